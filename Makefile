@@ -1,0 +1,55 @@
+# make demo          a site and a worker on SQLite, until Ctrl-C; ONCE=1 checks the results and ends
+# make test          the whole suite, with the servers that this machine has
+# make test-faults   the fault tests at their full length
+# make lint          ruff and mypy
+# make bench         the benchmarks
+# make docs          the documentation as HTML
+
+PYTHON ?= python3
+VENV   ?= .venv
+PYTEST_ARGS ?= -n 2
+
+BIN = $(VENV)/bin
+# Stamps: what is installed is installed again only after a change of pyproject.toml.
+RUN = $(VENV)/.stamp-run
+DEV = $(VENV)/.stamp-dev
+
+.PHONY: demo test test-faults lint bench docs
+
+demo: $(RUN)
+	$(BIN)/python -m testproject.demo $(if $(ONCE),--once)
+
+test: $(DEV)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-faults: $(DEV)
+	TASKQ_TEST_FULL=1 $(BIN)/python -m pytest -n 0 --timeout 1800 -m faults
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(DEV)
+	$(BIN)/python -m pytest -n 0 --timeout 3600 -m benchmark -s
+
+docs: $(DEV)
+	$(BIN)/python -m pip install -q -e '.[docs]'
+	$(BIN)/python -m taskq.conf > docs/reference/settings.md
+	$(BIN)/sphinx-build -W -b html docs docs/_build/html
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(RUN): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+	touch $@
+
+# The database clients are installed one by one: where one can't be, its tests are skipped.
+$(DEV): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@for extra in postgres mysql; do \
+	    $(BIN)/python -m pip install -q --disable-pip-version-check -e ".[$$extra]" \
+	        || echo "taskq: no client for $$extra here; its tests are skipped" >&2; \
+	done
+	touch $(RUN) $@

@@ -1,0 +1,74 @@
+"""taskq: a distributed task queue that is at home in Django.
+
+This is the public API; everything else may change::
+
+    from taskq import task
+
+    @task
+    def add(x, y):
+        return x + y
+
+    add.delay(2, 2).get(timeout=1)
+
+Names are loaded when they are first used, so that Django's settings may import
+``taskq.conf``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from taskq.logs import get_task_logger as get_task_logger
+    from taskq.results.async_result import AsyncResult as AsyncResult
+    from taskq.tasks.context import current_task as current_task
+    from taskq.tasks.decorator import shared_task as shared_task
+    from taskq.tasks.decorator import task as task
+    from taskq.tasks.registry import register as register
+    from taskq.tasks.sending import asend_task as asend_task
+    from taskq.tasks.sending import send_task as send_task
+    from taskq.tasks.task import Task as Task
+
+    from . import states as states
+
+__version__ = "0.1.0.dev0"
+
+_WHERE = {
+    "AsyncResult": "taskq.results.async_result",
+    "Task": "taskq.tasks.task",
+    "asend_task": "taskq.tasks.sending",
+    "current_task": "taskq.tasks.context",
+    "get_task_logger": "taskq.logs",
+    "register": "taskq.tasks.registry",
+    "send_task": "taskq.tasks.sending",
+    "shared_task": "taskq.tasks.decorator",
+    "task": "taskq.tasks.decorator",
+}
+
+__all__ = [
+    "AsyncResult",
+    "Task",
+    "__version__",
+    "asend_task",
+    "current_task",
+    "get_task_logger",
+    "register",
+    "send_task",
+    "shared_task",
+    "states",
+    "task",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "states":
+        return import_module("taskq.states")
+    if name not in _WHERE:
+        raise AttributeError(f"module 'taskq' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_WHERE[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,26 @@
+"""The Django app: registers the checks and the kombu transport, and imports the projects' tasks."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class TaskqConfig(AppConfig):
+    """What ``"taskq"`` in ``INSTALLED_APPS`` stands for."""
+
+    name = "taskq"
+    label = "taskq"
+    verbose_name = _("Task queue")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register checks and transport, and import ``tasks.py`` of every app; errors in one are not hidden."""
+        from kombu.transport import TRANSPORT_ALIASES
+
+        from taskq import checks  # noqa: F401 - importing registers them, and they may import models
+        from taskq.tasks import registry
+
+        # By name: a process that never opens a django:// connection never loads the transport.
+        TRANSPORT_ALIASES.setdefault("django", "taskq.transport:Transport")
+        registry.autodiscover()

@@ -1,0 +1,49 @@
+"""Broker URLs: whether their form is right, and how they are shown.
+
+``taskq.conf`` passes these on; the checks and the worker's banner call them.
+Nothing here connects, and no password gets into an error.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+_SCHEME = re.compile(r"([A-Za-z][\w.+:-]*)://")
+_PASSWORD = re.compile(r"(?<=://)([^:/?#@]*):.*@")
+_SECRET_OPTION = re.compile(r"([?&][^=&#]*(?:password|passwd|secret|token|key)[^=&#]*=)[^&#]*", re.IGNORECASE)
+
+
+def masked_url(url: str) -> str:
+    """Return ``url`` with its passwords replaced by asterisks, for banners, logs and errors."""
+    parts = re.split(r";(?=[A-Za-z][\w.+-]*://)", url)  # alternates, but not a ";" in a password
+    return ";".join(_SECRET_OPTION.sub(r"\1********", _PASSWORD.sub(r"\1:********@", part)) for part in parts)
+
+
+def broker_url_problem(url: str) -> str | None:
+    """Return what is wrong with the form of a broker URL, or ``None``. It never connects and shows no password."""
+    for part in url.split(";"):
+        if problem := _part_problem(part):
+            return f"{masked_url(url)!r} {problem}"
+    return None
+
+
+def _part_problem(url: str) -> str | None:
+    if not (found := _SCHEME.match(url)):
+        return "has no scheme: write 'django://', 'redis://host:6379/0' or 'amqp://user:password@host//'."
+    if found[1] == "django":
+        good = re.fullmatch(r"django://[\w.-]*/?", url)
+        return None if good else "is not 'django://' or 'django://' with the alias of a database."
+    if not _known_scheme(found[1]):
+        return f"has the unknown scheme {found[1]!r}."
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        return "can't be read: quote user and password with urllib.parse.quote(..., safe='')."
+    return None
+
+
+def _known_scheme(scheme: str) -> bool:
+    from kombu.transport import TRANSPORT_ALIASES  # costs more than the rest of this module
+
+    return "." in scheme or scheme.partition("+")[0] in TRANSPORT_ALIASES

@@ -1,0 +1,104 @@
+"""Checks of the broker's URL and of what messages are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.checks import CheckMessage, register
+
+from taskq.conf import broker_url_problem, database_broker_alias, settings
+
+from . import ids
+from .values import TAG, reads
+
+#: What to install for a scheme; kombu names its extras after most of its schemes.
+_EXTRAS = {
+    **dict.fromkeys(("redis", "rediss", "sentinel"), "taskq-django[redis]"),
+    **dict.fromkeys(("sqs", "SQS"), "taskq-django[sqs]"),
+    **dict.fromkeys(("sqla", "sqlalchemy"), "kombu[sqlalchemy]"),
+    **dict.fromkeys(("kafka", "confluentkafka"), "kombu[confluentkafka]"),
+    "etcd": "python-etcd",
+}
+_SERIALIZER_EXTRAS = {"msgpack": "taskq-django[msgpack]", "yaml": "taskq-django[yaml]"}
+_COMPRESSION_EXTRAS = {
+    "zstd": "taskq-django[zstd]",
+    "zstandard": "taskq-django[zstd]",
+    "brotli": "taskq-django[brotli]",
+}
+
+
+@register(TAG)
+@reads("BROKER_URL")
+def check_broker_url(**kwargs: Any) -> Iterator[CheckMessage]:
+    """E003: the broker URL has the form of one."""
+    if problem := broker_url_problem(settings.BROKER_URL):
+        yield ids.BROKER_URL(f"TASKQ_BROKER_URL {problem}")
+
+
+@register(TAG)
+@reads("BROKER_URL", "DATABASE", "BROKER_TRANSPORT_OPTIONS")
+def check_broker_client(**kwargs: Any) -> Iterator[CheckMessage]:
+    """E004: kombu can load what it needs for the broker."""
+    if database_broker_alias() is not None or broker_url_problem(settings.BROKER_URL):
+        return
+    for url in settings.BROKER_URL.split(";"):
+        if problem := _transport_problem(url):
+            scheme = url.partition("://")[0].partition("+")[0]
+            install = _EXTRAS.get(scheme, f"kombu[{scheme.lower()}]")
+            yield ids.BROKER_CLIENT(
+                f"TASKQ_BROKER_URL: kombu can't load its transport {scheme!r}: {problem}", f"pip install '{install}'"
+            )
+
+
+def _transport_problem(url: str) -> str | None:
+    """Return why kombu can't make the transport for ``url``; making it connects to nothing."""
+    from kombu.connection import Connection
+
+    try:
+        connection: Any = Connection(url, transport_options=dict(settings.BROKER_TRANSPORT_OPTIONS))
+        _ = connection.transport
+    except Exception as exc:  # kombu's transports say it in many ways: ImportError, RuntimeError, even NameError
+        return f"{type(exc).__name__}: {exc}"
+    return None
+
+
+@register(TAG)
+@reads("SERIALIZER", "RESULT_SERIALIZER", "ACCEPT_CONTENT", "COMPRESSION")
+def check_content(**kwargs: Any) -> Iterator[CheckMessage]:
+    """E005, E006, W001: serializers and the compression are there, what is sent is accepted, pickle is not."""
+    from kombu.serialization import registry
+
+    accepted = {registry.name_to_type.get(name, name) for name in settings.ACCEPT_CONTENT}
+    for name in settings.ACCEPT_CONTENT:
+        if "/" not in name and name not in registry.name_to_type:
+            yield _unknown_serializer("ACCEPT_CONTENT", name)
+    for setting in ("SERIALIZER", "RESULT_SERIALIZER"):
+        name = getattr(settings, setting)
+        if name not in registry._encoders:
+            yield _unknown_serializer(setting, name)
+        elif registry.name_to_type[name] not in accepted:
+            yield ids.UNACCEPTED_SERIALIZER(f"TASKQ_{setting} is {name!r}, which TASKQ_ACCEPT_CONTENT does not accept.")
+    if registry.name_to_type["pickle"] in accepted:
+        yield ids.PICKLE("TASKQ_ACCEPT_CONTENT accepts pickle.")
+    yield from _check_compression()
+
+
+def _unknown_serializer(setting: str, name: str) -> CheckMessage:
+    extra = _SERIALIZER_EXTRAS.get(name)
+    hint = f"pip install '{extra}'" if extra else None
+    return ids.SERIALIZER(f"TASKQ_{setting}: kombu has no serializer {name!r}.", hint)
+
+
+def _check_compression() -> Iterator[CheckMessage]:
+    from kombu.compression import get_encoder
+
+    name = settings.COMPRESSION
+    if name is None:
+        return
+    try:
+        get_encoder(name)
+    except KeyError:
+        extra = _COMPRESSION_EXTRAS.get(name)
+        hint = f"pip install '{extra}'" if extra else "Use 'gzip', 'bzip2' or 'lzma'."
+        yield ids.SERIALIZER(f"TASKQ_COMPRESSION: kombu has no compression {name!r}.", hint)

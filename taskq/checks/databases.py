@@ -1,0 +1,110 @@
+"""Checks of the databases that hold rows and messages."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from django.core.checks import CheckMessage, Tags, register
+from django.db import connections
+
+from taskq.conf import database_broker_alias, settings
+
+from . import ids
+from .values import TAG, reads
+
+_OLDEST_SQLITE = (3, 35, 0)
+_OLDEST_MARIADB = (10, 6)
+_SHORTEST_TIMEOUT = 20.0
+#: Where an SQLite file says how it is written to, and what says WAL (https://www.sqlite.org/fileformat.html, 1.3).
+_VERSION_OFFSET, _WAL_VERSION = 18, 2
+
+
+def _aliases() -> list[str]:
+    """Return the aliases that taskq uses and Django has."""
+    wanted = {settings.DATABASE, database_broker_alias() or settings.DATABASE}
+    return sorted(alias for alias in wanted if alias in connections.settings)
+
+
+@register(TAG)
+@reads("DATABASE", "BROKER_URL")
+def check_aliases(**kwargs: Any) -> Iterator[CheckMessage]:
+    """E010, W005: rows and messages are in databases that exist, and in one."""
+    broker = database_broker_alias()
+    for setting, alias in (("TASKQ_DATABASE", settings.DATABASE), ("TASKQ_BROKER_URL", broker)):
+        if alias is not None and alias not in connections.settings:
+            yield ids.UNKNOWN_DATABASE(f"{setting} names the database {alias!r}, which is not in DATABASES.")
+    if broker not in {None, settings.DATABASE}:
+        yield ids.TWO_DATABASES(f"TASKQ_DATABASE is {settings.DATABASE!r}, but the broker is the database {broker!r}.")
+
+
+@register(TAG)
+@reads("DATABASE", "BROKER_URL")
+def check_engines(**kwargs: Any) -> Iterator[CheckMessage]:
+    """E011, E012, E013, W002 to W004: each database is one that taskq can use, and is set up for it."""
+    for alias in _aliases():
+        vendor = connections[alias].vendor
+        if vendor == "sqlite":
+            yield from _check_sqlite(alias)
+        elif vendor == "postgresql":
+            yield from _check_psycopg(alias)
+        elif vendor != "mysql":
+            yield ids.UNSUPPORTED_DATABASE(f"The database {alias!r} is {vendor}.")
+
+
+def _check_psycopg(alias: str) -> Iterator[CheckMessage]:
+    from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+    if not is_psycopg3:
+        yield ids.PSYCOPG2(f"Django uses psycopg2 for the database {alias!r}.")
+
+
+def _check_sqlite(alias: str) -> Iterator[CheckMessage]:
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        yield ids.OLD_SQLITE(f"The database {alias!r} needs SQLite 3.35, and this is {sqlite3.sqlite_version}.")
+    config = connections[alias].settings_dict
+    options = config.get("OPTIONS") or {}
+    if not _is_wal(config["NAME"], str(options.get("init_command") or "")):
+        yield ids.NO_WAL(f"The database {alias!r} is not in WAL mode.")
+    if str(options.get("transaction_mode") or "").upper() not in {"IMMEDIATE", "EXCLUSIVE"}:
+        yield ids.NOT_IMMEDIATE(f"Transactions on the database {alias!r} are not immediate.")
+    if (timeout := float(options.get("timeout", 5.0))) < _SHORTEST_TIMEOUT:
+        yield ids.SHORT_TIMEOUT(f"Connections to the database {alias!r} wait for {timeout:g} s.")
+
+
+def _is_wal(name: str | Path, init_command: str) -> bool:
+    """Return whether a database is or will be in WAL mode; one in memory needs none.
+
+    The mode stays with the file, whose header tells it without a connection.
+    """
+    mode = re.search(r"journal_mode\s*=\s*['\"]?(\w+)", init_command, re.IGNORECASE)
+    if mode:
+        return mode[1].upper() == "WAL"
+    text = str(name)
+    if text in {"", ":memory:"} or "mode=memory" in text:
+        return True
+    path = Path(unquote(urlsplit(text).path) if text.startswith("file:") else text)
+    try:
+        with path.open("rb") as file:
+            return file.read(_VERSION_OFFSET + 1)[_VERSION_OFFSET:] == bytes([_WAL_VERSION])
+    except OSError:
+        return False
+
+
+@register(Tags.database)
+@reads("DATABASE", "BROKER_URL")
+def check_servers(databases: Sequence[str] | None = None, **kwargs: Any) -> Iterator[CheckMessage]:
+    """E014: a MariaDB server is new enough; it is asked only where ``databases`` names its alias."""
+    for alias in _aliases():
+        connection: Any = connections[alias]
+        if alias not in (databases or ()) or connection.vendor != "mysql":
+            continue
+        if not connection.mysql_is_mariadb:
+            yield ids.OLD_MARIADB(f"The database {alias!r} is MySQL.")
+        elif connection.mysql_version < _OLDEST_MARIADB:
+            version = ".".join(map(str, connection.mysql_version))
+            yield ids.OLD_MARIADB(f"The database {alias!r} is MariaDB {version}.")

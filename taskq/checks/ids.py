@@ -1,0 +1,112 @@
+"""The ids of taskq's system checks, in one table, from which ``docs/reference/checks.md`` is made.
+
+The check functions call an entry to report it: ``UNKNOWN_SETTING("TASKQ_X is ...")``.
+An id is never given to something else; a check that goes leaves a gap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.core.checks import CheckMessage, Error, Warning
+
+__all__ = ["PROBLEMS", "Problem"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that a check can find: its number, what it is, what to do about it."""
+
+    number: str
+    summary: str
+    hint: str
+
+    @property
+    def id(self) -> str:
+        """The id as Django shows it and as ``SILENCED_SYSTEM_CHECKS`` names it."""
+        return f"taskq.{self.number}"
+
+    def __call__(self, message: str, hint: str | None = None) -> CheckMessage:
+        """Return the message for Django; ``hint`` replaces the usual one."""
+        level = Error if self.number.startswith("E") else Warning
+        return level(message, hint=hint or self.hint, id=self.id)
+
+
+UNKNOWN_SETTING = Problem("E001", "A `TASKQ_*` setting that does not exist.", "Correct its name, or remove it.")
+WRONG_VALUE = Problem("E002", "A setting has a value of the wrong kind.", "See docs/reference/settings.md.")
+BROKER_URL = Problem("E003", "`TASKQ_BROKER_URL` is not a broker URL.", "The default is 'django://', the database.")
+BROKER_CLIENT = Problem("E004", "The client library of the broker is missing.", "Install it.")
+SERIALIZER = Problem(
+    "E005",
+    "An unknown serializer or compression in `TASKQ_SERIALIZER`, `TASKQ_RESULT_SERIALIZER`, `TASKQ_ACCEPT_CONTENT` "
+    "or `TASKQ_COMPRESSION`.",
+    "Install what provides it, or use 'json'.",
+)
+UNACCEPTED_SERIALIZER = Problem(
+    "E006",
+    "A serializer that is used for sending is not accepted when reading.",
+    "Add it to TASKQ_ACCEPT_CONTENT.",
+)
+UNDECLARED_QUEUE = Problem(
+    "E007",
+    "A route or a task names a queue that is not in `TASKQ_QUEUES`, while `TASKQ_CREATE_MISSING_QUEUES` is off.",
+    "Add the queue to TASKQ_QUEUES.",
+)
+TWO_TASKS = Problem("E008", "Two tasks have one name.", "Give one of them another name with @task(name=...).")
+TIME_ZONE = Problem("E009", "`TASKQ_TIMEZONE` is not a time zone.", "pytz.all_timezones lists the names.")
+UNKNOWN_DATABASE = Problem(
+    "E010", "`TASKQ_DATABASE` or `TASKQ_BROKER_URL` names an alias that is not in `DATABASES`.", "Use one that is."
+)
+UNSUPPORTED_DATABASE = Problem(
+    "E011", "A database that taskq can't use.", "taskq runs on PostgreSQL, MariaDB and SQLite."
+)
+OLD_SQLITE = Problem("E012", "SQLite is older than 3.35.", "taskq needs RETURNING: use a newer Python or SQLite.")
+PSYCOPG2 = Problem(
+    "E013", "PostgreSQL is used through psycopg2.", "Install psycopg 3: pip install 'taskq-django[postgres]'."
+)
+OLD_MARIADB = Problem(
+    "E014",
+    "MariaDB is older than 10.6, or it is MySQL. Needs a connection: `check --database <alias>`, or `migrate`.",
+    "taskq needs FOR UPDATE SKIP LOCKED and DELETE ... RETURNING, which MariaDB has from 10.6.",
+)
+TIME_LIMITS = Problem(
+    "E015", "The soft time limit is not below the hard one.", "Lower TASKQ_SOFT_TIME_LIMIT, or raise TASKQ_TIME_LIMIT."
+)
+ROUTES = Problem("E016", "`TASKQ_QUEUES` or `TASKQ_ROUTES` can't be read.", "See docs/reference/settings.md.")
+
+PICKLE = Problem(
+    "W001",
+    "pickle is accepted.",
+    "Whoever can write to the broker can run code in the worker: leave pickle out of TASKQ_ACCEPT_CONTENT.",
+)
+NO_WAL = Problem(
+    "W002",
+    "An SQLite file is not in WAL mode, so that readers and the worker block each other.",
+    'Set "init_command": "PRAGMA journal_mode=WAL" in the database\'s OPTIONS.',
+)
+NOT_IMMEDIATE = Problem(
+    "W003",
+    "SQLite transactions are not immediate, so that they can fail in the middle with 'database is locked'.",
+    'Set "transaction_mode": "IMMEDIATE" in the database\'s OPTIONS.',
+)
+SHORT_TIMEOUT = Problem(
+    "W004",
+    "An SQLite connection waits less than 20 seconds for its turn to write.",
+    'Set "timeout": 20 in the database\'s OPTIONS.',
+)
+TWO_DATABASES = Problem(
+    "W005",
+    "`TASKQ_DATABASE` is not the database that is the broker: a task's message and its row are not written together.",
+    "Use one alias for both, unless the results are to be elsewhere.",
+)
+EAGER = Problem(
+    "W006", "`TASKQ_ALWAYS_EAGER` is on. Only with `check --deploy`.", "Tasks run in the web process: it is for tests."
+)
+KEPT_FOR_EVER = Problem(
+    "W007",
+    "Rows of ended tasks are never deleted. Only with `check --deploy`.",
+    "Set TASKQ_RESULT_EXPIRES and TASKQ_RESULT_FAILURE_EXPIRES.",
+)
+
+#: Every id, errors first.
+PROBLEMS: tuple[Problem, ...] = tuple(value for value in vars().copy().values() if isinstance(value, Problem))

@@ -1,0 +1,74 @@
+"""Checks of what the project's own code declares: tasks, their names, and the queues they go to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from django.core.checks import CheckMessage, register
+from django.core.exceptions import ImproperlyConfigured
+
+from taskq.conf import settings
+
+from . import ids
+from .values import TAG, reads
+
+
+@register(TAG)
+def check_task_names(**kwargs: Any) -> list[CheckMessage]:
+    """E008: each name is one task's."""
+    from taskq.tasks import registry
+
+    return [
+        ids.TWO_TASKS(f"The task name {name!r} is given twice or more: {', '.join(origins)}.")
+        for name, origins in sorted(registry.duplicates().items())
+    ]
+
+
+@register(TAG)
+@reads("QUEUES", "ROUTES", "CREATE_MISSING_QUEUES")
+def check_routes(**kwargs: Any) -> Iterator[CheckMessage]:
+    """E007, E016: queues and routes can be read, and what names a queue names a declared one."""
+    from taskq.messages import routing
+
+    try:
+        declared = set(routing.queues())
+        targets = list(_targets())
+    except (ImproperlyConfigured, ImportError, TypeError, ValueError) as exc:
+        yield ids.ROUTES(f"TASKQ_QUEUES or TASKQ_ROUTES: {exc}")
+        return
+    if settings.CREATE_MISSING_QUEUES:
+        return
+    for source, queue in targets:
+        if queue not in declared:
+            yield ids.UNDECLARED_QUEUE(f"{source} names the queue {queue!r}, which is not in TASKQ_QUEUES.")
+
+
+def _targets() -> Iterator[tuple[str, str]]:
+    """Yield who names a queue, and the queue; what callables answer can't be known here."""
+    from taskq.tasks import registry
+
+    for pattern, route in _pairs(settings.ROUTES):
+        queue = route.get("queue") if isinstance(route, Mapping) else route
+        if queue is not None:
+            text = getattr(pattern, "pattern", pattern)
+            yield f"TASKQ_ROUTES[{text!r}]", _name(queue)
+    for name, task in sorted(registry.tasks.items()):
+        if queue := getattr(task, "queue", None):
+            yield f"The task {name!r}", _name(queue)
+
+
+def _name(queue: Any) -> str:
+    return queue if isinstance(queue, str) else str(queue.name)
+
+
+def _pairs(routes: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield pattern and route of the entries of ``TASKQ_ROUTES`` that are not callables or import paths."""
+    if isinstance(routes, Mapping):
+        yield from routes.items()
+    for entry in routes if isinstance(routes, list | tuple) else ():
+        if isinstance(entry, list | tuple) and len(entry) == 2 and isinstance(entry[0], str | re.Pattern):
+            yield entry[0], entry[1]
+        else:
+            yield from _pairs(entry)

@@ -1,0 +1,354 @@
+"""Every ``TASKQ_*`` setting, in one table: the attributes of ``Settings``.
+
+All rooms read ``settings.<NAME>``, without the prefix; the checks and the
+reference documentation read ``SETTINGS``. A value is read from Django's
+settings, checked and kept at first use, and read anew after
+``override_settings``. Nothing here writes a setting or opens a connection.
+
+``python -m taskq.conf`` prints ``docs/reference/settings.md``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, overload
+
+import environ  # type: ignore[import-untyped, unused-ignore]
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+from taskq import kinds
+from taskq.broker_urls import broker_url_problem, masked_url
+
+__all__ = [
+    "SETTINGS",
+    "Env",
+    "Setting",
+    "Settings",
+    "broker_url_problem",
+    "database_broker_alias",
+    "masked_url",
+    "settings",
+]
+
+PREFIX = "TASKQ_"
+T = TypeVar("T")
+_MISSING = object()
+_lock = threading.RLock()
+
+
+def _reset_after_fork() -> None:
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_reset_after_fork)
+
+# -- the machinery ---------------------------------------------------------
+
+
+class From(NamedTuple, Generic[T]):
+    """A default that depends on something else; ``words`` say on what."""
+
+    words: str
+    compute: Callable[[Settings], T]
+
+
+class Setting(Generic[T]):
+    """One row of the table: name (without the prefix), kind, default, meaning.
+
+    It is a descriptor without ``__set__``: the value of its first read lies in
+    the instance's ``__dict__``, so that every later one is a plain attribute read.
+    """
+
+    name: str
+
+    def __init__(self, kind: kinds.Kind[T], default: T | From[T], meaning: str) -> None:
+        self.kind = kind
+        self.default = default
+        self.meaning = meaning
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @property
+    def django_name(self) -> str:
+        """The name in Django's settings, with the prefix."""
+        return PREFIX + self.name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Setting[T]: ...
+    @overload
+    def __get__(self, instance: Settings, owner: type) -> T: ...
+    def __get__(self, instance: Settings | None, owner: type) -> Setting[T] | T:
+        if instance is None:
+            return self
+        with _lock:  # so that a value read before clear() can't be kept after it
+            value = instance.__dict__[self.name] = self.read(instance)
+        return value
+
+    def read(self, instance: Settings) -> T:
+        """Return the value as Django's settings have it now; ``ImproperlyConfigured`` for a wrong one."""
+        raw = getattr(django_settings, self.django_name, _MISSING)
+        if raw is _MISSING:
+            return self.default.compute(instance) if isinstance(self.default, From) else self.default
+        try:
+            return self.kind.convert(raw)
+        except (TypeError, ValueError, OverflowError):
+            raise ImproperlyConfigured(f"{self.django_name} must be {self.kind.words}, not {raw!r}.") from None
+
+
+def _django_time_zone() -> str:
+    django: Any = django_settings  # its plugin for mypy would read the project's settings, which may import this module
+    return django.TIME_ZONE or "UTC"
+
+
+class Settings:
+    """The table. Read it through ``taskq.conf.settings``."""
+
+    DATABASE = Setting(kinds.TEXT, "default", "Alias of the database that holds all rows of taskq.")
+    BROKER_URL = Setting(
+        kinds.TEXT,
+        "django://",
+        "Where messages go. `django://` is the database of `TASKQ_DATABASE`, `django://alias` another one; "
+        "any URL of kombu's (`amqp://`, `redis://`, ...) is another broker.",
+    )
+    BROKER_TRANSPORT_OPTIONS = Setting(kinds.OPTIONS, {}, "Options for kombu's transport.")
+    NOTIFY = Setting(
+        kinds.FLAG, True, "Wake waiting processes through the database (`LISTEN`/`NOTIFY`) where it can do that."
+    )
+    POLL_INTERVAL = Setting(
+        kinds.DURATION,
+        5.0,
+        "Seconds between two looks at the database that nothing asked for, in case a wake-up was missed.",
+    )
+
+    NAMESPACE = Setting(
+        kinds.TEXT,
+        "taskq",
+        "Names the default queue, the exchanges of remote control and events, and the nodes. "
+        "`celery` gives Celery's own names and joins an existing cluster.",
+    )
+    QUEUES = Setting(
+        kinds.optional(kinds.QUEUE_TABLE),
+        None,
+        "The queues there are. Without it, the default queue alone is declared.",
+    )
+    CREATE_MISSING_QUEUES = Setting(
+        kinds.FLAG, True, "Use a queue that is not in `TASKQ_QUEUES` as if it were; off, that is an error."
+    )
+    DEFAULT_QUEUE = Setting(
+        kinds.TEXT, From("`TASKQ_NAMESPACE`", lambda s: s.NAMESPACE), "Queue of tasks that have no route."
+    )
+    DEFAULT_EXCHANGE = Setting(
+        kinds.TEXT, From("`TASKQ_DEFAULT_QUEUE`", lambda s: s.DEFAULT_QUEUE), "Exchange of queues that name none."
+    )
+    DEFAULT_EXCHANGE_TYPE = Setting(
+        kinds.choice("direct", "topic", "fanout", "headers"), "direct", "Type of exchanges that name none."
+    )
+    DEFAULT_ROUTING_KEY = Setting(
+        kinds.TEXT, From("`TASKQ_DEFAULT_QUEUE`", lambda s: s.DEFAULT_QUEUE), "Routing key of queues that name none."
+    )
+    DEFAULT_PRIORITY = Setting(kinds.PRIORITY, 0, "Priority of messages that name none, from 0 to 9; larger is sooner.")
+    ROUTES = Setting(
+        kinds.optional(kinds.ROUTE_TABLE),
+        None,
+        "Which task goes to which queue: names, globs, compiled patterns, or callables "
+        "`(name, args, kwargs, options, task=None)`.",
+    )
+
+    SERIALIZER = Setting(kinds.TEXT, "json", "kombu serializer of arguments.")
+    RESULT_SERIALIZER = Setting(kinds.TEXT, "json", "kombu serializer of results.")
+    ACCEPT_CONTENT = Setting(
+        kinds.NAMES, ("json",), "Serializers, or content types, that are read; all else is refused."
+    )
+    COMPRESSION = Setting(kinds.optional(kinds.TEXT), None, "kombu compression of message bodies.")
+    SIGNING = Setting(
+        kinds.FLAG, False, "Sign messages with `SECRET_KEY`, and refuse those that are unsigned or altered."
+    )
+    MAX_MESSAGE_SIZE = Setting(
+        kinds.optional(kinds.COUNT), 16 * 1024 * 1024, "Largest body in bytes that is sent or read. `None` is no limit."
+    )
+    PUBLISH_RETRY = Setting(kinds.FLAG, True, "Send again when a broker other than the database can't be reached.")
+    PUBLISH_RETRY_POLICY = Setting(
+        kinds.POLICY,
+        kinds.PUBLISH_RETRY_POLICY,
+        "How often, and after how many seconds. Keys that are left out keep their defaults.",
+    )
+
+    TYPING = Setting(kinds.FLAG, False, "Check a task's arguments against its signature when it is sent.")
+    ALWAYS_EAGER = Setting(kinds.FLAG, False, "Run tasks in the calling process instead of sending them. For tests.")
+    EAGER_PROPAGATES = Setting(kinds.FLAG, False, "Let exceptions of eager tasks through to the caller.")
+    STORE_EAGER_RESULT = Setting(kinds.FLAG, False, "Write rows for eager tasks too.")
+    MAX_RETRIES = Setting(kinds.optional(kinds.WHOLE), 3, "How often a task may be retried. `None` is without end.")
+    DEFAULT_RETRY_DELAY = Setting(kinds.SECONDS, 180.0, "Seconds before a retry that names no time.")
+    ACKS_LATE = Setting(
+        kinds.FLAG,
+        True,
+        "Acknowledge when a task has ended, so that it runs again if its worker dies; off, before it starts.",
+    )
+    MAX_DELIVERIES = Setting(
+        kinds.COUNT, 3, "How often a task is started that loses its worker each time; then it fails."
+    )
+    TIME_LIMIT = Setting(kinds.optional(kinds.DURATION), None, "Seconds after which the process of a task is killed.")
+    SOFT_TIME_LIMIT = Setting(
+        kinds.optional(kinds.DURATION), None, "Seconds after which `SoftTimeLimitExceeded` is raised inside the task."
+    )
+
+    IGNORE_RESULT = Setting(kinds.FLAG, False, "Keep no row of a success.")
+    STORE_ERRORS_EVEN_IF_IGNORED = Setting(kinds.FLAG, False, "Keep failures of tasks whose result is ignored.")
+    TRACK_STARTED = Setting(kinds.FLAG, False, "Write the state `STARTED` when a task starts.")
+    TRACK_PENDING = Setting(kinds.FLAG, True, "Write a row when a task is sent, so that the admin shows what waits.")
+    RESULT_EXPIRES = Setting(
+        kinds.AGE, timedelta(days=1), "How long rows of ended tasks are kept. `None` or 0 keeps them for ever."
+    )
+    RESULT_FAILURE_EXPIRES = Setting(
+        kinds.AGE, timedelta(days=7), "How long rows of failures are kept. `None` or 0 keeps them for ever."
+    )
+
+    POOL = Setting(
+        kinds.choice("prefork", "threads", "solo"),
+        "prefork",
+        "Where tasks run: processes, threads or the worker itself.",
+    )
+    CONCURRENCY = Setting(
+        kinds.optional(kinds.COUNT), None, "Processes or threads of a pool. `None` is the number of CPUs."
+    )
+    PREFETCH_MULTIPLIER = Setting(
+        kinds.optional(kinds.WHOLE),
+        None,
+        "Messages held for each process or thread; 0 is without limit. `None` follows how long tasks take.",
+    )
+    OPTIMIZATION = Setting(
+        kinds.choice("default", "fair"),
+        "default",
+        "`fair` hands over one task at a time, and only to a process that is idle.",
+    )
+    MAX_TASKS_PER_CHILD = Setting(
+        kinds.optional(kinds.COUNT), None, "Tasks after which a process of the pool is replaced."
+    )
+    MAX_MEMORY_PER_CHILD = Setting(
+        kinds.optional(kinds.COUNT),
+        None,
+        "Resident memory in KiB above which a process of the pool is replaced after its task.",
+    )
+    LEASE = Setting(kinds.DURATION, 30.0, "Seconds without a heartbeat after which a worker's messages are taken over.")
+    WATCHDOG_TIMEOUT = Setting(
+        kinds.optional(kinds.DURATION),
+        60.0,
+        "Seconds without progress of its loop after which a worker ends itself. `None` is never.",
+    )
+    SHUTDOWN_TIMEOUT = Setting(
+        kinds.SECONDS,
+        25.0,
+        "Seconds that a clean stop waits for running tasks before it puts them back. Stay below the supervisor's.",
+    )
+    SOFT_SHUTDOWN_TIMEOUT = Setting(
+        kinds.SECONDS, 0.0, "Seconds that a cold stop leaves running tasks to end. 0 is none."
+    )
+
+    TIMEZONE = Setting(
+        kinds.ZONE,
+        From("Django's `TIME_ZONE`", lambda s: _django_time_zone()),
+        "pytz name of the zone of naive ETAs, of schedules and of display.",
+    )
+    WORKER_LOG_FORMAT = Setting(
+        kinds.TEXT,
+        "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s",
+        "Format of the worker's log, where `LOGGING` has none.",
+    )
+    TASK_LOG_FORMAT = Setting(
+        kinds.TEXT,
+        "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name)s[%(task_id)s]: %(message)s",
+        "Format of what tasks log, where `LOGGING` has none.",
+    )
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"Set {PREFIX}{name} in Django's settings (in tests with override_settings).")
+
+    def clear(self) -> None:
+        """Forget what was read, so that it is read again."""
+        with _lock:
+            self.__dict__.clear()
+
+
+#: The table's rows, in the order of the table.
+SETTINGS: tuple[Setting[Any], ...] = tuple(row for row in vars(Settings).values() if isinstance(row, Setting))
+
+settings = Settings()
+
+
+def _forget(*, setting: str, **kwargs: object) -> None:
+    if setting.startswith(PREFIX) or setting in {"TIME_ZONE", "DATABASES"}:
+        settings.clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="taskq.conf")
+
+
+# -- the broker ------------------------------------------------------------
+
+
+def database_broker_alias() -> str | None:
+    """Return the alias of the database that is the broker, or ``None`` when another broker is used."""
+    alias: str | None
+    try:
+        alias = settings.__dict__[" broker alias"]
+    except KeyError:
+        with _lock:
+            alias = settings.__dict__[" broker alias"] = _find_broker_alias(settings.BROKER_URL)
+    return alias
+
+
+def _find_broker_alias(url: str) -> str | None:
+    scheme, _, alias = url.partition("://")
+    return (alias.rstrip("/") or settings.DATABASE) if scheme == "django" else None
+
+
+class Env(environ.Env):  # type: ignore[misc, unused-ignore]  # no type hints in some releases
+    """django-environ's ``Env`` with a reader for broker URLs."""
+
+    def broker_url(self, var: str = "TASKQ_BROKER_URL", default: Any = environ.Env.NOTSET) -> str:
+        """Return the broker URL in the environment variable ``var``, whole, as kombu reads it.
+
+        ``ImproperlyConfigured`` if it is not set and there is no ``default``, or
+        if it is not a broker URL.
+        """
+        url: str = self.str(var, default=default)
+        if problem := broker_url_problem(url):
+            raise ImproperlyConfigured(f"{var}: {problem}")
+        return url
+
+
+# -- documentation ---------------------------------------------------------
+
+_SECTIONS = {
+    "DATABASE": "Database and broker",
+    "NAMESPACE": "Queues and routes",
+    "SERIALIZER": "Messages",
+    "TYPING": "Tasks",
+    "IGNORE_RESULT": "States and results",
+    "POOL": "Worker",
+    "TIMEZONE": "Time and logs",
+}
+
+
+def reference() -> Iterable[str]:
+    """Yield the lines of ``docs/reference/settings.md``."""
+    yield "# Settings"
+    yield "\n<!-- Made by `python -m taskq.conf`: change taskq/conf.py instead. -->"
+    yield "\nAll are names in Django's settings. Each is optional, and `override_settings` changes it in tests."
+    for row in SETTINGS:
+        if section := _SECTIONS.get(row.name):
+            yield f"\n## {section}"
+        default = row.default.words if isinstance(row.default, From) else f"`{row.default!r}`"
+        yield f"\n### {row.django_name}\n\n{row.meaning}\n\nDefault: {default}. Must be {row.kind.words}."
+
+
+if __name__ == "__main__":
+    sys.stdout.writelines(f"{line}\n" for line in reference())

@@ -1,0 +1,237 @@
+"""The contract of an engine, and what all of them do alike.
+
+An engine is a set of statements on one database alias, each of them made once and
+run on the calling thread's connection. It holds no connection and no state. Whether
+there is a transaction is the caller's business (``taskq.store``), except where a
+method says that it is one statement or one transaction by itself.
+
+Rows go in as documents: a list of rows is one JSON parameter that the database
+takes apart, or ``executemany`` where that is quicker.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
+
+from taskq import states
+from taskq.store.records import Claimed, Settlement
+
+#: The columns of a message, in the order in which ``message_row`` gives them.
+MESSAGE_COLUMNS = (
+    "queue, task_id, name, priority, headers, body, content_type, content_encoding, properties, "
+    "exchange, routing_key, tracked, expires_at, deliveries, redelivered"
+)
+#: The columns of a new run, in the order in which ``run_row`` gives them.
+RUN_COLUMNS = (
+    "task_id, name, queue, priority, arguments, root_id, parent_id, group_id, retries, expires_at, eta, "
+    "state, content_type, worker"
+)
+#: The columns that a claim reads, in the order of ``Claimed``.
+CLAIM_COLUMNS = (
+    "id, queue, task_id, headers, body, content_type, content_encoding, properties, exchange, routing_key, "
+    "priority, deliveries, redelivered, tracked, revoked"
+)
+FINAL = "('" + "', '".join(sorted(states.READY_STATES)) + "')"
+
+
+class Listener:
+    """Tells that something changed in the database.
+
+    A caller that waits for other things too watches ``fileno`` (if it is not -1)
+    or comes back after ``interval`` seconds, and then asks ``poll``. A listener has a
+    connection of its own where it needs one, and belongs to one thread.
+    """
+
+    #: Seconds after which ``poll`` is worth a call though ``fileno`` is quiet; ``None`` if never.
+    interval: float | None = 0.05
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when there is news, or -1."""
+        return -1
+
+    def poll(self) -> set[str] | None:
+        """Return the names of what changed; ``None`` means "something, look"; empty is nothing."""
+        return None
+
+    def wait(self, timeout: float) -> set[str] | None:
+        """Wait up to ``timeout`` seconds for news; return what ``poll`` does, empty after a time-out."""
+        deadline = time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0:
+            pause = left if self.interval is None else min(left, self.interval)
+            if self.fileno() < 0:
+                time.sleep(pause)
+            else:
+                select.select([self.fileno()], [], [], pause)
+            names = self.poll()
+            if names is None or names:
+                return names
+        return set()
+
+    def close(self) -> None:
+        """Give back what the listener holds."""
+
+
+class AdaptiveListener(Listener):
+    """For a database that can't call: look soon after there was something, and later and later after."""
+
+    def __init__(self, shortest: float = 0.005, longest: float = 0.25) -> None:
+        self._shortest, self._longest = shortest, longest
+        self.interval: float = shortest
+
+    def poll(self) -> set[str] | None:
+        """Return ``None``: only a look can tell. The next look is due later."""
+        self.interval = min(self._longest, self.interval * 1.3)
+        return None
+
+    def found(self) -> None:
+        """Say that the look was worth it: the next one is due soon."""
+        self.interval = self._shortest
+
+
+class Engine:
+    """Statements for one database; ``postgresql``, ``sqlite`` and ``mariadb`` fill them in."""
+
+    #: Whether a waiting row can be passed over while another worker holds it.
+    skip_locked = True
+    #: Rows for one statement, at most.
+    chunk = 500
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+
+    # -- connection
+
+    @property
+    def connection(self) -> BaseDatabaseWrapper:
+        """The calling thread's connection."""
+        return connections[self.alias]
+
+    def cursor(self) -> CursorWrapper:
+        """Return a new cursor on the calling thread's connection."""
+        return connections[self.alias].cursor()
+
+    def atomic(self) -> transaction.Atomic:
+        """Return a context that is one transaction, or a savepoint within the caller's."""
+        return transaction.atomic(using=self.alias)
+
+    def in_transaction(self) -> bool:
+        """Tell whether the calling thread is inside ``atomic()`` on this database."""
+        return connections[self.alias].in_atomic_block
+
+    def is_transient(self, error: Exception) -> bool:
+        """Tell whether ``error`` is one that repeating the transaction may cure: a deadlock or a lock time-out."""
+        raise NotImplementedError
+
+    # -- clock
+
+    def now(self) -> float:
+        """Return the database's time as a Unix time."""
+        raise NotImplementedError
+
+    def moment(self, unix: float | None) -> Any:
+        """Return a Unix time as a parameter for a column of time."""
+        if unix is None:
+            return None
+        return datetime.fromtimestamp(unix, UTC)
+
+    # -- sending
+
+    def send(self, message: Sequence[Any], run: Sequence[Any] | None, *, delay: float, reset: bool, wake: bool) -> None:
+        """Insert one message, due in ``delay`` seconds, and its run: one statement or one transaction."""
+        raise NotImplementedError
+
+    def insert_messages(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Insert messages that may run now; rows as ``MESSAGE_COLUMNS``."""
+        raise NotImplementedError
+
+    def insert_scheduled(self, rows: Sequence[Sequence[Any]], delays: Sequence[float]) -> None:
+        """Insert messages that are due ``delays`` seconds from the database's now."""
+        raise NotImplementedError
+
+    def insert_runs(self, rows: Sequence[Sequence[Any]], *, reset: bool) -> None:
+        """Insert runs where there is none; with ``reset`` a run that is final starts anew."""
+        raise NotImplementedError
+
+    def notify(self, channel: str, payload: str = "") -> None:
+        """Wake those who wait, at commit. Does nothing where the database can't."""
+
+    # -- claiming
+
+    def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
+        """Take up to ``limit`` waiting messages of one queue, the most urgent and oldest first, in one transaction."""
+        raise NotImplementedError
+
+    def pick_due(self, limit: int) -> list[int]:
+        """Lock and return the ids of scheduled messages that are due, the earliest first."""
+        raise NotImplementedError
+
+    def move_due(self, ids: Sequence[int]) -> None:
+        """Make waiting messages of the scheduled ``ids``."""
+        marks = self.marks(ids)
+        with self.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO taskq_message ({MESSAGE_COLUMNS}, created_at, token, acked, revoked) "
+                f"SELECT {MESSAGE_COLUMNS}, {self.now_sql}, '', {self.false}, '' FROM taskq_scheduledmessage "
+                f"WHERE id IN ({marks}) ORDER BY due_at, id",
+                list(ids),
+            )
+            cursor.execute(f"DELETE FROM taskq_scheduledmessage WHERE id IN ({marks})", list(ids))
+
+    def next_due(self) -> float | None:
+        """Return in how many seconds the next scheduled message is due, or ``None``."""
+        raise NotImplementedError
+
+    # -- settling
+
+    def delete_held(self, token: str, ids: Sequence[int]) -> set[int]:
+        """Delete the messages ``ids`` that ``token`` still holds; return which those were."""
+        if not ids:
+            return set()
+        with self.cursor() as cursor:
+            cursor.execute(
+                f"DELETE FROM taskq_message WHERE id IN ({self.marks(ids)}) AND token = %s RETURNING id",
+                [*ids, token],
+            )
+            return {row[0] for row in cursor.fetchall()}
+
+    def update_runs(self, settlements: Sequence[Settlement]) -> None:
+        """Write how tasks ended into rows that were made when they were sent; a final row stays as it is."""
+        raise NotImplementedError
+
+    def upsert_runs(self, settlements: Sequence[Settlement]) -> None:
+        """The same for tasks that may have no row yet."""
+        raise NotImplementedError
+
+    # -- waking
+
+    def message_listener(self) -> Listener:
+        """Return a listener for new messages; names are queues."""
+        return AdaptiveListener()
+
+    def result_listener(self) -> Listener:
+        """Return a listener for settled tasks; names are task ids."""
+        return AdaptiveListener(0.002, 0.05)
+
+    # -- words of the dialect
+
+    false = "false"
+    #: The database's time, as a value for a column of time.
+    now_sql = "clock_timestamp()"
+
+    @staticmethod
+    def marks(values: Iterable[Any]) -> str:
+        """Return as many placeholders as there are values."""
+        return ", ".join(["%s"] * len(list(values)))
+
+
+def unix_now() -> float:
+    """Return this machine's time; for databases that live on it."""
+    return time.time()

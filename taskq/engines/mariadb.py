@@ -1,0 +1,162 @@
+"""MariaDB from 10.6: many rows in one INSERT, a claim of two statements, waiting by polling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from taskq.store.records import Claimed, Settlement
+
+from .base import CLAIM_COLUMNS, FINAL, MESSAGE_COLUMNS, RUN_COLUMNS, Engine
+
+_NOW = "UTC_TIMESTAMP(6)"
+_LATER = f"DATE_ADD({_NOW}, INTERVAL %s MICROSECOND)"
+_MESSAGE_TIMES = (12,)
+_RUN_TIMES = (9, 10)
+_END_COLUMNS = (
+    "task_id, result, content_type, traceback, started_at, finished_at, runtime, retries, worker, children, name, "
+    "queue, arguments, root_id, parent_id, group_id, state"
+)
+
+
+def _marks(columns: str) -> str:
+    return ", ".join(["%s"] * len(columns.split(", ")))
+
+
+def _update(values: dict[str, str], *, when_final: bool) -> str:
+    """Return an ON DUPLICATE KEY clause that acts only on rows that are final, or only on those that are not.
+
+    Assignments are made from left to right and see each other, so the state comes last.
+    """
+    condition = f"state IN {FINAL}"
+    picks = "IF({c}, {v}, {n})" if when_final else "IF({c}, {n}, {v})"
+    return "ON DUPLICATE KEY UPDATE " + ", ".join(
+        f"{name} = " + picks.format(c=condition, v=value, n=name) for name, value in values.items()
+    )
+
+
+_CLEARED = ("result", "traceback", "children", "started_at", "finished_at", "runtime")
+_RESET = {c: f"VALUES({c})" for c in (*RUN_COLUMNS.split(", ")[1:], "created_at") if c != "state"}
+_RESET |= dict.fromkeys(_CLEARED, "NULL") | {"state": "VALUES(state)"}
+_ENDED = {
+    c: f"VALUES({c})"
+    for c in ("result", "content_type", "traceback", "finished_at", "runtime", "retries", "worker", "children")
+} | {"started_at": "COALESCE(VALUES(started_at), started_at)", "state": "VALUES(state)"}
+
+_MESSAGE_ROW = f"({_marks(MESSAGE_COLUMNS)}, {_NOW}, '', 0, '')"
+_SCHEDULED_ROW = f"({_marks(MESSAGE_COLUMNS)}, {_NOW}, {_LATER})"
+_RUN_ROW = f"({_marks(RUN_COLUMNS)}, {_NOW})"
+_END_ROW = f"({_marks(_END_COLUMNS)}, 0, {_NOW})"
+
+
+class MariadbEngine(Engine):
+    """See ``base.Engine``."""
+
+    false = "0"
+    now_sql = _NOW
+
+    def is_transient(self, error: Exception) -> bool:
+        """Deadlock (1213), lock wait time-out (1205), record changed since read (1020)."""
+        return bool(error.args) and error.args[0] in (1213, 1205, 1020)
+
+    def now(self) -> float:
+        """See base."""
+        with self.cursor() as cursor:
+            cursor.execute(f"SELECT {_NOW}")
+            moment: datetime = cursor.fetchone()[0]
+        return moment.replace(tzinfo=UTC).timestamp()
+
+    def moment(self, unix: float | None) -> Any:
+        """See base."""
+        return None if unix is None else datetime.fromtimestamp(unix, UTC).replace(tzinfo=None)
+
+    def _row(self, row: Sequence[Any], times: Sequence[int]) -> list[Any]:
+        values = list(row)
+        for place in times:
+            values[place] = self.moment(values[place])
+        return values
+
+    def send(self, message: Sequence[Any], run: Sequence[Any] | None, *, delay: float, reset: bool, wake: bool) -> None:
+        """One transaction."""
+        with self.atomic():
+            if run is not None:
+                self.insert_runs([run], reset=reset)
+            if delay > 0:
+                self.insert_scheduled([message], [delay])
+            else:
+                self.insert_messages([message])
+
+    def insert_messages(self, rows: Sequence[Sequence[Any]]) -> None:
+        """See base."""
+        head = f"INSERT INTO taskq_message ({MESSAGE_COLUMNS}, created_at, token, acked, revoked) VALUES "
+        self._insert(head, _MESSAGE_ROW, [self._row(row, _MESSAGE_TIMES) for row in rows])
+
+    def insert_scheduled(self, rows: Sequence[Sequence[Any]], delays: Sequence[float]) -> None:
+        """See base."""
+        head = f"INSERT INTO taskq_scheduledmessage ({MESSAGE_COLUMNS}, created_at, due_at) VALUES "
+        rows = [[*self._row(row, _MESSAGE_TIMES), round(delay * 1e6)] for row, delay in zip(rows, delays, strict=True)]
+        self._insert(head, _SCHEDULED_ROW, rows)
+
+    def insert_runs(self, rows: Sequence[Sequence[Any]], *, reset: bool) -> None:
+        """See base."""
+        head = f"INSERT INTO taskq_taskrun ({RUN_COLUMNS}, created_at) VALUES "
+        tail = " " + (_update(_RESET, when_final=True) if reset else "ON DUPLICATE KEY UPDATE task_id = task_id")
+        self._insert(head, _RUN_ROW, [self._row(row, _RUN_TIMES) for row in rows], tail)
+
+    def _insert(self, head: str, row: str, rows: Sequence[Sequence[Any]], tail: str = "") -> None:
+        with self.cursor() as cursor:
+            cursor.execute(head + ", ".join([row] * len(rows)) + tail, [value for values in rows for value in values])
+
+    def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
+        """See base."""
+        with self.atomic(), self.cursor() as cursor:
+            cursor.execute(
+                f"SELECT {CLAIM_COLUMNS} FROM taskq_message WHERE token = '' AND queue = %s "
+                "ORDER BY priority DESC, id LIMIT %s FOR UPDATE SKIP LOCKED",
+                [queue, limit],
+            )
+            claimed = [Claimed(*row) for row in cursor.fetchall()]
+            if claimed:
+                ids = [message.id for message in claimed]
+                cursor.execute(f"UPDATE taskq_message SET token = %s WHERE id IN ({self.marks(ids)})", [token, *ids])
+        return claimed
+
+    def pick_due(self, limit: int) -> list[int]:
+        """See base."""
+        with self.cursor() as cursor:
+            cursor.execute(
+                f"SELECT id FROM taskq_scheduledmessage WHERE due_at <= {_NOW} ORDER BY due_at, id LIMIT %s "
+                "FOR UPDATE SKIP LOCKED",
+                [limit],
+            )
+            return [row[0] for row in cursor.fetchall()]
+
+    def next_due(self) -> float | None:
+        """See base."""
+        with self.cursor() as cursor:
+            cursor.execute(
+                f"SELECT TIMESTAMPDIFF(MICROSECOND, {_NOW}, due_at) / 1e6 FROM taskq_scheduledmessage "
+                "ORDER BY due_at LIMIT 1"
+            )
+            row = cursor.fetchone()
+        return row and float(row[0])
+
+    def update_runs(self, settlements: Sequence[Settlement]) -> None:
+        """One statement for many rows is an upsert here."""
+        self.upsert_runs(settlements)
+
+    def upsert_runs(self, settlements: Sequence[Settlement]) -> None:
+        """See base."""
+        head = f"INSERT INTO taskq_taskrun ({_END_COLUMNS}, priority, created_at) VALUES "
+        self._insert(head, _END_ROW, [self._end(s) for s in settlements], " " + _update(_ENDED, when_final=False))
+
+    def _end(self, s: Settlement) -> tuple[Any, ...]:
+        return (
+            s.task_id, s.result, s.content_type, s.traceback, self.moment(s.started), self.moment(s.finished),
+            s.runtime, s.retries, s.worker, s.children, s.name, s.queue, s.arguments, s.root_id, s.parent_id,
+            s.group_id, s.state,
+        )  # fmt: skip
+
+
+engine_class = MariadbEngine

@@ -1,0 +1,284 @@
+"""PostgreSQL: rows go in as one JSON document, a send is one statement, ``LISTEN`` wakes.
+
+Needs psycopg 3. Every statement passes through Django's cursor, so that its
+wrappers (query logging, instrumentation) see it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import OperationalError, connections
+
+from taskq.store.records import Claimed, Settlement
+
+from .base import CLAIM_COLUMNS, FINAL, MESSAGE_COLUMNS, RUN_COLUMNS, Engine, Listener
+
+MESSAGE_CHANNEL = "taskq_message"
+RESULT_CHANNEL = "taskq_result"
+
+_MESSAGE_TYPES = (
+    "queue text, task_id text, name text, priority int, headers text, body text, content_type text, "
+    "content_encoding text, properties text, exchange text, routing_key text, tracked bool, expires_at float8, "
+    "deliveries int, redelivered bool"
+)
+_RUN_TYPES = (
+    "task_id text, name text, queue text, priority int, arguments text, root_id text, parent_id text, "
+    "group_id text, retries int, expires_at float8, eta float8, state text, content_type text, worker text"
+)
+_END_TYPES = (
+    "task_id text, state text, result text, content_type text, traceback text, started float8, finished float8, "
+    "runtime float8, retries int, worker text, children text"
+)
+_ORIGIN_TYPES = "name text, queue text, arguments text, root_id text, parent_id text, group_id text"
+
+
+def _names(types: str) -> list[str]:
+    return [column.split()[0] for column in types.split(", ")]
+
+
+def _select(types: str, times: Sequence[str]) -> str:
+    """Return the columns of a document as expressions, with Unix times made times."""
+    return ", ".join(f"to_timestamp(x.{n})" if n in times else f"x.{n}" for n in _names(types))
+
+
+_RESET = (
+    "state = EXCLUDED.state, name = EXCLUDED.name, queue = EXCLUDED.queue, priority = EXCLUDED.priority, "
+    "arguments = EXCLUDED.arguments, root_id = EXCLUDED.root_id, parent_id = EXCLUDED.parent_id, "
+    "group_id = EXCLUDED.group_id, retries = EXCLUDED.retries, expires_at = EXCLUDED.expires_at, "
+    "eta = EXCLUDED.eta, created_at = EXCLUDED.created_at, result = NULL, traceback = NULL, children = NULL, "
+    "content_type = EXCLUDED.content_type, worker = '', started_at = NULL, finished_at = NULL, runtime = NULL"
+)
+_ON_CONFLICT = {
+    False: "ON CONFLICT (task_id) DO NOTHING",
+    True: f"ON CONFLICT (task_id) DO UPDATE SET {_RESET} WHERE taskq_taskrun.state IN {FINAL}",
+}
+_END_SET = (
+    "state = x.state, result = x.result, content_type = x.content_type, traceback = x.traceback, "
+    "started_at = COALESCE(to_timestamp(x.started), r.started_at), finished_at = to_timestamp(x.finished), "
+    "runtime = x.runtime, retries = x.retries, worker = x.worker, children = x.children"
+)
+
+_INSERT_MESSAGES = (
+    f"INSERT INTO taskq_message ({MESSAGE_COLUMNS}, created_at, token, acked, revoked) "
+    f"SELECT {_select(_MESSAGE_TYPES, ['expires_at'])}, clock_timestamp(), '', false, '' "
+    f"FROM json_to_recordset(%s::json) AS x({_MESSAGE_TYPES})"
+)
+_INSERT_SCHEDULED = (
+    f"INSERT INTO taskq_scheduledmessage ({MESSAGE_COLUMNS}, created_at, due_at) "
+    f"SELECT {_select(_MESSAGE_TYPES, ['expires_at'])}, clock_timestamp(), "
+    f"clock_timestamp() + x.delay * interval '1 second' "
+    f"FROM json_to_recordset(%s::json) AS x({_MESSAGE_TYPES}, delay float8)"
+)
+_INSERT_RUNS = (
+    f"INSERT INTO taskq_taskrun ({RUN_COLUMNS}, created_at) "
+    f"SELECT {_select(_RUN_TYPES, ['expires_at', 'eta'])}, clock_timestamp() "
+    f"FROM json_to_recordset(%s::json) AS x({_RUN_TYPES}) "
+)
+_UPDATE_RUNS = (
+    f"UPDATE taskq_taskrun r SET {_END_SET} FROM json_to_recordset(%s::json) AS x({_END_TYPES}) "
+    f'WHERE r.task_id = x.task_id COLLATE "C" AND r.state NOT IN {FINAL}'
+)
+_UPSERT_RUNS = (
+    "INSERT INTO taskq_taskrun AS r (task_id, state, result, content_type, traceback, started_at, finished_at, "
+    "runtime, retries, worker, children, name, queue, arguments, root_id, parent_id, group_id, priority, created_at) "
+    f"SELECT {_select(_END_TYPES, ['started', 'finished'])}, {_select(_ORIGIN_TYPES, [])}, 0, clock_timestamp() "
+    f"FROM json_to_recordset(%s::json) AS x({_END_TYPES}, {_ORIGIN_TYPES}) "
+    "ON CONFLICT (task_id) DO UPDATE SET state = EXCLUDED.state, result = EXCLUDED.result, "
+    "content_type = EXCLUDED.content_type, traceback = EXCLUDED.traceback, "
+    "started_at = COALESCE(EXCLUDED.started_at, r.started_at), finished_at = EXCLUDED.finished_at, "
+    "runtime = EXCLUDED.runtime, retries = EXCLUDED.retries, worker = EXCLUDED.worker, "
+    f"children = EXCLUDED.children WHERE r.state NOT IN {FINAL}"
+)
+_CLAIM = (
+    "WITH picked AS MATERIALIZED (SELECT id FROM taskq_message WHERE token = '' AND queue = %s "
+    "ORDER BY priority DESC, id LIMIT %s FOR UPDATE SKIP LOCKED) "
+    "UPDATE taskq_message m SET token = %s FROM picked WHERE m.id = picked.id RETURNING "
+    + ", ".join(f"m.{c}" for c in CLAIM_COLUMNS.split(", "))
+)
+_VALUES = {"expires_at": "to_timestamp(%s)", "eta": "to_timestamp(%s)"}
+
+
+def _values(types: str) -> str:
+    return ", ".join(_VALUES.get(name, "%s") for name in _names(types))
+
+
+_WAKE = f" RETURNING pg_notify('{MESSAGE_CHANNEL}', queue)"
+_SEND_MESSAGE = (
+    f"INSERT INTO taskq_message ({MESSAGE_COLUMNS}, created_at, token, acked, revoked) "
+    f"VALUES ({_values(_MESSAGE_TYPES)}, clock_timestamp(), '', false, '')"
+)
+_SEND_SCHEDULED = (
+    f"INSERT INTO taskq_scheduledmessage ({MESSAGE_COLUMNS}, created_at, due_at) "
+    f"VALUES ({_values(_MESSAGE_TYPES)}, clock_timestamp(), clock_timestamp() + %s * interval '1 second')"
+)
+
+
+def _send_statement(run: bool, reset: bool, scheduled: bool, wake: bool) -> str:
+    first = (
+        f"WITH run AS (INSERT INTO taskq_taskrun ({RUN_COLUMNS}, created_at) "
+        f"VALUES ({_values(_RUN_TYPES)}, clock_timestamp()) {_ON_CONFLICT[reset]}) "
+    )
+    return (first if run else "") + (_SEND_SCHEDULED if scheduled else _SEND_MESSAGE) + (_WAKE if wake else "")
+
+
+# Every shape that a send can have, each made once: with a run, reset, scheduled, waking.
+_SENDS = {shape: _send_statement(*shape) for shape in itertools.product((False, True), repeat=4)}
+
+
+class PostgresqlListener(Listener):
+    """Listens on a connection of its own: unpooled, in autocommit."""
+
+    interval = None
+
+    def __init__(self, alias: str, channel: str) -> None:
+        import psycopg
+
+        wrapper = connections[alias]
+        params = {k: v for k, v in wrapper.get_connection_params().items() if k not in _NOT_FOR_LISTENING}
+        self._connection = psycopg.connect(**params, autocommit=True)
+        self._connection.execute(f"LISTEN {channel}")
+
+    def fileno(self) -> int:
+        """Return the connection's socket."""
+        return self._connection.fileno()
+
+    def poll(self) -> set[str] | None:
+        """Return the payloads that have come; ``None`` if one of them was empty."""
+        pgconn = self._connection.pgconn
+        try:
+            pgconn.consume_input()
+        except Exception as error:
+            raise OperationalError(f"the LISTEN connection broke: {error}") from error
+        names: set[str] = set()
+        while (notice := pgconn.notifies()) is not None:
+            names.update(notice.extra.decode().split(",") if notice.extra else ("",))
+        return None if "" in names else names
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+_NOT_FOR_LISTENING = {"cursor_factory", "context", "prepare_threshold", "autocommit"}
+
+
+class PostgresqlEngine(Engine):
+    """See ``base.Engine``."""
+
+    def is_transient(self, error: Exception) -> bool:
+        """Deadlock, serialization failure, lock time-out: SQLSTATE 40001, 40P01, 55P03."""
+        return getattr(error.__cause__, "sqlstate", None) in {"40001", "40P01", "55P03"}
+
+    def now(self) -> float:
+        """See base."""
+        with self.cursor() as cursor:
+            cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
+            return float(cursor.fetchone()[0])
+
+    def send(self, message: Sequence[Any], run: Sequence[Any] | None, *, delay: float, reset: bool, wake: bool) -> None:
+        """One statement: run, message and notification together."""
+        scheduled = delay > 0
+        params = [*(run or ()), *message]
+        if scheduled:
+            params.append(delay)
+        with self.cursor() as cursor:
+            cursor.execute(_SENDS[run is not None, reset, scheduled, wake], params)
+
+    def insert_messages(self, rows: Sequence[Sequence[Any]]) -> None:
+        """See base."""
+        self._insert(_INSERT_MESSAGES, _MESSAGE_NAMES, rows)
+
+    def insert_scheduled(self, rows: Sequence[Sequence[Any]], delays: Sequence[float]) -> None:
+        """See base."""
+        self._insert(_INSERT_SCHEDULED, _SCHEDULED_NAMES, [(*r, d) for r, d in zip(rows, delays, strict=True)])
+
+    def insert_runs(self, rows: Sequence[Sequence[Any]], *, reset: bool) -> None:
+        """See base."""
+        self._insert(_INSERT_RUNS + _ON_CONFLICT[reset], _RUN_NAMES, rows)
+
+    def _insert(self, sql: str, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        document = json.dumps([dict(zip(names, row, strict=True)) for row in rows])
+        with self.cursor() as cursor:
+            cursor.execute(sql, [document])
+
+    def notify(self, channel: str, payload: str = "") -> None:
+        """See base."""
+        with self.cursor() as cursor:
+            cursor.execute("SELECT pg_notify(%s, %s)", [channel, payload])
+
+    def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
+        """See base."""
+        with self.cursor() as cursor:
+            cursor.execute(_CLAIM, [queue, limit, token])
+            claimed = [Claimed(*row) for row in cursor.fetchall()]
+        claimed.sort(key=lambda message: (-message.priority, message.id))
+        return claimed
+
+    def pick_due(self, limit: int) -> list[int]:
+        """See base."""
+        with self.cursor() as cursor:
+            cursor.execute(
+                "SELECT id FROM taskq_scheduledmessage WHERE due_at <= clock_timestamp() "
+                "ORDER BY due_at, id LIMIT %s FOR UPDATE SKIP LOCKED",
+                [limit],
+            )
+            return [row[0] for row in cursor.fetchall()]
+
+    def next_due(self) -> float | None:
+        """See base."""
+        with self.cursor() as cursor:
+            cursor.execute(
+                "SELECT extract(epoch FROM due_at - clock_timestamp())::float8 FROM taskq_scheduledmessage "
+                "ORDER BY due_at LIMIT 1"
+            )
+            row = cursor.fetchone()
+            return row and float(row[0])
+
+    def delete_held(self, token: str, ids: Sequence[int]) -> set[int]:
+        """See base."""
+        with self.cursor() as cursor:
+            cursor.execute(
+                "DELETE FROM taskq_message WHERE id = ANY(%s) AND token = %s RETURNING id", [list(ids), token]
+            )
+            return {row[0] for row in cursor.fetchall()}
+
+    def update_runs(self, settlements: Sequence[Settlement]) -> None:
+        """See base."""
+        self._insert(_UPDATE_RUNS, _END_NAMES, [_end(s) for s in settlements])
+
+    def upsert_runs(self, settlements: Sequence[Settlement]) -> None:
+        """See base."""
+        self._insert(_UPSERT_RUNS, _END_NAMES + _ORIGIN_NAMES, [(*_end(s), *_origin(s)) for s in settlements])
+
+    def message_listener(self) -> Listener:
+        """See base."""
+        return PostgresqlListener(self.alias, MESSAGE_CHANNEL)
+
+    def result_listener(self) -> Listener:
+        """See base."""
+        return PostgresqlListener(self.alias, RESULT_CHANNEL)
+
+
+_MESSAGE_NAMES = _names(_MESSAGE_TYPES)
+_SCHEDULED_NAMES = [*_MESSAGE_NAMES, "delay"]
+_RUN_NAMES = _names(_RUN_TYPES)
+_END_NAMES = _names(_END_TYPES)
+_ORIGIN_NAMES = _names(_ORIGIN_TYPES)
+
+
+def _end(s: Settlement) -> tuple[Any, ...]:
+    return (
+        s.task_id, s.state, s.result, s.content_type, s.traceback, s.started, s.finished, s.runtime, s.retries,
+        s.worker, s.children,
+    )  # fmt: skip
+
+
+def _origin(s: Settlement) -> tuple[Any, ...]:
+    return (s.name, s.queue, s.arguments, s.root_id, s.parent_id, s.group_id)
+
+
+engine_class = PostgresqlEngine

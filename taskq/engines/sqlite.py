@@ -1,0 +1,224 @@
+"""SQLite: one writer at a time, short immediate transactions, ``PRAGMA data_version`` wakes.
+
+The database lies on this machine, so this machine's clock is its clock.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import connections
+
+from taskq.store.records import Claimed, Settlement
+
+from .base import CLAIM_COLUMNS, FINAL, MESSAGE_COLUMNS, RUN_COLUMNS, Engine, Listener, unix_now
+
+_MESSAGE_TIMES = (12,)
+_RUN_TIMES = (9, 10)
+
+
+def _marks(columns: str) -> str:
+    return ", ".join(["%s"] * len(columns.split(", ")))
+
+
+_INSERT_MESSAGE = (
+    f"INSERT INTO taskq_message ({MESSAGE_COLUMNS}, created_at, token, acked, revoked) "
+    f"VALUES ({_marks(MESSAGE_COLUMNS)}, %s, '', 0, '')"
+)
+_INSERT_SCHEDULED = (
+    f"INSERT INTO taskq_scheduledmessage ({MESSAGE_COLUMNS}, created_at, due_at) "
+    f"VALUES ({_marks(MESSAGE_COLUMNS)}, %s, %s)"
+)
+_RESET = ", ".join(f"{c} = excluded.{c}" for c in [*RUN_COLUMNS.split(", ")[1:], "created_at"]) + (
+    ", result = NULL, traceback = NULL, children = NULL, started_at = NULL, finished_at = NULL, runtime = NULL"
+)
+_INSERT_RUN = {
+    reset: f"INSERT INTO taskq_taskrun ({RUN_COLUMNS}, created_at) VALUES ({_marks(RUN_COLUMNS)}, %s) "
+    "ON CONFLICT (task_id) "
+    + (f"DO UPDATE SET {_RESET} WHERE taskq_taskrun.state IN {FINAL}" if reset else "DO NOTHING")
+    for reset in (False, True)
+}
+_UPDATE_RUN = (
+    "UPDATE taskq_taskrun SET state = %s, result = %s, content_type = %s, traceback = %s, "
+    "started_at = COALESCE(%s, started_at), finished_at = %s, runtime = %s, retries = %s, worker = %s, children = %s "
+    f"WHERE task_id = %s AND state NOT IN {FINAL}"
+)
+_UPSERT_RUN = (
+    "INSERT INTO taskq_taskrun (state, result, content_type, traceback, started_at, finished_at, runtime, retries, "
+    "worker, children, task_id, name, queue, arguments, root_id, parent_id, group_id, priority, created_at) "
+    "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 0, %s) "
+    "ON CONFLICT (task_id) DO UPDATE SET state = excluded.state, result = excluded.result, "
+    "content_type = excluded.content_type, traceback = excluded.traceback, "
+    "started_at = COALESCE(excluded.started_at, started_at), finished_at = excluded.finished_at, "
+    "runtime = excluded.runtime, retries = excluded.retries, worker = excluded.worker, "
+    f"children = excluded.children WHERE state NOT IN {FINAL}"
+)
+_CLAIM = (
+    "UPDATE taskq_message SET token = %s WHERE id IN (SELECT id FROM taskq_message WHERE token = '' AND queue = %s "
+    f"ORDER BY priority DESC, id LIMIT %s) RETURNING {CLAIM_COLUMNS}"
+)
+
+
+def _text(unix: float | None) -> str | None:
+    """Return a Unix time as Django stores times on SQLite."""
+    if unix is None:
+        return None
+    return datetime.fromtimestamp(unix, UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
+def _with_times(row: Sequence[Any], places: Sequence[int]) -> list[Any]:
+    values = list(row)
+    for place in places:
+        values[place] = _text(values[place])
+    return values
+
+
+class SqliteListener(Listener):
+    """Sees any other connection's commit by a number that SQLite keeps; asking costs microseconds."""
+
+    interval = 0.0025
+
+    def __init__(self, alias: str) -> None:
+        name: str = connections[alias].get_connection_params()["database"]
+        self._connection = sqlite3.connect(
+            name, timeout=0.1, isolation_level=None, check_same_thread=False, uri=str(name).startswith("file:")
+        )
+        self._version = self._ask()
+
+    def _ask(self) -> int:
+        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def poll(self) -> set[str] | None:
+        """Return ``None`` if another connection has committed since the last call."""
+        version = self._ask()
+        if version == self._version:
+            return set()
+        self._version = version
+        return None
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+class SqliteEngine(Engine):
+    """See ``base.Engine``."""
+
+    skip_locked = False
+    # A writer keeps all others waiting: a transaction stays short.
+    chunk = 250
+    false = "0"
+    now_sql = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
+
+    def is_transient(self, error: Exception) -> bool:
+        """The database is locked."""
+        return "locked" in str(error) or "busy" in str(error)
+
+    def now(self) -> float:
+        """See base."""
+        return unix_now()
+
+    def moment(self, unix: float | None) -> Any:
+        """See base."""
+        return _text(unix)
+
+    def send(self, message: Sequence[Any], run: Sequence[Any] | None, *, delay: float, reset: bool, wake: bool) -> None:
+        """One transaction."""
+        if run is None:
+            self._send_message(message, delay)
+            return
+        with self.atomic():
+            self.insert_runs([run], reset=reset)
+            self._send_message(message, delay)
+
+    def _send_message(self, message: Sequence[Any], delay: float) -> None:
+        if delay > 0:
+            self.insert_scheduled([message], [delay])
+        else:
+            self.insert_messages([message])
+
+    def insert_messages(self, rows: Sequence[Sequence[Any]]) -> None:
+        """See base."""
+        now = _text(unix_now())
+        self._run(_INSERT_MESSAGE, [(*_with_times(row, _MESSAGE_TIMES), now) for row in rows])
+
+    def insert_scheduled(self, rows: Sequence[Sequence[Any]], delays: Sequence[float]) -> None:
+        """See base."""
+        now = unix_now()
+        self._run(
+            _INSERT_SCHEDULED,
+            [
+                (*_with_times(row, _MESSAGE_TIMES), _text(now), _text(now + delay))
+                for row, delay in zip(rows, delays, strict=True)
+            ],
+        )
+
+    def insert_runs(self, rows: Sequence[Sequence[Any]], *, reset: bool) -> None:
+        """See base."""
+        now = _text(unix_now())
+        self._run(_INSERT_RUN[reset], [(*_with_times(row, _RUN_TIMES), now) for row in rows])
+
+    def _run(self, sql: str, rows: list[Any]) -> None:
+        with self.cursor() as cursor:
+            if len(rows) == 1:
+                cursor.execute(sql, rows[0])
+            else:
+                cursor.executemany(sql, rows)
+
+    def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
+        """See base."""
+        with self.cursor() as cursor:
+            cursor.execute(_CLAIM, [token, queue, limit])
+            claimed = [Claimed(*row) for row in cursor.fetchall()]
+        claimed.sort(key=lambda message: (-message.priority, message.id))
+        return claimed
+
+    def pick_due(self, limit: int) -> list[int]:
+        """See base."""
+        with self.cursor() as cursor:
+            cursor.execute(
+                "SELECT id FROM taskq_scheduledmessage WHERE due_at <= %s ORDER BY due_at, id LIMIT %s",
+                [_text(unix_now()), limit],
+            )
+            return [row[0] for row in cursor.fetchall()]
+
+    def next_due(self) -> float | None:
+        """See base."""
+        with self.cursor() as cursor:
+            # As text: the column by itself would be converted to a naive datetime.
+            cursor.execute("SELECT due_at || '' FROM taskq_scheduledmessage ORDER BY due_at LIMIT 1")
+            row = cursor.fetchone()
+        return row and datetime.fromisoformat(row[0]).replace(tzinfo=UTC).timestamp() - unix_now()
+
+    def update_runs(self, settlements: Sequence[Settlement]) -> None:
+        """See base."""
+        self._run(_UPDATE_RUN, [_end(s) for s in settlements])
+
+    def upsert_runs(self, settlements: Sequence[Settlement]) -> None:
+        """See base."""
+        now = _text(unix_now())
+        self._run(
+            _UPSERT_RUN,
+            [(*_end(s), s.name, s.queue, s.arguments, s.root_id, s.parent_id, s.group_id, now) for s in settlements],
+        )
+
+    def message_listener(self) -> Listener:
+        """See base."""
+        return SqliteListener(self.alias)
+
+    def result_listener(self) -> Listener:
+        """See base."""
+        return SqliteListener(self.alias)
+
+
+def _end(s: Settlement) -> tuple[Any, ...]:
+    return (
+        s.state, s.result, s.content_type, s.traceback, _text(s.started), _text(s.finished), s.runtime, s.retries,
+        s.worker, s.children, s.task_id,
+    )  # fmt: skip
+
+
+engine_class = SqliteEngine

@@ -1,0 +1,129 @@
+"""What the values of settings may be: kinds, which check a value and bring it into one form.
+
+The table in ``taskq.conf`` gives each setting a kind; the checks and the
+documentation read its words. Nothing here knows a setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta, tzinfo
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T]):
+    """What a setting accepts: ``words`` end the sentence "must be ...".
+
+    ``convert`` returns the value in the one form that taskq reads, or raises
+    ``TypeError`` or ``ValueError``.
+    """
+
+    words: str
+    convert: Callable[[Any], T]
+
+
+def _of(*types: type) -> Callable[[Any], Any]:
+    def convert(value: Any) -> Any:
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            raise TypeError(value)
+        return value
+
+    return convert
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    if not value.strip():
+        raise ValueError(value)
+    return value
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple | set | frozenset):
+        raise TypeError(value)
+    return tuple(_text(name) for name in value)
+
+
+def _seconds(least: float, *, above: bool = False) -> Callable[[Any], float]:
+    def convert(value: Any) -> float:
+        seconds = value.total_seconds() if isinstance(value, timedelta) else float(_of(int, float)(value))
+        if not (seconds > least if above else seconds >= least):  # also refuses NaN
+            raise ValueError(value)
+        return seconds
+
+    return convert
+
+
+def _age(value: Any) -> timedelta | None:
+    # 0 has always meant "for ever" here, for Celery too.
+    return None if value is None else timedelta(seconds=_seconds(0)(value)) or None
+
+
+def _whole(least: int, most: int | None = None) -> Callable[[Any], int]:
+    def convert(value: Any) -> int:
+        number: int = _of(int)(value)
+        if number < least or (most is not None and number > most):
+            raise ValueError(value)
+        return number
+
+    return convert
+
+
+#: Celery's defaults for sending again: seconds between tries grow by ``interval_step`` up to ``interval_max``.
+PUBLISH_RETRY_POLICY: Mapping[str, Any] = {
+    "max_retries": 3,
+    "interval_start": 0,
+    "interval_step": 0.2,
+    "interval_max": 1,
+}
+
+
+def _policy(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(value)
+    if set(value) - {*PUBLISH_RETRY_POLICY, "retry_errors"}:
+        raise ValueError(value)
+    return {**PUBLISH_RETRY_POLICY, **value}
+
+
+def optional(kind: Kind[T]) -> Kind[T | None]:
+    """Return the kind that also accepts ``None``."""
+    return Kind(f"{kind.words}, or None", lambda value: None if value is None else kind.convert(value))
+
+
+def choice(*names: str) -> Kind[str]:
+    """Return the kind that accepts one of ``names``."""
+
+    def convert(value: Any) -> str:
+        if value not in names:
+            raise ValueError(value)
+        return str(value)
+
+    return Kind(" or ".join(repr(name) for name in names), convert)
+
+
+FLAG: Kind[bool] = Kind("True or False", _of(bool))
+TEXT = Kind("a string that is not empty", _text)
+NAMES = Kind("a list of names", _names)
+SECONDS = Kind("a number of seconds, 0 or more", _seconds(0))
+DURATION = Kind("a number of seconds above 0", _seconds(0, above=True))
+AGE = Kind("a timedelta or a number of seconds, or None", _age)
+WHOLE = Kind("a whole number, 0 or more", _whole(0))
+COUNT = Kind("a whole number, 1 or more", _whole(1))
+PRIORITY = Kind("a whole number from 0 to 9", _whole(0, 9))
+OPTIONS: Kind[Mapping[str, Any]] = Kind("a dictionary", _of(dict))
+POLICY = Kind(f"a dictionary with {', '.join(PUBLISH_RETRY_POLICY)} or retry_errors", _policy)
+QUEUE_TABLE: Kind[Any] = Kind(
+    "a list of names or of kombu's Queue, or a dictionary of names and options", _of(list, tuple, dict)
+)
+ROUTE_TABLE: Kind[Any] = Kind(
+    "a dictionary, or a list of pairs, dictionaries, callables or import paths", _of(list, tuple, dict)
+)
+ZONE: Kind[str | tzinfo] = Kind(
+    "the name of a time zone", lambda value: value if isinstance(value, tzinfo) else _text(value)
+)

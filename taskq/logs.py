@@ -1,0 +1,154 @@
+"""Logging: loggers for tasks, the task in every record, and the worker's own set-up.
+
+Tasks call ``get_task_logger``; ``worker.execution`` runs them in a
+``task_context``; the worker's command calls ``setup_worker_logging``. Django's
+``LOGGING`` always wins: the root logger, other loggers, their formats and
+the record factory are never changed.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextvars import ContextVar, Token
+from logging.handlers import WatchedFileHandler
+from types import TracebackType
+
+from django.conf import settings as django_settings
+
+from taskq.conf import settings
+
+__all__ = ["TaskFilter", "get_task_logger", "label_handlers", "setup_worker_logging", "task_context"]
+
+LOGGER = "taskq"
+TASK_LOGGER = "taskq.task"
+
+_current: ContextVar[tuple[str, str] | None] = ContextVar("taskq_logged_task", default=None)
+
+_COLORS = {logging.DEBUG: "34", logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "1;31"}
+
+
+class task_context:
+    """Context in which every record carries ``task_id`` and ``task_name``."""
+
+    __slots__ = ("_task", "_token")
+
+    _token: Token[tuple[str, str] | None]
+
+    def __init__(self, task_id: str, name: str) -> None:
+        self._task = (task_id, name)
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._task)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        _current.reset(self._token)
+
+
+class TaskFilter(logging.Filter):
+    """Put ``task_id`` and ``task_name`` into records, ``None`` outside of tasks; let all through.
+
+    What a call gave with ``extra=`` stays. The worker adds it to all handlers
+    that are there when it starts; elsewhere name it in ``LOGGING``::
+
+        "filters": {"task": {"()": "taskq.logs.TaskFilter"}}
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Label the record and keep it."""
+        task_id, name = _current.get() or (None, None)
+        record.__dict__.setdefault("task_id", task_id)
+        record.__dict__.setdefault("task_name", name)
+        return True
+
+
+_label = TaskFilter()
+
+
+def get_task_logger(name: str) -> logging.Logger:
+    """Return the logger for a module of tasks, below ``taskq.task``.
+
+    ``name`` is the module's ``__name__``. Its records have ``task_id`` and
+    ``task_name`` whoever handles them.
+    """
+    within = name == TASK_LOGGER or name.startswith(f"{TASK_LOGGER}.")
+    logger = logging.getLogger(name if within else f"{TASK_LOGGER}.{name}")
+    logger.addFilter(_label)
+    return logger
+
+
+def label_handlers() -> None:
+    """Add ``TaskFilter`` to each handler of each logger, so that all records of tasks are labelled.
+
+    First, so that the handlers' own filters can read the labels. A filter on
+    handlers and not a record factory: with that, ``extra={"task_id": ...}``
+    would be an error in the application's code.
+    """
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    for logger in loggers:
+        for handler in getattr(logger, "handlers", ()):  # the dictionary also has placeholders
+            if not any(isinstance(known, TaskFilter) for known in handler.filters):
+                handler.filters.insert(0, _label)
+
+
+class WorkerFormatter(logging.Formatter):
+    """Format a task's records by ``TASKQ_TASK_LOG_FORMAT`` and all others by ``TASKQ_WORKER_LOG_FORMAT``."""
+
+    def __init__(self, *, color: bool = False) -> None:
+        super().__init__(settings.WORKER_LOG_FORMAT)
+        self._task_format = logging.Formatter(settings.TASK_LOG_FORMAT)
+        self._color = color
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, in the colour of its level if colours are on."""
+        in_task = record.name.startswith(TASK_LOGGER) and getattr(record, "task_id", None)
+        text = self._task_format.format(record) if in_task else super().format(record)
+        code = _COLORS.get(record.levelno) if self._color else None
+        return f"\x1b[{code}m{text}\x1b[0m" if code else text
+
+
+def setup_worker_logging(level: int | str | None = None, logfile: str | None = None, *, color: bool = False) -> None:
+    """Give the logger ``taskq`` a handler if Django's ``LOGGING`` gave none to it or to the root logger.
+
+    ``level`` and ``logfile`` are what the command line says, ``None`` if it
+    says nothing; what it does say holds beside ``LOGGING`` too, for the logger
+    ``taskq`` alone. ``logfile`` is followed when it is rotated; without
+    it the log goes to standard error, with colours if ``color``.
+    """
+    logger = logging.getLogger(LOGGER)
+    _remove_own_handlers(logger)
+    configured = _is_configured(logger)
+    if level is not None or not configured:
+        logger.setLevel(_level(level))
+    if logfile:
+        _add_handler(logger, WatchedFileHandler(logfile, encoding="utf-8"), WorkerFormatter())
+    elif not configured:
+        _add_handler(logger, logging.StreamHandler(), WorkerFormatter(color=color))
+    label_handlers()
+
+
+def _level(level: int | str | None) -> int | str:
+    if level is None:
+        return logging.WARNING
+    return level.upper() if isinstance(level, str) else level
+
+
+def _is_configured(logger: logging.Logger) -> bool:
+    if logger.handlers or logging.root.handlers:
+        return True
+    loggers = django_settings.LOGGING.get("loggers", {})
+    return LOGGER in loggers or "" in loggers or "root" in django_settings.LOGGING
+
+
+def _add_handler(logger: logging.Logger, handler: logging.Handler, formatter: logging.Formatter) -> None:
+    handler.setFormatter(formatter)
+    logger.addHandler(handler)
+
+
+def _remove_own_handlers(logger: logging.Logger) -> None:
+    """Let the set-up be called again, as after a fork or with another file."""
+    for handler in logger.handlers[:]:
+        if isinstance(handler.formatter, WorkerFormatter):
+            logger.removeHandler(handler)
+            handler.close()

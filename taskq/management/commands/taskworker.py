@@ -1,0 +1,206 @@
+"""``manage.py taskworker``: run a worker."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from argparse import ArgumentParser, ArgumentTypeError
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError
+
+from taskq.conf import database_broker_alias, masked_url, settings
+from taskq.exceptions import QueueNotFound
+from taskq.worker.daemon import PidFile, PidFileError, become, detach
+from taskq.worker.names import expand, node_name
+
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+def _level(text: str) -> str:
+    if text.upper() not in _LEVELS:
+        raise ArgumentTypeError(f"{text!r} is not one of {', '.join(_LEVELS)}")
+    return text.upper()
+
+
+def _concurrency(text: str) -> int:
+    if text == "auto":
+        return _cpus()
+    if not text.isdigit() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is not a number from 1, or auto")
+    return int(text)
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _names(text: str) -> list[str]:
+    return [name for part in text.split(",") if (name := part.strip())]
+
+
+class Command(BaseCommand):
+    """Parses, calls, prints."""
+
+    help = "Run a worker: take tasks from queues and run them."
+    requires_migrations_checks = False
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add the options; those without a value here follow the setting of the same name."""
+        add = parser.add_argument
+        add("-n", "--hostname", help="name of the node: w1, w1@%%h; %%h host, %%n name, %%d domain")
+        add("-Q", "--queues", type=_names, default=[], help="queues to take tasks from, with commas between")
+        add("-X", "--exclude-queues", type=_names, default=[], help="declared queues to leave out")
+        add("-b", "--broker", help="broker URL, instead of TASKQ_BROKER_URL")
+        add("-c", "--concurrency", type=_concurrency, help="processes or threads; auto is the number of CPUs")
+        add("-P", "--pool", choices=["prefork", "threads", "solo", "processes"], help="where tasks run")
+        add("-l", "--loglevel", type=_level, help="level of the worker's log")
+        add("-f", "--logfile", help="file for the worker's log, with %% expansions")
+        add("-O", dest="optimization", choices=["default", "fair"], help="fair: hand over one task at a time")
+        add("--prefetch-multiplier", type=int, help="messages held for each process; 0 is without limit")
+        add("--disable-prefetch", action="store_true", help="hold no message that can't run at once")
+        add("--time-limit", type=float, help="seconds after which a task's process is killed")
+        add("--soft-time-limit", type=float, help="seconds after which a task is told to stop")
+        add("--max-tasks-per-child", type=int, help="tasks after which a process is replaced")
+        add("--max-memory-per-child", type=int, help="KiB above which a process is replaced")
+        add("--reload", action="store_true", help="start again when the code changes; for development")
+        add("-D", "--detach", action="store_true", help="go on in the background")
+        add("--pidfile", help="file for the worker's pid, with %% expansions")
+        add("--workdir", help="directory to change to when detaching")
+        add("--umask", type=lambda text: int(text, 8), help="file mode mask when detaching, in octal")
+        add("--uid", help="user to become, by name or number")
+        add("--gid", help="group to become, by name or number")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run until the worker has ended; the exit status is 0 after a clean stop."""
+        if options["reload"]:
+            self._reload()
+        if options["broker"]:
+            self._use_broker(options["broker"])
+        self._refuse_unmigrated()
+        name = node_name(options["hostname"])
+        paths = {key: options[key] and expand(options[key], name) for key in ("logfile", "pidfile")}
+        try:
+            status, restart = self._run(name, paths, options)
+        except (
+            PidFileError,
+            ImproperlyConfigured,
+            QueueNotFound,
+            ValueError,
+            KeyError,
+            OSError,
+            RuntimeError,
+        ) as error:
+            if options["traceback"]:
+                raise
+            raise CommandError(str(error)) from error
+        if restart:
+            os.execv(sys.executable, [sys.executable, *sys.argv])
+        sys.exit(status)
+
+    def _run(self, name: str, paths: dict[str, str | None], options: dict[str, Any]) -> tuple[int, bool]:
+        from taskq.worker.main import Start, run_worker
+
+        queues = self._queues(options)
+        start = Start(
+            name=name,
+            queues=queues,
+            concurrency=options["concurrency"] or settings.CONCURRENCY or _cpus(),
+            pool={"processes": "prefork"}.get(options["pool"], options["pool"]) or settings.POOL,
+            time_limit=_first(options["time_limit"], settings.TIME_LIMIT),
+            soft_time_limit=_first(options["soft_time_limit"], settings.SOFT_TIME_LIMIT),
+            prefetch_multiplier=self._multiplier(options),
+            fair=(options["optimization"] or settings.OPTIMIZATION) == "fair",
+            max_tasks_per_child=_first(options["max_tasks_per_child"], settings.MAX_TASKS_PER_CHILD),
+            max_memory_per_child=_first(options["max_memory_per_child"], settings.MAX_MEMORY_PER_CHILD),
+            loglevel=options["loglevel"],
+            logfile=paths["logfile"],
+            color=not options["no_color"],
+        )
+        self._say_hello(start)
+        pidfile = PidFile(paths["pidfile"]) if paths["pidfile"] else None
+        if options["detach"]:
+            if pidfile and (pid := pidfile.read()):
+                self._refuse_running(pidfile, pid)
+            detach(options["workdir"], options["umask"])
+        elif options["workdir"]:
+            os.chdir(options["workdir"])
+        if pidfile:
+            pidfile.acquire()
+        try:
+            become(options["uid"], options["gid"])
+            return run_worker(start)
+        finally:
+            if pidfile:
+                pidfile.release()
+
+    def _refuse_running(self, pidfile: PidFile, pid: int) -> None:
+        # Said while there is still a terminal to say it to.
+        pidfile.acquire()
+        pidfile.release()
+
+    def _queues(self, options: dict[str, Any]) -> list[Any]:
+        from taskq.messages.routing import select
+
+        return list(select(options["queues"], options["exclude_queues"]).values())
+
+    def _multiplier(self, options: dict[str, Any]) -> int | None:
+        if options["disable_prefetch"]:
+            return 1
+        given: int | None = options["prefetch_multiplier"]
+        return settings.PREFETCH_MULTIPLIER if given is None else given
+
+    def _say_hello(self, start: Any) -> None:
+        from taskq.tasks.registry import tasks
+        from taskq.worker.banner import banner
+
+        known = list(tasks) if start.loglevel in {"INFO", "DEBUG"} else ()
+        pool = "processes" if start.pool == "prefork" else start.pool
+        self.stdout.write(
+            banner(
+                node=start.name,
+                system=f"{platform.platform(terse=True)}, Python {platform.python_version()}",
+                broker=masked_url(settings.BROKER_URL),
+                results=f"database '{settings.DATABASE}'",
+                concurrency=start.concurrency,
+                pool=pool,
+                queues=start.queues,
+                tasks=known,
+            )
+        )
+        self.stdout.flush()
+
+    def _use_broker(self, url: str) -> None:
+        from django.conf import settings as django_settings
+
+        django_settings.TASKQ_BROKER_URL = url
+        settings.clear()
+
+    def _refuse_unmigrated(self) -> None:
+        """Refuse to start on a database that a newer version's migrations were not applied to."""
+        from django.db import connections
+        from django.db.migrations.executor import MigrationExecutor
+
+        alias = database_broker_alias() or settings.DATABASE
+        connection = connections[alias]
+        executor = MigrationExecutor(connection)
+        targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] == "taskq"]
+        missing = [
+            migration.name for migration, _ in executor.migration_plan(targets) if migration.app_label == "taskq"
+        ]
+        connection.close()
+        if missing:
+            raise CommandError(
+                f"Database '{alias}' lacks migrations of taskq ({', '.join(missing)}): run manage.py migrate first."
+            )
+
+    def _reload(self) -> None:
+        from taskq.worker.reloading import command_line, supervise
+
+        sys.exit(supervise(command_line(), self.stdout.write))
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)

@@ -1,0 +1,33 @@
+"""A task as a message: Celery's protocol 2, built and read.
+
+``build`` is called for each task that is sent, ``read_headers`` for each that
+arrives; both are pure. A worker routes, refuses, expires and delays by headers
+alone: only ``decode_body`` looks into a body, and it does so where the task runs.
+"""
+
+from __future__ import annotations
+
+from .building import SendOptions, build, origin, reply_queue
+from .options import expiration
+from .reading import TaskHeaders, decode_body, load_body, read_headers, upgrade
+from .retrying import RetryOptions, retry_envelope
+from .wire import EMBED, HEADERS, MAX_NAME, Carried
+
+__all__ = [
+    "EMBED",
+    "HEADERS",
+    "MAX_NAME",
+    "Carried",
+    "RetryOptions",
+    "SendOptions",
+    "TaskHeaders",
+    "build",
+    "decode_body",
+    "expiration",
+    "load_body",
+    "origin",
+    "read_headers",
+    "reply_queue",
+    "retry_envelope",
+    "upgrade",
+]

@@ -1,0 +1,318 @@
+"""``build``: options and arguments in, an ``Envelope`` out. The hot path of sending.
+
+Called by tasks, canvases and retries. Sends nothing and reads no row.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from typing import Any, TypedDict, Unpack, cast
+
+from taskq.conf import settings
+from taskq.exceptions import EncodeError
+from taskq.ids import new_id
+from taskq.messages import reprs, serializers, signing
+from taskq.store.records import Envelope
+
+from . import options as check
+from .wire import EMBED, HEADERS, Args
+
+_TEMPLATE: dict[str, Any] = dict.fromkeys(HEADERS) | {
+    "lang": "py",
+    "retries": 0,
+    "kwargsrepr": "{}",
+    "ignore_result": False,
+    "replaced_task_nesting": 0,
+}
+_EMPTY_EMBED: dict[str, Any] = dict.fromkeys(EMBED)
+_EMPTY_EMBED_JSON = json.dumps(_EMPTY_EMBED)
+
+
+class SendOptions(TypedDict, total=False):
+    """What ``build`` takes besides the call itself; ``None`` is as if it were not given."""
+
+    exchange: str
+    routing_key: str
+    priority: int | None  # 0 to 9, larger is sooner
+    countdown: float | timedelta | None  # seconds; beats eta
+    eta: datetime | str | None  # naive: TASKQ_TIMEZONE; or ISO 8601
+    expires: float | timedelta | datetime | str | None  # seconds from now, or a moment as eta
+    retries: int
+    serializer: str | None
+    compression: str | None
+    time_limit: float | None  # seconds
+    soft_time_limit: float | None  # seconds
+    shadow: str | None
+    headers: Mapping[str, Any] | None  # the caller's own
+    argsrepr: str | None
+    kwargsrepr: str | None
+    root_id: str | None
+    parent_id: str | None
+    group_id: str | None
+    group_index: int | None
+    ignore_result: bool | None
+    reply_to: str | None
+    callbacks: Any  # signatures, as link gives them
+    errbacks: Any
+    chain: Any  # in wire order: the next task is the last
+    chord: Any
+    stamped_headers: Collection[str] | None
+    stamps: Mapping[str, Any] | None
+    replaced_task_nesting: int
+    origin: str | None
+    sensitive: Collection[str]  # parameters to mask everywhere but in the body
+    sensitive_positions: Mapping[str, int] | None  # where parameters stand, by name
+    reset: bool | None  # see Envelope; by default whether a task_id is given
+
+
+_KNOWN = frozenset(SendOptions.__annotations__)
+# Options that are headers as they are. What is falsy is the template's value.
+_AS_GIVEN = (
+    *(("shadow", "shadow"), ("group_id", "group"), ("retries", "retries"), ("parent_id", "parent_id")),
+    *(("origin", "origin"), ("ignore_result", "ignore_result"), ("replaced_task_nesting", "replaced_task_nesting")),
+)
+
+# -- who sends -----------------------------------------------------------------
+
+_local = threading.local()
+_origin = ""
+
+
+def _forget_sender() -> None:
+    global _local, _origin
+    _local = threading.local()
+    _origin = ""
+
+
+os.register_at_fork(after_in_child=_forget_sender)
+
+
+def origin() -> str:
+    """Return how this process signs as a sender: ``gen<pid>@<host>``."""
+    global _origin
+    if not _origin:
+        _origin = f"gen{os.getpid()}@{socket.gethostname()}"
+    return _origin
+
+
+def reply_queue() -> str:
+    """Return this thread's value of ``reply_to``, a UUID: where results of Celery's ``rpc`` backend would go."""
+    try:
+        oid: str = _local.oid
+    except AttributeError:
+        oid = _local.oid = str(uuid.uuid4())
+    return oid
+
+
+# -- building --------------------------------------------------------------------
+
+
+def build(
+    *,
+    name: str,
+    queue: str,
+    args: Args = (),
+    kwargs: Mapping[str, Any] | None = None,
+    task_id: str | None = None,
+    **options: Unpack[SendOptions],
+) -> Envelope:
+    """Return the message that runs the task ``name`` with these arguments.
+
+    Raises ``TypeError`` and ``ValueError`` for options that can't be, and
+    ``EncodeError``, which names the argument, for what can't be encoded.
+    """
+    given = cast("dict[str, Any]", options)
+    if given and not given.keys() <= _KNOWN:
+        raise TypeError(f"Unknown options of a message: {', '.join(sorted(given.keys() - _KNOWN))}.")
+    if kwargs is None:
+        kwargs = {}
+    check.check_arguments(args, kwargs)
+    get = given.get
+    exchange, reset = get("exchange") or "", get("reset")
+    envelope = Envelope(
+        new_id() if task_id is None else check.check_name("task_id", task_id),
+        check.check_name("name", name),
+        queue,
+        _TEMPLATE.copy(),
+        "",
+        exchange=exchange,
+        routing_key=get("routing_key") or ("" if exchange else queue),
+        reset=task_id is not None if reset is None else reset,
+    )
+    sensitive, positions = get("sensitive"), get("sensitive_positions") or {}
+    shown = reprs.mask(args, kwargs, sensitive, positions) if sensitive else (args, kwargs)
+    _fill_headers(envelope, shown, given)
+    _fill_properties(envelope, given)
+    put_body(envelope, args, kwargs, _embed(given), get("serializer"), get("compression"), positions)
+    if sensitive:
+        envelope.arguments = arguments_text(*shown)
+    return envelope
+
+
+def _fill_headers(envelope: Envelope, shown: tuple[Args, Mapping[str, Any]], given: Mapping[str, Any]) -> None:
+    headers = envelope.headers
+    headers["task"] = envelope.name
+    headers["id"] = headers["root_id"] = envelope.task_id
+    headers["timelimit"] = [None, None]
+    headers["origin"] = _origin or origin()
+    headers["stamps"] = {}
+    put_reprs(headers, *shown)
+    if given:
+        _fill_options(envelope, given)
+
+
+def _fill_options(envelope: Envelope, given: Mapping[str, Any]) -> None:
+    headers, get = envelope.headers, given.get
+    for option, header in _AS_GIVEN:
+        if value := get(option):
+            headers[header] = value
+    if root_id := get("root_id"):
+        headers["root_id"] = root_id
+    headers["group_index"] = get("group_index")
+    put_given_reprs(headers, given)
+    put_limits(headers, get("time_limit"), get("soft_time_limit"))
+    put_due(envelope, get("countdown"), get("eta"))
+    if (expires := get("expires")) is not None:
+        put_expiry(envelope, expires)
+    if (names := get("stamped_headers")) is not None:
+        headers["stamped_headers"] = list(names)
+    if stamps := get("stamps"):
+        headers["stamps"] = check.check_stamps(stamps)
+    if own := get("headers"):
+        headers.update(check.check_headers(own))
+
+
+def put_reprs(headers: dict[str, Any], args: Args, kwargs: Mapping[str, Any]) -> None:
+    """Set the short texts of the arguments, from what may be shown of them."""
+    headers["argsrepr"] = reprs.args_repr(args)
+    headers["kwargsrepr"] = reprs.kwargs_repr(kwargs)
+
+
+def put_given_reprs(headers: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Set the short texts that the caller wrote."""
+    for option in ("argsrepr", "kwargsrepr"):
+        if (text := given.get(option)) is not None:
+            headers[option] = text[: reprs.LIMIT]
+
+
+def put_limits(headers: dict[str, Any], hard: float | None, soft: float | None) -> None:
+    """Set the time limits (seconds) that are given."""
+    if hard is not None or soft is not None:
+        old_hard, old_soft = headers["timelimit"]
+        limits = [old_hard if hard is None else hard, old_soft if soft is None else soft]
+        check.check_limits(*limits)
+        headers["timelimit"] = limits
+
+
+def put_due(envelope: Envelope, countdown: float | timedelta | None, eta: datetime | str | None) -> None:
+    """Set when the message is due."""
+    if countdown is not None or eta is not None:
+        envelope.headers["eta"], envelope.delay = check.due(countdown, eta)
+
+
+def put_expiry(envelope: Envelope, expires: float | timedelta | datetime | str) -> None:
+    """Set when the message expires; the property follows in ``_fill_properties``."""
+    until = check.expiry(expires)
+    envelope.headers["expires"] = until.isoformat()
+    envelope.expires = until.timestamp()
+
+
+def _fill_properties(envelope: Envelope, given: Mapping[str, Any]) -> None:
+    priority = given.get("priority")
+    envelope.priority = settings.DEFAULT_PRIORITY if priority is None else check.check_priority(priority)
+    put_properties(envelope, given.get("reply_to") or reply_queue(), priority is not None)
+
+
+def put_properties(envelope: Envelope, reply_to: str, always_priority: bool) -> None:
+    """Set the properties; a priority of 0 is sent only if it was asked for."""
+    properties = envelope.properties = {
+        "correlation_id": envelope.task_id,
+        "reply_to": reply_to,
+        "delivery_mode": 2,
+    }
+    if envelope.expires is not None and (ttl := check.expiration(envelope.expires, time.time())):
+        properties["expiration"] = ttl
+    if always_priority or envelope.priority:
+        properties["priority"] = envelope.priority
+
+
+# -- the body ------------------------------------------------------------------------
+
+
+def _embed(given: Mapping[str, Any]) -> dict[str, Any] | None:
+    get = given.get
+    embed = {"callbacks": get("callbacks"), "errbacks": get("errbacks"), "chain": get("chain"), "chord": get("chord")}
+    return embed if any(embed.values()) else None
+
+
+def arguments_text(args: Args, kwargs: Mapping[str, Any]) -> str | None:
+    """Return the text ``[args, kwargs]`` that a row keeps, or ``None`` for what JSON can't hold."""
+    try:
+        return serializers.dumps_json([args, dict(kwargs)])
+    except EncodeError:
+        return None
+
+
+def put_body(
+    envelope: Envelope,
+    args: Args,
+    kwargs: Mapping[str, Any],
+    embed: Mapping[str, Any] | None,
+    serializer: str | None = None,
+    compression: str | None = None,
+    positions: Mapping[str, int] | None = None,
+) -> None:
+    """Encode the arguments into ``envelope``: body, content type, ``arguments`` and signature."""
+    serializer = serializer or settings.SERIALIZER
+    kwargs = kwargs if type(kwargs) is dict else dict(kwargs)
+    try:
+        encode = _json_body if serializers.is_plain_json(serializer) else _other_body
+        payload = encode(envelope, args, kwargs, embed, serializer)
+    except EncodeError as exc:
+        if isinstance(exc.__cause__, serializers.SerializerNotInstalled):
+            raise
+        raise serializers.argument_error(envelope.name, args, kwargs, embed, serializer, exc, positions) from exc
+    put_payload(envelope, payload, compression or settings.COMPRESSION)
+
+
+def _json_body(envelope: Envelope, args: Args, kwargs: dict[str, Any], embed: Any, serializer: str) -> str:
+    """Encode the arguments once, and put the body together as text."""
+    text = envelope.arguments = serializers.dumps_json([args, kwargs])
+    envelope.content_type, envelope.content_encoding = serializers.JSON_TYPE, "utf-8"
+    return f"{text[:-1]}, {_EMPTY_EMBED_JSON if embed is None else serializers.dumps_json(embed)}]"
+
+
+def _other_body(envelope: Envelope, args: Args, kwargs: dict[str, Any], embed: Any, serializer: str) -> str | bytes:
+    whole = (args, kwargs, dict(embed or _EMPTY_EMBED))
+    payload, envelope.content_type, envelope.content_encoding = serializers.encode(whole, serializer)
+    envelope.arguments = arguments_text(args, kwargs)
+    return payload
+
+
+def put_payload(envelope: Envelope, payload: str | bytes, compression: str | None) -> None:
+    """Sign ``payload``, wrap it as it travels, and refuse what is too large."""
+    if settings.SIGNING:
+        signing.sign(envelope.headers, payload, envelope.content_type)
+    if compression:
+        payload, envelope.headers[serializers.COMPRESSION] = serializers.compress(payload, compression)
+        envelope.body = serializers.to_base64(payload)
+        envelope.properties[serializers.BODY_ENCODING] = serializers.BASE64
+    elif type(payload) is str:
+        envelope.body = payload
+    else:
+        envelope.body, body_encoding = serializers.to_text(payload, envelope.content_encoding)
+        if body_encoding:
+            envelope.properties[serializers.BODY_ENCODING] = body_encoding
+    limit = settings.MAX_MESSAGE_SIZE
+    if limit is not None and len(envelope.body) > limit:
+        raise ValueError(
+            f"The message for {envelope.name} has {len(envelope.body)} bytes, above TASKQ_MAX_MESSAGE_SIZE ({limit}): "
+            "store the data and pass its key."
+        )

@@ -1,0 +1,169 @@
+"""What a caller may ask of a message, checked at the call.
+
+Called by ``building`` and ``retrying``. Errors are ``TypeError``, ``ValueError``
+or ``EncodeError`` and name the option.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from taskq.exceptions import EncodeError
+from taskq.timezones import parse_iso, to_utc
+
+from .wire import MAX_NAME, RESERVED, Args
+
+# RabbitMQ refuses a longer time to live; the header says the same to workers.
+_MAX_TTL = 2**32 - 1
+# Leaves room for every database and every zone to convert.
+_LAST_YEAR = 9998
+
+
+def check_arguments(args: Args, kwargs: Mapping[str, Any]) -> None:
+    """Raise ``TypeError`` unless these can be a call's arguments."""
+    if not isinstance(args, list | tuple):
+        raise TypeError(f"args must be a list or a tuple, not {args!r}.")
+    if not isinstance(kwargs, Mapping):
+        raise TypeError(f"kwargs must be a mapping, not {kwargs!r}.")
+    for name in kwargs:
+        if not isinstance(name, str):
+            raise TypeError(f"kwargs must have names as keys, not {name!r}.")
+
+
+def check_name(option: str, value: Any) -> str:
+    """Return ``value`` if it can be an id, a name or a queue in a row."""
+    if not isinstance(value, str):
+        raise TypeError(f"{option} must be a string, not {value!r}.")
+    if not is_storable(value):
+        raise ValueError(
+            f"{option} must have 1 to {MAX_NAME} characters that can be written as UTF-8, and no NUL: {value!r}."
+        )
+    return value
+
+
+def is_storable(text: str) -> bool:
+    """Tell whether ``text`` fits into a column for names, on every database."""
+    if not 0 < len(text) <= MAX_NAME or "\0" in text:
+        return False
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return True
+
+
+def check_priority(value: Any) -> int:
+    """Return ``value`` if it is 0 to 9; larger is sooner."""
+    if not isinstance(value, int) or not 0 <= value <= 9 or isinstance(value, bool):
+        raise ValueError(f"priority must be a whole number from 0 to 9 (larger is sooner), not {value!r}.")
+    return value
+
+
+def check_limits(hard: float | None, soft: float | None) -> None:
+    """Raise ``ValueError`` unless the limits (seconds) can be kept: the soft one has to come first."""
+    for option, value in (("time_limit", hard), ("soft_time_limit", soft)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0):
+            raise ValueError(f"{option} must be a number of seconds, not {value!r}.")
+    if hard and soft and soft > hard:
+        raise ValueError(f"soft_time_limit ({soft:g} s) must not be above time_limit ({hard:g} s).")
+
+
+# -- times ---------------------------------------------------------------------
+
+
+def _moment(option: str, value: Any) -> datetime:
+    try:
+        if isinstance(value, datetime):
+            return to_utc(value)
+        if isinstance(value, str):
+            return parse_iso(value)
+    except (ValueError, OverflowError) as exc:
+        raise ValueError(f"{option}: {exc}") from exc
+    raise TypeError(f"{option} must be a datetime, not {value!r}.")
+
+
+def _after(option: str, seconds: float, now: datetime) -> datetime:
+    try:
+        return now + timedelta(seconds=seconds)
+    except (OverflowError, ValueError):
+        raise ValueError(f"{option}={seconds!r} is not a number of seconds that leads to a date.") from None
+
+
+def _within(option: str, value: Any, moment: datetime) -> datetime:
+    if moment.year > _LAST_YEAR:
+        raise ValueError(f"{option}={value!r} is too far away: the last year is {_LAST_YEAR}.")
+    return moment
+
+
+def _seconds(value: Any) -> float | None:
+    """Return a length of time in seconds, ``None`` for what is none."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def due(countdown: float | timedelta | None, eta: datetime | str | None) -> tuple[str | None, float]:
+    """Return the header ``eta`` and the seconds until then, 0 for what has passed. ``countdown`` beats ``eta``."""
+    now = datetime.now(UTC)
+    if countdown is None:
+        moment = _within("eta", eta, _moment("eta", eta))
+    elif (seconds := _seconds(countdown)) is None:
+        raise TypeError(f"countdown must be a number of seconds, not {countdown!r}.")
+    elif seconds == 0:
+        return None, 0.0
+    else:
+        moment = _within("countdown", countdown, _after("countdown", seconds, now))
+    return moment.isoformat(), max(0.0, (moment - now).total_seconds())
+
+
+def expiry(expires: float | timedelta | datetime | str) -> datetime:
+    """Return when ``expires`` (seconds from now, or a moment) is, in UTC."""
+    if (seconds := _seconds(expires)) is not None:
+        return _within("expires", expires, _after("expires", seconds, datetime.now(UTC)))
+    return _within("expires", expires, _moment("expires", expires))
+
+
+def expiration(expires: float, now: float) -> str | None:
+    """Return the property ``expiration``: the milliseconds between two Unix times.
+
+    It is relative, so a message that waited before it was published needs it
+    anew. ``None`` for what is longer than a broker takes.
+    """
+    ttl = max(0, round((expires - now) * 1000))
+    return str(ttl) if ttl <= _MAX_TTL else None
+
+
+# -- headers and stamps ----------------------------------------------------------
+
+
+def check_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the caller's own headers, if they are not the protocol's and can be sent."""
+    if not isinstance(headers, Mapping):
+        raise TypeError(f"headers must be a mapping, not {headers!r}.")
+    for name in headers:
+        if not isinstance(name, str):
+            raise TypeError(f"headers must have strings as keys, not {name!r}.")
+        if name in RESERVED:
+            raise ValueError(f"headers must not hold {name!r}: that header is the protocol's own.")
+    return _check_plain("header", headers)
+
+
+def check_stamps(stamps: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``stamps`` if they can be sent; sets become lists."""
+    return _check_plain("stamp", {k: list(v) if isinstance(v, set | frozenset) else v for k, v in stamps.items()})
+
+
+def _check_plain(what: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    for name, value in values.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError, RecursionError) as exc:
+            raise EncodeError(
+                f"The {what} {name!r} can't be sent: {exc}. Use text, numbers, booleans, None, lists and dictionaries."
+            ) from exc
+    return dict(values)

@@ -1,0 +1,230 @@
+"""What arrives: headers checked, bodies decoded, older protocols brought up to date.
+
+Called by the worker: ``read_headers`` for every message in the main process,
+``decode_body`` where the task runs. Whatever a stranger sends ends as
+``InvalidTaskError``, ``ContentDisallowed`` or ``DecodeError``, never otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NoReturn
+
+from taskq.conf import settings
+from taskq.exceptions import InvalidTaskError
+from taskq.messages import reprs, serializers, signing
+from taskq.timezones import parse_iso, to_utc
+
+from .options import is_storable
+from .wire import EMBED, RESERVED
+
+_OF_BODY = frozenset({serializers.COMPRESSION, signing.HEADER})
+
+
+@dataclass(slots=True)
+class TaskHeaders:
+    """The headers of a message, checked. Times are UTC, limits seconds; ``raw`` is all that came.
+
+    ``ignore_result`` is ``None`` where the sender said nothing: the task decides.
+    """
+
+    task: str
+    id: str
+    retries: int
+    eta: datetime | None
+    expires: datetime | None
+    time_limit: float | None
+    soft_time_limit: float | None
+    root_id: str
+    parent_id: str | None
+    group: str | None
+    group_index: int | None
+    ignore_result: bool | None
+    shadow: str | None
+    origin: str | None
+    argsrepr: str
+    kwargsrepr: str
+    replaced_task_nesting: int
+    stamped_headers: list[str] | None
+    stamps: Mapping[str, Any]
+    raw: Mapping[str, Any]
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """The headers that are not the protocol's: the sender's own."""
+        return {name: value for name, value in self.raw.items() if name not in RESERVED}
+
+
+def read_headers(headers: Mapping[str, Any]) -> TaskHeaders:
+    """Return the headers of a message of protocol 2.
+
+    Every header but ``task`` and ``id`` is optional. Raises ``InvalidTaskError``
+    for what can't be a task: also for protocol 1, see ``upgrade``.
+    """
+    get: Callable[[str], Any] = headers.get
+    name, task_id, root_id = get("task"), get("id"), get("root_id")
+    parent_id, group, group_index = get("parent_id"), get("group"), get("group_index")
+    eta, expires, retries, limits = get("eta"), get("expires"), get("retries"), get("timelimit")
+    _check_text("task", name)
+    _check_text("id", task_id)
+    if root_id is not None and root_id != task_id:
+        _check_text("root_id", root_id)
+    if parent_id is not None:
+        _check_text("parent_id", parent_id)
+    if group is not None:
+        _check_text("group", group)
+    if group_index is not None and type(group_index) is not int:
+        _refuse("group_index", group_index, "a whole number")
+    if retries is None:
+        retries = 0
+    elif type(retries) is not int or retries < 0:
+        _refuse("retries", retries, "a whole number, 0 or more")
+    hard, soft = (None, None) if limits is None or limits == [None, None] else _limits(limits)
+    stamps, stamped = get("stamps"), get("stamped_headers")
+    return TaskHeaders(
+        name,
+        task_id,
+        retries,
+        None if eta is None else _time("eta", eta),
+        None if expires is None else _time("expires", expires),
+        hard,
+        soft,
+        root_id or task_id,
+        parent_id,
+        group,
+        group_index,
+        get("ignore_result"),
+        _text_or_none(get("shadow")),
+        _text_or_none(get("origin")),
+        _text_or_none(get("argsrepr")) or "",
+        _text_or_none(get("kwargsrepr")) or "",
+        nesting if type(nesting := get("replaced_task_nesting")) is int else 0,
+        list(stamped) if isinstance(stamped, list | tuple) else None,
+        stamps if isinstance(stamps, Mapping) else {},
+        headers,
+    )
+
+
+def _refuse(header: str, value: Any, wanted: str) -> NoReturn:
+    raise InvalidTaskError(f"The header {header!r} of a message must be {wanted}, not {value!r:.200}.")
+
+
+def _check_text(header: str, value: Any) -> None:
+    if type(value) is not str or not is_storable(value):
+        _refuse(header, value, "a text of 1 to 255 characters")
+
+
+def _text_or_none(value: Any) -> str | None:
+    return value if value is None or type(value) is str else str(value)
+
+
+def _time(header: str, value: Any) -> datetime:
+    try:
+        return to_utc(value) if isinstance(value, datetime) else parse_iso(value)
+    except (ValueError, TypeError, OverflowError, AttributeError) as exc:
+        raise InvalidTaskError(
+            f"The header {header!r} of a message is {value!r:.200}, which is not a time: {exc}"
+        ) from exc
+
+
+def _limits(value: Any) -> tuple[float | None, float | None]:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        _refuse("timelimit", value, "[hard, soft]")
+    for limit in value:
+        if limit is not None and (type(limit) not in (int, float) or not limit >= 0):
+            _refuse("timelimit", value, "a pair of seconds or nulls")
+    return value[0], value[1]
+
+
+# -- bodies ----------------------------------------------------------------------
+
+
+def decode_body(
+    body: str | bytes,
+    content_type: str,
+    content_encoding: str,
+    headers: Mapping[str, Any],
+    properties: Mapping[str, Any],
+) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
+    """Return arguments, keyword arguments and what is to follow (``EMBED``).
+
+    Raises ``ContentDisallowed``, ``DecodeError``, ``SignatureMismatch`` (with
+    ``TASKQ_SIGNING``) and ``InvalidTaskError`` for a body that is not a task's.
+    """
+    value = load_body(body, content_type, content_encoding, headers, properties)
+    return parts_of(upgrade(headers, value)[1] if isinstance(value, dict) else value)
+
+
+def parts_of(value: Any) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
+    """Return the three parts of a body of protocol 2; ``InvalidTaskError`` if it has others."""
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        raise InvalidTaskError("The body of a message must be [args, kwargs, embed].")
+    args, kwargs, embed = value
+    if not isinstance(args, list | tuple):
+        raise InvalidTaskError(f"The positional arguments of a message must be a list, not {args!r:.200}.")
+    if not isinstance(kwargs, Mapping):
+        raise InvalidTaskError(f"The keyword arguments of a message must be a mapping, not {kwargs!r:.200}.")
+    if embed is not None and not isinstance(embed, Mapping):
+        raise InvalidTaskError(f"The third part of a message's body must be a mapping, not {embed!r:.200}.")
+    return list(args), dict(kwargs), dict.fromkeys(EMBED) | dict(embed or {})
+
+
+def load_body(
+    body: str | bytes,
+    content_type: str,
+    content_encoding: str,
+    headers: Mapping[str, Any],
+    properties: Mapping[str, Any],
+) -> Any:
+    """Return the value of a body, whatever its shape. Nothing is decoded before type and signature are right."""
+    serializers.check_accepted(content_type)
+    payload = serializers.payload_of(body, headers, properties)
+    if settings.SIGNING:
+        signing.verify(headers, payload, content_type)
+    return serializers.decode(payload, content_type, content_encoding)
+
+
+# -- older protocols ----------------------------------------------------------------
+
+
+def upgrade(headers: Mapping[str, Any], body: Any) -> tuple[dict[str, Any], list[Any]]:
+    """Return headers and body of protocol 2 for a message of protocol 1, or one between the two.
+
+    Protocol 1 has everything in the body, a mapping; between the two, headers
+    have ``task`` and win. Raises ``InvalidTaskError`` for anything else.
+    """
+    if not isinstance(body, Mapping) or not (headers.get("task") or body.get("task")):
+        raise InvalidTaskError("A message that is no task: neither its headers nor its body name one.")
+    renamed = dict(body)
+    if renamed.get("group") is None:
+        renamed["group"] = body.get("taskset")
+    naive_is_utc = bool(body.get("utc"))
+    for name in ("eta", "expires"):
+        renamed[name] = _with_offset(renamed.get(name), naive_is_utc)
+    lifted = ("task", "id", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit")
+    # Compression and signature are those of the body that this one takes the place of.
+    new = {"lang": "py"} | {name: value for name, value in headers.items() if name not in _OF_BODY}
+    for name in lifted:
+        if new.get(name) is None:
+            new[name] = renamed.get(name)
+    args, kwargs = _or_default(body.get("args"), []), _or_default(body.get("kwargs"), {})
+    new.setdefault("argsrepr", reprs.short_repr(args))
+    new.setdefault("kwargsrepr", reprs.short_repr(kwargs))
+    return new, [args, kwargs, {name: body.get(name) for name in EMBED}]
+
+
+def _or_default(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def _with_offset(value: Any, naive_is_utc: bool) -> Any:
+    """Say UTC where protocol 1 means it; what is not a time is left to ``read_headers``."""
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return value
+    if moment.tzinfo is None and naive_is_utc:
+        return f"{moment.isoformat()}+00:00"
+    return moment.isoformat()

@@ -1,0 +1,46 @@
+"""The names that the protocol uses, and what every message has, however it was carried.
+
+Source: Celery's message protocol, version 2.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from taskq.messages import serializers, signing
+
+Args = list[Any] | tuple[Any, ...]
+
+#: The headers that are the protocol's own, in their order on the wire.
+HEADERS = (
+    *("lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit", "root_id"),
+    *("parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result", "replaced_task_nesting", "stamped_headers"),
+    "stamps",
+)
+#: The third part of a body: what is to follow from the task.
+EMBED = ("callbacks", "errbacks", "chain", "chord")
+#: Header names that no caller may use.
+RESERVED = frozenset({*HEADERS, signing.HEADER, serializers.COMPRESSION})
+#: Longest id, name and queue, in characters: what the rows hold.
+MAX_NAME = 255
+
+# What the last delivery added. RabbitMQ takes x-death for a circle and drops the message.
+_OF_DELIVERY = ("x-death", "x-first-death-", "x-last-death-", "redelivered", signing.HEADER)
+
+
+def is_of_delivery(header: str) -> bool:
+    """Tell whether ``header`` belongs to one delivery, and is to be left out when a message is sent again."""
+    return header.startswith(_OF_DELIVERY)
+
+
+class Carried(Protocol):
+    """A received message as text; ``Claimed`` and ``Delivery`` are such."""
+
+    headers: str
+    body: str
+    content_type: str
+    content_encoding: str
+    properties: str
+    exchange: str
+    routing_key: str
+    priority: int

@@ -1,0 +1,131 @@
+"""Publish: the only place that sends tasks.
+
+With the database broker a send is rows in the caller's transaction and on the
+caller's connection. ``taskq.testing`` puts a sink in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import islice
+
+from django.core.exceptions import ImproperlyConfigured
+
+from taskq import signals
+from taskq.conf import database_broker_alias, masked_url, settings
+from taskq.engines import for_alias
+from taskq.exceptions import QueueNotFound
+from taskq.store import topology
+from taskq.store.enqueue import enqueue, enqueue_one
+from taskq.store.records import Envelope
+
+from .routing import bound_queues
+
+#: Messages for one chunk of a large send, encoded together.
+CHUNK = 500
+
+Sink = Callable[[Sequence[Envelope]], None]
+_sink: Sink | None = None
+
+
+def set_sink(sink: Sink | None) -> Sink | None:
+    """Send everything to ``sink`` from now on, or to the broker again; return what was there before."""
+    global _sink
+    previous, _sink = _sink, sink
+    return previous
+
+
+def publish_one(envelope: Envelope) -> None:
+    """Send one message. Outside a transaction it is sent when this returns."""
+    _announce(envelope)
+    if _sink is not None:
+        _sink([envelope])
+    elif envelope.exchange:
+        _enqueue([envelope], _alias())
+    else:
+        enqueue_one(envelope, _alias())
+    _report(envelope)
+
+
+def publish(envelopes: Iterable[Envelope]) -> None:
+    """Send many messages, all of them or none: one transaction, in chunks as the iterable gives them."""
+    rest = iter(envelopes)
+    first = list(islice(rest, CHUNK))
+    if not first:
+        return
+    if _sink is not None:
+        _sent([*first, *rest], _sink)
+        return
+    alias = _alias()
+    engine = for_alias(alias)
+    if not engine.skip_locked:
+        # Encode first: while this transaction is open nobody else can write.
+        first += rest
+    with engine.atomic():
+        while first:
+            _sent(first, lambda chunk: _enqueue(chunk, alias))
+            first = list(islice(rest, CHUNK))
+
+
+def _sent(chunk: Sequence[Envelope], send: Sink) -> None:
+    for envelope in chunk:
+        _announce(envelope)
+    send(chunk)
+    for envelope in chunk:
+        _report(envelope)
+
+
+def _enqueue(chunk: Sequence[Envelope], alias: str) -> None:
+    enqueue([copy for envelope in chunk for copy in _copies(envelope, alias)], alias)
+
+
+def _copies(envelope: Envelope, alias: str) -> Sequence[Envelope]:
+    """Return one envelope for each queue that an exchange leads to; only the first is its task's row."""
+    if not envelope.exchange:
+        return [envelope]
+    key = envelope.routing_key
+    targets = topology.route(envelope.exchange, key, alias) or ()
+    queues = sorted({*bound_queues(envelope.exchange, key), *(target.queue for target in targets)})
+    if not queues:
+        raise QueueNotFound(
+            f"No queue is bound to exchange {envelope.exchange!r} for {key!r}: declare one in TASKQ_QUEUES."
+        )
+    tracked = [envelope.tracked] + [False] * (len(queues) - 1)
+    return [replace(envelope, queue=queue, tracked=t) for queue, t in zip(queues, tracked, strict=True)]
+
+
+def _alias() -> str:
+    alias = database_broker_alias()
+    if alias is None:
+        raise ImproperlyConfigured(
+            f"TASKQ_BROKER_URL: tasks are sent through django:// in this version, not {masked_url(settings.BROKER_URL)}."
+        )
+    return alias
+
+
+def _announce(envelope: Envelope) -> None:
+    if signals.before_task_publish.receivers:
+        signals.send(
+            signals.before_task_publish,
+            envelope.name,
+            body=envelope.body,
+            exchange=envelope.exchange,
+            routing_key=envelope.routing_key or envelope.queue,
+            headers=envelope.headers,
+            properties=envelope.properties,
+            declare=[],
+            retry_policy=None,
+        )
+
+
+def _report(envelope: Envelope) -> None:
+    if signals.after_task_publish.receivers:
+        signals.send(
+            signals.after_task_publish,
+            envelope.name,
+            body=envelope.body,
+            exchange=envelope.exchange,
+            routing_key=envelope.routing_key or envelope.queue,
+            headers=envelope.headers,
+        )

@@ -1,0 +1,184 @@
+"""Where a task goes: its queue, or an exchange with a routing key.
+
+Called for each task that is sent. What a call names comes first, then
+``TASKQ_ROUTES``, then the task's own queue, then ``TASKQ_DEFAULT_QUEUE``.
+Declares nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.core.signals import setting_changed
+from kombu.entity import Queue
+
+from taskq.conf import settings
+from taskq.messages.protocol.options import check_name
+
+from .queues import bound_queues, called, completed, declared, queue, queues, select, worker_direct
+from .routers import Answer, Router, answer_of, compiled
+
+__all__ = ["Route", "bound_queues", "queue", "queues", "route", "select", "worker_direct"]
+
+_DESTINATION = ("queue", "exchange", "exchange_type", "routing_key")
+_OWN_KEYS = frozenset({*_DESTINATION, "priority"})
+_NOTHING: Mapping[str, Any] = {}
+
+
+@dataclass(slots=True, frozen=True)
+class Route:
+    """Where one message goes.
+
+    An empty ``exchange`` is the default one: ``routing_key`` is then the queue.
+    ``queue`` is empty for an exchange that no declared queue is known for.
+    ``priority`` is ``None`` if neither call, route nor task names one.
+    ``options`` is what else a route said (``serializer``, ``expires``, ...), where the call did not.
+    """
+
+    queue: str
+    exchange: str = ""
+    routing_key: str = ""
+    exchange_type: str = "direct"
+    priority: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class _Table:
+    """What is worked out once per settings: routers, and the routes that need no thought."""
+
+    __slots__ = ("default", "plain", "routers")
+
+    def __init__(self) -> None:
+        self.routers = compiled(settings.ROUTES)
+        self.plain: dict[str, Route] = {}
+        self.default = self.to_queue(settings.DEFAULT_QUEUE)
+
+    def to_queue(self, name: str) -> Route:
+        """Return the route of a message for which nothing but a queue is said."""
+        if (known := self.plain.get(name)) is not None:
+            return known
+        if name not in declared() and settings.CREATE_MISSING_QUEUES:
+            # Not kept: a sender could name any number of them.
+            return Route(check_name("queue", name), "", name)
+        found = self.plain[name] = _through(name, queue(name), "", None, None)
+        return found
+
+
+_table: _Table | None = None
+
+
+def _forget(*, setting: str, **kwargs: object) -> None:
+    global _table
+    if setting.startswith("TASKQ_"):
+        _table = None
+
+
+setting_changed.connect(_forget, dispatch_uid="taskq.messages.routing.table")
+
+
+def _current() -> _Table:
+    global _table
+    table = _table
+    if table is None:
+        table = _table = _Table()
+    return table
+
+
+def route(
+    name: str,
+    args: Any = (),
+    kwargs: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+    task: Any = None,
+) -> Route:
+    """Return where the task ``name`` goes, called with these arguments and options.
+
+    ``task`` is its definition, if it is known here. Raises ``QueueNotFound`` for
+    a queue that is not declared while ``TASKQ_CREATE_MISSING_QUEUES`` is off.
+    """
+    table = _current()
+    options = options or _NOTHING
+    answer = _ask(table.routers, name, args, kwargs or {}, options, task) if table.routers else _NOTHING
+    priority = options.get("priority")
+    if priority is None and (priority := answer.get("priority")) is None:
+        priority = getattr(task, "priority", None)
+    extra = _extra(answer, options) if answer else _NOTHING
+    found = _destination(table, options, answer, task)
+    if priority is None and not extra:
+        return found
+    return Route(found.queue, found.exchange, found.routing_key, found.exchange_type, priority, extra)
+
+
+def _ask(routers: tuple[Router, ...], name: str, args: Any, kwargs: Answer, options: Answer, task: Any) -> Answer:
+    for router in routers:
+        if answer := answer_of(router(name, args, kwargs, options, task=task)):
+            return answer
+    return _NOTHING
+
+
+def _extra(answer: Answer, options: Answer) -> dict[str, Any]:
+    """Return what a route says besides where to, as far as the call does not say it itself."""
+    return {key: value for key, value in answer.items() if key not in _OWN_KEYS and options.get(key) is None}
+
+
+def _destination(table: _Table, options: Answer, answer: Answer, task: Any) -> Route:
+    """Return the destination that the first of call, route and task names; else the default queue."""
+    key = options.get("routing_key")
+    for source in (options, answer):
+        if source and (source.get("queue") or source.get("exchange")):
+            return _to(table, source, key)
+        key = key or source.get("routing_key")
+    if task is not None:
+        own = {name: getattr(task, name, None) for name in _DESTINATION}
+        if own["queue"] or own["exchange"]:
+            return _to(table, own, key)
+        key = key or own["routing_key"]
+    return _to(table, {"queue": settings.DEFAULT_QUEUE}, key) if key else table.default
+
+
+def _to(table: _Table, source: Answer, routing_key: str | None) -> Route:
+    get = source.get
+    target, exchange, kind = get("queue"), get("exchange"), get("exchange_type")
+    routing_key = routing_key or get("routing_key")
+    if not target:
+        return _to_exchange(_exchange_name(exchange), kind, routing_key)
+    if isinstance(target, str) and not (exchange or routing_key or kind):
+        return table.to_queue(target)
+    if not isinstance(target, str | Queue):
+        raise TypeError(f"queue must be a name or a kombu Queue, not {target!r}.")
+    found = queue(target) if isinstance(target, str) else completed(target)
+    return _through(called(found), found, _exchange_name(exchange), kind, routing_key)
+
+
+def _exchange_name(exchange: Any) -> str:
+    return exchange if isinstance(exchange, str) else str(getattr(exchange, "name", None) or "")
+
+
+def _through(name: str, queue: Queue, exchange: str, kind: str | None, routing_key: str | None) -> Route:
+    """Return the route to a queue: by the default exchange, unless it takes another kind of exchange to get there.
+
+    Source: Celery's rule for publishing.
+    """
+    kind = kind or queue.exchange.type or "direct"
+    if kind == "direct" and not (exchange and routing_key):
+        return Route(name, "", queue.name)
+    if exchange:
+        return Route(name, exchange, routing_key or queue.routing_key or "", kind)
+    return Route(name, queue.exchange.name, routing_key or queue.routing_key or "", kind)
+
+
+def _to_exchange(exchange: str, kind: str | None, routing_key: str | None) -> Route:
+    """Return the route to an exchange for which no queue is named.
+
+    Unlike Celery, which sends to its default queue instead when there is no
+    routing key: the key is then that of the first queue on the exchange, or the exchange's name.
+    """
+    on_it = [found for found in declared().values() if found.exchange.name == exchange]
+    kind = kind or (on_it[0].exchange.type if on_it else "direct")
+    if not routing_key and kind != "fanout":
+        routing_key = on_it[0].routing_key if on_it else exchange
+    bound = bound_queues(exchange, routing_key or "")
+    queue = bound[0] if bound else exchange if exchange == routing_key else ""
+    return Route(queue, exchange, routing_key or "", kind)

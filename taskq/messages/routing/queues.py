@@ -1,0 +1,170 @@
+"""The queues there are: ``TASKQ_QUEUES``, read once per settings, and what stands for those it does not name.
+
+Called by ``route`` for senders, by the worker for ``-Q`` and ``-X``, and by the
+checks. Declares nothing with a broker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from copy import copy
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from kombu.entity import Exchange, Queue
+
+from taskq.conf import settings
+from taskq.exceptions import QueueNotFound
+
+# kombu has no type hints for these.
+_new_queue: Any = Queue
+_new_exchange: Any = Exchange
+
+_declared: dict[str, Queue] | None = None
+
+
+def _forget(*, setting: str, **kwargs: object) -> None:
+    global _declared
+    if setting.startswith("TASKQ_"):
+        _declared = None
+
+
+setting_changed.connect(_forget, dispatch_uid="taskq.messages.routing.queues")
+
+
+def _own_queue(name: str) -> Queue:
+    """Return the queue that is made for a name that is not declared: with an exchange and a key of that name."""
+    made: Queue = _new_queue(name, _new_exchange(name, type="direct"), routing_key=name)
+    return made
+
+
+def completed(queue: Queue) -> Queue:
+    """Return ``queue`` with the exchange and the routing key that it does not name."""
+    if queue.exchange is None or not queue.exchange.name:
+        queue = copy(queue)
+        queue.exchange = _new_exchange(settings.DEFAULT_EXCHANGE, type=settings.DEFAULT_EXCHANGE_TYPE)
+    if not queue.routing_key and not queue.bindings and queue.exchange.type != "fanout":
+        queue = copy(queue)
+        # Its own name and not one key for all: they would all get a copy of each message.
+        queue.routing_key = settings.DEFAULT_ROUTING_KEY if queue.name == settings.DEFAULT_QUEUE else queue.name
+    return queue
+
+
+def _queue_of(name: str | None, value: Any) -> Queue:
+    """Return the queue for one entry of ``TASKQ_QUEUES``: ``name`` is its key, if that is a dictionary."""
+    if isinstance(value, Queue):
+        return completed(value)
+    if isinstance(value, str) and name is None:
+        return completed(_new_queue(value))
+    if isinstance(value, Mapping) or (value is None and name):
+        options = dict(value or {})
+        name = options.pop("name", None) or name
+        if name and isinstance(options.get("exchange"), Exchange):
+            return completed(_new_queue(name, **options))
+        if name:
+            options.setdefault("exchange_type", settings.DEFAULT_EXCHANGE_TYPE)
+            return completed(_new_queue.from_dict(name, **options))
+    raise ImproperlyConfigured(f"TASKQ_QUEUES: {value!r} is not a name, a kombu Queue or a dictionary with a name.")
+
+
+def called(queue: Queue) -> str:
+    """Return the name that senders and ``-Q`` know ``queue`` by: a ``Broadcast`` has one apart from its own."""
+    return str(getattr(queue, "alias", None) or queue.name)
+
+
+def _read() -> dict[str, Queue]:
+    value = settings.QUEUES or ()
+    entries = value.items() if isinstance(value, Mapping) else [(None, entry) for entry in value]
+    found: dict[str, Queue] = {}
+    for name, entry in entries:
+        queue = _queue_of(name, entry)
+        found[called(queue)] = queue
+    default = settings.DEFAULT_QUEUE
+    if default not in found:
+        # Always declared, so that what has no route is never where nobody looks.
+        found[default] = completed(_new_queue(default))
+    return found
+
+
+# -- public ------------------------------------------------------------------------
+
+
+def declared() -> Mapping[str, Queue]:
+    """Return the declared queues by the names that senders use, as they are kept: not to be changed."""
+    global _declared
+    found = _declared
+    if found is None:
+        found = _declared = _read()
+    return found
+
+
+def queues() -> dict[str, Queue]:
+    """Return the declared queues by name: those of ``TASKQ_QUEUES``, and always the default one."""
+    return dict(declared())
+
+
+def queue(name: str) -> Queue:
+    """Return the queue called ``name``, made up if it is not declared.
+
+    Raises ``QueueNotFound`` if ``TASKQ_CREATE_MISSING_QUEUES`` is off.
+    """
+    if (found := declared().get(name)) is not None:
+        return found
+    if not settings.CREATE_MISSING_QUEUES:
+        raise QueueNotFound(f"The queue {name!r} is not in TASKQ_QUEUES, and TASKQ_CREATE_MISSING_QUEUES is off.")
+    return _own_queue(name)
+
+
+def select(include: Iterable[str] | str | None = None, exclude: Iterable[str] | str | None = None) -> dict[str, Queue]:
+    """Return the queues that a worker reads: ``-Q include`` (all declared ones without it), less ``-X exclude``.
+
+    Both may be text with commas. Keeps the order given. Raises ``QueueNotFound``
+    as ``queue`` does, and ``ValueError`` when nothing is left.
+    """
+    left_out = set(_names(exclude))
+    wanted = _names(include)
+    chosen = {name: queue(name) for name in wanted} if wanted else queues()
+    chosen = {name: found for name, found in chosen.items() if name not in left_out}
+    if not chosen:
+        raise ValueError("No queue is left to read: see -Q and -X.")
+    return chosen
+
+
+def _names(value: Iterable[str] | str | None) -> list[str]:
+    if value is None:
+        return []
+    parts = value.split(",") if isinstance(value, str) else [part for text in value for part in text.split(",")]
+    return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
+
+
+def worker_direct(node: str) -> Queue:
+    """Return the queue that only the worker ``node`` reads. Source: Celery's ``worker_direct``."""
+    made: Queue = _new_queue(f"{node}.dq2", _new_exchange("C.dq2", type="direct"), routing_key=node, auto_delete=True)
+    return made
+
+
+def bound_queues(exchange: str, routing_key: str) -> list[str]:
+    """Return the declared queues that get a message sent to ``exchange`` with ``routing_key``.
+
+    For the default exchange that is the queue of that name, declared or not.
+    """
+    if not exchange:
+        return [routing_key]
+    return [queue.name for queue in declared().values() if _is_bound(queue, exchange, routing_key)]
+
+
+def _is_bound(queue: Queue, exchange: str, routing_key: str) -> bool:
+    bindings = [(queue.exchange, queue.routing_key), *((b.exchange, b.routing_key) for b in queue.bindings or ())]
+    return any(
+        source is not None and source.name == exchange and _key_matches(source.type, key or "", routing_key)
+        for source, key in bindings
+    )
+
+
+def _key_matches(kind: str, pattern: str, key: str) -> bool:
+    if kind == "topic":
+        from taskq.store.topology import topic_matches  # reads models, which may not be loaded when this is imported
+
+        return topic_matches(pattern, key)
+    return kind == "fanout" or pattern == key

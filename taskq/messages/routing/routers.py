@@ -1,0 +1,87 @@
+"""``TASKQ_ROUTES``: who answers where a task goes.
+
+Called by ``route``, once per settings. Patterns are compiled here and import
+paths imported; nothing here knows of queues.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+from kombu.entity import Queue
+
+#: ``router(name, args, kwargs, options, task=None)`` gives a queue's name, a dictionary, or ``None`` to ask the next.
+Router = Callable[..., Any]
+#: What a router said, as options.
+Answer = Mapping[str, Any]
+
+
+def answer_of(value: Any) -> Answer | None:
+    """Return what a route says, as options; ``None`` if it says nothing."""
+    if not value:
+        return None
+    if isinstance(value, str | Queue):
+        return {"queue": value}
+    if isinstance(value, Mapping):
+        return value
+    raise ImproperlyConfigured(f"TASKQ_ROUTES: a route is a queue's name, a dictionary or None, not {value!r}.")
+
+
+class _Patterns:
+    """A dictionary of routes, or a list of pairs: an exact name first, then patterns in their order."""
+
+    __slots__ = ("exact", "patterns")
+
+    def __init__(self, pairs: Iterable[tuple[Any, Any]]) -> None:
+        self.exact: dict[str, Answer | None] = {}
+        self.patterns: list[tuple[re.Pattern[str], Answer | None]] = []
+        for pattern, value in pairs:
+            if isinstance(pattern, re.Pattern):
+                self.patterns.append((pattern, answer_of(value)))
+            elif not isinstance(pattern, str):
+                raise ImproperlyConfigured(f"TASKQ_ROUTES: {pattern!r} is not a task's name or a pattern.")
+            elif any(sign in pattern for sign in "*?["):
+                self.patterns.append((re.compile(fnmatch.translate(pattern)), answer_of(value)))
+            else:
+                self.exact.setdefault(pattern, answer_of(value))
+
+    def __call__(self, name: str, *args: Any, **kwargs: Any) -> Answer | None:
+        if name in self.exact:
+            return self.exact[name]
+        return next((answer for pattern, answer in self.patterns if pattern.match(name)), None)
+
+
+def _is_pair(entry: Any) -> bool:
+    return isinstance(entry, list | tuple) and len(entry) == 2 and isinstance(entry[0], str | re.Pattern)
+
+
+def _router(entry: Any) -> Router:
+    """Return what answers for one entry of ``TASKQ_ROUTES``."""
+    if callable(entry):
+        return entry  # type: ignore[no-any-return]
+    if isinstance(entry, str):
+        try:
+            return _router(import_string(entry))
+        except ImportError as exc:
+            raise ImproperlyConfigured(
+                f"TASKQ_ROUTES names the router {entry!r}, which can't be imported: {exc}"
+            ) from exc
+    if isinstance(entry, Mapping):
+        return _Patterns(entry.items())
+    if _is_pair(entry):
+        return _Patterns([entry])
+    if isinstance(entry, list | tuple) and all(_is_pair(pair) for pair in entry):
+        return _Patterns(entry)
+    raise ImproperlyConfigured(f"TASKQ_ROUTES: {entry!r} is not a dictionary, a pair, a callable or the path of one.")
+
+
+def compiled(value: Any) -> tuple[Router, ...]:
+    """Return the routers of a value of ``TASKQ_ROUTES``; ``ImproperlyConfigured`` for what is none."""
+    if not value:
+        return ()
+    return tuple(_router(entry) for entry in value) if isinstance(value, list | tuple) else (_router(value),)

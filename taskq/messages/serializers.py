@@ -1,0 +1,296 @@
+"""Values to bodies and back, through kombu's serializers and compressions.
+
+Called by ``protocol`` and by ``results``. Bodies are text here, as they lie in
+rows: what is binary is base64 and says so in the property ``body_encoding``.
+Nothing is decoded that ``TASKQ_ACCEPT_CONTENT`` does not name.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from kombu import compression as kombu_compression
+from kombu import serialization
+from kombu.exceptions import SerializerNotInstalled
+from kombu.utils import json as kombu_json
+
+from taskq.conf import settings
+from taskq.exceptions import ContentDisallowed, DecodeError, EncodeError, InvalidTaskError
+
+__all__ = [
+    "BASE64",
+    "BODY_ENCODING",
+    "COMPRESSION",
+    "JSON",
+    "JSON_TYPE",
+    "SerializerNotInstalled",
+    "accepted_content",
+    "argument_error",
+    "check_accepted",
+    "compress",
+    "decode",
+    "decompress",
+    "dumps_json",
+    "encode",
+    "is_plain_json",
+    "payload_of",
+    "serializer_of",
+    "to_base64",
+    "to_bytes",
+    "to_text",
+]
+
+JSON = "json"
+JSON_TYPE = "application/json"
+#: The property that says how ``body`` was made text, and its one value.
+BODY_ENCODING = "body_encoding"
+BASE64 = "base64"
+#: The header in which kombu says how a body was compressed.
+COMPRESSION = "compression"
+
+_TEXT_ENCODINGS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
+
+# kombu has no type hints for these.
+_registry: Any = serialization.registry
+_compression: Any = kombu_compression
+_prepare_accept: Any = serialization.prepare_accept_content
+_encode_json: Callable[[Any], str] = kombu_json.JSONEncoder().encode
+_accepted: frozenset[str] | None = None
+
+
+def _forget(*, setting: str, **kwargs: object) -> None:
+    global _accepted
+    if setting == "TASKQ_ACCEPT_CONTENT":
+        _accepted = None
+
+
+setting_changed.connect(_forget, dispatch_uid="taskq.messages.serializers")
+
+
+def accepted_content() -> frozenset[str]:
+    """Return the content types that ``TASKQ_ACCEPT_CONTENT`` names."""
+    global _accepted
+    if _accepted is None:
+        try:
+            _accepted = frozenset(_prepare_accept(settings.ACCEPT_CONTENT) or ())
+        except SerializerNotInstalled as exc:
+            raise ImproperlyConfigured(f"TASKQ_ACCEPT_CONTENT: {exc}.") from exc
+    return _accepted
+
+
+def is_plain_json(serializer: str) -> bool:
+    """Tell whether ``serializer`` is kombu's own JSON, whose text may be put together from parts."""
+    if serializer != JSON:
+        return False
+    codec = _registry._encoders.get(JSON)
+    return codec is not None and codec.encoder is kombu_json.dumps
+
+
+def dumps_json(value: Any) -> str:
+    """Return ``value`` as kombu's JSON: with datetimes, Decimals, UUIDs and bytes. Raises ``EncodeError``."""
+    try:
+        return _encode_json(value)
+    except Exception as exc:  # what it is depends on the value: TypeError, ValueError, RecursionError, its own
+        raise EncodeError(str(exc)) from exc
+
+
+def encode(value: Any, serializer: str) -> tuple[str | bytes, str, str]:
+    """Return ``value`` encoded, its content type and its content encoding.
+
+    Raises ``EncodeError``, also for a serializer that is not installed.
+    """
+    try:
+        content_type, encoding, payload = _registry.dumps(value, serializer)
+    except SerializerNotInstalled as exc:
+        raise EncodeError(
+            f"The serializer {serializer!r} is not installed: see serializer= or TASKQ_SERIALIZER."
+        ) from exc
+    return payload, content_type, encoding
+
+
+def serializer_of(content_type: str) -> str:
+    """Return the name of the serializer that writes ``content_type``; ``EncodeError`` if there is none."""
+    try:
+        return str(_registry.type_to_name[content_type])
+    except KeyError:
+        raise EncodeError(f"No serializer is installed for the content type {content_type!r}.") from None
+
+
+# -- between bytes and the text of a row ------------------------------------
+
+
+def to_text(payload: str | bytes, encoding: str) -> tuple[str, str | None]:
+    """Return ``payload`` as text, and the value of ``body_encoding`` if it had to be made base64."""
+    if isinstance(payload, str):
+        return payload, None
+    if encoding.lower() in _TEXT_ENCODINGS:
+        try:
+            return payload.decode("utf-8"), None
+        except UnicodeDecodeError:
+            pass
+    return to_base64(payload), BASE64
+
+
+def to_base64(payload: bytes) -> str:
+    """Return ``payload`` as base64 text."""
+    return base64.b64encode(payload).decode("ascii")
+
+
+def to_bytes(body: str | bytes, properties: Mapping[str, Any]) -> bytes:
+    """Return the bytes that a body is on the wire: the reverse of ``to_text``. Raises ``DecodeError``."""
+    if isinstance(body, bytes):
+        return body
+    if properties.get(BODY_ENCODING) != BASE64:
+        return body.encode("utf-8", "surrogatepass")
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise DecodeError(f"The body says that it is base64 and is not: {exc}.") from exc
+
+
+def compress(payload: str | bytes, method: str) -> tuple[bytes, str]:
+    """Return ``payload`` compressed, and the value of the header ``compression``. Raises ``EncodeError``."""
+    try:
+        compressed, content_type = _compression.compress(
+            payload.encode() if isinstance(payload, str) else payload, method
+        )
+    except KeyError:
+        raise EncodeError(
+            f"The compression {method!r} is not installed: see compression= or TASKQ_COMPRESSION."
+        ) from None
+    return compressed, content_type
+
+
+def decompress(payload: bytes, content_type: str) -> bytes:
+    """Reverse ``compress``. Raises ``DecodeError``."""
+    try:
+        plain: bytes = _compression.decompress(payload, content_type)
+    except KeyError:
+        raise DecodeError(f"The compression {content_type!r} of the message is not installed here.") from None
+    except Exception as exc:  # each library has errors of its own
+        raise DecodeError(f"The body can't be decompressed as {content_type!r}: {exc}.") from exc
+    return plain
+
+
+# -- reading ------------------------------------------------------------------
+
+
+def payload_of(body: str | bytes, headers: Mapping[str, Any], properties: Mapping[str, Any]) -> str | bytes:
+    """Return a body without its wrappings: base64 and compression. Raises ``DecodeError``.
+
+    A body larger than ``TASKQ_MAX_MESSAGE_SIZE`` raises ``InvalidTaskError``, before and after.
+    """
+    _check_size(body)
+    compression = headers.get(COMPRESSION)
+    if compression is None and BODY_ENCODING not in properties:
+        return body
+    payload = to_bytes(body, properties)
+    if compression is not None:
+        payload = decompress(payload, compression)
+        _check_size(payload)
+    return payload
+
+
+def _check_size(body: str | bytes) -> None:
+    limit = settings.MAX_MESSAGE_SIZE
+    if limit is not None and len(body) > limit:
+        raise InvalidTaskError(f"A body of {len(body)} bytes is above TASKQ_MAX_MESSAGE_SIZE, which is {limit}.")
+
+
+def check_accepted(content_type: str) -> None:
+    """Raise ``ContentDisallowed`` for a type that ``TASKQ_ACCEPT_CONTENT`` does not name."""
+    if content_type not in accepted_content():
+        raise ContentDisallowed(
+            f"A message of the type {content_type!r} is refused: TASKQ_ACCEPT_CONTENT does not name it."
+        )
+
+
+def decode(payload: str | bytes, content_type: str, encoding: str = "utf-8") -> Any:
+    """Return the value of ``payload``.
+
+    Raises ``ContentDisallowed`` as ``check_accepted`` does, and ``DecodeError``
+    for what is not of that type.
+    """
+    check_accepted(content_type)
+    if not payload:
+        raise DecodeError("The body is empty.")
+    return _registry.loads(payload, content_type, encoding, accept=accepted_content())
+
+
+# -- saying which argument it was -----------------------------------------------
+
+
+def argument_error(
+    task: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    embed: Mapping[str, Any] | None,
+    serializer: str,
+    error: Exception,
+    positions: Mapping[str, int] | None = None,
+) -> EncodeError:
+    """Return the ``EncodeError`` that names the argument of ``task`` that ``serializer`` can't encode.
+
+    ``embed`` is what follows from the task; ``positions`` says which parameter
+    a positional argument is.
+    """
+    names = {position: name for name, position in (positions or {}).items()}
+    arguments = [(repr(names[i]) if i in names else str(i + 1), value) for i, value in enumerate(args)]
+    arguments += [(repr(name), value) for name, value in kwargs.items()]
+    for label, value in arguments:
+        if not _encodes(value, serializer):
+            culprit = _culprit(value, serializer)
+            verb = "is" if culprit is value else "contains"
+            return EncodeError(f"argument {label} of {task} {verb} {_described(culprit)}")
+    if embed is not None and not _encodes(dict(embed), serializer):
+        return EncodeError(f"what follows {task} (link, link_error, chain or chord) can't be encoded: {error}")
+    return EncodeError(f"the arguments of {task} can't be encoded as {serializer}: {error}")
+
+
+def _encodes(value: Any, serializer: str) -> bool:
+    try:
+        _registry.dumps([value], serializer)
+    except Exception:
+        return False
+    return True
+
+
+def _culprit(value: Any, serializer: str) -> Any:
+    """Return the innermost value inside ``value`` that can't be encoded."""
+    for _ in range(20):  # deep enough to be of use, and an end for circles
+        if isinstance(value, Mapping):
+            inside: list[Any] = list(value.values())
+        elif isinstance(value, list | tuple):
+            inside = list(value)
+        else:
+            break
+        for item in inside:
+            if not _encodes(item, serializer):
+                value = item
+                break
+        else:
+            break
+    return value
+
+
+def _described(value: Any) -> str:
+    from django.db.models import Manager, Model, QuerySet
+
+    name = type(value).__name__
+    article = "an" if name[:1].lower() in "aeio" else "a"
+    if isinstance(value, Model):
+        return f"{article} {name} instance: pass its primary key"
+    if isinstance(value, QuerySet | Manager):
+        return f"{article} {name}: pass a list of primary keys"
+    if isinstance(value, set | frozenset):
+        return f"a {name}: pass a list"
+    if callable(getattr(value, "total_seconds", None)):
+        return f"a {name}: pass a number of seconds"
+    if isinstance(value, Mapping | list | tuple):
+        return f"a {name} that holds itself, is nested too deeply or has keys that are not text"
+    return f"{article} {name}, which can't be encoded: pass plain data, such as numbers, text, lists and dictionaries"

@@ -1,0 +1,68 @@
+"""Column types that Django does not have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+if TYPE_CHECKING:  # Django's fields can't be subscripted at run time.
+    CharField = models.CharField[str, str]
+    TextField = models.TextField[str, str]
+    NullableTextField = models.TextField[str | None, str | None]
+else:
+    CharField, TextField = models.CharField, models.TextField
+    NullableTextField = TextField
+
+
+def _payload_type(base: str | None, connection: BaseDatabaseWrapper) -> str | None:
+    if connection.vendor == "mysql":
+        return "longtext CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+    return base
+
+
+class KeyField(CharField):
+    """Text that is looked up exactly: compared byte by byte on every database.
+
+    MariaDB's default collation takes ``a`` and ``A`` for the same key, and
+    PostgreSQL's is slower to sort than plain bytes.
+    """
+
+    _COLLATIONS = {"mysql": " CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", "postgresql": ' COLLATE "C"'}
+
+    def db_type(self, connection: BaseDatabaseWrapper) -> str | None:
+        """Return the column's type, with the collation where the database needs one."""
+        base = super().db_type(connection)
+        return base and base + self._COLLATIONS.get(connection.vendor, "")
+
+    def deconstruct(self) -> Any:
+        """Describe the field for migrations."""
+        name, _, args, kwargs = super().deconstruct()
+        return name, "taskq.models.fields.KeyField", args, kwargs
+
+
+class PayloadField(TextField):
+    """Text of any length: on MariaDB ``longtext`` in UTF-8, whatever the table's default is."""
+
+    def db_type(self, connection: BaseDatabaseWrapper) -> str | None:
+        """Return the column's type."""
+        return _payload_type(super().db_type(connection), connection)
+
+    def deconstruct(self) -> Any:
+        """Describe the field for migrations."""
+        name, _, args, kwargs = super().deconstruct()
+        return name, "taskq.models.fields.PayloadField", args, kwargs
+
+
+class NullablePayloadField(NullableTextField):
+    """The same where there may be nothing; give it ``null=True``."""
+
+    def db_type(self, connection: BaseDatabaseWrapper) -> str | None:
+        """Return the column's type."""
+        return _payload_type(super().db_type(connection), connection)
+
+    def deconstruct(self) -> Any:
+        """Describe the field for migrations, which know no difference."""
+        name, _, args, kwargs = super().deconstruct()
+        return name, "taskq.models.fields.PayloadField", args, kwargs

@@ -1,0 +1,74 @@
+"""``Message`` and ``ScheduledMessage``: the database as a broker.
+
+The table that a message is in is its state: what is due later is apart, so that
+it costs the live queue nothing.
+"""
+
+from __future__ import annotations
+
+from django.db import models
+
+from .fields import KeyField, PayloadField
+
+
+class Envelope(models.Model):
+    """The columns that waiting and scheduled messages share. Payloads are text as on the wire."""
+
+    id = models.BigAutoField(primary_key=True)
+    queue = KeyField(max_length=255)
+    task_id = KeyField(max_length=255, default="")
+    name = models.CharField(max_length=255, default="")
+    priority = models.SmallIntegerField(default=0)
+    headers = PayloadField()
+    body = PayloadField()
+    content_type = models.CharField(max_length=64, default="application/json")
+    content_encoding = models.CharField(max_length=64, default="utf-8")
+    properties = PayloadField()
+    exchange = models.CharField(max_length=255, default="")
+    routing_key = models.CharField(max_length=255, default="")
+    tracked = models.BooleanField(default=False)
+    deliveries = models.SmallIntegerField(default=0)
+    redelivered = models.BooleanField(default=False)
+    expires_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        abstract = True
+
+
+class Message(Envelope):
+    """A message that may run now.
+
+    ``token`` is the boot token of the worker that holds it, empty while it waits.
+    ``acked`` says that its end is settled already: it never runs again.
+    ``revoked`` is what the holder is asked to do: ``revoke``, or a signal's name.
+    """
+
+    token = KeyField(max_length=36, default="")
+    acked = models.BooleanField(default=False)
+    revoked = models.CharField(max_length=16, default="")
+
+    class Meta:
+        indexes = [
+            # Serves the claim (no token, one queue, in order) and what asks for all that a worker holds.
+            models.Index(fields=["token", "queue", "-priority", "id"], name="taskq_message_to_claim"),
+            models.Index(fields=["task_id"], name="taskq_message_by_task"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name or 'message'} in {self.queue}"
+
+
+class ScheduledMessage(Envelope):
+    """A message that is due at ``due_at`` by the database's clock."""
+
+    due_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["due_at", "id"], name="taskq_scheduled_due"),
+            models.Index(fields=["task_id"], name="taskq_scheduled_by_task"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name or 'message'} for {self.queue} at {self.due_at}"

@@ -1,0 +1,72 @@
+"""``TaskRun``: one row per task id, from sending to the end of its retention."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from taskq import states
+
+from .fields import KeyField, NullablePayloadField
+
+
+class TaskRun(models.Model):
+    """What is known of one task: its state, arguments, result and times.
+
+    Written by ``taskq.store`` only. ``arguments`` is the text ``[args, kwargs]``;
+    ``result`` is encoded text, for the exception states an exception as data,
+    for a state of the user's own its metadata.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    task_id = KeyField(max_length=255)
+    name = models.CharField(max_length=255, default="")
+    state = KeyField(max_length=50, default=states.PENDING)
+    queue = KeyField(max_length=255, default="")
+    priority = models.SmallIntegerField(default=0)
+    arguments = NullablePayloadField(null=True)
+    result = NullablePayloadField(null=True)
+    content_type = models.CharField(max_length=64, default="application/json")
+    traceback = NullablePayloadField(null=True)
+    retries = models.IntegerField(default=0)
+    worker = models.CharField(max_length=255, default="")
+    root_id = KeyField(max_length=255, default="")
+    parent_id = KeyField(max_length=255, default="")
+    group_id = KeyField(max_length=255, default="")
+    children = NullablePayloadField(null=True)
+    created_at = models.DateTimeField()
+    eta = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField(null=True)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    runtime = models.FloatField(null=True)
+
+    class Meta:
+        verbose_name = "task"
+        verbose_name_plural = "tasks"
+        permissions = [("view_taskrun_payload", "Can see arguments and results")]
+        # A constraint and not unique=True, for which Django would make a second index on PostgreSQL.
+        constraints = [models.UniqueConstraint(fields=["task_id"], name="taskq_run_once")]
+        indexes = [models.Index(fields=["state", "-id"], name="taskq_run_by_state")]
+
+    def __str__(self) -> str:
+        return f"{self.name}[{self.task_id}]"
+
+
+class Attempt(models.Model):
+    """A try of a task that was not its last: it was retried, or lost with its process."""
+
+    id = models.BigAutoField(primary_key=True)
+    task_id = KeyField(max_length=255)
+    state = KeyField(max_length=50)
+    retries = models.IntegerField(default=0)
+    result = NullablePayloadField(null=True)
+    traceback = NullablePayloadField(null=True)
+    worker = models.CharField(max_length=255, default="")
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["task_id", "id"], name="taskq_attempt_by_task")]
+
+    def __str__(self) -> str:
+        return f"{self.task_id} #{self.retries}"

@@ -1,0 +1,37 @@
+"""``Worker``: a running worker, and the lease of all that it holds. ``Lease``: a duty that one worker has."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from .fields import KeyField, PayloadField
+
+
+class Worker(models.Model):
+    """One boot of one worker. Its row is the lease of every message with its token."""
+
+    token = KeyField(max_length=36, primary_key=True)
+    name = models.CharField(max_length=255)
+    host = models.CharField(max_length=255, default="")
+    pid = models.IntegerField(default=0)
+    process_started = models.BigIntegerField(default=0)
+    beats = models.BigIntegerField(default=0)
+    lease = models.FloatField(default=30.0)
+    state = models.CharField(max_length=16, default="running")
+    info = PayloadField(default="{}")
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Lease(models.Model):
+    """A duty that at most one living worker has, such as deleting old rows."""
+
+    name = models.CharField(max_length=64, primary_key=True)
+    holder = KeyField(max_length=36, default="")
+    done_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,157 @@
+"""``EagerResult``: what a task gave that was run in the calling process. Nothing is read or waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from taskq import states
+
+from .async_result import AsyncResult
+from .base import ResultBase
+
+if TYPE_CHECKING:
+    from taskq.models import TaskRun
+
+R = TypeVar("R")
+
+
+class EagerResult(AsyncResult[R]):
+    """A result that is ready from the beginning.
+
+    ``value`` is the return value, or for the exception states the exception
+    itself, which ``get()`` raises as it is.
+    """
+
+    __slots__ = (
+        "_args",
+        "_children",
+        "_date_done",
+        "_kwargs",
+        "_name",
+        "_queue",
+        "_result",
+        "_retries",
+        "_state",
+        "_tb",
+    )
+
+    def __init__(
+        self,
+        id: str,
+        value: Any,
+        state: str,
+        traceback: str | None = None,
+        *,
+        name: str | None = None,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        retries: int = 0,
+        queue: str | None = None,
+        date_done: datetime | None = None,
+        children: Sequence[AsyncResult[Any]] = (),
+        parent: ResultBase | None = None,
+    ) -> None:
+        super().__init__(id, parent)
+        self._result, self._state, self._tb = value, state, traceback
+        self._name, self._args, self._kwargs = name, list(args), dict(kwargs or {})
+        self._retries, self._queue, self._date_done = retries, queue, date_done
+        self._children = list(children)
+
+    def get(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float = 0.5,
+        *,
+        callback: Callable[[str, R], object] | None = None,
+        on_interval: Callable[[], object] | None = None,
+        disable_sync_subtasks: bool = True,
+    ) -> R:
+        """Return the value or raise the exception; the other arguments are those of ``AsyncResult.get``."""
+        return cast(R, self.maybe_throw(propagate, callback))
+
+    wait = get
+
+    async def aget(
+        self, timeout: float | None = None, propagate: bool = True, *, disable_sync_subtasks: bool = True
+    ) -> R:
+        """Do what ``get`` does."""
+        return self.get(timeout, propagate)
+
+    def maybe_throw(self, propagate: bool = True, callback: Callable[[str, R], object] | None = None) -> Any:
+        """Raise the task's exception if it has ended with one, else return what ``result`` is."""
+        if propagate and self._state in states.PROPAGATE_STATES:
+            raise self._result if isinstance(self._result, BaseException) else Exception(self._result)
+        if callback is not None:
+            callback(self.id, self._result)
+        return self._result
+
+    maybe_reraise = maybe_throw
+
+    @property
+    def result(self) -> Any:
+        """The value, or the exception."""
+        return self._result
+
+    @property
+    def traceback(self) -> str | None:
+        """The traceback of the exception, as text."""
+        return self._tb
+
+    @property
+    def state(self) -> str:
+        """The state in which the task ended."""
+        return self._state
+
+    def exists(self) -> bool:
+        """Tell that something is known of the task."""
+        return True
+
+    @property
+    def task_record(self) -> TaskRun | None:
+        """An eager task has no row."""
+        return None
+
+    @property
+    def name(self) -> str | None:
+        """The name of the task."""
+        return self._name
+
+    @property
+    def worker(self) -> str | None:
+        """No worker ran it."""
+        return None
+
+    @property
+    def queue(self) -> str | None:
+        """The queue that it would have been sent to."""
+        return self._queue
+
+    @property
+    def retries(self) -> int | None:
+        """How often it was retried."""
+        return self._retries
+
+    @property
+    def date_done(self) -> datetime | None:
+        """When it ended, in UTC."""
+        return self._date_done
+
+    @property
+    def children(self) -> list[AsyncResult[Any]] | None:
+        """The results of the tasks that it sent."""
+        return self._children
+
+    def forget(self) -> None:
+        """There is nothing to delete."""
+
+    def revoke(self, terminate: bool = False, signal: str | int | None = None) -> None:
+        """Do nothing: the task has run."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return EagerResult, (self.id, self._result, self._state, self._tb)
+
+    def _sent(self) -> Any:
+        return self._args, self._kwargs

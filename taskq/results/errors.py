@@ -1,0 +1,128 @@
+"""Exceptions as data: ``{"exc_type", "exc_message", "exc_module"}``, Celery's layout.
+
+Writing never fails, whatever the exception is made of. Reading imports nothing:
+a class is looked up in the modules that are loaded, has to be an exception, and
+is replaced by a stand-in of the same name otherwise. Callers reach both through
+``values``.
+"""
+
+from __future__ import annotations
+
+import json
+import reprlib
+import sys
+from contextlib import suppress
+from functools import lru_cache
+from types import ModuleType
+from typing import Any
+
+from kombu.utils.json import JSONEncoder, loads
+
+from taskq.exceptions import from_wire, wire_module
+
+#: Characters of one exception argument that are kept.
+LONGEST_ARGUMENT = 50_000
+#: Arguments of one exception that are kept.
+MOST_ARGUMENTS = 100
+
+_to_json = JSONEncoder().encode
+
+
+class RemoteTraceback(Exception):
+    """The cause of an exception that was raised in another process: its traceback as text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        super().__init__(text)
+
+    def __str__(self) -> str:
+        return f"in the worker:\n\n{self.text}"
+
+
+def encode_exception(exc: BaseException) -> str:
+    """Return ``exc`` as JSON. Never raises: what can't be written is replaced by its ``repr``."""
+    cls = type(exc)
+    arguments = [_argument(argument) for argument in _arguments(exc)]
+    module = wire_module(cls)
+    kind, where = json.dumps(str(cls.__qualname__)), json.dumps(str(module))
+    return f'{{"exc_type": {kind}, "exc_message": [{", ".join(arguments)}], "exc_module": {where}}}'
+
+
+def decode_exception(text: str | None) -> BaseException:
+    """Rebuild the exception that ``encode_exception``, or a Celery worker, wrote.
+
+    Never raises: text that is not an exception gives an ``Exception`` with it.
+    """
+    try:
+        data = loads(text or "null")  # type: ignore[no-untyped-call]
+    except (ValueError, TypeError, RecursionError):
+        return Exception(text)
+    if not isinstance(data, dict) or not isinstance(data.get("exc_type"), str):
+        return Exception(text or "")
+    message = data.get("exc_message", [])
+    arguments = message if isinstance(message, list) else [message]
+    return _build(_find(data.get("exc_module"), data["exc_type"]), arguments)
+
+
+def _build(cls: type[BaseException], arguments: list[Any]) -> BaseException:
+    """Make the exception; a class that wants other arguments gives a plain ``Exception`` that says so."""
+    # The constructor is somebody's code: what it raises is not what happened to the task.
+    with suppress(Exception):
+        built = cls(*arguments)
+        if isinstance(built, BaseException):
+            return built
+    return Exception(f"{cls}({arguments!r})")
+
+
+def _find(module: Any, qualname: str) -> type[BaseException]:
+    """Return the class of that name if it is loaded and an exception, else a stand-in."""
+    if not isinstance(module, str):
+        return _stand_in("taskq.exceptions", qualname)
+    found: Any = from_wire(module, qualname) or sys.modules.get(module)
+    if isinstance(found, ModuleType):
+        for name in qualname.split("."):
+            # ``vars`` and not ``getattr``: a name in a message must not run a module's ``__getattr__``.
+            found = getattr(found, "__dict__", {}).get(name)
+    if isinstance(found, type) and issubclass(found, BaseException):
+        return found
+    return _stand_in(module, qualname)
+
+
+@lru_cache(maxsize=256)
+def _stand_in(module: str, qualname: str) -> type[BaseException]:
+    name = qualname.rpartition(".")[2]
+    try:
+        return type(name, (Exception,), {"__module__": module, "__qualname__": qualname})
+    except ValueError:  # Python refuses some characters.
+        return type(ascii(name), (Exception,), {"__module__": module})
+
+
+def _arguments(exc: BaseException) -> tuple[Any, ...]:
+    try:
+        arguments = tuple(exc.args)
+    except Exception:
+        return ()
+    return arguments[:MOST_ARGUMENTS]
+
+
+def _argument(value: Any) -> str:
+    """Return one argument as JSON that is sure to be read again."""
+    try:
+        text = _to_json(value)
+        if len(text) <= LONGEST_ARGUMENT:
+            return text
+    except Exception:
+        return json.dumps(_shown(value))
+    return json.dumps(_shortened(value if isinstance(value, str) else _shown(value)))
+
+
+def _shown(value: Any) -> str:
+    """Return ``repr(value)``, or something like it when that raises."""
+    try:
+        return _shortened(repr(value))
+    except Exception:
+        return reprlib.repr(type(value).__qualname__) + " instance whose repr() raised"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_ARGUMENT else text[:LONGEST_ARGUMENT] + "..."

@@ -1,0 +1,74 @@
+"""Reads the rows of tasks, on ``TASKQ_DATABASE``, with only the columns that are needed.
+
+Called by ``backend`` and ``waiting``; never writes and never waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
+
+from asgiref.sync import sync_to_async
+
+from taskq import states
+from taskq.conf import settings
+
+if TYPE_CHECKING:
+    from taskq.models import TaskRun
+
+#: What a result is read with. A task's arguments may be large and are left out.
+COLUMNS = (
+    "task_id",
+    "name",
+    "state",
+    "queue",
+    "result",
+    "content_type",
+    "traceback",
+    "retries",
+    "worker",
+    "children",
+    "finished_at",
+)
+#: Ids in one statement: SQLite may be built with room for only 999.
+_CHUNK = 500
+
+
+def fetch(ids: Iterable[str], columns: Collection[str] = COLUMNS) -> dict[str, TaskRun]:
+    """Return the rows of ``ids`` by task id; an id without a row is left out."""
+    return _fetch(ids, columns)
+
+
+def finished(ids: Iterable[str], columns: Collection[str] = COLUMNS) -> dict[str, TaskRun]:
+    """Return the rows of those of ``ids`` whose state is final."""
+    return _fetch(ids, columns, state__in=tuple(states.READY_STATES))
+
+
+def one(task_id: str, columns: Collection[str] = COLUMNS) -> TaskRun | None:
+    """Return the row of ``task_id``, or ``None`` if there is none."""
+    return _fetch((task_id,), columns).get(task_id)
+
+
+async def afetch(ids: Iterable[str], columns: Collection[str] = COLUMNS) -> dict[str, TaskRun]:
+    """Return what ``fetch`` does, from a coroutine."""
+    return await sync_to_async(fetch)(ids, columns)
+
+
+async def aone(task_id: str, columns: Collection[str] = COLUMNS) -> TaskRun | None:
+    """Return what ``one`` does, from a coroutine."""
+    return await sync_to_async(one)(task_id, columns)
+
+
+def _fetch(ids: Iterable[str], columns: Collection[str], **conditions: object) -> dict[str, TaskRun]:
+    # Tasks are defined, and sent, before Django has loaded the models.
+    from taskq.models import TaskRun
+
+    wanted = list(ids)
+    rows = TaskRun.objects.using(settings.DATABASE).filter(**conditions)
+    if columns:
+        rows = rows.only("task_id", *columns)
+    return {
+        row.task_id: row
+        for start in range(0, len(wanted), _CHUNK)
+        for row in rows.filter(task_id__in=wanted[start : start + _CHUNK])
+    }

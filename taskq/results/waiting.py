@@ -1,0 +1,117 @@
+"""Waits until tasks have ended: listen, then look, then wait.
+
+``AsyncResult.get()`` comes here through ``backend``. All waiters of a process share
+one ``Lookout`` a database (``lookout``), which looks at all that is waited for in
+one query. This module only reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import threading
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+from asgiref.sync import sync_to_async
+from django.db import connections
+
+from taskq.conf import settings
+from taskq.exceptions import TimeoutError
+
+from . import lookout, reading
+from .lookout import Ticket
+
+if TYPE_CHECKING:
+    from taskq.models import TaskRun
+
+
+def wait(
+    ids: Collection[str],
+    timeout: float | None = None,
+    tick: Callable[[], object] | None = None,
+    interval: float = 0.5,
+) -> dict[str, TaskRun]:
+    """Return the rows of ``ids``, by id, as soon as all of them are final.
+
+    ``timeout`` is in seconds, ``None`` for as long as it takes. ``tick`` is called
+    every ``interval`` seconds meanwhile. Raises ``TimeoutError``, and ``RuntimeError``
+    at once where waiting could never end: in a transaction.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    alias = settings.DATABASE
+    event = threading.Event()
+    ticket = Ticket(ids, event.set)
+    if not lookout.is_alive(alias) or connections[alias].in_atomic_block:
+        _look_first(ticket, alias)
+        if ticket.done():
+            return ticket.rows
+    # What interrupts this, be it Ctrl-C between two lines, must leave no ticket behind.
+    try:
+        if lookout.join(ticket, alias):
+            ticket.take(reading.finished(ticket.missing()))
+        while not ticket.done():
+            pause = _pause(ticket, timeout, deadline, interval if tick else None)
+            if not event.wait(pause) and tick:
+                tick()
+            event.clear()
+    finally:
+        lookout.leave(ticket, alias)
+    return ticket.rows
+
+
+async def await_(ids: Collection[str], timeout: float | None = None) -> dict[str, TaskRun]:
+    """Do what ``wait`` does without blocking the event loop."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    alias = settings.DATABASE
+    event = asyncio.Event()
+    ticket = Ticket(ids, partial(_wake_loop, asyncio.get_running_loop(), event))
+    await sync_to_async(_look_first)(ticket, alias)
+    if ticket.done():
+        return ticket.rows
+    try:
+        if lookout.join(ticket, alias):
+            ticket.take(await sync_to_async(reading.finished)(ticket.missing()))
+        while not ticket.done():
+            pause = _pause(ticket, timeout, deadline, None)
+            with suppress(builtins.TimeoutError):
+                await asyncio.wait_for(event.wait(), pause)
+            event.clear()
+    finally:
+        lookout.leave(ticket, alias)
+    return ticket.rows
+
+
+def _look_first(ticket: Ticket, alias: str) -> None:
+    """Look once, in the caller's own transaction if it has one; from there nobody can wait."""
+    ticket.take(reading.finished(ticket.missing()))
+    if not ticket.done() and connections[alias].in_atomic_block:
+        raise RuntimeError(
+            f"get() was called inside transaction.atomic() on the database '{alias}' (TASKQ_DATABASE), and the task is "
+            "not ready. A task that this transaction sent can't start before it commits, so get() would wait for ever. "
+            "Wait after the block, in a transaction.on_commit() function, or in a view that is decorated with "
+            "@transaction.non_atomic_requests."
+        )
+
+
+def _pause(ticket: Ticket, timeout: float | None, deadline: float | None, interval: float | None) -> float | None:
+    """Return how long to wait before the next check, in seconds. Raises ``TimeoutError`` when the time is over."""
+    if deadline is None:
+        return interval
+    left = deadline - time.monotonic()
+    if left <= 0:
+        missing = ticket.missing()
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise TimeoutError(f"Task {missing[0]}{more} was not ready after {timeout:g} seconds.")
+    return left if interval is None else min(left, interval)
+
+
+def _wake_loop(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    try:
+        loop.call_soon_threadsafe(event.set)
+    except RuntimeError:
+        # The loop was closed while its coroutine waited: nobody is there to wake.
+        return

@@ -1,0 +1,128 @@
+"""The signals that taskq sends, as ``django.dispatch`` signals with Celery's names.
+
+Whatever a receiver raises is logged to ``taskq`` and harms nothing else:
+everything here is sent through ``send``. Connect with Django's ``@receiver``.
+Nothing is sent in the process that no receiver listens to.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.dispatch import Signal
+
+logger = logging.getLogger("taskq")
+
+# Django compares senders by identity; this keeps the strings that were used as senders alive.
+_names: dict[str, str] = {}
+
+
+def _same_object(sender: Any) -> Any:
+    """Return one and the same object for equal task names."""
+    return _names.setdefault(sender, sender) if type(sender) is str else sender
+
+
+class TaskqSignal(Signal):
+    """A Django signal whose sender may be a task's name, and whose receivers' errors go to taskq's log."""
+
+    def connect(self, receiver: Any, sender: Any = None, weak: bool = True, dispatch_uid: Any = None) -> None:
+        """Connect as Django's ``Signal.connect`` does; a ``sender`` that is a string matches by its text."""
+        super().connect(receiver, _same_object(sender), weak, dispatch_uid)
+
+    def disconnect(self, receiver: Any = None, sender: Any = None, dispatch_uid: Any = None) -> bool:
+        """Disconnect what ``connect`` connected; tell whether there was anything."""
+        return bool(super().disconnect(receiver, _same_object(sender), dispatch_uid))
+
+    def _log_robust_failure(self, receiver: Any, err: BaseException) -> None:
+        # Django's own needs a __qualname__, which partials don't have, and logs where nobody looks for it.
+        logger.error("The receiver %r of a signal raised %r.", receiver, err, exc_info=err)
+
+
+def send(signal: Signal, sender: Any, **named: Any) -> list[tuple[Any, Any]]:
+    """Send ``signal`` to its receivers and return ``(receiver, answer or exception)`` of each.
+
+    Costs next to nothing when there are no receivers. Never raises an
+    ``Exception``: receivers must not decide whether a task lives.
+    """
+    if not signal.receivers:
+        return []
+    try:
+        return signal.send_robust(sender=_known(sender), **named)
+    except Exception:
+        logger.exception("A signal could not be sent to all of its receivers.")
+        return []
+
+
+def _known(sender: Any) -> Any:
+    """Return what receivers of this task name were connected with, without keeping new names."""
+    return _names.get(sender, sender) if type(sender) is str else sender
+
+
+# -- publishing: sender is the task's name ----------------------------------
+
+#: body, exchange, routing_key, headers, properties, declare, retry_policy. Just before a message is sent;
+#: receivers may change ``headers``.
+before_task_publish = TaskqSignal()
+#: body, exchange, routing_key, headers. The message is with the broker, or written in the caller's transaction.
+after_task_publish = TaskqSignal()
+
+# -- the life of a task: sender is the task, or its name where the task is not known -------
+
+#: request. The worker has taken a message. Sent in the worker's main process.
+task_received = TaskqSignal()
+#: task_id, task, args, kwargs. About to run.
+task_prerun = TaskqSignal()
+#: task_id, task, args, kwargs, retval, state. Has run, whatever the end.
+task_postrun = TaskqSignal()
+#: result, runtime (seconds). Ended well.
+task_success = TaskqSignal()
+#: request, reason (an exception), einfo. Is to run again.
+task_retry = TaskqSignal()
+#: task_id, exception, args, kwargs, traceback, einfo. Ended with an exception.
+task_failure = TaskqSignal()
+#: request, terminated, signum, expired. Will not run, or was stopped.
+task_revoked = TaskqSignal()
+#: task_id, args, kwargs, request, exception, traceback, einfo. taskq itself failed while it ran the task.
+task_internal_error = TaskqSignal()
+#: name, id, message, exc. A message for a task that no app defines; sender is the worker's node name.
+task_unknown = TaskqSignal()
+#: message, exc. A message that can't be a task; sender is the worker's node name.
+task_rejected = TaskqSignal()
+
+# -- the worker: sender is the worker, or its node name ---------------------------------
+
+#: instance, options. Options are read, nothing is set up yet (Celery: ``celeryd_init``).
+worker_starting = TaskqSignal()
+#: instance. Set up, but not connected yet (Celery: ``celeryd_after_setup``).
+worker_after_setup = TaskqSignal()
+#: No arguments. Before the pool and the broker are started.
+worker_init = TaskqSignal()
+#: No arguments. Takes tasks from now on.
+worker_ready = TaskqSignal()
+#: sig (name of the signal), how ("Warm", "Cold" or "Soft"), exitcode. Was asked to stop.
+worker_shutting_down = TaskqSignal()
+#: No arguments. Has stopped.
+worker_shutdown = TaskqSignal()
+#: No arguments. A process of the pool is about to be made; sent in the process that forks.
+worker_before_create_process = TaskqSignal()
+#: No arguments. Sent in a new process of the pool, before its first task.
+worker_process_init = TaskqSignal()
+#: pid, exitcode. Sent in a process of the pool that ends in good order.
+worker_process_shutdown = TaskqSignal()
+
+# -- logging ---------------------------------------------------------------------------
+
+#: loglevel, logfile, format, colorize. With a receiver, taskq leaves logging to it altogether.
+setup_logging = TaskqSignal()
+#: logger, loglevel, logfile, format, colorize. The logger ``taskq`` is set up.
+after_setup_logger = TaskqSignal()
+#: logger, loglevel, logfile, format, colorize. The logger ``taskq.task`` is set up.
+after_setup_task_logger = TaskqSignal()
+
+# -- periodic tasks ----------------------------------------------------------------------
+
+#: No arguments. The scheduler starts, in a process of its own.
+beat_init = TaskqSignal()
+#: No arguments. The scheduler starts inside a worker.
+beat_embedded_init = TaskqSignal()

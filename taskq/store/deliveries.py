@@ -1,0 +1,96 @@
+"""Messages as consumers of kombu take them: claim, acknowledge, give back, purge, count.
+
+Called by ``taskq.transport``. Unlike a worker, such a consumer settles no task: an
+acknowledged message is gone, and an expired one is dropped without a word.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from django.db.models import Q
+
+from taskq.engines import for_alias
+from taskq.models import Message, Worker
+from taskq.timezones import now
+
+from . import claim as claims
+from .records import Claimed
+from .release import release
+
+#: Messages that one statement deletes.
+_CHUNK = 5000
+#: The state of the row that a consuming connection has among the workers.
+CONSUMER = "consumer"
+
+
+def claim(queue: str, limit: int, token: str, alias: str) -> list[Claimed]:
+    """Take up to ``limit`` messages of ``queue`` for ``token``, the most urgent and oldest first.
+
+    An empty queue costs one read and no lock.
+    """
+    while seen := _peek(queue, limit, alias):
+        moment = now()
+        dead = [number for number, expires in seen if expires is not None and expires <= moment]
+        if dead:
+            Message.objects.using(alias).filter(id__in=dead, token="").delete()
+        if len(dead) < len(seen):
+            claimed = claims.claim(queue, limit, token, alias)
+            return _without_expired(claimed, {number for number, _ in seen}, token, alias)
+    return []
+
+
+def _peek(queue: str, limit: int, alias: str) -> list[tuple[int, datetime | None]]:
+    waiting = Message.objects.using(alias).filter(token="", queue=queue).order_by("-priority", "id")
+    return list(waiting.values_list("id", "expires_at")[:limit])
+
+
+def _without_expired(claimed: list[Claimed], checked: Collection[int], token: str, alias: str) -> list[Claimed]:
+    """Drop what has expired of the messages that came while we looked."""
+    late = [message.id for message in claimed if message.id not in checked]
+    if not late:
+        return claimed
+    rows = Message.objects.using(alias).filter(id__in=late, expires_at__lte=now())
+    dead = set(rows.values_list("id", flat=True))
+    if dead:
+        acknowledge(token, sorted(dead), alias)
+    return [message for message in claimed if message.id not in dead]
+
+
+def acknowledge(token: str, ids: Sequence[int], alias: str) -> set[int]:
+    """Delete the messages that ``token`` still holds; return which those were."""
+    return for_alias(alias).delete_held(token, sorted(ids))
+
+
+def requeue(token: str, ids: Collection[int], alias: str) -> int:
+    """Put messages that were handed over back to where they were, marked so; return how many were still held."""
+    with for_alias(alias).atomic():
+        Message.objects.using(alias).filter(token=token, id__in=sorted(ids)).update(redelivered=True)
+        return release(token, sorted(ids), alias)
+
+
+def purge(queue: str, alias: str) -> int:
+    """Delete what waits in ``queue``; return how many messages that were."""
+    waiting = Message.objects.using(alias).filter(token="", queue=queue)
+    purged = 0
+    # In chunks, so that a long queue keeps nobody waiting for a lock.
+    while ids := list(waiting.order_by("-priority", "id").values_list("id", flat=True)[:_CHUNK]):
+        purged += waiting.filter(id__in=ids).delete()[0]
+    return purged
+
+
+def count(queue: str, alias: str) -> int:
+    """Return how many messages wait in ``queue``."""
+    waiting = Message.objects.using(alias).filter(token="", queue=queue)
+    return waiting.filter(Q(expires_at=None) | Q(expires_at__gt=now())).count()
+
+
+# -- consumers
+
+
+def consumers(queue: str, alias: str) -> int:
+    """Return how many connections of kombu consume from ``queue``."""
+    rows = Worker.objects.using(alias).filter(state=CONSUMER).values_list("info", flat=True)
+    return sum(queue in json.loads(info or "{}").get("queues", ()) for info in rows)

@@ -1,0 +1,75 @@
+"""Recover: what a dead worker held goes back to its queue, by token and never by name."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+
+from taskq import states
+from taskq.conf import settings
+from taskq.engines import for_alias
+from taskq.models import Message, Worker
+
+from .enqueue import wake
+from .records import Settlement
+from .settle import write_ends
+
+logger = logging.getLogger("taskq.store")
+
+
+def recover(token: str, beats: int, alias: str | None = None) -> int | None:
+    """Declare a worker dead that still shows ``beats``, and give back what it held.
+
+    Returns how many messages that were, or ``None`` if the worker has beaten since, or
+    another one was quicker.
+    """
+    alias = alias or settings.DATABASE
+    with for_alias(alias).atomic():
+        # The row's lock decides between two who would recover, and against the worker's own beat.
+        dead = Worker.objects.using(alias).filter(token=token, beats=beats)
+        if not dead.delete()[0]:
+            return None
+        return give_back(token, alias)
+
+
+def recover_orphans(alias: str | None = None) -> int:
+    """Give back what is held by tokens of which there is no worker."""
+    alias = alias or settings.DATABASE
+    held = set(Message.objects.using(alias).filter(token__gt="").values_list("token", flat=True).distinct())
+    living = set(Worker.objects.using(alias).values_list("token", flat=True)) if held else set()
+    count = 0
+    for token in sorted(held - living):
+        with for_alias(alias).atomic():
+            count += give_back(token, alias)
+    return count
+
+
+def give_back(token: str, alias: str) -> int:
+    """Put the messages of ``token`` back as redelivered; those that must not run again become failures."""
+    engine = for_alias(alias)
+    held = Message.objects.using(alias).filter(token=token)
+    acked = list(held.filter(acked=True).values_list("id", "task_id", "name", "queue", "tracked"))
+    if acked:
+        Message.objects.using(alias).filter(id__in=[row[0] for row in acked]).delete()
+        write_ends(engine, sorted(_lost(acked, engine.now()), key=lambda s: s.task_id))
+    queues = set(held.values_list("queue", flat=True))
+    count = held.update(token="", redelivered=True)
+    wake(engine, queues)
+    return count + len(acked)
+
+
+def _lost(rows: Iterable[tuple[int, str, str, str, bool]], now: float) -> Iterable[Settlement]:
+    message = "Worker exited prematurely: its process is gone."
+    result = json.dumps({"exc_type": "WorkerLostError", "exc_message": [message], "exc_module": "billiard.exceptions"})
+    for message_id, task_id, name, queue, tracked in rows:
+        yield Settlement(
+            message_id=message_id,
+            task_id=task_id,
+            state=states.FAILURE,
+            name=name,
+            queue=queue,
+            result=result,
+            finished=now,
+            tracked=tracked,
+        )

@@ -1,0 +1,276 @@
+"""Queues, exchanges and bindings: what programs of kombu declare, and where a message of theirs goes.
+
+Called by ``taskq.transport`` only; tasks need none of it. Exchanges work as AMQP 0-9-1
+says (sections 3.1.3 and 4.5 for topics). A queue that was not used for its ``expires``
+seconds counts as gone at once, and ``sweep`` deletes what is left of it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any
+
+from django.db.models import OuterRef, Q, Subquery
+
+from taskq.engines import for_alias
+from taskq.models import Binding, Exchange, Message, Queue
+from taskq.timezones import now
+
+from .deliveries import purge
+
+#: The types of exchange that there are.
+EXCHANGE_TYPES = frozenset({"direct", "topic", "fanout"})
+#: Seconds without use after which an exclusive or auto-delete queue expires that names no time itself.
+FORGOTTEN_AFTER = 86400.0
+#: Exchanges that exist without being declared.
+_PREDECLARED = {f"amq.{kind}": kind for kind in EXCHANGE_TYPES}
+
+
+@dataclass(frozen=True, slots=True)
+class QueueOptions:
+    """How a queue is declared; ``expires`` and ``message_ttl`` are in seconds."""
+
+    durable: bool = True
+    auto_delete: bool = False
+    expires: float | None = None
+    message_ttl: float | None = None
+    arguments: str = "{}"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A queue that a message goes to, and for how many seconds it stays there at most."""
+
+    queue: str
+    message_ttl: float | None = None
+
+
+# -- queues
+
+
+def queue_options(
+    *,
+    durable: bool = False,
+    exclusive: bool = False,
+    auto_delete: bool = False,
+    arguments: Mapping[str, Any] | None = None,
+    **others: Any,
+) -> QueueOptions:
+    """Return the options of AMQP's ``queue.declare``, with its arguments' milliseconds as seconds."""
+    arguments = dict(arguments or {})
+    expires, ttl = (arguments.get(f"x-{name}") for name in ("expires", "message-ttl"))
+    # A queue of one process must not fill up for ever if that process dies before it says goodbye.
+    unused = FORGOTTEN_AFTER if exclusive or auto_delete else None
+    return QueueOptions(
+        durable=durable,
+        auto_delete=auto_delete,
+        expires=unused if expires is None else expires / 1000,
+        message_ttl=None if ttl is None else ttl / 1000,
+        arguments=json.dumps(arguments, sort_keys=True),
+    )
+
+
+def declare_queue(name: str, options: QueueOptions, alias: str) -> list[str]:
+    """Make the queue if there is none; return the names of options that differ from the one there is."""
+    found = Queue.objects.using(alias).filter(name=name).first()
+    if found is None or (_has_expired(found) and _expire(found, alias)):
+        made = Queue(name=name, used_at=now(), **_columns(options))
+        Queue.objects.using(alias).bulk_create([made], ignore_conflicts=True)
+        found = Queue.objects.using(alias).get(name=name)
+    if found.expires is not None:
+        touch([name], alias)
+    return [option for option, value in _columns(options).items() if getattr(found, option) != value]
+
+
+def _columns(options: QueueOptions) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in QueueOptions.__slots__}
+
+
+def queue_exists(name: str, alias: str) -> bool:
+    """Tell whether the queue was declared, or has messages: those of tasks are in queues that nobody declared."""
+    found = Queue.objects.using(alias).filter(name=name).first()
+    if found is not None:
+        return not _has_expired(found)
+    return Message.objects.using(alias).filter(token="", queue=name).exists()
+
+
+def delete_queue(name: str, alias: str) -> int:
+    """Delete the queue, its bindings and what waits in it; return how many messages those were.
+
+    A message that a consumer holds is left to it.
+    """
+    # The row goes first: its lock keeps who declares the queue anew from binding it before we are done.
+    with for_alias(alias).atomic():
+        Queue.objects.using(alias).filter(name=name).delete()
+        return _delete_rest(name, alias)
+
+
+def _delete_rest(name: str, alias: str) -> int:
+    Binding.objects.using(alias).filter(queue=name).delete()
+    return purge(name, alias)
+
+
+def is_auto_delete(name: str, alias: str) -> bool:
+    """Tell whether the queue is to go with its last consumer."""
+    return Queue.objects.using(alias).filter(name=name, auto_delete=True).exists()
+
+
+def touch(names: Iterable[str], alias: str) -> None:
+    """Note that the queues are in use, for those that expire when they are not."""
+    used = Queue.objects.using(alias).filter(name__in=list(names), expires__isnull=False)
+    used.update(used_at=now())
+
+
+def shortest_expiry(names: Iterable[str], alias: str) -> float | None:
+    """Return in how many seconds without use the first of the queues expires, or ``None`` if none does."""
+    expiring = Queue.objects.using(alias).filter(name__in=list(names), expires__isnull=False)
+    return min((seconds for seconds in expiring.values_list("expires", flat=True) if seconds), default=None)
+
+
+def sweep(alias: str) -> list[str]:
+    """Delete the queues that have expired; return their names."""
+    rows = Queue.objects.using(alias).filter(expires__isnull=False)
+    return [row.name for row in rows if _has_expired(row) and _expire(row, alias)]
+
+
+def _expire(queue: Queue, alias: str) -> bool:
+    """Delete the queue unless it was used since its row was read."""
+    with for_alias(alias).atomic():
+        gone = bool(Queue.objects.using(alias).filter(name=queue.name, used_at=queue.used_at).delete()[0])
+        if gone:
+            _delete_rest(queue.name, alias)
+    return gone
+
+
+def _has_expired(queue: Queue) -> bool:
+    if queue.expires is None or queue.used_at is None:
+        return False
+    return queue.used_at + timedelta(seconds=queue.expires) <= now()
+
+
+# -- exchanges and bindings
+
+
+def declare_exchange(
+    name: str, kind: str, *, durable: bool, auto_delete: bool, arguments: Mapping[str, Any] | None, alias: str
+) -> list[str]:
+    """Make the exchange if there is none; return the names of options that differ from the one there is."""
+    options = {
+        "type": kind,
+        "durable": durable,
+        "auto_delete": auto_delete,
+        "arguments": json.dumps(arguments or {}, sort_keys=True),
+    }
+    exchanges = Exchange.objects.using(alias)
+    found = exchanges.filter(name=name).first()
+    if found is None:
+        exchanges.bulk_create([Exchange(name=name, **options)], ignore_conflicts=True)
+        found = exchanges.get(name=name)
+    return [option for option, value in options.items() if getattr(found, option) != value]
+
+
+def exchange_exists(name: str, alias: str) -> bool:
+    """Tell whether the exchange was declared, or need not be."""
+    return name in _PREDECLARED or Exchange.objects.using(alias).filter(name=name).exists()
+
+
+def delete_exchange(name: str, alias: str) -> None:
+    """Delete the exchange and its bindings; the queues stay."""
+    Exchange.objects.using(alias).filter(name=name).delete()
+    Binding.objects.using(alias).filter(exchange=name).delete()
+
+
+def has_bindings(exchange: str, alias: str) -> bool:
+    """Tell whether a queue is bound to the exchange."""
+    return Binding.objects.using(alias).filter(exchange=exchange).exists()
+
+
+def bind(queue: str, exchange: str, routing_key: str, alias: str) -> None:
+    """Bind the queue; once is enough."""
+    made = Binding(queue=queue, exchange=exchange, routing_key=routing_key)
+    if not _same_as(made, alias).exists():
+        Binding.objects.using(alias).bulk_create([made], ignore_conflicts=True)
+
+
+def unbind(queue: str, exchange: str, routing_key: str, alias: str) -> None:
+    """Take the binding away, if there is one."""
+    _same_as(Binding(queue=queue, exchange=exchange, routing_key=routing_key), alias).delete()
+
+
+def _same_as(binding: Binding, alias: str) -> Any:
+    return Binding.objects.using(alias).filter(
+        queue=binding.queue, exchange=binding.exchange, routing_key=binding.routing_key
+    )
+
+
+def exchanges(alias: str) -> list[str]:
+    """Return the names of the declared exchanges."""
+    return list(Exchange.objects.using(alias).order_by("name").values_list("name", flat=True))
+
+
+def bindings(alias: str, exchange: str | None = None) -> list[tuple[str, str, str]]:
+    """Return all bindings, or those of one exchange, as (queue, exchange, routing key)."""
+    rows = Binding.objects.using(alias).order_by("id")
+    if exchange is not None:
+        rows = rows.filter(exchange=exchange)
+    return list(rows.values_list("queue", "exchange", "routing_key"))
+
+
+# -- where a message goes
+
+
+def route(exchange: str, routing_key: str, alias: str) -> list[Target] | None:
+    """Return where a message to ``exchange`` goes, or ``None`` if there is no such exchange.
+
+    The exchange without a name leads to the queue that is named like the key,
+    declared or not.
+    """
+    names = {routing_key} if not exchange else _bound(exchange, routing_key, alias)
+    if not names:
+        return [] if exchange_exists(exchange, alias) else None
+    special = Queue.objects.using(alias).filter(name__in=sorted(names))
+    special = special.filter(Q(message_ttl__isnull=False) | Q(expires__isnull=False))
+    rows = special.only("name", "message_ttl", "expires", "used_at")
+    declared = {queue.name: queue for queue in rows}
+    # Sent to by its name, a queue gets the message even if it has expired: nobody else could.
+    gone = {name for name, queue in declared.items() if exchange and _has_expired(queue)}
+    return [Target(name, declared[name].message_ttl if name in declared else None) for name in sorted(names - gone)]
+
+
+def _bound(exchange: str, routing_key: str, alias: str) -> set[str]:
+    kind = Exchange.objects.filter(name=OuterRef("exchange")).values("type")
+    rows = (
+        Binding.objects.using(alias)
+        .filter(exchange=exchange)
+        .annotate(kind=Subquery(kind[:1]))
+        .filter(Q(routing_key=routing_key) | ~Q(kind="direct"))
+        .values_list("kind", "routing_key", "queue")
+    )
+    return {
+        queue for kind, pattern, queue in rows if _matches(kind or _PREDECLARED.get(exchange, ""), pattern, routing_key)
+    }
+
+
+def _matches(kind: str, pattern: str, routing_key: str) -> bool:
+    if kind == "topic":
+        return topic_matches(pattern, routing_key)
+    return kind == "fanout" or pattern == routing_key
+
+
+def topic_matches(pattern: str, routing_key: str) -> bool:
+    """Tell whether a topic's pattern fits: ``*`` is one word, ``#`` any number of words, none included."""
+    return _compiled(pattern).fullmatch("." + routing_key) is not None
+
+
+_WORDS = {"*": r"\.[^.]*", "#": r"(?:\.[^.]*)*"}
+
+
+@lru_cache(maxsize=1024)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    # Every word is written with the dot before it, so that "#" may stand for no word and no dot.
+    return re.compile("".join(_WORDS.get(word, r"\." + re.escape(word)) for word in pattern.split(".")))

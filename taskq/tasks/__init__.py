@@ -1,0 +1,1 @@
+"""Tasks: their definition, their registry, and the calls that send them."""

@@ -1,0 +1,143 @@
+"""``@task`` and ``@shared_task``: a function becomes a ``Task`` and is registered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypedDict, TypeVar, overload
+
+from .options import TASK_OPTIONS, FromSetting, refuse_unknown
+from .registry import name_of, register
+from .task import Exceptions, Task
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+__all__ = ["CoroutineTask", "shared_task", "task"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+if TYPE_CHECKING:
+
+    class CoroutineTask(Task[P, R]):
+        """How type checkers see an ``async def`` task: a call gives a coroutine, sending it the value's result."""
+
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:  # type: ignore[override]
+            """See ``Task``."""
+
+else:
+    CoroutineTask = Task
+
+
+class TaskOptions(TypedDict, total=False):
+    """What ``@task(...)`` accepts; ``Task`` says what each is. A ``base`` may declare more."""
+
+    name: str | None
+    base: type[Task[..., Any]]
+    ignore_result: bool | None
+    store_errors_even_if_ignored: bool | None
+    track_started: bool | None
+    trail: bool
+    serializer: str | None
+    compression: str | None
+    queue: str | None
+    exchange: str | None
+    routing_key: str | None
+    priority: int | None
+    expires: float | timedelta | datetime | None
+    acks_late: bool | None
+    max_deliveries: int | None
+    time_limit: float | None
+    soft_time_limit: float | None
+    max_retries: int | None
+    default_retry_delay: float | None
+    autoretry_for: Exceptions
+    dont_autoretry_for: Exceptions
+    retry_kwargs: Mapping[str, Any]
+    retry_backoff: bool | float
+    retry_backoff_max: float
+    retry_jitter: bool
+    throws: Exceptions
+    typing: bool | None
+    sensitive: Sequence[str]
+
+
+class _Decorator(Protocol):
+    """What ``@task(...)`` returns."""
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> CoroutineTask[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+
+class _BindingDecorator(Protocol):
+    """What ``@task(bind=True, ...)`` returns: the function's first argument is the task."""
+
+    @overload
+    def __call__(self, function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> CoroutineTask[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[Any, P], R], /) -> Task[P, R]: ...
+
+
+@overload
+def task(function: Callable[P, Coroutine[Any, Any, R]], /) -> CoroutineTask[P, R]: ...
+@overload
+def task(function: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def task(*, bind: Literal[True], **options: Unpack[TaskOptions]) -> _BindingDecorator: ...
+@overload
+def task(*, bind: Literal[False] = False, **options: Unpack[TaskOptions]) -> _Decorator: ...
+def task(function: Callable[..., Any] | None = None, /, *, bind: bool = False, **options: Any) -> Any:
+    """Make a task of a function: ``@task`` or ``@task(queue="mail", max_retries=5)``.
+
+    Args:
+        function: the function, or coroutine function, that does the work.
+        bind: give the function the task itself as its first argument, ``self``.
+        **options: the attributes of ``Task``, those that ``base`` declares besides, ``name`` and ``base``.
+
+    Raises:
+        TypeError: an option that there is not.
+        ValueError: a soft time limit that is longer than the hard one.
+    """
+    if function is not None:
+        return _define(function, bind, options)
+    return lambda function: _define(function, bind, options)
+
+
+#: The same as ``task``: in Django there is one registry, so that every task can be shared.
+shared_task = task
+
+
+def _define(function: Callable[..., Any], bind: bool, options: dict[str, Any]) -> Task[..., Any]:
+    """Make a subclass of ``base`` that runs ``function``, and register its one instance."""
+    if not callable(function):
+        raise TypeError(f"@task goes on a function, not on {function!r}; options are given by name.")
+    base: type[Task[..., Any]] = options.get("base") or Task
+    attributes = {key: value for key, value in options.items() if key != "base" and not _follows_setting(key, value)}
+    name = function.__qualname__ if hasattr(function, "__qualname__") else type(function).__qualname__
+    refuse_unknown(attributes, _known_to(base), f"@task of {name}")
+    origin = name_of(function.__module__, name)
+    attributes |= {
+        "name": options.get("name") or origin,
+        "origin": origin,
+        "run": function if bind else staticmethod(function),
+        "__module__": function.__module__,
+        "__qualname__": name,
+        "__doc__": function.__doc__,
+        "__wrapped__": staticmethod(function),
+    }
+    return register(type(name.rpartition(".")[2], (base,), attributes))
+
+
+def _follows_setting(name: str, value: Any) -> bool:
+    """Tell whether ``None`` stands for the setting; for ``max_retries`` it is "without end"."""
+    return value is None and name != "max_retries" and isinstance(vars(Task).get(name), FromSetting)
+
+
+def _known_to(base: type[Task[..., Any]]) -> frozenset[str]:
+    """Return the names of options: those of every task and the attributes that ``base`` declares itself."""
+    own = {name for name in dir(base) if not name.startswith("_") and not hasattr(Task, name)}
+    return (TASK_OPTIONS | own) - {"bind", "base"}

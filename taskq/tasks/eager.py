@@ -1,0 +1,155 @@
+"""Tasks run in the calling process: ``apply``, and everything while ``TASKQ_ALWAYS_EAGER`` is on.
+
+The message is built and read as if it were sent, and the worker's own code runs
+it, so that what would fail there fails here. Retries run at once. The caller's
+connections, transactions and language are shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+from django.utils.module_loading import import_string
+
+from taskq import states
+from taskq.conf import settings
+from taskq.results import values
+from taskq.results.async_result import AsyncResult
+from taskq.results.eager import EagerResult
+from taskq.store.records import Envelope, Settlement
+
+from . import sending
+
+if TYPE_CHECKING:
+    from taskq.worker.execution.inline import InlineRun
+    from taskq.worker.handover import Report
+
+    from .task import Task
+
+__all__ = ["apply", "apply_on_commit"]
+
+Args = Sequence[Any] | None
+Kwargs = Mapping[str, Any] | None
+
+
+def apply(
+    name: str,
+    task: Task[..., Any] | None,
+    args: Args,
+    kwargs: Kwargs,
+    options: dict[str, Any],
+    throw: bool | None = None,
+) -> EagerResult[Any]:
+    """Run one task to its end, and return its result. See ``Task.apply``."""
+    add_to_parent = options.get("add_to_parent", True)
+    envelope = sending.envelope_for(name, task, args, kwargs, options)
+    run = _run(envelope)
+    while run.outcome.state == states.RETRY and run.outcome.follow_ups:
+        envelope = Envelope(*run.outcome.follow_ups[0])
+        run = _run(envelope)
+    if settings.STORE_EAGER_RESULT:
+        _store(envelope, run)
+    if (settings.EAGER_PROPAGATES if throw is None else throw) and run.outcome.state == states.FAILURE:
+        raise run.exception
+    result = _result(envelope, run)
+    if add_to_parent:
+        sending.add_children((result,))
+    return result
+
+
+def apply_on_commit(task: Task[..., Any], args: Args, kwargs: Kwargs, options: dict[str, Any]) -> AsyncResult[Any]:
+    """Run the task when the transaction commits. Outside of one it has run when this returns."""
+    from taskq.ids import new_id
+
+    task_id = options["task_id"] = options.get("task_id") or new_id()
+    ended: list[EagerResult[Any]] = []
+    transaction.on_commit(lambda: ended.append(apply(task.name, task, args, kwargs, options)), using=settings.DATABASE)
+    return ended[0] if ended else AsyncResult(task_id)
+
+
+def _run(envelope: Envelope) -> InlineRun:
+    # By name: the worker's room lies above this one, and a process that only sends never loads it.
+    run: InlineRun = import_string("taskq.worker.execution.inline.run_inline")(envelope, _reporter(envelope))
+    return run
+
+
+def _result(envelope: Envelope, run: InlineRun) -> EagerResult[Any]:
+    failed = run.outcome.state in states.EXCEPTION_STATES
+    value = run.exception if failed else values.decode(run.outcome.result, run.outcome.content_type)
+    return EagerResult(
+        envelope.task_id,
+        value,
+        run.outcome.state,
+        run.outcome.traceback,
+        name=envelope.name,
+        args=run.args,
+        kwargs=run.kwargs,
+        retries=envelope.headers["retries"],
+        queue=envelope.queue,
+        date_done=datetime.now(UTC),
+        children=run.children,
+    )
+
+
+# -- rows, with TASKQ_STORE_EAGER_RESULT ----------------------------------------------------
+
+
+def _reporter(envelope: Envelope) -> Any:
+    """Return what writes a running task's own states, or ``None``."""
+    if not settings.STORE_EAGER_RESULT:
+        return None
+
+    def write(report: Report) -> None:
+        own = _settlement(envelope, state=report.state, result=report.meta, content_type=report.content_type)
+        _write(own)
+
+    return write
+
+
+def _store(envelope: Envelope, run: InlineRun) -> None:
+    outcome = run.outcome
+    if outcome.state not in states.READY_STATES:
+        return
+    _write(
+        _settlement(
+            envelope,
+            state=outcome.state,
+            result=outcome.result,
+            content_type=outcome.content_type,
+            traceback=outcome.traceback,
+            started=outcome.started,
+            finished=outcome.started + outcome.runtime,
+            runtime=outcome.runtime,
+            children=outcome.children,
+            keep=not (run.ignored and outcome.state == states.SUCCESS),
+        )
+    )
+
+
+def _settlement(envelope: Envelope, **fields: Any) -> Settlement:
+    headers = envelope.headers
+    return Settlement(
+        message_id=0,
+        task_id=envelope.task_id,
+        name=envelope.name,
+        queue=envelope.queue,
+        retries=headers["retries"],
+        root_id=headers.get("root_id") or "",
+        parent_id=headers.get("parent_id") or "",
+        group_id=headers.get("group") or "",
+        arguments=envelope.arguments,
+        tracked=False,
+        **fields,
+    )
+
+
+def _write(settlement: Settlement) -> None:
+    from taskq.engines import for_alias
+    from taskq.store.settle import write_ends
+
+    engine = for_alias(settings.DATABASE)
+    with engine.atomic():
+        write_ends(engine, [settlement])

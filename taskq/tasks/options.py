@@ -1,0 +1,119 @@
+"""The options of a task and of a call: their names, defaults and checks.
+
+``Task`` takes its class attributes from here, ``@task(...)`` and ``apply_async``
+check what they are given against it. Nothing here sends or runs anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from difflib import get_close_matches
+from typing import Any, Final, TypedDict
+
+from taskq import kinds
+from taskq.conf import settings
+
+__all__ = [
+    "SEND_OPTIONS",
+    "TASK_OPTIONS",
+    "FromSetting",
+    "RetryOptions",
+    "SendOptions",
+    "check_limits",
+    "check_retry_policy",
+    "from_setting",
+    "refuse_unknown",
+]
+
+
+class FromSetting:
+    """A class attribute that reads a setting until a subclass or an instance gives a value of its own."""
+
+    def __init__(self, name: str) -> None:
+        self.setting = name
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return getattr(settings, self.setting)
+
+
+def from_setting(name: str) -> Any:
+    """Return a default that is ``settings.<name>`` at the time it is read."""
+    return FromSetting(name)
+
+
+class RetryOptions(TypedDict, total=False):
+    """What ``retry()`` accepts besides its own arguments: the message's options that a retry may change."""
+
+    expires: float | timedelta | datetime | None
+    queue: str | None
+    exchange: str | None
+    exchange_type: str | None
+    routing_key: str | None
+    priority: int | None
+    serializer: str | None
+    compression: str | None
+    ignore_result: bool | None
+    time_limit: float | None
+    soft_time_limit: float | None
+    shadow: str | None
+    headers: Mapping[str, Any] | None
+
+
+class SendOptions(RetryOptions, total=False):
+    """What ``apply_async`` accepts besides ``args`` and ``kwargs``. ``None`` is "not given"."""
+
+    task_id: str | None
+    argsrepr: str | None
+    kwargsrepr: str | None
+    countdown: float | None
+    eta: datetime | None
+    root_id: str | None
+    parent_id: str | None
+    group_id: str | None
+    group_index: int | None
+    retries: int
+    reply_to: str | None
+    add_to_parent: bool
+    #: As ``TASKQ_PUBLISH_RETRY`` and its policy; a database that is the broker is never asked again.
+    retry: bool | None
+    retry_policy: Mapping[str, Any] | None
+
+
+#: The names that ``apply_async`` accepts.
+SEND_OPTIONS: Final = frozenset(SendOptions.__annotations__) | frozenset(RetryOptions.__annotations__)
+
+#: The names that ``@task(...)`` accepts, besides the attributes that its ``base`` declares.
+TASK_OPTIONS: Final = frozenset(
+    {
+        "name", "bind", "base", "ignore_result", "store_errors_even_if_ignored", "track_started", "trail",
+        "serializer", "compression", "queue", "exchange", "routing_key", "priority", "expires",
+        "acks_late", "max_deliveries", "time_limit", "soft_time_limit",
+        "max_retries", "default_retry_delay", "autoretry_for", "dont_autoretry_for", "retry_kwargs",
+        "retry_backoff", "retry_backoff_max", "retry_jitter", "throws", "typing", "sensitive",
+    }
+)  # fmt: skip
+
+
+def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str) -> None:
+    """Raise ``TypeError`` for a name in ``given`` that is not ``known``, with the nearest known one."""
+    for name in given:
+        if name not in (names := set(known)):
+            near = get_close_matches(name, names, n=1)
+            hint = f": did you mean {near[0]!r}?" if near else f"; there are {', '.join(sorted(names))}."
+            raise TypeError(f"{what} has no option {name!r}{hint}")
+
+
+def check_retry_policy(name: str, policy: object) -> None:
+    """Raise ``TypeError`` unless ``policy`` can be a call's ``retry_policy``."""
+    if policy is not None:
+        try:
+            kinds.POLICY.convert(policy)
+        except (TypeError, ValueError):
+            raise TypeError(f"{name}: retry_policy must be {kinds.POLICY.words}, not {policy!r}.") from None
+
+
+def check_limits(name: str, hard: float | None, soft: float | None) -> None:
+    """Raise ``ValueError`` if the soft limit could never run out before the hard one."""
+    if hard and soft and soft > hard:
+        raise ValueError(f"{name}: soft_time_limit ({soft:g} s) is longer than time_limit ({hard:g} s).")

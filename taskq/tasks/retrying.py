@@ -1,0 +1,122 @@
+"""Retries: ``Task.retry``, and the times of retries that a task makes by itself.
+
+The message of the next try is built here and kept in the run's context;
+``worker.execution`` puts it into the outcome, and whoever settles the run sends
+it. Nothing that tries share is changed.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from taskq.exceptions import MaxRetriesExceededError, Retry
+from taskq.messages import protocol, routing
+
+from .context import Context
+from .options import RetryOptions, refuse_unknown
+
+if TYPE_CHECKING:
+    from taskq.store.records import Envelope
+
+    from .task import Task
+
+__all__ = ["automatic_retry", "backoff", "retries_by_itself", "retry"]
+
+#: Options of a retry that say where it goes; without one it goes where the message came from.
+_ROUTING = ("queue", "exchange", "exchange_type", "routing_key")
+
+
+def retry(
+    task: Task[..., Any],
+    args: Sequence[Any] | None,
+    kwargs: Mapping[str, Any] | None,
+    *,
+    exc: BaseException | None,
+    throw: bool,
+    eta: datetime | None,
+    countdown: float | None,
+    max_retries: int | None,
+    options: dict[str, Any],
+) -> Retry:
+    """See ``Task.retry``."""
+    refuse_unknown(options, RetryOptions.__annotations__, f"retry() of {task.name}")
+    request = task.request
+    if request.called_directly:
+        _raise(exc or sys.exception() or Retry("Task can be retried", None))
+    limit = task.max_retries if max_retries is None else max_retries
+    if limit is not None and request.retries >= limit:
+        _raise(exc or _exceeded(task, request))
+    if eta is None and countdown is None:
+        countdown = task.default_retry_delay
+    request.next_try = _next_try(task, request, args, kwargs, eta, countdown, options)
+    request.pending_retry = again = Retry(exc=exc or sys.exception(), when=eta if countdown is None else countdown)
+    if throw:
+        raise again
+    return again
+
+
+def _raise(error: BaseException) -> None:
+    """Raise ``error``; what is being handled here stays visible as its cause."""
+    handled = sys.exception()
+    if handled is None or handled is error:
+        raise error
+    raise error from handled
+
+
+def _exceeded(task: Task[..., Any], request: Context) -> MaxRetriesExceededError:
+    shown = f"args:{request.argsrepr} kwargs:{request.kwargsrepr}"
+    return MaxRetriesExceededError(
+        f"Can't retry {task.name}[{request.id}] {shown}", task_args=request.args, task_kwargs=request.kwargs
+    )
+
+
+def _next_try(
+    task: Task[..., Any],
+    request: Context,
+    args: Sequence[Any] | None,
+    kwargs: Mapping[str, Any] | None,
+    eta: datetime | None,
+    countdown: float | None,
+    options: dict[str, Any],
+) -> Envelope:
+    """Return the message of the next try: the one that came, with what is to be different."""
+    assert request.carried is not None
+    changes = {name: value for name, value in options.items() if value is not None}
+    if not changes.keys().isdisjoint(_ROUTING):
+        route = routing.route(task.name, args or request.args or (), kwargs or request.kwargs or {}, changes, task)
+        changes.pop("exchange_type", None)
+        changes.update(queue=route.queue, exchange=route.exchange, routing_key=route.routing_key)
+    if args is not None or kwargs is not None:
+        changes.update(args=args, kwargs=kwargs, sensitive=task.sensitive, sensitive_positions=task.positions)
+    changes.update(countdown=countdown, eta=None if countdown is not None else eta)
+    return protocol.retry_envelope(request.carried, **changes)
+
+
+# -- retries that a task makes by itself -----------------------------------------------
+
+
+def retries_by_itself(task: Task[..., Any], error: BaseException) -> bool:
+    """Tell whether ``autoretry_for`` names ``error`` and ``dont_autoretry_for`` does not."""
+    return isinstance(error, tuple(task.autoretry_for)) and not isinstance(error, tuple(task.dont_autoretry_for))
+
+
+def automatic_retry(task: Task[..., Any], error: BaseException) -> Retry | None:
+    """Ask for another try after ``error``; ``None`` if there are none left."""
+    wanted = dict(task.retry_kwargs)
+    limit = wanted.get("max_retries", task.max_retries)
+    retries = task.request.retries
+    if limit is not None and retries >= limit:
+        return None
+    if task.retry_backoff:
+        wanted["countdown"] = backoff(float(task.retry_backoff), retries, task.retry_backoff_max, task.retry_jitter)
+    return task.retry(exc=error, throw=False, **wanted)
+
+
+def backoff(factor: float, retries: int, most: float, jitter: bool) -> float:
+    """Return the seconds before the retry after ``retries`` others: ``factor`` times 2 to that, ``most`` at most."""
+    wait = min(most, factor * 2.0 ** min(retries, 1000))
+    return random.uniform(0, wait) if jitter else wait

@@ -1,0 +1,179 @@
+"""From a call to an envelope: the sender's side of the hot path.
+
+``Task.apply_async``, ``send_task`` and their kin come through here. It merges
+options, asks ``messages.routing`` where to and has ``messages.protocol`` write the
+message; only ``messages.publisher`` sends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+from django.db import transaction
+
+from taskq.conf import settings
+from taskq.messages import protocol, routing
+
+from .context import Context, running
+from .options import SEND_OPTIONS, SendOptions, check_retry_policy, refuse_unknown
+from .registry import tasks
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from taskq.results.async_result import AsyncResult
+    from taskq.store.records import Envelope
+
+    from .task import Task
+
+    AnyTask = Task[..., Any]
+    Result = AsyncResult[Any]
+
+__all__ = ["add_children", "asend_task", "envelope_for", "send", "send_many", "send_on_commit", "send_task"]
+
+Args = Sequence[Any] | None
+Kwargs = Mapping[str, Any] | None
+#: What a task's own attributes say where a call says nothing.
+_FROM_TASK = ("serializer", "compression", "expires", "ignore_result")
+#: Options of which the message says nothing: what the sender does, and what routing has answered.
+_NOT_IN_MESSAGE = ("add_to_parent", "exchange_type", "retry", "retry_policy")
+
+
+def envelope_for(name: str, task: AnyTask | None, args: Args, kwargs: Kwargs, options: dict[str, Any]) -> Envelope:
+    """Return the message for one call. ``options`` is used up.
+
+    Raises ``TypeError`` for unknown options and arguments of the wrong shape,
+    ``ValueError`` for limits and times that make no sense, ``EncodeError`` for
+    arguments that can't be sent and ``QueueNotFound``.
+    """
+    if not options.keys() <= SEND_OPTIONS:
+        refuse_unknown(options, SEND_OPTIONS, f"apply_async() of {name}")
+    check_retry_policy(name, options.get("retry_policy"))
+    args, kwargs = _checked(name, task, args, kwargs)
+    route = routing.route(name, args, kwargs, options, task)
+    for option in _NOT_IN_MESSAGE:
+        options.pop(option, None)
+    options.update(route.options)
+    options.update(queue=route.queue, exchange=route.exchange, routing_key=route.routing_key, priority=route.priority)
+    if task is not None:
+        _add_defaults(task, options)
+    if (parent := running()) is not None:
+        _add_lineage(parent, options)
+    envelope = protocol.build(name=name, args=args, kwargs=kwargs, **options)
+    envelope.tracked = settings.TRACK_PENDING
+    return envelope
+
+
+def _checked(
+    name: str, task: AnyTask | None, args: Args, kwargs: Kwargs
+) -> tuple[list[Any] | tuple[Any, ...], Mapping[str, Any]]:
+    """Return the arguments as a list or tuple and a mapping, checked against the signature if that is asked for."""
+    if args is None:
+        args = ()
+    elif not isinstance(args, list | tuple):
+        raise TypeError(f"args of {name} must be a list or a tuple, not {type(args).__name__}: write ({args!r},).")
+    if kwargs is None:
+        kwargs = {}
+    elif not isinstance(kwargs, Mapping):
+        raise TypeError(f"kwargs of {name} must be a mapping, not {type(kwargs).__name__}.")
+    if task is not None and task.typing:
+        task.check_arguments(args, kwargs)
+    return args, kwargs
+
+
+def _add_defaults(task: AnyTask, options: dict[str, Any]) -> None:
+    for option in _FROM_TASK:
+        if options.get(option) is None:
+            options[option] = getattr(task, option)
+    options["sensitive"] = task.sensitive
+    options["sensitive_positions"] = task.positions
+
+
+def _add_lineage(parent: Context, options: dict[str, Any]) -> None:
+    """Say in a message that the running task sends who its parent and its root are."""
+    if options.get("parent_id") is None:
+        options["parent_id"] = parent.id
+    if options.get("root_id") is None:
+        options["root_id"] = parent.root_id or parent.id
+
+
+def send(name: str, task: AnyTask | None, args: Args, kwargs: Kwargs, options: dict[str, Any]) -> Result:
+    """Send one message now, in the caller's transaction if there is one."""
+    from taskq.messages.publisher import publish_one
+
+    add_to_parent = options.get("add_to_parent", True)
+    envelope = envelope_for(name, task, args, kwargs, options)
+    publish_one(envelope)
+    result = _result(envelope)
+    if add_to_parent:
+        add_children((result,))
+    return result
+
+
+def send_many(task: AnyTask, calls: Iterable[Sequence[Any]], options: dict[str, Any]) -> list[Result]:
+    """Send one message for each element of ``calls``, which are encoded while the chunks before are being sent."""
+    from taskq.messages.publisher import publish
+
+    if options.get("task_id") is not None:
+        raise TypeError(f"delay_many() of {task.name} has no option 'task_id': each message gets its own.")
+    add_to_parent = options.get("add_to_parent", True)
+    results: list[Result] = []
+
+    def envelopes() -> Iterator[Envelope]:
+        for args in calls:
+            envelope = envelope_for(task.name, task, args, None, dict(options))
+            results.append(_result(envelope))
+            yield envelope
+
+    publish(envelopes())
+    if add_to_parent:
+        add_children(results)
+    return results
+
+
+def send_on_commit(name: str, task: AnyTask | None, args: Args, kwargs: Kwargs, options: dict[str, Any]) -> Result:
+    """Send one message when the transaction commits; at once if there is none. What is wrong with it is raised now."""
+    from taskq.messages.publisher import publish_one
+
+    add_to_parent = options.get("add_to_parent", True)
+    envelope = envelope_for(name, task, args, kwargs, options)
+    transaction.on_commit(lambda: publish_one(envelope), using=settings.DATABASE)
+    result = _result(envelope)
+    if add_to_parent:
+        add_children((result,))
+    return result
+
+
+def _result(envelope: Envelope) -> Result:
+    from taskq.results.async_result import AsyncResult
+
+    return AsyncResult(envelope.task_id, ignored=bool(envelope.headers.get("ignore_result")))
+
+
+def add_children(results: Iterable[Result]) -> None:
+    """Have the running task, if there is one, remember what it has sent."""
+    parent = running()
+    if parent is not None and parent.task.trail:
+        parent.children.extend(results)
+
+
+def send_task(name: str, args: Args = None, kwargs: Kwargs = None, **options: Unpack[SendOptions]) -> Result:
+    """Send a task by name. It need not be defined here; the worker has to know it.
+
+    Takes the options of ``apply_async``, and a registered task's own options as
+    defaults. With ``TASKQ_ALWAYS_EAGER`` it runs here.
+    """
+    task = tasks.get(name)
+    if settings.ALWAYS_EAGER:
+        from .eager import apply
+
+        return apply(name, task, args, kwargs, dict(options))
+    return send(name, task, args, kwargs, dict(options))
+
+
+async def asend_task(name: str, args: Args = None, kwargs: Kwargs = None, **options: Unpack[SendOptions]) -> Result:
+    """Do what ``send_task`` does, from a coroutine."""
+    call: Callable[..., Result] = send_task
+    return await sync_to_async(call)(name, args, kwargs, **options)

@@ -1,0 +1,35 @@
+"""``Producer.batch()``: messages are collected and sent in one transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .channel import Channel
+
+
+class PublishBatch:
+    """What kombu asks of a batch. A flush sends all or, if it raises, nothing."""
+
+    def __init__(self, channel: Channel, max_size: int) -> None:
+        self.channel = channel
+        self._max_size = max_size
+        self._collected: list[tuple[dict[str, Any], str, str]] = []
+
+    def publish(self, message: dict[str, Any], exchange: str = "", routing_key: str = "", **kwargs: Any) -> None:
+        """Collect a message; every ``max_size`` of them are sent without being asked."""
+        self._collected.append((message, exchange or "", routing_key or ""))
+        if len(self._collected) >= self._max_size:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what was collected."""
+        if self._collected:
+            self.channel.send(self._collected)
+            self._collected = []
+
+    def discard(self) -> None:
+        """Forget what was collected and not sent."""
+        self._collected = []
+
+    close = discard

@@ -1,0 +1,163 @@
+"""The channel's first half: exchanges, queues and bindings, declared and deleted.
+
+Nothing of it is kept in memory: what was declared is rows, the same for all processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+from amqp.exceptions import RecoverableConnectionError  # type: ignore[import-untyped, unused-ignore]
+from amqp.protocol import queue_declare_ok_t  # type: ignore[import-untyped, unused-ignore]
+from kombu.transport import virtual
+from kombu.transport.base import to_rabbitmq_queue_arguments
+from kombu.utils.uuid import uuid
+
+from taskq.store import deliveries, topology
+
+from .errors import failed, not_found, otherwise, recoverable
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class EntityChannel(virtual.Channel):
+    """What a channel does with entities, and how any of its operations is run."""
+
+    connection: Any  # Transport, or None once the channel is closed
+
+    def __init__(self, connection: Any, **kwargs: Any) -> None:
+        super().__init__(connection, **kwargs)  # type: ignore[no-untyped-call]
+        self.alias: str = connection.alias
+
+    def _do(self, operation: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run an operation of the store; renew the connection's lease on the way if that is due."""
+        self._check_open()
+        with recoverable(self.alias):
+            self.connection.keep_lease()
+            return operation(*args, **kwargs)
+
+    def _check_open(self) -> None:
+        if self.connection is None:
+            raise RecoverableConnectionError("the channel is closed")
+
+    # -- exchanges
+
+    def exchange_declare(
+        self,
+        exchange: str | None = None,
+        type: str | None = "direct",
+        durable: bool = False,
+        auto_delete: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+        nowait: bool = False,
+        passive: bool = False,
+    ) -> None:
+        """Declare an exchange; ``ChannelError`` if it is there with other options, or is not and ``passive``."""
+        kind = type or "direct"
+        name = exchange or f"amq.{kind}"
+        if passive:
+            if not self._do(topology.exchange_exists, name, self.alias):
+                raise not_found("exchange", name, "exchange_declare")
+            return
+        if kind not in topology.EXCHANGE_TYPES:
+            raise failed(
+                "exchange", name, f"can't be of type {kind!r}: there is direct, topic, fanout", "exchange_declare"
+            )
+        different = self._do(
+            topology.declare_exchange,
+            name,
+            kind,
+            durable=durable,
+            auto_delete=auto_delete,
+            arguments=arguments,
+            alias=self.alias,
+        )
+        if different:
+            raise failed("exchange", name, otherwise(different), "exchange_declare")
+
+    def exchange_delete(self, exchange: str, if_unused: bool = False, nowait: bool = False) -> None:
+        """Delete an exchange and its bindings; queues stay."""
+        if if_unused and self._do(topology.has_bindings, exchange, self.alias):
+            raise failed("exchange", exchange, "is in use", "exchange_delete")
+        self._do(topology.delete_exchange, exchange, self.alias)
+
+    def get_exchanges(self) -> list[str]:
+        """Return the names of the declared exchanges."""
+        return self._do(topology.exchanges, self.alias)
+
+    # -- queues
+
+    def prepare_queue_arguments(self, arguments: Mapping[str, Any], **kwargs: Any) -> Mapping[str, Any]:
+        """Return kombu's options of a queue (seconds) as the arguments that RabbitMQ knows (milliseconds)."""
+        prepared: Mapping[str, Any] = to_rabbitmq_queue_arguments(arguments, **kwargs)
+        return prepared
+
+    def queue_declare(self, queue: str | None = None, passive: bool = False, **options: Any) -> queue_declare_ok_t:
+        """Declare a queue and return its name, how many messages wait in it and how many consumers it has."""
+        name = queue or f"amq.gen-{uuid()}"
+        if passive:
+            if not self._do(topology.queue_exists, name, self.alias):
+                raise not_found("queue", name, "queue_declare")
+        else:
+            different = self._do(topology.declare_queue, name, topology.queue_options(**options), self.alias)
+            if different:
+                raise failed("queue", name, otherwise(different), "queue_declare")
+            if options.get("exclusive"):
+                self.connection.exclusive_queues.add(name)
+        return queue_declare_ok_t(name, self._size(name), self._do(deliveries.consumers, name, self.alias))
+
+    def queue_delete(self, queue: str, if_unused: bool = False, if_empty: bool = False, **kwargs: Any) -> int:
+        """Delete a queue with its bindings and what waits in it; return how many messages those were."""
+        if if_unused and self._consumed(queue):
+            raise failed("queue", queue, "is in use", "queue_delete")
+        if if_empty and self._size(queue):
+            raise failed("queue", queue, "is not empty", "queue_delete")
+        return self._do(topology.delete_queue, queue, self.alias)
+
+    def queue_bind(
+        self,
+        queue: str,
+        exchange: str | None = None,
+        routing_key: str = "",
+        arguments: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Bind a queue to a declared exchange."""
+        name = exchange or "amq.direct"
+        if not self._do(topology.exchange_exists, name, self.alias):
+            raise not_found("exchange", name, "queue_bind")
+        self._do(topology.bind, queue, name, routing_key or "", self.alias)
+
+    def queue_unbind(
+        self,
+        queue: str,
+        exchange: str | None = None,
+        routing_key: str = "",
+        arguments: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Take a binding away."""
+        self._do(topology.unbind, queue, exchange or "amq.direct", routing_key or "", self.alias)
+
+    def list_bindings(self) -> list[tuple[str, str, str]]:
+        """Return all bindings as (queue, exchange, routing key)."""
+        return self._do(topology.bindings, self.alias)
+
+    def get_table(self, exchange: str) -> list[tuple[str, None, str]]:
+        """Return an exchange's bindings as (routing key, nothing, queue)."""
+        return [(key, None, queue) for queue, _, key in self._do(topology.bindings, self.alias, exchange)]
+
+    def _size(self, queue: str) -> int:
+        return self._do(deliveries.count, queue, self.alias)
+
+    def _purge(self, queue: str) -> int:
+        return self._do(deliveries.purge, queue, self.alias)
+
+    def after_reply_message_received(self, queue: str) -> None:
+        """Delete the queue of a reply that has come."""
+        self.queue_delete(queue)
+
+    def _consumed(self, queue: str) -> bool:
+        return bool(self._do(deliveries.consumers, queue, self.alias))

@@ -1,0 +1,147 @@
+"""From kombu's messages to rows and back.
+
+A body stays the text that it is; only bytes that are not text are base64 in the row,
+which the property ``body_encoding`` says. The delivery tag is the row's id.
+"""
+
+from __future__ import annotations
+
+import base64
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from kombu.transport import base
+from kombu.utils.json import loads
+
+from taskq import timezones
+from taskq.store.records import Claimed, Envelope
+
+if TYPE_CHECKING:
+    from taskq.store.topology import Target
+
+    from .channel import Channel
+
+#: What a column for a name holds, in characters.
+_LONGEST = 255
+#: Properties that are columns, or only make sense for one delivery.
+_NOT_STORED = frozenset({"delivery_info", "delivery_tag", "body_encoding"})
+
+
+def envelopes(
+    message: Mapping[str, Any], exchange: str, routing_key: str, targets: Iterable[Target], now: float
+) -> list[Envelope]:
+    """Return what to send so that ``message``, as ``prepare_message`` made it, reaches its queues.
+
+    ``now`` is a Unix time, from which times to live count. Raises ``ValueError`` for a name that is too long.
+    """
+    for name, value in (("exchange", exchange), ("routing_key", routing_key)):
+        if len(value) > _LONGEST:
+            raise ValueError(f"{name} is {len(value)} characters long: at most {_LONGEST} are possible.")
+    headers, properties = message["headers"], message["properties"]
+    expires = _expires(headers, properties, now)
+    return [
+        Envelope(
+            task_id=_column(headers.get("id")),
+            name=_column(headers.get("task")),
+            queue=target.queue,
+            headers=headers,
+            body=_stored_body(message["body"], headers),
+            content_type=message["content-type"] or "",
+            content_encoding=message["content-encoding"] or "",
+            exchange=exchange,
+            routing_key=routing_key,
+            priority=_priority(properties),
+            expires=_earliest(expires, None if target.message_ttl is None else now + target.message_ttl),
+            properties={name: value for name, value in properties.items() if name not in _NOT_STORED},
+        )
+        for target in targets
+    ]
+
+
+def _column(value: Any) -> str:
+    return value if isinstance(value, str) and len(value) <= _LONGEST else ""
+
+
+def _priority(properties: Mapping[str, Any]) -> int:
+    try:
+        return max(0, min(9, int(properties["priority"])))
+    except (KeyError, TypeError, ValueError):
+        return 0
+
+
+def _expires(headers: Mapping[str, Any], properties: Mapping[str, Any], now: float) -> float | None:
+    """Return the earlier of the message's time to live and the end of its task's use, as a Unix time."""
+    milliseconds = properties.get("expiration")
+    until = None if milliseconds is None else now + float(milliseconds) / 1000
+    return _earliest(until, _task_expires(headers.get("expires")) if "task" in headers else None)
+
+
+def _task_expires(value: Any) -> float | None:
+    if isinstance(value, datetime):
+        return timezones.to_utc(value).timestamp()
+    try:
+        return timezones.parse_iso(value).timestamp()
+    except (TypeError, ValueError):
+        return None  # not ours to judge: whoever runs the task does
+
+
+def _earliest(*times: float | None) -> float | None:
+    return min((time for time in times if time is not None), default=None)
+
+
+def _stored_body(body: str | bytes, headers: Mapping[str, Any]) -> str | bytes:
+    """Return text that any database can keep and that comes back the same, or bytes."""
+    if isinstance(body, str):
+        return body.encode() if "\x00" in body else body
+    if headers.get("compression"):
+        return body
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return body
+    return body if "\x00" in text else text
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    value = loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"a JSON object is needed, not {text[:40]!r}")
+    return value
+
+
+class Message(base.Message):
+    """A message that was taken from its row; what can't be read in it is among ``errors``."""
+
+    def __init__(self, claimed: Claimed, channel: Channel, consumer_tag: str = "") -> None:
+        self.errors: list[Any] = []
+        properties = self._read(_mapping, claimed.properties)
+        encoded = properties.get("body_encoding") == "base64"
+        super().__init__(  # type: ignore[no-untyped-call]
+            body=self._read(base64.b64decode, claimed.body) if encoded else claimed.body,
+            channel=channel,
+            delivery_tag=claimed.id,
+            content_type=claimed.content_type or None,
+            content_encoding=claimed.content_encoding or None,
+            headers=self._read(_mapping, claimed.headers),
+            properties={name: value for name, value in properties.items() if name != "body_encoding"},
+            delivery_info={
+                "consumer_tag": consumer_tag,
+                "exchange": claimed.exchange,
+                "routing_key": claimed.routing_key,
+                "redelivered": bool(claimed.redelivered),
+                "priority": claimed.priority,
+            },
+            postencode="utf-8",
+        )
+
+    def _read(self, decode: Any, text: str) -> Any:
+        try:
+            return decode(text)
+        except ValueError:
+            self.errors.append(sys.exc_info())
+            return {}
+
+
+__all__ = ["Message", "envelopes"]

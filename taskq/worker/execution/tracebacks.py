@@ -1,0 +1,85 @@
+"""Tracebacks as text for rows and logs, and letting go of what they hold.
+
+Frames of taskq's own are left out, and the text has a longest length. Nothing
+here raises, whatever the exception is made of.
+"""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+from taskq.tasks import task as task_module
+
+__all__ = ["ExceptionInfo", "format_exception", "log_info", "release"]
+
+#: Longest traceback text, in characters.
+LONGEST = 64 * 1024
+_CUT = "\n  ... {} characters left out ...\n"
+_HERE = str(Path(__file__).parent)
+_OWN_FILES = (_HERE, str(task_module.__file__))
+#: More causes than these are not followed: someone may have tied a knot.
+_MOST_CAUSES = 100
+
+
+class ExceptionInfo:
+    """An exception as handlers and signals get it, as ``einfo``; ``str()`` is its traceback."""
+
+    __slots__ = ("exception", "traceback", "type")
+
+    def __init__(self, exception: BaseException) -> None:
+        self.exception = exception
+        self.type = type(exception)
+        #: The traceback as text.
+        self.traceback = format_exception(exception)
+
+    @property
+    def tb(self) -> TracebackType | None:
+        """The traceback as Python has it, until the run is over."""
+        return self.exception.__traceback__
+
+    def __str__(self) -> str:
+        return self.traceback
+
+    def __repr__(self) -> str:
+        return f"<ExceptionInfo: {self.type.__name__}>"
+
+
+def format_exception(error: BaseException) -> str:
+    """Return the traceback of ``error`` with its causes, as Python prints it."""
+    try:
+        text = "".join(traceback.format_exception(type(error), error, _without_own(error.__traceback__)))
+    except Exception:  # an exception class may override anything that this reads
+        text = f"{type(error).__name__}: its traceback can't be shown\n"
+    return _cut(text.replace("\x00", "\\x00"))
+
+
+def log_info(error: BaseException) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+    """Return ``exc_info`` for a log record of ``error``, without taskq's own frames."""
+    return type(error), error, _without_own(error.__traceback__)
+
+
+def _without_own(trace: TracebackType | None) -> TracebackType | None:
+    """Return what follows taskq's own frames, which are the first."""
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN_FILES):
+        trace = trace.tb_next
+    return trace
+
+
+def _cut(text: str) -> str:
+    if len(text) <= LONGEST:
+        return text
+    half = (LONGEST - len(_CUT) - 10) // 2
+    return text[:half] + _CUT.format(len(text) - 2 * half) + text[-half:]
+
+
+def release(error: BaseException | None) -> None:
+    """Drop the frames that ``error`` and its causes hold: their locals would live as long as it does."""
+    for _ in range(_MOST_CAUSES):
+        if error is None:
+            return
+        traceback.clear_frames(error.__traceback__)
+        following = error.__cause__ or error.__context__
+        error.__traceback__ = None
+        error = following

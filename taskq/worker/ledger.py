@@ -1,0 +1,164 @@
+"""The ledger: a duty of the store thread that writes what has ended, in batches.
+
+Whatever has finished while the last commit was under way is the next batch, so an idle
+worker settles at once and a busy one in large batches. Nothing leaves the ledger before
+it is committed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+from taskq.store import claim, progress, release
+from taskq.store.progress import Progress
+from taskq.store.records import Claimed, Settlement
+from taskq.store.settle import settle
+
+from .lease import Lease
+
+logger = logging.getLogger("taskq.worker")
+#: Settlements for one transaction, at most.
+BATCH = 500
+
+Call = Callable[[], None]
+
+
+class Ledger:
+    """Settles, releases and counts starts for one worker. Its methods are called on the store thread."""
+
+    def __init__(self, lease: Lease, alias: str, *, batch: int = BATCH) -> None:
+        self._lease = lease
+        self._alias = alias
+        self._batch = batch
+        self._settlements: deque[Settlement] = deque()
+        self._progress: list[tuple[str, Progress]] = []
+        self._calls: deque[Call] = deque()
+        #: How many settlements were dealt with, held or not.
+        self.written = 0
+
+    # -- what the loop posts
+
+    def add(self, settlement: Settlement) -> None:
+        """Settle this with the next batch."""
+        self._settlements.append(settlement)
+
+    def report(self, report: Progress) -> None:
+        """Write a state of a running task with the next batch."""
+        self._progress.append((self._lease.holder(report.message_id), report))
+
+    def do(self, call: Call) -> None:
+        """Make ``call``, which may touch the database, until it succeeds."""
+        self._calls.append(call)
+
+    # -- the duty
+
+    def work(self) -> bool:
+        """Write what is there; everything stays noted until it is committed."""
+        if self._progress:
+            self._write_progress()
+        while self._calls:
+            self._calls[0]()
+            self._calls.popleft()
+        if self._settlements:
+            self._settle(list(islice(self._settlements, self._batch)))
+        return bool(self._settlements)
+
+    def due(self) -> float | None:
+        """Nothing happens by time here."""
+        return None
+
+    def news(self, names: set[str] | None) -> None:
+        """Nothing in the database concerns the ledger."""
+
+    @property
+    def done(self) -> bool:
+        """Whether everything is written."""
+        return not (self._settlements or self._progress or self._calls)
+
+    def _settle(self, batch: Sequence[Settlement]) -> None:
+        by_token: dict[str, list[Settlement]] = {}
+        for settlement in batch:
+            by_token.setdefault(self._lease.holder(settlement.message_id), []).append(settlement)
+        for token, settlements in by_token.items():
+            held = settle(token, settlements, self._alias)
+            if len(held) < len(settlements):
+                _tell_lost([s for s in settlements if s.message_id not in held])
+        for settlement in batch:
+            self._settlements.popleft()
+            self.written += 1
+            self._lease.drop(settlement.message_id)
+
+    def _write_progress(self) -> None:
+        by_token: dict[str, list[Progress]] = {}
+        for token, report in self._progress:
+            by_token.setdefault(token, []).append(report)
+        for token, reports in by_token.items():
+            progress.write(token, reports, self._alias)
+        self._progress.clear()
+
+    # -- what is to be committed before a start, or instead of one
+
+    def count(self, message_id: int, then: Callable[[bool], None]) -> None:
+        """Commit that a redelivered message starts, then tell whether it may."""
+        self.do(lambda: then(bool(claim.count_start(self._lease.holder(message_id), [message_id], self._alias))))
+
+    def acknowledge(self, message_id: int, then: Callable[[bool], None]) -> None:
+        """Commit that a message never runs again, then tell whether it may start."""
+        self.do(lambda: then(bool(claim.acknowledge(self._lease.holder(message_id), [message_id], self._alias))))
+
+    def postpone(self, message: Claimed, delay: float) -> None:
+        """Put a message that is not due into the schedule."""
+
+        def call() -> None:
+            release.postpone(self._lease.holder(message.id), message, delay, self._alias)
+            self._lease.drop(message.id)
+
+        self.do(call)
+
+    def drop(self, message_id: int) -> None:
+        """Forget a message that another worker holds now."""
+        self.do(lambda: self._lease.drop(message_id))
+
+    def release(self, message_ids: Sequence[int]) -> None:
+        """Give back messages that did not start."""
+
+        def call() -> None:
+            by_token: dict[str, list[int]] = {}
+            for message_id in message_ids:
+                by_token.setdefault(self._lease.holder(message_id), []).append(message_id)
+            for token, ids in by_token.items():
+                release.release(token, ids, self._alias)
+            for message_id in message_ids:
+                self._lease.drop(message_id)
+
+        self.do(call)
+
+    def lose(self, message_id: int, *, starts: int, reason: str, worker: str, started: float | None) -> None:
+        """Give back a message whose run ended with its process."""
+
+        def call() -> None:
+            release.lose(
+                self._lease.holder(message_id),
+                message_id,
+                deliveries=starts,
+                reason=reason,
+                worker=worker,
+                started=started,
+                alias=self._alias,
+            )
+            self._lease.drop(message_id)
+
+        self.do(call)
+
+
+def _tell_lost(settlements: Sequence[Settlement]) -> None:
+    for s in settlements:
+        logger.warning(
+            "%s[%s] ended with %s, but its message was taken over by another worker: nothing is settled.",
+            s.name,
+            s.task_id,
+            s.state,
+        )

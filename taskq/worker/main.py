@@ -1,0 +1,106 @@
+"""From a parsed command line to a running worker, and back with its exit status.
+
+The order matters: the fork server is made before there is any thread, connection or
+Hub, so that children start from a clean process.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kombu.entity import Queue
+
+from taskq.conf import database_broker_alias, masked_url, settings
+from taskq.logs import setup_worker_logging
+from taskq.tasks.registry import tasks
+
+from .node import Node, NodeOptions
+from .operating import SignalHandlers
+from .pools import pool_class
+from .pools.base import Pool
+from .pools.forkserver import launch
+
+logger = logging.getLogger("taskq.worker")
+
+
+@dataclass(slots=True)
+class Start:
+    """How a worker is to be started: the command line with the settings behind it."""
+
+    name: str
+    queues: Sequence[Queue]
+    concurrency: int
+    pool: str
+    time_limit: float | None
+    soft_time_limit: float | None
+    prefetch_multiplier: int | None
+    fair: bool
+    max_tasks_per_child: int | None
+    max_memory_per_child: int | None
+    loglevel: str | None
+    logfile: str | None
+    color: bool
+
+
+def run_worker(start: Start) -> tuple[int, bool]:
+    """Run a worker; return its exit status, and whether it is to be started again.
+
+    Raises ``ValueError`` for options that don't go together.
+    """
+    alias = _alias()
+    setup_worker_logging(start.loglevel, start.logfile, color=start.color and sys.stderr.isatty())
+    _refuse_unlimited(pool_class(start.pool), start)
+    fork_server = launch() if start.pool == "prefork" else None
+    node = Node(_options(start), alias, fork_server)
+    handlers = SignalHandlers(node)
+    handlers.install()
+    return node.run(), handlers.restart
+
+
+def _alias() -> str:
+    alias = database_broker_alias()
+    if alias is None:
+        raise ValueError(f"TASKQ_BROKER_URL: workers take tasks from django:// in this version, not {_broker()}.")
+    return alias
+
+
+def _broker() -> str:
+    return masked_url(settings.BROKER_URL)
+
+
+def _refuse_unlimited(pool: type[Pool], start: Start) -> None:
+    """Refuse what a pool can't do, rather than ignore it."""
+    if not pool.supports_hard_limit:
+        if start.time_limit:
+            raise ValueError(f"The {pool.name} pool can't kill a task: --time-limit (TASKQ_TIME_LIMIT) needs prefork.")
+        limited = sorted(name for name, task in tasks.items() if task.time_limit)
+        if limited:
+            raise ValueError(
+                f"The {pool.name} pool can't kill a task: time_limit of {', '.join(limited)} needs prefork."
+            )
+    if not pool.supports_recycling and (start.max_tasks_per_child or start.max_memory_per_child):
+        raise ValueError(f"The {pool.name} pool has no children: --max-tasks-per-child and its kin need prefork.")
+
+
+def _options(start: Start) -> NodeOptions:
+    return NodeOptions(
+        hostname=start.name,
+        queues=[queue.name for queue in start.queues],
+        concurrency=1 if start.pool == "solo" else start.concurrency,
+        pool=start.pool,
+        time_limit=start.time_limit,
+        soft_time_limit=start.soft_time_limit,
+        prefetch_multiplier=start.prefetch_multiplier,
+        fair=start.fair,
+        max_tasks_per_child=start.max_tasks_per_child,
+        max_memory_per_child=start.max_memory_per_child,
+        info={
+            "queues": [queue.name for queue in start.queues],
+            "concurrency": start.concurrency,
+            "pool": start.pool,
+            "python": sys.version.split()[0],
+        },
+    )

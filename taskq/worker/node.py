@@ -1,0 +1,238 @@
+"""A node: one worker, put together and run.
+
+The loop runs on the main thread with the pool and the consumer; all database work is
+on the store thread. They meet through two mailboxes.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kombu.asynchronous import Hub
+
+from taskq import signals
+from taskq.conf import settings
+
+from .consumer import Consumer
+from .housekeeping import Housekeeping
+from .lease import Lease
+from .ledger import Ledger
+from .mailbox import Mailbox
+from .pools import pool_class
+from .pools.base import PoolEvents, PoolOptions
+from .pools.forkserver import ForkServer
+from .prefetch import Pace
+from .request import Limits
+from .source import DatabaseSource
+from .store_thread import StoreThread
+from .watchdog import Watchdog
+
+logger = logging.getLogger("taskq.worker")
+#: Seconds between looks at tasks that take longer than was thought.
+_REBALANCE = 0.05
+#: Seconds that the last writes may take when the worker ends.
+_LAST_WRITES = 10.0
+
+
+@dataclass(slots=True)
+class NodeOptions:
+    """How a worker is to be; what the command line says, with the settings behind it."""
+
+    hostname: str
+    queues: Sequence[str]
+    concurrency: int
+    pool: str = "prefork"
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    prefetch_multiplier: int | None = None
+    fair: bool = False
+    max_tasks_per_child: int | None = None
+    max_memory_per_child: int | None = None
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+class Node:
+    """One worker. ``run`` returns the exit status when it has ended."""
+
+    def __init__(self, options: NodeOptions, alias: str, fork_server: ForkServer | None = None) -> None:
+        self.options = options
+        self.hub = Hub()
+        self.inbox = Mailbox()
+        self.store = StoreThread(alias)
+        self.status = 0
+        self._stopping_since: float | None = None
+        self._cold = False
+        self._deadline: float | None = None
+        self._ended = False
+        self._make_duties(alias)
+        self._make_consumer()
+        self._make_pool(fork_server)
+        self.watchdog = Watchdog(settings.WATCHDOG_TIMEOUT or math.inf)
+
+    # -- putting together
+
+    def _make_duties(self, alias: str) -> None:
+        options = self.options
+        self.lease = Lease(
+            options.hostname,
+            settings.LEASE,
+            alias,
+            info=lambda: options.info,
+            on_revoked=lambda asked: self.inbox.post(self.consumer.revoke, asked),
+            on_lost=lambda ids: self.inbox.post(self.consumer.lease_lost, ids),
+        )
+        self.ledger = Ledger(self.lease, alias)
+        self.source = DatabaseSource(
+            self.lease,
+            alias,
+            options.queues,
+            lambda messages: self.inbox.post(self.consumer.receive, messages),
+            poll=settings.POLL_INTERVAL,
+        )
+        housekeeping = Housekeeping(self.lease, alias)
+        # The lease first: whoever was frozen finds out before anything else that it was taken for dead.
+        self.store.duties = (self.lease, self.ledger, self.source, housekeeping)
+        self.store.on_failure = lambda: self.inbox.post(self._fail, "The store thread failed.")
+
+    def _make_consumer(self) -> None:
+        options = self.options
+        self.consumer = Consumer(
+            options.hostname,
+            Pace(options.prefetch_multiplier, fair=options.fair),
+            Limits(options.time_limit, options.soft_time_limit),
+            sure=lambda: self.lease.surely_ours,
+            store=self._to_store,
+            retarget=self._retarget,
+        )
+        self.source.ended = lambda: self.consumer.ended - self.ledger.written
+
+    def _make_pool(self, fork_server: ForkServer | None) -> None:
+        options = self.options
+        consumer = self.consumer
+        events = PoolEvents(
+            outcome=consumer.outcome,
+            report=consumer.report,
+            lost=consumer.lost,
+            returned=consumer.returned,
+            ready=self._pool_ready,
+            broken=self._fail,
+        )
+        pool_options = PoolOptions(
+            hostname=options.hostname,
+            fork_server=fork_server,
+            max_tasks_per_child=options.max_tasks_per_child,
+            max_memory_per_child=options.max_memory_per_child,
+        )
+        consumer.pool = pool_class(options.pool)(options.concurrency, events, self.hub, pool_options)
+
+    # -- between the threads
+
+    def _to_store(self, method: str, *args: Any, **kwargs: Any) -> None:
+        """Have the ledger do something; answers come back to the loop's thread."""
+        call = getattr(self.ledger, method)
+        self.store.inbox.post(lambda: call(*(self._answering(a) for a in args), **kwargs))
+
+    def _answering(self, argument: Any) -> Any:
+        if callable(argument):
+            return lambda *answer: self.inbox.post(argument, *answer)
+        return argument
+
+    def _retarget(self, target: int) -> None:
+        grown = target > self.source.target
+        self.source.target = target
+        if grown:
+            self.store.inbox.wake()
+
+    def _pool_ready(self) -> None:
+        self.consumer.ready()
+        self._look_whether_done()
+
+    # -- running
+
+    def run(self) -> int:
+        """Run until the worker is stopped; return its exit status."""
+        signals.send(signals.worker_init, self.options.hostname, instance=self)
+        self.hub.add_reader(self.inbox.fileno(), self.inbox.run)
+        self.consumer.pool.start()
+        self.hub.call_repeatedly(_REBALANCE, self.consumer.rebalance)
+        self.hub.call_repeatedly(1.0, self.watchdog.pat)
+        self.store.start()
+        if settings.WATCHDOG_TIMEOUT is not None:
+            self.watchdog.start()
+        signals.send(signals.worker_ready, self.options.hostname, instance=self)
+        logger.info("%s ready.", self.options.hostname)
+        try:
+            while not self._ended:
+                self.hub.run_once()
+        finally:
+            self._finish()
+        return self.status
+
+    # -- ending
+
+    def stop(self, *, sig: str = "", how: str = "Warm") -> None:
+        """Warm shutdown: finish what runs, for at most ``TASKQ_SHUTDOWN_TIMEOUT``, give back the rest."""
+        if self._stopping_since is not None:
+            return
+        self._stopping_since = time.monotonic()
+        logger.warning(
+            "%s shutdown%s: %s tasks are running.", how, f" ({sig})" if sig else "", len(self.consumer.running)
+        )
+        signals.send(signals.worker_shutting_down, self.options.hostname, sig=sig, how=how, exitcode=self.status)
+        self.lease.state = "stopping"
+        self.consumer.stop()
+        self.consumer.pool.quiesce()
+        self.hub.call_later(settings.SHUTDOWN_TIMEOUT, self._time_is_up)
+        self.hub.call_repeatedly(0.05, self._look_whether_done)
+
+    def stop_cold(self, *, sig: str = "", after: float = 0.0) -> None:
+        """Cold shutdown: end what runs, after ``after`` seconds in which it may end by itself."""
+        self.stop(sig=sig, how="Soft" if after else "Cold")
+        if after:
+            self.hub.call_later(after, self._end_cold)
+        else:
+            self._end_cold()
+
+    def _time_is_up(self) -> None:
+        if self.consumer.busy and not self._ended:
+            logger.warning("TASKQ_SHUTDOWN_TIMEOUT is over (%s s): the rest goes back.", settings.SHUTDOWN_TIMEOUT)
+            self._end_cold()
+
+    def _end_cold(self) -> None:
+        if self._ended:
+            return
+        if self.consumer.busy:
+            self.status = self.status or 1
+        self.consumer.pool.kill()
+        self.consumer.abandon()
+        self._ended = True
+
+    def _look_whether_done(self) -> None:
+        if self._stopping_since is not None and not self.consumer.busy:
+            self._ended = True
+
+    def _fail(self, reason: str) -> None:
+        logger.critical("%s The worker ends.", reason)
+        self.status = 1
+        self.consumer.abandon()
+        self._ended = True
+
+    def _finish(self) -> None:
+        try:
+            self.consumer.pool.stop()
+        finally:
+            self.inbox.run()
+            self.store.finish(_LAST_WRITES, self.lease.leave)
+            if self.store.is_alive():
+                self.store.join(_LAST_WRITES + 5)
+            self.watchdog.stop()
+            signals.send(signals.worker_shutdown, self.options.hostname, instance=self)
+            logger.info("%s has ended.", self.options.hostname)
+
+
+Stop = Callable[[], None]

@@ -1,0 +1,23 @@
+"""The places where tasks run: one module a pool, all with the contract of ``base.Pool``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from .base import Pool
+
+#: The pools by the name that ``--pool`` takes, as module and class.
+POOLS = {
+    "prefork": ("prefork", "PreforkPool"),
+    "threads": ("threads", "ThreadsPool"),
+    "solo": ("solo", "SoloPool"),
+}
+
+
+def pool_class(name: str) -> type[Pool]:
+    """Return the class of the pool with this name; ``ValueError`` for an unknown one."""
+    if name not in POOLS:
+        raise ValueError(f"There is no pool {name!r}: --pool takes {', '.join(POOLS)}.")
+    module, cls = POOLS[name]
+    found: type[Pool] = getattr(import_module(f"{__name__}.{module}"), cls)
+    return found

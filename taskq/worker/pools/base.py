@@ -1,0 +1,183 @@
+"""What every pool offers to the worker, and what it tells the worker in return.
+
+A pool carries deliveries to where they run and brings back what came of them.
+The worker calls every method on its loop's thread, and there the pool calls the
+worker's ``PoolEvents``. A pool never touches a broker or a database, never
+decides which task goes where, and never blocks the loop but in ``stop`` and
+``kill``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from taskq.worker.handover import Delivery, Outcome, Report
+
+from .loop import Loop
+
+if TYPE_CHECKING:
+    from .forkserver import ForkServer
+
+#: What runs a delivery in its place: it gets the delivery and a function for reports.
+ReportFn = Callable[[Report], None]
+RunFn = Callable[[Delivery, ReportFn], Outcome]
+
+#: At most so many deliveries are in one slot at a time.
+MAX_IN_FLIGHT = 1000
+
+
+@dataclass(slots=True)
+class LostChild:
+    """Deliveries that end with the child that had them.
+
+    ``started`` began (at most one with prefork) and gave no outcome, ``unstarted``
+    never began. ``reason`` is a sentence for the log and the task's error.
+    ``killed_for`` says that the pool killed the child and why: ``"time_limit"``
+    or ``"terminate:SIGTERM"``; it is ``None`` for a child that died by itself.
+    """
+
+    started: list[Delivery]
+    unstarted: list[Delivery]
+    reason: str
+    killed_for: str | None = None
+
+
+@dataclass(slots=True)
+class PoolEvents:
+    """What a pool tells the worker, on the loop's thread.
+
+    ``outcome``: a delivery has ended. ``report``: a running one wants something
+    written. ``lost``: a child is gone that had not been asked to go. ``returned``:
+    these never started, because their child is being replaced; hand them over
+    again. ``ready``: a slot has come up or has room again. ``broken``: the pool
+    can't go on; ``unfinished`` says what it had.
+    """
+
+    outcome: Callable[[Outcome], None]
+    report: Callable[[Report], None]
+    lost: Callable[[LostChild], None]
+    returned: Callable[[list[Delivery]], None]
+    ready: Callable[[], None]
+    broken: Callable[[str], None]
+
+
+@dataclass(slots=True)
+class PoolOptions:
+    """How a pool is to behave.
+
+    ``fork_server`` is what ``forkserver.launch`` returned, and needed by prefork;
+    its children run what was given there. ``run`` is what threads run, by default
+    ``taskq.worker.execution.execute``. A child is replaced after
+    ``max_tasks_per_child`` deliveries, and after one that leaves it with more than
+    ``max_memory_per_child`` KiB. ``hostname`` is the node's name, for titles.
+    """
+
+    hostname: str = ""
+    fork_server: ForkServer | None = None
+    run: RunFn | None = None
+    max_tasks_per_child: int | None = None
+    max_memory_per_child: int | None = None
+
+
+class Slot(Protocol):
+    """A place that runs one delivery at a time; it outlives the children that fill it."""
+
+    @property
+    def index(self) -> int:
+        """The slot's number in its pool."""
+
+    @property
+    def pid(self) -> int | None:
+        """The process that runs deliveries now, if any."""
+
+    @property
+    def in_flight(self) -> int:
+        """How many deliveries were handed over and have given no outcome."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is in flight."""
+
+    @property
+    def accepting(self) -> bool:
+        """Whether deliveries may be handed over."""
+
+    @property
+    def room(self) -> int:
+        """How many deliveries may be handed over now."""
+
+    @property
+    def busy_since(self) -> float | None:
+        """``time.monotonic()`` when the delivery at the head began, as far as is known; ``None`` when idle."""
+
+
+class Pool(ABC):
+    """Base of all pools. ``concurrency`` is how many deliveries run at a time."""
+
+    name: ClassVar[str]
+    #: Whether ``Delivery.time_limit`` is enforced; a worker that needs it refuses a pool that can't.
+    supports_hard_limit: ClassVar[bool] = False
+    #: Whether ``terminate`` can end a running task.
+    supports_terminate: ClassVar[bool] = False
+    #: Whether ``max_tasks_per_child`` and ``max_memory_per_child`` mean anything.
+    supports_recycling: ClassVar[bool] = False
+
+    def __init__(self, concurrency: int, events: PoolEvents, hub: Loop, options: PoolOptions) -> None:
+        if concurrency < 1:
+            raise ValueError(f"concurrency must be at least 1, not {concurrency}: change --concurrency.")
+        self.concurrency = concurrency
+        self.events = events
+        self.hub = hub
+        self.options = options
+
+    @abstractmethod
+    def start(self) -> None:
+        """Fill the slots; ``events.ready`` follows as they come up."""
+
+    @property
+    @abstractmethod
+    def slots(self) -> Sequence[Slot]:
+        """The slots that count towards ``concurrency``, up or not."""
+
+    @abstractmethod
+    def hand_over(self, slot: Slot, deliveries: Sequence[Delivery]) -> None:
+        """Give deliveries to a slot, to run in this order; ``ValueError`` beyond its ``room``."""
+
+    @abstractmethod
+    def take_back(self, slot: Slot, limit: int | None = None) -> list[Delivery]:
+        """Take back the slot's last deliveries that have not started, at most ``limit``; they will not run there."""
+
+    @abstractmethod
+    def terminate(self, job: int, signal: str = "SIGTERM") -> bool:
+        """End the child that runs ``job``, if it surely runs it now; tell whether that is under way."""
+
+    @abstractmethod
+    def grow(self, n: int = 1) -> None:
+        """Add ``n`` slots."""
+
+    @abstractmethod
+    def shrink(self, n: int = 1) -> None:
+        """Take away ``n`` slots, each when what it has started has ended; ``ValueError`` if none would be left."""
+
+    @abstractmethod
+    def quiesce(self) -> None:
+        """Begin a warm end: nothing is accepted or replaced any more; what was handed over still runs."""
+
+    @abstractmethod
+    def stop(self, timeout: float = 5.0) -> None:
+        """End the slots, which should be idle, and wait; after ``timeout`` seconds by force."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End everything at once; ``unfinished`` then says what was cut short."""
+
+    @abstractmethod
+    def unfinished(self) -> list[tuple[Delivery, bool]]:
+        """Return what has given no outcome, each with whether it has started."""
+
+    @abstractmethod
+    def info(self) -> dict[str, Any]:
+        """Return plain values for the statistics, with the keys Celery's monitors know."""

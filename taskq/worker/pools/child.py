@@ -1,0 +1,119 @@
+"""What runs in a child of the prefork pool: one delivery after the other, until it is told to end.
+
+Forked by the fork server. It never acknowledges, never settles, and opens a
+database connection only if a task's own code does. Each outcome is written as
+soon as there is one, so a task that kills its child takes no finished neighbour
+with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from taskq import signals
+from taskq.worker.handover import Delivery, Outcome, Report
+
+from . import frames
+from .base import RunFn
+from .crashed import crashed
+from .inbox import Inbox
+from .processes import die_with, flush_streams, resident_kib, set_title
+
+logger = logging.getLogger("taskq.worker")
+
+# Kept for ever: the end of such an object would close the connection of the process that it was inherited from.
+_inherited: list[Any] = []
+
+
+def main(sock_fd: int, permits_fd: int, parent: int, run: RunFn, title: str, max_memory: int) -> NoReturn:
+    """Run deliveries in this process, which was forked by ``parent``, and end it."""
+    code = 1
+    try:
+        die_with(parent)
+        set_title(title)
+        _prepare()
+        code = Child(socket.socket(fileno=sock_fd), permits_fd, run, max_memory).work()
+        signals.send(signals.worker_process_shutdown, sender=None, pid=os.getpid(), exitcode=code)
+    except EOFError:
+        # The main process is gone, and with it whoever would read an outcome.
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        logger.exception("A child of the pool fails.")
+    finally:
+        flush_streams()
+        os._exit(code & 0xFF)
+
+
+class Child:
+    """The loop of one child. After a task that leaves more than ``max_memory`` KiB, if not 0, it begins no other."""
+
+    def __init__(self, sock: socket.socket, permits_fd: int, run: RunFn, max_memory: int) -> None:
+        self._sock = sock
+        self._inbox = Inbox(sock, permits_fd)
+        self._run = run
+        self._max_memory = max_memory
+
+    def work(self) -> int:
+        """Run what comes until the main process asks to stop; return the exit code."""
+        self._say(frames.UP, os.getpid())
+        while (delivery := self._inbox.next()) is not None:
+            outcome = self._perform(delivery)
+            if self._max_memory:
+                outcome.memory = resident_kib()
+            self._answer(delivery, outcome)
+            if outcome.memory > self._max_memory > 0:
+                self._inbox.wait_for_stop()
+        return 0
+
+    def _perform(self, delivery: Delivery) -> Outcome:
+        try:
+            return self._run(delivery, self._report)
+        except (SystemExit, EOFError):
+            raise
+        except BaseException as error:
+            logger.exception("Task %s[%s] could not be run.", delivery.name, delivery.task_id)
+            return crashed(delivery, error)
+
+    def _answer(self, delivery: Delivery, outcome: Outcome) -> None:
+        try:
+            self._say(frames.OUTCOME, outcome.to_wire())
+        except ValueError as error:
+            logger.exception("The outcome of %s[%s] can't be handed over.", delivery.name, delivery.task_id)
+            self._say(frames.OUTCOME, crashed(delivery, error).to_wire())
+
+    def _report(self, report: Report) -> None:
+        self._say(frames.REPORT, report.to_wire())
+
+    def _say(self, kind: int, payload: Any) -> None:
+        self._sock.sendall(frames.encode(kind, payload))
+
+
+def _prepare() -> None:
+    """Make this process one of its own: its output, its connections, its random numbers, the app's own set-up."""
+    for stream in (sys.stdout, sys.stderr):
+        # Output appears when it is printed, and is not lost when the child is killed.
+        with suppress(Exception):
+            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    _drop_connections()
+    if "numpy" in sys.modules:
+        # Python's own generator is seeded anew after each fork, this one isn't.
+        sys.modules["numpy"].random.seed()
+    signals.send(signals.worker_process_init, sender=None)
+
+
+def _drop_connections() -> None:
+    """Let go of inherited connections without a word to their server. There should be none."""
+    from django.db import connections
+
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is not None:
+            logger.warning("A connection to %r was open when the pool was forked; it is left alone.", connection.alias)
+            _inherited.append(connection.connection)
+            connection.connection = None

@@ -1,0 +1,177 @@
+"""The prefork pool: each delivery runs in a child process, forked by the fork server.
+
+The worker's main process drives it from its loop. This is what the worker calls;
+``children`` follows the children's lives, ``lane`` knows what is in one of them,
+and the fork server does the forking and killing.
+"""
+
+from __future__ import annotations
+
+import select
+import signal as signals
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from taskq.worker.handover import Delivery
+
+from .base import Pool, PoolEvents, PoolOptions, Slot
+from .children import Children
+from .loop import Loop
+from .prefork_slot import PreforkSlot, State
+from .processes import resident_kib
+
+
+class PreforkPool(Pool):
+    """Children behind a fork server; ``options.fork_server`` is what ``forkserver.launch`` gave."""
+
+    name = "prefork"
+    supports_hard_limit = True
+    supports_terminate = True
+    supports_recycling = True
+
+    def __init__(self, concurrency: int, events: PoolEvents, hub: Loop, options: PoolOptions) -> None:
+        super().__init__(concurrency, events, hub, options)
+        if options.fork_server is None:
+            raise ValueError("The prefork pool needs PoolOptions.fork_server, from forkserver.launch().")
+        self._server = options.fork_server
+        self._children = Children(self._server, events, hub, options)
+        self._slots: list[PreforkSlot] = []
+        self._ended = False
+
+    def start(self) -> None:
+        """Fork the children."""
+        self._server.attach(self.hub)
+        self.hub.add_reader(self._server.fileno(), self._on_server)
+        self.grow(self.concurrency)
+
+    @property
+    def slots(self) -> Sequence[PreforkSlot]:
+        """The slots that count towards ``concurrency``, up or not."""
+        return self._slots
+
+    def hand_over(self, slot: Slot, deliveries: Sequence[Delivery]) -> None:
+        """Give deliveries to a child in one write; what exceeds its ``room`` comes back by ``events.returned``."""
+        place = self._children[slot.index]
+        room = place.room
+        if len(deliveries) > room:
+            self.hub.call_soon(self.events.returned, list(deliveries[room:]))
+            deliveries = deliveries[:room]
+        if deliveries:
+            self._children.hand_over(place, deliveries)
+
+    def take_back(self, slot: Slot, limit: int | None = None) -> list[Delivery]:
+        """Take back the child's last deliveries that have not started, at most ``limit``."""
+        return self._children.take_back(self._children[slot.index], limit)
+
+    def terminate(self, job: int, signal: str = "SIGTERM") -> bool:
+        """Send ``signal`` to the child that runs ``job``, if it surely runs it now; the child is replaced."""
+        number = signals.Signals[signal]
+        slot = next((slot for slot in self._children if slot.head is not None and slot.head.job == job), None)
+        return slot is not None and self._children.end_running(slot, job, f"terminate:{signal}", number)
+
+    def grow(self, n: int = 1) -> None:
+        """Add ``n`` children."""
+        self._slots = self._slots + [self._children.add() for _ in range(n)]
+        self.concurrency = len(self._slots)
+
+    def shrink(self, n: int = 1) -> None:
+        """Let ``n`` children go, idle ones first, each when what it has started has ended."""
+        if n >= len(self._slots):
+            raise ValueError(f"{len(self._slots)} children can't be made {n} fewer: one must remain.")
+        leaving = sorted(self._slots, key=lambda slot: (slot.in_flight > 0, -slot.index))[:n]
+        self._slots = [slot for slot in self._slots if slot not in leaving]
+        self.concurrency = len(self._slots)
+        for slot in leaving:
+            self._children.remove(slot)
+
+    def quiesce(self) -> None:
+        """Begin a warm end: children end when they have answered what they have; none is replaced."""
+        self._children.closing = True
+        for slot in self._children:
+            if slot.state is not State.DOWN:
+                slot.state = State.LEAVING
+                self._children.stop_if_done(slot)
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """End the children and the fork server, and wait; after ``timeout`` seconds by force."""
+        self.quiesce()
+        self._wait_for_children(timeout)
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill all children and end the fork server."""
+        if self._ended:
+            return
+        self._children.kill_all()
+        self._wait_for_children(2.0)
+        if not self._ended:
+            self._end_server()
+
+    def unfinished(self) -> list[tuple[Delivery, bool]]:
+        """Return what has given no outcome, each with whether it has started."""
+        return [left for slot in self._children for left in slot.remains + slot.take_remains()]
+
+    def info(self) -> dict[str, Any]:
+        """Return plain values for the statistics."""
+        return {
+            "implementation": f"{type(self).__module__}:{type(self).__name__}",
+            "max-concurrency": self.concurrency,
+            "max-tasks-per-child": self.options.max_tasks_per_child or "N/A",
+            "processes": [slot.pid for slot in self._slots if slot.pid],
+            "fork-server": self._server.pid,
+            "children": [_describe(slot) for slot in self._children],
+        }
+
+    def _on_server(self) -> None:
+        for kind, payload in self._server.receive():
+            self._children.heard(kind, payload)
+        if self._server.gone and not self._ended:
+            wanted = self._children.killing
+            status = self._end_server()
+            if not wanted:
+                self.events.broken(f"The fork server ended with {status}: the pool has lost its children.")
+
+    def _end_server(self) -> str:
+        """End the fork server, and with it what is left of the children; read their last words."""
+        self._ended = True
+        self._children.closing = self._children.killing = True
+        self.hub.remove(self._server.fileno())
+        status = self._server.end()
+        deadline = time.monotonic() + 1.0
+        for slot in self._children:
+            self._children.bury_unreaped(slot, deadline)
+        return status
+
+    def _wait_for_children(self, timeout: float) -> None:
+        """Go on without the loop until all children have ended; the worker's events are still called."""
+        deadline = time.monotonic() + timeout
+        while not self._ended and any(slot.lane is not None for slot in self._children):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            self._wait_once(left)
+
+    def _wait_once(self, timeout: float) -> None:
+        poll = select.poll()
+        poll.register(self._server.fileno(), select.POLLIN)
+        talking = [(slot, slot.lane) for slot in self._children if slot.lane is not None and not slot.lane.closed]
+        for _, lane in talking:
+            poll.register(lane.fileno(), select.POLLIN)
+            lane.flush()
+        if not poll.poll(timeout * 1000):
+            return
+        for slot, lane in talking:
+            self._children.on_readable(slot, lane)
+        self._on_server()
+
+
+def _describe(slot: PreforkSlot) -> dict[str, Any]:
+    return {
+        "index": slot.index,
+        "pid": slot.pid,
+        "state": slot.state.value,
+        "in_flight": slot.in_flight,
+        "completed": slot.completed,
+        "memory": resident_kib(slot.pid) if slot.pid else 0,
+    }

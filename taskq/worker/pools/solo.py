@@ -1,0 +1,30 @@
+"""The solo pool: one delivery at a time, in one thread beside the loop.
+
+Beside it, not in it, so that heartbeats and remote control go on while a task
+runs. For debugging and for one task at a time in one process.
+"""
+
+from __future__ import annotations
+
+from .base import PoolEvents, PoolOptions
+from .loop import Loop
+from .threads import ThreadsPool
+
+
+class SoloPool(ThreadsPool):
+    """One thread, whatever ``concurrency`` says."""
+
+    name = "solo"
+
+    def __init__(self, concurrency: int, events: PoolEvents, hub: Loop, options: PoolOptions) -> None:
+        super().__init__(1, events, hub, options)
+
+    def grow(self, n: int = 1) -> None:
+        """Start the one thread; more are refused."""
+        if self._slots or n != 1:
+            raise ValueError("The solo pool has one thread: use --pool threads for more.")
+        super().grow()
+
+    def shrink(self, n: int = 1) -> None:
+        """Refuse: there is one thread."""
+        raise ValueError("The solo pool has one thread, and can't have fewer.")

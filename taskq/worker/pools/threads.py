@@ -1,0 +1,150 @@
+"""The threads pool: each delivery runs in a thread of the main process, beside its loop.
+
+For tasks that wait for the network, and for systems without ``fork``. A thread
+can't be killed: hard time limits, ``terminate`` and recycling are not supported,
+a soft limit interrupts Python code only, and a task that holds the GIL holds the
+loop with it. A task that is still running at a cold end is left behind.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from functools import partial
+from itertools import count
+from typing import Any
+
+from taskq.worker.handover import Delivery, Outcome, Report
+
+from .answers import Answers
+from .base import Pool, PoolEvents, PoolOptions, RunFn, Slot
+from .loop import Loop
+from .thread_slot import ThreadSlot
+
+
+class ThreadsPool(Pool):
+    """``concurrency`` threads, each with deliveries of its own."""
+
+    name = "threads"
+
+    def __init__(self, concurrency: int, events: PoolEvents, hub: Loop, options: PoolOptions) -> None:
+        super().__init__(concurrency, events, hub, options)
+        self._run = options.run or default_run()
+        self._answers = Answers(hub, self._heard)
+        self._slots: list[ThreadSlot] = []
+        #: Also those that are to go and still run something.
+        self._by_index: dict[int, ThreadSlot] = {}
+        self._numbers = count()
+        self._ended = False
+
+    def start(self) -> None:
+        """Start the threads."""
+        self.grow(self.concurrency)
+
+    @property
+    def slots(self) -> Sequence[ThreadSlot]:
+        """The slots that count towards ``concurrency``."""
+        return self._slots
+
+    def hand_over(self, slot: Slot, deliveries: Sequence[Delivery]) -> None:
+        """Give deliveries to a thread; what exceeds its ``room`` comes back by ``events.returned``."""
+        place = self._by_index[slot.index]
+        room = place.room
+        if len(deliveries) > room:
+            self.hub.call_soon(self.events.returned, list(deliveries[room:]))
+        place.put(deliveries[:room])
+
+    def take_back(self, slot: Slot, limit: int | None = None) -> list[Delivery]:
+        """Take back the thread's last deliveries that have not started, at most ``limit``."""
+        return self._by_index[slot.index].take_back(limit)
+
+    def terminate(self, job: int, signal: str = "SIGTERM") -> bool:
+        """Return ``False``: a thread can't be ended."""
+        return False
+
+    def grow(self, n: int = 1) -> None:
+        """Add ``n`` threads."""
+        added = [ThreadSlot(next(self._numbers), self._run, self._answers.put) for _ in range(n)]
+        self._slots = self._slots + added
+        self._by_index.update({slot.index: slot for slot in added})
+        self.concurrency = len(self._slots)
+        self.hub.call_soon(self.events.ready)
+
+    def shrink(self, n: int = 1) -> None:
+        """Let ``n`` threads go, idle ones first, each when what it has started has ended."""
+        if n >= len(self._slots):
+            raise ValueError(f"{len(self._slots)} threads can't be made {n} fewer: one must remain.")
+        going = sorted(self._slots, key=lambda slot: (slot.in_flight > 0, -slot.index))[:n]
+        self._slots = [slot for slot in self._slots if slot not in going]
+        self.concurrency = len(self._slots)
+        for slot in going:
+            self._let_go(slot)
+
+    def quiesce(self) -> None:
+        """Begin a warm end: nothing is accepted any more; what was handed over still runs."""
+        for slot in self._by_index.values():
+            slot.closing = True
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """End the threads and wait, at most ``timeout`` seconds; a task that goes on is left behind."""
+        self.quiesce()
+        everyone = list(self._by_index.values())
+        for slot in everyone:
+            slot.ask_to_stop()
+        deadline = time.monotonic() + timeout
+        for slot in everyone:
+            slot.join(max(0.0, deadline - time.monotonic()))
+        self.kill()
+
+    def kill(self) -> None:
+        """Start nothing more, and listen no longer to what is running."""
+        self.quiesce()
+        for slot in self._by_index.values():
+            slot.abandon()
+        if not self._ended:
+            self._answers.hear()
+            self._answers.close()
+            self._ended = True
+
+    def unfinished(self) -> list[tuple[Delivery, bool]]:
+        """Return what has given no outcome, each with whether it has started."""
+        return [left for slot in self._by_index.values() for left in slot.remains()]
+
+    def info(self) -> dict[str, Any]:
+        """Return plain values for the statistics."""
+        return {
+            "implementation": f"{type(self).__module__}:{type(self).__name__}",
+            "max-concurrency": self.concurrency,
+            "max-tasks-per-child": "N/A",
+            "processes": [os.getpid()],
+            "threads": [{"index": slot.index, "in_flight": slot.in_flight} for slot in self._slots],
+        }
+
+    def _let_go(self, slot: ThreadSlot) -> None:
+        slot.closing = True
+        back = slot.take_back()
+        slot.ask_to_stop()
+        if slot.idle:
+            del self._by_index[slot.index]
+        if back:
+            self.events.returned(back)
+
+    def _heard(self, slot: ThreadSlot, said: Outcome | Report) -> None:
+        if isinstance(said, Report):
+            self.events.report(said)
+            return
+        slot.answered()
+        if slot.idle and slot not in self._slots:
+            del self._by_index[slot.index]
+        self.events.outcome(said)
+        self.events.ready()
+
+
+def default_run() -> RunFn:
+    """Return what threads run for each delivery."""
+    from taskq.worker.execution import execute
+
+    from .soft_limits import thread_limit
+
+    return partial(execute, soft_limit=thread_limit)

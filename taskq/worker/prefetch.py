@@ -1,0 +1,75 @@
+"""How much is fetched and handed over, from how long tasks take.
+
+While tasks are short, a child is handed several at a time and the worker keeps some
+50 ms of work in hand; when they are long, one each and nothing more, so that no task
+waits behind a long one. Pure arithmetic: the consumer feeds it and asks it.
+"""
+
+from __future__ import annotations
+
+#: Seconds of work that all children together have in hand.
+IN_HAND = 0.05
+#: Seconds of work that one child is handed at a time.
+PER_CHILD = 0.02
+#: A task that takes longer is long: it is handed over alone.
+LONG = 0.025
+#: What handing over and settling costs, at least, in seconds a task.
+_OVERHEAD = 0.00015
+_MOST_PER_CHILD = 64
+_MOST_IN_HAND = 500
+_WEIGHT = 0.2
+
+
+class Pace:
+    """What is known of run times, and what follows from it.
+
+    ``multiplier`` fixes how many messages are fetched a child (0: no limit);
+    ``fair`` hands over one at a time, always.
+    """
+
+    def __init__(self, multiplier: int | None = None, *, fair: bool = False) -> None:
+        self._multiplier = multiplier
+        self._fair = fair
+        self._by_name: dict[str, float] = {}
+        self._overall: float | None = None
+
+    def observe(self, name: str, runtime: float) -> None:
+        """Take note that a task of this name took ``runtime`` seconds."""
+        seconds = runtime + _OVERHEAD
+        self._by_name[name] = self._mean(self._by_name.get(name), seconds)
+        self._overall = self._mean(self._overall, seconds)
+
+    @staticmethod
+    def _mean(before: float | None, seconds: float) -> float:
+        # One long run among short ones is believed at once, short ones after a long one bit by bit.
+        if before is None:
+            return seconds
+        return max(before + _WEIGHT * (seconds - before), min(seconds, LONG) * 0.5)
+
+    def observe_running(self, name: str, elapsed: float) -> None:
+        """Take note that a task of this name has been running for ``elapsed`` seconds and goes on."""
+        for current in (self._by_name.get(name), self._overall):
+            if current is not None and elapsed <= current:
+                return
+        self._by_name[name] = max(self._by_name.get(name, 0.0), elapsed)
+        self._overall = max(self._overall or 0.0, elapsed)
+
+    def cost(self, name: str) -> float:
+        """Return how many seconds one task of this name is reckoned with; an unknown one is long."""
+        return self._by_name.get(name, LONG)
+
+    def fits(self, handed: int, seconds: float, name: str) -> bool:
+        """Tell whether one more task may be put to ``handed`` others that are to take ``seconds``."""
+        if handed == 0:
+            return True
+        if self._fair or handed >= _MOST_PER_CHILD:
+            return False
+        return seconds + self.cost(name) <= PER_CHILD
+
+    def target(self, concurrency: int) -> int:
+        """Return how many unfinished messages the worker should hold."""
+        if self._multiplier is not None:
+            return concurrency * self._multiplier if self._multiplier else 10_000
+        if self._fair or self._overall is None or self._overall >= LONG:
+            return concurrency
+        return max(concurrency, min(_MOST_IN_HAND, int(concurrency * IN_HAND / self._overall)))

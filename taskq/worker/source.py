@@ -1,0 +1,133 @@
+"""The database as a source of messages: a duty of the store thread that claims.
+
+Claims are in batches, one statement a queue, and queues take turns. A queue that gave
+less than it was asked for is left alone until the database calls, or for a slow poll.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from taskq.store.claim import claim
+from taskq.store.promote import BATCH, next_due, promote
+from taskq.store.records import Claimed
+
+from .lease import Lease
+
+#: Seconds between looks at the schedule when nothing is known to be due.
+_SCHEDULE_POLL = 30.0
+
+
+class DatabaseSource:
+    """Claims for one worker, and promotes what is due. Its methods are called on the store thread."""
+
+    def __init__(
+        self,
+        lease: Lease,
+        alias: str,
+        queues: Sequence[str],
+        deliver: Callable[[list[Claimed]], None],
+        *,
+        poll: float,
+    ) -> None:
+        self._lease = lease
+        self._alias = alias
+        self._queues = list(queues)
+        self._deliver = deliver
+        self._poll = poll
+        self._worth_a_look = set(queues)
+        self._turn = 0
+        self._next_poll = 0.0
+        self._next_due = 0.0
+        #: How many unfinished messages the worker should hold; the loop sets it.
+        self.target = 0
+        #: How many of those that are held have ended and only wait to be settled; the loop sets it.
+        self.ended: Callable[[], int] = lambda: 0
+        #: Called when a look found something: a listener that polls comes back sooner.
+        self.found: Callable[[], None] = lambda: None
+
+    # -- the duty
+
+    def work(self) -> bool:
+        """Promote what is due and claim what there is room for; tell whether there may be more."""
+        more = self._promote()
+        if time.monotonic() >= self._next_poll:
+            self._next_poll = time.monotonic() + self._poll
+            self._worth_a_look.update(self._queues)
+        room = self._room()
+        if room <= 0 or not self._worth_a_look or not self._lease.surely_ours:
+            return more
+        return self._claim(room) or more
+
+    @property
+    def done(self) -> bool:
+        """Nothing here must be written before the end."""
+        return True
+
+    def due(self) -> float | None:
+        """Return the seconds to the next poll, or to what is due next."""
+        return min(self._next_poll, self._next_due) - time.monotonic()
+
+    def news(self, names: set[str] | None) -> None:
+        """Look at the queues that were named, or at all of them."""
+        named = set(self._queues) if names is None else names.intersection(self._queues)
+        if named:
+            self._worth_a_look |= named
+            # A message that is due later calls too; and what was polled was called for nothing.
+            self._next_due = 0.0
+
+    def _room(self) -> int:
+        room = self.target - (self._lease.held - self.ended())
+        # Few large claims rather than many small ones.
+        return room if room * 4 >= self.target else 0
+
+    def _claim(self, room: int) -> bool:
+        order = self._queues[self._turn :] + self._queues[: self._turn]
+        asked = [queue for queue in order if queue in self._worth_a_look]
+        self._turn = (self._turn + 1) % len(self._queues)
+        share = -(-room // len(asked))
+        for queue in asked:
+            limit = min(share, room)
+            if limit <= 0:
+                break
+            room -= self._claim_from(queue, limit)
+        return room > 0 and bool(self._worth_a_look)
+
+    def _claim_from(self, queue: str, limit: int) -> int:
+        claimed = claim(queue, limit, self._lease.token, self._alias)
+        if len(claimed) < limit:
+            self._worth_a_look.discard(queue)
+        if claimed:
+            self._lease.take([message.id for message in claimed])
+            self._deliver(claimed)
+            self.found()
+        return len(claimed)
+
+    def _promote(self) -> bool:
+        if time.monotonic() < self._next_due:
+            return False
+        moved = promote(BATCH, self._alias)
+        if moved:
+            self._worth_a_look.update(self._queues)
+        if moved == BATCH:
+            return True
+        seconds = next_due(self._alias)
+        wait = _SCHEDULE_POLL if seconds is None else min(max(seconds, 0.0), _SCHEDULE_POLL)
+        self._next_due = time.monotonic() + wait
+        return moved > 0
+
+    # -- which queues
+
+    def add(self, queue: str) -> None:
+        """Claim from ``queue`` too, from now on."""
+        if queue not in self._queues:
+            self._queues.append(queue)
+        self._worth_a_look.add(queue)
+
+    def remove(self, queue: str) -> None:
+        """Claim from ``queue`` no more."""
+        if queue in self._queues:
+            self._queues.remove(queue)
+        self._worth_a_look.discard(queue)
+        self._turn = 0

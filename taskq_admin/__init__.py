@@ -1,0 +1,5 @@
+"""The Django admin of taskq: what is waiting, running and done, straight from the rows.
+
+Add ``taskq_admin`` to ``INSTALLED_APPS`` beside ``taskq``. It reads through
+``taskq_admin.queries`` and never changes a row.
+"""

@@ -1,0 +1,20 @@
+"""The pages, one ``ModelAdmin`` a module. Importing this registers them with the default admin site.
+
+For a site of your own: ``site.register(TaskRun, TaskRunAdmin)`` and so on.
+"""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from taskq.models import Queue, TaskRun, Worker
+
+from .queues import QueueAdmin
+from .runs import TaskRunAdmin
+from .workers import WorkerAdmin
+
+__all__ = ["QueueAdmin", "TaskRunAdmin", "WorkerAdmin"]
+
+admin.site.register(TaskRun, TaskRunAdmin)
+admin.site.register(Queue, QueueAdmin)
+admin.site.register(Worker, WorkerAdmin)

@@ -1,0 +1,90 @@
+"""The filters of the task list. Their choices are fixed or come from the registry, never from the table.
+
+The templates show them where they belong (tabs, search, page numbers), not in Django's side bar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.contrib.admin import ModelAdmin, SimpleListFilter
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from taskq.models import TaskRun
+from taskq_admin.queries.tabs import TABS, tab_for
+
+
+class TabFilter(SimpleListFilter):
+    """``?tab=failed``: the rows of one tab. Shown as tabs above the list."""
+
+    title = _("state")
+    parameter_name = "tab"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
+        """Return the tabs."""
+        return [(tab.key, str(tab.label)) for tab in TABS]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[TaskRun]) -> QuerySet[TaskRun]:
+        """Limit the rows to the tab's states."""
+        states = tab_for(self.value()).states
+        if not states:
+            return queryset
+        return queryset.filter(state=states[0]) if len(states) == 1 else queryset.filter(state__in=states)
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        """Yield each tab with its address; a change of tab begins at the newest row."""
+        active = tab_for(self.value())
+        for tab in TABS:
+            query = changelist.get_query_string({self.parameter_name: tab.key or None}, [BeforeFilter.parameter_name])
+            yield {"selected": tab is active, "query_string": query, "display": tab.label, "key": tab.key}
+
+
+class ValueFilter(SimpleListFilter):
+    """Base of filters that take any value and have no choices to click."""
+
+    def has_output(self) -> bool:
+        """Take part whenever it is in the address."""
+        return self.value() is not None
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
+        """Offer no choices."""
+        return []
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        """Yield nothing."""
+        return iter(())
+
+
+class NameFilter(ValueFilter):
+    """``?name=shop.tasks.mail``: the runs of one task, registered or not. Shown beside the search."""
+
+    title = _("task")
+    parameter_name = "name"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[TaskRun]) -> QuerySet[TaskRun]:
+        """Limit the rows to those of the task."""
+        name = (self.value() or "").strip()
+        return queryset.filter(name=name) if name else queryset
+
+    @staticmethod
+    def suggestions() -> list[str]:
+        """Return the names of the tasks that this process knows."""
+        from taskq.tasks.registry import tasks
+
+        return sorted(tasks)
+
+
+class BeforeFilter(ValueFilter):
+    """``?before=4711``: rows older than that row, how one goes on beyond the last counted page."""
+
+    title = _("older than")
+    parameter_name = "before"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[TaskRun]) -> QuerySet[TaskRun]:
+        """Limit the rows to those with smaller numbers; what is no number limits nothing."""
+        value = self.value() or ""
+        return queryset.filter(pk__lt=int(value)) if value.isdecimal() and len(value) < 19 else queryset

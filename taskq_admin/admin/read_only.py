@@ -1,0 +1,112 @@
+"""What all pages share: they show and change nothing, and no address makes them scan a table.
+
+Base of the ``ModelAdmin`` classes in this package.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from django.contrib import admin
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model, QuerySet
+from django.db.models.constants import LOOKUP_SEP
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils.text import capfirst
+from django.utils.translation import gettext as _
+
+from taskq.conf import settings
+
+from .paginator import CappedPaginator
+
+M = TypeVar("M", bound=Model)
+
+if TYPE_CHECKING:
+    BaseAdmin = admin.ModelAdmin
+else:
+    # Only the stubs know ModelAdmin[M]; at run time the subscript is dropped.
+    class BaseAdmin(admin.ModelAdmin):
+        """``ModelAdmin`` that may be subscripted."""
+
+        def __class_getitem__(cls, item: Any) -> Any:
+            """Return the class itself."""
+            return cls
+
+
+class ReadOnlyAdmin(BaseAdmin[M]):
+    """A page that is only looked at, and made for tables of any size.
+
+    ``page_template`` is the template of one row's page; ``page_context`` what it shows.
+    """
+
+    actions = None
+    list_per_page = 50
+    list_max_show_all = 0
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    paginator = CappedPaginator
+    page_template = ""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[M]:
+        """Return all rows, from the database that ``TASKQ_DATABASE`` names."""
+        return super().get_queryset(request).using(settings.DATABASE)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody adds a row here."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody changes a row here."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody deletes a row here."""
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Ask for the ``view`` permission alone: ``change``, which Django takes for it too, means nothing here."""
+        user = request.user
+        return user.has_perm(f"{self.opts.app_label}.view_{self.opts.model_name}")
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        """Refuse filters on columns from the address: they would scan the table, or search hidden payloads."""
+        if lookup in {getattr(entry, "parameter_name", None) for entry in self.list_filter}:
+            return True
+        column = lookup.partition(LOOKUP_SEP)[0]
+        return column != "pk" and column not in {field.name for field in self.opts.get_fields()}
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> M | None:
+        """Return the row with this primary key, or ``None``."""
+        return super().get_object(request, object_id)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Show the list, under the name of what is in it."""
+        title = capfirst(str(self.opts.verbose_name_plural))
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
+
+    def page(self, request: HttpRequest, object_id: str) -> TemplateResponse:
+        """Show one row on its page. Raises 403 without permission, 404 for a row that is not there."""
+        self._require_view(request)
+        found = self.get_object(request, unquote(object_id))
+        if found is None:
+            self._missing(object_id)
+        return self.render(request, self.page_template, str(found), self.page_context(request, found))
+
+    def page_context(self, request: HttpRequest, obj: M) -> dict[str, Any]:
+        """Return what ``page_template`` shows of ``obj``."""
+        return {"row": obj}
+
+    def render(self, request: HttpRequest, template: str, title: str, context: dict[str, Any]) -> TemplateResponse:
+        """Answer with a page of this admin site."""
+        request.current_app = self.admin_site.name
+        shared = {**self.admin_site.each_context(request), "opts": self.opts, "title": title}
+        return TemplateResponse(request, template, {**shared, **context})
+
+    def _require_view(self, request: HttpRequest) -> None:
+        if request.method not in ("GET", "HEAD") or not self.has_view_permission(request):
+            raise PermissionDenied
+
+    def _missing(self, object_id: str) -> NoReturn:
+        raise Http404(_("There is no %(noun)s %(id)s (any more).") % {"noun": self.opts.verbose_name, "id": object_id})

@@ -1,0 +1,91 @@
+"""Workers: which are there, since when, for which queues; and the page of one with what it holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from taskq.models import Worker
+from taskq_admin.badges import badge, moment
+from taskq_admin.queries import durations, workers
+
+from .read_only import ReadOnlyAdmin
+
+
+class WorkerAdmin(ReadOnlyAdmin[Worker]):
+    """The workers by name."""
+
+    list_display = ("node", "status", "where", "queues", "size", "started", "seen")
+    list_display_links = ("node",)
+    ordering = ("name", "token")
+    sortable_by = ()
+    change_list_template = "admin/taskq_admin/worker_list.html"
+    page_template = "admin/taskq_admin/worker.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
+        """Return all workers."""
+        return workers.listed()
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show one worker."""
+        return self.page(request, object_id)
+
+    def page_context(self, request: HttpRequest, obj: Worker) -> dict[str, Any]:
+        """Return the worker with what it says of itself and what it holds."""
+        now = timezone.now()
+        return {
+            "worker": obj,
+            "info": workers.info(obj),
+            "silent": workers.is_silent(obj, now),
+            "silence": workers.silence(obj, now),
+            "held": workers.held(obj.token),
+            "held_at_most": workers.MANY,
+            "now": now,
+        }
+
+    @admin.display(description=_("worker"))
+    def node(self, worker: Worker) -> str:
+        """Its name."""
+        return worker.name or worker.token
+
+    @admin.display(description=_("state"))
+    def status(self, worker: Worker) -> SafeString:
+        """Its state, or that nothing was heard of it for longer than its lease."""
+        silent = workers.is_silent(worker, timezone.now())
+        return badge("silent" if silent else worker.state)
+
+    @admin.display(description=_("host and process"))
+    def where(self, worker: Worker) -> str:
+        """Host and process id."""
+        return f"{worker.host} : {worker.pid}"
+
+    @admin.display(description=_("queues"))
+    def queues(self, worker: Worker) -> str:
+        """The queues it takes from."""
+        return ", ".join(workers.info(worker).queues)
+
+    @admin.display(description=_("concurrency"))
+    def size(self, worker: Worker) -> str:
+        """How many tasks it runs at once, and by what kind of pool."""
+        info = workers.info(worker)
+        return f"{info.concurrency} ({info.pool})" if info.pool else info.concurrency
+
+    @admin.display(description=_("started"))
+    def started(self, worker: Worker) -> SafeString:
+        """When it started."""
+        return moment(worker.started_at)
+
+    @admin.display(description=_("last heartbeat"))
+    def seen(self, worker: Worker) -> str:
+        """How long ago it was heard of."""
+        silence = workers.silence(worker, timezone.now())
+        return "" if silence is None else gettext("%s ago") % durations.words(silence)

@@ -1,0 +1,40 @@
+"""Small pieces of HTML for table cells: a state, a point in time. All text is escaped."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+#: The colour of each state, by the name of its CSS class; others are neutral.
+_TONES = {
+    "SUCCESS": "good",
+    "running": "good",
+    "FAILURE": "bad",
+    "silent": "bad",
+    "lost": "bad",
+    "REVOKED": "off",
+    "REJECTED": "off",
+    "IGNORED": "off",
+    "STARTED": "busy",
+    "RETRY": "warn",
+    "stopping": "warn",
+}
+
+
+def badge(state: str) -> SafeString:
+    """Return ``state`` as a coloured label; a task's own states look like ``STARTED``."""
+    tone = _TONES.get(state, "wait" if state in ("PENDING", "RECEIVED") else "busy")
+    return format_html('<span class="taskq-badge taskq-{}">{}</span>', tone, state)
+
+
+def moment(at: datetime | None) -> SafeString:
+    """Return a point in time in the current time zone, to the second; more of it on hovering."""
+    if at is None:
+        return SafeString("")
+    local = timezone.localtime(at) if timezone.is_aware(at) else at
+    text = date_format(local, "Y-m-d H:i:s")
+    return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), local.isoformat(" "), text)

@@ -1,0 +1,115 @@
+"""Stored text made readable: arguments, results, exceptions, children.
+
+Pure functions over text. They never build objects from what a row holds (no
+pickle, no class is looked up, no ``taskq.results`` decoding): a page must be safe
+to open whatever was written. What can't be read is shown as it is, with a note.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+#: Characters of a payload that a page reads and shows at most.
+LIMIT = 64 * 1024
+_UNREADABLE = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """Text to show, and a note when it is not the whole or could not be read."""
+
+    text: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exception as data: its dotted type and its message."""
+
+    type: str
+    message: str
+
+
+def payload(text: str | None, content_type: str = "application/json") -> Payload | None:
+    """Return ``text`` indented when it is whole JSON, as it is otherwise; ``None`` for no text."""
+    if not text:
+        return None
+    if content_type != "application/json":
+        return _raw(text, _("Stored as %(type)s, shown as it is.") % {"type": content_type})
+    value = _parse(text)
+    return _raw(text, _("This is not valid JSON.")) if value is _UNREADABLE else Payload(_indented(value))
+
+
+def arguments(text: str | None) -> tuple[Payload | None, Payload | None]:
+    """Split the text ``[args, kwargs]``: positional and keyword arguments, each ``None`` when there are none."""
+    value = _parse(text) if text else None
+    match value:
+        case [list() as args, dict() as kwargs]:
+            return (Payload(_indented(args)) if args else None, Payload(_indented(kwargs)) if kwargs else None)
+    return payload(text), None
+
+
+def failure(text: str | None) -> Failure | None:
+    """Read an exception as data (``exc_type``, ``exc_message``, ``exc_module``); ``None`` if it is none."""
+    match _parse(text) if text else None:
+        case {"exc_type": str() as name, **rest}:
+            module = rest.get("exc_module")
+            prefix = f"{module}." if isinstance(module, str) and module != "builtins" else ""
+            return Failure(_printable(prefix + name), _printable(_message(rest.get("exc_message"))))
+    return None
+
+
+def child_ids(text: str | None) -> list[str]:
+    """Return the task ids in a ``children`` text: plain ids, or result tuples ``[[id, parent], members]``."""
+    value = _parse(text) if text else None
+    try:
+        return list(dict.fromkeys(_ids(value))) if isinstance(value, list) else []
+    except RecursionError:
+        return []
+
+
+def _ids(items: list[Any]) -> Iterator[str]:
+    for item in items:
+        match item:
+            case str() as task_id:
+                yield task_id
+            case [[str(), *_], list() as members]:
+                yield from _ids(members)
+            case [[str() as task_id, *_], *_] | [str() as task_id, *_]:
+                yield task_id
+
+
+def _message(value: Any) -> str:
+    """Return an exception's arguments as one line: old writers stored a string."""
+    parts = value if isinstance(value, list) else [] if value is None else [value]
+    return ", ".join(part if isinstance(part, str) else json.dumps(part, ensure_ascii=False) for part in parts)
+
+
+def _parse(text: str) -> Any:
+    # The length is checked because a text that was cut when it was read is never whole JSON.
+    if len(text) > LIMIT:
+        return _UNREADABLE
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return _UNREADABLE
+
+
+def _raw(text: str, note: str) -> Payload:
+    if len(text) > LIMIT:
+        note = _("Only the first %(count)s characters are shown.") % {"count": f"{LIMIT:,}"}
+    return Payload(_printable(text[:LIMIT]), note)
+
+
+def _indented(value: Any) -> str:
+    return _printable(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _printable(text: str) -> str:
+    # JSON may hold half a surrogate pair, which no response can be encoded with.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

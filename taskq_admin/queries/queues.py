@@ -1,0 +1,103 @@
+"""Queues: how much waits in each, how much workers hold, and for how long the oldest has waited.
+
+No query groups or sorts the backlog: names come from probes of the claim's index,
+counts are capped, the oldest is the head of each priority.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Count, QuerySet
+from django.utils import timezone
+
+from taskq.conf import settings
+from taskq.models import Message, ScheduledMessage
+
+from . import durations
+from .capped import CAP, CappedCount, capped_count
+
+#: Queues that a page shows at most; each costs a few index probes.
+MANY = 100
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLoad:
+    """One queue. ``oldest`` is in seconds, ``None`` when nothing waits."""
+
+    name: str
+    waiting: CappedCount
+    claimed: CappedCount
+    scheduled: CappedCount
+    oldest: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """All queues that hold something, by name. ``more`` says that there are more than are shown."""
+
+    queues: list[QueueLoad]
+    more: bool = False
+
+
+def overview(declared: tuple[str, ...] = ()) -> Overview:
+    """Return the load of every queue that holds messages and of those ``declared``."""
+    now = timezone.now()
+    claimed, scheduled = _claimed(), _scheduled()
+    names = sorted({*declared, *_names(), *claimed, *scheduled})
+    loads = [_load(name, claimed, scheduled, now) for name in names[:MANY]]
+    return Overview(loads, more=len(names) > MANY)
+
+
+def _load(name: str, claimed: dict[str, CappedCount], scheduled: dict[str, CappedCount], now: datetime) -> QueueLoad:
+    waiting = capped_count(_waiting().filter(queue=name).order_by("-priority", "id"))
+    oldest = _oldest(name) if waiting else None
+    nothing = CappedCount(0)
+    age = durations.between(oldest, now)
+    return QueueLoad(name, waiting, claimed.get(name, nothing), scheduled.get(name, nothing), age)
+
+
+def _waiting() -> QuerySet[Message]:
+    return Message.objects.using(settings.DATABASE).filter(token="")
+
+
+def _names() -> list[str]:
+    """Find the queues with waiting messages: each probe asks the index for the next name."""
+    found: list[str] = []
+    last = ""
+    while len(found) <= MANY:
+        rows = _waiting().filter(queue__gt=last).order_by("queue").values_list("queue", flat=True)
+        name = rows.first()
+        if name is None:
+            break
+        found.append(name)
+        last = name
+    return found
+
+
+def _oldest(queue: str) -> datetime | None:
+    """Return when the longest waiting message was written: within a priority the head is the oldest."""
+    heads: list[datetime] = []
+    rows = _waiting().filter(queue=queue).order_by("-priority", "id").values_list("priority", "created_at")
+    head = rows.first()
+    while head is not None:
+        priority, created = head
+        heads.append(created)
+        head = rows.filter(priority__lt=priority).first()
+    return min(heads, default=None)
+
+
+def _claimed() -> dict[str, CappedCount]:
+    """Count what workers hold by queue: as many rows as the workers fetched, whatever the backlog is."""
+    held = Message.objects.using(settings.DATABASE).filter(token__gt="").order_by()
+    return {row["queue"]: CappedCount(row["held"]) for row in held.values("queue").annotate(held=Count("pk"))}
+
+
+def _scheduled() -> dict[str, CappedCount]:
+    """Count what is due later by queue, among the next ``CAP`` due: the index is by time, not by queue."""
+    rows = ScheduledMessage.objects.using(settings.DATABASE).order_by("due_at", "id").values_list("queue", flat=True)
+    queues = list(rows[: CAP + 1])
+    more = len(queues) > CAP
+    return {name: CappedCount(count, more) for name, count in Counter(queues[:CAP]).items()}

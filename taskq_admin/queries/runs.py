@@ -1,0 +1,125 @@
+"""Tasks: the rows of the list, and one task with its attempts and relatives.
+
+Called by ``taskq_admin.admin.runs``. Large columns are left in the database for
+lists, and cut by it for the detail page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import QuerySet
+from django.db.models.functions import Left
+
+from taskq import states
+from taskq.conf import settings
+from taskq.models import Attempt, TaskRun
+
+from . import payloads
+
+#: Columns of any length: no list reads them.
+LARGE = ("arguments", "result", "traceback", "children")
+#: Attempts and children that a page shows at most.
+MANY = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Relative:
+    """Another task of the workflow. ``pk`` is ``None`` when it has no row (any more)."""
+
+    task_id: str
+    pk: int | None = None
+    name: str = ""
+    state: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Relatives:
+    """The tasks that a task came from and those that it sent."""
+
+    parent: Relative | None
+    root: Relative | None
+    children: list[Relative]
+    more_children: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What is in a task: arguments, result or exception, traceback, all readable."""
+
+    args: payloads.Payload | None
+    kwargs: payloads.Payload | None
+    result: payloads.Payload | None
+    failure: payloads.Failure | None
+    traceback: payloads.Payload | None
+
+
+def listed() -> QuerySet[TaskRun]:
+    """Return all tasks without their large columns."""
+    return TaskRun.objects.using(settings.DATABASE).defer(*LARGE)
+
+
+def find(pk: Any) -> TaskRun | None:
+    """Return the task in row ``pk``, or ``None``. Its payloads are in ``cut_*`` attributes (see ``contents``)."""
+    try:
+        number = int(pk)
+    except (TypeError, ValueError):
+        return None
+    # Django turns a number too large for the column into "no row" itself.
+    return listed().annotate(**_cut(LARGE)).filter(pk=number).first()
+
+
+def pk_of(task_id: str) -> int | None:
+    """Return the row number of the task with this id, or ``None``."""
+    return TaskRun.objects.using(settings.DATABASE).filter(task_id=task_id).values_list("pk", flat=True).first()
+
+
+def attempts(task_id: str) -> list[Attempt]:
+    """Return the attempts that did not settle the task, the newest ``MANY`` of them, in order."""
+    rows = Attempt.objects.using(settings.DATABASE).filter(task_id=task_id).defer("result", "traceback")
+    return list(reversed(rows.annotate(**_cut(("result", "traceback"))).order_by("-id")[:MANY]))
+
+
+def contents(row: TaskRun | Attempt) -> Contents:
+    """Make the payloads of a row from ``find`` or ``attempts`` readable."""
+    result = getattr(row, "cut_result", None)
+    error = payloads.failure(result) if row.state in states.EXCEPTION_STATES else None
+    args, kwargs = payloads.arguments(getattr(row, "cut_arguments", None))
+    return Contents(
+        args=args,
+        kwargs=kwargs,
+        result=None if error else payloads.payload(result, getattr(row, "content_type", "application/json")),
+        failure=error,
+        traceback=payloads.payload(getattr(row, "cut_traceback", None), "text/plain"),
+    )
+
+
+def relatives(run: TaskRun) -> Relatives:
+    """Look up the parent, the root and the children of ``run``, in one query."""
+    children = payloads.child_ids(getattr(run, "cut_children", None))
+    shown = children[:MANY]
+    # A task is its own root when nothing sent it: no link to itself.
+    root_id = run.root_id if run.root_id not in (run.task_id, run.parent_id) else ""
+    known = _known({run.parent_id, root_id, *shown} - {""})
+    return Relatives(
+        parent=known.get(run.parent_id),
+        root=known.get(root_id),
+        children=[known[task_id] for task_id in shown if task_id],
+        more_children=len(children) - len(shown),
+    )
+
+
+def _known(task_ids: Iterable[str]) -> dict[str, Relative]:
+    wanted = sorted(task_ids)
+    if not wanted:
+        return {}
+    rows = TaskRun.objects.using(settings.DATABASE).filter(task_id__in=wanted)
+    found = {row[0]: Relative(*row) for row in rows.values_list("task_id", "pk", "name", "state")}
+    return {task_id: found.get(task_id) or Relative(task_id) for task_id in wanted}
+
+
+def _cut(columns: Iterable[str]) -> dict[str, Left]:
+    # One character more than is shown, so that the page can tell that it was cut.
+    return {f"cut_{column}": Left(column, payloads.LIMIT + 1) for column in columns}

@@ -1,0 +1,119 @@
+"""A task's life as moments and as bars, from its row and its earlier attempts. Pure: it queries nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from taskq import states
+from taskq.models import Attempt, TaskRun
+
+from . import durations
+
+#: The width that a strip of bars is drawn in; the picture is stretched to its place.
+WIDTH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Something that happened at ``at``, ``since`` seconds after the moment before it."""
+
+    label: str | Promise
+    at: datetime
+    since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A piece of the strip: ``kind`` is ``wait``, ``run`` or a final state in small letters."""
+
+    kind: str
+    title: str
+    x: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One start of the task: a past attempt, or the row's own."""
+
+    number: int
+    state: str
+    worker: str
+    started: datetime | None
+    finished: datetime | None
+
+    @property
+    def runtime(self) -> float | None:
+        """Seconds from its start to its end."""
+        return durations.between(self.started, self.finished)
+
+
+def tries(run: TaskRun, attempts: Sequence[Attempt]) -> list[Try]:
+    """Return every start of the task, the oldest first; the last is the row's own if it started again."""
+    found = [
+        Try(number, attempt.state, attempt.worker, attempt.started_at, attempt.finished_at)
+        for number, attempt in enumerate(attempts, 1)
+    ]
+    last = found[-1].started if found else None
+    # A row that waits for its next attempt still has the start of the one before.
+    waits = run.state in (states.PENDING, states.RETRY)
+    if run.started_at and run.started_at != last and not (found and waits):
+        found.append(Try(len(found) + 1, run.state, run.worker, run.started_at, run.finished_at))
+    return found
+
+
+def moments(run: TaskRun, starts: Sequence[Try]) -> list[Moment]:
+    """Return what happened to the task in the order of time, each with the time since the one before."""
+    known: list[tuple[str | Promise, datetime | None]] = [(_("Created"), run.created_at), (_("Due"), run.eta)]
+    for start in starts:
+        known += [(_started(start, len(starts)), start.started), (start.state.capitalize(), start.finished)]
+    if run.finished_at and not any(start.finished == run.finished_at for start in starts):
+        known.append((run.state.capitalize(), run.finished_at))
+    if run.expires_at and run.finished_at is None:
+        known.append((_("Expires"), run.expires_at))
+    # The sort is stable, so what happened in the same microsecond keeps the order above.
+    dated = sorted(((label, at) for label, at in known if at is not None), key=lambda pair: pair[1])
+    return [
+        Moment(label, at, durations.between(dated[index - 1][1], at) if index else None)
+        for index, (label, at) in enumerate(dated)
+    ]
+
+
+def _started(start: Try, total: int) -> str | Promise:
+    return _("Attempt %d started") % start.number if total > 1 else _("Started")
+
+
+def bars(run: TaskRun, starts: Sequence[Try], now: datetime) -> list[Bar]:
+    """Return the strip: waiting and running, from the task's creation to its end or to ``now``."""
+    end = run.finished_at or now
+    total = durations.between(run.created_at, end)
+    if not total or total <= 0:
+        return []
+    found: list[Bar] = []
+    position = 0.0
+    for start in starts:
+        begin = _clamped(durations.between(run.created_at, start.started), position, total)
+        stop = _clamped(durations.between(run.created_at, start.finished or end), begin, total)
+        found += [_bar("wait", position, begin, total), _bar(_kind(start), begin, stop, total)]
+        position = stop
+    found.append(_bar("wait", position, total, total))
+    return [bar for bar in found if bar.width > 0]
+
+
+def _kind(start: Try) -> str:
+    return start.state.lower() if start.state in states.ALL_STATES and start.finished else "run"
+
+
+def _clamped(seconds: float | None, low: float, high: float) -> float:
+    return low if seconds is None else min(max(seconds, low), high)
+
+
+def _bar(kind: str, begin: float, stop: float, total: float) -> Bar:
+    scale = WIDTH / total
+    title = f"{kind} {durations.words(stop - begin)}"
+    return Bar(kind, title, round(begin * scale, 2), round((stop - begin) * scale, 2))

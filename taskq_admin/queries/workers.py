@@ -1,0 +1,99 @@
+"""Workers: their rows, what ``info`` says of them, and what one holds.
+
+``info`` is JSON that the worker wrote about itself; a worker of another version may
+write other things, so everything in it is optional here.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import QuerySet
+
+from taskq.conf import settings
+from taskq.models import Message, TaskRun, Worker
+
+from . import durations, payloads
+
+#: Messages of one worker that its page shows at most.
+MANY = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What a worker says of itself."""
+
+    queues: tuple[str, ...] = ()
+    concurrency: str = ""
+    pool: str = ""
+    text: payloads.Payload | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A message that a worker holds. ``run_pk`` and ``state`` are from its task's row, if it has one."""
+
+    task_id: str
+    name: str
+    queue: str
+    created_at: datetime
+    run_pk: int | None = None
+    state: str = ""
+
+
+def listed() -> QuerySet[Worker]:
+    """Return all workers."""
+    return Worker.objects.using(settings.DATABASE)
+
+
+def info(worker: Worker) -> Info:
+    """Read ``worker.info``, whatever is in it."""
+    try:
+        said = json.loads(worker.info)
+    except (TypeError, ValueError, RecursionError):
+        said = None
+    text = payloads.payload(worker.info) if said != {} else None
+    if not isinstance(said, dict):
+        return Info(text=text)
+    return Info(_names(said.get("queues")), _word(said.get("concurrency")), _word(said.get("pool")), text)
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """Return queue names from a list of names, of objects with a name, or from an object keyed by name."""
+    items = list(value) if isinstance(value, list | dict) else [value] if isinstance(value, str) else []
+    return tuple(_word(item.get("name") if isinstance(item, dict) else item) for item in items)
+
+
+def _word(value: Any) -> str:
+    return "" if value is None else str(value).encode("utf-8", "backslashreplace").decode()
+
+
+def silence(worker: Worker, now: datetime) -> float | None:
+    """Return the seconds since the worker's last heartbeat; a clock ahead of ours reads as none."""
+    seconds = durations.between(worker.seen_at, now)
+    return None if seconds is None else max(seconds, 0.0)
+
+
+def is_silent(worker: Worker, now: datetime) -> bool:
+    """Tell whether nothing was heard of the worker for longer than its lease (a display, not a verdict)."""
+    seconds = silence(worker, now)
+    return seconds is not None and seconds > worker.lease
+
+
+def held(token: str) -> list[Held]:
+    """Return the first ``MANY`` messages that the worker with this boot token holds."""
+    rows = Message.objects.using(settings.DATABASE).filter(token=token) if token else Message.objects.none()
+    fields = ("task_id", "name", "queue", "created_at")
+    found = list(rows.order_by("queue", "-priority", "id").values_list(*fields)[:MANY])
+    runs = _runs([row[0] for row in found if row[0]])
+    return [Held(*row, *runs.get(row[0], (None, ""))) for row in found]
+
+
+def _runs(task_ids: list[str]) -> dict[str, tuple[int, str]]:
+    if not task_ids:
+        return {}
+    rows = TaskRun.objects.using(settings.DATABASE).filter(task_id__in=task_ids)
+    return {task_id: (pk, state) for task_id, pk, state in rows.values_list("task_id", "pk", "state")}

@@ -1,0 +1,154 @@
+"""``make demo``: the site and a worker on SQLite, real tasks, and their results.
+
+``python -m testproject.demo`` leaves the site running until Ctrl-C.
+With ``--once`` the database is a temporary one, and the program ends by itself:
+with status 0 when every result was right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+#: Seconds that a process gets to end when it is asked to.
+PATIENCE = 30
+
+
+def main() -> int:
+    """Run the demo and return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m testproject.demo", description=__doc__)
+    parser.add_argument("--once", action="store_true", help="check the results and end")
+    parser.add_argument("--port", type=int, default=8000, help="where the site listens (with --once any free port)")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with ExitStack() as stack:
+            return _run(stack, options)
+    except KeyboardInterrupt:
+        print("\nStopped.")
+        return 130 if options.once else 0
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _run(stack: ExitStack, options: argparse.Namespace) -> int:
+    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="taskq-demo-")))
+    database = (directory if options.once else ROOT) / "demo.sqlite3"
+    port = _free_port() if options.once else options.port
+    os.environ.update(
+        DATABASE_URL=f"sqlite:///{database}",
+        TASKQ_BROKER_URL="django://",
+        DJANGO_SETTINGS_MODULE="testproject.settings",
+        REPORTS_PAUSE="0.05" if options.once else "0.5",
+        DEBUG="1",
+        PYTHONUNBUFFERED="1",
+    )
+    _prepare()
+    logs = directory if options.once else None
+    worker = stack.enter_context(running("taskworker", "-l", "info", "-c", "2", logs=logs))
+    site = stack.enter_context(running("runserver", "--noreload", f"127.0.0.1:{port}", logs=logs))
+    address = f"http://127.0.0.1:{port}/"
+    # Only now: the settings are read from the environment above.
+    from testproject.walkthrough import walk_through
+
+    right = walk_through(address)
+    if options.once:
+        if not right:
+            _print_logs(directory)
+        return 0 if right else 1
+    print(f"\nThe site: {address}   the admin: {address}admin/ (demo, demo)   Ctrl-C ends both.", flush=True)
+    return _wait_for_end(worker, site)
+
+
+def _prepare() -> None:
+    _manage("migrate", "--verbosity", "0")
+    created = subprocess.run(
+        [
+            sys.executable,
+            "manage.py",
+            "createsuperuser",
+            "--noinput",
+            "--username",
+            "demo",
+            "--email",
+            "demo@localhost",
+        ],
+        cwd=ROOT,
+        env={**os.environ, "DJANGO_SUPERUSER_PASSWORD": "demo"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if created.returncode and "already taken" not in created.stderr:
+        raise SystemExit(created.stderr)
+
+
+def _manage(*arguments: str) -> None:
+    subprocess.run([sys.executable, "manage.py", *arguments], cwd=ROOT, check=True)
+
+
+@contextmanager
+def running(*arguments: str, logs: Path | None) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a management command meanwhile; its output goes to a file in ``logs``, or to the terminal."""
+    output = (logs / f"{arguments[0]}.log").open("wb") if logs else None
+    # A session of its own, so that Ctrl-C reaches this program alone, which then ends the others in order.
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT if output else None,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        _end(process)
+        if output:
+            output.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _wait_for_end(*processes: subprocess.Popen[bytes]) -> int:
+    while True:
+        for process in processes:
+            try:
+                status = process.wait(0.5)
+            except subprocess.TimeoutExpired:
+                continue
+            print(f"{process.args!r} ended with status {status}.", file=sys.stderr)
+            return 1
+
+
+def _free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
+
+
+def _print_logs(directory: Path) -> None:
+    for log in sorted(directory.glob("*.log")):
+        print(f"\n-- {log.name}\n{log.read_text(errors='replace')}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""The pure parts of ``taskq_admin.queries``, and that every query goes to ``TASKQ_DATABASE``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from taskq.models import Attempt, TaskRun, Worker
+from taskq_admin.queries import durations, payloads, queues, runs, tabs, timeline, workers
+
+from .conftest import START
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (None, ""),
+        (0, "0 s"),
+        (0.0042, "4.2 ms"),
+        (1.254, "1.25 s"),
+        (59.9, "59.9 s"),
+        (60, "1 min"),
+        (185, "3 min 5 s"),
+        (3600 * 5 + 61, "5 h 1 min"),
+        (86400 * 400, "400 d"),
+        (-2, "-2 s"),
+        (float(10**9), "11574 d 1 h"),
+    ],
+)
+def test_durations_in_words(seconds: float | None, expected: str) -> None:
+    assert durations.words(seconds) == expected
+
+
+def test_between_needs_comparable_times() -> None:
+    assert durations.between(START, START + timedelta(seconds=2)) == 2
+    assert durations.between(None, START) is None
+    assert durations.between(START, datetime(2026, 1, 1)) is None
+
+
+def test_arguments_are_split() -> None:
+    args, kwargs = payloads.arguments('[[1, "a"], {"k": null}]')
+    assert args is not None
+    assert kwargs is not None
+    assert json.loads(args.text) == [1, "a"]
+    assert json.loads(kwargs.text) == {"k": None}
+    assert payloads.arguments("[[], {}]") == (None, None)
+    assert payloads.arguments(None) == (None, None)
+
+
+def test_text_keeps_its_letters() -> None:
+    shown = payloads.payload('"gr\\u00fc\\u00dfe"')
+    assert shown is not None
+    assert shown.text == '"grüße"'
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        ({"exc_type": "E", "exc_message": ["a", 1], "exc_module": "shop.errors"}, ("shop.errors.E", "a, 1")),
+        ({"exc_type": "E", "exc_message": "old", "exc_module": "builtins"}, ("E", "old")),
+        ({"exc_type": "E"}, ("E", "")),
+    ],
+)
+def test_exceptions_are_read_as_data(stored: dict[str, Any], expected: tuple[str, str]) -> None:
+    found = payloads.failure(json.dumps(stored))
+    assert found is not None
+    assert (found.type, found.message) == expected
+
+
+@pytest.mark.parametrize(
+    ("children", "expected"),
+    [
+        (["a", "b", "a"], ["a", "b"]),
+        ([[["a", None], None]], ["a"]),
+        ([[["a", [["p", None], None]], None]], ["a"]),
+        ([[["group", None], [[["a", None], None], [["b", None], None]]]], ["a", "b"]),
+        ([["a", None]], ["a"]),
+        ({"a": 1}, []),
+        ([1, None, {}, [], [[]], [[1]]], []),
+    ],
+)
+def test_child_ids(children: Any, expected: list[str]) -> None:
+    assert payloads.child_ids(json.dumps(children)) == expected
+
+
+def at(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def test_a_waiting_task_is_one_bar_until_now() -> None:
+    run = TaskRun(created_at=START)
+    (bar,) = timeline.bars(run, [], at(10))
+    assert (bar.kind, bar.x, bar.width) == ("wait", 0, timeline.WIDTH)
+
+
+def test_bars_cover_the_whole_and_do_not_overlap() -> None:
+    run = TaskRun(state="SUCCESS", created_at=START, started_at=at(6), finished_at=at(10))
+    tries = timeline.tries(run, [Attempt(state="RETRY", started_at=at(2), finished_at=at(3))])
+    bars = timeline.bars(run, tries, at(99))
+    assert [(bar.kind, bar.x, bar.width) for bar in bars] == [
+        ("wait", 0, 200),
+        ("retry", 200, 100),
+        ("wait", 300, 300),
+        ("success", 600, 400),
+    ]
+
+
+def test_a_task_that_waits_for_its_retry_has_no_second_try() -> None:
+    run = TaskRun(state="RETRY", retries=1, created_at=START, started_at=at(2))
+    assert len(timeline.tries(run, [Attempt(state="RETRY", started_at=at(2.1), finished_at=at(3))])) == 1
+
+
+def test_moments_are_in_order() -> None:
+    run = TaskRun(state="FAILURE", created_at=START, eta=at(5), started_at=at(6), finished_at=at(7))
+    moments = timeline.moments(run, timeline.tries(run, []))
+    assert [str(moment.label) for moment in moments] == ["Created", "Due", "Started", "Failure"]
+    assert [moment.since for moment in moments] == [None, 5, 1, 1]
+
+
+class Asked(Exception):
+    """A query named the alias that no database has."""
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: list(runs.listed()),
+        lambda: runs.find(1),
+        lambda: runs.pk_of("x"),
+        lambda: runs.attempts("x"),
+        lambda: runs.relatives(TaskRun(task_id="x", parent_id="y")),
+        tabs.tab_counts,
+        lambda: list(workers.listed()),
+        lambda: workers.held("x"),
+        lambda: workers._runs(["x"]),
+        queues.overview,
+        queues._names,
+        queues._claimed,
+        queues._scheduled,
+        lambda: queues._oldest("x"),
+    ],
+)
+def test_every_query_goes_to_the_database_of_the_setting(
+    ask: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from django.db import connections
+
+    known = type(connections).__getitem__
+
+    def refuse(self: Any, alias: str) -> Any:
+        if alias == "default":  # Django asks for its features; pytest-django refuses a query on it
+            return known(self, alias)
+        raise Asked(alias)
+
+    monkeypatch.setattr(type(connections), "__getitem__", refuse)
+    with override_settings(TASKQ_DATABASE="elsewhere"), pytest.raises(Asked, match="elsewhere"):
+        ask()
+
+
+def test_a_worker_reads_its_own_words() -> None:
+    info = workers.info(Worker(info=json.dumps({"queues": ["a"], "concurrency": 2, "pool": "threads"})))
+    assert (info.queues, info.concurrency, info.pool) == (("a",), "2", "threads")

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client, override_settings
+from django.test.utils import CaptureQueriesContext
+
+from taskq_admin.queries import capped, queues
+
+URL = "/admin/taskq/queue/"
+Make = Callable[..., None]
+
+
+def loads(*declared: str) -> dict[str, queues.QueueLoad]:
+    return {load.name: load for load in queues.overview(declared).queues}
+
+
+def test_counts_what_waits_is_claimed_and_is_scheduled(make_messages: Make, make_scheduled: Make) -> None:
+    make_messages("mails", 3)
+    make_messages("mails", 2, token="boot-1")
+    make_messages("held", 1, token="boot-2")
+    make_scheduled("mails", 4)
+    make_scheduled("later", 5)
+    found = {name: (str(load.waiting), str(load.claimed), str(load.scheduled)) for name, load in loads("empty").items()}
+    assert found == {
+        "empty": ("0", "0", "0"),
+        "held": ("0", "1", "0"),
+        "later": ("0", "0", "5"),
+        "mails": ("3", "2", "4"),
+    }
+
+
+def test_the_oldest_is_found_in_every_priority(make_messages: Make) -> None:
+    now = datetime.now(UTC)
+    make_messages("mails", created_at=now - timedelta(seconds=10), priority=9)
+    make_messages("mails", created_at=now - timedelta(seconds=5), priority=9)
+    make_messages("mails", created_at=now - timedelta(seconds=900), priority=0)
+    make_messages("mails", created_at=now - timedelta(seconds=4000), token="held")
+    oldest = loads()["mails"].oldest
+    assert oldest is not None
+    assert 900 <= oldest < 1000
+
+
+def test_nothing_waits_nothing_is_old(db: None) -> None:
+    assert loads("mails")["mails"].oldest is None
+
+
+def test_counts_are_capped(make_messages: Make, make_scheduled: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (capped, queues):
+        monkeypatch.setattr(module, "CAP", 5)
+    make_messages("mails", 9)
+    make_scheduled("mails", 9)
+    load = loads()["mails"]
+    assert (str(load.waiting), str(load.scheduled)) == ("5+", "5+")
+
+
+def test_at_most_so_many_queues(make_messages: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queues, "MANY", 3)
+    for number in range(5):
+        make_messages(f"q{number}")
+    overview = queues.overview()
+    assert [load.name for load in overview.queues] == ["q0", "q1", "q2"]
+    assert overview.more
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="reads SQLite's query plans")
+def test_no_query_sorts_or_scans_what_waits(make_messages: Make, make_scheduled: Make) -> None:
+    make_messages("mails", 500)
+    make_messages("other", 500, priority=3)
+    make_scheduled("mails", 500)
+    with CaptureQueriesContext(connection) as queries:
+        queues.overview()
+    with connection.cursor() as cursor:
+        for query in queries:
+            cursor.execute(f"EXPLAIN QUERY PLAN {query['sql']}")
+            plan = "\n".join(row[-1] for row in cursor.fetchall())
+            assert "taskq_message_to_claim" in plan or "taskq_scheduled_due" in plan, plan
+            # Only what workers hold is grouped.
+            assert "TEMP B-TREE" not in plan or "GROUP BY" in query["sql"], plan
+
+
+def test_the_page(admin_client: Client, make_messages: Make, django_assert_max_num_queries: Any) -> None:
+    for name in ("a", "b", "<script>c"):
+        make_messages(name, 2)
+    with django_assert_max_num_queries(2 + 6 + 3 * 3 + 1):
+        page = admin_client.get(URL).content.decode()
+    assert "&lt;script&gt;c" in page
+    assert "<script>c" not in page
+    assert ">taskq</th>" in page  # the default queue, though nothing is in it
+
+
+def test_the_page_says_when_messages_are_elsewhere(admin_client: Client) -> None:
+    assert "another broker" not in admin_client.get(URL).content.decode()
+    with override_settings(TASKQ_BROKER_URL="redis://localhost"):
+        assert "another broker" in admin_client.get(URL).content.decode()

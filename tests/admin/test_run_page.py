@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from taskq.models import Attempt, TaskRun
+from taskq_admin.admin.runs import PAYLOAD_PERMISSION
+from taskq_admin.queries import payloads
+
+from .conftest import START
+
+Make = Callable[..., TaskRun]
+EVIL = "<script>alert('x')</script>"
+BOOM = json.dumps({"exc_type": "ValueError", "exc_message": ["boom", 3], "exc_module": "builtins"})
+
+
+def url(run: TaskRun) -> str:
+    return reverse("admin:taskq_taskrun_change", args=[run.pk])
+
+
+def text(client: Client, run: TaskRun) -> str:
+    response = client.get(url(run))
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def after(seconds: float) -> Any:
+    return START + timedelta(seconds=seconds)
+
+
+def test_shows_what_is_known(admin_client: Client, make_run: Make) -> None:
+    run = make_run(
+        state="SUCCESS",
+        arguments='[["ann@example.com"], {"copies": 2}]',
+        result='{"sent": true}',
+        started_at=after(2),
+        finished_at=after(3.25),
+        runtime=1.25,
+        worker="taskq@one",
+        group_id="group-1",
+    )
+    page = text(admin_client, run)
+    for part in ("shop.tasks.mail", "ann@example.com", "&quot;copies&quot;: 2", "&quot;sent&quot;: true", "taskq@one"):
+        assert part in page
+    for part in ("group-1", "+2 s", "+1.25 s", "taskq-bar-wait", "taskq-bar-success"):
+        assert part in page
+
+
+def test_shows_the_exception_and_the_traceback(admin_client: Client, make_run: Make) -> None:
+    page = text(admin_client, make_run(state="FAILURE", result=BOOM, traceback=f"Traceback: {EVIL}"))
+    assert "<strong>ValueError</strong>: boom, 3" in page
+    assert "Traceback: &lt;script&gt;" in page
+
+
+def test_earlier_attempts_are_listed(
+    admin_client: Client, make_run: Make, make_attempt: Callable[..., Attempt]
+) -> None:
+    make_attempt(result=BOOM, traceback="first trace", started_at=after(1), finished_at=after(2), worker="taskq@lost")
+    run = make_run(state="SUCCESS", retries=1, started_at=after(5), finished_at=after(6))
+    page = text(admin_client, run)
+    for part in ("Attempt 1", "first trace", "taskq@lost", "Attempt 2 started", "taskq-bar-retry", "1 retry"):
+        assert part in page
+
+
+def test_relatives_are_linked(admin_client: Client, make_run: Make) -> None:
+    root, parent, child = make_run("root"), make_run("parent"), make_run("child")
+    children = json.dumps(["child", [["gone", None], None], [["g", None], [[["child", None], None]]]])
+    run = make_run("middle", root_id="root", parent_id="parent", children=children)
+    page = text(admin_client, run)
+    for relative in (root, parent, child):
+        assert url(relative) in page
+    assert ">gone<" in page
+
+
+def test_a_task_that_nothing_sent_has_no_relatives(admin_client: Client, make_run: Make) -> None:
+    page = text(admin_client, make_run(root_id="run-1"))
+    assert "Began with" not in page
+    assert "Sent by" not in page
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "not json",
+        "[1, 2",
+        "[" * 20_000,
+        "7" * 5000,
+        '"\\ud800"',
+        '{"exc_type": 3}',
+        '{"exc_type": "E", "exc_message": {"a": "\\ud800"}, "exc_module": null}',
+        '["x", "y"]',
+        "NaN",
+        "null",
+        "",
+        EVIL,
+        json.dumps([[EVIL], {EVIL: EVIL}]),
+        json.dumps([[EVIL, EVIL], [[EVIL, EVIL], None], [[], []], [[1]], {}]),
+        json.dumps({"exc_type": EVIL, "exc_message": [EVIL], "exc_module": EVIL}),
+    ],
+)
+@pytest.mark.parametrize("state", ["SUCCESS", "FAILURE", "PROGRESS"])
+def test_nothing_in_a_row_breaks_its_page(
+    admin_client: Client, make_run: Make, make_attempt: Callable[..., Attempt], bad: str, state: str
+) -> None:
+    make_attempt(result=bad, traceback=bad)
+    page = text(admin_client, make_run(state=state, arguments=bad, result=bad, traceback=bad, children=bad))
+    assert "<script>alert" not in page
+
+
+@pytest.mark.parametrize("content_type", ["application/x-python-serialize", "application/x-yaml", "", EVIL])
+def test_other_content_is_shown_and_never_loaded(admin_client: Client, make_run: Make, content_type: str) -> None:
+    page = text(admin_client, make_run(state="SUCCESS", result="gASVBQAAAAAAAABLAS4=", content_type=content_type))
+    assert "gASVBQAAAAAAAABLAS4=" in page
+
+
+def test_times_in_any_order_break_nothing(admin_client: Client, make_run: Make) -> None:
+    text(admin_client, make_run("a", started_at=after(-5), finished_at=after(-9), eta=after(-100)))
+    text(admin_client, make_run("b", finished_at=after(0)))
+    text(admin_client, make_run("c", state="REVOKED", finished_at=after(5), expires_at=after(4)))
+    assert "Expires" in text(admin_client, make_run("d", expires_at=after(60)))
+
+
+def test_huge_payloads_are_cut_by_the_database(admin_client: Client, make_run: Make) -> None:
+    huge = json.dumps([["x" * payloads.LIMIT * 4], {}])
+    page = text(admin_client, make_run(arguments=huge, result=huge, traceback=huge))
+    assert "Only the first 65,536 characters are shown." in page
+    assert len(page) < payloads.LIMIT * 4
+
+
+def test_few_queries(
+    admin_client: Client, make_run: Make, make_attempt: Callable[..., Attempt], django_assert_max_num_queries: Any
+) -> None:
+    children = json.dumps([f"child-{number}" for number in range(200)])
+    for _ in range(150):
+        make_attempt()
+    run = make_run(root_id="root", parent_id="parent", children=children)
+    with django_assert_max_num_queries(5):
+        page = text(admin_client, run)
+    assert "and 100 more" in page
+
+
+@pytest.mark.parametrize("pk", ["0", "x", "9" * 30, "-1"])
+def test_a_row_that_is_not_there(admin_client: Client, pk: str) -> None:
+    assert admin_client.get(f"/admin/taskq/taskrun/{pk}/change/").status_code == 404
+
+
+@pytest.mark.parametrize("task_id", ["run-1", "a/b c", EVIL])
+def test_an_address_by_task_id(admin_client: Client, make_run: Make, task_id: str) -> None:
+    run = make_run(task_id)
+    response = admin_client.get(reverse("admin:taskq_taskrun_by_task_id", args=[task_id]))
+    assert response["Location"] == url(run)
+    assert admin_client.get(reverse("admin:taskq_taskrun_by_task_id", args=["other"])).status_code == 404
+
+
+def test_no_inline_script_or_style(admin_client: Client, make_run: Make) -> None:
+    page = text(admin_client, make_run(state="FAILURE", result=BOOM, started_at=after(1), finished_at=after(2)))
+    assert not re.search(r"<style|\sstyle=|\son\w+=", page)
+    assert not [tag for tag in re.findall(r"<script\b[^>]*>", page) if "src=" not in tag and "json" not in tag]
+
+
+def test_payloads_are_shown_to_all_viewers_while_the_model_declares_no_permission(
+    staff_client: Callable[..., Client], make_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TaskRun._meta, "permissions", ())
+    assert "secret" in text(staff_client("view_taskrun"), make_run(arguments='[["secret"], {}]'))
+
+
+def test_a_declared_payload_permission_is_asked_for(
+    staff_client: Callable[..., Client], make_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TaskRun._meta, "permissions", [(PAYLOAD_PERMISSION, "Can see arguments and results")])
+    run = make_run(state="FAILURE", arguments='[["secret"], {}]', result=BOOM, traceback="secret")
+    page = text(staff_client("view_taskrun"), run)
+    assert "secret" not in page
+    assert "boom" not in page
+    assert "no permission to see arguments" in page

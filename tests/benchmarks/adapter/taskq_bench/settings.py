@@ -1,0 +1,32 @@
+"""A small project to measure with. Everything that differs comes from the environment.
+
+``DATABASE_URL`` names the database; ``TASKQ_BENCH_APP`` the app with the task:
+``taskq_bench.marking`` for the shared bench, ``taskq_bench.plain`` where there is none;
+``TASKQ_BENCH_IGNORE=1`` keeps no rows; ``TASKQ_BENCH_SYNCHRONOUS`` is SQLite's pragma.
+"""
+
+from __future__ import annotations
+
+from taskq.conf import Env
+
+env = Env()
+
+SECRET_KEY = "bench"
+DEBUG = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+INSTALLED_APPS = ["django.contrib.contenttypes", "taskq", env.str("TASKQ_BENCH_APP", default="taskq_bench.plain")]
+
+# Connections are kept, as the peers keep theirs.
+DATABASES = {"default": {**env.db_url("DATABASE_URL"), "CONN_MAX_AGE": 600}}
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    DATABASES["default"]["OPTIONS"] = {
+        "timeout": 20,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous="
+        + env.str("TASKQ_BENCH_SYNCHRONOUS", default="NORMAL"),
+    }
+
+TASKQ_IGNORE_RESULT = env.bool("TASKQ_BENCH_IGNORE", default=False)
+TASKQ_TRACK_PENDING = not TASKQ_IGNORE_RESULT

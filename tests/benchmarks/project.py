@@ -1,0 +1,120 @@
+"""What the benchmarks that stand alone share: a database of their own, and workers on it.
+
+``prepared`` makes a database, sets Django up on it with the project that lies beside
+the adapter, and leaves nothing behind. ``Worker`` runs ``manage.py taskworker``.
+Nothing here measures.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import urlsplit, urlunsplit
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
+#: ``manage.py`` and the settings module of each project that can be measured.
+PROJECTS = {
+    "small": (HERE / "adapter" / "manage.py", "taskq_bench.settings"),
+    "testproject": (REPOSITORY / "manage.py", "testproject.settings"),
+}
+TASK = {"small": "taskq_bench.plain.tasks.noop", "testproject": "testproject.arithmetic.tasks.add"}
+ARGUMENTS = {"small": (1,), "testproject": (2, 2)}
+_POSTGRES = "postgres://postgres@127.0.0.1:5432/postgres"
+
+
+@contextmanager
+def prepared(vendor: str) -> Iterator[None]:
+    """Set Django up on a new, migrated database of ``vendor``: ``postgresql`` or ``sqlite``. Once a process.
+
+    The server of PostgreSQL is the one that ``TASKQ_TEST_POSTGRES_URL`` names, as for the tests.
+    """
+    with _sqlite() if vendor == "sqlite" else _postgresql() as url:
+        paths = [str(HERE / "adapter"), str(REPOSITORY)]
+        sys.path[:0] = paths
+        inherited = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
+        os.environ["PYTHONPATH"] = os.pathsep.join([*paths, *inherited])
+        os.environ.update(DATABASE_URL=url, CONN_MAX_AGE="600", DJANGO_SETTINGS_MODULE=PROJECTS["small"][1])
+        import django
+        from django.core.management import call_command
+        from django.db import connections
+
+        django.setup()
+        call_command("migrate", verbosity=0)
+        try:
+            yield
+        finally:
+            connections.close_all()
+            # Whoever still listens for results is about to lose the database.
+            logging.getLogger("taskq.results").disabled = True
+
+
+@contextmanager
+def _sqlite() -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="taskq-benchmark-") as directory:
+        yield f"sqlite:///{directory}/taskq.sqlite3"
+
+
+@contextmanager
+def _postgresql() -> Iterator[str]:
+    import psycopg
+
+    server = os.environ.get("TASKQ_TEST_POSTGRES_URL") or _POSTGRES
+    name = f"taskq_benchmark_{os.getpid()}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    try:
+        yield urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+    finally:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+class Worker:
+    """A worker of one of ``PROJECTS`` on the prepared database, until the end of the ``with`` block."""
+
+    def __init__(self, project: str = "small", concurrency: int = 2) -> None:
+        manage, settings = PROJECTS[project]
+        self.started_at = time.time()
+        self.popen = subprocess.Popen(
+            [sys.executable, str(manage), "taskworker", "-c", str(concurrency), "-l", "warning"],
+            cwd=REPOSITORY,
+            env={**os.environ, "DJANGO_SETTINGS_MODULE": settings},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    @property
+    def pid(self) -> int:
+        """The main process; the others are below it."""
+        return self.popen.pid
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.popen.send_signal(signal.SIGTERM)
+        try:
+            self.popen.wait(30)
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            self.popen.wait()
+
+
+def wait_for(condition: Callable[[], object], timeout: float = 60.0, interval: float = 0.01) -> None:
+    """Return as soon as ``condition()`` is true. Raises ``TimeoutError`` after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {timeout:g} s")
+        time.sleep(interval)

@@ -1,0 +1,93 @@
+"""Claims: in order, each message once."""
+
+from __future__ import annotations
+
+import threading
+
+from django.db import connections
+
+from taskq.models import Message
+from taskq.store import workers
+from taskq.store.claim import acknowledge, asked_to_stop, claim, count_start
+from taskq.store.enqueue import enqueue
+from taskq.store.revoke import revoke
+from tests.support.envelopes import envelope
+
+
+def test_the_most_urgent_and_oldest_come_first(alias: str) -> None:
+    sent = [envelope(priority=p) for p in (0, 5, 9, 5, 0, 9)]
+    enqueue(sent)
+    token = workers.register("w")
+    expected = [sent[n].task_id for n in (2, 5, 1, 3, 0, 4)]
+    first = claim("taskq", 4, token)
+    rest = claim("taskq", 100, token)
+    assert [m.task_id for m in first + rest] == expected
+
+
+def test_a_claim_takes_from_its_queue_alone(alias: str) -> None:
+    enqueue([envelope(queue="a"), envelope(queue="b")])
+    token = workers.register("w")
+    assert [m.queue for m in claim("a", 10, token)] == ["a"]
+    assert claim("a", 10, token) == []
+    assert [m.queue for m in claim("b", 10, token)] == ["b"]
+
+
+def test_a_claimed_message_is_as_it_was_sent(alias: str) -> None:
+    sent = envelope(priority=7, exchange="e", routing_key="r", content_type="text/x", properties={"k": 1})
+    enqueue([sent])
+    (m,) = claim("taskq", 1, workers.register("w"))
+    assert (m.task_id, m.body, m.content_type, m.priority) == (sent.task_id, sent.body, "text/x", 7)
+    assert (m.exchange, m.routing_key, m.properties, m.deliveries) == ("e", "r", '{"k": 1}', 0)
+    assert (bool(m.redelivered), bool(m.tracked), m.revoked) == (False, True, "")
+
+
+def test_many_claimers_get_each_message_once(alias: str) -> None:
+    enqueue([envelope() for _ in range(300)])
+    got: list[int] = []
+    barrier = threading.Barrier(4)
+
+    def take() -> None:
+        token = workers.register("w")
+        barrier.wait()
+        try:
+            while claimed := claim("taskq", 7, token):
+                got.extend(m.id for m in claimed)
+        finally:
+            connections[alias].close()
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # A claimer may have found everything locked by others and gone home early.
+    got += [m.id for m in claim("taskq", 300, workers.register("last"))]
+    assert len(got) == len(set(got)) == 300
+
+
+def test_starts_are_counted_for_the_holder_only(alias: str) -> None:
+    enqueue([envelope()])
+    token = workers.register("w")
+    (message,) = claim("taskq", 1, token)
+    assert count_start(token, [message.id]) == {message.id}
+    assert count_start("other", [message.id]) == set()
+    assert Message.objects.using(alias).get().deliveries == 1
+
+
+def test_acknowledging_is_for_the_holder_only(alias: str) -> None:
+    enqueue([envelope()])
+    token = workers.register("w")
+    (message,) = claim("taskq", 1, token)
+    assert acknowledge("other", [message.id]) == set()
+    assert acknowledge(token, [message.id]) == {message.id}
+    assert Message.objects.using(alias).get().acked
+
+
+def test_the_holder_is_asked_about_what_was_revoked(alias: str) -> None:
+    enqueue([envelope("x"), envelope("y"), envelope("z")])
+    token = workers.register("w")
+    x, y, _ = claim("taskq", 3, token)
+    revoke(["x"])
+    revoke(["y"], terminate="SIGKILL")
+    assert asked_to_stop(token) == {x.id: "revoke", y.id: "SIGKILL"}
+    assert asked_to_stop("other") == {}

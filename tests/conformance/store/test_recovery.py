@@ -1,0 +1,165 @@
+"""Leases: what a worker holds while it lives, and who gets it afterwards."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from taskq import states
+from taskq.models import Attempt, Lease, Message, ScheduledMessage, TaskRun, Worker
+from taskq.store import forget, release, workers
+from taskq.store.claim import acknowledge, claim
+from taskq.store.enqueue import enqueue
+from taskq.store.progress import Progress, write
+from taskq.store.recover import recover, recover_orphans
+from taskq.store.revoke import revoke
+from taskq.store.settle import settle
+from tests.support.envelopes import ending, envelope
+
+
+def test_a_dead_workers_messages_go_back_as_redelivered(alias: str) -> None:
+    enqueue([envelope(), envelope()])
+    token = workers.register("w")
+    claim("taskq", 1, token)
+    assert recover(token, 0) == 1
+    assert sorted(Message.objects.using(alias).values_list("token", "redelivered")) == [("", False), ("", True)]
+    assert not Worker.objects.using(alias).exists()
+    assert not workers.beat(token)
+
+
+def test_a_worker_that_has_beaten_since_is_not_dead(alias: str) -> None:
+    token = workers.register("w")
+    assert workers.beat(token, state="stopping")
+    assert recover(token, 0) is None
+    assert [(b.name, b.beats) for b in workers.others("")] == [("w", 1)]
+    assert recover(token, 1) == 0
+    assert recover(token, 1) is None
+
+
+def test_what_must_not_run_again_fails_with_its_worker(alias: str) -> None:
+    enqueue([envelope("x"), envelope("y", tracked=False), envelope("z")])
+    token = workers.register("w")
+    x, y, _ = claim("taskq", 3, token)
+    acknowledge(token, [x.id, y.id])
+    assert recover(token, 0) == 3
+    ends = dict(TaskRun.objects.using(alias).values_list("task_id", "state"))
+    assert ends == {"x": states.FAILURE, "y": states.FAILURE, "z": states.PENDING}
+    assert list(Message.objects.using(alias).values_list("task_id", flat=True)) == ["z"]
+
+
+def test_what_nobody_holds_any_more_goes_back(alias: str) -> None:
+    enqueue([envelope(), envelope()])
+    living = workers.register("w")
+    claim("taskq", 1, living)
+    claim("taskq", 1, "gone")
+    assert recover_orphans() == 1
+    assert sorted(Message.objects.using(alias).values_list("token", flat=True)) == ["", living]
+
+
+def test_leaving_gives_everything_back(alias: str) -> None:
+    enqueue([envelope()])
+    token = workers.register("w")
+    claim("taskq", 1, token)
+    workers.leave(token)
+    assert Message.objects.using(alias).get().token == ""
+
+
+def test_what_did_not_start_goes_back_uncounted_and_in_its_place(alias: str) -> None:
+    sent = [envelope() for _ in range(3)]
+    enqueue(sent)
+    token = workers.register("w")
+    first, *_ = claim("taskq", 2, token)
+    assert release.release(token, [first.id]) == 1
+    assert release.release("other", [first.id]) == 0
+    message = Message.objects.using(alias).get(id=first.id)
+    assert (message.token, message.redelivered, message.deliveries) == ("", False, 0)
+    assert claim("taskq", 1, token)[0].id == first.id
+
+
+def test_a_lost_run_is_counted_and_noted(alias: str) -> None:
+    enqueue([envelope("x")])
+    token = workers.register("w")
+    (message,) = claim("taskq", 1, token)
+    lose = {"deliveries": 2, "reason": "signal 9", "worker": "w", "started": 1_700_000_000.0}
+    assert not release.lose("other", message.id, **lose)
+    assert release.lose(token, message.id, **lose)
+    row = Message.objects.using(alias).get()
+    assert (row.token, row.redelivered, row.deliveries) == ("", True, 2)
+    attempt = Attempt.objects.using(alias).get()
+    assert (attempt.task_id, attempt.state, attempt.traceback) == ("x", "LOST", "signal 9")
+
+
+def test_a_message_that_is_not_due_is_postponed_whole(alias: str) -> None:
+    enqueue([envelope("x", priority=4)])
+    token = workers.register("w")
+    (message,) = claim("taskq", 1, token)
+    assert release.postpone(token, message, 60)
+    assert not Message.objects.using(alias).exists()
+    row = ScheduledMessage.objects.using(alias).get()
+    assert (row.task_id, row.priority, row.body) == ("x", 4, message.body)
+    assert not release.postpone(token, message, 60)
+
+
+def test_what_waits_or_is_scheduled_is_revoked_at_once(alias: str) -> None:
+    enqueue([envelope("x"), envelope("y", delay=60), envelope("u", tracked=False), envelope("other")])
+    assert revoke(["x", "y", "u", "unknown"]) == 3
+    states_of = dict(TaskRun.objects.using(alias).values_list("task_id", "state"))
+    assert states_of == {"x": "REVOKED", "y": "REVOKED", "u": "REVOKED", "other": "PENDING"}
+    assert list(Message.objects.using(alias).values_list("task_id", flat=True)) == ["other"]
+    assert not ScheduledMessage.objects.using(alias).exists()
+
+
+def test_revoking_what_is_final_changes_nothing(alias: str) -> None:
+    enqueue([envelope("x")])
+    token = workers.register("w")
+    settle(token, [ending(m) for m in claim("taskq", 1, token)])
+    assert revoke(["x"]) == 0
+    assert TaskRun.objects.using(alias).get().state == "SUCCESS"
+
+
+def test_progress_is_written_for_the_holder_until_the_end(alias: str) -> None:
+    enqueue([envelope("x"), envelope("u", tracked=False)])
+    token = workers.register("w")
+    x, u = claim("taskq", 2, token)
+
+    def report(message_id: int, task_id: str, state: str, meta: str) -> Progress:
+        return Progress(message_id, task_id, "shop.add", "taskq", state, meta, "application/json", 1.7e9, "w")
+
+    write(token, [report(x.id, "x", "STARTED", "{}"), report(u.id, "u", "PROGRESS", "1")])
+    write("other", [report(x.id, "x", "PROGRESS", "stolen")])
+    states_of = dict(TaskRun.objects.using(alias).values_list("task_id", "state"))
+    assert states_of == {"x": "STARTED", "u": "PROGRESS"}
+    assert TaskRun.objects.using(alias).get(task_id="x").started_at is not None
+    settle(token, [ending(x)])
+    write(token, [report(x.id, "x", "PROGRESS", "late")])
+    assert TaskRun.objects.using(alias).get(task_id="x").state == "SUCCESS"
+
+
+def test_old_rows_are_deleted_by_state_and_age_in_batches(alias: str) -> None:
+    enqueue([envelope() for _ in range(12)])
+    token = workers.register("w")
+    *done, failed, waiting = claim("taskq", 12, token)
+    settle(token, [*(ending(m) for m in done), ending(failed, "FAILURE")])
+    assert forget.expire("SUCCESS", timedelta(days=36500)) == 0
+    assert forget.expire("SUCCESS", timedelta(days=1), limit=7) == 7
+    assert forget.expire("SUCCESS", timedelta(days=1), limit=7) == 3
+    assert sorted(TaskRun.objects.using(alias).values_list("state", flat=True)) == ["FAILURE", "PENDING"]
+    assert waiting.task_id in set(TaskRun.objects.using(alias).values_list("task_id", flat=True))
+
+
+def test_forgetting_deletes_run_and_attempts(alias: str) -> None:
+    enqueue([envelope("x")])
+    token = workers.register("w")
+    (message,) = claim("taskq", 1, token)
+    settle(token, [ending(message, "RETRY")])
+    assert forget.forget(["x", "unknown"]) == 1
+    assert not Attempt.objects.using(alias).exists()
+
+
+def test_a_duty_has_one_holder_while_it_lives(alias: str) -> None:
+    first, second = workers.register("a"), workers.register("b")
+    assert forget.take_lease("sweep", first)
+    assert not forget.take_lease("sweep", second)
+    assert forget.take_lease("sweep", first)
+    workers.leave(first)
+    assert forget.take_lease("sweep", second)
+    assert Lease.objects.using(alias).get().holder == second

@@ -1,0 +1,1 @@
+"""What must go right when something goes wrong: every fault is done for real."""

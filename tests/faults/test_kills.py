@@ -1,0 +1,172 @@
+"""Processes killed at random: no task is lost, and none is settled twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from taskq import states
+from taskq.models import Message, TaskRun, Worker
+from tests.support import trees
+from tests.support.audit import audit, times_final
+from tests.support.jobs import tasks as jobs
+from tests.support.processes import Process
+from tests.support.waiting import wait_until
+
+from .conftest import StartWorker
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+
+
+def _unfinished(alias: str) -> int:
+    return TaskRun.objects.using(alias).exclude(state__in=states.READY_STATES).count()
+
+
+def _started(path: Path) -> Counter[str]:
+    return Counter(line.split()[0] for line in path.read_text().splitlines())
+
+
+def _kill_something(workers: list[Process], dice: random.Random) -> bool:
+    """Kill one worker, or one child of one; tell whether it was a worker."""
+    worker = dice.choice(workers)
+    if dice.random() < 0.4:
+        worker.kill()
+        return True
+    if victims := trees.pool_children(worker.pid):
+        os.kill(dice.choice(victims), signal.SIGKILL)
+    return False
+
+
+def test_every_task_gets_one_final_state_while_children_and_workers_are_killed(
+    alias: str, start_worker: StartWorker, notes: Path, full_run: bool
+) -> None:
+    count, seed = (3000 if full_run else 400), random.randrange(10**6)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    with audit(alias):
+        results = jobs.note.delay_many([(str(notes), n, 0.005 if full_run else 0.02) for n in range(count)])
+        workers = [start_worker("-n", f"w{n}") for n in range(3)]
+        names = iter(range(3, 10_000))
+        next_kill = time.monotonic() + 0.5
+
+        def done() -> bool:
+            nonlocal next_kill
+            if time.monotonic() > next_kill:
+                next_kill = time.monotonic() + 1.0
+                _kill_something(workers, dice)
+            for place, worker in enumerate(workers):
+                if not worker.running:
+                    workers[place] = start_worker("-n", f"w{next(names)}", ready=False)
+            return _unfinished(alias) == 0
+
+        wait_until(done, 300, interval=0.1, what="all tasks to end")
+        ends = times_final(alias)
+    assert Counter(TaskRun.objects.using(alias).values_list("state", flat=True)) == {states.SUCCESS: count}
+    assert ends == dict.fromkeys((result.id for result in results), 1)
+    assert not Message.objects.using(alias).exists()
+    assert len(_started(notes)) == count
+
+
+def test_a_task_that_kills_its_child_fails_after_max_deliveries_and_harms_no_other(
+    alias: str, start_worker: StartWorker, notes: Path
+) -> None:
+    calls = [(str(notes), n) for n in range(100)]
+    results = jobs.note.delay_many(calls[:50])
+    killer = jobs.die.delay(str(notes))
+    results += jobs.note.delay_many(calls[50:])
+    start_worker(MAX_DELIVERIES=3)
+    wait_until(lambda: _unfinished(alias) == 0, 60, what="all tasks to end")
+    assert killer.state == states.FAILURE
+    assert type(killer.result).__name__ == "WorkerLostError"
+    assert "SIGKILL" in str(killer.result)
+    starts = _started(notes)
+    assert starts.pop("-1") == 3
+    assert starts == {str(n): 1 for n in range(100)}
+    assert {result.state for result in results} == {states.SUCCESS}
+
+
+def test_two_workers_run_no_task_twice(alias: str, start_worker: StartWorker, notes: Path, full_run: bool) -> None:
+    count = 5000 if full_run else 1000
+    for name in ("a", "b"):
+        start_worker("-n", name)
+    jobs.note.delay_many([(str(notes), n) for n in range(count)])
+    wait_until(lambda: _unfinished(alias) == 0, 120, what="all tasks to end")
+    assert _started(notes) == {str(n): 1 for n in range(count)}
+
+
+def test_a_worker_frozen_past_its_lease_settles_nothing_of_what_was_taken_over(
+    alias: str, start_worker: StartWorker, notes: Path
+) -> None:
+    frozen = start_worker("-n", "frozen", LEASE=1.5)
+    with audit(alias):
+        jobs.note.delay_many([(str(notes), n, 0.3) for n in range(12)])
+        wait_until(lambda: len(_started(notes)) >= 2, what="the first tasks to start")
+        os.kill(frozen.pid, signal.SIGSTOP)
+        other = start_worker("-n", "other", LEASE=1.5)
+        wait_until(lambda: _unfinished(alias) == 0, 60, what="the other worker to take over")
+        os.kill(frozen.pid, signal.SIGCONT)
+        frozen.wait_for_log("taken for dead")
+        assert set(times_final(alias).values()) == {1}
+        assert len(times_final(alias)) == 12
+        other.stop()
+        again = jobs.note.delay(str(notes), 99)
+        wait_until(again.ready, what="the worker that was frozen to work on")
+    assert again.successful()
+
+
+def test_a_killed_workers_children_are_gone_and_its_tasks_run_elsewhere(
+    alias: str, start_worker: StartWorker, notes: Path
+) -> None:
+    worker = start_worker("-n", "first")
+    everything = trees.tree(worker.pid)
+    jobs.note.delay_many([(str(notes), n, 1.0) for n in range(4)])
+    wait_until(lambda: len(_started(notes)) >= 2, what="two tasks to run")
+    worker.kill()
+    wait_until(lambda: not any(trees.alive(pid) for pid in everything), 5, what="all of its processes to be gone")
+    start_worker("-n", "second")
+    wait_until(lambda: _unfinished(alias) == 0, 30, what="all tasks to end")
+    assert Worker.objects.using(alias).count() == 1
+
+
+def test_a_killed_fork_server_ends_the_worker_and_loses_nothing(
+    alias: str, start_worker: StartWorker, notes: Path
+) -> None:
+    worker = start_worker("-n", "first")
+    jobs.note.delay_many([(str(notes), n, 0.2) for n in range(20)])
+    wait_until(lambda: len(_started(notes)) >= 2, what="two tasks to run")
+    (server,) = trees.children(worker.pid)
+    os.kill(server, signal.SIGKILL)
+    assert worker.wait() != 0
+    assert "fork server" in worker.log
+    assert not Message.objects.using(alias).exclude(token="").exists()
+    start_worker("-n", "second")
+    wait_until(lambda: _unfinished(alias) == 0, 30, what="all tasks to end")
+
+
+def test_a_task_that_must_not_run_twice_fails_when_its_child_is_killed(
+    alias: str, start_worker: StartWorker, notes: Path
+) -> None:
+    start_worker()
+    result = jobs.die_early_acked.delay(str(notes))
+    wait_until(result.ready, what="the task to end")
+    assert type(result.result).__name__ == "WorkerLostError"
+    assert _started(notes) == {"early": 1}
+
+
+def test_a_task_that_must_not_run_twice_fails_when_its_worker_is_killed(
+    alias: str, start_worker: StartWorker, notes: Path
+) -> None:
+    worker = start_worker("-n", "first")
+    result = jobs.nap_early_acked.delay(str(notes), 60)
+    wait_until(lambda: _started(notes), what="the task to start")
+    worker.kill()
+    start_worker("-n", "second")
+    wait_until(result.ready, 30, what="the loss to be noticed")
+    assert type(result.result).__name__ == "WorkerLostError"
+    assert _started(notes) == {"early": 1}

@@ -1,0 +1,100 @@
+"""What a newcomer sees first: the test project's site, and ``make demo ONCE=1``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from taskq.models import Message, TaskRun
+from testproject.reports.analysis import UnreadableFile, summarise_csv, summarise_text
+from testproject.reports.models import Report
+from testproject.reports.samples import SAMPLES
+from testproject.reports.tasks import build
+from tests.support.processes import ROOT
+
+
+@pytest.mark.django_db(transaction=True)
+class TestSite:
+    def test_the_form_stores_the_report_and_sends_its_task(self, client: Client) -> None:
+        response = client.post("/", {"sample": "orders.csv"})
+        report = Report.objects.get()
+        assert response.headers["Location"] == report.get_absolute_url()
+        assert Message.objects.get().task_id == TaskRun.objects.get().task_id == report.task_id
+        assert client.get(f"/reports/{report.pk}/status/").json()["state"] == "PENDING"
+
+    def test_an_error_after_sending_leaves_no_row_of_any_kind(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def save(report: Report, update_fields: list[str] | None = None, **options: Any) -> None:
+            if update_fields == ["task_id"]:
+                assert Message.objects.count() == 1
+                raise OSError("no disk")
+            super(Report, report).save(update_fields=update_fields, **options)
+
+        monkeypatch.setattr(Report, "save", save)
+        with pytest.raises(OSError, match="no disk"):
+            client.post("/", {"sample": "orders.csv"})
+        assert (Report.objects.count(), Message.objects.count(), TaskRun.objects.count()) == (0, 0, 0)
+
+    def test_a_form_without_a_file_says_so(self, client: Client) -> None:
+        assert "Choose either a file or a sample." in client.post("/", {"sample": ""}).content.decode()
+
+    def test_a_page_shows_the_progress_that_the_task_told(self, client: Client) -> None:
+        client.post("/", {"sample": "orders.csv"})
+        report = Report.objects.get()
+        TaskRun.objects.update(state="PROGRESS", result='{"done": 100, "total": 400}')
+        progress = client.get(f"/reports/{report.pk}/status/").json()
+        assert (progress["state"], progress["done"], progress["total"], progress["finished"]) == (
+            "PROGRESS",
+            100,
+            400,
+            False,
+        )
+        assert 'max="400" value="100"' in client.get(report.get_absolute_url()).content.decode()
+
+    def test_the_pages_run_no_script_of_their_own(self, client: Client) -> None:
+        client.post("/", {"sample": "orders.csv"})
+        for address in ("/", Report.objects.get().get_absolute_url()):
+            page = client.get(address).content.decode()
+            assert page.count("<script") == page.count("<script src=")
+            assert "onclick" not in page
+            assert "style=" not in page
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("sample", "figure", "value"), [("orders.csv", "rows", 400), ("essay.txt", "lines", 300)])
+def test_a_report_is_kept_whole(sample: str, figure: str, value: int) -> None:
+    report = Report.objects.create(title=sample, source=SAMPLES[sample])
+    assert build.apply((report.pk,)).get()[figure] == value
+    report.refresh_from_db()
+    assert report.summary[figure] == value
+
+
+def test_a_csv_file_whose_line_is_short_is_refused_with_its_number() -> None:
+    with pytest.raises(UnreadableFile, match="line 402 has 2 columns, the header has 3"):
+        list(summarise_csv(SAMPLES["broken.csv"]))
+
+
+@pytest.mark.parametrize("summarise", [summarise_csv, summarise_text])
+def test_an_empty_file_is_refused(summarise: Any) -> None:
+    with pytest.raises(UnreadableFile):
+        list(summarise(""))
+
+
+@pytest.mark.timeout(180)
+def test_the_demo_runs_once_and_ends_with_status_0() -> None:
+    demo = subprocess.run(
+        [sys.executable, "-m", "testproject.demo", "--once"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert "add.delay(2, 2).get()" in demo.stdout
+    assert "<-- expected" not in demo.stdout

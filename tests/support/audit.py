@@ -1,0 +1,59 @@
+"""An audit of final states: a trigger in the database notes each time that a run becomes final."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import connections
+
+_FINAL = "('SUCCESS', 'FAILURE', 'REVOKED')"
+_CREATE = {
+    "sqlite": [
+        f"CREATE TRIGGER test_audit_{verb} AFTER {verb} ON taskq_taskrun WHEN NEW.state IN {_FINAL} "
+        "BEGIN INSERT INTO test_audit VALUES (NEW.task_id, NEW.state); END"
+        for verb in ("INSERT", "UPDATE")
+    ],
+    "mysql": [
+        f"CREATE TRIGGER test_audit_{verb} AFTER {verb} ON taskq_taskrun FOR EACH ROW "
+        f"IF NEW.state IN {_FINAL} {guard} THEN INSERT INTO test_audit VALUES (NEW.task_id, NEW.state); END IF"
+        # An upsert there touches every row, also those that it leaves as they are.
+        for verb, guard in (("INSERT", ""), ("UPDATE", "AND OLD.state <> NEW.state"))
+    ],
+    "postgresql": [
+        "CREATE FUNCTION test_audit() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$BEGIN INSERT INTO test_audit VALUES (NEW.task_id, NEW.state); RETURN NULL; END$$",
+        f"CREATE TRIGGER test_audit AFTER INSERT OR UPDATE ON taskq_taskrun FOR EACH ROW "
+        f"WHEN (NEW.state IN {_FINAL}) EXECUTE FUNCTION test_audit()",
+    ],
+}
+_DROP = {
+    "sqlite": ["DROP TRIGGER test_audit_INSERT", "DROP TRIGGER test_audit_UPDATE"],
+    "mysql": ["DROP TRIGGER test_audit_INSERT", "DROP TRIGGER test_audit_UPDATE"],
+    "postgresql": ["DROP FUNCTION test_audit() CASCADE"],
+}
+
+
+@contextmanager
+def audit(alias: str) -> Iterator[None]:
+    """Note every write of a final state while this is open; ``times_final`` counts them."""
+    vendor = connections[alias].vendor
+    with connections[alias].cursor() as cursor:
+        cursor.execute("CREATE TABLE test_audit (task_id varchar(255), state varchar(50))")
+        for statement in _CREATE[vendor]:
+            cursor.execute(statement)
+    try:
+        yield
+    finally:
+        with connections[alias].cursor() as cursor:
+            for statement in _DROP[vendor]:
+                cursor.execute(statement)
+            cursor.execute("DROP TABLE test_audit")
+
+
+def times_final(alias: str) -> Counter[str]:
+    """Return how often each task id became final."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT task_id FROM test_audit")
+        return Counter(row[0] for row in cursor.fetchall())

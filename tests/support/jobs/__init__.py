@@ -1,0 +1,1 @@
+"""An app with tasks that tests run in real workers."""

@@ -1,0 +1,39 @@
+"""Process trees, read from /proc: which children a worker has, and whether processes live."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def parents() -> dict[int, int]:
+    """Return the parent of every process."""
+    found: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if fields[0] not in "ZX":
+                found[int(entry.name)] = int(fields[1])
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """Return the living children of a process."""
+    return [child for child, parent in parents().items() if parent == pid]
+
+
+def pool_children(worker: int) -> list[int]:
+    """Return the pool's processes: the children of the fork server of a worker."""
+    return [child for server in children(worker) for child in children(server)]
+
+
+def tree(pid: int) -> list[int]:
+    """Return a process and all below it."""
+    return [pid, *(below for child in children(pid) for below in tree(child))]
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process lives."""
+    return pid in parents()

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import json
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+from django.core.exceptions import ValidationError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskq import exceptions
+from taskq.results.errors import LONGEST_ARGUMENT, decode_exception, encode_exception
+
+
+class Weird(Exception):
+    def __init__(self, a: int, b: int) -> None:
+        super().__init__(f"{a} and {b}")
+
+
+class Ref(Exception):
+    def __init__(self, a: int, b: int) -> None:
+        self.a, self.b = a, b
+
+
+class Outer:
+    class Inner(ValueError):
+        pass
+
+    class NotAnError:
+        pass
+
+
+class Silent:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+class NoArguments(Exception):
+    @property
+    def args(self) -> Any:  # type: ignore[override]
+        raise RuntimeError("no")
+
+
+def again(exc: BaseException) -> BaseException:
+    return decode_exception(encode_exception(exc))
+
+
+def test_layout_is_celerys() -> None:
+    assert json.loads(encode_exception(ValueError("boom", 3))) == {
+        "exc_type": "ValueError",
+        "exc_message": ["boom", 3],
+        "exc_module": "builtins",
+    }
+
+
+@pytest.mark.parametrize(
+    "exc",
+    [
+        ValueError("boom", 3),
+        KeyError("orig"),
+        Outer.Inner("x"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
+        OSError(2, "No such file"),
+        KeyboardInterrupt(),
+        exceptions.EncodeError("x"),
+        exceptions.TimeLimitExceeded(1),
+        exceptions.Reject("no", False),
+        Ref(1, 2),
+    ],
+    ids=lambda exc: type(exc).__name__,
+)
+def test_comes_back_as_it_was(exc: BaseException) -> None:
+    rebuilt = again(exc)
+    assert type(rebuilt) is type(exc)
+    assert rebuilt.args == exc.args
+
+
+@pytest.mark.parametrize(
+    ("cls", "module"),
+    [
+        (exceptions.TaskRevokedError, "celery.exceptions"),
+        (exceptions.MaxRetriesExceededError, "celery.exceptions"),
+        (exceptions.NotRegistered, "celery.exceptions"),
+        (exceptions.WorkerLostError, "billiard.exceptions"),
+        (exceptions.SoftTimeLimitExceeded, "billiard.exceptions"),
+        (exceptions.EncodeError, "kombu.exceptions"),
+    ],
+)
+def test_our_classes_have_celerys_names_on_the_wire(cls: type[BaseException], module: str) -> None:
+    data = json.loads(encode_exception(cls("x")))
+    assert data["exc_module"] == module
+    assert type(decode_exception(json.dumps(data))) is cls
+
+
+def test_constructor_that_wants_other_arguments() -> None:
+    rebuilt = again(Weird(1, 2))
+    assert type(rebuilt) is Exception
+    assert str(rebuilt) == f"{Weird}(['1 and 2'])"
+
+
+def test_django_validation_error() -> None:
+    rebuilt = again(ValidationError("bad %(n)s", code="c", params={"n": 1}))
+    assert isinstance(rebuilt, ValidationError)
+    assert rebuilt.messages == ["bad 1"]
+
+
+@pytest.mark.parametrize("argument", [{1}, object(), lambda: None, sys.stdout, ValueError("inner")])
+def test_arguments_that_dont_serialise_are_shown(argument: Any) -> None:
+    assert again(ValueError(argument, 1)).args == (repr(argument), 1)
+
+
+def test_repr_that_raises() -> None:
+    assert "Silent" in again(ValueError(Silent())).args[0]
+
+
+def test_arguments_that_raise() -> None:
+    assert again(NoArguments()).__class__ is not None
+
+
+def test_huge_arguments_are_cut() -> None:
+    text = encode_exception(ValueError("x" * 10_000_000, ["y" * 10_000_000], *range(1000)))
+    assert len(text) < 3 * LONGEST_ARGUMENT
+
+
+def test_nothing_is_imported() -> None:
+    name = "this"
+    sys.modules.pop(name, None)
+    rebuilt = decode_exception(json.dumps({"exc_type": "Boom", "exc_message": [], "exc_module": name}))
+    assert name not in sys.modules
+    assert type(rebuilt).__name__ == "Boom"
+    assert type(rebuilt).__module__ == name
+    assert isinstance(rebuilt, Exception)
+
+
+def test_same_name_gives_the_same_stand_in() -> None:
+    text = json.dumps({"exc_type": "Gone", "exc_message": ["a"], "exc_module": "no.such"})
+    assert type(decode_exception(text)) is type(decode_exception(text))
+    assert decode_exception(text).args == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("os", "system"),
+        ("builtins", "eval"),
+        ("builtins", "object"),
+        ("subprocess", "Popen"),
+        (__name__, "Outer.NotAnError"),
+        (__name__, "Outer.Inner.__init__"),
+        (__name__, "sys.exit"),
+        (__name__, ""),
+    ],
+)
+def test_what_is_no_exception_is_never_called(module: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.system", lambda *args: pytest.fail("called"))
+    rebuilt = decode_exception(json.dumps({"exc_type": name, "exc_message": ["exit 1"], "exc_module": module}))
+    assert isinstance(rebuilt, Exception)
+    assert rebuilt.args == ("exit 1",)
+
+
+def test_a_modules_getattr_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("lazy_module")
+    module.__getattr__ = lambda name: pytest.fail("run")  # type: ignore[method-assign]
+    monkeypatch.setitem(sys.modules, "lazy_module", module)
+    decode_exception(json.dumps({"exc_type": "X", "exc_message": [], "exc_module": "lazy_module"}))
+
+
+def test_old_writers_message_is_a_string() -> None:
+    rebuilt = decode_exception('{"exc_type": "ValueError", "exc_message": "boom", "exc_module": "builtins"}')
+    assert isinstance(rebuilt, ValueError)
+    assert rebuilt.args == ("boom",)
+
+
+def test_without_a_module() -> None:
+    rebuilt = decode_exception('{"exc_type": "Odd", "exc_message": ["x"]}')
+    assert type(rebuilt).__name__ == "Odd"
+
+
+@pytest.mark.parametrize("text", [None, "", "no json", "[1]", '{"a": 1}', '{"exc_type": 1}', "[" * 100_000])
+def test_text_that_is_no_exception(text: str | None) -> None:
+    assert type(decode_exception(text)) is Exception
+
+
+@given(st.text(), st.text(), st.recursive(st.none() | st.text() | st.integers(), st.lists))
+def test_reading_never_fails(kind: str, module: str, message: Any) -> None:
+    text = json.dumps({"exc_type": kind, "exc_message": message, "exc_module": module})
+    assert isinstance(decode_exception(text), BaseException)

@@ -1,0 +1,366 @@
+"""Waiting, with rows that other threads commit on Django's test database."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.db import OperationalError, connection, transaction
+
+from taskq.engines.base import Listener
+from taskq.exceptions import TimeoutError
+from taskq.models import TaskRun
+from taskq.results import lookout, reading, waiting
+from taskq.results.async_result import AsyncResult
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def put(task_id: str, state: str = "SUCCESS", result: str = "4") -> None:
+    TaskRun.objects.update_or_create(
+        task_id=task_id,
+        defaults={"state": state, "result": result, "created_at": datetime.now(UTC)},
+    )
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen within 20 s"
+        time.sleep(0.002)
+
+
+def threads_of_lookouts() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("taskq-results")]
+
+
+def waited_for() -> int:
+    return sum(len(watch._waiting) for watch in lookout._lookouts.values() if watch.alive)
+
+
+def listening() -> bool:
+    return any(watch._listening for watch in lookout._lookouts.values())
+
+
+class Deaf(Listener):
+    """A listener that never hears anything."""
+
+    interval = None
+
+    def poll(self) -> set[str] | None:
+        return set()
+
+
+def in_thread(work: Callable[[], object]) -> threading.Thread:
+    def run() -> None:
+        try:
+            work()
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays() -> Iterator[None]:
+    yield
+    until(lambda: not threads_of_lookouts())
+
+
+def test_ready_before_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    put("a")
+    monkeypatch.setattr(lookout, "join", lambda *args: pytest.fail("joined"))
+    assert AsyncResult[int]("a").get(timeout=0) == 4
+
+
+def test_ready_while_waiting() -> None:
+    put("a", "PENDING")
+    got: list[int] = []
+    thread = in_thread(lambda: got.append(AsyncResult[int]("a").get(timeout=20)))
+    until(waited_for)
+    put("a", "STARTED")
+    put("a")
+    thread.join()
+    assert got == [4]
+
+
+def test_a_row_that_appears_only_at_the_end() -> None:
+    got: list[int] = []
+    thread = in_thread(lambda: got.append(AsyncResult[int]("a").get(timeout=20)))
+    until(waited_for)
+    put("a")
+    thread.join()
+    assert got == [4]
+
+
+def test_nothing_is_lost_between_looking_and_listening(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task ends right after the first look, and no notification ever says so."""
+    look = waiting._look_first
+
+    def look_then_end(ticket: lookout.Ticket, alias: str) -> None:
+        look(ticket, alias)
+        put("a")
+
+    monkeypatch.setattr(waiting, "_look_first", look_then_end)
+    monkeypatch.setattr(lookout, "SLOW_LOOK", 3600)
+    assert AsyncResult[int]("a").get(timeout=20) == 4
+
+
+def test_nor_when_somebody_listens_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
+    until(listening)
+    put("b")
+    monkeypatch.setattr(lookout.Lookout, "_look", lambda *args: None)
+    assert AsyncResult[int]("b").get(timeout=20) == 4
+    monkeypatch.undo()
+    put("a")
+    first.join()
+
+
+def test_timeout() -> None:
+    started = time.monotonic()
+    with pytest.raises(TimeoutError, match=r"Task a was not ready after 0\.05 seconds") as caught:
+        AsyncResult[int]("a").get(timeout=0.05)
+    assert time.monotonic() - started >= 0.05
+    assert isinstance(caught.value, AsyncResult.TimeoutError)
+
+
+def test_timeout_of_nothing() -> None:
+    with pytest.raises(TimeoutError):
+        AsyncResult[int]("a").get(timeout=0)
+
+
+def test_many_threads_share_one_thread_and_its_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    finished = reading.finished
+
+    def counted(ids: Any) -> Any:
+        if threading.current_thread() in threads_of_lookouts():
+            looks.append(len(ids))
+        return finished(ids)
+
+    monkeypatch.setattr(reading, "finished", counted)
+    got: list[int] = []
+    ids = [f"t{n}" for n in range(20)]
+    threads = [in_thread(lambda i=i: got.append(AsyncResult[int](i).get(timeout=20))) for i in ids]  # type: ignore[misc]
+    until(lambda: waited_for() == 20)
+    assert len(threads_of_lookouts()) == 1
+    until(listening)
+    looks.clear()
+    with transaction.atomic():
+        for task_id in ids:
+            put(task_id)
+    for thread in threads:
+        thread.join()
+    assert got == [4] * 20
+    assert 20 in looks
+
+
+def test_many_ids_at_once() -> None:
+    ids = [f"t{n}" for n in range(1200)]
+    now = datetime.now(UTC)
+    rows = [TaskRun(task_id=i, state="SUCCESS", result="1", created_at=now) for i in ids]
+    TaskRun.objects.bulk_create(rows[:-1])
+    with pytest.raises(TimeoutError, match="Task t1199 was not ready"):
+        waiting.wait(ids, timeout=0.01)
+    rows[-1].save()
+    assert waiting.wait(ids, timeout=20).keys() == set(ids)
+
+
+def test_two_waiters_for_one_task() -> None:
+    got: list[int] = []
+    threads = [in_thread(lambda: got.append(AsyncResult[int]("a").get(timeout=20))) for _ in range(3)]
+    until(lambda: sum(len(tickets) for w in lookout._lookouts.values() for tickets in w._waiting.values()) == 3)
+    put("a")
+    for thread in threads:
+        thread.join()
+    assert got == [4] * 3
+
+
+def test_a_lost_notification_costs_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookout, "SLOW_LOOK", 0.01)
+    monkeypatch.setattr(lookout.Lookout, "_open_listener", lambda self: Deaf())
+    thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
+    until(waited_for)
+    put("a")
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_database_that_fails_for_a_while(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(lookout, "RETRY", 0.01)
+    finished = reading.finished
+    failures: list[int] = []
+
+    def failing(ids: Any) -> Any:
+        if threading.current_thread() in threads_of_lookouts() and len(failures) < 3:
+            failures.append(1)
+            raise OperationalError("server closed the connection")
+        return finished(ids)
+
+    monkeypatch.setattr(reading, "finished", failing)
+    got: list[int] = []
+    thread = in_thread(lambda: got.append(AsyncResult[int]("a").get(timeout=20)))
+    until(waited_for)
+    put("a")
+    thread.join()
+    assert got == [4]
+    assert len(failures) == 3
+    assert "trying again" in caplog.text
+
+
+def test_listening_that_fails_is_polling(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(alias: str) -> Any:
+        raise OperationalError("no more connections")
+
+    monkeypatch.setattr("taskq.engines.for_alias", refuse)
+    thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
+    until(waited_for)
+    put("a")
+    thread.join(20)
+    assert "polled for" in caplog.text
+
+
+def test_it_lingers_so_that_the_next_one_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookout, "_linger", lambda: 20.0)
+    thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
+    until(waited_for)
+    put("a")
+    thread.join()
+    (watch,) = threads_of_lookouts()
+    with pytest.raises(TimeoutError):
+        AsyncResult[int]("b").get(timeout=0.01)
+    assert threads_of_lookouts() == [watch]
+    monkeypatch.setattr(lookout, "_linger", lambda: 0.0)
+    with pytest.raises(TimeoutError):
+        AsyncResult[int]("b").get(timeout=0.01)
+
+
+def test_keyboard_interrupt_leaves_nothing_behind() -> None:
+    def interrupt() -> None:
+        until(waited_for)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        AsyncResult[int]("a").get(timeout=20)
+    thread.join()
+    assert waited_for() == 0
+
+
+def test_on_interval() -> None:
+    class Enough(Exception):
+        pass
+
+    ticks: list[int] = []
+
+    def tick() -> None:
+        ticks.append(1)
+        if len(ticks) == 3:
+            raise Enough
+
+    with pytest.raises(Enough):
+        AsyncResult[int]("a").get(interval=0.001, on_interval=tick)
+    assert waited_for() == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_after_a_fork_the_child_waits_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The parent's thread sleeps at the fork: one that is just then inside of SQLite would leave it locked in the child.
+    monkeypatch.setattr(lookout.Lookout, "_open_listener", lambda self: Deaf())
+    monkeypatch.setattr(lookout, "SLOW_LOOK", 3600)
+    thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
+    until(listening)
+    connection.close()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            assert lookout._lookouts == {}
+            lookout.SLOW_LOOK = 0.01
+            assert AsyncResult[int]("b").get(timeout=20) == 4
+            code = 0
+        finally:
+            os._exit(code)
+    put("b")
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    put("a")
+    lookout.SLOW_LOOK = 0.01
+    in_thread(lambda: AsyncResult[int]("b").get()).join()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+# -- in a transaction
+
+
+def test_in_a_transaction_it_is_an_error_at_once() -> None:
+    with transaction.atomic():
+        put("a", "PENDING")
+        with pytest.raises(RuntimeError, match="on_commit"):
+            AsyncResult[int]("a").get()
+
+
+def test_in_a_transaction_a_ready_result_is_read() -> None:
+    with transaction.atomic():
+        put("a")
+        assert AsyncResult[int]("a").get() == 4
+
+
+def test_in_a_transaction_while_somebody_listens() -> None:
+    thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
+    until(listening)
+    with transaction.atomic(), pytest.raises(RuntimeError, match="atomic"):
+        AsyncResult[int]("b").get()
+    put("a")
+    thread.join()
+
+
+# -- asynchronous
+
+
+def test_await_while_it_runs() -> None:
+    async def main() -> list[int]:
+        waits = [AsyncResult[int](name).aget(timeout=20) for name in ("a", "b", "b")]
+        tasks = [asyncio.ensure_future(wait) for wait in waits]
+        while waited_for() < 2:
+            await asyncio.sleep(0.002)
+        await asyncio.to_thread(_put_and_close, "a")
+        await asyncio.to_thread(_put_and_close, "b")
+        return await asyncio.gather(*tasks)
+
+    assert async_to_sync(main)() == [4, 4, 4]
+
+
+def test_await_times_out_and_can_be_cancelled() -> None:
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            await AsyncResult[int]("a").aget(timeout=0.02)
+        task = asyncio.ensure_future(AsyncResult[int]("a").aget())
+        while not waited_for():
+            await asyncio.sleep(0.002)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    async_to_sync(main)()
+    assert waited_for() == 0
+
+
+def _put_and_close(task_id: str) -> None:
+    try:
+        put(task_id)
+    finally:
+        connection.close()

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import pickle
+import sys
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.apps import AppConfig, apps
+from django.test import override_settings
+
+import taskq
+from taskq import Task, register, shared_task, task
+from taskq.exceptions import NotRegistered
+from taskq.store.records import Envelope
+from taskq.tasks import registry as registry_module
+from taskq.tasks.registry import Registry, name_of
+
+
+@task
+def plain(x: int, y: int = 1) -> int:
+    """Add."""
+    return x + y
+
+
+def test_with_and_without_arguments(registry: Registry) -> None:
+    @task(name="shop.mail", queue="mail")
+    def mail() -> None: ...
+
+    @shared_task()
+    def other() -> None: ...
+
+    assert mail.name == "shop.mail"
+    assert mail.queue == "mail"
+    assert registry["shop.mail"] is mail
+    assert other.name == f"{__name__}.test_with_and_without_arguments.<locals>.other"
+
+
+def test_a_task_looks_like_its_function() -> None:
+    assert plain.name == f"{__name__}.plain"
+    assert plain.__doc__ == "Add."
+    assert plain.__module__ == __name__
+    assert plain.__wrapped__(1, 2) == 3  # type: ignore[attr-defined]
+    assert repr(plain) == f"<@task: {__name__}.plain>"
+    assert plain(2) == 3
+
+
+def test_a_module_that_is_run_is_named_as_others_import_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Main:
+        __spec__ = type("Spec", (), {"name": "shop.tasks"})
+
+    assert name_of("shop", "f") == "shop.f"
+    monkeypatch.setitem(sys.modules, "__main__", Main)
+    assert name_of("__main__", "f") == "shop.tasks.f"
+    Main.__spec__ = None  # type: ignore[assignment]
+    assert name_of("__main__", "f") == "__main__.f"
+
+
+def test_bind_gives_the_task() -> None:
+    @task(bind=True)
+    def who(self: Any, x: int) -> tuple[Any, int]:
+        return self, x
+
+    assert who(1) == (who, 1)
+    assert who.positions == {"x": 0}
+
+
+def test_options_follow_settings_until_they_are_given() -> None:
+    @task(acks_late=None, max_retries=None)
+    def loose() -> None: ...
+
+    @task(acks_late=False, typing=True)
+    def strict() -> None: ...
+
+    assert loose.acks_late is True
+    assert loose.max_retries is None
+    assert plain.max_retries == 3
+    assert plain.default_retry_delay == 180
+    assert strict.acks_late is False
+    assert strict.typing is True
+    with override_settings(TASKQ_ACKS_LATE=False, TASKQ_MAX_RETRIES=7, TASKQ_TYPING=True):
+        assert loose.acks_late is False
+        assert loose.max_retries is None
+        assert plain.max_retries == 7
+        assert plain.typing is True
+
+
+def test_an_unknown_option_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"@task of .* has no option 'max_retrys': did you mean 'max_retries'\?"):
+
+        @task(max_retrys=3)  # type: ignore[call-overload, untyped-decorator]
+        def f() -> None: ...
+
+    with pytest.raises(TypeError, match="options are given by name"):
+        task(3)  # type: ignore[call-overload]
+
+
+class WithDatabase(Task[..., Any]):
+    abstract = True
+    alias = "default"
+
+    def on_success(self, *args: Any) -> None: ...
+
+
+def test_a_base_may_declare_more_options(registry: Registry) -> None:
+    @task(base=WithDatabase, alias="other")  # type: ignore[call-overload, untyped-decorator]
+    def f() -> None: ...
+
+    assert isinstance(f, WithDatabase)
+    assert f.alias == "other"
+    with pytest.raises(TypeError, match="no option 'aliass': did you mean 'alias'"):
+        task(base=WithDatabase, aliass="x")(lambda: None)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="no option 'delay'"):
+        task(delay=3)(lambda: None)  # type: ignore[call-overload]
+
+
+def test_a_soft_limit_above_the_hard_one_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"soft_time_limit \(10 s\) is longer than time_limit \(5 s\)"):
+        task(time_limit=5, soft_time_limit=10)(plain.run)
+
+
+def test_sensitive_names_parameters() -> None:
+    with pytest.raises(TypeError, match="has no parameter 'pasword'"):
+        task(sensitive=("pasword",))(lambda user, password: None)
+
+
+def test_class_based_tasks(registry: Registry) -> None:
+    class Resize(Task[[int, int], int]):
+        queue = "images"
+
+        def run(self, width: int, height: int) -> int:
+            return width * height
+
+    class Named(Resize):
+        name = "shop.named"
+
+    resize = register(Resize)
+    assert resize.name.endswith("Resize")
+    assert registry[resize.name] is resize
+    assert resize(2, 3) == 6
+    named = register(Named())
+    assert registry["shop.named"] is named
+    assert named.queue == "images"
+
+
+def test_what_can_not_run_is_not_registered() -> None:
+    class NoRun(Task[[], None]):
+        pass
+
+    for wrong in (NoRun, WithDatabase, Task):
+        with pytest.raises(TypeError, match="abstract, or has no run"):
+            register(wrong)
+
+
+def test_callables_that_are_no_functions() -> None:
+    class Adder:
+        def __call__(self, x: int) -> int:
+            return x + 1
+
+    adder = task(name="adder")(Adder())
+    assert adder(1) == 2
+    added = task(name="partial")(partial(Adder(), 2))
+    assert added() == 3
+
+
+def test_a_callable_that_does_not_tell_its_signature(sent: list[Envelope]) -> None:
+    updated: dict[str, int] = {}
+    note: Task[..., Any] = task(name="note")(updated.update)
+    note.delay(a=1)
+    assert note.positions == {}
+    assert sent[0].body.startswith('[[], {"a": 1}')  # type: ignore[arg-type]
+
+
+def test_a_class_with_its_own_init() -> None:
+    class Own(Task[[], int]):
+        def __init__(self, value: int) -> None:
+            self.value = value
+
+        def run(self) -> int:
+            return self.value
+
+    own = register(Own(3))
+    assert own.apply().get() == 3
+    assert own.name.endswith("Own")
+
+
+def test_two_definitions_of_one_name(registry: Registry) -> None:
+    def first() -> None: ...
+
+    def second() -> None: ...
+
+    task(name="twice")(first)
+    again = task(name="twice")(first)
+    assert "twice" not in registry.duplicates()
+    assert registry["twice"] is again
+    task(name="twice")(second)
+    assert [origin.rpartition(".")[2] for origin in registry.duplicates()["twice"]] == ["first", "second"]
+
+
+def test_an_unknown_name() -> None:
+    with pytest.raises(NotRegistered, match="no_such"):
+        registry_module.tasks["no_such"]
+    assert registry_module.tasks.get("no_such") is None
+    assert "no_such" not in registry_module.tasks
+
+
+def test_autodiscover_does_not_hide_import_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "broken_app"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "tasks.py").write_text("import no_such_module_anywhere\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    broken = AppConfig("broken_app", import_module("broken_app"))
+    monkeypatch.setattr(apps, "get_app_configs", lambda: [broken])
+    with pytest.raises(ModuleNotFoundError, match="no_such_module_anywhere"):
+        registry_module.autodiscover()
+
+
+def test_a_task_pickles_by_name() -> None:
+    assert pickle.loads(pickle.dumps(plain)) is plain
+
+
+def test_the_public_names_are_all_there() -> None:
+    for name in taskq.__all__:
+        assert getattr(taskq, name) is not None
+    assert set(taskq.__all__) <= set(dir(taskq))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        taskq.nothing  # noqa: B018

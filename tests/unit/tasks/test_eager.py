@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import connection, transaction
+from django.test import TestCase, override_settings
+from django.utils import translation
+
+from taskq import asend_task, send_task, states, task
+from taskq.exceptions import EncodeError, NotRegistered
+from taskq.models import TaskRun
+from taskq.results.async_result import AsyncResult
+from taskq.results.eager import EagerResult
+from taskq.store.records import Envelope
+
+
+@task
+def add(x: int, y: int) -> int:
+    return x + y
+
+
+@task
+def fail(message: str = "boom") -> None:
+    raise ValueError(message)
+
+
+@task(bind=True)
+def parent(self: Any) -> tuple[str, bool, str | None]:
+    child = add.delay(1, 2)
+    return child.id, self.request.is_eager, self.request.root_id
+
+
+@task(bind=True, max_retries=3)
+def third_time(self: Any) -> int:
+    if self.request.retries < 2:
+        raise self.retry(countdown=1000)
+    return int(self.request.retries)
+
+
+@task(bind=True)
+def progress(self: Any) -> None:
+    self.update_state(state="PROGRESS", meta={"done": 1})
+
+
+@task
+async def coroutine(name: str) -> Any:
+    return await sync_to_async(TaskRun.objects.filter(name=name).count)()
+
+
+@pytest.fixture
+def eager() -> Any:
+    with override_settings(TASKQ_ALWAYS_EAGER=True):
+        yield
+
+
+def test_apply(sent: list[Envelope]) -> None:
+    result = add.apply((2,), {"y": 3}, task_id="mine", queue="q")
+    assert isinstance(result, EagerResult)
+    assert (result.id, result.get(), result.state, result.queue) == ("mine", 5, "SUCCESS", "q")
+    assert (result.name, result.args, result.kwargs, result.retries) == (add.name, [2], {"y": 3}, 0)
+    assert result.date_done is not None
+    assert sent == []
+
+
+def test_values_take_the_way_of_a_message() -> None:
+    def describe(value: Any) -> Any:
+        return value, type(value).__name__
+
+    echo = task(name="echo")(describe)
+    assert echo.apply(((1, 2),)).get() == [[1, 2], "list"]
+    with pytest.raises(EncodeError):
+        echo.apply((object(),))
+    strange = task(name="strange")(lambda: object())
+    assert isinstance(strange.apply().result, EncodeError)
+
+
+@pytest.mark.parametrize("options", [{"compression": "gzip"}, {"serializer": "pickle"}])
+def test_any_encoding(options: Any) -> None:
+    with override_settings(TASKQ_ACCEPT_CONTENT=["json", "pickle"]):
+        assert add.apply((1, 2), **options).get() == 3
+
+
+def test_failures() -> None:
+    result = fail.apply()
+    assert (result.state, repr(result.result)) == ("FAILURE", "ValueError('boom')")
+    assert "raise ValueError(message)" in (result.traceback or "")
+    with pytest.raises(ValueError, match="boom"):
+        result.get()
+    with pytest.raises(ValueError, match="boom") as caught:
+        fail.apply(throw=True)
+    assert caught.traceback[-1].name == "fail"
+    with override_settings(TASKQ_EAGER_PROPAGATES=True):
+        with pytest.raises(ValueError, match="boom"):
+            fail.apply()
+        assert fail.apply(throw=False).failed()
+
+
+def test_always_eager(eager: None, sent: list[Envelope]) -> None:
+    assert add.delay(1, 2).get() == 3
+    assert [result.get() for result in add.delay_many([(1, 2), (3, 4)])] == [3, 7]
+    assert send_task(add.name, (1, 2)).get() == 3
+    assert isinstance(send_task("no.such").result, NotRegistered)
+    assert sent == []
+
+
+def test_children_and_lineage(eager: None) -> None:
+    result = parent.delay()
+    child, is_eager, root = result.get()
+    assert is_eager
+    assert root == result.id
+    assert [str(kid) for kid in result.children or ()] == [child]
+
+
+def test_retries_run_at_once() -> None:
+    result = third_time.apply()
+    assert (result.get(), result.retries) == (2, 2)
+    assert repr(task(name="r", bind=True, max_retries=1)(lambda self: self.retry(exc=KeyError(1))).apply().result) == (
+        "KeyError(1)"
+    )
+
+
+def test_expired() -> None:
+    assert add.apply((1, 2), expires=-1).state == states.REVOKED
+
+
+@pytest.mark.django_db
+def test_the_caller_s_connection_and_transaction_are_used() -> None:
+    def count() -> int:
+        assert connection.in_atomic_block
+        return TaskRun.objects.count()
+
+    before = connection.connection
+    assert task(name="count")(count).apply().get() == 0
+    assert connection.connection is before
+
+
+@pytest.mark.django_db
+def test_coroutines_use_the_caller_s_connection() -> None:
+    from django.utils import timezone
+
+    TaskRun.objects.create(task_id="a", name="seen", created_at=timezone.now())
+    assert coroutine.apply(("seen",)).get() == 1
+
+
+def test_what_a_task_activates_does_not_leak() -> None:
+    task(name="german")(lambda: translation.activate("de")).apply()
+    assert translation.get_language() != "de"
+
+
+def test_from_a_coroutine(eager: None) -> None:
+    async def main() -> list[Any]:
+        return [(await add.adelay(1, 2)).result, (await asend_task(add.name, (3, 4))).result]
+
+    from asgiref.sync import async_to_sync
+
+    assert async_to_sync(main)() == [3, 7]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_on_commit(eager: None) -> None:
+    assert add.delay_on_commit(1, 2).get() == 3
+    ran: list[int] = []
+    note = task(name="note")(ran.append)
+    with transaction.atomic():
+        result = note.delay_on_commit(1)
+        assert type(result) is AsyncResult
+        assert ran == []
+    assert ran == [1]
+
+
+@pytest.mark.django_db
+def test_no_rows_unless_asked_for(eager: None) -> None:
+    add.delay(1, 2)
+    fail.delay()
+    progress.delay()
+    assert TaskRun.objects.count() == 0
+
+
+@pytest.mark.django_db
+def test_stored_results(eager: None) -> None:
+    with override_settings(TASKQ_STORE_EAGER_RESULT=True), TestCase.captureOnCommitCallbacks(execute=True):
+        good, bad = add.delay(1, 2), fail.delay()
+        moved = progress.delay()
+        quiet = add.apply_async((1, 2), ignore_result=True)
+    assert AsyncResult[int](good.id).get(timeout=1) == 3
+    assert AsyncResult[None](bad.id).state == "FAILURE"
+    assert TaskRun.objects.get(task_id=bad.id).name == fail.name
+    assert AsyncResult[None](moved.id).state == "SUCCESS"
+    assert not TaskRun.objects.filter(task_id=quiet.id).exists()

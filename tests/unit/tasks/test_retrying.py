@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from taskq import register, states, task
+from taskq.exceptions import Ignore, MaxRetriesExceededError, Retry
+from taskq.results.values import decode_exception
+from taskq.store.records import Envelope
+from taskq.tasks.retrying import backoff
+from taskq.tasks.task import Task
+from taskq.worker.handover import Outcome
+
+from .fixtures import Worker
+
+
+def failing(*args: Any, **kwargs: Any) -> None:
+    raise ValueError("boom")
+
+
+def error_of(outcome: Outcome) -> BaseException:
+    assert outcome.state in states.EXCEPTION_STATES, outcome
+    return decode_exception(outcome.result)
+
+
+def retrying(name: str = "retrying", options: Any = None, **arguments: Any) -> Any:
+    """Return a task that retries when its ``ValueError`` comes."""
+
+    def run(self: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            failing()
+        except ValueError as error:
+            raise self.retry(**({"exc": error} | arguments)) from None
+
+    return task(bind=True, name=name, **(options or {}))(run)
+
+
+def test_retry_keeps_the_message(sent: list[Envelope], worker: Worker) -> None:
+    retrying().apply_async(
+        (1,), {"k": 2}, queue="q", priority=6, headers={"tenant": "a"}, expires=6000, time_limit=90,
+        ignore_result=False, group_id="g", root_id="r",
+    )  # fmt: skip
+    outcome = worker.run(redelivered=True)
+    again = worker.follow_up(outcome)
+    first = sent[0]
+    assert outcome.state == states.RETRY
+    assert repr(error_of(outcome)) == "ValueError('boom')"
+    assert "boom" in (outcome.traceback or "")
+    assert (again.task_id, again.queue, again.priority, again.expires) == (first.task_id, "q", 6, first.expires)
+    assert again.body == first.body
+    assert again.headers["retries"] == 1
+    assert 179 < again.delay <= 180
+    for header in ("tenant", "group", "root_id", "timelimit", "expires", "argsrepr"):
+        assert again.headers[header] == first.headers[header]
+    assert len(sent) == 1
+
+
+def test_retries_are_counted_to_the_end(sent: list[Envelope], worker: Worker) -> None:
+    retrying(options={"max_retries": 2}, countdown=1.5).delay()
+    outcome = worker.run()
+    for retries in (1, 2):
+        again = worker.follow_up(outcome)
+        assert again.headers["retries"] == retries
+        assert again.delay == pytest.approx(1.5, abs=0.1)
+        outcome = worker.run(again)
+    assert outcome.state == states.FAILURE
+    assert repr(error_of(outcome)) == "ValueError('boom')"
+    assert outcome.follow_ups == []
+
+
+def test_without_an_exception_the_end_is_max_retries_exceeded(sent: list[Envelope], worker: Worker) -> None:
+    retrying("r", exc=None, max_retries=0).delay(1, k=2)
+    error = error_of(worker.run())
+    assert isinstance(error, MaxRetriesExceededError)
+    assert str(error) == f"Can't retry r[{sent[0].task_id}] args:(1,) kwargs:{{'k': 2}}"
+
+
+def test_max_retries_none_is_without_end(sent: list[Envelope], worker: Worker) -> None:
+    retrying(options={"max_retries": None}).apply_async(retries=1000)
+    assert worker.run().state == states.RETRY
+
+
+def test_changes(sent: list[Envelope], worker: Worker) -> None:
+    eta = datetime.now(UTC) + timedelta(hours=1)
+    retrying(args=(5,), kwargs={}, eta=eta, queue="other", priority=1, headers={"x": 1}, time_limit=5).delay(1, k=2)
+    again = worker.follow_up(worker.run())
+    assert json.loads(again.body)[:2] == [[5], {}]
+    assert again.headers["eta"] == eta.isoformat()
+    assert 3590 < again.delay <= 3600
+    assert (again.queue, again.routing_key, again.priority) == ("other", "other", 1)
+    assert (again.headers["x"], again.headers["timelimit"]) == (1, [5, None])
+    assert again.headers["argsrepr"] == "(5,)"
+
+
+def test_unknown_options_are_refused(sent: list[Envelope], worker: Worker) -> None:
+    retrying(qeue="x").delay()
+    assert "did you mean 'queue'" in str(error_of(worker.run()))
+
+
+def test_throw_false_retries_when_the_task_returns(sent: list[Envelope], worker: Worker) -> None:
+    seen: list[Retry] = []
+
+    @task(bind=True)
+    def soft(self: Any, fail: bool) -> str:
+        seen.append(self.retry(throw=False, countdown=3))
+        if fail:
+            failing()
+        return "done"
+
+    soft.delay(False)
+    outcome = worker.run()
+    assert outcome.state == states.RETRY
+    assert str(seen[0]) == "Retry in 3s"
+    assert isinstance(error_of(outcome), Retry)
+    assert worker.follow_up(outcome).headers["retries"] == 1
+    soft.delay(True)
+    failed = worker.run()
+    assert failed.state == states.FAILURE
+    assert failed.follow_ups == []
+
+
+def test_a_retry_that_was_raised_by_hand(sent: list[Envelope], worker: Worker) -> None:
+    @task(max_retries=1)
+    def by_hand() -> None:
+        raise Retry(exc=KeyError("why"), when=5)
+
+    by_hand.delay()
+    outcome = worker.run()
+    again = worker.follow_up(outcome)
+    assert again.delay == pytest.approx(5, abs=0.1)
+    assert repr(error_of(outcome)) == "KeyError('why')"
+    assert repr(error_of(worker.run(again))) == "KeyError('why')"
+
+
+def test_outside_of_a_worker_the_exception_is_raised() -> None:
+    with pytest.raises(ValueError, match="boom"):
+        retrying()()
+    with pytest.raises(Retry, match="can be retried"):
+        task(bind=True, name="alone")(lambda self: self.retry())()
+    with pytest.raises(ValueError, match="boom"):
+        retrying(exc=None)()
+
+
+def test_sensitive_arguments_stay_masked(sent: list[Envelope], worker: Worker) -> None:
+    def run(self: Any, user: str, password: str) -> None:
+        raise self.retry(args=(user, "secret2"))
+
+    task(bind=True, name="login", sensitive=("password",))(run).delay("ann", "secret1")
+    again = worker.follow_up(worker.run())
+    assert "secret2" in again.body
+    assert "secret" not in str(again.headers)
+    assert "secret" not in (again.arguments or "")
+
+
+# -- retries that a task makes by itself
+
+
+def by_itself(**options: Any) -> Any:
+    return task(name="by_itself", **({"autoretry_for": (ValueError,)} | options))(failing)
+
+
+def test_autoretry(sent: list[Envelope], worker: Worker) -> None:
+    by_itself(max_retries=1).delay()
+    outcome = worker.run()
+    again = worker.follow_up(outcome)
+    assert outcome.state == states.RETRY
+    assert repr(error_of(outcome)) == "ValueError('boom')"
+    assert 179 < again.delay <= 180
+    last = worker.run(again)
+    assert last.state == states.FAILURE
+    assert repr(error_of(last)) == "ValueError('boom')"
+    assert "taskq/tasks" not in (last.traceback or "")
+
+
+def test_autoretry_only_for_what_is_named(sent: list[Envelope], worker: Worker) -> None:
+    by_itself(autoretry_for=(KeyError,)).delay()
+    assert worker.run().state == states.FAILURE
+    by_itself(autoretry_for=(Exception,), dont_autoretry_for=(ValueError,)).delay()
+    assert worker.run().state == states.FAILURE
+
+
+def test_autoretry_leaves_predicates_alone(sent: list[Envelope], worker: Worker) -> None:
+    def ignore() -> None:
+        raise Ignore
+
+    task(name="ignore", autoretry_for=(Exception,))(ignore).delay()
+    assert worker.run().state == states.IGNORED
+
+
+def test_retry_kwargs_are_read_only(sent: list[Envelope], worker: Worker) -> None:
+    kwargs = {"max_retries": 5, "countdown": 9}
+    by_itself(retry_kwargs=kwargs, retry_backoff=True, retry_jitter=False).apply_async(retries=3)
+    assert worker.follow_up(worker.run()).delay == pytest.approx(8, abs=0.1)
+    assert kwargs == {"max_retries": 5, "countdown": 9}
+    by_itself(retry_kwargs=kwargs).apply_async(retries=4)
+    assert worker.follow_up(worker.run()).delay == pytest.approx(9, abs=0.1)
+    by_itself(retry_kwargs=kwargs).apply_async(retries=5)
+    assert worker.run().state == states.FAILURE
+    by_itself(retry_kwargs={"nonsense": 1}).delay()
+    assert "nonsense" in str(error_of(worker.run()))
+
+
+def test_backoff() -> None:
+    assert [backoff(1, n, 600, jitter=False) for n in range(5)] == [1, 2, 4, 8, 16]
+    assert backoff(2.5, 2, 600, jitter=False) == 10
+    assert backoff(1, 10_000, 600, jitter=False) == 600
+    waits = [backoff(1, 3, 600, jitter=True) for _ in range(200)]
+    assert all(0 <= wait <= 8 for wait in waits)
+    assert len(set(waits)) > 100
+
+
+def test_handlers_and_the_next_run_of_a_class(sent: list[Envelope], worker: Worker) -> None:
+    seen: list[Any] = []
+
+    class Flaky(Task[[], str]):
+        autoretry_for = (ValueError,)
+
+        def run(self) -> str:
+            if self.request.retries == 0:
+                failing()
+            return "well"
+
+        def on_retry(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+            seen.append((repr(exc), task_id, "boom" in str(einfo)))
+
+    register(Flaky).delay()
+    with override_settings(TASKQ_DEFAULT_RETRY_DELAY=0):
+        again = worker.follow_up(worker.run())
+    assert again.delay == 0
+    assert seen == [("ValueError('boom')", sent[0].task_id, True)]
+    assert json.loads(worker.run(again).result or "") == "well"

@@ -1,0 +1,382 @@
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks.registry import registry as django_checks
+from django.test import override_settings
+from kombu.transport import TRANSPORT_ALIASES
+
+from taskq import checks
+from taskq.checks import broker, databases, tasks, values
+from taskq.checks.ids import PROBLEMS
+
+ROOT = Path(checks.__file__).resolve().parent.parent.parent
+
+SQLITE_OPTIONS = {"init_command": "PRAGMA journal_mode=WAL", "transaction_mode": "IMMEDIATE", "timeout": 20}
+
+
+def found(check: Callable[..., list[CheckMessage]], settings: dict[str, Any] | None = None, **kwargs: Any) -> list[str]:
+    """Return the numbers of what a check finds under some settings."""
+    with override_settings(**{f"TASKQ_{name}": value for name, value in (settings or {}).items()}):
+        return [str(message.id).removeprefix("taskq.") for message in check(**kwargs)]
+
+
+def messages(check: Callable[..., list[CheckMessage]], **settings: Any) -> list[CheckMessage]:
+    with override_settings(**{f"TASKQ_{name}": value for name, value in settings.items()}):
+        return check()
+
+
+class Connections(dict[str, Any]):
+    """Stands for ``django.db.connections``: aliases and what the checks ask of them."""
+
+    @property
+    def settings(self) -> set[str]:
+        return set(self)
+
+
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch) -> Connections:
+    made = Connections()
+    monkeypatch.setattr(databases, "connections", made)
+    return made
+
+
+def sqlite_alias(name: object = ":memory:", **options: Any) -> SimpleNamespace:
+    return SimpleNamespace(vendor="sqlite", settings_dict={"NAME": name, "OPTIONS": options})
+
+
+# -- names and kinds
+
+
+def test_E001_unknown_name() -> None:
+    (message,) = messages(values.check_names, DEFAULT_QUEU="x")
+    assert message.id == "taskq.E001"
+    assert "TASKQ_DEFAULT_QUEU is not a setting" in message.msg
+    assert message.hint == "Did you mean TASKQ_DEFAULT_QUEUE?"
+
+
+def test_E001_unknown_name_that_is_near_nothing() -> None:
+    (message,) = messages(values.check_names, WWWWW=1)
+    assert "Correct its name" in str(message.hint)
+
+
+def test_E001_quiet() -> None:
+    assert found(values.check_names, {"DEFAULT_QUEUE": "x"}) == []
+
+
+def test_E002_wrong_kind() -> None:
+    found = messages(values.check_kinds, LEASE="30", SIGNING=1)
+    assert [message.id for message in found] == ["taskq.E002"] * 2
+    assert any("TASKQ_LEASE must be a number of seconds above 0, not '30'." in message.msg for message in found)
+
+
+def test_E002_quiet() -> None:
+    assert found(values.check_kinds, {"LEASE": 30}) == []
+
+
+def test_a_wrong_kind_is_reported_once() -> None:
+    assert found(broker.check_broker_url, {"BROKER_URL": 5}) == []
+    assert found(broker.check_content, {"ACCEPT_CONTENT": "json"}) == []
+
+
+def test_E009_time_zone() -> None:
+    assert found(values.check_time_zone, {"TIMEZONE": "Europe/Atlantis"}) == ["E009"]
+    assert found(values.check_time_zone, {"TIMEZONE": "Europe/Berlin"}) == []
+
+
+def test_E015_time_limits() -> None:
+    assert found(values.check_time_limits, {"TIME_LIMIT": 10, "SOFT_TIME_LIMIT": 10}) == ["E015"]
+    assert found(values.check_time_limits, {"TIME_LIMIT": 10, "SOFT_TIME_LIMIT": 9}) == []
+    assert found(values.check_time_limits, {"SOFT_TIME_LIMIT": 9}) == []
+
+
+def test_W006_eager() -> None:
+    assert found(values.check_eager, {"ALWAYS_EAGER": True}) == ["W006"]
+    assert found(values.check_eager, {"ALWAYS_EAGER": False}) == []
+
+
+def test_W007_retention() -> None:
+    assert found(values.check_retention, {"RESULT_EXPIRES": 0, "RESULT_FAILURE_EXPIRES": None}) == ["W007", "W007"]
+    assert found(values.check_retention) == []
+
+
+# -- the broker and its messages
+
+
+@pytest.mark.parametrize("url", ["localhost", "redi://x", "django://user@host:5/x"])
+def test_E003_broker_url(url: str) -> None:
+    assert found(broker.check_broker_url, {"BROKER_URL": url}) == ["E003"]
+    assert found(broker.check_broker_client, {"BROKER_URL": url}) == []
+
+
+@pytest.mark.parametrize("url", ["django://", "django://other", "amqp://guest@localhost//", "memory://"])
+def test_E003_E004_quiet(url: str) -> None:
+    assert found(broker.check_broker_url, {"BROKER_URL": url}) == []
+    assert found(broker.check_broker_client, {"BROKER_URL": url}) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "module", "install"),
+    [
+        ("redis://:secret@localhost/0", "redis", "taskq-django[redis]"),
+        ("sqs://", "SQS", "taskq-django[sqs]"),
+        ("pgmq://localhost", "pgmq", "kombu[pgmq]"),
+    ],
+)
+def test_E004_client_library(url: str, module: str, install: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> type:
+        raise ModuleNotFoundError(f"No module named {name!r}")
+
+    monkeypatch.setattr("kombu.transport.resolve_transport", missing)
+    monkeypatch.setattr("kombu.connection.get_transport_cls", missing)
+    (message,) = messages(broker.check_broker_client, BROKER_URL=url)
+    assert message.id == "taskq.E004"
+    assert message.hint == f"pip install '{install}'"
+    assert "secret" not in message.msg
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"SERIALIZER": "jsn"}, {"RESULT_SERIALIZER": "jsn"}, {"ACCEPT_CONTENT": ["json", "jsn"]}, {"COMPRESSION": "zap"}],
+)
+def test_E005_unknown_serializer_or_compression(setting: dict[str, Any]) -> None:
+    assert found(broker.check_content, setting) == ["E005"]
+
+
+def test_E005_says_what_to_install() -> None:
+    (message,) = messages(broker.check_content, COMPRESSION="brotli")
+    assert message.hint == "pip install 'taskq-django[brotli]'"
+
+
+def test_E006_serializer_that_is_not_accepted() -> None:
+    assert found(broker.check_content, {"ACCEPT_CONTENT": ["yaml"]}) == ["E006", "E006"]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{}, {"ACCEPT_CONTENT": ["application/json"]}, {"ACCEPT_CONTENT": ["json", "text/plain"]}, {"COMPRESSION": "gzip"}],
+)
+def test_E005_E006_W001_quiet(setting: dict[str, Any]) -> None:
+    assert found(broker.check_content, setting) == []
+
+
+@pytest.mark.parametrize("name", ["pickle", "application/x-python-serialize"])
+def test_W001_pickle(name: str) -> None:
+    assert found(broker.check_content, {"ACCEPT_CONTENT": ["json", name]}) == ["W001"]
+
+
+# -- tasks and routes
+
+
+def test_E008_two_tasks_with_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    from taskq.tasks import registry
+
+    monkeypatch.setattr(registry, "duplicates", lambda: {"mail": ["shop.tasks.mail", "blog.tasks.mail"]})
+    (message,) = tasks.check_task_names()
+    assert message.id == "taskq.E008"
+    assert "'mail'" in message.msg
+    assert "shop.tasks.mail, blog.tasks.mail" in message.msg
+    monkeypatch.setattr(registry, "duplicates", dict)
+    assert tasks.check_task_names() == []
+
+
+@pytest.fixture
+def no_tasks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    from taskq.tasks import registry
+
+    made: dict[str, Any] = {}
+    monkeypatch.setattr(registry, "tasks", made)
+    return made
+
+
+CLOSED = {"CREATE_MISSING_QUEUES": False, "QUEUES": ["taskq", "mail"]}
+
+
+@pytest.mark.parametrize(
+    "routes",
+    [
+        {"shop.*": {"queue": "mial"}},
+        {"shop.*": "mial"},
+        [("shop.*", {"queue": "mial"})],
+        [{"shop.a": {"queue": "mail"}}, {"shop.b": {"queue": "mial"}}],
+        [[("shop.*", "mial")], lambda name, *args, **kwargs: None],
+    ],
+)
+def test_E007_route_to_an_undeclared_queue(routes: Any, no_tasks: dict[str, Any]) -> None:
+    assert found(tasks.check_routes, CLOSED | {"ROUTES": routes}) == ["E007"]
+    assert found(tasks.check_routes, CLOSED | {"ROUTES": routes, "CREATE_MISSING_QUEUES": True}) == []
+
+
+def test_E007_tasks_too(no_tasks: dict[str, Any]) -> None:
+    no_tasks["shop.mail"] = SimpleNamespace(queue="mial")
+    no_tasks["shop.other"] = SimpleNamespace(queue=None)
+    (message,) = messages(tasks.check_routes, **CLOSED)
+    assert "The task 'shop.mail' names the queue 'mial'" in message.msg
+    assert found(tasks.check_routes, CLOSED | {"QUEUES": ["mial"]}) == []
+
+
+@pytest.mark.parametrize("routes", [None, {}, {"shop.*": {"queue": "mail"}}, {"shop.*": {"priority": 5}}, (len, len)])
+def test_E007_E016_quiet(routes: Any, no_tasks: dict[str, Any]) -> None:
+    assert found(tasks.check_routes, CLOSED | {"ROUTES": routes}) == []
+
+
+def test_E016_unreadable(no_tasks: dict[str, Any]) -> None:
+    assert found(tasks.check_routes, {"QUEUES": [5]}) == ["E016"]
+
+
+# -- databases
+
+
+def test_E010_unknown_alias(connections: Connections) -> None:
+    connections["default"] = sqlite_alias()
+    assert found(databases.check_aliases, {"DATABASE": "queue"}) == ["E010", "E010"]  # the broker's follows
+    assert found(databases.check_aliases, {"BROKER_URL": "django://queue"}) == ["E010", "W005"]
+    assert found(databases.check_aliases) == []
+
+
+def test_W005_two_databases(connections: Connections) -> None:
+    connections.update(default=sqlite_alias(), queue=sqlite_alias())
+    assert found(databases.check_aliases, {"BROKER_URL": "django://queue"}) == ["W005"]
+    assert found(databases.check_aliases, {"BROKER_URL": "django://queue", "DATABASE": "queue"}) == []
+    assert found(databases.check_aliases, {"BROKER_URL": "redis://localhost"}) == []
+
+
+def test_E011_unsupported_database(connections: Connections) -> None:
+    connections["default"] = SimpleNamespace(vendor="oracle")
+    assert found(databases.check_engines) == ["E011"]
+
+
+def test_E012_old_sqlite(connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
+    connections["default"] = sqlite_alias(**SQLITE_OPTIONS)
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
+    assert found(databases.check_engines) == ["E012"]
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 35, 0))
+    assert found(databases.check_engines) == []
+
+
+@pytest.mark.parametrize("is_psycopg3", [True, False])
+def test_E013_psycopg2(is_psycopg3: bool, connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
+    psycopg_any = pytest.importorskip("django.db.backends.postgresql.psycopg_any")
+    connections["default"] = SimpleNamespace(vendor="postgresql")
+    monkeypatch.setattr(psycopg_any, "is_psycopg3", is_psycopg3)
+    assert found(databases.check_engines) == ([] if is_psycopg3 else ["E013"])
+
+
+@pytest.mark.parametrize(
+    ("is_mariadb", "version", "expected"),
+    [(True, (10, 5, 9), ["E014"]), (True, (10, 6, 0), []), (True, (11, 4, 2), []), (False, (8, 0, 36), ["E014"])],
+)
+def test_E014_old_mariadb(
+    is_mariadb: bool, version: tuple[int, ...], expected: list[str], connections: Connections
+) -> None:
+    connections["default"] = SimpleNamespace(vendor="mysql", mysql_is_mariadb=is_mariadb, mysql_version=version)
+    assert found(databases.check_servers, databases=["default"]) == expected
+
+
+def test_E014_asks_only_where_it_may(connections: Connections) -> None:
+    connections["default"] = SimpleNamespace(vendor="mysql")  # asking it for more would fail
+    assert found(databases.check_servers, databases=["other"]) == []
+    assert found(databases.check_servers, databases=None) == []
+    assert found(databases.check_engines) == []
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "some database.sqlite3"
+
+
+def make_file(path: Path, journal_mode: str) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA journal_mode={journal_mode}")
+    connection.execute("CREATE TABLE a (b)")
+    connection.close()
+
+
+def test_W002_by_the_init_command(file: Path, connections: Connections) -> None:
+    connections["default"] = sqlite_alias(file, **SQLITE_OPTIONS)
+    assert found(databases.check_engines) == []
+    make_file(file, "wal")
+    connections["default"] = sqlite_alias(file, **SQLITE_OPTIONS | {"init_command": "PRAGMA journal_mode = delete;"})
+    assert found(databases.check_engines) == ["W002"]
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("wal", []), ("delete", ["W002"])])
+@pytest.mark.parametrize(
+    "as_name", [Path, str, lambda path: f"{path.as_uri()}?cache=private"], ids=["path", "str", "uri"]
+)
+def test_W002_by_the_file(
+    mode: str, expected: list[str], as_name: Callable[[Path], object], file: Path, connections: Connections
+) -> None:
+    make_file(file, mode)
+    connections["default"] = sqlite_alias(as_name(file), transaction_mode="IMMEDIATE", timeout=30)
+    assert found(databases.check_engines) == expected
+
+
+def test_W002_for_a_file_that_is_not_there_yet(file: Path, connections: Connections) -> None:
+    connections["default"] = sqlite_alias(file, transaction_mode="IMMEDIATE", timeout=30)
+    assert found(databases.check_engines) == ["W002"]
+
+
+@pytest.mark.parametrize("name", [":memory:", "file:memorydb_default?mode=memory&cache=shared"])
+def test_W002_not_for_databases_in_memory(name: str, connections: Connections) -> None:
+    connections["default"] = sqlite_alias(name, transaction_mode="IMMEDIATE", timeout=30)
+    assert found(databases.check_engines) == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"), [(None, ["W003"]), ("DEFERRED", ["W003"]), ("immediate", []), ("EXCLUSIVE", [])]
+)
+def test_W003_transactions(mode: str | None, expected: list[str], connections: Connections) -> None:
+    connections["default"] = sqlite_alias(timeout=30, transaction_mode=mode)
+    assert found(databases.check_engines) == expected
+
+
+@pytest.mark.parametrize(("options", "expected"), [({}, ["W004"]), ({"timeout": 5}, ["W004"]), ({"timeout": 20}, [])])
+def test_W004_timeout(options: dict[str, Any], expected: list[str], connections: Connections) -> None:
+    connections["default"] = sqlite_alias(transaction_mode="IMMEDIATE", **options)
+    assert found(databases.check_engines) == expected
+
+
+def test_the_broker_s_database_is_checked_too(connections: Connections) -> None:
+    connections.update(default=sqlite_alias(**SQLITE_OPTIONS), queue=SimpleNamespace(vendor="oracle"))
+    assert found(databases.check_engines, {"BROKER_URL": "django://queue"}) == ["E011"]
+
+
+# -- all together
+
+
+def test_each_problem_is_told_at_its_level() -> None:
+    for problem in PROBLEMS:
+        message = problem("text")
+        assert type(message) is (Error if problem.number.startswith("E") else Warning)
+        assert message.hint == problem.hint
+    assert len({problem.id for problem in PROBLEMS}) == len(PROBLEMS)
+
+
+def test_each_problem_has_a_test() -> None:
+    here = Path(__file__).read_text()
+    assert [problem.number for problem in PROBLEMS if f'"{problem.number}"' not in here.replace("taskq.", "")] == []
+
+
+def test_the_checks_are_registered() -> None:
+    names = {getattr(check, "__name__", "") for check in django_checks.registered_checks}
+    deploy = {getattr(check, "__name__", "") for check in django_checks.deployment_checks}
+    assert {"check_names", "check_kinds", "check_broker_url", "check_servers", "check_routes"} <= names
+    assert {"check_eager", "check_retention"} <= deploy
+
+
+def test_the_app_tells_kombu_of_the_transport() -> None:
+    assert TRANSPORT_ALIASES["django"] == "taskq.transport:Transport"
+
+
+def test_the_reference_is_in_step() -> None:
+    page = ROOT / "docs" / "reference" / "checks.md"
+    assert page.read_text() == "\n".join(checks.reference()) + "\n", (
+        "run: python -m taskq.checks > docs/reference/checks.md"
+    )

@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import io
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging.handlers import WatchedFileHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from taskq import logs
+from taskq.logs import TaskFilter, WorkerFormatter, get_task_logger, label_handlers, setup_worker_logging, task_context
+
+
+class Recorder(logging.Handler):
+    """Keep the records that come by."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+    @property
+    def last(self) -> Any:
+        record = self.records[-1]
+        return record.__dict__["task_id"], record.__dict__["task_name"]
+
+
+@contextmanager
+def bare_root() -> Iterator[None]:
+    """Take pytest's handlers from the root logger: a worker whose project has no LOGGING. To decorate a test with.
+
+    A fixture can't do that, because pytest adds handlers anew for each phase of a test.
+    """
+    before = logging.root.handlers[:]
+    logging.root.handlers[:] = [handler for handler in before if isinstance(handler, Recorder)]
+    try:
+        yield
+    finally:
+        logging.root.handlers[:] = before
+
+
+@pytest.fixture
+def taskq_logger() -> Iterator[logging.Logger]:
+    logger = logging.getLogger("taskq")
+    level, handlers = logger.level, logger.handlers[:]
+    logger.handlers = []
+    yield logger
+    for handler in logger.handlers:
+        handler.close()
+    logger.handlers = handlers
+    logger.setLevel(level)
+
+
+@pytest.fixture
+def recorder(taskq_logger: logging.Logger) -> Iterator[Recorder]:
+    """Return a handler of the application's, on the root logger."""
+    taskq_logger.setLevel(logging.INFO)
+    handler = Recorder()
+    logging.root.addHandler(handler)
+    yield handler
+    logging.root.removeHandler(handler)
+
+
+# -- the task in the records
+
+
+def test_a_task_logger_is_below_taskq_task() -> None:
+    logger = get_task_logger("shop.tasks")
+    assert logger is get_task_logger("shop.tasks") is logging.getLogger("taskq.task.shop.tasks")
+    assert get_task_logger("taskq.task") is logging.getLogger("taskq.task")
+    assert get_task_logger(logger.name) is logger
+    assert sum(isinstance(known, TaskFilter) for known in logger.filters) == 1
+
+
+def test_its_records_carry_the_task_whoever_handles_them(recorder: Recorder) -> None:
+    logger = get_task_logger("shop.tasks")
+    with task_context("id-1", "shop.tasks.mail"):
+        logger.info("sent")
+    assert recorder.last == ("id-1", "shop.tasks.mail")
+    logger.info("outside")
+    assert recorder.last == (None, None)
+
+
+def test_contexts_nest_and_end_with_an_exception(recorder: Recorder) -> None:
+    logger = get_task_logger("shop.tasks")
+
+    def fail() -> None:
+        with task_context("inner", "b"):
+            raise RuntimeError
+
+    with task_context("outer", "a"):
+        with pytest.raises(RuntimeError):
+            fail()
+        logger.info("after")
+    assert recorder.last == ("outer", "a")
+
+
+def test_threads_have_their_own_task(recorder: Recorder) -> None:
+    logger = get_task_logger("shop.tasks")
+    with task_context("here", "a"):
+        thread = threading.Thread(target=logger.info, args=("other thread",))
+        thread.start()
+        thread.join()
+        assert recorder.last == (None, None)
+
+
+def test_every_record_of_a_task_is_labelled_in_a_worker(recorder: Recorder) -> None:
+    label_handlers()
+    with task_context("id-1", "shop.tasks.mail"):
+        logging.getLogger("django.db").error("slow")
+    assert recorder.last == ("id-1", "shop.tasks.mail")
+
+
+def test_what_the_application_says_stays(recorder: Recorder) -> None:
+    """A record factory would make this an error: "Attempt to overwrite 'task_id' in LogRecord"."""
+    label_handlers()
+    with task_context("id-1", "shop.tasks.mail"):
+        logging.getLogger("shop").error("mine", extra={"task_id": "of the shop"})
+    assert recorder.last == ("of the shop", "shop.tasks.mail")
+
+
+def test_labelling_twice_adds_one_filter_and_it_is_first(recorder: Recorder) -> None:
+    theirs = logging.Filter("shop")
+    recorder.addFilter(theirs)
+    label_handlers()
+    label_handlers()
+    assert [type(known) for known in recorder.filters] == [TaskFilter, logging.Filter]
+
+
+# -- the worker's set-up
+
+
+def text_of(logger: logging.Logger) -> io.StringIO:
+    """Let the logger's one handler write to memory."""
+    (handler,) = logger.handlers
+    assert isinstance(handler, logging.StreamHandler)
+    return_to = io.StringIO()
+    handler.setStream(return_to)
+    return return_to
+
+
+@bare_root()
+def test_without_logging_settings_the_worker_gets_a_handler_and_the_root_none(taskq_logger: logging.Logger) -> None:
+    root_before = (logging.root.level, logging.root.handlers[:], logging.root.filters[:])
+    factory = logging.getLogRecordFactory()
+    setup_worker_logging("info")
+    out = text_of(taskq_logger)
+    logging.getLogger("taskq.worker").info("ready")
+    assert out.getvalue().endswith(": INFO/MainProcess] ready\n")
+    assert out.getvalue().startswith("[")
+    assert (logging.root.level, logging.root.handlers, logging.root.filters) == root_before
+    assert logging.getLogRecordFactory() is factory
+
+
+@bare_root()
+def test_tasks_have_a_format_of_their_own(taskq_logger: logging.Logger) -> None:
+    with override_settings(
+        TASKQ_TASK_LOG_FORMAT="%(task_name)s[%(task_id)s]: %(message)s", TASKQ_WORKER_LOG_FORMAT="W %(message)s"
+    ):
+        setup_worker_logging("info")
+    out = text_of(taskq_logger)
+    with task_context("id-1", "shop.tasks.mail"):
+        get_task_logger("shop.tasks").info("sent")
+        logging.getLogger("taskq.worker").info("sent too")
+    get_task_logger("shop.tasks").info("imported")
+    assert out.getvalue().splitlines() == ["shop.tasks.mail[id-1]: sent", "W sent too", "W imported"]
+
+
+@bare_root()
+def test_the_level_is_warning_unless_the_command_says_otherwise(taskq_logger: logging.Logger) -> None:
+    setup_worker_logging()
+    assert taskq_logger.level == logging.WARNING
+    setup_worker_logging("debug")
+    assert taskq_logger.level == logging.DEBUG
+    setup_worker_logging(logging.ERROR)
+    assert taskq_logger.level == logging.ERROR
+
+
+@bare_root()
+def test_setting_up_again_replaces_the_handler(taskq_logger: logging.Logger, tmp_path: Path) -> None:
+    setup_worker_logging("info")
+    setup_worker_logging("info", str(tmp_path / "worker.log"))
+    (handler,) = taskq_logger.handlers
+    assert isinstance(handler, WatchedFileHandler)
+
+
+@pytest.mark.parametrize("owner", ["taskq", ""])
+@bare_root()
+def test_handlers_that_are_there_win(owner: str, taskq_logger: logging.Logger) -> None:
+    theirs = Recorder()
+    logging.getLogger(owner).addHandler(theirs)  # bare_root and taskq_logger take it away again
+    taskq_logger.setLevel(logging.NOTSET)
+    before = taskq_logger.handlers[:]
+    setup_worker_logging()
+    assert taskq_logger.handlers == before
+    assert taskq_logger.level == logging.NOTSET
+    logging.getLogger("taskq.worker").warning("seen once")
+    assert len(theirs.records) == 1
+
+
+@pytest.mark.parametrize(
+    "config", [{"root": {"level": "INFO"}}, {"loggers": {"": {}}}, {"loggers": {"taskq": {"handlers": []}}}]
+)
+@bare_root()
+def test_what_LOGGING_names_wins_even_without_handlers(config: dict[str, object], taskq_logger: logging.Logger) -> None:
+    with override_settings(LOGGING=config):
+        setup_worker_logging()
+    assert taskq_logger.handlers == []
+
+
+@bare_root()
+def test_LOGGING_for_other_loggers_leaves_the_worker_its_handler(taskq_logger: logging.Logger) -> None:
+    with override_settings(LOGGING={"loggers": {"django": {"level": "INFO"}}}):
+        setup_worker_logging()
+    assert len(taskq_logger.handlers) == 1
+
+
+@bare_root()
+def test_level_and_file_of_the_command_line_hold_beside_LOGGING(taskq_logger: logging.Logger, tmp_path: Path) -> None:
+    theirs = Recorder()
+    logging.root.addHandler(theirs)
+    setup_worker_logging("info", str(tmp_path / "worker.log"))
+    logging.getLogger("taskq.worker").info("ready")
+    assert "ready" in (tmp_path / "worker.log").read_text()
+    assert len(theirs.records) == 1
+
+
+@pytest.mark.parametrize(("level", "code"), [(logging.ERROR, "31"), (logging.WARNING, "33"), (logging.INFO, None)])
+def test_colors(level: int, code: str | None) -> None:
+    record = logging.LogRecord("taskq.worker", level, "", 0, "text", None, None)
+    with override_settings(TASKQ_WORKER_LOG_FORMAT="%(message)s"):
+        assert WorkerFormatter(color=True).format(record) == (f"\x1b[{code}mtext\x1b[0m" if code else "text")
+        assert WorkerFormatter().format(record) == "text"
+
+
+def test_nothing_is_known_of_a_task_outside_of_one() -> None:
+    assert logs._current.get() is None

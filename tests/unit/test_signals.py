@@ -1,0 +1,102 @@
+"""``taskq.signals``: receivers are called, and harm nothing."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.dispatch import Signal
+
+from taskq import signals
+
+
+@pytest.fixture
+def signal() -> signals.TaskqSignal:
+    return signals.TaskqSignal()
+
+
+def test_the_names_that_celery_has() -> None:
+    names = """before_task_publish after_task_publish task_received task_prerun task_postrun task_success task_retry
+    task_failure task_revoked task_internal_error task_unknown task_rejected worker_init worker_ready
+    worker_shutting_down worker_shutdown worker_before_create_process worker_process_init worker_process_shutdown
+    setup_logging after_setup_logger after_setup_task_logger beat_init beat_embedded_init"""
+    for name in names.split():
+        assert isinstance(getattr(signals, name), Signal), name
+
+
+def test_send_calls_receivers(signal: Signal) -> None:
+    seen: list[Any] = []
+
+    def receiver(sender: object, **named: Any) -> str:
+        seen.append((sender, named["task_id"]))
+        return "heard"
+
+    signal.connect(receiver)
+    assert signals.send(signal, "shop.add", task_id="1") == [(receiver, "heard")]
+    assert seen == [("shop.add", "1")]
+
+
+def test_without_receivers_nothing_is_sent(signal: Signal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "send_robust", lambda *args, **named: pytest.fail("sent"))
+    assert signals.send(signal, None) == []
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    with caplog.at_level(logging.ERROR, logger="taskq"):
+        taskq_logger = logging.getLogger("taskq")
+        taskq_logger.addHandler(caplog.handler)  # it may not propagate
+        yield caplog
+        taskq_logger.removeHandler(caplog.handler)
+
+
+def _broken(**named: Any) -> None:
+    raise ZeroDivisionError("not my day")
+
+
+class _Callable:
+    def __call__(self, **named: Any) -> None:
+        _broken()
+
+
+@pytest.mark.parametrize(
+    "receiver", [_broken, functools.partial(_broken), _Callable()], ids=["function", "partial", "object"]
+)
+def test_a_receiver_that_raises_is_logged_and_the_others_called(
+    signal: Signal, log: pytest.LogCaptureFixture, receiver: Any
+) -> None:
+    heard = []
+
+    def other(**named: Any) -> None:
+        heard.append(named["sender"])
+
+    signal.connect(receiver)
+    signal.connect(other)
+    answers = signals.send(signal, "x")
+    assert isinstance(answers[0][1], ZeroDivisionError)
+    assert heard == ["x"]
+    assert any(record.name == "taskq" and "not my day" in record.getMessage() for record in log.records)
+
+
+def test_a_sender_that_is_a_name_matches_by_its_text(signal: Signal) -> None:
+    heard = []
+
+    def receiver(**named: Any) -> None:
+        heard.append(named["sender"])
+
+    signal.connect(receiver, sender="".join(["shop.tasks", ".mail"]))
+    signals.send(signal, "".join(["shop.", "tasks.mail"]))
+    signals.send(signal, "shop.tasks.other")
+    assert heard == ["shop.tasks.mail"]
+    assert signal.disconnect(receiver, sender="".join(["shop.tasks.", "mail"]))
+    assert not signal.disconnect(receiver, sender="shop.tasks.mail")
+
+
+def test_send_survives_what_django_does_not_catch(signal: Signal, log: pytest.LogCaptureFixture) -> None:
+    def receiver(**named: Any) -> None: ...
+
+    signal.connect(receiver)
+    assert signals.send(signal, [], unhashable=1) in ([], [(receiver, None)])

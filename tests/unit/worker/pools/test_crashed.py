@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import json
+
+from taskq.exceptions import SoftTimeLimitExceeded
+from taskq.worker.pools.crashed import crashed
+
+from .driver import delivery
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("not even this")
+
+
+def test_an_error_is_a_failure_in_plain_values():
+    one = delivery()
+    try:
+        raise SoftTimeLimitExceeded(3)
+    except SoftTimeLimitExceeded as error:
+        outcome = crashed(one, error)
+
+    assert (outcome.job, outcome.task_id, outcome.state) == (one.job, one.task_id, "FAILURE")
+    assert json.loads(outcome.result or "") == {
+        "exc_type": "SoftTimeLimitExceeded",
+        "exc_message": ["SoftTimeLimitExceeded(3,)"],
+        "exc_module": "billiard.exceptions",
+    }
+    assert "test_crashed" in (outcome.traceback or "")
+
+
+def test_an_error_that_cannot_be_shown_is_one_too():
+    result = json.loads(crashed(delivery(), Mute()).result or "")
+
+    assert result["exc_message"] == ["<Mute that can't be shown>"]

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import marshal
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskq.worker.handover import Delivery, Outcome, Report
+from taskq.worker.pools import frames
+from taskq.worker.pools.frames import FormatError, FrameReader
+
+from .driver import delivery
+
+payloads = st.lists(st.tuples(st.integers(1, 40), st.text() | st.binary() | st.none()), max_size=6)
+
+
+@given(sent=payloads, sizes=st.lists(st.integers(1, 30)))
+def test_frames_come_out_whole_however_the_stream_is_cut(sent: list[tuple[int, object]], sizes: list[int]):
+    stream = b"".join(frames.encode(kind, payload) for kind, payload in sent)
+    reader = FrameReader()
+    received = []
+
+    for size in sizes:
+        received += reader.feed(stream[:size])
+        stream = stream[size:]
+    received += reader.feed(stream)
+
+    assert received == sent
+
+
+def test_what_is_not_plain_is_an_error_when_writing():
+    with pytest.raises(ValueError, match="unmarshallable"):
+        frames.encode(frames.OUTCOME, (1, object()))
+
+
+def test_another_format_is_an_error_when_reading():
+    data = marshal.dumps((99, frames.UP, None))
+
+    with pytest.raises(FormatError, match="99"):
+        FrameReader().feed(struct.pack(">I", len(data)) + data)
+
+
+@pytest.mark.parametrize(
+    "original",
+    [
+        delivery("body", time_limit=1.5),
+        Report(1, "id", "PROGRESS", "{}", at=2.0),
+        Outcome(1, "id", "SUCCESS", "4", follow_ups=[("a", {"b": None})]),
+    ],
+)
+def test_hand_overs_survive_the_way(original: Delivery | Report | Outcome):
+    ((_, fields),) = FrameReader().feed(frames.encode(1, original.to_wire()))
+
+    assert type(original).from_wire(fields) == original

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from taskq.worker.pools.permits import GENERATIONS, MAX_PERMITS, Permits, take_permit
+
+
+@pytest.fixture
+def permits() -> Iterator[Permits]:
+    made = Permits()
+    yield made
+    made.close()
+
+
+def test_each_permit_goes_to_one_reader(permits: Permits):
+    permits.give(3, 7)
+
+    assert take_permit(permits.read_fd) == 7
+    assert permits.left() == 2
+    assert permits.take(5) == 2
+    assert take_permit(permits.read_fd) is None
+    assert permits.take(1) == permits.left() == 0
+
+
+def test_held_permits_can_be_taken_or_put_back(permits: Permits):
+    permits.give(2, 1)
+    permits.give(2, 2)
+
+    permits.hold()
+    assert take_permit(permits.read_fd) is None
+    assert permits.left() == 4
+    assert permits.take(1) == 1
+    permits.release()
+
+    assert [take_permit(permits.read_fd) for _ in range(4)] == [1, 2, 2, None]
+
+
+def test_as_many_as_a_child_may_have_fit(permits: Permits):
+    permits.give(MAX_PERMITS, GENERATIONS + 5)
+
+    assert permits.left() == MAX_PERMITS
+    assert take_permit(permits.read_fd) == 4
+
+
+def test_the_end_of_the_main_process_is_an_error(permits: Permits):
+    os.close(permits._write_fd)
+
+    with pytest.raises(EOFError):
+        take_permit(permits.read_fd)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from taskq.exceptions import SoftTimeLimitExceeded
+from taskq.worker.pools.soft_limits import signal_limit, thread_limit
+
+LIMITS = pytest.mark.parametrize("limit", [signal_limit, thread_limit])
+
+
+def run_on(seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+@LIMITS
+def test_raises_in_what_runs_too_long(limit: Any):
+    with pytest.raises(SoftTimeLimitExceeded) as raised, limit(0.02):
+        run_on()
+
+    assert raised.value.args == (0.02,)
+
+
+@LIMITS
+def test_leaves_alone_what_is_in_time(limit: Any):
+    before = signal.getsignal(signal.SIGALRM)
+
+    with limit(30):
+        pass
+
+    assert signal.getsignal(signal.SIGALRM) == before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+@LIMITS
+def test_a_task_may_catch_it_and_end_well(limit: Any):
+    caught = False
+    with limit(0.02):
+        try:
+            run_on()
+        except SoftTimeLimitExceeded:
+            caught = True
+
+    assert caught
+
+
+@LIMITS
+def test_nothing_arrives_after_the_end(limit: Any):
+    for _ in range(30):
+        try:
+            with limit(0.001):
+                run_on(0.001)
+        except SoftTimeLimitExceeded:
+            pass
+        # Would be hit here by one that comes late.
+        run_on(0.0005)
+
+
+def test_an_outer_signal_limit_goes_on_after_an_inner_one():
+    with pytest.raises(SoftTimeLimitExceeded) as raised, signal_limit(0.05):
+        with signal_limit(30):
+            pass
+        run_on()
+
+    assert raised.value.args == (0.05,)
+
+
+def test_limits_each_thread_by_itself():
+    ended: dict[str, bool] = {}
+
+    def limited() -> None:
+        try:
+            with thread_limit(0.02):
+                run_on()
+        except SoftTimeLimitExceeded:
+            ended["limited"] = True
+
+    def free() -> None:
+        with thread_limit(30):
+            run_on(0.05)
+        ended["free"] = True
+
+    threads = [threading.Thread(target=target) for target in (limited, free)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    assert ended == {"limited": True, "free": True}

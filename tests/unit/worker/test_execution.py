@@ -1,0 +1,374 @@
+"""What comes out of ``execute``, for everything that can go in."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import threading
+import weakref
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from taskq import signals, states, task
+from taskq.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from taskq.messages import protocol
+from taskq.results.async_result import AsyncResult
+from taskq.results.values import decode_exception
+from taskq.store.records import Envelope
+from taskq.tasks import sending
+from taskq.worker.execution import execute
+from taskq.worker.handover import Outcome
+from taskq.worker.pools.soft_limits import signal_limit, thread_limit
+from tests.unit.tasks.fixtures import Worker, registry, sent, worker
+
+__all__ = ["registry", "sent", "worker"]
+
+
+@task
+def add(x: int, y: int) -> int:
+    return x + y
+
+
+def error_of(outcome: Outcome) -> BaseException:
+    assert outcome.state in states.EXCEPTION_STATES, outcome
+    return decode_exception(outcome.result)
+
+
+def define(function: Any, name: str = "defined", **options: Any) -> Any:
+    return task(name=name, **options)(function)
+
+
+def raiser(error: BaseException) -> Any:
+    def run() -> None:
+        raise error
+
+    return run
+
+
+# -- success
+
+
+def test_success(sent: list[Envelope], worker: Worker) -> None:
+    add.delay(2, 3)
+    outcome = worker.run()
+    assert (outcome.job, outcome.task_id, outcome.state) == (7, sent[0].task_id, "SUCCESS")
+    assert (outcome.result, outcome.content_type) == ("5", "application/json")
+    assert (outcome.traceback, outcome.arguments, outcome.children, outcome.follow_ups) == (None, None, None, [])
+    assert outcome.started > 1e9
+    assert 0 <= outcome.runtime < 60
+    assert worker.reports == []
+
+
+def test_an_ignored_result_is_not_encoded(sent: list[Envelope], worker: Worker) -> None:
+    strange = define(lambda: object())
+    strange.apply_async(ignore_result=True)
+    assert (worker.run().state, worker.run().result) == ("SUCCESS", None)
+    define(lambda: 1, ignore_result=True).delay()
+    assert worker.run().result is None
+
+
+def test_who_says_nothing_of_results_leaves_it_to_the_task(sent: list[Envelope], worker: Worker) -> None:
+    define(lambda: 1, "quiet", ignore_result=True).delay()
+    del sent[0].headers["ignore_result"]
+    assert worker.run().result is None
+
+
+def test_a_value_that_can_not_be_stored_is_a_failure(sent: list[Envelope], worker: Worker) -> None:
+    seen: list[Any] = []
+    strange = define(lambda: {1, 2})
+    type(strange).on_success = lambda self, *a: seen.append(a)
+    type(strange).on_failure = lambda self, exc, *a: seen.append(type(exc).__name__)
+    strange.delay()
+    outcome = worker.run()
+    assert type(error_of(outcome)).__name__ == "EncodeError"
+    assert seen == ["EncodeError"]
+
+
+def test_arguments_for_a_row(sent: list[Envelope], worker: Worker) -> None:
+    add.delay(2, y=3)
+    assert worker.run(want_arguments=True).arguments == '[[2], {"y": 3}]'
+    define(lambda user, password: None, sensitive=["password"]).delay("ann", "secret")
+    assert json.loads(worker.run(want_arguments=True).arguments or "")[0] == ["ann", "********"]
+
+
+# -- failure
+
+
+def test_failure(sent: list[Envelope], worker: Worker) -> None:
+    define(raiser(ValueError("boom", 3))).delay()
+    outcome = worker.run()
+    assert json.loads(outcome.result or "") == {
+        "exc_type": "ValueError",
+        "exc_message": ["boom", 3],
+        "exc_module": "builtins",
+    }
+    assert outcome.traceback is not None
+    assert outcome.traceback.startswith("Traceback (most recent call last):\n")
+    assert outcome.traceback.endswith("ValueError: ('boom', 3)\n")
+    assert "taskq/worker" not in outcome.traceback
+
+
+def test_wrong_arguments(sent: list[Envelope], worker: Worker) -> None:
+    add.delay(2)  # type: ignore[call-arg]
+    error = error_of(worker.run())
+    assert isinstance(error, TypeError)
+    assert "missing 1 required positional argument: 'y'" in str(error)
+
+
+class Malicious(Exception):
+    def __init__(self, first: Any, second: Any) -> None:
+        super().__init__(first, second)
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+def test_exceptions_that_can_not_be_shown_or_stored(sent: list[Envelope], worker: Worker) -> None:
+    define(raiser(Malicious(threading.Lock(), 1))).delay()
+    outcome = worker.run()
+    assert outcome.state == states.FAILURE
+    assert json.loads(outcome.result or "")["exc_type"] == "Malicious"
+    assert "Malicious" in (outcome.traceback or "")
+
+
+def test_a_deep_recursion(sent: list[Envelope], worker: Worker) -> None:
+    def down() -> None:
+        down()
+
+    define(down).delay()
+    outcome = worker.run()
+    assert isinstance(error_of(outcome), RecursionError)
+    assert len(outcome.traceback or "") < 70_000
+
+
+def test_base_exceptions_are_failures(sent: list[Envelope], worker: Worker) -> None:
+    define(raiser(GeneratorExit("x"))).delay()
+    assert isinstance(error_of(worker.run()), GeneratorExit)
+
+
+def test_an_exit_ends_the_process_from_its_main_thread(sent: list[Envelope], worker: Worker) -> None:
+    define(raiser(SystemExit(3))).delay()
+    with pytest.raises(SystemExit):
+        worker.run()
+    ended: list[Outcome] = []
+    thread = threading.Thread(target=lambda: ended.append(worker.run()))
+    thread.start()
+    thread.join()
+    error = error_of(ended[0])
+    assert type(error).__name__ == "WorkerLostError"
+    assert "SystemExit(3)" in str(error)
+
+
+def test_ignore_and_reject(sent: list[Envelope], worker: Worker) -> None:
+    define(raiser(Ignore())).delay()
+    outcome = worker.run()
+    assert (outcome.state, outcome.result) == (states.IGNORED, None)
+    define(raiser(Reject("later", requeue=True))).delay()
+    outcome = worker.run()
+    assert (outcome.state, outcome.requeue) == (states.REJECTED, True)
+    define(raiser(Reject("never"))).delay()
+    outcome = worker.run()
+    assert (outcome.state, outcome.requeue) == (states.FAILURE, False)
+    assert json.loads(outcome.result or "")["exc_message"] == ["never", False]
+
+
+def test_a_raised_exception_keeps_nothing_alive(sent: list[Envelope], worker: Worker) -> None:
+    class Large:
+        pass
+
+    kept: list[Any] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        large = Large()
+        kept.append(weakref.ref(large))
+        try:
+            raise KeyError("cause")
+        except KeyError as error:
+            failure = ValueError("boom")
+            errors.append(failure)
+            raise failure from error
+
+    define(run).delay()
+    worker.run()
+    gc.collect()
+    assert kept[0]() is None
+    assert errors[0].__traceback__ is None
+
+
+# -- messages that can't be run
+
+
+def test_an_unknown_task(sent: list[Envelope], worker: Worker) -> None:
+    sending.send_task("no.such.task")
+    outcome = worker.run()
+    assert json.loads(outcome.result or "") == {
+        "exc_type": "NotRegistered",
+        "exc_message": ["no.such.task"],
+        "exc_module": "celery.exceptions",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"body": "{"}, "DecodeError"),
+        ({"body": "[1]"}, "InvalidTaskError"),
+        ({"body": "[[], [], {}]"}, "InvalidTaskError"),
+        ({"headers": "{"}, "DecodeError"),
+        ({"headers": "[]"}, "DecodeError"),
+        ({"headers": '{"id": "a"}'}, "InvalidTaskError"),
+        ({"content_type": "application/x-python-serialize"}, "ContentDisallowed"),
+        ({"content_type": "text/unheard-of"}, "ContentDisallowed"),
+    ],
+)
+def test_bad_messages(sent: list[Envelope], worker: Worker, changes: Any, error: str) -> None:
+    add.delay(1, 2)
+    outcome = worker.run(**changes)
+    assert outcome.state == states.FAILURE
+    assert outcome.task_id == sent[0].task_id
+    assert json.loads(outcome.result or "")["exc_type"] == error
+
+
+def test_signatures_are_verified(sent: list[Envelope], worker: Worker) -> None:
+    add.delay(1, 2)
+    with override_settings(TASKQ_SIGNING=True):
+        assert "SignatureMismatch" in (worker.run().result or "")
+        add.delay(1, 2)
+        assert worker.run().state == states.SUCCESS
+        assert "SignatureMismatch" in (worker.run(body=str(sent[-1].body).replace("1", "9")).result or "")
+
+
+def test_expired(sent: list[Envelope], worker: Worker) -> None:
+    add.apply_async((1, 2), expires=-1)
+    outcome = worker.run()
+    assert outcome.state == states.REVOKED
+    assert json.loads(outcome.result or "")["exc_message"] == ["expired"]
+
+
+# -- what a task may ask for
+
+
+def test_started_is_reported_when_tracked(sent: list[Envelope], worker: Worker) -> None:
+    define(lambda: None, track_started=True).delay()
+    worker.run()
+    (report,) = worker.reports
+    assert (report.job, report.task_id, report.state) == (7, sent[0].task_id, "STARTED")
+    assert json.loads(report.meta or "") == {"pid": os.getpid(), "hostname": "w1@host"}
+    with override_settings(TASKQ_TRACK_STARTED=True):
+        add.delay(1, 2)
+        worker.run()
+    assert len(worker.reports) == 2
+
+
+def test_update_state(sent: list[Envelope], worker: Worker) -> None:
+    def run(self: Any) -> None:
+        self.update_state(state="PROGRESS", meta={"done": 1})
+        self.update_state(self.request.id, meta=2)
+        with pytest.raises(ValueError, match="can only change the task that runs"):
+            self.update_state("another", "PROGRESS")
+        with pytest.raises(ValueError, match="return a value"):
+            self.update_state(state="SUCCESS")
+
+    moving = define(run, bind=True)
+    moving.delay()
+    assert worker.run().state == states.SUCCESS
+    assert [(report.state, report.meta) for report in worker.reports] == [("PROGRESS", '{"done": 1}'), ("STARTED", "2")]
+
+
+def test_update_state_in_a_direct_call_does_nothing() -> None:
+    define(lambda self: self.update_state(state="PROGRESS"), bind=True)()
+
+
+def test_waiting_within_a_task_is_refused(sent: list[Envelope], worker: Worker) -> None:
+    define(lambda: AsyncResult("other").get()).delay()
+    error = error_of(worker.run())
+    assert isinstance(error, RuntimeError)
+    assert "Never call result.get() within a task" in str(error)
+
+
+def test_a_returned_result_is_its_tuple(sent: list[Envelope], worker: Worker) -> None:
+    define(lambda: AsyncResult("other")).delay()
+    assert worker.run().result == '[["other", null], null]'
+
+
+def test_an_own_call_method_knows_its_run(sent: list[Envelope], worker: Worker) -> None:
+    from taskq import Task, register
+
+    class Counting(Task[[int], str]):
+        name = "counting"
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            return "called " + super().__call__(*args, **kwargs)
+
+        def run(self, again: int) -> str:
+            direct = self.request.called_directly
+            return f"{direct} {self(0)}" if again else str(direct)
+
+    register(Counting).delay(1)
+    assert json.loads(worker.run().result or "") == "called False called True"
+
+
+def test_soft_limits(sent: list[Envelope], worker: Worker) -> None:
+    def spin() -> str:
+        try:
+            while True:
+                pass
+        except SoftTimeLimitExceeded:
+            return "tidied up"
+
+    define(spin, "tidy").delay()
+    for limit in (signal_limit, thread_limit):
+        assert worker.run(soft_limit=limit, soft_time_limit=0.05).result == '"tidied up"'
+
+    def forever() -> None:
+        while True:
+            pass
+
+    define(forever).delay()
+    outcome = worker.run(soft_limit=signal_limit, soft_time_limit=0.05)
+    assert isinstance(error_of(outcome), SoftTimeLimitExceeded)
+
+
+# -- logging
+
+
+def test_the_log(sent: list[Envelope], worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "taskq.worker")
+    add.delay(1, 2)
+    worker.run()
+    task_id = sent[-1].task_id
+    define(raiser(ValueError("boom")), "bad").delay()
+    worker.run()
+    define(raiser(KeyError("known")), "known", throws=(KeyError,)).delay()
+    worker.run()
+    first, second, third = caplog.records
+    assert first.getMessage().startswith(f"Task {add.name}[{task_id}] succeeded in 0.")
+    assert first.getMessage().endswith("s: 3")
+    assert second.levelno == logging.ERROR
+    assert second.getMessage().endswith("raised unexpected: ValueError('boom')")
+    assert second.exc_info is not None
+    assert (third.levelno, third.exc_info) == (logging.INFO, None)
+
+
+def test_no_one_listens_to_what_no_one_needs(sent: list[Envelope], worker: Worker) -> None:
+    for signal in (signals.task_prerun, signals.task_postrun, signals.task_success):
+        assert not signal.receivers
+
+
+def test_headers_of_older_senders(sent: list[Envelope], worker: Worker) -> None:
+    headers = {"task": add.name, "id": "a"}
+    envelope = protocol.build(name=add.name, queue="taskq", args=(1, 2), task_id="a")
+    envelope.headers = headers
+    assert worker.run(envelope).result == "3"
+
+
+def test_execute_needs_no_report(sent: list[Envelope], worker: Worker) -> None:
+    define(lambda self: self.update_state(state="X"), bind=True, track_started=True).delay()
+    assert execute(worker.delivery()).state == states.SUCCESS

@@ -1,0 +1,225 @@
+"""Handlers and signals: who is told what, and that nobody can change the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from taskq import Task, register, signals, states, task
+from taskq.exceptions import Ignore, Reject
+from taskq.store.records import Envelope
+from taskq.tasks import sending
+from tests.unit.tasks.fixtures import Worker, registry, sent, worker
+
+__all__ = ["registry", "sent", "worker"]
+
+
+class Told(Task[..., Any]):
+    """Notes which handlers are called with what."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Any] = []
+
+    def before_start(self, *args: Any) -> None:
+        self.seen.append(("before_start", *args))
+
+    def on_success(self, *args: Any) -> None:
+        self.seen.append(("on_success", *args))
+
+    def on_failure(self, *args: Any) -> None:
+        self.seen.append(("on_failure", *args))
+
+    def on_retry(self, *args: Any) -> None:
+        self.seen.append(("on_retry", *args))
+
+    def after_return(self, *args: Any) -> None:
+        self.seen.append(("after_return", *args))
+
+
+@pytest.fixture
+def told() -> Any:
+    def define(function: Any, **options: Any) -> Any:
+        return task(name="told", base=Told, **options)(function)
+
+    return define
+
+
+@pytest.fixture
+def heard() -> Iterator[list[tuple[str, Any]]]:
+    """Collect the signals of tasks."""
+    names = [name for name in vars(signals) if name.startswith("task_") and name != "task_context"]
+    calls: list[tuple[str, Any]] = []
+    connected = []
+    for name in names:
+
+        def receiver(signal: Any, sender: Any, *, _name: str = name, **named: Any) -> None:
+            calls.append((_name, {"sender": sender, **named}))
+
+        getattr(signals, name).connect(receiver, weak=False)
+        connected.append((name, receiver))
+    yield calls
+    for name, receiver in connected:
+        getattr(signals, name).disconnect(receiver)
+
+
+def boom(*args: Any) -> None:
+    raise ValueError("boom")
+
+
+def test_success(sent: list[Envelope], worker: Worker, told: Any, heard: list[Any]) -> None:
+    good = told(lambda x, y: x + y)
+    good.delay(1, y=2)
+    worker.run()
+    id = sent[0].task_id
+    assert good.seen == [
+        ("before_start", id, [1], {"y": 2}),
+        ("on_success", 3, id, [1], {"y": 2}),
+        ("after_return", "SUCCESS", 3, id, [1], {"y": 2}, None),
+    ]
+    arguments = {"task_id": id, "task": good, "args": [1], "kwargs": {"y": 2}}
+    (prerun, first), (success, second), (postrun, third) = heard
+    assert (prerun, success, postrun) == ("task_prerun", "task_success", "task_postrun")
+    assert first == {"sender": good, **arguments}
+    assert second["result"] == 3
+    assert second["runtime"] >= 0
+    assert third == {"sender": good, **arguments, "retval": 3, "state": "SUCCESS"}
+
+
+def test_failure(sent: list[Envelope], worker: Worker, told: Any, heard: list[Any]) -> None:
+    bad = told(boom)
+    bad.delay(1)
+    worker.run()
+    _, failed, after = bad.seen
+    error, einfo = failed[1], failed[-1]
+    assert failed == ("on_failure", error, sent[0].task_id, [1], {}, einfo)
+    assert repr(error) == "ValueError('boom')"
+    assert (einfo.exception, einfo.type) == (error, ValueError)
+    assert str(einfo).startswith("Traceback")
+    assert repr(einfo) == "<ExceptionInfo: ValueError>"
+    assert after[:3] == ("after_return", "FAILURE", error)
+    assert [name for name, _ in heard] == ["task_prerun", "task_failure", "task_postrun"]
+    named = heard[1][1]
+    assert set(named) == {"sender", "task_id", "exception", "args", "kwargs", "traceback", "einfo"}
+    assert heard[2][1]["state"] == "FAILURE"
+
+
+def test_retry(sent: list[Envelope], worker: Worker, told: Any, heard: list[Any]) -> None:
+    again = told(boom, autoretry_for=(ValueError,))
+    again.delay()
+    worker.run()
+    assert [call[0] for call in again.seen] == ["before_start", "on_retry"]
+    assert repr(again.seen[1][1]) == "ValueError('boom')"
+    assert [name for name, _ in heard] == ["task_prerun", "task_retry", "task_postrun"]
+    assert heard[1][1]["request"].id == sent[0].task_id
+    assert "Retry in 180s" in str(heard[1][1]["reason"])
+
+
+@pytest.mark.parametrize(
+    ("error", "signal_names"),
+    [
+        (Ignore(), ["task_prerun", "task_postrun"]),
+        (Reject("x", requeue=True), ["task_prerun", "task_rejected", "task_postrun"]),
+    ],
+)
+def test_ignored_and_rejected(
+    sent: list[Envelope], worker: Worker, told: Any, heard: list[Any], error: Exception, signal_names: list[str]
+) -> None:
+    def run() -> None:
+        raise error
+
+    quiet = told(run)
+    quiet.delay()
+    worker.run()
+    assert [call[0] for call in quiet.seen] == ["before_start"]
+    assert [name for name, _ in heard] == signal_names
+
+
+def test_what_does_not_run(sent: list[Envelope], worker: Worker, told: Any, heard: list[Any]) -> None:
+    late = told(lambda: None)
+    late.apply_async(expires=-1)
+    worker.run()
+    assert late.seen == []
+    (name, named) = heard.pop()
+    assert (name, named["expired"], named["terminated"]) == ("task_revoked", True, False)
+    sending.send_task("no.such")
+    worker.run()
+    (name, named) = heard.pop()
+    assert (name, named["name"], named["id"]) == ("task_unknown", "no.such", sent[-1].task_id)
+    worker.run(body="{")
+    assert heard.pop()[0] == "task_unknown"
+    late.delay()
+    worker.run(body="{")
+    assert heard.pop()[0] == "task_rejected"
+    assert heard == []
+
+
+def test_an_error_of_taskq_s_own_is_told(
+    sent: list[Envelope], worker: Worker, told: Any, heard: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told(lambda: None).delay()
+    monkeypatch.setattr("taskq.messages.protocol.read_headers", lambda raw: 1 / 0)
+    assert worker.run().state == states.FAILURE
+    ((name, named),) = heard
+    assert name == "task_internal_error"
+    assert isinstance(named["exception"], ZeroDivisionError)
+
+
+class Broken(Task[[bool], str]):
+    name = "broken"
+
+    def run(self, fail: bool) -> str:
+        if fail:
+            raise ValueError("boom")
+        return "well"
+
+    def on_success(self, *args: Any) -> None:
+        raise RuntimeError("on_success")
+
+    def on_failure(self, *args: Any) -> None:
+        raise SystemExit(1)
+
+    def after_return(self, *args: Any) -> None:
+        raise RuntimeError("after_return")
+
+
+def test_handlers_and_receivers_do_not_change_the_end(
+    sent: list[Envelope], worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    def receiver(**named: Any) -> None:
+        raise RuntimeError("receiver")
+
+    for signal in (signals.task_prerun, signals.task_success, signals.task_failure, signals.task_postrun):
+        signal.connect(receiver)
+    try:
+        broken = register(Broken)
+        broken.delay(False)
+        assert worker.run().result == '"well"'
+        broken.delay(True)
+        outcome = worker.run()
+    finally:
+        for signal in (signals.task_prerun, signals.task_success, signals.task_failure, signals.task_postrun):
+            signal.disconnect(receiver)
+    assert outcome.state == states.FAILURE
+    assert "boom" in (outcome.result or "")
+    logged = caplog.text
+    assert "on_success of broken[" in logged
+    assert "on_failure of broken[" in logged
+    assert logged.count("after_return of broken[") == 2
+    assert "receiver" in logged
+
+
+def test_before_start_may_fail_the_task(sent: list[Envelope], worker: Worker) -> None:
+    class Refusing(Task[[], None]):
+        name = "refusing"
+
+        def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+            raise PermissionError("not today")
+
+        def run(self) -> None:
+            raise AssertionError("must not run")
+
+    register(Refusing).delay()
+    assert "PermissionError" in (worker.run().result or "")

@@ -1,0 +1,250 @@
+"""Each task starts clean."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import pytest
+from django.core.cache import caches
+from django.core.cache.backends.locmem import LocMemCache
+from django.core.signals import request_finished
+from django.db import connection, transaction
+from django.test import override_settings
+from django.utils import timezone, translation
+
+from taskq import states, task
+from taskq.models import TaskRun
+from taskq.store.records import Envelope
+from taskq.worker.execution import execute, hygiene
+from taskq.worker.execution.tracebacks import LONGEST, format_exception, release
+from tests.unit.tasks.fixtures import Worker, registry, sent, worker
+
+__all__ = ["registry", "sent", "worker"]
+
+variable: ContextVar[str] = ContextVar("variable", default="unset")
+
+
+def define(function: Any, name: str = "defined", **options: Any) -> Any:
+    return task(name=name, **options)(function)
+
+
+def in_thread(call: Any) -> Any:
+    """Call in a new thread, whose connections and caches are its own."""
+    returned: list[Any] = []
+    thread = threading.Thread(target=lambda: returned.append(call()))
+    thread.start()
+    thread.join()
+    return returned[0]
+
+
+def test_context_variables_language_and_zone(sent: list[Envelope], worker: Worker) -> None:
+    seen: list[Any] = []
+
+    def run() -> None:
+        seen.append((variable.get(), translation.get_language(), timezone.get_current_timezone_name()))
+        variable.set("set")
+        translation.activate("de")
+        timezone.activate("Asia/Tokyo")
+
+    define(run).delay()
+    with translation.override("fr"):
+        variable.set("caller's")
+        worker.run()
+        worker.run()
+        assert translation.get_language() == "fr"
+    variable.set("unset")
+    assert seen == [("unset", "en-us", "UTC")] * 2
+
+
+def test_caches_last_and_are_closed(sent: list[Envelope], worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    closed: list[Any] = []
+    monkeypatch.setattr(LocMemCache, "close", lambda self, **kw: closed.append(self), raising=False)
+    define(lambda: seen.append(caches["default"])).delay()
+
+    def twice() -> None:
+        worker.run()
+        worker.run()
+
+    in_thread(twice)
+    assert seen[0] is seen[1]
+    assert closed == seen
+
+
+def test_a_cache_that_can_not_be_set_up_harms_only_those_who_use_it(
+    sent: list[Envelope], worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    define(lambda: 1).delay()
+    broken = {"default": {"BACKEND": "no.such.Cache"}}
+    with override_settings(CACHES=broken):
+        assert in_thread(worker.run).state == states.SUCCESS
+    assert "The cache 'default' can't be set up" in caplog.text
+
+
+def test_no_request_signals(sent: list[Envelope], worker: Worker) -> None:
+    seen: list[Any] = []
+
+    def receiver(**named: Any) -> None:
+        seen.append(named)
+
+    request_finished.connect(receiver)
+    try:
+        define(lambda: 1).delay()
+        worker.run()
+    finally:
+        request_finished.disconnect(receiver)
+    assert seen == []
+
+
+@pytest.fixture
+def max_age() -> Iterator[Any]:
+    """Give the thread's connections another CONN_MAX_AGE."""
+    settings = connection.settings_dict
+    before = settings["CONN_MAX_AGE"]
+
+    def set_to(seconds: int | None) -> None:
+        settings["CONN_MAX_AGE"] = seconds
+
+    yield set_to
+    settings["CONN_MAX_AGE"] = before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_conn_max_age_is_honoured(sent: list[Envelope], worker: Worker, max_age: Any) -> None:
+    raw: list[Any] = []
+
+    def run() -> None:
+        connection.ensure_connection()
+        raw.append(connection.connection)
+
+    define(run).delay()
+
+    def twice() -> bool:
+        worker.run()
+        worker.run()
+        still_open = connection.connection is not None
+        connection.close()
+        return still_open
+
+    max_age(0)
+    assert in_thread(twice) is False
+    assert raw[0] is not raw[1]
+    raw.clear()
+    max_age(60)
+    assert in_thread(twice) is True
+    assert raw[0] is raw[1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_transaction_that_was_left_open_is_rolled_back(
+    sent: list[Envelope], worker: Worker, max_age: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    max_age(None)
+
+    def leave_open() -> None:
+        transaction.atomic().__enter__()
+        TaskRun.objects.create(task_id="left", created_at=timezone.now())
+
+    def count() -> int:
+        return TaskRun.objects.count()
+
+    left = define(leave_open, "leave_open")
+    counted = define(count, "count")
+    left.delay()
+    counted.delay()
+
+    def both() -> Any:
+        assert worker.run(sent[0]).state == states.SUCCESS
+        atomic = connection.in_atomic_block
+        outcome = worker.run(sent[1])
+        connection.close()
+        return atomic, outcome.result
+
+    assert in_thread(both) == (False, "0")
+    assert "left a transaction on 'default' open" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_queries_are_forgotten(sent: list[Envelope], worker: Worker, max_age: Any) -> None:
+    max_age(None)
+
+    def query() -> int:
+        TaskRun.objects.count()
+        return len(connection.queries)
+
+    define(query).delay()
+
+    def twice() -> list[Any]:
+        connection.force_debug_cursor = True
+        results = [worker.run().result, worker.run().result]
+        left = len(connection.queries)
+        connection.close()
+        return [*results, left]
+
+    assert in_thread(twice) == ["1", "1", 0]
+
+
+def test_no_connection_is_opened_for_a_task_that_needs_none(sent: list[Envelope], worker: Worker) -> None:
+    define(lambda: 1).delay()
+
+    def run() -> Any:
+        worker.run()
+        return connection.connection
+
+    assert in_thread(run) is None
+
+
+def test_a_tidying_that_fails_is_logged(
+    sent: list[Envelope], worker: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    define(lambda: 1).delay()
+    delivery = worker.delivery()
+    monkeypatch.setattr(hygiene, "tidy_connections", lambda: 1 / 0)
+    assert in_thread(lambda: execute(delivery)).state == states.SUCCESS
+    assert "could not be tidied up" in caplog.text
+
+
+# -- tracebacks
+
+
+def raised(error: BaseException) -> BaseException:
+    try:
+        raise error
+    except BaseException as caught:
+        return caught
+
+
+def test_long_tracebacks_are_cut_in_the_middle() -> None:
+    text = format_exception(raised(ValueError("x" * 200_000 + "end\0")))
+    assert len(text) <= LONGEST
+    assert text.startswith("Traceback")
+    assert text.endswith("end\\x00\n")
+    assert "characters left out" in text
+
+
+def test_causes_are_shown() -> None:
+    cause = raised(KeyError("first"))
+    error = ValueError("second")
+    error.__cause__ = cause
+    text = format_exception(raised(error))
+    assert text.index("KeyError: 'first'") < text.index("direct cause") < text.index("ValueError: second")
+
+
+def test_an_exception_that_hides_its_traceback() -> None:
+    class Hiding(Exception):
+        @property
+        def __cause__(self) -> Any:  # type: ignore[override]
+            raise RuntimeError("hidden")
+
+    assert format_exception(raised(Hiding())) == "Hiding: its traceback can't be shown\n"
+
+
+def test_release_survives_circles() -> None:
+    first, second = raised(ValueError(1)), raised(ValueError(2))
+    first.__context__, second.__context__ = second, first
+    release(first)
+    assert first.__traceback__ is second.__traceback__ is None
+    release(None)

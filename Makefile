@@ -2,7 +2,7 @@
 # make test          the whole suite, with the servers that this machine has
 # make test-faults   the fault tests at their full length
 # make lint          ruff and mypy
-# make bench         the benchmarks
+# make bench         the benchmarks; BENCH=folder of the shared bench also compares taskq with its peers
 # make docs          the documentation as HTML
 
 PYTHON ?= python3
@@ -31,7 +31,11 @@ lint: $(DEV)
 	$(BIN)/mypy
 
 bench: $(DEV)
-	$(BIN)/python -m pytest -n 0 --timeout 3600 -m benchmark -s
+	$(BIN)/python -m tests.benchmarks.sending
+	$(BIN)/python -m tests.benchmarks.start
+	$(BIN)/python -m tests.benchmarks.idle
+	$(BIN)/python -m tests.benchmarks.backlog
+	$(if $(BENCH),TASKQ_BENCH_PYTHON=$(abspath $(BIN)/python) $(BIN)/python tests/benchmarks/compare.py $(BENCH))
 
 docs: $(DEV)
 	$(BIN)/python -m pip install -q -e '.[docs]'

@@ -40,7 +40,7 @@ class TaskqError(Exception):
     """Base of the errors that are taskq's own."""
 
 
-class TimeoutError(TaskqError, builtins.TimeoutError):  # noqa: A001 - Celery's name
+class TimeoutError(TaskqError, builtins.TimeoutError):
     """``get()`` waited as long as it was told to and the task was not ready."""
 
 

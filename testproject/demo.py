@@ -29,7 +29,8 @@ def main() -> int:
     parser.add_argument("--once", action="store_true", help="check the results and end")
     parser.add_argument("--port", type=int, default=8000, help="where the site listens (with --once any free port)")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         with ExitStack() as stack:
             return _run(stack, options)

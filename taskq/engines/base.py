@@ -14,6 +14,7 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -75,6 +76,9 @@ class Listener:
                 return names
         return set()
 
+    def found(self) -> None:
+        """Hear that a look was worth it."""
+
     def close(self) -> None:
         """Give back what the listener holds."""
 
@@ -92,7 +96,7 @@ class AdaptiveListener(Listener):
         return None
 
     def found(self) -> None:
-        """Say that the look was worth it: the next one is due soon."""
+        """Look again soon."""
         self.interval = self._shortest
 
 
@@ -121,6 +125,13 @@ class Engine:
     def atomic(self) -> transaction.Atomic:
         """Return a context that is one transaction, or a savepoint within the caller's."""
         return transaction.atomic(using=self.alias)
+
+    def pipelined(self) -> AbstractContextManager[object]:
+        """Return a context in a transaction in which statements without an answer need not wait for each other.
+
+        What goes wrong with one may be raised when the context ends.
+        """
+        return nullcontext()
 
     def in_transaction(self) -> bool:
         """Tell whether the calling thread is inside ``atomic()`` on this database."""

@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import OperationalError, connections
 
+from taskq.conf import settings
 from taskq.store.records import Claimed, Settlement
 
 from .base import CLAIM_COLUMNS, FINAL, MESSAGE_COLUMNS, RUN_COLUMNS, Engine, Listener
 
+logger = logging.getLogger("taskq.engines")
+# What a listener sends to itself at its start, and for how long it waits for that.
+_TEST, _TEST_SECONDS = "\x1ftest", 1.0
 MESSAGE_CHANNEL = "taskq_message"
 RESULT_CHANNEL = "taskq_result"
 
@@ -139,8 +146,10 @@ class PostgresqlListener(Listener):
 
         wrapper = connections[alias]
         params = {k: v for k, v in wrapper.get_connection_params().items() if k not in _NOT_FOR_LISTENING}
-        self._connection = psycopg.connect(**params, autocommit=True)
-        self._connection.execute(f"LISTEN {channel}")
+        # As Django's errors, like all that the database says: whoever waits for it to come back knows those.
+        with wrapper.wrap_database_errors:
+            self._connection = psycopg.connect(**params, autocommit=True)
+            self._connection.execute(f"LISTEN {channel}")
 
     def fileno(self) -> int:
         """Return the connection's socket."""
@@ -168,6 +177,14 @@ _NOT_FOR_LISTENING = {"cursor_factory", "context", "prepare_threshold", "autocom
 
 class PostgresqlEngine(Engine):
     """See ``base.Engine``."""
+
+    @contextmanager
+    def pipelined(self) -> Iterator[None]:
+        """See base: while the server inserts, the caller encodes what is next."""
+        wrapper = self.connection
+        wrapper.ensure_connection()
+        with wrapper.wrap_database_errors, wrapper.connection.pipeline():
+            yield
 
     def is_transient(self, error: Exception) -> bool:
         """Deadlock, serialization failure, lock time-out: SQLSTATE 40001, 40P01, 55P03."""
@@ -256,11 +273,29 @@ class PostgresqlEngine(Engine):
 
     def message_listener(self) -> Listener:
         """See base."""
-        return PostgresqlListener(self.alias, MESSAGE_CHANNEL)
+        if not settings.NOTIFY:
+            return super().message_listener()
+        listener = PostgresqlListener(self.alias, MESSAGE_CHANNEL)
+        self._test(listener)
+        return listener
+
+    def _test(self, listener: PostgresqlListener) -> None:
+        """Warn if a notification does not arrive, as behind a proxy that pools transactions."""
+        self.notify(MESSAGE_CHANNEL, _TEST)
+        deadline = time.monotonic() + _TEST_SECONDS
+        while (left := deadline - time.monotonic()) > 0:
+            names = listener.wait(left)
+            if names is None or _TEST in names:
+                return
+        logger.warning(
+            "LISTEN on database '%s' hears no NOTIFY: is there a proxy that pools transactions? Tasks are found by "
+            "polling only, every TASKQ_POLL_INTERVAL; TASKQ_NOTIFY=False polls more often.",
+            self.alias,
+        )
 
     def result_listener(self) -> Listener:
         """See base."""
-        return PostgresqlListener(self.alias, RESULT_CHANNEL)
+        return PostgresqlListener(self.alias, RESULT_CHANNEL) if settings.NOTIFY else super().result_listener()
 
 
 _MESSAGE_NAMES = _names(_MESSAGE_TYPES)

@@ -82,14 +82,19 @@ class SqliteListener(Listener):
     interval = 0.0025
 
     def __init__(self, alias: str) -> None:
-        name: str = connections[alias].get_connection_params()["database"]
-        self._connection = sqlite3.connect(
-            name, timeout=0.1, isolation_level=None, check_same_thread=False, uri=str(name).startswith("file:")
-        )
+        wrapper = connections[alias]
+        name: str = wrapper.get_connection_params()["database"]
+        # As Django's errors, like all that the database says: whoever waits for it to come back knows those.
+        self._errors = wrapper.wrap_database_errors
+        with self._errors:
+            self._connection = sqlite3.connect(
+                name, timeout=0.1, isolation_level=None, check_same_thread=False, uri=str(name).startswith("file:")
+            )
         self._version = self._ask()
 
     def _ask(self) -> int:
-        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        with self._errors:
+            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
     def poll(self) -> set[str] | None:
         """Return ``None`` if another connection has committed since the last call."""

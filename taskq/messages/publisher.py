@@ -17,7 +17,7 @@ from taskq.conf import database_broker_alias, masked_url, settings
 from taskq.engines import for_alias
 from taskq.exceptions import QueueNotFound
 from taskq.store import topology
-from taskq.store.enqueue import enqueue, enqueue_one
+from taskq.store.enqueue import enqueue, enqueue_one, insert
 from taskq.store.records import Envelope
 
 from .routing import bound_queues
@@ -42,7 +42,7 @@ def publish_one(envelope: Envelope) -> None:
     if _sink is not None:
         _sink([envelope])
     elif envelope.exchange:
-        _enqueue([envelope], _alias())
+        enqueue(_routed([envelope], _alias()), _alias())
     else:
         enqueue_one(envelope, _alias())
     _report(envelope)
@@ -62,9 +62,9 @@ def publish(envelopes: Iterable[Envelope]) -> None:
     if not engine.skip_locked:
         # Encode first: while this transaction is open nobody else can write.
         first += rest
-    with engine.atomic():
+    with engine.atomic(), engine.pipelined():
         while first:
-            _sent(first, lambda chunk: _enqueue(chunk, alias))
+            _sent(first, lambda chunk: insert(engine, _routed(chunk, alias)))
             first = list(islice(rest, CHUNK))
 
 
@@ -76,8 +76,10 @@ def _sent(chunk: Sequence[Envelope], send: Sink) -> None:
         _report(envelope)
 
 
-def _enqueue(chunk: Sequence[Envelope], alias: str) -> None:
-    enqueue([copy for envelope in chunk for copy in _copies(envelope, alias)], alias)
+def _routed(chunk: Sequence[Envelope], alias: str) -> Sequence[Envelope]:
+    if not any(envelope.exchange for envelope in chunk):
+        return chunk
+    return [copy for envelope in chunk for copy in _copies(envelope, alias)]
 
 
 def _copies(envelope: Envelope, alias: str) -> Sequence[Envelope]:
@@ -99,7 +101,7 @@ def _alias() -> str:
     alias = database_broker_alias()
     if alias is None:
         raise ImproperlyConfigured(
-            f"TASKQ_BROKER_URL: tasks are sent through django:// in this version, not {masked_url(settings.BROKER_URL)}."
+            f"TASKQ_BROKER_URL: this version sends tasks through django://, not {masked_url(settings.BROKER_URL)}."
         )
     return alias
 

@@ -54,7 +54,7 @@ def decode_exception(text: str | None) -> BaseException:
     Never raises: text that is not an exception gives an ``Exception`` with it.
     """
     try:
-        data = loads(text or "null")  # type: ignore[no-untyped-call]
+        data = loads(text or "null")
     except (ValueError, TypeError, RecursionError):
         return Exception(text)
     if not isinstance(data, dict) or not isinstance(data.get("exc_type"), str):

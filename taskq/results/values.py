@@ -68,7 +68,7 @@ def decode(text: str | None, content_type: str = JSON) -> Any:
     plain, binary, _ = content_type.partition(_BASE64)
     payload = base64.b64decode(text) if binary else text
     encoding = "binary" if binary else "utf-8"
-    return registry.loads(payload, plain, encoding, accept=_accepted())  # type: ignore[no-untyped-call]
+    return registry.loads(payload, plain, encoding, accept=_accepted())
 
 
 def encode_children(results: Iterable[ResultBase]) -> str | None:
@@ -85,7 +85,7 @@ def decode_children(text: str | None) -> list[Any]:
 def _by_registry(value: Any, serializer: str) -> tuple[str, str]:
     if isinstance(value, ResultBase) and serializer != "pickle":
         value = value.as_tuple()
-    content_type, _, payload = registry.dumps(value, serializer)  # type: ignore[no-untyped-call]
+    content_type, _, payload = registry.dumps(value, serializer)
     if isinstance(payload, str):
         return payload, content_type
     return base64.b64encode(payload).decode("ascii"), content_type + _BASE64
@@ -93,14 +93,14 @@ def _by_registry(value: Any, serializer: str) -> tuple[str, str]:
 
 def _from_json(text: str) -> Any:
     try:
-        return loads(text)  # type: ignore[no-untyped-call]
+        return loads(text)
     except ValueError as error:
         raise DecodeError(f"The stored result is not valid JSON: {error}") from error
 
 
 def _accepted() -> set[str]:
     named = [*settings.ACCEPT_CONTENT, settings.RESULT_SERIALIZER]
-    return cast("set[str]", prepare_accept_content(named))  # type: ignore[no-untyped-call]
+    return cast("set[str]", prepare_accept_content(named))
 
 
 def _refusal(value: Any, serializer: str, error: Exception) -> str:

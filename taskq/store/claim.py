@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from django.db.models import F
+
+from taskq import states
 from taskq.conf import settings
 from taskq.engines import for_alias
-from taskq.models import Message
+from taskq.models import Message, TaskRun
 
 from .records import Claimed
 
@@ -20,20 +23,31 @@ def claim(queue: str, limit: int, token: str, alias: str | None = None) -> list[
     return for_alias(alias or settings.DATABASE).claim(queue, limit, token)
 
 
+def held(token: str, alias: str | None = None) -> set[int]:
+    """Return the ids of all messages that ``token`` holds."""
+    rows = Message.objects.using(alias or settings.DATABASE).filter(token=token)
+    return set(rows.values_list("id", flat=True))
+
+
 def count_start(token: str, ids: Sequence[int], alias: str | None = None) -> set[int]:
-    """Commit that redelivered messages start once more; return those that ``token`` still holds."""
+    """Commit that redelivered messages start once more; return those that may.
+
+    One that ``token`` does not hold any more may not, nor one whose task is final already:
+    its message is deleted.
+    """
     alias = alias or settings.DATABASE
     with for_alias(alias).atomic():
-        held = list(
-            Message.objects.using(alias)
-            .select_for_update()
-            .filter(id__in=ids, token=token)
-            .order_by("id")
-            .values_list("id", "deliveries")
+        rows = Message.objects.using(alias).select_for_update().filter(id__in=ids, token=token)
+        held = dict(rows.order_by("id").values_list("id", "task_id"))
+        final = set(
+            TaskRun.objects.using(alias)
+            .filter(task_id__in=held.values(), state__in=states.READY_STATES)
+            .values_list("task_id", flat=True)
         )
-        for message_id, deliveries in held:
-            Message.objects.using(alias).filter(id=message_id).update(deliveries=deliveries + 1)
-    return {message_id for message_id, _ in held}
+        done = {message_id for message_id, task_id in held.items() if task_id in final}
+        Message.objects.using(alias).filter(id__in=done).delete()
+        Message.objects.using(alias).filter(id__in=held.keys() - done).update(deliveries=F("deliveries") + 1)
+    return held.keys() - done
 
 
 def acknowledge(token: str, ids: Sequence[int], alias: str | None = None) -> set[int]:

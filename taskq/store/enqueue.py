@@ -43,11 +43,16 @@ def enqueue(envelopes: Sequence[Envelope], alias: str | None = None) -> None:
         return
     engine = for_alias(alias or settings.DATABASE)
     with engine.atomic():
-        for start in range(0, len(envelopes), engine.chunk):
-            chunk = envelopes[start : start + engine.chunk]
-            insert_runs(engine, [e for e in chunk if e.tracked])
-            insert_messages(engine, chunk)
-        wake(engine, {e.queue for e in envelopes})
+        insert(engine, envelopes)
+
+
+def insert(engine: Engine, envelopes: Sequence[Envelope]) -> None:
+    """Write messages and their runs in the transaction that there is."""
+    for start in range(0, len(envelopes), engine.chunk):
+        chunk = envelopes[start : start + engine.chunk]
+        insert_runs(engine, [e for e in chunk if e.tracked])
+        insert_messages(engine, chunk)
+    wake(engine, {e.queue for e in envelopes})
 
 
 def insert_runs(engine: Engine, envelopes: Sequence[Envelope]) -> None:

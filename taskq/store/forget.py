@@ -35,6 +35,15 @@ def expire(state: str, age: timedelta, limit: int = BATCH, alias: str | None = N
     return forget(old, alias) if old else 0
 
 
+def expire_attempts(age: timedelta, limit: int = BATCH, alias: str | None = None) -> int:
+    """Delete up to ``limit`` attempts that ended more than ``age`` ago; return how many."""
+    alias = alias or settings.DATABASE
+    before = datetime.fromtimestamp(for_alias(alias).now(), UTC) - age
+    rows = Attempt.objects.using(alias).order_by("id").values_list("id", "finished_at")
+    old = [attempt_id for attempt_id, finished in rows[:limit] if finished is not None and finished < before]
+    return Attempt.objects.using(alias).filter(id__in=old).delete()[0] if old else 0
+
+
 def take_lease(name: str, token: str, alias: str | None = None) -> bool:
     """Tell whether worker ``token`` has the duty ``name``: it takes it if its holder is gone."""
     alias = alias or settings.DATABASE

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from django.db.models import F
+
 from taskq.conf import settings
 from taskq.engines import for_alias
 from taskq.models import Attempt, Message
@@ -13,13 +15,18 @@ from .enqueue import wake
 from .records import Claimed
 
 
-def release(token: str, ids: Sequence[int], alias: str | None = None) -> int:
-    """Give back messages that did not start. They keep their place; nothing is counted."""
+def release(token: str, ids: Sequence[int], alias: str | None = None, *, counted: Sequence[int] = ()) -> int:
+    """Give back messages that are not to count as started. They keep their place.
+
+    Of those in ``counted`` a start was committed that did not happen, or that is to be
+    forgotten. Returns how many messages ``token`` held.
+    """
     alias = alias or settings.DATABASE
     engine = for_alias(alias)
     with engine.atomic():
         rows = Message.objects.using(alias).filter(id__in=ids, token=token)
         queues = set(rows.values_list("queue", flat=True))
+        rows.filter(id__in=counted).update(deliveries=F("deliveries") - 1)
         count = rows.update(token="", acked=False)
         wake(engine, queues)
     return count

@@ -81,7 +81,7 @@ def write_ends(engine: Engine, settled: Sequence[Settlement]) -> None:
     written = [s for s in settled if s.keep and s.state != states.IGNORED]
     _write_runs(engine, written)
     _drop_ignored(engine, [s.task_id for s in settled if not s.keep and s.tracked])
-    _write_attempts(engine, [s for s in settled if s.state == states.RETRY])
+    _write_attempts(engine, [s for s in settled if s.state == states.RETRY and s.keep])
     _send_follow_ups(engine, settled)
     _wake_waiters(engine, [s.task_id for s in settled if s.state in states.READY_STATES])
 

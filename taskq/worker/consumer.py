@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from taskq import signals, states
-from taskq.exceptions import InvalidTaskError
 from taskq.store.progress import Progress
 from taskq.store.records import Claimed, Settlement
 
@@ -76,7 +75,8 @@ class Consumer:
     def _receive(self, message: Claimed) -> None:
         try:
             request = read(message, self.limits)
-        except InvalidTaskError as error:
+        except Exception as error:
+            # Whatever a message can do to its reader: it is refused, and the worker goes on.
             self._settle(endings.rejected(message, error, self.hostname))
             return
         request.job = next(self._numbers)
@@ -111,17 +111,18 @@ class Consumer:
     def dispatch(self) -> None:
         """Hand over what is ready to slots that have room."""
         if not self.stopping and self._ready and self._sure():
-            for slot in self.pool.slots:
-                if slot.accepting and not self._jobs.of(slot.index).reserved:
-                    self._fill(slot)
-                if not self._ready:
-                    break
+            slots = [s for s in self.pool.slots if s.accepting and not self._jobs.of(s.index).reserved]
+            # Few messages are spread rather than put to one slot while another is idle.
+            share = -(-len(self._ready) // len(slots)) if slots else 0
+            for slot in slots:
+                if self._ready:
+                    self._fill(slot, share)
         self._set_target()
 
-    def _fill(self, slot: Slot) -> None:
+    def _fill(self, slot: Slot, share: int) -> None:
         load = self._jobs.of(slot.index)
         batch: list[Request] = []
-        handed, seconds, room = slot.in_flight, load.seconds, slot.room
+        handed, seconds, room = slot.in_flight, load.seconds, min(slot.room, share)
         while self._ready and len(batch) < room:
             request = self._ready[0]
             if request.alone:
@@ -275,17 +276,19 @@ class Consumer:
             if request is None or request.revoked == what:
                 continue
             request.revoked = what
-            if what != "revoke" and request.job in self._jobs:
-                self.pool.terminate(request.job, what)
+        # What a child has not begun comes back, and is refused with what never was handed over.
+        self._take_back_all()
         for request in [r for r in self._ready if r.revoked]:
             self._ready.remove(request)
             self._refused(request)
+        for request in self.running:
+            if request.revoked not in ("", "revoke"):
+                self.pool.terminate(request.job, request.revoked)
+        self.dispatch()
 
     def lease_lost(self, message_ids: set[int]) -> None:
         """Forget what was taken over and has not started; what runs goes on and settles nothing."""
-        for slot in self.pool.slots:
-            taken = [self._jobs.take(delivery.job) for delivery in self.pool.take_back(slot)]
-            self._ready.extendleft(request for request in reversed(taken) if request is not None)
+        self._take_back_all()
         taken_over = [request for request in self._ready if request.message.id in message_ids]
         self._ready = deque(request for request in self._ready if request.message.id not in message_ids)
         for request in taken_over:
@@ -294,12 +297,17 @@ class Consumer:
             self._store("drop", request.message.id)
         self.dispatch()
 
+    def _take_back_all(self) -> None:
+        """Take back everything that has not started."""
+        for slot in self.pool.slots:
+            taken = [self._jobs.take(delivery.job) for delivery in self.pool.take_back(slot)]
+            self._ready.extendleft(request for request in reversed(taken) if request is not None)
+
     def stop(self) -> None:
         """Begin the end: give back everything that has not started."""
         self.stopping = True
         self._retarget(0)
-        for slot in self.pool.slots:
-            self.returned(self.pool.take_back(slot))
+        self._take_back_all()
         self._release(list(self._ready))
         self._ready.clear()
 
@@ -340,7 +348,8 @@ class Consumer:
         if requests:
             for request in requests:
                 self._forget(request)
-            self._store("release", [request.message.id for request in requests])
+            counted = [r.message.id for r in requests if r.message.redelivered and not r.before_start]
+            self._store("release", [request.message.id for request in requests], counted)
 
     def _forget(self, request: Request) -> None:
         self._by_message.pop(request.message.id, None)

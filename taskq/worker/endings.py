@@ -111,9 +111,16 @@ def not_registered(request: Request, hostname: str) -> Settlement:
     return _settlement(request, states.FAILURE, encode_exception(error), hostname)
 
 
-def rejected(message: Claimed, error: InvalidTaskError, hostname: str) -> Settlement:
+def rejected(message: Claimed, error: Exception, hostname: str) -> Settlement:
     """Return the settlement of a message that is no task: a failure on record if it has an id."""
-    logger.error("A message in %s was rejected: %s Its headers: %.1000s", message.queue, error, message.headers)
+    unexpected = error if not isinstance(error, InvalidTaskError) else None
+    logger.error(
+        "A message in %s was rejected: %r. Its headers: %.1000s",
+        message.queue,
+        error,
+        message.headers,
+        exc_info=unexpected,
+    )
     if signals.task_rejected.receivers:
         signals.send(signals.task_rejected, hostname, message=message, exc=error)
     return Settlement(
@@ -134,8 +141,8 @@ def too_often(request: Request) -> str:
 
 
 def log_taken_over(request: Request) -> None:
-    """Say that a request does not start here because another worker has it."""
-    logger.warning("Task %s[%s] was taken over by another worker.", request.name, request.id)
+    """Say that a request does not start here because another worker has it, or had it and settled it."""
+    logger.warning("Task %s[%s] was taken over by another worker, or is settled already.", request.name, request.id)
 
 
 def _failed(request: Request, error: BaseException, hostname: str) -> Settlement:

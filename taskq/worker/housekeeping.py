@@ -36,11 +36,16 @@ class Housekeeping:
         if forget.take_lease(NAME, self._lease.token, self._alias):
             recover_orphans(self._alias)
             topology.sweep(self._alias)
-            deleted = sum(
-                forget.expire(state, age, alias=self._alias) for state, age in forget.ages().items() if age is not None
-            )
+            deleted = self._delete_old()
         self._next = time.monotonic() + (_BETWEEN_BATCHES if deleted else max(_EVERY, self._lease.seconds))
         return False
+
+    def _delete_old(self) -> int:
+        ages = {state: age for state, age in forget.ages().items() if age is not None}
+        deleted = sum(forget.expire(state, age, alias=self._alias) for state, age in ages.items())
+        if len(ages) == len(forget.ages()):
+            deleted += forget.expire_attempts(max(ages.values()), alias=self._alias)
+        return deleted
 
     @property
     def done(self) -> bool:

@@ -8,6 +8,7 @@ goes on under a new token, and what it held under the old one settles nothing.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from taskq.store.revoke import REVOKED_NAME
 logger = logging.getLogger("taskq.worker")
 #: How often the lease is renewed in the time that it lasts.
 BEATS_A_LEASE = 4
+#: Seconds between looks for what was revoked, where the database only says that something has changed.
+_LOOK_AGAIN = 1.0
 
 
 @dataclass(slots=True)
@@ -50,7 +53,9 @@ class Lease:
     _next_beat: float = 0.0
     _beaten_at: float = 0.0
     _looked_at: float = 0.0
-    _look_for_revoked: bool = False
+    #: When to look next for what was revoked, and when that was done last.
+    _revoked_due: float = math.inf
+    _revoked_seen: float = 0.0
 
     # -- what is held
 
@@ -71,6 +76,10 @@ class Lease:
         """Return the token under which a message was claimed."""
         return self._holders.get(message_id, self.token)
 
+    def unknown(self, message_ids: set[int]) -> set[int]:
+        """Return those of ``message_ids`` of which this worker does not know that it holds them."""
+        return message_ids - self._holders.keys()
+
     # -- the duty
 
     def work(self) -> bool:
@@ -78,12 +87,15 @@ class Lease:
         if time.monotonic() >= self._next_beat:
             self.beat()
             self._look_for_the_dead()
-            self._look_for_revoked = True
-        if self._look_for_revoked and self._holders:
-            self._look_for_revoked = False
-            if revoked := claim.asked_to_stop(self.token, self.alias):
-                self.on_revoked(revoked)
+            self._revoked_due = 0.0
+        if time.monotonic() >= self._revoked_due:
+            self._look_for_the_revoked()
         return False
+
+    def _look_for_the_revoked(self) -> None:
+        if self._holders and (revoked := claim.asked_to_stop(self.token, self.alias)):
+            self.on_revoked(revoked)
+        self._revoked_due, self._revoked_seen = math.inf, time.monotonic()
 
     @property
     def done(self) -> bool:
@@ -91,13 +103,15 @@ class Lease:
         return True
 
     def due(self) -> float | None:
-        """Return the seconds to the next beat."""
-        return self._next_beat - time.monotonic()
+        """Return the seconds to the next beat, or the next look for what was revoked."""
+        return min(self._next_beat, self._revoked_due) - time.monotonic()
 
     def news(self, names: set[str] | None) -> None:
-        """Look for what was revoked when the database says that something was."""
-        if names is not None and REVOKED_NAME in names:
-            self._look_for_revoked = True
+        """Look for what was revoked when the database says that something was, soon when it does not say what was."""
+        if names is None:
+            self._revoked_due = min(self._revoked_due, self._revoked_seen + _LOOK_AGAIN)
+        elif REVOKED_NAME in names:
+            self._revoked_due = 0.0
 
     @property
     def surely_ours(self) -> bool:

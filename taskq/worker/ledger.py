@@ -122,15 +122,15 @@ class Ledger:
         """Forget a message that another worker holds now."""
         self.do(lambda: self._lease.drop(message_id))
 
-    def release(self, message_ids: Sequence[int]) -> None:
-        """Give back messages that did not start."""
+    def release(self, message_ids: Sequence[int], counted: Sequence[int] = ()) -> None:
+        """Give back messages that are not to count as started; of those in ``counted`` it is taken back."""
 
         def call() -> None:
             by_token: dict[str, list[int]] = {}
             for message_id in message_ids:
                 by_token.setdefault(self._lease.holder(message_id), []).append(message_id)
             for token, ids in by_token.items():
-                release.release(token, ids, self._alias)
+                release.release(token, ids, self._alias, counted=counted)
             for message_id in message_ids:
                 self._lease.drop(message_id)
 

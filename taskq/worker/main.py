@@ -52,6 +52,7 @@ def run_worker(start: Start) -> tuple[int, bool]:
     """
     alias = _alias()
     setup_worker_logging(start.loglevel, start.logfile, color=start.color and sys.stderr.isatty())
+    _refuse_contradiction(start)
     _refuse_unlimited(pool_class(start.pool), start)
     fork_server = launch() if start.pool == "prefork" else None
     node = Node(_options(start), alias, fork_server)
@@ -69,6 +70,14 @@ def _alias() -> str:
 
 def _broker() -> str:
     return masked_url(settings.BROKER_URL)
+
+
+def _refuse_contradiction(start: Start) -> None:
+    if start.time_limit and start.soft_time_limit and start.soft_time_limit > start.time_limit:
+        raise ValueError(
+            f"--soft-time-limit (TASKQ_SOFT_TIME_LIMIT) is {start.soft_time_limit:g} s, "
+            f"beyond --time-limit (TASKQ_TIME_LIMIT) of {start.time_limit:g} s: no task would ever get it."
+        )
 
 
 def _refuse_unlimited(pool: type[Pool], start: Start) -> None:

@@ -94,6 +94,7 @@ class Node:
             lambda messages: self.inbox.post(self.consumer.receive, messages),
             poll=settings.POLL_INTERVAL,
         )
+        self.source.found = self.store.found
         housekeeping = Housekeeping(self.lease, alias)
         # The lease first: whoever was frozen finds out before anything else that it was taken for dead.
         self.store.duties = (self.lease, self.ledger, self.source, housekeeping)

@@ -20,6 +20,9 @@ from taskq.tasks.task import Task
 
 from .handover import Delivery
 
+#: Seconds after which a message that is due even later is looked at again: no clock or column has to hold more.
+_LONGEST_DELAY = 10 * 365 * 86400
+
 
 @dataclass(slots=True)
 class Request:
@@ -66,7 +69,7 @@ class Request:
         eta = self.headers.eta
         if eta is None or self.message.tracked:
             return 0.0
-        return eta.timestamp() - time.time()
+        return min(eta.timestamp() - time.time(), _LONGEST_DELAY)
 
     def delivery(self, hostname: str) -> Delivery:
         """Return what is handed over."""
@@ -104,7 +107,7 @@ def read(message: Claimed, limits: Limits) -> Request:
 def _headers(message: Claimed) -> TaskHeaders:
     try:
         decoded = json.loads(message.headers)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidTaskError(f"The headers are not JSON: {error}") from error
     if not isinstance(decoded, dict):
         raise InvalidTaskError("The headers are not a mapping.")

@@ -6,15 +6,18 @@ less than it was asked for is left alone until the database calls, or for a slow
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 
-from taskq.store.claim import claim
+from taskq.store.claim import claim, held
 from taskq.store.promote import BATCH, next_due, promote
 from taskq.store.records import Claimed
+from taskq.store.release import release
 
 from .lease import Lease
 
+logger = logging.getLogger("taskq.worker")
 #: Seconds between looks at the schedule when nothing is known to be due.
 _SCHEDULE_POLL = 30.0
 
@@ -40,6 +43,8 @@ class DatabaseSource:
         self._turn = 0
         self._next_poll = 0.0
         self._next_due = 0.0
+        #: A claim was begun, and it is not known what became of it.
+        self._claiming = False
         #: How many unfinished messages the worker should hold; the loop sets it.
         self.target = 0
         #: How many of those that are held have ended and only wait to be settled; the loop sets it.
@@ -51,6 +56,8 @@ class DatabaseSource:
 
     def work(self) -> bool:
         """Promote what is due and claim what there is room for; tell whether there may be more."""
+        if self._claiming:
+            self._give_back_strays()
         more = self._promote()
         if time.monotonic() >= self._next_poll:
             self._next_poll = time.monotonic() + self._poll
@@ -95,7 +102,9 @@ class DatabaseSource:
         return room > 0 and bool(self._worth_a_look)
 
     def _claim_from(self, queue: str, limit: int) -> int:
+        self._claiming = True
         claimed = claim(queue, limit, self._lease.token, self._alias)
+        self._claiming = False
         if len(claimed) < limit:
             self._worth_a_look.discard(queue)
         if claimed:
@@ -103,6 +112,15 @@ class DatabaseSource:
             self._deliver(claimed)
             self.found()
         return len(claimed)
+
+    def _give_back_strays(self) -> None:
+        """Give back what a claim took whose answer was lost with its connection: nobody else would."""
+        token = self._lease.token
+        if token and (strays := self._lease.unknown(held(token, self._alias))):
+            release(token, sorted(strays), self._alias)
+            self._worth_a_look.update(self._queues)
+            logger.warning("A claim was cut off; %s messages that it took went back.", len(strays))
+        self._claiming = False
 
     def _promote(self) -> bool:
         if time.monotonic() < self._next_due:

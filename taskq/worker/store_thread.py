@@ -97,24 +97,37 @@ class StoreThread(threading.Thread):
     def _turn(self) -> None:
         listener = self._listen()
         self.inbox.run()
-        names = listener.poll()
-        if names is None or names:
-            for duty in self.duties:
-                duty.news(names)
+        self._hear(listener)
         more = False
         for duty in self.duties:
             more = duty.work() or more
         if not more and self._deadline is None:
             self._sleep(listener)
 
+    def _hear(self, listener: Listener) -> bool:
+        names = listener.poll()
+        news = names is None or bool(names)
+        if news:
+            for duty in self.duties:
+                duty.news(names)
+        return news
+
     def _sleep(self, listener: Listener) -> None:
-        waits = [w for duty in self.duties if (w := duty.due()) is not None]
-        if listener.interval is not None:
-            waits.append(listener.interval)
-        watched = [self.inbox.fileno()]
-        if listener.fileno() >= 0:
-            watched.append(listener.fileno())
-        select.select(watched, [], [], max(0.0, min(waits, default=1.0)))
+        """Sleep until there is something to do. A listener that has to be asked is asked from here, often."""
+        waits = [wait for duty in self.duties if (wait := duty.due()) is not None]
+        deadline = time.monotonic() + min(waits, default=1.0)
+        watched = [self.inbox.fileno(), *([listener.fileno()] if listener.fileno() >= 0 else ())]
+        while (left := deadline - time.monotonic()) > 0:
+            pause = left if listener.interval is None else min(left, listener.interval)
+            if select.select(watched, [], [], pause)[0]:
+                return
+            if listener.interval is not None and self._hear(listener):
+                return
+
+    def found(self) -> None:
+        """Tell the listener that a look was worth it."""
+        if self._listener is not None:
+            self._listener.found()
 
     def _listen(self) -> Listener:
         if self._listener is None:

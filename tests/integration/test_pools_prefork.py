@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from django.db import connection
 
 from taskq import signals
+from taskq.worker.pools import children
 from tests.support.waiting import wait_until
 from tests.unit.worker.pools.driver import Driver, deliveries, delivery, driving, open_files
 
@@ -152,10 +154,8 @@ def test_reports_come_before_the_outcome():
 
         driver.work_off([reporting])
 
-        assert [(report.job, report.meta) for report in driver.reports] == [
-            (reporting.job, "50"),
-            (reporting.job, "60"),
-        ]
+        assert [report.meta for report in driver.reports] == ["50", "60"]
+        assert {report.job for report in driver.reports} == {reporting.job}
 
 
 def test_a_frozen_child_blocks_nobody_and_its_waiting_work_is_taken_back(tmp_path: Path):
@@ -212,10 +212,12 @@ def test_terminate_ends_what_surely_runs_now(tmp_path: Path):
 
         assert not driver.pool.terminate(behind.job)
         assert not driver.pool.terminate(999_999)
+        assert not driver.pool.terminate(running.job, "SIGNOTHING")
         assert driver.pool.terminate(running.job, "SIGTERM")
         driver.until(lambda: driver.lost)
 
         assert (driver.lost[0].started, driver.lost[0].killed_for) == ([running], "terminate:SIGTERM")
+        assert "signal 15 (SIGTERM)" in driver.lost[0].reason
         assert driver.returned == [behind]
         driver.until(lambda: slot.accepting)
         driver.pool.hand_over(slot, driver.returned)
@@ -237,6 +239,64 @@ def test_terminate_with_a_signal_that_the_task_handles(tmp_path: Path):
         assert driver.outcomes[running.job].result == str(old)
         assert slot.pid != old
         assert driver.lost == []
+
+
+def test_terminate_kills_what_does_not_heed_the_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(children, "_GRACE", 0.05)
+    with driving() as driver:
+        (slot,) = driver.pool.slots
+        deaf = delivery(f"touch:{tmp_path}/began freeze:")
+        driver.pool.hand_over(slot, [deaf])
+        driver.until((tmp_path / "began").exists)
+
+        assert driver.pool.terminate(deaf.job, "SIGTERM")
+        driver.until(lambda: driver.lost)
+
+        assert (driver.lost[0].started, driver.lost[0].killed_for) == ([deaf], "terminate:SIGTERM")
+
+
+def test_the_fork_server_survives_a_signal_for_a_child_that_has_just_died(tmp_path: Path):
+    with driving() as driver:
+        (slot,) = driver.pool.slots
+        running = delivery(f"touch:{tmp_path}/began until:{tmp_path}/never")
+        driver.pool.hand_over(slot, [running])
+        driver.until((tmp_path / "began").exists)
+        server, child = server_pid(driver), slot.pid
+        assert child is not None
+
+        os.kill(server, signal.SIGSTOP)
+        os.kill(child, signal.SIGKILL)
+        wait_until(lambda: not alive(child))
+        driver.pool.terminate(running.job, "SIGTERM")
+        os.kill(server, signal.SIGCONT)
+        driver.until(lambda: driver.lost)
+
+        assert driver.lost[0].started == [running]
+        driver.work_off([delivery("pid")])
+        assert driver.broken == []
+
+
+def test_programs_that_a_task_starts_can_be_ended():
+    with driving() as driver:
+        starter = delivery("program:")
+
+        driver.work_off([starter])
+
+        assert driver.outcomes[starter.job].result == str(-signal.SIGTERM)
+
+
+@pytest.mark.parametrize("rest", ["", " until:/never"])
+def test_a_task_that_closes_all_descriptors_loses_only_itself(rest: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(children, "_CLOSED_FOR", 0.05)
+    with driving() as driver:
+        closing, behind = delivery("close:" + rest), delivery("pid")
+        (slot,) = driver.pool.slots
+
+        driver.pool.hand_over(slot, [closing, behind])
+        driver.until(lambda: driver.lost)
+
+        assert (driver.lost[0].started, driver.lost[0].unstarted) == ([closing], [behind])
+        driver.work_off([delivery("pid")])
 
 
 def test_children_ignore_what_is_sent_to_the_group(tmp_path: Path):
@@ -451,8 +511,8 @@ def test_a_child_has_no_descriptors_but_its_own():
             - inherited
             for one in work
         ]
-        # Its end of the socket pair, and the end of the permit pipe from which it reads.
-        assert all(sorted(name.partition(":")[0] for name in names) == ["pipe", "socket"] for names in opened)
+        # Its end of the socket pair, and the ends of the pipes for permits and orders from which it reads.
+        assert all(sorted(name.partition(":")[0] for name in names) == ["pipe", "pipe", "socket"] for names in opened)
         assert not set.intersection(*opened)
 
 
@@ -483,3 +543,40 @@ def test_output_of_tasks_goes_through(capfd: pytest.CaptureFixture[str]):
         driver.work_off([delivery("print:hello")])
 
     assert "hello\n" in capfd.readouterr().out
+
+
+def test_signals_of_the_life_of_a_child(tmp_path: Path):
+    def note(signal: object, **named: object) -> None:
+        kind = next(name for name, value in vars(signals).items() if value is signal)
+        (tmp_path / kind).write_text(f"{os.getpid()} {named.get('pid')} {named.get('exitcode')}")
+
+    heard = (signals.worker_before_create_process, signals.worker_process_init, signals.worker_process_shutdown)
+    for one in heard:
+        one.connect(note)
+    try:
+        with driving() as driver:
+            child = driver.pool.slots[0].pid
+            server = server_pid(driver)
+            driver.pool.stop()
+    finally:
+        for one in heard:
+            one.disconnect(note)
+
+    assert (tmp_path / "worker_before_create_process").read_text().startswith(f"{server} ")
+    assert (tmp_path / "worker_process_init").read_text().startswith(f"{child} ")
+    assert (tmp_path / "worker_process_shutdown").read_text() == f"{child} {child} 0"
+
+
+def test_threads_that_run_at_the_fork_get_a_warning(caplog: pytest.LogCaptureFixture):
+    go = threading.Event()
+    thread = threading.Thread(target=go.wait, name="an-app-s-thread")
+    thread.start()
+    try:
+        with driving() as driver:
+            driver.work_off([delivery("pid")])
+    finally:
+        go.set()
+        thread.join()
+
+    assert "an-app-s-thread" in caplog.text
+    assert "worker_process_init" in caplog.text

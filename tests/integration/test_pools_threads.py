@@ -146,6 +146,7 @@ def test_shrinking_returns_what_waits_in_the_thread_that_goes(tmp_path: Path):
         driver.until(lambda: len(driver.outcomes) == 3)
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_thread_closes_its_connections_when_it_ends():
     opened = []
 
@@ -154,7 +155,6 @@ def test_a_thread_closes_its_connections_when_it_ends():
         opened.append(connections["default"])
         return Outcome(received.job, received.task_id, "SUCCESS")
 
-    # No test database: an empty one in memory would do as well.
     with driving("threads", run=run) as driver:
         driver.work_off([delivery()])
         driver.pool.stop()

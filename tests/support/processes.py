@@ -108,7 +108,7 @@ class Processes:
         """Start ``manage.py taskworker -l info`` and, unless ``ready`` is false, wait until it takes tasks."""
         process = self.start("taskworker", "-l", "info", *options, **environment)
         if ready:
-            process.wait_for_log(r"\bready\b")
+            process.wait_for_log(r" ready\.$")
         return process
 
     def run(self, *arguments: str, timeout: float = 60.0, **environment: str) -> str:

@@ -8,7 +8,9 @@ import os
 from testproject.settings import *  # noqa: F403
 from testproject.settings import INSTALLED_APPS
 
-INSTALLED_APPS = [*INSTALLED_APPS, "tests.support.jobs"]
+#: Which of the tests' apps a process has; a worker of threads can't have tasks with a time limit.
+TEST_APPS = os.environ.get("TEST_APPS", "tests.support.jobs,tests.support.limited")
+INSTALLED_APPS = [*INSTALLED_APPS, *TEST_APPS.split(",")]
 LOGGING_CONFIG = None
 
 globals().update(json.loads(os.environ.get("TEST_SETTINGS", "{}")))

@@ -148,13 +148,14 @@ def test_only_engines_hold_sql() -> None:
 
 
 def test_only_the_publisher_publishes_tasks() -> None:
+    publisher = ROOT / "taskq/messages/publisher.py"
+    outside = [path for path in sources("taskq") if path != publisher and room_of(path) not in {"store", "transport"}]
     found = [
         f"{place(path, line)} imports {module}"
-        for path in sources("taskq") + sources("taskq_admin")
+        for path in outside + sources("taskq_admin")
         for module, line in imports(path)
-        if module.startswith("taskq.store.enqueue")
-        and path.relative_to(ROOT).as_posix() not in {"taskq/messages/publisher.py"}
-        and (path.parts[-2] not in {"store", "transport"})
+        # Those two only say what an envelope's row is; testing shows it without a database.
+        if module.startswith("taskq.store.enqueue") and not module.endswith((".message_row", ".run_row"))
     ]
     assert not found
 

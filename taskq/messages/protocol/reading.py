@@ -20,6 +20,10 @@ from taskq.timezones import parse_iso, to_utc
 from .options import is_storable
 from .wire import EMBED, RESERVED
 
+#: What the column holds on every database.
+_MOST_RETRIES = 2**31 - 1
+#: Seconds that any timer can take.
+_LONGEST_LIMIT = 2**31 - 1
 _OF_BODY = frozenset({serializers.COMPRESSION, signing.HEADER})
 
 
@@ -79,8 +83,8 @@ def read_headers(headers: Mapping[str, Any]) -> TaskHeaders:
         _refuse("group_index", group_index, "a whole number")
     if retries is None:
         retries = 0
-    elif type(retries) is not int or retries < 0:
-        _refuse("retries", retries, "a whole number, 0 or more")
+    elif type(retries) is not int or not 0 <= retries <= _MOST_RETRIES:
+        _refuse("retries", retries, f"a whole number from 0 to {_MOST_RETRIES}")
     hard, soft = (None, None) if limits is None or limits == [None, None] else _limits(limits)
     stamps, stamped = get("stamps"), get("stamped_headers")
     return TaskHeaders(
@@ -133,8 +137,8 @@ def _limits(value: Any) -> tuple[float | None, float | None]:
     if not isinstance(value, list | tuple) or len(value) != 2:
         _refuse("timelimit", value, "[hard, soft]")
     for limit in value:
-        if limit is not None and (type(limit) not in (int, float) or not limit >= 0):
-            _refuse("timelimit", value, "a pair of seconds or nulls")
+        if limit is not None and (type(limit) not in (int, float) or not 0 <= limit <= _LONGEST_LIMIT):
+            _refuse("timelimit", value, f"a pair of nulls or seconds, {_LONGEST_LIMIT} at most")
     return value[0], value[1]
 
 

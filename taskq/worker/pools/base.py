@@ -152,7 +152,11 @@ class Pool(ABC):
 
     @abstractmethod
     def terminate(self, job: int, signal: str = "SIGTERM") -> bool:
-        """End the child that runs ``job``, if it surely runs it now; tell whether that is under way."""
+        """End the child that runs ``job``, if it surely runs it now; tell whether that is under way.
+
+        A task may handle ``signal``, and is killed if it then goes on for some
+        seconds. For a signal that does not exist nothing is done but logged.
+        """
 
     @abstractmethod
     def grow(self, n: int = 1) -> None:

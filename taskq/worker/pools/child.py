@@ -13,7 +13,7 @@ import os
 import socket
 import sys
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from taskq import signals
 from taskq.worker.handover import Delivery, Outcome, Report
@@ -22,7 +22,7 @@ from . import frames
 from .base import RunFn
 from .crashed import crashed
 from .inbox import Inbox
-from .processes import die_with, flush_streams, resident_kib, set_title
+from .processes import die_with, flush_streams, heed_group_signals_by_order, resident_kib, set_title
 
 logger = logging.getLogger("taskq.worker")
 
@@ -30,14 +30,23 @@ logger = logging.getLogger("taskq.worker")
 _inherited: list[Any] = []
 
 
-def main(sock_fd: int, permits_fd: int, parent: int, run: RunFn, title: str, max_memory: int) -> NoReturn:
+class Descriptors(NamedTuple):
+    """What a child is given: its end of the socket pair, and of the pipes for permits and for orders to end."""
+
+    socket: int
+    permits: int
+    orders: int
+
+
+def main(fds: Descriptors, parent: int, run: RunFn, title: str, max_memory: int) -> NoReturn:
     """Run deliveries in this process, which was forked by ``parent``, and end it."""
     code = 1
     try:
         die_with(parent)
+        heed_group_signals_by_order(fds.orders)
         set_title(title)
         _prepare()
-        code = Child(socket.socket(fileno=sock_fd), permits_fd, run, max_memory).work()
+        code = Child(socket.socket(fileno=fds.socket), fds.permits, run, max_memory).work()
         signals.send(signals.worker_process_shutdown, sender=None, pid=os.getpid(), exitcode=code)
     except EOFError:
         # The main process is gone, and with it whoever would read an outcome.

@@ -30,6 +30,8 @@ logger = logging.getLogger("taskq.worker")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 30.0
 #: Seconds after which a child that has closed its socket is killed, and after which one is called slow to start.
 _CLOSED_FOR, _SLOW_START = 5.0, 30.0
+#: Seconds that a task has for its own end after a signal that it may handle.
+_GRACE = 10.0
 
 
 class Children:
@@ -271,8 +273,15 @@ class Children:
             return False
         slot.killed_for = reason
         self._signal(slot, number)
+        if number != signals.SIGKILL:
+            self._hub.call_later(_GRACE, self._kill_if_running, slot, lane, job)
         self.retire(slot)
         return True
+
+    def _kill_if_running(self, slot: PreforkSlot, lane: Lane, job: int) -> None:
+        """Kill a child that was told to end and did not: its task handles the signal, or isn't in Python code."""
+        if slot.lane is lane and slot.head is not None and slot.head.job == job:
+            self._signal(slot, signals.SIGKILL)
 
     def kill_all(self) -> None:
         """Have all children killed."""

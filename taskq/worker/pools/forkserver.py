@@ -48,7 +48,7 @@ class ForkServer:
         return self._sock.fileno()
 
     def spawn(self, slot: int, title: str, max_memory: int, fds: tuple[int, int]) -> None:
-        """Ask for a child that gets ``fds`` (copies are taken) and begins nothing beyond ``max_memory`` KiB, if not 0."""
+        """Ask for a child that gets copies of ``fds``, and begins nothing once it has ``max_memory`` KiB, if not 0."""
         copies = [os.dup(fd) for fd in fds]
         self._send(frames.encode(frames.SPAWN, (slot, title, max_memory)), copies)
 

@@ -52,7 +52,7 @@ class Inbox:
     def permitted(self, generation: int) -> Delivery:
         """Return the delivery that a permit of this generation is for."""
         # Behind, not different: a permit may well be older than what has been read since. The count may wrap round.
-        while not self._waiting:
+        while 0 < (generation - self._generation) & GENERATIONS < GENERATIONS // 2 or not self._waiting:
             self.receive()
         return Delivery.from_wire(self._waiting.popleft())
 

@@ -7,8 +7,8 @@ and the fork server does the forking and killing.
 
 from __future__ import annotations
 
+import logging
 import select
-import signal as signals
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,9 @@ from .base import Pool, PoolEvents, PoolOptions, Slot
 from .children import Children
 from .loop import Loop
 from .prefork_slot import PreforkSlot, State
-from .processes import resident_kib
+from .processes import resident_kib, signal_number
+
+logger = logging.getLogger("taskq.worker")
 
 
 class PreforkPool(Pool):
@@ -66,7 +68,12 @@ class PreforkPool(Pool):
 
     def terminate(self, job: int, signal: str = "SIGTERM") -> bool:
         """Send ``signal`` to the child that runs ``job``, if it surely runs it now; the child is replaced."""
-        number = signals.Signals[signal]
+        try:
+            number = signal_number(signal)
+        except ValueError as error:
+            # It may come from a row or a message: no reason to stop the worker.
+            logger.error("Job %d is not terminated. %s", job, error)
+            return False
         slot = next((slot for slot in self._children if slot.head is not None and slot.head.job == job), None)
         return slot is not None and self._children.end_running(slot, job, f"terminate:{signal}", number)
 

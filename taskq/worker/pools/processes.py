@@ -13,12 +13,13 @@ import signal
 import sys
 from contextlib import suppress
 from importlib import import_module
+from types import FrameType
 
 _PR_SET_PDEATHSIG = 1
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 
 #: What a terminal or a supervisor sends to a whole process group is for the main process to act on.
-IGNORED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def die_with(parent: int) -> None:
@@ -30,32 +31,47 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
+def signal_number(name: str) -> int:
+    """Return the number of a signal named as ``SIGTERM``, ``TERM`` or ``15``; ``ValueError`` otherwise."""
+    try:
+        return signal.Signals(int(name)) if name.isdigit() else signal.Signals["SIG" + name.upper().removeprefix("SIG")]
+    except (KeyError, ValueError):
+        raise ValueError(f"There is no signal {name!r}: use a name such as SIGTERM.") from None
+
+
 def ignore_group_signals() -> None:
-    """Leave signals for the whole process group to the main process."""
-    for number in IGNORED_SIGNALS:
+    """Leave signals for the whole process group to the main process. For the fork server."""
+    for number in GROUP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def heed_group_signals_by_order(orders_fd: int) -> None:
+    """Have this process ended by such a signal only if a byte in the pipe ``orders_fd`` says it is meant. For children.
+
+    A handler, because what is ignored stays ignored in programs that a task starts.
+    A task that handles such a signal itself gets it in any case.
+    """
+
+    def heed(number: int, frame: FrameType | None) -> None:
+        try:
+            meant = os.read(orders_fd, 1)
+        except OSError:
+            return
+        if meant:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    os.set_blocking(orders_fd, False)
+    for number in GROUP_SIGNALS:
+        signal.signal(number, heed)
+        # System calls of libraries that know no EINTR go on.
+        signal.siginterrupt(number, False)
 
 
 def set_title(title: str) -> None:
     """Name this process in ``ps``, where setproctitle is installed."""
     with suppress(ImportError):
         import_module("setproctitle").setproctitle(title)
-
-
-def heeded(pid: int, number: int) -> int:
-    """Return the signal that ends ``pid``: ``number``, or SIGKILL where the process ignores that one.
-
-    Children ignore what is sent to the group, unless a task's own code handles it.
-    """
-    if number not in IGNORED_SIGNALS:
-        return number
-    try:
-        with open(f"/proc/{pid}/status") as status:
-            caught = next(int(line.split()[1], 16) for line in status if line.startswith("SigCgt:"))
-    except (OSError, StopIteration):
-        return signal.SIGKILL
-    # Python's own handler, or one of the task's: both get the signal as asked.
-    return number if caught >> (number - 1) & 1 else signal.SIGKILL
 
 
 def resident_kib(pid: int | None = None) -> int:

@@ -12,13 +12,14 @@ import os
 import select
 import signal
 import socket
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from taskq import signals
 
 from . import child, frames
 from .base import RunFn
-from .processes import die_with, heeded, ignore_group_signals, set_title
+from .processes import GROUP_SIGNALS, die_with, ignore_group_signals, set_title
 
 logger = logging.getLogger("taskq.worker")
 
@@ -49,6 +50,8 @@ class Server:
         self._fds: list[int] = []
         self._pids: dict[int, int] = {}
         self._slots: dict[int, int] = {}
+        #: Where a child looks whether a signal is meant for it alone.
+        self._orders: dict[int, int] = {}
         self._wakeup_read, self._wakeup_write = os.pipe()
 
     def serve(self) -> None:
@@ -89,37 +92,51 @@ class Server:
                 self._signal(*payload)
 
     def _spawn(self, slot: int, title: str, max_memory: int) -> None:
-        child_socket, permits = self._fds[:2]
-        del self._fds[:2]
+        given, self._fds = self._fds[:2], self._fds[2:]
         signals.send(signals.worker_before_create_process, sender=None)
-        parent = os.getpid()
         try:
-            pid = os.fork()
+            pid, self._orders[slot] = self._fork(given, title, max_memory)
         except OSError as error:
             self._say(frames.NOT_SPAWNED, (slot, str(error)))
-            return
         else:
-            if pid == 0:
-                self._leave_to_child()
-                child.main(child_socket, permits, parent, self._run, title, max_memory)
             self._pids[slot], self._slots[pid] = pid, slot
             self._say(frames.SPAWNED, (slot, pid))
         finally:
-            os.close(child_socket)
-            os.close(permits)
+            for fd in given:
+                os.close(fd)
 
-    def _leave_to_child(self) -> None:
+    def _fork(self, given: list[int], title: str, max_memory: int) -> tuple[int, int]:
+        """Fork a child and return its pid and the pipe for orders to it."""
+        sock, permits = given
+        read_fd, orders = os.pipe()
+        parent = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(read_fd)
+            os.close(orders)
+            raise
+        if pid == 0:
+            self._leave_to_child(orders)
+            child.main(child.Descriptors(sock, permits, read_fd), parent, self._run, title, max_memory)
+        os.close(read_fd)
+        return pid, orders
+
+    def _leave_to_child(self, orders: int) -> None:
         """Undo in a new child what is the server's own."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._sock.close()
-        for fd in (self._wakeup_read, self._wakeup_write, *self._fds):
+        for fd in (self._wakeup_read, self._wakeup_write, orders, *self._orders.values(), *self._fds):
             os.close(fd)
 
     def _signal(self, slot: int, pid: int, number: int) -> None:
         # Not reaped yet, so the pid is still this child's, even if it has ended.
         if self._pids.get(slot) == pid:
-            os.kill(pid, heeded(pid, number))
+            if number in GROUP_SIGNALS:
+                with suppress(BrokenPipeError):
+                    os.write(self._orders[slot], b"\0")
+            os.kill(pid, number)
 
     def _reap(self) -> None:
         os.read(self._wakeup_read, 4096)
@@ -130,6 +147,7 @@ class Server:
             slot = self._slots.pop(pid, None)
             if slot is not None:
                 del self._pids[slot]
+                os.close(self._orders.pop(slot))
                 self._say(frames.EXITED, (slot, pid, os.waitstatus_to_exitcode(status)))
 
     def _kill_all(self) -> None:

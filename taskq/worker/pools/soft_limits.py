@@ -11,6 +11,7 @@ import ctypes
 import signal
 import threading
 import time
+from enum import Enum
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -18,34 +19,47 @@ from taskq.exceptions import SoftTimeLimitExceeded
 
 _Kind = type[BaseException] | None
 
+#: Seconds between looks of a limit that ran out before the task had begun.
+_AGAIN = 0.001
+
+
+class _Stage(Enum):
+    """Only while the task runs may the exception be raised: elsewhere it would hit our own code half-way."""
+
+    ENTERING = 0
+    RUNNING = 1
+    OVER = 2
+
 
 class signal_limit:
     """Limits the main thread of a process to ``seconds`` by ``setitimer``. May be nested."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
+        self._stage = _Stage.ENTERING
         self._handler: Any = None
         self._outer = 0.0
-        self._armed = False
         self._began = 0.0
 
     def __enter__(self) -> None:
         self._began = time.monotonic()
         self._handler = signal.signal(signal.SIGALRM, self._expire)
-        self._armed = True
-        self._outer = signal.setitimer(signal.ITIMER_REAL, self._seconds)[0]
+        self._outer = signal.setitimer(signal.ITIMER_REAL, max(self._seconds, _AGAIN))[0]
+        self._stage = _Stage.RUNNING
 
     def __exit__(self, kind: _Kind, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._armed = False
+        self._stage = _Stage.OVER
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, self._handler)
         if self._outer:
             left = self._outer - (time.monotonic() - self._began)
-            signal.setitimer(signal.ITIMER_REAL, max(left, 1e-6))
+            signal.setitimer(signal.ITIMER_REAL, max(left, _AGAIN))
 
     def _expire(self, number: int, frame: FrameType | None) -> None:
-        if self._armed:
-            self._armed = False
+        if self._stage is _Stage.ENTERING:
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+        elif self._stage is _Stage.RUNNING:
+            self._stage = _Stage.OVER
             raise SoftTimeLimitExceeded(self._seconds)
 
 
@@ -54,31 +68,35 @@ class thread_limit:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
+        self._stage = _Stage.ENTERING
         self._thread = threading.get_ident()
         self._lock = threading.Lock()
-        self._over = False
         self._timer = threading.Timer(seconds, self._expire)
         self._timer.daemon = True
         self._timer.name = "taskq-soft-limit"
 
     def __enter__(self) -> None:
         self._timer.start()
+        self._stage = _Stage.RUNNING
 
     def __exit__(self, kind: _Kind, error: BaseException | None, trace: TracebackType | None) -> None:
         with self._lock:
-            self._over = True
-        self._timer.cancel()
+            self._stage = _Stage.OVER
         # One that was raised but has not arrived yet would hit whatever comes next.
         _raise_in(self._thread, None)
+        self._timer.cancel()
         if isinstance(error, SoftTimeLimitExceeded) and not error.args:
             error.args = (self._seconds,)
 
     def _expire(self) -> None:
+        while self._stage is _Stage.ENTERING:
+            time.sleep(_AGAIN)
         with self._lock:
-            if not self._over:
+            if self._stage is _Stage.RUNNING:
                 _raise_in(self._thread, SoftTimeLimitExceeded)
 
 
 def _raise_in(thread: int, error: type[BaseException] | None) -> None:
+    """Raise ``error`` in a thread as soon as it runs Python code; ``None`` takes back what has not arrived."""
     pointer = ctypes.py_object(error) if error is not None else None
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), pointer)

@@ -40,7 +40,11 @@ def test_one_and_many_write_the_same_rows(alias: str) -> None:
     hidden = {"id", "task_id", "created_at", "root_id", "headers"}
     for model in (Message, TaskRun):
         one, many = (
-            {k: v for k, v in model.objects.using(alias).filter(task_id=e.task_id).values()[0].items() if k not in hidden}
+            {
+                k: v
+                for k, v in model.objects.using(alias).filter(task_id=e.task_id).values()[0].items()
+                if k not in hidden
+            }
             for e in (alone, together)
         )
         assert one == many
@@ -81,7 +85,7 @@ def test_more_than_a_chunk_is_sent_whole(alias: str) -> None:
 
 
 def test_text_of_every_kind_comes_back_as_it_was(alias: str) -> None:
-    text = "[[\"π ☃ 😀 \\u0000 \\\" ' % %s\\n\"], {}]"
+    text = '[["π ☃ 😀 \\u0000 \\" \' % %s\\n"], {}]'
     body = text[:-1] + ", {}]"
     enqueue_one(envelope("id 'π' %s", body=body, arguments=text))
     enqueue([envelope("id 2 'π' %s", body=body, arguments=text), envelope()])
@@ -140,13 +144,13 @@ def test_what_is_due_later_is_scheduled_and_promoted_when_due(alias: str) -> Non
 
 
 def test_promotion_keeps_everything_and_goes_in_batches(alias: str) -> None:
+    columns = ("task_id", "priority", "tracked", "headers", "body")
     enqueue([envelope(delay=0.001, priority=n % 10, tracked=n % 2 == 0) for n in range(20)])
-    before = sorted(ScheduledMessage.objects.using(alias).values_list("task_id", "priority", "tracked", "headers", "body"))
+    before = sorted(ScheduledMessage.objects.using(alias).values_list(*columns))
     assert wait_until(lambda: promote(7)) == 7
     while promote(7):
         pass
-    after = sorted(Message.objects.using(alias).values_list("task_id", "priority", "tracked", "headers", "body"))
-    assert after == before
+    assert sorted(Message.objects.using(alias).values_list(*columns)) == before
     assert not ScheduledMessage.objects.using(alias).exists()
 
 

@@ -359,7 +359,7 @@ def test_headers_that_can_not_be_sent() -> None:
 # -- arguments ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("args", ["ab", 5, {1: 2}, iter([1])], ids=repr)
+@pytest.mark.parametrize("args", ["ab", 5, {1: 2}, iter([1])], ids=["text", "number", "mapping", "iterator"])
 def test_args_are_a_list_or_a_tuple(args: Any) -> None:
     with pytest.raises(TypeError, match="args"):
         build(args=args)

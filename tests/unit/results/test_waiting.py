@@ -280,8 +280,15 @@ def test_after_a_fork_the_child_waits_by_itself(monkeypatch: pytest.MonkeyPatch)
     # The parent's thread sleeps at the fork: one that is just then inside of SQLite would leave it locked in the child.
     monkeypatch.setattr(lookout.Lookout, "_open_listener", lambda self: Deaf())
     monkeypatch.setattr(lookout, "SLOW_LOOK", 3600)
+    look, looked = lookout.Lookout._look, threading.Event()
+
+    def noted(self: lookout.Lookout, ended: set[str] | None) -> None:
+        look(self, ended)
+        looked.set()
+
+    monkeypatch.setattr(lookout.Lookout, "_look", noted)
     thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
-    until(listening)
+    until(looked.is_set)
     connection.close()
     pid = os.fork()
     if pid == 0:

@@ -2,7 +2,8 @@
 
 ``DATABASE_URL`` names the database; ``TASKQ_BENCH_APP`` the app with the task:
 ``taskq_bench.marking`` for the shared bench, ``taskq_bench.plain`` where there is none;
-``TASKQ_BENCH_IGNORE=1`` keeps no rows; ``TASKQ_BENCH_SYNCHRONOUS`` is SQLite's pragma.
+``TASKQ_BENCH_IGNORE=1`` keeps no rows; ``TASKQ_BENCH_SYNCHRONOUS`` is SQLite's pragma;
+``TASKQ_BENCH_PREPARED=1`` has PostgreSQL prepare what runs often, which Django leaves to its OPTIONS.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous="
         + env.str("TASKQ_BENCH_SYNCHRONOUS", default="NORMAL"),
     }
+elif env.bool("TASKQ_BENCH_PREPARED", default=False):
+    DATABASES["default"]["OPTIONS"] = {"server_side_binding": True, "prepare_threshold": 5}
 
 TASKQ_IGNORE_RESULT = env.bool("TASKQ_BENCH_IGNORE", default=False)
 TASKQ_TRACK_PENDING = not TASKQ_IGNORE_RESULT

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -93,6 +94,13 @@ def _handle(path: str) -> None:
     signal.signal(signal.SIGTERM, lambda *_: _touch(path))
 
 
+def _start_and_end(_: str) -> str:
+    """Start a program, ask it to end, and say how it did."""
+    program = subprocess.Popen(["sleep", "60"])
+    program.terminate()
+    return str(program.wait(10))
+
+
 def _hoard(mib: str) -> None:
     globals().setdefault("hoard", []).append(bytearray(os.urandom(1024)) * (1024 * int(mib)))
 
@@ -109,6 +117,8 @@ _VERBS: dict[str, Callable[[str], Any]] = {
     "print": lambda argument: print(argument),
     "handle": _handle,
     "hoard": _hoard,
+    "program": _start_and_end,
+    "freeze": lambda _: os.kill(os.getpid(), signal.SIGSTOP),
     "close": lambda _: os.closerange(3, 1000),
     "fds": lambda _: " ".join(sorted(open_files())),
 }

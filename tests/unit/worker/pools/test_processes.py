@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -19,19 +20,38 @@ def test_an_unknown_signal_has_a_number_all_the_same():
     assert processes.describe_exit(-99) == "signal 99 (unknown)"
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "TERM", "term", "15"])
+def test_signals_have_names_and_numbers(name: str):
+    assert processes.signal_number(name) == signal.SIGTERM
+
+
+@pytest.mark.parametrize("name", ["", "SIGNOTHING", "99"])
+def test_a_signal_that_does_not_exist_is_an_error(name: str):
+    with pytest.raises(ValueError, match="There is no signal"):
+        processes.signal_number(name)
+
+
 def test_resident_kib():
     assert processes.resident_kib() > 1000
     assert processes.resident_kib(os.getpid()) > 1000
     assert processes.resident_kib(2**22 + 1) == 0
 
 
-def test_heeded_is_the_signal_itself_where_it_is_handled():
-    old = signal.signal(signal.SIGTERM, lambda *_: None)
-    try:
-        assert processes.heeded(os.getpid(), signal.SIGTERM) == signal.SIGTERM
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        assert processes.heeded(os.getpid(), signal.SIGTERM) == signal.SIGKILL
-    finally:
-        signal.signal(signal.SIGTERM, old)
-    assert processes.heeded(os.getpid(), signal.SIGUSR2) == signal.SIGUSR2
-    assert processes.heeded(2**22 + 1, signal.SIGTERM) == signal.SIGKILL
+@pytest.fixture
+def _handlers() -> Iterator[None]:
+    old = {number: signal.getsignal(number) for number in processes.GROUP_SIGNALS}
+    yield
+    for number, handler in old.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("_handlers")
+def test_a_signal_without_an_order_is_not_heeded():
+    read_fd, write_fd = os.pipe()
+
+    processes.heed_group_signals_by_order(read_fd)
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.close(read_fd)
+    os.kill(os.getpid(), signal.SIGHUP)
+
+    os.close(write_fd)

@@ -1,0 +1,42 @@
+"""``manage.py taskhealth``: tell by the exit status whether a worker lives, for a container's probe."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import Error
+
+from taskq.worker.health import look
+from taskq.worker.names import node_name
+
+
+class Command(BaseCommand):
+    """Parses, calls, prints."""
+
+    help = "Exit with 0 if a worker has renewed its lease in time, else with 1."
+    # A probe runs often: it checks the worker, not the project.
+    requires_system_checks = []
+    requires_migrations_checks = False
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add the options."""
+        which = parser.add_mutually_exclusive_group()
+        which.add_argument("-n", "--hostname", help="name of the node, as taskworker -n takes it")
+        which.add_argument("--all", action="store_true", help="every worker there is, on any host")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Print a line for each worker; ``CommandError``, which is status 1, if one is not well."""
+        name = None if options["all"] else node_name(options["hostname"])
+        try:
+            workers = look(name)
+        except Error as error:
+            raise CommandError(f"The database can't be asked: {error}") from error
+        if not workers:
+            raise CommandError("There are no workers." if name is None else f"There is no worker {name}.")
+        for worker in workers:
+            if worker.alive:
+                self.stdout.write(str(worker))
+        if unwell := [str(worker) for worker in workers if not worker.alive]:
+            raise CommandError("\n".join(unwell))

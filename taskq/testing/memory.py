@@ -1,0 +1,240 @@
+"""``Memory``: broker, database and worker of a test, all in one object and nothing of it shared.
+
+``override`` makes it the publisher's sink and the backend of results. A message is
+encoded, kept and run as in earnest; only what the rows would hold is kept here.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any, NamedTuple
+
+from asgiref.sync import sync_to_async
+
+from taskq import states
+from taskq.exceptions import TaskRevokedError, TimeoutError
+from taskq.models import TaskRun
+from taskq.results.errors import encode_exception
+from taskq.store.records import Envelope, Settlement
+from taskq.timezones import to_utc
+from taskq.worker import endings
+from taskq.worker.handover import Report
+from taskq.worker.request import Request
+
+from . import rows, running
+from .message import SentTask, SentTasks
+
+#: For ``drain(until=FOREVER)``: everything, whenever it is due.
+FOREVER = datetime.max.replace(tzinfo=UTC)
+#: Runs in one ``drain`` after which it gives up.
+MOST_RUNS = 10_000
+
+
+class Ended(NamedTuple):
+    """One run of ``drain``: a task that is retried is there once for each try."""
+
+    name: str
+    task_id: str
+    state: str
+
+
+class Memory:
+    """What was sent and what became of it. ``inline`` runs each task as soon as a worker would see it.
+
+    With ``propagate`` the exception of a task that fails is raised where it ran.
+    """
+
+    def __init__(self, *, inline: bool = False, propagate: bool = False) -> None:
+        self.inline = inline
+        self.propagate = propagate
+        self._lock = threading.RLock()
+        self._numbers = count(1)
+        self._sent: list[SentTask] = []
+        self._waiting: list[SentTask] = []
+        self._rows: dict[str, rows.Row] = {}
+        self._busy = threading.local()
+
+    # -- sending
+
+    @property
+    def sent(self) -> SentTasks:
+        """The tasks that were sent and not rolled back, in order. A task's retries are not in it."""
+        return SentTasks(lambda: [message for message in self._sent if not message.fate.dropped])
+
+    @property
+    def waiting(self) -> SentTasks:
+        """The messages that have not run: retries too, and what is due later."""
+        return SentTasks(lambda: [message for message in self._waiting if not message.fate.dropped])
+
+    def accept(self, envelopes: Sequence[Envelope]) -> None:
+        """Take messages; this is the publisher's sink."""
+        for envelope in envelopes:
+            self._keep(envelope)
+        self._run_visible()
+
+    def _keep(self, envelope: Envelope, again: bool = False) -> None:
+        """Keep a message; ``again`` is for one more try of a task that is listed and has its row."""
+        message = SentTask(envelope, next(self._numbers), self._run_visible)
+        with self._lock:
+            self._waiting.append(message)
+            if not again:
+                self._sent.append(message)
+                rows.add(self._rows, message)
+
+    # -- running
+
+    def drain(
+        self,
+        queue: str | None = None,
+        until: datetime | timedelta | None = None,
+        *,
+        propagate: bool | None = None,
+    ) -> list[Ended]:
+        """Run what is due, and what follows from it, until nothing is left; return each run in order.
+
+        ``queue`` limits it to one queue. ``until`` is the moment, or the time from
+        now, up to which scheduled tasks count as due, retries among them; the clock
+        is not changed. ``propagate`` raises the exception of a task that fails; the
+        default is what ``override`` was told.
+        """
+        raises = self.propagate if propagate is None else propagate
+        with self._at_work():
+            return self._drain(queue, _unix(until), raises)
+
+    async def adrain(self, *args: Any, **kwargs: Any) -> list[Ended]:
+        """Do what ``drain`` does, from a coroutine."""
+        return await sync_to_async(self.drain)(*args, **kwargs)
+
+    def _drain(self, queue: str | None, horizon: float | None, raises: bool) -> list[Ended]:
+        ended: list[Ended] = []
+        refused: set[int] = set()
+        while (message := self._next(queue, horizon, refused)) is not None:
+            if len(ended) + len(refused) >= MOST_RUNS:
+                raise RuntimeError(f"drain() has run {MOST_RUNS} tasks and there are more: do they send one another?")
+            ran = running.run(message.claimed(), self._report)
+            if ran.settlement is None:
+                refused.add(message.number)
+                self._waiting.append(message)
+                continue
+            self._settle(ran.settlement)
+            ended.append(Ended(ran.name, message.id, ran.settlement.state))
+            if raises and ran.exception is not None:
+                raise ran.exception
+        return ended
+
+    def _next(self, queue: str | None, horizon: float | None, refused: set[int]) -> SentTask | None:
+        """Take the message that a worker would take next: the most urgent, then the one that is due first."""
+        now = time.time() if horizon is None else horizon
+        with self._lock:
+            due = [
+                message
+                for message in self._waiting
+                if message.due <= now
+                and (queue is None or message.queue == queue)
+                and message.number not in refused
+                and message.fate.visible
+            ]
+            if not due:
+                return None
+            message = min(due, key=lambda m: (-m.priority, m.due, m.number))
+            self._waiting.remove(message)
+            return message
+
+    def _run_visible(self) -> None:
+        """Run what a worker would see now, if that is wanted and not being done further up in this thread."""
+        if self.inline and not getattr(self._busy, "depth", 0):
+            self.drain()
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        self._busy.depth = getattr(self._busy, "depth", 0) + 1
+        try:
+            yield
+        finally:
+            self._busy.depth -= 1
+
+    def _settle(self, settlement: Settlement) -> None:
+        with self._lock:
+            rows.settle(self._rows, settlement)
+        for envelope in settlement.follow_ups:
+            self._keep(envelope, again=envelope.task_id == settlement.task_id)
+
+    def _report(self, request: Request, report: Report) -> None:
+        if request.message.tracked or not endings.ignores(request):
+            with self._lock:
+                rows.progress(self._rows, request, report)
+
+    # -- results: see ``taskq.results.backend``
+
+    def fetch(self, ids: Collection[str], columns: Collection[str]) -> dict[str, TaskRun]:
+        """Return what the rows of ``ids`` would be."""
+        self._run_visible()
+        with self._lock:
+            found = {task_id: self._rows[task_id] for task_id in ids if task_id in self._rows}
+        return {task_id: row.run for task_id, row in found.items() if not row.dropped}
+
+    def wait(
+        self, ids: Collection[str], timeout: float | None, tick: Callable[[], object] | None, interval: float
+    ) -> dict[str, TaskRun]:
+        """Return the rows of ``ids`` if all are final. If not there is nobody to wait for, which is an error.
+
+        Raises ``TimeoutError`` at once if there is a ``timeout``, else ``RuntimeError``.
+        """
+        if self.inline:
+            # A task that waits for another one is allowed to: it runs in between.
+            self.drain()
+        found = self.fetch(ids, ())
+        missing = [task_id for task_id in ids if task_id not in found or not states.is_final(found[task_id].state)]
+        if not missing:
+            return found
+        text = f"Task {missing[0]} has not run, and in this test nothing runs it while get() waits. {self._advice()}"
+        raise RuntimeError(text) if timeout is None else TimeoutError(text)
+
+    async def await_(self, ids: Collection[str], timeout: float | None) -> dict[str, TaskRun]:
+        """Do what ``wait`` does, from a coroutine."""
+        return await sync_to_async(self.wait)(ids, timeout, None, 0.0)
+
+    def _advice(self) -> str:
+        if self.inline:
+            return "It is due later, or in a transaction that is open: drain(until=...) runs what is scheduled."
+        return "Call taskq.testing.drain() first, or use taskq.testing.override('inline')."
+
+    def forget(self, ids: Sequence[str]) -> None:
+        """Delete the rows of ``ids``."""
+        with self._lock:
+            for task_id in ids:
+                self._rows.pop(task_id, None)
+
+    def revoke(self, ids: Sequence[str], terminate: str) -> None:
+        """Take out of the queue what has not run: it reads ``REVOKED``."""
+        wanted = set(ids)
+        with self._lock:
+            revoked = [message for message in self._waiting if message.id in wanted and not message.fate.dropped]
+            self._waiting = [message for message in self._waiting if message not in revoked]
+            for message in revoked:
+                rows.settle(self._rows, _revoked(message))
+
+
+def _unix(until: datetime | timedelta | None) -> float | None:
+    if until is None:
+        return None
+    if isinstance(until, timedelta):
+        return time.time() + until.total_seconds()
+    return float("inf") if until == FOREVER else to_utc(until).timestamp()
+
+
+def _revoked(message: SentTask) -> Settlement:
+    return Settlement(
+        message_id=message.number,
+        task_id=message.id,
+        state=states.REVOKED,
+        name=message.name,
+        queue=message.queue,
+        result=encode_exception(TaskRevokedError("revoked")),
+        finished=time.time(),
+    )

@@ -1,0 +1,155 @@
+"""``SentTask``: a message that was sent while a test keeps messages in memory."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, overload
+
+from kombu.utils.json import JSONEncoder
+
+from taskq.messages import protocol
+from taskq.results.async_result import AsyncResult
+from taskq.store.records import Claimed, Envelope
+
+from .transactions import Fate
+
+_encode = JSONEncoder().encode
+
+
+class SentTask:
+    """One task that was sent: what it was sent with, as a worker would read it.
+
+    ``due`` is a Unix time. ``number`` grows with each message.
+    """
+
+    def __init__(self, envelope: Envelope, number: int, committed: Callable[[], object]) -> None:
+        self.envelope = envelope
+        self.number = number
+        self.sent_at = time.time()
+        self.due = self.sent_at + envelope.delay
+        self.fate = Fate(committed)
+        # What can't be written into a row must fail here, as it would in earnest.
+        self._claimed = _claimed(envelope, number)
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self.envelope.name
+
+    @property
+    def id(self) -> str:
+        """The task's id."""
+        return self.envelope.task_id
+
+    @property
+    def queue(self) -> str:
+        """The queue."""
+        return self.envelope.queue
+
+    @property
+    def priority(self) -> int:
+        """The priority, 0 to 9, larger is sooner."""
+        return self.envelope.priority
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        """The message's headers, those of the caller's own among them."""
+        return self.envelope.headers
+
+    @property
+    def delay(self) -> float:
+        """How many seconds after sending it is due; 0 is at once."""
+        return self.envelope.delay
+
+    @property
+    def eta(self) -> datetime | None:
+        """When it is due, in UTC; ``None`` is at once."""
+        return datetime.fromtimestamp(self.due, UTC) if self.envelope.delay > 0 else None
+
+    @property
+    def expires(self) -> datetime | None:
+        """When it expires, in UTC."""
+        moment = self.envelope.expires
+        return None if moment is None else datetime.fromtimestamp(moment, UTC)
+
+    @property
+    def args(self) -> list[Any]:
+        """The positional arguments, read from the message."""
+        return self._arguments[0]
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """The keyword arguments, read from the message."""
+        return self._arguments[1]
+
+    @property
+    def result(self) -> AsyncResult[Any]:
+        """The task's result."""
+        return AsyncResult(self.id)
+
+    @cached_property
+    def _arguments(self) -> tuple[list[Any], dict[str, Any]]:
+        row = self._claimed
+        properties = json.loads(row.properties)
+        args, kwargs, _ = protocol.decode_body(
+            row.body, row.content_type, row.content_encoding, self.envelope.headers, properties
+        )
+        return args, kwargs
+
+    def claimed(self) -> Claimed:
+        """Return the message as a worker claims it from the database."""
+        return replace(self._claimed)
+
+    def __repr__(self) -> str:
+        arguments = [repr(value) for value in self.args] + [f"{key}={value!r}" for key, value in self.kwargs.items()]
+        later = f", due at {self.eta:%Y-%m-%d %H:%M:%S}" if self.eta else ""
+        return f"{self.name}({', '.join(arguments)}) to {self.queue}{later}"
+
+
+def _claimed(e: Envelope, number: int) -> Claimed:
+    """Return what a row of the database broker would hold of a message."""
+    body, properties = e.body, e.properties
+    if isinstance(body, bytes):
+        body, properties = base64.b64encode(body).decode(), {**properties, "body_encoding": "base64"}
+    return Claimed(
+        id=number,
+        queue=e.queue,
+        task_id=e.task_id,
+        headers=_encode(e.headers),
+        body=body,
+        content_type=e.content_type,
+        content_encoding=e.content_encoding,
+        properties=_encode(properties),
+        exchange=e.exchange,
+        routing_key=e.routing_key,
+        priority=e.priority,
+        deliveries=0,
+        redelivered=False,
+        tracked=e.tracked,
+    )
+
+
+class SentTasks(Sequence[SentTask]):
+    """What was sent and not rolled back, in order; it grows while it is looked at."""
+
+    def __init__(self, read: Callable[[], list[SentTask]]) -> None:
+        self._read = read
+
+    @overload
+    def __getitem__(self, index: int) -> SentTask: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[SentTask]: ...
+    def __getitem__(self, index: int | slice) -> SentTask | list[SentTask]:
+        return self._read()[index]
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def __repr__(self) -> str:
+        return repr(self._read())

@@ -1,0 +1,73 @@
+"""Runs one message with the worker's own code, in the calling thread and on the caller's connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import Context
+from dataclasses import dataclass
+
+from taskq import states
+from taskq.exceptions import InvalidTaskError, WorkerLostError
+from taskq.results import context as result_context
+from taskq.results.errors import encode_exception
+from taskq.store.records import Claimed, Settlement
+from taskq.worker import endings
+from taskq.worker.execution.pipeline import perform
+from taskq.worker.execution.run import Run
+from taskq.worker.handover import Outcome, Report
+from taskq.worker.request import Limits, Request, read
+
+from .transactions import as_if_committed
+
+#: What these runs have for a worker's name.
+HOSTNAME = "memory@localhost"
+
+
+@dataclass(slots=True)
+class Ran:
+    """How one message ended. ``settlement`` is ``None`` if it goes back into its queue."""
+
+    name: str
+    settlement: Settlement | None
+    exception: BaseException | None = None
+
+
+def run(message: Claimed, report: Callable[[Request, Report], None]) -> Ran:
+    """Take one message through what a worker does with it, and return how it ends."""
+    try:
+        request = read(message, Limits())
+    except InvalidTaskError as error:
+        return Ran("", endings.rejected(message, error, HOSTNAME), error)
+    request.starts = 1
+    if request.expired():
+        return Ran(request.name, endings.revoked(request, "expired", HOSTNAME))
+    if request.task is None:
+        return Ran(request.name, endings.not_registered(request, HOSTNAME))
+    return _start(request, lambda made: report(request, made))
+
+
+def _start(request: Request, report: Callable[[Report], None]) -> Ran:
+    run = Run(request.delivery(HOSTNAME), report, None, inline=False)
+    with as_if_committed():
+        try:
+            # A worker's task starts without the language, time zone and variables of whoever sent it.
+            outcome = Context().run(_perform, run)
+        except SystemExit as error:
+            outcome = _lost(run, error)
+    if outcome.state == states.REJECTED and outcome.requeue:
+        return Ran(request.name, None)
+    exception = run.exception if outcome.state == states.FAILURE else None
+    return Ran(request.name, endings.ended(request, outcome, HOSTNAME), exception)
+
+
+def _perform(run: Run) -> Outcome:
+    result_context.running.set(True)
+    return perform(run)
+
+
+def _lost(run: Run, error: SystemExit) -> Outcome:
+    """Return what becomes of a task that ends its process: the test's process goes on."""
+    run.exception = WorkerLostError(f"Worker exited prematurely: exitcode {error.code or 0}.")
+    delivery = run.delivery
+    result = encode_exception(run.exception)
+    return Outcome(delivery.job, delivery.task_id, states.FAILURE, result=result, started=run.started)

@@ -1,0 +1,32 @@
+"""``make bench``: each benchmark once, with what it prints. Only that it runs is checked, never a time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.services import require_or_skip
+
+from .project import REPOSITORY
+
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
+
+RUNS = [
+    ("sending", []),
+    ("start", ["--database", "postgresql"]),
+    ("start", ["--database", "sqlite"]),
+    ("start", ["--project", "testproject", "--database", "sqlite"]),
+    ("idle", ["--database", "postgresql"]),
+    ("idle", ["--database", "sqlite"]),
+    ("backlog", ["--database", "postgresql"]),
+    ("backlog", ["--database", "sqlite"]),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), RUNS, ids=[" ".join([name, *options]) for name, options in RUNS])
+def test_benchmark(name: str, options: list[str]) -> None:
+    if "sqlite" not in options:
+        require_or_skip("postgresql")
+    subprocess.run([sys.executable, "-m", f"tests.benchmarks.{name}", *options], cwd=REPOSITORY, check=True)

@@ -1,0 +1,176 @@
+"""The database goes away and comes back: connections cut, refused, frozen, its sessions ended."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from django.db import connections
+
+from taskq import states
+from taskq.models import Message, TaskRun
+from tests.support import trees
+from tests.support.audit import audit, times_final
+from tests.support.databases import Database
+from tests.support.jobs import tasks as jobs
+from tests.support.processes import Process, Processes
+from tests.support.proxy import Proxy
+from tests.support.waiting import wait_until
+
+from .conftest import StartWorker
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+servers = pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
+postgresql = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+
+
+@pytest.fixture
+def proxy(database_url: str, processes: Processes) -> Iterator[Proxy]:
+    """Put a proxy between the database and the workers; the test itself goes the direct way."""
+    with Proxy(database_url) as proxy:
+        processes.environment["DATABASE_URL"] = proxy.url
+        yield proxy
+        proxy.thaw()
+        proxy.start()
+        processes.end()
+
+
+def _unfinished(alias: str) -> int:
+    return TaskRun.objects.using(alias).exclude(state__in=states.READY_STATES).count()
+
+
+def _starts(path: Path) -> Counter[str]:
+    return Counter(line.split()[0] for line in path.read_text().splitlines())
+
+
+def _send(alias: str, notes: Path, count: int, seconds: float = 0.0) -> list[str]:
+    return [result.id for result in jobs.note.delay_many([(str(notes), n, seconds) for n in range(count)])]
+
+
+def _each_ended_once(alias: str, ids: list[str]) -> None:
+    assert times_final(alias) == dict.fromkeys(ids, 1)
+    assert Counter(TaskRun.objects.using(alias).values_list("state", flat=True)) == {states.SUCCESS: len(ids)}
+    wait_until(lambda: not Message.objects.using(alias).exists(), 10, what="no message to be left over")
+
+
+def _wait_for_all(alias: str, worker: Process, done: Callable[[], bool], interval: float = 0.02) -> None:
+    try:
+        wait_until(done, 60, interval=interval, what="all tasks to end")
+    except AssertionError:
+        left = list(Message.objects.using(alias).values_list("id", "token", "redelivered", "deliveries"))
+        raise AssertionError(f"not all tasks ended; left over are {left}; {worker!r} logged:\n{worker.log}") from None
+
+
+def _still_works(alias: str, worker: Process, notes: Path) -> None:
+    """A worker that lives still hears of new tasks at once."""
+    assert worker.running
+    again = jobs.note.delay(str(notes), 10_000)
+    wait_until(again.ready, 20, what="the worker to work on")
+
+
+@servers
+def test_connections_are_cut_again_and_again(
+    alias: str, proxy: Proxy, start_worker: StartWorker, notes: Path, full_run: bool
+) -> None:
+    worker = start_worker()
+    with audit(alias):
+        ids = _send(alias, notes, 3000 if full_run else 300, 0.005)
+        next_cut, cuts = time.monotonic(), 0
+        dice = random.Random(seed := random.randrange(10**6))
+        print(f"seed {seed}")
+
+        def done() -> bool:
+            nonlocal next_cut, cuts
+            if time.monotonic() > next_cut:
+                next_cut = time.monotonic() + dice.uniform(0.02, 0.4)
+                cuts += proxy.cut() > 0
+            return _unfinished(alias) == 0
+
+        _wait_for_all(alias, worker, done, interval=0.01)
+        _each_ended_once(alias, ids)
+    assert cuts
+    assert "The database gave an error" in worker.log
+    _still_works(alias, worker, notes)
+
+
+@servers
+def test_the_database_is_stopped_and_started_while_tasks_run(
+    alias: str, proxy: Proxy, start_worker: StartWorker, notes: Path, full_run: bool
+) -> None:
+    worker = start_worker()
+    with audit(alias):
+        ids = _send(alias, notes, 60, 0.1)
+        wait_until(lambda: len(_starts(notes)) >= 4, what="some tasks to start")
+        proxy.stop()
+        worker.wait_for_log("The database gave an error")
+        stopped = time.monotonic()
+        # Longer than the lease: what is in hand may not be started on the strength of it.
+        wait_until(lambda: time.monotonic() > stopped + (20 if full_run else 6), 30)
+        proxy.start()
+        _wait_for_all(alias, worker, lambda: _unfinished(alias) == 0)
+        _each_ended_once(alias, ids)
+    assert _starts(notes) == {str(n): 1 for n in range(60)}
+    _still_works(alias, worker, notes)
+
+
+@servers
+def test_a_worker_waits_for_a_database_that_is_not_there_and_heeds_a_stop(
+    alias: str, proxy: Proxy, start_worker: StartWorker, notes: Path
+) -> None:
+    worker = start_worker()
+    proxy.stop()
+    worker.wait_for_log(r"The database gave an error; trying again \(3\)")
+    assert worker.stop(timeout=25) in (0, 1)
+
+
+@servers
+def test_a_frozen_database_keeps_nobody_from_stopping_the_worker(
+    alias: str, proxy: Proxy, start_worker: StartWorker, notes: Path
+) -> None:
+    worker = start_worker(SHUTDOWN_TIMEOUT=1)
+    everything = trees.tree(worker.pid)
+    jobs.note.delay(str(notes), 1, 60)
+    wait_until(lambda: _starts(notes), what="the task to start")
+    proxy.freeze()
+    worker.stop(timeout=30)
+    wait_until(lambda: not any(trees.alive(pid) for pid in everything), 5, what="all of its processes to be gone")
+
+
+@postgresql
+def test_sessions_are_ended_by_the_server(
+    alias: str, database: Database, start_worker: StartWorker, notes: Path, full_run: bool
+) -> None:
+    worker = start_worker()
+    with audit(alias):
+        ids = _send(alias, notes, 2000 if full_run else 300, 0.005)
+
+        def done() -> bool:
+            _end_sessions(alias)
+            return _unfinished(alias) == 0
+
+        _wait_for_all(alias, worker, done, interval=0.15)
+        _each_ended_once(alias, ids)
+    _still_works(alias, worker, notes)
+
+
+@postgresql
+def test_a_cut_listener_is_made_anew_at_once(alias: str, start_worker: StartWorker, notes: Path) -> None:
+    worker = start_worker(POLL_INTERVAL=60)
+    for _ in range(3):
+        wait_until(lambda: _end_sessions(alias, "LISTEN %"), what="the worker to listen")
+        _still_works(alias, worker, notes)
+
+
+def _end_sessions(alias: str, query: str = "%") -> int:
+    """End all sessions of this database but our own."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE %s",
+            [query],
+        )
+        return int(cursor.fetchone()[0])

@@ -1,0 +1,159 @@
+"""How tasks end: after retries, by predicates and limits, with values that can't be kept, and not at all."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskq import send_task
+from taskq.exceptions import (
+    EncodeError,
+    NotRegistered,
+    Reject,
+    SoftTimeLimitExceeded,
+    TaskRevokedError,
+    TimeLimitExceeded,
+    WorkerLostError,
+)
+from taskq.models import Attempt, Message, TaskRun
+from tests.support.jobs import endings, tasks
+from tests.support.limited.tasks import too_long
+from tests.support.processes import Process
+from tests.support.waiting import wait_until
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text().splitlines())
+
+
+def test_retries(alias: str, notes: Path) -> None:
+    res = tasks.fail_twice.delay(str(notes))
+    assert res.get(timeout=15) == 2
+    assert [line.split()[0] for line in notes.read_text().splitlines()] == ["0", "1", "2"]
+    attempts = Attempt.objects.using(alias).filter(task_id=res.id).order_by("id")
+    assert [(a.state, a.retries) for a in attempts] == [("RETRY", 0), ("RETRY", 1)]
+    assert "not yet" in (attempts[0].traceback or "")
+    run = res.task_record
+    assert run is not None
+    assert run.retries == 2
+
+
+def test_retries_by_itself(notes: Path) -> None:
+    assert endings.retry_by_itself.delay(str(notes), 2).get(timeout=15) == 2
+    assert lines(notes) == 3
+
+
+def test_retries_run_out(notes: Path) -> None:
+    res = endings.retry_by_itself.delay(str(notes), 99)
+    with pytest.raises(ValueError, match="attempt 2"):
+        res.get(timeout=15)
+    assert lines(notes) == 3
+
+
+def test_while_it_waits_for_its_next_try(notes: Path) -> None:
+    res = tasks.retry_later.delay(str(notes))
+    wait_until(lambda: res.state == "RETRY", what="RETRY")
+    assert isinstance(res.result, ValueError)
+    assert not res.ready()
+    res.revoke()
+    assert res.state == "REVOKED"
+
+
+def test_ignore_leaves_no_end(alias: str) -> None:
+    res = endings.ignore.delay()
+    gone = Message.objects.using(alias).filter(task_id=res.id)
+    wait_until(lambda: not gone.exists(), what="the message to be settled")
+    assert res.state not in {"SUCCESS", "FAILURE"}
+
+
+def test_reject() -> None:
+    with pytest.raises(Reject):
+        endings.reject.delay().get(timeout=15)
+
+
+def test_reject_puts_back(notes: Path) -> None:
+    assert endings.reject_once.delay(str(notes)).get(timeout=15) == "taken"
+    assert lines(notes) == 2
+
+
+def test_an_ignored_result_leaves_no_row(alias: str, notes: Path) -> None:
+    res = endings.no_result.delay(str(notes))
+    assert res.get(timeout=0) is None
+    wait_until(lambda: not Message.objects.using(alias).filter(task_id=res.id).exists(), what="the end")
+    assert lines(notes) == 1
+    assert not TaskRun.objects.using(alias).filter(task_id=res.id).exists()
+
+
+def test_a_result_that_the_sender_ignores(alias: str, notes: Path) -> None:
+    res = tasks.note.apply_async((str(notes), 1), ignore_result=True)
+    wait_until(lambda: not Message.objects.using(alias).filter(task_id=res.id).exists(), what="the end")
+    assert lines(notes) == 1
+    assert not TaskRun.objects.using(alias).filter(task_id=res.id).exists()
+
+
+def test_a_task_that_comes_too_late_does_not_run(notes: Path) -> None:
+    res = tasks.note.apply_async((str(notes), 1), countdown=0.6, expires=0.2)
+    with pytest.raises(TaskRevokedError, match="expired"):
+        res.get(timeout=15)
+    assert res.state == "REVOKED"
+    assert lines(notes) == 0
+
+
+def test_one_that_was_sent_too_late(notes: Path) -> None:
+    res = tasks.note.apply_async((str(notes), 1), expires=datetime.now(UTC) - timedelta(hours=1))
+    with pytest.raises(TaskRevokedError, match="expired"):
+        res.get(timeout=15)
+    assert lines(notes) == 0
+
+
+def test_a_value_that_can_not_be_kept() -> None:
+    with pytest.raises(EncodeError):
+        endings.return_something_strange.delay().get(timeout=15)
+
+
+def test_a_task_that_no_app_defines() -> None:
+    res = send_task("tests.no.such.task", (1,))
+    with pytest.raises(NotRegistered, match=r"tests\.no\.such\.task"):
+        res.get(timeout=15)
+    assert res.name == "tests.no.such.task"
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_a_task_that_ends_its_process_fails_after_max_deliveries(alias: str, status: int) -> None:
+    res = tasks.exit_process.delay(status)
+    with pytest.raises(WorkerLostError):
+        res.get(timeout=30)
+    assert Attempt.objects.using(alias).filter(task_id=res.id, state="LOST").count() == 2
+
+
+def test_soft_limits() -> None:
+    assert tasks.asked_to_end.delay().get(timeout=15) == "ended in time"
+    with pytest.raises(SoftTimeLimitExceeded):
+        endings.soft_limit.delay().get(timeout=15)
+    with pytest.raises(SoftTimeLimitExceeded):
+        tasks.note.apply_async(("/dev/null", 1, 30.0), soft_time_limit=0.2).get(timeout=15)
+
+
+def test_hard_limits(worker: Process, notes: Path) -> None:
+    res = too_long.delay(str(notes))
+    with pytest.raises(TimeLimitExceeded, match=r"1\.0"):
+        res.get(timeout=15)
+    assert lines(notes) == 1
+    worker.wait_for_log(rf"{res.id}.* was killed: its time limit")
+    with pytest.raises(TimeLimitExceeded):
+        tasks.note.apply_async(("/dev/null", 1, 30.0), time_limit=0.3).get(timeout=15)
+
+
+def test_coroutines() -> None:
+    assert endings.square.delay(7).get(timeout=15) == 49
+    with pytest.raises(LookupError, match="nowhere"):
+        endings.fail_async.delay().get(timeout=15)
+
+
+@pytest.mark.parametrize("name", ["text \N{SNOWMAN} \x00 end", "x" * 300_000])
+def test_values_that_databases_find_hard(name: str) -> None:
+    res: Any = send_task("testproject.arithmetic.tasks.add", (name, name))
+    assert res.get(timeout=20) == name + name

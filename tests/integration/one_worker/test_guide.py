@@ -1,0 +1,104 @@
+"""The guide's examples of calling tasks, states and results, as printed."""
+
+from __future__ import annotations
+
+import re
+import socket
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from taskq import AsyncResult
+from taskq.models import Message, TaskRun
+from testproject.arithmetic.tasks import add, mul, xsum
+from tests.support.jobs import endings, tasks
+from tests.support.processes import Process
+from tests.support.waiting import wait_until
+
+
+def test_the_value_of_a_task(alias: str) -> None:
+    res = add.delay(2, 2)
+    assert res.get(timeout=30) == 4
+    # Once the worker is up, a second is ample.
+    assert add.delay(2, 2).get(timeout=5) == 4
+    assert (res.state, res.successful(), res.failed(), res.ready()) == ("SUCCESS", True, False, True)
+    assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", res.id)
+    assert (res.name, res.args, res.kwargs) == ("testproject.arithmetic.tasks.add", [2, 2], {})
+    assert res.worker == f"taskq@{socket.gethostname()}"
+    assert not Message.objects.using(alias).filter(task_id=res.id).exists()
+
+
+def test_the_other_tasks() -> None:
+    assert mul.apply_async((4, 8)).get(timeout=10) == 32
+    assert xsum.delay([1, 2, 3]).get(timeout=10) == 6
+    assert add(2, 2) == 4
+
+
+def test_the_type_error_with_and_without_propagate() -> None:
+    res = add.delay(2)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"add\(\) missing 1 required positional argument: 'y'"):
+        res.get(timeout=10)
+    error = res.get(propagate=False)
+    assert type(error) is TypeError
+    assert res.failed()
+    assert not res.successful()
+    assert res.state == "FAILURE"
+    assert "TypeError: " in (res.traceback or "")
+
+
+def test_an_id_that_does_not_exist() -> None:
+    assert AsyncResult("this-id-does-not-exist").state == "PENDING"
+
+
+def test_a_countdown_and_a_queue(notes: Path) -> None:
+    before = datetime.now(UTC)
+    res = tasks.note.apply_async((str(notes), 1), queue="lopri", countdown=1)
+    assert res.state == "PENDING"
+    assert res.get(timeout=15) == 1
+    run = res.task_record
+    assert run is not None
+    assert run.queue == "lopri"
+    assert run.started_at is not None
+    assert run.started_at - before >= timedelta(seconds=1)
+
+
+def test_no_earlier_than_its_eta(notes: Path) -> None:
+    eta = datetime.now(UTC) + timedelta(seconds=0.7)
+    tasks.note.apply_async((str(notes), 1), eta=eta).get(timeout=15)
+    assert float(notes.read_text().split()[1]) >= eta.timestamp()
+
+
+def test_many_at_once(alias: str, notes: Path) -> None:
+    results = tasks.note.delay_many([(str(notes), n) for n in range(300)])
+    assert [result.get(timeout=30) for result in results] == list(range(300))
+    assert sorted(int(line.split()[0]) for line in notes.read_text().splitlines()) == list(range(300))
+    ids = [result.id for result in results]
+    assert TaskRun.objects.using(alias).filter(task_id__in=ids, state="SUCCESS").count() == 300
+
+
+def test_a_task_that_is_tracked_is_seen_as_started(worker: Process, notes: Path, go_on: Path) -> None:
+    res = endings.tracked.delay(str(notes), str(go_on))
+    wait_until(lambda: res.state == "STARTED", what="STARTED")
+    assert res.info["hostname"] == f"taskq@{socket.gethostname()}"
+    assert res.info["pid"] != worker.pid
+    go_on.touch()
+    assert res.get(timeout=10) == "done"
+
+
+def test_one_that_is_not_tracked_is_not(notes: Path, go_on: Path) -> None:
+    res = endings.wait_for_file.delay(str(notes), str(go_on))
+    wait_until(notes.read_text, what="the task to start")
+    assert res.state == "PENDING"
+    go_on.touch()
+    assert res.get(timeout=10) == "done"
+
+
+def test_progress_is_seen_while_the_task_runs(notes: Path, go_on: Path) -> None:
+    res = tasks.progress.delay(str(notes), str(go_on))
+    wait_until(lambda: res.state == "PROGRESS", what="PROGRESS")
+    assert res.info == {"done": 1, "of": 2}
+    assert not res.ready()
+    go_on.touch()
+    assert res.get(timeout=10) == "done"
+    assert res.state == "SUCCESS"

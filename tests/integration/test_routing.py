@@ -1,0 +1,77 @@
+"""Which worker gets what, and in which order: queues, routes and priorities."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskq import AsyncResult
+from taskq.models import Message, TaskRun
+from testproject.arithmetic.tasks import add
+from tests.support.jobs import endings, tasks
+from tests.support.waiting import wait_until
+
+from .conftest import StartWorker
+
+on_one_database = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
+
+def order(notes: Path) -> list[str]:
+    return [line.split()[0] for line in notes.read_text().splitlines()]
+
+
+def waiting(alias: str, result: AsyncResult[Any]) -> bool:
+    return Message.objects.using(alias).filter(task_id=result.id, token="").exists()
+
+
+@on_one_database
+def test_a_worker_takes_from_its_queues_only(alias: str, start_worker: StartWorker, settings: Any) -> None:
+    settings.TASKQ_ROUTES = {"testproject.arithmetic.tasks.add": {"queue": "hipri"}}
+    other = endings.square.delay(3)
+    ours = add.delay(2, 2)
+    lopri = endings.square.apply_async((4,), queue="lopri")
+    hipri = start_worker("-Q", "hipri")
+    assert ours.get(timeout=20) == 4
+    run = ours.task_record
+    assert run is not None
+    assert run.queue == "hipri"
+    assert endings.square.apply_async((5,), queue="hipri").get(timeout=20) == 25
+    assert waiting(alias, other)
+    assert waiting(alias, lopri)
+    assert hipri.stop() == 0
+    # Those that are declared, but one; a queue that was never named is none of them.
+    start_worker("-X", "lopri", QUEUES={"taskq": {}, "hipri": {}, "lopri": {}})
+    assert other.get(timeout=20) == 9
+    assert add.delay(3, 3).get(timeout=20) == 6
+    assert waiting(alias, lopri)
+
+
+@on_one_database
+def test_an_unknown_queue_is_refused_when_none_may_be_made(start_worker: StartWorker) -> None:
+    worker = start_worker("-Q", "hipri", ready=False, CREATE_MISSING_QUEUES=False)
+    assert worker.wait() != 0
+    assert "hipri" in worker.log
+    assert "Traceback" not in worker.log
+
+
+def test_larger_priorities_come_first_and_equals_in_order(alias: str, start_worker: StartWorker, notes: Path) -> None:
+    sent = [
+        tasks.note.apply_async((str(notes), number), priority=priority)
+        for number, priority in enumerate([0, 9, 5, 0, 9, 5, 3])
+    ]
+    start_worker("-O", "fair")
+    for result in sent:
+        result.get(timeout=20)
+    assert order(notes) == ["1", "4", "2", "5", "6", "0", "3"]
+
+
+def test_queues_take_turns(alias: str, start_worker: StartWorker, notes: Path, tmp_path: Path) -> None:
+    backlog = 400
+    tasks.note.delay_many([(str(tmp_path / "backlog"), n, 0.005) for n in range(backlog)])
+    start_worker("-Q", "hipri,taskq")
+    ran = TaskRun.objects.using(alias).filter(queue="taskq", state="SUCCESS")
+    wait_until(lambda: ran.count() > 20, what="the worker to be at the backlog")
+    assert tasks.note.apply_async((str(notes), 1), queue="hipri").get(timeout=20) == 1
+    assert ran.count() < backlog / 2

@@ -1,0 +1,187 @@
+"""How a worker ends: what runs, what waits, its exit status, and its processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskq import AsyncResult
+from taskq.models import Message, Worker
+from tests.support import trees
+from tests.support.jobs import endings, tasks
+from tests.support.processes import Process
+from tests.support.waiting import wait_until
+
+from .conftest import StartWorker
+
+pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
+
+class Busy:
+    """A worker with one child, one task that runs, and two that wait, of which it holds some."""
+
+    def __init__(self, alias: str, worker: Process, notes: Path, go_on: Path) -> None:
+        self.alias, self.worker, self.go_on = alias, worker, go_on
+        self.tree = trees.tree(worker.pid)
+        self.running: AsyncResult[str] = endings.wait_for_file.delay(str(notes), str(go_on))
+        wait_until(notes.read_text, what="the task to start")
+        self.waiting = [tasks.note.delay(str(notes), n) for n in range(2)]
+
+    def assert_gone(self) -> None:
+        """Nothing of the worker is left: no process, no row, no claim."""
+        wait_until(lambda: not any(trees.alive(pid) for pid in self.tree), 5, what="its processes to be gone")
+        assert not Worker.objects.using(self.alias).exists()
+        assert not Message.objects.using(self.alias).exclude(token="").exists()
+
+    def assert_put_back(self, *results: AsyncResult[Any]) -> None:
+        """These wait as if they had never been taken."""
+        messages = Message.objects.using(self.alias).filter(task_id__in=[r.id for r in results], token="")
+        assert [m.deliveries for m in messages] == [0] * len(results)
+        assert {result.state for result in results} == {"PENDING"}
+
+
+@pytest.fixture
+def busy(alias: str, start_worker: StartWorker, notes: Path, go_on: Path) -> Any:
+    def make(*options: str, **settings: Any) -> Busy:
+        return Busy(alias, start_worker("--prefetch-multiplier", "2", *options, **settings), notes, go_on)
+
+    return make
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_warm(busy: Any, number: signal.Signals) -> None:
+    b = busy()
+    b.worker.send(number)
+    b.worker.wait_for_log(rf"Warm shutdown \({number.name}\): 1 tasks? ")
+    wait_until(lambda: not Message.objects.using(b.alias).filter(name__endswith="note").exclude(token="").exists())
+    if number == signal.SIGTERM:
+        b.worker.send(number)  # a second TERM changes nothing
+    b.go_on.touch()
+    assert b.worker.wait() == 0
+    assert b.running.get(timeout=1) == "done"
+    b.assert_put_back(*b.waiting)
+    b.assert_gone()
+
+
+def test_idle(alias: str, start_worker: StartWorker) -> None:
+    worker = start_worker()
+    everything = trees.tree(worker.pid)
+    assert len(everything) == 3
+    assert worker.stop() == 0
+    assert not any(trees.alive(pid) for pid in everything)
+    assert not Worker.objects.using(alias).exists()
+
+
+def test_what_does_not_end_in_time_goes_back_uncounted(busy: Any) -> None:
+    b = busy(SHUTDOWN_TIMEOUT=0.3)
+    b.worker.stop()
+    assert "TASKQ_SHUTDOWN_TIMEOUT is over" in b.worker.log
+    b.assert_put_back(b.running, *b.waiting)
+    b.assert_gone()
+
+
+def test_interrupted_twice_is_cold(busy: Any) -> None:
+    b = busy()
+    b.worker.send(signal.SIGINT)
+    b.worker.wait_for_log("Warm shutdown")
+    b.worker.send(signal.SIGINT)
+    assert b.worker.wait(10) == 1
+    b.assert_put_back(b.running, *b.waiting)
+    b.assert_gone()
+
+
+def test_quit_is_cold(busy: Any) -> None:
+    b = busy()
+    assert b.worker.stop(signal.SIGQUIT, 10) == 1
+    assert "Cold shutdown (SIGQUIT)" in b.worker.log
+    b.assert_put_back(b.running, *b.waiting)
+    b.assert_gone()
+
+
+def test_remapped_term_is_quit(busy: Any) -> None:
+    b = busy(environment={"REMAP_SIGTERM": "SIGQUIT"})
+    assert b.worker.stop(signal.SIGTERM, 10) == 1
+    b.assert_put_back(b.running, *b.waiting)
+
+
+def test_soft_gives_time_to_end(busy: Any) -> None:
+    b = busy(SOFT_SHUTDOWN_TIMEOUT=30)
+    b.worker.send(signal.SIGQUIT)
+    b.worker.wait_for_log("Soft shutdown")
+    b.go_on.touch()
+    assert b.worker.wait(10) == 0
+    assert b.running.get(timeout=1) == "done"
+    b.assert_put_back(*b.waiting)
+
+
+def test_soft_ends_in_cold(busy: Any) -> None:
+    b = busy(SOFT_SHUTDOWN_TIMEOUT=0.3)
+    assert b.worker.stop(signal.SIGQUIT, 10) == 1
+    b.assert_put_back(b.running, *b.waiting)
+    b.assert_gone()
+
+
+def test_what_must_not_run_twice_is_a_failure_after_a_cold_end(
+    alias: str, start_worker: StartWorker, notes: Path
+) -> None:
+    worker = start_worker()
+    result = tasks.nap_early_acked.delay(str(notes), 60)
+    wait_until(notes.read_text, what="the task to start")
+    assert worker.stop(signal.SIGQUIT, 10) == 1
+    assert type(result.result).__name__ == "WorkerLostError"
+    assert not Message.objects.using(alias).exists()
+
+
+def test_term_for_the_whole_group(busy: Any) -> None:
+    b = busy()
+    os.killpg(b.worker.pid, signal.SIGTERM)
+    b.worker.wait_for_log("Warm shutdown")
+    b.go_on.touch()
+    assert b.worker.wait() == 0
+    assert b.running.get(timeout=1) == "done"
+    b.assert_put_back(*b.waiting)
+
+
+def test_interrupt_from_a_terminal_reaches_all_of_the_group(busy: Any) -> None:
+    b = busy()
+    os.killpg(b.worker.pid, signal.SIGINT)
+    b.worker.wait_for_log("Warm shutdown")
+    b.go_on.touch()
+    assert b.worker.wait() == 0
+    assert b.running.get(timeout=1) == "done"
+    assert "KeyboardInterrupt" not in b.worker.log
+
+
+def test_hup_starts_again_with_the_same_pid(busy: Any, alias: str) -> None:
+    b = busy()
+    b.worker.send(signal.SIGHUP)
+    b.worker.wait_for_log("Warm shutdown")
+    b.go_on.touch()
+    assert b.running.get(timeout=20) == "done"
+    assert [result.get(timeout=20) for result in b.waiting] == [0, 1]
+    assert b.worker.log.count(" ready.\n") == 2
+    (row,) = Worker.objects.using(alias)
+    assert row.pid == b.worker.pid
+    assert b.worker.stop() == 0
+
+
+def test_usr1_prints_stacks_and_harms_nothing(alias: str, start_worker: StartWorker) -> None:
+    worker = start_worker()
+    worker.send(signal.SIGUSR1)
+    worker.wait_for_log(r'^  File ".*node\.py", line \d+ in run$')
+    assert endings.square.delay(3).get(timeout=20) == 9
+    assert worker.stop() == 0
+
+
+def test_term_while_it_starts(alias: str, start_worker: StartWorker) -> None:
+    worker = start_worker(ready=False)
+    worker.wait_for_log(r"\[queues\]")
+    before = time.monotonic()
+    worker.stop(timeout=20)
+    assert time.monotonic() - before < 20
+    assert not Worker.objects.using(alias).exists()

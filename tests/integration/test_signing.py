@@ -1,0 +1,42 @@
+"""A worker with ``TASKQ_SIGNING``: what is not signed, or was altered, does not run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskq.exceptions import SignatureMismatch
+from taskq.models import Message
+from tests.support.jobs import tasks
+from tests.support.processes import Process
+
+from .conftest import StartWorker
+
+pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def worker(alias: str, start_worker: StartWorker) -> Process:
+    return start_worker(SIGNING=True)
+
+
+def test_only_what_is_signed_runs(worker: Process, alias: str, notes: Path, settings: Any) -> None:
+    unsigned = tasks.note.delay(str(notes), 1)
+    with pytest.raises(SignatureMismatch):
+        unsigned.get(timeout=20)
+    assert notes.read_text() == ""
+    settings.TASKQ_SIGNING = True
+    assert tasks.note.delay(str(notes), 2).get(timeout=20) == 2
+    # Signed again for each try.
+    assert tasks.fail_twice.delay(str(notes)).get(timeout=20) == 2
+    altered = tasks.note.apply_async((str(notes), 3), queue="later")
+    message = Message.objects.using(alias).get(task_id=altered.id)
+    message.body = message.body.replace("3", "4", 1)
+    message.queue = "taskq"
+    message.save(using=alias)
+    assert tasks.note.delay(str(notes), 5).get(timeout=20) == 5
+    with pytest.raises(SignatureMismatch):
+        altered.get(timeout=20)
+    assert [line.split()[0] for line in notes.read_text().splitlines()] == ["2", "0", "1", "2", "5"]

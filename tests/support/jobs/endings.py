@@ -1,0 +1,123 @@
+"""Tasks that end in every way that is not a crash."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+from taskq import Task, task
+from taskq.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+
+from .notes import note_line, wait_for
+
+
+@task
+def wait_for_file(path: str, go_on: str) -> str:
+    """Note that it has started, and end when a file is there."""
+    note_line(path, "started")
+    wait_for(go_on)
+    return "done"
+
+
+@task(track_started=True)
+def tracked(path: str, go_on: str) -> str:
+    """Be seen as started, and end when a file is there."""
+    note_line(path, "started")
+    wait_for(go_on)
+    return "done"
+
+
+@task
+def return_something_strange() -> object:
+    """Return what JSON can't carry."""
+    return object()
+
+
+@task
+def ignore() -> None:
+    """Want no end on record."""
+    raise Ignore
+
+
+@task
+def reject() -> None:
+    """Refuse the message for good."""
+    raise Reject("not for me")
+
+
+@task
+def reject_once(path: str) -> str:
+    """Put the message back the first time."""
+    first = os.path.getsize(path) == 0
+    note_line(path, "tried")
+    if first:
+        raise Reject("not now", requeue=True)
+    return "taken"
+
+
+@task(autoretry_for=(ValueError,), retry_backoff=0.05, retry_jitter=False, max_retries=2)
+def retry_by_itself(path: str, succeed_at: int) -> int:
+    """Fail until an attempt, 0 being the first."""
+    note_line(path, "tried")
+    number = len(Path(path).read_text().splitlines()) - 1
+    if number < succeed_at:
+        raise ValueError(f"attempt {number}")
+    return number
+
+
+@task(ignore_result=True)
+def no_result(path: str) -> str:
+    """Return what nobody will read."""
+    note_line(path, "ran")
+    return "nothing"
+
+
+@task(soft_time_limit=0.2)
+def soft_limit() -> None:
+    """Run into the soft limit and let it through."""
+    time.sleep(60)
+
+
+@task(soft_time_limit=0.3)
+def soft_limit_in_python(caught: bool) -> str:
+    """Run into the soft limit where threads can be told too: not within one long call."""
+    try:
+        for _ in range(6000):
+            time.sleep(0.01)
+    except SoftTimeLimitExceeded:
+        if not caught:
+            raise
+        return "ended in time"
+    return "not asked"
+
+
+@task
+async def square(number: int) -> int:
+    """Take the way of a coroutine."""
+    await asyncio.sleep(0)
+    return number * number
+
+
+@task
+async def fail_async() -> None:
+    """Fail as a coroutine."""
+    await asyncio.sleep(0)
+    raise LookupError("nowhere")
+
+
+@task(bind=True)
+def who(self: Task[..., object], megabytes: int = 0) -> dict[str, object]:
+    """Return who runs this, after taking some memory for good."""
+    _kept.append(bytearray(os.urandom(1) * (megabytes << 20)))
+    request = self.request
+    return {
+        "pid": os.getpid(),
+        "hostname": request.hostname,
+        "queue": (request.delivery_info or {}).get("routing_key"),
+        "retries": request.retries,
+    }
+
+
+_kept: list[bytearray] = []

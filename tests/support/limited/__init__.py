@@ -1,0 +1,1 @@
+"""An app with tasks that only a pool of processes can run."""

@@ -1,0 +1,111 @@
+"""What ``manage.py taskhealth`` says of a worker's row."""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import OperationalError
+from pytest_django import DjangoAssertNumQueries
+
+from taskq.models import Worker
+from taskq.processes import host_identity, process_started
+
+HOST = socket.gethostname()
+
+pytestmark = pytest.mark.django_db
+
+
+def worker(name: str = f"taskq@{HOST}", age: float = 1.0, **fields: Any) -> Worker:
+    """Write the row of a worker that was seen ``age`` seconds ago."""
+    seen = datetime.now(UTC) - timedelta(seconds=age)
+    values = {"token": name + str(age), "name": name, "pid": 7, "lease": 30.0, "started_at": seen, "seen_at": seen}
+    return Worker.objects.create(**{**values, **fields})
+
+
+def health(*options: str) -> str:
+    output = StringIO()
+    call_command("taskhealth", *options, stdout=output)
+    return output.getvalue()
+
+
+def test_the_default_node_of_this_host() -> None:
+    worker()
+    assert health() == f"taskq@{HOST}: running, seen 1.0 s ago\n"
+
+
+@pytest.mark.parametrize("name", ["w1", "w1@%h", f"w1@{HOST}"])
+def test_a_node_by_its_name(name: str) -> None:
+    worker(f"w1@{HOST}", state="stopping")
+    assert health("-n", name).startswith(f"w1@{HOST}: stopping")
+
+
+def test_no_such_worker() -> None:
+    worker("w1@elsewhere")
+    with pytest.raises(CommandError, match=rf"no worker taskq@{HOST}"):
+        health()
+
+
+def test_a_heartbeat_that_is_older_than_the_lease() -> None:
+    worker(age=31.0)
+    with pytest.raises(CommandError, match=r"seen 31\.\d s ago, its lease is 30 s"):
+        health()
+
+
+def test_a_clock_that_is_a_little_behind() -> None:
+    worker(age=-2.0)
+    assert "seen 0.0 s ago" in health()
+
+
+def test_a_consumer_of_kombu_is_no_worker() -> None:
+    worker(state="consumer")
+    with pytest.raises(CommandError, match="no worker"):
+        health()
+    with pytest.raises(CommandError, match="There are no workers"):
+        health("--all")
+
+
+def test_a_process_that_is_gone_needs_no_lease_to_end() -> None:
+    worker(host=host_identity(), pid=2**22 + 1, process_started=1)
+    with pytest.raises(CommandError, match=f"process {2**22 + 1} is gone"):
+        health()
+
+
+def test_a_process_that_is_there() -> None:
+    worker(host=host_identity(), pid=os.getpid(), process_started=process_started(os.getpid()))
+    assert "running" in health()
+
+
+def test_a_row_that_a_crash_left_does_not_hide_the_next_boot() -> None:
+    worker(age=2.0)
+    worker(age=0.5, host=host_identity(), pid=2**22 + 1, process_started=1)
+    assert "seen 2.0 s ago" in health()
+
+
+def test_all_of_them() -> None:
+    worker("a@one")
+    worker("b@two")
+    assert [line.split(":")[0] for line in health("--all").splitlines()] == ["a@one", "b@two"]
+    worker("c@three", age=99.0)
+    with pytest.raises(CommandError, match="c@three: seen"):
+        health("--all")
+
+
+def test_one_query(django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    worker()
+    with django_assert_num_queries(1):
+        health()
+
+
+def test_a_database_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(name: str | None) -> None:
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr("taskq.management.commands.taskhealth.look", away)
+    with pytest.raises(CommandError, match="can't be asked: connection refused"):
+        health()

@@ -1,0 +1,101 @@
+"""The tasks that the tests of ``taskq.testing`` send."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.utils import translation
+
+from taskq import AsyncResult, task
+from taskq.exceptions import Reject
+
+NAME = "tests.unit.testing.tasks."
+seen: list[Any] = []
+
+
+@task(name=NAME + "add")
+def add(x: int, y: int) -> int:
+    return x + y
+
+
+@task(name=NAME + "note")
+def note(*args: Any, **kwargs: Any) -> None:
+    seen.append((args, kwargs))
+
+
+@task(name=NAME + "fail")
+def fail() -> None:
+    raise ValueError("boom")
+
+
+@task(name=NAME + "unstorable")
+def unstorable() -> object:
+    return object()
+
+
+@task(name=NAME + "retry", bind=True, max_retries=2, default_retry_delay=60)
+def retry(self: Any) -> int:
+    if self.request.retries < 2:
+        raise self.retry(exc=ValueError("not yet"))
+    return int(self.request.retries)
+
+
+@task(name=NAME + "for_ever", bind=True, max_retries=None, default_retry_delay=0)
+def for_ever(self: Any) -> None:
+    raise self.retry()
+
+
+@task(name=NAME + "parent")
+def parent() -> str:
+    return add.delay(1, 2).id
+
+
+@task(name=NAME + "waits")
+def waits(allowed: bool) -> int:
+    return add.delay(1, 2).get(disable_sync_subtasks=not allowed)
+
+
+@task(name=NAME + "progress", bind=True)
+def progress(self: Any) -> None:
+    self.update_state(state="PROGRESS", meta={"done": 1})
+    result = AsyncResult[Any](self.request.id)
+    seen.append((result.state, result.info, self.request.is_eager))
+
+
+@task(name=NAME + "rejects")
+def rejects(requeue: bool) -> None:
+    raise Reject("no", requeue=requeue)
+
+
+@task(name=NAME + "leaves")
+def leaves() -> None:
+    raise SystemExit(3)
+
+
+@task(name=NAME + "language")
+def language() -> str:
+    return translation.get_language()
+
+
+@task(name=NAME + "create_user")
+def create_user(name: str) -> int:
+    return User.objects.create(username=name).pk
+
+
+@task(name=NAME + "commits")
+def commits() -> None:
+    with transaction.atomic():
+        transaction.on_commit(lambda: seen.append("committed"))
+        note.delay_on_commit("later")
+
+
+@task(name=NAME + "ignored", ignore_result=True)
+def ignored() -> int:
+    return 1
+
+
+@task(name=NAME + "secret", sensitive=("password",))
+def secret(user: str, password: str) -> str:
+    return password

@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from django.utils import translation
+
+from taskq import AsyncResult, send_task
+from taskq.exceptions import EncodeError, NotRegistered, TaskRevokedError, TimeoutError, WorkerLostError
+from taskq.testing import FOREVER, Ended, Memory, override
+
+from . import tasks
+
+
+@pytest.fixture
+def memory() -> Iterator[Memory]:
+    tasks.seen.clear()
+    with override("memory") as made:
+        yield made
+
+
+def test_nothing_runs_before_drain_does_it(memory: Memory) -> None:
+    result = tasks.add.delay(2, 2)
+    assert result.state == "PENDING"
+    assert result.exists()
+    assert (result.name, result.args, result.queue) == (tasks.add.name, [2, 2], "taskq")
+    assert memory.drain() == [Ended(tasks.add.name, result.id, "SUCCESS")]
+    assert result.get(timeout=1) == 4
+    assert result.worker == "memory@localhost"
+    assert memory.drain() == []
+    assert len(memory.sent) == 1
+
+
+def test_no_database_is_needed(memory: Memory) -> None:
+    """These tests have no mark ``django_db``: pytest-django would let none of them connect."""
+    assert tasks.add.apply_async((1, 1)).exists()
+
+
+def test_get_before_drain_says_what_to_do(memory: Memory) -> None:
+    result = tasks.add.delay(2, 2)
+    with pytest.raises(RuntimeError, match=r"taskq\.testing\.drain\(\)"):
+        result.get()
+    with pytest.raises(TimeoutError):
+        result.get(timeout=1)
+
+
+def test_arguments_go_through_the_message(memory: Memory) -> None:
+    when = datetime(2026, 1, 2, tzinfo=UTC)
+    tasks.note.delay((1, 2), when, key={"a": (3,)})
+    memory.drain()
+    assert tasks.seen == [(([1, 2], when), {"key": {"a": [3]}})]
+
+
+def test_what_cant_be_sent_is_an_error_at_once(memory: Memory) -> None:
+    with pytest.raises(EncodeError):
+        tasks.note.delay(object())
+    assert len(memory.sent) == 0
+
+
+def test_failure_is_in_the_result(memory: Memory) -> None:
+    result = tasks.fail.delay()
+    assert [end.state for end in memory.drain()] == ["FAILURE"]
+    with pytest.raises(ValueError, match="boom"):
+        result.get()
+    assert result.failed()
+    assert "boom" in (result.traceback or "")
+
+
+def test_failure_that_propagates(memory: Memory) -> None:
+    result = tasks.fail.delay()
+    with pytest.raises(ValueError, match="boom"):
+        memory.drain(propagate=True)
+    assert result.state == "FAILURE"
+
+
+def test_value_that_cant_be_stored(memory: Memory) -> None:
+    result = tasks.unstorable.delay()
+    memory.drain()
+    with pytest.raises(EncodeError):
+        result.get()
+
+
+def test_wrong_arguments_are_a_failure(memory: Memory) -> None:
+    result = tasks.add.delay(2)  # type: ignore[call-arg]
+    memory.drain()
+    with pytest.raises(TypeError):
+        result.get()
+
+
+def test_unknown_task(memory: Memory) -> None:
+    result = send_task("no.such.task")
+    memory.drain()
+    with pytest.raises(NotRegistered):
+        result.get()
+
+
+def test_follow_ups_run_too(memory: Memory) -> None:
+    result = tasks.parent.delay()
+    assert [end.name for end in memory.drain()] == [tasks.parent.name, tasks.add.name]
+    assert AsyncResult[int](result.get()).get() == 3
+    assert result.children == [AsyncResult(result.get())]
+    assert [message.name for message in memory.sent] == [tasks.parent.name, tasks.add.name]
+
+
+def test_scheduled_tasks_wait_until_they_are_due(memory: Memory) -> None:
+    with time_machine.travel(datetime(2026, 1, 1, tzinfo=UTC), tick=False) as clock:
+        tasks.note.apply_async(("now",))
+        tasks.note.apply_async(("hour",), countdown=3600)
+        tasks.note.apply_async(("day",), eta=datetime(2026, 1, 2, tzinfo=UTC))
+        memory.drain()
+        assert tasks.seen == [(("now",), {})]
+        memory.drain(until=timedelta(hours=2))
+        assert tasks.seen[1:] == [(("hour",), {})]
+        assert memory.drain(until=datetime(2026, 1, 1, 23, tzinfo=UTC)) == []
+        clock.move_to(datetime(2026, 1, 2, tzinfo=UTC))
+        memory.drain()
+        assert tasks.seen[2:] == [(("day",), {})]
+
+
+def test_retries_are_due_later(memory: Memory) -> None:
+    result = tasks.retry.delay()
+    assert [end.state for end in memory.drain()] == ["RETRY"]
+    assert result.state == "RETRY"
+    assert isinstance(result.result, ValueError)
+    assert [end.state for end in memory.drain(until=FOREVER)] == ["RETRY", "SUCCESS"]
+    assert result.get() == 2
+    assert result.retries == 2
+    assert len(memory.sent) == 1
+
+
+def test_tasks_without_an_end(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskq.testing.memory.MOST_RUNS", 20)
+    tasks.for_ever.delay()
+    with pytest.raises(RuntimeError, match="has run 20 tasks"):
+        memory.drain(until=FOREVER)
+
+
+def test_expired_tasks_dont_run(memory: Memory) -> None:
+    with time_machine.travel(datetime(2026, 1, 1, tzinfo=UTC), tick=False) as clock:
+        result = tasks.note.apply_async(expires=10)
+        clock.shift(11)
+        memory.drain()
+        assert tasks.seen == []
+        with pytest.raises(TaskRevokedError, match="expired"):
+            result.get()
+
+
+def test_revoked_tasks_dont_run(memory: Memory) -> None:
+    result = tasks.note.delay()
+    result.revoke()
+    assert memory.drain() == []
+    assert result.state == "REVOKED"
+    with pytest.raises(TaskRevokedError, match="revoked"):
+        result.get()
+
+
+def test_what_has_ended_cant_be_revoked(memory: Memory) -> None:
+    result = tasks.add.delay(1, 1)
+    memory.drain()
+    result.revoke()
+    assert AsyncResult[int](result.id).get() == 2
+
+
+def test_forget(memory: Memory) -> None:
+    result = tasks.add.delay(1, 1)
+    memory.drain()
+    result.forget()
+    assert not result.exists()
+
+
+def test_queues_and_priorities(memory: Memory) -> None:
+    tasks.note.apply_async(("low",), priority=1)
+    tasks.note.apply_async(("high",), priority=9)
+    tasks.note.apply_async(("other",), queue="other")
+    assert len(memory.drain(queue="taskq")) == 2
+    assert [args for args, _ in tasks.seen] == [("high",), ("low",)]
+    assert [message.queue for message in memory.waiting] == ["other"]
+    memory.drain(queue="other")
+    assert len(memory.waiting) == 0
+
+
+def test_get_within_a_task(memory: Memory) -> None:
+    refused, allowed = tasks.waits.delay(False), tasks.waits.delay(True)
+    memory.drain()
+    assert "within a task" in str(refused.get(propagate=False))
+    assert "has not run" in str(allowed.get(propagate=False))
+
+
+def test_own_states(memory: Memory) -> None:
+    result = tasks.progress.delay()
+    memory.drain()
+    assert tasks.seen == [("PROGRESS", {"done": 1}, False)]
+    assert result.successful()
+
+
+def test_rejected_messages(memory: Memory) -> None:
+    failed, again = tasks.rejects.delay(False), tasks.rejects.delay(True)
+    assert [end.task_id for end in memory.drain()] == [failed.id]
+    assert failed.state == "FAILURE"
+    assert [message.id for message in memory.waiting] == [again.id]
+
+
+def test_a_task_that_ends_its_process(memory: Memory) -> None:
+    result = tasks.leaves.delay()
+    memory.drain()
+    with pytest.raises(WorkerLostError, match="exitcode 3"):
+        result.get()
+
+
+def test_the_senders_language_stays_with_the_sender(memory: Memory) -> None:
+    with translation.override("de"):
+        result = tasks.language.delay()
+        memory.drain()
+        assert translation.get_language() == "de"
+    assert result.get() == "en-us"
+
+
+def test_ignored_results_leave_no_row(memory: Memory) -> None:
+    result = tasks.ignored.delay()
+    assert result.exists()
+    memory.drain()
+    assert not AsyncResult[int](result.id).exists()
+
+
+def test_sensitive_arguments_reach_the_task_alone(memory: Memory) -> None:
+    result = tasks.secret.delay("me", password="hush")
+    assert "hush" not in repr(result.args) + repr(result.kwargs)
+    memory.drain()
+    assert result.get() == "hush"
+
+
+def test_sending_again_under_a_settled_id(memory: Memory) -> None:
+    tasks.add.apply_async((1, 1), task_id="mine")
+    memory.drain()
+    first = AsyncResult[int]("mine")
+    assert first.get() == 2
+    tasks.add.apply_async((2, 2), task_id="mine")
+    assert AsyncResult[int]("mine").state == "PENDING"
+    memory.drain()
+    assert AsyncResult[int]("mine").get() == 4
+    assert first.get() == 2
+
+
+def test_without_rows_for_what_waits(memory: Memory, settings: Any) -> None:
+    settings.TASKQ_TRACK_PENDING = False
+    result = tasks.add.delay(1, 1)
+    assert not result.exists()
+    memory.drain()
+    assert result.get() == 2
+    assert result.args == [1, 1]
+
+
+@pytest.mark.parametrize("serializer", ["pickle"])
+def test_other_serializers(memory: Memory, settings: Any, serializer: str) -> None:
+    settings.TASKQ_ACCEPT_CONTENT = ["json", serializer]
+    tasks.note.apply_async(({1, 2},), serializer=serializer)
+    assert memory.sent[0].args == [{1, 2}]
+    memory.drain()
+    assert tasks.seen == [(({1, 2},), {})]
+
+
+def test_messages_of_other_threads(memory: Memory) -> None:
+    thread = threading.Thread(target=tasks.add.delay, args=(1, 1))
+    thread.start()
+    thread.join()
+    assert [end.state for end in memory.drain()] == ["SUCCESS"]
+
+
+def test_inline() -> None:
+    with override("inline") as memory:
+        assert tasks.add.delay(2, 2).get() == 4
+        result = tasks.fail.delay()
+        assert result.failed()
+        later = tasks.add.apply_async((1, 1), countdown=60)
+        with pytest.raises(RuntimeError, match="due later"):
+            later.get()
+        assert tasks.waits.delay(True).get() == 3
+        assert [end.name for end in memory.drain(until=FOREVER)] == [tasks.add.name]
+        assert len(tasks.parent.delay().get()) == 36
+
+
+def test_inline_and_propagating() -> None:
+    with override("inline", propagate=True), pytest.raises(ValueError, match="boom"):
+        tasks.fail.delay()
+
+
+def test_asynchronous() -> None:
+    import asyncio
+
+    async def main(memory: Memory) -> int:
+        result = await tasks.add.adelay(1, 2)
+        await memory.adrain()
+        return await result
+
+    with override("memory") as memory:
+        assert asyncio.run(main(memory)) == 3

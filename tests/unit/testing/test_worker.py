@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import transaction
+
+from taskq import AsyncResult
+from taskq.testing import running_worker
+from taskq.worker.node import Node
+
+from . import tasks
+
+
+def test_results_come_back(taskq_worker: Node) -> None:
+    assert tasks.add.delay(2, 2).get(timeout=20) == 4
+    with pytest.raises(ValueError, match="boom"):
+        tasks.fail.delay().get(timeout=20)
+    parent = tasks.parent.delay().get(timeout=20)
+    assert AsyncResult[int](parent).get(timeout=20) == 3
+
+
+def test_tasks_see_what_was_committed(taskq_worker: Node) -> None:
+    with transaction.atomic():
+        result = tasks.create_user.delay("ada")
+    assert result.get(timeout=20) == User.objects.get(username="ada").pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nothing_is_left_running() -> None:
+    before = set(threading.enumerate())
+    with running_worker(["other"]):
+        assert tasks.add.apply_async((1, 1), queue="other").get(timeout=20) == 2
+        waiting = tasks.add.delay(1, 1)
+    assert [thread for thread in threading.enumerate() if thread not in before] == []
+    assert waiting.state == "PENDING"
+
+
+@pytest.mark.django_db
+def test_not_inside_a_tests_transaction() -> None:
+    with pytest.raises(RuntimeError, match="TransactionTestCase"), running_worker():
+        pass

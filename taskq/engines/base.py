@@ -70,7 +70,9 @@ class Listener:
             if self.fileno() < 0:
                 time.sleep(pause)
             else:
-                select.select([self.fileno()], [], [], pause)
+                poll = select.poll()
+                poll.register(self.fileno(), select.POLLIN)
+                poll.poll(pause * 1000)
             names = self.poll()
             if names is None or names:
                 return names

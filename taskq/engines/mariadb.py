@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
+
+from django.db import DataError
 
 from taskq.store.records import Claimed, Settlement
 
@@ -48,6 +50,19 @@ _MESSAGE_ROW = f"({_marks(MESSAGE_COLUMNS)}, {_NOW}, '', 0, '')"
 _SCHEDULED_ROW = f"({_marks(MESSAGE_COLUMNS)}, {_NOW}, {_LATER})"
 _RUN_ROW = f"({_marks(RUN_COLUMNS)}, {_NOW})"
 _END_ROW = f"({_marks(_END_COLUMNS)}, 0, {_NOW})"
+
+#: Characters that fit into one statement on any server, each in as many bytes as it can take.
+_SURELY_FITS = 100_000
+#: Bytes of a statement that are not its rows' values.
+_MARGIN = 65_536
+
+
+def _size(value: Any) -> int:
+    """Return how many bytes a value takes in a statement, at most."""
+    if not isinstance(value, str):
+        return 32
+    escaped = sum(value.count(character) for character in "\"'\\\n\r\0\x1a")
+    return len(value.encode("utf-8", "surrogatepass")) + escaped + 16
 
 
 class MariadbEngine(Engine):
@@ -106,7 +121,31 @@ class MariadbEngine(Engine):
 
     def _insert(self, head: str, row: str, rows: Sequence[Sequence[Any]], tail: str = "") -> None:
         with self.cursor() as cursor:
-            cursor.execute(head + ", ".join([row] * len(rows)) + tail, [value for values in rows for value in values])
+            for part in self._statements(cursor, rows):
+                values = [value for values in part for value in values]
+                cursor.execute(head + ", ".join([row] * len(part)) + tail, values)
+
+    def _statements(self, cursor: Any, rows: Sequence[Sequence[Any]]) -> Iterator[Sequence[Sequence[Any]]]:
+        """Yield the rows of one statement after the other: the server closes the connection on one too large.
+
+        Raises ``DataError`` for a row that is too large by itself.
+        """
+        if sum(len(value) for values in rows for value in values if type(value) is str) < _SURELY_FITS:
+            yield rows
+            return
+        cursor.execute("SELECT @@max_allowed_packet")
+        part: list[Sequence[Any]] = []
+        limit, size = int(cursor.fetchone()[0]) - _MARGIN, 0
+        for values in rows:
+            more = sum(map(_size, values))
+            if more > limit:
+                raise DataError(1153, f"{more} bytes in one row are more than max_allowed_packet, {limit + _MARGIN}")
+            if part and size + more > limit:
+                yield part
+                part, size = [], 0
+            part.append(values)
+            size += more
+        yield part
 
     def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
         """See base."""

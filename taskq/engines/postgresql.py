@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from django.db import OperationalError, connections
@@ -19,6 +20,7 @@ from django.db import OperationalError, connections
 from taskq.conf import settings
 from taskq.store.records import Claimed, Settlement
 
+from . import functions
 from .base import CLAIM_COLUMNS, FINAL, MESSAGE_COLUMNS, RUN_COLUMNS, Engine, Listener
 
 logger = logging.getLogger("taskq.engines")
@@ -136,6 +138,9 @@ def _send_statement(run: bool, reset: bool, scheduled: bool, wake: bool) -> str:
 _SENDS = {shape: _send_statement(*shape) for shape in itertools.product((False, True), repeat=4)}
 
 
+_CALL_SEND = f"SELECT {functions.SEND}({', '.join(['%s'] * 18)})"
+
+
 class PostgresqlListener(Listener):
     """Listens on a connection of its own: unpooled, in autocommit."""
 
@@ -199,11 +204,35 @@ class PostgresqlEngine(Engine):
     def send(self, message: Sequence[Any], run: Sequence[Any] | None, *, delay: float, reset: bool, wake: bool) -> None:
         """One statement: run, message and notification together."""
         scheduled = delay > 0
+        if run is not None and not scheduled and not reset and self._has_function:
+            self._send_by_function(message, run, wake)
+            return
         params = [*(run or ()), *message]
         if scheduled:
             params.append(delay)
         with self.cursor() as cursor:
             cursor.execute(_SENDS[run is not None, reset, scheduled, wake], params)
+
+    def _send_by_function(self, message: Sequence[Any], run: Sequence[Any], wake: bool) -> None:
+        queue, task_id, name, priority, headers, body, kind, encoding, properties, exchange, key, _, expires, *_ = (
+            message
+        )
+        arguments, root_id, parent_id, group_id, retries = run[4:9]
+        with self.cursor() as cursor:
+            cursor.execute(
+                _CALL_SEND,
+                [
+                    task_id, name, queue, priority, expires, headers, body, kind, encoding, properties, exchange, key,
+                    arguments, root_id, parent_id, group_id, retries, wake,
+                ],
+            )  # fmt: skip
+
+    @cached_property
+    def _has_function(self) -> bool:
+        """Whether the migrations made the function: tests may make tables without them."""
+        with self.cursor() as cursor:
+            cursor.execute("SELECT to_regproc(%s) IS NOT NULL", [functions.SEND])
+            return bool(cursor.fetchone()[0])
 
     def insert_messages(self, rows: Sequence[Sequence[Any]]) -> None:
         """See base."""

@@ -6,6 +6,7 @@ The database lies on this machine, so this machine's clock is its clock.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +16,7 @@ from django.db import connections
 from taskq.store.records import Claimed, Settlement
 
 from .base import CLAIM_COLUMNS, FINAL, MESSAGE_COLUMNS, RUN_COLUMNS, Engine, Listener, unix_now
+from .inotify import Watch
 
 _MESSAGE_TIMES = (12,)
 _RUN_TIMES = (9, 10)
@@ -76,28 +78,56 @@ def _with_times(row: Sequence[Any], places: Sequence[int]) -> list[Any]:
     return values
 
 
-class SqliteListener(Listener):
-    """Sees any other connection's commit by a number that SQLite keeps; asking costs microseconds."""
+#: Seconds between two questions: for a while after the file was written, and otherwise.
+_AWAKE, _ASLEEP, _UNWATCHED = 0.001, 0.05, 0.0025
+#: Seconds from a write to the log until its commit can be seen, at most: there may be an fsync between.
+_COMMIT = 0.1
 
-    interval = 0.0025
+
+class SqliteListener(Listener):
+    """Sees any other connection's commit by a number that SQLite keeps; asking costs microseconds.
+
+    Linux says when the write-ahead log is written, and then it is asked more often,
+    because what is written can be read only a little later. Elsewhere it is asked all
+    the time.
+    """
 
     def __init__(self, alias: str) -> None:
-        wrapper = connections[alias]
-        name: str = wrapper.get_connection_params()["database"]
-        # As Django's errors, like all that the database says: whoever waits for it to come back knows those.
-        self._errors = wrapper.wrap_database_errors
-        with self._errors:
-            self._connection = sqlite3.connect(
-                name, timeout=0.1, isolation_level=None, check_same_thread=False, uri=str(name).startswith("file:")
-            )
+        name: str = connections[alias].get_connection_params()["database"]
+        self._connection = sqlite3.connect(
+            name, timeout=0.1, isolation_level=None, check_same_thread=False, uri=str(name).startswith("file:")
+        )
         self._version = self._ask()
+        self._awake_until = 0.0
+        self._watch = self._watched()
 
     def _ask(self) -> int:
-        with self._errors:
-            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def _watched(self) -> Watch | None:
+        """Return a watch on the database's files, or ``None`` where there is none, as for one in memory."""
+        path = self._connection.execute("PRAGMA database_list").fetchone()[2]
+        try:
+            # The log is there as long as this connection is: it has read.
+            return Watch([f"{path}-wal"]) if path else None
+        except OSError:
+            return None
+
+    @property
+    def interval(self) -> float:  # type: ignore[override]
+        """Seconds after which to ask again."""
+        if self._watch is None:
+            return _UNWATCHED
+        return _AWAKE if time.monotonic() < self._awake_until else _ASLEEP
+
+    def fileno(self) -> int:
+        """Return the descriptor of the watch, if there is one."""
+        return -1 if self._watch is None else self._watch.fileno()
 
     def poll(self) -> set[str] | None:
         """Return ``None`` if another connection has committed since the last call."""
+        if self._watch is not None and self._watch.take():
+            self._awake_until = time.monotonic() + _COMMIT
         version = self._ask()
         if version == self._version:
             return set()
@@ -105,7 +135,9 @@ class SqliteListener(Listener):
         return None
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection and the watch."""
+        if self._watch is not None:
+            self._watch.close()
         self._connection.close()
 
 

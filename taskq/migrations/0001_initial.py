@@ -2,6 +2,15 @@
 
 import taskq.models.fields
 from django.db import migrations, models
+from taskq.engines import functions
+
+
+def _install(apps, schema_editor):
+    functions.install("taskq_send_1", schema_editor)
+
+
+def _remove(apps, schema_editor):
+    functions.remove("taskq_send_1", schema_editor)
 
 
 class Migration(migrations.Migration):
@@ -176,4 +185,5 @@ class Migration(migrations.Migration):
                 'constraints': [models.UniqueConstraint(fields=('task_id',), name='taskq_run_once')],
             },
         ),
+        migrations.RunPython(_install, _remove, elidable=False),
     ]

@@ -22,7 +22,7 @@ from . import endings
 from .handover import Outcome, Report
 from .load import Loads
 from .pools.base import LostChild, Pool, Slot
-from .prefetch import LONG, Pace
+from .prefetch import LONG, STUCK, Pace
 from .request import Limits, Request, read
 
 logger = logging.getLogger("taskq.worker")
@@ -254,17 +254,19 @@ class Consumer:
             since = slot.busy_since
             if since is None or now - since < LONG:
                 continue
-            if (head := self._jobs.of(slot.index).head) is not None:
+            head = self._jobs.of(slot.index).head
+            if head is not None and now - since > STUCK:
                 self.pace.observe_running(head.name, now - since)
             if slot.in_flight > 1:
                 self.returned(self.pool.take_back(slot))
         self.dispatch()
-        self._release_surplus()
+        if self._ready and all(s.busy_since is not None and now - s.busy_since > STUCK for s in self.pool.slots):
+            self._release_surplus()
 
     def _release_surplus(self) -> None:
         """Give back, for other workers, what no slot of this one will come to soon."""
         surplus = len(self._ready) + len(self._jobs) + len(self._awaited) - self._target
-        if surplus > 0 and self._ready and not any(slot.accepting and slot.idle for slot in self.pool.slots):
+        if surplus > 0:
             self._release([self._ready.pop() for _ in range(min(surplus, len(self._ready)))])
 
     # -- revocation, loss of the lease, the end

@@ -10,7 +10,9 @@ import os
 import pwd
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from taskq.processes import process_started
 
@@ -19,16 +21,13 @@ class PidFileError(Exception):
     """Another worker has the pid file."""
 
 
-def detach(workdir: str | None = None, umask: int | None = None) -> None:
+def detach() -> None:
     """Go on in the background: a session of its own, no terminal. The caller's process ends with status 0."""
     if os.fork():
         os._exit(0)
     os.setsid()
     if os.fork():
         os._exit(0)
-    os.chdir(workdir or os.getcwd())
-    if umask is not None:
-        os.umask(umask)
     null = os.open(os.devnull, os.O_RDWR)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -37,21 +36,55 @@ def detach(workdir: str | None = None, umask: int | None = None) -> None:
     os.close(null)
 
 
-def become(uid: str | None, gid: str | None) -> None:
-    """Change to another user and group, by name or number.
+def start_again() -> NoReturn:
+    """Replace this process by a new one with the same command line, which is in the background if this one is."""
+    os.execv(sys.executable, [sys.executable, *(a for a in sys.argv if a not in ("-D", "--detach"))])
 
-    Raises ``KeyError`` for an unknown name and ``OSError`` where that is not allowed.
-    """
-    if gid is not None:
-        number = int(gid) if gid.isdigit() else grp.getgrnam(gid).gr_gid
-        os.setgid(number)
-        os.setgroups([number])
-    if uid is not None:
-        user = pwd.getpwuid(int(uid)) if uid.isdigit() else pwd.getpwnam(uid)
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Whom the worker is to become; nobody else where nothing is given."""
+
+    uid: int | None
+    gid: int | None
+    groups: tuple[int, ...] = ()
+
+    @classmethod
+    def find(cls, user: str | None, group: str | None) -> User:
+        """Look up a user and a group, by name or number. Raises ``ValueError`` for what is not there."""
+        gid = None if group is None else _group(group)
+        if user is None:
+            return cls(None, gid, () if gid is None else (gid,))
+        try:
+            found = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
+        except (KeyError, OverflowError):
+            raise ValueError(f"--uid: there is no user {user!r}.") from None
         if gid is None:
-            os.setgid(user.pw_gid)
-            os.initgroups(user.pw_name, user.pw_gid)
-        os.setuid(user.pw_uid)
+            return cls(found.pw_uid, found.pw_gid, tuple(os.getgrouplist(found.pw_name, found.pw_gid)))
+        return cls(found.pw_uid, gid, (gid,))
+
+    def become(self) -> None:
+        """Change to this user and group. Raises ``OSError`` where that is not allowed."""
+        if self.gid is not None and (self.gid != os.getegid() or os.geteuid() == 0):
+            os.setgid(self.gid)
+            os.setgroups(self.groups)
+        if self.uid is not None and self.uid != os.geteuid():
+            os.setuid(self.uid)
+
+    def touch(self, path: str) -> None:
+        """Make sure that a file is there and can be written; a new one is this user's."""
+        new = not os.path.exists(path)
+        with open(path, "a"):
+            pass
+        if new and (self.uid, self.gid) != (None, None):
+            os.chown(path, -1 if self.uid is None else self.uid, -1 if self.gid is None else self.gid)
+
+
+def _group(text: str) -> int:
+    try:
+        return int(text) if text.isdecimal() else grp.getgrnam(text).gr_gid
+    except KeyError:
+        raise ValueError(f"--gid: there is no group {text!r}.") from None
 
 
 class PidFile:
@@ -91,5 +124,6 @@ class PidFile:
     def release(self) -> None:
         """Remove the file if it is this process's."""
         if self.read() == os.getpid():
-            with suppress(FileNotFoundError):
+            # Another user than the one who wrote it may not be allowed to; then it is stale, and replaced.
+            with suppress(FileNotFoundError, PermissionError):
                 self.path.unlink()

@@ -8,6 +8,8 @@ from functools import cache
 
 from taskq.conf import settings
 
+_NODE = re.compile(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+")
+
 
 @cache
 def hostname() -> str:
@@ -35,9 +37,14 @@ def expand(template: str, nodename: str, process: int = 0) -> str:
 
 
 def node_name(given: str | None) -> str:
-    """Return the node's name for ``-n``: ``w1``, ``w1@%h``, ``w1@host`` or nothing, which is ``<namespace>@<host>``."""
-    template = given or settings.NAMESPACE
+    """Return the node's name for ``-n``: ``w1``, ``w1@%h``, ``w1@host`` or nothing, which is ``<namespace>@<host>``.
+
+    Raises ``ValueError`` for what is not ``name@host``, or longer than its column.
+    """
+    template = settings.NAMESPACE if given is None else given
     if "@" not in template:
         template += "@%h"
-    host = hostname()
-    return expand(template, f"{settings.NAMESPACE}@{host}")
+    name = expand(template, f"{settings.NAMESPACE}@{hostname()}")
+    if not _NODE.fullmatch(name) or len(name) > 255:
+        raise ValueError(f"-n: {name!r:.300} is not the name of a node, such as w1 or w1@host.")
+    return name

@@ -13,6 +13,8 @@ IN_HAND = 0.05
 PER_CHILD = 0.02
 #: A task that takes longer is long: it is handed over alone.
 LONG = 0.025
+#: A task that has run for so long is no short one that the system kept from running for a moment.
+STUCK = 0.1
 #: What handing over and settling costs, at least, in seconds a task.
 _OVERHEAD = 0.00015
 _MOST_PER_CHILD = 64

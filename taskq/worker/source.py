@@ -20,6 +20,8 @@ from .lease import Lease
 logger = logging.getLogger("taskq.worker")
 #: Seconds between looks at the schedule when nothing is known to be due.
 _SCHEDULE_POLL = 30.0
+#: Seconds for which a database may go on with a statement whose connection broke.
+_DOUBTFUL = 300.0
 
 
 class DatabaseSource:
@@ -43,8 +45,9 @@ class DatabaseSource:
         self._turn = 0
         self._next_poll = 0.0
         self._next_due = 0.0
-        #: A claim was begun, and it is not known what became of it.
+        #: A claim was begun, and it is not known what became of it; until then it may still be committed.
         self._claiming = False
+        self._doubtful_until = 0.0
         #: How many unfinished messages the worker should hold; the loop sets it.
         self.target = 0
         #: How many of those that are held have ended and only wait to be settled; the loop sets it.
@@ -57,10 +60,13 @@ class DatabaseSource:
     def work(self) -> bool:
         """Promote what is due and claim what there is room for; tell whether there may be more."""
         if self._claiming:
+            self._doubtful_until = time.monotonic() + _DOUBTFUL
             self._give_back_strays()
         more = self._promote()
         if time.monotonic() >= self._next_poll:
             self._next_poll = time.monotonic() + self._poll
+            if time.monotonic() < self._doubtful_until:
+                self._give_back_strays()
             self._worth_a_look.update(self._queues)
         room = self._room()
         if room <= 0 or not self._worth_a_look or not self._lease.surely_ours:

@@ -95,8 +95,9 @@ class StoreThread(threading.Thread):
             self._recover_from(error)
 
     def _turn(self) -> None:
-        listener = self._listen()
+        # First, so that the end is heard of while there is no database.
         self.inbox.run()
+        listener = self._listen()
         self._hear(listener)
         more = False
         for duty in self.duties:
@@ -116,10 +117,14 @@ class StoreThread(threading.Thread):
         """Sleep until there is something to do. A listener that has to be asked is asked from here, often."""
         waits = [wait for duty in self.duties if (wait := duty.due()) is not None]
         deadline = time.monotonic() + min(waits, default=1.0)
-        watched = [self.inbox.fileno(), *([listener.fileno()] if listener.fileno() >= 0 else ())]
+        # Not select(), which knows no descriptor from 1024 on.
+        poll = select.poll()
+        poll.register(self.inbox.fileno(), select.POLLIN)
+        if listener.fileno() >= 0:
+            poll.register(listener.fileno(), select.POLLIN)
         while (left := deadline - time.monotonic()) > 0:
             pause = left if listener.interval is None else min(left, listener.interval)
-            if select.select(watched, [], [], pause)[0]:
+            if poll.poll(max(1, round(pause * 1000))):
                 return
             if listener.interval is not None and self._hear(listener):
                 return

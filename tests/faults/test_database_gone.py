@@ -101,7 +101,7 @@ def test_connections_are_cut_again_and_again(
 def test_the_database_is_stopped_and_started_while_tasks_run(
     alias: str, proxy: Proxy, start_worker: StartWorker, notes: Path, full_run: bool
 ) -> None:
-    worker = start_worker()
+    worker = start_worker(LEASE=2.0)
     with audit(alias):
         ids = _send(alias, notes, 60, 0.1)
         wait_until(lambda: len(_starts(notes)) >= 4, what="some tasks to start")
@@ -109,7 +109,7 @@ def test_the_database_is_stopped_and_started_while_tasks_run(
         worker.wait_for_log("The database gave an error")
         stopped = time.monotonic()
         # Longer than the lease: what is in hand may not be started on the strength of it.
-        wait_until(lambda: time.monotonic() > stopped + (20 if full_run else 6), 30)
+        wait_until(lambda: time.monotonic() > stopped + (20 if full_run else 2.5), 30)
         proxy.start()
         _wait_for_all(alias, worker, lambda: _unfinished(alias) == 0)
         _each_ended_once(alias, ids)
@@ -127,7 +127,7 @@ def test_a_worker_waits_for_a_database_that_is_not_there_and_heeds_a_stop(
     assert worker.stop(timeout=25) in (0, 1)
 
 
-@servers
+@postgresql
 def test_a_frozen_database_keeps_nobody_from_stopping_the_worker(
     alias: str, proxy: Proxy, start_worker: StartWorker, notes: Path
 ) -> None:

@@ -1,36 +1,19 @@
-"""The prefork pool with real processes: what is killed, frozen, too big, taken back or replaced."""
+"""The prefork pool with real processes: what is handed over, taken back, too big, replaced."""
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
-import subprocess
-import sys
 import threading
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from django.db import connection
 
 from taskq import signals
-from taskq.worker.pools import children
-from tests.support.waiting import wait_until
-from tests.unit.worker.pools.driver import Driver, deliveries, delivery, driving, open_files
+from tests.unit.worker.pools.driver import alive, deliveries, delivery, driving, open_files, server_pid
 
 pytestmark = pytest.mark.faults
-
-
-def alive(pid: int) -> bool:
-    """Tell whether a process exists that is not just waiting to be reaped."""
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    return False
-
-
-def server_pid(driver: Driver) -> int:
-    return int(driver.pool.info()["fork-server"])
 
 
 def test_runs_batches_in_order_and_uses_all_children():
@@ -57,49 +40,6 @@ def test_stop_leaves_no_process():
         assert not any(alive(pid) for pid in pids if pid)
         assert driver.lost == []
         assert driver.broken == []
-
-
-def test_a_task_that_kills_its_child_takes_no_neighbour_with_it(tmp_path: Path):
-    with driving() as driver:
-        before, killer, after = delivery("pid"), delivery(f"touch:{tmp_path}/run crash:signal9"), delivery("pid")
-        (slot,) = driver.pool.slots
-
-        driver.pool.hand_over(slot, [before, killer, after])
-        driver.until(lambda: driver.lost)
-
-        (lost,) = driver.lost
-        assert before.job in driver.outcomes
-        assert (lost.started, lost.unstarted, lost.killed_for) == ([killer], [after], None)
-        assert lost.reason == f"Worker exited prematurely: signal 9 (SIGKILL) Job: {killer.job}."
-        driver.work_off([after])
-        assert driver.outcomes[after.job].result != driver.outcomes[before.job].result
-
-
-@pytest.mark.parametrize(
-    ("crash", "words"),
-    [("signal24", "signal 24 (SIGXCPU)"), ("3", "exitcode 3"), ("exit4", "exitcode 4"), ("exit0", "exitcode 0")],
-)
-def test_says_how_a_child_ended(crash: str, words: str):
-    with driving() as driver:
-        killer = delivery(f"crash:{crash}")
-
-        driver.work_off([killer])
-
-        assert driver.lost[0].reason == f"Worker exited prematurely: {words} Job: {killer.job}."
-        driver.work_off([delivery("pid")])
-
-
-def test_an_idle_child_that_is_killed_is_replaced():
-    with driving() as driver:
-        (slot,) = driver.pool.slots
-        old = slot.pid
-        assert old is not None
-
-        os.kill(old, signal.SIGKILL)
-        driver.until(lambda: slot.pid != old and slot.accepting)
-
-        assert driver.lost[0].started == driver.lost[0].unstarted == []
-        driver.work_off([delivery("pid")])
 
 
 def test_an_error_in_what_runs_tasks_is_a_failure_of_that_task(caplog: pytest.LogCaptureFixture):
@@ -179,103 +119,6 @@ def test_a_frozen_child_blocks_nobody_and_its_waiting_work_is_taken_back(tmp_pat
         assert driver.outcomes[last.job].result == str(frozen.pid)
 
 
-def test_hard_limit_kills_the_child_and_returns_what_waits(tmp_path: Path):
-    with driving() as driver:
-        (slot,) = driver.pool.slots
-        late = delivery(f"until:{tmp_path}/never", time_limit=0.1)
-        behind = delivery("pid")
-
-        driver.pool.hand_over(slot, [late, behind])
-        driver.until(lambda: driver.lost)
-
-        (lost,) = driver.lost
-        assert (lost.started, lost.unstarted, lost.killed_for) == ([late], [], "time_limit")
-        assert driver.returned == [behind]
-
-
-def test_hard_limit_leaves_alone_what_is_in_time():
-    with driving() as driver:
-        work = [delivery("pid", time_limit=30.0 - number) for number in range(20)]
-
-        driver.work_off(work)
-
-        assert driver.lost == []
-        assert len(driver.hub.timer._queue) < 20
-
-
-def test_terminate_ends_what_surely_runs_now(tmp_path: Path):
-    with driving() as driver:
-        (slot,) = driver.pool.slots
-        running, behind = delivery(f"touch:{tmp_path}/began until:{tmp_path}/never"), delivery("pid")
-        driver.pool.hand_over(slot, [running, behind])
-        driver.until((tmp_path / "began").exists)
-
-        assert not driver.pool.terminate(behind.job)
-        assert not driver.pool.terminate(999_999)
-        assert not driver.pool.terminate(running.job, "SIGNOTHING")
-        assert driver.pool.terminate(running.job, "SIGTERM")
-        driver.until(lambda: driver.lost)
-
-        assert (driver.lost[0].started, driver.lost[0].killed_for) == ([running], "terminate:SIGTERM")
-        assert "signal 15 (SIGTERM)" in driver.lost[0].reason
-        assert driver.returned == [behind]
-        driver.until(lambda: slot.accepting)
-        driver.pool.hand_over(slot, driver.returned)
-        driver.answered([behind])
-
-
-def test_terminate_with_a_signal_that_the_task_handles(tmp_path: Path):
-    with driving() as driver:
-        (slot,) = driver.pool.slots
-        running = delivery(f"handle:{tmp_path}/handled touch:{tmp_path}/began until:{tmp_path}/handled pid")
-        driver.pool.hand_over(slot, [running])
-        driver.until((tmp_path / "began").exists)
-        old = slot.pid
-
-        assert driver.pool.terminate(running.job, "SIGTERM")
-        driver.answered([running])
-        driver.until(lambda: slot.accepting)
-
-        assert driver.outcomes[running.job].result == str(old)
-        assert slot.pid != old
-        assert driver.lost == []
-
-
-def test_terminate_kills_what_does_not_heed_the_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(children, "_GRACE", 0.05)
-    with driving() as driver:
-        (slot,) = driver.pool.slots
-        deaf = delivery(f"touch:{tmp_path}/began freeze:")
-        driver.pool.hand_over(slot, [deaf])
-        driver.until((tmp_path / "began").exists)
-
-        assert driver.pool.terminate(deaf.job, "SIGTERM")
-        driver.until(lambda: driver.lost)
-
-        assert (driver.lost[0].started, driver.lost[0].killed_for) == ([deaf], "terminate:SIGTERM")
-
-
-def test_the_fork_server_survives_a_signal_for_a_child_that_has_just_died(tmp_path: Path):
-    with driving() as driver:
-        (slot,) = driver.pool.slots
-        running = delivery(f"touch:{tmp_path}/began until:{tmp_path}/never")
-        driver.pool.hand_over(slot, [running])
-        driver.until((tmp_path / "began").exists)
-        server, child = server_pid(driver), slot.pid
-        assert child is not None
-
-        os.kill(server, signal.SIGSTOP)
-        os.kill(child, signal.SIGKILL)
-        wait_until(lambda: not alive(child))
-        driver.pool.terminate(running.job, "SIGTERM")
-        os.kill(server, signal.SIGCONT)
-        driver.until(lambda: driver.lost)
-
-        assert driver.lost[0].started == [running]
-        driver.work_off([delivery("pid")])
-        assert driver.broken == []
-
-
 def test_programs_that_a_task_starts_can_be_ended():
     with driving() as driver:
         starter = delivery("program:")
@@ -283,36 +126,6 @@ def test_programs_that_a_task_starts_can_be_ended():
         driver.work_off([starter])
 
         assert driver.outcomes[starter.job].result == str(-signal.SIGTERM)
-
-
-@pytest.mark.parametrize("rest", ["", " until:/never"])
-def test_a_task_that_closes_all_descriptors_loses_only_itself(rest: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(children, "_CLOSED_FOR", 0.05)
-    with driving() as driver:
-        closing, behind = delivery("close:" + rest), delivery("pid")
-        (slot,) = driver.pool.slots
-
-        driver.pool.hand_over(slot, [closing, behind])
-        driver.until(lambda: driver.lost)
-
-        assert (driver.lost[0].started, driver.lost[0].unstarted) == ([closing], [behind])
-        driver.work_off([delivery("pid")])
-
-
-def test_children_ignore_what_is_sent_to_the_group(tmp_path: Path):
-    with driving() as driver:
-        (slot,) = driver.pool.slots
-        running = delivery(f"touch:{tmp_path}/began until:{tmp_path}/go")
-        driver.pool.hand_over(slot, [running])
-        driver.until((tmp_path / "began").exists)
-
-        for pid in (slot.pid, server_pid(driver)):
-            assert pid is not None
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-                os.kill(pid, number)
-        (tmp_path / "go").touch()
-
-        driver.answered([running])
 
 
 @pytest.mark.parametrize("limit", [1, 3])
@@ -406,96 +219,6 @@ def test_quiesce_lets_the_running_ones_end(tmp_path: Path):
 
         assert driver.lost == []
         assert driver.pool.unfinished() == []
-
-
-def test_kill_says_what_was_cut_short(tmp_path: Path):
-    with driving(concurrency=2) as driver:
-        slot, other = driver.pool.slots
-        done, running, waiting = (
-            delivery("pid"),
-            delivery(f"touch:{tmp_path}/began until:{tmp_path}/x"),
-            delivery("pid"),
-        )
-        driver.pool.hand_over(slot, [done, running, waiting])
-        driver.until((tmp_path / "began").exists)
-        pids = [slot.pid, other.pid, server_pid(driver)]
-
-        driver.pool.kill()
-
-        assert done.job in driver.outcomes
-        assert driver.pool.unfinished() == [(running, True), (waiting, False)]
-        assert driver.lost == []
-        assert driver.broken == []
-        assert not any(alive(pid) for pid in pids if pid)
-
-
-def test_the_pool_breaks_when_the_fork_server_is_killed(tmp_path: Path):
-    with driving(concurrency=2) as driver:
-        slot, other = driver.pool.slots
-        pids = [slot.pid, other.pid]
-        done, running, waiting = (
-            delivery("pid"),
-            delivery(f"touch:{tmp_path}/began until:{tmp_path}/x"),
-            delivery("pid"),
-        )
-        driver.pool.hand_over(slot, [done, running, waiting])
-        driver.until((tmp_path / "began").exists)
-
-        os.kill(server_pid(driver), signal.SIGKILL)
-        driver.until(lambda: driver.broken)
-
-        assert "signal 9 (SIGKILL)" in driver.broken[0]
-        assert done.job in driver.outcomes
-        assert driver.pool.unfinished() == [(running, True), (waiting, False)]
-        wait_until(lambda: not any(alive(pid) for pid in pids if pid))
-
-
-_PARENT = """
-import sys, os
-from tests.unit.worker.pools.driver import delivery, driving
-import django
-django.setup()
-with driving(concurrency=2) as driver:
-    path = sys.argv[1]
-    for number, slot in enumerate(driver.pool.slots):
-        driver.pool.hand_over(slot, [delivery(f"touch:{path}/child{number} until:{path}/never")])
-    open(f"{path}/server", "w").write(str(driver.pool.info()["fork-server"]))
-    driver.until(lambda: False, timeout=60)
-"""
-
-
-def test_all_are_gone_when_the_main_process_is_killed(tmp_path: Path):
-    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "testproject.settings"}
-    parent = subprocess.Popen([sys.executable, "-c", _PARENT, str(tmp_path)], env=environment)
-    names = ["server", "child0", "child1"]
-    wait_until(lambda: all((tmp_path / name).exists() and (tmp_path / name).read_text() for name in names))
-    pids = [int((tmp_path / name).read_text()) for name in names]
-    assert all(alive(pid) for pid in pids)
-
-    parent.kill()
-    parent.wait()
-
-    wait_until(lambda: not any(alive(pid) for pid in pids))
-
-
-def test_children_that_die_at_once_are_forked_ever_more_slowly(caplog: pytest.LogCaptureFixture):
-    def die(**named: object) -> None:
-        os._exit(7)
-
-    signals.worker_process_init.connect(die)
-    driver = Driver("prefork", 1)
-    try:
-        driver.pool.start()
-        (slot,) = driver.pool.slots
-        with caplog.at_level(logging.WARNING, "taskq.worker"):
-            driver.until(lambda: "4 times in a row" in caplog.text)
-        assert not slot.accepting
-        assert "exitcode 7" in caplog.text
-        assert "the next one comes in 0.40 s" in caplog.text
-    finally:
-        signals.worker_process_init.disconnect(die)
-        driver.pool.kill()
-        driver.hub.close()
 
 
 def test_a_child_has_no_descriptors_but_its_own():

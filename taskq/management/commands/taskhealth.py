@@ -28,9 +28,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print a line for each worker; ``CommandError``, which is status 1, if one is not well."""
-        name = None if options["all"] else node_name(options["hostname"])
         try:
+            name = None if options["all"] else node_name(options["hostname"])
             workers = look(name)
+        except ValueError as error:
+            raise CommandError(str(error)) from error
         except Error as error:
             raise CommandError(f"The database can't be asked: {error}") from error
         if not workers:

@@ -5,40 +5,18 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
+from django.db import Error
 
 from taskq.conf import database_broker_alias, masked_url, settings
 from taskq.exceptions import QueueNotFound
-from taskq.worker.daemon import PidFile, PidFileError, become, detach
+from taskq.management import arguments
+from taskq.worker.daemon import PidFile, PidFileError, User, detach, start_again
 from taskq.worker.names import expand, node_name
-
-_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-
-
-def _level(text: str) -> str:
-    if text.upper() not in _LEVELS:
-        raise ArgumentTypeError(f"{text!r} is not one of {', '.join(_LEVELS)}")
-    return text.upper()
-
-
-def _concurrency(text: str) -> int:
-    if text == "auto":
-        return _cpus()
-    if not text.isdigit() or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r} is not a number from 1, or auto")
-    return int(text)
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _names(text: str) -> list[str]:
-    return [name for part in text.split(",") if (name := part.strip())]
 
 
 class Command(BaseCommand):
@@ -51,25 +29,25 @@ class Command(BaseCommand):
         """Add the options; those without a value here follow the setting of the same name."""
         add = parser.add_argument
         add("-n", "--hostname", help="name of the node: w1, w1@%%h; %%h host, %%n name, %%d domain")
-        add("-Q", "--queues", type=_names, default=[], help="queues to take tasks from, with commas between")
-        add("-X", "--exclude-queues", type=_names, default=[], help="declared queues to leave out")
+        add("-Q", "--queues", type=arguments.names, default=[], help="queues to take tasks from, with commas between")
+        add("-X", "--exclude-queues", type=arguments.names, default=[], help="declared queues to leave out")
         add("-b", "--broker", help="broker URL, instead of TASKQ_BROKER_URL")
-        add("-c", "--concurrency", type=_concurrency, help="processes or threads; auto is the number of CPUs")
+        add("-c", "--concurrency", type=arguments.concurrency, help="processes or threads; auto is the number of CPUs")
         add("-P", "--pool", choices=["prefork", "threads", "solo", "processes"], help="where tasks run")
-        add("-l", "--loglevel", type=_level, help="level of the worker's log")
+        add("-l", "--loglevel", type=arguments.level, help="level of the worker's log")
         add("-f", "--logfile", help="file for the worker's log, with %% expansions")
         add("-O", dest="optimization", choices=["default", "fair"], help="fair: hand over one task at a time")
-        add("--prefetch-multiplier", type=int, help="messages held for each process; 0 is without limit")
+        add("--prefetch-multiplier", type=arguments.whole, help="messages held for each process; 0 is without limit")
         add("--disable-prefetch", action="store_true", help="hold no message that can't run at once")
-        add("--time-limit", type=float, help="seconds after which a task's process is killed")
-        add("--soft-time-limit", type=float, help="seconds after which a task is told to stop")
-        add("--max-tasks-per-child", type=int, help="tasks after which a process is replaced")
-        add("--max-memory-per-child", type=int, help="KiB above which a process is replaced")
+        add("--time-limit", type=arguments.seconds, help="seconds after which a task's process is killed")
+        add("--soft-time-limit", type=arguments.seconds, help="seconds after which a task is told to stop")
+        add("--max-tasks-per-child", type=arguments.count, help="tasks after which a process is replaced")
+        add("--max-memory-per-child", type=arguments.count, help="KiB above which a process is replaced")
         add("--reload", action="store_true", help="start again when the code changes; for development")
         add("-D", "--detach", action="store_true", help="go on in the background")
         add("--pidfile", help="file for the worker's pid, with %% expansions")
         add("--workdir", help="directory to change to when detaching")
-        add("--umask", type=lambda text: int(text, 8), help="file mode mask when detaching, in octal")
+        add("--umask", type=arguments.umask, help="file mode mask when detaching, in octal")
         add("--uid", help="user to become, by name or number")
         add("--gid", help="group to become, by name or number")
 
@@ -80,16 +58,16 @@ class Command(BaseCommand):
         if options["broker"]:
             self._use_broker(options["broker"])
         self._refuse_unmigrated()
-        name = node_name(options["hostname"])
-        paths = {key: options[key] and expand(options[key], name) for key in ("logfile", "pidfile")}
+        directory = os.getcwd()
         try:
+            name = node_name(options["hostname"])
+            paths = {key: options[key] and expand(options[key], name) for key in ("logfile", "pidfile")}
             status, restart = self._run(name, paths, options)
         except (
             PidFileError,
             ImproperlyConfigured,
             QueueNotFound,
             ValueError,
-            KeyError,
             OSError,
             RuntimeError,
         ) as error:
@@ -97,7 +75,8 @@ class Command(BaseCommand):
                 raise
             raise CommandError(str(error)) from error
         if restart:
-            os.execv(sys.executable, [sys.executable, *sys.argv])
+            os.chdir(directory)
+            start_again()
         sys.exit(status)
 
     def _run(self, name: str, paths: dict[str, str | None], options: dict[str, Any]) -> tuple[int, bool]:
@@ -107,7 +86,7 @@ class Command(BaseCommand):
         start = Start(
             name=name,
             queues=queues,
-            concurrency=options["concurrency"] or settings.CONCURRENCY or _cpus(),
+            concurrency=options["concurrency"] or settings.CONCURRENCY or arguments.cpus(),
             pool={"processes": "prefork"}.get(options["pool"], options["pool"]) or settings.POOL,
             time_limit=_first(options["time_limit"], settings.TIME_LIMIT),
             soft_time_limit=_first(options["soft_time_limit"], settings.SOFT_TIME_LIMIT),
@@ -121,25 +100,30 @@ class Command(BaseCommand):
         )
         self._say_hello(start)
         pidfile = PidFile(paths["pidfile"]) if paths["pidfile"] else None
-        if options["detach"]:
-            if pidfile and (pid := pidfile.read()):
-                self._refuse_running(pidfile, pid)
-            detach(options["workdir"], options["umask"])
-        elif options["workdir"]:
+        user = User.find(options["uid"], options["gid"])
+        if options["workdir"]:
             os.chdir(options["workdir"])
+        if options["detach"]:
+            if options["umask"] is not None:
+                os.umask(options["umask"])
+            self._refuse_hopeless(pidfile, paths["logfile"], user)
+            detach()
         if pidfile:
             pidfile.acquire()
         try:
-            become(options["uid"], options["gid"])
+            user.become()
             return run_worker(start)
         finally:
             if pidfile:
                 pidfile.release()
 
-    def _refuse_running(self, pidfile: PidFile, pid: int) -> None:
-        # Said while there is still a terminal to say it to.
-        pidfile.acquire()
-        pidfile.release()
+    def _refuse_hopeless(self, pidfile: PidFile | None, logfile: str | None, user: User) -> None:
+        """Try what may fail while there is still a terminal to say it to."""
+        if pidfile:
+            pidfile.acquire()
+            pidfile.release()
+        if logfile:
+            user.touch(logfile)
 
     def _queues(self, options: dict[str, Any]) -> list[Any]:
         from taskq.messages.routing import select
@@ -185,12 +169,15 @@ class Command(BaseCommand):
 
         alias = database_broker_alias() or settings.DATABASE
         connection = connections[alias]
-        executor = MigrationExecutor(connection)
-        targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] == "taskq"]
-        missing = [
-            migration.name for migration, _ in executor.migration_plan(targets) if migration.app_label == "taskq"
-        ]
-        connection.close()
+        try:
+            executor = MigrationExecutor(connection)
+            targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] == "taskq"]
+            plan = executor.migration_plan(targets)
+        except Error as error:
+            raise CommandError(f"Database '{alias}' can't be asked for its migrations: {error}") from error
+        finally:
+            connection.close()
+        missing = [migration.name for migration, _ in plan if migration.app_label == "taskq"]
         if missing:
             raise CommandError(
                 f"Database '{alias}' lacks migrations of taskq ({', '.join(missing)}): run manage.py migrate first."

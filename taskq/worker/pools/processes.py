@@ -8,6 +8,7 @@ child then notices the end of the main process at its socket.
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
@@ -69,7 +70,9 @@ def heed_group_signals_by_order(orders_fd: int) -> None:
 
 
 def set_title(title: str) -> None:
-    """Name this process in ``ps``, where setproctitle is installed."""
+    """Name this process in its log records, and in ``ps`` where setproctitle is installed."""
+    # Such as "child 1": what logging calls the process's name.
+    multiprocessing.current_process().name = " ".join(title.split()[1:3])
     with suppress(ImportError):
         import_module("setproctitle").setproctitle(title)
 

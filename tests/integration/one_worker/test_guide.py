@@ -6,10 +6,13 @@ import re
 import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.db import transaction
 
 from taskq import AsyncResult
+from taskq.conf import settings
 from taskq.models import Message, TaskRun
 from testproject.arithmetic.tasks import add, mul, xsum
 from tests.support.jobs import endings, tasks
@@ -67,6 +70,21 @@ def test_no_earlier_than_its_eta(notes: Path) -> None:
     eta = datetime.now(UTC) + timedelta(seconds=0.7)
     tasks.note.apply_async((str(notes), 1), eta=eta).get(timeout=15)
     assert float(notes.read_text().split()[1]) >= eta.timestamp()
+
+
+@pytest.mark.parametrize("options", [{"countdown": -5}, {"countdown": 0}, {"eta": datetime(2001, 1, 1, tzinfo=UTC)}])
+def test_what_is_past_is_now(notes: Path, options: dict[str, Any]) -> None:
+    assert tasks.note.apply_async((str(notes), 1), **options).get(timeout=10) == 1
+
+
+def test_short_tasks_do_not_wait_behind_a_long_one(notes: Path, go_on: Path, tmp_path: Path) -> None:
+    with transaction.atomic(settings.DATABASE):
+        long = endings.wait_for_file.delay(str(tmp_path / "long"), str(go_on))
+        short = tasks.note.delay_many([(str(notes), n) for n in range(50)])
+    assert [result.get(timeout=20) for result in short] == list(range(50))
+    assert not long.ready()
+    go_on.touch()
+    assert long.get(timeout=10) == "done"
 
 
 def test_many_at_once(alias: str, notes: Path) -> None:

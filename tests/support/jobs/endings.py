@@ -121,3 +121,22 @@ def who(self: Task[..., object], megabytes: int = 0) -> dict[str, object]:
 
 
 _kept: list[bytearray] = []
+
+
+@task
+def big(megabytes: int) -> str:
+    """Return a long text."""
+    return "x" * (megabytes << 20)
+
+
+@task
+def fail_with(message: str) -> None:
+    """Fail with this message."""
+    raise ValueError(message)
+
+
+@task(bind=True)
+def say(self: Task[..., object], state: str, megabytes: int = 0) -> str:
+    """Be in a state of its own."""
+    self.update_state(state=state, meta="x" * (megabytes << 20))
+    return "said"

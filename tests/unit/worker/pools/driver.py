@@ -193,3 +193,14 @@ def driving(pool: str = "prefork", concurrency: int = 1, **options: Any) -> Iter
     finally:
         driver.pool.kill()
         driver.hub.close()
+
+
+def server_pid(driver: Driver) -> int:
+    return int(driver.pool.info()["fork-server"])
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process exists that is not just waiting to be reaped."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False

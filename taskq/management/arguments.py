@@ -1,0 +1,74 @@
+"""Types of the commands' arguments: each turns a text into a value, or says what it should have been."""
+
+from __future__ import annotations
+
+import math
+import os
+from argparse import ArgumentTypeError
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+def level(text: str) -> str:
+    """Return the name of a level of the log."""
+    if text.upper() not in LEVELS:
+        raise ArgumentTypeError(f"{text!r} is not one of {', '.join(LEVELS)}")
+    return text.upper()
+
+
+def cpus() -> int:
+    """Return how many CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def concurrency(text: str) -> int:
+    """Return a number from 1; ``auto`` is the number of CPUs."""
+    if text == "auto":
+        return cpus()
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is not a number from 1, or auto")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """Return a number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is not a number from 1")
+    return int(text)
+
+
+def whole(text: str) -> int:
+    """Return a number from 0."""
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"{text!r} is not a number from 0")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """Return a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
+
+
+def names(text: str) -> list[str]:
+    """Return names that have commas between them, at least one."""
+    found = [name for part in text.split(",") if (name := part.strip())]
+    if not found:
+        raise ArgumentTypeError(f"{text!r} names nothing")
+    return found
+
+
+def umask(text: str) -> int:
+    """Return a file mode mask, from its octal digits."""
+    try:
+        value = int(text, 8)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 0o777:
+        raise ArgumentTypeError(f"{text!r} is not a mask like 022")
+    return value

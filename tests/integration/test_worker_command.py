@@ -1,0 +1,195 @@
+"""``manage.py taskworker`` from outside: its options, its banner, its files, and when it refuses to start."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from taskq.models import Worker
+from testproject.arithmetic.tasks import add
+from tests.support import trees, workers
+from tests.support.jobs import endings
+from tests.support.processes import Processes
+from tests.support.waiting import wait_until
+
+from .conftest import StartWorker
+
+pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+HOST = socket.gethostname()
+
+
+def options_of(banner: str, name: str) -> str:
+    """Return a value from the banner's first part."""
+    match = re.search(rf"\.> {name}: +(.*)", banner)
+    assert match is not None, banner
+    return match[1].strip()
+
+
+def test_the_banner_and_what_it_runs_with(alias: str, processes: Processes) -> None:
+    worker = workers.start_worker(processes, "-Q", "hipri,taskq")
+    log = worker.log
+    cpus = len(os.sched_getaffinity(0))
+    assert f"-------------- taskq@{HOST} v" in log
+    assert options_of(log, "broker") == "django://"
+    assert options_of(log, "results") == "database 'default'"
+    assert options_of(log, "concurrency") == f"{cpus} (processes)"
+    assert options_of(log, "events").startswith("OFF")
+    assert re.search(r"\[queues\]\n +\.> hipri +exchange=hipri\(direct\) key=hipri\n +\.> taskq +exchange=taskq", log)
+    assert re.search(r"\[tasks\]\n(  \. [\w.]+\n)*  \. testproject\.arithmetic\.tasks\.add\n", log)
+    assert len(trees.pool_children(worker.pid)) == cpus
+    assert add.delay(2, 2).get(timeout=20) == 4
+    row = Worker.objects.using(alias).get()
+    assert (row.name, row.pid) == (f"taskq@{HOST}", worker.pid)
+    # The probe, on a worker that lives and on one that was killed.
+    health = processes.run("taskhealth", **workers.as_environment({}))
+    assert health.startswith(f"taskq@{HOST}: running, seen ")
+    worker.kill()
+    probe = processes.start("taskhealth", **workers.as_environment({}))
+    assert probe.wait() == 1
+    assert probe.log == f"CommandError: taskq@{HOST}: process {worker.pid} is gone\n"
+
+
+def test_no_tasks_are_listed_when_it_is_to_be_quiet(alias: str, processes: Processes) -> None:
+    worker = workers.start_worker(processes, "-c", "1", "-l", "warning", ready=False)
+    worker.wait_for_log(r"\[queues\]")
+    wait_until(Worker.objects.using(alias).exists, what="the worker to be there")
+    worker.stop()
+    assert "[tasks]" not in worker.log
+
+
+def test_names_and_files(alias: str, start_worker: StartWorker, tmp_path: Path) -> None:
+    worker = start_worker(
+        "-n", "w1@%h", "--pidfile", f"{tmp_path}/run/%n.pid", "--logfile", f"{tmp_path}/%p.log", ready=False
+    )
+    log = tmp_path / f"w1@{HOST}.log"
+    pidfile = tmp_path / "run" / "w1.pid"
+    wait_until(lambda: log.exists() and " ready." in log.read_text(), what="the worker to be ready")
+    assert pidfile.read_text() == f"{worker.pid}\n"
+    assert Worker.objects.using(alias).get().name == f"w1@{HOST}"
+    second = start_worker("-n", "w1", "--pidfile", str(pidfile), ready=False)
+    assert second.wait() == 1
+    assert f"a worker runs already, as process {worker.pid}" in second.log
+    assert pidfile.exists()
+    assert worker.stop() == 0
+    assert not pidfile.exists()
+
+
+@pytest.mark.parametrize("content", ["", "no number", "4194305\n", "1\n"])
+def test_a_pidfile_that_is_left_over(alias: str, start_worker: StartWorker, tmp_path: Path, content: str) -> None:
+    pidfile = tmp_path / "w.pid"
+    pidfile.write_text(content)
+    worker = start_worker("--pidfile", str(pidfile), ready=False)
+    if content == "1\n":  # of a process that lives
+        assert worker.wait() == 1
+        assert pidfile.read_text() == content
+    else:
+        worker.wait_for_log(r" ready\.$")
+        assert pidfile.read_text() == f"{worker.pid}\n"
+        worker.kill()
+        assert pidfile.exists()
+
+
+def test_in_the_background(alias: str, processes: Processes, tmp_path: Path) -> None:
+    pidfile, logfile = tmp_path / "w.pid", tmp_path / "w.log"
+    options = ["--detach", "--pidfile", str(pidfile), "--logfile", str(logfile), "-c", "1", "--workdir", str(tmp_path)]
+    starter = workers.start_worker(processes, *options, ready=False)
+    assert starter.wait() == 0
+    wait_until(lambda: pidfile.exists() and pidfile.read_text().strip(), what="the pid file")
+    pid = int(pidfile.read_text())
+    try:
+        assert pid != starter.pid
+        assert os.getsid(pid) not in {os.getsid(0), starter.pid}
+        assert os.readlink(f"/proc/{pid}/cwd") == str(tmp_path)
+        assert endings.who.delay().get(timeout=20)["hostname"] == f"taskq@{HOST}"
+        assert Worker.objects.using(alias).get().pid == pid
+        again = workers.start_worker(processes, *options, ready=False)
+        assert again.wait() == 1
+        assert f"as process {pid}" in again.log
+        os.kill(pid, signal.SIGHUP)
+        wait_until(lambda: logfile.read_text().count(" ready.\n") == 2, what="the worker to be ready again")
+        assert endings.square.delay(3).get(timeout=20) == 9
+        assert pidfile.read_text() == f"{pid}\n"
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not trees.alive(pid), what="the worker to end")
+    assert not pidfile.exists()
+    assert "has ended" in logfile.read_text()
+    assert not Worker.objects.using(alias).exists()
+
+
+def test_reload_starts_again_after_a_change(alias: str, processes: Processes, tmp_path: Path) -> None:
+    app = tmp_path / "reloaded"
+    app.mkdir()
+    (app / "__init__.py").touch()
+    source = 'from taskq import task\n\n\n@task(name="reloaded")\ndef reloaded():\n    return {!r}\n'
+    (app / "tasks.py").write_text(source.format("before"))
+    environment = {
+        "PYTHONPATH": str(tmp_path),
+        "TEST_APPS": "tests.support.jobs,reloaded",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    worker = workers.start_worker(processes, "--reload", "-c", "1", environment=environment)
+    from taskq import send_task
+
+    assert send_task("reloaded").get(timeout=20) == "before"
+    (app / "tasks.py").write_text(source.format("afterwards"))
+    worker.wait_for_log(r"tasks\.py has changed")
+    wait_until(lambda: worker.log.count(" ready.\n") == 2, 30, what="the worker to be ready again")
+    assert send_task("reloaded").get(timeout=20) == "afterwards"
+    # A mistake ends the worker, not its supervisor.
+    (app / "tasks.py").write_text("no python")
+    worker.wait_for_log("SyntaxError", 30)
+    (app / "tasks.py").write_text(source.format("mended"))
+    wait_until(lambda: worker.log.count(" ready.\n") == 3, 30, what="the worker to be ready once more")
+    everything = trees.tree(worker.pid)
+    assert worker.stop() == 0
+    wait_until(lambda: not any(trees.alive(pid) for pid in everything), 5, what="all to be gone")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["-c", "0"], "is not a number from 1"),
+        (["-l", "loud"], "is not one of DEBUG"),
+        (["-P", "eventlet"], "invalid choice"),
+        (["-Q", ","], "names nothing"),
+        (["-n", "a@b@c"], "is not the name of a node"),
+        (["--prefetch-multiplier", "-1"], "not a number from 0"),
+        (["--time-limit", "nan"], "not a number of seconds above 0"),
+        (["--max-tasks-per-child", "0"], "not a number from 1"),
+        (["-b", "amqp://guest:secret@127.0.0.1//"], r"workers take tasks from django://.*\*\*"),
+        (["-X", "taskq"], "No queue is left to read"),
+        (["-D", "--umask", "9"], "not a mask"),
+        (["-D", "--uid", "no-such-user"], "--uid: there is no user 'no-such-user'"),
+        (["-D", "--gid", "no-such-group"], "--gid: there is no group 'no-such-group'"),
+        (["-D", "--logfile", "/proc/no/such/file"], "No such file or directory: '/proc/no/such/file'"),
+        (["-D", "--workdir", "/no/such"], "No such file or directory: '/no/such'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_options(start_worker: StartWorker, options: list[str], words: str) -> None:
+    worker = start_worker(*options, ready=False)
+    assert worker.wait() in {1, 2}
+    assert re.search(words, worker.log), worker.log
+    assert "Traceback" not in worker.log
+    assert "secret" not in worker.log
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("sqlite:///{}/empty.sqlite3", r"lacks migrations of taskq \(0001_initial.*run manage.py migrate"),
+        ("sqlite:///{}/no/such/directory", "can't be asked for its migrations: unable to open"),
+    ],
+    ids=["without tables", "away"],
+)
+def test_a_database_that_is_not_ready(processes: Processes, tmp_path: Path, url: str, words: str) -> None:
+    worker = processes.start("taskworker", DATABASE_URL=url.format(tmp_path))
+    assert worker.wait() == 1
+    assert re.search(words, worker.log), worker.log
+    assert "Traceback" not in worker.log

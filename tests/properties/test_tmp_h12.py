@@ -1,0 +1,473 @@
+"""The store against a model: whatever is sent, claimed, settled, lost and revoked, and in whatever order.
+
+After each step the tables hold exactly what the model says: no message is lost or
+held by two, nothing is settled twice, no final state changes. Claims come in order.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import transaction
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+
+from taskq import states
+from taskq.engines import for_alias
+from taskq.models import Attempt, Message, ScheduledMessage, TaskRun, Worker
+from taskq.store import enqueue, forget, release, workers
+from taskq.store import claim as claims
+from taskq.store.progress import Progress, write
+from taskq.store.promote import promote
+from taskq.store.records import Claimed, Envelope, Settlement
+from taskq.store.recover import recover, recover_orphans
+from taskq.store.revoke import revoke
+from taskq.store.settle import settle
+from tests.support.databases import Database
+from tests.support.envelopes import ending, envelope
+
+from tests.properties.model import Model, ModelMessage
+
+C=Counter()
+import atexit
+atexit.register(lambda: print(C))
+FULL = os.environ.get("TASKQ_TEST_FULL") == "1"
+QUEUES = ["a", "b"]
+#: Ids that a caller may choose, so that some are sent again and again.
+CHOSEN = ["x", "y", "Z", "é" * 3]
+#: A little later is due at once; much later is not in a test's life.
+DELAYS = [0, 0, 0, 1e-6, 3600]
+MONTH = timedelta(days=30)
+
+envelopes = st.builds(
+    envelope,
+    st.sampled_from([None, *CHOSEN]),
+    queue=st.sampled_from(QUEUES),
+    priority=st.integers(0, 3),
+    tracked=st.booleans(),
+    delay=st.sampled_from(DELAYS),
+)
+some_ids = st.sets(st.sampled_from(CHOSEN), min_size=1)
+
+
+def _some_claimed(machine: StoreMachine) -> bool:
+    return any(machine.claimed.values())
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Drives the store of one database. ``database`` is set by the test."""
+
+    database: Database
+
+    def __init__(self) -> None:
+        super().__init__()
+        C['machines']+=1
+        self.database.clear()
+        self.alias = self.database.alias
+        self.model = Model()
+        self.living: list[str] = []
+        self.gone: list[str] = []
+        #: All that was ever claimed, by token: a worker may come back with what it holds no more.
+        self.claimed: dict[str, list[Claimed]] = {}
+        self.numbers = itertools.count(1)
+        self.newest = 0
+
+    def teardown(self) -> None:
+        self.database.clear()
+
+    # -- sending
+
+    def _note_sent(self, sent: list[Envelope]) -> None:
+        self._note_new([m for e in sent if (m := self.model.send(e)) is not None])
+
+    def _note_new(self, messages: list[ModelMessage]) -> None:
+        """Learn the row ids of new messages: they must have come in the order of sending."""
+        rows = Message.objects.using(self.alias).filter(id__gt=self.newest).order_by("id")
+        new = list(rows.values_list("id", "task_id"))
+        assert [task_id for _, task_id in new] == [message.task_id for message in messages]
+        for (number, _), message in zip(new, messages, strict=True):
+            self.model.messages[number] = message
+            self.newest = number
+
+    @rule(e=envelopes)
+    def send_one(self, e: Envelope) -> None:
+        C['send_one']+=1
+        enqueue.enqueue_one(e)
+        self._note_sent([e])
+
+    @rule(sent=st.lists(envelopes, min_size=1, max_size=8))
+    def send_many(self, sent: list[Envelope]) -> None:
+        C['send_many']+=1
+        enqueue.enqueue(sent)
+        # Runs are written before messages, those of new ids before those of chosen ones: the end is the same.
+        self._note_sent(sent)
+
+    @rule(kept=envelopes, dropped=st.lists(envelopes, min_size=1, max_size=3))
+    def send_beside_a_savepoint_that_is_rolled_back(self, kept: Envelope, dropped: list[Envelope]) -> None:
+        C['send_beside_a_savepoint_that_is_rolled_back']+=1
+        with transaction.atomic(using=self.alias):
+            try:
+                with transaction.atomic(using=self.alias):
+                    enqueue.enqueue(dropped)
+                    raise RuntimeError
+            except RuntimeError:
+                enqueue.enqueue_one(kept)
+        self._note_sent([kept])
+
+    @rule(dropped=st.lists(envelopes, min_size=1, max_size=3), one=envelopes)
+    def send_in_a_transaction_that_is_rolled_back(self, dropped: list[Envelope], one: Envelope) -> None:
+        C['send_in_a_transaction_that_is_rolled_back']+=1
+        with pytest.raises(RuntimeError), transaction.atomic(using=self.alias):
+            enqueue.enqueue(dropped)
+            enqueue.enqueue_one(one)
+            raise RuntimeError
+
+    @rule(limit=st.integers(1, 4))
+    def promote(self, limit: int) -> None:
+        C['promote']+=1
+        due = self.model.due()[:limit]
+        assert promote(limit) == len(due)
+        self.model.scheduled = [entry for entry in self.model.scheduled if not any(entry[0] is m for m in due)]
+        self._note_new(due)
+
+    # -- workers
+
+    @initialize(sent=st.lists(envelopes, min_size=3, max_size=8), claimed=st.integers(1, 5))
+    def begin_with_something_claimed(self, sent: list[Envelope], claimed: int) -> None:
+        self.start_worker()
+        self.send_many(sent)
+        for queue in QUEUES:
+            self._claim(self.living[0], queue, claimed)
+
+    @precondition(lambda self: len(self.living) < 3)
+    @rule()
+    def start_worker(self) -> None:
+        C['start_worker']+=1
+        token = workers.register("w")
+        self.living.append(token)
+        self.claimed[token] = []
+
+    @precondition(lambda self: self.living)
+    @rule(data=st.data(), limit=st.integers(1, 6))
+    def claim(self, data: st.DataObject, limit: int) -> None:
+        C['claim']+=1
+        queues = [queue for queue in QUEUES if self.model.waiting(queue)]
+        queue = data.draw(st.sampled_from(queues or QUEUES), label="queue")
+        self._claim(data.draw(st.sampled_from(self.living), label="worker"), queue, limit)
+
+    def _claim(self, token: str, queue: str, limit: int) -> None:
+        expected = self.model.waiting(queue)[:limit]
+        claimed = claims.claim(queue, limit, token)
+        assert [message.id for message in claimed] == expected
+        for message in claimed:
+            known = self.model.messages[message.id]
+            assert (message.task_id, message.priority, message.tracked) == (
+                known.task_id, known.priority, known.tracked,
+            )  # fmt: skip
+            assert (message.deliveries, message.redelivered, message.revoked) == (
+                known.deliveries, known.redelivered, known.revoked,
+            )  # fmt: skip
+            known.token = token
+        self.claimed[token] += claimed
+
+    def _take_from(self, data: st.DataObject, *, most: int = 4) -> tuple[str, list[Claimed]]:
+        """Choose a worker, and some of what it holds or held: one that was taken for dead may not know it yet."""
+        token = data.draw(st.sampled_from([t for t in self.living + self.gone if self.claimed[t]]), label="worker")
+        held = self._held(token, self.claimed[token])
+        stale = not held or data.draw(st.sampled_from([False, False, False, True]), label="stale")
+        source = self.claimed[token] if stale else held
+        some = st.lists(st.sampled_from(source), min_size=1, max_size=most, unique_by=lambda m: m.id)
+        return token, data.draw(some, label="messages")
+
+    def _held(self, token: str, messages: list[Claimed]) -> list[Claimed]:
+        return [m for m in messages if m.id in self.model.messages and self.model.messages[m.id].token == token]
+
+    # -- ends
+
+    @precondition(_some_claimed)
+    @rule(data=st.data())
+    def settle(self, data: st.DataObject) -> None:
+        C['settle']+=1
+        token, messages = self._take_from(data)
+        settlements = [self._draw_end(data, message) for message in messages]
+        held = self._held(token, messages)
+        assert settle(token, settlements) == {message.id for message in held}
+        self._note_settled([s for s in settlements if s.message_id in {m.id for m in held}])
+
+    @precondition(lambda self: self.living)
+    @rule(data=st.data(), limit=st.integers(1, 6))
+    def claim_and_settle(self, data: st.DataObject, limit: int) -> None:
+        C['claim_and_settle']+=1
+        self.claim(data, limit)
+        if _some_claimed(self):
+            self.settle(data)
+
+    @precondition(_some_claimed)
+    @rule(data=st.data(), terminate=st.sampled_from(["", "SIGTERM"]))
+    def revoke_and_settle(self, data: st.DataObject, terminate: str) -> None:
+        C['revoke_and_settle']+=1
+        self.revoke({"x"}, data, terminate)
+        self.settle(data)
+
+    def _draw_end(self, data: st.DataObject, message: Claimed) -> Settlement:
+        kind = data.draw(st.sampled_from(["SUCCESS", "FAILURE", "RETRY", "IGNORED", "dropped", "followed"]), label="end")
+        result = str(next(self.numbers))
+        if kind == "RETRY":
+            delay = data.draw(st.sampled_from(DELAYS), label="delay")
+            again = envelope(
+                message.task_id, queue=message.queue, priority=message.priority, tracked=message.tracked, reset=False,
+                delay=delay,
+            )  # fmt: skip
+            again.tracked = True
+            return ending(message, "RETRY", result=result, follow_ups=(again,))
+        if kind == "dropped":
+            return ending(message, result=result, keep=False)
+        if kind == "followed":
+            return ending(message, result=result, follow_ups=tuple(data.draw(st.lists(envelopes, max_size=2))))
+        return ending(message, kind, result=result)
+
+    def _note_settled(self, settled: list[Settlement]) -> None:
+        settled = sorted(settled, key=lambda s: s.task_id)
+        again: list[Envelope] = []
+        others: list[Envelope] = []
+        C.update('settled %s %s' % (s.state, bool(self.model.messages[s.message_id].revoked)) for s in settled)
+        stopped = {s.message_id for s in settled if s.state == "RETRY" and self.model.messages[s.message_id].revoked}
+        for s in settled:
+            message = self.model.messages.pop(s.message_id)
+            if s.message_id in stopped:
+                self.model.end(s.task_id, states.REVOKED, None)
+                continue
+            if not s.keep:
+                if s.tracked:
+                    self.model.ignore(s.task_id)
+            elif s.state != states.IGNORED:
+                self._note_end(s)
+            if s.state == "RETRY":
+                self.model.attempts.append((message.task_id, "RETRY"))
+            for e in s.follow_ups:
+                (again if e.task_id == s.task_id else others).append(e)
+        for e in others:
+            if e.tracked:
+                self.model.start(e.task_id, reset=e.reset)
+        self._note_new([m for e in again + others if (m := self._without_run(e)) is not None])
+
+    def _without_run(self, e: Envelope) -> ModelMessage | None:
+        known = e.task_id in self.model.runs
+        message = self.model.send(e)
+        if not known:
+            # A next try brings no row of its own.
+            self.model.runs.pop(e.task_id, None)
+        return message
+
+    def _note_end(self, s: Settlement) -> None:
+        if s.task_id not in self.model.runs and s.tracked:
+            # Its row was deleted while it ran, by another message of the same id: engines differ.
+            row = TaskRun.objects.using(self.alias).filter(task_id=s.task_id).first()
+            if row is None:
+                return
+            assert row.result == s.result
+        self.model.end(s.task_id, s.state, s.result, old=True)
+
+    @precondition(_some_claimed)
+    @rule(data=st.data())
+    def give_back_what_did_not_start(self, data: st.DataObject) -> None:
+        C['give_back_what_did_not_start']+=1
+        token, messages = self._take_from(data)
+        held = self._held(token, messages)
+        assert release.release(token, [message.id for message in messages]) == len(held)
+        for message in held:
+            known = self.model.messages[message.id]
+            known.token, known.acked = "", False
+
+    @precondition(_some_claimed)
+    @rule(data=st.data(), starts=st.integers(1, 5))
+    def lose_a_child(self, data: st.DataObject, starts: int) -> None:
+        C['lose_a_child']+=1
+        token, messages = self._take_from(data, most=1)
+        for message in messages:
+            held = bool(self._held(token, [message]))
+            lost = release.lose(token, message.id, deliveries=starts, reason="x", worker="w", started=1.0)
+            assert lost is held
+            if held:
+                known = self.model.messages[message.id]
+                known.token, known.redelivered, known.deliveries = "", True, starts
+                self.model.attempts.append((message.task_id, "LOST"))
+
+    @precondition(_some_claimed)
+    @rule(data=st.data())
+    def postpone(self, data: st.DataObject) -> None:
+        C['postpone']+=1
+        token, messages = self._take_from(data, most=1)
+        for message in messages:
+            known = self.model.messages.get(message.id)
+            if known is not None and known.revoked:
+                continue  # it is refused, never postponed
+            held = bool(self._held(token, [message]))
+            assert release.postpone(token, message, 3600) is held
+            if held and known is not None:
+                del self.model.messages[message.id]
+                known.token, known.acked = "", False
+                self.model.scheduled.append((known, False))
+
+    # -- what is committed before a start
+
+    @precondition(_some_claimed)
+    @rule(data=st.data())
+    def count_starts(self, data: st.DataObject) -> None:
+        C['count_starts']+=1
+        token, messages = self._take_from(data)
+        held = {message.id for message in self._held(token, messages)}
+        final = {n for n in held if (run := self.model.runs.get(self.model.messages[n].task_id)) and run.final}
+        assert claims.count_start(token, [message.id for message in messages]) == held - final
+        for number in held:
+            self.model.messages[number].deliveries += 1
+        for number in final:
+            del self.model.messages[number]
+
+    @precondition(_some_claimed)
+    @rule(data=st.data())
+    def acknowledge_first(self, data: st.DataObject) -> None:
+        C['acknowledge_first']+=1
+        token, messages = self._take_from(data)
+        held = {message.id for message in self._held(token, messages)}
+        assert claims.acknowledge(token, [message.id for message in messages]) == held
+        for number in held:
+            self.model.messages[number].acked = True
+
+    @precondition(_some_claimed)
+    @rule(data=st.data(), state=st.sampled_from(["STARTED", "PROGRESS"]))
+    def report(self, data: st.DataObject, state: str) -> None:
+        C['report']+=1
+        token, messages = self._take_from(data, most=1)
+        for message in messages:
+            meta = str(next(self.numbers))
+            write(token, [Progress(message.id, message.task_id, "n", "a", state, meta, "application/json", 1.0, "w")])
+            if self._held(token, [message]):
+                self.model.end(message.task_id, state, meta)
+
+    # -- leases
+
+    @precondition(lambda self: self.living)
+    @rule(data=st.data(), recoverer=st.booleans())
+    def a_worker_dies_and_is_noticed(self, data: st.DataObject, recoverer: bool) -> None:
+        C['a_worker_dies_and_is_noticed']+=1
+        token = data.draw(st.sampled_from(self.living), label="worker")
+        self.living.remove(token)
+        self.gone.append(token)
+        given_back = self.model.give_back(token)
+        if recoverer:
+            beats = Worker.objects.using(self.alias).get(token=token).beats
+            assert recover(token, beats) == given_back
+            assert recover(token, beats) is None
+        else:
+            Worker.objects.using(self.alias).filter(token=token).delete()
+            assert recover_orphans() == given_back
+        assert not workers.beat(token)
+
+    @precondition(lambda self: self.living)
+    @rule(data=st.data())
+    def a_worker_that_beats_is_not_taken_for_dead(self, data: st.DataObject) -> None:
+        C['a_worker_that_beats_is_not_taken_for_dead']+=1
+        token = data.draw(st.sampled_from(self.living), label="worker")
+        beats = Worker.objects.using(self.alias).get(token=token).beats
+        assert workers.beat(token)
+        assert recover(token, beats) is None
+        assert recover_orphans() == 0
+
+    @precondition(lambda self: self.living)
+    @rule(data=st.data())
+    def a_worker_leaves(self, data: st.DataObject) -> None:
+        C['a_worker_leaves']+=1
+        token = data.draw(st.sampled_from(self.living), label="worker")
+        self.living.remove(token)
+        self.gone.append(token)
+        workers.leave(token)
+        self.model.give_back(token)
+
+    # -- from outside
+
+    @rule(chosen=some_ids, data=st.data(), terminate=st.sampled_from(["", "SIGTERM"]))
+    def revoke(self, chosen: set[str], data: st.DataObject, terminate: str) -> None:
+        C['revoke']+=1
+        ids = chosen
+        if self.model.messages:
+            # Mostly something that is there.
+            known = sorted({message.task_id for message in self.model.messages.values()})
+            ids = chosen | data.draw(st.sets(st.sampled_from(known), min_size=1, max_size=3), label="ids")
+        assert revoke(sorted(ids), terminate) == self.model.revoke(ids, terminate or "revoke")
+
+    @rule(state=st.sampled_from(sorted(states.READY_STATES)))
+    def delete_old_rows(self, state: str) -> None:
+        C['delete_old_rows']+=1
+        old = [task_id for task_id, run in self.model.runs.items() if run.state == state and run.old]
+        assert forget.expire(state, MONTH) == len(old)
+        self._forget(set(old))
+
+    @rule(ids=some_ids)
+    def forget(self, ids: set[str]) -> None:
+        C['forget']+=1
+        busy = {m.task_id for m in self.model.messages.values()} | {m.task_id for m, _ in self.model.scheduled}
+        ids = ids - busy
+        assert forget.forget(sorted(ids)) == len(ids & self.model.runs.keys())
+        self._forget(ids)
+
+    def _forget(self, ids: set[str]) -> None:
+        for task_id in ids:
+            self.model.runs.pop(task_id, None)
+        self.model.attempts = [attempt for attempt in self.model.attempts if attempt[0] not in ids]
+
+    # -- what must be true after each step
+
+    @invariant()
+    def messages_are_as_the_model_says(self) -> None:
+        C['steps']+=1
+        fields = ("task_id", "queue", "priority", "tracked", "token", "deliveries", "redelivered", "acked", "revoked")
+        rows = {m.id: ModelMessage(*(getattr(m, f) for f in fields)) for m in Message.objects.using(self.alias).all()}
+        assert rows == self.model.messages
+        assert set(self.living) >= {message.token for message in rows.values()} - {""}
+
+    @invariant()
+    def scheduled_messages_are_as_the_model_says(self) -> None:
+        rows = ScheduledMessage.objects.using(self.alias).values_list("task_id", "queue", "priority", "tracked")
+        assert Counter(rows) == Counter((m.task_id, m.queue, m.priority, m.tracked) for m, _ in self.model.scheduled)
+
+    @invariant()
+    def runs_are_as_the_model_says(self) -> None:
+        rows = {run.task_id: (run.state, run.result) for run in TaskRun.objects.using(self.alias).all()}
+        known = {task_id: (run.state, run.result) for task_id, run in self.model.runs.items()}
+        # The store words the ends that it gives itself, the model does not.
+        for task_id, (state, result) in known.items():
+            if result is None and state in states.READY_STATES and task_id in rows:
+                known[task_id] = (state, rows[task_id][1])
+        assert rows == known
+
+    @invariant()
+    def attempts_are_as_the_model_says(self) -> None:
+        rows = Attempt.objects.using(self.alias).values_list("task_id", "state")
+        assert Counter(rows) == Counter(self.model.attempts)
+
+    @invariant()
+    def every_living_worker_has_its_row(self) -> None:
+        rows: Any = Worker.objects.using(self.alias).values_list("token", flat=True)
+        assert set(rows) == set(self.living)
+
+
+@pytest.mark.timeout(1200)
+def test_the_store_does_what_the_model_does(clean_database: Database) -> None:
+    assert for_alias(clean_database.alias).alias == clean_database.alias
+    examples = {"sqlite": 100, "postgresql": 30, "mariadb": 30}[clean_database.vendor] * (10 if FULL else 1)
+    machine = type("StoreMachine", (StoreMachine,), {"database": clean_database})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=60 if FULL else 30,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

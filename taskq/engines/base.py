@@ -40,6 +40,8 @@ CLAIM_COLUMNS = (
     "id, queue, task_id, headers, body, content_type, content_encoding, properties, exchange, routing_key, "
     "priority, deliveries, redelivered, tracked, revoked"
 )
+#: The name that stands for the schedule among the names of queues, when the database calls.
+SCHEDULED_NAME = "\x1fscheduled"
 FINAL = "('" + "', '".join(sorted(states.READY_STATES)) + "')"
 
 

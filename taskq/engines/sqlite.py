@@ -93,13 +93,17 @@ class SqliteListener(Listener):
     """
 
     def __init__(self, alias: str) -> None:
-        name: str = connections[alias].get_connection_params()["database"]
-        self._connection = sqlite3.connect(
-            name, timeout=0.1, isolation_level=None, check_same_thread=False, uri=str(name).startswith("file:")
-        )
-        self._version = self._ask()
-        self._awake_until = 0.0
-        self._watch = self._watched()
+        wrapper = connections[alias]
+        name: str = wrapper.get_connection_params()["database"]
+        # As Django's errors, like all that the database says: whoever waits for it to come back knows those.
+        self._errors = wrapper.wrap_database_errors
+        with self._errors:
+            self._connection = sqlite3.connect(
+                name, timeout=0.1, isolation_level=None, check_same_thread=False, uri=str(name).startswith("file:")
+            )
+            self._version = self._ask()
+            self._awake_until = 0.0
+            self._watch = self._watched()
 
     def _ask(self) -> int:
         return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
@@ -128,7 +132,8 @@ class SqliteListener(Listener):
         """Return ``None`` if another connection has committed since the last call."""
         if self._watch is not None and self._watch.take():
             self._awake_until = time.monotonic() + _COMMIT
-        version = self._ask()
+        with self._errors:
+            version = self._ask()
         if version == self._version:
             return set()
         self._version = version

@@ -17,11 +17,14 @@ from kombu.utils.json import JSONEncoder
 from taskq import states
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
+from taskq.engines.base import SCHEDULED_NAME
 
 from .records import Envelope
 
 #: The channel on which workers listen; the payload is a queue's name, or empty for "several".
 MESSAGE_CHANNEL = "taskq_message"
+# PostgreSQL takes less than 8,000 bytes.
+_PAYLOAD = 7900
 _encode = JSONEncoder().encode
 
 
@@ -52,7 +55,7 @@ def insert(engine: Engine, envelopes: Sequence[Envelope]) -> None:
         chunk = envelopes[start : start + engine.chunk]
         insert_runs(engine, [e for e in chunk if e.tracked])
         insert_messages(engine, chunk)
-    wake(engine, {e.queue for e in envelopes})
+    wake(engine, {SCHEDULED_NAME if e.delay > 0 else e.queue for e in envelopes})
 
 
 def insert_runs(engine: Engine, envelopes: Sequence[Envelope]) -> None:
@@ -74,10 +77,17 @@ def insert_messages(engine: Engine, envelopes: Sequence[Envelope]) -> None:
         engine.insert_scheduled([message_row(e) for e in later], [e.delay for e in later])
 
 
-def wake(engine: Engine, queues: set[str]) -> None:
-    """Wake the workers of ``queues`` at commit, with one notification."""
-    if settings.NOTIFY and queues:
-        engine.notify(MESSAGE_CHANNEL, next(iter(queues)) if len(queues) == 1 else "")
+def wake(engine: Engine, names: set[str]) -> None:
+    """Wake the workers of the queues ``names`` at commit, with one notification."""
+    if settings.NOTIFY and names:
+        engine.notify(MESSAGE_CHANNEL, payload(sorted(names)))
+
+
+def payload(names: Sequence[str]) -> str:
+    """Return names as the payload of a notification: empty, which is "several", if there are too many or odd ones."""
+    joined = ",".join(names)
+    fits = len(joined) < _PAYLOAD and joined.isascii() and joined.count(",") == len(names) - 1
+    return joined if fits else ""
 
 
 def message_row(e: Envelope) -> tuple[Any, ...]:

@@ -28,7 +28,8 @@ def recover(token: str, beats: int, alias: str | None = None) -> int | None:
     with for_alias(alias).atomic():
         # The row's lock decides between two who would recover, and against the worker's own beat.
         dead = Worker.objects.using(alias).filter(token=token, beats=beats)
-        if not dead.delete()[0]:
+        # One statement: where a project listens to deletions, delete() reads the row first and deletes by its key.
+        if not dead._raw_delete(alias):
             return None
         return give_back(token, alias)
 
@@ -49,14 +50,16 @@ def give_back(token: str, alias: str) -> int:
     """Put the messages of ``token`` back as redelivered; those that must not run again become failures."""
     engine = for_alias(alias)
     held = Message.objects.using(alias).filter(token=token)
-    acked = list(held.filter(acked=True).values_list("id", "task_id", "name", "queue", "tracked"))
-    if acked:
-        Message.objects.using(alias).filter(id__in=[row[0] for row in acked]).delete()
-        write_ends(engine, sorted(_lost(acked, engine.now()), key=lambda s: s.task_id))
     queues = set(held.values_list("queue", flat=True))
-    count = held.update(token="", redelivered=True)
+    # First what may run again: what its holder, should it live after all, acknowledges from now on stays held.
+    count = held.filter(acked=False).update(token="", redelivered=True)
+    acked = list(held.order_by("id").values_list("id", "task_id", "name", "queue", "tracked"))
+    # And what it settles meanwhile is settled.
+    gone = engine.delete_held(token, [row[0] for row in acked])
+    lost = _lost((row for row in acked if row[0] in gone), engine.now()) if gone else ()
+    write_ends(engine, sorted(lost, key=lambda s: s.task_id))
     wake(engine, queues)
-    return count + len(acked)
+    return count + len(gone)
 
 
 def _lost(rows: Iterable[tuple[int, str, str, str, bool]], now: float) -> Iterable[Settlement]:

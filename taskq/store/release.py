@@ -9,6 +9,7 @@ from django.db.models import F
 
 from taskq.conf import settings
 from taskq.engines import for_alias
+from taskq.engines.base import SCHEDULED_NAME
 from taskq.models import Attempt, Message
 
 from .enqueue import wake
@@ -33,9 +34,15 @@ def release(token: str, ids: Sequence[int], alias: str | None = None, *, counted
 
 
 def postpone(token: str, message: Claimed, delay: float, alias: str | None = None) -> bool:
-    """Put a message that is not due into the schedule, ``delay`` seconds from now; false if it is not held."""
+    """Put a message that is not due into the schedule, ``delay`` seconds from now; false if it is not held.
+
+    One that was revoked meanwhile goes back to its queue instead, and is refused.
+    """
     engine = for_alias(alias or settings.DATABASE)
     with engine.atomic():
+        held = Message.objects.using(engine.alias).select_for_update().filter(id=message.id, token=token)
+        if held.values_list("revoked", flat=True).first():
+            return release(token, [message.id], alias) > 0
         if not engine.delete_held(token, [message.id]):
             return False
         row = (
@@ -44,7 +51,7 @@ def postpone(token: str, message: Claimed, delay: float, alias: str | None = Non
             None, message.deliveries, message.redelivered,
         )  # fmt: skip
         engine.insert_scheduled([row], [delay])
-        wake(engine, {message.queue})
+        wake(engine, {SCHEDULED_NAME})
     return True
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from taskq import states
@@ -11,7 +10,7 @@ from taskq.engines import Engine, for_alias
 from taskq.models import Message, ScheduledMessage, TaskRun
 
 from .records import Settlement
-from .settle import write_ends
+from .settle import REVOKED_RESULT, write_ends
 
 #: The channel on which workers hear that something they hold was revoked.
 MESSAGE_CHANNEL = "taskq_message"
@@ -35,10 +34,7 @@ def revoke(task_ids: Sequence[str], terminate: str = "", alias: str | None = Non
 def _revoke(engine: Engine, task_ids: Sequence[str], terminate: str) -> int:
     alias = engine.alias
     with engine.atomic():
-        messages = Message.objects.using(alias).filter(task_id__in=task_ids)
-        rows = list(messages.select_for_update().order_by("id").values_list("id", "task_id", "name", "queue", "token"))
-        waiting = [row[:4] for row in rows if not row[4]]
-        claimed = [row[0] for row in rows if row[4]]
+        rows = _locked_messages(alias, task_ids)
         scheduled = list(
             ScheduledMessage.objects.using(alias)
             .select_for_update()
@@ -46,6 +42,11 @@ def _revoke(engine: Engine, task_ids: Sequence[str], terminate: str) -> int:
             .order_by("id")
             .values_list("id", "task_id", "name", "queue")
         )
+        found = {row[1] for row in [*rows, *scheduled]}
+        # What was promoted, or sent anew by a retry, while we waited for its lock is another row now.
+        rows += _locked_messages(alias, [task_id for task_id in task_ids if task_id not in found])
+        waiting = [row[:4] for row in rows if not row[4]]
+        claimed = [row[0] for row in rows if row[4]]
         Message.objects.using(alias).filter(id__in=[row[0] for row in waiting]).delete()
         ScheduledMessage.objects.using(alias).filter(id__in=[row[0] for row in scheduled]).delete()
         _write_revoked(engine, waiting + scheduled)
@@ -54,6 +55,11 @@ def _revoke(engine: Engine, task_ids: Sequence[str], terminate: str) -> int:
             if settings.NOTIFY:
                 engine.notify(MESSAGE_CHANNEL, REVOKED_NAME)
     return len(rows) + len(scheduled)
+
+
+def _locked_messages(alias: str, task_ids: Sequence[str]) -> list[tuple[int, str, str, str, str]]:
+    messages = Message.objects.using(alias).select_for_update().filter(task_id__in=task_ids).order_by("id")
+    return list(messages.values_list("id", "task_id", "name", "queue", "token"))
 
 
 def _write_revoked(engine: Engine, rows: Sequence[tuple[int, str, str, str]]) -> None:
@@ -68,14 +74,13 @@ def _write_revoked(engine: Engine, rows: Sequence[tuple[int, str, str, str]]) ->
 
 def _revoked(row: tuple[int, str, str, str], now: float, tracked: set[str]) -> Settlement:
     message_id, task_id, name, queue = row
-    result = {"exc_type": "TaskRevokedError", "exc_message": ["revoked"], "exc_module": "celery.exceptions"}
     return Settlement(
         message_id=message_id,
         task_id=task_id,
         state=states.REVOKED,
         name=name,
         queue=queue,
-        result=json.dumps(result),
+        result=REVOKED_RESULT,
         finished=now,
         tracked=task_id in tracked,
     )

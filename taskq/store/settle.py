@@ -22,15 +22,19 @@ from django.db.models import Q
 from taskq import states
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
-from taskq.models import Attempt, TaskRun
+from taskq.engines.base import SCHEDULED_NAME
+from taskq.models import Attempt, Message, TaskRun
 
-from .enqueue import insert_messages, insert_runs, wake
+from .enqueue import insert_messages, insert_runs, payload, wake
 from .records import Envelope, Settlement
 
 #: The channel on which those who wait for results listen; the payload is task ids, or empty for "many".
 RESULT_CHANNEL = "taskq_result"
+#: The result of a task that was revoked.
+REVOKED_RESULT = json.dumps(
+    {"exc_type": "TaskRevokedError", "exc_message": ["revoked"], "exc_module": "celery.exceptions"}
+)
 _REPEATS = 8
-_PAYLOAD = 7000
 logger = logging.getLogger("taskq.store")
 
 
@@ -53,7 +57,18 @@ def settle(token: str, settlements: Sequence[Settlement], alias: str | None = No
             half = len(settlements) // 2
             return settle(token, settlements[:half], alias) | settle(token, settlements[half:], alias)
         logger.error("the result of task %s can't be stored: %s", settlements[0].task_id, error)
-        return _repeat(engine, token, [_refused(settlements[0], error)])
+        return _settle_refused(engine, token, _refused(settlements[0], error))
+
+
+def _settle_refused(engine: Engine, token: str, settlement: Settlement) -> set[int]:
+    """Settle the failure that stands for an end that was refused; if that is refused too, its message goes alone."""
+    try:
+        return _repeat(engine, token, [settlement])
+    except (OperationalError, InterfaceError):
+        raise
+    except (DatabaseError, ValueError, TypeError, OverflowError):
+        logger.exception("nothing can be stored of task %s: its message is dropped", settlement.task_id)
+        return _repeat(engine, token, [replace(settlement, state=states.IGNORED)])
 
 
 def _repeat(engine: Engine, token: str, settlements: Sequence[Settlement]) -> set[int]:
@@ -70,10 +85,34 @@ def _repeat(engine: Engine, token: str, settlements: Sequence[Settlement]) -> se
 
 def _settle(engine: Engine, token: str, settlements: Sequence[Settlement]) -> set[int]:
     with engine.atomic():
+        settlements = _without_revoked_retries(engine, token, settlements)
         held = engine.delete_held(token, sorted(s.message_id for s in settlements))
         settled = sorted((s for s in settlements if s.message_id in held), key=lambda s: s.task_id)
         write_ends(engine, settled)
     return held
+
+
+def _without_revoked_retries(engine: Engine, token: str, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
+    """Make ends of retries whose tasks were revoked while they ran: the next try's message would not know."""
+    retried = [s.message_id for s in settlements if s.state == states.RETRY]
+    if not retried:
+        return settlements
+    rows = Message.objects.using(engine.alias).select_for_update().filter(id__in=retried, token=token).order_by("id")
+    asked = dict(rows.values_list("id", "revoked"))
+    return [_revoked(s) if asked.get(s.message_id) else s for s in settlements]
+
+
+def _revoked(s: Settlement) -> Settlement:
+    logger.info("Task %s[%s] was revoked while it ran and is not tried again.", s.name, s.task_id)
+    others = tuple(envelope for envelope in s.follow_ups if envelope.task_id != s.task_id)
+    return replace(
+        s,
+        state=states.REVOKED,
+        result=REVOKED_RESULT,
+        content_type="application/json",
+        traceback=None,
+        follow_ups=others,
+    )
 
 
 def write_ends(engine: Engine, settled: Sequence[Settlement]) -> None:
@@ -129,14 +168,13 @@ def _send_follow_ups(engine: Engine, settled: Sequence[Settlement]) -> None:
     if again or others:
         insert_runs(engine, [e for e in others if e.tracked])
         insert_messages(engine, again + others)
-        wake(engine, {e.queue for e in again + others})
+        wake(engine, {SCHEDULED_NAME if e.delay > 0 else e.queue for e in again + others})
 
 
 def _wake_waiters(engine: Engine, task_ids: Iterable[str]) -> None:
     ids = list(task_ids)
     if ids and settings.NOTIFY:
-        payload = ",".join(ids)
-        engine.notify(RESULT_CHANNEL, payload if len(payload) < _PAYLOAD and "," not in "".join(ids) else "")
+        engine.notify(RESULT_CHANNEL, payload(ids))
 
 
 def _refused(settlement: Settlement, error: Exception) -> Settlement:
@@ -151,6 +189,12 @@ def _refused(settlement: Settlement, error: Exception) -> Settlement:
         traceback=None,
         children=None,
         arguments=None,
+        # What a foreign message says of itself may be what does not fit.
+        name=settlement.name[:255].replace("\x00", ""),
+        root_id="",
+        parent_id="",
+        group_id="",
+        retries=0,
         keep=True,
         follow_ups=(),
     )

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 
+from django.db import DatabaseError, InterfaceError, OperationalError
+
 from taskq.store import claim, progress, release
 from taskq.store.progress import Progress
 from taskq.store.records import Claimed, Settlement
@@ -22,6 +24,8 @@ from .lease import Lease
 logger = logging.getLogger("taskq.worker")
 #: Settlements for one transaction, at most.
 BATCH = 500
+#: How often in a row reports may fail with the database before they are dropped.
+_MOST_FAILED_WRITES = 3
 
 Call = Callable[[], None]
 
@@ -36,6 +40,7 @@ class Ledger:
         self._settlements: deque[Settlement] = deque()
         self._progress: list[tuple[str, Progress]] = []
         self._calls: deque[Call] = deque()
+        self._failed_writes = 0
         #: How many settlements were dealt with, held or not.
         self.written = 0
 
@@ -95,9 +100,33 @@ class Ledger:
         by_token: dict[str, list[Progress]] = {}
         for token, report in self._progress:
             by_token.setdefault(token, []).append(report)
-        for token, reports in by_token.items():
-            progress.write(token, reports, self._alias)
+        try:
+            for token, reports in by_token.items():
+                progress.write(token, reports, self._alias)
+        except (OperationalError, InterfaceError):
+            self._spare_reports()
+            raise
+        except (DatabaseError, ValueError, TypeError, OverflowError):
+            self._write_one_by_one()
+        self._failed_writes = 0
         self._progress.clear()
+
+    def _spare_reports(self) -> None:
+        """Give up reports that may be what the database fails at: ends must not wait behind them for ever."""
+        self._failed_writes += 1
+        if self._failed_writes >= _MOST_FAILED_WRITES:
+            logger.error("States of %s running tasks could not be written and are dropped.", len(self._progress))
+            self._failed_writes = 0
+            self._progress.clear()
+
+    def _write_one_by_one(self) -> None:
+        for token, report in self._progress:
+            try:
+                progress.write(token, [report], self._alias)
+            except (OperationalError, InterfaceError):
+                raise
+            except (DatabaseError, ValueError, TypeError, OverflowError) as error:
+                logger.error("The state %r of task %s can't be stored: %s", report.state, report.task_id, error)
 
     # -- what is to be committed before a start, or instead of one
 

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
+from taskq.engines.base import SCHEDULED_NAME
 from taskq.store.claim import claim, held
 from taskq.store.promote import BATCH, next_due, promote
 from taskq.store.records import Claimed
@@ -20,6 +21,8 @@ from .lease import Lease
 logger = logging.getLogger("taskq.worker")
 #: Seconds between looks at the schedule when nothing is known to be due.
 _SCHEDULE_POLL = 30.0
+#: Seconds before another look at a schedule whose due messages somebody else has locked.
+_CONTENDED = 0.05
 #: Seconds for which a database may go on with a statement whose connection broke.
 _DOUBTFUL = 300.0
 
@@ -62,16 +65,15 @@ class DatabaseSource:
         if self._claiming:
             self._doubtful_until = time.monotonic() + _DOUBTFUL
             self._give_back_strays()
-        more = self._promote()
         if time.monotonic() >= self._next_poll:
             self._next_poll = time.monotonic() + self._poll
             if time.monotonic() < self._doubtful_until:
                 self._give_back_strays()
             self._worth_a_look.update(self._queues)
         room = self._room()
-        if room <= 0 or not self._worth_a_look or not self._lease.surely_ours:
-            return more
-        return self._claim(room) or more
+        more = room > 0 and bool(self._worth_a_look) and self._lease.surely_ours and self._claim(room)
+        # After the claim: who waits for a task that is due now comes first.
+        return self._promote() or more
 
     @property
     def done(self) -> bool:
@@ -84,10 +86,8 @@ class DatabaseSource:
 
     def news(self, names: set[str] | None) -> None:
         """Look at the queues that were named, or at all of them."""
-        named = set(self._queues) if names is None else names.intersection(self._queues)
-        if named:
-            self._worth_a_look |= named
-            # A message that is due later calls too; and what was polled was called for nothing.
+        self._worth_a_look |= set(self._queues) if names is None else names.intersection(self._queues)
+        if names is None or SCHEDULED_NAME in names:
             self._next_due = 0.0
 
     def _room(self) -> int:
@@ -131,15 +131,16 @@ class DatabaseSource:
     def _promote(self) -> bool:
         if time.monotonic() < self._next_due:
             return False
-        moved = promote(BATCH, self._alias)
-        if moved:
-            self._worth_a_look.update(self._queues)
-        if moved == BATCH:
-            return True
         seconds = next_due(self._alias)
-        wait = _SCHEDULE_POLL if seconds is None else min(max(seconds, 0.0), _SCHEDULE_POLL)
-        self._next_due = time.monotonic() + wait
-        return moved > 0
+        if seconds is None or seconds > 0:
+            self._next_due = time.monotonic() + min(seconds or _SCHEDULE_POLL, _SCHEDULE_POLL)
+            return False
+        if not promote(BATCH, self._alias):
+            # Another worker was quicker, or holds it.
+            self._next_due = time.monotonic() + _CONTENDED
+            return False
+        self._worth_a_look.update(self._queues)
+        return True
 
     # -- which queues
 

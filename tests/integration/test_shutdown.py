@@ -70,10 +70,10 @@ def test_warm(busy: Any, number: signal.Signals) -> None:
 
 def test_idle(alias: str, start_worker: StartWorker) -> None:
     worker = start_worker()
+    wait_until(lambda: len(trees.tree(worker.pid)) == 3, what="the worker, its fork server and a child")
     everything = trees.tree(worker.pid)
-    assert len(everything) == 3
     assert worker.stop() == 0
-    assert not any(trees.alive(pid) for pid in everything)
+    wait_until(lambda: not any(trees.alive(pid) for pid in everything), 5, what="its processes to be gone")
     assert not Worker.objects.using(alias).exists()
 
 

@@ -41,7 +41,7 @@ def test_the_banner_and_what_it_runs_with(alias: str, processes: Processes) -> N
     assert options_of(log, "events").startswith("OFF")
     assert re.search(r"\[queues\]\n +\.> hipri +exchange=hipri\(direct\) key=hipri\n +\.> taskq +exchange=taskq", log)
     assert re.search(r"\[tasks\]\n(  \. [\w.]+\n)*  \. testproject\.arithmetic\.tasks\.add\n", log)
-    assert len(trees.pool_children(worker.pid)) == cpus
+    wait_until(lambda: len(trees.pool_children(worker.pid)) == cpus, what="a child for each CPU")
     assert add.delay(2, 2).get(timeout=20) == 4
     row = Worker.objects.using(alias).get()
     assert (row.name, row.pid) == (f"taskq@{HOST}", worker.pid)

@@ -37,10 +37,14 @@ class Database:
     url: str
 
     def clear(self) -> None:
-        """Delete all rows of taskq and of the test project's apps; keep the tables."""
+        """Delete all rows of taskq and of the test project's apps, keep the tables, and leave no connection open.
+
+        Tests that may not use a database would find it, and tidy it up.
+        """
         for model in apps.get_models():
             if model._meta.app_label in {"taskq", "reports"}:
                 model._base_manager.using(self.alias)._raw_delete(self.alias)  # no signals, no cascade: much quicker
+        connections[self.alias].close()
 
 
 @contextmanager

@@ -157,3 +157,43 @@ def test_coroutines() -> None:
 def test_values_that_databases_find_hard(name: str) -> None:
     res: Any = send_task("testproject.arithmetic.tasks.add", (name, name))
     assert res.get(timeout=20) == name + name
+
+
+@pytest.mark.parametrize(
+    "message", ["with \x00 inside", "a file's name: \udc80", "x" * 1_000_000], ids=["NUL", "surrogate", "long"]
+)
+def test_errors_that_databases_find_hard(message: str) -> None:
+    res = endings.fail_with.delay(message)
+    assert isinstance(res.get(timeout=20, propagate=False), ValueError | EncodeError)
+    assert res.state == "FAILURE"
+
+
+@pytest.mark.parametrize("database", ["mariadb"], indirect=True)
+def test_results_that_are_too_large_for_one_statement() -> None:
+    single = endings.big.delay(20)
+    together = endings.big.delay_many([(1,)] * 20)
+    # max_allowed_packet is 16 MB unless somebody changed it; the server hangs up on what is larger.
+    error = single.get(timeout=30, propagate=False)
+    assert isinstance(error, EncodeError | str)
+    assert "max_allowed_packet" in str(error) or len(str(error)) == 20 << 20
+    assert {len(result.get(timeout=30)) for result in together} == {1 << 20}
+
+
+@pytest.mark.parametrize(
+    "state",
+    ["SUCCESS", "", "x" * 51, "with \x00 inside", "with \udc80 inside"],
+    ids=["final", "none", "long", "NUL", "surrogate"],
+)
+def test_a_state_that_is_none_is_the_task_s_own_error(state: str) -> None:
+    res = endings.say.delay(state)
+    if state:
+        with pytest.raises(ValueError, match="update_state"):
+            res.get(timeout=20)
+    else:
+        assert res.get(timeout=20) == "said"
+
+
+@pytest.mark.parametrize("database", ["mariadb"], indirect=True)
+def test_a_state_that_the_database_refuses_is_dropped(worker: Process) -> None:
+    assert endings.say.delay("FAR", 20).get(timeout=30) == "said"
+    assert endings.say.delay("NEAR").get(timeout=30) == "said"

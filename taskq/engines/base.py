@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
@@ -144,6 +144,13 @@ class Engine:
     def is_transient(self, error: Exception) -> bool:
         """Tell whether ``error`` is one that repeating the transaction may cure: a deadlock or a lock time-out."""
         raise NotImplementedError
+
+    def refuses(self, error: Exception) -> bool:
+        """Tell whether ``error`` is about what was to be written, and will be the same every time."""
+        if isinstance(error, OperationalError | InterfaceError):
+            return False
+        # ValueError and its like come from drivers that can't encode a value.
+        return isinstance(error, DatabaseError | ValueError | TypeError | OverflowError)
 
     # -- clock
 

@@ -75,6 +75,13 @@ class MariadbEngine(Engine):
         """Deadlock (1213), lock wait time-out (1205), record changed since read (1020)."""
         return bool(error.args) and error.args[0] in (1213, 1205, 1020)
 
+    def refuses(self, error: Exception) -> bool:
+        """See base; 1153 is a row that is larger than ``max_allowed_packet``."""
+        if bool(error.args) and error.args[0] == 1153:
+            self.connection.close()  # the server has closed it
+            return True
+        return super().refuses(error)
+
     def now(self) -> float:
         """See base."""
         with self.cursor() as cursor:

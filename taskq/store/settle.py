@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import DatabaseError
 from django.db.models import Q
 
 from taskq import states
@@ -49,10 +49,9 @@ def settle(token: str, settlements: Sequence[Settlement], alias: str | None = No
     engine = for_alias(alias or settings.DATABASE)
     try:
         return _repeat(engine, token, settlements)
-    except (OperationalError, InterfaceError):
-        raise
-    except (DatabaseError, ValueError, TypeError, OverflowError) as error:
-        # ValueError and its like come from drivers that can't encode a value.
+    except Exception as error:
+        if not engine.refuses(error):
+            raise
         if len(settlements) > 1:
             half = len(settlements) // 2
             return settle(token, settlements[:half], alias) | settle(token, settlements[half:], alias)
@@ -64,9 +63,9 @@ def _settle_refused(engine: Engine, token: str, settlement: Settlement) -> set[i
     """Settle the failure that stands for an end that was refused; if that is refused too, its message goes alone."""
     try:
         return _repeat(engine, token, [settlement])
-    except (OperationalError, InterfaceError):
-        raise
-    except (DatabaseError, ValueError, TypeError, OverflowError):
+    except Exception as error:
+        if not engine.refuses(error):
+            raise
         logger.exception("nothing can be stored of task %s: its message is dropped", settlement.task_id)
         return _repeat(engine, token, [replace(settlement, state=states.IGNORED)])
 

@@ -65,11 +65,20 @@ class Ledger:
         if self._progress:
             self._write_progress()
         while self._calls:
-            self._calls[0]()
+            self._make(self._calls[0])
             self._calls.popleft()
         if self._settlements:
             self._settle(list(islice(self._settlements, self._batch)))
         return bool(self._settlements)
+
+    def _make(self, call: Call) -> None:
+        try:
+            call()
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:
+            # It would fail again and again: what it was about goes back when the lease ends.
+            logger.exception("Something could not be written and is left to the end of the lease.")
 
     def due(self) -> float | None:
         """Nothing happens by time here."""

@@ -35,6 +35,8 @@ from .watchdog import Watchdog
 logger = logging.getLogger("taskq.worker")
 #: Seconds between looks at tasks that take longer than was thought.
 _REBALANCE = 0.05
+#: Seconds between looks whether the worker is registered, when it starts.
+_ANNOUNCE = 0.01
 #: Seconds that the last writes may take when the worker ends.
 _LAST_WRITES = 10.0
 
@@ -69,6 +71,7 @@ class Node:
         self._cold = False
         self._deadline: float | None = None
         self._ended = False
+        self._announcing: Any = None
         self._make_duties(alias)
         self._make_consumer()
         self._make_pool(fork_server)
@@ -165,14 +168,20 @@ class Node:
         self.store.start()
         if settings.WATCHDOG_TIMEOUT is not None:
             self.watchdog.start()
-        signals.send(signals.worker_ready, self.options.hostname, instance=self)
-        logger.info("%s ready.", self.options.hostname)
+        self._announcing = self.hub.call_repeatedly(_ANNOUNCE, self._announce)
         try:
             while not self._ended:
                 self.hub.run_once()
         finally:
             self._finish()
         return self.status
+
+    def _announce(self) -> None:
+        """Say that the worker is ready, once the database knows it."""
+        if self.lease.token:
+            self._announcing.cancel()
+            signals.send(signals.worker_ready, self.options.hostname, instance=self)
+            logger.info("%s ready.", self.options.hostname)
 
     # -- ending
 

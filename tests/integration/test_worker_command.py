@@ -70,7 +70,9 @@ def test_names_and_files(alias: str, start_worker: StartWorker, tmp_path: Path) 
     pidfile = tmp_path / "run" / "w1.pid"
     wait_until(lambda: log.exists() and " ready." in log.read_text(), what="the worker to be ready")
     assert pidfile.read_text() == f"{worker.pid}\n"
-    assert Worker.objects.using(alias).get().name == f"w1@{HOST}"
+    row = wait_until(Worker.objects.using(alias).first, what="the worker's row")
+    assert row is not None
+    assert row.name == f"w1@{HOST}"
     second = start_worker("-n", "w1", "--pidfile", str(pidfile), ready=False)
     assert second.wait() == 1
     assert f"a worker runs already, as process {worker.pid}" in second.log

@@ -52,7 +52,8 @@ def format_exception(error: BaseException) -> str:
         text = "".join(traceback.format_exception(type(error), error, _without_own(error.__traceback__)))
     except Exception:  # an exception class may override anything that this reads
         text = f"{type(error).__name__}: its traceback can't be shown\n"
-    return _cut(text.replace("\x00", "\\x00"))
+    # What no database takes: halves of surrogate pairs, as in names of files that are not UTF-8, and NUL.
+    return _cut(text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00"))
 
 
 def log_info(error: BaseException) -> tuple[type[BaseException], BaseException, TracebackType | None]:

@@ -55,6 +55,8 @@ class Listener:
 
     #: Seconds after which ``poll`` is worth a call though ``fileno`` is quiet; ``None`` if never.
     interval: float | None = 0.05
+    #: Whether it is known that the database is reached without a proxy that changes sessions.
+    direct = False
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when there is news, or -1."""
@@ -241,6 +243,9 @@ class Engine:
     def result_listener(self) -> Listener:
         """Return a listener for settled tasks; names are task ids."""
         return AdaptiveListener(0.002, 0.05)
+
+    def make_steady(self) -> None:
+        """Make the calling thread's connection ready for a worker's many alike statements; it must be ``direct``."""
 
     # -- words of the dialect
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
+from weakref import WeakSet
 
 from django.db import OperationalError, connections
 
@@ -105,11 +106,10 @@ _UPSERT_RUNS = (
 # A claim that a crash of the server forgets is a message that is claimed again, and whose first
 # holder settles nothing: it need not wait for the disk.
 _CLAIM = (
-    "WITH relaxed AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)), "
-    "picked AS MATERIALIZED (SELECT id FROM taskq_message WHERE token = '' AND queue = %s "
-    "ORDER BY priority DESC, id LIMIT %s FOR UPDATE SKIP LOCKED) "
-    "UPDATE taskq_message m SET token = %s FROM picked, relaxed WHERE m.id = picked.id RETURNING "
-    + ", ".join(f"m.{c}" for c in CLAIM_COLUMNS.split(", "))
+    "UPDATE taskq_message m SET token = %s WHERE (SELECT set_config('synchronous_commit', 'off', true)) = 'off' "
+    # An array is read once, and no join has to be planned.
+    "AND m.id = ANY(ARRAY(SELECT id FROM taskq_message WHERE token = '' AND queue = %s "
+    f"ORDER BY priority DESC, id LIMIT %s FOR UPDATE SKIP LOCKED)) RETURNING {CLAIM_COLUMNS}"
 )
 _VALUES = {"expires_at": "to_timestamp(%s)", "eta": "to_timestamp(%s)"}
 
@@ -191,6 +191,11 @@ _NOT_FOR_LISTENING = {"cursor_factory", "context", "prepare_threshold", "autocom
 class PostgresqlEngine(Engine):
     """See ``base.Engine``."""
 
+    def __init__(self, alias: str) -> None:
+        super().__init__(alias)
+        # Driver's connections with no proxy before them, that keep what a session is told.
+        self._direct: WeakSet[Any] = WeakSet()
+
     @contextmanager
     def pipelined(self) -> Iterator[None]:
         """See base: while the server inserts, the caller encodes what is next."""
@@ -266,11 +271,24 @@ class PostgresqlEngine(Engine):
 
     def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
         """See base."""
-        with self.cursor() as cursor:
-            cursor.execute(_CLAIM, [queue, limit, token])
+        with self._claiming_cursor() as cursor:
+            cursor.execute(_CLAIM, [token, queue, limit])
             claimed = [Claimed(*row) for row in cursor.fetchall()]
         claimed.sort(key=lambda message: (-message.priority, message.id))
         return claimed
+
+    @contextmanager
+    def _claiming_cursor(self) -> Iterator[Any]:
+        """Yield a cursor that prepares its statement, on a connection that is known to be a server's own."""
+        connection = self.connection.connection
+        if connection is None or connection not in self._direct:
+            with self.cursor() as cursor:
+                yield cursor
+            return
+        import psycopg
+
+        with self.connection.wrap_database_errors, psycopg.Cursor(connection) as cursor:
+            yield cursor
 
     def pick_due(self, limit: int) -> list[int]:
         """See base."""
@@ -323,12 +341,27 @@ class PostgresqlEngine(Engine):
         while (left := deadline - time.monotonic()) > 0:
             names = listener.wait(left)
             if names is None or _TEST in names:
+                listener.direct = True
                 return
         logger.warning(
             "LISTEN on database '%s' hears no NOTIFY: is there a proxy that pools transactions? Tasks are found by "
             "polling only, every TASKQ_POLL_INTERVAL; TASKQ_NOTIFY=False polls more often.",
             self.alias,
         )
+
+    def make_steady(self) -> None:
+        """Prepare the claim on this thread's connection, and keep the planner to the indexes.
+
+        Statistics may be of another time: the table was empty, or full. A worker's
+        statements all have an index that serves them at any size.
+        """
+        connection = self.connection.connection
+        if connection is None or self.in_transaction():
+            return
+        with self.cursor() as cursor:
+            cursor.execute("SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off")
+        connection.prepare_threshold = 0
+        self._direct.add(connection)
 
     def result_listener(self) -> Listener:
         """See base."""

@@ -35,6 +35,8 @@ REVOKED_RESULT = json.dumps(
     {"exc_type": "TaskRevokedError", "exc_message": ["revoked"], "exc_module": "celery.exceptions"}
 )
 _REPEATS = 8
+#: Seconds after which a transaction is left to the caller to repeat: a worker has a heartbeat to send between.
+_REPEAT_FOR = 2.0
 logger = logging.getLogger("taskq.store")
 
 
@@ -72,11 +74,14 @@ def _settle_refused(engine: Engine, token: str, settlement: Settlement) -> set[i
 
 def _repeat(engine: Engine, token: str, settlements: Sequence[Settlement]) -> set[int]:
     """Run the transaction again after a deadlock or a lock time-out."""
+    deadline = time.monotonic() + _REPEAT_FOR
     for attempt in range(_REPEATS):
         try:
             return _settle(engine, token, settlements)
         except DatabaseError as error:
-            if attempt == _REPEATS - 1 or engine.in_transaction() or not engine.is_transient(error):
+            if engine.in_transaction() or not engine.is_transient(error):
+                raise
+            if attempt == _REPEATS - 1 or time.monotonic() > deadline:
                 raise
             time.sleep(random.uniform(0, 0.01 * 2**attempt))
     raise AssertionError("unreachable")

@@ -350,7 +350,7 @@ class Consumer:
         if requests:
             for request in requests:
                 self._forget(request)
-            counted = [r.message.id for r in requests if r.message.redelivered and not r.before_start]
+            counted = [r.message.id for r in requests if r.message.redelivered and r.acks_late and not r.before_start]
             self._store("release", [request.message.id for request in requests], counted)
 
     def _forget(self, request: Request) -> None:

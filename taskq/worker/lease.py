@@ -150,9 +150,10 @@ class Lease:
     def _begin_anew(self) -> None:
         lost, self.token = self.token, ""
         logger.warning("%s was taken for dead by another worker and begins a new lease.", self.name)
+        # Told first: should the database fail now, housekeeping finds what is left, but nobody would tell.
+        self.on_lost({message_id for message_id, token in self._holders.items() if token == lost})
         with for_alias(self.alias).atomic():
             give_back(lost, self.alias)  # what a claim that was under way took after all
-        self.on_lost({message_id for message_id, token in self._holders.items() if token == lost})
 
     # -- others
 

@@ -50,10 +50,9 @@ class Pace:
 
     def observe_running(self, name: str, elapsed: float) -> None:
         """Take note that a task of this name has been running for ``elapsed`` seconds and goes on."""
-        for current in (self._by_name.get(name), self._overall):
-            if current is not None and elapsed <= current:
-                return
-        self._by_name[name] = max(self._by_name.get(name, 0.0), elapsed)
+        if elapsed <= self._by_name.get(name, 0.0):
+            return
+        self._by_name[name] = elapsed
         self._overall = max(self._overall or 0.0, elapsed)
 
     def cost(self, name: str) -> float:

@@ -99,7 +99,8 @@ def read(message: Claimed, limits: Limits) -> Request:
     hard = _first(headers.time_limit, task.time_limit if task else None, limits.hard)
     soft = _first(headers.soft_time_limit, task.soft_time_limit if task else None, limits.soft)
     acks_late = task.acks_late if task else settings.ACKS_LATE
-    before = "count" if message.redelivered else "" if acks_late else "acknowledge"
+    # What must not run twice is acknowledged also when it comes again, because it was fetched and never started.
+    before = "acknowledge" if not acks_late else "count" if message.redelivered else ""
     alone = bool(hard or soft or before or (task and task.track_started))
     return Request(message, headers, task, hard, soft, acks_late, alone, before_start=before)
 

@@ -136,7 +136,10 @@ class StoreThread(threading.Thread):
 
     def _listen(self) -> Listener:
         if self._listener is None:
-            self._listener = for_alias(self.alias).message_listener()
+            engine = for_alias(self.alias)
+            self._listener = engine.message_listener()
+            if self._listener.direct:
+                engine.make_steady()
             for duty in self.duties:
                 duty.news(None)
         return self._listener

@@ -129,8 +129,10 @@ def test_a_worker_waits_for_a_database_that_is_not_there_and_heeds_a_stop(
 
 @postgresql
 def test_a_frozen_database_keeps_nobody_from_stopping_the_worker(
-    alias: str, proxy: Proxy, start_worker: StartWorker, notes: Path
+    alias: str, proxy: Proxy, start_worker: StartWorker, notes: Path, full_run: bool
 ) -> None:
+    if not full_run:
+        pytest.skip("takes long; test_locks has another way in which a database hangs")
     worker = start_worker(SHUTDOWN_TIMEOUT=1)
     everything = trees.tree(worker.pid)
     jobs.note.delay(str(notes), 1, 60)

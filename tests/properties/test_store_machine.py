@@ -16,13 +16,20 @@ import pytest
 from django.db import transaction
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from taskq import states
 from taskq.engines import for_alias
 from taskq.models import Attempt, Message, ScheduledMessage, TaskRun, Worker
-from taskq.store import enqueue, forget, release, workers
 from taskq.store import claim as claims
+from taskq.store import enqueue, forget, release, workers
 from taskq.store.progress import Progress, write
 from taskq.store.promote import promote
 from taskq.store.records import Claimed, Envelope, Settlement
@@ -40,16 +47,24 @@ QUEUES = ["a", "b"]
 CHOSEN = ["x", "y", "Z", "é" * 3]
 #: A little later is due at once; much later is not in a test's life.
 DELAYS = [0, 0, 0, 1e-6, 3600]
+ENDS = ["SUCCESS", "FAILURE", "RETRY", "IGNORED", "dropped", "followed"]
 MONTH = timedelta(days=30)
 
-envelopes = st.builds(
-    envelope,
-    st.sampled_from([None, *CHOSEN]),
-    queue=st.sampled_from(QUEUES),
-    priority=st.integers(0, 3),
-    tracked=st.booleans(),
-    delay=st.sampled_from(DELAYS),
-)
+
+def _envelopes(*task_ids: str | None) -> st.SearchStrategy[Envelope]:
+    return st.builds(
+        envelope,
+        st.sampled_from(task_ids),
+        queue=st.sampled_from(QUEUES),
+        priority=st.integers(0, 3),
+        tracked=st.booleans(),
+        delay=st.sampled_from(DELAYS),
+    )
+
+
+envelopes = _envelopes(None, *CHOSEN)
+#: What follows from a task has an id of its own.
+follow_ups = st.lists(_envelopes(None), max_size=2)
 some_ids = st.sets(st.sampled_from(CHOSEN), min_size=1)
 
 
@@ -202,7 +217,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.settle(data)
 
     def _draw_end(self, data: st.DataObject, message: Claimed) -> Settlement:
-        kind = data.draw(st.sampled_from(["SUCCESS", "FAILURE", "RETRY", "IGNORED", "dropped", "followed"]), label="end")
+        kind = data.draw(st.sampled_from(ENDS), label="end")
         result = str(next(self.numbers))
         if kind == "RETRY":
             delay = data.draw(st.sampled_from(DELAYS), label="delay")
@@ -215,7 +230,7 @@ class StoreMachine(RuleBasedStateMachine):
         if kind == "dropped":
             return ending(message, result=result, keep=False)
         if kind == "followed":
-            return ending(message, result=result, follow_ups=tuple(data.draw(st.lists(envelopes, max_size=2))))
+            return ending(message, result=result, follow_ups=tuple(data.draw(follow_ups)))
         return ending(message, kind, result=result)
 
     def _note_settled(self, settled: list[Settlement]) -> None:
@@ -226,13 +241,13 @@ class StoreMachine(RuleBasedStateMachine):
         for s in settled:
             message = self.model.messages.pop(s.message_id)
             if s.message_id in stopped:
-                self.model.end(s.task_id, states.REVOKED, None)
+                self._note_end(s, states.REVOKED, None)
                 continue
             if not s.keep:
                 if s.tracked:
                     self.model.ignore(s.task_id)
             elif s.state != states.IGNORED:
-                self._note_end(s)
+                self._note_end(s, s.state, s.result)
             if s.state == "RETRY":
                 self.model.attempts.append((message.task_id, "RETRY"))
             for e in s.follow_ups:
@@ -250,14 +265,13 @@ class StoreMachine(RuleBasedStateMachine):
             self.model.runs.pop(e.task_id, None)
         return message
 
-    def _note_end(self, s: Settlement) -> None:
+    def _note_end(self, s: Settlement, state: str, result: str | None) -> None:
         if s.task_id not in self.model.runs and s.tracked:
             # Its row was deleted while it ran, by another message of the same id: engines differ.
             row = TaskRun.objects.using(self.alias).filter(task_id=s.task_id).first()
             if row is None:
                 return
-            assert row.result == s.result
-        self.model.end(s.task_id, s.state, s.result, old=True)
+        self.model.end(s.task_id, state, result, old=True)
 
     @precondition(_some_claimed)
     @rule(data=st.data())
@@ -433,7 +447,7 @@ class StoreMachine(RuleBasedStateMachine):
 @pytest.mark.timeout(1200)
 def test_the_store_does_what_the_model_does(clean_database: Database) -> None:
     assert for_alias(clean_database.alias).alias == clean_database.alias
-    examples = {"sqlite": 100, "postgresql": 30, "mariadb": 30}[clean_database.vendor] * (10 if FULL else 1)
+    examples = {"sqlite": 60, "postgresql": 20, "mariadb": 20}[clean_database.vendor] * (15 if FULL else 1)
     machine = type("StoreMachine", (StoreMachine,), {"database": clean_database})
     run_state_machine_as_test(
         machine,

@@ -1,0 +1,208 @@
+"""Parts of the worker that are arithmetic and bookkeeping: what must be true of them whatever comes."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from taskq.worker.load import Loads
+from taskq.worker.mailbox import Mailbox
+from taskq.worker.names import expand
+from taskq.worker.prefetch import LONG, PER_CHILD, Pace
+
+names = st.sampled_from(["a", "b", "c"])
+seconds = st.floats(0, 3600, allow_nan=False)
+runs = st.lists(st.tuples(names, seconds), max_size=50)
+
+
+def _pace(observed: list[tuple[str, float]], **options: Any) -> Pace:
+    pace = Pace(options.get("multiplier"), fair=options.get("fair", False))
+    for name, runtime in observed:
+        pace.observe(name, runtime)
+    return pace
+
+
+# -- Pace
+
+
+@given(runs, st.integers(1, 100))
+def test_every_child_can_have_one_and_no_more_than_there_is_room_for_are_held(
+    observed: list[tuple[str, float]], concurrency: int
+) -> None:
+    target = _pace(observed).target(concurrency)
+    assert concurrency <= target <= max(concurrency, 500)
+
+
+@given(runs, st.integers(1, 100), st.integers(1, 20))
+def test_a_multiplier_or_fairness_says_how_many_are_held(
+    observed: list[tuple[str, float]], concurrency: int, multiplier: int
+) -> None:
+    assert _pace(observed, multiplier=multiplier).target(concurrency) == concurrency * multiplier
+    assert _pace(observed, fair=True).target(concurrency) == concurrency
+
+
+@given(runs, names, st.integers(0, 200), seconds)
+def test_an_idle_child_gets_one_and_a_busy_one_no_more_than_it_can_do_soon(
+    observed: list[tuple[str, float]], name: str, handed: int, taken: float
+) -> None:
+    pace = _pace(observed)
+    assert pace.fits(0, taken, name)
+    if handed and pace.fits(handed, taken, name):
+        assert taken + pace.cost(name) <= PER_CHILD
+        assert handed < 64
+    assert not _pace(observed, fair=True).fits(handed + 1, taken, name)
+
+
+@given(runs, names)
+def test_a_task_that_just_took_long_has_no_company(observed: list[tuple[str, float]], name: str) -> None:
+    pace = _pace([*observed, (name, LONG)])
+    assert not pace.fits(1, 0.01, name)
+
+
+@given(runs, names)
+def test_short_tasks_are_believed_in_the_end(observed: list[tuple[str, float]], name: str) -> None:
+    pace = _pace([*observed, *[(name, 0.001)] * 100])
+    assert pace.fits(1, pace.cost(name), name)
+    assert pace.target(2) > 2
+
+
+@given(runs, names, seconds)
+def test_one_that_runs_on_counts_as_long_as_it_has_run(
+    observed: list[tuple[str, float]], name: str, elapsed: float
+) -> None:
+    pace = _pace(observed)
+    pace.observe_running(name, elapsed)
+    if elapsed:
+        assert pace.cost(name) >= elapsed
+    if elapsed >= LONG:
+        assert not pace.fits(1, 0.0, name)
+
+
+# -- Loads
+
+
+@dataclass
+class FakeRequest:
+    job: int
+    name: str
+    alone: bool = False
+    cost: float = 0.0
+
+
+class LoadsMachine(RuleBasedStateMachine):
+    """Loads against a plain list for each slot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pace = Pace()
+        self.loads = Loads(self.pace)
+        self.known: dict[int, list[FakeRequest]] = {0: [], 1: [], 2: []}
+        self.next = 1
+
+    @rule(slot=st.integers(0, 2), name=names)
+    def put(self, slot: int, name: str) -> None:
+        request = FakeRequest(self.next, name)
+        self.next += 1
+        self.known[slot].append(request)
+        self.loads.put(slot, request)  # type: ignore[arg-type]
+
+    @rule(slot=st.integers(0, 2))
+    def put_alone(self, slot: int) -> None:
+        if self.known[slot] or self.loads.of(slot).reserved:
+            return
+        self.loads.of(slot).reserved = True
+        request = FakeRequest(self.next, "a", alone=True)
+        self.next += 1
+        self.known[slot].append(request)
+        self.loads.put(slot, request)  # type: ignore[arg-type]
+
+    @rule(name=names, runtime=seconds)
+    def observe(self, name: str, runtime: float) -> None:
+        self.pace.observe(name, runtime)
+
+    @precondition(lambda self: any(self.known.values()))
+    @rule(data=st.data())
+    def take(self, data: st.DataObject) -> None:
+        slot = data.draw(st.sampled_from([s for s, requests in self.known.items() if requests]))
+        request = data.draw(st.sampled_from(self.known[slot]))
+        self.known[slot].remove(request)
+        assert self.loads.take(request.job) is request
+        assert self.loads.take(request.job) is None
+        assert not (request.alone and self.loads.of(slot).reserved)
+
+    @invariant()
+    def everything_is_where_it_was_put(self) -> None:
+        everything = [request for requests in self.known.values() for request in requests]
+        assert len(self.loads) == len(everything)
+        assert bool(self.loads) == bool(everything)
+        assert sorted(r.job for r in self.loads) == sorted(r.job for r in everything)
+        for slot, requests in self.known.items():
+            load = self.loads.of(slot)
+            assert load.head is (requests[0] if requests else None)
+            assert load.seconds == pytest.approx(sum(r.cost for r in requests), abs=1e-6)
+            assert all(r.job in self.loads and self.loads.get(r.job) is r for r in requests)
+
+
+TestLoads = LoadsMachine.TestCase
+
+
+# -- Mailbox
+
+
+@given(st.lists(st.integers(), max_size=200), st.integers(1, 4))
+def test_every_call_is_made_once_and_in_its_senders_order(values: list[int], senders: int) -> None:
+    mailbox, made, done = Mailbox(), [], threading.Event()
+    total = len(values) * senders
+
+    def receive() -> None:
+        import select
+
+        poll = select.poll()
+        poll.register(mailbox.fileno(), select.POLLIN)
+        while len(made) < total:
+            # A wake-up that was lost would end here.
+            assert poll.poll(10_000)
+            mailbox.run()
+        done.set()
+
+    def send(sender: int) -> None:
+        for place, value in enumerate(values):
+            mailbox.post(lambda *args: made.append(args), sender, place, value)
+
+    threads = [threading.Thread(target=send, args=(n,)) for n in range(senders)]
+    receiver = threading.Thread(target=receive)
+    for thread in [receiver, *threads]:
+        thread.start()
+    for thread in [*threads, receiver]:
+        thread.join(20)
+    mailbox.close()
+    assert done.is_set()
+    for sender in range(senders):
+        assert [(place, value) for s, place, value in made if s == sender] == list(enumerate(values))
+
+
+# -- names
+
+
+@given(st.text(st.characters(exclude_characters="%"), max_size=20), st.integers(0, 99))
+def test_text_without_percent_signs_is_itself(text: str, process: int) -> None:
+    assert expand(text, "w1@host.example.com", process) == text
+
+
+@given(
+    st.from_regex(r"[a-z0-9.-]{0,9}", fullmatch=True),
+    st.from_regex(r"[a-z]{1,9}(\.[a-z]{1,5}){0,2}", fullmatch=True),
+    st.integers(0, 99),
+)
+def test_expansions_say_what_they_stand_for(name: str, host: str, process: int) -> None:
+    node = f"{name}@{host}"
+    assert expand("%n@%h", node, process) == expand("%p", node, process) == node
+    assert expand("%%n%%", node, process) == "%n%"
+    assert expand("%d", node) == host.partition(".")[2]
+    assert expand("%i%I", node, process) == (f"{process}-{process}" if process else "0")

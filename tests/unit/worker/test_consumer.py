@@ -1,0 +1,290 @@
+"""What the consumer does with a message, without processes and without a database."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import pytest
+
+from taskq import task
+from taskq.worker.pools.base import LostChild
+from taskq.worker.prefetch import Pace
+from tests.support.fake_pool import Bench, claimed
+
+
+@task(name="consumer.plain")
+def plain() -> None: ...
+
+
+@task(name="consumer.early", acks_late=False)
+def early() -> None: ...
+
+
+@task(name="consumer.limited", time_limit=5)
+def limited() -> None: ...
+
+
+def _short() -> Pace:
+    """A pace that knows the tasks to be short."""
+    pace = Pace()
+    for name in ("consumer.plain", "consumer.early", "consumer.limited"):
+        for _ in range(20):
+            pace.observe(name, 0.001)
+    return pace
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench(2, _short())
+
+
+# -- handing over
+
+
+def test_unknown_tasks_are_handed_over_one_at_a_time() -> None:
+    bench = Bench(2)
+    bench.consumer.receive([claimed("consumer.plain") for _ in range(4)])
+    assert [len(slot) for slot in bench.pool.handed] == [1, 1]
+
+
+def test_short_ones_are_handed_over_several_at_a_time_and_spread(bench: Bench) -> None:
+    messages = [claimed("consumer.plain") for _ in range(4)]
+    bench.consumer.receive(messages)
+    assert bench.pool.handed == [[m.task_id for m in messages[:2]], [m.task_id for m in messages[2:]]]
+
+
+def test_nothing_starts_while_the_lease_is_not_sure(bench: Bench) -> None:
+    bench.sure = False
+    bench.consumer.receive([claimed("consumer.plain")])
+    assert bench.pool.handed == [[], []]
+    bench.sure = True
+    bench.consumer.dispatch()
+    assert len(bench.pool.handed[0]) == 1
+
+
+def test_one_with_a_time_limit_has_a_slot_to_itself(bench: Bench) -> None:
+    alone = claimed("consumer.limited")
+    others = [claimed("consumer.plain") for _ in range(6)]
+    bench.consumer.receive([alone, *others])
+    assert bench.pool.handed[0] == [alone.task_id]
+    assert set(bench.pool.handed[1]) <= {m.task_id for m in others}
+    bench.end(0)
+    assert len(bench.pool.handed[0]) > 0
+
+
+def test_a_redelivered_one_is_counted_before_it_starts(bench: Bench) -> None:
+    message = claimed("consumer.plain", redelivered=True, deliveries=1)
+    bench.consumer.receive([message])
+    assert bench.pool.handed == [[], []]
+    assert bench.consumer.busy
+    assert bench.asked("count")[0][0] == message.id
+    bench.answer("count", True)
+    assert bench.pool.handed[0] == [message.task_id]
+    assert bench.pool.slots[0].deliveries[0].deliveries == 2
+
+
+def test_one_that_must_not_run_twice_is_acknowledged_before_it_starts(bench: Bench) -> None:
+    message = claimed("consumer.early")
+    bench.consumer.receive([message])
+    assert bench.asked("acknowledge")[0][0] == message.id
+    assert bench.pool.handed == [[], []]
+    bench.answer("acknowledge", True)
+    assert bench.pool.handed[0] == [message.task_id]
+
+
+def test_it_is_acknowledged_also_when_it_was_fetched_before_and_not_started(bench: Bench) -> None:
+    bench.consumer.receive([claimed("consumer.early", redelivered=True)])
+    assert len(bench.asked("acknowledge")) == 1
+    assert not bench.asked("count")
+
+
+def test_what_is_not_held_any_more_when_it_is_to_start_does_not(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    message, other = claimed("consumer.plain", redelivered=True), claimed("consumer.plain")
+    bench.consumer.receive([message, other])
+    bench.answer("count", False)
+    assert "taken over" in caplog.text
+    assert bench.asked("drop") == [(message.id,)]
+    assert [message.task_id] not in bench.pool.handed
+    assert not bench.settled()
+
+
+# -- what does not run
+
+
+def test_what_must_not_run_ends_without_a_child(bench: Bench) -> None:
+    revoked = claimed("consumer.plain", revoked="revoke")
+    expired = claimed("consumer.plain", headers={"expires": "2001-01-01T00:00:00+00:00"})
+    unknown = claimed("consumer.nowhere")
+    poison = claimed("consumer.plain", redelivered=True, deliveries=3)
+    bench.consumer.receive([revoked, expired, unknown, poison])
+    assert bench.settled() == [
+        (revoked.task_id, "REVOKED"), (expired.task_id, "REVOKED"), (unknown.task_id, "FAILURE"),
+        (poison.task_id, "FAILURE"),
+    ]  # fmt: skip
+    assert bench.pool.handed == [[], []]
+    assert bench.consumer.ended == 4
+
+
+def test_what_is_no_task_is_refused(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.consumer.receive([claimed("x", headers={"task": 5}), claimed("x", task_id="t")])
+    assert len(bench.settled()) == 2
+    assert "rejected" in caplog.text
+
+
+def test_what_is_not_due_goes_into_the_schedule(bench: Bench) -> None:
+    message = claimed("consumer.plain", tracked=False, headers={"eta": "2990-01-01T00:00:00+00:00"})
+    bench.consumer.receive([message])
+    ((postponed, delay),) = bench.asked("postpone")
+    assert postponed is message
+    assert delay > 86400
+
+
+# -- ends
+
+
+def test_an_outcome_is_settled_and_makes_room(bench: Bench) -> None:
+    messages = [claimed("consumer.plain") for _ in range(40)]
+    bench.consumer.receive(messages)
+    first = bench.pool.handed[0][0]
+    bench.end(0)
+    assert bench.settled() == [(first, "SUCCESS")]
+    assert bench.consumer.totals == {"consumer.plain": 1}
+
+
+def test_one_that_was_rejected_goes_back(bench: Bench) -> None:
+    message = claimed("consumer.plain")
+    bench.consumer.receive([message])
+    bench.end(0, "REJECTED", requeue=True)
+    assert bench.released() == [message.id]
+    assert not bench.settled()
+
+
+def test_a_childs_death_counts_for_what_ran_and_not_for_what_waited(bench: Bench) -> None:
+    ran, *waited = [claimed("consumer.plain") for _ in range(3)]
+    bench.pool.slots[1].accepting = False
+    bench.consumer.receive([ran, *waited])
+    first, *others = bench.pool.slots[0].deliveries
+    bench.pool.slots[0].deliveries = []
+    bench.consumer.lost(LostChild([first], others, "signal 9"))
+    ((number, details),) = bench.asked("lose")
+    assert (number, details["starts"], details["reason"]) == (ran.id, 1, "signal 9")
+    assert bench.pool.handed[0] == [m.task_id for m in waited]
+
+
+def test_a_childs_death_is_the_end_of_what_must_not_run_twice_or_ran_too_often(bench: Bench) -> None:
+    early_acked = claimed("consumer.early")
+    third = claimed("consumer.plain", redelivered=True, deliveries=2)
+    for message, commit in ((early_acked, "acknowledge"), (third, "count")):
+        bench.consumer.receive([message])
+        bench.answer(commit, True)
+        delivery = bench.pool.slots[0].deliveries.pop()
+        bench.consumer.lost(LostChild([delivery], [], "signal 9"))
+    assert bench.settled() == [(early_acked.task_id, "FAILURE"), (third.task_id, "FAILURE")]
+    assert not bench.asked("lose")
+
+
+# -- long ones
+
+
+def test_what_waits_behind_one_that_turned_out_long_is_taken_back(bench: Bench) -> None:
+    messages = [claimed("consumer.plain") for _ in range(4)]
+    bench.consumer.receive(messages)
+    slot = bench.pool.slots[0]
+    slot.busy_since = time.monotonic() - 1
+    bench.consumer.rebalance()
+    assert len(bench.pool.handed[0]) == 1
+    assert bench.targets[-1] == 2
+
+
+def test_what_nobody_here_comes_to_soon_goes_back_to_the_queue(bench: Bench) -> None:
+    messages = [claimed("consumer.plain") for _ in range(12)]
+    bench.consumer.receive(messages)
+    for slot in bench.pool.slots:
+        slot.busy_since = time.monotonic() - 1
+    bench.consumer.rebalance()
+    assert [len(slot) for slot in bench.pool.handed] == [1, 1]
+    running = {task_id for slot in bench.pool.handed for task_id in slot}
+    back = {m.id for m in messages if m.task_id not in running}
+    assert set(bench.released()) == back
+
+
+# -- from outside
+
+
+def test_what_is_revoked_before_it_starts_ends_at_once(bench: Bench) -> None:
+    bench.sure = False
+    message = claimed("consumer.plain")
+    bench.consumer.receive([message])
+    bench.consumer.revoke({message.id: "revoke", 999_999: "revoke"})
+    assert bench.settled() == [(message.task_id, "REVOKED")]
+
+
+def test_what_a_child_has_not_begun_is_revoked_too_and_what_runs_is_left_to_run(bench: Bench) -> None:
+    bench.pool.slots[1].accepting = False
+    running, behind = claimed("consumer.plain"), claimed("consumer.plain")
+    bench.consumer.receive([running, behind])
+    bench.consumer.revoke({running.id: "revoke", behind.id: "SIGTERM"})
+    assert bench.settled() == [(behind.task_id, "REVOKED")]
+    assert bench.pool.handed[0] == [running.task_id]
+    assert not bench.pool.terminated
+    bench.consumer.revoke({running.id: "SIGTERM"})
+    assert bench.pool.terminated == [(bench.pool.slots[0].deliveries[0].job, "SIGTERM")]
+
+
+def test_a_lost_lease_takes_what_has_not_started_and_leaves_the_rest(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.pool.slots[1].accepting = False
+    messages = [claimed("consumer.plain") for _ in range(3)]
+    bench.consumer.receive(messages)
+    bench.consumer.lease_lost({messages[0].id, messages[1].id})
+    assert bench.asked("drop") == [(messages[1].id,)]
+    assert bench.pool.handed[0] == [messages[0].task_id, messages[2].task_id]
+    assert "taken over" in caplog.text
+
+
+# -- the end
+
+
+def test_a_stop_gives_back_what_has_not_started(bench: Bench) -> None:
+    messages = [claimed("consumer.plain") for _ in range(30)]
+    bench.consumer.receive(messages)
+    bench.consumer.stop()
+    running = {task_id for slot in bench.pool.handed for task_id in slot}
+    assert len(running) == 2
+    assert set(bench.released()) == {m.id for m in messages if m.task_id not in running}
+    assert bench.targets[-1] == 0
+    bench.end(0)
+    bench.end(1)
+    assert not bench.consumer.busy
+
+
+def test_a_stop_while_a_start_is_committed_takes_the_start_back(bench: Bench) -> None:
+    message = claimed("consumer.plain", redelivered=True, deliveries=1)
+    bench.consumer.receive([message])
+    bench.consumer.stop()
+    bench.answer("count", True)
+    assert bench.asked("release")[-1] == ([message.id], [message.id])
+    assert bench.pool.handed == [[], []]
+    assert not bench.consumer.busy
+
+
+def test_an_acknowledgement_is_no_count_to_take_back(bench: Bench) -> None:
+    message = claimed("consumer.early", redelivered=True)
+    bench.consumer.receive([message])
+    bench.consumer.stop()
+    bench.answer("acknowledge", True)
+    assert bench.asked("release")[-1] == ([message.id], [])
+
+
+def test_what_a_killed_pool_ran_goes_back_unless_it_must_not_run_twice(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    late, early_acked = claimed("consumer.plain"), claimed("consumer.early")
+    bench.consumer.receive([late, early_acked])
+    bench.answer("acknowledge", True)
+    with caplog.at_level(logging.ERROR):
+        bench.consumer.abandon()
+    assert bench.released() == [late.id]
+    assert bench.settled() == [(early_acked.task_id, "FAILURE")]

@@ -1,0 +1,126 @@
+"""The lease: what is held, who beats, and who is taken for dead. Clocks are in ``tests/faults``."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from taskq.models import Message, Worker
+from taskq.processes import host_identity, process_started
+from taskq.store import revoke, workers
+from taskq.store.claim import claim
+from taskq.store.enqueue import enqueue
+from taskq.worker.lease import Lease
+from tests.support.envelopes import envelope
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Heard:
+    """A lease, and what it told."""
+
+    def __init__(self) -> None:
+        self.revoked: list[dict[int, str]] = []
+        self.lost: list[set[int]] = []
+        self.lease = Lease(
+            "w@host", 30.0, "default", info=lambda: {"pool": "x"}, on_revoked=self.revoked.append,
+            on_lost=self.lost.append,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+def test_the_first_beat_registers_and_the_next_ones_renew(heard: Heard) -> None:
+    lease = heard.lease
+    assert not lease.surely_ours
+    lease.work()
+    assert lease.surely_ours
+    row = Worker.objects.get()
+    assert (row.token, row.name, row.pid, row.info, row.beats) == (
+        lease.token,
+        "w@host",
+        os.getpid(),
+        '{"pool": "x"}',
+        0,
+    )
+    lease.work()
+    assert Worker.objects.get().beats == 0, "it is not time yet"
+    lease.state = "stopping"
+    lease.beat()
+    assert (Worker.objects.get().beats, Worker.objects.get().state) == (1, "stopping")
+    assert 0 < (lease.due() or 0) <= 7.5
+
+
+def test_it_knows_what_it_holds_and_under_which_token(heard: Heard) -> None:
+    lease = heard.lease
+    lease.beat()
+    lease.take([1, 2])
+    first = lease.token
+    lease.token = "second"
+    lease.take([3])
+    assert (lease.holder(1), lease.holder(3), lease.holder(4)) == (first, "second", "second")
+    assert lease.unknown({1, 3, 9}) == {9}
+    lease.drop(1)
+    assert lease.held == 2
+
+
+def test_one_who_finds_its_row_gone_begins_anew(heard: Heard, caplog: pytest.LogCaptureFixture) -> None:
+    lease = heard.lease
+    lease.beat()
+    enqueue([envelope()])
+    (message,) = claim("taskq", 1, lease.token)
+    lease.take([message.id])
+    before = lease.token
+    Worker.objects.all().delete()
+    lease.beat()
+    assert heard.lost == [{message.id}]
+    assert Worker.objects.get().token == lease.token != before
+    assert Message.objects.get().token == ""
+    assert "taken for dead" in caplog.text
+
+
+def test_who_is_gone_from_this_host_is_taken_for_dead_at_once(heard: Heard, caplog: pytest.LogCaptureFixture) -> None:
+    here, mine = host_identity(), process_started(os.getpid()) or 0
+    gone = workers.register("gone", host=here, pid=os.getpid(), process_started=mine + 1)
+    alive = workers.register("alive", host=here, pid=os.getpid(), process_started=mine)
+    elsewhere = workers.register("elsewhere", host="other", pid=2**22, process_started=1)
+    unknown = workers.register("unknown")
+    enqueue([envelope()])
+    claim("taskq", 1, gone)
+    heard.lease.work()
+    tokens = set(Worker.objects.values_list("token", flat=True))
+    assert tokens == {heard.lease.token, alive, elsewhere, unknown}
+    assert Message.objects.get().redelivered
+    assert "gone (pid" in caplog.text
+
+
+def test_what_was_revoked_is_told_with_the_beat_or_a_call(heard: Heard) -> None:
+    lease = heard.lease
+    lease.work()
+    enqueue([envelope("x"), envelope("y")])
+    x, y = claim("taskq", 2, lease.token)
+    lease.take([x.id, y.id])
+    revoke.revoke(["x"])
+    lease.work()
+    assert heard.revoked == []
+    lease.news({revoke.REVOKED_NAME})
+    lease.work()
+    assert heard.revoked == [{x.id: "revoke"}]
+    lease.news(None)
+    lease.news({"taskq"})
+    lease.work()
+    assert len(heard.revoked) == 1
+
+
+def test_leaving_gives_everything_back(heard: Heard) -> None:
+    heard.lease.beat()
+    enqueue([envelope()])
+    claim("taskq", 1, heard.lease.token)
+    heard.lease.leave()
+    heard.lease.leave()
+    assert not Worker.objects.exists()
+    assert Message.objects.get().token == ""

@@ -1,0 +1,100 @@
+"""The ledger: batches, and what stays noted until it is committed."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import OperationalError
+
+from taskq.models import Message, TaskRun
+from taskq.store import workers
+from taskq.store.claim import claim
+from taskq.store.enqueue import enqueue
+from taskq.store.records import Claimed
+from taskq.worker import ledger as ledger_module
+from taskq.worker.lease import Lease
+from taskq.worker.ledger import Ledger
+from tests.support.envelopes import ending, envelope
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def lease() -> Lease:
+    lease = Lease("w", 30.0, "default", info=dict, on_revoked=lambda asked: None, on_lost=lambda ids: None)
+    lease.token = workers.register("w")
+    return lease
+
+
+@pytest.fixture
+def messages(lease: Lease) -> list[Claimed]:
+    enqueue([envelope() for _ in range(5)])
+    messages = claim("taskq", 5, lease.token)
+    lease.take([message.id for message in messages])
+    return messages
+
+
+def test_it_settles_in_batches_and_tells_whether_there_is_more(lease: Lease, messages: list[Claimed]) -> None:
+    ledger = Ledger(lease, "default", batch=3)
+    for message in messages:
+        ledger.add(ending(message))
+    assert not ledger.done
+    assert ledger.work()
+    assert (ledger.written, lease.held) == (3, 2)
+    assert not ledger.work()
+    assert (ledger.written, lease.held, ledger.done) == (5, 0, True)
+    assert set(TaskRun.objects.values_list("state", flat=True)) == {"SUCCESS"}
+
+
+def test_what_was_not_committed_stays_noted(
+    lease: Lease, messages: list[Claimed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise OperationalError("gone")
+
+    ledger = Ledger(lease, "default")
+    ledger.add(ending(messages[0]))
+    answers: list[bool] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger_module, "settle", fail)
+        patch.setattr(ledger_module.claim, "count_start", fail)
+        ledger.count(messages[1].id, answers.append)
+        for _ in range(2):
+            with pytest.raises(OperationalError):
+                ledger.work()
+        assert not ledger.done
+    ledger.work()
+    assert ledger.done
+    assert answers == [True]
+    assert Message.objects.get(id=messages[1].id).deliveries == 1
+    assert TaskRun.objects.get(task_id=messages[0].task_id).state == "SUCCESS"
+
+
+def test_each_is_settled_under_the_token_it_was_claimed_with(
+    lease: Lease, messages: list[Claimed], caplog: pytest.LogCaptureFixture
+) -> None:
+    before = lease.token
+    lease.token = workers.register("w")
+    workers.leave(before)
+    (own,) = claim("taskq", 1, lease.token)
+    lease.take([own.id])
+    ledger = Ledger(lease, "default")
+    stale = next(message for message in messages if message.id != own.id)
+    ledger.add(ending(own))
+    ledger.add(ending(stale))
+    ledger.work()
+    assert TaskRun.objects.get(task_id=own.task_id).state == "SUCCESS"
+    assert TaskRun.objects.get(task_id=stale.task_id).state == "PENDING"
+    assert f"{stale.task_id}] ended with SUCCESS, but its message was taken over" in caplog.text
+    assert own.task_id not in caplog.text
+
+
+def test_what_goes_back_is_forgotten_when_it_is_written(lease: Lease, messages: list[Claimed]) -> None:
+    ledger = Ledger(lease, "default")
+    ledger.release([messages[0].id, messages[1].id])
+    ledger.lose(messages[2].id, starts=1, reason="signal 9", worker="w", started=None)
+    ledger.postpone(messages[3], 60.0)
+    ledger.drop(messages[4].id)
+    assert lease.held == 5
+    ledger.work()
+    assert lease.held == 0
+    assert Message.objects.filter(token="").count() == 3

@@ -1,0 +1,46 @@
+"""Names of nodes."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import override_settings
+
+from taskq.worker import names
+
+
+@pytest.fixture(autouse=True)
+def host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "hostname", lambda: "box.example.com")
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        (None, "taskq@box.example.com"),
+        ("w1", "w1@box.example.com"),
+        ("w1@%h", "w1@box.example.com"),
+        ("w1@other", "w1@other"),
+        ("%n-2@%d", "taskq-2@example.com"),
+    ],
+)
+def test_a_node_has_a_name_and_a_host(given: str | None, name: str) -> None:
+    assert names.node_name(given) == name
+
+
+def test_the_namespace_is_the_name_without_one() -> None:
+    with override_settings(TASKQ_NAMESPACE="celery"):
+        assert names.node_name(None) == "celery@box.example.com"
+
+
+@pytest.mark.parametrize(
+    ("template", "process", "text"),
+    [
+        ("%n.log", 0, "w1.log"),
+        ("%n%I.log", 0, "w1.log"),
+        ("%n%I.log", 2, "w1-2.log"),
+        ("%i", 2, "2"),
+        ("%p 100%% %x", 0, "w1@box.example.com 100% %x"),
+    ],
+)
+def test_file_names_are_expanded(template: str, process: int, text: str) -> None:
+    assert names.expand(template, "w1@box.example.com", process) == text

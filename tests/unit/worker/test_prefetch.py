@@ -1,0 +1,56 @@
+"""How much is fetched and handed over; ``tests/properties`` has what is true of all numbers."""
+
+from __future__ import annotations
+
+from taskq.worker.prefetch import IN_HAND, LONG, Pace
+
+
+def _observed(*runs: tuple[str, float], **options: object) -> Pace:
+    pace = Pace(**options)  # type: ignore[arg-type]
+    for name, seconds in runs:
+        pace.observe(name, seconds)
+    return pace
+
+
+def test_what_is_unknown_is_long() -> None:
+    pace = Pace()
+    assert pace.cost("a") == LONG
+    assert pace.fits(0, 0.0, "a")
+    assert not pace.fits(1, 0.0, "a")
+    assert pace.target(4) == 4
+
+
+def test_short_tasks_are_kept_in_hand_for_some_time_of_work() -> None:
+    pace = _observed(("a", 0.005))
+    assert pace.fits(1, 0.005, "a")
+    assert not pace.fits(4, 0.020, "a")
+    assert abs(pace.target(2) - 2 * IN_HAND / 0.005) < 2
+
+
+def test_one_long_run_is_believed_at_once() -> None:
+    pace = _observed(*[("a", 0.001)] * 50, ("a", 2.0))
+    assert not pace.fits(1, 0.001, "a")
+    assert pace.target(2) == 2
+
+
+def test_one_long_name_does_not_make_the_others_long() -> None:
+    pace = _observed(*[("a", 0.001)] * 50, ("b", 2.0))
+    assert pace.fits(1, 0.001, "a")
+    assert not pace.fits(1, 0.001, "b")
+
+
+def test_one_that_runs_on_is_long_though_others_are_longer() -> None:
+    pace = _observed(("b", 10.0), *[("a", 0.001)] * 3)
+    pace.observe_running("a", 0.3)
+    assert not pace.fits(1, 0.0, "a")
+
+
+def test_a_multiplier_of_nothing_is_no_limit() -> None:
+    assert _observed(("a", 9.0), multiplier=0).target(2) == 10_000
+    assert _observed(("a", 0.001), multiplier=3).target(2) == 6
+
+
+def test_fair_is_one_each() -> None:
+    pace = _observed(("a", 0.001), fair=True)
+    assert not pace.fits(1, 0.0, "a")
+    assert pace.target(2) == 2

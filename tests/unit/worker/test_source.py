@@ -1,0 +1,148 @@
+"""The source: which queues it looks at, how much it takes, and what a claim that broke off leaves behind."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from django.db import OperationalError
+
+from taskq.models import Message, ScheduledMessage
+from taskq.store.claim import claim
+from taskq.store.enqueue import enqueue
+from taskq.store.records import Claimed
+from taskq.worker import source as source_module
+from taskq.worker.lease import Lease
+from taskq.worker.source import DatabaseSource
+from tests.support.envelopes import envelope
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Taken:
+    """A source, its lease, and what it delivered."""
+
+    def __init__(self, *queues: str, target: int = 10) -> None:
+        self.messages: list[Claimed] = []
+        self.lease = Lease("w", 30.0, "default", info=dict, on_revoked=lambda a: None, on_lost=lambda i: None)
+        self.lease.beat()
+        self.source = DatabaseSource(self.lease, "default", queues or ("a",), self.messages.extend, poll=60.0)
+        self.source.target = target
+
+    def queues(self) -> Counter[str]:
+        return Counter(message.queue for message in self.messages)
+
+
+def _send(queue: str, count: int) -> None:
+    enqueue([envelope(queue=queue) for _ in range(count)])
+
+
+def test_it_takes_what_there_is_room_for() -> None:
+    _send("a", 15)
+    taken = Taken()
+    taken.source.work()
+    assert len(taken.messages) == taken.lease.held == 10
+    taken.source.work()
+    assert len(taken.messages) == 10
+    taken.source.ended = lambda: 2
+    taken.source.work()
+    assert len(taken.messages) == 10, "a small claim is not worth it"
+    taken.source.ended = lambda: 5
+    taken.source.work()
+    assert len(taken.messages) == 15
+
+
+def test_queues_take_turns() -> None:
+    for queue in ("a", "b"):
+        _send(queue, 100)
+    taken = Taken("a", "b", target=8)
+    for _ in range(5):
+        taken.source.work()
+        taken.source.ended = lambda: taken.lease.held
+    assert abs(taken.queues()["a"] - taken.queues()["b"]) <= 8
+
+
+def test_an_empty_queue_is_left_alone_until_there_is_news() -> None:
+    taken = Taken("a", "b")
+    taken.source.work()
+    _send("a", 1)
+    _send("b", 1)
+    taken.source.work()
+    assert not taken.messages
+    taken.source.news({"b", "elsewhere"})
+    taken.source.work()
+    assert taken.queues() == {"b": 1}
+    taken.source.news(None)
+    taken.source.work()
+    assert taken.queues() == {"a": 1, "b": 1}
+
+
+def test_nothing_is_taken_while_the_lease_is_not_sure() -> None:
+    _send("a", 1)
+    taken = Taken()
+    taken.lease._beaten_at -= 25
+    taken.source.work()
+    assert not taken.messages
+
+
+def test_what_is_due_is_taken_and_what_is_not_says_when() -> None:
+    enqueue([envelope(queue="a", delay=1e-6), envelope(queue="a", delay=20)])
+    taken = Taken()
+    taken.source.work()
+    taken.source.work()
+    assert len(taken.messages) == 1
+    assert ScheduledMessage.objects.count() == 1
+    assert 0 < (taken.source.due() or 0) <= 20
+
+
+def test_queues_come_and_go() -> None:
+    _send("a", 1)
+    _send("b", 1)
+    taken = Taken("a")
+    taken.source.add("b")
+    taken.source.remove("a")
+    taken.source.work()
+    assert taken.queues() == {"b": 1}
+    taken.source.remove("b")
+    taken.source.news(None)
+    assert not taken.source.work()
+
+
+def test_what_a_claim_took_that_broke_off_goes_back(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _send("a", 3)
+    taken = Taken(target=2)
+
+    def cut(*args: object) -> list[Claimed]:
+        claim(*args)  # type: ignore[arg-type]
+        raise OperationalError("the answer was lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(source_module, "claim", cut)
+        with pytest.raises(OperationalError):
+            taken.source.work()
+    assert Message.objects.filter(token=taken.lease.token).count() == 2
+    taken.source.work()
+    assert [m.redelivered for m in taken.messages] == [False, False]
+    assert Message.objects.filter(token=taken.lease.token).count() == taken.lease.held == 2
+    assert "A claim was cut off; 2 messages" in caplog.text
+
+
+def test_what_such_a_claim_takes_later_goes_back_with_a_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database may go on with a statement after its connection broke."""
+    _send("a", 3)
+    taken = Taken(target=1)
+
+    def cut(*args: object) -> list[Claimed]:
+        raise OperationalError("the answer was lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(source_module, "claim", cut)
+        with pytest.raises(OperationalError):
+            taken.source.work()
+    taken.source.work()
+    claim("a", 2, taken.lease.token)
+    taken.source._next_poll = 0.0
+    taken.source.work()
+    assert Message.objects.filter(token=taken.lease.token).count() == taken.lease.held == 1

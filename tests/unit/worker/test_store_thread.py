@@ -1,0 +1,170 @@
+"""The store thread, with duties that a test makes and a listener without a database."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from django.db import OperationalError, connections
+
+from taskq.engines import for_alias
+from taskq.engines.base import Listener
+from taskq.worker import store_thread
+from taskq.worker.store_thread import StoreThread
+from tests.support.waiting import wait_until
+
+
+class Duty:
+    """Does what a test says."""
+
+    def __init__(self, work: Callable[[], bool] = lambda: False) -> None:
+        self.turns = 0
+        self.heard: list[set[str] | None] = []
+        self.done = True
+        self._work = work
+
+    def work(self) -> bool:
+        self.turns += 1
+        return self._work()
+
+    def due(self) -> float | None:
+        return None
+
+    def news(self, names: set[str] | None) -> None:
+        self.heard.append(names)
+
+
+@pytest.fixture
+def listeners(monkeypatch: pytest.MonkeyPatch) -> list[Listener]:
+    """Give the thread listeners that hear nothing, and note how many it took."""
+    made: list[Listener] = []
+
+    def listener() -> Listener:
+        made.append(Listener())
+        made[-1].poll = lambda: set()  # type: ignore[method-assign]
+        return made[-1]
+
+    monkeypatch.setattr(for_alias("default"), "message_listener", listener)
+    monkeypatch.setattr(store_thread, "_LONGEST_PAUSE", 0.001)
+    return made
+
+
+@pytest.fixture
+def thread(listeners: list[Listener]) -> Iterator[StoreThread]:
+    thread = StoreThread("default")
+    yield thread
+    thread.finish(0.0, lambda: None)
+    if thread.is_alive():
+        thread.join(5)
+
+
+def test_what_is_posted_wakes_it_and_runs_on_it(thread: StoreThread) -> None:
+    duty = Duty()
+    thread.duties = [duty]
+    thread.start()
+    wait_until(lambda: duty.turns, what="a first turn")
+    names: list[str] = []
+    thread.inbox.post(lambda: names.append(threading.current_thread().name))
+    wait_until(lambda: names, what="the call")
+    assert names == ["taskq-store"]
+    assert duty.heard == [None]
+
+
+def test_an_error_of_the_database_ends_a_turn_and_not_the_thread(
+    thread: StoreThread, listeners: list[Listener], caplog: pytest.LogCaptureFixture
+) -> None:
+    errors = [OperationalError("gone"), ConnectionResetError("gone"), OperationalError("gone")]
+
+    def work() -> bool:
+        if errors:
+            raise errors.pop()
+        return False
+
+    duty = Duty(work)
+    thread.duties = [duty]
+    thread.start()
+    wait_until(lambda: duty.turns >= 4, what="a turn after the errors")
+    wait_until(lambda: thread.failures == 0, what="the errors to be forgotten")
+    assert len(listeners) == 4
+    assert caplog.text.count("The database gave an error") == 3
+
+
+def test_a_lock_time_out_keeps_the_connections(thread: StoreThread, listeners: list[Listener]) -> None:
+    errors = [OperationalError("database is locked")]
+
+    def work() -> bool:
+        if errors:
+            raise errors.pop()
+        return False
+
+    duty = Duty(work)
+    thread.duties = [duty]
+    thread.start()
+    wait_until(lambda: duty.turns >= 2, what="a turn after the error")
+    assert len(listeners) == 1
+
+
+def test_any_other_error_ends_it_and_is_told(thread: StoreThread, caplog: pytest.LogCaptureFixture) -> None:
+    told = threading.Event()
+    thread.on_failure = told.set
+    thread.duties = [Duty(lambda: bool(1 // 0))]
+    thread.start()
+    assert told.wait(5)
+    thread.join(5)
+    assert "The store thread failed" in caplog.text
+
+
+def test_it_ends_when_everything_is_written_and_makes_a_last_call(thread: StoreThread) -> None:
+    duty = Duty(lambda: True)
+    duty.done = False
+    thread.duties = [duty]
+    thread.start()
+    last: list[int] = []
+    thread.finish(10.0, lambda: last.append(duty.turns))
+    wait_until(lambda: duty.turns > 2, what="it to go on")
+    assert not last
+    duty.done = True
+    thread.join(5)
+    assert last
+
+
+def test_it_hears_of_the_end_while_there_is_no_database(
+    thread: StoreThread, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def listener() -> Listener:
+        raise OperationalError("no server")
+
+    def last() -> None:
+        raise OperationalError("no server")
+
+    monkeypatch.setattr(for_alias("default"), "message_listener", listener)
+    thread.duties = [Duty()]
+    thread.start()
+    wait_until(lambda: thread.failures >= 2, what="it to try again")
+    thread.finish(60.0, last)
+    thread.join(5)
+    assert not thread.is_alive()
+    assert "The database was not there at the end" in caplog.text
+
+
+def test_it_gives_up_what_can_not_be_written_in_time(thread: StoreThread) -> None:
+    duty = Duty(lambda: True)
+    duty.done = False
+    thread.duties = [duty]
+    thread.start()
+    thread.finish(0.01, lambda: None)
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_sqlites_listener_gives_djangos_errors(alias: str) -> None:
+    if connections[alias].vendor != "sqlite":
+        pytest.skip("SQLite only")
+    listener = for_alias(alias).message_listener()
+    listener._connection.close()  # type: ignore[attr-defined]
+    with pytest.raises(Exception, match="closed") as caught:
+        listener.poll()
+    assert not isinstance(caught.value, sqlite3.Error)

@@ -1,0 +1,54 @@
+"""The watchdog, with the end of the process left out."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from taskq.worker.watchdog import Watchdog
+from tests.support.waiting import wait_until
+
+
+class Barking(Watchdog):
+    """Notes that it would end the process."""
+
+    def __init__(self, timeout: float) -> None:
+        super().__init__(timeout)
+        self.ended = threading.Event()
+
+    def _end(self) -> None:
+        self.ended.set()
+        self.stop()
+
+
+def test_a_loop_that_makes_no_progress_is_noticed() -> None:
+    watchdog = Barking(0.05)
+    watchdog.start()
+    assert watchdog.ended.wait(5)
+    watchdog.join(5)
+    assert not watchdog.is_alive()
+
+
+def test_a_loop_that_pats_it_is_left_alone() -> None:
+    watchdog = Barking(10.0)
+    watchdog.start()
+    watchdog.pat()
+    watchdog.stop()
+    watchdog.join(5)
+    assert not watchdog.ended.is_set()
+
+
+def test_its_end_says_what_hangs_and_does_not_return(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    statuses: list[int] = []
+    monkeypatch.setattr("taskq.worker.watchdog.os._exit", statuses.append)
+    monkeypatch.setattr("taskq.worker.watchdog.faulthandler.dump_traceback", lambda file: None)
+    watchdog = Watchdog(0.02)
+    watchdog.start()
+    wait_until(lambda: statuses, 5, what="the watchdog to end the process")
+    watchdog.stop()
+    watchdog.join(5)
+    assert statuses[0] == 70
+    assert "no progress" in caplog.text

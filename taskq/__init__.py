@@ -20,6 +20,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from taskq.canvas.chain import chain as chain
+    from taskq.canvas.chord import chord as chord
+    from taskq.canvas.group import group as group
+    from taskq.canvas.maps import chunks as chunks
+    from taskq.canvas.maps import xmap as xmap
+    from taskq.canvas.maps import xstarmap as xstarmap
+    from taskq.canvas.signature import Signature as Signature
+    from taskq.canvas.signature import maybe_signature as maybe_signature
+    from taskq.canvas.signature import signature as signature
+    from taskq.canvas.signature import subtask as subtask
+    from taskq.canvas.stamping import StampingVisitor as StampingVisitor
     from taskq.logs import get_task_logger as get_task_logger
     from taskq.results.async_result import AsyncResult as AsyncResult
     from taskq.tasks.context import current_task as current_task
@@ -36,28 +47,50 @@ __version__ = "0.1.0.dev0"
 
 _WHERE = {
     "AsyncResult": "taskq.results.async_result",
+    "Signature": "taskq.canvas.signature",
+    "StampingVisitor": "taskq.canvas.stamping",
     "Task": "taskq.tasks.task",
     "asend_task": "taskq.tasks.sending",
+    "chain": "taskq.canvas.chain",
+    "chord": "taskq.canvas.chord",
+    "chunks": "taskq.canvas.maps",
     "current_task": "taskq.tasks.context",
     "get_task_logger": "taskq.logs",
+    "group": "taskq.canvas.group",
+    "maybe_signature": "taskq.canvas.signature",
     "register": "taskq.tasks.registry",
     "send_task": "taskq.tasks.sending",
     "shared_task": "taskq.tasks.decorator",
+    "signature": "taskq.canvas.signature",
+    "subtask": "taskq.canvas.signature",
     "task": "taskq.tasks.decorator",
+    "xmap": "taskq.canvas.maps",
+    "xstarmap": "taskq.canvas.maps",
 }
 
 __all__ = [
     "AsyncResult",
+    "Signature",
+    "StampingVisitor",
     "Task",
     "__version__",
     "asend_task",
+    "chain",
+    "chord",
+    "chunks",
     "current_task",
     "get_task_logger",
+    "group",
+    "maybe_signature",
     "register",
     "send_task",
     "shared_task",
+    "signature",
     "states",
+    "subtask",
     "task",
+    "xmap",
+    "xstarmap",
 ]
 
 

@@ -185,6 +185,9 @@ class Settings:
     ALWAYS_EAGER = Setting(kinds.FLAG, False, "Run tasks in the calling process instead of sending them. For tests.")
     EAGER_PROPAGATES = Setting(kinds.FLAG, False, "Let exceptions of eager tasks through to the caller.")
     STORE_EAGER_RESULT = Setting(kinds.FLAG, False, "Write rows for eager tasks too.")
+    ALLOW_ERROR_CB_ON_CHORD_HEADER = Setting(
+        kinds.FLAG, False, "Put the errbacks of a chord on the tasks of its header too, not on its body alone."
+    )
     MAX_RETRIES = Setting(kinds.optional(kinds.WHOLE), 3, "How often a task may be retried. `None` is without end.")
     DEFAULT_RETRY_DELAY = Setting(kinds.SECONDS, 180.0, "Seconds before a retry that names no time.")
     ACKS_LATE = Setting(

@@ -8,16 +8,19 @@ that a Celery client can rebuild ours and we can rebuild Celery's
 from __future__ import annotations
 
 import builtins
+import re
 from datetime import datetime
 from typing import Any
 
 from kombu.exceptions import ContentDisallowed, DecodeError, EncodeError, OperationalError
 
 __all__ = [
+    "ChordError",
     "ContentDisallowed",
     "DecodeError",
     "EncodeError",
     "Ignore",
+    "IncompleteStream",
     "InvalidTaskError",
     "MaxRetriesExceededError",
     "NotRegistered",
@@ -77,6 +80,33 @@ class MaxRetriesExceededError(TaskqError):
 
 class TaskRevokedError(TaskqError):
     """The task was revoked, expired or terminated, and has no result."""
+
+
+class ChordError(TaskqError):
+    """The body of a chord can't run, because a task of its header failed.
+
+    ``get()`` sets ``__cause__`` to the exception of that task.
+    """
+
+    _SAYS = re.compile(r"Dependency (.+?) raised ", re.DOTALL)
+
+    @classmethod
+    def by_member(cls, task_id: str, exception: BaseException | str) -> ChordError:
+        """Return the error for the member ``task_id``, in Celery's words, with ``exception`` or its ``repr``."""
+        shown = exception if isinstance(exception, str) else repr(exception)
+        error = cls(f"Dependency {task_id} raised {shown}")
+        error.__cause__ = exception if isinstance(exception, BaseException) else None
+        return error
+
+    @property
+    def member_id(self) -> str | None:
+        """The id of the task that failed, as far as the text says."""
+        found = self._SAYS.match(str(self))
+        return found and found[1]
+
+
+class IncompleteStream(TaskqError):
+    """``iterdeps()`` came to a task that has not ended, so that what it sends is not known yet."""
 
 
 class WorkerLostError(TaskqError):
@@ -149,6 +179,8 @@ class Reject(TaskPredicate):
 
 #: The modules under which Celery's peers know these classes.
 _WIRE_MODULES = {
+    "ChordError": "celery.exceptions",
+    "IncompleteStream": "celery.exceptions",
     "TimeoutError": "celery.exceptions",
     "NotRegistered": "celery.exceptions",
     "QueueNotFound": "celery.exceptions",

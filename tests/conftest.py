@@ -16,11 +16,17 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 from django.test import override_settings
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker
 
 from tests.support import services
 from tests.support.databases import VENDORS, Database, temporary_database
 from tests.support.processes import Processes
+
+# No test is about time: a busy machine is no fault of the code.
+hypothesis_settings.register_profile("taskq", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("taskq")
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,9 @@ RUN_COLUMNS = (
     "task_id, name, queue, priority, arguments, root_id, parent_id, group_id, retries, expires_at, eta, "
     "state, content_type, worker"
 )
+#: The columns of a new group and of a new node, in the order in which ``group_row`` and ``node_row`` give them.
+GROUP_COLUMNS = "group_id, size, remaining, failed, body, root_id, parent_id"
+NODE_COLUMNS = "root_id, task_id, name, kind, group_id, position, waits_for, ignored, revoked"
 #: The columns that a claim reads, in the order of ``Claimed``.
 CLAIM_COLUMNS = (
     "id, queue, task_id, headers, body, content_type, content_encoding, properties, exchange, routing_key, "
@@ -233,6 +236,40 @@ class Engine:
     def upsert_runs(self, settlements: Sequence[Settlement]) -> None:
         """The same for tasks that may have no row yet."""
         raise NotImplementedError
+
+    # -- workflows
+
+    def insert_groups(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Insert groups; one that is there and done starts anew. Rows as ``GROUP_COLUMNS``."""
+        raise NotImplementedError
+
+    def insert_nodes(self, rows: Sequence[Sequence[Any]], *, reset: bool) -> None:
+        """Insert nodes where there are none; with ``reset`` in place of those that there are. As ``NODE_COLUMNS``."""
+        raise NotImplementedError
+
+    def end_runs(self, settlements: Sequence[Settlement]) -> set[str]:
+        """Do what ``upsert_runs`` does; return the ids of the tasks that became final by it."""
+        raise NotImplementedError
+
+    def count_groups(self, rows: Sequence[tuple[int, bool, str]]) -> None:
+        """Write what remains of groups, whether they failed, and their ids; their rows are locked."""
+        sql = "UPDATE taskq_group SET remaining = %s, failed = %s WHERE group_id = %s"
+        with self.cursor() as cursor:
+            if len(rows) == 1:
+                cursor.execute(sql, rows[0])
+            else:
+                cursor.executemany(sql, rows)
+
+    def members(self, group_id: str) -> list[tuple[str, str | None, str | None, str | None, bool]]:
+        """Return id, state, result, content type and "ignored" of a group's members in their order."""
+        with self.cursor() as cursor:
+            cursor.execute(
+                "SELECT n.task_id, r.state, r.result, r.content_type, n.ignored FROM taskq_node n "
+                "LEFT JOIN taskq_taskrun r ON r.task_id = n.task_id "
+                "WHERE n.group_id = %s ORDER BY n.position, n.id",
+                [group_id],
+            )
+            return list(cursor.fetchall())
 
     # -- waking
 

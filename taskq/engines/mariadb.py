@@ -10,7 +10,7 @@ from django.db import DataError
 
 from taskq.store.records import Claimed, Settlement
 
-from .base import CLAIM_COLUMNS, FINAL, MESSAGE_COLUMNS, RUN_COLUMNS, Engine
+from .base import CLAIM_COLUMNS, FINAL, GROUP_COLUMNS, MESSAGE_COLUMNS, NODE_COLUMNS, RUN_COLUMNS, Engine
 
 _NOW = "UTC_TIMESTAMP(6)"
 _LATER = f"DATE_ADD({_NOW}, INTERVAL %s MICROSECOND)"
@@ -50,6 +50,14 @@ _MESSAGE_ROW = f"({_marks(MESSAGE_COLUMNS)}, {_NOW}, '', 0, '')"
 _SCHEDULED_ROW = f"({_marks(MESSAGE_COLUMNS)}, {_NOW}, {_LATER})"
 _RUN_ROW = f"({_marks(RUN_COLUMNS)}, {_NOW})"
 _END_ROW = f"({_marks(_END_COLUMNS)}, 0, {_NOW})"
+_GROUP_ROW = f"({_marks(GROUP_COLUMNS)}, {_NOW})"
+# What remains comes last: the others look at it.
+_GROUP_RESET = "ON DUPLICATE KEY UPDATE " + ", ".join(
+    f"{c} = IF(remaining <= 0, VALUES({c}), {c})"
+    for c in ("size", "failed", "body", "root_id", "parent_id", "remaining")
+)
+_NODE_ROW = f"({_marks(NODE_COLUMNS)}, {_NOW})"
+_NODE_RESET = ", ".join(f"{c} = VALUES({c})" for c in NODE_COLUMNS.split(", ") if c != "task_id")
 
 #: Characters that fit into one statement on any server, each in as many bytes as it can take.
 _SURELY_FITS = 100_000
@@ -196,6 +204,42 @@ class MariadbEngine(Engine):
         """See base."""
         head = f"INSERT INTO taskq_taskrun ({_END_COLUMNS}, priority, created_at) VALUES "
         self._insert(head, _END_ROW, [self._end(s) for s in settlements], " " + _update(_ENDED, when_final=False))
+
+    def insert_groups(self, rows: Sequence[Sequence[Any]]) -> None:
+        """See base."""
+        self._insert(f"INSERT INTO taskq_group ({GROUP_COLUMNS}, created_at) VALUES ", _GROUP_ROW, rows, _GROUP_RESET)
+
+    def insert_nodes(self, rows: Sequence[Sequence[Any]], *, reset: bool) -> None:
+        """See base."""
+        tail = " ON DUPLICATE KEY UPDATE " + (_NODE_RESET if reset else "task_id = task_id")
+        self._insert(f"INSERT INTO taskq_node ({NODE_COLUMNS}, created_at) VALUES ", _NODE_ROW, rows, tail)
+
+    def end_runs(self, settlements: Sequence[Settlement]) -> set[str]:
+        """An upsert here does not tell which rows it changed: they are locked, made first if need be, and looked at."""
+        self._make_missing([s for s in settlements if not s.tracked])
+        with self.cursor() as cursor:
+            cursor.execute(
+                # The state is not in the condition: a row that does not fit would be let go at once.
+                f"SELECT task_id, state IN {FINAL} FROM taskq_taskrun WHERE task_id IN ({self.marks(settlements)}) "
+                "ORDER BY task_id FOR UPDATE",
+                [s.task_id for s in settlements],
+            )
+            final = {task_id for task_id, is_final in cursor.fetchall() if is_final}
+        ended = [s for s in settlements if s.task_id not in final]
+        if ended:
+            self.upsert_runs(ended)
+        return {s.task_id for s in ended}
+
+    def _make_missing(self, settlements: Sequence[Settlement]) -> None:
+        rows = [[s.task_id, s.name, s.queue, s.arguments, s.root_id, s.parent_id, s.group_id] for s in settlements]
+        if rows:
+            self._insert(
+                "INSERT INTO taskq_taskrun (task_id, name, queue, arguments, root_id, parent_id, group_id, state, "
+                "priority, retries, worker, content_type, created_at) VALUES ",
+                f"(%s, %s, %s, %s, %s, %s, %s, 'PENDING', 0, 0, '', 'application/json', {_NOW})",
+                rows,
+                " ON DUPLICATE KEY UPDATE task_id = task_id",
+            )
 
     def _end(self, s: Settlement) -> tuple[Any, ...]:
         return (

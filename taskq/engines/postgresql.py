@@ -22,7 +22,17 @@ from taskq.conf import settings
 from taskq.store.records import Claimed, Settlement
 
 from . import functions
-from .base import CLAIM_COLUMNS, FINAL, MESSAGE_COLUMNS, RUN_COLUMNS, SCHEDULED_NAME, Engine, Listener
+from .base import (
+    CLAIM_COLUMNS,
+    FINAL,
+    GROUP_COLUMNS,
+    MESSAGE_COLUMNS,
+    NODE_COLUMNS,
+    RUN_COLUMNS,
+    SCHEDULED_NAME,
+    Engine,
+    Listener,
+)
 
 logger = logging.getLogger("taskq.engines")
 # What a listener sends to itself at its start, and for how long it waits for that.
@@ -44,6 +54,11 @@ _END_TYPES = (
     "runtime float8, retries int, worker text, children text"
 )
 _ORIGIN_TYPES = "name text, queue text, arguments text, root_id text, parent_id text, group_id text"
+_GROUP_TYPES = "group_id text, size int, remaining int, failed bool, body text, root_id text, parent_id text"
+_NODE_TYPES = (
+    "root_id text, task_id text, name text, kind text, group_id text, position int, waits_for text, ignored bool, "
+    "revoked bool"
+)
 
 
 def _names(types: str) -> list[str]:
@@ -103,6 +118,18 @@ _UPSERT_RUNS = (
     "runtime = EXCLUDED.runtime, retries = EXCLUDED.retries, worker = EXCLUDED.worker, "
     f"children = EXCLUDED.children WHERE r.state NOT IN {FINAL}"
 )
+_END_RUNS = f"{_UPSERT_RUNS} RETURNING r.task_id"
+_INSERT_GROUPS = (
+    f"INSERT INTO taskq_group AS g ({GROUP_COLUMNS}, created_at) SELECT {_select(_GROUP_TYPES, [])}, clock_timestamp() "
+    f"FROM json_to_recordset(%s::json) AS x({_GROUP_TYPES}) ON CONFLICT (group_id) DO UPDATE SET "
+    + ", ".join(f"{c} = EXCLUDED.{c}" for c in _names(_GROUP_TYPES)[1:])
+    + " WHERE g.remaining <= 0"
+)
+_INSERT_NODES = (
+    f"INSERT INTO taskq_node ({NODE_COLUMNS}, created_at) SELECT {_select(_NODE_TYPES, [])}, clock_timestamp() "
+    f"FROM json_to_recordset(%s::json) AS x({_NODE_TYPES}) ON CONFLICT (task_id) DO "
+)
+_NODE_RESET = "UPDATE SET " + ", ".join(f"{c} = EXCLUDED.{c}" for c in _names(_NODE_TYPES) if c != "task_id")
 # A claim that a crash of the server forgets is a message that is claimed again, and whose first
 # holder settles nothing: it need not wait for the disk.
 _CLAIM = (
@@ -326,6 +353,22 @@ class PostgresqlEngine(Engine):
         """See base."""
         self._insert(_UPSERT_RUNS, _END_NAMES + _ORIGIN_NAMES, [(*_end(s), *_origin(s)) for s in settlements])
 
+    def insert_groups(self, rows: Sequence[Sequence[Any]]) -> None:
+        """See base."""
+        self._insert(_INSERT_GROUPS, _GROUP_NAMES, rows)
+
+    def insert_nodes(self, rows: Sequence[Sequence[Any]], *, reset: bool) -> None:
+        """See base."""
+        self._insert(_INSERT_NODES + (_NODE_RESET if reset else "NOTHING"), _NODE_NAMES, rows)
+
+    def end_runs(self, settlements: Sequence[Settlement]) -> set[str]:
+        """See base."""
+        names = _END_NAMES + _ORIGIN_NAMES
+        rows = [dict(zip(names, (*_end(s), *_origin(s)), strict=True)) for s in settlements]
+        with self.cursor() as cursor:
+            cursor.execute(_END_RUNS, [json.dumps(rows)])
+            return {row[0] for row in cursor.fetchall()}
+
     def message_listener(self) -> Listener:
         """See base."""
         if not settings.NOTIFY:
@@ -373,6 +416,8 @@ _SCHEDULED_NAMES = [*_MESSAGE_NAMES, "delay"]
 _RUN_NAMES = _names(_RUN_TYPES)
 _END_NAMES = _names(_END_TYPES)
 _ORIGIN_NAMES = _names(_ORIGIN_TYPES)
+_GROUP_NAMES = _names(_GROUP_TYPES)
+_NODE_NAMES = _names(_NODE_TYPES)
 
 
 def _end(s: Settlement) -> tuple[Any, ...]:

@@ -15,7 +15,17 @@ from django.db import connections
 
 from taskq.store.records import Claimed, Settlement
 
-from .base import CLAIM_COLUMNS, FINAL, MESSAGE_COLUMNS, RUN_COLUMNS, Engine, Listener, unix_now
+from .base import (
+    CLAIM_COLUMNS,
+    FINAL,
+    GROUP_COLUMNS,
+    MESSAGE_COLUMNS,
+    NODE_COLUMNS,
+    RUN_COLUMNS,
+    Engine,
+    Listener,
+    unix_now,
+)
 from .inotify import Watch
 
 _MESSAGE_TIMES = (12,)
@@ -58,6 +68,17 @@ _UPSERT_RUN = (
     "runtime = excluded.runtime, retries = excluded.retries, worker = excluded.worker, "
     f"children = excluded.children WHERE state NOT IN {FINAL}"
 )
+_END_RUN = f"{_UPSERT_RUN} RETURNING task_id"
+_INSERT_GROUP = (
+    f"INSERT INTO taskq_group ({GROUP_COLUMNS}, created_at) VALUES ({_marks(GROUP_COLUMNS)}, %s) "
+    "ON CONFLICT (group_id) DO UPDATE SET "
+    + ", ".join(f"{c} = excluded.{c}" for c in GROUP_COLUMNS.split(", ")[1:])
+    + " WHERE remaining <= 0"
+)
+_INSERT_NODE = (
+    f"INSERT INTO taskq_node ({NODE_COLUMNS}, created_at) VALUES ({_marks(NODE_COLUMNS)}, %s) ON CONFLICT (task_id) DO "
+)
+_NODE_RESET = "UPDATE SET " + ", ".join(f"{c} = excluded.{c}" for c in NODE_COLUMNS.split(", ") if c != "task_id")
 _CLAIM = (
     "UPDATE taskq_message SET token = %s WHERE id IN (SELECT id FROM taskq_message WHERE token = '' AND queue = %s "
     f"ORDER BY priority DESC, id LIMIT %s) RETURNING {CLAIM_COLUMNS}"
@@ -241,11 +262,26 @@ class SqliteEngine(Engine):
 
     def upsert_runs(self, settlements: Sequence[Settlement]) -> None:
         """See base."""
+        self._run(_UPSERT_RUN, _ends(settlements))
+
+    def insert_groups(self, rows: Sequence[Sequence[Any]]) -> None:
+        """See base."""
         now = _text(unix_now())
-        self._run(
-            _UPSERT_RUN,
-            [(*_end(s), s.name, s.queue, s.arguments, s.root_id, s.parent_id, s.group_id, now) for s in settlements],
-        )
+        self._run(_INSERT_GROUP, [(*row, now) for row in rows])
+
+    def insert_nodes(self, rows: Sequence[Sequence[Any]], *, reset: bool) -> None:
+        """See base."""
+        now = _text(unix_now())
+        self._run(_INSERT_NODE + (_NODE_RESET if reset else "NOTHING"), [(*row, now) for row in rows])
+
+    def end_runs(self, settlements: Sequence[Settlement]) -> set[str]:
+        """One statement a row: ``executemany`` returns nothing."""
+        ended: set[str] = set()
+        with self.cursor() as cursor:
+            for row in _ends(settlements):
+                cursor.execute(_END_RUN, row)
+                ended.update(task_id for (task_id,) in cursor.fetchall())
+        return ended
 
     def message_listener(self) -> Listener:
         """See base."""
@@ -261,6 +297,11 @@ def _end(s: Settlement) -> tuple[Any, ...]:
         s.state, s.result, s.content_type, s.traceback, _text(s.started), _text(s.finished), s.runtime, s.retries,
         s.worker, s.children, s.task_id,
     )  # fmt: skip
+
+
+def _ends(settlements: Sequence[Settlement]) -> list[tuple[Any, ...]]:
+    now = _text(unix_now())
+    return [(*_end(s), s.name, s.queue, s.arguments, s.root_id, s.parent_id, s.group_id, now) for s in settlements]
 
 
 engine_class = SqliteEngine

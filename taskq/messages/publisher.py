@@ -6,9 +6,10 @@ caller's connection. ``taskq.testing`` puts a sink in its place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import Protocol
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -16,9 +17,9 @@ from taskq import signals
 from taskq.conf import database_broker_alias, masked_url, settings
 from taskq.engines import for_alias
 from taskq.exceptions import QueueNotFound
-from taskq.store import topology
+from taskq.store import topology, workflows
 from taskq.store.enqueue import enqueue, enqueue_one, insert
-from taskq.store.records import Envelope
+from taskq.store.records import Envelope, NewGroup, NewNode
 
 from .routing import bound_queues
 
@@ -26,13 +27,22 @@ from .routing import bound_queues
 CHUNK = 500
 
 Sink = Callable[[Sequence[Envelope]], None]
+WorkflowSink = Callable[[Sequence[NewGroup], Sequence[NewNode]], None]
 _sink: Sink | None = None
+_workflow_sink: WorkflowSink | None = None
 
 
 def set_sink(sink: Sink | None) -> Sink | None:
     """Send everything to ``sink`` from now on, or to the broker again; return what was there before."""
     global _sink
     previous, _sink = _sink, sink
+    return previous
+
+
+def set_workflow_sink(sink: WorkflowSink | None) -> WorkflowSink | None:
+    """Tell ``sink`` of groups and nodes, before the messages that come with them; return what was there before."""
+    global _workflow_sink
+    previous, _workflow_sink = _workflow_sink, sink
     return previous
 
 
@@ -68,12 +78,61 @@ def publish(envelopes: Iterable[Envelope]) -> None:
             first = list(islice(rest, CHUNK))
 
 
+class Workflow(Protocol):
+    """What ``publish_plan`` sends; ``canvas.plan.Plan`` is such."""
+
+    envelopes: Iterator[Envelope]
+    groups: list[NewGroup]
+    nodes: Iterable[NewNode]
+
+
+def publish_plan(plan: Workflow) -> None:
+    """Send a workflow, all of it or nothing: groups and nodes first, then messages as ``publish`` does."""
+    if _sink is not None:
+        if _workflow_sink is not None:
+            _workflow_sink(plan.groups, list(plan.nodes))
+        publish(plan.envelopes)
+        return
+    engine = for_alias(_alias())
+    envelopes: Iterable[Envelope] = plan.envelopes
+    if not engine.skip_locked:
+        # Encode first: while this transaction is open nobody else can write.
+        envelopes = list(envelopes)
+    nodes = list(plan.nodes)
+    if not (plan.groups or nodes):
+        publish(envelopes)
+        return
+    sent: set[str] = set()
+    with engine.atomic():
+        workflows.insert(engine, plan.groups, nodes, reset=True)
+        publish(_noting(envelopes, sent))
+        workflows.forget_before(engine, [node.task_id for node in nodes if node.task_id not in sent])
+
+
+def _noting(envelopes: Iterable[Envelope], sent: set[str]) -> Iterator[Envelope]:
+    for envelope in envelopes:
+        sent.add(envelope.task_id)
+        yield envelope
+
+
 def _sent(chunk: Sequence[Envelope], send: Sink) -> None:
     for envelope in chunk:
         _announce(envelope)
     send(chunk)
     for envelope in chunk:
         _report(envelope)
+
+
+def announce(envelopes: Iterable[Envelope]) -> None:
+    """Tell ``before_task_publish``'s receivers of messages that follow from a task; they may add headers."""
+    if signals.before_task_publish.receivers:
+        for envelope in envelopes:
+            _announce(envelope)
+
+
+def routed(envelopes: Sequence[Envelope]) -> Sequence[Envelope]:
+    """Return messages that follow from a task with the queues that their exchanges lead to."""
+    return _routed(envelopes, _alias())
 
 
 def _routed(chunk: Sequence[Envelope], alias: str) -> Sequence[Envelope]:

@@ -4,13 +4,16 @@ from .message import Message, ScheduledMessage
 from .run import Attempt, TaskRun
 from .topology import Binding, Exchange, Queue
 from .worker import Lease, Worker
+from .workflow import Group, Node
 
 __all__ = [
     "Attempt",
     "Binding",
     "Exchange",
+    "Group",
     "Lease",
     "Message",
+    "Node",
     "Queue",
     "ScheduledMessage",
     "TaskRun",

@@ -7,26 +7,28 @@ nothing more is read. Nothing happens when it is garbage.
 
 from __future__ import annotations
 
-import signal as signals
-from collections.abc import Callable, Collection, Generator
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from asgiref.sync import sync_to_async
 
 from taskq import states
-from taskq.exceptions import DecodeError, TaskRevokedError, TimeoutError
+from taskq.exceptions import TimeoutError
 
-from . import backend, context, values
+from . import backend, context, family, following, outcome, tuples, values
 from .base import ResultBase
-from .errors import RemoteTraceback
 from .reading import COLUMNS
 
 if TYPE_CHECKING:
     from taskq.models import TaskRun
 
+    from .graph import ResultGraph
+    from .group_result import GroupResult
+
 R = TypeVar("R")
-T = TypeVar("T")
 _UNREAD: Any = object()
 
 
@@ -60,6 +62,7 @@ class AsyncResult(ResultBase, Generic[R]):
         propagate: bool = True,
         interval: float = 0.5,
         *,
+        follow_parents: bool = True,
         callback: Callable[[str, R], object] | None = None,
         on_interval: Callable[[], object] | None = None,
         disable_sync_subtasks: bool = True,
@@ -69,6 +72,9 @@ class AsyncResult(ResultBase, Generic[R]):
         ``timeout`` is in seconds, ``None`` for as long as it takes. With
         ``propagate=False`` the exception is returned. ``callback`` is called with
         the id and the value; ``on_interval`` every ``interval`` seconds while waiting.
+        The last of a chain fails with the exception of the link that failed, the body of
+        a chord with ``ChordError``, whose cause is the exception of the member. With
+        ``follow_parents`` that is seen even if another program has run the link and told only its row.
 
         Raises ``taskq.exceptions.TimeoutError``, and ``RuntimeError`` where waiting
         could never end: within a task (unless ``disable_sync_subtasks`` is false) and
@@ -79,14 +85,22 @@ class AsyncResult(ResultBase, Generic[R]):
         if disable_sync_subtasks:
             context.refuse_in_task()
         if self._row is None:
-            rows = backend.current().wait((self.id,), timeout, on_interval, interval)
-            self._row = rows[self.id]
+            tick = on_interval
+            if follow_parents and propagate and self.parent is not None:
+                tick = following.ticks(self, on_interval)
+                interval = interval if on_interval else following.INTERVAL
+            self._row = backend.current().wait((self.id,), timeout, tick, interval)[self.id]
         return cast(R, self.maybe_throw(propagate, callback))
 
     wait = get
 
     async def aget(
-        self, timeout: float | None = None, propagate: bool = True, *, disable_sync_subtasks: bool = True
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        *,
+        follow_parents: bool = True,
+        disable_sync_subtasks: bool = True,
     ) -> R:
         """Do what ``get`` does without blocking the event loop. ``await result`` is the short form."""
         if self.ignored:
@@ -94,8 +108,13 @@ class AsyncResult(ResultBase, Generic[R]):
         if disable_sync_subtasks:
             context.refuse_in_task()
         if self._row is None:
-            rows = await backend.current().await_((self.id,), timeout)
+            follow = follow_parents and propagate and self.parent is not None
+            tick = partial(sync_to_async(following.check), self) if follow else None
+            rows = await backend.current().await_((self.id,), timeout, tick, following.INTERVAL)
             self._row = rows[self.id]
+        if self._row.state in states.PROPAGATE_STATES:
+            # An exception may have a cause that is read.
+            return cast(R, await sync_to_async(self.maybe_throw)(propagate))
         return cast(R, self.maybe_throw(propagate))
 
     def __await__(self) -> Generator[Any, None, R]:
@@ -107,7 +126,7 @@ class AsyncResult(ResultBase, Generic[R]):
         row = self._read()
         if propagate and row is not None and row.state in states.PROPAGATE_STATES:
             # Built anew: an exception that is raised keeps its frames alive, and those keep this result.
-            raise _exception(row)
+            raise outcome.exception(row)
         value = self.result
         if callback is not None:
             callback(self.id, value)
@@ -121,9 +140,9 @@ class AsyncResult(ResultBase, Generic[R]):
         if self._row is None:
             row = self._read()
             if self._row is None:
-                return None if row is None else _value(row)
+                return None if row is None else outcome.value(row)
         if self._value is _UNREAD:
-            self._value = _value(self._row)
+            self._value = outcome.value(self._row)
         return self._value
 
     @property
@@ -218,28 +237,45 @@ class AsyncResult(ResultBase, Generic[R]):
         row = self._read()
         return row.finished_at if row else None
 
+    # -- what it led to
+
     @property
-    def children(self) -> list[AsyncResult[Any]] | None:
+    def children(self) -> list[AsyncResult[Any] | GroupResult[Any]] | None:
         """The results of the tasks that it sent, ``None`` before it has ended."""
         row = self._read()
         if row is None or not states.is_final(row.state):
             return None
-        return [AsyncResult.from_tuple(child) for child in values.decode_children(row.children)]
+        return [tuples.from_tuple(child) for child in values.decode_children(row.children)]
 
-    # -- changes
+    def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[ResultBase | None, ResultBase]]:
+        """Yield this result and all that its task led to, each after the one that it is a child of: see ``family``."""
+        return family.iterdeps(self, intermediate)
 
-    def forget(self) -> None:
-        """Delete the rows of this task and of those before it in its chain."""
-        self._row, self._value, self._arguments = None, _UNREAD, None
-        backend.current().forget(self.as_list())
+    def collect(
+        self, intermediate: bool = False, *, timeout: float | None = None, propagate: bool = True
+    ) -> Iterator[tuple[ResultBase, Any]]:
+        """Wait for this task and all that it led to, and yield each result with its value: see ``family``."""
+        return family.collect(self, intermediate, timeout, propagate)
 
-    def revoke(self, terminate: bool = False, signal: str | int | None = None) -> None:
-        """See to it that the task does not run.
+    def acollect(
+        self, intermediate: bool = False, *, timeout: float | None = None, propagate: bool = True
+    ) -> AsyncIterator[tuple[ResultBase, Any]]:
+        """Do what ``collect`` does, for ``async for``."""
+        return family.acollect(self, intermediate, timeout, propagate)
 
-        One that runs already goes on, unless ``terminate`` is true: then its process
-        gets ``signal``, ``SIGTERM`` if none is given.
-        """
-        backend.current().revoke((self.id,), _signal_name(signal) if terminate else "")
+    def get_leaf(self) -> Any:
+        """Wait for all that this task led to and return the last value."""
+        ((_, value),) = deque(self.collect(), maxlen=1)
+        return value
+
+    def build_graph(self, intermediate: bool = False) -> ResultGraph:
+        """Return this result and all that its task led to as a graph."""
+        return family.graph(self, intermediate)
+
+    @property
+    def graph(self) -> ResultGraph:
+        """All that this task led to, as a graph; it has to have ended."""
+        return self.build_graph()
 
     # -- asynchronous twins
 
@@ -251,50 +287,19 @@ class AsyncResult(ResultBase, Generic[R]):
         """Return ``result``."""
         return await sync_to_async(lambda: self.result)()
 
-    async def aready(self) -> bool:
-        """Return ``ready()``."""
-        return await sync_to_async(self.ready)()
-
-    async def asuccessful(self) -> bool:
-        """Return ``successful()``."""
-        return await sync_to_async(self.successful)()
-
-    async def afailed(self) -> bool:
-        """Return ``failed()``."""
-        return await sync_to_async(self.failed)()
-
     async def aexists(self) -> bool:
         """Return ``exists()``."""
         return await sync_to_async(self.exists)()
 
-    async def aforget(self) -> None:
-        """Do ``forget()``."""
-        await sync_to_async(self.forget)()
-
-    async def arevoke(self, terminate: bool = False, signal: str | int | None = None) -> None:
-        """Do ``revoke()``."""
-        await sync_to_async(self.revoke)(terminate, signal)
-
     # -- as plain data
 
-    def as_tuple(self) -> tuple[Any, Any]:
-        """Return ``((id, parent), None)``, Celery's plain form of a result."""
-        return (self.id, self.parent.as_tuple() if self.parent is not None else None), None
-
-    def as_list(self) -> list[str]:
-        """Return the ids of this result and of those before it in its chain."""
-        return [self.id, *(self.parent.as_list() if isinstance(self.parent, AsyncResult) else ())]
-
     @classmethod
-    def from_tuple(cls, data: Any) -> AsyncResult[Any]:
+    def from_tuple(cls, data: Any) -> AsyncResult[Any] | GroupResult[Any]:
         """Build the result that ``as_tuple`` described."""
-        if isinstance(data, str):
-            return AsyncResult(data)
-        (id, parent), _ = data
-        return AsyncResult(id, parent=cls.from_tuple(parent) if parent else None)
+        return tuples.from_tuple(data)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.id, self.parent, self.ignored)
+    def _parts(self) -> tuple[Any, ...]:
+        return type(self), {"id": self.id, "ignored": self.ignored}
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, AsyncResult):
@@ -303,12 +308,6 @@ class AsyncResult(ResultBase, Generic[R]):
 
     def __hash__(self) -> int:
         return hash(self.id)
-
-    def __str__(self) -> str:
-        return self.id
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}: {self.id}>"
 
     # -- reading
 
@@ -327,47 +326,27 @@ class AsyncResult(ResultBase, Generic[R]):
             row = backend.current().fetch((self.id,), ("arguments",)).get(self.id)
             if row is None or row.arguments is None:
                 return None, None
-            self._arguments = _decoded_arguments(row.arguments)
+            self._arguments = outcome.arguments(row.arguments)
         return self._arguments
 
+    # -- among others: see ``ResultBase`` and ``together``
 
-def _rebuild(cls: type[AsyncResult[R]], id: str, parent: ResultBase | None, ignored: bool) -> AsyncResult[R]:
-    return cls(id, parent, ignored=ignored)
+    def _own(self) -> Sequence[AsyncResult[Any]]:
+        return (self,)
 
+    def _known(self) -> str | None:
+        """Return the final state if it is known without reading."""
+        return None if self._row is None else self._row.state
 
-def _value(row: TaskRun) -> Any:
-    """Return what the row's ``result`` says: an exception in the states that have one."""
-    if row.state in states.EXCEPTION_STATES:
-        return _exception(row)
-    return values.decode(row.result, row.content_type)
+    def _awaited(self) -> bool:
+        """Tell whether there is an end that is not known and can come."""
+        return not self.ignored and self._known() is None
 
+    def _keep(self, row: TaskRun | None) -> None:
+        """Keep a row that somebody has read, if it is final."""
+        if self._row is None and row is not None and states.is_final(row.state):
+            self._row = row
 
-def _exception(row: TaskRun) -> BaseException:
-    """Rebuild the row's exception, with the worker's traceback as its cause."""
-    if row.result is None and row.state == states.REVOKED:
-        return TaskRevokedError("revoked")
-    exception = values.decode_exception(row.result)
-    if row.traceback:
-        exception.__cause__ = RemoteTraceback(row.traceback)
-    return exception
-
-
-def _decoded_arguments(text: str) -> Any:
-    try:
-        args, kwargs = values.decode(text)
-    except (ValueError, TypeError, DecodeError):
-        return None, None
-    return args, kwargs
-
-
-def _signal_name(signal: str | int | None) -> str:
-    """Return a signal's full name. Raises ``ValueError`` for one that this system does not have."""
-    if signal is None:
-        return "SIGTERM"
-    if isinstance(signal, int):
-        return signals.Signals(signal).name
-    name = signal.upper()
-    name = name if name.startswith("SIG") else f"SIG{name}"
-    if name not in signals.Signals.__members__:
-        raise ValueError(f"signal: there is no signal {signal!r}.")
-    return name
+    def _drop(self) -> None:
+        """Forget what was read."""
+        self._row, self._value, self._arguments = None, _UNREAD, None

@@ -14,6 +14,8 @@ from .base import ResultBase
 if TYPE_CHECKING:
     from taskq.models import TaskRun
 
+    from .group_result import GroupResult
+
 R = TypeVar("R")
 
 
@@ -50,7 +52,7 @@ class EagerResult(AsyncResult[R]):
         retries: int = 0,
         queue: str | None = None,
         date_done: datetime | None = None,
-        children: Sequence[AsyncResult[Any]] = (),
+        children: Sequence[AsyncResult[Any] | GroupResult[Any]] = (),
         parent: ResultBase | None = None,
     ) -> None:
         super().__init__(id, parent)
@@ -65,6 +67,7 @@ class EagerResult(AsyncResult[R]):
         propagate: bool = True,
         interval: float = 0.5,
         *,
+        follow_parents: bool = True,
         callback: Callable[[str, R], object] | None = None,
         on_interval: Callable[[], object] | None = None,
         disable_sync_subtasks: bool = True,
@@ -75,7 +78,12 @@ class EagerResult(AsyncResult[R]):
     wait = get
 
     async def aget(
-        self, timeout: float | None = None, propagate: bool = True, *, disable_sync_subtasks: bool = True
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        *,
+        follow_parents: bool = True,
+        disable_sync_subtasks: bool = True,
     ) -> R:
         """Do what ``get`` does."""
         return self.get(timeout, propagate)
@@ -140,7 +148,7 @@ class EagerResult(AsyncResult[R]):
         return self._date_done
 
     @property
-    def children(self) -> list[AsyncResult[Any]] | None:
+    def children(self) -> list[AsyncResult[Any] | GroupResult[Any]] | None:
         """The results of the tasks that it sent."""
         return self._children
 
@@ -150,8 +158,17 @@ class EagerResult(AsyncResult[R]):
     def revoke(self, terminate: bool = False, signal: str | int | None = None) -> None:
         """Do nothing: the task has run."""
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return EagerResult, (self.id, self._result, self._state, self._tb)
+    def _parts(self) -> tuple[Any, ...]:
+        return EagerResult, {"id": self.id, "value": self._result, "state": self._state, "traceback": self._tb}
 
     def _sent(self) -> Any:
         return self._args, self._kwargs
+
+    def _known(self) -> str | None:
+        return self._state
+
+    def _keep(self, row: TaskRun | None) -> None:
+        """Nothing is read."""
+
+    def _drop(self) -> None:
+        """Nothing was read."""

@@ -12,6 +12,7 @@ import os
 import selectors
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,32 @@ class Ticket:
         return len(self.rows) == len(self.ids)
 
 
+class Arrivals(Ticket):
+    """A ticket of somebody who wants each row when it comes."""
+
+    __slots__ = ("_fresh", "_told")
+
+    def __init__(self, ids: Collection[str], wake: Callable[[], object]) -> None:
+        super().__init__(ids, wake)
+        self._fresh: deque[Mapping[str, TaskRun]] = deque()
+        self._told: set[str] = set()
+
+    def take(self, rows: Mapping[str, TaskRun]) -> None:
+        """See ``Ticket``."""
+        self._fresh.append(rows)
+        super().take(rows)
+
+    def news(self) -> dict[str, TaskRun]:
+        """Return the rows that have come since this was last asked."""
+        news: dict[str, TaskRun] = {}
+        while self._fresh:
+            news.update(self._fresh.popleft())
+        # A row may come twice: from the waiter's own look and from the thread's.
+        found = {task_id: row for task_id, row in news.items() if task_id not in self._told}
+        self._told.update(found)
+        return found
+
+
 class Lookout:
     """The thread, from its start to its end; when it has ended, another one takes its place."""
 
@@ -70,6 +97,7 @@ class Lookout:
         self._waiting: dict[str, set[Ticket]] = {}
         self._listening = False
         self._ended = False
+        self._cost = 0.0
         self._left_at = time.monotonic()
         self._kept: list[Any] = []
         self.gone = threading.Event()
@@ -155,6 +183,8 @@ class Lookout:
                 if self._drain() and isinstance(listener, AdaptiveListener):
                     listener.found()
                 ended = listener.poll()
+                if ended is None:
+                    self._catch_breath(looked_at)
                 if ended is None or time.monotonic() - looked_at >= SLOW_LOOK:
                     ended, looked_at = None, time.monotonic()
                 self._look(ended)
@@ -168,18 +198,31 @@ class Lookout:
             logger.warning("Results can't be listened for on '%s', they are polled for.", self.alias, exc_info=True)
             return AdaptiveListener(0.005, 0.25)
 
+    def _catch_breath(self, looked_at: float) -> None:
+        """Where each look is at all that is waited for, as long as a look took lies between two of them.
+
+        So one that waits for 10,000 tasks leaves the database half of its time, at the least.
+        """
+        if (left := looked_at + 2 * self._cost - time.monotonic()) > 0.001:
+            time.sleep(min(left, SLOW_LOOK))
+
     def _look(self, ended: set[str] | None) -> None:
         """Read those of ``ended`` that are waited for, ``None`` for all, and hand them out."""
         with self._lock:
             wanted = list(self._waiting) if ended is None else [i for i in ended if i in self._waiting]
         if not wanted:
             return
+        began = time.monotonic()
         rows = reading.finished(wanted)
+        news: dict[Ticket, dict[str, TaskRun]] = {}
         with self._lock:
             for task_id, row in rows.items():
                 for ticket in self._waiting.pop(task_id, ()):
-                    ticket.take({task_id: row})
-                    ticket.wake()
+                    news.setdefault(ticket, {})[task_id] = row
+            for ticket, its in news.items():
+                ticket.take(its)
+                ticket.wake()
+        self._cost = time.monotonic() - began
 
     def _drain(self) -> bool:
         """Empty the pipe; tell whether there was something in it."""

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from asgiref.sync import sync_to_async
+from django.db import connections
 
 from taskq import states
 from taskq.conf import settings
@@ -30,8 +31,8 @@ COLUMNS = (
     "children",
     "finished_at",
 )
-#: Ids in one statement: SQLite may be built with room for only 999.
-_CHUNK = 500
+#: Ids in one statement, where the database sets no limit of its own.
+_CHUNK = 2000
 
 
 def fetch(ids: Iterable[str], columns: Collection[str] = COLUMNS) -> dict[str, TaskRun]:
@@ -67,8 +68,15 @@ def _fetch(ids: Iterable[str], columns: Collection[str], **conditions: object) -
     rows = TaskRun.objects.using(settings.DATABASE).filter(**conditions)
     if columns:
         rows = rows.only("task_id", *columns)
+    step = _CHUNK if len(wanted) <= 500 else _step(settings.DATABASE)
     return {
         row.task_id: row
-        for start in range(0, len(wanted), _CHUNK)
-        for row in rows.filter(task_id__in=wanted[start : start + _CHUNK])
+        for start in range(0, len(wanted), step)
+        for row in rows.filter(task_id__in=wanted[start : start + step])
     }
+
+
+def _step(alias: str) -> int:
+    """Return how many ids one statement takes: SQLite may be built with room for only 999 parameters."""
+    most = connections[alias].features.max_query_params
+    return min(_CHUNK, most - len(states.READY_STATES)) if most else _CHUNK

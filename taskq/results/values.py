@@ -73,7 +73,7 @@ def decode(text: str | None, content_type: str = JSON) -> Any:
 
 def encode_children(results: Iterable[ResultBase]) -> str | None:
     """Return the results of the tasks that a task sent as text, ``None`` for none of them."""
-    tuples = [result.as_tuple() for result in results]
+    tuples = [result.__json__() for result in results]
     return json.dumps(tuples) if tuples else None
 
 
@@ -84,7 +84,7 @@ def decode_children(text: str | None) -> list[Any]:
 
 def _by_registry(value: Any, serializer: str) -> tuple[str, str]:
     if isinstance(value, ResultBase) and serializer != "pickle":
-        value = value.as_tuple()
+        value = value.__json__()
     content_type, _, payload = registry.dumps(value, serializer)
     if isinstance(payload, str):
         return payload, content_type

@@ -2,7 +2,8 @@
 
 ``AsyncResult.get()`` comes here through ``backend``. All waiters of a process share
 one ``Lookout`` a database (``lookout``), which looks at all that is waited for in
-one query. This module only reads.
+one query. This module only reads. Who waits for many ids and wants each as soon as it
+is there, as groups do, goes through ``arrivals``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import builtins
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from taskq.conf import settings
 from taskq.exceptions import TimeoutError
 
 from . import lookout, reading
-from .lookout import Ticket
+from .lookout import Arrivals, Ticket
 
 if TYPE_CHECKING:
     from taskq.models import TaskRun
@@ -63,7 +64,12 @@ def wait(
     return ticket.rows
 
 
-async def await_(ids: Collection[str], timeout: float | None = None) -> dict[str, TaskRun]:
+async def await_(
+    ids: Collection[str],
+    timeout: float | None = None,
+    tick: Callable[[], Awaitable[object]] | None = None,
+    interval: float = 0.5,
+) -> dict[str, TaskRun]:
     """Do what ``wait`` does without blocking the event loop."""
     deadline = None if timeout is None else time.monotonic() + timeout
     alias = settings.DATABASE
@@ -76,19 +82,95 @@ async def await_(ids: Collection[str], timeout: float | None = None) -> dict[str
         if lookout.join(ticket, alias):
             ticket.take(await sync_to_async(reading.finished)(ticket.missing()))
         while not ticket.done():
-            pause = _pause(ticket, timeout, deadline, None)
-            with suppress(builtins.TimeoutError):
-                await asyncio.wait_for(event.wait(), pause)
+            pause = _pause(ticket, timeout, deadline, interval if tick else None)
+            if not await _is_set(event, pause) and tick:
+                await tick()
             event.clear()
     finally:
         lookout.leave(ticket, alias)
     return ticket.rows
 
 
+def arrivals(
+    ids: Collection[str],
+    timeout: float | None = None,
+    tick: Callable[[], object] | None = None,
+    interval: float = 0.5,
+) -> Generator[dict[str, TaskRun], None, None]:
+    """Yield the rows of ``ids`` as they become final, all that are new at a time, until all have come.
+
+    Waits, and raises, as ``wait`` does. To be closed by those who stop before its end.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    alias = settings.DATABASE
+    event = threading.Event()
+    ticket = Arrivals(ids, event.set)
+    ticket.take(reading.finished(ticket.missing()))
+    if rows := ticket.news():
+        yield rows
+    if ticket.done():
+        return
+    _refuse_in_transaction(alias)
+    try:
+        if lookout.join(ticket, alias):
+            ticket.take(reading.finished(ticket.missing()))
+        while True:
+            event.clear()
+            if rows := ticket.news():
+                yield rows
+            if ticket.done():
+                return
+            pause = _pause(ticket, timeout, deadline, interval if tick else None)
+            if not event.wait(pause) and tick:
+                tick()
+    finally:
+        lookout.leave(ticket, alias)
+
+
+async def async_arrivals(
+    ids: Collection[str], timeout: float | None = None
+) -> AsyncGenerator[dict[str, TaskRun], None]:
+    """Do what ``arrivals`` does without blocking the event loop."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    alias = settings.DATABASE
+    event = asyncio.Event()
+    ticket = Arrivals(ids, partial(_wake_loop, asyncio.get_running_loop(), event))
+    ticket.take(await sync_to_async(reading.finished)(ticket.missing()))
+    if rows := ticket.news():
+        yield rows
+    if ticket.done():
+        return
+    await sync_to_async(_refuse_in_transaction)(alias)
+    try:
+        if lookout.join(ticket, alias):
+            ticket.take(await sync_to_async(reading.finished)(ticket.missing()))
+        while True:
+            event.clear()
+            if rows := ticket.news():
+                yield rows
+            if ticket.done():
+                return
+            await _is_set(event, _pause(ticket, timeout, deadline, None))
+    finally:
+        lookout.leave(ticket, alias)
+
+
+async def _is_set(event: asyncio.Event, pause: float | None) -> bool:
+    """Wait up to ``pause`` seconds for ``event``; tell whether it came."""
+    with suppress(builtins.TimeoutError):
+        return await asyncio.wait_for(event.wait(), pause)
+    return False
+
+
 def _look_first(ticket: Ticket, alias: str) -> None:
     """Look once, in the caller's own transaction if it has one; from there nobody can wait."""
     ticket.take(reading.finished(ticket.missing()))
-    if not ticket.done() and connections[alias].in_atomic_block:
+    if not ticket.done():
+        _refuse_in_transaction(alias)
+
+
+def _refuse_in_transaction(alias: str) -> None:
+    if connections[alias].in_atomic_block:
         raise RuntimeError(
             f"get() was called inside transaction.atomic() on the database '{alias}' (TASKQ_DATABASE), and the task is "
             "not ready. A task that this transaction sent can't start before it commits, so get() would wait for ever. "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from kombu.utils.json import JSONEncoder
@@ -55,7 +55,12 @@ def insert(engine: Engine, envelopes: Sequence[Envelope]) -> None:
         chunk = envelopes[start : start + engine.chunk]
         insert_runs(engine, [e for e in chunk if e.tracked])
         insert_messages(engine, chunk)
-    wake(engine, {SCHEDULED_NAME if e.delay > 0 else e.queue for e in envelopes})
+    wake(engine, names_of(envelopes))
+
+
+def names_of(envelopes: Iterable[Envelope]) -> set[str]:
+    """Return what workers listen to for these messages: their queues, and the schedule for what is due later."""
+    return {SCHEDULED_NAME if e.delay > 0 else e.queue for e in envelopes}
 
 
 def insert_runs(engine: Engine, envelopes: Sequence[Envelope]) -> None:

@@ -5,40 +5,88 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from django.db.models import Exists, OuterRef, QuerySet
+
 from taskq import states
 from taskq.conf import settings
 from taskq.engines import for_alias
-from taskq.models import Attempt, Lease, TaskRun, Worker
+from taskq.models import Attempt, Group, Lease, Message, Node, ScheduledMessage, TaskRun, Worker
+from taskq.timezones import now
 
 #: How many rows one transaction deletes.
 BATCH = 500
 
 
 def forget(task_ids: Sequence[str], alias: str | None = None) -> int:
-    """Delete what is known of tasks; return how many there were."""
+    """Delete what is known of tasks; return how many there were.
+
+    What a chord's body is still to get is deleted when the body has it.
+    """
     alias = alias or settings.DATABASE
     with for_alias(alias).atomic():
-        Attempt.objects.using(alias).filter(task_id__in=task_ids).delete()
-        return TaskRun.objects.using(alias).filter(task_id__in=task_ids).delete()[0]
+        members = Node.objects.using(alias).filter(task_id__in=task_ids).exclude(group_id="")
+        awaited = set(members.filter(Exists(_awaiting())).values_list("task_id", flat=True))
+        if awaited:
+            Node.objects.using(alias).filter(task_id__in=awaited).update(ignored=True)
+        gone = [task_id for task_id in task_ids if task_id not in awaited]
+        Attempt.objects.using(alias).filter(task_id__in=gone).delete()
+        return len(awaited) + TaskRun.objects.using(alias).filter(task_id__in=gone).delete()[0]
+
+
+def _awaiting() -> QuerySet[Group]:
+    """Return the group of a node or run, if there is a body that waits for it."""
+    unfinished = Group.objects.filter(remaining__gt=0, failed=False, body__isnull=False)
+    return unfinished.filter(group_id=OuterRef("group_id"))
 
 
 def expire(state: str, age: timedelta, limit: int = BATCH, alias: str | None = None) -> int:
     """Delete up to ``limit`` rows that ended in ``state`` more than ``age`` ago; return how many.
 
     Goes through the index of states from the oldest row on and stops at the first
-    that is young enough, so that it costs the same however large the table is.
+    that is young enough, so that it costs the same however large the table is. What the
+    body of a chord is still to get stays.
     """
     alias = alias or settings.DATABASE
-    before = datetime.fromtimestamp(for_alias(alias).now(), UTC) - age
-    rows = TaskRun.objects.using(alias).filter(state=state).order_by("id").values_list("task_id", "finished_at")
+    before = _before(age, alias)
+    runs = TaskRun.objects.using(alias).filter(state=state).exclude(Exists(_awaiting())).order_by("id")
+    rows = runs.values_list("task_id", "finished_at")
     old = [task_id for task_id, finished in rows[:limit] if finished is not None and finished < before]
     return forget(old, alias) if old else 0
+
+
+def expire_workflows(age: timedelta, limit: int = BATCH, alias: str | None = None) -> int:
+    """Delete the nodes and groups of workflows that are older than ``age`` and of which nothing waits or runs."""
+    alias = alias or settings.DATABASE
+    before = _before(age, alias)
+    rows = Node.objects.using(alias).order_by("id").values_list("root_id", "created_at")
+    roots = {root_id for root_id, created in rows[:limit] if created < before}
+    saved = Group.objects.using(alias).filter(size=0).order_by("id").values_list("id", "created_at")
+    Group.objects.using(alias).filter(id__in=[i for i, created in saved[:limit] if created < before]).delete()
+    return sum(_expire_workflow(root_id, alias) for root_id in sorted(roots))
+
+
+def _expire_workflow(root_id: str, alias: str) -> int:
+    with for_alias(alias).atomic():
+        nodes = Node.objects.using(alias).filter(root_id=root_id)
+        # From the nodes to their messages: there may be millions of others.
+        same = {"task_id": OuterRef("task_id")}
+        if any(nodes.filter(Exists(model.objects.filter(**same))).exists() for model in (Message, ScheduledMessage)):
+            # It is looked at again after another age.
+            nodes.update(created_at=now())
+            return 0
+        groups = set(nodes.exclude(group_id="").values_list("group_id", flat=True))
+        Group.objects.using(alias).filter(group_id__in=groups).delete()
+        return nodes.delete()[0]
+
+
+def _before(age: timedelta, alias: str) -> datetime:
+    return datetime.fromtimestamp(for_alias(alias).now(), UTC) - age
 
 
 def expire_attempts(age: timedelta, limit: int = BATCH, alias: str | None = None) -> int:
     """Delete up to ``limit`` attempts that ended more than ``age`` ago; return how many."""
     alias = alias or settings.DATABASE
-    before = datetime.fromtimestamp(for_alias(alias).now(), UTC) - age
+    before = _before(age, alias)
     rows = Attempt.objects.using(alias).order_by("id").values_list("id", "finished_at")
     old = [attempt_id for attempt_id, finished in rows[:limit] if finished is not None and finished < before]
     return Attempt.objects.using(alias).filter(id__in=old).delete()[0] if old else 0

@@ -11,6 +11,7 @@ from taskq.conf import settings
 from taskq.engines import for_alias
 from taskq.models import Message, Worker
 
+from . import workflows
 from .enqueue import wake
 from .records import Settlement
 from .settle import write_ends
@@ -53,26 +54,27 @@ def give_back(token: str, alias: str) -> int:
     queues = set(held.values_list("queue", flat=True))
     # First what may run again: what its holder, should it live after all, acknowledges from now on stays held.
     count = held.filter(acked=False).update(token="", redelivered=True)
-    acked = list(held.order_by("id").values_list("id", "task_id", "name", "queue", "tracked"))
+    acked = list(held.order_by("id"))
     # And what it settles meanwhile is settled.
-    gone = engine.delete_held(token, [row[0] for row in acked])
-    lost = _lost((row for row in acked if row[0] in gone), engine.now()) if gone else ()
+    gone = engine.delete_held(token, [message.id for message in acked])
+    lost = _lost((message for message in acked if message.id in gone), engine.now()) if gone else ()
     write_ends(engine, sorted(lost, key=lambda s: s.task_id))
     wake(engine, queues)
     return count + len(gone)
 
 
-def _lost(rows: Iterable[tuple[int, str, str, str, bool]], now: float) -> Iterable[Settlement]:
-    message = "Worker exited prematurely: its process is gone."
-    result = json.dumps({"exc_type": "WorkerLostError", "exc_message": [message], "exc_module": "billiard.exceptions"})
-    for message_id, task_id, name, queue, tracked in rows:
-        yield Settlement(
-            message_id=message_id,
-            task_id=task_id,
+def _lost(messages: Iterable[Message], now: float) -> Iterable[Settlement]:
+    text = "Worker exited prematurely: its process is gone."
+    result = json.dumps({"exc_type": "WorkerLostError", "exc_message": [text], "exc_module": "billiard.exceptions"})
+    for message in messages:
+        lost = Settlement(
+            message_id=message.id,
+            task_id=message.task_id,
             state=states.FAILURE,
-            name=name,
-            queue=queue,
+            name=message.name,
+            queue=message.queue,
             result=result,
             finished=now,
-            tracked=tracked,
+            tracked=message.tracked,
         )
+        yield workflows.with_sequel(lost, message)

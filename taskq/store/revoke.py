@@ -1,22 +1,34 @@
-"""Revoke: a task that waits becomes ``REVOKED`` at once; the holder of one that is claimed is asked."""
+"""Revoke: a task that waits becomes ``REVOKED`` at once; the holder of one that is claimed is asked.
+
+In a workflow the rest goes with it: what comes after a revoked task, and with the
+last of a chain, a chord or a group, all of it that has not run.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+
+from django.db.models import Model
 
 from taskq import states
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
-from taskq.models import Message, ScheduledMessage, TaskRun
+from taskq.models import Message, Node, ScheduledMessage, TaskRun
 
+from . import workflows
+from .reach import Place, reach
 from .records import Settlement
-from .settle import REVOKED_RESULT, write_ends
+from .settle import REVOKED_RESULT, repeated, write_ends
 
 #: The channel on which workers hear that something they hold was revoked.
 MESSAGE_CHANNEL = "taskq_message"
 #: The name that stands for "look what was revoked" among the names of queues.
 REVOKED_NAME = "\x1frevoked"
 _BATCH = 500
+#: Messages by table and id, and who holds each.
+Found = dict[tuple[type[Model], int], str]
 
 
 def revoke(task_ids: Sequence[str], terminate: str = "", alias: str | None = None) -> int:
@@ -24,56 +36,102 @@ def revoke(task_ids: Sequence[str], terminate: str = "", alias: str | None = Non
 
     What waits or is scheduled is deleted and reads ``REVOKED``. What a worker holds is
     flagged: it does not start, or, if it runs, goes on to its end unless ``terminate``
-    names a signal (``"SIGTERM"``). What is final stays as it is.
+    names a signal (``"SIGTERM"``). What is final stays as it is. A group's id stands for
+    all that is in it and after it.
     """
     engine = for_alias(alias or settings.DATABASE)
-    ids = sorted(set(task_ids))
-    return sum(_revoke(engine, ids[i : i + _BATCH], terminate) for i in range(0, len(ids), _BATCH))
+    ids, unsent = set(task_ids), set[str]()
+    for batch in _batches(sorted(ids)):
+        reached, not_sent = _reach(engine.alias, batch)
+        ids |= reached
+        unsent |= not_sent
+    return sum(
+        repeated(engine, partial(_revoke, engine, batch, unsent.intersection(batch), terminate))
+        for batch in _batches(sorted(ids))
+    )
 
 
-def _revoke(engine: Engine, task_ids: Sequence[str], terminate: str) -> int:
+def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[start : start + _BATCH] for start in range(0, len(ids), _BATCH))
+
+
+def _reach(alias: str, wanted: Sequence[str]) -> tuple[set[str], set[str]]:
+    """Return what else of their workflows is revoked with ``wanted``, and what of all this was never sent."""
+    nodes = Node.objects.using(alias)
+    roots = {*nodes.filter(task_id__in=wanted).values_list("root_id", flat=True)}
+    roots |= {*nodes.filter(group_id__in=wanted).values_list("root_id", flat=True)}
+    reached: set[str] = set()
+    unsent: set[str] = set()
+    for root_id in sorted(roots):
+        places = [Place(*row) for row in nodes.filter(root_id=root_id).values_list("task_id", "group_id", "waits_for")]
+        sent = _sent(alias, [place.task_id for place in places])
+        found = reach(places, wanted, sent)
+        reached |= found
+        unsent |= found - sent
+    return reached, unsent
+
+
+def _sent(alias: str, task_ids: Sequence[str]) -> set[str]:
+    return {
+        task_id
+        for batch in _batches(task_ids)
+        for rows in (TaskRun.objects, Message.objects, ScheduledMessage.objects)
+        for task_id in rows.using(alias).filter(task_id__in=batch).values_list("task_id", flat=True)
+    }
+
+
+def _revoke(engine: Engine, task_ids: Sequence[str], unsent: set[str], terminate: str) -> int:
     alias = engine.alias
     with engine.atomic():
-        rows = _locked_messages(alias, task_ids)
-        scheduled = list(
-            ScheduledMessage.objects.using(alias)
-            .select_for_update()
-            .filter(task_id__in=task_ids)
-            .order_by("id")
-            .values_list("id", "task_id", "name", "queue")
-        )
-        found = {row[1] for row in [*rows, *scheduled]}
-        # What was promoted, or sent anew by a retry, while we waited for its lock is another row now.
-        rows += _locked_messages(alias, [task_id for task_id in task_ids if task_id not in found])
-        waiting = [row[:4] for row in rows if not row[4]]
-        claimed = [row[0] for row in rows if row[4]]
-        Message.objects.using(alias).filter(id__in=[row[0] for row in waiting]).delete()
-        ScheduledMessage.objects.using(alias).filter(id__in=[row[0] for row in scheduled]).delete()
-        _write_revoked(engine, waiting + scheduled)
+        found = _lock(alias, task_ids)
+        if unsent:
+            # Whoever sends one of them now sees this mark, or was quicker: then its message is seen here.
+            Node.objects.using(alias).filter(task_id__in=sorted(unsent)).update(revoked=True)
+        # So is what was promoted, or sent anew by a retry, while we waited for its lock: another row now.
+        found |= _lock(alias, task_ids)
+        claimed = [number for (model, number), token in found.items() if token]
+        waiting: list[Message | ScheduledMessage] = []
+        for model in (Message, ScheduledMessage):
+            ids = [number for (kind, number), token in found.items() if kind is model and not token]
+            rows = model._base_manager.using(alias).filter(id__in=ids)
+            waiting += rows
+            rows.delete()
+        _write_revoked(engine, waiting, unsent)
         if claimed:
             Message.objects.using(alias).filter(id__in=claimed).update(revoked=terminate or "revoke")
             if settings.NOTIFY:
                 engine.notify(MESSAGE_CHANNEL, REVOKED_NAME)
-    return len(rows) + len(scheduled)
+    return len(found)
 
 
-def _locked_messages(alias: str, task_ids: Sequence[str]) -> list[tuple[int, str, str, str, str]]:
+def _lock(alias: str, task_ids: Sequence[str]) -> Found:
+    """Lock the messages of tasks in the order in which settling does; return who holds each."""
     messages = Message.objects.using(alias).select_for_update().filter(task_id__in=task_ids).order_by("id")
-    return list(messages.values_list("id", "task_id", "name", "queue", "token"))
+    scheduled = ScheduledMessage.objects.using(alias).select_for_update().filter(task_id__in=task_ids).order_by("id")
+    found: dict[tuple[type[Model], int], str] = {
+        (Message, i): token for i, token in messages.values_list("id", "token")
+    }
+    return found | {(ScheduledMessage, i): "" for i in scheduled.values_list("id", flat=True)}
 
 
-def _write_revoked(engine: Engine, rows: Sequence[tuple[int, str, str, str]]) -> None:
-    known = {row[1]: row for row in rows}
-    if not known:
+def _write_revoked(engine: Engine, messages: Sequence[Message | ScheduledMessage], unsent: set[str]) -> None:
+    known = {message.task_id: message for message in messages}
+    if not known and not unsent:
         return
     runs = TaskRun.objects.using(engine.alias).filter(task_id__in=known)
     tracked = set(runs.values_list("task_id", flat=True))
     now = engine.now()
-    write_ends(engine, [_revoked(row, now, tracked) for _, row in sorted(known.items())])
+    ends = [
+        workflows.with_sequel(_revoked(task_id, m.name, m.queue, m.id, now, task_id in tracked), m)
+        for task_id, m in known.items()
+    ]
+    nodes = Node.objects.using(engine.alias).filter(task_id__in=unsent - known.keys())
+    for task_id, name, group_id in nodes.values_list("task_id", "name", "group_id"):
+        ends.append(replace(_revoked(task_id, name, "", 0, now, False), group_id=group_id, member=bool(group_id)))
+    write_ends(engine, sorted(ends, key=lambda s: s.task_id))
 
 
-def _revoked(row: tuple[int, str, str, str], now: float, tracked: set[str]) -> Settlement:
-    message_id, task_id, name, queue = row
+def _revoked(task_id: str, name: str, queue: str, message_id: int, now: float, tracked: bool) -> Settlement:
     return Settlement(
         message_id=message_id,
         task_id=task_id,
@@ -82,5 +140,5 @@ def _revoked(row: tuple[int, str, str, str], now: float, tracked: set[str]) -> S
         queue=queue,
         result=REVOKED_RESULT,
         finished=now,
-        tracked=task_id in tracked,
+        tracked=tracked,
     )

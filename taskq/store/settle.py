@@ -12,9 +12,10 @@ import json
 import logging
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from django.db import DatabaseError
 from django.db.models import Q
@@ -22,11 +23,11 @@ from django.db.models import Q
 from taskq import states
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
-from taskq.engines.base import SCHEDULED_NAME
 from taskq.models import Attempt, Message, TaskRun
 
-from .enqueue import insert_messages, insert_runs, payload, wake
-from .records import Envelope, Settlement
+from . import workflows
+from .enqueue import insert_messages, names_of, payload, wake
+from .records import Settlement
 
 #: The channel on which those who wait for results listen; the payload is task ids, or empty for "many".
 RESULT_CHANNEL = "taskq_result"
@@ -37,6 +38,7 @@ REVOKED_RESULT = json.dumps(
 _REPEATS = 8
 #: Seconds after which a transaction is left to the caller to repeat: a worker has a heartbeat to send between.
 _REPEAT_FOR = 2.0
+T = TypeVar("T")
 logger = logging.getLogger("taskq.store")
 
 
@@ -50,7 +52,7 @@ def settle(token: str, settlements: Sequence[Settlement], alias: str | None = No
         return set()
     engine = for_alias(alias or settings.DATABASE)
     try:
-        return _repeat(engine, token, settlements)
+        return repeated(engine, lambda: _settle(engine, token, settlements))
     except Exception as error:
         if not engine.refuses(error):
             raise
@@ -58,26 +60,27 @@ def settle(token: str, settlements: Sequence[Settlement], alias: str | None = No
             half = len(settlements) // 2
             return settle(token, settlements[:half], alias) | settle(token, settlements[half:], alias)
         logger.error("the result of task %s can't be stored: %s", settlements[0].task_id, error)
-        return _settle_refused(engine, token, _refused(settlements[0], error))
+        return _settle_refused(engine, token, _refused(engine, settlements[0], error))
 
 
 def _settle_refused(engine: Engine, token: str, settlement: Settlement) -> set[int]:
     """Settle the failure that stands for an end that was refused; if that is refused too, its message goes alone."""
     try:
-        return _repeat(engine, token, [settlement])
+        return repeated(engine, lambda: _settle(engine, token, [settlement]))
     except Exception as error:
         if not engine.refuses(error):
             raise
         logger.exception("nothing can be stored of task %s: its message is dropped", settlement.task_id)
-        return _repeat(engine, token, [replace(settlement, state=states.IGNORED)])
+        dropped = replace(settlement, state=states.IGNORED, member=False, follow_ups=(), dependents=())
+        return repeated(engine, lambda: _settle(engine, token, [dropped]))
 
 
-def _repeat(engine: Engine, token: str, settlements: Sequence[Settlement]) -> set[int]:
-    """Run the transaction again after a deadlock or a lock time-out."""
+def repeated(engine: Engine, work: Callable[[], T]) -> T:
+    """Do ``work``, a transaction, again after a deadlock or a lock time-out, unless the caller is in one."""
     deadline = time.monotonic() + _REPEAT_FOR
     for attempt in range(_REPEATS):
         try:
-            return _settle(engine, token, settlements)
+            return work()
         except DatabaseError as error:
             if engine.in_transaction() or not engine.is_transient(error):
                 raise
@@ -97,36 +100,52 @@ def _settle(engine: Engine, token: str, settlements: Sequence[Settlement]) -> se
 
 
 def _without_revoked_retries(engine: Engine, token: str, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
-    """Make ends of retries whose tasks were revoked while they ran: the next try's message would not know."""
-    retried = [s.message_id for s in settlements if s.state == states.RETRY]
+    """Make ends of those that would run again but were revoked meanwhile: the next message would not know."""
+    retried = [s.message_id for s in settlements if _goes_on(s)]
     if not retried:
         return settlements
     rows = Message.objects.using(engine.alias).select_for_update().filter(id__in=retried, token=token).order_by("id")
-    asked = dict(rows.values_list("id", "revoked"))
-    return [_revoked(s) if asked.get(s.message_id) else s for s in settlements]
+    asked = {message.id: message for message in rows if message.revoked}
+    return [_revoked(s, asked[s.message_id]) if s.message_id in asked else s for s in settlements]
 
 
-def _revoked(s: Settlement) -> Settlement:
+def _goes_on(s: Settlement) -> bool:
+    """Tell whether the task has not ended with this: it is retried, or was replaced."""
+    return s.state == states.RETRY or (s.state == states.IGNORED and bool(s.follow_ups))
+
+
+def _revoked(s: Settlement, message: Message) -> Settlement:
     logger.info("Task %s[%s] was revoked while it ran and is not tried again.", s.name, s.task_id)
-    others = tuple(envelope for envelope in s.follow_ups if envelope.task_id != s.task_id)
-    return replace(
+    revoked = replace(
         s,
         state=states.REVOKED,
         result=REVOKED_RESULT,
         content_type="application/json",
         traceback=None,
-        follow_ups=others,
+        groups=(),
+        nodes=(),
     )
+    return workflows.with_sequel(revoked, message)
 
 
 def write_ends(engine: Engine, settled: Sequence[Settlement]) -> None:
     """Write the states of tasks whose messages are gone, and what follows from them."""
-    written = [s for s in settled if s.keep and s.state != states.IGNORED]
-    _write_runs(engine, written)
+    linked = [s for s in settled if workflows.is_linked(s)]
+    plain = [s for s in settled if not workflows.is_linked(s)] if linked else settled
+    _write_plain(engine, plain)
+    ended = [s.task_id for s in plain if s.state in states.READY_STATES]
+    if linked:
+        ended += workflows.end(engine, linked)
+    _wake_waiters(engine, ended)
+
+
+def _write_plain(engine: Engine, settled: Sequence[Settlement]) -> None:
+    """Write ends on which nothing else depends, and tries that are repeated."""
+    _write_runs(engine, [s for s in settled if s.keep and s.state != states.IGNORED])
     _drop_ignored(engine, [s.task_id for s in settled if not s.keep and s.tracked])
-    _write_attempts(engine, [s for s in settled if s.state == states.RETRY and s.keep])
-    _send_follow_ups(engine, settled)
-    _wake_waiters(engine, [s.task_id for s in settled if s.state in states.READY_STATES])
+    retried = [s for s in settled if s.state == states.RETRY]
+    _write_attempts(engine, [s for s in retried if s.keep])
+    _try_again(engine, retried)
 
 
 def _write_runs(engine: Engine, settled: Sequence[Settlement]) -> None:
@@ -162,17 +181,12 @@ def _write_attempts(engine: Engine, settled: Sequence[Settlement]) -> None:
     )
 
 
-def _send_follow_ups(engine: Engine, settled: Sequence[Settlement]) -> None:
-    again: list[Envelope] = []
-    others: list[Envelope] = []
-    for s in settled:
-        for envelope in s.follow_ups:
-            # The next try of the same task has its run already.
-            (again if envelope.task_id == s.task_id else others).append(envelope)
-    if again or others:
-        insert_runs(engine, [e for e in others if e.tracked])
-        insert_messages(engine, again + others)
-        wake(engine, {SCHEDULED_NAME if e.delay > 0 else e.queue for e in again + others})
+def _try_again(engine: Engine, retried: Sequence[Settlement]) -> None:
+    """Send the next tries; they have their runs already."""
+    again = [envelope for s in retried for envelope in s.follow_ups]
+    if again:
+        insert_messages(engine, again)
+        wake(engine, names_of(again))
 
 
 def _wake_waiters(engine: Engine, task_ids: Iterable[str]) -> None:
@@ -181,11 +195,11 @@ def _wake_waiters(engine: Engine, task_ids: Iterable[str]) -> None:
         engine.notify(RESULT_CHANNEL, payload(ids))
 
 
-def _refused(settlement: Settlement, error: Exception) -> Settlement:
+def _refused(engine: Engine, settlement: Settlement, error: Exception) -> Settlement:
     """Return the failure that takes the place of an end that the database does not accept."""
     text = f"{type(error).__name__}: {error}".encode("ascii", "backslashreplace").decode().replace("\x00", "")
     result = json.dumps({"exc_type": "EncodeError", "exc_message": [text], "exc_module": "kombu.exceptions"})
-    return replace(
+    refused = replace(
         settlement,
         state=states.FAILURE,
         result=result,
@@ -198,10 +212,18 @@ def _refused(settlement: Settlement, error: Exception) -> Settlement:
         root_id="",
         parent_id="",
         group_id="",
+        member=False,
         retries=0,
         keep=True,
         follow_ups=(),
+        groups=(),
+        nodes=(),
+        dependents=(),
     )
+    if workflows.is_linked(settlement):
+        message = Message.objects.using(engine.alias).filter(id=settlement.message_id).first()
+        return refused if message is None else workflows.with_sequel(refused, message)
+    return refused
 
 
 def _moment(unix: float | None) -> datetime | None:

@@ -64,11 +64,16 @@ class Context:
     #: What ``retry()`` raised or returned, and the message of the next try.
     pending_retry: Retry | None = None
     next_try: Envelope | None = None
+    #: What ``replace()`` has planned (a ``canvas.plan.Plan``), sent once the run has ended.
+    replacement: Any = None
+    #: What ``add_to_chord()`` has planned, sent if the run succeeds.
+    added: list[Any]
 
     def __init__(self, task: Task[..., Any], outer: Context | None = None, **fields: Any) -> None:
         self.task = task
         self.outer = outer
         self.children = []
+        self.added = []
         self.entered = False
         self.__dict__.update(fields)
 

@@ -1,8 +1,8 @@
 """Tasks run in the calling process: ``apply``, and everything while ``TASKQ_ALWAYS_EAGER`` is on.
 
 The message is built and read as if it were sent, and the worker's own code runs
-it, so that what would fail there fails here. Retries run at once. The caller's
-connections, transactions and language are shared.
+it, so that what would fail there fails here. Retries run at once, and so does what follows from
+a task (``canvas.eager``). The caller's connections, transactions and language are shared.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from .task import Task
 
-__all__ = ["apply", "apply_on_commit"]
+__all__ = ["apply", "apply_on_commit", "result_of", "run_to_end", "store_failure"]
 
 Args = Sequence[Any] | None
 Kwargs = Mapping[str, Any] | None
@@ -46,6 +46,20 @@ def apply(
     """Run one task to its end, and return its result. See ``Task.apply``."""
     add_to_parent = options.get("add_to_parent", True)
     envelope = sending.envelope_for(name, task, args, kwargs, options)
+    envelope, run = run_to_end(envelope, throw)
+    result = result_of(envelope, run)
+    if run.outcome.follow_ups or run.outcome.dependents:
+        result = import_string("taskq.canvas.eager.go_on")(envelope, run, result, throw)
+    if add_to_parent:
+        sending.add_children((result,))
+    return result
+
+
+def run_to_end(envelope: Envelope, throw: bool | None = None) -> tuple[Envelope, InlineRun]:
+    """Run one task until it is not retried any more; return the message of the last try, and the try.
+
+    With ``throw``, by default ``TASKQ_EAGER_PROPAGATES``, its exception is raised.
+    """
     run = _run(envelope)
     while run.outcome.state == states.RETRY and run.outcome.follow_ups:
         envelope = Envelope(*run.outcome.follow_ups[0])
@@ -54,10 +68,7 @@ def apply(
         _store(envelope, run)
     if (settings.EAGER_PROPAGATES if throw is None else throw) and run.outcome.state == states.FAILURE:
         raise run.exception
-    result = _result(envelope, run)
-    if add_to_parent:
-        sending.add_children((result,))
-    return result
+    return envelope, run
 
 
 def apply_on_commit(task: Task[..., Any], args: Args, kwargs: Kwargs, options: dict[str, Any]) -> AsyncResult[Any]:
@@ -76,7 +87,8 @@ def _run(envelope: Envelope) -> InlineRun:
     return run
 
 
-def _result(envelope: Envelope, run: InlineRun) -> EagerResult[Any]:
+def result_of(envelope: Envelope, run: InlineRun) -> EagerResult[Any]:
+    """Return the result of a task that has run here."""
     failed = run.outcome.state in states.EXCEPTION_STATES
     value = run.exception if failed else values.decode(run.outcome.result, run.outcome.content_type)
     return EagerResult(
@@ -127,6 +139,12 @@ def _store(envelope: Envelope, run: InlineRun) -> None:
             keep=not (run.ignored and outcome.state == states.SUCCESS),
         )
     )
+
+
+def store_failure(task_id: str, name: str, error: str) -> None:
+    """Write that a task, which never runs because of ``error``, has failed."""
+    if settings.STORE_EAGER_RESULT:
+        _write(Settlement(0, task_id, states.FAILURE, name=name, result=error, tracked=False))
 
 
 def _settlement(envelope: Envelope, **fields: Any) -> Settlement:

@@ -6,7 +6,7 @@ check what they are given against it. Nothing here sends or runs anything.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Any, Final, TypedDict
@@ -74,6 +74,18 @@ class SendOptions(RetryOptions, total=False):
     group_index: int | None
     retries: int
     reply_to: str | None
+    #: A signature, or several: sent with the value after a success, called after a final failure.
+    link: Any
+    link_error: Any
+    #: Signatures that follow, the next one last; the body of the chord that this is a member of.
+    chain: Any
+    chord: Any
+    #: The names of stamps; their values are options of these names.
+    stamped_headers: Collection[str] | None
+    stamps: Mapping[str, Any] | None
+    replaced_task_nesting: int
+    #: The name by which ``TASKQ_ROUTES`` is asked, if not the task's own.
+    route_name: str | None
     add_to_parent: bool
     #: As ``TASKQ_PUBLISH_RETRY`` and its policy; a database that is the broker is never asked again.
     retry: bool | None

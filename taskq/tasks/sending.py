@@ -23,6 +23,7 @@ from .registry import tasks
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from taskq.messages.routing import Route
     from taskq.results.async_result import AsyncResult
     from taskq.store.records import Envelope
 
@@ -38,21 +39,30 @@ Kwargs = Mapping[str, Any] | None
 #: What a task's own attributes say where a call says nothing.
 _FROM_TASK = ("serializer", "compression", "expires", "ignore_result")
 #: Options of which the message says nothing: what the sender does, and what routing has answered.
-_NOT_IN_MESSAGE = ("add_to_parent", "exchange_type", "retry", "retry_policy")
+_NOT_IN_MESSAGE = ("add_to_parent", "exchange_type", "retry", "retry_policy", "route_name")
+#: Options that the message has under another name.
+_RENAMED = {"link": "callbacks", "link_error": "errbacks"}
+#: Celery's tasks that stand for calls of another one, which decides where they go.
+_ROUTED_AS_INNER = frozenset({"celery.map", "celery.starmap", "celery.chunks"})
 
 
-def envelope_for(name: str, task: AnyTask | None, args: Args, kwargs: Kwargs, options: dict[str, Any]) -> Envelope:
+def envelope_for(
+    name: str, task: AnyTask | None, args: Args, kwargs: Kwargs, options: dict[str, Any], *, check: bool = True
+) -> Envelope:
     """Return the message for one call. ``options`` is used up.
+
+    Without ``check`` the arguments are not held against the function's signature.
 
     Raises ``TypeError`` for unknown options and arguments of the wrong shape,
     ``ValueError`` for limits and times that make no sense, ``EncodeError`` for
     arguments that can't be sent and ``QueueNotFound``.
     """
     if not options.keys() <= SEND_OPTIONS:
+        _collect_stamps(options)
         refuse_unknown(options, SEND_OPTIONS, f"apply_async() of {name}")
     check_retry_policy(name, options.get("retry_policy"))
-    args, kwargs = _checked(name, task, args, kwargs)
-    route = routing.route(name, args, kwargs, options, task)
+    args, kwargs = _checked(name, task, args, kwargs, check)
+    route = _route(name, task, args, kwargs, options)
     for option in _NOT_IN_MESSAGE:
         options.pop(option, None)
     options.update(route.options)
@@ -61,13 +71,33 @@ def envelope_for(name: str, task: AnyTask | None, args: Args, kwargs: Kwargs, op
         _add_defaults(task, options)
     if (parent := running()) is not None:
         _add_lineage(parent, options)
+    for option, header in _RENAMED.items():
+        if option in options:
+            options[header] = signatures(name, option, options.pop(option))
+    if "chain" in options:
+        options["chain"] = signatures(name, "chain", options["chain"])
     envelope = protocol.build(name=name, args=args, kwargs=kwargs, **options)
     envelope.tracked = settings.TRACK_PENDING
     return envelope
 
 
+def _collect_stamps(options: dict[str, Any]) -> None:
+    """Put stamps, which are options under names of their own, together."""
+    names = options.get("stamped_headers") or ()
+    if stamps := {name: options.pop(name) for name in names if name in options and name not in SEND_OPTIONS}:
+        options["stamps"] = {**(options.get("stamps") or {}), **stamps}
+
+
+def _route(name: str, task: AnyTask | None, args: Any, kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> Route:
+    if (known_as := options.get("route_name")) is None and name in _ROUTED_AS_INNER:
+        known_as = (kwargs.get("task") or {}).get("task")
+    if known_as is None:
+        return routing.route(name, args, kwargs, options, task)
+    return routing.route(known_as, args, kwargs, options, tasks.get(known_as))
+
+
 def _checked(
-    name: str, task: AnyTask | None, args: Args, kwargs: Kwargs
+    name: str, task: AnyTask | None, args: Args, kwargs: Kwargs, check: bool
 ) -> tuple[list[Any] | tuple[Any, ...], Mapping[str, Any]]:
     """Return the arguments as a list or tuple and a mapping, checked against the signature if that is asked for."""
     if args is None:
@@ -78,9 +108,18 @@ def _checked(
         kwargs = {}
     elif not isinstance(kwargs, Mapping):
         raise TypeError(f"kwargs of {name} must be a mapping, not {type(kwargs).__name__}.")
-    if task is not None and task.typing:
+    if check and task is not None and task.typing:
         task.check_arguments(args, kwargs)
     return args, kwargs
+
+
+def signatures(name: str, option: str, given: Any) -> list[Any] | None:
+    """Return one signature or several as the list that a message has, ``None`` for none. Raises ``TypeError``."""
+    found = [given] if isinstance(given, Mapping) else list(given or ())
+    for sig in found:
+        if not isinstance(sig, Mapping) or "task" not in sig:
+            raise TypeError(f"{option} of {name} takes signatures, as add.s(2, 2), not {sig!r:.200}.")
+    return found or None
 
 
 def _add_defaults(task: AnyTask, options: dict[str, Any]) -> None:
@@ -152,7 +191,7 @@ def _result(envelope: Envelope) -> Result:
     return AsyncResult(envelope.task_id, ignored=bool(envelope.headers.get("ignore_result")))
 
 
-def add_children(results: Iterable[Result]) -> None:
+def add_children(results: Iterable[Any]) -> None:
     """Have the running task, if there is one, remember what it has sent."""
     parent = running()
     if parent is not None and parent.task.trail:

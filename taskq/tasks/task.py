@@ -18,6 +18,7 @@ from asgiref.sync import sync_to_async
 from taskq.conf import settings
 
 from . import progress, retrying, sending
+from .composing import Composable
 from .context import Context, context_of, current, enter, leave
 from .options import SendOptions, check_limits, from_setting
 from .registry import name_of, tasks
@@ -38,7 +39,7 @@ R = TypeVar("R")
 Exceptions = tuple[type[BaseException], ...]
 
 
-class Task(Generic[P, R]):
+class Task(Composable[R], Generic[P, R]):
     """The definition of a task.
 
     Every option is an attribute that a subclass, ``@task(...)`` or the instance
@@ -115,7 +116,7 @@ class Task(Generic[P, R]):
         if cls.__dict__.get("abstract") or cls.run is Task.run:
             raise TypeError(f"{self.origin} can't be registered: it is abstract, or has no run().")
         check_limits(self.name, self.time_limit, self.soft_time_limit)
-        if unknown := set(self.sensitive) - set(self.signature.parameters):
+        if unknown := set(self.sensitive) - set(self.call_signature.parameters):
             raise TypeError(f"{self.name} has no parameter {unknown.pop()!r}, which sensitive= names.")
 
     # -- the function
@@ -142,7 +143,7 @@ class Task(Generic[P, R]):
         return self.run if type(self).__call__ is Task.__call__ else self.__call__
 
     @cached_property
-    def signature(self) -> inspect.Signature:
+    def call_signature(self) -> inspect.Signature:
         """The signature of the function, without ``self``; ``(*args, **kwargs)`` if it does not tell."""
         try:
             return inspect.signature(self.run)
@@ -153,13 +154,13 @@ class Task(Generic[P, R]):
     def positions(self) -> dict[str, int]:
         """The position of each parameter that can be given by position."""
         by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        parameters = self.signature.parameters.values()
+        parameters = self.call_signature.parameters.values()
         return {p.name: i for i, p in enumerate(parameters) if p.kind in by_position}
 
     def check_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise ``TypeError`` if the function can't be called like that."""
         try:
-            self.signature.bind(*args, **kwargs)
+            self.call_signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{self.name}(): {error}") from None
 
@@ -181,8 +182,9 @@ class Task(Generic[P, R]):
                 datetime), ``queue``, ``exchange``, ``exchange_type``, ``routing_key``, ``priority`` (0 to 9, larger is
                 sooner), ``task_id``, ``serializer``, ``compression``, ``ignore_result``, ``time_limit`` and
                 ``soft_time_limit`` (seconds), ``headers``, ``shadow``, ``argsrepr``, ``kwargsrepr``,
-                ``add_to_parent``, and for workflows ``root_id``, ``parent_id``, ``group_id``, ``group_index``,
-                ``retries``, ``reply_to``.
+                ``add_to_parent``, ``link`` and ``link_error`` (signatures to send with the value, and to call after a
+                final failure), and for workflows ``root_id``, ``parent_id``, ``group_id``, ``group_index``,
+                ``chain``, ``chord``, ``retries``, ``reply_to``.
 
         Raises:
             TypeError: an unknown option; arguments of the wrong shape; with ``typing``, arguments that don't fit.

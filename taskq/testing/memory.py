@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -17,17 +17,17 @@ from typing import Any, NamedTuple
 from asgiref.sync import sync_to_async
 
 from taskq import states
-from taskq.exceptions import TaskRevokedError, TimeoutError
-from taskq.models import TaskRun
-from taskq.results.errors import encode_exception
-from taskq.store.records import Envelope, Settlement
+from taskq.store import workflows
+from taskq.store.records import Envelope, NewGroup, NewNode, Settlement
 from taskq.timezones import to_utc
 from taskq.worker import endings
 from taskq.worker.handover import Report
 from taskq.worker.request import Request
 
 from . import rows, running
+from .answers import Answers
 from .message import SentTask, SentTasks
+from .workflows import REVOKED, Workflows
 
 #: For ``drain(until=FOREVER)``: everything, whenever it is due.
 FOREVER = datetime.max.replace(tzinfo=UTC)
@@ -43,7 +43,7 @@ class Ended(NamedTuple):
     state: str
 
 
-class Memory:
+class Memory(Answers):
     """What was sent and what became of it. ``inline`` runs each task as soon as a worker would see it.
 
     With ``propagate`` the exception of a task that fails is raised where it ran.
@@ -56,7 +56,10 @@ class Memory:
         self._numbers = count(1)
         self._sent: list[SentTask] = []
         self._waiting: list[SentTask] = []
-        self._rows: dict[str, rows.Row] = {}
+        self._rows = {}
+        self._workflows = Workflows(self._rows, self._follow)
+        self._saved = {}
+        self._watched = []
         self._busy = threading.local()
 
     # -- sending
@@ -70,6 +73,11 @@ class Memory:
     def waiting(self) -> SentTasks:
         """The messages that have not run: retries too, and what is due later."""
         return SentTasks(lambda: [message for message in self._waiting if not message.fate.dropped])
+
+    def accept_workflow(self, groups: Sequence[NewGroup], nodes: Sequence[NewNode]) -> None:
+        """Take the groups and nodes of a workflow, before its messages; this is the publisher's sink for them."""
+        with self._lock:
+            self._workflows.add(groups, nodes)
 
     def accept(self, envelopes: Sequence[Envelope]) -> None:
         """Take messages; this is the publisher's sink."""
@@ -160,64 +168,34 @@ class Memory:
 
     def _settle(self, settlement: Settlement) -> None:
         with self._lock:
-            rows.settle(self._rows, settlement)
-        for envelope in settlement.follow_ups:
-            self._keep(envelope, again=envelope.task_id == settlement.task_id)
+            self._workflows.settle(settlement)
+        self._call_watchers()
+
+    def _follow(self, envelope: Envelope) -> None:
+        """Keep a message that follows from a task's end; what runs under an id that was sent is one more try."""
+        self._keep(envelope, again=any(message.id == envelope.task_id for message in self._sent))
 
     def _report(self, request: Request, report: Report) -> None:
         if request.message.tracked or not endings.ignores(request):
             with self._lock:
                 rows.progress(self._rows, request, report)
 
-    # -- results: see ``taskq.results.backend``
-
-    def fetch(self, ids: Collection[str], columns: Collection[str]) -> dict[str, TaskRun]:
-        """Return what the rows of ``ids`` would be."""
-        self._run_visible()
-        with self._lock:
-            found = {task_id: self._rows[task_id] for task_id in ids if task_id in self._rows}
-        return {task_id: row.run for task_id, row in found.items() if not row.dropped}
-
-    def wait(
-        self, ids: Collection[str], timeout: float | None, tick: Callable[[], object] | None, interval: float
-    ) -> dict[str, TaskRun]:
-        """Return the rows of ``ids`` if all are final. If not there is nobody to wait for, which is an error.
-
-        Raises ``TimeoutError`` at once if there is a ``timeout``, else ``RuntimeError``.
-        """
-        if self.inline:
-            # A task that waits for another one is allowed to: it runs in between.
-            self.drain()
-        found = self.fetch(ids, ())
-        missing = [task_id for task_id in ids if task_id not in found or not states.is_final(found[task_id].state)]
-        if not missing:
-            return found
-        text = f"Task {missing[0]} has not run, and in this test nothing runs it while get() waits. {self._advice()}"
-        raise RuntimeError(text) if timeout is None else TimeoutError(text)
-
-    async def await_(self, ids: Collection[str], timeout: float | None) -> dict[str, TaskRun]:
-        """Do what ``wait`` does, from a coroutine."""
-        return await sync_to_async(self.wait)(ids, timeout, None, 0.0)
-
-    def _advice(self) -> str:
-        if self.inline:
-            return "It is due later, or in a transaction that is open: drain(until=...) runs what is scheduled."
-        return "Call taskq.testing.drain() first, or use taskq.testing.override('inline')."
-
-    def forget(self, ids: Sequence[str]) -> None:
-        """Delete the rows of ``ids``."""
-        with self._lock:
-            for task_id in ids:
-                self._rows.pop(task_id, None)
+    # -- revoking
 
     def revoke(self, ids: Sequence[str], terminate: str) -> None:
-        """Take out of the queue what has not run: it reads ``REVOKED``."""
-        wanted = set(ids)
+        """Take out of the queue what has not run, and what follows from it in its workflow: it reads ``REVOKED``."""
         with self._lock:
+            sent = {message.id for message in self._waiting} | self._rows.keys()
+            wanted, unsent = self._workflows.reach(ids, sent)
             revoked = [message for message in self._waiting if message.id in wanted and not message.fate.dropped]
             self._waiting = [message for message in self._waiting if message not in revoked]
-            for message in revoked:
-                rows.settle(self._rows, _revoked(message))
+            # What else is revoked here is final before the rule for failures comes to it.
+            for task_id in sorted(unsent):
+                self._workflows.revoke_unsent(task_id)
+            ends = [workflows.with_sequel(_revoked(message), message.claimed()) for message in revoked]
+            for end in sorted(ends, key=workflows.is_linked):
+                self._workflows.settle(end)
+        self._call_watchers()
 
 
 def _unix(until: datetime | timedelta | None) -> float | None:
@@ -235,6 +213,6 @@ def _revoked(message: SentTask) -> Settlement:
         state=states.REVOKED,
         name=message.name,
         queue=message.queue,
-        result=encode_exception(TaskRevokedError("revoked")),
+        result=REVOKED,
         finished=time.time(),
     )

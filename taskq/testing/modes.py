@@ -53,6 +53,7 @@ class override(TestContextDecorator):
         undo.callback(changed.disable)
         if self.mode != "eager":
             undo.callback(publisher.set_sink, publisher.set_sink(memory.accept))
+            undo.callback(publisher.set_workflow_sink, publisher.set_workflow_sink(memory.accept_workflow))
             undo.callback(backend.use, backend.use(memory))
             _active.append(memory)
             undo.callback(_active.remove, memory)

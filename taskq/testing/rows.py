@@ -62,14 +62,20 @@ def add(rows: Rows, message: SentTask) -> None:
     rows[message.id] = Row(run, message)
 
 
+def is_final(rows: Rows, task_id: str) -> bool:
+    """Tell whether a task has a row that says how it ended."""
+    there = rows.get(task_id)
+    return there is not None and not there.dropped and states.is_final(there.run.state)
+
+
 def settle(rows: Rows, end: Settlement) -> None:
     """Write how a task ended."""
-    there = rows.get(end.task_id)
-    if end.state == states.IGNORED or (there and not there.dropped and states.is_final(there.run.state)):
+    if end.state == states.IGNORED or is_final(rows, end.task_id):
         return
     if not end.keep:
         rows.pop(end.task_id, None)
         return
+    there = rows.get(end.task_id)
     if there is None or there.dropped:
         there = rows[end.task_id] = Row(_untracked(end))
     run = there.run

@@ -10,6 +10,7 @@ from taskq import states
 from taskq.exceptions import InvalidTaskError, WorkerLostError
 from taskq.results import context as result_context
 from taskq.results.errors import encode_exception
+from taskq.store import workflows
 from taskq.store.records import Claimed, Settlement
 from taskq.worker import endings
 from taskq.worker.execution.pipeline import perform
@@ -53,7 +54,7 @@ def _start(request: Request, report: Callable[[Report], None]) -> Ran:
             # A worker's task starts without the language, time zone and variables of whoever sent it.
             outcome = Context().run(_perform, run)
         except SystemExit as error:
-            outcome = _lost(run, error)
+            return _lost(run, request, error)
     if outcome.state == states.REJECTED and outcome.requeue:
         return Ran(request.name, None)
     exception = run.exception if outcome.state == states.FAILURE else None
@@ -65,9 +66,9 @@ def _perform(run: Run) -> Outcome:
     return perform(run)
 
 
-def _lost(run: Run, error: SystemExit) -> Outcome:
+def _lost(run: Run, request: Request, error: SystemExit) -> Ran:
     """Return what becomes of a task that ends its process: the test's process goes on."""
-    run.exception = WorkerLostError(f"Worker exited prematurely: exitcode {error.code or 0}.")
-    delivery = run.delivery
-    result = encode_exception(run.exception)
-    return Outcome(delivery.job, delivery.task_id, states.FAILURE, result=result, started=run.started)
+    lost = WorkerLostError(f"Worker exited prematurely: exitcode {error.code or 0}.")
+    outcome = Outcome(run.delivery.job, request.id, states.FAILURE, result=encode_exception(lost), started=run.started)
+    settlement = endings.ended(request, outcome, HOSTNAME)
+    return Ran(request.name, workflows.with_sequel(settlement, request.message), lost)

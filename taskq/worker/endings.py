@@ -18,9 +18,9 @@ from taskq.exceptions import (
     WorkerLostError,
 )
 from taskq.results.errors import encode_exception
-from taskq.store.records import Claimed, Envelope, Settlement
+from taskq.store.records import Claimed, Dependent, Envelope, NewGroup, NewNode, Settlement
 
-from . import afterwards
+from . import afterwards, sequels
 from .handover import Outcome
 from .request import Request
 
@@ -55,11 +55,15 @@ def ended(request: Request, outcome: Outcome, hostname: str) -> Settlement:
     settlement.arguments = outcome.arguments
     settlement.children = outcome.children
     settlement.follow_ups = tuple(_follow_up(request, Envelope(*fields)) for fields in outcome.follow_ups)
+    if outcome.follow_ups or outcome.dependents:
+        settlement.groups = tuple(NewGroup(*fields) for fields in outcome.groups)
+        settlement.nodes = tuple(NewNode(*fields) for fields in outcome.nodes)
+        settlement.dependents = tuple(Dependent(*fields) for fields in outcome.dependents)
     return settlement
 
 
 def _follow_up(request: Request, envelope: Envelope) -> Envelope:
-    """Complete what follows: the next try of the same task goes where this one came from, and has its row."""
+    """Complete what follows: what runs under the same id goes where this one came from, and has its row."""
     if envelope.task_id == request.message.task_id:
         envelope.queue = envelope.queue or request.message.queue
         # This run's settlement writes the row if there is none yet.
@@ -79,7 +83,7 @@ def revoked(request: Request, reason: str, hostname: str, *, signal: str = "") -
             signum=signal.partition(":")[2] or None,
             expired=reason == "expired",
         )
-    return _settlement(request, states.REVOKED, encode_exception(TaskRevokedError(reason)), hostname)
+    return _without_run(request, states.REVOKED, TaskRevokedError(reason), hostname)
 
 
 def lost(request: Request, reason: str, hostname: str) -> Settlement:
@@ -108,7 +112,7 @@ def not_registered(request: Request, hostname: str) -> Settlement:
         signals.send(
             signals.task_unknown, hostname, name=request.name, id=request.id, message=request.message, exc=error
         )
-    return _settlement(request, states.FAILURE, encode_exception(error), hostname)
+    return _without_run(request, states.FAILURE, error, hostname)
 
 
 def rejected(message: Claimed, error: Exception, hostname: str) -> Settlement:
@@ -123,7 +127,7 @@ def rejected(message: Claimed, error: Exception, hostname: str) -> Settlement:
     )
     if signals.task_rejected.receivers:
         signals.send(signals.task_rejected, hostname, message=message, exc=error)
-    return Settlement(
+    settlement = Settlement(
         message_id=message.id,
         task_id=message.task_id,
         state=states.FAILURE if message.task_id else states.IGNORED,
@@ -133,6 +137,7 @@ def rejected(message: Claimed, error: Exception, hostname: str) -> Settlement:
         worker=hostname,
         tracked=message.tracked,
     )
+    return _with_sequel(settlement, message) if message.task_id else settlement
 
 
 def too_often(request: Request) -> str:
@@ -147,7 +152,20 @@ def log_taken_over(request: Request) -> None:
 
 def _failed(request: Request, error: BaseException, hostname: str) -> Settlement:
     afterwards.failed(request, error)
-    return _settlement(request, states.FAILURE, encode_exception(error), hostname)
+    return _without_run(request, states.FAILURE, error, hostname)
+
+
+def _without_run(request: Request, state: str, error: BaseException, hostname: str) -> Settlement:
+    """Return the settlement of a task that no process can tell of: what was to follow is in its message."""
+    return _with_sequel(_settlement(request, state, encode_exception(error), hostname), request.message)
+
+
+def _with_sequel(settlement: Settlement, message: Claimed) -> Settlement:
+    sequel = sequels.read(message, settlement.state, settlement.result or "{}")
+    if sequel.group_id:
+        settlement.group_id, settlement.member = sequel.group_id, True
+    settlement.dependents, settlement.follow_ups = tuple(sequel.dependents), tuple(sequel.envelopes)
+    return settlement
 
 
 def _settlement(request: Request, state: str, result: str | None, hostname: str) -> Settlement:
@@ -167,4 +185,5 @@ def _settlement(request: Request, state: str, result: str | None, hostname: str)
         root_id=headers.root_id,
         parent_id=headers.parent_id or "",
         group_id=headers.group or "",
+        member=bool(headers.group) and headers.group_index is not None,
     )

@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Any
 
 #: Raised by one whenever a field is added, so that mixed versions notice.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(slots=True)
@@ -82,8 +82,9 @@ class Outcome:
     ``state`` is SUCCESS, FAILURE, RETRY, REVOKED, IGNORED or REJECTED; ``requeue``
     belongs to REJECTED. ``result`` is encoded text: a value, or an exception as data.
     ``follow_ups`` are ``Envelope`` fields in plain form (``Envelope(*fields)``), to
-    be sent in the transaction that settles this run. ``memory`` is the resident
-    size of the process in KiB, 0 when unknown.
+    be sent in the transaction that settles this run; ``groups``, ``nodes`` and
+    ``dependents`` are those of ``Settlement`` in the same form. IGNORED with follow-ups is
+    a task that was replaced. ``memory`` is the resident size of the process in KiB, 0 when unknown.
     """
 
     job: int
@@ -99,6 +100,9 @@ class Outcome:
     children: str | None = None
     memory: int = 0
     follow_ups: list[tuple[Any, ...]] = field(default_factory=list)
+    groups: list[tuple[Any, ...]] = field(default_factory=list)
+    nodes: list[tuple[Any, ...]] = field(default_factory=list)
+    dependents: list[tuple[Any, ...]] = field(default_factory=list)
 
     def to_wire(self) -> tuple[Any, ...]:
         """Return the fields as a tuple of plain values."""

@@ -45,6 +45,7 @@ class Housekeeping:
         deleted = sum(forget.expire(state, age, alias=self._alias) for state, age in ages.items())
         if len(ages) == len(forget.ages()):
             deleted += forget.expire_attempts(max(ages.values()), alias=self._alias)
+            deleted += forget.expire_workflows(max(ages.values()), alias=self._alias)
         return deleted
 
     @property

@@ -18,6 +18,7 @@ from taskq.store.records import Claimed
 from taskq.tasks.registry import tasks
 from taskq.tasks.task import Task
 
+from . import builtins as _builtins  # noqa: F401 - the tasks that there always are: importing registers them
 from .handover import Delivery
 
 #: Seconds after which a message that is due even later is looked at again: no clock or column has to hold more.

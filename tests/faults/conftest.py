@@ -18,13 +18,14 @@ StartWorker = Callable[..., Process]
 def start_worker(processes: Processes) -> StartWorker:
     """Start a worker with the tests' tasks; settings as keywords, without their prefix."""
 
-    def start(*options: str, ready: bool = True, **settings: Any) -> Process:
+    def start(*options: str, ready: bool = True, environment: dict[str, str] | None = None, **settings: Any) -> Process:
         values = {"TASKQ_LEASE": 5.0, "TASKQ_MAX_DELIVERIES": 50, **{f"TASKQ_{k}": v for k, v in settings.items()}}
         return processes.start_worker(
             "-c", "2", *options,
             ready=ready,
             DJANGO_SETTINGS_MODULE="tests.support.settings",
             TEST_SETTINGS=json.dumps(values),
+            **(environment or {}),
         )  # fmt: skip
 
     return start

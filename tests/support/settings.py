@@ -9,7 +9,7 @@ from testproject.settings import *  # noqa: F403
 from testproject.settings import INSTALLED_APPS
 
 #: Which of the tests' apps a process has; a worker of threads can't have tasks with a time limit.
-TEST_APPS = os.environ.get("TEST_APPS", "tests.support.jobs,tests.support.limited")
+TEST_APPS = os.environ.get("TEST_APPS", "tests.support.jobs,tests.support.limited,tests.support.deaths")
 INSTALLED_APPS = [*INSTALLED_APPS, *TEST_APPS.split(",")]
 LOGGING_CONFIG = None
 

@@ -9,8 +9,22 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any, assert_type
 
-from taskq import AsyncResult, Task, current_task, register, send_task, shared_task, task
+from taskq import (
+    AsyncResult,
+    Signature,
+    Task,
+    chain,
+    chord,
+    current_task,
+    group,
+    register,
+    send_task,
+    shared_task,
+    signature,
+    task,
+)
 from taskq.results.eager import EagerResult
+from taskq.results.group_result import GroupResult
 from taskq.tasks.decorator import CoroutineTask
 
 
@@ -83,6 +97,28 @@ def calls() -> None:
     assert_type(send_task("other", [1], queue="q"), AsyncResult[Any])
 
 
+def canvases() -> None:
+    assert_type(add.s(2), Signature[int])
+    assert_type(add.si(2, 2).set(queue="q").clone((1,)), Signature[int])
+    assert_type(add.signature((2,), countdown=10), Signature[int])
+    assert_type(add.s(2).delay(2), AsyncResult[int])
+    assert_type(~add.s(2, 2), int)
+    assert_type(add.s(2) | bound.s(), chain[str])
+    assert_type((add.s(2) | bound.s()).apply_async().get(), str)
+    assert_type(chord([add.s(2)], bound.s()), chord[str])
+    assert_type(chord([add.s(2)], bound.s())(), AsyncResult[Any])
+    assert_type(group(add.s(i) for i in range(3))(), GroupResult[Any])
+    assert_type(group(add.s(2)).delay(), GroupResult[Any])
+    assert_type(group(add.s(2)) | bound.s(), chain[str])
+    assert_type(add.map([1]).delay().get(), list[int])
+    assert_type(add.chunks([(1, 2)], 1)(), GroupResult[Any])
+    assert_type(signature("shop.tasks.mail").delay(), AsyncResult[Any])
+    joined = chain(add.s(2), bound.s())
+    header = chord([add.s(2)])
+    add.apply_async((1, 2), link=bound.s(), link_error=[mail.s()])
+    print(joined, header)
+
+
 async def coroutines() -> None:
     assert_type(await add.adelay(1, 2), AsyncResult[int])
     assert_type(await add.aapply_async((1, 2), expires=60), AsyncResult[int])
@@ -106,4 +142,5 @@ async def errors() -> None:
     resize.delay(3, "a")  # type: ignore[arg-type]
     add.apply_async((1, 2), countdwn=3)  # type: ignore[call-arg]
     add.apply_async((1, 2), queue=3)  # type: ignore[arg-type]
+    add.s(2) | 3  # type: ignore[operator]
     task(max_retrys=3)  # type: ignore[call-overload]

@@ -7,6 +7,7 @@ says how a run can end. It never acknowledges, sends or writes anything.
 
 from __future__ import annotations
 
+from .. import builtins as _builtins  # noqa: F401 - the tasks that there always are: importing registers them
 from .pipeline import execute
 
 __all__ = ["execute"]

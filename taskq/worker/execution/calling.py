@@ -38,9 +38,13 @@ def _call(run: Run) -> Any:
     task = run.task
     # The user's own __call__ may come to Task.__call__, which has to know that the run is under way.
     run.request.entered = type(task).__call__ is Task.__call__
-    value = task.entry(*run.args, **run.kwargs)
+    return finish(task.entry(*run.args, **run.kwargs), run.inline)
+
+
+def finish(value: Any, inline: bool) -> Any:
+    """Return ``value``, or what it comes to if it is a coroutine."""
     if type(value) is CoroutineType:
-        return _call_inline(value) if run.inline else _run_coroutine(value)
+        return _call_inline(value) if inline else _run_coroutine(value)
     return value
 
 

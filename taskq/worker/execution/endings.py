@@ -28,7 +28,7 @@ def returned(run: Run) -> Outcome:
     if run.request.pending_retry is not None:
         # retry(throw=False): a final state would make the next try one too many.
         return retried(run, run.request.pending_retry)
-    if run.ignored:
+    if run.ignored and not run.request.chord:
         return _outcome(run, states.SUCCESS)
     try:
         text, content_type = values.encode(run.value)

@@ -25,7 +25,7 @@ from taskq.tasks.registry import tasks
 from taskq.tasks.task import Task
 from taskq.worker.handover import Delivery, Outcome
 
-from . import calling, endings, handlers, hygiene
+from . import calling, endings, following, handlers, hygiene
 from .run import ReportFn, Run, SoftLimit
 from .tracebacks import release
 
@@ -67,7 +67,7 @@ def perform(run: Run) -> Outcome:
         try:
             _read(run)
         except Exception as error:
-            return handlers.refuse(run, endings.refused(run, error))
+            return handlers.refuse(run, following.after_refusal(run, endings.refused(run, error)))
         token = task_contexts.enter(run.request)
         try:
             return _run(run)
@@ -77,7 +77,7 @@ def perform(run: Run) -> Outcome:
 
 def _run(run: Run) -> Outcome:
     if _is_expired(run):
-        return handlers.conclude(run, endings.expired(run))
+        return handlers.conclude(run, following.after(run, endings.expired(run)))
     _announce(run)
     try:
         _before_start(run)
@@ -86,7 +86,7 @@ def _run(run: Run) -> Outcome:
         outcome = endings.raised(run, error)
     else:
         outcome = endings.returned(run)
-    return handlers.conclude(run, outcome)
+    return handlers.conclude(run, following.after(run, outcome))
 
 
 # -- before the function ------------------------------------------------------------

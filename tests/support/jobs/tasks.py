@@ -8,7 +8,7 @@ import time
 
 from taskq import Task, task
 
-from . import contexts, endings  # noqa: F401 - their tasks are registered with these
+from . import contexts, endings, flows, pure  # noqa: F401 - their tasks are registered with these
 from .notes import note_line
 
 

@@ -76,8 +76,8 @@ def test_kwargs_must_be_a_mapping(sent: list[Envelope]) -> None:
 def test_unknown_options(sent: list[Envelope]) -> None:
     with pytest.raises(TypeError, match="no option 'countdwn': did you mean 'countdown'"):
         add.apply_async((1, 2), countdwn=3)  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="no option 'link'"):
-        add.apply_async((1, 2), link=[])  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="no option 'lnk'"):
+        add.apply_async((1, 2), lnk=[])  # type: ignore[call-arg]
     assert sent == []
 
 

@@ -30,6 +30,21 @@ def fail() -> None:
     raise ValueError("boom")
 
 
+@task(name=NAME + "boom")
+def boom(value: Any) -> None:
+    raise ValueError("boom")
+
+
+@task(name=NAME + "total")
+def total(values: list[int]) -> int:
+    return sum(values)
+
+
+@task(name=NAME + "same")
+def same(value: Any) -> Any:
+    return value
+
+
 @task(name=NAME + "unstorable")
 def unstorable() -> object:
     return object()

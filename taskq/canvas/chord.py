@@ -1,0 +1,139 @@
+"""``chord``: a group, and a task that gets all of its values."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from taskq.conf import settings
+
+from .chain import chain
+from .group import group
+from .signature import Signature, maybe_signature, signatures
+
+if TYPE_CHECKING:
+    from taskq.results.async_result import AsyncResult
+
+__all__ = ["chord"]
+
+R = TypeVar("R")
+S = TypeVar("S")
+
+
+@Signature.register_type()
+class chord(Signature[R]):
+    """A header of tasks that run in parallel, and a body: ``chord((add.s(i, i) for i in range(10)), xsum.s())``.
+
+    The body runs once all tasks of the header have succeeded, with the list of their values in
+    the order of the header. The result is the body's, and its ``parent`` the header's ``GroupResult``. Without a
+    body, ``chord(header)(body)`` gives it later.
+    """
+
+    __slots__ = ()
+
+    @overload
+    def __init__(self: chord[Any], header: Any, body: None = None, **options: Any) -> None: ...
+    @overload
+    def __init__(self, header: Any, body: Signature[R], **options: Any) -> None: ...
+    def __init__(self, header: Any, body: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> None:
+        fields = {"kwargs": dict(kwargs or {}), "header": _members(header), "body": maybe_signature(body)}
+        super().__init__("celery.chord", (), fields, options, subtask_type="chord")
+
+    @classmethod
+    def _rebuilt(cls, fields: Mapping[str, Any]) -> Signature[Any]:
+        made = super()._rebuilt(fields)
+        header, body = made.kwargs.get("header") or (), made.kwargs.get("body")
+        if isinstance(header, Mapping):
+            made.kwargs["header"] = Signature.from_dict(header)
+        else:
+            made.kwargs["header"] = [Signature.from_dict(task) for task in header]
+        made.kwargs["body"] = None if body is None else Signature.from_dict(body)
+        made.kwargs.setdefault("kwargs", {})
+        return made
+
+    @property
+    def tasks(self) -> list[Signature[Any]]:
+        """The tasks of the header."""
+        header: Any = self.kwargs["header"]
+        tasks: list[Signature[Any]] = header.tasks if isinstance(header, group) else header
+        return tasks
+
+    @property
+    def body(self) -> Signature[Any] | None:
+        """What runs at the end."""
+        body: Signature[Any] | None = self.kwargs["body"]
+        return body
+
+    @body.setter
+    def body(self, body: Signature[Any] | None) -> None:
+        self.kwargs["body"] = body
+
+    def then(self, other: Signature[Any]) -> chord[Any]:
+        """Return the same with ``other`` after the body."""
+        copy = chord.__new__(chord)
+        copy.update(self)
+        copy["kwargs"] = {**self.kwargs, "body": other if self.body is None else self.body | other}
+        copy["options"] = dict(self.options)
+        return copy
+
+    def __call__(self, body: Any = None, **options: Any) -> AsyncResult[Any]:
+        """Send it; ``body`` takes the place of its own."""
+        return self.apply_async((), {"body": body} if body is not None else None, **options)
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> AsyncResult[R]:
+        """Send it. ``args`` and ``kwargs`` are those of every task in the header, but ``body``, which replaces its own.
+
+        Options are the header's; those that are no times are the body's too.
+        """
+        if kwargs and "body" in kwargs:
+            kwargs = dict(kwargs)
+            other = self.clone()
+            other.body = maybe_signature(kwargs.pop("body"))
+            return other.apply_async(args, kwargs, **options)
+        return super().apply_async(args, kwargs, **options)
+
+    def link(self, callback: S) -> S:
+        """Send ``callback`` with the value of the body. Returns ``callback``."""
+        return self._own_body().link(callback)
+
+    def link_error(self, errback: S) -> S:
+        """Call ``errback`` when the body fails, and when it can't run because a task of the header has failed.
+
+        With ``TASKQ_ALLOW_ERROR_CB_ON_CHORD_HEADER`` also for each task of the header that fails.
+        """
+        if settings.ALLOW_ERROR_CB_ON_CHORD_HEADER:
+            header: group = group(self.tasks)
+            header.link_error(errback)
+            if isinstance(self.kwargs["header"], group):
+                self.kwargs["header"].kwargs["tasks"] = header.tasks
+            else:
+                self.kwargs["header"] = header.tasks
+        return self._own_body().link_error(errback)
+
+    def _own_body(self) -> Signature[Any]:
+        """Return the body as a copy, which others that were made from the same signature don't share."""
+        if self.body is None:
+            raise TypeError("This chord has no body yet: chord(header, body).")
+        self.body = self.body.clone()
+        return self.body
+
+    def __repr__(self) -> str:
+        return f"chord({self.tasks!r}, {self.body!r})"
+
+
+def _members(header: Any) -> list[Signature[Any]] | group:
+    if isinstance(header, group):
+        return header
+    if isinstance(header, chain):
+        warnings.warn(
+            "chord(chain, body) runs the tasks of the chain in parallel, as Celery does. "
+            "Write chord([chain], body) to have the chain as one member.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return list(header.tasks)
+    if isinstance(header, Mapping):
+        sig = Signature.from_dict(header)
+        return sig if isinstance(sig, group) else [sig]
+    return signatures(header, "chord()")

@@ -1,0 +1,96 @@
+"""``group``: tasks that run side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .fields import Args, Kwargs
+from .signature import Signature, signatures
+
+if TYPE_CHECKING:
+    from taskq.results.group_result import GroupResult
+
+__all__ = ["group"]
+
+S = TypeVar("S")
+
+
+@Signature.register_type()
+class group(Signature[list[Any]]):
+    """Tasks that run in parallel: ``group(add.s(i, i) for i in range(10))``.
+
+    Takes signatures, or one iterable of them, which is consumed here. Its result is a
+    ``GroupResult``, the values in the order of the members; groups in it are members like any other,
+    laid out flat. Arguments and options of a call are every member's.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, *tasks: Any, **options: Any) -> None:
+        if len(tasks) == 1:
+            (tasks,) = tasks
+        if isinstance(tasks, group):
+            members = list(tasks.tasks)
+        else:
+            members = signatures([tasks] if isinstance(tasks, Mapping) else tasks, "group()")
+        super().__init__("celery.group", (), {"tasks": members}, options, subtask_type="group")
+
+    @classmethod
+    def _rebuilt(cls, fields: Mapping[str, Any]) -> Signature[Any]:
+        made = super()._rebuilt(fields)
+        made.kwargs["tasks"] = [Signature.from_dict(task) for task in made.kwargs.get("tasks") or ()]
+        return made
+
+    @property
+    def tasks(self) -> list[Signature[Any]]:
+        """The members."""
+        tasks: list[Signature[Any]] = self.kwargs["tasks"]
+        return tasks
+
+    def __call__(self, *args: Any, **options: Any) -> GroupResult[Any]:
+        """Send it; ``args`` are every member's."""
+        return self.apply_async(args, **options)
+
+    if TYPE_CHECKING:
+        # What a group gives is not one task's.
+        def freeze(self, task_id: str | None = None) -> GroupResult[Any]:  # type: ignore[override]
+            """See ``Signature``."""
+
+        def delay(self, *args: Any, **kwargs: Any) -> GroupResult[Any]:  # type: ignore[override]
+            """See ``Signature``."""
+
+        def apply_async(  # type: ignore[override]
+            self, args: Args = None, kwargs: Kwargs = None, **options: Any
+        ) -> GroupResult[Any]:
+            """See ``Signature``."""
+
+        def apply(  # type: ignore[override]
+            self, args: Args = None, kwargs: Kwargs = None, **options: Any
+        ) -> GroupResult[Any]:
+            """See ``Signature``."""
+
+        async def adelay(self, *args: Any, **kwargs: Any) -> GroupResult[Any]:  # type: ignore[override]
+            """See ``Signature``."""
+
+        async def aapply_async(  # type: ignore[override]
+            self, args: Args = None, kwargs: Kwargs = None, **options: Any
+        ) -> GroupResult[Any]:
+            """See ``Signature``."""
+
+    def link(self, callback: S) -> S:
+        """Refuse: which of the members would it follow?"""
+        raise TypeError(f"A group has no end to link to: write group(...) | {callback!r}, which makes it a chord.")
+
+    def link_error(self, errback: S) -> S:
+        """Call ``errback``, which gets no arguments of its own added, for each member that fails."""
+        from .joining import unchanging
+
+        follower = unchanging(errback)
+        self.kwargs["tasks"] = [task.clone() for task in self.tasks]
+        for task in self.tasks:
+            task.link_error(follower)
+        return errback
+
+    def __repr__(self) -> str:
+        return f"group({self.tasks!r})"

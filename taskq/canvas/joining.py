@@ -1,0 +1,106 @@
+"""What ``|`` makes of two signatures: Celery's algebra, in one place.
+
+``chain(a, b, c)`` is ``a | b | c``. Used when a canvas is written down; how what
+came out is run is the business of ``freezing`` and ``emitting``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .chain import chain
+from .chord import chord
+from .fields import as_list
+from .group import group
+from .maps import chunks
+from .signature import Signature, signature
+
+__all__ = ["follow", "joined", "unchained", "unchanging"]
+
+AnySignature = Signature[Any]
+
+
+def follow(left: AnySignature, right: AnySignature) -> AnySignature:
+    """Return ``left | right``."""
+    if isinstance(left, chunks):
+        left = left.group()
+    if isinstance(left, group):
+        return chord(left, right)
+    if isinstance(left, chord):
+        right = _unrolled(right)
+        return _chain([left, right]) if isinstance(right, group) else left.then(right)
+    steps = list(left.tasks) if isinstance(left, chain) else [left]
+    _append(steps, right)
+    return _chain(steps, left.options if isinstance(left, chain) else None)
+
+
+def joined(signatures: Iterable[AnySignature]) -> list[AnySignature]:
+    """Return the steps of a chain of ``signatures``. Empty groups between others are left out."""
+    given = list(signatures)
+    steps: list[AnySignature] = []
+    for sig in given:
+        if not (len(given) > 1 and isinstance(sig, group) and not sig.tasks):
+            _append(steps, sig)
+    return steps
+
+
+def _chain(steps: list[AnySignature], options: dict[str, Any] | None = None) -> chain[Any]:
+    """Return a chain of ``steps`` as they are."""
+    made: chain[Any] = chain()
+    made.kwargs["tasks"] = steps
+    made["options"] = dict(options or {})
+    return made
+
+
+def _append(steps: list[AnySignature], sig: AnySignature) -> None:
+    """Have ``sig`` follow the last of ``steps``."""
+    sig = _unrolled(sig)
+    if isinstance(sig, chain):
+        for step in unchained(sig):
+            _append(steps, step)
+        return
+    last = steps[-1] if steps else None
+    if isinstance(last, chord):
+        steps[-1] = last.then(sig)
+    elif isinstance(last, group) and not isinstance(sig, group):
+        steps[-1] = chord(last, sig)
+        if len(steps) > 1 and isinstance(before := steps[-2], chord):
+            steps[-2:] = [before.then(steps[-1])]
+    else:
+        steps.append(sig)
+
+
+def _unrolled(sig: AnySignature) -> AnySignature:
+    """Return the one member of a group that has only one; what ``chunks`` stand for."""
+    if isinstance(sig, chunks):
+        sig = sig.group()
+    while isinstance(sig, group) and len(sig.tasks) == 1:
+        (member,) = sig.tasks
+        sig = member.clone(**sig.options) if sig.options else member
+    return sig
+
+
+def unchained(sig: chain[Any]) -> list[AnySignature]:
+    """Return the steps of a chain that becomes a part of another one, with what its options say of them."""
+    options = dict(sig.options)
+    if not options or not sig.tasks:
+        return sig.tasks
+    links, errbacks = as_list(options.pop("link", None)), as_list(options.pop("link_error", None))
+    options.pop("task_id", None)
+    steps = [step.clone() for step in sig.tasks]
+    if options:
+        steps[0] = steps[0].clone(**options)
+    for link in links:
+        steps[-1].link(link)
+    for errback in errbacks:
+        for step in steps:
+            step.link_error(errback)
+    return steps
+
+
+def unchanging(sig: Any) -> AnySignature:
+    """Return an immutable copy of a signature."""
+    copy = signature(sig)
+    copy.set_immutable(True)
+    return copy

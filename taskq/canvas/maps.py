@@ -1,0 +1,89 @@
+"""``map``, ``starmap`` and ``chunks``: one task over many arguments, with fewer messages than a group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .group import group
+from .signature import Signature, maybe_signature
+
+if TYPE_CHECKING:
+    from taskq.results.group_result import GroupResult
+    from taskq.tasks.task import Task
+
+__all__ = ["chunks", "split", "xmap", "xstarmap"]
+
+S = TypeVar("S")
+
+
+@Signature.register_type("celery.map")
+class xmap(Signature[list[Any]]):
+    """One message that calls a task with each item of ``it``, one after the other: ``add_one.map([1, 2, 3])``.
+
+    Its value is the list of values. The first call that fails fails all of it.
+    """
+
+    __slots__ = ()
+    _task_name = "celery.map"
+
+    def __init__(self, task: Any, it: Iterable[Any], **options: Any) -> None:
+        fields = {"task": _call(task), "it": list(it)}
+        super().__init__(self._task_name, (), fields, options, immutable=True)
+
+    def __repr__(self) -> str:
+        return f"[{self.kwargs['task']['task']}(x) for x in {self.kwargs['it']!r}]"
+
+
+@Signature.register_type("celery.starmap")
+class xstarmap(xmap):
+    """The same with each item a list of arguments: ``add.starmap([(1, 2), (3, 4)])``."""
+
+    __slots__ = ()
+    _task_name = "celery.starmap"
+
+    def __repr__(self) -> str:
+        return f"[{self.kwargs['task']['task']}(*x) for x in {self.kwargs['it']!r}]"
+
+
+@Signature.register_type("celery.chunks")
+class chunks(Signature[list[Any]]):
+    """A group of starmaps over ``n`` items each, the last one perhaps over fewer: ``add.chunks(zip(a, b), 100)``.
+
+    Raises ``ValueError`` for an ``n`` below 1.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, task: Any, it: Iterable[Any], n: int, **options: Any) -> None:
+        if n < 1:
+            raise ValueError(f"chunks() needs at least one item in a chunk, not {n!r}.")
+        fields = {"task": _call(task), "it": list(it), "n": n}
+        super().__init__("celery.chunks", (), fields, options, immutable=True)
+
+    def group(self) -> group:
+        """Return the group of starmaps that it stands for."""
+        task, it, n = self.kwargs["task"], self.kwargs["it"], self.kwargs["n"]
+        return group((xstarmap(task, part) for part in split(it, n)), **self.options)
+
+    def __call__(self, **options: Any) -> GroupResult[Any]:
+        """Send it."""
+        return self.group().apply_async(**options)
+
+    def __repr__(self) -> str:
+        return f"chunks({self.kwargs['task']['task']}, {self.kwargs['it']!r}, {self.kwargs['n']})"
+
+
+def split(items: Iterable[S], n: int) -> Iterator[list[S]]:
+    """Yield ``items`` in lists of ``n``; the last may be shorter."""
+    rest = iter(items)
+    while part := list(islice(rest, n)):
+        yield part
+
+
+def _call(task: Task[..., Any] | Signature[Any]) -> dict[str, Any]:
+    """Return the signature of ``task`` as a plain dictionary, as which it is shown in logs and monitors."""
+    sig = maybe_signature(task) if isinstance(task, dict) else Signature(task)
+    assert sig is not None
+    return dict(sig)

@@ -1,0 +1,48 @@
+"""Sends canvases: a plan for the publisher, and what the caller gets for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from taskq.conf import settings
+from taskq.tasks.registry import tasks
+from taskq.tasks.sending import add_children, send_task
+
+from .fields import merged
+from .kinds import TASK, kind_of
+from .signature import Signature
+
+__all__ = ["send_signature"]
+
+Args = Sequence[Any] | None
+Kwargs = Mapping[str, Any] | None
+
+
+def send_signature(sig: Signature[Any], args: Args, kwargs: Kwargs, options: dict[str, Any]) -> Any:
+    """Send ``sig`` and return its result; ``None`` for an empty chain. See ``Signature.apply_async``."""
+    if kind_of(sig) == TASK:
+        return _send_task(sig, args, kwargs, options)
+    if settings.ALWAYS_EAGER:
+        from .eager import apply
+
+        return apply(sig, args, kwargs, options)
+    from taskq.messages.publisher import publish_plan
+
+    from .plan import plan
+
+    add_to_parent = options.pop("add_to_parent", True)
+    made = plan(sig, args or (), kwargs, **options)
+    publish_plan(made)
+    if made.result is not None and add_to_parent:
+        add_children((made.result,))
+    return made.result
+
+
+def _send_task(sig: Signature[Any], args: Args, kwargs: Kwargs, options: dict[str, Any]) -> Any:
+    """Send one task the way that ``apply_async`` does, also one that the task's class has overridden."""
+    args, kwargs, together = merged(sig, args, kwargs, options)
+    task = tasks.get(sig.task)
+    if task is None:
+        return send_task(sig.task, args, kwargs, **together)
+    return task.apply_async(args, kwargs, **together)

@@ -1,0 +1,369 @@
+"""``Signature``: a call of a task as a value, to be passed on, stored, combined and sent later.
+
+It is a dictionary with Celery's six keys, so that it survives JSON and being an
+argument of a task. ``chain``, ``group``, ``chord`` and the maps are signatures too.
+Building one reads and sends nothing.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from asgiref.sync import sync_to_async
+
+from taskq.tasks.registry import tasks
+
+from .fields import Args, Kwargs, as_list, check_signature, checked_arguments, copied_fields, merged
+
+if TYPE_CHECKING:
+    from taskq.results.async_result import AsyncResult
+    from taskq.results.eager import EagerResult
+    from taskq.tasks.task import Task
+
+    from .chain import chain
+
+__all__ = ["Signature", "maybe_signature", "signature", "signatures", "subtask"]
+
+R = TypeVar("R")
+S = TypeVar("S")
+T = TypeVar("T", bound="Signature[Any]")
+
+
+class Signature(dict[str, Any], Generic[R]):
+    """A task's name, arguments and options.
+
+    Args:
+        task: the name of a task, a ``Task``, or a signature as a dictionary.
+        args: positional arguments; those of a later call come before them.
+        kwargs: keyword arguments; those of a later call win.
+        options: options of ``apply_async``; so are further keywords.
+        immutable: take no more arguments, neither a caller's nor what comes before in a chain.
+        subtask_type: the name of a kind that ``register_type`` knows.
+
+    Raises ``TypeError`` for what can't be a signature.
+    """
+
+    __slots__ = ()
+
+    #: The kinds of signatures, by their ``subtask_type``, or by the built-in task that runs them.
+    TYPES: ClassVar[dict[str, builtins.type[Signature[Any]]]] = {}
+
+    def __init__(
+        self: Signature[Any],
+        task: str | Task[..., Any] | Mapping[str, Any],
+        args: Args = None,
+        kwargs: Kwargs = None,
+        options: Mapping[str, Any] | None = None,
+        *,
+        immutable: bool = False,
+        subtask_type: str | None = None,
+        **more: Any,
+    ) -> None:
+        if isinstance(task, Mapping):
+            check_signature(task, "Signature()")
+            super().__init__(copied_fields(task))
+            return
+        super().__init__(
+            task=task if isinstance(task, str) else task.name,
+            args=() if args is None else checked_arguments(task, args),
+            kwargs={} if kwargs is None else dict(kwargs),
+            options={**options, **more} if options else more,
+            subtask_type=subtask_type,
+            immutable=immutable,
+        )
+
+    @classmethod
+    def register_type(cls, name: str | None = None) -> Callable[[builtins.type[T]], builtins.type[T]]:
+        """Make a subclass the kind ``name`` (default: its own name), which ``from_dict`` builds again."""
+
+        def register(subclass: builtins.type[T]) -> builtins.type[T]:
+            cls.TYPES[name or subclass.__name__] = subclass
+            return subclass
+
+        return register
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Signature[Any]:
+        """Return the signature, of the right kind, that ``fields`` describe. Nothing is shared with them.
+
+        Raises ``KeyError`` for a kind that is not registered, ``TypeError`` for what is no signature.
+        """
+        check_signature(fields, "from_dict()")
+        kind = fields.get("subtask_type")
+        return (cls.TYPES[kind] if kind else cls.TYPES.get(fields["task"], Signature))._rebuilt(fields)
+
+    @classmethod
+    def _rebuilt(cls, fields: Mapping[str, Any]) -> Signature[Any]:
+        made = cls.__new__(cls)
+        made.update(copied_fields(fields))
+        return made
+
+    # -- fields
+
+    @property
+    def task(self) -> str:
+        """The name of the task."""
+        name: str = self["task"]
+        return name
+
+    name = task
+
+    @property
+    def args(self) -> Sequence[Any]:
+        """The positional arguments."""
+        args: Sequence[Any] = self["args"]
+        return args
+
+    @args.setter
+    def args(self, args: Sequence[Any]) -> None:
+        self["args"] = args
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """The keyword arguments."""
+        kwargs: dict[str, Any] = self["kwargs"]
+        return kwargs
+
+    @kwargs.setter
+    def kwargs(self, kwargs: dict[str, Any]) -> None:
+        self["kwargs"] = kwargs
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of ``apply_async``."""
+        options: dict[str, Any] = self["options"]
+        return options
+
+    @options.setter
+    def options(self, options: dict[str, Any]) -> None:
+        self["options"] = options
+
+    @property
+    def subtask_type(self) -> str | None:
+        """The kind: ``"chain"``, ``"group"``, ``"chord"``, ... and ``None`` for a task."""
+        kind: str | None = self.get("subtask_type")
+        return kind
+
+    @property
+    def immutable(self) -> bool:
+        """Whether it takes no more arguments."""
+        return bool(self.get("immutable"))
+
+    @immutable.setter
+    def immutable(self, immutable: bool) -> None:
+        self["immutable"] = immutable
+
+    @property
+    def id(self) -> str | None:
+        """The id that it is sent with, once it is frozen."""
+        return self.options.get("task_id")
+
+    @property
+    def parent_id(self) -> str | None:
+        """The id of the task that is to be its parent."""
+        return self.options.get("parent_id")
+
+    @property
+    def root_id(self) -> str | None:
+        """The id of the task that is to be its root."""
+        return self.options.get("root_id")
+
+    @property
+    def type(self) -> Task[..., Any]:
+        """The task. Raises ``NotRegistered`` if it is not known in this process."""
+        return tasks[self.task]
+
+    # -- changing
+
+    def set(self: T, immutable: bool | None = None, **options: Any) -> T:
+        """Change options, and return the signature itself."""
+        if immutable is not None:
+            self.set_immutable(immutable)
+        self.options.update(options)
+        return self
+
+    def set_immutable(self, immutable: bool) -> None:
+        """Say whether it takes no more arguments."""
+        self["immutable"] = immutable
+
+    def clone(self: T, args: Args = None, kwargs: Kwargs = None, **options: Any) -> T:
+        """Return a copy, with more arguments and options, that shares nothing with this one but arguments' values."""
+        copy: T = self._rebuilt(self)  # type: ignore[assignment]
+        if args or kwargs or options:
+            copy["args"], copy["kwargs"], copy["options"] = merged(copy, args, kwargs, options)
+        return copy
+
+    partial = clone
+
+    def replace(self: T, args: Args = None, kwargs: Kwargs = None, options: Mapping[str, Any] | None = None) -> T:
+        """Return a copy with other arguments or options in place of these."""
+        copy = self.clone()
+        for field, value in (("args", args), ("kwargs", kwargs), ("options", options)):
+            if value is not None:
+                copy[field] = value
+        return copy
+
+    def freeze(self, task_id: str | None = None) -> AsyncResult[R]:
+        """Choose the ids with which it is sent, and return its result. What has its id keeps it.
+
+        ``task_id`` is the id for the whole of it, if it has none yet.
+        """
+        from .freezing import freeze_in_place
+
+        result: AsyncResult[R] = freeze_in_place(self, task_id)
+        return result
+
+    # -- what follows
+
+    def link(self, callback: S) -> S:
+        """Send ``callback`` with the value after each success. Returns ``callback``."""
+        return self._append("link", callback)
+
+    def link_error(self, errback: S) -> S:
+        """Call ``errback`` after a final failure. Returns ``errback``.
+
+        A function with more than one parameter is called in the worker with the failed task's
+        request, the exception and the traceback; any other is sent as a task with the failed one's id.
+        """
+        return self._append("link_error", errback)
+
+    def on_error(self: T, errback: Mapping[str, Any]) -> T:
+        """Do what ``link_error`` does, and return the signature itself."""
+        self.link_error(errback)
+        return self
+
+    def _append(self, option: str, follower: S) -> S:
+        check_signature(follower, option)
+        # A new list: the old one may be another signature's too.
+        followers = as_list(self.options.get(option))
+        if follower not in followers:
+            followers.append(follower)
+        self.options[option] = followers
+        return follower
+
+    def flatten_links(self) -> list[Signature[Any]]:
+        """Return this signature, its callbacks, theirs, and so on."""
+        found: list[Signature[Any]] = [self]
+        for sig in found:
+            found += [signature(link) for link in as_list(sig.options.get("link"))]
+        return found
+
+    def stamp(self, visitor: Any = None, append_stamps: bool = False, **stamps: Any) -> None:
+        """Mark every task in it with headers that stay with it; see ``StampingVisitor``.
+
+        With ``append_stamps`` values are added to those of stamps that are there, which otherwise stay as they are.
+        Raises ``ValueError`` for a name that is an option's.
+        """
+        from .stamping import stamp
+
+        stamp(self, visitor, append_stamps, stamps)
+
+    def __or__(self, other: Signature[S]) -> chain[S]:  # type: ignore[override]
+        """Have ``other`` follow this one, with its value as the first argument."""
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        from .joining import follow
+
+        return follow(self, other if isinstance(other, Signature) else signature(other))  # type: ignore[return-value]
+
+    # A dictionary's own operators would merge the keys.
+    def __ior__(self, other: Signature[S]) -> chain[S]:  # type: ignore[override]
+        return self.__or__(other)
+
+    def __ror__(self, other: object) -> Any:
+        return signature(other) | self if isinstance(other, Mapping) else NotImplemented
+
+    # -- calling
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task here and now, with these arguments besides its own, even if it is immutable."""
+        return self.type(*args, *self.args, **{**self.kwargs, **kwargs})
+
+    def delay(self, *args: Any, **kwargs: Any) -> AsyncResult[R]:
+        """Send it, with these arguments besides its own."""
+        return self.apply_async(args, kwargs)
+
+    def apply_async(self, args: Args = None, kwargs: Kwargs = None, **options: Any) -> AsyncResult[R]:
+        """Send it; it takes part in the caller's transaction. See ``Task.apply_async``.
+
+        ``args`` come before its own, ``kwargs`` and ``options`` win over its own.
+        """
+        from .sending import send_signature
+
+        result: AsyncResult[R] = send_signature(self, args, kwargs, options)
+        return result
+
+    def apply(self, args: Args = None, kwargs: Kwargs = None, **options: Any) -> EagerResult[R]:
+        """Run it here as workers would, to the end of all that follows."""
+        from .eager import apply
+
+        result: EagerResult[R] = apply(self, args, kwargs, options)
+        return result
+
+    async def adelay(self, *args: Any, **kwargs: Any) -> AsyncResult[R]:
+        """Do what ``delay`` does, from a coroutine."""
+        return await self.aapply_async(args, kwargs)
+
+    async def aapply_async(self, args: Args = None, kwargs: Kwargs = None, **options: Any) -> AsyncResult[R]:
+        """Do what ``apply_async`` does, from a coroutine."""
+        call: Callable[..., AsyncResult[R]] = self.apply_async
+        return await sync_to_async(call)(args, kwargs, **options)
+
+    def __invert__(self) -> R:
+        """Send it and wait for its value: ``~add.s(2, 2)``."""
+        return self.apply_async().get()
+
+    # -- as an object
+
+    def reprcall(self, *args: Any, **kwargs: Any) -> str:
+        """Return the call as Python would write it, with these arguments besides its own."""
+        shown = [repr(arg) for arg in (*args, *self.args)]
+        shown += [f"{name}={value!r}" for name, value in {**self.kwargs, **kwargs}.items()]
+        return f"{self.task}({', '.join(shown)})"
+
+    def __repr__(self) -> str:
+        return self.reprcall()
+
+    def __deepcopy__(self: T, memo: object) -> T:
+        return self.clone()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Signature.from_dict, (dict(self),)
+
+
+def signature(varies: str | Task[..., Any] | Mapping[str, Any], *args: Any, **kwargs: Any) -> Signature[Any]:
+    """Return the signature of a task: ``signature("shop.tasks.mail", args=(3,), countdown=10)``.
+
+    ``varies`` may be a signature, also as a dictionary out of JSON: then a copy of it is
+    returned, of the right kind.
+    """
+    if isinstance(varies, Mapping):
+        return Signature.from_dict(varies)
+    return Signature(varies, *args, **kwargs)
+
+
+#: The older name of ``signature``.
+subtask = signature
+
+
+def maybe_signature(value: Any) -> Signature[Any] | None:
+    """Return ``value`` as a signature: itself if it is one, ``None`` for ``None``."""
+    if value is None or isinstance(value, Signature):
+        return value
+    return Signature.from_dict(value)
+
+
+def signatures(values: Iterable[Any], where: str) -> list[Signature[Any]]:
+    """Return the members of a workflow as a list of signatures; ``values`` is consumed once.
+
+    Raises ``TypeError`` for what is none: often a task was called where ``.s()`` was meant.
+    """
+    found: list[Signature[Any]] = []
+    for value in values:
+        if not isinstance(value, Signature):
+            check_signature(value, where)
+            value = Signature.from_dict(value)
+        found.append(value)
+    return found

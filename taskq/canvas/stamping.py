@@ -1,0 +1,164 @@
+"""Stamps: headers that stay with every task of a canvas, and with each of its tries.
+
+They lie in the options of each signature, where Celery puts them: the value under the
+stamp's name, and the names in ``stamped_headers``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from taskq.tasks.options import SEND_OPTIONS
+
+from .chain import chain
+from .chord import chord
+from .fields import as_list
+from .group import group
+from .signature import Signature, maybe_signature
+
+__all__ = ["StampingVisitor", "stamp", "stamped"]
+
+Stamps = Mapping[str, Any]
+#: Options of a message that no stamp may be named after.
+_TAKEN = SEND_OPTIONS | {"stamped_headers", "stamps", "callbacks", "errbacks", "reset", "immutable"}
+
+
+class StampingVisitor:
+    """Says what each part of a canvas is stamped with: a subclass overrides what it needs.
+
+    Every method returns a dictionary of stamps, or ``None``. If it has the key
+    ``"stamped_headers"``, that names which of the others are stamps; else all are.
+    """
+
+    def on_signature(self, sig: Signature[Any], **headers: Any) -> Stamps | None:
+        """Return the stamps of one task."""
+        raise NotImplementedError("A StampingVisitor needs on_signature(sig, **headers).")
+
+    def on_group_start(self, sig: group, **headers: Any) -> Stamps | None:
+        """Return the stamps of all tasks in a group."""
+
+    def on_group_end(self, sig: group, **headers: Any) -> None:
+        """Be told that a group is done."""
+
+    def on_chain_start(self, sig: chain[Any], **headers: Any) -> Stamps | None:
+        """Return the stamps of all tasks in a chain."""
+
+    def on_chain_end(self, sig: chain[Any], **headers: Any) -> None:
+        """Be told that a chain is done."""
+
+    def on_chord_header_start(self, sig: chord[Any], **headers: Any) -> Stamps | None:
+        """Return the stamps of all tasks in the header of a chord."""
+
+    def on_chord_header_end(self, sig: chord[Any], **headers: Any) -> None:
+        """Be told that the header of a chord is done."""
+
+    def on_chord_body(self, sig: chord[Any], **headers: Any) -> Stamps | None:
+        """Return the stamps of the body of a chord."""
+
+    def on_callback(self, callback: Signature[Any], **headers: Any) -> Stamps | None:
+        """Return the stamps of a callback."""
+
+    def on_errback(self, errback: Signature[Any], **headers: Any) -> Stamps | None:
+        """Return the stamps of an errback."""
+
+
+class _Fixed(StampingVisitor):
+    """Stamps everything alike."""
+
+    def __init__(self, stamps: Stamps) -> None:
+        self.stamps = stamps
+
+    def on_signature(self, sig: Signature[Any], **headers: Any) -> Stamps | None:
+        return self.stamps
+
+
+def stamp(sig: Signature[Any], visitor: StampingVisitor | None, append: bool, stamps: Stamps) -> None:
+    """See ``Signature.stamp``."""
+    if visitor is not None:
+        _Stamper(visitor, append).visit(sig, stamps)
+    else:
+        _Stamper(_Fixed(stamps), append).visit(sig, {})
+
+
+def stamped(sig: Mapping[str, Any], request: Any) -> Mapping[str, Any]:
+    """Return ``sig`` with the stamps of the running task."""
+    stamps = {name: (request.stamps or {}).get(name) for name in request.stamped_headers or ()}
+    if not stamps:
+        return sig
+    copy = Signature.from_dict(sig)
+    stamp(copy, None, False, stamps)
+    return copy
+
+
+class _Stamper:
+    def __init__(self, visitor: StampingVisitor, append: bool) -> None:
+        self.visitor = visitor
+        self.append = append
+
+    def visit(self, sig: Signature[Any], outer: Stamps) -> None:
+        """Stamp ``sig`` and all in it; ``outer`` are the stamps of what it is in."""
+        if isinstance(sig, chord):
+            self._chord(sig, outer)
+        elif isinstance(sig, group):
+            below = {**outer, **_stamps(self.visitor.on_group_start(sig, **outer))}
+            self._each(sig.kwargs, "tasks", below)
+            self.visitor.on_group_end(sig, **outer)
+        elif isinstance(sig, chain):
+            below = {**outer, **_stamps(self.visitor.on_chain_start(sig, **outer))}
+            self._each(sig.kwargs, "tasks", below)
+            self.visitor.on_chain_end(sig, **outer)
+        else:
+            _put(sig, {**outer, **_stamps(self.visitor.on_signature(sig, **outer))}, self.append)
+        self._followers(sig, "link", self.visitor.on_callback, outer)
+        self._followers(sig, "link_error", self.visitor.on_errback, outer)
+
+    def _chord(self, sig: chord[Any], outer: Stamps) -> None:
+        below = {**outer, **_stamps(self.visitor.on_chord_header_start(sig, **outer))}
+        header = sig.kwargs["header"]
+        self._each(*((header.kwargs, "tasks") if isinstance(header, group) else (sig.kwargs, "header")), below)
+        self.visitor.on_chord_header_end(sig, **outer)
+        below = {**outer, **_stamps(self.visitor.on_chord_body(sig, **outer))}
+        if sig.body is not None:
+            sig.body = sig.body.clone()
+            self.visit(sig.body, below)
+
+    def _each(self, fields: dict[str, Any], key: str, outer: Stamps) -> None:
+        """Stamp copies: the same signature may be in several places."""
+        fields[key] = [task.clone() for task in fields[key]]
+        for task in fields[key]:
+            self.visit(task, outer)
+
+    def _followers(self, sig: Signature[Any], option: str, ask: Callable[..., Stamps | None], outer: Stamps) -> None:
+        if followers := as_list(sig.options.get(option)):
+            made = [found.clone() for found in map(maybe_signature, followers) if found is not None]
+            for follower in made:
+                self.visit(follower, {**outer, **_stamps(ask(follower, **outer))})
+            sig.options[option] = made
+
+
+def _stamps(given: Stamps | None) -> dict[str, Any]:
+    stamps = dict(given or {})
+    names = stamps.pop("stamped_headers", None)
+    return stamps if names is None else {name: stamps[name] for name in names if name in stamps}
+
+
+def _put(sig: Signature[Any], stamps: Stamps, append: bool) -> None:
+    """Stamp one task. What is stamped already stays, or gets more values."""
+    if taken := sorted(_TAKEN.intersection(stamps)):
+        raise ValueError(f"A stamp can't be named {taken[0]!r}: that is an option of apply_async().")
+    names = list(sig.options.get("stamped_headers") or ())
+    for name, value in stamps.items():
+        if name not in names:
+            names.append(name)
+            sig.options[name] = value
+        elif append:
+            old = _values(sig.options.get(name))
+            sig.options[name] = old + [item for item in _values(value) if item not in old]
+    sig.options["stamped_headers"] = names
+
+
+def _values(value: Any) -> list[Any]:
+    if isinstance(value, list | tuple | set | frozenset):
+        return list(value)
+    return [] if value is None else [value]

@@ -1,0 +1,67 @@
+"""``Group`` and ``Node``: a workflow as rows, for counting, reading, drawing and revoking.
+
+The chain embedded in a message decides what runs next; these rows are written in the
+same transactions. The state of a node is that of the run with its task id.
+"""
+
+from __future__ import annotations
+
+from django.db import models
+
+from .fields import KeyField, NullablePayloadField
+
+
+class Group(models.Model):
+    """A group, or the header of a chord: how many of its members have not ended.
+
+    ``body`` is what is sent when ``remaining`` comes to 0: a frozen signature in JSON,
+    ``None`` for a group that nothing waits for. ``failed`` says that a member has failed,
+    and the body with it.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    group_id = KeyField(max_length=255)
+    size = models.IntegerField()
+    remaining = models.IntegerField()
+    failed = models.BooleanField(default=False)
+    body = NullablePayloadField(null=True)
+    root_id = KeyField(max_length=255, default="")
+    parent_id = KeyField(max_length=255, default="")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["group_id"], name="taskq_group_once")]
+
+    def __str__(self) -> str:
+        return f"{self.group_id}: {self.remaining} of {self.size} remain"
+
+
+class Node(models.Model):
+    """One task of a workflow, sent or not. ``waits_for`` is the task or group after which it runs.
+
+    ``group_id`` and ``position`` are those of the group that counts it. ``ignored`` says
+    that its row is kept for the chord's body only, ``revoked`` that it was revoked
+    before it was sent.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    root_id = KeyField(max_length=255)
+    task_id = KeyField(max_length=255)
+    name = models.CharField(max_length=255, default="")
+    kind = models.CharField(max_length=16, default="task")
+    group_id = KeyField(max_length=255, default="")
+    position = models.IntegerField(default=0)
+    waits_for = KeyField(max_length=255, default="")
+    ignored = models.BooleanField(default=False)
+    revoked = models.BooleanField(default=False)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["task_id"], name="taskq_node_once")]
+        indexes = [
+            models.Index(fields=["root_id"], name="taskq_node_by_root"),
+            models.Index(fields=["group_id", "position"], name="taskq_node_by_group"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name}[{self.task_id}]"

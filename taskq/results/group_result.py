@@ -1,0 +1,135 @@
+"""``GroupResult``: what a group is known by when it was sent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from asgiref.sync import sync_to_async
+
+from . import backend, family, tuples
+from .result_set import ResultSet
+
+if TYPE_CHECKING:
+    from .async_result import AsyncResult
+    from .base import ResultBase
+    from .graph import ResultGraph
+
+R = TypeVar("R")
+
+
+class GroupResult(ResultSet[R]):
+    """The results of the group ``id``, in document order. ``parent`` is what the group follows in a chain."""
+
+    __slots__ = ("id", "parent")
+
+    def __init__(
+        self,
+        id: str,
+        results: Iterable[AsyncResult[R] | GroupResult[Any]] = (),
+        parent: ResultBase | None = None,
+    ) -> None:
+        if not id:
+            raise ValueError("GroupResult needs the id of a group.")
+        super().__init__(results)
+        self.id = str(id)
+        self.parent = parent
+
+    @property
+    def children(self) -> list[AsyncResult[R] | GroupResult[Any]]:
+        """The results, as ``results``."""
+        return self.results
+
+    # -- kept by its id
+
+    def save(self) -> None:
+        """Keep the group, so that ``restore`` finds it. One that was sent need not be saved."""
+        backend.current().save_group(self.id, self.as_tuple())
+
+    @classmethod
+    def restore(cls, id: str) -> GroupResult[Any] | None:
+        """Return the group ``id`` that was sent or saved, ``None`` if nothing is known of it.
+
+        One that was sent and not saved has the tasks of groups within it among its own.
+        """
+        data = backend.current().load_group(str(id))
+        result = tuples.from_tuple(data) if data else None
+        return result if isinstance(result, GroupResult) else None
+
+    def delete(self) -> None:
+        """Delete what ``save`` has kept. The tasks' rows stay: those ``forget`` deletes."""
+        backend.current().delete_group(self.id)
+
+    async def asave(self) -> None:
+        """Do ``save()``."""
+        await sync_to_async(self.save)()
+
+    @classmethod
+    async def arestore(cls, id: str) -> GroupResult[Any] | None:
+        """Return ``restore(id)``."""
+        return await sync_to_async(cls.restore)(id)
+
+    async def adelete(self) -> None:
+        """Do ``delete()``."""
+        await sync_to_async(self.delete)()
+
+    # -- what it led to: see ``family``
+
+    def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[ResultBase | None, ResultBase]]:
+        """Yield this result, its members, and all that they led to."""
+        return family.iterdeps(self, intermediate)
+
+    def collect(
+        self, intermediate: bool = False, *, timeout: float | None = None, propagate: bool = True
+    ) -> Iterator[tuple[ResultBase, Any]]:
+        """Wait for the group and all that it led to, and yield each result with its value."""
+        return family.collect(self, intermediate, timeout, propagate)
+
+    def acollect(
+        self, intermediate: bool = False, *, timeout: float | None = None, propagate: bool = True
+    ) -> AsyncIterator[tuple[ResultBase, Any]]:
+        """Do what ``collect`` does, for ``async for``."""
+        return family.acollect(self, intermediate, timeout, propagate)
+
+    def build_graph(self, intermediate: bool = False) -> ResultGraph:
+        """Return the group and all that it led to as a graph."""
+        return family.graph(self, intermediate)
+
+    @property
+    def graph(self) -> ResultGraph:
+        """All that the group led to, as a graph; it has to have ended."""
+        return self.build_graph()
+
+    # -- as plain data
+
+    @classmethod
+    def from_tuple(cls, data: Any) -> AsyncResult[Any] | GroupResult[Any]:
+        """Build the result that ``as_tuple`` described."""
+        return tuples.from_tuple(data)
+
+    def _written_members(self, most: int | None) -> list[Any]:
+        return [result._written(most) for result in self.results]
+
+    def _parts(self) -> tuple[Any, ...]:
+        return type(self), {"id": self.id, "results": self.results}
+
+    def _names(self) -> Sequence[str]:
+        return (self.id,)
+
+    def __bool__(self) -> bool:
+        """A group is something even if it is empty."""
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, GroupResult):
+            return self.id == other.id and self.results == other.results
+        return self.id == other if isinstance(other, str) else NotImplemented
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(self.id)
+
+    def __str__(self) -> str:
+        return self.id
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.id} [{', '.join(map(str, self.results))}]>"

@@ -1,0 +1,244 @@
+"""``ResultSet``: many results as one. Every question and every wait is one query for all of them.
+
+The members may be groups, whose values are lists. ``GroupResult`` is one with an id.
+Nothing is sent or run here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import aclosing, closing
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from asgiref.sync import sync_to_async
+
+from taskq import states
+
+from . import context, together
+from .base import ResultBase
+
+if TYPE_CHECKING:
+    from .async_result import AsyncResult
+    from .group_result import GroupResult
+
+R = TypeVar("R")
+
+
+class ResultSet(ResultBase, Generic[R]):
+    """``results``, in their order.
+
+    It has no id to be known by: a task may return a ``GroupResult``, or a list of results.
+    """
+
+    __slots__ = ("__weakref__", "results")
+
+    parent: ResultBase | None = None
+
+    def __init__(self, results: Iterable[AsyncResult[R] | GroupResult[Any]]) -> None:
+        self.results: list[AsyncResult[R] | GroupResult[Any]] = list(results)
+
+    # -- the values
+
+    def join(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float = 0.5,
+        *,
+        callback: Callable[[str, R], object] | None = None,
+        on_interval: Callable[[], object] | None = None,
+        disable_sync_subtasks: bool = True,
+    ) -> list[R]:
+        """Wait until all have ended and return their values in order.
+
+        ``timeout`` is in seconds, for all together. As soon as one has failed its
+        exception is raised; with ``propagate=False`` exceptions stand among the values. ``callback``
+        is called with the id and the value of each, in order, at the end; ``on_interval``
+        every ``interval`` seconds while waiting. Raises also what ``AsyncResult.get`` does.
+        """
+        if disable_sync_subtasks:
+            context.refuse_in_task()
+        together.wait(self.leaves(), timeout, on_interval, interval, until_failure=propagate)
+        return self._values(propagate, callback)
+
+    get = join
+    join_native = join
+
+    async def ajoin(
+        self, timeout: float | None = None, propagate: bool = True, *, disable_sync_subtasks: bool = True
+    ) -> list[R]:
+        """Do what ``join`` does without blocking the event loop. ``await results`` is the short form."""
+        if disable_sync_subtasks:
+            context.refuse_in_task()
+        await together.await_(self.leaves(), timeout, until_failure=propagate)
+        return await sync_to_async(self._values)(propagate)
+
+    aget = ajoin
+
+    def __await__(self) -> Generator[Any, None, list[R]]:
+        """Wait for the values: ``values = await group(...).delay()``."""
+        return self.ajoin().__await__()
+
+    def iterate(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float = 0.5,
+        *,
+        on_interval: Callable[[], object] | None = None,
+        disable_sync_subtasks: bool = True,
+    ) -> Generator[R, None, None]:
+        """Yield the values in order, each as soon as it and those before it are there. See ``join``."""
+        if disable_sync_subtasks:
+            context.refuse_in_task()
+        with closing(together.arrivals(self.leaves(), timeout, on_interval, interval)) as arriving:
+            for result in list(self.results):
+                while _awaited(result) and next(arriving, None) is not None:
+                    pass
+                yield _value(result, propagate)
+
+    async def aiterate(
+        self, timeout: float | None = None, propagate: bool = True, *, disable_sync_subtasks: bool = True
+    ) -> AsyncGenerator[R, None]:
+        """Do what ``iterate`` does. ``async for value in results`` is the short form."""
+        if disable_sync_subtasks:
+            context.refuse_in_task()
+        async with aclosing(together.async_arrivals(self.leaves(), timeout)) as arriving:
+            for result in list(self.results):
+                while _awaited(result) and await anext(arriving, None) is not None:
+                    pass
+                yield await sync_to_async(_value)(result, propagate)
+
+    def __aiter__(self) -> AsyncGenerator[R, None]:
+        return self.aiterate()
+
+    def maybe_throw(self, propagate: bool = True, callback: Callable[[str, R], object] | None = None) -> None:
+        """Raise the first exception there is now; call ``callback`` with the id and the result of each."""
+        together.look(self.leaves())
+        if propagate:
+            self._raise_known()
+        if callback is not None:
+            for leaf in self.leaves():
+                callback(leaf.id, leaf.result)
+
+    maybe_reraise = maybe_throw
+
+    # -- their states
+
+    def ready(self) -> bool:
+        """Tell whether all have ended."""
+        return all(states.is_final(state) for state in self._states())
+
+    def waiting(self) -> bool:
+        """Tell whether any has not ended."""
+        return not self.ready()
+
+    def successful(self) -> bool:
+        """Tell whether all have ended well."""
+        return all(state == states.SUCCESS for state in self._states())
+
+    def failed(self) -> bool:
+        """Tell whether any has ended with an exception."""
+        return any(state == states.FAILURE for state in self._states())
+
+    def completed_count(self) -> int:
+        """Return how many have ended well; a group counts as one."""
+        self._states()
+        return sum(all(leaf._known() == states.SUCCESS for leaf in result.leaves()) for result in self.results)
+
+    async def awaiting(self) -> bool:
+        """Return ``waiting()``."""
+        return await sync_to_async(self.waiting)()
+
+    async def acompleted_count(self) -> int:
+        """Return ``completed_count()``."""
+        return await sync_to_async(self.completed_count)()
+
+    # -- as a set
+
+    def add(self, result: AsyncResult[R] | GroupResult[Any]) -> None:
+        """Add a result at the end if it is not in the set."""
+        self.update((result,))
+
+    def update(self, results: Iterable[AsyncResult[R] | GroupResult[Any]]) -> None:
+        """Add results at the end, those that are not in the set."""
+        there = {result.id: result for result in self.results}
+        self.results += [there.setdefault(result.id, result) for result in results if result.id not in there]
+
+    def remove(self, result: AsyncResult[R] | GroupResult[Any] | str) -> None:
+        """Take out a result, or the one with this id. Raises ``KeyError`` if there is none."""
+        before = len(self.results)
+        self.discard(result)
+        if len(self.results) == before:
+            raise KeyError(str(result))
+
+    def discard(self, result: AsyncResult[R] | GroupResult[Any] | str) -> None:
+        """Take out a result, or the one with this id, if it is there."""
+        self.results = [one for one in self.results if one.id != str(result)]
+
+    def clear(self) -> None:
+        """Take out all."""
+        self.results.clear()
+
+    def __iter__(self) -> Iterator[AsyncResult[R] | GroupResult[Any]]:
+        """Yield the results, not their values: those come from ``join``, ``iterate`` and ``async for``."""
+        return iter(self.results)
+
+    def __getitem__(self, index: int) -> AsyncResult[R] | GroupResult[Any]:
+        return self.results[index]
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __bool__(self) -> bool:
+        return bool(self.results)
+
+    def __eq__(self, other: object) -> bool:
+        return self.results == other.results if isinstance(other, ResultSet) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: [{', '.join(map(str, self.results))}]>"
+
+    # -- among others: see ``ResultBase``
+
+    def members(self) -> Sequence[ResultBase]:
+        """Return the results."""
+        return self.results
+
+    def _parts(self) -> tuple[Any, ...]:
+        return type(self), {"results": self.results}
+
+    def _names(self) -> Sequence[str]:
+        return ()
+
+    def _states(self) -> list[str]:
+        return together.look(self.leaves())
+
+    def _values(self, propagate: bool, callback: Callable[[str, R], object] | None = None) -> list[R]:
+        if propagate:
+            self._raise_known()
+        values: list[R] = []
+        for result in self.results:
+            value = _value(result, propagate)
+            values.append(value)
+            if callback is not None:
+                callback(result.id, value)
+        return values
+
+    def _raise_known(self) -> None:
+        if (failed := together.first_failed(self.leaves())) is not None:
+            failed.maybe_throw()
+
+
+def _awaited(result: ResultBase) -> bool:
+    return any(leaf._awaited() for leaf in result.leaves())
+
+
+def _value(result: AsyncResult[R] | GroupResult[Any], propagate: bool) -> R:
+    """Return the value of a result that has ended, without waiting or reading."""
+    return cast(R, result.get(propagate=propagate, disable_sync_subtasks=False))

@@ -1,0 +1,103 @@
+"""How far an end reaches in a workflow, by its nodes: what is revoked, or fails, with a task. Pure.
+
+Called by ``revoke`` and ``workflows`` with the nodes of one workflow.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+Row = tuple[str, str, str, str]
+
+
+@dataclass(slots=True, frozen=True)
+class Place:
+    """Where a task stands in its workflow; see ``models.Node``."""
+
+    task_id: str
+    group_id: str
+    waits_for: str
+
+
+def reach(places: Iterable[Place], wanted: Collection[str], sent: Collection[str]) -> set[str]:
+    """Return the tasks that are revoked with ``wanted``, ids of tasks and groups.
+
+    Forwards all that waits for one of them; past a group only if all its members are
+    revoked, or the group itself is. Backwards, if it is the end of a chain or chord,
+    what nobody else waits for: a workflow is revoked by the id of its result. What
+    was sent already needs nothing before it.
+    """
+    workflow = _Workflow(places)
+    for task_id in wanted:
+        workflow.revoke(task_id)
+    ends = [i for i in workflow.revoked if not workflow.waiting[i] and (i in wanted or workflow.group_of(i) in wanted)]
+    while ends:
+        ends = workflow.revoke_before(ends, sent)
+    return workflow.revoked
+
+
+def after(task_id: str, rows: Sequence[Row], sent: Collection[str]) -> list[Row]:
+    """Return the rows (task id, name, group, waits for) of what waits for a task, directly or not.
+
+    Of a group that was ``sent`` its own row says what becomes of what waits for it; another
+    one can't fail by itself, and is passed through its members.
+    """
+    waiting: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        waiting[row[3]].append(row)
+    found: list[Row] = []
+    todo = [task_id]
+    while todo:
+        following = waiting.pop(todo.pop(), [])
+        found += following
+        todo += [name for row in following for name in (row[0], row[2]) if name and name not in sent]
+    return found
+
+
+class _Workflow:
+    def __init__(self, places: Iterable[Place]) -> None:
+        self.places = {place.task_id: place for place in places}
+        self.waiting: dict[str, list[str]] = defaultdict(list)
+        self.members: dict[str, list[str]] = defaultdict(list)
+        for place in self.places.values():
+            self.members[place.group_id].append(place.task_id)
+            self.waiting[place.waits_for].append(place.task_id)
+        self.members.pop("", None)
+        self.waiting.pop("", None)
+        self.revoked: set[str] = set()
+
+    def group_of(self, task_id: str) -> str:
+        return self.places[task_id].group_id
+
+    def revoke(self, wanted: str) -> None:
+        """Revoke a task or a group, and what waits for it."""
+        todo = [wanted, *self.members.get(wanted, ()), *self.waiting.get(wanted, ())]
+        while todo:
+            task_id = todo.pop()
+            if task_id in self.revoked or task_id not in self.places:
+                continue
+            self.revoked.add(task_id)
+            todo += self.waiting.get(task_id, ())
+            group_id = self.group_of(task_id)
+            if group_id in self.waiting and self.revoked.issuperset(self.members[group_id]):
+                todo += self.waiting[group_id]
+
+    def revoke_before(self, ends: Iterable[str], sent: Collection[str]) -> list[str]:
+        """Revoke what only ``ends`` wait for; return which tasks those are."""
+        found: list[str] = []
+        for task_id in ends:
+            before = self.places[task_id].waits_for
+            if not before or task_id in sent:
+                continue
+            for earlier in self.members.get(before) or [before]:
+                if earlier in self.places and earlier not in self.revoked and self._is_useless(earlier):
+                    self.revoked.add(earlier)
+                    found.append(earlier)
+        return found
+
+    def _is_useless(self, task_id: str) -> bool:
+        group_id = self.group_of(task_id)
+        after = [*self.waiting.get(task_id, ()), *(self.waiting.get(group_id, ()) if group_id else ())]
+        return self.revoked.issuperset(after)

@@ -1,0 +1,120 @@
+"""What follows from ends that no task's process can tell of, for ``store.workflows``.
+
+A chord's body is planned in the transaction that counts its last member; what a
+message says was to follow is read here only if its task will not run. Nothing raises
+for what a message or a signature holds.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.db import DatabaseError, InterfaceError
+from kombu.utils.json import loads
+
+from taskq import states
+from taskq.canvas import plan as planning
+from taskq.messages import publisher
+from taskq.messages.protocol import Carried, decode_body
+from taskq.results import values
+from taskq.store.records import FROM_ROWS, Dependent, Envelope, Sequel
+
+from . import errbacks
+
+logger = logging.getLogger("taskq.worker")
+Value = tuple[str | None, str]
+#: How the body of a message ends that nothing follows from.
+_NOTHING = '{"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
+
+
+def body_due(body: str, members: Sequence[Value], root_id: str, parent_id: str) -> Sequel:
+    """See ``store.workflows.Planner``."""
+    try:
+        plan = planning.plan_body(body, _decoded(members), root_id=root_id, parent_id=parent_id or None)
+        envelopes = list(plan.envelopes)
+        publisher.announce(envelopes)
+        return Sequel(publisher.routed(envelopes), plan.groups, list(plan.nodes))
+    except (DatabaseError, InterfaceError):
+        raise
+    except Exception as error:
+        logger.exception("The body of a chord of %s can't be sent: it fails.", root_id)
+        return Sequel(error=values.encode_exception(error))
+
+
+def _decoded(members: Sequence[Value]) -> list[Any]:
+    if all(content_type == values.JSON for _, content_type in members):
+        found: list[Any] = loads(f"[{', '.join(text or 'null' for text, _ in members)}]")
+        return found
+    return [values.decode(text, content_type) for text, content_type in members]
+
+
+def body_failed(body: str, error: str) -> Sequel:
+    """See ``store.workflows.Planner``."""
+    try:
+        dependents = planning.dependents_of(body)
+        called = planning.errbacks_of(body) if dependents else []
+    except Exception:
+        logger.exception("The body of a chord can't be read: what was to follow from it is not known.")
+        return Sequel()
+    headers = {"id": dependents[0].task_id, "task": dependents[0].name} if dependents else {}
+    return Sequel(publisher.routed(_errbacks(called, headers, error)), dependents=dependents)
+
+
+def message_ended(message: Carried, state: str, error: str) -> Sequel:
+    """See ``store.workflows.Planner``."""
+    sequel = read(message, state, error)
+    sequel.envelopes = publisher.routed(sequel.envelopes)
+    return sequel
+
+
+def read(message: Carried, state: str, error: str) -> Sequel:
+    """Do what ``message_ended`` does without touching a database: queues of exchanges are still to be found."""
+    try:
+        headers = json.loads(message.headers)
+        group_id = str(headers["group"]) if planning.is_member(headers) else ""
+    except Exception:  # the message may be anything
+        return Sequel(dependents=[FROM_ROWS])
+    if isinstance(message.body, str) and message.body.endswith(_NOTHING):
+        return Sequel(group_id=group_id)
+    try:
+        properties = json.loads(message.properties or "{}")
+        args, kwargs, embed = decode_body(
+            message.body, message.content_type, message.content_encoding, headers, properties
+        )
+        sequel = Sequel(dependents=planning.dependents(embed), group_id=group_id)
+    except Exception:
+        logger.warning("The body of %s can't be read: what was to follow from it is looked up.", headers.get("id"))
+        return Sequel(dependents=[FROM_ROWS], group_id=group_id)
+    if state == states.FAILURE and embed["errbacks"]:
+        sequel.envelopes = _errbacks(embed["errbacks"], headers, error, args, kwargs)
+    return sequel
+
+
+def unsendable(envelopes: Sequence[Envelope]) -> list[Dependent]:
+    """Return what never runs because ``envelopes``, which were to follow, can't be sent."""
+    found: list[Dependent] = []
+    for e in envelopes:
+        found.append(Dependent(e.task_id, e.name, str(e.headers["group"]) if planning.is_member(e.headers) else ""))
+        embed = decode_body(e.body, e.content_type, e.content_encoding, e.headers, e.properties)[2]
+        found += planning.dependents(embed)
+    return found
+
+
+def _errbacks(
+    called: Any,
+    headers: Mapping[str, Any],
+    error: str,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+) -> Sequence[Envelope]:
+    """Return messages for errbacks of both styles: nobody waits for the user's code in a main process."""
+    found: list[Envelope] = []
+    for errback in errbacks.as_list(called):
+        try:
+            found += errbacks.message(errback, headers, error, args, kwargs or {})
+        except Exception:
+            logger.exception("The errback %r of task %s can't be sent.", errback, headers.get("id"))
+    return found

@@ -1,0 +1,94 @@
+"""Groups of results on each database: waiting for many at once, and what is kept of a group."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.core import mail
+from django.db import connections
+
+from taskq import states
+from taskq.engines import for_alias
+from taskq.results import lookout
+from taskq.results.async_result import AsyncResult
+from taskq.results.group_result import GroupResult
+from taskq.store.records import Settlement
+from taskq.store.settle import write_ends
+
+
+@pytest.fixture(autouse=True)
+def _leave_at_once(alias: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(mail, "outbox", [], raising=False)
+    yield
+    watch = lookout._lookouts.get(alias)
+    assert watch is None or watch.gone.wait(20)
+
+
+def end(alias: str, *ids: str) -> None:
+    engine = for_alias(alias)
+    with engine.atomic():
+        write_ends(
+            engine, [Settlement(0, i, states.SUCCESS, result=f'"{i}"', finished=1.0, tracked=False) for i in ids]
+        )
+
+
+def of(ids: list[str]) -> GroupResult[Any]:
+    return GroupResult("g", [AsyncResult(task_id) for task_id in ids])
+
+
+def ending(alias: str, batches: list[list[str]]) -> threading.Thread:
+    """End tasks on a thread, a batch in a transaction, as soon as somebody listens."""
+
+    def run() -> None:
+        while not any(watch._listening for watch in lookout._lookouts.values()):
+            threading.Event().wait(0.001)
+        for batch in batches:
+            end(alias, *batch)
+        connections[alias].close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def test_a_large_group(alias: str) -> None:
+    ids = [f"t{number}" for number in range(2500)]
+    end(alias, *ids[:100])
+    thread = ending(alias, [ids[start : start + 400] for start in range(100, 2500, 400)])
+    assert of(ids).get(timeout=60) == ids
+    thread.join()
+    assert of(ids).successful()
+
+
+def test_values_as_they_come(alias: str) -> None:
+    ids = [f"t{number}" for number in range(20)]
+    thread = ending(alias, [[task_id] for task_id in reversed(ids)])
+    assert list(of(ids).iterate(timeout=60)) == ids
+    thread.join()
+
+
+def test_asynchronously(alias: str) -> None:
+    ids = [f"t{number}" for number in range(20)]
+
+    async def gather() -> list[str]:
+        return [value async for value in of(ids).aiterate(timeout=60)]
+
+    thread = ending(alias, [ids])
+    assert async_to_sync(gather)() == ids
+    thread.join()
+
+
+def test_kept(alias: str) -> None:
+    result = GroupResult[Any]("G", [GroupResult("ü", [AsyncResult("a")]), AsyncResult("A")], AsyncResult("first"))
+    for _ in range(2):
+        result.save()
+        again = GroupResult.restore("G")
+        assert again is not None
+        assert again.as_tuple() == result.as_tuple()
+    assert GroupResult.restore("g") is None
+    result.delete()
+    assert GroupResult.restore("G") is None

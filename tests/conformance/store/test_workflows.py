@@ -1,0 +1,496 @@
+"""Workflows in rows: members count once, bodies are sent once, and what can't run any more ends at once."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connections
+
+from taskq import states
+from taskq.canvas.plan import Plan
+from taskq.engines import for_alias
+from taskq.messages.publisher import publish_plan
+from taskq.models import Group, Message, Node, TaskRun
+from taskq.store import revoke, workers
+from taskq.store.claim import claim
+from taskq.store.enqueue import enqueue
+from taskq.store.forget import expire, expire_workflows, forget
+from taskq.store.records import FROM_ROWS, Claimed, Dependent, Envelope, NewGroup, NewNode
+from taskq.store.settle import settle
+from taskq.store.workflows import insert
+from tests.support.envelopes import ending, envelope
+
+FAILED = '{"exc_type": "ValueError", "exc_message": ["boom"], "exc_module": "builtins"}'
+
+
+def signature(task_id: str, **options: Any) -> dict[str, Any]:
+    """A frozen task, as messages and rows carry it."""
+    return {
+        "task": "shop.total", "args": [], "kwargs": {}, "options": {"task_id": task_id, **options},
+        "subtask_type": None, "immutable": False,
+    }  # fmt: skip
+
+
+def member(task_id: str, group_id: str = "g", index: int = 0, chain: Any = None, **changes: Any) -> Envelope:
+    """A message that counts for a group; with ``chain`` it only leads to what counts."""
+    headers = {"task": "shop.add", "id": task_id, "root_id": task_id}
+    if chain is None:
+        headers |= {"group": group_id, "group_index": index}
+    embed = {"callbacks": None, "errbacks": None, "chain": chain, "chord": None if chain else signature("body")}
+    return envelope(task_id, headers=headers, body=json.dumps([[1, 2], {}, embed]), reset=False, **changes)
+
+
+def counting(message: Claimed, state: str = "SUCCESS", **changes: Any) -> Any:
+    """The end of a member."""
+    return ending(message, state, **{"group_id": "g", "member": True, **changes})
+
+
+def chord(
+    alias: str, *ids: str, body: Any = None, group_id: str = "g", tracked: bool = True
+) -> tuple[str, list[Claimed]]:
+    """Send a chord whose body is the task ``body``; return who holds the members, and these in their order."""
+    frozen = body or signature("body")
+    nodes = [NewNode("root", task_id, "shop.add", "task", group_id, n) for n, task_id in enumerate(ids)]
+    nodes.append(NewNode("root", frozen["options"]["task_id"], "shop.total", "body", waits_for=group_id))
+    insert(for_alias(alias), [NewGroup(group_id, len(ids), json.dumps(frozen), "root")], nodes)
+    enqueue([member(task_id, group_id, n, tracked=tracked) for n, task_id in enumerate(ids)])
+    return held()
+
+
+def held() -> tuple[str, list[Claimed]]:
+    token = workers.register("w")
+    return token, claim("taskq", 1000, token)
+
+
+def state_of(alias: str, task_id: str) -> str | None:
+    return TaskRun.objects.using(alias).filter(task_id=task_id).values_list("state", flat=True).first()
+
+
+def error_of(alias: str, task_id: str) -> tuple[str, str]:
+    data = json.loads(TaskRun.objects.using(alias).get(task_id=task_id, state="FAILURE").result or "")
+    return data["exc_type"], data["exc_message"][0]
+
+
+def bodies(alias: str) -> list[Any]:
+    """The arguments of all bodies that were sent."""
+    rows = Message.objects.using(alias).filter(name="shop.total").order_by("id")
+    return [json.loads(body)[0] for body in rows.values_list("body", flat=True)]
+
+
+def waiting(alias: str) -> set[str]:
+    return set(Message.objects.using(alias).filter(token="").values_list("task_id", flat=True))
+
+
+# -- counting
+
+
+def test_the_body_is_sent_by_the_last_member_with_values_in_their_order(alias: str) -> None:
+    token, messages = chord(alias, "a", "b", "c")
+    settle(token, [counting(messages[2], result="3"), counting(messages[1], result="2")])
+    assert bodies(alias) == []
+    settle(token, [counting(messages[0], result="1")])
+    assert bodies(alias) == [[[1, 2, 3]]]
+    assert state_of(alias, "body") == "PENDING"
+
+
+def test_members_in_one_batch_complete_their_group(alias: str) -> None:
+    token, messages = chord(alias, "a", "b")
+    settle(token, [counting(m) for m in messages])
+    assert bodies(alias) == [[[3, 3]]]
+
+
+@pytest.mark.parametrize("tracked", [True, False])
+@pytest.mark.parametrize("together", [True, False])
+def test_a_second_delivery_of_a_member_does_not_count(alias: str, tracked: bool, together: bool) -> None:
+    token, messages = chord(alias, "a", "b", tracked=tracked)
+    enqueue([member("a", tracked=tracked)])
+    messages += claim("taskq", 10, token)
+    first = [counting(m) for m in messages if m.task_id == "a"]
+    for batch in [first] if together else [[s] for s in first]:
+        settle(token, batch)
+    assert Group.objects.using(alias).get().remaining == 1
+    settle(token, [counting(m) for m in messages if m.task_id == "b"])
+    assert bodies(alias) == [[[3, 3]]]
+
+
+def test_a_second_delivery_after_the_body_was_sent_changes_nothing(alias: str) -> None:
+    token, messages = chord(alias, "a")
+    enqueue([member("a")])
+    messages += claim("taskq", 10, token)
+    for message in messages:
+        settle(token, [counting(message)])
+    assert len(bodies(alias)) == 1
+
+
+def test_a_retry_does_not_count(alias: str) -> None:
+    token, messages = chord(alias, "a", "b")
+    again = member("a")
+    settle(token, [counting(messages[0], "RETRY", follow_ups=(again,)), counting(messages[1])])
+    assert Group.objects.using(alias).get().remaining == 1
+    (again_held,) = claim("taskq", 10, token)
+    settle(token, [counting(again_held, result="5", retries=1)])
+    assert bodies(alias) == [[[5, 3]]]
+
+
+@pytest.mark.parametrize("tracked", [True, False])
+def test_values_that_are_ignored_are_kept_until_the_body_has_them(alias: str, tracked: bool) -> None:
+    token, messages = chord(alias, "a", "b", tracked=tracked)
+    settle(token, [counting(messages[0], result="1", keep=False)])
+    settle(token, [counting(messages[1], result="2", keep=False)])
+    assert bodies(alias) == [[[1, 2]]]
+    assert not TaskRun.objects.using(alias).filter(task_id__in=["a", "b"]).exists()
+
+
+def test_two_workers_that_settle_the_last_two_members_send_one_body(alias: str) -> None:
+    if connections[alias].vendor == "sqlite":
+        pytest.skip("one writer at a time")
+    for round_ in range(10):
+        group_id, ids = f"g{round_}", [f"{round_}a", f"{round_}b"]
+        token, messages = chord(alias, *ids, body=signature(f"body{round_}"), group_id=group_id)
+        barrier = threading.Barrier(2)
+
+        def end(message: Claimed, token: str = token, barrier: Any = barrier, group_id: str = group_id) -> None:
+            barrier.wait()
+            settle(token, [counting(message, group_id=group_id)], alias)
+            connections[alias].close()
+
+        threads = [threading.Thread(target=end, args=(m,)) for m in messages]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(bodies(alias)) == round_ + 1
+        Message.objects.using(alias).filter(name="shop.total").update(queue="elsewhere")
+
+
+def test_members_that_a_member_adds_are_waited_for(alias: str) -> None:
+    token, messages = chord(alias, "a")
+    added = NewNode("root", "late", "shop.add", "task", "g", 2**31 - 1)
+    grown = NewGroup("g", 1, added=True)
+    settle(token, [counting(messages[0], result="1", follow_ups=(member("late"),), groups=(grown,), nodes=(added,))])
+    assert bodies(alias) == []
+    (late,) = claim("taskq", 10, token)
+    settle(token, [counting(late, result="2")])
+    assert bodies(alias) == [[[1, 2]]]
+
+
+def test_a_member_that_was_replaced_counts_when_its_replacement_ends(alias: str) -> None:
+    token, messages = chord(alias, "a")
+    settle(token, [counting(messages[0], states.IGNORED, follow_ups=(member("a"),))])
+    assert bodies(alias) == []
+    assert state_of(alias, "a") == "PENDING"
+    (again,) = claim("taskq", 10, token)
+    settle(token, [counting(again, result="7")])
+    assert bodies(alias) == [[[7]]]
+
+
+def test_a_body_that_can_not_be_sent_fails(alias: str, settings: Any) -> None:
+    token, messages = chord(alias, "a", body=signature("body", chain=[signature("after")]))
+    settings.TASKQ_MAX_MESSAGE_SIZE = 300
+    settle(token, [counting(messages[0], result='"' + "x" * 400 + '"')])
+    assert error_of(alias, "body")[0] == "ValueError"
+    assert state_of(alias, "after") == "FAILURE"
+    assert bodies(alias) == []
+
+
+def test_a_value_that_is_gone_fails_the_body(alias: str) -> None:
+    token, messages = chord(alias, "a", "b")
+    settle(token, [counting(messages[0])])
+    TaskRun.objects.using(alias).filter(task_id="a").delete()
+    settle(token, [counting(messages[1])])
+    assert error_of(alias, "body") == ("ChordError", "The result of dependency a is gone")
+
+
+def test_what_somebody_forgets_is_kept_until_the_body_has_it(alias: str) -> None:
+    token, messages = chord(alias, "a", "b")
+    settle(token, [counting(messages[0], result="1")])
+    forget(["a"])
+    settle(token, [counting(messages[1], result="2")])
+    assert bodies(alias) == [[[1, 2]]]
+    assert state_of(alias, "a") is None
+
+
+# -- failures
+
+
+def test_a_failed_member_fails_the_body_and_what_follows_once(alias: str) -> None:
+    token, messages = chord(alias, "a", "b", "c", body=signature("body", chain=[signature("after")]))
+    settle(token, [counting(messages[0], "FAILURE", result=FAILED)])
+    assert error_of(alias, "body") == ("ChordError", "Dependency a raised ValueError('boom')")
+    assert error_of(alias, "after") == ("ChordError", "Dependency a raised ValueError('boom')")
+    settle(token, [counting(messages[1], "FAILURE", result=FAILED), counting(messages[2])])
+    assert error_of(alias, "body")[1].startswith("Dependency a ")
+    assert bodies(alias) == []
+
+
+def test_an_ignored_failure_fails_the_body_too(alias: str) -> None:
+    token, messages = chord(alias, "a")
+    settle(token, [counting(messages[0], "FAILURE", result=FAILED, keep=False)])
+    assert error_of(alias, "body") == ("ChordError", "Dependency a raised ValueError('boom')")
+
+
+def test_a_member_that_ends_without_a_state_fails_the_body(alias: str) -> None:
+    token, messages = chord(alias, "a")
+    ignored = '{"exc_type": "Ignore", "exc_message": [], "exc_module": "celery.exceptions"}'
+    settle(token, [counting(messages[0], states.IGNORED, result=ignored)])
+    assert error_of(alias, "body") == ("ChordError", "Dependency a raised Ignore()")
+
+
+def test_the_first_of_a_chain_in_a_header_fails_the_body(alias: str) -> None:
+    frozen = signature("body")
+    nodes = [NewNode("root", "a", "shop.add"), NewNode("root", "b", "shop.add", group_id="g", waits_for="a")]
+    insert(for_alias(alias), [NewGroup("g", 1, json.dumps(frozen))], nodes)
+    enqueue([member("a", chain=[signature("b", group_id="g", group_index=0)])])
+    token, (message,) = held()
+    settle(token, [ending(message, "FAILURE", result=FAILED, dependents=(Dependent("b", "shop.add", "g"),))])
+    assert error_of(alias, "b") == ("ValueError", "boom")
+    assert error_of(alias, "body") == ("ChordError", "Dependency b raised ValueError('boom')")
+
+
+def test_a_failure_goes_from_the_inner_chord_to_the_outer_one(alias: str) -> None:
+    inner = signature("inner-body", group_id="outer", group_index=0)
+    engine = for_alias(alias)
+    insert(engine, [NewGroup("outer", 2, json.dumps(signature("outer-body")))], [])
+    token, messages = chord(alias, "a", body=inner)
+    settle(token, [counting(messages[0], "FAILURE", result=FAILED)])
+    assert error_of(alias, "inner-body")[1] == "Dependency a raised ValueError('boom')"
+    text = error_of(alias, "outer-body")[1]
+    assert text.startswith("Dependency inner-body raised ChordError(")
+    assert dict(Group.objects.using(alias).values_list("group_id", "remaining")) == {"outer": 1, "g": 0}
+
+
+def test_errbacks_of_a_body_are_sent_once(alias: str) -> None:
+    errback = {**signature(""), "task": "shop.complain", "options": {}}
+    token, messages = chord(alias, "a", "b", body=signature("body", link_error=[errback]))
+    for message in messages:
+        settle(token, [counting(message, "FAILURE", result=FAILED)])
+    sent = Message.objects.using(alias).filter(name="shop.complain")
+    assert [json.loads(m.body)[0] for m in sent] == [["body"]]
+
+
+def test_the_end_that_the_database_refuses_fails_what_follows(alias: str) -> None:
+    token, messages = chord(alias, "a")
+    settle(token, [counting(messages[0], result="\ud800")])
+    assert error_of(alias, "body")[1].startswith("Dependency a raised EncodeError(")
+
+
+def test_a_lost_task_that_must_not_run_again_fails_what_follows(alias: str) -> None:
+    token, messages = chord(alias, "a", "b")
+    Message.objects.using(alias).filter(id=messages[0].id).update(acked=True)
+    workers.leave(token)
+    assert error_of(alias, "body")[1].startswith("Dependency a raised WorkerLostError(")
+
+
+# -- chains
+
+
+def test_of_two_deliveries_of_a_link_one_goes_on(alias: str) -> None:
+    enqueue([envelope("a"), envelope("a")])
+    token, messages = held()
+    for message in messages:
+        settle(token, [ending(message, follow_ups=(envelope("b", reset=False),))])
+    assert Message.objects.using(alias).filter(task_id="b").count() == 1
+
+
+def test_of_two_ignored_deliveries_of_a_link_one_goes_on(alias: str) -> None:
+    enqueue([envelope("a"), envelope("a")])
+    token, messages = held()
+    for message in messages:
+        settle(token, [ending(message, keep=False, follow_ups=(envelope("b", reset=False),))])
+    assert Message.objects.using(alias).filter(task_id="b").count() == 1
+
+
+def test_what_a_failure_leaves_undone_fails_with_it(alias: str) -> None:
+    enqueue([envelope("a")])
+    token, (message,) = held()
+    settle(token, [ending(message, "FAILURE", result=FAILED, dependents=(Dependent("b"), Dependent("c")))])
+    assert error_of(alias, "b") == error_of(alias, "c") == ("ValueError", "boom")
+
+
+def test_where_a_message_could_not_be_read_the_rows_say_what_was_to_follow(alias: str) -> None:
+    chain(alias, "a", "b", "c")
+    token, (message,) = held()
+    settle(token, [ending(message, "FAILURE", result=FAILED, dependents=(FROM_ROWS,))])
+    assert [state_of(alias, i) for i in "abc"] == ["FAILURE"] * 3
+
+
+def test_and_which_group_it_counts_for(alias: str) -> None:
+    token, messages = chord(alias, "a", "b")
+    settle(token, [ending(messages[0], "FAILURE", result=FAILED, dependents=(FROM_ROWS,))])
+    assert error_of(alias, "body")[1] == "Dependency a raised ValueError('boom')"
+
+
+# -- revoking
+
+
+def chain(alias: str, *ids: str) -> None:
+    """Send a chain: the first task, and rows for the rest."""
+    nodes = [NewNode("root", i, "shop.add", waits_for=before) for before, i in zip(("", *ids), ids, strict=False)]
+    insert(for_alias(alias), [], nodes)
+    enqueue([member(ids[0], chain=[signature(i) for i in reversed(ids[1:])])])
+
+
+@pytest.mark.parametrize("revoked", ["a", "c"])
+def test_the_first_link_and_the_result_stand_for_the_whole_chain(alias: str, revoked: str) -> None:
+    chain(alias, "a", "b", "c")
+    revoke.revoke([revoked])
+    assert [state_of(alias, i) for i in "abc"] == ["REVOKED"] * 3
+    assert waiting(alias) == set()
+
+
+def test_a_link_in_the_middle_takes_the_later_ones_with_it(alias: str) -> None:
+    chain(alias, "a", "b", "c")
+    revoke.revoke(["b"])
+    assert [state_of(alias, i) for i in "abc"] == ["PENDING", "REVOKED", "REVOKED"]
+    token, (message,) = held()
+    settle(token, [ending(message, follow_ups=(envelope("b", reset=False),))])
+    assert (state_of(alias, "a"), state_of(alias, "b"), waiting(alias)) == ("SUCCESS", "REVOKED", set())
+
+
+def test_a_chain_of_a_foreign_sender_ends_by_its_message(alias: str) -> None:
+    enqueue([member("a", chain=[signature("c"), signature("b")])])
+    revoke.revoke(["a"])
+    assert state_of(alias, "a") == "REVOKED"
+    assert error_of(alias, "b") == error_of(alias, "c") == ("TaskRevokedError", "revoked")
+
+
+def test_a_revoked_member_fails_the_body(alias: str) -> None:
+    token, messages = chord(alias, "a", "b")
+    settle(token, [counting(messages[1])])
+    Message.objects.using(alias).update(token="")
+    revoke.revoke(["a"])
+    assert error_of(alias, "body") == ("ChordError", "Dependency a raised TaskRevokedError('revoked')")
+
+
+@pytest.mark.parametrize("revoked", ["g", "body"])
+def test_the_group_and_the_result_stand_for_the_whole_chord(alias: str, revoked: str) -> None:
+    chord(alias, "a", "b")
+    Message.objects.using(alias).update(token="")
+    revoke.revoke([revoked])
+    assert [state_of(alias, i) for i in ("a", "b", "body")] == ["REVOKED"] * 3
+    assert waiting(alias) == set()
+
+
+def test_what_has_run_stays_as_it_is(alias: str) -> None:
+    token, messages = chord(alias, "a", "b")
+    settle(token, [counting(messages[0])])
+    Message.objects.using(alias).update(token="")
+    revoke.revoke(["body"])
+    assert [state_of(alias, i) for i in ("a", "b", "body")] == ["SUCCESS", "REVOKED", "REVOKED"]
+
+
+def test_a_member_that_was_revoked_before_it_was_sent_fails_the_body(alias: str) -> None:
+    nodes = [NewNode("root", "first", ""), NewNode("root", "body", "", waits_for="g")]
+    nodes += [NewNode("root", i, "", "task", "g", n, "first") for n, i in enumerate("ab")]
+    insert(for_alias(alias), [], nodes)
+    enqueue([envelope("first")])
+    token, (message,) = held()
+    revoke.revoke(["a"])
+    group = NewGroup("g", 2, json.dumps(signature("body")))
+    settle(token, [ending(message, follow_ups=(member("a"), member("b", index=1)), groups=(group,))])
+    assert waiting(alias) == {"b"}
+    assert state_of(alias, "a") == "REVOKED"
+    assert error_of(alias, "body")[1].startswith("Dependency a raised TaskRevokedError(")
+
+
+# -- sending
+
+
+def test_what_can_not_be_encoded_halfway_leaves_nothing_behind(alias: str) -> None:
+    def envelopes() -> Iterator[Envelope]:
+        yield member("a")
+        raise ValueError("no")
+
+    group = NewGroup("g", 2, json.dumps(signature("body")))
+    with pytest.raises(ValueError, match="no"):
+        publish_plan(Plan(None, envelopes(), [group], [NewNode("root", "a", "shop.add", group_id="g")]))
+    assert not (Group.objects.using(alias).exists())
+    assert not (Node.objects.using(alias).exists())
+    assert not (waiting(alias))
+
+
+def test_a_workflow_that_is_sent_again_under_its_ids_runs_again(alias: str) -> None:
+    token, messages = chord(alias, "a", "b")
+    settle(token, [counting(m) for m in messages])
+    (body,) = claim("taskq", 10, token)
+    settle(token, [ending(body)])
+    nodes = [NewNode("root", i, "shop.add", "task", "g", n) for n, i in enumerate("ab")]
+    nodes.append(NewNode("root", "body", "shop.total", "body", waits_for="g"))
+    group = NewGroup("g", 2, json.dumps(signature("body")), "root")
+    members = [replace(member(i, "g", n), reset=True) for n, i in enumerate("ab")]
+    publish_plan(Plan(None, iter(members), [group], nodes))
+    assert (state_of(alias, "a"), state_of(alias, "body")) == ("PENDING", None)
+    messages = claim("taskq", 10, token)
+    settle(token, [counting(m, result="4") for m in messages])
+    assert bodies(alias) == [[[4, 4]]]
+
+
+# -- retention
+
+
+def age(alias: str) -> None:
+    """Make everything old."""
+    past = datetime(2020, 1, 1, tzinfo=UTC)
+    Node.objects.using(alias).update(created_at=past)
+    Group.objects.using(alias).update(created_at=past)
+    TaskRun.objects.using(alias).exclude(finished_at=None).update(finished_at=past)
+
+
+def test_values_that_a_body_waits_for_are_kept_however_old(alias: str) -> None:
+    token, messages = chord(alias, "a", "b")
+    settle(token, [counting(messages[0])])
+    age(alias)
+    assert expire("SUCCESS", timedelta(days=1)) == 0
+    assert expire_workflows(timedelta(days=1)) == 0
+    settle(token, [counting(messages[1])])
+    assert bodies(alias) == [[[3, 3]]]
+    age(alias)
+    assert expire("SUCCESS", timedelta(days=1)) == 2
+
+
+def test_old_workflows_are_deleted_when_nothing_of_them_is_left_to_run(alias: str) -> None:
+    token, messages = chord(alias, "a")
+    settle(token, [counting(messages[0])])
+    age(alias)
+    assert expire_workflows(timedelta(days=1)) == 0
+    (body,) = claim("taskq", 10, token)
+    settle(token, [ending(body)])
+    assert expire_workflows(timedelta(days=1)) == 0
+    age(alias)
+    assert expire_workflows(timedelta(days=1)) == 2
+    assert not (Group.objects.using(alias).exists())
+    assert not (Node.objects.using(alias).exists())
+
+
+# -- cost
+
+
+def test_ordinary_tasks_cost_no_query_more(alias: str, django_assert_num_queries: Any) -> None:
+    enqueue([envelope(f"t{n}") for n in range(20)])
+    token, messages = held()
+    with django_assert_num_queries(_PLAIN[connections[alias].vendor], connection=connections[alias]):
+        settle(token, [ending(m) for m in messages])
+
+
+#: BEGIN, DELETE, UPDATE, perhaps a notification, COMMIT.
+_PLAIN = {"sqlite": 4, "postgresql": 5, "mysql": 4}
+
+
+def test_a_group_of_many_is_few_statements(alias: str, django_assert_max_num_queries: Any) -> None:
+    token, messages = chord(alias, *(f"m{n:04}" for n in range(400)))
+    most = 420 if connections[alias].vendor == "sqlite" else 20
+    with django_assert_max_num_queries(most, connection=connections[alias]):
+        settle(token, [counting(m, result=str(n)) for n, m in enumerate(messages)])
+    assert bodies(alias) == [[list(range(400))]]
+
+
+def test_nodes_say_what_was_sent(alias: str) -> None:
+    chord(alias, "a", "b")
+    nodes = Node.objects.using(alias).order_by("id").values_list("task_id", "kind", "group_id", "position", "waits_for")
+    assert list(nodes) == [("a", "task", "g", 0, ""), ("b", "task", "g", 1, ""), ("body", "body", "", 0, "g")]

@@ -1,0 +1,8 @@
+"""An app that has a worker's main process kill itself at a point of the test's choice.
+
+``TEST_DEATH=point:n`` names one of ``POINTS`` and when: the n-th time that it is come to.
+"""
+
+#: An outcome was received; before the commit that settles it; after that commit and before the
+#: loop hears of it; before what follows is handed over to the pool.
+POINTS = ("received", "uncommitted", "committed", "handing")

@@ -1,0 +1,63 @@
+"""Patches the worker when the process starts, if its environment asks for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from django.apps import AppConfig
+
+
+class DeathsConfig(AppConfig):
+    """Arms the point of ``TEST_DEATH``."""
+
+    name = "tests.support.deaths"
+    label = "test_deaths"
+
+    def ready(self) -> None:
+        """Patch one function of the worker."""
+        if "TEST_DEATH" in os.environ:
+            point, number = os.environ["TEST_DEATH"].split(":")
+            _arm(point, int(number))
+
+
+def _arm(point: str, number: int) -> None:
+    from taskq.store import settle
+    from taskq.worker import ledger
+    from taskq.worker.consumer import Consumer
+
+    left = number
+
+    def die_if_it_is_time() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def before(owner: Any, name: str) -> None:
+        _wrap(owner, name, lambda call: (die_if_it_is_time(), call())[1])
+
+    def after(owner: Any, name: str) -> None:
+        _wrap(owner, name, lambda call: (call(), die_if_it_is_time())[0])
+
+    if point == "received":
+        before(Consumer, "outcome")
+    elif point == "uncommitted":
+        after(settle, "write_ends")
+    elif point == "committed":
+        after(ledger, "settle")
+    elif point == "handing":
+        before(Consumer, "_hand_over")
+    else:
+        raise ValueError(f"TEST_DEATH names no point: {point}")
+
+
+def _wrap(owner: Any, name: str, around: Callable[[Callable[[], Any]], Any]) -> None:
+    wrapped = getattr(owner, name)
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return around(lambda: wrapped(*args, **kwargs))
+
+    setattr(owner, name, wrapper)

@@ -1,0 +1,122 @@
+"""Tasks for workflows: they replace themselves, add to their chord, retry, and hear of failures."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from taskq import task
+from taskq.exceptions import Ignore
+
+from .notes import note_line
+
+
+@task
+def add(x: int, y: int) -> int:
+    return x + y
+
+
+@task(ignore_result=True)
+def add_ignored(x: int, y: int) -> int:
+    return x + y
+
+
+@task
+def total(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+@task
+def same(*args: Any) -> list[Any]:
+    return list(args)
+
+
+@task
+def boom(*args: Any) -> None:
+    raise ValueError("boom")
+
+
+@task
+def noted(path: str, *args: Any) -> None:
+    """Note that this ran, and with what."""
+    note_line(path, f"{args}")
+
+
+@task(bind=True, max_retries=3)
+def second_try(self: Any, value: int) -> int:
+    """Succeed at the second try."""
+    if self.request.retries < 1:
+        raise self.retry(countdown=0)
+    return value
+
+
+@task(bind=True)
+def becomes_chain(self: Any, x: int) -> Any:
+    """Be replaced by a chain that gives ``(x + 1) * 2``."""
+    raise self.replace(add.s(x, 1) | double.s())
+
+
+@task(bind=True)
+def becomes_group(self: Any, x: int) -> Any:
+    """Be replaced by a group that gives ``[2x, 4x]``."""
+    from taskq import group
+
+    raise self.replace(group(add.s(x, x), add.s(2 * x, 2 * x)))
+
+
+@task
+def double(x: int) -> int:
+    return 2 * x
+
+
+@task(bind=True)
+def brings_along(self: Any, x: int) -> int:
+    """Add another member to the chord."""
+    self.add_to_chord(add.s(x, 100))
+    return x
+
+
+@task
+def ignores() -> None:
+    raise Ignore
+
+
+@task
+def dies() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task
+def waits(go_on: str, value: int = 0) -> int:
+    """Wait until there is a file."""
+    while not Path(go_on).exists():
+        time.sleep(0.01)
+    return value
+
+
+@task
+def on_error_old(task_id: str) -> None:
+    note_line(os.environ["TEST_NOTES"], f"old {task_id}")
+
+
+@task
+def on_error_new(request: Any, exc: BaseException, traceback: Any) -> None:
+    note_line(os.environ["TEST_NOTES"], f"new {request.id} {exc!r} {bool(traceback)}")
+
+
+@task(bind=True)
+def lineage(self: Any, *args: Any) -> list[Any]:
+    """Return who this task is and whose."""
+    request = self.request
+    return [request.id, request.root_id, request.parent_id, request.group, request.group_index]
+
+
+@task(bind=True)
+def stamps(self: Any, *args: Any) -> list[Any]:
+    """Return the stamps of all tasks so far."""
+    if self.request.retries < 1:
+        raise self.retry(countdown=0)
+    return [*(one for arg in args for one in arg), self.request.stamps]

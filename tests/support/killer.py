@@ -1,0 +1,55 @@
+"""Kills workers and their children while a test waits, and starts others in their places."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from random import Random
+
+from . import trees
+from .processes import Process
+
+
+class Killer:
+    """Strikes about every ``interval`` seconds once ``turn`` is called often; ``start`` starts a worker by name.
+
+    ``workers`` is the share of strikes that hit a whole worker and not one of its children.
+    """
+
+    def __init__(
+        self, start: Callable[[str], Process], count: int, dice: Random, *, interval: float, workers: float = 0.5
+    ) -> None:
+        self._start = start
+        self._dice = dice
+        self._interval = interval
+        self._share = workers
+        self._started = count
+        self._workers = [start(f"w{n}") for n in range(count)]
+        self._next = time.monotonic()
+        #: How many strikes hit a worker, and how many a child.
+        self.killed = {"workers": 0, "children": 0}
+
+    def turn(self) -> None:
+        """Strike if it is time, and replace workers that are gone."""
+        if time.monotonic() > self._next:
+            self._next = time.monotonic() + self._dice.uniform(0.3, 1.7) * self._interval
+            self._strike(self._dice.choice(self._workers))
+        for place, worker in enumerate(self._workers):
+            if not worker.running:
+                self._workers[place] = self._start(f"w{self._started}")
+                self._started += 1
+
+    def _strike(self, worker: Process) -> None:
+        children = trees.pool_children(worker.pid)
+        if not children or self._dice.random() < self._share:
+            # One that has not come so far as to have children is left to get there.
+            self.killed["workers"] += bool(children)
+            if children:
+                worker.kill()
+            return
+        self.killed["children"] += 1
+        with suppress(ProcessLookupError):
+            os.kill(self._dice.choice(children), signal.SIGKILL)

@@ -1,0 +1,276 @@
+"""Canvases that are run here: the values that Celery gave, but for those of ``traps.md`` that it got wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from taskq import chain, chord, group, states, task
+from taskq.exceptions import ChordError
+from taskq.results.eager import EagerResult
+from taskq.results.group_result import GroupResult
+from taskq.store.records import Envelope
+
+from .jobs import S, add, call, fail, ident, tsum
+
+one, two, three = add.s(1, 1), add.s(2, 2), add.s(3, 3)
+
+VALUES = [
+    (add.s(1, 1) | add.s(2) | add.s(3), 7),
+    (chain(add.s(4, 4) | add.s(8)), 16),
+    (group(add.s(i, i) for i in range(3)), [0, 2, 4]),
+    (group(), []),
+    (group(one, group(two, three)), [2, 4, 6]),
+    (ident.s(1) | group(add.s(2), group(add.s(3), add.s(4))), [3, 4, 5]),
+    (chord([one, two], S), 6),
+    (chord([], S), 0),
+    (group([]) | S, 0),
+    (chord([add.s(4, 4)], S), 8),
+    (chord([add.s(1, 1) | add.s(2), three], S), 10),
+    (chord([chord([one, two], S), three], S), 12),
+    (chord([group(one, two), three], ident.s()), [2, 4, 6]),
+    (chord([one, two], S | add.s(10)), 16),
+    (chord([one, two], group(S, ident.s())), [6, [2, 4]]),
+    (group(one, two) | group(S, ident.s()), [6, [2, 4]]),
+    (group(one, two) | S | group(add.s(1), add.s(2)) | S, 15),
+    (group(one) | ident.s(), [2]),
+    (ident.s(1) | group(add.s(1)), 2),
+    (add.s(1, 1) | add.si(5, 5), 10),
+    (chord([ident.s(42) | group(ident.s(), ident.s())], ident.s()), [[42, 42]]),
+    (group(ident.s(1) | group(ident.s(), ident.s()), one), [[1, 1], 2]),
+    (ident.map([1, 2, 3]), [1, 2, 3]),
+    (add.starmap([(1, 1), (2, 2)]), [2, 4]),
+    (add.chunks(zip(range(6), range(6), strict=True), 2), [[0, 2], [4, 6], [8, 10]]),
+    (add.chunks([(1, 1), (2, 2), (3, 3)], 2), [[2, 4], [6]]),
+    (add.chunks([(1, 1), (2, 2), (3, 3)], 2) | ident.s(), [[2, 4], [6]]),
+    (ident.s(1) | group() | S, 0),
+    (chord((ident.s(i) for i in range(30)), ident.s()), list(range(30))),
+]
+
+
+@pytest.mark.parametrize(("sig", "value"), VALUES, ids=[repr(sig)[:60] for sig, _ in VALUES])
+def test_values(sig: Any, value: Any, sent: list[Envelope]) -> None:
+    assert sig.apply().get() == value
+    with override_settings(TASKQ_ALWAYS_EAGER=True):
+        assert (~sig) == value
+    assert sent == []
+
+
+def test_nine_chords_in_a_row() -> None:
+    sig: Any = group(ident.s(1), ident.s(1))
+    for _ in range(9):
+        sig = sig | tsum.s() | group(ident.s(), ident.s())
+    assert (sig | S).apply().get() == 2**10
+
+
+def test_a_chain_of_a_thousand() -> None:
+    assert chain(add.s(1) for _ in range(1000)).apply((0,)).get() == 1000
+
+
+def test_groups_nested_fifty_deep() -> None:
+    sig: Any = ident.s(0)
+    for i in range(1, 51):
+        sig = group(sig, ident.s(i))
+    assert sig.apply().get() == list(range(51))
+
+
+def test_an_empty_chain() -> None:
+    assert chain()() is None
+    with override_settings(TASKQ_ALWAYS_EAGER=True):
+        assert chain()() is None
+        assert chain().delay() is None
+
+
+def test_calls_of_the_guide() -> None:
+    with override_settings(TASKQ_ALWAYS_EAGER=True):
+        assert group(add.s(i, i) for i in range(10))().get() == [i * 2 for i in range(10)]
+        assert group(add.s(i) for i in range(10))(10).get() == [10 + i for i in range(10)]
+        assert chain(add.s(4) | add.s(8))(4).get() == 16
+        assert chord(add.s(i, i) for i in range(10))(tsum.s()).get() == 90
+        assert chord((add.s(i, i) for i in range(10)), tsum.s())().get() == 90
+        assert add.chunks([(1, 1)], 1)().get() == [[2]]
+        assert add.s(2).delay(8).get() == 10
+    assert ident.map([1])() == [1]
+
+
+# -- results ------------------------------------------------------------------------------------
+
+
+def test_parents_and_members() -> None:
+    result = (add.s(1, 1) | group(add.s(1), add.s(2)) | S).apply()
+    assert (result.get(), type(result)) == (7, EagerResult)
+    header: Any = result.parent
+    assert (type(header), header.get()) == (GroupResult, [3, 4])
+    assert header.parent.get() == 2
+    first = header.parent
+    assert [child.id for child in first.children] == [result.id]
+
+
+def test_a_task_with_callbacks() -> None:
+    result = add.apply((1, 1), link=[add.s(5), ident.s() | add.s(1)])
+    first, second = result.children or []
+    assert (result.get(), first.get(), second.get()) == (2, 7, 3)
+
+
+def test_ids_are_those_that_were_frozen() -> None:
+    sig = add.s(1, 1) | add.s(2)
+    frozen = sig.freeze()
+    assert sig.apply().id == frozen.id
+    assert (add.s(1, 1) | add.s(2)).apply(task_id="mine").id == "mine"
+
+
+# -- failures: A4, A5, A10 to A14 ------------------------------------------------------------------
+
+
+def test_a_failure_ends_the_chain() -> None:
+    result = (add.s(1, 1) | fail.s() | add.s(2)).apply()
+    before: Any = result.parent
+    assert [result.state, before.state, before.parent.state] == ["FAILURE", "FAILURE", "SUCCESS"]
+    with pytest.raises(ValueError, match="boom"):
+        result.get()
+
+
+def test_a_failure_in_a_header_ends_the_body() -> None:
+    result = chord([one, fail.s()], S | add.s(1)).apply()
+    header: Any = result.parent
+    while not isinstance(header, GroupResult):
+        header = header.parent
+    bad = header.results[1]
+    assert [each.state for each in header.results] == ["SUCCESS", "FAILURE"]
+    with pytest.raises(ChordError, match=rf"Dependency {bad.id} raised ValueError\('boom'\)"):
+        result.get()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        [fail.s() | add.s(1), one],
+        [one | fail.s() | add.s(1), one],
+        [chord([fail.s(), one], S), one],
+        [one | group(fail.s(), add.s(1)), one],
+        [fail.s(), fail.s()],
+    ],
+    ids=repr,
+)
+def test_headers_that_fail_at_any_depth(header: Any) -> None:
+    result = chord(header, S).apply()
+    assert isinstance(result.result, ChordError)
+
+
+def test_throw() -> None:
+    with pytest.raises(ValueError, match="boom"):
+        (add.s(1, 1) | fail.s() | add.s(2)).apply(throw=True)
+    with (
+        override_settings(TASKQ_ALWAYS_EAGER=True, TASKQ_EAGER_PROPAGATES=True),
+        pytest.raises(ValueError, match="boom"),
+    ):
+        chord([one, fail.s()], S).delay()
+
+
+@pytest.fixture
+def noted() -> list[Any]:
+    return []
+
+
+@pytest.fixture
+def errback(noted: list[Any]) -> Any:
+    @task(name="errback")
+    def errback(request: Any, exc: BaseException, traceback: Any) -> None:
+        noted.append((request.id, type(exc).__name__))
+
+    return errback.s()
+
+
+def test_errbacks_are_called_once(noted: list[Any], errback: Any) -> None:
+    result = (add.s(1, 1) | fail.s() | add.s(1)).on_error(errback).apply()
+    assert noted == [(result.parent.id, "ValueError")]  # type: ignore[union-attr]
+    noted.clear()
+    result = chord([fail.s(), fail.s()], S.clone().on_error(errback)).apply()
+    assert noted == [(result.id, "ChordError")]
+    noted.clear()
+    result = chord([one], fail.s().on_error(errback)).apply()
+    assert noted == [(result.id, "ValueError")]
+
+
+def test_errbacks_of_a_header(noted: list[Any], errback: Any) -> None:
+    with override_settings(TASKQ_ALLOW_ERROR_CB_ON_CHORD_HEADER=True):
+        chord([fail.s(), fail.s()], S.clone()).on_error(errback).apply()
+    assert sorted(name for _, name in noted) == ["ChordError", "ValueError", "ValueError"]
+
+
+# -- replace and add_to_chord: A24, A25 ------------------------------------------------------------------
+
+
+def replacing(sig: Any) -> Any:
+    @task(name="replacing", bind=True)
+    def replacing(self: Any, *args: Any) -> Any:
+        raise self.replace(sig)
+
+    return replacing.s()
+
+
+@pytest.mark.parametrize(
+    ("sig", "value"),
+    [
+        (add.s(1, 1) | add.s(10), 12),
+        (group(one, two), [2, 4]),
+        (add.s(4, 4), 8),
+        (chord([one, two], S), 6),
+        (one | group(add.s(1), add.s(2)), [3, 4]),
+    ],
+    ids=repr,
+)
+def test_replace(sig: Any, value: Any) -> None:
+    alone = replacing(sig).apply(task_id="mine")
+    assert (alone.id, alone.get(), alone.state) == ("mine", value, states.SUCCESS)
+    assert (one | replacing(sig) | ident.s()).apply().get() == value
+    assert chord([replacing(sig), three], ident.s()).apply().get() == [value, 6]
+
+
+def test_replaced_again_and_again() -> None:
+    @task(name="again", bind=True)
+    def again(self: Any, n: int) -> Any:
+        if n:
+            raise self.replace(again.s(n - 1))
+        return self.request.replaced_task_nesting
+
+    assert again.apply((5,)).get() == 5
+
+
+def test_replace_needs_a_worker() -> None:
+    with pytest.raises(RuntimeError, match="where a worker runs replacing"):
+        replacing(one)()
+
+
+def test_what_can_not_replace_fails_the_task() -> None:
+    assert "empty chain" in str(replacing(chain()).apply().result)
+
+
+def test_add_to_chord() -> None:
+    @task(name="adding", bind=True)
+    def adding(self: Any, sig: Any) -> str:
+        from taskq import signature
+
+        self.add_to_chord(signature(sig))
+        return "adder"
+
+    result = chord([adding.s(add.s(1, 1)), adding.s(group(one, two)), three], ident.s()).apply()
+    assert result.get() == ["adder", "adder", 6, 2, [2, 4]]
+    assert isinstance(adding.apply((one,)).result, ValueError)
+
+
+def test_retries_keep_the_links() -> None:
+    @task(name="third", bind=True, default_retry_delay=0)
+    def third(self: Any, x: int) -> int:
+        if self.request.retries < 2:
+            raise self.retry()
+        return x
+
+    assert (one | third.s() | add.s(1)).apply().get() == 3
+    assert chord([third.s(1), third.s(2)], S).apply().get() == 3
+
+
+def test_partial_arguments_of_a_chord() -> None:
+    assert chord([call.s(1, k=1)], ident.s()).apply((0,), {"k": 2}).get() == [[[0, 1], {"k": 2}]]

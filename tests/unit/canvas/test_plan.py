@@ -1,0 +1,349 @@
+"""Plans: what a call sends now, the rows of groups and nodes, and what a worker sends later."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from taskq import Signature, chain, chord, group
+from taskq.canvas.plan import (
+    is_member,
+    next_after,
+    plan,
+    plan_body,
+    plan_frozen,
+)
+from taskq.exceptions import EncodeError
+from taskq.results.group_result import GroupResult
+
+from .jobs import S, a, add, b, body_of, c, call, calls, d, e, embed_of, ident, messages, tsum
+
+
+def tail(envelope: Any) -> list[Any]:
+    """Return what follows a message in its chain, the next one first."""
+    return list(reversed(embed_of(envelope)["chain"] or []))
+
+
+# -- empty and single ones: A7, A8, A9 ---------------------------------------------------------
+
+
+def test_an_empty_chain_sends_nothing() -> None:
+    made = plan(chain())
+    assert (made.result, messages(made), made.groups, list(made.nodes)) == (None, [], [], [])
+
+
+def test_an_empty_group_sends_nothing() -> None:
+    made = plan(group())
+    assert isinstance(made.result, GroupResult)
+    assert (messages(made), made.groups, list(made.nodes)) == ([], [], [])
+
+
+@pytest.mark.parametrize("sig", [group() | S, chord([], S)], ids=repr)
+def test_without_a_header_the_body_is_sent_at_once(sig: Any) -> None:
+    made = plan(sig)
+    sent = messages(made)
+    assert calls(sent) == [("capapp.tsum", [[]])]
+    assert made.result == sent[0].task_id
+    assert (sent[0].headers["group"], made.groups) == (None, [])
+
+
+def test_without_a_header_in_a_chain() -> None:
+    (first,) = messages(plan(a | group() | S | b))
+    made = next_after(embed_of(first), "x", task_id=first.task_id, root_id=first.task_id)
+    sent = messages(made)
+    assert calls(sent) == [("capapp.tsum", [[]])]
+    assert [step["task"] for step in tail(sent[0])] == ["b"]
+
+
+def test_a_group_of_one() -> None:
+    (only,) = messages(plan(a | group(b)))
+    assert [step["task"] for step in tail(only)] == ["b"]
+    made = plan(group(b) | S)
+    assert [made_group.size for made_group in made.groups] == [1]
+
+
+# -- groups -----------------------------------------------------------------------------------------
+
+
+def test_members_and_their_group() -> None:
+    made = plan(group(a, group(b, c)), ("x",))
+    sent = messages(made)
+    (row,) = made.groups
+    assert calls(sent) == [("a", ["x"]), ("b", ["x"]), ("c", ["x"])]
+    assert [(m.headers["group"], m.headers["group_index"]) for m in sent] == [(row.group_id, i) for i in range(3)]
+    assert all(is_member(m.headers) for m in sent)
+    assert (row.size, row.body, row.root_id, row.parent_id) == (3, None, sent[0].task_id, "")
+    assert made.result.id == row.group_id  # type: ignore[union-attr]
+    assert [each.id for each in made.result.results] == [m.task_id for m in sent]  # type: ignore[union-attr]
+    assert made.children == [made.result]
+
+
+def test_a_plain_group_counts_members_that_end_in_a_task() -> None:
+    made = plan(group(a, b | group(c, d)))
+    assert [row.size for row in made.groups] == [1]
+    assert len(messages(made)) == 2
+
+
+def test_the_end_of_a_chain_is_the_member() -> None:
+    made = plan(chord([a | b, c], S))
+    first, second = messages(made)
+    (row,) = made.groups
+    assert (first.headers["group"], first.headers["group_index"]) == (None, None)
+    assert not is_member(first.headers)
+    (last,) = tail(first)
+    assert (last["options"]["group_id"], last["options"]["group_index"]) == (row.group_id, 0)
+    assert last["options"]["chord"] == embed_of(second)["chord"]
+    assert row.body is not None
+    assert json.loads(row.body) == embed_of(second)["chord"]
+
+
+def test_a_chord_in_a_header_counts_with_its_body() -> None:
+    made = plan(chord([chord([a, b], c), d], S))
+    rows = {json.loads(row.body or "")["task"]: row for row in made.groups}
+    assert {name: row.size for name, row in rows.items()} == {"c": 2, "capapp.tsum": 2}
+    body = json.loads(rows["c"].body or "")
+    assert (body["options"]["group_id"], body["options"]["group_index"]) == (rows["capapp.tsum"].group_id, 0)
+    sent = messages(plan_body(body, ["A", "B"], root_id="r", parent_id="p"))
+    assert is_member(sent[0].headers)
+    assert sent[0].headers["group"] == rows["capapp.tsum"].group_id
+    assert embed_of(sent[0])["chord"]["task"] == "capapp.tsum"
+
+
+def test_a_body_is_no_member_of_its_own_header() -> None:
+    made = plan(chord([a], S))
+    body = made.groups[0].body
+    assert body is not None
+    assert json.loads(body)["options"]["group_id"] == made.groups[0].group_id
+    (sent,) = messages(plan_body(body, [1, 2], root_id="r", parent_id="p"))
+    assert sent.headers["group"] is None
+    assert (sent.task_id, body_of(sent)[0]) == (made.result.id, [[1, 2]])  # type: ignore[union-attr]
+    assert (sent.headers["root_id"], sent.headers["parent_id"], sent.reset) == ("r", "p", False)
+
+
+def test_a_body_that_is_a_group() -> None:
+    made = plan(chord([a], group(b, c)))
+    sent = messages(plan_body(made.groups[0].body or "", [1], root_id="r", parent_id="p"))
+    assert calls(sent) == [("b", [[1]]), ("c", [[1]])]
+    assert [m.task_id for m in sent] == [each.id for each in made.result.results]  # type: ignore[union-attr]
+
+
+def test_what_follows_a_chord_is_in_its_body() -> None:
+    frozen, _ = _frozen(chord([a], b))
+    rest, _ = _frozen(c | d)
+    made = plan_frozen(frozen, chain=rest["kwargs"]["tasks"][::-1])
+    body = json.loads(made.groups[0].body or "")
+    (sent,) = messages(plan_body(body, [1], root_id="r", parent_id="p"))
+    assert [step["task"] for step in tail(sent)] == ["c", "d"]
+
+
+def _frozen(sig: Any) -> tuple[Any, Any]:
+    from taskq.canvas.freezing import Freezer
+
+    return Freezer().freeze(sig)
+
+
+@pytest.mark.parametrize("sig", [a | group(b, c), Signature.from_dict(json.loads(json.dumps(group(b, c))))], ids=repr)
+def test_a_group_that_something_follows_is_a_chord(sig: Any) -> None:
+    frozen, _ = _frozen(sig)
+    rest, _ = _frozen(d)
+    step = frozen["kwargs"]["tasks"][1] if frozen["subtask_type"] == "chain" else frozen
+    made = plan_frozen(step, ("x",), chain=[rest])
+    assert [json.loads(row.body or "")["task"] for row in made.groups] == ["d"]
+    assert calls(messages(made)) == [("b", ["x"]), ("c", ["x"])]
+
+
+# -- options: A31 --------------------------------------------------------------------------------------
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {"countdown": 100},
+    {"queue": "q"},
+    {"priority": 3},
+    {"expires": 60},
+    {"headers": {"x": 1}},
+    {"time_limit": 9},
+    {"ignore_result": True},
+]
+
+
+def carried(envelope: Any, option: str) -> Any:
+    headers = envelope.headers
+    return {
+        "countdown": envelope.delay > 0,
+        "queue": envelope.queue,
+        "priority": envelope.priority,
+        "expires": envelope.expires is not None,
+        "headers": headers.get("x"),
+        "time_limit": headers["timelimit"][0],
+        "ignore_result": headers["ignore_result"],
+    }[option]
+
+
+def wanted(options: dict[str, Any]) -> Any:
+    ((option, value),) = options.items()
+    return {"countdown": True, "expires": True, "headers": 1}.get(option, value)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_options_of_a_call(options: dict[str, Any]) -> None:
+    (option,) = options
+    (first,) = messages(plan(a | b, **options))
+    assert carried(first, option) == wanted(options)
+    assert option not in tail(first)[0]["options"]
+    assert [carried(m, option) for m in messages(plan(group(a, b), **options))] == [wanted(options)] * 2
+    made = plan(chord([a, b], c), **options)
+    assert [carried(m, option) for m in messages(made)] == [wanted(options)] * 2
+    body = json.loads(made.groups[0].body or "")
+    assert (option in body["options"]) is (option != "countdown")
+    assert made.result.id == body["options"]["task_id"]  # type: ignore[union-attr]
+
+
+def test_options_of_a_canvas_are_those_of_its_calls() -> None:
+    (first,) = messages(plan((a | b).set(queue="q")))
+    assert (first.queue, tail(first)[0]["options"].get("queue")) == ("q", None)
+    assert [m.queue for m in messages(plan(group(a, b).set(queue="q")))] == ["q", "q"]
+    made = plan(chord([a], b).set(queue="q"))
+    assert [m.queue for m in messages(made)] == ["q"]
+    assert json.loads(made.groups[0].body or "")["options"]["queue"] == "q"
+    assert [m.queue for m in messages(plan(group(a, b | c).set(queue="q"), queue="r"))] == ["r", "r"]
+
+
+def test_arguments_of_a_call_are_the_first_tasks() -> None:
+    assert calls(messages(plan(add.s(1) | add.s(2), (0,)))) == [("capapp.add", [0, 1])]
+    assert calls(messages(plan(chord([add.s(1), add.si(8, 9)], S), (0,)))) == [
+        ("capapp.add", [0, 1]),
+        ("capapp.add", [8, 9]),
+    ]
+    made = messages(plan(group(call.s(1, k=1), call.s()), (0,), {"k": 2}))
+    assert [body_of(m)[:2] for m in made] == [[[0, 1], {"k": 2}], [[0], {"k": 2}]]
+    assert calls(messages(plan(group(add.s(1)).clone((7,)), (0,)))) == [("capapp.add", [0, 7, 1])]
+    immutable = chain(call.s(1))
+    immutable.set_immutable(True)
+    assert body_of(messages(plan(immutable, (0,), {"k": 1}))[0])[:2] == [[1], {}]
+
+
+def test_followers_of_a_call() -> None:
+    made = plan(chord([a], b), link=ident.s(), link_error=[c])
+    body = json.loads(made.groups[0].body or "")
+    assert [each["task"] for each in body["options"]["link"]] == ["capapp.ident"]
+    assert [each["task"] for each in body["options"]["link_error"]] == ["c"]
+    (first,) = messages(plan(a | b, link=ident.s(), link_error=c))
+    assert embed_of(first)["callbacks"] is None
+    assert [each["task"] for each in embed_of(first)["errbacks"]] == ["c"]
+    assert [each["task"] for each in tail(first)[0]["options"]["link"]] == ["capapp.ident"]
+
+
+def test_maps_go_where_their_task_goes(settings: Any) -> None:
+    settings.TASKQ_ROUTES = {"capapp.add": {"queue": "adding"}}
+    assert [m.queue for m in messages(plan(add.chunks([(1, 2)], 1)))] == ["adding"]
+    assert [m.queue for m in messages(plan(add.map([1])))] == ["adding"]
+    assert [m.queue for m in messages(plan(group(a, add.s()), route_name="capapp.add"))] == ["adding", "adding"]
+
+
+# -- size: A18, A19, A36 -------------------------------------------------------------------------------
+
+
+def test_a_generator_is_consumed_once() -> None:
+    seen: list[int] = []
+
+    def members() -> Iterator[Any]:
+        for i in range(3):
+            seen.append(i)
+            yield add.s(i, i)
+
+    made = plan(chord(members(), S))
+    assert len(messages(made)) == 3
+    assert seen == [0, 1, 2]
+    assert len(messages(plan(group(add.s(i) for i in range(3))))) == 3
+
+
+def test_messages_are_encoded_one_by_one() -> None:
+    made = plan(group(ident.s(1), ident.s(object())))
+    assert next(made.envelopes).name == "capapp.ident"
+    with pytest.raises(EncodeError, match=r"argument 'x' of capapp\.ident"):
+        next(made.envelopes)
+
+
+def test_a_large_header() -> None:
+    made = plan(chord((add.s(i, i) for i in range(10_000)), S))
+    assert [row.size for row in made.groups] == [10_000]
+    assert sum(1 for _ in made.envelopes) == 10_000
+    assert sum(1 for _ in made.nodes) == 10_001
+
+
+def test_a_chain_of_a_thousand() -> None:
+    sig = chain(add.s(1) for _ in range(1000))
+    made = plan(sig, (1,))
+    (first,) = messages(made)
+    assert len(first.body) < 1_000_000
+    assert len(tail(first)) == 999
+    assert sum(1 for _ in made.nodes) == 1000
+    second = messages(next_after(embed_of(first), 2, task_id=first.task_id, root_id=first.task_id))
+    assert len(tail(second[0])) == 998
+    joined: Any = a
+    for _ in range(999):
+        joined |= b
+    assert json.dumps(Signature.from_dict(json.loads(json.dumps(joined)))) == json.dumps(joined)
+
+
+def test_groups_nested_fifty_deep() -> None:
+    sig: Any = ident.s(0)
+    for i in range(1, 51):
+        sig = group(sig, ident.s(i))
+    again = Signature.from_dict(json.loads(json.dumps(sig))).clone()
+    for canvas in (sig, again, chord([again], S), a | again | S):
+        made = plan(canvas)
+        assert list(made.nodes)
+        assert repr(canvas)
+    assert calls(messages(plan(again))) == [("capapp.ident", [i]) for i in range(51)]
+
+
+def test_nine_chords_in_a_row() -> None:
+    sig: Any = group(ident.s(1), ident.s(1))
+    for _ in range(8):
+        sig = sig | tsum.s() | group(ident.s(), ident.s())
+    made = plan(sig | S)
+    rounds = 0
+    while made.groups:
+        rounds += 1
+        (row,) = made.groups
+        made = plan_body(row.body or "", [1, 1], root_id="r", parent_id="p")
+        while not made.groups:
+            sent = messages(made)
+            if not embed_of(sent[0])["chain"]:
+                break
+            made = next_after(embed_of(sent[0]), 2, task_id="x", root_id="r")
+    assert rounds == 9
+
+
+# -- rows ---------------------------------------------------------------------------------------------------
+
+
+def test_nodes() -> None:
+    made = plan(a | group(b, c | d) | e)
+    nodes = list(made.nodes)
+    ids = {node.name: node.task_id for node in nodes}
+    (first,) = messages(made)
+    group_id = tail(first)[0]["options"]["task_id"]
+    assert [(n.name, n.kind, n.group_id, n.position, n.waits_for) for n in nodes] == [
+        ("a", "task", "", 0, ""),
+        ("b", "task", group_id, 0, ids["a"]),
+        ("c", "task", "", 0, ids["a"]),
+        ("d", "task", group_id, 1, ids["c"]),
+        ("e", "body", "", 0, group_id),
+    ]
+    assert {n.root_id for n in nodes} == {first.task_id}
+    assert made.result.id == ids["e"]  # type: ignore[union-attr]
+
+
+def test_a_task_alone_has_no_node() -> None:
+    assert list(plan(a).nodes) == []
+
+
+def test_ids_that_were_used_before_are_reset() -> None:
+    assert [m.reset for m in messages(plan(group(a, b.clone().set(task_id="known"))))] == [False, True]
+    assert [m.reset for m in messages(plan(a, task_id="known"))] == [True]
+    assert [m.reset for m in messages(plan(a))] == [False]

@@ -1,0 +1,168 @@
+"""Plans of what is sent in a running task, and by a worker after one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from taskq import chain, group
+from taskq.canvas.plan import (
+    ADDED,
+    is_member,
+    next_after,
+    plan,
+    plan_added,
+    plan_errback,
+    plan_replacement,
+)
+from taskq.tasks import context
+from taskq.tasks.context import Context
+
+from .jobs import S, a, add, b, c, calls, d, e, embed_of, ident, messages
+
+
+def tail(envelope: Any) -> list[Any]:
+    """Return what follows a message in its chain, the next one first."""
+    return list(reversed(embed_of(envelope)["chain"] or []))
+
+
+# -- inside a running task -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def request_() -> Iterator[Context]:
+    """Have a task run here, which is in a chord and has a rest of a chain."""
+    last = dict(S)
+    running = Context(
+        add,
+        called_directly=False,
+        id="me",
+        root_id="root",
+        message={
+            "group": "g",
+            "group_index": 4,
+            "replaced_task_nesting": 1,
+            "stamped_headers": ["tenant"],
+            "stamps": {"tenant": "t1"},
+        },
+        embed={"callbacks": [dict(ident.s())], "errbacks": [dict(c)], "chain": None, "chord": last},
+    )
+    token = context.enter(running)
+    yield running
+    context.leave(token)
+
+
+def test_the_running_task_is_the_parent(request_: Context) -> None:
+    made = plan(group(a, b | c))
+    assert [(m.headers["root_id"], m.headers["parent_id"]) for m in messages(made)] == [("root", "me")] * 2
+    assert {node.root_id for node in made.nodes} == {"root"}
+    assert [(row.root_id, row.parent_id) for row in made.groups] == [("root", "me")]
+    (sent,) = messages(plan(a, root_id="r", parent_id="p"))
+    assert (sent.headers["root_id"], sent.headers["parent_id"]) == ("r", "p")
+
+
+def test_a_replacement_takes_over_everything(request_: Context) -> None:
+    made = plan_replacement(d | e, request_)
+    (first,) = messages(made)
+    (last,) = tail(first)
+    options = last["options"]
+    assert (first.headers["group"], first.headers["replaced_task_nesting"]) == (None, 2)
+    assert (options["task_id"], options["group_id"], options["group_index"]) == ("me", "g", 4)
+    assert options["chord"]["task"] == "capapp.tsum"
+    assert [each["task"] for each in options["link"]] == ["capapp.ident"]
+    assert [[x["task"] for x in embed_of(first)["errbacks"]], [x["task"] for x in options["link_error"]]] == [["c"]] * 2
+    assert [first.headers["stamps"], options["tenant"]] == [{"tenant": "t1"}, "t1"]
+    assert made.children == []
+
+
+def test_a_replacement_goes_on_with_the_chain(request_: Context) -> None:
+    request_.embed = {"chain": [dict(e.clone().set(task_id="e")), dict(d.clone().set(task_id="d"))]}
+    request_.message = {}
+    (sent,) = messages(plan_replacement(a, request_))
+    assert (sent.task_id, [step["options"]["task_id"] for step in tail(sent)]) == ("me", ["d", "e"])
+
+
+def test_a_group_that_replaces_a_task_gives_one_value(request_: Context) -> None:
+    made = plan_replacement(group(a, b), request_)
+    body = json.loads(made.groups[0].body or "")
+    assert (body["task"], body["options"]["task_id"]) == ("celery.accumulate", "me")
+    assert (body["options"]["group_id"], body["options"]["group_index"]) == ("g", 4)
+
+
+def test_what_can_not_replace(request_: Context) -> None:
+    with pytest.raises(ImproperlyConfigured, match="empty chain"):
+        plan_replacement(chain(), request_)
+    with pytest.raises(ImproperlyConfigured, match="member of a chord already"):
+        plan_replacement(a.clone().set(chord=S), request_)
+
+
+def test_one_more_member(request_: Context) -> None:
+    made = plan_added(a | b, request_)
+    (first,) = messages(made)
+    options = tail(first)[0]["options"]
+    assert (options["group_id"], options["group_index"], options["chord"]["task"]) == ("g", ADDED, "capapp.tsum")
+    assert [(node.name, node.group_id) for node in made.nodes] == [("a", ""), ("b", "g")]
+    made = plan_added(a, request_)
+    assert [(node.name, node.group_id) for node in made.nodes] == [("a", "g")]
+    assert made.groups == []
+    assert [json.loads(row.body or "")["task"] for row in plan_added(group(a, b), request_).groups] == [
+        "celery.accumulate"
+    ]
+    request_.embed = {}
+    with pytest.raises(ValueError, match="in none"):
+        plan_added(a, request_)
+
+
+# -- after a task ------------------------------------------------------------------------------------------------
+
+
+def test_what_follows_a_success() -> None:
+    embed = {"callbacks": [dict(c), dict(group(d, e))], "chain": [dict(b.clone().set(task_id="b", queue="q"))]}
+    made = next_after(embed, "v", task_id="t", root_id="r")
+    sent = messages(made)
+    assert calls(sent) == [("c", ["v"]), ("d", ["v"]), ("e", ["v"]), ("b", ["v"])]
+    assert {(m.headers["root_id"], m.headers["parent_id"]) for m in sent} == {("r", "t")}
+    assert (sent[-1].task_id, sent[-1].queue) == ("b", "q")
+    assert [type(child).__name__ for child in made.children] == ["AsyncResult", "GroupResult", "AsyncResult"]
+    assert [(node.name, node.waits_for, node.root_id) for node in made.nodes] == [("d", "t", "r"), ("e", "t", "r")]
+    assert not any(m.reset for m in sent)
+
+
+def test_one_callback_may_stand_alone() -> None:
+    assert calls(messages(next_after({"callbacks": dict(c)}, 1, task_id="t", root_id="r"))) == [("c", [1])]
+    nothing = next_after({"callbacks": None, "chain": []}, 1, task_id="t", root_id="r")
+    assert (messages(nothing), nothing.children) == ([], [])
+
+
+def test_other_producers_leave_keys_out() -> None:
+    made = next_after({"callbacks": [{"task": "c"}]}, 1, task_id="t", root_id="r")
+    assert calls(messages(made)) == [("c", [1])]
+
+
+def test_an_immutable_step_gets_no_value() -> None:
+    embed = {"chain": [dict(add.si(5, 5).set(task_id="b"))]}
+    assert calls(messages(next_after(embed, 1, task_id="t", root_id="r"))) == [("capapp.add", [5, 5])]
+
+
+def test_arguments_are_not_checked_in_a_worker(settings: Any) -> None:
+    settings.TASKQ_TYPING = True
+    assert len(messages(next_after({"chain": [dict(add.s())]}, 1, task_id="t", root_id="r"))) == 1
+    with pytest.raises(TypeError, match="missing a required argument"):
+        messages(plan(group(add.s(1))))
+
+
+def test_an_errback_of_the_old_style() -> None:
+    (sent,) = messages(plan_errback(dict(c), task_id="t", root_id="r"))
+    assert (calls([sent]), sent.headers["parent_id"]) == ([("c", ["t"])], "t")
+
+
+@pytest.mark.parametrize(
+    ("headers", "member"),
+    [({"group": "g", "group_index": 0}, True), ({"group": "g"}, False), ({"group_index": 1}, False), ({}, False)],
+)
+def test_members_have_a_place(headers: Any, member: bool) -> None:
+    assert is_member(headers) is member

@@ -1,0 +1,74 @@
+"""What a failure reaches."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from taskq import chord, group
+from taskq.canvas.plan import dependents, dependents_of, errbacks_of, plan
+from taskq.store.records import Dependent
+
+from .jobs import S, a, b, c, d, e, embed_of, ident, messages
+
+
+def names(found: list[Dependent]) -> list[tuple[str, bool]]:
+    return [(each.name, bool(each.group_id)) for each in found]
+
+
+def first(sig: Any) -> Any:
+    return embed_of(messages(plan(sig))[0])
+
+
+def test_the_rest_of_a_chain() -> None:
+    result = plan(a | b | c)
+    (sent,) = messages(result)
+    found = dependents(embed_of(sent))
+    assert names(found) == [("b", False), ("c", False)]
+    assert found[-1].task_id == result.result.id  # type: ignore[union-attr]
+    assert dependents({"chain": None}) == []
+
+
+def test_chords_in_the_rest() -> None:
+    assert names(dependents(first(a | group(b, c | d) | e | group(a, b)))) == [
+        ("b", False), ("c", False), ("d", False), ("e", False), ("a", False), ("b", False),
+    ]  # fmt: skip
+
+
+def test_the_group_that_counts_is_named_once() -> None:
+    made = plan(chord([a | group(b, c) | d, e], S))
+    sent = messages(made)
+    (row,) = made.groups
+    found = dependents(embed_of(sent[0]))
+    assert [(each.name, each.group_id) for each in found] == [("b", ""), ("c", ""), ("d", row.group_id)]
+    assert dependents(embed_of(sent[1])) == []
+
+
+def test_a_body_and_what_follows_it() -> None:
+    made = plan(chord([chord([a], b | c), d], S | e))
+    inner, outer = sorted(made.groups, key=lambda row: len(row.body or ""))[::-1]
+    assert names(dependents_of(inner.body or "")) == [("b", False), ("c", True)]
+    assert dependents_of(inner.body or "")[1].group_id == outer.group_id
+    assert names(dependents_of(json.loads(outer.body or ""))) == [("capapp.tsum", False), ("e", False)]
+
+
+def test_callbacks_that_have_an_id() -> None:
+    known = ident.s()
+    known.freeze("known")
+    sig = a.clone()
+    sig.link(known)
+    sig.link(c)
+    assert names(dependents(first(sig | d))) == [("d", False), ("capapp.ident", False)]
+
+
+def test_errbacks_of_a_body() -> None:
+    assert errbacks_of(S) == []
+    body = S.clone().on_error(a)
+    assert errbacks_of(json.dumps(body)) == [json.loads(json.dumps(a)) | {"args": []}]
+    chained = (S | b).on_error(a)
+    chained.freeze()
+    assert [each["task"] for each in errbacks_of(chained)] == ["a"]
+    both = group(b.clone().on_error(a), c.clone().on_error(a))
+    assert [each["task"] for each in errbacks_of(both)] == ["a"]
+    inner = chord([b.clone().on_error(d)], c.clone().on_error(e))
+    assert [each["task"] for each in errbacks_of(inner)] == ["e"]

@@ -1,0 +1,248 @@
+"""Waiting for groups, with rows that other threads commit on Django's test database."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.db import connection, transaction
+
+from taskq.exceptions import TimeoutError
+from taskq.results import lookout, reading, waiting, watching
+from taskq.results.async_result import AsyncResult
+from taskq.results.group_result import GroupResult
+
+from .rows import failure, success
+from .test_waiting import in_thread, threads_of_lookouts, until, waited_for
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays() -> Iterator[None]:
+    yield
+    until(lambda: not threads_of_lookouts())
+
+
+def of(*ids: str) -> GroupResult[Any]:
+    return GroupResult("g", [AsyncResult(task_id) for task_id in ids])
+
+
+def test_each_value_as_soon_as_it_and_those_before_it_are_there() -> None:
+    got: list[int] = []
+    thread = in_thread(lambda: got.extend(of("a", "b", "c").iterate(timeout=20)))
+    until(waited_for)
+    success("b", 2)
+    until(lambda: waited_for() == 2)
+    assert got == []
+    success("a", 1)
+    until(lambda: got == [1, 2])
+    success("c", 3)
+    thread.join()
+    assert got == [1, 2, 3]
+
+
+def test_a_failure_ends_the_wait() -> None:
+    errors: list[BaseException] = []
+
+    def wait() -> None:
+        with pytest.raises(ValueError, match="boom") as caught:
+            of("a", "b").get(timeout=20)
+        errors.append(caught.value)
+
+    thread = in_thread(wait)
+    until(waited_for)
+    failure("b", ValueError("boom"))
+    thread.join()
+    assert errors
+
+
+def test_many_are_one_query_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [f"t{number}" for number in range(300)]
+    looks: list[int] = []
+    finished = reading.finished
+    monkeypatch.setattr(reading, "finished", lambda wanted, *rest: looks.append(len(wanted)) or finished(wanted, *rest))
+    got: list[int] = []
+    thread = in_thread(lambda: got.extend(of(*ids).get(timeout=60)))
+    until(waited_for)
+    with transaction.atomic():
+        for number, task_id in enumerate(ids):
+            success(task_id, number)
+    thread.join()
+    assert got == list(range(300))
+    assert max(looks) == 300
+
+
+def test_each_row_comes_once() -> None:
+    success("a", 1)
+    arriving = waiting.arrivals(["a", "b"], 20)
+    assert list(next(arriving)) == ["a"]
+    success("b", 2)
+    assert [list(rows) for rows in arriving] == [["b"]]
+    assert waited_for() == 0
+
+
+def test_the_tick() -> None:
+    ticks: list[int] = []
+
+    def tick() -> None:
+        ticks.append(1)
+        if len(ticks) == 3:
+            success("a", 1)
+
+    assert of("a").get(timeout=20, interval=0.001, on_interval=tick) == [1]
+    assert len(ticks) >= 3
+
+
+def test_no_waiting_in_a_transaction() -> None:
+    success("a", 1)
+    with transaction.atomic():
+        assert of("a").get() == [1]
+        with pytest.raises(RuntimeError, match=r"transaction\.atomic"):
+            of("a", "b").get()
+        failure("c", ValueError("boom"))
+        with pytest.raises(ValueError, match="boom"):
+            of("a", "b", "c").get()
+
+
+def test_no_time() -> None:
+    with pytest.raises(TimeoutError):
+        of("a").get(timeout=0)
+    with pytest.raises(TimeoutError):
+        list(of("a").iterate(timeout=0))
+    assert waited_for() == 0
+
+
+# -- asynchronous
+
+
+def test_asynchronous_arrivals() -> None:
+    got: list[int] = []
+
+    async def gather() -> None:
+        async for value in of("a", "b"):
+            got.append(value)
+
+    thread = in_thread(lambda: async_to_sync(gather)())
+    until(waited_for)
+    success("a", 1)
+    until(lambda: got == [1])
+    success("b", 2)
+    thread.join()
+    assert got == [1, 2]
+
+
+def test_an_asynchronous_wait_that_is_cancelled() -> None:
+    async def cancel() -> None:
+        task = asyncio.ensure_future(of("a").aget())
+        while not waited_for():
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    async_to_sync(cancel)()
+    assert waited_for() == 0
+
+
+def test_an_asynchronous_loop_that_is_left() -> None:
+    success("a", 1)
+
+    async def leave() -> None:
+        values = of("a", "b").aiterate()
+        async for _ in values:
+            break
+        await values.aclose()
+
+    async_to_sync(leave)()
+    assert waited_for() == 0
+
+
+# -- then
+
+
+def called(ask: Callable[[Callable[[Any], object]], object]) -> threading.Event:
+    event = threading.Event()
+    ask(lambda result: event.set())
+    return event
+
+
+def test_then_is_called_when_it_ends() -> None:
+    seen: list[Any] = []
+    event = threading.Event()
+
+    def callback(result: AsyncResult[int]) -> None:
+        seen.append((threading.current_thread().name, result.get(), result.state))
+        event.set()
+
+    AsyncResult[int]("a").then(callback)
+    until(waited_for)
+    assert not event.is_set()
+    success("a", 1)
+    assert event.wait(20)
+    assert seen == [("taskq-then_0", 1, "SUCCESS")]
+
+
+def test_then_of_what_has_ended() -> None:
+    result = success("a", 1)
+    assert called(result.then).wait(20)
+    assert result.get() == 1
+    event = called(result.then)
+    assert event.is_set()
+
+
+def test_then_of_a_group() -> None:
+    results = of("a", "b")
+    event = called(results.then)
+    success("a", 1)
+    success("b", 2)
+    assert event.wait(20)
+    assert called(GroupResult[int]("e").then).is_set()
+
+
+def test_then_of_a_failure() -> None:
+    failure("a", ValueError("boom"))
+    wrong, right = threading.Event(), threading.Event()
+    AsyncResult[int]("a").then(lambda r: wrong.set(), on_error=lambda r: right.set())
+    assert right.wait(20)
+    assert not wrong.is_set()
+
+
+def test_then_in_a_transaction() -> None:
+    with transaction.atomic():
+        event = called(AsyncResult[int]("a").then)
+        success("a", 1)
+    assert event.wait(20)
+
+
+def test_what_it_raises_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    success("a", 1)
+    AsyncResult[int]("a").then(lambda result: 1 / 0)
+    until(lambda: "given to then() raised" in caplog.text)
+
+
+def test_it_is_called_once() -> None:
+    calls: list[Any] = []
+    watched = watching._Watch(["a"], calls.append, connection.alias)
+    watched.take({"a": success("a", 1).task_record})  # type: ignore[dict-item]
+    watched.look()
+    watched.look()
+    until(lambda: calls)
+    assert watched.done()
+    assert len(calls) == 1
+
+
+def test_a_look_at_many_is_followed_by_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = lookout.Lookout(connection.alias)
+    slept: list[float] = []
+    monkeypatch.setattr(lookout.time, "sleep", slept.append)
+    monkeypatch.setattr(lookout.time, "monotonic", lambda: 100.1)
+    watch._cost = 0.1
+    watch._catch_breath(100.0)
+    watch._cost = 0.0
+    watch._catch_breath(100.0)
+    assert slept == [pytest.approx(0.1)]

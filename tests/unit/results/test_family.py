@@ -1,0 +1,233 @@
+"""What a task led to, and what was before it."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from taskq.exceptions import ChordError, IncompleteStream
+from taskq.results import context, following, values
+from taskq.results.async_result import AsyncResult
+from taskq.results.group_result import GroupResult
+
+from .rows import failure, put, success
+
+
+def tree() -> AsyncResult[Any]:
+    """``root`` sent ``a`` and a group of ``b`` and ``c``, of which ``c`` sent ``d``, as ``a`` did."""
+    success("d", 5)
+    success("c", 4, AsyncResult("d"))
+    success("b", 3)
+    success("a", 2, AsyncResult("d"))
+    group = GroupResult[Any]("g", [AsyncResult("b"), AsyncResult("c")])
+    return success("root", 1, AsyncResult("a"), group)
+
+
+# -- what it led to
+
+
+@pytest.mark.django_db
+def test_children() -> None:
+    a, group = tree().children or ()
+    assert a == AsyncResult("a")
+    assert isinstance(group, GroupResult)
+    assert group.get() == [3, 4]
+    assert AsyncResult[Any]("b").children == []
+
+
+@pytest.mark.django_db
+def test_collect() -> None:
+    found = list(tree().collect(timeout=1))
+    assert [(str(node), value) for node, value in found] == [
+        ("root", 1),
+        ("a", 2),
+        ("g", [3, 4]),
+        ("d", 5),
+        ("b", 3),
+        ("c", 4),
+    ]
+    assert tree().get_leaf() == 4
+
+
+@pytest.mark.django_db
+def test_each_generation_is_one_query() -> None:
+    root = tree()
+    with CaptureQueriesContext(connection) as queries:
+        list(root.collect())
+    assert len(queries) == 3
+
+
+@pytest.mark.django_db
+def test_collect_raises_what_a_task_raised() -> None:
+    failure("b", ValueError("boom"))
+    root = success("root", 1, AsyncResult("b"))
+    with pytest.raises(ValueError, match="boom"):
+        list(root.collect())
+    assert isinstance(list(root.collect(propagate=False))[1][1], ValueError)
+
+
+@pytest.mark.django_db
+def test_iterdeps() -> None:
+    pairs = [(str(parent), str(node)) for parent, node in tree().iterdeps()]
+    assert pairs == [
+        ("None", "root"),
+        ("root", "a"),
+        ("root", "g"),
+        ("a", "d"),
+        ("g", "b"),
+        ("g", "c"),
+        ("c", "d"),
+    ]
+
+
+@pytest.mark.django_db
+def test_what_has_not_ended() -> None:
+    put("a", "STARTED")
+    root = success("root", 1, AsyncResult("a"))
+    with pytest.raises(IncompleteStream, match="a has not ended"):
+        list(root.iterdeps())
+    assert len(list(root.iterdeps(intermediate=True))) == 2
+    assert [value for _, value in root.collect(intermediate=True)] == [1, None]
+
+
+@pytest.mark.django_db
+def test_graph() -> None:
+    graph = tree().graph
+    assert [str(node) for node in graph] == ["root", "a", "g", "d", "b", "c"]
+    assert [(str(x), str(y)) for x, y in graph.edges()] == [
+        ("root", "a"),
+        ("root", "g"),
+        ("a", "d"),
+        ("g", "b"),
+        ("g", "c"),
+        ("c", "d"),
+    ]
+    assert "d" in graph
+    assert graph.children(AsyncResult("a")) == ["d"]
+    assert str(graph).startswith("root(a, g)\na(d)\n")
+    file = io.StringIO()
+    assert graph.to_dot(file) == file.getvalue()
+    assert '    "root" -> "a";' in file.getvalue()
+
+
+@pytest.mark.django_db
+def test_never_within_a_task() -> None:
+    with context.inside_task(), pytest.raises(RuntimeError, match="within a task"):
+        list(tree().collect())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_asynchronous() -> None:
+    from asgiref.sync import async_to_sync
+
+    root = tree()
+
+    async def ask() -> list[Any]:
+        return [value async for _, value in root.acollect(timeout=1)]
+
+    assert async_to_sync(ask)() == [1, 2, [3, 4], 5, 3, 4]
+
+
+# -- what was before it
+
+
+@pytest.mark.django_db
+def test_the_body_of_a_chord_that_failed() -> None:
+    failure("m", ValueError("boom"))
+    failure("body", ChordError.by_member("m", ValueError("boom")))
+    result = AsyncResult[Any]("body", GroupResult("g", [AsyncResult("m")]))
+    for _ in range(2):
+        with pytest.raises(ChordError, match=r"^Dependency m raised ValueError\('boom'\)$") as caught:
+            result.get()
+        assert repr(caught.value.__cause__) == "ValueError('boom')"
+    assert repr(result.result.__cause__) == "ValueError('boom')"
+
+
+@pytest.mark.django_db
+def test_a_chord_in_a_chord_that_failed() -> None:
+    failure("m", ValueError("boom"))
+    inner = ChordError.by_member("m", ValueError("boom"))
+    failure("inner", inner)
+    failure("body", ChordError.by_member("inner", inner))
+    with pytest.raises(ChordError, match=r"^Dependency inner raised ChordError") as caught:
+        AsyncResult[Any]("body").get()
+    assert isinstance(caught.value.__cause__, ChordError)
+    assert isinstance(caught.value.__cause__.__cause__, ValueError)
+
+
+@pytest.mark.django_db
+def test_a_chord_error_that_knows_no_cause() -> None:
+    failure("self", ChordError.by_member("self", "itself"))
+    with pytest.raises(ChordError):
+        AsyncResult[Any]("self").get()
+    failure("lost", ChordError.by_member("nobody", "x"))
+    with pytest.raises(ChordError) as caught:
+        AsyncResult[Any]("lost").get()
+    assert caught.value.__cause__ is None
+    assert ChordError("something else").member_id is None
+    assert ChordError.by_member("an id", "x").member_id == "an id"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_cause_is_read_from_a_coroutine() -> None:
+    from asgiref.sync import async_to_sync
+
+    failure("m", ValueError("boom"))
+    failure("body", ChordError.by_member("m", ValueError("boom")))
+
+    async def ask() -> None:
+        with pytest.raises(ChordError) as caught:
+            await AsyncResult[Any]("body")
+        assert isinstance(caught.value.__cause__, ValueError)
+
+    async_to_sync(ask)()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_link_that_failed_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another program has run the link and has not ended those after it."""
+    from asgiref.sync import async_to_sync
+
+    monkeypatch.setattr(following, "INTERVAL", 0.001)
+    failure("a", ValueError("boom"))
+    last = AsyncResult[Any]("c", AsyncResult("b", AsyncResult("a")))
+    with pytest.raises(ValueError, match="boom"):
+        last.get(timeout=20)
+
+    async def ask() -> None:
+        with pytest.raises(ValueError, match="boom"):
+            await last.aget(timeout=20)
+
+    async_to_sync(ask)()
+    with pytest.raises(TimeoutError):
+        last.get(timeout=0.05, follow_parents=False)
+
+
+@pytest.mark.django_db
+def test_a_member_that_failed_elsewhere() -> None:
+    failure("b", ValueError("boom"))
+    body = AsyncResult[Any]("body", GroupResult("g", [AsyncResult("a"), AsyncResult("b")]))
+    error = following.failure_before(body)
+    assert repr(error) == "ChordError(\"Dependency b raised ValueError('boom')\")"
+    assert error is not None
+    assert isinstance(error.__cause__, ValueError)
+    success("body", 1)
+    assert following.failure_before(body) is None
+
+
+def test_a_chain_of_thousands() -> None:
+    last: AsyncResult[Any] = AsyncResult("0")
+    for number in range(1, 5000):
+        last = AsyncResult(str(number), last)
+    assert len(last.as_list()) == len(list(last.ancestors())) + 1 == 5000
+    again = AsyncResult.from_tuple(last.as_tuple())
+    assert again.as_list() == last.as_list()
+    assert pickle.loads(pickle.dumps(last)).as_list() == last.as_list()
+    text = values.encode_children([last])
+    assert AsyncResult.from_tuple(values.decode_children(text)[0]) == last
+    assert values.encode(last)[0] == values.encode([last])[0][1:-1]

@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import asyncio
+import copy
+import pickle
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from taskq.exceptions import TaskRevokedError, TimeoutError
+from taskq.results import context, values
+from taskq.results.async_result import AsyncResult
+from taskq.results.eager import EagerResult
+from taskq.results.group_result import GroupResult
+from taskq.results.result_set import ResultSet
+
+from .rows import failure, put, success
+
+
+def of(*ids: str) -> GroupResult[Any]:
+    return GroupResult("g", [AsyncResult(task_id) for task_id in ids])
+
+
+# -- as a set
+
+
+def test_as_a_set() -> None:
+    a, b = AsyncResult[int]("a"), AsyncResult[int]("b")
+    results = ResultSet[int]([a])
+    results.add(b)
+    results.add(AsyncResult("a"))
+    assert list(results) == [a, b]
+    assert (results[1], len(results), bool(results)) == (b, 2, True)
+    results.update([b, AsyncResult("c"), AsyncResult("c")])
+    assert results == ResultSet([a, b, AsyncResult("c")])
+    results.remove("c")
+    results.discard("c")
+    with pytest.raises(KeyError, match="c"):
+        results.remove(AsyncResult("c"))
+    assert repr(results) == "<ResultSet: [a, b]>"
+    results.clear()
+    assert not results
+    assert results != [a]
+
+
+def test_it_has_no_id() -> None:
+    with pytest.raises(AttributeError):
+        ResultSet[int]([AsyncResult("a")]).as_tuple()
+
+
+def test_copies() -> None:
+    results = ResultSet[int]([AsyncResult("a"), GroupResult("g", [AsyncResult("b")])])
+    for again in (copy.copy(results), copy.deepcopy(results), pickle.loads(pickle.dumps(results))):
+        assert again == results
+
+
+# -- values
+
+
+@pytest.mark.django_db
+def test_values_in_document_order_with_one_query() -> None:
+    for number in (2, 0, 1):
+        success(f"t{number}", number)
+    results = of("t0", "t1", "t2")
+    with CaptureQueriesContext(connection) as queries:
+        assert results.get(timeout=1) == results.join() == results.join_native() == [0, 1, 2]
+        assert list(results.iterate()) == [0, 1, 2]
+        assert results.successful()
+        assert results[1].get() == 1
+    assert len(queries) == 1
+
+
+@pytest.mark.django_db
+def test_groups_in_groups_and_the_same_task_twice() -> None:
+    for number in range(3):
+        success(f"t{number}", number)
+    inner = GroupResult[int]("i", [AsyncResult("t1"), AsyncResult("t2")])
+    results = GroupResult[int]("g", [inner, AsyncResult("t0"), AsyncResult("t1"), GroupResult("e")])
+    with CaptureQueriesContext(connection) as queries:
+        assert results.get() == [[1, 2], 0, 1, []]
+    assert len(queries) == 1
+    assert results.completed_count() == 4
+
+
+@pytest.mark.django_db
+def test_nested_fifty_deep() -> None:
+    success("t", 1)
+    results, expected = GroupResult[Any]("g", [AsyncResult("t")]), [1]
+    for number in range(50):
+        results, expected = GroupResult(f"g{number}", [results]), [expected]  # type: ignore[list-item]
+    assert results.get() == expected
+    assert results.ready()
+    assert AsyncResult.from_tuple(results.as_tuple()) == results
+
+
+@pytest.mark.django_db
+def test_a_failure() -> None:
+    success("a", 2)
+    failure("b", ValueError("boom"))
+    success("c", 4)
+    results = of("a", "b", "c")
+    assert (results.ready(), results.successful(), results.failed(), results.waiting()) == (True, False, True, False)
+    assert results.completed_count() == 2
+    with pytest.raises(ValueError, match="boom"):
+        results.get()
+    with pytest.raises(ValueError, match="boom"):
+        results.maybe_throw()
+    mixed = results.get(propagate=False)
+    assert (mixed[0], repr(mixed[1]), mixed[2]) == (2, "ValueError('boom')", 4)
+
+
+@pytest.mark.django_db
+def test_a_failure_is_raised_before_the_others_end() -> None:
+    put("a", "STARTED")
+    failure("b", ValueError("boom"))
+    failure("c", KeyError("later"))
+    with pytest.raises(ValueError, match="boom"):
+        of("a", "b", "c").get()
+
+
+@pytest.mark.django_db
+def test_revoked_is_not_failed() -> None:
+    failure("a", TaskRevokedError("revoked"), "REVOKED")
+    results = of("a")
+    assert results.ready()
+    assert not results.failed()
+    assert not results.successful()
+    with pytest.raises(TaskRevokedError):
+        results.get()
+
+
+@pytest.mark.django_db
+def test_unknown_ids_are_waited_for() -> None:
+    success("a", 2)
+    results = of("a", "none")
+    assert results.waiting()
+    assert results.completed_count() == 1
+    assert results.maybe_throw() is None  # type: ignore[func-returns-value]
+
+
+def test_an_empty_group_is_ready() -> None:
+    results = GroupResult[int]("g")
+    assert results.ready()
+    assert results.successful()
+    assert not results.failed()
+    assert results.get() == []
+    assert asyncio.run(results.aget()) == []
+
+
+@pytest.mark.django_db
+def test_what_is_ignored_and_what_is_eager() -> None:
+    results = GroupResult[int]("g", [AsyncResult("a", ignored=True), EagerResult("b", 2, "SUCCESS")])
+    assert results.get() == [None, 2]
+    failed = ResultSet[int]([EagerResult("b", ValueError("boom"), "FAILURE")])
+    assert failed.failed()
+    with pytest.raises(ValueError, match="boom"):
+        failed.get()
+
+
+@pytest.mark.django_db
+def test_callback() -> None:
+    success("a", 1)
+    success("b", 2)
+    seen: list[Any] = []
+    of("a", "b").get(callback=lambda *got: seen.append(got))
+    assert seen == [("a", 1), ("b", 2)]
+    of("a", "b").maybe_throw(callback=lambda *got: seen.append(got))
+    assert seen[2:] == seen[:2]
+
+
+@pytest.mark.django_db
+def test_never_within_a_task() -> None:
+    success("a", 1)
+    with context.inside_task():
+        for ask in (of("a").join, lambda: list(of("a").iterate()), lambda: asyncio.run(of("a").ajoin())):
+            with pytest.raises(RuntimeError, match="within a task"):
+                ask()
+        assert of("a").get(disable_sync_subtasks=False) == [1]
+        with context.allow_join_result():
+            assert of("a").get() == [1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_timeout_for_all() -> None:
+    success("a", 1)
+    with pytest.raises(TimeoutError, match="and 1 more"):
+        of("a", "b", "c").get(timeout=0.001)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_iteration_that_is_given_up_leaves_nobody_waiting() -> None:
+    success("a", 1)
+    values_of = of("a", "b").iterate()
+    assert next(values_of) == 1
+    values_of.close()
+
+
+@pytest.mark.django_db
+def test_ten_thousand() -> None:
+    from taskq.models import TaskRun
+
+    from .rows import NOW
+
+    TaskRun.objects.bulk_create(
+        [TaskRun(task_id=f"t{n}", state="SUCCESS", result=str(n), created_at=NOW) for n in range(10_000)]
+    )
+    results = of(*(f"t{n}" for n in range(10_000)))
+    with CaptureQueriesContext(connection) as queries:
+        assert results.get() == list(range(10_000))
+    assert len(queries) <= 11
+
+
+# -- asynchronous
+
+
+@pytest.mark.django_db(transaction=True)
+def test_asynchronous() -> None:
+    from asgiref.sync import async_to_sync
+
+    success("a", 1)
+    success("b", 2)
+    results = of("a", "b")
+
+    async def ask() -> None:
+        assert await of("a", "b") == await of("a", "b").ajoin(timeout=1) == [1, 2]
+        assert [value async for value in of("a", "b")] == [1, 2]
+        assert await results.aready()
+        assert await results.asuccessful()
+        assert not await results.afailed()
+        assert not await results.awaiting()
+        assert await results.acompleted_count() == 2
+        await results.aforget()
+        assert await of("a").awaiting()
+
+    async_to_sync(ask)()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_asynchronous_failure() -> None:
+    from asgiref.sync import async_to_sync
+
+    failure("b", ValueError("boom"))
+
+    async def ask() -> None:
+        with pytest.raises(ValueError, match="boom"):
+            await of("never", "b")
+        assert isinstance((await of("b").aget(propagate=False))[0], ValueError)
+        with pytest.raises(TimeoutError):
+            await of("never").aget(timeout=0.001)
+
+    async_to_sync(ask)()
+
+
+# -- as a value
+
+
+@pytest.mark.django_db
+def test_a_task_may_return_a_group() -> None:
+    text, content_type = values.encode({"sent": of("a", "b")})
+    data = values.decode(text, content_type)["sent"]
+    assert data == [["g", None], [[["a", None], None], [["b", None], None]]]
+    assert GroupResult.from_tuple(data) == of("a", "b")

@@ -1,0 +1,55 @@
+"""How far a revocation reaches."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskq.store.reach import Place, reach
+
+CHAIN = [Place("a", "", ""), Place("b", "", "a"), Place("c", "", "b")]
+#: x, then a chord of a and (b, then c), whose body is y, then z.
+CHORD = [
+    Place("x", "", ""),
+    Place("a", "g", "x"),
+    Place("b", "", "x"),
+    Place("c", "g", "b"),
+    Place("y", "", "g"),
+    Place("z", "", "y"),
+]
+#: x, then a group of a and (b, then c) that nothing waits for.
+GROUP = CHORD[:4]
+
+
+@pytest.mark.parametrize(
+    ("places", "wanted", "sent", "reached"),
+    [
+        (CHAIN, "a", "a", "abc"),
+        (CHAIN, "b", "a", "bc"),
+        (CHAIN, "c", "a", "abc"),
+        (CHAIN, "c", "ab", "bc"),
+        (CHAIN, "c", "abc", "c"),
+        (CHORD, "z", "x", "xabcyz"),
+        (CHORD, "z", "xab", "abcyz"),
+        (CHORD, "y", "x", "yz"),
+        (CHORD, "x", "x", "xabcyz"),
+        (CHORD, "a", "x", "a"),
+        (CHORD, "c", "xab", "bc"),
+        (CHORD, "b", "xab", "bc"),
+        (CHORD, "ac", "x", "abcyzx"),
+        (CHORD, "g", "xab", "abcyz"),
+        (GROUP, "g", "x", "xabc"),
+        (GROUP, "g", "xab", "abc"),
+        (GROUP, "c", "x", "bc"),
+        (GROUP, "ac", "x", "xabc"),
+        (GROUP, "?", "x", ""),
+        ([Place("a", "g", "")], "a", "a", "a"),
+        ([Place("a", "g", "")], "g", "a", "a"),
+    ],
+)
+def test_reach(places: list[Place], wanted: str, sent: str, reached: str) -> None:
+    assert reach(places, set(wanted), set(sent)) == set(reached)
+
+
+def test_a_long_chain_needs_no_deep_stack() -> None:
+    places = [Place(str(n), "", str(n - 1) if n else "") for n in range(5000)]
+    assert len(reach(places, {"4999"}, {"0"})) == 5000

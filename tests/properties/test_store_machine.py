@@ -97,14 +97,18 @@ class StoreMachine(RuleBasedStateMachine):
     def _note_sent(self, sent: list[Envelope]) -> None:
         self._note_new([m for e in sent if (m := self.model.send(e)) is not None])
 
-    def _note_new(self, messages: list[ModelMessage]) -> None:
+    def _note_new(self, messages: list[ModelMessage], *, ordered: bool = True) -> None:
         """Learn the row ids of new messages: they must have come in the order of sending."""
         rows = Message.objects.using(self.alias).filter(id__gt=self.newest).order_by("id")
         new = list(rows.values_list("id", "task_id"))
+        if not ordered:
+            # They follow from several tasks, and no id is there twice.
+            messages = sorted(messages, key=lambda m: m.task_id)
+            new.sort(key=lambda row: row[1])
         assert [task_id for _, task_id in new] == [message.task_id for message in messages]
         for (number, _), message in zip(new, messages, strict=True):
             self.model.messages[number] = message
-            self.newest = number
+            self.newest = max(self.newest, number)
 
     @rule(e=envelopes)
     def send_one(self, e: Envelope) -> None:
@@ -240,6 +244,9 @@ class StoreMachine(RuleBasedStateMachine):
         stopped = {s.message_id for s in settled if s.state == "RETRY" and self.model.messages[s.message_id].revoked}
         for s in settled:
             message = self.model.messages.pop(s.message_id)
+            before = self.model.runs.get(s.task_id)
+            # Of a task that was final already nothing follows.
+            follows = s.state == "RETRY" or before is None or not before.final
             if s.message_id in stopped:
                 self._note_end(s, states.REVOKED, None)
                 continue
@@ -250,12 +257,12 @@ class StoreMachine(RuleBasedStateMachine):
                 self._note_end(s, s.state, s.result)
             if s.state == "RETRY":
                 self.model.attempts.append((message.task_id, "RETRY"))
-            for e in s.follow_ups:
+            for e in s.follow_ups if follows else ():
                 (again if e.task_id == s.task_id else others).append(e)
         for e in others:
             if e.tracked:
                 self.model.start(e.task_id, reset=e.reset)
-        self._note_new([m for e in again + others if (m := self._without_run(e)) is not None])
+        self._note_new([m for e in again + others if (m := self._without_run(e)) is not None], ordered=False)
 
     def _without_run(self, e: Envelope) -> ModelMessage | None:
         known = e.task_id in self.model.runs

@@ -38,7 +38,7 @@ _REBALANCE = 0.05
 #: Seconds between looks whether the worker is registered, when it starts.
 _ANNOUNCE = 0.01
 #: Seconds that the last writes may take when the worker ends.
-_LAST_WRITES = 10.0
+_LAST_WRITES = 3.0
 
 
 @dataclass(slots=True)
@@ -239,7 +239,7 @@ class Node:
             self.inbox.run()
             self.store.finish(_LAST_WRITES, self.lease.leave)
             if self.store.is_alive():
-                self.store.join(_LAST_WRITES + 5)
+                self.store.join(_LAST_WRITES + 1)
             self.watchdog.stop()
             signals.send(signals.worker_shutdown, self.options.hostname, instance=self)
             logger.info("%s has ended.", self.options.hostname)

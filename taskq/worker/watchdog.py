@@ -11,11 +11,12 @@ import logging
 import os
 import sys
 import threading
-import time
 
 logger = logging.getLogger("taskq.worker")
 #: The exit status of a worker that its watchdog ended (``EX_SOFTWARE``).
 EXIT_STATUS = 70
+#: Seconds for the log, at most.
+_LAST_WORDS = 2.0
 
 
 class Watchdog(threading.Thread):
@@ -46,8 +47,12 @@ class Watchdog(threading.Thread):
                 self._end()
 
     def _end(self) -> None:
-        logger.critical("The worker's loop has made no progress for %s s: the worker ends.", self._timeout)
-        faulthandler.dump_traceback(sys.stderr)
-        sys.stderr.flush()
-        time.sleep(0)
+        # On a thread of its own: the loop may hang in logging, and hold what this would wait for.
+        last_words = threading.Thread(target=self._say, daemon=True)
+        last_words.start()
+        last_words.join(_LAST_WORDS)
         os._exit(EXIT_STATUS)
+
+    def _say(self) -> None:
+        faulthandler.dump_traceback(sys.stderr)
+        logger.critical("The worker's loop has made no progress for %s s: the worker ends.", self._timeout)

@@ -39,7 +39,7 @@ def joined(signatures: Iterable[AnySignature]) -> list[AnySignature]:
     """Return the steps of a chain of ``signatures``. Empty groups between others are left out."""
     given = list(signatures)
     steps: list[AnySignature] = []
-    for sig in given:
+    for sig in map(_unrolled, given) if len(given) > 1 else given:
         if not (len(given) > 1 and isinstance(sig, group) and not sig.tasks):
             _append(steps, sig)
     return steps

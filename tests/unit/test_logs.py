@@ -210,14 +210,14 @@ def test_handlers_that_are_there_win(owner: str, taskq_logger: logging.Logger) -
 )
 @bare_root()
 def test_what_LOGGING_names_wins_even_without_handlers(config: dict[str, object], taskq_logger: logging.Logger) -> None:
-    with override_settings(LOGGING=config):
+    with override_settings(LOGGING_CONFIG=None, LOGGING=config):
         setup_worker_logging()
     assert taskq_logger.handlers == []
 
 
 @bare_root()
 def test_LOGGING_for_other_loggers_leaves_the_worker_its_handler(taskq_logger: logging.Logger) -> None:
-    with override_settings(LOGGING={"loggers": {"django": {"level": "INFO"}}}):
+    with override_settings(LOGGING_CONFIG=None, LOGGING={"loggers": {"django": {"level": "INFO"}}}):
         setup_worker_logging()
     assert len(taskq_logger.handlers) == 1
 

@@ -51,13 +51,18 @@ class Command(BaseCommand):
         add("--uid", help="user to become, by name or number")
         add("--gid", help="group to become, by name or number")
 
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Look at the database before Django's checks do: of one that is away they say nothing but a traceback."""
+        if options["broker"]:
+            self._use_broker(options["broker"])
+        if not options["reload"]:
+            self._refuse_unmigrated()
+        return super().execute(*args, **options)
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until the worker has ended; the exit status is 0 after a clean stop."""
         if options["reload"]:
             self._reload()
-        if options["broker"]:
-            self._use_broker(options["broker"])
-        self._refuse_unmigrated()
         directory = os.getcwd()
         try:
             name = node_name(options["hostname"])

@@ -1,0 +1,147 @@
+"""Random canvases give what the reference evaluator says: eagerly, in memory, and from the rows of each database.
+
+On the rows a worker's parts are driven in this process, one message after the other in an order
+that hypothesis chooses; messages are delivered twice, and runs are lost before they are settled.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import connections
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+
+from taskq import AsyncResult, states
+from taskq.models import Group, Message, Node, TaskRun
+from taskq.results.group_result import GroupResult
+from taskq.store import claim, workers
+from taskq.store.records import Claimed
+from taskq.store.recover import give_back
+from taskq.store.settle import settle
+from taskq.testing import override, running
+from tests.support.audit import audit, times_final
+from tests.support.canvases import Canvas, Failed, built, drawn, expected
+from tests.support.databases import Database
+
+from .test_store_machine import FULL
+
+START = 5
+
+
+@st.composite
+def canvases(draw: st.DrawFn) -> Canvas:
+    return drawn(lambda n: draw(st.integers(0, n - 1)))
+
+
+def shown(value: Any) -> Any:
+    """Return a value of the reference, or of results, in a form that can be compared."""
+    if isinstance(value, list):
+        return [shown(each) for each in value]
+    return f"failed: {value.kind}" if isinstance(value, Failed) else value
+
+
+def found(result: Any) -> Any:
+    """Return what results say, in the form of ``shown``."""
+    if isinstance(result, GroupResult):
+        return [found(member) for member in result.results]
+    assert result.ready(), f"{result.id} is {result.state}"
+    return f"failed: {type(result.result).__name__}" if result.failed() else result.result
+
+
+@given(canvases())
+def test_eagerly(canvas: Canvas) -> None:
+    assert found(built(canvas).apply((START,))) == shown(expected(canvas, START))
+
+
+@given(canvases())
+def test_in_memory(canvas: Canvas) -> None:
+    with override() as memory:
+        result = built(canvas).apply_async((START,))
+        memory.drain()
+        assert found(result) == shown(expected(canvas, START))
+
+
+# -- on the rows
+
+
+@pytest.fixture
+def audited(clean_database: Database) -> Iterator[Database]:
+    with audit(clean_database.alias):
+        yield clean_database
+
+
+class Worker:
+    """A worker without processes: it claims, runs here, and settles; ``choose`` decides what goes wrong."""
+
+    def __init__(self, alias: str, data: st.DataObject) -> None:
+        self._alias = alias
+        self._data = data
+        self._names = itertools.count()
+        #: How much may still go wrong: every run has an end.
+        self._luck = 10
+        self._token = self._begin()
+
+    def _begin(self) -> str:
+        return workers.register(f"w{next(self._names)}", alias=self._alias)
+
+    def _choose(self, n: int, what: str) -> int:
+        return self._data.draw(st.integers(0, n - 1), label=what)
+
+    def _goes_wrong(self, what: str) -> bool:
+        wrong = self._luck > 0 and self._choose(6, what) == 5
+        self._luck -= wrong
+        return wrong
+
+    def work(self) -> None:
+        """Work until nothing waits."""
+        while held := claim.claim("taskq", 1 + self._choose(4, "claimed"), self._token, self._alias):
+            self._duplicate(held)
+            ends = [ran.settlement for message in held if (ran := running.run(message, _not_asked)).settlement]
+            if self._goes_wrong("lost"):
+                # The worker dies before it settles: what it ran runs again.
+                give_back(self._token, self._alias)
+                self._token = self._begin()
+                continue
+            settle(self._token, [end for end in ends if end is not None], self._alias)
+
+    def _duplicate(self, held: list[Claimed]) -> None:
+        """Deliver some messages a second time."""
+        for message in held:
+            if self._goes_wrong("twice"):
+                (copy,) = Message.objects.using(self._alias).filter(id=message.id)
+                copy.id, copy.token, copy.redelivered = None, "", True
+                copy.save(using=self._alias, force_insert=True)
+
+
+def _not_asked(*_: Any) -> None:
+    raise AssertionError("no task here reports a state")
+
+
+# The fixture's database is emptied for each example, here and not by the fixture.
+@settings(max_examples=300 if FULL else 25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(canvas=canvases(), data=st.data())
+def test_on_the_rows_with_messages_that_come_twice_and_runs_that_are_lost(
+    audited: Database, canvas: Canvas, data: st.DataObject
+) -> None:
+    alias = audited.alias
+    audited.clear()
+    with connections[alias].cursor() as cursor:
+        cursor.execute("DELETE FROM test_audit")
+    result = built(canvas).apply_async((START,))
+    note(f"{canvas}")
+    Worker(alias, data).work()
+    assert found(result) == shown(expected(canvas, START))
+    assert not Message.objects.using(alias).exists()
+    ends = times_final(alias)
+    assert set(ends.values()) <= {1}, ends
+    assert ends.keys() == set(TaskRun.objects.using(alias).values_list("task_id", flat=True))
+    assert not TaskRun.objects.using(alias).exclude(state__in=states.READY_STATES).exists()
+    nodes = Counter(Node.objects.using(alias).values_list("task_id", flat=True))
+    assert set(nodes) <= ends.keys()
+    assert not Group.objects.using(alias).filter(remaining__gt=0).exists()
+    assert all(AsyncResult(task_id).ready() for task_id in nodes)

@@ -1,4 +1,4 @@
-"""The main process killed at the four points around the commit that settles, and blindly: no follow-up is lost or doubled.
+"""The main process killed at four points around the commit that settles, and blindly: follow-ups are sent once.
 
 A callback gets its id when it is sent. So one that was sent twice would be two rows, and a lost one none.
 """

@@ -80,7 +80,7 @@ def built(canvas: Canvas) -> Any:
 
 def expected(canvas: Canvas, value: Any) -> Any:
     """Return what a canvas gives for ``value``, with a ``Failed`` in the place of each value that there never is."""
-    kind, inner, *body = canvas
+    kind, inner = canvas[:2]
     if kind == "chain":
         return _in_a_row(_steps(inner), value)
     if kind == "group":
@@ -108,7 +108,7 @@ def _weight(value: Any) -> int:
 
 
 def _steps(steps: list[Canvas]) -> list[Canvas]:
-    """Return the steps of a chain in a row: chains in it are laid out, a group of one is that one, an empty one is none."""
+    """Return the steps of a chain in a row: chains in it laid out, a group of one as that, an empty one left out."""
     found: list[Canvas] = []
     for step in steps:
         while step[0] == "group" and len(step[1]) == 1:

@@ -37,7 +37,7 @@ RUN_COLUMNS = (
 )
 #: The columns of a new group and of a new node, in the order in which ``group_row`` and ``node_row`` give them.
 GROUP_COLUMNS = "group_id, size, remaining, failed, body, root_id, parent_id"
-NODE_COLUMNS = "root_id, task_id, name, kind, group_id, position, waits_for, ignored, revoked"
+NODE_COLUMNS = "root_id, task_id, name, kind, group_id, position, waits_for, ignored, revoked, state"
 #: The columns that a claim reads, in the order of ``Claimed``.
 CLAIM_COLUMNS = (
     "id, queue, task_id, headers, body, content_type, content_encoding, properties, exchange, routing_key, "

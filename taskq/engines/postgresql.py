@@ -57,7 +57,7 @@ _ORIGIN_TYPES = "name text, queue text, arguments text, root_id text, parent_id 
 _GROUP_TYPES = "group_id text, size int, remaining int, failed bool, body text, root_id text, parent_id text"
 _NODE_TYPES = (
     "root_id text, task_id text, name text, kind text, group_id text, position int, waits_for text, ignored bool, "
-    "revoked bool"
+    "revoked bool, state text"
 )
 
 

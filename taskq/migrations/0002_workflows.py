@@ -41,6 +41,7 @@ class Migration(migrations.Migration):
                 ('waits_for', taskq.models.fields.KeyField(default='', max_length=255)),
                 ('ignored', models.BooleanField(default=False)),
                 ('revoked', models.BooleanField(default=False)),
+                ('state', models.CharField(default='', max_length=50)),
                 ('created_at', models.DateTimeField()),
             ],
             options={

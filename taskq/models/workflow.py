@@ -1,7 +1,8 @@
 """``Group`` and ``Node``: a workflow as rows, for counting, reading, drawing and revoking.
 
 The chain embedded in a message decides what runs next; these rows are written in the
-same transactions. The state of a node is that of the run with its task id.
+same transactions. The state of a node is that of the run with its task id; where the result was
+ignored and there is no run any more, the node has it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ class Group(models.Model):
     """A group, or the header of a chord: how many of its members have not ended.
 
     ``body`` is what is sent when ``remaining`` comes to 0: a frozen signature in JSON,
-    ``None`` for a group that nothing waits for. ``failed`` says that a member has failed,
+    ``None`` for a group that nothing waits for, or no more. ``failed`` says that a member has failed,
     and the body with it.
     """
 
@@ -41,7 +42,7 @@ class Node(models.Model):
 
     ``group_id`` and ``position`` are those of the group that counts it. ``ignored`` says
     that its row is kept for the chord's body only, ``revoked`` that it was revoked
-    before it was sent.
+    before it was sent. ``state`` is how it ended if no run is kept of that, else empty.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -54,6 +55,7 @@ class Node(models.Model):
     waits_for = KeyField(max_length=255, default="")
     ignored = models.BooleanField(default=False)
     revoked = models.BooleanField(default=False)
+    state = models.CharField(max_length=50, default="")
     created_at = models.DateTimeField()
 
     class Meta:

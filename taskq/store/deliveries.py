@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from taskq.engines import for_alias
 from taskq.models import Message, Worker
@@ -19,9 +19,10 @@ from taskq.timezones import now
 from . import claim as claims
 from .records import Claimed
 from .release import release
+from .revoke import write_revoked
 
 #: Messages that one statement deletes.
-_CHUNK = 5000
+_CHUNK = 500
 #: The state of the row that a consuming connection has among the workers.
 CONSUMER = "consumer"
 
@@ -71,13 +72,27 @@ def requeue(token: str, ids: Collection[int], alias: str) -> int:
         return release(token, sorted(ids), alias)
 
 
-def purge(queue: str, alias: str) -> int:
-    """Delete what waits in ``queue``; return how many messages that were."""
+def purge(queue: str, alias: str, newest: int | None = None) -> int:
+    """Delete what waits in ``queue``, up to the id ``newest`` if it is given; return how many messages that were.
+
+    Tasks that have a row, or that others wait for, read ``REVOKED``.
+    """
     waiting = Message.objects.using(alias).filter(token="", queue=queue)
+    if newest is not None:
+        waiting = waiting.filter(id__lte=newest)
     purged = 0
     # In chunks, so that a long queue keeps nobody waiting for a lock.
     while ids := list(waiting.order_by("-priority", "id").values_list("id", flat=True)[:_CHUNK]):
-        purged += waiting.filter(id__in=ids).delete()[0]
+        purged += _purge(waiting.filter(id__in=ids), alias)
+    return purged
+
+
+def _purge(waiting: QuerySet[Message], alias: str) -> int:
+    engine = for_alias(alias)
+    with engine.atomic():
+        tasks = list(waiting.select_for_update().exclude(task_id="").order_by("id"))
+        purged = waiting.delete()[0]
+        write_revoked(engine, tasks, untracked=False)
     return purged
 
 

@@ -18,19 +18,25 @@ BATCH = 500
 
 
 def forget(task_ids: Sequence[str], alias: str | None = None) -> int:
-    """Delete what is known of tasks; return how many there were.
+    """Delete how tasks ended; return how many rows that were.
 
-    What a chord's body is still to get is deleted when the body has it.
+    What has not ended has nothing to forget: its row tells that it is to come. What a chord's body is still to
+    get is deleted when the body has it.
     """
     alias = alias or settings.DATABASE
+    return _delete(task_ids, (*states.READY_STATES,), alias)
+
+
+def _delete(task_ids: Sequence[str], ended: Sequence[str], alias: str) -> int:
     with for_alias(alias).atomic():
         members = Node.objects.using(alias).filter(task_id__in=task_ids).exclude(group_id="")
         awaited = set(members.filter(Exists(_awaiting())).values_list("task_id", flat=True))
         if awaited:
             Node.objects.using(alias).filter(task_id__in=awaited).update(ignored=True)
-        gone = [task_id for task_id in task_ids if task_id not in awaited]
+        runs = TaskRun.objects.using(alias).filter(task_id__in=set(task_ids) - awaited, state__in=ended)
+        gone = list(runs.values_list("task_id", flat=True))
         Attempt.objects.using(alias).filter(task_id__in=gone).delete()
-        return len(awaited) + TaskRun.objects.using(alias).filter(task_id__in=gone).delete()[0]
+        return len(awaited) + runs.filter(task_id__in=gone).delete()[0]
 
 
 def _awaiting() -> QuerySet[Group]:
@@ -51,7 +57,7 @@ def expire(state: str, age: timedelta, limit: int = BATCH, alias: str | None = N
     runs = TaskRun.objects.using(alias).filter(state=state).exclude(Exists(_awaiting())).order_by("id")
     rows = runs.values_list("task_id", "finished_at")
     old = [task_id for task_id, finished in rows[:limit] if finished is not None and finished < before]
-    return forget(old, alias) if old else 0
+    return _delete(old, [state], alias) if old else 0
 
 
 def expire_workflows(age: timedelta, limit: int = BATCH, alias: str | None = None) -> int:
@@ -104,6 +110,9 @@ def take_lease(name: str, token: str, alias: str | None = None) -> bool:
 
 
 def ages() -> dict[str, timedelta | None]:
-    """Return how long each final state is kept; ``None`` is for ever."""
+    """Return how long the rows of each state are kept; ``None`` is for ever.
+
+    ``STARTED`` is for tasks that ended without a state: of others it is not how they end.
+    """
     kept, failures = settings.RESULT_EXPIRES, settings.RESULT_FAILURE_EXPIRES
-    return {states.SUCCESS: kept, states.REVOKED: kept, states.FAILURE: failures}
+    return {states.SUCCESS: kept, states.REVOKED: kept, states.STARTED: kept, states.FAILURE: failures}

@@ -6,7 +6,7 @@ last of a chain, a chord or a group, all of it that has not run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -40,14 +40,10 @@ def revoke(task_ids: Sequence[str], terminate: str = "", alias: str | None = Non
     all that is in it and after it.
     """
     engine = for_alias(alias or settings.DATABASE)
-    ids, unsent = set(task_ids), set[str]()
-    for batch in _batches(sorted(ids)):
-        reached, not_sent = _reach(engine.alias, batch)
-        ids |= reached
-        unsent |= not_sent
+    reached, unsent = _reach(engine.alias, set(task_ids))
     return sum(
         repeated(engine, partial(_revoke, engine, batch, unsent.intersection(batch), terminate))
-        for batch in _batches(sorted(ids))
+        for batch in _batches(sorted(reached.union(task_ids)))
     )
 
 
@@ -55,28 +51,37 @@ def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     return (ids[start : start + _BATCH] for start in range(0, len(ids), _BATCH))
 
 
-def _reach(alias: str, wanted: Sequence[str]) -> tuple[set[str], set[str]]:
+def _reach(alias: str, wanted: set[str]) -> tuple[set[str], set[str]]:
     """Return what else of their workflows is revoked with ``wanted``, and what of all this was never sent."""
     nodes = Node.objects.using(alias)
-    roots = {*nodes.filter(task_id__in=wanted).values_list("root_id", flat=True)}
-    roots |= {*nodes.filter(group_id__in=wanted).values_list("root_id", flat=True)}
+    roots: set[str] = set()
+    for batch in _batches(sorted(wanted)):
+        roots |= {*nodes.filter(task_id__in=batch).values_list("root_id", flat=True)}
+        roots |= {*nodes.filter(group_id__in=batch).values_list("root_id", flat=True)}
     reached: set[str] = set()
     unsent: set[str] = set()
     for root_id in sorted(roots):
-        places = [Place(*row) for row in nodes.filter(root_id=root_id).values_list("task_id", "group_id", "waits_for")]
-        sent = _sent(alias, [place.task_id for place in places])
-        found = reach(places, wanted, sent)
+        rows = list(nodes.filter(root_id=root_id).values_list("task_id", "group_id", "waits_for", "state"))
+        # Of an end that nobody wanted to know the node alone tells.
+        sent = {row[0] for row in rows if row[3]} | _sent(alias, [row[0] for row in rows])
+        found = reach([Place(*row[:3]) for row in rows], wanted, sent)
         reached |= found
         unsent |= found - sent
     return reached, unsent
 
 
 def _sent(alias: str, task_ids: Sequence[str]) -> set[str]:
+    """Return which tasks have ended, or are under way.
+
+    The row of one that has not ended says nothing: the task may have been replaced, and what takes its
+    place under its id not be sent yet.
+    """
+    ended = TaskRun.objects.using(alias).filter(state__in=states.READY_STATES)
     return {
         task_id
         for batch in _batches(task_ids)
-        for rows in (TaskRun.objects, Message.objects, ScheduledMessage.objects)
-        for task_id in rows.using(alias).filter(task_id__in=batch).values_list("task_id", flat=True)
+        for rows in (ended, Message.objects.using(alias), ScheduledMessage.objects.using(alias))
+        for task_id in rows.filter(task_id__in=batch).values_list("task_id", flat=True)
     }
 
 
@@ -96,7 +101,7 @@ def _revoke(engine: Engine, task_ids: Sequence[str], unsent: set[str], terminate
             rows = model._base_manager.using(alias).filter(id__in=ids)
             waiting += rows
             rows.delete()
-        _write_revoked(engine, waiting, unsent)
+        write_revoked(engine, waiting, unsent)
         if claimed:
             Message.objects.using(alias).filter(id__in=claimed).update(revoked=terminate or "revoke")
             if settings.NOTIFY:
@@ -114,7 +119,17 @@ def _lock(alias: str, task_ids: Sequence[str]) -> Found:
     return found | {(ScheduledMessage, i): "" for i in scheduled.values_list("id", flat=True)}
 
 
-def _write_revoked(engine: Engine, messages: Sequence[Message | ScheduledMessage], unsent: set[str]) -> None:
+def write_revoked(
+    engine: Engine,
+    messages: Sequence[Message | ScheduledMessage],
+    unsent: Collection[str] = frozenset(),
+    *,
+    untracked: bool = True,
+) -> None:
+    """Write the ends of tasks whose ``messages`` were deleted, and of those that were never sent.
+
+    ``untracked`` tells whether one gets a row of which there is none, and for which nothing waits.
+    """
     known = {message.task_id: message for message in messages}
     if not known and not unsent:
         return
@@ -125,7 +140,9 @@ def _write_revoked(engine: Engine, messages: Sequence[Message | ScheduledMessage
         workflows.with_sequel(_revoked(task_id, m.name, m.queue, m.id, now, task_id in tracked), m)
         for task_id, m in known.items()
     ]
-    nodes = Node.objects.using(engine.alias).filter(task_id__in=unsent - known.keys())
+    if not untracked:
+        ends = [end for end in ends if end.tracked or workflows.is_linked(end)]
+    nodes = Node.objects.using(engine.alias).filter(task_id__in=set(unsent).difference(known))
     for task_id, name, group_id in nodes.values_list("task_id", "name", "group_id"):
         ends.append(replace(_revoked(task_id, name, "", 0, now, False), group_id=group_id, member=bool(group_id)))
     write_ends(engine, sorted(ends, key=lambda s: s.task_id))

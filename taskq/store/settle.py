@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeVar
 
 from django.db import DatabaseError
@@ -64,15 +65,21 @@ def settle(token: str, settlements: Sequence[Settlement], alias: str | None = No
 
 
 def _settle_refused(engine: Engine, token: str, settlement: Settlement) -> set[int]:
-    """Settle the failure that stands for an end that was refused; if that is refused too, its message goes alone."""
-    try:
-        return repeated(engine, lambda: _settle(engine, token, [settlement]))
-    except Exception as error:
-        if not engine.refuses(error):
-            raise
-        logger.exception("nothing can be stored of task %s: its message is dropped", settlement.task_id)
-        dropped = replace(settlement, state=states.IGNORED, member=False, follow_ups=(), dependents=())
-        return repeated(engine, lambda: _settle(engine, token, [dropped]))
+    """Settle the failure that stands for an end that was refused.
+
+    If that is refused too, its message goes without a row, and what waits for it fails all the same; if even that
+    can't be written, it goes alone.
+    """
+    unwritten = replace(settlement, state=states.IGNORED, follow_ups=())
+    for less in (settlement, unwritten):
+        try:
+            return repeated(engine, partial(_settle, engine, token, [less]))
+        except Exception as error:
+            if not engine.refuses(error):
+                raise
+            logger.exception("nothing can be stored of task %s: its message is dropped", settlement.task_id)
+    alone = replace(unwritten, member=False, dependents=())
+    return repeated(engine, partial(_settle, engine, token, [alone]))
 
 
 def repeated(engine: Engine, work: Callable[[], T]) -> T:
@@ -142,7 +149,8 @@ def write_ends(engine: Engine, settled: Sequence[Settlement]) -> None:
 def _write_plain(engine: Engine, settled: Sequence[Settlement]) -> None:
     """Write ends on which nothing else depends, and tries that are repeated."""
     _write_runs(engine, [s for s in settled if s.keep and s.state != states.IGNORED])
-    _drop_ignored(engine, [s.task_id for s in settled if not s.keep and s.tracked])
+    _drop_ignored(engine, [s for s in settled if not s.keep])
+    _leave(engine, [s.task_id for s in settled if s.state == states.IGNORED and s.tracked and not s.follow_ups])
     retried = [s for s in settled if s.state == states.RETRY]
     _write_attempts(engine, [s for s in retried if s.keep])
     _try_again(engine, retried)
@@ -157,10 +165,20 @@ def _write_runs(engine: Engine, settled: Sequence[Settlement]) -> None:
         engine.upsert_runs(untracked)
 
 
-def _drop_ignored(engine: Engine, task_ids: Sequence[str]) -> None:
+def _drop_ignored(engine: Engine, settled: Sequence[Settlement]) -> None:
+    tracked = [s.task_id for s in settled if s.tracked]
+    if tracked:
+        rows = TaskRun.objects.using(engine.alias).filter(task_id__in=tracked)
+        rows.filter(~Q(state__in=states.READY_STATES))._raw_delete(engine.alias)
+    workflows.note_dropped(engine, [s for s in settled if s.state in states.READY_STATES])
+
+
+def _leave(engine: Engine, task_ids: Sequence[str]) -> None:
+    """Leave tasks that ended without a state as they said themselves; of others there is nothing to keep for ever."""
     if task_ids:
         rows = TaskRun.objects.using(engine.alias).filter(task_id__in=task_ids)
-        rows.filter(~Q(state__in=states.READY_STATES))._raw_delete(engine.alias)
+        rows.filter(state=states.PENDING)._raw_delete(engine.alias)
+        rows.filter(finished_at=None).update(finished_at=_moment(engine.now()))
 
 
 def _write_attempts(engine: Engine, settled: Sequence[Settlement]) -> None:

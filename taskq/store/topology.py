@@ -15,7 +15,7 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
-from django.db.models import OuterRef, Q, Subquery
+from django.db.models import Max, OuterRef, Q, QuerySet, Subquery
 
 from taskq.engines import for_alias
 from taskq.models import Binding, Exchange, Message, Queue
@@ -104,15 +104,24 @@ def delete_queue(name: str, alias: str) -> int:
 
     A message that a consumer holds is left to it.
     """
+    newest = _newest(alias)
+    _delete(Queue.objects.using(alias).filter(name=name), name, alias)
+    return purge(name, alias, newest)
+
+
+def _newest(alias: str) -> int:
+    """Return the id of the last message: what is sent to a queue of the same name from now on is another's."""
+    return Message.objects.using(alias).aggregate(newest=Max("id"))["newest"] or 0
+
+
+def _delete(row: QuerySet[Queue], name: str, alias: str) -> bool:
+    """Delete the ``row`` of a queue, and its bindings; tell whether there was one."""
     # The row goes first: its lock keeps who declares the queue anew from binding it before we are done.
     with for_alias(alias).atomic():
-        Queue.objects.using(alias).filter(name=name).delete()
-        return _delete_rest(name, alias)
-
-
-def _delete_rest(name: str, alias: str) -> int:
-    Binding.objects.using(alias).filter(queue=name).delete()
-    return purge(name, alias)
+        gone = bool(row.delete()[0])
+        if gone:
+            Binding.objects.using(alias).filter(queue=name).delete()
+    return gone
 
 
 def is_auto_delete(name: str, alias: str) -> bool:
@@ -140,10 +149,11 @@ def sweep(alias: str) -> list[str]:
 
 def _expire(queue: Queue, alias: str) -> bool:
     """Delete the queue unless it was used since its row was read."""
-    with for_alias(alias).atomic():
-        gone = bool(Queue.objects.using(alias).filter(name=queue.name, used_at=queue.used_at).delete()[0])
-        if gone:
-            _delete_rest(queue.name, alias)
+    newest = _newest(alias)
+    gone = _delete(Queue.objects.using(alias).filter(name=queue.name, used_at=queue.used_at), queue.name, alias)
+    if gone:
+        # After the transaction, in short ones: there may be millions.
+        purge(queue.name, alias, newest)
     return gone
 
 

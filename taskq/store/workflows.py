@@ -93,7 +93,7 @@ def _group_row(g: NewGroup) -> tuple[Any, ...]:
 
 
 def _node_row(n: NewNode) -> tuple[Any, ...]:
-    return (n.root_id, n.task_id, n.name, n.kind, n.group_id, n.position, n.waits_for, False, False)
+    return (n.root_id, n.task_id, n.name, n.kind, n.group_id, n.position, n.waits_for, False, False, "")
 
 
 def _chunks(engine: Engine, rows: Sequence[T]) -> Iterator[Sequence[T]]:
@@ -185,18 +185,25 @@ class Aftermath:
     def send(self, sequel: Sequel) -> None:
         """Write what follows: groups, nodes, runs and messages, but for those revoked before they were sent."""
         insert(self._engine, sequel.groups, sequel.nodes)
+        for group in sequel.groups:
+            if group.body is not None and not group.added:
+                self._count_revoked(group.group_id)
         for chunk in _chunks(self._engine, sequel.envelopes):
             revoked = self._revoked(chunk)
             going = [e for e in chunk if e.task_id not in revoked]
-            self._causes += [
-                _Cause(e.headers["group"], e.task_id, _REVOKED)
-                for e in chunk
-                if e.task_id in revoked and e.headers.get("group") and e.headers.get("group_index") is not None
-            ]
             if going:
                 insert_runs(self._engine, [e for e in going if e.tracked])
                 insert_messages(self._engine, going)
         wake(self._engine, names_of(sequel.envelopes))
+
+    def _count_revoked(self, group_id: str) -> None:
+        """Count the members of a new group that were revoked before there was a group to count them.
+
+        All are locked: whoever revokes one from now on finds the group.
+        """
+        nodes = Node.objects.using(self._engine.alias).select_for_update().filter(group_id=group_id)
+        rows = nodes.order_by("task_id").values_list("task_id", "revoked")
+        self._causes += [_Cause(group_id, task_id, _REVOKED) for task_id, revoked in rows if revoked]
 
     def _revoked(self, envelopes: Sequence[Envelope]) -> set[str]:
         """Return which tasks were revoked already. Locked, so that one who revokes sees a message or we the mark."""
@@ -264,6 +271,8 @@ class Aftermath:
                 self._break(group_id, body, root_id, _dependency_error(cause.task_id, cause.error))
             else:
                 self._complete(group_id, body, root_id, parent_id)
+        # It is needed no more, and may hold arguments that are nobody else's business.
+        Group.objects.using(self._engine.alias).filter(group_id__in=[*due, *broken]).update(body=None)
 
     def _complete(self, group_id: str, body: str, root_id: str, parent_id: str) -> None:
         members = self._engine.members(group_id)
@@ -290,6 +299,7 @@ class Aftermath:
         """Delete rows that were kept for the body only."""
         if ignored:
             TaskRun.objects.using(self._engine.alias).filter(task_id__in=ignored)._raw_delete(self._engine.alias)
+            Node.objects.using(self._engine.alias).filter(task_id__in=ignored).update(state=states.SUCCESS)
 
 
 # -- the runs themselves
@@ -303,7 +313,7 @@ def _write(engine: Engine, settlements: Sequence[Settlement]) -> set[str]:
     kept = [s for s in settlements if s.task_id not in gone]
     first = engine.end_runs(kept) if kept else set()
     if dropped:
-        first |= _drop_pending(engine, dropped)
+        first |= _drop(engine, dropped)
     if stays:
         first |= {s.task_id for s in stays} - _final(engine, stays)
     _mark_awaited(engine, [s.task_id for s in kept if not s.keep])
@@ -320,14 +330,26 @@ def _mark_awaited(engine: Engine, task_ids: Sequence[str]) -> None:
         Node.objects.using(engine.alias).filter(task_id__in=task_ids).update(ignored=True)
 
 
-def _drop_pending(engine: Engine, settlements: Sequence[Settlement]) -> set[str]:
-    """Delete rows that tracked tasks whose ends nobody wants; what has no row any more has ended before."""
+def _drop(engine: Engine, settlements: Sequence[Settlement]) -> set[str]:
+    """Keep no row of ends that nobody wants; return whose ends these are: what has no row any more has ended before."""
     tracked = [s.task_id for s in settlements if s.tracked]
     rows = TaskRun.objects.using(engine.alias).filter(task_id__in=tracked).exclude(state__in=states.READY_STATES)
     present = set(rows.select_for_update().values_list("task_id", flat=True)) if tracked else set()
     if present:
         TaskRun.objects.using(engine.alias).filter(task_id__in=sorted(present))._raw_delete(engine.alias)
-    return present | {s.task_id for s in settlements if not s.tracked}
+    first = present | {s.task_id for s in settlements if not s.tracked}
+    note_dropped(engine, [s for s in settlements if s.task_id in first])
+    return first
+
+
+def note_dropped(engine: Engine, settlements: Sequence[Settlement]) -> None:
+    """Note in their nodes how tasks ended of which no row is kept. A task by itself has none."""
+    by_state: dict[str, list[str]] = {}
+    for s in settlements:
+        if s.member or s.follow_ups or s.dependents or s.root_id not in ("", s.task_id):
+            by_state.setdefault(s.state, []).append(s.task_id)
+    for state, task_ids in by_state.items():
+        Node.objects.using(engine.alias).filter(task_id__in=sorted(task_ids)).update(state=state)
 
 
 def _final(engine: Engine, settlements: Sequence[Settlement]) -> set[str]:

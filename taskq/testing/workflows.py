@@ -109,11 +109,12 @@ class Workflows:
         """Keep what follows; yield what can't go on because it was revoked before."""
         revoked = set(self.revoked)
         self.add(sequel.groups, (node for node in sequel.nodes if node.task_id not in self.nodes))
+        for group in sequel.groups:
+            if not group.added:  # what was revoked before there was a group that counts it
+                yield from ((group.group_id, i, REVOKED) for i in self.members(group.group_id) if i in revoked)
         for envelope in sequel.envelopes:
             if envelope.task_id not in revoked:
                 self.send(envelope)
-            elif envelope.headers.get("group") and envelope.headers.get("group_index") is not None:
-                yield envelope.headers["group"], envelope.task_id, REVOKED
 
     def _never(self, dependents: Sequence[Dependent], error: str, but: str = "") -> Iterator[_Cause]:
         """Write the end of tasks that never run; yield those that groups count, except the group ``but``."""

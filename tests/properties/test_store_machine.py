@@ -255,6 +255,8 @@ class StoreMachine(RuleBasedStateMachine):
                     self.model.ignore(s.task_id)
             elif s.state != states.IGNORED:
                 self._note_end(s, s.state, s.result)
+            elif s.tracked and before is not None and before.state == states.PENDING:
+                self.model.ignore(s.task_id)  # there is nothing to keep
             if s.state == "RETRY":
                 self.model.attempts.append((message.task_id, "RETRY"))
             for e in s.follow_ups if follows else ():
@@ -408,8 +410,9 @@ class StoreMachine(RuleBasedStateMachine):
     def forget(self, ids: set[str]) -> None:
         busy = {m.task_id for m in self.model.messages.values()} | {m.task_id for m, _ in self.model.scheduled}
         ids = ids - busy
-        assert forget.forget(sorted(ids)) == len(ids & self.model.runs.keys())
-        self._forget(ids)
+        ended = {task_id for task_id in ids & self.model.runs.keys() if self.model.runs[task_id].final}
+        assert forget.forget(sorted(ids)) == len(ended)
+        self._forget(ended)
 
     def _forget(self, ids: set[str]) -> None:
         for task_id in ids:

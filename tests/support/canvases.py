@@ -14,7 +14,7 @@ person can type in::
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from taskq import chain, chord, group
@@ -38,6 +38,10 @@ class Failed(Exception):
 
 class Never(list[Any]):
     """The failures of a group that never runs: it has failed even if it is empty."""
+
+    def __init__(self, kind: str, members: Iterable[Any]) -> None:
+        super().__init__(members)
+        self.kind = kind
 
 
 # -- writing canvases down
@@ -128,21 +132,20 @@ def _in_a_row(steps: list[Canvas], value: Any) -> Any:
         if step[0] == "chord":
             members = [expected(member, value) for member in _flat(step[1])]
             if _has_failed(members):
-                rest = steps[place + 1 :]
-                return _never(("chain", rest) if rest else step[2], "ChordError")
+                return _never(steps[-1] if place < len(steps) - 1 else step[2], "ChordError")
             value = expected(step[2], members)
         else:
             value = expected(step, value)
         if place < len(steps) - 1 and _has_failed(value):
-            # What follows a group is the body of a chord, whose error is not that of the member.
-            return _never(("chain", steps[place + 1 :]), value.kind if isinstance(value, Failed) else "ChordError")
+            # What follows a group that ran is the body of a chord, whose error is not that of the member.
+            return _never(steps[-1], value.kind if isinstance(value, Failed | Never) else "ChordError")
     return value
 
 
 def _never(canvas: Canvas, kind: str) -> Any:
     """Return what a canvas gives that never runs: the failure in the place of each value."""
     if canvas[0] == "group":
-        return Never(_never(member, kind) for member in _flat(canvas[1]))
+        return Never(kind, (_never(member, kind) for member in _flat(canvas[1])))
     if canvas[0] == "chord":
         return _never(canvas[2], kind)
     if canvas[0] == "chain":

@@ -150,7 +150,11 @@ def test_forgetting_deletes_run_and_attempts(alias: str) -> None:
     enqueue([envelope("x")])
     token = workers.register("w")
     (message,) = claim("taskq", 1, token)
-    settle(token, [ending(message, "RETRY")])
+    settle(token, [ending(message, "RETRY", follow_ups=(envelope("x", reset=False),))])
+    # It is under way: there is nothing to forget yet.
+    assert forget.forget(["x", "unknown"]) == 0
+    (message,) = claim("taskq", 1, token)
+    settle(token, [ending(message)])
     assert forget.forget(["x", "unknown"]) == 1
     assert not Attempt.objects.using(alias).exists()
 

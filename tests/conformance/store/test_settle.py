@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,12 +11,17 @@ from django.db import transaction
 
 from taskq import states
 from taskq.models import Attempt, Message, ScheduledMessage, TaskRun
-from taskq.store import workers
+from taskq.store import forget, workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
+from taskq.store.progress import Progress, write
 from taskq.store.records import Claimed
 from taskq.store.settle import settle
 from tests.support.envelopes import ending, envelope
+
+
+def _report(message: Claimed, state: str, meta: str | None = None) -> Progress:
+    return Progress(message.id, message.task_id, "shop.add", "taskq", state, meta, "application/json", 1.0, "w")
 
 
 def _claimed(*envelopes: Any) -> tuple[str, list[Claimed]]:
@@ -86,9 +92,34 @@ def test_an_ignored_success_leaves_no_row(alias: str) -> None:
 
 def test_an_ignored_run_leaves_the_state_as_it_was(alias: str) -> None:
     token, (message,) = _claimed(envelope())
+    write(
+        token,
+        [_report(message, "HALFWAY", "50")],
+    )
     settle(token, [ending(message, states.IGNORED)])
-    assert TaskRun.objects.using(alias).get().state == states.PENDING
+    run = TaskRun.objects.using(alias).get()
+    assert (run.state, run.result) == ("HALFWAY", "50")
     assert not Message.objects.using(alias).exists()
+
+
+def test_an_ignored_run_that_said_nothing_leaves_no_row_for_ever(alias: str) -> None:
+    token, (message,) = _claimed(envelope())
+    settle(token, [ending(message, states.IGNORED)])
+    assert not TaskRun.objects.using(alias).exists()
+    token, (message,) = _claimed(envelope())
+    write(
+        token,
+        [
+            Progress(
+                message.id, message.task_id, "shop.add", "taskq", states.STARTED, None, "application/json", 1.0, "w"
+            )
+        ],
+    )
+    settle(token, [ending(message, states.IGNORED)])
+    assert TaskRun.objects.using(alias).get().state == states.STARTED
+    TaskRun.objects.using(alias).update(finished_at=datetime(2020, 1, 1, tzinfo=UTC))
+    assert states.STARTED in forget.ages()
+    assert forget.expire(states.STARTED, timedelta(days=1)) == 1
 
 
 def test_a_retry_is_an_attempt_and_a_message_for_later(alias: str) -> None:

@@ -19,6 +19,7 @@ from taskq.messages.publisher import publish_plan
 from taskq.models import Group, Message, Node, TaskRun
 from taskq.store import revoke, workers
 from taskq.store.claim import claim
+from taskq.store.deliveries import purge
 from taskq.store.enqueue import enqueue
 from taskq.store.forget import expire, expire_workflows, forget
 from taskq.store.records import FROM_ROWS, Claimed, Dependent, Envelope, NewGroup, NewNode
@@ -397,6 +398,114 @@ def test_a_member_that_was_revoked_before_it_was_sent_fails_the_body(alias: str)
     assert waiting(alias) == {"b"}
     assert state_of(alias, "a") == "REVOKED"
     assert error_of(alias, "body")[1].startswith("Dependency a raised TaskRevokedError(")
+
+
+def chord_after(alias: str, first: str = "first") -> tuple[NewGroup, tuple[Envelope, ...]]:
+    """A chord of ``m1 | m2`` and ``n`` that ``first`` is to send; return its group and messages."""
+    nodes = [
+        NewNode("root", first, ""),
+        NewNode("root", "m1", "", waits_for=first),
+        NewNode("root", "m2", "", "task", "g", 0, "m1"),
+        NewNode("root", "n", "", "task", "g", 1, first),
+        NewNode("root", "body", "", "body", waits_for="g"),
+    ]
+    insert(for_alias(alias), [], nodes)
+    enqueue([envelope(first)])
+    messages = (member("m1", chain=[signature("m2", group_id="g", group_index=0)]), member("n", index=1))
+    return NewGroup("g", 2, json.dumps(signature("body"))), messages
+
+
+@pytest.mark.parametrize("revoked", ["m1", "m2"])
+def test_a_link_of_a_member_that_was_revoked_before_there_was_a_group_fails_the_body(alias: str, revoked: str) -> None:
+    group, messages = chord_after(alias)
+    token, (message,) = held()
+    revoke.revoke([revoked])
+    settle(token, [ending(message, follow_ups=messages, groups=(group,))])
+    assert error_of(alias, "body")[1].startswith("Dependency m2 raised TaskRevokedError(")
+    assert Group.objects.using(alias).get().remaining == 1
+
+
+def test_a_link_of_a_member_that_is_revoked_counts_once(alias: str) -> None:
+    group, messages = chord_after(alias)
+    token, (message,) = held()
+    settle(token, [ending(message, follow_ups=messages, groups=(group,))])
+    by_id = {message.task_id: message for message in claim("taskq", 10, token)}
+    revoke.revoke(["m2"])
+    assert error_of(alias, "body")[1].startswith("Dependency m2 raised TaskRevokedError(")
+    m2 = envelope("m2", headers={"task": "x", "id": "m2", "group": "g", "group_index": 0}, reset=False)
+    settle(token, [ending(by_id["m1"], follow_ups=(m2,)), counting(by_id["n"])])
+    assert Group.objects.using(alias).get().remaining == 0
+    assert waiting(alias) == set()
+
+
+def test_what_took_the_place_of_a_task_is_revoked_with_it(alias: str) -> None:
+    enqueue([envelope("a")])
+    token, (message,) = held()
+    nodes = (NewNode("root", "first", "shop.add"), NewNode("root", "a", "shop.add", waits_for="first"))
+    settle(token, [ending(message, states.IGNORED, follow_ups=(envelope("first", reset=False),), nodes=nodes)])
+    revoke.revoke(["a"])
+    assert [state_of(alias, i) for i in ("first", "a")] == ["REVOKED"] * 2
+    assert waiting(alias) == set()
+
+
+def test_an_end_that_nobody_wanted_to_know_stays_as_it_is(alias: str) -> None:
+    chain(alias, "a", "b")
+    token, (message,) = held()
+    settle(token, [ending(message, keep=False, root_id="root", follow_ups=(envelope("b", reset=False),))])
+    revoke.revoke(["b"])
+    assert [state_of(alias, i) for i in "ab"] == [None, "REVOKED"]
+    assert Node.objects.using(alias).get(task_id="a").state == "SUCCESS"
+
+
+def test_the_last_link_says_in_its_node_how_it_ended(alias: str) -> None:
+    chain(alias, "a", "b")
+    token, (message,) = held()
+    settle(token, [ending(message, follow_ups=(envelope("b", reset=False),))])
+    (message,) = claim("taskq", 1, token)
+    settle(token, [ending(message, keep=False, root_id="a")])
+    revoke.revoke(["b"])
+    assert state_of(alias, "b") is None
+    assert Node.objects.using(alias).get(task_id="b").state == "SUCCESS"
+
+
+def test_a_chord_in_a_queue_that_is_purged_is_revoked(alias: str) -> None:
+    chord(alias, "a", "b")
+    Message.objects.using(alias).update(token="")
+    enqueue([envelope("plain"), envelope("unknown", tracked=False)])
+    assert purge("taskq", alias) == 4
+    assert [state_of(alias, i) for i in ("a", "b", "plain")] == ["REVOKED"] * 3
+    assert error_of(alias, "body")[0] == "ChordError"
+    assert state_of(alias, "unknown") is None
+
+
+# -- what is left
+
+
+def test_a_body_is_not_kept_when_it_was_sent_or_never_will_be(alias: str) -> None:
+    token, messages = chord(alias, "a", "b")
+    settle(token, [counting(m) for m in messages])
+    assert Group.objects.using(alias).get().body is None
+    token, messages = chord(alias, "c", body=signature("other"), group_id="h")
+    settle(token, [counting(messages[-1], states.FAILURE, group_id="h", result=FAILED)])
+    assert Group.objects.using(alias).get(group_id="h").body is None
+
+
+def test_what_waits_for_an_end_of_which_nothing_can_be_stored_fails(
+    alias: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, messages = chord(alias, "a", "b")
+    engine = type(for_alias(alias))
+    write = engine.end_runs
+
+    def refuse(self: Any, settlements: Any) -> set[str]:
+        if any(s.task_id == "a" for s in settlements):
+            raise ValueError("no row of this one")
+        return write(self, settlements)
+
+    monkeypatch.setattr(engine, "end_runs", refuse)
+    settle(token, [counting(messages[0])])
+    assert error_of(alias, "body")[1].startswith("Dependency a raised EncodeError(")
+    assert waiting(alias) == set()
 
 
 # -- sending

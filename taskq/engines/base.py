@@ -151,7 +151,10 @@ class Engine:
         raise NotImplementedError
 
     def refuses(self, error: Exception) -> bool:
-        """Tell whether ``error`` is about what was to be written, and will be the same every time."""
+        """Tell whether ``error`` is about what was to be written, and will be the same every time.
+
+        Not so what is about the server's state, such as one that takes no writes for a moment.
+        """
         if isinstance(error, OperationalError | InterfaceError):
             return False
         # ValueError and its like come from drivers that can't encode a value.

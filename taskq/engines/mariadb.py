@@ -59,6 +59,11 @@ _GROUP_RESET = "ON DUPLICATE KEY UPDATE " + ", ".join(
 _NODE_ROW = f"({_marks(NODE_COLUMNS)}, {_NOW})"
 _NODE_RESET = ", ".join(f"{c} = VALUES({c})" for c in NODE_COLUMNS.split(", ") if c != "task_id")
 
+#: A row is larger than ``max_allowed_packet``.
+_TOO_LARGE = 1153
+#: That, and values that don't fit: of another character set (1267, 1300, 1366, 3854), as a time (1292) or number
+#: (1264), too long (1406).
+_VALUES = {_TOO_LARGE, 1264, 1267, 1292, 1300, 1366, 1406, 3854}
 #: Characters that fit into one statement on any server, each in as many bytes as it can take.
 _SURELY_FITS = 100_000
 #: Bytes of a statement that are not its rows' values.
@@ -84,11 +89,11 @@ class MariadbEngine(Engine):
         return bool(error.args) and error.args[0] in (1213, 1205, 1020)
 
     def refuses(self, error: Exception) -> bool:
-        """See base; 1153 is a row that is larger than ``max_allowed_packet``."""
-        if bool(error.args) and error.args[0] == 1153:
+        """See base; much of what the client calls operational is about a value."""
+        number = error.args[0] if error.args else None
+        if number == _TOO_LARGE:
             self.connection.close()  # the server has closed it
-            return True
-        return super().refuses(error)
+        return number in _VALUES or super().refuses(error)
 
     def now(self) -> float:
         """See base."""

@@ -133,11 +133,14 @@ _NODE_RESET = "UPDATE SET " + ", ".join(f"{c} = EXCLUDED.{c}" for c in _names(_N
 # A claim that a crash of the server forgets is a message that is claimed again, and whose first
 # holder settles nothing: it need not wait for the disk.
 _CLAIM = (
-    "UPDATE taskq_message m SET token = %s WHERE (SELECT set_config('synchronous_commit', 'off', true)) = 'off' "
+    "UPDATE taskq_message m SET token = %s WHERE {}"
     # An array is read once, and no join has to be planned.
-    "AND m.id = ANY(ARRAY(SELECT id FROM taskq_message WHERE token = '' AND queue = %s "
+    "m.id = ANY(ARRAY(SELECT id FROM taskq_message WHERE token = '' AND queue = %s "
     f"ORDER BY priority DESC, id LIMIT %s FOR UPDATE SKIP LOCKED)) RETURNING {CLAIM_COLUMNS}"
 )
+# In somebody's transaction that would be about all of it.
+_CLAIM_WITHIN = _CLAIM.format("")
+_CLAIM_ALONE = _CLAIM.format("(SELECT set_config('synchronous_commit', 'off', true)) = 'off' AND ")
 _VALUES = {"expires_at": "to_timestamp(%s)", "eta": "to_timestamp(%s)"}
 
 
@@ -185,7 +188,8 @@ class PostgresqlListener(Listener):
         import psycopg
 
         wrapper = connections[alias]
-        params = {k: v for k, v in wrapper.get_connection_params().items() if k not in _NOT_FOR_LISTENING}
+        given = {k: v for k, v in wrapper.get_connection_params().items() if k not in _NOT_FOR_LISTENING}
+        params = {**_LIVENESS, **given}
         # As Django's errors, like all that the database says: whoever waits for it to come back knows those.
         with wrapper.wrap_database_errors:
             self._connection = psycopg.connect(**params, autocommit=True)
@@ -212,6 +216,8 @@ class PostgresqlListener(Listener):
         self._connection.close()
 
 
+#: A listener only hears: that its server is gone, it learns from the system, which by itself asks after two hours.
+_LIVENESS = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 _NOT_FOR_LISTENING = {"cursor_factory", "context", "prepare_threshold", "autocommit"}
 
 
@@ -234,6 +240,11 @@ class PostgresqlEngine(Engine):
     def is_transient(self, error: Exception) -> bool:
         """Deadlock, serialization failure, lock time-out: SQLSTATE 40001, 40P01, 55P03."""
         return getattr(error.__cause__, "sqlstate", None) in {"40001", "40P01", "55P03"}
+
+    def refuses(self, error: Exception) -> bool:
+        """By SQLSTATE: cardinality, data, constraints, and what exceeds a limit of the program."""
+        code = getattr(error.__cause__, "sqlstate", None)
+        return super().refuses(error) if code is None else code[:2] in {"21", "22", "23", "54"}
 
     def now(self) -> float:
         """See base."""
@@ -299,7 +310,7 @@ class PostgresqlEngine(Engine):
     def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
         """See base."""
         with self._claiming_cursor() as cursor:
-            cursor.execute(_CLAIM, [token, queue, limit])
+            cursor.execute(_CLAIM_WITHIN if self.in_transaction() else _CLAIM_ALONE, [token, queue, limit])
             claimed = [Claimed(*row) for row in cursor.fetchall()]
         claimed.sort(key=lambda message: (-message.priority, message.id))
         return claimed

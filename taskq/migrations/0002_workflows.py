@@ -34,7 +34,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
                 ('root_id', taskq.models.fields.KeyField(max_length=255)),
                 ('task_id', taskq.models.fields.KeyField(max_length=255)),
-                ('name', models.CharField(default='', max_length=255)),
+                ('name', taskq.models.fields.KeyField(default='', max_length=255)),
                 ('kind', models.CharField(default='task', max_length=16)),
                 ('group_id', taskq.models.fields.KeyField(default='', max_length=255)),
                 ('position', models.IntegerField(default=0)),

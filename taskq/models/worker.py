@@ -11,8 +11,8 @@ class Worker(models.Model):
     """One boot of one worker. Its row is the lease of every message with its token."""
 
     token = KeyField(max_length=36, primary_key=True)
-    name = models.CharField(max_length=255)
-    host = models.CharField(max_length=255, default="")
+    name = KeyField(max_length=255)
+    host = KeyField(max_length=255, default="")
     pid = models.IntegerField(default=0)
     process_started = models.BigIntegerField(default=0)
     beats = models.BigIntegerField(default=0)

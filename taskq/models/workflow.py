@@ -48,7 +48,7 @@ class Node(models.Model):
     id = models.BigAutoField(primary_key=True)
     root_id = KeyField(max_length=255)
     task_id = KeyField(max_length=255)
-    name = models.CharField(max_length=255, default="")
+    name = KeyField(max_length=255, default="")
     kind = models.CharField(max_length=16, default="task")
     group_id = KeyField(max_length=255, default="")
     position = models.IntegerField(default=0)

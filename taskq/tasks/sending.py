@@ -159,6 +159,8 @@ def send_many(task: AnyTask, calls: Iterable[Sequence[Any]], options: dict[str, 
         raise TypeError(f"delay_many() of {task.name} has no option 'task_id': each message gets its own.")
     add_to_parent = options.get("add_to_parent", True)
     results: list[Result] = []
+    # Read to its end first: it may be a query's iterator, and on the connection that is about to write.
+    calls = list(calls)
 
     def envelopes() -> Iterator[Envelope]:
         for args in calls:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from django.db import connections
+import pytest
+from django.db import connections, transaction
 
 from taskq.models import Message
 from taskq.store import workers
@@ -91,3 +92,12 @@ def test_the_holder_is_asked_about_what_was_revoked(alias: str) -> None:
     revoke(["y"], terminate="SIGKILL")
     assert asked_to_stop(token) == {x.id: "revoke", y.id: "SIGKILL"}
     assert asked_to_stop("other") == {}
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_claim_in_somebodys_transaction_leaves_its_commit_as_it_was(alias: str) -> None:
+    enqueue([envelope()])
+    with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
+        assert len(claim("taskq", 10, workers.register("w"))) == 1
+        cursor.execute("SHOW synchronous_commit")
+        assert cursor.fetchone() == ("on",)

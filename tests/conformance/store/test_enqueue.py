@@ -15,6 +15,7 @@ from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue, enqueue_one
 from taskq.store.promote import next_due, promote
 from taskq.store.settle import settle
+from testproject.arithmetic.tasks import add
 from tests.support.envelopes import ending, envelope
 from tests.support.waiting import wait_until
 
@@ -157,3 +158,10 @@ def test_promotion_keeps_everything_and_goes_in_batches(alias: str) -> None:
 def test_nothing_scheduled_is_due_never(alias: str) -> None:
     assert next_due() is None
     assert promote() == 0
+
+
+def test_arguments_out_of_a_query_on_the_connection_that_sends(alias: str) -> None:
+    enqueue([envelope() for _ in range(5)])
+    rows = Message.objects.using(alias).order_by("id").iterator(chunk_size=2)
+    results = add.delay_many((row.id, 0) for row in rows)
+    assert Message.objects.using(alias).filter(name=add.name).count() == len(results) == 5

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import Error, connections, transaction
 
 from taskq import states
 from taskq.models import Attempt, Message, ScheduledMessage, TaskRun
@@ -165,3 +165,16 @@ def test_settling_takes_part_in_the_callers_transaction(alias: str) -> None:
         raise RuntimeError
     assert Message.objects.using(alias).get().token == token
     assert TaskRun.objects.using(alias).get().state == states.PENDING
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_server_that_takes_no_writes_for_a_moment_refuses_no_result(alias: str) -> None:
+    token, messages = _claimed(envelope("x"), envelope("y"))
+    ends = [ending(message) for message in messages]
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = on")
+        with pytest.raises(Error, match="read-only"):
+            settle(token, ends)
+        cursor.execute("SET default_transaction_read_only = off")
+    assert settle(token, ends) == {message.id for message in messages}
+    assert set(TaskRun.objects.using(alias).values_list("state", flat=True)) == {"SUCCESS"}

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import pytest
+from django.db import DataError, OperationalError
+
+from taskq.engines.mariadb import MariadbEngine
+
+
+@pytest.mark.parametrize(
+    ("error", "refused"),
+    [
+        (OperationalError(1366, "Incorrect string value"), True),
+        (OperationalError(1292, "Incorrect datetime value"), True),
+        (DataError(1406, "Data too long"), True),
+        (OperationalError(2006, "Server has gone away"), False),
+        (OperationalError(1205, "Lock wait timeout exceeded"), False),
+        (OperationalError(), False),
+    ],
+)
+def test_what_the_client_calls_operational_may_be_about_a_value(error: Exception, refused: bool) -> None:
+    assert MariadbEngine("default").refuses(error) is refused

@@ -22,6 +22,8 @@ RUNS = [
     ("idle", ["--database", "sqlite"]),
     ("backlog", ["--database", "postgresql"]),
     ("backlog", ["--database", "sqlite"]),
+    ("workflows", ["--database", "postgresql"]),
+    ("workflows", ["--database", "sqlite"]),
 ]
 
 

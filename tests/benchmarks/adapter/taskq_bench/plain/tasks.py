@@ -1,6 +1,8 @@
-"""The task of the benchmarks that need nothing but this repository."""
+"""The tasks of the benchmarks that need nothing but this repository."""
 
 from __future__ import annotations
+
+import time
 
 from taskq import task
 
@@ -8,3 +10,12 @@ from taskq import task
 @task
 def noop(i: int) -> int:
     return i
+
+
+@task
+def first_line(values: list[int]) -> float:
+    """Return when it began, and make sure that it got everything."""
+    began = time.time()
+    if values != list(range(len(values))):
+        raise ValueError("values are missing, or not in their order")
+    return began

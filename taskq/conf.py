@@ -189,7 +189,7 @@ class Settings:
         kinds.FLAG, False, "Put the errbacks of a chord on the tasks of its header too, not on its body alone."
     )
     MAX_RETRIES = Setting(kinds.optional(kinds.WHOLE), 3, "How often a task may be retried. `None` is without end.")
-    DEFAULT_RETRY_DELAY = Setting(kinds.SECONDS, 180.0, "Seconds before a retry that names no time.")
+    DEFAULT_RETRY_DELAY = Setting(kinds.WAIT, 180.0, "Seconds before a retry that names no time.")
     ACKS_LATE = Setting(
         kinds.FLAG,
         True,
@@ -198,9 +198,9 @@ class Settings:
     MAX_DELIVERIES = Setting(
         kinds.COUNT, 3, "How often a task is started that loses its worker each time; then it fails."
     )
-    TIME_LIMIT = Setting(kinds.optional(kinds.DURATION), None, "Seconds after which the process of a task is killed.")
+    TIME_LIMIT = Setting(kinds.optional(kinds.LIMIT), None, "Seconds after which the process of a task is killed.")
     SOFT_TIME_LIMIT = Setting(
-        kinds.optional(kinds.DURATION), None, "Seconds after which `SoftTimeLimitExceeded` is raised inside the task."
+        kinds.optional(kinds.LIMIT), None, "Seconds after which `SoftTimeLimitExceeded` is raised inside the task."
     )
 
     IGNORE_RESULT = Setting(kinds.FLAG, False, "Keep no row of a success.")

@@ -1,11 +1,13 @@
-"""What the values of settings may be: kinds, which check a value and bring it into one form.
+"""What the values of settings and options may be: kinds, which check a value and bring it into one form.
 
-The table in ``taskq.conf`` gives each setting a kind; the checks and the
-documentation read its words. Nothing here knows a setting.
+The table in ``taskq.conf`` gives each setting a kind, that in ``tasks.definition`` each
+option of a task; the checks and the documentation read its words. Nothing here knows a
+setting or an option.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta, tzinfo
@@ -13,10 +15,13 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
+#: Seconds that any timer can take: 68 years. No limit and no wait is longer.
+LONGEST = 2**31 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[T]):
-    """What a setting accepts: ``words`` end the sentence "must be ...".
+    """What a setting or an option accepts: ``words`` end the sentence "must be ...".
 
     ``convert`` returns the value in the one form that taskq reads, or raises
     ``TypeError`` or ``ValueError``.
@@ -49,10 +54,10 @@ def _names(value: Any) -> tuple[str, ...]:
     return tuple(_text(name) for name in value)
 
 
-def _seconds(least: float, *, above: bool = False) -> Callable[[Any], float]:
+def _seconds(least: float, most: float = math.inf, *, above: bool = False) -> Callable[[Any], float]:
     def convert(value: Any) -> float:
         seconds = value.total_seconds() if isinstance(value, timedelta) else float(_of(int, float)(value))
-        if not (seconds > least if above else seconds >= least):  # also refuses NaN
+        if not (seconds > least if above else seconds >= least) or seconds > most:  # also refuses NaN
             raise ValueError(value)
         return seconds
 
@@ -112,6 +117,8 @@ TEXT = Kind("a string that is not empty", _text)
 NAMES = Kind("a list of names", _names)
 SECONDS = Kind("a number of seconds, 0 or more", _seconds(0))
 DURATION = Kind("a number of seconds above 0", _seconds(0, above=True))
+LIMIT = Kind(f"a number of seconds above 0, {LONGEST} at most", _seconds(0, LONGEST, above=True))
+WAIT = Kind(f"a number of seconds from 0 to {LONGEST}", _seconds(0, LONGEST))
 AGE = Kind("a timedelta or a number of seconds, or None", _age)
 WHOLE = Kind("a whole number, 0 or more", _whole(0))
 COUNT = Kind("a whole number, 1 or more", _whole(1))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 from argparse import ArgumentTypeError
+
+from taskq import kinds
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -45,14 +46,11 @@ def whole(text: str) -> int:
 
 
 def seconds(text: str) -> float:
-    """Return a number above 0."""
+    """Return a number above 0 that any timer can take."""
     try:
-        value = float(text)
+        return kinds.LIMIT.convert(float(text))
     except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return value
+        raise ArgumentTypeError(f"{text!r} is not {kinds.LIMIT.words}") from None
 
 
 def names(text: str) -> list[str]:

@@ -115,7 +115,10 @@ def _checked(
 
 def signatures(name: str, option: str, given: Any) -> list[Any] | None:
     """Return one signature or several as the list that a message has, ``None`` for none. Raises ``TypeError``."""
-    found = [given] if isinstance(given, Mapping) else list(given or ())
+    if given is None:
+        return None
+    several = isinstance(given, Iterable) and not isinstance(given, Mapping | str)
+    found = list(given) if several else [given]
     for sig in found:
         if not isinstance(sig, Mapping) or "task" not in sig:
             raise TypeError(f"{option} of {name} takes signatures, as add.s(2, 2), not {sig!r:.200}.")

@@ -121,6 +121,9 @@ def test_a_partial_retry_policy_keeps_the_other_defaults() -> None:
         ("PUBLISH_RETRY_POLICY", {"retries": 3}),
         ("PUBLISH_RETRY_POLICY", [3]),
         ("TIMEZONE", 2),
+        ("TIME_LIMIT", 0),
+        ("SOFT_TIME_LIMIT", float("inf")),
+        ("DEFAULT_RETRY_DELAY", 3e9),
     ],
 )
 def test_a_wrong_value_is_an_error_that_names_the_setting(name: str, value: object) -> None:

@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, TypedDict, Unpack, cast
 
@@ -74,9 +74,14 @@ class SendOptions(TypedDict, total=False):
 
 _KNOWN = frozenset(SendOptions.__annotations__)
 # Options that are headers as they are. What is falsy is the template's value.
-_AS_GIVEN = (
-    *(("shadow", "shadow"), ("group_id", "group"), ("retries", "retries"), ("parent_id", "parent_id")),
-    *(("origin", "origin"), ("ignore_result", "ignore_result"), ("replaced_task_nesting", "replaced_task_nesting")),
+_AS_GIVEN = (("shadow", "shadow"), ("origin", "origin"), ("ignore_result", "ignore_result"))
+# The same for options that a reader refuses unless they are of their kind.
+_CHECKED: tuple[tuple[str, str, Callable[[str, Any], Any]], ...] = (
+    ("group_id", "group", check.check_name),
+    ("parent_id", "parent_id", check.check_name),
+    ("root_id", "root_id", check.check_name),
+    ("retries", "retries", check.check_whole),
+    ("replaced_task_nesting", "replaced_task_nesting", check.check_whole),
 )
 
 # -- who sends -----------------------------------------------------------------
@@ -173,9 +178,11 @@ def _fill_options(envelope: Envelope, given: Mapping[str, Any]) -> None:
     for option, header in _AS_GIVEN:
         if value := get(option):
             headers[header] = value
-    if root_id := get("root_id"):
-        headers["root_id"] = root_id
-    headers["group_index"] = get("group_index")
+    for option, header, checked in _CHECKED:
+        if value := get(option):
+            headers[header] = checked(option, value)
+    if (index := get("group_index")) is not None:
+        headers["group_index"] = check.check_whole("group_index", index)
     put_given_reprs(headers, given)
     put_limits(headers, get("time_limit"), get("soft_time_limit"))
     put_due(envelope, get("countdown"), get("eta"))
@@ -199,6 +206,8 @@ def put_given_reprs(headers: dict[str, Any], given: Mapping[str, Any]) -> None:
     """Set the short texts that the caller wrote."""
     for option in ("argsrepr", "kwargsrepr"):
         if (text := given.get(option)) is not None:
+            if not isinstance(text, str):
+                raise TypeError(f"{option} must be a string, not {text!r:.200}.")
             headers[option] = text[: reprs.LIMIT]
 
 

@@ -12,10 +12,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from taskq.exceptions import EncodeError
+from taskq.kinds import LONGEST, WAIT
 from taskq.timezones import parse_iso, to_utc
 
 from .wire import MAX_NAME, RESERVED, Args
 
+#: What a column for whole numbers holds on every database.
+MOST_WHOLE = 2**31 - 1
 # RabbitMQ refuses a longer time to live; the header says the same to workers.
 _MAX_TTL = 2**32 - 1
 # Leaves room for every database and every zone to convert.
@@ -64,13 +67,27 @@ def check_priority(value: Any) -> int:
     return value
 
 
+def check_whole(option: str, value: Any) -> int:
+    """Return ``value`` if it is a whole number that a row can hold."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{option} must be a whole number, not {value!r}.")
+    if not 0 <= value <= MOST_WHOLE:
+        raise ValueError(f"{option} must be a whole number from 0 to {MOST_WHOLE}, not {value!r}.")
+    return value
+
+
 def check_limits(hard: float | None, soft: float | None) -> None:
     """Raise ``ValueError`` unless the limits (seconds) can be kept: the soft one has to come first."""
     for option, value in (("time_limit", hard), ("soft_time_limit", soft)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0):
-            raise ValueError(f"{option} must be a number of seconds, not {value!r}.")
+        if value is not None and not is_limit(value):
+            raise ValueError(f"{option} must be {WAIT.words}, not {value!r}.")
     if hard and soft and soft > hard:
         raise ValueError(f"soft_time_limit ({soft:g} s) must not be above time_limit ({hard:g} s).")
+
+
+def is_limit(value: Any) -> bool:
+    """Tell whether ``value`` is a number of seconds that any timer can take; senders and readers agree on it."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST
 
 
 # -- times ---------------------------------------------------------------------

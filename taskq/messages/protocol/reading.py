@@ -14,16 +14,13 @@ from typing import Any, NoReturn
 
 from taskq.conf import settings
 from taskq.exceptions import InvalidTaskError
+from taskq.kinds import LONGEST
 from taskq.messages import reprs, serializers, signing
 from taskq.timezones import parse_iso, to_utc
 
-from .options import is_storable
+from .options import MOST_WHOLE, is_limit, is_storable
 from .wire import EMBED, RESERVED
 
-#: What the column holds on every database.
-_MOST_RETRIES = 2**31 - 1
-#: Seconds that any timer can take.
-_LONGEST_LIMIT = 2**31 - 1
 _OF_BODY = frozenset({serializers.COMPRESSION, signing.HEADER})
 
 
@@ -83,8 +80,8 @@ def read_headers(headers: Mapping[str, Any]) -> TaskHeaders:
         _refuse("group_index", group_index, "a whole number")
     if retries is None:
         retries = 0
-    elif type(retries) is not int or not 0 <= retries <= _MOST_RETRIES:
-        _refuse("retries", retries, f"a whole number from 0 to {_MOST_RETRIES}")
+    elif type(retries) is not int or not 0 <= retries <= MOST_WHOLE:
+        _refuse("retries", retries, f"a whole number from 0 to {MOST_WHOLE}")
     hard, soft = (None, None) if limits is None or limits == [None, None] else _limits(limits)
     stamps, stamped = get("stamps"), get("stamped_headers")
     return TaskHeaders(
@@ -137,8 +134,8 @@ def _limits(value: Any) -> tuple[float | None, float | None]:
     if not isinstance(value, list | tuple) or len(value) != 2:
         _refuse("timelimit", value, "[hard, soft]")
     for limit in value:
-        if limit is not None and (type(limit) not in (int, float) or not 0 <= limit <= _LONGEST_LIMIT):
-            _refuse("timelimit", value, f"a pair of nulls or seconds, {_LONGEST_LIMIT} at most")
+        if limit is not None and not is_limit(limit):
+            _refuse("timelimit", value, f"a pair of nulls or seconds, {LONGEST} at most")
     return value[0], value[1]
 
 

@@ -268,6 +268,9 @@ def test_links_of_a_call(sent: list[Envelope]) -> None:
     for option in ("link", "link_error", "chain"):
         with pytest.raises(TypeError, match=f"{option} of capapp.add takes signatures"):
             add.apply_async((1, 1), **{option: [add]})  # type: ignore[arg-type]
+    for wrong in (add, 5, 0, "capapp.add"):
+        with pytest.raises(TypeError, match=rf"link of capapp.add takes signatures, as add\.s\(2, 2\), not {wrong!r}"):
+            add.apply_async((1, 1), link=wrong)
 
 
 @pytest.mark.parametrize("follower", [add, "capapp.add", None, {}])

@@ -319,9 +319,34 @@ def test_limits() -> None:
     assert build(soft_time_limit=2.5).headers["timelimit"] == [None, 2.5]
     with pytest.raises(ValueError, match=r"soft_time_limit \(20 s\).*time_limit \(10 s\)"):
         build(time_limit=10, soft_time_limit=20)
-    for wrong in ("10", -1, True, float("nan")):
-        with pytest.raises(ValueError, match="time_limit"):
-            build(time_limit=wrong)
+    for wrong in ("10", -1, True, float("nan"), float("inf"), 3e9):
+        for option in ("time_limit", "soft_time_limit"):
+            with pytest.raises(ValueError, match=f"{option} must be a number of seconds from 0 to 2147483647"):
+                build(**{option: wrong})
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong", "error"),
+    [
+        *((option, 5, TypeError) for option in ("root_id", "parent_id", "group_id", "argsrepr", "kwargsrepr")),
+        *((option, "i" * 256, ValueError) for option in ("root_id", "parent_id", "group_id")),
+        *((option, "x", TypeError) for option in ("retries", "group_index", "replaced_task_nesting")),
+        *((option, -1, ValueError) for option in ("retries", "group_index", "replaced_task_nesting")),
+        *((option, 2**31, ValueError) for option in ("retries", "group_index", "replaced_task_nesting")),
+        ("retries", 1.5, TypeError),
+        ("group_index", True, TypeError),
+    ],
+)
+def test_what_a_worker_would_refuse_is_refused_here(option: str, wrong: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=f"^{option} must "):
+        build(**{option: wrong})
+
+
+def test_the_largest_that_is_sent_is_read() -> None:
+    most = 2**31 - 1
+    envelope = build(time_limit=most, soft_time_limit=most, retries=most, group_id="g" * 255, group_index=most)
+    headers = protocol.read_headers(envelope.headers)
+    assert (headers.time_limit, headers.soft_time_limit, headers.retries, headers.group_index) == (most,) * 4
 
 
 def test_unknown_options_are_refused() -> None:

@@ -1,0 +1,19 @@
+"""What the commands make of the texts that they are given."""
+
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+
+import pytest
+
+from taskq.management import arguments
+
+
+def test_seconds() -> None:
+    assert arguments.seconds("2.5") == 2.5
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "3e9", "x"])
+def test_seconds_that_no_timer_can_take(text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match="is not a number of seconds above 0, 2147483647 at most"):
+        arguments.seconds(text)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypedDict, TypeVar, overload
 
-from .options import TASK_OPTIONS, FromSetting, refuse_unknown
+from .options import TASK_OPTIONS, Exceptions, FromSetting, refuse_unknown
 from .registry import name_of, register
-from .task import Exceptions, Task
+from .task import Task
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -62,6 +62,11 @@ class TaskOptions(TypedDict, total=False):
     throws: Exceptions
     typing: bool | None
     sensitive: Sequence[str]
+    before_start: Callable[..., object]
+    on_success: Callable[..., object]
+    on_retry: Callable[..., object]
+    on_failure: Callable[..., object]
+    after_return: Callable[..., object]
 
 
 class _Decorator(Protocol):
@@ -96,11 +101,13 @@ def task(function: Callable[..., Any] | None = None, /, *, bind: bool = False, *
     Args:
         function: the function, or coroutine function, that does the work.
         bind: give the function the task itself as its first argument, ``self``.
-        **options: the attributes of ``Task``, those that ``base`` declares besides, ``name`` and ``base``.
+        **options: the attributes of ``Task``, those that ``base`` declares besides, ``name`` and ``base``. A handler,
+            as ``on_failure=f``, becomes a method: the function's first argument is the task, then come those
+            that ``Task.on_failure`` lists.
 
     Raises:
-        TypeError: an option that there is not.
-        ValueError: a soft time limit that is longer than the hard one.
+        TypeError: an option that there is not, or a value of the wrong kind.
+        ValueError: a value that can't be, as a soft time limit that is longer than the hard one.
     """
     if function is not None:
         return _define(function, bind, options)
@@ -115,9 +122,9 @@ def _define(function: Callable[..., Any], bind: bool, options: dict[str, Any]) -
     """Make a subclass of ``base`` that runs ``function``, and register its one instance."""
     if not callable(function):
         raise TypeError(f"@task goes on a function, not on {function!r}; options are given by name.")
-    base: type[Task[..., Any]] = options.get("base") or Task
-    attributes = {key: value for key, value in options.items() if key != "base" and not _follows_setting(key, value)}
     name = function.__qualname__ if hasattr(function, "__qualname__") else type(function).__qualname__
+    base: type[Task[..., Any]] = _base(options.get("base"), name)
+    attributes = {key: value for key, value in options.items() if key != "base" and not _follows_setting(key, value)}
     refuse_unknown(attributes, _known_to(base), f"@task of {name}")
     origin = name_of(function.__module__, name)
     attributes |= {
@@ -130,6 +137,14 @@ def _define(function: Callable[..., Any], bind: bool, options: dict[str, Any]) -
         "__wrapped__": staticmethod(function),
     }
     return register(type(name.rpartition(".")[2], (base,), attributes))
+
+
+def _base(given: Any, name: str) -> type[Task[..., Any]]:
+    if given is None:
+        return Task
+    if not (isinstance(given, type) and issubclass(given, Task)):
+        raise TypeError(f"@task of {name}: base must be a subclass of taskq.Task, not {given!r}.")
+    return given
 
 
 def _follows_setting(name: str, value: Any) -> bool:

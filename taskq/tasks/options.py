@@ -6,7 +6,7 @@ check what they are given against it. Nothing here sends or runs anything.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Any, Final, TypedDict
@@ -17,6 +17,7 @@ from taskq.conf import settings
 __all__ = [
     "SEND_OPTIONS",
     "TASK_OPTIONS",
+    "Exceptions",
     "FromSetting",
     "RetryOptions",
     "SendOptions",
@@ -25,6 +26,10 @@ __all__ = [
     "from_setting",
     "refuse_unknown",
 ]
+
+
+#: The value of ``throws``, ``autoretry_for`` and ``dont_autoretry_for``.
+Exceptions = type[BaseException] | Sequence[type[BaseException]]
 
 
 class FromSetting:
@@ -103,6 +108,7 @@ TASK_OPTIONS: Final = frozenset(
         "acks_late", "max_deliveries", "time_limit", "soft_time_limit",
         "max_retries", "default_retry_delay", "autoretry_for", "dont_autoretry_for", "retry_kwargs",
         "retry_backoff", "retry_backoff_max", "retry_jitter", "throws", "typing", "sensitive",
+        "before_start", "on_success", "on_retry", "on_failure", "after_return",
     }
 )  # fmt: skip
 

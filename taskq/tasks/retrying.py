@@ -17,6 +17,7 @@ from taskq.exceptions import MaxRetriesExceededError, Retry
 from taskq.messages import protocol, routing
 
 from .context import Context
+from .definition import exceptions
 from .options import RetryOptions, refuse_unknown
 
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ def _next_try(
 
 def retries_by_itself(task: Task[..., Any], error: BaseException) -> bool:
     """Tell whether ``autoretry_for`` names ``error`` and ``dont_autoretry_for`` does not."""
-    return isinstance(error, tuple(task.autoretry_for)) and not isinstance(error, tuple(task.dont_autoretry_for))
+    wanted, unwanted = exceptions(task.autoretry_for), exceptions(task.dont_autoretry_for)
+    return isinstance(error, wanted) and not isinstance(error, unwanted)
 
 
 def automatic_retry(task: Task[..., Any], error: BaseException) -> Retry | None:

@@ -17,10 +17,10 @@ from asgiref.sync import sync_to_async
 
 from taskq.conf import settings
 
-from . import progress, retrying, sending
+from . import definition, progress, retrying, sending
 from .composing import Composable
 from .context import Context, context_of, current, enter, leave
-from .options import SendOptions, check_limits, from_setting
+from .options import Exceptions, SendOptions, check_limits, from_setting
 from .registry import name_of, tasks
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ __all__ = ["Task"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Exceptions = tuple[type[BaseException], ...]
 
 
 class Task(Composable[R], Generic[P, R]):
@@ -82,7 +81,7 @@ class Task(Composable[R], Generic[P, R]):
     max_retries: int | None = from_setting("MAX_RETRIES")
     #: Seconds before a retry that names no time.
     default_retry_delay: float = from_setting("DEFAULT_RETRY_DELAY")
-    #: Exceptions after which it is retried by itself, and those of them after which it is not.
+    #: Exceptions after which it is retried by itself, and those of them after which it is not: a class or a tuple.
     autoretry_for: Exceptions = ()
     dont_autoretry_for: Exceptions = ()
     #: Arguments of ``retry()`` for that: ``max_retries``, ``countdown``, ...
@@ -98,7 +97,7 @@ class Task(Composable[R], Generic[P, R]):
     throws: Exceptions = ()
     #: Check arguments against the signature when it is sent.
     typing: bool = from_setting("TYPING")
-    #: Names of parameters whose values are not to be seen in rows, logs and monitors.
+    #: A tuple of names of parameters whose values are not to be seen in rows, logs and monitors.
     sensitive: Sequence[str] = ()
 
     #: The import path of what it was made from.
@@ -115,6 +114,7 @@ class Task(Composable[R], Generic[P, R]):
         self.name = self.name or self.origin
         if cls.__dict__.get("abstract") or cls.run is Task.run:
             raise TypeError(f"{self.origin} can't be registered: it is abstract, or has no run().")
+        definition.check(self, Task)
         check_limits(self.name, self.time_limit, self.soft_time_limit)
         if unknown := set(self.sensitive) - set(self.call_signature.parameters):
             raise TypeError(f"{self.name} has no parameter {unknown.pop()!r}, which sensitive= names.")
@@ -319,7 +319,7 @@ class Task(Composable[R], Generic[P, R]):
         """
         progress.update(self.request, task_id, state, meta)
 
-    # -- handlers
+    # -- handlers: methods of a class, or functions that ``@task(on_failure=f)`` makes methods; ``self`` is the task
 
     def before_start(self, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Run before the function. What it raises is a failure of the task."""

@@ -90,6 +90,14 @@ class Consumer:
 
     def _refused(self, request: Request) -> bool:
         """End a request that must not run; tell whether that was done."""
+        try:
+            return self._refuse(request)
+        except Exception as error:
+            # As an option that its task was given after its definition: that task fails, and the worker goes on.
+            self._end(request, endings.broken(request, error, self.hostname))
+            return True
+
+    def _refuse(self, request: Request) -> bool:
         m = request.message
         if m.revoked or request.revoked:
             self._end(request, endings.revoked(request, "revoked", self.hostname))
@@ -213,8 +221,14 @@ class Consumer:
         for delivery in lost.started:
             request = self._jobs.take(delivery.job)
             if request is not None:
-                self._lost(request, lost)
+                self._lost_safely(request, lost)
         self.returned(lost.unstarted)
+
+    def _lost_safely(self, request: Request, lost: LostChild) -> None:
+        try:
+            self._lost(request, lost)
+        except Exception as error:
+            self._end(request, endings.broken(request, error, self.hostname))
 
     def _lost(self, request: Request, lost: LostChild) -> None:
         if lost.killed_for == "time_limit":

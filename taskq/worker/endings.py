@@ -115,6 +115,17 @@ def not_registered(request: Request, hostname: str) -> Settlement:
     return _without_run(request, states.FAILURE, error, hostname)
 
 
+def broken(request: Request, error: Exception, hostname: str) -> Settlement:
+    """Return the settlement of a request at which the worker itself fails, whatever its task is made of."""
+    logger.error(
+        "Task %s[%s] can't be looked after: are the options of the task what they may be?",
+        request.name,
+        request.id,
+        exc_info=error,
+    )
+    return _failed(request, error, hostname)
+
+
 def rejected(message: Claimed, error: Exception, hostname: str) -> Settlement:
     """Return the settlement of a message that is no task: a failure on record if it has an id."""
     unexpected = error if not isinstance(error, InvalidTaskError) else None

@@ -12,7 +12,9 @@ from kombu.utils.json import dumps
 
 from taskq.conf import settings
 from taskq.exceptions import ContentDisallowed, DecodeError, InvalidTaskError
+from taskq.kinds import WAIT
 from taskq.messages.protocol import TaskHeaders, read_headers, upgrade
+from taskq.messages.protocol.options import is_limit
 from taskq.messages.protocol.reading import load_body
 from taskq.store.records import Claimed
 from taskq.tasks.registry import tasks
@@ -93,17 +95,27 @@ class Limits:
 def read(message: Claimed, limits: Limits) -> Request:
     """Make a request of a claimed message.
 
-    Raises ``InvalidTaskError`` if it is no task; an unknown task's name is no error here.
+    Raises ``InvalidTaskError`` if it is no task, or one whose own limits can't be kept; an
+    unknown task's name is no error here.
     """
     headers = _headers(message)
     task = tasks.get(headers.task)
     hard = _first(headers.time_limit, task.time_limit if task else None, limits.hard)
     soft = _first(headers.soft_time_limit, task.soft_time_limit if task else None, limits.soft)
+    if hard is not None or soft is not None:
+        _check_limits(headers.task, hard, soft)
     acks_late = task.acks_late if task else settings.ACKS_LATE
     # What must not run twice is acknowledged also when it comes again, because it was fetched and never started.
     before = "acknowledge" if not acks_late else "count" if message.redelivered else ""
     alone = bool(hard or soft or before or (task and task.track_started))
     return Request(message, headers, task, hard, soft, acks_late, alone, before_start=before)
+
+
+def _check_limits(name: str, hard: Any, soft: Any) -> None:
+    """Refuse limits that a task was given after it was defined: in a pool they would stop the worker."""
+    for option, value in (("time_limit", hard), ("soft_time_limit", soft)):
+        if value is not None and not is_limit(value):
+            raise InvalidTaskError(f"{name}: {option} must be {WAIT.words}, not {value!r:.200}.")
 
 
 def _headers(message: Claimed) -> TaskHeaders:

@@ -12,6 +12,7 @@ from typing import Any
 from taskq import signals, states
 from taskq.exceptions import ContentDisallowed, DecodeError, InvalidTaskError, NotRegistered, Reject
 from taskq.messages.reprs import short_repr
+from taskq.tasks.definition import exceptions
 from taskq.tasks.task import Task
 from taskq.worker.handover import Outcome
 
@@ -101,7 +102,7 @@ def _failed(run: Run) -> None:
 def _log_failure(run: Run, error: BaseException) -> None:
     if isinstance(error, Reject):
         logger.warning("Task %s rejected: %s", _label(run), short_repr(error))
-    elif isinstance(error, tuple(run.task.throws)):
+    elif isinstance(error, exceptions(run.task.throws)):
         logger.info("Task %s raised expected: %s", _label(run), short_repr(error))
     else:
         logger.error("Task %s raised unexpected: %s", _label(run), short_repr(error), exc_info=log_info(error))
@@ -167,7 +168,7 @@ def _call(run: Run, handler: Callable[..., object], *args: object) -> None:
     try:
         handler(*args)
     except (Exception, SystemExit):
-        logger.exception("%s of %s raised.", handler.__name__, _label(run))
+        logger.exception("%s of %s raised.", getattr(handler, "__name__", handler), _label(run))
 
 
 def _overrides(run: Run, handler: str) -> bool:

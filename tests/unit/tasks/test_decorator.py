@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from datetime import timedelta
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from django.apps import AppConfig, apps
 from django.test import override_settings
+from kombu import Exchange, Queue
 
 import taskq
 from taskq import Task, register, shared_task, task
@@ -119,6 +121,88 @@ def test_a_base_may_declare_more_options(registry: Registry) -> None:
 def test_a_soft_limit_above_the_hard_one_is_refused() -> None:
     with pytest.raises(ValueError, match=r"soft_time_limit \(10 s\) is longer than time_limit \(5 s\)"):
         task(time_limit=5, soft_time_limit=10)(plain.run)
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong", "error"),
+    [
+        ("time_limit", "5", TypeError),
+        ("time_limit", -1, ValueError),
+        ("soft_time_limit", float("inf"), ValueError),
+        ("soft_time_limit", 3e9, ValueError),
+        ("max_deliveries", "x", TypeError),
+        ("max_deliveries", 0, ValueError),
+        ("max_retries", "3", TypeError),
+        ("default_retry_delay", "x", TypeError),
+        ("default_retry_delay", float("inf"), ValueError),
+        ("retry_backoff", "x", TypeError),
+        ("retry_backoff_max", None, TypeError),
+        ("retry_kwargs", [3], TypeError),
+        ("retry_kwargs", {"max_retry": 3}, ValueError),
+        ("retry_kwargs", {"max_retries": "3"}, TypeError),
+        ("priority", 99, ValueError),
+        ("queue", 5, TypeError),
+        ("queue", "q" * 256, ValueError),
+        ("exchange", 5, TypeError),
+        ("expires", "soon", ValueError),
+        ("expires", float("inf"), ValueError),
+        ("serializer", 5, TypeError),
+        ("compression", "", ValueError),
+        ("acks_late", "no", TypeError),
+        ("trail", 1, TypeError),
+        ("name", 5, TypeError),
+        ("name", "n" * 300, ValueError),
+        ("throws", "ValueError", TypeError),
+        ("autoretry_for", (ValueError, "OSError"), TypeError),
+        ("dont_autoretry_for", int, TypeError),
+        ("sensitive", "password", TypeError),
+        ("on_success", "f", TypeError),
+    ],
+)
+def test_a_value_that_can_not_be_is_refused_where_the_task_is_defined(
+    registry: Registry, option: str, wrong: Any, error: type[Exception]
+) -> None:
+    def f(password: str = "") -> None: ...
+
+    before = set(registry)
+    with pytest.raises(error, match=rf"{option} must be .+, not "):
+        task(**{option: wrong})(f)  # type: ignore[call-overload]
+    classed = type("Classed", (Task,), {"run": lambda self: None, option: wrong})
+    with pytest.raises(error, match=rf"{option} must be .+, not "):
+        register(classed)
+    assert set(registry) == before
+
+
+def test_values_that_may_be(registry: Registry) -> None:
+    queue = Queue("images", Exchange("images"))
+
+    class Base(Task[..., Any]):
+        abstract = True
+        queue = property(lambda self: 5)  # what is worked out later can't be known yet
+
+    @task(
+        base=Base, time_limit=0, soft_time_limit=2**31 - 1, max_retries=None, priority=9, exchange="", routing_key="",
+        expires=timedelta(days=1), retry_backoff=2.5, retry_kwargs={"max_retries": None, "countdown": 3},
+        sensitive=["password"], compression=None, default_retry_delay=timedelta(minutes=1),
+    )  # fmt: skip
+    def f(password: str) -> None: ...
+
+    assert (f.sensitive, f.default_retry_delay) == (("password",), 60)
+    assert task(queue=queue, expires="2040-01-01T00:00:00Z")(lambda: None).queue is queue
+
+
+def test_exceptions_are_given_as_one_or_several() -> None:
+    for name in ("throws", "autoretry_for", "dont_autoretry_for"):
+        for given in (ValueError, (ValueError,), [ValueError]):
+            assert getattr(task(**{name: given})(lambda: None), name) == (ValueError,)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("base", [object, 5, plain, "Task"])
+def test_a_base_is_a_class_of_tasks(base: Any) -> None:
+    with pytest.raises(TypeError, match=r"@task of .*f: base must be a subclass of taskq.Task, not "):
+
+        @task(base=base)
+        def f() -> None: ...
 
 
 def test_sensitive_names_parameters() -> None:

@@ -200,7 +200,9 @@ def test_retry_kwargs_are_read_only(sent: list[Envelope], worker: Worker) -> Non
     assert worker.follow_up(worker.run()).delay == pytest.approx(9, abs=0.1)
     by_itself(retry_kwargs=kwargs).apply_async(retries=5)
     assert worker.run().state == states.FAILURE
-    by_itself(retry_kwargs={"nonsense": 1}).delay()
+    late = by_itself()
+    late.retry_kwargs = {"nonsense": 1}
+    late.delay()
     assert "nonsense" in str(error_of(worker.run()))
 
 

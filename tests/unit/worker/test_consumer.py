@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,10 @@ def plain() -> None: ...
 
 @task(name="consumer.early", acks_late=False)
 def early() -> None: ...
+
+
+@task(name="consumer.late")
+def late() -> None: ...
 
 
 @task(name="consumer.limited", time_limit=5)
@@ -130,6 +135,38 @@ def test_what_is_no_task_is_refused(bench: Bench, caplog: pytest.LogCaptureFixtu
     bench.consumer.receive([claimed("x", headers={"task": 5}), claimed("x", task_id="t")])
     assert len(bench.settled()) == 2
     assert "rejected" in caplog.text
+
+
+@pytest.mark.parametrize("wrong", ["5", float("inf"), -1, object()])
+@pytest.mark.parametrize("option", ["time_limit", "soft_time_limit"])
+def test_a_limit_that_no_pool_can_keep_is_the_end_of_its_task_alone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, option: str, wrong: Any
+) -> None:
+    monkeypatch.setattr(limited, option, wrong)
+    broken, other = claimed("consumer.limited"), claimed("consumer.plain")
+    bench.consumer.receive([broken, other])
+    assert bench.settled() == [(broken.task_id, "FAILURE")]
+    assert f"{option} must be a number of seconds" in bench.asked("add")[0][0].result
+    assert [other.task_id] in bench.pool.handed
+
+
+def test_an_option_that_can_not_be_is_the_end_of_its_task_alone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(plain, "max_deliveries", "x")
+    again, first, other = (
+        claimed("consumer.plain", redelivered=True),
+        claimed("consumer.plain"),
+        claimed("consumer.late"),
+    )
+    bench.consumer.receive([again, first, other])
+    assert bench.settled() == [(again.task_id, "FAILURE")]
+    assert "options of the task" in caplog.text
+    (slot,) = [slot for slot in bench.pool.slots if slot.deliveries and slot.deliveries[0].task_id == first.task_id]
+    started, *rest = slot.deliveries
+    bench.consumer.lost(LostChild([started], rest, "signal 9"))
+    assert bench.settled()[1:] == [(first.task_id, "FAILURE")]
+    assert not bench.consumer.stopping
 
 
 def test_what_is_not_due_goes_into_the_schedule(bench: Bench) -> None:

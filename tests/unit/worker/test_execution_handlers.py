@@ -69,6 +69,38 @@ def boom(*args: Any) -> None:
     raise ValueError("boom")
 
 
+def test_handlers_given_to_the_decorator_are_methods(sent: list[Envelope], worker: Worker) -> None:
+    """As in Celery: a function among the options is what it would be in the class."""
+    seen: list[Any] = []
+
+    def note(name: str) -> Any:
+        return lambda self, *args: seen.append((name, self, *args))
+
+    names = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
+    halve = task(name="halve", **{name: note(name) for name in names})(lambda x: 4 // x)
+    halve.delay(2)
+    assert worker.run().state == states.SUCCESS
+    id = sent[-1].task_id
+    assert seen[:2] == [("before_start", halve, id, [2], {}), ("on_success", halve, 2, id, [2], {})]
+    halve.delay(0)
+    assert worker.run().state == states.FAILURE
+    assert [name for name, *_ in seen[2:]] == ["after_return", "before_start", "on_failure", "after_return"]
+
+
+@pytest.mark.parametrize("classes", [ValueError, (ValueError,), [ValueError, OSError]])
+def test_what_is_expected(
+    sent: list[Envelope], worker: Worker, told: Any, heard: list[Any], caplog: pytest.LogCaptureFixture, classes: Any
+) -> None:
+    one = told(lambda: int("x"), throws=classes)
+    one.delay()
+    with caplog.at_level("INFO"):
+        assert worker.run().state == states.FAILURE
+    assert [name for name, *_ in one.seen] == ["before_start", "on_failure", "after_return"]
+    assert "task_failure" in [name for name, _ in heard]
+    assert "raised expected" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 def test_success(sent: list[Envelope], worker: Worker, told: Any, heard: list[Any]) -> None:
     good = told(lambda x, y: x + y)
     good.delay(1, y=2)

@@ -85,20 +85,28 @@ def check_content(**kwargs: Any) -> Iterator[CheckMessage]:
 
 
 def _unknown_serializer(setting: str, name: str) -> CheckMessage:
-    extra = _SERIALIZER_EXTRAS.get(name)
-    hint = f"pip install '{extra}'" if extra else None
-    return ids.SERIALIZER(f"TASKQ_{setting}: kombu has no serializer {name!r}.", hint)
+    return unknown_serializer(f"TASKQ_{setting}", name)
 
 
 def _check_compression() -> Iterator[CheckMessage]:
+    if settings.COMPRESSION is not None:
+        yield from unknown_compression("TASKQ_COMPRESSION", settings.COMPRESSION)
+
+
+def unknown_serializer(where: str, name: str) -> CheckMessage:
+    """Return E005 for a serializer that ``where`` names and kombu does not know."""
+    extra = _SERIALIZER_EXTRAS.get(name)
+    hint = f"pip install '{extra}'" if extra else None
+    return ids.SERIALIZER(f"{where}: kombu has no serializer {name!r}.", hint)
+
+
+def unknown_compression(where: str, name: str) -> Iterator[CheckMessage]:
+    """Yield E005 if kombu does not know the compression that ``where`` names."""
     from kombu.compression import get_encoder
 
-    name = settings.COMPRESSION
-    if name is None:
-        return
     try:
         get_encoder(name)
     except KeyError:
         extra = _COMPRESSION_EXTRAS.get(name)
         hint = f"pip install '{extra}'" if extra else "Use 'gzip', 'bzip2' or 'lzma'."
-        yield ids.SERIALIZER(f"TASKQ_COMPRESSION: kombu has no compression {name!r}.", hint)
+        yield ids.SERIALIZER(f"{where}: kombu has no compression {name!r}.", hint)

@@ -39,7 +39,7 @@ BROKER_CLIENT = Problem("E004", "The client library of the broker is missing.", 
 SERIALIZER = Problem(
     "E005",
     "An unknown serializer or compression in `TASKQ_SERIALIZER`, `TASKQ_RESULT_SERIALIZER`, `TASKQ_ACCEPT_CONTENT` "
-    "or `TASKQ_COMPRESSION`.",
+    "or `TASKQ_COMPRESSION`, or of a task.",
     "Install what provides it, or use 'json'.",
 )
 UNACCEPTED_SERIALIZER = Problem(

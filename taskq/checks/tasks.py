@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from taskq.conf import settings
 
 from . import ids
+from .broker import unknown_compression, unknown_serializer
 from .values import TAG, reads
 
 
@@ -24,6 +25,21 @@ def check_task_names(**kwargs: Any) -> list[CheckMessage]:
         ids.TWO_TASKS(f"The task name {name!r} is given twice or more: {', '.join(origins)}.")
         for name, origins in sorted(registry.duplicates().items())
     ]
+
+
+@register(TAG)
+@reads("SERIALIZER", "COMPRESSION")
+def check_task_content(**kwargs: Any) -> Iterator[CheckMessage]:
+    """E005: serializers and compressions of tasks are there. Not looked at before all apps are loaded."""
+    from kombu.serialization import registry as serializers
+
+    from taskq.tasks import registry
+
+    for name, task in sorted(registry.tasks.items()):
+        if task.serializer != settings.SERIALIZER and task.serializer not in serializers._encoders:
+            yield unknown_serializer(f"The task {name!r}", task.serializer)
+        if task.compression is not None and task.compression != settings.COMPRESSION:
+            yield from unknown_compression(f"The task {name!r}", task.compression)
 
 
 @register(TAG)

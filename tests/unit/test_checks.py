@@ -174,6 +174,17 @@ def test_W001_pickle(name: str) -> None:
 # -- tasks and routes
 
 
+def test_E005_of_a_task(no_tasks: dict[str, Any]) -> None:
+    no_tasks["shop.mail"] = SimpleNamespace(serializer="nope", compression="zip9")
+    no_tasks["shop.other"] = SimpleNamespace(serializer="yaml", compression="gzip")
+    serializer, compression = messages(tasks.check_task_content)
+    assert serializer.id == compression.id == "taskq.E005"
+    assert serializer.msg == "The task 'shop.mail': kombu has no serializer 'nope'."
+    assert compression.msg == "The task 'shop.mail': kombu has no compression 'zip9'."
+    # What the settings name is found there.
+    assert found(tasks.check_task_content, {"SERIALIZER": "nope", "COMPRESSION": "zip9"}) == []
+
+
 def test_E008_two_tasks_with_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
     from taskq.tasks import registry
 

@@ -20,7 +20,7 @@ R = TypeVar("R")
 
 
 class EagerResult(AsyncResult[R]):
-    """A result that is ready from the beginning.
+    """A result that is ready from the beginning, or once the transaction commits that its task waits for.
 
     ``value`` is the return value, or for the exception states the exception
     itself, which ``get()`` raises as it is.
@@ -72,7 +72,15 @@ class EagerResult(AsyncResult[R]):
         on_interval: Callable[[], object] | None = None,
         disable_sync_subtasks: bool = True,
     ) -> R:
-        """Return the value or raise the exception; the other arguments are those of ``AsyncResult.get``."""
+        """Return the value or raise the exception; the other arguments are those of ``AsyncResult.get``.
+
+        Raises ``RuntimeError`` if the task has not run: nothing that could be waited for will run it.
+        """
+        if self._state == states.PENDING:
+            raise RuntimeError(
+                f"The task {self.id} has not run: it does when the transaction commits, and never if that is rolled "
+                "back. Call get() after the block."
+            )
         return cast(R, self.maybe_throw(propagate, callback))
 
     wait = get
@@ -98,6 +106,11 @@ class EagerResult(AsyncResult[R]):
 
     maybe_reraise = maybe_throw
 
+    def become(self, ended: EagerResult[R]) -> None:
+        """Take over what ``ended`` says, now that the task has run."""
+        for name in EagerResult.__slots__:
+            setattr(self, name, getattr(ended, name))
+
     @property
     def result(self) -> Any:
         """The value, or the exception."""
@@ -110,12 +123,12 @@ class EagerResult(AsyncResult[R]):
 
     @property
     def state(self) -> str:
-        """The state in which the task ended."""
+        """The state in which the task ended; ``PENDING`` before it has run."""
         return self._state
 
     def exists(self) -> bool:
-        """Tell that something is known of the task."""
-        return True
+        """Tell whether something is known of the task."""
+        return self._state != states.PENDING
 
     @property
     def task_record(self) -> TaskRun | None:
@@ -149,14 +162,14 @@ class EagerResult(AsyncResult[R]):
 
     @property
     def children(self) -> list[AsyncResult[Any] | GroupResult[Any]] | None:
-        """The results of the tasks that it sent."""
-        return self._children
+        """The results of the tasks that it sent, ``None`` before it has run."""
+        return self._children if self.exists() else None
 
     def forget(self) -> None:
         """There is nothing to delete."""
 
     def revoke(self, terminate: bool = False, signal: str | int | None = None) -> None:
-        """Do nothing: the task has run."""
+        """Do nothing: the task has run, or can't be stopped."""
 
     def _parts(self) -> tuple[Any, ...]:
         return EagerResult, {"id": self.id, "value": self._result, "state": self._state, "traceback": self._tb}
@@ -165,7 +178,7 @@ class EagerResult(AsyncResult[R]):
         return self._args, self._kwargs
 
     def _known(self) -> str | None:
-        return self._state
+        return self._state if self.exists() else None
 
     def _keep(self, row: TaskRun | None) -> None:
         """Nothing is read."""

@@ -17,7 +17,6 @@ from django.utils.module_loading import import_string
 from taskq import states
 from taskq.conf import settings
 from taskq.results import values
-from taskq.results.async_result import AsyncResult
 from taskq.results.eager import EagerResult
 from taskq.store.records import Envelope, Settlement
 
@@ -45,13 +44,18 @@ def apply(
 ) -> EagerResult[Any]:
     """Run one task to its end, and return its result. See ``Task.apply``."""
     add_to_parent = options.get("add_to_parent", True)
-    envelope = sending.envelope_for(name, task, args, kwargs, options)
+    result = _ended(sending.envelope_for(name, task, args, kwargs, options), throw)
+    if add_to_parent:
+        sending.add_children((result,))
+    return result
+
+
+def _ended(envelope: Envelope, throw: bool | None) -> EagerResult[Any]:
+    """Run one task and what follows from it, and return its result."""
     envelope, run = run_to_end(envelope, throw)
     result = result_of(envelope, run)
     if run.outcome.follow_ups or run.outcome.dependents:
         result = import_string("taskq.canvas.eager.go_on")(envelope, run, result, throw)
-    if add_to_parent:
-        sending.add_children((result,))
     return result
 
 
@@ -71,14 +75,29 @@ def run_to_end(envelope: Envelope, throw: bool | None = None) -> tuple[Envelope,
     return envelope, run
 
 
-def apply_on_commit(task: Task[..., Any], args: Args, kwargs: Kwargs, options: dict[str, Any]) -> AsyncResult[Any]:
-    """Run the task when the transaction commits. Outside of one it has run when this returns."""
-    from taskq.ids import new_id
+def apply_on_commit(task: Task[..., Any], args: Args, kwargs: Kwargs, options: dict[str, Any]) -> EagerResult[Any]:
+    """Run the task when the transaction commits; until then its result is pending. Without one it runs now.
 
-    task_id = options["task_id"] = options.get("task_id") or new_id()
-    ended: list[EagerResult[Any]] = []
-    transaction.on_commit(lambda: ended.append(apply(task.name, task, args, kwargs, options)), using=settings.DATABASE)
-    return ended[0] if ended else AsyncResult(task_id)
+    What is wrong with the call is raised now.
+    """
+    add_to_parent = options.get("add_to_parent", True)
+    envelope = sending.envelope_for(task.name, task, args, kwargs, options)
+    result = EagerResult[Any](
+        envelope.task_id, None, states.PENDING, name=task.name, args=args or (), kwargs=kwargs, queue=envelope.queue
+    )
+    transaction.on_commit(lambda: _end(result, envelope), using=settings.DATABASE)
+    if add_to_parent:
+        sending.add_children((result,))
+    return result
+
+
+def _end(result: EagerResult[Any], envelope: Envelope) -> None:
+    """Run the task that ``result`` is pending for. An exception that is let through is in the result too."""
+    try:
+        result.become(_ended(envelope, None))
+    except Exception as error:
+        result.become(EagerResult(result.id, error, states.FAILURE, name=envelope.name, queue=envelope.queue))
+        raise
 
 
 def _run(envelope: Envelope) -> InlineRun:

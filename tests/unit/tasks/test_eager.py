@@ -164,10 +164,31 @@ def test_on_commit(eager: None) -> None:
     ran: list[int] = []
     note = task(name="note")(ran.append)
     with transaction.atomic():
-        result = note.delay_on_commit(1)
-        assert type(result) is AsyncResult
+        result = add.delay_on_commit(1, y=2)
+        note.delay_on_commit(1)
+        assert (result.state, result.ready(), result.result, result.children) == ("PENDING", False, None, None)
+        assert (result.name, result.args, result.kwargs) == (add.name, [1], {"y": 2})
         assert ran == []
+        with pytest.raises(RuntimeError, match="when the transaction commits"):
+            result.get(timeout=1)
+        with pytest.raises(EncodeError):
+            add.delay_on_commit(object(), 2)  # type: ignore[arg-type]
     assert ran == [1]
+    assert (result.state, result.get(timeout=1), result.children) == ("SUCCESS", 3, [])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_on_commit_of_what_fails_or_never_runs(eager: None) -> None:
+    with transaction.atomic():
+        failed = fail.delay_on_commit()
+    assert (failed.state, repr(failed.result)) == ("FAILURE", "ValueError('boom')")
+    with override_settings(TASKQ_EAGER_PROPAGATES=True), pytest.raises(ValueError, match="boom"), transaction.atomic():
+        failed = fail.delay_on_commit("boom")
+    assert failed.failed()
+    with transaction.atomic():
+        rolled_back = add.delay_on_commit(1, 2)
+        transaction.set_rollback(True)
+    assert rolled_back.state == "PENDING"
 
 
 @pytest.mark.django_db

@@ -31,7 +31,7 @@ _NOTHING: Mapping[str, Any] = {}
 class Context:
     """One run of a task as the task sees it, as ``self.request``.
 
-    ``message`` are the headers that came with the message; what is seldom asked
+    ``definition`` is the task itself. ``message`` are the headers that came with the message; what is seldom asked
     for is read from them only then. Attributes that don't exist raise
     ``AttributeError``; ``get`` takes a default.
     """
@@ -50,6 +50,9 @@ class Context:
     reply_to: str | None = None
     ignore_result = False
     utc = True
+    #: Celery's: a worker's log is wherever Django's ``LOGGING`` puts it.
+    logfile: str | None = None
+    loglevel: int | None = None
     message: Mapping[str, Any] = _NOTHING
     properties: Mapping[str, Any] = _NOTHING
     embed: Mapping[str, Any] = _NOTHING
@@ -70,7 +73,7 @@ class Context:
     added: list[Any]
 
     def __init__(self, task: Task[..., Any], outer: Context | None = None, **fields: Any) -> None:
-        self.task = task
+        self.definition = task
         self.outer = outer
         self.children = []
         self.added = []
@@ -82,14 +85,17 @@ class Context:
         return getattr(self, name, default)
 
     def __repr__(self) -> str:
-        return f"<Context: {self.task.name}[{self.id}]>"
+        return f"<Context: {self.name}[{self.id}]>"
 
     # Read from the headers, see wire.md 1.2.
 
     @property
     def name(self) -> str:
         """The task's name."""
-        return self.task.name
+        return self.definition.name
+
+    #: Celery's word for it.
+    task = name
 
     @property
     def headers(self) -> dict[str, Any] | None:
@@ -233,7 +239,7 @@ def leave(token: Token[Context | None]) -> None:
 def context_of(task: Task[..., Any]) -> Context:
     """Return the innermost context of ``task``, or a bare one when it is not running."""
     context = _innermost.get()
-    while context is not None and context.task is not task:
+    while context is not None and context.definition is not task:
         context = context.outer
     return context if context is not None else Context(task)
 
@@ -243,7 +249,7 @@ class _CurrentTask:
 
     def _get(self) -> Task[..., Any] | None:
         context = _innermost.get()
-        return context.task if context is not None else None
+        return context.definition if context is not None else None
 
     def __getattr__(self, name: str) -> Any:
         if (task := self._get()) is None:

@@ -199,7 +199,7 @@ def _result(envelope: Envelope) -> Result:
 def add_children(results: Iterable[Any]) -> None:
     """Have the running task, if there is one, remember what it has sent."""
     parent = running()
-    if parent is not None and parent.task.trail:
+    if parent is not None and parent.definition.trail:
         parent.children.extend(results)
 
 

@@ -128,7 +128,7 @@ class Task(Composable[R], Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now; nothing is sent."""
         context = current()
-        if context is not None and context.task is self and not context.entered:
+        if context is not None and context.definition is self and not context.entered:
             context.entered = True  # a worker's run that comes through a __call__ of the user's
             return self.run(*args, **kwargs)
         token = enter(Context(self, context, args=args, kwargs=kwargs))

@@ -21,7 +21,7 @@ def look(self: Any) -> dict[str, Any]:
         *("is_eager", "called_directly", "hostname", "delivery_info", "headers", "shadow", "eta", "expires"),
         *("timelimit", "time_limit", "soft_time_limit", "correlation_id", "ignore_result", "origin", "utc"),
         *("argsrepr", "kwargsrepr", "callbacks", "errbacks", "chain", "chord", "replaced_task_nesting"),
-        *("stamped_headers", "stamps", "reply_to", "properties"),
+        *("stamped_headers", "stamps", "reply_to", "properties", "task", "definition", "logfile", "loglevel"),
     )
     return {name: getattr(request, name) for name in names}
 
@@ -50,7 +50,8 @@ def test_request_of_a_run(sent: list[Envelope], worker: Worker) -> None:
     assert worker.run(redelivered=True).state == "SUCCESS"
     envelope = sent[0]
     assert seen["id"] == seen["correlation_id"] == envelope.task_id
-    assert seen["name"] == "spy"
+    assert (seen["name"], seen["task"], seen["definition"]) == ("spy", "spy", spy)
+    assert (seen["logfile"], seen["loglevel"]) == (None, None)
     assert (seen["root_id"], seen["parent_id"]) == ("r", "p")
     assert (seen["group"], seen["group_id"], seen["group_index"]) == ("g", "g", 1)
     assert (seen["args"], seen["kwargs"], seen["retries"]) == ([1], {"k": 2}, 1)
@@ -71,6 +72,7 @@ def test_request_of_a_run(sent: list[Envelope], worker: Worker) -> None:
 def test_request_outside_of_a_run() -> None:
     assert look.request.id is None
     assert look.request.called_directly
+    assert look.request.task == look.name
     assert look()["headers"] is None
     assert look.request.get("id", 3) is None
     assert look.request.get("no_such", 3) == 3

@@ -18,7 +18,7 @@ from typing import Any
 
 from kombu.utils.json import JSONEncoder, loads
 
-from taskq.exceptions import from_wire, wire_module
+from taskq.exceptions import TaskqError, from_wire, wire_module
 
 #: Characters of one exception argument that are kept.
 LONGEST_ARGUMENT = 50_000
@@ -51,7 +51,8 @@ def encode_exception(exc: BaseException) -> str:
 def decode_exception(text: str | None) -> BaseException:
     """Rebuild the exception that ``encode_exception``, or a Celery worker, wrote.
 
-    Never raises: text that is not an exception gives an ``Exception`` with it.
+    Never raises: text that is not an exception gives an ``Exception`` with it. What would end
+    the process that reads it (``SystemExit``, ``KeyboardInterrupt``) gives a ``TaskqError`` that names it.
     """
     try:
         data = loads(text or "null")
@@ -66,6 +67,8 @@ def decode_exception(text: str | None) -> BaseException:
 
 def _build(cls: type[BaseException], arguments: list[Any]) -> BaseException:
     """Make the exception; a class that wants other arguments gives a plain ``Exception`` that says so."""
+    if not issubclass(cls, Exception):
+        return TaskqError(f"The task raised {cls.__qualname__}({', '.join(map(repr, arguments))}).")
     # The constructor is somebody's code: what it raises is not what happened to the task.
     with suppress(Exception):
         built = cls(*arguments)

@@ -37,7 +37,13 @@ def test_a_task_that_kills_its_child_takes_no_neighbour_with_it(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("crash", "words"),
-    [("signal24", "signal 24 (SIGXCPU)"), ("3", "exitcode 3"), ("exit4", "exitcode 4"), ("exit0", "exitcode 0")],
+    [
+        ("signal24", "signal 24 (SIGXCPU)"),
+        ("3", "exitcode 3"),
+        ("exit4", "exitcode 4"),
+        ("exit0", "exitcode 0"),
+        ("interrupt", "exitcode 130"),
+    ],
 )
 def test_says_how_a_child_ended(crash: str, words: str):
     with driving() as driver:

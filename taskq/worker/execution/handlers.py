@@ -167,7 +167,9 @@ def _call(run: Run, handler: Callable[..., object], *args: object) -> None:
     """Call a handler; the task's end is settled already, so even an exit is only logged."""
     try:
         handler(*args)
-    except (Exception, SystemExit):
+    except BaseException as error:
+        if run.inline and isinstance(error, KeyboardInterrupt):
+            raise  # the caller's, at the keyboard
         logger.exception("%s of %s raised.", getattr(handler, "__name__", handler), _label(run))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
 from contextlib import suppress
@@ -53,6 +54,8 @@ def main(fds: Descriptors, parent: int, run: RunFn, title: str, max_memory: int)
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT  # as a shell says it
     except BaseException:
         logger.exception("A child of the pool fails.")
     finally:
@@ -84,7 +87,7 @@ class Child:
     def _perform(self, delivery: Delivery) -> Outcome:
         try:
             return self._run(delivery, self._report)
-        except (SystemExit, EOFError):
+        except (SystemExit, KeyboardInterrupt, EOFError):
             raise
         except BaseException as error:
             logger.exception("Task %s[%s] could not be run.", delivery.name, delivery.task_id)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from types import ModuleType
@@ -63,7 +64,6 @@ def test_layout_is_celerys() -> None:
         Outer.Inner("x"),
         UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
         OSError(2, "No such file"),
-        KeyboardInterrupt(),
         exceptions.EncodeError("x"),
         exceptions.TimeLimitExceeded(1),
         exceptions.Reject("no", False),
@@ -92,6 +92,14 @@ def test_our_classes_have_celerys_names_on_the_wire(cls: type[BaseException], mo
     data = json.loads(encode_exception(cls("x")))
     assert data["exc_module"] == module
     assert type(decode_exception(json.dumps(data))) is cls
+
+
+@pytest.mark.parametrize("exc", [KeyboardInterrupt(), SystemExit(3), GeneratorExit("x"), asyncio.CancelledError()])
+def test_what_would_end_the_reading_process_is_named_and_not_raised(exc: BaseException) -> None:
+    rebuilt = again(exc)
+    assert type(rebuilt) is exceptions.TaskqError
+    shown = ", ".join(map(repr, exc.args))
+    assert str(rebuilt) == f"The task raised {type(exc).__name__}({shown})."
 
 
 def test_constructor_that_wants_other_arguments() -> None:

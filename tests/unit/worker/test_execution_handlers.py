@@ -214,7 +214,7 @@ class Broken(Task[[bool], str]):
         raise SystemExit(1)
 
     def after_return(self, *args: Any) -> None:
-        raise RuntimeError("after_return")
+        raise KeyboardInterrupt
 
 
 def test_handlers_and_receivers_do_not_change_the_end(

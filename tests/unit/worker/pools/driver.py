@@ -82,6 +82,8 @@ def _until(path: str) -> None:
 def _crash(kind: str) -> None:
     if kind == "error":
         raise ValueError("a fault of the runner")
+    if kind == "interrupt":
+        raise KeyboardInterrupt
     if kind.startswith("signal"):
         os.kill(os.getpid(), int(kind.removeprefix("signal")))
     if kind.startswith("exit"):

@@ -39,11 +39,11 @@ _BASE64 = ";base64"
 _to_json = JSONEncoder().encode
 
 
-def encode(value: Any, serializer: str | None = None) -> tuple[str, str]:
+def encode(value: Any, serializer: str | None = None, what: str = "the return value") -> tuple[str, str]:
     """Return ``value`` as text, and the content type to store beside it.
 
     ``serializer`` is a name that kombu knows; the default is
-    ``TASKQ_RESULT_SERIALIZER``. Raises ``EncodeError`` for what it can't carry.
+    ``TASKQ_RESULT_SERIALIZER``. Raises ``EncodeError`` for what it can't carry, which it calls ``what``.
     """
     name = serializer or settings.RESULT_SERIALIZER
     try:
@@ -51,7 +51,7 @@ def encode(value: Any, serializer: str | None = None) -> tuple[str, str]:
             return _to_json(value), JSON
         return _by_registry(value, name)
     except Exception as error:
-        raise EncodeError(_refusal(value, name, error)) from error
+        raise EncodeError(_refusal(value, what, name, error)) from error
 
 
 def decode(text: str | None, content_type: str = JSON) -> Any:
@@ -103,9 +103,9 @@ def _accepted() -> set[str]:
     return cast("set[str]", prepare_accept_content(named))
 
 
-def _refusal(value: Any, serializer: str, error: Exception) -> str:
+def _refusal(value: Any, what: str, serializer: str, error: Exception) -> str:
     """Say why a value can't be stored, and what to change."""
     return (
-        f"{error!r}: the return value, of type {type(value).__qualname__}, can't be stored with the serializer "
-        f"'{serializer}'. Return plain data (of a model instance its primary key), or change TASKQ_RESULT_SERIALIZER."
+        f"{error!r}: {what}, of type {type(value).__qualname__}, can't be stored with the serializer "
+        f"'{serializer}'. Use plain data (of a model instance its primary key), or change TASKQ_RESULT_SERIALIZER."
     )

@@ -61,5 +61,5 @@ class Run:
     def write_state(self, task_id: str, state: str, meta: Any) -> None:
         """Report that the task is in ``state``; ``EncodeError`` for ``meta`` that can't be stored."""
         if self.report is not None:
-            text, content_type = values.encode(meta)
+            text, content_type = values.encode(meta, what="meta of update_state()")
             self.report(Report(self.delivery.job, task_id, state, text, content_type, time.time()))

@@ -281,6 +281,10 @@ def test_update_state(sent: list[Envelope], worker: Worker) -> None:
             self.update_state("another", "PROGRESS")
         with pytest.raises(ValueError, match="return a value"):
             self.update_state(state="SUCCESS")
+        with pytest.raises(
+            EncodeError, match=r"meta of update_state\(\), of type dict, can't be stored .*Use plain data"
+        ):
+            self.update_state(state="PROGRESS", meta={"done": object()})
 
     moving = define(run, bind=True)
     moving.delay()

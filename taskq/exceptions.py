@@ -131,15 +131,15 @@ class TaskPredicate(TaskqError):
 class Retry(TaskPredicate):
     """The task is to run again later.
 
-    ``exc`` is the exception that caused it, ``when`` seconds from now or a
-    datetime.
+    ``exc`` is the exception that caused it, ``when`` seconds from now, a datetime
+    or one in ISO 8601.
     """
 
     def __init__(
         self,
         message: str | None = None,
         exc: BaseException | None = None,
-        when: float | datetime | None = None,
+        when: float | datetime | str | None = None,
         **kwargs: Any,
     ) -> None:
         self.message = message or ""

@@ -13,6 +13,8 @@ from .task import Task
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from kombu.entity import Exchange, Queue
+
 __all__ = ["CoroutineTask", "shared_task", "task"]
 
 P = ParamSpec("P")
@@ -42,11 +44,11 @@ class TaskOptions(TypedDict, total=False):
     trail: bool
     serializer: str | None
     compression: str | None
-    queue: str | None
-    exchange: str | None
+    queue: str | Queue | None
+    exchange: str | Exchange | None
     routing_key: str | None
     priority: int | None
-    expires: float | timedelta | datetime | None
+    expires: float | timedelta | datetime | str | None
     acks_late: bool | None
     max_deliveries: int | None
     time_limit: float | None

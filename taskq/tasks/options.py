@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from difflib import get_close_matches
-from typing import Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from taskq import kinds
 from taskq.conf import settings
+
+if TYPE_CHECKING:
+    from kombu.entity import Exchange, Queue
 
 __all__ = [
     "SEND_OPTIONS",
@@ -50,9 +53,9 @@ def from_setting(name: str) -> Any:
 class RetryOptions(TypedDict, total=False):
     """What ``retry()`` accepts besides its own arguments: the message's options that a retry may change."""
 
-    expires: float | timedelta | datetime | None
-    queue: str | None
-    exchange: str | None
+    expires: float | timedelta | datetime | str | None
+    queue: str | Queue | None
+    exchange: str | Exchange | None
     exchange_type: str | None
     routing_key: str | None
     priority: int | None
@@ -66,13 +69,13 @@ class RetryOptions(TypedDict, total=False):
 
 
 class SendOptions(RetryOptions, total=False):
-    """What ``apply_async`` accepts besides ``args`` and ``kwargs``. ``None`` is "not given"."""
+    """What ``apply_async`` accepts besides its arguments. ``None`` is "not given"; texts of moments are ISO 8601."""
 
     task_id: str | None
     argsrepr: str | None
     kwargsrepr: str | None
-    countdown: float | None
-    eta: datetime | None
+    countdown: float | timedelta | None
+    eta: datetime | str | None
     root_id: str | None
     parent_id: str | None
     group_id: str | None

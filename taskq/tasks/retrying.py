@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from taskq.exceptions import MaxRetriesExceededError, Retry
@@ -38,8 +38,8 @@ def retry(
     *,
     exc: BaseException | None,
     throw: bool,
-    eta: datetime | None,
-    countdown: float | None,
+    eta: datetime | str | None,
+    countdown: float | timedelta | None,
     max_retries: int | None,
     options: dict[str, Any],
 ) -> Retry:
@@ -53,6 +53,8 @@ def retry(
         _raise(exc or _exceeded(task, request))
     if eta is None and countdown is None:
         countdown = task.default_retry_delay
+    if isinstance(countdown, timedelta):
+        countdown = countdown.total_seconds()
     request.next_try = _next_try(task, request, args, kwargs, eta, countdown, options)
     request.pending_retry = again = Retry(exc=exc or sys.exception(), when=eta if countdown is None else countdown)
     if throw:
@@ -80,8 +82,8 @@ def _next_try(
     request: Context,
     args: Sequence[Any] | None,
     kwargs: Mapping[str, Any] | None,
-    eta: datetime | None,
-    countdown: float | None,
+    eta: datetime | str | None,
+    countdown: float | timedelta | None,
     options: dict[str, Any],
 ) -> Envelope:
     """Return the message of the next try: the one that came, with what is to be different."""

@@ -26,6 +26,8 @@ from .registry import name_of, tasks
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from kombu.entity import Exchange, Queue
+
     from taskq.exceptions import Retry
     from taskq.results.async_result import AsyncResult as Result
     from taskq.results.eager import EagerResult
@@ -62,13 +64,13 @@ class Task(Composable[R], Generic[P, R]):
     serializer: str = from_setting("SERIALIZER")
     compression: str | None = from_setting("COMPRESSION")
     #: Where it goes if neither the call nor ``TASKQ_ROUTES`` says so.
-    queue: str | None = None
-    exchange: str | None = None
+    queue: str | Queue | None = None
+    exchange: str | Exchange | None = None
     routing_key: str | None = None
     #: 0 to 9, larger is sooner.
     priority: int | None = None
     #: Seconds, or a moment, after which it is not started any more.
-    expires: float | timedelta | datetime | None = None
+    expires: float | timedelta | datetime | str | None = None
     #: Acknowledge after the end, so that it runs again when its worker dies.
     acks_late: bool = from_setting("ACKS_LATE")
     #: How many starts may end with the worker's death.
@@ -178,13 +180,14 @@ class Task(Composable[R], Generic[P, R]):
         Args:
             args: positional arguments, a list or a tuple.
             kwargs: keyword arguments.
-            **options: ``countdown`` (seconds) or ``eta`` (datetime) for the earliest start, ``expires`` (seconds or
-                datetime), ``queue``, ``exchange``, ``exchange_type``, ``routing_key``, ``priority`` (0 to 9, larger is
-                sooner), ``task_id``, ``serializer``, ``compression``, ``ignore_result``, ``time_limit`` and
-                ``soft_time_limit`` (seconds), ``headers``, ``shadow``, ``argsrepr``, ``kwargsrepr``,
-                ``add_to_parent``, ``link`` and ``link_error`` (signatures to send with the value, and to call after a
-                final failure), and for workflows ``root_id``, ``parent_id``, ``group_id``, ``group_index``,
-                ``chain``, ``chord``, ``retries``, ``reply_to``.
+            **options: ``countdown`` (seconds or timedelta) or ``eta`` (datetime or ISO 8601) for the earliest start,
+                ``expires`` (any of these), ``queue`` and ``exchange`` (names, or kombu's objects),
+                ``exchange_type``, ``routing_key``, ``priority`` (0 to 9, larger is sooner), ``task_id``,
+                ``serializer``, ``compression``, ``ignore_result``, ``time_limit`` and ``soft_time_limit``
+                (seconds), ``headers``, ``shadow``, ``argsrepr``, ``kwargsrepr``, ``add_to_parent``, ``link`` and
+                ``link_error`` (signatures to send with the value, and to call after a final failure), and for
+                workflows ``root_id``, ``parent_id``, ``group_id``, ``group_index``, ``chain``, ``chord``,
+                ``retries``, ``reply_to``.
 
         Raises:
             TypeError: an unknown option; arguments of the wrong shape; with ``typing``, arguments that don't fit.
@@ -278,8 +281,8 @@ class Task(Composable[R], Generic[P, R]):
         kwargs: Mapping[str, Any] | None = None,
         exc: BaseException | None = None,
         throw: bool = True,
-        eta: datetime | None = None,
-        countdown: float | None = None,
+        eta: datetime | str | None = None,
+        countdown: float | timedelta | None = None,
         max_retries: int | None = None,
         **options: Unpack[RetryOptions],
     ) -> Retry:
@@ -290,8 +293,8 @@ class Task(Composable[R], Generic[P, R]):
             kwargs: other keyword arguments for the next try.
             exc: what went wrong; raised when there are no tries left.
             throw: false returns the exception ``Retry`` instead of raising it. The task is retried once it returns.
-            eta: when, as a datetime.
-            countdown: in how many seconds, ``default_retry_delay`` if neither is given.
+            eta: when, as a datetime or in ISO 8601.
+            countdown: in how many seconds (or a timedelta), ``default_retry_delay`` if neither is given.
             max_retries: another limit than the task's.
             **options: options of the message to change, as ``queue`` or ``priority``.
 

@@ -7,7 +7,10 @@ reports an ignore that is not needed.
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from datetime import datetime, timedelta
 from typing import Any, assert_type
+
+from kombu.entity import Exchange, Queue
 
 from taskq import (
     AsyncResult,
@@ -54,6 +57,24 @@ async def bound_fetch(self: Any, url: str) -> bytes:
     return url.encode()
 
 
+@task(
+    queue=Queue("q"), exchange=Exchange("e"), expires="2040-01-01T00:00:00Z", throws=ValueError,
+    autoretry_for=[OSError], dont_autoretry_for=FileNotFoundError, sensitive=("path",),
+    on_failure=lambda self, *args: print(self, args),
+)  # fmt: skip
+def load(path: str) -> None: ...
+
+
+class Expected(Task[[str], None]):
+    queue = Queue("q")
+    expires = timedelta(hours=1)
+    throws = ValueError
+    autoretry_for = (OSError,)
+
+    def run(self, path: str) -> None:
+        raise self.retry(countdown=timedelta(seconds=3))
+
+
 class Resize(Task[[str, int], float]):
     queue = "images"
 
@@ -95,6 +116,10 @@ def calls() -> None:
     assert_type(bound_fetch.delay("x").get(), bytes)
     assert_type(resize.delay("a", 3), AsyncResult[float])
     assert_type(send_task("other", [1], queue="q"), AsyncResult[Any])
+    soon, later = timedelta(seconds=3), "2040-01-01T00:00:00Z"
+    add.apply_async((1, 2), queue=Queue("q"), exchange=Exchange("e"), countdown=soon, expires=later)
+    add.apply_async((1, 2), eta=later, expires=soon)
+    add.apply_async((1, 2), eta=datetime(2040, 1, 1), countdown=0.5)
 
 
 def canvases() -> None:
@@ -142,5 +167,7 @@ async def errors() -> None:
     resize.delay(3, "a")  # type: ignore[arg-type]
     add.apply_async((1, 2), countdwn=3)  # type: ignore[call-arg]
     add.apply_async((1, 2), queue=3)  # type: ignore[arg-type]
+    add.apply_async((1, 2), eta=3)  # type: ignore[arg-type]
+    task(throws="ValueError")  # type: ignore[arg-type]
     add.s(2) | 3  # type: ignore[operator]
     task(max_retrys=3)  # type: ignore[call-overload]

@@ -59,6 +59,23 @@ def test_retry_keeps_the_message(sent: list[Envelope], worker: Worker) -> None:
     assert len(sent) == 1
 
 
+@pytest.mark.parametrize(
+    ("time", "shown"),
+    [
+        ({"countdown": timedelta(minutes=1)}, "Retry in 60s: ValueError('boom')"),
+        ({"eta": "2040-01-01T00:00:00Z"}, "Retry at 2040-01-01T00:00:00Z: ValueError('boom')"),
+    ],
+)
+def test_times_in_other_forms(
+    sent: list[Envelope], worker: Worker, caplog: pytest.LogCaptureFixture, time: Any, shown: str
+) -> None:
+    retrying(**time).delay()
+    with caplog.at_level("INFO"):
+        again = worker.follow_up(worker.run())
+    assert again.headers["eta"]
+    assert shown in caplog.text
+
+
 def test_retries_are_counted_to_the_end(sent: list[Envelope], worker: Worker) -> None:
     retrying(options={"max_retries": 2}, countdown=1.5).delay()
     outcome = worker.run()

@@ -17,7 +17,9 @@ import taskq
 from taskq import Task, register, shared_task, task
 from taskq.exceptions import NotRegistered
 from taskq.store.records import Envelope
+from taskq.tasks import definition
 from taskq.tasks import registry as registry_module
+from taskq.tasks.options import TASK_OPTIONS
 from taskq.tasks.registry import Registry, name_of
 
 
@@ -195,6 +197,12 @@ def test_exceptions_are_given_as_one_or_several() -> None:
     for name in ("throws", "autoretry_for", "dont_autoretry_for"):
         for given in (ValueError, (ValueError,), [ValueError]):
             assert getattr(task(**{name: given})(lambda: None), name) == (ValueError,)  # type: ignore[call-overload]
+
+
+def test_every_option_has_a_kind_and_is_in_the_reference() -> None:
+    assert TASK_OPTIONS - {"bind", "base"} == definition.KINDS.keys()
+    page = (Path(taskq.__file__).parent.parent / "docs/reference/task-options.md").read_text()
+    assert [option for option in sorted(TASK_OPTIONS) if f"`{option}`" not in page] == []
 
 
 @pytest.mark.parametrize("base", [object, 5, plain, "Task"])

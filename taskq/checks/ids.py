@@ -72,7 +72,11 @@ OLD_MARIADB = Problem(
 TIME_LIMITS = Problem(
     "E015", "The soft time limit is not below the hard one.", "Lower TASKQ_SOFT_TIME_LIMIT, or raise TASKQ_TIME_LIMIT."
 )
-ROUTES = Problem("E016", "`TASKQ_QUEUES` or `TASKQ_ROUTES` can't be read.", "See docs/reference/settings.md.")
+ROUTES = Problem(
+    "E016",
+    "`TASKQ_QUEUES` or `TASKQ_ROUTES` can't be read, or an exchange is of a type that the database does not have.",
+    "See docs/reference/settings.md.",
+)
 
 PICKLE = Problem(
     "W001",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from django.core.checks import CheckMessage, register
 from django.core.exceptions import ImproperlyConfigured
+from kombu.entity import Queue
 
-from taskq.conf import settings
+from taskq.conf import database_broker_alias, settings
 
 from . import ids
 from .broker import unknown_compression, unknown_serializer
@@ -43,22 +44,39 @@ def check_task_content(**kwargs: Any) -> Iterator[CheckMessage]:
 
 
 @register(TAG)
-@reads("QUEUES", "ROUTES", "CREATE_MISSING_QUEUES")
+@reads("QUEUES", "ROUTES", "CREATE_MISSING_QUEUES", "DEFAULT_EXCHANGE_TYPE", "BROKER_URL", "DATABASE")
 def check_routes(**kwargs: Any) -> Iterator[CheckMessage]:
     """E007, E016: queues and routes can be read, and what names a queue names a declared one."""
     from taskq.messages import routing
 
     try:
-        declared = set(routing.queues())
+        declared = routing.queues()
+        routing.compiled(settings.ROUTES)
         targets = list(_targets())
     except (ImproperlyConfigured, ImportError, TypeError, ValueError) as exc:
         yield ids.ROUTES(f"TASKQ_QUEUES or TASKQ_ROUTES: {exc}")
         return
+    yield from _impossible_exchanges(declared.values())
     if settings.CREATE_MISSING_QUEUES:
         return
     for source, queue in targets:
         if queue not in declared:
             yield ids.UNDECLARED_QUEUE(f"{source} names the queue {queue!r}, which is not in TASKQ_QUEUES.")
+
+
+def _impossible_exchanges(queues: Iterable[Queue]) -> Iterator[CheckMessage]:
+    """Report exchanges of a type that the database broker does not have; tasks would go past them."""
+    from taskq.messages.routing import bindings_of
+    from taskq.store.topology import EXCHANGE_TYPES
+
+    if database_broker_alias() is None:
+        return
+    exchanges = {(exchange.name, exchange.type) for queue in queues for exchange, _ in bindings_of(queue)}
+    for name, kind in sorted(pair for pair in exchanges if pair[1] not in EXCHANGE_TYPES):
+        yield ids.ROUTES(
+            f"TASKQ_QUEUES or TASKQ_DEFAULT_EXCHANGE_TYPE: the exchange {name!r} is of type {kind!r}. "
+            f"django:// has {', '.join(sorted(EXCHANGE_TYPES))}."
+        )
 
 
 def _targets() -> Iterator[tuple[str, str]]:
@@ -76,7 +94,9 @@ def _targets() -> Iterator[tuple[str, str]]:
 
 
 def _name(queue: Any) -> str:
-    return queue if isinstance(queue, str) else str(queue.name)
+    from taskq.messages.routing import called
+
+    return called(queue) if isinstance(queue, Queue) else str(queue)
 
 
 def _pairs(routes: Any) -> Iterator[tuple[Any, Any]]:

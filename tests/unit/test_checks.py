@@ -326,8 +326,40 @@ def test_E007_E016_quiet(routes: Any, no_tasks: dict[str, Any]) -> None:
     assert found(tasks.check_routes, CLOSED | {"ROUTES": routes}) == []
 
 
-def test_E016_unreadable(no_tasks: dict[str, Any]) -> None:
-    assert found(tasks.check_routes, {"QUEUES": [5]}) == ["E016"]
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"QUEUES": [5]},
+        {"QUEUES": {"a": {"exchnge": "z", "max_prioriti": 3}}},
+        {"QUEUES": {"a": {"exchange": 5}}},
+        {"ROUTES": {"a": 5}},
+        {"ROUTES": ["no.such.router"]},
+        {"ROUTES": [5]},
+        {"ROUTES": {"a": {"queue": "a", "bogus": 1}}},
+        {"ROUTES": {"a": {"queue": 5}}},
+    ],
+    ids=str,
+)
+def test_E016_unreadable(setting: dict[str, Any], no_tasks: dict[str, Any]) -> None:
+    assert found(tasks.check_routes, setting) == ["E016"]
+    assert found(tasks.check_routes, setting | {"CREATE_MISSING_QUEUES": False}) == ["E016"]
+
+
+def test_E016_names_what_is_wrong(no_tasks: dict[str, Any]) -> None:
+    (message,) = messages(tasks.check_routes, QUEUES={"a": {"exchnge": "z"}})
+    assert "the queue 'a' has unknown options: exchnge" in message.msg
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"DEFAULT_EXCHANGE_TYPE": "headers"}, {"QUEUES": {"a": {"exchange": "x", "exchange_type": "headers"}}}],
+    ids=str,
+)
+def test_E016_exchanges_that_the_database_does_not_have(setting: dict[str, Any], no_tasks: dict[str, Any]) -> None:
+    (message,) = messages(tasks.check_routes, **setting)
+    assert message.id == "taskq.E016"
+    assert "'headers'" in message.msg
+    assert found(tasks.check_routes, setting | {"BROKER_URL": "amqp://localhost//"}) == []
 
 
 # -- databases

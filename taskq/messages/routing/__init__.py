@@ -17,10 +17,35 @@ from kombu.entity import Queue
 from taskq.conf import settings
 from taskq.messages.protocol.options import check_name
 
-from .queues import bound_queues, called, completed, declared, queue, queues, select, worker_direct
-from .routers import Answer, Router, answer_of, compiled
+from .queues import (
+    bindings_of,
+    bound_queues,
+    called,
+    completed,
+    declared,
+    is_broadcast,
+    queue,
+    queues,
+    refuse_missing,
+    select,
+    worker_direct,
+)
+from .routers import Answer, Router, compiled
 
-__all__ = ["Route", "bound_queues", "queue", "queues", "route", "select", "worker_direct"]
+__all__ = [
+    "Route",
+    "bindings_of",
+    "bound_queues",
+    "called",
+    "compiled",
+    "declared",
+    "is_broadcast",
+    "queue",
+    "queues",
+    "route",
+    "select",
+    "worker_direct",
+]
 
 _DESTINATION = ("queue", "exchange", "exchange_type", "routing_key")
 _OWN_KEYS = frozenset({*_DESTINATION, "priority"})
@@ -113,7 +138,7 @@ def route(
 
 def _ask(routers: tuple[Router, ...], name: str, args: Any, kwargs: Answer, options: Answer, task: Any) -> Answer:
     for router in routers:
-        if answer := answer_of(router(name, args, kwargs, options, task=task)):
+        if answer := router(name, args, kwargs, options, task=task):
             return answer
     return _NOTHING
 
@@ -148,6 +173,8 @@ def _to(table: _Table, source: Answer, routing_key: str | None) -> Route:
         return table.to_queue(target)
     if not isinstance(target, str | Queue):
         raise TypeError(f"queue must be a name or a kombu Queue, not {target!r}.")
+    if isinstance(target, Queue):
+        refuse_missing(called(target))
     found = queue(target) if isinstance(target, str) else completed(target)
     return _through(called(found), found, _exchange_name(exchange), kind, routing_key)
 

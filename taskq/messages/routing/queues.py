@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from copy import copy
-from typing import Any
+from typing import Any, cast
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
@@ -20,6 +20,15 @@ from taskq.exceptions import QueueNotFound
 # kombu has no type hints for these.
 _new_queue: Any = Queue
 _new_exchange: Any = Exchange
+
+#: What a dictionary in ``TASKQ_QUEUES`` may say of a queue, and of an exchange that it only names.
+_OF_QUEUE = frozenset(attribute for attribute, _ in Queue.attrs) - {"name"}
+_OF_ITS_EXCHANGE = frozenset(
+    {
+        *("binding_key", "delivery_mode", "queue_durable", "queue_auto_delete"),
+        *("exchange_type", "exchange_durable", "exchange_auto_delete", "exchange_arguments"),
+    }
+)
 
 _declared: dict[str, Queue] | None = None
 
@@ -60,17 +69,44 @@ def _queue_of(name: str | None, value: Any) -> Queue:
     if isinstance(value, Mapping) or (value is None and name):
         options = dict(value or {})
         name = options.pop("name", None) or name
-        if name and isinstance(options.get("exchange"), Exchange):
-            return completed(_new_queue(name, **options))
         if name:
-            options.setdefault("exchange_type", settings.DEFAULT_EXCHANGE_TYPE)
-            return completed(_new_queue.from_dict(name, **options))
+            return completed(_from_options(name, options))
     raise ImproperlyConfigured(f"TASKQ_QUEUES: {value!r} is not a name, a kombu Queue or a dictionary with a name.")
+
+
+def _from_options(name: str, options: dict[str, Any]) -> Queue:
+    """Return the queue that a dictionary describes; kombu would drop what it does not know."""
+    exchange = options.get("exchange")
+    known = _OF_QUEUE if isinstance(exchange, Exchange) else _OF_QUEUE | _OF_ITS_EXCHANGE
+    if unknown := options.keys() - known:
+        raise ImproperlyConfigured(
+            f"TASKQ_QUEUES: the queue {name!r} has unknown options: {', '.join(sorted(map(str, unknown)))}. "
+            f"There are {', '.join(sorted(known))}."
+        )
+    if isinstance(exchange, Exchange):
+        return cast(Queue, _new_queue(name, **options))
+    if exchange is not None and not isinstance(exchange, str):
+        raise ImproperlyConfigured(
+            f"TASKQ_QUEUES: the exchange of the queue {name!r} must be a name or a kombu Exchange, not {exchange!r}."
+        )
+    options.setdefault("exchange_type", settings.DEFAULT_EXCHANGE_TYPE)
+    return cast(Queue, _new_queue.from_dict(name, **options))
 
 
 def called(queue: Queue) -> str:
     """Return the name that senders and ``-Q`` know ``queue`` by: a ``Broadcast`` has one apart from its own."""
     return str(getattr(queue, "alias", None) or queue.name)
+
+
+def bindings_of(queue: Queue) -> list[tuple[Exchange, str]]:
+    """Return the exchanges that ``queue`` gets messages from, each with its key or pattern."""
+    pairs = [(queue.exchange, queue.routing_key), *((b.exchange, b.routing_key) for b in queue.bindings or ())]
+    return [(exchange, key or "") for exchange, key in pairs if exchange is not None]
+
+
+def is_broadcast(queue: Queue) -> bool:
+    """Tell whether each worker has a queue of its own that goes by this name, as with kombu's ``Broadcast``."""
+    return bool(getattr(queue, "alias", None)) and any(exchange.type != "direct" for exchange, _ in bindings_of(queue))
 
 
 def _read() -> dict[str, Queue]:
@@ -111,9 +147,14 @@ def queue(name: str) -> Queue:
     """
     if (found := declared().get(name)) is not None:
         return found
-    if not settings.CREATE_MISSING_QUEUES:
-        raise QueueNotFound(f"The queue {name!r} is not in TASKQ_QUEUES, and TASKQ_CREATE_MISSING_QUEUES is off.")
+    refuse_missing(name)
     return _own_queue(name)
+
+
+def refuse_missing(name: str) -> None:
+    """Raise ``QueueNotFound`` for a queue that is not declared, if ``TASKQ_CREATE_MISSING_QUEUES`` is off."""
+    if not settings.CREATE_MISSING_QUEUES and name not in declared():
+        raise QueueNotFound(f"The queue {name!r} is not in TASKQ_QUEUES, and TASKQ_CREATE_MISSING_QUEUES is off.")
 
 
 def select(include: Iterable[str] | str | None = None, exclude: Iterable[str] | str | None = None) -> dict[str, Queue]:
@@ -147,7 +188,8 @@ def worker_direct(node: str) -> Queue:
 def bound_queues(exchange: str, routing_key: str) -> list[str]:
     """Return the declared queues that get a message sent to ``exchange`` with ``routing_key``.
 
-    For the default exchange that is the queue of that name, declared or not.
+    For the default exchange that is the queue of that name, declared or not. Of a broadcast
+    only the workers know their queues: the one here is this process's, which nobody reads.
     """
     if not exchange:
         return [routing_key]
@@ -155,10 +197,8 @@ def bound_queues(exchange: str, routing_key: str) -> list[str]:
 
 
 def _is_bound(queue: Queue, exchange: str, routing_key: str) -> bool:
-    bindings = [(queue.exchange, queue.routing_key), *((b.exchange, b.routing_key) for b in queue.bindings or ())]
-    return any(
-        source is not None and source.name == exchange and _key_matches(source.type, key or "", routing_key)
-        for source, key in bindings
+    return not is_broadcast(queue) and any(
+        source.name == exchange and _key_matches(source.type, key, routing_key) for source, key in bindings_of(queue)
     )
 
 

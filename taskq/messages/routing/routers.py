@@ -1,7 +1,7 @@
 """``TASKQ_ROUTES``: who answers where a task goes.
 
 Called by ``route``, once per settings. Patterns are compiled here and import
-paths imported; nothing here knows of queues.
+paths imported; nothing here knows which queues there are.
 """
 
 from __future__ import annotations
@@ -13,23 +13,45 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
-from kombu.entity import Queue
+from kombu.entity import Exchange, Queue
 
-#: ``router(name, args, kwargs, options, task=None)`` gives a queue's name, a dictionary, or ``None`` to ask the next.
-Router = Callable[..., Any]
+from taskq.messages.protocol import SendOptions
+
 #: What a router said, as options.
 Answer = Mapping[str, Any]
+#: ``router(name, args, kwargs, options, task=None)`` gives options, or ``None`` to ask the next.
+Router = Callable[..., Answer | None]
+
+
+#: What a route may say: where to, and options of a message that are not those of one call alone.
+ROUTE_KEYS = frozenset(SendOptions.__annotations__) - {
+    *("callbacks", "errbacks", "chain", "chord", "root_id", "parent_id", "group_id", "group_index", "retries"),
+    *("argsrepr", "kwargsrepr", "sensitive", "sensitive_positions", "reset", "origin", "replaced_task_nesting"),
+} | {"queue", "exchange_type", "link", "link_error"}
+_NO_QUEUE = "TASKQ_ROUTES: {} must be a name or a kombu {}, not {!r}."
 
 
 def answer_of(value: Any) -> Answer | None:
-    """Return what a route says, as options; ``None`` if it says nothing."""
+    """Return what a route says, as options; ``None`` if it says nothing.
+
+    Raises ``ImproperlyConfigured`` for what is no route: what a callable answers is read here too.
+    """
     if not value:
         return None
     if isinstance(value, str | Queue):
         return {"queue": value}
-    if isinstance(value, Mapping):
-        return value
-    raise ImproperlyConfigured(f"TASKQ_ROUTES: a route is a queue's name, a dictionary or None, not {value!r}.")
+    if not isinstance(value, Mapping):
+        raise ImproperlyConfigured(f"TASKQ_ROUTES: a route is a queue's name, a dictionary or None, not {value!r}.")
+    if not value.keys() <= ROUTE_KEYS:
+        unknown = ", ".join(sorted(map(repr, value.keys() - ROUTE_KEYS)))
+        raise ImproperlyConfigured(
+            f"TASKQ_ROUTES: the route {value!r} has unknown keys: {unknown}. There are {', '.join(sorted(ROUTE_KEYS))}."
+        )
+    if not isinstance(queue := value.get("queue"), str | Queue | None):
+        raise ImproperlyConfigured(_NO_QUEUE.format("the queue of a route", "Queue", queue))
+    if not isinstance(exchange := value.get("exchange"), str | Exchange | None):
+        raise ImproperlyConfigured(_NO_QUEUE.format("the exchange of a route", "Exchange", exchange))
+    return value
 
 
 class _Patterns:
@@ -56,6 +78,11 @@ class _Patterns:
         return next((answer for pattern, answer in self.patterns if pattern.match(name)), None)
 
 
+def _reading(router: Callable[..., Any]) -> Router:
+    """Return the project's ``router`` with its answers, which may be names too, read and checked."""
+    return lambda *args, **kwargs: answer_of(router(*args, **kwargs))
+
+
 def _is_pair(entry: Any) -> bool:
     return isinstance(entry, list | tuple) and len(entry) == 2 and isinstance(entry[0], str | re.Pattern)
 
@@ -63,7 +90,7 @@ def _is_pair(entry: Any) -> bool:
 def _router(entry: Any) -> Router:
     """Return what answers for one entry of ``TASKQ_ROUTES``."""
     if callable(entry):
-        return entry  # type: ignore[no-any-return]
+        return _reading(entry)
     if isinstance(entry, str):
         try:
             return _router(import_string(entry))

@@ -110,6 +110,22 @@ def test_routes_that_are_none(routes: Any) -> None:
         route("a")
 
 
+@pytest.mark.parametrize(
+    ("answer", "match"),
+    [
+        ({"queue": "a", "bogus": 1}, r"TASKQ_ROUTES.*unknown keys: 'bogus'.*routing_key"),
+        ({"queue": 5}, r"TASKQ_ROUTES.*queue.*not 5"),
+        ({"exchange": 5, "routing_key": "a"}, r"TASKQ_ROUTES.*exchange.*not 5"),
+        (5, r"TASKQ_ROUTES.*not 5"),
+    ],
+    ids=str,
+)
+def test_what_no_route_can_say(answer: Any, match: str) -> None:
+    for routes in ({"shop.*": answer}, [lambda *args, **kwargs: answer]):
+        with override_settings(TASKQ_ROUTES=routes), pytest.raises(ImproperlyConfigured, match=match):
+            route("shop.add")
+
+
 def test_routers_are_compiled_once() -> None:
     with override_settings(TASKQ_ROUTES={"shop.*": "s"}):
         route("shop.add")
@@ -159,7 +175,16 @@ def test_queues_as_a_dictionary() -> None:
         assert (found["b"].routing_key, found["d"].exchange.name) == ("b", "y")
 
 
-@pytest.mark.parametrize("queues", [[5], [{}], {"a": 5}, [None]], ids=repr)
+@pytest.mark.parametrize(
+    "queues",
+    [
+        *([5], [{}], {"a": 5}, [None]),
+        {"a": {"exchnge": "z", "max_prioriti": 3}},
+        {"a": {"exchange": 5}},
+        {"a": {"exchange": Exchange("y"), "exchange_type": "topic"}},  # whose type is said by the exchange itself
+    ],
+    ids=repr,
+)
 def test_queues_that_are_none(queues: Any) -> None:
     with override_settings(TASKQ_QUEUES=queues), pytest.raises(ImproperlyConfigured, match="TASKQ_QUEUES"):
         routing.queues()
@@ -221,8 +246,9 @@ def test_a_key_alone_goes_to_the_default_queue() -> None:
 def test_missing_queues() -> None:
     assert route("t", options={"queue": "hipri"}).queue == "hipri"
     assert route("t").queue == "taskq"
-    assert route("t", options={"queue": Queue("mine")}).queue == "mine"
+    assert route("t", options={"queue": Queue("hipri")}).queue == "hipri"
     for find in (
+        lambda: route("t", options={"queue": Queue("lopri")}),
         lambda: route("t", options={"queue": "lopri"}),
         lambda: routing.select("lopri"),
         lambda: routing.queue("lopri"),
@@ -269,4 +295,5 @@ def test_bound_queues() -> None:
     assert routing.bound_queues("feed", "feed.a.b") == ["feeds"]
     assert routing.bound_queues("feed", "other") == []
     assert routing.bound_queues("taskq", "bare") == ["bare"]
-    assert routing.bound_queues("everyone", "x") == [routing.queues()["everyone"].name]
+    # Workers have queues of their own for a broadcast; the one of this process is read by nobody.
+    assert routing.bound_queues("everyone", "x") == []

@@ -6,6 +6,7 @@ caller's connection. ``taskq.testing`` puts a sink in its place.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -21,8 +22,9 @@ from taskq.store import topology, workflows
 from taskq.store.enqueue import enqueue, enqueue_one, insert
 from taskq.store.records import Envelope, NewGroup, NewNode
 
-from .routing import bound_queues
+from .routing import bound_queues, is_broadcast_exchange
 
+logger = logging.getLogger("taskq")
 #: Messages for one chunk of a large send, encoded together.
 CHUNK = 500
 
@@ -52,7 +54,7 @@ def publish_one(envelope: Envelope) -> None:
     if _sink is not None:
         _sink([envelope])
     elif envelope.exchange:
-        enqueue(_routed([envelope], _alias()), _alias())
+        enqueue(_copies(envelope, _alias()), _alias())
     else:
         enqueue_one(envelope, _alias())
     _report(envelope)
@@ -138,22 +140,37 @@ def routed(envelopes: Sequence[Envelope]) -> Sequence[Envelope]:
 def _routed(chunk: Sequence[Envelope], alias: str) -> Sequence[Envelope]:
     if not any(envelope.exchange for envelope in chunk):
         return chunk
-    return [copy for envelope in chunk for copy in _copies(envelope, alias)]
+    copies = [(envelope, _copies(envelope, alias)) for envelope in chunk]
+    for envelope, found in copies:
+        if not found:
+            # Of many messages one may wait for another: they are sent all, or none.
+            raise QueueNotFound(f"{envelope.name}: no worker reads the broadcast {envelope.exchange!r} now.")
+    return [copy for _, found in copies for copy in found]
 
 
 def _copies(envelope: Envelope, alias: str) -> Sequence[Envelope]:
     """Return one envelope for each queue that an exchange leads to; only the first is its task's row."""
     if not envelope.exchange:
         return [envelope]
-    key = envelope.routing_key
-    targets = topology.route(envelope.exchange, key, alias) or ()
-    queues = sorted({*bound_queues(envelope.exchange, key), *(target.queue for target in targets)})
-    if not queues:
-        raise QueueNotFound(
-            f"No queue is bound to exchange {envelope.exchange!r} for {key!r}: declare one in TASKQ_QUEUES."
-        )
-    tracked = [envelope.tracked] + [False] * (len(queues) - 1)
-    return [replace(envelope, queue=queue, tracked=t) for queue, t in zip(queues, tracked, strict=True)]
+    queues = _queues_of(envelope, alias)
+    return [replace(envelope, queue=queue, tracked=envelope.tracked and not n) for n, queue in enumerate(queues)]
+
+
+def _queues_of(envelope: Envelope, alias: str) -> list[str]:
+    """Return the queues that an exchange leads to, or else the one that the sender has named.
+
+    There are none only for a broadcast that no worker reads now.
+    """
+    exchange, key = envelope.exchange, envelope.routing_key
+    targets = topology.route(exchange, key, alias) or ()
+    if found := {*bound_queues(exchange, key), *(target.queue for target in targets)}:
+        return sorted(found)
+    if is_broadcast_exchange(exchange):
+        logger.warning("%s is sent to nobody: no worker reads the broadcast %r now.", envelope.name, exchange)
+        return []
+    if envelope.queue:
+        return [envelope.queue]
+    raise QueueNotFound(f"No queue is bound to exchange {exchange!r} for {key!r}: declare one in TASKQ_QUEUES.")
 
 
 def _alias() -> str:

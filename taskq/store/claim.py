@@ -9,7 +9,7 @@ from django.db.models import F
 from taskq import states
 from taskq.conf import settings
 from taskq.engines import for_alias
-from taskq.models import Message, TaskRun
+from taskq.models import Exchange, Message, TaskRun
 
 from .records import Claimed
 
@@ -33,21 +33,31 @@ def count_start(token: str, ids: Sequence[int], alias: str | None = None) -> set
     """Commit that redelivered messages start once more; return those that may.
 
     One that ``token`` does not hold any more may not, nor one whose task is final already:
-    its message is deleted.
+    its message is deleted. Of the copies of a topic or fanout exchange each runs, though
+    another one was final first.
     """
     alias = alias or settings.DATABASE
     with for_alias(alias).atomic():
         rows = Message.objects.using(alias).select_for_update().filter(id__in=ids, token=token)
-        held = dict(rows.order_by("id").values_list("id", "task_id"))
+        found = list(rows.order_by("id").values_list("id", "task_id", "exchange"))
+        copying = _copying({exchange for _, _, exchange in found if exchange}, alias)
+        single = {message_id: task_id for message_id, task_id, exchange in found if exchange not in copying}
         final = set(
             TaskRun.objects.using(alias)
-            .filter(task_id__in=held.values(), state__in=states.READY_STATES)
+            .filter(task_id__in=single.values(), state__in=states.READY_STATES)
             .values_list("task_id", flat=True)
         )
-        done = {message_id for message_id, task_id in held.items() if task_id in final}
+        done = {message_id for message_id, task_id in single.items() if task_id in final}
+        starting = {message_id for message_id, _, _ in found} - done
         Message.objects.using(alias).filter(id__in=done).delete()
-        Message.objects.using(alias).filter(id__in=held.keys() - done).update(deliveries=F("deliveries") + 1)
-    return held.keys() - done
+        Message.objects.using(alias).filter(id__in=starting).update(deliveries=F("deliveries") + 1)
+    return starting
+
+
+def _copying(exchanges: set[str], alias: str) -> set[str]:
+    """Return which of ``exchanges`` may have put one message into several queues."""
+    rows = Exchange.objects.using(alias).filter(name__in=exchanges).exclude(type="direct")
+    return set(rows.values_list("name", flat=True)) if exchanges else set()
 
 
 def acknowledge(token: str, ids: Sequence[int], alias: str | None = None) -> set[int]:

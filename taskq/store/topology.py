@@ -1,6 +1,7 @@
 """Queues, exchanges and bindings: what programs of kombu declare, and where a message of theirs goes.
 
-Called by ``taskq.transport`` only; tasks need none of it. Exchanges work as AMQP 0-9-1
+Called by ``taskq.transport``, and by workers for those of their queues that a sender can't
+find by name; most tasks need none of it. Exchanges work as AMQP 0-9-1
 says (sections 3.1.3 and 4.5 for topics). A queue that was not used for its ``expires``
 seconds counts as gone at once, and ``sweep`` deletes what is left of it.
 """

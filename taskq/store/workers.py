@@ -79,6 +79,12 @@ def leave(token: str, alias: str | None = None) -> None:
         Worker.objects.using(alias).filter(token=token).delete()
 
 
+def reading(queue: str, alias: str | None = None) -> bool:
+    """Tell whether a worker, or a program of kombu, reads ``queue``."""
+    rows = Worker.objects.using(alias or settings.DATABASE).values_list("info", flat=True)
+    return any(queue in json.loads(info or "{}").get("queues", ()) for info in rows)
+
+
 def others(token: str, alias: str | None = None) -> list[Beat]:
     """Return what all workers but ``token`` show of themselves."""
     rows = Worker.objects.using(alias or settings.DATABASE).exclude(token=token)

@@ -38,8 +38,8 @@ def running_worker(queues: Sequence[str] = ()) -> Iterator[Node]:
         )
     # A watchdog ends the process, and that is the test's.
     with override_settings(TASKQ_WATCHDOG_TIMEOUT=None):
-        names = list(routing.select(queues))
-        node = Node(NodeOptions(HOSTNAME, names, 1, pool="solo"), alias)
+        chosen = list(routing.select(queues).values())
+        node = Node(NodeOptions(HOSTNAME, chosen, 1, pool="solo"), alias)
         thread = threading.Thread(target=_run, args=(node,), name="taskq-test-worker", daemon=True)
         thread.start()
         try:

@@ -97,7 +97,7 @@ def _refuse_unlimited(pool: type[Pool], start: Start) -> None:
 def _options(start: Start) -> NodeOptions:
     return NodeOptions(
         hostname=start.name,
-        queues=[queue.name for queue in start.queues],
+        queues=start.queues,
         concurrency=1 if start.pool == "solo" else start.concurrency,
         pool=start.pool,
         time_limit=start.time_limit,

@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kombu.asynchronous import Hub
+from kombu.entity import Queue
 
 from taskq import signals
 from taskq.conf import settings
 
 from .consumer import Consumer
+from .declarations import Declarations
 from .housekeeping import Housekeeping
 from .lease import Lease
 from .ledger import Ledger
@@ -46,7 +48,7 @@ class NodeOptions:
     """How a worker is to be; what the command line says, with the settings behind it."""
 
     hostname: str
-    queues: Sequence[str]
+    queues: Sequence[Queue]
     concurrency: int
     pool: str = "prefork"
     time_limit: float | None = None
@@ -93,14 +95,15 @@ class Node:
         self.source = DatabaseSource(
             self.lease,
             alias,
-            options.queues,
+            [queue.name for queue in options.queues],
             lambda messages: self.inbox.post(self.consumer.receive, messages),
             poll=settings.POLL_INTERVAL,
         )
         self.source.found = self.store.found
+        self.declarations = Declarations(options.queues, alias)
         housekeeping = Housekeeping(self.lease, alias)
         # The lease first: whoever was frozen finds out before anything else that it was taken for dead.
-        self.store.duties = (self.lease, self.ledger, self.source, housekeeping)
+        self.store.duties = (self.lease, self.declarations, self.ledger, self.source, housekeeping)
         self.store.on_failure = lambda: self.inbox.post(self._fail, "The store thread failed.")
 
     def _make_consumer(self) -> None:
@@ -177,8 +180,8 @@ class Node:
         return self.status
 
     def _announce(self) -> None:
-        """Say that the worker is ready, once the database knows it."""
-        if self.lease.token:
+        """Say that the worker is ready, once the database knows it and senders can find its queues."""
+        if self.lease.token and self.declarations.made:
             self._announcing.cancel()
             signals.send(signals.worker_ready, self.options.hostname, instance=self)
             logger.info("%s ready.", self.options.hostname)
@@ -237,12 +240,17 @@ class Node:
             self.consumer.pool.stop()
         finally:
             self.inbox.run()
-            self.store.finish(_LAST_WRITES, self.lease.leave)
+            self.store.finish(_LAST_WRITES, self._leave)
             if self.store.is_alive():
                 self.store.join(_LAST_WRITES + 1)
             self.watchdog.stop()
             signals.send(signals.worker_shutdown, self.options.hostname, instance=self)
             logger.info("%s has ended.", self.options.hostname)
+
+    def _leave(self) -> None:
+        """Take the worker off the database; first what it held goes back, then the queues that nobody else reads."""
+        self.lease.leave()
+        self.declarations.remove()
 
 
 Stop = Callable[[], None]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 
+from kombu.common import Broadcast
+
 from testproject.settings import *  # noqa: F403
 from testproject.settings import INSTALLED_APPS
 
@@ -12,5 +14,8 @@ from testproject.settings import INSTALLED_APPS
 TEST_APPS = os.environ.get("TEST_APPS", "tests.support.jobs,tests.support.limited,tests.support.deaths")
 INSTALLED_APPS = [*INSTALLED_APPS, *TEST_APPS.split(",")]
 LOGGING_CONFIG = None
+
+if names := os.environ.get("TEST_BROADCASTS"):
+    TASKQ_QUEUES = [Broadcast(name) for name in names.split(",")]
 
 globals().update(json.loads(os.environ.get("TEST_SETTINGS", "{}")))

@@ -24,6 +24,7 @@ from .queues import (
     completed,
     declared,
     is_broadcast,
+    is_broadcast_exchange,
     queue,
     queues,
     refuse_missing,
@@ -40,6 +41,7 @@ __all__ = [
     "compiled",
     "declared",
     "is_broadcast",
+    "is_broadcast_exchange",
     "queue",
     "queues",
     "route",
@@ -176,7 +178,9 @@ def _to(table: _Table, source: Answer, routing_key: str | None) -> Route:
     if isinstance(target, Queue):
         refuse_missing(called(target))
     found = queue(target) if isinstance(target, str) else completed(target)
-    return _through(called(found), found, _exchange_name(exchange), kind, routing_key)
+    # Of a broadcast that is not declared here only those workers that declare it have queues.
+    name = "" if is_broadcast(found) and called(found) not in declared() else called(found)
+    return _through(name, found, _exchange_name(exchange), kind, routing_key)
 
 
 def _exchange_name(exchange: Any) -> str:
@@ -207,5 +211,6 @@ def _to_exchange(exchange: str, kind: str | None, routing_key: str | None) -> Ro
     if not routing_key and kind != "fanout":
         routing_key = on_it[0].routing_key if on_it else exchange
     bound = bound_queues(exchange, routing_key or "")
-    queue = bound[0] if bound else exchange if exchange == routing_key else ""
+    own = exchange if exchange == routing_key and settings.CREATE_MISSING_QUEUES else ""
+    queue = bound[0] if bound else own
     return Route(queue, exchange, routing_key or "", kind)

@@ -16,6 +16,8 @@ from kombu.entity import Exchange, Queue
 
 from taskq.conf import settings
 from taskq.exceptions import QueueNotFound
+from taskq.messages.protocol import MAX_NAME
+from taskq.messages.protocol.options import is_storable
 
 # kombu has no type hints for these.
 _new_queue: Any = Queue
@@ -109,12 +111,30 @@ def is_broadcast(queue: Queue) -> bool:
     return bool(getattr(queue, "alias", None)) and any(exchange.type != "direct" for exchange, _ in bindings_of(queue))
 
 
+def is_broadcast_exchange(name: str) -> bool:
+    """Tell whether what is sent to the exchange is for each worker that there is."""
+    return any(
+        is_broadcast(queue) and any(exchange.name == name for exchange, _ in bindings_of(queue))
+        for queue in declared().values()
+    )
+
+
+def _check_names(queue: Queue) -> None:
+    for name in (queue.name, *(name for exchange, key in bindings_of(queue) for name in (exchange.name, key))):
+        if name and not is_storable(name):
+            raise ImproperlyConfigured(
+                f"TASKQ_QUEUES: a name must have at most {MAX_NAME} characters that can be written as UTF-8, "
+                f"and no NUL: {name!r}."
+            )
+
+
 def _read() -> dict[str, Queue]:
     value = settings.QUEUES or ()
     entries = value.items() if isinstance(value, Mapping) else [(None, entry) for entry in value]
     found: dict[str, Queue] = {}
     for name, entry in entries:
         queue = _queue_of(name, entry)
+        _check_names(queue)
         found[called(queue)] = queue
     default = settings.DEFAULT_QUEUE
     if default not in found:

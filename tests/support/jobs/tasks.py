@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 from taskq import Task, task
 
 from . import contexts, endings, flows, pure  # noqa: F401 - their tasks are registered with these
-from .notes import note_line
+from .notes import note_line, wait_for
 
 
 @task
@@ -33,6 +34,18 @@ def die(path: str, number: int = -1) -> None:
     """Kill the process that runs this."""
     note_line(path, number)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task(bind=True)
+def die_once_in_each(self: Task[..., object], path: str, go_on: str) -> None:
+    """Kill the first process of each worker that runs this; worker ``b`` waits before."""
+    here = str(self.request.hostname)
+    before = Path(path).read_text()
+    note_line(path, here)
+    if here not in before:
+        if here.startswith("b@"):
+            wait_for(go_on)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 @task

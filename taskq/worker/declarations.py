@@ -1,0 +1,122 @@
+"""Declarations: a duty of the store thread that makes a worker's exchanges known to senders.
+
+A message row carries its queue's name, so that most queues need none of it. It is for those
+that a sender can't find by name: of topic and fanout exchanges, of kombu's ``Broadcast``,
+of which each worker has one of its own, and for exclusive ones, which go with their worker.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from kombu.entity import Exchange, Queue
+from kombu.transport.base import to_rabbitmq_queue_arguments
+
+from taskq.messages.routing import bindings_of, is_broadcast
+from taskq.store import topology, workers
+
+logger = logging.getLogger("taskq.worker")
+#: Seconds without a sign of its worker after which the queue of a broadcast is gone with what waits in it.
+FORGOTTEN_AFTER = 300.0
+#: How often a queue is used, in the time after which it expires.
+_TOUCHES = 4
+
+
+class Declarations:
+    """Declares what needs it of one worker's queues, and keeps it in use. Called on the store thread."""
+
+    def __init__(self, queues: Iterable[Queue], alias: str) -> None:
+        self._queues = [queue for queue in queues if _needs_declaring(queue)]
+        self._alias = alias
+        self._next = 0.0
+        #: Whether senders can find all queues.
+        self.made = not self._queues
+
+    def work(self) -> bool:
+        """Declare when it is time: again and again, so that no queue expires, and one that did is made anew."""
+        if self._queues and time.monotonic() >= self._next:
+            for queue in self._queues:
+                self._declare(queue)
+            self.made = True
+            expires = topology.shortest_expiry([queue.name for queue in self._queues], self._alias)
+            self._next = time.monotonic() + (expires or math.inf) / _TOUCHES
+        return False
+
+    def _declare(self, queue: Queue) -> None:
+        different = topology.declare_queue(queue.name, _options(queue), self._alias)
+        _warn("queue", queue.name, different)
+        for exchange, key in bindings_of(queue):
+            if exchange.name:
+                self._declare_exchange(exchange)
+                topology.bind(queue.name, exchange.name, key, self._alias)
+
+    def _declare_exchange(self, exchange: Exchange) -> None:
+        different = topology.declare_exchange(
+            exchange.name,
+            exchange.type,
+            durable=bool(exchange.durable),
+            auto_delete=bool(exchange.auto_delete),
+            arguments=getattr(exchange, "arguments", None),
+            alias=self._alias,
+        )
+        _warn("exchange", exchange.name, different)
+
+    def remove(self) -> None:
+        """Delete the queues that were this worker's alone, with what waits in them."""
+        for queue in self._queues:
+            goes = queue.auto_delete or queue.exclusive
+            if goes and not workers.reading(queue.name, self._alias):
+                topology.delete_queue(queue.name, self._alias)
+
+    @property
+    def done(self) -> bool:
+        """Nothing here must be written before the end."""
+        return True
+
+    def due(self) -> float | None:
+        """Return the seconds until the queues are to be used again."""
+        return None if math.isinf(self._next) or not self._queues else self._next - time.monotonic()
+
+    def news(self, names: set[str] | None) -> None:
+        """Nothing in the database concerns these."""
+
+
+def _needs_declaring(queue: Queue) -> bool:
+    kinds = {exchange.type for exchange, _ in bindings_of(queue)}
+    # What django:// has no such exchange of is reported by the checks.
+    return kinds <= topology.EXCHANGE_TYPES and (bool(queue.exclusive) or kinds != {"direct"})
+
+
+def _options(queue: Any) -> topology.QueueOptions:  # kombu sets its attributes where mypy does not see it
+    arguments = to_rabbitmq_queue_arguments(
+        queue.queue_arguments or {},
+        expires=queue.expires,
+        message_ttl=queue.message_ttl,
+        max_length=queue.max_length,
+        max_length_bytes=queue.max_length_bytes,
+        max_priority=queue.max_priority,
+    )
+    options = topology.queue_options(
+        durable=bool(queue.durable),
+        exclusive=bool(queue.exclusive),
+        auto_delete=bool(queue.auto_delete),
+        arguments=arguments,
+    )
+    # A queue of a worker that died must not fill up for a day.
+    short = is_broadcast(queue) and queue.auto_delete and queue.expires is None
+    return replace(options, expires=FORGOTTEN_AFTER) if short else options
+
+
+def _warn(kind: str, name: str, different: list[str]) -> None:
+    if different:
+        logger.warning(
+            "The %s %r was declared with another %s, which stays: declare it alike in TASKQ_QUEUES, or delete it.",
+            kind,
+            name,
+            ", ".join(different),
+        )

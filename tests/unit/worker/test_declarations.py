@@ -1,0 +1,85 @@
+"""Which queues a worker declares, how it keeps them in use, and which go with it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db.models import F
+from kombu import Exchange, Queue
+from kombu.common import Broadcast
+
+from taskq.models import Binding
+from taskq.models import Queue as QueueRow
+from taskq.store import topology, workers
+from taskq.worker import declarations
+from taskq.worker.declarations import FORGOTTEN_AFTER, Declarations
+
+pytestmark = pytest.mark.django_db
+
+DIRECT = Exchange("d", type="direct")
+
+
+def made(*queues: Queue) -> Declarations:
+    declared = Declarations(queues, "default")
+    declared.work()
+    return declared
+
+
+def names() -> list[str]:
+    return sorted(QueueRow.objects.values_list("name", flat=True))
+
+
+def test_queues_that_are_found_by_their_names_need_nothing(django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(0):
+        declared = made(Queue("a", DIRECT, "k"), Queue("b", DIRECT, "k", auto_delete=True))
+    assert declared.made
+    assert declared.due() is None
+
+
+def test_what_senders_can_not_find_is_declared() -> None:
+    queues = [
+        Queue("t", Exchange("topics", type="topic"), "a.#", message_ttl=5),
+        Queue("x", DIRECT, "k", exclusive=True),
+        Broadcast("news", queue="mine"),
+    ]
+    declared = Declarations(queues, "default")
+    assert not declared.made
+    declared.work()
+    assert declared.made
+    assert names() == ["mine", "t", "x"]
+    assert set(Binding.objects.values_list("queue", "exchange", "routing_key")) == {
+        ("t", "topics", "a.#"),
+        ("x", "d", "k"),
+        ("mine", "news", ""),
+    }
+    assert topology.route("topics", "a.b", "default") == [topology.Target("t", 5.0)]
+
+
+def test_a_queue_that_expires_is_kept_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 1000.0
+    monkeypatch.setattr(declarations.time, "monotonic", lambda: clock)
+    declared = made(Broadcast("news"))
+    assert declared.due() == FORGOTTEN_AFTER / 4
+    QueueRow.objects.update(used_at=F("used_at") - timedelta(seconds=FORGOTTEN_AFTER + 1))
+    assert topology.route("news", "", "default") == []
+    topology.sweep("default")
+    assert names() == []
+    clock += FORGOTTEN_AFTER / 4
+    declared.work()
+    assert len(topology.route("news", "", "default") or ()) == 1
+
+
+def test_with_its_worker_goes_what_nobody_else_reads() -> None:
+    shared = Broadcast("news", queue="shared")
+    declared = made(Broadcast("news", queue="own"), shared, Queue("t", Exchange("topics", type="topic"), "#"))
+    workers.register("other", info={"queues": ["shared", "t"]})
+    declared.remove()
+    assert names() == ["shared", "t"]
+
+
+def test_an_exchange_of_another_type_stays(caplog: pytest.LogCaptureFixture) -> None:
+    made(Queue("t", Exchange("x", type="topic"), "#"))
+    made(Queue("f", Exchange("x", type="fanout")))
+    assert "The exchange 'x' was declared with another type" in caplog.text

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -22,6 +22,8 @@ from taskq.store import topology, workflows
 from taskq.store.enqueue import enqueue, enqueue_one, insert
 from taskq.store.records import Envelope, NewGroup, NewNode
 
+from . import serializers
+from .protocol.reading import parts_of
 from .routing import bound_queues, is_broadcast_exchange
 
 logger = logging.getLogger("taskq")
@@ -132,6 +134,12 @@ def announce(envelopes: Iterable[Envelope]) -> None:
             _announce(envelope)
 
 
+def report(envelopes: Iterable[Envelope]) -> None:
+    """Tell ``after_task_publish``'s receivers of messages that follow from a task, and are committed."""
+    for envelope in envelopes:
+        _report(envelope)
+
+
 def routed(envelopes: Sequence[Envelope]) -> Sequence[Envelope]:
     """Return messages that follow from a task with the queues that their exchanges lead to."""
     return _routed(envelopes, _alias())
@@ -187,7 +195,7 @@ def _announce(envelope: Envelope) -> None:
         signals.send(
             signals.before_task_publish,
             envelope.name,
-            body=envelope.body,
+            body=_parts(envelope),
             exchange=envelope.exchange,
             routing_key=envelope.routing_key or envelope.queue,
             headers=envelope.headers,
@@ -202,8 +210,18 @@ def _report(envelope: Envelope) -> None:
         signals.send(
             signals.after_task_publish,
             envelope.name,
-            body=envelope.body,
+            body=_parts(envelope),
             exchange=envelope.exchange,
             routing_key=envelope.routing_key or envelope.queue,
             headers=envelope.headers,
         )
+
+
+def _parts(envelope: Envelope) -> Any:
+    """Return ``(args, kwargs, embed)``, as receivers of Celery's signals expect; a body that is none as it is."""
+    try:
+        # Not decode_body: receivers may have changed headers that are signed.
+        payload = serializers.payload_of(envelope.body, envelope.headers, envelope.properties)
+        return parts_of(serializers.decode(payload, envelope.content_type, envelope.content_encoding))
+    except Exception:  # a retry of a foreign message may be of another protocol
+        return envelope.body

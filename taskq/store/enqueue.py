@@ -10,11 +10,13 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Iterable, Sequence
+from importlib import import_module
 from typing import Any
 
+from django.db import transaction
 from kombu.utils.json import JSONEncoder
 
-from taskq import states
+from taskq import signals, states
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
 from taskq.engines.base import SCHEDULED_NAME
@@ -80,6 +82,15 @@ def insert_messages(engine: Engine, envelopes: Sequence[Envelope]) -> None:
         engine.insert_messages(now)
     if later:
         engine.insert_scheduled([message_row(e) for e in later], [e.delay for e in later])
+
+
+def follow(engine: Engine, envelopes: Sequence[Envelope]) -> None:
+    """Write messages that follow from a task; once they are committed ``after_task_publish``'s receivers are told."""
+    insert_messages(engine, envelopes)
+    if signals.after_task_publish.receivers:
+        # By name: the room of what is told lies above this one.
+        publisher = import_module("taskq.messages.publisher")
+        transaction.on_commit(lambda: publisher.report(envelopes), using=engine.alias, robust=True)
 
 
 def wake(engine: Engine, names: set[str]) -> None:

@@ -27,7 +27,7 @@ from taskq.engines import Engine, for_alias
 from taskq.models import Attempt, Message, TaskRun
 
 from . import workflows
-from .enqueue import insert_messages, names_of, payload, wake
+from .enqueue import follow, names_of, payload, wake
 from .records import Settlement
 
 #: The channel on which those who wait for results listen; the payload is task ids, or empty for "many".
@@ -203,7 +203,7 @@ def _try_again(engine: Engine, retried: Sequence[Settlement]) -> None:
     """Send the next tries; they have their runs already."""
     again = [envelope for s in retried for envelope in s.follow_ups]
     if again:
-        insert_messages(engine, again)
+        follow(engine, again)
         wake(engine, names_of(again))
 
 

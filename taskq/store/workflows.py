@@ -21,7 +21,7 @@ from taskq import states
 from taskq.engines import Engine
 from taskq.models import Group, Node, TaskRun
 
-from .enqueue import insert_messages, insert_runs, names_of, wake
+from .enqueue import follow, insert_runs, names_of, wake
 from .reach import after
 from .records import FROM_ROWS, Dependent, Envelope, NewGroup, NewNode, Sequel, Settlement
 
@@ -193,7 +193,7 @@ class Aftermath:
             going = [e for e in chunk if e.task_id not in revoked]
             if going:
                 insert_runs(self._engine, [e for e in going if e.tracked])
-                insert_messages(self._engine, going)
+                follow(self._engine, going)
         wake(self._engine, names_of(sequel.envelopes))
 
     def _count_revoked(self, group_id: str) -> None:

@@ -117,4 +117,5 @@ def _errbacks(
             found += errbacks.message(errback, headers, error, args, kwargs or {})
         except Exception:
             logger.exception("The errback %r of task %s can't be sent.", errback, headers.get("id"))
+    publisher.announce(found)
     return found

@@ -13,7 +13,7 @@ from typing import Any
 
 from taskq import states
 from taskq.exceptions import EncodeError, Ignore, Reject, Retry, TaskRevokedError, WorkerLostError
-from taskq.messages import reprs
+from taskq.messages import publisher, reprs
 from taskq.messages.protocol.building import arguments_text
 from taskq.results import values
 from taskq.tasks import retrying
@@ -85,6 +85,8 @@ def retried(run: Run, error: Retry) -> Outcome:
     assert request.next_try is not None
     # What the next try is tracked by is the row of this one, if that has one.
     request.next_try.tracked = not run.delivery.want_arguments
+    if not run.inline:
+        publisher.announce([request.next_try])
     run.exception = error
     cause = error.exc or error
     run.einfo = ExceptionInfo(cause)

@@ -130,6 +130,8 @@ def _call(run: Run, outcome: Outcome, errback: errbacks.Signature) -> None:
         if errbacks.is_new(errback):
             calling.finish(errbacks.call(errback, run.request, error, run.einfo and run.einfo.traceback), run.inline)
         else:
-            _send(outcome, errbacks.as_task(errback, headers.id, headers.root_id))
+            envelopes = errbacks.as_task(errback, headers.id, headers.root_id)
+            publisher.announce(envelopes)
+            _send(outcome, envelopes)
     except (Exception, SystemExit):
         logger.exception("The errback %r of %s raised.", errback.get("task"), headers.id)

@@ -1,0 +1,89 @@
+"""What receivers of the publish signals get, and what they may change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from taskq import signals
+from taskq.messages import publisher
+from taskq.messages.protocol import build
+from taskq.store.records import Envelope
+
+Receiver = Callable[..., None]
+
+
+@pytest.fixture
+def sent() -> Iterator[list[Envelope]]:
+    """Take the broker's place."""
+    taken: list[Envelope] = []
+    before = publisher.set_sink(taken.extend)
+    yield taken
+    publisher.set_sink(before)
+
+
+@contextmanager
+def listening(signal: signals.TaskqSignal, receiver: Receiver) -> Iterator[None]:
+    signal.connect(receiver)
+    try:
+        yield
+    finally:
+        signal.disconnect(receiver)
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "gzip"}, {"serializer": "pickle"}], ids=str)
+@pytest.mark.parametrize("name", ["before_task_publish", "after_task_publish"])
+def test_the_body_is_as_celery_s_receivers_take_it_apart(
+    name: str, options: dict[str, Any], sent: list[Envelope], settings: Any
+) -> None:
+    settings.TASKQ_ACCEPT_CONTENT = ["json", "pickle"]
+    heard = []
+
+    def receiver(body: Any, **_: Any) -> None:
+        args, kwargs, embed = body
+        heard.append((list(args), kwargs, embed["chain"]))
+
+    with listening(getattr(signals, name), receiver):
+        publisher.publish_one(build(name="shop.add", queue="q", args=(1, 2), kwargs={"z": 3}, **options))
+        publisher.publish([build(name="shop.add", queue="q")])
+    assert heard == [([1, 2], {"z": 3}, None), ([], {}, None)]
+    assert len(sent) == 2
+
+
+def test_receivers_may_change_headers_even_of_a_signed_message(sent: list[Envelope], settings: Any) -> None:
+    settings.TASKQ_SIGNING = True
+    bodies = []
+
+    def change(headers: dict[str, Any], **_: Any) -> None:
+        headers["trace"], headers["expires"] = "abc", None
+
+    def after(body: Any, headers: dict[str, Any], **_: Any) -> None:
+        bodies.append((body[0], headers["trace"]))
+
+    with listening(signals.before_task_publish, change), listening(signals.after_task_publish, after):
+        publisher.publish_one(build(name="shop.add", queue="q", args=(1,), expires=60))
+    assert sent[0].headers["trace"] == "abc"
+    assert bodies == [([1], "abc")]
+
+
+def test_a_body_that_is_none_of_ours_is_given_as_it_is() -> None:
+    heard = []
+
+    def receiver(body: Any, **_: Any) -> None:
+        heard.append(body)
+
+    with listening(signals.before_task_publish, receiver):
+        publisher.announce([Envelope("1", "shop.add", "q", {}, '{"task": "shop.add"}')])
+    assert heard == ['{"task": "shop.add"}']
+
+
+def test_without_receivers_nothing_is_decoded(sent: list[Envelope], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publisher, "_parts", lambda envelope: pytest.fail("decoded"))
+    envelope = build(name="shop.add", queue="q")
+    publisher.publish_one(envelope)
+    publisher.publish([envelope])
+    publisher.announce([envelope])
+    assert len(sent) == 2

@@ -15,6 +15,7 @@ from types import TracebackType
 
 from django.conf import settings as django_settings
 
+from taskq import signals
 from taskq.conf import settings
 
 __all__ = ["TaskFilter", "get_task_logger", "label_handlers", "setup_worker_logging", "task_context"]
@@ -114,24 +115,38 @@ def setup_worker_logging(level: int | str | None = None, logfile: str | None = N
     ``level`` and ``logfile`` are what the command line says, ``None`` if it
     says nothing; what it does say holds beside ``LOGGING`` too, for the logger
     ``taskq`` alone. ``logfile`` is followed when it is rotated; without
-    it the log goes to standard error, with colours if ``color``.
+    it the log goes to standard error, with colours if ``color``. A receiver of
+    ``taskq.signals.setup_logging`` takes the place of all this.
     """
-    logger = logging.getLogger(LOGGER)
+    said = {"loglevel": _number(level), "logfile": logfile, "format": settings.WORKER_LOG_FORMAT, "colorize": color}
+    if signals.setup_logging.receivers:
+        signals.send(signals.setup_logging, None, **said)
+    else:
+        logger = logging.getLogger(LOGGER)
+        _set_up(logger, level, logfile, color)
+        signals.send(signals.after_setup_logger, None, logger=logger, **said)
+        for_tasks = {"logger": logging.getLogger(TASK_LOGGER), **said, "format": settings.TASK_LOG_FORMAT}
+        signals.send(signals.after_setup_task_logger, None, **for_tasks)
+    # Receivers may have added handlers.
+    label_handlers()
+
+
+def _set_up(logger: logging.Logger, level: int | str | None, logfile: str | None, color: bool) -> None:
     _remove_own_handlers(logger)
     configured = _is_configured(logger)
     if level is not None or not configured:
-        logger.setLevel(_level(level))
+        logger.setLevel(_number(level))
     if logfile:
         _add_handler(logger, WatchedFileHandler(logfile, encoding="utf-8"), WorkerFormatter())
     elif not configured:
         _add_handler(logger, logging.StreamHandler(), WorkerFormatter(color=color))
-    label_handlers()
 
 
-def _level(level: int | str | None) -> int | str:
+def _number(level: int | str | None) -> int:
+    """Return a level as a number. Raises ``KeyError`` for a name that is none."""
     if level is None:
         return logging.WARNING
-    return level.upper() if isinstance(level, str) else level
+    return level if isinstance(level, int) else logging.getLevelNamesMapping()[level.upper()]
 
 
 def _is_configured(logger: logging.Logger) -> bool:

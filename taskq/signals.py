@@ -59,7 +59,11 @@ def _known(sender: Any) -> Any:
     return _names.get(sender, sender) if type(sender) is str else sender
 
 
-# -- publishing: sender is the task's name ----------------------------------
+# -- publishing: sender is the task's name; body is (args, kwargs, embed) ---------------------
+#
+# Of retries, and of what follows from a task (links, chains, chords), the worker tells too: where it makes the
+# message, which is the task's process or its own, and in its own main process once that is committed. Receivers
+# hold up whoever sends, there the worker's heartbeat: they should be quick.
 
 #: body, exchange, routing_key, headers, properties, declare, retry_policy. Just before a message is sent;
 #: receivers may change ``headers``.
@@ -67,7 +71,7 @@ before_task_publish = TaskqSignal()
 #: body, exchange, routing_key, headers. The message is with the broker, or written in the caller's transaction.
 after_task_publish = TaskqSignal()
 
-# -- the life of a task: sender is the task, or its name where the task is not known -------
+# -- the life of a task: sender is the task, or its name where no app defines it ----------
 
 #: request. The worker has taken a message. Sent in the worker's main process.
 task_received = TaskqSignal()
@@ -90,20 +94,24 @@ task_unknown = TaskqSignal()
 #: message, exc. A message that can't be a task; sender is the worker's node name.
 task_rejected = TaskqSignal()
 
-# -- the worker: sender is the worker, or its node name ---------------------------------
+# -- the worker: sender is its node name; sent in the main process -----------------------
 
-#: instance, options. Options are read, nothing is set up yet (Celery: ``celeryd_init``).
+#: options. What the command line and the settings say, which receivers may change (``taskq.worker.main.Start``);
+#: nothing is set up yet (Celery: ``celeryd_init``).
 worker_starting = TaskqSignal()
 #: instance. Set up, but not connected yet (Celery: ``celeryd_after_setup``).
 worker_after_setup = TaskqSignal()
-#: No arguments. Before the pool and the broker are started.
+#: instance. Before the pool and the broker are started.
 worker_init = TaskqSignal()
-#: No arguments. Takes tasks from now on.
+#: instance. Takes tasks from now on.
 worker_ready = TaskqSignal()
 #: sig (name of the signal), how ("Warm", "Cold" or "Soft"), exitcode. Was asked to stop.
 worker_shutting_down = TaskqSignal()
-#: No arguments. Has stopped.
+#: instance. Has stopped.
 worker_shutdown = TaskqSignal()
+
+# -- the processes of its pool: there is no sender ----------------------------------------
+
 #: No arguments. A process of the pool is about to be made; sent in the process that forks.
 worker_before_create_process = TaskqSignal()
 #: No arguments. Sent in a new process of the pool, before its first task.
@@ -111,18 +119,12 @@ worker_process_init = TaskqSignal()
 #: pid, exitcode. Sent in a process of the pool that ends in good order.
 worker_process_shutdown = TaskqSignal()
 
-# -- logging ---------------------------------------------------------------------------
+# -- the worker's logging: there is no sender; loglevel is a number -------------------------
 
-#: loglevel, logfile, format, colorize. With a receiver, taskq leaves logging to it altogether.
+#: loglevel, logfile, format, colorize. With a receiver, taskq leaves logging to it altogether;
+#: it only adds ``TaskFilter`` to the handlers that it finds afterwards.
 setup_logging = TaskqSignal()
 #: logger, loglevel, logfile, format, colorize. The logger ``taskq`` is set up.
 after_setup_logger = TaskqSignal()
 #: logger, loglevel, logfile, format, colorize. The logger ``taskq.task`` is set up.
 after_setup_task_logger = TaskqSignal()
-
-# -- periodic tasks ----------------------------------------------------------------------
-
-#: No arguments. The scheduler starts, in a process of its own.
-beat_init = TaskqSignal()
-#: No arguments. The scheduler starts inside a worker.
-beat_embedded_init = TaskqSignal()

@@ -83,7 +83,7 @@ class Consumer:
         request.starts = message.deliveries + 1
         self._by_message[message.id] = request
         if signals.task_received.receivers:
-            signals.send(signals.task_received, self.hostname, request=request)
+            signals.send(signals.task_received, request.sender, request=request)
         logger.debug("Task %s[%s] received", request.name, request.id)
         if not self._refused(request):
             self._ready.append(request)

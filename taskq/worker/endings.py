@@ -77,7 +77,7 @@ def revoked(request: Request, reason: str, hostname: str, *, signal: str = "") -
     if signals.task_revoked.receivers:
         signals.send(
             signals.task_revoked,
-            request.task,
+            request.sender,
             request=request,
             terminated=reason == "terminated",
             signum=signal.partition(":")[2] or None,

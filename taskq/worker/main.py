@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from kombu.entity import Queue
 
+from taskq import signals
 from taskq.conf import database_broker_alias, masked_url, settings
 from taskq.logs import setup_worker_logging
 from taskq.tasks.registry import tasks
@@ -50,12 +51,14 @@ def run_worker(start: Start) -> tuple[int, bool]:
 
     Raises ``ValueError`` for options that don't go together.
     """
+    signals.send(signals.worker_starting, start.name, options=start)
     alias = _alias()
     setup_worker_logging(start.loglevel, start.logfile, color=start.color and sys.stderr.isatty())
     _refuse_contradiction(start)
     _refuse_unlimited(pool_class(start.pool), start)
     fork_server = launch() if start.pool == "prefork" else None
     node = Node(_options(start), alias, fork_server)
+    signals.send(signals.worker_after_setup, start.name, instance=node)
     handlers = SignalHandlers(node)
     handlers.install()
     return node.run(), handlers.restart

@@ -58,6 +58,11 @@ class Request:
         return self.headers.task
 
     @property
+    def sender(self) -> Task[Any, Any] | str:
+        """What signals about it have as their sender."""
+        return self.name if self.task is None else self.task
+
+    @property
     def max_deliveries(self) -> int:
         """How often the message may start."""
         return self.task.max_deliveries if self.task else settings.MAX_DELIVERIES

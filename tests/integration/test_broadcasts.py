@@ -31,6 +31,7 @@ def nodes(notes: Path) -> set[str]:
 
 @pytest.fixture(autouse=True)
 def _declared(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    # Comes first: what starts the workers copies the environment.
     monkeypatch.setenv("TEST_BROADCASTS", "news")
     settings.TASKQ_QUEUES = [Broadcast("news"), "plain"]
 

@@ -11,7 +11,9 @@ from testproject.settings import *  # noqa: F403
 from testproject.settings import INSTALLED_APPS
 
 #: Which of the tests' apps a process has; a worker of threads can't have tasks with a time limit.
-TEST_APPS = os.environ.get("TEST_APPS", "tests.support.jobs,tests.support.limited,tests.support.deaths")
+TEST_APPS = os.environ.get(
+    "TEST_APPS", "tests.support.jobs,tests.support.limited,tests.support.deaths,tests.support.listening"
+)
 INSTALLED_APPS = [*INSTALLED_APPS, *TEST_APPS.split(",")]
 LOGGING_CONFIG = None
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from taskq import logs
+from taskq import logs, signals
 from taskq.logs import TaskFilter, WorkerFormatter, get_task_logger, label_handlers, setup_worker_logging, task_context
 
 
@@ -242,3 +242,44 @@ def test_colors(level: int, code: str | None) -> None:
 
 def test_nothing_is_known_of_a_task_outside_of_one() -> None:
     assert logs._current.get() is None
+
+
+# -- signals
+
+
+@bare_root()
+def test_a_receiver_of_setup_logging_takes_its_place(taskq_logger: logging.Logger) -> None:
+    said: list[dict[str, object]] = []
+    theirs = Recorder()
+
+    def receiver(signal: object, sender: object, **arguments: object) -> None:
+        said.append(arguments)
+        logging.root.addHandler(theirs)  # bare_root takes it away again
+
+    signals.setup_logging.connect(receiver)
+    try:
+        setup_worker_logging("info", "worker.log", color=True)
+    finally:
+        signals.setup_logging.disconnect(receiver)
+    assert [(a["loglevel"], a["logfile"], a["colorize"]) for a in said] == [(logging.INFO, "worker.log", True)]
+    assert taskq_logger.handlers == []
+    # Labelled all the same: its format may name the task.
+    assert any(isinstance(label, TaskFilter) for label in theirs.filters)
+
+
+@bare_root()
+def test_receivers_may_add_to_what_is_set_up(taskq_logger: logging.Logger) -> None:
+    said: dict[str, object] = {}
+
+    def receiver(signal: object, sender: object, logger: logging.Logger, **arguments: object) -> None:
+        said[logger.name] = arguments["format"]
+
+    for signal in (signals.after_setup_logger, signals.after_setup_task_logger):
+        signal.connect(receiver)
+    try:
+        with override_settings(TASKQ_WORKER_LOG_FORMAT="%(msg)s", TASKQ_TASK_LOG_FORMAT="%(name)s"):
+            setup_worker_logging()
+    finally:
+        for signal in (signals.after_setup_logger, signals.after_setup_task_logger):
+            signal.disconnect(receiver)
+    assert said == {"taskq": "%(msg)s", "taskq.task": "%(name)s"}

@@ -22,7 +22,7 @@ def test_the_names_that_celery_has() -> None:
     names = """before_task_publish after_task_publish task_received task_prerun task_postrun task_success task_retry
     task_failure task_revoked task_internal_error task_unknown task_rejected worker_init worker_ready
     worker_shutting_down worker_shutdown worker_before_create_process worker_process_init worker_process_shutdown
-    setup_logging after_setup_logger after_setup_task_logger beat_init beat_embedded_init"""
+    setup_logging after_setup_logger after_setup_task_logger"""
     for name in names.split():
         assert isinstance(getattr(signals, name), Signal), name
 

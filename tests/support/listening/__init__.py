@@ -1,0 +1,1 @@
+"""An app whose receivers note every signal of taskq's that they hear, in the file that ``TEST_SIGNALS`` names."""

@@ -10,14 +10,22 @@ import re
 from urllib.parse import urlsplit
 
 _SCHEME = re.compile(r"([A-Za-z][\w.+:-]*)://")
-_PASSWORD = re.compile(r"(?<=://)([^:/?#@]*):.*@")
+_PASSWORD = re.compile(r"(?<=://)([^:/?#@]*):.*@", re.DOTALL)
+_BEFORE_HOST = re.compile(r".*@", re.DOTALL)
 _SECRET_OPTION = re.compile(r"([?&][^=&#]*(?:password|passwd|secret|token|key)[^=&#]*=)[^&#]*", re.IGNORECASE)
 
 
 def masked_url(url: str) -> str:
     """Return ``url`` with its passwords replaced by asterisks, for banners, logs and errors."""
     parts = re.split(r";(?=[A-Za-z][\w.+-]*://)", url)  # alternates, but not a ";" in a password
-    return ";".join(_SECRET_OPTION.sub(r"\1********", _PASSWORD.sub(r"\1:********@", part)) for part in parts)
+    return ";".join(_SECRET_OPTION.sub(r"\1********", _without_password(part)) for part in parts)
+
+
+def _without_password(part: str) -> str:
+    if _SCHEME.match(part):
+        return _PASSWORD.sub(r"\1:********@", part)
+    # Without a scheme nobody can tell where user and password begin.
+    return _BEFORE_HOST.sub("********@", part, count=1)
 
 
 def broker_url_problem(url: str) -> str | None:

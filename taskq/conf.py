@@ -100,7 +100,8 @@ class Setting(Generic[T]):
         try:
             return self.kind.convert(raw)
         except (TypeError, ValueError, OverflowError):
-            raise ImproperlyConfigured(f"{self.django_name} must be {self.kind.words}, not {raw!r}.") from None
+            shown = masked_url(repr(raw)) if self.name == "BROKER_URL" else repr(raw)
+            raise ImproperlyConfigured(f"{self.django_name} must be {self.kind.words}, not {shown}.") from None
 
 
 def _django_time_zone() -> str:
@@ -316,13 +317,21 @@ def _find_broker_alias(url: str) -> str | None:
 class Env(environ.Env):  # type: ignore[misc, unused-ignore]  # no type hints in some releases
     """django-environ's ``Env`` with a reader for broker URLs."""
 
-    def broker_url(self, var: str = "TASKQ_BROKER_URL", default: Any = environ.Env.NOTSET) -> str:
+    @overload
+    def broker_url(self, var: str = ..., *, default: None) -> str | None: ...
+    @overload
+    def broker_url(self, var: str, default: None) -> str | None: ...
+    @overload
+    def broker_url(self, var: str = ..., default: Any = ...) -> str: ...
+    def broker_url(self, var: str = "TASKQ_BROKER_URL", default: Any = environ.Env.NOTSET) -> str | None:
         """Return the broker URL in the environment variable ``var``, whole, as kombu reads it.
 
         ``ImproperlyConfigured`` if it is not set and there is no ``default``, or
-        if it is not a broker URL.
+        if it is not a broker URL. A ``default`` of ``None`` is returned as it is.
         """
-        url: str = self.str(var, default=default)
+        url: str | None = self.str(var, default=default)
+        if url is None:
+            return None
         if problem := broker_url_problem(url):
             raise ImproperlyConfigured(f"{var}: {problem}")
         return url

@@ -197,6 +197,11 @@ def test_database_broker_alias_follows_the_settings() -> None:
         ("amqp://user:p;w@host//", "amqp://user:********@host//"),
         ("amqp://u:pw@a//;amqp://u:pw@b//", "amqp://u:********@a//;amqp://u:********@b//"),
         ("redis://h/0?password=pw&x=1", "redis://h/0?password=********&x=1"),
+        ("amqp//user:pw@host//", "********@host//"),
+        ("amqp:/user:pw@host", "********@host"),
+        ("user:p@\nw@host;redis://u:pw@h", "********@host;redis://u:********@h"),
+        ("['amqp://user:pw@a//', 'amqp://user:pw@b//']", "********@b//']"),
+        ("localhost", "localhost"),
     ],
 )
 def test_masked_url(url: str, shown: str) -> None:
@@ -231,6 +236,8 @@ def test_env_reads_a_broker_url_whole(url: str, monkeypatch: pytest.MonkeyPatch)
         ("amqp://u:secret/x@host", "can't be read"),
         ("amqp://u:sec;ret@host", "can't be read"),
         ("amqp://a//;nothing", "no scheme"),
+        ("amqp//u:secret@host//", "no scheme"),
+        ("u:secret@host;amqp://u:secret@host", "no scheme"),
     ],
 )
 def test_env_refuses_what_is_no_broker_url_and_shows_no_password(
@@ -245,8 +252,16 @@ def test_env_refuses_what_is_no_broker_url_and_shows_no_password(
 def test_env_without_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TASKQ_BROKER_URL", raising=False)
     assert Env().broker_url(default="django://") == "django://"
+    assert Env().broker_url("TASKQ_BROKER_URL", default=None) is None
     with pytest.raises(ImproperlyConfigured, match="TASKQ_BROKER_URL"):
         Env().broker_url()
+
+
+@pytest.mark.parametrize("value", [["amqp://u:secret@h//"], b"amqp://u:secret@h//"], ids=repr)
+def test_a_broker_url_of_another_kind_shows_no_password(value: Any) -> None:
+    with override_settings(TASKQ_BROKER_URL=value), pytest.raises(ImproperlyConfigured) as caught:
+        _ = settings.BROKER_URL
+    assert "secret" not in str(caught.value)
 
 
 def test_the_reference_is_in_step() -> None:

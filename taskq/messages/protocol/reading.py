@@ -169,7 +169,23 @@ def parts_of(value: Any) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
         raise InvalidTaskError(f"The keyword arguments of a message must be a mapping, not {kwargs!r:.200}.")
     if embed is not None and not isinstance(embed, Mapping):
         raise InvalidTaskError(f"The third part of a message's body must be a mapping, not {embed!r:.200}.")
+    if embed and any(embed.values()):
+        _check_embed(embed)
     return list(args), dict(kwargs), dict.fromkeys(EMBED) | dict(embed or {})
+
+
+def _check_embed(embed: Mapping[str, Any]) -> None:
+    """Refuse what can't follow from a task before it runs: afterwards it would make a failure of a success."""
+    for name in EMBED:
+        if following := embed.get(name):
+            _check_signatures(name, following)
+
+
+def _check_signatures(name: str, following: Any) -> None:
+    alone = isinstance(following, Mapping) or name == "chord"
+    for sig in [following] if alone else following if isinstance(following, list | tuple) else [following]:
+        if not isinstance(sig, Mapping) or not isinstance(sig.get("task"), str):
+            raise InvalidTaskError(f"The {name} of a message must be signatures with a task, not {sig!r:.200}.")
 
 
 def load_body(

@@ -108,7 +108,9 @@ def test_no_headers_do_worse_than_invalid(headers: dict[str, Any]) -> None:
 
 
 def test_a_body() -> None:
-    assert decode([[1], {"a": 2}, {"chain": [1]}]) == ([1], {"a": 2}, EMPTY_EMBED | {"chain": [1]})
+    follows = {"chain": [{"task": "next"}], "errbacks": {"task": "alone"}, "chord": {"task": "body"}}
+    assert decode([[1], {"a": 2}, follows]) == ([1], {"a": 2}, EMPTY_EMBED | follows)
+    assert decode([[], {}, {"callbacks": [], "chord": {}}])[2] == EMPTY_EMBED | {"callbacks": [], "chord": {}}
     assert decode([[], {}, None]) == ([], {}, EMPTY_EMBED)
     assert decode(b'[[1], {}, {"foreign": 1}]')[2] == EMPTY_EMBED | {"foreign": 1}
 
@@ -127,6 +129,9 @@ def test_a_body() -> None:
         [[], [1], {}],
         [[], None, {}],
         [[], {}, 5],
+        *([[], {}, {name: value}] for name in protocol.EMBED for value in ([5], "abc", 5, {"args": []}, {"task": 5})),
+        [[], {}, {"callbacks": [{"task": "known"}, None]}],
+        [[], {}, {"chord": [{"task": "known"}]}],
     ],
     ids=repr,
 )

@@ -18,6 +18,9 @@ from taskq.store import deliveries, topology
 
 from .errors import failed, not_found, otherwise, recoverable
 
+#: What a column for a name holds, in characters.
+LONGEST = 255
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -57,6 +60,7 @@ class EntityChannel(virtual.Channel):
         """Declare an exchange; ``ChannelError`` if it is there with other options, or is not and ``passive``."""
         kind = type or "direct"
         name = exchange or f"amq.{kind}"
+        _check_length("exchange", name, name, "exchange_declare")
         if passive:
             if not self._do(topology.exchange_exists, name, self.alias):
                 raise not_found("exchange", name, "exchange_declare")
@@ -97,6 +101,7 @@ class EntityChannel(virtual.Channel):
     def queue_declare(self, queue: str | None = None, passive: bool = False, **options: Any) -> queue_declare_ok_t:
         """Declare a queue and return its name, how many messages wait in it and how many consumers it has."""
         name = queue or f"amq.gen-{uuid()}"
+        _check_length("queue", name, name, "queue_declare")
         if passive:
             if not self._do(topology.queue_exists, name, self.alias):
                 raise not_found("queue", name, "queue_declare")
@@ -126,6 +131,8 @@ class EntityChannel(virtual.Channel):
     ) -> None:
         """Bind a queue to a declared exchange."""
         name = exchange or "amq.direct"
+        for text in (queue, name, routing_key or ""):
+            _check_length("queue", queue, text, "queue_bind")
         if not self._do(topology.exchange_exists, name, self.alias):
             raise not_found("exchange", name, "queue_bind")
         self._do(topology.bind, queue, name, routing_key or "", self.alias)
@@ -161,3 +168,9 @@ class EntityChannel(virtual.Channel):
 
     def _consumed(self, queue: str) -> bool:
         return bool(self._do(deliveries.consumers, queue, self.alias))
+
+
+def _check_length(kind: str, name: str, text: str, method: str) -> None:
+    """Raise AMQP's error 406 for a name that no column holds: databases differ in what they would do with it."""
+    if len(text) > LONGEST:
+        raise failed(kind, f"{name:.40}...", f"has a name or key of {len(text)} characters: at most {LONGEST}", method)

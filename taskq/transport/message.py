@@ -18,13 +18,13 @@ from kombu.utils.json import loads
 from taskq import timezones
 from taskq.store.records import Claimed, Envelope
 
+from .entities import LONGEST
+
 if TYPE_CHECKING:
     from taskq.store.topology import Target
 
     from .channel import Channel
 
-#: What a column for a name holds, in characters.
-_LONGEST = 255
 #: Properties that are columns, or only make sense for one delivery.
 _NOT_STORED = frozenset({"delivery_info", "delivery_tag", "body_encoding"})
 
@@ -37,8 +37,8 @@ def envelopes(
     ``now`` is a Unix time, from which times to live count. Raises ``ValueError`` for a name that is too long.
     """
     for name, value in (("exchange", exchange), ("routing_key", routing_key)):
-        if len(value) > _LONGEST:
-            raise ValueError(f"{name} is {len(value)} characters long: at most {_LONGEST} are possible.")
+        if len(value) > LONGEST:
+            raise ValueError(f"{name} is {len(value)} characters long: at most {LONGEST} are possible.")
     headers, properties = message["headers"], message["properties"]
     expires = _expires(headers, properties, now)
     return [
@@ -61,7 +61,7 @@ def envelopes(
 
 
 def _column(value: Any) -> str:
-    return value if isinstance(value, str) and len(value) <= _LONGEST else ""
+    return value if isinstance(value, str) and len(value) <= LONGEST else ""
 
 
 def _priority(properties: Mapping[str, Any]) -> int:

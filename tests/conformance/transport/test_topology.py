@@ -57,6 +57,16 @@ def test_declaring_otherwise_is_an_error_that_says_what(channel: Any) -> None:
         Exchange("h", "headers").bind(channel).declare()
 
 
+def test_names_that_no_column_holds(alias: str, channel: Any) -> None:
+    longest, longer = "x" * 255, "x" * 256
+    declare(channel, longest, exchange=Exchange(longest), routing_key=longest)
+    for name, exchange, key in ((longer, "e", "k"), ("q", longer, "k"), ("q", "e", longer)):
+        with pytest.raises(ChannelError, match="256 characters: at most 255") as caught:
+            declare(channel, name, exchange=Exchange(exchange), routing_key=key)
+        assert caught.value.reply_code == 406
+    assert longer not in names(alias)
+
+
 def test_passive_declaration_counts_and_makes_nothing(alias: str, channel: Any) -> None:
     with pytest.raises(ChannelError, match="NOT_FOUND"):
         channel.queue_declare("q", passive=True)

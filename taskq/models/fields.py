@@ -22,19 +22,27 @@ def _payload_type(base: str | None, connection: BaseDatabaseWrapper) -> str | No
     return base
 
 
+def _exactly(connection: Any) -> str:
+    """Return what has a database compare a column byte by byte, blanks at the end included."""
+    if connection.vendor == "postgresql":
+        return ' COLLATE "C"'
+    if connection.vendor == "mysql":
+        name = "utf8mb4_nopad_bin" if connection.mysql_is_mariadb else "utf8mb4_0900_bin"
+        return f" CHARACTER SET utf8mb4 COLLATE {name}"
+    return ""
+
+
 class KeyField(CharField):
     """Text that is looked up exactly: compared byte by byte on every database.
 
-    MariaDB's default collation takes ``a`` and ``A`` for the same key, and
-    PostgreSQL's is slower to sort than plain bytes.
+    MariaDB's default collation takes ``a`` and ``A`` for the same key, its plain binary
+    one ``a`` and ``a `` too, and PostgreSQL's is slower to sort than plain bytes.
     """
-
-    _COLLATIONS = {"mysql": " CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", "postgresql": ' COLLATE "C"'}
 
     def db_type(self, connection: BaseDatabaseWrapper) -> str | None:
         """Return the column's type, with the collation where the database needs one."""
         base = super().db_type(connection)
-        return base and base + self._COLLATIONS.get(connection.vendor, "")
+        return base and base + _exactly(connection)
 
     def deconstruct(self) -> Any:
         """Describe the field for migrations."""

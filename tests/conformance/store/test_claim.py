@@ -7,7 +7,7 @@ import threading
 import pytest
 from django.db import connections, transaction
 
-from taskq.models import Message
+from taskq.models import Message, TaskRun
 from taskq.store import workers
 from taskq.store.claim import acknowledge, asked_to_stop, claim, count_start
 from taskq.store.enqueue import enqueue
@@ -101,3 +101,12 @@ def test_a_claim_in_somebodys_transaction_leaves_its_commit_as_it_was(alias: str
         assert len(claim("taskq", 10, workers.register("w"))) == 1
         cursor.execute("SHOW synchronous_commit")
         assert cursor.fetchone() == ("on",)
+
+
+def test_names_are_compared_with_the_blanks_at_their_ends(alias: str) -> None:
+    enqueue([envelope("id", queue="case"), envelope("id ", queue="case "), envelope("ID", queue="Case")])
+    token = workers.register("w")
+    for queue, task_id in (("case", "id"), ("case ", "id "), ("Case", "ID")):
+        assert [m.task_id for m in claim(queue, 10, token)] == [task_id]
+    assert TaskRun.objects.using(alias).count() == 3
+    assert TaskRun.objects.using(alias).get(task_id="id ").queue == "case "

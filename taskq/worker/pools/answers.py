@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,13 +24,16 @@ class Answers:
         os.set_blocking(self._read_fd, False)
         os.set_blocking(self._write_fd, False)
         hub.add_reader(self._read_fd, self._on_readable)
+        # Not in close(): a thread that was left behind may be about to write, and its number may be another file's by
+        # then. Whoever can write holds this object.
+        weakref.finalize(self, os.close, self._write_fd).atexit = False
 
     def put(self, *words: Any) -> None:
         """Say something, from any thread. One write wakes the loop for all that is said until it looks."""
         self._waiting.append(words)
         if not self._signalled:
             self._signalled = True
-            # The pipe is closed when the pool has been given up with a task still running.
+            # Nobody reads any more when the pool has been given up with a task still running.
             with suppress(OSError):
                 os.write(self._write_fd, b"\0")
 
@@ -43,10 +47,9 @@ class Answers:
         return said
 
     def close(self) -> None:
-        """Leave the loop."""
+        """Leave the loop. What is said from now on is heard by nobody."""
         self._hub.remove(self._read_fd)
-        for fd in (self._read_fd, self._write_fd):
-            os.close(fd)
+        os.close(self._read_fd)
 
     def _on_readable(self) -> None:
         with suppress(BlockingIOError):

@@ -46,8 +46,17 @@ class Start:
     color: bool
 
 
-def run_worker(start: Start) -> tuple[int, bool]:
-    """Run a worker; return its exit status, and whether it is to be started again.
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a worker has ended: its exit status, whether it is to be started again, and whether a task still runs."""
+
+    status: int
+    restart: bool
+    left_behind: bool
+
+
+def run_worker(start: Start) -> Ended:
+    """Run a worker and return how it ended.
 
     Raises ``ValueError`` for options that don't go together.
     """
@@ -61,7 +70,8 @@ def run_worker(start: Start) -> tuple[int, bool]:
     signals.send(signals.worker_after_setup, start.name, instance=node)
     handlers = SignalHandlers(node)
     handlers.install()
-    return node.run(), handlers.restart
+    status = node.run()
+    return Ended(status, handlers.restart, node.consumer.pool.left_behind)
 
 
 def _alias() -> str:

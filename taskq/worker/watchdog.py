@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import faulthandler
 import logging
-import os
 import sys
 import threading
+
+from .leaving import end_process
 
 logger = logging.getLogger("taskq.worker")
 #: The exit status of a worker that its watchdog ended (``EX_SOFTWARE``).
 EXIT_STATUS = 70
-#: Seconds for the log, at most.
-_LAST_WORDS = 2.0
 
 
 class Watchdog(threading.Thread):
@@ -47,11 +46,7 @@ class Watchdog(threading.Thread):
                 self._end()
 
     def _end(self) -> None:
-        # On a thread of its own: the loop may hang in logging, and hold what this would wait for.
-        last_words = threading.Thread(target=self._say, daemon=True)
-        last_words.start()
-        last_words.join(_LAST_WORDS)
-        os._exit(EXIT_STATUS)
+        end_process(EXIT_STATUS, self._say)
 
     def _say(self) -> None:
         faulthandler.dump_traceback(sys.stderr)

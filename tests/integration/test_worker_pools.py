@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
 
+from taskq import Task
 from taskq.exceptions import SoftTimeLimitExceeded
+from taskq.models import Message
 from testproject.arithmetic.tasks import add
 from tests.support import trees
 from tests.support.jobs import endings, tasks
@@ -39,6 +42,21 @@ def test_threads(alias: str, start_worker: StartWorker, notes: Path, go_on: Path
     go_on.touch()
     assert [result.get(timeout=20) for result in blocked] == ["done", "done"]
     assert worker.stop() == 0, worker.log
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("blocking", [endings.wait_for_file, endings.wait_for_file_async], ids=["sync", "async"])
+def test_a_cold_end_does_not_wait_for_a_task_that_can_not_be_killed(
+    alias: str, start_worker: StartWorker, notes: Path, go_on: Path, tmp_path: Path, blocking: Task[[str, str], str]
+) -> None:
+    pidfile = tmp_path / "pid"
+    worker = start_worker("-P", "threads", "--pidfile", str(pidfile), environment=UNLIMITED)
+    result = blocking.delay(str(notes), str(go_on))
+    wait_until(notes.read_text, what="the task to start")
+    assert worker.stop(signal.SIGQUIT, 15) == 1
+    assert "has ended" in worker.log
+    assert not pidfile.exists()
+    assert list(Message.objects.using(alias).values_list("task_id", "token", "deliveries")) == [(result.id, "", 0)]
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)

@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 from argparse import ArgumentParser
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
@@ -16,7 +16,11 @@ from taskq.conf import database_broker_alias, masked_url, settings
 from taskq.exceptions import QueueNotFound
 from taskq.management import arguments
 from taskq.worker.daemon import PidFile, PidFileError, User, detach, start_again
+from taskq.worker.leaving import end_process, say_goodbye
 from taskq.worker.names import expand, node_name
+
+if TYPE_CHECKING:
+    from taskq.worker.main import Ended
 
 
 class Command(BaseCommand):
@@ -67,7 +71,7 @@ class Command(BaseCommand):
         try:
             name = node_name(options["hostname"])
             paths = {key: options[key] and expand(options[key], name) for key in ("logfile", "pidfile")}
-            status, restart = self._run(name, paths, options)
+            ended = self._run(name, paths, options)
         except (
             PidFileError,
             ImproperlyConfigured,
@@ -79,12 +83,14 @@ class Command(BaseCommand):
             if options["traceback"]:
                 raise
             raise CommandError(str(error)) from error
-        if restart:
+        if ended.restart:
             os.chdir(directory)
             start_again()
-        sys.exit(status)
+        if ended.left_behind:
+            end_process(ended.status, say_goodbye)
+        sys.exit(ended.status)
 
-    def _run(self, name: str, paths: dict[str, str | None], options: dict[str, Any]) -> tuple[int, bool]:
+    def _run(self, name: str, paths: dict[str, str | None], options: dict[str, Any]) -> Ended:
         from taskq.worker.main import Start, run_worker
 
         queues = self._queues(options)

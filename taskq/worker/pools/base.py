@@ -182,6 +182,11 @@ class Pool(ABC):
     def unfinished(self) -> list[tuple[Delivery, bool]]:
         """Return what has given no outcome, each with whether it has started."""
 
+    @property
+    def left_behind(self) -> bool:
+        """Whether a task goes on in this process though the pool has ended."""
+        return False
+
     @abstractmethod
     def info(self) -> dict[str, Any]:
         """Return plain values for the statistics, with the keys Celery's monitors know."""

@@ -107,6 +107,11 @@ class ThreadSlot:
             self._abandoned = self._stopping = True
             self._condition.notify()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread has not come to its end."""
+        return self._thread.is_alive()
+
     def join(self, timeout: float) -> None:
         """Wait for the thread's end, at most ``timeout`` seconds."""
         self._thread.join(timeout)

@@ -111,6 +111,11 @@ class ThreadsPool(Pool):
         """Return what has given no outcome, each with whether it has started."""
         return [left for slot in self._by_index.values() for left in slot.remains()]
 
+    @property
+    def left_behind(self) -> bool:
+        """Whether a thread has not come to its end."""
+        return self._ended and any(slot.alive for slot in self._by_index.values())
+
     def info(self) -> dict[str, Any]:
         """Return plain values for the statistics."""
         return {

@@ -7,6 +7,8 @@ import os
 import time
 from pathlib import Path
 
+from asgiref.sync import sync_to_async
+
 from taskq import Task, task
 from taskq.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
@@ -18,6 +20,14 @@ def wait_for_file(path: str, go_on: str) -> str:
     """Note that it has started, and end when a file is there."""
     note_line(path, "started")
     wait_for(go_on)
+    return "done"
+
+
+@task
+async def wait_for_file_async(path: str, go_on: str) -> str:
+    """Do the same in a thread that a coroutine waits for."""
+    note_line(path, "started")
+    await sync_to_async(wait_for)(go_on)
     return "done"
 
 

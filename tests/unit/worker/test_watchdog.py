@@ -43,7 +43,7 @@ def test_its_end_says_what_hangs_and_does_not_return(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     statuses: list[int] = []
-    monkeypatch.setattr("taskq.worker.watchdog.os._exit", statuses.append)
+    monkeypatch.setattr("taskq.worker.leaving.os._exit", statuses.append)
     monkeypatch.setattr("taskq.worker.watchdog.faulthandler.dump_traceback", lambda file: None)
     watchdog = Watchdog(0.02)
     watchdog.start()

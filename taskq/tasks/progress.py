@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from taskq import states
-from taskq.messages.protocol.options import is_storable
+from taskq.messages.protocol.options import is_storable, plain
 
 from .context import Context
 
@@ -25,6 +25,7 @@ def update(context: Context, task_id: str | None, state: str | None, meta: Any) 
     """
     if task_id is not None and context.id is not None and task_id != context.id:
         raise ValueError(f"update_state() can only change the task that runs, {context.id}, not {task_id}.")
+    state = plain(state)
     if state in states.READY_STATES:
         raise ValueError(f"update_state() can't make a task {state}: return a value or raise an exception.")
     if state and not (isinstance(state, str) and len(state) <= _LONGEST and is_storable(state)):

@@ -140,7 +140,7 @@ def build(
         kwargs = {}
     check.check_arguments(args, kwargs)
     get = given.get
-    exchange, reset = get("exchange") or "", get("reset")
+    queue, exchange, reset = check.plain(queue), check.plain(get("exchange")) or "", get("reset")
     envelope = Envelope(
         new_id() if task_id is None else check.check_name("task_id", task_id),
         check.check_name("name", name),
@@ -148,7 +148,7 @@ def build(
         _TEMPLATE.copy(),
         "",
         exchange=exchange,
-        routing_key=get("routing_key") or ("" if exchange else queue),
+        routing_key=check.plain(get("routing_key")) or ("" if exchange else queue),
         reset=task_id is not None if reset is None else reset,
     )
     sensitive, positions = get("sensitive"), get("sensitive_positions") or {}
@@ -177,7 +177,7 @@ def _fill_options(envelope: Envelope, given: Mapping[str, Any]) -> None:
     headers, get = envelope.headers, given.get
     for option, header in _AS_GIVEN:
         if value := get(option):
-            headers[header] = value
+            headers[header] = check.plain(value)
     for option, header, checked in _CHECKED:
         if value := get(option):
             headers[header] = checked(option, value)
@@ -189,7 +189,7 @@ def _fill_options(envelope: Envelope, given: Mapping[str, Any]) -> None:
     if (expires := get("expires")) is not None:
         put_expiry(envelope, expires)
     if (names := get("stamped_headers")) is not None:
-        headers["stamped_headers"] = list(names)
+        headers["stamped_headers"] = [check.plain(name) for name in names]
     if stamps := get("stamps"):
         headers["stamps"] = check.check_stamps(stamps)
     if own := get("headers"):
@@ -208,7 +208,7 @@ def put_given_reprs(headers: dict[str, Any], given: Mapping[str, Any]) -> None:
         if (text := given.get(option)) is not None:
             if not isinstance(text, str):
                 raise TypeError(f"{option} must be a string, not {text!r:.200}.")
-            headers[option] = text[: reprs.LIMIT]
+            headers[option] = check.plain(text)[: reprs.LIMIT]
 
 
 def put_limits(headers: dict[str, Any], hard: float | None, soft: float | None) -> None:
@@ -217,7 +217,7 @@ def put_limits(headers: dict[str, Any], hard: float | None, soft: float | None) 
         old_hard, old_soft = headers["timelimit"]
         limits = [old_hard if hard is None else hard, old_soft if soft is None else soft]
         check.check_limits(*limits)
-        headers["timelimit"] = limits
+        headers["timelimit"] = [check.plain(limit) for limit in limits]
 
 
 def put_due(envelope: Envelope, countdown: float | timedelta | None, eta: datetime | str | None) -> None:
@@ -236,7 +236,7 @@ def put_expiry(envelope: Envelope, expires: float | timedelta | datetime | str) 
 def _fill_properties(envelope: Envelope, given: Mapping[str, Any]) -> None:
     priority = given.get("priority")
     envelope.priority = settings.DEFAULT_PRIORITY if priority is None else check.check_priority(priority)
-    put_properties(envelope, given.get("reply_to") or reply_queue(), priority is not None)
+    put_properties(envelope, check.plain(given.get("reply_to")) or reply_queue(), priority is not None)
 
 
 def put_properties(envelope: Envelope, reply_to: str, always_priority: bool) -> None:

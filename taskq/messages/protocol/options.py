@@ -36,6 +36,22 @@ def check_arguments(args: Args, kwargs: Mapping[str, Any]) -> None:
             raise TypeError(f"kwargs must have names as keys, not {name!r}.")
 
 
+def plain(value: Any) -> Any:
+    """Return what is a text or a number as just that, also if it is a member of an enumeration.
+
+    Rows and the pipes between processes take no subclasses, and databases write their names or refuse them.
+    """
+    kind = type(value)
+    if kind is str or value is None or kind is bool:
+        return value
+    # Not str() and int(), which the subclass has a word in.
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    return float.__float__(value) if isinstance(value, float) else value
+
+
 def check_name(option: str, value: Any) -> str:
     """Return ``value`` if it can be an id, a name or a queue in a row."""
     if not isinstance(value, str):
@@ -44,7 +60,7 @@ def check_name(option: str, value: Any) -> str:
         raise ValueError(
             f"{option} must have 1 to {MAX_NAME} characters that can be written as UTF-8, and no NUL: {value!r}."
         )
-    return value
+    return value if type(value) is str else str.__str__(value)
 
 
 def is_storable(text: str) -> bool:
@@ -64,7 +80,7 @@ def check_priority(value: Any) -> int:
     """Return ``value`` if it is 0 to 9; larger is sooner."""
     if not isinstance(value, int) or not 0 <= value <= 9 or isinstance(value, bool):
         raise ValueError(f"priority must be a whole number from 0 to 9 (larger is sooner), not {value!r}.")
-    return value
+    return int.__int__(value)
 
 
 def check_whole(option: str, value: Any) -> int:
@@ -73,7 +89,7 @@ def check_whole(option: str, value: Any) -> int:
         raise TypeError(f"{option} must be a whole number, not {value!r}.")
     if not 0 <= value <= MOST_WHOLE:
         raise ValueError(f"{option} must be a whole number from 0 to {MOST_WHOLE}, not {value!r}.")
-    return value
+    return int.__int__(value)
 
 
 def check_limits(hard: float | None, soft: float | None) -> None:
@@ -176,11 +192,12 @@ def check_stamps(stamps: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_plain(what: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     for name, value in values.items():
         try:
-            json.dumps(value)
+            found[plain(name)] = json.loads(json.dumps(value))
         except (TypeError, ValueError, RecursionError) as exc:
             raise EncodeError(
                 f"The {what} {name!r} can't be sent: {exc}. Use text, numbers, booleans, None, lists and dictionaries."
             ) from exc
-    return dict(values)
+    return found

@@ -79,7 +79,7 @@ def retry_envelope(message: Carried, **options: Unpack[RetryOptions]) -> Envelop
     put_due(envelope, given.get("countdown"), given.get("eta"))
     for option in ("shadow", "ignore_result"):
         if given.get(option) is not None:
-            headers[option] = given[option]
+            headers[option] = check.plain(given[option])
     if own := given.get("headers"):
         headers.update(check.check_headers(own))
     old = _mapping(message.properties)
@@ -106,7 +106,7 @@ def _copy(message: Carried, given: Mapping[str, Any]) -> Envelope:
     """Return ``message`` to be sent again, without its body and what its delivery added."""
     raw = _mapping(message.headers)
     checked = read_headers(raw)
-    queue, exchange, routing_key = given.get("queue"), given.get("exchange"), given.get("routing_key")
+    queue, exchange, routing_key = (check.plain(given.get(name)) for name in ("queue", "exchange", "routing_key"))
     if not (queue or exchange):
         exchange, routing_key = message.exchange, routing_key or message.routing_key
         queue = "" if exchange else routing_key

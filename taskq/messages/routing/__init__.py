@@ -15,7 +15,7 @@ from django.core.signals import setting_changed
 from kombu.entity import Queue
 
 from taskq.conf import settings
-from taskq.messages.protocol.options import check_name
+from taskq.messages.protocol.options import check_name, plain
 
 from .queues import (
     bindings_of,
@@ -167,8 +167,9 @@ def _destination(table: _Table, options: Answer, answer: Answer, task: Any) -> R
 
 def _to(table: _Table, source: Answer, routing_key: str | None) -> Route:
     get = source.get
-    target, exchange, kind = get("queue"), get("exchange"), get("exchange_type")
-    routing_key = routing_key or get("routing_key")
+    # Also of members of enumerations: a route is of texts.
+    target, exchange, kind = plain(get("queue")), plain(get("exchange")), plain(get("exchange_type"))
+    routing_key = plain(routing_key or get("routing_key"))
     if not target:
         return _to_exchange(_exchange_name(exchange), kind, routing_key)
     if isinstance(target, str) and not (exchange or routing_key or kind):

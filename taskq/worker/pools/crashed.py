@@ -1,12 +1,17 @@
-"""The outcome of a delivery whose run failed outside of the task: nothing may be left without one."""
+"""The outcome of a delivery whose run failed outside of the task: nothing may be left without one.
+
+Neither may what was to follow: it fails with it, as the message says.
+"""
 
 from __future__ import annotations
 
 import json
 import traceback
+from dataclasses import astuple
 
 from taskq import states
 from taskq.exceptions import wire_module
+from taskq.worker import sequels
 from taskq.worker.handover import Delivery, Outcome
 
 
@@ -14,8 +19,18 @@ def crashed(delivery: Delivery, error: BaseException) -> Outcome:
     """Return a failure with ``error`` as data, in plain values whatever ``error`` is."""
     cls = type(error)
     result = {"exc_type": cls.__name__, "exc_message": [_text(error)], "exc_module": wire_module(cls)}
+    text = json.dumps(result)
     lines = traceback.format_exception(error)
-    return Outcome(delivery.job, delivery.task_id, states.FAILURE, json.dumps(result), traceback="".join(lines))
+    sequel = sequels.read(delivery, states.FAILURE, text)
+    return Outcome(
+        delivery.job,
+        delivery.task_id,
+        states.FAILURE,
+        text,
+        traceback="".join(lines),
+        follow_ups=[astuple(envelope) for envelope in sequel.envelopes],
+        dependents=[astuple(dependent) for dependent in sequel.dependents],
+    )
 
 
 def _text(error: BaseException) -> str:

@@ -19,7 +19,7 @@ from taskq.exceptions import (
     WorkerLostError,
 )
 from taskq.models import Attempt, Message, TaskRun
-from tests.support.jobs import endings, tasks
+from tests.support.jobs import endings, flows, tasks
 from tests.support.limited.tasks import too_long
 from tests.support.processes import Process
 from tests.support.waiting import wait_until
@@ -39,6 +39,15 @@ def test_retries(alias: str, notes: Path) -> None:
     run = res.task_record
     assert run is not None
     assert run.retries == 2
+
+
+def test_names_that_are_members_of_enumerations(notes: Path) -> None:
+    res = (flows.add.s(1, 2) | flows.by_names.s(str(notes)) | flows.same.s()).delay()
+    wait_until(lambda: "halfway" in notes.read_text(), what="the second link to run")
+    wait_until(lambda: res.parent.state == "HALFWAY", what="its state")
+    assert res.parent.info == {"line": "taskq"}
+    notes.with_name(notes.name + ".go").touch()
+    assert res.get(timeout=15) == [[3, "taskq", 8, "taskq"]]
 
 
 def test_retries_by_itself(notes: Path) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import time
+from enum import Enum, IntEnum
 from pathlib import Path
 from typing import Any
+
+from django.db import models
 
 from taskq import task
 from taskq.exceptions import Ignore
 
-from .notes import note_line
+from .notes import note_line, wait_for
 
 
 @task
@@ -22,6 +25,36 @@ def add(x: int, y: int) -> int:
 @task(ignore_result=True)
 def add_ignored(x: int, y: int) -> int:
     return x + y
+
+
+class Lines(models.TextChoices):
+    """Queues, as a project may keep their names."""
+
+    USUAL = "taskq", "As usual"
+
+
+class Urgency(IntEnum):
+    """Priorities."""
+
+    HIGH = 8
+
+
+class Stage(str, Enum):  # noqa: UP042 - as projects have them
+    """States of a task's own."""
+
+    HALF = "HALFWAY"
+
+
+@task(bind=True, queue=Lines.USUAL, priority=Urgency.HIGH, max_retries=2)
+def by_names(self: Any, value: int, path: str) -> list[Any]:
+    """Say where this came from; use members of enumerations wherever there is a name to give."""
+    if not self.request.retries:
+        raise self.retry(countdown=0, queue=Lines.USUAL, priority=Urgency.HIGH, headers={"line": Lines.USUAL})
+    self.update_state(state=Stage.HALF, meta={"line": Lines.USUAL})
+    note_line(path, "halfway")
+    wait_for(path + ".go")
+    info = self.request.delivery_info
+    return [value, info["routing_key"], info["priority"], self.request.message["line"]]
 
 
 @task

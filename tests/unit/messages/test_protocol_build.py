@@ -11,6 +11,7 @@ import time
 import zlib
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from enum import IntEnum, StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -483,3 +484,33 @@ def test_what_is_built_is_read_again(args: list[Any], kwargs: dict[str, Any], co
     assert protocol.read_headers(headers).id == envelope.task_id
     for name in ("argsrepr", "kwargsrepr"):
         assert len(headers[name]) <= 1024
+
+
+class Name(StrEnum):
+    A = "a"
+
+
+class Level(IntEnum):
+    HIGH = 9
+
+
+def _types(value: Any) -> set[type]:
+    """Return the types of all that is in ``value``."""
+    if isinstance(value, dict):
+        return set().union(*map(_types, (*value, *value.values())))
+    return set().union(*map(_types, value)) if isinstance(value, list | tuple) else {type(value)}
+
+
+def test_members_of_enumerations_become_their_values() -> None:
+    """Pipes between processes take no subclass of a text or a number, and PostgreSQL's client writes their names."""
+    name = Name.A
+    options: dict[str, Any] = {
+        **{"name": name, "queue": name, "task_id": name, "exchange": name, "routing_key": name, "shadow": name},
+        **{"group_id": name, "parent_id": name, "root_id": name, "reply_to": name, "argsrepr": name},
+        **{"priority": Level.HIGH, "time_limit": Level.HIGH, "headers": {name: {"in": [name, Level.HIGH]}}},
+        **{"stamps": {name: name}, "stamped_headers": [name]},
+    }
+    envelope = protocol.build(**options)
+    fields = [getattr(envelope, field) for field in Envelope.__slots__]
+    assert _types(fields) <= {str, int, float, bool, type(None)}
+    assert (envelope.queue, envelope.priority, envelope.headers["a"]) == ("a", 9, {"in": ["a", 9]})

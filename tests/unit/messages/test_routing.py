@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import Enum
 from types import SimpleNamespace
 from typing import Any
 
@@ -297,3 +298,17 @@ def test_bound_queues() -> None:
     assert routing.bound_queues("taskq", "bare") == ["bare"]
     # Workers have queues of their own for a broadcast; the one of this process is read by nobody.
     assert routing.bound_queues("everyone", "x") == []
+
+
+class Line(str, Enum):  # noqa: UP042 - as projects have them
+    LOW = "lopri"
+
+
+@override_settings(TASKQ_QUEUES=["taskq", "lopri"], TASKQ_CREATE_MISSING_QUEUES=False)
+def test_a_member_of_an_enumeration_is_its_value() -> None:
+    found = route("a.b", options={"queue": Line.LOW})
+    assert found == Route("lopri", "", "lopri")
+    assert {type(found.queue), type(found.routing_key)} == {str}
+    with override_settings(TASKQ_QUEUES=(), TASKQ_CREATE_MISSING_QUEUES=True):
+        found = route("a.b", options={"queue": Line.LOW})
+    assert {type(found.queue), type(found.routing_key)} == {str}

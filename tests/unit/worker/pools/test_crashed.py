@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 from taskq.exceptions import SoftTimeLimitExceeded
+from taskq.worker.pools import frames
 from taskq.worker.pools.crashed import crashed
 
 from .driver import delivery
@@ -33,3 +34,19 @@ def test_an_error_that_cannot_be_shown_is_one_too():
     result = json.loads(crashed(delivery(), Mute()).result or "")
 
     assert result["exc_message"] == ["<Mute that can't be shown>"]
+
+
+def test_what_was_to_follow_fails_with_it():
+    embed = {
+        "callbacks": None,
+        "errbacks": [{"task": "tests.errback", "args": [], "kwargs": {}, "options": {"task_id": "e"}}],
+        "chain": [{"task": "tests.next", "args": [], "kwargs": {}, "options": {"task_id": "next"}}],
+        "chord": None,
+    }
+    headers = {"task": "tests.obey", "id": "id-1", "root_id": "id-1"}
+
+    outcome = crashed(delivery(json.dumps([[], {}, embed]), headers=json.dumps(headers)), ValueError("x"))
+
+    assert [fields[:2] for fields in outcome.dependents] == [("next", "tests.next")]
+    assert [fields[1] for fields in outcome.follow_ups] == ["tests.errback"]
+    frames.encode(frames.OUTCOME, outcome.to_wire())

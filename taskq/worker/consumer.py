@@ -61,7 +61,8 @@ class Consumer:
         self._jobs = Loads(pace)
         self._by_message: dict[int, Request] = {}
         self._ready: deque[Request] = deque()
-        self._awaited: set[int] = set()
+        #: What waits for its commit, by job.
+        self._awaited: dict[int, Request] = {}
         self._numbers = itertools.count(1)
 
     # -- from the source
@@ -70,6 +71,9 @@ class Consumer:
         """Take claimed messages in."""
         for message in messages:
             self._receive(message)
+        if self.stopping:
+            # Claimed while the end began: for others to take at once.
+            self._release_ready()
         self.dispatch()
 
     def _receive(self, message: Claimed) -> None:
@@ -153,17 +157,21 @@ class Consumer:
         self._jobs.of(slot.index).reserved = True
         if request.before_start:
             # The commit comes first; the slot is kept for it.
-            self._awaited.add(request.job)
+            self._awaited[request.job] = request
             self._store(request.before_start, request.message.id, lambda held: self._committed(slot, request, held))
         else:
             self._hand_over(slot, [request])
 
     def _committed(self, slot: Slot, request: Request, held: bool) -> None:
         """Start what had to be committed first; called on the loop's thread."""
-        self._awaited.discard(request.job)
+        if self._awaited.pop(request.job, None) is None:
+            # It went back when the worker ended.
+            return
         # It is committed: should it not start now, it is not counted twice.
         request.before_start = ""
-        if held and slot.accepting and slot.idle and not self.stopping:
+        # It may have been revoked while that was under way.
+        refused = held and self._refused(request)
+        if held and not refused and slot.accepting and slot.idle and not self.stopping:
             self._hand_over(slot, [request])
             return
         self._jobs.of(slot.index).reserved = False
@@ -171,9 +179,9 @@ class Consumer:
             endings.log_taken_over(request)
             self._forget(request)
             self._store("drop", request.message.id)
-        elif self.stopping:
+        elif self.stopping and not refused:
             self._release([request])
-        else:
+        elif not refused:
             self._ready.appendleft(request)
         self.dispatch()
 
@@ -324,8 +332,15 @@ class Consumer:
         self.stopping = True
         self._retarget(0)
         self._take_back_all()
-        self._release(list(self._ready))
-        self._ready.clear()
+        self._release_ready()
+
+    def broken(self, reason: str) -> None:
+        """Take in that the pool is gone by itself: what it ran counts as started, as with a child that is lost."""
+        self.stop()
+        unfinished = self.pool.unfinished()
+        started = [delivery for delivery, began in unfinished if began]
+        self.lost(LostChild(started, [delivery for delivery, began in unfinished if not began], reason))
+        self._release_awaited()
 
     def abandon(self) -> None:
         """Give back what was running when the pool was killed, without counting the start."""
@@ -339,6 +354,19 @@ class Consumer:
                 )
             else:
                 self._release([request])
+        self._release_awaited()
+
+    def _release_ready(self) -> None:
+        self._release(list(self._ready))
+        self._ready.clear()
+
+    def _release_awaited(self) -> None:
+        """Give back what waits for its commit. The ledger does one after the other: this undoes that commit."""
+        awaited = list(self._awaited.values())
+        self._awaited.clear()
+        for request in awaited:
+            request.before_start = ""
+        self._release(awaited)
 
     @property
     def busy(self) -> bool:

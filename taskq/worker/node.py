@@ -127,7 +127,7 @@ class Node:
             lost=consumer.lost,
             returned=consumer.returned,
             ready=self._pool_ready,
-            broken=self._fail,
+            broken=self._pool_broken,
         )
         pool_options = PoolOptions(
             hostname=options.hostname,
@@ -234,6 +234,11 @@ class Node:
         self.status = 1
         self.consumer.abandon()
         self._ended = True
+
+    def _pool_broken(self, reason: str) -> None:
+        # Before abandon() sees it: a task that did this must not do it for ever.
+        self.consumer.broken(reason)
+        self._fail(reason)
 
     def _finish(self) -> None:
         try:

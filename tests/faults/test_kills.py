@@ -149,6 +149,20 @@ def test_a_killed_fork_server_ends_the_worker_and_loses_nothing(
     wait_until(lambda: _unfinished(alias) == 0, 30, what="all tasks to end")
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_task_that_kills_the_fork_server_fails_after_max_deliveries(
+    alias: str, start_worker: StartWorker, notes: Path
+) -> None:
+    killer = jobs.kill_fork_server.delay(str(notes))
+    for number in range(3):
+        worker = start_worker("-n", f"w{number}", ready=False, MAX_DELIVERIES=3)
+        assert worker.wait() == 1
+    assert killer.state == states.FAILURE
+    assert "fork server" in str(killer.result)
+    assert sum(_started(notes).values()) == 3
+    assert not Message.objects.using(alias).exists()
+
+
 def test_a_task_that_must_not_run_twice_fails_when_its_child_is_killed(
     alias: str, start_worker: StartWorker, notes: Path
 ) -> None:

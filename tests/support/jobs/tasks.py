@@ -49,6 +49,14 @@ def die_once_in_each(self: Task[..., object], path: str, go_on: str) -> None:
 
 
 @task
+def kill_fork_server(path: str) -> None:
+    """Kill the process that this one was forked by, and be killed with it."""
+    note_line(path, "server")
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+@task
 def exit_process(status: int) -> None:
     """End the process that runs this."""
     raise SystemExit(status)

@@ -257,6 +257,26 @@ def test_what_is_revoked_before_it_starts_ends_at_once(bench: Bench) -> None:
     assert bench.settled() == [(message.task_id, "REVOKED")]
 
 
+@pytest.mark.parametrize("stopping", [False, True])
+@pytest.mark.parametrize(("name", "commit"), [("consumer.early", "acknowledge"), ("consumer.plain", "count")])
+def test_what_is_revoked_while_its_start_is_committed_does_not_start(
+    bench: Bench, name: str, commit: str, stopping: bool
+) -> None:
+    message, next_one = claimed(name, redelivered=True, deliveries=1), claimed("consumer.limited")
+    bench.consumer.receive([message])
+    bench.consumer.revoke({message.id: "revoke"})
+    if stopping:
+        bench.consumer.stop()
+    bench.answer(commit, True)
+    assert bench.settled() == [(message.task_id, "REVOKED")]
+    assert not bench.asked("release")
+    assert bench.pool.handed == [[], []]
+    if not stopping:
+        bench.pool.slots[1].accepting = False
+        bench.consumer.receive([next_one])
+        assert bench.pool.handed[0] == [next_one.task_id]
+
+
 def test_what_a_child_has_not_begun_is_revoked_too_and_what_runs_is_left_to_run(bench: Bench) -> None:
     bench.pool.slots[1].accepting = False
     running, behind = claimed("consumer.plain"), claimed("consumer.plain")
@@ -325,3 +345,46 @@ def test_what_a_killed_pool_ran_goes_back_unless_it_must_not_run_twice(
         bench.consumer.abandon()
     assert bench.released() == [late.id]
     assert bench.settled() == [(early_acked.task_id, "FAILURE")]
+
+
+@pytest.mark.parametrize(("name", "commit"), [("consumer.early", "acknowledge"), ("consumer.plain", "count")])
+def test_what_waits_for_its_commit_when_the_pool_is_killed_goes_back_and_the_commit_is_undone(
+    bench: Bench, name: str, commit: str
+) -> None:
+    message = claimed(name, redelivered=True, deliveries=1)
+    bench.consumer.receive([message])
+    bench.consumer.stop()
+    bench.consumer.abandon()
+    counted = [message.id] if commit == "count" else []
+    assert bench.asked("release") == [([message.id], counted)]
+    assert not bench.consumer.busy
+    bench.answer(commit, True)
+    assert len(bench.asked("release")) == 1
+    assert not bench.settled()
+
+
+def test_what_comes_in_while_the_end_began_goes_back_at_once(bench: Bench) -> None:
+    bench.consumer.stop()
+    messages = [claimed("consumer.plain"), claimed("consumer.plain", redelivered=True, deliveries=1)]
+    bench.consumer.receive(messages)
+    assert bench.asked("release") == [([m.id for m in messages], [])]
+    assert bench.pool.handed == [[], []]
+
+
+def test_what_a_broken_pool_ran_counts_as_started_and_what_waited_does_not(bench: Bench) -> None:
+    bench.pool.slots[1].accepting = False
+    ran, waited = claimed("consumer.plain"), claimed("consumer.plain")
+    bench.consumer.receive([ran, waited])
+    bench.consumer.broken("The fork server ended.")
+    ((number, details),) = bench.asked("lose")
+    assert (number, details["starts"], details["reason"]) == (ran.id, 1, "The fork server ended.")
+    assert bench.released() == [waited.id]
+    assert not bench.consumer.busy
+
+
+def test_what_has_broken_the_pool_often_enough_fails(bench: Bench) -> None:
+    message = claimed("consumer.plain", redelivered=True, deliveries=2)
+    bench.consumer.receive([message])
+    bench.answer("count", True)
+    bench.consumer.broken("The fork server ended.")
+    assert bench.settled() == [(message.task_id, "FAILURE")]

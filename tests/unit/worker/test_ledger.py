@@ -98,3 +98,15 @@ def test_what_goes_back_is_forgotten_when_it_is_written(lease: Lease, messages: 
     ledger.work()
     assert lease.held == 0
     assert Message.objects.filter(token="").count() == 3
+
+
+def test_a_release_undoes_the_commit_that_was_asked_for_before_it(lease: Lease, messages: list[Claimed]) -> None:
+    ledger = Ledger(lease, "default")
+    counted, acknowledged = messages[:2]
+    ledger.count(counted.id, lambda held: None)
+    ledger.acknowledge(acknowledged.id, lambda held: None)
+    ledger.release([counted.id, acknowledged.id], [counted.id])
+    ledger.work()
+    workers.leave(lease.token)
+    back = Message.objects.filter(id__in=[counted.id, acknowledged.id])
+    assert set(back.values_list("token", "deliveries", "acked")) == {("", 0, False)}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from taskq.processes import process_started
+from taskq.processes import is_gone
 
 
 class PidFileError(Exception):
@@ -109,7 +109,7 @@ class PidFile:
 
     def _remove_stale(self) -> None:
         pid = self.read()
-        if pid is not None and pid != os.getpid() and process_started(pid) is not None:
+        if pid is not None and pid != os.getpid() and not is_gone(pid):
             raise PidFileError(f"{self.path} says that a worker runs already, as process {pid}.")
         with suppress(FileNotFoundError):
             self.path.unlink()

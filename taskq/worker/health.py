@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from taskq.conf import database_broker_alias, settings
 from taskq.models import Worker
-from taskq.processes import host_identity, process_started
+from taskq.processes import host_identity, is_gone
 from taskq.store.deliveries import CONSUMER
 
 
@@ -52,7 +52,7 @@ def look(name: str | None = None) -> list[Health]:
     here, now = host_identity(), datetime.now(UTC)
     found: dict[str, Health] = {}
     for row in rows:
-        gone = bool(row.host) and row.host == here and process_started(row.pid) != row.process_started
+        gone = bool(row.host) and row.host == here and is_gone(row.pid, row.process_started)
         health = Health(row.name, row.pid, row.state, (now - row.seen_at).total_seconds(), row.lease, gone)
         known = found.get(row.name)
         if known is None or (health.alive, -health.age) > (known.alive, -known.age):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from taskq.engines import for_alias
-from taskq.processes import host_identity, process_started
+from taskq.processes import host_identity, is_gone, process_started
 from taskq.store import claim, workers
 from taskq.store.recover import give_back, recover
 from taskq.store.revoke import REVOKED_NAME
@@ -181,4 +181,4 @@ class Lease:
 
 def _is_gone(other: workers.Beat) -> bool:
     """Tell whether a worker ran on this host and its process is there no more."""
-    return bool(other.host) and other.host == host_identity() and process_started(other.pid) != other.process_started
+    return bool(other.host) and other.host == host_identity() and is_gone(other.pid, other.process_started)

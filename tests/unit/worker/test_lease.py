@@ -98,6 +98,16 @@ def test_who_is_gone_from_this_host_is_taken_for_dead_at_once(heard: Heard, capl
     assert "gone (pid" in caplog.text
 
 
+def test_who_is_on_this_host_and_can_not_be_seen_is_not_taken_for_dead(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with two users' workers where /proc has hidepid."""
+    other = workers.register("other", host=host_identity(), pid=os.getpid(), process_started=1)
+    monkeypatch.setattr("taskq.processes._stat", lambda pid: None)
+    heard.lease.work()
+    assert set(Worker.objects.values_list("token", flat=True)) == {heard.lease.token, other}
+
+
 def test_what_was_revoked_is_told_with_the_beat_or_a_call(heard: Heard) -> None:
     lease = heard.lease
     lease.work()

@@ -241,15 +241,23 @@ class Lookout:
     def _recover(self) -> None:
         with self._lock:
             self._listening = False
-        connections[self.alias].close()
+        self._close()
         time.sleep(RETRY)
+
+    def _close(self) -> None:
+        """Close this thread's connection. One that is broken may also break while it is closed."""
+        try:
+            connections[self.alias].close()
+        except Exception:
+            # Waiters must not be left behind for that: what counts is the next connection.
+            logger.debug("Closing a broken connection failed.", exc_info=True)
 
     def _end(self) -> None:
         with self._lock:
             self._ended, self._listening = True, False
             os.close(self._reader)
             os.close(self._writer)
-        connections[self.alias].close()
+        self._close()
         self.gone.set()
 
 

@@ -13,6 +13,7 @@ from django.db import connections
 
 from taskq import states
 from taskq.conf import settings
+from taskq.messages.protocol.options import is_storable
 
 if TYPE_CHECKING:
     from taskq.models import TaskRun
@@ -64,7 +65,8 @@ def _fetch(ids: Iterable[str], columns: Collection[str], **conditions: object) -
     # Tasks are defined, and sent, before Django has loaded the models.
     from taskq.models import TaskRun
 
-    wanted = list(ids)
+    # No row has another id, and for one that can't be written a database refuses the question as a whole.
+    wanted = [task_id for task_id in ids if is_storable(task_id)]
     rows = TaskRun.objects.using(settings.DATABASE).filter(**conditions)
     if columns:
         rows = rows.only("task_id", *columns)

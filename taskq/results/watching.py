@@ -36,9 +36,14 @@ def watch(ids: Collection[str], call: Call) -> None:
     """
     alias = settings.DATABASE
     watched = _Watch(ids, call, alias)
-    if lookout.join(watched, alias):
-        watched.take(reading.finished(watched.missing()))
-        watched.look()
+    try:
+        if lookout.join(watched, alias):
+            watched.take(reading.finished(watched.missing()))
+            watched.look()
+    except BaseException:
+        # The caller hears of it, and nobody would ever take the ticket back.
+        lookout.leave(watched, alias)
+        raise
 
 
 class _Watch(Ticket):

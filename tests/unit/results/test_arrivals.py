@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 
 from taskq.exceptions import TimeoutError
 from taskq.results import lookout, reading, waiting, watching
@@ -246,3 +246,21 @@ def test_a_look_at_many_is_followed_by_a_pause(monkeypatch: pytest.MonkeyPatch) 
     watch._cost = 0.0
     watch._catch_breath(100.0)
     assert slept == [pytest.approx(0.1)]
+
+
+def test_then_that_fails_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
+    until(lambda: any(watch._listening for watch in lookout._lookouts.values()))
+    finished = reading.finished
+
+    def failing(ids: Any) -> Any:
+        if threading.current_thread() is threading.main_thread():
+            raise OperationalError("gone")
+        return finished(ids)
+
+    monkeypatch.setattr(reading, "finished", failing)
+    with pytest.raises(OperationalError):
+        watching.watch(["b"], lambda rows: None)
+    assert waited_for() == 1
+    success("a", 1)
+    thread.join()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection, connections, transaction
 
 from taskq.engines.base import Listener
 from taskq.exceptions import TimeoutError
@@ -217,6 +217,34 @@ def test_database_that_fails_for_a_while(monkeypatch: pytest.MonkeyPatch, caplog
     assert got == [4]
     assert len(failures) == 3
     assert "trying again" in caplog.text
+
+
+def test_a_connection_that_breaks_while_it_is_closed_ends_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookout, "RETRY", 0.01)
+    finished = reading.finished
+    failures: list[int] = []
+
+    def failing(ids: Any) -> Any:
+        if threading.current_thread() in threads_of_lookouts() and not failures:
+            failures.append(1)
+            # Of this thread's own connection: it is gone with the thread.
+            monkeypatch.setattr(connections["default"], "close", broken)
+            raise OperationalError("server closed the connection")
+        return finished(ids)
+
+    def broken() -> None:
+        failures.append(2)
+        raise InterfaceError("connection already closed")
+
+    monkeypatch.setattr(reading, "finished", failing)
+    got: list[int] = []
+    thread = in_thread(lambda: got.append(AsyncResult[int]("a").get(timeout=20)))
+    until(lambda: 2 in failures)
+    put("a")
+    thread.join()
+    assert got == [4]
+    until(lambda: not threads_of_lookouts())
+    assert failures == [1, 2, 2]
 
 
 def test_listening_that_fails_is_polling(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

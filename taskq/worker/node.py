@@ -39,6 +39,9 @@ logger = logging.getLogger("taskq.worker")
 _REBALANCE = 0.05
 #: Seconds between looks whether the worker is registered, when it starts.
 _ANNOUNCE = 0.01
+#: One turn of the store thread may take so many leases, and so many seconds. After that it is not slow: its database is
+#: behind a connection that nobody answers on, which the system may wait at for hours, or it hangs.
+_STORE_LEASES, _STORE_TURN = 5, 300.0
 #: Seconds that the last writes may take when the worker ends.
 _LAST_WRITES = 3.0
 
@@ -78,6 +81,8 @@ class Node:
         self._make_consumer()
         self._make_pool(fork_server)
         self.watchdog = Watchdog(settings.WATCHDOG_TIMEOUT or math.inf)
+        self.store_watchdog = Watchdog(max(_STORE_LEASES * settings.LEASE, _STORE_TURN), "store thread")
+        self.store.on_turn = self.store_watchdog.pat
 
     # -- putting together
 
@@ -171,6 +176,7 @@ class Node:
         self.store.start()
         if settings.WATCHDOG_TIMEOUT is not None:
             self.watchdog.start()
+            self.store_watchdog.start()
         self._announcing = self.hub.call_repeatedly(_ANNOUNCE, self._announce)
         try:
             while not self._ended:
@@ -249,6 +255,7 @@ class Node:
             if self.store.is_alive():
                 self.store.join(_LAST_WRITES + 1)
             self.watchdog.stop()
+            self.store_watchdog.stop()
             signals.send(signals.worker_shutdown, self.options.hostname, instance=self)
             logger.info("%s has ended.", self.options.hostname)
 

@@ -59,6 +59,8 @@ class StoreThread(threading.Thread):
         self._listener: Listener | None = None
         #: Called on this thread if it ends by an error that is not the database's.
         self.on_failure: Callable[[], None] = lambda: None
+        #: Called on this thread after each turn, also one that the database ended with an error.
+        self.on_turn: Callable[[], None] = lambda: None
 
     def finish(self, timeout: float, last: Callable[[], None]) -> None:
         """End when all that was posted is written, and make one ``last`` call; give up after ``timeout`` seconds."""
@@ -93,6 +95,7 @@ class StoreThread(threading.Thread):
             self.failures = 0
         except (Error, OSError) as error:
             self._recover_from(error)
+        self.on_turn()
 
     def _turn(self) -> None:
         # First, so that the end is heard of while there is no database.

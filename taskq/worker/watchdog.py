@@ -1,4 +1,4 @@
-"""The watchdog: ends a worker whose loop makes no progress.
+"""Watchdogs: they end a worker whose loop, or whose store thread, makes no progress.
 
 Alive but silent is the worst that a worker can be. A worker that ends is started
 again by whoever started it, and its tasks are taken over.
@@ -19,16 +19,17 @@ EXIT_STATUS = 70
 
 
 class Watchdog(threading.Thread):
-    """Expects ``pat`` at least every ``timeout`` seconds."""
+    """Expects ``pat`` at least every ``timeout`` seconds from ``whom``, as the log names it."""
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, whom: str = "loop") -> None:
         super().__init__(name="taskq-watchdog", daemon=True)
         self._timeout = timeout
+        self._whom = whom
         self._pats = 0
         self._stopped = threading.Event()
 
     def pat(self) -> None:
-        """Say that the loop makes progress."""
+        """Say that there is progress."""
         self._pats += 1
 
     def stop(self) -> None:
@@ -50,4 +51,4 @@ class Watchdog(threading.Thread):
 
     def _say(self) -> None:
         faulthandler.dump_traceback(sys.stderr)
-        logger.critical("The worker's loop has made no progress for %s s: the worker ends.", self._timeout)
+        logger.critical("The worker's %s has made no progress for %g s: the worker ends.", self._whom, self._timeout)

@@ -12,7 +12,8 @@ from testproject.settings import INSTALLED_APPS
 
 #: Which of the tests' apps a process has; a worker of threads can't have tasks with a time limit.
 TEST_APPS = os.environ.get(
-    "TEST_APPS", "tests.support.jobs,tests.support.limited,tests.support.deaths,tests.support.listening"
+    "TEST_APPS",
+    "tests.support.jobs,tests.support.limited,tests.support.deaths,tests.support.listening,tests.support.hanging",
 )
 INSTALLED_APPS = [*INSTALLED_APPS, *TEST_APPS.split(",")]
 LOGGING_CONFIG = None

@@ -168,3 +168,22 @@ def test_sqlites_listener_gives_djangos_errors(alias: str) -> None:
     with pytest.raises(Exception, match="closed") as caught:
         listener.poll()
     assert not isinstance(caught.value, sqlite3.Error)
+
+
+def test_each_turn_is_told_of_also_one_that_failed(thread: StoreThread) -> None:
+    turns: list[str] = []
+    errors = [OperationalError("gone")] * 3
+
+    def work() -> bool:
+        if errors:
+            raise errors.pop()
+        return False
+
+    duty = Duty(work)
+    thread.duties = [duty]
+    thread.on_turn = lambda: turns.append(threading.current_thread().name)
+    thread.start()
+    wait_until(lambda: len(turns) >= 3, what="the turns that failed")
+    thread.inbox.wake()
+    wait_until(lambda: len(turns) >= 4, what="a turn that did not")
+    assert set(turns) == {"taskq-store"}

@@ -44,7 +44,7 @@ class Ledger:
         self._batch = batch
         self._settlements: deque[Settlement] = deque()
         self._progress: list[tuple[str, Progress]] = []
-        self._calls: deque[Call] = deque()
+        self._calls: deque[tuple[Call, Call]] = deque()
         self._failed_writes = 0
         #: How many settlements were dealt with, held or not.
         self.written = 0
@@ -59,9 +59,9 @@ class Ledger:
         """Write a state of a running task with the next batch."""
         self._progress.append((self._lease.holder(report.message_id), report))
 
-    def do(self, call: Call) -> None:
-        """Make ``call``, which may touch the database, until it succeeds."""
-        self._calls.append(call)
+    def do(self, call: Call, otherwise: Call = lambda: None) -> None:
+        """Make ``call``, which may touch the database, until it succeeds; ``otherwise`` if it never would."""
+        self._calls.append((call, otherwise))
 
     # -- the duty
 
@@ -70,20 +70,32 @@ class Ledger:
         if self._progress:
             self._write_progress()
         while self._calls:
-            self._make(self._calls[0])
+            self._make(*self._calls[0])
             self._calls.popleft()
         if self._settlements:
             self._settle(list(islice(self._settlements, self._batch)))
         return bool(self._settlements)
 
-    def _make(self, call: Call) -> None:
+    def _make(self, call: Call, otherwise: Call) -> None:
         try:
             call()
         except (OperationalError, InterfaceError):
             raise
         except Exception:
-            # It would fail again and again: what it was about goes back when the lease ends.
-            logger.exception("Something could not be written and is left to the end of the lease.")
+            # It would fail again and again.
+            logger.exception("Something could not be written: the messages that it was about go back.")
+            otherwise()
+
+    def _give_up(self, *message_ids: int) -> None:
+        """Give back messages of which nothing else can be written: the lease of a worker that lives never ends."""
+        try:
+            self._release(message_ids)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:
+            logger.exception("Messages %s can't even be given back and stay held until the worker ends.", message_ids)
+            for message_id in message_ids:
+                self._lease.drop(message_id)
 
     def due(self) -> float | None:
         """Nothing happens by time here."""
@@ -148,11 +160,21 @@ class Ledger:
 
     def count(self, message_id: int, then: Callable[[bool], None]) -> None:
         """Commit that a redelivered message starts, then tell whether it may."""
-        self.do(lambda: then(bool(claim.count_start(self._lease.holder(message_id), [message_id], self._alias))))
+        self.do(
+            lambda: then(bool(claim.count_start(self._lease.holder(message_id), [message_id], self._alias))),
+            lambda: self._refuse(message_id, then),
+        )
 
     def acknowledge(self, message_id: int, then: Callable[[bool], None]) -> None:
         """Commit that a message never runs again, then tell whether it may start."""
-        self.do(lambda: then(bool(claim.acknowledge(self._lease.holder(message_id), [message_id], self._alias))))
+        self.do(
+            lambda: then(bool(claim.acknowledge(self._lease.holder(message_id), [message_id], self._alias))),
+            lambda: self._refuse(message_id, then),
+        )
+
+    def _refuse(self, message_id: int, then: Callable[[bool], None]) -> None:
+        self._give_up(message_id)
+        then(False)
 
     def postpone(self, message: Claimed, delay: float) -> None:
         """Put a message that is not due into the schedule."""
@@ -161,7 +183,7 @@ class Ledger:
             release.postpone(self._lease.holder(message.id), message, delay, self._alias)
             self._lease.drop(message.id)
 
-        self.do(call)
+        self.do(call, lambda: self._give_up(message.id))
 
     def drop(self, message_id: int) -> None:
         """Forget a message that another worker holds now."""
@@ -169,17 +191,16 @@ class Ledger:
 
     def release(self, message_ids: Sequence[int], counted: Sequence[int] = ()) -> None:
         """Give back messages that are not to count as started; of those in ``counted`` it is taken back."""
+        self.do(lambda: self._release(message_ids, counted), lambda: self._give_up(*message_ids))
 
-        def call() -> None:
-            by_token: dict[str, list[int]] = {}
-            for message_id in message_ids:
-                by_token.setdefault(self._lease.holder(message_id), []).append(message_id)
-            for token, ids in by_token.items():
-                release.release(token, ids, self._alias, counted=counted)
-            for message_id in message_ids:
-                self._lease.drop(message_id)
-
-        self.do(call)
+    def _release(self, message_ids: Sequence[int], counted: Sequence[int] = ()) -> None:
+        by_token: dict[str, list[int]] = {}
+        for message_id in message_ids:
+            by_token.setdefault(self._lease.holder(message_id), []).append(message_id)
+        for token, ids in by_token.items():
+            release.release(token, ids, self._alias, counted=counted)
+        for message_id in message_ids:
+            self._lease.drop(message_id)
 
     def lose(self, message_id: int, *, starts: int, reason: str, worker: str, started: float | None) -> None:
         """Give back a message whose run ended with its process."""
@@ -196,7 +217,7 @@ class Ledger:
             )
             self._lease.drop(message_id)
 
-        self.do(call)
+        self.do(call, lambda: self._give_up(message_id))
 
 
 def _route(settlement: Settlement) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, ProgrammingError
 
 from taskq.models import Message, TaskRun
 from taskq.store import workers
@@ -110,3 +110,40 @@ def test_a_release_undoes_the_commit_that_was_asked_for_before_it(lease: Lease, 
     workers.leave(lease.token)
     back = Message.objects.filter(id__in=[counted.id, acknowledged.id])
     assert set(back.values_list("token", "deliveries", "acked")) == {("", 0, False)}
+
+
+@pytest.mark.parametrize("verb", ["count_start", "acknowledge"])
+def test_a_start_that_can_never_be_committed_is_refused_and_its_message_goes_back(
+    lease: Lease, messages: list[Claimed], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, verb: str
+) -> None:
+    ledger, answers = Ledger(lease, "default"), []
+    commit = ledger.count if verb == "count_start" else ledger.acknowledge
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger_module.claim, verb, _refuse)
+        commit(messages[0].id, answers.append)
+        ledger.work()
+    assert (answers, ledger.done, lease.held) == ([False], True, 4)
+    assert Message.objects.get(id=messages[0].id).token == ""
+    assert "could not be written" in caplog.text
+
+
+def test_what_can_not_be_written_of_a_message_does_not_keep_it(
+    lease: Lease, messages: list[Claimed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger(lease, "default")
+    with monkeypatch.context() as patch:
+        for name in ("postpone", "lose"):
+            patch.setattr(ledger_module.release, name, _refuse)
+        ledger.postpone(messages[0], 60.0)
+        ledger.lose(messages[1].id, starts=1, reason="signal 9", worker="w", started=None)
+        ledger.work()
+        assert (ledger.done, lease.held) == (True, 3)
+        patch.setattr(ledger_module.release, "release", _refuse)
+        ledger.release([messages[2].id, messages[3].id])
+        ledger.work()
+        assert (ledger.done, lease.held) == (True, 1)
+    assert Message.objects.filter(token="").count() == 2
+
+
+def _refuse(*args: object, **kwargs: object) -> None:
+    raise ProgrammingError("no such column")

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,72 @@ def test_hard_limit_kills_the_child_and_returns_what_waits(tmp_path: Path):
         (lost,) = driver.lost
         assert (lost.started, lost.unstarted, lost.killed_for) == ([late], [], "time_limit")
         assert driver.returned == [behind]
+
+
+def test_hard_limit_kills_a_frozen_child():
+    with driving() as driver:
+        (slot,) = driver.pool.slots
+        old = slot.pid
+
+        driver.work_off([delivery("freeze:", time_limit=0.2)])
+
+        assert driver.lost[0].killed_for == "time_limit"
+        driver.work_off([delivery("pid")])
+        assert slot.pid != old
+
+
+@pytest.mark.parametrize("limit", [None, 0.05])
+def test_a_child_that_freezes_before_it_begins_is_replaced_and_its_work_is_returned(
+    limit: float | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(children, "_BEGINS_WITHIN", 0.3)
+    monkeypatch.setattr(children, "_LOOK", 0.05)
+    with driving() as driver:
+        (slot,) = driver.pool.slots
+        frozen, work = slot.pid, [delivery("pid", time_limit=limit), delivery("pid")]
+        assert frozen is not None
+        os.kill(frozen, signal.SIGSTOP)
+
+        driver.pool.hand_over(slot, work)
+        driver.until(lambda: driver.returned)
+
+        assert driver.returned == work
+        assert "has begun nothing" in caplog.text
+        driver.until(lambda: slot.accepting and slot.pid != frozen)
+        driver.work_off([delivery("pid")])
+        assert driver.lost == []
+        assert not alive(frozen)
+
+
+def test_one_that_runs_for_long_is_not_taken_for_frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(children, "_BEGINS_WITHIN", 0.05)
+    monkeypatch.setattr(children, "_LOOK", 0.02)
+    with driving() as driver:
+        (slot,) = driver.pool.slots
+        work = [delivery(f"until:{tmp_path}/go"), delivery("pid")]
+        driver.pool.hand_over(slot, work)
+        driver.hub.call_later(0.3, (tmp_path / "go").touch)
+
+        driver.answered(work)
+
+        assert driver.returned == driver.lost == []
+
+
+def test_a_frozen_fork_server_keeps_nobody_from_ending_the_pool(tmp_path: Path):
+    with driving(concurrency=2) as driver:
+        slot, other = driver.pool.slots
+        pids = [slot.pid, other.pid, server_pid(driver)]
+        running = delivery(f"touch:{tmp_path}/began until:{tmp_path}/never")
+        driver.pool.hand_over(slot, [running])
+        driver.until((tmp_path / "began").exists)
+
+        os.kill(server_pid(driver), signal.SIGSTOP)
+        before = time.monotonic()
+        driver.pool.kill()
+
+        assert time.monotonic() - before < 10
+        assert driver.pool.unfinished() == [(running, True)]
+        wait_until(lambda: not any(alive(pid) for pid in pids if pid))
 
 
 def test_hard_limit_leaves_alone_what_is_in_time():

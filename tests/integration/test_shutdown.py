@@ -77,6 +77,15 @@ def test_idle(alias: str, start_worker: StartWorker) -> None:
     assert not Worker.objects.using(alias).exists()
 
 
+def test_idle_with_a_frozen_fork_server(alias: str, start_worker: StartWorker) -> None:
+    worker = start_worker()
+    wait_until(lambda: len(trees.tree(worker.pid)) == 3, what="the worker, its fork server and a child")
+    everything = trees.tree(worker.pid)
+    os.kill(everything[1], signal.SIGSTOP)
+    assert worker.stop(timeout=20) == 0
+    wait_until(lambda: not any(trees.alive(pid) for pid in everything), 5, what="its processes to be gone")
+
+
 def test_what_does_not_end_in_time_goes_back_uncounted(busy: Any) -> None:
     b = busy(SHUTDOWN_TIMEOUT=0.3)
     b.worker.stop()

@@ -30,6 +30,8 @@ logger = logging.getLogger("taskq.worker")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 30.0
 #: Seconds after which a child that has closed its socket is killed, and after which one is called slow to start.
 _CLOSED_FOR, _SLOW_START = 5.0, 30.0
+#: Seconds in which a child has to begin what it was handed, and between looks whether one has not.
+_BEGINS_WITHIN, _LOOK = 30.0, 5.0
 #: Seconds that a task has for its own end after a signal that it may handle.
 _GRACE = 10.0
 
@@ -45,6 +47,7 @@ class Children:
         self._slots: dict[int, PreforkSlot] = {}
         self._deadlines = Deadlines(hub, self._check_deadlines)
         self._watching_starts = False
+        self._hub.call_later(_LOOK, self._look_for_the_frozen)
         #: Nothing is replaced any more.
         self.closing = False
         #: All are being killed; what they had is kept for ``Pool.unfinished``.
@@ -299,9 +302,32 @@ class Children:
                 ending = self.end_running(slot, head.job, "time_limit", signals.SIGKILL)
                 if not ending and slot.head is head:
                     # It has not begun after all, so its time has not either: the child may be frozen.
-                    slot.head_changed()
+                    slot.deadline = now + (head.time_limit or 0.0)
             if slot.deadline is not None and slot.killed_for is None:
                 self._deadlines.expect(slot.deadline)
+
+    def _look_for_the_frozen(self) -> None:
+        """End children that begin nothing: what they were handed would wait for ever beside idle ones."""
+        if self.closing:
+            return
+        for slot in self:
+            if slot.busy_since is not None and time.monotonic() - slot.busy_since > _BEGINS_WITHIN:
+                self._end_frozen(slot)
+        self._hub.call_later(_LOOK, self._look_for_the_frozen)
+
+    def _end_frozen(self, slot: PreforkSlot) -> None:
+        """Kill a child that has not begun what is at its head, unless it begins it just now."""
+        lane, head = slot.lane, slot.head
+        if lane is None or slot.state is not State.UP:
+            return
+        lane.hold()
+        self._read_all(slot, lane)
+        if slot.head is not head or lane.started():
+            lane.release()
+            return
+        logger.error("Child %d has begun nothing for %g s, as if it were frozen: replaced.", slot.index, _BEGINS_WITHIN)
+        self.retire(slot)
+        self._signal(slot, signals.SIGKILL)
 
     def _signal(self, slot: PreforkSlot, number: int) -> None:
         if slot.pid is not None and slot.lane is not None:

@@ -75,8 +75,11 @@ class ForkServer:
         self._flush()
         return bool(select.select([self._sock], [], [], max(0.0, timeout))[0])
 
-    def end(self, timeout: float = 5.0) -> str:
-        """End the server, and with it all children; return how it ended, in words."""
+    def end(self, timeout: float = 2.0) -> str:
+        """End the server, and with it all children; return how it ended, in words.
+
+        It does so by itself, unless it is frozen: it is killed then, and the children die with it.
+        """
         self._sock.close()
         for _, fds in self._unsent:
             _close(fds)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -146,4 +148,36 @@ def test_a_worker_goes_on_when_there_is_room_on_the_disk_again(
         resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, usual)
         wait_until(lambda: _ended(alias) == 30, 30, what="all tasks to end")
         assert times_final(alias) == dict.fromkeys(ids, 1)
+    assert worker.stop() == 0
+
+
+@contextmanager
+def _immutable(path: Path) -> Iterator[None]:
+    """Have a database's files refuse every write, also root's and by whom they are open; skip where that can't be."""
+    chattr = shutil.which("chattr")
+    files = [str(file) for file in path.parent.glob(f"{path.name}*")]
+    if chattr is None or subprocess.run([chattr, "+i", *files], check=False, capture_output=True).returncode:
+        pytest.skip("Files can't be made immutable here.")
+    try:
+        with pytest.raises(PermissionError):
+            path.open("r+b")
+        yield
+    finally:
+        subprocess.run([chattr, "-i", *files], check=True)
+
+
+@sqlite
+def test_a_worker_goes_on_when_its_file_can_be_written_again(
+    clean_database: Database, start_worker: StartWorker, notes: Path
+) -> None:
+    alias, worker = clean_database.alias, start_worker()
+    with audit(alias):
+        ids = [result.id for result in jobs.note.delay_many([(str(notes), n, 0.05) for n in range(30)])]
+        wait_until(lambda: notes.read_text(), what="the first task to start")
+        with _immutable(Path(urlsplit(clean_database.url).path)):
+            worker.wait_for_log("The database gave an error; trying again")
+            worker.wait_for_log("readonly database")
+        wait_until(lambda: _ended(alias) == 30, 30, what="all tasks to end")
+        assert times_final(alias) == dict.fromkeys(ids, 1)
+    assert len(notes.read_text().splitlines()) == 30
     assert worker.stop() == 0

@@ -28,7 +28,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options; those without a value here follow the setting of the same name."""
         add = parser.add_argument
-        add("-n", "--hostname", help="name of the node: w1, w1@%%h; %%h host, %%n name, %%d domain")
+        add("-n", "--hostname", help="name of the node: w1, w1@%%h; %%h host, %%n host without domain, %%d domain")
         add("-Q", "--queues", type=arguments.names, default=[], help="queues to take tasks from, with commas between")
         add("-X", "--exclude-queues", type=arguments.names, default=[], help="declared queues to leave out")
         add("-b", "--broker", help="broker URL, instead of TASKQ_BROKER_URL")

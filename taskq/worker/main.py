@@ -18,6 +18,7 @@ from taskq.conf import database_broker_alias, masked_url, settings
 from taskq.logs import setup_worker_logging
 from taskq.tasks.registry import tasks
 
+from .names import hostname
 from .node import Node, NodeOptions
 from .operating import SignalHandlers
 from .pools import pool_class
@@ -110,6 +111,7 @@ def _options(start: Start) -> NodeOptions:
         max_tasks_per_child=start.max_tasks_per_child,
         max_memory_per_child=start.max_memory_per_child,
         info={
+            "host": hostname(),
             "queues": [queue.name for queue in start.queues],
             "concurrency": start.concurrency,
             "pool": start.pool,

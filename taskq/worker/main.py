@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from kombu.entity import Queue
 
 from taskq import signals
-from taskq.conf import database_broker_alias, masked_url, settings
+from taskq.conf import database_broker_alias, masked_url, settings, two_databases
 from taskq.logs import setup_worker_logging
 from taskq.tasks.registry import tasks
 
@@ -69,6 +69,8 @@ def _alias() -> str:
     alias = database_broker_alias()
     if alias is None:
         raise ValueError(f"TASKQ_BROKER_URL: workers take tasks from django:// in this version, not {_broker()}.")
+    if alias != settings.DATABASE:
+        raise ValueError(two_databases(alias))
     return alias
 
 
@@ -102,7 +104,7 @@ def _options(start: Start) -> NodeOptions:
     return NodeOptions(
         hostname=start.name,
         queues=start.queues,
-        concurrency=1 if start.pool == "solo" else start.concurrency,
+        concurrency=start.concurrency,
         pool=start.pool,
         time_limit=start.time_limit,
         soft_time_limit=start.soft_time_limit,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ import pytest
 
 from taskq.models import Worker
 from testproject.arithmetic.tasks import add
+from testproject.databases import configure
 from tests.support import trees, workers
 from tests.support.jobs import endings
 from tests.support.processes import Processes
@@ -60,6 +62,23 @@ def test_no_tasks_are_listed_when_it_is_to_be_quiet(alias: str, processes: Proce
     wait_until(Worker.objects.using(alias).exists, what="the worker to be there")
     worker.stop()
     assert "[tasks]" not in worker.log
+
+
+def test_the_banner_of_the_solo_pool(alias: str, processes: Processes) -> None:
+    worker = workers.start_worker(processes, "-c", "2", "-P", "solo", environment={"TEST_APPS": "tests.support.jobs"})
+    assert options_of(worker.log, "concurrency") == "1 (solo)"
+
+
+def test_rows_in_another_database_than_messages_are_refused(
+    database_url: str, processes: Processes, tmp_path: Path
+) -> None:
+    databases = {"default": configure(database_url), "other": configure(f"sqlite:///{tmp_path}/other.sqlite3")}
+    settings = {"DATABASES": databases, "TASKQ_DATABASE": "other", "TASKQ_BROKER_URL": "django://default"}
+    environment = {**workers.as_environment({}), "TEST_SETTINGS": json.dumps(settings)}
+    worker = processes.start("taskworker", **environment)
+    assert worker.wait() == 1
+    assert re.search("'default' the broker, and TASKQ_DATABASE is 'other'", worker.log), worker.log
+    assert "Traceback" not in worker.log
 
 
 def test_names_and_files(alias: str, start_worker: StartWorker, tmp_path: Path) -> None:
@@ -165,6 +184,7 @@ def test_reload_starts_again_after_a_change(alias: str, processes: Processes, tm
         (["--time-limit", "nan"], "not a number of seconds above 0"),
         (["--max-tasks-per-child", "0"], "not a number from 1"),
         (["-b", "amqp://guest:secret@127.0.0.1//"], r"workers take tasks from django://.*\*\*"),
+        (["-b", "django://other"], "There is no database 'other' in DATABASES: change .*--broker"),
         (["-X", "taskq"], "No queue is left to read"),
         (["-D", "--umask", "9"], "not a mask"),
         (["-D", "--uid", "no-such-user"], "--uid: there is no user 'no-such-user'"),

@@ -46,7 +46,7 @@ class Command(BaseCommand):
         add("--reload", action="store_true", help="start again when the code changes; for development")
         add("-D", "--detach", action="store_true", help="go on in the background")
         add("--pidfile", help="file for the worker's pid, with %% expansions")
-        add("--workdir", help="directory to change to when detaching")
+        add("--workdir", help="directory to change to")
         add("--umask", type=arguments.umask, help="file mode mask when detaching, in octal")
         add("--uid", help="user to become, by name or number")
         add("--gid", help="group to become, by name or number")
@@ -88,11 +88,12 @@ class Command(BaseCommand):
         from taskq.worker.main import Start, run_worker
 
         queues = self._queues(options)
+        pool = {"processes": "prefork"}.get(options["pool"], options["pool"]) or settings.POOL
         start = Start(
             name=name,
             queues=queues,
-            concurrency=options["concurrency"] or settings.CONCURRENCY or arguments.cpus(),
-            pool={"processes": "prefork"}.get(options["pool"], options["pool"]) or settings.POOL,
+            concurrency=1 if pool == "solo" else options["concurrency"] or settings.CONCURRENCY or arguments.cpus(),
+            pool=pool,
             time_limit=_first(options["time_limit"], settings.TIME_LIMIT),
             soft_time_limit=_first(options["soft_time_limit"], settings.SOFT_TIME_LIMIT),
             prefetch_multiplier=self._multiplier(options),
@@ -173,6 +174,10 @@ class Command(BaseCommand):
         from django.db.migrations.executor import MigrationExecutor
 
         alias = database_broker_alias() or settings.DATABASE
+        if alias not in connections.settings:
+            raise CommandError(
+                f"There is no database {alias!r} in DATABASES: change TASKQ_DATABASE, TASKQ_BROKER_URL or --broker."
+            )
         connection = connections[alias]
         try:
             executor = MigrationExecutor(connection)

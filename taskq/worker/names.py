@@ -40,7 +40,8 @@ def node_name(given: str | None) -> str:
     """Return the node's name for ``-n``: ``w1``, ``w1@%h``, ``w1@host`` or nothing, which is ``<namespace>@<host>``.
 
     There is no name yet that ``%n`` could mean, so here it is the host's, without its
-    domain, as in Celery: ``w1@%n``. In the names of files it is the node's. Raises ``ValueError`` for what is not ``name@host``, or longer than its column.
+    domain, as in Celery: ``w1@%n``. In the names of files it is the node's. Raises
+    ``ValueError`` for what is not ``name@host``, or longer than its column.
     """
     template = settings.NAMESPACE if given is None else given
     if "@" not in template:

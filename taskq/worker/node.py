@@ -39,6 +39,8 @@ logger = logging.getLogger("taskq.worker")
 _REBALANCE = 0.05
 #: Seconds between looks whether the worker is registered, when it starts.
 _ANNOUNCE = 0.01
+#: Seconds that the pool may take to end what should be idle.
+_LAST_TASKS = 5.0
 #: Seconds that the last writes may take when the worker ends.
 _LAST_WRITES = 3.0
 
@@ -193,9 +195,7 @@ class Node:
         if self._stopping_since is not None:
             return
         self._stopping_since = time.monotonic()
-        logger.warning(
-            "%s shutdown%s: %s tasks are running.", how, f" ({sig})" if sig else "", len(self.consumer.running)
-        )
+        self._say_shutdown(how, sig)
         signals.send(signals.worker_shutting_down, self.options.hostname, sig=sig, how=how, exitcode=self.status)
         self.lease.state = "stopping"
         self.consumer.stop()
@@ -205,11 +205,19 @@ class Node:
 
     def stop_cold(self, *, sig: str = "", after: float = 0.0) -> None:
         """Cold shutdown: end what runs, after ``after`` seconds in which it may end by itself."""
-        self.stop(sig=sig, how="Soft" if after else "Cold")
+        how = "Soft" if after else "Cold"
+        if self._stopping_since is None:
+            self.stop(sig=sig, how=how)
+        else:
+            self._say_shutdown(how, sig)
         if after:
             self.hub.call_later(after, self._end_cold)
         else:
             self._end_cold()
+
+    def _say_shutdown(self, how: str, sig: str) -> None:
+        running = len(self.consumer.running)
+        logger.warning("%s shutdown%s: %s tasks are running.", how, f" ({sig})" if sig else "", running)
 
     def _time_is_up(self) -> None:
         if self.consumer.busy and not self._ended:
@@ -221,6 +229,7 @@ class Node:
             return
         if self.consumer.busy:
             self.status = self.status or 1
+        self._cold = True
         self.consumer.pool.kill()
         self.consumer.abandon()
         self._ended = True
@@ -237,7 +246,8 @@ class Node:
 
     def _finish(self) -> None:
         try:
-            self.consumer.pool.stop()
+            # After a cold end nobody waits for a thread that can't be ended.
+            self.consumer.pool.stop(0.0 if self._cold else _LAST_TASKS)
         finally:
             self.inbox.run()
             self.store.finish(_LAST_WRITES, self._leave)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -91,6 +92,20 @@ def test_interrupted_twice_is_cold(busy: Any) -> None:
     b.worker.wait_for_log("Warm shutdown")
     b.worker.send(signal.SIGINT)
     assert b.worker.wait(10) == 1
+    b.assert_put_back(b.running, *b.waiting)
+    b.assert_gone()
+
+
+@pytest.mark.parametrize("pool", ["threads", "solo"])
+def test_interrupted_twice_waits_for_no_thread(busy: Any, pool: str) -> None:
+    b = busy("-P", pool, environment={"TEST_APPS": "tests.support.jobs"})
+    b.worker.send(signal.SIGINT)
+    b.worker.wait_for_log("Warm shutdown")
+    before = time.monotonic()
+    b.worker.send(signal.SIGINT)
+    assert b.worker.wait(10) == 1
+    assert time.monotonic() - before < 4
+    assert re.search(r"Cold shutdown \(SIGINT\): 1 tasks are running", b.worker.log)
     b.assert_put_back(b.running, *b.waiting)
     b.assert_gone()
 

@@ -1,4 +1,4 @@
-"""In the background: leaving the terminal, the pid file, another user.
+"""In the background: leaving the terminal, another user.
 
 Called by the command before there is any thread, connection or child.
 """
@@ -9,16 +9,8 @@ import grp
 import os
 import pwd
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn
-
-from taskq.processes import process_started
-
-
-class PidFileError(Exception):
-    """Another worker has the pid file."""
 
 
 def detach() -> None:
@@ -85,45 +77,3 @@ def _group(text: str) -> int:
         return int(text) if text.isdecimal() else grp.getgrnam(text).gr_gid
     except KeyError:
         raise ValueError(f"--gid: there is no group {text!r}.") from None
-
-
-class PidFile:
-    """A file with the worker's pid; one of a process that is gone is stale and replaced."""
-
-    def __init__(self, path: str) -> None:
-        self.path = Path(path)
-
-    def acquire(self) -> None:
-        """Write the file. Raises ``PidFileError`` if a living process has it."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        for _ in range(2):
-            try:
-                descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-            except FileExistsError:
-                self._remove_stale()
-                continue
-            with os.fdopen(descriptor, "w") as file:
-                file.write(f"{os.getpid()}\n")
-            return
-        raise PidFileError(f"{self.path} can't be written: another worker starts at the same time.")
-
-    def _remove_stale(self) -> None:
-        pid = self.read()
-        if pid is not None and pid != os.getpid() and process_started(pid) is not None:
-            raise PidFileError(f"{self.path} says that a worker runs already, as process {pid}.")
-        with suppress(FileNotFoundError):
-            self.path.unlink()
-
-    def read(self) -> int | None:
-        """Return the pid in the file, if there is one."""
-        try:
-            return int(self.path.read_text().strip())
-        except (OSError, ValueError):
-            return None
-
-    def release(self) -> None:
-        """Remove the file if it is this process's."""
-        if self.read() == os.getpid():
-            # Another user than the one who wrote it may not be allowed to; then it is stale, and replaced.
-            with suppress(FileNotFoundError, PermissionError):
-                self.path.unlink()

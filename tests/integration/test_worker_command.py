@@ -100,19 +100,23 @@ def test_names_and_files(alias: str, start_worker: StartWorker, tmp_path: Path) 
     assert not pidfile.exists()
 
 
-@pytest.mark.parametrize("content", ["", "no number", "4194305\n", "1\n"])
-def test_a_pidfile_that_is_left_over(alias: str, start_worker: StartWorker, tmp_path: Path, content: str) -> None:
+def test_a_pidfile_that_is_left_over(alias: str, start_worker: StartWorker, tmp_path: Path) -> None:
     pidfile = tmp_path / "w.pid"
-    pidfile.write_text(content)
+    pidfile.write_text("4194305\n")
     worker = start_worker("--pidfile", str(pidfile), ready=False)
-    if content == "1\n":  # of a process that lives
-        assert worker.wait() == 1
-        assert pidfile.read_text() == content
-    else:
-        worker.wait_for_log(r" ready\.$")
-        assert pidfile.read_text() == f"{worker.pid}\n"
-        worker.kill()
-        assert pidfile.exists()
+    worker.wait_for_log(r" ready\.$")
+    assert pidfile.read_text() == f"{worker.pid}\n"
+    worker.kill()
+    assert pidfile.exists()
+
+
+def test_a_pidfile_that_is_none(alias: str, start_worker: StartWorker, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.py"
+    settings.write_text("DEBUG = False\n")
+    worker = start_worker("--pidfile", str(settings), ready=False)
+    assert worker.wait() == 1
+    assert f"{settings} is no pid file: remove it, or change --pidfile." in worker.log
+    assert settings.read_text() == "DEBUG = False\n"
 
 
 def test_in_the_background(alias: str, processes: Processes, tmp_path: Path) -> None:

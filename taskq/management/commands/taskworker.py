@@ -15,8 +15,9 @@ from django.db import Error
 from taskq.conf import database_broker_alias, masked_url, settings
 from taskq.exceptions import QueueNotFound
 from taskq.management import arguments
-from taskq.worker.daemon import PidFile, PidFileError, User, detach, start_again
+from taskq.worker.daemon import User, detach, start_again
 from taskq.worker.names import expand, node_name
+from taskq.worker.pidfile import PidFile, PidFileError
 
 
 class Command(BaseCommand):

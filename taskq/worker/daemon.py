@@ -10,7 +10,6 @@ import os
 import pwd
 import sys
 from dataclasses import dataclass
-from typing import NoReturn
 
 
 def detach() -> None:
@@ -26,11 +25,6 @@ def detach() -> None:
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
     os.close(null)
-
-
-def start_again() -> NoReturn:
-    """Replace this process by a new one with the same command line, which is in the background if this one is."""
-    os.execv(sys.executable, [sys.executable, *(a for a in sys.argv if a not in ("-D", "--detach"))])
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,8 @@ class Start:
     loglevel: str | None
     logfile: str | None
     color: bool
+    #: HUP has started this process.
+    restarted: bool = False
 
 
 def run_worker(start: Start) -> tuple[int, bool]:
@@ -60,9 +62,9 @@ def run_worker(start: Start) -> tuple[int, bool]:
     fork_server = launch() if start.pool == "prefork" else None
     node = Node(_options(start), alias, fork_server)
     signals.send(signals.worker_after_setup, start.name, instance=node)
-    handlers = SignalHandlers(node)
+    handlers = SignalHandlers(node, restarted=start.restarted)
     handlers.install()
-    return node.run(), handlers.restart
+    return node.run(), handlers.restarting()
 
 
 def _alias() -> str:

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,7 +122,7 @@ def test_a_pidfile_that_is_none(alias: str, start_worker: StartWorker, tmp_path:
 
 def test_in_the_background(alias: str, processes: Processes, tmp_path: Path) -> None:
     pidfile, logfile = tmp_path / "w.pid", tmp_path / "w.log"
-    options = ["--detach", "--pidfile", str(pidfile), "--logfile", str(logfile), "-c", "1", "--workdir", str(tmp_path)]
+    options = ["-Dc1", "--pidfile", str(pidfile), "--logfile", str(logfile), "--workdir", str(tmp_path)]
     starter = workers.start_worker(processes, *options, ready=False)
     assert starter.wait() == 0
     wait_until(lambda: pidfile.exists() and pidfile.read_text().strip(), what="the pid file")
@@ -176,9 +177,27 @@ def test_reload_starts_again_after_a_change(alias: str, processes: Processes, tm
     wait_until(lambda: not any(trees.alive(pid) for pid in everything), 5, what="all to be gone")
 
 
+@pytest.mark.parametrize("ending", ["HUP", "QUIT", "KILL"])
+def test_a_supervisor_takes_its_worker_along(alias: str, processes: Processes, ending: str) -> None:
+    """Also one that was asked for with a short form, and not by manage.py."""
+    processes.program = (sys.executable, "-m", "django")
+    supervisor = workers.start_worker(processes, "--relo", "-c", "1")
+    (worker,) = trees.children(supervisor.pid)
+    assert Worker.objects.using(alias).get().pid == worker
+    everything = trees.tree(supervisor.pid)
+    assert len(everything) == 4  # with the fork server and a child
+    assert endings.environ.delay("TASKQ_STARTED_AS").get(timeout=20) is None
+    supervisor.send(signal.Signals[f"SIG{ending}"])
+    supervisor.wait()
+    wait_until(lambda: not any(trees.alive(pid) for pid in everything), 10, what="all to be gone")
+    assert " has ended." in supervisor.log
+    assert not Worker.objects.using(alias).exists()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        (["--reload", "--detach"], "--reload is for development, .*does not go with --detach"),
         (["-c", "0"], "is not a number from 1"),
         (["-l", "loud"], "is not one of DEBUG"),
         (["-P", "eventlet"], "invalid choice"),

@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 from argparse import ArgumentParser
-from typing import Any
+from typing import Any, NoReturn
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
@@ -15,7 +15,8 @@ from django.db import Error
 from taskq.conf import database_broker_alias, masked_url, settings
 from taskq.exceptions import QueueNotFound
 from taskq.management import arguments
-from taskq.worker.daemon import User, detach, start_again
+from taskq.worker import again
+from taskq.worker.daemon import User, detach
 from taskq.worker.names import expand, node_name
 from taskq.worker.pidfile import PidFile, PidFileError
 
@@ -25,6 +26,8 @@ class Command(BaseCommand):
 
     help = "Run a worker: take tasks from queues and run them."
     requires_migrations_checks = False
+    #: What is done already: see ``taskq.worker.again``.
+    _marks: frozenset[str] = frozenset()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options; those without a value here follow the setting of the same name."""
@@ -56,19 +59,25 @@ class Command(BaseCommand):
         """Look at the database before Django's checks do: of one that is away they say nothing but a traceback."""
         if options["broker"]:
             self._use_broker(options["broker"])
-        if not options["reload"]:
+        self._marks = again.take_marks()
+        if not self._supervises(options):
             self._refuse_unmigrated()
         return super().execute(*args, **options)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until the worker has ended; the exit status is 0 after a clean stop."""
-        if options["reload"]:
-            self._reload()
+        if options["reload"] and options["detach"]:
+            raise CommandError("--reload is for development, in a terminal: it does not go with --detach.")
+        if self._supervises(options):
+            self._supervise()
         directory = os.getcwd()
         try:
             name = node_name(options["hostname"])
             paths = {key: options[key] and expand(options[key], name) for key in ("logfile", "pidfile")}
             status, restart = self._run(name, paths, options)
+            if restart:
+                os.chdir(directory)
+                self._start_again(options)
         except (
             PidFileError,
             ImproperlyConfigured,
@@ -80,10 +89,13 @@ class Command(BaseCommand):
             if options["traceback"]:
                 raise
             raise CommandError(str(error)) from error
-        if restart:
-            os.chdir(directory)
-            start_again()
         sys.exit(status)
+
+    def _supervises(self, options: dict[str, Any]) -> bool:
+        return options["reload"] and again.RELOADED not in self._marks
+
+    def _start_again(self, options: dict[str, Any]) -> NoReturn:
+        again.start_again(self._marks | {again.RESTARTED} | ({again.DETACHED} if options["detach"] else set()))
 
     def _run(self, name: str, paths: dict[str, str | None], options: dict[str, Any]) -> tuple[int, bool]:
         from taskq.worker.main import Start, run_worker
@@ -104,24 +116,28 @@ class Command(BaseCommand):
             loglevel=options["loglevel"],
             logfile=paths["logfile"],
             color=not options["no_color"],
+            restarted=again.RESTARTED in self._marks,
         )
         self._say_hello(start)
         pidfile = PidFile(paths["pidfile"]) if paths["pidfile"] else None
         user = User.find(options["uid"], options["gid"])
         if options["workdir"]:
             os.chdir(options["workdir"])
-        if options["detach"]:
+        if options["detach"] and again.DETACHED not in self._marks:
             if options["umask"] is not None:
                 os.umask(options["umask"])
             self._refuse_hopeless(pidfile, paths["logfile"], user)
             detach()
         if pidfile:
             pidfile.acquire()
+        restart = False
         try:
             user.become()
-            return run_worker(start)
+            status, restart = run_worker(start)
+            return status, restart
         finally:
-            if pidfile:
+            # The worker that starts again has the pid that is in the file.
+            if pidfile and not restart:
                 pidfile.release()
 
     def _refuse_hopeless(self, pidfile: PidFile | None, logfile: str | None, user: User) -> None:
@@ -194,10 +210,10 @@ class Command(BaseCommand):
                 f"Database '{alias}' lacks migrations of taskq ({', '.join(missing)}): run manage.py migrate first."
             )
 
-    def _reload(self) -> None:
-        from taskq.worker.reloading import command_line, supervise
+    def _supervise(self) -> NoReturn:
+        from taskq.worker.reloading import supervise
 
-        sys.exit(supervise(command_line(), self.stdout.write))
+        sys.exit(supervise(self._marks, self.stdout.write))
 
 
 def _first(*values: Any) -> Any:

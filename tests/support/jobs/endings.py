@@ -124,6 +124,12 @@ _kept: list[bytearray] = []
 
 
 @task
+def environ(name: str) -> str | None:
+    """Return a variable of the environment that programs started here would inherit."""
+    return os.environ.get(name)
+
+
+@task
 def big(megabytes: int) -> str:
     """Return a long text."""
     return "x" * (megabytes << 20)

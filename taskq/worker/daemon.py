@@ -5,26 +5,51 @@ Called by the command before there is any thread, connection or child.
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 
 
-def detach() -> None:
-    """Go on in the background: a session of its own, no terminal. The caller's process ends with status 0."""
+class Background:
+    """A process in the background, while whoever started it waits in the terminal to hear how the start went."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+
+    def leave_terminal(self) -> None:
+        """Say that all is well, which ends the wait, and let go of the terminal."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(null, descriptor)
+        os.close(null)
+        with suppress(BrokenPipeError):
+            os.write(self._pipe, b"\0")
+        os.close(self._pipe)
+
+
+def detach() -> Background:
+    """Go on in the background, in a session of its own.
+
+    The caller's process ends with status 0 when this one leaves the terminal. If this one
+    ends before, its last words are still to be read there, and the status is 1.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    read, write = os.pipe()
     if os.fork():
-        os._exit(0)
+        os.close(write)
+        os._exit(0 if os.read(read, 1) else 1)
+    os.close(read)
     os.setsid()
     if os.fork():
         os._exit(0)
-    null = os.open(os.devnull, os.O_RDWR)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    os.close(null)
+    return Background(write)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +83,35 @@ class User:
             os.setuid(self.uid)
 
     def touch(self, path: str) -> None:
-        """Make sure that a file is there and can be written; a new one is this user's."""
+        """Make sure that a file is there; a new one is this user's. Raises ``OSError`` if this user can't write it."""
         new = not os.path.exists(path)
         with open(path, "a"):
             pass
-        if new and (self.uid, self.gid) != (None, None):
-            os.chown(path, -1 if self.uid is None else self.uid, -1 if self.gid is None else self.gid)
+        if (self.uid, self.gid) != (None, None):
+            if new:
+                os.chown(path, -1 if self.uid is None else self.uid, -1 if self.gid is None else self.gid)
+            self._refuse_unwritable(path)
+
+    def _refuse_unwritable(self, path: str) -> None:
+        # A process that becomes this user finds out what stands in the way, the folders above included.
+        pid = os.fork()
+        if not pid:
+            problem = errno.EPERM
+            try:
+                problem = self._problem(path)
+            finally:
+                os._exit(problem)
+        problem = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if problem:
+            raise OSError(problem, f"{os.strerror(problem)} for the worker's user", path)
+
+    def _problem(self, path: str) -> int:
+        try:
+            self.become()
+            with open(path, "a"):
+                return 0
+        except OSError as error:
+            return error.errno or errno.EPERM
 
 
 def _group(text: str) -> int:

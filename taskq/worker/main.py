@@ -18,6 +18,7 @@ from taskq.conf import database_broker_alias, masked_url, settings, two_database
 from taskq.logs import setup_worker_logging
 from taskq.tasks.registry import tasks
 
+from .daemon import Background
 from .names import hostname
 from .node import Node, NodeOptions
 from .operating import SignalHandlers
@@ -47,20 +48,25 @@ class Start:
     color: bool
     #: HUP has started this process.
     restarted: bool = False
+    #: Whoever waits in the terminal until this worker has what it needs.
+    background: Background | None = None
+
+
+def refuse_impossible(start: Start) -> None:
+    """Raise ``ValueError`` for settings and options that don't go together, while somebody watches."""
+    _alias()
+    _refuse_contradiction(start)
+    _refuse_unlimited(pool_class(start.pool), start)
 
 
 def run_worker(start: Start) -> tuple[int, bool]:
-    """Run a worker; return its exit status, and whether it is to be started again.
-
-    Raises ``ValueError`` for options that don't go together.
-    """
+    """Run a worker; return its exit status, and whether it is to be started again."""
     signals.send(signals.worker_starting, start.name, options=start)
-    alias = _alias()
     setup_worker_logging(start.loglevel, start.logfile, color=start.color and sys.stderr.isatty())
-    _refuse_contradiction(start)
-    _refuse_unlimited(pool_class(start.pool), start)
+    if start.background:
+        start.background.leave_terminal()
     fork_server = launch() if start.pool == "prefork" else None
-    node = Node(_options(start), alias, fork_server)
+    node = Node(_options(start), _alias(), fork_server)
     signals.send(signals.worker_after_setup, start.name, instance=node)
     handlers = SignalHandlers(node, restarted=start.restarted)
     handlers.install()

@@ -148,6 +148,34 @@ def test_in_the_background(alias: str, processes: Processes, tmp_path: Path) -> 
     assert not Worker.objects.using(alias).exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["-P", "threads", "--time-limit", "3"], "The threads pool can't kill a task: --time-limit"),
+        (["-b", "redis://"], "workers take tasks from django://"),
+        (["--soft-time-limit", "5", "--time-limit", "3"], "beyond --time-limit"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_refused_is_refused_before_it_is_in_the_background(
+    alias: str, processes: Processes, tmp_path: Path, options: list[str], words: str
+) -> None:
+    pidfile = tmp_path / "w.pid"
+    starter = workers.start_worker(processes, "-D", "--pidfile", str(pidfile), *options, ready=False)
+    assert starter.wait() == 1
+    assert words in starter.log
+    assert not pidfile.exists()
+
+
+def test_what_fails_in_the_background_is_told_in_the_terminal(alias: str, processes: Processes, tmp_path: Path) -> None:
+    (tmp_path / "w.log").mkdir()
+    options = ["-D", "--pidfile", str(tmp_path / "w.pid"), "--logfile", str(tmp_path / "w.log")]
+    starter = workers.start_worker(processes, *options, ready=False)
+    assert starter.wait() == 1
+    assert f"CommandError: [Errno 21] Is a directory: '{tmp_path}/w.log'" in starter.log
+    assert not (tmp_path / "w.pid").exists()
+
+
 def test_reload_starts_again_after_a_change(alias: str, processes: Processes, tmp_path: Path) -> None:
     app = tmp_path / "reloaded"
     app.mkdir()

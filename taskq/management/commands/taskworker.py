@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 from argparse import ArgumentParser
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
@@ -19,6 +19,10 @@ from taskq.worker import again
 from taskq.worker.daemon import User, detach
 from taskq.worker.names import expand, node_name
 from taskq.worker.pidfile import PidFile, PidFileError
+
+if TYPE_CHECKING:
+    # It loads all of the worker, which the supervisor of --reload does without.
+    from taskq.worker.main import Start
 
 
 class Command(BaseCommand):
@@ -72,9 +76,7 @@ class Command(BaseCommand):
             self._supervise()
         directory = os.getcwd()
         try:
-            name = node_name(options["hostname"])
-            paths = {key: options[key] and expand(options[key], name) for key in ("logfile", "pidfile")}
-            status, restart = self._run(name, paths, options)
+            status, restart = self._run(options)
             if restart:
                 os.chdir(directory)
                 self._start_again(options)
@@ -97,14 +99,48 @@ class Command(BaseCommand):
     def _start_again(self, options: dict[str, Any]) -> NoReturn:
         again.start_again(self._marks | {again.RESTARTED} | ({again.DETACHED} if options["detach"] else set()))
 
-    def _run(self, name: str, paths: dict[str, str | None], options: dict[str, Any]) -> tuple[int, bool]:
-        from taskq.worker.main import Start, run_worker
+    def _run(self, options: dict[str, Any]) -> tuple[int, bool]:
+        """Make everything ready, in the background if that is asked for, and run the worker."""
+        from taskq.worker.main import refuse_impossible
 
-        queues = self._queues(options)
+        start = self._start(options)
+        pidfile = PidFile(expand(options["pidfile"], start.name)) if options["pidfile"] else None
+        refuse_impossible(start)
+        user = User.find(options["uid"], options["gid"])
+        if options["workdir"]:
+            os.chdir(options["workdir"])
+        self._say_hello(start)
+        if options["detach"] and again.DETACHED not in self._marks:
+            if options["umask"] is not None:
+                os.umask(options["umask"])
+            start.background = detach()
+        return self._work(start, pidfile, user)
+
+    def _work(self, start: Start, pidfile: PidFile | None, user: User) -> tuple[int, bool]:
+        from taskq.worker.main import run_worker
+
+        restart = False
+        if pidfile:
+            pidfile.acquire()
+        try:
+            if start.logfile:
+                user.touch(start.logfile)
+            user.become()
+            status, restart = run_worker(start)
+            return status, restart
+        finally:
+            # The worker that starts again has the pid that is in the file.
+            if pidfile and not restart:
+                pidfile.release()
+
+    def _start(self, options: dict[str, Any]) -> Start:
+        from taskq.worker.main import Start
+
+        name = node_name(options["hostname"])
         pool = {"processes": "prefork"}.get(options["pool"], options["pool"]) or settings.POOL
-        start = Start(
+        return Start(
             name=name,
-            queues=queues,
+            queues=self._queues(options),
             concurrency=1 if pool == "solo" else options["concurrency"] or settings.CONCURRENCY or arguments.cpus(),
             pool=pool,
             time_limit=_first(options["time_limit"], settings.TIME_LIMIT),
@@ -114,39 +150,10 @@ class Command(BaseCommand):
             max_tasks_per_child=_first(options["max_tasks_per_child"], settings.MAX_TASKS_PER_CHILD),
             max_memory_per_child=_first(options["max_memory_per_child"], settings.MAX_MEMORY_PER_CHILD),
             loglevel=options["loglevel"],
-            logfile=paths["logfile"],
+            logfile=options["logfile"] and expand(options["logfile"], name),
             color=not options["no_color"],
             restarted=again.RESTARTED in self._marks,
         )
-        self._say_hello(start)
-        pidfile = PidFile(paths["pidfile"]) if paths["pidfile"] else None
-        user = User.find(options["uid"], options["gid"])
-        if options["workdir"]:
-            os.chdir(options["workdir"])
-        if options["detach"] and again.DETACHED not in self._marks:
-            if options["umask"] is not None:
-                os.umask(options["umask"])
-            self._refuse_hopeless(pidfile, paths["logfile"], user)
-            detach()
-        if pidfile:
-            pidfile.acquire()
-        restart = False
-        try:
-            user.become()
-            status, restart = run_worker(start)
-            return status, restart
-        finally:
-            # The worker that starts again has the pid that is in the file.
-            if pidfile and not restart:
-                pidfile.release()
-
-    def _refuse_hopeless(self, pidfile: PidFile | None, logfile: str | None, user: User) -> None:
-        """Try what may fail while there is still a terminal to say it to."""
-        if pidfile:
-            pidfile.acquire()
-            pidfile.release()
-        if logfile:
-            user.touch(logfile)
 
     def _queues(self, options: dict[str, Any]) -> list[Any]:
         from taskq.messages.routing import select
@@ -159,7 +166,7 @@ class Command(BaseCommand):
         given: int | None = options["prefetch_multiplier"]
         return settings.PREFETCH_MULTIPLIER if given is None else given
 
-    def _say_hello(self, start: Any) -> None:
+    def _say_hello(self, start: Start) -> None:
         from taskq.tasks.registry import tasks
         from taskq.worker.banner import banner
 

@@ -22,12 +22,7 @@ class Background:
 
     def leave_terminal(self) -> None:
         """Say that all is well, which ends the wait, and let go of the terminal."""
-        sys.stdout.flush()
-        sys.stderr.flush()
-        null = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (0, 1, 2):
-            os.dup2(null, descriptor)
-        os.close(null)
+        lead_streams(None)
         with suppress(BrokenPipeError):
             os.write(self._pipe, b"\0")
         os.close(self._pipe)
@@ -39,8 +34,7 @@ def detach() -> Background:
     The caller's process ends with status 0 when this one leaves the terminal. If this one
     ends before, its last words are still to be read there, and the status is 1.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _flush()
     read, write = os.pipe()
     if os.fork():
         os.close(write)
@@ -50,6 +44,21 @@ def detach() -> Background:
     if os.fork():
         os._exit(0)
     return Background(write)
+
+
+def lead_streams(output: int | None) -> None:
+    """Have standard output and error lead to a descriptor, and input be empty; ``None`` is nowhere."""
+    _flush()
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    for descriptor in (1, 2):
+        os.dup2(null if output is None else output, descriptor)
+    os.close(null)
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
 
 
 @dataclass(frozen=True, slots=True)

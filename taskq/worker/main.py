@@ -18,8 +18,8 @@ from taskq.conf import database_broker_alias, masked_url, settings, two_database
 from taskq.logs import setup_worker_logging
 from taskq.tasks.registry import tasks
 
-from .daemon import Background
-from .names import hostname
+from .daemon import Background, lead_streams
+from .names import expand, hostname
 from .node import Node, NodeOptions
 from .operating import SignalHandlers
 from .pools import pool_class
@@ -44,12 +44,18 @@ class Start:
     max_tasks_per_child: int | None
     max_memory_per_child: int | None
     loglevel: str | None
+    #: Template of the log file's name; what ``%i`` and ``%I`` stand for differs between processes.
     logfile: str | None
     color: bool
     #: HUP has started this process.
     restarted: bool = False
-    #: Whoever waits in the terminal until this worker has what it needs.
+    #: In the background; ``background`` is there while somebody waits in the terminal.
+    detached: bool = False
     background: Background | None = None
+
+    def logfile_of(self, process: int) -> str | None:
+        """Return the log file of a process of the pool, by its number from 1; 0 is the main process."""
+        return self.logfile and expand(self.logfile, self.name, process)
 
 
 def refuse_impossible(start: Start) -> None:
@@ -62,15 +68,38 @@ def refuse_impossible(start: Start) -> None:
 def run_worker(start: Start) -> tuple[int, bool]:
     """Run a worker; return its exit status, and whether it is to be started again."""
     signals.send(signals.worker_starting, start.name, options=start)
-    setup_worker_logging(start.loglevel, start.logfile, color=start.color and sys.stderr.isatty())
-    if start.background:
-        start.background.leave_terminal()
+    _set_up_logging(start)
+    try:
+        return _run(start)
+    except Exception:
+        if start.detached:
+            # Nobody reads what the command says of it.
+            logger.critical("The worker ends.", exc_info=True)
+        raise
+
+
+def _run(start: Start) -> tuple[int, bool]:
     fork_server = launch() if start.pool == "prefork" else None
     node = Node(_options(start), _alias(), fork_server)
     signals.send(signals.worker_after_setup, start.name, instance=node)
     handlers = SignalHandlers(node, restarted=start.restarted)
     handlers.install()
     return node.run(), handlers.restarting()
+
+
+def _set_up_logging(start: Start) -> None:
+    """Open the log, and leave the terminal, which has nothing to hear after that."""
+    own = start.logfile_of(0) != start.logfile_of(1)
+    setup_worker_logging(
+        start.loglevel,
+        start.logfile_of(0),
+        file_of=start.logfile_of if own else None,
+        color=start.color and sys.stderr.isatty(),
+    )
+    if start.background:
+        start.background.leave_terminal()
+    elif start.detached:
+        lead_streams(None)
 
 
 def _alias() -> str:

@@ -1,7 +1,7 @@
 """What the operating system's signals do to a worker.
 
 TERM: warm. INT: warm, a second time cold. QUIT: cold, after ``TASKQ_SOFT_SHUTDOWN_TIMEOUT``.
-HUP: warm, and start again, or just warm in a terminal. USR1: print all threads' stacks.
+HUP: warm, and start again, or just warm in a terminal. USR1: write all threads' stacks to the log.
 ``REMAP_SIGTERM=SIGQUIT`` in the environment makes TERM do what QUIT does.
 """
 
@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from taskq.conf import settings
+from taskq.logs import log_descriptor
 
 from .node import Node
 
@@ -51,7 +52,7 @@ class SignalHandlers:
             handlers[signal.SIGHUP] = self._on_hup
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=True)
+        faulthandler.register(signal.SIGUSR1, file=log_descriptor() or sys.stderr, all_threads=True)
 
     def restarting(self) -> bool:
         """Tell whether HUP asked for a new start and nobody for an end.

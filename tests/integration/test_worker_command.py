@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,36 @@ def test_names_and_files(alias: str, start_worker: StartWorker, tmp_path: Path) 
     assert not pidfile.exists()
 
 
+@pytest.mark.parametrize(("template", "main", "child"), [("w%I.log", "w.log", "w-1.log"), ("%i.log", "0.log", "1.log")])
+def test_each_process_has_its_own_log(
+    alias: str, start_worker: StartWorker, tmp_path: Path, template: str, main: str, child: str
+) -> None:
+    worker = start_worker("-f", f"{tmp_path}/{template}", ready=False)
+    assert endings.log.delay("said by a task").get(timeout=20) is None
+    assert worker.stop() == 0
+    assert " ready.\n" in (tmp_path / main).read_text()
+    assert "said by a task" in (tmp_path / child).read_text()
+    assert "said by a task" not in (tmp_path / main).read_text()
+    assert "child 0]" in (tmp_path / child).read_text()
+
+
+def test_quiet(alias: str, processes: Processes) -> None:
+    worker = workers.start_worker(processes, "-q", "-c", "1")
+    assert "[queues]" not in worker.log
+
+
+def test_another_python(alias: str, processes: Processes, tmp_path: Path) -> None:
+    python = tmp_path / "python-of-ours"
+    python.symlink_to(sys.executable)
+    environment = {"PYTHONPATH": sysconfig.get_path("purelib")}
+    worker = workers.start_worker(processes, "-c", "1", "--executable", str(python), environment=environment)
+    assert Path(f"/proc/{worker.pid}/cmdline").read_bytes().startswith(os.fsencode(python) + b"\0manage.py\0")
+    assert endings.square.delay(3).get(timeout=20) == 9
+    worker.send(signal.SIGHUP)
+    wait_until(lambda: worker.log.count(" ready.\n") == 2, what="the worker to be ready again")
+    assert worker.stop() == 0
+
+
 def test_a_pidfile_that_is_left_over(alias: str, start_worker: StartWorker, tmp_path: Path) -> None:
     pidfile = tmp_path / "w.pid"
     pidfile.write_text("4194305\n")
@@ -136,6 +167,8 @@ def test_in_the_background(alias: str, processes: Processes, tmp_path: Path) -> 
         again = workers.start_worker(processes, *options, ready=False)
         assert again.wait() == 1
         assert f"as process {pid}" in again.log
+        os.kill(pid, signal.SIGUSR1)
+        wait_until(lambda: re.search(r'File ".*node\.py", line \d+ in run$', logfile.read_text(), re.M), what="stacks")
         os.kill(pid, signal.SIGHUP)
         wait_until(lambda: logfile.read_text().count(" ready.\n") == 2, what="the worker to be ready again")
         assert endings.square.delay(3).get(timeout=20) == 9
@@ -174,6 +207,22 @@ def test_what_fails_in_the_background_is_told_in_the_terminal(alias: str, proces
     assert starter.wait() == 1
     assert f"CommandError: [Errno 21] Is a directory: '{tmp_path}/w.log'" in starter.log
     assert not (tmp_path / "w.pid").exists()
+
+
+def test_why_it_does_not_start_again_is_in_the_log(alias: str, processes: Processes, tmp_path: Path) -> None:
+    app = tmp_path / "deployed"
+    app.mkdir()
+    (app / "__init__.py").touch()
+    logfile = tmp_path / "w.log"
+    environment = {"PYTHONPATH": str(tmp_path), "TEST_APPS": "tests.support.jobs,deployed"}
+    options = ["-D", "-c", "1", "--pidfile", str(tmp_path / "w.pid"), "--logfile", str(logfile)]
+    assert workers.start_worker(processes, *options, ready=False, environment=environment).wait() == 0
+    pid = int((tmp_path / "w.pid").read_text())
+    wait_until(lambda: " ready.\n" in logfile.read_text(), what="the worker to be ready")
+    (app / "tasks.py").write_text("no python")
+    os.kill(pid, signal.SIGHUP)
+    wait_until(lambda: not trees.alive(pid), what="the worker to end")
+    assert "SyntaxError" in logfile.read_text()
 
 
 def test_reload_starts_again_after_a_change(alias: str, processes: Processes, tmp_path: Path) -> None:
@@ -241,6 +290,7 @@ def test_a_supervisor_takes_its_worker_along(alias: str, processes: Processes, e
         (["-D", "--uid", "no-such-user"], "--uid: there is no user 'no-such-user'"),
         (["-D", "--gid", "no-such-group"], "--gid: there is no group 'no-such-group'"),
         (["-D", "--logfile", "/proc/no/such/file"], "No such file or directory: '/proc/no/such/file'"),
+        (["--executable", "/no/such/python"], "No such file or directory: '/no/such/python'"),
         (["-D", "--workdir", "/no/such"], "No such file or directory: '/no/such'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import sys
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -14,9 +15,10 @@ from django.db import Error
 
 from taskq.conf import database_broker_alias, masked_url, settings
 from taskq.exceptions import QueueNotFound
+from taskq.logs import log_descriptor
 from taskq.management import arguments
 from taskq.worker import again
-from taskq.worker.daemon import User, detach
+from taskq.worker.daemon import User, detach, lead_streams
 from taskq.worker.names import expand, node_name
 from taskq.worker.pidfile import PidFile, PidFileError
 
@@ -43,7 +45,11 @@ class Command(BaseCommand):
         add("-c", "--concurrency", type=arguments.concurrency, help="processes or threads; auto is the number of CPUs")
         add("-P", "--pool", choices=["prefork", "threads", "solo", "processes"], help="where tasks run")
         add("-l", "--loglevel", type=arguments.level, help="level of the worker's log")
-        add("-f", "--logfile", help="file for the worker's log, with %% expansions")
+        add(
+            "-f",
+            "--logfile",
+            help="file for the worker's log, with %% expansions; with %%i or %%I one a process",
+        )
         add("-O", dest="optimization", choices=["default", "fair"], help="fair: hand over one task at a time")
         add("--prefetch-multiplier", type=arguments.whole, help="messages held for each process; 0 is without limit")
         add("--disable-prefetch", action="store_true", help="hold no message that can't run at once")
@@ -51,8 +57,10 @@ class Command(BaseCommand):
         add("--soft-time-limit", type=arguments.seconds, help="seconds after which a task is told to stop")
         add("--max-tasks-per-child", type=arguments.count, help="tasks after which a process is replaced")
         add("--max-memory-per-child", type=arguments.count, help="KiB above which a process is replaced")
+        add("-q", "--quiet", action="store_true", help="start without the banner")
         add("--reload", action="store_true", help="start again when the code changes; for development")
         add("-D", "--detach", action="store_true", help="go on in the background")
+        add("--executable", help="Python to run the worker with, instead of this one")
         add("--pidfile", help="file for the worker's pid, with %% expansions")
         add("--workdir", help="directory to change to")
         add("--umask", type=arguments.umask, help="file mode mask when detaching, in octal")
@@ -72,10 +80,12 @@ class Command(BaseCommand):
         """Run until the worker has ended; the exit status is 0 after a clean stop."""
         if options["reload"] and options["detach"]:
             raise CommandError("--reload is for development, in a terminal: it does not go with --detach.")
-        if self._supervises(options):
-            self._supervise()
         directory = os.getcwd()
         try:
+            if options["executable"] and again.EXECUTED not in self._marks:
+                self._execute(options["executable"])
+            if self._supervises(options):
+                self._supervise()
             status, restart = self._run(options)
             if restart:
                 os.chdir(directory)
@@ -96,8 +106,16 @@ class Command(BaseCommand):
     def _supervises(self, options: dict[str, Any]) -> bool:
         return options["reload"] and again.RELOADED not in self._marks
 
+    def _execute(self, executable: str) -> NoReturn:
+        again.start_again(self._marks | {again.EXECUTED}, shutil.which(executable) or executable)
+
     def _start_again(self, options: dict[str, Any]) -> NoReturn:
-        again.start_again(self._marks | {again.RESTARTED} | ({again.DETACHED} if options["detach"] else set()))
+        marks = self._marks | {again.RESTARTED}
+        if options["detach"]:
+            marks |= {again.DETACHED}
+            # Why it can't start again, if so, is nowhere else to be read.
+            lead_streams(log_descriptor())
+        again.start_again(marks)
 
     def _run(self, options: dict[str, Any]) -> tuple[int, bool]:
         """Make everything ready, in the background if that is asked for, and run the worker."""
@@ -109,7 +127,8 @@ class Command(BaseCommand):
         user = User.find(options["uid"], options["gid"])
         if options["workdir"]:
             os.chdir(options["workdir"])
-        self._say_hello(start)
+        if not options["quiet"]:
+            self._say_hello(start)
         if options["detach"] and again.DETACHED not in self._marks:
             if options["umask"] is not None:
                 os.umask(options["umask"])
@@ -123,8 +142,8 @@ class Command(BaseCommand):
         if pidfile:
             pidfile.acquire()
         try:
-            if start.logfile:
-                user.touch(start.logfile)
+            if logfile := start.logfile_of(0):
+                user.touch(logfile)
             user.become()
             status, restart = run_worker(start)
             return status, restart
@@ -150,9 +169,10 @@ class Command(BaseCommand):
             max_tasks_per_child=_first(options["max_tasks_per_child"], settings.MAX_TASKS_PER_CHILD),
             max_memory_per_child=_first(options["max_memory_per_child"], settings.MAX_MEMORY_PER_CHILD),
             loglevel=options["loglevel"],
-            logfile=options["logfile"] and expand(options["logfile"], name),
+            logfile=options["logfile"],
             color=not options["no_color"],
             restarted=again.RESTARTED in self._marks,
+            detached=options["detach"],
         )
 
     def _queues(self, options: dict[str, Any]) -> list[Any]:

@@ -7,7 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from taskq import Task, task
+from taskq import Task, get_task_logger, task
 from taskq.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
 from .notes import note_line, wait_for
@@ -121,6 +121,12 @@ def who(self: Task[..., object], megabytes: int = 0) -> dict[str, object]:
 
 
 _kept: list[bytearray] = []
+
+
+@task
+def log(message: str) -> None:
+    """Log a message."""
+    get_task_logger(__name__).warning(message)
 
 
 @task

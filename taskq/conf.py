@@ -34,6 +34,7 @@ __all__ = [
     "database_broker_alias",
     "masked_url",
     "settings",
+    "two_databases",
 ]
 
 PREFIX = "TASKQ_"
@@ -116,7 +117,7 @@ class Settings:
     BROKER_URL = Setting(
         kinds.TEXT,
         "django://",
-        "Where messages go. `django://` is the database of `TASKQ_DATABASE`, `django://alias` another one; "
+        "Where messages go. `django://` is the database of `TASKQ_DATABASE`, and another alias is refused; "
         "any URL of kombu's (`amqp://`, `redis://`, ...) is another broker.",
     )
     BROKER_TRANSPORT_OPTIONS = Setting(kinds.OPTIONS, {}, "Options for kombu's transport.")
@@ -312,6 +313,14 @@ def database_broker_alias() -> str | None:
 def _find_broker_alias(url: str) -> str | None:
     scheme, _, alias = url.partition("://")
     return (alias.rstrip("/") or settings.DATABASE) if scheme == "django" else None
+
+
+def two_databases(broker: str) -> str:
+    """Say what is wrong where the broker is the database ``broker`` and the rows are in another."""
+    return (
+        f"TASKQ_BROKER_URL makes the database {broker!r} the broker, and TASKQ_DATABASE is {settings.DATABASE!r}: "
+        "messages and rows are written together, so set both to one alias."
+    )
 
 
 class Env(environ.Env):  # type: ignore[misc, unused-ignore]  # no type hints in some releases

@@ -9,6 +9,8 @@ the record factory are never changed.
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Callable
 from contextvars import ContextVar, Token
 from logging.handlers import WatchedFileHandler
 from types import TracebackType
@@ -18,7 +20,15 @@ from django.conf import settings as django_settings
 from taskq import signals
 from taskq.conf import settings
 
-__all__ = ["TaskFilter", "get_task_logger", "label_handlers", "setup_worker_logging", "task_context"]
+__all__ = [
+    "TaskFilter",
+    "get_task_logger",
+    "label_handlers",
+    "log_descriptor",
+    "log_to_file_of",
+    "setup_worker_logging",
+    "task_context",
+]
 
 LOGGER = "taskq"
 TASK_LOGGER = "taskq.task"
@@ -65,6 +75,7 @@ class TaskFilter(logging.Filter):
 
 
 _label = TaskFilter()
+_file_of: Callable[[int], str | None] | None = None
 
 
 def get_task_logger(name: str) -> logging.Logger:
@@ -109,15 +120,51 @@ class WorkerFormatter(logging.Formatter):
         return f"\x1b[{code}m{text}\x1b[0m" if code else text
 
 
-def setup_worker_logging(level: int | str | None = None, logfile: str | None = None, *, color: bool = False) -> None:
+class LogFile(WatchedFileHandler):
+    """The worker's log file, followed when it is rotated.
+
+    ``descriptor`` always leads to the file of the moment: for what is written without
+    Python, such as stacks, and keeps a number instead of a file.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, encoding="utf-8")
+        self.descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+
+    def reopenIfNeeded(self) -> None:
+        """Open the file again if it was rotated."""
+        before = self.stream
+        super().reopenIfNeeded()
+        if self.stream is not before and self.stream is not None:
+            os.dup2(self.stream.fileno(), self.descriptor, inheritable=False)
+
+    def close(self) -> None:
+        """Close the file, and the descriptor."""
+        super().close()
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+def setup_worker_logging(
+    level: int | str | None = None,
+    logfile: str | None = None,
+    *,
+    file_of: Callable[[int], str | None] | None = None,
+    color: bool = False,
+) -> None:
     """Give the logger ``taskq`` a handler if Django's ``LOGGING`` gave none to it or to the root logger.
 
     ``level`` and ``logfile`` are what the command line says, ``None`` if it
     says nothing; what it does say holds beside ``LOGGING`` too, for the logger
     ``taskq`` alone. ``logfile`` is followed when it is rotated; without
-    it the log goes to standard error, with colours if ``color``. A receiver of
-    ``taskq.signals.setup_logging`` takes the place of all this.
+    it the log goes to standard error, with colours if ``color``. ``file_of`` tells the
+    file of each process of the pool, by its number from 1, if each has its own: see
+    ``log_to_file_of``. A receiver of ``taskq.signals.setup_logging`` takes the place of
+    all this.
     """
+    global _file_of
+    _file_of = None if signals.setup_logging.receivers else file_of
     said = {"loglevel": _number(level), "logfile": logfile, "format": settings.WORKER_LOG_FORMAT, "colorize": color}
     if signals.setup_logging.receivers:
         signals.send(signals.setup_logging, None, **said)
@@ -137,9 +184,37 @@ def _set_up(logger: logging.Logger, level: int | str | None, logfile: str | None
     if level is not None or not configured:
         logger.setLevel(_number(level))
     if logfile:
-        _add_handler(logger, WatchedFileHandler(logfile, encoding="utf-8"), WorkerFormatter())
+        _add_handler(logger, LogFile(logfile), WorkerFormatter())
     elif not configured:
         _add_handler(logger, logging.StreamHandler(), WorkerFormatter(color=color))
+
+
+def log_to_file_of(process: int) -> None:
+    """Go on in the file of this process of the pool, if each has its own; called where a child begins."""
+    path = _file_of(process) if _file_of else None
+    if path is None:
+        return
+    logger = logging.getLogger(LOGGER)
+    try:
+        handler = LogFile(path)
+    except OSError as error:
+        # The directory may be another user's: better all in one file than no child at all.
+        logger.warning("Process %d of the pool has no log file of its own: %s", process, error)
+        return
+    _remove_own_handlers(logger)
+    _add_handler(logger, handler, WorkerFormatter())
+    label_handlers()
+
+
+def log_descriptor() -> int | None:
+    """Return the descriptor of the worker's log file, if it has one."""
+    handler = _log_file()
+    return None if handler is None else handler.descriptor
+
+
+def _log_file() -> LogFile | None:
+    handlers = logging.getLogger(LOGGER).handlers
+    return next((handler for handler in handlers if isinstance(handler, LogFile)), None)
 
 
 def _number(level: int | str | None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from pathlib import Path
 
 
@@ -58,3 +59,11 @@ def _exists(pid: int) -> bool:
         # It is there, and another user's.
         return True
     return True
+
+
+def seconds_alive(pid: int) -> float | None:
+    """Return how long ago process ``pid`` began; ``None`` if it does not live."""
+    started = process_started(pid)
+    if started is None:
+        return None
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")

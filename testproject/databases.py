@@ -5,6 +5,7 @@ Called by the settings and by the tests, so that both connect alike.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import environ
@@ -25,4 +26,7 @@ def configure(url: str, conn_max_age: int = 0) -> dict[str, Any]:
     config["CONN_HEALTH_CHECKS"] = conn_max_age > 0
     if config["ENGINE"].endswith("sqlite3"):
         config["OPTIONS"] = {**SQLITE_OPTIONS, **config.get("OPTIONS", {})}
+        if (name := Path(config["NAME"])).name != ":memory:":
+            # In memory, Django's default, threads can't wait for each other: a test's worker needs a file.
+            config["TEST"] = {"NAME": str(name.with_name(f"test_{name.name}"))}
     return config

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from django.core.checks import CheckMessage, Tags, register
 from django.db import connections
 
-from taskq.conf import database_broker_alias, settings
+from taskq.conf import database_broker_alias, settings, two_databases
 
 from . import ids
 from .values import TAG, reads
@@ -38,8 +38,8 @@ def check_aliases(**kwargs: Any) -> Iterator[CheckMessage]:
     for setting, alias in (("TASKQ_DATABASE", settings.DATABASE), ("TASKQ_BROKER_URL", broker)):
         if alias is not None and alias not in connections.settings:
             yield ids.UNKNOWN_DATABASE(f"{setting} names the database {alias!r}, which is not in DATABASES.")
-    if broker not in {None, settings.DATABASE}:
-        yield ids.TWO_DATABASES(f"TASKQ_DATABASE is {settings.DATABASE!r}, but the broker is the database {broker!r}.")
+    if broker is not None and broker != settings.DATABASE:
+        yield ids.TWO_DATABASES(two_databases(broker))
 
 
 @register(TAG)

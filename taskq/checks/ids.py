@@ -100,8 +100,8 @@ SHORT_TIMEOUT = Problem(
 )
 TWO_DATABASES = Problem(
     "W005",
-    "`TASKQ_DATABASE` is not the database that is the broker: a task's message and its row are not written together.",
-    "Use one alias for both, unless the results are to be elsewhere.",
+    "`TASKQ_DATABASE` is not the database that is the broker: sending is an error, and workers don't start.",
+    "Set TASKQ_DATABASE to the alias, and TASKQ_BROKER_URL to 'django://'.",
 )
 EAGER = Problem(
     "W006", "`TASKQ_ALWAYS_EAGER` is on. Only with `check --deploy`.", "Tasks run in the web process: it is for tests."

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from django.core.exceptions import ImproperlyConfigured
 
 from taskq import signals
-from taskq.conf import database_broker_alias, masked_url, settings
+from taskq.conf import database_broker_alias, masked_url, settings, two_databases
 from taskq.engines import for_alias
 from taskq.exceptions import QueueNotFound
 from taskq.store import topology, workflows
@@ -187,6 +187,8 @@ def _alias() -> str:
         raise ImproperlyConfigured(
             f"TASKQ_BROKER_URL: this version sends tasks through django://, not {masked_url(settings.BROKER_URL)}."
         )
+    if alias != settings.DATABASE:
+        raise ImproperlyConfigured(two_databases(alias))
     return alias
 
 

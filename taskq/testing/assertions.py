@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -119,7 +120,7 @@ def _matching(
     return [
         message
         for message in active().sent
-        if all(value is None or getattr(message, field) == value for field, value in wanted.items())
+        if all(value is None or _plain(getattr(message, field)) == value for field, value in wanted.items())
         and (due is None or abs(message.due - due) <= TOLERANCE)
         and (countdown is None or abs(message.delay - countdown) <= TOLERANCE)
     ]
@@ -130,12 +131,16 @@ def _name(task: AnyTask) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as it comes out of a message: there are no tuples in JSON."""
+    """Return a value as it comes out of a message: in JSON there are no tuples, and all keys are texts."""
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {_plain_key(key): _plain(item) for key, item in value.items()}
     return value
+
+
+def _plain_key(key: Any) -> Any:
+    return json.dumps(key) if key is None or isinstance(key, bool | int | float) else key
 
 
 def _listed() -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from django.db import connections
 from django.test.utils import override_settings
@@ -28,14 +29,11 @@ def running_worker(queues: Sequence[str] = ()) -> Iterator[Node]:
     """Run a worker with one thread for tasks while the block lasts; then let it end what it has begun.
 
     ``queues`` are those to consume, by default all that are declared. Raises
-    ``RuntimeError`` inside of a transaction, such as ``TestCase``'s.
+    ``RuntimeError`` inside of a transaction, such as ``TestCase``'s, and on SQLite's
+    database in memory.
     """
     alias = database_broker_alias() or settings.DATABASE
-    if connections[alias].in_atomic_block:
-        raise RuntimeError(
-            "A worker can't see what this test's transaction sends: use TransactionTestCase, "
-            "or @pytest.mark.django_db(transaction=True)."
-        )
+    _refuse_unseen(alias)
     # A watchdog ends the process, and that is the test's.
     with override_settings(TASKQ_WATCHDOG_TIMEOUT=None):
         chosen = list(routing.select(queues).values())
@@ -49,6 +47,22 @@ def running_worker(queues: Sequence[str] = ()) -> Iterator[Node]:
             thread.join(END)
             if thread.is_alive():
                 raise RuntimeError(f"The test's worker did not end within {END:g} seconds: a task runs too long.")
+
+
+def _refuse_unseen(alias: str) -> None:
+    """Refuse databases in which a worker would not see what the test sends, or not reliably."""
+    connection: Any = connections[alias]
+    if connection.in_atomic_block:
+        raise RuntimeError(
+            "A worker can't see what this test's transaction sends: use TransactionTestCase, "
+            "or @pytest.mark.django_db(transaction=True)."
+        )
+    if connection.vendor == "sqlite" and connection.is_in_memory_db():
+        # Its threads share one cache, where whoever meets a lock fails at once instead of waiting.
+        raise RuntimeError(
+            "A worker can't share SQLite's database in memory with a test ('database table is locked'): "
+            f"set DATABASES[{alias!r}]['TEST']['NAME'] to the path of a file."
+        )
 
 
 def _run(node: Node) -> None:

@@ -154,6 +154,8 @@ class Consumer:
     def _hand_over_alone(self, slot: Slot, request: Request) -> None:
         if self._refused(request):
             return
+        if request.time_limit and not self.pool.supports_hard_limit:
+            endings.log_unlimited(request, self.pool.name)
         self._jobs.of(slot.index).reserved = True
         if request.before_start:
             # The commit comes first; the slot is kept for it.
@@ -295,11 +297,13 @@ class Consumer:
 
     def revoke(self, asked: dict[int, str]) -> None:
         """Do what was asked of messages that this worker holds: ``revoke``, or a signal for the process."""
+        changed: set[int] = set()
         for message_id, what in asked.items():
             request = self._by_message.get(message_id)
             if request is None or request.revoked == what:
                 continue
             request.revoked = what
+            changed.add(request.job)
         # What a child has not begun comes back, and is refused with what never was handed over.
         self._take_back_all()
         for request in [r for r in self._ready if r.revoked]:
@@ -307,6 +311,8 @@ class Consumer:
             self._refused(request)
         for request in self.running:
             if request.revoked not in ("", "revoke"):
+                if request.job in changed and not self.pool.supports_terminate:
+                    endings.log_not_terminated(request, self.pool.name)
                 self.pool.terminate(request.job, request.revoked)
         self.dispatch()
 

@@ -1,44 +1,64 @@
-"""In the background: leaving the terminal, the pid file, another user.
+"""In the background: leaving the terminal, another user.
 
 Called by the command before there is any thread, connection or child.
 """
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NoReturn
-
-from taskq.processes import is_gone
 
 
-class PidFileError(Exception):
-    """Another worker has the pid file."""
+class Background:
+    """A process in the background, while whoever started it waits in the terminal to hear how the start went."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+
+    def leave_terminal(self) -> None:
+        """Say that all is well, which ends the wait, and let go of the terminal."""
+        lead_streams(None)
+        with suppress(BrokenPipeError):
+            os.write(self._pipe, b"\0")
+        os.close(self._pipe)
 
 
-def detach() -> None:
-    """Go on in the background: a session of its own, no terminal. The caller's process ends with status 0."""
+def detach() -> Background:
+    """Go on in the background, in a session of its own.
+
+    The caller's process ends with status 0 when this one leaves the terminal. If this one
+    ends before, its last words are still to be read there, and the status is 1.
+    """
+    _flush()
+    read, write = os.pipe()
     if os.fork():
-        os._exit(0)
+        os.close(write)
+        os._exit(0 if os.read(read, 1) else 1)
+    os.close(read)
     os.setsid()
     if os.fork():
         os._exit(0)
+    return Background(write)
+
+
+def lead_streams(output: int | None) -> None:
+    """Have standard output and error lead to a descriptor, and input be empty; ``None`` is nowhere."""
+    _flush()
     null = os.open(os.devnull, os.O_RDWR)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
+    os.dup2(null, 0)
+    for descriptor in (1, 2):
+        os.dup2(null if output is None else output, descriptor)
     os.close(null)
 
 
-def start_again() -> NoReturn:
-    """Replace this process by a new one with the same command line, which is in the background if this one is."""
-    os.execv(sys.executable, [sys.executable, *(a for a in sys.argv if a not in ("-D", "--detach"))])
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +92,35 @@ class User:
             os.setuid(self.uid)
 
     def touch(self, path: str) -> None:
-        """Make sure that a file is there and can be written; a new one is this user's."""
+        """Make sure that a file is there; a new one is this user's. Raises ``OSError`` if this user can't write it."""
         new = not os.path.exists(path)
         with open(path, "a"):
             pass
-        if new and (self.uid, self.gid) != (None, None):
-            os.chown(path, -1 if self.uid is None else self.uid, -1 if self.gid is None else self.gid)
+        if (self.uid, self.gid) != (None, None):
+            if new:
+                os.chown(path, -1 if self.uid is None else self.uid, -1 if self.gid is None else self.gid)
+            self._refuse_unwritable(path)
+
+    def _refuse_unwritable(self, path: str) -> None:
+        # A process that becomes this user finds out what stands in the way, the folders above included.
+        pid = os.fork()
+        if not pid:
+            problem = errno.EPERM
+            try:
+                problem = self._problem(path)
+            finally:
+                os._exit(problem)
+        problem = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if problem:
+            raise OSError(problem, f"{os.strerror(problem)} for the worker's user", path)
+
+    def _problem(self, path: str) -> int:
+        try:
+            self.become()
+            with open(path, "a"):
+                return 0
+        except OSError as error:
+            return error.errno or errno.EPERM
 
 
 def _group(text: str) -> int:
@@ -85,45 +128,3 @@ def _group(text: str) -> int:
         return int(text) if text.isdecimal() else grp.getgrnam(text).gr_gid
     except KeyError:
         raise ValueError(f"--gid: there is no group {text!r}.") from None
-
-
-class PidFile:
-    """A file with the worker's pid; one of a process that is gone is stale and replaced."""
-
-    def __init__(self, path: str) -> None:
-        self.path = Path(path)
-
-    def acquire(self) -> None:
-        """Write the file. Raises ``PidFileError`` if a living process has it."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        for _ in range(2):
-            try:
-                descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-            except FileExistsError:
-                self._remove_stale()
-                continue
-            with os.fdopen(descriptor, "w") as file:
-                file.write(f"{os.getpid()}\n")
-            return
-        raise PidFileError(f"{self.path} can't be written: another worker starts at the same time.")
-
-    def _remove_stale(self) -> None:
-        pid = self.read()
-        if pid is not None and pid != os.getpid() and not is_gone(pid):
-            raise PidFileError(f"{self.path} says that a worker runs already, as process {pid}.")
-        with suppress(FileNotFoundError):
-            self.path.unlink()
-
-    def read(self) -> int | None:
-        """Return the pid in the file, if there is one."""
-        try:
-            return int(self.path.read_text().strip())
-        except (OSError, ValueError):
-            return None
-
-    def release(self) -> None:
-        """Remove the file if it is this process's."""
-        if self.read() == os.getpid():
-            # Another user than the one who wrote it may not be allowed to; then it is stale, and replaced.
-            with suppress(FileNotFoundError, PermissionError):
-                self.path.unlink()

@@ -161,6 +161,22 @@ def log_taken_over(request: Request) -> None:
     logger.warning("Task %s[%s] was taken over by another worker, or is settled already.", request.name, request.id)
 
 
+def log_unlimited(request: Request, pool: str) -> None:
+    """Say that a request starts whose own hard limit can't be kept: who sent it knew nothing of this worker."""
+    logger.warning(
+        "Task %s[%s] starts without its time limit of %g s: the %s pool can't kill a task, use prefork.",
+        request.name, request.id, request.time_limit, pool,
+    )  # fmt: skip
+
+
+def log_not_terminated(request: Request, pool: str) -> None:
+    """Say that a request goes on although it was to be terminated."""
+    logger.warning(
+        "Task %s[%s] is not terminated and runs to its end: the %s pool can't kill a task, use prefork.",
+        request.name, request.id, pool,
+    )  # fmt: skip
+
+
 def _failed(request: Request, error: BaseException, hostname: str) -> Settlement:
     afterwards.failed(request, error)
     return _without_run(request, states.FAILURE, error, hostname)

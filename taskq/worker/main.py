@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from kombu.entity import Queue
 
 from taskq import signals
-from taskq.conf import database_broker_alias, masked_url, settings
+from taskq.conf import database_broker_alias, masked_url, settings, two_databases
 from taskq.logs import setup_worker_logging
 from taskq.tasks.registry import tasks
 
+from .daemon import Background, lead_streams
+from .names import expand, hostname
 from .node import Node, NodeOptions
 from .operating import SignalHandlers
 from .pools import pool_class
@@ -42,8 +44,25 @@ class Start:
     max_tasks_per_child: int | None
     max_memory_per_child: int | None
     loglevel: str | None
+    #: Template of the log file's name; what ``%i`` and ``%I`` stand for differs between processes.
     logfile: str | None
     color: bool
+    #: HUP has started this process.
+    restarted: bool = False
+    #: In the background; ``background`` is there while somebody waits in the terminal.
+    detached: bool = False
+    background: Background | None = None
+
+    def logfile_of(self, process: int) -> str | None:
+        """Return the log file of a process of the pool, by its number from 1; 0 is the main process."""
+        return self.logfile and expand(self.logfile, self.name, process)
+
+
+def refuse_impossible(start: Start) -> None:
+    """Raise ``ValueError`` for settings and options that don't go together, while somebody watches."""
+    _alias()
+    _refuse_contradiction(start)
+    _refuse_unlimited(pool_class(start.pool), start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,28 +75,49 @@ class Ended:
 
 
 def run_worker(start: Start) -> Ended:
-    """Run a worker and return how it ended.
-
-    Raises ``ValueError`` for options that don't go together.
-    """
+    """Run a worker and return how it ended."""
     signals.send(signals.worker_starting, start.name, options=start)
-    alias = _alias()
-    setup_worker_logging(start.loglevel, start.logfile, color=start.color and sys.stderr.isatty())
-    _refuse_contradiction(start)
-    _refuse_unlimited(pool_class(start.pool), start)
+    _set_up_logging(start)
+    try:
+        return _run(start)
+    except Exception:
+        if start.detached:
+            # Nobody reads what the command says of it.
+            logger.critical("The worker ends.", exc_info=True)
+        raise
+
+
+def _run(start: Start) -> Ended:
     fork_server = launch() if start.pool == "prefork" else None
-    node = Node(_options(start), alias, fork_server)
+    node = Node(_options(start), _alias(), fork_server)
     signals.send(signals.worker_after_setup, start.name, instance=node)
-    handlers = SignalHandlers(node)
+    handlers = SignalHandlers(node, restarted=start.restarted)
     handlers.install()
     status = node.run()
-    return Ended(status, handlers.restart, node.consumer.pool.left_behind)
+    return Ended(status, handlers.restarting(), node.consumer.pool.left_behind)
+
+
+def _set_up_logging(start: Start) -> None:
+    """Open the log, and leave the terminal, which has nothing to hear after that."""
+    own = start.logfile_of(0) != start.logfile_of(1)
+    setup_worker_logging(
+        start.loglevel,
+        start.logfile_of(0),
+        file_of=start.logfile_of if own else None,
+        color=start.color and sys.stderr.isatty(),
+    )
+    if start.background:
+        start.background.leave_terminal()
+    elif start.detached:
+        lead_streams(None)
 
 
 def _alias() -> str:
     alias = database_broker_alias()
     if alias is None:
         raise ValueError(f"TASKQ_BROKER_URL: workers take tasks from django:// in this version, not {_broker()}.")
+    if alias != settings.DATABASE:
+        raise ValueError(two_databases(alias))
     return alias
 
 
@@ -111,7 +151,7 @@ def _options(start: Start) -> NodeOptions:
     return NodeOptions(
         hostname=start.name,
         queues=start.queues,
-        concurrency=1 if start.pool == "solo" else start.concurrency,
+        concurrency=start.concurrency,
         pool=start.pool,
         time_limit=start.time_limit,
         soft_time_limit=start.soft_time_limit,
@@ -120,6 +160,7 @@ def _options(start: Start) -> NodeOptions:
         max_tasks_per_child=start.max_tasks_per_child,
         max_memory_per_child=start.max_memory_per_child,
         info={
+            "host": hostname(),
             "queues": [queue.name for queue in start.queues],
             "concurrency": start.concurrency,
             "pool": start.pool,

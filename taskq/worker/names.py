@@ -39,12 +39,15 @@ def expand(template: str, nodename: str, process: int = 0) -> str:
 def node_name(given: str | None) -> str:
     """Return the node's name for ``-n``: ``w1``, ``w1@%h``, ``w1@host`` or nothing, which is ``<namespace>@<host>``.
 
-    Raises ``ValueError`` for what is not ``name@host``, or longer than its column.
+    There is no name yet that ``%n`` could mean, so here it is the host's, without its
+    domain, as in Celery: ``w1@%n``. In the names of files it is the node's. Raises
+    ``ValueError`` for what is not ``name@host``, or longer than its column.
     """
     template = settings.NAMESPACE if given is None else given
     if "@" not in template:
         template += "@%h"
-    name = expand(template, f"{settings.NAMESPACE}@{hostname()}")
+    host = hostname()
+    name = expand(template, f"{host.partition('.')[0]}@{host}")
     if not _NODE.fullmatch(name) or len(name) > 255:
         raise ValueError(f"-n: {name!r:.300} is not the name of a node, such as w1 or w1@host.")
     return name

@@ -42,6 +42,8 @@ _ANNOUNCE = 0.01
 #: One turn of the store thread may take so many leases, and so many seconds. After that it is not slow: its database is
 #: behind a connection that nobody answers on, which the system may wait at for hours, or it hangs.
 _STORE_LEASES, _STORE_TURN = 5, 300.0
+#: Seconds that the pool may take to end what should be idle.
+_LAST_TASKS = 5.0
 #: Seconds that the last writes may take when the worker ends.
 _LAST_WRITES = 3.0
 
@@ -199,9 +201,7 @@ class Node:
         if self._stopping_since is not None:
             return
         self._stopping_since = time.monotonic()
-        logger.warning(
-            "%s shutdown%s: %s tasks are running.", how, f" ({sig})" if sig else "", len(self.consumer.running)
-        )
+        self._say_shutdown(how, sig)
         signals.send(signals.worker_shutting_down, self.options.hostname, sig=sig, how=how, exitcode=self.status)
         self.lease.state = "stopping"
         self.consumer.stop()
@@ -211,11 +211,19 @@ class Node:
 
     def stop_cold(self, *, sig: str = "", after: float = 0.0) -> None:
         """Cold shutdown: end what runs, after ``after`` seconds in which it may end by itself."""
-        self.stop(sig=sig, how="Soft" if after else "Cold")
+        how = "Soft" if after else "Cold"
+        if self._stopping_since is None:
+            self.stop(sig=sig, how=how)
+        else:
+            self._say_shutdown(how, sig)
         if after:
             self.hub.call_later(after, self._end_cold)
         else:
             self._end_cold()
+
+    def _say_shutdown(self, how: str, sig: str) -> None:
+        running = len(self.consumer.running)
+        logger.warning("%s shutdown%s: %s tasks are running.", how, f" ({sig})" if sig else "", running)
 
     def _time_is_up(self) -> None:
         if self.consumer.busy and not self._ended:
@@ -227,6 +235,7 @@ class Node:
             return
         if self.consumer.busy:
             self.status = self.status or 1
+        self._cold = True
         self.consumer.pool.kill()
         self.consumer.abandon()
         self._ended = True
@@ -248,7 +257,8 @@ class Node:
 
     def _finish(self) -> None:
         try:
-            self.consumer.pool.stop()
+            # After a cold end nobody waits for a thread that can't be ended.
+            self.consumer.pool.stop(0.0 if self._cold else _LAST_TASKS)
         finally:
             self.inbox.run()
             self.store.finish(_LAST_WRITES, self._leave)

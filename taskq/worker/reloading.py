@@ -2,36 +2,52 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from django.utils.autoreload import StatReloader
+
+from .again import RELOADED, command_line, environment
+from .pools.processes import GROUP_SIGNALS, die_with
 
 _INTERVAL = 0.5
 _LONGEST_STOP = 30.0
 
 
-def supervise(argv: Sequence[str], say: Callable[[str], None]) -> int:
-    """Run ``argv`` as a worker, again after every change of a source file, until TERM or INT; return its status.
+def supervise(marks: Iterable[str], say: Callable[[str], None]) -> int:
+    """Run this command as a worker, again after every change of a source file; return its status.
 
-    A worker that ends by itself (a mistake in the code, say) is started again after the
-    next change.
+    TERM, INT, QUIT and HUP end both. A worker that ends by itself (a mistake in the code,
+    say) is started again after the next change.
     """
     stopped: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda n, _: stopped.append(n))
+    _stop_by_signal(stopped)
     while True:
-        process = subprocess.Popen(argv)
+        process = _start(marks)
         before = _snapshot()
         changed = _wait(process, before, stopped)
         status = _stop(process)
         if stopped:
             return status
         say(f"{changed} has changed: the worker starts again.")
+
+
+def _stop_by_signal(stopped: list[int]) -> None:
+    for number in GROUP_SIGNALS:
+        # What nohup ignores stays so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda n, _: stopped.append(n))
+
+
+def _start(marks: Iterable[str]) -> subprocess.Popen[bytes]:
+    # Without its supervisor nobody would end it.
+    dependent = partial(die_with, os.getpid(), signal.SIGTERM)
+    return subprocess.Popen(command_line(), env=environment({*marks, RELOADED}), preexec_fn=dependent)
 
 
 def _snapshot() -> dict[Path, float]:
@@ -56,8 +72,3 @@ def _stop(process: subprocess.Popen[bytes]) -> int:
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()
-
-
-def command_line() -> list[str]:
-    """Return the command line of this process without ``--reload`` and what only the supervisor needs."""
-    return [sys.executable, *(a for a in sys.argv if a != "--reload")]

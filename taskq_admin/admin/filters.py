@@ -68,6 +68,8 @@ class NameFilter(ValueFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[TaskRun]) -> QuerySet[TaskRun]:
         """Limit the rows to those of the task."""
         name = (self.value() or "").strip()
+        if "\0" in name:
+            return queryset.none()  # PostgreSQL does not even look for it
         return queryset.filter(name=name) if name else queryset
 
     @staticmethod

@@ -78,8 +78,8 @@ class ReadOnlyAdmin(BaseAdmin[M]):
         return column != "pk" and column not in {field.name for field in self.opts.get_fields()}
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> M | None:
-        """Return the row with this primary key, or ``None``."""
-        return super().get_object(request, object_id)
+        """Return the row with this primary key, or ``None``, also for one that PostgreSQL refuses to look for."""
+        return None if "\0" in object_id else super().get_object(request, object_id)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the list, under the name of what is in it."""

@@ -66,7 +66,7 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
     @admin.display(description=_("host and process"))
     def where(self, worker: Worker) -> str:
         """Host and process id."""
-        return f"{worker.host} : {worker.pid}"
+        return f"{workers.info(worker).host or worker.host} : {worker.pid}"
 
     @admin.display(description=_("queues"))
     def queues(self, worker: Worker) -> str:

@@ -72,7 +72,9 @@ def find(pk: Any) -> TaskRun | None:
 
 
 def pk_of(task_id: str) -> int | None:
-    """Return the row number of the task with this id, or ``None``."""
+    """Return the row number of the task with this id, or ``None``, also for an id that no database would take."""
+    if "\0" in task_id:
+        return None
     return TaskRun.objects.using(settings.DATABASE).filter(task_id=task_id).values_list("pk", flat=True).first()
 
 

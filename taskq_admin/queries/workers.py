@@ -24,8 +24,9 @@ MANY = 100
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """What a worker says of itself."""
+    """What a worker says of itself. ``host`` is its name; the row's ``host`` only tells hosts apart."""
 
+    host: str = ""
     queues: tuple[str, ...] = ()
     concurrency: str = ""
     pool: str = ""
@@ -58,7 +59,13 @@ def info(worker: Worker) -> Info:
     text = payloads.payload(worker.info) if said != {} else None
     if not isinstance(said, dict):
         return Info(text=text)
-    return Info(_names(said.get("queues")), _word(said.get("concurrency")), _word(said.get("pool")), text)
+    return Info(
+        host=_word(said.get("host")),
+        queues=_names(said.get("queues")),
+        concurrency=_word(said.get("concurrency")),
+        pool=_word(said.get("pool")),
+        text=text,
+    )
 
 
 def _names(value: Any) -> tuple[str, ...]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db import DataError, connection
 from django.test import Client
 
 from taskq.models import Attempt, Message, ScheduledMessage, TaskRun, Worker
@@ -70,6 +71,19 @@ def make_scheduled(db: None) -> Callable[..., None]:
         )
 
     return make
+
+
+@pytest.fixture
+def no_null_bytes(db: None) -> Iterator[None]:
+    """Raise what PostgreSQL's client raises for a parameter with a null byte."""
+
+    def refuse(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if any(isinstance(value, str) and "\0" in value for value in params or ()):
+            raise DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(refuse):
+        yield
 
 
 @pytest.fixture

@@ -223,3 +223,13 @@ def test_no_inline_script_or_style(admin_client: Client, make_run: Make) -> None
 def test_an_empty_table(admin_client: Client) -> None:
     for tab in TABS:
         assert "0 tasks" in re.sub(r"\s+", " ", admin_client.get(URL, {"tab": tab.key}).content.decode())
+
+
+@pytest.mark.usefixtures("no_null_bytes")
+def test_a_null_byte_finds_nothing(admin_client: Client, make_run: Make) -> None:
+    make_run()
+    for url in ("?name=%00", "?q=%00", "?before=%00", "?tab=%00"):
+        assert admin_client.get(URL + url).status_code == 200
+    for url in ("id/%00/", "%00/change/"):
+        assert admin_client.get(URL + url).status_code == 404
+    assert shown(admin_client.get(f"{URL}?name=%00")) == []

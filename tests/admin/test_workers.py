@@ -84,5 +84,18 @@ def test_silence_is_measured_by_the_lease(make_worker: Make) -> None:
     assert workers.silence(worker, now - timedelta(hours=1)) == 0.0
 
 
+@pytest.mark.usefixtures("no_null_bytes")
+def test_a_null_byte_in_the_address(admin_client: Client) -> None:
+    assert admin_client.get(f"{URL}%00/change/").status_code == 404
+
+
+def test_the_hosts_name_is_shown_where_it_is_known(admin_client: Client, make_worker: Make) -> None:
+    worker = make_worker(host="4f1c-boot:4026531836", info=json.dumps({"host": "web7"}))
+    assert "web7 : 4711" in admin_client.get(URL).content.decode()
+    page = page_of(admin_client, worker)
+    assert "<dd>web7</dd>" in page
+    assert "4f1c-boot" not in page
+
+
 def test_a_worker_that_is_gone(admin_client: Client) -> None:
     assert admin_client.get(reverse("admin:taskq_worker_change", args=["boot-9"])).status_code == 404

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import pty
+import re
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from taskq import AsyncResult
 from taskq.models import Message, Worker
 from tests.support import trees
 from tests.support.jobs import endings, tasks
-from tests.support.processes import Process
+from tests.support.processes import Process, Processes
 from tests.support.waiting import wait_until
 
 from .conftest import StartWorker
@@ -104,6 +107,20 @@ def test_interrupted_twice_is_cold(busy: Any) -> None:
     b.assert_gone()
 
 
+@pytest.mark.parametrize("pool", ["threads", "solo"])
+def test_interrupted_twice_waits_for_no_thread(busy: Any, pool: str) -> None:
+    b = busy("-P", pool, environment={"TEST_APPS": "tests.support.jobs"})
+    b.worker.send(signal.SIGINT)
+    b.worker.wait_for_log("Warm shutdown")
+    before = time.monotonic()
+    b.worker.send(signal.SIGINT)
+    assert b.worker.wait(10) == 1
+    assert time.monotonic() - before < 4
+    assert re.search(r"Cold shutdown \(SIGINT\): 1 tasks are running", b.worker.log)
+    b.assert_put_back(b.running, *b.waiting)
+    b.assert_gone()
+
+
 def test_quit_is_cold(busy: Any) -> None:
     b = busy()
     assert b.worker.stop(signal.SIGQUIT, 10) == 1
@@ -176,6 +193,60 @@ def test_hup_starts_again_with_the_same_pid(busy: Any, alias: str) -> None:
     assert b.worker.log.count(" ready.\n") == 2
     (row,) = Worker.objects.using(alias)
     assert row.pid == b.worker.pid
+    assert b.worker.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "status"),
+    [("HUP", "TERM", 0), ("TERM", "HUP", 0), ("HUP", "INT", 0), ("HUP", "QUIT", 1)],
+)
+def test_a_stop_before_or_after_hup_is_a_stop(busy: Any, first: str, second: str, status: int) -> None:
+    b = busy()
+    b.worker.send(signal.Signals[f"SIG{first}"])
+    b.worker.wait_for_log(f"Warm shutdown .SIG{first}.")
+    b.worker.send(signal.Signals[f"SIG{second}"])
+    if status == 0:
+        b.go_on.touch()
+    assert b.worker.wait() == status
+    assert b.worker.log.count(" ready.\n") == 1
+    b.assert_put_back(*b.waiting)
+    b.assert_gone()
+
+
+def test_hup_in_a_terminal_is_no_new_start(busy: Any, processes: Processes) -> None:
+    terminal, processes.stdin = pty.openpty()
+    b = busy()
+    b.worker.send(signal.SIGHUP)
+    b.worker.wait_for_log("Warm shutdown .SIGHUP.")
+    b.go_on.touch()
+    assert b.worker.wait() == 0
+    assert b.worker.log.count(" ready.\n") == 1
+    os.close(terminal)
+    os.close(processes.stdin)
+
+
+def test_hup_is_ignored_under_nohup(busy: Any, processes: Processes) -> None:
+    processes.program = ("nohup", *processes.program)
+    b = busy()
+    b.worker.send(signal.SIGHUP)
+    b.go_on.touch()
+    assert b.running.get(timeout=20) == "done"
+    assert b.waiting[-1].get(timeout=20) == 1
+    assert "shutdown" not in b.worker.log
+    assert b.worker.stop() == 0
+
+
+def test_hup_keeps_how_python_was_started(busy: Any, processes: Processes) -> None:
+    """As a module, a second HUP too, and with Python's own options."""
+    processes.program = (sys.executable, "-X", "utf8", "-W", "ignore", "-m", "django")
+    b = busy()
+    line = Path(f"/proc/{b.worker.pid}/cmdline").read_bytes()
+    b.go_on.touch()
+    for starts in (2, 3):
+        b.worker.send(signal.SIGHUP)
+        wait_until(lambda n=starts: b.worker.log.count(" ready.\n") == n, what="the worker to be ready again")  # type: ignore[misc]
+    assert Path(f"/proc/{b.worker.pid}/cmdline").read_bytes() == line
+    assert endings.environ.delay("TASKQ_STARTED_AS").get(timeout=20) is None
     assert b.worker.stop() == 0
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import socket
+import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 
 from taskq.models import Worker
 from testproject.arithmetic.tasks import add
+from testproject.databases import configure
 from tests.support import trees, workers
 from tests.support.jobs import endings
 from tests.support.processes import Processes
@@ -62,6 +66,23 @@ def test_no_tasks_are_listed_when_it_is_to_be_quiet(alias: str, processes: Proce
     assert "[tasks]" not in worker.log
 
 
+def test_the_banner_of_the_solo_pool(alias: str, processes: Processes) -> None:
+    worker = workers.start_worker(processes, "-c", "2", "-P", "solo", environment={"TEST_APPS": "tests.support.jobs"})
+    assert options_of(worker.log, "concurrency") == "1 (solo)"
+
+
+def test_rows_in_another_database_than_messages_are_refused(
+    database_url: str, processes: Processes, tmp_path: Path
+) -> None:
+    databases = {"default": configure(database_url), "other": configure(f"sqlite:///{tmp_path}/other.sqlite3")}
+    settings = {"DATABASES": databases, "TASKQ_DATABASE": "other", "TASKQ_BROKER_URL": "django://default"}
+    environment = {**workers.as_environment({}), "TEST_SETTINGS": json.dumps(settings)}
+    worker = processes.start("taskworker", **environment)
+    assert worker.wait() == 1
+    assert re.search("'default' the broker, and TASKQ_DATABASE is 'other'", worker.log), worker.log
+    assert "Traceback" not in worker.log
+
+
 def test_names_and_files(alias: str, start_worker: StartWorker, tmp_path: Path) -> None:
     worker = start_worker(
         "-n", "w1@%h", "--pidfile", f"{tmp_path}/run/%n.pid", "--logfile", f"{tmp_path}/%p.log", ready=False
@@ -81,24 +102,58 @@ def test_names_and_files(alias: str, start_worker: StartWorker, tmp_path: Path) 
     assert not pidfile.exists()
 
 
-@pytest.mark.parametrize("content", ["", "no number", "4194305\n", "1\n"])
-def test_a_pidfile_that_is_left_over(alias: str, start_worker: StartWorker, tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(("template", "main", "child"), [("w%I.log", "w.log", "w-1.log"), ("%i.log", "0.log", "1.log")])
+def test_each_process_has_its_own_log(
+    alias: str, start_worker: StartWorker, tmp_path: Path, template: str, main: str, child: str
+) -> None:
+    worker = start_worker("-f", f"{tmp_path}/{template}", ready=False)
+    assert endings.log.delay("said by a task").get(timeout=20) is None
+    assert worker.stop() == 0
+    assert " ready.\n" in (tmp_path / main).read_text()
+    assert "said by a task" in (tmp_path / child).read_text()
+    assert "said by a task" not in (tmp_path / main).read_text()
+    assert "child 0]" in (tmp_path / child).read_text()
+
+
+def test_quiet(alias: str, processes: Processes) -> None:
+    worker = workers.start_worker(processes, "-q", "-c", "1")
+    assert "[queues]" not in worker.log
+
+
+def test_another_python(alias: str, processes: Processes, tmp_path: Path) -> None:
+    python = tmp_path / "python-of-ours"
+    python.symlink_to(sys.executable)
+    environment = {"PYTHONPATH": sysconfig.get_path("purelib")}
+    worker = workers.start_worker(processes, "-c", "1", "--executable", str(python), environment=environment)
+    assert Path(f"/proc/{worker.pid}/cmdline").read_bytes().startswith(os.fsencode(python) + b"\0manage.py\0")
+    assert endings.square.delay(3).get(timeout=20) == 9
+    worker.send(signal.SIGHUP)
+    wait_until(lambda: worker.log.count(" ready.\n") == 2, what="the worker to be ready again")
+    assert worker.stop() == 0
+
+
+def test_a_pidfile_that_is_left_over(alias: str, start_worker: StartWorker, tmp_path: Path) -> None:
     pidfile = tmp_path / "w.pid"
-    pidfile.write_text(content)
+    pidfile.write_text("4194305\n")
     worker = start_worker("--pidfile", str(pidfile), ready=False)
-    if content == "1\n":  # of a process that lives
-        assert worker.wait() == 1
-        assert pidfile.read_text() == content
-    else:
-        worker.wait_for_log(r" ready\.$")
-        assert pidfile.read_text() == f"{worker.pid}\n"
-        worker.kill()
-        assert pidfile.exists()
+    worker.wait_for_log(r" ready\.$")
+    assert pidfile.read_text() == f"{worker.pid}\n"
+    worker.kill()
+    assert pidfile.exists()
+
+
+def test_a_pidfile_that_is_none(alias: str, start_worker: StartWorker, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.py"
+    settings.write_text("DEBUG = False\n")
+    worker = start_worker("--pidfile", str(settings), ready=False)
+    assert worker.wait() == 1
+    assert f"{settings} is no pid file: remove it, or change --pidfile." in worker.log
+    assert settings.read_text() == "DEBUG = False\n"
 
 
 def test_in_the_background(alias: str, processes: Processes, tmp_path: Path) -> None:
     pidfile, logfile = tmp_path / "w.pid", tmp_path / "w.log"
-    options = ["--detach", "--pidfile", str(pidfile), "--logfile", str(logfile), "-c", "1", "--workdir", str(tmp_path)]
+    options = ["-Dc1", "--pidfile", str(pidfile), "--logfile", str(logfile), "--workdir", str(tmp_path)]
     starter = workers.start_worker(processes, *options, ready=False)
     assert starter.wait() == 0
     wait_until(lambda: pidfile.exists() and pidfile.read_text().strip(), what="the pid file")
@@ -112,6 +167,8 @@ def test_in_the_background(alias: str, processes: Processes, tmp_path: Path) -> 
         again = workers.start_worker(processes, *options, ready=False)
         assert again.wait() == 1
         assert f"as process {pid}" in again.log
+        os.kill(pid, signal.SIGUSR1)
+        wait_until(lambda: re.search(r'File ".*node\.py", line \d+ in run$', logfile.read_text(), re.M), what="stacks")
         os.kill(pid, signal.SIGHUP)
         wait_until(lambda: logfile.read_text().count(" ready.\n") == 2, what="the worker to be ready again")
         assert endings.square.delay(3).get(timeout=20) == 9
@@ -122,6 +179,50 @@ def test_in_the_background(alias: str, processes: Processes, tmp_path: Path) -> 
     assert not pidfile.exists()
     assert "has ended" in logfile.read_text()
     assert not Worker.objects.using(alias).exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["-P", "threads", "--time-limit", "3"], "The threads pool can't kill a task: --time-limit"),
+        (["-b", "redis://"], "workers take tasks from django://"),
+        (["--soft-time-limit", "5", "--time-limit", "3"], "beyond --time-limit"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_refused_is_refused_before_it_is_in_the_background(
+    alias: str, processes: Processes, tmp_path: Path, options: list[str], words: str
+) -> None:
+    pidfile = tmp_path / "w.pid"
+    starter = workers.start_worker(processes, "-D", "--pidfile", str(pidfile), *options, ready=False)
+    assert starter.wait() == 1
+    assert words in starter.log
+    assert not pidfile.exists()
+
+
+def test_what_fails_in_the_background_is_told_in_the_terminal(alias: str, processes: Processes, tmp_path: Path) -> None:
+    (tmp_path / "w.log").mkdir()
+    options = ["-D", "--pidfile", str(tmp_path / "w.pid"), "--logfile", str(tmp_path / "w.log")]
+    starter = workers.start_worker(processes, *options, ready=False)
+    assert starter.wait() == 1
+    assert f"CommandError: [Errno 21] Is a directory: '{tmp_path}/w.log'" in starter.log
+    assert not (tmp_path / "w.pid").exists()
+
+
+def test_why_it_does_not_start_again_is_in_the_log(alias: str, processes: Processes, tmp_path: Path) -> None:
+    app = tmp_path / "deployed"
+    app.mkdir()
+    (app / "__init__.py").touch()
+    logfile = tmp_path / "w.log"
+    environment = {"PYTHONPATH": str(tmp_path), "TEST_APPS": "tests.support.jobs,deployed"}
+    options = ["-D", "-c", "1", "--pidfile", str(tmp_path / "w.pid"), "--logfile", str(logfile)]
+    assert workers.start_worker(processes, *options, ready=False, environment=environment).wait() == 0
+    pid = int((tmp_path / "w.pid").read_text())
+    wait_until(lambda: " ready.\n" in logfile.read_text(), what="the worker to be ready")
+    (app / "tasks.py").write_text("no python")
+    os.kill(pid, signal.SIGHUP)
+    wait_until(lambda: not trees.alive(pid), what="the worker to end")
+    assert "SyntaxError" in logfile.read_text()
 
 
 def test_reload_starts_again_after_a_change(alias: str, processes: Processes, tmp_path: Path) -> None:
@@ -153,9 +254,27 @@ def test_reload_starts_again_after_a_change(alias: str, processes: Processes, tm
     wait_until(lambda: not any(trees.alive(pid) for pid in everything), 5, what="all to be gone")
 
 
+@pytest.mark.parametrize("ending", ["HUP", "QUIT", "KILL"])
+def test_a_supervisor_takes_its_worker_along(alias: str, processes: Processes, ending: str) -> None:
+    """Also one that was asked for with a short form, and not by manage.py."""
+    processes.program = (sys.executable, "-m", "django")
+    supervisor = workers.start_worker(processes, "--relo", "-c", "1")
+    (worker,) = trees.children(supervisor.pid)
+    assert Worker.objects.using(alias).get().pid == worker
+    everything = trees.tree(supervisor.pid)
+    assert len(everything) == 4  # with the fork server and a child
+    assert endings.environ.delay("TASKQ_STARTED_AS").get(timeout=20) is None
+    supervisor.send(signal.Signals[f"SIG{ending}"])
+    supervisor.wait()
+    wait_until(lambda: not any(trees.alive(pid) for pid in everything), 10, what="all to be gone")
+    assert " has ended." in supervisor.log
+    assert not Worker.objects.using(alias).exists()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        (["--reload", "--detach"], "--reload is for development, .*does not go with --detach"),
         (["-c", "0"], "is not a number from 1"),
         (["-l", "loud"], "is not one of DEBUG"),
         (["-P", "eventlet"], "invalid choice"),
@@ -165,11 +284,13 @@ def test_reload_starts_again_after_a_change(alias: str, processes: Processes, tm
         (["--time-limit", "nan"], "not a number of seconds above 0"),
         (["--max-tasks-per-child", "0"], "not a number from 1"),
         (["-b", "amqp://guest:secret@127.0.0.1//"], r"workers take tasks from django://.*\*\*"),
+        (["-b", "django://other"], "There is no database 'other' in DATABASES: change .*--broker"),
         (["-X", "taskq"], "No queue is left to read"),
         (["-D", "--umask", "9"], "not a mask"),
         (["-D", "--uid", "no-such-user"], "--uid: there is no user 'no-such-user'"),
         (["-D", "--gid", "no-such-group"], "--gid: there is no group 'no-such-group'"),
         (["-D", "--logfile", "/proc/no/such/file"], "No such file or directory: '/proc/no/such/file'"),
+        (["--executable", "/no/such/python"], "No such file or directory: '/no/such/python'"),
         (["-D", "--workdir", "/no/such"], "No such file or directory: '/no/such'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

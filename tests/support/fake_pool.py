@@ -55,6 +55,10 @@ class FakeSlot:
 class FakePool:
     """Keeps what it is handed until a test says how it ends."""
 
+    name = "fake"
+    supports_hard_limit = True
+    supports_terminate = True
+
     def __init__(self, concurrency: int) -> None:
         self.slots = [FakeSlot(n) for n in range(concurrency)]
         self.concurrency = concurrency

@@ -11,25 +11,34 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from .waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+MANAGE = (sys.executable, "manage.py")
 
 
 class Process:
     """One running management command, with its own session and log."""
 
-    def __init__(self, arguments: tuple[str, ...], environment: dict[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        arguments: tuple[str, ...],
+        environment: dict[str, str],
+        log: Path,
+        program: Sequence[str] = MANAGE,
+        stdin: int = subprocess.DEVNULL,
+    ) -> None:
         self.arguments = arguments
         self.log_path = log
         with log.open("wb") as output:
             self.popen = subprocess.Popen(
-                [sys.executable, "manage.py", *arguments],
+                [*program, *arguments],
                 cwd=ROOT,
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -90,17 +99,22 @@ class Process:
 
 
 class Processes:
-    """Starts management commands with one environment, and leaves none behind."""
+    """Starts management commands with one environment, and leaves none behind.
+
+    A test may have them run by another ``program``, or with another ``stdin``.
+    """
 
     def __init__(self, directory: Path, environment: dict[str, str]) -> None:
         self.directory = directory
         self.environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
+        self.program: Sequence[str] = MANAGE
+        self.stdin = subprocess.DEVNULL
         self.started: list[Process] = []
 
     def start(self, *arguments: str, **environment: str) -> Process:
         """Start ``manage.py`` with these arguments; further variables as keywords."""
         log = self.directory / f"{len(self.started)}-{arguments[0]}.log"
-        process = Process(arguments, {**self.environment, **environment}, log)
+        process = Process(arguments, {**self.environment, **environment}, log, self.program, self.stdin)
         self.started.append(process)
         return process
 

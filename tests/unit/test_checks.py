@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.checks.registry import registry as django_checks
+from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 from kombu.transport import TRANSPORT_ALIASES
 
-from taskq import checks
+from taskq import checks, send_task
 from taskq.checks import broker, databases, tasks, values
 from taskq.checks.ids import PROBLEMS
 
@@ -377,6 +378,12 @@ def test_W005_two_databases(connections: Connections) -> None:
     assert found(databases.check_aliases, {"BROKER_URL": "django://queue"}) == ["W005"]
     assert found(databases.check_aliases, {"BROKER_URL": "django://queue", "DATABASE": "queue"}) == []
     assert found(databases.check_aliases, {"BROKER_URL": "redis://localhost"}) == []
+
+
+@override_settings(TASKQ_BROKER_URL="django://queue")
+def test_W005_sending_is_refused() -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"TASKQ_BROKER_URL .*'queue'.*TASKQ_DATABASE is 'default'"):
+        send_task("any")
 
 
 def test_E011_unsupported_database(connections: Connections) -> None:

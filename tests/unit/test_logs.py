@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,15 @@ import pytest
 from django.test import override_settings
 
 from taskq import logs, signals
-from taskq.logs import TaskFilter, WorkerFormatter, get_task_logger, label_handlers, setup_worker_logging, task_context
+from taskq.logs import (
+    TaskFilter,
+    WorkerFormatter,
+    get_task_logger,
+    label_handlers,
+    log_to_file_of,
+    setup_worker_logging,
+    task_context,
+)
 
 
 class Recorder(logging.Handler):
@@ -230,6 +239,59 @@ def test_level_and_file_of_the_command_line_hold_beside_LOGGING(taskq_logger: lo
     logging.getLogger("taskq.worker").info("ready")
     assert "ready" in (tmp_path / "worker.log").read_text()
     assert len(theirs.records) == 1
+
+
+def said(path: Path) -> list[str]:
+    """Return the last word of each line."""
+    return [line.split()[-1] for line in path.read_text().splitlines()]
+
+
+@bare_root()
+def test_each_process_of_the_pool_may_have_its_own_file(taskq_logger: logging.Logger, tmp_path: Path) -> None:
+    setup_worker_logging("info", str(tmp_path / "w.log"), file_of=lambda n: str(tmp_path / f"w-{n}.log"))
+    taskq_logger.info("main")
+    log_to_file_of(2)
+    with task_context("id-1", "shop.tasks.mail"):
+        get_task_logger("shop.tasks").info("sent")
+    assert said(tmp_path / "w.log") == ["main"]
+    assert said(tmp_path / "w-2.log") == ["sent"]
+    assert "shop.tasks.mail[id-1]: sent" in (tmp_path / "w-2.log").read_text()
+
+
+@bare_root()
+def test_a_process_whose_file_can_not_be_opened_logs_with_the_others(
+    taskq_logger: logging.Logger, tmp_path: Path
+) -> None:
+    setup_worker_logging("info", str(tmp_path / "w.log"), file_of=lambda n: str(tmp_path / "no" / f"w-{n}.log"))
+    log_to_file_of(1)
+    taskq_logger.info("both")
+    assert "Process 1 of the pool has no log file of its own" in (tmp_path / "w.log").read_text()
+    assert said(tmp_path / "w.log")[-1] == "both"
+
+
+@bare_root()
+def test_one_file_for_all_processes(taskq_logger: logging.Logger, tmp_path: Path) -> None:
+    setup_worker_logging("info", str(tmp_path / "w.log"))
+    before = taskq_logger.handlers[:]
+    log_to_file_of(1)
+    assert taskq_logger.handlers == before
+
+
+@bare_root()
+def test_the_descriptor_follows_the_file(taskq_logger: logging.Logger, tmp_path: Path) -> None:
+    path = tmp_path / "w.log"
+    setup_worker_logging("info")
+    assert logs.log_descriptor() is None
+    setup_worker_logging("info", str(path))
+    descriptor = logs.log_descriptor()
+    assert descriptor is not None
+    os.write(descriptor, b"stacks\n")
+    path.rename(tmp_path / "w.log.1")
+    taskq_logger.info("more")
+    assert logs.log_descriptor() == descriptor
+    os.write(descriptor, b"stacks again\n")
+    assert said(tmp_path / "w.log.1") == ["stacks"]
+    assert said(path) == ["more", "again"]
 
 
 @pytest.mark.parametrize(("level", "code"), [(logging.ERROR, "31"), (logging.WARNING, "33"), (logging.INFO, None)])

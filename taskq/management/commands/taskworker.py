@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import sys
 from argparse import ArgumentParser
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
@@ -14,13 +15,17 @@ from django.db import Error
 
 from taskq.conf import database_broker_alias, masked_url, settings
 from taskq.exceptions import QueueNotFound
+from taskq.logs import log_descriptor
 from taskq.management import arguments
-from taskq.worker.daemon import PidFile, PidFileError, User, detach, start_again
+from taskq.worker import again
+from taskq.worker.daemon import User, detach, lead_streams
 from taskq.worker.leaving import end_process, say_goodbye
 from taskq.worker.names import expand, node_name
+from taskq.worker.pidfile import PidFile, PidFileError
 
 if TYPE_CHECKING:
-    from taskq.worker.main import Ended
+    # It loads all of the worker, which the supervisor of --reload does without.
+    from taskq.worker.main import Ended, Start
 
 
 class Command(BaseCommand):
@@ -28,18 +33,24 @@ class Command(BaseCommand):
 
     help = "Run a worker: take tasks from queues and run them."
     requires_migrations_checks = False
+    #: What is done already: see ``taskq.worker.again``.
+    _marks: frozenset[str] = frozenset()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options; those without a value here follow the setting of the same name."""
         add = parser.add_argument
-        add("-n", "--hostname", help="name of the node: w1, w1@%%h; %%h host, %%n name, %%d domain")
+        add("-n", "--hostname", help="name of the node: w1, w1@%%h; %%h host, %%n host without domain, %%d domain")
         add("-Q", "--queues", type=arguments.names, default=[], help="queues to take tasks from, with commas between")
         add("-X", "--exclude-queues", type=arguments.names, default=[], help="declared queues to leave out")
         add("-b", "--broker", help="broker URL, instead of TASKQ_BROKER_URL")
         add("-c", "--concurrency", type=arguments.concurrency, help="processes or threads; auto is the number of CPUs")
         add("-P", "--pool", choices=["prefork", "threads", "solo", "processes"], help="where tasks run")
         add("-l", "--loglevel", type=arguments.level, help="level of the worker's log")
-        add("-f", "--logfile", help="file for the worker's log, with %% expansions")
+        add(
+            "-f",
+            "--logfile",
+            help="file for the worker's log, with %% expansions; with %%i or %%I one a process",
+        )
         add("-O", dest="optimization", choices=["default", "fair"], help="fair: hand over one task at a time")
         add("--prefetch-multiplier", type=arguments.whole, help="messages held for each process; 0 is without limit")
         add("--disable-prefetch", action="store_true", help="hold no message that can't run at once")
@@ -47,10 +58,12 @@ class Command(BaseCommand):
         add("--soft-time-limit", type=arguments.seconds, help="seconds after which a task is told to stop")
         add("--max-tasks-per-child", type=arguments.count, help="tasks after which a process is replaced")
         add("--max-memory-per-child", type=arguments.count, help="KiB above which a process is replaced")
+        add("-q", "--quiet", action="store_true", help="start without the banner")
         add("--reload", action="store_true", help="start again when the code changes; for development")
         add("-D", "--detach", action="store_true", help="go on in the background")
+        add("--executable", help="Python to run the worker with, instead of this one")
         add("--pidfile", help="file for the worker's pid, with %% expansions")
-        add("--workdir", help="directory to change to when detaching")
+        add("--workdir", help="directory to change to")
         add("--umask", type=arguments.umask, help="file mode mask when detaching, in octal")
         add("--uid", help="user to become, by name or number")
         add("--gid", help="group to become, by name or number")
@@ -59,19 +72,25 @@ class Command(BaseCommand):
         """Look at the database before Django's checks do: of one that is away they say nothing but a traceback."""
         if options["broker"]:
             self._use_broker(options["broker"])
-        if not options["reload"]:
+        self._marks = again.take_marks()
+        if not self._supervises(options):
             self._refuse_unmigrated()
         return super().execute(*args, **options)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until the worker has ended; the exit status is 0 after a clean stop."""
-        if options["reload"]:
-            self._reload()
+        if options["reload"] and options["detach"]:
+            raise CommandError("--reload is for development, in a terminal: it does not go with --detach.")
         directory = os.getcwd()
         try:
-            name = node_name(options["hostname"])
-            paths = {key: options[key] and expand(options[key], name) for key in ("logfile", "pidfile")}
-            ended = self._run(name, paths, options)
+            if options["executable"] and again.EXECUTED not in self._marks:
+                self._execute(options["executable"])
+            if self._supervises(options):
+                self._supervise()
+            ended = self._run(options)
+            if ended.restart:
+                os.chdir(directory)
+                self._start_again(options)
         except (
             PidFileError,
             ImproperlyConfigured,
@@ -83,22 +102,69 @@ class Command(BaseCommand):
             if options["traceback"]:
                 raise
             raise CommandError(str(error)) from error
-        if ended.restart:
-            os.chdir(directory)
-            start_again()
         if ended.left_behind:
             end_process(ended.status, say_goodbye)
         sys.exit(ended.status)
 
-    def _run(self, name: str, paths: dict[str, str | None], options: dict[str, Any]) -> Ended:
-        from taskq.worker.main import Start, run_worker
+    def _supervises(self, options: dict[str, Any]) -> bool:
+        return options["reload"] and again.RELOADED not in self._marks
 
-        queues = self._queues(options)
-        start = Start(
+    def _execute(self, executable: str) -> NoReturn:
+        again.start_again(self._marks | {again.EXECUTED}, shutil.which(executable) or executable)
+
+    def _start_again(self, options: dict[str, Any]) -> NoReturn:
+        marks = self._marks | {again.RESTARTED}
+        if options["detach"]:
+            marks |= {again.DETACHED}
+            # Why it can't start again, if so, is nowhere else to be read.
+            lead_streams(log_descriptor())
+        again.start_again(marks)
+
+    def _run(self, options: dict[str, Any]) -> Ended:
+        """Make everything ready, in the background if that is asked for, and run the worker."""
+        from taskq.worker.main import refuse_impossible
+
+        start = self._start(options)
+        pidfile = PidFile(expand(options["pidfile"], start.name)) if options["pidfile"] else None
+        refuse_impossible(start)
+        user = User.find(options["uid"], options["gid"])
+        if options["workdir"]:
+            os.chdir(options["workdir"])
+        if not options["quiet"]:
+            self._say_hello(start)
+        if options["detach"] and again.DETACHED not in self._marks:
+            if options["umask"] is not None:
+                os.umask(options["umask"])
+            start.background = detach()
+        return self._work(start, pidfile, user)
+
+    def _work(self, start: Start, pidfile: PidFile | None, user: User) -> Ended:
+        from taskq.worker.main import run_worker
+
+        ended = None
+        if pidfile:
+            pidfile.acquire()
+        try:
+            if logfile := start.logfile_of(0):
+                user.touch(logfile)
+            user.become()
+            ended = run_worker(start)
+            return ended
+        finally:
+            # The worker that starts again has the pid that is in the file.
+            if pidfile and not (ended and ended.restart):
+                pidfile.release()
+
+    def _start(self, options: dict[str, Any]) -> Start:
+        from taskq.worker.main import Start
+
+        name = node_name(options["hostname"])
+        pool = {"processes": "prefork"}.get(options["pool"], options["pool"]) or settings.POOL
+        return Start(
             name=name,
-            queues=queues,
-            concurrency=options["concurrency"] or settings.CONCURRENCY or arguments.cpus(),
-            pool={"processes": "prefork"}.get(options["pool"], options["pool"]) or settings.POOL,
+            queues=self._queues(options),
+            concurrency=1 if pool == "solo" else options["concurrency"] or settings.CONCURRENCY or arguments.cpus(),
+            pool=pool,
             time_limit=_first(options["time_limit"], settings.TIME_LIMIT),
             soft_time_limit=_first(options["soft_time_limit"], settings.SOFT_TIME_LIMIT),
             prefetch_multiplier=self._multiplier(options),
@@ -106,35 +172,11 @@ class Command(BaseCommand):
             max_tasks_per_child=_first(options["max_tasks_per_child"], settings.MAX_TASKS_PER_CHILD),
             max_memory_per_child=_first(options["max_memory_per_child"], settings.MAX_MEMORY_PER_CHILD),
             loglevel=options["loglevel"],
-            logfile=paths["logfile"],
+            logfile=options["logfile"],
             color=not options["no_color"],
+            restarted=again.RESTARTED in self._marks,
+            detached=options["detach"],
         )
-        self._say_hello(start)
-        pidfile = PidFile(paths["pidfile"]) if paths["pidfile"] else None
-        user = User.find(options["uid"], options["gid"])
-        if options["workdir"]:
-            os.chdir(options["workdir"])
-        if options["detach"]:
-            if options["umask"] is not None:
-                os.umask(options["umask"])
-            self._refuse_hopeless(pidfile, paths["logfile"], user)
-            detach()
-        if pidfile:
-            pidfile.acquire()
-        try:
-            user.become()
-            return run_worker(start)
-        finally:
-            if pidfile:
-                pidfile.release()
-
-    def _refuse_hopeless(self, pidfile: PidFile | None, logfile: str | None, user: User) -> None:
-        """Try what may fail while there is still a terminal to say it to."""
-        if pidfile:
-            pidfile.acquire()
-            pidfile.release()
-        if logfile:
-            user.touch(logfile)
 
     def _queues(self, options: dict[str, Any]) -> list[Any]:
         from taskq.messages.routing import select
@@ -147,7 +189,7 @@ class Command(BaseCommand):
         given: int | None = options["prefetch_multiplier"]
         return settings.PREFETCH_MULTIPLIER if given is None else given
 
-    def _say_hello(self, start: Any) -> None:
+    def _say_hello(self, start: Start) -> None:
         from taskq.tasks.registry import tasks
         from taskq.worker.banner import banner
 
@@ -179,6 +221,10 @@ class Command(BaseCommand):
         from django.db.migrations.executor import MigrationExecutor
 
         alias = database_broker_alias() or settings.DATABASE
+        if alias not in connections.settings:
+            raise CommandError(
+                f"There is no database {alias!r} in DATABASES: change TASKQ_DATABASE, TASKQ_BROKER_URL or --broker."
+            )
         connection = connections[alias]
         try:
             executor = MigrationExecutor(connection)
@@ -194,10 +240,10 @@ class Command(BaseCommand):
                 f"Database '{alias}' lacks migrations of taskq ({', '.join(missing)}): run manage.py migrate first."
             )
 
-    def _reload(self) -> None:
-        from taskq.worker.reloading import command_line, supervise
+    def _supervise(self) -> NoReturn:
+        from taskq.worker.reloading import supervise
 
-        sys.exit(supervise(command_line(), self.stdout.write))
+        sys.exit(supervise(self._marks, self.stdout.write))
 
 
 def _first(*values: Any) -> Any:

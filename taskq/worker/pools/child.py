@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple, NoReturn
 
 from taskq import signals
+from taskq.logs import log_to_file_of
 from taskq.worker.handover import Delivery, Outcome, Report
 
 from . import frames
@@ -39,13 +40,14 @@ class Descriptors(NamedTuple):
     orders: int
 
 
-def main(fds: Descriptors, parent: int, run: RunFn, title: str, max_memory: int) -> NoReturn:
+def main(fds: Descriptors, parent: int, run: RunFn, slot: int, title: str, max_memory: int) -> NoReturn:
     """Run deliveries in this process, which was forked by ``parent``, and end it."""
     code = 1
     try:
         die_with(parent)
         heed_group_signals_by_order(fds.orders)
         set_title(title)
+        log_to_file_of(slot + 1)
         _prepare()
         code = Child(socket.socket(fileno=fds.socket), fds.permits, run, max_memory).work()
         signals.send(signals.worker_process_shutdown, sender=None, pid=os.getpid(), exitcode=code)

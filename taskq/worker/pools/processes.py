@@ -23,10 +23,10 @@ _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
-def die_with(parent: int) -> None:
-    """Have this process killed when the process ``parent``, which forked it, ends."""
+def die_with(parent: int, number: int = signal.SIGKILL) -> None:
+    """Have this process killed, or signalled otherwise, when the process ``parent``, which forked it, ends."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
     # It may have ended before that.
     if os.getppid() != parent:
         os._exit(1)

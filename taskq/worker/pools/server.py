@@ -95,7 +95,7 @@ class Server:
         given, self._fds = self._fds[:2], self._fds[2:]
         signals.send(signals.worker_before_create_process, sender=None)
         try:
-            pid, self._orders[slot] = self._fork(given, title, max_memory)
+            pid, self._orders[slot] = self._fork(slot, given, title, max_memory)
         except OSError as error:
             self._say(frames.NOT_SPAWNED, (slot, str(error)))
         else:
@@ -105,7 +105,7 @@ class Server:
             for fd in given:
                 os.close(fd)
 
-    def _fork(self, given: list[int], title: str, max_memory: int) -> tuple[int, int]:
+    def _fork(self, slot: int, given: list[int], title: str, max_memory: int) -> tuple[int, int]:
         """Fork a child and return its pid and the pipe for orders to it."""
         sock, permits = given
         read_fd, orders = os.pipe()
@@ -118,7 +118,7 @@ class Server:
             raise
         if pid == 0:
             self._leave_to_child(orders)
-            child.main(child.Descriptors(sock, permits, read_fd), parent, self._run, title, max_memory)
+            child.main(child.Descriptors(sock, permits, read_fd), parent, self._run, slot, title, max_memory)
         os.close(read_fd)
         return pid, orders
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from asgiref.sync import sync_to_async
 
-from taskq import Task, task
+from taskq import Task, get_task_logger, task
 from taskq.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
 from .notes import note_line, wait_for
@@ -131,6 +131,18 @@ def who(self: Task[..., object], megabytes: int = 0) -> dict[str, object]:
 
 
 _kept: list[bytearray] = []
+
+
+@task
+def log(message: str) -> None:
+    """Log a message."""
+    get_task_logger(__name__).warning(message)
+
+
+@task
+def environ(name: str) -> str | None:
+    """Return a variable of the environment that programs started here would inherit."""
+    return os.environ.get(name)
 
 
 @task

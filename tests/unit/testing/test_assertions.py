@@ -68,6 +68,19 @@ def test_tuples_and_any_value() -> None:
     assert_sent(tasks.note, [ANY])
 
 
+def test_keys_are_texts_in_a_message() -> None:
+    keys = {2: 2, 1.5: "a", True: "b", None: [{3: 4}]}
+    tasks.note.delay(keys, key={5: (6,)})
+    assert_sent(tasks.note, [keys], {"key": {5: (6,)}})
+    assert_not_sent(tasks.note, [{7: 2}])
+
+
+def test_keys_of_another_serializer_stay_what_they_are(settings: Any) -> None:
+    settings.TASKQ_ACCEPT_CONTENT = ["json", "pickle"]
+    tasks.note.apply_async(({1: 2},), serializer="pickle")
+    assert_sent(tasks.note, [{1: 2}])
+
+
 def test_when_it_is_due(settings: Any) -> None:
     settings.TASKQ_TIMEZONE = "UTC"
     with time_machine.travel(datetime(2026, 1, 1, tzinfo=UTC)):

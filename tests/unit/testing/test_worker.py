@@ -5,10 +5,12 @@ import threading
 import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.test import override_settings
 
 from taskq import AsyncResult
 from taskq.testing import running_worker
 from taskq.worker.node import Node
+from tests.support.databases import registered
 
 from . import tasks
 
@@ -40,4 +42,15 @@ def test_nothing_is_left_running() -> None:
 @pytest.mark.django_db
 def test_not_inside_a_tests_transaction() -> None:
     with pytest.raises(RuntimeError, match="TransactionTestCase"), running_worker():
+        pass
+
+
+def test_not_on_a_database_in_memory() -> None:
+    words = r"set DATABASES\['memory'\]\['TEST'\]\['NAME'\]"
+    with (
+        registered("memory", "sqlite://:memory:"),
+        override_settings(TASKQ_DATABASE="memory"),
+        pytest.raises(RuntimeError, match=words),
+        running_worker(),
+    ):
         pass

@@ -289,6 +289,17 @@ def test_what_a_child_has_not_begun_is_revoked_too_and_what_runs_is_left_to_run(
     assert bench.pool.terminated == [(bench.pool.slots[0].deliveries[0].job, "SIGTERM")]
 
 
+def test_a_pool_that_can_not_kill_says_what_it_does_not_do(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.pool.supports_hard_limit = bench.pool.supports_terminate = False
+    message = claimed("consumer.plain", headers={"timelimit": [1, None]})
+    bench.consumer.receive([message])
+    assert f"[{message.task_id}] starts without its time limit of 1 s: the fake pool can't kill a task" in caplog.text
+    caplog.clear()
+    for _ in range(2):  # every heartbeat brings it again
+        bench.consumer.revoke({message.id: "SIGTERM"})
+    assert caplog.text.count(f"[{message.task_id}] is not terminated and runs to its end: the fake pool") == 1
+
+
 def test_a_lost_lease_takes_what_has_not_started_and_leaves_the_rest(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:

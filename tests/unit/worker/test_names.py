@@ -20,7 +20,9 @@ def host(monkeypatch: pytest.MonkeyPatch) -> None:
         ("w1", "w1@box.example.com"),
         ("w1@%h", "w1@box.example.com"),
         ("w1@other", "w1@other"),
-        ("%n-2@%d", "taskq-2@example.com"),
+        ("w1@%n", "w1@box"),
+        ("w1@%n.%d", "w1@box.example.com"),
+        ("%n-2@%d", "box-2@example.com"),
     ],
 )
 def test_a_node_has_a_name_and_a_host(given: str | None, name: str) -> None:

@@ -53,15 +53,20 @@ def freeze_in_place(sig: Signature[Any], task_id: str | None) -> Any:
 
 
 class Freezer:
-    """Freezes one canvas. ``fresh`` are the ids that were chosen for it: nobody has used them before."""
+    """Freezes one canvas. ``fresh`` are the ids that were chosen for it: nobody has used them before.
 
-    __slots__ = ("_group", "_result", "fresh", "reply_to")
+    No id is in it twice: a frozen signature that stands in two places is two tasks, and a group
+    that counted one id for both would wait for ever.
+    """
+
+    __slots__ = ("_group", "_result", "_taken", "fresh", "reply_to")
 
     def __init__(self) -> None:
         from taskq.results.async_result import AsyncResult
         from taskq.results.group_result import GroupResult
 
         self.fresh: set[str] = set()
+        self._taken: set[str] = set()
         self.reply_to = reply_queue()
         self._result: Callable[..., Any] = AsyncResult
         self._group: Callable[..., Any] = GroupResult
@@ -72,20 +77,24 @@ class Freezer:
         ``task_id`` is the id for the whole of it; what has its id keeps it otherwise. ``parent`` is the
         result of what comes before. ``sig`` is not changed. Raises ``TypeError`` for a chord without a body.
         """
+        if task_id is not None:
+            self._taken.add(task_id)
         kind = kind_of(sig)
         if kind == TASK:
             return self._task(sig, task_id, parent)
         return _BY_KIND[kind](self, sig, task_id, parent)
 
     def _id(self, known: str | None) -> str:
-        if known is None:
+        """Return an id that nothing else in this canvas has: ``known`` if there is one and it is free."""
+        if known is None or known in self._taken:
             known = new_id()
             self.fresh.add(known)
+        self._taken.add(known)
         return known
 
     def _task(self, sig: Sig, task_id: str | None, parent: Any) -> Frozen:
         options = {"task_id": None, "reply_to": self.reply_to, **sig["options"]}
-        options["task_id"] = own = self._id(task_id or options["task_id"])
+        options["task_id"] = own = task_id or self._id(options["task_id"])
         ignored = options.get("ignore_result")
         if ignored is None and (task := tasks.get(sig["task"])) is not None:
             ignored = task.ignore_result
@@ -95,6 +104,8 @@ class Freezer:
         steps = _uplifted(steps_of(sig))
         last = len(steps) - 1
         own: str | None = task_id or sig["options"].get("task_id")
+        if own is not None and task_id is None:
+            own = self._id(own)
         result, tasks = parent, []
         for place, step in enumerate(steps):
             frozen, result = self.freeze(step, own if place == last else None, result)
@@ -106,7 +117,7 @@ class Freezer:
 
     def _group_of(self, sig: Sig, task_id: str | None, parent: Any) -> Frozen:
         sig = _with_followers(sig)
-        group_id = self._id(task_id or sig["options"].get("task_id"))
+        group_id = task_id or self._id(sig["options"].get("task_id"))
         frozen, results = self._members(members_of(sig))
         return _group(sig, frozen, group_id), self._group(group_id, results, parent)
 
@@ -117,7 +128,7 @@ class Freezer:
         group_id = header["options"].get("task_id") if isinstance(header, Mapping) else None
         if group_id is None and "task_id" not in body["options"]:
             # Not frozen yet, so this is the id that the caller wants the result to have.
-            task_id, own = task_id or own, None
+            task_id, own = task_id or (own and self._id(own)), None
         group_id = self._id(group_id or own)
         frozen, results = self._members(_counted(member) for member in members_of(header))
         last, result = self.freeze(body, task_id, self._group(group_id, results, parent))

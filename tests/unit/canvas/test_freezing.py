@@ -8,6 +8,7 @@ import pytest
 
 from taskq import AsyncResult, Signature, chain, chord, group, task
 from taskq.canvas.freezing import Freezer
+from taskq.canvas.plan import plan
 from taskq.results.group_result import GroupResult
 
 from .jobs import S, a, add, b, c, d, e, ident, shown
@@ -149,6 +150,33 @@ def test_fresh_ids_are_those_that_were_chosen() -> None:
     known = a.clone().set(task_id="known")
     _, result = freezer.freeze(known | b)
     assert freezer.fresh == {result.id}
+
+
+def frozen_of(sig: Any) -> Any:
+    copy = sig.clone()
+    copy.freeze()
+    return copy
+
+
+@pytest.mark.parametrize("sig", [a, a | b, group(a, b), chord([a], b), chord([a], b | c)], ids=repr)
+def test_the_same_signature_in_two_places_is_two_tasks(sig: Any) -> None:
+    twice = frozen_of(sig)
+    made = plan(chord([twice, twice, twice], S))
+    nodes = [node.task_id for node in made.nodes]
+    assert len(set(nodes)) == len(nodes)
+    sent = [envelope.task_id for envelope in made.envelopes]
+    assert len(set(sent)) == len(sent)
+    assert len({row.group_id for row in made.groups}) == len(made.groups)
+
+
+def test_of_two_with_one_id_the_first_keeps_it_but_for_the_end_of_the_whole() -> None:
+    known = frozen_of(a)
+    _, result = freeze(group(known, known))
+    assert result[0].id == known.id
+    assert result[1].id != known.id
+    frozen, result = freeze(known | b, known.id)
+    assert result.id == known.id
+    assert ids_of(frozen)[0] != known.id
 
 
 def test_freezing_changes_nothing_but_in_place() -> None:

@@ -20,7 +20,7 @@ class chain(Signature[R]):
     """Tasks in a row: ``chain(add.s(2, 2), mul.s(8))``, which is ``add.s(2, 2) | mul.s(8)``.
 
     Takes signatures, or one iterable of them. A group that something follows
-    becomes a chord. Arguments and options of a call are the first task's; ``link`` is the last
+    becomes a chord. Empty groups are left out, and a group of one that follows a task is that one. Arguments and options of a call are the first task's; ``link`` is the last
     one's, ``link_error`` everyone's. The result is the last one's. An empty chain does
     nothing: calling it returns ``None``.
     """

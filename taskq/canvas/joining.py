@@ -1,7 +1,11 @@
 """What ``|`` makes of two signatures: Celery's algebra, in one place.
 
-``chain(a, b, c)`` is ``a | b | c``. Used when a canvas is written down; how what
-came out is run is the business of ``freezing`` and ``emitting``.
+``chain(a, b, c)`` is ``a | b | c``, but that it leaves out empty groups. A group of one that
+follows a task is that one (``a | group(b)`` is ``a | b``); first, or after a group, it is a
+group like any other, and what follows it gets a list of one.
+
+Used when a canvas is written down; how what came out is run is the business of ``freezing``
+and ``emitting``.
 """
 
 from __future__ import annotations
@@ -28,21 +32,41 @@ def follow(left: AnySignature, right: AnySignature) -> AnySignature:
     if isinstance(left, group):
         return chord(left, right)
     if isinstance(left, chord):
-        right = _unrolled(right)
-        return _chain([left, right]) if isinstance(right, group) else left.then(right)
-    steps = list(left.tasks) if isinstance(left, chain) else [left]
+        alone = _unrolled(right)
+        return _chain([left, alone]) if isinstance(alone, group) else left.then(right)
+    if not isinstance(left, chain):
+        steps = [left]
+        _append(steps, right)
+        return _chain(steps)
+    steps, options = _opened(left)
     _append(steps, right)
-    return _chain(steps, left.options if isinstance(left, chain) else None)
+    return _chain(steps, options)
 
 
 def joined(signatures: Iterable[AnySignature]) -> list[AnySignature]:
-    """Return the steps of a chain of ``signatures``. Empty groups between others are left out."""
+    """Return the steps of a chain of ``signatures``: those of ``a | b | c``, without empty groups among others."""
     given = list(signatures)
-    steps: list[AnySignature] = []
-    for sig in map(_unrolled, given) if len(given) > 1 else given:
-        if not (len(given) > 1 and isinstance(sig, group) and not sig.tasks):
-            _append(steps, sig)
+    if len(given) > 1:
+        given = [sig for sig in given if not (isinstance(sig, group) and not sig.tasks)]
+    if not given:
+        return []
+    left, *rest = given
+    while rest and isinstance(left, group | chord | chunks):
+        left = follow(left, rest.pop(0))
+    if isinstance(left, chunks):
+        left = left.group()
+    steps = list(unchained(left)) if isinstance(left, chain) else [left]
+    # In place: one step more by ``|`` is a new list, and there may be many thousands.
+    for sig in rest:
+        _append(steps, sig)
     return steps
+
+
+def _opened(left: chain[Any]) -> tuple[list[AnySignature], dict[str, Any]]:
+    """Return the steps of a chain that gets more, and its options: what follows it follows its own end."""
+    options = {name: value for name, value in left.options.items() if name != "task_id"}
+    followers = {name: options.pop(name) for name in ("link", "link_error") if name in options}
+    return list(unchained(_chain(left.tasks, followers))), options
 
 
 def _chain(steps: list[AnySignature], options: dict[str, Any] | None = None) -> chain[Any]:
@@ -55,13 +79,15 @@ def _chain(steps: list[AnySignature], options: dict[str, Any] | None = None) -> 
 
 def _append(steps: list[AnySignature], sig: AnySignature) -> None:
     """Have ``sig`` follow the last of ``steps``."""
-    sig = _unrolled(sig)
+    if isinstance(sig, chunks):
+        sig = sig.group()
+    last = steps[-1] if steps else None
+    if last is not None and not isinstance(last, group | chord):
+        sig = _unrolled(sig)
     if isinstance(sig, chain):
         for step in unchained(sig):
             _append(steps, step)
-        return
-    last = steps[-1] if steps else None
-    if isinstance(last, chord):
+    elif isinstance(last, chord):
         steps[-1] = last.then(sig)
     elif isinstance(last, group) and not isinstance(sig, group):
         steps[-1] = chord(last, sig)

@@ -7,16 +7,19 @@ that hypothesis chooses; messages are delivered twice, and runs are lost before 
 from __future__ import annotations
 
 import itertools
+import json
 from collections import Counter
 from collections.abc import Iterator
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import pytest
 from django.db import connections
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
 
-from taskq import AsyncResult, states
+from taskq import AsyncResult, chain, states
 from taskq.models import Group, Message, Node, TaskRun
 from taskq.results.group_result import GroupResult
 from taskq.store import claim, workers
@@ -36,6 +39,11 @@ START = 5
 @st.composite
 def canvases(draw: st.DrawFn) -> Canvas:
     return drawn(lambda n: draw(st.integers(0, n - 1)))
+
+
+def form(sig: Any) -> Any:
+    """Return a signature as plain data."""
+    return json.loads(json.dumps(sig))
 
 
 def shown(value: Any) -> Any:
@@ -64,6 +72,13 @@ def test_in_memory(canvas: Canvas) -> None:
         result = built(canvas).apply_async((START,))
         memory.drain()
         assert found(result) == shown(expected(canvas, START))
+
+
+@given(st.lists(canvases(), min_size=1, max_size=5))
+def test_a_chain_is_what_the_operator_makes(steps: list[Canvas]) -> None:
+    assume(("group", []) not in steps)
+    made = [built(step) for step in steps]
+    assert form(chain(*made)) == form(chain(reduce(or_, made)))
 
 
 # -- on the rows

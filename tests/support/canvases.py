@@ -112,33 +112,44 @@ def _weight(value: Any) -> int:
 
 
 def _steps(steps: list[Canvas]) -> list[Canvas]:
-    """Return the steps of a chain in a row: chains in it laid out, a group of one as that, an empty one left out."""
+    """Return the steps of a chain in a row, those of chains in it among them; empty groups are left out.
+
+    A group of one is that one, but for the first step and after a group.
+    """
     found: list[Canvas] = []
-    for step in steps:
-        while step[0] == "group" and len(step[1]) == 1:
-            (step,) = step[1]
-        if step[0] == "chain":
-            found += _steps(step[1])
-        elif step == ("group", []) and len(steps) > 1:
-            continue  # nothing to wait for
-        else:
-            found.append(step)
+    for step in steps if len(steps) == 1 else [step for step in steps if step != ("group", [])]:
+        row = _row(step)
+        while len(row) == 1 and row[0][0] == "group" and len(row[0][1]) == 1 and found and not _is_list(found[-1]):
+            row = _row(row[0][1][0])
+        found += row
     return found
+
+
+def _row(step: Canvas) -> list[Canvas]:
+    return _steps(step[1]) if step[0] == "chain" else [step]
+
+
+def _is_list(canvas: Canvas) -> bool:
+    """Tell whether what a step gives is a group's."""
+    if canvas[0] == "chain":
+        return _is_list(_steps(canvas[1])[-1])
+    return canvas[0] == "group" or (canvas[0] == "chord" and _is_list(canvas[2]))
 
 
 def _in_a_row(steps: list[Canvas], value: Any) -> Any:
     """Return what the last step gives. Only that may be several values, some of them failed."""
     for place, step in enumerate(steps):
+        rest = steps[place + 1 :]
         if step[0] == "chord":
             members = [expected(member, value) for member in _flat(step[1])]
             if _has_failed(members):
-                return _never(steps[-1] if place < len(steps) - 1 else step[2], "ChordError")
+                return _never(rest[-1] if rest else step[2], "ChordError")
             value = expected(step[2], members)
         else:
             value = expected(step, value)
-        if place < len(steps) - 1 and _has_failed(value):
+        if rest and _has_failed(value):
             # What follows a group that ran is the body of a chord, whose error is not that of the member.
-            return _never(steps[-1], value.kind if isinstance(value, Failed | Never) else "ChordError")
+            return _never(rest[-1], value.kind if isinstance(value, Failed | Never) else "ChordError")
     return value
 
 

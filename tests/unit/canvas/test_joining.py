@@ -50,6 +50,16 @@ TABLE = [
     (group(a, b) | chord([c], d), ("chord", ("a", "b"), ("chord", ("c",), "d"))),
     (chord([a], group(b, c)) | d, ("chord", ("a",), ("chord", ("b", "c"), "d"))),
     (chord([a]) | b, ("chord", ("a",), "b")),
+    # A group of one is a group where nothing but another group comes before it.
+    (chain(group(a)), ("chain", ("group", "a"))),
+    (chain(group(a), b), ("chain", ("chord", ("a",), "b"))),
+    (chain(group(), group(a), b), ("chain", ("chord", ("a",), "b"))),
+    (group(a, b) | group(c), ("chord", ("a", "b"), ("group", "c"))),
+    (chain(group(a, b), group(c)), ("chain", ("chord", ("a", "b"), ("group", "c")))),
+    (a | group(b, c) | group(d), ("chain", "a", ("group", "b", "c"), ("group", "d"))),
+    (chord([a], group(b, c)) | group(d), ("chord", ("a",), ("chord", ("b", "c"), ("group", "d")))),
+    (chain(chord([a], b), group(d, e)), ("chain", ("chord", ("a",), "b"), ("group", "d", "e"))),
+    (chain(add.chunks([(1, 2)], 1), S), ("chain", ("chord", ("celery.starmap",), "S"))),
 ]
 
 
@@ -75,8 +85,17 @@ def test_options_of_what_is_joined() -> None:
     assert [step.options.get("queue") for step in steps] == [None, "q", None]
     assert [step.options.get("link") for step in steps] == [None, None, [d]]
     assert [step.options.get("link_error") for step in steps] == [None, [e], [e]]
-    assert (inner | a).options["queue"] == "q"
+    assert (inner | a).options == {"queue": "q"}
+    assert [step.options for step in (inner | a).tasks] == [{"link_error": [e]}, {"link_error": [e], "link": [d]}, {}]
     assert b.options == {}
+
+
+def test_more_steps_leave_those_before_their_ids() -> None:
+    frozen = a | b
+    result = frozen.freeze()
+    longer = (frozen | c).freeze()
+    assert longer.parent.id == result.id
+    assert longer.id != result.id
 
 
 def test_a_group_of_one_gives_its_options_to_its_member() -> None:

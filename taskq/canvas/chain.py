@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .nesting import limited
 from .signature import Signature, signatures
 
 if TYPE_CHECKING:
@@ -19,8 +20,9 @@ R = TypeVar("R")
 class chain(Signature[R]):
     """Tasks in a row: ``chain(add.s(2, 2), mul.s(8))``, which is ``add.s(2, 2) | mul.s(8)``.
 
-    Takes signatures, or one iterable of them. A group that something follows
-    becomes a chord. Empty groups are left out, and a group of one that follows a task is that one. Arguments and options of a call are the first task's; ``link`` is the last
+    Takes signatures, or one iterable of them. A group that something follows becomes a
+    chord. Empty groups are left out, and a group of one that follows a task is that one.
+    Arguments and options of a call are the first task's; ``link`` is the last
     one's, ``link_error`` everyone's. The result is the last one's. An empty chain does
     nothing: calling it returns ``None``.
     """
@@ -30,7 +32,9 @@ class chain(Signature[R]):
     def __init__(self: chain[Any], *tasks: Any, **options: Any) -> None:
         from .joining import joined
 
-        super().__init__("celery.chain", (), {"tasks": joined(_given(tasks))}, options, subtask_type="chain")
+        with limited():
+            steps = joined(_given(tasks))
+        super().__init__("celery.chain", (), {"tasks": steps}, options, subtask_type="chain")
 
     @classmethod
     def _rebuilt(cls, fields: Mapping[str, Any]) -> Signature[Any]:

@@ -71,9 +71,11 @@ class chord(Signature[R]):
 
     def then(self, other: Signature[Any]) -> chord[Any]:
         """Return the same with ``other`` after the body."""
+        from .joining import follow
+
         copy = chord.__new__(chord)
         copy.update(self)
-        copy["kwargs"] = {**self.kwargs, "body": other if self.body is None else self.body | other}
+        copy["kwargs"] = {**self.kwargs, "body": other if self.body is None else follow(self.body, other)}
         copy["options"] = dict(self.options)
         return copy
 

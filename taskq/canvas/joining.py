@@ -23,6 +23,8 @@ from .signature import Signature, signature
 __all__ = ["follow", "joined", "unchained", "unchanging"]
 
 AnySignature = Signature[Any]
+#: Options of a chain that say something of its last task, and nothing of what comes to follow it.
+_OF_ITS_END = frozenset({"link", "link_error", "task_id"})
 
 
 def follow(left: AnySignature, right: AnySignature) -> AnySignature:
@@ -64,16 +66,25 @@ def joined(signatures: Iterable[AnySignature]) -> list[AnySignature]:
 
 def _opened(left: chain[Any]) -> tuple[list[AnySignature], dict[str, Any]]:
     """Return the steps of a chain that gets more, and its options: what follows it follows its own end."""
-    options = {name: value for name, value in left.options.items() if name != "task_id"}
-    followers = {name: options.pop(name) for name in ("link", "link_error") if name in options}
+    if not left.options:
+        return list(left.tasks), {}
+    options = {name: value for name, value in left.options.items() if name not in _OF_ITS_END}
+    followers: dict[str, Any] = {name: left.options[name] for name in ("link", "link_error") if name in left.options}
     return list(unchained(_chain(left.tasks, followers))), options
 
 
 def _chain(steps: list[AnySignature], options: dict[str, Any] | None = None) -> chain[Any]:
     """Return a chain of ``steps`` as they are."""
-    made: chain[Any] = chain()
-    made.kwargs["tasks"] = steps
-    made["options"] = dict(options or {})
+    # Without __init__, which would join them: this runs once for each level of a nested canvas.
+    made: chain[Any] = chain.__new__(chain)
+    made.update(
+        task="celery.chain",
+        args=(),
+        kwargs={"tasks": steps},
+        options={} if options is None else options,
+        subtask_type="chain",
+        immutable=False,
+    )
     return made
 
 

@@ -32,6 +32,7 @@ from .emitting import Call, Emission, body_call, placed
 from .fields import as_list
 from .freezing import Freezer, accumulated
 from .kinds import CHAIN, GROUP, TASK, Sig, ends_in_group, kind_of, linked, steps_of, with_errbacks, with_options
+from .nesting import limited
 from .nodes import nodes_of
 from .reaching import dependents, dependents_of, errbacks_of
 from .signature import signature
@@ -83,9 +84,11 @@ def plan(sig: Sig, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = 
 
     Ids that are not frozen yet are chosen anew for each call; ``sig`` is not changed.
     In a running task, that task is the parent. ``task_id`` is the id of the whole: of
-    a chain's last task, a chord's body, a group. Raises ``TypeError`` for what can't be sent.
+    a chain's last task, a chord's body, a group. Raises ``TypeError`` for what can't be sent,
+    ``ValueError`` for what is nested too deeply.
     """
-    return _called(sig, args, kwargs, options)
+    with limited():
+        return _called(sig, args, kwargs, options)
 
 
 def plan_frozen(
@@ -108,11 +111,12 @@ def plan_frozen(
     if not sig.keys() >= _KEYS:
         sig = signature(sig)  # other producers leave keys out
     had_id = bool(sig["options"].get("task_id"))
-    frozen, result = Freezer().freeze(sig)
-    if result is None:
-        return Plan(None, iter(()))
     emission = Emission(root_id, parent_id)
-    emission.emit(frozen, args, kwargs, options, chain)
+    with limited():
+        frozen, result = Freezer().freeze(sig)
+        if result is None:
+            return Plan(None, iter(()))
+        emission.emit(frozen, args, kwargs, options, chain)
     return _plan(emission, result, frozen, None, not had_id and kind_of(frozen) != TASK, parent_id or "")
 
 
@@ -238,7 +242,8 @@ def _envelopes(calls: list[Call], fresh: set[str] | None) -> Iterator[Envelope]:
     """
     for name, args, kwargs, options in calls:
         reset = fresh is not None and options["task_id"] not in fresh
-        envelope = sending.envelope_for(name, tasks.get(name), args, kwargs, options, check=fresh is not None)
+        with limited():
+            envelope = sending.envelope_for(name, tasks.get(name), args, kwargs, options, check=fresh is not None)
         envelope.reset = reset
         yield envelope
 

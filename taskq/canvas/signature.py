@@ -16,6 +16,7 @@ from asgiref.sync import sync_to_async
 from taskq.tasks.registry import tasks
 
 from .fields import Args, Kwargs, as_list, check_signature, checked_arguments, copied_fields, merged
+from .nesting import limited
 
 if TYPE_CHECKING:
     from taskq.results.async_result import AsyncResult
@@ -261,12 +262,16 @@ class Signature(dict[str, Any], Generic[R]):
         stamp(self, visitor, append_stamps, stamps)
 
     def __or__(self, other: Signature[S]) -> chain[S]:  # type: ignore[override]
-        """Have ``other`` follow this one, with its value as the first argument."""
+        """Have ``other`` follow this one, with its value as the first argument.
+
+        Raises ``ValueError`` for what is nested too deeply.
+        """
         if not isinstance(other, Mapping):
             return NotImplemented
         from .joining import follow
 
-        return follow(self, other if isinstance(other, Signature) else signature(other))  # type: ignore[return-value]
+        with limited():
+            return follow(self, other if isinstance(other, Signature) else signature(other))  # type: ignore[return-value]
 
     # A dictionary's own operators would merge the keys.
     def __ior__(self, other: Signature[S]) -> chain[S]:  # type: ignore[override]

@@ -319,6 +319,28 @@ def test_nine_chords_in_a_row() -> None:
     assert rounds == 9
 
 
+def chords_in_a_row(n: int) -> Any:
+    sig: Any = group(ident.s(1), ident.s(1))
+    for _ in range(n):
+        sig = sig | tsum.s() | group(ident.s(), ident.s())
+    return sig | S
+
+
+def test_too_many_chords_in_a_row_are_an_error_that_says_so() -> None:
+    with pytest.raises(ValueError, match=r"nested too deeply to be sent.* replace\(\)"):
+        list(plan(chords_in_a_row(250)).envelopes)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        chords_in_a_row(500)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        chain(*(step for _ in range(500) for step in (group(a, b), S)))
+
+
+def test_a_hundred_chords_in_a_row() -> None:
+    made = plan(chords_in_a_row(100))
+    assert len(messages(made)) == 2
+    assert sum(1 for _ in made.nodes) == 101 * 3
+
+
 # -- rows ---------------------------------------------------------------------------------------------------
 
 

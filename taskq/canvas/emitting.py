@@ -1,7 +1,8 @@
 """From a frozen canvas to the calls that are sent now, and the rows of the groups that count them.
 
-Called by ``plan``. What is sent later travels inside: the rest of a chain, callbacks
-and a chord's body in the messages (Celery's wire form), the body in the group's row too.
+Called by ``plan``. What is sent later travels inside: the rest of a chain and callbacks in
+the messages (Celery's wire form), a chord's body in the group's row. With another broker than
+the database, where a Celery worker may have to read it, the body is in the message of each member too.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from taskq.conf import database_broker_alias
 from taskq.messages.serializers import dumps_json
 from taskq.store.records import NewGroup
 
@@ -24,6 +26,7 @@ from .kinds import (
     kind_of,
     members_of,
     own_options,
+    plain,
     with_kwargs,
     with_options,
 )
@@ -113,8 +116,9 @@ class Emission:
 
     def _members(self, header: Sig, members: list[Sig], args: Any, kwargs: Any, options: Options, body: Any) -> None:
         group_id = header["options"]["task_id"]
+        chord = None if body is None else carried(body)
         for index, member in enumerate(members):
-            self.emit(placed(member, group_id, index, body), args, kwargs, options)
+            self.emit(placed(member, group_id, index, chord), args, kwargs, options)
 
     def _count(self, group_id: str, size: int, body: str | None) -> None:
         self.groups.append(NewGroup(group_id, size, body, self.root_id or "", self.parent_id or ""))
@@ -125,6 +129,22 @@ _BY_KIND = {CHAIN: Emission._chain, GROUP: Emission._group, CHORD: Emission._cho
 
 def _without(options: Options, names: frozenset[str]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in names}
+
+
+def carried(body: Sig) -> Sig:
+    """Return what the message of a member carries of its chord's body.
+
+    All of it on Celery's wire. Between workers that share the group's row, which has it, no more
+    than that there is one: a body of n tasks in n messages would be n * n of them.
+    """
+    if database_broker_alias() is None:
+        return body
+    return plain(
+        body["task"],
+        options={"task_id": body["options"]["task_id"]},
+        kind=body.get("subtask_type"),
+        immutable=bool(body.get("immutable")),
+    )
 
 
 def placed(sig: Sig, group_id: str, index: int, chord: Sig | None) -> Sig:

@@ -52,7 +52,8 @@ def test_group() -> None:
     assert body == [[[1, 1], {}, embed()], [[2, 2], {}, embed()]]
 
 
-def test_chord() -> None:
+def test_chord(settings: Any) -> None:
+    settings.TASKQ_BROKER_URL = "redis://localhost"  # which Celery's workers read too
     head, body = bodies(chord([add.s(1, 1), add.s(2, 2)], tsum.s()))
     assert head == [
         ["id1", "id2", 0, "id1", None, "(1, 1)", "{}", 0],
@@ -60,6 +61,20 @@ def test_chord() -> None:
     ]
     last = sig(task="capapp.tsum", task_id="id4", reply_to="oid", group_id="id2")
     assert body == [[[1, 1], {}, embed(chord=last)], [[2, 2], {}, embed(chord=last)]]
+
+
+def test_chord_where_the_group_has_a_row() -> None:
+    head, body = bodies(chord([add.s(1, 1), add.s(2)], tsum.s(5).set(queue="q") | add.s(1)))
+    assert [each[1:3] for each in head] == [["id2", 0], ["id2", 1]]
+    stub = {**sig(task="celery.chain", task_id="id4"), "subtask_type": "chain"}
+    assert body == [[[1, 1], {}, embed(chord=stub)], [[2], {}, embed(chord=stub)]]
+
+
+def test_messages_of_a_header_do_not_grow_with_its_body() -> None:
+    header, body = (group(add.si(i, i) for i in range(200)) for _ in range(2))
+    made = plan(header | body)
+    assert max(len(envelope.body) for envelope in made.envelopes) < 500
+    assert [json.loads(row.body or "")["task"] for row in made.groups] == ["celery.group"]
 
 
 def test_a_group_inside_a_chain_is_a_chord() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from taskq.conf import database_broker_alias
 from taskq.messages.serializers import dumps_json
+from taskq.store.groups import kept_as
 from taskq.store.records import NewGroup
 
 from .fields import as_list, merged
@@ -30,6 +31,7 @@ from .kinds import (
     with_kwargs,
     with_options,
 )
+from .nodes import result_tuple
 
 #: One call: a task's name, its arguments and options. The options are nobody else's.
 Call = tuple[str, Sequence[Any], Mapping[str, Any], dict[str, Any]]
@@ -96,6 +98,9 @@ class Emission:
         if members:
             size = sum(kind_of(member) == TASK or not ends_in_group(member) for member in members)
             self._count(sig["options"]["task_id"], size, None)
+            if size < len(members):
+                # Its nodes alone don't tell which results it has.
+                self._count(kept_as(sig["options"]["task_id"]), 0, dumps_json(result_tuple(sig)))
             self._members(sig, members, args, kwargs, options, None)
 
     def _chord(self, sig: Sig, args: Any, kwargs: Any, options: Options, rest: list[Sig]) -> None:

@@ -52,6 +52,18 @@ def _members(header: Sig, root: str, waits_for: str, what: str) -> Iterator[NewN
 
 def end_of(sig: Sig) -> str:
     """Return the id of what the frozen ``sig`` ends with: a task or a group."""
+    task_id: str = _end(sig)["options"]["task_id"]
+    return task_id
+
+
+def result_tuple(sig: Sig) -> tuple[Any, Any]:
+    """Return the result of the frozen ``sig`` as plain data, without what came before: see ``results.tuples``."""
+    last = _end(sig)
+    members = map(result_tuple, last["kwargs"]["tasks"]) if kind_of(last) == GROUP else None
+    return (last["options"]["task_id"], None), None if members is None else list(members)
+
+
+def _end(sig: Sig) -> Sig:
     while True:
         kind = kind_of(sig)
         if kind == CHORD:
@@ -59,5 +71,4 @@ def end_of(sig: Sig) -> str:
         elif kind == CHAIN:
             sig = sig["kwargs"]["tasks"][-1]
         else:
-            task_id: str = sig["options"]["task_id"]
-            return task_id
+            return sig

@@ -50,14 +50,17 @@ class GroupResult(ResultSet[R]):
     def restore(cls, id: str) -> GroupResult[Any] | None:
         """Return the group ``id`` that was sent or saved, ``None`` if nothing is known of it.
 
-        One that was sent and not saved has the tasks of groups within it among its own.
+        One that was sent and not saved has no ``parent``, and neither have its members.
         """
         data = backend.current().load_group(str(id))
         result = tuples.from_tuple(data) if data else None
         return result if isinstance(result, GroupResult) else None
 
     def delete(self) -> None:
-        """Delete what ``save`` has kept. The tasks' rows stay: those ``forget`` deletes."""
+        """Delete what ``save`` has kept of a group that was not sent.
+
+        The tasks' rows stay: those ``forget`` deletes. A group that was sent is known as long as its workflow.
+        """
         backend.current().delete_group(self.id)
 
     async def asave(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from taskq import states
 from taskq.exceptions import TimeoutError
 from taskq.models import TaskRun
 from taskq.results import watching
+from taskq.store.groups import kept_as
 
 from . import rows
 from .workflows import Workflows
@@ -128,15 +130,17 @@ class Answers:
                 self._rows.pop(task_id, None)
 
     def save_group(self, group_id: str, data: Any) -> None:
-        """Keep the result tuple of a group, unless it was sent."""
-        if group_id not in self._workflows.groups:
-            self._saved[group_id] = data
+        """Keep the result tuple of a group."""
+        self._saved[group_id] = data
 
     def load_group(self, group_id: str) -> Any:
         """Return the result tuple of a group that was sent or saved, ``None`` if it is not known."""
-        if ids := self._workflows.members(group_id):
-            return (group_id, None), [((task_id, None), None) for task_id in ids]
-        return self._saved.get(group_id)
+        if group_id in self._saved:
+            return self._saved[group_id]
+        if (kept := self._workflows.groups.get(kept_as(group_id))) is not None:
+            return json.loads(kept.new.body or "null")
+        ids = self._workflows.members(group_id)
+        return ((group_id, None), [((task_id, None), None) for task_id in ids]) if ids else None
 
     def delete_group(self, group_id: str) -> None:
         """Forget what was saved of a group."""

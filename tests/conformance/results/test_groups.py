@@ -11,7 +11,7 @@ from asgiref.sync import async_to_sync
 from django.core import mail
 from django.db import connections
 
-from taskq import states
+from taskq import group, signature, states
 from taskq.engines import for_alias
 from taskq.results import lookout
 from taskq.results.async_result import AsyncResult
@@ -92,3 +92,24 @@ def test_kept(alias: str) -> None:
     assert GroupResult.restore("g") is None
     result.delete()
     assert GroupResult.restore("G") is None
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_group_that_was_sent_is_restored_whole(alias: str, saved: bool) -> None:
+    task = signature("shop.add")
+    for canvas in (group(task, task), group(task, task | group(task, task)), group(task | group(task, task))):
+        result = canvas.apply_async()
+        if saved:
+            result.save()
+        for _ in range(2):
+            again = GroupResult.restore(result.id)
+            assert again is not None
+            assert again == result
+            assert [type(each) for each in again] == [type(each) for each in result]
+            result.delete()
+
+
+def test_the_longest_of_ids(alias: str) -> None:
+    result = GroupResult[Any]("g" * 255, [AsyncResult("a")])
+    result.save()
+    assert GroupResult.restore(result.id) == result

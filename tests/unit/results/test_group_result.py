@@ -98,10 +98,12 @@ def test_what_was_sent_need_not_be_saved() -> None:
     Group.objects.create(group_id="g", size=2, remaining=2, body="{}", created_at=NOW)
     for position, task_id in enumerate(("b", "a")):
         Node.objects.create(root_id="r", task_id=task_id, group_id="g", position=position, created_at=NOW)
-    GroupResult[Any]("g", [AsyncResult("x")]).save()
-    GroupResult[Any]("g").delete()
     assert GroupResult.restore("g") == GroupResult("g", [AsyncResult("b"), AsyncResult("a")])
-    assert Group.objects.get().body == "{}"
+    saved = GroupResult[Any]("g", [AsyncResult("b"), GroupResult("inner", [AsyncResult("c")])])
+    saved.save()
+    saved.delete()
+    assert GroupResult.restore("g") == saved
+    assert Group.objects.get(group_id="g").body == "{}"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -187,6 +187,17 @@ def test_what_was_sent_is_restored(memory: Memory) -> None:
     assert GroupResult.restore("nothing") is None
 
 
+@pytest.mark.parametrize("saved", [True, False])
+def test_members_that_end_in_groups_are_restored(memory: Memory, saved: bool) -> None:
+    result = group(s("add", 1, 1), s("add", 2, 2) | group(s("add", 1), s("add", 2))).delay()
+    memory.drain()
+    if saved:
+        result.save()
+    again = GroupResult.restore(result.id)
+    assert again is not None
+    assert again.get() == [2, [5, 6]]
+
+
 def test_what_was_saved_is_restored(memory: Memory) -> None:
     one = tasks.add.delay(1, 1)
     saved = GroupResult[Any]("by-hand", [one, GroupResult("inner", [one])])

@@ -14,16 +14,12 @@ from itertools import islice
 
 from django.db import DatabaseError, InterfaceError, OperationalError
 
-from taskq import states
-from taskq.exceptions import QueueNotFound
-from taskq.messages import publisher
-from taskq.results.errors import encode_exception
 from taskq.store import claim, progress, release
 from taskq.store.progress import Progress
 from taskq.store.records import Claimed, Settlement
 from taskq.store.settle import settle
 
-from . import sequels
+from . import routes
 from .lease import Lease
 
 logger = logging.getLogger("taskq.worker")
@@ -113,7 +109,7 @@ class Ledger:
         by_token: dict[str, list[Settlement]] = {}
         for settlement in batch:
             if settlement.follow_ups and not settlement.routed:
-                _route(settlement)
+                routes.find(settlement, self._alias)
             by_token.setdefault(self._lease.holder(settlement.message_id), []).append(settlement)
         for token, settlements in by_token.items():
             held = settle(token, settlements, self._alias)
@@ -218,21 +214,6 @@ class Ledger:
             self._lease.drop(message_id)
 
         self.do(call, lambda: self._give_up(message_id))
-
-
-def _route(settlement: Settlement) -> None:
-    """Find the queues of exchanges. What runs under the same id goes back to the queue that it came from."""
-    same = tuple(e for e in settlement.follow_ups if e.task_id == settlement.task_id)
-    others = [e for e in settlement.follow_ups if e.task_id != settlement.task_id]
-    try:
-        settlement.follow_ups = (*same, *publisher.routed(others))
-    except QueueNotFound as error:
-        logger.error("What follows from %s[%s] can't be sent: %s", settlement.name, settlement.task_id, error)
-        settlement.state, settlement.result = states.FAILURE, encode_exception(error)
-        settlement.content_type, settlement.keep = "application/json", True
-        settlement.follow_ups, settlement.groups, settlement.nodes = (), (), ()
-        settlement.dependents = tuple(sequels.unsendable(others))
-    settlement.routed = True
 
 
 def _tell_lost(settlements: Sequence[Settlement]) -> None:

@@ -17,10 +17,11 @@ from kombu.utils.json import loads
 
 from taskq import states
 from taskq.canvas import plan as planning
+from taskq.exceptions import QueueNotFound
 from taskq.messages import publisher
 from taskq.messages.protocol import Carried, decode_body
 from taskq.results import values
-from taskq.store.records import FROM_ROWS, Dependent, Envelope, Sequel
+from taskq.store.records import FROM_ROWS, Dependent, Envelope, NewGroup, Sequel
 
 from . import errbacks
 
@@ -60,13 +61,13 @@ def body_failed(body: str, error: str) -> Sequel:
         logger.exception("The body of a chord can't be read: what was to follow from it is not known.")
         return Sequel()
     headers = {"id": dependents[0].task_id, "task": dependents[0].name} if dependents else {}
-    return Sequel(publisher.routed(_errbacks(called, headers, error)), dependents=dependents)
+    return Sequel(sendable(_errbacks(called, headers, error)), dependents=dependents)
 
 
 def message_ended(message: Carried, state: str, error: str) -> Sequel:
     """See ``store.workflows.Planner``."""
     sequel = read(message, state, error)
-    sequel.envelopes = publisher.routed(sequel.envelopes)
+    sequel.envelopes = sendable(sequel.envelopes)
     return sequel
 
 
@@ -93,13 +94,31 @@ def read(message: Carried, state: str, error: str) -> Sequel:
     return sequel
 
 
-def unsendable(envelopes: Sequence[Envelope]) -> list[Dependent]:
-    """Return what never runs because ``envelopes``, which were to follow, can't be sent."""
+def sendable(envelopes: Sequence[Envelope]) -> Sequence[Envelope]:
+    """Return errbacks with the queues that their exchanges lead to, without those that no queue is bound for.
+
+    Those are logged: the end that they were to be told of is one all the same.
+    """
+    found: list[Envelope] = []
+    for envelope in envelopes:
+        try:
+            found += publisher.routed([envelope])
+        except QueueNotFound as error:
+            of = envelope.headers.get("parent_id")
+            logger.error("%s[%s], an errback of %s, can't be sent: %s", envelope.name, envelope.task_id, of, error)
+    return found
+
+
+def unsendable(envelopes: Sequence[Envelope], groups: Sequence[NewGroup] = ()) -> list[Dependent]:
+    """Return what never runs because ``envelopes``, which were to follow with ``groups``, can't be sent."""
     found: list[Dependent] = []
     for e in envelopes:
         found.append(Dependent(e.task_id, e.name, str(e.headers["group"]) if planning.is_member(e.headers) else ""))
         embed = decode_body(e.body, e.content_type, e.content_encoding, e.headers, e.properties)[2]
         found += planning.dependents(embed)
+    for group in groups:
+        if group.size and group.body and not group.added:
+            found += planning.dependents_of(group.body)
     return found
 
 

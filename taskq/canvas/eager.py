@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-from django.utils.module_loading import import_string
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from taskq import states
 from taskq.exceptions import ChordError
@@ -64,6 +63,8 @@ def go_on(envelope: Envelope, run: InlineRun, result: EagerResult[Any], throw: b
     """Run what follows from a task that has run, and return its result: another's if that took its place."""
     process = _Process(throw)
     process.results[envelope.task_id] = result
+    if eager.throws(run, throw):
+        process.fail(envelope, run)
     process.follow(envelope, run)
     process.run()
     process.finish()
@@ -101,9 +102,19 @@ class _Process:
     def run(self) -> None:
         """Run until nothing is left."""
         while self._waiting:
-            envelope, run = eager.run_to_end(self._waiting.popleft(), self.throw)
+            envelope, run = eager.run_to_end(self._waiting.popleft())
             self.results[envelope.task_id] = eager.result_of(envelope, run)
+            if eager.throws(run, self.throw):
+                self.fail(envelope, run)
             self.follow(envelope, run)
+
+    def fail(self, envelope: Envelope, run: InlineRun) -> NoReturn:
+        """Let through the exception of a task, after its errbacks; what else was to run does not."""
+        self.throw = False
+        self._waiting.clear()
+        self.follow(envelope, run)
+        self.run()
+        raise run.exception
 
     def follow(self, envelope: Envelope, run: InlineRun) -> None:
         """Take what follows from a task that has ended, and count it."""
@@ -147,10 +158,9 @@ class _Process:
             self._never(dependent, error, text)
         called = errbacks_of(group.body)
         if called and dependents:
-            message = import_string("taskq.worker.errbacks.message")
-            headers = {"id": dependents[0].task_id, "task": dependents[0].name}
-            for errback in called:
-                self._waiting += message(errback, headers, text, (), {})
+            failure = {"id": dependents[0].task_id, "task": dependents[0].name}
+            errbacks = import_module("taskq.worker.errbacks")
+            self._waiting += errbacks.messages(called, errbacks.Failure(failure, text))
 
     # -- results
 

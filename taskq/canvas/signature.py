@@ -225,8 +225,9 @@ class Signature(dict[str, Any], Generic[R]):
     def link_error(self, errback: S) -> S:
         """Call ``errback`` after a final failure. Returns ``errback``.
 
-        A function with more than one parameter is called in the worker with the failed task's
-        request, the exception and the traceback; any other is sent as a task with the failed one's id.
+        A function with more than one parameter is called with the failed task's request, the exception and
+        the traceback as text (``None`` if the task did not run); any other is sent as a task with the failed one's id.
+        Both happen in a worker, after the failure is on record, once for a final failure.
         """
         return self._append("link_error", errback)
 

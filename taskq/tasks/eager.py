@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from .task import Task
 
-__all__ = ["apply", "apply_on_commit", "result_of", "run_to_end", "store_failure"]
+__all__ = ["apply", "apply_on_commit", "result_of", "run_to_end", "store_failure", "throws"]
 
 Args = Sequence[Any] | None
 Kwargs = Mapping[str, Any] | None
@@ -52,27 +52,29 @@ def apply(
 
 def _ended(envelope: Envelope, throw: bool | None) -> EagerResult[Any]:
     """Run one task and what follows from it, and return its result."""
-    envelope, run = run_to_end(envelope, throw)
+    envelope, run = run_to_end(envelope)
     result = result_of(envelope, run)
     if run.outcome.follow_ups or run.outcome.dependents:
         result = import_string("taskq.canvas.eager.go_on")(envelope, run, result, throw)
+    elif throws(run, throw):
+        raise run.exception
     return result
 
 
-def run_to_end(envelope: Envelope, throw: bool | None = None) -> tuple[Envelope, InlineRun]:
-    """Run one task until it is not retried any more; return the message of the last try, and the try.
-
-    With ``throw``, by default ``TASKQ_EAGER_PROPAGATES``, its exception is raised.
-    """
+def run_to_end(envelope: Envelope) -> tuple[Envelope, InlineRun]:
+    """Run one task until it is not retried any more; return the message of the last try, and the try."""
     run = _run(envelope)
     while run.outcome.state == states.RETRY and run.outcome.follow_ups:
         envelope = Envelope(*run.outcome.follow_ups[0])
         run = _run(envelope)
     if settings.STORE_EAGER_RESULT:
         _store(envelope, run)
-    if (settings.EAGER_PROPAGATES if throw is None else throw) and run.outcome.state == states.FAILURE:
-        raise run.exception
     return envelope, run
+
+
+def throws(run: InlineRun, throw: bool | None) -> bool:
+    """Tell whether the exception of a run is let through: with ``throw``, by default ``TASKQ_EAGER_PROPAGATES``."""
+    return run.outcome.state == states.FAILURE and (settings.EAGER_PROPAGATES if throw is None else throw)
 
 
 def apply_on_commit(task: Task[..., Any], args: Args, kwargs: Kwargs, options: dict[str, Any]) -> EagerResult[Any]:

@@ -20,7 +20,7 @@ from taskq import states
 from taskq.store import workflows
 from taskq.store.records import Envelope, NewGroup, NewNode, Settlement
 from taskq.timezones import to_utc
-from taskq.worker import endings
+from taskq.worker import endings, errbacks
 from taskq.worker.handover import Report
 from taskq.worker.request import Request
 
@@ -132,10 +132,20 @@ class Memory(Answers):
             self._settle(ran.settlement)
             ended.append(Ended(ran.name, message.id, ran.settlement.state))
             if raises and ran.exception is not None:
+                self._call_errbacks()
                 raise ran.exception
         return ended
 
-    def _next(self, queue: str | None, horizon: float | None, refused: set[int]) -> SentTask | None:
+    def _call_errbacks(self) -> None:
+        """Have errbacks with a request called before the exception, which ends the work, goes to the test."""
+        while (message := self._next(None, None, set(), errbacks.TASK)) is not None:
+            ran = running.run(message.claimed(), self._report)
+            if ran.settlement is not None:
+                self._settle(ran.settlement)
+
+    def _next(
+        self, queue: str | None, horizon: float | None, refused: set[int], name: str | None = None
+    ) -> SentTask | None:
         """Take the message that a worker would take next: the most urgent, then the one that is due first."""
         now = time.time() if horizon is None else horizon
         with self._lock:
@@ -144,6 +154,7 @@ class Memory(Answers):
                 for message in self._waiting
                 if message.due <= now
                 and (queue is None or message.queue == queue)
+                and (name is None or message.name == name)
                 and message.number not in refused
                 and message.fate.visible
             ]

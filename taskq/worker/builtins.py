@@ -6,6 +6,7 @@ not taken apart by its sender. ``worker.execution`` imports this, which register
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from taskq.worker import errbacks
 from .execution import calling
 
 Signature = Mapping[str, Any]
+logger = logging.getLogger("taskq.worker")
 
 
 @task(name="celery.accumulate")
@@ -142,21 +144,35 @@ def ping() -> str:
     return "pong"
 
 
-@task(name=errbacks.TASK, bind=True, ignore_result=True)
+@task(name=errbacks.TASK, bind=True, ignore_result=True, sensitive=("args", "kwargs"))
 def errback(
-    self: Any, sig: Signature, headers: Mapping[str, Any], error: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    self: Any,
+    sig: Signature,
+    headers: Mapping[str, Any],
+    error: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    traceback: str | None = None,
 ) -> None:
-    """Call an errback with ``(request, exc, traceback)`` for a task whose own process can't."""
+    """Call an errback with ``(request, exc, traceback)``; what it raises is logged.
+
+    The arguments of the failed task are in the message alone: some may be sensitive there.
+    """
     request = Context(
         registry.get(headers.get("task") or "", self),
         called_directly=False,
+        is_eager=self.request.is_eager,
         id=headers["id"],
         args=args,
         kwargs=kwargs,
         retries=headers.get("retries") or 0,
         root_id=headers.get("root_id"),
         parent_id=headers.get("parent_id"),
+        hostname=self.request.hostname,
         message=headers,
     )
-    value = errbacks.call(sig, request, values.decode_exception(error), None)
-    calling.finish(value, inline=self.request.is_eager)
+    try:
+        value = errbacks.call(sig, request, values.decode_exception(error), traceback)
+        calling.finish(value, inline=self.request.is_eager)
+    except (Exception, SystemExit):
+        logger.exception("The errback %s of %s[%s] raised.", sig["task"], headers.get("task"), headers["id"])

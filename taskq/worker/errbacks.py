@@ -1,7 +1,11 @@
 """Errbacks, with Celery's two calling conventions.
 
-A new one takes more than one positional argument and is called with ``(request, exc, traceback)``:
-in place where the task failed, or by the task ``taskq.errback`` when that process is gone.
+A new one takes more than one positional argument and is called with ``(request, exc, traceback)``
+by the built-in task ``taskq.errback``. That is sent, as an old errback is, by the transaction that
+settles the failure: so the failure is certain before anybody hears of it, and an errback that is slow, or
+kills its process, is no part of the task that failed. It runs once for a final failure, and again
+only if its own process is lost.
+
 An old one, or one that is not known here, is sent as a task with the failed task's id.
 What one of them raises is logged, and nothing else.
 """
@@ -11,17 +15,60 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from taskq.canvas import plan as planning
+from taskq.conf import settings
+from taskq.exceptions import EncodeError
+from taskq.messages import publisher, routing, serializers
+from taskq.messages.protocol import Carried
 from taskq.store.records import Envelope
 from taskq.tasks.registry import tasks
 
 logger = logging.getLogger("taskq.worker")
-#: The built-in task that calls a new errback of a task whose process is gone.
+#: The built-in task that calls a new errback.
 TASK = "taskq.errback"
 Signature = Mapping[str, Any]
 _WHERE = ("queue", "exchange", "routing_key", "priority")
+#: Celery calls them at once, in the worker that handled the failure: they don't wait behind other tasks.
+_PRIORITY = 9
+#: Characters of a traceback in a message that would be too large with all of it.
+_SHORT = 2000
+
+
+@dataclass(slots=True)
+class Failure:
+    """A final failure, as errbacks are told of it.
+
+    ``error`` is the exception as data, ``traceback`` text if the task ran. ``queue`` and
+    ``serializer`` are those of the failed task's message, if they are known.
+    """
+
+    headers: Mapping[str, Any]
+    error: str
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    traceback: str | None = None
+    queue: str = ""
+    serializer: str | None = None
+
+
+def failure_of(
+    message: Carried,
+    headers: Mapping[str, Any],
+    error: str,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    traceback: str | None = None,
+) -> Failure:
+    """Return the failure of the task of ``message``, whose arguments can be sent as they came."""
+    queue = getattr(message, "queue", "") or ("" if message.exchange else message.routing_key)
+    try:
+        serializer = serializers.serializer_of(message.content_type)
+    except EncodeError:
+        serializer = None
+    return Failure(headers, error, args, kwargs or {}, traceback, queue, serializer)
 
 
 def as_list(called: Any) -> list[Signature]:
@@ -45,22 +92,57 @@ def call(errback: Signature, request: Any, error: BaseException, traceback: Any)
     return task(request, error, traceback, *(errback.get("args") or ()), **(errback.get("kwargs") or {}))
 
 
-def as_task(errback: Signature, task_id: str, root_id: str) -> list[Envelope]:
-    """Return the messages of an old errback."""
+def messages(called: Any, failure: Failure) -> list[Envelope]:
+    """Return the messages of all errbacks in ``called`` that can be sent; what is wrong with others is logged."""
+    found: list[Envelope] = []
+    for errback in as_list(called):
+        try:
+            found += _of_new(errback, failure) if is_new(errback) else _of_old(errback, failure)
+        except Exception:
+            logger.exception("The errback %r of task %s can't be sent.", errback, failure.headers.get("id"))
+    publisher.announce(found)
+    return found
+
+
+def _of_old(errback: Signature, failure: Failure) -> list[Envelope]:
+    task_id, root_id = _lineage(failure)
     return list(planning.plan_errback(errback, task_id=task_id, root_id=root_id).envelopes)
 
 
-def message(
-    errback: Signature, headers: Mapping[str, Any], error: str, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> list[Envelope]:
-    """Return the messages that call an errback of a task whose process can't."""
-    task_id = headers["id"]
-    root_id = headers.get("root_id") or task_id
-    if not is_new(errback):
-        return as_task(errback, task_id, root_id)
-    about = {"task": TASK, "args": [dict(errback), {**headers}, error, list(args), dict(kwargs)], "kwargs": {}}
+def _of_new(errback: Signature, failure: Failure) -> list[Envelope]:
+    try:
+        return _call_of(errback, failure)
+    except (EncodeError, ValueError):
+        # It is too large, with a traceback that the failed task's own message had not: better a part than nothing.
+        shortened = failure.traceback and failure.traceback[-_SHORT:]
+        return _call_of(errback, replace(failure, args=(), kwargs={}, traceback=shortened))
+
+
+def _call_of(errback: Signature, failure: Failure) -> list[Envelope]:
+    """Return the message of the task that calls a new errback."""
+    task_id, root_id = _lineage(failure)
+    args = [dict(errback), {**failure.headers}, failure.error, list(failure.args), dict(failure.kwargs)]
+    about = {"task": TASK, "args": [*args, failure.traceback], "kwargs": {}}
     sig = {**about, "options": {}, "subtask_type": None, "immutable": True}
-    # It goes where the errback itself would be sent.
-    given = {name: value for name in _WHERE if (value := (errback.get("options") or {}).get(name)) is not None}
-    plan = planning.plan_frozen(sig, root_id=root_id, parent_id=task_id, route_name=errback["task"], **given)
-    return list(plan.envelopes)
+    options = {**_where(errback, failure.queue), "route_name": errback["task"], "serializer": failure.serializer}
+    return list(planning.plan_frozen(sig, root_id=root_id, parent_id=task_id, **options).envelopes)
+
+
+def _where(errback: Signature, queue: str) -> dict[str, Any]:
+    """Return where a new errback is called: where it would be sent itself, or with nothing said, where its task was.
+
+    The workers there know it, and may be the only ones.
+    """
+    given = errback.get("options") or {}
+    where = {name: value for name in _WHERE if (value := given.get(name)) is not None}
+    found = routing.route(errback["task"], (), {}, where, tasks.get(errback["task"]))
+    if found.priority is None:
+        where["priority"] = _PRIORITY
+    if queue and found.queue == settings.DEFAULT_QUEUE and not (found.exchange or "queue" in where):
+        where["queue"] = queue
+    return where
+
+
+def _lineage(failure: Failure) -> tuple[str, str]:
+    task_id = failure.headers["id"]
+    return task_id, failure.headers.get("root_id") or task_id

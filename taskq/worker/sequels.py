@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError
@@ -61,7 +61,7 @@ def body_failed(body: str, error: str) -> Sequel:
         logger.exception("The body of a chord can't be read: what was to follow from it is not known.")
         return Sequel()
     headers = {"id": dependents[0].task_id, "task": dependents[0].name} if dependents else {}
-    return Sequel(sendable(_errbacks(called, headers, error)), dependents=dependents)
+    return Sequel(sendable(errbacks.messages(called, errbacks.Failure(headers, error))), dependents=dependents)
 
 
 def message_ended(message: Carried, state: str, error: str) -> Sequel:
@@ -90,7 +90,8 @@ def read(message: Carried, state: str, error: str) -> Sequel:
         logger.warning("The body of %s can't be read: what was to follow from it is looked up.", headers.get("id"))
         return Sequel(dependents=[FROM_ROWS], group_id=group_id)
     if state == states.FAILURE and embed["errbacks"]:
-        sequel.envelopes = _errbacks(embed["errbacks"], headers, error, args, kwargs)
+        failure = errbacks.failure_of(message, headers, error, args, kwargs)
+        sequel.envelopes = errbacks.messages(embed["errbacks"], failure)
     return sequel
 
 
@@ -119,22 +120,4 @@ def unsendable(envelopes: Sequence[Envelope], groups: Sequence[NewGroup] = ()) -
     for group in groups:
         if group.size and group.body and not group.added:
             found += planning.dependents_of(group.body)
-    return found
-
-
-def _errbacks(
-    called: Any,
-    headers: Mapping[str, Any],
-    error: str,
-    args: Sequence[Any] = (),
-    kwargs: Mapping[str, Any] | None = None,
-) -> Sequence[Envelope]:
-    """Return messages for errbacks of both styles: nobody waits for the user's code in a main process."""
-    found: list[Envelope] = []
-    for errback in errbacks.as_list(called):
-        try:
-            found += errbacks.message(errback, headers, error, args, kwargs or {})
-        except Exception:
-            logger.exception("The errback %r of task %s can't be sent.", errback, headers.get("id"))
-    publisher.announce(found)
     return found

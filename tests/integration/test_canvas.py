@@ -219,6 +219,26 @@ def test_errbacks_of_both_styles(notes_path: Path) -> None:
     assert set(lines_of(notes_path, result.id)) == {f"new {result.id} ValueError('boom') True", f"old {result.id}"}
 
 
+def test_an_errback_that_takes_longer_than_its_tasks_time_limit(alias: str, notes_path: Path) -> None:
+    result = boom.apply_async(time_limit=0.5, link_error=flows.on_error_slow.s())
+    assert repr(failure(result)) == "ValueError('boom')"
+    wait_until(lambda: lines_of(notes_path, f"slow {result.id}"), SECONDS, what="the errback")
+    wait_until(lambda: not Message.objects.using(alias).exists(), SECONDS, what="the end of the errback")
+    assert lines_of(notes_path, f"slow {result.id}") == [f"slow {result.id} ValueError('boom')"]
+    assert repr(failure(result)) == "ValueError('boom')"
+
+
+def test_an_errback_that_kills_its_process_does_not_run_the_task_again(
+    alias: str, notes_path: Path, tmp_path: Path
+) -> None:
+    ran = tmp_path / "ran"
+    result = flows.noted_boom.apply_async((str(ran),), link_error=flows.on_error_dies.s())
+    assert repr(failure(result)) == "ValueError('boom')"
+    wait_until(lambda: not Message.objects.using(alias).exists(), SECONDS, what="the end of the errback")
+    assert lines_of(notes_path, f"dies {result.id}") == [f"dies {result.id} ValueError('boom')"]
+    assert len(lines_of(ran, "boom")) == 1
+
+
 def test_a_failed_member_fails_the_body(notes_path: Path) -> None:
     result = chord([add.s(1, 1), boom.s(), boom.s()], total.s().on_error(flows.on_error_new.s()))()
     error = failure(result)

@@ -1,9 +1,8 @@
 """What follows from a run: callbacks, the next of the chain, errbacks, and what will never run.
 
 Called by ``pipeline`` between the end and the telling of it. All of it becomes part of
-the ``Outcome`` and is sent by the transaction that settles the run; only errbacks that
-take a request and an exception are called here. Of tasks without a workflow the
-outcome is as it was.
+the ``Outcome`` and is sent by the transaction that settles the run: nothing of the user's
+is called here. Of tasks without a workflow the outcome is as it was.
 """
 
 from __future__ import annotations
@@ -17,12 +16,13 @@ from typing import TYPE_CHECKING, Any, cast
 from taskq import states
 from taskq.canvas import plan as planning
 from taskq.messages import publisher
+from taskq.messages.protocol import decode_body
 from taskq.results import values
 from taskq.store.records import Dependent, Envelope, NewGroup, NewNode
 from taskq.worker import errbacks, sequels
 from taskq.worker.handover import Outcome
 
-from . import calling, endings
+from . import endings
 from .run import Run
 
 if TYPE_CHECKING:
@@ -117,21 +117,14 @@ def _give_up(run: Run, outcome: Outcome) -> None:
         outcome.dependents += map(_dependent, planning.dependents(embed))
     except Exception:  # a message may hold anything
         logger.exception("What was to follow from %s can't be read.", run.headers.id)
-    if outcome.state == states.FAILURE:
-        for errback in errbacks.as_list(embed.get("errbacks")):
-            _call(run, outcome, errback)
+    if outcome.state == states.FAILURE and (called := embed.get("errbacks")):
+        _send(outcome, errbacks.messages(called, _failure(run, outcome)))
 
 
-def _call(run: Run, outcome: Outcome, errback: errbacks.Signature) -> None:
-    """Call a new errback, or have an old one sent. What it raises is logged."""
-    headers, error = run.headers, run.exception
-    assert error is not None
-    try:
-        if errbacks.is_new(errback):
-            calling.finish(errbacks.call(errback, run.request, error, run.einfo and run.einfo.traceback), run.inline)
-        else:
-            envelopes = errbacks.as_task(errback, headers.id, headers.root_id)
-            publisher.announce(envelopes)
-            _send(outcome, envelopes)
-    except (Exception, SystemExit):
-        logger.exception("The errback %r of %s raised.", errback.get("task"), headers.id)
+def _failure(run: Run, outcome: Outcome) -> errbacks.Failure:
+    delivery, message = run.delivery, run.request.message
+    # Read anew: what the task has done to its arguments may be nothing that can be sent.
+    args, kwargs, _ = decode_body(
+        delivery.body, delivery.content_type, delivery.content_encoding, message, run.request.properties
+    )
+    return errbacks.failure_of(delivery, message, outcome.result or "{}", args, kwargs, outcome.traceback)

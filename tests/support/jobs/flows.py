@@ -140,6 +140,26 @@ def on_error_new(request: Any, exc: BaseException, traceback: Any) -> None:
     note_line(os.environ["TEST_NOTES"], f"new {request.id} {exc!r} {bool(traceback)}")
 
 
+@task
+def on_error_slow(request: Any, exc: BaseException, traceback: Any) -> None:
+    """Take longer than any time limit of the task that failed."""
+    note_line(os.environ["TEST_NOTES"], f"slow {request.id} {exc!r}")
+    time.sleep(1.5)
+
+
+@task
+def on_error_dies(request: Any, exc: BaseException, traceback: Any) -> None:
+    note_line(os.environ["TEST_NOTES"], f"dies {request.id} {exc!r}")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task
+def noted_boom(path: str) -> None:
+    """Note that this ran, and fail."""
+    note_line(path, "boom")
+    raise ValueError("boom")
+
+
 @task(bind=True)
 def lineage(self: Any, *args: Any) -> list[Any]:
     """Return who this task is and whose."""

@@ -201,6 +201,38 @@ def test_errbacks_are_called_once(noted: list[Any], errback: Any) -> None:
     assert noted == [(result.id, "ValueError")]
 
 
+def test_errbacks_are_called_before_an_exception_is_let_through(noted: list[Any], errback: Any) -> None:
+    @task(name="old_errback")
+    def old_errback(task_id: str) -> None:
+        noted.append(task_id)
+
+    for canvas in (
+        fail.s().on_error(errback).on_error(old_errback.s()),
+        one | fail.s().on_error(errback).on_error(old_errback.s()) | add.s(1),
+    ):
+        noted.clear()
+        with pytest.raises(ValueError, match="boom"):
+            canvas.apply(throw=True)
+        assert len(noted) == 2
+        assert noted[0] == (noted[1], "ValueError")
+    noted.clear()
+    with pytest.raises(ValueError, match="boom"):
+        chord([fail.s(), one], S.clone().on_error(errback)).apply(throw=True)
+    assert [kind for _, kind in noted] == ["ChordError"]
+
+
+def test_an_errback_that_raises_is_not_let_through() -> None:
+    @task(name="bad_errback")
+    def bad_errback(request: Any, exc: BaseException, traceback: Any) -> None:
+        raise KeyError("bad")
+
+    with override_settings(TASKQ_ALWAYS_EAGER=True):
+        result: Any = fail.s().on_error(bad_errback.s()).delay()
+        assert repr(result.result) == "ValueError('boom')"
+        with override_settings(TASKQ_EAGER_PROPAGATES=True), pytest.raises(ValueError, match="boom"):
+            fail.s().on_error(bad_errback.s()).delay()
+
+
 def test_errbacks_of_a_header(noted: list[Any], errback: Any) -> None:
     with override_settings(TASKQ_ALLOW_ERROR_CB_ON_CHORD_HEADER=True):
         chord([fail.s(), fail.s()], S.clone()).on_error(errback).apply()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -135,6 +136,19 @@ def test_an_empty_header(memory: Memory) -> None:
     result = chord([], s("total")).delay()
     memory.drain()
     assert result.get() == 0
+
+
+@pytest.mark.parametrize("propagate", [True, False])
+@pytest.mark.parametrize("mode", ["memory", "inline"])
+def test_errbacks_are_called(mode: str, propagate: bool) -> None:
+    tasks.seen.clear()
+    canvas = chain(s("add", 1, 1), s("boom"), s("add", 1)).on_error(s("note"))
+    with override(mode, propagate=propagate) as memory, suppress(ValueError):
+        canvas.delay()
+        memory.drain()
+    (((request, error, traceback), _),) = tasks.seen
+    assert (request.task, request.args, repr(error)) == (tasks.NAME + "boom", [2], "ValueError('boom')")
+    assert "ValueError: boom" in traceback
 
 
 # -- revoked

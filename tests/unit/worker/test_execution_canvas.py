@@ -228,12 +228,12 @@ def test_a_failure_names_the_group_that_counts_the_end_of_the_chain(sent: list[E
     assert dependents(outcome) == [Dependent(result.parent[0].id, add.name, result.parent.id)]
 
 
-def test_new_errbacks_are_called_here_and_old_ones_are_sent(sent: list[Envelope], worker: Worker) -> None:
+def test_errbacks_of_both_styles_are_sent_with_the_failure(sent: list[Envelope], worker: Worker) -> None:
     heard: list[Any] = []
 
     @task(name="new_style")
     def new_style(request: Any, exc: BaseException, traceback: Any, extra: int = 0) -> None:
-        heard.append((request.id, request.args, repr(exc), "ValueError" in traceback, extra))
+        heard.append((request.id, request.task, request.args, repr(exc), "ValueError" in traceback, extra))
 
     @task(name="old_style")
     def old_style(task_id: str) -> None: ...
@@ -241,10 +241,13 @@ def test_new_errbacks_are_called_here_and_old_ones_are_sent(sent: list[Envelope]
     from taskq import signature
 
     result = boom.apply_async((1,), link_error=[new_style.s(9), old_style.s(), signature("not.known.here")])
-    old, unknown = follow_ups(worker.run())
-    assert heard == [(result.id, [1], "ValueError('boom')", True, 9)]
+    new, old, unknown = follow_ups(worker.run())
+    assert heard == []
     assert (old.name, call_of(old)[0], old.headers["parent_id"]) == ("old_style", [result.id], result.id)
     assert (unknown.name, call_of(unknown)[0]) == ("not.known.here", [result.id])
+    assert (new.name, new.headers["parent_id"], new.priority) == (errback_task.name, result.id, 9)
+    assert worker.run(new).state == "SUCCESS"
+    assert heard == [(result.id, boom.name, [1], "ValueError('boom')", True, 9)]
 
 
 def test_an_errback_that_raises_changes_nothing(
@@ -257,23 +260,72 @@ def test_an_errback_that_raises_changes_nothing(
     boom.apply_async(link_error=bad_errback.s())
     with caplog.at_level(logging.ERROR):
         outcome = worker.run()
+        (called,) = follow_ups(outcome)
+        assert worker.run(called).state == "SUCCESS"
     assert decode_exception(outcome.result).args == ("boom",)
-    assert "bad_errback" in caplog.text
+    assert f"The errback bad_errback of {boom.name}[{outcome.task_id}] raised" in caplog.text
 
 
 def test_errbacks_are_not_called_for_a_retry(sent: list[Envelope], worker: Worker) -> None:
-    heard: list[Any] = []
-
     @task(name="counted")
-    def counted(*args: Any) -> None:
-        heard.append(args)
+    def counted(*args: Any) -> None: ...
 
     again.apply_async((1,), link_error=counted.s())
     outcome = worker.run()
     while outcome.state == "RETRY":
-        assert heard == []
-        outcome = worker.run(worker.follow_up(outcome))
-    assert (outcome.state, len(heard)) == ("FAILURE", 1)
+        (following,) = follow_ups(outcome)
+        assert following.name == again.name
+        outcome = worker.run(following)
+    assert (outcome.state, [e.name for e in follow_ups(outcome)]) == ("FAILURE", [errback_task.name])
+
+
+@task(name="tells")
+def tells(request: Any, exc: BaseException, traceback: Any) -> None: ...
+
+
+def errback_of(worker: Worker, failing: Any, *args: Any, **options: Any) -> Envelope:
+    failing.apply_async(args, link_error=tells.s(), **options)
+    (called,) = follow_ups(worker.run())
+    return called
+
+
+def test_an_errback_is_called_where_its_task_was_if_nothing_else_is_said(
+    sent: list[Envelope], worker: Worker, settings: Any
+) -> None:
+    assert errback_of(worker, boom, queue="q").queue == "q"
+    assert errback_of(worker, boom).queue == "taskq"
+    settings.TASKQ_ROUTES = {"tells": {"queue": "errors", "priority": 2}}
+    routed = errback_of(worker, boom, queue="q")
+    assert (routed.queue, routed.priority) == ("errors", 2)
+    boom.apply_async(link_error=tells.s().set(queue="mine", priority=0))
+    (named,) = follow_ups(worker.run())
+    assert (named.queue, named.priority) == ("mine", 0)
+
+
+def test_an_errback_gets_the_arguments_as_they_were_sent(sent: list[Envelope], worker: Worker) -> None:
+    @task(name="spoils", sensitive=("secret",))
+    def spoils(given: list[Any], secret: str) -> None:
+        given.append(object())
+        raise ValueError("boom")
+
+    called = errback_of(worker, spoils, [1], "hidden")
+    assert call_of(called)[0][3] == [[1], "hidden"]
+    assert "hidden" not in f"{called.arguments} {called.headers}"
+
+
+def test_arguments_that_leave_no_room_for_a_traceback_are_left_out(
+    sent: list[Envelope], worker: Worker, settings: Any
+) -> None:
+    settings.TASKQ_MAX_MESSAGE_SIZE = 4000
+    called = errback_of(worker, boom, "x" * 3500)
+    assert call_of(called)[0][3] == []
+    assert "ValueError: boom" in call_of(called)[0][5]
+
+
+def test_an_errback_goes_in_the_serializer_of_its_task(sent: list[Envelope], worker: Worker, settings: Any) -> None:
+    settings.TASKQ_ACCEPT_CONTENT = ["json", "pickle"]
+    called = errback_of(worker, boom, {1, 2}, serializer="pickle")
+    assert call_of(called)[0][3] == [{1, 2}]
 
 
 def test_an_expired_link_ends_the_rest(sent: list[Envelope], worker: Worker) -> None:
@@ -298,7 +350,7 @@ def test_the_main_process_reads_what_was_to_follow(sent: list[Envelope], worker:
     (message,) = lost.follow_ups
     args = call_of(message)[0]
     assert (message.name, args[0]["task"], args[1]["id"]) == (errback_task.name, "told_of_loss", sent[0].task_id)
-    assert args[3:] == [[1, 1], {}]
+    assert args[3:] == [[1, 1], {}, None]
     revoked = endings.revoked(request, "revoked", "w@host")
     assert (len(revoked.dependents), revoked.follow_ups) == (1, ())
 

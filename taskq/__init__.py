@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from taskq.canvas.stamping import StampingVisitor as StampingVisitor
     from taskq.logs import get_task_logger as get_task_logger
     from taskq.results.async_result import AsyncResult as AsyncResult
+    from taskq.results.group_result import GroupResult as GroupResult
+    from taskq.results.result_set import ResultSet as ResultSet
     from taskq.tasks.context import current_task as current_task
     from taskq.tasks.decorator import shared_task as shared_task
     from taskq.tasks.decorator import task as task
@@ -47,6 +49,8 @@ __version__ = "0.1.0.dev0"
 
 _WHERE = {
     "AsyncResult": "taskq.results.async_result",
+    "GroupResult": "taskq.results.group_result",
+    "ResultSet": "taskq.results.result_set",
     "Signature": "taskq.canvas.signature",
     "StampingVisitor": "taskq.canvas.stamping",
     "Task": "taskq.tasks.task",
@@ -70,6 +74,8 @@ _WHERE = {
 
 __all__ = [
     "AsyncResult",
+    "GroupResult",
+    "ResultSet",
     "Signature",
     "StampingVisitor",
     "Task",

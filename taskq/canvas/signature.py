@@ -317,6 +317,11 @@ class Signature(dict[str, Any], Generic[R]):
         call: Callable[..., AsyncResult[R]] = self.apply_async
         return await sync_to_async(call)(args, kwargs, **options)
 
+    async def aapply(self, args: Args = None, kwargs: Kwargs = None, **options: Any) -> EagerResult[R]:
+        """Do what ``apply`` does, from a coroutine."""
+        call: Callable[..., EagerResult[R]] = self.apply
+        return await sync_to_async(call)(args, kwargs, **options)
+
     def __invert__(self) -> R:
         """Send it and wait for its value: ``~add.s(2, 2)``."""
         return self.apply_async().get()

@@ -62,8 +62,10 @@ class AsyncResult(ResultBase, Generic[R]):
         propagate: bool = True,
         interval: float = 0.5,
         *,
+        no_ack: bool = True,
         follow_parents: bool = True,
         callback: Callable[[str, R], object] | None = None,
+        on_message: Callable[[Any], object] | None = None,
         on_interval: Callable[[], object] | None = None,
         disable_sync_subtasks: bool = True,
     ) -> R:
@@ -75,6 +77,7 @@ class AsyncResult(ResultBase, Generic[R]):
         The last of a chain fails with the exception of the link that failed, the body of
         a chord with ``ChordError``, whose cause is the exception of the member. With
         ``follow_parents`` that is seen even if another program has run the link and told only its row.
+        ``no_ack`` and ``on_message`` are Celery's: results here are no messages.
 
         Raises ``taskq.exceptions.TimeoutError``, and ``RuntimeError`` where waiting
         could never end: within a task (unless ``disable_sync_subtasks`` is false) and
@@ -290,6 +293,18 @@ class AsyncResult(ResultBase, Generic[R]):
     async def aexists(self) -> bool:
         """Return ``exists()``."""
         return await sync_to_async(self.exists)()
+
+    async def achildren(self) -> list[AsyncResult[Any] | GroupResult[Any]] | None:
+        """Return ``children``."""
+        return await sync_to_async(lambda: self.children)()
+
+    async def aget_leaf(self) -> Any:
+        """Do what ``get_leaf`` does without blocking the event loop."""
+        return [value async for _, value in self.acollect()][-1]
+
+    async def abuild_graph(self, intermediate: bool = False) -> ResultGraph:
+        """Return ``build_graph()``."""
+        return await sync_to_async(self.build_graph)(intermediate)
 
     # -- as plain data
 

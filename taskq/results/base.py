@@ -83,6 +83,11 @@ class ResultBase:
 
     # -- its end
 
+    @property
+    def supports_native_join(self) -> bool:
+        """Whether waiting for many results is one wait: always."""
+        return True
+
     def get(self, timeout: float | None = None, propagate: bool = True, *, disable_sync_subtasks: bool = True) -> Any:
         """Wait for the value."""
         raise NotImplementedError

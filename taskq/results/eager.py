@@ -67,8 +67,10 @@ class EagerResult(AsyncResult[R]):
         propagate: bool = True,
         interval: float = 0.5,
         *,
+        no_ack: bool = True,
         follow_parents: bool = True,
         callback: Callable[[str, R], object] | None = None,
+        on_message: Callable[[Any], object] | None = None,
         on_interval: Callable[[], object] | None = None,
         disable_sync_subtasks: bool = True,
     ) -> R:

@@ -98,6 +98,10 @@ class GroupResult(ResultSet[R]):
         """Return the group and all that it led to as a graph."""
         return family.graph(self, intermediate)
 
+    async def abuild_graph(self, intermediate: bool = False) -> ResultGraph:
+        """Return ``build_graph()``."""
+        return await sync_to_async(self.build_graph)(intermediate)
+
     @property
     def graph(self) -> ResultGraph:
         """All that the group led to, as a graph; it has to have ended."""

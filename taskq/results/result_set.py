@@ -46,6 +46,8 @@ class ResultSet(ResultBase, Generic[R]):
         interval: float = 0.5,
         *,
         callback: Callable[[str, R], object] | None = None,
+        no_ack: bool = True,
+        on_message: Callable[[Any], object] | None = None,
         on_interval: Callable[[], object] | None = None,
         disable_sync_subtasks: bool = True,
     ) -> list[R]:
@@ -54,7 +56,8 @@ class ResultSet(ResultBase, Generic[R]):
         ``timeout`` is in seconds, for all together. As soon as one has failed its
         exception is raised; with ``propagate=False`` exceptions stand among the values. ``callback``
         is called with the id and the value of each, in order, at the end; ``on_interval``
-        every ``interval`` seconds while waiting. Raises also what ``AsyncResult.get`` does.
+        every ``interval`` seconds while waiting; ``no_ack`` and ``on_message`` are Celery's and do nothing.
+        Raises also what ``AsyncResult.get`` does.
         """
         if disable_sync_subtasks:
             context.refuse_in_task()
@@ -85,6 +88,8 @@ class ResultSet(ResultBase, Generic[R]):
         propagate: bool = True,
         interval: float = 0.5,
         *,
+        no_ack: bool = True,
+        on_message: Callable[[Any], object] | None = None,
         on_interval: Callable[[], object] | None = None,
         disable_sync_subtasks: bool = True,
     ) -> Generator[R, None, None]:
@@ -96,6 +101,34 @@ class ResultSet(ResultBase, Generic[R]):
                 while _awaited(result) and next(arriving, None) is not None:
                     pass
                 yield _value(result, propagate)
+
+    def iter_native(
+        self,
+        timeout: float | None = None,
+        interval: float = 0.5,
+        *,
+        no_ack: bool = True,
+        on_message: Callable[[Any], object] | None = None,
+        on_interval: Callable[[], object] | None = None,
+        disable_sync_subtasks: bool = True,
+    ) -> Generator[tuple[str, dict[str, Any]], None, None]:
+        """Yield the id of each task and what became of it, as they end, whatever their order. See ``join``.
+
+        What became of it has the keys ``task_id``, ``status``, ``result``, ``traceback``,
+        ``children`` and ``date_done``. Nothing is raised for a task that has failed.
+        """
+        if disable_sync_subtasks:
+            context.refuse_in_task()
+        awaited: dict[str, list[AsyncResult[Any]]] = {}
+        for leaf in self.leaves():
+            if leaf._awaited():
+                awaited.setdefault(leaf.id, []).append(leaf)
+            elif not leaf.ignored:
+                yield leaf.id, _meta(leaf)
+        every = [leaf for same in awaited.values() for leaf in same]
+        with closing(together.arrivals(every, timeout, on_interval, interval)) as arriving:
+            for rows in arriving:
+                yield from ((leaf.id, _meta(leaf)) for task_id in rows for leaf in awaited[task_id])
 
     async def aiterate(
         self, timeout: float | None = None, propagate: bool = True, *, disable_sync_subtasks: bool = True
@@ -237,6 +270,18 @@ class ResultSet(ResultBase, Generic[R]):
 
 def _awaited(result: ResultBase) -> bool:
     return any(leaf._awaited() for leaf in result.leaves())
+
+
+def _meta(leaf: AsyncResult[Any]) -> dict[str, Any]:
+    """Return what became of a task that has ended, with Celery's names."""
+    return {
+        "task_id": leaf.id,
+        "status": leaf.state,
+        "result": leaf.result,
+        "traceback": leaf.traceback,
+        "children": leaf.children,
+        "date_done": leaf.date_done,
+    }
 
 
 def _value(result: AsyncResult[R] | GroupResult[Any], propagate: bool) -> R:

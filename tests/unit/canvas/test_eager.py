@@ -76,6 +76,12 @@ def test_groups_nested_fifty_deep() -> None:
     assert sig.apply().get() == list(range(51))
 
 
+def test_applied_from_a_coroutine() -> None:
+    from asgiref.sync import async_to_sync
+
+    assert async_to_sync((add.s(1) | add.s(2)).aapply)((3,)).get() == 6
+
+
 def test_an_empty_chain() -> None:
     assert chain()() is None
     with override_settings(TASKQ_ALWAYS_EAGER=True):

@@ -54,6 +54,23 @@ def test_collect() -> None:
     assert tree().get_leaf() == 4
 
 
+@pytest.mark.django_db(transaction=True)
+def test_asynchronous_twins() -> None:
+    from asgiref.sync import async_to_sync
+
+    root = tree()
+    children, nodes = root.children, len(root.graph)
+
+    async def ask() -> None:
+        assert await root.achildren() == children
+        assert await root.aget_leaf() == 4
+        assert len(await root.abuild_graph()) == nodes
+        group: Any = (await root.achildren() or [])[1]
+        assert len(await group.abuild_graph()) == 4
+
+    async_to_sync(ask)()
+
+
 @pytest.mark.django_db
 def test_each_generation_is_one_query() -> None:
     root = tree()

@@ -262,3 +262,33 @@ def test_a_task_may_return_a_group() -> None:
     data = values.decode(text, content_type)["sent"]
     assert data == [["g", None], [[["a", None], None], [["b", None], None]]]
     assert GroupResult.from_tuple(data) == of("a", "b")
+
+
+# -- Celery's other names
+
+
+@pytest.mark.django_db(transaction=True)
+def test_ends_as_they_come() -> None:
+    success("a", 1)
+    failure("b", ValueError("no"))
+    results = of("b", "a", "a")
+    for _ in range(2):  # the second time from memory
+        found = list(results.iter_native(timeout=5, no_ack=False, on_message=print))
+        assert sorted(task_id for task_id, _ in found) == ["a", "a", "b"]
+        ends = dict(found)
+        assert (ends["a"]["status"], ends["a"]["result"], ends["a"]["task_id"]) == ("SUCCESS", 1, "a")
+        assert (ends["b"]["status"], repr(ends["b"]["result"])) == ("FAILURE", "ValueError('no')")
+    with pytest.raises(TimeoutError):
+        list(of("never").iter_native(timeout=0))
+    assert list(ResultSet[Any]([AsyncResult("i", ignored=True)]).iter_native()) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_arguments_of_celery_that_mean_nothing_here() -> None:
+    success("a", 1)
+    assert AsyncResult[int]("a").get(timeout=5, no_ack=True, on_message=print) == 1
+    assert of("a").join(timeout=5, no_ack=True, on_message=print) == [1]
+    assert list(of("a").iterate(timeout=5, no_ack=True, on_message=print)) == [1]
+    assert of("a").supports_native_join
+    assert AsyncResult[int]("a").supports_native_join
+    assert EagerResult[int]("a", 1, "SUCCESS").get(no_ack=True, on_message=print) == 1

@@ -26,7 +26,7 @@ def walk_through(address: str) -> bool:
     """Do all of it and print each result; return whether every one was right."""
     django.setup()
     right = True
-    for title, expected, look in (*_tasks(), *_pages(address)):
+    for title, expected, look in (*_tasks(), *_canvas(), *_pages(address)):
         started = time.monotonic()
         try:
             got: object = look()
@@ -75,6 +75,40 @@ def _tasks() -> Iterator[Step]:
         "sum of add.delay_many((i, i) for i in range(100))",
         9900,
         lambda: sum(result.get(timeout=PATIENCE) for result in add.delay_many((i, i) for i in range(100))),
+    )
+
+
+def _canvas() -> Iterator[Step]:
+    """The guide's section "Canvas: Designing Workflows"."""
+    from taskq import chain, chord, group
+    from testproject.arithmetic.tasks import add, mul, xsum
+
+    def value(result: Any) -> object:
+        return result.get(timeout=PATIENCE)
+
+    doubled, more = [i + i for i in range(10)], [i + 10 for i in range(10)]
+    yield "add.s(2, 2)", "testproject.arithmetic.tasks.add(2, 2)", lambda: add.s(2, 2)
+    yield "add.s(2, 2).delay()", 4, lambda: value(add.s(2, 2).delay())
+    yield "add.s(2).delay(8)", 10, lambda: value(add.s(2).delay(8))
+    yield "group(add.s(i, i) for i in range(10))()", doubled, lambda: value(group(add.s(i, i) for i in range(10))())
+    yield "group(add.s(i) for i in range(10))(10)", more, lambda: value(group(add.s(i) for i in range(10))(10))
+    yield "chain(add.s(4, 4) | mul.s(8))()", 64, lambda: value(chain(add.s(4, 4) | mul.s(8))())
+    yield "chain(add.s(4) | mul.s(8))(4)", 64, lambda: value(chain(add.s(4) | mul.s(8))(4))
+    yield "(add.s(4, 4) | mul.s(8))()", 64, lambda: value((add.s(4, 4) | mul.s(8))())
+    yield (
+        "chord((add.s(i, i) for i in range(10)), xsum.s())()",
+        90,
+        lambda: value(chord((add.s(i, i) for i in range(10)), xsum.s())()),
+    )
+    yield (
+        "(group(add.s(i, i) for i in range(10)) | xsum.s())()",
+        90,
+        lambda: value((group(add.s(i, i) for i in range(10)) | xsum.s())()),
+    )
+    yield (
+        "(add.s(1, 1) | group(mul.s(i) for i in range(3)))()",
+        [0, 2, 4],
+        lambda: value((add.s(1, 1) | group(mul.s(i) for i in range(3)))()),
     )
 
 

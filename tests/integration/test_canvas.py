@@ -110,6 +110,13 @@ def test_an_immutable_link_gets_no_value() -> None:
         (lambda: chord([add.s(1, 1), add.s(2, 2)], total.s() | add.s(10)), 16),
         (lambda: group(add.s(1, 1), add.s(2, 2)) | group(total.s(), same.s()), [6, [[2, 4]]]),
         (lambda: group(add.s(1, 1), add.s(2, 2)) | total.s() | group(add.s(1), add.s(2)) | total.s(), 15),
+        # Groups in chains in headers: the list that such a chain gives is one value.
+        (lambda: chord([add.s(1, 1) | group(add.s(1), add.s(2)), add.s(3, 3)], same.s()), [[[3, 4], 6]]),
+        (lambda: chord([add.s(1, 1) | group(add.s(1), add.s(2)) | total.s(), add.s(3, 3)], same.s()), [[7, 6]]),
+        (lambda: chord([chord([add.s(1, 1)], group(total.s(), same.s())), add.s(3, 3)], same.s()), [[[2, [[2]]], 6]]),
+        (lambda: chord([group(add.s(1, 1) | group(add.s(1), add.s(2)), add.s(2, 2))], same.s()), [[[3, 4], 4]]),
+        (lambda: group(add.s(1, 1) | group(add.s(1), add.s(2) | group(add.s(3), add.s(4)))), [[3, [7, 8]]]),
+        (lambda: chain(group(add.s(1, 1)), same.s()), [[2]]),
     ],
 )
 def test_canvases_of_every_shape(canvas: Any, value: Any) -> None:
@@ -121,6 +128,29 @@ def test_many_chords_in_a_row() -> None:
     for _ in range(9):
         canvas = canvas | group(add.s(0), add.s(0)) | total.s()
     assert get(canvas()) == 2**9
+
+
+def test_a_chain_of_two_hundred_links() -> None:
+    result = chain(add.s(1) for _ in range(200))(0)
+    assert get(result) == 200
+    assert len(list(result.ancestors())) == 199
+
+
+def test_groups_nested_fifty_deep() -> None:
+    canvas: Any = add.s(0, 0)
+    for i in range(1, 51):
+        canvas = group(canvas, add.s(i, i))
+    assert get(canvas()) == [2 * i for i in range(51)]
+    assert get(chord([canvas], total.s())()) == sum(2 * i for i in range(51))
+    # And where each of them waits for the one around it.
+    canvas = add.s(1)
+    for _ in range(25):
+        canvas = add.s(1) | group(canvas, add.s(0))
+    assert deepest(get(canvas(0))) == 26
+
+
+def deepest(value: Any) -> int:
+    return max(map(deepest, value)) if isinstance(value, list) else int(value)
 
 
 def test_a_header_from_a_generator() -> None:
@@ -255,14 +285,47 @@ def test_a_failed_member_fails_the_body(notes_path: Path) -> None:
     [
         lambda: boom.si() | add.si(1, 1),
         lambda: add.si(1, 1) | group(boom.si(), add.si(1, 1)),
+        lambda: add.si(1, 1) | boom.si() | group(add.si(1, 1), add.si(1, 1)),
+        lambda: boom.si() | group(add.si(1, 1), add.si(1, 1)) | total.s(),
+        lambda: add.si(1, 1) | group(boom.si() | add.si(1, 1), add.si(1, 1)) | total.s(),
+        lambda: add.si(1, 1) | group(add.si(1, 1), add.si(1, 1) | group(boom.si(), add.si(1, 1))),
+        lambda: add.si(1, 1) | group(chord([boom.si(), add.si(1, 1)], total.s()), add.si(1, 1)),
+        lambda: group(add.si(1, 1) | group(add.si(1, 1), boom.si() | add.si(1, 1)), add.si(1, 1)),
         lambda: chord([boom.si()], total.s()),
-        lambda: flows.ignores.si(),
+        lambda: chord([add.si(1, 1)], group(boom.si(), total.s())),
     ],
 )
 def test_whatever_fails_in_a_header_fails_the_body(member: Any) -> None:
     result = chord([member(), add.s(1, 1)], total.s() | add.s(1))()
     assert isinstance(failure(result), ChordError)
     assert isinstance(failure(result.parent), ChordError)
+    header = result.parent.parent
+    parts = [header, *(before for one in header for before in one.ancestors())]
+    ids = {leaf.id for part in parts for leaf in part.leaves()}
+    wait_until(lambda: all(AsyncResult(task_id).ready() for task_id in ids), SECONDS, what="all of the header")
+
+
+def test_a_member_that_ends_without_a_value_fails_the_body() -> None:
+    result = chord([flows.ignores.si(), add.s(1, 1)], total.s() | add.s(1))()
+    assert isinstance(failure(result), ChordError)
+    assert isinstance(failure(result.parent), ChordError)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_errbacks_of_a_header(allowed: bool, notes_path: Path, tmp_path: Path, settings: Any) -> None:
+    settings.TASKQ_ALLOW_ERROR_CB_ON_CHORD_HEADER = allowed
+    canvas = chord([boom.si(), add.s(1, 1), boom.si(), boom.si()], total.s())
+    canvas.link_error(flows.on_error_new.s())
+    old = tmp_path / "old"
+    canvas.link_error(flows.on_error_counted.si(str(old)))
+    result = canvas()
+    failing = [result.id, *(result.parent[i].id for i in (0, 2, 3))]
+    for task_id in failing:
+        failure(AsyncResult(task_id))
+    wait_until(lambda: not Message.objects.using(settings.TASKQ_DATABASE).exists(), SECONDS, what="the last errback")
+    called = [len(lines_of(notes_path, f"new {task_id}")) for task_id in failing]
+    assert called == ([1, 1, 1, 1] if allowed else [1, 0, 0, 0])
+    assert len(lines_of(old, "called")) == (4 if allowed else 1)
 
 
 def test_a_body_that_fails_leaves_its_header_alone() -> None:

@@ -154,6 +154,12 @@ def on_error_dies(request: Any, exc: BaseException, traceback: Any) -> None:
 
 
 @task
+def on_error_counted(path: str) -> None:
+    """Note that this was called: an errback of the old style that is immutable is not told for which task."""
+    note_line(path, "called")
+
+
+@task
 def noted_boom(path: str) -> None:
     """Note that this ran, and fail."""
     note_line(path, "boom")

@@ -116,6 +116,8 @@ class Engine:
     skip_locked = True
     #: Rows for one statement, at most.
     chunk = 500
+    #: Characters of results and messages for one transaction that settles, about.
+    batch_bytes = 16_000_000
 
     def __init__(self, alias: str) -> None:
         self.alias = alias

@@ -173,6 +173,7 @@ class SqliteEngine(Engine):
     skip_locked = False
     # A writer keeps all others waiting: a transaction stays short.
     chunk = 250
+    batch_bytes = 2_000_000
     false = "0"
     now_sql = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from taskq import signals, states
-from taskq.store.progress import Progress
 from taskq.store.records import Claimed, Settlement
 
 from . import endings
@@ -102,18 +101,11 @@ class Consumer:
             return True
 
     def _refuse(self, request: Request) -> bool:
-        m = request.message
-        if m.revoked or request.revoked:
-            self._end(request, endings.revoked(request, "revoked", self.hostname))
-        elif request.expired():
-            self._end(request, endings.revoked(request, "expired", self.hostname))
-        elif request.task is None:
-            self._end(request, endings.not_registered(request, self.hostname))
-        elif m.redelivered and m.deliveries >= request.max_deliveries:
-            self._end(request, endings.lost(request, endings.too_often(request), self.hostname))
+        if (end := endings.refusal(request, self.hostname)) is not None:
+            self._end(request, end)
         elif (delay := request.delay()) > 0:
             self._forget(request)
-            self._store("postpone", m, delay)
+            self._store("postpone", request.message, delay)
         else:
             return False
         return True
@@ -216,15 +208,7 @@ class Consumer:
         """Have a state of a running task written."""
         request = self._jobs.get(report.job)
         if request is not None and (request.message.tracked or not endings.ignores(request)):
-            m = request.message
-            at = report.at or time.time()
-            self._store(
-                "report",
-                Progress(
-                    m.id, m.task_id, request.name, m.queue, report.state, report.meta, report.content_type, at,
-                    self.hostname,
-                ),
-            )  # fmt: skip
+            self._store("report", endings.progress(request, report, self.hostname))
 
     def lost(self, lost: LostChild) -> None:
         """Take in that a child is gone: what it ran is settled or goes back, what it had not begun runs elsewhere."""

@@ -18,10 +18,11 @@ from taskq.exceptions import (
     WorkerLostError,
 )
 from taskq.results.errors import encode_exception
+from taskq.store.progress import Progress
 from taskq.store.records import Claimed, Dependent, Envelope, NewGroup, NewNode, Settlement
 
 from . import afterwards, sequels
-from .handover import Outcome
+from .handover import Outcome, Report
 from .request import Request
 
 logger = logging.getLogger("taskq.worker")
@@ -69,6 +70,28 @@ def _follow_up(request: Request, envelope: Envelope) -> Envelope:
         # This run's settlement writes the row if there is none yet.
         envelope.tracked = request.message.tracked or keeps(request, states.RETRY)
     return envelope
+
+
+def refusal(request: Request, hostname: str) -> Settlement | None:
+    """Return the settlement of a request that must not run, ``None`` if it may."""
+    message = request.message
+    if message.revoked or request.revoked:
+        return revoked(request, "revoked", hostname)
+    if request.expired():
+        return revoked(request, "expired", hostname)
+    if request.task is None:
+        return not_registered(request, hostname)
+    if message.redelivered and message.deliveries >= request.max_deliveries:
+        return lost(request, too_often(request), hostname)
+    return None
+
+
+def progress(request: Request, report: Report, hostname: str) -> Progress:
+    """Return a state of a running task as it is to be written."""
+    m, at = request.message, report.at or time.time()
+    return Progress(
+        m.id, m.task_id, request.name, m.queue, report.state, report.meta, report.content_type, at, hostname
+    )
 
 
 def revoked(request: Request, reason: str, hostname: str, *, signal: str = "") -> Settlement:

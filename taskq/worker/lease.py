@@ -76,6 +76,10 @@ class Lease:
         """Return the token under which a message was claimed."""
         return self._holders.get(message_id, self.token)
 
+    def knows(self, message_id: int) -> bool:
+        """Tell whether this worker has a message of this id in hand: under the present token, or one that it lost."""
+        return message_id in self._holders
+
     def unknown(self, message_ids: set[int]) -> set[int]:
         """Return those of ``message_ids`` of which this worker does not know that it holds them."""
         return message_ids - self._holders.keys()
@@ -156,6 +160,10 @@ class Lease:
             give_back(lost, self.alias)  # what a claim that was under way took after all
 
     # -- others
+
+    def look_anew(self) -> None:
+        """Forget what was seen of others: the database was away, and who comes back to it first sees nobody's beat."""
+        self._seen.clear()
 
     def _look_for_the_dead(self) -> None:
         now = time.monotonic()

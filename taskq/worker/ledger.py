@@ -14,6 +14,7 @@ from itertools import islice
 
 from django.db import DatabaseError, InterfaceError, OperationalError
 
+from taskq.engines import for_alias
 from taskq.store import claim, progress, release
 from taskq.store.progress import Progress
 from taskq.store.records import Claimed, Settlement
@@ -38,6 +39,7 @@ class Ledger:
         self._lease = lease
         self._alias = alias
         self._batch = batch
+        self._bytes = for_alias(alias).batch_bytes
         self._settlements: deque[Settlement] = deque()
         self._progress: list[tuple[str, Progress]] = []
         self._calls: deque[tuple[Call, Call]] = deque()
@@ -69,8 +71,19 @@ class Ledger:
             self._make(*self._calls[0])
             self._calls.popleft()
         if self._settlements:
-            self._settle(list(islice(self._settlements, self._batch)))
+            self._settle(self._next_batch())
         return bool(self._settlements)
+
+    def _next_batch(self) -> Sequence[Settlement]:
+        """Return what one transaction can take, by number and by size."""
+        batch: list[Settlement] = []
+        room = self._bytes
+        for settlement in islice(self._settlements, self._batch):
+            room -= _size(settlement)
+            if batch and room < 0:
+                break
+            batch.append(settlement)
+        return batch
 
     def _make(self, call: Call, otherwise: Call) -> None:
         try:
@@ -214,6 +227,10 @@ class Ledger:
             self._lease.drop(message_id)
 
         self.do(call, lambda: self._give_up(message_id))
+
+
+def _size(s: Settlement) -> int:
+    return len(s.result or "") + len(s.traceback or "") + sum(len(e.body) for e in s.follow_ups)
 
 
 def _tell_lost(settlements: Sequence[Settlement]) -> None:

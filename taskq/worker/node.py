@@ -112,6 +112,9 @@ class Node:
         # The lease first: whoever was frozen finds out before anything else that it was taken for dead.
         self.store.duties = (self.lease, self.declarations, self.ledger, self.source, housekeeping)
         self.store.on_failure = lambda: self.inbox.post(self._fail, "The store thread failed.")
+        self.store.on_connected = self.lease.look_anew
+        # Whoever comes back late is taken for dead.
+        self.store.longest_pause = min(self.store.longest_pause, settings.LEASE / 8)
 
     def _make_consumer(self) -> None:
         options = self.options

@@ -45,6 +45,8 @@ class DatabaseSource:
         self._deliver = deliver
         self._poll = poll
         self._worth_a_look = set(queues)
+        #: Claimed, and not handed on yet, with the token under which that was.
+        self._aside: list[tuple[str, Claimed]] = []
         self._turn = 0
         self._next_poll = 0.0
         self._next_due = 0.0
@@ -70,6 +72,8 @@ class DatabaseSource:
             if time.monotonic() < self._doubtful_until:
                 self._give_back_strays()
             self._worth_a_look.update(self._queues)
+        if self._aside:
+            self._look_aside()
         room = self._room()
         more = room > 0 and bool(self._worth_a_look) and self._lease.surely_ours and self._claim(room)
         # After the claim: who waits for a task that is due now comes first.
@@ -114,10 +118,23 @@ class DatabaseSource:
         if len(claimed) < limit:
             self._worth_a_look.discard(queue)
         if claimed:
-            self._lease.take([message.id for message in claimed])
-            self._deliver(claimed)
+            # What still runs here from before a lease that was lost waits for that run's end: by its id
+            # alone the one could not be told from the other.
+            self._aside += [(self._lease.token, m) for m in claimed if self._lease.knows(m.id)]
+            self._hand_on([message for message in claimed if not self._lease.knows(message.id)])
             self.found()
         return len(claimed)
+
+    def _hand_on(self, claimed: list[Claimed]) -> None:
+        self._lease.take([message.id for message in claimed])
+        self._deliver(claimed)
+
+    def _look_aside(self) -> None:
+        """Hand on what was set aside and has nobody in its way any more."""
+        ours = [(token, message) for token, message in self._aside if token == self._lease.token]
+        self._aside = [(token, message) for token, message in ours if self._lease.knows(message.id)]
+        if free := [message for _, message in ours if not self._lease.knows(message.id)]:
+            self._hand_on(free)
 
     def _give_back_strays(self) -> None:
         """Give back what a claim took whose answer was lost with its connection: nobody else would."""

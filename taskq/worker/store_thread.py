@@ -25,6 +25,7 @@ from taskq.engines.base import Listener
 from .mailbox import Mailbox
 
 logger = logging.getLogger("taskq.worker")
+#: Seconds between two tries to reach the database, at most.
 _LONGEST_PAUSE = 5.0
 
 
@@ -59,6 +60,9 @@ class StoreThread(threading.Thread):
         self._listener: Listener | None = None
         #: Called on this thread if it ends by an error that is not the database's.
         self.on_failure: Callable[[], None] = lambda: None
+        #: Called on this thread when it has reached the database, at its start and after it was away.
+        self.on_connected: Callable[[], None] = lambda: None
+        self.longest_pause = _LONGEST_PAUSE
         #: Called on this thread after each turn, also one that the database ended with an error.
         self.on_turn: Callable[[], None] = lambda: None
 
@@ -143,6 +147,7 @@ class StoreThread(threading.Thread):
             self._listener = engine.message_listener()
             if self._listener.direct:
                 engine.make_steady()
+            self.on_connected()
             for duty in self.duties:
                 duty.news(None)
         return self._listener
@@ -155,7 +160,7 @@ class StoreThread(threading.Thread):
         logger.log(level, "The database gave an error; trying again (%s): %s", self.failures, error)
         if not transient:
             self._drop_connections()
-        pause = min(_LONGEST_PAUSE, 0.05 * 2 ** min(self.failures, 10)) * random.uniform(0.5, 1)
+        pause = min(self.longest_pause, 0.05 * 2 ** min(self.failures, 10)) * random.uniform(0.5, 1)
         time.sleep(pause if not transient else pause / 10)
 
     def _drop_connections(self) -> None:

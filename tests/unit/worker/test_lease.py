@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
@@ -134,3 +135,17 @@ def test_leaving_gives_everything_back(heard: Heard) -> None:
     heard.lease.leave()
     assert not Worker.objects.exists()
     assert Message.objects.get().token == ""
+
+
+def test_who_comes_back_to_the_database_first_takes_nobody_for_dead(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = heard.lease
+    lease.beat()
+    other = workers.register("other", lease=5.0)
+    lease.work()
+    now = time.monotonic() + 6.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    lease.look_anew()
+    lease.work()
+    assert Worker.objects.filter(token=other).exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import OperationalError, ProgrammingError
 
+from taskq.engines import for_alias
 from taskq.models import Message, TaskRun
 from taskq.store import workers
 from taskq.store.claim import claim
@@ -147,3 +148,15 @@ def test_what_can_not_be_written_of_a_message_does_not_keep_it(
 
 def _refuse(*args: object, **kwargs: object) -> None:
     raise ProgrammingError("no such column")
+
+
+def test_large_ends_are_settled_in_smaller_batches(lease: Lease, messages: list[Claimed]) -> None:
+    ledger = Ledger(lease, "default")
+    limit = for_alias("default").batch_bytes
+    for message in messages[:3]:
+        ledger.add(ending(message, result=f'"{"x" * (limit // 2)}"'))
+    assert ledger.work()
+    assert ledger.written == 1
+    assert ledger.work()
+    assert not ledger.work()
+    assert ledger.written == 3

@@ -8,6 +8,7 @@ import pytest
 from django.db import OperationalError
 
 from taskq.models import Message, ScheduledMessage
+from taskq.store import workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
 from taskq.store.records import Claimed
@@ -146,3 +147,20 @@ def test_what_such_a_claim_takes_later_goes_back_with_a_poll(monkeypatch: pytest
     taken.source._next_poll = 0.0
     taken.source.work()
     assert Message.objects.filter(token=taken.lease.token).count() == taken.lease.held == 1
+
+
+def test_what_still_runs_from_before_a_lost_lease_is_handed_on_when_that_has_ended() -> None:
+    _send("a", 2)
+    taken = Taken()
+    taken.source.work()
+    first, second = taken.messages
+    workers.leave(taken.lease.token)
+    taken.lease.beat()
+    taken.lease.drop(second.id)  # it had not begun
+    taken.source.news({"a"})
+    taken.source.work()
+    assert [message.id for message in taken.messages[2:]] == [second.id]
+    taken.lease.drop(first.id)  # its run has ended, and settled nothing
+    taken.source.work()
+    assert [message.id for message in taken.messages[3:]] == [first.id]
+    assert taken.lease.holder(first.id) == taken.lease.token

@@ -11,6 +11,8 @@ import logging
 import sys
 import threading
 
+from taskq.logs import log_descriptor
+
 from .leaving import end_process
 
 logger = logging.getLogger("taskq.worker")
@@ -50,5 +52,6 @@ class Watchdog(threading.Thread):
         end_process(EXIT_STATUS, self._say)
 
     def _say(self) -> None:
-        faulthandler.dump_traceback(sys.stderr)
+        # Where nobody reads the terminal the log file has it.
+        faulthandler.dump_traceback(log_descriptor() or sys.stderr)
         logger.critical("The worker's %s has made no progress for %g s: the worker ends.", self._whom, self._timeout)

@@ -27,15 +27,17 @@ pytestmark = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 NOBODY = "nobody"
 
 
+#: Ends with 0 if this is the version of Python that the packages are for, and they can be read.
+_LOOK = f"import sys; assert sys.version_info[:2] == {sys.version_info[:2]}; import django, psycopg, taskq"
+
+
 def usable(python: str, environment: dict[str, str]) -> bool:
     """Tell whether other users can read this Python, and the code."""
     try:
-        return (
-            subprocess.run([python, "-c", "import psycopg, taskq"], cwd=ROOT, env=environment, user=NOBODY).returncode
-            == 0
-        )
+        look = subprocess.run([python, "-c", _LOOK], cwd=ROOT, env=environment, user=NOBODY, capture_output=True)
     except OSError:
         return False
+    return look.returncode == 0
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from taskq.store.enqueue import enqueue, enqueue_one, insert
 from taskq.store.records import Envelope, NewGroup, NewNode
 
 from . import serializers
+from .protocol.options import is_storable
 from .protocol.reading import parts_of
 from .routing import bound_queues, is_broadcast_exchange
 
@@ -170,6 +171,9 @@ def _queues_of(envelope: Envelope, alias: str) -> list[str]:
     There are none only for a broadcast that no worker reads now.
     """
     exchange, key = envelope.exchange, envelope.routing_key
+    if not is_storable(exchange) or (key and not is_storable(key)):
+        # No database can even be asked for such names; a message of a foreign sender may have any.
+        raise QueueNotFound(f"No queue can be bound to exchange {exchange!r} for {key!r}.")
     targets = topology.route(exchange, key, alias) or ()
     if found := {*bound_queues(exchange, key), *(target.queue for target in targets)}:
         return sorted(found)

@@ -6,17 +6,17 @@ acknowledged message is gone, and an expired one is dropped without a word.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from django.db.models import Q, QuerySet
 
 from taskq.engines import for_alias
-from taskq.models import Message, Worker
+from taskq.models import Message
 from taskq.timezones import now
 
 from . import claim as claims
+from . import workers
 from .records import Claimed
 from .release import release
 from .revoke import write_revoked
@@ -107,5 +107,4 @@ def count(queue: str, alias: str) -> int:
 
 def consumers(queue: str, alias: str) -> int:
     """Return how many connections of kombu consume from ``queue``."""
-    rows = Worker.objects.using(alias).filter(state=CONSUMER).values_list("info", flat=True)
-    return sum(queue in json.loads(info or "{}").get("queues", ()) for info in rows)
+    return workers.readers(queue, alias, state=CONSUMER)

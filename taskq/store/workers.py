@@ -79,10 +79,11 @@ def leave(token: str, alias: str | None = None) -> None:
         Worker.objects.using(alias).filter(token=token).delete()
 
 
-def reading(queue: str, alias: str | None = None) -> bool:
-    """Tell whether a worker, or a program of kombu, reads ``queue``."""
-    rows = Worker.objects.using(alias or settings.DATABASE).values_list("info", flat=True)
-    return any(queue in json.loads(info or "{}").get("queues", ()) for info in rows)
+def readers(queue: str, alias: str | None = None, *, state: str | None = None) -> int:
+    """Return how many workers, and programs of kombu, read ``queue``; with ``state`` only those in that state."""
+    rows = Worker.objects.using(alias or settings.DATABASE)
+    rows = rows.filter(state=state) if state else rows.all()
+    return sum(queue in json.loads(info or "{}").get("queues", ()) for info in rows.values_list("info", flat=True))
 
 
 def others(token: str, alias: str | None = None) -> list[Beat]:

@@ -70,7 +70,7 @@ class Declarations:
         """Delete the queues that were this worker's alone, with what waits in them."""
         for queue in self._queues:
             goes = queue.auto_delete or queue.exclusive
-            if goes and not workers.reading(queue.name, self._alias):
+            if goes and not workers.readers(queue.name, self._alias):
                 topology.delete_queue(queue.name, self._alias)
 
     @property

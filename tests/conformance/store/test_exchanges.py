@@ -1,0 +1,38 @@
+"""What follows from a task and goes to an exchange, with names that no database takes."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskq.exceptions import QueueNotFound
+from taskq.messages import publisher
+from taskq.models import Message, TaskRun
+from taskq.store import workers
+from taskq.store.claim import claim
+from taskq.store.enqueue import enqueue
+from taskq.worker.lease import Lease
+from taskq.worker.ledger import Ledger
+from tests.support.envelopes import ending, envelope
+
+
+@pytest.mark.parametrize("names", [("a\0b", "k"), ("e", "k\0"), ("e" * 300, "k"), ("\ud800", "k")])
+def test_names_that_no_database_takes_are_bound_to_nothing(alias: str, names: tuple[str, str]) -> None:
+    exchange, key = names
+    with pytest.raises(QueueNotFound):
+        publisher.routed([envelope(queue="", exchange=exchange, routing_key=key)])
+
+
+def test_a_success_that_such_a_message_is_to_follow_fails_and_keeps_nothing_else_waiting(alias: str) -> None:
+    enqueue([envelope("x"), envelope("y")])
+    lease = Lease("w", 30.0, alias, info=dict, on_revoked=lambda asked: None, on_lost=lambda ids: None)
+    lease.token = workers.register("w")
+    messages = claim("taskq", 2, lease.token)
+    lease.take([message.id for message in messages])
+    ledger = Ledger(lease, alias)
+    odd = envelope(queue="", exchange="a\0b", routing_key="k", reset=False)
+    ledger.add(ending(messages[0], follow_ups=(odd,)))
+    ledger.add(ending(messages[1]))
+    assert not ledger.work()
+    states = dict(TaskRun.objects.using(alias).values_list("task_id", "state"))
+    assert states == {"x": "FAILURE", odd.task_id: "FAILURE", "y": "SUCCESS"}
+    assert not Message.objects.using(alias).exists()

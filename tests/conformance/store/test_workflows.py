@@ -17,9 +17,8 @@ from taskq.canvas.plan import Plan
 from taskq.engines import for_alias
 from taskq.messages.publisher import publish_plan
 from taskq.models import Group, Message, Node, TaskRun
-from taskq.store import revoke, workers
+from taskq.store import workers
 from taskq.store.claim import claim
-from taskq.store.deliveries import purge
 from taskq.store.enqueue import enqueue
 from taskq.store.forget import expire, expire_workflows, forget
 from taskq.store.records import FROM_ROWS, Claimed, Dependent, Envelope, NewGroup, NewNode
@@ -27,66 +26,7 @@ from taskq.store.settle import settle
 from taskq.store.workflows import insert
 from tests.support.envelopes import ending, envelope
 
-FAILED = '{"exc_type": "ValueError", "exc_message": ["boom"], "exc_module": "builtins"}'
-
-
-def signature(task_id: str, **options: Any) -> dict[str, Any]:
-    """A frozen task, as messages and rows carry it."""
-    return {
-        "task": "shop.total", "args": [], "kwargs": {}, "options": {"task_id": task_id, **options},
-        "subtask_type": None, "immutable": False,
-    }  # fmt: skip
-
-
-def member(task_id: str, group_id: str = "g", index: int = 0, chain: Any = None, **changes: Any) -> Envelope:
-    """A message that counts for a group; with ``chain`` it only leads to what counts."""
-    headers = {"task": "shop.add", "id": task_id, "root_id": task_id}
-    if chain is None:
-        headers |= {"group": group_id, "group_index": index}
-    embed = {"callbacks": None, "errbacks": None, "chain": chain, "chord": None if chain else signature("body")}
-    return envelope(task_id, headers=headers, body=json.dumps([[1, 2], {}, embed]), reset=False, **changes)
-
-
-def counting(message: Claimed, state: str = "SUCCESS", **changes: Any) -> Any:
-    """The end of a member."""
-    return ending(message, state, **{"group_id": "g", "member": True, **changes})
-
-
-def chord(
-    alias: str, *ids: str, body: Any = None, group_id: str = "g", tracked: bool = True
-) -> tuple[str, list[Claimed]]:
-    """Send a chord whose body is the task ``body``; return who holds the members, and these in their order."""
-    frozen = body or signature("body")
-    nodes = [NewNode("root", task_id, "shop.add", "task", group_id, n) for n, task_id in enumerate(ids)]
-    nodes.append(NewNode("root", frozen["options"]["task_id"], "shop.total", "body", waits_for=group_id))
-    insert(for_alias(alias), [NewGroup(group_id, len(ids), json.dumps(frozen), "root")], nodes)
-    enqueue([member(task_id, group_id, n, tracked=tracked) for n, task_id in enumerate(ids)])
-    return held()
-
-
-def held() -> tuple[str, list[Claimed]]:
-    token = workers.register("w")
-    return token, claim("taskq", 1000, token)
-
-
-def state_of(alias: str, task_id: str) -> str | None:
-    return TaskRun.objects.using(alias).filter(task_id=task_id).values_list("state", flat=True).first()
-
-
-def error_of(alias: str, task_id: str) -> tuple[str, str]:
-    data = json.loads(TaskRun.objects.using(alias).get(task_id=task_id, state="FAILURE").result or "")
-    return data["exc_type"], data["exc_message"][0]
-
-
-def bodies(alias: str) -> list[Any]:
-    """The arguments of all bodies that were sent."""
-    rows = Message.objects.using(alias).filter(name="shop.total").order_by("id")
-    return [json.loads(body)[0] for body in rows.values_list("body", flat=True)]
-
-
-def waiting(alias: str) -> set[str]:
-    return set(Message.objects.using(alias).filter(token="").values_list("task_id", flat=True))
-
+from .workflow_rows import FAILED, bodies, chain, chord, counting, error_of, held, member, signature, state_of, waiting
 
 # -- counting
 
@@ -325,157 +265,6 @@ def test_and_which_group_it_counts_for(alias: str) -> None:
     token, messages = chord(alias, "a", "b")
     settle(token, [ending(messages[0], "FAILURE", result=FAILED, dependents=(FROM_ROWS,))])
     assert error_of(alias, "body")[1] == "Dependency a raised ValueError('boom')"
-
-
-# -- revoking
-
-
-def chain(alias: str, *ids: str) -> None:
-    """Send a chain: the first task, and rows for the rest."""
-    nodes = [NewNode("root", i, "shop.add", waits_for=before) for before, i in zip(("", *ids), ids, strict=False)]
-    insert(for_alias(alias), [], nodes)
-    enqueue([member(ids[0], chain=[signature(i) for i in reversed(ids[1:])])])
-
-
-@pytest.mark.parametrize("revoked", ["a", "c"])
-def test_the_first_link_and_the_result_stand_for_the_whole_chain(alias: str, revoked: str) -> None:
-    chain(alias, "a", "b", "c")
-    revoke.revoke([revoked])
-    assert [state_of(alias, i) for i in "abc"] == ["REVOKED"] * 3
-    assert waiting(alias) == set()
-
-
-def test_a_link_in_the_middle_takes_the_later_ones_with_it(alias: str) -> None:
-    chain(alias, "a", "b", "c")
-    revoke.revoke(["b"])
-    assert [state_of(alias, i) for i in "abc"] == ["PENDING", "REVOKED", "REVOKED"]
-    token, (message,) = held()
-    settle(token, [ending(message, follow_ups=(envelope("b", reset=False),))])
-    assert (state_of(alias, "a"), state_of(alias, "b"), waiting(alias)) == ("SUCCESS", "REVOKED", set())
-
-
-def test_a_chain_of_a_foreign_sender_ends_by_its_message(alias: str) -> None:
-    enqueue([member("a", chain=[signature("c"), signature("b")])])
-    revoke.revoke(["a"])
-    assert state_of(alias, "a") == "REVOKED"
-    assert error_of(alias, "b") == error_of(alias, "c") == ("TaskRevokedError", "revoked")
-
-
-def test_a_revoked_member_fails_the_body(alias: str) -> None:
-    token, messages = chord(alias, "a", "b")
-    settle(token, [counting(messages[1])])
-    Message.objects.using(alias).update(token="")
-    revoke.revoke(["a"])
-    assert error_of(alias, "body") == ("ChordError", "Dependency a raised TaskRevokedError('revoked')")
-
-
-@pytest.mark.parametrize("revoked", ["g", "body"])
-def test_the_group_and_the_result_stand_for_the_whole_chord(alias: str, revoked: str) -> None:
-    chord(alias, "a", "b")
-    Message.objects.using(alias).update(token="")
-    revoke.revoke([revoked])
-    assert [state_of(alias, i) for i in ("a", "b", "body")] == ["REVOKED"] * 3
-    assert waiting(alias) == set()
-
-
-def test_what_has_run_stays_as_it_is(alias: str) -> None:
-    token, messages = chord(alias, "a", "b")
-    settle(token, [counting(messages[0])])
-    Message.objects.using(alias).update(token="")
-    revoke.revoke(["body"])
-    assert [state_of(alias, i) for i in ("a", "b", "body")] == ["SUCCESS", "REVOKED", "REVOKED"]
-
-
-def test_a_member_that_was_revoked_before_it_was_sent_fails_the_body(alias: str) -> None:
-    nodes = [NewNode("root", "first", ""), NewNode("root", "body", "", waits_for="g")]
-    nodes += [NewNode("root", i, "", "task", "g", n, "first") for n, i in enumerate("ab")]
-    insert(for_alias(alias), [], nodes)
-    enqueue([envelope("first")])
-    token, (message,) = held()
-    revoke.revoke(["a"])
-    group = NewGroup("g", 2, json.dumps(signature("body")))
-    settle(token, [ending(message, follow_ups=(member("a"), member("b", index=1)), groups=(group,))])
-    assert waiting(alias) == {"b"}
-    assert state_of(alias, "a") == "REVOKED"
-    assert error_of(alias, "body")[1].startswith("Dependency a raised TaskRevokedError(")
-
-
-def chord_after(alias: str, first: str = "first") -> tuple[NewGroup, tuple[Envelope, ...]]:
-    """A chord of ``m1 | m2`` and ``n`` that ``first`` is to send; return its group and messages."""
-    nodes = [
-        NewNode("root", first, ""),
-        NewNode("root", "m1", "", waits_for=first),
-        NewNode("root", "m2", "", "task", "g", 0, "m1"),
-        NewNode("root", "n", "", "task", "g", 1, first),
-        NewNode("root", "body", "", "body", waits_for="g"),
-    ]
-    insert(for_alias(alias), [], nodes)
-    enqueue([envelope(first)])
-    messages = (member("m1", chain=[signature("m2", group_id="g", group_index=0)]), member("n", index=1))
-    return NewGroup("g", 2, json.dumps(signature("body"))), messages
-
-
-@pytest.mark.parametrize("revoked", ["m1", "m2"])
-def test_a_link_of_a_member_that_was_revoked_before_there_was_a_group_fails_the_body(alias: str, revoked: str) -> None:
-    group, messages = chord_after(alias)
-    token, (message,) = held()
-    revoke.revoke([revoked])
-    settle(token, [ending(message, follow_ups=messages, groups=(group,))])
-    assert error_of(alias, "body")[1].startswith("Dependency m2 raised TaskRevokedError(")
-    assert Group.objects.using(alias).get().remaining == 1
-
-
-def test_a_link_of_a_member_that_is_revoked_counts_once(alias: str) -> None:
-    group, messages = chord_after(alias)
-    token, (message,) = held()
-    settle(token, [ending(message, follow_ups=messages, groups=(group,))])
-    by_id = {message.task_id: message for message in claim("taskq", 10, token)}
-    revoke.revoke(["m2"])
-    assert error_of(alias, "body")[1].startswith("Dependency m2 raised TaskRevokedError(")
-    m2 = envelope("m2", headers={"task": "x", "id": "m2", "group": "g", "group_index": 0}, reset=False)
-    settle(token, [ending(by_id["m1"], follow_ups=(m2,)), counting(by_id["n"])])
-    assert Group.objects.using(alias).get().remaining == 0
-    assert waiting(alias) == set()
-
-
-def test_what_took_the_place_of_a_task_is_revoked_with_it(alias: str) -> None:
-    enqueue([envelope("a")])
-    token, (message,) = held()
-    nodes = (NewNode("root", "first", "shop.add"), NewNode("root", "a", "shop.add", waits_for="first"))
-    settle(token, [ending(message, states.IGNORED, follow_ups=(envelope("first", reset=False),), nodes=nodes)])
-    revoke.revoke(["a"])
-    assert [state_of(alias, i) for i in ("first", "a")] == ["REVOKED"] * 2
-    assert waiting(alias) == set()
-
-
-def test_an_end_that_nobody_wanted_to_know_stays_as_it_is(alias: str) -> None:
-    chain(alias, "a", "b")
-    token, (message,) = held()
-    settle(token, [ending(message, keep=False, root_id="root", follow_ups=(envelope("b", reset=False),))])
-    revoke.revoke(["b"])
-    assert [state_of(alias, i) for i in "ab"] == [None, "REVOKED"]
-    assert Node.objects.using(alias).get(task_id="a").state == "SUCCESS"
-
-
-def test_the_last_link_says_in_its_node_how_it_ended(alias: str) -> None:
-    chain(alias, "a", "b")
-    token, (message,) = held()
-    settle(token, [ending(message, follow_ups=(envelope("b", reset=False),))])
-    (message,) = claim("taskq", 1, token)
-    settle(token, [ending(message, keep=False, root_id="a")])
-    revoke.revoke(["b"])
-    assert state_of(alias, "b") is None
-    assert Node.objects.using(alias).get(task_id="b").state == "SUCCESS"
-
-
-def test_a_chord_in_a_queue_that_is_purged_is_revoked(alias: str) -> None:
-    chord(alias, "a", "b")
-    Message.objects.using(alias).update(token="")
-    enqueue([envelope("plain"), envelope("unknown", tracked=False)])
-    assert purge("taskq", alias) == 4
-    assert [state_of(alias, i) for i in ("a", "b", "plain")] == ["REVOKED"] * 3
-    assert error_of(alias, "body")[0] == "ChordError"
-    assert state_of(alias, "unknown") is None
 
 
 # -- what is left

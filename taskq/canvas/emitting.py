@@ -16,6 +16,7 @@ from taskq.store.groups import kept_as
 from taskq.store.records import NewGroup
 
 from .fields import as_list, merged
+from .freezing import Freezer, chord_of
 from .kinds import (
     CHAIN,
     CHORD,
@@ -91,7 +92,9 @@ class Emission:
 
     def _group(self, sig: Sig, args: Any, kwargs: Any, options: Options, rest: list[Sig]) -> None:
         if rest:
-            chord = {"kwargs": {"header": sig, "body": rest[-1]}, "options": {}}
+            # Only another producer's: what is frozen here has a chord in this place. So its members may
+            # end in groups, which nothing would count.
+            chord, _ = Freezer().freeze(chord_of(sig, rest[-1]))
             self._chord(chord, args, kwargs, options, rest[:-1])
             return
         members = list(members_of(sig))

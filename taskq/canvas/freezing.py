@@ -166,14 +166,25 @@ def _group(sig: Any, members: list[dict[str, Any]], group_id: str) -> dict[str, 
 
 
 def _uplifted(steps: list[Sig]) -> list[Sig]:
-    """Return the steps of a chain with a chord for each group that something follows."""
+    """Return the steps of a chain with a chord for each group that something follows, a chord's last one too."""
     found: list[Sig] = []
     for step in reversed(steps):
-        if found and kind_of(step) == GROUP:
-            found[-1] = chord_of(step, found[-1])
+        if found and ends_in_group(step):
+            found[-1] = _ending_in(step, found[-1])
         else:
             found.append(step)
     return found[::-1]
+
+
+def _ending_in(sig: Sig, body: Sig) -> Sig:
+    """Return what ends in a group with ``body`` behind it, which gets the list of the values."""
+    kind = kind_of(sig)
+    if kind == GROUP:
+        return chord_of(sig, body)
+    if kind == CHORD:
+        return with_kwargs(sig, body=_ending_in(body_of(sig), body))
+    *before, last = steps_of(sig)
+    return {**sig, "kwargs": {"tasks": [*before, _ending_in(last, body)]}, "options": _without_followers(sig)}
 
 
 def chord_of(header: Any, body: Sig) -> dict[str, Any]:
@@ -188,13 +199,7 @@ def _counted(member: Sig) -> Sig:
 
 def accumulated(sig: Sig) -> Sig:
     """Return what ends in a group with one task behind it, which gives the list of the values."""
-    kind = kind_of(sig)
-    if kind == GROUP:
-        return chord_of(sig, ACCUMULATE)
-    if kind == CHORD:
-        return with_kwargs(sig, body=accumulated(body_of(sig)))
-    *before, last = steps_of(sig)
-    return {**sig, "kwargs": {"tasks": [*before, accumulated(last)]}, "options": _without_followers(sig)}
+    return _ending_in(sig, ACCUMULATE)
 
 
 def _with_followers(sig: Sig) -> Sig:

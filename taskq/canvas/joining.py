@@ -29,6 +29,7 @@ _OF_ITS_END = frozenset({"link", "link_error", "task_id"})
 
 def follow(left: AnySignature, right: AnySignature) -> AnySignature:
     """Return ``left | right``."""
+    left = _opened_alone(left)
     if isinstance(left, chunks):
         left = left.group()
     if isinstance(left, group):
@@ -53,6 +54,7 @@ def joined(signatures: Iterable[AnySignature]) -> list[AnySignature]:
     if not given:
         return []
     left, *rest = given
+    left = _opened_alone(left)
     while rest and isinstance(left, group | chord | chunks):
         left = follow(left, rest.pop(0))
     if isinstance(left, chunks):
@@ -62,6 +64,14 @@ def joined(signatures: Iterable[AnySignature]) -> list[AnySignature]:
     for sig in rest:
         _append(steps, sig)
     return steps
+
+
+def _opened_alone(left: AnySignature) -> AnySignature:
+    """Return the group that is all of a chain: what follows this follows that, however deep it is nested."""
+    inner = left
+    while isinstance(inner, chain) and len(inner.tasks) == 1 and not inner.options:
+        (inner,) = inner.tasks
+    return inner if isinstance(inner, group) else left
 
 
 def _opened(left: chain[Any]) -> tuple[list[AnySignature], dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from taskq.results.group_result import GroupResult
 from tests.support.audit import audit, times_final
 from tests.support.canvases import Failed, built, drawn, expected
 from tests.support.killer import Killer
+from tests.support.seeds import seeded
 from tests.support.waiting import wait_until
 
 from .conftest import StartWorker
@@ -36,9 +36,7 @@ def _same(result: Any, value: Any) -> bool:
 def test_random_canvases_end_with_their_values_while_workers_are_killed(
     alias: str, start_worker: StartWorker, full_run: bool
 ) -> None:
-    seed = random.randrange(10**6)
-    print(f"seed {seed}")
-    dice = random.Random(seed)
+    dice = seeded()
     canvases = [drawn(dice.randrange) for _ in range(200 if full_run else 30)]
     with audit(alias):
         results = [built(canvas).apply_async((START,)) for canvas in canvases]
@@ -52,11 +50,16 @@ def test_random_canvases_end_with_their_values_while_workers_are_killed(
                 result.ready() for result in results
             )
 
-        wait_until(ended, 600, interval=0.1, what="all canvases to end")
+        try:
+            wait_until(ended, 600, interval=0.1, what="all canvases to end")
+        finally:
+            for canvas, result in zip(canvases, results, strict=True):
+                if not result.ready():
+                    print("not ended:", result.id, canvas)
         ends = times_final(alias)
     print(killer.killed)
     for canvas, result in zip(canvases, results, strict=True):
-        assert _same(result, expected(canvas, START)), f"seed {seed}: {canvas}"
+        assert _same(result, expected(canvas, START)), f"{canvas}"
     assert ends.keys() == set(TaskRun.objects.using(alias).values_list("task_id", flat=True))
     assert set(ends.values()) == {1}
     wait_until(lambda: not Message.objects.using(alias).exists(), what="the last messages to be acknowledged")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from tests.support.databases import Database
 from tests.support.jobs import tasks as jobs
 from tests.support.processes import Process, Processes
 from tests.support.proxy import Proxy
+from tests.support.seeds import seeded
 from tests.support.waiting import wait_until
 
 from .conftest import StartWorker
@@ -67,8 +67,7 @@ def _wait_for_all(alias: str, worker: Process, done: Callable[[], bool], interva
 
 def _break_again_and_again(alias: str, worker: Process, break_now: Callable[[], int]) -> None:
     """Break connections, sometimes at once again and sometimes after a while, until all tasks have ended."""
-    print(f"seed {(seed := random.randrange(10**6))}")
-    dice = random.Random(seed)
+    dice = seeded()
     next_break, broken = time.monotonic(), 0
 
     def done() -> bool:

@@ -5,7 +5,6 @@ A callback gets its id when it is sent. So one that was sent twice would be two 
 
 from __future__ import annotations
 
-import random
 import signal
 import time
 from collections import Counter
@@ -18,6 +17,7 @@ from taskq.models import Message, TaskRun
 from tests.support.audit import audit, times_final
 from tests.support.deaths import POINTS
 from tests.support.jobs import flows, tasks
+from tests.support.seeds import seeded
 from tests.support.waiting import wait_until
 
 from .conftest import StartWorker
@@ -80,9 +80,8 @@ def test_the_main_process_killed_at_a_point(alias: str, start_worker: StartWorke
 def test_the_main_process_killed_soon_after_a_task_has_had_its_effect(
     alias: str, start_worker: StartWorker, notes: Path, full_run: bool
 ) -> None:
-    deaths, seed = (100 if full_run else 5), random.randrange(10**6)
-    print(f"seed {seed}")
-    dice = random.Random(seed)
+    deaths = 100 if full_run else 5
+    dice = seeded()
     with audit(alias):
         for number in range(deaths):
             before = len(notes.read_text())

@@ -17,6 +17,7 @@ from tests.support import trees
 from tests.support.audit import audit, times_final
 from tests.support.jobs import tasks as jobs
 from tests.support.processes import Process
+from tests.support.seeds import seeded
 from tests.support.waiting import wait_until
 
 from .conftest import StartWorker
@@ -46,9 +47,8 @@ def _kill_something(workers: list[Process], dice: random.Random) -> bool:
 def test_every_task_gets_one_final_state_while_children_and_workers_are_killed(
     alias: str, start_worker: StartWorker, notes: Path, full_run: bool
 ) -> None:
-    count, seed = (3000 if full_run else 400), random.randrange(10**6)
-    print(f"seed {seed}")
-    dice = random.Random(seed)
+    count = 3000 if full_run else 400
+    dice = seeded()
     with audit(alias):
         results = jobs.note.delay_many([(str(notes), n, 0.005 if full_run else 0.02) for n in range(count)])
         workers = [start_worker("-n", f"w{n}") for n in range(3)]

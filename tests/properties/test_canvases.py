@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from django.db import connections
-from hypothesis import HealthCheck, assume, given, note, settings
+from hypothesis import HealthCheck, assume, example, given, note, settings
 from hypothesis import strategies as st
 
 from taskq import AsyncResult, chain, states
@@ -61,12 +61,32 @@ def found(result: Any) -> Any:
     return f"failed: {type(result.result).__name__}" if result.failed() else result.result
 
 
+#: What a group with a nested group's end in it hung on: it was the body of a chord, and something followed it.
+GROUPS_IN_A_ROW: Canvas = (
+    "chain",
+    [
+        ("group", [("identity", 8), ("add", 1)]),
+        ("group", [("chain", [("add", 1), ("group", [("add", 2), ("mul", 2)])]), ("chord", [], ("identity", 0))]),
+        ("group", [("identity", 0), ("add", 2)]),
+    ],
+)
+#: A group of one that is first in its chain is a group, however deep the chain is nested.
+FIRST_OF_ONE: Canvas = (
+    "chain",
+    [("identity", 0), ("chain", [("chain", [("group", [("fail", 6)])]), ("group", [("fail", 7)])])],
+)
+
+
 @given(canvases())
+@example(GROUPS_IN_A_ROW)
+@example(FIRST_OF_ONE)
 def test_eagerly(canvas: Canvas) -> None:
     assert found(built(canvas).apply((START,))) == shown(expected(canvas, START))
 
 
 @given(canvases())
+@example(GROUPS_IN_A_ROW)
+@example(FIRST_OF_ONE)
 def test_in_memory(canvas: Canvas) -> None:
     with override() as memory:
         result = built(canvas).apply_async((START,))

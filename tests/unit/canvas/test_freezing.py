@@ -109,6 +109,21 @@ def test_a_chord_needs_a_body(sig: Any) -> None:
             ("chord", (("chord", ("a",), ("chord", ("b", "c"), "celery.accumulate")),), "S"),
         ),
         (chord([chord([a], b)], S), ("chord", (("chord", ("a",), "b"),), "S")),
+        (
+            group(a, b) | group(a | group(b, c), d) | group(d, e),
+            (
+                "chain",
+                (
+                    "chord",
+                    ("a", "b"),
+                    (
+                        "chord",
+                        (("chain", "a", ("chord", ("b", "c"), "celery.accumulate")), "d"),
+                        ("group", "d", "e"),
+                    ),
+                ),
+            ),
+        ),
         # In a plain group nothing waits for it.
         (group(a | group(b, c), d), ("group", ("chain", "a", ("group", "b", "c")), "d")),
     ],

@@ -59,6 +59,9 @@ TABLE = [
     (a | group(b, c) | group(d), ("chain", "a", ("group", "b", "c"), ("group", "d"))),
     (chord([a], group(b, c)) | group(d), ("chord", ("a",), ("chord", ("b", "c"), ("group", "d")))),
     (chain(chord([a], b), group(d, e)), ("chain", ("chord", ("a",), "b"), ("group", "d", "e"))),
+    (chain(chain(group(a)), group(b)), ("chain", ("chord", ("a",), ("group", "b")))),
+    (chain(c, chain(chain(group(a)), group(b))), ("chain", "c", ("chord", ("a",), ("group", "b")))),
+    (chain(chain(chain(a)), b), ("chain", "a", "b")),
     (chain(add.chunks([(1, 2)], 1), S), ("chain", ("chord", ("celery.starmap",), "S"))),
 ]
 

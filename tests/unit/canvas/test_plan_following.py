@@ -10,12 +10,14 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from taskq import chain, group
+from taskq.canvas.freezing import Freezer
 from taskq.canvas.plan import (
     ADDED,
     is_member,
     next_after,
     plan,
     plan_added,
+    plan_body,
     plan_errback,
     plan_replacement,
 )
@@ -130,6 +132,20 @@ def test_what_follows_a_success() -> None:
     assert [type(child).__name__ for child in made.children] == ["AsyncResult", "GroupResult", "AsyncResult"]
     assert [(node.name, node.waits_for, node.root_id) for node in made.nodes] == [("d", "t", "r"), ("e", "t", "r")]
     assert not any(m.reset for m in sent)
+
+
+def test_a_group_that_another_producer_has_followed_by_something() -> None:
+    """Celery sends a chord whose body is a group with the rest of its chain in the group's options."""
+    body, _ = Freezer().freeze(group(a | group(b, c), d))
+    body["options"]["chain"] = [Freezer().freeze(S)[0]]
+    made = plan_body(body, [1], root_id="r", parent_id="p")
+    sent = messages(made)
+    assert calls(sent) == [("a", [[1]]), ("d", [[1]])]
+    (counted,) = made.groups
+    assert (counted.size, json.loads(counted.body or "")["task"]) == (2, "capapp.tsum")
+    (closing,) = tail(sent[0])
+    assert closing["kwargs"]["body"]["task"] == "celery.accumulate"
+    assert closing["kwargs"]["body"]["options"]["group_id"] == counted.group_id
 
 
 def test_one_callback_may_stand_alone() -> None:

@@ -43,6 +43,17 @@ class TestSite:
     def test_a_form_without_a_file_says_so(self, client: Client) -> None:
         assert "Choose either a file or a sample." in client.post("/", {"sample": ""}).content.decode()
 
+    def test_the_admin_adds_no_report_that_has_no_task(self, admin_client: Client) -> None:
+        assert admin_client.get("/admin/reports/report/").status_code == 200
+        assert admin_client.get("/admin/reports/report/add/").status_code == 403
+
+    def test_a_page_leads_to_its_task_in_the_admin(self, admin_client: Client) -> None:
+        admin_client.post("/", {"sample": "orders.csv"})
+        report = Report.objects.get()
+        address = f"/admin/taskq/taskrun/id/{report.task_id}/"
+        assert address in admin_client.get(report.get_absolute_url()).content.decode()
+        assert admin_client.get(address, follow=True).status_code == 200
+
     def test_a_page_shows_the_progress_that_the_task_told(self, client: Client) -> None:
         client.post("/", {"sample": "orders.csv"})
         report = Report.objects.get()

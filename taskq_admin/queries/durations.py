@@ -15,16 +15,21 @@ def between(start: datetime | None, end: datetime | None) -> float | None:
 
 
 def words(seconds: float | None) -> str:
-    """Return ``seconds`` with the two largest units: ``4 ms``, ``1.25 s``, ``3 min 5 s``, ``2 d 4 h``."""
+    """Return ``seconds`` in words: ``9.7 µs``, ``4 ms``, ``1.25 s``, ``3 min 5 s``, ``2 d 4 h``."""
     if seconds is None:
         return ""
     if seconds < 0:
         return f"-{words(-seconds)}"
-    if seconds < 1:
-        return f"{seconds * 1000:.3g} ms" if seconds else "0 s"
-    if seconds < 59.995:
+    return _small(seconds) if seconds < 59.995 else _large(round(seconds))
+
+
+def _small(seconds: float) -> str:
+    # The bounds are where three digits are rounded up to the next unit's 1.
+    if seconds >= 0.9995:
         return f"{seconds:.3g} s"
-    return _large(round(seconds))
+    if seconds >= 0.0009995:
+        return f"{seconds * 1000:.3g} ms"
+    return f"{seconds * 1_000_000:.3g} µs" if seconds else "0 s"
 
 
 def _large(seconds: int) -> str:

@@ -76,12 +76,18 @@ def moments(run: TaskRun, starts: Sequence[Try]) -> list[Moment]:
         known.append((run.state.capitalize(), run.finished_at))
     if run.expires_at and run.finished_at is None:
         known.append((_("Expires"), run.expires_at))
-    # The sort is stable, so what happened in the same microsecond keeps the order above.
-    dated = sorted(((label, at) for label, at in known if at is not None), key=lambda pair: pair[1])
-    return [
-        Moment(label, at, durations.between(dated[index - 1][1], at) if index else None)
-        for index, (label, at) in enumerate(dated)
-    ]
+    # The sort is stable: its creation stays first, also of a task that ended with the one it was to follow (its row
+    # is made after that end was noted), or that was due before it was sent.
+    dated = sorted(
+        ((label, at) for label, at in known if at is not None), key=lambda pair: max(pair[1], run.created_at)
+    )
+    return [Moment(label, at, _since(dated, index)) for index, (label, at) in enumerate(dated)]
+
+
+def _since(dated: Sequence[tuple[object, datetime]], index: int) -> float | None:
+    """Return the seconds since the moment before, if that was before."""
+    seconds = durations.between(dated[index - 1][1], dated[index][1]) if index else None
+    return seconds if seconds is not None and seconds >= 0 else None
 
 
 def _started(start: Try, total: int) -> str | Promise:

@@ -21,7 +21,12 @@ from .conftest import START
     [
         (None, ""),
         (0, "0 s"),
+        (0.00000966, "9.66 µs"),
+        (0.00099949, "999 µs"),
+        (0.0009996, "1 ms"),
         (0.0042, "4.2 ms"),
+        (0.9994, "999 ms"),
+        (0.9996, "1 s"),
         (1.254, "1.25 s"),
         (59.9, "59.9 s"),
         (60, "1 min"),
@@ -120,6 +125,13 @@ def test_moments_are_in_order() -> None:
     moments = timeline.moments(run, timeline.tries(run, []))
     assert [str(moment.label) for moment in moments] == ["Created", "Due", "Started", "Failure"]
     assert [moment.since for moment in moments] == [None, 5, 1, 1]
+
+
+def test_the_creation_is_the_first_moment() -> None:
+    run = TaskRun(state="FAILURE", created_at=START, eta=at(-60), finished_at=at(-0.001))
+    moments = timeline.moments(run, timeline.tries(run, []))
+    assert [str(moment.label) for moment in moments] == ["Created", "Due", "Failure"]
+    assert [moment.since for moment in moments] == [None, None, pytest.approx(59.999)]
 
 
 class Asked(Exception):

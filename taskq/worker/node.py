@@ -225,8 +225,11 @@ class Node:
             self._end_cold()
 
     def _say_shutdown(self, how: str, sig: str) -> None:
-        running = len(self.consumer.running)
-        logger.warning("%s shutdown%s: %s tasks are running.", how, f" ({sig})" if sig else "", running)
+        count = len(self.consumer.running)
+        running = "1 task is running" if count == 1 else f"{count} tasks are running"
+        # Who waits in a terminal would not know otherwise.
+        hint = " Ctrl-C again does not wait for them." if count and (how, sig) == ("Warm", "SIGINT") else ""
+        logger.warning("%s shutdown%s: %s.%s", how, f" ({sig})" if sig else "", running, hint)
 
     def _time_is_up(self) -> None:
         if self.consumer.busy and not self._ended:

@@ -60,7 +60,7 @@ def busy(alias: str, start_worker: StartWorker, notes: Path, go_on: Path) -> Any
 def test_warm(busy: Any, number: signal.Signals) -> None:
     b = busy()
     b.worker.send(number)
-    b.worker.wait_for_log(rf"Warm shutdown \({number.name}\): 1 tasks? ")
+    b.worker.wait_for_log(rf"Warm shutdown \({number.name}\): 1 task is running")
     wait_until(lambda: not Message.objects.using(b.alias).filter(name__endswith="note").exclude(token="").exists())
     if number == signal.SIGTERM:
         b.worker.send(number)  # a second TERM changes nothing
@@ -100,7 +100,7 @@ def test_what_does_not_end_in_time_goes_back_uncounted(busy: Any) -> None:
 def test_interrupted_twice_is_cold(busy: Any) -> None:
     b = busy()
     b.worker.send(signal.SIGINT)
-    b.worker.wait_for_log("Warm shutdown")
+    b.worker.wait_for_log("Warm shutdown .* Ctrl-C again does not wait")
     b.worker.send(signal.SIGINT)
     assert b.worker.wait(10) == 1
     b.assert_put_back(b.running, *b.waiting)
@@ -116,7 +116,7 @@ def test_interrupted_twice_waits_for_no_thread(busy: Any, pool: str) -> None:
     b.worker.send(signal.SIGINT)
     assert b.worker.wait(10) == 1
     assert time.monotonic() - before < 4
-    assert re.search(r"Cold shutdown \(SIGINT\): 1 tasks are running", b.worker.log)
+    assert re.search(r"Cold shutdown \(SIGINT\): 1 task is running", b.worker.log)
     b.assert_put_back(b.running, *b.waiting)
     b.assert_gone()
 

@@ -60,7 +60,7 @@ class Command(BaseCommand):
         add("--max-memory-per-child", type=arguments.count, help="KiB above which a process is replaced")
         add("-q", "--quiet", action="store_true", help="start without the banner")
         add("--reload", action="store_true", help="start again when the code changes; for development")
-        add("-D", "--detach", action="store_true", help="go on in the background")
+        add("-D", "--detach", action="store_true", help="go on in the background; the log needs --logfile")
         add("--executable", help="Python to run the worker with, instead of this one")
         add("--pidfile", help="file for the worker's pid, with %% expansions")
         add("--workdir", help="directory to change to")

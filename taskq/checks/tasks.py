@@ -54,7 +54,8 @@ def check_routes(**kwargs: Any) -> Iterator[CheckMessage]:
         routing.compiled(settings.ROUTES)
         targets = list(_targets())
     except (ImproperlyConfigured, ImportError, TypeError, ValueError) as exc:
-        yield ids.ROUTES(f"TASKQ_QUEUES or TASKQ_ROUTES: {exc}")
+        text = str(exc)
+        yield ids.ROUTES(text if text.startswith("TASKQ_") else f"TASKQ_QUEUES or TASKQ_ROUTES: {text}")
         return
     yield from _impossible_exchanges(declared.values())
     if settings.CREATE_MISSING_QUEUES:

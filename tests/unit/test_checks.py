@@ -349,6 +349,8 @@ def test_E016_unreadable(setting: dict[str, Any], no_tasks: dict[str, Any]) -> N
 def test_E016_names_what_is_wrong(no_tasks: dict[str, Any]) -> None:
     (message,) = messages(tasks.check_routes, QUEUES={"a": {"exchnge": "z"}})
     assert "the queue 'a' has unknown options: exchnge" in message.msg
+    (message,) = messages(tasks.check_routes, ROUTES={"a": {"qeue": "z"}})
+    assert message.msg.startswith("TASKQ_ROUTES: the route {'qeue': 'z'} has unknown keys: 'qeue'.")
 
 
 @pytest.mark.parametrize(

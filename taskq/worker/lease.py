@@ -173,6 +173,7 @@ class Lease:
             self._seen.clear()
         self._looked_at = now
         others = workers.others(self.token, self.alias)
+        self._look_for_its_name([other for other in others if other.token not in self._seen])
         self._seen = {o.token: self._seen.get(o.token) or Seen(o.beats, now) for o in others}
         for other in others:
             seen = self._seen[other.token]
@@ -180,6 +181,12 @@ class Lease:
                 self._seen[other.token] = Seen(other.beats, now)
             elif now - seen.at > other.lease or _is_gone(other):
                 self._recover(other)
+
+    def _look_for_its_name(self, others: list[workers.Beat]) -> None:
+        for other in others:
+            # On another host it may be what a container has left behind that had this name.
+            if other.name == self.name and other.host == host_identity() and not _is_gone(other):
+                logger.warning("The worker with pid %s is named %s too: see the option -n.", other.pid, self.name)
 
     def _recover(self, other: workers.Beat) -> None:
         count = recover(other.token, other.beats, self.alias)

@@ -228,7 +228,7 @@ class Node:
         count = len(self.consumer.running)
         running = "1 task is running" if count == 1 else f"{count} tasks are running"
         # Who waits in a terminal would not know otherwise.
-        hint = " Ctrl-C again does not wait for them." if count and (how, sig) == ("Warm", "SIGINT") else ""
+        hint = " Ctrl-C again ends without waiting." if count and (how, sig) == ("Warm", "SIGINT") else ""
         logger.warning("%s shutdown%s: %s.%s", how, f" ({sig})" if sig else "", running, hint)
 
     def _time_is_up(self) -> None:

@@ -33,7 +33,8 @@ def supervise(marks: Iterable[str], say: Callable[[str], None]) -> int:
         changed = _wait(process, before, stopped)
         status = _stop(process)
         if stopped:
-            return status
+            # As a shell says it of one that a signal has ended, before it was ready to heed signals.
+            return status if status >= 0 else 128 - status
         say(f"{changed} has changed: the worker starts again.")
 
 

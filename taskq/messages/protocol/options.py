@@ -143,14 +143,14 @@ def _seconds(value: Any) -> float | None:
 def due(countdown: float | timedelta | None, eta: datetime | str | None) -> tuple[str | None, float]:
     """Return the header ``eta`` and the seconds until then, 0 for what has passed. ``countdown`` beats ``eta``."""
     now = datetime.now(UTC)
-    if countdown is None:
-        moment = _within("eta", eta, _moment("eta", eta))
-    elif (seconds := _seconds(countdown)) is None:
-        raise TypeError(f"countdown must be a number of seconds, not {countdown!r}.")
-    elif seconds == 0:
+    # Read also where a countdown beats it: what is wrong with it is a mistake all the same.
+    moment = None if eta is None else _within("eta", eta, _moment("eta", eta))
+    if countdown is not None:
+        if (seconds := _seconds(countdown)) is None:
+            raise TypeError(f"countdown must be a number of seconds, not {countdown!r}.")
+        moment = _within("countdown", countdown, _after("countdown", seconds, now)) if seconds else None
+    if moment is None:
         return None, 0.0
-    else:
-        moment = _within("countdown", countdown, _after("countdown", seconds, now))
     return moment.isoformat(), max(0.0, (moment - now).total_seconds())
 
 

@@ -244,6 +244,8 @@ def test_what_is_due_already_is_at_once(options: dict[str, Any]) -> None:
 
 def test_countdown_beats_eta() -> None:
     assert build(countdown=1, eta=datetime.now(UTC) + timedelta(days=1)).delay <= 1
+    with pytest.raises(ValueError, match="eta"):
+        build(countdown=1, eta="garbage")
 
 
 def test_eta_is_written_in_utc() -> None:

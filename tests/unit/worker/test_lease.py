@@ -99,6 +99,17 @@ def test_who_is_gone_from_this_host_is_taken_for_dead_at_once(heard: Heard, capl
     assert "gone (pid" in caplog.text
 
 
+def test_another_worker_of_the_same_name_is_told_once(heard: Heard, caplog: pytest.LogCaptureFixture) -> None:
+    here, mine = host_identity(), process_started(os.getpid()) or 0
+    workers.register("w@host", host=here, pid=os.getpid(), process_started=mine)
+    workers.register("w@host", host="other", pid=1, process_started=1)
+    workers.register("v@host", host=here, pid=os.getpid(), process_started=mine)
+    for _ in range(2):
+        heard.lease.beat()
+        heard.lease._look_for_the_dead()
+    assert caplog.text.count("named w@host too") == 1
+
+
 def test_who_is_on_this_host_and_can_not_be_seen_is_not_taken_for_dead(
     heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -160,7 +160,8 @@ class _Process:
         if called and dependents:
             failure = {"id": dependents[0].task_id, "task": dependents[0].name}
             errbacks = import_module("taskq.worker.errbacks")
-            self._waiting += errbacks.messages(called, errbacks.Failure(failure, text))
+            sequel = errbacks.planned(called, errbacks.Failure(failure, text))
+            self.take(sequel.groups, sequel.envelopes)
 
     # -- results
 

@@ -215,6 +215,7 @@ def _with_sequel(settlement: Settlement, message: Claimed) -> Settlement:
     if sequel.group_id:
         settlement.group_id, settlement.member = sequel.group_id, True
     settlement.dependents, settlement.follow_ups = tuple(sequel.dependents), tuple(sequel.envelopes)
+    settlement.groups, settlement.nodes = tuple(sequel.groups), tuple(sequel.nodes)
     return settlement
 
 

@@ -23,7 +23,7 @@ from taskq.conf import settings
 from taskq.exceptions import EncodeError
 from taskq.messages import publisher, routing, serializers
 from taskq.messages.protocol import Carried
-from taskq.store.records import Envelope
+from taskq.store.records import Envelope, NewGroup, NewNode, Sequel
 from taskq.tasks.registry import tasks
 
 logger = logging.getLogger("taskq.worker")
@@ -92,24 +92,31 @@ def call(errback: Signature, request: Any, error: BaseException, traceback: Any)
     return task(request, error, traceback, *(errback.get("args") or ()), **(errback.get("kwargs") or {}))
 
 
-def messages(called: Any, failure: Failure) -> list[Envelope]:
-    """Return the messages of all errbacks in ``called`` that can be sent; what is wrong with others is logged."""
-    found: list[Envelope] = []
+def planned(called: Any, failure: Failure) -> Sequel:
+    """Return what sends all errbacks in ``called`` that can be sent; what is wrong with others is logged."""
+    envelopes: list[Envelope] = []
+    groups: list[NewGroup] = []
+    nodes: list[NewNode] = []
     for errback in as_list(called):
         try:
-            found += _of_new(errback, failure) if is_new(errback) else _of_old(errback, failure)
+            plan = _of_new(errback, failure) if is_new(errback) else _of_old(errback, failure)
+            sent = list(plan.envelopes)
         except Exception:
             logger.exception("The errback %r of task %s can't be sent.", errback, failure.headers.get("id"))
-    publisher.announce(found)
-    return found
+            continue
+        envelopes += sent
+        groups += plan.groups
+        nodes += plan.nodes
+    publisher.announce(envelopes)
+    return Sequel(envelopes, groups, nodes)
 
 
-def _of_old(errback: Signature, failure: Failure) -> list[Envelope]:
+def _of_old(errback: Signature, failure: Failure) -> planning.Plan:
     task_id, root_id = _lineage(failure)
-    return list(planning.plan_errback(errback, task_id=task_id, root_id=root_id).envelopes)
+    return planning.plan_errback(errback, task_id=task_id, root_id=root_id)
 
 
-def _of_new(errback: Signature, failure: Failure) -> list[Envelope]:
+def _of_new(errback: Signature, failure: Failure) -> planning.Plan:
     try:
         return _call_of(errback, failure)
     except (EncodeError, ValueError):
@@ -118,14 +125,16 @@ def _of_new(errback: Signature, failure: Failure) -> list[Envelope]:
         return _call_of(errback, replace(failure, args=(), kwargs={}, traceback=shortened))
 
 
-def _call_of(errback: Signature, failure: Failure) -> list[Envelope]:
-    """Return the message of the task that calls a new errback."""
+def _call_of(errback: Signature, failure: Failure) -> planning.Plan:
+    """Return the plan of the task that calls a new errback, encoded: it may be too large."""
     task_id, root_id = _lineage(failure)
     args = [dict(errback), {**failure.headers}, failure.error, list(failure.args), dict(failure.kwargs)]
     about = {"task": TASK, "args": [*args, failure.traceback], "kwargs": {}}
     sig = {**about, "options": {}, "subtask_type": None, "immutable": True}
     options = {**_where(errback, failure.queue), "route_name": errback["task"], "serializer": failure.serializer}
-    return list(planning.plan_frozen(sig, root_id=root_id, parent_id=task_id, **options).envelopes)
+    plan = planning.plan_frozen(sig, root_id=root_id, parent_id=task_id, **options)
+    plan.envelopes = iter(list(plan.envelopes))
+    return plan
 
 
 def _where(errback: Signature, queue: str) -> dict[str, Any]:

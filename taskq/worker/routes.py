@@ -47,4 +47,5 @@ def _fail(settlement: Settlement, others: Sequence[Envelope], error: QueueNotFou
     settlement.dependents = (*sequels.unsendable(others, settlement.groups), *sequel.dependents)
     settlement.state, settlement.result = states.FAILURE, result
     settlement.content_type, settlement.keep = "application/json", True
-    settlement.follow_ups, settlement.groups, settlement.nodes = tuple(errbacks), (), ()
+    settlement.follow_ups = tuple(errbacks)
+    settlement.groups, settlement.nodes = tuple(sequel.groups), tuple(sequel.nodes)

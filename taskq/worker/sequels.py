@@ -61,7 +61,9 @@ def body_failed(body: str, error: str) -> Sequel:
         logger.exception("The body of a chord can't be read: what was to follow from it is not known.")
         return Sequel()
     headers = {"id": dependents[0].task_id, "task": dependents[0].name} if dependents else {}
-    return Sequel(sendable(errbacks.messages(called, errbacks.Failure(headers, error))), dependents=dependents)
+    sequel = errbacks.planned(called, errbacks.Failure(headers, error))
+    sequel.envelopes, sequel.dependents = sendable(sequel.envelopes), dependents
+    return sequel
 
 
 def message_ended(message: Carried, state: str, error: str) -> Sequel:
@@ -85,13 +87,14 @@ def read(message: Carried, state: str, error: str) -> Sequel:
         args, kwargs, embed = decode_body(
             message.body, message.content_type, message.content_encoding, headers, properties
         )
-        sequel = Sequel(dependents=planning.dependents(embed), group_id=group_id)
+        dependents = planning.dependents(embed)
     except Exception:
         logger.warning("The body of %s can't be read: what was to follow from it is looked up.", headers.get("id"))
         return Sequel(dependents=[FROM_ROWS], group_id=group_id)
+    sequel = Sequel()
     if state == states.FAILURE and embed["errbacks"]:
-        failure = errbacks.failure_of(message, headers, error, args, kwargs)
-        sequel.envelopes = errbacks.messages(embed["errbacks"], failure)
+        sequel = errbacks.planned(embed["errbacks"], errbacks.failure_of(message, headers, error, args, kwargs))
+    sequel.dependents, sequel.group_id = dependents, group_id
     return sequel
 
 

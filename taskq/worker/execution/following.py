@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,7 +17,7 @@ from taskq.canvas import plan as planning
 from taskq.messages import publisher
 from taskq.messages.protocol import decode_body
 from taskq.results import values
-from taskq.store.records import Dependent, Envelope, NewGroup, NewNode
+from taskq.store.records import Dependent, Envelope, NewGroup, NewNode, Sequel
 from taskq.worker import errbacks, sequels
 from taskq.worker.handover import Outcome
 
@@ -51,7 +50,7 @@ def after_refusal(run: Run, outcome: Outcome) -> Outcome:
     """Complete the outcome of a message that could not be read as a task's."""
     sequel = sequels.read(run.delivery, outcome.state, outcome.result or "{}")
     outcome.dependents += map(_dependent, sequel.dependents)
-    _send(outcome, sequel.envelopes)
+    _follow(outcome, sequel)
     return outcome
 
 
@@ -84,9 +83,7 @@ def _add(run: Run, outcome: Outcome, plan: planning.Plan) -> None:
     # First of all what may raise.
     envelopes = list(plan.envelopes)
     publisher.announce(envelopes)
-    _send(outcome, envelopes)
-    outcome.groups += map(_group, plan.groups)
-    outcome.nodes += map(_node, plan.nodes)
+    _follow(outcome, Sequel(envelopes, plan.groups, list(plan.nodes)))
     if plan.children and run.task.trail:
         run.request.children.extend(cast("list[AsyncResult[Any]]", plan.children))
         outcome.children = values.encode_children(run.request.children)
@@ -102,8 +99,10 @@ def _add_members(run: Run, outcome: Outcome) -> None:
     outcome.groups += (_group(NewGroup(group_id, size, added=True)) for group_id, size in counted.items())
 
 
-def _send(outcome: Outcome, envelopes: Iterable[Envelope]) -> None:
-    outcome.follow_ups += map(_envelope, envelopes)
+def _follow(outcome: Outcome, sequel: Sequel) -> None:
+    outcome.follow_ups += map(_envelope, sequel.envelopes)
+    outcome.groups += map(_group, sequel.groups)
+    outcome.nodes += map(_node, sequel.nodes)
 
 
 # -- what never will ----------------------------------------------------------------------
@@ -118,7 +117,7 @@ def _give_up(run: Run, outcome: Outcome) -> None:
     except Exception:  # a message may hold anything
         logger.exception("What was to follow from %s can't be read.", run.headers.id)
     if outcome.state == states.FAILURE and (called := embed.get("errbacks")):
-        _send(outcome, errbacks.messages(called, _failure(run, outcome)))
+        _follow(outcome, errbacks.planned(called, _failure(run, outcome)))
 
 
 def _failure(run: Run, outcome: Outcome) -> errbacks.Failure:

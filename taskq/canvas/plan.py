@@ -104,20 +104,20 @@ def plan_frozen(
     """Return what the worker sends for ``sig``, which came in a message: a callback, an errback, a chain's next step.
 
     ``sig`` is a plain dictionary as it was decoded. What has its id keeps it; what has none
-    (callbacks) gets one. There are nodes only for workflows that are frozen here: those that came frozen have
-    theirs. ``options`` are as for ``apply_async``; ``chain`` is what follows ``sig``, the next step last.
+    (callbacks) gets one. The nodes of a canvas are among what is sent. Those of a chain's next step are there already
+    if taskq sent the chain, but not if another producer did, and not those of a callback that was frozen.
+    ``options`` are as for ``apply_async``; ``chain`` is what follows ``sig``, the next step last.
     Calls are not checked against the function's signature: what does not fit fails where it runs.
     """
     if not sig.keys() >= _KEYS:
         sig = signature(sig)  # other producers leave keys out
-    had_id = bool(sig["options"].get("task_id"))
     emission = Emission(root_id, parent_id)
     with limited():
         frozen, result = Freezer().freeze(sig)
         if result is None:
             return Plan(None, iter(()))
         emission.emit(frozen, args, kwargs, options, chain)
-    return _plan(emission, result, frozen, None, not had_id and kind_of(frozen) != TASK, parent_id or "")
+    return _plan(emission, result, frozen, None, kind_of(frozen) != TASK, parent_id or "")
 
 
 def plan_body(body: str | Sig, values: list[Any], *, root_id: str | None, parent_id: str | None) -> Plan:

@@ -27,6 +27,7 @@ from taskq.engines import Engine, for_alias
 from taskq.models import Attempt, Message, TaskRun
 
 from . import workflows
+from .ends import leave, note_dropped
 from .enqueue import follow, names_of, payload, wake
 from .records import Settlement
 
@@ -150,7 +151,7 @@ def _write_plain(engine: Engine, settled: Sequence[Settlement]) -> None:
     """Write ends on which nothing else depends, and tries that are repeated."""
     _write_runs(engine, [s for s in settled if s.keep and s.state != states.IGNORED])
     _drop_ignored(engine, [s for s in settled if not s.keep])
-    _leave(engine, [s.task_id for s in settled if s.state == states.IGNORED and s.tracked and not s.follow_ups])
+    leave(engine, [s.task_id for s in settled if s.state == states.IGNORED and s.tracked and not s.follow_ups])
     retried = [s for s in settled if s.state == states.RETRY]
     _write_attempts(engine, [s for s in retried if s.keep])
     _try_again(engine, retried)
@@ -170,15 +171,7 @@ def _drop_ignored(engine: Engine, settled: Sequence[Settlement]) -> None:
     if tracked:
         rows = TaskRun.objects.using(engine.alias).filter(task_id__in=tracked)
         rows.filter(~Q(state__in=states.READY_STATES))._raw_delete(engine.alias)
-    workflows.note_dropped(engine, [s for s in settled if s.state in states.READY_STATES])
-
-
-def _leave(engine: Engine, task_ids: Sequence[str]) -> None:
-    """Leave tasks that ended without a state as they said themselves; of others there is nothing to keep for ever."""
-    if task_ids:
-        rows = TaskRun.objects.using(engine.alias).filter(task_id__in=task_ids)
-        rows.filter(state=states.PENDING)._raw_delete(engine.alias)
-        rows.filter(finished_at=None).update(finished_at=_moment(engine.now()))
+    note_dropped(engine, [s for s in settled if s.state in states.READY_STATES])
 
 
 def _write_attempts(engine: Engine, settled: Sequence[Settlement]) -> None:

@@ -21,6 +21,7 @@ from taskq import states
 from taskq.engines import Engine
 from taskq.models import Group, Node, TaskRun
 
+from .ends import write
 from .enqueue import follow, insert_runs, names_of, wake
 from .reach import after
 from .records import FROM_ROWS, Dependent, Envelope, NewGroup, NewNode, Sequel, Settlement
@@ -77,8 +78,16 @@ def insert(engine: Engine, groups: Iterable[NewGroup], nodes: Iterable[NewNode],
     for chunk in _chunks(engine, [new[group_id] for group_id in sorted(new)]):
         engine.insert_groups(chunk)
     # One row for an id: no statement meets a row twice.
-    for nodes_chunk in _chunks(engine, list({n.task_id: _node_row(n) for n in nodes}.values())):
-        engine.insert_nodes(nodes_chunk, reset=reset)
+    for nodes_chunk in _chunks(engine, list({n.task_id: n for n in nodes}.values())):
+        there = frozenset() if reset else _there(engine, nodes_chunk)
+        if missing := [_node_row(n) for n in nodes_chunk if n.task_id not in there]:
+            engine.insert_nodes(missing, reset=reset)
+
+
+def _there(engine: Engine, nodes: Sequence[NewNode]) -> frozenset[str]:
+    """Return the ids of nodes that the workflow's sender has written already: most are, and reading is cheaper."""
+    rows = Node.objects.using(engine.alias).filter(task_id__in=[n.task_id for n in nodes])
+    return frozenset(rows.values_list("task_id", flat=True))
 
 
 def forget_before(engine: Engine, task_ids: Sequence[str]) -> None:
@@ -140,7 +149,7 @@ class Aftermath:
         """Write linked ends, send what follows at once, and note what counts."""
         # Of two deliveries of one task the first counts.
         settlements = list({s.task_id: s for s in reversed(settlements)}.values())
-        first = _write(self._engine, sorted(settlements, key=lambda s: s.task_id))
+        first = write(self._engine, sorted(settlements, key=lambda s: s.task_id))
         effective = [s for s in settlements if s.task_id in first]
         self.ended += [s.task_id for s in effective if s.state in states.READY_STATES]
         self._grow([g for s in effective for g in s.groups if g.added])
@@ -186,7 +195,7 @@ class Aftermath:
         """Write what follows: groups, nodes, runs and messages, but for those revoked before they were sent."""
         insert(self._engine, sequel.groups, sequel.nodes)
         for group in sequel.groups:
-            if group.body is not None and not group.added:
+            if group.size and not group.added:
                 self._count_revoked(group.group_id)
         for chunk in _chunks(self._engine, sequel.envelopes):
             revoked = self._revoked(chunk)
@@ -300,61 +309,6 @@ class Aftermath:
         if ignored:
             TaskRun.objects.using(self._engine.alias).filter(task_id__in=ignored)._raw_delete(self._engine.alias)
             Node.objects.using(self._engine.alias).filter(task_id__in=ignored).update(state=states.SUCCESS)
-
-
-# -- the runs themselves
-
-
-def _write(engine: Engine, settlements: Sequence[Settlement]) -> set[str]:
-    """Write the runs; return the ids of the tasks whose end this is."""
-    stays = [s for s in settlements if s.state == states.IGNORED]
-    dropped = [s for s in settlements if s.state != states.IGNORED and not (s.keep or _is_awaited(s))]
-    gone = {s.task_id for s in (*stays, *dropped)}
-    kept = [s for s in settlements if s.task_id not in gone]
-    first = engine.end_runs(kept) if kept else set()
-    if dropped:
-        first |= _drop(engine, dropped)
-    if stays:
-        first |= {s.task_id for s in stays} - _final(engine, stays)
-    _mark_awaited(engine, [s.task_id for s in kept if not s.keep])
-    return first
-
-
-def _is_awaited(s: Settlement) -> bool:
-    """Tell whether a result that is ignored is kept until the chord's body has it."""
-    return s.member and s.state == states.SUCCESS and s.result is not None
-
-
-def _mark_awaited(engine: Engine, task_ids: Sequence[str]) -> None:
-    if task_ids:
-        Node.objects.using(engine.alias).filter(task_id__in=task_ids).update(ignored=True)
-
-
-def _drop(engine: Engine, settlements: Sequence[Settlement]) -> set[str]:
-    """Keep no row of ends that nobody wants; return whose ends these are: what has no row any more has ended before."""
-    tracked = [s.task_id for s in settlements if s.tracked]
-    rows = TaskRun.objects.using(engine.alias).filter(task_id__in=tracked).exclude(state__in=states.READY_STATES)
-    present = set(rows.select_for_update().values_list("task_id", flat=True)) if tracked else set()
-    if present:
-        TaskRun.objects.using(engine.alias).filter(task_id__in=sorted(present))._raw_delete(engine.alias)
-    first = present | {s.task_id for s in settlements if not s.tracked}
-    note_dropped(engine, [s for s in settlements if s.task_id in first])
-    return first
-
-
-def note_dropped(engine: Engine, settlements: Sequence[Settlement]) -> None:
-    """Note in their nodes how tasks ended of which no row is kept. A task by itself has none."""
-    by_state: dict[str, list[str]] = {}
-    for s in settlements:
-        if s.member or s.follow_ups or s.dependents or s.root_id not in ("", s.task_id):
-            by_state.setdefault(s.state, []).append(s.task_id)
-    for state, task_ids in by_state.items():
-        Node.objects.using(engine.alias).filter(task_id__in=sorted(task_ids)).update(state=state)
-
-
-def _final(engine: Engine, settlements: Sequence[Settlement]) -> set[str]:
-    rows = TaskRun.objects.using(engine.alias).filter(task_id__in=[s.task_id for s in settlements])
-    return set(rows.filter(state__in=states.READY_STATES).values_list("task_id", flat=True))
 
 
 def _never(d: Dependent, error: str, root_id: str, now: float) -> Settlement:

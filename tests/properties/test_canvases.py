@@ -6,7 +6,6 @@ that hypothesis chooses; messages are delivered twice, and runs are lost before 
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -22,14 +21,11 @@ from hypothesis import strategies as st
 from taskq import AsyncResult, chain, states
 from taskq.models import Group, Message, Node, TaskRun
 from taskq.results.group_result import GroupResult
-from taskq.store import claim, workers
-from taskq.store.records import Claimed
-from taskq.store.recover import give_back
-from taskq.store.settle import settle
-from taskq.testing import override, running
+from taskq.testing import override
 from tests.support.audit import audit, times_final
 from tests.support.canvases import Canvas, Failed, built, drawn, expected
 from tests.support.databases import Database
+from tests.support.worker_here import WorkerHere
 
 from .test_store_machine import FULL
 
@@ -110,53 +106,6 @@ def audited(clean_database: Database) -> Iterator[Database]:
         yield clean_database
 
 
-class Worker:
-    """A worker without processes: it claims, runs here, and settles; ``choose`` decides what goes wrong."""
-
-    def __init__(self, alias: str, data: st.DataObject) -> None:
-        self._alias = alias
-        self._data = data
-        self._names = itertools.count()
-        #: How much may still go wrong: every run has an end.
-        self._luck = 10
-        self._token = self._begin()
-
-    def _begin(self) -> str:
-        return workers.register(f"w{next(self._names)}", alias=self._alias)
-
-    def _choose(self, n: int, what: str) -> int:
-        return self._data.draw(st.integers(0, n - 1), label=what)
-
-    def _goes_wrong(self, what: str) -> bool:
-        wrong = self._luck > 0 and self._choose(6, what) == 5
-        self._luck -= wrong
-        return wrong
-
-    def work(self) -> None:
-        """Work until nothing waits."""
-        while held := claim.claim("taskq", 1 + self._choose(4, "claimed"), self._token, self._alias):
-            self._duplicate(held)
-            ends = [ran.settlement for message in held if (ran := running.run(message, _not_asked)).settlement]
-            if self._goes_wrong("lost"):
-                # The worker dies before it settles: what it ran runs again.
-                give_back(self._token, self._alias)
-                self._token = self._begin()
-                continue
-            settle(self._token, [end for end in ends if end is not None], self._alias)
-
-    def _duplicate(self, held: list[Claimed]) -> None:
-        """Deliver some messages a second time."""
-        for message in held:
-            if self._goes_wrong("twice"):
-                (copy,) = Message.objects.using(self._alias).filter(id=message.id)
-                copy.id, copy.token, copy.redelivered = None, "", True
-                copy.save(using=self._alias, force_insert=True)
-
-
-def _not_asked(*_: Any) -> None:
-    raise AssertionError("no task here reports a state")
-
-
 # The fixture's database is emptied for each example, here and not by the fixture.
 @settings(max_examples=300 if FULL else 25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(canvas=canvases(), data=st.data())
@@ -169,7 +118,7 @@ def test_on_the_rows_with_messages_that_come_twice_and_runs_that_are_lost(
         cursor.execute("DELETE FROM test_audit")
     result = built(canvas).apply_async((START,))
     note(f"{canvas}")
-    Worker(alias, data).work()
+    WorkerHere(alias, lambda n, what: data.draw(st.integers(0, n - 1), label=what)).work()
     assert found(result) == shown(expected(canvas, START))
     assert not Message.objects.using(alias).exists()
     ends = times_final(alias)

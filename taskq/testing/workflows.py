@@ -180,6 +180,6 @@ class Workflows:
     def revoke_unsent(self, task_id: str) -> None:
         """Write the end of a task that was revoked before it was sent."""
         node = self.nodes[task_id]
-        self.settle(
-            Settlement(0, task_id, states.REVOKED, node.name, result=REVOKED, finished=time.time(), tracked=False)
-        )
+        end = Settlement(0, task_id, states.REVOKED, node.name, result=REVOKED, finished=time.time(), tracked=False)
+        end.group_id, end.member = node.group_id, bool(node.group_id)
+        self.settle(end)

@@ -192,6 +192,14 @@ def test_a_member_that_is_revoked_fails_the_body(memory: Memory) -> None:
 # -- what is kept
 
 
+def test_a_member_that_was_revoked_before_it_was_sent_fails_the_body(memory: Memory) -> None:
+    result = chord(header(chain(s("add", 1, 1), s("add", 2))), s("xsum")).delay()
+    result.parent.results[-1].parent.revoke()
+    memory.drain()
+    assert all_states(result.parent) == [states.SUCCESS, states.SUCCESS, states.REVOKED]
+    assert isinstance(result.result, ChordError)
+
+
 def test_what_was_sent_is_restored(memory: Memory) -> None:
     result = group(header()).delay()
     memory.drain()

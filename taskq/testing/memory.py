@@ -196,7 +196,9 @@ class Memory(Answers):
     def revoke(self, ids: Sequence[str], terminate: str) -> None:
         """Take out of the queue what has not run, and what follows from it in its workflow: it reads ``REVOKED``."""
         with self._lock:
-            sent = {message.id for message in self._waiting} | self._rows.keys()
+            # The row of one that has not ended says nothing: it may have been replaced, and not be sent again yet.
+            ended = {task_id for task_id in self._rows if rows.is_final(self._rows, task_id)}
+            sent = {message.id for message in self._waiting} | ended
             wanted, unsent = self._workflows.reach(ids, sent)
             revoked = [message for message in self._waiting if message.id in wanted and not message.fate.dropped]
             self._waiting = [message for message in self._waiting if message not in revoked]

@@ -64,6 +64,8 @@ class chunks(Signature[list[Any]]):
 
     def group(self) -> group:
         """Return the group of starmaps that it stands for."""
+        if "tasks" in self.kwargs:  # it is frozen
+            return group(self.kwargs["tasks"], **self.options)
         task, it, n = self.kwargs["task"], self.kwargs["it"], self.kwargs["n"]
         return group((xstarmap(task, part) for part in split(it, n)), **self.options)
 
@@ -72,6 +74,8 @@ class chunks(Signature[list[Any]]):
         return self.group().apply_async(**options)
 
     def __repr__(self) -> str:
+        if "tasks" in self.kwargs:
+            return repr(self.group())
         return f"chunks({self.kwargs['task']['task']}, {self.kwargs['it']!r}, {self.kwargs['n']})"
 
 

@@ -194,6 +194,14 @@ def test_of_two_with_one_id_the_first_keeps_it_but_for_the_end_of_the_whole() ->
     assert ids_of(frozen)[0] != known.id
 
 
+def test_frozen_chunks_are_what_they_were() -> None:
+    parts = add.chunks([(1, 1), (2, 2), (3, 3)], 2)
+    result = parts.freeze()
+    assert repr(parts) == repr(parts.group())
+    assert [sig.id for sig in parts.group().tasks] == [member.id for member in result.results]  # type: ignore[attr-defined]
+    assert (parts | ident.s()).apply().get() == [[2, 4], [6]]
+
+
 def test_freezing_changes_nothing_but_in_place() -> None:
     sig = a | group(b, c) | S
     before = repr(dict(sig))

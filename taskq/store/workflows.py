@@ -152,7 +152,8 @@ class Aftermath:
         first = write(self._engine, sorted(settlements, key=lambda s: s.task_id))
         effective = [s for s in settlements if s.task_id in first]
         self.ended += [s.task_id for s in effective if s.state in states.READY_STATES]
-        self._grow([g for s in effective for g in s.groups if g.added])
+        for s in effective:
+            self._grow([g for g in s.groups if g.added], s.nodes)
         self.send(
             Sequel(
                 [e for s in effective for e in s.follow_ups],
@@ -186,10 +187,15 @@ class Aftermath:
         elif s.state != states.IGNORED or not s.follow_ups:  # one that was replaced goes on under its id
             self._causes.append(_Cause(s.group_id, s.task_id, s.result or "{}"))
 
-    def _grow(self, added: Sequence[NewGroup]) -> None:
-        for group in sorted(added, key=lambda g: g.group_id):
+    def _grow(self, added: Sequence[NewGroup], nodes: Sequence[NewNode]) -> None:
+        """Have groups wait for members that join them: a frozen signature that is added twice is one task."""
+        for group in added:
             rows = Group.objects.using(self._engine.alias).filter(group_id=group.group_id)
-            rows.update(size=F("size") + group.size, remaining=F("remaining") + group.size)
+            rows.select_for_update().first()  # what joins is counted by one at a time
+            joining = {n.task_id: n for n in nodes if n.group_id == group.group_id}
+            size = len(joining) - len(_there(self._engine, [*joining.values()]))
+            rows.update(size=F("size") + size, remaining=F("remaining") + size)
+            insert(self._engine, (), joining.values())
 
     def send(self, sequel: Sequel) -> None:
         """Write what follows: groups, nodes, runs and messages, but for those revoked before they were sent."""

@@ -57,11 +57,13 @@ class Workflows:
 
     def add(self, groups: Iterable[NewGroup], nodes: Iterable[NewNode]) -> None:
         """Take the groups and nodes of a workflow that is sent; what was there of the ids begins anew."""
+        nodes = list(nodes)
         for group in groups:
             if group.added:
                 there = self.groups.get(group.group_id)
                 if there is not None:
-                    there.remaining += group.size
+                    joining = {node.task_id for node in nodes if node.group_id == group.group_id}
+                    there.remaining += len(joining - self.nodes.keys())
             else:
                 self.groups[group.group_id] = _Group(group, group.size)
         for node in nodes:

@@ -112,6 +112,14 @@ def brings_along(self: Any, x: int) -> int:
     return x
 
 
+@task(bind=True)
+def brings_twice(self: Any, x: int, sig: Any) -> int:
+    """Add a member to the chord, and once more."""
+    self.add_to_chord(sig)
+    self.add_to_chord(sig)
+    return x
+
+
 @task
 def ignores() -> None:
     raise Ignore

@@ -119,7 +119,10 @@ class Emission:
             self.emit(*body_call(body, []))
             return
         self._count(group_id, len(members), dumps_json(body))
-        args, kwargs = (*args, *header["args"]), {**(sig["kwargs"].get("kwargs") or {}), **(kwargs or {})}
+        if header.get("immutable"):
+            args, kwargs = header["args"], {}
+        else:
+            args, kwargs = (*args, *header["args"]), {**(sig["kwargs"].get("kwargs") or {}), **(kwargs or {})}
         self._members(header, members, args, kwargs, options, body)
 
     def _members(self, header: Sig, members: list[Sig], args: Any, kwargs: Any, options: Options, body: Any) -> None:

@@ -69,18 +69,20 @@ def joined(signatures: Iterable[AnySignature]) -> list[AnySignature]:
 def _opened_alone(left: AnySignature) -> AnySignature:
     """Return the group that is all of a chain: what follows this follows that, however deep it is nested."""
     inner = left
-    while isinstance(inner, chain) and len(inner.tasks) == 1 and not inner.options:
+    while isinstance(inner, chain) and len(inner.tasks) == 1 and not _says_more(inner):
         (inner,) = inner.tasks
     return inner if isinstance(inner, group) else left
 
 
 def _opened(left: chain[Any]) -> tuple[list[AnySignature], dict[str, Any]]:
     """Return the steps of a chain that gets more, and its options: what follows it follows its own end."""
-    if not left.options:
+    if not _says_more(left):
         return list(left.tasks), {}
     options = {name: value for name, value in left.options.items() if name not in _OF_ITS_END}
     followers: dict[str, Any] = {name: left.options[name] for name in ("link", "link_error") if name in left.options}
-    return list(unchained(_chain(left.tasks, followers))), options
+    whole = _chain(left.tasks, followers)
+    whole["args"], whole["immutable"] = left.args, left.immutable
+    return list(unchained(whole)), options
 
 
 def _chain(steps: list[AnySignature], options: dict[str, Any] | None = None) -> chain[Any]:
@@ -124,26 +126,42 @@ def _unrolled(sig: AnySignature) -> AnySignature:
         sig = sig.group()
     while isinstance(sig, group) and len(sig.tasks) == 1:
         (member,) = sig.tasks
-        sig = member.clone(**sig.options) if sig.options else member
+        sig = _given(sig, member.clone(**sig.options) if sig.options else member)
     return sig
 
 
 def unchained(sig: chain[Any]) -> list[AnySignature]:
     """Return the steps of a chain that becomes a part of another one, with what its options say of them."""
-    options = dict(sig.options)
-    if not options or not sig.tasks:
+    if not sig.tasks or not _says_more(sig):
         return sig.tasks
+    options = dict(sig.options)
     links, errbacks = as_list(options.pop("link", None)), as_list(options.pop("link_error", None))
     options.pop("task_id", None)
     steps = [step.clone() for step in sig.tasks]
     if options:
         steps[0] = steps[0].clone(**options)
+    steps[0] = _given(sig, steps[0])
     for link in links:
         steps[-1].link(link)
     for errback in errbacks:
         for step in steps:
             step.link_error(errback)
     return steps
+
+
+def _says_more(sig: AnySignature) -> bool:
+    """Tell whether a canvas says more of its parts than they themselves."""
+    return bool(sig.options or sig.args or sig.immutable)
+
+
+def _given(sig: AnySignature, first: AnySignature) -> AnySignature:
+    """Return the first part of a canvas that is laid out flat, with the arguments of that, and as immutable."""
+    if sig.args:
+        first = first.clone(sig.args)
+    if sig.immutable and not first.immutable:
+        first = first.clone()
+        first.set_immutable(True)
+    return first
 
 
 def unchanging(sig: Any) -> AnySignature:

@@ -45,19 +45,25 @@ def steps_of(sig: Sig) -> list[Sig]:
         elif inner := steps_of(step):
             if options := own_options(step):
                 inner[0] = with_options(inner[0], **options)
+            inner[0] = called_by(step, inner[0])
             steps += inner
     options = sig["options"]
     if steps and (links := as_list(options.get("link"))):
         steps[-1] = linked(steps[-1], links)
     if errbacks := as_list(options.get("link_error")):
-        steps = [with_errbacks(step, errbacks) for step in steps]
+        steps = [
+            # A group that something follows is a header, whatever follows it.
+            step if kind_of(step) == GROUP and step is not steps[-1] and not settings.ALLOW_ERROR_CB_ON_CHORD_HEADER
+            else with_errbacks(step, errbacks)
+            for step in steps
+        ]  # fmt: skip
     return steps
 
 
 def members_of(header: Any) -> Iterator[Sig]:
     """Yield the members of a group, or of a list of signatures, in document order: groups in it are laid out flat.
 
-    The options of a group go to its members.
+    The options of a group go to its members, and the arguments of a group in it.
     """
     whole = own_options(header) if isinstance(header, Mapping) else {}
     waiting = [(task, whole) for task in reversed(_listed(header))]
@@ -66,7 +72,7 @@ def members_of(header: Any) -> Iterator[Sig]:
         kind = kind_of(sig)
         if kind == GROUP:
             below = {**own_options(sig), **options}
-            waiting += ((task, below) for task in reversed(_listed(sig)))
+            waiting += ((called_by(sig, task), below) for task in reversed(_listed(sig)))
         elif kind != CHAIN or sig["kwargs"].get("tasks"):
             yield {**sig, "options": {**sig["options"], **options}} if options else sig
 
@@ -93,6 +99,14 @@ _PLACE = frozenset(
 def own_options(sig: Sig) -> dict[str, Any]:
     """Return the options of a canvas that are its tasks' too."""
     return {name: value for name, value in sig["options"].items() if name not in _PLACE}
+
+
+def called_by(canvas: Sig, sig: Sig) -> Sig:
+    """Return ``sig``, of a canvas that is laid out flat, with the canvas's arguments, and immutable if that is."""
+    args, immutable = canvas.get("args"), bool(canvas.get("immutable"))
+    if sig.get("immutable") or not (args or immutable):
+        return sig
+    return {**sig, "args": (*(args or ()), *sig["args"]), "immutable": immutable}
 
 
 def body_of(sig: Sig) -> Sig:

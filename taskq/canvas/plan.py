@@ -212,7 +212,14 @@ def _called(
     rest = as_list(options.pop("chain", None))
     emission = Emission(*_lineage(options))
     emission.emit(frozen, args, kwargs, options, rest)
-    return _plan(emission, result, frozen, freezer.fresh, with_nodes or kind_of(frozen) != TASK)
+    return _plan(emission, result, frozen, freezer.fresh, with_nodes or not _is_one_task(frozen))
+
+
+def _is_one_task(sig: Sig) -> bool:
+    """Tell whether a frozen canvas is a task by itself, which nothing waits for: also a chain of one."""
+    while kind_of(sig) == CHAIN and len(sig["kwargs"]["tasks"]) == 1:
+        (sig,) = sig["kwargs"]["tasks"]
+    return kind_of(sig) == TASK
 
 
 def _lineage(options: dict[str, Any]) -> tuple[str | None, str | None]:

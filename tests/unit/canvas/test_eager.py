@@ -47,6 +47,17 @@ VALUES = [
     (add.chunks([(1, 1), (2, 2), (3, 3)], 2) | ident.s(), [[2, 4], [6]]),
     (ident.s(1) | group() | S, 0),
     (chord((ident.s(i) for i in range(30)), ident.s()), list(range(30))),
+    # Arguments of a canvas stay its own, whatever it becomes a part of.
+    (chain(add.s(1), add.s(2)).clone((4,)) | add.s(10), 17),
+    (chain(ident.si(0), chain(call.s(1), ident.s()).clone((4,))), [[0, 4, 1], {}]),
+    (group(group(add.s(1), add.s(2)).clone((4,)), one), [5, 6, 2]),
+    (chord([group(add.s(1), add.s(2)).clone((4,))], S), 11),
+    (ident.s(0) | group(group(call.s(1)).clone((4,)), call.s(2)) | ident.s(), [[[0, 4, 1], {}], [[0, 2], {}]]),
+    # And so does whether it takes any.
+    (ident.s(0) | group(call.s(1), call.s(2)).set(immutable=True), [[[1], {}], [[2], {}]]),
+    (ident.s(0) | group(call.s(1), call.s(2)).set(immutable=True) | ident.s(), [[[1], {}], [[2], {}]]),
+    (ident.s(0) | chain(call.s(1), ident.s()).set(immutable=True), [[1], {}]),
+    (group(group(call.s(1)).set(immutable=True), call.s(2)).clone((0,)), [[[1], {}], [[0, 2], {}]]),
 ]
 
 
@@ -202,6 +213,11 @@ def test_errbacks_are_called_once(noted: list[Any], errback: Any) -> None:
     noted.clear()
     result = chord([fail.s(), fail.s()], S.clone().on_error(errback)).apply()
     assert noted == [(result.id, "ChordError")]
+    noted.clear()
+    group_result: Any = (
+        (add.s(1, 1) | group(fail.s(), fail.s()) | group(ident.s(), ident.s())).on_error(errback).apply()
+    )
+    assert noted == [(group_result.results[0].id, "ChordError")]
     noted.clear()
     result = chord([one], fail.s().on_error(errback)).apply()
     assert noted == [(result.id, "ValueError")]

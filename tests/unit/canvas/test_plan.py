@@ -365,6 +365,10 @@ def test_nodes() -> None:
     assert made.result.id == ids["e"]  # type: ignore[union-attr]
 
 
+def test_a_chain_of_one_has_no_node() -> None:
+    assert list(plan(chain(a)).nodes) == []
+
+
 def test_a_task_alone_has_no_node() -> None:
     assert list(plan(a).nodes) == []
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -11,9 +13,11 @@ if TYPE_CHECKING:  # Django's fields can't be subscripted at run time.
     CharField = models.CharField[str, str]
     TextField = models.TextField[str, str]
     NullableTextField = models.TextField[str | None, str | None]
+    DateTimeField = models.DateTimeField[datetime, datetime]
+    NullableDateTimeField = models.DateTimeField[datetime | None, datetime | None]
 else:
-    CharField, TextField = models.CharField, models.TextField
-    NullableTextField = TextField
+    CharField, TextField, DateTimeField = models.CharField, models.TextField, models.DateTimeField
+    NullableTextField, NullableDateTimeField = TextField, DateTimeField
 
 
 def _payload_type(base: str | None, connection: BaseDatabaseWrapper) -> str | None:
@@ -74,3 +78,58 @@ class NullablePayloadField(NullableTextField):
         """Describe the field for migrations, which know no difference."""
         name, _, args, kwargs = super().deconstruct()
         return name, "taskq.models.fields.PayloadField", args, kwargs
+
+
+def _to_database(value: datetime | None, connection: BaseDatabaseWrapper) -> Any:
+    """Return a time as Django would store it if it had ``USE_TZ`` and the connection no zone of its own."""
+    if value is not None and connection.vendor != "postgresql":
+        value = value.astimezone(UTC).replace(tzinfo=None)
+    return connection.ops.adapt_datetimefield_value(value)
+
+
+def _from_database(value: datetime | None, connection: BaseDatabaseWrapper) -> datetime | None:
+    """Reverse ``_to_database``: what Django has read has the connection's zone, or none."""
+    if value is None:
+        return None
+    if connection.vendor != "postgresql":
+        return value.replace(tzinfo=UTC)
+    if value.tzinfo is None:
+        value = value.replace(tzinfo=ZoneInfo(connection.timezone_name))
+    return value.astimezone(UTC)
+
+
+class MomentField(DateTimeField):
+    """A time with its zone, which is UTC in rows whatever ``USE_TZ`` and the database's ``TIME_ZONE`` say.
+
+    The statements of ``engines`` write and compare the same columns and know no settings.
+    """
+
+    def get_db_prep_value(self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False) -> Any:
+        """Return the time as a parameter of a statement."""
+        return _to_database(value if prepared else self.get_prep_value(value), connection)
+
+    def from_db_value(self, value: Any, expression: Any, connection: BaseDatabaseWrapper) -> datetime | None:
+        """Return what a row has as a time with a zone."""
+        return _from_database(value, connection)
+
+    def deconstruct(self) -> Any:
+        """Describe the field for migrations, which know no difference."""
+        name, _, args, kwargs = super().deconstruct()
+        return name, "django.db.models.DateTimeField", args, kwargs
+
+
+class NullableMomentField(NullableDateTimeField):
+    """The same where there may be none; give it ``null=True``."""
+
+    def get_db_prep_value(self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False) -> Any:
+        """Return the time as a parameter of a statement."""
+        return _to_database(value if prepared else self.get_prep_value(value), connection)
+
+    def from_db_value(self, value: Any, expression: Any, connection: BaseDatabaseWrapper) -> datetime | None:
+        """Return what a row has as a time with a zone."""
+        return _from_database(value, connection)
+
+    def deconstruct(self) -> Any:
+        """Describe the field for migrations, which know no difference."""
+        name, _, args, kwargs = super().deconstruct()
+        return name, "django.db.models.DateTimeField", args, kwargs

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from .fields import KeyField, PayloadField
+from .fields import KeyField, MomentField, NullableMomentField, PayloadField
 
 
 class Envelope(models.Model):
@@ -29,8 +29,8 @@ class Envelope(models.Model):
     tracked = models.BooleanField(default=False)
     deliveries = models.SmallIntegerField(default=0)
     redelivered = models.BooleanField(default=False)
-    expires_at = models.DateTimeField(null=True)
-    created_at = models.DateTimeField()
+    expires_at = NullableMomentField(null=True)
+    created_at = MomentField()
 
     class Meta:
         abstract = True
@@ -62,7 +62,7 @@ class Message(Envelope):
 class ScheduledMessage(Envelope):
     """A message that is due at ``due_at`` by the database's clock."""
 
-    due_at = models.DateTimeField()
+    due_at = MomentField()
 
     class Meta:
         indexes = [

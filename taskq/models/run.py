@@ -6,7 +6,7 @@ from django.db import models
 
 from taskq import states
 
-from .fields import KeyField, NullablePayloadField
+from .fields import KeyField, MomentField, NullableMomentField, NullablePayloadField
 
 
 class TaskRun(models.Model):
@@ -33,11 +33,11 @@ class TaskRun(models.Model):
     parent_id = KeyField(max_length=255, default="")
     group_id = KeyField(max_length=255, default="")
     children = NullablePayloadField(null=True)
-    created_at = models.DateTimeField()
-    eta = models.DateTimeField(null=True)
-    expires_at = models.DateTimeField(null=True)
-    started_at = models.DateTimeField(null=True)
-    finished_at = models.DateTimeField(null=True)
+    created_at = MomentField()
+    eta = NullableMomentField(null=True)
+    expires_at = NullableMomentField(null=True)
+    started_at = NullableMomentField(null=True)
+    finished_at = NullableMomentField(null=True)
     runtime = models.FloatField(null=True)
 
     class Meta:
@@ -62,8 +62,8 @@ class Attempt(models.Model):
     result = NullablePayloadField(null=True)
     traceback = NullablePayloadField(null=True)
     worker = KeyField(max_length=255, default="")
-    started_at = models.DateTimeField(null=True)
-    finished_at = models.DateTimeField(null=True)
+    started_at = NullableMomentField(null=True)
+    finished_at = NullableMomentField(null=True)
 
     class Meta:
         indexes = [models.Index(fields=["task_id", "id"], name="taskq_attempt_by_task")]

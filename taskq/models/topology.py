@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from .fields import KeyField, PayloadField
+from .fields import KeyField, NullableMomentField, PayloadField
 
 
 class Queue(models.Model):
@@ -19,7 +19,7 @@ class Queue(models.Model):
     expires = models.FloatField(null=True)
     message_ttl = models.FloatField(null=True)
     arguments = PayloadField(default="{}")
-    used_at = models.DateTimeField(null=True)
+    used_at = NullableMomentField(null=True)
 
     def __str__(self) -> str:
         return self.name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from .fields import KeyField, PayloadField
+from .fields import KeyField, MomentField, NullableMomentField, PayloadField
 
 
 class Worker(models.Model):
@@ -19,8 +19,8 @@ class Worker(models.Model):
     lease = models.FloatField(default=30.0)
     state = models.CharField(max_length=16, default="running")
     info = PayloadField(default="{}")
-    started_at = models.DateTimeField()
-    seen_at = models.DateTimeField()
+    started_at = MomentField()
+    seen_at = MomentField()
 
     def __str__(self) -> str:
         return self.name
@@ -31,7 +31,7 @@ class Lease(models.Model):
 
     name = models.CharField(max_length=64, primary_key=True)
     holder = KeyField(max_length=36, default="")
-    done_at = models.DateTimeField(null=True)
+    done_at = NullableMomentField(null=True)
 
     def __str__(self) -> str:
         return self.name

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from .fields import KeyField, NullablePayloadField
+from .fields import KeyField, MomentField, NullablePayloadField
 
 
 class Group(models.Model):
@@ -28,7 +28,7 @@ class Group(models.Model):
     body = NullablePayloadField(null=True)
     root_id = KeyField(max_length=255, default="")
     parent_id = KeyField(max_length=255, default="")
-    created_at = models.DateTimeField()
+    created_at = MomentField()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["group_id"], name="taskq_group_once")]
@@ -56,7 +56,7 @@ class Node(models.Model):
     ignored = models.BooleanField(default=False)
     revoked = models.BooleanField(default=False)
     state = models.CharField(max_length=50, default="")
-    created_at = models.DateTimeField()
+    created_at = MomentField()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["task_id"], name="taskq_node_once")]

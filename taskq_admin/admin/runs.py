@@ -8,11 +8,11 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from taskq import timezones
 from taskq.models import TaskRun
 from taskq_admin.badges import badge, moment
 from taskq_admin.queries import durations, runs, timeline
@@ -101,7 +101,7 @@ class TaskRunAdmin(ReadOnlyAdmin[TaskRun]):
             "run": obj,
             "tries": tries,
             "moments": timeline.moments(obj, tries),
-            "bars": timeline.bars(obj, tries, timezone.now()),
+            "bars": timeline.bars(obj, tries, timezones.now()),
             "strip_width": timeline.WIDTH,
             "waited": _waited(obj),
             "relatives": runs.relatives(obj),

@@ -7,11 +7,11 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from taskq import timezones
 from taskq.models import Worker
 from taskq_admin.badges import badge, moment
 from taskq_admin.queries import durations, workers
@@ -41,7 +41,7 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
 
     def page_context(self, request: HttpRequest, obj: Worker) -> dict[str, Any]:
         """Return the worker with what it says of itself and what it holds."""
-        now = timezone.now()
+        now = timezones.now()
         return {
             "worker": obj,
             "info": workers.info(obj),
@@ -60,7 +60,7 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
     @admin.display(description=_("state"))
     def status(self, worker: Worker) -> SafeString:
         """Its state, or that nothing was heard of it for longer than its lease."""
-        silent = workers.is_silent(worker, timezone.now())
+        silent = workers.is_silent(worker, timezones.now())
         return badge("silent" if silent else worker.state)
 
     @admin.display(description=_("host and process"))
@@ -87,5 +87,5 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
     @admin.display(description=_("last heartbeat"))
     def seen(self, worker: Worker) -> str:
         """How long ago it was heard of."""
-        silence = workers.silence(worker, timezone.now())
+        silence = workers.silence(worker, timezones.now())
         return "" if silence is None else gettext("%s ago") % durations.words(silence)

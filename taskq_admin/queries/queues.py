@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import Count, QuerySet
-from django.utils import timezone
 
+from taskq import timezones
 from taskq.conf import settings
 from taskq.models import Message, ScheduledMessage
 
@@ -44,7 +44,7 @@ class Overview:
 
 def overview(declared: tuple[str, ...] = ()) -> Overview:
     """Return the load of every queue that holds messages and of those ``declared``."""
-    now = timezone.now()
+    now = timezones.now()
     claimed, scheduled = _claimed(), _scheduled()
     names = sorted({*declared, *_names(), *claimed, *scheduled})
     loads = [_load(name, claimed, scheduled, now) for name in names[:MANY]]

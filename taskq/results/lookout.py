@@ -214,6 +214,7 @@ class Lookout:
             return
         began = time.monotonic()
         rows = reading.finished(wanted)
+        connections[self.alias].queries_log.clear()  # with DEBUG they would pile up
         news: dict[Ticket, dict[str, TaskRun]] = {}
         with self._lock:
             for task_id, row in rows.items():

@@ -99,6 +99,8 @@ class StoreThread(threading.Thread):
             self.failures = 0
         except (Error, OSError) as error:
             self._recover_from(error)
+        # With DEBUG Django keeps thousands of statements, with all that is written in them.
+        connections[self.alias].queries_log.clear()
         self.on_turn()
 
     def _turn(self) -> None:

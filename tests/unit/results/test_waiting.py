@@ -399,3 +399,19 @@ def _put_and_close(task_id: str) -> None:
         put(task_id)
     finally:
         connection.close()
+
+
+def test_what_django_notes_with_debug_on_does_not_pile_up(settings: Any) -> None:
+    settings.DEBUG = True
+    logs: list[Any] = []
+    finished = reading.finished
+
+    def noting(ids: Any) -> Any:
+        if threading.current_thread() in threads_of_lookouts():
+            logs.append(connection.queries_log)
+        return finished(ids)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(TimeoutError):
+        patch.setattr(reading, "finished", noting)
+        AsyncResult("nothing").get(timeout=0.2)
+    until(lambda: logs and not logs[-1])

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connections
 
 from taskq.engines import for_alias
 from taskq.engines.base import Listener
@@ -185,3 +185,18 @@ def test_each_turn_is_told_of_also_one_that_failed(thread: StoreThread) -> None:
     thread.inbox.wake()
     wait_until(lambda: len(turns) >= 4, what="a turn that did not")
     assert set(turns) == {"taskq-store"}
+
+
+def test_what_django_notes_with_debug_on_does_not_pile_up(thread: StoreThread) -> None:
+    noted: list[int] = []
+
+    def work() -> bool:
+        log = connections["default"].queries_log
+        noted.append(len(log))
+        log.append({"sql": "UPDATE ... with all that a task has returned", "time": "0"})
+        return len(noted) < 3
+
+    thread.duties = [Duty(work)]
+    thread.start()
+    wait_until(lambda: len(noted) >= 3)
+    assert noted[:3] == [0, 0, 0]

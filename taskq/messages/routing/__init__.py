@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.core.signals import setting_changed
-from kombu.entity import Queue
+from kombu.entity import Exchange, Queue
 
 from taskq.conf import settings
 from taskq.messages.protocol.options import check_name, plain
@@ -168,10 +168,10 @@ def _destination(table: _Table, options: Answer, answer: Answer, task: Any) -> R
 def _to(table: _Table, source: Answer, routing_key: str | None) -> Route:
     get = source.get
     # Also of members of enumerations: a route is of texts.
-    target, exchange, kind = plain(get("queue")), plain(get("exchange")), plain(get("exchange_type"))
-    routing_key = plain(routing_key or get("routing_key"))
+    target, exchange, kind = plain(get("queue")), _exchange_name(get("exchange")), plain(get("exchange_type"))
+    routing_key = _key(routing_key or get("routing_key"))
     if not target:
-        return _to_exchange(_exchange_name(exchange), kind, routing_key)
+        return _to_exchange(exchange, kind, routing_key)
     if isinstance(target, str) and not (exchange or routing_key or kind):
         return table.to_queue(target)
     if not isinstance(target, str | Queue):
@@ -181,11 +181,23 @@ def _to(table: _Table, source: Answer, routing_key: str | None) -> Route:
     found = queue(target) if isinstance(target, str) else completed(target)
     # Of a broadcast that is not declared here only those workers that declare it have queues.
     name = "" if is_broadcast(found) and called(found) not in declared() else called(found)
-    return _through(name, found, _exchange_name(exchange), kind, routing_key)
+    return _through(name, found, exchange, kind, routing_key)
 
 
 def _exchange_name(exchange: Any) -> str:
-    return exchange if isinstance(exchange, str) else str(getattr(exchange, "name", None) or "")
+    """Return the name of an exchange, empty for none: what is neither would be sent where nobody looks."""
+    if isinstance(exchange, str | None):
+        return plain(exchange) or ""
+    if not isinstance(exchange, Exchange):
+        raise TypeError(f"exchange must be a name or a kombu Exchange, not {exchange!r}.")
+    return str(exchange.name or "")
+
+
+def _key(routing_key: Any) -> str | None:
+    if not isinstance(routing_key, str | None):
+        raise TypeError(f"routing_key must be a string, not {routing_key!r}.")
+    found: str | None = plain(routing_key)
+    return found
 
 
 def _through(name: str, queue: Queue, exchange: str, kind: str | None, routing_key: str | None) -> Route:

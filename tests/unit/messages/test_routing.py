@@ -264,6 +264,12 @@ def test_queues_that_can_not_be(queue: Any, error: type[Exception]) -> None:
         route("t", options={"queue": queue})
 
 
+@pytest.mark.parametrize("options", [{"exchange": 5}, {"routing_key": 5}, {"queue": "q", "exchange": b"x"}])
+def test_what_names_no_destination_is_refused_and_goes_nowhere(options: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=r"exchange must be a name|routing_key must be a string"):
+        route("t", options=options)
+
+
 # -- what a worker reads -----------------------------------------------------------------------
 
 

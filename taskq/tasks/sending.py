@@ -7,6 +7,7 @@ message; only ``messages.publisher`` sends it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -178,12 +179,22 @@ def send_many(task: AnyTask, calls: Iterable[Sequence[Any]], options: dict[str, 
 
 
 def send_on_commit(name: str, task: AnyTask | None, args: Args, kwargs: Kwargs, options: dict[str, Any]) -> Result:
-    """Send one message when the transaction commits; at once if there is none. What is wrong with it is raised now."""
+    """Send one message when the transaction commits; at once if there is none. What is wrong with it is raised now.
+
+    A ``countdown`` starts when it is sent; an ``eta`` stays where it is, however long the transaction takes.
+    """
     from taskq.messages.publisher import publish_one
 
     add_to_parent = options.get("add_to_parent", True)
     envelope = envelope_for(name, task, args, kwargs, options)
-    transaction.on_commit(lambda: publish_one(envelope), using=settings.DATABASE)
+    due = time.monotonic() + envelope.delay if options.get("countdown") is None else None
+
+    def publish() -> None:
+        if due is not None:
+            envelope.delay = max(0.0, due - time.monotonic())
+        publish_one(envelope)
+
+    transaction.on_commit(publish, using=settings.DATABASE)
     result = _result(envelope)
     if add_to_parent:
         add_children((result,))

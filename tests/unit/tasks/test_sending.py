@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -234,6 +235,19 @@ def test_on_commit(sent: list[Envelope]) -> None:
         add.delay_on_commit(1, 2)
         transaction.set_rollback(True)
     assert len(sent) == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_long_transaction_puts_off_no_eta(sent: list[Envelope]) -> None:
+    with transaction.atomic():
+        add.apply_async_on_commit((1, 2), eta=datetime.now(UTC) + timedelta(seconds=60))
+        add.apply_async_on_commit((1, 2), eta=datetime.now(UTC) + timedelta(seconds=0.1))
+        add.apply_async_on_commit((1, 2), countdown=60)
+        time.sleep(0.2)
+    at, passed, after = (envelope.delay for envelope in sent)
+    assert 50 < at <= 59.8
+    assert passed == 0
+    assert after > 59.9
 
 
 @pytest.mark.django_db

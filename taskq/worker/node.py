@@ -204,11 +204,12 @@ class Node:
         if self._stopping_since is not None:
             return
         self._stopping_since = time.monotonic()
-        self._say_shutdown(how, sig)
-        signals.send(signals.worker_shutting_down, self.options.hostname, sig=sig, how=how, exitcode=self.status)
         self.lease.state = "stopping"
         self.consumer.stop()
         self.consumer.pool.quiesce()
+        # Only now is what the pool still has what runs; and whoever reads this may rely on it that nothing starts.
+        self._say_shutdown(how, sig)
+        signals.send(signals.worker_shutting_down, self.options.hostname, sig=sig, how=how, exitcode=self.status)
         self.hub.call_later(settings.SHUTDOWN_TIMEOUT, self._time_is_up)
         self.hub.call_repeatedly(0.05, self._look_whether_done)
 

@@ -54,7 +54,7 @@ def _send(alias: str, notes: Path, count: int, seconds: float = 0.0) -> list[str
 def _each_ended_once(alias: str, ids: list[str]) -> None:
     assert times_final(alias) == dict.fromkeys(ids, 1)
     assert Counter(TaskRun.objects.using(alias).values_list("state", flat=True)) == {states.SUCCESS: len(ids)}
-    wait_until(lambda: not Message.objects.using(alias).exists(), 10, what="no message to be left over")
+    wait_until(lambda: not Message.objects.using(alias).exists(), what="no message to be left over")
 
 
 def _wait_for_all(alias: str, worker: Process, done: Callable[[], bool], interval: float = 0.02) -> None:
@@ -139,12 +139,12 @@ def test_a_frozen_database_keeps_nobody_from_stopping_the_worker(
     if not full_run:
         pytest.skip("takes long; test_locks has another way in which a database hangs")
     worker = start_worker(SHUTDOWN_TIMEOUT=1)
-    everything = trees.tree(worker.pid)
+    everything = trees.whole(worker.pid, 4)  # with the fork server and two children
     jobs.note.delay(str(notes), 1, 60)
     wait_until(lambda: _starts(notes), what="the task to start")
     proxy.freeze()
     worker.stop(timeout=30)
-    wait_until(lambda: not any(trees.alive(pid) for pid in everything), 5, what="all of its processes to be gone")
+    wait_until(lambda: not any(trees.alive(pid) for pid in everything), what="all of its processes to be gone")
 
 
 @postgresql

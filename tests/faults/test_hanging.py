@@ -24,12 +24,12 @@ pytestmark = [
 def test_it_ends_with_all_of_its_processes(alias: str, start_worker: StartWorker, notes: Path, what: str) -> None:
     name = {"loop": "loop", "store": "store thread"}[what]
     worker = start_worker("-n", "hanging", WATCHDOG_TIMEOUT=3.0, environment={"TEST_HANG": what})
-    everything = trees.tree(worker.pid)
+    everything = trees.whole(worker.pid, 4)  # with the fork server and two children
     result = jobs.note.delay(str(notes), 1)
     assert worker.wait(60) == 70
     assert f"The worker's {name} has made no progress for 3 s" in worker.log
     assert "tests/support/hanging/apps.py" in worker.log, "the stacks say what hangs"
-    wait_until(lambda: not any(trees.alive(pid) for pid in everything), 5, what="all of its processes to be gone")
+    wait_until(lambda: not any(trees.alive(pid) for pid in everything), what="all of its processes to be gone")
     start_worker("-n", "other")
     wait_until(result.ready, 30, what="the task to run elsewhere")
     assert result.state == states.SUCCESS

@@ -59,7 +59,7 @@ def test_before_there_is_a_worker(early: Early, notes: Path) -> None:
         with pytest.raises(TaskRevokedError, match="revoked"):
             result.get(timeout=1)
     # Queues keep their order: when this one has run, those would have.
-    assert tasks.note.apply_async((str(notes), 3), countdown=0.2).get(timeout=15) == 3
+    assert tasks.note.apply_async((str(notes), 3), countdown=0.2).get(timeout=20) == 3
     assert early.notes.read_text() == ""
 
 
@@ -69,11 +69,11 @@ def test_while_a_worker_holds_it(database: Database, notes: Path, go_on: Path) -
     messages = Message.objects.using(database.alias).filter(task_id__in=[r.id for r in held]).exclude(token="")
     wait_until(lambda: messages.count() == 3, what="the worker to hold all")
     held[1].revoke()
-    wait_until(lambda: held[1].state == "REVOKED", 10, what="REVOKED, though its child is busy")
+    wait_until(lambda: held[1].state == "REVOKED", what="REVOKED, though its child is busy")
     assert first.state == "PENDING"
     go_on.touch()
-    assert [held[0].get(timeout=10), held[2].get(timeout=10)] == [0, 2]
-    assert first.get(timeout=10) == "done"
+    assert [held[0].get(timeout=20), held[2].get(timeout=20)] == [0, 2]
+    assert first.get(timeout=20) == "done"
     assert [line.split()[0] for line in notes.read_text().splitlines()] == ["started", "0", "2"]
 
 
@@ -81,7 +81,7 @@ def test_what_runs_goes_on(notes: Path, go_on: Path) -> None:
     result = running(notes, go_on)
     result.revoke()
     go_on.touch()
-    assert result.get(timeout=10) == "done"
+    assert result.get(timeout=20) == "done"
     assert result.state == "SUCCESS"
 
 
@@ -92,10 +92,10 @@ def test_terminate_ends_what_runs(worker: Process, notes: Path, go_on: Path, sig
     (child,) = trees.pool_children(worker.pid)
     result.revoke(terminate=True, signal=signal)
     with pytest.raises(TaskRevokedError, match="terminated"):
-        result.get(timeout=10)
+        result.get(timeout=20)
     assert result.state == "REVOKED"
     assert not trees.alive(child)
-    assert behind.get(timeout=10) == 5
+    assert behind.get(timeout=20) == 5
     assert len(notes.read_text().splitlines()) == 2
 
 
@@ -103,13 +103,13 @@ def test_terminate_of_one_that_waits_harms_none_that_runs(notes: Path, go_on: Pa
     first = running(notes, go_on)
     second = tasks.note.delay(str(notes), 1)
     second.revoke(terminate=True)
-    wait_until(lambda: second.state == "REVOKED", 10, what="REVOKED")
+    wait_until(lambda: second.state == "REVOKED", what="REVOKED")
     go_on.touch()
-    assert first.get(timeout=10) == "done"
+    assert first.get(timeout=20) == "done"
 
 
 def test_what_has_ended_stays(notes: Path) -> None:
     result = tasks.note.delay(str(notes), 1)
-    assert result.get(timeout=10) == 1
+    assert result.get(timeout=20) == 1
     AsyncResult[int](result.id).revoke(terminate=True)
     assert AsyncResult[int](result.id).state == "SUCCESS"

@@ -30,14 +30,14 @@ class Busy:
 
     def __init__(self, alias: str, worker: Process, notes: Path, go_on: Path) -> None:
         self.alias, self.worker, self.go_on = alias, worker, go_on
-        self.tree = trees.tree(worker.pid)
         self.running: AsyncResult[str] = endings.wait_for_file.delay(str(notes), str(go_on))
         wait_until(notes.read_text, what="the task to start")
+        self.tree = trees.tree(worker.pid)
         self.waiting = [tasks.note.delay(str(notes), n) for n in range(2)]
 
     def assert_gone(self) -> None:
         """Nothing of the worker is left: no process, no row, no claim."""
-        wait_until(lambda: not any(trees.alive(pid) for pid in self.tree), 5, what="its processes to be gone")
+        wait_until(lambda: not any(trees.alive(pid) for pid in self.tree), what="its processes to be gone")
         assert not Worker.objects.using(self.alias).exists()
         assert not Message.objects.using(self.alias).exclude(token="").exists()
 
@@ -73,20 +73,18 @@ def test_warm(busy: Any, number: signal.Signals) -> None:
 
 def test_idle(alias: str, start_worker: StartWorker) -> None:
     worker = start_worker()
-    wait_until(lambda: len(trees.tree(worker.pid)) == 3, what="the worker, its fork server and a child")
-    everything = trees.tree(worker.pid)
+    everything = trees.whole(worker.pid, 3)  # with the fork server and a child
     assert worker.stop() == 0
-    wait_until(lambda: not any(trees.alive(pid) for pid in everything), 5, what="its processes to be gone")
+    wait_until(lambda: not any(trees.alive(pid) for pid in everything), what="its processes to be gone")
     assert not Worker.objects.using(alias).exists()
 
 
 def test_idle_with_a_frozen_fork_server(alias: str, start_worker: StartWorker) -> None:
     worker = start_worker()
-    wait_until(lambda: len(trees.tree(worker.pid)) == 3, what="the worker, its fork server and a child")
-    everything = trees.tree(worker.pid)
+    everything = trees.whole(worker.pid, 3)  # with the fork server and a child
     os.kill(everything[1], signal.SIGSTOP)
     assert worker.stop(timeout=20) == 0
-    wait_until(lambda: not any(trees.alive(pid) for pid in everything), 5, what="its processes to be gone")
+    wait_until(lambda: not any(trees.alive(pid) for pid in everything), what="its processes to be gone")
 
 
 def test_what_does_not_end_in_time_goes_back_uncounted(busy: Any) -> None:
@@ -102,7 +100,7 @@ def test_interrupted_twice_is_cold(busy: Any) -> None:
     b.worker.send(signal.SIGINT)
     b.worker.wait_for_log("Warm shutdown .* Ctrl-C again does not wait")
     b.worker.send(signal.SIGINT)
-    assert b.worker.wait(10) == 1
+    assert b.worker.wait() == 1
     b.assert_put_back(b.running, *b.waiting)
     b.assert_gone()
 
@@ -114,7 +112,7 @@ def test_interrupted_twice_waits_for_no_thread(busy: Any, pool: str) -> None:
     b.worker.wait_for_log("Warm shutdown")
     before = time.monotonic()
     b.worker.send(signal.SIGINT)
-    assert b.worker.wait(10) == 1
+    assert b.worker.wait() == 1
     assert time.monotonic() - before < 4
     assert re.search(r"Cold shutdown \(SIGINT\): 1 task is running", b.worker.log)
     b.assert_put_back(b.running, *b.waiting)
@@ -123,7 +121,7 @@ def test_interrupted_twice_waits_for_no_thread(busy: Any, pool: str) -> None:
 
 def test_quit_is_cold(busy: Any) -> None:
     b = busy()
-    assert b.worker.stop(signal.SIGQUIT, 10) == 1
+    assert b.worker.stop(signal.SIGQUIT) == 1
     assert "Cold shutdown (SIGQUIT)" in b.worker.log
     b.assert_put_back(b.running, *b.waiting)
     b.assert_gone()
@@ -131,7 +129,7 @@ def test_quit_is_cold(busy: Any) -> None:
 
 def test_remapped_term_is_quit(busy: Any) -> None:
     b = busy(environment={"REMAP_SIGTERM": "SIGQUIT"})
-    assert b.worker.stop(signal.SIGTERM, 10) == 1
+    assert b.worker.stop(signal.SIGTERM) == 1
     b.assert_put_back(b.running, *b.waiting)
 
 
@@ -140,14 +138,14 @@ def test_soft_gives_time_to_end(busy: Any) -> None:
     b.worker.send(signal.SIGQUIT)
     b.worker.wait_for_log("Soft shutdown")
     b.go_on.touch()
-    assert b.worker.wait(10) == 0
+    assert b.worker.wait() == 0
     assert b.running.get(timeout=1) == "done"
     b.assert_put_back(*b.waiting)
 
 
 def test_soft_ends_in_cold(busy: Any) -> None:
     b = busy(SOFT_SHUTDOWN_TIMEOUT=0.3)
-    assert b.worker.stop(signal.SIGQUIT, 10) == 1
+    assert b.worker.stop(signal.SIGQUIT) == 1
     b.assert_put_back(b.running, *b.waiting)
     b.assert_gone()
 
@@ -158,7 +156,7 @@ def test_what_must_not_run_twice_is_a_failure_after_a_cold_end(
     worker = start_worker()
     result = tasks.nap_early_acked.delay(str(notes), 60)
     wait_until(notes.read_text, what="the task to start")
-    assert worker.stop(signal.SIGQUIT, 10) == 1
+    assert worker.stop(signal.SIGQUIT) == 1
     assert type(result.result).__name__ == "WorkerLostError"
     assert not Message.objects.using(alias).exists()
 
@@ -190,7 +188,7 @@ def test_hup_starts_again_with_the_same_pid(busy: Any, alias: str) -> None:
     b.go_on.touch()
     assert b.running.get(timeout=20) == "done"
     assert [result.get(timeout=20) for result in b.waiting] == [0, 1]
-    assert b.worker.log.count(" ready.\n") == 2
+    wait_until(lambda: b.worker.log.count(" ready.\n") == 2, what="the worker to be ready again")
     (row,) = Worker.objects.using(alias)
     assert row.pid == b.worker.pid
     assert b.worker.stop() == 0

@@ -249,9 +249,9 @@ def test_reload_starts_again_after_a_change(alias: str, processes: Processes, tm
     worker.wait_for_log("SyntaxError", 30)
     (app / "tasks.py").write_text(source.format("mended"))
     wait_until(lambda: worker.log.count(" ready.\n") == 3, 30, what="the worker to be ready once more")
-    everything = trees.tree(worker.pid)
+    everything = trees.whole(worker.pid, 4)  # with the worker, its fork server and a child
     assert worker.stop() == 0
-    wait_until(lambda: not any(trees.alive(pid) for pid in everything), 5, what="all to be gone")
+    wait_until(lambda: not any(trees.alive(pid) for pid in everything), what="all to be gone")
 
 
 @pytest.mark.parametrize("ending", ["HUP", "QUIT", "KILL"])
@@ -261,12 +261,11 @@ def test_a_supervisor_takes_its_worker_along(alias: str, processes: Processes, e
     supervisor = workers.start_worker(processes, "--relo", "-c", "1")
     (worker,) = trees.children(supervisor.pid)
     assert Worker.objects.using(alias).get().pid == worker
-    everything = trees.tree(supervisor.pid)
-    assert len(everything) == 4  # with the fork server and a child
+    everything = trees.whole(supervisor.pid, 4)  # with the fork server and a child
     assert endings.environ.delay("TASKQ_STARTED_AS").get(timeout=20) is None
     supervisor.send(signal.Signals[f"SIG{ending}"])
     supervisor.wait()
-    wait_until(lambda: not any(trees.alive(pid) for pid in everything), 10, what="all to be gone")
+    wait_until(lambda: not any(trees.alive(pid) for pid in everything), what="all to be gone")
     assert " has ended." in supervisor.log
     assert not Worker.objects.using(alias).exists()
 

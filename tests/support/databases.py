@@ -80,7 +80,7 @@ def server_cursor(vendor: str) -> Iterator[Any]:
     It is the driver's, not Django's, which pytest-django allows in some tests only.
     """
     config = _configuration(services.url(vendor))
-    config["OPTIONS"] = {**config["OPTIONS"], "connect_timeout": 3}
+    config["OPTIONS"] = {**config["OPTIONS"], "connect_timeout": 20}
     wrapper = load_backend(config["ENGINE"]).DatabaseWrapper(config, f"server_{vendor}")
     with closing(wrapper.get_new_connection(wrapper.get_connection_params())) as connection:
         if vendor == "postgresql":

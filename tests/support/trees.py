@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .waiting import wait_until
+
 
 def parents() -> dict[int, int]:
     """Return the parent of every process."""
@@ -32,6 +34,11 @@ def pool_children(worker: int) -> list[int]:
 def tree(pid: int) -> list[int]:
     """Return a process and all below it."""
     return [pid, *(below for child in children(pid) for below in tree(child))]
+
+
+def whole(pid: int, count: int) -> list[int]:
+    """Wait until a process and those below it are ``count``, and return them: a worker says first that it is ready."""
+    return wait_until(lambda: found if len(found := tree(pid)) == count else None, what=f"{count} processes") or []
 
 
 def alive(pid: int) -> bool:

@@ -144,14 +144,14 @@ def test_a_value_read_before_a_change_is_not_kept_after_it(monkeypatch: pytest.M
 
         def convert(self, value: float) -> float:
             reading.set()
-            go_on.wait(5)
+            go_on.wait(20)
             return value
 
     monkeypatch.setattr(row, "kind", SlowKind())
     with override_settings(TASKQ_POLL_INTERVAL=1.0):
         thread = threading.Thread(target=lambda: settings.POLL_INTERVAL)
         thread.start()
-        reading.wait(5)
+        reading.wait(20)
         clearing = threading.Thread(target=settings.clear)
         clearing.start()
         go_on.set()

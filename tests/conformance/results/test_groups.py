@@ -44,7 +44,7 @@ def ending(alias: str, batches: list[list[str]]) -> threading.Thread:
     """End tasks on a thread, a batch in a transaction, as soon as somebody listens."""
 
     def run() -> None:
-        while not any(watch._listening for watch in lookout._lookouts.values()):
+        while not any(watch._listening for watch in list(lookout._lookouts.values())):
             threading.Event().wait(0.001)
         for batch in batches:
             end(alias, *batch)

@@ -31,11 +31,11 @@ def test_who_waits_for_one_blinds_no_other(alias: str, monkeypatch: pytest.Monke
     AsyncResult[int]("fine").then(lambda result: came.set())
     TaskRun.objects.using(alias).create(task_id="fine", state="SUCCESS", result="4", created_at=datetime.now(UTC))
     try:
-        assert came.wait(10)
+        assert came.wait(20)
     finally:
         watch = lookout._lookouts[alias]
         with watch._lock:
             watch._waiting.clear()
             watch._left_at = 0.0
             watch._nudge()
-        assert watch.gone.wait(10)
+        assert watch.gone.wait(20)

@@ -183,7 +183,7 @@ def test_no_message_comes_twice(alias: str, connect: Connect) -> None:
         try:
             channel = connection.channel()
             consume(channel, [], no_ack=name == "first", callbacks=[lambda body, m: (got[name].append(body), m.ack())])
-            barrier.wait(10)
+            barrier.wait(20)
             drain(connection)
             connection.release()
         finally:
@@ -214,7 +214,7 @@ def test_waiting_consumer_is_woken(alias: str, connect: Connect) -> None:
 
     thread = threading.Thread(target=wait)
     thread.start()
-    assert waiting.wait(10)
+    assert waiting.wait(20)
     send(connect().channel(), "news")
     thread.join(30)
     assert payloads(got) == ["news"]

@@ -31,7 +31,7 @@ def lines(path: Path) -> int:
 
 def test_retries(alias: str, notes: Path) -> None:
     res = tasks.fail_twice.delay(str(notes))
-    assert res.get(timeout=15) == 2
+    assert res.get(timeout=20) == 2
     assert [line.split()[0] for line in notes.read_text().splitlines()] == ["0", "1", "2"]
     attempts = Attempt.objects.using(alias).filter(task_id=res.id).order_by("id")
     assert [(a.state, a.retries) for a in attempts] == [("RETRY", 0), ("RETRY", 1)]
@@ -47,18 +47,18 @@ def test_names_that_are_members_of_enumerations(notes: Path) -> None:
     wait_until(lambda: res.parent.state == "HALFWAY", what="its state")
     assert res.parent.info == {"line": "taskq"}
     notes.with_name(notes.name + ".go").touch()
-    assert res.get(timeout=15) == [[3, "taskq", 8, "taskq"]]
+    assert res.get(timeout=20) == [[3, "taskq", 8, "taskq"]]
 
 
 def test_retries_by_itself(notes: Path) -> None:
-    assert endings.retry_by_itself.delay(str(notes), 2).get(timeout=15) == 2
+    assert endings.retry_by_itself.delay(str(notes), 2).get(timeout=20) == 2
     assert lines(notes) == 3
 
 
 def test_retries_run_out(notes: Path) -> None:
     res = endings.retry_by_itself.delay(str(notes), 99)
     with pytest.raises(ValueError, match="attempt 2"):
-        res.get(timeout=15)
+        res.get(timeout=20)
     assert lines(notes) == 3
 
 
@@ -80,11 +80,11 @@ def test_ignore_leaves_no_end(alias: str) -> None:
 
 def test_reject() -> None:
     with pytest.raises(Reject):
-        endings.reject.delay().get(timeout=15)
+        endings.reject.delay().get(timeout=20)
 
 
 def test_reject_puts_back(notes: Path) -> None:
-    assert endings.reject_once.delay(str(notes)).get(timeout=15) == "taken"
+    assert endings.reject_once.delay(str(notes)).get(timeout=20) == "taken"
     assert lines(notes) == 2
 
 
@@ -106,7 +106,7 @@ def test_a_result_that_the_sender_ignores(alias: str, notes: Path) -> None:
 def test_a_task_that_comes_too_late_does_not_run(notes: Path) -> None:
     res = tasks.note.apply_async((str(notes), 1), countdown=0.6, expires=0.2)
     with pytest.raises(TaskRevokedError, match="expired"):
-        res.get(timeout=15)
+        res.get(timeout=20)
     assert res.state == "REVOKED"
     assert lines(notes) == 0
 
@@ -114,19 +114,19 @@ def test_a_task_that_comes_too_late_does_not_run(notes: Path) -> None:
 def test_one_that_was_sent_too_late(notes: Path) -> None:
     res = tasks.note.apply_async((str(notes), 1), expires=datetime.now(UTC) - timedelta(hours=1))
     with pytest.raises(TaskRevokedError, match="expired"):
-        res.get(timeout=15)
+        res.get(timeout=20)
     assert lines(notes) == 0
 
 
 def test_a_value_that_can_not_be_kept() -> None:
     with pytest.raises(EncodeError):
-        endings.return_something_strange.delay().get(timeout=15)
+        endings.return_something_strange.delay().get(timeout=20)
 
 
 def test_a_task_that_no_app_defines() -> None:
     res = send_task("tests.no.such.task", (1,))
     with pytest.raises(NotRegistered, match=r"tests\.no\.such\.task"):
-        res.get(timeout=15)
+        res.get(timeout=20)
     assert res.name == "tests.no.such.task"
 
 
@@ -139,27 +139,27 @@ def test_a_task_that_ends_its_process_fails_after_max_deliveries(alias: str, sta
 
 
 def test_soft_limits() -> None:
-    assert tasks.asked_to_end.delay().get(timeout=15) == "ended in time"
+    assert tasks.asked_to_end.delay().get(timeout=20) == "ended in time"
     with pytest.raises(SoftTimeLimitExceeded):
-        endings.soft_limit.delay().get(timeout=15)
+        endings.soft_limit.delay().get(timeout=20)
     with pytest.raises(SoftTimeLimitExceeded):
-        tasks.note.apply_async(("/dev/null", 1, 30.0), soft_time_limit=0.2).get(timeout=15)
+        tasks.note.apply_async(("/dev/null", 1, 30.0), soft_time_limit=0.2).get(timeout=20)
 
 
 def test_hard_limits(worker: Process, notes: Path) -> None:
     res = too_long.delay(str(notes))
     with pytest.raises(TimeLimitExceeded, match=r"1\.0"):
-        res.get(timeout=15)
+        res.get(timeout=20)
     assert lines(notes) == 1
     worker.wait_for_log(rf"{res.id}.* was killed: its time limit")
     with pytest.raises(TimeLimitExceeded):
-        tasks.note.apply_async(("/dev/null", 1, 30.0), time_limit=0.3).get(timeout=15)
+        tasks.note.apply_async(("/dev/null", 1, 30.0), time_limit=0.3).get(timeout=20)
 
 
 def test_coroutines() -> None:
-    assert endings.square.delay(7).get(timeout=15) == 49
+    assert endings.square.delay(7).get(timeout=20) == 49
     with pytest.raises(LookupError, match="nowhere"):
-        endings.fail_async.delay().get(timeout=15)
+        endings.fail_async.delay().get(timeout=20)
 
 
 @pytest.mark.parametrize("name", ["text \N{SNOWMAN} \x00 end", "x" * 300_000])

@@ -57,7 +57,7 @@ def thread(listeners: list[Listener]) -> Iterator[StoreThread]:
     yield thread
     thread.finish(0.0, lambda: None)
     if thread.is_alive():
-        thread.join(5)
+        thread.join(20)
 
 
 def test_what_is_posted_wakes_it_and_runs_on_it(thread: StoreThread) -> None:
@@ -111,8 +111,8 @@ def test_any_other_error_ends_it_and_is_told(thread: StoreThread, caplog: pytest
     thread.on_failure = told.set
     thread.duties = [Duty(lambda: bool(1 // 0))]
     thread.start()
-    assert told.wait(5)
-    thread.join(5)
+    assert told.wait(20)
+    thread.join(20)
     assert "The store thread failed" in caplog.text
 
 
@@ -126,7 +126,7 @@ def test_it_ends_when_everything_is_written_and_makes_a_last_call(thread: StoreT
     wait_until(lambda: duty.turns > 2, what="it to go on")
     assert not last
     duty.done = True
-    thread.join(5)
+    thread.join(20)
     assert last
 
 
@@ -144,7 +144,7 @@ def test_it_hears_of_the_end_while_there_is_no_database(
     thread.start()
     wait_until(lambda: thread.failures >= 2, what="it to try again")
     thread.finish(60.0, last)
-    thread.join(5)
+    thread.join(20)
     assert not thread.is_alive()
     assert "The database was not there at the end" in caplog.text
 
@@ -155,7 +155,7 @@ def test_it_gives_up_what_can_not_be_written_in_time(thread: StoreThread) -> Non
     thread.duties = [duty]
     thread.start()
     thread.finish(0.01, lambda: None)
-    thread.join(5)
+    thread.join(20)
     assert not thread.is_alive()
 
 

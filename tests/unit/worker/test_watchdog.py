@@ -25,8 +25,8 @@ class Barking(Watchdog):
 def test_a_loop_that_makes_no_progress_is_noticed() -> None:
     watchdog = Barking(0.05)
     watchdog.start()
-    assert watchdog.ended.wait(5)
-    watchdog.join(5)
+    assert watchdog.ended.wait(20)
+    watchdog.join(20)
     assert not watchdog.is_alive()
 
 
@@ -35,7 +35,7 @@ def test_a_loop_that_pats_it_is_left_alone() -> None:
     watchdog.start()
     watchdog.pat()
     watchdog.stop()
-    watchdog.join(5)
+    watchdog.join(20)
     assert not watchdog.ended.is_set()
 
 
@@ -47,8 +47,8 @@ def test_its_end_says_what_hangs_and_does_not_return(
     monkeypatch.setattr("taskq.worker.watchdog.faulthandler.dump_traceback", lambda file: None)
     watchdog = Watchdog(0.02)
     watchdog.start()
-    wait_until(lambda: statuses, 5, what="the watchdog to end the process")
+    wait_until(lambda: statuses, what="the watchdog to end the process")
     watchdog.stop()
-    watchdog.join(5)
+    watchdog.join(20)
     assert statuses[0] == 70
     assert "no progress" in caplog.text

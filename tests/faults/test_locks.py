@@ -24,6 +24,7 @@ from taskq.store.settle import settle
 from tests.support.audit import audit, times_final
 from tests.support.databases import Database
 from tests.support.envelopes import ending, envelope
+from tests.support.jobs import endings
 from tests.support.jobs import tasks as jobs
 from tests.support.processes import Processes
 from tests.support.waiting import wait_until
@@ -66,10 +67,13 @@ def test_what_ends_while_others_hold_locks_is_settled_afterwards(
     alias = clean_database.alias
     processes.environment["DATABASE_URL"] = clean_database.url + IMPATIENT[clean_database.vendor]
     with audit(alias):
-        ids = [result.id for result in jobs.note.delay_many([(str(notes), n, 0.3) for n in range(8)])]
+        go_on = notes.with_name("go-on")
+        calls = [(str(notes), str(go_on))] * 8
+        ids = [result.id for result in endings.wait_for_file.delay_many(calls)]
         worker = start_worker("-c", "8")
-        wait_until(lambda: len(notes.read_text().splitlines()) >= 4, what="tasks to run")
+        wait_until(lambda: len(notes.read_text().splitlines()) == 8, what="all tasks to run")
         with _locked(clean_database):
+            go_on.touch()
             worker.wait_for_log("The database gave an error; trying again")
         wait_until(lambda: _ended(alias) == 8, what="all tasks to end")
         assert times_final(alias) == dict.fromkeys(ids, 1)

@@ -119,13 +119,16 @@ def test_a_child_that_freezes_before_it_begins_is_replaced_and_its_work_is_retur
 
 
 def test_one_that_runs_for_long_is_not_taken_for_frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(children, "_BEGINS_WITHIN", 0.05)
     monkeypatch.setattr(children, "_LOOK", 0.02)
     with driving() as driver:
         (slot,) = driver.pool.slots
-        work = [delivery(f"until:{tmp_path}/go"), delivery("pid")]
+        work = [delivery(f"touch:{tmp_path}/began until:{tmp_path}/go"), delivery("pid")]
         driver.pool.hand_over(slot, work)
+        driver.until((tmp_path / "began").exists)
+        # From now on it is too late to begin, for as long as the first one runs.
+        monkeypatch.setattr(children, "_BEGINS_WITHIN", 0.05)
         driver.hub.call_later(0.3, (tmp_path / "go").touch)
+        driver.hub.call_later(0.3, monkeypatch.undo)
 
         driver.answered(work)
 

@@ -17,7 +17,7 @@ from taskq.results.async_result import AsyncResult
 from taskq.results.group_result import GroupResult
 
 from .rows import failure, success
-from .test_waiting import in_thread, threads_of_lookouts, until, waited_for
+from .test_waiting import in_thread, lookouts, threads_of_lookouts, until, waited_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -250,7 +250,7 @@ def test_a_look_at_many_is_followed_by_a_pause(monkeypatch: pytest.MonkeyPatch) 
 
 def test_then_that_fails_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
-    until(lambda: any(watch._listening for watch in lookout._lookouts.values()))
+    until(lambda: any(watch._listening for watch in lookouts()))
     finished = reading.finished
 
     def failing(ids: Any) -> Any:

@@ -38,16 +38,21 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.002)
 
 
+def lookouts() -> list[lookout.Lookout]:
+    """Those that there are: a copy, as their own threads change the dictionary."""
+    return list(lookout._lookouts.values())
+
+
 def threads_of_lookouts() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("taskq-results")]
 
 
 def waited_for() -> int:
-    return sum(len(watch._waiting) for watch in lookout._lookouts.values() if watch.alive)
+    return sum(len(watch._waiting) for watch in lookouts() if watch.alive)
 
 
 def listening() -> bool:
-    return any(watch._listening for watch in lookout._lookouts.values())
+    return any(watch._listening for watch in lookouts())
 
 
 class Deaf(Listener):
@@ -180,7 +185,7 @@ def test_many_ids_at_once() -> None:
 def test_two_waiters_for_one_task() -> None:
     got: list[int] = []
     threads = [in_thread(lambda: got.append(AsyncResult[int]("a").get(timeout=20))) for _ in range(3)]
-    until(lambda: sum(len(tickets) for w in lookout._lookouts.values() for tickets in w._waiting.values()) == 3)
+    until(lambda: sum(len(tickets) for w in lookouts() for tickets in list(w._waiting.values())) == 3)
     put("a")
     for thread in threads:
         thread.join()

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from .waiting import wait_until
@@ -97,6 +98,18 @@ class Process:
         """Kill the process without notice."""
         return self.stop(signal.SIGKILL, 10.0)
 
+    def kill_detached(self) -> None:
+        """Kill the worker that this one started in the background, if a test that failed has left it there."""
+        if "--pidfile" not in self.arguments:
+            return
+        pidfile = Path(self.arguments[self.arguments.index("--pidfile") + 1])
+        with suppress(OSError, ValueError):
+            pid = int(pidfile.read_text())
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            # Its number may be another process's by now.
+            if os.fsencode(pidfile) in command:
+                os.kill(pid, signal.SIGKILL)
+
 
 class Processes:
     """Starts management commands with one environment, and leaves none behind.
@@ -144,3 +157,5 @@ class Processes:
                 process.popen.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
+        for process in self.started:
+            process.kill_detached()

@@ -11,6 +11,7 @@ import pytest
 CASES = Path(__file__).with_name("cases.py")
 
 
+@pytest.mark.timeout(600)  # without a cache it reads all of Django
 def test_mypy_agrees_with_the_cases(pytestconfig: pytest.Config) -> None:
     pytest.importorskip("mypy")
     command = [sys.executable, "-m", "mypy", "--strict", "--warn-unused-ignores", str(CASES)]

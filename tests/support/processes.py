@@ -11,14 +11,31 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MANAGE = (sys.executable, "manage.py")
+
+
+@contextmanager
+def usual_signals() -> Iterator[None]:
+    """Let what is started meanwhile heed INT, QUIT and HUP, though who runs the tests may not.
+
+    A script's background jobs ignore the first two, what nohup starts the third, and all that they start.
+    """
+    numbers = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+    ignored = [number for number in numbers if signal.getsignal(number) == signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
 
 
 class Process:
@@ -34,7 +51,7 @@ class Process:
     ) -> None:
         self.arguments = arguments
         self.log_path = log
-        with log.open("wb") as output:
+        with log.open("wb") as output, usual_signals():
             self.popen = subprocess.Popen(
                 [*program, *arguments],
                 cwd=ROOT,

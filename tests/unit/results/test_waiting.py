@@ -279,6 +279,15 @@ def test_it_lingers_so_that_the_next_one_finds_it(monkeypatch: pytest.MonkeyPatc
         AsyncResult[int]("b").get(timeout=0.01)
 
 
+@pytest.fixture
+def _interrupts() -> Iterator[None]:
+    """Ctrl-C raises, also where the tests run in the background of a shell that has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interrupts")
 def test_keyboard_interrupt_leaves_nothing_behind() -> None:
     def interrupt() -> None:
         until(waited_for)

@@ -41,7 +41,12 @@ def test_random_canvases_end_with_their_values_while_workers_are_killed(
     with audit(alias):
         results = [built(canvas).apply_async((START,)) for canvas in canvases]
         killer = Killer(
-            lambda name: start_worker("-n", name, ready=False, MAX_DELIVERIES=100), 2, dice, interval=0.4, workers=0.4
+            lambda name: start_worker("-n", name, ready=False, MAX_DELIVERIES=100),
+            2,
+            dice,
+            interval=0.4,
+            progress=lambda: times_final(alias).total(),
+            workers=0.4,
         )
 
         def ended() -> bool:

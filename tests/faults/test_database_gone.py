@@ -16,6 +16,7 @@ from tests.support import trees
 from tests.support.audit import audit, times_final
 from tests.support.databases import Database
 from tests.support.jobs import tasks as jobs
+from tests.support.patience import Patience
 from tests.support.processes import Process, Processes
 from tests.support.proxy import Proxy
 from tests.support.seeds import seeded
@@ -69,13 +70,16 @@ def _break_again_and_again(alias: str, worker: Process, break_now: Callable[[], 
     """Break connections, sometimes at once again and sometimes after a while, until all tasks have ended."""
     dice = seeded()
     next_break, broken = time.monotonic(), 0
+    patience = Patience(lambda: _unfinished(alias))
 
     def done() -> bool:
         nonlocal next_break, broken
-        if time.monotonic() > next_break:
-            # Long enough, now and then, for a machine that is busy to connect anew.
+        if time.monotonic() > next_break and patience.may_strike():
+            # Long enough, now and then, to connect anew.
             next_break = time.monotonic() + dice.choice([0.02, 0.1, 0.2, 0.4, 0.8])
-            broken += break_now() > 0
+            if break_now():
+                broken += 1
+                patience.struck()
         return _unfinished(alias) == 0
 
     _wait_for_all(alias, worker, done, interval=0.01)

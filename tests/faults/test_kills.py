@@ -16,6 +16,7 @@ from taskq.models import Message, TaskRun, Worker
 from tests.support import trees
 from tests.support.audit import audit, times_final
 from tests.support.jobs import tasks as jobs
+from tests.support.patience import Patience
 from tests.support.processes import Process
 from tests.support.seeds import seeded
 from tests.support.waiting import wait_until
@@ -54,12 +55,14 @@ def test_every_task_gets_one_final_state_while_children_and_workers_are_killed(
         workers = [start_worker("-n", f"w{n}") for n in range(3)]
         names = iter(range(3, 10_000))
         next_kill = time.monotonic() + 0.5
+        patience = Patience(lambda: _unfinished(alias))
 
         def done() -> bool:
             nonlocal next_kill
-            if time.monotonic() > next_kill:
+            if time.monotonic() > next_kill and patience.may_strike():
                 next_kill = time.monotonic() + 1.0
                 _kill_something(workers, dice)
+                patience.struck()
             for place, worker in enumerate(workers):
                 if not worker.running:
                     workers[place] = start_worker("-n", f"w{next(names)}", ready=False)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import random
-import signal
-import time
 from typing import Any
 
 import pytest
@@ -13,10 +9,11 @@ import pytest
 from taskq import chain, chord, group, states
 from taskq.exceptions import ChordError
 from taskq.models import Message, TaskRun
-from tests.support import trees
 from tests.support.audit import audit, times_final
 from tests.support.jobs import flows
 from tests.support.jobs.flows import add, boom, same, total
+from tests.support.killer import Killer
+from tests.support.seeds import seeded
 from tests.support.waiting import wait_until
 
 from .conftest import StartWorker
@@ -37,32 +34,26 @@ CANVASES: list[tuple[Any, Any]] = [
 def test_workflows_end_once_while_workers_and_children_are_killed(
     alias: str, start_worker: StartWorker, full_run: bool
 ) -> None:
-    seed = random.randrange(10**6)
-    print(f"seed {seed}")
-    dice = random.Random(seed)
+    dice = seeded()
     with audit(alias):
         sent = [(canvas()(), value) for _ in range(40 if full_run else 12) for canvas, value in CANVASES]
-        workers = [start_worker("-n", f"w{n}") for n in range(2)]
-        names = iter(range(2, 10_000))
-        next_kill = time.monotonic()
+        killer = Killer(
+            lambda name: start_worker("-n", name, ready=False),
+            2,
+            dice,
+            interval=0.55 if full_run else 0.2,
+            progress=lambda: times_final(alias).total(),
+            workers=0.7,
+            young=True,
+        )
 
         def done() -> bool:
-            nonlocal next_kill
-            if time.monotonic() > next_kill:
-                next_kill = time.monotonic() + dice.uniform(0.1, 1.0 if full_run else 0.3)
-                worker = dice.choice(workers)
-                victims = trees.pool_children(worker.pid)
-                if dice.random() < 0.7 or not victims:
-                    worker.kill()
-                else:
-                    os.kill(dice.choice(victims), signal.SIGKILL)
-            for place, worker in enumerate(workers):
-                if not worker.running:
-                    workers[place] = start_worker("-n", f"w{next(names)}", ready=False)
+            killer.turn()
             return all(result.ready() for result, _ in sent) and not Message.objects.using(alias).exists()
 
         wait_until(done, 300, interval=0.05, what="all workflows to end")
         ends = times_final(alias)
+    print(killer.killed)
     for result, value in sent:
         found = type(result.result) if result.failed() else result.result
         assert found == ([[12, 1, 1, 101]] if value is None else value)

@@ -10,19 +10,31 @@ from contextlib import suppress
 from random import Random
 
 from . import trees
+from .patience import Patience
 from .processes import Process
 
 
 class Killer:
     """Strikes about every ``interval`` seconds once ``turn`` is called often; ``start`` starts a worker by name.
 
-    ``workers`` is the share of strikes that hit a whole worker and not one of its children.
+    ``workers`` is the share of strikes that hit a whole worker and not one of its
+    children, ``young`` whether also one that has none yet. ``progress`` is for ``Patience``.
     """
 
     def __init__(
-        self, start: Callable[[str], Process], count: int, dice: Random, *, interval: float, workers: float = 0.5
+        self,
+        start: Callable[[str], Process],
+        count: int,
+        dice: Random,
+        *,
+        interval: float,
+        progress: Callable[[], int],
+        workers: float = 0.5,
+        young: bool = False,
     ) -> None:
         self._start = start
+        self._patience = Patience(progress)
+        self._young = young
         self._dice = dice
         self._interval = interval
         self._share = workers
@@ -34,7 +46,7 @@ class Killer:
 
     def turn(self) -> None:
         """Strike if it is time, and replace workers that are gone."""
-        if time.monotonic() > self._next:
+        if time.monotonic() > self._next and self._patience.may_strike():
             self._next = time.monotonic() + self._dice.uniform(0.3, 1.7) * self._interval
             self._strike(self._dice.choice(self._workers))
         for place, worker in enumerate(self._workers):
@@ -44,11 +56,13 @@ class Killer:
 
     def _strike(self, worker: Process) -> None:
         children = trees.pool_children(worker.pid)
-        if not children or self._dice.random() < self._share:
+        if not children and not self._young:
             # One that has not come so far as to have children is left to get there.
-            self.killed["workers"] += bool(children)
-            if children:
-                worker.kill()
+            return
+        self._patience.struck()
+        if not children or self._dice.random() < self._share:
+            self.killed["workers"] += 1
+            worker.kill()
             return
         self.killed["children"] += 1
         with suppress(ProcessLookupError):

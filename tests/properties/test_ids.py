@@ -49,8 +49,10 @@ def test_forks_make_no_id_twice() -> None:
     for _ in range(4):
         reading, writing = os.pipe()
         if (pid := os.fork()) == 0:
-            os.write(writing, "\n".join(ids.new_id() for _ in range(500)).encode())
-            os._exit(0)
+            try:
+                os.write(writing, "\n".join(ids.new_id() for _ in range(500)).encode())
+            finally:
+                os._exit(0)
         os.close(writing)
         pipes.append((pid, reading))
     made = [ids.new_id() for _ in range(500)]

@@ -187,9 +187,11 @@ def test_a_forked_child_signs_for_itself() -> None:
     build()
     reader, writer = os.pipe()
     if not (pid := os.fork()):
-        sent = build()
-        os.write(writer, f"{sent.headers['origin']} {sent.properties['reply_to']}".encode())
-        os._exit(0)
+        try:
+            sent = build()
+            os.write(writer, f"{sent.headers['origin']} {sent.properties['reply_to']}".encode())
+        finally:
+            os._exit(0)
     os.waitpid(pid, 0)
     origin, reply_to = os.read(reader, 1000).decode().split()
     assert origin.startswith(f"gen{pid}@")

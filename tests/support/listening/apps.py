@@ -37,7 +37,7 @@ def _noting(path: str, name: str) -> Any:
             "signal": name,
             "sender": getattr(sender, "name", sender),
             "arguments": sorted(arguments),
-            "task_id": headers.get("id"),
+            "task_id": headers.get("id") or getattr(arguments.get("request"), "id", None),
             "parts": [type(part).__name__ for part in arguments.get("body", ())],
         }
         with open(path, "a") as file:

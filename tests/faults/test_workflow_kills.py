@@ -44,14 +44,14 @@ def test_workflows_end_once_while_workers_and_children_are_killed(
             interval=0.55 if full_run else 0.2,
             progress=lambda: times_final(alias).total(),
             workers=0.7,
-            young=True,
+            young=0.5,
         )
 
         def done() -> bool:
             killer.turn()
             return all(result.ready() for result, _ in sent) and not Message.objects.using(alias).exists()
 
-        wait_until(done, 300, interval=0.05, what="all workflows to end")
+        wait_until(done, 500, interval=0.05, what="all workflows to end")
         ends = times_final(alias)
     print(killer.killed)
     for result, value in sent:

@@ -17,8 +17,10 @@ from .processes import Process
 class Killer:
     """Strikes about every ``interval`` seconds once ``turn`` is called often; ``start`` starts a worker by name.
 
-    ``workers`` is the share of strikes that hit a whole worker and not one of its
-    children, ``young`` whether also one that has none yet. ``progress`` is for ``Patience``.
+    It strikes less often where some strikes were in vain: on a machine that is slower or
+    busier few workers would come so far as to end anything. ``workers`` is the share of
+    strikes that hit a whole worker and not one of its children, ``young`` how likely one is
+    hit that has none yet. ``progress`` is for ``Patience``.
     """
 
     def __init__(
@@ -30,15 +32,15 @@ class Killer:
         interval: float,
         progress: Callable[[], int],
         workers: float = 0.5,
-        young: bool = False,
+        young: float = 0.0,
     ) -> None:
         self._start = start
         self._patience = Patience(progress)
         self._young = young
         self._dice = dice
-        self._interval = interval
         self._share = workers
         self._started = count
+        self._interval = interval
         self._workers = [start(f"w{n}") for n in range(count)]
         self._next = time.monotonic()
         #: How many strikes hit a worker, and how many a child.
@@ -56,10 +58,12 @@ class Killer:
 
     def _strike(self, worker: Process) -> None:
         children = trees.pool_children(worker.pid)
-        if not children and not self._young:
-            # One that has not come so far as to have children is left to get there.
+        if not children and self._dice.random() >= self._young:
+            # It is left to get there.
             return
         self._patience.struck()
+        if not self._patience.may_strike():
+            self._interval *= 2
         if not children or self._dice.random() < self._share:
             self.killed["workers"] += 1
             worker.kill()

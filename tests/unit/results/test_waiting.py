@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import threading
@@ -12,7 +11,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from asgiref.sync import async_to_sync
 from django.db import InterfaceError, OperationalError, connection, connections, transaction
 
 from taskq.engines.base import Listener
@@ -375,44 +373,6 @@ def test_in_a_transaction_while_somebody_listens() -> None:
         AsyncResult[int]("b").get()
     put("a")
     thread.join()
-
-
-# -- asynchronous
-
-
-def test_await_while_it_runs() -> None:
-    async def main() -> list[int]:
-        waits = [AsyncResult[int](name).aget(timeout=20) for name in ("a", "b", "b")]
-        tasks = [asyncio.ensure_future(wait) for wait in waits]
-        while waited_for() < 2:
-            await asyncio.sleep(0.002)
-        await asyncio.to_thread(_put_and_close, "a")
-        await asyncio.to_thread(_put_and_close, "b")
-        return await asyncio.gather(*tasks)
-
-    assert async_to_sync(main)() == [4, 4, 4]
-
-
-def test_await_times_out_and_can_be_cancelled() -> None:
-    async def main() -> None:
-        with pytest.raises(TimeoutError):
-            await AsyncResult[int]("a").aget(timeout=0.02)
-        task = asyncio.ensure_future(AsyncResult[int]("a").aget())
-        while not waited_for():
-            await asyncio.sleep(0.002)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    async_to_sync(main)()
-    assert waited_for() == 0
-
-
-def _put_and_close(task_id: str) -> None:
-    try:
-        put(task_id)
-    finally:
-        connection.close()
 
 
 def test_what_django_notes_with_debug_on_does_not_pile_up(settings: Any) -> None:

@@ -1,0 +1,58 @@
+"""Waiting in coroutines, with rows that other threads commit on Django's test database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.db import connection
+
+from taskq.exceptions import TimeoutError
+from taskq.results.async_result import AsyncResult
+
+from .test_waiting import put, threads_of_lookouts, until, waited_for
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays() -> Iterator[None]:
+    yield
+    until(lambda: not threads_of_lookouts())
+
+
+def test_await_while_it_runs() -> None:
+    async def main() -> list[int]:
+        waits = [AsyncResult[int](name).aget(timeout=20) for name in ("a", "b", "b")]
+        tasks = [asyncio.ensure_future(wait) for wait in waits]
+        while waited_for() < 2:
+            await asyncio.sleep(0.002)
+        await asyncio.to_thread(_put_and_close, "a")
+        await asyncio.to_thread(_put_and_close, "b")
+        return await asyncio.gather(*tasks)
+
+    assert async_to_sync(main)() == [4, 4, 4]
+
+
+def test_await_times_out_and_can_be_cancelled() -> None:
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            await AsyncResult[int]("a").aget(timeout=0.02)
+        task = asyncio.ensure_future(AsyncResult[int]("a").aget())
+        while not waited_for():
+            await asyncio.sleep(0.002)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    async_to_sync(main)()
+    assert waited_for() == 0
+
+
+def _put_and_close(task_id: str) -> None:
+    try:
+        put(task_id)
+    finally:
+        connection.close()

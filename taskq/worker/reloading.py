@@ -40,8 +40,8 @@ def supervise(marks: Iterable[str], say: Callable[[str], None]) -> int:
 
 def _stop_by_signal(stopped: list[int]) -> None:
     for number in GROUP_SIGNALS:
-        # What nohup ignores stays so.
-        if signal.getsignal(number) is not signal.SIG_IGN:
+        # What nohup ignores stays so. INT and QUIT are ignored in every job that a script has in the background.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda n, _: stopped.append(n))
 
 

@@ -42,7 +42,7 @@ def wait(
     every ``interval`` seconds meanwhile. Raises ``TimeoutError``, and ``RuntimeError``
     at once where waiting could never end: in a transaction.
     """
-    deadline = None if timeout is None else time.monotonic() + timeout
+    deadline = _deadline(timeout)
     alias = settings.DATABASE
     event = threading.Event()
     ticket = Ticket(ids, event.set)
@@ -71,7 +71,7 @@ async def await_(
     interval: float = 0.5,
 ) -> dict[str, TaskRun]:
     """Do what ``wait`` does without blocking the event loop."""
-    deadline = None if timeout is None else time.monotonic() + timeout
+    deadline = _deadline(timeout)
     alias = settings.DATABASE
     event = asyncio.Event()
     ticket = Ticket(ids, partial(_wake_loop, asyncio.get_running_loop(), event))
@@ -101,7 +101,7 @@ def arrivals(
 
     Waits, and raises, as ``wait`` does. To be closed by those who stop before its end.
     """
-    deadline = None if timeout is None else time.monotonic() + timeout
+    deadline = _deadline(timeout)
     alias = settings.DATABASE
     event = threading.Event()
     ticket = Arrivals(ids, event.set)
@@ -131,7 +131,7 @@ async def async_arrivals(
     ids: Collection[str], timeout: float | None = None
 ) -> AsyncGenerator[dict[str, TaskRun], None]:
     """Do what ``arrivals`` does without blocking the event loop."""
-    deadline = None if timeout is None else time.monotonic() + timeout
+    deadline = _deadline(timeout)
     alias = settings.DATABASE
     event = asyncio.Event()
     ticket = Arrivals(ids, partial(_wake_loop, asyncio.get_running_loop(), event))
@@ -179,6 +179,15 @@ def _refuse_in_transaction(alias: str) -> None:
         )
 
 
+def _deadline(timeout: float | None) -> float | None:
+    """Return when the time is over, by the monotonic clock; ``None`` for never."""
+    if timeout is None:
+        return None
+    if not isinstance(timeout, int | float) or timeout != timeout:
+        raise TypeError(f"timeout must be a number of seconds, or None, not {timeout!r}.")
+    return None if timeout > threading.TIMEOUT_MAX else time.monotonic() + timeout
+
+
 def _pause(ticket: Ticket, timeout: float | None, deadline: float | None, interval: float | None) -> float | None:
     """Return how long to wait before the next check, in seconds. Raises ``TimeoutError`` when the time is over."""
     if deadline is None:
@@ -187,7 +196,7 @@ def _pause(ticket: Ticket, timeout: float | None, deadline: float | None, interv
     if left <= 0:
         missing = ticket.missing()
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise TimeoutError(f"Task {missing[0]}{more} was not ready after {timeout:g} seconds.")
+        raise TimeoutError(f"Task {missing[0]}{more} was not ready after {timeout:g} s.")
     return left if interval is None else min(left, interval)
 
 

@@ -132,10 +132,22 @@ def test_nor_when_somebody_listens_already(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_timeout() -> None:
     started = time.monotonic()
-    with pytest.raises(TimeoutError, match=r"Task a was not ready after 0\.05 seconds") as caught:
+    with pytest.raises(TimeoutError, match=r"Task a was not ready after 0\.05 s\.") as caught:
         AsyncResult[int]("a").get(timeout=0.05)
     assert time.monotonic() - started >= 0.05
     assert isinstance(caught.value, AsyncResult.TimeoutError)
+    for wrong in ("1", float("nan")):
+        with pytest.raises(TypeError, match="timeout must be a number of seconds"):
+            AsyncResult[int]("a").get(timeout=wrong)  # type: ignore[arg-type]
+
+
+def test_a_timeout_beyond_all_clocks_is_none() -> None:
+    got: list[int] = []
+    thread = in_thread(lambda: got.append(AsyncResult[int]("a").get(timeout=float("inf"))))
+    until(waited_for)
+    put("a")
+    thread.join()
+    assert got == [4]
 
 
 def test_timeout_of_nothing() -> None:

@@ -98,7 +98,7 @@ def test_what_does_not_end_in_time_goes_back_uncounted(busy: Any) -> None:
 def test_interrupted_twice_is_cold(busy: Any) -> None:
     b = busy()
     b.worker.send(signal.SIGINT)
-    b.worker.wait_for_log("Warm shutdown .* Ctrl-C again does not wait")
+    b.worker.wait_for_log("Warm shutdown .* Ctrl-C again ends without waiting")
     b.worker.send(signal.SIGINT)
     assert b.worker.wait() == 1
     b.assert_put_back(b.running, *b.waiting)

@@ -31,7 +31,20 @@ from taskq.tasks.registry import tasks
 from .emitting import Call, Emission, body_call, placed
 from .fields import as_list
 from .freezing import Freezer, accumulated
-from .kinds import CHAIN, GROUP, TASK, Sig, ends_in_group, kind_of, linked, steps_of, with_errbacks, with_options
+from .kinds import (
+    CHAIN,
+    CHORD,
+    GROUP,
+    TASK,
+    Sig,
+    body_of,
+    ends_in_group,
+    kind_of,
+    linked,
+    steps_of,
+    with_errbacks,
+    with_options,
+)
 from .nesting import limited
 from .nodes import nodes_of
 from .reaching import dependents, dependents_of, errbacks_of
@@ -216,10 +229,15 @@ def _called(
 
 
 def _is_one_task(sig: Sig) -> bool:
-    """Tell whether a frozen canvas is a task by itself, which nothing waits for: also a chain of one."""
-    while kind_of(sig) == CHAIN and len(sig["kwargs"]["tasks"]) == 1:
-        (sig,) = sig["kwargs"]["tasks"]
-    return kind_of(sig) == TASK
+    """Tell whether a frozen canvas is a task by itself, which nothing waits for: also a chain of one, a body alone."""
+    while (kind := kind_of(sig)) != TASK:
+        if kind == CHAIN and len(sig["kwargs"]["tasks"]) == 1:
+            (sig,) = sig["kwargs"]["tasks"]
+        elif kind == CHORD and not sig["kwargs"]["header"]["kwargs"]["tasks"]:
+            sig = body_of(sig)
+        else:
+            return False
+    return True
 
 
 def _lineage(options: dict[str, Any]) -> tuple[str | None, str | None]:

@@ -369,6 +369,10 @@ def test_a_chain_of_one_has_no_node() -> None:
     assert list(plan(chain(a)).nodes) == []
 
 
+def test_a_body_without_a_header_has_no_node() -> None:
+    assert list(plan(chord([], a)).nodes) == []
+
+
 def test_a_task_alone_has_no_node() -> None:
     assert list(plan(a).nodes) == []
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 import threading
 import time
+import uuid
 
 _lock = threading.Lock()
 _last = 0
+#: Of ids that are made from others (RFC 9562, section 5.5).
+_CLOSING = uuid.UUID("0d6f7a3e-5c1b-5f0e-9a34-7c1d2b8e4f60")
 
 
 def _reset_after_fork() -> None:
@@ -33,3 +36,8 @@ def new_id() -> str:
     low = int.from_bytes(os.urandom(8)) & 0x3FFFFFFFFFFFFFFF | 0x8000000000000000
     digits = f"{high:016x}{low:016x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def closing_id(group_id: str) -> str:
+    """Return the id of the task that closes a group whose id is known: always the same one for a group."""
+    return str(uuid.uuid5(_CLOSING, group_id))

@@ -18,7 +18,8 @@ from taskq.results import values
 from taskq.results.async_result import AsyncResult
 from taskq.results.eager import EagerResult
 from taskq.results.group_result import GroupResult
-from taskq.store.records import Dependent, Envelope, NewGroup
+from taskq.store.reach import headers_before
+from taskq.store.records import Dependent, Envelope, NewGroup, NewNode
 from taskq.tasks import eager
 from taskq.tasks.registry import tasks
 from taskq.tasks.sending import add_children
@@ -89,6 +90,9 @@ class _Process:
         self.results: dict[str, EagerResult[Any]] = {}
         self._waiting: deque[Envelope] = deque()
         self._headers: dict[str, _Header] = {}
+        #: What ``add_to_chord`` has added, and all that has ended: what comes again is the same task.
+        self._joined: set[str] = set()
+        self._over: set[str] = set()
 
     def take(self, groups: Iterable[NewGroup], envelopes: Iterable[Envelope]) -> None:
         """Note groups, and messages to run."""
@@ -102,7 +106,10 @@ class _Process:
     def run(self) -> None:
         """Run until nothing is left."""
         while self._waiting:
-            envelope, run = eager.run_to_end(self._waiting.popleft())
+            message = self._waiting.popleft()
+            if message.task_id in self._over:
+                continue
+            envelope, run = eager.run_to_end(message)
             self.results[envelope.task_id] = eager.result_of(envelope, run)
             if eager.throws(run, self.throw):
                 self.fail(envelope, run)
@@ -119,14 +126,26 @@ class _Process:
     def follow(self, envelope: Envelope, run: InlineRun) -> None:
         """Take what follows from a task that has ended, and count it."""
         outcome = run.outcome
-        self.take((NewGroup(*group) for group in outcome.groups), (Envelope(*each) for each in outcome.follow_ups))
+        self._grow([NewGroup(*group) for group in outcome.groups], [NewNode(*node) for node in outcome.nodes])
+        self._waiting += (Envelope(*each) for each in outcome.follow_ups)
         if outcome.state == states.IGNORED and outcome.follow_ups:
             return  # replaced: what took its place ends under its id
+        self._over.add(envelope.task_id)
         for dependent in outcome.dependents:
             self._never(Dependent(*dependent), run.exception, outcome.result or "{}")
         if is_member(envelope.headers):
             error = None if outcome.state == states.SUCCESS else run.exception
             self._count(envelope.headers["group"], envelope.task_id, envelope.headers["group_index"], error)
+
+    def _grow(self, groups: list[NewGroup], nodes: list[NewNode]) -> None:
+        """Note groups, and what joins those that are there: a frozen signature that is added twice is one task."""
+        for group in (group for group in groups if group.added):
+            joining = {node.task_id for node in nodes if node.group_id == group.group_id}
+            group.size = len(joining - self._joined)
+            over = headers_before(joining & self._joined, nodes)
+            groups = [each for each in groups if each.group_id not in over]
+            self._joined |= joining
+        self.take(groups, ())
 
     def _never(self, dependent: Dependent, error: BaseException, text: str) -> None:
         """Have a task fail that can't run any more."""

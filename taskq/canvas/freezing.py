@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from taskq.ids import new_id
+from taskq.ids import closing_id, new_id
 from taskq.messages.protocol import reply_queue
 from taskq.tasks.registry import tasks
 
@@ -130,6 +130,9 @@ class Freezer:
             # Not frozen yet, so this is the id that the caller wants the result to have.
             task_id, own = task_id or (own and self._id(own)), None
         group_id = self._id(group_id or own)
+        if task_id is None and group_id not in self.fresh and _is_closing(body):
+            # A frozen group that is sent twice is one group, so it has one end.
+            task_id = self._id(closing_id(group_id))
         frozen, results = self._members(_counted(member) for member in members_of(header))
         last, result = self.freeze(body, task_id, self._group(group_id, results, parent))
         if result is None:
@@ -200,6 +203,11 @@ def _counted(member: Sig) -> Sig:
 def accumulated(sig: Sig) -> Sig:
     """Return what ends in a group with one task behind it, which gives the list of the values."""
     return _ending_in(sig, ACCUMULATE)
+
+
+def _is_closing(body: Sig) -> bool:
+    """Tell whether a chord's body is what ``accumulated`` has put behind a group, and has no id yet."""
+    return bool(body["task"] == ACCUMULATE["task"] and "task_id" not in body["options"])
 
 
 def _with_followers(sig: Sig) -> Sig:

@@ -9,6 +9,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from .records import NewNode
+
 Row = tuple[str, str, str, str]
 
 
@@ -53,6 +55,16 @@ def after(task_id: str, rows: Sequence[Row], sent: Collection[str]) -> list[Row]
         following = waiting.pop(todo.pop(), [])
         found += following
         todo += [name for row in following for name in (row[0], row[2]) if name and name not in sent]
+    return found
+
+
+def headers_before(task_ids: Collection[str], nodes: Iterable[NewNode]) -> set[str]:
+    """Return the groups that ``nodes`` have before tasks: of what ends with these, the headers that come first."""
+    before = {node.task_id: node.waits_for for node in nodes}
+    found: set[str] = set()
+    for task_id in task_ids:
+        while task_id := before.get(task_id, ""):
+            found.add(task_id)
     return found
 
 

@@ -23,7 +23,7 @@ from taskq.models import Group, Node, TaskRun
 
 from .ends import write
 from .enqueue import follow, insert_runs, names_of, wake
-from .reach import after
+from .reach import after, headers_before
 from .records import FROM_ROWS, Dependent, Envelope, NewGroup, NewNode, Sequel, Settlement
 
 _REVOKED = '{"exc_type": "TaskRevokedError", "exc_message": ["revoked"], "exc_module": "celery.exceptions"}'
@@ -153,7 +153,7 @@ class Aftermath:
         effective = [s for s in settlements if s.task_id in first]
         self.ended += [s.task_id for s in effective if s.state in states.READY_STATES]
         for s in effective:
-            self._grow([g for g in s.groups if g.added], s.nodes)
+            self._grow(s)
         self.send(
             Sequel(
                 [e for s in effective for e in s.follow_ups],
@@ -187,15 +187,20 @@ class Aftermath:
         elif s.state != states.IGNORED or not s.follow_ups:  # one that was replaced goes on under its id
             self._causes.append(_Cause(s.group_id, s.task_id, s.result or "{}"))
 
-    def _grow(self, added: Sequence[NewGroup], nodes: Sequence[NewNode]) -> None:
+    def _grow(self, s: Settlement) -> None:
         """Have groups wait for members that join them: a frozen signature that is added twice is one task."""
-        for group in added:
+        for group in [g for g in s.groups if g.added]:
             rows = Group.objects.using(self._engine.alias).filter(group_id=group.group_id)
             rows.select_for_update().first()  # what joins is counted by one at a time
-            joining = {n.task_id: n for n in nodes if n.group_id == group.group_id}
-            size = len(joining) - len(_there(self._engine, [*joining.values()]))
+            joining = {n.task_id: n for n in s.nodes if n.group_id == group.group_id}
+            again = _there(self._engine, [*joining.values()])
+            size = len(joining) - len(again)
             rows.update(size=F("size") + size, remaining=F("remaining") + size)
             insert(self._engine, (), joining.values())
+            if again:
+                # Their headers may be complete, and must not begin anew: nobody would count them.
+                over = headers_before(again, s.nodes)
+                s.groups = tuple(g for g in s.groups if g.group_id not in over)
 
     def send(self, sequel: Sequel) -> None:
         """Write what follows: groups, nodes, runs and messages, but for those revoked before they were sent."""

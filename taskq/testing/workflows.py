@@ -14,7 +14,7 @@ from taskq import states
 from taskq.exceptions import ChordError, TaskRevokedError
 from taskq.results.errors import decode_exception, encode_exception
 from taskq.store import workflows as store
-from taskq.store.reach import Place, reach
+from taskq.store.reach import Place, headers_before, reach
 from taskq.store.records import FROM_ROWS, Dependent, Envelope, NewGroup, NewNode, Sequel, Settlement
 
 from . import rows
@@ -64,7 +64,7 @@ class Workflows:
                 if there is not None:
                     joining = {node.task_id for node in nodes if node.group_id == group.group_id}
                     there.remaining += len(joining - self.nodes.keys())
-            else:
+            elif group.group_id not in self.groups or self.groups[group.group_id].remaining <= 0:
                 self.groups[group.group_id] = _Group(group, group.size)
         for node in nodes:
             self.nodes[node.task_id] = node
@@ -110,7 +110,11 @@ class Workflows:
     def _send(self, sequel: Sequel) -> Iterator[_Cause]:
         """Keep what follows; yield what can't go on because it was revoked before."""
         revoked = set(self.revoked)
-        self.add(sequel.groups, (node for node in sequel.nodes if node.task_id not in self.nodes))
+        joined = {group.group_id for group in sequel.groups if group.added}
+        again = [node.task_id for node in sequel.nodes if node.group_id in joined and node.task_id in self.nodes]
+        over = headers_before(again, sequel.nodes)
+        groups = [group for group in sequel.groups if group.group_id not in over]
+        self.add(groups, (node for node in sequel.nodes if node.task_id not in self.nodes))
         for group in sequel.groups:
             if not group.added:  # what was revoked before there was a group that counts it
                 yield from ((group.group_id, i, REVOKED) for i in self.members(group.group_id) if i in revoked)

@@ -198,7 +198,7 @@ class Memory(Answers):
         with self._lock:
             # The row of one that has not ended says nothing: it may have been replaced, and not be sent again yet.
             ended = {task_id for task_id in self._rows if rows.is_final(self._rows, task_id)}
-            sent = {message.id for message in self._waiting} | ended
+            sent = {message.id for message in self._waiting} | ended | self._workflows.over
             wanted, unsent = self._workflows.reach(ids, sent)
             revoked = [message for message in self._waiting if message.id in wanted and not message.fate.dropped]
             self._waiting = [message for message in self._waiting if message not in revoked]

@@ -52,6 +52,8 @@ class Workflows:
     revoked: set[str] = field(default_factory=set)
     #: Tasks whose results are kept only until the body of their chord is sent.
     awaited: set[str] = field(default_factory=set)
+    #: Tasks that have ended and have no row that says so.
+    over: set[str] = field(default_factory=set)
 
     # -- what is there
 
@@ -69,6 +71,7 @@ class Workflows:
         for node in nodes:
             self.nodes[node.task_id] = node
             self.revoked.discard(node.task_id)
+            self.over.discard(node.task_id)
 
     def members(self, group_id: str) -> list[str]:
         """Return the ids of a group's tasks in their order."""
@@ -88,12 +91,15 @@ class Workflows:
 
     def _write(self, end: Settlement) -> bool:
         """Write the end; tell whether the task was not final before."""
-        if rows.is_final(self.runs, end.task_id):
+        if rows.is_final(self.runs, end.task_id) or end.task_id in self.over:
             return False
         if end.member and not end.keep and end.state == states.SUCCESS:
             self.awaited.add(end.task_id)
             end = replace(end, keep=True)
         rows.settle(self.runs, end)
+        goes_on = end.state == states.RETRY or (end.state == states.IGNORED and end.follow_ups)
+        if end.task_id in self.nodes and not goes_on and not rows.is_final(self.runs, end.task_id):
+            self.over.add(end.task_id)
         return True
 
     def _follow(self, end: Settlement) -> None:
@@ -156,6 +162,7 @@ class Workflows:
         yield from self._send(sequel) if sequel.error is None else self._break(group, body, sequel.error)
         for task_id in self.awaited.intersection(members):
             del self.runs[task_id]
+            self.over.add(task_id)
 
     def _fail(self, group_id: str, task_id: str, error: str) -> Iterator[_Cause]:
         """Count a member that does not succeed; the first one ends the body."""

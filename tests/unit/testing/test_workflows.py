@@ -200,6 +200,15 @@ def test_a_member_that_was_revoked_before_it_was_sent_fails_the_body(memory: Mem
     assert isinstance(result.result, ChordError)
 
 
+def test_what_is_revoked_behind_an_end_of_which_nothing_is_kept(memory: Memory) -> None:
+    later = [s("total").set(queue="later"), s("total").set(queue="later")]
+    result = chord([s("add", 1, 1).set(ignore_result=True)], chord(later, s("total"))).delay()
+    memory.drain(queue="taskq")
+    AsyncResult(memory.sent[0].id).revoke()
+    assert [AsyncResult(sent.id).state for sent in memory.sent[1:]] == ["REVOKED"] * 2
+    assert result.state == "REVOKED"
+
+
 def test_what_was_sent_is_restored(memory: Memory) -> None:
     result = group(header()).delay()
     memory.drain()

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .records import NewNode
 
 Row = tuple[str, str, str, str]
+#: The kind of a node that is a step of what took the place of a task.
+PART = "part"
 
 
 @dataclass(slots=True, frozen=True)
@@ -21,6 +23,7 @@ class Place:
     task_id: str
     group_id: str
     waits_for: str
+    kind: str = ""
 
 
 def reach(places: Iterable[Place], wanted: Collection[str], sent: Collection[str]) -> set[str]:
@@ -28,8 +31,8 @@ def reach(places: Iterable[Place], wanted: Collection[str], sent: Collection[str
 
     Forwards all that waits for one of them; past a group only if all its members are
     revoked, or the group itself is. Backwards, if it is the end of a chain or chord,
-    what nobody else waits for: a workflow is revoked by the id of its result. What
-    was sent already needs nothing before it.
+    what nobody else waits for: a workflow is revoked by the id of its result, and a task
+    that was replaced with the steps of what took its place. What was sent already needs nothing before it.
     """
     workflow = _Workflow(places)
     for task_id in wanted:
@@ -37,7 +40,22 @@ def reach(places: Iterable[Place], wanted: Collection[str], sent: Collection[str
     ends = [i for i in workflow.revoked if not workflow.waiting[i] and (i in wanted or workflow.group_of(i) in wanted)]
     while ends:
         ends = workflow.revoke_before(ends, sent)
+    replaced = [i for i in workflow.revoked if i in wanted or workflow.group_of(i) in wanted]
+    while replaced:
+        replaced = workflow.revoke_before(replaced, sent, (PART,))
     return workflow.revoked
+
+
+def in_place_of(task_id: str, nodes: Iterable[NewNode], before: str) -> list[NewNode]:
+    """Return the nodes of what takes the place of a task, which has run after ``before``."""
+    return [
+        replace(
+            node,
+            kind=node.kind if node.task_id == task_id else PART,
+            waits_for=node.waits_for or before,
+        )
+        for node in nodes
+    ]
 
 
 def after(task_id: str, rows: Sequence[Row], sent: Collection[str]) -> list[Row]:
@@ -63,7 +81,7 @@ def headers_before(task_ids: Collection[str], nodes: Iterable[NewNode]) -> set[s
     before = {node.task_id: node.waits_for for node in nodes}
     found: set[str] = set()
     for task_id in task_ids:
-        while task_id := before.get(task_id, ""):
+        while task_id := before.pop(task_id, ""):
             found.add(task_id)
     return found
 
@@ -96,15 +114,17 @@ class _Workflow:
             if group_id in self.waiting and self.revoked.issuperset(self.members[group_id]):
                 todo += self.waiting[group_id]
 
-    def revoke_before(self, ends: Iterable[str], sent: Collection[str]) -> list[str]:
-        """Revoke what only ``ends`` wait for; return which tasks those are."""
+    def revoke_before(self, ends: Iterable[str], sent: Collection[str], kinds: Collection[str] = ()) -> list[str]:
+        """Revoke what only ``ends`` wait for, or of that what is of ``kinds``; return which tasks those are."""
         found: list[str] = []
         for task_id in ends:
             before = self.places[task_id].waits_for
             if not before or task_id in sent:
                 continue
             for earlier in self.members.get(before) or [before]:
-                if earlier in self.places and earlier not in self.revoked and self._is_useless(earlier):
+                if earlier not in self.places or (kinds and self.places[earlier].kind not in kinds):
+                    continue
+                if earlier not in self.revoked and self._is_useless(earlier):
                     self.revoked.add(earlier)
                     found.append(earlier)
         return found

@@ -61,10 +61,10 @@ def _reach(alias: str, wanted: set[str]) -> tuple[set[str], set[str]]:
     reached: set[str] = set()
     unsent: set[str] = set()
     for root_id in sorted(roots):
-        rows = list(nodes.filter(root_id=root_id).values_list("task_id", "group_id", "waits_for", "state"))
+        rows = list(nodes.filter(root_id=root_id).values_list("task_id", "group_id", "waits_for", "kind", "state"))
         # Of an end that nobody wanted to know the node alone tells.
-        sent = {row[0] for row in rows if row[3]} | _sent(alias, [row[0] for row in rows])
-        found = reach([Place(*row[:3]) for row in rows], wanted, sent)
+        sent = {row[0] for row in rows if row[4]} | _sent(alias, [row[0] for row in rows])
+        found = reach([Place(*row[:4]) for row in rows], wanted, sent)
         reached |= found
         unsent |= found - sent
     return reached, unsent

@@ -23,7 +23,7 @@ from taskq.models import Group, Node, TaskRun
 
 from .ends import write
 from .enqueue import follow, insert_runs, names_of, wake
-from .reach import after, headers_before
+from .reach import after, headers_before, in_place_of
 from .records import FROM_ROWS, Dependent, Envelope, NewGroup, NewNode, Sequel, Settlement
 
 _REVOKED = '{"exc_type": "TaskRevokedError", "exc_message": ["revoked"], "exc_module": "celery.exceptions"}'
@@ -154,6 +154,8 @@ class Aftermath:
         self.ended += [s.task_id for s in effective if s.state in states.READY_STATES]
         for s in effective:
             self._grow(s)
+            if s.nodes and s.state == states.IGNORED and s.follow_ups:
+                self._take_place(s)
         self.send(
             Sequel(
                 [e for s in effective for e in s.follow_ups],
@@ -186,6 +188,12 @@ class Aftermath:
             self._counted[s.group_id] += 1
         elif s.state != states.IGNORED or not s.follow_ups:  # one that was replaced goes on under its id
             self._causes.append(_Cause(s.group_id, s.task_id, s.result or "{}"))
+
+    def _take_place(self, s: Settlement) -> None:
+        """Have the node of a task that was replaced wait for what takes its place, and this for what was before."""
+        own = Node.objects.using(self._engine.alias).filter(task_id=s.task_id)
+        s.nodes = tuple(in_place_of(s.task_id, s.nodes, own.values_list("waits_for", flat=True).first() or ""))
+        own.update(waits_for=next((n.waits_for for n in s.nodes if n.task_id == s.task_id), ""))
 
     def _grow(self, s: Settlement) -> None:
         """Have groups wait for members that join them: a frozen signature that is added twice is one task."""

@@ -14,7 +14,7 @@ from taskq import states
 from taskq.exceptions import ChordError, TaskRevokedError
 from taskq.results.errors import decode_exception, encode_exception
 from taskq.store import workflows as store
-from taskq.store.reach import Place, headers_before, reach
+from taskq.store.reach import Place, headers_before, in_place_of, reach
 from taskq.store.records import FROM_ROWS, Dependent, Envelope, NewGroup, NewNode, Sequel, Settlement
 
 from . import rows
@@ -103,15 +103,25 @@ class Workflows:
         return True
 
     def _follow(self, end: Settlement) -> None:
-        causes = list(self._send(Sequel(end.follow_ups, end.groups, end.nodes)))
-        causes += self._never(end.dependents, end.result or "{}")
         goes_on = end.state == states.IGNORED and bool(end.follow_ups)
+        nodes = self._in_place_of(end) if goes_on else end.nodes
+        causes = list(self._send(Sequel(end.follow_ups, end.groups, nodes)))
+        causes += self._never(end.dependents, end.result or "{}")
         if end.member and end.state == states.SUCCESS:
             causes += self._count(end.group_id)
         elif end.member and not goes_on:
             causes.append((end.group_id, end.task_id, end.result or "{}"))
         while causes:
             causes += self._fail(*causes.pop(0))
+
+    def _in_place_of(self, end: Settlement) -> Sequence[NewNode]:
+        """Return the nodes of what takes the place of a task, and have that wait for them."""
+        there = self.nodes.get(end.task_id)
+        nodes = in_place_of(end.task_id, end.nodes, there.waits_for if there else "")
+        if there is not None:
+            waits_for = next((node.waits_for for node in nodes if node.task_id == end.task_id), there.waits_for)
+            self.nodes[end.task_id] = replace(there, waits_for=waits_for)
+        return nodes
 
     def _send(self, sequel: Sequel) -> Iterator[_Cause]:
         """Keep what follows; yield what can't go on because it was revoked before."""
@@ -184,7 +194,7 @@ class Workflows:
 
     def reach(self, wanted: Collection[str], sent: Collection[str]) -> tuple[set[str], set[str]]:
         """Return what is revoked with ``wanted``, and what of that was never sent and is now marked as revoked."""
-        places = [Place(node.task_id, node.group_id, node.waits_for) for node in self.nodes.values()]
+        places = [Place(node.task_id, node.group_id, node.waits_for, node.kind) for node in self.nodes.values()]
         reached = {*wanted, *(reach(places, wanted, sent) if places else ())}
         unsent = (reached & self.nodes.keys()).difference(sent)
         self.revoked |= unsent

@@ -1,0 +1,141 @@
+"""A task that was replaced by a canvas stands for that: what has not run is revoked with it, and it fails with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from taskq import AsyncResult, chain, chord, signature, states, task
+from taskq.models import Group, Message, Node, TaskRun
+from taskq.store.revoke import revoke
+from taskq.store.settle import settle
+from taskq.testing import override
+from tests.support.jobs.flows import add, double, same
+from tests.support.worker_here import WorkerHere
+
+NAME = "tests.conformance.canvas.becomes"
+
+
+@task(name=NAME, bind=True)
+def becomes(self: Any, _: Any, sig: Any) -> Any:
+    raise self.replace(signature(sig))
+
+
+def replaced(sig: Any) -> Any:
+    return becomes.s(sig).set(task_id="replaced", priority=9)
+
+
+def steps() -> Any:
+    return chain(same.si(1).set(task_id="first"), same.s(2), same.s(3))
+
+
+def by_chain() -> Any:
+    return replaced(steps())
+
+
+def by_chord() -> Any:
+    return replaced(chord([same.si(1).set(task_id="first"), same.si(2)], same.s(3)))
+
+
+def by_another() -> Any:
+    return replaced(chain(same.si(0).set(priority=9), becomes.s(steps()).set(priority=9)))
+
+
+CANVASES: list[Callable[[Any], Any]] = [
+    lambda sig: sig.clone((0,)),
+    lambda sig: chain(same.si(0).set(priority=9), sig, same.s(4)),
+    lambda sig: chord([sig.clone((0,)), add.s(1, 2)], same.s()),
+    lambda sig: chord([same.si(0).set(priority=9)], sig) | same.s(5),
+]
+REPLACEMENTS = [by_chain, by_chord, by_another]
+
+
+def work_until(worker: WorkerHere, task_id: str) -> None:
+    """Work until a message of a task waits, and nothing that is more urgent."""
+    messages = Message.objects.using(worker.alias).filter(token="")
+    for _ in range(20):
+        if messages.filter(task_id=task_id).exists() and not messages.filter(priority=9).exists():
+            return
+        worker.work(1)
+    raise AssertionError(f"{task_id} was not sent")
+
+
+def all_ended(alias: str) -> bool:
+    """Tell whether nothing waits any more, or is waited for."""
+    ended = set(TaskRun.objects.using(alias).filter(state__in=states.READY_STATES).values_list("task_id", flat=True))
+    left = set(Node.objects.using(alias).values_list("task_id", flat=True)) - ended
+    groups = Group.objects.using(alias).filter(remaining__gt=0)
+    return not (left or groups.exists() or Message.objects.using(alias).exists())
+
+
+@pytest.mark.parametrize("canvas", CANVASES)
+@pytest.mark.parametrize("replacement", REPLACEMENTS)
+def test_steps_that_have_not_run_are_revoked(alias: str, canvas: Any, replacement: Any) -> None:
+    worker = WorkerHere(alias)
+    canvas(replacement()).delay()
+    work_until(worker, "first")
+    revoke(["replaced"])
+    assert [AsyncResult(i).state for i in ("first", "replaced")] == ["REVOKED"] * 2
+    worker.work()
+    assert all_ended(alias)
+
+
+@pytest.mark.parametrize("canvas", CANVASES)
+@pytest.mark.parametrize("replacement", REPLACEMENTS)
+def test_a_step_that_runs_goes_on_to_its_end(alias: str, canvas: Any, replacement: Any) -> None:
+    worker = WorkerHere(alias)
+    canvas(replacement()).delay()
+    work_until(worker, "first")
+    held = worker.take()
+    while "first" not in [message.task_id for message in held]:
+        settle(worker.token, worker.run(held), alias)
+        held = worker.take()
+    ends = worker.run(held)
+    revoke(["replaced"])
+    settle(worker.token, ends, alias)
+    worker.work()
+    assert [AsyncResult(i).state for i in ("first", "replaced")] == ["SUCCESS", "REVOKED"]
+    assert all_ended(alias)
+
+
+@pytest.mark.parametrize("canvas", CANVASES)
+@pytest.mark.parametrize("replacement", REPLACEMENTS)
+def test_what_has_run_stays_as_it_is(alias: str, canvas: Any, replacement: Any) -> None:
+    worker = WorkerHere(alias)
+    canvas(replacement()).delay()
+    worker.work()
+    revoke(["replaced"])
+    assert set(TaskRun.objects.using(alias).values_list("state", flat=True)) == {"SUCCESS"}
+
+
+@pytest.mark.parametrize("canvas", CANVASES)
+@pytest.mark.parametrize("replacement", REPLACEMENTS)
+def test_a_message_that_can_not_be_read_fails_what_was_replaced(alias: str, canvas: Any, replacement: Any) -> None:
+    worker = WorkerHere(alias)
+    canvas(replacement()).delay()
+    work_until(worker, "first")
+    Message.objects.using(alias).filter(task_id="first").update(body="{")
+    worker.work()
+    assert [AsyncResult(i).state for i in ("first", "replaced")] == ["FAILURE"] * 2
+    assert all_ended(alias)
+
+
+def test_a_canvas_that_comes_before_is_not_revoked(alias: str) -> None:
+    worker = WorkerHere(alias)
+    result = chain(same.s(1), by_chain(), double.s()).delay()
+    revoke(["replaced"])
+    worker.work()
+    assert [one.state for one in (result.parent.parent, result.parent, result)] == ["SUCCESS", "REVOKED", "REVOKED"]
+
+
+@pytest.mark.parametrize("canvas", CANVASES)
+def test_in_memory_too(canvas: Any) -> None:
+    with override() as memory:
+        result = canvas(replaced(chain(same.si(1).set(task_id="first", queue="later"), same.s(2)))).delay()
+        memory.drain(queue="taskq")
+        AsyncResult("replaced").revoke()
+        memory.drain()
+        assert [AsyncResult(i).state for i in ("first", "replaced")] == ["REVOKED"] * 2
+        assert result.ready()

@@ -246,6 +246,8 @@ class Aftermath:
         if not dependents:
             return set()
         now = self._engine.now()
+        # One may be there twice, for a message and for a chain that leads to it: it counts once.
+        dependents = list({d.task_id: d for d in dependents}.values())
         ends = {d.task_id: _never(d, error, root_id, now) for d in dependents}
         final: set[str] = set()
         for chunk in _chunks(self._engine, [ends[task_id] for task_id in sorted(ends)]):

@@ -23,7 +23,7 @@ from taskq.conf import settings
 from taskq.exceptions import EncodeError
 from taskq.messages import publisher, routing, serializers
 from taskq.messages.protocol import Carried
-from taskq.store.records import Envelope, NewGroup, NewNode, Sequel
+from taskq.store.records import Dependent, Envelope, NewGroup, NewNode, Sequel
 from taskq.tasks.registry import tasks
 
 logger = logging.getLogger("taskq.worker")
@@ -93,8 +93,12 @@ def call(errback: Signature, request: Any, error: BaseException, traceback: Any)
 
 
 def planned(called: Any, failure: Failure) -> Sequel:
-    """Return what sends all errbacks in ``called`` that can be sent; what is wrong with others is logged."""
+    """Return what sends all errbacks in ``called`` that can be sent; what is wrong with others is logged.
+
+    Of these, what has its id is among the dependents: somebody may wait for it.
+    """
     envelopes: list[Envelope] = []
+    never: list[Dependent] = []
     groups: list[NewGroup] = []
     nodes: list[NewNode] = []
     for errback in as_list(called):
@@ -103,12 +107,20 @@ def planned(called: Any, failure: Failure) -> Sequel:
             sent = list(plan.envelopes)
         except Exception:
             logger.exception("The errback %r of task %s can't be sent.", errback, failure.headers.get("id"))
+            never += _known(errback)
             continue
         envelopes += sent
         groups += plan.groups
         nodes += plan.nodes
     publisher.announce(envelopes)
-    return Sequel(envelopes, groups, nodes)
+    return Sequel(envelopes, groups, nodes, never)
+
+
+def _known(errback: Signature) -> list[Dependent]:
+    try:
+        return planning.dependents_of(errback)
+    except Exception:  # it may be anything, which is logged already
+        return []
 
 
 def _of_old(errback: Signature, failure: Failure) -> planning.Plan:

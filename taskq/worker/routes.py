@@ -25,7 +25,8 @@ logger = logging.getLogger("taskq.worker")
 def find(settlement: Settlement, alias: str) -> None:
     """Find the queues of what follows. What runs under the same id goes back to the queue that it came from."""
     if settlement.state in states.READY_STATES and settlement.state != states.SUCCESS:
-        settlement.follow_ups = tuple(sequels.sendable(settlement.follow_ups))
+        told = sequels.sendable(Sequel(settlement.follow_ups, nodes=settlement.nodes, dependents=settlement.dependents))
+        settlement.follow_ups, settlement.dependents = tuple(told.envelopes), tuple(told.dependents)
     else:
         same = tuple(e for e in settlement.follow_ups if e.task_id == settlement.task_id)
         others = [e for e in settlement.follow_ups if e.task_id != settlement.task_id]
@@ -43,9 +44,9 @@ def _fail(settlement: Settlement, others: Sequence[Envelope], error: QueueNotFou
     # Before anything is changed: the database may be gone, and then this is done again.
     message = Message.objects.using(alias).filter(id=settlement.message_id).first()
     sequel = Sequel() if message is None else sequels.read(message, states.FAILURE, result)
-    errbacks = sequels.sendable(sequel.envelopes)
+    sequel = sequels.sendable(sequel)
     settlement.dependents = (*sequels.unsendable(others, settlement.groups), *sequel.dependents)
     settlement.state, settlement.result = states.FAILURE, result
     settlement.content_type, settlement.keep = "application/json", True
-    settlement.follow_ups = tuple(errbacks)
+    settlement.follow_ups = tuple(sequel.envelopes)
     settlement.groups, settlement.nodes = tuple(sequel.groups), tuple(sequel.nodes)

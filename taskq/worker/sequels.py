@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError
@@ -62,15 +63,13 @@ def body_failed(body: str, error: str) -> Sequel:
         return Sequel()
     headers = {"id": dependents[0].task_id, "task": dependents[0].name} if dependents else {}
     sequel = errbacks.planned(called, errbacks.Failure(headers, error))
-    sequel.envelopes, sequel.dependents = sendable(sequel.envelopes), dependents
-    return sequel
+    sequel.dependents = [*dependents, *sequel.dependents]
+    return sendable(sequel)
 
 
 def message_ended(message: Carried, state: str, error: str) -> Sequel:
     """See ``store.workflows.Planner``."""
-    sequel = read(message, state, error)
-    sequel.envelopes = sendable(sequel.envelopes)
-    return sequel
+    return sendable(read(message, state, error))
 
 
 def read(message: Carried, state: str, error: str) -> Sequel:
@@ -94,23 +93,28 @@ def read(message: Carried, state: str, error: str) -> Sequel:
     sequel = Sequel()
     if state == states.FAILURE and embed["errbacks"]:
         sequel = errbacks.planned(embed["errbacks"], errbacks.failure_of(message, headers, error, args, kwargs))
-    sequel.dependents, sequel.group_id = dependents, group_id
+    sequel.dependents, sequel.group_id = [*dependents, *sequel.dependents], group_id
     return sequel
 
 
-def sendable(envelopes: Sequence[Envelope]) -> Sequence[Envelope]:
-    """Return errbacks with the queues that their exchanges lead to, without those that no queue is bound for.
+def sendable(sequel: Sequel) -> Sequel:
+    """Return what sends errbacks with the queues that their exchanges lead to, without those that have none.
 
-    Those are logged: the end that they were to be told of is one all the same.
+    Those are logged: the end that they were to be told of is one all the same. If one is a part of a canvas,
+    it is among the dependents, so that the rest does not wait for it.
     """
     found: list[Envelope] = []
-    for envelope in envelopes:
+    lost: list[Envelope] = []
+    for envelope in sequel.envelopes:
         try:
             found += publisher.routed([envelope])
         except QueueNotFound as error:
             of = envelope.headers.get("parent_id")
             logger.error("%s[%s], an errback of %s, can't be sent: %s", envelope.name, envelope.task_id, of, error)
-    return found
+            lost.append(envelope)
+    known = {node.task_id for node in sequel.nodes} if lost else set()
+    never = unsendable([envelope for envelope in lost if envelope.task_id in known])
+    return replace(sequel, envelopes=found, dependents=[*sequel.dependents, *never])
 
 
 def unsendable(envelopes: Sequence[Envelope], groups: Sequence[NewGroup] = ()) -> list[Dependent]:
@@ -123,4 +127,6 @@ def unsendable(envelopes: Sequence[Envelope], groups: Sequence[NewGroup] = ()) -
     for group in groups:
         if group.size and group.body and not group.added:
             found += planning.dependents_of(group.body)
-    return found
+    # What was to join a group has not, and is not counted there.
+    joining = {group.group_id for group in groups if group.added}
+    return [replace(one, group_id="") if one.group_id in joining else one for one in found]

@@ -11,6 +11,7 @@ from taskq.store.records import Claimed, Settlement
 from taskq.store.recover import give_back
 from taskq.store.settle import settle
 from taskq.testing import running
+from taskq.worker import routes
 
 #: Chooses a number below ``n``; the text says what for.
 Choose = Callable[[int, str], int]
@@ -58,8 +59,11 @@ class WorkerHere:
 
     def run(self, held: list[Claimed]) -> list[Settlement]:
         """Run messages and return how they ended, which is not settled yet."""
-        ends = (running.run(message, _not_asked).settlement for message in held)
-        return [end for end in ends if end is not None]
+        ends = [end for message in held if (end := running.run(message, _not_asked).settlement) is not None]
+        for end in ends:
+            if end.follow_ups:
+                routes.find(end, self.alias)
+        return ends
 
     def die(self) -> None:
         """Give back what is held, and begin as another worker."""

@@ -117,7 +117,9 @@ def _give_up(run: Run, outcome: Outcome) -> None:
     except Exception:  # a message may hold anything
         logger.exception("What was to follow from %s can't be read.", run.headers.id)
     if outcome.state == states.FAILURE and (called := embed.get("errbacks")):
-        _follow(outcome, errbacks.planned(called, _failure(run, outcome)))
+        told = errbacks.planned(called, _failure(run, outcome))
+        outcome.dependents += map(_dependent, told.dependents)
+        _follow(outcome, told)
 
 
 def _failure(run: Run, outcome: Outcome) -> errbacks.Failure:

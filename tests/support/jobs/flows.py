@@ -113,6 +113,19 @@ def brings_along(self: Any, x: int) -> int:
 
 
 @task(bind=True)
+def brings(self: Any, sig: Any) -> int:
+    """Add a member to the chord."""
+    self.add_to_chord(sig)
+    return 0
+
+
+@task(bind=True)
+def becomes(self: Any, sig: Any) -> Any:
+    """Be replaced by a canvas."""
+    raise self.replace(sig)
+
+
+@task(bind=True)
 def brings_twice(self: Any, x: int, sig: Any) -> int:
     """Add a member to the chord, and once more."""
     self.add_to_chord(sig)

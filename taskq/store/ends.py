@@ -85,10 +85,13 @@ def _drop(engine: Engine, settlements: Sequence[Settlement]) -> set[str]:
 
 
 def note_dropped(engine: Engine, settlements: Sequence[Settlement]) -> None:
-    """Note in their nodes how tasks ended of which no row is kept. A task by itself has none."""
+    """Note in their nodes how tasks ended of which no row is kept. A task by itself has none.
+
+    One that was replaced has one, though it is its own root: what took its place has a parent.
+    """
     by_state: dict[str, list[str]] = {}
     for s in settlements:
-        if s.member or s.follow_ups or s.dependents or s.root_id not in ("", s.task_id):
+        if s.member or s.follow_ups or s.dependents or s.parent_id or s.root_id not in ("", s.task_id):
             by_state.setdefault(s.state, []).append(s.task_id)
     for state, task_ids in by_state.items():
         Node.objects.using(engine.alias).filter(task_id__in=sorted(task_ids)).update(state=state)

@@ -122,6 +122,14 @@ def test_a_message_that_can_not_be_read_fails_what_was_replaced(alias: str, canv
     assert all_ended(alias)
 
 
+def test_an_end_that_nobody_wanted_to_know_stays_as_it_is(alias: str) -> None:
+    replaced(chain(same.si(1), same.si(2).set(ignore_result=True))).clone((0,)).delay()
+    WorkerHere(alias).work()
+    assert Node.objects.using(alias).get(task_id="replaced").state == "SUCCESS"
+    revoke(["replaced"])
+    assert AsyncResult("replaced").state == "PENDING"
+
+
 def test_a_canvas_that_comes_before_is_not_revoked(alias: str) -> None:
     worker = WorkerHere(alias)
     result = chain(same.s(1), by_chain(), double.s()).delay()

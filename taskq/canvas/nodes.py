@@ -41,7 +41,10 @@ def _nodes(sig: Sig, root: str, waits_for: str, group: str, position: int, what:
     else:
         header = sig["kwargs"]["header"]
         yield from _members(header, root, waits_for, what)
-        yield from _nodes(body_of(sig), root, header["options"]["task_id"], group, position, KIND_BODY)
+        if header["kwargs"]["tasks"]:
+            waits_for = header["options"]["task_id"]
+        # Behind an empty header the body waits for what the whole chord waits for.
+        yield from _nodes(body_of(sig), root, waits_for, group, position, KIND_BODY)
 
 
 def _members(header: Sig, root: str, waits_for: str, what: str) -> Iterator[NewNode]:

@@ -373,6 +373,11 @@ def test_a_body_without_a_header_has_no_node() -> None:
     assert list(plan(chord([], a)).nodes) == []
 
 
+def test_a_body_behind_an_empty_header_waits_for_what_comes_before() -> None:
+    first, body = plan(a | chord([], b)).nodes
+    assert body.waits_for == first.task_id
+
+
 def test_a_task_alone_has_no_node() -> None:
     assert list(plan(a).nodes) == []
 

@@ -122,12 +122,13 @@ def _append(steps: list[AnySignature], sig: AnySignature) -> None:
 
 def _unrolled(sig: AnySignature) -> AnySignature:
     """Return the one member of a group that has only one; what ``chunks`` stand for."""
-    if isinstance(sig, chunks):
-        sig = sig.group()
-    while isinstance(sig, group) and len(sig.tasks) == 1:
+    while True:
+        if isinstance(sig, chunks):
+            sig = sig.group()
+        if not isinstance(sig, group) or len(sig.tasks) != 1:
+            return sig
         (member,) = sig.tasks
         sig = _given(sig, member.clone(**sig.options) if sig.options else member)
-    return sig
 
 
 def unchained(sig: chain[Any]) -> list[AnySignature]:

@@ -45,6 +45,8 @@ VALUES = [
     (add.chunks(zip(range(6), range(6), strict=True), 2), [[0, 2], [4, 6], [8, 10]]),
     (add.chunks([(1, 1), (2, 2), (3, 3)], 2), [[2, 4], [6]]),
     (add.chunks([(1, 1), (2, 2), (3, 3)], 2) | ident.s(), [[2, 4], [6]]),
+    (ident.s(1) | add.chunks([(1, 1)], 1), [2]),
+    (ident.s(1) | group(add.chunks([(1, 1)], 1)), [2]),
     (ident.s(1) | group() | S, 0),
     (chord((ident.s(i) for i in range(30)), ident.s()), list(range(30))),
     # Arguments of a canvas stay its own, whatever it becomes a part of.

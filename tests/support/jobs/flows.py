@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db import models
 
-from taskq import task
+from taskq import signature, task
 from taskq.exceptions import Ignore
 
 from .notes import note_line, wait_for
@@ -200,3 +200,10 @@ def stamps(self: Any, *args: Any) -> list[Any]:
     if self.request.retries < 1:
         raise self.retry(countdown=0)
     return [*(one for arg in args for one in arg), self.request.stamps]
+
+
+@task(bind=True)
+def sends(self: Any, sig: Any) -> list[str]:
+    """Send a canvas of its own; say which task this is, and which is the first of all."""
+    result = signature(sig).delay()
+    return [self.request.id, self.request.root_id, result.id]

@@ -211,14 +211,14 @@ class Aftermath:
                 s.groups = tuple(g for g in s.groups if g.group_id not in over)
 
     def send(self, sequel: Sequel) -> None:
-        """Write what follows: groups, nodes, runs and messages, but for those revoked before they were sent."""
+        """Write what follows: groups, nodes, runs and messages, but for those revoked or over before they were sent."""
         insert(self._engine, sequel.groups, sequel.nodes)
         for group in sequel.groups:
             if group.size and not group.added:
                 self._count_revoked(group.group_id)
         for chunk in _chunks(self._engine, sequel.envelopes):
-            revoked = self._revoked(chunk)
-            going = [e for e in chunk if e.task_id not in revoked]
+            over = self._over(chunk)
+            going = [e for e in chunk if e.task_id not in over]
             if going:
                 insert_runs(self._engine, [e for e in going if e.tracked])
                 follow(self._engine, going)
@@ -233,13 +233,16 @@ class Aftermath:
         rows = nodes.order_by("task_id").values_list("task_id", "revoked")
         self._causes += [_Cause(group_id, task_id, _REVOKED) for task_id, revoked in rows if revoked]
 
-    def _revoked(self, envelopes: Sequence[Envelope]) -> set[str]:
-        """Return which tasks were revoked already. Locked, so that one who revokes sees a message or we the mark."""
+    def _over(self, envelopes: Sequence[Envelope]) -> set[str]:
+        """Return which tasks were revoked already, or have ended and left no run that would say so.
+
+        Locked, so that one who revokes sees a message or we the mark.
+        """
         if not envelopes:
             return set()
         nodes = Node.objects.using(self._engine.alias).select_for_update().order_by("task_id")
-        rows = nodes.filter(task_id__in=[e.task_id for e in envelopes]).values_list("task_id", "revoked")
-        return {task_id for task_id, revoked in rows if revoked}
+        rows = nodes.filter(task_id__in=[e.task_id for e in envelopes]).values_list("task_id", "revoked", "state")
+        return {task_id for task_id, revoked, state in rows if revoked or state}
 
     def fail(self, dependents: Sequence[Dependent], error: str, root_id: str = "", but: str = "") -> set[str]:
         """Write the end of tasks that never run, and return which were not final; members count in their groups."""

@@ -135,7 +135,7 @@ class Workflows:
             if not group.added:  # what was revoked before there was a group that counts it
                 yield from ((group.group_id, i, REVOKED) for i in self.members(group.group_id) if i in revoked)
         for envelope in sequel.envelopes:
-            if envelope.task_id not in revoked:
+            if envelope.task_id not in revoked and envelope.task_id not in self.over:
                 self.send(envelope)
 
     def _never(self, dependents: Sequence[Dependent], error: str, but: str = "") -> Iterator[_Cause]:

@@ -12,7 +12,7 @@ from taskq.models import Group, Message, Node, TaskRun
 from taskq.store.revoke import revoke
 from taskq.store.settle import settle
 from taskq.testing import override
-from tests.support.jobs.flows import add, double, same
+from tests.support.jobs.flows import add, boom, double, same
 from tests.support.worker_here import WorkerHere
 
 NAME = "tests.conformance.canvas.becomes"
@@ -128,6 +128,23 @@ def test_an_end_that_nobody_wanted_to_know_stays_as_it_is(alias: str) -> None:
     assert Node.objects.using(alias).get(task_id="replaced").state == "SUCCESS"
     revoke(["replaced"])
     assert AsyncResult("replaced").state == "PENDING"
+
+
+def test_a_second_delivery_of_what_was_replaced_leaves_nothing_that_waits(alias: str) -> None:
+    """What takes its place is sent twice, and its last step keeps no run."""
+    result = chord([replaced(chain(same.si(1), boom.si().set(ignore_result=True))).clone((0,))], same.s()).delay()
+    (message,) = Message.objects.using(alias)
+    message.id = None
+    message.save(using=alias, force_insert=True)
+    worker = WorkerHere(alias)
+    worker.work(3)
+    late = worker.run(worker.take())
+    worker.work()
+    assert result.failed()
+    settle(worker.token, late, alias)
+    worker.work()
+    assert not TaskRun.objects.using(alias).exclude(state__in=states.READY_STATES).exists()
+    assert not Message.objects.using(alias).exists()
 
 
 def test_a_canvas_that_comes_before_is_not_revoked(alias: str) -> None:

@@ -7,6 +7,7 @@ person can type in::
     ("chain", [step, ...])
     ("group", [member, ...])
     ("chord", [member, ...], body)
+    ("becomes", canvas)              a task that is replaced by it
 
 ``drawn`` makes one from a function that chooses a number below ``n`` (a dice, or hypothesis),
 ``built`` makes the signature, ``expected`` says what comes out.
@@ -49,7 +50,7 @@ class Never(list[Any]):
 
 def drawn(choose: Choose, depth: int = DEPTH, *, failing: bool = True) -> Canvas:
     """Return a canvas that is nested up to ``depth``; about one task in twenty fails if ``failing``."""
-    kind = choose(4) if depth else 0
+    kind = choose(5) if depth else 0
     if kind == 0:
         if failing and choose(20) == 19:
             return "fail", choose(10)
@@ -64,6 +65,8 @@ def drawn(choose: Choose, depth: int = DEPTH, *, failing: bool = True) -> Canvas
         return "chain", steps if _steps(steps) else [*steps, drawn(choose, 0, failing=failing)]
     if kind == 2:
         return "group", some(0, 3)
+    if kind == 3:
+        return "becomes", drawn(choose, depth - 1, failing=failing)
     return "chord", some(0, 3), drawn(choose, depth - 1, failing=failing)
 
 
@@ -76,7 +79,7 @@ def built(canvas: Canvas) -> Any:
         return group(map(built, inner))
     if kind == "chord":
         return chord(map(built, inner), built(body[0]))
-    return getattr(pure, kind).s(inner)
+    return getattr(pure, kind).s(built(inner) if kind == "becomes" else inner)
 
 
 # -- what they give
@@ -91,7 +94,17 @@ def expected(canvas: Canvas, value: Any) -> Any:
         return [expected(member, value) for member in _flat(inner)]
     if kind == "chord":
         return _in_a_row([canvas], value)
+    if kind == "becomes":
+        return _of_one(inner, value)
     return _of_task(kind, inner, value)
+
+
+def _of_one(canvas: Canvas, value: Any) -> Any:
+    """Return what a task gives that is replaced by a canvas: one value, be it a group's."""
+    value = expected(canvas, value)
+    if isinstance(value, Never):
+        return Failed(value.kind)
+    return Failed("ChordError") if _is_list(canvas) and _has_failed(value) else value
 
 
 def _of_task(kind: str, n: int, value: Any) -> Any:

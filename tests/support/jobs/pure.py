@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from taskq import task
+from taskq import signature, task
 
 #: Products stay below this, so that long canvases have short values.
 MODULUS = 1_000_003
@@ -46,3 +46,9 @@ def retry_once(self: Any, value: Any, n: int) -> Any:
     if self.request.retries < 1:
         raise self.retry(countdown=0)
     return value
+
+
+@task(bind=True)
+def becomes(self: Any, value: Any, sig: Any) -> Any:
+    """Be replaced by a canvas that is called with the value."""
+    raise self.replace(signature(sig).clone((value,)))

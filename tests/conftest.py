@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.db import connections
 from django.test import override_settings
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
@@ -27,6 +28,14 @@ from tests.support.processes import Processes
 # No test is about time: a busy machine is no fault of the code.
 hypothesis_settings.register_profile("taskq", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("taskq")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Close connections that the test before has left open: this one may not be allowed to use them, nor to tidy up."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,9 @@ if TYPE_CHECKING:  # Django's fields can't be subscripted at run time.
     TextField = models.TextField[str, str]
     NullableTextField = models.TextField[str | None, str | None]
     DateTimeField = models.DateTimeField[datetime, datetime]
-    NullableDateTimeField = models.DateTimeField[datetime | None, datetime | None]
 else:
     CharField, TextField, DateTimeField = models.CharField, models.TextField, models.DateTimeField
-    NullableTextField, NullableDateTimeField = TextField, DateTimeField
+    NullableTextField = TextField
 
 
 def _payload_type(base: str | None, connection: BaseDatabaseWrapper) -> str | None:
@@ -118,18 +117,12 @@ class MomentField(DateTimeField):
         return name, "django.db.models.DateTimeField", args, kwargs
 
 
-class NullableMomentField(NullableDateTimeField):
-    """The same where there may be none; give it ``null=True``."""
+if TYPE_CHECKING:
 
-    def get_db_prep_value(self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False) -> Any:
-        """Return the time as a parameter of a statement."""
-        return _to_database(value if prepared else self.get_prep_value(value), connection)
+    class NullableMomentField(models.DateTimeField[datetime | None, datetime | None]):
+        """The same where there may be none; give it ``null=True``."""
 
-    def from_db_value(self, value: Any, expression: Any, connection: BaseDatabaseWrapper) -> datetime | None:
-        """Return what a row has as a time with a zone."""
-        return _from_database(value, connection)
+else:
 
-    def deconstruct(self) -> Any:
-        """Describe the field for migrations, which know no difference."""
-        name, _, args, kwargs = super().deconstruct()
-        return name, "django.db.models.DateTimeField", args, kwargs
+    class NullableMomentField(MomentField):
+        """The same where there may be none; give it ``null=True``."""

@@ -152,6 +152,7 @@ class Aftermath:
         first = write(self._engine, sorted(settlements, key=lambda s: s.task_id))
         effective = [s for s in settlements if s.task_id in first]
         self.ended += [s.task_id for s in effective if s.state in states.READY_STATES]
+        self._lock_growing([g.group_id for s in effective for g in s.groups if g.added])
         for s in effective:
             self._grow(s)
             if s.nodes and s.state == states.IGNORED and s.follow_ups:
@@ -195,11 +196,16 @@ class Aftermath:
         s.nodes = tuple(in_place_of(s.task_id, s.nodes, own.values_list("waits_for", flat=True).first() or ""))
         own.update(waits_for=next((n.waits_for for n in s.nodes if n.task_id == s.task_id), ""))
 
+    def _lock_growing(self, group_ids: Sequence[str]) -> None:
+        """Lock the groups that members join, in the order of their ids: what joins is counted by one at a time."""
+        if group_ids:
+            rows = Group.objects.using(self._engine.alias).filter(group_id__in=group_ids).order_by("group_id")
+            list(rows.select_for_update().values_list("id"))
+
     def _grow(self, s: Settlement) -> None:
         """Have groups wait for members that join them: a frozen signature that is added twice is one task."""
         for group in [g for g in s.groups if g.added]:
             rows = Group.objects.using(self._engine.alias).filter(group_id=group.group_id)
-            rows.select_for_update().first()  # what joins is counted by one at a time
             joining = {n.task_id: n for n in s.nodes if n.group_id == group.group_id}
             again = _there(self._engine, [*joining.values()])
             size = len(joining) - len(again)

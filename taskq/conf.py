@@ -22,7 +22,7 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
-from taskq import kinds
+from taskq import value_kinds as kinds
 from taskq.broker_urls import broker_url_problem, masked_url
 
 __all__ = [
@@ -154,7 +154,9 @@ class Settings:
         kinds.choice("direct", "topic", "fanout", "headers"), "direct", "Type of exchanges that name none."
     )
     DEFAULT_ROUTING_KEY = Setting(
-        kinds.TEXT, From("`TASKQ_DEFAULT_QUEUE`", lambda s: s.DEFAULT_QUEUE), "Routing key of queues that name none."
+        kinds.TEXT,
+        From("`TASKQ_DEFAULT_QUEUE`", lambda s: s.DEFAULT_QUEUE),
+        "Routing key of queues that name none.",
     )
     DEFAULT_PRIORITY = Setting(kinds.PRIORITY, 0, "Priority of messages that name none, from 0 to 9; larger is sooner.")
     ROUTES = Setting(
@@ -174,7 +176,9 @@ class Settings:
         kinds.FLAG, False, "Sign messages with `SECRET_KEY`, and refuse those that are unsigned or altered."
     )
     MAX_MESSAGE_SIZE = Setting(
-        kinds.optional(kinds.COUNT), 16 * 1024 * 1024, "Largest body in bytes that is sent or read. `None` is no limit."
+        kinds.optional(kinds.COUNT),
+        16 * 1024 * 1024,
+        "Largest body in bytes that is sent or read. `None` is no limit.",
     )
     PUBLISH_RETRY = Setting(kinds.FLAG, True, "Send again when a broker other than the database can't be reached.")
     PUBLISH_RETRY_POLICY = Setting(
@@ -202,7 +206,9 @@ class Settings:
     )
     TIME_LIMIT = Setting(kinds.optional(kinds.LIMIT), None, "Seconds after which the process of a task is killed.")
     SOFT_TIME_LIMIT = Setting(
-        kinds.optional(kinds.LIMIT), None, "Seconds after which `SoftTimeLimitExceeded` is raised inside the task."
+        kinds.optional(kinds.LIMIT),
+        None,
+        "Seconds after which `SoftTimeLimitExceeded` is raised inside the task.",
     )
 
     IGNORE_RESULT = Setting(kinds.FLAG, False, "Keep no row of a success.")

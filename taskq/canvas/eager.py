@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from taskq import states
 from taskq.exceptions import ChordError
+from taskq.records import Dependent, Envelope, NewGroup, NewNode
 from taskq.results import values
 from taskq.results.async_result import AsyncResult
 from taskq.results.eager import EagerResult
 from taskq.results.group_result import GroupResult
 from taskq.store.reach import headers_before
-from taskq.store.records import Dependent, Envelope, NewGroup, NewNode
 from taskq.tasks import eager
 from taskq.tasks.registry import tasks
 from taskq.tasks.sending import add_children

@@ -12,8 +12,8 @@ from typing import Any
 
 from taskq.conf import database_broker_alias
 from taskq.messages.serializers import dumps_json
+from taskq.records import NewGroup
 from taskq.store.groups import kept_as
-from taskq.store.records import NewGroup
 
 from .fields import as_list, merged
 from .freezing import Freezer, chord_of

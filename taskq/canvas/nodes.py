@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from taskq.store.records import NewNode
+from taskq.records import NewNode
 
 from .kinds import CHAIN, CHORD, GROUP, TASK, Sig, body_of, kind_of
 

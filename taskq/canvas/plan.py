@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ImproperlyConfigured
 from kombu.utils.json import loads
 
-from taskq.store.records import Envelope, NewGroup, NewNode
+from taskq.records import Envelope, NewGroup, NewNode
 from taskq.tasks import sending
 from taskq.tasks.context import Context, running
 from taskq.tasks.registry import tasks

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from taskq.store.records import Dependent
+from taskq.records import Dependent
 
 from .fields import as_list
 from .kinds import CHAIN, CHORD, GROUP, TASK, Sig, body_of, kind_of

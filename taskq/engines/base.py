@@ -23,7 +23,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
 from taskq import states
-from taskq.store.records import Claimed, Settlement
+from taskq.records import Claimed, Settlement
 
 #: The columns of a message, in the order in which ``message_row`` gives them.
 MESSAGE_COLUMNS = (

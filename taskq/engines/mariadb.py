@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import DataError
 
-from taskq.store.records import Claimed, Settlement
+from taskq.records import Claimed, Settlement
 
 from .base import CLAIM_COLUMNS, FINAL, GROUP_COLUMNS, MESSAGE_COLUMNS, NODE_COLUMNS, RUN_COLUMNS, Engine
 

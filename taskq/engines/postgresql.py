@@ -17,7 +17,7 @@ from typing import Any
 from weakref import WeakSet
 
 from taskq.conf import settings
-from taskq.store.records import Claimed, Settlement
+from taskq.records import Claimed, Settlement
 
 from . import functions
 from .base import (

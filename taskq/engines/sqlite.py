@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import connections
 
-from taskq.store.records import Claimed, Settlement
+from taskq.records import Claimed, Settlement
 
 from .base import (
     CLAIM_COLUMNS,

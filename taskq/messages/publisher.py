@@ -18,9 +18,9 @@ from taskq import signals
 from taskq.conf import database_broker_alias, masked_url, settings, two_databases
 from taskq.engines import for_alias
 from taskq.exceptions import QueueNotFound
+from taskq.records import Envelope, NewGroup, NewNode
 from taskq.store import topology, workflows
 from taskq.store.enqueue import enqueue, enqueue_one, insert
-from taskq.store.records import Envelope, NewGroup, NewNode
 
 from . import serializers
 from .protocol.options import is_storable

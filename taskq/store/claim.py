@@ -10,8 +10,7 @@ from taskq import states
 from taskq.conf import settings
 from taskq.engines import for_alias
 from taskq.models import Exchange, Message, TaskRun
-
-from .records import Claimed
+from taskq.records import Claimed
 
 
 def claim(queue: str, limit: int, token: str, alias: str | None = None) -> list[Claimed]:

@@ -13,11 +13,11 @@ from django.db.models import Q, QuerySet
 
 from taskq.engines import for_alias
 from taskq.models import Message
+from taskq.records import Claimed
 from taskq.timezones import now
 
 from . import claim as claims
 from . import workers
-from .records import Claimed
 from .release import release
 from .revoke import write_revoked
 

@@ -12,8 +12,7 @@ from datetime import UTC, datetime
 from taskq import states
 from taskq.engines import Engine
 from taskq.models import Node, TaskRun
-
-from .records import Settlement
+from taskq.records import Settlement
 
 
 def write(engine: Engine, settlements: Sequence[Settlement]) -> set[str]:

@@ -20,8 +20,7 @@ from taskq import signals, states
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
 from taskq.engines.base import SCHEDULED_NAME
-
-from .records import Envelope
+from taskq.records import Envelope
 
 #: The channel on which workers listen; the payload is a queue's name, or empty for "several".
 MESSAGE_CHANNEL = "taskq_message"

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from .records import NewNode
+from taskq.records import NewNode
 
 Row = tuple[str, str, str, str]
 #: The kind of a node that is a step of what took the place of a task.

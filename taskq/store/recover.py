@@ -10,10 +10,10 @@ from taskq import states
 from taskq.conf import settings
 from taskq.engines import for_alias
 from taskq.models import Message, Worker
+from taskq.records import Settlement
 
 from . import workflows
 from .enqueue import wake
-from .records import Settlement
 from .settle import write_ends
 
 logger = logging.getLogger("taskq.store")

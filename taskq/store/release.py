@@ -11,9 +11,9 @@ from taskq.conf import settings
 from taskq.engines import for_alias
 from taskq.engines.base import SCHEDULED_NAME
 from taskq.models import Attempt, Message
+from taskq.records import Claimed
 
 from .enqueue import wake
-from .records import Claimed
 
 
 def release(token: str, ids: Sequence[int], alias: str | None = None, *, counted: Sequence[int] = ()) -> int:

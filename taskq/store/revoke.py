@@ -16,10 +16,10 @@ from taskq import states
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
 from taskq.models import Message, Node, ScheduledMessage, TaskRun
+from taskq.records import Settlement
 
 from . import workflows
 from .reach import Place, reach
-from .records import Settlement
 from .settle import REVOKED_RESULT, repeated, write_ends
 
 #: The channel on which workers hear that something they hold was revoked.

@@ -25,11 +25,11 @@ from taskq import states
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
 from taskq.models import Attempt, Message, TaskRun
+from taskq.records import Settlement
 
 from . import workflows
 from .ends import leave, note_dropped
 from .enqueue import follow, names_of, payload, wake
-from .records import Settlement
 
 #: The channel on which those who wait for results listen; the payload is task ids, or empty for "many".
 RESULT_CHANNEL = "taskq_result"

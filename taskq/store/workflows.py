@@ -20,11 +20,11 @@ from django.db.models import F
 from taskq import states
 from taskq.engines import Engine
 from taskq.models import Group, Node, TaskRun
+from taskq.records import FROM_ROWS, Dependent, Envelope, NewGroup, NewNode, Sequel, Settlement
 
 from .ends import write
 from .enqueue import follow, insert_runs, names_of, wake
 from .reach import after, headers_before, in_place_of
-from .records import FROM_ROWS, Dependent, Envelope, NewGroup, NewNode, Sequel, Settlement
 
 _REVOKED = '{"exc_type": "TaskRevokedError", "exc_message": ["revoked"], "exc_module": "celery.exceptions"}'
 T = TypeVar("T")

@@ -16,8 +16,8 @@ from taskq.messages.protocol.wire import RESERVED
 if TYPE_CHECKING:
     from taskq.exceptions import Retry
     from taskq.messages.protocol import Carried
+    from taskq.records import Envelope
     from taskq.results.async_result import AsyncResult
-    from taskq.store.records import Envelope
 
     from .task import Task
 

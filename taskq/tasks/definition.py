@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from kombu.entity import Exchange, Queue
 
-from taskq import kinds
-from taskq.kinds import Kind
+from taskq import value_kinds as kinds
 from taskq.messages.protocol import MAX_NAME
 from taskq.messages.protocol.options import check_name, expiry
+from taskq.value_kinds import Kind
 
 from .options import FromSetting, RetryOptions
 

@@ -16,15 +16,15 @@ from django.utils.module_loading import import_string
 
 from taskq import states
 from taskq.conf import settings
+from taskq.records import Envelope, Settlement
 from taskq.results import values
 from taskq.results.eager import EagerResult
-from taskq.store.records import Envelope, Settlement
 
 from . import sending
 
 if TYPE_CHECKING:
+    from taskq.handover import Report
     from taskq.worker.execution.inline import InlineRun
-    from taskq.worker.handover import Report
 
     from .task import Task
 

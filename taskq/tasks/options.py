@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
-from taskq import kinds
+from taskq import value_kinds as kinds
 from taskq.conf import settings
 
 if TYPE_CHECKING:

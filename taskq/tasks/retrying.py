@@ -21,7 +21,7 @@ from .definition import exceptions
 from .options import RetryOptions, refuse_unknown
 
 if TYPE_CHECKING:
-    from taskq.store.records import Envelope
+    from taskq.records import Envelope
 
     from .task import Task
 

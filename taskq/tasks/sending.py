@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from taskq.messages.routing import Route
+    from taskq.records import Envelope
     from taskq.results.async_result import AsyncResult
-    from taskq.store.records import Envelope
 
     from .task import Task
 

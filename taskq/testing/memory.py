@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 from asgiref.sync import sync_to_async
 
 from taskq import states
+from taskq.handover import Report
+from taskq.records import Envelope, NewGroup, NewNode, Settlement
 from taskq.store import workflows
-from taskq.store.records import Envelope, NewGroup, NewNode, Settlement
 from taskq.timezones import to_utc
 from taskq.worker import endings, errbacks
-from taskq.worker.handover import Report
 from taskq.worker.request import Request
 
 from . import rows, running

@@ -14,8 +14,8 @@ from typing import Any, overload
 from kombu.utils.json import JSONEncoder
 
 from taskq.messages import protocol
+from taskq.records import Claimed, Envelope
 from taskq.results.async_result import AsyncResult
-from taskq.store.records import Claimed, Envelope
 
 from .transactions import Fate
 

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from taskq import states
+from taskq.handover import Report
 from taskq.models import TaskRun
-from taskq.store.records import Settlement
-from taskq.worker.handover import Report
+from taskq.records import Settlement
 from taskq.worker.request import Request
 
 if TYPE_CHECKING:

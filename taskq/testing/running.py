@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from taskq import states
 from taskq.exceptions import InvalidTaskError, WorkerLostError
+from taskq.handover import Outcome, Report
+from taskq.records import Claimed, Settlement
 from taskq.results import context as result_context
 from taskq.results.errors import encode_exception
 from taskq.store import workflows
-from taskq.store.records import Claimed, Settlement
 from taskq.worker import endings
 from taskq.worker.execution.pipeline import perform
 from taskq.worker.execution.run import Run
-from taskq.worker.handover import Outcome, Report
 from taskq.worker.request import Limits, Request, read
 
 from .transactions import as_if_committed

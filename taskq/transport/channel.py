@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError, InterfaceError
 
+from taskq.records import Claimed, Envelope
 from taskq.store import deliveries, enqueue, release, topology
-from taskq.store.records import Claimed, Envelope
 
 from . import message as messages
 from .batch import PublishBatch

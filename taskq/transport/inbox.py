@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from time import monotonic
 
-from taskq.store.records import Claimed
+from taskq.records import Claimed
 
 #: Messages that are claimed together, at most.
 MOST = 32

@@ -16,7 +16,7 @@ from kombu.transport import base
 from kombu.utils.json import loads
 
 from taskq import timezones
-from taskq.store.records import Claimed, Envelope
+from taskq.records import Claimed, Envelope
 
 from .entities import LONGEST
 

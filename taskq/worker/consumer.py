@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from taskq import signals, states
-from taskq.store.records import Claimed, Settlement
+from taskq.handover import Outcome, Report
+from taskq.records import Claimed, Settlement
 
 from . import endings
-from .handover import Outcome, Report
 from .load import Loads
 from .pools.base import LostChild, Pool, Slot
 from .prefetch import LONG, STUCK, Pace

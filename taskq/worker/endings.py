@@ -17,12 +17,12 @@ from taskq.exceptions import (
     TimeLimitExceeded,
     WorkerLostError,
 )
+from taskq.handover import Outcome, Report
+from taskq.records import Claimed, Dependent, Envelope, NewGroup, NewNode, Settlement
 from taskq.results.errors import encode_exception
 from taskq.store.progress import Progress
-from taskq.store.records import Claimed, Dependent, Envelope, NewGroup, NewNode, Settlement
 
 from . import afterwards, sequels
-from .handover import Outcome, Report
 from .request import Request
 
 logger = logging.getLogger("taskq.worker")

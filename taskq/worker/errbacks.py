@@ -23,7 +23,7 @@ from taskq.conf import settings
 from taskq.exceptions import EncodeError
 from taskq.messages import publisher, routing, serializers
 from taskq.messages.protocol import Carried
-from taskq.store.records import Dependent, Envelope, NewGroup, NewNode, Sequel
+from taskq.records import Dependent, Envelope, NewGroup, NewNode, Sequel
 from taskq.tasks.registry import tasks
 
 logger = logging.getLogger("taskq.worker")

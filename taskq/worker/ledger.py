@@ -15,9 +15,9 @@ from itertools import islice
 from django.db import DatabaseError, InterfaceError, OperationalError
 
 from taskq.engines import for_alias
+from taskq.records import Claimed, Settlement
 from taskq.store import claim, progress, release
 from taskq.store.progress import Progress
-from taskq.store.records import Claimed, Settlement
 from taskq.store.settle import settle
 
 from . import routes

@@ -12,16 +12,16 @@ from kombu.utils.json import dumps
 
 from taskq.conf import settings
 from taskq.exceptions import ContentDisallowed, DecodeError, InvalidTaskError
-from taskq.kinds import WAIT
+from taskq.handover import Delivery
 from taskq.messages.protocol import TaskHeaders, read_headers, upgrade
 from taskq.messages.protocol.options import is_limit
 from taskq.messages.protocol.reading import load_body
-from taskq.store.records import Claimed
+from taskq.records import Claimed
 from taskq.tasks.registry import tasks
 from taskq.tasks.task import Task
+from taskq.value_kinds import WAIT
 
 from . import builtins as _builtins  # noqa: F401 - the tasks that there always are: importing registers them
-from .handover import Delivery
 
 #: Seconds after which a message that is due even later is looked at again: no clock or column has to hold more.
 _LONGEST_DELAY = 10 * 365 * 86400

@@ -14,8 +14,8 @@ from taskq import states
 from taskq.exceptions import QueueNotFound
 from taskq.messages import publisher
 from taskq.models import Message
+from taskq.records import Envelope, Sequel, Settlement
 from taskq.results.errors import encode_exception
-from taskq.store.records import Envelope, Sequel, Settlement
 
 from . import sequels
 

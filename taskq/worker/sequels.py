@@ -21,8 +21,8 @@ from taskq.canvas import plan as planning
 from taskq.exceptions import QueueNotFound
 from taskq.messages import publisher
 from taskq.messages.protocol import Carried, decode_body
+from taskq.records import FROM_ROWS, Dependent, Envelope, NewGroup, Sequel
 from taskq.results import values
-from taskq.store.records import FROM_ROWS, Dependent, Envelope, NewGroup, Sequel
 
 from . import errbacks
 

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from taskq.engines.base import SCHEDULED_NAME
+from taskq.records import Claimed
 from taskq.store.claim import claim, held
 from taskq.store.promote import BATCH, next_due, promote
-from taskq.store.records import Claimed
 from taskq.store.release import release
 
 from .lease import Lease

@@ -25,7 +25,7 @@ from .project import prepared
 if TYPE_CHECKING:
     from django.db.models import Model
 
-    from taskq.store.records import Claimed, Settlement
+    from taskq.records import Claimed, Settlement
 
 TOKEN = "benchmark"
 TOMORROW = 86_400
@@ -198,7 +198,7 @@ def _empty_queue() -> None:
 
 
 def _success(m: Claimed) -> Settlement:
-    from taskq.store.records import Settlement
+    from taskq.records import Settlement
 
     now = time.time()
     return Settlement(

@@ -8,10 +8,10 @@ import pytest
 
 from taskq import states
 from taskq.models import Message, TaskRun
+from taskq.records import Settlement
 from taskq.store import recover, workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
-from taskq.store.records import Settlement
 from taskq.store.revoke import revoke
 from taskq.store.settle import settle
 from tests.support.databases import Database

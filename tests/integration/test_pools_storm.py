@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from taskq.worker.handover import Delivery, Outcome
+from taskq.handover import Delivery, Outcome
 from taskq.worker.pools.base import ReportFn
 from taskq.worker.pools.prefork_slot import PreforkSlot
 from tests.unit.worker.pools.driver import Driver, delivery, driving

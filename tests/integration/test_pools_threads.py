@@ -10,7 +10,7 @@ import pytest
 from django.db import connections
 
 from taskq.exceptions import SoftTimeLimitExceeded
-from taskq.worker.handover import Delivery, Outcome
+from taskq.handover import Delivery, Outcome
 from taskq.worker.pools import pool_class
 from taskq.worker.pools.base import ReportFn
 from taskq.worker.pools.soft_limits import thread_limit

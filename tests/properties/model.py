@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from taskq import states
-from taskq.store.records import Envelope
+from taskq.records import Envelope
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from taskq import ids
-from taskq.store.records import Claimed, Envelope, Settlement
+from taskq.records import Claimed, Envelope, Settlement
 
 
 def envelope(task_id: str | None = None, **changes: Any) -> Envelope:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from taskq.store.records import Claimed
+from taskq.handover import Delivery, Outcome
+from taskq.records import Claimed
 from taskq.worker.consumer import Consumer
-from taskq.worker.handover import Delivery, Outcome
 from taskq.worker.prefetch import Pace
 from taskq.worker.request import Limits
 

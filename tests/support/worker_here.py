@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Callable
 
 from taskq.models import Message
+from taskq.records import Claimed, Settlement
 from taskq.store import claim, workers
-from taskq.store.records import Claimed, Settlement
 from taskq.store.recover import give_back
 from taskq.store.settle import settle
 from taskq.testing import running

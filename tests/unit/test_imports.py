@@ -32,7 +32,7 @@ ROOMS = (
     {"management"},
 )
 #: Plain objects that rooms hand to each other: they import nothing, and anyone may import them.
-HAND_OVERS = {"taskq.store.records", "taskq.worker.handover"}
+HAND_OVERS = {"taskq.records", "taskq.handover"}
 RANKS = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 #: Methods of managers and querysets that write. ``update`` and ``delete`` only count on a queryset, see ``_writes``.
 WRITES = {

@@ -19,7 +19,7 @@ from taskq.conf import settings
 from taskq.exceptions import EncodeError
 from taskq.ids import new_id
 from taskq.messages import reprs, serializers, signing
-from taskq.store.records import Envelope
+from taskq.records import Envelope
 
 from . import options as check
 from .wire import EMBED, HEADERS, Args

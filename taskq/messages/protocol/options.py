@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from taskq.exceptions import EncodeError
-from taskq.kinds import LONGEST, WAIT
 from taskq.timezones import parse_iso, to_utc
+from taskq.value_kinds import LONGEST, WAIT
 
 from .wire import MAX_NAME, RESERVED, Args
 

@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 
 from taskq.conf import settings
 from taskq.exceptions import InvalidTaskError
-from taskq.kinds import LONGEST
 from taskq.messages import reprs, serializers, signing
 from taskq.timezones import parse_iso, to_utc
+from taskq.value_kinds import LONGEST
 
 from .options import MOST_WHOLE, is_limit, is_storable
 from .wire import EMBED, RESERVED

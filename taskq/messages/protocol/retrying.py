@@ -14,7 +14,7 @@ from typing import Any, TypedDict, Unpack, cast
 from taskq.conf import settings
 from taskq.exceptions import InvalidTaskError
 from taskq.messages import reprs, serializers, signing
-from taskq.store.records import Envelope
+from taskq.records import Envelope
 
 from . import options as check
 from .building import (

@@ -13,11 +13,11 @@ from typing import Any
 
 from taskq import states
 from taskq.exceptions import EncodeError, Ignore, Reject, Retry, TaskRevokedError, WorkerLostError
+from taskq.handover import Outcome
 from taskq.messages import publisher, reprs
 from taskq.messages.protocol.building import arguments_text
 from taskq.results import values
 from taskq.tasks import retrying
-from taskq.worker.handover import Outcome
 
 from .run import Run
 from .tracebacks import ExceptionInfo

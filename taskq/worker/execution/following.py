@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from taskq import states
 from taskq.canvas import plan as planning
+from taskq.handover import Outcome
 from taskq.messages import publisher
 from taskq.messages.protocol import decode_body
+from taskq.records import Dependent, Envelope, NewGroup, NewNode, Sequel
 from taskq.results import values
-from taskq.store.records import Dependent, Envelope, NewGroup, NewNode, Sequel
 from taskq.worker import errbacks, sequels
-from taskq.worker.handover import Outcome
 
 from . import endings
 from .run import Run

@@ -11,10 +11,10 @@ from typing import Any
 
 from taskq import signals, states
 from taskq.exceptions import ContentDisallowed, DecodeError, InvalidTaskError, NotRegistered, Reject
+from taskq.handover import Outcome
 from taskq.messages.reprs import short_repr
 from taskq.tasks.definition import exceptions
 from taskq.tasks.task import Task
-from taskq.worker.handover import Outcome
 
 from .run import Run
 from .tracebacks import log_info

@@ -7,10 +7,10 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
+from taskq.handover import Delivery, Outcome
+from taskq.records import Envelope
 from taskq.results import values
 from taskq.results.async_result import AsyncResult
-from taskq.store.records import Envelope
-from taskq.worker.handover import Delivery, Outcome
 
 from .pipeline import perform
 from .run import ReportFn, Run

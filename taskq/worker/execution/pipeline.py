@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 
 from taskq import signals, states
 from taskq.exceptions import DecodeError
+from taskq.handover import Delivery, Outcome
 from taskq.logs import task_context
 from taskq.messages import protocol
 from taskq.results import context as result_context
@@ -23,7 +24,6 @@ from taskq.tasks import context as task_contexts
 from taskq.tasks.context import Context
 from taskq.tasks.registry import tasks
 from taskq.tasks.task import Task
-from taskq.worker.handover import Delivery, Outcome
 
 from . import calling, endings, following, handlers, hygiene
 from .run import ReportFn, Run, SoftLimit

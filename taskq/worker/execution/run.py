@@ -7,11 +7,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+from taskq.handover import Delivery, Report
 from taskq.messages.protocol import TaskHeaders
 from taskq.results import values
 from taskq.tasks.context import Context
 from taskq.tasks.task import Task
-from taskq.worker.handover import Delivery, Report
 
 from .tracebacks import ExceptionInfo
 

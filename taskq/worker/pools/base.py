@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from taskq.worker.handover import Delivery, Outcome, Report
+from taskq.handover import Delivery, Outcome, Report
 
 from .loop import Loop
 

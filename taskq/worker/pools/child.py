@@ -17,8 +17,8 @@ from contextlib import suppress
 from typing import Any, NamedTuple, NoReturn
 
 from taskq import signals
+from taskq.handover import Delivery, Outcome, Report
 from taskq.logs import log_to_file_of
-from taskq.worker.handover import Delivery, Outcome, Report
 
 from . import frames
 from .base import RunFn

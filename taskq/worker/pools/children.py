@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from taskq.worker.handover import Delivery, Outcome, Report
+from taskq.handover import Delivery, Outcome, Report
 
 from . import frames
 from .base import LostChild, PoolEvents, PoolOptions

@@ -11,8 +11,8 @@ from dataclasses import astuple
 
 from taskq import states
 from taskq.exceptions import wire_module
+from taskq.handover import Delivery, Outcome
 from taskq.worker import sequels
-from taskq.worker.handover import Delivery, Outcome
 
 
 def crashed(delivery: Delivery, error: BaseException) -> Outcome:

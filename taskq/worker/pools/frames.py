@@ -12,7 +12,7 @@ import marshal
 import struct
 from typing import Any
 
-from taskq.worker.handover import FORMAT
+from taskq.handover import FORMAT
 
 Frame = tuple[int, Any]
 

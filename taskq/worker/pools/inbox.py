@@ -11,7 +11,7 @@ import socket
 from collections import deque
 from typing import Any
 
-from taskq.worker.handover import Delivery
+from taskq.handover import Delivery
 
 from . import frames
 from .permits import GENERATIONS, take_permit

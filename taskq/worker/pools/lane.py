@@ -11,7 +11,7 @@ import socket
 from collections import deque
 from collections.abc import Sequence
 
-from taskq.worker.handover import Delivery
+from taskq.handover import Delivery
 
 from . import frames
 from .loop import Loop

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from taskq.worker.handover import Delivery
+from taskq.handover import Delivery
 
 from .base import Pool, PoolEvents, PoolOptions, Slot
 from .children import Children

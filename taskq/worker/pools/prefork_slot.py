@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from enum import Enum
 
-from taskq.worker.handover import Delivery
+from taskq.handover import Delivery
 
 from .base import MAX_IN_FLIGHT, LostChild
 from .lane import Lane

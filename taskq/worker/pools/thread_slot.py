@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from taskq.worker.handover import Delivery, Outcome
+from taskq.handover import Delivery, Outcome
 
 from .base import MAX_IN_FLIGHT, RunFn
 from .crashed import crashed

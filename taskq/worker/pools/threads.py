@@ -15,7 +15,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from taskq.worker.handover import Delivery, Outcome, Report
+from taskq.handover import Delivery, Outcome, Report
 
 from .answers import Answers
 from .base import Pool, PoolEvents, PoolOptions, RunFn, Slot

@@ -13,10 +13,10 @@ from django.db import connections
 
 from taskq import group, signature, states
 from taskq.engines import for_alias
+from taskq.records import Settlement
 from taskq.results import lookout
 from taskq.results.async_result import AsyncResult
 from taskq.results.group_result import GroupResult
-from taskq.store.records import Settlement
 from taskq.store.settle import write_ends
 
 

@@ -9,9 +9,9 @@ import pytest
 from taskq import states
 from taskq.engines import for_alias
 from taskq.models import Group, Message, Node, TaskRun
+from taskq.records import NewGroup, NewNode
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
-from taskq.store.records import NewGroup, NewNode
 from taskq.store.revoke import revoke
 from taskq.store.settle import settle
 from taskq.store.workflows import insert

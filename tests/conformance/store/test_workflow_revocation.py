@@ -9,11 +9,11 @@ import pytest
 from taskq import states
 from taskq.engines import for_alias
 from taskq.models import Group, Message, Node
+from taskq.records import Envelope, NewGroup, NewNode
 from taskq.store import revoke
 from taskq.store.claim import claim
 from taskq.store.deliveries import purge
 from taskq.store.enqueue import enqueue
-from taskq.store.records import Envelope, NewGroup, NewNode
 from taskq.store.settle import settle
 from taskq.store.workflows import insert
 from tests.support.envelopes import ending, envelope

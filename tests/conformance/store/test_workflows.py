@@ -17,11 +17,11 @@ from taskq.canvas.plan import Plan
 from taskq.engines import for_alias
 from taskq.messages.publisher import publish_plan
 from taskq.models import Group, Message, Node, TaskRun
+from taskq.records import FROM_ROWS, Claimed, Dependent, Envelope, NewGroup, NewNode
 from taskq.store import workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
 from taskq.store.forget import expire, expire_workflows, forget
-from taskq.store.records import FROM_ROWS, Claimed, Dependent, Envelope, NewGroup, NewNode
 from taskq.store.settle import settle
 from taskq.store.workflows import insert
 from tests.support.envelopes import ending, envelope

@@ -7,10 +7,10 @@ from typing import Any
 
 from taskq.engines import for_alias
 from taskq.models import Message, TaskRun
+from taskq.records import Claimed, Envelope, NewGroup, NewNode
 from taskq.store import workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
-from taskq.store.records import Claimed, Envelope, NewGroup, NewNode
 from taskq.store.workflows import insert
 from tests.support.envelopes import ending, envelope
 

@@ -12,9 +12,9 @@ from kombu.exceptions import ChannelError
 
 from taskq.models import Binding, Message, TaskRun
 from taskq.models import Queue as QueueRow
+from taskq.records import Envelope
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
-from taskq.store.records import Envelope
 from tests.support.waiting import wait_until
 
 

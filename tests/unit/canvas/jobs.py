@@ -8,7 +8,7 @@ from typing import Any
 
 from taskq import task
 from taskq.canvas.plan import Plan
-from taskq.store.records import Envelope
+from taskq.records import Envelope
 
 
 @task(name="capapp.add")

@@ -9,9 +9,9 @@ from django.test import override_settings
 
 from taskq import chain, chord, group, states, task
 from taskq.exceptions import ChordError
+from taskq.records import Envelope
 from taskq.results.eager import EagerResult
 from taskq.results.group_result import GroupResult
-from taskq.store.records import Envelope
 
 from .jobs import S, add, call, fail, ident, tsum
 

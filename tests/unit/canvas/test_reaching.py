@@ -7,7 +7,7 @@ from typing import Any
 
 from taskq import chord, group
 from taskq.canvas.plan import dependents, dependents_of, errbacks_of, plan
-from taskq.store.records import Dependent
+from taskq.records import Dependent
 
 from .jobs import S, a, b, c, d, e, embed_of, ident, messages
 

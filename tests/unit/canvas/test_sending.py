@@ -10,8 +10,8 @@ from asgiref.sync import async_to_sync
 
 from taskq import AsyncResult, Task, chain, group, register, signature
 from taskq.messages import publisher
+from taskq.records import Envelope, NewGroup, NewNode
 from taskq.results.group_result import GroupResult
-from taskq.store.records import Envelope, NewGroup, NewNode
 from taskq.tasks import context
 from taskq.tasks.context import Context
 

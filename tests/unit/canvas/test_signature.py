@@ -13,7 +13,7 @@ from kombu.utils.json import dumps, loads
 from taskq import Signature, chain, chord, group, maybe_signature, signature, subtask
 from taskq.canvas.fields import merged
 from taskq.exceptions import NotRegistered
-from taskq.store.records import Envelope
+from taskq.records import Envelope
 
 from .jobs import a, add, b, body_of, call, embed_of, ident, tsum
 

@@ -9,7 +9,7 @@ import pytest
 
 from taskq import StampingVisitor, chain, chord, group
 from taskq.canvas.plan import next_after, plan, plan_body
-from taskq.store.records import Envelope
+from taskq.records import Envelope
 
 from .jobs import S, a, b, c, d, e, embed_of, ident, messages
 

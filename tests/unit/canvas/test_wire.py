@@ -9,7 +9,7 @@ import pytest
 
 from taskq import chain, chord, group
 from taskq.canvas.plan import plan
-from taskq.store.records import Envelope
+from taskq.records import Envelope
 
 from .jobs import Ids, add, body_of, messages, tsum
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from taskq import chain, chord, group
-from taskq.store.records import Envelope
+from taskq.records import Envelope
 from tests.unit.canvas.jobs import add, tsum
 from tests.unit.tasks.fixtures import sent
 

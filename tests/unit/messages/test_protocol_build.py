@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from taskq.exceptions import EncodeError
 from taskq.messages import protocol
-from taskq.store.records import Envelope
+from taskq.records import Envelope
 
 HEADERS_IN_ORDER = [
     *("lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit", "root_id"),

@@ -11,7 +11,7 @@ from django.test import override_settings
 
 from taskq.exceptions import EncodeError, InvalidTaskError
 from taskq.messages import protocol
-from taskq.store.records import Claimed, Envelope
+from taskq.records import Claimed, Envelope
 
 
 def received(envelope: Envelope, **changes: Any) -> Claimed:

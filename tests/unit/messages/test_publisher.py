@@ -11,7 +11,7 @@ import pytest
 from taskq import signals
 from taskq.messages import publisher
 from taskq.messages.protocol import build
-from taskq.store.records import Envelope
+from taskq.records import Envelope
 
 Receiver = Callable[..., None]
 

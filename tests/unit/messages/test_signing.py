@@ -10,7 +10,7 @@ from django.test import override_settings
 
 from taskq.exceptions import SignatureMismatch
 from taskq.messages import protocol, signing
-from taskq.store.records import Envelope
+from taskq.records import Envelope
 
 from .test_protocol_retry import received
 

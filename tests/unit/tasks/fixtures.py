@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from taskq.handover import Delivery, Outcome, Report
 from taskq.messages import publisher
-from taskq.store.records import Envelope
+from taskq.records import Envelope
 from taskq.tasks.registry import Registry, tasks
 from taskq.worker.execution import execute
 from taskq.worker.execution.inline import delivery_of
-from taskq.worker.handover import Delivery, Outcome, Report
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from taskq import current_task, task
-from taskq.store.records import Envelope
+from taskq.records import Envelope
 from taskq.tasks.context import Context, running
 
 from .fixtures import Worker

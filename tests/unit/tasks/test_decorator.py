@@ -16,7 +16,7 @@ from kombu import Exchange, Queue
 import taskq
 from taskq import Task, register, shared_task, task
 from taskq.exceptions import NotRegistered
-from taskq.store.records import Envelope
+from taskq.records import Envelope
 from taskq.tasks import definition
 from taskq.tasks import registry as registry_module
 from taskq.tasks.options import TASK_OPTIONS

@@ -11,9 +11,9 @@ from django.utils import translation
 from taskq import asend_task, send_task, states, task
 from taskq.exceptions import EncodeError, NotRegistered
 from taskq.models import TaskRun
+from taskq.records import Envelope
 from taskq.results.async_result import AsyncResult
 from taskq.results.eager import EagerResult
-from taskq.store.records import Envelope
 
 
 @task

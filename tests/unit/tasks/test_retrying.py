@@ -9,11 +9,11 @@ from django.test import override_settings
 
 from taskq import register, states, task
 from taskq.exceptions import Ignore, MaxRetriesExceededError, Retry
+from taskq.handover import Outcome
+from taskq.records import Envelope
 from taskq.results.values import decode_exception
-from taskq.store.records import Envelope
 from taskq.tasks.retrying import backoff
 from taskq.tasks.task import Task
-from taskq.worker.handover import Outcome
 
 from .fixtures import Worker
 

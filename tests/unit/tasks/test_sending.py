@@ -14,8 +14,8 @@ from django.test import TestCase, override_settings
 
 from taskq import asend_task, send_task, task
 from taskq.exceptions import EncodeError, QueueNotFound
+from taskq.records import Envelope
 from taskq.results.async_result import AsyncResult
-from taskq.store.records import Envelope
 from taskq.tasks import sending
 
 from .fixtures import Worker

@@ -10,7 +10,7 @@ import pytest
 from kombu import Connection
 
 import taskq.transport
-from taskq.store.records import Claimed
+from taskq.records import Claimed
 from taskq.store.topology import Target, queue_options, topic_matches
 from taskq.transport.inbox import Inbox
 from taskq.transport.message import envelopes

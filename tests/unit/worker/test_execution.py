@@ -15,13 +15,13 @@ from django.test import override_settings
 
 from taskq import signals, states, task
 from taskq.exceptions import EncodeError, Ignore, Reject, SoftTimeLimitExceeded, TaskqError
+from taskq.handover import Outcome
 from taskq.messages import protocol
+from taskq.records import Envelope
 from taskq.results.async_result import AsyncResult
 from taskq.results.values import decode_exception
-from taskq.store.records import Envelope
 from taskq.tasks import sending
 from taskq.worker.execution import execute
-from taskq.worker.handover import Outcome
 from taskq.worker.pools.soft_limits import signal_limit, thread_limit
 from tests.unit.tasks.fixtures import Worker, registry, sent, worker
 

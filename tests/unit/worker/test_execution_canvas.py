@@ -10,12 +10,12 @@ import pytest
 
 from taskq import chain, chord, group, signals, states, task
 from taskq.exceptions import Ignore, Reject
+from taskq.handover import Outcome
 from taskq.messages.protocol import decode_body
+from taskq.records import FROM_ROWS, Dependent, Envelope, NewGroup, NewNode
 from taskq.results.values import decode_exception
-from taskq.store.records import FROM_ROWS, Dependent, Envelope, NewGroup, NewNode
 from taskq.worker import endings, sequels
 from taskq.worker.builtins import errback as errback_task
-from taskq.worker.handover import Outcome
 from taskq.worker.request import Limits, read
 from tests.unit.tasks.fixtures import Worker, registry, sent, worker
 
@@ -393,7 +393,7 @@ def test_what_a_task_that_is_no_more_was_to_follow_is_asked_of_the_rows(sent: li
 
 
 def _claimed(e: Envelope) -> Any:
-    from taskq.store.records import Claimed
+    from taskq.records import Claimed
 
     headers, properties = json.dumps(e.headers), json.dumps(e.properties)
     assert isinstance(e.body, str)

@@ -9,7 +9,7 @@ import pytest
 
 from taskq import Task, register, signals, states, task
 from taskq.exceptions import Ignore, Reject
-from taskq.store.records import Envelope
+from taskq.records import Envelope
 from taskq.tasks import sending
 from tests.unit.tasks.fixtures import Worker, registry, sent, worker
 

@@ -17,7 +17,7 @@ from django.utils import timezone, translation
 
 from taskq import states, task
 from taskq.models import TaskRun
-from taskq.store.records import Envelope
+from taskq.records import Envelope
 from taskq.worker.execution import execute, hygiene
 from taskq.worker.execution.tracebacks import LONGEST, format_exception, release
 from tests.unit.tasks.fixtures import Worker, registry, sent, worker

@@ -7,10 +7,10 @@ from django.db import OperationalError, ProgrammingError
 
 from taskq.engines import for_alias
 from taskq.models import Message, TaskRun
+from taskq.records import Claimed
 from taskq.store import workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
-from taskq.store.records import Claimed
 from taskq.worker import ledger as ledger_module
 from taskq.worker.lease import Lease
 from taskq.worker.ledger import Ledger

@@ -8,10 +8,10 @@ import pytest
 from django.db import OperationalError
 
 from taskq.models import Message, ScheduledMessage
+from taskq.records import Claimed
 from taskq.store import workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
-from taskq.store.records import Claimed
 from taskq.worker import source as source_module
 from taskq.worker.lease import Lease
 from taskq.worker.source import DatabaseSource

@@ -15,7 +15,7 @@ from typing import Any
 
 from kombu.asynchronous import Hub
 
-from taskq.worker.handover import Delivery, Outcome, Report
+from taskq.handover import Delivery, Outcome, Report
 from taskq.worker.pools import pool_class
 from taskq.worker.pools.base import LostChild, Pool, PoolEvents, PoolOptions, ReportFn
 from taskq.worker.pools.forkserver import launch

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskq.worker.handover import Delivery, Outcome, Report
+from taskq.handover import Delivery, Outcome, Report
 from taskq.worker.pools import frames
 from taskq.worker.pools.frames import FormatError, FrameReader
 

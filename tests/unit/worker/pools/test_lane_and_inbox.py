@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from taskq.worker.handover import Delivery
+from taskq.handover import Delivery
 from taskq.worker.pools import permits
 from taskq.worker.pools.inbox import Inbox
 from taskq.worker.pools.lane import Lane

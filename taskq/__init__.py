@@ -20,6 +20,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from taskq.calls.context import current_task as current_task
+    from taskq.calls.registry import register as register
     from taskq.canvas.chain import chain as chain
     from taskq.canvas.chord import chord as chord
     from taskq.canvas.group import group as group
@@ -35,12 +37,10 @@ if TYPE_CHECKING:
     from taskq.results.async_result import AsyncResult as AsyncResult
     from taskq.results.group_result import GroupResult as GroupResult
     from taskq.results.result_set import ResultSet as ResultSet
-    from taskq.tasks.context import current_task as current_task
+    from taskq.sending.send import asend_task as asend_task
+    from taskq.sending.send import send_task as send_task
     from taskq.tasks.decorator import shared_task as shared_task
     from taskq.tasks.decorator import task as task
-    from taskq.tasks.registry import register as register
-    from taskq.tasks.sending import asend_task as asend_task
-    from taskq.tasks.sending import send_task as send_task
     from taskq.tasks.task import Task as Task
 
     from . import states as states
@@ -54,16 +54,16 @@ _WHERE = {
     "Signature": "taskq.canvas.signature",
     "StampingVisitor": "taskq.canvas.stamping",
     "Task": "taskq.tasks.task",
-    "asend_task": "taskq.tasks.sending",
+    "asend_task": "taskq.sending.send",
     "chain": "taskq.canvas.chain",
     "chord": "taskq.canvas.chord",
     "chunks": "taskq.canvas.maps",
-    "current_task": "taskq.tasks.context",
+    "current_task": "taskq.calls.context",
     "get_task_logger": "taskq.logs",
     "group": "taskq.canvas.group",
     "maybe_signature": "taskq.canvas.signature",
-    "register": "taskq.tasks.registry",
-    "send_task": "taskq.tasks.sending",
+    "register": "taskq.calls.registry",
+    "send_task": "taskq.sending.send",
     "shared_task": "taskq.tasks.decorator",
     "signature": "taskq.canvas.signature",
     "subtask": "taskq.canvas.signature",

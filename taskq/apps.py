@@ -19,7 +19,7 @@ class TaskqConfig(AppConfig):
         from kombu.transport import TRANSPORT_ALIASES
 
         from taskq import checks  # noqa: F401 - importing registers them, and they may import models
-        from taskq.tasks import registry
+        from taskq.calls import registry
 
         # By name: a process that never opens a django:// connection never loads the transport.
         TRANSPORT_ALIASES.setdefault("django", "taskq.transport:Transport")

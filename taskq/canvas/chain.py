@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .nesting import limited
+from taskq.workflows.depth import limited
+
 from .signature import Signature, signatures
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class chain(Signature[R]):
     __slots__ = ()
 
     def __init__(self: chain[Any], *tasks: Any, **options: Any) -> None:
-        from .joining import joined
+        from .operators import joined
 
         with limited():
             steps = joined(_given(tasks))

@@ -71,7 +71,7 @@ class chord(Signature[R]):
 
     def then(self, other: Signature[Any]) -> chord[Any]:
         """Return the same with ``other`` after the body."""
-        from .joining import follow
+        from .operators import follow
 
         copy = chord.__new__(chord)
         copy.update(self)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .fields import Args, Kwargs
+from taskq.workflows.fields import Args, Kwargs
+
 from .signature import Signature, signatures
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class group(Signature[list[Any]]):
 
     def link_error(self, errback: S) -> S:
         """Call ``errback``, which gets no arguments of its own added, for each member that fails."""
-        from .joining import unchanging
+        from .operators import unchanging
 
         follower = unchanging(errback)
         self.kwargs["tasks"] = [task.clone() for task in self.tasks]

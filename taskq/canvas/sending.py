@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from taskq.calls.registry import tasks
 from taskq.conf import settings
-from taskq.tasks.registry import tasks
-from taskq.tasks.sending import add_children, send_task
+from taskq.sending.send import add_children, send_task
+from taskq.workflows.fields import merged
+from taskq.workflows.types import TASK, kind_of
 
-from .fields import merged
-from .kinds import TASK, kind_of
 from .signature import Signature
 
 __all__ = ["send_signature"]
@@ -24,12 +24,11 @@ def send_signature(sig: Signature[Any], args: Args, kwargs: Kwargs, options: dic
     if kind_of(sig) == TASK:
         return _send_task(sig, args, kwargs, options)
     if settings.ALWAYS_EAGER:
-        from .eager import apply
+        from taskq.eager.canvas import apply
 
         return apply(sig, args, kwargs, options)
-    from taskq.messages.publisher import publish_plan
-
-    from .plan import plan
+    from taskq.sending.publisher import publish_plan
+    from taskq.workflows.plan import plan
 
     add_to_parent = options.pop("add_to_parent", True)
     made = plan(sig, args or (), kwargs, **options)

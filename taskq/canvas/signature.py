@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from asgiref.sync import sync_to_async
 
-from taskq.tasks.registry import tasks
-
-from .fields import Args, Kwargs, as_list, check_signature, checked_arguments, copied_fields, merged
-from .nesting import limited
+from taskq.calls.registry import tasks
+from taskq.workflows.depth import limited
+from taskq.workflows.fields import Args, Kwargs, as_list, check_signature, checked_arguments, copied_fields, merged
 
 if TYPE_CHECKING:
     from taskq.results.async_result import AsyncResult
@@ -211,7 +210,7 @@ class Signature(dict[str, Any], Generic[R]):
 
         ``task_id`` is the id for the whole of it, if it has none yet.
         """
-        from .freezing import freeze_in_place
+        from taskq.workflows.freezing import freeze_in_place
 
         result: AsyncResult[R] = freeze_in_place(self, task_id)
         return result
@@ -269,7 +268,7 @@ class Signature(dict[str, Any], Generic[R]):
         """
         if not isinstance(other, Mapping):
             return NotImplemented
-        from .joining import follow
+        from .operators import follow
 
         with limited():
             return follow(self, other if isinstance(other, Signature) else signature(other))  # type: ignore[return-value]
@@ -303,7 +302,7 @@ class Signature(dict[str, Any], Generic[R]):
 
     def apply(self, args: Args = None, kwargs: Kwargs = None, **options: Any) -> EagerResult[R]:
         """Run it here as workers would, to the end of all that follows."""
-        from .eager import apply
+        from taskq.eager.canvas import apply
 
         result: EagerResult[R] = apply(self, args, kwargs, options)
         return result

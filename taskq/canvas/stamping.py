@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from taskq.tasks.options import SEND_OPTIONS
+from taskq.calls.options import SEND_OPTIONS
+from taskq.workflows.fields import as_list
 
 from .chain import chain
 from .chord import chord
-from .fields import as_list
 from .group import group
 from .signature import Signature, maybe_signature
 

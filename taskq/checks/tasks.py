@@ -20,7 +20,7 @@ from .values import TAG, reads
 @register(TAG)
 def check_task_names(**kwargs: Any) -> list[CheckMessage]:
     """E008: each name is one task's."""
-    from taskq.tasks import registry
+    from taskq.calls import registry
 
     return [
         ids.TWO_TASKS(f"The task name {name!r} is given twice or more: {', '.join(origins)}.")
@@ -34,7 +34,7 @@ def check_task_content(**kwargs: Any) -> Iterator[CheckMessage]:
     """E005: serializers and compressions of tasks are there. Not looked at before all apps are loaded."""
     from kombu.serialization import registry as serializers
 
-    from taskq.tasks import registry
+    from taskq.calls import registry
 
     for name, task in sorted(registry.tasks.items()):
         if task.serializer != settings.SERIALIZER and task.serializer not in serializers._encoders:
@@ -82,7 +82,7 @@ def _impossible_exchanges(queues: Iterable[Queue]) -> Iterator[CheckMessage]:
 
 def _targets() -> Iterator[tuple[str, str]]:
     """Yield who names a queue, and the queue; what callables answer can't be known here."""
-    from taskq.tasks import registry
+    from taskq.calls import registry
 
     for pattern, route in _pairs(settings.ROUTES):
         queue = route.get("queue") if isinstance(route, Mapping) else route

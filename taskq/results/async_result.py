@@ -17,10 +17,11 @@ from asgiref.sync import sync_to_async
 
 from taskq import states
 from taskq.exceptions import TimeoutError
+from taskq.messages import values
 
-from . import backend, context, family, following, outcome, tuples, values
+from . import backend, children, decoding, following, join_guard, serialization
 from .base import ResultBase
-from .reading import COLUMNS
+from .rows import COLUMNS
 
 if TYPE_CHECKING:
     from taskq.models import TaskRun
@@ -86,7 +87,7 @@ class AsyncResult(ResultBase, Generic[R]):
         if self.ignored:
             return cast(R, None)
         if disable_sync_subtasks:
-            context.refuse_in_task()
+            join_guard.refuse_in_task()
         if self._row is None:
             tick = on_interval
             if follow_parents and propagate and self.parent is not None:
@@ -109,7 +110,7 @@ class AsyncResult(ResultBase, Generic[R]):
         if self.ignored:
             return cast(R, None)
         if disable_sync_subtasks:
-            context.refuse_in_task()
+            join_guard.refuse_in_task()
         if self._row is None:
             follow = follow_parents and propagate and self.parent is not None
             tick = partial(sync_to_async(following.check), self) if follow else None
@@ -129,7 +130,7 @@ class AsyncResult(ResultBase, Generic[R]):
         row = self._read()
         if propagate and row is not None and row.state in states.PROPAGATE_STATES:
             # Built anew: an exception that is raised keeps its frames alive, and those keep this result.
-            raise outcome.exception(row)
+            raise decoding.exception(row)
         value = self.result
         if callback is not None:
             callback(self.id, value)
@@ -143,9 +144,9 @@ class AsyncResult(ResultBase, Generic[R]):
         if self._row is None:
             row = self._read()
             if self._row is None:
-                return None if row is None else outcome.value(row)
+                return None if row is None else decoding.value(row)
         if self._value is _UNREAD:
-            self._value = outcome.value(self._row)
+            self._value = decoding.value(self._row)
         return self._value
 
     @property
@@ -248,23 +249,23 @@ class AsyncResult(ResultBase, Generic[R]):
         row = self._read()
         if row is None or not states.is_final(row.state):
             return None
-        return [tuples.from_tuple(child) for child in values.decode_children(row.children)]
+        return [serialization.from_tuple(child) for child in values.decode_children(row.children)]
 
     def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[ResultBase | None, ResultBase]]:
         """Yield this result and all that its task led to, each after the one that it is a child of: see ``family``."""
-        return family.iterdeps(self, intermediate)
+        return children.iterdeps(self, intermediate)
 
     def collect(
         self, intermediate: bool = False, *, timeout: float | None = None, propagate: bool = True
     ) -> Iterator[tuple[ResultBase, Any]]:
         """Wait for this task and all that it led to, and yield each result with its value: see ``family``."""
-        return family.collect(self, intermediate, timeout, propagate)
+        return children.collect(self, intermediate, timeout, propagate)
 
     def acollect(
         self, intermediate: bool = False, *, timeout: float | None = None, propagate: bool = True
     ) -> AsyncIterator[tuple[ResultBase, Any]]:
         """Do what ``collect`` does, for ``async for``."""
-        return family.acollect(self, intermediate, timeout, propagate)
+        return children.acollect(self, intermediate, timeout, propagate)
 
     def get_leaf(self) -> Any:
         """Wait for all that this task led to and return the last value."""
@@ -273,7 +274,7 @@ class AsyncResult(ResultBase, Generic[R]):
 
     def build_graph(self, intermediate: bool = False) -> ResultGraph:
         """Return this result and all that its task led to as a graph."""
-        return family.graph(self, intermediate)
+        return children.graph(self, intermediate)
 
     @property
     def graph(self) -> ResultGraph:
@@ -311,7 +312,7 @@ class AsyncResult(ResultBase, Generic[R]):
     @classmethod
     def from_tuple(cls, data: Any) -> AsyncResult[Any] | GroupResult[Any]:
         """Build the result that ``as_tuple`` described."""
-        return tuples.from_tuple(data)
+        return serialization.from_tuple(data)
 
     def _parts(self) -> tuple[Any, ...]:
         return type(self), {"id": self.id, "ignored": self.ignored}
@@ -341,7 +342,7 @@ class AsyncResult(ResultBase, Generic[R]):
             row = backend.current().fetch((self.id,), ("arguments",)).get(self.id)
             if row is None or row.arguments is None:
                 return None, None
-            self._arguments = outcome.arguments(row.arguments)
+            self._arguments = decoding.arguments(row.arguments)
         return self._arguments
 
     # -- among others: see ``ResultBase`` and ``together``

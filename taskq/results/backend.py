@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from . import reading, waiting, watching
+from . import callbacks, rows, waiting
 
 if TYPE_CHECKING:
     from taskq.models import TaskRun
@@ -67,7 +67,7 @@ class Database:
 
     def fetch(self, ids: Collection[str], columns: Collection[str]) -> dict[str, TaskRun]:
         """See ``Backend``."""
-        return reading.fetch(ids, columns)
+        return rows.fetch(ids, columns)
 
     def wait(
         self, ids: Collection[str], timeout: float | None, tick: Callable[[], object] | None, interval: float
@@ -97,13 +97,13 @@ class Database:
 
     def watch(self, ids: Collection[str], call: Callable[[dict[str, TaskRun]], object]) -> None:
         """See ``Backend``."""
-        watching.watch(ids, call)
+        callbacks.watch(ids, call)
 
     def forget(self, ids: Sequence[str]) -> None:
         """See ``Backend``."""
-        from taskq.store import forget
+        from taskq.store import retention
 
-        forget.forget(ids)
+        retention.forget(ids)
 
     def revoke(self, ids: Sequence[str], terminate: str) -> None:
         """See ``Backend``."""
@@ -113,21 +113,21 @@ class Database:
 
     def save_group(self, group_id: str, data: Any) -> None:
         """See ``Backend``."""
-        from taskq.store import groups
+        from taskq.store import saved_groups
 
-        groups.save_group(group_id, data)
+        saved_groups.save_group(group_id, data)
 
     def load_group(self, group_id: str) -> Any:
         """See ``Backend``."""
-        from taskq.store import groups
+        from taskq.store import saved_groups
 
-        return groups.load_group(group_id)
+        return saved_groups.load_group(group_id)
 
     def delete_group(self, group_id: str) -> None:
         """See ``Backend``."""
-        from taskq.store import groups
+        from taskq.store import saved_groups
 
-        groups.delete_group(group_id)
+        saved_groups.delete_group(group_id)
 
 
 _current: Backend = Database()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from taskq import states
 from taskq.exceptions import ChordError
 
-from . import together
+from . import bulk
 
 if TYPE_CHECKING:
     from .async_result import AsyncResult
@@ -25,7 +25,7 @@ INTERVAL = 1.0
 def failure_before(result: AsyncResult[Any]) -> BaseException | None:
     """Return why ``result`` will never come, if a task before it has failed and it knows nothing of it."""
     before = [(node, leaf) for node in result.ancestors() for leaf in node.leaves()]
-    together.look([leaf for _, leaf in before])
+    bulk.look([leaf for _, leaf in before])
     failed = next(((node, leaf) for node, leaf in before if leaf._known() in states.PROPAGATE_STATES), None)
     # Asked afterwards: what settled both of them in between is no news.
     if failed is None or result.ready():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from asgiref.sync import sync_to_async
 
-from . import backend, family, tuples
+from . import backend, children, serialization
 from .result_set import ResultSet
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class GroupResult(ResultSet[R]):
         One that was sent and not saved has no ``parent``, and neither have its members.
         """
         data = backend.current().load_group(str(id))
-        result = tuples.from_tuple(data) if data else None
+        result = serialization.from_tuple(data) if data else None
         return result if isinstance(result, GroupResult) else None
 
     def delete(self) -> None:
@@ -80,23 +80,23 @@ class GroupResult(ResultSet[R]):
 
     def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[ResultBase | None, ResultBase]]:
         """Yield this result, its members, and all that they led to."""
-        return family.iterdeps(self, intermediate)
+        return children.iterdeps(self, intermediate)
 
     def collect(
         self, intermediate: bool = False, *, timeout: float | None = None, propagate: bool = True
     ) -> Iterator[tuple[ResultBase, Any]]:
         """Wait for the group and all that it led to, and yield each result with its value."""
-        return family.collect(self, intermediate, timeout, propagate)
+        return children.collect(self, intermediate, timeout, propagate)
 
     def acollect(
         self, intermediate: bool = False, *, timeout: float | None = None, propagate: bool = True
     ) -> AsyncIterator[tuple[ResultBase, Any]]:
         """Do what ``collect`` does, for ``async for``."""
-        return family.acollect(self, intermediate, timeout, propagate)
+        return children.acollect(self, intermediate, timeout, propagate)
 
     def build_graph(self, intermediate: bool = False) -> ResultGraph:
         """Return the group and all that it led to as a graph."""
-        return family.graph(self, intermediate)
+        return children.graph(self, intermediate)
 
     async def abuild_graph(self, intermediate: bool = False) -> ResultGraph:
         """Return ``build_graph()``."""
@@ -112,7 +112,7 @@ class GroupResult(ResultSet[R]):
     @classmethod
     def from_tuple(cls, data: Any) -> AsyncResult[Any] | GroupResult[Any]:
         """Build the result that ``as_tuple`` described."""
-        return tuples.from_tuple(data)
+        return serialization.from_tuple(data)
 
     def _written_members(self, most: int | None) -> list[Any]:
         return [result._written(most) for result in self.results]

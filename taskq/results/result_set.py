@@ -14,7 +14,7 @@ from asgiref.sync import sync_to_async
 
 from taskq import states
 
-from . import context, together
+from . import bulk, join_guard
 from .base import ResultBase
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class ResultSet(ResultBase, Generic[R]):
         Raises also what ``AsyncResult.get`` does.
         """
         if disable_sync_subtasks:
-            context.refuse_in_task()
-        together.wait(self.leaves(), timeout, on_interval, interval, until_failure=propagate)
+            join_guard.refuse_in_task()
+        bulk.wait(self.leaves(), timeout, on_interval, interval, until_failure=propagate)
         return self._values(propagate, callback)
 
     get = join
@@ -72,8 +72,8 @@ class ResultSet(ResultBase, Generic[R]):
     ) -> list[R]:
         """Do what ``join`` does without blocking the event loop. ``await results`` is the short form."""
         if disable_sync_subtasks:
-            context.refuse_in_task()
-        await together.await_(self.leaves(), timeout, until_failure=propagate)
+            join_guard.refuse_in_task()
+        await bulk.await_(self.leaves(), timeout, until_failure=propagate)
         return await sync_to_async(self._values)(propagate)
 
     aget = ajoin
@@ -95,8 +95,8 @@ class ResultSet(ResultBase, Generic[R]):
     ) -> Generator[R, None, None]:
         """Yield the values in order, each as soon as it and those before it are there. See ``join``."""
         if disable_sync_subtasks:
-            context.refuse_in_task()
-        with closing(together.arrivals(self.leaves(), timeout, on_interval, interval)) as arriving:
+            join_guard.refuse_in_task()
+        with closing(bulk.arrivals(self.leaves(), timeout, on_interval, interval)) as arriving:
             for result in list(self.results):
                 while _awaited(result) and next(arriving, None) is not None:
                     pass
@@ -118,7 +118,7 @@ class ResultSet(ResultBase, Generic[R]):
         ``children`` and ``date_done``. Nothing is raised for a task that has failed.
         """
         if disable_sync_subtasks:
-            context.refuse_in_task()
+            join_guard.refuse_in_task()
         awaited: dict[str, list[AsyncResult[Any]]] = {}
         for leaf in self.leaves():
             if leaf._awaited():
@@ -126,7 +126,7 @@ class ResultSet(ResultBase, Generic[R]):
             elif not leaf.ignored:
                 yield leaf.id, _meta(leaf)
         every = [leaf for same in awaited.values() for leaf in same]
-        with closing(together.arrivals(every, timeout, on_interval, interval)) as arriving:
+        with closing(bulk.arrivals(every, timeout, on_interval, interval)) as arriving:
             for rows in arriving:
                 yield from ((leaf.id, _meta(leaf)) for task_id in rows for leaf in awaited[task_id])
 
@@ -135,8 +135,8 @@ class ResultSet(ResultBase, Generic[R]):
     ) -> AsyncGenerator[R, None]:
         """Do what ``iterate`` does. ``async for value in results`` is the short form."""
         if disable_sync_subtasks:
-            context.refuse_in_task()
-        async with aclosing(together.async_arrivals(self.leaves(), timeout)) as arriving:
+            join_guard.refuse_in_task()
+        async with aclosing(bulk.async_arrivals(self.leaves(), timeout)) as arriving:
             for result in list(self.results):
                 while _awaited(result) and await anext(arriving, None) is not None:
                     pass
@@ -147,7 +147,7 @@ class ResultSet(ResultBase, Generic[R]):
 
     def maybe_throw(self, propagate: bool = True, callback: Callable[[str, R], object] | None = None) -> None:
         """Raise the first exception there is now; call ``callback`` with the id and the result of each."""
-        together.look(self.leaves())
+        bulk.look(self.leaves())
         if propagate:
             self._raise_known()
         if callback is not None:
@@ -250,7 +250,7 @@ class ResultSet(ResultBase, Generic[R]):
         return ()
 
     def _states(self) -> list[str]:
-        return together.look(self.leaves())
+        return bulk.look(self.leaves())
 
     def _values(self, propagate: bool, callback: Callable[[str, R], object] | None = None) -> list[R]:
         if propagate:
@@ -264,7 +264,7 @@ class ResultSet(ResultBase, Generic[R]):
         return values
 
     def _raise_known(self) -> None:
-        if (failed := together.first_failed(self.leaves())) is not None:
+        if (failed := bulk.first_failed(self.leaves())) is not None:
             failed.maybe_throw()
 
 

@@ -23,8 +23,9 @@ from django.db import connections
 from taskq.conf import settings
 from taskq.exceptions import TimeoutError
 
-from . import lookout, reading
-from .lookout import Arrivals, Ticket
+from . import listener
+from . import rows as run_rows
+from .listener import Arrivals, Ticket
 
 if TYPE_CHECKING:
     from taskq.models import TaskRun
@@ -46,21 +47,21 @@ def wait(
     alias = settings.DATABASE
     event = threading.Event()
     ticket = Ticket(ids, event.set)
-    if not lookout.is_alive(alias) or connections[alias].in_atomic_block:
+    if not listener.is_alive(alias) or connections[alias].in_atomic_block:
         _look_first(ticket, alias)
         if ticket.done():
             return ticket.rows
     # What interrupts this, be it Ctrl-C between two lines, must leave no ticket behind.
     try:
-        if lookout.join(ticket, alias):
-            ticket.take(reading.finished(ticket.missing()))
+        if listener.join(ticket, alias):
+            ticket.take(run_rows.finished(ticket.missing()))
         while not ticket.done():
             pause = _pause(ticket, timeout, deadline, interval if tick else None)
             if not event.wait(pause) and tick:
                 tick()
             event.clear()
     finally:
-        lookout.leave(ticket, alias)
+        listener.leave(ticket, alias)
     return ticket.rows
 
 
@@ -79,15 +80,15 @@ async def await_(
     if ticket.done():
         return ticket.rows
     try:
-        if lookout.join(ticket, alias):
-            ticket.take(await sync_to_async(reading.finished)(ticket.missing()))
+        if listener.join(ticket, alias):
+            ticket.take(await sync_to_async(run_rows.finished)(ticket.missing()))
         while not ticket.done():
             pause = _pause(ticket, timeout, deadline, interval if tick else None)
             if not await _is_set(event, pause) and tick:
                 await tick()
             event.clear()
     finally:
-        lookout.leave(ticket, alias)
+        listener.leave(ticket, alias)
     return ticket.rows
 
 
@@ -105,15 +106,15 @@ def arrivals(
     alias = settings.DATABASE
     event = threading.Event()
     ticket = Arrivals(ids, event.set)
-    ticket.take(reading.finished(ticket.missing()))
+    ticket.take(run_rows.finished(ticket.missing()))
     if rows := ticket.news():
         yield rows
     if ticket.done():
         return
     _refuse_in_transaction(alias)
     try:
-        if lookout.join(ticket, alias):
-            ticket.take(reading.finished(ticket.missing()))
+        if listener.join(ticket, alias):
+            ticket.take(run_rows.finished(ticket.missing()))
         while True:
             event.clear()
             if rows := ticket.news():
@@ -124,7 +125,7 @@ def arrivals(
             if not event.wait(pause) and tick:
                 tick()
     finally:
-        lookout.leave(ticket, alias)
+        listener.leave(ticket, alias)
 
 
 async def async_arrivals(
@@ -135,15 +136,15 @@ async def async_arrivals(
     alias = settings.DATABASE
     event = asyncio.Event()
     ticket = Arrivals(ids, partial(_wake_loop, asyncio.get_running_loop(), event))
-    ticket.take(await sync_to_async(reading.finished)(ticket.missing()))
+    ticket.take(await sync_to_async(run_rows.finished)(ticket.missing()))
     if rows := ticket.news():
         yield rows
     if ticket.done():
         return
     await sync_to_async(_refuse_in_transaction)(alias)
     try:
-        if lookout.join(ticket, alias):
-            ticket.take(await sync_to_async(reading.finished)(ticket.missing()))
+        if listener.join(ticket, alias):
+            ticket.take(await sync_to_async(run_rows.finished)(ticket.missing()))
         while True:
             event.clear()
             if rows := ticket.news():
@@ -152,7 +153,7 @@ async def async_arrivals(
                 return
             await _is_set(event, _pause(ticket, timeout, deadline, None))
     finally:
-        lookout.leave(ticket, alias)
+        listener.leave(ticket, alias)
 
 
 async def _is_set(event: asyncio.Event, pause: float | None) -> bool:
@@ -164,7 +165,7 @@ async def _is_set(event: asyncio.Event, pause: float | None) -> bool:
 
 def _look_first(ticket: Ticket, alias: str) -> None:
     """Look once, in the caller's own transaction if it has one; from there nobody can wait."""
-    ticket.take(reading.finished(ticket.missing()))
+    ticket.take(run_rows.finished(ticket.missing()))
     if not ticket.done():
         _refuse_in_transaction(alias)
 

@@ -88,7 +88,7 @@ def follow(engine: Engine, envelopes: Sequence[Envelope]) -> None:
     insert_messages(engine, envelopes)
     if signals.after_task_publish.receivers:
         # By name: the room of what is told lies above this one.
-        publisher = import_module("taskq.messages.publisher")
+        publisher = import_module("taskq.sending.publisher")
         transaction.on_commit(lambda: publisher.report(envelopes), using=engine.alias, robust=True)
 
 

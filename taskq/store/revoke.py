@@ -17,9 +17,9 @@ from taskq.conf import settings
 from taskq.engines import Engine, for_alias
 from taskq.models import Message, Node, ScheduledMessage, TaskRun
 from taskq.records import Settlement
+from taskq.workflows.cascade import Place, reach
 
 from . import workflows
-from .reach import Place, reach
 from .settle import REVOKED_RESULT, repeated, write_ends
 
 #: The channel on which workers hear that something they hold was revoked.

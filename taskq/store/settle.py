@@ -28,8 +28,8 @@ from taskq.models import Attempt, Message, TaskRun
 from taskq.records import Settlement
 
 from . import workflows
-from .ends import leave, note_dropped
 from .enqueue import follow, names_of, payload, wake
+from .finalize import leave, note_dropped
 
 #: The channel on which those who wait for results listen; the payload is task ids, or empty for "many".
 RESULT_CHANNEL = "taskq_result"

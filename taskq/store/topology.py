@@ -22,7 +22,7 @@ from taskq.engines import for_alias
 from taskq.models import Binding, Exchange, Message, Queue
 from taskq.timezones import now
 
-from .deliveries import purge
+from .consuming import purge
 
 #: The types of exchange that there are.
 EXCHANGE_TYPES = frozenset({"direct", "topic", "fanout"})

@@ -21,10 +21,10 @@ from taskq import states
 from taskq.engines import Engine
 from taskq.models import Group, Node, TaskRun
 from taskq.records import FROM_ROWS, Dependent, Envelope, NewGroup, NewNode, Sequel, Settlement
+from taskq.workflows.cascade import after, headers_before, in_place_of
 
-from .ends import write
 from .enqueue import follow, insert_runs, names_of, wake
-from .reach import after, headers_before, in_place_of
+from .finalize import write
 
 _REVOKED = '{"exc_type": "TaskRevokedError", "exc_message": ["revoked"], "exc_module": "celery.exceptions"}'
 T = TypeVar("T")
@@ -32,7 +32,7 @@ Value = tuple[str | None, str]
 
 
 class Planner(Protocol):
-    """What knows signatures, which the store does not: ``taskq.worker.sequels``."""
+    """What knows signatures, which the store does not: ``taskq.workflows.followups``."""
 
     def body_due(self, body: str, values: Sequence[Value], root_id: str, parent_id: str) -> Sequel:
         """Return what sends a chord's body with its members' values (text, content type).
@@ -49,7 +49,7 @@ class Planner(Protocol):
 
 def planner() -> Planner:
     """Return the planner. By name: its room lies above this one, and who has no workflow never loads it."""
-    return cast(Planner, import_module("taskq.worker.sequels"))
+    return cast(Planner, import_module("taskq.workflows.followups"))
 
 
 def is_linked(s: Settlement) -> bool:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypedDict, TypeVar, overload
 
-from .options import TASK_OPTIONS, Exceptions, FromSetting, refuse_unknown
-from .registry import name_of, register
+from taskq.calls.options import TASK_OPTIONS, Exceptions, FromSetting, refuse_unknown
+from taskq.calls.registry import name_of, register
+
 from .task import Task
 
 if TYPE_CHECKING:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from taskq import states
+from taskq.calls.context import Context
 from taskq.messages.protocol.options import is_storable, plain
-
-from .context import Context
 
 #: Characters that the column of a state holds.
 _LONGEST = 50

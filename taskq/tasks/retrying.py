@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from taskq.calls.context import Context
+from taskq.calls.options import RetryOptions, refuse_unknown
 from taskq.exceptions import MaxRetriesExceededError, Retry
 from taskq.messages import protocol, routing
 
-from .context import Context
-from .definition import exceptions
-from .options import RetryOptions, refuse_unknown
+from .validation import exceptions
 
 if TYPE_CHECKING:
     from taskq.records import Envelope

@@ -15,24 +15,24 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 
+from taskq.calls.context import Context, context_of, current, enter, leave
+from taskq.calls.options import Exceptions, SendOptions, check_limits, from_setting
+from taskq.calls.registry import name_of, tasks
 from taskq.conf import settings
+from taskq.sending import send
 
-from . import definition, progress, retrying, sending
-from .composing import Composable
-from .context import Context, context_of, current, enter, leave
-from .options import Exceptions, SendOptions, check_limits, from_setting
-from .registry import name_of, tasks
+from . import progress, retrying, validation
+from .canvas_methods import Composable
 
 if TYPE_CHECKING:
     from typing import Unpack
 
     from kombu.entity import Exchange, Queue
 
+    from taskq.calls.options import RetryOptions
     from taskq.exceptions import Retry
     from taskq.results.async_result import AsyncResult as Result
     from taskq.results.eager import EagerResult
-
-    from .options import RetryOptions
 
 __all__ = ["Task"]
 
@@ -116,7 +116,7 @@ class Task(Composable[R], Generic[P, R]):
         self.name = self.name or self.origin
         if cls.__dict__.get("abstract") or cls.run is Task.run:
             raise TypeError(f"{self.origin} can't be registered: it is abstract, or has no run().")
-        definition.check(self, Task)
+        validation.check(self, Task)
         check_limits(self.name, self.time_limit, self.soft_time_limit)
         if unknown := set(self.sensitive) - set(self.call_signature.parameters):
             raise TypeError(f"{self.name} has no parameter {unknown.pop()!r}, which sensitive= names.")
@@ -196,7 +196,7 @@ class Task(Composable[R], Generic[P, R]):
         """
         if settings.ALWAYS_EAGER:
             return self._apply(args, kwargs, dict(options))
-        return sending.send(self.name, self, args, kwargs, dict(options))
+        return send.send(self.name, self, args, kwargs, dict(options))
 
     def delay_many(self, calls: Iterable[Sequence[Any]], **options: Unpack[SendOptions]) -> list[Result[R]]:
         """Send the task once for each tuple of arguments in ``calls``, in one transaction, many in one statement.
@@ -205,7 +205,7 @@ class Task(Composable[R], Generic[P, R]):
         """
         if settings.ALWAYS_EAGER:
             return [self._apply(args, None, dict(options)) for args in calls]
-        return sending.send_many(self, calls, dict(options))
+        return send.send_many(self, calls, dict(options))
 
     def delay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
         """Send the task when the transaction on ``TASKQ_DATABASE`` commits. The result has its id at once."""
@@ -216,10 +216,10 @@ class Task(Composable[R], Generic[P, R]):
     ) -> Result[R]:
         """Do what ``apply_async`` does, when the transaction on ``TASKQ_DATABASE`` commits."""
         if settings.ALWAYS_EAGER:
-            from . import eager
+            from taskq.eager import single
 
-            return eager.apply_on_commit(self, args, kwargs, dict(options))
-        return sending.send_on_commit(self.name, self, args, kwargs, dict(options))
+            return single.apply_on_commit(self, args, kwargs, dict(options))
+        return send.send_on_commit(self.name, self, args, kwargs, dict(options))
 
     def apply(
         self,
@@ -242,9 +242,9 @@ class Task(Composable[R], Generic[P, R]):
         options: dict[str, Any],
         throw: bool | None = None,
     ) -> EagerResult[R]:
-        from . import eager
+        from taskq.eager import single
 
-        return eager.apply(self.name, self, args, kwargs, options, throw)
+        return single.apply(self.name, self, args, kwargs, options, throw)
 
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
         """Do what ``delay`` does, from a coroutine."""

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from taskq.testing.memory import Ended as Ended
     from taskq.testing.memory import Memory as Memory
     from taskq.testing.message import SentTask as SentTask
-    from taskq.testing.modes import override as override
     from taskq.testing.worker import running_worker as running_worker
+
+    from .overrides import override as override
 
 _WHERE = {
     "FOREVER": "memory",
@@ -35,7 +36,7 @@ _WHERE = {
     "assert_not_sent": "assertions",
     "assert_sent": "assertions",
     "drain": "assertions",
-    "override": "modes",
+    "override": "overrides",
     "running_worker": "worker",
     "sent": "assertions",
 }

@@ -13,7 +13,7 @@ from taskq.timezones import to_utc
 
 from .memory import Ended, Memory
 from .message import SentTask, SentTasks
-from .modes import Mode, active, override
+from .overrides import Mode, active, override
 
 #: Seconds by which a time may differ from the one that is expected.
 TOLERANCE = 1.0

@@ -21,11 +21,12 @@ from taskq.handover import Report
 from taskq.records import Envelope, NewGroup, NewNode, Settlement
 from taskq.store import workflows
 from taskq.timezones import to_utc
-from taskq.worker import endings, errbacks
-from taskq.worker.request import Request
+from taskq.worker.loop import settlements
+from taskq.worker.loop.request import Request
+from taskq.workflows import errbacks
 
-from . import rows, running
-from .answers import Answers
+from . import rows, runner
+from .memory_results import Answers
 from .message import SentTask, SentTasks
 from .workflows import REVOKED, Workflows
 
@@ -124,7 +125,7 @@ class Memory(Answers):
         while (message := self._next(queue, horizon, refused)) is not None:
             if len(ended) + len(refused) >= MOST_RUNS:
                 raise RuntimeError(f"drain() has run {MOST_RUNS} tasks and there are more: do they send one another?")
-            ran = running.run(message.claimed(), self._report)
+            ran = runner.run(message.claimed(), self._report)
             if ran.settlement is None:
                 refused.add(message.number)
                 self._waiting.append(message)
@@ -139,7 +140,7 @@ class Memory(Answers):
     def _call_errbacks(self) -> None:
         """Have errbacks with a request called before the exception, which ends the work, goes to the test."""
         while (message := self._next(None, None, set(), errbacks.TASK)) is not None:
-            ran = running.run(message.claimed(), self._report)
+            ran = runner.run(message.claimed(), self._report)
             if ran.settlement is not None:
                 self._settle(ran.settlement)
 
@@ -187,7 +188,7 @@ class Memory(Answers):
         self._keep(envelope, again=any(message.id == envelope.task_id for message in self._sent))
 
     def _report(self, request: Request, report: Report) -> None:
-        if request.message.tracked or not endings.ignores(request):
+        if request.message.tracked or not settlements.ignores(request):
             with self._lock:
                 rows.progress(self._rows, request, report)
 

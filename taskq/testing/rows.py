@@ -15,7 +15,7 @@ from taskq import states
 from taskq.handover import Report
 from taskq.models import TaskRun
 from taskq.records import Settlement
-from taskq.worker.request import Request
+from taskq.worker.loop.request import Request
 
 if TYPE_CHECKING:
     from .message import SentTask

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 
 from taskq import states
 from taskq.exceptions import ChordError, TaskRevokedError
+from taskq.messages.exception_data import decode_exception, encode_exception
 from taskq.records import FROM_ROWS, Dependent, Envelope, NewGroup, NewNode, Sequel, Settlement
-from taskq.results.errors import decode_exception, encode_exception
 from taskq.store import workflows as store
-from taskq.store.reach import Place, headers_before, in_place_of, reach
+from taskq.workflows.cascade import Place, headers_before, in_place_of, reach
 
 from . import rows
 from .rows import Rows

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import DatabaseError, InterfaceError
 
 from taskq.records import Claimed, Envelope
-from taskq.store import deliveries, enqueue, release, topology
+from taskq.store import consuming, enqueue, release, topology
 
 from . import message as messages
 from .batch import PublishBatch
@@ -161,7 +161,7 @@ class Channel(EntityChannel):
         return None
 
     def _claim(self, queue: str, limit: int) -> list[Claimed]:
-        return deliveries.claim(queue, limit, self.connection.lease.hold(), self.alias)
+        return consuming.claim(queue, limit, self.connection.lease.hold(), self.alias)
 
     # -- acknowledging
 
@@ -186,14 +186,14 @@ class Channel(EntityChannel):
         self._requeue(self.qos.take_all())
 
     def _acknowledge(self, ids: list[int]) -> bool:
-        done = self._do(deliveries.acknowledge, self._token(), ids, self.alias) if self._holds(ids) else set()
+        done = self._do(consuming.acknowledge, self._token(), ids, self.alias) if self._holds(ids) else set()
         if len(done) < len(ids):
             logger.warning("Messages %s were given to another consumer before they were acknowledged.", {*ids} - done)
         return bool(done)
 
     def _requeue(self, ids: list[int]) -> None:
         if self._holds(ids):
-            self._do(deliveries.requeue, self._token(), ids, self.alias)
+            self._do(consuming.requeue, self._token(), ids, self.alias)
 
     def _give_back(self, ids: list[int]) -> None:
         if self._holds(ids):

@@ -14,7 +14,7 @@ from kombu.transport import virtual
 from kombu.transport.base import to_rabbitmq_queue_arguments
 from kombu.utils.uuid import uuid
 
-from taskq.store import deliveries, topology
+from taskq.store import consuming, topology
 
 from .errors import failed, not_found, otherwise, recoverable
 
@@ -111,7 +111,7 @@ class EntityChannel(virtual.Channel):
                 raise failed("queue", name, otherwise(different), "queue_declare")
             if options.get("exclusive"):
                 self.connection.exclusive_queues.add(name)
-        return queue_declare_ok_t(name, self._size(name), self._do(deliveries.consumers, name, self.alias))
+        return queue_declare_ok_t(name, self._size(name), self._do(consuming.consumers, name, self.alias))
 
     def queue_delete(self, queue: str, if_unused: bool = False, if_empty: bool = False, **kwargs: Any) -> int:
         """Delete a queue with its bindings and what waits in it; return how many messages those were."""
@@ -157,17 +157,17 @@ class EntityChannel(virtual.Channel):
         return [(key, None, queue) for queue, _, key in self._do(topology.bindings, self.alias, exchange)]
 
     def _size(self, queue: str) -> int:
-        return self._do(deliveries.count, queue, self.alias)
+        return self._do(consuming.count, queue, self.alias)
 
     def _purge(self, queue: str) -> int:
-        return self._do(deliveries.purge, queue, self.alias)
+        return self._do(consuming.purge, queue, self.alias)
 
     def after_reply_message_received(self, queue: str) -> None:
         """Delete the queue of a reply that has come."""
         self.queue_delete(queue)
 
     def _consumed(self, queue: str) -> bool:
-        return bool(self._do(deliveries.consumers, queue, self.alias))
+        return bool(self._do(consuming.consumers, queue, self.alias))
 
 
 def _check_length(kind: str, name: str, text: str, method: str) -> None:

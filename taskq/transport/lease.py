@@ -18,7 +18,7 @@ from math import inf
 from time import monotonic
 
 from taskq import processes
-from taskq.store import deliveries, recover, topology, workers
+from taskq.store import consuming, recover, topology, workers
 
 logger = logging.getLogger("taskq.transport")
 
@@ -56,7 +56,7 @@ class Lease:
             process_started=processes.process_started(pid) or 0,
             lease=self.seconds,
             info={"queues": self.queues},
-            state=deliveries.CONSUMER,
+            state=consuming.CONSUMER,
             alias=self.alias,
         )
         self._pid = pid

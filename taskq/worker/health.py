@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from taskq.conf import database_broker_alias, settings
 from taskq.models import Worker
 from taskq.processes import host_identity, is_gone
-from taskq.store.deliveries import CONSUMER
+from taskq.store.consuming import CONSUMER
 
 
 @dataclass(frozen=True, slots=True)

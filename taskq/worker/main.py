@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from kombu.entity import Queue
 
 from taskq import signals
+from taskq.calls.registry import tasks
 from taskq.conf import database_broker_alias, masked_url, settings, two_databases
 from taskq.logs import setup_worker_logging
-from taskq.tasks.registry import tasks
 
-from .daemon import Background, lead_streams
-from .names import expand, hostname
 from .node import Node, NodeOptions
-from .operating import SignalHandlers
 from .pools import pool_class
 from .pools.base import Pool
 from .pools.forkserver import launch
+from .process.daemon import Background, lead_streams
+from .process.nodenames import expand, hostname
+from .process.signals import SignalHandlers
 
 logger = logging.getLogger("taskq.worker")
 

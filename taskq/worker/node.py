@@ -19,20 +19,20 @@ from kombu.entity import Queue
 from taskq import signals
 from taskq.conf import settings
 
-from .consumer import Consumer
-from .declarations import Declarations
-from .housekeeping import Housekeeping
-from .lease import Lease
-from .ledger import Ledger
-from .mailbox import Mailbox
+from .call_queue import Mailbox
+from .duties.database_source import DatabaseSource
+from .duties.declarations import Declarations
+from .duties.lease import Lease
+from .duties.ledger import Ledger
+from .duties.maintenance import Housekeeping
+from .duties.store_thread import StoreThread
+from .loop.consumer import Consumer
+from .loop.prefetch import Pace
+from .loop.request import Limits
 from .pools import pool_class
 from .pools.base import PoolEvents, PoolOptions
 from .pools.forkserver import ForkServer
-from .prefetch import Pace
-from .request import Limits
-from .source import DatabaseSource
-from .store_thread import StoreThread
-from .watchdog import Watchdog
+from .process.watchdog import Watchdog
 
 logger = logging.getLogger("taskq.worker")
 #: Seconds between looks at tasks that take longer than was thought.

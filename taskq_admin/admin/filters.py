@@ -75,7 +75,7 @@ class NameFilter(ValueFilter):
     @staticmethod
     def suggestions() -> list[str]:
         """Return the names of the tasks that this process knows."""
-        from taskq.tasks.registry import tasks
+        from taskq.calls.registry import tasks
 
         return sorted(tasks)
 

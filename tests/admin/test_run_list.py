@@ -93,7 +93,7 @@ def test_tabs_keep_the_other_filters_and_then_have_no_counts(admin_client: Clien
 
 
 def test_name_filter_offers_the_registry_and_takes_any_name(admin_client: Client, make_run: Make) -> None:
-    from taskq.tasks.registry import tasks
+    from taskq.calls.registry import tasks
 
     make_run("one")
     make_run("two", name="other.tasks.gone")

@@ -72,7 +72,7 @@ def _marks(row: list[Any]) -> str:
 def _envelope() -> Any:
     from taskq_bench.plain.tasks import noop
 
-    from taskq.tasks.sending import envelope_for
+    from taskq.sending.send import envelope_for
 
     return envelope_for(noop.name, noop, (123,), None, {})
 

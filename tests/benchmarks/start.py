@@ -35,7 +35,7 @@ def bare_setup(project: str) -> float:
 def first_task(project: str) -> tuple[float, float]:
     """Return the seconds from the start of a worker to its first task, and its idle memory in MiB."""
     from taskq.models import TaskRun
-    from taskq.tasks.sending import send_task
+    from taskq.sending.send import send_task
 
     run = TaskRun.objects.filter(task_id=send_task(TASK[project], ARGUMENTS[project], None).id)
     with Worker(project) as worker:

@@ -17,8 +17,8 @@ from taskq.models import Message, TaskRun, Worker
 from taskq.store import workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
-from taskq.worker import lease as lease_module
-from taskq.worker.lease import Lease
+from taskq.worker.duties import lease as lease_module
+from taskq.worker.duties.lease import Lease
 from taskq.worker.pools import frames
 from tests.support.envelopes import envelope
 from tests.support.jobs import tasks as jobs

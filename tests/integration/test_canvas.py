@@ -12,7 +12,7 @@ from pytest_django import DjangoDbBlocker
 from taskq import AsyncResult, chain, chord, chunks, group
 from taskq.exceptions import ChordError, NotRegistered, TaskRevokedError, WorkerLostError
 from taskq.models import Message, TaskRun
-from taskq.tasks.sending import send_task
+from taskq.sending.send import send_task
 from testproject.arithmetic.tasks import mul, xsum
 from tests.support import workers
 from tests.support.databases import Database

@@ -30,7 +30,7 @@ from taskq.engines import for_alias
 from taskq.models import Attempt, Message, ScheduledMessage, TaskRun, Worker
 from taskq.records import Claimed, Envelope, Settlement
 from taskq.store import claim as claims
-from taskq.store import enqueue, forget, release, workers
+from taskq.store import enqueue, release, retention, workers
 from taskq.store.progress import Progress, write
 from taskq.store.promote import promote
 from taskq.store.recover import recover, recover_orphans
@@ -403,7 +403,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(state=st.sampled_from(sorted(states.READY_STATES)))
     def delete_old_rows(self, state: str) -> None:
         old = [task_id for task_id, run in self.model.runs.items() if run.state == state and run.old]
-        assert forget.expire(state, MONTH) == len(old)
+        assert retention.expire(state, MONTH) == len(old)
         self._forget(set(old))
 
     @rule(ids=some_ids)
@@ -411,7 +411,7 @@ class StoreMachine(RuleBasedStateMachine):
         busy = {m.task_id for m in self.model.messages.values()} | {m.task_id for m, _ in self.model.scheduled}
         ids = ids - busy
         ended = {task_id for task_id in ids & self.model.runs.keys() if self.model.runs[task_id].final}
-        assert forget.forget(sorted(ids)) == len(ended)
+        assert retention.forget(sorted(ids)) == len(ended)
         self._forget(ended)
 
     def _forget(self, ids: set[str]) -> None:

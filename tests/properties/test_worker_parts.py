@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from taskq.worker.load import Loads
-from taskq.worker.mailbox import Mailbox
-from taskq.worker.names import expand
-from taskq.worker.prefetch import LONG, PER_CHILD, Pace
+from taskq.worker.call_queue import Mailbox
+from taskq.worker.loop.in_flight import Loads
+from taskq.worker.loop.prefetch import LONG, PER_CHILD, Pace
+from taskq.worker.process.nodenames import expand
 
 names = st.sampled_from(["a", "b", "c"])
 seconds = st.floats(0, 3600, allow_nan=False)

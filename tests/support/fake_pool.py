@@ -10,9 +10,9 @@ from typing import Any
 
 from taskq.handover import Delivery, Outcome
 from taskq.records import Claimed
-from taskq.worker.consumer import Consumer
-from taskq.worker.prefetch import Pace
-from taskq.worker.request import Limits
+from taskq.worker.loop.consumer import Consumer
+from taskq.worker.loop.prefetch import Pace
+from taskq.worker.loop.request import Limits
 
 _numbers = itertools.count(1)
 

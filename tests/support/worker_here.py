@@ -7,11 +7,10 @@ from collections.abc import Callable
 
 from taskq.models import Message
 from taskq.records import Claimed, Settlement
-from taskq.store import claim, workers
+from taskq.store import claim, exchanges, workers
 from taskq.store.recover import give_back
 from taskq.store.settle import settle
-from taskq.testing import running
-from taskq.worker import routes
+from taskq.testing import runner
 
 #: Chooses a number below ``n``; the text says what for.
 Choose = Callable[[int, str], int]
@@ -59,10 +58,10 @@ class WorkerHere:
 
     def run(self, held: list[Claimed]) -> list[Settlement]:
         """Run messages and return how they ended, which is not settled yet."""
-        ends = [end for message in held if (end := running.run(message, _not_asked).settlement) is not None]
+        ends = [end for message in held if (end := runner.run(message, _not_asked).settlement) is not None]
         for end in ends:
             if end.follow_ups:
-                routes.find(end, self.alias)
+                exchanges.find(end, self.alias)
         return ends
 
     def die(self) -> None:

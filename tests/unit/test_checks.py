@@ -189,7 +189,7 @@ def test_E005_of_a_task(no_tasks: dict[str, Any]) -> None:
 
 
 def test_E008_two_tasks_with_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    from taskq.tasks import registry
+    from taskq.calls import registry
 
     monkeypatch.setattr(registry, "duplicates", lambda: {"mail": ["shop.tasks.mail", "blog.tasks.mail"]})
     (message,) = tasks.check_task_names()
@@ -248,7 +248,7 @@ other = register(type(Other))
 @pytest.fixture
 def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
     """Import a text as the module ``copies``, whose tasks are forgotten after the test."""
-    from taskq.tasks import registry
+    from taskq.calls import registry
 
     monkeypatch.syspath_prepend(tmp_path)
     before = set(registry.tasks)
@@ -277,7 +277,7 @@ def test_E008_two_tasks_of_one_module(copies: Callable[[str], ModuleType], sourc
 
 
 def test_E008_a_module_that_is_executed_again(copies: Callable[[str], ModuleType]) -> None:
-    from taskq.tasks import registry
+    from taskq.calls import registry
 
     module = importlib.reload(copies(SINGLE))
     assert about_copies() == []
@@ -289,7 +289,7 @@ def test_E008_a_module_that_is_executed_again(copies: Callable[[str], ModuleType
 
 @pytest.fixture
 def no_tasks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    from taskq.tasks import registry
+    from taskq.calls import registry
 
     made: dict[str, Any] = {}
     monkeypatch.setattr(registry, "tasks", made)

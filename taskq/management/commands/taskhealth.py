@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
 
 from taskq.worker.health import look
-from taskq.worker.names import node_name
+from taskq.worker.process.nodenames import node_name
 
 
 class Command(BaseCommand):

@@ -17,11 +17,11 @@ from taskq.conf import database_broker_alias, masked_url, settings
 from taskq.exceptions import QueueNotFound
 from taskq.logs import log_descriptor
 from taskq.management import arguments
-from taskq.worker import again
-from taskq.worker.daemon import User, detach, lead_streams
-from taskq.worker.leaving import end_process, say_goodbye
-from taskq.worker.names import expand, node_name
-from taskq.worker.pidfile import PidFile, PidFileError
+from taskq.worker.process import reexec
+from taskq.worker.process.daemon import User, detach, lead_streams
+from taskq.worker.process.exit import end_process, say_goodbye
+from taskq.worker.process.nodenames import expand, node_name
+from taskq.worker.process.pidfile import PidFile, PidFileError
 
 if TYPE_CHECKING:
     # It loads all of the worker, which the supervisor of --reload does without.
@@ -33,7 +33,7 @@ class Command(BaseCommand):
 
     help = "Run a worker: take tasks from queues and run them."
     requires_migrations_checks = False
-    #: What is done already: see ``taskq.worker.again``.
+    #: What is done already: see ``taskq.worker.process.reexec``.
     _marks: frozenset[str] = frozenset()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -72,7 +72,7 @@ class Command(BaseCommand):
         """Look at the database before Django's checks do: of one that is away they say nothing but a traceback."""
         if options["broker"]:
             self._use_broker(options["broker"])
-        self._marks = again.take_marks()
+        self._marks = reexec.take_marks()
         if not self._supervises(options):
             self._refuse_unmigrated()
         return super().execute(*args, **options)
@@ -83,7 +83,7 @@ class Command(BaseCommand):
             raise CommandError("--reload is for development, in a terminal: it does not go with --detach.")
         directory = os.getcwd()
         try:
-            if options["executable"] and again.EXECUTED not in self._marks:
+            if options["executable"] and reexec.EXECUTED not in self._marks:
                 self._execute(options["executable"])
             if self._supervises(options):
                 self._supervise()
@@ -107,18 +107,18 @@ class Command(BaseCommand):
         sys.exit(ended.status)
 
     def _supervises(self, options: dict[str, Any]) -> bool:
-        return options["reload"] and again.RELOADED not in self._marks
+        return options["reload"] and reexec.RELOADED not in self._marks
 
     def _execute(self, executable: str) -> NoReturn:
-        again.start_again(self._marks | {again.EXECUTED}, shutil.which(executable) or executable)
+        reexec.start_again(self._marks | {reexec.EXECUTED}, shutil.which(executable) or executable)
 
     def _start_again(self, options: dict[str, Any]) -> NoReturn:
-        marks = self._marks | {again.RESTARTED}
+        marks = self._marks | {reexec.RESTARTED}
         if options["detach"]:
-            marks |= {again.DETACHED}
+            marks |= {reexec.DETACHED}
             # Why it can't start again, if so, is nowhere else to be read.
             lead_streams(log_descriptor())
-        again.start_again(marks)
+        reexec.start_again(marks)
 
     def _run(self, options: dict[str, Any]) -> Ended:
         """Make everything ready, in the background if that is asked for, and run the worker."""
@@ -132,7 +132,7 @@ class Command(BaseCommand):
             os.chdir(options["workdir"])
         if not options["quiet"]:
             self._say_hello(start)
-        if options["detach"] and again.DETACHED not in self._marks:
+        if options["detach"] and reexec.DETACHED not in self._marks:
             if options["umask"] is not None:
                 os.umask(options["umask"])
             start.background = detach()
@@ -174,7 +174,7 @@ class Command(BaseCommand):
             loglevel=options["loglevel"],
             logfile=options["logfile"],
             color=not options["no_color"],
-            restarted=again.RESTARTED in self._marks,
+            restarted=reexec.RESTARTED in self._marks,
             detached=options["detach"],
         )
 
@@ -190,8 +190,8 @@ class Command(BaseCommand):
         return settings.PREFETCH_MULTIPLIER if given is None else given
 
     def _say_hello(self, start: Start) -> None:
-        from taskq.tasks.registry import tasks
-        from taskq.worker.banner import banner
+        from taskq.calls.registry import tasks
+        from taskq.worker.process.banner import banner
 
         known = list(tasks) if start.loglevel in {"INFO", "DEBUG"} else ()
         pool = "processes" if start.pool == "prefork" else start.pool
@@ -241,7 +241,7 @@ class Command(BaseCommand):
             )
 
     def _supervise(self) -> NoReturn:
-        from taskq.worker.reloading import supervise
+        from taskq.worker.process.autoreload import supervise
 
         sys.exit(supervise(self._marks, self.stdout.write))
 

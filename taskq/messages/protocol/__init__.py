@@ -7,10 +7,10 @@ alone: only ``decode_body`` looks into a body, and it does so where the task run
 
 from __future__ import annotations
 
-from .building import SendOptions, build, origin, reply_queue
+from .build import SendOptions, build, origin, reply_queue
 from .options import expiration
-from .reading import TaskHeaders, decode_body, load_body, read_headers, upgrade
-from .retrying import RetryOptions, retry_envelope
+from .read import TaskHeaders, decode_body, load_body, read_headers, upgrade
+from .retry import RetryOptions, retry_envelope
 from .wire import EMBED, HEADERS, MAX_NAME, Carried
 
 __all__ = [

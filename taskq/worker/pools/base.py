@@ -70,7 +70,7 @@ class PoolOptions:
 
     ``fork_server`` is what ``forkserver.launch`` returned, and needed by prefork;
     its children run what was given there. ``run`` is what threads run, by default
-    ``taskq.worker.execution.execute``. A child is replaced after
+    ``taskq.execution.execute``. A child is replaced after
     ``max_tasks_per_child`` deliveries, and after one that leaves it with more than
     ``max_memory_per_child`` KiB. ``hostname`` is the node's name, for titles.
     """

@@ -19,12 +19,12 @@ from typing import Any, NamedTuple, NoReturn
 from taskq import signals
 from taskq.handover import Delivery, Outcome, Report
 from taskq.logs import log_to_file_of
+from taskq.worker.process.system import die_with, flush_streams, heed_group_signals_by_order, resident_kib, set_title
 
 from . import frames
 from .base import RunFn
+from .child_inbox import Inbox
 from .crashed import crashed
-from .inbox import Inbox
-from .processes import die_with, flush_streams, heed_group_signals_by_order, resident_kib, set_title
 
 logger = logging.getLogger("taskq.worker")
 

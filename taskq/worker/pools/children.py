@@ -14,15 +14,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from taskq.handover import Delivery, Outcome, Report
+from taskq.worker.process.system import describe_exit
 
 from . import frames
 from .base import LostChild, PoolEvents, PoolOptions
+from .child_connection import Lane
 from .deadlines import Deadlines
 from .forkserver import ForkServer
-from .lane import Lane
 from .loop import Loop
 from .prefork_slot import PreforkSlot, State
-from .processes import describe_exit
 
 logger = logging.getLogger("taskq.worker")
 

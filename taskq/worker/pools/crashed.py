@@ -12,7 +12,7 @@ from dataclasses import astuple
 from taskq import states
 from taskq.exceptions import wire_module
 from taskq.handover import Delivery, Outcome
-from taskq.worker import sequels
+from taskq.workflows import followups
 
 
 def crashed(delivery: Delivery, error: BaseException) -> Outcome:
@@ -21,7 +21,7 @@ def crashed(delivery: Delivery, error: BaseException) -> Outcome:
     result = {"exc_type": cls.__name__, "exc_message": [_text(error)], "exc_module": wire_module(cls)}
     text = json.dumps(result)
     lines = traceback.format_exception(error)
-    sequel = sequels.read(delivery, states.FAILURE, text)
+    sequel = followups.read(delivery, states.FAILURE, text)
     return Outcome(
         delivery.job,
         delivery.task_id,

@@ -19,10 +19,11 @@ import time
 from collections import deque
 from contextlib import suppress
 
+from taskq.worker.process.system import describe_exit, flush_streams
+
 from . import frames
 from .base import RunFn
 from .loop import Loop
-from .processes import describe_exit, flush_streams
 
 logger = logging.getLogger("taskq.worker")
 
@@ -115,12 +116,12 @@ def launch(run: RunFn | None = None) -> ForkServer:
     """Fork the server and return the main process's end of it.
 
     ``run`` is what the children run for each delivery, by default
-    ``taskq.worker.execution.execute`` with soft limits by ``setitimer``. Raises
+    ``taskq.execution.execute`` with soft limits by ``setitimer``. Raises
     ``RuntimeError`` where processes can't be forked.
     """
     if not hasattr(os, "fork"):
         raise RuntimeError("The prefork pool needs os.fork, which this system does not have: use --pool threads.")
-    from . import server
+    from . import forkserver_process
 
     run = run or default_run()
     _warn_of_threads()
@@ -134,7 +135,7 @@ def launch(run: RunFn | None = None) -> ForkServer:
     pid = os.fork()
     if pid == 0:
         ours.close()
-        server.main(theirs, parent, run)
+        forkserver_process.main(theirs, parent, run)
     theirs.close()
     return ForkServer(pid, ours)
 
@@ -143,7 +144,7 @@ def default_run() -> RunFn:
     """Return what prefork's children run for each delivery."""
     from functools import partial
 
-    from taskq.worker.execution import execute
+    from taskq.execution import execute
 
     from .soft_limits import signal_limit
 

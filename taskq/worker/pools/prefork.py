@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from taskq.handover import Delivery
+from taskq.worker.process.system import resident_kib, signal_number
 
 from .base import Pool, PoolEvents, PoolOptions, Slot
 from .children import Children
 from .loop import Loop
 from .prefork_slot import PreforkSlot, State
-from .processes import resident_kib, signal_number
 
 logger = logging.getLogger("taskq.worker")
 

@@ -6,10 +6,10 @@ import time
 from enum import Enum
 
 from taskq.handover import Delivery
+from taskq.worker.process.system import describe_exit
 
 from .base import MAX_IN_FLIGHT, LostChild
-from .lane import Lane
-from .processes import describe_exit
+from .child_connection import Lane
 
 
 class State(Enum):

@@ -1,6 +1,6 @@
 """Soft time limits: ``SoftTimeLimitExceeded`` raised inside a task while it runs.
 
-Context managers for ``taskq.worker.execution``, which puts them around the
+Context managers for ``taskq.execution``, which puts them around the
 user's function alone. Neither stops code that never returns to Python: that is
 what hard limits are for.
 """

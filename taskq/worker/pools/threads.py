@@ -148,7 +148,7 @@ class ThreadsPool(Pool):
 
 def default_run() -> RunFn:
     """Return what threads run for each delivery."""
-    from taskq.worker.execution import execute
+    from taskq.execution import execute
 
     from .soft_limits import thread_limit
 

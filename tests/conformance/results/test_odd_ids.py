@@ -10,7 +10,7 @@ import pytest
 from taskq import AsyncResult
 from taskq.exceptions import TimeoutError
 from taskq.models import TaskRun
-from taskq.results import lookout
+from taskq.results import listener
 
 #: PostgreSQL takes no NUL, nobody takes half of a surrogate pair, and no column this much.
 ODD = ["nul\0", "half\ud800", "long" * 100]
@@ -33,7 +33,7 @@ def test_who_waits_for_one_blinds_no_other(alias: str, monkeypatch: pytest.Monke
     try:
         assert came.wait(20)
     finally:
-        watch = lookout._lookouts[alias]
+        watch = listener._lookouts[alias]
         with watch._lock:
             watch._waiting.clear()
             watch._left_at = 0.0

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from taskq.exceptions import QueueNotFound
-from taskq.messages import publisher
 from taskq.models import Message, TaskRun
+from taskq.sending import publisher
 from taskq.store import workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
-from taskq.worker.lease import Lease
-from taskq.worker.ledger import Ledger
+from taskq.worker.duties.lease import Lease
+from taskq.worker.duties.ledger import Ledger
 from tests.support.envelopes import ending, envelope
 
 

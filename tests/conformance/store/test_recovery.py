@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from taskq import states
 from taskq.models import Attempt, Lease, Message, ScheduledMessage, TaskRun, Worker
-from taskq.store import forget, release, workers
+from taskq.store import release, retention, workers
 from taskq.store.claim import acknowledge, claim
 from taskq.store.enqueue import enqueue
 from taskq.store.progress import Progress, write
@@ -139,9 +139,9 @@ def test_old_rows_are_deleted_by_state_and_age_in_batches(alias: str) -> None:
     token = workers.register("w")
     *done, failed, waiting = claim("taskq", 12, token)
     settle(token, [*(ending(m) for m in done), ending(failed, "FAILURE")])
-    assert forget.expire("SUCCESS", timedelta(days=36500)) == 0
-    assert forget.expire("SUCCESS", timedelta(days=1), limit=7) == 7
-    assert forget.expire("SUCCESS", timedelta(days=1), limit=7) == 3
+    assert retention.expire("SUCCESS", timedelta(days=36500)) == 0
+    assert retention.expire("SUCCESS", timedelta(days=1), limit=7) == 7
+    assert retention.expire("SUCCESS", timedelta(days=1), limit=7) == 3
     assert sorted(TaskRun.objects.using(alias).values_list("state", flat=True)) == ["FAILURE", "PENDING"]
     assert waiting.task_id in set(TaskRun.objects.using(alias).values_list("task_id", flat=True))
 
@@ -152,18 +152,18 @@ def test_forgetting_deletes_run_and_attempts(alias: str) -> None:
     (message,) = claim("taskq", 1, token)
     settle(token, [ending(message, "RETRY", follow_ups=(envelope("x", reset=False),))])
     # It is under way: there is nothing to forget yet.
-    assert forget.forget(["x", "unknown"]) == 0
+    assert retention.forget(["x", "unknown"]) == 0
     (message,) = claim("taskq", 1, token)
     settle(token, [ending(message)])
-    assert forget.forget(["x", "unknown"]) == 1
+    assert retention.forget(["x", "unknown"]) == 1
     assert not Attempt.objects.using(alias).exists()
 
 
 def test_a_duty_has_one_holder_while_it_lives(alias: str) -> None:
     first, second = workers.register("a"), workers.register("b")
-    assert forget.take_lease("sweep", first)
-    assert not forget.take_lease("sweep", second)
-    assert forget.take_lease("sweep", first)
+    assert retention.take_lease("sweep", first)
+    assert not retention.take_lease("sweep", second)
+    assert retention.take_lease("sweep", first)
     workers.leave(first)
-    assert forget.take_lease("sweep", second)
+    assert retention.take_lease("sweep", second)
     assert Lease.objects.using(alias).get().holder == second

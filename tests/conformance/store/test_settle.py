@@ -12,7 +12,7 @@ from django.db import Error, connections, transaction
 from taskq import states
 from taskq.models import Attempt, Message, ScheduledMessage, TaskRun
 from taskq.records import Claimed
-from taskq.store import forget, workers
+from taskq.store import retention, workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
 from taskq.store.progress import Progress, write
@@ -118,8 +118,8 @@ def test_an_ignored_run_that_said_nothing_leaves_no_row_for_ever(alias: str) -> 
     settle(token, [ending(message, states.IGNORED)])
     assert TaskRun.objects.using(alias).get().state == states.STARTED
     TaskRun.objects.using(alias).update(finished_at=datetime(2020, 1, 1, tzinfo=UTC))
-    assert states.STARTED in forget.ages()
-    assert forget.expire(states.STARTED, timedelta(days=1)) == 1
+    assert states.STARTED in retention.ages()
+    assert retention.expire(states.STARTED, timedelta(days=1)) == 1
 
 
 def test_a_retry_is_an_attempt_and_a_message_for_later(alias: str) -> None:

@@ -13,7 +13,7 @@ from django.test import override_settings
 
 from taskq import states
 from taskq.models import Queue, ScheduledMessage, TaskRun, Worker
-from taskq.store import deliveries, forget, workers
+from taskq.store import consuming, retention, workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
 from taskq.store.settle import settle
@@ -71,7 +71,7 @@ def test_what_the_engine_writes_is_read_by_the_models(alias: str) -> None:
 
 def test_what_has_expired_is_found(alias: str) -> None:
     enqueue([envelope("late", expires=time.time() - 5), envelope("good", expires=time.time() + 3000)])
-    assert deliveries.count("taskq", alias) == 1
+    assert consuming.count("taskq", alias) == 1
 
 
 def test_what_the_models_write_is_read_again(alias: str) -> None:
@@ -87,5 +87,5 @@ def test_old_rows_are_forgotten_and_new_ones_kept(alias: str) -> None:
     token = workers.register("w")
     (held,) = claim("taskq", 1, token)
     settle(token, [ending(held, finished=time.time() - 600)])
-    assert forget.expire(states.SUCCESS, timedelta(seconds=1200)) == 0
-    assert forget.expire(states.SUCCESS, timedelta(seconds=300)) == 1
+    assert retention.expire(states.SUCCESS, timedelta(seconds=1200)) == 0
+    assert retention.expire(states.SUCCESS, timedelta(seconds=300)) == 1

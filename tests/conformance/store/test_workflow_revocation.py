@@ -12,7 +12,7 @@ from taskq.models import Group, Message, Node
 from taskq.records import Envelope, NewGroup, NewNode
 from taskq.store import revoke
 from taskq.store.claim import claim
-from taskq.store.deliveries import purge
+from taskq.store.consuming import purge
 from taskq.store.enqueue import enqueue
 from taskq.store.settle import settle
 from taskq.store.workflows import insert

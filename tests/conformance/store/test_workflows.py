@@ -13,17 +13,17 @@ import pytest
 from django.db import connections
 
 from taskq import states
-from taskq.canvas.plan import Plan
 from taskq.engines import for_alias
-from taskq.messages.publisher import publish_plan
 from taskq.models import Group, Message, Node, TaskRun
 from taskq.records import FROM_ROWS, Claimed, Dependent, Envelope, NewGroup, NewNode
+from taskq.sending.publisher import publish_plan
 from taskq.store import workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
-from taskq.store.forget import expire, expire_workflows, forget
+from taskq.store.retention import expire, expire_workflows, forget
 from taskq.store.settle import settle
 from taskq.store.workflows import insert
+from taskq.workflows.plan import Plan
 from tests.support.envelopes import ending, envelope
 
 from .workflow_rows import FAILED, bodies, chain, chord, counting, error_of, held, member, signature, state_of, waiting

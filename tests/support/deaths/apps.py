@@ -25,8 +25,8 @@ class DeathsConfig(AppConfig):
 
 def _arm(point: str, number: int) -> None:
     from taskq.store import settle
-    from taskq.worker import ledger
-    from taskq.worker.consumer import Consumer
+    from taskq.worker.duties import ledger
+    from taskq.worker.loop.consumer import Consumer
 
     left = number
 

@@ -40,7 +40,8 @@ def _block_the_loop() -> None:
 
 def _block_the_store_thread() -> None:
     """Have the database give no answer to what settles a task, and less patience with it."""
-    from taskq.worker import ledger, node
+    from taskq.worker import node
+    from taskq.worker.duties import ledger
 
     settle = ledger.settle
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from taskq import task
-from taskq.canvas.plan import Plan
 from taskq.records import Envelope
+from taskq.workflows.plan import Plan
 
 
 @task(name="capapp.add")

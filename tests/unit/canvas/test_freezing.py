@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from taskq import AsyncResult, Signature, chain, chord, group, task
-from taskq.canvas.freezing import Freezer
-from taskq.canvas.plan import plan
 from taskq.results.group_result import GroupResult
+from taskq.workflows.freezing import Freezer
+from taskq.workflows.plan import plan
 
 from .jobs import S, a, add, b, c, d, e, ident, shown
 

@@ -9,16 +9,10 @@ from typing import Any
 import pytest
 
 from taskq import Signature, chain, chord, group
-from taskq.canvas.plan import (
-    is_member,
-    next_after,
-    plan,
-    plan_body,
-    plan_frozen,
-)
 from taskq.exceptions import EncodeError
-from taskq.results import tuples
+from taskq.results import serialization
 from taskq.results.group_result import GroupResult
+from taskq.workflows.plan import is_member, next_after, plan, plan_body, plan_frozen
 
 from .jobs import S, a, add, b, body_of, c, call, calls, d, e, embed_of, ident, messages, tsum
 
@@ -86,7 +80,7 @@ def test_a_plain_group_counts_members_that_end_in_a_task() -> None:
     made = plan(group(a, b | group(c, d)))
     counter, kept = made.groups
     assert (counter.size, counter.body, kept.size) == (1, None, 0)
-    assert tuples.from_tuple(json.loads(kept.body or "")) == made.result
+    assert serialization.from_tuple(json.loads(kept.body or "")) == made.result
     assert len(messages(made)) == 2
 
 
@@ -144,7 +138,7 @@ def test_what_follows_a_chord_is_in_its_body() -> None:
 
 
 def _frozen(sig: Any) -> tuple[Any, Any]:
-    from taskq.canvas.freezing import Freezer
+    from taskq.workflows.freezing import Freezer
 
     return Freezer().freeze(sig)
 

@@ -10,8 +10,10 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from taskq import chain, group
-from taskq.canvas.freezing import Freezer
-from taskq.canvas.plan import (
+from taskq.calls import context
+from taskq.calls.context import Context
+from taskq.workflows.freezing import Freezer
+from taskq.workflows.plan import (
     ADDED,
     is_member,
     next_after,
@@ -21,8 +23,6 @@ from taskq.canvas.plan import (
     plan_errback,
     plan_replacement,
 )
-from taskq.tasks import context
-from taskq.tasks.context import Context
 
 from .jobs import S, a, add, b, c, calls, d, e, embed_of, ident, messages
 

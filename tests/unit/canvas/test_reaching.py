@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from taskq import chord, group
-from taskq.canvas.plan import dependents, dependents_of, errbacks_of, plan
 from taskq.records import Dependent
+from taskq.workflows.plan import dependents, dependents_of, errbacks_of, plan
 
 from .jobs import S, a, b, c, d, e, embed_of, ident, messages
 

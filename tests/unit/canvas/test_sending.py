@@ -9,11 +9,11 @@ import pytest
 from asgiref.sync import async_to_sync
 
 from taskq import AsyncResult, Task, chain, group, register, signature
-from taskq.messages import publisher
+from taskq.calls import context
+from taskq.calls.context import Context
 from taskq.records import Envelope, NewGroup, NewNode
 from taskq.results.group_result import GroupResult
-from taskq.tasks import context
-from taskq.tasks.context import Context
+from taskq.sending import publisher
 
 from .jobs import S, a, add, b, body_of, c, call, ident
 

@@ -11,9 +11,9 @@ import pytest
 from kombu.utils.json import dumps, loads
 
 from taskq import Signature, chain, chord, group, maybe_signature, signature, subtask
-from taskq.canvas.fields import merged
 from taskq.exceptions import NotRegistered
 from taskq.records import Envelope
+from taskq.workflows.fields import merged
 
 from .jobs import a, add, b, body_of, call, embed_of, ident, tsum
 

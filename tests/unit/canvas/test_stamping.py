@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from taskq import StampingVisitor, chain, chord, group
-from taskq.canvas.plan import next_after, plan, plan_body
 from taskq.records import Envelope
+from taskq.workflows.plan import next_after, plan, plan_body
 
 from .jobs import S, a, b, c, d, e, embed_of, ident, messages
 

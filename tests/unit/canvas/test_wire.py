@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from taskq import chain, chord, group
-from taskq.canvas.plan import plan
 from taskq.records import Envelope
+from taskq.workflows.plan import plan
 
 from .jobs import Ids, add, body_of, messages, tsum
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from taskq import signals
-from taskq.messages import publisher
 from taskq.messages.protocol import build
 from taskq.records import Envelope
+from taskq.sending import publisher
 
 Receiver = Callable[..., None]
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from taskq import states
+from taskq.messages import values
 from taskq.models import TaskRun
-from taskq.results import values
 from taskq.results.async_result import AsyncResult
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

@@ -12,7 +12,7 @@ from asgiref.sync import async_to_sync
 from django.db import OperationalError, connection, transaction
 
 from taskq.exceptions import TimeoutError
-from taskq.results import lookout, reading, waiting, watching
+from taskq.results import callbacks, listener, rows, waiting
 from taskq.results.async_result import AsyncResult
 from taskq.results.group_result import GroupResult
 
@@ -64,8 +64,8 @@ def test_a_failure_ends_the_wait() -> None:
 def test_many_are_one_query_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [f"t{number}" for number in range(300)]
     looks: list[int] = []
-    finished = reading.finished
-    monkeypatch.setattr(reading, "finished", lambda wanted, *rest: looks.append(len(wanted)) or finished(wanted, *rest))
+    finished = rows.finished
+    monkeypatch.setattr(rows, "finished", lambda wanted, *rest: looks.append(len(wanted)) or finished(wanted, *rest))
     got: list[int] = []
     thread = in_thread(lambda: got.extend(of(*ids).get(timeout=60)))
     until(waited_for)
@@ -227,7 +227,7 @@ def test_what_it_raises_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_it_is_called_once() -> None:
     calls: list[Any] = []
-    watched = watching._Watch(["a"], calls.append, connection.alias)
+    watched = callbacks._Watch(["a"], calls.append, connection.alias)
     watched.take({"a": success("a", 1).task_record})  # type: ignore[dict-item]
     watched.look()
     watched.look()
@@ -237,10 +237,10 @@ def test_it_is_called_once() -> None:
 
 
 def test_a_look_at_many_is_followed_by_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    watch = lookout.Lookout(connection.alias)
+    watch = listener.Lookout(connection.alias)
     slept: list[float] = []
-    monkeypatch.setattr(lookout.time, "sleep", slept.append)
-    monkeypatch.setattr(lookout.time, "monotonic", lambda: 100.1)
+    monkeypatch.setattr(listener.time, "sleep", slept.append)
+    monkeypatch.setattr(listener.time, "monotonic", lambda: 100.1)
     watch._cost = 0.1
     watch._catch_breath(100.0)
     watch._cost = 0.0
@@ -251,16 +251,16 @@ def test_a_look_at_many_is_followed_by_a_pause(monkeypatch: pytest.MonkeyPatch) 
 def test_then_that_fails_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
     until(lambda: any(watch._listening for watch in lookouts()))
-    finished = reading.finished
+    finished = rows.finished
 
     def failing(ids: Any) -> Any:
         if threading.current_thread() is threading.main_thread():
             raise OperationalError("gone")
         return finished(ids)
 
-    monkeypatch.setattr(reading, "finished", failing)
+    monkeypatch.setattr(rows, "finished", failing)
     with pytest.raises(OperationalError):
-        watching.watch(["b"], lambda rows: None)
+        callbacks.watch(["b"], lambda rows: None)
     assert waited_for() == 1
     success("a", 1)
     thread.join()

@@ -12,8 +12,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from taskq import exceptions, states
+from taskq.messages import values
 from taskq.models import TaskRun
-from taskq.results import backend, context, values
+from taskq.results import backend, join_guard
 from taskq.results.async_result import AsyncResult
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -239,7 +240,7 @@ def test_an_ignored_result_is_none_at_once() -> None:
 def test_never_within_a_task() -> None:
     run(result="4")
     result = AsyncResult[int]("t1")
-    with context.inside_task():
+    with join_guard.inside_task():
         with pytest.raises(RuntimeError, match="within a task"):
             result.get()
         assert result.get(disable_sync_subtasks=False) == 4

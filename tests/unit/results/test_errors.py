@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskq import exceptions
-from taskq.results.errors import LONGEST_ARGUMENT, decode_exception, encode_exception
+from taskq.messages.exception_data import LONGEST_ARGUMENT, decode_exception, encode_exception
 
 
 class Weird(Exception):

@@ -11,7 +11,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from taskq.exceptions import ChordError, IncompleteStream
-from taskq.results import context, following, values
+from taskq.messages import values
+from taskq.results import following, join_guard
 from taskq.results.async_result import AsyncResult
 from taskq.results.group_result import GroupResult
 
@@ -134,7 +135,7 @@ def test_graph() -> None:
 
 @pytest.mark.django_db
 def test_never_within_a_task() -> None:
-    with context.inside_task(), pytest.raises(RuntimeError, match="within a task"):
+    with join_guard.inside_task(), pytest.raises(RuntimeError, match="within a task"):
         list(tree().collect())
 
 

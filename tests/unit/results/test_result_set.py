@@ -10,7 +10,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from taskq.exceptions import TaskRevokedError, TimeoutError
-from taskq.results import context, values
+from taskq.messages import values
+from taskq.results import join_guard
 from taskq.results.async_result import AsyncResult
 from taskq.results.eager import EagerResult
 from taskq.results.group_result import GroupResult
@@ -173,12 +174,12 @@ def test_callback() -> None:
 @pytest.mark.django_db
 def test_never_within_a_task() -> None:
     success("a", 1)
-    with context.inside_task():
+    with join_guard.inside_task():
         for ask in (of("a").join, lambda: list(of("a").iterate()), lambda: asyncio.run(of("a").ajoin())):
             with pytest.raises(RuntimeError, match="within a task"):
                 ask()
         assert of("a").get(disable_sync_subtasks=False) == [1]
-        with context.allow_join_result():
+        with join_guard.allow_join_result():
             assert of("a").get() == [1]
 
 

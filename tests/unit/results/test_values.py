@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy
 from kombu.exceptions import ContentDisallowed, DecodeError
 
 from taskq.exceptions import EncodeError
-from taskq.results import values
+from taskq.messages import values
 from taskq.results.async_result import AsyncResult
 
 

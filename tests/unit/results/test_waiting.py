@@ -16,7 +16,7 @@ from django.db import InterfaceError, OperationalError, connection, connections,
 from taskq.engines.base import Listener
 from taskq.exceptions import TimeoutError
 from taskq.models import TaskRun
-from taskq.results import lookout, reading, waiting
+from taskq.results import listener, rows, waiting
 from taskq.results.async_result import AsyncResult
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -36,9 +36,9 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.002)
 
 
-def lookouts() -> list[lookout.Lookout]:
+def lookouts() -> list[listener.Lookout]:
     """Those that there are: a copy, as their own threads change the dictionary."""
-    return list(lookout._lookouts.values())
+    return list(listener._lookouts.values())
 
 
 def threads_of_lookouts() -> list[threading.Thread]:
@@ -82,7 +82,7 @@ def _nothing_stays() -> Iterator[None]:
 
 def test_ready_before_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     put("a")
-    monkeypatch.setattr(lookout, "join", lambda *args: pytest.fail("joined"))
+    monkeypatch.setattr(listener, "join", lambda *args: pytest.fail("joined"))
     assert AsyncResult[int]("a").get(timeout=0) == 4
 
 
@@ -110,12 +110,12 @@ def test_nothing_is_lost_between_looking_and_listening(monkeypatch: pytest.Monke
     """The task ends right after the first look, and no notification ever says so."""
     look = waiting._look_first
 
-    def look_then_end(ticket: lookout.Ticket, alias: str) -> None:
+    def look_then_end(ticket: listener.Ticket, alias: str) -> None:
         look(ticket, alias)
         put("a")
 
     monkeypatch.setattr(waiting, "_look_first", look_then_end)
-    monkeypatch.setattr(lookout, "SLOW_LOOK", 3600)
+    monkeypatch.setattr(listener, "SLOW_LOOK", 3600)
     assert AsyncResult[int]("a").get(timeout=20) == 4
 
 
@@ -123,7 +123,7 @@ def test_nor_when_somebody_listens_already(monkeypatch: pytest.MonkeyPatch) -> N
     first = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
     until(listening)
     put("b")
-    monkeypatch.setattr(lookout.Lookout, "_look", lambda *args: None)
+    monkeypatch.setattr(listener.Lookout, "_look", lambda *args: None)
     assert AsyncResult[int]("b").get(timeout=20) == 4
     monkeypatch.undo()
     put("a")
@@ -157,14 +157,14 @@ def test_timeout_of_nothing() -> None:
 
 def test_many_threads_share_one_thread_and_its_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[int] = []
-    finished = reading.finished
+    finished = rows.finished
 
     def counted(ids: Any) -> Any:
         if threading.current_thread() in threads_of_lookouts():
             looks.append(len(ids))
         return finished(ids)
 
-    monkeypatch.setattr(reading, "finished", counted)
+    monkeypatch.setattr(rows, "finished", counted)
     got: list[int] = []
     ids = [f"t{n}" for n in range(20)]
     threads = [in_thread(lambda i=i: got.append(AsyncResult[int](i).get(timeout=20))) for i in ids]  # type: ignore[misc]
@@ -203,8 +203,8 @@ def test_two_waiters_for_one_task() -> None:
 
 
 def test_a_lost_notification_costs_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookout, "SLOW_LOOK", 0.01)
-    monkeypatch.setattr(lookout.Lookout, "_open_listener", lambda self: Deaf())
+    monkeypatch.setattr(listener, "SLOW_LOOK", 0.01)
+    monkeypatch.setattr(listener.Lookout, "_open_listener", lambda self: Deaf())
     thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
     until(waited_for)
     put("a")
@@ -213,8 +213,8 @@ def test_a_lost_notification_costs_a_second_at_most(monkeypatch: pytest.MonkeyPa
 
 
 def test_database_that_fails_for_a_while(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(lookout, "RETRY", 0.01)
-    finished = reading.finished
+    monkeypatch.setattr(listener, "RETRY", 0.01)
+    finished = rows.finished
     failures: list[int] = []
 
     def failing(ids: Any) -> Any:
@@ -223,7 +223,7 @@ def test_database_that_fails_for_a_while(monkeypatch: pytest.MonkeyPatch, caplog
             raise OperationalError("server closed the connection")
         return finished(ids)
 
-    monkeypatch.setattr(reading, "finished", failing)
+    monkeypatch.setattr(rows, "finished", failing)
     got: list[int] = []
     thread = in_thread(lambda: got.append(AsyncResult[int]("a").get(timeout=20)))
     until(waited_for)
@@ -235,8 +235,8 @@ def test_database_that_fails_for_a_while(monkeypatch: pytest.MonkeyPatch, caplog
 
 
 def test_a_connection_that_breaks_while_it_is_closed_ends_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookout, "RETRY", 0.01)
-    finished = reading.finished
+    monkeypatch.setattr(listener, "RETRY", 0.01)
+    finished = rows.finished
     failures: list[int] = []
 
     def failing(ids: Any) -> Any:
@@ -251,7 +251,7 @@ def test_a_connection_that_breaks_while_it_is_closed_ends_no_wait(monkeypatch: p
         failures.append(2)
         raise InterfaceError("connection already closed")
 
-    monkeypatch.setattr(reading, "finished", failing)
+    monkeypatch.setattr(rows, "finished", failing)
     got: list[int] = []
     thread = in_thread(lambda: got.append(AsyncResult[int]("a").get(timeout=20)))
     until(lambda: 2 in failures)
@@ -275,7 +275,7 @@ def test_listening_that_fails_is_polling(monkeypatch: pytest.MonkeyPatch, caplog
 
 
 def test_it_lingers_so_that_the_next_one_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookout, "_linger", lambda: 20.0)
+    monkeypatch.setattr(listener, "_linger", lambda: 20.0)
     thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
     until(waited_for)
     put("a")
@@ -284,7 +284,7 @@ def test_it_lingers_so_that_the_next_one_finds_it(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(TimeoutError):
         AsyncResult[int]("b").get(timeout=0.01)
     assert threads_of_lookouts() == [watch]
-    monkeypatch.setattr(lookout, "_linger", lambda: 0.0)
+    monkeypatch.setattr(listener, "_linger", lambda: 0.0)
     with pytest.raises(TimeoutError):
         AsyncResult[int]("b").get(timeout=0.01)
 
@@ -330,15 +330,15 @@ def test_on_interval() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_after_a_fork_the_child_waits_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     # The parent's thread sleeps at the fork: one that is just then inside of SQLite would leave it locked in the child.
-    monkeypatch.setattr(lookout.Lookout, "_open_listener", lambda self: Deaf())
-    monkeypatch.setattr(lookout, "SLOW_LOOK", 3600)
-    look, looked = lookout.Lookout._look, threading.Event()
+    monkeypatch.setattr(listener.Lookout, "_open_listener", lambda self: Deaf())
+    monkeypatch.setattr(listener, "SLOW_LOOK", 3600)
+    look, looked = listener.Lookout._look, threading.Event()
 
-    def noted(self: lookout.Lookout, ended: set[str] | None) -> None:
+    def noted(self: listener.Lookout, ended: set[str] | None) -> None:
         look(self, ended)
         looked.set()
 
-    monkeypatch.setattr(lookout.Lookout, "_look", noted)
+    monkeypatch.setattr(listener.Lookout, "_look", noted)
     thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
     until(looked.is_set)
     connection.close()
@@ -346,8 +346,8 @@ def test_after_a_fork_the_child_waits_by_itself(monkeypatch: pytest.MonkeyPatch)
     if pid == 0:
         code = 1
         try:
-            assert lookout._lookouts == {}
-            lookout.SLOW_LOOK = 0.01
+            assert listener._lookouts == {}
+            listener.SLOW_LOOK = 0.01
             assert AsyncResult[int]("b").get(timeout=20) == 4
             code = 0
         finally:
@@ -356,7 +356,7 @@ def test_after_a_fork_the_child_waits_by_itself(monkeypatch: pytest.MonkeyPatch)
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     put("a")
-    lookout.SLOW_LOOK = 0.01
+    listener.SLOW_LOOK = 0.01
     in_thread(lambda: AsyncResult[int]("b").get()).join()
     thread.join(20)
     assert not thread.is_alive()
@@ -390,7 +390,7 @@ def test_in_a_transaction_while_somebody_listens() -> None:
 def test_what_django_notes_with_debug_on_does_not_pile_up(settings: Any) -> None:
     settings.DEBUG = True
     logs: list[Any] = []
-    finished = reading.finished
+    finished = rows.finished
 
     def noting(ids: Any) -> Any:
         if threading.current_thread() in threads_of_lookouts():
@@ -398,6 +398,6 @@ def test_what_django_notes_with_debug_on_does_not_pile_up(settings: Any) -> None
         return finished(ids)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(TimeoutError):
-        patch.setattr(reading, "finished", noting)
+        patch.setattr(rows, "finished", noting)
         AsyncResult("nothing").get(timeout=0.2)
     until(lambda: logs and not logs[-1])

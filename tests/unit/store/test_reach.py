@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskq.store.reach import Place, reach
+from taskq.workflows.cascade import Place, reach
 
 CHAIN = [Place("a", "", ""), Place("b", "", "a"), Place("c", "", "b")]
 #: x, then a chord of a and (b, then c), whose body is y, then z.

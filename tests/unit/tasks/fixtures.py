@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from taskq.calls.registry import Registry, tasks
+from taskq.execution import execute
+from taskq.execution.inline import delivery_of
 from taskq.handover import Delivery, Outcome, Report
-from taskq.messages import publisher
 from taskq.records import Envelope
-from taskq.tasks.registry import Registry, tasks
-from taskq.worker.execution import execute
-from taskq.worker.execution.inline import delivery_of
+from taskq.sending import publisher
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from taskq import current_task, task
+from taskq.calls.context import Context, running
 from taskq.records import Envelope
-from taskq.tasks.context import Context, running
 
 from .fixtures import Worker
 

@@ -15,12 +15,12 @@ from kombu import Exchange, Queue
 
 import taskq
 from taskq import Task, register, shared_task, task
+from taskq.calls import registry as registry_module
+from taskq.calls.options import TASK_OPTIONS
+from taskq.calls.registry import Registry, name_of
 from taskq.exceptions import NotRegistered
 from taskq.records import Envelope
-from taskq.tasks import definition
-from taskq.tasks import registry as registry_module
-from taskq.tasks.options import TASK_OPTIONS
-from taskq.tasks.registry import Registry, name_of
+from taskq.tasks import validation
 
 
 @task
@@ -200,7 +200,7 @@ def test_exceptions_are_given_as_one_or_several() -> None:
 
 
 def test_every_option_has_a_kind_and_is_in_the_reference() -> None:
-    assert TASK_OPTIONS - {"bind", "base"} == definition.KINDS.keys()
+    assert TASK_OPTIONS - {"bind", "base"} == validation.KINDS.keys()
     page = (Path(taskq.__file__).parent.parent / "docs/reference/task-options.md").read_text()
     assert [option for option in sorted(TASK_OPTIONS) if f"`{option}`" not in page] == []
 

@@ -10,8 +10,8 @@ from django.test import override_settings
 from taskq import register, states, task
 from taskq.exceptions import Ignore, MaxRetriesExceededError, Retry
 from taskq.handover import Outcome
+from taskq.messages.values import decode_exception
 from taskq.records import Envelope
-from taskq.results.values import decode_exception
 from taskq.tasks.retrying import backoff
 from taskq.tasks.task import Task
 

@@ -16,7 +16,7 @@ from taskq import asend_task, send_task, task
 from taskq.exceptions import EncodeError, QueueNotFound
 from taskq.records import Envelope
 from taskq.results.async_result import AsyncResult
-from taskq.tasks import sending
+from taskq.sending import send
 
 from .fixtures import Worker
 
@@ -241,7 +241,7 @@ def test_on_commit(sent: list[Envelope]) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_a_long_transaction_puts_off_no_eta(sent: list[Envelope], monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(sending, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(send, "time", SimpleNamespace(monotonic=lambda: now))
     with transaction.atomic():
         add.apply_async_on_commit((1, 2), eta=datetime.now(UTC) + timedelta(seconds=60))
         add.apply_async_on_commit((1, 2), eta=datetime.now(UTC) + timedelta(seconds=10))

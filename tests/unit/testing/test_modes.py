@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from django.test import SimpleTestCase
 
-from taskq.messages import publisher
 from taskq.results import backend
 from taskq.results.eager import EagerResult
+from taskq.sending import publisher
 from taskq.testing import Memory, assert_not_sent, assert_sent, override
 
 from . import tasks

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from taskq import task
+from taskq.worker.loop.prefetch import Pace
 from taskq.worker.pools.base import LostChild
-from taskq.worker.prefetch import Pace
 from tests.support.fake_pool import Bench, claimed
 
 

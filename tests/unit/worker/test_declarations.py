@@ -13,8 +13,8 @@ from kombu.common import Broadcast
 from taskq.models import Binding
 from taskq.models import Queue as QueueRow
 from taskq.store import topology, workers
-from taskq.worker import declarations
-from taskq.worker.declarations import FORGOTTEN_AFTER, Declarations
+from taskq.worker.duties import declarations
+from taskq.worker.duties.declarations import FORGOTTEN_AFTER, Declarations
 
 pytestmark = pytest.mark.django_db
 

@@ -15,13 +15,13 @@ from django.test import override_settings
 
 from taskq import signals, states, task
 from taskq.exceptions import EncodeError, Ignore, Reject, SoftTimeLimitExceeded, TaskqError
+from taskq.execution import execute
 from taskq.handover import Outcome
 from taskq.messages import protocol
+from taskq.messages.values import decode_exception
 from taskq.records import Envelope
 from taskq.results.async_result import AsyncResult
-from taskq.results.values import decode_exception
-from taskq.tasks import sending
-from taskq.worker.execution import execute
+from taskq.sending import send
 from taskq.worker.pools.soft_limits import signal_limit, thread_limit
 from tests.unit.tasks.fixtures import Worker, registry, sent, worker
 
@@ -212,7 +212,7 @@ def test_a_raised_exception_keeps_nothing_alive(sent: list[Envelope], worker: Wo
 
 
 def test_an_unknown_task(sent: list[Envelope], worker: Worker) -> None:
-    sending.send_task("no.such.task")
+    send.send_task("no.such.task")
     outcome = worker.run()
     assert json.loads(outcome.result or "") == {
         "exc_type": "NotRegistered",

@@ -14,8 +14,8 @@ from django.db import connection
 
 from taskq import states, task
 from taskq.exceptions import SoftTimeLimitExceeded
+from taskq.messages.values import decode_exception
 from taskq.records import Envelope
-from taskq.results.values import decode_exception
 from taskq.worker.pools.soft_limits import signal_limit
 from tests.unit.tasks.fixtures import Worker, registry, sent, worker
 

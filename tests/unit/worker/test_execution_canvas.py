@@ -10,13 +10,14 @@ import pytest
 
 from taskq import chain, chord, group, signals, states, task
 from taskq.exceptions import Ignore, Reject
+from taskq.execution.builtins import errback as errback_task
 from taskq.handover import Outcome
 from taskq.messages.protocol import decode_body
+from taskq.messages.values import decode_exception
 from taskq.records import FROM_ROWS, Dependent, Envelope, NewGroup, NewNode
-from taskq.results.values import decode_exception
-from taskq.worker import endings, sequels
-from taskq.worker.builtins import errback as errback_task
-from taskq.worker.request import Limits, read
+from taskq.worker.loop import settlements
+from taskq.worker.loop.request import Limits, read
+from taskq.workflows import followups
 from tests.unit.tasks.fixtures import Worker, registry, sent, worker
 
 __all__ = ["registry", "sent", "worker"]
@@ -345,22 +346,22 @@ def test_the_main_process_reads_what_was_to_follow(sent: list[Envelope], worker:
 
     result: Any = chord([add.s(1, 1).on_error(told_of_loss.s()) | add.s(1)], total.s())()
     request = read(_claimed(sent[0]), Limits())
-    lost = endings.lost(request, "gone", "w@host")
+    lost = settlements.lost(request, "gone", "w@host")
     assert [(d.task_id, d.group_id) for d in lost.dependents] == [(result.parent[0].id, result.parent.id)]
     (message,) = lost.follow_ups
     args = call_of(message)[0]
     assert (message.name, args[0]["task"], args[1]["id"]) == (errback_task.name, "told_of_loss", sent[0].task_id)
     assert args[3:] == [[1, 1], {}, None]
-    revoked = endings.revoked(request, "revoked", "w@host")
+    revoked = settlements.revoked(request, "revoked", "w@host")
     assert (len(revoked.dependents), revoked.follow_ups) == (1, ())
 
 
 def test_a_member_is_one_by_its_place_in_the_group(sent: list[Envelope]) -> None:
     chord([add.s(1, 1)], total.s())()
     member = read(_claimed(sent[0]), Limits())
-    assert endings.revoked(member, "revoked", "w@host").member
+    assert settlements.revoked(member, "revoked", "w@host").member
     del sent[0].headers["group_index"]
-    assert not endings.revoked(read(_claimed(sent[0]), Limits()), "revoked", "w@host").member
+    assert not settlements.revoked(read(_claimed(sent[0]), Limits()), "revoked", "w@host").member
 
 
 def test_the_errback_task_calls_with_what_was_left(sent: list[Envelope], worker: Worker) -> None:
@@ -382,7 +383,7 @@ def test_for_a_body_that_can_not_be_read_the_rows_are_asked(sent: list[Envelope]
     add.delay(1, 1)
     message = _claimed(sent[0])
     message.body = body
-    sequel = sequels.read(message, "FAILURE", "{}")
+    sequel = followups.read(message, "FAILURE", "{}")
     assert (list(sequel.dependents), list(sequel.envelopes)) == ([FROM_ROWS], [])
 
 

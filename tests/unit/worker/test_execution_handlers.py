@@ -10,7 +10,7 @@ import pytest
 from taskq import Task, register, signals, states, task
 from taskq.exceptions import Ignore, Reject
 from taskq.records import Envelope
-from taskq.tasks import sending
+from taskq.sending import send
 from tests.unit.tasks.fixtures import Worker, registry, sent, worker
 
 __all__ = ["registry", "sent", "worker"]
@@ -176,7 +176,7 @@ def test_what_does_not_run(sent: list[Envelope], worker: Worker, told: Any, hear
     assert late.seen == []
     (name, named) = heard.pop()
     assert (name, named["expired"], named["terminated"]) == ("task_revoked", True, False)
-    sending.send_task("no.such")
+    send.send_task("no.such")
     worker.run()
     (name, named) = heard.pop()
     assert (name, named["name"], named["id"]) == ("task_unknown", "no.such", sent[-1].task_id)

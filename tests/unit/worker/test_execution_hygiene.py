@@ -16,10 +16,10 @@ from django.test import override_settings
 from django.utils import timezone, translation
 
 from taskq import states, task
+from taskq.execution import execute, isolation
+from taskq.execution.tracebacks import LONGEST, format_exception, release
 from taskq.models import TaskRun
 from taskq.records import Envelope
-from taskq.worker.execution import execute, hygiene
-from taskq.worker.execution.tracebacks import LONGEST, format_exception, release
 from tests.unit.tasks.fixtures import Worker, registry, sent, worker
 
 __all__ = ["registry", "sent", "worker"]
@@ -202,7 +202,7 @@ def test_a_tidying_that_fails_is_logged(
 ) -> None:
     define(lambda: 1).delay()
     delivery = worker.delivery()
-    monkeypatch.setattr(hygiene, "tidy_connections", lambda: 1 / 0)
+    monkeypatch.setattr(isolation, "tidy_connections", lambda: 1 / 0)
     assert in_thread(lambda: execute(delivery)).state == states.SUCCESS
     assert "could not be tidied up" in caplog.text
 

@@ -12,7 +12,7 @@ from taskq.processes import host_identity, process_started
 from taskq.store import revoke, workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
-from taskq.worker.lease import Lease
+from taskq.worker.duties.lease import Lease
 from tests.support.envelopes import envelope
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -11,9 +11,9 @@ from taskq.records import Claimed
 from taskq.store import workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
-from taskq.worker import ledger as ledger_module
-from taskq.worker.lease import Lease
-from taskq.worker.ledger import Ledger
+from taskq.worker.duties import ledger as ledger_module
+from taskq.worker.duties.lease import Lease
+from taskq.worker.duties.ledger import Ledger
 from tests.support.envelopes import ending, envelope
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from taskq.worker.load import Loads
-from taskq.worker.prefetch import LONG, Pace
-from taskq.worker.request import Limits, Request, read
+from taskq.worker.loop.in_flight import Loads
+from taskq.worker.loop.prefetch import LONG, Pace
+from taskq.worker.loop.request import Limits, Request, read
 from tests.support.fake_pool import claimed
 
 

@@ -6,7 +6,7 @@ import select
 
 import pytest
 
-from taskq.worker.mailbox import Mailbox
+from taskq.worker.call_queue import Mailbox
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from django.test import override_settings
 
-from taskq.worker import names
+from taskq.worker.process import nodenames
 
 
 @pytest.fixture(autouse=True)
 def host(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(names, "hostname", lambda: "box.example.com")
+    monkeypatch.setattr(nodenames, "hostname", lambda: "box.example.com")
 
 
 @pytest.mark.parametrize(
@@ -26,12 +26,12 @@ def host(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_node_has_a_name_and_a_host(given: str | None, name: str) -> None:
-    assert names.node_name(given) == name
+    assert nodenames.node_name(given) == name
 
 
 def test_the_namespace_is_the_name_without_one() -> None:
     with override_settings(TASKQ_NAMESPACE="celery"):
-        assert names.node_name(None) == "celery@box.example.com"
+        assert nodenames.node_name(None) == "celery@box.example.com"
 
 
 @pytest.mark.parametrize(
@@ -45,4 +45,4 @@ def test_the_namespace_is_the_name_without_one() -> None:
     ],
 )
 def test_file_names_are_expanded(template: str, process: int, text: str) -> None:
-    assert names.expand(template, "w1@box.example.com", process) == text
+    assert nodenames.expand(template, "w1@box.example.com", process) == text

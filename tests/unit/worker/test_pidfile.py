@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from taskq.worker.pidfile import PidFile, PidFileError
+from taskq.worker.process.pidfile import PidFile, PidFileError
 
 
 @pytest.fixture

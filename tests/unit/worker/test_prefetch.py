@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskq.worker.prefetch import IN_HAND, LONG, Pace
+from taskq.worker.loop.prefetch import IN_HAND, LONG, Pace
 
 
 def _observed(*runs: tuple[str, float], **options: object) -> Pace:

@@ -12,9 +12,9 @@ from taskq.records import Claimed
 from taskq.store import workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
-from taskq.worker import source as source_module
-from taskq.worker.lease import Lease
-from taskq.worker.source import DatabaseSource
+from taskq.worker.duties import database_source as source_module
+from taskq.worker.duties.database_source import DatabaseSource
+from taskq.worker.duties.lease import Lease
 from tests.support.envelopes import envelope
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -11,8 +11,8 @@ from django.db import OperationalError, connections
 
 from taskq.engines import for_alias
 from taskq.engines.base import Listener
-from taskq.worker import store_thread
-from taskq.worker.store_thread import StoreThread
+from taskq.worker.duties import store_thread
+from taskq.worker.duties.store_thread import StoreThread
 from tests.support.waiting import wait_until
 
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from taskq.worker.watchdog import Watchdog
+from taskq.worker.process.watchdog import Watchdog
 from tests.support.waiting import wait_until
 
 
@@ -43,8 +43,8 @@ def test_its_end_says_what_hangs_and_does_not_return(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     statuses: list[int] = []
-    monkeypatch.setattr("taskq.worker.leaving.os._exit", statuses.append)
-    monkeypatch.setattr("taskq.worker.watchdog.faulthandler.dump_traceback", lambda file: None)
+    monkeypatch.setattr("taskq.worker.process.exit.os._exit", statuses.append)
+    monkeypatch.setattr("taskq.worker.process.watchdog.faulthandler.dump_traceback", lambda file: None)
     watchdog = Watchdog(0.02)
     watchdog.start()
     wait_until(lambda: statuses, what="the watchdog to end the process")

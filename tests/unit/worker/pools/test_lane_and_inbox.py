@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from taskq.handover import Delivery
 from taskq.worker.pools import permits
-from taskq.worker.pools.inbox import Inbox
-from taskq.worker.pools.lane import Lane
+from taskq.worker.pools.child_connection import Lane
+from taskq.worker.pools.child_inbox import Inbox
 from taskq.worker.pools.permits import take_permit
 
 from .driver import deliveries

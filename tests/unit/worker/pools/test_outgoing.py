@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from kombu.asynchronous import Hub
 
-from taskq.worker.pools.outgoing import Outgoing
+from taskq.worker.pools.write_buffer import Outgoing
 
 
 @pytest.fixture

@@ -1,0 +1,274 @@
+"""What a running task knows about its run: ``self.request`` and ``current_task``.
+
+The worker's execution enters a ``Context`` around each run and a direct call
+enters a bare one; senders ask ``running()`` who their parent is. A context
+variable holds the innermost one, so that threads and coroutines don't mix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, Any
+
+from taskq.messages.protocol.wire import RESERVED
+
+if TYPE_CHECKING:
+    from taskq.exceptions import Retry
+    from taskq.messages.protocol import Carried
+    from taskq.records import Envelope
+    from taskq.results.async_result import AsyncResult
+    from taskq.tasks.task import Task
+
+__all__ = ["Context", "current", "current_task", "enter", "leave", "running"]
+
+#: ``report(task_id, state, meta)`` writes a state of a running task.
+Reporter = Callable[[str, str, Any], None]
+_NOTHING: Mapping[str, Any] = {}
+
+
+class Context:
+    """One run of a task as the task sees it, as ``self.request``.
+
+    ``definition`` is the task itself. ``message`` are the headers that came with the message; what is seldom asked
+    for is read from them only then. Attributes that don't exist raise
+    ``AttributeError``; ``get`` takes a default.
+    """
+
+    #: False while a worker (or ``apply``) runs the task, true for ``add(2, 2)``.
+    called_directly = True
+    is_eager = False
+    id: str | None = None
+    args: Sequence[Any] | None = None
+    kwargs: Mapping[str, Any] | None = None
+    retries = 0
+    root_id: str | None = None
+    parent_id: str | None = None
+    hostname: str | None = None
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    ignore_result = False
+    utc = True
+    #: Celery's: a worker's log is wherever Django's ``LOGGING`` puts it.
+    logfile: str | None = None
+    loglevel: int | None = None
+    message: Mapping[str, Any] = _NOTHING
+    properties: Mapping[str, Any] = _NOTHING
+    embed: Mapping[str, Any] = _NOTHING
+    #: ``exchange``, ``routing_key``, ``priority`` and ``redelivered`` of the message.
+    delivery_info: Mapping[str, Any] | None = None
+    #: The results of the tasks that this run has sent.
+    children: list[AsyncResult[Any]]
+    #: Set by the worker; ``None`` when nothing can be written.
+    report: Reporter | None = None
+    #: The message as it came; what a retry is made from.
+    carried: Carried | None = None
+    #: What ``retry()`` raised or returned, and the message of the next try.
+    pending_retry: Retry | None = None
+    next_try: Envelope | None = None
+    #: What ``replace()`` has planned (a ``canvas.plan.Plan``), sent once the run has ended.
+    replacement: Any = None
+    #: What ``add_to_chord()`` has planned, sent if the run succeeds.
+    added: list[Any]
+
+    def __init__(self, task: Task[..., Any], outer: Context | None = None, **fields: Any) -> None:
+        self.definition = task
+        self.outer = outer
+        self.children = []
+        self.added = []
+        self.entered = False
+        self.__dict__.update(fields)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the attribute ``name``, or ``default`` if there is none."""
+        return getattr(self, name, default)
+
+    def __repr__(self) -> str:
+        return f"<Context: {self.name}[{self.id}]>"
+
+    # Read from the headers, see wire.md 1.2.
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self.definition.name
+
+    #: Celery's word for it.
+    task = name
+
+    @property
+    def headers(self) -> dict[str, Any] | None:
+        """The sender's own headers: all that are not the protocol's."""
+        own = {name: value for name, value in self.message.items() if name not in _NOT_THE_SENDERS}
+        return own or None
+
+    @property
+    def shadow(self) -> str | None:
+        """The name that monitors show instead of the task's."""
+        return self._text("shadow")
+
+    @property
+    def eta(self) -> str | None:
+        """When the task was to start at the earliest, ISO 8601."""
+        return self._text("eta")
+
+    @property
+    def expires(self) -> str | None:
+        """After what time the task is not to start any more, ISO 8601."""
+        return self._text("expires")
+
+    @property
+    def origin(self) -> str | None:
+        """The process that sent the message."""
+        return self._text("origin")
+
+    @property
+    def argsrepr(self) -> str | None:
+        """The positional arguments as monitors show them."""
+        return self._text("argsrepr")
+
+    @property
+    def kwargsrepr(self) -> str | None:
+        """The keyword arguments as monitors show them."""
+        return self._text("kwargsrepr")
+
+    @property
+    def group(self) -> str | None:
+        """The id of the group that this task is a member of."""
+        return self._text("group")
+
+    group_id = group
+
+    @property
+    def group_index(self) -> int | None:
+        """This task's place in its group."""
+        index: int | None = self.message.get("group_index")
+        return index
+
+    @property
+    def timelimit(self) -> list[float | None]:
+        """The limits that came with the message: ``[hard, soft]`` in seconds."""
+        return list(self.message.get("timelimit") or (None, None))
+
+    @property
+    def time_limit(self) -> float | None:
+        """The hard limit that came with the message, in seconds."""
+        return self.timelimit[0]
+
+    @property
+    def soft_time_limit(self) -> float | None:
+        """The soft limit that came with the message, in seconds."""
+        return self.timelimit[1]
+
+    @property
+    def replaced_task_nesting(self) -> int:
+        """How often this task took another's place."""
+        return int(self.message.get("replaced_task_nesting") or 0)
+
+    @property
+    def stamped_headers(self) -> list[str] | None:
+        """The names of the stamps."""
+        names: list[str] | None = self.message.get("stamped_headers")
+        return names
+
+    @property
+    def stamps(self) -> dict[str, Any] | None:
+        """The stamps by name."""
+        stamps: dict[str, Any] | None = self.message.get("stamps")
+        return stamps
+
+    # Read from the body.
+
+    @property
+    def callbacks(self) -> list[Any] | None:
+        """The signatures to run after a success."""
+        found: list[Any] | None = self.embed.get("callbacks")
+        return found
+
+    @property
+    def errbacks(self) -> list[Any] | None:
+        """The signatures to run after a failure."""
+        found: list[Any] | None = self.embed.get("errbacks")
+        return found
+
+    @property
+    def chain(self) -> list[Any] | None:
+        """What is left of the chain, the next one last."""
+        found: list[Any] | None = self.embed.get("chain")
+        return found
+
+    @property
+    def chord(self) -> Any:
+        """The body of the chord that this task is in."""
+        return self.embed.get("chord")
+
+    def _text(self, header: str) -> str | None:
+        value: str | None = self.message.get(header)
+        return value
+
+
+_NOT_THE_SENDERS = RESERVED | {"redelivered"}
+
+_innermost: ContextVar[Context | None] = ContextVar("taskq.task", default=None)
+
+
+def current() -> Context | None:
+    """Return the innermost context of this thread or coroutine, direct calls included."""
+    return _innermost.get()
+
+
+def running() -> Context | None:
+    """Return the context of the run that a worker (or ``apply``) has under way here."""
+    context = _innermost.get()
+    while context is not None and context.called_directly:
+        context = context.outer
+    return context
+
+
+def enter(context: Context) -> Token[Context | None]:
+    """Make ``context`` the innermost one, until ``leave`` gets the returned token."""
+    return _innermost.set(context)
+
+
+def leave(token: Token[Context | None]) -> None:
+    """Undo ``enter``."""
+    _innermost.reset(token)
+
+
+def context_of(task: Task[..., Any]) -> Context:
+    """Return the innermost context of ``task``, or a bare one when it is not running."""
+    context = _innermost.get()
+    while context is not None and context.definition is not task:
+        context = context.outer
+    return context if context is not None else Context(task)
+
+
+class _CurrentTask:
+    """Stands for the task that runs here: its attributes are read through. False when none runs."""
+
+    def _get(self) -> Task[..., Any] | None:
+        context = _innermost.get()
+        return context.definition if context is not None else None
+
+    def __getattr__(self, name: str) -> Any:
+        if (task := self._get()) is None:
+            raise AttributeError(f"No task is running here, so current_task has no {name!r}.")
+        return getattr(task, name)
+
+    def __bool__(self) -> bool:
+        return self._get() is not None
+
+    def __eq__(self, other: object) -> bool:
+        return self._get() == other
+
+    def __hash__(self) -> int:
+        return hash(self._get())
+
+    def __repr__(self) -> str:
+        return repr(self._get())
+
+
+if TYPE_CHECKING:
+    current_task: Task[..., Any]
+else:
+    current_task = _CurrentTask()

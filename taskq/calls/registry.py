@@ -1,0 +1,122 @@
+"""The tasks of this process, by name.
+
+``@task`` and ``register`` add to it when a ``tasks.py`` is imported; the worker,
+``send_task`` and the admin look names up. It never imports an app by itself:
+``autodiscover`` does, once, from ``AppConfig.ready``.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from django.utils.module_loading import autodiscover_modules
+
+from taskq.exceptions import NotRegistered
+
+if TYPE_CHECKING:
+    from taskq.tasks.task import Task
+
+__all__ = ["Registry", "autodiscover", "duplicates", "name_of", "register", "tasks"]
+
+T = TypeVar("T", bound="Task[..., Any]")
+
+
+@dataclass(slots=True, frozen=True)
+class _Definition:
+    """Where a task was made, in which execution of its module, and of what function or class."""
+
+    origin: str
+    module: object
+    spec: object
+    made_of: object
+
+    def replaces(self, other: _Definition) -> bool:
+        """Tell whether this is ``other`` once more: made of the same, or by a module that was executed again.
+
+        A reload gives a module a new spec. Within one execution a second function with the
+        name is a second task: a copied ``def``, or one that a factory makes.
+        """
+        if self.origin != other.origin:
+            return False
+        return self.made_of is other.made_of or self.module is not other.module or self.spec is not other.spec
+
+
+def _definition(task: Task[..., Any]) -> _Definition:
+    cls = type(task)
+    wrapped = vars(cls).get("__wrapped__")
+    # A module that nobody can look up is taken for another each time.
+    module = sys.modules.get(cls.__module__, object())
+    made_of = cls if wrapped is None else getattr(wrapped, "__func__", wrapped)
+    return _Definition(task.origin, module, getattr(module, "__spec__", None), made_of)
+
+
+class Registry(dict[str, "Task[..., Any]"]):
+    """A dictionary of tasks by name that raises ``NotRegistered`` for a name it does not have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._definitions: dict[str, list[_Definition]] = {}
+
+    def __missing__(self, name: str) -> Task[..., Any]:
+        raise NotRegistered(name)
+
+    def add(self, task: Task[..., Any]) -> None:
+        """Add ``task``. One that is defined at the same place by a reloaded module takes the other's place."""
+        new = _definition(task)
+        others = [old for old in self._definitions.get(task.name, ()) if not new.replaces(old)]
+        self._definitions[task.name] = [*others, new]
+        self[task.name] = task
+
+    def remove(self, name: str) -> None:
+        """Forget a task; used by tests."""
+        self.pop(name, None)
+        self._definitions.pop(name, None)
+
+    def duplicates(self) -> dict[str, list[str]]:
+        """Return the names that several definitions have, with the import path of each."""
+        return {name: [d.origin for d in found] for name, found in self._definitions.items() if len(found) > 1}
+
+
+#: Every task that was defined in this process.
+tasks: Registry = Registry()
+
+
+def duplicates() -> dict[str, list[str]]:
+    """Return the names that several tasks have, with the import path of each; for the system check."""
+    return tasks.duplicates()
+
+
+def name_of(module: str, qualname: str) -> str:
+    """Return the task name for a definition: its import path.
+
+    A module that is run as a program is named as others would import it.
+    """
+    if module == "__main__":
+        spec = getattr(sys.modules["__main__"], "__spec__", None)
+        module = spec.name.removesuffix(".__main__") if spec is not None else module
+    return f"{module}.{qualname}"
+
+
+def register(task: T | type[T]) -> T:
+    """Register a class-based task and return its instance.
+
+    ``task`` is a subclass of ``Task`` with a ``run`` method, or an instance of one::
+
+        class Resize(Task):
+            def run(self, path, width): ...
+
+        resize = register(Resize)
+
+    Raises ``TypeError`` for a class that is ``abstract`` or has no ``run``.
+    """
+    instance = task() if isinstance(task, type) else task
+    instance.prepare()
+    tasks.add(instance)
+    return instance
+
+
+def autodiscover() -> None:
+    """Import ``tasks.py`` of every installed app. An import error in one of them is not hidden."""
+    autodiscover_modules("tasks")

@@ -1,0 +1,178 @@
+"""The tasks that every worker knows, under Celery's names, and ``taskq.errback``.
+
+Producers of Celery send them: maps as tasks of their own, the rest where a workflow was
+not taken apart by its sender. ``worker.execution`` imports this, which registers them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from taskq import states
+from taskq.calls.context import Context, running
+from taskq.calls.registry import tasks as registry
+from taskq.canvas.signature import Signature as CanvasSignature
+from taskq.exceptions import ChordError
+from taskq.messages import values
+from taskq.results.async_result import AsyncResult
+from taskq.tasks.decorator import task
+from taskq.workflows import errbacks
+from taskq.workflows import plan as planning
+
+from .call import finish
+
+Signature = Mapping[str, Any]
+logger = logging.getLogger("taskq.worker")
+
+
+@task(name="celery.accumulate")
+def accumulate(*args: Any, **kwargs: Any) -> Any:
+    """Return the arguments, or the one that ``index`` names: the body of a group that replaces a task."""
+    index = kwargs.get("index")
+    return args[index] if index is not None else args
+
+
+# -- one task for many calls ---------------------------------------------------------------
+
+
+@task(name="celery.map")
+def xmap(task: Signature, it: Sequence[Any]) -> list[Any]:
+    """Call the task once for each item, one after the other; the first failure is that of all."""
+    call = _caller(task)
+    return [call(item) for item in it]
+
+
+@task(name="celery.starmap")
+def xstarmap(task: Signature, it: Sequence[Sequence[Any]]) -> list[Any]:
+    """Call the task once for each item, with the item's elements as arguments."""
+    call = _caller(task)
+    return [call(*item) for item in it]
+
+
+@task(name="celery.chunks")
+def chunks(task: Signature, it: Sequence[Sequence[Any]], n: int) -> list[list[Any]]:
+    """Do what ``celery.starmap`` does, ``n`` items to a list: senders make a group of starmaps of it."""
+    call = _caller(task)
+    return [[call(*item) for item in it[start : start + n]] for start in range(0, len(it), n)]
+
+
+def _caller(sig: Signature) -> Callable[..., Any]:
+    """Return what calls the task of ``sig`` here; the signature's own arguments come after those given."""
+    called, own, kwargs = registry[sig["task"]], list(sig.get("args") or ()), dict(sig.get("kwargs") or {})
+    context = running()
+    inline = context is not None and context.is_eager
+
+    def call(*args: Any) -> Any:
+        return finish(called(*args, *own, **kwargs), inline)
+
+    return call
+
+
+# -- canvases that their sender did not take apart -------------------------------------------
+
+
+@task(name="celery.group", bind=True)
+def group(self: Any, tasks: Sequence[Signature], *args: Any, **kwargs: Any) -> Any:
+    """Run a group in place of this task: the result is the list of its results."""
+    return _replaced(self, "group", tasks=list(tasks))
+
+
+@task(name="celery.chain")
+def chain(*args: Any, **kwargs: Any) -> None:
+    """Refuse: a chain is its first task, which has the rest of it in its message."""
+    raise NotImplementedError("A chain is no task: send its first task, with the others in the message.")
+
+
+@task(name="celery.chord", bind=True)
+def chord(self: Any, header: Any, body: Signature, *args: Any, **kwargs: Any) -> Any:
+    """Run a chord in place of this task."""
+    return _replaced(self, "chord", header=header, body=body, kwargs={})
+
+
+def _replaced(self: Any, kind: str, **kwargs: Any) -> Any:
+    data = {"task": f"celery.{kind}", "args": [], "kwargs": kwargs, "options": {}, "subtask_type": kind}
+    return self.replace(CanvasSignature.from_dict({**data, "immutable": False}))
+
+
+@task(name="celery.chord_unlock", bind=True, max_retries=None, default_retry_delay=1, ignore_result=True)
+def chord_unlock(
+    self: Any,
+    /,
+    group_id: str,
+    callback: Signature,
+    interval: float | None = None,
+    max_retries: int | None = None,
+    result: Sequence[Any] = (),
+    **_: Any,
+) -> None:
+    """Send the body of a chord of a Celery producer once its members, which are rows here, have ended."""
+    members = [AsyncResult[Any](_id_of(member)) for member in result]
+    ended = [member.state for member in members]
+    failed = next((m for m, s in zip(members, ended, strict=True) if s in states.PROPAGATE_STATES), None)
+    request: Context = self.request
+    if failed is not None:
+        # The body ends as what follows from this task.
+        request.embed = {"chain": [callback], "errbacks": planning.errbacks_of(callback)}
+        raise ChordError.by_member(failed.id, failed.result)
+    if not all(state == states.SUCCESS for state in ended):
+        raise self.retry(countdown=interval, max_retries=max_retries)
+    found = [member.result for member in members]
+    root_id = request.root_id or request.id or ""
+    request.added.append(planning.plan_body(callback, found, root_id=root_id, parent_id=request.id))
+
+
+def _id_of(member: Any) -> str:
+    """Return the id in a result tuple."""
+    while isinstance(member, list | tuple):
+        member = member[0]
+    return str(member)
+
+
+# -- others ----------------------------------------------------------------------------------
+
+
+@task(name="celery.backend_cleanup", ignore_result=True)
+def backend_cleanup() -> None:
+    """Do nothing: workers delete old rows by themselves."""
+
+
+@task(name="celery.ping")
+def ping() -> str:
+    """Answer."""
+    return "pong"
+
+
+@task(name=errbacks.TASK, bind=True, ignore_result=True, sensitive=("args", "kwargs"))
+def errback(
+    self: Any,
+    sig: Signature,
+    headers: Mapping[str, Any],
+    error: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    traceback: str | None = None,
+) -> None:
+    """Call an errback with ``(request, exc, traceback)``; what it raises is logged.
+
+    The arguments of the failed task are in the message alone: some may be sensitive there.
+    """
+    request = Context(
+        registry.get(headers.get("task") or "", self),
+        called_directly=False,
+        is_eager=self.request.is_eager,
+        id=headers["id"],
+        args=args,
+        kwargs=kwargs,
+        retries=headers.get("retries") or 0,
+        root_id=headers.get("root_id"),
+        parent_id=headers.get("parent_id"),
+        hostname=self.request.hostname,
+        message=headers,
+    )
+    try:
+        value = errbacks.call(sig, request, values.decode_exception(error), traceback)
+        finish(value, inline=self.request.is_eager)
+    except (Exception, SystemExit):
+        logger.exception("The errback %s of %s[%s] raised.", sig["task"], headers.get("task"), headers["id"])

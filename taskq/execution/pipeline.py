@@ -1,0 +1,176 @@
+"""The steps of a run, in their order.
+
+Whatever a message holds and whatever a task does ends in an ``Outcome``. Only
+what is meant to end the process goes through: ``SystemExit`` and
+``KeyboardInterrupt`` in its main thread, and a kill.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from taskq import signals, states
+from taskq.calls import context as task_contexts
+from taskq.calls.context import Context
+from taskq.calls.registry import tasks
+from taskq.exceptions import DecodeError
+from taskq.handover import Delivery, Outcome
+from taskq.logs import task_context
+from taskq.messages import protocol
+from taskq.results import join_guard as result_context
+from taskq.tasks.task import Task
+
+from . import call, followups, handlers, isolation, outcomes
+from .run import ReportFn, Run, SoftLimit
+from .tracebacks import release
+
+logger = logging.getLogger("taskq.worker")
+
+
+def execute(delivery: Delivery, report: ReportFn | None = None, soft_limit: SoftLimit | None = None) -> Outcome:
+    """Run one delivery in a clean context and return how it ended.
+
+    ``report`` carries states that are to be written meanwhile. ``soft_limit`` is
+    put around the user's function to enforce ``delivery.soft_time_limit``; which
+    one can, the pool knows.
+    """
+    run = Run(delivery, report, soft_limit, inline=False)
+    _shielded(isolation.before_task)
+    try:
+        return isolation.fresh_context().run(_perform_apart, run)
+    finally:
+        _shielded(isolation.after_task)
+        release(run.exception)
+
+
+def _shielded(tidy: Callable[[], None]) -> None:
+    try:
+        tidy()
+    except Exception:
+        logger.exception("Connections and caches could not be tidied up.")
+
+
+def _perform_apart(run: Run) -> Outcome:
+    """Run in a context of its own, where waiting for another task is refused."""
+    result_context.running.set(True)
+    return perform(run)
+
+
+def perform(run: Run) -> Outcome:
+    """Take ``run`` through all steps."""
+    with task_context(run.delivery.task_id, run.delivery.name):
+        try:
+            _read(run)
+        except Exception as error:
+            return handlers.refuse(run, followups.after_refusal(run, outcomes.refused(run, error)))
+        token = task_contexts.enter(run.request)
+        try:
+            return _run(run)
+        finally:
+            task_contexts.leave(token)
+
+
+def _run(run: Run) -> Outcome:
+    if _is_expired(run):
+        return handlers.conclude(run, followups.after(run, outcomes.expired(run)))
+    _announce(run)
+    try:
+        _before_start(run)
+        run.value = _timed(run)
+    except BaseException as error:
+        outcome = outcomes.raised(run, error)
+    else:
+        outcome = outcomes.returned(run)
+    return handlers.conclude(run, followups.after(run, outcome))
+
+
+# -- before the function ------------------------------------------------------------
+
+
+def _read(run: Run) -> None:
+    """Read the message. Raises what is wrong with it."""
+    delivery = run.delivery
+    raw, properties = _mapping(delivery.headers), _mapping(delivery.properties)
+    run.headers = headers = protocol.read_headers(raw)
+    run.task = task = tasks[headers.task]
+    run.args, run.kwargs, embed = protocol.decode_body(
+        delivery.body, delivery.content_type, delivery.content_encoding, raw, properties
+    )
+    run.request = Context(
+        task,
+        task_contexts.current(),
+        called_directly=False,
+        is_eager=run.inline,
+        id=headers.id,
+        args=run.args,
+        kwargs=run.kwargs,
+        retries=headers.retries,
+        root_id=headers.root_id,
+        parent_id=headers.parent_id,
+        hostname=delivery.hostname,
+        correlation_id=properties.get("correlation_id"),
+        reply_to=properties.get("reply_to"),
+        ignore_result=run.ignored,
+        message=raw,
+        properties=properties,
+        embed=embed,
+        delivery_info=_delivery_info(run),
+        carried=delivery,
+        report=run.write_state if run.report is not None else None,
+    )
+
+
+def _mapping(text: str) -> dict[str, object]:
+    try:
+        value = json.loads(text or "{}")
+    except ValueError as error:
+        raise DecodeError(f"The headers and properties of a message must be JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise DecodeError("The headers and properties of a message must be mappings.")
+    return value
+
+
+def _delivery_info(run: Run) -> dict[str, object]:
+    delivery = run.delivery
+    info: dict[str, object] = {
+        "exchange": delivery.exchange,
+        "routing_key": delivery.routing_key,
+        "priority": delivery.priority,
+        "redelivered": delivery.redelivered,
+    }
+    if run.inline:
+        info["is_eager"] = True
+    return info
+
+
+def _is_expired(run: Run) -> bool:
+    expires = run.headers.expires
+    return expires is not None and expires <= datetime.now(UTC)
+
+
+def _announce(run: Run) -> None:
+    """Tell receivers, and whoever writes states, that the task starts."""
+    task = run.task
+    if signals.task_prerun.receivers:
+        signals.send(signals.task_prerun, task, task_id=run.headers.id, task=task, args=run.args, kwargs=run.kwargs)
+    if run.report is not None and task.track_started:
+        run.write_state(run.headers.id, states.STARTED, {"pid": os.getpid(), "hostname": run.delivery.hostname})
+
+
+def _before_start(run: Run) -> None:
+    if type(run.task).before_start is not Task.before_start:
+        run.task.before_start(run.headers.id, run.args, run.kwargs)
+
+
+def _timed(run: Run) -> object:
+    """Call the function; ``run.runtime`` is how long that took, in seconds, however it ended."""
+    run.clock = time.monotonic()
+    try:
+        return call.call(run)
+    finally:
+        run.runtime = time.monotonic() - run.clock

@@ -1,0 +1,65 @@
+"""``Run``: what the steps of the pipeline know of one delivery, and tell each other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from taskq.calls.context import Context
+from taskq.handover import Delivery, Report
+from taskq.messages import values
+from taskq.messages.protocol import TaskHeaders
+from taskq.tasks.task import Task
+
+from .tracebacks import ExceptionInfo
+
+#: Sends a report to who may write it.
+ReportFn = Callable[[Report], None]
+#: Raises ``SoftTimeLimitExceeded`` in this thread if the block takes longer than so many seconds.
+SoftLimit = Callable[[float], AbstractContextManager[None]]
+
+
+class Run:
+    """One run of a task. ``task``, ``headers`` and ``request`` are there once they were read.
+
+    ``inline`` runs share connections and language with their caller. ``value``
+    is what the function returned; ``exception`` what it raised, or what went
+    wrong before, and ``einfo`` the same with its traceback.
+    """
+
+    __slots__ = (
+        "args", "clock", "delivery", "einfo", "exception", "headers", "inline", "kwargs", "report", "request",
+        "runtime", "soft_limit", "started", "task", "value",
+    )  # fmt: skip
+
+    task: Task[..., Any]
+    headers: TaskHeaders
+    request: Context
+    args: list[Any]
+    kwargs: dict[str, Any]
+
+    def __init__(self, delivery: Delivery, report: ReportFn | None, soft_limit: SoftLimit | None, inline: bool) -> None:
+        self.delivery = delivery
+        self.report = report
+        self.soft_limit = soft_limit
+        self.inline = inline
+        self.started = time.time()
+        self.clock = time.monotonic()
+        self.runtime = 0.0
+        self.value: Any = None
+        self.exception: BaseException | None = None
+        self.einfo: ExceptionInfo | None = None
+
+    @property
+    def ignored(self) -> bool:
+        """Whether a success leaves nothing behind: what the message says, else what the task says."""
+        wanted = self.headers.ignore_result
+        return self.task.ignore_result if wanted is None else wanted
+
+    def write_state(self, task_id: str, state: str, meta: Any) -> None:
+        """Report that the task is in ``state``; ``EncodeError`` for ``meta`` that can't be stored."""
+        if self.report is not None:
+            text, content_type = values.encode(meta, what="meta of update_state()")
+            self.report(Report(self.delivery.job, task_id, state, text, content_type, time.time()))

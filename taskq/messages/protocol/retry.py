@@ -1,0 +1,146 @@
+"""The same task once more, one retry on.
+
+Called where the task runs: a retry is part of its ``Outcome``. What is not
+changed stays as it came, byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from typing import Any, TypedDict, Unpack, cast
+
+from taskq.conf import settings
+from taskq.exceptions import InvalidTaskError
+from taskq.messages import reprs, serializers, signing
+from taskq.records import Envelope
+
+from . import options as check
+from .build import arguments_text, put_body, put_due, put_expiry, put_given_reprs, put_limits, put_properties, put_reprs
+from .read import decode_body, read_headers
+from .wire import Args, Carried, is_of_delivery
+
+
+class RetryOptions(TypedDict, total=False):
+    """What a retry may change; ``None`` keeps what the message has."""
+
+    args: Args | None
+    kwargs: Mapping[str, Any] | None
+    queue: str | None
+    exchange: str | None
+    routing_key: str | None
+    countdown: float | timedelta | None  # seconds; beats eta
+    eta: datetime | str | None
+    expires: float | timedelta | datetime | str | None
+    priority: int | None
+    time_limit: float | None  # seconds
+    soft_time_limit: float | None  # seconds
+    headers: Mapping[str, Any] | None  # joined to the caller's own
+    shadow: str | None
+    serializer: str | None
+    compression: str | None
+    argsrepr: str | None
+    kwargsrepr: str | None
+    ignore_result: bool | None
+    sensitive: Collection[str]  # as for build, and needed with new arguments
+    sensitive_positions: Mapping[str, int] | None
+
+
+_KNOWN = frozenset(RetryOptions.__annotations__)
+_NEW_BODY = ("args", "kwargs", "serializer", "compression")
+
+
+def retry_envelope(message: Carried, **options: Unpack[RetryOptions]) -> Envelope:
+    """Return the message that runs the task of ``message`` again, one retry on.
+
+    It keeps the id, the workflow, what follows, headers, stamps, limits,
+    priority, the moment it expires, and goes to where it came from.
+    Raises what ``build`` raises for options.
+    """
+    given = cast("dict[str, Any]", options)
+    if not given.keys() <= _KNOWN:
+        raise TypeError(f"Unknown options of a retry: {', '.join(sorted(given.keys() - _KNOWN))}.")
+    envelope = _copy(message, given)
+    headers = envelope.headers
+    headers["retries"] = (headers.get("retries") or 0) + 1
+    headers["eta"] = None
+    headers.setdefault("timelimit", [None, None])
+    put_limits(headers, given.get("time_limit"), given.get("soft_time_limit"))
+    put_due(envelope, given.get("countdown"), given.get("eta"))
+    for option in ("shadow", "ignore_result"):
+        if given.get(option) is not None:
+            headers[option] = check.plain(given[option])
+    if own := given.get("headers"):
+        headers.update(check.check_headers(own))
+    old = _mapping(message.properties)
+    put_properties(envelope, old.get("reply_to") or "", "priority" in old)
+    if any(given.get(option) is not None for option in _NEW_BODY):
+        _encode_again(envelope, message, given)
+    else:
+        _keep_body(envelope, message, old)
+    put_given_reprs(headers, given)
+    return envelope
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text or "{}")
+    except ValueError as exc:
+        raise InvalidTaskError(f"The headers and properties of a message must be JSON: {exc}.") from exc
+    if not isinstance(value, dict):
+        raise InvalidTaskError(f"The headers and properties of a message must be mappings, not {value!r:.200}.")
+    return value
+
+
+def _copy(message: Carried, given: Mapping[str, Any]) -> Envelope:
+    """Return ``message`` to be sent again, without its body and what its delivery added."""
+    raw = _mapping(message.headers)
+    checked = read_headers(raw)
+    queue, exchange, routing_key = (check.plain(given.get(name)) for name in ("queue", "exchange", "routing_key"))
+    if not (queue or exchange):
+        exchange, routing_key = message.exchange, routing_key or message.routing_key
+        queue = "" if exchange else routing_key
+    priority = given.get("priority")
+    envelope = Envelope(
+        checked.id,
+        checked.task,
+        queue or "",
+        {name: value for name, value in raw.items() if not is_of_delivery(name)},
+        "",
+        message.content_type,
+        message.content_encoding,
+        exchange or "",
+        routing_key or ("" if exchange else queue or ""),
+        message.priority if priority is None else check.check_priority(priority),
+        expires=None if checked.expires is None else checked.expires.timestamp(),
+    )
+    if (expires := given.get("expires")) is not None:
+        put_expiry(envelope, expires)
+    return envelope
+
+
+def _keep_body(envelope: Envelope, message: Carried, old: Mapping[str, Any]) -> None:
+    envelope.body = message.body
+    if serializers.BODY_ENCODING in old:
+        envelope.properties[serializers.BODY_ENCODING] = old[serializers.BODY_ENCODING]
+    if settings.SIGNING:
+        payload = serializers.payload_of(message.body, envelope.headers, old)
+        signing.sign(envelope.headers, payload, envelope.content_type)
+
+
+def _encode_again(envelope: Envelope, message: Carried, given: Mapping[str, Any]) -> None:
+    get, headers = given.get, envelope.headers
+    old = _mapping(message.headers), _mapping(message.properties)
+    old_args, old_kwargs, embed = decode_body(message.body, message.content_type, message.content_encoding, *old)
+    args: Any = old_args if get("args") is None else get("args")
+    kwargs: Any = old_kwargs if get("kwargs") is None else get("kwargs")
+    check.check_arguments(args, kwargs)
+    compression = get("compression") or headers.pop(serializers.COMPRESSION, None)
+    serializer = get("serializer") or serializers.serializer_of(message.content_type)
+    sensitive, positions = get("sensitive"), get("sensitive_positions") or {}
+    put_body(envelope, args, kwargs, embed, serializer, compression, positions)
+    shown = reprs.mask(args, kwargs, sensitive, positions) if sensitive else (args, kwargs)
+    put_reprs(headers, *shown)
+    if sensitive:
+        envelope.arguments = arguments_text(*shown)

@@ -1,0 +1,111 @@
+"""Return values as text for a row, and back.
+
+``worker.execution`` encodes, ``AsyncResult`` and the admin decode. A binary
+serializer's output is stored as base64, which the content type says. Nothing
+here reads or writes a row; exceptions are the business of ``errors``.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable
+from typing import Any, cast
+
+from kombu.exceptions import DecodeError
+from kombu.serialization import prepare_accept_content, registry
+from kombu.utils.json import JSONEncoder, loads
+
+from taskq.conf import settings
+from taskq.exceptions import EncodeError
+from taskq.results.base import ResultBase
+
+from .exception_data import decode_exception, encode_exception
+
+__all__ = [
+    "JSON",
+    "decode",
+    "decode_children",
+    "decode_exception",
+    "encode",
+    "encode_children",
+    "encode_exception",
+]
+
+#: The content type of plain JSON, and of every exception.
+JSON = "application/json"
+_BASE64 = ";base64"
+# The same text as kombu's own ``dumps``, without making an encoder for each value.
+_to_json = JSONEncoder().encode
+
+
+def encode(value: Any, serializer: str | None = None, what: str = "the return value") -> tuple[str, str]:
+    """Return ``value`` as text, and the content type to store beside it.
+
+    ``serializer`` is a name that kombu knows; the default is
+    ``TASKQ_RESULT_SERIALIZER``. Raises ``EncodeError`` for what it can't carry, which it calls ``what``.
+    """
+    name = serializer or settings.RESULT_SERIALIZER
+    try:
+        if name == "json":
+            return _to_json(value), JSON
+        return _by_registry(value, name)
+    except Exception as error:
+        raise EncodeError(_refusal(value, what, name, error)) from error
+
+
+def decode(text: str | None, content_type: str = JSON) -> Any:
+    """Return the value that ``encode`` was given. No text is ``None``.
+
+    Raises ``ContentDisallowed`` for a content type that neither
+    ``TASKQ_ACCEPT_CONTENT`` nor ``TASKQ_RESULT_SERIALIZER`` names, and
+    ``DecodeError`` for broken text.
+    """
+    if text is None:
+        return None
+    if content_type == JSON:
+        return _from_json(text)
+    plain, binary, _ = content_type.partition(_BASE64)
+    payload = base64.b64decode(text) if binary else text
+    encoding = "binary" if binary else "utf-8"
+    return registry.loads(payload, plain, encoding, accept=_accepted())
+
+
+def encode_children(results: Iterable[ResultBase]) -> str | None:
+    """Return the results of the tasks that a task sent as text, ``None`` for none of them."""
+    tuples = [result.__json__() for result in results]
+    return json.dumps(tuples) if tuples else None
+
+
+def decode_children(text: str | None) -> list[Any]:
+    """Return the result tuples that ``encode_children`` wrote."""
+    return cast("list[Any]", json.loads(text)) if text else []
+
+
+def _by_registry(value: Any, serializer: str) -> tuple[str, str]:
+    if isinstance(value, ResultBase) and serializer != "pickle":
+        value = value.__json__()
+    content_type, _, payload = registry.dumps(value, serializer)
+    if isinstance(payload, str):
+        return payload, content_type
+    return base64.b64encode(payload).decode("ascii"), content_type + _BASE64
+
+
+def _from_json(text: str) -> Any:
+    try:
+        return loads(text)
+    except ValueError as error:
+        raise DecodeError(f"The stored result is not valid JSON: {error}") from error
+
+
+def _accepted() -> set[str]:
+    named = [*settings.ACCEPT_CONTENT, settings.RESULT_SERIALIZER]
+    return cast("set[str]", prepare_accept_content(named))
+
+
+def _refusal(value: Any, what: str, serializer: str, error: Exception) -> str:
+    """Say why a value can't be stored, and what to change."""
+    return (
+        f"{error!r}: {what}, of type {type(value).__qualname__}, can't be stored with the serializer "
+        f"'{serializer}'. Use plain data (of a model instance its primary key), or change TASKQ_RESULT_SERIALIZER."
+    )

@@ -1,0 +1,110 @@
+"""Reads many tasks' results at once, and waits for them at once: one query, not one a task.
+
+What is final is kept in each result and never read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterable, Mapping
+from contextlib import aclosing, closing
+from typing import TYPE_CHECKING, Any
+
+from taskq import states
+
+from . import backend
+from .rows import COLUMNS
+
+if TYPE_CHECKING:
+    from taskq.models import TaskRun
+
+    from .async_result import AsyncResult
+
+    Leaf = AsyncResult[Any]
+    Rows = Mapping[str, TaskRun]
+
+
+def look(leaves: Iterable[Leaf]) -> list[str]:
+    """Read the rows of those that are not known to have ended, in one query; return the state of each."""
+    leaves = list(leaves)
+    ids = {leaf.id for leaf in leaves if leaf._known() is None}
+    rows = backend.current().fetch(ids, COLUMNS) if ids else {}
+    for leaf in leaves:
+        leaf._keep(rows.get(leaf.id))
+    return [leaf._known() or (rows[leaf.id].state if leaf.id in rows else states.PENDING) for leaf in leaves]
+
+
+def wait(
+    leaves: Collection[Leaf],
+    timeout: float | None,
+    tick: Callable[[], object] | None = None,
+    interval: float = 0.5,
+    *,
+    until_failure: bool = False,
+) -> None:
+    """Wait until all have ended, or with ``until_failure`` until one has not ended well.
+
+    ``timeout`` is in seconds, for all together. Raises as ``waiting.wait`` does.
+    """
+    if until_failure and first_failed(leaves) is not None:
+        return
+    with closing(arrivals(leaves, timeout, tick, interval)) as arriving:
+        for rows in arriving:
+            if until_failure and _has_failure(rows):
+                return
+
+
+async def await_(leaves: Collection[Leaf], timeout: float | None, *, until_failure: bool = False) -> None:
+    """Do what ``wait`` does without blocking the event loop."""
+    if until_failure and first_failed(leaves) is not None:
+        return
+    async with aclosing(async_arrivals(leaves, timeout)) as arriving:
+        async for rows in arriving:
+            if until_failure and _has_failure(rows):
+                return
+
+
+def arrivals(
+    leaves: Iterable[Leaf], timeout: float | None, tick: Callable[[], object] | None = None, interval: float = 0.5
+) -> Generator[Rows, None, None]:
+    """Keep the rows of ``leaves`` as they become final, and yield those that are new, until all have ended."""
+    wanted = _by_id(leaves)
+    if not wanted:
+        return
+    with closing(backend.current().arrivals(list(wanted), timeout, tick, interval)) as arriving:
+        for rows in arriving:
+            _keep(wanted, rows)
+            yield rows
+
+
+async def async_arrivals(leaves: Iterable[Leaf], timeout: float | None) -> AsyncGenerator[Rows, None]:
+    """Do what ``arrivals`` does without blocking the event loop."""
+    wanted = _by_id(leaves)
+    if not wanted:
+        return
+    async with aclosing(backend.current().async_arrivals(list(wanted), timeout)) as arriving:
+        async for rows in arriving:
+            _keep(wanted, rows)
+            yield rows
+
+
+def first_failed(leaves: Iterable[Leaf]) -> Leaf | None:
+    """Return the first, in order, that is known to have failed or to have been revoked."""
+    return next((leaf for leaf in leaves if leaf._known() in states.PROPAGATE_STATES), None)
+
+
+def _by_id(leaves: Iterable[Leaf]) -> dict[str, list[Leaf]]:
+    wanted: dict[str, list[Leaf]] = {}
+    for leaf in leaves:
+        if leaf._awaited():
+            wanted.setdefault(leaf.id, []).append(leaf)
+    return wanted
+
+
+def _keep(wanted: Mapping[str, list[Leaf]], rows: Rows) -> None:
+    for task_id, row in rows.items():
+        for leaf in wanted[task_id]:
+            leaf._keep(row)
+
+
+def _has_failure(rows: Rows) -> bool:
+    return any(row.state in states.PROPAGATE_STATES for row in rows.values())

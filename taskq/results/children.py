@@ -1,0 +1,123 @@
+"""What a task led to: the tasks that it sent, the tasks that those sent, and so on.
+
+``AsyncResult`` and ``GroupResult`` call this. It goes generation by generation, so that
+each is one query however many there are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+
+from taskq.exceptions import IncompleteStream
+
+from . import bulk, join_guard
+from .graph import ResultGraph
+
+if TYPE_CHECKING:
+    from .async_result import AsyncResult
+    from .base import ResultBase
+
+    Pair = tuple[ResultBase | None, ResultBase]
+
+
+def iterdeps(result: ResultBase, intermediate: bool = False) -> Iterator[Pair]:
+    """Yield ``result`` and all that followed from it, each with the one that it is a child of, the first with ``None``.
+
+    Does not wait. What has not ended has no children yet: that raises
+    ``IncompleteStream`` after it was yielded, unless ``intermediate`` is true.
+    """
+    generation: list[Pair] = [(None, result)]
+    seen: set[str] = set()
+    while generation:
+        bulk.look(_leaves(node for _, node in generation))
+        following: list[Pair] = []
+        for parent, node in generation:
+            yield parent, node
+            if not intermediate and not _ended(node):
+                raise IncompleteStream(f"{node} has not ended: get() it first, or pass intermediate=True.")
+            if node.id not in seen:
+                following += [(node, child) for child in _children(node)]
+            seen.add(node.id)
+        generation = following
+
+
+def collect(
+    result: ResultBase, intermediate: bool, timeout: float | None, propagate: bool
+) -> Iterator[tuple[ResultBase, Any]]:
+    """Wait for ``result`` and all that followed from it, and yield each, once, with its value.
+
+    ``timeout`` is in seconds, for all together. With ``intermediate`` it does not wait:
+    what has not ended has the value ``None``.
+    """
+    join_guard.refuse_in_task()
+    deadline = None if timeout is None else time.monotonic() + timeout
+    seen: set[str] = set()
+    generation = [result]
+    while generation:
+        leaves = _leaves(generation)
+        if intermediate:
+            bulk.look(leaves)
+        else:
+            bulk.wait(leaves, _left(deadline))
+        for node in generation:
+            yield node, _value(node, propagate)
+        generation = _next(generation, seen)
+
+
+async def acollect(
+    result: ResultBase, intermediate: bool, timeout: float | None, propagate: bool
+) -> AsyncIterator[tuple[ResultBase, Any]]:
+    """Do what ``collect`` does without blocking the event loop."""
+    join_guard.refuse_in_task()
+    deadline = None if timeout is None else time.monotonic() + timeout
+    seen: set[str] = set()
+    generation = [result]
+    while generation:
+        leaves = _leaves(generation)
+        if intermediate:
+            await sync_to_async(bulk.look)(leaves)
+        else:
+            await bulk.await_(leaves, _left(deadline))
+        for node in generation:
+            yield node, await sync_to_async(_value)(node, propagate)
+        generation = _next(generation, seen)
+
+
+def graph(result: ResultBase, intermediate: bool = False) -> ResultGraph:
+    """Return ``result`` and all that followed from it as a graph: see ``iterdeps``."""
+    drawn = ResultGraph()
+    for parent, node in iterdeps(result, intermediate):
+        drawn.add(parent, node)
+    return drawn
+
+
+def _next(generation: list[ResultBase], seen: set[str]) -> list[ResultBase]:
+    """Return the children of a generation but for those that have been there."""
+    seen.update(node.id for node in generation)
+    found = {child.id: child for node in generation for child in _children(node)}
+    return [child for child in found.values() if child.id not in seen]
+
+
+def _children(node: ResultBase) -> Iterable[ResultBase]:
+    """Return what ``node`` led to; of what has not ended nothing is known."""
+    return node.members() or (node.children or () if _ended(node) else ())
+
+
+def _leaves(nodes: Iterable[ResultBase]) -> list[AsyncResult[Any]]:
+    return [leaf for node in nodes for leaf in node.leaves()]
+
+
+def _ended(node: ResultBase) -> bool:
+    return not any(leaf._awaited() for leaf in node.leaves())
+
+
+def _value(node: ResultBase, propagate: bool) -> Any:
+    return node.get(propagate=propagate, disable_sync_subtasks=False) if _ended(node) else None
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())

@@ -1,0 +1,159 @@
+"""What a task has to do with canvases: its signatures, and ``replace`` and ``add_to_chord`` while it runs.
+
+The canvas room lies above this one and is imported when it is first used, so that a
+``tasks.py`` is read before anything of it. Nothing is sent here: plans wait in the run's
+context, and whoever settles the run carries them out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+
+from django.utils.module_loading import import_string
+
+from taskq.calls.context import Context
+from taskq.calls.options import SendOptions
+from taskq.exceptions import Ignore
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from taskq.canvas.maps import chunks
+    from taskq.canvas.signature import Signature
+    from taskq.results.async_result import AsyncResult
+
+__all__ = ["Composable"]
+
+R = TypeVar("R")
+R2 = TypeVar("R2")
+
+
+@cache
+def signature_class() -> type[Signature[Any]]:
+    """Return ``Signature``."""
+    found: type[Signature[Any]] = import_string("taskq.canvas.signature.Signature")
+    return found
+
+
+class Composable(Generic[R]):
+    """The part of ``Task`` that makes and takes signatures."""
+
+    name: str
+
+    if TYPE_CHECKING:
+
+        @property
+        def request(self) -> Context:
+            """See ``Task``."""
+
+    # -- as a value
+
+    def s(self, *args: Any, **kwargs: Any) -> Signature[R]:
+        """Return the signature of a call with these arguments, perhaps not all that it needs yet."""
+        return signature_class()(self.name, args, kwargs)
+
+    def si(self, *args: Any, **kwargs: Any) -> Signature[R]:
+        """Return an immutable signature: it takes no more arguments, nor the value of what comes before it."""
+        return signature_class()(self.name, args, kwargs, immutable=True)
+
+    def signature(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        immutable: bool = False,
+        **options: Unpack[SendOptions],
+    ) -> Signature[R]:
+        """Return the signature of a call with arguments and options: ``add.signature((2, 2), countdown=10)``."""
+        return signature_class()(self.name, args, kwargs, dict(options), immutable=immutable)
+
+    #: The older name of ``signature``.
+    subtask = signature
+
+    def map(self, it: Iterable[Any]) -> Signature[list[R]]:
+        """Return the signature of one task that calls this one with each item, one after the other."""
+        from_it: Signature[list[R]] = import_string("taskq.canvas.maps.xmap")(self, it)
+        return from_it
+
+    def starmap(self, it: Iterable[Sequence[Any]]) -> Signature[list[R]]:
+        """Return the same for items that are lists of arguments."""
+        from_it: Signature[list[R]] = import_string("taskq.canvas.maps.xstarmap")(self, it)
+        return from_it
+
+    def chunks(self, it: Iterable[Sequence[Any]], n: int) -> chunks:
+        """Return a group of starmaps over ``n`` items each."""
+        parts: chunks = import_string("taskq.canvas.maps.chunks")(self, it, n)
+        return parts
+
+    # -- while it runs
+
+    def replace(self, sig: Signature[Any]) -> NoReturn:
+        """Have ``sig`` run in place of this task: ``raise self.replace(add.s(2, 2) | mul.s(3))``.
+
+        Its value becomes this task's, under the same id; callbacks, the rest of the chain and the chord wait for it.
+        The value of a group is a list. Nothing after the call is run.
+
+        Raises:
+            Ignore: always, in a worker; the worker sends ``sig`` when the task has ended.
+            ImproperlyConfigured: an empty chain, or a member of another chord.
+            RuntimeError: the function was called directly.
+        """
+        request = self.request
+        if request.called_directly:
+            raise RuntimeError(f"replace() works where a worker runs {self.name}, not where its function is called.")
+        request.replacement = import_string("taskq.workflows.plan.plan_replacement")(sig, request)
+        raise Ignore("Replaced by new task")
+
+    def add_to_chord(self, sig: Signature[R2]) -> AsyncResult[R2]:
+        """Send ``sig`` as one more task of the chord whose header this one is in, and return its result.
+
+        It is sent when this task has succeeded; its value comes after those that are there. Raises
+        ``ValueError`` if this task is in no chord.
+        """
+        plan = import_string("taskq.workflows.plan.plan_added")(sig, self.request)
+        self.request.added.append(plan)
+        result: AsyncResult[R2] = plan.result
+        return result
+
+    def signature_from_request(
+        self,
+        request: Context | None = None,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[SendOptions],
+    ) -> Signature[R]:
+        """Return the signature of the run that is under way, with other arguments and options as given."""
+        request = request or self.request
+        return signature_class()(
+            self.name,
+            request.args if args is None else args,
+            request.kwargs if kwargs is None else kwargs,
+            {**_kept(request), **options},
+        )
+
+
+#: What a run's message says that another call of the task takes over, by the name of the option.
+_KEPT = ("task_id", "root_id", "parent_id", "group_id", "group_index", "shadow", "expires", "time_limit")
+_KEPT_TOO = ("soft_time_limit", "headers", "retries", "reply_to", "replaced_task_nesting", "priority")
+
+
+def _kept(request: Context) -> dict[str, Any]:
+    """Return the options with which the run that is under way was sent."""
+    found: dict[str, Any] = {name: request.get(name) for name in (*_KEPT, *_KEPT_TOO)}
+    delivery = request.delivery_info or {}
+    found |= {
+        "task_id": request.id,
+        "link": request.callbacks,
+        "link_error": request.errbacks,
+        "chain": request.chain,
+        "chord": request.chord,
+        "stamped_headers": request.stamped_headers,
+        "stamps": request.stamps,
+        "priority": delivery.get("priority"),
+        "exchange": delivery.get("exchange"),
+        "routing_key": delivery.get("routing_key") if delivery.get("exchange") else None,
+        "queue": None if delivery.get("exchange") else delivery.get("routing_key"),
+    }
+    return {name: value for name, value in found.items() if value}

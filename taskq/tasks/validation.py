@@ -1,0 +1,142 @@
+"""What the options of a task may be: a table, against which ``register`` holds every definition.
+
+Checked once, when a task is defined, so that nothing has to be checked when it is sent
+or run, and a wrong value is an error in ``tasks.py`` and not in a worker. Nothing here
+knows where a value is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from kombu.entity import Exchange, Queue
+
+from taskq import value_kinds as kinds
+from taskq.calls.options import FromSetting, RetryOptions
+from taskq.messages.protocol import MAX_NAME
+from taskq.messages.protocol.options import check_name, expiry
+from taskq.value_kinds import Kind
+
+if TYPE_CHECKING:
+    from taskq.calls.options import Exceptions
+
+    from .task import Task
+
+__all__ = ["HANDLERS", "check", "exceptions"]
+
+#: What a task may have called at its ends.
+HANDLERS = ("before_start", "on_success", "on_retry", "on_failure", "after_return")
+#: What ``retry_kwargs`` may hold; ``exc`` and ``throw`` are not the task's to say.
+_RETRY_ARGUMENTS = frozenset({"args", "kwargs", "eta", "countdown", "max_retries", *RetryOptions.__annotations__})
+
+
+def exceptions(given: Exceptions) -> tuple[type[BaseException], ...]:
+    """Return the classes of ``throws`` and its kin, of which one may be given as it is."""
+    found = (given,) if isinstance(given, type) else given
+    if not isinstance(found, list | tuple | set | frozenset):
+        raise TypeError(given)
+    if not all(isinstance(each, type) and issubclass(each, BaseException) for each in found):
+        raise TypeError(given)
+    return tuple(found)
+
+
+def _refuse(value: Any) -> Any:
+    raise TypeError(value)
+
+
+def _instance(words: str, *classes: type, others: Callable[[Any], Any] = _refuse) -> Kind[Any]:
+    """Return the kind of the instances of ``classes``, and of what ``others`` converts."""
+    return Kind(words, lambda value: value if isinstance(value, classes) else others(value))
+
+
+def _moment(value: Any) -> Any:
+    expiry(value)
+    return value
+
+
+def _arguments_of_retry(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(value)
+    if not value.keys() <= _RETRY_ARGUMENTS:
+        raise ValueError(value)
+    kinds.optional(kinds.WHOLE).convert(value.get("max_retries"))
+    return value
+
+
+def _callable(value: Any) -> Any:
+    if not callable(value):
+        raise TypeError(value)
+    return value
+
+
+_FLAG = kinds.FLAG
+_NAME = f"text of 1 to {MAX_NAME} characters"
+_EXCEPTIONS = Kind("an exception class or a tuple of them", exceptions)
+_HANDLER = Kind("a function", _callable)
+
+#: Every option, and the handlers.
+KINDS: Mapping[str, Kind[Any]] = {
+    "name": Kind(f"a {_NAME}", lambda value: check_name("name", value)),
+    "ignore_result": _FLAG,
+    "store_errors_even_if_ignored": _FLAG,
+    "track_started": _FLAG,
+    "trail": _FLAG,
+    "typing": _FLAG,
+    "acks_late": _FLAG,
+    "retry_jitter": _FLAG,
+    "serializer": kinds.TEXT,
+    "compression": kinds.optional(kinds.TEXT),
+    "queue": kinds.optional(_instance(f"a {_NAME} or a kombu Queue", Queue, others=lambda v: check_name("queue", v))),
+    "exchange": kinds.optional(_instance("the name of an exchange or a kombu Exchange", Exchange, str)),
+    "routing_key": kinds.optional(_instance("a text", str)),
+    "priority": kinds.optional(kinds.PRIORITY),
+    "expires": kinds.optional(Kind("a number of seconds, or a moment as a datetime or in ISO 8601", _moment)),
+    "max_deliveries": kinds.COUNT,
+    "time_limit": kinds.optional(kinds.WAIT),
+    "soft_time_limit": kinds.optional(kinds.WAIT),
+    "max_retries": kinds.optional(kinds.WHOLE),
+    "default_retry_delay": kinds.WAIT,
+    "retry_backoff": _instance("True, False or a number of seconds", bool, others=kinds.WAIT.convert),
+    "retry_backoff_max": kinds.WAIT,
+    "retry_kwargs": Kind("a dictionary of arguments of retry(), as max_retries", _arguments_of_retry),
+    "autoretry_for": _EXCEPTIONS,
+    "dont_autoretry_for": _EXCEPTIONS,
+    "throws": _EXCEPTIONS,
+    "sensitive": Kind("a tuple of names of parameters, as ('password',)", kinds.NAMES.convert),
+    **dict.fromkeys(HANDLERS, _HANDLER),
+}
+
+
+def check(task: Task[..., Any], base: type[Task[..., Any]]) -> None:
+    """Raise ``TypeError`` or ``ValueError`` for an option that ``task`` has itself and that can't be.
+
+    What comes from ``base``, which is ``Task``, or from a setting is not looked at. An option
+    that may be written in several ways is put into the one that is read.
+    """
+    for option, value in _own(task, base):
+        kind = KINDS[option]
+        try:
+            converted = kind.convert(value)
+        except (TypeError, ValueError, OverflowError) as error:
+            who = task.origin if option == "name" else task.name
+            wrong = TypeError if isinstance(error, TypeError) else ValueError
+            raise wrong(f"{who}: {option} must be {kind.words}, not {value!r:.300}.") from None
+        if converted != value:
+            setattr(task, option, converted)
+
+
+def _own(task: Task[..., Any], base: type[Task[..., Any]]) -> Iterator[tuple[str, Any]]:
+    """Yield the options that the task, or a class between it and ``base``, gives a value of its own.
+
+    What is worked out when it is read (a property) can't be known yet.
+    """
+    found: dict[str, Any] = {}
+    for cls in reversed(type(task).__mro__):
+        if cls not in base.__mro__:
+            found |= vars(cls)
+    found |= vars(task)
+    for option in KINDS:
+        if option in found and not isinstance(found[option], FromSetting | property | cached_property):
+            yield option, getattr(task, option)

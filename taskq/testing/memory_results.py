@@ -1,0 +1,147 @@
+"""What ``AsyncResult`` and ``GroupResult`` ask a ``Memory``: see ``taskq.results.backend``."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Sequence
+from typing import Any
+
+from asgiref.sync import sync_to_async
+
+from taskq import states
+from taskq.exceptions import TimeoutError
+from taskq.models import TaskRun
+from taskq.results import callbacks
+from taskq.store.saved_groups import kept_as
+
+from . import rows
+from .workflows import Workflows
+
+Found = dict[str, TaskRun]
+
+
+class Answers:
+    """The half of ``Memory`` that reads and waits. There is nobody to wait for: what has not run is an error."""
+
+    inline: bool
+    _lock: threading.RLock
+    _rows: rows.Rows
+    _workflows: Workflows
+    _saved: dict[str, Any]
+    _watched: list[tuple[Collection[str], Callable[[Found], object]]]
+
+    def drain(self) -> object:
+        """See ``Memory``."""
+        raise NotImplementedError
+
+    def _run_visible(self) -> None:
+        raise NotImplementedError
+
+    # -- reading
+
+    def fetch(self, ids: Collection[str], columns: Collection[str]) -> Found:
+        """Return what the rows of ``ids`` would be."""
+        self._run_visible()
+        return self._there(ids)
+
+    def _there(self, ids: Collection[str]) -> Found:
+        with self._lock:
+            found = {task_id: self._rows[task_id] for task_id in ids if task_id in self._rows}
+        return {task_id: row.run for task_id, row in found.items() if not row.dropped}
+
+    def _final(self, ids: Collection[str]) -> Found:
+        return {task_id: run for task_id, run in self._there(ids).items() if states.is_final(run.state)}
+
+    # -- waiting
+
+    def wait(
+        self, ids: Collection[str], timeout: float | None, tick: Callable[[], object] | None, interval: float
+    ) -> Found:
+        """Return the rows of ``ids`` if all are final. If not there is nobody to wait for, which is an error.
+
+        Raises ``TimeoutError`` at once if there is a ``timeout``, else ``RuntimeError``.
+        """
+        found = self._ran(ids)
+        self._check(ids, found, timeout)
+        return found
+
+    async def await_(
+        self,
+        ids: Collection[str],
+        timeout: float | None,
+        tick: Callable[[], Awaitable[object]] | None = None,
+        interval: float = 0.5,
+    ) -> Found:
+        """Do what ``wait`` does, from a coroutine."""
+        return await sync_to_async(self.wait)(ids, timeout, None, interval)
+
+    def arrivals(
+        self, ids: Collection[str], timeout: float | None, tick: Callable[[], object] | None, interval: float
+    ) -> Generator[Found, None, None]:
+        """Yield the rows that are final. If these are not all, the next step is an error, as for ``wait``."""
+        found = self._ran(ids)
+        if found:
+            yield found
+        self._check(ids, found, timeout)
+
+    async def async_arrivals(self, ids: Collection[str], timeout: float | None) -> AsyncGenerator[Found, None]:
+        """Do what ``arrivals`` does, from a coroutine."""
+        found = await sync_to_async(self._ran)(ids)
+        if found:
+            yield found
+        self._check(ids, found, timeout)
+
+    def watch(self, ids: Collection[str], call: Callable[[Found], object]) -> None:
+        """Have ``call`` called when ``drain`` has run the last of ``ids``, in its thread."""
+        self._watched.append((ids, call))
+        self._call_watchers()
+
+    def _call_watchers(self) -> None:
+        ended = [(ids, call) for ids, call in self._watched if len(self._final(ids)) == len(set(ids))]
+        self._watched = [watched for watched in self._watched if watched not in ended]
+        for ids, call in ended:
+            callbacks.make(call, self._final(ids))
+
+    def _ran(self, ids: Collection[str]) -> Found:
+        if self.inline:
+            # A task that waits for another one is allowed to: it runs in between.
+            self.drain()
+        return self._final(ids)
+
+    def _check(self, ids: Collection[str], found: Found, timeout: float | None) -> None:
+        """Raise the error of a wait that nothing ends."""
+        missing = next((task_id for task_id in ids if task_id not in found), None)
+        if missing is not None:
+            text = f"Task {missing} has not run, and in this test nothing runs it while get() waits. {self._advice()}"
+            raise RuntimeError(text) if timeout is None else TimeoutError(text)
+
+    def _advice(self) -> str:
+        if self.inline:
+            return "It is due later, or in a transaction that is open: drain(until=...) runs what is scheduled."
+        return "Call taskq.testing.drain() first, or use taskq.testing.override('inline')."
+
+    # -- changes
+
+    def forget(self, ids: Sequence[str]) -> None:
+        """Delete the rows of ``ids``."""
+        with self._lock:
+            for task_id in ids:
+                self._rows.pop(task_id, None)
+
+    def save_group(self, group_id: str, data: Any) -> None:
+        """Keep the result tuple of a group."""
+        self._saved[group_id] = data
+
+    def load_group(self, group_id: str) -> Any:
+        """Return the result tuple of a group that was sent or saved, ``None`` if it is not known."""
+        if group_id in self._saved:
+            return self._saved[group_id]
+        if (kept := self._workflows.groups.get(kept_as(group_id))) is not None:
+            return json.loads(kept.new.body or "null")
+        ids = self._workflows.members(group_id)
+        return ((group_id, None), [((task_id, None), None) for task_id in ids]) if ids else None
+
+    def delete_group(self, group_id: str) -> None:
+        """Forget what was saved of a group."""
+        self._saved.pop(group_id, None)

@@ -1,0 +1,242 @@
+"""The ledger: a duty of the store thread that writes what has ended, in batches.
+
+Whatever has finished while the last commit was under way is the next batch, so an idle
+worker settles at once and a busy one in large batches. Nothing leaves the ledger before
+it is committed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+from django.db import DatabaseError, InterfaceError, OperationalError
+
+from taskq.engines import for_alias
+from taskq.records import Claimed, Settlement
+from taskq.store import claim, exchanges, progress, release
+from taskq.store.progress import Progress
+from taskq.store.settle import settle
+
+from .lease import Lease
+
+logger = logging.getLogger("taskq.worker")
+#: Settlements for one transaction, at most.
+BATCH = 500
+#: How often in a row reports may fail with the database before they are dropped.
+_MOST_FAILED_WRITES = 3
+
+Call = Callable[[], None]
+
+
+class Ledger:
+    """Settles, releases and counts starts for one worker. Its methods are called on the store thread."""
+
+    def __init__(self, lease: Lease, alias: str, *, batch: int = BATCH) -> None:
+        self._lease = lease
+        self._alias = alias
+        self._batch = batch
+        self._bytes = for_alias(alias).batch_bytes
+        self._settlements: deque[Settlement] = deque()
+        self._progress: list[tuple[str, Progress]] = []
+        self._calls: deque[tuple[Call, Call]] = deque()
+        self._failed_writes = 0
+        #: How many settlements were dealt with, held or not.
+        self.written = 0
+
+    # -- what the loop posts
+
+    def add(self, settlement: Settlement) -> None:
+        """Settle this with the next batch."""
+        self._settlements.append(settlement)
+
+    def report(self, report: Progress) -> None:
+        """Write a state of a running task with the next batch."""
+        self._progress.append((self._lease.holder(report.message_id), report))
+
+    def do(self, call: Call, otherwise: Call = lambda: None) -> None:
+        """Make ``call``, which may touch the database, until it succeeds; ``otherwise`` if it never would."""
+        self._calls.append((call, otherwise))
+
+    # -- the duty
+
+    def work(self) -> bool:
+        """Write what is there; everything stays noted until it is committed."""
+        if self._progress:
+            self._write_progress()
+        while self._calls:
+            self._make(*self._calls[0])
+            self._calls.popleft()
+        if self._settlements:
+            self._settle(self._next_batch())
+        return bool(self._settlements)
+
+    def _next_batch(self) -> Sequence[Settlement]:
+        """Return what one transaction can take, by number and by size."""
+        batch: list[Settlement] = []
+        room = self._bytes
+        for settlement in islice(self._settlements, self._batch):
+            room -= _size(settlement)
+            if batch and room < 0:
+                break
+            batch.append(settlement)
+        return batch
+
+    def _make(self, call: Call, otherwise: Call) -> None:
+        try:
+            call()
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:
+            # It would fail again and again.
+            logger.exception("Something could not be written: the messages that it was about go back.")
+            otherwise()
+
+    def _give_up(self, *message_ids: int) -> None:
+        """Give back messages of which nothing else can be written: the lease of a worker that lives never ends."""
+        try:
+            self._release(message_ids)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:
+            logger.exception("Messages %s can't even be given back and stay held until the worker ends.", message_ids)
+            for message_id in message_ids:
+                self._lease.drop(message_id)
+
+    def due(self) -> float | None:
+        """Nothing happens by time here."""
+        return None
+
+    def news(self, names: set[str] | None) -> None:
+        """Nothing in the database concerns the ledger."""
+
+    @property
+    def done(self) -> bool:
+        """Whether everything is written."""
+        return not (self._settlements or self._progress or self._calls)
+
+    def _settle(self, batch: Sequence[Settlement]) -> None:
+        by_token: dict[str, list[Settlement]] = {}
+        for settlement in batch:
+            if settlement.follow_ups and not settlement.routed:
+                exchanges.find(settlement, self._alias)
+            by_token.setdefault(self._lease.holder(settlement.message_id), []).append(settlement)
+        for token, settlements in by_token.items():
+            held = settle(token, settlements, self._alias)
+            if len(held) < len(settlements):
+                _tell_lost([s for s in settlements if s.message_id not in held])
+        for settlement in batch:
+            self._settlements.popleft()
+            self.written += 1
+            self._lease.drop(settlement.message_id)
+
+    def _write_progress(self) -> None:
+        by_token: dict[str, list[Progress]] = {}
+        for token, report in self._progress:
+            by_token.setdefault(token, []).append(report)
+        try:
+            for token, reports in by_token.items():
+                progress.write(token, reports, self._alias)
+        except (OperationalError, InterfaceError):
+            self._spare_reports()
+            raise
+        except (DatabaseError, ValueError, TypeError, OverflowError):
+            self._write_one_by_one()
+        self._failed_writes = 0
+        self._progress.clear()
+
+    def _spare_reports(self) -> None:
+        """Give up reports that may be what the database fails at: ends must not wait behind them for ever."""
+        self._failed_writes += 1
+        if self._failed_writes >= _MOST_FAILED_WRITES:
+            logger.error("States of %s running tasks could not be written and are dropped.", len(self._progress))
+            self._failed_writes = 0
+            self._progress.clear()
+
+    def _write_one_by_one(self) -> None:
+        for token, report in self._progress:
+            try:
+                progress.write(token, [report], self._alias)
+            except (OperationalError, InterfaceError):
+                raise
+            except (DatabaseError, ValueError, TypeError, OverflowError) as error:
+                logger.error("The state %r of task %s can't be stored: %s", report.state, report.task_id, error)
+
+    # -- what is to be committed before a start, or instead of one
+
+    def count(self, message_id: int, then: Callable[[bool], None]) -> None:
+        """Commit that a redelivered message starts, then tell whether it may."""
+        self.do(
+            lambda: then(bool(claim.count_start(self._lease.holder(message_id), [message_id], self._alias))),
+            lambda: self._refuse(message_id, then),
+        )
+
+    def acknowledge(self, message_id: int, then: Callable[[bool], None]) -> None:
+        """Commit that a message never runs again, then tell whether it may start."""
+        self.do(
+            lambda: then(bool(claim.acknowledge(self._lease.holder(message_id), [message_id], self._alias))),
+            lambda: self._refuse(message_id, then),
+        )
+
+    def _refuse(self, message_id: int, then: Callable[[bool], None]) -> None:
+        self._give_up(message_id)
+        then(False)
+
+    def postpone(self, message: Claimed, delay: float) -> None:
+        """Put a message that is not due into the schedule."""
+
+        def call() -> None:
+            release.postpone(self._lease.holder(message.id), message, delay, self._alias)
+            self._lease.drop(message.id)
+
+        self.do(call, lambda: self._give_up(message.id))
+
+    def drop(self, message_id: int) -> None:
+        """Forget a message that another worker holds now."""
+        self.do(lambda: self._lease.drop(message_id))
+
+    def release(self, message_ids: Sequence[int], counted: Sequence[int] = ()) -> None:
+        """Give back messages that are not to count as started; of those in ``counted`` it is taken back."""
+        self.do(lambda: self._release(message_ids, counted), lambda: self._give_up(*message_ids))
+
+    def _release(self, message_ids: Sequence[int], counted: Sequence[int] = ()) -> None:
+        by_token: dict[str, list[int]] = {}
+        for message_id in message_ids:
+            by_token.setdefault(self._lease.holder(message_id), []).append(message_id)
+        for token, ids in by_token.items():
+            release.release(token, ids, self._alias, counted=counted)
+        for message_id in message_ids:
+            self._lease.drop(message_id)
+
+    def lose(self, message_id: int, *, starts: int, reason: str, worker: str, started: float | None) -> None:
+        """Give back a message whose run ended with its process."""
+
+        def call() -> None:
+            release.lose(
+                self._lease.holder(message_id),
+                message_id,
+                deliveries=starts,
+                reason=reason,
+                worker=worker,
+                started=started,
+                alias=self._alias,
+            )
+            self._lease.drop(message_id)
+
+        self.do(call, lambda: self._give_up(message_id))
+
+
+def _size(s: Settlement) -> int:
+    return len(s.result or "") + len(s.traceback or "") + sum(len(e.body) for e in s.follow_ups)
+
+
+def _tell_lost(settlements: Sequence[Settlement]) -> None:
+    for s in settlements:
+        logger.warning(
+            "%s[%s] ended with %s, but its message was taken over by another worker: nothing is settled.",
+            s.name,
+            s.task_id,
+            s.state,
+        )

@@ -1,0 +1,79 @@
+"""What is told to the user's code after a task's process was killed: ``on_failure`` and ``task_failure``.
+
+No child can call them any more, and the loop must not wait for them: they run on a
+thread of their own, in order, with database connections of that thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+
+from django.db import close_old_connections
+
+from taskq import signals
+from taskq.exceptions import TaskqError
+
+from .loop.request import Request
+
+logger = logging.getLogger("taskq.worker")
+_told: queue.SimpleQueue[tuple[Request, BaseException]] = queue.SimpleQueue()
+_thread: threading.Thread | None = None
+
+
+def failed(request: Request, error: BaseException) -> None:
+    """Have the task's handlers and the signal's receivers told that the task failed with ``error``."""
+    global _thread
+    if request.task is None:
+        return
+    _told.put((request, error))
+    if _thread is None or not _thread.is_alive():
+        _thread = threading.Thread(target=_tell, name="taskq-afterwards", daemon=True)
+        _thread.start()
+
+
+def _tell() -> None:
+    while True:
+        request, error = _told.get()
+        close_old_connections()
+        try:
+            _tell_one(request, error)
+        except Exception:
+            logger.exception("A handler of task %s[%s] raised an error.", request.name, request.id)
+        finally:
+            close_old_connections()
+
+
+def _tell_one(request: Request, error: BaseException) -> None:
+    args, kwargs = _arguments(request)
+    task = request.task
+    assert task is not None
+    try:
+        task.on_failure(error, request.id, args, kwargs, None)
+    finally:
+        signals.send(
+            signals.task_failure,
+            task,
+            task_id=request.id,
+            exception=error,
+            args=args,
+            kwargs=kwargs,
+            traceback=None,
+            einfo=None,
+        )
+
+
+def _arguments(request: Request) -> tuple[list[object], dict[str, object]]:
+    """Return the arguments, which may be decoded here: this task will not run."""
+    import json
+
+    from taskq.messages.protocol import decode_body
+
+    m = request.message
+    try:
+        properties = json.loads(m.properties or "{}")
+        args, kwargs, _ = decode_body(m.body, m.content_type, m.content_encoding, request.headers.raw, properties)
+    except (TaskqError, ValueError, TypeError):
+        return [], {}
+    return args, kwargs

@@ -1,0 +1,396 @@
+"""The consumer: what happens to a claimed message between the claim and its settling.
+
+Lives on the loop's thread. It reads headers, refuses what must not run, hands the rest
+to the pool as fast as the pool can use it, and turns outcomes into settlements. It
+never touches a database: what is to be written it gives to the ledger.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from taskq import signals, states
+from taskq.handover import Outcome, Report
+from taskq.records import Claimed, Settlement
+from taskq.worker.pools.base import LostChild, Pool, Slot
+
+from . import settlements
+from .in_flight import Loads
+from .prefetch import LONG, STUCK, Pace
+from .request import Limits, Request, read
+
+logger = logging.getLogger("taskq.worker")
+
+
+class Consumer:
+    """Requests of one worker, from claimed to settled.
+
+    ``sure`` tells whether the lease surely holds: nothing starts while it does not.
+    ``store`` is how it reaches the ledger: ``store(method, *args)`` has it called on
+    the store thread. ``retarget`` tells the source how many messages to hold.
+    """
+
+    def __init__(
+        self,
+        hostname: str,
+        pace: Pace,
+        limits: Limits,
+        *,
+        sure: Callable[[], bool],
+        store: Callable[..., None],
+        retarget: Callable[[int], None],
+    ) -> None:
+        self.hostname = hostname
+        self.pace = pace
+        self.limits = limits
+        self.pool: Pool
+        self.stopping = False
+        #: Outcomes that are on their way to the ledger or in it; the source reads it from its thread.
+        self.ended = 0
+        self.totals: dict[str, int] = {}
+        self._sure = sure
+        self._store = store
+        self._retarget = retarget
+        self._target = 0
+        self._jobs = Loads(pace)
+        self._by_message: dict[int, Request] = {}
+        self._ready: deque[Request] = deque()
+        #: What waits for its commit, by job.
+        self._awaited: dict[int, Request] = {}
+        self._numbers = itertools.count(1)
+
+    # -- from the source
+
+    def receive(self, messages: Sequence[Claimed]) -> None:
+        """Take claimed messages in."""
+        for message in messages:
+            self._receive(message)
+        if self.stopping:
+            # Claimed while the end began: for others to take at once.
+            self._release_ready()
+        self.dispatch()
+
+    def _receive(self, message: Claimed) -> None:
+        try:
+            request = read(message, self.limits)
+        except Exception as error:
+            # Whatever a message can do to its reader: it is refused, and the worker goes on.
+            self._settle(settlements.rejected(message, error, self.hostname))
+            return
+        request.job = next(self._numbers)
+        request.starts = message.deliveries + 1
+        self._by_message[message.id] = request
+        if signals.task_received.receivers:
+            signals.send(signals.task_received, request.sender, request=request)
+        logger.debug("Task %s[%s] received", request.name, request.id)
+        if not self._refused(request):
+            self._ready.append(request)
+
+    def _refused(self, request: Request) -> bool:
+        """End a request that must not run; tell whether that was done."""
+        try:
+            return self._refuse(request)
+        except Exception as error:
+            # As an option that its task was given after its definition: that task fails, and the worker goes on.
+            self._end(request, settlements.broken(request, error, self.hostname))
+            return True
+
+    def _refuse(self, request: Request) -> bool:
+        if (end := settlements.refusal(request, self.hostname)) is not None:
+            self._end(request, end)
+        elif (delay := request.delay()) > 0:
+            self._forget(request)
+            self._store("postpone", request.message, delay)
+        else:
+            return False
+        return True
+
+    # -- to the pool
+
+    def dispatch(self) -> None:
+        """Hand over what is ready to slots that have room."""
+        if not self.stopping and self._ready and self._sure():
+            slots = [s for s in self.pool.slots if s.accepting and not self._jobs.of(s.index).reserved]
+            # Few messages are spread rather than put to one slot while another is idle.
+            share = -(-len(self._ready) // len(slots)) if slots else 0
+            for slot in slots:
+                if self._ready:
+                    self._fill(slot, share)
+        self._set_target()
+
+    def _fill(self, slot: Slot, share: int) -> None:
+        load = self._jobs.of(slot.index)
+        batch: list[Request] = []
+        handed, seconds, room = slot.in_flight, load.seconds, min(slot.room, share)
+        while self._ready and len(batch) < room:
+            request = self._ready[0]
+            if request.alone:
+                if handed == 0:
+                    self._hand_over_alone(slot, self._ready.popleft())
+                break
+            if not self.pace.fits(handed, seconds, request.name):
+                break
+            self._ready.popleft()
+            if not self._refused(request):
+                batch.append(request)
+                handed += 1
+                seconds += self.pace.cost(request.name)
+        if batch:
+            self._hand_over(slot, batch)
+
+    def _hand_over_alone(self, slot: Slot, request: Request) -> None:
+        if self._refused(request):
+            return
+        if request.time_limit and not self.pool.supports_hard_limit:
+            settlements.log_unlimited(request, self.pool.name)
+        self._jobs.of(slot.index).reserved = True
+        if request.before_start:
+            # The commit comes first; the slot is kept for it.
+            self._awaited[request.job] = request
+            self._store(request.before_start, request.message.id, lambda held: self._committed(slot, request, held))
+        else:
+            self._hand_over(slot, [request])
+
+    def _committed(self, slot: Slot, request: Request, held: bool) -> None:
+        """Start what had to be committed first; called on the loop's thread."""
+        if self._awaited.pop(request.job, None) is None:
+            # It went back when the worker ended.
+            return
+        # It is committed: should it not start now, it is not counted twice.
+        request.before_start = ""
+        # It may have been revoked while that was under way.
+        refused = held and self._refused(request)
+        if held and not refused and slot.accepting and slot.idle and not self.stopping:
+            self._hand_over(slot, [request])
+            return
+        self._jobs.of(slot.index).reserved = False
+        if not held:
+            settlements.log_taken_over(request)
+            self._forget(request)
+            self._store("drop", request.message.id)
+        elif self.stopping and not refused:
+            self._release([request])
+        elif not refused:
+            self._ready.appendleft(request)
+        self.dispatch()
+
+    def _hand_over(self, slot: Slot, batch: Sequence[Request]) -> None:
+        now = time.monotonic()
+        for request in batch:
+            request.handed_at = now
+            self._jobs.put(slot.index, request)
+        self.pool.hand_over(slot, [request.delivery(self.hostname) for request in batch])
+
+    # -- from the pool
+
+    def outcome(self, outcome: Outcome) -> None:
+        """Take in how a run ended."""
+        request = self._jobs.take(outcome.job)
+        if request is None:
+            return
+        self.pace.observe(request.name, outcome.runtime)
+        self.totals[request.name] = self.totals.get(request.name, 0) + 1
+        if outcome.state == states.REJECTED and outcome.requeue:
+            self._release([request])
+        else:
+            self._end(request, settlements.ended(request, outcome, self.hostname))
+
+    def ready(self) -> None:
+        """Go on after the pool has told what came of deliveries."""
+        self.dispatch()
+
+    def report(self, report: Report) -> None:
+        """Have a state of a running task written."""
+        request = self._jobs.get(report.job)
+        if request is not None and (request.message.tracked or not settlements.ignores(request)):
+            self._store("report", settlements.progress(request, report, self.hostname))
+
+    def lost(self, lost: LostChild) -> None:
+        """Take in that a child is gone: what it ran is settled or goes back, what it had not begun runs elsewhere."""
+        for delivery in lost.started:
+            request = self._jobs.take(delivery.job)
+            if request is not None:
+                self._lost_safely(request, lost)
+        self.returned(lost.unstarted)
+
+    def _lost_safely(self, request: Request, lost: LostChild) -> None:
+        try:
+            self._lost(request, lost)
+        except Exception as error:
+            self._end(request, settlements.broken(request, error, self.hostname))
+
+    def _lost(self, request: Request, lost: LostChild) -> None:
+        if lost.killed_for == "time_limit":
+            self._end(request, settlements.timed_out(request, self.hostname))
+        elif lost.killed_for is not None:
+            self._end(request, settlements.revoked(request, "terminated", self.hostname, signal=lost.killed_for))
+        elif not request.acks_late or request.starts >= request.max_deliveries:
+            self._end(request, settlements.lost(request, lost.reason, self.hostname))
+        else:
+            logger.warning("Task %s[%s] runs again: %s", request.name, request.id, lost.reason)
+            started = time.time() - (time.monotonic() - request.handed_at)
+            self._forget(request)
+            self._store(
+                "lose",
+                request.message.id,
+                starts=request.starts,
+                reason=lost.reason,
+                worker=self.hostname,
+                started=started,
+            )
+
+    def returned(self, deliveries: Iterable[Any]) -> None:
+        """Take back what did not start."""
+        back = [request for d in deliveries if (request := self._jobs.take(d.job)) is not None]
+        if self.stopping:
+            self._release(back)
+        else:
+            self._ready.extendleft(reversed(back))
+            self.dispatch()
+
+    # -- while tasks take longer than was thought
+
+    def rebalance(self) -> None:
+        """Take back what waits behind a task that turned out long, and give back what nobody here will run soon."""
+        now = time.monotonic()
+        for slot in self.pool.slots:
+            since = slot.busy_since
+            if since is None or now - since < LONG:
+                continue
+            head = self._jobs.of(slot.index).head
+            if head is not None and now - since > STUCK:
+                self.pace.observe_running(head.name, now - since)
+            if slot.in_flight > 1:
+                self.returned(self.pool.take_back(slot))
+        self.dispatch()
+        if self._ready and all(s.busy_since is not None and now - s.busy_since > STUCK for s in self.pool.slots):
+            self._release_surplus()
+
+    def _release_surplus(self) -> None:
+        """Give back, for other workers, what no slot of this one will come to soon."""
+        surplus = len(self._ready) + len(self._jobs) + len(self._awaited) - self._target
+        if surplus > 0:
+            self._release([self._ready.pop() for _ in range(min(surplus, len(self._ready)))])
+
+    # -- revocation, loss of the lease, the end
+
+    def revoke(self, asked: dict[int, str]) -> None:
+        """Do what was asked of messages that this worker holds: ``revoke``, or a signal for the process."""
+        changed: set[int] = set()
+        for message_id, what in asked.items():
+            request = self._by_message.get(message_id)
+            if request is None or request.revoked == what:
+                continue
+            request.revoked = what
+            changed.add(request.job)
+        # What a child has not begun comes back, and is refused with what never was handed over.
+        self._take_back_all()
+        for request in [r for r in self._ready if r.revoked]:
+            self._ready.remove(request)
+            self._refused(request)
+        for request in self.running:
+            if request.revoked not in ("", "revoke"):
+                if request.job in changed and not self.pool.supports_terminate:
+                    settlements.log_not_terminated(request, self.pool.name)
+                self.pool.terminate(request.job, request.revoked)
+        self.dispatch()
+
+    def lease_lost(self, message_ids: set[int]) -> None:
+        """Forget what was taken over and has not started; what runs goes on and settles nothing."""
+        self._take_back_all()
+        taken_over = [request for request in self._ready if request.message.id in message_ids]
+        self._ready = deque(request for request in self._ready if request.message.id not in message_ids)
+        for request in taken_over:
+            settlements.log_taken_over(request)
+            self._forget(request)
+            self._store("drop", request.message.id)
+        self.dispatch()
+
+    def _take_back_all(self) -> None:
+        """Take back everything that has not started."""
+        for slot in self.pool.slots:
+            taken = [self._jobs.take(delivery.job) for delivery in self.pool.take_back(slot)]
+            self._ready.extendleft(request for request in reversed(taken) if request is not None)
+
+    def stop(self) -> None:
+        """Begin the end: give back everything that has not started."""
+        self.stopping = True
+        self._retarget(0)
+        self._take_back_all()
+        self._release_ready()
+
+    def broken(self, reason: str) -> None:
+        """Take in that the pool is gone by itself: what it ran counts as started, as with a child that is lost."""
+        self.stop()
+        unfinished = self.pool.unfinished()
+        started = [delivery for delivery, began in unfinished if began]
+        self.lost(LostChild(started, [delivery for delivery, began in unfinished if not began], reason))
+        self._release_awaited()
+
+    def abandon(self) -> None:
+        """Give back what was running when the pool was killed, without counting the start."""
+        for delivery, started in self.pool.unfinished():
+            request = self._jobs.take(delivery.job)
+            if request is None:
+                continue
+            if started and not request.acks_late:
+                self._end(
+                    request,
+                    settlements.lost(request, "The worker was stopped before the task had ended.", self.hostname),
+                )
+            else:
+                self._release([request])
+        self._release_awaited()
+
+    def _release_ready(self) -> None:
+        self._release(list(self._ready))
+        self._ready.clear()
+
+    def _release_awaited(self) -> None:
+        """Give back what waits for its commit. The ledger does one after the other: this undoes that commit."""
+        awaited = list(self._awaited.values())
+        self._awaited.clear()
+        for request in awaited:
+            request.before_start = ""
+        self._release(awaited)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something runs, or is about to."""
+        return bool(self._jobs or self._awaited)
+
+    @property
+    def running(self) -> list[Request]:
+        """What the pool has."""
+        return list(self._jobs)
+
+    # -- ends
+
+    def _end(self, request: Request, settlement: Settlement) -> None:
+        self._forget(request)
+        self._settle(settlement)
+
+    def _settle(self, settlement: Settlement) -> None:
+        self.ended += 1
+        self._store("add", settlement)
+
+    def _release(self, requests: Sequence[Request]) -> None:
+        if requests:
+            for request in requests:
+                self._forget(request)
+            counted = [r.message.id for r in requests if r.message.redelivered and r.acks_late and not r.before_start]
+            self._store("release", [request.message.id for request in requests], counted)
+
+    def _forget(self, request: Request) -> None:
+        self._by_message.pop(request.message.id, None)
+
+    def _set_target(self) -> None:
+        target = 0 if self.stopping else self.pace.target(self.pool.concurrency)
+        if target != self._target:
+            self._target = target
+            self._retarget(target)

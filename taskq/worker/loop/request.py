@@ -1,0 +1,154 @@
+"""A claimed message on its way: what the main process knows of it without decoding its body."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from kombu.utils.json import dumps
+
+from taskq.calls.registry import tasks
+from taskq.conf import settings
+from taskq.exceptions import ContentDisallowed, DecodeError, InvalidTaskError
+from taskq.execution import builtins as _builtins  # noqa: F401 - the tasks that there always are: importing registers them
+from taskq.handover import Delivery
+from taskq.messages.protocol import TaskHeaders, read_headers, upgrade
+from taskq.messages.protocol.options import is_limit
+from taskq.messages.protocol.read import load_body
+from taskq.records import Claimed
+from taskq.tasks.task import Task
+from taskq.value_kinds import WAIT
+
+#: Seconds after which a message that is due even later is looked at again: no clock or column has to hold more.
+_LONGEST_DELAY = 10 * 365 * 86400
+
+
+@dataclass(slots=True)
+class Request:
+    """One message that this worker holds. ``starts`` counts this start too, once it is handed over."""
+
+    message: Claimed
+    headers: TaskHeaders
+    task: Task[Any, Any] | None
+    time_limit: float | None
+    soft_time_limit: float | None
+    acks_late: bool
+    alone: bool
+    job: int = 0
+    starts: int = 0
+    #: What must be committed before this may start: "count", "acknowledge" or nothing.
+    before_start: str = ""
+    handed_at: float = 0.0
+    #: Seconds that it was reckoned to take when it was handed over.
+    cost: float = 0.0
+    revoked: str = ""
+
+    @property
+    def id(self) -> str:
+        """The task's id."""
+        return self.message.task_id
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self.headers.task
+
+    @property
+    def sender(self) -> Task[Any, Any] | str:
+        """What signals about it have as their sender."""
+        return self.name if self.task is None else self.task
+
+    @property
+    def max_deliveries(self) -> int:
+        """How often the message may start."""
+        return self.task.max_deliveries if self.task else settings.MAX_DELIVERIES
+
+    def expired(self) -> bool:
+        """Tell whether the task was to start before now."""
+        expires: datetime | None = self.headers.expires
+        return expires is not None and expires.timestamp() <= time.time()
+
+    def delay(self) -> float:
+        """Return the seconds until it is due: a foreign producer's message may carry an ``eta``."""
+        eta = self.headers.eta
+        if eta is None or self.message.tracked:
+            return 0.0
+        return min(eta.timestamp() - time.time(), _LONGEST_DELAY)
+
+    def delivery(self, hostname: str) -> Delivery:
+        """Return what is handed over."""
+        m = self.message
+        return Delivery(
+            self.job, m.task_id, self.headers.task, m.headers, m.body, m.content_type, m.content_encoding,
+            m.properties, m.exchange, m.routing_key or m.queue, m.priority, m.redelivered, self.starts, hostname,
+            self.time_limit, self.soft_time_limit, not m.tracked,
+        )  # fmt: skip
+
+
+@dataclass(slots=True)
+class Limits:
+    """The worker's own time limits, in seconds, for tasks and messages that have none."""
+
+    hard: float | None = None
+    soft: float | None = None
+
+
+def read(message: Claimed, limits: Limits) -> Request:
+    """Make a request of a claimed message.
+
+    Raises ``InvalidTaskError`` if it is no task, or one whose own limits can't be kept; an
+    unknown task's name is no error here.
+    """
+    headers = _headers(message)
+    task = tasks.get(headers.task)
+    hard = _first(headers.time_limit, task.time_limit if task else None, limits.hard)
+    soft = _first(headers.soft_time_limit, task.soft_time_limit if task else None, limits.soft)
+    if hard is not None or soft is not None:
+        _check_limits(headers.task, hard, soft)
+    acks_late = task.acks_late if task else settings.ACKS_LATE
+    # What must not run twice is acknowledged also when it comes again, because it was fetched and never started.
+    before = "acknowledge" if not acks_late else "count" if message.redelivered else ""
+    alone = bool(hard or soft or before or (task and task.track_started))
+    return Request(message, headers, task, hard, soft, acks_late, alone, before_start=before)
+
+
+def _check_limits(name: str, hard: Any, soft: Any) -> None:
+    """Refuse limits that a task was given after it was defined: in a pool they would stop the worker."""
+    for option, value in (("time_limit", hard), ("soft_time_limit", soft)):
+        if value is not None and not is_limit(value):
+            raise InvalidTaskError(f"{name}: {option} must be {WAIT.words}, not {value!r:.200}.")
+
+
+def _headers(message: Claimed) -> TaskHeaders:
+    try:
+        decoded = json.loads(message.headers)
+    except (ValueError, RecursionError) as error:
+        raise InvalidTaskError(f"The headers are not JSON: {error}") from error
+    if not isinstance(decoded, dict):
+        raise InvalidTaskError("The headers are not a mapping.")
+    if "task" not in decoded:
+        decoded = _upgraded(message, decoded)
+    headers = read_headers(decoded)
+    # A message of another program of kombu has its id in the headers only.
+    message.task_id = message.task_id or headers.id
+    return headers
+
+
+def _upgraded(message: Claimed, headers: dict[str, Any]) -> dict[str, Any]:
+    """Make protocol 2 of a message of protocol 1, which has everything in its body."""
+    try:
+        properties = json.loads(message.properties or "{}")
+        body = load_body(message.body, message.content_type, message.content_encoding, headers, properties)
+        headers, parts = upgrade(headers, body)
+    except (ValueError, DecodeError, ContentDisallowed) as error:
+        raise InvalidTaskError(f"A message that is no task: {error}") from error
+    message.headers, message.body = dumps(headers), dumps(parts)
+    message.content_type, message.content_encoding, message.properties = "application/json", "utf-8", "{}"
+    return headers
+
+
+def _first(*values: float | None) -> float | None:
+    return next((value for value in values if value is not None), None)

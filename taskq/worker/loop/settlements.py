@@ -1,0 +1,241 @@
+"""How requests end: outcomes and refusals as settlements. Pure but for the log and the signals.
+
+Called on the loop's thread. What a task's own handlers are to hear of an end that no
+child could tell (``on_failure`` after a kill) is run by ``afterwards``.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from taskq import signals, states
+from taskq.exceptions import (
+    InvalidTaskError,
+    NotRegistered,
+    TaskRevokedError,
+    TimeLimitExceeded,
+    WorkerLostError,
+)
+from taskq.handover import Outcome, Report
+from taskq.messages.exception_data import encode_exception
+from taskq.records import Claimed, Dependent, Envelope, NewGroup, NewNode, Settlement
+from taskq.store.progress import Progress
+from taskq.worker import failure_handlers
+from taskq.workflows import followups
+
+from .request import Request
+
+logger = logging.getLogger("taskq.worker")
+
+
+def ignores(request: Request) -> bool:
+    """Tell whether the result of a request is ignored: the message says so, or else its task."""
+    said = request.headers.ignore_result
+    if said is not None:
+        return said
+    return request.task.ignore_result if request.task else False
+
+
+def keeps(request: Request, state: str) -> bool:
+    """Tell whether a row is to show that a request ended in ``state``."""
+    if not ignores(request):
+        return True
+    if state == states.RETRY:
+        return request.message.tracked
+    return state == states.FAILURE and request.task is not None and request.task.store_errors_even_if_ignored
+
+
+def ended(request: Request, outcome: Outcome, hostname: str) -> Settlement:
+    """Return the settlement of a run that came to its end."""
+    settlement = _settlement(request, outcome.state, outcome.result, hostname)
+    settlement.content_type = outcome.content_type
+    settlement.traceback = outcome.traceback
+    settlement.started = outcome.started
+    settlement.finished = outcome.started + outcome.runtime
+    settlement.runtime = outcome.runtime
+    settlement.arguments = outcome.arguments
+    settlement.children = outcome.children
+    settlement.follow_ups = tuple(_follow_up(request, Envelope(*fields)) for fields in outcome.follow_ups)
+    if outcome.follow_ups or outcome.dependents:
+        settlement.groups = tuple(NewGroup(*fields) for fields in outcome.groups)
+        settlement.nodes = tuple(NewNode(*fields) for fields in outcome.nodes)
+        settlement.dependents = tuple(Dependent(*fields) for fields in outcome.dependents)
+    return settlement
+
+
+def _follow_up(request: Request, envelope: Envelope) -> Envelope:
+    """Complete what follows: what runs under the same id goes where this one came from, and has its row."""
+    if envelope.task_id == request.message.task_id:
+        envelope.queue = envelope.queue or request.message.queue
+        # This run's settlement writes the row if there is none yet.
+        envelope.tracked = request.message.tracked or keeps(request, states.RETRY)
+    return envelope
+
+
+def refusal(request: Request, hostname: str) -> Settlement | None:
+    """Return the settlement of a request that must not run, ``None`` if it may."""
+    message = request.message
+    if message.revoked or request.revoked:
+        return revoked(request, "revoked", hostname)
+    if request.expired():
+        return revoked(request, "expired", hostname)
+    if request.task is None:
+        return not_registered(request, hostname)
+    if message.redelivered and message.deliveries >= request.max_deliveries:
+        return lost(request, too_often(request), hostname)
+    return None
+
+
+def progress(request: Request, report: Report, hostname: str) -> Progress:
+    """Return a state of a running task as it is to be written."""
+    m, at = request.message, report.at or time.time()
+    return Progress(
+        m.id, m.task_id, request.name, m.queue, report.state, report.meta, report.content_type, at, hostname
+    )
+
+
+def revoked(request: Request, reason: str, hostname: str, *, signal: str = "") -> Settlement:
+    """Return the settlement of a request that does not run, or no more: revoked, expired or terminated."""
+    logger.info("Task %s[%s] revoked: %s", request.name, request.id, reason)
+    if signals.task_revoked.receivers:
+        signals.send(
+            signals.task_revoked,
+            request.sender,
+            request=request,
+            terminated=reason == "terminated",
+            signum=signal.partition(":")[2] or None,
+            expired=reason == "expired",
+        )
+    return _without_run(request, states.REVOKED, TaskRevokedError(reason), hostname)
+
+
+def lost(request: Request, reason: str, hostname: str) -> Settlement:
+    """Return the settlement of a task whose process ended before it did, for the last time."""
+    logger.error("Task %s[%s] lost: %s", request.name, request.id, reason)
+    return _failed(request, WorkerLostError(reason), hostname)
+
+
+def timed_out(request: Request, hostname: str) -> Settlement:
+    """Return the settlement of a task that was killed at its time limit."""
+    logger.error(
+        "Task %s[%s] was killed: its time limit of %s s ran out.", request.name, request.id, request.time_limit
+    )
+    return _failed(request, TimeLimitExceeded(request.time_limit), hostname)
+
+
+def not_registered(request: Request, hostname: str) -> Settlement:
+    """Return the settlement of a task that no installed app defines."""
+    error = NotRegistered(request.name)
+    logger.error(
+        "Task %s[%s] is not registered here: is its app in INSTALLED_APPS, and its tasks module imported?",
+        request.name,
+        request.id,
+    )
+    if signals.task_unknown.receivers:
+        signals.send(
+            signals.task_unknown, hostname, name=request.name, id=request.id, message=request.message, exc=error
+        )
+    return _without_run(request, states.FAILURE, error, hostname)
+
+
+def broken(request: Request, error: Exception, hostname: str) -> Settlement:
+    """Return the settlement of a request at which the worker itself fails, whatever its task is made of."""
+    logger.error(
+        "Task %s[%s] can't be looked after: are the options of the task what they may be?",
+        request.name,
+        request.id,
+        exc_info=error,
+    )
+    return _failed(request, error, hostname)
+
+
+def rejected(message: Claimed, error: Exception, hostname: str) -> Settlement:
+    """Return the settlement of a message that is no task: a failure on record if it has an id."""
+    unexpected = error if not isinstance(error, InvalidTaskError) else None
+    logger.error(
+        "A message in %s was rejected: %r. Its headers: %.1000s",
+        message.queue,
+        error,
+        message.headers,
+        exc_info=unexpected,
+    )
+    if signals.task_rejected.receivers:
+        signals.send(signals.task_rejected, hostname, message=message, exc=error)
+    settlement = Settlement(
+        message_id=message.id,
+        task_id=message.task_id,
+        state=states.FAILURE if message.task_id else states.IGNORED,
+        queue=message.queue,
+        result=encode_exception(error),
+        finished=time.time(),
+        worker=hostname,
+        tracked=message.tracked,
+    )
+    return _with_sequel(settlement, message) if message.task_id else settlement
+
+
+def too_often(request: Request) -> str:
+    """Return why a message does not start again."""
+    return f"The task was started {request.message.deliveries} times and each time its process ended before it did."
+
+
+def log_taken_over(request: Request) -> None:
+    """Say that a request does not start here because another worker has it, or had it and settled it."""
+    logger.warning("Task %s[%s] was taken over by another worker, or is settled already.", request.name, request.id)
+
+
+def log_unlimited(request: Request, pool: str) -> None:
+    """Say that a request starts whose own hard limit can't be kept: who sent it knew nothing of this worker."""
+    logger.warning(
+        "Task %s[%s] starts without its time limit of %g s: the %s pool can't kill a task, use prefork.",
+        request.name, request.id, request.time_limit, pool,
+    )  # fmt: skip
+
+
+def log_not_terminated(request: Request, pool: str) -> None:
+    """Say that a request goes on although it was to be terminated."""
+    logger.warning(
+        "Task %s[%s] is not terminated and runs to its end: the %s pool can't kill a task, use prefork.",
+        request.name, request.id, pool,
+    )  # fmt: skip
+
+
+def _failed(request: Request, error: BaseException, hostname: str) -> Settlement:
+    failure_handlers.failed(request, error)
+    return _without_run(request, states.FAILURE, error, hostname)
+
+
+def _without_run(request: Request, state: str, error: BaseException, hostname: str) -> Settlement:
+    """Return the settlement of a task that no process can tell of: what was to follow is in its message."""
+    return _with_sequel(_settlement(request, state, encode_exception(error), hostname), request.message)
+
+
+def _with_sequel(settlement: Settlement, message: Claimed) -> Settlement:
+    sequel = followups.read(message, settlement.state, settlement.result or "{}")
+    if sequel.group_id:
+        settlement.group_id, settlement.member = sequel.group_id, True
+    settlement.dependents, settlement.follow_ups = tuple(sequel.dependents), tuple(sequel.envelopes)
+    settlement.groups, settlement.nodes = tuple(sequel.groups), tuple(sequel.nodes)
+    return settlement
+
+
+def _settlement(request: Request, state: str, result: str | None, hostname: str) -> Settlement:
+    headers, message = request.headers, request.message
+    return Settlement(
+        message_id=message.id,
+        task_id=message.task_id,
+        state=state,
+        name=headers.task,
+        queue=message.queue,
+        result=result,
+        finished=time.time(),
+        retries=headers.retries,
+        worker=hostname,
+        tracked=message.tracked,
+        keep=keeps(request, state),
+        root_id=headers.root_id,
+        parent_id=headers.parent_id or "",
+        group_id=headers.group or "",
+        member=bool(headers.group) and headers.group_index is not None,
+    )

@@ -1,0 +1,165 @@
+"""What runs in the fork server: a loop that forks children, signals them and reaps them.
+
+Started by ``forkserver.launch``. It has one thread, no connection and no
+delivery, and says nothing but which child came up with which pid and how it
+ended. When the main process is gone it kills its children and ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import socket
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from taskq import signals
+from taskq.worker.process.system import GROUP_SIGNALS, die_with, ignore_group_signals, set_title
+
+from . import child, frames
+from .base import RunFn
+
+logger = logging.getLogger("taskq.worker")
+
+
+def main(sock: socket.socket, parent: int, run: RunFn) -> NoReturn:
+    """Serve the process ``parent`` at the other end of ``sock`` until it is gone."""
+    code = 1
+    try:
+        ignore_group_signals()
+        die_with(parent)
+        set_title("taskq: fork server")
+        _no_input()
+        Server(sock, run).serve()
+        code = 0
+    except BaseException:
+        logger.exception("The fork server fails.")
+    finally:
+        os._exit(code)
+
+
+class Server:
+    """The fork server's state: its children by slot and by pid."""
+
+    def __init__(self, sock: socket.socket, run: RunFn) -> None:
+        self._sock = sock
+        self._run = run
+        self._reader = frames.FrameReader()
+        self._fds: list[int] = []
+        self._pids: dict[int, int] = {}
+        self._slots: dict[int, int] = {}
+        #: Where a child looks whether a signal is meant for it alone.
+        self._orders: dict[int, int] = {}
+        self._wakeup_read, self._wakeup_write = os.pipe()
+
+    def serve(self) -> None:
+        """Do what the main process asks for until it is gone."""
+        self._watch_children()
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        poll.register(self._wakeup_read, select.POLLIN)
+        try:
+            while True:
+                ready = {fd for fd, _ in poll.poll()}
+                if self._wakeup_read in ready:
+                    self._reap()
+                if self._sock.fileno() in ready:
+                    self._obey()
+        except (EOFError, ConnectionError):
+            self._kill_all()
+
+    def _watch_children(self) -> None:
+        """Have SIGCHLD wake the loop."""
+        for fd in (self._wakeup_read, self._wakeup_write):
+            os.set_blocking(fd, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
+
+    def _obey(self) -> None:
+        # Descriptors come no later than the frame they belong to, and in the same order.
+        data, fds, _, _ = socket.recv_fds(self._sock, 65536, 64)
+        if not data:
+            raise EOFError
+        for fd in fds:
+            os.set_inheritable(fd, False)
+        self._fds += fds
+        for kind, payload in self._reader.feed(data):
+            if kind == frames.SPAWN:
+                self._spawn(*payload)
+            elif kind == frames.SIGNAL:
+                self._signal(*payload)
+
+    def _spawn(self, slot: int, title: str, max_memory: int) -> None:
+        given, self._fds = self._fds[:2], self._fds[2:]
+        signals.send(signals.worker_before_create_process, sender=None)
+        try:
+            pid, self._orders[slot] = self._fork(slot, given, title, max_memory)
+        except OSError as error:
+            self._say(frames.NOT_SPAWNED, (slot, str(error)))
+        else:
+            self._pids[slot], self._slots[pid] = pid, slot
+            self._say(frames.SPAWNED, (slot, pid))
+        finally:
+            for fd in given:
+                os.close(fd)
+
+    def _fork(self, slot: int, given: list[int], title: str, max_memory: int) -> tuple[int, int]:
+        """Fork a child and return its pid and the pipe for orders to it."""
+        sock, permits = given
+        read_fd, orders = os.pipe()
+        parent = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(read_fd)
+            os.close(orders)
+            raise
+        if pid == 0:
+            self._leave_to_child(orders)
+            child.main(child.Descriptors(sock, permits, read_fd), parent, self._run, slot, title, max_memory)
+        os.close(read_fd)
+        return pid, orders
+
+    def _leave_to_child(self, orders: int) -> None:
+        """Undo in a new child what is the server's own."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._sock.close()
+        for fd in (self._wakeup_read, self._wakeup_write, orders, *self._orders.values(), *self._fds):
+            os.close(fd)
+
+    def _signal(self, slot: int, pid: int, number: int) -> None:
+        # Not reaped yet, so the pid is still this child's, even if it has ended.
+        if self._pids.get(slot) == pid:
+            if number in GROUP_SIGNALS:
+                with suppress(BrokenPipeError):
+                    os.write(self._orders[slot], b"\0")
+            os.kill(pid, number)
+
+    def _reap(self) -> None:
+        os.read(self._wakeup_read, 4096)
+        while self._slots:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            slot = self._slots.pop(pid, None)
+            if slot is not None:
+                del self._pids[slot]
+                os.close(self._orders.pop(slot))
+                self._say(frames.EXITED, (slot, pid, os.waitstatus_to_exitcode(status)))
+
+    def _kill_all(self) -> None:
+        for pid in self._slots:
+            os.kill(pid, signal.SIGKILL)
+
+    def _say(self, kind: int, payload: Any) -> None:
+        self._sock.sendall(frames.encode(kind, payload))
+
+
+def _no_input() -> None:
+    """Give the server and its children no input: it is the main process's."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)

@@ -1,0 +1,75 @@
+"""``--reload``: a supervisor that starts the worker anew when a source file has changed. For development."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+from django.utils.autoreload import StatReloader
+
+from .reexec import RELOADED, command_line, environment
+from .system import GROUP_SIGNALS, die_with
+
+_INTERVAL = 0.5
+_LONGEST_STOP = 30.0
+
+
+def supervise(marks: Iterable[str], say: Callable[[str], None]) -> int:
+    """Run this command as a worker, again after every change of a source file; return its status.
+
+    TERM, INT, QUIT and HUP end both. A worker that ends by itself (a mistake in the code,
+    say) is started again after the next change.
+    """
+    stopped: list[int] = []
+    _stop_by_signal(stopped)
+    while True:
+        process = _start(marks)
+        before = _snapshot()
+        changed = _wait(process, before, stopped)
+        status = _stop(process)
+        if stopped:
+            # As a shell says it of one that a signal has ended, before it was ready to heed signals.
+            return status if status >= 0 else 128 - status
+        say(f"{changed} has changed: the worker starts again.")
+
+
+def _stop_by_signal(stopped: list[int]) -> None:
+    for number in GROUP_SIGNALS:
+        # What nohup ignores stays so. INT and QUIT are ignored in every job that a script has in the background.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda n, _: stopped.append(n))
+
+
+def _start(marks: Iterable[str]) -> subprocess.Popen[bytes]:
+    # Without its supervisor nobody would end it.
+    dependent = partial(die_with, os.getpid(), signal.SIGTERM)
+    return subprocess.Popen(command_line(), env=environment({*marks, RELOADED}), preexec_fn=dependent)
+
+
+def _snapshot() -> dict[Path, float]:
+    return dict(StatReloader().snapshot_files())
+
+
+def _wait(process: subprocess.Popen[bytes], before: dict[Path, float], stopped: list[int]) -> Path | None:
+    while not stopped:
+        time.sleep(_INTERVAL)
+        now = _snapshot()
+        for path in now.keys() | before.keys():
+            if now.get(path) != before.get(path):
+                return path
+    return None
+
+
+def _stop(process: subprocess.Popen[bytes]) -> int:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        return process.wait(_LONGEST_STOP)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()

@@ -1,0 +1,171 @@
+"""Errbacks, with Celery's two calling conventions.
+
+A new one takes more than one positional argument and is called with ``(request, exc, traceback)``
+by the built-in task ``taskq.errback``. That is sent, as an old errback is, by the transaction that
+settles the failure: so the failure is certain before anybody hears of it, and an errback that is slow, or
+kills its process, is no part of the task that failed. It runs once for a final failure, and again
+only if its own process is lost.
+
+An old one, or one that is not known here, is sent as a task with the failed task's id.
+What one of them raises is logged, and nothing else.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from taskq.calls.registry import tasks
+from taskq.conf import settings
+from taskq.exceptions import EncodeError
+from taskq.messages import routing, serializers
+from taskq.messages.protocol import Carried
+from taskq.records import Dependent, Envelope, NewGroup, NewNode, Sequel
+from taskq.sending import publisher
+
+from . import plan as planning
+
+logger = logging.getLogger("taskq.worker")
+#: The built-in task that calls a new errback.
+TASK = "taskq.errback"
+Signature = Mapping[str, Any]
+_WHERE = ("queue", "exchange", "routing_key", "priority")
+#: Celery calls them at once, in the worker that handled the failure: they don't wait behind other tasks.
+_PRIORITY = 9
+#: Characters of a traceback in a message that would be too large with all of it.
+_SHORT = 2000
+
+
+@dataclass(slots=True)
+class Failure:
+    """A final failure, as errbacks are told of it.
+
+    ``error`` is the exception as data, ``traceback`` text if the task ran. ``queue`` and
+    ``serializer`` are those of the failed task's message, if they are known.
+    """
+
+    headers: Mapping[str, Any]
+    error: str
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    traceback: str | None = None
+    queue: str = ""
+    serializer: str | None = None
+
+
+def failure_of(
+    message: Carried,
+    headers: Mapping[str, Any],
+    error: str,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    traceback: str | None = None,
+) -> Failure:
+    """Return the failure of the task of ``message``, whose arguments can be sent as they came."""
+    queue = getattr(message, "queue", "") or ("" if message.exchange else message.routing_key)
+    try:
+        serializer = serializers.serializer_of(message.content_type)
+    except EncodeError:
+        serializer = None
+    return Failure(headers, error, args, kwargs or {}, traceback, queue, serializer)
+
+
+def as_list(called: Any) -> list[Signature]:
+    """Return errbacks as a list: an embedded one may stand alone."""
+    found = called if isinstance(called, list | tuple) else [called]
+    return [errback for errback in found if isinstance(errback, Mapping)]
+
+
+def is_new(errback: Signature) -> bool:
+    """Tell whether the errback is a task known here that takes more than one positional argument."""
+    task = tasks.get(errback.get("task") or "")
+    if task is None or errback.get("subtask_type"):
+        return False
+    kinds = [parameter.kind for parameter in task.call_signature.parameters.values()]
+    return len(task.positions) > 1 or inspect.Parameter.VAR_POSITIONAL in kinds
+
+
+def call(errback: Signature, request: Any, error: BaseException, traceback: Any) -> Any:
+    """Call a new errback here and now; it may return a coroutine."""
+    task = tasks[errback["task"]]
+    return task(request, error, traceback, *(errback.get("args") or ()), **(errback.get("kwargs") or {}))
+
+
+def planned(called: Any, failure: Failure) -> Sequel:
+    """Return what sends all errbacks in ``called`` that can be sent; what is wrong with others is logged.
+
+    Of these, what has its id is among the dependents: somebody may wait for it.
+    """
+    envelopes: list[Envelope] = []
+    never: list[Dependent] = []
+    groups: list[NewGroup] = []
+    nodes: list[NewNode] = []
+    for errback in as_list(called):
+        try:
+            plan = _of_new(errback, failure) if is_new(errback) else _of_old(errback, failure)
+            sent = list(plan.envelopes)
+        except Exception:
+            logger.exception("The errback %r of task %s can't be sent.", errback, failure.headers.get("id"))
+            never += _known(errback)
+            continue
+        envelopes += sent
+        groups += plan.groups
+        nodes += plan.nodes
+    publisher.announce(envelopes)
+    return Sequel(envelopes, groups, nodes, never)
+
+
+def _known(errback: Signature) -> list[Dependent]:
+    try:
+        return planning.dependents_of(errback)
+    except Exception:  # it may be anything, which is logged already
+        return []
+
+
+def _of_old(errback: Signature, failure: Failure) -> planning.Plan:
+    task_id, root_id = _lineage(failure)
+    return planning.plan_errback(errback, task_id=task_id, root_id=root_id)
+
+
+def _of_new(errback: Signature, failure: Failure) -> planning.Plan:
+    try:
+        return _call_of(errback, failure)
+    except (EncodeError, ValueError):
+        # It is too large, with a traceback that the failed task's own message had not: better a part than nothing.
+        shortened = failure.traceback and failure.traceback[-_SHORT:]
+        return _call_of(errback, replace(failure, args=(), kwargs={}, traceback=shortened))
+
+
+def _call_of(errback: Signature, failure: Failure) -> planning.Plan:
+    """Return the plan of the task that calls a new errback, encoded: it may be too large."""
+    task_id, root_id = _lineage(failure)
+    args = [dict(errback), {**failure.headers}, failure.error, list(failure.args), dict(failure.kwargs)]
+    about = {"task": TASK, "args": [*args, failure.traceback], "kwargs": {}}
+    sig = {**about, "options": {}, "subtask_type": None, "immutable": True}
+    options = {**_where(errback, failure.queue), "route_name": errback["task"], "serializer": failure.serializer}
+    plan = planning.plan_frozen(sig, root_id=root_id, parent_id=task_id, **options)
+    plan.envelopes = iter(list(plan.envelopes))
+    return plan
+
+
+def _where(errback: Signature, queue: str) -> dict[str, Any]:
+    """Return where a new errback is called: where it would be sent itself, or with nothing said, where its task was.
+
+    The workers there know it, and may be the only ones.
+    """
+    given = errback.get("options") or {}
+    where = {name: value for name in _WHERE if (value := given.get(name)) is not None}
+    found = routing.route(errback["task"], (), {}, where, tasks.get(errback["task"]))
+    if found.priority is None:
+        where["priority"] = _PRIORITY
+    if queue and found.queue == settings.DEFAULT_QUEUE and not (found.exchange or "queue" in where):
+        where["queue"] = queue
+    return where
+
+
+def _lineage(failure: Failure) -> tuple[str, str]:
+    task_id = failure.headers["id"]
+    return task_id, failure.headers.get("root_id") or task_id

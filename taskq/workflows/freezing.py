@@ -1,0 +1,224 @@
+"""Freezing: every task in a canvas gets the id that it will be sent with, and the caller the results.
+
+So a caller knows all ids before anything runs. What is frozen has the form that
+messages carry: a group that something follows is a chord, groups in groups are laid out flat, and what counts
+for a chord ends in one task. Called by ``plan`` and by ``Signature.freeze``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from taskq.calls.registry import tasks
+from taskq.canvas.signature import Signature
+from taskq.ids import closing_id, new_id
+from taskq.messages.protocol import reply_queue
+
+from .fields import as_list
+from .types import (
+    CHAIN,
+    CHORD,
+    GROUP,
+    TASK,
+    Sig,
+    body_of,
+    ends_in_group,
+    kind_of,
+    linked,
+    members_of,
+    plain,
+    steps_of,
+    with_errbacks,
+    with_kwargs,
+)
+
+if TYPE_CHECKING:
+    from taskq.results.async_result import AsyncResult
+    from taskq.results.group_result import GroupResult
+
+    Result = AsyncResult[Any] | GroupResult[Any]
+
+Frozen = tuple[dict[str, Any], Any]
+
+#: Celery's task that gives back one of its arguments: makes one task the end of a group.
+ACCUMULATE = plain("celery.accumulate", kwargs={"index": 0})
+
+
+def freeze_in_place(sig: Signature[Any], task_id: str | None) -> Any:
+    """Freeze ``sig`` itself and return its result. See ``Signature.freeze``."""
+    frozen, result = Freezer().freeze(sig, task_id if sig.id is None else None)
+    sig.update(Signature.from_dict(frozen))
+    return result
+
+
+class Freezer:
+    """Freezes one canvas. ``fresh`` are the ids that were chosen for it: nobody has used them before.
+
+    No id is in it twice: a frozen signature that stands in two places is two tasks, and a group
+    that counted one id for both would wait for ever.
+    """
+
+    __slots__ = ("_group", "_result", "_taken", "fresh", "reply_to")
+
+    def __init__(self) -> None:
+        from taskq.results.async_result import AsyncResult
+        from taskq.results.group_result import GroupResult
+
+        self.fresh: set[str] = set()
+        self._taken: set[str] = set()
+        self.reply_to = reply_queue()
+        self._result: Callable[..., Any] = AsyncResult
+        self._group: Callable[..., Any] = GroupResult
+
+    def freeze(self, sig: Sig, task_id: str | None = None, parent: Any = None) -> Frozen:
+        """Return ``sig`` as a frozen dictionary, and its result.
+
+        ``task_id`` is the id for the whole of it; what has its id keeps it otherwise. ``parent`` is the
+        result of what comes before. ``sig`` is not changed. Raises ``TypeError`` for a chord without a body.
+        """
+        if task_id is not None:
+            self._taken.add(task_id)
+        kind = kind_of(sig)
+        if kind == TASK:
+            return self._task(sig, task_id, parent)
+        return _BY_KIND[kind](self, sig, task_id, parent)
+
+    def _id(self, known: str | None) -> str:
+        """Return an id that nothing else in this canvas has: ``known`` if there is one and it is free."""
+        if known is None or known in self._taken:
+            known = new_id()
+            self.fresh.add(known)
+        self._taken.add(known)
+        return known
+
+    def _task(self, sig: Sig, task_id: str | None, parent: Any) -> Frozen:
+        options = {"task_id": None, "reply_to": self.reply_to, **sig["options"]}
+        options["task_id"] = own = task_id or self._id(options["task_id"])
+        ignored = options.get("ignore_result")
+        if ignored is None and (task := tasks.get(sig["task"])) is not None:
+            ignored = task.ignore_result
+        return {**sig, "options": options}, self._result(own, parent, ignored=bool(ignored))
+
+    def _chain(self, sig: Sig, task_id: str | None, parent: Any) -> Frozen:
+        steps = _uplifted(steps_of(sig))
+        last = len(steps) - 1
+        own: str | None = task_id or sig["options"].get("task_id")
+        if own is not None and task_id is None:
+            own = self._id(own)
+        result, tasks = parent, []
+        for place, step in enumerate(steps):
+            frozen, result = self.freeze(step, own if place == last else None, result)
+            tasks.append(frozen)
+        options = _without_followers(sig)
+        if tasks:
+            options["task_id"] = result.id
+        return {**with_kwargs(sig, tasks=tasks), "options": options}, result if tasks else None
+
+    def _group_of(self, sig: Sig, task_id: str | None, parent: Any) -> Frozen:
+        sig = _with_followers(sig)
+        group_id = task_id or self._id(sig["options"].get("task_id"))
+        frozen, results = self._members(members_of(sig))
+        return _group(sig, frozen, group_id), self._group(group_id, results, parent)
+
+    def _chord(self, sig: Sig, task_id: str | None, parent: Any) -> Frozen:
+        sig = _with_followers(sig)
+        header, body = sig["kwargs"].get("header") or (), body_of(sig)
+        own = sig["options"].get("task_id")
+        group_id = header["options"].get("task_id") if isinstance(header, Mapping) else None
+        if group_id is None and "task_id" not in body["options"]:
+            # Not frozen yet, so this is the id that the caller wants the result to have.
+            task_id, own = task_id or (own and self._id(own)), None
+        group_id = self._id(group_id or own)
+        if task_id is None and group_id not in self.fresh and _is_closing(body):
+            # A frozen group that is sent twice is one group, so it has one end.
+            task_id = self._id(closing_id(group_id))
+        frozen, results = self._members(_counted(member) for member in members_of(header))
+        last, result = self.freeze(body, task_id, self._group(group_id, results, parent))
+        if result is None:
+            raise TypeError("A chord needs a body: this one's is an empty chain.")
+        sig = with_kwargs(sig, header=_group(header, frozen, group_id), body=last)
+        return {**sig, "options": {**sig["options"], "task_id": group_id}}, result
+
+    def _members(self, members: Any) -> tuple[list[dict[str, Any]], list[Any]]:
+        """Freeze the members of a group; each knows its place."""
+        sigs, results = [], []
+        for index, member in enumerate(members):
+            frozen, result = self.freeze(member)
+            frozen["options"]["group_index"] = index
+            sigs.append(frozen)
+            results.append(result)
+        return sigs, results
+
+
+_BY_KIND: dict[str, Callable[[Freezer, Sig, str | None, Any], Frozen]] = {
+    CHAIN: Freezer._chain,
+    GROUP: Freezer._group_of,
+    CHORD: Freezer._chord,
+}
+
+
+def _group(sig: Any, members: list[dict[str, Any]], group_id: str) -> dict[str, Any]:
+    made = plain("celery.group", kwargs={"tasks": members}, options={"root_id": None, "parent_id": None}, kind=GROUP)
+    if isinstance(sig, Mapping):
+        made["options"] |= sig["options"]
+        if sig["task"] != "celery.chunks":  # whose tasks are immutable, not the group
+            made["args"], made["immutable"] = list(sig["args"]), bool(sig.get("immutable"))
+    made["options"]["task_id"] = group_id
+    return made
+
+
+def _uplifted(steps: list[Sig]) -> list[Sig]:
+    """Return the steps of a chain with a chord for each group that something follows, a chord's last one too."""
+    found: list[Sig] = []
+    for step in reversed(steps):
+        if found and ends_in_group(step):
+            found[-1] = _ending_in(step, found[-1])
+        else:
+            found.append(step)
+    return found[::-1]
+
+
+def _ending_in(sig: Sig, body: Sig) -> Sig:
+    """Return what ends in a group with ``body`` behind it, which gets the list of the values."""
+    kind = kind_of(sig)
+    if kind == GROUP:
+        return chord_of(sig, body)
+    if kind == CHORD:
+        return with_kwargs(sig, body=_ending_in(body_of(sig), body))
+    *before, last = steps_of(sig)
+    return {**sig, "kwargs": {"tasks": [*before, _ending_in(last, body)]}, "options": _without_followers(sig)}
+
+
+def chord_of(header: Any, body: Sig) -> dict[str, Any]:
+    """Return a chord as a plain dictionary."""
+    return plain("celery.chord", kwargs={"kwargs": {}, "header": header, "body": body}, kind=CHORD)
+
+
+def _counted(member: Sig) -> Sig:
+    """Return a member of a chord's header so that one task is its end; its value stays a list."""
+    return accumulated(member) if kind_of(member) != TASK and ends_in_group(member) else member
+
+
+def accumulated(sig: Sig) -> Sig:
+    """Return what ends in a group with one task behind it, which gives the list of the values."""
+    return _ending_in(sig, ACCUMULATE)
+
+
+def _is_closing(body: Sig) -> bool:
+    """Tell whether a chord's body is what ``accumulated`` has put behind a group, and has no id yet."""
+    return bool(body["task"] == ACCUMULATE["task"] and "task_id" not in body["options"])
+
+
+def _with_followers(sig: Sig) -> Sig:
+    """Return a group or chord whose tasks have the callbacks and errbacks that its options name."""
+    links, errbacks = as_list(sig["options"].get("link")), as_list(sig["options"].get("link_error"))
+    if links or errbacks:
+        sig = {**sig, "options": _without_followers(sig)}
+        sig = linked(sig, links) if links else sig
+        sig = with_errbacks(sig, errbacks) if errbacks else sig
+    return sig
+
+
+def _without_followers(sig: Sig) -> dict[str, Any]:
+    return {name: value for name, value in sig["options"].items() if name not in ("link", "link_error")}

@@ -1,0 +1,285 @@
+"""From a canvas to what is to be sent: ids, messages, and the rows of groups and nodes.
+
+``plan`` is for callers, ``plan_frozen`` and ``next_after`` for the worker, which
+sends what follows from a task's end. Plans are made without reading or writing
+anything; ``messages.publisher.publish_plan`` and the store's settling carry them out.
+
+The chain embedded in a message alone decides what runs next (Celery's wire form):
+``embed["chain"]`` has the next step last, ``embed["chord"]`` is the frozen body.
+A signature is *frozen* once every task in it has its id in ``options["task_id"]``.
+
+Membership: a message counts for the group in its header ``group`` if, and only if,
+``group_index`` is set too (``is_member``). A chord's body carries its own header's
+group id without an index, as Celery's does, and is no member of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain as joined
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ImproperlyConfigured
+from kombu.utils.json import loads
+
+from taskq.calls.context import Context, running
+from taskq.calls.registry import tasks
+from taskq.canvas.signature import signature
+from taskq.canvas.stamping import stamped
+from taskq.records import Envelope, NewGroup, NewNode
+from taskq.sending import send
+
+from .dependents import dependents, dependents_of, errbacks_of
+from .depth import limited
+from .fields import as_list
+from .freezing import Freezer, accumulated
+from .nodes import nodes_of
+from .steps import Call, Emission, body_call, placed
+from .types import (
+    CHAIN,
+    CHORD,
+    GROUP,
+    TASK,
+    Sig,
+    body_of,
+    ends_in_group,
+    kind_of,
+    linked,
+    steps_of,
+    with_errbacks,
+    with_options,
+)
+
+if TYPE_CHECKING:
+    from taskq.results.base import ResultBase
+
+__all__ = [
+    "ADDED",
+    "Plan",
+    "dependents",
+    "dependents_of",
+    "errbacks_of",
+    "is_member",
+    "next_after",
+    "plan",
+    "plan_added",
+    "plan_body",
+    "plan_errback",
+    "plan_frozen",
+    "plan_replacement",
+]
+
+#: The ``group_index`` of what ``add_to_chord`` adds: behind all others; the store knows the place.
+ADDED = 2**31 - 1
+_KEYS = frozenset({"task", "args", "kwargs", "options"})
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is to be sent in one transaction: groups and nodes first, then messages as they are encoded.
+
+    ``result`` is the whole workflow's: ``None`` for an empty chain. ``envelopes`` and
+    ``nodes`` are consumed once; each message is encoded when it is asked for, so what is wrong with
+    one is raised then (``EncodeError``, ``QueueNotFound``, ``ValueError``). ``children`` are the results
+    that the task which sends this has for children.
+    """
+
+    result: ResultBase | None
+    envelopes: Iterator[Envelope]
+    groups: list[NewGroup] = field(default_factory=list)
+    nodes: Iterable[NewNode] = ()
+    children: list[ResultBase] = field(default_factory=list)
+
+
+def plan(sig: Sig, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Plan:
+    """Return what calling ``sig`` with these arguments and options sends.
+
+    Ids that are not frozen yet are chosen anew for each call; ``sig`` is not changed.
+    In a running task, that task is the parent. ``task_id`` is the id of the whole: of
+    a chain's last task, a chord's body, a group. Raises ``TypeError`` for what can't be sent,
+    ``ValueError`` for what is nested too deeply.
+    """
+    with limited():
+        return _called(sig, args, kwargs, options)
+
+
+def plan_frozen(
+    sig: Sig,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    root_id: str | None = None,
+    parent_id: str | None = None,
+    chain: Sequence[Sig] = (),
+    **options: Any,
+) -> Plan:
+    """Return what the worker sends for ``sig``, which came in a message: a callback, an errback, a chain's next step.
+
+    ``sig`` is a plain dictionary as it was decoded. What has its id keeps it; what has none
+    (callbacks) gets one. The nodes of a canvas are among what is sent. Those of a chain's next step are there already
+    if taskq sent the chain, but not if another producer did, and not those of a callback that was frozen.
+    ``options`` are as for ``apply_async``; ``chain`` is what follows ``sig``, the next step last.
+    Calls are not checked against the function's signature: what does not fit fails where it runs.
+    """
+    if not sig.keys() >= _KEYS:
+        sig = signature(sig)  # other producers leave keys out
+    emission = Emission(root_id, parent_id)
+    with limited():
+        frozen, result = Freezer().freeze(sig)
+        if result is None:
+            return Plan(None, iter(()))
+        emission.emit(frozen, args, kwargs, options, chain)
+    return _plan(emission, result, frozen, None, kind_of(frozen) != TASK, parent_id or "")
+
+
+def plan_body(body: str | Sig, values: list[Any], *, root_id: str | None, parent_id: str | None) -> Plan:
+    """Return what sends the body of a chord whose members have all succeeded.
+
+    ``body`` is ``NewGroup.body``, or ``embed["chord"]``; ``values`` are the members', in the order of their positions.
+    """
+    sig, args = body_call(loads(body) if isinstance(body, str) else body, values)
+    return plan_frozen(sig, args, root_id=root_id or None, parent_id=parent_id or None)
+
+
+def next_after(embed: Mapping[str, Any], value: Any, *, task_id: str, root_id: str) -> Plan:
+    """Return what follows from the success of ``task_id``: its callbacks and the next step of its chain, as one plan.
+
+    ``value`` is what the task returned; ``plan.children`` are the results for ``Outcome.children``.
+    The chord that the task is a member of is not in it: the counter decides.
+    """
+    lineage: dict[str, Any] = {"root_id": root_id, "parent_id": task_id}
+    plans = [plan_frozen(callback, (value,), **lineage) for callback in as_list(embed.get("callbacks"))]
+    if rest := as_list(embed.get("chain")):
+        plans.append(plan_frozen(rest[-1], (value,), chain=rest[:-1], **lineage))
+    return _together(plans)
+
+
+def plan_errback(errback: Sig, *, task_id: str, root_id: str) -> Plan:
+    """Return what sends an errback of the old style: a task with the argument ``(task_id,)``."""
+    return plan_frozen(errback, (task_id,), root_id=root_id, parent_id=task_id)
+
+
+def plan_replacement(sig: Sig, request: Context) -> Plan:
+    """Return what sends ``sig`` in the place of the running task, whose id and all that follows its last task gets.
+
+    Raises ``ImproperlyConfigured`` for an empty chain and for what is a member of a chord already.
+    """
+    if "chord" in sig["options"]:
+        raise ImproperlyConfigured("replace() takes no signature that is a member of a chord already.")
+    if kind_of(sig) == CHAIN and not steps_of(sig):
+        raise ImproperlyConfigured("replace() takes no empty chain: return the value instead.")
+    sig = accumulated(sig) if ends_in_group(sig) else sig
+    options: dict[str, Any] = {
+        "task_id": request.id,
+        "replaced_task_nesting": request.replaced_task_nesting + 1,
+        "link": request.callbacks,
+        "link_error": request.errbacks,
+        "chain": request.chain,
+        "group_id": request.group,
+        "group_index": request.group_index,
+        "chord": request.chord,
+    }
+    made = _called(stamped(sig, request), (), None, options)
+    made.children = []  # the result has the task's own id
+    return made
+
+
+def plan_added(sig: Sig, request: Context) -> Plan:
+    """Return what sends ``sig`` as one more member of the running task's chord: its body waits for it too.
+
+    One of its nodes is in the group; ``NewGroup(..., added=True)`` for that is the caller's. Raises
+    ``ValueError`` if the task is in no chord.
+    """
+    if not request.chord or not request.group or request.group_index is None:
+        raise ValueError("add_to_chord() is for tasks in the header of a chord, and the current task is in none.")
+    sig = accumulated(sig) if ends_in_group(sig) else sig
+    options = {"group_id": request.group, "group_index": ADDED, "chord": request.chord}
+    return _called(stamped(sig, request), (), None, options, with_nodes=True)
+
+
+def is_member(headers: Mapping[str, Any]) -> bool:
+    """Tell whether the end of this message's task counts for the group in its header ``group``."""
+    return bool(headers.get("group")) and headers.get("group_index") is not None
+
+
+# -- putting plans together ------------------------------------------------------------------------
+
+
+def _called(
+    sig: Sig, args: Sequence[Any], kwargs: Mapping[str, Any] | None, options: dict[str, Any], with_nodes: bool = False
+) -> Plan:
+    """Return the plan of one call; ``options`` are used up. A task alone has a node only if it is to have one."""
+    for option, add in (("link", linked), ("link_error", with_errbacks)):
+        if followers := as_list(options.pop(option, None)):
+            sig = add(sig, followers)
+    if options.get("ignore_result") is not None and kind_of(sig) == GROUP:
+        sig = with_options(sig, ignore_result=options["ignore_result"])  # so that the results know it
+    freezer = Freezer()
+    frozen, result = freezer.freeze(sig, options.pop("task_id", None))
+    if result is None:
+        return Plan(None, iter(()))
+    group_id, index, chord = (options.pop(option, None) for option in ("group_id", "group_index", "chord"))
+    if group_id is not None and index is not None:
+        frozen = dict(placed(frozen, group_id, index, chord))
+    rest = as_list(options.pop("chain", None))
+    emission = Emission(*_lineage(options))
+    emission.emit(frozen, args, kwargs, options, rest)
+    return _plan(emission, result, frozen, freezer.fresh, with_nodes or not _is_one_task(frozen))
+
+
+def _is_one_task(sig: Sig) -> bool:
+    """Tell whether a frozen canvas is a task by itself, which nothing waits for: also a chain of one, a body alone."""
+    while (kind := kind_of(sig)) != TASK:
+        if kind == CHAIN and len(sig["kwargs"]["tasks"]) == 1:
+            (sig,) = sig["kwargs"]["tasks"]
+        elif kind == CHORD and not sig["kwargs"]["header"]["kwargs"]["tasks"]:
+            sig = body_of(sig)
+        else:
+            return False
+    return True
+
+
+def _lineage(options: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Return root and parent of what is sent here: what the call says, else the running task's."""
+    root_id, parent_id = options.pop("root_id", None), options.pop("parent_id", None)
+    if (parent := running()) is not None:
+        root_id, parent_id = root_id or parent.root_id or parent.id, parent_id or parent.id
+    return root_id, parent_id
+
+
+def _plan(
+    emission: Emission, result: Any, frozen: Sig, fresh: set[str] | None, with_nodes: bool, waits_for: str = ""
+) -> Plan:
+    """Return the plan of an emission. A group that no task sends has the first task that is sent for its root."""
+    calls = emission.calls
+    root_id = emission.root_id or (calls[0][3]["task_id"] if calls else "")
+    for group in emission.groups:
+        group.root_id = group.root_id or root_id
+    nodes = nodes_of(frozen, root_id, waits_for) if with_nodes else ()
+    return Plan(result, _envelopes(calls, fresh), emission.groups, nodes, [result])
+
+
+def _envelopes(calls: list[Call], fresh: set[str] | None) -> Iterator[Envelope]:
+    """Encode the calls. ``fresh`` are new ids: of any other there may be a row from before, which is reset.
+
+    ``None`` is for what the worker sends: a message that comes twice must not reset what has run since.
+    """
+    for name, args, kwargs, options in calls:
+        reset = fresh is not None and options["task_id"] not in fresh
+        with limited():
+            envelope = send.envelope_for(name, tasks.get(name), args, kwargs, options, check=fresh is not None)
+        envelope.reset = reset
+        yield envelope
+
+
+def _together(plans: list[Plan]) -> Plan:
+    if len(plans) == 1:
+        return plans[0]
+    return Plan(
+        plans[-1].result if plans else None,
+        joined(*(made.envelopes for made in plans)),
+        [group for made in plans for group in made.groups],
+        list(joined(*(made.nodes for made in plans))),
+        [child for made in plans for child in made.children],
+    )

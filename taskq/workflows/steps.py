@@ -1,0 +1,182 @@
+"""From a frozen canvas to the calls that are sent now, and the rows of the groups that count them.
+
+Called by ``plan``. What is sent later travels inside: the rest of a chain and callbacks in
+the messages (Celery's wire form), a chord's body in the group's row. With another broker than
+the database, where a Celery worker may have to read it, the body is in the message of each member too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from taskq.conf import database_broker_alias
+from taskq.messages.serializers import dumps_json
+from taskq.records import NewGroup
+from taskq.store.saved_groups import kept_as
+
+from .fields import as_list, merged
+from .freezing import Freezer, chord_of
+from .nodes import result_tuple
+from .types import (
+    CHAIN,
+    CHORD,
+    GROUP,
+    TASK,
+    Sig,
+    body_of,
+    ends_in_group,
+    kind_of,
+    members_of,
+    own_options,
+    plain,
+    with_kwargs,
+    with_options,
+)
+
+#: One call: a task's name, its arguments and options. The options are nobody else's.
+Call = tuple[str, Sequence[Any], Mapping[str, Any], dict[str, Any]]
+Options = Mapping[str, Any]
+
+#: What a call of a chord says of its header alone, besides a canvas's own place.
+_TIMES = frozenset({"countdown", "eta", "argsrepr", "kwargsrepr", "add_to_parent", "retries"})
+_NOT_THE_FIRSTS = frozenset({"task_id", "reply_to", "group_id", "group_index", "chord", "chain", "link", "link_error"})
+
+
+class Emission:
+    """What one canvas sends now: ``calls``, and ``groups`` that count them."""
+
+    __slots__ = ("calls", "groups", "parent_id", "root_id")
+
+    def __init__(self, root_id: str | None, parent_id: str | None) -> None:
+        self.root_id = root_id
+        self.parent_id = parent_id
+        self.calls: list[Call] = []
+        self.groups: list[NewGroup] = []
+
+    def emit(
+        self,
+        sig: Sig,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        options: Options | None = None,
+        rest: Sequence[Sig] = (),
+    ) -> None:
+        """Send ``sig``, and after it ``rest``, the next step last. ``options`` are those of the call."""
+        kind = kind_of(sig)
+        if kind == TASK:
+            self._task(sig, args, kwargs, options, rest)
+            return
+        if sig.get("immutable"):
+            args, kwargs = sig["args"], {}
+        elif sig["args"]:
+            args = (*args, *sig["args"])
+        _BY_KIND[kind](self, sig, args, kwargs, options or {}, [*rest, *as_list(sig["options"].get("chain"))])
+
+    def _task(self, sig: Sig, args: Any, kwargs: Any, options: Options | None, rest: Sequence[Sig]) -> None:
+        args, kwargs, together = merged(sig, args, kwargs, options)
+        if rest:
+            together["chain"] = [*rest, *as_list(together.get("chain"))]
+        if self.root_id is not None:
+            together["root_id"] = self.root_id
+        if self.parent_id is not None:
+            together["parent_id"] = self.parent_id
+        self.calls.append((sig["task"], args, kwargs, together))
+
+    def _chain(self, sig: Sig, args: Any, kwargs: Any, options: Options, rest: list[Sig]) -> None:
+        steps = sig["kwargs"]["tasks"]
+        if not steps:
+            return
+        options = {**_without(sig["options"], _NOT_THE_FIRSTS), **options}
+        self.emit(steps[0], args, kwargs, options, [*rest, *reversed(steps[1:])])
+
+    def _group(self, sig: Sig, args: Any, kwargs: Any, options: Options, rest: list[Sig]) -> None:
+        if rest:
+            # Only another producer's: what is frozen here has a chord in this place. So its members may
+            # end in groups, which nothing would count.
+            chord, _ = Freezer().freeze(chord_of(sig, rest[-1]))
+            self._chord(chord, args, kwargs, options, rest[:-1])
+            return
+        members = list(members_of(sig))
+        if members:
+            size = sum(kind_of(member) == TASK or not ends_in_group(member) for member in members)
+            self._count(sig["options"]["task_id"], size, None)
+            if size < len(members):
+                # Its nodes alone don't tell which results it has.
+                self._count(kept_as(sig["options"]["task_id"]), 0, dumps_json(result_tuple(sig)))
+            self._members(sig, members, args, kwargs, options, None)
+
+    def _chord(self, sig: Sig, args: Any, kwargs: Any, options: Options, rest: list[Sig]) -> None:
+        header = sig["kwargs"]["header"]
+        group_id = header["options"]["task_id"]
+        options = {**own_options(sig), **options}
+        body = with_options(body_of(sig), **_without(options, _TIMES))
+        body["options"].setdefault("group_id", group_id)
+        if rest:
+            body["options"]["chain"] = [*rest, *as_list(body["options"].get("chain"))]
+        members = list(members_of(header))
+        if not members:
+            self.emit(*body_call(body, []))
+            return
+        self._count(group_id, len(members), dumps_json(body))
+        if header.get("immutable"):
+            args, kwargs = header["args"], {}
+        else:
+            args, kwargs = (*args, *header["args"]), {**(sig["kwargs"].get("kwargs") or {}), **(kwargs or {})}
+        self._members(header, members, args, kwargs, options, body)
+
+    def _members(self, header: Sig, members: list[Sig], args: Any, kwargs: Any, options: Options, body: Any) -> None:
+        group_id = header["options"]["task_id"]
+        chord = None if body is None else carried(body)
+        for index, member in enumerate(members):
+            self.emit(placed(member, group_id, index, chord), args, kwargs, options)
+
+    def _count(self, group_id: str, size: int, body: str | None) -> None:
+        self.groups.append(NewGroup(group_id, size, body, self.root_id or "", self.parent_id or ""))
+
+
+_BY_KIND = {CHAIN: Emission._chain, GROUP: Emission._group, CHORD: Emission._chord}
+
+
+def _without(options: Options, names: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in names}
+
+
+def carried(body: Sig) -> Sig:
+    """Return what the message of a member carries of its chord's body.
+
+    All of it on Celery's wire. Between workers that share the group's row, which has it, no more
+    than that there is one: a body of n tasks in n messages would be n * n of them.
+    """
+    if database_broker_alias() is None:
+        return body
+    return plain(
+        body["task"],
+        options={"task_id": body["options"]["task_id"]},
+        kind=body.get("subtask_type"),
+        immutable=bool(body.get("immutable")),
+    )
+
+
+def placed(sig: Sig, group_id: str, index: int, chord: Sig | None) -> Sig:
+    """Return ``sig`` as the member ``index`` of a group: its last task counts. ``chord`` is the group's body."""
+    kind = kind_of(sig)
+    if kind == CHAIN:
+        *before, last = sig["kwargs"]["tasks"]
+        return with_kwargs(sig, tasks=[*before, placed(last, group_id, index, chord)])
+    if kind == CHORD:
+        return with_kwargs(sig, body=placed(body_of(sig), group_id, index, chord))
+    if kind == GROUP:
+        return sig
+    options = {**sig["options"], "group_id": group_id, "group_index": index}
+    if chord is not None:
+        options["chord"] = chord
+    return {**sig, "options": options}
+
+
+def body_call(body: Sig, values: list[Any]) -> tuple[Sig, tuple[list[Any]]]:
+    """Return a chord's body and its argument. The id of its own header, which it carries, makes it no member."""
+    options = body["options"]
+    if options.get("group_index") is None and "group_id" in options:
+        body = {**body, "options": _without(options, frozenset({"group_id"}))}
+    return body, (values,)

@@ -1,0 +1,192 @@
+"""Signatures as the plain dictionaries that messages carry: what they are, and what is in them.
+
+``freezing``, ``emitting`` and ``reaching`` work on these, whether they come out of
+JSON or are ``Signature`` objects still. Reads nothing else and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from taskq.canvas.maps import split
+from taskq.canvas.signature import Signature
+from taskq.conf import settings
+
+from .fields import as_list
+
+Sig = Mapping[str, Any]
+
+TASK, CHAIN, GROUP, CHORD = "task", "chain", "group", "chord"
+_BY_NAME = {"celery.chain": CHAIN, "celery.group": GROUP, "celery.chord": CHORD, "celery.chunks": GROUP}
+
+
+def kind_of(sig: Sig) -> str:
+    """Return which of the four kinds ``sig`` is; chunks that have not been sent are a group.
+
+    Raises ``KeyError`` for a ``subtask_type`` that is not registered.
+    """
+    kind = sig.get("subtask_type")
+    name = sig["task"]
+    if not kind:
+        # Celery sends chunks inside a chain as a task of that name, with an id.
+        return TASK if name != "celery.chunks" or "task_id" in sig["options"] else GROUP
+    if kind not in _BY_NAME.values():
+        Signature.TYPES[kind]
+    return _BY_NAME.get(name, TASK)
+
+
+def steps_of(sig: Sig) -> list[Sig]:
+    """Return the steps of a chain, those of chains in it too, with callbacks and errbacks that it has as a whole."""
+    steps: list[Sig] = []
+    for step in sig["kwargs"].get("tasks") or ():
+        if kind_of(step) != CHAIN:
+            steps.append(step)
+        elif inner := steps_of(step):
+            if options := own_options(step):
+                inner[0] = with_options(inner[0], **options)
+            inner[0] = called_by(step, inner[0])
+            steps += inner
+    options = sig["options"]
+    if steps and (links := as_list(options.get("link"))):
+        steps[-1] = linked(steps[-1], links)
+    if errbacks := as_list(options.get("link_error")):
+        steps = [
+            # A group that something follows is a header, whatever follows it.
+            step if kind_of(step) == GROUP and step is not steps[-1] and not settings.ALLOW_ERROR_CB_ON_CHORD_HEADER
+            else with_errbacks(step, errbacks)
+            for step in steps
+        ]  # fmt: skip
+    return steps
+
+
+def members_of(header: Any) -> Iterator[Sig]:
+    """Yield the members of a group, or of a list of signatures, in document order: groups in it are laid out flat.
+
+    The options of a group go to its members, and the arguments of a group in it.
+    """
+    whole = own_options(header) if isinstance(header, Mapping) else {}
+    waiting = [(task, whole) for task in reversed(_listed(header))]
+    while waiting:
+        sig, options = waiting.pop()
+        kind = kind_of(sig)
+        if kind == GROUP:
+            below = {**own_options(sig), **options}
+            waiting += ((called_by(sig, task), below) for task in reversed(_listed(sig)))
+        elif kind != CHAIN or sig["kwargs"].get("tasks"):
+            yield {**sig, "options": {**sig["options"], **options}} if options else sig
+
+
+def _listed(header: Any) -> list[Sig]:
+    if not isinstance(header, Mapping):
+        return list(header or ())
+    kwargs = header["kwargs"]
+    if header["task"] == "celery.chunks":
+        return [_starmap(kwargs["task"], part) for part in split(kwargs["it"], kwargs["n"])]
+    return list(kwargs.get("tasks") or ())
+
+
+def _starmap(task: Any, items: list[Any]) -> Sig:
+    return plain("celery.starmap", kwargs={"task": task, "it": items}, immutable=True)
+
+
+#: Options that say where a canvas stands and what follows it, not how its tasks are sent.
+_PLACE = frozenset(
+    {"task_id", "reply_to", "root_id", "parent_id", "group_id", "group_index", "chord", "chain", "link", "link_error"}
+)
+
+
+def own_options(sig: Sig) -> dict[str, Any]:
+    """Return the options of a canvas that are its tasks' too."""
+    return {name: value for name, value in sig["options"].items() if name not in _PLACE}
+
+
+def called_by(canvas: Sig, sig: Sig) -> Sig:
+    """Return ``sig``, of a canvas that is laid out flat, with the canvas's arguments, and immutable if that is."""
+    args, immutable = canvas.get("args"), bool(canvas.get("immutable"))
+    if sig.get("immutable") or not (args or immutable):
+        return sig
+    return {**sig, "args": (*(args or ()), *sig["args"]), "immutable": immutable}
+
+
+def body_of(sig: Sig) -> Sig:
+    """Return the body of a chord. Raises ``TypeError`` if it has none."""
+    body: Sig | None = sig["kwargs"].get("body")
+    if body is None:
+        raise TypeError("A chord needs a body: chord(header, body), or chord(header)(body).")
+    return body
+
+
+def ends_in_group(sig: Sig) -> bool:
+    """Tell whether what ``sig`` gives is a group's, so that no one task is its end."""
+    while True:
+        kind = kind_of(sig)
+        if kind == CHORD:
+            sig = body_of(sig)
+        elif kind == CHAIN and (steps := steps_of(sig)):
+            sig = steps[-1]
+        else:
+            return kind == GROUP
+
+
+def plain(
+    task: str,
+    kwargs: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+    kind: str | None = None,
+    immutable: bool = False,
+) -> dict[str, Any]:
+    """Return a signature as a dictionary with the six keys."""
+    return {
+        "task": task,
+        "args": [],
+        "kwargs": dict(kwargs or {}),
+        "options": dict(options or {}),
+        "subtask_type": kind,
+        "immutable": immutable,
+    }
+
+
+def with_options(sig: Sig, **options: Any) -> dict[str, Any]:
+    """Return a shallow copy of ``sig`` with more options."""
+    return {**sig, "options": {**sig["options"], **options}}
+
+
+def with_kwargs(sig: Sig, **kwargs: Any) -> dict[str, Any]:
+    """Return a shallow copy of ``sig`` with more keyword arguments."""
+    return {**sig, "kwargs": {**sig["kwargs"], **kwargs}}
+
+
+def _following(sig: Sig, option: str, followers: list[Any]) -> dict[str, Any]:
+    old = as_list(sig["options"].get(option))
+    return with_options(sig, **{option: old + [follower for follower in followers if follower not in old]})
+
+
+def linked(sig: Sig, callbacks: list[Any]) -> Sig:
+    """Return ``sig`` with callbacks after its last task. Raises ``TypeError`` for what ends in a group."""
+    kind = kind_of(sig)
+    if kind == GROUP:
+        raise TypeError("link: a group has no one task that a callback could follow; write group(...) | callback.")
+    if kind == CHORD:
+        return with_kwargs(sig, body=linked(body_of(sig), callbacks))
+    return _following(sig, "link", callbacks)
+
+
+def with_errbacks(sig: Sig, errbacks: list[Any]) -> Sig:
+    """Return ``sig`` with errbacks on every task in it; on a chord's body, and its header where the setting says so."""
+    kind = kind_of(sig)
+    if kind == GROUP:
+        return with_kwargs(sig, tasks=_each(sig, errbacks))
+    if kind != CHORD:
+        return _following(sig, "link_error", errbacks)
+    sig = with_kwargs(sig, body=with_errbacks(body_of(sig), errbacks))
+    if settings.ALLOW_ERROR_CB_ON_CHORD_HEADER:
+        header = sig["kwargs"]["header"]
+        members = _each(header, errbacks)
+        sig = with_kwargs(sig, header=with_kwargs(header, tasks=members) if isinstance(header, Mapping) else members)
+    return sig
+
+
+def _each(header: Any, errbacks: list[Any]) -> list[Sig]:
+    unchanging = [{**errback, "immutable": True} for errback in errbacks]
+    return [with_errbacks(member, unchanging) for member in _listed(header)]

@@ -20,7 +20,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from taskq.calls.context import current_task as current_task
     from taskq.calls.registry import register as register
     from taskq.canvas.chain import chain as chain
     from taskq.canvas.chord import chord as chord
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from taskq.results.result_set import ResultSet as ResultSet
     from taskq.sending.send import asend_task as asend_task
     from taskq.sending.send import send_task as send_task
+    from taskq.tasks.current import current_task as current_task
     from taskq.tasks.decorator import shared_task as shared_task
     from taskq.tasks.decorator import task as task
     from taskq.tasks.task import Task as Task
@@ -58,7 +58,7 @@ _WHERE = {
     "chain": "taskq.canvas.chain",
     "chord": "taskq.canvas.chord",
     "chunks": "taskq.canvas.maps",
-    "current_task": "taskq.calls.context",
+    "current_task": "taskq.tasks.current",
     "get_task_logger": "taskq.logs",
     "group": "taskq.canvas.group",
     "maybe_signature": "taskq.canvas.signature",

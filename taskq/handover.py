@@ -1,19 +1,21 @@
-"""What the main process and the place where a task runs say to each other.
+"""The objects that the main process and a pool's child exchange.
 
-A ``Delivery`` goes out, ``Report`` objects may come back while the task runs and
-one ``Outcome`` when it has ended. All of them consist of plain values, so that a
-pool may carry them through a socket (``to_wire``/``from_wire``); a number says
-which format that is.
+A ``Delivery`` goes out. While the task runs, ``Report`` objects may come back, and one
+``Outcome`` at its end. They consist of plain values, so that a pool can carry them through a
+socket (``to_wire``/``from_wire``); a number names the format.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
+from taskq import states
+from taskq.records import NO_FOLLOW_UPS, FollowUps
+
 #: Raised by one whenever a field is added, so that mixed versions notice.
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(slots=True)
@@ -81,10 +83,8 @@ class Outcome:
 
     ``state`` is SUCCESS, FAILURE, RETRY, REVOKED, IGNORED or REJECTED; ``requeue``
     belongs to REJECTED. ``result`` is encoded text: a value, or an exception as data.
-    ``follow_ups`` are ``Envelope`` fields in plain form (``Envelope(*fields)``), to
-    be sent in the transaction that settles this run; ``groups``, ``nodes`` and
-    ``dependents`` are those of ``Settlement`` in the same form. IGNORED with follow-ups is
-    a task that was replaced. ``memory`` is the resident size of the process in KiB, 0 when unknown.
+    ``follow_ups`` are sent by the transaction that settles this run. ``memory`` is the resident size
+    of the process in KiB, 0 when unknown.
     """
 
     job: int
@@ -99,22 +99,25 @@ class Outcome:
     arguments: str | None = None
     children: str | None = None
     memory: int = 0
-    follow_ups: list[tuple[Any, ...]] = field(default_factory=list)
-    groups: list[tuple[Any, ...]] = field(default_factory=list)
-    nodes: list[tuple[Any, ...]] = field(default_factory=list)
-    dependents: list[tuple[Any, ...]] = field(default_factory=list)
+    follow_ups: FollowUps = NO_FOLLOW_UPS
+
+    @property
+    def replaced(self) -> bool:
+        """Whether another signature takes the task's place: the task has not ended."""
+        return self.state == states.IGNORED and bool(self.follow_ups.envelopes)
 
     def to_wire(self) -> tuple[Any, ...]:
         """Return the fields as a tuple of plain values."""
-        return _outcome_fields(self)
+        return (*_outcome_fields(self), self.follow_ups.to_wire())
 
     @classmethod
     def from_wire(cls, fields: tuple[Any, ...]) -> Outcome:
         """Rebuild what ``to_wire`` gave."""
-        return cls(*fields)
+        *plain, follow_ups = fields
+        return cls(*plain, FollowUps.from_wire(follow_ups))  # type: ignore[call-arg]
 
 
 # One call in C for all fields, in their order: these run several times for each task.
 _delivery_fields = attrgetter(*Delivery.__slots__)
 _report_fields = attrgetter(*Report.__slots__)
-_outcome_fields = attrgetter(*Outcome.__slots__)
+_outcome_fields = attrgetter(*Outcome.__slots__[:-1])

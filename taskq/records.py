@@ -1,14 +1,17 @@
-"""The plain objects that go into the store and come out of it.
+"""The plain objects that rooms hand to each other and to the store.
 
-Rooms above (messages, worker, transport) build and read these; they never see a
-model or a statement of SQL.
+Whoever builds or reads these never sees a model or a statement of SQL.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from enum import Enum, auto
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from taskq import states
 
 
 @dataclass(slots=True)
@@ -62,19 +65,136 @@ class Claimed:
 
 
 @dataclass(slots=True)
+class NewGroup:
+    """A group or a chord's header, as it is sent: the row that counts its members.
+
+    ``size`` is how many members are to settle before ``body`` is sent. ``body`` is the
+    chord's body as a frozen signature in JSON (every task in it has its ``task_id``), or
+    ``None`` for a group without a body. With ``added`` the group exists, and ``size`` members
+    join it; their nodes get the positions after the last member.
+    """
+
+    group_id: str
+    size: int
+    body: str | None = None
+    root_id: str = ""
+    parent_id: str = ""
+    added: bool = False
+
+
+@dataclass(slots=True)
+class NewNode:
+    """One task of a workflow, as it is sent: for reading, drawing, resolving and revoking.
+
+    All nodes of a workflow share ``root_id``. ``group_id`` and ``position`` say where the task stands
+    as a member. ``waits_for`` is the id of its predecessor, a task or a group; it is empty for a task
+    that is sent at once.
+    """
+
+    root_id: str
+    task_id: str
+    name: str
+    kind: str = "task"
+    group_id: str = ""
+    position: int = 0
+    waits_for: str = ""
+
+
+@dataclass(slots=True)
+class Unreachable:
+    """A dependent that can never run: a task before it did not succeed. It fails with that task.
+
+    ``group_id`` is set for a member of a group, which fails in turn.
+    """
+
+    task_id: str
+    name: str = ""
+    group_id: str = ""
+
+
+class FrozenResult(NamedTuple):
+    """The result of a frozen signature as plain data: a task's id, or a group's with the results of its members."""
+
+    id: str
+    parent: FrozenResult | None = None
+    members: Sequence[FrozenResult] | None = None
+    ignored: bool = False
+
+
+#: Sentinel: the message body can't be decoded; look the dependents up in the workflow's Node rows.
+LOOK_UP_IN_ROWS = Unreachable("")
+
+_PARTS = ((Envelope, attrgetter(*Envelope.__slots__)), (NewGroup, attrgetter(*NewGroup.__slots__)),
+          (NewNode, attrgetter(*NewNode.__slots__)), (Unreachable, attrgetter(*Unreachable.__slots__)))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUps:
+    """All that follows from a task's end, for the transaction that settles it.
+
+    ``envelopes`` are the messages to send, ``groups`` and ``nodes`` the rows of their workflows;
+    ``unreachable`` are the dependents that fail now.
+    """
+
+    envelopes: Sequence[Envelope] = ()
+    groups: Sequence[NewGroup] = ()
+    nodes: Sequence[NewNode] = ()
+    unreachable: Sequence[Unreachable] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.envelopes or self.unreachable)
+
+    def __add__(self, other: FollowUps) -> FollowUps:
+        return FollowUps.joined((self, other))
+
+    @classmethod
+    def joined(cls, parts: Iterable[FollowUps]) -> FollowUps:
+        """Return all follow-ups of ``parts``, in their order."""
+        columns = zip(*(part._lists() for part in parts), strict=True)
+        return cls(*([each for those in column for each in those] for column in columns))
+
+    def _lists(self) -> tuple[Sequence[Any], ...]:
+        return self.envelopes, self.groups, self.nodes, self.unreachable
+
+    def to_wire(self) -> tuple[list[tuple[Any, ...]], ...] | None:
+        """Return the follow-ups as plain values, ``None`` for none."""
+        if not self:
+            return None
+        return tuple([*map(fields, those)] for those, (_, fields) in zip(self._lists(), _PARTS, strict=True))
+
+    @classmethod
+    def from_wire(cls, wire: tuple[list[tuple[Any, ...]], ...] | None) -> FollowUps:
+        """Rebuild what ``to_wire`` gave."""
+        if wire is None:
+            return NO_FOLLOW_UPS
+        return cls(*([kind(*fields) for fields in those] for those, (kind, _) in zip(wire, _PARTS, strict=True)))
+
+
+NO_FOLLOW_UPS = FollowUps()
+
+
+class End(Enum):
+    """What a settlement does to the row of its task."""
+
+    #: The row gets the state.
+    KEPT = auto()
+    #: The result is ignored, but the row keeps it until the body of the chord has it.
+    KEPT_FOR_BODY = auto()
+    #: The result is ignored: the row is deleted.
+    DROPPED = auto()
+    #: The task raised Ignore: the row keeps the state that the task wrote itself.
+    WITHOUT_STATE = auto()
+    #: Another signature takes the task's place and ends under its id.
+    REPLACED = auto()
+
+
+@dataclass(slots=True)
 class Settlement:
-    """How one message ends: the row its task gets and what follows from it.
+    """How one message ends: the state of its task, and what follows.
 
-    ``state`` is a state of ``taskq.states``; ``IGNORED`` writes nothing.
-    ``result`` is encoded text. Times are Unix times, ``runtime`` is in seconds.
-    ``keep`` is false for a success whose result is ignored: its row is deleted
-    if there is one and none is written. ``follow_ups`` are sent in the same
-    transaction. ``lost`` marks a try that ended with its process.
-
-    ``member`` says that it counts for its group. ``groups`` and ``nodes`` are of what
-    follows; ``dependents`` never run because this failed. A success with ``keep`` false
-    and a result is kept until the group is done. ``routed`` says that the queues of follow-ups
-    that go to exchanges are found.
+    ``state`` is a state of ``taskq.states``; ``IGNORED`` writes none. ``result`` is encoded text.
+    Times are Unix times, ``runtime`` is in seconds. ``keep`` is false if the result is ignored.
+    ``member`` tells whether the end counts for the group ``group_id``.
     """
 
     message_id: int
@@ -97,78 +217,25 @@ class Settlement:
     parent_id: str = ""
     group_id: str = ""
     children: str | None = None
-    lost: bool = False
     member: bool = False
-    follow_ups: tuple[Envelope, ...] = ()
-    groups: tuple[NewGroup, ...] = ()
-    nodes: tuple[NewNode, ...] = ()
-    dependents: tuple[Dependent, ...] = ()
-    routed: bool = False
+    follow_ups: FollowUps = NO_FOLLOW_UPS
 
+    @property
+    def replaced(self) -> bool:
+        """Whether another signature takes the task's place: the task has not ended."""
+        return self.state == states.IGNORED and bool(self.follow_ups.envelopes)
 
-@dataclass(slots=True)
-class NewGroup:
-    """A group or a chord's header, as it is sent: the row that counts its members.
+    @property
+    def linked(self) -> bool:
+        """Whether the workflow of the task goes on with this end. A retry is no end."""
+        return (self.member or bool(self.follow_ups)) and self.state != states.RETRY
 
-    ``size`` is how many members are to settle before ``body`` is sent. ``body`` is the
-    chord's body as a frozen signature in JSON (every task in it has its ``task_id``), or
-    ``None`` for a group without one. With ``added`` the group is there, and ``size`` members
-    join it; their nodes get the positions after the last one.
-    """
-
-    group_id: str
-    size: int
-    body: str | None = None
-    root_id: str = ""
-    parent_id: str = ""
-    added: bool = False
-
-
-@dataclass(slots=True)
-class NewNode:
-    """One task of a workflow, as it is sent: for reading, drawing, resolving and revoking.
-
-    ``root_id`` is the id that all nodes of one workflow share. ``group_id`` and
-    ``position`` are those of the group it is a member of; ``waits_for`` is the id of the
-    task or group after which it runs, empty if it is sent at once.
-    """
-
-    root_id: str
-    task_id: str
-    name: str
-    kind: str = "task"
-    group_id: str = ""
-    position: int = 0
-    waits_for: str = ""
-
-
-@dataclass(slots=True)
-class Dependent:
-    """A task that will never run because something before it failed; it fails with it.
-
-    ``group_id`` is set if it is a member of a group, which fails in turn.
-    """
-
-    task_id: str
-    name: str = ""
-    group_id: str = ""
-
-
-@dataclass(slots=True)
-class Sequel:
-    """What comes of something that ended: what is sent, and what never will be.
-
-    ``error`` is an exception as data: why what was to be sent can't be. ``group_id`` is
-    the group that counts what ended.
-    """
-
-    envelopes: Sequence[Envelope] = ()
-    groups: Sequence[NewGroup] = ()
-    nodes: Sequence[NewNode] = ()
-    dependents: Sequence[Dependent] = ()
-    error: str | None = None
-    group_id: str = ""
-
-
-#: In place of dependents that nobody could read from a message: all that rows know to wait for the task.
-FROM_ROWS = Dependent("")
+    @property
+    def end(self) -> End:
+        """What the end of a linked task does to its row."""
+        if self.state == states.IGNORED:
+            return End.REPLACED if self.follow_ups.envelopes else End.WITHOUT_STATE
+        if self.keep:
+            return End.KEPT
+        awaited = self.member and self.state == states.SUCCESS and self.result is not None
+        return End.KEPT_FOR_BODY if awaited else End.DROPPED

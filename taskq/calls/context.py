@@ -9,18 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from taskq.messages.protocol.wire import RESERVED
+from taskq.exceptions import Retry
+from taskq.messages.protocol.wire import RESERVED, Carried
+from taskq.records import Envelope
 
-if TYPE_CHECKING:
-    from taskq.exceptions import Retry
-    from taskq.messages.protocol import Carried
-    from taskq.records import Envelope
-    from taskq.results.async_result import AsyncResult
-    from taskq.tasks.task import Task
+from .definition import TaskDefinition
 
-__all__ = ["Context", "current", "current_task", "enter", "leave", "running"]
+__all__ = ["Context", "current", "enter", "leave", "running"]
 
 #: ``report(task_id, state, meta)`` writes a state of a running task.
 Reporter = Callable[[str, str, Any], None]
@@ -58,7 +55,7 @@ class Context:
     #: ``exchange``, ``routing_key``, ``priority`` and ``redelivered`` of the message.
     delivery_info: Mapping[str, Any] | None = None
     #: The results of the tasks that this run has sent.
-    children: list[AsyncResult[Any]]
+    children: list[Any]
     #: Set by the worker; ``None`` when nothing can be written.
     report: Reporter | None = None
     #: The message as it came; what a retry is made from.
@@ -66,12 +63,12 @@ class Context:
     #: What ``retry()`` raised or returned, and the message of the next try.
     pending_retry: Retry | None = None
     next_try: Envelope | None = None
-    #: What ``replace()`` has planned (a ``canvas.plan.Plan``), sent once the run has ended.
+    #: What ``replace()`` has planned (a ``workflows.plan.Plan``), sent once the run has ended.
     replacement: Any = None
     #: What ``add_to_chord()`` has planned, sent if the run succeeds.
     added: list[Any]
 
-    def __init__(self, task: Task[..., Any], outer: Context | None = None, **fields: Any) -> None:
+    def __init__(self, task: TaskDefinition, outer: Context | None = None, **fields: Any) -> None:
         self.definition = task
         self.outer = outer
         self.children = []
@@ -235,40 +232,9 @@ def leave(token: Token[Context | None]) -> None:
     _innermost.reset(token)
 
 
-def context_of(task: Task[..., Any]) -> Context:
+def context_of(task: TaskDefinition) -> Context:
     """Return the innermost context of ``task``, or a bare one when it is not running."""
     context = _innermost.get()
     while context is not None and context.definition is not task:
         context = context.outer
     return context if context is not None else Context(task)
-
-
-class _CurrentTask:
-    """Stands for the task that runs here: its attributes are read through. False when none runs."""
-
-    def _get(self) -> Task[..., Any] | None:
-        context = _innermost.get()
-        return context.definition if context is not None else None
-
-    def __getattr__(self, name: str) -> Any:
-        if (task := self._get()) is None:
-            raise AttributeError(f"No task is running here, so current_task has no {name!r}.")
-        return getattr(task, name)
-
-    def __bool__(self) -> bool:
-        return self._get() is not None
-
-    def __eq__(self, other: object) -> bool:
-        return self._get() == other
-
-    def __hash__(self) -> int:
-        return hash(self._get())
-
-    def __repr__(self) -> str:
-        return repr(self._get())
-
-
-if TYPE_CHECKING:
-    current_task: Task[..., Any]
-else:
-    current_task = _CurrentTask()

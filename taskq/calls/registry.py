@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TypeVar
 
 from django.utils.module_loading import autodiscover_modules
 
 from taskq.exceptions import NotRegistered
 
-if TYPE_CHECKING:
-    from taskq.tasks.task import Task
+from .definition import TaskDefinition
 
 __all__ = ["Registry", "autodiscover", "duplicates", "name_of", "register", "tasks"]
 
-T = TypeVar("T", bound="Task[..., Any]")
+T = TypeVar("T", bound=TaskDefinition)
 
 
 @dataclass(slots=True, frozen=True)
@@ -43,7 +42,7 @@ class _Definition:
         return self.made_of is other.made_of or self.module is not other.module or self.spec is not other.spec
 
 
-def _definition(task: Task[..., Any]) -> _Definition:
+def _definition(task: TaskDefinition) -> _Definition:
     cls = type(task)
     wrapped = vars(cls).get("__wrapped__")
     # A module that nobody can look up is taken for another each time.
@@ -52,17 +51,17 @@ def _definition(task: Task[..., Any]) -> _Definition:
     return _Definition(task.origin, module, getattr(module, "__spec__", None), made_of)
 
 
-class Registry(dict[str, "Task[..., Any]"]):
+class Registry(dict[str, TaskDefinition]):
     """A dictionary of tasks by name that raises ``NotRegistered`` for a name it does not have."""
 
     def __init__(self) -> None:
         super().__init__()
         self._definitions: dict[str, list[_Definition]] = {}
 
-    def __missing__(self, name: str) -> Task[..., Any]:
+    def __missing__(self, name: str) -> TaskDefinition:
         raise NotRegistered(name)
 
-    def add(self, task: Task[..., Any]) -> None:
+    def add(self, task: TaskDefinition) -> None:
         """Add ``task``. One that is defined at the same place by a reloaded module takes the other's place."""
         new = _definition(task)
         others = [old for old in self._definitions.get(task.name, ()) if not new.replaces(old)]

@@ -85,9 +85,9 @@ class group(Signature[list[Any]]):
 
     def link_error(self, errback: S) -> S:
         """Call ``errback``, which gets no arguments of its own added, for each member that fails."""
-        from .operators import unchanging
+        from .operators import as_immutable
 
-        follower = unchanging(errback)
+        follower = as_immutable(errback)
         self.kwargs["tasks"] = [task.clone() for task in self.tasks]
         for task in self.tasks:
             task.link_error(follower)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from taskq.calls.definition import TaskDefinition
+from taskq.workflows.fields import split
 
 from .group import group
 from .signature import Signature, maybe_signature
 
 if TYPE_CHECKING:
     from taskq.results.group_result import GroupResult
-    from taskq.tasks.task import Task
 
-__all__ = ["chunks", "split", "xmap", "xstarmap"]
-
-S = TypeVar("S")
+__all__ = ["chunks", "xmap", "xstarmap"]
 
 
 @Signature.register_type("celery.map")
@@ -79,14 +78,7 @@ class chunks(Signature[list[Any]]):
         return f"chunks({self.kwargs['task']['task']}, {self.kwargs['it']!r}, {self.kwargs['n']})"
 
 
-def split(items: Iterable[S], n: int) -> Iterator[list[S]]:
-    """Yield ``items`` in lists of ``n``; the last may be shorter."""
-    rest = iter(items)
-    while part := list(islice(rest, n)):
-        yield part
-
-
-def _call(task: Task[..., Any] | Signature[Any]) -> dict[str, Any]:
+def _call(task: TaskDefinition | Signature[Any]) -> dict[str, Any]:
     """Return the signature of ``task`` as a plain dictionary, as which it is shown in logs and monitors."""
     sig = maybe_signature(task) if isinstance(task, dict) else Signature(task)
     assert sig is not None

@@ -21,7 +21,7 @@ from .group import group
 from .maps import chunks
 from .signature import Signature, signature
 
-__all__ = ["follow", "joined", "unchained", "unchanging"]
+__all__ = ["as_immutable", "flattened_steps", "follow", "joined"]
 
 AnySignature = Signature[Any]
 #: Options of a chain that say something of its last task, and nothing of what comes to follow it.
@@ -30,19 +30,19 @@ _OF_ITS_END = frozenset({"link", "link_error", "task_id"})
 
 def follow(left: AnySignature, right: AnySignature) -> AnySignature:
     """Return ``left | right``."""
-    left = _opened_alone(left)
+    left = _sole_group(left)
     if isinstance(left, chunks):
         left = left.group()
     if isinstance(left, group):
         return chord(left, right)
     if isinstance(left, chord):
-        alone = _unrolled(right)
+        alone = _unwrap_single(right)
         return _chain([left, alone]) if isinstance(alone, group) else left.then(right)
     if not isinstance(left, chain):
         steps = [left]
         _append(steps, right)
         return _chain(steps)
-    steps, options = _opened(left)
+    steps, options = _open_chain(left)
     _append(steps, right)
     return _chain(steps, options)
 
@@ -55,35 +55,35 @@ def joined(signatures: Iterable[AnySignature]) -> list[AnySignature]:
     if not given:
         return []
     left, *rest = given
-    left = _opened_alone(left)
+    left = _sole_group(left)
     while rest and isinstance(left, group | chord | chunks):
         left = follow(left, rest.pop(0))
     if isinstance(left, chunks):
         left = left.group()
-    steps = list(unchained(left)) if isinstance(left, chain) else [left]
+    steps = list(flattened_steps(left)) if isinstance(left, chain) else [left]
     # In place: one step more by ``|`` is a new list, and there may be many thousands.
     for sig in rest:
         _append(steps, sig)
     return steps
 
 
-def _opened_alone(left: AnySignature) -> AnySignature:
+def _sole_group(left: AnySignature) -> AnySignature:
     """Return the group that is all of a chain: what follows this follows that, however deep it is nested."""
     inner = left
-    while isinstance(inner, chain) and len(inner.tasks) == 1 and not _says_more(inner):
+    while isinstance(inner, chain) and len(inner.tasks) == 1 and not _has_own_options(inner):
         (inner,) = inner.tasks
     return inner if isinstance(inner, group) else left
 
 
-def _opened(left: chain[Any]) -> tuple[list[AnySignature], dict[str, Any]]:
+def _open_chain(left: chain[Any]) -> tuple[list[AnySignature], dict[str, Any]]:
     """Return the steps of a chain that gets more, and its options: what follows it follows its own end."""
-    if not _says_more(left):
+    if not _has_own_options(left):
         return list(left.tasks), {}
     options = {name: value for name, value in left.options.items() if name not in _OF_ITS_END}
     followers: dict[str, Any] = {name: left.options[name] for name in ("link", "link_error") if name in left.options}
     whole = _chain(left.tasks, followers)
     whole["args"], whole["immutable"] = left.args, left.immutable
-    return list(unchained(whole)), options
+    return list(flattened_steps(whole)), options
 
 
 def _chain(steps: list[AnySignature], options: dict[str, Any] | None = None) -> chain[Any]:
@@ -107,9 +107,9 @@ def _append(steps: list[AnySignature], sig: AnySignature) -> None:
         sig = sig.group()
     last = steps[-1] if steps else None
     if last is not None and not isinstance(last, group | chord):
-        sig = _unrolled(sig)
+        sig = _unwrap_single(sig)
     if isinstance(sig, chain):
-        for step in unchained(sig):
+        for step in flattened_steps(sig):
             _append(steps, step)
     elif isinstance(last, chord):
         steps[-1] = last.then(sig)
@@ -121,7 +121,7 @@ def _append(steps: list[AnySignature], sig: AnySignature) -> None:
         steps.append(sig)
 
 
-def _unrolled(sig: AnySignature) -> AnySignature:
+def _unwrap_single(sig: AnySignature) -> AnySignature:
     """Return the one member of a group that has only one; what ``chunks`` stand for."""
     while True:
         if isinstance(sig, chunks):
@@ -129,12 +129,12 @@ def _unrolled(sig: AnySignature) -> AnySignature:
         if not isinstance(sig, group) or len(sig.tasks) != 1:
             return sig
         (member,) = sig.tasks
-        sig = _given(sig, member.clone(**sig.options) if sig.options else member)
+        sig = _with_arguments_of(sig, member.clone(**sig.options) if sig.options else member)
 
 
-def unchained(sig: chain[Any]) -> list[AnySignature]:
+def flattened_steps(sig: chain[Any]) -> list[AnySignature]:
     """Return the steps of a chain that becomes a part of another one, with what its options say of them."""
-    if not sig.tasks or not _says_more(sig):
+    if not sig.tasks or not _has_own_options(sig):
         return sig.tasks
     options = dict(sig.options)
     links, errbacks = as_list(options.pop("link", None)), as_list(options.pop("link_error", None))
@@ -142,7 +142,7 @@ def unchained(sig: chain[Any]) -> list[AnySignature]:
     steps = [step.clone() for step in sig.tasks]
     if options:
         steps[0] = steps[0].clone(**options)
-    steps[0] = _given(sig, steps[0])
+    steps[0] = _with_arguments_of(sig, steps[0])
     for link in links:
         steps[-1].link(link)
     for errback in errbacks:
@@ -151,12 +151,12 @@ def unchained(sig: chain[Any]) -> list[AnySignature]:
     return steps
 
 
-def _says_more(sig: AnySignature) -> bool:
+def _has_own_options(sig: AnySignature) -> bool:
     """Tell whether a canvas says more of its parts than they themselves."""
     return bool(sig.options or sig.args or sig.immutable)
 
 
-def _given(sig: AnySignature, first: AnySignature) -> AnySignature:
+def _with_arguments_of(sig: AnySignature, first: AnySignature) -> AnySignature:
     """Return the first part of a canvas that is laid out flat, with the arguments of that, and as immutable."""
     if sig.args:
         first = first.clone(sig.args)
@@ -166,7 +166,7 @@ def _given(sig: AnySignature, first: AnySignature) -> AnySignature:
     return first
 
 
-def unchanging(sig: Any) -> AnySignature:
+def as_immutable(sig: Any) -> AnySignature:
     """Return an immutable copy of a signature."""
     copy = signature(sig)
     copy.set_immutable(True)

@@ -24,18 +24,20 @@ def send_signature(sig: Signature[Any], args: Args, kwargs: Kwargs, options: dic
     if kind_of(sig) == TASK:
         return _send_task(sig, args, kwargs, options)
     if settings.ALWAYS_EAGER:
-        from taskq.eager.canvas import apply
+        from taskq.eager.apply import apply_canvas
 
-        return apply(sig, args, kwargs, options)
+        return apply_canvas(sig, args, kwargs, options)
+    from taskq.results.serialization import from_frozen
     from taskq.sending.publisher import publish_plan
     from taskq.workflows.plan import plan
 
     add_to_parent = options.pop("add_to_parent", True)
     made = plan(sig, args or (), kwargs, **options)
     publish_plan(made)
-    if made.result is not None and add_to_parent:
-        add_children((made.result,))
-    return made.result
+    result = made.result and from_frozen(made.result)
+    if result is not None and add_to_parent:
+        add_children((result,))
+    return result
 
 
 def _send_task(sig: Signature[Any], args: Args, kwargs: Kwargs, options: dict[str, Any]) -> Any:

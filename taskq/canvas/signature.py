@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from asgiref.sync import sync_to_async
 
+from taskq.calls.definition import TaskDefinition
 from taskq.calls.registry import tasks
 from taskq.workflows.depth import limited
 from taskq.workflows.fields import Args, Kwargs, as_list, check_signature, checked_arguments, copied_fields, merged
+from taskq.workflows.freezing import Freezer
+from taskq.workflows.types import REGISTERED
 
 if TYPE_CHECKING:
     from taskq.results.async_result import AsyncResult
     from taskq.results.eager import EagerResult
-    from taskq.tasks.task import Task
 
     from .chain import chain
 
@@ -48,11 +50,11 @@ class Signature(dict[str, Any], Generic[R]):
     __slots__ = ()
 
     #: The kinds of signatures, by their ``subtask_type``, or by the built-in task that runs them.
-    TYPES: ClassVar[dict[str, builtins.type[Signature[Any]]]] = {}
+    TYPES: ClassVar[dict[str, builtins.type[Signature[Any]]]] = REGISTERED
 
     def __init__(
         self: Signature[Any],
-        task: str | Task[..., Any] | Mapping[str, Any],
+        task: str | TaskDefinition | Mapping[str, Any],
         args: Args = None,
         kwargs: Kwargs = None,
         options: Mapping[str, Any] | None = None,
@@ -171,7 +173,7 @@ class Signature(dict[str, Any], Generic[R]):
         return self.options.get("root_id")
 
     @property
-    def type(self) -> Task[..., Any]:
+    def type(self) -> TaskDefinition:
         """The task. Raises ``NotRegistered`` if it is not known in this process."""
         return tasks[self.task]
 
@@ -210,10 +212,12 @@ class Signature(dict[str, Any], Generic[R]):
 
         ``task_id`` is the id for the whole of it, if it has none yet.
         """
-        from taskq.workflows.freezing import freeze_in_place
+        from taskq.results.serialization import from_frozen
 
-        result: AsyncResult[R] = freeze_in_place(self, task_id)
-        return result
+        frozen, result = Freezer().freeze(self, task_id if self.id is None else None)
+        self.update(Signature.from_dict(frozen))
+        made: Any = result and from_frozen(result)
+        return made  # type: ignore[no-any-return]
 
     # -- what follows
 
@@ -302,9 +306,9 @@ class Signature(dict[str, Any], Generic[R]):
 
     def apply(self, args: Args = None, kwargs: Kwargs = None, **options: Any) -> EagerResult[R]:
         """Run it here as workers would, to the end of all that follows."""
-        from taskq.eager.canvas import apply
+        from taskq.eager.apply import apply_canvas
 
-        result: EagerResult[R] = apply(self, args, kwargs, options)
+        result: EagerResult[R] = apply_canvas(self, args, kwargs, options)
         return result
 
     async def adelay(self, *args: Any, **kwargs: Any) -> AsyncResult[R]:
@@ -343,7 +347,7 @@ class Signature(dict[str, Any], Generic[R]):
         return Signature.from_dict, (dict(self),)
 
 
-def signature(varies: str | Task[..., Any] | Mapping[str, Any], *args: Any, **kwargs: Any) -> Signature[Any]:
+def signature(varies: str | TaskDefinition | Mapping[str, Any], *args: Any, **kwargs: Any) -> Signature[Any]:
     """Return the signature of a task: ``signature("shop.tasks.mail", args=(3,), countdown=10)``.
 
     ``varies`` may be a signature, also as a dictionary out of JSON: then a copy of it is

@@ -1,7 +1,7 @@
 """The tasks that every worker knows, under Celery's names, and ``taskq.errback``.
 
 Producers of Celery send them: maps as tasks of their own, the rest where a workflow was
-not taken apart by its sender. ``worker.execution`` imports this, which registers them.
+not taken apart by its sender. The worker and eager runs import this module, which registers them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from taskq.messages import values
 from taskq.results.async_result import AsyncResult
 from taskq.tasks.decorator import task
 from taskq.workflows import errbacks
-from taskq.workflows import plan as planning
+from taskq.workflows.dependents import errbacks_of
+from taskq.workflows.plan import plan_body
 
 from .call import finish
 
@@ -114,13 +115,13 @@ def chord_unlock(
     request: Context = self.request
     if failed is not None:
         # The body ends as what follows from this task.
-        request.embed = {"chain": [callback], "errbacks": planning.errbacks_of(callback)}
+        request.embed = {"chain": [callback], "errbacks": errbacks_of(callback)}
         raise ChordError.by_member(failed.id, failed.result)
     if not all(state == states.SUCCESS for state in ended):
         raise self.retry(countdown=interval, max_retries=max_retries)
     found = [member.result for member in members]
     root_id = request.root_id or request.id or ""
-    request.added.append(planning.plan_body(callback, found, root_id=root_id, parent_id=request.id))
+    request.added.append(plan_body(callback, found, root_id=root_id, parent_id=request.id))
 
 
 def _id_of(member: Any) -> str:

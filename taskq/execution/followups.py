@@ -1,131 +1,110 @@
-"""What follows from a run: callbacks, the next of the chain, errbacks, and what will never run.
+"""Adds a run's follow-ups to its Outcome: callbacks, the next link, errbacks, and the dependents that never run.
 
-Called by ``pipeline`` between the end and the telling of it. All of it becomes part of
-the ``Outcome`` and is sent by the transaction that settles the run: nothing of the user's
-is called here. Of tasks without a workflow the outcome is as it was.
+Called by ``pipeline`` after the end of the function and before handlers hear of it. The transaction that settles the
+run sends the follow-ups. A task without a workflow gets none.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, cast
 
 from taskq import states
 from taskq.handover import Outcome
 from taskq.messages import values
-from taskq.messages.protocol import decode_body
-from taskq.records import Dependent, Envelope, NewGroup, NewNode, Sequel
-from taskq.sending import publisher
+from taskq.messages.announcing import announce
+from taskq.messages.protocol import decode_message
+from taskq.records import FollowUps, NewGroup
+from taskq.results.serialization import from_frozen
 from taskq.workflows import errbacks, followups
-from taskq.workflows import plan as planning
+from taskq.workflows.dependents import dependents
+from taskq.workflows.plan import Plan, next_after
 
 from . import outcomes
 from .run import Run
 
-if TYPE_CHECKING:
-    from taskq.results.async_result import AsyncResult
-
 logger = logging.getLogger("taskq.worker")
-
-_envelope = attrgetter(*Envelope.__slots__)
-_group = attrgetter(*NewGroup.__slots__)
-_node = attrgetter(*NewNode.__slots__)
-_dependent = attrgetter(*Dependent.__slots__)
 
 
 def after(run: Run, outcome: Outcome) -> Outcome:
-    """Complete the outcome of ``run`` by what follows from it; what can't be sent makes a failure of a success."""
+    """Complete the outcome of ``run``. Follow-ups that can't be sent make a failure of a success."""
     request = run.request
     if request.replacement is not None or request.added or any(run.request.embed.values()):
         outcome = _continued(run, outcome)
-        replaced = outcome.state == states.IGNORED and request.replacement is not None
-        if outcome.state in (states.FAILURE, states.REVOKED, states.IGNORED) and not replaced:
-            _give_up(run, outcome)
+        if outcome.state in (states.FAILURE, states.REVOKED, states.IGNORED) and not outcome.replaced:
+            _end_dependents(run, outcome)
     return outcome
 
 
 def after_refusal(run: Run, outcome: Outcome) -> Outcome:
-    """Complete the outcome of a message that could not be read as a task's."""
-    sequel = followups.read(run.delivery, outcome.state, outcome.result or "{}")
-    outcome.dependents += map(_dependent, sequel.dependents)
-    _follow(outcome, sequel)
+    """Complete the outcome of a message that is not a task's."""
+    outcome.follow_ups = followups.of_message(run.delivery, outcome.state, outcome.result or "{}")
     return outcome
 
 
-# -- what goes on -----------------------------------------------------------------------
+# -- the workflow goes on ---------------------------------------------------------------
 
 
 def _continued(run: Run, outcome: Outcome) -> Outcome:
     try:
         if outcome.state == states.SUCCESS:
-            _go_on(run, outcome)
+            _send_next(run, outcome)
         elif outcome.state == states.IGNORED and run.request.replacement is not None:
             _add(run, outcome, run.request.replacement)
         else:
             return outcome
         _add_members(run, outcome)
     except Exception as error:
-        # As with a value that can't be stored: nothing follows from it.
+        # As with a value that can't be stored: the run has no follow-ups.
         run.request.replacement = None
         return outcomes.failed(run, error)
     return outcome
 
 
-def _go_on(run: Run, outcome: Outcome) -> None:
+def _send_next(run: Run, outcome: Outcome) -> None:
     embed, headers = run.request.embed, run.headers
     if embed.get("callbacks") or embed.get("chain"):
-        _add(run, outcome, planning.next_after(embed, run.value, task_id=headers.id, root_id=headers.root_id))
+        _add(run, outcome, next_after(embed, run.value, task_id=headers.id, root_id=headers.root_id))
 
 
-def _add(run: Run, outcome: Outcome, plan: planning.Plan) -> None:
-    # First of all what may raise.
-    envelopes = list(plan.envelopes)
-    publisher.announce(envelopes)
-    _follow(outcome, Sequel(envelopes, plan.groups, list(plan.nodes)))
+def _add(run: Run, outcome: Outcome, plan: Plan) -> FollowUps:
+    found = plan.follow_ups()
+    announce(found.envelopes)
+    outcome.follow_ups += found
     if plan.children and run.task.trail:
-        run.request.children.extend(cast("list[AsyncResult[Any]]", plan.children))
+        run.request.children.extend(map(from_frozen, plan.children))
         outcome.children = values.encode_children(run.request.children)
+    return found
 
 
 def _add_members(run: Run, outcome: Outcome) -> None:
-    """Send what ``add_to_chord`` has added, and have the header wait for it."""
+    """Send the signatures of ``add_to_chord``, and have the header wait for them."""
     counted: Counter[str] = Counter()
     for plan in run.request.added:
-        plan.nodes = list(plan.nodes)
-        counted.update(node.group_id for node in plan.nodes if node.group_id == run.request.group)
-        _add(run, outcome, plan)
-    outcome.groups += (_group(NewGroup(group_id, size, added=True)) for group_id, size in counted.items())
+        found = _add(run, outcome, plan)
+        counted.update(node.group_id for node in found.nodes if node.group_id == run.request.group)
+    if counted:
+        grown = [NewGroup(group_id, size, added=True) for group_id, size in counted.items()]
+        outcome.follow_ups += FollowUps(groups=grown)
 
 
-def _follow(outcome: Outcome, sequel: Sequel) -> None:
-    outcome.follow_ups += map(_envelope, sequel.envelopes)
-    outcome.groups += map(_group, sequel.groups)
-    outcome.nodes += map(_node, sequel.nodes)
+# -- the workflow ends ------------------------------------------------------------------
 
 
-# -- what never will ----------------------------------------------------------------------
-
-
-def _give_up(run: Run, outcome: Outcome) -> None:
+def _end_dependents(run: Run, outcome: Outcome) -> None:
     embed = run.request.embed
     if outcome.state == states.IGNORED and run.exception is not None:
         outcome.result = outcomes.encoded(run.exception)
     try:
-        outcome.dependents += map(_dependent, planning.dependents(embed))
+        outcome.follow_ups += FollowUps(unreachable=dependents(embed))
     except Exception:  # a message may hold anything
         logger.exception("What was to follow from %s can't be read.", run.headers.id)
     if outcome.state == states.FAILURE and (called := embed.get("errbacks")):
-        told = errbacks.planned(called, _failure(run, outcome))
-        outcome.dependents += map(_dependent, told.dependents)
-        _follow(outcome, told)
+        outcome.follow_ups += errbacks.planned(called, _failure(run, outcome))
 
 
 def _failure(run: Run, outcome: Outcome) -> errbacks.Failure:
-    delivery, message = run.delivery, run.request.message
-    # Read anew: what the task has done to its arguments may be nothing that can be sent.
-    args, kwargs, _ = decode_body(
-        delivery.body, delivery.content_type, delivery.content_encoding, message, run.request.properties
-    )
-    return errbacks.failure_of(delivery, message, outcome.result or "{}", args, kwargs, outcome.traceback)
+    # Read again: the task may have put into its arguments what can't be sent.
+    args, kwargs, _ = decode_message(run.delivery, run.request.message)
+    error = outcome.result or "{}"
+    return errbacks.failure_of(run.delivery, run.request.message, error, args, kwargs, outcome.traceback)

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from dataclasses import astuple
 from typing import Any
 
 from taskq import states
 from taskq.exceptions import EncodeError, Ignore, Reject, Retry, TaskRevokedError, WorkerLostError
 from taskq.handover import Outcome
 from taskq.messages import reprs, values
+from taskq.messages.announcing import announce
 from taskq.messages.protocol.build import arguments_text
-from taskq.sending import publisher
+from taskq.records import FollowUps
 from taskq.tasks import retrying
 
 from .run import Run
@@ -86,12 +86,12 @@ def retried(run: Run, error: Retry) -> Outcome:
     # What the next try is tracked by is the row of this one, if that has one.
     request.next_try.tracked = not run.delivery.want_arguments
     if not run.inline:
-        publisher.announce([request.next_try])
+        announce([request.next_try])
     run.exception = error
     cause = error.exc or error
     run.einfo = ExceptionInfo(cause)
     outcome = _outcome(run, states.RETRY, result=encoded(cause), traceback=run.einfo.traceback)
-    outcome.follow_ups.append(astuple(request.next_try))
+    outcome.follow_ups = FollowUps([request.next_try])
     return outcome
 
 

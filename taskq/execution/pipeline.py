@@ -7,12 +7,12 @@ what is meant to end the process goes through: ``SystemExit`` and
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any, cast
 
 from taskq import signals, states
 from taskq.calls import context as task_contexts
@@ -95,9 +95,9 @@ def _run(run: Run) -> Outcome:
 def _read(run: Run) -> None:
     """Read the message. Raises what is wrong with it."""
     delivery = run.delivery
-    raw, properties = _mapping(delivery.headers), _mapping(delivery.properties)
+    raw, properties = (protocol.mapping_of(text, DecodeError) for text in (delivery.headers, delivery.properties))
     run.headers = headers = protocol.read_headers(raw)
-    run.task = task = tasks[headers.task]
+    run.task = task = cast("Task[..., Any]", tasks[headers.task])
     run.args, run.kwargs, embed = protocol.decode_body(
         delivery.body, delivery.content_type, delivery.content_encoding, raw, properties
     )
@@ -123,16 +123,6 @@ def _read(run: Run) -> None:
         carried=delivery,
         report=run.write_state if run.report is not None else None,
     )
-
-
-def _mapping(text: str) -> dict[str, object]:
-    try:
-        value = json.loads(text or "{}")
-    except ValueError as error:
-        raise DecodeError(f"The headers and properties of a message must be JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise DecodeError("The headers and properties of a message must be mappings.")
-    return value
 
 
 def _delivery_info(run: Run) -> dict[str, object]:

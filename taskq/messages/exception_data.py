@@ -2,8 +2,7 @@
 
 Writing never fails, whatever the exception is made of. Reading imports nothing:
 a class is looked up in the modules that are loaded, has to be an exception, and
-is replaced by a stand-in of the same name otherwise. Callers reach both through
-``values``.
+is replaced by a stand-in of the same name otherwise.
 """
 
 from __future__ import annotations
@@ -63,6 +62,17 @@ def decode_exception(text: str | None) -> BaseException:
     message = data.get("exc_message", [])
     arguments = message if isinstance(message, list) else [message]
     return _build(_find(data.get("exc_module"), data["exc_type"]), arguments)
+
+
+def repr_of(text: str) -> str:
+    """Return the ``repr`` of the exception that ``text`` holds as data, without building it."""
+    try:
+        data = json.loads(text)
+        arguments = data["exc_message"]
+    except (ValueError, KeyError, TypeError):
+        return text
+    shown = ", ".join(map(repr, arguments if isinstance(arguments, list) else [arguments]))
+    return f"{data['exc_type']}({shown})"
 
 
 def _build(cls: type[BaseException], arguments: list[Any]) -> BaseException:

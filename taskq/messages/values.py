@@ -1,8 +1,7 @@
 """Return values as text for a row, and back.
 
-``worker.execution`` encodes, ``AsyncResult`` and the admin decode. A binary
-serializer's output is stored as base64, which the content type says. Nothing
-here reads or writes a row; exceptions are the business of ``errors``.
+``execution`` encodes, ``AsyncResult`` and the admin decode. The output of a binary serializer is stored
+as base64; the content type says so. Exceptions are written by ``exception_data``.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from kombu.utils.json import JSONEncoder, loads
 
 from taskq.conf import settings
 from taskq.exceptions import EncodeError
-from taskq.results.base import ResultBase
 
 from .exception_data import decode_exception, encode_exception
 
@@ -71,8 +69,8 @@ def decode(text: str | None, content_type: str = JSON) -> Any:
     return registry.loads(payload, plain, encoding, accept=_accepted())
 
 
-def encode_children(results: Iterable[ResultBase]) -> str | None:
-    """Return the results of the tasks that a task sent as text, ``None`` for none of them."""
+def encode_children(results: Iterable[Any]) -> str | None:
+    """Return the results of the tasks that a task sent as text, ``None`` for no results."""
     tuples = [result.__json__() for result in results]
     return json.dumps(tuples) if tuples else None
 
@@ -83,8 +81,8 @@ def decode_children(text: str | None) -> list[Any]:
 
 
 def _by_registry(value: Any, serializer: str) -> tuple[str, str]:
-    if isinstance(value, ResultBase) and serializer != "pickle":
-        value = value.__json__()
+    if serializer != "pickle" and hasattr(value, "__json__"):
+        value = value.__json__()  # a result; kombu's JSON does the same
     content_type, _, payload = registry.dumps(value, serializer)
     if isinstance(payload, str):
         return payload, content_type

@@ -45,3 +45,21 @@ def _built(line: list[tuple[str, Any]]) -> Result:
             result = GroupResult(task_id, [from_tuple(member) for member in members], parent=result)
     assert result is not None
     return result
+
+
+def from_frozen(frozen: Any) -> Result:
+    """Build the result of a frozen signature."""
+    from .async_result import AsyncResult
+    from .group_result import GroupResult
+
+    line = [frozen]
+    while line[-1].parent is not None:
+        line.append(line[-1].parent)
+    result: Result | None = None
+    for link in reversed(line):
+        if link.members is None:
+            result = AsyncResult(link.id, result, ignored=link.ignored)
+        else:
+            result = GroupResult(link.id, [from_frozen(member) for member in link.members], parent=result)
+    assert result is not None
+    return result

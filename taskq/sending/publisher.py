@@ -8,22 +8,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
-from typing import Any, Protocol
+from typing import Protocol
 
 from django.core.exceptions import ImproperlyConfigured
 
-from taskq import signals
 from taskq.conf import database_broker_alias, masked_url, settings, two_databases
 from taskq.engines import for_alias
-from taskq.exceptions import QueueNotFound
-from taskq.messages import serializers
-from taskq.messages.protocol.options import is_storable
-from taskq.messages.protocol.read import parts_of
-from taskq.messages.routing import bound_queues, is_broadcast_exchange
+from taskq.messages.announcing import announce, report
 from taskq.records import Envelope, NewGroup, NewNode
-from taskq.store import topology, workflows
+from taskq.store import exchanges, workflow_rows
 from taskq.store.enqueue import enqueue, enqueue_one, insert
 
 logger = logging.getLogger("taskq")
@@ -52,14 +46,14 @@ def set_workflow_sink(sink: WorkflowSink | None) -> WorkflowSink | None:
 
 def publish_one(envelope: Envelope) -> None:
     """Send one message. Outside a transaction it is sent when this returns."""
-    _announce(envelope)
+    announce([envelope])
     if _sink is not None:
         _sink([envelope])
     elif envelope.exchange:
-        enqueue(_copies(envelope, _alias()), _alias())
+        enqueue(exchanges.copies_of(envelope, _alias()), _alias())
     else:
         enqueue_one(envelope, _alias())
-    _report(envelope)
+    report([envelope])
 
 
 def publish(envelopes: Iterable[Envelope]) -> None:
@@ -78,12 +72,12 @@ def publish(envelopes: Iterable[Envelope]) -> None:
         first += rest
     with engine.atomic(), engine.pipelined():
         while first:
-            _sent(first, lambda chunk: insert(engine, _routed(chunk, alias)))
+            _sent(first, lambda chunk: insert(engine, exchanges.resolve(chunk, alias)))
             first = list(islice(rest, CHUNK))
 
 
 class Workflow(Protocol):
-    """What ``publish_plan`` sends; ``canvas.plan.Plan`` is such."""
+    """What ``publish_plan`` sends; ``workflows.plan.Plan`` is such."""
 
     envelopes: Iterator[Envelope]
     groups: list[NewGroup]
@@ -108,9 +102,9 @@ def publish_plan(plan: Workflow) -> None:
         return
     sent: set[str] = set()
     with engine.atomic():
-        workflows.insert(engine, plan.groups, nodes, reset=True)
+        workflow_rows.insert(engine, plan.groups, nodes, reset=True)
         publish(_noting(envelopes, sent))
-        workflows.forget_before(engine, [node.task_id for node in nodes if node.task_id not in sent])
+        workflow_rows.forget_earlier_ends(engine, [node.task_id for node in nodes if node.task_id not in sent])
 
 
 def _noting(envelopes: Iterable[Envelope], sent: set[str]) -> Iterator[Envelope]:
@@ -120,68 +114,9 @@ def _noting(envelopes: Iterable[Envelope], sent: set[str]) -> Iterator[Envelope]
 
 
 def _sent(chunk: Sequence[Envelope], send: Sink) -> None:
-    for envelope in chunk:
-        _announce(envelope)
+    announce(chunk)
     send(chunk)
-    for envelope in chunk:
-        _report(envelope)
-
-
-def announce(envelopes: Iterable[Envelope]) -> None:
-    """Tell ``before_task_publish``'s receivers of messages that follow from a task; they may add headers."""
-    if signals.before_task_publish.receivers:
-        for envelope in envelopes:
-            _announce(envelope)
-
-
-def report(envelopes: Iterable[Envelope]) -> None:
-    """Tell ``after_task_publish``'s receivers of messages that follow from a task, and are committed."""
-    for envelope in envelopes:
-        _report(envelope)
-
-
-def routed(envelopes: Sequence[Envelope]) -> Sequence[Envelope]:
-    """Return messages that follow from a task with the queues that their exchanges lead to."""
-    return _routed(envelopes, _alias())
-
-
-def _routed(chunk: Sequence[Envelope], alias: str) -> Sequence[Envelope]:
-    if not any(envelope.exchange for envelope in chunk):
-        return chunk
-    copies = [(envelope, _copies(envelope, alias)) for envelope in chunk]
-    for envelope, found in copies:
-        if not found:
-            # Of many messages one may wait for another: they are sent all, or none.
-            raise QueueNotFound(f"{envelope.name}: no worker reads the broadcast {envelope.exchange!r} now.")
-    return [copy for _, found in copies for copy in found]
-
-
-def _copies(envelope: Envelope, alias: str) -> Sequence[Envelope]:
-    """Return one envelope for each queue that an exchange leads to; only the first is its task's row."""
-    if not envelope.exchange:
-        return [envelope]
-    queues = _queues_of(envelope, alias)
-    return [replace(envelope, queue=queue, tracked=envelope.tracked and not n) for n, queue in enumerate(queues)]
-
-
-def _queues_of(envelope: Envelope, alias: str) -> list[str]:
-    """Return the queues that an exchange leads to, or else the one that the sender has named.
-
-    There are none only for a broadcast that no worker reads now.
-    """
-    exchange, key = envelope.exchange, envelope.routing_key
-    if not is_storable(exchange) or (key and not is_storable(key)):
-        # No database can even be asked for such names; a message of a foreign sender may have any.
-        raise QueueNotFound(f"No queue can be bound to exchange {exchange!r} for {key!r}.")
-    targets = topology.route(exchange, key, alias) or ()
-    if found := {*bound_queues(exchange, key), *(target.queue for target in targets)}:
-        return sorted(found)
-    if is_broadcast_exchange(exchange):
-        logger.warning("%s is sent to nobody: no worker reads the broadcast %r now.", envelope.name, exchange)
-        return []
-    if envelope.queue:
-        return [envelope.queue]
-    raise QueueNotFound(f"No queue is bound to exchange {exchange!r} for {key!r}: declare one in TASKQ_QUEUES.")
+    report(chunk)
 
 
 def _alias() -> str:
@@ -193,40 +128,3 @@ def _alias() -> str:
     if alias != settings.DATABASE:
         raise ImproperlyConfigured(two_databases(alias))
     return alias
-
-
-def _announce(envelope: Envelope) -> None:
-    if signals.before_task_publish.receivers:
-        signals.send(
-            signals.before_task_publish,
-            envelope.name,
-            body=_parts(envelope),
-            exchange=envelope.exchange,
-            routing_key=envelope.routing_key or envelope.queue,
-            headers=envelope.headers,
-            properties=envelope.properties,
-            declare=[],
-            retry_policy=None,
-        )
-
-
-def _report(envelope: Envelope) -> None:
-    if signals.after_task_publish.receivers:
-        signals.send(
-            signals.after_task_publish,
-            envelope.name,
-            body=_parts(envelope),
-            exchange=envelope.exchange,
-            routing_key=envelope.routing_key or envelope.queue,
-            headers=envelope.headers,
-        )
-
-
-def _parts(envelope: Envelope) -> Any:
-    """Return ``(args, kwargs, embed)``, as receivers of Celery's signals expect; a body that is none as it is."""
-    try:
-        # Not decode_body: receivers may have changed headers that are signed.
-        payload = serializers.payload_of(envelope.body, envelope.headers, envelope.properties)
-        return parts_of(serializers.decode(payload, envelope.content_type, envelope.content_encoding))
-    except Exception:  # a retry of a foreign message may be of another protocol
-        return envelope.body

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Iterable, Sequence
-from importlib import import_module
 from typing import Any
 
 from django.db import transaction
@@ -20,6 +19,7 @@ from taskq import signals, states
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
 from taskq.engines.base import SCHEDULED_NAME
+from taskq.messages.announcing import report
 from taskq.records import Envelope
 
 #: The channel on which workers listen; the payload is a queue's name, or empty for "several".
@@ -87,9 +87,7 @@ def follow(engine: Engine, envelopes: Sequence[Envelope]) -> None:
     """Write messages that follow from a task; once they are committed ``after_task_publish``'s receivers are told."""
     insert_messages(engine, envelopes)
     if signals.after_task_publish.receivers:
-        # By name: the room of what is told lies above this one.
-        publisher = import_module("taskq.sending.publisher")
-        transaction.on_commit(lambda: publisher.report(envelopes), using=engine.alias, robust=True)
+        transaction.on_commit(lambda: report(envelopes), using=engine.alias, robust=True)
 
 
 def wake(engine: Engine, names: set[str]) -> None:

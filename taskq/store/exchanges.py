@@ -1,53 +1,59 @@
-"""Where what follows from an end goes, if it goes to an exchange: that is looked up here, on the store thread.
-
-Called by the ledger before it settles. What a success was to be followed by and can't be, for
-no queue is bound, makes a failure of it. An errback that can't be sent changes nothing: the end of its
-task stays what it is.
-"""
+"""The queues of messages that go to exchanges. Called when a message is sent or settled, in that transaction."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
-from taskq import states
 from taskq.exceptions import QueueNotFound
-from taskq.messages.exception_data import encode_exception
-from taskq.models import Message
-from taskq.records import Envelope, Sequel, Settlement
-from taskq.sending import publisher
-from taskq.workflows import followups
+from taskq.messages.protocol.options import is_storable
+from taskq.messages.routing import bound_queues, is_broadcast_exchange
+from taskq.records import Envelope
 
-logger = logging.getLogger("taskq.worker")
+from . import topology
 
-
-def find(settlement: Settlement, alias: str) -> None:
-    """Find the queues of what follows. What runs under the same id goes back to the queue that it came from."""
-    if settlement.state in states.READY_STATES and settlement.state != states.SUCCESS:
-        told = followups.sendable(
-            Sequel(settlement.follow_ups, nodes=settlement.nodes, dependents=settlement.dependents)
-        )
-        settlement.follow_ups, settlement.dependents = tuple(told.envelopes), tuple(told.dependents)
-    else:
-        same = tuple(e for e in settlement.follow_ups if e.task_id == settlement.task_id)
-        others = [e for e in settlement.follow_ups if e.task_id != settlement.task_id]
-        try:
-            settlement.follow_ups = (*same, *publisher.routed(others))
-        except QueueNotFound as error:
-            logger.error("What follows from %s[%s] can't be sent: %s", settlement.name, settlement.task_id, error)
-            _fail(settlement, others, error, alias)
-    settlement.routed = True
+logger = logging.getLogger("taskq")
 
 
-def _fail(settlement: Settlement, others: Sequence[Envelope], error: QueueNotFound, alias: str) -> None:
-    """Have the task fail that can't be followed by ``others``, with what its message says is to follow from that."""
-    result = encode_exception(error)
-    # Before anything is changed: the database may be gone, and then this is done again.
-    message = Message.objects.using(alias).filter(id=settlement.message_id).first()
-    sequel = Sequel() if message is None else followups.read(message, states.FAILURE, result)
-    sequel = followups.sendable(sequel)
-    settlement.dependents = (*followups.unsendable(others, settlement.groups), *sequel.dependents)
-    settlement.state, settlement.result = states.FAILURE, result
-    settlement.content_type, settlement.keep = "application/json", True
-    settlement.follow_ups = tuple(sequel.envelopes)
-    settlement.groups, settlement.nodes = tuple(sequel.groups), tuple(sequel.nodes)
+def resolve(envelopes: Sequence[Envelope], alias: str) -> Sequence[Envelope]:
+    """Return the messages with the queues of their exchanges: one copy a queue.
+
+    Raises ``QueueNotFound`` if a message has no queue, so that of many messages all are sent, or none.
+    """
+    if not any(envelope.exchange for envelope in envelopes):
+        return envelopes
+    found: list[Envelope] = []
+    for envelope in envelopes:
+        if not (copies := copies_of(envelope, alias)):
+            raise QueueNotFound(f"{envelope.name}: no worker reads the broadcast {envelope.exchange!r} now.")
+        found += copies
+    return found
+
+
+def copies_of(envelope: Envelope, alias: str) -> Sequence[Envelope]:
+    """Return one message for each queue of its exchange; the first one alone writes the TaskRun."""
+    if not envelope.exchange:
+        return [envelope]
+    queues = _queues_of(envelope, alias)
+    return [replace(envelope, queue=queue, tracked=envelope.tracked and not n) for n, queue in enumerate(queues)]
+
+
+def _queues_of(envelope: Envelope, alias: str) -> list[str]:
+    """Return the queues that are bound to the exchange, or else the queue that the sender has named.
+
+    There are none only for a broadcast that no worker reads now.
+    """
+    exchange, key = envelope.exchange, envelope.routing_key
+    if not is_storable(exchange) or (key and not is_storable(key)):
+        # No database can even be asked for such names; a message of a foreign sender may have any.
+        raise QueueNotFound(f"No queue can be bound to exchange {exchange!r} for {key!r}.")
+    targets = topology.route(exchange, key, alias) or ()
+    if found := {*bound_queues(exchange, key), *(target.queue for target in targets)}:
+        return sorted(found)
+    if is_broadcast_exchange(exchange):
+        logger.warning("%s is sent to nobody: no worker reads the broadcast %r now.", envelope.name, exchange)
+        return []
+    if envelope.queue:
+        return [envelope.queue]
+    raise QueueNotFound(f"No queue is bound to exchange {exchange!r} for {key!r}: declare one in TASKQ_QUEUES.")

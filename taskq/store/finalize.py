@@ -1,7 +1,7 @@
-"""How the ends of tasks that belong to workflows are written, so that each counts once.
+"""Writes the ends of linked tasks, so that each counts once.
 
-Called by ``workflows``, in the transaction that there is. Of an end whose run is not kept, because
-its result is ignored or it has none, the node tells.
+Called by ``workflow_rows`` in the caller's transaction. ``Node.state`` is the only record of an end without a run: its
+result is ignored, or the task has none.
 """
 
 from __future__ import annotations
@@ -12,31 +12,28 @@ from datetime import UTC, datetime
 from taskq import states
 from taskq.engines import Engine
 from taskq.models import Node, TaskRun
-from taskq.records import Settlement
+from taskq.records import End, Settlement
 
 
 def write(engine: Engine, settlements: Sequence[Settlement]) -> set[str]:
-    """Write the runs; return the ids of the tasks whose end this is."""
-    over = _over_before(engine, [s.task_id for s in settlements if not s.keep or s.state == states.IGNORED])
-    if over:
-        settlements = [s for s in settlements if s.task_id not in over]
-    stays = [s for s in settlements if s.state == states.IGNORED]
-    dropped = [s for s in settlements if s.state != states.IGNORED and not (s.keep or _is_awaited(s))]
-    gone = {s.task_id for s in (*stays, *dropped)}
-    kept = [s for s in settlements if s.task_id not in gone]
+    """Write the runs; return the ids of the tasks that had not ended before."""
+    over = _already_final(engine, [s.task_id for s in settlements if not s.keep or s.state == states.IGNORED])
+    by_end: dict[End, list[Settlement]] = {end: [] for end in End}
+    for s in settlements:
+        if s.task_id not in over:
+            by_end[s.end].append(s)
+    kept = sorted(by_end[End.KEPT] + by_end[End.KEPT_FOR_BODY], key=lambda s: s.task_id)
     first = engine.end_runs(kept) if kept else set()
-    if dropped:
-        first |= _drop(engine, dropped)
-    if stays:
-        first |= _stay(engine, stays)
-    _mark_awaited(engine, [s.task_id for s in kept if not s.keep])
+    first |= _delete_ignored(engine, by_end[End.DROPPED])
+    first |= _finish_without_state(engine, by_end[End.WITHOUT_STATE] + by_end[End.REPLACED])
+    _mark_kept_for_body(engine, [s.task_id for s in by_end[End.KEPT_FOR_BODY]])
     return first
 
 
-def _over_before(engine: Engine, task_ids: Sequence[str]) -> set[str]:
-    """Return which of tasks of whose ends no runs are kept have ended before: their nodes say so.
+def _already_final(engine: Engine, task_ids: Sequence[str]) -> set[str]:
+    """Return the ids that have already ended. These tasks keep no TaskRun, so ``Node.state`` is the only record.
 
-    Locked, so that of two deliveries that end at once the second one sees what the first one has noted.
+    The nodes are locked: of two deliveries that end at once, the second reads the note of the first.
     """
     if not task_ids:
         return set()
@@ -44,53 +41,52 @@ def _over_before(engine: Engine, task_ids: Sequence[str]) -> set[str]:
     return {task_id for task_id, state in nodes.values_list("task_id", "state") if state}
 
 
-def _stay(engine: Engine, settlements: Sequence[Settlement]) -> set[str]:
-    """Note that tasks ended without a state, but for those that were replaced; return whose ends these are."""
+def _finish_without_state(engine: Engine, settlements: Sequence[Settlement]) -> set[str]:
+    """Note in their nodes that tasks ended without a state, except replaced tasks; return whose ends these are."""
+    if not settlements:
+        return set()
     first = {s.task_id for s in settlements} - _final(engine, settlements)
-    over = [s for s in settlements if s.task_id in first and not s.follow_ups]
-    note_dropped(engine, over)
-    leave(engine, [s.task_id for s in over if s.tracked])
+    over = [s for s in settlements if s.task_id in first and not s.replaced]
+    note_ended(engine, over)
+    finish_pending(engine, [s.task_id for s in over if s.tracked])
     return first
 
 
-def leave(engine: Engine, task_ids: Sequence[str]) -> None:
-    """Leave tasks that ended without a state as they said themselves; of others there is nothing to keep for ever."""
+def finish_pending(engine: Engine, task_ids: Sequence[str]) -> None:
+    """Finish the runs of tasks that ended without a state: the task's own state stays, a pending run is deleted."""
     if task_ids:
         rows = TaskRun.objects.using(engine.alias).filter(task_id__in=task_ids)
         rows.filter(state=states.PENDING)._raw_delete(engine.alias)
         rows.filter(finished_at=None).update(finished_at=datetime.fromtimestamp(engine.now(), UTC))
 
 
-def _is_awaited(s: Settlement) -> bool:
-    """Tell whether a result that is ignored is kept until the chord's body has it."""
-    return s.member and s.state == states.SUCCESS and s.result is not None
-
-
-def _mark_awaited(engine: Engine, task_ids: Sequence[str]) -> None:
+def _mark_kept_for_body(engine: Engine, task_ids: Sequence[str]) -> None:
     if task_ids:
         Node.objects.using(engine.alias).filter(task_id__in=task_ids).update(ignored=True)
 
 
-def _drop(engine: Engine, settlements: Sequence[Settlement]) -> set[str]:
-    """Keep no row of ends that nobody wants; return whose ends these are: what has no row any more has ended before."""
+def _delete_ignored(engine: Engine, settlements: Sequence[Settlement]) -> set[str]:
+    """Delete the runs of ignored results; return whose ends these are. A tracked task without a run has ended."""
+    if not settlements:
+        return set()
     tracked = [s.task_id for s in settlements if s.tracked]
     rows = TaskRun.objects.using(engine.alias).filter(task_id__in=tracked).exclude(state__in=states.READY_STATES)
     present = set(rows.select_for_update().values_list("task_id", flat=True)) if tracked else set()
     if present:
         TaskRun.objects.using(engine.alias).filter(task_id__in=sorted(present))._raw_delete(engine.alias)
     first = present | {s.task_id for s in settlements if not s.tracked}
-    note_dropped(engine, [s for s in settlements if s.task_id in first])
+    note_ended(engine, [s for s in settlements if s.task_id in first])
     return first
 
 
-def note_dropped(engine: Engine, settlements: Sequence[Settlement]) -> None:
-    """Note in their nodes how tasks ended of which no row is kept. A task by itself has none.
+def note_ended(engine: Engine, settlements: Sequence[Settlement]) -> None:
+    """Note in their nodes how tasks ended that keep no run. A task outside of workflows has no node.
 
-    One that was replaced has one, though it is its own root: what took its place has a parent.
+    A replaced task has a node, though it is its own root: its replacement has a parent.
     """
     by_state: dict[str, list[str]] = {}
     for s in settlements:
-        if s.member or s.follow_ups or s.dependents or s.parent_id or s.root_id not in ("", s.task_id):
+        if s.member or s.follow_ups or s.parent_id or s.root_id not in ("", s.task_id):
             by_state.setdefault(s.state, []).append(s.task_id)
     for state, task_ids in by_state.items():
         Node.objects.using(engine.alias).filter(task_id__in=sorted(task_ids)).update(state=state)

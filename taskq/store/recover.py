@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable
 
 from taskq import states
 from taskq.conf import settings
-from taskq.engines import for_alias
+from taskq.engines import Engine, for_alias
+from taskq.exceptions import WorkerLostError
+from taskq.messages.exception_data import encode_exception
 from taskq.models import Message, Worker
 from taskq.records import Settlement
+from taskq.workflows.advance import sendable
+from taskq.workflows.followups import complete
 
-from . import workflows
 from .enqueue import wake
 from .settle import write_ends
+from .workflow_rows import DatabaseWorkflows
 
 logger = logging.getLogger("taskq.store")
 
@@ -57,15 +60,15 @@ def give_back(token: str, alias: str) -> int:
     acked = list(held.order_by("id"))
     # And what it settles meanwhile is settled.
     gone = engine.delete_held(token, [message.id for message in acked])
-    lost = _lost((message for message in acked if message.id in gone), engine.now()) if gone else ()
+    lost = _lost(engine, [message for message in acked if message.id in gone]) if gone else ()
     write_ends(engine, sorted(lost, key=lambda s: s.task_id))
     wake(engine, queues)
     return count + len(gone)
 
 
-def _lost(messages: Iterable[Message], now: float) -> Iterable[Settlement]:
-    text = "Worker exited prematurely: its process is gone."
-    result = json.dumps({"exc_type": "WorkerLostError", "exc_message": [text], "exc_module": "billiard.exceptions"})
+def _lost(engine: Engine, messages: Iterable[Message]) -> Iterable[Settlement]:
+    result = encode_exception(WorkerLostError("Worker exited prematurely: its process is gone."))
+    rows = DatabaseWorkflows(engine)
     for message in messages:
         lost = Settlement(
             message_id=message.id,
@@ -74,7 +77,7 @@ def _lost(messages: Iterable[Message], now: float) -> Iterable[Settlement]:
             name=message.name,
             queue=message.queue,
             result=result,
-            finished=now,
+            finished=engine.now(),
             tracked=message.tracked,
         )
-        yield workflows.with_sequel(lost, message)
+        yield sendable(rows, complete(lost, message))

@@ -17,10 +17,11 @@ from taskq.conf import settings
 from taskq.engines import Engine, for_alias
 from taskq.models import Message, Node, ScheduledMessage, TaskRun
 from taskq.records import Settlement
-from taskq.workflows.cascade import Place, reach
+from taskq.workflows.advance import REVOKED_RESULT
+from taskq.workflows.cascade import NodePosition, cascade
+from taskq.workflows.followups import complete
 
-from . import workflows
-from .settle import REVOKED_RESULT, repeated, write_ends
+from .settle import repeated, write_ends
 
 #: The channel on which workers hear that something they hold was revoked.
 MESSAGE_CHANNEL = "taskq_message"
@@ -40,7 +41,7 @@ def revoke(task_ids: Sequence[str], terminate: str = "", alias: str | None = Non
     all that is in it and after it.
     """
     engine = for_alias(alias or settings.DATABASE)
-    reached, unsent = _reach(engine.alias, set(task_ids))
+    reached, unsent = _cascade(engine.alias, set(task_ids))
     return sum(
         repeated(engine, partial(_revoke, engine, batch, unsent.intersection(batch), terminate))
         for batch in _batches(sorted(reached.union(task_ids)))
@@ -51,7 +52,7 @@ def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     return (ids[start : start + _BATCH] for start in range(0, len(ids), _BATCH))
 
 
-def _reach(alias: str, wanted: set[str]) -> tuple[set[str], set[str]]:
+def _cascade(alias: str, wanted: set[str]) -> tuple[set[str], set[str]]:
     """Return what else of their workflows is revoked with ``wanted``, and what of all this was never sent."""
     nodes = Node.objects.using(alias)
     roots: set[str] = set()
@@ -64,7 +65,7 @@ def _reach(alias: str, wanted: set[str]) -> tuple[set[str], set[str]]:
         rows = list(nodes.filter(root_id=root_id).values_list("task_id", "group_id", "waits_for", "kind", "state"))
         # Of an end that nobody wanted to know the node alone tells.
         sent = {row[0] for row in rows if row[4]} | _sent(alias, [row[0] for row in rows])
-        found = reach([Place(*row[:4]) for row in rows], wanted, sent)
+        found = cascade([NodePosition(*row[:4]) for row in rows], wanted, sent)
         reached |= found
         unsent |= found - sent
     return reached, unsent
@@ -137,11 +138,10 @@ def write_revoked(
     tracked = set(runs.values_list("task_id", flat=True))
     now = engine.now()
     ends = [
-        workflows.with_sequel(_revoked(task_id, m.name, m.queue, m.id, now, task_id in tracked), m)
-        for task_id, m in known.items()
+        complete(_revoked(task_id, m.name, m.queue, m.id, now, task_id in tracked), m) for task_id, m in known.items()
     ]
     if not untracked:
-        ends = [end for end in ends if end.tracked or workflows.is_linked(end)]
+        ends = [end for end in ends if end.tracked or end.linked]
     nodes = Node.objects.using(engine.alias).filter(task_id__in=set(unsent).difference(known))
     for task_id, name, group_id in nodes.values_list("task_id", "name", "group_id"):
         ends.append(replace(_revoked(task_id, name, "", 0, now, False), group_id=group_id, member=bool(group_id)))

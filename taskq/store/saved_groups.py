@@ -7,7 +7,6 @@ counts: of size 0, with the tuple for a body, under a key of its own.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -15,15 +14,7 @@ from typing import Any
 from taskq.conf import settings
 from taskq.engines import for_alias
 from taskq.models import Group, Node
-
-_KEPT = "kept:"
-_LONGEST_KEY = 255
-
-
-def kept_as(group_id: str) -> str:
-    """Return the ``group_id`` of the row that keeps the result tuple of a group."""
-    key = f"{_KEPT}{group_id}"
-    return key if len(key) <= _LONGEST_KEY else _KEPT + hashlib.sha256(group_id.encode()).hexdigest()
+from taskq.workflows.nodes import saved_group_key
 
 
 def save_group(group_id: str, data: Any, alias: str | None = None) -> None:
@@ -37,13 +28,13 @@ def save_group(group_id: str, data: Any, alias: str | None = None) -> None:
         "created_at": datetime.fromtimestamp(engine.now(), UTC),
     }
     with engine.atomic():
-        Group.objects.using(alias).update_or_create(group_id=kept_as(group_id), defaults=row)
+        Group.objects.using(alias).update_or_create(group_id=saved_group_key(group_id), defaults=row)
 
 
 def load_group(group_id: str, alias: str | None = None) -> Any:
     """Return the result tuple of a group that was saved or sent, ``None`` if it is not known."""
     alias = alias or settings.DATABASE
-    kept = Group.objects.using(alias).filter(group_id=kept_as(group_id)).values_list("body", flat=True).first()
+    kept = Group.objects.using(alias).filter(group_id=saved_group_key(group_id)).values_list("body", flat=True).first()
     if kept:
         return json.loads(kept)
     nodes = Node.objects.using(alias).filter(group_id=group_id).order_by("position", "id")
@@ -56,4 +47,4 @@ def delete_group(group_id: str, alias: str | None = None) -> None:
     alias = alias or settings.DATABASE
     groups = Group.objects.using(alias)
     if not groups.filter(group_id=group_id).exists():
-        groups.filter(group_id=kept_as(group_id)).delete()
+        groups.filter(group_id=saved_group_key(group_id)).delete()

@@ -8,7 +8,6 @@ alone, and that one becomes a ``FAILURE``.
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import time
@@ -24,19 +23,19 @@ from django.db.models import Q
 from taskq import states
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
+from taskq.exceptions import EncodeError
+from taskq.messages.exception_data import encode_exception
 from taskq.models import Attempt, Message, TaskRun
-from taskq.records import Settlement
+from taskq.records import NO_FOLLOW_UPS, FollowUps, Settlement
+from taskq.workflows.advance import REVOKED_RESULT, advance, sendable
+from taskq.workflows.followups import complete
 
-from . import workflows
 from .enqueue import follow, names_of, payload, wake
-from .finalize import leave, note_dropped
+from .finalize import finish_pending, note_ended
+from .workflow_rows import DatabaseWorkflows
 
 #: The channel on which those who wait for results listen; the payload is task ids, or empty for "many".
 RESULT_CHANNEL = "taskq_result"
-#: The result of a task that was revoked.
-REVOKED_RESULT = json.dumps(
-    {"exc_type": "TaskRevokedError", "exc_message": ["revoked"], "exc_module": "celery.exceptions"}
-)
 _REPEATS = 8
 #: Seconds after which a transaction is left to the caller to repeat: a worker has a heartbeat to send between.
 _REPEAT_FOR = 2.0
@@ -71,7 +70,8 @@ def _settle_refused(engine: Engine, token: str, settlement: Settlement) -> set[i
     If that is refused too, its message goes without a row, and what waits for it fails all the same; if even that
     can't be written, it goes alone.
     """
-    unwritten = replace(settlement, state=states.IGNORED, follow_ups=())
+    unreachable = settlement.follow_ups.unreachable
+    unwritten = replace(settlement, state=states.IGNORED, follow_ups=FollowUps(unreachable=unreachable))
     for less in (settlement, unwritten):
         try:
             return repeated(engine, partial(_settle, engine, token, [less]))
@@ -79,7 +79,7 @@ def _settle_refused(engine: Engine, token: str, settlement: Settlement) -> set[i
             if not engine.refuses(error):
                 raise
             logger.exception("nothing can be stored of task %s: its message is dropped", settlement.task_id)
-    alone = replace(unwritten, member=False, dependents=())
+    alone = replace(unwritten, member=False, follow_ups=NO_FOLLOW_UPS)
     return repeated(engine, partial(_settle, engine, token, [alone]))
 
 
@@ -100,7 +100,8 @@ def repeated(engine: Engine, work: Callable[[], T]) -> T:
 
 def _settle(engine: Engine, token: str, settlements: Sequence[Settlement]) -> set[int]:
     with engine.atomic():
-        settlements = _without_revoked_retries(engine, token, settlements)
+        rows = DatabaseWorkflows(engine)
+        settlements = [sendable(rows, s) for s in _without_revoked_retries(engine, token, settlements)]
         held = engine.delete_held(token, sorted(s.message_id for s in settlements))
         settled = sorted((s for s in settlements if s.message_id in held), key=lambda s: s.task_id)
         write_ends(engine, settled)
@@ -109,7 +110,7 @@ def _settle(engine: Engine, token: str, settlements: Sequence[Settlement]) -> se
 
 def _without_revoked_retries(engine: Engine, token: str, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
     """Make ends of those that would run again but were revoked meanwhile: the next message would not know."""
-    retried = [s.message_id for s in settlements if _goes_on(s)]
+    retried = [s.message_id for s in settlements if s.state == states.RETRY or s.replaced]
     if not retried:
         return settlements
     rows = Message.objects.using(engine.alias).select_for_update().filter(id__in=retried, token=token).order_by("id")
@@ -117,41 +118,28 @@ def _without_revoked_retries(engine: Engine, token: str, settlements: Sequence[S
     return [_revoked(s, asked[s.message_id]) if s.message_id in asked else s for s in settlements]
 
 
-def _goes_on(s: Settlement) -> bool:
-    """Tell whether the task has not ended with this: it is retried, or was replaced."""
-    return s.state == states.RETRY or (s.state == states.IGNORED and bool(s.follow_ups))
-
-
 def _revoked(s: Settlement, message: Message) -> Settlement:
     logger.info("Task %s[%s] was revoked while it ran and is not tried again.", s.name, s.task_id)
-    revoked = replace(
-        s,
-        state=states.REVOKED,
-        result=REVOKED_RESULT,
-        content_type="application/json",
-        traceback=None,
-        groups=(),
-        nodes=(),
-    )
-    return workflows.with_sequel(revoked, message)
+    revoked = replace(s, state=states.REVOKED, result=REVOKED_RESULT, content_type="application/json", traceback=None)
+    return complete(revoked, message)
 
 
 def write_ends(engine: Engine, settled: Sequence[Settlement]) -> None:
     """Write the states of tasks whose messages are gone, and what follows from them."""
-    linked = [s for s in settled if workflows.is_linked(s)]
-    plain = [s for s in settled if not workflows.is_linked(s)] if linked else settled
+    linked = [s for s in settled if s.linked]
+    plain = [s for s in settled if not s.linked] if linked else settled
     _write_plain(engine, plain)
     ended = [s.task_id for s in plain if s.state in states.READY_STATES]
     if linked:
-        ended += workflows.end(engine, linked)
+        ended += advance(DatabaseWorkflows(engine), linked)
     _wake_waiters(engine, ended)
 
 
 def _write_plain(engine: Engine, settled: Sequence[Settlement]) -> None:
     """Write ends on which nothing else depends, and tries that are repeated."""
     _write_runs(engine, [s for s in settled if s.keep and s.state != states.IGNORED])
-    _drop_ignored(engine, [s for s in settled if not s.keep])
-    leave(engine, [s.task_id for s in settled if s.state == states.IGNORED and s.tracked and not s.follow_ups])
+    _delete_ignored(engine, [s for s in settled if not s.keep])
+    finish_pending(engine, [s.task_id for s in settled if s.state == states.IGNORED and s.tracked])
     retried = [s for s in settled if s.state == states.RETRY]
     _write_attempts(engine, [s for s in retried if s.keep])
     _try_again(engine, retried)
@@ -166,12 +154,12 @@ def _write_runs(engine: Engine, settled: Sequence[Settlement]) -> None:
         engine.upsert_runs(untracked)
 
 
-def _drop_ignored(engine: Engine, settled: Sequence[Settlement]) -> None:
+def _delete_ignored(engine: Engine, settled: Sequence[Settlement]) -> None:
     tracked = [s.task_id for s in settled if s.tracked]
     if tracked:
         rows = TaskRun.objects.using(engine.alias).filter(task_id__in=tracked)
         rows.filter(~Q(state__in=states.READY_STATES))._raw_delete(engine.alias)
-    note_dropped(engine, [s for s in settled if s.state in states.READY_STATES])
+    note_ended(engine, [s for s in settled if s.state in states.READY_STATES])
 
 
 def _write_attempts(engine: Engine, settled: Sequence[Settlement]) -> None:
@@ -194,7 +182,7 @@ def _write_attempts(engine: Engine, settled: Sequence[Settlement]) -> None:
 
 def _try_again(engine: Engine, retried: Sequence[Settlement]) -> None:
     """Send the next tries; they have their runs already."""
-    again = [envelope for s in retried for envelope in s.follow_ups]
+    again = [envelope for s in retried for envelope in s.follow_ups.envelopes]
     if again:
         follow(engine, again)
         wake(engine, names_of(again))
@@ -209,11 +197,10 @@ def _wake_waiters(engine: Engine, task_ids: Iterable[str]) -> None:
 def _refused(engine: Engine, settlement: Settlement, error: Exception) -> Settlement:
     """Return the failure that takes the place of an end that the database does not accept."""
     text = f"{type(error).__name__}: {error}".encode("ascii", "backslashreplace").decode().replace("\x00", "")
-    result = json.dumps({"exc_type": "EncodeError", "exc_message": [text], "exc_module": "kombu.exceptions"})
     refused = replace(
         settlement,
         state=states.FAILURE,
-        result=result,
+        result=encode_exception(EncodeError(text)),
         content_type="application/json",
         traceback=None,
         children=None,
@@ -226,15 +213,10 @@ def _refused(engine: Engine, settlement: Settlement, error: Exception) -> Settle
         member=False,
         retries=0,
         keep=True,
-        follow_ups=(),
-        groups=(),
-        nodes=(),
-        dependents=(),
+        follow_ups=NO_FOLLOW_UPS,
     )
-    if workflows.is_linked(settlement):
-        message = Message.objects.using(engine.alias).filter(id=settlement.message_id).first()
-        return refused if message is None else workflows.with_sequel(refused, message)
-    return refused
+    message = DatabaseWorkflows(engine).message(settlement) if settlement.linked else None
+    return refused if message is None else complete(refused, message)
 
 
 def _moment(unix: float | None) -> datetime | None:

@@ -9,16 +9,15 @@ seconds counts as gone at once, and ``sweep`` deletes what is left of it.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import lru_cache
 from typing import Any
 
 from django.db.models import Max, OuterRef, Q, QuerySet, Subquery
 
 from taskq.engines import for_alias
+from taskq.messages.routing.topics import topic_matches
 from taskq.models import Binding, Exchange, Message, Queue
 from taskq.timezones import now
 
@@ -271,17 +270,3 @@ def _matches(kind: str, pattern: str, routing_key: str) -> bool:
     if kind == "topic":
         return topic_matches(pattern, routing_key)
     return kind == "fanout" or pattern == routing_key
-
-
-def topic_matches(pattern: str, routing_key: str) -> bool:
-    """Tell whether a topic's pattern fits: ``*`` is one word, ``#`` any number of words, none included."""
-    return _compiled(pattern).fullmatch("." + routing_key) is not None
-
-
-_WORDS = {"*": r"\.[^.]*", "#": r"(?:\.[^.]*)*"}
-
-
-@lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    # Every word is written with the dot before it, so that "#" may stand for no word and no dot.
-    return re.compile("".join(_WORDS.get(word, r"\." + re.escape(word)) for word in pattern.split(".")))

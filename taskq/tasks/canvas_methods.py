@@ -1,43 +1,35 @@
-"""What a task has to do with canvases: its signatures, and ``replace`` and ``add_to_chord`` while it runs.
+"""The canvas methods of ``Task``: its signatures, and ``replace`` and ``add_to_chord`` while it runs.
 
-The canvas room lies above this one and is imported when it is first used, so that a
-``tasks.py`` is read before anything of it. Nothing is sent here: plans wait in the run's
-context, and whoever settles the run carries them out.
+Nothing is sent here: plans wait in the run's context, and the transaction that settles the run sends them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
-
-from django.utils.module_loading import import_string
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
 from taskq.calls.context import Context
 from taskq.calls.options import SendOptions
+from taskq.canvas.maps import chunks as Chunks
+from taskq.canvas.maps import xmap, xstarmap
+from taskq.canvas.signature import Signature
+from taskq.canvas.stamping import stamped
 from taskq.exceptions import Ignore
+from taskq.results.serialization import from_frozen
+from taskq.workflows.plan import plan_added, plan_replacement
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from taskq.canvas.maps import chunks
-    from taskq.canvas.signature import Signature
     from taskq.results.async_result import AsyncResult
 
-__all__ = ["Composable"]
+__all__ = ["CanvasMethods"]
 
 R = TypeVar("R")
 R2 = TypeVar("R2")
 
 
-@cache
-def signature_class() -> type[Signature[Any]]:
-    """Return ``Signature``."""
-    found: type[Signature[Any]] = import_string("taskq.canvas.signature.Signature")
-    return found
-
-
-class Composable(Generic[R]):
+class CanvasMethods(Generic[R]):
     """The part of ``Task`` that makes and takes signatures."""
 
     name: str
@@ -52,11 +44,11 @@ class Composable(Generic[R]):
 
     def s(self, *args: Any, **kwargs: Any) -> Signature[R]:
         """Return the signature of a call with these arguments, perhaps not all that it needs yet."""
-        return signature_class()(self.name, args, kwargs)
+        return Signature(self.name, args, kwargs)
 
     def si(self, *args: Any, **kwargs: Any) -> Signature[R]:
         """Return an immutable signature: it takes no more arguments, nor the value of what comes before it."""
-        return signature_class()(self.name, args, kwargs, immutable=True)
+        return Signature(self.name, args, kwargs, immutable=True)
 
     def signature(
         self,
@@ -67,25 +59,22 @@ class Composable(Generic[R]):
         **options: Unpack[SendOptions],
     ) -> Signature[R]:
         """Return the signature of a call with arguments and options: ``add.signature((2, 2), countdown=10)``."""
-        return signature_class()(self.name, args, kwargs, dict(options), immutable=immutable)
+        return Signature(self.name, args, kwargs, dict(options), immutable=immutable)
 
     #: The older name of ``signature``.
     subtask = signature
 
     def map(self, it: Iterable[Any]) -> Signature[list[R]]:
         """Return the signature of one task that calls this one with each item, one after the other."""
-        from_it: Signature[list[R]] = import_string("taskq.canvas.maps.xmap")(self, it)
-        return from_it
+        return xmap(self, it)
 
     def starmap(self, it: Iterable[Sequence[Any]]) -> Signature[list[R]]:
         """Return the same for items that are lists of arguments."""
-        from_it: Signature[list[R]] = import_string("taskq.canvas.maps.xstarmap")(self, it)
-        return from_it
+        return xstarmap(self, it)
 
-    def chunks(self, it: Iterable[Sequence[Any]], n: int) -> chunks:
+    def chunks(self, it: Iterable[Sequence[Any]], n: int) -> Chunks:
         """Return a group of starmaps over ``n`` items each."""
-        parts: chunks = import_string("taskq.canvas.maps.chunks")(self, it, n)
-        return parts
+        return Chunks(self, it, n)
 
     # -- while it runs
 
@@ -103,19 +92,26 @@ class Composable(Generic[R]):
         request = self.request
         if request.called_directly:
             raise RuntimeError(f"replace() works where a worker runs {self.name}, not where its function is called.")
-        request.replacement = import_string("taskq.workflows.plan.plan_replacement")(sig, request)
+        request.replacement = plan_replacement(stamped(sig, request), request)
         raise Ignore("Replaced by new task")
 
     def add_to_chord(self, sig: Signature[R2]) -> AsyncResult[R2]:
-        """Send ``sig`` as one more task of the chord whose header this one is in, and return its result.
+        """Send ``sig`` as one more member of this task's chord, and return its result: ``add_to_chord(resize.s(n))``.
 
-        It is sent when this task has succeeded; its value comes after those that are there. Raises
-        ``ValueError`` if this task is in no chord.
+        It is sent when this task has succeeded; its value comes after the values of the other members.
+
+        Raises:
+            ValueError: this task is in no chord, or ``sig`` was added before: a frozen signature is one task.
         """
-        plan = import_string("taskq.workflows.plan.plan_added")(sig, self.request)
+        plan = plan_added(stamped(sig, self.request), self.request)
+        assert plan.result is not None
+        if any(plan.result.id == added.result.id for added in self.request.added):
+            raise ValueError(
+                f"add_to_chord(): the frozen signature with the id {plan.result.id} was added before, "
+                "and one id is one task."
+            )
         self.request.added.append(plan)
-        result: AsyncResult[R2] = plan.result
-        return result
+        return cast("AsyncResult[R2]", from_frozen(plan.result))
 
     def signature_from_request(
         self,
@@ -126,7 +122,7 @@ class Composable(Generic[R]):
     ) -> Signature[R]:
         """Return the signature of the run that is under way, with other arguments and options as given."""
         request = request or self.request
-        return signature_class()(
+        return Signature(
             self.name,
             request.args if args is None else args,
             request.kwargs if kwargs is None else kwargs,

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, cast
 
 from asgiref.sync import sync_to_async
 
@@ -22,7 +22,7 @@ from taskq.conf import settings
 from taskq.sending import send
 
 from . import progress, retrying, validation
-from .canvas_methods import Composable
+from .canvas_methods import CanvasMethods
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -40,7 +40,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Task(Composable[R], Generic[P, R]):
+class Task(CanvasMethods[R], Generic[P, R]):
     """The definition of a task.
 
     Every option is an attribute that a subclass, ``@task(...)`` or the instance
@@ -216,9 +216,9 @@ class Task(Composable[R], Generic[P, R]):
     ) -> Result[R]:
         """Do what ``apply_async`` does, when the transaction on ``TASKQ_DATABASE`` commits."""
         if settings.ALWAYS_EAGER:
-            from taskq.eager import single
+            from taskq.eager.apply import apply_on_commit
 
-            return single.apply_on_commit(self, args, kwargs, dict(options))
+            return apply_on_commit(self, args, kwargs, dict(options))
         return send.send_on_commit(self.name, self, args, kwargs, dict(options))
 
     def apply(
@@ -242,9 +242,9 @@ class Task(Composable[R], Generic[P, R]):
         options: dict[str, Any],
         throw: bool | None = None,
     ) -> EagerResult[R]:
-        from taskq.eager import single
+        from taskq.eager.apply import apply
 
-        return single.apply(self.name, self, args, kwargs, options, throw)
+        return apply(self.name, self, args, kwargs, options, throw)
 
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
         """Do what ``delay`` does, from a coroutine."""
@@ -355,4 +355,4 @@ class Task(Composable[R], Generic[P, R]):
 
 
 def _by_name(name: str) -> Task[..., Any]:
-    return tasks[name]
+    return cast("Task[..., Any]", tasks[name])

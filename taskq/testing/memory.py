@@ -19,16 +19,18 @@ from asgiref.sync import sync_to_async
 from taskq import states
 from taskq.handover import Report
 from taskq.records import Envelope, NewGroup, NewNode, Settlement
-from taskq.store import workflows
 from taskq.timezones import to_utc
 from taskq.worker.loop import settlements
 from taskq.worker.loop.request import Request
 from taskq.workflows import errbacks
+from taskq.workflows.advance import REVOKED_RESULT
+from taskq.workflows.followups import complete
+from taskq.workflows.memory import MemoryWorkflows
 
-from . import rows, runner
+from . import runner
 from .memory_results import Answers
 from .message import SentTask, SentTasks
-from .workflows import REVOKED, Workflows
+from .rows import MemoryRuns
 
 #: For ``drain(until=FOREVER)``: everything, whenever it is due.
 FOREVER = datetime.max.replace(tzinfo=UTC)
@@ -57,8 +59,8 @@ class Memory(Answers):
         self._numbers = count(1)
         self._sent: list[SentTask] = []
         self._waiting: list[SentTask] = []
-        self._rows = {}
-        self._workflows = Workflows(self._rows, self._follow)
+        self._runs = MemoryRuns(self._follow)
+        self._workflows = MemoryWorkflows(self._runs)
         self._saved = {}
         self._watched = []
         self._busy = threading.local()
@@ -78,7 +80,7 @@ class Memory(Answers):
     def accept_workflow(self, groups: Sequence[NewGroup], nodes: Sequence[NewNode]) -> None:
         """Take the groups and nodes of a workflow, before its messages; this is the publisher's sink for them."""
         with self._lock:
-            self._workflows.add(groups, nodes)
+            self._workflows.start(groups, nodes)
 
     def accept(self, envelopes: Sequence[Envelope]) -> None:
         """Take messages; this is the publisher's sink."""
@@ -93,7 +95,7 @@ class Memory(Answers):
             self._waiting.append(message)
             if not again:
                 self._sent.append(message)
-                rows.add(self._rows, message)
+                self._runs.add(message)
 
     # -- running
 
@@ -130,7 +132,7 @@ class Memory(Answers):
                 refused.add(message.number)
                 self._waiting.append(message)
                 continue
-            self._settle(ran.settlement)
+            self._settle(ran.settlement, message)
             ended.append(Ended(ran.name, message.id, ran.settlement.state))
             if raises and ran.exception is not None:
                 self._call_errbacks()
@@ -142,7 +144,7 @@ class Memory(Answers):
         while (message := self._next(None, None, set(), errbacks.TASK)) is not None:
             ran = runner.run(message.claimed(), self._report)
             if ran.settlement is not None:
-                self._settle(ran.settlement)
+                self._settle(ran.settlement, message)
 
     def _next(
         self, queue: str | None, horizon: float | None, refused: set[int], name: str | None = None
@@ -178,8 +180,9 @@ class Memory(Answers):
         finally:
             self._busy.depth -= 1
 
-    def _settle(self, settlement: Settlement) -> None:
+    def _settle(self, settlement: Settlement, message: SentTask) -> None:
         with self._lock:
+            self._runs.ending = message.claimed()
             self._workflows.settle(settlement)
         self._call_watchers()
 
@@ -190,24 +193,25 @@ class Memory(Answers):
     def _report(self, request: Request, report: Report) -> None:
         if request.message.tracked or not settlements.ignores(request):
             with self._lock:
-                rows.progress(self._rows, request, report)
+                self._runs.progress(request, report)
 
     # -- revoking
 
     def revoke(self, ids: Sequence[str], terminate: str) -> None:
         """Take out of the queue what has not run, and what follows from it in its workflow: it reads ``REVOKED``."""
         with self._lock:
-            # The row of one that has not ended says nothing: it may have been replaced, and not be sent again yet.
-            ended = {task_id for task_id in self._rows if rows.is_final(self._rows, task_id)}
-            sent = {message.id for message in self._waiting} | ended | self._workflows.over
-            wanted, unsent = self._workflows.reach(ids, sent)
+            # A run that is not final does not prove that a message exists: a replaced task keeps its id, and its
+            # replacement may not have been sent.
+            ended = {task_id for task_id in self._runs.rows if self._runs.is_final(task_id)}
+            sent = {message.id for message in self._waiting} | ended | self._workflows.ended
+            wanted, unsent = self._workflows.cascade(ids, sent)
             revoked = [message for message in self._waiting if message.id in wanted and not message.fate.dropped]
             self._waiting = [message for message in self._waiting if message not in revoked]
             # What else is revoked here is final before the rule for failures comes to it.
             for task_id in sorted(unsent):
                 self._workflows.revoke_unsent(task_id)
-            ends = [workflows.with_sequel(_revoked(message), message.claimed()) for message in revoked]
-            for end in sorted(ends, key=workflows.is_linked):
+            ends = [complete(_revoked(message), message.claimed()) for message in revoked]
+            for end in sorted(ends, key=lambda end: end.linked):
                 self._workflows.settle(end)
         self._call_watchers()
 
@@ -227,6 +231,6 @@ def _revoked(message: SentTask) -> Settlement:
         state=states.REVOKED,
         name=message.name,
         queue=message.queue,
-        result=REVOKED,
+        result=REVOKED_RESULT,
         finished=time.time(),
     )

@@ -13,10 +13,10 @@ from taskq import states
 from taskq.exceptions import TimeoutError
 from taskq.models import TaskRun
 from taskq.results import callbacks
-from taskq.store.saved_groups import kept_as
+from taskq.workflows.memory import MemoryWorkflows
+from taskq.workflows.nodes import saved_group_key
 
-from . import rows
-from .workflows import Workflows
+from .rows import MemoryRuns
 
 Found = dict[str, TaskRun]
 
@@ -26,8 +26,8 @@ class Answers:
 
     inline: bool
     _lock: threading.RLock
-    _rows: rows.Rows
-    _workflows: Workflows
+    _runs: MemoryRuns
+    _workflows: MemoryWorkflows
     _saved: dict[str, Any]
     _watched: list[tuple[Collection[str], Callable[[Found], object]]]
 
@@ -47,8 +47,7 @@ class Answers:
 
     def _there(self, ids: Collection[str]) -> Found:
         with self._lock:
-            found = {task_id: self._rows[task_id] for task_id in ids if task_id in self._rows}
-        return {task_id: row.run for task_id, row in found.items() if not row.dropped}
+            return {task_id: run for task_id in ids if (run := self._runs.present(task_id)) is not None}
 
     def _final(self, ids: Collection[str]) -> Found:
         return {task_id: run for task_id, run in self._there(ids).items() if states.is_final(run.state)}
@@ -127,7 +126,7 @@ class Answers:
         """Delete the rows of ``ids``."""
         with self._lock:
             for task_id in ids:
-                self._rows.pop(task_id, None)
+                self._runs.delete(task_id)
 
     def save_group(self, group_id: str, data: Any) -> None:
         """Keep the result tuple of a group."""
@@ -137,9 +136,9 @@ class Answers:
         """Return the result tuple of a group that was sent or saved, ``None`` if it is not known."""
         if group_id in self._saved:
             return self._saved[group_id]
-        if (kept := self._workflows.groups.get(kept_as(group_id))) is not None:
+        if (kept := self._workflows.groups.get(saved_group_key(group_id))) is not None:
             return json.loads(kept.new.body or "null")
-        ids = self._workflows.members(group_id)
+        ids = self._workflows.member_ids(group_id)
         return ((group_id, None), [((task_id, None), None) for task_id in ids]) if ids else None
 
     def delete_group(self, group_id: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -95,11 +94,7 @@ class SentTask:
 
     @cached_property
     def _arguments(self) -> tuple[list[Any], dict[str, Any]]:
-        row = self._claimed
-        properties = json.loads(row.properties)
-        args, kwargs, _ = protocol.decode_body(
-            row.body, row.content_type, row.content_encoding, self.envelope.headers, properties
-        )
+        args, kwargs, _ = protocol.decode_message(self._claimed, self.envelope.headers)
         return args, kwargs
 
     def claimed(self) -> Claimed:

@@ -1,21 +1,23 @@
-"""What ``store`` would write, kept in a dictionary: the rows of a test in memory.
+"""The runs of a test in memory, as unsaved ``TaskRun`` rows.
 
-The rules are those of ``store.enqueue`` and ``store.settle``: a final state stays,
-an ignored success leaves no row, sending again under a settled id starts anew.
+The rules are those of ``store.enqueue`` and ``store.settle``: a final state stays, an ignored success leaves no row,
+and sending again under a settled id resets the row.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from taskq import states
 from taskq.handover import Report
 from taskq.models import TaskRun
-from taskq.records import Settlement
+from taskq.records import Claimed, Envelope, Settlement
 from taskq.worker.loop.request import Request
+from taskq.workflows.memory import Runs
 
 if TYPE_CHECKING:
     from .message import SentTask
@@ -34,69 +36,94 @@ class Row:
         return self.message is not None and self.message.fate.dropped
 
 
-Rows = dict[str, Row]
+@dataclass(slots=True)
+class MemoryRuns(Runs):
+    """Rows by task id. ``follow`` takes a follow-up; ``ending`` is the message of the task that ends now."""
 
+    follow: Callable[[Envelope], object]
+    rows: dict[str, Row] = field(default_factory=dict)
+    ending: Claimed | None = None
 
-def add(rows: Rows, message: SentTask) -> None:
-    """Write the row of a task that was sent, if it is to have one."""
-    envelope = message.envelope
-    there = rows.get(message.id)
-    stays = there is not None and not there.dropped and not (envelope.reset and states.is_final(there.run.state))
-    if not envelope.tracked or stays:
-        return
-    headers = envelope.headers
-    run = TaskRun(
-        task_id=envelope.task_id,
-        name=envelope.name,
-        queue=envelope.queue,
-        priority=envelope.priority,
-        arguments=envelope.arguments,
-        root_id=headers.get("root_id") or "",
-        parent_id=headers.get("parent_id") or "",
-        group_id=headers.get("group") or "",
-        retries=headers.get("retries") or 0,
-        created_at=_at(message.sent_at),
-        eta=message.eta,
-        expires_at=message.expires,
-    )
-    rows[message.id] = Row(run, message)
+    def present(self, task_id: str) -> TaskRun | None:
+        """Return the row of a task that was not rolled back."""
+        there = self.rows.get(task_id)
+        return None if there is None or there.dropped else there.run
 
+    def add(self, message: SentTask) -> None:
+        """Write the row of a task that was sent, if it is to have one."""
+        envelope = message.envelope
+        there = self.present(message.id)
+        if not envelope.tracked or (there is not None and not (envelope.reset and states.is_final(there.state))):
+            return
+        headers = envelope.headers
+        run = TaskRun(
+            task_id=envelope.task_id,
+            name=envelope.name,
+            queue=envelope.queue,
+            priority=envelope.priority,
+            arguments=envelope.arguments,
+            root_id=headers.get("root_id") or "",
+            parent_id=headers.get("parent_id") or "",
+            group_id=headers.get("group") or "",
+            retries=headers.get("retries") or 0,
+            created_at=_at(message.sent_at),
+            eta=message.eta,
+            expires_at=message.expires,
+        )
+        self.rows[message.id] = Row(run, message)
 
-def is_final(rows: Rows, task_id: str) -> bool:
-    """Tell whether a task has a row that says how it ended."""
-    there = rows.get(task_id)
-    return there is not None and not there.dropped and states.is_final(there.run.state)
+    def is_final(self, task_id: str) -> bool:
+        """See ``Runs``."""
+        run = self.present(task_id)
+        return run is not None and states.is_final(run.state)
 
+    def write(self, settlement: Settlement) -> None:
+        """See ``Runs``."""
+        end = settlement
+        if end.state == states.IGNORED or self.is_final(end.task_id):
+            return
+        if not end.keep:
+            self.rows.pop(end.task_id, None)
+            return
+        run = self.present(end.task_id)
+        if run is None:
+            run = _untracked(end)
+            self.rows[end.task_id] = Row(run)
+        run.state, run.result, run.content_type = end.state, end.result, end.content_type
+        run.traceback, run.children, run.worker, run.retries = end.traceback, end.children, end.worker, end.retries
+        run.started_at, run.runtime = _moment(end.started), end.runtime
+        run.finished_at = _at(end.finished or time.time())
 
-def settle(rows: Rows, end: Settlement) -> None:
-    """Write how a task ended."""
-    if end.state == states.IGNORED or is_final(rows, end.task_id):
-        return
-    if not end.keep:
-        rows.pop(end.task_id, None)
-        return
-    there = rows.get(end.task_id)
-    if there is None or there.dropped:
-        there = rows[end.task_id] = Row(_untracked(end))
-    run = there.run
-    run.state, run.result, run.content_type = end.state, end.result, end.content_type
-    run.traceback, run.children, run.worker, run.retries = end.traceback, end.children, end.worker, end.retries
-    run.started_at, run.finished_at, run.runtime = _moment(end.started), _moment(end.finished), end.runtime
+    def value(self, task_id: str) -> tuple[str, str | None, str] | None:
+        """See ``Runs``."""
+        run = self.present(task_id)
+        return None if run is None else (run.state, run.result, run.content_type)
 
+    def delete(self, task_id: str) -> None:
+        """See ``Runs``."""
+        self.rows.pop(task_id, None)
 
-def progress(rows: Rows, request: Request, report: Report) -> None:
-    """Write a state that a running task has given itself."""
-    there = rows.get(report.task_id)
-    if there is None:
-        message = request.message
-        run = TaskRun(task_id=report.task_id, name=request.name, queue=message.queue, created_at=_at(report.at))
-        there = rows[report.task_id] = Row(run)
-    run = there.run
-    if states.is_final(run.state):
-        return
-    run.state, run.result, run.content_type = report.state, report.meta, report.content_type
-    if report.state == states.STARTED:
-        run.started_at = _moment(report.at)
+    def message(self, settlement: Settlement) -> Claimed | None:
+        """See ``Runs``."""
+        return self.ending
+
+    def send(self, envelope: Envelope) -> None:
+        """See ``Runs``."""
+        self.follow(envelope)
+
+    def progress(self, request: Request, report: Report) -> None:
+        """Write a state that a running task has given itself."""
+        there = self.rows.get(report.task_id)
+        if there is None:
+            message = request.message
+            run = TaskRun(task_id=report.task_id, name=request.name, queue=message.queue, created_at=_at(report.at))
+            there = self.rows[report.task_id] = Row(run)
+        run = there.run
+        if states.is_final(run.state):
+            return
+        run.state, run.result, run.content_type = report.state, report.meta, report.content_type
+        if report.state == states.STARTED:
+            run.started_at = _moment(report.at)
 
 
 def _untracked(end: Settlement) -> TaskRun:

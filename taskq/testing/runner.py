@@ -14,9 +14,9 @@ from taskq.handover import Outcome, Report
 from taskq.messages.exception_data import encode_exception
 from taskq.records import Claimed, Settlement
 from taskq.results import join_guard as result_context
-from taskq.store import workflows
 from taskq.worker.loop import settlements
 from taskq.worker.loop.request import Limits, Request, read
+from taskq.workflows.followups import complete
 
 from .transactions import as_if_committed
 
@@ -71,4 +71,4 @@ def _lost(run: Run, request: Request, error: SystemExit) -> Ran:
     lost = WorkerLostError(f"Worker exited prematurely: exitcode {error.code or 0}.")
     outcome = Outcome(run.delivery.job, request.id, states.FAILURE, result=encode_exception(lost), started=run.started)
     settlement = settlements.ended(request, outcome, HOSTNAME)
-    return Ran(request.name, workflows.with_sequel(settlement, request.message), lost)
+    return Ran(request.name, complete(settlement, request.message), lost)

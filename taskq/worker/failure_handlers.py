@@ -9,11 +9,14 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from typing import Any, cast
 
 from django.db import close_old_connections
 
 from taskq import signals
 from taskq.exceptions import TaskqError
+from taskq.messages.protocol import decode_message
+from taskq.tasks.task import Task
 
 from .loop.request import Request
 
@@ -47,8 +50,7 @@ def _tell() -> None:
 
 def _tell_one(request: Request, error: BaseException) -> None:
     args, kwargs = _arguments(request)
-    task = request.task
-    assert task is not None
+    task = cast("Task[..., Any]", request.task)
     try:
         task.on_failure(error, request.id, args, kwargs, None)
     finally:
@@ -66,14 +68,8 @@ def _tell_one(request: Request, error: BaseException) -> None:
 
 def _arguments(request: Request) -> tuple[list[object], dict[str, object]]:
     """Return the arguments, which may be decoded here: this task will not run."""
-    import json
-
-    from taskq.messages.protocol import decode_body
-
-    m = request.message
     try:
-        properties = json.loads(m.properties or "{}")
-        args, kwargs, _ = decode_body(m.body, m.content_type, m.content_encoding, request.headers.raw, properties)
+        args, kwargs, _ = decode_message(request.message, request.headers.raw)
     except (TaskqError, ValueError, TypeError):
         return [], {}
     return args, kwargs

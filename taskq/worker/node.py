@@ -18,7 +18,9 @@ from kombu.entity import Queue
 
 from taskq import signals
 from taskq.conf import settings
+from taskq.execution import builtins as _builtins  # noqa: F401 - registers the built-in tasks
 
+from . import failure_handlers
 from .call_queue import Mailbox
 from .duties.database_source import DatabaseSource
 from .duties.declarations import Declarations
@@ -125,6 +127,7 @@ class Node:
             sure=lambda: self.lease.surely_ours,
             store=self._to_store,
             retarget=self._retarget,
+            on_failure=failure_handlers.failed,
         )
         self.source.ended = lambda: self.consumer.ended - self.ledger.written
 

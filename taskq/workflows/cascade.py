@@ -1,7 +1,4 @@
-"""How far an end reaches in a workflow, by its nodes: what is revoked, or fails, with a task. Pure.
-
-Called by ``revoke`` and ``workflows`` with the nodes of one workflow.
-"""
+"""The tasks of a workflow that are revoked or fail with a task, by the workflow's nodes."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ PART = "part"
 
 
 @dataclass(slots=True, frozen=True)
-class Place:
+class NodePosition:
     """Where a task stands in its workflow; see ``models.Node``."""
 
     task_id: str
@@ -26,7 +23,7 @@ class Place:
     kind: str = ""
 
 
-def reach(places: Iterable[Place], wanted: Collection[str], sent: Collection[str]) -> set[str]:
+def cascade(places: Iterable[NodePosition], wanted: Collection[str], sent: Collection[str]) -> set[str]:
     """Return the tasks that are revoked with ``wanted``, ids of tasks and groups.
 
     Forwards all that waits for one of them; past a group only if all its members are
@@ -46,7 +43,7 @@ def reach(places: Iterable[Place], wanted: Collection[str], sent: Collection[str
     return workflow.revoked
 
 
-def in_place_of(task_id: str, nodes: Iterable[NewNode], before: str) -> list[NewNode]:
+def replacement_nodes(task_id: str, nodes: Iterable[NewNode], before: str) -> list[NewNode]:
     """Return the nodes of what takes the place of a task, which has run after ``before``."""
     return [
         replace(
@@ -58,7 +55,7 @@ def in_place_of(task_id: str, nodes: Iterable[NewNode], before: str) -> list[New
     ]
 
 
-def after(task_id: str, rows: Sequence[Row], sent: Collection[str]) -> list[Row]:
+def dependents_of(task_id: str, rows: Sequence[Row], sent: Collection[str]) -> list[Row]:
     """Return the rows (task id, name, group, waits for) of what waits for a task, directly or not.
 
     Of a group that was ``sent`` its own row says what becomes of what waits for it; another
@@ -76,18 +73,8 @@ def after(task_id: str, rows: Sequence[Row], sent: Collection[str]) -> list[Row]
     return found
 
 
-def headers_before(task_ids: Collection[str], nodes: Iterable[NewNode]) -> set[str]:
-    """Return the groups that ``nodes`` have before tasks: of what ends with these, the headers that come first."""
-    before = {node.task_id: node.waits_for for node in nodes}
-    found: set[str] = set()
-    for task_id in task_ids:
-        while task_id := before.pop(task_id, ""):
-            found.add(task_id)
-    return found
-
-
 class _Workflow:
-    def __init__(self, places: Iterable[Place]) -> None:
+    def __init__(self, places: Iterable[NodePosition]) -> None:
         self.places = {place.task_id: place for place in places}
         self.waiting: dict[str, list[str]] = defaultdict(list)
         self.members: dict[str, list[str]] = defaultdict(list)

@@ -1,8 +1,4 @@
-"""What a failure reaches: the tasks that could only run after the one that failed.
-
-Works on frozen signatures as messages and rows carry them, without results and
-without sending. Called by the worker, and by the store through it.
-"""
+"""The dependents of a task, read from frozen signatures as messages and rows carry them."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from taskq.records import Dependent
+from taskq.records import Unreachable
 
 from .fields import as_list
 from .types import CHAIN, CHORD, GROUP, TASK, Sig, body_of, kind_of
@@ -18,7 +14,7 @@ from .types import CHAIN, CHORD, GROUP, TASK, Sig, body_of, kind_of
 __all__ = ["dependents", "dependents_of", "errbacks_of"]
 
 
-def dependents(embed: Mapping[str, Any]) -> list[Dependent]:
+def dependents(embed: Mapping[str, Any]) -> list[Unreachable]:
     """Return what can never run once the task with ``embed`` has failed: the rest of its chain, callbacks with an id.
 
     ``group_id`` is set for what counts for a group that exists already, so that it fails in
@@ -28,7 +24,7 @@ def dependents(embed: Mapping[str, Any]) -> list[Dependent]:
     return list(_each(after))
 
 
-def dependents_of(sig: str | Mapping[str, Any]) -> list[Dependent]:
+def dependents_of(sig: str | Mapping[str, Any]) -> list[Unreachable]:
     """Return every task of the frozen ``sig`` (also as ``NewGroup.body``), in the order in which they would run.
 
     As for ``dependents``. What has no id is left out: nobody can wait for it.
@@ -49,7 +45,7 @@ def _decoded(sig: str | Mapping[str, Any]) -> Sig:
     return decoded
 
 
-def _each(sigs: Iterable[Sig]) -> Iterator[Dependent]:
+def _each(sigs: Iterable[Sig]) -> Iterator[Unreachable]:
     waiting = list(reversed(list(sigs)))
     while waiting:
         sig = waiting.pop()
@@ -57,7 +53,7 @@ def _each(sigs: Iterable[Sig]) -> Iterator[Dependent]:
         after = [*reversed(as_list(options.get("chain"))), *as_list(options.get("link"))]
         if kind == TASK:
             if options.get("task_id"):
-                yield Dependent(options["task_id"], sig["task"], _group_that_counts(options))
+                yield Unreachable(options["task_id"], sig["task"], _group_that_counts(options))
         elif kind == CHORD:
             after = [*_listed(kwargs.get("header")), body_of(sig), *after]
         else:

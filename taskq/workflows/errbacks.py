@@ -22,11 +22,12 @@ from taskq.calls.registry import tasks
 from taskq.conf import settings
 from taskq.exceptions import EncodeError
 from taskq.messages import routing, serializers
+from taskq.messages.announcing import announce
 from taskq.messages.protocol import Carried
-from taskq.records import Dependent, Envelope, NewGroup, NewNode, Sequel
-from taskq.sending import publisher
+from taskq.records import NO_FOLLOW_UPS, FollowUps, Unreachable
 
 from . import plan as planning
+from .dependents import dependents_of
 
 logger = logging.getLogger("taskq.worker")
 #: The built-in task that calls a new errback.
@@ -94,43 +95,35 @@ def call(errback: Signature, request: Any, error: BaseException, traceback: Any)
     return task(request, error, traceback, *(errback.get("args") or ()), **(errback.get("kwargs") or {}))
 
 
-def planned(called: Any, failure: Failure) -> Sequel:
-    """Return what sends all errbacks in ``called`` that can be sent; what is wrong with others is logged.
+def planned(called: Any, failure: Failure) -> FollowUps:
+    """Return the messages of all errbacks in ``called`` that can be sent; errors of the others are logged.
 
-    Of these, what has its id is among the dependents: somebody may wait for it.
+    An errback that has an id and can't be sent is unreachable: a task may wait for it.
     """
-    envelopes: list[Envelope] = []
-    never: list[Dependent] = []
-    groups: list[NewGroup] = []
-    nodes: list[NewNode] = []
+    found = NO_FOLLOW_UPS
     for errback in as_list(called):
         try:
-            plan = _of_new(errback, failure) if is_new(errback) else _of_old(errback, failure)
-            sent = list(plan.envelopes)
+            found += (_of_new if is_new(errback) else _of_old)(errback, failure)
         except Exception:
             logger.exception("The errback %r of task %s can't be sent.", errback, failure.headers.get("id"))
-            never += _known(errback)
-            continue
-        envelopes += sent
-        groups += plan.groups
-        nodes += plan.nodes
-    publisher.announce(envelopes)
-    return Sequel(envelopes, groups, nodes, never)
+            found += FollowUps(unreachable=_known(errback))
+    announce(found.envelopes)
+    return found
 
 
-def _known(errback: Signature) -> list[Dependent]:
+def _known(errback: Signature) -> list[Unreachable]:
     try:
-        return planning.dependents_of(errback)
+        return dependents_of(errback)
     except Exception:  # it may be anything, which is logged already
         return []
 
 
-def _of_old(errback: Signature, failure: Failure) -> planning.Plan:
+def _of_old(errback: Signature, failure: Failure) -> FollowUps:
     task_id, root_id = _lineage(failure)
-    return planning.plan_errback(errback, task_id=task_id, root_id=root_id)
+    return planning.plan_errback(errback, task_id=task_id, root_id=root_id).follow_ups()
 
 
-def _of_new(errback: Signature, failure: Failure) -> planning.Plan:
+def _of_new(errback: Signature, failure: Failure) -> FollowUps:
     try:
         return _call_of(errback, failure)
     except (EncodeError, ValueError):
@@ -139,16 +132,14 @@ def _of_new(errback: Signature, failure: Failure) -> planning.Plan:
         return _call_of(errback, replace(failure, args=(), kwargs={}, traceback=shortened))
 
 
-def _call_of(errback: Signature, failure: Failure) -> planning.Plan:
-    """Return the plan of the task that calls a new errback, encoded: it may be too large."""
+def _call_of(errback: Signature, failure: Failure) -> FollowUps:
+    """Return the message of the built-in task that calls a new errback."""
     task_id, root_id = _lineage(failure)
     args = [dict(errback), {**failure.headers}, failure.error, list(failure.args), dict(failure.kwargs)]
     about = {"task": TASK, "args": [*args, failure.traceback], "kwargs": {}}
     sig = {**about, "options": {}, "subtask_type": None, "immutable": True}
     options = {**_where(errback, failure.queue), "route_name": errback["task"], "serializer": failure.serializer}
-    plan = planning.plan_frozen(sig, root_id=root_id, parent_id=task_id, **options)
-    plan.envelopes = iter(list(plan.envelopes))
-    return plan
+    return planning.plan_frozen(sig, root_id=root_id, parent_id=task_id, **options).follow_ups()
 
 
 def _where(errback: Signature, queue: str) -> dict[str, Any]:

@@ -5,9 +5,12 @@ Works on dictionaries with Celery's six keys, ``Signature`` objects or plain one
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
+
+S = TypeVar("S")
 
 Args = Sequence[Any] | None
 Kwargs = Mapping[str, Any] | None
@@ -83,3 +86,10 @@ def _copied(value: Any) -> Any:
         clone = getattr(value, "clone", None)
         return {key: _copied(item) for key, item in value.items()} if clone is None else clone()
     return [_copied(item) for item in value] if isinstance(value, list) else value
+
+
+def split(items: Iterable[S], n: int) -> Iterator[list[S]]:
+    """Yield ``items`` in lists of ``n``; the last may be shorter."""
+    rest = iter(items)
+    while part := list(islice(rest, n)):
+        yield part

@@ -1,49 +1,46 @@
-"""What follows from ends that no task's process can tell of, for ``store.workflows``.
+"""Plans the follow-ups (next link, callbacks, errbacks, chord body) of ends.
 
-A chord's body is planned in the transaction that counts its last member; what a
-message says was to follow is read here only if its task will not run. Nothing raises
-for what a message or a signature holds.
+``of_message`` and ``complete`` are for tasks that end without an Outcome: revoked, expired, lost or killed. ``of_body``
+and ``of_failed_body`` are for the body of a chord. Nothing is read or sent here, and nothing that a message or a
+signature holds raises an error, except where a docstring says so.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError
 from kombu.utils.json import loads
 
 from taskq import states
-from taskq.exceptions import QueueNotFound
+from taskq.exceptions import InvalidTaskError
 from taskq.messages import values
-from taskq.messages.protocol import Carried, decode_body
-from taskq.records import FROM_ROWS, Dependent, Envelope, NewGroup, Sequel
-from taskq.sending import publisher
+from taskq.messages.announcing import announce
+from taskq.messages.protocol import Carried, decode_body, decode_message, mapping_of
+from taskq.records import LOOK_UP_IN_ROWS, NO_FOLLOW_UPS, Envelope, FollowUps, Settlement, Unreachable
 
 from . import errbacks
-from . import plan as planning
+from .dependents import dependents, dependents_of, errbacks_of
+from .plan import is_member, plan_body
 
 logger = logging.getLogger("taskq.worker")
+#: A member's value: text and content type.
 Value = tuple[str | None, str]
-#: How the body of a message ends that nothing follows from.
-_NOTHING = '{"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
+#: The end of a message body without follow-ups.
+_EMPTY_EMBED = '{"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
 
 
-def body_due(body: str, members: Sequence[Value], root_id: str, parent_id: str) -> Sequel:
-    """See ``store.workflows.Planner``."""
-    try:
-        plan = planning.plan_body(body, _decoded(members), root_id=root_id, parent_id=parent_id or None)
-        envelopes = list(plan.envelopes)
-        publisher.announce(envelopes)
-        return Sequel(publisher.routed(envelopes), plan.groups, list(plan.nodes))
-    except (DatabaseError, InterfaceError):
-        raise
-    except Exception as error:
-        logger.exception("The body of a chord of %s can't be sent: it fails.", root_id)
-        return Sequel(error=values.encode_exception(error))
+def of_body(body: str, members: Sequence[Value], root_id: str, parent_id: str) -> FollowUps:
+    """Return the message of a chord's body, called with the values of the members.
+
+    Raises whatever a body that can't be sent raises.
+    """
+    plan = plan_body(body, _decoded(members), root_id=root_id, parent_id=parent_id or None)
+    found = plan.follow_ups()
+    announce(found.envelopes)
+    return found
 
 
 def _decoded(members: Sequence[Value]) -> list[Any]:
@@ -53,80 +50,90 @@ def _decoded(members: Sequence[Value]) -> list[Any]:
     return [values.decode(text, content_type) for text, content_type in members]
 
 
-def body_failed(body: str, error: str) -> Sequel:
-    """See ``store.workflows.Planner``."""
+def of_failed_body(body: str, error: str) -> FollowUps:
+    """Return the tasks of a chord's ``body`` as unreachable, the body's first task first, and its errbacks."""
     try:
-        dependents = planning.dependents_of(body)
-        called = planning.errbacks_of(body) if dependents else []
+        unreachable = dependents_of(body)
+        called = errbacks_of(body) if unreachable else []
     except Exception:
         logger.exception("The body of a chord can't be read: what was to follow from it is not known.")
-        return Sequel()
-    headers = {"id": dependents[0].task_id, "task": dependents[0].name} if dependents else {}
-    sequel = errbacks.planned(called, errbacks.Failure(headers, error))
-    sequel.dependents = [*dependents, *sequel.dependents]
-    return sendable(sequel)
+        return FollowUps()
+    headers = {"id": unreachable[0].task_id, "task": unreachable[0].name} if unreachable else {}
+    return FollowUps(unreachable=unreachable) + errbacks.planned(called, errbacks.Failure(headers, error))
 
 
-def message_ended(message: Carried, state: str, error: str) -> Sequel:
-    """See ``store.workflows.Planner``."""
-    return sendable(read(message, state, error))
+def of_message(message: Carried, state: str, error: str) -> FollowUps:
+    """Return the dependents, and after a failure the errbacks, of a task that ends in ``state`` without an Outcome."""
+    return _of_message(message, _headers_of(message), state, error)
 
 
-def read(message: Carried, state: str, error: str) -> Sequel:
-    """Do what ``message_ended`` does without touching a database: queues of exchanges are still to be found."""
+def complete(settlement: Settlement, message: Carried) -> Settlement:
+    """Return the settlement of a task that ends without an Outcome, with its group and its follow-ups."""
+    headers = _headers_of(message)
+    group_id = str(headers["group"]) if headers is not None and is_member(headers) else ""
+    follow_ups = _of_message(message, headers, settlement.state, settlement.result or "{}")
+    return replace(settlement, follow_ups=follow_ups, group_id=group_id or settlement.group_id, member=bool(group_id))
+
+
+def _headers_of(message: Carried) -> dict[str, Any] | None:
     try:
-        headers = json.loads(message.headers)
-        group_id = str(headers["group"]) if planning.is_member(headers) else ""
+        return mapping_of(message.headers)
+    except InvalidTaskError:
+        return None
+
+
+def _of_message(message: Carried, headers: dict[str, Any] | None, state: str, error: str) -> FollowUps:
+    if headers is None:
+        return FollowUps(unreachable=[LOOK_UP_IN_ROWS])
+    if isinstance(message.body, str) and message.body.endswith(_EMPTY_EMBED):
+        return NO_FOLLOW_UPS
+    try:
+        args, kwargs, embed = decode_message(message, headers)
+        found = FollowUps(unreachable=dependents(embed))
     except Exception:  # the message may be anything
-        return Sequel(dependents=[FROM_ROWS])
-    if isinstance(message.body, str) and message.body.endswith(_NOTHING):
-        return Sequel(group_id=group_id)
-    try:
-        properties = json.loads(message.properties or "{}")
-        args, kwargs, embed = decode_body(
-            message.body, message.content_type, message.content_encoding, headers, properties
-        )
-        dependents = planning.dependents(embed)
-    except Exception:
         logger.warning("The body of %s can't be read: what was to follow from it is looked up.", headers.get("id"))
-        return Sequel(dependents=[FROM_ROWS], group_id=group_id)
-    sequel = Sequel()
+        return FollowUps(unreachable=[LOOK_UP_IN_ROWS])
     if state == states.FAILURE and embed["errbacks"]:
-        sequel = errbacks.planned(embed["errbacks"], errbacks.failure_of(message, headers, error, args, kwargs))
-    sequel.dependents, sequel.group_id = [*dependents, *sequel.dependents], group_id
-    return sequel
+        found += errbacks.planned(embed["errbacks"], errbacks.failure_of(message, headers, error, args, kwargs))
+    return found
 
 
-def sendable(sequel: Sequel) -> Sequel:
-    """Return what sends errbacks with the queues that their exchanges lead to, without those that have none.
+def failed_instead(
+    settlement: Settlement, message: Carried | None, error: BaseException, but: Collection[str] = ()
+) -> Settlement:
+    """Return the failure in place of a success whose follow-ups can't be sent.
 
-    Those are logged: the end that they were to be told of is one all the same. If one is a part of a canvas,
-    it is among the dependents, so that the rest does not wait for it.
+    The errbacks come from the ``message``. The tasks that were to follow are unreachable, ``but`` for those that were
+    sent before.
     """
-    found: list[Envelope] = []
-    lost: list[Envelope] = []
-    for envelope in sequel.envelopes:
-        try:
-            found += publisher.routed([envelope])
-        except QueueNotFound as error:
-            of = envelope.headers.get("parent_id")
-            logger.error("%s[%s], an errback of %s, can't be sent: %s", envelope.name, envelope.task_id, of, error)
-            lost.append(envelope)
-    known = {node.task_id for node in sequel.nodes} if lost else set()
-    never = unsendable([envelope for envelope in lost if envelope.task_id in known])
-    return replace(sequel, envelopes=found, dependents=[*sequel.dependents, *never])
+    lost = [task for task in unreachable_of(settlement.follow_ups) if task.task_id not in but]
+    failed = replace(
+        settlement,
+        state=states.FAILURE,
+        result=values.encode_exception(error),
+        content_type=values.JSON,
+        keep=True,
+        follow_ups=FollowUps(unreachable=lost),
+    )
+    if message is None:
+        return failed
+    return replace(failed, follow_ups=failed.follow_ups + of_message(message, failed.state, failed.result or "{}"))
 
 
-def unsendable(envelopes: Sequence[Envelope], groups: Sequence[NewGroup] = ()) -> list[Dependent]:
-    """Return what never runs because ``envelopes``, which were to follow with ``groups``, can't be sent."""
-    found: list[Dependent] = []
-    for e in envelopes:
-        found.append(Dependent(e.task_id, e.name, str(e.headers["group"]) if planning.is_member(e.headers) else ""))
-        embed = decode_body(e.body, e.content_type, e.content_encoding, e.headers, e.properties)[2]
-        found += planning.dependents(embed)
-    for group in groups:
+def unreachable_of(lost: FollowUps) -> list[Unreachable]:
+    """Return the tasks that never run because the messages of ``lost`` can't be sent."""
+    found: list[Unreachable] = []
+    for envelope in lost.envelopes:
+        found += _unreachable_of_message(envelope)
+    for group in lost.groups:
         if group.size and group.body and not group.added:
-            found += planning.dependents_of(group.body)
-    # What was to join a group has not, and is not counted there.
-    joining = {group.group_id for group in groups if group.added}
-    return [replace(one, group_id="") if one.group_id in joining else one for one in found]
+            found += dependents_of(group.body)
+    # A task that has not joined its group is not counted there.
+    joining = {group.group_id for group in lost.groups if group.added}
+    return [replace(each, group_id="") if each.group_id in joining else each for each in found]
+
+
+def _unreachable_of_message(e: Envelope) -> list[Unreachable]:
+    group_id = str(e.headers["group"]) if is_member(e.headers) else ""
+    embed = decode_body(e.body, e.content_type, e.content_encoding, e.headers, e.properties)[2]
+    return [Unreachable(e.task_id, e.name, group_id), *dependents(embed)]

@@ -1,19 +1,19 @@
-"""Freezing: every task in a canvas gets the id that it will be sent with, and the caller the results.
+"""Freezing: every task in a canvas gets the id that it will be sent with.
 
-So a caller knows all ids before anything runs. What is frozen has the form that
-messages carry: a group that something follows is a chord, groups in groups are laid out flat, and what counts
-for a chord ends in one task. Called by ``plan`` and by ``Signature.freeze``.
+So a caller knows all ids before any task runs. A frozen canvas has the form that messages carry: a
+group with a successor is a chord, groups in groups are flat, and each member of a chord's header ends in
+one task. Called by ``plan`` and by ``Signature.freeze``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from taskq.calls.registry import tasks
-from taskq.canvas.signature import Signature
 from taskq.ids import closing_id, new_id
 from taskq.messages.protocol import reply_queue
+from taskq.records import FrozenResult
 
 from .fields import as_list
 from .types import (
@@ -33,62 +33,56 @@ from .types import (
     with_kwargs,
 )
 
-if TYPE_CHECKING:
-    from taskq.results.async_result import AsyncResult
-    from taskq.results.group_result import GroupResult
-
-    Result = AsyncResult[Any] | GroupResult[Any]
-
 Frozen = tuple[dict[str, Any], Any]
 
 #: Celery's task that gives back one of its arguments: makes one task the end of a group.
 ACCUMULATE = plain("celery.accumulate", kwargs={"index": 0})
 
 
-def freeze_in_place(sig: Signature[Any], task_id: str | None) -> Any:
-    """Freeze ``sig`` itself and return its result. See ``Signature.freeze``."""
-    frozen, result = Freezer().freeze(sig, task_id if sig.id is None else None)
-    sig.update(Signature.from_dict(frozen))
-    return result
-
-
 class Freezer:
-    """Freezes one canvas. ``fresh`` are the ids that were chosen for it: nobody has used them before.
+    """Freezes one canvas. ``fresh`` are the ids that were made for it: no task has had them before.
 
-    No id is in it twice: a frozen signature that stands in two places is two tasks, and a group
-    that counted one id for both would wait for ever.
+    No id may stand in it twice: a group would count one task where two are to come, and wait for ever.
     """
 
-    __slots__ = ("_group", "_result", "_taken", "fresh", "reply_to")
+    __slots__ = ("_taken", "_whole", "fresh", "reply_to")
 
     def __init__(self) -> None:
-        from taskq.results.async_result import AsyncResult
-        from taskq.results.group_result import GroupResult
-
         self.fresh: set[str] = set()
         self._taken: set[str] = set()
+        self._whole: str | None = None
         self.reply_to = reply_queue()
-        self._result: Callable[..., Any] = AsyncResult
-        self._group: Callable[..., Any] = GroupResult
 
-    def freeze(self, sig: Sig, task_id: str | None = None, parent: Any = None) -> Frozen:
-        """Return ``sig`` as a frozen dictionary, and its result.
+    def freeze(self, sig: Sig, task_id: str | None = None) -> Frozen:
+        """Return ``sig`` as a frozen dictionary, and its ``FrozenResult``, ``None`` for an empty chain.
 
-        ``task_id`` is the id for the whole of it; what has its id keeps it otherwise. ``parent`` is the
-        result of what comes before. ``sig`` is not changed. Raises ``TypeError`` for a chord without a body.
+        ``task_id`` is the id of the canvas, which no other part of it keeps; parts that have another id
+        keep it. ``sig`` is not changed.
+
+        Raises:
+            TypeError: a chord has no body.
+            ValueError: a frozen signature stands in two places.
         """
-        if task_id is not None:
-            self._taken.add(task_id)
+        self._whole = task_id
+        return self._freeze(sig, task_id, None)
+
+    def _freeze(self, sig: Sig, task_id: str | None, parent: FrozenResult | None) -> Frozen:
+        """Freeze a part. ``task_id`` is its id if its end is the canvas's, ``parent`` its predecessor's result."""
         kind = kind_of(sig)
         if kind == TASK:
             return self._task(sig, task_id, parent)
         return _BY_KIND[kind](self, sig, task_id, parent)
 
     def _id(self, known: str | None) -> str:
-        """Return an id that nothing else in this canvas has: ``known`` if there is one and it is free."""
-        if known is None or known in self._taken:
+        """Return the id ``known``, or a new one for ``None``."""
+        if known is None or known == self._whole:
             known = new_id()
             self.fresh.add(known)
+        elif known in self._taken:
+            raise ValueError(
+                f"The frozen signature with the id {known} stands in two places of a canvas, and one id is one task: "
+                "make a signature for each place, and freeze() the canvas if you need the ids."
+            )
         self._taken.add(known)
         return known
 
@@ -98,17 +92,17 @@ class Freezer:
         ignored = options.get("ignore_result")
         if ignored is None and (task := tasks.get(sig["task"])) is not None:
             ignored = task.ignore_result
-        return {**sig, "options": options}, self._result(own, parent, ignored=bool(ignored))
+        return {**sig, "options": options}, FrozenResult(own, parent, None, bool(ignored))
 
     def _chain(self, sig: Sig, task_id: str | None, parent: Any) -> Frozen:
-        steps = _uplifted(steps_of(sig))
+        steps = _groups_to_chords(steps_of(sig))
         last = len(steps) - 1
         own: str | None = task_id or sig["options"].get("task_id")
         if own is not None and task_id is None:
             own = self._id(own)
         result, tasks = parent, []
         for place, step in enumerate(steps):
-            frozen, result = self.freeze(step, own if place == last else None, result)
+            frozen, result = self._freeze(step, own if place == last else None, result)
             tasks.append(frozen)
         options = _without_followers(sig)
         if tasks:
@@ -119,7 +113,7 @@ class Freezer:
         sig = _with_followers(sig)
         group_id = task_id or self._id(sig["options"].get("task_id"))
         frozen, results = self._members(members_of(sig))
-        return _group(sig, frozen, group_id), self._group(group_id, results, parent)
+        return _group(sig, frozen, group_id), FrozenResult(group_id, parent, results)
 
     def _chord(self, sig: Sig, task_id: str | None, parent: Any) -> Frozen:
         sig = _with_followers(sig)
@@ -133,8 +127,8 @@ class Freezer:
         if task_id is None and group_id not in self.fresh and _is_closing(body):
             # A frozen group that is sent twice is one group, so it has one end.
             task_id = self._id(closing_id(group_id))
-        frozen, results = self._members(_counted(member) for member in members_of(header))
-        last, result = self.freeze(body, task_id, self._group(group_id, results, parent))
+        frozen, results = self._members(_one_end(member) for member in members_of(header))
+        last, result = self._freeze(body, task_id, FrozenResult(group_id, parent, results))
         if result is None:
             raise TypeError("A chord needs a body: this one's is an empty chain.")
         sig = with_kwargs(sig, header=_group(header, frozen, group_id), body=last)
@@ -144,7 +138,7 @@ class Freezer:
         """Freeze the members of a group; each knows its place."""
         sigs, results = [], []
         for index, member in enumerate(members):
-            frozen, result = self.freeze(member)
+            frozen, result = self._freeze(member, None, None)
             frozen["options"]["group_index"] = index
             sigs.append(frozen)
             results.append(result)
@@ -168,7 +162,7 @@ def _group(sig: Any, members: list[dict[str, Any]], group_id: str) -> dict[str, 
     return made
 
 
-def _uplifted(steps: list[Sig]) -> list[Sig]:
+def _groups_to_chords(steps: list[Sig]) -> list[Sig]:
     """Return the steps of a chain with a chord for each group that something follows, a chord's last one too."""
     found: list[Sig] = []
     for step in reversed(steps):
@@ -187,7 +181,9 @@ def _ending_in(sig: Sig, body: Sig) -> Sig:
     if kind == CHORD:
         return with_kwargs(sig, body=_ending_in(body_of(sig), body))
     *before, last = steps_of(sig)
-    return {**sig, "kwargs": {"tasks": [*before, _ending_in(last, body)]}, "options": _without_followers(sig)}
+    options = _without_followers(sig)
+    options.pop("task_id", None)  # it is the group's, which is not the end any more
+    return {**sig, "kwargs": {"tasks": [*before, _ending_in(last, body)]}, "options": options}
 
 
 def chord_of(header: Any, body: Sig) -> dict[str, Any]:
@@ -195,18 +191,18 @@ def chord_of(header: Any, body: Sig) -> dict[str, Any]:
     return plain("celery.chord", kwargs={"kwargs": {}, "header": header, "body": body}, kind=CHORD)
 
 
-def _counted(member: Sig) -> Sig:
+def _one_end(member: Sig) -> Sig:
     """Return a member of a chord's header so that one task is its end; its value stays a list."""
-    return accumulated(member) if kind_of(member) != TASK and ends_in_group(member) else member
+    return with_accumulate(member) if kind_of(member) != TASK and ends_in_group(member) else member
 
 
-def accumulated(sig: Sig) -> Sig:
+def with_accumulate(sig: Sig) -> Sig:
     """Return what ends in a group with one task behind it, which gives the list of the values."""
     return _ending_in(sig, ACCUMULATE)
 
 
 def _is_closing(body: Sig) -> bool:
-    """Tell whether a chord's body is what ``accumulated`` has put behind a group, and has no id yet."""
+    """Tell whether a chord's body is what ``with_accumulate`` has put behind a group, and has no id yet."""
     return bool(body["task"] == ACCUMULATE["task"] and "task_id" not in body["options"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,8 @@ from .types import CHAIN, CHORD, GROUP, TASK, Sig, body_of, kind_of
 
 #: What ``NewNode.kind`` says: a task, or the first task of a chord's body.
 KIND_TASK, KIND_BODY = "task", "body"
+_SAVED = "kept:"
+_LONGEST_KEY = 255
 
 
 def nodes_of(sig: Sig, root_id: str, waits_for: str = "") -> Iterator[NewNode]:
@@ -75,3 +78,9 @@ def _end(sig: Sig) -> Sig:
             sig = sig["kwargs"]["tasks"][-1]
         else:
             return sig
+
+
+def saved_group_key(group_id: str) -> str:
+    """Return the ``group_id`` of the row that keeps the result tuple of a group."""
+    key = f"{_SAVED}{group_id}"
+    return key if len(key) <= _LONGEST_KEY else _SAVED + hashlib.sha256(group_id.encode()).hexdigest()

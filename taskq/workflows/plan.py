@@ -18,24 +18,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain as joined
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from kombu.utils.json import loads
 
 from taskq.calls.context import Context, running
+from taskq.calls.envelope import envelope_for
 from taskq.calls.registry import tasks
-from taskq.canvas.signature import signature
-from taskq.canvas.stamping import stamped
-from taskq.records import Envelope, NewGroup, NewNode
-from taskq.sending import send
+from taskq.records import Envelope, FollowUps, FrozenResult, NewGroup, NewNode
 
-from .dependents import dependents, dependents_of, errbacks_of
 from .depth import limited
 from .fields import as_list
-from .freezing import Freezer, accumulated
+from .freezing import Freezer, with_accumulate
 from .nodes import nodes_of
-from .steps import Call, Emission, body_call, placed
+from .steps import Call, Steps, as_member, body_call
 from .types import (
     CHAIN,
     CHORD,
@@ -43,6 +40,7 @@ from .types import (
     TASK,
     Sig,
     body_of,
+    completed,
     ends_in_group,
     kind_of,
     linked,
@@ -51,15 +49,9 @@ from .types import (
     with_options,
 )
 
-if TYPE_CHECKING:
-    from taskq.results.base import ResultBase
-
 __all__ = [
     "ADDED",
     "Plan",
-    "dependents",
-    "dependents_of",
-    "errbacks_of",
     "is_member",
     "next_after",
     "plan",
@@ -79,17 +71,20 @@ _KEYS = frozenset({"task", "args", "kwargs", "options"})
 class Plan:
     """What is to be sent in one transaction: groups and nodes first, then messages as they are encoded.
 
-    ``result`` is the whole workflow's: ``None`` for an empty chain. ``envelopes`` and
-    ``nodes`` are consumed once; each message is encoded when it is asked for, so what is wrong with
-    one is raised then (``EncodeError``, ``QueueNotFound``, ``ValueError``). ``children`` are the results
-    that the task which sends this has for children.
+    ``result`` is the workflow's, ``None`` for an empty chain. ``envelopes`` and ``nodes`` are consumed once;
+    each message is encoded when it is asked for, so its errors are raised then (``EncodeError``,
+    ``QueueNotFound``, ``ValueError``). ``children`` are the results that the sending task gets as children.
     """
 
-    result: ResultBase | None
+    result: FrozenResult | None
     envelopes: Iterator[Envelope]
     groups: list[NewGroup] = field(default_factory=list)
     nodes: Iterable[NewNode] = ()
-    children: list[ResultBase] = field(default_factory=list)
+    children: list[FrozenResult] = field(default_factory=list)
+
+    def follow_ups(self) -> FollowUps:
+        """Return what is sent as follow-ups of a task, encoded."""
+        return FollowUps(list(self.envelopes), self.groups, list(self.nodes))
 
 
 def plan(sig: Sig, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Plan:
@@ -123,14 +118,14 @@ def plan_frozen(
     Calls are not checked against the function's signature: what does not fit fails where it runs.
     """
     if not sig.keys() >= _KEYS:
-        sig = signature(sig)  # other producers leave keys out
-    emission = Emission(root_id, parent_id)
+        sig = completed(sig)  # other producers leave keys out
+    steps = Steps(root_id, parent_id)
     with limited():
         frozen, result = Freezer().freeze(sig)
         if result is None:
             return Plan(None, iter(()))
-        emission.emit(frozen, args, kwargs, options, chain)
-    return _plan(emission, result, frozen, None, kind_of(frozen) != TASK, parent_id or "")
+        steps.emit(frozen, args, kwargs, options, chain)
+    return _plan(steps, result, frozen, None, kind_of(frozen) != TASK, parent_id or "")
 
 
 def plan_body(body: str | Sig, values: list[Any], *, root_id: str | None, parent_id: str | None) -> Plan:
@@ -169,7 +164,7 @@ def plan_replacement(sig: Sig, request: Context) -> Plan:
         raise ImproperlyConfigured("replace() takes no signature that is a member of a chord already.")
     if kind_of(sig) == CHAIN and not steps_of(sig):
         raise ImproperlyConfigured("replace() takes no empty chain: return the value instead.")
-    sig = accumulated(sig) if ends_in_group(sig) else sig
+    sig = with_accumulate(sig) if ends_in_group(sig) else sig
     options: dict[str, Any] = {
         "task_id": request.id,
         "replaced_task_nesting": request.replaced_task_nesting + 1,
@@ -180,7 +175,7 @@ def plan_replacement(sig: Sig, request: Context) -> Plan:
         "group_index": request.group_index,
         "chord": request.chord,
     }
-    made = _called(stamped(sig, request), (), None, options)
+    made = _called(sig, (), None, options)
     made.children = []  # the result has the task's own id
     return made
 
@@ -193,9 +188,9 @@ def plan_added(sig: Sig, request: Context) -> Plan:
     """
     if not request.chord or not request.group or request.group_index is None:
         raise ValueError("add_to_chord() is for tasks in the header of a chord, and the current task is in none.")
-    sig = accumulated(sig) if ends_in_group(sig) else sig
+    sig = with_accumulate(sig) if ends_in_group(sig) else sig
     options = {"group_id": request.group, "group_index": ADDED, "chord": request.chord}
-    return _called(stamped(sig, request), (), None, options, with_nodes=True)
+    return _called(sig, (), None, options, with_nodes=True)
 
 
 def is_member(headers: Mapping[str, Any]) -> bool:
@@ -221,11 +216,11 @@ def _called(
         return Plan(None, iter(()))
     group_id, index, chord = (options.pop(option, None) for option in ("group_id", "group_index", "chord"))
     if group_id is not None and index is not None:
-        frozen = dict(placed(frozen, group_id, index, chord))
+        frozen = dict(as_member(frozen, group_id, index, chord))
     rest = as_list(options.pop("chain", None))
-    emission = Emission(*_lineage(options))
-    emission.emit(frozen, args, kwargs, options, rest)
-    return _plan(emission, result, frozen, freezer.fresh, with_nodes or not _is_one_task(frozen))
+    steps = Steps(*_lineage(options))
+    steps.emit(frozen, args, kwargs, options, rest)
+    return _plan(steps, result, frozen, freezer.fresh, with_nodes or not _is_one_task(frozen))
 
 
 def _is_one_task(sig: Sig) -> bool:
@@ -249,15 +244,15 @@ def _lineage(options: dict[str, Any]) -> tuple[str | None, str | None]:
 
 
 def _plan(
-    emission: Emission, result: Any, frozen: Sig, fresh: set[str] | None, with_nodes: bool, waits_for: str = ""
+    steps: Steps, result: Any, frozen: Sig, fresh: set[str] | None, with_nodes: bool, waits_for: str = ""
 ) -> Plan:
-    """Return the plan of an emission. A group that no task sends has the first task that is sent for its root."""
-    calls = emission.calls
-    root_id = emission.root_id or (calls[0][3]["task_id"] if calls else "")
-    for group in emission.groups:
+    """Return the plan of an steps. A group that no task sends has the first task that is sent for its root."""
+    calls = steps.calls
+    root_id = steps.root_id or (calls[0][3]["task_id"] if calls else "")
+    for group in steps.groups:
         group.root_id = group.root_id or root_id
     nodes = nodes_of(frozen, root_id, waits_for) if with_nodes else ()
-    return Plan(result, _envelopes(calls, fresh), emission.groups, nodes, [result])
+    return Plan(result, _envelopes(calls, fresh), steps.groups, nodes, [result])
 
 
 def _envelopes(calls: list[Call], fresh: set[str] | None) -> Iterator[Envelope]:
@@ -268,7 +263,7 @@ def _envelopes(calls: list[Call], fresh: set[str] | None) -> Iterator[Envelope]:
     for name, args, kwargs, options in calls:
         reset = fresh is not None and options["task_id"] not in fresh
         with limited():
-            envelope = send.envelope_for(name, tasks.get(name), args, kwargs, options, check=fresh is not None)
+            envelope = envelope_for(name, tasks.get(name), args, kwargs, options, check=fresh is not None)
         envelope.reset = reset
         yield envelope
 

@@ -13,11 +13,10 @@ from typing import Any
 from taskq.conf import database_broker_alias
 from taskq.messages.serializers import dumps_json
 from taskq.records import NewGroup
-from taskq.store.saved_groups import kept_as
 
 from .fields import as_list, merged
 from .freezing import Freezer, chord_of
-from .nodes import result_tuple
+from .nodes import result_tuple, saved_group_key
 from .types import (
     CHAIN,
     CHORD,
@@ -43,7 +42,7 @@ _TIMES = frozenset({"countdown", "eta", "argsrepr", "kwargsrepr", "add_to_parent
 _NOT_THE_FIRSTS = frozenset({"task_id", "reply_to", "group_id", "group_index", "chord", "chain", "link", "link_error"})
 
 
-class Emission:
+class Steps:
     """What one canvas sends now: ``calls``, and ``groups`` that count them."""
 
     __slots__ = ("calls", "groups", "parent_id", "root_id")
@@ -103,7 +102,7 @@ class Emission:
             self._count(sig["options"]["task_id"], size, None)
             if size < len(members):
                 # Its nodes alone don't tell which results it has.
-                self._count(kept_as(sig["options"]["task_id"]), 0, dumps_json(result_tuple(sig)))
+                self._count(saved_group_key(sig["options"]["task_id"]), 0, dumps_json(result_tuple(sig)))
             self._members(sig, members, args, kwargs, options, None)
 
     def _chord(self, sig: Sig, args: Any, kwargs: Any, options: Options, rest: list[Sig]) -> None:
@@ -127,22 +126,22 @@ class Emission:
 
     def _members(self, header: Sig, members: list[Sig], args: Any, kwargs: Any, options: Options, body: Any) -> None:
         group_id = header["options"]["task_id"]
-        chord = None if body is None else carried(body)
+        chord = None if body is None else body_stub(body)
         for index, member in enumerate(members):
-            self.emit(placed(member, group_id, index, chord), args, kwargs, options)
+            self.emit(as_member(member, group_id, index, chord), args, kwargs, options)
 
     def _count(self, group_id: str, size: int, body: str | None) -> None:
         self.groups.append(NewGroup(group_id, size, body, self.root_id or "", self.parent_id or ""))
 
 
-_BY_KIND = {CHAIN: Emission._chain, GROUP: Emission._group, CHORD: Emission._chord}
+_BY_KIND = {CHAIN: Steps._chain, GROUP: Steps._group, CHORD: Steps._chord}
 
 
 def _without(options: Options, names: frozenset[str]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in names}
 
 
-def carried(body: Sig) -> Sig:
+def body_stub(body: Sig) -> Sig:
     """Return what the message of a member carries of its chord's body.
 
     All of it on Celery's wire. Between workers that share the group's row, which has it, no more
@@ -158,14 +157,14 @@ def carried(body: Sig) -> Sig:
     )
 
 
-def placed(sig: Sig, group_id: str, index: int, chord: Sig | None) -> Sig:
+def as_member(sig: Sig, group_id: str, index: int, chord: Sig | None) -> Sig:
     """Return ``sig`` as the member ``index`` of a group: its last task counts. ``chord`` is the group's body."""
     kind = kind_of(sig)
     if kind == CHAIN:
         *before, last = sig["kwargs"]["tasks"]
-        return with_kwargs(sig, tasks=[*before, placed(last, group_id, index, chord)])
+        return with_kwargs(sig, tasks=[*before, as_member(last, group_id, index, chord)])
     if kind == CHORD:
-        return with_kwargs(sig, body=placed(body_of(sig), group_id, index, chord))
+        return with_kwargs(sig, body=as_member(body_of(sig), group_id, index, chord))
     if kind == GROUP:
         return sig
     options = {**sig["options"], "group_id": group_id, "group_index": index}

@@ -1,7 +1,7 @@
-"""Signatures as the plain dictionaries that messages carry: what they are, and what is in them.
+"""The types of signatures, as the plain dictionaries that messages carry, and their parts.
 
-``freezing``, ``emitting`` and ``reaching`` work on these, whether they come out of
-JSON or are ``Signature`` objects still. Reads nothing else and changes nothing.
+``freezing``, ``steps`` and ``dependents`` work on these dictionaries, whether they come out of
+JSON or are ``Signature`` objects. Nothing here changes a signature.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from taskq.canvas.maps import split
-from taskq.canvas.signature import Signature
 from taskq.conf import settings
 
-from .fields import as_list
+from .fields import as_list, copied_fields, split
 
 Sig = Mapping[str, Any]
 
+#: The classes of signatures, by their ``subtask_type`` or the built-in task that runs them; ``canvas`` registers them.
+REGISTERED: dict[str, type[Any]] = {}
 TASK, CHAIN, GROUP, CHORD = "task", "chain", "group", "chord"
 _BY_NAME = {"celery.chain": CHAIN, "celery.group": GROUP, "celery.chord": CHORD, "celery.chunks": GROUP}
 
 
 def kind_of(sig: Sig) -> str:
-    """Return which of the four kinds ``sig`` is; chunks that have not been sent are a group.
+    """Return the type of ``sig``, one of the four; chunks that have not been sent are a group.
 
     Raises ``KeyError`` for a ``subtask_type`` that is not registered.
     """
@@ -32,7 +32,7 @@ def kind_of(sig: Sig) -> str:
         # Celery sends chunks inside a chain as a task of that name, with an id.
         return TASK if name != "celery.chunks" or "task_id" in sig["options"] else GROUP
     if kind not in _BY_NAME.values():
-        Signature.TYPES[kind]
+        REGISTERED[kind]
     return _BY_NAME.get(name, TASK)
 
 
@@ -45,7 +45,7 @@ def steps_of(sig: Sig) -> list[Sig]:
         elif inner := steps_of(step):
             if options := own_options(step):
                 inner[0] = with_options(inner[0], **options)
-            inner[0] = called_by(step, inner[0])
+            inner[0] = with_arguments_of(step, inner[0])
             steps += inner
     options = sig["options"]
     if steps and (links := as_list(options.get("link"))):
@@ -72,7 +72,7 @@ def members_of(header: Any) -> Iterator[Sig]:
         kind = kind_of(sig)
         if kind == GROUP:
             below = {**own_options(sig), **options}
-            waiting += ((called_by(sig, task), below) for task in reversed(_listed(sig)))
+            waiting += ((with_arguments_of(sig, task), below) for task in reversed(_listed(sig)))
         elif kind != CHAIN or sig["kwargs"].get("tasks"):
             yield {**sig, "options": {**sig["options"], **options}} if options else sig
 
@@ -101,7 +101,7 @@ def own_options(sig: Sig) -> dict[str, Any]:
     return {name: value for name, value in sig["options"].items() if name not in _PLACE}
 
 
-def called_by(canvas: Sig, sig: Sig) -> Sig:
+def with_arguments_of(canvas: Sig, sig: Sig) -> Sig:
     """Return ``sig``, of a canvas that is laid out flat, with the canvas's arguments, and immutable if that is."""
     args, immutable = canvas.get("args"), bool(canvas.get("immutable"))
     if sig.get("immutable") or not (args or immutable):
@@ -145,6 +145,19 @@ def plain(
         "subtask_type": kind,
         "immutable": immutable,
     }
+
+
+def completed(sig: Sig) -> dict[str, Any]:
+    """Return a foreign producer's signature with the keys that it left out, in the parts of a canvas too."""
+    made = copied_fields(sig)
+    kwargs = made["kwargs"]
+    if kind_of(made) != TASK:
+        for part in ("tasks", "header", "body"):
+            if isinstance(found := kwargs.get(part), Mapping):
+                kwargs[part] = completed(found)
+            elif found:
+                kwargs[part] = [completed(each) for each in found]
+    return made
 
 
 def with_options(sig: Sig, **options: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from taskq import states
 from taskq.models import Message, TaskRun
-from taskq.records import Settlement
+from taskq.records import FollowUps, Settlement
 from taskq.store import recover, workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
@@ -66,7 +66,7 @@ def test_a_retry_of_what_was_revoked_while_it_ran_does_not_come(alias: str) -> N
     assert revoke(["x"]) == 1
     for retried in (end, other):
         retried.state = "RETRY"
-        retried.follow_ups = (envelope(retried.task_id, reset=False, delay=0),)
+        retried.follow_ups = FollowUps([envelope(retried.task_id, reset=False, delay=0)])
     settle(token, [end, other])
     ended = dict(TaskRun.objects.using(alias).values_list("task_id", "state"))
     assert ended["x"] == states.REVOKED

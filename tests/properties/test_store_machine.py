@@ -259,7 +259,7 @@ class StoreMachine(RuleBasedStateMachine):
                 self.model.ignore(s.task_id)  # there is nothing to keep
             if s.state == "RETRY":
                 self.model.attempts.append((message.task_id, "RETRY"))
-            for e in s.follow_ups if follows else ():
+            for e in s.follow_ups.envelopes if follows else ():
                 (again if e.task_id == s.task_id else others).append(e)
         for e in others:
             if e.tracked:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from taskq import ids
-from taskq.records import Claimed, Envelope, Settlement
+from taskq.records import Claimed, Envelope, FollowUps, Settlement
 
 
 def envelope(task_id: str | None = None, **changes: Any) -> Envelope:
@@ -39,5 +39,5 @@ def ending(message: Claimed, state: str = "SUCCESS", **changes: Any) -> Settleme
         "worker": "w@host",
         "tracked": message.tracked,
     }
-    values.update(changes)
-    return Settlement(**values)
+    parts = [changes.pop(part, ()) for part in ("follow_ups", "groups", "nodes", "unreachable")]
+    return Settlement(**{**values, **changes}, follow_ups=FollowUps(*parts))

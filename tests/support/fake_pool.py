@@ -10,6 +10,7 @@ from typing import Any
 
 from taskq.handover import Delivery, Outcome
 from taskq.records import Claimed
+from taskq.worker import failure_handlers
 from taskq.worker.loop.consumer import Consumer
 from taskq.worker.loop.prefetch import Pace
 from taskq.worker.loop.request import Limits
@@ -94,8 +95,9 @@ class Bench:
         self.sure = True
         self.pool = FakePool(concurrency)
         self.consumer = Consumer(
-            "w@host", pace or Pace(), Limits(), sure=lambda: self.sure, store=self._store, retarget=self.targets.append
-        )
+            "w@host", pace or Pace(), Limits(), sure=lambda: self.sure, store=self._store,
+            retarget=self.targets.append, on_failure=failure_handlers.failed,
+        )  # fmt: skip
         self.consumer.pool = self.pool  # type: ignore[assignment]
 
     def _store(self, method: str, *args: Any, **kwargs: Any) -> None:

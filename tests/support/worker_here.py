@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from taskq.models import Message
 from taskq.records import Claimed, Settlement
-from taskq.store import claim, exchanges, workers
+from taskq.store import claim, workers
 from taskq.store.recover import give_back
 from taskq.store.settle import settle
 from taskq.testing import runner
@@ -58,11 +58,7 @@ class WorkerHere:
 
     def run(self, held: list[Claimed]) -> list[Settlement]:
         """Run messages and return how they ended, which is not settled yet."""
-        ends = [end for message in held if (end := runner.run(message, _not_asked).settlement) is not None]
-        for end in ends:
-            if end.follow_ups:
-                exchanges.find(end, self.alias)
-        return ends
+        return [end for message in held if (end := runner.run(message, _not_asked).settlement) is not None]
 
     def die(self) -> None:
         """Give back what is held, and begin as another worker."""

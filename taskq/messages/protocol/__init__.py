@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from .build import SendOptions, build, origin, reply_queue
 from .options import expiration
-from .read import TaskHeaders, decode_body, load_body, read_headers, upgrade
+from .read import TaskHeaders, decode_body, decode_message, load_body, read_headers, upgrade
 from .retry import RetryOptions, retry_envelope
-from .wire import EMBED, HEADERS, MAX_NAME, Carried
+from .wire import EMBED, HEADERS, MAX_NAME, Carried, mapping_of
 
 __all__ = [
     "EMBED",
@@ -23,8 +23,10 @@ __all__ = [
     "TaskHeaders",
     "build",
     "decode_body",
+    "decode_message",
     "expiration",
     "load_body",
+    "mapping_of",
     "origin",
     "read_headers",
     "reply_queue",

@@ -19,7 +19,7 @@ from taskq.timezones import parse_iso, to_utc
 from taskq.value_kinds import LONGEST
 
 from .options import MOST_WHOLE, is_limit, is_storable
-from .wire import EMBED, RESERVED
+from .wire import EMBED, RESERVED, Carried, mapping_of
 
 _OF_BODY = frozenset({serializers.COMPRESSION, signing.HEADER})
 
@@ -156,6 +156,12 @@ def decode_body(
     """
     value = load_body(body, content_type, content_encoding, headers, properties)
     return parts_of(upgrade(headers, value)[1] if isinstance(value, dict) else value)
+
+
+def decode_message(message: Carried, headers: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
+    """Do what ``decode_body`` does for a received message; ``headers`` are its decoded headers."""
+    properties = mapping_of(message.properties)
+    return decode_body(message.body, message.content_type, message.content_encoding, headers, properties)
 
 
 def parts_of(value: Any) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:

@@ -6,20 +6,18 @@ changed stays as it came, byte for byte.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, TypedDict, Unpack, cast
 
 from taskq.conf import settings
-from taskq.exceptions import InvalidTaskError
 from taskq.messages import reprs, serializers, signing
 from taskq.records import Envelope
 
 from . import options as check
 from .build import arguments_text, put_body, put_due, put_expiry, put_given_reprs, put_limits, put_properties, put_reprs
-from .read import decode_body, read_headers
-from .wire import Args, Carried, is_of_delivery
+from .read import decode_message, read_headers
+from .wire import Args, Carried, is_of_delivery, mapping_of
 
 
 class RetryOptions(TypedDict, total=False):
@@ -73,7 +71,7 @@ def retry_envelope(message: Carried, **options: Unpack[RetryOptions]) -> Envelop
             headers[option] = check.plain(given[option])
     if own := given.get("headers"):
         headers.update(check.check_headers(own))
-    old = _mapping(message.properties)
+    old = mapping_of(message.properties)
     put_properties(envelope, old.get("reply_to") or "", "priority" in old)
     if any(given.get(option) is not None for option in _NEW_BODY):
         _encode_again(envelope, message, given)
@@ -83,19 +81,9 @@ def retry_envelope(message: Carried, **options: Unpack[RetryOptions]) -> Envelop
     return envelope
 
 
-def _mapping(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text or "{}")
-    except ValueError as exc:
-        raise InvalidTaskError(f"The headers and properties of a message must be JSON: {exc}.") from exc
-    if not isinstance(value, dict):
-        raise InvalidTaskError(f"The headers and properties of a message must be mappings, not {value!r:.200}.")
-    return value
-
-
 def _copy(message: Carried, given: Mapping[str, Any]) -> Envelope:
     """Return ``message`` to be sent again, without its body and what its delivery added."""
-    raw = _mapping(message.headers)
+    raw = mapping_of(message.headers)
     checked = read_headers(raw)
     queue, exchange, routing_key = (check.plain(given.get(name)) for name in ("queue", "exchange", "routing_key"))
     if not (queue or exchange):
@@ -131,8 +119,7 @@ def _keep_body(envelope: Envelope, message: Carried, old: Mapping[str, Any]) -> 
 
 def _encode_again(envelope: Envelope, message: Carried, given: Mapping[str, Any]) -> None:
     get, headers = given.get, envelope.headers
-    old = _mapping(message.headers), _mapping(message.properties)
-    old_args, old_kwargs, embed = decode_body(message.body, message.content_type, message.content_encoding, *old)
+    old_args, old_kwargs, embed = decode_message(message, mapping_of(message.headers))
     args: Any = old_args if get("args") is None else get("args")
     kwargs: Any = old_kwargs if get("kwargs") is None else get("kwargs")
     check.check_arguments(args, kwargs)

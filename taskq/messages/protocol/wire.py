@@ -5,8 +5,10 @@ Source: Celery's message protocol, version 2.
 
 from __future__ import annotations
 
+import json
 from typing import Any, Protocol
 
+from taskq.exceptions import InvalidTaskError
 from taskq.messages import serializers, signing
 
 Args = list[Any] | tuple[Any, ...]
@@ -44,3 +46,14 @@ class Carried(Protocol):
     exchange: str
     routing_key: str
     priority: int
+
+
+def mapping_of(text: str, error: type[Exception] = InvalidTaskError) -> dict[str, Any]:
+    """Return the headers or properties of a received message, which are JSON. Raises ``error`` if they are not."""
+    try:
+        value = json.loads(text or "{}")
+    except (ValueError, RecursionError) as exc:
+        raise error(f"The headers and properties of a message must be JSON: {exc}") from exc
+    if not isinstance(value, dict):
+        raise error(f"The headers and properties of a message must be mappings, not {value!r:.200}.")
+    return value

@@ -19,6 +19,8 @@ from taskq.exceptions import QueueNotFound
 from taskq.messages.protocol import MAX_NAME
 from taskq.messages.protocol.options import is_storable
 
+from .topics import topic_matches
+
 # kombu has no type hints for these.
 _new_queue: Any = Queue
 _new_exchange: Any = Exchange
@@ -224,7 +226,5 @@ def _is_bound(queue: Queue, exchange: str, routing_key: str) -> bool:
 
 def _key_matches(kind: str, pattern: str, key: str) -> bool:
     if kind == "topic":
-        from taskq.store.topology import topic_matches  # reads models, which may not be loaded when this is imported
-
         return topic_matches(pattern, key)
     return kind == "fanout" or pattern == key

@@ -16,7 +16,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError
 
 from taskq.engines import for_alias
 from taskq.records import Claimed, Settlement
-from taskq.store import claim, exchanges, progress, release
+from taskq.store import claim, progress, release
 from taskq.store.progress import Progress
 from taskq.store.settle import settle
 
@@ -120,8 +120,6 @@ class Ledger:
     def _settle(self, batch: Sequence[Settlement]) -> None:
         by_token: dict[str, list[Settlement]] = {}
         for settlement in batch:
-            if settlement.follow_ups and not settlement.routed:
-                exchanges.find(settlement, self._alias)
             by_token.setdefault(self._lease.holder(settlement.message_id), []).append(settlement)
         for token, settlements in by_token.items():
             held = settle(token, settlements, self._alias)
@@ -229,7 +227,7 @@ class Ledger:
 
 
 def _size(s: Settlement) -> int:
-    return len(s.result or "") + len(s.traceback or "") + sum(len(e.body) for e in s.follow_ups)
+    return len(s.result or "") + len(s.traceback or "") + sum(len(e.body) for e in s.follow_ups.envelopes)
 
 
 def _tell_lost(settlements: Sequence[Settlement]) -> None:

@@ -32,7 +32,8 @@ class Consumer:
 
     ``sure`` tells whether the lease surely holds: nothing starts while it does not.
     ``store`` is how it reaches the ledger: ``store(method, *args)`` has it called on
-    the store thread. ``retarget`` tells the source how many messages to hold.
+    the store thread. ``retarget`` tells the source how many messages to hold. ``on_failure`` calls the
+    handlers of a task whose child can't.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Consumer:
         sure: Callable[[], bool],
         store: Callable[..., None],
         retarget: Callable[[int], None],
+        on_failure: Callable[[Request, BaseException], None],
     ) -> None:
         self.hostname = hostname
         self.pace = pace
@@ -56,6 +58,7 @@ class Consumer:
         self._sure = sure
         self._store = store
         self._retarget = retarget
+        self._on_failure = on_failure
         self._target = 0
         self._jobs = Loads(pace)
         self._by_message: dict[int, Request] = {}
@@ -373,6 +376,8 @@ class Consumer:
 
     def _end(self, request: Request, settlement: Settlement) -> None:
         self._forget(request)
+        if request.failure is not None:
+            self._on_failure(request, request.failure)
         self._settle(settlement)
 
     def _settle(self, settlement: Settlement) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,16 +9,14 @@ from typing import Any
 
 from kombu.utils.json import dumps
 
+from taskq.calls.definition import TaskDefinition
 from taskq.calls.registry import tasks
 from taskq.conf import settings
 from taskq.exceptions import ContentDisallowed, DecodeError, InvalidTaskError
-from taskq.execution import builtins as _builtins  # noqa: F401 - the tasks that there always are: importing registers them
 from taskq.handover import Delivery
-from taskq.messages.protocol import TaskHeaders, read_headers, upgrade
+from taskq.messages.protocol import TaskHeaders, load_body, mapping_of, read_headers, upgrade
 from taskq.messages.protocol.options import is_limit
-from taskq.messages.protocol.read import load_body
 from taskq.records import Claimed
-from taskq.tasks.task import Task
 from taskq.value_kinds import WAIT
 
 #: Seconds after which a message that is due even later is looked at again: no clock or column has to hold more.
@@ -32,7 +29,7 @@ class Request:
 
     message: Claimed
     headers: TaskHeaders
-    task: Task[Any, Any] | None
+    task: TaskDefinition | None
     time_limit: float | None
     soft_time_limit: float | None
     acks_late: bool
@@ -45,6 +42,8 @@ class Request:
     #: Seconds that it was reckoned to take when it was handed over.
     cost: float = 0.0
     revoked: str = ""
+    #: The exception of a failure without an Outcome: the task's handlers are still to be called.
+    failure: BaseException | None = None
 
     @property
     def id(self) -> str:
@@ -57,7 +56,7 @@ class Request:
         return self.headers.task
 
     @property
-    def sender(self) -> Task[Any, Any] | str:
+    def sender(self) -> TaskDefinition | str:
         """What signals about it have as their sender."""
         return self.name if self.task is None else self.task
 
@@ -123,12 +122,7 @@ def _check_limits(name: str, hard: Any, soft: Any) -> None:
 
 
 def _headers(message: Claimed) -> TaskHeaders:
-    try:
-        decoded = json.loads(message.headers)
-    except (ValueError, RecursionError) as error:
-        raise InvalidTaskError(f"The headers are not JSON: {error}") from error
-    if not isinstance(decoded, dict):
-        raise InvalidTaskError("The headers are not a mapping.")
+    decoded = mapping_of(message.headers)
     if "task" not in decoded:
         decoded = _upgraded(message, decoded)
     headers = read_headers(decoded)
@@ -140,7 +134,7 @@ def _headers(message: Claimed) -> TaskHeaders:
 def _upgraded(message: Claimed, headers: dict[str, Any]) -> dict[str, Any]:
     """Make protocol 2 of a message of protocol 1, which has everything in its body."""
     try:
-        properties = json.loads(message.properties or "{}")
+        properties = mapping_of(message.properties)
         body = load_body(message.body, message.content_type, message.content_encoding, headers, properties)
         headers, parts = upgrade(headers, body)
     except (ValueError, DecodeError, ContentDisallowed) as error:

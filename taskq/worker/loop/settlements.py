@@ -19,10 +19,9 @@ from taskq.exceptions import (
 )
 from taskq.handover import Outcome, Report
 from taskq.messages.exception_data import encode_exception
-from taskq.records import Claimed, Dependent, Envelope, NewGroup, NewNode, Settlement
+from taskq.records import Claimed, Settlement
 from taskq.store.progress import Progress
-from taskq.worker import failure_handlers
-from taskq.workflows import followups
+from taskq.workflows.followups import complete
 
 from .request import Request
 
@@ -56,21 +55,14 @@ def ended(request: Request, outcome: Outcome, hostname: str) -> Settlement:
     settlement.runtime = outcome.runtime
     settlement.arguments = outcome.arguments
     settlement.children = outcome.children
-    settlement.follow_ups = tuple(_follow_up(request, Envelope(*fields)) for fields in outcome.follow_ups)
-    if outcome.follow_ups or outcome.dependents:
-        settlement.groups = tuple(NewGroup(*fields) for fields in outcome.groups)
-        settlement.nodes = tuple(NewNode(*fields) for fields in outcome.nodes)
-        settlement.dependents = tuple(Dependent(*fields) for fields in outcome.dependents)
+    settlement.follow_ups = outcome.follow_ups
+    for envelope in outcome.follow_ups.envelopes:
+        if envelope.task_id == request.message.task_id:
+            # The next try, or a replacement: it goes back to the queue of this message, and shares its row.
+            envelope.queue = envelope.queue or request.message.queue
+            # This run's settlement writes the row if there is none yet.
+            envelope.tracked = request.message.tracked or keeps(request, states.RETRY)
     return settlement
-
-
-def _follow_up(request: Request, envelope: Envelope) -> Envelope:
-    """Complete what follows: what runs under the same id goes where this one came from, and has its row."""
-    if envelope.task_id == request.message.task_id:
-        envelope.queue = envelope.queue or request.message.queue
-        # This run's settlement writes the row if there is none yet.
-        envelope.tracked = request.message.tracked or keeps(request, states.RETRY)
-    return envelope
 
 
 def refusal(request: Request, hostname: str) -> Settlement | None:
@@ -172,7 +164,7 @@ def rejected(message: Claimed, error: Exception, hostname: str) -> Settlement:
         worker=hostname,
         tracked=message.tracked,
     )
-    return _with_sequel(settlement, message) if message.task_id else settlement
+    return complete(settlement, message) if message.task_id else settlement
 
 
 def too_often(request: Request) -> str:
@@ -202,22 +194,13 @@ def log_not_terminated(request: Request, pool: str) -> None:
 
 
 def _failed(request: Request, error: BaseException, hostname: str) -> Settlement:
-    failure_handlers.failed(request, error)
+    request.failure = error
     return _without_run(request, states.FAILURE, error, hostname)
 
 
 def _without_run(request: Request, state: str, error: BaseException, hostname: str) -> Settlement:
     """Return the settlement of a task that no process can tell of: what was to follow is in its message."""
-    return _with_sequel(_settlement(request, state, encode_exception(error), hostname), request.message)
-
-
-def _with_sequel(settlement: Settlement, message: Claimed) -> Settlement:
-    sequel = followups.read(message, settlement.state, settlement.result or "{}")
-    if sequel.group_id:
-        settlement.group_id, settlement.member = sequel.group_id, True
-    settlement.dependents, settlement.follow_ups = tuple(sequel.dependents), tuple(sequel.envelopes)
-    settlement.groups, settlement.nodes = tuple(sequel.groups), tuple(sequel.nodes)
-    return settlement
+    return complete(_settlement(request, state, encode_exception(error), hostname), request.message)
 
 
 def _settlement(request: Request, state: str, result: str | None, hostname: str) -> Settlement:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import traceback
-from dataclasses import astuple
 
 from taskq import states
 from taskq.exceptions import wire_module
@@ -21,15 +20,13 @@ def crashed(delivery: Delivery, error: BaseException) -> Outcome:
     result = {"exc_type": cls.__name__, "exc_message": [_text(error)], "exc_module": wire_module(cls)}
     text = json.dumps(result)
     lines = traceback.format_exception(error)
-    sequel = followups.read(delivery, states.FAILURE, text)
     return Outcome(
         delivery.job,
         delivery.task_id,
         states.FAILURE,
         text,
         traceback="".join(lines),
-        follow_ups=[astuple(envelope) for envelope in sequel.envelopes],
-        dependents=[astuple(dependent) for dependent in sequel.dependents],
+        follow_ups=followups.of_message(delivery, states.FAILURE, text),
     )
 
 

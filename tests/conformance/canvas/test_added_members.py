@@ -1,69 +1,56 @@
-"""A signature that has its id already and joins a chord more than once is one member, which is waited for once."""
+"""A frozen signature is one task: a second sending of it within a workflow is refused."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from taskq import chain, chord, group
-from taskq.models import Group
-from taskq.testing import override
-from tests.support.jobs.flows import add, brings_twice, same
-from tests.support.worker_here import WorkerHere
+from taskq import chord, group, states
+from taskq.exceptions import ChordError
+from tests.support.jobs.flows import add, becomes, brings, brings_twice, same
+from tests.support.stores import on_every_store
+
+from .conftest import Run
+
+pytestmark = on_every_store
 
 
-def test_a_frozen_signature_that_is_added_again_is_one_member(alias: str) -> None:
-    sig = add.s(3, 4)
+def _frozen(sig: Any) -> Any:
     sig.freeze()
-    result = chord([brings_twice.s(1, sig), brings_twice.s(2, sig)], same.s()).delay()
-    WorkerHere(alias).work()
-    assert result.state == "SUCCESS"
-    assert result.result == [[1, 2, 7]]
-    assert not Group.objects.using(alias).filter(remaining__gt=0).exists()
+    return sig
 
 
-def test_in_memory_too() -> None:
-    sig = add.s(3, 4)
-    sig.freeze()
-    with override() as memory:
-        result = chord([brings_twice.s(1, sig)], same.s()).delay()
-        memory.drain()
-        assert result.state == "SUCCESS"
+FROZEN = [lambda: _frozen(add.s(3, 4)), lambda: _frozen(group(add.s(3, 4), add.s(5, 6)))]
 
 
-HEADERS = [
-    # Added twice by one task, and by two: the second time when all of the group has run.
-    (lambda g: [brings_twice.s(1, g)], [[1, [7, 11]]]),
-    (lambda g: [brings_twice.s(1, g), brings_twice.s(2, g)], [[1, 2, [7, 11]]]),
-    (lambda g: [brings_twice.s(1, g), chain(*[same.s(0)] * 9, brings_twice.si(2, g))], [[1, 2, [7, 11]]]),
-]
+@pytest.mark.parametrize("frozen", FROZEN)
+def test_a_frozen_signature_joins_a_chord_once(run: Run, frozen: Callable[[], Any]) -> None:
+    result = run(chord([brings.s(frozen())], same.s()))
+    assert result.result in ([[0, 7]], [[0, [7, 11]]])
 
 
-@pytest.mark.parametrize(("header", "expected"), HEADERS)
-def test_a_frozen_group_that_is_added_again_is_one_member(alias: str, header: Any, expected: Any) -> None:
-    g = group(add.s(3, 4), add.s(5, 6))
-    g.freeze()
-    result = chord(header(g), same.s()).delay()
-    WorkerHere(alias).work()
-    assert result.state == "SUCCESS"
-    assert result.result == expected
-    assert not Group.objects.using(alias).filter(remaining__gt=0).exists()
+@pytest.mark.parametrize("frozen", FROZEN)
+def test_a_second_add_to_chord_of_one_run_is_refused(run: Run, frozen: Callable[[], Any]) -> None:
+    result = run(chord([brings_twice.s(1, frozen())], same.s()))
+    assert result.state == states.FAILURE
+    assert isinstance(result.result, ChordError)
+    assert "was added before" in str(result.result)
 
 
-@pytest.mark.parametrize(("header", "expected"), HEADERS)
-def test_a_frozen_group_that_is_added_again_in_memory(header: Any, expected: Any) -> None:
-    g = group(add.s(3, 4), add.s(5, 6))
-    g.freeze()
-    with override() as memory:
-        result = chord(header(g), same.s()).delay()
-        memory.drain()
-        assert result.state == "SUCCESS"
-        assert result.result == expected
+@pytest.mark.parametrize("frozen", FROZEN)
+def test_a_signature_that_another_member_has_added_is_refused(run: Run, frozen: Callable[[], Any]) -> None:
+    sig = frozen()
+    result = run(chord([brings.s(sig), brings.s(sig)], same.s()))
+    assert result.state == states.FAILURE
+    assert "was sent before, and one id is one task" in str(result.result)
 
 
-@pytest.mark.parametrize(("header", "expected"), HEADERS)
-def test_a_frozen_group_that_is_added_again_eagerly(header: Any, expected: Any) -> None:
-    g = group(add.s(3, 4), add.s(5, 6))
-    g.freeze()
-    assert chord(header(g), same.s()).apply().get() == expected
+def test_two_tasks_that_replace_themselves_by_one_frozen_canvas_end(run: Run) -> None:
+    sig = _frozen(add.s(3, 4) | add.s(5) | add.s(6))
+    result = run(group(becomes.s(sig), becomes.s(sig)))
+    first, second = result.results
+    assert sorted([first.state, second.state]) == [states.FAILURE, states.SUCCESS]
+    failed = first if first.state == states.FAILURE else second
+    assert "was sent before, and one id is one task" in str(failed.result)

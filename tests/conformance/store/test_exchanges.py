@@ -6,8 +6,7 @@ import pytest
 
 from taskq.exceptions import QueueNotFound
 from taskq.models import Message, TaskRun
-from taskq.sending import publisher
-from taskq.store import workers
+from taskq.store import exchanges, workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
 from taskq.worker.duties.lease import Lease
@@ -19,7 +18,7 @@ from tests.support.envelopes import ending, envelope
 def test_names_that_no_database_takes_are_bound_to_nothing(alias: str, names: tuple[str, str]) -> None:
     exchange, key = names
     with pytest.raises(QueueNotFound):
-        publisher.routed([envelope(queue="", exchange=exchange, routing_key=key)])
+        exchanges.resolve([envelope(queue="", exchange=exchange, routing_key=key)], alias)
 
 
 def test_a_success_that_such_a_message_is_to_follow_fails_and_keeps_nothing_else_waiting(alias: str) -> None:

@@ -11,7 +11,7 @@ from django.db import Error, connections, transaction
 
 from taskq import states
 from taskq.models import Attempt, Message, ScheduledMessage, TaskRun
-from taskq.records import Claimed
+from taskq.records import Claimed, FollowUps
 from taskq.store import retention, workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
@@ -142,7 +142,7 @@ def test_one_end_that_the_database_refuses_becomes_a_failure_and_harms_no_other(
     token, messages = _claimed(*(envelope() for _ in range(9)))
     ends = [ending(m) for m in messages]
     ends[4].result = "\ud800"
-    ends[4].follow_ups = (envelope(),)
+    ends[4].follow_ups = FollowUps([envelope()])
     assert len(settle(token, ends)) == 9
     runs = {r.task_id: r for r in TaskRun.objects.using(alias).all()}
     culprit = runs.pop(messages[4].task_id)

@@ -14,7 +14,7 @@ from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
 from taskq.store.revoke import revoke
 from taskq.store.settle import settle
-from taskq.store.workflows import insert
+from taskq.store.workflow_rows import insert
 from tests.support.envelopes import ending, envelope
 
 from .workflow_rows import bodies, chord, counting, held, member, signature, state_of

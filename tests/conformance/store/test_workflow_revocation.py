@@ -15,7 +15,7 @@ from taskq.store.claim import claim
 from taskq.store.consuming import purge
 from taskq.store.enqueue import enqueue
 from taskq.store.settle import settle
-from taskq.store.workflows import insert
+from taskq.store.workflow_rows import insert
 from tests.support.envelopes import ending, envelope
 
 from .workflow_rows import chain, chord, counting, error_of, held, member, signature, state_of, waiting

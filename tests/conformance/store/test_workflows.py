@@ -15,14 +15,14 @@ from django.db import connections
 from taskq import states
 from taskq.engines import for_alias
 from taskq.models import Group, Message, Node, TaskRun
-from taskq.records import FROM_ROWS, Claimed, Dependent, Envelope, NewGroup, NewNode
+from taskq.records import LOOK_UP_IN_ROWS, Claimed, Envelope, NewGroup, NewNode, Unreachable
 from taskq.sending.publisher import publish_plan
 from taskq.store import workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
 from taskq.store.retention import expire, expire_workflows, forget
 from taskq.store.settle import settle
-from taskq.store.workflows import insert
+from taskq.store.workflow_rows import insert
 from taskq.workflows.plan import Plan
 from tests.support.envelopes import ending, envelope
 
@@ -189,7 +189,7 @@ def test_the_first_of_a_chain_in_a_header_fails_the_body(alias: str) -> None:
     insert(for_alias(alias), [NewGroup("g", 1, json.dumps(frozen))], nodes)
     enqueue([member("a", chain=[signature("b", group_id="g", group_index=0)])])
     token, (message,) = held()
-    settle(token, [ending(message, "FAILURE", result=FAILED, dependents=(Dependent("b", "shop.add", "g"),))])
+    settle(token, [ending(message, "FAILURE", result=FAILED, unreachable=(Unreachable("b", "shop.add", "g"),))])
     assert error_of(alias, "b") == ("ValueError", "boom")
     assert error_of(alias, "body") == ("ChordError", "Dependency b raised ValueError('boom')")
 
@@ -250,20 +250,20 @@ def test_of_two_ignored_deliveries_of_a_link_one_goes_on(alias: str) -> None:
 def test_what_a_failure_leaves_undone_fails_with_it(alias: str) -> None:
     enqueue([envelope("a")])
     token, (message,) = held()
-    settle(token, [ending(message, "FAILURE", result=FAILED, dependents=(Dependent("b"), Dependent("c")))])
+    settle(token, [ending(message, "FAILURE", result=FAILED, unreachable=(Unreachable("b"), Unreachable("c")))])
     assert error_of(alias, "b") == error_of(alias, "c") == ("ValueError", "boom")
 
 
 def test_where_a_message_could_not_be_read_the_rows_say_what_was_to_follow(alias: str) -> None:
     chain(alias, "a", "b", "c")
     token, (message,) = held()
-    settle(token, [ending(message, "FAILURE", result=FAILED, dependents=(FROM_ROWS,))])
+    settle(token, [ending(message, "FAILURE", result=FAILED, unreachable=(LOOK_UP_IN_ROWS,))])
     assert [state_of(alias, i) for i in "abc"] == ["FAILURE"] * 3
 
 
 def test_and_which_group_it_counts_for(alias: str) -> None:
     token, messages = chord(alias, "a", "b")
-    settle(token, [ending(messages[0], "FAILURE", result=FAILED, dependents=(FROM_ROWS,))])
+    settle(token, [ending(messages[0], "FAILURE", result=FAILED, unreachable=(LOOK_UP_IN_ROWS,))])
     assert error_of(alias, "body")[1] == "Dependency a raised ValueError('boom')"
 
 

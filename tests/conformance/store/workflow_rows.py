@@ -11,7 +11,7 @@ from taskq.records import Claimed, Envelope, NewGroup, NewNode
 from taskq.store import workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
-from taskq.store.workflows import insert
+from taskq.store.workflow_rows import insert
 from tests.support.envelopes import ending, envelope
 
 FAILED = '{"exc_type": "ValueError", "exc_message": ["boom"], "exc_module": "builtins"}'

@@ -133,11 +133,13 @@ def test_a_task_with_callbacks() -> None:
     assert (result.get(), first.get(), second.get()) == (2, 7, 3)
 
 
-def test_the_same_frozen_signature_twice() -> None:
+def test_the_same_frozen_signature_twice_is_refused() -> None:
     frozen = add.si(1, 1)
     frozen.freeze()
-    assert chord([frozen, frozen], S).apply().get() == 4
-    assert (frozen | frozen | group(frozen, frozen) | S).apply().get() == 4
+    with pytest.raises(ValueError, match="stands in two places"):
+        chord([frozen, frozen], S).apply()
+    with pytest.raises(ValueError, match="stands in two places"):
+        (frozen | frozen).apply()
 
 
 def test_ids_are_those_that_were_frozen() -> None:

@@ -6,13 +6,14 @@ import json
 from typing import Any
 
 from taskq import chord, group
-from taskq.records import Dependent
-from taskq.workflows.plan import dependents, dependents_of, errbacks_of, plan
+from taskq.records import Unreachable
+from taskq.workflows.dependents import dependents, dependents_of, errbacks_of
+from taskq.workflows.plan import plan
 
 from .jobs import S, a, b, c, d, e, embed_of, ident, messages
 
 
-def names(found: list[Dependent]) -> list[tuple[str, bool]]:
+def names(found: list[Unreachable]) -> list[tuple[str, bool]]:
     return [(each.name, bool(each.group_id)) for each in found]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from taskq import signals
+from taskq.messages import announcing
 from taskq.messages.protocol import build
 from taskq.records import Envelope
 from taskq.sending import publisher
@@ -76,14 +77,14 @@ def test_a_body_that_is_none_of_ours_is_given_as_it_is() -> None:
         heard.append(body)
 
     with listening(signals.before_task_publish, receiver):
-        publisher.announce([Envelope("1", "shop.add", "q", {}, '{"task": "shop.add"}')])
+        announcing.announce([Envelope("1", "shop.add", "q", {}, '{"task": "shop.add"}')])
     assert heard == ['{"task": "shop.add"}']
 
 
 def test_without_receivers_nothing_is_decoded(sent: list[Envelope], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publisher, "_parts", lambda envelope: pytest.fail("decoded"))
+    monkeypatch.setattr(announcing, "_parts", lambda envelope: pytest.fail("decoded"))
     envelope = build(name="shop.add", queue="q")
     publisher.publish_one(envelope)
     publisher.publish([envelope])
-    publisher.announce([envelope])
+    announcing.announce([envelope])
     assert len(sent) == 2

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from taskq.workflows.cascade import Place, reach
+from taskq.workflows.cascade import NodePosition, cascade
 
-CHAIN = [Place("a", "", ""), Place("b", "", "a"), Place("c", "", "b")]
+CHAIN = [NodePosition("a", "", ""), NodePosition("b", "", "a"), NodePosition("c", "", "b")]
 #: x, then a chord of a and (b, then c), whose body is y, then z.
 CHORD = [
-    Place("x", "", ""),
-    Place("a", "g", "x"),
-    Place("b", "", "x"),
-    Place("c", "g", "b"),
-    Place("y", "", "g"),
-    Place("z", "", "y"),
+    NodePosition("x", "", ""),
+    NodePosition("a", "g", "x"),
+    NodePosition("b", "", "x"),
+    NodePosition("c", "g", "b"),
+    NodePosition("y", "", "g"),
+    NodePosition("z", "", "y"),
 ]
 #: x, then a group of a and (b, then c) that nothing waits for.
 GROUP = CHORD[:4]
@@ -42,14 +42,14 @@ GROUP = CHORD[:4]
         (GROUP, "c", "x", "bc"),
         (GROUP, "ac", "x", "xabc"),
         (GROUP, "?", "x", ""),
-        ([Place("a", "g", "")], "a", "a", "a"),
-        ([Place("a", "g", "")], "g", "a", "a"),
+        ([NodePosition("a", "g", "")], "a", "a", "a"),
+        ([NodePosition("a", "g", "")], "g", "a", "a"),
     ],
 )
-def test_reach(places: list[Place], wanted: str, sent: str, reached: str) -> None:
-    assert reach(places, set(wanted), set(sent)) == set(reached)
+def test_reach(places: list[NodePosition], wanted: str, sent: str, reached: str) -> None:
+    assert cascade(places, set(wanted), set(sent)) == set(reached)
 
 
 def test_a_long_chain_needs_no_deep_stack() -> None:
-    places = [Place(str(n), "", str(n - 1) if n else "") for n in range(5000)]
-    assert len(reach(places, {"4999"}, {"0"})) == 5000
+    places = [NodePosition(str(n), "", str(n - 1) if n else "") for n in range(5000)]
+    assert len(cascade(places, {"4999"}, {"0"})) == 5000

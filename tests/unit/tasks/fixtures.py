@@ -58,8 +58,8 @@ class Worker:
 
     def follow_up(self, outcome: Outcome) -> Envelope:
         """Return the one message that follows from an outcome."""
-        (fields,) = outcome.follow_ups
-        return Envelope(*fields)
+        (envelope,) = outcome.follow_ups.envelopes
+        return envelope
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ def test_retries_are_counted_to_the_end(sent: list[Envelope], worker: Worker) ->
         outcome = worker.run(again)
     assert outcome.state == states.FAILURE
     assert repr(error_of(outcome)) == "ValueError('boom')"
-    assert outcome.follow_ups == []
+    assert not outcome.follow_ups
 
 
 def test_without_an_exception_the_end_is_max_retries_exceeded(sent: list[Envelope], worker: Worker) -> None:
@@ -137,7 +137,7 @@ def test_throw_false_retries_when_the_task_returns(sent: list[Envelope], worker:
     soft.delay(True)
     failed = worker.run()
     assert failed.state == states.FAILURE
-    assert failed.follow_ups == []
+    assert not failed.follow_ups
 
 
 def test_a_retry_that_was_raised_by_hand(sent: list[Envelope], worker: Worker) -> None:

@@ -19,7 +19,7 @@ from taskq.execution import execute
 from taskq.handover import Outcome
 from taskq.messages import protocol
 from taskq.messages.values import decode_exception
-from taskq.records import Envelope
+from taskq.records import NO_FOLLOW_UPS, Envelope
 from taskq.results.async_result import AsyncResult
 from taskq.sending import send
 from taskq.worker.pools.soft_limits import signal_limit, thread_limit
@@ -57,7 +57,12 @@ def test_success(sent: list[Envelope], worker: Worker) -> None:
     outcome = worker.run()
     assert (outcome.job, outcome.task_id, outcome.state) == (7, sent[0].task_id, "SUCCESS")
     assert (outcome.result, outcome.content_type) == ("5", "application/json")
-    assert (outcome.traceback, outcome.arguments, outcome.children, outcome.follow_ups) == (None, None, None, [])
+    assert (outcome.traceback, outcome.arguments, outcome.children, outcome.follow_ups) == (
+        None,
+        None,
+        None,
+        NO_FOLLOW_UPS,
+    )
     assert outcome.started > 1e9
     assert 0 <= outcome.runtime < 60
     assert worker.reports == []

@@ -14,7 +14,7 @@ from taskq.execution.builtins import errback as errback_task
 from taskq.handover import Outcome
 from taskq.messages.protocol import decode_body
 from taskq.messages.values import decode_exception
-from taskq.records import FROM_ROWS, Dependent, Envelope, NewGroup, NewNode
+from taskq.records import LOOK_UP_IN_ROWS, NO_FOLLOW_UPS, Envelope, FollowUps, NewGroup, Unreachable
 from taskq.worker.loop import settlements
 from taskq.worker.loop.request import Limits, read
 from taskq.workflows import followups
@@ -44,7 +44,7 @@ def again(self: Any, value: int) -> int:
 
 
 def follow_ups(outcome: Outcome) -> list[Envelope]:
-    return [Envelope(*fields) for fields in outcome.follow_ups]
+    return list(outcome.follow_ups.envelopes)
 
 
 def call_of(envelope: Envelope) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
@@ -54,8 +54,8 @@ def call_of(envelope: Envelope) -> tuple[list[Any], dict[str, Any], dict[str, An
     )
 
 
-def dependents(outcome: Outcome) -> list[Dependent]:
-    return [Dependent(*fields) for fields in outcome.dependents]
+def dependents(outcome: Outcome) -> list[Unreachable]:
+    return list(outcome.follow_ups.unreachable)
 
 
 # -- success
@@ -64,7 +64,7 @@ def dependents(outcome: Outcome) -> list[Dependent]:
 def test_a_task_by_itself_has_nothing_to_follow(sent: list[Envelope], worker: Worker) -> None:
     add.delay(1, 1)
     outcome = worker.run()
-    assert (outcome.follow_ups, outcome.groups, outcome.nodes, outcome.dependents) == ([], [], [], [])
+    assert outcome.follow_ups == NO_FOLLOW_UPS
 
 
 def test_the_next_link_gets_the_value_and_the_rest_of_the_chain(sent: list[Envelope], worker: Worker) -> None:
@@ -107,7 +107,7 @@ def test_a_chord_that_comes_next_is_sent_with_its_counter(sent: list[Envelope], 
     result: Any = (add.s(1, 1) | group(add.s(1), add.s(2)) | total.s())()
     outcome = worker.run()
     members = follow_ups(outcome)
-    (counter,) = (NewGroup(*fields) for fields in outcome.groups)
+    (counter,) = outcome.follow_ups.groups
     assert [call_of(member)[0] for member in members] == [[2, 1], [2, 2]]
     assert (counter.size, {m.headers["group"] for m in members}) == (2, {counter.group_id})
     assert [m.headers["group_index"] for m in members] == [0, 1]
@@ -136,7 +136,7 @@ def test_a_link_that_can_not_be_sent_fails_the_task(sent: list[Envelope], worker
     assert outcome.state == "FAILURE"
     assert isinstance(decode_exception(outcome.result), ValueError)
     assert [d.task_id for d in dependents(outcome)] == [result.id]
-    assert outcome.follow_ups == []
+    assert list(outcome.follow_ups.envelopes) == []
 
 
 # -- retry, replace, add_to_chord
@@ -148,7 +148,7 @@ def test_a_retry_keeps_everything_and_ends_nothing(sent: list[Envelope], worker:
     first = sent[0]
     outcome = worker.run()
     (following,) = follow_ups(outcome)
-    assert (outcome.state, outcome.dependents) == ("RETRY", [])
+    assert (outcome.state, dependents(outcome)) == ("RETRY", [])
     assert following.body == first.body
     assert following.headers["retries"] == 1
 
@@ -182,7 +182,7 @@ def test_a_replacement_that_was_caught_is_not_sent(sent: list[Envelope], worker:
 
     result: Any = chain(caught.s(), add.s(1))()
     outcome = worker.run()
-    assert (outcome.state, outcome.follow_ups) == ("FAILURE", [])
+    assert (outcome.state, follow_ups(outcome)) == ("FAILURE", [])
     assert [d.task_id for d in dependents(outcome)] == [result.id]
 
 
@@ -197,11 +197,11 @@ def test_what_is_added_to_a_chord_makes_the_header_wait(sent: list[Envelope], wo
     chord([adds.s(False)], total.s())()
     group_id = sent[0].headers["group"]
     outcome = worker.run()
-    assert [NewGroup(*fields) for fields in outcome.groups] == [NewGroup(group_id, 2, added=True)]
-    assert [NewNode(*fields).group_id for fields in outcome.nodes] == [group_id] * 2
+    assert list(outcome.follow_ups.groups) == [NewGroup(group_id, 2, added=True)]
+    assert [node.group_id for node in outcome.follow_ups.nodes] == [group_id] * 2
     assert [e.headers["group"] for e in follow_ups(outcome)] == [group_id] * 2
     chord([adds.s(True)], total.s())()
-    assert (worker.run().follow_ups, worker.run().groups) == ([], [])
+    assert worker.run().follow_ups == FollowUps([], [], [], [])
 
 
 # -- failure
@@ -226,7 +226,7 @@ def test_an_end_without_a_value_ends_the_rest_of_the_chain(
 def test_a_failure_names_the_group_that_counts_the_end_of_the_chain(sent: list[Envelope], worker: Worker) -> None:
     result: Any = chord([boom.s() | add.si(1, 1)], total.s())()
     outcome = worker.run()
-    assert dependents(outcome) == [Dependent(result.parent[0].id, add.name, result.parent.id)]
+    assert dependents(outcome) == [Unreachable(result.parent[0].id, add.name, result.parent.id)]
 
 
 def test_errbacks_of_both_styles_are_sent_with_the_failure(sent: list[Envelope], worker: Worker) -> None:
@@ -334,7 +334,7 @@ def test_an_expired_link_ends_the_rest(sent: list[Envelope], worker: Worker) -> 
     outcome = worker.run()
     assert outcome.state == "REVOKED"
     assert [d.task_id for d in dependents(outcome)] == [result.id]
-    assert outcome.follow_ups == []
+    assert list(outcome.follow_ups.envelopes) == []
 
 
 # -- ends that no process can tell of
@@ -347,13 +347,13 @@ def test_the_main_process_reads_what_was_to_follow(sent: list[Envelope], worker:
     result: Any = chord([add.s(1, 1).on_error(told_of_loss.s()) | add.s(1)], total.s())()
     request = read(_claimed(sent[0]), Limits())
     lost = settlements.lost(request, "gone", "w@host")
-    assert [(d.task_id, d.group_id) for d in lost.dependents] == [(result.parent[0].id, result.parent.id)]
-    (message,) = lost.follow_ups
+    assert [(d.task_id, d.group_id) for d in lost.follow_ups.unreachable] == [(result.parent[0].id, result.parent.id)]
+    (message,) = lost.follow_ups.envelopes
     args = call_of(message)[0]
     assert (message.name, args[0]["task"], args[1]["id"]) == (errback_task.name, "told_of_loss", sent[0].task_id)
     assert args[3:] == [[1, 1], {}, None]
     revoked = settlements.revoked(request, "revoked", "w@host")
-    assert (len(revoked.dependents), revoked.follow_ups) == (1, ())
+    assert (len(revoked.follow_ups.unreachable), list(revoked.follow_ups.envelopes)) == (1, [])
 
 
 def test_a_member_is_one_by_its_place_in_the_group(sent: list[Envelope]) -> None:
@@ -383,14 +383,14 @@ def test_for_a_body_that_can_not_be_read_the_rows_are_asked(sent: list[Envelope]
     add.delay(1, 1)
     message = _claimed(sent[0])
     message.body = body
-    sequel = followups.read(message, "FAILURE", "{}")
-    assert (list(sequel.dependents), list(sequel.envelopes)) == ([FROM_ROWS], [])
+    found = followups.of_message(message, "FAILURE", "{}")
+    assert (list(found.unreachable), list(found.envelopes)) == ([LOOK_UP_IN_ROWS], [])
 
 
 def test_what_a_task_that_is_no_more_was_to_follow_is_asked_of_the_rows(sent: list[Envelope], worker: Worker) -> None:
     chain(add.s(1, 1), add.s(1))()
     outcome = worker.run(body="[")
-    assert (outcome.state, dependents(outcome)) == ("FAILURE", [FROM_ROWS])
+    assert (outcome.state, dependents(outcome)) == ("FAILURE", [LOOK_UP_IN_ROWS])
 
 
 def _claimed(e: Envelope) -> Any:

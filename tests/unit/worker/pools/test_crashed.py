@@ -47,6 +47,6 @@ def test_what_was_to_follow_fails_with_it():
 
     outcome = crashed(delivery(json.dumps([[], {}, embed]), headers=json.dumps(headers)), ValueError("x"))
 
-    assert [fields[:2] for fields in outcome.dependents] == [("next", "tests.next")]
-    assert [fields[1] for fields in outcome.follow_ups] == ["tests.errback"]
+    assert [(task.task_id, task.name) for task in outcome.follow_ups.unreachable] == [("next", "tests.next")]
+    assert [envelope.name for envelope in outcome.follow_ups.envelopes] == ["tests.errback"]
     frames.encode(frames.OUTCOME, outcome.to_wire())

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskq.handover import Delivery, Outcome, Report
+from taskq.records import Envelope, FollowUps
 from taskq.worker.pools import frames
 from taskq.worker.pools.frames import FormatError, FrameReader
 
@@ -47,7 +48,9 @@ def test_another_format_is_an_error_when_reading():
     [
         delivery("body", time_limit=1.5),
         Report(1, "id", "PROGRESS", "{}", at=2.0),
-        Outcome(1, "id", "SUCCESS", "4", follow_ups=[("a", {"b": None})]),
+        Outcome(
+            1, "id", "SUCCESS", "4", follow_ups=FollowUps([Envelope("a", "b", "q", {"b": None}, "body")], [], [], [])
+        ),
     ],
 )
 def test_hand_overs_survive_the_way(original: Delivery | Report | Outcome):

@@ -1,0 +1,48 @@
+"""``TaskDefinition``: what the rooms below ``tasks`` read of a task."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+
+class TaskDefinition(Protocol):
+    """A task as the registry has it; ``tasks.task.Task`` is one, and says what each attribute means."""
+
+    name: str
+    origin: str
+    ignore_result: bool
+    store_errors_even_if_ignored: bool
+    track_started: bool
+    trail: bool
+    typing: bool
+    acks_late: bool
+    max_deliveries: int
+    time_limit: float | None
+    soft_time_limit: float | None
+    serializer: str
+    compression: str | None
+    sensitive: Sequence[str]
+
+    def prepare(self) -> None:
+        """Name the task, and check its options."""
+
+    @property
+    def call_signature(self) -> inspect.Signature:
+        """The signature of the function, without ``self``."""
+
+    @property
+    def positions(self) -> Mapping[str, int]:
+        """The position of each parameter that can be given by position."""
+
+    def check_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Raise ``TypeError`` if the function can't be called like that."""
+
+    @property
+    def apply_async(self) -> Callable[..., Any]:
+        """Send the task."""
+
+    @property
+    def __call__(self) -> Callable[..., Any]:
+        """Run the function here."""

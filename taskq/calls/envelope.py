@@ -1,0 +1,128 @@
+"""From a call to an envelope: the sender's side of the hot path.
+
+Merges the options of the call with the task's own, asks ``messages.routing`` for the destination and has
+``messages.protocol`` write the message. Sends nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from taskq.conf import settings
+from taskq.messages import protocol, routing
+from taskq.messages.routing import Route
+from taskq.records import Envelope
+
+from .context import Context, running
+from .definition import TaskDefinition
+from .options import SEND_OPTIONS, check_retry_policy, refuse_unknown
+from .registry import tasks
+
+Args = Sequence[Any] | None
+Kwargs = Mapping[str, Any] | None
+#: What a task's own attributes say where a call says nothing.
+_FROM_TASK = ("serializer", "compression", "expires", "ignore_result")
+#: Options of which the message says nothing: what the sender does, and what routing has answered.
+_NOT_IN_MESSAGE = ("add_to_parent", "exchange_type", "retry", "retry_policy", "route_name")
+#: Options that the message has under another name.
+_RENAMED = {"link": "callbacks", "link_error": "errbacks"}
+#: Celery's tasks that stand for calls of another one, which decides where they go.
+_ROUTED_AS_INNER = frozenset({"celery.map", "celery.starmap", "celery.chunks"})
+
+
+def envelope_for(
+    name: str, task: TaskDefinition | None, args: Args, kwargs: Kwargs, options: dict[str, Any], *, check: bool = True
+) -> Envelope:
+    """Return the message for one call. ``options`` is used up.
+
+    Without ``check`` the arguments are not held against the function's signature.
+
+    Raises ``TypeError`` for unknown options and arguments of the wrong shape,
+    ``ValueError`` for limits and times that make no sense, ``EncodeError`` for
+    arguments that can't be sent and ``QueueNotFound``.
+    """
+    if not options.keys() <= SEND_OPTIONS:
+        _collect_stamps(options)
+        refuse_unknown(options, SEND_OPTIONS, f"apply_async() of {name}")
+    check_retry_policy(name, options.get("retry_policy"))
+    args, kwargs = _checked(name, task, args, kwargs, check)
+    route = _route(name, task, args, kwargs, options)
+    for option in _NOT_IN_MESSAGE:
+        options.pop(option, None)
+    options.update(route.options)
+    options.update(queue=route.queue, exchange=route.exchange, routing_key=route.routing_key, priority=route.priority)
+    if task is not None:
+        _add_defaults(task, options)
+    if (parent := running()) is not None:
+        _add_lineage(parent, options)
+    for option, header in _RENAMED.items():
+        if option in options:
+            options[header] = signatures(name, option, options.pop(option))
+    if "chain" in options:
+        options["chain"] = signatures(name, "chain", options["chain"])
+    envelope = protocol.build(name=name, args=args, kwargs=kwargs, **options)
+    envelope.tracked = settings.TRACK_PENDING
+    return envelope
+
+
+def _collect_stamps(options: dict[str, Any]) -> None:
+    """Put stamps, which are options under names of their own, together."""
+    names = options.get("stamped_headers") or ()
+    if stamps := {name: options.pop(name) for name in names if name in options and name not in SEND_OPTIONS}:
+        options["stamps"] = {**(options.get("stamps") or {}), **stamps}
+
+
+def _route(
+    name: str, task: TaskDefinition | None, args: Any, kwargs: Mapping[str, Any], options: Mapping[str, Any]
+) -> Route:
+    if (known_as := options.get("route_name")) is None and name in _ROUTED_AS_INNER:
+        known_as = (kwargs.get("task") or {}).get("task")
+    if known_as is None:
+        return routing.route(name, args, kwargs, options, task)
+    return routing.route(known_as, args, kwargs, options, tasks.get(known_as))
+
+
+def _checked(
+    name: str, task: TaskDefinition | None, args: Args, kwargs: Kwargs, check: bool
+) -> tuple[list[Any] | tuple[Any, ...], Mapping[str, Any]]:
+    """Return the arguments as a list or tuple and a mapping, checked against the signature if that is asked for."""
+    if args is None:
+        args = ()
+    elif not isinstance(args, list | tuple):
+        raise TypeError(f"args of {name} must be a list or a tuple, not {type(args).__name__}: write ({args!r},).")
+    if kwargs is None:
+        kwargs = {}
+    elif not isinstance(kwargs, Mapping):
+        raise TypeError(f"kwargs of {name} must be a mapping, not {type(kwargs).__name__}.")
+    if check and task is not None and task.typing:
+        task.check_arguments(args, kwargs)
+    return args, kwargs
+
+
+def signatures(name: str, option: str, given: Any) -> list[Any] | None:
+    """Return one signature or several as the list that a message has, ``None`` for none. Raises ``TypeError``."""
+    if given is None:
+        return None
+    several = isinstance(given, Iterable) and not isinstance(given, Mapping | str)
+    found = list(given) if several else [given]
+    for sig in found:
+        if not isinstance(sig, Mapping) or "task" not in sig:
+            raise TypeError(f"{option} of {name} takes signatures, as add.s(2, 2), not {sig!r:.200}.")
+    return found or None
+
+
+def _add_defaults(task: TaskDefinition, options: dict[str, Any]) -> None:
+    for option in _FROM_TASK:
+        if options.get(option) is None:
+            options[option] = getattr(task, option)
+    options["sensitive"] = task.sensitive
+    options["sensitive_positions"] = task.positions
+
+
+def _add_lineage(parent: Context, options: dict[str, Any]) -> None:
+    """Say in a message that the running task sends who its parent and its root are."""
+    if options.get("parent_id") is None:
+        options["parent_id"] = parent.id
+    if options.get("root_id") is None:
+        options["root_id"] = parent.root_id or parent.id

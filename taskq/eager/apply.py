@@ -1,0 +1,97 @@
+"""``apply`` for tasks and canvases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.db import transaction
+
+from taskq import states
+from taskq.calls.definition import TaskDefinition
+from taskq.calls.envelope import envelope_for
+from taskq.calls.registry import tasks
+from taskq.canvas.signature import Signature
+from taskq.conf import settings
+from taskq.records import Envelope
+from taskq.results.eager import EagerResult
+from taskq.sending.send import add_children
+from taskq.workflows.fields import merged
+from taskq.workflows.plan import plan
+from taskq.workflows.types import TASK, kind_of
+
+from .runs import result_of, run_to_end, throws
+from .workflow import EagerWorkflow
+
+Args = Sequence[Any] | None
+Kwargs = Mapping[str, Any] | None
+
+
+def apply_canvas(sig: Signature[Any], args: Args, kwargs: Kwargs, options: dict[str, Any]) -> Any:
+    """Run ``sig`` and all that follows from it, and return its result; ``None`` for an empty chain.
+
+    ``throw`` among the options lets the first exception through; the default is ``TASKQ_EAGER_PROPAGATES``.
+    """
+    throw = options.pop("throw", None)
+    if kind_of(sig) == TASK:
+        args, kwargs, together = merged(sig, args, kwargs, options)
+        return apply(sig.task, tasks.get(sig.task), args, kwargs, together, throw)
+    add_to_parent = options.pop("add_to_parent", True)
+    made = plan(sig, args or (), kwargs, **options)
+    if made.result is None:
+        return None
+    result = EagerWorkflow(throw).run_plan(made)
+    if add_to_parent:
+        add_children((result,))
+    return result
+
+
+def apply(
+    name: str,
+    task: TaskDefinition | None,
+    args: Args,
+    kwargs: Kwargs,
+    options: dict[str, Any],
+    throw: bool | None = None,
+) -> EagerResult[Any]:
+    """Run one task to its end, and return its result. See ``Task.apply``."""
+    add_to_parent = options.get("add_to_parent", True)
+    result = _ended(envelope_for(name, task, args, kwargs, options), throw)
+    if add_to_parent:
+        add_children((result,))
+    return result
+
+
+def _ended(envelope: Envelope, throw: bool | None) -> EagerResult[Any]:
+    """Run one task and what follows from it, and return its result."""
+    envelope, run = run_to_end(envelope)
+    if run.outcome.follow_ups:
+        return EagerWorkflow(throw).run_after(envelope, run)
+    if throws(run, throw):
+        raise run.exception
+    return result_of(envelope, run)
+
+
+def apply_on_commit(task: TaskDefinition, args: Args, kwargs: Kwargs, options: dict[str, Any]) -> EagerResult[Any]:
+    """Run the task when the transaction commits; until then its result is pending. Without one it runs now.
+
+    What is wrong with the call is raised now.
+    """
+    add_to_parent = options.get("add_to_parent", True)
+    envelope = envelope_for(task.name, task, args, kwargs, options)
+    result = EagerResult[Any](
+        envelope.task_id, None, states.PENDING, name=task.name, args=args or (), kwargs=kwargs, queue=envelope.queue
+    )
+    transaction.on_commit(lambda: _end(result, envelope), using=settings.DATABASE)
+    if add_to_parent:
+        add_children((result,))
+    return result
+
+
+def _end(result: EagerResult[Any], envelope: Envelope) -> None:
+    """Run the task that ``result`` is pending for. An exception that is let through is in the result too."""
+    try:
+        result.become(_ended(envelope, None))
+    except Exception as error:
+        result.become(EagerResult(result.id, error, states.FAILURE, name=envelope.name, queue=envelope.queue))
+        raise

@@ -1,0 +1,49 @@
+"""Tells receivers of ``before_task_publish`` and ``after_task_publish`` about messages.
+
+Called by whoever makes or sends a message: the publisher, a run that has follow-ups, the store. Sends nothing itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from taskq import signals
+from taskq.records import Envelope
+
+from . import serializers
+from .protocol.read import parts_of
+
+
+def announce(envelopes: Iterable[Envelope]) -> None:
+    """Send ``before_task_publish`` for each message. Receivers may change its headers."""
+    if signals.before_task_publish.receivers:
+        for envelope in envelopes:
+            more: dict[str, Any] = {"properties": envelope.properties, "declare": [], "retry_policy": None}
+            signals.send(signals.before_task_publish, envelope.name, **_facts(envelope), **more)
+
+
+def report(envelopes: Iterable[Envelope]) -> None:
+    """Send ``after_task_publish`` for each message. It is with the broker, or written in the caller's transaction."""
+    if signals.after_task_publish.receivers:
+        for envelope in envelopes:
+            signals.send(signals.after_task_publish, envelope.name, **_facts(envelope))
+
+
+def _facts(envelope: Envelope) -> dict[str, Any]:
+    return {
+        "body": _parts(envelope),
+        "exchange": envelope.exchange,
+        "routing_key": envelope.routing_key or envelope.queue,
+        "headers": envelope.headers,
+    }
+
+
+def _parts(envelope: Envelope) -> Any:
+    """Return ``(args, kwargs, embed)``, as receivers of Celery's signals expect; a body of another shape as it is."""
+    try:
+        # Not decode_body: receivers may have changed headers that are signed.
+        payload = serializers.payload_of(envelope.body, envelope.headers, envelope.properties)
+        return parts_of(serializers.decode(payload, envelope.content_type, envelope.content_encoding))
+    except Exception:  # a retry of a foreign message may be of another protocol
+        return envelope.body

@@ -1,0 +1,191 @@
+"""The rows of workflows: groups, nodes, and the runs of linked tasks.
+
+``DatabaseWorkflows`` is what ``workflows.advance`` works on, in the transactions of ``settle``, ``revoke`` and
+``recover``. ``insert`` is for senders too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from django.db import DatabaseError, InterfaceError
+from django.db.models import F
+
+from taskq import states
+from taskq.engines import Engine
+from taskq.models import Group, Message, Node, TaskRun
+from taskq.records import Envelope, NewGroup, NewNode, Settlement, Unreachable
+from taskq.workflows import cascade
+from taskq.workflows.advance import Body, GroupCount, Member
+
+from . import exchanges, finalize
+from .enqueue import follow, insert_runs, names_of, wake
+
+T = TypeVar("T")
+
+
+def insert(engine: Engine, groups: Iterable[NewGroup], nodes: Iterable[NewNode], *, reset: bool = False) -> None:
+    """Write groups and nodes in the caller's transaction.
+
+    With ``reset``, for a sender's workflow, nodes of an earlier sending begin anew.
+    """
+    new = {g.group_id: _group_row(g) for g in groups if not g.added}
+    for chunk in _chunks(engine, [new[group_id] for group_id in sorted(new)]):
+        engine.insert_groups(chunk)
+    # One row for an id: no statement meets a row twice.
+    for nodes_chunk in _chunks(engine, list({n.task_id: n for n in nodes}.values())):
+        known = frozenset() if reset else _known_nodes(engine, [n.task_id for n in nodes_chunk])
+        if missing := [_node_row(n) for n in nodes_chunk if n.task_id not in known]:
+            engine.insert_nodes(missing, reset=reset)
+
+
+def _known_nodes(engine: Engine, task_ids: Collection[str]) -> frozenset[str]:
+    """Return the ids of nodes that exist: the sender has written most of them, and reading is cheaper."""
+    rows = Node.objects.using(engine.alias).filter(task_id__in=task_ids)
+    return frozenset(rows.values_list("task_id", flat=True))
+
+
+def forget_earlier_ends(engine: Engine, task_ids: Sequence[str]) -> None:
+    """Delete the final runs that an earlier sending left under the ids of tasks that run later."""
+    for chunk in _chunks(engine, task_ids):
+        rows = TaskRun.objects.using(engine.alias).filter(task_id__in=chunk, state__in=states.READY_STATES)
+        rows._raw_delete(engine.alias)
+
+
+def _group_row(g: NewGroup) -> tuple[Any, ...]:
+    return (g.group_id, g.size, g.size, False, g.body, g.root_id, g.parent_id or "")
+
+
+def _node_row(n: NewNode) -> tuple[Any, ...]:
+    return (n.root_id, n.task_id, n.name, n.kind, n.group_id, n.position, n.waits_for, False, False, "")
+
+
+def _chunks(engine: Engine, rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (rows[start : start + engine.chunk] for start in range(0, len(rows), engine.chunk))
+
+
+class DatabaseWorkflows:
+    """The rows of one database as a ``workflows.advance.WorkflowStore``; see there."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._groups = Group.objects.using(engine.alias)
+        self._nodes = Node.objects.using(engine.alias)
+
+    # -- messages
+
+    def message(self, settlement: Settlement) -> Message | None:
+        """See ``WorkflowStore``."""
+        return Message.objects.using(self._engine.alias).filter(id=settlement.message_id).first()
+
+    def resolve(self, envelopes: Sequence[Envelope]) -> Sequence[Envelope]:
+        """See ``WorkflowStore``."""
+        return exchanges.resolve(envelopes, self._engine.alias)
+
+    def must_raise(self, error: Exception) -> bool:
+        """See ``WorkflowStore``."""
+        return isinstance(error, DatabaseError | InterfaceError)
+
+    def send(self, envelopes: Sequence[Envelope]) -> None:
+        """Write runs and messages, and wake the workers."""
+        for chunk in _chunks(self._engine, envelopes):
+            over = self._over(chunk)
+            if going := [e for e in chunk if e.task_id not in over]:
+                insert_runs(self._engine, [e for e in going if e.tracked])
+                follow(self._engine, going)
+        wake(self._engine, names_of(envelopes))
+
+    def _over(self, envelopes: Sequence[Envelope]) -> set[str]:
+        """Return the tasks that were revoked, or have ended without a run. ``Node`` is the only record of both.
+
+        The nodes are locked: a concurrent revoke finds the message, or the sender finds the mark.
+        """
+        nodes = self._nodes.select_for_update().order_by("task_id")
+        rows = nodes.filter(task_id__in=[e.task_id for e in envelopes]).values_list("task_id", "revoked", "state")
+        return {task_id for task_id, revoked, state in rows if revoked or state}
+
+    # -- ends
+
+    def finalize(self, settlements: Sequence[Settlement]) -> set[str]:
+        """See ``WorkflowStore``."""
+        return finalize.write(self._engine, settlements)
+
+    def fail(self, settlements: Sequence[Settlement]) -> set[str]:
+        """See ``WorkflowStore``."""
+        now = self._engine.now()
+        final: set[str] = set()
+        for chunk in _chunks(self._engine, settlements):
+            for settlement in chunk:
+                settlement.finished = now
+            final |= self._engine.end_runs(chunk)
+        return final
+
+    # -- nodes
+
+    def insert(self, groups: Iterable[NewGroup], nodes: Iterable[NewNode]) -> None:
+        """See ``WorkflowStore``."""
+        insert(self._engine, groups, nodes)
+
+    def known_nodes(self, task_ids: Collection[str]) -> frozenset[str]:
+        """See ``WorkflowStore``."""
+        return _known_nodes(self._engine, task_ids)
+
+    def predecessor(self, task_id: str) -> str:
+        """See ``WorkflowStore``."""
+        return self._nodes.filter(task_id=task_id).values_list("waits_for", flat=True).first() or ""
+
+    def set_predecessor(self, task_id: str, waits_for: str) -> None:
+        """See ``WorkflowStore``."""
+        self._nodes.filter(task_id=task_id).update(waits_for=waits_for)
+
+    def dependents(self, task_id: str) -> tuple[str, Sequence[Unreachable]]:
+        """See ``WorkflowStore``."""
+        own = self._nodes.filter(task_id=task_id).values_list("root_id", "group_id").first()
+        if own is None:
+            return "", ()
+        rows = list(self._nodes.filter(root_id=own[0]).values_list("task_id", "name", "group_id", "waits_for"))
+        groups = self._groups.filter(group_id__in={row[2] for row in rows})
+        found = cascade.dependents_of(task_id, rows, set(groups.values_list("group_id", flat=True)))
+        return own[1], [Unreachable(*row[:3]) for row in found]
+
+    # -- groups
+
+    def grow(self, sizes: Mapping[str, int]) -> None:
+        """See ``WorkflowStore``."""
+        rows = self._groups.select_for_update().filter(group_id__in=sizes).order_by("group_id")
+        for group_id in rows.values_list("group_id", flat=True):
+            size = sizes[group_id]
+            self._groups.filter(group_id=group_id).update(size=F("size") + size, remaining=F("remaining") + size)
+
+    def revoked_members(self, group_id: str) -> Sequence[str]:
+        """Return revoked members. All members are locked: whoever revokes a member from now on finds the group."""
+        nodes = self._nodes.select_for_update().filter(group_id=group_id).order_by("task_id")
+        return [task_id for task_id, revoked in nodes.values_list("task_id", "revoked") if revoked]
+
+    def counts(self, group_ids: Collection[str]) -> Sequence[GroupCount]:
+        """See ``WorkflowStore``."""
+        rows = self._groups.select_for_update().filter(group_id__in=sorted(group_ids)).order_by("group_id")
+        return [GroupCount(*row) for row in rows.values_list("group_id", "remaining", "failed")]
+
+    def set_counts(self, counts: Sequence[GroupCount]) -> None:
+        """See ``WorkflowStore``."""
+        self._engine.count_groups([(remaining, failed, group_id) for group_id, remaining, failed in counts])
+
+    def take_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
+        """Return bodies and clear them: they are not needed again, and may hold arguments."""
+        rows = self._groups.filter(group_id__in=group_ids, body__isnull=False)
+        fields = rows.order_by("group_id").values_list("group_id", "body", "root_id", "parent_id")
+        bodies = [Body(group_id, body or "", root_id, parent_id) for group_id, body, root_id, parent_id in fields]
+        if bodies:
+            rows.update(body=None)
+        return bodies
+
+    def members(self, group_id: str) -> Sequence[Member]:
+        """See ``WorkflowStore``."""
+        return [Member(*row) for row in self._engine.members(group_id)]
+
+    def drop_values(self, task_ids: Sequence[str]) -> None:
+        """See ``WorkflowStore``."""
+        TaskRun.objects.using(self._engine.alias).filter(task_id__in=task_ids)._raw_delete(self._engine.alias)
+        self._nodes.filter(task_id__in=task_ids).update(state=states.SUCCESS)

@@ -1,0 +1,235 @@
+"""Workflows in dictionaries: a ``workflows.advance.WorkflowStore`` for eager calls and for tests in memory.
+
+The caller keeps the runs of tasks, and sees to it that only one thread works here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from taskq import states
+from taskq.messages.protocol import Carried
+from taskq.records import End, Envelope, NewGroup, NewNode, Settlement, Unreachable
+
+from .advance import REVOKED_RESULT, Body, GroupCount, Member, advance, sendable
+from .cascade import NodePosition, cascade, dependents_of
+
+
+class Runs(ABC):
+    """The runs of tasks, by their ids."""
+
+    @abstractmethod
+    def is_final(self, task_id: str) -> bool:
+        """Tell whether a run says how its task ended."""
+
+    @abstractmethod
+    def write(self, settlement: Settlement) -> None:
+        """Write the end of a task."""
+
+    @abstractmethod
+    def value(self, task_id: str) -> tuple[str, str | None, str] | None:
+        """Return the state, result and content type of a run, ``None`` if there is no run."""
+
+    @abstractmethod
+    def delete(self, task_id: str) -> None:
+        """Delete a run."""
+
+    @abstractmethod
+    def message(self, settlement: Settlement) -> Carried | None:
+        """Return the message of the task that has ended."""
+
+    @abstractmethod
+    def send(self, envelope: Envelope) -> None:
+        """Take a follow-up."""
+
+
+@dataclass(slots=True)
+class _Group:
+    new: NewGroup
+    remaining: int
+    failed: bool = False
+    body: str | None = None
+
+
+class MemoryWorkflows:
+    """Groups and nodes in memory; see ``WorkflowStore``."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+        self.message = runs.message
+        self.groups: dict[str, _Group] = {}
+        self.nodes: dict[str, NewNode] = {}
+        #: Tasks that were revoked before they were sent.
+        self._revoked: set[str] = set()
+        #: Tasks whose results are kept for the body of their chord only.
+        self._kept_for_body: set[str] = set()
+        #: Tasks that have ended and keep no run.
+        self.ended: set[str] = set()
+
+    # -- of the caller
+
+    def start(self, groups: Iterable[NewGroup], nodes: Iterable[NewNode]) -> None:
+        """Take the groups and nodes of a workflow that is sent; ids of an earlier sending begin anew."""
+        for node in list(nodes):
+            self.nodes.pop(node.task_id, None)
+            self._revoked.discard(node.task_id)
+            self.ended.discard(node.task_id)
+            self.insert((), [node])
+        self.insert(groups, ())
+
+    def settle(self, settlement: Settlement) -> None:
+        """Write how a task ended, and do all that follows."""
+        settlement = sendable(self, settlement)
+        if settlement.linked:
+            advance(self, [settlement])
+            return
+        if not self._is_over(settlement.task_id):
+            self._write(settlement)
+        for envelope in settlement.follow_ups.envelopes:
+            self._runs.send(envelope)
+
+    def member_ids(self, group_id: str) -> list[str]:
+        """Return the ids of a group's tasks in the order of their positions."""
+        found = [node for node in self.nodes.values() if node.group_id == group_id]
+        return [node.task_id for node in sorted(found, key=lambda node: node.position)]
+
+    def cascade(self, wanted: Collection[str], sent: Collection[str]) -> tuple[set[str], set[str]]:
+        """Return the ids that are revoked with ``wanted``, and those of them that were never sent, now marked."""
+        places = [NodePosition(n.task_id, n.group_id, n.waits_for, n.kind) for n in self.nodes.values()]
+        reached = {*wanted, *cascade(places, wanted, sent)}
+        unsent = (reached & self.nodes.keys()).difference(sent)
+        self._revoked |= unsent
+        return reached, unsent
+
+    def revoke_unsent(self, task_id: str) -> None:
+        """Write the end of a task that was revoked before it was sent."""
+        node = self.nodes[task_id]
+        self.settle(
+            Settlement(
+                message_id=0,
+                task_id=task_id,
+                state=states.REVOKED,
+                name=node.name,
+                result=REVOKED_RESULT,
+                tracked=False,
+                group_id=node.group_id,
+                member=bool(node.group_id),
+            )
+        )
+
+    # -- of ``Advance``
+
+    def resolve(self, envelopes: Sequence[Envelope]) -> Sequence[Envelope]:
+        """Return the messages as they are: there are no exchanges in memory."""
+        return envelopes
+
+    def must_raise(self, error: Exception) -> bool:
+        """No database can fail here."""
+        return False
+
+    def finalize(self, settlements: Sequence[Settlement]) -> set[str]:
+        """See ``WorkflowStore``."""
+        first = [s for s in settlements if not self._is_over(s.task_id)]
+        for settlement in first:
+            if settlement.end is End.KEPT_FOR_BODY:
+                self._kept_for_body.add(settlement.task_id)
+                settlement = replace(settlement, keep=True)
+            self._write(settlement)
+        return {s.task_id for s in first}
+
+    def fail(self, settlements: Sequence[Settlement]) -> set[str]:
+        """See ``WorkflowStore``."""
+        return self.finalize(settlements)
+
+    def _is_over(self, task_id: str) -> bool:
+        return task_id in self.ended or self._runs.is_final(task_id)
+
+    def _write(self, settlement: Settlement) -> None:
+        task_id = settlement.task_id
+        self._runs.write(settlement)
+        goes_on = settlement.state == states.RETRY or settlement.replaced
+        if task_id in self.nodes and not goes_on and not self._runs.is_final(task_id):
+            self.ended.add(task_id)
+
+    def send(self, envelopes: Sequence[Envelope]) -> None:
+        """See ``WorkflowStore``."""
+        for envelope in envelopes:
+            if envelope.task_id not in self._revoked and envelope.task_id not in self.ended:
+                self._runs.send(envelope)
+
+    def insert(self, groups: Iterable[NewGroup], nodes: Iterable[NewNode]) -> None:
+        """See ``WorkflowStore``."""
+        for group in groups:
+            known = self.groups.get(group.group_id)
+            if not group.added and (known is None or known.remaining <= 0):
+                self.groups[group.group_id] = _Group(group, group.size, body=group.body)
+        for node in nodes:
+            self.nodes.setdefault(node.task_id, node)
+
+    def known_nodes(self, task_ids: Collection[str]) -> frozenset[str]:
+        """See ``WorkflowStore``."""
+        return frozenset(task_ids) & self.nodes.keys()
+
+    def predecessor(self, task_id: str) -> str:
+        """See ``WorkflowStore``."""
+        node = self.nodes.get(task_id)
+        return node.waits_for if node else ""
+
+    def set_predecessor(self, task_id: str, waits_for: str) -> None:
+        """See ``WorkflowStore``."""
+        if task_id in self.nodes:
+            self.nodes[task_id] = replace(self.nodes[task_id], waits_for=waits_for)
+
+    def dependents(self, task_id: str) -> tuple[str, Sequence[Unreachable]]:
+        """See ``WorkflowStore``."""
+        own = self.nodes.get(task_id)
+        if own is None:
+            return "", ()
+        nodes = [node for node in self.nodes.values() if node.root_id == own.root_id]
+        rows = [(node.task_id, node.name, node.group_id, node.waits_for) for node in nodes]
+        return own.group_id, [Unreachable(*row[:3]) for row in dependents_of(task_id, rows, self.groups)]
+
+    def grow(self, sizes: Mapping[str, int]) -> None:
+        """See ``WorkflowStore``."""
+        for group_id in sizes.keys() & self.groups.keys():
+            self.groups[group_id].remaining += sizes[group_id]
+
+    def revoked_members(self, group_id: str) -> Sequence[str]:
+        """See ``WorkflowStore``."""
+        return [task_id for task_id in self.member_ids(group_id) if task_id in self._revoked]
+
+    def counts(self, group_ids: Collection[str]) -> Sequence[GroupCount]:
+        """See ``WorkflowStore``."""
+        found = [(group_id, self.groups[group_id]) for group_id in sorted(group_ids) if group_id in self.groups]
+        return [GroupCount(group_id, group.remaining, group.failed) for group_id, group in found]
+
+    def set_counts(self, counts: Sequence[GroupCount]) -> None:
+        """See ``WorkflowStore``."""
+        for group_id, remaining, failed in counts:
+            self.groups[group_id].remaining, self.groups[group_id].failed = remaining, failed
+
+    def take_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
+        """See ``WorkflowStore``."""
+        bodies = []
+        for group_id in sorted(group_ids):
+            group = self.groups[group_id]
+            if group.body is not None:
+                bodies.append(Body(group_id, group.body, group.new.root_id, group.new.parent_id))
+                group.body = None
+        return bodies
+
+    def members(self, group_id: str) -> Sequence[Member]:
+        """See ``WorkflowStore``."""
+        found = []
+        for task_id in self.member_ids(group_id):
+            state, result, content_type = self._runs.value(task_id) or (None, None, None)
+            found.append(Member(task_id, state, result, content_type, task_id in self._kept_for_body))
+        return found
+
+    def drop_values(self, task_ids: Sequence[str]) -> None:
+        """See ``WorkflowStore``."""
+        for task_id in task_ids:
+            self._runs.delete(task_id)
+            self.ended.add(task_id)

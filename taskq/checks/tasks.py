@@ -68,7 +68,7 @@ def check_routes(**kwargs: Any) -> Iterator[CheckMessage]:
 def _impossible_exchanges(queues: Iterable[Queue]) -> Iterator[CheckMessage]:
     """Report exchanges of a type that the database broker does not have; tasks would go past them."""
     from taskq.messages.routing import bindings_of
-    from taskq.store.topology import EXCHANGE_TYPES
+    from taskq.store.exchanges import EXCHANGE_TYPES
 
     if database_broker_alias() is None:
         return

@@ -1,19 +1,38 @@
-"""The queues of messages that go to exchanges. Called when a message is sent or settled, in that transaction."""
+"""Exchanges: the queues to which they lead, as AMQP 0-9-1 says (sections 3.1.3 and 4.5 for topics).
+
+Called when a message is sent or settled, in that transaction, and by the transport.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from django.db.models import OuterRef, Q, Subquery
 
 from taskq.exceptions import QueueNotFound
 from taskq.messages.protocol.options import is_storable
 from taskq.messages.routing import bound_queues, is_broadcast_exchange
+from taskq.messages.routing.topics import topic_matches
+from taskq.models import Binding, Exchange, Queue
 from taskq.records import Envelope
-
-from . import topology
+from taskq.timezones import now
 
 logger = logging.getLogger("taskq")
+#: The types of exchange that there are.
+EXCHANGE_TYPES = frozenset({"direct", "topic", "fanout"})
+#: Exchanges that exist without being declared.
+_PREDECLARED = {f"amq.{kind}": kind for kind in EXCHANGE_TYPES}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A queue that a message goes to, and for how many seconds it stays there at most."""
+
+    queue: str
+    message_ttl: float | None = None
 
 
 def resolve(envelopes: Sequence[Envelope], alias: str) -> Sequence[Envelope]:
@@ -48,7 +67,7 @@ def _queues_of(envelope: Envelope, alias: str) -> list[str]:
     if not is_storable(exchange) or (key and not is_storable(key)):
         # No database can even be asked for such names; a message of a foreign sender may have any.
         raise QueueNotFound(f"No queue can be bound to exchange {exchange!r} for {key!r}.")
-    targets = topology.route(exchange, key, alias) or ()
+    targets = route(exchange, key, alias) or ()
     if found := {*bound_queues(exchange, key), *(target.queue for target in targets)}:
         return sorted(found)
     if is_broadcast_exchange(exchange):
@@ -57,3 +76,56 @@ def _queues_of(envelope: Envelope, alias: str) -> list[str]:
     if envelope.queue:
         return [envelope.queue]
     raise QueueNotFound(f"No queue is bound to exchange {exchange!r} for {key!r}: declare one in TASKQ_QUEUES.")
+
+
+# -- where a message goes
+
+
+def route(exchange: str, routing_key: str, alias: str) -> list[Target] | None:
+    """Return where a message to ``exchange`` goes, or ``None`` if there is no such exchange.
+
+    The exchange without a name leads to the queue that is named like the key,
+    declared or not.
+    """
+    names = {routing_key} if not exchange else _bound(exchange, routing_key, alias)
+    if not names:
+        return [] if exchange_exists(exchange, alias) else None
+    special = Queue.objects.using(alias).filter(name__in=sorted(names))
+    special = special.filter(Q(message_ttl__isnull=False) | Q(expires__isnull=False))
+    rows = special.only("name", "message_ttl", "expires", "used_at")
+    declared = {queue.name: queue for queue in rows}
+    # Sent to by its name, a queue gets the message even if it has expired: nobody else could.
+    gone = {name for name, queue in declared.items() if exchange and has_expired(queue)}
+    return [Target(name, declared[name].message_ttl if name in declared else None) for name in sorted(names - gone)]
+
+
+def _bound(exchange: str, routing_key: str, alias: str) -> set[str]:
+    kind = Exchange.objects.filter(name=OuterRef("exchange")).values("type")
+    rows = (
+        Binding.objects.using(alias)
+        .filter(exchange=exchange)
+        .annotate(kind=Subquery(kind[:1]))
+        .filter(Q(routing_key=routing_key) | ~Q(kind="direct"))
+        .values_list("kind", "routing_key", "queue")
+    )
+    return {
+        queue for kind, pattern, queue in rows if _matches(kind or _PREDECLARED.get(exchange, ""), pattern, routing_key)
+    }
+
+
+def _matches(kind: str, pattern: str, routing_key: str) -> bool:
+    if kind == "topic":
+        return topic_matches(pattern, routing_key)
+    return kind == "fanout" or pattern == routing_key
+
+
+def exchange_exists(name: str, alias: str) -> bool:
+    """Tell whether the exchange was declared, or need not be."""
+    return name in _PREDECLARED or Exchange.objects.using(alias).filter(name=name).exists()
+
+
+def has_expired(queue: Queue) -> bool:
+    """Tell whether a queue was not used for its ``expires`` seconds."""
+    if queue.expires is None or queue.used_at is None:
+        return False
+    return queue.used_at + timedelta(seconds=queue.expires) <= now()

@@ -11,24 +11,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
-from django.db.models import Max, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Max, QuerySet
 
 from taskq.engines import for_alias
-from taskq.messages.routing.topics import topic_matches
 from taskq.models import Binding, Exchange, Message, Queue
 from taskq.timezones import now
 
 from .consuming import purge
+from .exchanges import has_expired
 
-#: The types of exchange that there are.
-EXCHANGE_TYPES = frozenset({"direct", "topic", "fanout"})
 #: Seconds without use after which an exclusive or auto-delete queue expires that names no time itself.
 FORGOTTEN_AFTER = 86400.0
-#: Exchanges that exist without being declared.
-_PREDECLARED = {f"amq.{kind}": kind for kind in EXCHANGE_TYPES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +35,6 @@ class QueueOptions:
     expires: float | None = None
     message_ttl: float | None = None
     arguments: str = "{}"
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A queue that a message goes to, and for how many seconds it stays there at most."""
-
-    queue: str
-    message_ttl: float | None = None
 
 
 # -- queues
@@ -78,7 +65,7 @@ def queue_options(
 def declare_queue(name: str, options: QueueOptions, alias: str) -> list[str]:
     """Make the queue if there is none; return the names of options that differ from the one there is."""
     found = Queue.objects.using(alias).filter(name=name).first()
-    if found is None or (_has_expired(found) and _expire(found, alias)):
+    if found is None or (has_expired(found) and _expire(found, alias)):
         made = Queue(name=name, used_at=now(), **_columns(options))
         Queue.objects.using(alias).bulk_create([made], ignore_conflicts=True)
         found = Queue.objects.using(alias).get(name=name)
@@ -95,7 +82,7 @@ def queue_exists(name: str, alias: str) -> bool:
     """Tell whether the queue was declared, or has messages: those of tasks are in queues that nobody declared."""
     found = Queue.objects.using(alias).filter(name=name).first()
     if found is not None:
-        return not _has_expired(found)
+        return not has_expired(found)
     return Message.objects.using(alias).filter(token="", queue=name).exists()
 
 
@@ -144,7 +131,7 @@ def shortest_expiry(names: Iterable[str], alias: str) -> float | None:
 def sweep(alias: str) -> list[str]:
     """Delete the queues that have expired; return their names."""
     rows = Queue.objects.using(alias).filter(expires__isnull=False)
-    return [row.name for row in rows if _has_expired(row) and _expire(row, alias)]
+    return [row.name for row in rows if has_expired(row) and _expire(row, alias)]
 
 
 def _expire(queue: Queue, alias: str) -> bool:
@@ -155,12 +142,6 @@ def _expire(queue: Queue, alias: str) -> bool:
         # After the transaction, in short ones: there may be millions.
         purge(queue.name, alias, newest)
     return gone
-
-
-def _has_expired(queue: Queue) -> bool:
-    if queue.expires is None or queue.used_at is None:
-        return False
-    return queue.used_at + timedelta(seconds=queue.expires) <= now()
 
 
 # -- exchanges and bindings
@@ -182,11 +163,6 @@ def declare_exchange(
         exchanges.bulk_create([Exchange(name=name, **options)], ignore_conflicts=True)
         found = exchanges.get(name=name)
     return [option for option, value in options.items() if getattr(found, option) != value]
-
-
-def exchange_exists(name: str, alias: str) -> bool:
-    """Tell whether the exchange was declared, or need not be."""
-    return name in _PREDECLARED or Exchange.objects.using(alias).filter(name=name).exists()
 
 
 def delete_exchange(name: str, alias: str) -> None:
@@ -229,44 +205,3 @@ def bindings(alias: str, exchange: str | None = None) -> list[tuple[str, str, st
     if exchange is not None:
         rows = rows.filter(exchange=exchange)
     return list(rows.values_list("queue", "exchange", "routing_key"))
-
-
-# -- where a message goes
-
-
-def route(exchange: str, routing_key: str, alias: str) -> list[Target] | None:
-    """Return where a message to ``exchange`` goes, or ``None`` if there is no such exchange.
-
-    The exchange without a name leads to the queue that is named like the key,
-    declared or not.
-    """
-    names = {routing_key} if not exchange else _bound(exchange, routing_key, alias)
-    if not names:
-        return [] if exchange_exists(exchange, alias) else None
-    special = Queue.objects.using(alias).filter(name__in=sorted(names))
-    special = special.filter(Q(message_ttl__isnull=False) | Q(expires__isnull=False))
-    rows = special.only("name", "message_ttl", "expires", "used_at")
-    declared = {queue.name: queue for queue in rows}
-    # Sent to by its name, a queue gets the message even if it has expired: nobody else could.
-    gone = {name for name, queue in declared.items() if exchange and _has_expired(queue)}
-    return [Target(name, declared[name].message_ttl if name in declared else None) for name in sorted(names - gone)]
-
-
-def _bound(exchange: str, routing_key: str, alias: str) -> set[str]:
-    kind = Exchange.objects.filter(name=OuterRef("exchange")).values("type")
-    rows = (
-        Binding.objects.using(alias)
-        .filter(exchange=exchange)
-        .annotate(kind=Subquery(kind[:1]))
-        .filter(Q(routing_key=routing_key) | ~Q(kind="direct"))
-        .values_list("kind", "routing_key", "queue")
-    )
-    return {
-        queue for kind, pattern, queue in rows if _matches(kind or _PREDECLARED.get(exchange, ""), pattern, routing_key)
-    }
-
-
-def _matches(kind: str, pattern: str, routing_key: str) -> bool:
-    if kind == "topic":
-        return topic_matches(pattern, routing_key)
-    return kind == "fanout" or pattern == routing_key

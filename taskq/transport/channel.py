@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import DatabaseError, InterfaceError
 
 from taskq.records import Claimed, Envelope
-from taskq.store import consuming, enqueue, release, topology
+from taskq.store import consuming, enqueue, exchanges, release, topology
 
 from . import message as messages
 from .batch import PublishBatch
@@ -78,7 +78,7 @@ class Channel(EntityChannel):
 
     def send(self, batch: Iterable[tuple[dict[str, Any], str, str]]) -> None:
         """Send messages with their exchange and routing key, in one transaction."""
-        routes: dict[tuple[str, str], list[topology.Target]] = {}
+        routes: dict[tuple[str, str], list[exchanges.Target]] = {}
         ready: list[Envelope] = []
         now = time.time()
         for message, exchange, routing_key in batch:
@@ -91,8 +91,8 @@ class Channel(EntityChannel):
         else:
             self._do(enqueue.enqueue, ready, self.alias)
 
-    def _route(self, exchange: str, routing_key: str) -> list[topology.Target]:
-        targets = self._do(topology.route, exchange, routing_key, self.alias)
+    def _route(self, exchange: str, routing_key: str) -> list[exchanges.Target]:
+        targets = self._do(exchanges.route, exchange, routing_key, self.alias)
         if targets is None:
             raise not_found("exchange", exchange, "basic_publish")
         return targets

@@ -14,7 +14,7 @@ from kombu.transport import virtual
 from kombu.transport.base import to_rabbitmq_queue_arguments
 from kombu.utils.uuid import uuid
 
-from taskq.store import consuming, topology
+from taskq.store import consuming, exchanges, topology
 
 from .errors import failed, not_found, otherwise, recoverable
 
@@ -62,10 +62,10 @@ class EntityChannel(virtual.Channel):
         name = exchange or f"amq.{kind}"
         _check_length("exchange", name, name, "exchange_declare")
         if passive:
-            if not self._do(topology.exchange_exists, name, self.alias):
+            if not self._do(exchanges.exchange_exists, name, self.alias):
                 raise not_found("exchange", name, "exchange_declare")
             return
-        if kind not in topology.EXCHANGE_TYPES:
+        if kind not in exchanges.EXCHANGE_TYPES:
             raise failed(
                 "exchange", name, f"can't be of type {kind!r}: there is direct, topic, fanout", "exchange_declare"
             )
@@ -133,7 +133,7 @@ class EntityChannel(virtual.Channel):
         name = exchange or "amq.direct"
         for text in (queue, name, routing_key or ""):
             _check_length("queue", queue, text, "queue_bind")
-        if not self._do(topology.exchange_exists, name, self.alias):
+        if not self._do(exchanges.exchange_exists, name, self.alias):
             raise not_found("exchange", name, "queue_bind")
         self._do(topology.bind, queue, name, routing_key or "", self.alias)
 

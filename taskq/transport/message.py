@@ -21,7 +21,7 @@ from taskq.records import Claimed, Envelope
 from .entities import LONGEST
 
 if TYPE_CHECKING:
-    from taskq.store.topology import Target
+    from taskq.store.exchanges import Target
 
     from .channel import Channel
 

@@ -18,7 +18,7 @@ from kombu.entity import Exchange, Queue
 from kombu.transport.base import to_rabbitmq_queue_arguments
 
 from taskq.messages.routing import bindings_of, is_broadcast
-from taskq.store import topology, workers
+from taskq.store import exchanges, topology, workers
 
 logger = logging.getLogger("taskq.worker")
 #: Seconds without a sign of its worker after which the queue of a broadcast is gone with what waits in it.
@@ -89,7 +89,7 @@ class Declarations:
 def _needs_declaring(queue: Queue) -> bool:
     kinds = {exchange.type for exchange, _ in bindings_of(queue)}
     # What django:// has no such exchange of is reported by the checks.
-    return kinds <= topology.EXCHANGE_TYPES and (bool(queue.exclusive) or kinds != {"direct"})
+    return kinds <= exchanges.EXCHANGE_TYPES and (bool(queue.exclusive) or kinds != {"direct"})
 
 
 def _options(queue: Any) -> topology.QueueOptions:  # kombu sets its attributes where mypy does not see it

@@ -10,8 +10,10 @@ import pytest
 from kombu import Connection
 
 import taskq.transport
+from taskq.messages.routing.topics import topic_matches
 from taskq.records import Claimed
-from taskq.store.topology import Target, queue_options, topic_matches
+from taskq.store.exchanges import Target
+from taskq.store.topology import queue_options
 from taskq.transport.inbox import Inbox
 from taskq.transport.message import envelopes
 from taskq.transport.unacked import Unacked

@@ -12,7 +12,7 @@ from kombu.common import Broadcast
 
 from taskq.models import Binding
 from taskq.models import Queue as QueueRow
-from taskq.store import topology, workers
+from taskq.store import exchanges, topology, workers
 from taskq.worker.duties import declarations
 from taskq.worker.duties.declarations import FORGOTTEN_AFTER, Declarations
 
@@ -54,7 +54,7 @@ def test_what_senders_can_not_find_is_declared() -> None:
         ("x", "d", "k"),
         ("mine", "news", ""),
     }
-    assert topology.route("topics", "a.b", "default") == [topology.Target("t", 5.0)]
+    assert exchanges.route("topics", "a.b", "default") == [exchanges.Target("t", 5.0)]
 
 
 def test_a_queue_that_expires_is_kept_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,12 +63,12 @@ def test_a_queue_that_expires_is_kept_in_use(monkeypatch: pytest.MonkeyPatch) ->
     declared = made(Broadcast("news"))
     assert declared.due() == FORGOTTEN_AFTER / 4
     QueueRow.objects.update(used_at=F("used_at") - timedelta(seconds=FORGOTTEN_AFTER + 1))
-    assert topology.route("news", "", "default") == []
+    assert exchanges.route("news", "", "default") == []
     topology.sweep("default")
     assert names() == []
     clock += FORGOTTEN_AFTER / 4
     declared.work()
-    assert len(topology.route("news", "", "default") or ()) == 1
+    assert len(exchanges.route("news", "", "default") or ()) == 1
 
 
 def test_with_its_worker_goes_what_nobody_else_reads() -> None:

@@ -19,12 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SEND_OPTIONS",
-    "TASK_OPTIONS",
     "Exceptions",
     "FromSetting",
     "RetryOptions",
     "SendOptions",
-    "check_limits",
+    "check_limit_order",
     "check_retry_policy",
     "from_setting",
     "refuse_unknown",
@@ -103,18 +102,6 @@ class SendOptions(RetryOptions, total=False):
 #: The names that ``apply_async`` accepts.
 SEND_OPTIONS: Final = frozenset(SendOptions.__annotations__) | frozenset(RetryOptions.__annotations__)
 
-#: The names that ``@task(...)`` accepts, besides the attributes that its ``base`` declares.
-TASK_OPTIONS: Final = frozenset(
-    {
-        "name", "bind", "base", "ignore_result", "store_errors_even_if_ignored", "track_started", "trail",
-        "serializer", "compression", "queue", "exchange", "routing_key", "priority", "expires",
-        "acks_late", "max_deliveries", "time_limit", "soft_time_limit",
-        "max_retries", "default_retry_delay", "autoretry_for", "dont_autoretry_for", "retry_kwargs",
-        "retry_backoff", "retry_backoff_max", "retry_jitter", "throws", "typing", "sensitive",
-        "before_start", "on_success", "on_retry", "on_failure", "after_return",
-    }
-)  # fmt: skip
-
 
 def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str) -> None:
     """Raise ``TypeError`` for a name in ``given`` that is not ``known``, with the nearest known one."""
@@ -134,7 +121,7 @@ def check_retry_policy(name: str, policy: object) -> None:
             raise TypeError(f"{name}: retry_policy must be {kinds.POLICY.words}, not {policy!r}.") from None
 
 
-def check_limits(name: str, hard: float | None, soft: float | None) -> None:
+def check_limit_order(name: str, hard: float | None, soft: float | None) -> None:
     """Raise ``ValueError`` if the soft limit could never run out before the hard one."""
     if hard and soft and soft > hard:
         raise ValueError(f"{name}: soft_time_limit ({soft:g} s) is longer than time_limit ({hard:g} s).")

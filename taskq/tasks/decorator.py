@@ -6,10 +6,11 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypedDict, TypeVar, overload
 
-from taskq.calls.options import TASK_OPTIONS, Exceptions, FromSetting, refuse_unknown
+from taskq.calls.options import Exceptions, FromSetting, refuse_unknown
 from taskq.calls.registry import name_of, register
 
 from .task import Task
+from .validation import OPTIONS
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -158,4 +159,4 @@ def _follows_setting(name: str, value: Any) -> bool:
 def _known_to(base: type[Task[..., Any]]) -> frozenset[str]:
     """Return the names of options: those of every task and the attributes that ``base`` declares itself."""
     own = {name for name in dir(base) if not name.startswith("_") and not hasattr(Task, name)}
-    return (TASK_OPTIONS | own) - {"bind", "base"}
+    return frozenset(OPTIONS.keys() | own)

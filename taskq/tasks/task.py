@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, ca
 from asgiref.sync import sync_to_async
 
 from taskq.calls.context import Context, context_of, current, enter, leave
-from taskq.calls.options import Exceptions, SendOptions, check_limits, from_setting
+from taskq.calls.options import Exceptions, SendOptions, check_limit_order, from_setting
 from taskq.calls.registry import name_of, tasks
 from taskq.conf import settings
 from taskq.sending import send
@@ -117,7 +117,7 @@ class Task(CanvasMethods[R], Generic[P, R]):
         if cls.__dict__.get("abstract") or cls.run is Task.run:
             raise TypeError(f"{self.origin} can't be registered: it is abstract, or has no run().")
         validation.check(self, Task)
-        check_limits(self.name, self.time_limit, self.soft_time_limit)
+        check_limit_order(self.name, self.time_limit, self.soft_time_limit)
         if unknown := set(self.sensitive) - set(self.call_signature.parameters):
             raise TypeError(f"{self.name} has no parameter {unknown.pop()!r}, which sensitive= names.")
 

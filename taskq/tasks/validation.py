@@ -77,7 +77,7 @@ _EXCEPTIONS = Kind("an exception class or a tuple of them", exceptions)
 _HANDLER = Kind("a function", _callable)
 
 #: Every option, and the handlers.
-KINDS: Mapping[str, Kind[Any]] = {
+OPTIONS: Mapping[str, Kind[Any]] = {
     "name": Kind(f"a {_NAME}", lambda value: check_name("name", value)),
     "ignore_result": _FLAG,
     "store_errors_even_if_ignored": _FLAG,
@@ -116,7 +116,7 @@ def check(task: Task[..., Any], base: type[Task[..., Any]]) -> None:
     that may be written in several ways is put into the one that is read.
     """
     for option, value in _own(task, base):
-        kind = KINDS[option]
+        kind = OPTIONS[option]
         try:
             converted = kind.convert(value)
         except (TypeError, ValueError, OverflowError) as error:
@@ -137,6 +137,6 @@ def _own(task: Task[..., Any], base: type[Task[..., Any]]) -> Iterator[tuple[str
         if cls not in base.__mro__:
             found |= vars(cls)
     found |= vars(task)
-    for option in KINDS:
+    for option in OPTIONS:
         if option in found and not isinstance(found[option], FromSetting | property | cached_property):
             yield option, getattr(task, option)

@@ -7,10 +7,10 @@ alone: only ``decode_body`` looks into a body, and it does so where the task run
 
 from __future__ import annotations
 
-from .build import SendOptions, build, origin, reply_queue
-from .options import expiration
+from .build import build, origin, reply_queue
+from .options import MessageOptions, expiration
 from .read import TaskHeaders, decode_body, decode_message, load_body, read_headers, upgrade
-from .retry import RetryOptions, retry_envelope
+from .retry import retry_envelope
 from .wire import EMBED, HEADERS, MAX_NAME, Carried, mapping_of
 
 __all__ = [
@@ -18,8 +18,7 @@ __all__ = [
     "HEADERS",
     "MAX_NAME",
     "Carried",
-    "RetryOptions",
-    "SendOptions",
+    "MessageOptions",
     "TaskHeaders",
     "build",
     "decode_body",

@@ -11,9 +11,9 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, TypedDict, Unpack, cast
+from typing import Any, Unpack, cast
 
 from taskq.conf import settings
 from taskq.exceptions import EncodeError
@@ -22,6 +22,7 @@ from taskq.messages import reprs, serializers, signing
 from taskq.records import Envelope
 
 from . import options as check
+from .options import MessageOptions
 from .wire import EMBED, HEADERS, Args
 
 _TEMPLATE: dict[str, Any] = dict.fromkeys(HEADERS) | {
@@ -35,44 +36,7 @@ _EMPTY_EMBED: dict[str, Any] = dict.fromkeys(EMBED)
 _EMPTY_EMBED_JSON = json.dumps(_EMPTY_EMBED)
 
 
-class SendOptions(TypedDict, total=False):
-    """What ``build`` takes besides the call itself; ``None`` is as if it were not given."""
-
-    exchange: str
-    routing_key: str
-    priority: int | None  # 0 to 9, larger is sooner
-    countdown: float | timedelta | None  # seconds; beats eta
-    eta: datetime | str | None  # naive: TASKQ_TIMEZONE; or ISO 8601
-    expires: float | timedelta | datetime | str | None  # seconds from now, or a moment as eta
-    retries: int
-    serializer: str | None
-    compression: str | None
-    time_limit: float | None  # seconds
-    soft_time_limit: float | None  # seconds
-    shadow: str | None
-    headers: Mapping[str, Any] | None  # the caller's own
-    argsrepr: str | None
-    kwargsrepr: str | None
-    root_id: str | None
-    parent_id: str | None
-    group_id: str | None
-    group_index: int | None
-    ignore_result: bool | None
-    reply_to: str | None
-    callbacks: Any  # signatures, as link gives them
-    errbacks: Any
-    chain: Any  # in wire order: the next task is the last
-    chord: Any
-    stamped_headers: Collection[str] | None
-    stamps: Mapping[str, Any] | None
-    replaced_task_nesting: int
-    origin: str | None
-    sensitive: Collection[str]  # parameters to mask everywhere but in the body
-    sensitive_positions: Mapping[str, int] | None  # where parameters stand, by name
-    reset: bool | None  # see Envelope; by default whether a task_id is given
-
-
-_KNOWN = frozenset(SendOptions.__annotations__)
+_KNOWN = frozenset(MessageOptions.__annotations__)
 # Options that are headers as they are. What is falsy is the template's value.
 _AS_GIVEN = (("shadow", "shadow"), ("origin", "origin"), ("ignore_result", "ignore_result"))
 # The same for options that a reader refuses unless they are of their kind.
@@ -126,7 +90,7 @@ def build(
     args: Args = (),
     kwargs: Mapping[str, Any] | None = None,
     task_id: str | None = None,
-    **options: Unpack[SendOptions],
+    **options: Unpack[MessageOptions],
 ) -> Envelope:
     """Return the message that runs the task ``name`` with these arguments.
 

@@ -7,9 +7,9 @@ or ``EncodeError`` and name the option.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 from taskq.exceptions import EncodeError
 from taskq.timezones import parse_iso, to_utc
@@ -23,6 +23,51 @@ MOST_WHOLE = 2**31 - 1
 _MAX_TTL = 2**32 - 1
 # Leaves room for every database and every zone to convert.
 _LAST_YEAR = 9998
+
+
+class MessageOptions(TypedDict, total=False):
+    """The options of a message; ``None`` is as if an option were not given."""
+
+    exchange: str
+    routing_key: str
+    priority: int | None  # 0 to 9, larger is sooner
+    countdown: float | timedelta | None  # seconds; beats eta
+    eta: datetime | str | None  # naive: TASKQ_TIMEZONE; or ISO 8601
+    expires: float | timedelta | datetime | str | None  # seconds from now, or a moment as eta
+    retries: int
+    serializer: str | None
+    compression: str | None
+    time_limit: float | None  # seconds
+    soft_time_limit: float | None  # seconds
+    shadow: str | None
+    headers: Mapping[str, Any] | None  # the caller's own
+    argsrepr: str | None
+    kwargsrepr: str | None
+    root_id: str | None
+    parent_id: str | None
+    group_id: str | None
+    group_index: int | None
+    ignore_result: bool | None
+    reply_to: str | None
+    callbacks: Any  # signatures, as link gives them
+    errbacks: Any
+    chain: Any  # in wire order: the next task is the last
+    chord: Any
+    stamped_headers: Collection[str] | None
+    stamps: Mapping[str, Any] | None
+    replaced_task_nesting: int
+    origin: str | None
+    sensitive: Collection[str]  # parameters to mask everywhere but in the body
+    sensitive_positions: Mapping[str, int] | None  # where parameters stand, by name
+    reset: bool | None  # see Envelope; by default whether a task_id is given
+
+
+#: The options of a message that a retry may change; ``headers`` are joined to the caller's own.
+RETRY_OPTIONS = frozenset(
+    {"exchange", "routing_key", "countdown", "eta", "expires", "priority", "time_limit", "soft_time_limit", "headers"}
+    | {"shadow", "serializer", "compression", "argsrepr", "kwargsrepr", "ignore_result"}
+    | {"sensitive", "sensitive_positions"}
+)
 
 
 def check_arguments(args: Args, kwargs: Mapping[str, Any]) -> None:

@@ -6,9 +6,8 @@ changed stays as it came, byte for byte.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
-from typing import Any, TypedDict, Unpack, cast
+from collections.abc import Mapping
+from typing import Any, Unpack
 
 from taskq.conf import settings
 from taskq.messages import reprs, serializers, signing
@@ -16,49 +15,30 @@ from taskq.records import Envelope
 
 from . import options as check
 from .build import arguments_text, put_body, put_due, put_expiry, put_given_reprs, put_limits, put_properties, put_reprs
+from .options import RETRY_OPTIONS, MessageOptions
 from .read import decode_message, read_headers
 from .wire import Args, Carried, is_of_delivery, mapping_of
 
-
-class RetryOptions(TypedDict, total=False):
-    """What a retry may change; ``None`` keeps what the message has."""
-
-    args: Args | None
-    kwargs: Mapping[str, Any] | None
-    queue: str | None
-    exchange: str | None
-    routing_key: str | None
-    countdown: float | timedelta | None  # seconds; beats eta
-    eta: datetime | str | None
-    expires: float | timedelta | datetime | str | None
-    priority: int | None
-    time_limit: float | None  # seconds
-    soft_time_limit: float | None  # seconds
-    headers: Mapping[str, Any] | None  # joined to the caller's own
-    shadow: str | None
-    serializer: str | None
-    compression: str | None
-    argsrepr: str | None
-    kwargsrepr: str | None
-    ignore_result: bool | None
-    sensitive: Collection[str]  # as for build, and needed with new arguments
-    sensitive_positions: Mapping[str, int] | None
-
-
-_KNOWN = frozenset(RetryOptions.__annotations__)
 _NEW_BODY = ("args", "kwargs", "serializer", "compression")
 
 
-def retry_envelope(message: Carried, **options: Unpack[RetryOptions]) -> Envelope:
+def retry_envelope(
+    message: Carried,
+    *,
+    args: Args | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    queue: str | None = None,
+    **options: Unpack[MessageOptions],
+) -> Envelope:
     """Return the message that runs the task of ``message`` again, one retry on.
 
-    It keeps the id, the workflow, what follows, headers, stamps, limits,
-    priority, the moment it expires, and goes to where it came from.
+    It keeps the id, the workflow, follow-ups, headers, stamps, limits, priority and the expiry, and goes back to where
+    ``message`` came from. ``RETRY_OPTIONS`` may change; ``None`` changes nothing.
     Raises what ``build`` raises for options.
     """
-    given = cast("dict[str, Any]", options)
-    if not given.keys() <= _KNOWN:
-        raise TypeError(f"Unknown options of a retry: {', '.join(sorted(given.keys() - _KNOWN))}.")
+    if not options.keys() <= RETRY_OPTIONS:
+        raise TypeError(f"Unknown options of a retry: {', '.join(sorted(options.keys() - RETRY_OPTIONS))}.")
+    given: dict[str, Any] = {**options, "args": args, "kwargs": kwargs, "queue": queue}
     envelope = _copy(message, given)
     headers = envelope.headers
     headers["retries"] = (headers.get("retries") or 0) + 1

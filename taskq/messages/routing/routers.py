@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 from kombu.entity import Exchange, Queue
 
-from taskq.messages.protocol import SendOptions
+from taskq.messages.protocol import MessageOptions
 
 #: What a router said, as options.
 Answer = Mapping[str, Any]
@@ -24,7 +24,7 @@ Router = Callable[..., Answer | None]
 
 
 #: What a route may say: where to, and options of a message that are not those of one call alone.
-ROUTE_KEYS = frozenset(SendOptions.__annotations__) - {
+ROUTE_KEYS = frozenset(MessageOptions.__annotations__) - {
     *("callbacks", "errbacks", "chain", "chord", "root_id", "parent_id", "group_id", "group_index", "retries"),
     *("argsrepr", "kwargsrepr", "sensitive", "sensitive_positions", "reset", "origin", "replaced_task_nesting"),
 } | {"queue", "exchange_type", "link", "link_error"}

@@ -81,7 +81,6 @@ class EagerWorkflow(Runs):
     # -- ``Runs``
 
     def is_final(self, task_id: str) -> bool:
-        """See ``Runs``."""
         return task_id in self._values and states.is_final(self._values[task_id][0])
 
     def write(self, settlement: Settlement) -> None:
@@ -103,18 +102,15 @@ class EagerWorkflow(Runs):
         return self._exceptions[error]
 
     def value(self, task_id: str) -> tuple[str, str | None, str] | None:
-        """See ``Runs``."""
         return self._values.get(task_id)
 
     def delete(self, task_id: str) -> None:
         """Keep the result: the caller has asked for it."""
 
     def message(self, settlement: Settlement) -> Carried | None:
-        """See ``Runs``."""
         return None if self._ending is None else delivery_of(self._ending)
 
     def send(self, envelope: Envelope) -> None:
-        """See ``Runs``."""
         self._waiting.append(envelope)
 
     # -- results

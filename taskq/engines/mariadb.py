@@ -89,21 +89,18 @@ class MariadbEngine(Engine):
         return bool(error.args) and error.args[0] in (1213, 1205, 1020)
 
     def refuses(self, error: Exception) -> bool:
-        """See base; much of what the client calls operational is about a value."""
         number = error.args[0] if error.args else None
         if number == _TOO_LARGE:
             self.connection.close()  # the server has closed it
         return number in _VALUES or super().refuses(error)
 
     def now(self) -> float:
-        """See base."""
         with self.cursor() as cursor:
             cursor.execute(f"SELECT {_NOW}")
             moment: datetime = cursor.fetchone()[0]
         return moment.replace(tzinfo=UTC).timestamp()
 
     def moment(self, unix: float | None) -> Any:
-        """See base."""
         return None if unix is None else datetime.fromtimestamp(unix, UTC).replace(tzinfo=None)
 
     def _row(self, row: Sequence[Any], times: Sequence[int]) -> list[Any]:
@@ -123,18 +120,15 @@ class MariadbEngine(Engine):
                 self.insert_messages([message])
 
     def insert_messages(self, rows: Sequence[Sequence[Any]]) -> None:
-        """See base."""
         head = f"INSERT INTO taskq_message ({MESSAGE_COLUMNS}, created_at, token, acked, revoked) VALUES "
         self._insert(head, _MESSAGE_ROW, [self._row(row, _MESSAGE_TIMES) for row in rows])
 
     def insert_scheduled(self, rows: Sequence[Sequence[Any]], delays: Sequence[float]) -> None:
-        """See base."""
         head = f"INSERT INTO taskq_scheduledmessage ({MESSAGE_COLUMNS}, created_at, due_at) VALUES "
         rows = [[*self._row(row, _MESSAGE_TIMES), round(delay * 1e6)] for row, delay in zip(rows, delays, strict=True)]
         self._insert(head, _SCHEDULED_ROW, rows)
 
     def insert_runs(self, rows: Sequence[Sequence[Any]], *, reset: bool) -> None:
-        """See base."""
         head = f"INSERT INTO taskq_taskrun ({RUN_COLUMNS}, created_at) VALUES "
         tail = " " + (_update(_RESET, when_final=True) if reset else "ON DUPLICATE KEY UPDATE task_id = task_id")
         self._insert(head, _RUN_ROW, [self._row(row, _RUN_TIMES) for row in rows], tail)
@@ -168,7 +162,6 @@ class MariadbEngine(Engine):
         yield part
 
     def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
-        """See base."""
         with self.atomic(), self.cursor() as cursor:
             cursor.execute(
                 f"SELECT {CLAIM_COLUMNS} FROM taskq_message WHERE token = '' AND queue = %s "
@@ -182,7 +175,6 @@ class MariadbEngine(Engine):
         return claimed
 
     def pick_due(self, limit: int) -> list[int]:
-        """See base."""
         with self.cursor() as cursor:
             cursor.execute(
                 f"SELECT id FROM taskq_scheduledmessage WHERE due_at <= {_NOW} ORDER BY due_at, id LIMIT %s "
@@ -192,7 +184,6 @@ class MariadbEngine(Engine):
             return [row[0] for row in cursor.fetchall()]
 
     def next_due(self) -> float | None:
-        """See base."""
         with self.cursor() as cursor:
             cursor.execute(
                 f"SELECT TIMESTAMPDIFF(MICROSECOND, {_NOW}, due_at) / 1e6 FROM taskq_scheduledmessage "
@@ -206,16 +197,13 @@ class MariadbEngine(Engine):
         self.upsert_runs(settlements)
 
     def upsert_runs(self, settlements: Sequence[Settlement]) -> None:
-        """See base."""
         head = f"INSERT INTO taskq_taskrun ({_END_COLUMNS}, priority, created_at) VALUES "
         self._insert(head, _END_ROW, [self._end(s) for s in settlements], " " + _update(_ENDED, when_final=False))
 
     def insert_groups(self, rows: Sequence[Sequence[Any]]) -> None:
-        """See base."""
         self._insert(f"INSERT INTO taskq_group ({GROUP_COLUMNS}, created_at) VALUES ", _GROUP_ROW, rows, _GROUP_RESET)
 
     def insert_nodes(self, rows: Sequence[Sequence[Any]], *, reset: bool) -> None:
-        """See base."""
         tail = " ON DUPLICATE KEY UPDATE " + (_NODE_RESET if reset else "task_id = task_id")
         self._insert(f"INSERT INTO taskq_node ({NODE_COLUMNS}, created_at) VALUES ", _NODE_ROW, rows, tail)
 

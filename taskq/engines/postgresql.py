@@ -186,7 +186,6 @@ class PostgresqlEngine(Engine):
 
     @contextmanager
     def pipelined(self) -> Iterator[None]:
-        """See base: while the server inserts, the caller encodes what is next."""
         wrapper = self.connection
         wrapper.ensure_connection()
         with wrapper.wrap_database_errors, wrapper.connection.pipeline():
@@ -202,7 +201,6 @@ class PostgresqlEngine(Engine):
         return super().refuses(error) if code is None else code[:2] in {"21", "22", "23", "54"}
 
     def now(self) -> float:
-        """See base."""
         with self.cursor() as cursor:
             cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
             return float(cursor.fetchone()[0])
@@ -241,15 +239,12 @@ class PostgresqlEngine(Engine):
             return bool(cursor.fetchone()[0])
 
     def insert_messages(self, rows: Sequence[Sequence[Any]]) -> None:
-        """See base."""
         self._insert(_INSERT_MESSAGES, _MESSAGE_NAMES, rows)
 
     def insert_scheduled(self, rows: Sequence[Sequence[Any]], delays: Sequence[float]) -> None:
-        """See base."""
         self._insert(_INSERT_SCHEDULED, _SCHEDULED_NAMES, [(*r, d) for r, d in zip(rows, delays, strict=True)])
 
     def insert_runs(self, rows: Sequence[Sequence[Any]], *, reset: bool) -> None:
-        """See base."""
         self._insert(_INSERT_RUNS + _ON_CONFLICT[reset], _RUN_NAMES, rows)
 
     def _insert(self, sql: str, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -258,12 +253,10 @@ class PostgresqlEngine(Engine):
             cursor.execute(sql, [document])
 
     def notify(self, channel: str, payload: str = "") -> None:
-        """See base."""
         with self.cursor() as cursor:
             cursor.execute("SELECT pg_notify(%s, %s)", [channel, payload])
 
     def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
-        """See base."""
         with self._claiming_cursor() as cursor:
             cursor.execute(_CLAIM_WITHIN if self.in_transaction() else _CLAIM_ALONE, [token, queue, limit])
             claimed = [Claimed(*row) for row in cursor.fetchall()]
@@ -284,7 +277,6 @@ class PostgresqlEngine(Engine):
             yield cursor
 
     def pick_due(self, limit: int) -> list[int]:
-        """See base."""
         with self.cursor() as cursor:
             cursor.execute(
                 "SELECT id FROM taskq_scheduledmessage WHERE due_at <= clock_timestamp() "
@@ -294,7 +286,6 @@ class PostgresqlEngine(Engine):
             return [row[0] for row in cursor.fetchall()]
 
     def next_due(self) -> float | None:
-        """See base."""
         with self.cursor() as cursor:
             cursor.execute(
                 "SELECT extract(epoch FROM due_at - clock_timestamp())::float8 FROM taskq_scheduledmessage "
@@ -304,7 +295,6 @@ class PostgresqlEngine(Engine):
             return row and float(row[0])
 
     def delete_held(self, token: str, ids: Sequence[int]) -> set[int]:
-        """See base."""
         with self.cursor() as cursor:
             cursor.execute(
                 "DELETE FROM taskq_message WHERE id = ANY(%s) AND token = %s RETURNING id", [list(ids), token]
@@ -312,23 +302,18 @@ class PostgresqlEngine(Engine):
             return {row[0] for row in cursor.fetchall()}
 
     def update_runs(self, settlements: Sequence[Settlement]) -> None:
-        """See base."""
         self._insert(_UPDATE_RUNS, _END_NAMES, [_end(s) for s in settlements])
 
     def upsert_runs(self, settlements: Sequence[Settlement]) -> None:
-        """See base."""
         self._insert(_UPSERT_RUNS, _END_NAMES + _ORIGIN_NAMES, [(*_end(s), *_origin(s)) for s in settlements])
 
     def insert_groups(self, rows: Sequence[Sequence[Any]]) -> None:
-        """See base."""
         self._insert(_INSERT_GROUPS, _GROUP_NAMES, rows)
 
     def insert_nodes(self, rows: Sequence[Sequence[Any]], *, reset: bool) -> None:
-        """See base."""
         self._insert(_INSERT_NODES + (_NODE_RESET if reset else "NOTHING"), _NODE_NAMES, rows)
 
     def end_runs(self, settlements: Sequence[Settlement]) -> set[str]:
-        """See base."""
         names = _END_NAMES + _ORIGIN_NAMES
         rows = [dict(zip(names, (*_end(s), *_origin(s)), strict=True)) for s in settlements]
         with self.cursor() as cursor:
@@ -336,7 +321,6 @@ class PostgresqlEngine(Engine):
             return {row[0] for row in cursor.fetchall()}
 
     def message_listener(self) -> Listener:
-        """See base."""
         if not settings.NOTIFY:
             return super().message_listener()
         listener = PostgresqlListener(self.alias, MESSAGE_CHANNEL)
@@ -373,7 +357,6 @@ class PostgresqlEngine(Engine):
         self._direct.add(connection)
 
     def result_listener(self) -> Listener:
-        """See base."""
         return PostgresqlListener(self.alias, RESULT_CHANNEL) if settings.NOTIFY else super().result_listener()
 
 

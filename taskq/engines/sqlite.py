@@ -182,11 +182,9 @@ class SqliteEngine(Engine):
         return "locked" in str(error) or "busy" in str(error)
 
     def now(self) -> float:
-        """See base."""
         return unix_now()
 
     def moment(self, unix: float | None) -> Any:
-        """See base."""
         return _text(unix)
 
     def send(self, message: Sequence[Any], run: Sequence[Any] | None, *, delay: float, reset: bool, wake: bool) -> None:
@@ -205,12 +203,10 @@ class SqliteEngine(Engine):
             self.insert_messages([message])
 
     def insert_messages(self, rows: Sequence[Sequence[Any]]) -> None:
-        """See base."""
         now = _text(unix_now())
         self._run(_INSERT_MESSAGE, [(*_with_times(row, _MESSAGE_TIMES), now) for row in rows])
 
     def insert_scheduled(self, rows: Sequence[Sequence[Any]], delays: Sequence[float]) -> None:
-        """See base."""
         now = unix_now()
         self._run(
             _INSERT_SCHEDULED,
@@ -221,7 +217,6 @@ class SqliteEngine(Engine):
         )
 
     def insert_runs(self, rows: Sequence[Sequence[Any]], *, reset: bool) -> None:
-        """See base."""
         now = _text(unix_now())
         self._run(_INSERT_RUN[reset], [(*_with_times(row, _RUN_TIMES), now) for row in rows])
 
@@ -233,7 +228,6 @@ class SqliteEngine(Engine):
                 cursor.executemany(sql, rows)
 
     def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
-        """See base."""
         with self.cursor() as cursor:
             cursor.execute(_CLAIM, [token, queue, limit])
             claimed = [Claimed(*row) for row in cursor.fetchall()]
@@ -241,7 +235,6 @@ class SqliteEngine(Engine):
         return claimed
 
     def pick_due(self, limit: int) -> list[int]:
-        """See base."""
         with self.cursor() as cursor:
             cursor.execute(
                 "SELECT id FROM taskq_scheduledmessage WHERE due_at <= %s ORDER BY due_at, id LIMIT %s",
@@ -250,7 +243,6 @@ class SqliteEngine(Engine):
             return [row[0] for row in cursor.fetchall()]
 
     def next_due(self) -> float | None:
-        """See base."""
         with self.cursor() as cursor:
             # As text: the column by itself would be converted to a naive datetime.
             cursor.execute("SELECT due_at || '' FROM taskq_scheduledmessage ORDER BY due_at LIMIT 1")
@@ -258,20 +250,16 @@ class SqliteEngine(Engine):
         return row and datetime.fromisoformat(row[0]).replace(tzinfo=UTC).timestamp() - unix_now()
 
     def update_runs(self, settlements: Sequence[Settlement]) -> None:
-        """See base."""
         self._run(_UPDATE_RUN, [_end(s) for s in settlements])
 
     def upsert_runs(self, settlements: Sequence[Settlement]) -> None:
-        """See base."""
         self._run(_UPSERT_RUN, _ends(settlements))
 
     def insert_groups(self, rows: Sequence[Sequence[Any]]) -> None:
-        """See base."""
         now = _text(unix_now())
         self._run(_INSERT_GROUP, [(*row, now) for row in rows])
 
     def insert_nodes(self, rows: Sequence[Sequence[Any]], *, reset: bool) -> None:
-        """See base."""
         now = _text(unix_now())
         self._run(_INSERT_NODE + (_NODE_RESET if reset else "NOTHING"), [(*row, now) for row in rows])
 
@@ -285,11 +273,9 @@ class SqliteEngine(Engine):
         return ended
 
     def message_listener(self) -> Listener:
-        """See base."""
         return SqliteListener(self.alias)
 
     def result_listener(self) -> Listener:
-        """See base."""
         return SqliteListener(self.alias)
 
 

@@ -76,15 +76,12 @@ class DatabaseWorkflows:
     # -- messages
 
     def message(self, settlement: Settlement) -> Message | None:
-        """See ``WorkflowStore``."""
         return Message.objects.using(self._engine.alias).filter(id=settlement.message_id).first()
 
     def resolve(self, envelopes: Sequence[Envelope]) -> Sequence[Envelope]:
-        """See ``WorkflowStore``."""
         return exchanges.resolve(envelopes, self._engine.alias)
 
     def must_raise(self, error: Exception) -> bool:
-        """See ``WorkflowStore``."""
         return isinstance(error, DatabaseError | InterfaceError)
 
     def send(self, envelopes: Sequence[Envelope]) -> None:
@@ -108,11 +105,9 @@ class DatabaseWorkflows:
     # -- ends
 
     def finalize(self, settlements: Sequence[Settlement]) -> set[str]:
-        """See ``WorkflowStore``."""
         return finalize.write(self._engine, settlements)
 
     def fail(self, settlements: Sequence[Settlement]) -> set[str]:
-        """See ``WorkflowStore``."""
         now = self._engine.now()
         final: set[str] = set()
         for chunk in _chunks(self._engine, settlements):
@@ -124,23 +119,18 @@ class DatabaseWorkflows:
     # -- nodes
 
     def insert(self, groups: Iterable[NewGroup], nodes: Iterable[NewNode]) -> None:
-        """See ``WorkflowStore``."""
         insert(self._engine, groups, nodes)
 
     def known_nodes(self, task_ids: Collection[str]) -> frozenset[str]:
-        """See ``WorkflowStore``."""
         return _known_nodes(self._engine, task_ids)
 
     def predecessor(self, task_id: str) -> str:
-        """See ``WorkflowStore``."""
         return self._nodes.filter(task_id=task_id).values_list("waits_for", flat=True).first() or ""
 
     def set_predecessor(self, task_id: str, waits_for: str) -> None:
-        """See ``WorkflowStore``."""
         self._nodes.filter(task_id=task_id).update(waits_for=waits_for)
 
     def dependents(self, task_id: str) -> tuple[str, Sequence[Unreachable]]:
-        """See ``WorkflowStore``."""
         own = self._nodes.filter(task_id=task_id).values_list("root_id", "group_id").first()
         if own is None:
             return "", ()
@@ -152,7 +142,6 @@ class DatabaseWorkflows:
     # -- groups
 
     def grow(self, sizes: Mapping[str, int]) -> None:
-        """See ``WorkflowStore``."""
         rows = self._groups.select_for_update().filter(group_id__in=sizes).order_by("group_id")
         for group_id in rows.values_list("group_id", flat=True):
             size = sizes[group_id]
@@ -164,12 +153,10 @@ class DatabaseWorkflows:
         return [task_id for task_id, revoked in nodes.values_list("task_id", "revoked") if revoked]
 
     def counts(self, group_ids: Collection[str]) -> Sequence[GroupCount]:
-        """See ``WorkflowStore``."""
         rows = self._groups.select_for_update().filter(group_id__in=sorted(group_ids)).order_by("group_id")
         return [GroupCount(*row) for row in rows.values_list("group_id", "remaining", "failed")]
 
     def set_counts(self, counts: Sequence[GroupCount]) -> None:
-        """See ``WorkflowStore``."""
         self._engine.count_groups([(remaining, failed, group_id) for group_id, remaining, failed in counts])
 
     def take_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
@@ -182,10 +169,8 @@ class DatabaseWorkflows:
         return bodies
 
     def members(self, group_id: str) -> Sequence[Member]:
-        """See ``WorkflowStore``."""
         return [Member(*row) for row in self._engine.members(group_id)]
 
     def drop_values(self, task_ids: Sequence[str]) -> None:
-        """See ``WorkflowStore``."""
         TaskRun.objects.using(self._engine.alias).filter(task_id__in=task_ids)._raw_delete(self._engine.alias)
         self._nodes.filter(task_id__in=task_ids).update(state=states.SUCCESS)

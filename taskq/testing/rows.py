@@ -73,12 +73,10 @@ class MemoryRuns(Runs):
         self.rows[message.id] = Row(run, message)
 
     def is_final(self, task_id: str) -> bool:
-        """See ``Runs``."""
         run = self.present(task_id)
         return run is not None and states.is_final(run.state)
 
     def write(self, settlement: Settlement) -> None:
-        """See ``Runs``."""
         end = settlement
         if end.state == states.IGNORED or self.is_final(end.task_id):
             return
@@ -95,20 +93,16 @@ class MemoryRuns(Runs):
         run.finished_at = _at(end.finished or time.time())
 
     def value(self, task_id: str) -> tuple[str, str | None, str] | None:
-        """See ``Runs``."""
         run = self.present(task_id)
         return None if run is None else (run.state, run.result, run.content_type)
 
     def delete(self, task_id: str) -> None:
-        """See ``Runs``."""
         self.rows.pop(task_id, None)
 
     def message(self, settlement: Settlement) -> Claimed | None:
-        """See ``Runs``."""
         return self.ending
 
     def send(self, envelope: Envelope) -> None:
-        """See ``Runs``."""
         self.follow(envelope)
 
     def progress(self, request: Request, report: Report) -> None:

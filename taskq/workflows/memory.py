@@ -130,7 +130,6 @@ class MemoryWorkflows:
         return False
 
     def finalize(self, settlements: Sequence[Settlement]) -> set[str]:
-        """See ``WorkflowStore``."""
         first = [s for s in settlements if not self._is_over(s.task_id)]
         for settlement in first:
             if settlement.end is End.KEPT_FOR_BODY:
@@ -140,7 +139,6 @@ class MemoryWorkflows:
         return {s.task_id for s in first}
 
     def fail(self, settlements: Sequence[Settlement]) -> set[str]:
-        """See ``WorkflowStore``."""
         return self.finalize(settlements)
 
     def _is_over(self, task_id: str) -> bool:
@@ -154,13 +152,11 @@ class MemoryWorkflows:
             self.ended.add(task_id)
 
     def send(self, envelopes: Sequence[Envelope]) -> None:
-        """See ``WorkflowStore``."""
         for envelope in envelopes:
             if envelope.task_id not in self._revoked and envelope.task_id not in self.ended:
                 self._runs.send(envelope)
 
     def insert(self, groups: Iterable[NewGroup], nodes: Iterable[NewNode]) -> None:
-        """See ``WorkflowStore``."""
         for group in groups:
             known = self.groups.get(group.group_id)
             if not group.added and (known is None or known.remaining <= 0):
@@ -169,21 +165,17 @@ class MemoryWorkflows:
             self.nodes.setdefault(node.task_id, node)
 
     def known_nodes(self, task_ids: Collection[str]) -> frozenset[str]:
-        """See ``WorkflowStore``."""
         return frozenset(task_ids) & self.nodes.keys()
 
     def predecessor(self, task_id: str) -> str:
-        """See ``WorkflowStore``."""
         node = self.nodes.get(task_id)
         return node.waits_for if node else ""
 
     def set_predecessor(self, task_id: str, waits_for: str) -> None:
-        """See ``WorkflowStore``."""
         if task_id in self.nodes:
             self.nodes[task_id] = replace(self.nodes[task_id], waits_for=waits_for)
 
     def dependents(self, task_id: str) -> tuple[str, Sequence[Unreachable]]:
-        """See ``WorkflowStore``."""
         own = self.nodes.get(task_id)
         if own is None:
             return "", ()
@@ -192,26 +184,21 @@ class MemoryWorkflows:
         return own.group_id, [Unreachable(*row[:3]) for row in dependents_of(task_id, rows, self.groups)]
 
     def grow(self, sizes: Mapping[str, int]) -> None:
-        """See ``WorkflowStore``."""
         for group_id in sizes.keys() & self.groups.keys():
             self.groups[group_id].remaining += sizes[group_id]
 
     def revoked_members(self, group_id: str) -> Sequence[str]:
-        """See ``WorkflowStore``."""
         return [task_id for task_id in self.member_ids(group_id) if task_id in self._revoked]
 
     def counts(self, group_ids: Collection[str]) -> Sequence[GroupCount]:
-        """See ``WorkflowStore``."""
         found = [(group_id, self.groups[group_id]) for group_id in sorted(group_ids) if group_id in self.groups]
         return [GroupCount(group_id, group.remaining, group.failed) for group_id, group in found]
 
     def set_counts(self, counts: Sequence[GroupCount]) -> None:
-        """See ``WorkflowStore``."""
         for group_id, remaining, failed in counts:
             self.groups[group_id].remaining, self.groups[group_id].failed = remaining, failed
 
     def take_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
-        """See ``WorkflowStore``."""
         bodies = []
         for group_id in sorted(group_ids):
             group = self.groups[group_id]
@@ -221,7 +208,6 @@ class MemoryWorkflows:
         return bodies
 
     def members(self, group_id: str) -> Sequence[Member]:
-        """See ``WorkflowStore``."""
         found = []
         for task_id in self.member_ids(group_id):
             state, result, content_type = self._runs.value(task_id) or (None, None, None)
@@ -229,7 +215,6 @@ class MemoryWorkflows:
         return found
 
     def drop_values(self, task_ids: Sequence[str]) -> None:
-        """See ``WorkflowStore``."""
         for task_id in task_ids:
             self._runs.delete(task_id)
             self.ended.add(task_id)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from taskq.worker.call_queue import Mailbox
+from taskq.worker.call_queue import CallQueue
 from taskq.worker.loop.in_flight import Loads
 from taskq.worker.loop.prefetch import LONG, PER_CHILD, Pace
 from taskq.worker.process.nodenames import expand
@@ -152,28 +152,28 @@ class LoadsMachine(RuleBasedStateMachine):
 TestLoads = LoadsMachine.TestCase
 
 
-# -- Mailbox
+# -- CallQueue
 
 
 @given(st.lists(st.integers(), max_size=200), st.integers(1, 4))
 def test_every_call_is_made_once_and_in_its_senders_order(values: list[int], senders: int) -> None:
-    mailbox, made, done = Mailbox(), [], threading.Event()
+    calls, made, done = CallQueue(), [], threading.Event()
     total = len(values) * senders
 
     def receive() -> None:
         import select
 
         poll = select.poll()
-        poll.register(mailbox.fileno(), select.POLLIN)
+        poll.register(calls.fileno(), select.POLLIN)
         while len(made) < total:
             # A wake-up that was lost would end here.
             assert poll.poll(10_000)
-            mailbox.run()
+            calls.run()
         done.set()
 
     def send(sender: int) -> None:
         for place, value in enumerate(values):
-            mailbox.post(lambda *args: made.append(args), sender, place, value)
+            calls.post(lambda *args: made.append(args), sender, place, value)
 
     threads = [threading.Thread(target=send, args=(n,)) for n in range(senders)]
     receiver = threading.Thread(target=receive)
@@ -181,7 +181,6 @@ def test_every_call_is_made_once_and_in_its_senders_order(values: list[int], sen
         thread.start()
     for thread in [*threads, receiver]:
         thread.join(20)
-    mailbox.close()
     assert done.is_set()
     for sender in range(senders):
         assert [(place, value) for s, place, value in made if s == sender] == list(enumerate(values))

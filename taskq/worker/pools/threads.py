@@ -16,8 +16,8 @@ from itertools import count
 from typing import Any
 
 from taskq.handover import Delivery, Outcome, Report
+from taskq.worker.call_queue import CallQueue
 
-from .answers import Answers
 from .base import Pool, PoolEvents, PoolOptions, RunFn, Slot
 from .loop import Loop
 from .thread_slot import ThreadSlot
@@ -31,7 +31,8 @@ class ThreadsPool(Pool):
     def __init__(self, concurrency: int, events: PoolEvents, hub: Loop, options: PoolOptions) -> None:
         super().__init__(concurrency, events, hub, options)
         self._run = options.run or default_run()
-        self._answers = Answers(hub, self._heard)
+        self._calls = CallQueue()
+        hub.add_reader(self._calls.fileno(), self._calls.run)
         self._slots: list[ThreadSlot] = []
         #: Also those that are to go and still run something.
         self._by_index: dict[int, ThreadSlot] = {}
@@ -65,7 +66,8 @@ class ThreadsPool(Pool):
 
     def grow(self, n: int = 1) -> None:
         """Add ``n`` threads."""
-        added = [ThreadSlot(next(self._numbers), self._run, self._answers.put) for _ in range(n)]
+        post = partial(self._calls.post, self._on_answer)
+        added = [ThreadSlot(next(self._numbers), self._run, post) for _ in range(n)]
         self._slots = self._slots + added
         self._by_index.update({slot.index: slot for slot in added})
         self.concurrency = len(self._slots)
@@ -103,8 +105,8 @@ class ThreadsPool(Pool):
         for slot in self._by_index.values():
             slot.abandon()
         if not self._ended:
-            self._answers.hear()
-            self._answers.close()
+            self._calls.run()
+            self.hub.remove(self._calls.fileno())
             self._ended = True
 
     def unfinished(self) -> list[tuple[Delivery, bool]]:
@@ -135,14 +137,14 @@ class ThreadsPool(Pool):
         if back:
             self.events.returned(back)
 
-    def _heard(self, slot: ThreadSlot, said: Outcome | Report) -> None:
-        if isinstance(said, Report):
-            self.events.report(said)
+    def _on_answer(self, slot: ThreadSlot, answer: Outcome | Report) -> None:
+        if isinstance(answer, Report):
+            self.events.report(answer)
             return
         slot.answered()
         if slot.idle and slot not in self._slots:
             del self._by_index[slot.index]
-        self.events.outcome(said)
+        self.events.outcome(answer)
         self.events.ready()
 
 

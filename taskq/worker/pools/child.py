@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple, NoReturn
 
 from taskq import signals
+from taskq.execution import outcomes
 from taskq.handover import Delivery, Outcome, Report
 from taskq.logs import log_to_file_of
 from taskq.worker.process.system import die_with, flush_streams, heed_group_signals_by_order, resident_kib, set_title
@@ -24,7 +25,6 @@ from taskq.worker.process.system import die_with, flush_streams, heed_group_sign
 from . import frames
 from .base import RunFn
 from .child_inbox import Inbox
-from .crashed import crashed
 
 logger = logging.getLogger("taskq.worker")
 
@@ -93,14 +93,14 @@ class Child:
             raise
         except BaseException as error:
             logger.exception("Task %s[%s] could not be run.", delivery.name, delivery.task_id)
-            return crashed(delivery, error)
+            return outcomes.crashed(delivery, error)
 
     def _answer(self, delivery: Delivery, outcome: Outcome) -> None:
         try:
             self._say(frames.OUTCOME, outcome.to_wire())
         except ValueError as error:
             logger.exception("The outcome of %s[%s] can't be handed over.", delivery.name, delivery.task_id)
-            self._say(frames.OUTCOME, crashed(delivery, error).to_wire())
+            self._say(frames.OUTCOME, outcomes.crashed(delivery, error).to_wire())
 
     def _report(self, report: Report) -> None:
         self._say(frames.REPORT, report.to_wire())

@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from taskq.execution import outcomes
 from taskq.handover import Delivery, Outcome
 
 from .base import MAX_IN_FLIGHT, RunFn
-from .crashed import crashed
 
 logger = logging.getLogger("taskq.worker")
 
@@ -136,7 +136,7 @@ class ThreadSlot:
             return self._run(delivery, self._report)
         except BaseException as error:
             logger.exception("Task %s[%s] could not be run.", delivery.name, delivery.task_id)
-            return crashed(delivery, error)
+            return outcomes.crashed(delivery, error)
 
     def _report(self, report: Any) -> None:
         self._say(self, report)

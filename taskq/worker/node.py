@@ -31,9 +31,9 @@ from .duties.store_thread import StoreThread
 from .loop.consumer import Consumer
 from .loop.prefetch import Pace
 from .loop.request import Limits
-from .pools import pool_class
 from .pools.base import PoolEvents, PoolOptions
 from .pools.forkserver import ForkServer
+from .pools.registry import pool_class
 from .process.watchdog import Watchdog
 
 logger = logging.getLogger("taskq.worker")

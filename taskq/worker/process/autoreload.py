@@ -13,7 +13,7 @@ from pathlib import Path
 from django.utils.autoreload import StatReloader
 
 from .reexec import RELOADED, command_line, environment
-from .system import GROUP_SIGNALS, die_with
+from .system import GROUP_SIGNALS, die_with_parent
 
 _INTERVAL = 0.5
 _LONGEST_STOP = 30.0
@@ -47,7 +47,7 @@ def _stop_by_signal(stopped: list[int]) -> None:
 
 def _start(marks: Iterable[str]) -> subprocess.Popen[bytes]:
     # Without its supervisor nobody would end it.
-    dependent = partial(die_with, os.getpid(), signal.SIGTERM)
+    dependent = partial(die_with_parent, os.getpid(), signal.SIGTERM)
     return subprocess.Popen(command_line(), env=environment({*marks, RELOADED}), preexec_fn=dependent)
 
 

@@ -22,7 +22,7 @@ class Background:
 
     def leave_terminal(self) -> None:
         """Say that all is well, which ends the wait, and let go of the terminal."""
-        lead_streams(None)
+        redirect_streams(None)
         with suppress(BrokenPipeError):
             os.write(self._pipe, b"\0")
         os.close(self._pipe)
@@ -46,7 +46,7 @@ def detach() -> Background:
     return Background(write)
 
 
-def lead_streams(output: int | None) -> None:
+def redirect_streams(output: int | None) -> None:
     """Have standard output and error lead to a descriptor, and input be empty; ``None`` is nowhere."""
     _flush()
     null = os.open(os.devnull, os.O_RDWR)

@@ -27,7 +27,7 @@ def end_process(status: int, last_words: Callable[[], object]) -> NoReturn:
     os._exit(status)
 
 
-def say_goodbye() -> None:
+def run_exit_handlers() -> None:
     """Do what the interpreter does at its end but wait for threads: ``atexit``, which closes the logs, and streams."""
     atexit._run_exitfuncs()
     flush_streams()

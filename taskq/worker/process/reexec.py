@@ -39,7 +39,7 @@ def command_line(executable: str | None = None) -> list[str]:
     return [executable or sys.executable, *sys.orig_argv[1:]]
 
 
-def start_again(marks: Iterable[str], executable: str | None = None) -> NoReturn:
+def reexec(marks: Iterable[str], executable: str | None = None) -> NoReturn:
     """Replace this process by a new one with the same command line. Raises ``OSError`` if that can't be run."""
     line = command_line(executable)
     os.execve(line[0], line, environment(marks))

@@ -23,7 +23,7 @@ _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
-def die_with(parent: int, number: int = signal.SIGKILL) -> None:
+def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
     """Have this process killed, or signalled otherwise, when the process ``parent``, which forked it, ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
@@ -46,7 +46,7 @@ def ignore_group_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def heed_group_signals_by_order(orders_fd: int) -> None:
+def terminate_only_on_order(orders_fd: int) -> None:
     """Have this process ended by such a signal only if a byte in the pipe ``orders_fd`` says it is meant. For children.
 
     A handler, because what is ignored stays ignored in programs that a task starts.

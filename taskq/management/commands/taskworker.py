@@ -24,7 +24,7 @@ from taskq.worker.process.nodenames import expand, node_name
 from taskq.worker.process.pidfile import PidFile, PidFileError
 
 if TYPE_CHECKING:
-    # It loads all of the worker, which the supervisor of --reload does without.
+    # Loads the whole worker, which the supervisor of --reload never needs.
     from taskq.worker.main import WorkerConfig, WorkerExit
 
 
@@ -33,7 +33,7 @@ class Command(BaseCommand):
 
     help = "Run a worker: take tasks from queues and run them."
     requires_migrations_checks = False
-    #: What is done already: see ``taskq.worker.process.reexec``.
+    #: Steps that are done already: see ``taskq.worker.process.reexec``.
     _marks: frozenset[str] = frozenset()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -69,7 +69,7 @@ class Command(BaseCommand):
         add("--gid", help="group to become, by name or number")
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """Look at the database before Django's checks do: of one that is away they say nothing but a traceback."""
+        """Ask the database for its migrations before Django's checks, which give a traceback if it is away."""
         if options["broker"]:
             self._use_broker(options["broker"])
         self._marks = reexec.take_marks()
@@ -84,7 +84,7 @@ class Command(BaseCommand):
         directory = os.getcwd()
         try:
             if options["executable"] and reexec.EXECUTED not in self._marks:
-                self._execute(options["executable"])
+                self._change_python(options["executable"])
             if self._supervises(options):
                 self._supervise()
             ended = self._run(options)
@@ -109,19 +109,19 @@ class Command(BaseCommand):
     def _supervises(self, options: dict[str, Any]) -> bool:
         return options["reload"] and reexec.RELOADED not in self._marks
 
-    def _execute(self, executable: str) -> NoReturn:
+    def _change_python(self, executable: str) -> NoReturn:
         reexec.reexec(self._marks | {reexec.EXECUTED}, shutil.which(executable) or executable)
 
     def _reexec(self, options: dict[str, Any]) -> NoReturn:
         marks = self._marks | {reexec.RESTARTED}
         if options["detach"]:
             marks |= {reexec.DETACHED}
-            # Why it can't start again, if so, is nowhere else to be read.
+            # If the new start fails, its error goes to the log: there is no terminal.
             redirect_streams(log_descriptor())
         reexec.reexec(marks)
 
     def _run(self, options: dict[str, Any]) -> WorkerExit:
-        """Make everything ready, in the background if that is asked for, and run the worker."""
+        """Check and prepare, go to the background if asked for, and run the worker."""
         from taskq.worker.main import validate_config
 
         config = self._config(options)
@@ -131,7 +131,7 @@ class Command(BaseCommand):
         if options["workdir"]:
             os.chdir(options["workdir"])
         if not options["quiet"]:
-            self._say_hello(config)
+            self._print_banner(config)
         if options["detach"] and reexec.DETACHED not in self._marks:
             if options["umask"] is not None:
                 os.umask(options["umask"])
@@ -151,7 +151,7 @@ class Command(BaseCommand):
             ended = run_worker(config)
             return ended
         finally:
-            # The worker that starts again has the pid that is in the file.
+            # A worker that starts again keeps its pid, and so its file.
             if pidfile and not (ended and ended.restart):
                 pidfile.release()
 
@@ -189,7 +189,7 @@ class Command(BaseCommand):
         given: int | None = options["prefetch_multiplier"]
         return settings.PREFETCH_MULTIPLIER if given is None else given
 
-    def _say_hello(self, config: WorkerConfig) -> None:
+    def _print_banner(self, config: WorkerConfig) -> None:
         from taskq.calls.registry import tasks
         from taskq.worker.process.banner import banner
 

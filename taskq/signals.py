@@ -96,7 +96,7 @@ task_rejected = TaskqSignal()
 
 # -- the worker: sender is its node name; sent in the main process -----------------------
 
-#: options. What the command line and the settings say, which receivers may change (``taskq.worker.main.Start``);
+#: options. What the command line and the settings say, which receivers may change (``taskq.worker.main.WorkerConfig``);
 #: nothing is set up yet (Celery: ``celeryd_init``).
 worker_starting = TaskqSignal()
 #: instance. Set up, but not connected yet (Celery: ``celeryd_after_setup``).

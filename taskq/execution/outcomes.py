@@ -1,7 +1,8 @@
 """How a run can end: each function here makes the ``Outcome`` of one way.
 
-Called by ``pipeline``. What the function returned is encoded first: a value that
-can't be stored is a failure, and nothing follows from it.
+Called by ``pipeline``, and by pools for a delivery whose run gave no outcome (``crashed``).
+What the function returned is encoded first: a value that can't be stored is a failure, and
+nothing follows from it.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ from typing import Any
 
 from taskq import states
 from taskq.exceptions import EncodeError, Ignore, Reject, Retry, TaskRevokedError, WorkerLostError
-from taskq.handover import Outcome
+from taskq.handover import Delivery, Outcome
 from taskq.messages import reprs, values
 from taskq.messages.announcing import announce
 from taskq.messages.protocol.build import arguments_text
 from taskq.records import FollowUps
 from taskq.tasks import retrying
+from taskq.workflows import followups
 
 from .run import Run
-from .tracebacks import ExceptionInfo
+from .tracebacks import ExceptionInfo, format_exception
 
 
 def returned(run: Run) -> Outcome:
@@ -129,6 +131,22 @@ def refused(run: Run, error: BaseException) -> Outcome:
         result=encoded(error),
         traceback=run.einfo.traceback,
         started=run.started,
+    )
+
+
+def crashed(delivery: Delivery, error: BaseException) -> Outcome:
+    """The delivery could not be run, or its outcome not be handed over: it fails with its follow-ups.
+
+    Reads nothing but the message: whatever else a run knows may be what broke.
+    """
+    result = encoded(error)
+    return Outcome(
+        delivery.job,
+        delivery.task_id,
+        states.FAILURE,
+        result,
+        traceback=format_exception(error),
+        follow_ups=followups.of_message(delivery, states.FAILURE, result),
     )
 
 

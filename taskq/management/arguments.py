@@ -1,4 +1,4 @@
-"""Types of the commands' arguments: each turns a text into a value, or says what it should have been."""
+"""Types of the commands' arguments: each converts a text, or raises ``ArgumentTypeError``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 def level(text: str) -> str:
-    """Return the name of a level of the log."""
+    """Return the name of a log level."""
     if text.upper() not in LEVELS:
         raise ArgumentTypeError(f"{text!r} is not one of {', '.join(LEVELS)}")
     return text.upper()

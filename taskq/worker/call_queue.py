@@ -1,47 +1,55 @@
-"""A mailbox between two threads: one puts calls in, the other is woken by a descriptor and makes them."""
+"""Calls from any thread or signal handler to one other thread, which is woken by a descriptor.
+
+Used between the loop and the store thread, by signal handlers, and by the threads pool. Nothing here waits.
+"""
 
 from __future__ import annotations
 
 import os
+import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 
-class Mailbox:
-    """Calls for another thread. ``post`` from anywhere; ``run`` on the thread that watches ``fileno``."""
+class CallQueue:
+    """Calls for the thread that watches ``fileno``: ``post`` from anywhere, ``run`` on that thread."""
 
     def __init__(self) -> None:
-        self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._read_fd, self._write_fd = os.pipe()
+        for fd in (self._read_fd, self._write_fd):
+            os.set_blocking(fd, False)
+            # There is no close(): a thread that was left behind may be about to write, and by then the number could
+            # be another file's. Whoever can write holds this object.
+            weakref.finalize(self, os.close, fd).atexit = False
 
     def fileno(self) -> int:
         """Return the descriptor that is readable while there are calls."""
-        return self._event
+        return self._read_fd
 
-    def post(self, call: Callable[..., None], *args: Any) -> None:
+    def post(self, call: Callable[..., object], *args: Any) -> None:
         """Have ``call(*args)`` made by the other thread, in the order of posting."""
         self._calls.append((call, args))
-        os.eventfd_write(self._event, 1)
+        self.wake()
 
     def wake(self) -> None:
-        """Wake the other thread though there is nothing to call."""
-        os.eventfd_write(self._event, 1)
+        """Wake the other thread, even if there is no call."""
+        # A full pipe wakes it too. A flag that saves the write is not safe: an asynchronous exception, such as a soft
+        # time limit's, could come between the two, and nothing would wake the thread any more.
+        with suppress(BlockingIOError):
+            os.write(self._write_fd, b"\0")
 
     def run(self) -> None:
         """Make all calls that are there."""
+        # First of all: a call that is posted from here on is made now, or wakes again.
         with suppress(BlockingIOError):
-            os.eventfd_read(self._event)
+            os.read(self._read_fd, 65536)
         try:
-            # A call that is posted from here on is taken in this round or wakes for the next.
             while self._calls:
                 call, args = self._calls.popleft()
                 call(*args)
         except BaseException:
             self.wake()
             raise
-
-    def close(self) -> None:
-        """Give the descriptor back; the mailbox can't be used any more."""
-        os.close(self._event)

@@ -1,7 +1,7 @@
 """A node: one worker, put together and run.
 
 The loop runs on the main thread with the pool and the consumer; all database work is
-on the store thread. They meet through two mailboxes.
+on the store thread. They meet through two call queues.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from taskq.conf import settings
 from taskq.execution import builtins as _builtins  # noqa: F401 - registers the built-in tasks
 
 from . import failure_handlers
-from .call_queue import Mailbox
+from .call_queue import CallQueue
 from .duties.database_source import DatabaseSource
 from .duties.declarations import Declarations
 from .duties.lease import Lease
@@ -31,9 +31,9 @@ from .duties.store_thread import StoreThread
 from .loop.consumer import Consumer
 from .loop.prefetch import Pace
 from .loop.request import Limits
-from .pools import pool_class
 from .pools.base import PoolEvents, PoolOptions
 from .pools.forkserver import ForkServer
+from .pools.registry import pool_class
 from .process.watchdog import Watchdog
 
 logger = logging.getLogger("taskq.worker")
@@ -73,7 +73,7 @@ class Node:
     def __init__(self, options: NodeOptions, alias: str, fork_server: ForkServer | None = None) -> None:
         self.options = options
         self.hub = Hub()
-        self.inbox = Mailbox()
+        self.inbox = CallQueue()
         self.store = StoreThread(alias)
         self.status = 0
         self._stopping_since: float | None = None

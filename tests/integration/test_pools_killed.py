@@ -99,8 +99,8 @@ def test_hard_limit_kills_a_frozen_child():
 def test_a_child_that_freezes_before_it_begins_is_replaced_and_its_work_is_returned(
     limit: float | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr(children, "_BEGINS_WITHIN", 0.3)
-    monkeypatch.setattr(children, "_LOOK", 0.05)
+    monkeypatch.setattr(children, "_FROZEN_AFTER", 0.3)
+    monkeypatch.setattr(children, "_CHECK_INTERVAL", 0.05)
     with driving() as driver:
         (slot,) = driver.pool.slots
         frozen, work = slot.pid, [delivery("pid", time_limit=limit), delivery("pid")]
@@ -119,14 +119,14 @@ def test_a_child_that_freezes_before_it_begins_is_replaced_and_its_work_is_retur
 
 
 def test_one_that_runs_for_long_is_not_taken_for_frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(children, "_LOOK", 0.02)
+    monkeypatch.setattr(children, "_CHECK_INTERVAL", 0.02)
     with driving() as driver:
         (slot,) = driver.pool.slots
         work = [delivery(f"touch:{tmp_path}/began until:{tmp_path}/go"), delivery("pid")]
         driver.pool.hand_over(slot, work)
         driver.until((tmp_path / "began").exists)
         # From now on it is too late to begin, for as long as the first one runs.
-        monkeypatch.setattr(children, "_BEGINS_WITHIN", 0.05)
+        monkeypatch.setattr(children, "_FROZEN_AFTER", 0.05)
         driver.hub.call_later(0.3, (tmp_path / "go").touch)
         driver.hub.call_later(0.3, monkeypatch.undo)
 
@@ -237,7 +237,7 @@ def test_the_fork_server_survives_a_signal_for_a_child_that_has_just_died(tmp_pa
 
 @pytest.mark.parametrize("rest", ["", " until:/never"])
 def test_a_task_that_closes_all_descriptors_loses_only_itself(rest: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(children, "_CLOSED_FOR", 0.05)
+    monkeypatch.setattr(children, "_CLOSED_TIMEOUT", 0.05)
     with driving() as driver:
         closing, behind = delivery("close:" + rest), delivery("pid")
         (slot,) = driver.pool.slots
@@ -309,9 +309,9 @@ def test_the_pool_breaks_when_the_fork_server_is_killed(tmp_path: Path):
 
 _PARENT = """
 import sys, os
-from tests.unit.worker.pools.driver import delivery, driving
 import django
 django.setup()
+from tests.unit.worker.pools.driver import delivery, driving
 with driving(concurrency=2) as driver:
     path = sys.argv[1]
     for number, slot in enumerate(driver.pool.slots):

@@ -11,8 +11,8 @@ from django.db import connections
 
 from taskq.exceptions import SoftTimeLimitExceeded
 from taskq.handover import Delivery, Outcome
-from taskq.worker.pools import pool_class
 from taskq.worker.pools.base import ReportFn
+from taskq.worker.pools.registry import pool_class
 from taskq.worker.pools.soft_limits import thread_limit
 from tests.unit.worker.pools.driver import deliveries, delivery, driving
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from taskq.worker.call_queue import Mailbox
-from taskq.worker.loop.in_flight import Loads
+from taskq.worker.call_queue import CallQueue
+from taskq.worker.loop.in_flight import InFlight
 from taskq.worker.loop.prefetch import LONG, PER_CHILD, Pace
 from taskq.worker.process.nodenames import expand
 
@@ -84,7 +84,7 @@ def test_one_that_runs_on_counts_as_long_as_it_has_run(
         assert not pace.fits(1, 0.0, name)
 
 
-# -- Loads
+# -- InFlight
 
 
 @dataclass
@@ -95,13 +95,13 @@ class FakeRequest:
     cost: float = 0.0
 
 
-class LoadsMachine(RuleBasedStateMachine):
-    """Loads against a plain list for each slot."""
+class InFlightMachine(RuleBasedStateMachine):
+    """InFlight against a plain list for each slot."""
 
     def __init__(self) -> None:
         super().__init__()
         self.pace = Pace()
-        self.loads = Loads(self.pace)
+        self.in_flight = InFlight(self.pace)
         self.known: dict[int, list[FakeRequest]] = {0: [], 1: [], 2: []}
         self.next = 1
 
@@ -110,17 +110,17 @@ class LoadsMachine(RuleBasedStateMachine):
         request = FakeRequest(self.next, name)
         self.next += 1
         self.known[slot].append(request)
-        self.loads.put(slot, request)  # type: ignore[arg-type]
+        self.in_flight.put(slot, request)  # type: ignore[arg-type]
 
     @rule(slot=st.integers(0, 2))
     def put_alone(self, slot: int) -> None:
-        if self.known[slot] or self.loads.of(slot).reserved:
+        if self.known[slot] or self.in_flight.of(slot).reserved:
             return
-        self.loads.of(slot).reserved = True
+        self.in_flight.of(slot).reserved = True
         request = FakeRequest(self.next, "a", alone=True)
         self.next += 1
         self.known[slot].append(request)
-        self.loads.put(slot, request)  # type: ignore[arg-type]
+        self.in_flight.put(slot, request)  # type: ignore[arg-type]
 
     @rule(name=names, runtime=seconds)
     def observe(self, name: str, runtime: float) -> None:
@@ -132,48 +132,48 @@ class LoadsMachine(RuleBasedStateMachine):
         slot = data.draw(st.sampled_from([s for s, requests in self.known.items() if requests]))
         request = data.draw(st.sampled_from(self.known[slot]))
         self.known[slot].remove(request)
-        assert self.loads.take(request.job) is request
-        assert self.loads.take(request.job) is None
-        assert not (request.alone and self.loads.of(slot).reserved)
+        assert self.in_flight.take(request.job) is request
+        assert self.in_flight.take(request.job) is None
+        assert not (request.alone and self.in_flight.of(slot).reserved)
 
     @invariant()
     def everything_is_where_it_was_put(self) -> None:
         everything = [request for requests in self.known.values() for request in requests]
-        assert len(self.loads) == len(everything)
-        assert bool(self.loads) == bool(everything)
-        assert sorted(r.job for r in self.loads) == sorted(r.job for r in everything)
+        assert len(self.in_flight) == len(everything)
+        assert bool(self.in_flight) == bool(everything)
+        assert sorted(r.job for r in self.in_flight) == sorted(r.job for r in everything)
         for slot, requests in self.known.items():
-            load = self.loads.of(slot)
+            load = self.in_flight.of(slot)
             assert load.head is (requests[0] if requests else None)
             assert load.seconds == pytest.approx(sum(r.cost for r in requests), abs=1e-6)
-            assert all(r.job in self.loads and self.loads.get(r.job) is r for r in requests)
+            assert all(r.job in self.in_flight and self.in_flight.get(r.job) is r for r in requests)
 
 
-TestLoads = LoadsMachine.TestCase
+TestInFlight = InFlightMachine.TestCase
 
 
-# -- Mailbox
+# -- CallQueue
 
 
 @given(st.lists(st.integers(), max_size=200), st.integers(1, 4))
 def test_every_call_is_made_once_and_in_its_senders_order(values: list[int], senders: int) -> None:
-    mailbox, made, done = Mailbox(), [], threading.Event()
+    calls, made, done = CallQueue(), [], threading.Event()
     total = len(values) * senders
 
     def receive() -> None:
         import select
 
         poll = select.poll()
-        poll.register(mailbox.fileno(), select.POLLIN)
+        poll.register(calls.fileno(), select.POLLIN)
         while len(made) < total:
             # A wake-up that was lost would end here.
             assert poll.poll(10_000)
-            mailbox.run()
+            calls.run()
         done.set()
 
     def send(sender: int) -> None:
         for place, value in enumerate(values):
-            mailbox.post(lambda *args: made.append(args), sender, place, value)
+            calls.post(lambda *args: made.append(args), sender, place, value)
 
     threads = [threading.Thread(target=send, args=(n,)) for n in range(senders)]
     receiver = threading.Thread(target=receive)
@@ -181,7 +181,6 @@ def test_every_call_is_made_once_and_in_its_senders_order(values: list[int], sen
         thread.start()
     for thread in [*threads, receiver]:
         thread.join(20)
-    mailbox.close()
     assert done.is_set()
     for sender in range(senders):
         assert [(place, value) for s, place, value in made if s == sender] == list(enumerate(values))

@@ -1,4 +1,4 @@
-"""``manage.py taskhealth``: tell by the exit status whether a worker lives, for a container's probe."""
+"""``manage.py taskhealth``: the exit status tells whether a worker lives, for a container's probe."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Command(BaseCommand):
     """Parses, calls, prints."""
 
     help = "Exit with 0 if a worker has renewed its lease in time, else with 1."
-    # A probe runs often: it checks the worker, not the project.
+    # A probe runs often, and checks the worker, not the project.
     requires_system_checks = []
     requires_migrations_checks = False
 
@@ -27,7 +27,7 @@ class Command(BaseCommand):
         which.add_argument("--all", action="store_true", help="every worker there is, on any host")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Print a line for each worker; ``CommandError``, which is status 1, if one is not well."""
+        """Print a line for each worker; ``CommandError``, which is exit status 1, if one is not alive."""
         try:
             name = None if options["all"] else node_name(options["hostname"])
             workers = look(name)

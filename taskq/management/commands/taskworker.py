@@ -18,14 +18,14 @@ from taskq.exceptions import QueueNotFound
 from taskq.logs import log_descriptor
 from taskq.management import arguments
 from taskq.worker.process import reexec
-from taskq.worker.process.daemon import User, detach, lead_streams
-from taskq.worker.process.exit import end_process, say_goodbye
+from taskq.worker.process.daemon import User, detach, redirect_streams
+from taskq.worker.process.exit import end_process, run_exit_handlers
 from taskq.worker.process.nodenames import expand, node_name
 from taskq.worker.process.pidfile import PidFile, PidFileError
 
 if TYPE_CHECKING:
-    # It loads all of the worker, which the supervisor of --reload does without.
-    from taskq.worker.main import Ended, Start
+    # Loads the whole worker, which the supervisor of --reload never needs.
+    from taskq.worker.main import WorkerConfig, WorkerExit
 
 
 class Command(BaseCommand):
@@ -33,7 +33,7 @@ class Command(BaseCommand):
 
     help = "Run a worker: take tasks from queues and run them."
     requires_migrations_checks = False
-    #: What is done already: see ``taskq.worker.process.reexec``.
+    #: Steps that are done already: see ``taskq.worker.process.reexec``.
     _marks: frozenset[str] = frozenset()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -69,7 +69,7 @@ class Command(BaseCommand):
         add("--gid", help="group to become, by name or number")
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """Look at the database before Django's checks do: of one that is away they say nothing but a traceback."""
+        """Ask the database for its migrations before Django's checks, which give a traceback if it is away."""
         if options["broker"]:
             self._use_broker(options["broker"])
         self._marks = reexec.take_marks()
@@ -84,13 +84,13 @@ class Command(BaseCommand):
         directory = os.getcwd()
         try:
             if options["executable"] and reexec.EXECUTED not in self._marks:
-                self._execute(options["executable"])
+                self._change_python(options["executable"])
             if self._supervises(options):
                 self._supervise()
             ended = self._run(options)
             if ended.restart:
                 os.chdir(directory)
-                self._start_again(options)
+                self._reexec(options)
         except (
             PidFileError,
             ImproperlyConfigured,
@@ -103,64 +103,64 @@ class Command(BaseCommand):
                 raise
             raise CommandError(str(error)) from error
         if ended.left_behind:
-            end_process(ended.status, say_goodbye)
+            end_process(ended.status, run_exit_handlers)
         sys.exit(ended.status)
 
     def _supervises(self, options: dict[str, Any]) -> bool:
         return options["reload"] and reexec.RELOADED not in self._marks
 
-    def _execute(self, executable: str) -> NoReturn:
-        reexec.start_again(self._marks | {reexec.EXECUTED}, shutil.which(executable) or executable)
+    def _change_python(self, executable: str) -> NoReturn:
+        reexec.reexec(self._marks | {reexec.EXECUTED}, shutil.which(executable) or executable)
 
-    def _start_again(self, options: dict[str, Any]) -> NoReturn:
+    def _reexec(self, options: dict[str, Any]) -> NoReturn:
         marks = self._marks | {reexec.RESTARTED}
         if options["detach"]:
             marks |= {reexec.DETACHED}
-            # Why it can't start again, if so, is nowhere else to be read.
-            lead_streams(log_descriptor())
-        reexec.start_again(marks)
+            # If the new start fails, its error goes to the log: there is no terminal.
+            redirect_streams(log_descriptor())
+        reexec.reexec(marks)
 
-    def _run(self, options: dict[str, Any]) -> Ended:
-        """Make everything ready, in the background if that is asked for, and run the worker."""
-        from taskq.worker.main import refuse_impossible
+    def _run(self, options: dict[str, Any]) -> WorkerExit:
+        """Check and prepare, go to the background if asked for, and run the worker."""
+        from taskq.worker.main import validate_config
 
-        start = self._start(options)
-        pidfile = PidFile(expand(options["pidfile"], start.name)) if options["pidfile"] else None
-        refuse_impossible(start)
+        config = self._config(options)
+        pidfile = PidFile(expand(options["pidfile"], config.name)) if options["pidfile"] else None
+        validate_config(config)
         user = User.find(options["uid"], options["gid"])
         if options["workdir"]:
             os.chdir(options["workdir"])
         if not options["quiet"]:
-            self._say_hello(start)
+            self._print_banner(config)
         if options["detach"] and reexec.DETACHED not in self._marks:
             if options["umask"] is not None:
                 os.umask(options["umask"])
-            start.background = detach()
-        return self._work(start, pidfile, user)
+            config.background = detach()
+        return self._work(config, pidfile, user)
 
-    def _work(self, start: Start, pidfile: PidFile | None, user: User) -> Ended:
+    def _work(self, config: WorkerConfig, pidfile: PidFile | None, user: User) -> WorkerExit:
         from taskq.worker.main import run_worker
 
         ended = None
         if pidfile:
             pidfile.acquire()
         try:
-            if logfile := start.logfile_of(0):
+            if logfile := config.logfile_of(0):
                 user.touch(logfile)
             user.become()
-            ended = run_worker(start)
+            ended = run_worker(config)
             return ended
         finally:
-            # The worker that starts again has the pid that is in the file.
+            # A worker that starts again keeps its pid, and so its file.
             if pidfile and not (ended and ended.restart):
                 pidfile.release()
 
-    def _start(self, options: dict[str, Any]) -> Start:
-        from taskq.worker.main import Start
+    def _config(self, options: dict[str, Any]) -> WorkerConfig:
+        from taskq.worker.main import WorkerConfig
 
         name = node_name(options["hostname"])
         pool = {"processes": "prefork"}.get(options["pool"], options["pool"]) or settings.POOL
-        return Start(
+        return WorkerConfig(
             name=name,
             queues=self._queues(options),
             concurrency=1 if pool == "solo" else options["concurrency"] or settings.CONCURRENCY or arguments.cpus(),
@@ -189,21 +189,21 @@ class Command(BaseCommand):
         given: int | None = options["prefetch_multiplier"]
         return settings.PREFETCH_MULTIPLIER if given is None else given
 
-    def _say_hello(self, start: Start) -> None:
+    def _print_banner(self, config: WorkerConfig) -> None:
         from taskq.calls.registry import tasks
         from taskq.worker.process.banner import banner
 
-        known = list(tasks) if start.loglevel in {"INFO", "DEBUG"} else ()
-        pool = "processes" if start.pool == "prefork" else start.pool
+        known = list(tasks) if config.loglevel in {"INFO", "DEBUG"} else ()
+        pool = "processes" if config.pool == "prefork" else config.pool
         self.stdout.write(
             banner(
-                node=start.name,
+                node=config.name,
                 system=f"{platform.platform(terse=True)}, Python {platform.python_version()}",
                 broker=masked_url(settings.BROKER_URL),
                 results=f"database '{settings.DATABASE}'",
-                concurrency=start.concurrency,
+                concurrency=config.concurrency,
                 pool=pool,
-                queues=start.queues,
+                queues=config.queues,
                 tasks=known,
             )
         )

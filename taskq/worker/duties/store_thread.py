@@ -21,7 +21,7 @@ from django.db.utils import Error
 
 from taskq.engines import for_alias
 from taskq.engines.base import Listener
-from taskq.worker.call_queue import Mailbox
+from taskq.worker.call_queue import CallQueue
 
 logger = logging.getLogger("taskq.worker")
 #: Seconds between two tries to reach the database, at most.
@@ -51,7 +51,7 @@ class StoreThread(threading.Thread):
     def __init__(self, alias: str) -> None:
         super().__init__(name="taskq-store", daemon=True)
         self.alias = alias
-        self.inbox = Mailbox()
+        self.inbox = CallQueue()
         self.duties: Sequence[Duty] = ()
         self.failures = 0
         self._deadline: float | None = None

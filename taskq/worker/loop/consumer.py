@@ -20,7 +20,7 @@ from taskq.records import Claimed, Settlement
 from taskq.worker.pools.base import LostChild, Pool, Slot
 
 from . import settlements
-from .in_flight import Loads
+from .in_flight import InFlight
 from .prefetch import LONG, STUCK, Pace
 from .request import Limits, Request, read
 
@@ -60,7 +60,7 @@ class Consumer:
         self._retarget = retarget
         self._on_failure = on_failure
         self._target = 0
-        self._jobs = Loads(pace)
+        self._jobs = InFlight(pace)
         self._by_message: dict[int, Request] = {}
         self._ready: deque[Request] = deque()
         #: What waits for its commit, by job.

@@ -1,4 +1,4 @@
-"""What the pool has in hand: which request is in which slot, in the order in which it was handed over."""
+"""The requests that were handed to the pool and have not ended: which is in which slot, in their order."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .request import Request
 
 
 @dataclass(slots=True)
-class Load:
-    """The requests of one slot. ``seconds`` is how long they are reckoned to take."""
+class SlotLoad:
+    """The requests of one slot. ``seconds`` is how long they are expected to take."""
 
     requests: dict[int, Request] = field(default_factory=dict)
     seconds: float = 0.0
-    #: Kept for one request that runs alone; nothing else is handed to the slot.
+    #: Reserved for one request that runs alone; no other is handed to the slot.
     reserved: bool = False
 
     @property
@@ -24,23 +24,23 @@ class Load:
         return next(iter(self.requests.values()), None)
 
 
-class Loads:
-    """All slots' loads, and which job is where."""
+class InFlight:
+    """The loads of all slots, and in which slot each job is."""
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
-        self._by_slot: dict[int, Load] = {}
-        self._where: dict[int, Load] = {}
+        self._by_slot: dict[int, SlotLoad] = {}
+        self._where: dict[int, SlotLoad] = {}
 
-    def of(self, slot: int) -> Load:
+    def of(self, slot: int) -> SlotLoad:
         """Return the load of the slot with this index."""
         load = self._by_slot.get(slot)
         if load is None:
-            load = self._by_slot[slot] = Load()
+            load = self._by_slot[slot] = SlotLoad()
         return load
 
     def put(self, slot: int, request: Request) -> None:
-        """Note that a request is handed to a slot."""
+        """Add a request that is handed to a slot."""
         load = self.of(slot)
         request.cost = self._pace.cost(request.name)
         load.requests[request.job] = request
@@ -48,7 +48,7 @@ class Loads:
         self._where[request.job] = load
 
     def take(self, job: int) -> Request | None:
-        """Note that a job is not in its slot any more; return its request."""
+        """Remove a job from its slot and return its request, if it was in one."""
         load = self._where.pop(job, None)
         if load is None:
             return None

@@ -1,23 +1,6 @@
-"""The places where tasks run: one module a pool, all with the contract of ``base.Pool``."""
+"""Pools: where deliveries run. One module a pool (prefork, threads, solo), all with the contract of ``base.Pool``.
 
-from __future__ import annotations
-
-from importlib import import_module
-
-from .base import Pool
-
-#: The pools by the name that ``--pool`` takes, as module and class.
-POOLS = {
-    "prefork": ("prefork", "PreforkPool"),
-    "threads": ("threads", "ThreadsPool"),
-    "solo": ("solo", "SoloPool"),
-}
-
-
-def pool_class(name: str) -> type[Pool]:
-    """Return the class of the pool with this name; ``ValueError`` for an unknown one."""
-    if name not in POOLS:
-        raise ValueError(f"There is no pool {name!r}: --pool takes {', '.join(POOLS)}.")
-    module, cls = POOLS[name]
-    found: type[Pool] = getattr(import_module(f"{__name__}.{module}"), cls)
-    return found
+The node makes one pool (``registry.pool_class``), and the loop's thread calls it: deliveries go in, outcomes and
+reports come back. Pools never acknowledge or settle, and never decide which delivery goes where. What the main process
+runs of a pool opens no database connection; a connection belongs to the task in a child or a thread.
+"""

@@ -1,9 +1,9 @@
-"""What every pool offers to the worker, and what it tells the worker in return.
+"""The contract of all pools: ``Pool`` and ``Slot``, which the worker calls, and ``PoolEvents``, which a pool calls.
 
-A pool carries deliveries to where they run and brings back what came of them.
+A pool carries deliveries to where they run and brings back their outcomes.
 The worker calls every method on its loop's thread, and there the pool calls the
 worker's ``PoolEvents``. A pool never touches a broker or a database, never
-decides which task goes where, and never blocks the loop but in ``stop`` and
+decides which delivery goes where, and blocks the loop only in ``stop`` and
 ``kill``.
 """
 
@@ -12,31 +12,28 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from taskq.handover import Delivery, Outcome, Report
 
-from .loop import Loop
+from .forkserver import ForkServer
+from .hub import Hub
 
-if TYPE_CHECKING:
-    from .forkserver import ForkServer
-
-#: What runs a delivery in its place: it gets the delivery and a function for reports.
+#: Called in the child or thread for each delivery, with the delivery and a function that sends reports.
 ReportFn = Callable[[Report], None]
 RunFn = Callable[[Delivery, ReportFn], Outcome]
 
-#: At most so many deliveries are in one slot at a time.
+#: The most deliveries that are in one slot at a time.
 MAX_IN_FLIGHT = 1000
 
 
 @dataclass(slots=True)
 class LostChild:
-    """Deliveries that end with the child that had them.
+    """The deliveries without an outcome that a child had when it ended.
 
-    ``started`` began (at most one with prefork) and gave no outcome, ``unstarted``
-    never began. ``reason`` is a sentence for the log and the task's error.
-    ``killed_for`` says that the pool killed the child and why: ``"time_limit"``
-    or ``"terminate:SIGTERM"``; it is ``None`` for a child that died by itself.
+    ``started`` had begun (at most one with prefork), ``unstarted`` had not. ``reason``
+    is a sentence for the log and the task's error. ``killed_for`` is set if the pool
+    killed the child, and says why: ``"time_limit"`` or ``"terminate:SIGTERM"``.
     """
 
     started: list[Delivery]
@@ -47,13 +44,13 @@ class LostChild:
 
 @dataclass(slots=True)
 class PoolEvents:
-    """What a pool tells the worker, on the loop's thread.
+    """What a pool calls, on the loop's thread.
 
-    ``outcome``: a delivery has ended. ``report``: a running one wants something
-    written. ``lost``: a child is gone that had not been asked to go. ``returned``:
-    these never started, because their child is being replaced; hand them over
-    again. ``ready``: a slot has come up or has room again. ``broken``: the pool
-    can't go on; ``unfinished`` says what it had.
+    ``outcome``: a delivery has ended. ``report``: a running task reports a state
+    to be written. ``lost``: a child has ended that was not asked to. ``returned``:
+    these deliveries have not started and will not, because their child is being
+    replaced; hand them over again. ``ready``: a slot has come up or has room again.
+    ``broken``: the pool can't go on; ``unfinished`` returns the deliveries it had.
     """
 
     outcome: Callable[[Outcome], None]
@@ -68,11 +65,11 @@ class PoolEvents:
 class PoolOptions:
     """How a pool is to behave.
 
-    ``fork_server`` is what ``forkserver.launch`` returned, and needed by prefork;
-    its children run what was given there. ``run`` is what threads run, by default
-    ``taskq.execution.execute``. A child is replaced after
-    ``max_tasks_per_child`` deliveries, and after one that leaves it with more than
-    ``max_memory_per_child`` KiB. ``hostname`` is the node's name, for titles.
+    ``fork_server`` is the return value of ``forkserver_process.launch``, and needed by
+    prefork; its children run the function that was given there. ``run`` is called by
+    threads for each delivery, by default ``taskq.execution.execute``. A child is replaced
+    after ``max_tasks_per_child`` deliveries, and after a delivery that leaves it with
+    more than ``max_memory_per_child`` KiB. ``hostname`` is the node's name, for titles.
     """
 
     hostname: str = ""
@@ -95,7 +92,7 @@ class Slot(Protocol):
 
     @property
     def in_flight(self) -> int:
-        """How many deliveries were handed over and have given no outcome."""
+        """How many deliveries were handed over and have no outcome yet."""
 
     @property
     def idle(self) -> bool:
@@ -125,7 +122,7 @@ class Pool(ABC):
     #: Whether ``max_tasks_per_child`` and ``max_memory_per_child`` mean anything.
     supports_recycling: ClassVar[bool] = False
 
-    def __init__(self, concurrency: int, events: PoolEvents, hub: Loop, options: PoolOptions) -> None:
+    def __init__(self, concurrency: int, events: PoolEvents, hub: Hub, options: PoolOptions) -> None:
         if concurrency < 1:
             raise ValueError(f"concurrency must be at least 1, not {concurrency}: change --concurrency.")
         self.concurrency = concurrency
@@ -144,7 +141,7 @@ class Pool(ABC):
 
     @abstractmethod
     def hand_over(self, slot: Slot, deliveries: Sequence[Delivery]) -> None:
-        """Give deliveries to a slot, to run in this order; ``ValueError`` beyond its ``room``."""
+        """Give deliveries to a slot, in this order; those beyond its ``room`` come back by ``events.returned``."""
 
     @abstractmethod
     def take_back(self, slot: Slot, limit: int | None = None) -> list[Delivery]:
@@ -152,10 +149,10 @@ class Pool(ABC):
 
     @abstractmethod
     def terminate(self, job: int, signal: str = "SIGTERM") -> bool:
-        """End the child that runs ``job``, if it surely runs it now; tell whether that is under way.
+        """Signal the child that runs ``job``, if it certainly runs it now; return whether it was signalled.
 
-        A task may handle ``signal``, and is killed if it then goes on for some
-        seconds. For a signal that does not exist nothing is done but logged.
+        A task may handle ``signal``; if it then goes on for some seconds, its child is
+        killed. A signal that does not exist is logged, and nothing else happens.
         """
 
     @abstractmethod
@@ -164,11 +161,11 @@ class Pool(ABC):
 
     @abstractmethod
     def shrink(self, n: int = 1) -> None:
-        """Take away ``n`` slots, each when what it has started has ended; ``ValueError`` if none would be left."""
+        """Take away ``n`` slots, each when its started delivery has ended; ``ValueError`` if none would be left."""
 
     @abstractmethod
     def quiesce(self) -> None:
-        """Begin a warm end: nothing is accepted or replaced any more; what was handed over still runs."""
+        """Begin a warm shutdown: nothing is accepted and no child replaced; deliveries in flight still run."""
 
     @abstractmethod
     def stop(self, timeout: float = 5.0) -> None:
@@ -176,11 +173,11 @@ class Pool(ABC):
 
     @abstractmethod
     def kill(self) -> None:
-        """End everything at once; ``unfinished`` then says what was cut short."""
+        """End everything at once; ``unfinished`` then returns the deliveries that were cut short."""
 
     @abstractmethod
     def unfinished(self) -> list[tuple[Delivery, bool]]:
-        """Return what has given no outcome, each with whether it has started."""
+        """Return the deliveries without an outcome, each with whether it has started."""
 
     @property
     def left_behind(self) -> bool:

@@ -1,9 +1,8 @@
-"""What runs in a child of the prefork pool: one delivery after the other, until it is told to end.
+"""A child of the prefork pool: it runs one delivery after the other, until the main process asks it to stop.
 
 Forked by the fork server. It never acknowledges, never settles, and opens a
-database connection only if a task's own code does. Each outcome is written as
-soon as there is one, so a task that kills its child takes no finished neighbour
-with it.
+database connection only if a task's own code does. It sends each outcome at
+once, so a task that kills its child loses no outcome of the tasks before it.
 """
 
 from __future__ import annotations
@@ -16,24 +15,26 @@ import sys
 from contextlib import suppress
 from typing import Any, NamedTuple, NoReturn
 
+from django.db import connections
+
 from taskq import signals
+from taskq.execution import outcomes
 from taskq.handover import Delivery, Outcome, Report
 from taskq.logs import log_to_file_of
-from taskq.worker.process.system import die_with, flush_streams, heed_group_signals_by_order, resident_kib, set_title
+from taskq.worker.process.system import die_with_parent, flush_streams, resident_kib, set_title, terminate_only_on_order
 
 from . import frames
 from .base import RunFn
-from .child_inbox import Inbox
-from .crashed import crashed
+from .child_inbox import ChildInbox
 
 logger = logging.getLogger("taskq.worker")
 
-# Kept for ever: the end of such an object would close the connection of the process that it was inherited from.
+# Inherited connections, kept for ever: collecting one would close it for the process that it was inherited from.
 _inherited: list[Any] = []
 
 
 class Descriptors(NamedTuple):
-    """What a child is given: its end of the socket pair, and of the pipes for permits and for orders to end."""
+    """A child's ends of the socket pair, of the pipe of permits, and of the pipe of orders to terminate."""
 
     socket: int
     permits: int
@@ -44,15 +45,15 @@ def main(fds: Descriptors, parent: int, run: RunFn, slot: int, title: str, max_m
     """Run deliveries in this process, which was forked by ``parent``, and end it."""
     code = 1
     try:
-        die_with(parent)
-        heed_group_signals_by_order(fds.orders)
+        die_with_parent(parent)
+        terminate_only_on_order(fds.orders)
         set_title(title)
         log_to_file_of(slot + 1)
         _prepare()
         code = Child(socket.socket(fileno=fds.socket), fds.permits, run, max_memory).work()
         signals.send(signals.worker_process_shutdown, sender=None, pid=os.getpid(), exitcode=code)
     except EOFError:
-        # The main process is gone, and with it whoever would read an outcome.
+        # The main process is gone: nobody would read an outcome.
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -66,22 +67,22 @@ def main(fds: Descriptors, parent: int, run: RunFn, slot: int, title: str, max_m
 
 
 class Child:
-    """The loop of one child. After a task that leaves more than ``max_memory`` KiB, if not 0, it begins no other."""
+    """The loop of one child. After a task that leaves more than ``max_memory`` KiB, if not 0, it starts no other."""
 
     def __init__(self, sock: socket.socket, permits_fd: int, run: RunFn, max_memory: int) -> None:
         self._sock = sock
-        self._inbox = Inbox(sock, permits_fd)
+        self._inbox = ChildInbox(sock, permits_fd)
         self._run = run
         self._max_memory = max_memory
 
     def work(self) -> int:
-        """Run what comes until the main process asks to stop; return the exit code."""
-        self._say(frames.UP, os.getpid())
+        """Run deliveries until the main process asks to stop; return the exit code."""
+        self._send(frames.UP, os.getpid())
         while (delivery := self._inbox.next()) is not None:
             outcome = self._perform(delivery)
             if self._max_memory:
                 outcome.memory = resident_kib()
-            self._answer(delivery, outcome)
+            self._send_outcome(delivery, outcome)
             if outcome.memory > self._max_memory > 0:
                 self._inbox.wait_for_stop()
         return 0
@@ -93,39 +94,37 @@ class Child:
             raise
         except BaseException as error:
             logger.exception("Task %s[%s] could not be run.", delivery.name, delivery.task_id)
-            return crashed(delivery, error)
+            return outcomes.crashed(delivery, error)
 
-    def _answer(self, delivery: Delivery, outcome: Outcome) -> None:
+    def _send_outcome(self, delivery: Delivery, outcome: Outcome) -> None:
         try:
-            self._say(frames.OUTCOME, outcome.to_wire())
+            self._send(frames.OUTCOME, outcome.to_wire())
         except ValueError as error:
             logger.exception("The outcome of %s[%s] can't be handed over.", delivery.name, delivery.task_id)
-            self._say(frames.OUTCOME, crashed(delivery, error).to_wire())
+            self._send(frames.OUTCOME, outcomes.crashed(delivery, error).to_wire())
 
     def _report(self, report: Report) -> None:
-        self._say(frames.REPORT, report.to_wire())
+        self._send(frames.REPORT, report.to_wire())
 
-    def _say(self, kind: int, payload: Any) -> None:
+    def _send(self, kind: int, payload: Any) -> None:
         self._sock.sendall(frames.encode(kind, payload))
 
 
 def _prepare() -> None:
-    """Make this process one of its own: its output, its connections, its random numbers, the app's own set-up."""
+    """Give this process its own output, connections, random numbers and, by ``worker_process_init``, app set-up."""
     for stream in (sys.stdout, sys.stderr):
         # Output appears when it is printed, and is not lost when the child is killed.
         with suppress(Exception):
             stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     _drop_connections()
     if "numpy" in sys.modules:
-        # Python's own generator is seeded anew after each fork, this one isn't.
+        # Python seeds its own generator after each fork; numpy does not.
         sys.modules["numpy"].random.seed()
     signals.send(signals.worker_process_init, sender=None)
 
 
 def _drop_connections() -> None:
-    """Let go of inherited connections without a word to their server. There should be none."""
-    from django.db import connections
-
+    """Forget inherited connections without a word to their server. There should be none."""
     for connection in connections.all(initialized_only=True):
         if connection.connection is not None:
             logger.warning("A connection to %r was open when the pool was forked; it is left alone.", connection.alias)

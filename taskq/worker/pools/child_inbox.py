@@ -1,7 +1,7 @@
-"""A child's end of its lane: deliveries and permits come in, in an order that is safe.
+"""A child's end of its connection to the main process: deliveries and permits come in.
 
-A child starts a delivery only with a permit, and only when it has read everything
-that the main process said before it gave that permit. See ``permits``.
+A child starts a delivery only with a permit, and only when it has read all frames
+that the main process sent before it gave that permit. See ``permits``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .permits import GENERATIONS, take_permit
 _READ_SIZE = 256 * 1024
 
 
-class Inbox:
+class ChildInbox:
     """Reads the deliveries of one child. ``sock`` blocks, ``permits_fd`` does not."""
 
     def __init__(self, sock: socket.socket, permits_fd: int) -> None:
@@ -34,7 +34,7 @@ class Inbox:
         self._poll.register(permits_fd, select.POLLIN)
 
     def next(self) -> Delivery | None:
-        """Wait for the next delivery that may start; ``None`` when the child is to end.
+        """Wait for the next delivery that may start; ``None`` when the child is to stop.
 
         Raises ``EOFError`` when the main process is gone.
         """
@@ -45,24 +45,24 @@ class Inbox:
         return self.permitted(generation)
 
     def wait_for_stop(self) -> None:
-        """Start nothing more, and wait until the main process has taken back what waits and says stop."""
+        """Wait, without starting a delivery, until the main process has taken back the rest and asks to stop."""
         while not self._stopping:
             self.receive()
 
     def permitted(self, generation: int) -> Delivery:
         """Return the delivery that a permit of this generation is for."""
-        # Behind, not different: a permit may well be older than what has been read since. The count may wrap round.
+        # Read on only if the permit is newer: an older one is as good. Generations wrap round.
         while 0 < (generation - self._generation) & GENERATIONS < GENERATIONS // 2 or not self._waiting:
             self.receive()
         return Delivery.from_wire(self._waiting.popleft())
 
     def receive(self) -> None:
-        """Wait for something on the socket and take it in."""
+        """Wait for data on the socket, and handle the frames that it completes."""
         data = self._sock.recv(_READ_SIZE)
         if not data:
             raise EOFError
         for kind, payload in self._reader.feed(data):
-            self._take_in(kind, payload)
+            self._handle(kind, payload)
 
     def _wait(self) -> None:
         """Wait for a permit or the socket; large deliveries may arrive in many pieces before their permit."""
@@ -70,7 +70,7 @@ class Inbox:
         if self._sock.fileno() in ready:
             self.receive()
 
-    def _take_in(self, kind: int, payload: Any) -> None:
+    def _handle(self, kind: int, payload: Any) -> None:
         if kind == frames.DELIVERIES:
             self._waiting.extend(payload)
         elif kind == frames.TAKEN_BACK:

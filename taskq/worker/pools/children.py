@@ -1,7 +1,7 @@
-"""The lives of the prefork pool's children: how they come up, what they say, how they go.
+"""The children of the prefork pool: spawning, handling their frames, replacing, killing.
 
-Used by ``prefork`` alone, on the loop's thread. It asks the fork server for what
-needs forking or killing, and tells the worker what came of its deliveries.
+Used by ``prefork`` alone, on the loop's thread. It requests forks and signals from
+the fork server, and calls the worker's ``PoolEvents``.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from taskq.worker.process.system import describe_exit
 
 from . import frames
 from .base import LostChild, PoolEvents, PoolOptions
-from .child_connection import Lane
+from .child_connection import ChildConnection
 from .deadlines import Deadlines
 from .forkserver import ForkServer
-from .loop import Loop
+from .hub import Hub
 from .prefork_slot import PreforkSlot, State
 
 logger = logging.getLogger("taskq.worker")
 
-#: Seconds before a slot whose child has done nothing gets another one: doubled each time in a row, up to the last.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 30.0
-#: Seconds after which a child that has closed its socket is killed, and after which one is called slow to start.
-_CLOSED_FOR, _SLOW_START = 5.0, 30.0
-#: Seconds in which a child has to begin what it was handed, and between looks whether one has not.
-_BEGINS_WITHIN, _LOOK = 30.0, 5.0
-#: Seconds that a task has for its own end after a signal that it may handle.
+#: Seconds until a slot whose child ended before its first outcome gets another: doubled each time, up to the second.
+_FIRST_BACKOFF, _LONGEST_BACKOFF = 0.05, 30.0
+#: Seconds after which a child that has closed its socket is killed, and seconds until the warning of a slow start.
+_CLOSED_TIMEOUT, _SLOW_START = 5.0, 30.0
+#: Seconds in which a child has to start the delivery at its head, and seconds between checks of that.
+_FROZEN_AFTER, _CHECK_INTERVAL = 30.0, 5.0
+#: Seconds between a signal that a task may handle and SIGKILL.
 _GRACE = 10.0
 
 
 class Children:
-    """All slots with children, also those that are going away."""
+    """All slots with children, also those that are leaving."""
 
-    def __init__(self, server: ForkServer, events: PoolEvents, hub: Loop, options: PoolOptions) -> None:
+    def __init__(self, server: ForkServer, events: PoolEvents, hub: Hub, options: PoolOptions) -> None:
         self._server = server
         self._events = events
         self._hub = hub
@@ -47,10 +47,10 @@ class Children:
         self._slots: dict[int, PreforkSlot] = {}
         self._deadlines = Deadlines(hub, self._check_deadlines)
         self._watching_starts = False
-        self._hub.call_later(_LOOK, self._look_for_the_frozen)
-        #: Nothing is replaced any more.
+        self._hub.call_later(_CHECK_INTERVAL, self._check_frozen)
+        #: No child is replaced any more.
         self.closing = False
-        #: All are being killed; what they had is kept for ``Pool.unfinished``.
+        #: All children are being killed; their deliveries are kept for ``Pool.unfinished``.
         self.killing = False
 
     def __getitem__(self, index: int) -> PreforkSlot:
@@ -67,7 +67,7 @@ class Children:
         return slot
 
     def remove(self, slot: PreforkSlot) -> None:
-        """Take a slot away, as soon as its child has ended what it runs."""
+        """Remove a slot as soon as the task that its child runs has ended."""
         slot.removing = True
         if slot.state is State.DOWN:
             del self._slots[slot.index]
@@ -76,38 +76,38 @@ class Children:
 
     def hand_over(self, slot: PreforkSlot, deliveries: Sequence[Delivery]) -> None:
         """Give deliveries to the slot's child, which has room for them."""
-        if slot.lane is None:
+        if slot.connection is None:
             raise ValueError(f"{slot!r} has no child.")
         was_idle = slot.idle
-        slot.lane.hand_over(deliveries)
+        slot.connection.hand_over(deliveries)
         if was_idle:
             self._head_changed(slot)
 
     def take_back(self, slot: PreforkSlot, limit: int | None = None) -> list[Delivery]:
         """Take back the last deliveries that have not started."""
-        back = slot.lane.take_back(limit) if slot.lane is not None else []
+        back = slot.connection.take_back(limit) if slot.connection is not None else []
         if back and slot.idle:
             self._head_changed(slot)
         self.stop_if_done(slot)
         return back
 
     def retire(self, slot: PreforkSlot) -> None:
-        """Let a child go: it starts nothing more, and ends when it has answered what it runs."""
+        """Have a child end after the task that it runs; its other deliveries are returned."""
         slot.state = State.LEAVING
         back = self.take_back(slot)
         if back:
             self._events.returned(back)
 
     def stop_if_done(self, slot: PreforkSlot) -> None:
-        """Ask a child that is to leave to do so, if nothing is left in it."""
-        if slot.state is State.LEAVING and slot.lane is not None and slot.idle and not slot.stop_sent:
+        """Ask a leaving child to stop, once, if nothing is in flight."""
+        if slot.state is State.LEAVING and slot.connection is not None and slot.idle and not slot.stop_sent:
             slot.stop_sent = True
-            slot.lane.ask_to_stop()
+            slot.connection.ask_to_stop()
 
-    # -- coming and going ---------------------------------------------------------------
+    # -- start and end ------------------------------------------------------------------
 
-    def heard(self, kind: int, payload: Any) -> None:
-        """Act on what the fork server says."""
+    def on_server_message(self, kind: int, payload: Any) -> None:
+        """Handle a frame of the fork server."""
         slot = self._slots[payload[0]]
         if kind == frames.SPAWNED:
             slot.pid = payload[1]
@@ -115,31 +115,31 @@ class Children:
                 self._signal(slot, signals.SIGKILL)
         elif kind == frames.NOT_SPAWNED:
             logger.error("No child could be forked: %s", payload[1])
-            self._ended(slot, 1)
+            self._on_exit(slot, 1)
         elif kind == frames.EXITED:
-            self._ended(slot, payload[2])
+            self._on_exit(slot, payload[2])
 
     def _spawn(self, slot: PreforkSlot) -> None:
-        # A pause may have passed since this was asked for.
+        # This may have been scheduled some time ago.
         if self.closing or slot.removing or slot.state is not State.DOWN:
             return
         try:
-            lane = Lane(self._hub)
+            connection = ChildConnection(self._hub)
         except OSError as error:
             logger.error("No child can be forked: %s", error)
-            self._pause(slot, 1)
+            self._back_off(slot, 1)
             return
-        slot.begin(lane)
-        self._hub.add_reader(lane.fileno(), self.on_readable, slot, lane)
+        slot.attach(connection)
+        self._hub.add_reader(connection.fileno(), self.on_readable, slot, connection)
         title = f"taskq: child {slot.index} {self._options.hostname}".rstrip()
-        self._server.spawn(slot.index, title, self._options.max_memory_per_child or 0, lane.child_fds)
-        lane.drop_child_end()
+        self._server.spawn(slot.index, title, self._options.max_memory_per_child or 0, connection.child_fds)
+        connection.close_child_end()
         self._watch_starts()
 
-    def _ended(self, slot: PreforkSlot, exit_code: int) -> None:
-        """A child has ended: replace it, and tell the worker what it leaves."""
+    def _on_exit(self, slot: PreforkSlot, exit_code: int) -> None:
+        """A child has ended: replace it, and report the deliveries that it had."""
         leaving = slot.state is State.LEAVING
-        lost = self._bury(slot, exit_code)
+        lost = self._disconnect(slot, exit_code)
         if self.killing:
             return
         asked = leaving and not lost.started and not lost.unstarted
@@ -149,36 +149,36 @@ class Children:
             slot.failures = 0
             self._spawn(slot)
         elif not self.closing:
-            self._pause(slot, exit_code)
+            self._back_off(slot, exit_code)
         if not asked:
             self._events.lost(lost)
 
-    def _bury(self, slot: PreforkSlot, exit_code: int) -> LostChild:
-        """Read a child's last words, and free what connected it."""
-        # From here on nothing may be handed over to it, whatever the worker does with its last outcomes.
+    def _disconnect(self, slot: PreforkSlot, exit_code: int) -> LostChild:
+        """Handle the last frames of a child that has ended, and close its connection."""
+        # First of all: while it handles the last outcomes the worker must not hand over to this slot.
         slot.state = State.DOWN
-        lane = slot.lane
-        assert lane is not None
-        self._read_all(slot, lane)
-        self._hub.remove(lane.fileno())
+        connection = slot.connection
+        assert connection is not None
+        self._read_all(slot, connection)
+        self._hub.remove(connection.fileno())
         if self.killing:
-            slot.remains = slot.take_remains()
+            slot.cut_short = slot.unfinished()
         return slot.end(exit_code)
 
-    def bury_unreaped(self, slot: PreforkSlot, deadline: float) -> None:
-        """Bury a child that was killed with the fork server, which can't say that it has ended."""
-        lane = slot.lane
-        if lane is None:
+    def reap_killed(self, slot: PreforkSlot, deadline: float) -> None:
+        """Disconnect a child that died with the fork server, which can't report that it ended."""
+        connection = slot.connection
+        if connection is None:
             return
-        while not lane.closed and time.monotonic() < deadline:
-            if not lane.receive():
-                select.select([] if lane.closed else [lane.fileno()], [], [], 0.05)
-        self._bury(slot, -signals.SIGKILL)
+        while not connection.closed and time.monotonic() < deadline:
+            if not connection.receive():
+                select.select([] if connection.closed else [connection.fileno()], [], [], 0.05)
+        self._disconnect(slot, -signals.SIGKILL)
 
-    def _pause(self, slot: PreforkSlot, exit_code: int) -> None:
-        """Fork the next one later: this one ended before it had done anything."""
+    def _back_off(self, slot: PreforkSlot, exit_code: int) -> None:
+        """Fork the next child later: this one ended before its first outcome."""
         slot.failures += 1
-        pause = min(_FIRST_PAUSE * 2 ** (slot.failures - 1), _LONGEST_PAUSE)
+        pause = min(_FIRST_BACKOFF * 2 ** (slot.failures - 1), _LONGEST_BACKOFF)
         logger.log(
             logging.ERROR if slot.failures > 1 else logging.WARNING,
             "Child %d of the pool ended (%s) before it had run anything, %d times in a row; the next one comes in "
@@ -204,50 +204,50 @@ class Children:
         if starting:
             self._watch_starts()
 
-    # -- what children say --------------------------------------------------------------
+    # -- frames of children -------------------------------------------------------------
 
-    def on_readable(self, slot: PreforkSlot, lane: Lane) -> None:
-        """Read what a child has written, once, and act on it."""
-        lane.receive()
-        if lane.closed:
-            self._hub.remove(lane.fileno())
-            self._hub.call_later(_CLOSED_FOR, self._end_closed, slot, lane)
-        self._act(slot, lane)
+    def on_readable(self, slot: PreforkSlot, connection: ChildConnection) -> None:
+        """Read once from a child, and handle its frames."""
+        connection.receive()
+        if connection.closed:
+            self._hub.remove(connection.fileno())
+            self._hub.call_later(_CLOSED_TIMEOUT, self._kill_closed, slot, connection)
+        self._handle_frames(slot, connection)
 
-    def _read_all(self, slot: PreforkSlot, lane: Lane) -> None:
-        while lane.receive():
+    def _read_all(self, slot: PreforkSlot, connection: ChildConnection) -> None:
+        while connection.receive():
             pass
-        self._act(slot, lane)
+        self._handle_frames(slot, connection)
 
-    def _act(self, slot: PreforkSlot, lane: Lane) -> None:
-        """Act on what was read. What the worker does in an event may get here again, so frames are taken singly."""
+    def _handle_frames(self, slot: PreforkSlot, connection: ChildConnection) -> None:
+        """Handle the frames that have arrived, one at a time: an event's receiver may call this again."""
         room = False
-        while lane.arrived:
-            kind, payload = lane.arrived.popleft()
+        while connection.arrived:
+            kind, payload = connection.arrived.popleft()
             if kind == frames.OUTCOME:
-                self._answered(slot, lane, Outcome.from_wire(payload))
+                self._on_outcome(slot, connection, Outcome.from_wire(payload))
                 room = True
             elif kind == frames.REPORT:
                 self._events.report(Report.from_wire(payload))
             elif kind == frames.UP:
-                slot.came_up(payload)
+                slot.on_up(payload)
                 room = True
         if room:
             self._events.ready()
 
-    def _answered(self, slot: PreforkSlot, lane: Lane, outcome: Outcome) -> None:
-        if not lane.pending or lane.pending[0].job != outcome.job:
+    def _on_outcome(self, slot: PreforkSlot, connection: ChildConnection, outcome: Outcome) -> None:
+        if not connection.pending or connection.pending[0].job != outcome.job:
             logger.error("A child answered job %d, which is not the one it had: %r.", outcome.job, slot)
             return
-        lane.pending.popleft()
+        connection.pending.popleft()
         slot.completed += 1
         self._head_changed(slot)
         self._events.outcome(outcome)
-        if self._worn_out(slot, outcome.memory):
+        if self._should_recycle(slot, outcome.memory):
             self.retire(slot)
         self.stop_if_done(slot)
 
-    def _worn_out(self, slot: PreforkSlot, memory: int) -> bool:
+    def _should_recycle(self, slot: PreforkSlot, memory: int) -> bool:
         if slot.state is not State.UP:
             return False
         limit = self._options.max_memory_per_child
@@ -259,31 +259,31 @@ class Children:
     def _head_changed(self, slot: PreforkSlot) -> None:
         slot.head_changed()
         if slot.deadline is not None:
-            self._deadlines.expect(slot.deadline)
+            self._deadlines.add(slot.deadline)
 
-    # -- force --------------------------------------------------------------------------
+    # -- killing ------------------------------------------------------------------------
 
-    def end_running(self, slot: PreforkSlot, job: int, reason: str, number: int) -> bool:
-        """Signal the child that runs ``job``, unless it has just finished it; what waits behind it is returned."""
-        lane = slot.lane
-        if lane is None or slot.pid is None or slot.killed_for is not None:
+    def terminate_running(self, slot: PreforkSlot, job: int, reason: str, number: int) -> bool:
+        """Signal the child that runs ``job``, unless the job has just ended; its other deliveries are returned."""
+        connection = slot.connection
+        if connection is None or slot.pid is None or slot.killed_for is not None:
             return False
-        # Nothing else can begin from here on, so what is killed is what was meant.
-        lane.hold()
-        self._read_all(slot, lane)
-        if slot.head is None or slot.head.job != job or not lane.started():
-            lane.release()
+        # No other delivery can start from here on, so the signal can only hit this job.
+        connection.hold()
+        self._read_all(slot, connection)
+        if slot.head is None or slot.head.job != job or not connection.started():
+            connection.release()
             return False
         slot.killed_for = reason
         self._signal(slot, number)
         if number != signals.SIGKILL:
-            self._hub.call_later(_GRACE, self._kill_if_running, slot, lane, job)
+            self._hub.call_later(_GRACE, self._kill_if_running, slot, connection, job)
         self.retire(slot)
         return True
 
-    def _kill_if_running(self, slot: PreforkSlot, lane: Lane, job: int) -> None:
-        """Kill a child that was told to end and did not: its task handles the signal, or isn't in Python code."""
-        if slot.lane is lane and slot.head is not None and slot.head.job == job:
+    def _kill_if_running(self, slot: PreforkSlot, connection: ChildConnection, job: int) -> None:
+        """Kill a child that a signal has not ended: its task handles the signal, or is not in Python code."""
+        if slot.connection is connection and slot.head is not None and slot.head.job == job:
             self._signal(slot, signals.SIGKILL)
 
     def kill_all(self) -> None:
@@ -299,42 +299,42 @@ class Children:
                 continue
             head = slot.head
             if head is not None and slot.deadline <= now:
-                ending = self.end_running(slot, head.job, "time_limit", signals.SIGKILL)
+                ending = self.terminate_running(slot, head.job, "time_limit", signals.SIGKILL)
                 if not ending and slot.head is head:
-                    # It has not begun after all, so its time has not either: the child may be frozen.
+                    # The delivery has not started, so its limit has not either: the child may be frozen.
                     slot.deadline = now + (head.time_limit or 0.0)
             if slot.deadline is not None and slot.killed_for is None:
-                self._deadlines.expect(slot.deadline)
+                self._deadlines.add(slot.deadline)
 
-    def _look_for_the_frozen(self) -> None:
-        """End children that begin nothing: what they were handed would wait for ever beside idle ones."""
+    def _check_frozen(self) -> None:
+        """Replace children that don't start their head: it would wait for ever beside idle children."""
         if self.closing:
             return
         for slot in self:
-            if slot.busy_since is not None and time.monotonic() - slot.busy_since > _BEGINS_WITHIN:
-                self._end_frozen(slot)
-        self._hub.call_later(_LOOK, self._look_for_the_frozen)
+            if slot.busy_since is not None and time.monotonic() - slot.busy_since > _FROZEN_AFTER:
+                self._kill_frozen(slot)
+        self._hub.call_later(_CHECK_INTERVAL, self._check_frozen)
 
-    def _end_frozen(self, slot: PreforkSlot) -> None:
-        """Kill a child that has not begun what is at its head, unless it begins it just now."""
-        lane, head = slot.lane, slot.head
-        if lane is None or slot.state is not State.UP:
+    def _kill_frozen(self, slot: PreforkSlot) -> None:
+        """Kill a child that has not started the delivery at its head, unless it starts it just now."""
+        connection, head = slot.connection, slot.head
+        if connection is None or slot.state is not State.UP:
             return
-        lane.hold()
-        self._read_all(slot, lane)
-        if slot.head is not head or lane.started():
-            lane.release()
+        connection.hold()
+        self._read_all(slot, connection)
+        if slot.head is not head or connection.started():
+            connection.release()
             return
-        logger.error("Child %d has begun nothing for %g s, as if it were frozen: replaced.", slot.index, _BEGINS_WITHIN)
+        logger.error("Child %d has begun nothing for %g s, as if it were frozen: replaced.", slot.index, _FROZEN_AFTER)
         self.retire(slot)
         self._signal(slot, signals.SIGKILL)
 
     def _signal(self, slot: PreforkSlot, number: int) -> None:
-        if slot.pid is not None and slot.lane is not None:
+        if slot.pid is not None and slot.connection is not None:
             self._server.signal(slot.index, slot.pid, number)
 
-    def _end_closed(self, slot: PreforkSlot, lane: Lane) -> None:
-        """Kill a child that nobody can talk to any more, for example because its task closed all descriptors."""
-        if slot.lane is lane:
+    def _kill_closed(self, slot: PreforkSlot, connection: ChildConnection) -> None:
+        """Kill a child that can't be reached any more, for example because its task closed all descriptors."""
+        if slot.connection is connection:
             logger.error("Child %d has closed its socket and goes on: killed.", slot.index)
             self._signal(slot, signals.SIGKILL)

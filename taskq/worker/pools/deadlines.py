@@ -1,8 +1,8 @@
-"""One timer for all deadlines of a pool.
+"""One timer for all hard time limits of a pool.
 
-kombu's timer keeps a cancelled entry until it would have been due: with one entry
-for each limited task it would grow for hours. Here an entry waits a few seconds
-at most, and there is one unless a sooner deadline has overtaken it.
+kombu's timer keeps a cancelled entry until it would have been due: with an entry
+for each task that has a limit it would grow for hours. Here an entry waits five
+seconds at most, and there is one, or a few when sooner deadlines came later.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from .loop import Loop
+from .hub import Hub
 
 _LONGEST_WAIT = 5.0
 
 
 class Deadlines:
-    """Calls ``check`` when a deadline has passed, or sooner; who is late, and what comes next, ``check`` finds out."""
+    """Calls ``check`` when a deadline has passed, or sooner; ``check`` looks which, and adds the next ones."""
 
-    def __init__(self, hub: Loop, check: Callable[[], None]) -> None:
+    def __init__(self, hub: Hub, check: Callable[[], None]) -> None:
         self._hub = hub
         self._check = check
         self._next: float | None = None
 
-    def expect(self, deadline: float) -> None:
-        """See to it that ``check`` is called at ``deadline`` (``time.monotonic()``)."""
+    def add(self, deadline: float) -> None:
+        """Have ``check`` called at ``deadline`` (``time.monotonic()``), or sooner."""
         now = time.monotonic()
         due = min(deadline, now + _LONGEST_WAIT)
         if self._next is None or due < self._next:

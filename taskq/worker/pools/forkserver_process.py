@@ -1,38 +1,99 @@
-"""What runs in the fork server: a loop that forks children, signals them and reaps them.
+"""The fork server: ``launch`` forks it, and it forks, signals and reaps the children.
 
-Started by ``forkserver.launch``. It has one thread, no connection and no
-delivery, and says nothing but which child came up with which pid and how it
-ended. When the main process is gone it kills its children and ends.
+The command calls ``launch`` after ``django.setup()`` and the import of all
+tasks, before it makes any thread, connection or hub. The fork server has one
+thread, no connection and no delivery, and reports only which child has which pid
+and how each ended. When the main process is gone it kills its children and ends.
 """
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import select
 import signal
 import socket
+import threading
 from contextlib import suppress
+from functools import partial
 from typing import Any, NoReturn
 
+from django.core.cache import caches
+from django.db import connections
+
 from taskq import signals
-from taskq.worker.process.system import GROUP_SIGNALS, die_with, ignore_group_signals, set_title
+from taskq.execution import execute
+from taskq.worker.process.system import (
+    GROUP_SIGNALS,
+    die_with_parent,
+    flush_streams,
+    ignore_group_signals,
+    set_title,
+)
 
 from . import child, frames
 from .base import RunFn
+from .forkserver import ForkServer
+from .soft_limits import signal_limit
 
 logger = logging.getLogger("taskq.worker")
 
 
-def main(sock: socket.socket, parent: int, run: RunFn) -> NoReturn:
+def launch(run: RunFn | None = None) -> ForkServer:
+    """Fork the server and return the main process's end of it.
+
+    ``run`` is what the children run for each delivery, by default
+    ``taskq.execution.execute`` with soft limits by ``setitimer``. Raises
+    ``RuntimeError`` where processes can't be forked.
+    """
+    if not hasattr(os, "fork"):
+        raise RuntimeError("The prefork pool needs os.fork, which this system does not have: use --pool threads.")
+    _warn_of_threads()
+    _close_connections()
+    flush_streams()
+    # All processes share the objects that exist now; a collection in a child would write to them, and so copy them.
+    gc.collect()
+    gc.freeze()
+    ours, theirs = socket.socketpair()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        _main(theirs, parent, run or partial(execute, soft_limit=signal_limit))
+    theirs.close()
+    return ForkServer(pid, ours)
+
+
+def _warn_of_threads() -> None:
+    names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if names:
+        logger.warning(
+            "Threads were started before the pool was forked: %s. They don't exist in the children, where locks "
+            "they hold stay locked: start them in a receiver of taskq.signals.worker_process_init.",
+            ", ".join(sorted(names)),
+        )
+
+
+def _close_connections() -> None:
+    """Leave no connection, pool or cache client to be shared with children."""
+    for connection in connections.all(initialized_only=True):
+        connection.close()
+        close_pool = getattr(connection, "close_pool", None)
+        if close_pool is not None:
+            close_pool()
+    caches.close_all()
+
+
+def _main(sock: socket.socket, parent: int, run: RunFn) -> NoReturn:
     """Serve the process ``parent`` at the other end of ``sock`` until it is gone."""
     code = 1
     try:
         ignore_group_signals()
-        die_with(parent)
+        die_with_parent(parent)
         set_title("taskq: fork server")
-        _no_input()
-        Server(sock, run).serve()
+        _close_input()
+        ForkServerProcess(sock, run).serve()
         code = 0
     except BaseException:
         logger.exception("The fork server fails.")
@@ -40,8 +101,8 @@ def main(sock: socket.socket, parent: int, run: RunFn) -> NoReturn:
         os._exit(code)
 
 
-class Server:
-    """The fork server's state: its children by slot and by pid."""
+class ForkServerProcess:
+    """The loop of the fork server, and its children by slot and by pid."""
 
     def __init__(self, sock: socket.socket, run: RunFn) -> None:
         self._sock = sock
@@ -50,12 +111,12 @@ class Server:
         self._fds: list[int] = []
         self._pids: dict[int, int] = {}
         self._slots: dict[int, int] = {}
-        #: Where a child looks whether a signal is meant for it alone.
+        #: By slot, the pipe in which a child looks whether a signal is meant for it alone.
         self._orders: dict[int, int] = {}
         self._wakeup_read, self._wakeup_write = os.pipe()
 
     def serve(self) -> None:
-        """Do what the main process asks for until it is gone."""
+        """Do what the main process requests until it is gone."""
         self._watch_children()
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
@@ -66,7 +127,7 @@ class Server:
                 if self._wakeup_read in ready:
                     self._reap()
                 if self._sock.fileno() in ready:
-                    self._obey()
+                    self._receive()
         except (EOFError, ConnectionError):
             self._kill_all()
 
@@ -77,7 +138,7 @@ class Server:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
 
-    def _obey(self) -> None:
+    def _receive(self) -> None:
         # Descriptors come no later than the frame they belong to, and in the same order.
         data, fds, _, _ = socket.recv_fds(self._sock, 65536, 64)
         if not data:
@@ -97,10 +158,10 @@ class Server:
         try:
             pid, self._orders[slot] = self._fork(slot, given, title, max_memory)
         except OSError as error:
-            self._say(frames.NOT_SPAWNED, (slot, str(error)))
+            self._send(frames.NOT_SPAWNED, (slot, str(error)))
         else:
             self._pids[slot], self._slots[pid] = pid, slot
-            self._say(frames.SPAWNED, (slot, pid))
+            self._send(frames.SPAWNED, (slot, pid))
         finally:
             for fd in given:
                 os.close(fd)
@@ -117,13 +178,13 @@ class Server:
             os.close(orders)
             raise
         if pid == 0:
-            self._leave_to_child(orders)
+            self._reset_in_child(orders)
             child.main(child.Descriptors(sock, permits, read_fd), parent, self._run, slot, title, max_memory)
         os.close(read_fd)
         return pid, orders
 
-    def _leave_to_child(self, orders: int) -> None:
-        """Undo in a new child what is the server's own."""
+    def _reset_in_child(self, orders: int) -> None:
+        """Undo in a new child the server's signal handlers, and close its descriptors."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._sock.close()
@@ -131,7 +192,7 @@ class Server:
             os.close(fd)
 
     def _signal(self, slot: int, pid: int, number: int) -> None:
-        # Not reaped yet, so the pid is still this child's, even if it has ended.
+        # The child is not reaped yet, so the pid is still its own, even if it has ended.
         if self._pids.get(slot) == pid:
             if number in GROUP_SIGNALS:
                 with suppress(BrokenPipeError):
@@ -148,18 +209,18 @@ class Server:
             if slot is not None:
                 del self._pids[slot]
                 os.close(self._orders.pop(slot))
-                self._say(frames.EXITED, (slot, pid, os.waitstatus_to_exitcode(status)))
+                self._send(frames.EXITED, (slot, pid, os.waitstatus_to_exitcode(status)))
 
     def _kill_all(self) -> None:
         for pid in self._slots:
             os.kill(pid, signal.SIGKILL)
 
-    def _say(self, kind: int, payload: Any) -> None:
+    def _send(self, kind: int, payload: Any) -> None:
         self._sock.sendall(frames.encode(kind, payload))
 
 
-def _no_input() -> None:
-    """Give the server and its children no input: it is the main process's."""
+def _close_input() -> None:
+    """Let the server and its children read an empty standard input; the terminal's is the main process's."""
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)

@@ -1,8 +1,8 @@
-"""How the main process, the fork server and the children talk: frames on a stream.
+"""The protocol between the main process, the fork server and the children: frames on a stream.
 
 A frame is a length of four bytes, most significant first, and ``marshal`` of
-``(FORMAT, kind, payload)``. All these processes were forked from one, so they
-have one Python and ``marshal`` is safe between them; nothing else ever reads or
+``(FORMAT, kind, payload)``. These processes were forked from one, so they have one
+version of Python and ``marshal`` is safe between them; no other process reads or
 writes it.
 """
 
@@ -19,7 +19,7 @@ Frame = tuple[int, Any]
 # Main process to child.
 DELIVERIES = 1  # a list of Delivery.to_wire()
 TAKEN_BACK = 2  # how many of the last deliveries will not run in this child
-STOP = 3  # None: end when everything handed over has been answered
+STOP = 3  # None: end when every delivery has its outcome
 # Child to main process.
 UP = 11  # the child's pid: ready for deliveries
 OUTCOME = 12  # Outcome.to_wire()
@@ -36,7 +36,7 @@ _LENGTH = struct.Struct(">I")
 
 
 class FormatError(Exception):
-    """A frame that this version of taskq did not write."""
+    """A frame of another version of taskq."""
 
 
 def encode(kind: int, payload: Any) -> bytes:
@@ -46,7 +46,7 @@ def encode(kind: int, payload: Any) -> bytes:
 
 
 class FrameReader:
-    """Puts frames together again from what a stream gives."""
+    """Cuts the data of a stream into frames."""
 
     def __init__(self) -> None:
         self._rest = bytearray()

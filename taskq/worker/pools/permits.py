@@ -1,14 +1,14 @@
-"""The permits of one child: a pipe that says what it may start, shared with the main process.
+"""The permits of one child: a pipe shared with the main process, with one permit for each delivery that may start.
 
-The main process puts one permit a delivery into the pipe; the child takes one
-before it starts one. To take deliveries back the main process reads permits
-itself: as many as it got out, so many of the child's last deliveries will not
+The main process writes one permit for each delivery into the pipe; the child reads
+one before it starts a delivery. To take deliveries back the main process reads
+permits itself: if it gets k of them, the last k deliveries in the child will not
 start. The pipe does not block, and each permit goes to one reader.
 
-A permit carries the *generation* it was given in: how many times the main
-process had taken deliveries back before. A child that gets a permit of a later
-generation than it knows of reads its socket until it has caught up, so it never
-starts what was taken back, and needs to look at its socket for no other reason.
+A permit carries its *generation*: how many times the main process had taken
+deliveries back before it gave the permit. A child that gets a permit of a newer
+generation than its own reads its socket until it has caught up. So it never starts
+a delivery that was taken back, and reads its socket before a start for no other reason.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import struct
 import termios
 from contextlib import suppress
 
-#: So many permits are written in one piece (POSIX: PIPE_BUF is at least 512 bytes), and fit into an empty pipe.
+#: The most permits that are written in one piece (POSIX: PIPE_BUF is at least 512 bytes) and fit into an empty pipe.
 MAX_PERMITS = select.PIPE_BUF // 4
 
 #: Generations count up to this and start again at 0.
@@ -31,7 +31,7 @@ _SIZE = _PERMIT.size
 
 
 class Permits:
-    """The main process's end: both ends of the pipe, and what it has taken out for a moment."""
+    """The main process's side: both ends of the pipe, and the permits that ``hold`` has taken out."""
 
     def __init__(self) -> None:
         self.read_fd, self._write_fd = os.pipe()
@@ -44,24 +44,24 @@ class Permits:
         os.write(self._write_fd, _PERMIT.pack(generation & GENERATIONS) * count)
 
     def take(self, count: int) -> int:
-        """Take back at most ``count`` permits and return how many there were."""
+        """Take back at most ``count`` permits; return how many the child had not used."""
         held = min(count, len(self._held) // _SIZE)
         self._held = self._held[held * _SIZE :]
         more = self._read(count - held) if count > held else b""
         return held + len(more) // _SIZE
 
     def hold(self) -> None:
-        """Take out all permits for a moment: the child starts nothing more until ``release``."""
+        """Take out all permits: the child starts no delivery until ``release``."""
         self._held += self._read(MAX_PERMITS)
 
     def release(self) -> None:
-        """Put back what ``hold`` took out."""
+        """Put back the permits that ``hold`` took out."""
         held, self._held = self._held, b""
         if held:
             os.write(self._write_fd, held)
 
-    def left(self) -> int:
-        """Return how many deliveries the child has not been able to start yet."""
+    def unused(self) -> int:
+        """Return how many permits the child has not used: so many of its deliveries have not started."""
         in_pipe = fcntl.ioctl(self.read_fd, termios.FIONREAD, b"\0\0\0\0")
         return int(_PERMIT.unpack(in_pipe)[0] + len(self._held)) // _SIZE
 

@@ -1,8 +1,8 @@
 """The prefork pool: each delivery runs in a child process, forked by the fork server.
 
-The worker's main process drives it from its loop. This is what the worker calls;
-``children`` follows the children's lives, ``lane`` knows what is in one of them,
-and the fork server does the forking and killing.
+The worker calls ``PreforkPool`` on its loop's thread. ``children`` spawns and
+replaces children, ``child_connection`` knows the deliveries in one of them, and the
+fork server forks and kills.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from taskq.worker.process.system import resident_kib, signal_number
 
 from .base import Pool, PoolEvents, PoolOptions, Slot
 from .children import Children
-from .loop import Loop
+from .hub import Hub
 from .prefork_slot import PreforkSlot, State
 
 logger = logging.getLogger("taskq.worker")
 
 
 class PreforkPool(Pool):
-    """Children behind a fork server; ``options.fork_server`` is what ``forkserver.launch`` gave."""
+    """Children behind a fork server; ``options.fork_server`` comes from ``forkserver_process.launch``."""
 
     name = "prefork"
     supports_hard_limit = True
     supports_terminate = True
     supports_recycling = True
 
-    def __init__(self, concurrency: int, events: PoolEvents, hub: Loop, options: PoolOptions) -> None:
+    def __init__(self, concurrency: int, events: PoolEvents, hub: Hub, options: PoolOptions) -> None:
         super().__init__(concurrency, events, hub, options)
         if options.fork_server is None:
-            raise ValueError("The prefork pool needs PoolOptions.fork_server, from forkserver.launch().")
+            raise ValueError("The prefork pool needs PoolOptions.fork_server, from forkserver_process.launch().")
         self._server = options.fork_server
         self._children = Children(self._server, events, hub, options)
         self._slots: list[PreforkSlot] = []
@@ -53,29 +53,29 @@ class PreforkPool(Pool):
         return self._slots
 
     def hand_over(self, slot: Slot, deliveries: Sequence[Delivery]) -> None:
-        """Give deliveries to a child in one write; what exceeds its ``room`` comes back by ``events.returned``."""
-        place = self._children[slot.index]
-        room = place.room
+        """Give deliveries to a child in one write; those beyond its ``room`` come back by ``events.returned``."""
+        child_slot = self._children[slot.index]
+        room = child_slot.room
         if len(deliveries) > room:
             self.hub.call_soon(self.events.returned, list(deliveries[room:]))
             deliveries = deliveries[:room]
         if deliveries:
-            self._children.hand_over(place, deliveries)
+            self._children.hand_over(child_slot, deliveries)
 
     def take_back(self, slot: Slot, limit: int | None = None) -> list[Delivery]:
         """Take back the child's last deliveries that have not started, at most ``limit``."""
         return self._children.take_back(self._children[slot.index], limit)
 
     def terminate(self, job: int, signal: str = "SIGTERM") -> bool:
-        """Send ``signal`` to the child that runs ``job``, if it surely runs it now; the child is replaced."""
+        """Send ``signal`` to the child that runs ``job``, if it certainly runs it now; the child is replaced."""
         try:
             number = signal_number(signal)
         except ValueError as error:
-            # It may come from a row or a message: no reason to stop the worker.
+            # The name may come from a row or a message: no reason to stop the worker.
             logger.error("Job %d is not terminated. %s", job, error)
             return False
         slot = next((slot for slot in self._children if slot.head is not None and slot.head.job == job), None)
-        return slot is not None and self._children.end_running(slot, job, f"terminate:{signal}", number)
+        return slot is not None and self._children.terminate_running(slot, job, f"terminate:{signal}", number)
 
     def grow(self, n: int = 1) -> None:
         """Add ``n`` children."""
@@ -83,7 +83,7 @@ class PreforkPool(Pool):
         self.concurrency = len(self._slots)
 
     def shrink(self, n: int = 1) -> None:
-        """Let ``n`` children go, idle ones first, each when what it has started has ended."""
+        """Remove ``n`` children, idle ones first, each when its started delivery has ended."""
         if n >= len(self._slots):
             raise ValueError(f"{len(self._slots)} children can't be made {n} fewer: one must remain.")
         leaving = sorted(self._slots, key=lambda slot: (slot.in_flight > 0, -slot.index))[:n]
@@ -93,7 +93,7 @@ class PreforkPool(Pool):
             self._children.remove(slot)
 
     def quiesce(self) -> None:
-        """Begin a warm end: children end when they have answered what they have; none is replaced."""
+        """Begin a warm shutdown: children end when their deliveries have an outcome; none is replaced."""
         self._children.closing = True
         for slot in self._children:
             if slot.state is not State.DOWN:
@@ -116,8 +116,8 @@ class PreforkPool(Pool):
             self._end_server()
 
     def unfinished(self) -> list[tuple[Delivery, bool]]:
-        """Return what has given no outcome, each with whether it has started."""
-        return [left for slot in self._children for left in slot.remains + slot.take_remains()]
+        """Return the deliveries without an outcome, each with whether it has started."""
+        return [left for slot in self._children for left in slot.cut_short + slot.unfinished()]
 
     def info(self) -> dict[str, Any]:
         """Return plain values for the statistics."""
@@ -132,7 +132,7 @@ class PreforkPool(Pool):
 
     def _on_server(self) -> None:
         for kind, payload in self._server.receive():
-            self._children.heard(kind, payload)
+            self._children.on_server_message(kind, payload)
         if self._server.gone and not self._ended:
             wanted = self._children.killing
             status = self._end_server()
@@ -140,20 +140,20 @@ class PreforkPool(Pool):
                 self.events.broken(f"The fork server ended with {status}: the pool has lost its children.")
 
     def _end_server(self) -> str:
-        """End the fork server, and with it what is left of the children; read their last words."""
+        """End the fork server and the remaining children with it; handle their last frames."""
         self._ended = True
         self._children.closing = self._children.killing = True
         self.hub.remove(self._server.fileno())
         status = self._server.end()
         deadline = time.monotonic() + 1.0
         for slot in self._children:
-            self._children.bury_unreaped(slot, deadline)
+            self._children.reap_killed(slot, deadline)
         return status
 
     def _wait_for_children(self, timeout: float) -> None:
-        """Go on without the loop until all children have ended; the worker's events are still called."""
+        """Handle frames without the loop until all children have ended; ``PoolEvents`` are still called."""
         deadline = time.monotonic() + timeout
-        while not self._ended and any(slot.lane is not None for slot in self._children):
+        while not self._ended and any(slot.connection is not None for slot in self._children):
             left = deadline - time.monotonic()
             if left <= 0:
                 return
@@ -162,14 +162,14 @@ class PreforkPool(Pool):
     def _wait_once(self, timeout: float) -> None:
         poll = select.poll()
         poll.register(self._server.fileno(), select.POLLIN)
-        talking = [(slot, slot.lane) for slot in self._children if slot.lane is not None and not slot.lane.closed]
-        for _, lane in talking:
-            poll.register(lane.fileno(), select.POLLIN)
-            lane.flush()
+        connected = [(slot, c) for slot in self._children if (c := slot.connection) is not None and not c.closed]
+        for _, connection in connected:
+            poll.register(connection.fileno(), select.POLLIN)
+            connection.flush()
         if not poll.poll(timeout * 1000):
             return
-        for slot, lane in talking:
-            self._children.on_readable(slot, lane)
+        for slot, connection in connected:
+            self._children.on_readable(slot, connection)
         self._on_server()
 
 

@@ -1,4 +1,4 @@
-"""One slot of the prefork pool: which child fills it, what is in that child, and how far it has come."""
+"""One slot of the prefork pool: the child that fills it, the state of that child, and its deliveries."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from taskq.handover import Delivery
 from taskq.worker.process.system import describe_exit
 
 from .base import MAX_IN_FLIGHT, LostChild
-from .child_connection import Lane
+from .child_connection import ChildConnection
 
 
 class State(Enum):
-    """Where a slot's child stands."""
+    """The state of a slot's child."""
 
     DOWN = "down"
     STARTING = "starting"
     UP = "up"
-    #: To end when it has answered what it has.
+    #: It gets no more deliveries, and ends when those it has have an outcome.
     LEAVING = "leaving"
 
 
 class PreforkSlot:
-    """A slot; ``lane`` is ``None`` while there is no child. See ``base.Slot`` for the public part."""
+    """A slot; ``connection`` is ``None`` while there is no child. See ``base.Slot`` for the public part."""
 
     def __init__(self, index: int, max_tasks: int | None) -> None:
         self.index = index
         self.pid: int | None = None
         self.state = State.DOWN
-        self.lane: Lane | None = None
+        self.connection: ChildConnection | None = None
         self.busy_since: float | None = None
         #: ``time.monotonic()`` when the delivery at the head reaches its hard limit.
         self.deadline: float | None = None
         self.killed_for: str | None = None
-        #: How many children in a row ended before they had done anything.
+        #: How many children in a row ended before their first outcome.
         self.failures = 0
         self.forked_at = 0.0
         self.completed = 0
         self.stop_sent = False
         #: The slot goes away with its child.
         self.removing = False
-        #: What a killed child had, with whether it began; for ``Pool.unfinished``.
-        self.remains: list[tuple[Delivery, bool]] = []
+        #: ``unfinished`` of a child that was killed with the pool.
+        self.cut_short: list[tuple[Delivery, bool]] = []
         self._max_tasks = max_tasks
 
     def __repr__(self) -> str:
@@ -50,8 +50,8 @@ class PreforkSlot:
 
     @property
     def in_flight(self) -> int:
-        """How many deliveries were handed over and have given no outcome."""
-        return len(self.lane.pending) if self.lane is not None else 0
+        """How many deliveries were handed over and have no outcome yet."""
+        return len(self.connection.pending) if self.connection is not None else 0
 
     @property
     def idle(self) -> bool:
@@ -79,11 +79,11 @@ class PreforkSlot:
     @property
     def head(self) -> Delivery | None:
         """The delivery that runs now or is the next to run."""
-        return self.lane.pending[0] if self.lane is not None and self.lane.pending else None
+        return self.connection.pending[0] if self.connection is not None and self.connection.pending else None
 
-    def begin(self, lane: Lane) -> None:
-        """A child is being forked for this slot."""
-        self.lane = lane
+    def attach(self, connection: ChildConnection) -> None:
+        """A child is being forked for this slot, and will be at the other end of ``connection``."""
+        self.connection = connection
         self.state = State.STARTING
         self.pid = self.killed_for = None
         self.forked_at = time.monotonic()
@@ -91,37 +91,37 @@ class PreforkSlot:
         self.stop_sent = False
         self.head_changed()
 
-    def came_up(self, pid: int) -> None:
+    def on_up(self, pid: int) -> None:
         """The child is ready, unless it was asked to leave before it was."""
         self.pid = pid
         if self.state is State.STARTING:
             self.state = State.UP
 
     def head_changed(self) -> None:
-        """Another delivery is at the head, or none: note since when, and until when it may run."""
+        """Another delivery is at the head, or none: set ``busy_since`` and ``deadline``."""
         head = self.head
         self.busy_since = time.monotonic() if head is not None else None
         limited = head is not None and head.time_limit
         self.deadline = self.busy_since + limited if self.busy_since is not None and limited else None
 
-    def take_remains(self) -> list[tuple[Delivery, bool]]:
-        """Return what the lane holds, each with whether it began."""
-        if self.lane is None:
+    def unfinished(self) -> list[tuple[Delivery, bool]]:
+        """Return the child's deliveries without an outcome, each with whether it has started."""
+        if self.connection is None:
             return []
-        started = self.lane.started()
-        return [(delivery, number < started) for number, delivery in enumerate(self.lane.pending)]
+        started = self.connection.started()
+        return [(delivery, number < started) for number, delivery in enumerate(self.connection.pending)]
 
     def end(self, exit_code: int) -> LostChild:
-        """The child has ended, and all that it wrote is read; say what it leaves."""
-        remains = self.take_remains()
-        started = [delivery for delivery, began in remains if began]
-        unstarted = [delivery for delivery, began in remains if not began]
+        """The child has ended, and all its frames are read: close the connection and return the lost deliveries."""
+        unfinished = self.unfinished()
+        started = [delivery for delivery, began in unfinished if began]
+        unstarted = [delivery for delivery, began in unfinished if not began]
         job = f" Job: {started[0].job}." if started else ""
         reason = f"Worker exited prematurely: {describe_exit(exit_code)}{job or '.'}"
         lost = LostChild(started, unstarted, reason, self.killed_for)
-        if self.lane is not None:
-            self.lane.close()
-        self.lane = None
+        if self.connection is not None:
+            self.connection.close()
+        self.connection = None
         self.pid = None
         self.state = State.DOWN
         self.head_changed()

@@ -1,8 +1,8 @@
 """Soft time limits: ``SoftTimeLimitExceeded`` raised inside a task while it runs.
 
-Context managers for ``taskq.execution``, which puts them around the
-user's function alone. Neither stops code that never returns to Python: that is
-what hard limits are for.
+Context managers for ``taskq.execution``, which puts them around the user's
+function alone. Neither interrupts code that does not return to Python: hard
+limits do.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from taskq.exceptions import SoftTimeLimitExceeded
 
 _Kind = type[BaseException] | None
 
-#: Seconds between looks of a limit that ran out before the task had begun.
+#: Seconds until the next try of a limit that ran out before the task had started.
 _AGAIN = 0.001
 
 
 class _Stage(Enum):
-    """Only while the task runs may the exception be raised: elsewhere it would hit our own code half-way."""
+    """The exception may be raised only while the task runs: elsewhere it would interrupt taskq's own code."""
 
     ENTERING = 0
     RUNNING = 1
@@ -82,7 +82,7 @@ class thread_limit:
     def __exit__(self, kind: _Kind, error: BaseException | None, trace: TracebackType | None) -> None:
         with self._lock:
             self._stage = _Stage.OVER
-        # One that was raised but has not arrived yet would hit whatever comes next.
+        # An exception that has not arrived yet would interrupt the code that comes next.
         _raise_in(self._thread, None)
         self._timer.cancel()
         if isinstance(error, SoftTimeLimitExceeded) and not error.args:
@@ -97,6 +97,6 @@ class thread_limit:
 
 
 def _raise_in(thread: int, error: type[BaseException] | None) -> None:
-    """Raise ``error`` in a thread as soon as it runs Python code; ``None`` takes back what has not arrived."""
+    """Raise ``error`` in a thread as soon as it runs Python code; ``None`` cancels one that has not arrived."""
     pointer = ctypes.py_object(error) if error is not None else None
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), pointer)

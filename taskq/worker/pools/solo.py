@@ -1,13 +1,13 @@
 """The solo pool: one delivery at a time, in one thread beside the loop.
 
-Beside it, not in it, so that heartbeats and remote control go on while a task
-runs. For debugging and for one task at a time in one process.
+Not in the loop's own thread, so that heartbeats and remote control go on while a
+task runs. For debugging, and for workers that must run one task at a time in one process.
 """
 
 from __future__ import annotations
 
 from .base import PoolEvents, PoolOptions
-from .loop import Loop
+from .hub import Hub
 from .threads import ThreadsPool
 
 
@@ -16,7 +16,7 @@ class SoloPool(ThreadsPool):
 
     name = "solo"
 
-    def __init__(self, concurrency: int, events: PoolEvents, hub: Loop, options: PoolOptions) -> None:
+    def __init__(self, concurrency: int, events: PoolEvents, hub: Hub, options: PoolOptions) -> None:
         super().__init__(1, events, hub, options)
 
     def grow(self, n: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""One slot of the threads pool: a thread and the deliveries it has."""
+"""One slot of the threads pool: a thread and its deliveries."""
 
 from __future__ import annotations
 
@@ -10,30 +10,32 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from django.db import connections
+
+from taskq.execution import outcomes
 from taskq.handover import Delivery, Outcome
 
 from .base import MAX_IN_FLIGHT, RunFn
-from .crashed import crashed
 
 logger = logging.getLogger("taskq.worker")
 
 
 class ThreadSlot:
-    """A slot; see ``base.Slot``. ``say(slot, outcome or report)`` is called in the slot's thread.
+    """A slot; see ``base.Slot``. ``post(slot, outcome or report)`` is called in the slot's thread.
 
-    The loop's thread calls all methods but those that begin with ``_``.
+    The loop's thread calls the public methods.
     """
 
-    def __init__(self, index: int, run: RunFn, say: Callable[..., None]) -> None:
+    def __init__(self, index: int, run: RunFn, post: Callable[..., None]) -> None:
         self.index = index
         self.pid: int | None = os.getpid()
         self.busy_since: float | None = None
-        #: Nothing is accepted any more.
+        #: No delivery is accepted any more.
         self.closing = False
         self._run = run
-        self._say = say
+        self._post = post
         self._pending: deque[Delivery] = deque()
-        # What the two threads share.
+        # Shared by the two threads, under this lock.
         self._condition = threading.Condition(threading.Lock())
         self._waiting: deque[Delivery] = deque()
         self._stopping = False
@@ -43,7 +45,7 @@ class ThreadSlot:
 
     @property
     def in_flight(self) -> int:
-        """How many deliveries were handed over and have given no outcome."""
+        """How many deliveries were handed over and have no outcome yet."""
         return len(self._pending)
 
     @property
@@ -85,31 +87,31 @@ class ThreadSlot:
         return back
 
     def answered(self) -> None:
-        """The delivery at the head has given its outcome."""
+        """The delivery at the head has an outcome."""
         self._pending.popleft()
         self.busy_since = time.monotonic() if self._pending else None
 
-    def remains(self) -> list[tuple[Delivery, bool]]:
-        """Return what has given no outcome, each with whether it began."""
+    def unfinished(self) -> list[tuple[Delivery, bool]]:
+        """Return the deliveries without an outcome, each with whether it has started."""
         with self._condition:
             started = len(self._pending) - len(self._waiting)
         return [(delivery, number < started) for number, delivery in enumerate(self._pending)]
 
     def ask_to_stop(self) -> None:
-        """End the thread when it has run what it has."""
+        """End the thread when it has run its deliveries."""
         with self._condition:
             self._stopping = True
             self._condition.notify()
 
     def abandon(self) -> None:
-        """End the thread after what it runs now; what waits stays in ``remains``."""
+        """End the thread after the task that it runs now; the other deliveries stay ``unfinished``."""
         with self._condition:
             self._abandoned = self._stopping = True
             self._condition.notify()
 
     @property
     def alive(self) -> bool:
-        """Whether the thread has not come to its end."""
+        """Whether the thread has not ended."""
         return self._thread.is_alive()
 
     def join(self, timeout: float) -> None:
@@ -119,9 +121,9 @@ class ThreadSlot:
     def _work(self) -> None:
         try:
             while (delivery := self._next()) is not None:
-                self._say(self, self._perform(delivery))
+                self._post(self, self._perform(delivery))
         finally:
-            _close_connections()
+            connections.close_all()
 
     def _next(self) -> Delivery | None:
         with self._condition:
@@ -136,14 +138,7 @@ class ThreadSlot:
             return self._run(delivery, self._report)
         except BaseException as error:
             logger.exception("Task %s[%s] could not be run.", delivery.name, delivery.task_id)
-            return crashed(delivery, error)
+            return outcomes.crashed(delivery, error)
 
     def _report(self, report: Any) -> None:
-        self._say(self, report)
-
-
-def _close_connections() -> None:
-    """Close the connections to databases that this thread has opened."""
-    from django.db import connections
-
-    connections.close_all()
+        self._post(self, report)

@@ -15,25 +15,28 @@ from functools import partial
 from itertools import count
 from typing import Any
 
+from taskq.execution import execute
 from taskq.handover import Delivery, Outcome, Report
+from taskq.worker.call_queue import CallQueue
 
-from .answers import Answers
-from .base import Pool, PoolEvents, PoolOptions, RunFn, Slot
-from .loop import Loop
+from .base import Pool, PoolEvents, PoolOptions, Slot
+from .hub import Hub
+from .soft_limits import thread_limit
 from .thread_slot import ThreadSlot
 
 
 class ThreadsPool(Pool):
-    """``concurrency`` threads, each with deliveries of its own."""
+    """``concurrency`` threads, each with its own deliveries."""
 
     name = "threads"
 
-    def __init__(self, concurrency: int, events: PoolEvents, hub: Loop, options: PoolOptions) -> None:
+    def __init__(self, concurrency: int, events: PoolEvents, hub: Hub, options: PoolOptions) -> None:
         super().__init__(concurrency, events, hub, options)
-        self._run = options.run or default_run()
-        self._answers = Answers(hub, self._heard)
+        self._run = options.run or partial(execute, soft_limit=thread_limit)
+        self._calls = CallQueue()
+        hub.add_reader(self._calls.fileno(), self._calls.run)
         self._slots: list[ThreadSlot] = []
-        #: Also those that are to go and still run something.
+        #: Also the slots that were removed and still run a task.
         self._by_index: dict[int, ThreadSlot] = {}
         self._numbers = count()
         self._ended = False
@@ -48,12 +51,12 @@ class ThreadsPool(Pool):
         return self._slots
 
     def hand_over(self, slot: Slot, deliveries: Sequence[Delivery]) -> None:
-        """Give deliveries to a thread; what exceeds its ``room`` comes back by ``events.returned``."""
-        place = self._by_index[slot.index]
-        room = place.room
+        """Give deliveries to a thread; those beyond its ``room`` come back by ``events.returned``."""
+        thread_slot = self._by_index[slot.index]
+        room = thread_slot.room
         if len(deliveries) > room:
             self.hub.call_soon(self.events.returned, list(deliveries[room:]))
-        place.put(deliveries[:room])
+        thread_slot.put(deliveries[:room])
 
     def take_back(self, slot: Slot, limit: int | None = None) -> list[Delivery]:
         """Take back the thread's last deliveries that have not started, at most ``limit``."""
@@ -65,55 +68,56 @@ class ThreadsPool(Pool):
 
     def grow(self, n: int = 1) -> None:
         """Add ``n`` threads."""
-        added = [ThreadSlot(next(self._numbers), self._run, self._answers.put) for _ in range(n)]
+        post = partial(self._calls.post, self._on_answer)
+        added = [ThreadSlot(next(self._numbers), self._run, post) for _ in range(n)]
         self._slots = self._slots + added
         self._by_index.update({slot.index: slot for slot in added})
         self.concurrency = len(self._slots)
         self.hub.call_soon(self.events.ready)
 
     def shrink(self, n: int = 1) -> None:
-        """Let ``n`` threads go, idle ones first, each when what it has started has ended."""
+        """Remove ``n`` threads, idle ones first, each when its started delivery has ended."""
         if n >= len(self._slots):
             raise ValueError(f"{len(self._slots)} threads can't be made {n} fewer: one must remain.")
-        going = sorted(self._slots, key=lambda slot: (slot.in_flight > 0, -slot.index))[:n]
-        self._slots = [slot for slot in self._slots if slot not in going]
+        leaving = sorted(self._slots, key=lambda slot: (slot.in_flight > 0, -slot.index))[:n]
+        self._slots = [slot for slot in self._slots if slot not in leaving]
         self.concurrency = len(self._slots)
-        for slot in going:
-            self._let_go(slot)
+        for slot in leaving:
+            self._retire(slot)
 
     def quiesce(self) -> None:
-        """Begin a warm end: nothing is accepted any more; what was handed over still runs."""
+        """Begin a warm shutdown: no delivery is accepted any more; those in flight still run."""
         for slot in self._by_index.values():
             slot.closing = True
 
     def stop(self, timeout: float = 5.0) -> None:
         """End the threads and wait, at most ``timeout`` seconds; a task that goes on is left behind."""
         self.quiesce()
-        everyone = list(self._by_index.values())
-        for slot in everyone:
+        slots = list(self._by_index.values())
+        for slot in slots:
             slot.ask_to_stop()
         deadline = time.monotonic() + timeout
-        for slot in everyone:
+        for slot in slots:
             slot.join(max(0.0, deadline - time.monotonic()))
         self.kill()
 
     def kill(self) -> None:
-        """Start nothing more, and listen no longer to what is running."""
+        """Start no more deliveries, and handle no outcome of the running ones."""
         self.quiesce()
         for slot in self._by_index.values():
             slot.abandon()
         if not self._ended:
-            self._answers.hear()
-            self._answers.close()
+            self._calls.run()
+            self.hub.remove(self._calls.fileno())
             self._ended = True
 
     def unfinished(self) -> list[tuple[Delivery, bool]]:
-        """Return what has given no outcome, each with whether it has started."""
-        return [left for slot in self._by_index.values() for left in slot.remains()]
+        """Return the deliveries without an outcome, each with whether it has started."""
+        return [left for slot in self._by_index.values() for left in slot.unfinished()]
 
     @property
     def left_behind(self) -> bool:
-        """Whether a thread has not come to its end."""
+        """Whether a thread of the pool is still alive."""
         return self._ended and any(slot.alive for slot in self._by_index.values())
 
     def info(self) -> dict[str, Any]:
@@ -126,7 +130,7 @@ class ThreadsPool(Pool):
             "threads": [{"index": slot.index, "in_flight": slot.in_flight} for slot in self._slots],
         }
 
-    def _let_go(self, slot: ThreadSlot) -> None:
+    def _retire(self, slot: ThreadSlot) -> None:
         slot.closing = True
         back = slot.take_back()
         slot.ask_to_stop()
@@ -135,21 +139,12 @@ class ThreadsPool(Pool):
         if back:
             self.events.returned(back)
 
-    def _heard(self, slot: ThreadSlot, said: Outcome | Report) -> None:
-        if isinstance(said, Report):
-            self.events.report(said)
+    def _on_answer(self, slot: ThreadSlot, answer: Outcome | Report) -> None:
+        if isinstance(answer, Report):
+            self.events.report(answer)
             return
         slot.answered()
         if slot.idle and slot not in self._slots:
             del self._by_index[slot.index]
-        self.events.outcome(said)
+        self.events.outcome(answer)
         self.events.ready()
-
-
-def default_run() -> RunFn:
-    """Return what threads run for each delivery."""
-    from taskq.execution import execute
-
-    from .soft_limits import thread_limit
-
-    return partial(execute, soft_limit=thread_limit)

@@ -1,8 +1,7 @@
 """Writes to a socket without ever blocking the loop.
 
-What the kernel does not take at once waits in memory, in order, until the loop
-says that the socket has room. Used by the main process for its children and for
-the fork server.
+Data that the kernel does not take at once waits in memory, in order, until the
+socket has room. Used by the main process for its children.
 """
 
 from __future__ import annotations
@@ -12,21 +11,21 @@ import socket
 from collections import deque
 from contextlib import suppress
 
-from .loop import Loop
+from .hub import Hub
 
 
-class Outgoing:
-    """The writing half of a non-blocking socket. The socket itself belongs to the caller."""
+class WriteBuffer:
+    """The writing side of a non-blocking socket. The socket itself belongs to the caller."""
 
-    def __init__(self, sock: socket.socket, hub: Loop) -> None:
+    def __init__(self, sock: socket.socket, hub: Hub) -> None:
         self._sock = sock
         self._hub = hub
         self._waiting: deque[memoryview] = deque()
-        # The poller knows one set of flags a descriptor, and ours is registered for reading.
+        # A duplicate: the poller keeps one set of flags for each descriptor, and the socket's is for reading.
         self._writer_fd: int | None = None
 
     def send(self, data: bytes) -> None:
-        """Write ``data`` now or as soon as there is room. A reader that is gone is not an error here."""
+        """Write ``data`` now or as soon as there is room. If the reader is gone, nothing happens."""
         if self._waiting:
             self._waiting.append(memoryview(data))
             return
@@ -35,13 +34,8 @@ class Outgoing:
             self._waiting.append(memoryview(data)[sent:])
             self._listen()
 
-    @property
-    def flushed(self) -> bool:
-        """Whether the kernel has taken everything."""
-        return not self._waiting
-
     def flush(self) -> None:
-        """Write what waits, as far as there is room."""
+        """Write the data that waits, as far as there is room."""
         while self._waiting:
             head = self._waiting[0]
             sent = self._write(head)
@@ -52,7 +46,7 @@ class Outgoing:
         self._stop_listening()
 
     def close(self) -> None:
-        """Forget what waits and leave the loop."""
+        """Drop the data that waits, and leave the loop."""
         self._waiting.clear()
         self._stop_listening()
 
@@ -62,7 +56,7 @@ class Outgoing:
         except BlockingIOError:
             return 0
         except OSError:
-            # The process at the other end is gone; whoever watches it finds out and says so.
+            # The process at the other end is gone; the pool finds that out by itself.
             return len(data)
 
     def _listen(self) -> None:

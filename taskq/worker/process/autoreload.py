@@ -1,4 +1,4 @@
-"""``--reload``: a supervisor that starts the worker anew when a source file has changed. For development."""
+"""``--reload``: a supervisor that starts the worker again when a source file has changed. For development."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pathlib import Path
 from django.utils.autoreload import StatReloader
 
 from .reexec import RELOADED, command_line, environment
-from .system import GROUP_SIGNALS, die_with
+from .system import GROUP_SIGNALS, die_with_parent
 
 _INTERVAL = 0.5
 _LONGEST_STOP = 30.0
 
 
 def supervise(marks: Iterable[str], say: Callable[[str], None]) -> int:
-    """Run this command as a worker, again after every change of a source file; return its status.
+    """Run this command as a worker, again after every change of a source file; return its exit status.
 
-    TERM, INT, QUIT and HUP end both. A worker that ends by itself (a mistake in the code,
-    say) is started again after the next change.
+    TERM, INT, QUIT and HUP end both processes. A worker that ends by itself (for example by an error
+    in the code) is started again after the next change.
     """
     stopped: list[int] = []
     _stop_by_signal(stopped)
@@ -33,22 +33,22 @@ def supervise(marks: Iterable[str], say: Callable[[str], None]) -> int:
         changed = _wait(process, before, stopped)
         status = _stop(process)
         if stopped:
-            # As a shell says it of one that a signal has ended, before it was ready to heed signals.
+            # If a signal has ended the worker before it had handlers, the status is the one that a shell gives.
             return status if status >= 0 else 128 - status
         say(f"{changed} has changed: the worker starts again.")
 
 
 def _stop_by_signal(stopped: list[int]) -> None:
     for number in GROUP_SIGNALS:
-        # What nohup ignores stays so. INT and QUIT are ignored in every job that a script has in the background.
+        # Under nohup HUP stays ignored. INT and QUIT do not: scripts have them ignored in all background jobs.
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda n, _: stopped.append(n))
 
 
 def _start(marks: Iterable[str]) -> subprocess.Popen[bytes]:
-    # Without its supervisor nobody would end it.
-    dependent = partial(die_with, os.getpid(), signal.SIGTERM)
-    return subprocess.Popen(command_line(), env=environment({*marks, RELOADED}), preexec_fn=dependent)
+    # Otherwise the worker would go on when its supervisor is killed.
+    dies_with_this = partial(die_with_parent, os.getpid(), signal.SIGTERM)
+    return subprocess.Popen(command_line(), env=environment({*marks, RELOADED}), preexec_fn=dies_with_this)
 
 
 def _snapshot() -> dict[Path, float]:

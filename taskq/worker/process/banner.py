@@ -1,4 +1,4 @@
-"""What a worker says when it starts: who it is, from where it takes tasks, and which it knows."""
+"""The banner that a worker prints when it starts: its name, version, broker, pool, queues and tasks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def banner(
     queues: Sequence[Queue],
     tasks: Iterable[str] = (),
 ) -> str:
-    """Return the banner; ``tasks`` are listed if there are any."""
+    """Return the banner; ``tasks`` are listed if given."""
     lines = [
         line.format(
             node=node,

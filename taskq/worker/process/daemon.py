@@ -1,4 +1,4 @@
-"""In the background: leaving the terminal, another user.
+"""``--detach``, ``--uid`` and ``--gid``: leaving the terminal, and becoming another user.
 
 Called by the command before there is any thread, connection or child.
 """
@@ -15,24 +15,24 @@ from dataclasses import dataclass
 
 
 class Background:
-    """A process in the background, while whoever started it waits in the terminal to hear how the start went."""
+    """The detached process, while the process that started it waits in the terminal for the start to succeed."""
 
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe
 
     def leave_terminal(self) -> None:
-        """Say that all is well, which ends the wait, and let go of the terminal."""
-        lead_streams(None)
+        """Report success, which ends the waiting process with status 0, and close the terminal."""
+        redirect_streams(None)
         with suppress(BrokenPipeError):
             os.write(self._pipe, b"\0")
         os.close(self._pipe)
 
 
 def detach() -> Background:
-    """Go on in the background, in a session of its own.
+    """Go on in the background, in a new session; the calling process waits in the terminal.
 
-    The caller's process ends with status 0 when this one leaves the terminal. If this one
-    ends before, its last words are still to be read there, and the status is 1.
+    It ends with status 0 when the new process leaves the terminal. If the new process
+    ends before, its error is printed there, and the status is 1.
     """
     _flush()
     read, write = os.pipe()
@@ -46,8 +46,8 @@ def detach() -> Background:
     return Background(write)
 
 
-def lead_streams(output: int | None) -> None:
-    """Have standard output and error lead to a descriptor, and input be empty; ``None`` is nowhere."""
+def redirect_streams(output: int | None) -> None:
+    """Redirect standard output and error to a descriptor, or to nowhere (``None``), and input to nothing."""
     _flush()
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
@@ -63,7 +63,7 @@ def _flush() -> None:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Whom the worker is to become; nobody else where nothing is given."""
+    """The user and the groups that the worker changes to; ``None`` is no change."""
 
     uid: int | None
     gid: int | None
@@ -71,7 +71,7 @@ class User:
 
     @classmethod
     def find(cls, user: str | None, group: str | None) -> User:
-        """Look up a user and a group, by name or number. Raises ``ValueError`` for what is not there."""
+        """Look up a user and a group, by name or number. Raises ``ValueError`` if one does not exist."""
         gid = None if group is None else _group(group)
         if user is None:
             return cls(None, gid, () if gid is None else (gid,))
@@ -84,7 +84,7 @@ class User:
         return cls(found.pw_uid, gid, (gid,))
 
     def become(self) -> None:
-        """Change to this user and group. Raises ``OSError`` where that is not allowed."""
+        """Change to this user and group. Raises ``OSError`` if that is not allowed."""
         if self.gid is not None and (self.gid != os.getegid() or os.geteuid() == 0):
             os.setgid(self.gid)
             os.setgroups(self.groups)
@@ -92,7 +92,7 @@ class User:
             os.setuid(self.uid)
 
     def touch(self, path: str) -> None:
-        """Make sure that a file is there; a new one is this user's. Raises ``OSError`` if this user can't write it."""
+        """Make sure that a file exists; a new file is this user's. Raises ``OSError`` if this user can't write it."""
         new = not os.path.exists(path)
         with open(path, "a"):
             pass
@@ -102,7 +102,7 @@ class User:
             self._refuse_unwritable(path)
 
     def _refuse_unwritable(self, path: str) -> None:
-        # A process that becomes this user finds out what stands in the way, the folders above included.
+        # A child process tries it as this user, so that the permissions of the folders above count too.
         pid = os.fork()
         if not pid:
             problem = errno.EPERM

@@ -1,7 +1,7 @@
-"""The end of a worker's process that waits for none of its threads.
+"""Ends a worker's process without waiting for its threads.
 
-Called by the watchdog, and by the command when a pool of threads has left a task behind:
-the interpreter's own end would wait for the threads of its executors, for ever.
+Called by the watchdog, and by the command when a threads pool has left a running task behind:
+Python's normal exit would wait for the threads of its executors, for ever.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import NoReturn
 
 from .system import flush_streams
 
-#: Seconds for the last words, at most.
-_PATIENCE = 2.0
+#: The most seconds that the last call may take.
+_TIMEOUT = 2.0
 
 
-def end_process(status: int, last_words: Callable[[], object]) -> NoReturn:
-    """Call ``last_words`` and end the process with ``status``, also if that call hangs."""
-    # On a thread of its own: another one may hang in logging, and hold what this would wait for.
-    speaker = threading.Thread(target=last_words, daemon=True)
-    speaker.start()
-    speaker.join(_PATIENCE)
+def end_process(status: int, last_call: Callable[[], object]) -> NoReturn:
+    """Call ``last_call`` and end the process with ``status``, also if that call hangs."""
+    # In another thread: the call may wait for a lock of logging that a hanging thread holds.
+    thread = threading.Thread(target=last_call, daemon=True)
+    thread.start()
+    thread.join(_TIMEOUT)
     os._exit(status)
 
 
-def say_goodbye() -> None:
-    """Do what the interpreter does at its end but wait for threads: ``atexit``, which closes the logs, and streams."""
+def run_exit_handlers() -> None:
+    """Run ``atexit`` functions, which close the logs, and flush the streams, as Python's exit does after threads."""
     atexit._run_exitfuncs()
     flush_streams()

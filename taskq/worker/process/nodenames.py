@@ -1,4 +1,4 @@
-"""Names of nodes and of their files: ``name@host``, and the ``%`` expansions."""
+"""Node names, ``name@host``, and the ``%`` expansions in them and in names of files."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def hostname() -> str:
 def expand(template: str, nodename: str, process: int = 0) -> str:
     """Expand ``%h`` host, ``%n`` name, ``%d`` domain, ``%p`` full node name, ``%i`` and ``%I`` process, ``%%``.
 
-    ``%i`` is the number of the pool's process, 0 in the main one; ``%I`` is the same
-    with a dash before it, and nothing in the main one.
+    ``%i`` is the number of the child, and 0 in the main process; ``%I`` is a dash and
+    the same number, and nothing in the main process.
     """
     name, _, host = nodename.partition("@")
     values = {
@@ -37,11 +37,11 @@ def expand(template: str, nodename: str, process: int = 0) -> str:
 
 
 def node_name(given: str | None) -> str:
-    """Return the node's name for ``-n``: ``w1``, ``w1@%h``, ``w1@host`` or nothing, which is ``<namespace>@<host>``.
+    """Return the node's name for ``-n``: ``w1``, ``w1@%h`` or ``w1@host``. The default is ``<namespace>@<host>``.
 
-    There is no name yet that ``%n`` could mean, so here it is the host's, without its
-    domain, as in Celery: ``w1@%n``. In the names of files it is the node's. Raises
-    ``ValueError`` for what is not ``name@host``, or longer than its column.
+    ``%n`` in ``-n`` is the host's name without its domain, as in Celery: ``w1@%n``. In names
+    of files it is the node's name. Raises ``ValueError`` if the result is not ``name@host``,
+    or is longer than its column.
     """
     template = settings.NAMESPACE if given is None else given
     if "@" not in template:

@@ -1,7 +1,7 @@
-"""The pid file: one worker a file, known by the pid in it.
+"""The pid file, which one worker at a time has.
 
-Used by the command before and after the worker runs. It deletes nothing but what a
-worker has written.
+Used by the command before and after the worker runs. It never deletes a file that a
+worker has not written.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from pathlib import Path
 from taskq.processes import is_gone, seconds_alive
 
 logger = logging.getLogger("taskq.worker")
-#: Seconds that a file may be empty, between its making and its writing.
+#: Seconds that a file may be empty, between its creation and its first write.
 _BEING_WRITTEN = 5.0
-#: Seconds by which a process may seem to have begun after it wrote its file: clocks are read in ticks.
+#: Seconds by which a process may seem to have started after it wrote its file: clocks are read in ticks.
 _TOLERANCE = 1.0
-#: Bytes that a pid takes at most, with spaces around it.
+#: The most bytes of a pid, with spaces around it.
 _LONGEST = 20
 
 
 class PidFileError(Exception):
-    """The pid file is another worker's, or no pid file."""
+    """The file is another worker's, or is not a pid file."""
 
 
 class PidFile:
-    """A file with the worker's pid; one of a process that is gone is stale and replaced."""
+    """A file with the worker's pid. A file whose process has ended is stale, and is replaced."""
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
 
     def acquire(self) -> None:
-        """Write the file. Raises ``PidFileError`` if a living process has it, or if something else is in it.
+        """Write the file. Raises ``PidFileError`` if a living process has it, or if its content is not a pid.
 
-        A worker that HUP has started again has it already, and may be a user by now who is
-        not allowed to write it a second time.
+        A worker that HUP has started again has the file already, and may run as a user that is not
+        allowed to write it.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self._pid() == os.getpid():
-            # Or one with this pid had it before: then the file is as old as that one, and would pass for stale.
+            # The file may be older: of an earlier process with the same pid. Then other workers would call it stale.
             with suppress(PermissionError):
                 os.utime(self.path)
             return
@@ -57,9 +57,9 @@ class PidFile:
         raise self._contested()
 
     def release(self) -> None:
-        """Remove the file if it is this process's."""
+        """Remove the file if its pid is this process's."""
         if self._pid() == os.getpid():
-            # Another user than the one who wrote it may not be allowed to; then it is stale, and replaced.
+            # The worker's user may not be allowed to remove it. Then it stays behind as a stale file.
             with suppress(FileNotFoundError, PermissionError):
                 self.path.unlink()
 
@@ -79,8 +79,8 @@ class PidFile:
         if pid is None:
             raise PidFileError(f"{self.path} is no pid file: remove it, or change --pidfile.")
         age = seconds_alive(pid)
-        # A process that began after the file was written has the pid of one that is gone. Of one that can't be
-        # looked at nobody knows.
+        # A process that started after the file was written is not the one that wrote it. If its start can't be
+        # read, it counts as the one that wrote it.
         if (age is None and not is_gone(pid)) or (age is not None and age > self._age() - _TOLERANCE):
             raise PidFileError(f"{self.path} says that a worker runs already, as process {pid}.")
 
@@ -94,7 +94,7 @@ class PidFile:
             return None
 
     def _content(self) -> bytes:
-        # It may be any file, of any size.
+        # The path may name any file, of any size.
         with self.path.open("rb") as file:
             content = file.read(_LONGEST + 1)
         return content if len(content) > _LONGEST else content.strip()

@@ -1,9 +1,9 @@
-"""Starting the command again: its command line, and what the new process has to know of the old one.
+"""Starts the command again, with the same command line, and marks for the new process.
 
 ``--reload``, HUP and ``--executable`` run the command line as it was given, word for
-word. What must not be done a second time is said by marks in a variable of the
-environment, as Django's ``RUN_MAIN`` does it; the command takes them out, so that no
-program that a task starts inherits them.
+word. Marks in an environment variable say which steps are done already, as Django's
+``RUN_MAIN`` does. The command removes the variable, so that no program that a task
+starts inherits it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Iterable
 from typing import NoReturn
 
 VARIABLE = "TASKQ_STARTED_AS"
-#: The worker of a supervisor that ``--reload`` has made.
+#: A worker below the supervisor of ``--reload``.
 RELOADED = "reloaded"
-#: In the background already.
+#: In the background already, by ``--detach``.
 DETACHED = "detached"
 #: Started again by HUP.
 RESTARTED = "restarted"
@@ -35,11 +35,11 @@ def environment(marks: Iterable[str]) -> dict[str, str]:
 
 
 def command_line(executable: str | None = None) -> list[str]:
-    """Return the command line of this process: with Python's own options, and by ``-m`` if it was started so."""
+    """Return the command line of this process, with Python's own options, and with ``-m`` if it was started so."""
     return [executable or sys.executable, *sys.orig_argv[1:]]
 
 
-def start_again(marks: Iterable[str], executable: str | None = None) -> NoReturn:
-    """Replace this process by a new one with the same command line. Raises ``OSError`` if that can't be run."""
+def reexec(marks: Iterable[str], executable: str | None = None) -> NoReturn:
+    """Replace this process by a new one with the same command line. Raises ``OSError`` if it can't be run."""
     line = command_line(executable)
     os.execve(line[0], line, environment(marks))

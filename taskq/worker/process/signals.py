@@ -1,4 +1,4 @@
-"""What the operating system's signals do to a worker.
+"""The worker's handlers of the operating system's signals. Installed by ``worker.main``.
 
 TERM: warm. INT: warm, a second time cold. QUIT: cold, after ``TASKQ_SOFT_SHUTDOWN_TIMEOUT``.
 HUP: warm, and start again, or just warm in a terminal. USR1: write all threads' stacks to the log.
@@ -12,30 +12,41 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from taskq.conf import settings
 from taskq.logs import log_descriptor
-from taskq.worker.node import Node
 
 Handler = Callable[[int, FrameType | None], Any]
 
 
-class SignalHandlers:
-    """Installs handlers for one node; ``restarting`` says afterwards whether it is to start again.
+class Stoppable(Protocol):
+    """The worker's node, whose methods are called on its loop's thread."""
 
-    Whoever wants it to stop gets that, before or after a HUP. ``restarted`` says that it
-    was HUP that started this process.
+    def stop(self, *, sig: str) -> None:
+        """Begin a warm shutdown."""
+
+    def stop_cold(self, *, sig: str, after: float = 0.0) -> None:
+        """Begin a cold shutdown, after ``after`` seconds."""
+
+
+class SignalHandlers:
+    """Installs handlers for one node; ``restarting`` tells afterwards whether the worker is to start again.
+
+    A signal to stop wins over HUP, whichever comes first. ``post`` has a function called
+    on the loop's thread. ``restarted``: HUP has started this process.
     """
 
-    def __init__(self, node: Node, *, restarted: bool = False) -> None:
+    def __init__(self, node: Stoppable, post: Callable[[Callable[[], None]], None], *, restarted: bool = False) -> None:
         self._node = node
+        self._post = post
         self._restarted = restarted
         self._interrupts = 0
         self._stopped = False
         self._restart = False
-        # A terminal that is closed takes its programs with it: none goes on behind the user's back.
+        # HUP from a terminal that is closed ends the worker, as it ends every program there.
         self._may_restart = not _in_terminal()
 
     def install(self) -> None:
@@ -46,7 +57,7 @@ class SignalHandlers:
             signal.SIGINT: self._on_int,
             signal.SIGQUIT: self._on_quit,
         }
-        # What nohup has it ignore stays ignored; after a restart it is restarting() that had it so.
+        # Under nohup HUP is ignored, and stays so. After a restart it is restarting() that had it ignored.
         if self._restarted or signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             handlers[signal.SIGHUP] = self._on_hup
         for number, handler in handlers.items():
@@ -54,49 +65,41 @@ class SignalHandlers:
         faulthandler.register(signal.SIGUSR1, file=log_descriptor() or sys.stderr, all_threads=True)
 
     def restarting(self) -> bool:
-        """Tell whether HUP asked for a new start and nobody for an end.
+        """Return whether the worker is to start again: HUP asked for it, and no signal to stop came.
 
-        If so, this process is as good as gone: from here on a signal to stop ends it at
-        once, and another HUP is one too many.
+        If so, a signal to stop ends this process at once from here on, and HUP is ignored.
         """
         if self._restart:
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-                # One that has come by now is handled first, by the handler that goes.
+                # A signal that has arrived by now is handled first, by the old handler.
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
         return self._restart
 
-    def _post(self, call: Callable[..., None], **kwargs: Any) -> None:
-        # A handler may interrupt anything: the loop does it when it comes round.
-        self._node.inbox.post(lambda: call(**kwargs))
+    # Handlers may interrupt any code, so they only post: the loop makes the call in its next round.
 
-    def _stop(self) -> None:
+    def _stop(self, call: Callable[..., None], **kwargs: Any) -> None:
         self._stopped = True
         self._restart = False
+        self._post(partial(call, **kwargs))
 
     def _on_term(self, number: int, frame: FrameType | None) -> None:
-        self._stop()
-        self._post(self._node.stop, sig="SIGTERM")
+        self._stop(self._node.stop, sig="SIGTERM")
 
     def _on_int(self, number: int, frame: FrameType | None) -> None:
-        self._stop()
         self._interrupts += 1
-        if self._interrupts == 1:
-            self._post(self._node.stop, sig="SIGINT")
-        else:
-            self._post(self._node.stop_cold, sig="SIGINT")
+        self._stop(self._node.stop if self._interrupts == 1 else self._node.stop_cold, sig="SIGINT")
 
     def _on_quit(self, number: int, frame: FrameType | None) -> None:
-        self._stop()
-        self._post(self._node.stop_cold, sig="SIGQUIT", after=settings.SOFT_SHUTDOWN_TIMEOUT)
+        self._stop(self._node.stop_cold, sig="SIGQUIT", after=settings.SOFT_SHUTDOWN_TIMEOUT)
 
     def _on_hup(self, number: int, frame: FrameType | None) -> None:
         self._restart = self._may_restart and not self._stopped
-        self._post(self._node.stop, sig="SIGHUP")
+        self._post(partial(self._node.stop, sig="SIGHUP"))
 
 
 def _in_terminal() -> bool:
     try:
         return sys.stdin.isatty()
-    except (AttributeError, ValueError):  # there is none, or it is closed
+    except (AttributeError, ValueError):  # no standard input, or a closed one
         return False

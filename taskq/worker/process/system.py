@@ -1,8 +1,7 @@
-"""What the processes of the prefork pool ask of the operating system.
+"""Calls of the operating system for the worker's processes: titles, signals, death with the parent, memory.
 
-Titles, signals, dying with one's parent, memory. Nothing here knows of
-deliveries. On systems other than Linux what they don't have is left out: a
-child then notices the end of the main process at its socket.
+Used mostly by the prefork pool. On systems other than Linux some do nothing: a child
+then notices the end of the main process at its socket.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ from types import FrameType
 _PR_SET_PDEATHSIG = 1
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 
-#: What a terminal or a supervisor sends to a whole process group is for the main process to act on.
+#: Signals that a terminal or a supervisor sends to a whole process group; only the main process acts on them.
 GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
-def die_with(parent: int, number: int = signal.SIGKILL) -> None:
-    """Have this process killed, or signalled otherwise, when the process ``parent``, which forked it, ends."""
+def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
+    """Have this process killed, or sent another signal, when ``parent`` ends, the process that forked it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
-    # It may have ended before that.
+    # The parent may have ended before that call.
     if os.getppid() != parent:
         os._exit(1)
 
@@ -41,44 +40,44 @@ def signal_number(name: str) -> int:
 
 
 def ignore_group_signals() -> None:
-    """Leave signals for the whole process group to the main process. For the fork server."""
+    """Ignore signals to the whole process group: the main process acts on them. For the fork server."""
     for number in GROUP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
-def heed_group_signals_by_order(orders_fd: int) -> None:
-    """Have this process ended by such a signal only if a byte in the pipe ``orders_fd`` says it is meant. For children.
+def terminate_only_on_order(orders_fd: int) -> None:
+    """Have group signals end this process only if there is a byte in the pipe ``orders_fd``. For children.
 
-    A handler, because what is ignored stays ignored in programs that a task starts.
-    A task that handles such a signal itself gets it in any case.
+    By a handler, because programs that a task starts would inherit ignored signals.
+    A task that has its own handler for such a signal gets it in any case.
     """
 
-    def heed(number: int, frame: FrameType | None) -> None:
+    def on_signal(number: int, frame: FrameType | None) -> None:
         try:
-            meant = os.read(orders_fd, 1)
+            order = os.read(orders_fd, 1)
         except OSError:
             return
-        if meant:
+        if order:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
     os.set_blocking(orders_fd, False)
     for number in GROUP_SIGNALS:
-        signal.signal(number, heed)
-        # System calls of libraries that know no EINTR go on.
+        signal.signal(number, on_signal)
+        # Libraries that don't handle EINTR need their system calls restarted.
         signal.siginterrupt(number, False)
 
 
 def set_title(title: str) -> None:
     """Name this process in its log records, and in ``ps`` where setproctitle is installed."""
-    # Such as "child 1": what logging calls the process's name.
+    # For example "child 1"; ``processName`` of log records.
     multiprocessing.current_process().name = " ".join(title.split()[1:3])
     with suppress(ImportError):
         import_module("setproctitle").setproctitle(title)
 
 
 def resident_kib(pid: int | None = None) -> int:
-    """Return the resident size of a process in KiB, by default of this one; 0 when unknown."""
+    """Return the resident memory of a process in KiB, by default of this process; 0 if unknown."""
     try:
         with open(f"/proc/{pid or 'self'}/statm", "rb") as statm:
             return int(statm.read().split()[1]) * _PAGE_KIB
@@ -87,7 +86,7 @@ def resident_kib(pid: int | None = None) -> int:
 
 
 def describe_exit(exit_code: int) -> str:
-    """Say how a process ended: ``"signal 9 (SIGKILL)"`` or ``"exitcode 3"``."""
+    """Return how a process ended in words: ``"signal 9 (SIGKILL)"`` or ``"exitcode 3"``."""
     if exit_code >= 0:
         return f"exitcode {exit_code}"
     try:
@@ -98,7 +97,7 @@ def describe_exit(exit_code: int) -> str:
 
 
 def flush_streams() -> None:
-    """Write out what Python has buffered for the standard streams."""
+    """Flush the standard streams, whatever they are."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()

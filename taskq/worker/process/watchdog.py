@@ -1,7 +1,7 @@
 """Watchdogs: they end a worker whose loop, or whose store thread, makes no progress.
 
-Alive but silent is the worst that a worker can be. A worker that ends is started
-again by whoever started it, and its tasks are taken over.
+A worker that hangs but lives keeps its tasks. If it ends, its supervisor starts it
+again, and other workers recover its tasks.
 """
 
 from __future__ import annotations
@@ -21,26 +21,27 @@ EXIT_STATUS = 70
 
 
 class Watchdog(threading.Thread):
-    """Expects ``pat`` at least every ``timeout`` seconds from ``whom``, as the log names it."""
+    """Expects ``pat`` at least every ``timeout`` seconds from ``watched``, its name in the log."""
 
-    def __init__(self, timeout: float, whom: str = "loop") -> None:
+    def __init__(self, timeout: float, watched: str = "loop") -> None:
         super().__init__(name="taskq-watchdog", daemon=True)
         self._timeout = timeout
-        self._whom = whom
+        self._watched = watched
         self._pats = 0
         self._stopped = threading.Event()
 
     def pat(self) -> None:
-        """Say that there is progress."""
+        """Report progress."""
         self._pats += 1
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self._stopped.set()
 
     def run(self) -> None:
         """The thread's main function."""
-        # Counted in turns of its own: a whole process that was frozen for an hour has not been silent.
+        # Silence is counted in turns of this thread, not by the clock: a process that was frozen for an hour, this
+        # thread with it, has not been silent.
         turns, silent, before = 10, 0, -1
         while not self._stopped.wait(self._timeout / turns):
             silent = 0 if self._pats != before else silent + 1
@@ -49,9 +50,9 @@ class Watchdog(threading.Thread):
                 self._end()
 
     def _end(self) -> None:
-        end_process(EXIT_STATUS, self._say)
+        end_process(EXIT_STATUS, self._log)
 
-    def _say(self) -> None:
-        # Where nobody reads the terminal the log file has it.
+    def _log(self) -> None:
+        # With a log file the stacks belong there: nobody may read standard error.
         faulthandler.dump_traceback(log_descriptor() or sys.stderr)
-        logger.critical("The worker's %s has made no progress for %g s: the worker ends.", self._whom, self._timeout)
+        logger.critical("The worker's %s has made no progress for %g s: the worker ends.", self._watched, self._timeout)

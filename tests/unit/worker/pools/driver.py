@@ -16,9 +16,9 @@ from typing import Any
 from kombu.asynchronous import Hub
 
 from taskq.handover import Delivery, Outcome, Report
-from taskq.worker.pools import pool_class
 from taskq.worker.pools.base import LostChild, Pool, PoolEvents, PoolOptions, ReportFn
-from taskq.worker.pools.forkserver import launch
+from taskq.worker.pools.forkserver_process import launch
+from taskq.worker.pools.registry import pool_class
 
 _jobs = count(1)
 

@@ -26,9 +26,9 @@ def test_a_sooner_deadline_overtakes_and_a_later_one_adds_nothing():
     deadlines = Deadlines(clockwork, lambda: checks.append(1))  # type: ignore[arg-type]
     now = time.monotonic()
 
-    deadlines.expect(now + 2)
-    deadlines.expect(now + 3)
-    deadlines.expect(now + 1)
+    deadlines.add(now + 2)
+    deadlines.add(now + 3)
+    deadlines.add(now + 1)
     assert len(clockwork.entries) == 2
 
     clockwork.fire(1)
@@ -38,11 +38,11 @@ def test_a_sooner_deadline_overtakes_and_a_later_one_adds_nothing():
 
 def test_far_deadlines_are_looked_at_now_and_then():
     clockwork = Clockwork()
-    deadlines = Deadlines(clockwork, lambda: deadlines.expect(far))  # type: ignore[arg-type]
+    deadlines = Deadlines(clockwork, lambda: deadlines.add(far))  # type: ignore[arg-type]
     far = time.monotonic() + 3600
 
     for number in range(20):
-        deadlines.expect(far)
+        deadlines.add(far)
         clockwork.fire(number)
 
     assert all(4 < delay <= 5 for delay, _, _ in clockwork.entries)

@@ -19,10 +19,10 @@ def test_each_permit_goes_to_one_reader(permits: Permits):
     permits.give(3, 7)
 
     assert take_permit(permits.read_fd) == 7
-    assert permits.left() == 2
+    assert permits.unused() == 2
     assert permits.take(5) == 2
     assert take_permit(permits.read_fd) is None
-    assert permits.take(1) == permits.left() == 0
+    assert permits.take(1) == permits.unused() == 0
 
 
 def test_held_permits_can_be_taken_or_put_back(permits: Permits):
@@ -31,7 +31,7 @@ def test_held_permits_can_be_taken_or_put_back(permits: Permits):
 
     permits.hold()
     assert take_permit(permits.read_fd) is None
-    assert permits.left() == 4
+    assert permits.unused() == 4
     assert permits.take(1) == 1
     permits.release()
 
@@ -41,7 +41,7 @@ def test_held_permits_can_be_taken_or_put_back(permits: Permits):
 def test_as_many_as_a_child_may_have_fit(permits: Permits):
     permits.give(MAX_PERMITS, GENERATIONS + 5)
 
-    assert permits.left() == MAX_PERMITS
+    assert permits.unused() == MAX_PERMITS
     assert take_permit(permits.read_fd) == 4
 
 

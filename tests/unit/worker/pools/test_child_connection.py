@@ -12,15 +12,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from taskq.handover import Delivery
 from taskq.worker.pools import permits
-from taskq.worker.pools.child_connection import Lane
-from taskq.worker.pools.child_inbox import Inbox
+from taskq.worker.pools.child_connection import ChildConnection
+from taskq.worker.pools.child_inbox import ChildInbox
 from taskq.worker.pools.permits import take_permit
 
 from .driver import deliveries
 
 
 class SlowSocket:
-    """Stands for ``Outgoing``: what is sent reaches the child's socket when the test says so."""
+    """Stands for ``WriteBuffer``: what is sent reaches the child's socket when the test says so."""
 
     def __init__(self, sock: Any) -> None:
         self.sock = sock
@@ -44,11 +44,11 @@ class Handing(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lane = Lane(None)  # type: ignore[arg-type]
-        self.wire = self.lane._outgoing = SlowSocket(self.lane._sock)  # type: ignore[assignment]
-        self.lane.child_sock.setblocking(False)
-        self.inbox = Inbox(self.lane.child_sock, self.lane.child_fds[1])
-        self.lane._generation = self.inbox._generation = self.first_generation
+        self.connection = ChildConnection(None)  # type: ignore[arg-type]
+        self.wire = self.connection._write_buffer = SlowSocket(self.connection._sock)  # type: ignore[assignment]
+        self.connection.child_sock.setblocking(False)
+        self.inbox = ChildInbox(self.connection.child_sock, self.connection.child_fds[1])
+        self.connection._generation = self.inbox._generation = self.first_generation
         self.permit: int | None = None
         self.running: Delivery | None = None
         self.ended: deque[Delivery] = deque()
@@ -59,12 +59,12 @@ class Handing(RuleBasedStateMachine):
     @rule(number=st.integers(1, 4))
     def hand_over(self, number: int) -> None:
         work = deliveries(number)
-        self.lane.hand_over(work)
+        self.connection.hand_over(work)
         self.expected += work
 
     @rule(limit=st.none() | st.integers(0, 3))
     def take_back(self, limit: int | None) -> None:
-        back = self.lane.take_back(limit)
+        back = self.connection.take_back(limit)
         assert limit is None or len(back) <= limit
         assert back == self.expected[len(self.expected) - len(back) :]
         del self.expected[len(self.expected) - len(back) :]
@@ -72,16 +72,16 @@ class Handing(RuleBasedStateMachine):
 
     @rule()
     def hold_and_release(self) -> None:
-        self.lane.hold()
+        self.connection.hold()
         self.read_outcomes()
-        assert self.lane.started() == self.begun
-        self.lane.release()
+        assert self.connection.started() == self.begun
+        self.connection.release()
 
     @rule(number=st.integers(0, 5))
     def hold_and_take_back(self, number: int) -> None:
-        self.lane.hold()
+        self.connection.hold()
         self.take_back(number)
-        self.lane.release()
+        self.connection.release()
 
     @rule()
     def frame_reaches_the_child(self) -> None:
@@ -121,7 +121,7 @@ class Handing(RuleBasedStateMachine):
     @rule()
     def read_outcomes(self) -> None:
         while self.ended:
-            assert self.lane.pending.popleft() == self.ended.popleft()
+            assert self.connection.pending.popleft() == self.ended.popleft()
 
     @property
     def begun(self) -> int:
@@ -129,7 +129,7 @@ class Handing(RuleBasedStateMachine):
 
     @invariant()
     def knows_what_has_begun(self) -> None:
-        assert self.lane.started() == self.begun + len(self.ended)
+        assert self.connection.started() == self.begun + len(self.ended)
 
     def teardown(self) -> None:
         try:
@@ -138,7 +138,7 @@ class Handing(RuleBasedStateMachine):
             assert self.permit is None
             assert take_permit(self.inbox._permits_fd) is None
         finally:
-            self.lane.close()
+            self.connection.close()
 
     def run_what_is_left(self) -> None:
         for _ in range(5 * len(self.expected) + 2 * len(self.wire.waiting) + 5):  # type: ignore[attr-defined]

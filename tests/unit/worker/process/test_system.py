@@ -49,7 +49,7 @@ def _handlers() -> Iterator[None]:
 def test_a_signal_without_an_order_is_not_heeded():
     read_fd, write_fd = os.pipe()
 
-    system.heed_group_signals_by_order(read_fd)
+    system.terminate_only_on_order(read_fd)
     os.kill(os.getpid(), signal.SIGTERM)
     os.close(read_fd)
     os.kill(os.getpid(), signal.SIGHUP)

@@ -1,0 +1,51 @@
+"""What each slot has in hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskq.worker.loop.in_flight import InFlight
+from taskq.worker.loop.prefetch import LONG, Pace
+from taskq.worker.loop.request import Limits, Request, read
+from tests.support.fake_pool import claimed
+
+
+def _request(job: int, *, alone: bool = False) -> Request:
+    request = read(claimed("load.task"), Limits())
+    request.job, request.alone = job, alone
+    return request
+
+
+def test_requests_are_in_the_slot_they_were_put_to_until_they_are_taken() -> None:
+    in_flight = InFlight(Pace())
+    first, second = _request(1), _request(2)
+    in_flight.put(0, first)
+    in_flight.put(0, second)
+    assert in_flight.of(0).head is first
+    assert in_flight.of(0).seconds == pytest.approx(2 * LONG)
+    assert in_flight.of(1).head is None
+    assert (len(in_flight), list(in_flight), 1 in in_flight, 3 in in_flight) == (2, [first, second], True, False)
+    assert in_flight.take(1) is first
+    assert in_flight.take(1) is None
+    assert in_flight.get(1) is None
+    assert in_flight.get(2) is in_flight.of(0).head is second
+
+
+def test_an_empty_slot_costs_nothing_whatever_was_reckoned() -> None:
+    pace = Pace()
+    in_flight = InFlight(pace)
+    in_flight.put(0, _request(1))
+    pace.observe("load.task", 5.0)
+    in_flight.put(0, _request(2))
+    in_flight.take(1)
+    in_flight.take(2)
+    assert in_flight.of(0).seconds == 0
+
+
+def test_a_slot_is_free_again_when_the_one_that_runs_alone_has_gone() -> None:
+    in_flight = InFlight(Pace())
+    in_flight.of(0).reserved = True
+    in_flight.put(0, _request(1, alone=True))
+    assert in_flight.of(0).reserved
+    in_flight.take(1)
+    assert not in_flight.of(0).reserved

@@ -16,7 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from taskq.conf import settings
 
-__all__ = ["AmbiguousTime", "NonexistentTime", "from_unix", "now", "parse_iso", "to_unix", "to_utc", "zone"]
+__all__ = ["AmbiguousTime", "NonexistentTime", "now", "parse_iso", "to_utc", "zone"]
 
 
 class NonexistentTime(pytz.NonExistentTimeError, ValueError):  # type: ignore[misc, unused-ignore]  # pytz has no types
@@ -129,16 +129,3 @@ def parse_iso(text: str, tz: str | tzinfo | None = None) -> datetime:
         except (TypeError, ValueError, AttributeError):
             raise ValueError(f"{text!r} is not an ISO-8601 time.") from None
     return to_utc(value, tz)
-
-
-def from_unix(seconds: float) -> datetime:
-    """Return the UTC time that is ``seconds`` after 1970; ``ValueError`` outside of the years 1 to 9999."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC)
-    except (OverflowError, OSError, ValueError):
-        raise ValueError(f"{seconds!r} is not a Unix time.") from None
-
-
-def to_unix(value: datetime) -> float:
-    """Return the seconds from 1970 to ``value``, which may be without a zone as for ``to_utc``."""
-    return to_utc(value).timestamp()

@@ -85,7 +85,7 @@ class Listener:
                 return names
         return set()
 
-    def found(self) -> None:
+    def mark_useful(self) -> None:
         """Hear that a look was worth it."""
 
     def close(self) -> None:
@@ -104,7 +104,7 @@ class AdaptiveListener(Listener):
         self.interval = min(self._longest, self.interval * 1.3)
         return None
 
-    def found(self) -> None:
+    def mark_useful(self) -> None:
         """Look again soon."""
         self.interval = self._shortest
 

@@ -15,16 +15,16 @@ from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
-from kombu.utils.json import JSONEncoder, loads
+from kombu.utils.json import loads
 
 from taskq.exceptions import TaskqError, from_wire, wire_module
+
+from .serializers import to_json
 
 #: Characters of one exception argument that are kept.
 LONGEST_ARGUMENT = 50_000
 #: Arguments of one exception that are kept.
 MOST_ARGUMENTS = 100
-
-_to_json = JSONEncoder().encode
 
 
 class RemoteTraceback(Exception):
@@ -121,7 +121,7 @@ def _arguments(exc: BaseException) -> tuple[Any, ...]:
 def _argument(value: Any) -> str:
     """Return one argument as JSON that is sure to be read again."""
     try:
-        text = _to_json(value)
+        text = to_json(value)
         if len(text) <= LONGEST_ARGUMENT:
             return text
     except Exception:

@@ -13,12 +13,13 @@ from typing import Any, cast
 
 from kombu.exceptions import DecodeError
 from kombu.serialization import prepare_accept_content, registry
-from kombu.utils.json import JSONEncoder, loads
+from kombu.utils.json import loads
 
 from taskq.conf import settings
 from taskq.exceptions import EncodeError
 
 from .exception_data import decode_exception, encode_exception
+from .serializers import to_json
 
 __all__ = [
     "JSON",
@@ -33,8 +34,6 @@ __all__ = [
 #: The content type of plain JSON, and of every exception.
 JSON = "application/json"
 _BASE64 = ";base64"
-# The same text as kombu's own ``dumps``, without making an encoder for each value.
-_to_json = JSONEncoder().encode
 
 
 def encode(value: Any, serializer: str | None = None, what: str = "the return value") -> tuple[str, str]:
@@ -46,7 +45,7 @@ def encode(value: Any, serializer: str | None = None, what: str = "the return va
     name = serializer or settings.RESULT_SERIALIZER
     try:
         if name == "json":
-            return _to_json(value), JSON
+            return to_json(value), JSON
         return _by_registry(value, name)
     except Exception as error:
         raise EncodeError(_refusal(value, what, name, error)) from error

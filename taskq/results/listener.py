@@ -181,7 +181,7 @@ class Lookout:
                 pause = SLOW_LOOK if listener.interval is None else min(listener.interval, SLOW_LOOK)
                 selector.select(pause if self._waiting else max(_linger(), 0.001))
                 if self._drain() and isinstance(listener, AdaptiveListener):
-                    listener.found()
+                    listener.mark_useful()
                 ended = listener.poll()
                 if ended is None:
                     self._catch_breath(looked_at)

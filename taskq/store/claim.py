@@ -1,4 +1,4 @@
-"""Claim: a worker takes messages of one queue; its token is on them until they are settled or given back."""
+"""Claim: a worker takes messages of one queue. They carry its token until they are settled or requeued."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from taskq.records import Claimed
 
 
 def claim(queue: str, limit: int, token: str, alias: str | None = None) -> list[Claimed]:
-    """Take up to ``limit`` waiting messages of ``queue``, the most urgent and oldest first.
+    """Claim up to ``limit`` waiting messages of ``queue`` for ``token``, the most urgent and oldest first.
 
     One statement over one queue, so that it reads an index in order however long the
     queue is.
@@ -23,17 +23,17 @@ def claim(queue: str, limit: int, token: str, alias: str | None = None) -> list[
 
 
 def held(token: str, alias: str | None = None) -> set[int]:
-    """Return the ids of all messages that ``token`` holds."""
+    """Return the ids of all messages with this token."""
     rows = Message.objects.using(alias or settings.DATABASE).filter(token=token)
     return set(rows.values_list("id", flat=True))
 
 
 def count_start(token: str, ids: Sequence[int], alias: str | None = None) -> set[int]:
-    """Commit that redelivered messages start once more; return those that may.
+    """Commit one more start of redelivered messages; return the ids of those that may start.
 
-    One that ``token`` does not hold any more may not, nor one whose task is final already:
-    its message is deleted. Of the copies of a topic or fanout exchange each runs, though
-    another one was final first.
+    A message that ``token`` no longer holds may not start. Nor may a message whose task has already
+    ended: it is deleted, unless a topic or fanout exchange has put copies of it into several queues;
+    each copy runs.
     """
     alias = alias or settings.DATABASE
     with for_alias(alias).atomic():
@@ -54,13 +54,13 @@ def count_start(token: str, ids: Sequence[int], alias: str | None = None) -> set
 
 
 def _copying(exchanges: set[str], alias: str) -> set[str]:
-    """Return which of ``exchanges`` may have put one message into several queues."""
+    """Return those of ``exchanges`` that may have put one message into several queues."""
     rows = Exchange.objects.using(alias).filter(name__in=exchanges).exclude(type="direct")
     return set(rows.values_list("name", flat=True)) if exchanges else set()
 
 
 def acknowledge(token: str, ids: Sequence[int], alias: str | None = None) -> set[int]:
-    """Commit that messages must not run again whatever happens; return those that ``token`` still holds."""
+    """Commit that messages must not run again, whatever happens; return the ids that ``token`` still holds."""
     alias = alias or settings.DATABASE
     with for_alias(alias).atomic():
         rows = Message.objects.using(alias).select_for_update().filter(id__in=ids, token=token)
@@ -69,7 +69,7 @@ def acknowledge(token: str, ids: Sequence[int], alias: str | None = None) -> set
     return held
 
 
-def asked_to_stop(token: str, alias: str | None = None) -> dict[int, str]:
-    """Return the messages of ``token`` that were revoked since they were claimed, and what is asked for."""
+def revoke_requests(token: str, alias: str | None = None) -> dict[int, str]:
+    """Return the revoked messages of ``token`` by id: ``revoke``, or the signal for the process that runs the task."""
     held = Message.objects.using(alias or settings.DATABASE).filter(token=token).exclude(revoked="")
     return dict(held.values_list("id", "revoked"))

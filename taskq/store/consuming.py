@@ -1,7 +1,7 @@
-"""Messages as consumers of kombu take them: claim, acknowledge, give back, purge, count.
+"""Consuming: claim, acknowledge, purge and count for kombu's consumers.
 
-Called by ``taskq.transport``. Unlike a worker, such a consumer settles no task: an
-acknowledged message is gone, and an expired one is dropped without a word.
+Called by ``taskq.transport``. Unlike a worker, such a consumer settles no task: acknowledged and
+expired messages are deleted, and no state is written.
 """
 
 from __future__ import annotations
@@ -18,19 +18,18 @@ from taskq.timezones import now
 
 from . import claim as claims
 from . import workers
-from .release import release
 from .revoke import write_revoked
 
-#: Messages that one statement deletes.
+#: How many messages one statement deletes, at most.
 _CHUNK = 500
-#: The state of the row that a consuming connection has among the workers.
+#: The state of a consuming connection's row among the workers.
 CONSUMER = "consumer"
 
 
 def claim(queue: str, limit: int, token: str, alias: str) -> list[Claimed]:
-    """Take up to ``limit`` messages of ``queue`` for ``token``, the most urgent and oldest first.
+    """Claim up to ``limit`` messages of ``queue`` for ``token``, the most urgent and oldest first.
 
-    An empty queue costs one read and no lock.
+    Expired messages are deleted. An empty queue costs one read and no lock.
     """
     while seen := _peek(queue, limit, alias):
         moment = now()
@@ -49,7 +48,7 @@ def _peek(queue: str, limit: int, alias: str) -> list[tuple[int, datetime | None
 
 
 def _without_expired(claimed: list[Claimed], checked: Collection[int], token: str, alias: str) -> list[Claimed]:
-    """Drop what has expired of the messages that came while we looked."""
+    """Drop the expired messages among those that ``_peek`` did not see: they came after it."""
     late = [message.id for message in claimed if message.id not in checked]
     if not late:
         return claimed
@@ -61,27 +60,20 @@ def _without_expired(claimed: list[Claimed], checked: Collection[int], token: st
 
 
 def acknowledge(token: str, ids: Sequence[int], alias: str) -> set[int]:
-    """Delete the messages that ``token`` still holds; return which those were."""
+    """Delete the messages that ``token`` still holds; return their ids."""
     return for_alias(alias).delete_held(token, sorted(ids))
 
 
-def requeue(token: str, ids: Collection[int], alias: str) -> int:
-    """Put messages that were handed over back to where they were, marked so; return how many were still held."""
-    with for_alias(alias).atomic():
-        Message.objects.using(alias).filter(token=token, id__in=sorted(ids)).update(redelivered=True)
-        return release(token, sorted(ids), alias)
-
-
 def purge(queue: str, alias: str, newest: int | None = None) -> int:
-    """Delete what waits in ``queue``, up to the id ``newest`` if it is given; return how many messages that were.
+    """Delete the messages that wait in ``queue``, up to the id ``newest`` if it is given; return how many.
 
-    Tasks that have a row, or that others wait for, read ``REVOKED``.
+    A task that has a row, or that other tasks wait for, becomes ``REVOKED``.
     """
     waiting = Message.objects.using(alias).filter(token="", queue=queue)
     if newest is not None:
         waiting = waiting.filter(id__lte=newest)
     purged = 0
-    # In chunks, so that a long queue keeps nobody waiting for a lock.
+    # In chunks, so that the purge of a long queue holds no lock for long.
     while ids := list(waiting.order_by("-priority", "id").values_list("id", flat=True)[:_CHUNK]):
         purged += _purge(waiting.filter(id__in=ids), alias)
     return purged

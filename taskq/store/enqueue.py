@@ -1,8 +1,8 @@
-"""Send: messages into the live queue or the schedule, and the runs that belong to them.
+"""Enqueue: messages go into their queue or the schedule, and their TaskRuns are inserted.
 
-Outside a transaction one message is one statement on PostgreSQL; inside one it
-commits and rolls back with everything else. Called by ``messages.publisher`` and by
-``store.settle`` for what follows from a task.
+Outside a transaction one message is one statement on PostgreSQL; inside a transaction it
+commits and rolls back with everything else. Called by ``sending.publisher``, and by ``settle``
+for the follow-ups of a task.
 """
 
 from __future__ import annotations
@@ -13,24 +13,23 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.db import transaction
-from kombu.utils.json import JSONEncoder
 
 from taskq import signals, states
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
 from taskq.engines.base import SCHEDULED_NAME
 from taskq.messages.announcing import report
+from taskq.messages.serializers import to_json
 from taskq.records import Envelope
 
-#: The channel on which workers listen; the payload is a queue's name, or empty for "several".
+#: The channel on which workers listen; the payload is the queues' names, or empty for "several".
 MESSAGE_CHANNEL = "taskq_message"
-# PostgreSQL takes less than 8,000 bytes.
+# PostgreSQL takes payloads of less than 8,000 bytes.
 _PAYLOAD = 7900
-_encode = JSONEncoder().encode
 
 
 def enqueue_one(envelope: Envelope, alias: str | None = None) -> None:
-    """Send one message; its run too if it is tracked."""
+    """Insert one message, and its TaskRun if it is tracked."""
     engine = for_alias(alias or settings.DATABASE)
     engine.send(
         message_row(envelope),
@@ -42,7 +41,7 @@ def enqueue_one(envelope: Envelope, alias: str | None = None) -> None:
 
 
 def enqueue(envelopes: Sequence[Envelope], alias: str | None = None) -> None:
-    """Send many messages in one transaction, in chunks of a size that suits the database."""
+    """Insert many messages and their TaskRuns in one transaction, in chunks that suit the database."""
     if not envelopes:
         return
     engine = for_alias(alias or settings.DATABASE)
@@ -51,7 +50,7 @@ def enqueue(envelopes: Sequence[Envelope], alias: str | None = None) -> None:
 
 
 def insert(engine: Engine, envelopes: Sequence[Envelope]) -> None:
-    """Write messages and their runs in the transaction that there is."""
+    """Insert messages and their TaskRuns in the caller's transaction."""
     for start in range(0, len(envelopes), engine.chunk):
         chunk = envelopes[start : start + engine.chunk]
         insert_runs(engine, [e for e in chunk if e.tracked])
@@ -60,21 +59,21 @@ def insert(engine: Engine, envelopes: Sequence[Envelope]) -> None:
 
 
 def names_of(envelopes: Iterable[Envelope]) -> set[str]:
-    """Return what workers listen to for these messages: their queues, and the schedule for what is due later."""
+    """Return the names to notify workers of: the messages' queues, and ``SCHEDULED_NAME`` for those due later."""
     return {SCHEDULED_NAME if e.delay > 0 else e.queue for e in envelopes}
 
 
 def insert_runs(engine: Engine, envelopes: Sequence[Envelope]) -> None:
-    """Write the runs of new messages; those whose id the caller chose may be there already."""
+    """Insert the TaskRuns of new messages; the run of an id that the caller chose may exist already."""
     for reset in (False, True):
-        # One row for an id, in the order of ids: no statement meets a row twice, no two wait for each other.
+        # One row an id, in the order of ids: no statement meets a row twice, and no two transactions deadlock.
         rows = {e.task_id: run_row(e) for e in envelopes if e.reset is reset}
         if rows:
             engine.insert_runs([rows[task_id] for task_id in sorted(rows)], reset=reset)
 
 
 def insert_messages(engine: Engine, envelopes: Sequence[Envelope]) -> None:
-    """Write messages where they belong: what is due later goes into the schedule."""
+    """Insert messages into their queues, those that are due later into the schedule."""
     now = [message_row(e) for e in envelopes if e.delay <= 0]
     later = [e for e in envelopes if e.delay > 0]
     if now:
@@ -84,7 +83,7 @@ def insert_messages(engine: Engine, envelopes: Sequence[Envelope]) -> None:
 
 
 def follow(engine: Engine, envelopes: Sequence[Envelope]) -> None:
-    """Write messages that follow from a task; once they are committed ``after_task_publish``'s receivers are told."""
+    """Insert the follow-ups of a task; send ``after_task_publish`` for them when they are committed."""
     insert_messages(engine, envelopes)
     if signals.after_task_publish.receivers:
         transaction.on_commit(lambda: report(envelopes), using=engine.alias, robust=True)
@@ -97,7 +96,7 @@ def wake(engine: Engine, names: set[str]) -> None:
 
 
 def payload(names: Sequence[str]) -> str:
-    """Return names as the payload of a notification: empty, which is "several", if there are too many or odd ones."""
+    """Return names as the payload of a notification; empty for "several", if they are too long or not plain text."""
     joined = ",".join(names)
     fits = len(joined) < _PAYLOAD and joined.isascii() and joined.count(",") == len(names) - 1
     return joined if fits else ""
@@ -109,13 +108,13 @@ def message_row(e: Envelope) -> tuple[Any, ...]:
     if isinstance(body, bytes):
         body, properties = base64.b64encode(body).decode(), {**properties, "body_encoding": "base64"}
     return (
-        e.queue, e.task_id, e.name, e.priority, _encode(e.headers), body, e.content_type, e.content_encoding,
-        _encode(properties), e.exchange, e.routing_key, e.tracked, e.expires, 0, False,
+        e.queue, e.task_id, e.name, e.priority, to_json(e.headers), body, e.content_type, e.content_encoding,
+        to_json(properties), e.exchange, e.routing_key, e.tracked, e.expires, 0, False,
     )  # fmt: skip
 
 
 def run_row(e: Envelope) -> tuple[Any, ...]:
-    """Return the columns of a new run, as ``engines.base.RUN_COLUMNS`` names them."""
+    """Return the columns of a new TaskRun, as ``engines.base.RUN_COLUMNS`` names them."""
     headers = e.headers
     return (
         e.task_id, e.name, e.queue, e.priority, e.arguments, headers.get("root_id") or "",

@@ -21,7 +21,7 @@ from taskq.records import Envelope
 from taskq.timezones import now
 
 logger = logging.getLogger("taskq")
-#: The types of exchange that there are.
+#: The supported types of exchange.
 EXCHANGE_TYPES = frozenset({"direct", "topic", "fanout"})
 #: Exchanges that exist without being declared.
 _PREDECLARED = {f"amq.{kind}": kind for kind in EXCHANGE_TYPES}
@@ -29,7 +29,7 @@ _PREDECLARED = {f"amq.{kind}": kind for kind in EXCHANGE_TYPES}
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A queue that a message goes to, and for how many seconds it stays there at most."""
+    """A queue that a message goes to, and the seconds after which the message expires there."""
 
     queue: str
     message_ttl: float | None = None
@@ -82,10 +82,9 @@ def _queues_of(envelope: Envelope, alias: str) -> list[str]:
 
 
 def route(exchange: str, routing_key: str, alias: str) -> list[Target] | None:
-    """Return where a message to ``exchange`` goes, or ``None`` if there is no such exchange.
+    """Return the queues that a message to ``exchange`` goes to, or ``None`` if the exchange does not exist.
 
-    The exchange without a name leads to the queue that is named like the key,
-    declared or not.
+    The exchange without a name (AMQP's default exchange) routes to the queue named ``routing_key``, declared or not.
     """
     names = {routing_key} if not exchange else _bound(exchange, routing_key, alias)
     if not names:
@@ -94,7 +93,7 @@ def route(exchange: str, routing_key: str, alias: str) -> list[Target] | None:
     special = special.filter(Q(message_ttl__isnull=False) | Q(expires__isnull=False))
     rows = special.only("name", "message_ttl", "expires", "used_at")
     declared = {queue.name: queue for queue in rows}
-    # Sent to by its name, a queue gets the message even if it has expired: nobody else could.
+    # Through the default exchange, an expired queue still gets the message: no other queue could.
     gone = {name for name, queue in declared.items() if exchange and has_expired(queue)}
     return [Target(name, declared[name].message_ttl if name in declared else None) for name in sorted(names - gone)]
 
@@ -120,7 +119,7 @@ def _matches(kind: str, pattern: str, routing_key: str) -> bool:
 
 
 def exchange_exists(name: str, alias: str) -> bool:
-    """Tell whether the exchange was declared, or need not be."""
+    """Tell whether the exchange was declared, or is predeclared."""
     return name in _PREDECLARED or Exchange.objects.using(alias).filter(name=name).exists()
 
 

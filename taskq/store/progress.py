@@ -1,4 +1,4 @@
-"""Progress: that a task started, and states of its own, while it runs."""
+"""Progress: a running task's states, ``STARTED`` and its own, are written to its TaskRun."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from taskq.models import Message, TaskRun
 
 @dataclass(slots=True)
 class Progress:
-    """A state that a running task has reached. ``at`` is a Unix time; ``meta`` is encoded text."""
+    """A state that a running task has reached. ``at`` is a Unix time, ``meta`` encoded text."""
 
     message_id: int
     task_id: str
@@ -31,7 +31,7 @@ class Progress:
 
 
 def write(token: str, reports: Sequence[Progress], alias: str | None = None) -> None:
-    """Write states of tasks that ``token`` still holds; a final state stays as it is."""
+    """Write the latest state of each task whose message ``token`` still holds; a final state stays as it is."""
     alias = alias or settings.DATABASE
     latest = {report.task_id: report for report in reports}
     with for_alias(alias).atomic():

@@ -1,4 +1,4 @@
-"""Promote: scheduled messages that are due become waiting ones, in batches."""
+"""Promote: scheduled messages that are due move into their queues, in batches."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from taskq.models import ScheduledMessage
 
 from .enqueue import wake
 
-#: How many messages one transaction moves.
+#: How many messages one transaction moves, at most.
 BATCH = 200
 
 
 def promote(limit: int = BATCH, alias: str | None = None) -> int:
-    """Move up to ``limit`` due messages into the live queue; return how many. Any number of workers may."""
+    """Move up to ``limit`` due messages into their queues; return how many. Several workers may do it at once."""
     engine = for_alias(alias or settings.DATABASE)
     with engine.atomic():
         ids = engine.pick_due(limit)

@@ -1,4 +1,4 @@
-"""Recover: what a dead worker held goes back to its queue, by token and never by name."""
+"""Recover: the messages of a dead worker go back to their queues, by its token and never by its name."""
 
 from __future__ import annotations
 
@@ -23,42 +23,46 @@ logger = logging.getLogger("taskq.store")
 
 
 def recover(token: str, beats: int, alias: str | None = None) -> int | None:
-    """Declare a worker dead that still shows ``beats``, and give back what it held.
+    """Delete a dead worker's row and requeue its messages; return how many they were.
 
-    Returns how many messages that were, or ``None`` if the worker has beaten since, or
-    another one was quicker.
+    ``beats`` is the heartbeat counter by which it was judged. Returns ``None`` if the worker has renewed its
+    lease since, or if another worker recovered it first.
     """
     alias = alias or settings.DATABASE
     with for_alias(alias).atomic():
-        # The row's lock decides between two who would recover, and against the worker's own beat.
+        # The row's lock decides between two workers that recover, and against the worker's own heartbeat.
         dead = Worker.objects.using(alias).filter(token=token, beats=beats)
-        # One statement: where a project listens to deletions, delete() reads the row first and deletes by its key.
+        # Not delete(): where a project listens to deletions, it reads the row first and then deletes by the key alone.
         if not dead._raw_delete(alias):
             return None
-        return give_back(token, alias)
+        return requeue_held(token, alias)
 
 
 def recover_orphans(alias: str | None = None) -> int:
-    """Give back what is held by tokens of which there is no worker."""
+    """Requeue the messages whose token belongs to no registered worker; return how many they were."""
     alias = alias or settings.DATABASE
     held = set(Message.objects.using(alias).filter(token__gt="").values_list("token", flat=True).distinct())
     living = set(Worker.objects.using(alias).values_list("token", flat=True)) if held else set()
     count = 0
     for token in sorted(held - living):
         with for_alias(alias).atomic():
-            count += give_back(token, alias)
+            count += requeue_held(token, alias)
     return count
 
 
-def give_back(token: str, alias: str) -> int:
-    """Put the messages of ``token`` back as redelivered; those that must not run again become failures."""
+def requeue_held(token: str, alias: str) -> int:
+    """Requeue all messages of ``token`` as redelivered; return how many they were.
+
+    Acknowledged messages must not run again: their tasks become ``FAILURE`` with ``WorkerLostError``.
+    """
     engine = for_alias(alias)
     held = Message.objects.using(alias).filter(token=token)
     queues = set(held.values_list("queue", flat=True))
-    # First what may run again: what its holder, should it live after all, acknowledges from now on stays held.
+    # Unacknowledged messages first. If the worker lives after all, a message that it acknowledges between these two
+    # statements stays held by it.
     count = held.filter(acked=False).update(token="", redelivered=True)
     acked = list(held.order_by("id"))
-    # And what it settles meanwhile is settled.
+    # Only what this deletes becomes a failure: the worker may settle a message meanwhile.
     gone = engine.delete_held(token, [message.id for message in acked])
     lost = _lost(engine, [message for message in acked if message.id in gone]) if gone else ()
     write_ends(engine, sorted(lost, key=lambda s: s.task_id))

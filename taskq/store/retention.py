@@ -1,4 +1,4 @@
-"""Forget and retain: rows of finished tasks are deleted, by wish or by age, a small batch at a time."""
+"""Retention: the rows of ended tasks are deleted, on request or by age, a small batch at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from taskq import states
 from taskq.conf import settings
 from taskq.engines import for_alias
-from taskq.models import Attempt, Group, Lease, Message, Node, ScheduledMessage, TaskRun, Worker
+from taskq.models import Attempt, Group, Message, Node, ScheduledMessage, TaskRun
 from taskq.timezones import now
 
 #: How many rows one transaction deletes.
@@ -18,10 +18,10 @@ BATCH = 500
 
 
 def forget(task_ids: Sequence[str], alias: str | None = None) -> int:
-    """Delete how tasks ended; return how many rows that were.
+    """Delete the TaskRuns and Attempts of ended tasks; return how many tasks they were.
 
-    What has not ended has nothing to forget: its row tells that it is to come. What a chord's body is still to
-    get is deleted when the body has it.
+    Tasks that have not ended keep their rows. The result of a member of a chord whose body is still to come is
+    deleted when the body gets it.
     """
     alias = alias or settings.DATABASE
     return _delete(task_ids, (*states.READY_STATES,), alias)
@@ -40,17 +40,16 @@ def _delete(task_ids: Sequence[str], ended: Sequence[str], alias: str) -> int:
 
 
 def _awaiting() -> QuerySet[Group]:
-    """Return the group of a node or run, if there is a body that waits for it."""
+    """Return the group of a node or run, as a subquery, if a body still waits for its members."""
     unfinished = Group.objects.filter(remaining__gt=0, failed=False, body__isnull=False)
     return unfinished.filter(group_id=OuterRef("group_id"))
 
 
 def expire(state: str, age: timedelta, limit: int = BATCH, alias: str | None = None) -> int:
-    """Delete up to ``limit`` rows that ended in ``state`` more than ``age`` ago; return how many.
+    """Delete up to ``limit`` TaskRuns that ended in ``state`` more than ``age`` ago; return how many.
 
-    Goes through the index of states from the oldest row on and stops at the first
-    that is young enough, so that it costs the same however large the table is. What the
-    body of a chord is still to get stays.
+    Reads the oldest rows of the index of states only, so that it costs the same however large
+    the table is. Results that the body of a chord waits for stay.
     """
     alias = alias or settings.DATABASE
     before = _before(age, alias)
@@ -61,7 +60,7 @@ def expire(state: str, age: timedelta, limit: int = BATCH, alias: str | None = N
 
 
 def expire_workflows(age: timedelta, limit: int = BATCH, alias: str | None = None) -> int:
-    """Delete the nodes and groups of workflows that are older than ``age`` and of which nothing waits or runs."""
+    """Delete the nodes and groups of workflows older than ``age`` that have no message left; return how many nodes."""
     alias = alias or settings.DATABASE
     before = _before(age, alias)
     rows = Node.objects.using(alias).order_by("id").values_list("root_id", "created_at")
@@ -74,10 +73,10 @@ def expire_workflows(age: timedelta, limit: int = BATCH, alias: str | None = Non
 def _expire_workflow(root_id: str, alias: str) -> int:
     with for_alias(alias).atomic():
         nodes = Node.objects.using(alias).filter(root_id=root_id)
-        # From the nodes to their messages: there may be millions of others.
+        # From the nodes to their messages, because other tasks may have millions.
         same = {"task_id": OuterRef("task_id")}
         if any(nodes.filter(Exists(model.objects.filter(**same))).exists() for model in (Message, ScheduledMessage)):
-            # It is looked at again after another age.
+            # A task of it still waits or runs: the workflow counts as new.
             nodes.update(created_at=now())
             return 0
         groups = set(nodes.exclude(group_id="").values_list("group_id", flat=True))
@@ -98,21 +97,10 @@ def expire_attempts(age: timedelta, limit: int = BATCH, alias: str | None = None
     return Attempt.objects.using(alias).filter(id__in=old).delete()[0] if old else 0
 
 
-def take_lease(name: str, token: str, alias: str | None = None) -> bool:
-    """Tell whether worker ``token`` has the duty ``name``: it takes it if its holder is gone."""
-    alias = alias or settings.DATABASE
-    with for_alias(alias).atomic():
-        lease, _ = Lease.objects.using(alias).select_for_update().get_or_create(name=name)
-        if lease.holder != token and not Worker.objects.using(alias).filter(token=lease.holder).exists():
-            lease.holder = token
-            lease.save(using=alias, update_fields=["holder"])
-    return lease.holder == token
-
-
 def ages() -> dict[str, timedelta | None]:
-    """Return how long the rows of each state are kept; ``None`` is for ever.
+    """Return how long the rows of each final state are kept; ``None`` is for ever.
 
-    ``STARTED`` is for tasks that ended without a state: of others it is not how they end.
+    ``STARTED`` is among them: a task that raises ``Ignore`` ends, and keeps the state that it had.
     """
     kept, failures = settings.RESULT_EXPIRES, settings.RESULT_FAILURE_EXPIRES
     return {states.SUCCESS: kept, states.REVOKED: kept, states.STARTED: kept, states.FAILURE: failures}

@@ -1,8 +1,8 @@
-"""What is known of a group by its id: which results it has, for ``GroupResult.save`` and ``restore``.
+"""Saved groups: the result tuple of a group by its id, for ``GroupResult.save`` and ``restore``.
 
-A group that was sent has its nodes, which say it if each of its members ends in one task. The
-result tuple of any other, and of one that is saved, is kept as a row of ``Group`` that nothing
-counts: of size 0, with the tuple for a body, under a key of its own.
+The tuple is the body of a ``Group`` row of size 0, which nothing counts, under a key of its own. A group
+that was sent and not saved is read from its nodes, if each of its members is one task; sending saves
+the tuple of any other group.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from taskq.workflows.nodes import saved_group_key
 
 
 def save_group(group_id: str, data: Any, alias: str | None = None) -> None:
-    """Keep the result tuple of a group in place of what was saved before."""
+    """Save the result tuple of a group; it replaces a tuple that was saved before."""
     alias = alias or settings.DATABASE
     engine = for_alias(alias)
     row = {
@@ -32,7 +32,7 @@ def save_group(group_id: str, data: Any, alias: str | None = None) -> None:
 
 
 def load_group(group_id: str, alias: str | None = None) -> Any:
-    """Return the result tuple of a group that was saved or sent, ``None`` if it is not known."""
+    """Return the result tuple of a group that was saved or sent; ``None`` for an unknown id."""
     alias = alias or settings.DATABASE
     kept = Group.objects.using(alias).filter(group_id=saved_group_key(group_id)).values_list("body", flat=True).first()
     if kept:
@@ -43,7 +43,7 @@ def load_group(group_id: str, alias: str | None = None) -> Any:
 
 
 def delete_group(group_id: str, alias: str | None = None) -> None:
-    """Delete what was saved of a group. What was sent is there until its time is over."""
+    """Delete the saved result tuple of a group. The rows of a group that was sent stay until they expire."""
     alias = alias or settings.DATABASE
     groups = Group.objects.using(alias)
     if not groups.filter(group_id=group_id).exists():

@@ -1,9 +1,9 @@
-"""Queues, exchanges and bindings: what programs of kombu declare, and where a message of theirs goes.
+"""Topology: queues, exchanges and bindings are declared and deleted, and messages routed to queues.
 
-Called by ``taskq.transport``, and by workers for those of their queues that a sender can't
-find by name; most tasks need none of it. Exchanges work as AMQP 0-9-1
-says (sections 3.1.3 and 4.5 for topics). A queue that was not used for its ``expires``
-seconds counts as gone at once, and ``sweep`` deletes what is left of it.
+Called by ``taskq.transport``, and by workers for the queues that a sender can't find by
+name; most tasks need none of it. Exchanges work as AMQP 0-9-1 says (sections 3.1.3 and 4.5
+for topics). A queue that was not used for its ``expires`` seconds counts as deleted at
+once; ``sweep`` deletes its rows later.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from taskq.timezones import now
 from .consuming import purge
 from .exchanges import has_expired
 
-#: Seconds without use after which an exclusive or auto-delete queue expires that names no time itself.
+#: Seconds without use after which an exclusive or auto-delete queue expires, if it sets no ``x-expires``.
 FORGOTTEN_AFTER = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
 class QueueOptions:
-    """How a queue is declared; ``expires`` and ``message_ttl`` are in seconds."""
+    """The options of a queue; ``expires`` and ``message_ttl`` are in seconds."""
 
     durable: bool = True
     auto_delete: bool = False
@@ -51,7 +51,7 @@ def queue_options(
     """Return the options of AMQP's ``queue.declare``, with its arguments' milliseconds as seconds."""
     arguments = dict(arguments or {})
     expires, ttl = (arguments.get(f"x-{name}") for name in ("expires", "message-ttl"))
-    # A queue of one process must not fill up for ever if that process dies before it says goodbye.
+    # If the process of such a queue dies, the queue must not fill up for ever.
     unused = FORGOTTEN_AFTER if exclusive or auto_delete else None
     return QueueOptions(
         durable=durable,
@@ -63,7 +63,7 @@ def queue_options(
 
 
 def declare_queue(name: str, options: QueueOptions, alias: str) -> list[str]:
-    """Make the queue if there is none; return the names of options that differ from the one there is."""
+    """Insert the queue if it does not exist; return the names of the options that differ from the existing queue's."""
     found = Queue.objects.using(alias).filter(name=name).first()
     if found is None or (has_expired(found) and _expire(found, alias)):
         made = Queue(name=name, used_at=now(), **_columns(options))
@@ -79,7 +79,7 @@ def _columns(options: QueueOptions) -> dict[str, Any]:
 
 
 def queue_exists(name: str, alias: str) -> bool:
-    """Tell whether the queue was declared, or has messages: those of tasks are in queues that nobody declared."""
+    """Tell whether the queue was declared, or has messages: the queues of tasks need no declaration."""
     found = Queue.objects.using(alias).filter(name=name).first()
     if found is not None:
         return not has_expired(found)
@@ -87,9 +87,9 @@ def queue_exists(name: str, alias: str) -> bool:
 
 
 def delete_queue(name: str, alias: str) -> int:
-    """Delete the queue, its bindings and what waits in it; return how many messages those were.
+    """Delete the queue, its bindings and its waiting messages; return how many messages they were.
 
-    A message that a consumer holds is left to it.
+    Messages that a consumer holds stay.
     """
     newest = _newest(alias)
     _delete(Queue.objects.using(alias).filter(name=name), name, alias)
@@ -97,13 +97,13 @@ def delete_queue(name: str, alias: str) -> int:
 
 
 def _newest(alias: str) -> int:
-    """Return the id of the last message: what is sent to a queue of the same name from now on is another's."""
+    """Return the id of the last message: later messages belong to a new queue of the same name."""
     return Message.objects.using(alias).aggregate(newest=Max("id"))["newest"] or 0
 
 
 def _delete(row: QuerySet[Queue], name: str, alias: str) -> bool:
-    """Delete the ``row`` of a queue, and its bindings; tell whether there was one."""
-    # The row goes first: its lock keeps who declares the queue anew from binding it before we are done.
+    """Delete the ``row`` of a queue and its bindings; tell whether the row existed."""
+    # The row first: its lock keeps a new declaration of the queue from being bound before this is done.
     with for_alias(alias).atomic():
         gone = bool(row.delete()[0])
         if gone:
@@ -112,18 +112,18 @@ def _delete(row: QuerySet[Queue], name: str, alias: str) -> bool:
 
 
 def is_auto_delete(name: str, alias: str) -> bool:
-    """Tell whether the queue is to go with its last consumer."""
+    """Tell whether the queue is to be deleted with its last consumer."""
     return Queue.objects.using(alias).filter(name=name, auto_delete=True).exists()
 
 
 def touch(names: Iterable[str], alias: str) -> None:
-    """Note that the queues are in use, for those that expire when they are not."""
+    """Set the last use of those queues that expire without use to now."""
     used = Queue.objects.using(alias).filter(name__in=list(names), expires__isnull=False)
     used.update(used_at=now())
 
 
 def shortest_expiry(names: Iterable[str], alias: str) -> float | None:
-    """Return in how many seconds without use the first of the queues expires, or ``None`` if none does."""
+    """Return the smallest ``expires`` of the queues in seconds, or ``None`` if none of them expires."""
     expiring = Queue.objects.using(alias).filter(name__in=list(names), expires__isnull=False)
     return min((seconds for seconds in expiring.values_list("expires", flat=True) if seconds), default=None)
 
@@ -135,11 +135,11 @@ def sweep(alias: str) -> list[str]:
 
 
 def _expire(queue: Queue, alias: str) -> bool:
-    """Delete the queue unless it was used since its row was read."""
+    """Delete an expired queue, unless it was used since its row was read; tell whether it was deleted."""
     newest = _newest(alias)
     gone = _delete(Queue.objects.using(alias).filter(name=queue.name, used_at=queue.used_at), queue.name, alias)
     if gone:
-        # After the transaction, in short ones: there may be millions.
+        # After that transaction, in short ones: there may be millions of messages.
         purge(queue.name, alias, newest)
     return gone
 
@@ -150,7 +150,7 @@ def _expire(queue: Queue, alias: str) -> bool:
 def declare_exchange(
     name: str, kind: str, *, durable: bool, auto_delete: bool, arguments: Mapping[str, Any] | None, alias: str
 ) -> list[str]:
-    """Make the exchange if there is none; return the names of options that differ from the one there is."""
+    """Insert the exchange if it does not exist; return the options that differ from the existing exchange's."""
     options = {
         "type": kind,
         "durable": durable,
@@ -177,14 +177,14 @@ def has_bindings(exchange: str, alias: str) -> bool:
 
 
 def bind(queue: str, exchange: str, routing_key: str, alias: str) -> None:
-    """Bind the queue; once is enough."""
+    """Bind the queue, unless it is bound already."""
     made = Binding(queue=queue, exchange=exchange, routing_key=routing_key)
     if not _same_as(made, alias).exists():
         Binding.objects.using(alias).bulk_create([made], ignore_conflicts=True)
 
 
 def unbind(queue: str, exchange: str, routing_key: str, alias: str) -> None:
-    """Take the binding away, if there is one."""
+    """Delete the binding, if it exists."""
     _same_as(Binding(queue=queue, exchange=exchange, routing_key=routing_key), alias).delete()
 
 

@@ -1,4 +1,4 @@
-"""Workers: register, beat, leave. A worker's row is the lease of every message with its token."""
+"""Workers: register, heartbeat, deregister. A worker's row is the lease of every message with its token."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from taskq.conf import settings
 from taskq.engines import for_alias
 from taskq.models import Worker
 
-from .recover import give_back
+from .recover import requeue_held
 
 
 @dataclass(slots=True, frozen=True)
-class Beat:
-    """What one worker sees of another: enough to tell whether it lives."""
+class PeerStatus:
+    """The columns of a worker's row by which its peers judge whether it lives. ``lease`` is in seconds."""
 
     token: str
     name: str
@@ -41,7 +41,7 @@ def register(
     state: str = "running",
     alias: str | None = None,
 ) -> str:
-    """Announce a worker and return its new token. ``lease`` is in seconds."""
+    """Insert the row of a worker and return its new token. ``lease`` is in seconds."""
     alias = alias or settings.DATABASE
     token = uuid.uuid4().hex
     now = datetime.now(UTC)
@@ -60,8 +60,10 @@ def register(
     return token
 
 
-def beat(token: str, *, state: str | None = None, info: dict[str, Any] | None = None, alias: str | None = None) -> bool:
-    """Renew the lease of all that ``token`` holds. False: the worker was taken for dead, its row is gone."""
+def heartbeat(
+    token: str, *, state: str | None = None, info: dict[str, Any] | None = None, alias: str | None = None
+) -> bool:
+    """Renew the lease of all messages of ``token``. False: a peer took the worker for dead and deleted its row."""
     alias = alias or settings.DATABASE
     changes: dict[str, Any] = {"beats": F("beats") + 1, "seen_at": datetime.now(UTC)}
     if state is not None:
@@ -71,22 +73,22 @@ def beat(token: str, *, state: str | None = None, info: dict[str, Any] | None = 
     return Worker.objects.using(alias).filter(token=token).update(**changes) == 1
 
 
-def leave(token: str, alias: str | None = None) -> None:
-    """Take a worker off the list; what it still holds goes back."""
+def deregister(token: str, alias: str | None = None) -> None:
+    """Requeue the messages that a worker still holds, and delete its row."""
     alias = alias or settings.DATABASE
     with for_alias(alias).atomic():
-        give_back(token, alias)
+        requeue_held(token, alias)
         Worker.objects.using(alias).filter(token=token).delete()
 
 
 def readers(queue: str, alias: str | None = None, *, state: str | None = None) -> int:
-    """Return how many workers, and programs of kombu, read ``queue``; with ``state`` only those in that state."""
+    """Return how many workers and kombu connections consume from ``queue``; with ``state`` only those in that state."""
     rows = Worker.objects.using(alias or settings.DATABASE)
     rows = rows.filter(state=state) if state else rows.all()
     return sum(queue in json.loads(info or "{}").get("queues", ()) for info in rows.values_list("info", flat=True))
 
 
-def others(token: str, alias: str | None = None) -> list[Beat]:
-    """Return what all workers but ``token`` show of themselves."""
+def peers(token: str, alias: str | None = None) -> list[PeerStatus]:
+    """Return the status of all workers and kombu connections but ``token``."""
     rows = Worker.objects.using(alias or settings.DATABASE).exclude(token=token)
-    return [Beat(*row) for row in rows.values_list("token", "name", "host", "pid", "process_started", "beats", "lease")]
+    return [PeerStatus(*row) for row in rows.values_list(*PeerStatus.__slots__)]

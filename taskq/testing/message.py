@@ -10,15 +10,12 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, overload
 
-from kombu.utils.json import JSONEncoder
-
 from taskq.messages import protocol
+from taskq.messages.serializers import to_json
 from taskq.records import Claimed, Envelope
 from taskq.results.async_result import AsyncResult
 
 from .transactions import Fate
-
-_encode = JSONEncoder().encode
 
 
 class SentTask:
@@ -116,11 +113,11 @@ def _claimed(e: Envelope, number: int) -> Claimed:
         id=number,
         queue=e.queue,
         task_id=e.task_id,
-        headers=_encode(e.headers),
+        headers=to_json(e.headers),
         body=body,
         content_type=e.content_type,
         content_encoding=e.content_encoding,
-        properties=_encode(properties),
+        properties=to_json(properties),
         exchange=e.exchange,
         routing_key=e.routing_key,
         priority=e.priority,

@@ -1,9 +1,9 @@
 """``django://``: kombu's transport over the Django ORM.
 
 Importing this registers it: ``kombu.Connection("django://")`` uses the database
-``TASKQ_DATABASE``, ``django://alias`` any other of ``DATABASES``. It carries remote
-control and events, and serves any program of kombu. Nothing here loads a model
-before a connection is used.
+``TASKQ_DATABASE``, ``django://alias`` another entry of ``DATABASES``. It carries remote
+control and events, and serves any program that uses kombu. No model is loaded before a
+connection is used.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class PublishBatch:
-    """What kombu asks of a batch. A flush sends all or, if it raises, nothing."""
+    """The batch that kombu's ``Producer.batch()`` uses. A flush sends all messages or, if it raises, none."""
 
     def __init__(self, channel: Channel, max_size: int) -> None:
         self.channel = channel
@@ -17,19 +17,19 @@ class PublishBatch:
         self._collected: list[tuple[dict[str, Any], str, str]] = []
 
     def publish(self, message: dict[str, Any], exchange: str = "", routing_key: str = "", **kwargs: Any) -> None:
-        """Collect a message; every ``max_size`` of them are sent without being asked."""
+        """Collect a message; when there are ``max_size`` of them, flush."""
         self._collected.append((message, exchange or "", routing_key or ""))
         if len(self._collected) >= self._max_size:
             self.flush()
 
     def flush(self) -> None:
-        """Send what was collected."""
+        """Send the collected messages."""
         if self._collected:
             self.channel.send(self._collected)
             self._collected = []
 
     def discard(self) -> None:
-        """Forget what was collected and not sent."""
+        """Drop the collected messages."""
         self._collected = []
 
     close = discard

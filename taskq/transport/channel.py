@@ -1,8 +1,8 @@
-"""The channel: AMQP's verbs for messages, each of them a few rows; those for queues are in ``entities``.
+"""The channel: AMQP's methods for messages, each of them a few rows; those for queues are in ``entities``.
 
 Called by kombu. A channel holds no connection: every operation runs on the calling
-thread's ``connections[alias]`` and so takes part in its transaction. Nothing is kept
-in memory but what this channel has taken and not yet acknowledged.
+thread's ``connections[alias]`` and so takes part in its transaction. It keeps nothing in
+memory but the messages that it has claimed and not yet acknowledged.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 from django.db import DatabaseError, InterfaceError
 
 from taskq.records import Claimed, Envelope
-from taskq.store import consuming, enqueue, exchanges, release, topology
+from taskq.store import consuming, enqueue, exchanges, requeue, topology
 
 from . import message as messages
 from .batch import PublishBatch
 from .entities import EntityChannel
 from .errors import not_found
-from .inbox import Inbox
+from .prefetch_buffer import PrefetchBuffer
 from .unacked import Unacked
 
 if TYPE_CHECKING:
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskq.transport")
 
-#: Seconds between notes that ``basic_get`` uses a queue.
+#: Seconds between two updates of a queue's last use by ``basic_get``.
 TOUCH_EVERY = 1.0
 
 
 @dataclass(slots=True)
 class Consumer:
-    """One ``basic_consume``."""
+    """A consumer that ``basic_consume`` has started."""
 
     tag: str
     queue: str
@@ -47,7 +47,7 @@ class Consumer:
 
 
 class Channel(EntityChannel):
-    """Overrides all that the virtual channel keeps in memory: entities, bindings, deliveries, restoring."""
+    """Keeps in rows what kombu's virtual channel keeps in memory: entities, bindings, deliveries, restoring."""
 
     Message: Any = messages.Message
     QoS: Any = Unacked
@@ -60,20 +60,20 @@ class Channel(EntityChannel):
         self.no_ack_consumers: Any = set()
         self.consumers: dict[str, Consumer] = {}
         self._turns: deque[str] = deque()
-        self._inbox = Inbox()
+        self._prefetched = PrefetchBuffer()
         self._touched: dict[str, float] = {}
 
     # -- sending
 
     def basic_publish(self, message: dict[str, Any], exchange: str, routing_key: str, **kwargs: Any) -> None:
-        """Send a message in the caller's transaction; one that no queue is bound for is dropped.
+        """Send a message in the caller's transaction; a message that routes to no queue is dropped.
 
         Raises ``ChannelError`` if there is no such exchange.
         """
         self.send([(message, exchange or "", routing_key or "")])
 
     def create_publish_batch(self, max_size: int) -> PublishBatch:
-        """Return what ``Producer.batch()`` collects in: one transaction for up to ``max_size`` messages."""
+        """Return a batch for ``Producer.batch()``: one transaction for up to ``max_size`` messages."""
         return PublishBatch(self, max_size)
 
     def send(self, batch: Iterable[tuple[dict[str, Any], str, str]]) -> None:
@@ -102,7 +102,7 @@ class Channel(EntityChannel):
     def basic_consume(
         self, queue: str, no_ack: bool, callback: Callable[[Any], Any], consumer_tag: str, **kwargs: Any
     ) -> None:
-        """Hand the queue's messages to ``callback`` in ``drain_events``."""
+        """Start a consumer: ``drain_events`` hands the queue's messages to ``callback``."""
         self.consumers[consumer_tag] = Consumer(consumer_tag, queue, no_ack, callback)
         self._turns.append(consumer_tag)
         if no_ack:
@@ -110,19 +110,19 @@ class Channel(EntityChannel):
         self._do(self.connection.consumers_changed)
 
     def basic_cancel(self, consumer_tag: str) -> None:
-        """Stop a consumer. What was taken for it but not handed over goes back; an auto-delete queue may go."""
+        """Stop a consumer: its prefetched messages are requeued, an auto-delete queue without consumers is deleted."""
         consumer = self.consumers.pop(consumer_tag, None)
         if consumer is None or self.connection is None:
             return
         self._turns.remove(consumer_tag)
         if all(other.queue != consumer.queue for other in self.consumers.values()):
-            self._give_back(self._inbox.take_all(consumer.queue))
+            self._requeue(self._prefetched.take_all(consumer.queue), redelivered=False)
         self._do(self.connection.consumers_changed)
         if not self._consumed(consumer.queue) and self._do(topology.is_auto_delete, consumer.queue, self.alias):
             self._do(topology.delete_queue, consumer.queue, self.alias)
 
     def deliver(self) -> bool:
-        """Hand one message to the consumer whose turn it is; false if there is none for any."""
+        """Hand one message to a consumer, in turns; false if no message waits for any consumer."""
         for _ in range(len(self._turns)):
             tag = self._turns[0]
             self._turns.rotate(-1)
@@ -134,7 +134,7 @@ class Channel(EntityChannel):
         return False
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> messages.Message | None:
-        """Return one message, or ``None`` if none waits."""
+        """Return one message, or ``None`` if no message waits."""
         now = monotonic()
         if now - self._touched.get(queue, -TOUCH_EVERY) >= TOUCH_EVERY:
             self._touched[queue] = now
@@ -145,17 +145,17 @@ class Channel(EntityChannel):
     def _next(self, queue: str, no_ack: bool, *, only: bool = False) -> Claimed | None:
         room = None if no_ack or only else self.qos.can_consume_max_estimate()
         while room != 0:
-            claimed = self._inbox.take(queue)
+            claimed = self._prefetched.take(queue)
             if claimed is None:
-                limit = 1 if only else self._inbox.wanted(queue, room)
-                self._inbox.put(queue, limit, self._do(self._claim, queue, limit))
-                claimed = self._inbox.take(queue)
+                limit = 1 if only else self._prefetched.wanted(queue, room)
+                self._prefetched.put(queue, limit, self._do(self._claim, queue, limit))
+                claimed = self._prefetched.take(queue)
             if claimed is None:
                 return None
             if not no_ack:
                 self.qos.append(claimed, claimed.id)
                 return claimed
-            # Without acknowledgement a message is gone before it is handed over, so that it never comes twice.
+            # Without acknowledgement a message is deleted before it is handed over, so that it never comes twice.
             if self._acknowledge([claimed.id]):
                 return claimed
         return None
@@ -166,12 +166,12 @@ class Channel(EntityChannel):
     # -- acknowledging
 
     def basic_ack(self, delivery_tag: int, multiple: bool = False) -> None:
-        """Acknowledge a message, with ``multiple`` all that were handed over up to it."""
+        """Acknowledge a message, with ``multiple`` also all messages that were handed over before it."""
         self._check_open()
         self._acknowledge(self.qos.take(delivery_tag, multiple=multiple))
 
     def basic_reject(self, delivery_tag: int, requeue: bool = False) -> None:
-        """Drop a message, or put it back to where it was, marked as redelivered."""
+        """Delete a message, or requeue it as redelivered; it keeps its place."""
         self._check_open()
         ids = self.qos.take(delivery_tag)
         if requeue:
@@ -180,37 +180,30 @@ class Channel(EntityChannel):
             self._acknowledge(ids)
 
     def basic_recover(self, requeue: bool = False) -> None:
-        """Put back all that was handed over and is not acknowledged."""
+        """Requeue all messages that were handed over and are not acknowledged."""
         if not requeue:
             raise NotImplementedError("django:// recovers with requeue=True only")
         self._requeue(self.qos.take_all())
 
     def _acknowledge(self, ids: list[int]) -> bool:
-        done = self._do(consuming.acknowledge, self._token(), ids, self.alias) if self._holds(ids) else set()
+        token = self._token(ids)
+        done = self._do(consuming.acknowledge, token, ids, self.alias) if token else set()
         if len(done) < len(ids):
             logger.warning("Messages %s were given to another consumer before they were acknowledged.", {*ids} - done)
         return bool(done)
 
-    def _requeue(self, ids: list[int]) -> None:
-        if self._holds(ids):
-            self._do(consuming.requeue, self._token(), ids, self.alias)
+    def _requeue(self, ids: list[int], *, redelivered: bool = True) -> None:
+        if token := self._token(ids):
+            self._do(requeue.requeue, token, ids, self.alias, redelivered=redelivered)
 
-    def _give_back(self, ids: list[int]) -> None:
-        if self._holds(ids):
-            self._do(release.release, self._token(), ids, self.alias)
-
-    def _holds(self, ids: list[int]) -> bool:
-        # A forked child has its parent's list but not its token, and no token is what waiting messages have.
-        return bool(ids) and bool(self._token())
-
-    def _token(self) -> str:
-        token: str = self.connection.lease.token
-        return token
+    def _token(self, ids: list[int]) -> str:
+        # Empty in a forked child, which has its parent's ids: and an empty token is that of waiting messages.
+        return str(self.connection.lease.token) if ids else ""
 
     # -- the end
 
     def close(self) -> None:
-        """Cancel the consumers and put back what is not acknowledged; what the database refuses, the lease does."""
+        """Cancel the consumers and requeue unacknowledged messages; if the database fails, they wait for the lease."""
         if self.closed:
             return
         self.closed = True
@@ -219,7 +212,7 @@ class Channel(EntityChannel):
         try:
             for tag in list(self.consumers):
                 self.basic_cancel(tag)
-            self._give_back(self._inbox.take_all())
+            self._requeue(self._prefetched.take_all(), redelivered=False)
             self._requeue(self.qos.take_all())
         except (DatabaseError, InterfaceError) as error:
             logger.warning("Could not give back what a channel held, its lease will: %s", error)

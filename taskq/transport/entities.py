@@ -1,6 +1,6 @@
-"""The channel's first half: exchanges, queues and bindings, declared and deleted.
+"""The channel's first half: exchanges, queues and bindings are declared and deleted.
 
-Nothing of it is kept in memory: what was declared is rows, the same for all processes.
+Declarations are rows, the same for all processes; nothing is kept in memory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from taskq.store import consuming, exchanges, topology
 
 from .errors import failed, not_found, otherwise, recoverable
 
-#: What a column for a name holds, in characters.
+#: The longest name of a queue or an exchange, and the longest routing key, in characters.
 LONGEST = 255
 
 P = ParamSpec("P")
@@ -26,7 +26,7 @@ R = TypeVar("R")
 
 
 class EntityChannel(virtual.Channel):
-    """What a channel does with entities, and how any of its operations is run."""
+    """A channel's methods for entities, and ``_do``, which runs every operation."""
 
     connection: Any  # Transport, or None once the channel is closed
 
@@ -35,7 +35,7 @@ class EntityChannel(virtual.Channel):
         self.alias: str = connection.alias
 
     def _do(self, operation: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run an operation of the store; renew the connection's lease on the way if that is due."""
+        """Run an operation of the store; renew the connection's lease before it if that is due."""
         self._check_open()
         with recoverable(self.alias):
             self.connection.keep_lease()
@@ -57,7 +57,10 @@ class EntityChannel(virtual.Channel):
         nowait: bool = False,
         passive: bool = False,
     ) -> None:
-        """Declare an exchange; ``ChannelError`` if it is there with other options, or is not and ``passive``."""
+        """Declare an exchange; with ``passive`` only see whether it exists.
+
+        Raises ``ChannelError`` if it exists with other options, with ``passive`` if it does not exist.
+        """
         kind = type or "direct"
         name = exchange or f"amq.{kind}"
         _check_length("exchange", name, name, "exchange_declare")
@@ -99,7 +102,7 @@ class EntityChannel(virtual.Channel):
         return prepared
 
     def queue_declare(self, queue: str | None = None, passive: bool = False, **options: Any) -> queue_declare_ok_t:
-        """Declare a queue and return its name, how many messages wait in it and how many consumers it has."""
+        """Declare a queue; return its name, its number of waiting messages and its number of consumers."""
         name = queue or f"amq.gen-{uuid()}"
         _check_length("queue", name, name, "queue_declare")
         if passive:
@@ -114,7 +117,7 @@ class EntityChannel(virtual.Channel):
         return queue_declare_ok_t(name, self._size(name), self._do(consuming.consumers, name, self.alias))
 
     def queue_delete(self, queue: str, if_unused: bool = False, if_empty: bool = False, **kwargs: Any) -> int:
-        """Delete a queue with its bindings and what waits in it; return how many messages those were."""
+        """Delete a queue, its bindings and its waiting messages; return how many messages they were."""
         if if_unused and self._consumed(queue):
             raise failed("queue", queue, "is in use", "queue_delete")
         if if_empty and self._size(queue):
@@ -145,7 +148,7 @@ class EntityChannel(virtual.Channel):
         arguments: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Take a binding away."""
+        """Delete a binding."""
         self._do(topology.unbind, queue, exchange or "amq.direct", routing_key or "", self.alias)
 
     def list_bindings(self) -> list[tuple[str, str, str]]:
@@ -153,7 +156,7 @@ class EntityChannel(virtual.Channel):
         return self._do(topology.bindings, self.alias)
 
     def get_table(self, exchange: str) -> list[tuple[str, None, str]]:
-        """Return an exchange's bindings as (routing key, nothing, queue)."""
+        """Return an exchange's bindings as (routing key, ``None``, queue)."""
         return [(key, None, queue) for queue, _, key in self._do(topology.bindings, self.alias, exchange)]
 
     def _size(self, queue: str) -> int:
@@ -163,7 +166,7 @@ class EntityChannel(virtual.Channel):
         return self._do(consuming.purge, queue, self.alias)
 
     def after_reply_message_received(self, queue: str) -> None:
-        """Delete the queue of a reply that has come."""
+        """Delete the queue of a reply that was received."""
         self.queue_delete(queue)
 
     def _consumed(self, queue: str) -> bool:
@@ -171,6 +174,6 @@ class EntityChannel(virtual.Channel):
 
 
 def _check_length(kind: str, name: str, text: str, method: str) -> None:
-    """Raise AMQP's error 406 for a name that no column holds: databases differ in what they would do with it."""
+    """Raise AMQP's error 406 for a name that is too long for its column: databases differ in what they do then."""
     if len(text) > LONGEST:
         raise failed(kind, f"{name:.40}...", f"has a name or key of {len(text)} characters: at most {LONGEST}", method)

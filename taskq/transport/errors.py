@@ -1,8 +1,8 @@
-"""Which database errors kombu may try again after, and which it must let through.
+"""Errors: which database errors kombu may retry, and AMQP's errors for wrong declarations.
 
-kombu repeats an operation when the transport calls its error recoverable. Inside
-``atomic()`` nothing can be repeated, and a missing table stays missing, so only what
-happened outside of a transaction and may pass is raised as ``BrokerUnavailable``.
+kombu repeats an operation when the transport calls its error recoverable. Inside ``atomic()``
+nothing can be repeated, and a missing table stays missing. So only a transient error outside
+of a transaction is raised as ``BrokerUnavailable``.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ __all__ = ["BrokerUnavailable", "failed", "not_found", "otherwise", "recoverable
 
 
 class BrokerUnavailable(OperationalError):
-    """The database can't be reached, or could not do it just now; trying again may help."""
+    """The database can't be reached, or is busy; another attempt may succeed."""
 
 
 @contextmanager
 def recoverable(alias: str) -> Iterator[None]:
     """Run operations on ``alias``; replace the calling thread's connection if it is broken.
 
-    Raises ``BrokerUnavailable`` for an error that trying again may cure, any other as it is.
+    Raises ``BrokerUnavailable`` for an error that another attempt may cure, any other error as it is.
     """
     connection = connections[alias]
     if connection.in_atomic_block:
@@ -48,7 +48,7 @@ def _may_pass(alias: str, error: Exception) -> bool:
 
 
 def _was_broken(connection: BaseDatabaseWrapper) -> bool:
-    """Close a connection that does not work any more; the next operation opens another."""
+    """Tell whether a connection is broken, and close it then; the next operation opens another."""
     if connection.connection is not None and connection.is_usable():
         connection.errors_occurred = False
         return False
@@ -57,15 +57,15 @@ def _was_broken(connection: BaseDatabaseWrapper) -> bool:
 
 
 def not_found(kind: str, name: str, method: str) -> NotFound:
-    """Return AMQP's error 404 for a queue or an exchange that was not declared."""
+    """Return AMQP's error 404: a queue or an exchange was not declared."""
     return NotFound(f"NOT_FOUND - no {kind} {name!r}: declare it first", (50, 10), f"Channel.{method}")
 
 
 def failed(kind: str, name: str, what: str, method: str) -> PreconditionFailed:
-    """Return AMQP's error 406: ``what`` is wrong with a queue or an exchange."""
+    """Return AMQP's error 406: a queue or an exchange ``what``."""
     return PreconditionFailed(f"PRECONDITION_FAILED - {kind} {name!r} {what}", (50, 10), f"Channel.{method}")
 
 
 def otherwise(options: list[str]) -> str:
-    """Say that something was declared with other values of ``options``."""
+    """Return the text of ``what`` for an entity that exists with other values of ``options``."""
     return f"was declared with another {', '.join(options)}: declare it alike, or delete it first"

@@ -1,8 +1,8 @@
-"""The lease of a connection that consumes: its row among the workers, renewed while it works.
+"""The lease of a consuming connection: its row among the workers, renewed while it is used.
 
-What its channels hold carries its token. It is renewed by whatever the connection
-does, at most three times a lease; when the process dies, a worker or any other
-consuming connection gives back what it held.
+The messages that its channels hold carry its token. Whatever the connection does renews the
+lease, at most three times in the lease's time. If its process dies, a worker or another
+consuming connection requeues the messages.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from contextlib import suppress
 from math import inf
 from time import monotonic
 
+from django.db import Error
+
 from taskq import processes
-from taskq.store import consuming, recover, topology, workers
+from taskq.store import consuming, peers, recover, topology, workers
 
 logger = logging.getLogger("taskq.transport")
 
 
-class Lease:
-    """``seconds`` is how long nothing may be heard of the connection before it is taken for dead."""
+class ConnectionLease:
+    """``seconds`` is how long the connection may show no heartbeat before it is taken for dead."""
 
     def __init__(self, alias: str, seconds: float) -> None:
         self.alias, self.seconds = alias, seconds
@@ -32,9 +34,7 @@ class Lease:
         self._token, self._pid = "", 0
         self._next_beat = self._next_touch = 0.0
         self._touch_every = inf
-        #: What was last seen of others: their beats, and for how many seconds we saw them unchanged.
-        self._seen: dict[str, tuple[int, float]] = {}
-        self._looked = monotonic()
+        self._watch = peers.PeerWatch(seconds)
 
     @property
     def token(self) -> str:
@@ -42,7 +42,7 @@ class Lease:
         return self._token if self._pid == os.getpid() else ""
 
     def hold(self) -> str:
-        """Return the token; the connection gets its row with the first."""
+        """Return the token; the first call inserts the connection's row."""
         if not self.token:
             self._register()
         return self._token
@@ -60,20 +60,20 @@ class Lease:
             alias=self.alias,
         )
         self._pid = pid
-        atexit.register(_leave_at_exit, weakref.ref(self))
+        atexit.register(_deregister_at_exit, weakref.ref(self))
         self._next_beat = monotonic() + self.seconds / 3
 
     def consume_from(self, queues: Iterable[str]) -> None:
-        """Note in the row which queues are consumed; those that expire are kept in use."""
+        """Write the consumed queues to the row; those that expire without use are kept in use."""
         self.queues = sorted(set(queues))
         expires = topology.shortest_expiry(self.queues, self.alias)
         self._touch_every = (expires or inf) / 3
         self._next_touch = monotonic()
         if self.token:
-            workers.beat(self.token, info={"queues": self.queues}, alias=self.alias)
+            workers.heartbeat(self.token, info={"queues": self.queues}, alias=self.alias)
 
     def keep(self) -> None:
-        """Renew the lease if that is due, keep the queues in use, and see to others that are gone."""
+        """Renew the lease, keep the queues in use and recover dead peers, each if it is due."""
         if not self.token:
             return
         if monotonic() >= self._next_touch:
@@ -81,12 +81,16 @@ class Lease:
             topology.touch(self.queues, self.alias)
         if monotonic() >= self._next_beat:
             self._next_beat = monotonic() + self.seconds / 3
-            self._beat()
-            topology.sweep(self.alias)
-            self._recover_others()
+            try:
+                self._heartbeat()
+                topology.sweep(self.alias)
+                self._recover_dead_peers()
+            except Error:
+                self._watch.reset_peers()
+                raise
 
-    def _beat(self) -> None:
-        if workers.beat(self._token, alias=self.alias):
+    def _heartbeat(self) -> None:
+        if workers.heartbeat(self._token, alias=self.alias):
             return
         logger.warning(
             "The database %r gave away what this connection held: nothing was heard of it for %g s. "
@@ -96,29 +100,22 @@ class Lease:
         )
         self._register()
 
-    def _recover_others(self) -> None:
-        """Give back what those held whose heartbeat we have seen unchanged for a whole lease."""
-        now, before = monotonic(), self._seen
-        gap, self._looked = now - self._looked, now
-        self._seen = {}
-        for other in workers.others(self._token, self.alias):
-            beats, silent = before.get(other.token, (None, 0.0))
-            # One look proves little: nobody could beat while the database was away.
-            silent = silent + min(gap, other.lease / 2) if beats == other.beats else 0.0
-            self._seen[other.token] = (other.beats, silent)
-            if silent >= other.lease and recover.recover(other.token, other.beats, self.alias) is not None:
-                logger.warning("Gave back what %s held: nothing was heard of it for %g s.", other.name, other.lease)
+    def _recover_dead_peers(self) -> None:
+        for peer in self._watch.dead(workers.peers(self._token, self.alias)):
+            count = recover.recover(peer.token, peer.beats, self.alias)
+            if count is not None:
+                logger.warning("%s (pid %s) is dead; %s messages that it held went back.", peer.name, peer.pid, count)
 
-    def leave(self) -> None:
-        """Give up the row; what is still held goes back."""
+    def deregister(self) -> None:
+        """Delete the row; the messages that are still held are requeued."""
         if self.token:
-            workers.leave(self._token, self.alias)
+            workers.deregister(self._token, self.alias)
         self._token = ""
 
 
-def _leave_at_exit(reference: weakref.ref[Lease]) -> None:
-    """Give back what a program holds that ends without closing its connection."""
+def _deregister_at_exit(reference: weakref.ref[ConnectionLease]) -> None:
+    """Requeue the messages of a program that ends without closing its connection."""
     lease = reference()
     if lease is not None:
         with suppress(Exception):
-            lease.leave()
+            lease.deregister()

@@ -1,7 +1,7 @@
-"""From kombu's messages to rows and back.
+"""Messages: kombu's messages become envelopes, and rows become kombu's messages.
 
-A body stays the text that it is; only bytes that are not text are base64 in the row,
-which the property ``body_encoding`` says. The delivery tag is the row's id.
+A body that is text is stored as it is; other bytes are stored as base64, which the property
+``body_encoding`` says. The delivery tag is the row's id.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
     from .channel import Channel
 
-#: Properties that are columns, or only make sense for one delivery.
+#: Properties that are columns, or belong to one delivery.
 _NOT_STORED = frozenset({"delivery_info", "delivery_tag", "body_encoding"})
 
 
 def envelopes(
     message: Mapping[str, Any], exchange: str, routing_key: str, targets: Iterable[Target], now: float
 ) -> list[Envelope]:
-    """Return what to send so that ``message``, as ``prepare_message`` made it, reaches its queues.
+    """Return one envelope for each target of ``message``, which ``prepare_message`` made.
 
-    ``now`` is a Unix time, from which times to live count. Raises ``ValueError`` for a name that is too long.
+    Times to live count from ``now``, a Unix time. Raises ``ValueError`` for a name that is too long.
     """
     for name, value in (("exchange", exchange), ("routing_key", routing_key)):
         if len(value) > LONGEST:
@@ -72,7 +72,7 @@ def _priority(properties: Mapping[str, Any]) -> int:
 
 
 def _expires(headers: Mapping[str, Any], properties: Mapping[str, Any], now: float) -> float | None:
-    """Return the earlier of the message's time to live and the end of its task's use, as a Unix time."""
+    """Return when the message expires or its task does, whichever is earlier, as a Unix time."""
     milliseconds = properties.get("expiration")
     until = None if milliseconds is None else now + float(milliseconds) / 1000
     return _earliest(until, _task_expires(headers.get("expires")) if "task" in headers else None)
@@ -84,7 +84,7 @@ def _task_expires(value: Any) -> float | None:
     try:
         return timezones.parse_iso(value).timestamp()
     except (TypeError, ValueError):
-        return None  # not ours to judge: whoever runs the task does
+        return None  # the worker that runs the task reports it
 
 
 def _earliest(*times: float | None) -> float | None:
@@ -92,7 +92,7 @@ def _earliest(*times: float | None) -> float | None:
 
 
 def _stored_body(body: str | bytes, headers: Mapping[str, Any]) -> str | bytes:
-    """Return text that any database can keep and that comes back the same, or bytes."""
+    """Return the body as text if every database stores it unchanged, else as bytes."""
     if isinstance(body, str):
         return body.encode() if "\x00" in body else body
     if headers.get("compression"):
@@ -112,7 +112,7 @@ def _mapping(text: str) -> dict[str, Any]:
 
 
 class Message(base.Message):
-    """A message that was taken from its row; what can't be read in it is among ``errors``."""
+    """A claimed message; the exceptions of unreadable parts are in ``errors``."""
 
     def __init__(self, claimed: Claimed, channel: Channel, consumer_tag: str = "") -> None:
         self.errors: list[Any] = []

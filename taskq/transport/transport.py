@@ -1,7 +1,7 @@
 """The transport: one kombu connection's channels, its lease, and waiting for messages.
 
-Called by ``kombu.Connection``. It opens nothing: the database connection is the
-calling thread's own, but for the one that listens while it waits for messages.
+Called by ``kombu.Connection``. It uses the calling thread's database connection, and opens
+one more only to listen for notifications.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from kombu.transport import virtual
 from .errors import BrokerUnavailable, recoverable
 
 if TYPE_CHECKING:
-    from .arrivals import Arrivals
     from .channel import Channel
-    from .lease import Lease
+    from .lease import ConnectionLease
+    from .poller import MessagePoller
 
 logger = logging.getLogger("taskq.transport")
 
-#: Seconds after which a consuming connection that nothing was heard of loses what it holds.
+#: Seconds without a heartbeat after which a consuming connection loses its messages.
 LEASE = 300.0
 
 
@@ -48,7 +48,7 @@ class Transport(virtual.Transport):
     )
     connection_errors: Any = (OperationalError, InterfaceError, RecoverableConnectionError)
     channel_errors = (ChannelError,)
-    #: What kombu may repeat an operation after; see ``errors``.
+    #: The errors after which kombu may repeat an operation; see ``errors``.
     recoverable_connection_errors = (BrokerUnavailable, RecoverableConnectionError)
     recoverable_channel_errors: ClassVar[tuple[type[Exception], ...]] = ()
 
@@ -61,7 +61,7 @@ class Transport(virtual.Transport):
         self._timer: Any = None
         self._more = False
 
-    # -- what it is made of
+    # -- parts
 
     @cached_property
     def alias(self) -> str:
@@ -76,29 +76,29 @@ class Transport(virtual.Transport):
         return alias
 
     @cached_property
-    def lease(self) -> Lease:
-        """The lease of what this connection's channels hold."""
-        from .lease import Lease
+    def lease(self) -> ConnectionLease:
+        """The lease of the messages that this connection's channels hold."""
+        from .lease import ConnectionLease
 
-        return Lease(self.alias, float(self.client.transport_options.get("lease", LEASE)))
+        return ConnectionLease(self.alias, float(self.client.transport_options.get("lease", LEASE)))
 
     @cached_property
-    def arrivals(self) -> Arrivals:
-        """What this connection waits with."""
+    def poller(self) -> MessagePoller:
+        """What this connection waits for messages with."""
         from taskq.conf import settings
 
-        from .arrivals import Arrivals
+        from .poller import MessagePoller
 
         longest = float(self.client.transport_options.get("polling_interval", 0.2))
-        return Arrivals(self.alias, notify=settings.NOTIFY, longest=longest)
+        return MessagePoller(self.alias, notify=settings.NOTIFY, longest=longest)
 
     def keep_lease(self) -> None:
-        """Renew the lease if that is due; not inside a transaction, which might be rolled back."""
+        """Renew the lease if it is due; not inside a transaction, which might be rolled back."""
         if not connections[self.alias].in_atomic_block:
             self.lease.keep()
 
     def consumers_changed(self) -> None:
-        """Note in the lease's row from which queues the channels consume."""
+        """Write the queues that the channels consume from to the lease's row."""
         queues = {consumer.queue for channel in self.channels for consumer in channel.consumers.values()}
         if queues:
             self.lease.hold()
@@ -107,7 +107,7 @@ class Transport(virtual.Transport):
     # -- kombu's life cycle
 
     def establish_connection(self) -> Transport:
-        """See that the database answers."""
+        """Connect to the database."""
         with recoverable(self.alias):
             connections[self.alias].ensure_connection()
         return self
@@ -121,36 +121,36 @@ class Transport(virtual.Transport):
         return channel
 
     def close_connection(self, connection: Any) -> None:
-        """Close the channels, delete exclusive queues, leave; what the database refuses now, the lease does later."""
+        """Close the channels, delete exclusive queues, deregister; if the database fails, the lease runs out."""
         self.unregister_from_event_loop(connection, None)
         for channel in list(self.channels):
             channel.close()
-        self.arrivals.close()
+        self.poller.close()
         try:
-            self._leave()
+            self._deregister()
         except (DatabaseError, InterfaceError) as error:
             logger.warning("Could not give up a lease, it will run out: %s", error)
 
-    def _leave(self) -> None:
+    def _deregister(self) -> None:
         from taskq.store import topology
 
         with recoverable(self.alias):
             for queue in sorted(self.exclusive_queues):
                 topology.delete_queue(queue, self.alias)
             self.exclusive_queues.clear()
-            self.lease.leave()
+            self.lease.deregister()
 
     def verify_connection(self, connection: Any) -> bool:
-        """Return true: there is nothing that could have been lost."""
+        """Return true: the connection is the database's, which reconnects by itself."""
         return True
 
     def heartbeat_check(self, connection: Any, rate: int = 2) -> None:
-        """Renew the lease if that is due."""
+        """Renew the lease if it is due."""
         with recoverable(self.alias):
             self.keep_lease()
 
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
-        """Return the URL; there is nothing to hide in it."""
+        """Return the URL; it has no password."""
         return f"django://{alias_in(uri)}"
 
     def driver_version(self) -> str:
@@ -159,24 +159,24 @@ class Transport(virtual.Transport):
 
     @property
     def default_connection_params(self) -> dict[str, Any]:
-        """Return nothing: everything is in ``DATABASES``."""
+        """Return an empty dictionary: the parameters are in ``DATABASES``."""
         return {}
 
     # -- receiving
 
     def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> None:
-        """Hand one message to a consumer; wait for it up to ``timeout`` seconds, then raise ``socket.timeout``."""
+        """Hand one message to a consumer. Raises ``socket.timeout`` if none comes within ``timeout`` seconds."""
         end = None if timeout is None else monotonic() + timeout
         if self._hand_over():
             return
         if timeout != 0:
-            self.arrivals.listen()
+            self.poller.listen()
         while not self._hand_over():
             remaining = None if end is None else end - monotonic()
             if remaining is not None and remaining <= 0:
                 raise TimeoutError
-            self.arrivals.wait(remaining)
-        self.arrivals.found()
+            self.poller.wait(remaining)
+        self.poller.mark_useful()
 
     def _hand_over(self) -> bool:
         """Hand over one message; channels take turns."""
@@ -190,17 +190,17 @@ class Transport(virtual.Transport):
     # -- an event loop
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
-        """Let kombu's ``Hub`` hand messages to the consumers."""
+        """Have kombu's ``Hub`` hand messages to the consumers."""
         self.unregister_from_event_loop(connection, loop)
         self._loop, self._more = loop, True
-        fd = self.arrivals.listen().fileno()
+        fd = self.poller.listen().fileno()
         if fd >= 0:
             self._loop_fd = fd
-            loop.add_reader(fd, self._look)
+            loop.add_reader(fd, self._poll)
         self._schedule(0.0)
 
     def unregister_from_event_loop(self, connection: Any, loop: Any) -> None:
-        """Stop doing that."""
+        """Undo ``register_with_event_loop``."""
         if self._timer is not None:
             self._timer.cancel()
         if self._loop_fd >= 0:
@@ -210,14 +210,14 @@ class Transport(virtual.Transport):
     def _schedule(self, delay: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(delay, self._look)
+        self._timer = self._loop.call_later(delay, self._poll)
 
-    def _look(self) -> None:
-        """Hand over one message if there may be one; come back at once as long as there was."""
+    def _poll(self) -> None:
+        """Hand over one message if there may be one; repeat at once as long as there was one."""
         found = False
         try:
-            found = (self._more or self.arrivals.due()) and self._hand_over()
+            found = (self._more or self.poller.due()) and self._hand_over()
         finally:
             self._more = found
             if self._loop is not None:  # a consumer may have closed the connection
-                self._schedule(0.0 if found else self.arrivals.pause())
+                self._schedule(0.0 if found else self.poller.pause())

@@ -1,7 +1,7 @@
-"""What a channel handed over and has not been acknowledged: the part of kombu's QoS that is left.
+"""The unacknowledged messages of a channel, in place of kombu's ``QoS``.
 
-The rows are in the database and carry the connection's token; here are only their
-ids, in the order in which they were handed over.
+Their rows carry the connection's token; here are only their ids, in the order in which the
+messages were handed over.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Unacked:
-    """``prefetch_count`` is how many messages may be out at a time; 0 is without limit."""
+    """``prefetch_count`` is how many messages may be unacknowledged at a time; 0 is without limit."""
 
     def __init__(self, channel: Any, prefetch_count: int | None = 0) -> None:
         self.channel = channel
@@ -21,11 +21,11 @@ class Unacked:
         return len(self._out)
 
     def can_consume(self) -> bool:
-        """Tell whether one more may be handed over."""
+        """Tell whether one more message may be handed over."""
         return self.can_consume_max_estimate() != 0
 
     def can_consume_max_estimate(self) -> int | None:
-        """Return how many more may be handed over, ``None`` if there is no limit."""
+        """Return how many more messages may be handed over; ``None`` without limit."""
         return max(0, self.prefetch_count - len(self._out)) if self.prefetch_count else None
 
     def append(self, message: Any, delivery_tag: int) -> None:
@@ -33,11 +33,11 @@ class Unacked:
         self._out[delivery_tag] = message
 
     def get(self, delivery_tag: int) -> Any:
-        """Return a message that is out. Raises ``KeyError``."""
+        """Return an unacknowledged message. Raises ``KeyError``."""
         return self._out[delivery_tag]
 
     def take(self, delivery_tag: int, *, multiple: bool = False) -> list[int]:
-        """Forget a message, with ``multiple`` all that were handed over up to it; return their tags."""
+        """Remove a message, with ``multiple`` also those handed over before it; return their tags."""
         tags = [delivery_tag]
         if multiple and delivery_tag in self._out:
             order = list(self._out)
@@ -45,7 +45,7 @@ class Unacked:
         return [tag for tag in tags if self._out.pop(tag, None) is not None]
 
     def take_all(self) -> list[int]:
-        """Forget all; return their tags."""
+        """Remove all messages; return their tags."""
         tags = list(self._out)
         self._out.clear()
         return tags

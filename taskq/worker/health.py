@@ -1,6 +1,6 @@
-"""Whether workers live, as their rows say: what a container's probe asks through ``manage.py taskhealth``.
+"""Health: whether workers live, by their rows; for a container's probe through ``manage.py taskhealth``.
 
-One query, and nothing is written. The rows of kombu's consumers are no workers.
+One query, and nothing is written. Rows of kombu connections are left out.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 
 from taskq.conf import database_broker_alias, settings
 from taskq.models import Worker
-from taskq.processes import host_identity, is_gone
 from taskq.store.consuming import CONSUMER
+from taskq.store.peers import process_exited
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """One boot of one worker. ``age`` is the seconds since its last heartbeat, ``lease`` how many it may be."""
+    """One start of one worker. ``age`` is the seconds since its last heartbeat, ``lease`` the most that it may be."""
 
     name: str
     pid: int
@@ -27,7 +27,7 @@ class Health:
 
     @property
     def alive(self) -> bool:
-        """Whether its heartbeat is within its lease, and its process there as far as can be seen from here."""
+        """Whether its last heartbeat is within its lease, and its process has not exited as far as can be seen."""
         return not self.gone and self.age < self.lease
 
     def __str__(self) -> str:
@@ -41,19 +41,19 @@ class Health:
 
 
 def look(name: str | None = None) -> list[Health]:
-    """Return the state of the worker ``name``, or of all, by name.
+    """Return the health of the worker ``name``, or of all workers, sorted by name.
 
-    Where one name was started several times, the boot that lives counts, or else the
-    one that was seen last. Raises what the database raises when it can't be asked.
+    If a name was started several times, the start that is alive counts, or else the start with
+    the latest heartbeat. Raises the database's errors.
     """
     rows = Worker.objects.using(database_broker_alias() or settings.DATABASE).exclude(state=CONSUMER)
     if name is not None:
         rows = rows.filter(name=name)
-    here, now = host_identity(), datetime.now(UTC)
+    now = datetime.now(UTC)
     found: dict[str, Health] = {}
     for row in rows:
-        gone = bool(row.host) and row.host == here and is_gone(row.pid, row.process_started)
-        health = Health(row.name, row.pid, row.state, (now - row.seen_at).total_seconds(), row.lease, gone)
+        age = (now - row.seen_at).total_seconds()
+        health = Health(row.name, row.pid, row.state, age, row.lease, process_exited(row))
         known = found.get(row.name)
         if known is None or (health.alive, -health.age) > (known.alive, -known.age):
             found[row.name] = health

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,7 @@ from .duties.database_source import DatabaseSource
 from .duties.declarations import Declarations
 from .duties.lease import Lease
 from .duties.ledger import Ledger
-from .duties.maintenance import Housekeeping
+from .duties.maintenance import Maintenance
 from .duties.store_thread import StoreThread
 from .loop.consumer import Consumer
 from .loop.prefetch import Pace
@@ -78,7 +78,6 @@ class Node:
         self.status = 0
         self._stopping_since: float | None = None
         self._cold = False
-        self._deadline: float | None = None
         self._ended = False
         self._announcing: Any = None
         self._make_duties(alias)
@@ -108,13 +107,13 @@ class Node:
             lambda messages: self.inbox.post(self.consumer.receive, messages),
             poll=settings.POLL_INTERVAL,
         )
-        self.source.found = self.store.found
+        self.source.mark_useful = self.store.mark_useful
         self.declarations = Declarations(options.queues, alias)
-        housekeeping = Housekeeping(self.lease, alias)
+        maintenance = Maintenance(self.lease, alias)
         # The lease first: whoever was frozen finds out before anything else that it was taken for dead.
-        self.store.duties = (self.lease, self.declarations, self.ledger, self.source, housekeeping)
+        self.store.duties = (self.lease, self.declarations, self.ledger, self.source, maintenance)
         self.store.on_failure = lambda: self.inbox.post(self._fail, "The store thread failed.")
-        self.store.on_connected = self.lease.look_anew
+        self.store.on_connected = self.lease.reset_peers
         # Whoever comes back late is taken for dead.
         self.store.longest_pause = min(self.store.longest_pause, settings.LEASE / 8)
 
@@ -124,7 +123,7 @@ class Node:
             options.hostname,
             Pace(options.prefetch_multiplier, fair=options.fair),
             Limits(options.time_limit, options.soft_time_limit),
-            sure=lambda: self.lease.surely_ours,
+            lease_valid=lambda: self.lease.is_valid,
             store=self._to_store,
             retarget=self._retarget,
             on_failure=failure_handlers.failed,
@@ -281,8 +280,5 @@ class Node:
 
     def _leave(self) -> None:
         """Take the worker off the database; first what it held goes back, then the queues that nobody else reads."""
-        self.lease.leave()
+        self.lease.deregister()
         self.declarations.remove()
-
-
-Stop = Callable[[], None]

@@ -85,7 +85,7 @@ def test_a_worker_is_not_declared_dead_between_two_looks(alias: str, database: D
 
     def beat_meanwhile(sender: object, **kwargs: object) -> None:
         if not beaten:
-            beaten.append(workers.beat(token))
+            beaten.append(workers.heartbeat(token))
 
     pre_delete.connect(beat_meanwhile)
     try:

@@ -14,7 +14,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.models.fields import NOT_PROVIDED
 
 from taskq.models import Message, TaskRun, Worker
-from taskq.store import workers
+from taskq.store import peers, workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
 from taskq.worker.duties import lease as lease_module
@@ -95,38 +95,38 @@ def _lease(alias: str, name: str, seconds: float = 30.0) -> Lease:
 
 @pytest.mark.parametrize("leap", [365 * 86400.0, -365 * 86400.0])
 def test_no_leap_of_a_clock_makes_a_worker_dead(alias: str, monkeypatch: pytest.MonkeyPatch, leap: float) -> None:
-    monkeypatch.setattr(lease_module, "_is_gone", lambda other: False)
+    monkeypatch.setattr(peers, "process_exited", lambda other: False)
     enqueue([envelope(), envelope()])
     watching, watched = _lease(alias, "watching"), _lease(alias, "watched")
-    watching.beat()
-    watched.beat()
+    watching.heartbeat()
+    watched.heartbeat()
     claim("taskq", 2, watched.token)
     now = time.time
     for _ in range(3):
-        watching._look_for_the_dead()
+        watching._recover_dead_peers()
         monkeypatch.setattr(time, "time", lambda: now() + leap)
-        watching.beat()
-        assert watching.surely_ours
+        watching.heartbeat()
+        assert watching.is_valid
     assert Worker.objects.using(alias).count() == 2
     assert Message.objects.using(alias).filter(token=watched.token).count() == 2
-    assert workers.beat(watched.token)
+    assert workers.heartbeat(watched.token)
 
 
 def test_one_who_could_not_look_for_long_takes_nobody_for_dead(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Frozen, or without a database, for longer than a lease: the others may not have been able to beat either."""
-    monkeypatch.setattr(lease_module, "_is_gone", lambda other: False)
+    monkeypatch.setattr(peers, "process_exited", lambda other: False)
     watching, watched = _lease(alias, "watching"), _lease(alias, "watched")
-    watched.beat()
-    watching.beat()
-    watching._look_for_the_dead()
+    watched.heartbeat()
+    watching.heartbeat()
+    watching._recover_dead_peers()
     monotonic = time.monotonic
     monkeypatch.setattr(time, "monotonic", lambda: monotonic() + 31)
-    assert not watching.surely_ours
-    watching._look_for_the_dead()
+    assert not watching.is_valid
+    watching._recover_dead_peers()
     assert Worker.objects.using(alias).count() == 2
     for later in (41, 51, 62):
         monkeypatch.setattr(time, "monotonic", lambda later=later: monotonic() + later)
-        watching._look_for_the_dead()
+        watching._recover_dead_peers()
     assert list(Worker.objects.using(alias).values_list("name", flat=True)) == ["watching"]
 
 
@@ -138,7 +138,7 @@ def test_one_who_was_taken_for_dead_tells_what_it_lost_though_the_database_fails
     lost: list[set[int]] = []
     enqueue([envelope()])
     lease = Lease("w", 30.0, alias, info=dict, on_revoked=lambda asked: None, on_lost=lost.append)
-    lease.beat()
+    lease.heartbeat()
     before = lease.token
     lease.take([message.id for message in claim("taskq", 1, before)])
     Worker.objects.using(alias).all().delete()
@@ -146,11 +146,11 @@ def test_one_who_was_taken_for_dead_tells_what_it_lost_though_the_database_fails
     def fail(token: str, alias: str) -> int:
         raise OperationalError("gone again")
 
-    monkeypatch.setattr(lease_module, "give_back", fail)
+    monkeypatch.setattr(lease_module, "requeue_held", fail)
     with pytest.raises(OperationalError):
-        lease.beat()
+        lease.heartbeat()
     monkeypatch.undo()
-    lease.beat()
+    lease.heartbeat()
     assert [len(ids) for ids in lost] == [1]
     assert lease.token not in ("", before)
     assert not TaskRun.objects.using(alias).exclude(state="PENDING").exists()

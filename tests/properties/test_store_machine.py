@@ -30,7 +30,7 @@ from taskq.engines import for_alias
 from taskq.models import Attempt, Message, ScheduledMessage, TaskRun, Worker
 from taskq.records import Claimed, Envelope, Settlement
 from taskq.store import claim as claims
-from taskq.store import enqueue, release, retention, workers
+from taskq.store import enqueue, requeue, retention, workers
 from taskq.store.progress import Progress, write
 from taskq.store.promote import promote
 from taskq.store.recover import recover, recover_orphans
@@ -287,7 +287,7 @@ class StoreMachine(RuleBasedStateMachine):
     def give_back_what_did_not_start(self, data: st.DataObject) -> None:
         token, messages = self._take_from(data)
         held = self._held(token, messages)
-        assert release.release(token, [message.id for message in messages]) == len(held)
+        assert requeue.requeue(token, [message.id for message in messages]) == len(held)
         for message in held:
             known = self.model.messages[message.id]
             known.token, known.acked = "", False
@@ -298,7 +298,7 @@ class StoreMachine(RuleBasedStateMachine):
         token, messages = self._take_from(data, most=1)
         for message in messages:
             held = bool(self._held(token, [message]))
-            lost = release.lose(token, message.id, deliveries=starts, reason="x", worker="w", started=1.0)
+            lost = requeue.requeue_lost(token, message.id, deliveries=starts, reason="x", worker="w", started=1.0)
             assert lost is held
             if held:
                 known = self.model.messages[message.id]
@@ -312,7 +312,7 @@ class StoreMachine(RuleBasedStateMachine):
         for message in messages:
             known = self.model.messages.get(message.id)
             held = bool(self._held(token, [message]))
-            assert release.postpone(token, message, 3600) is held
+            assert requeue.postpone(token, message, 3600) is held
             if not held or known is None:
                 continue
             known.token, known.acked = "", False
@@ -369,14 +369,14 @@ class StoreMachine(RuleBasedStateMachine):
         else:
             Worker.objects.using(self.alias).filter(token=token).delete()
             assert recover_orphans() == given_back
-        assert not workers.beat(token)
+        assert not workers.heartbeat(token)
 
     @precondition(lambda self: self.living)
     @rule(data=st.data())
     def a_worker_that_beats_is_not_taken_for_dead(self, data: st.DataObject) -> None:
         token = data.draw(st.sampled_from(self.living), label="worker")
         beats = Worker.objects.using(self.alias).get(token=token).beats
-        assert workers.beat(token)
+        assert workers.heartbeat(token)
         assert recover(token, beats) is None
         assert recover_orphans() == 0
 
@@ -386,7 +386,7 @@ class StoreMachine(RuleBasedStateMachine):
         token = data.draw(st.sampled_from(self.living), label="worker")
         self.living.remove(token)
         self.gone.append(token)
-        workers.leave(token)
+        workers.deregister(token)
         self.model.give_back(token)
 
     # -- from outside

@@ -92,10 +92,10 @@ class Bench:
     def __init__(self, concurrency: int = 2, pace: Pace | None = None) -> None:
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
         self.targets: list[int] = []
-        self.sure = True
+        self.lease_valid = True
         self.pool = FakePool(concurrency)
         self.consumer = Consumer(
-            "w@host", pace or Pace(), Limits(), sure=lambda: self.sure, store=self._store,
+            "w@host", pace or Pace(), Limits(), lease_valid=lambda: self.lease_valid, store=self._store,
             retarget=self.targets.append, on_failure=failure_handlers.failed,
         )  # fmt: skip
         self.consumer.pool = self.pool  # type: ignore[assignment]
@@ -113,7 +113,7 @@ class Bench:
 
     def released(self) -> list[int]:
         """Return the ids of messages that went back."""
-        return [number for args in self.asked("release") for number in args[0]]
+        return [number for args in self.asked("requeue") for number in args[0]]
 
     def answer(self, method: str, held: bool) -> None:
         """Answer the last call for a commit before a start."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from taskq.models import Message
 from taskq.records import Claimed, Settlement
 from taskq.store import claim, workers
-from taskq.store.recover import give_back
+from taskq.store.recover import requeue_held
 from taskq.store.settle import settle
 from taskq.testing import runner
 
@@ -62,7 +62,7 @@ class WorkerHere:
 
     def die(self) -> None:
         """Give back what is held, and begin as another worker."""
-        give_back(self.token, self.alias)
+        requeue_held(self.token, self.alias)
         self.begin()
 
     def _duplicate(self, held: list[Claimed]) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskq import timezones
-from taskq.timezones import AmbiguousTime, NonexistentTime, from_unix, parse_iso, to_unix, to_utc
+from taskq.timezones import AmbiguousTime, NonexistentTime, parse_iso, to_utc
 
 BERLIN = "Europe/Berlin"
 #: Zones with odd offsets, odd rules, jumps of half an hour and none at all.
@@ -142,15 +142,6 @@ def test_parse_iso_takes_a_naive_time_as_one_of_the_configured_zone() -> None:
 def test_parse_iso_refuses_what_is_no_time(text: object) -> None:
     with pytest.raises(ValueError, match="is not an ISO-8601 time"):
         parse_iso(text)  # type: ignore[arg-type]
-
-
-def test_unix_times() -> None:
-    assert from_unix(0) == datetime(1970, 1, 1, tzinfo=UTC)
-    with override_settings(TASKQ_TIMEZONE=BERLIN):
-        assert to_unix(datetime(1970, 1, 1, 1)) == 0
-    for wrong in (1e18, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="is not a Unix time"):
-            from_unix(wrong)
 
 
 def test_now_is_aware() -> None:

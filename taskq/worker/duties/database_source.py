@@ -1,7 +1,7 @@
-"""The database as a source of messages: a duty of the store thread that claims.
+"""The database as a source of messages: a duty of the store thread that claims and promotes.
 
-Claims are in batches, one statement a queue, and queues take turns. A queue that gave
-less than it was asked for is left alone until the database calls, or for a slow poll.
+Claims are in batches, one statement a queue, and queues take turns. A queue that gave fewer
+messages than were asked for is not read again until the database notifies, or until the next poll.
 """
 
 from __future__ import annotations
@@ -14,21 +14,26 @@ from taskq.engines.base import SCHEDULED_NAME
 from taskq.records import Claimed
 from taskq.store.claim import claim, held
 from taskq.store.promote import BATCH, next_due, promote
-from taskq.store.release import release
+from taskq.store.requeue import requeue
 
 from .lease import Lease
+from .store_thread import Duty
 
 logger = logging.getLogger("taskq.worker")
-#: Seconds between looks at the schedule when nothing is known to be due.
+#: Seconds between two reads of the schedule while it is empty.
 _SCHEDULE_POLL = 30.0
-#: Seconds before another look at a schedule whose due messages somebody else has locked.
+#: Seconds until the next read of the schedule when another worker has locked the due messages.
 _CONTENDED = 0.05
-#: Seconds for which a database may go on with a statement whose connection broke.
-_DOUBTFUL = 300.0
+#: Seconds for which a database may still execute a claim whose connection broke.
+_STRAYS_FOR = 300.0
 
 
-class DatabaseSource:
-    """Claims for one worker, and promotes what is due. Its methods are called on the store thread."""
+class DatabaseSource(Duty):
+    """Claims messages for one worker, and promotes due messages. Used on the store thread only.
+
+    ``deliver`` gets the claimed messages. ``poll`` is the seconds after which a queue is read without
+    a notification.
+    """
 
     def __init__(
         self,
@@ -44,53 +49,50 @@ class DatabaseSource:
         self._queues = list(queues)
         self._deliver = deliver
         self._poll = poll
-        self._worth_a_look = set(queues)
-        #: Claimed, and not handed on yet, with the token under which that was.
-        self._aside: list[tuple[str, Claimed]] = []
+        #: The queues that may have messages.
+        self._pending = set(queues)
+        #: Claimed messages that are held back, each with the token of its claim: see ``_claim_from``.
+        self._deferred: list[tuple[str, Claimed]] = []
         self._turn = 0
         self._next_poll = 0.0
         self._next_due = 0.0
-        #: A claim was begun, and it is not known what became of it; until then it may still be committed.
+        #: Whether a claim was begun whose answer has not come.
         self._claiming = False
-        self._doubtful_until = 0.0
+        #: Until when such a claim may still be committed, by the monotonic clock.
+        self._strays_until = 0.0
         #: How many unfinished messages the worker should hold; the loop sets it.
         self.target = 0
-        #: How many of those that are held have ended and only wait to be settled; the loop sets it.
+        #: How many of the held messages have ended and wait to be settled; the loop sets it.
         self.ended: Callable[[], int] = lambda: 0
-        #: Called when a look found something: a listener that polls comes back sooner.
-        self.found: Callable[[], None] = lambda: None
+        #: Called when a claim got messages: a listener that polls comes back sooner.
+        self.mark_useful: Callable[[], None] = lambda: None
 
     # -- the duty
 
     def work(self) -> bool:
-        """Promote what is due and claim what there is room for; tell whether there may be more."""
+        """Promote due messages, claim as many as there is room for; tell whether there may be more."""
         if self._claiming:
-            self._doubtful_until = time.monotonic() + _DOUBTFUL
-            self._give_back_strays()
+            self._strays_until = time.monotonic() + _STRAYS_FOR
+            self._requeue_stray_claims()
         if time.monotonic() >= self._next_poll:
             self._next_poll = time.monotonic() + self._poll
-            if time.monotonic() < self._doubtful_until:
-                self._give_back_strays()
-            self._worth_a_look.update(self._queues)
-        if self._aside:
-            self._look_aside()
+            if time.monotonic() < self._strays_until:
+                self._requeue_stray_claims()
+            self._pending.update(self._queues)
+        if self._deferred:
+            self._deliver_deferred()
         room = self._room()
-        more = room > 0 and bool(self._worth_a_look) and self._lease.surely_ours and self._claim(room)
-        # After the claim: who waits for a task that is due now comes first.
+        more = room > 0 and bool(self._pending) and self._lease.is_valid and self._claim(room)
+        # After the claim: tasks that are due already come before tasks that become due.
         return self._promote() or more
 
-    @property
-    def done(self) -> bool:
-        """Nothing here must be written before the end."""
-        return True
-
     def due(self) -> float | None:
-        """Return the seconds to the next poll, or to what is due next."""
+        """Return the seconds to the next poll, or to the next scheduled message."""
         return min(self._next_poll, self._next_due) - time.monotonic()
 
-    def news(self, names: set[str] | None) -> None:
-        """Look at the queues that were named, or at all of them."""
-        self._worth_a_look |= set(self._queues) if names is None else names.intersection(self._queues)
+    def on_notification(self, names: set[str] | None) -> None:
+        """Claim from the queues that were named, or from all of them."""
+        self._pending |= set(self._queues) if names is None else names.intersection(self._queues)
         if names is None or SCHEDULED_NAME in names:
             self._next_due = 0.0
 
@@ -101,7 +103,7 @@ class DatabaseSource:
 
     def _claim(self, room: int) -> bool:
         order = self._queues[self._turn :] + self._queues[: self._turn]
-        asked = [queue for queue in order if queue in self._worth_a_look]
+        asked = [queue for queue in order if queue in self._pending]
         self._turn = (self._turn + 1) % len(self._queues)
         share = -(-room // len(asked))
         for queue in asked:
@@ -109,39 +111,39 @@ class DatabaseSource:
             if limit <= 0:
                 break
             room -= self._claim_from(queue, limit)
-        return room > 0 and bool(self._worth_a_look)
+        return room > 0 and bool(self._pending)
 
     def _claim_from(self, queue: str, limit: int) -> int:
         self._claiming = True
         claimed = claim(queue, limit, self._lease.token, self._alias)
         self._claiming = False
         if len(claimed) < limit:
-            self._worth_a_look.discard(queue)
+            self._pending.discard(queue)
         if claimed:
-            # What still runs here from before a lease that was lost waits for that run's end: by its id
-            # alone the one could not be told from the other.
-            self._aside += [(self._lease.token, m) for m in claimed if self._lease.knows(m.id)]
-            self._hand_on([message for message in claimed if not self._lease.knows(message.id)])
-            self.found()
+            # A message may still run here under a token that this worker lost. Old and new delivery have the
+            # same id, so the new one is held back until the old run ends.
+            self._deferred += [(self._lease.token, m) for m in claimed if self._lease.holds(m.id)]
+            self._hand_on([message for message in claimed if not self._lease.holds(message.id)])
+            self.mark_useful()
         return len(claimed)
 
     def _hand_on(self, claimed: list[Claimed]) -> None:
         self._lease.take([message.id for message in claimed])
         self._deliver(claimed)
 
-    def _look_aside(self) -> None:
-        """Hand on what was set aside and has nobody in its way any more."""
-        ours = [(token, message) for token, message in self._aside if token == self._lease.token]
-        self._aside = [(token, message) for token, message in ours if self._lease.knows(message.id)]
-        if free := [message for _, message in ours if not self._lease.knows(message.id)]:
+    def _deliver_deferred(self) -> None:
+        """Deliver the messages that were held back and whose old run has ended."""
+        ours = [(token, message) for token, message in self._deferred if token == self._lease.token]
+        self._deferred = [(token, message) for token, message in ours if self._lease.holds(message.id)]
+        if free := [message for _, message in ours if not self._lease.holds(message.id)]:
             self._hand_on(free)
 
-    def _give_back_strays(self) -> None:
-        """Give back what a claim took whose answer was lost with its connection: nobody else would."""
+    def _requeue_stray_claims(self) -> None:
+        """Requeue the messages of a claim whose answer was lost with its connection: else they stay held for ever."""
         token = self._lease.token
-        if token and (strays := self._lease.unknown(held(token, self._alias))):
-            release(token, sorted(strays), self._alias)
-            self._worth_a_look.update(self._queues)
+        if token and (strays := self._lease.not_held(held(token, self._alias))):
+            requeue(token, sorted(strays), self._alias)
+            self._pending.update(self._queues)
             logger.warning("A claim was cut off; %s messages that it took went back.", len(strays))
         self._claiming = False
 
@@ -153,23 +155,23 @@ class DatabaseSource:
             self._next_due = time.monotonic() + min(seconds or _SCHEDULE_POLL, _SCHEDULE_POLL)
             return False
         if not promote(BATCH, self._alias):
-            # Another worker was quicker, or holds it.
+            # Another worker has promoted the messages, or is about to.
             self._next_due = time.monotonic() + _CONTENDED
             return False
-        self._worth_a_look.update(self._queues)
+        self._pending.update(self._queues)
         return True
 
     # -- which queues
 
     def add(self, queue: str) -> None:
-        """Claim from ``queue`` too, from now on."""
+        """Start to claim from ``queue``."""
         if queue not in self._queues:
             self._queues.append(queue)
-        self._worth_a_look.add(queue)
+        self._pending.add(queue)
 
     def remove(self, queue: str) -> None:
-        """Claim from ``queue`` no more."""
+        """Stop claiming from ``queue``."""
         if queue in self._queues:
             self._queues.remove(queue)
-        self._worth_a_look.discard(queue)
+        self._pending.discard(queue)
         self._turn = 0

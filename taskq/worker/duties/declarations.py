@@ -1,8 +1,8 @@
-"""Declarations: a duty of the store thread that makes a worker's exchanges known to senders.
+"""Declarations: a duty of the store thread that declares a worker's queues, exchanges and bindings.
 
-A message row carries its queue's name, so that most queues need none of it. It is for those
-that a sender can't find by name: of topic and fanout exchanges, of kombu's ``Broadcast``,
-of which each worker has one of its own, and for exclusive ones, which go with their worker.
+A message row carries its queue's name, so most queues need no declaration. These do: queues of
+topic and fanout exchanges, kombu's ``Broadcast`` queues, of which each worker has its own, and
+exclusive queues, which are deleted with their worker.
 """
 
 from __future__ import annotations
@@ -20,25 +20,27 @@ from kombu.transport.base import to_rabbitmq_queue_arguments
 from taskq.messages.routing import bindings_of, is_broadcast
 from taskq.store import exchanges, topology, workers
 
+from .store_thread import Duty
+
 logger = logging.getLogger("taskq.worker")
-#: Seconds without a sign of its worker after which the queue of a broadcast is gone with what waits in it.
+#: Seconds without use by its worker after which the queue of a broadcast expires with its messages.
 FORGOTTEN_AFTER = 300.0
-#: How often a queue is used, in the time after which it expires.
+#: How many times a queue is declared again in the time after which it expires.
 _TOUCHES = 4
 
 
-class Declarations:
-    """Declares what needs it of one worker's queues, and keeps it in use. Called on the store thread."""
+class Declarations(Duty):
+    """Declares those of one worker's queues that need it, and keeps them in use. Used on the store thread only."""
 
     def __init__(self, queues: Iterable[Queue], alias: str) -> None:
         self._queues = [queue for queue in queues if _needs_declaring(queue)]
         self._alias = alias
         self._next = 0.0
-        #: Whether senders can find all queues.
+        #: Whether all queues are declared, so that senders find them.
         self.made = not self._queues
 
     def work(self) -> bool:
-        """Declare when it is time: again and again, so that no queue expires, and one that did is made anew."""
+        """Declare the queues when it is time, and again later, so that no queue expires or stays expired."""
         if self._queues and time.monotonic() >= self._next:
             for queue in self._queues:
                 self._declare(queue)
@@ -67,28 +69,20 @@ class Declarations:
         _warn("exchange", exchange.name, different)
 
     def remove(self) -> None:
-        """Delete the queues that were this worker's alone, with what waits in them."""
+        """Delete the auto-delete and exclusive queues that no worker consumes from, with their messages."""
         for queue in self._queues:
             goes = queue.auto_delete or queue.exclusive
             if goes and not workers.readers(queue.name, self._alias):
                 topology.delete_queue(queue.name, self._alias)
 
-    @property
-    def done(self) -> bool:
-        """Nothing here must be written before the end."""
-        return True
-
     def due(self) -> float | None:
-        """Return the seconds until the queues are to be used again."""
+        """Return the seconds until the queues are declared again."""
         return None if math.isinf(self._next) or not self._queues else self._next - time.monotonic()
-
-    def news(self, names: set[str] | None) -> None:
-        """Nothing in the database concerns these."""
 
 
 def _needs_declaring(queue: Queue) -> bool:
     kinds = {exchange.type for exchange, _ in bindings_of(queue)}
-    # What django:// has no such exchange of is reported by the checks.
+    # Other types of exchange are reported by the system checks.
     return kinds <= exchanges.EXCHANGE_TYPES and (bool(queue.exclusive) or kinds != {"direct"})
 
 
@@ -107,7 +101,7 @@ def _options(queue: Any) -> topology.QueueOptions:  # kombu sets its attributes 
         auto_delete=bool(queue.auto_delete),
         arguments=arguments,
     )
-    # A queue of a worker that died must not fill up for a day.
+    # The queue of a worker that died must not fill up for a day.
     short = is_broadcast(queue) and queue.auto_delete and queue.expires is None
     return replace(options, expires=FORGOTTEN_AFTER) if short else options
 

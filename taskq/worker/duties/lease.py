@@ -1,8 +1,8 @@
-"""The lease: under which tokens this worker holds which messages, and its heartbeat.
+"""The lease: a worker's heartbeat, its token, and the messages that it holds.
 
-A duty of the store thread. The worker's row is the lease of all it holds; one small
-update a beat renews it. A worker that finds its row gone was taken for dead: it
-goes on under a new token, and what it held under the old one settles nothing.
+A duty of the store thread. The worker's row is the lease of all its messages; one small
+update a heartbeat renews it. If a peer took the worker for dead, its row is gone: the
+worker goes on under a new token, and messages of the old token are not settled by it.
 """
 
 from __future__ import annotations
@@ -16,29 +16,27 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from taskq.engines import for_alias
-from taskq.processes import host_identity, is_gone, process_started
-from taskq.store import claim, workers
-from taskq.store.recover import give_back, recover
+from taskq.processes import host_identity, process_started
+from taskq.store import claim, peers, workers
+from taskq.store.recover import recover, requeue_held
 from taskq.store.revoke import REVOKED_NAME
 
+from .store_thread import Duty
+
 logger = logging.getLogger("taskq.worker")
-#: How often the lease is renewed in the time that it lasts.
+#: How many heartbeats there are in the time that a lease lasts.
 BEATS_A_LEASE = 4
-#: Seconds between looks for what was revoked, where the database only says that something has changed.
-_LOOK_AGAIN = 1.0
+#: Seconds between two reads of revocations, where the database only notifies that something has changed.
+_REVOCATIONS_EVERY = 1.0
 
 
 @dataclass(slots=True)
-class Seen:
-    """When this worker, by its own monotonic clock, last saw another one beat."""
+class Lease(Duty):
+    """One worker's token and the messages that it holds. Used on the store thread only.
 
-    beats: int
-    at: float
-
-
-@dataclass(slots=True)
-class Lease:
-    """One worker's token and what it holds. Used on the store thread only."""
+    ``seconds`` is how long the lease lasts without a heartbeat. ``on_revoked`` gets messages with
+    what was asked for, ``on_lost`` the messages that this worker held when a peer took it for dead.
+    """
 
     name: str
     seconds: float
@@ -48,14 +46,17 @@ class Lease:
     on_lost: Callable[[set[int]], None]
     token: str = ""
     state: str = "running"
+    #: The token under which each message was claimed.
     _holders: dict[int, str] = field(default_factory=dict)
-    _seen: dict[str, Seen] = field(default_factory=dict)
+    _watch: peers.PeerWatch = field(init=False)
     _next_beat: float = 0.0
     _beaten_at: float = 0.0
-    _looked_at: float = 0.0
-    #: When to look next for what was revoked, and when that was done last.
-    _revoked_due: float = math.inf
-    _revoked_seen: float = 0.0
+    #: When to read the revocations next, and when they were read last.
+    _revocations_due: float = math.inf
+    _revocations_read: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._watch = peers.PeerWatch(self.seconds)
 
     # -- what is held
 
@@ -69,74 +70,69 @@ class Lease:
         self._holders.update(dict.fromkeys(message_ids, self.token))
 
     def drop(self, message_id: int) -> None:
-        """Forget a message that is settled or given back."""
+        """Forget a message that is settled or requeued."""
         self._holders.pop(message_id, None)
 
     def holder(self, message_id: int) -> str:
         """Return the token under which a message was claimed."""
         return self._holders.get(message_id, self.token)
 
-    def knows(self, message_id: int) -> bool:
-        """Tell whether this worker has a message of this id in hand: under the present token, or one that it lost."""
+    def holds(self, message_id: int) -> bool:
+        """Tell whether this worker has the message in hand, under its present token or a token that it lost."""
         return message_id in self._holders
 
-    def unknown(self, message_ids: set[int]) -> set[int]:
-        """Return those of ``message_ids`` of which this worker does not know that it holds them."""
+    def not_held(self, message_ids: set[int]) -> set[int]:
+        """Return those of ``message_ids`` that this worker does not have in hand."""
         return message_ids - self._holders.keys()
 
     # -- the duty
 
     def work(self) -> bool:
-        """Beat when it is time, and see who else does."""
+        """Renew the lease and look at the peers when it is time; read revocations when there may be some."""
         if time.monotonic() >= self._next_beat:
-            self.beat()
-            self._look_for_the_dead()
-            self._revoked_due = 0.0
-        if time.monotonic() >= self._revoked_due:
-            self._look_for_the_revoked()
+            self.heartbeat()
+            self._recover_dead_peers()
+            self._revocations_due = 0.0
+        if time.monotonic() >= self._revocations_due:
+            self._check_revocations()
         return False
 
-    def _look_for_the_revoked(self) -> None:
-        if self._holders and (revoked := claim.asked_to_stop(self.token, self.alias)):
+    def _check_revocations(self) -> None:
+        if self._holders and (revoked := claim.revoke_requests(self.token, self.alias)):
             self.on_revoked(revoked)
-        self._revoked_due, self._revoked_seen = math.inf, time.monotonic()
-
-    @property
-    def done(self) -> bool:
-        """Nothing here must be written before the end."""
-        return True
+        self._revocations_due, self._revocations_read = math.inf, time.monotonic()
 
     def due(self) -> float | None:
-        """Return the seconds to the next beat, or the next look for what was revoked."""
-        return min(self._next_beat, self._revoked_due) - time.monotonic()
+        """Return the seconds to the next heartbeat, or to the next read of revocations."""
+        return min(self._next_beat, self._revocations_due) - time.monotonic()
 
-    def news(self, names: set[str] | None) -> None:
-        """Look for what was revoked when the database says that something was, soon when it does not say what was."""
+    def on_notification(self, names: set[str] | None) -> None:
+        """Read revocations at once if the notification names them, soon if it names nothing."""
         if names is None:
-            self._revoked_due = min(self._revoked_due, self._revoked_seen + _LOOK_AGAIN)
+            self._revocations_due = min(self._revocations_due, self._revocations_read + _REVOCATIONS_EVERY)
         elif REVOKED_NAME in names:
-            self._revoked_due = 0.0
+            self._revocations_due = 0.0
 
     @property
-    def surely_ours(self) -> bool:
-        """Whether the lease was renewed so lately that nobody can have taken it."""
+    def is_valid(self) -> bool:
+        """Whether the lease was renewed so lately that no peer can have taken this worker for dead."""
         return bool(self.token) and time.monotonic() - self._beaten_at < self.seconds * 0.8
 
-    def beat(self) -> None:
-        """Renew the lease, or begin a new one if there is none."""
+    def heartbeat(self) -> None:
+        """Renew the lease, or register the worker if it has none."""
         before = time.monotonic()
-        if self.token and not workers.beat(self.token, state=self.state, alias=self.alias):
-            self._begin_anew()
+        if self.token and not workers.heartbeat(self.token, state=self.state, alias=self.alias):
+            self._lose()
         if not self.token:
             self._register()
-        # Counted from before the statement: others count from when they see it.
+        # From before the statement: peers count from when they see the heartbeat, which is later.
         self._beaten_at = before
         self._next_beat = before + self.seconds / BEATS_A_LEASE
 
-    def leave(self) -> None:
-        """Give up the lease and all that is held."""
+    def deregister(self) -> None:
+        """Give up the lease and requeue the messages that are still held."""
         if self.token:
-            workers.leave(self.token, self.alias)
+            workers.deregister(self.token, self.alias)
             self.token = ""
 
     def _register(self) -> None:
@@ -151,49 +147,30 @@ class Lease:
             alias=self.alias,
         )
 
-    def _begin_anew(self) -> None:
+    def _lose(self) -> None:
         lost, self.token = self.token, ""
         logger.warning("%s was taken for dead by another worker and begins a new lease.", self.name)
-        # Told first: should the database fail now, housekeeping finds what is left, but nobody would tell.
+        # Before the database, which may fail now: maintenance would requeue the messages, but nobody tell the consumer.
         self.on_lost({message_id for message_id, token in self._holders.items() if token == lost})
         with for_alias(self.alias).atomic():
-            give_back(lost, self.alias)  # what a claim that was under way took after all
+            requeue_held(lost, self.alias)  # the messages of a claim that was under way when the row was deleted
 
-    # -- others
+    # -- peers
 
-    def look_anew(self) -> None:
-        """Forget what was seen of others: the database was away, and who comes back to it first sees nobody's beat."""
-        self._seen.clear()
+    def reset_peers(self) -> None:
+        """Start to watch the peers again: the database was away, no peer could renew its lease."""
+        self._watch.reset_peers()
 
-    def _look_for_the_dead(self) -> None:
-        now = time.monotonic()
-        if now - self._looked_at > self.seconds:
-            # Nobody was looked at for so long (the database was away, or this worker was
-            # frozen): nobody else may have been able to beat either.
-            self._seen.clear()
-        self._looked_at = now
-        others = workers.others(self.token, self.alias)
-        self._look_for_its_name([other for other in others if other.token not in self._seen])
-        self._seen = {o.token: self._seen.get(o.token) or Seen(o.beats, now) for o in others}
-        for other in others:
-            seen = self._seen[other.token]
-            if other.beats != seen.beats:
-                self._seen[other.token] = Seen(other.beats, now)
-            elif now - seen.at > other.lease or _is_gone(other):
-                self._recover(other)
+    def _recover_dead_peers(self) -> None:
+        present = workers.peers(self.token, self.alias)
+        self._warn_of_namesakes(self._watch.unseen(present))
+        for peer in self._watch.dead(present):
+            count = recover(peer.token, peer.beats, self.alias)
+            if count is not None:
+                logger.warning("%s (pid %s) is dead; %s messages that it held went back.", peer.name, peer.pid, count)
 
-    def _look_for_its_name(self, others: list[workers.Beat]) -> None:
-        for other in others:
-            # On another host it may be what a container has left behind that had this name.
-            if other.name == self.name and other.host == host_identity() and not _is_gone(other):
-                logger.warning("The worker with pid %s is named %s too: see the option -n.", other.pid, self.name)
-
-    def _recover(self, other: workers.Beat) -> None:
-        count = recover(other.token, other.beats, self.alias)
-        if count is not None:
-            logger.warning("%s (pid %s) is dead; %s messages that it held went back.", other.name, other.pid, count)
-
-
-def _is_gone(other: workers.Beat) -> bool:
-    """Tell whether a worker ran on this host and its process is there no more."""
-    return bool(other.host) and other.host == host_identity() and is_gone(other.pid, other.process_started)
+    def _warn_of_namesakes(self, new: list[workers.PeerStatus]) -> None:
+        for peer in new:
+            # On this host only: on another it may be the row of a container that ended and had this name.
+            if peer.name == self.name and peer.host == host_identity() and not peers.process_exited(peer):
+                logger.warning("The worker with pid %s is named %s too: see the option -n.", peer.pid, self.name)

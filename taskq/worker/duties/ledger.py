@@ -1,8 +1,8 @@
-"""The ledger: a duty of the store thread that writes what has ended, in batches.
+"""The ledger: a duty of the store thread that settles ended messages in batches.
 
-Whatever has finished while the last commit was under way is the next batch, so an idle
-worker settles at once and a busy one in large batches. Nothing leaves the ledger before
-it is committed.
+The messages that end while one batch is committed are the next batch, so an idle worker
+settles at once and a busy worker in large batches. Nothing leaves the ledger before it is
+committed.
 """
 
 from __future__ import annotations
@@ -16,23 +16,24 @@ from django.db import DatabaseError, InterfaceError, OperationalError
 
 from taskq.engines import for_alias
 from taskq.records import Claimed, Settlement
-from taskq.store import claim, progress, release
+from taskq.store import claim, progress, requeue
 from taskq.store.progress import Progress
 from taskq.store.settle import settle
 
 from .lease import Lease
+from .store_thread import Duty
 
 logger = logging.getLogger("taskq.worker")
-#: Settlements for one transaction, at most.
+#: How many settlements one transaction takes, at most.
 BATCH = 500
-#: How often in a row reports may fail with the database before they are dropped.
+#: After how many failures in a row the reports of running tasks are dropped.
 _MOST_FAILED_WRITES = 3
 
 Call = Callable[[], None]
 
 
-class Ledger:
-    """Settles, releases and counts starts for one worker. Its methods are called on the store thread."""
+class Ledger(Duty):
+    """Settles and requeues messages and counts starts for one worker. Used on the store thread only."""
 
     def __init__(self, lease: Lease, alias: str, *, batch: int = BATCH) -> None:
         self._lease = lease
@@ -43,13 +44,13 @@ class Ledger:
         self._progress: list[tuple[str, Progress]] = []
         self._calls: deque[tuple[Call, Call]] = deque()
         self._failed_writes = 0
-        #: How many settlements were dealt with, held or not.
+        #: How many settlements were committed, or not settled because the message was no longer held.
         self.written = 0
 
     # -- what the loop posts
 
     def add(self, settlement: Settlement) -> None:
-        """Settle this with the next batch."""
+        """Settle a message with the next batch."""
         self._settlements.append(settlement)
 
     def report(self, report: Progress) -> None:
@@ -57,13 +58,13 @@ class Ledger:
         self._progress.append((self._lease.holder(report.message_id), report))
 
     def do(self, call: Call, otherwise: Call = lambda: None) -> None:
-        """Make ``call``, which may touch the database, until it succeeds; ``otherwise`` if it never would."""
+        """Have ``call``, which uses the database, made until it succeeds; ``otherwise`` if it can never succeed."""
         self._calls.append((call, otherwise))
 
     # -- the duty
 
     def work(self) -> bool:
-        """Write what is there; everything stays noted until it is committed."""
+        """Write reports, calls and one batch of settlements; each stays in the ledger until it is committed."""
         if self._progress:
             self._write_progress()
         while self._calls:
@@ -74,7 +75,7 @@ class Ledger:
         return bool(self._settlements)
 
     def _next_batch(self) -> Sequence[Settlement]:
-        """Return what one transaction can take, by number and by size."""
+        """Return the next settlements that fit into one transaction, by number and by size."""
         batch: list[Settlement] = []
         room = self._bytes
         for settlement in islice(self._settlements, self._batch):
@@ -90,27 +91,20 @@ class Ledger:
         except (OperationalError, InterfaceError):
             raise
         except Exception:
-            # It would fail again and again.
+            # Not an outage: it would fail every time.
             logger.exception("Something could not be written: the messages that it was about go back.")
             otherwise()
 
-    def _give_up(self, *message_ids: int) -> None:
-        """Give back messages of which nothing else can be written: the lease of a worker that lives never ends."""
+    def _requeue_or_drop(self, *message_ids: int) -> None:
+        """Requeue messages for which nothing else can be written: a living worker would hold them for ever."""
         try:
-            self._release(message_ids)
+            self._requeue(message_ids)
         except (OperationalError, InterfaceError):
             raise
         except Exception:
             logger.exception("Messages %s can't even be given back and stay held until the worker ends.", message_ids)
             for message_id in message_ids:
                 self._lease.drop(message_id)
-
-    def due(self) -> float | None:
-        """Nothing happens by time here."""
-        return None
-
-    def news(self, names: set[str] | None) -> None:
-        """Nothing in the database concerns the ledger."""
 
     @property
     def done(self) -> bool:
@@ -146,7 +140,7 @@ class Ledger:
         self._progress.clear()
 
     def _spare_reports(self) -> None:
-        """Give up reports that may be what the database fails at: ends must not wait behind them for ever."""
+        """Drop the reports after repeated failures: they may be the cause, and settlements must not wait for ever."""
         self._failed_writes += 1
         if self._failed_writes >= _MOST_FAILED_WRITES:
             logger.error("States of %s running tasks could not be written and are dropped.", len(self._progress))
@@ -162,57 +156,57 @@ class Ledger:
             except (DatabaseError, ValueError, TypeError, OverflowError) as error:
                 logger.error("The state %r of task %s can't be stored: %s", report.state, report.task_id, error)
 
-    # -- what is to be committed before a start, or instead of one
+    # -- commits before a start, or instead of a start
 
     def count(self, message_id: int, then: Callable[[bool], None]) -> None:
-        """Commit that a redelivered message starts, then tell whether it may."""
+        """Commit one more start of a redelivered message, then call ``then`` with whether it may start."""
         self.do(
             lambda: then(bool(claim.count_start(self._lease.holder(message_id), [message_id], self._alias))),
             lambda: self._refuse(message_id, then),
         )
 
     def acknowledge(self, message_id: int, then: Callable[[bool], None]) -> None:
-        """Commit that a message never runs again, then tell whether it may start."""
+        """Commit that a message never runs again, then call ``then`` with whether it may start."""
         self.do(
             lambda: then(bool(claim.acknowledge(self._lease.holder(message_id), [message_id], self._alias))),
             lambda: self._refuse(message_id, then),
         )
 
     def _refuse(self, message_id: int, then: Callable[[bool], None]) -> None:
-        self._give_up(message_id)
+        self._requeue_or_drop(message_id)
         then(False)
 
     def postpone(self, message: Claimed, delay: float) -> None:
-        """Put a message that is not due into the schedule."""
+        """Move a message that is not due into the schedule, ``delay`` seconds from now."""
 
         def call() -> None:
-            release.postpone(self._lease.holder(message.id), message, delay, self._alias)
+            requeue.postpone(self._lease.holder(message.id), message, delay, self._alias)
             self._lease.drop(message.id)
 
-        self.do(call, lambda: self._give_up(message.id))
+        self.do(call, lambda: self._requeue_or_drop(message.id))
 
     def drop(self, message_id: int) -> None:
-        """Forget a message that another worker holds now."""
+        """Forget a message that another worker has taken over."""
         self.do(lambda: self._lease.drop(message_id))
 
-    def release(self, message_ids: Sequence[int], counted: Sequence[int] = ()) -> None:
-        """Give back messages that are not to count as started; of those in ``counted`` it is taken back."""
-        self.do(lambda: self._release(message_ids, counted), lambda: self._give_up(*message_ids))
+    def requeue(self, message_ids: Sequence[int], uncount: Sequence[int] = ()) -> None:
+        """Requeue messages without counting a start; for those in ``uncount`` a counted start is taken back."""
+        self.do(lambda: self._requeue(message_ids, uncount), lambda: self._requeue_or_drop(*message_ids))
 
-    def _release(self, message_ids: Sequence[int], counted: Sequence[int] = ()) -> None:
+    def _requeue(self, message_ids: Sequence[int], uncount: Sequence[int] = ()) -> None:
         by_token: dict[str, list[int]] = {}
         for message_id in message_ids:
             by_token.setdefault(self._lease.holder(message_id), []).append(message_id)
         for token, ids in by_token.items():
-            release.release(token, ids, self._alias, counted=counted)
+            requeue.requeue(token, ids, self._alias, uncount=uncount)
         for message_id in message_ids:
             self._lease.drop(message_id)
 
-    def lose(self, message_id: int, *, starts: int, reason: str, worker: str, started: float | None) -> None:
-        """Give back a message whose run ended with its process."""
+    def requeue_lost(self, message_id: int, *, starts: int, reason: str, worker: str, started: float | None) -> None:
+        """Requeue a message whose run died with its process, and write the attempt."""
 
         def call() -> None:
-            release.lose(
+            requeue.requeue_lost(
                 self._lease.holder(message_id),
                 message_id,
                 deliveries=starts,
@@ -223,7 +217,7 @@ class Ledger:
             )
             self._lease.drop(message_id)
 
-        self.do(call, lambda: self._give_up(message_id))
+        self.do(call, lambda: self._requeue_or_drop(message_id))
 
 
 def _size(s: Settlement) -> int:

@@ -1,39 +1,40 @@
-"""Housekeeping: a duty of the store thread that one living worker has for all.
+"""Maintenance: a duty of the store thread that one living worker, the leader, does for all.
 
-It deletes rows by age, a small batch at a time, and queues that expired, and gives back
-what is held by nobody.
+It deletes rows by age, a small batch at a time, and expired queues, and requeues messages
+whose worker is not registered.
 """
 
 from __future__ import annotations
 
 import time
 
-from taskq.store import retention, topology
+from taskq.store import leadership, retention, topology
 from taskq.store.recover import recover_orphans
 
 from .lease import Lease
+from .store_thread import Duty
 
-#: The name of the duty's lease in the database.
+#: The name of the duty in the database. Workers of older versions use it too.
 NAME = "housekeeping"
 _EVERY = 60.0
 _BETWEEN_BATCHES = 0.2
 
 
-class Housekeeping:
-    """Runs once a minute, and while there is something to delete, in short steps."""
+class Maintenance(Duty):
+    """Runs once a minute, and in short steps while there are rows to delete."""
 
     def __init__(self, lease: Lease, alias: str) -> None:
         self._lease = lease
         self._alias = alias
-        # Not at once: a worker that comes up has better things to do.
+        # Not at once: a worker that starts has tasks to claim first.
         self._next = time.monotonic() + lease.seconds
 
     def work(self) -> bool:
-        """Do one step if it is time."""
+        """Do one step if it is time, and if this worker leads."""
         if time.monotonic() < self._next or not self._lease.token:
             return False
         deleted = 0
-        if retention.take_lease(NAME, self._lease.token, self._alias):
+        if leadership.lead(NAME, self._lease.token, self._alias):
             recover_orphans(self._alias)
             topology.sweep(self._alias)
             deleted = self._delete_old()
@@ -48,14 +49,6 @@ class Housekeeping:
             deleted += retention.expire_workflows(max(ages.values()), alias=self._alias)
         return deleted
 
-    @property
-    def done(self) -> bool:
-        """Nothing here must be written before the end."""
-        return True
-
     def due(self) -> float | None:
         """Return the seconds to the next step."""
         return self._next - time.monotonic()
-
-    def news(self, names: set[str] | None) -> None:
-        """Nothing in the database is urgent here."""

@@ -1,9 +1,9 @@
 """The store thread: all database work of a worker's main process, one duty after the other.
 
-The loop's thread never touches a database; it posts to this one, and this one posts
-back. A turn gives every duty a go; when none has more to do, the thread sleeps until
-it is posted to, the database calls, or the next duty is due. An error of the database
-ends the turn, not the thread: connections are made anew, with growing pauses.
+The loop's thread never touches a database; it posts calls to this thread, and this thread
+posts answers back. In a turn every duty works once. When no duty has more to do, the thread
+sleeps until a call is posted, the database notifies, or a duty is due. A database error
+ends the turn, not the thread: connections are opened again, after growing pauses.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import select
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from django.db import DatabaseError, InterfaceError, connections
 from django.db.utils import Error
@@ -24,29 +23,34 @@ from taskq.engines.base import Listener
 from taskq.worker.call_queue import CallQueue
 
 logger = logging.getLogger("taskq.worker")
-#: Seconds between two tries to reach the database, at most.
+#: The longest pause between two attempts to reach the database, in seconds.
 _LONGEST_PAUSE = 5.0
 
 
-class Duty(Protocol):
-    """Something the store thread does."""
+class Duty:
+    """A part of the worker's database work. The store thread calls its methods, one duty after the other."""
+
+    __slots__ = ()
 
     def work(self) -> bool:
-        """Do what there is to do, shortly; tell whether there is more at once."""
+        """Do what is to be done now, in a short step; tell whether there is more to do at once."""
+        raise NotImplementedError
 
     def due(self) -> float | None:
-        """Return in how many seconds there will be something to do, as far as is known."""
+        """Return the seconds until ``work`` has something to do; ``None`` if that does not depend on time."""
+        return None
 
-    def news(self, names: set[str] | None) -> None:
-        """Hear what the database called; ``None`` is "something"."""
+    def on_notification(self, names: set[str] | None) -> None:
+        """Take in the names that the database notified of; ``None`` is "something has changed"."""
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left that must be written before the worker ends."""
+        """Whether the worker may end: nothing is left that must be written first."""
+        return True
 
 
 class StoreThread(threading.Thread):
-    """Runs duties on one database until ``finish`` is called and they have nothing left to do."""
+    """Runs the duties on one database until ``finish`` is called and all duties are ``done``."""
 
     def __init__(self, alias: str) -> None:
         super().__init__(name="taskq-store", daemon=True)
@@ -57,16 +61,16 @@ class StoreThread(threading.Thread):
         self._deadline: float | None = None
         self._last: Callable[[], None] | None = None
         self._listener: Listener | None = None
-        #: Called on this thread if it ends by an error that is not the database's.
+        #: Called on this thread if it ends with an error that is not the database's.
         self.on_failure: Callable[[], None] = lambda: None
-        #: Called on this thread when it has reached the database, at its start and after it was away.
+        #: Called on this thread when it has connected to the database, at its start and after an outage.
         self.on_connected: Callable[[], None] = lambda: None
         self.longest_pause = _LONGEST_PAUSE
-        #: Called on this thread after each turn, also one that the database ended with an error.
+        #: Called on this thread after each turn, also after a turn that a database error has ended.
         self.on_turn: Callable[[], None] = lambda: None
 
     def finish(self, timeout: float, last: Callable[[], None]) -> None:
-        """End when all that was posted is written, and make one ``last`` call; give up after ``timeout`` seconds."""
+        """End when all duties are done, or after ``timeout`` seconds; call ``last`` on this thread before that."""
         self.inbox.post(self._finish, time.monotonic() + timeout, last)
 
     def _finish(self, deadline: float, last: Callable[[], None]) -> None:
@@ -98,34 +102,35 @@ class StoreThread(threading.Thread):
             self.failures = 0
         except (Error, OSError) as error:
             self._recover_from(error)
-        # With DEBUG Django keeps thousands of statements, with all that is written in them.
+        # With DEBUG, Django keeps the last 9,000 statements with their parameters.
         connections[self.alias].queries_log.clear()
         self.on_turn()
 
     def _turn(self) -> None:
-        # First, so that the end is heard of while there is no database.
+        # First, so that ``finish`` works while there is no database.
         self.inbox.run()
         listener = self._listen()
-        self._hear(listener)
+        self._poll_listener(listener)
         more = False
         for duty in self.duties:
             more = duty.work() or more
         if not more and self._deadline is None:
             self._sleep(listener)
 
-    def _hear(self, listener: Listener) -> bool:
+    def _poll_listener(self, listener: Listener) -> bool:
+        """Hand notifications on to the duties; tell whether there were any."""
         names = listener.poll()
-        news = names is None or bool(names)
-        if news:
+        notified = names is None or bool(names)
+        if notified:
             for duty in self.duties:
-                duty.news(names)
-        return news
+                duty.on_notification(names)
+        return notified
 
     def _sleep(self, listener: Listener) -> None:
-        """Sleep until there is something to do. A listener that has to be asked is asked from here, often."""
+        """Sleep until there is something to do; poll a listener that has no descriptor at its interval."""
         waits = [wait for duty in self.duties if (wait := duty.due()) is not None]
         deadline = time.monotonic() + min(waits, default=1.0)
-        # Not select(), which knows no descriptor from 1024 on.
+        # Not select(), which refuses descriptors from 1024 on.
         poll = select.poll()
         poll.register(self.inbox.fileno(), select.POLLIN)
         if listener.fileno() >= 0:
@@ -134,13 +139,13 @@ class StoreThread(threading.Thread):
             pause = left if listener.interval is None else min(left, listener.interval)
             if poll.poll(max(1, round(pause * 1000))):
                 return
-            if listener.interval is not None and self._hear(listener):
+            if listener.interval is not None and self._poll_listener(listener):
                 return
 
-    def found(self) -> None:
-        """Tell the listener that a look was worth it."""
+    def mark_useful(self) -> None:
+        """Tell the listener that a claim got messages: a listener that polls comes back sooner."""
         if self._listener is not None:
-            self._listener.found()
+            self._listener.mark_useful()
 
     def _listen(self) -> Listener:
         if self._listener is None:
@@ -150,11 +155,11 @@ class StoreThread(threading.Thread):
                 engine.make_steady()
             self.on_connected()
             for duty in self.duties:
-                duty.news(None)
+                duty.on_notification(None)
         return self._listener
 
     def _recover_from(self, error: Exception) -> None:
-        """Make everything anew; what was posted and not yet committed is still with the duties."""
+        """Close the connections and pause; the duties still have everything that is not committed."""
         self.failures += 1
         transient = isinstance(error, DatabaseError | InterfaceError) and for_alias(self.alias).is_transient(error)
         level = logging.INFO if transient else logging.ERROR
@@ -171,5 +176,5 @@ class StoreThread(threading.Thread):
                 listener.close()
             connections[self.alias].close()
         except Exception:
-            # A broken connection may also break while it is closed; what counts is the next one.
+            # A broken connection may fail in close() too; the next one is opened all the same.
             logger.debug("closing a broken connection failed", exc_info=True)

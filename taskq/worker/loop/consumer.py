@@ -30,7 +30,7 @@ logger = logging.getLogger("taskq.worker")
 class Consumer:
     """Requests of one worker, from claimed to settled.
 
-    ``sure`` tells whether the lease surely holds: nothing starts while it does not.
+    ``lease_valid`` tells whether the lease surely holds: nothing starts while it does not.
     ``store`` is how it reaches the ledger: ``store(method, *args)`` has it called on
     the store thread. ``retarget`` tells the source how many messages to hold. ``on_failure`` calls the
     handlers of a task whose child can't.
@@ -42,7 +42,7 @@ class Consumer:
         pace: Pace,
         limits: Limits,
         *,
-        sure: Callable[[], bool],
+        lease_valid: Callable[[], bool],
         store: Callable[..., None],
         retarget: Callable[[int], None],
         on_failure: Callable[[Request, BaseException], None],
@@ -55,7 +55,7 @@ class Consumer:
         #: Outcomes that are on their way to the ledger or in it; the source reads it from its thread.
         self.ended = 0
         self.totals: dict[str, int] = {}
-        self._sure = sure
+        self._lease_valid = lease_valid
         self._store = store
         self._retarget = retarget
         self._on_failure = on_failure
@@ -117,7 +117,7 @@ class Consumer:
 
     def dispatch(self) -> None:
         """Hand over what is ready to slots that have room."""
-        if not self.stopping and self._ready and self._sure():
+        if not self.stopping and self._ready and self._lease_valid():
             slots = [s for s in self.pool.slots if s.accepting and not self._jobs.of(s.index).reserved]
             # Few messages are spread rather than put to one slot while another is idle.
             share = -(-len(self._ready) // len(slots)) if slots else 0
@@ -239,7 +239,7 @@ class Consumer:
             started = time.time() - (time.monotonic() - request.handed_at)
             self._forget(request)
             self._store(
-                "lose",
+                "requeue_lost",
                 request.message.id,
                 starts=request.starts,
                 reason=lost.reason,
@@ -389,7 +389,7 @@ class Consumer:
             for request in requests:
                 self._forget(request)
             counted = [r.message.id for r in requests if r.message.redelivered and r.acks_late and not r.before_start]
-            self._store("release", [request.message.id for request in requests], counted)
+            self._store("requeue", [request.message.id for request in requests], counted)
 
     def _forget(self, request: Request) -> None:
         self._by_message.pop(request.message.id, None)

@@ -63,7 +63,7 @@ def test_an_errback_of_a_task_whose_worker_was_lost(alias: str, make: Any) -> No
     worker = WorkerHere(alias)
     worker.take()
     Message.objects.using(alias).update(acked=True)
-    workers.leave(worker.token, alias)
+    workers.deregister(worker.token, alias)
     end_all(alias)
     assert failed.state == "FAILURE"
     assert result.ready()

@@ -9,7 +9,7 @@ from django.db import connections, transaction
 
 from taskq.models import Message, TaskRun
 from taskq.store import workers
-from taskq.store.claim import acknowledge, asked_to_stop, claim, count_start
+from taskq.store.claim import acknowledge, claim, count_start, revoke_requests
 from taskq.store.enqueue import enqueue
 from taskq.store.revoke import revoke
 from tests.support.envelopes import envelope
@@ -90,8 +90,8 @@ def test_the_holder_is_asked_about_what_was_revoked(alias: str) -> None:
     x, y, _ = claim("taskq", 3, token)
     revoke(["x"])
     revoke(["y"], terminate="SIGKILL")
-    assert asked_to_stop(token) == {x.id: "revoke", y.id: "SIGKILL"}
-    assert asked_to_stop("other") == {}
+    assert revoke_requests(token) == {x.id: "revoke", y.id: "SIGKILL"}
+    assert revoke_requests("other") == {}
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from taskq import states
 from taskq.models import Attempt, Lease, Message, ScheduledMessage, TaskRun, Worker
-from taskq.store import release, retention, workers
+from taskq.store import leadership, requeue, retention, workers
 from taskq.store.claim import acknowledge, claim
 from taskq.store.enqueue import enqueue
 from taskq.store.progress import Progress, write
@@ -23,14 +23,14 @@ def test_a_dead_workers_messages_go_back_as_redelivered(alias: str) -> None:
     assert recover(token, 0) == 1
     assert sorted(Message.objects.using(alias).values_list("token", "redelivered")) == [("", False), ("", True)]
     assert not Worker.objects.using(alias).exists()
-    assert not workers.beat(token)
+    assert not workers.heartbeat(token)
 
 
 def test_a_worker_that_has_beaten_since_is_not_dead(alias: str) -> None:
     token = workers.register("w")
-    assert workers.beat(token, state="stopping")
+    assert workers.heartbeat(token, state="stopping")
     assert recover(token, 0) is None
-    assert [(b.name, b.beats) for b in workers.others("")] == [("w", 1)]
+    assert [(b.name, b.beats) for b in workers.peers("")] == [("w", 1)]
     assert recover(token, 1) == 0
     assert recover(token, 1) is None
 
@@ -59,7 +59,7 @@ def test_leaving_gives_everything_back(alias: str) -> None:
     enqueue([envelope()])
     token = workers.register("w")
     claim("taskq", 1, token)
-    workers.leave(token)
+    workers.deregister(token)
     assert Message.objects.using(alias).get().token == ""
 
 
@@ -68,8 +68,8 @@ def test_what_did_not_start_goes_back_uncounted_and_in_its_place(alias: str) -> 
     enqueue(sent)
     token = workers.register("w")
     first, *_ = claim("taskq", 2, token)
-    assert release.release(token, [first.id]) == 1
-    assert release.release("other", [first.id]) == 0
+    assert requeue.requeue(token, [first.id]) == 1
+    assert requeue.requeue("other", [first.id]) == 0
     message = Message.objects.using(alias).get(id=first.id)
     assert (message.token, message.redelivered, message.deliveries) == ("", False, 0)
     assert claim("taskq", 1, token)[0].id == first.id
@@ -80,8 +80,8 @@ def test_a_lost_run_is_counted_and_noted(alias: str) -> None:
     token = workers.register("w")
     (message,) = claim("taskq", 1, token)
     lose = {"deliveries": 2, "reason": "signal 9", "worker": "w", "started": 1_700_000_000.0}
-    assert not release.lose("other", message.id, **lose)
-    assert release.lose(token, message.id, **lose)
+    assert not requeue.requeue_lost("other", message.id, **lose)
+    assert requeue.requeue_lost(token, message.id, **lose)
     row = Message.objects.using(alias).get()
     assert (row.token, row.redelivered, row.deliveries) == ("", True, 2)
     attempt = Attempt.objects.using(alias).get()
@@ -92,11 +92,11 @@ def test_a_message_that_is_not_due_is_postponed_whole(alias: str) -> None:
     enqueue([envelope("x", priority=4)])
     token = workers.register("w")
     (message,) = claim("taskq", 1, token)
-    assert release.postpone(token, message, 60)
+    assert requeue.postpone(token, message, 60)
     assert not Message.objects.using(alias).exists()
     row = ScheduledMessage.objects.using(alias).get()
     assert (row.task_id, row.priority, row.body) == ("x", 4, message.body)
-    assert not release.postpone(token, message, 60)
+    assert not requeue.postpone(token, message, 60)
 
 
 def test_what_waits_or_is_scheduled_is_revoked_at_once(alias: str) -> None:
@@ -161,9 +161,9 @@ def test_forgetting_deletes_run_and_attempts(alias: str) -> None:
 
 def test_a_duty_has_one_holder_while_it_lives(alias: str) -> None:
     first, second = workers.register("a"), workers.register("b")
-    assert retention.take_lease("sweep", first)
-    assert not retention.take_lease("sweep", second)
-    assert retention.take_lease("sweep", first)
-    workers.leave(first)
-    assert retention.take_lease("sweep", second)
+    assert leadership.lead("sweep", first)
+    assert not leadership.lead("sweep", second)
+    assert leadership.lead("sweep", first)
+    workers.deregister(first)
+    assert leadership.lead("sweep", second)
     assert Lease.objects.using(alias).get().holder == second

@@ -54,7 +54,7 @@ def near(moment: datetime | None, seconds: float = 0.0) -> bool:
 
 def test_a_workers_times(alias: str) -> None:
     token = workers.register("w")
-    assert workers.beat(token)
+    assert workers.heartbeat(token)
     row = Worker.objects.using(alias).get()
     assert near(row.seen_at)
     assert near(row.started_at)

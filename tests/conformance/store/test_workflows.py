@@ -224,7 +224,7 @@ def test_the_end_that_the_database_refuses_fails_what_follows(alias: str) -> Non
 def test_a_lost_task_that_must_not_run_again_fails_what_follows(alias: str) -> None:
     token, messages = chord(alias, "a", "b")
     Message.objects.using(alias).filter(id=messages[0].id).update(acked=True)
-    workers.leave(token)
+    workers.deregister(token)
     assert error_of(alias, "body")[1].startswith("Dependency a raised WorkerLostError(")
 
 

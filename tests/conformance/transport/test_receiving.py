@@ -10,13 +10,16 @@ from typing import Any
 
 import pytest
 from amqp.exceptions import RecoverableConnectionError
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 from kombu import Consumer, Producer, Queue
 from kombu.asynchronous import Hub
 from kombu.mixins import ConsumerMixin
 
 from taskq.models import Message, Worker
-from taskq.transport.lease import _leave_at_exit
+from taskq.processes import host_identity
+from taskq.store import workers
+from taskq.store.claim import claim
+from taskq.transport.lease import _deregister_at_exit
 from tests.support.waiting import wait_until
 
 Connect = Callable[..., Any]
@@ -264,6 +267,39 @@ def test_lease_of_a_dead_connection_is_taken_over(
     assert Message.objects.using(alias).count() == 1
 
 
+def test_a_connection_whose_process_has_exited_is_taken_over_at_once(alias: str, connect: Connect) -> None:
+    exited = workers.register("kombu1@here", host=host_identity(), pid=2**22 + 1, process_started=1, lease=300.0)
+    channel = connect().channel()
+    send(channel, "x")
+    claim("q", 1, exited, alias)
+    living = connect()
+    consume(living.channel(), got := [])
+    living.transport.lease._next_beat = 0.0
+    drain(living)
+    assert [message.delivery_info["redelivered"] for message in got] == [True]
+
+
+def test_a_lease_whose_database_failed_starts_to_watch_its_peers_again(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = connect().transport.lease
+    lease.hold()
+    peer = workers.register("peer")
+    lease._next_beat = 0.0
+    lease.keep()
+    assert peer in lease._watch._last
+    with monkeypatch.context() as patch:
+        patch.setattr(lease, "_heartbeat", _fail)
+        lease._next_beat = 0.0
+        with pytest.raises(OperationalError):
+            lease.keep()
+    assert not lease._watch._last
+
+
+def _fail() -> None:
+    raise OperationalError("gone")
+
+
 def test_lost_lease_is_begun_anew(alias: str, connect: Connect) -> None:
     connection = connect()
     channel = connection.channel()
@@ -299,7 +335,7 @@ def test_consumer_mixin(connect: Connect) -> None:
 def test_program_that_ends_without_closing_gives_back_what_it_holds(alias: str, connection: Any, channel: Any) -> None:
     send(channel, 1)
     channel.basic_get("q")
-    _leave_at_exit(weakref.ref(connection.transport.lease))
+    _deregister_at_exit(weakref.ref(connection.transport.lease))
     assert Message.objects.using(alias).filter(token="", redelivered=True).count() == 1
     assert not Worker.objects.using(alias).exists()
 

@@ -14,8 +14,8 @@ from taskq.messages.routing.topics import topic_matches
 from taskq.records import Claimed
 from taskq.store.exchanges import Target
 from taskq.store.topology import queue_options
-from taskq.transport.inbox import Inbox
 from taskq.transport.message import envelopes
+from taskq.transport.prefetch_buffer import PrefetchBuffer
 from taskq.transport.unacked import Unacked
 
 
@@ -61,23 +61,23 @@ def test_unacked_counts_and_forgets() -> None:
     assert Unacked(None).can_consume_max_estimate() is None
 
 
-def test_inbox_claims_more_while_claims_are_used_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prefetch_buffer_claims_more_while_claims_are_used_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("taskq.transport.inbox.monotonic", lambda: now[0])
-    inbox, sizes = Inbox(), []
+    monkeypatch.setattr("taskq.transport.prefetch_buffer.monotonic", lambda: now[0])
+    buffer, sizes = PrefetchBuffer(), []
     for _ in range(7):
-        sizes.append(inbox.wanted("q", None))
-        inbox.put("q", sizes[-1], [claimed(n) for n in range(sizes[-1])])
+        sizes.append(buffer.wanted("q", None))
+        buffer.put("q", sizes[-1], [claimed(n) for n in range(sizes[-1])])
     assert sizes == [1, 2, 4, 8, 16, 32, 32]
-    assert inbox.wanted("q", 5) == 5
-    assert inbox.wanted("other", None) == 1
+    assert buffer.wanted("q", 5) == 5
+    assert buffer.wanted("other", None) == 1
     now[0] += 1
-    assert inbox.wanted("q", None) == 1
-    assert len(inbox.take_all()) == sum(sizes)
-    inbox.put("q", 4, [claimed(1)])
-    assert inbox.wanted("q", None) == 1
-    assert inbox.take("q") is not None
-    assert inbox.take("q") is None
+    assert buffer.wanted("q", None) == 1
+    assert len(buffer.take_all()) == sum(sizes)
+    buffer.put("q", 4, [claimed(1)])
+    assert buffer.wanted("q", None) == 1
+    assert buffer.take("q") is not None
+    assert buffer.take("q") is None
 
 
 def envelope(body: Any = "x", ttl: float | None = None, headers: Any = None, **properties: Any) -> Any:

@@ -26,7 +26,7 @@ class Taken:
     def __init__(self, *queues: str, target: int = 10) -> None:
         self.messages: list[Claimed] = []
         self.lease = Lease("w", 30.0, "default", info=dict, on_revoked=lambda a: None, on_lost=lambda i: None)
-        self.lease.beat()
+        self.lease.heartbeat()
         self.source = DatabaseSource(self.lease, "default", queues or ("a",), self.messages.extend, poll=60.0)
         self.source.target = target
 
@@ -70,10 +70,10 @@ def test_an_empty_queue_is_left_alone_until_there_is_news() -> None:
     _send("b", 1)
     taken.source.work()
     assert not taken.messages
-    taken.source.news({"b", "elsewhere"})
+    taken.source.on_notification({"b", "elsewhere"})
     taken.source.work()
     assert taken.queues() == {"b": 1}
-    taken.source.news(None)
+    taken.source.on_notification(None)
     taken.source.work()
     assert taken.queues() == {"a": 1, "b": 1}
 
@@ -105,7 +105,7 @@ def test_queues_come_and_go() -> None:
     taken.source.work()
     assert taken.queues() == {"b": 1}
     taken.source.remove("b")
-    taken.source.news(None)
+    taken.source.on_notification(None)
     assert not taken.source.work()
 
 
@@ -154,10 +154,10 @@ def test_what_still_runs_from_before_a_lost_lease_is_handed_on_when_that_has_end
     taken = Taken()
     taken.source.work()
     first, second = taken.messages
-    workers.leave(taken.lease.token)
-    taken.lease.beat()
+    workers.deregister(taken.lease.token)
+    taken.lease.heartbeat()
     taken.lease.drop(second.id)  # it had not begun
-    taken.source.news({"a"})
+    taken.source.on_notification({"a"})
     taken.source.work()
     assert [message.id for message in taken.messages[2:]] == [second.id]
     taken.lease.drop(first.id)  # its run has ended, and settled nothing

@@ -37,9 +37,9 @@ def heard() -> Heard:
 
 def test_the_first_beat_registers_and_the_next_ones_renew(heard: Heard) -> None:
     lease = heard.lease
-    assert not lease.surely_ours
+    assert not lease.is_valid
     lease.work()
-    assert lease.surely_ours
+    assert lease.is_valid
     row = Worker.objects.get()
     assert (row.token, row.name, row.pid, row.info, row.beats) == (
         lease.token,
@@ -51,33 +51,33 @@ def test_the_first_beat_registers_and_the_next_ones_renew(heard: Heard) -> None:
     lease.work()
     assert Worker.objects.get().beats == 0, "it is not time yet"
     lease.state = "stopping"
-    lease.beat()
+    lease.heartbeat()
     assert (Worker.objects.get().beats, Worker.objects.get().state) == (1, "stopping")
     assert 0 < (lease.due() or 0) <= 7.5
 
 
 def test_it_knows_what_it_holds_and_under_which_token(heard: Heard) -> None:
     lease = heard.lease
-    lease.beat()
+    lease.heartbeat()
     lease.take([1, 2])
     first = lease.token
     lease.token = "second"
     lease.take([3])
     assert (lease.holder(1), lease.holder(3), lease.holder(4)) == (first, "second", "second")
-    assert lease.unknown({1, 3, 9}) == {9}
+    assert lease.not_held({1, 3, 9}) == {9}
     lease.drop(1)
     assert lease.held == 2
 
 
 def test_one_who_finds_its_row_gone_begins_anew(heard: Heard, caplog: pytest.LogCaptureFixture) -> None:
     lease = heard.lease
-    lease.beat()
+    lease.heartbeat()
     enqueue([envelope()])
     (message,) = claim("taskq", 1, lease.token)
     lease.take([message.id])
     before = lease.token
     Worker.objects.all().delete()
-    lease.beat()
+    lease.heartbeat()
     assert heard.lost == [{message.id}]
     assert Worker.objects.get().token == lease.token != before
     assert Message.objects.get().token == ""
@@ -105,8 +105,8 @@ def test_another_worker_of_the_same_name_is_told_once(heard: Heard, caplog: pyte
     workers.register("w@host", host="other", pid=1, process_started=1)
     workers.register("v@host", host=here, pid=os.getpid(), process_started=mine)
     for _ in range(2):
-        heard.lease.beat()
-        heard.lease._look_for_the_dead()
+        heard.lease.heartbeat()
+        heard.lease._recover_dead_peers()
     assert caplog.text.count("named w@host too") == 1
 
 
@@ -129,21 +129,21 @@ def test_what_was_revoked_is_told_with_the_beat_or_a_call(heard: Heard) -> None:
     revoke.revoke(["x"])
     lease.work()
     assert heard.revoked == []
-    lease.news({revoke.REVOKED_NAME})
+    lease.on_notification({revoke.REVOKED_NAME})
     lease.work()
     assert heard.revoked == [{x.id: "revoke"}]
-    lease.news(None)
-    lease.news({"taskq"})
+    lease.on_notification(None)
+    lease.on_notification({"taskq"})
     lease.work()
     assert len(heard.revoked) == 1
 
 
 def test_leaving_gives_everything_back(heard: Heard) -> None:
-    heard.lease.beat()
+    heard.lease.heartbeat()
     enqueue([envelope()])
     claim("taskq", 1, heard.lease.token)
-    heard.lease.leave()
-    heard.lease.leave()
+    heard.lease.deregister()
+    heard.lease.deregister()
     assert not Worker.objects.exists()
     assert Message.objects.get().token == ""
 
@@ -152,11 +152,11 @@ def test_who_comes_back_to_the_database_first_takes_nobody_for_dead(
     heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lease = heard.lease
-    lease.beat()
+    lease.heartbeat()
     other = workers.register("other", lease=5.0)
     lease.work()
     now = time.monotonic() + 6.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    lease.look_anew()
+    lease.reset_peers()
     lease.work()
     assert Worker.objects.filter(token=other).exists()

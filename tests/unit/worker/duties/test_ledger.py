@@ -75,7 +75,7 @@ def test_each_is_settled_under_the_token_it_was_claimed_with(
 ) -> None:
     before = lease.token
     lease.token = workers.register("w")
-    workers.leave(before)
+    workers.deregister(before)
     (own,) = claim("taskq", 1, lease.token)
     lease.take([own.id])
     ledger = Ledger(lease, "default")
@@ -91,8 +91,8 @@ def test_each_is_settled_under_the_token_it_was_claimed_with(
 
 def test_what_goes_back_is_forgotten_when_it_is_written(lease: Lease, messages: list[Claimed]) -> None:
     ledger = Ledger(lease, "default")
-    ledger.release([messages[0].id, messages[1].id])
-    ledger.lose(messages[2].id, starts=1, reason="signal 9", worker="w", started=None)
+    ledger.requeue([messages[0].id, messages[1].id])
+    ledger.requeue_lost(messages[2].id, starts=1, reason="signal 9", worker="w", started=None)
     ledger.postpone(messages[3], 60.0)
     ledger.drop(messages[4].id)
     assert lease.held == 5
@@ -101,14 +101,14 @@ def test_what_goes_back_is_forgotten_when_it_is_written(lease: Lease, messages: 
     assert Message.objects.filter(token="").count() == 3
 
 
-def test_a_release_undoes_the_commit_that_was_asked_for_before_it(lease: Lease, messages: list[Claimed]) -> None:
+def test_a_requeue_undoes_the_commit_that_was_asked_for_before_it(lease: Lease, messages: list[Claimed]) -> None:
     ledger = Ledger(lease, "default")
     counted, acknowledged = messages[:2]
     ledger.count(counted.id, lambda held: None)
     ledger.acknowledge(acknowledged.id, lambda held: None)
-    ledger.release([counted.id, acknowledged.id], [counted.id])
+    ledger.requeue([counted.id, acknowledged.id], [counted.id])
     ledger.work()
-    workers.leave(lease.token)
+    workers.deregister(lease.token)
     back = Message.objects.filter(id__in=[counted.id, acknowledged.id])
     assert set(back.values_list("token", "deliveries", "acked")) == {("", 0, False)}
 
@@ -133,14 +133,14 @@ def test_what_can_not_be_written_of_a_message_does_not_keep_it(
 ) -> None:
     ledger = Ledger(lease, "default")
     with monkeypatch.context() as patch:
-        for name in ("postpone", "lose"):
-            patch.setattr(ledger_module.release, name, _refuse)
+        for name in ("postpone", "requeue_lost"):
+            patch.setattr(ledger_module.requeue, name, _refuse)
         ledger.postpone(messages[0], 60.0)
-        ledger.lose(messages[1].id, starts=1, reason="signal 9", worker="w", started=None)
+        ledger.requeue_lost(messages[1].id, starts=1, reason="signal 9", worker="w", started=None)
         ledger.work()
         assert (ledger.done, lease.held) == (True, 3)
-        patch.setattr(ledger_module.release, "release", _refuse)
-        ledger.release([messages[2].id, messages[3].id])
+        patch.setattr(ledger_module.requeue, "requeue", _refuse)
+        ledger.requeue([messages[2].id, messages[3].id])
         ledger.work()
         assert (ledger.done, lease.held) == (True, 1)
     assert Message.objects.filter(token="").count() == 2

@@ -32,7 +32,7 @@ class Duty:
     def due(self) -> float | None:
         return None
 
-    def news(self, names: set[str] | None) -> None:
+    def on_notification(self, names: set[str] | None) -> None:
         self.heard.append(names)
 
 

@@ -60,10 +60,10 @@ def test_short_ones_are_handed_over_several_at_a_time_and_spread(bench: Bench) -
 
 
 def test_nothing_starts_while_the_lease_is_not_sure(bench: Bench) -> None:
-    bench.sure = False
+    bench.lease_valid = False
     bench.consumer.receive([claimed("consumer.plain")])
     assert bench.pool.handed == [[], []]
-    bench.sure = True
+    bench.lease_valid = True
     bench.consumer.dispatch()
     assert len(bench.pool.handed[0]) == 1
 
@@ -204,7 +204,7 @@ def test_a_childs_death_counts_for_what_ran_and_not_for_what_waited(bench: Bench
     first, *others = bench.pool.slots[0].deliveries
     bench.pool.slots[0].deliveries = []
     bench.consumer.lost(LostChild([first], others, "signal 9"))
-    ((number, details),) = bench.asked("lose")
+    ((number, details),) = bench.asked("requeue_lost")
     assert (number, details["starts"], details["reason"]) == (ran.id, 1, "signal 9")
     assert bench.pool.handed[0] == [m.task_id for m in waited]
 
@@ -218,7 +218,7 @@ def test_a_childs_death_is_the_end_of_what_must_not_run_twice_or_ran_too_often(b
         delivery = bench.pool.slots[0].deliveries.pop()
         bench.consumer.lost(LostChild([delivery], [], "signal 9"))
     assert bench.settled() == [(early_acked.task_id, "FAILURE"), (third.task_id, "FAILURE")]
-    assert not bench.asked("lose")
+    assert not bench.asked("requeue_lost")
 
 
 # -- long ones
@@ -250,7 +250,7 @@ def test_what_nobody_here_comes_to_soon_goes_back_to_the_queue(bench: Bench) -> 
 
 
 def test_what_is_revoked_before_it_starts_ends_at_once(bench: Bench) -> None:
-    bench.sure = False
+    bench.lease_valid = False
     message = claimed("consumer.plain")
     bench.consumer.receive([message])
     bench.consumer.revoke({message.id: "revoke", 999_999: "revoke"})
@@ -269,7 +269,7 @@ def test_what_is_revoked_while_its_start_is_committed_does_not_start(
         bench.consumer.stop()
     bench.answer(commit, True)
     assert bench.settled() == [(message.task_id, "REVOKED")]
-    assert not bench.asked("release")
+    assert not bench.asked("requeue")
     assert bench.pool.handed == [[], []]
     if not stopping:
         bench.pool.slots[1].accepting = False
@@ -333,7 +333,7 @@ def test_a_stop_while_a_start_is_committed_takes_the_start_back(bench: Bench) ->
     bench.consumer.receive([message])
     bench.consumer.stop()
     bench.answer("count", True)
-    assert bench.asked("release")[-1] == ([message.id], [message.id])
+    assert bench.asked("requeue")[-1] == ([message.id], [message.id])
     assert bench.pool.handed == [[], []]
     assert not bench.consumer.busy
 
@@ -343,7 +343,7 @@ def test_an_acknowledgement_is_no_count_to_take_back(bench: Bench) -> None:
     bench.consumer.receive([message])
     bench.consumer.stop()
     bench.answer("acknowledge", True)
-    assert bench.asked("release")[-1] == ([message.id], [])
+    assert bench.asked("requeue")[-1] == ([message.id], [])
 
 
 def test_what_a_killed_pool_ran_goes_back_unless_it_must_not_run_twice(
@@ -367,10 +367,10 @@ def test_what_waits_for_its_commit_when_the_pool_is_killed_goes_back_and_the_com
     bench.consumer.stop()
     bench.consumer.abandon()
     counted = [message.id] if commit == "count" else []
-    assert bench.asked("release") == [([message.id], counted)]
+    assert bench.asked("requeue") == [([message.id], counted)]
     assert not bench.consumer.busy
     bench.answer(commit, True)
-    assert len(bench.asked("release")) == 1
+    assert len(bench.asked("requeue")) == 1
     assert not bench.settled()
 
 
@@ -378,7 +378,7 @@ def test_what_comes_in_while_the_end_began_goes_back_at_once(bench: Bench) -> No
     bench.consumer.stop()
     messages = [claimed("consumer.plain"), claimed("consumer.plain", redelivered=True, deliveries=1)]
     bench.consumer.receive(messages)
-    assert bench.asked("release") == [([m.id for m in messages], [])]
+    assert bench.asked("requeue") == [([m.id for m in messages], [])]
     assert bench.pool.handed == [[], []]
 
 
@@ -387,7 +387,7 @@ def test_what_a_broken_pool_ran_counts_as_started_and_what_waited_does_not(bench
     ran, waited = claimed("consumer.plain"), claimed("consumer.plain")
     bench.consumer.receive([ran, waited])
     bench.consumer.broken("The fork server ended.")
-    ((number, details),) = bench.asked("lose")
+    ((number, details),) = bench.asked("requeue_lost")
     assert (number, details["starts"], details["reason"]) == (ran.id, 1, "The fork server ended.")
     assert bench.released() == [waited.id]
     assert not bench.consumer.busy

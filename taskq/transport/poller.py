@@ -1,6 +1,6 @@
-"""Waiting for messages: the engine's listener where the database can call, looking now and then behind it.
+"""Polling: one connection waits for messages by the engine's listener where the database can notify, else by time.
 
-A listener only hints, so whoever waits looks again whatever it said.
+A notification is only a hint, so queues are read again now and then in any case.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from taskq.engines.base import AdaptiveListener, Listener
 
 from .errors import BrokerUnavailable
 
-#: Seconds after which a consumer looks though nothing called it.
-LOOK_ANYWAY = 5.0
+#: Seconds after which queues are read without a notification.
+POLL_EVERY = 5.0
 
 
-class Arrivals:
-    """What one connection waits with; made by the first wait, and of the thread that waits."""
+class MessagePoller:
+    """Waits for messages of one connection. Its listener is made by the first wait, and belongs to that thread."""
 
     def __init__(self, alias: str, *, notify: bool, longest: float = 0.2) -> None:
         self._alias, self._notify, self._longest = alias, notify, longest
         self._listener: Listener | None = None
         self._pid = 0
-        self._looked = time.monotonic()
+        self._polled_at = time.monotonic()
 
     def listen(self) -> Listener:
-        """Return the listener. Look once more after the first call: what came before it is not announced."""
+        """Return the listener. Read the queues again after the first call: earlier messages are not notified of."""
         if self._listener is None or self._pid != os.getpid():
             self._listener, self._pid = self._make(), os.getpid()
         return self._listener
@@ -46,15 +46,15 @@ class Arrivals:
         return adaptive if isinstance(listener, AdaptiveListener) else listener
 
     def wait(self, timeout: float | None) -> None:
-        """Return when it is worth looking, after ``timeout`` seconds at most."""
-        self._ask(lambda listener: listener.wait(LOOK_ANYWAY if timeout is None else min(timeout, LOOK_ANYWAY)))
-        self._looked = time.monotonic()
+        """Wait until the queues may have messages, for ``timeout`` seconds at most."""
+        self._ask(lambda listener: listener.wait(POLL_EVERY if timeout is None else min(timeout, POLL_EVERY)))
+        self._polled_at = time.monotonic()
 
     def due(self) -> bool:
-        """Tell whether it is worth looking now: something called, or nobody has looked for long."""
-        called = self._ask(lambda listener: listener.poll()) != set()
-        if called or time.monotonic() - self._looked >= LOOK_ANYWAY:
-            self._looked = time.monotonic()
+        """Tell whether to read the queues now: the database notified, or they were not read for ``POLL_EVERY``."""
+        notified = self._ask(lambda listener: listener.poll()) != set()
+        if notified or time.monotonic() - self._polled_at >= POLL_EVERY:
+            self._polled_at = time.monotonic()
             return True
         return False
 
@@ -66,17 +66,17 @@ class Arrivals:
             raise BrokerUnavailable(*error.args) from error
 
     def pause(self) -> float:
-        """Return in how many seconds to ask ``due`` again, if ``fileno`` stays quiet."""
+        """Return the seconds until the next call of ``due``, if the listener's descriptor stays quiet."""
         interval = self.listen().interval
-        return LOOK_ANYWAY if interval is None else interval
+        return POLL_EVERY if interval is None else interval
 
-    def found(self) -> None:
-        """Say that there was a message, so that the next look is soon."""
+    def mark_useful(self) -> None:
+        """Tell an adaptive listener that there was a message: the next poll is soon."""
         if isinstance(self._listener, AdaptiveListener):
-            self._listener.found()
+            self._listener.mark_useful()
 
     def close(self) -> None:
-        """Give back what the listener holds."""
+        """Close the listener."""
         if self._listener is not None and self._pid == os.getpid():
             self._listener.close()
         self._listener = None

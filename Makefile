@@ -1,5 +1,6 @@
 # make demo          a site and a worker on SQLite, until Ctrl-C; ONCE=1 checks the results and ends
-# make test          the whole suite, with the servers that this machine has
+# make test          the whole suite, with the servers that this machine has; chance falls the same way each time
+# make explore       what throws dice, with new seeds until something fails or MINUTES=5 are over
 # make test-faults   the fault tests at their full length
 # make lint          ruff and mypy
 # make bench         the benchmarks; BENCH=folder of the shared bench also compares taskq with its peers
@@ -8,19 +9,23 @@
 PYTHON ?= python3
 VENV   ?= .venv
 PYTEST_ARGS ?= -n 2
+MINUTES ?= 5
 
 BIN = $(VENV)/bin
 # Stamps: what is installed is installed again only after a change of pyproject.toml.
 RUN = $(VENV)/.stamp-run
 DEV = $(VENV)/.stamp-dev
 
-.PHONY: demo test test-faults lint bench docs
+.PHONY: demo test explore test-faults lint bench docs
 
 demo: $(RUN)
 	$(BIN)/python -m testproject.demo $(if $(ONCE),--once)
 
 test: $(DEV)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+explore: $(DEV)
+	$(BIN)/python -m tests.explore --minutes $(MINUTES)
 
 test-faults: $(DEV)
 	TASKQ_TEST_FULL=1 $(BIN)/python -m pytest -n 0 --timeout 1800 -m faults

@@ -5,11 +5,15 @@
 ``processes`` run once on each vendor and commit for real; to run on some only::
 
     @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+
+Nothing is left to luck: chance is seeded from the name of the test, and hypothesis
+draws the same examples each time. ``make explore`` draws others.
 """
 
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,20 +23,58 @@ from django.db import connections
 from django.test import override_settings
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+from hypothesis.internal.conjecture import providers
 from pytest_django import DjangoDbBlocker
 
-from tests.support import services
+from tests.support import seeds, services
 from tests.support.databases import VENDORS, Database, temporary_database
 from tests.support.processes import Processes
 
-# No test is about time: a busy machine is no fault of the code.
-hypothesis_settings.register_profile("taskq", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-hypothesis_settings.load_profile("taskq")
+FULL = os.environ.get("TASKQ_TEST_FULL") == "1"
+
+hypothesis_settings.register_profile(
+    "taskq",
+    max_examples=2000 if FULL else 100,
+    stateful_step_count=60 if FULL else 30,
+    # The same examples each time. What an earlier run has found is not tried first: another machine has not found it.
+    derandomize=True,
+    database=None,
+    print_blob=True,
+    # No test is about time: a busy machine is no fault of the code.
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+hypothesis_settings.register_profile("explore", hypothesis_settings.get_profile("taskq"), derandomize=False)
+
+# Now and then hypothesis draws a constant that it has read in a module of ours, if that is loaded by then: which ones
+# are depends on the tests that came before, and on what else was collected. None, then, is what is always the same.
+providers._get_local_constants = lambda: providers._local_constants
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup() -> None:
-    """Close connections that the test before has left open: this one may not be allowed to use them, nor to tidy up."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Let hypothesis draw the same as ever, or what a seed says: ``TASKQ_TEST_SEED`` is its seed too."""
+    if config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = seeds.asked_for()
+    # Derandomized, it would not heed a seed.
+    hypothesis_settings.load_profile("taskq" if config.option.hypothesis_seed is None else "explore")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what throws dice, for ``make explore``; hypothesis marks its own."""
+    for item in items:
+        if "dice" in getattr(item, "fixturenames", ()):
+            item.add_marker("chance")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Take from a test what the one before may have left: open connections, and where chance stands.
+
+    It may not be allowed to use these connections, nor to tidy them up.
+    """
+    random.seed(seeds.seed_of(item.nodeid))
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()
@@ -49,7 +91,18 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> No
 @pytest.fixture(scope="session")
 def full_run() -> bool:
     """Tell whether fault tests are to run at their full length (``make test-faults``)."""
-    return os.environ.get("TASKQ_TEST_FULL") == "1"
+    return FULL
+
+
+@pytest.fixture
+def dice(request: pytest.FixtureRequest) -> random.Random:
+    """Return the dice of a test that leaves something to chance, and print what it takes to repeat it.
+
+    They fall the same way each time: their seed follows from the name of the test.
+    """
+    seed = seeds.seed_of(request.node.nodeid)
+    print(f"{seeds.VARIABLE}={seed}")
+    return random.Random(seed)
 
 
 @pytest.fixture(scope="session", params=VENDORS)

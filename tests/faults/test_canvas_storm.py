@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
@@ -12,7 +13,6 @@ from taskq.results.group_result import GroupResult
 from tests.support.audit import audit, times_final
 from tests.support.canvases import Failed, built, drawn, expected
 from tests.support.killer import Killer
-from tests.support.seeds import seeded
 from tests.support.waiting import wait_until
 
 from .conftest import StartWorker
@@ -34,9 +34,8 @@ def _same(result: Any, value: Any) -> bool:
 
 
 def test_random_canvases_end_with_their_values_while_workers_are_killed(
-    alias: str, start_worker: StartWorker, full_run: bool
+    alias: str, start_worker: StartWorker, full_run: bool, dice: Random
 ) -> None:
-    dice = seeded()
     canvases = [drawn(dice.randrange) for _ in range(200 if full_run else 30)]
     with audit(alias):
         results = [built(canvas).apply_async((START,)) for canvas in canvases]
@@ -45,6 +44,7 @@ def test_random_canvases_end_with_their_values_while_workers_are_killed(
             2,
             dice,
             interval=0.4,
+            seconds=300 if full_run else 120,
             progress=lambda: times_final(alias).total(),
             workers=0.4,
         )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
-import time
 from collections import Counter
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -16,9 +15,7 @@ from taskq.models import Message, TaskRun, Worker
 from tests.support import trees
 from tests.support.audit import audit, times_final
 from tests.support.jobs import tasks as jobs
-from tests.support.patience import Patience
-from tests.support.processes import Process
-from tests.support.seeds import seeded
+from tests.support.killer import Killer
 from tests.support.waiting import wait_until
 
 from .conftest import StartWorker
@@ -34,42 +31,29 @@ def _started(path: Path) -> Counter[str]:
     return Counter(line.split()[0] for line in path.read_text().splitlines())
 
 
-def _kill_something(workers: list[Process], dice: random.Random) -> bool:
-    """Kill one worker, or one child of one; tell whether it was a worker."""
-    worker = dice.choice(workers)
-    if dice.random() < 0.4:
-        worker.kill()
-        return True
-    if victims := trees.pool_children(worker.pid):
-        os.kill(dice.choice(victims), signal.SIGKILL)
-    return False
-
-
 def test_every_task_gets_one_final_state_while_children_and_workers_are_killed(
-    alias: str, start_worker: StartWorker, notes: Path, full_run: bool
+    alias: str, start_worker: StartWorker, notes: Path, full_run: bool, dice: Random
 ) -> None:
     count = 3000 if full_run else 400
-    dice = seeded()
     with audit(alias):
         results = jobs.note.delay_many([(str(notes), n, 0.005 if full_run else 0.02) for n in range(count)])
-        workers = [start_worker("-n", f"w{n}") for n in range(3)]
-        names = iter(range(3, 10_000))
-        next_kill = time.monotonic() + 0.5
-        patience = Patience(lambda: _unfinished(alias))
+        killer = Killer(
+            lambda name: start_worker("-n", name, ready=False),
+            3,
+            dice,
+            interval=0.5,
+            seconds=120,
+            progress=lambda: _unfinished(alias),
+            workers=0.4,
+        )
 
         def done() -> bool:
-            nonlocal next_kill
-            if time.monotonic() > next_kill and patience.may_strike():
-                next_kill = time.monotonic() + 1.0
-                _kill_something(workers, dice)
-                patience.struck()
-            for place, worker in enumerate(workers):
-                if not worker.running:
-                    workers[place] = start_worker("-n", f"w{next(names)}", ready=False)
+            killer.turn()
             return _unfinished(alias) == 0
 
         wait_until(done, 300, interval=0.1, what="all tasks to end")
         ends = times_final(alias)
+    print(killer.killed)
     assert Counter(TaskRun.objects.using(alias).values_list("state", flat=True)) == {states.SUCCESS: count}
     assert ends == dict.fromkeys((result.id for result in results), 1)
     assert not Message.objects.using(alias).exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
@@ -13,7 +14,6 @@ from tests.support.audit import audit, times_final
 from tests.support.jobs import flows
 from tests.support.jobs.flows import add, boom, same, total
 from tests.support.killer import Killer
-from tests.support.seeds import seeded
 from tests.support.waiting import wait_until
 
 from .conftest import StartWorker
@@ -32,9 +32,8 @@ CANVASES: list[tuple[Any, Any]] = [
 
 
 def test_workflows_end_once_while_workers_and_children_are_killed(
-    alias: str, start_worker: StartWorker, full_run: bool
+    alias: str, start_worker: StartWorker, full_run: bool, dice: Random
 ) -> None:
-    dice = seeded()
     with audit(alias):
         sent = [(canvas()(), value) for _ in range(40 if full_run else 12) for canvas, value in CANVASES]
         killer = Killer(
@@ -42,6 +41,7 @@ def test_workflows_end_once_while_workers_and_children_are_killed(
             2,
             dice,
             interval=0.55 if full_run else 0.2,
+            seconds=250 if full_run else 120,
             progress=lambda: times_final(alias).total(),
             workers=0.7,
             young=0.5,

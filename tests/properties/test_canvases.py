@@ -107,7 +107,10 @@ def audited(clean_database: Database) -> Iterator[Database]:
 
 
 # The fixture's database is emptied for each example, here and not by the fixture.
-@settings(max_examples=300 if FULL else 25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300 if FULL else 25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(canvas=canvases(), data=st.data())
 def test_on_the_rows_with_messages_that_come_twice_and_runs_that_are_lost(
     audited: Database, canvas: Canvas, data: st.DataObject

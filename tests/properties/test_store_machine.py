@@ -454,6 +454,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert set(rows) == set(self.living)
 
 
+@pytest.mark.chance
 @pytest.mark.timeout(1200)
 def test_the_store_does_what_the_model_does(clean_database: Database) -> None:
     assert for_alias(clean_database.alias).alias == clean_database.alias

@@ -20,7 +20,8 @@ class Killer:
     It strikes less often where some strikes were in vain: on a machine that is slower or
     busier few workers would come so far as to end anything. ``workers`` is the share of
     strikes that hit a whole worker and not one of its children, ``young`` how likely one is
-    hit that has none yet. ``progress`` is for ``Patience``.
+    hit that has none yet. ``progress`` is for ``Patience``. After ``seconds`` it strikes no
+    more: what is left ends in peace, and the test with it, however slow the machine.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class Killer:
         dice: Random,
         *,
         interval: float,
+        seconds: float,
         progress: Callable[[], int],
         workers: float = 0.5,
         young: float = 0.0,
@@ -43,12 +45,13 @@ class Killer:
         self._interval = interval
         self._workers = [start(f"w{n}") for n in range(count)]
         self._next = time.monotonic()
+        self._end = self._next + seconds
         #: How many strikes hit a worker, and how many a child.
         self.killed = {"workers": 0, "children": 0}
 
     def turn(self) -> None:
         """Strike if it is time, and replace workers that are gone."""
-        if time.monotonic() > self._next and self._patience.may_strike():
+        if self._next < time.monotonic() < self._end and self._patience.may_strike():
             self._next = time.monotonic() + self._dice.uniform(0.3, 1.7) * self._interval
             self._strike(self._dice.choice(self._workers))
         for place, worker in enumerate(self._workers):

@@ -65,13 +65,12 @@ def requeue_lost(
     engine = for_alias(alias)
     with engine.atomic():
         rows = Message.objects.using(alias).filter(id=message_id, token=token)
-        task_ids = list(rows.values_list("task_id", flat=True))
-        if not task_ids:
+        held = list(rows.values_list("task_id", "queue"))
+        if not held:
             return False
-        rows.update(deliveries=deliveries)
-        requeue(token, [message_id], alias, redelivered=True)
+        rows.update(token="", redelivered=True, deliveries=deliveries)
         Attempt.objects.using(alias).create(
-            task_id=task_ids[0],
+            task_id=held[0][0],
             state="LOST",
             retries=deliveries,
             traceback=reason,
@@ -79,6 +78,7 @@ def requeue_lost(
             started_at=datetime.fromtimestamp(started, UTC) if started else None,
             finished_at=datetime.fromtimestamp(engine.now(), UTC),
         )
+        wake(engine, {held[0][1]})
     return True
 
 

@@ -1,7 +1,7 @@
 """The rooms of taskq, in their order, and the doors between them; and the map that is drawn of them.
 
-``python -m tests.rooms`` prints the map, with ``--write`` it puts it into
-``docs/how-to/change-the-code.md``, with ``--check`` it fails if the map there is an old one.
+``python -m tests.rooms`` prints the map, with ``--write`` it puts the map and the doors into
+``docs/how-to/change-the-code.md``, with ``--check`` it fails if those there are old ones.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ WORKER = (
 BESIDE = ("apps", "checks", "contrib", "testing", "taskq_admin")
 #: The imports that go up, all of them inside functions, and why.
 DOORS = {
-    ("canvas", "eager"): "`Signature.apply`, and a canvas with `TASKQ_ALWAYS_EAGER`, run in the calling process",
+    ("canvas", "eager"): "`Signature.apply`, and a canvas while `TASKQ_ALWAYS_EAGER` is on, run in the calling process",
     ("tasks", "eager"): "`Task.apply` runs in the calling process",
-    ("sending", "eager"): "with `TASKQ_ALWAYS_EAGER` the task is run instead of sent",
+    ("sending", "eager"): "while `TASKQ_ALWAYS_EAGER` is on, a task is run instead of sent",
 }
 #: Above this line of rooms is no database: neither these rooms nor the worker's loop reach one.
 PURE = ("messages", "calls", "workflows")
@@ -77,7 +77,6 @@ WINDOWS = {
 PAGE = ROOT / "docs/how-to/change-the-code.md"
 NameOf = Callable[[str], str]
 
-_BEGIN, _END = "<!-- the map: python -m tests.rooms --write -->\n", "<!-- end of the map -->"
 
 RANKS = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 WORKER_RANKS = {part: rank for rank, parts in enumerate(WORKER) for part in parts}
@@ -165,25 +164,34 @@ def _purpose(tree: Tree, room: str) -> str:
     if room == "ground":
         return "Names and plain objects that all may use, a module each."
     module = room if room in tree.modules else f"taskq.{room}"
-    return (ast.get_docstring(ast.parse(tree.text(module))) or "").partition("\n")[0]
+    return (ast.get_docstring(ast.parse(tree.text(module))) or "").partition("\n")[0].replace("``", "`")
 
 
-def _with_map(page: str) -> str:
-    before, rest = page.split(_BEGIN)
-    after = rest.split(_END)[1]
-    return f"{before}{_BEGIN}\n```text\n{drawing(Tree())}```\n\n{_END}{after}"
+def doors() -> str:
+    """Return the table of the doors."""
+    rows = (f"| `{room}` | `{other}` | {reason} |" for (room, other), reason in DOORS.items())
+    return "\n".join(["| from | to | why |", "| --- | --- | --- |", *rows]) + "\n"
+
+
+def _renewed(page: str) -> str:
+    """Return the page with the map and the table of doors between their markers as they are now."""
+    for name, block in (("map", f"```text\n{drawing(Tree())}```\n"), ("doors", doors())):
+        begin, end = f"<!-- {name}: python -m tests.rooms --write -->\n", f"<!-- end of {name} -->"
+        before, rest = page.split(begin)
+        page = f"{before}{begin}\n{block}\n{end}{rest.split(end)[1]}"
+    return page
 
 
 def is_up_to_date() -> bool:
-    """Tell whether the page has the map as it would be drawn now."""
+    """Tell whether the page has the map and the doors as they are now."""
     page = PAGE.read_text()
-    return page == _with_map(page)
+    return page == _renewed(page)
 
 
 def main(arguments: list[str]) -> int:
     """See the module."""
     if "--write" in arguments:
-        PAGE.write_text(_with_map(PAGE.read_text()))
+        PAGE.write_text(_renewed(PAGE.read_text()))
     elif "--check" in arguments:
         if not is_up_to_date():
             print(f"The map in {PAGE.relative_to(ROOT)} is old: python -m tests.rooms --write", file=sys.stderr)

@@ -18,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+_IN_PACKAGE = re.compile(r"f'\{(__name__|__package__)\}\.")
 _LOADERS = {"import_module", "import_string", "__import__"}
 #: Strings in these calls and keywords are labels, even where they look like modules.
 _LABELLING_CALLS = {"getLogger", "ContextVar"}
@@ -152,12 +153,13 @@ class _File:
         if not level:
             return name
         parts = self.module.split(".")
-        kept = len(parts) - level + (self.tree.modules[self.module].name == "__init__.py")
+        kept = len(parts) - level + (self.tree.modules[self.module].name == "__init__.py")  # which is its own package
         return ".".join([*parts[:kept], *filter(None, [name.lstrip(".")])])
 
-    def children(self) -> list[str]:
-        """Return the modules directly in this package."""
-        return [module for module in self.tree.modules if module.rpartition(".")[0] == self.module]
+    def children(self, package: str) -> list[str]:
+        """Return the modules directly in this file's ``__name__``, a package, or in its ``__package__``."""
+        name = self.module if package == "__name__" else self.absolute(".")
+        return [module for module in self.tree.modules if module.rpartition(".")[0] == name]
 
 
 _Found = tuple[str, int, Kind]
@@ -197,8 +199,8 @@ def _loaded(file: _File, argument: ast.expr) -> Iterator[tuple[str, Kind]]:
     if isinstance(argument, ast.Constant):
         if not file.tree.is_module_or_name(str(argument.value)):
             yield file.absolute(str(argument.value)), Kind.STRING
-    elif ast.unparse(argument).startswith("f'{__name__}."):
-        yield from ((module, Kind.STRING) for module in file.children())
+    elif found := _IN_PACKAGE.match(ast.unparse(argument)):
+        yield from ((module, Kind.STRING) for module in file.children(found[1]))
     else:
         yield ast.unparse(argument), Kind.UNREADABLE
 

@@ -1,0 +1,1 @@
+"""Sends calls: ``send`` for tasks, and ``publisher``, the only place that publishes."""

@@ -65,6 +65,21 @@ class Claimed:
 
 
 @dataclass(slots=True)
+class Progress:
+    """A state that a running task has reached. ``at`` is a Unix time, ``meta`` encoded text."""
+
+    message_id: int
+    task_id: str
+    name: str
+    queue: str
+    state: str
+    meta: str | None
+    content_type: str
+    at: float
+    worker: str
+
+
+@dataclass(slots=True)
 class NewGroup:
     """A group or a chord's header, as it is sent: the row that counts its members.
 

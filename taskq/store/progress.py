@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,21 +12,7 @@ from taskq import states
 from taskq.conf import settings
 from taskq.engines import for_alias
 from taskq.models import Message, TaskRun
-
-
-@dataclass(slots=True)
-class Progress:
-    """A state that a running task has reached. ``at`` is a Unix time, ``meta`` encoded text."""
-
-    message_id: int
-    task_id: str
-    name: str
-    queue: str
-    state: str
-    meta: str | None
-    content_type: str
-    at: float
-    worker: str
+from taskq.records import Progress
 
 
 def write(token: str, reports: Sequence[Progress], alias: str | None = None) -> None:

@@ -28,10 +28,10 @@ from hypothesis.stateful import (
 from taskq import states
 from taskq.engines import for_alias
 from taskq.models import Attempt, Message, ScheduledMessage, TaskRun, Worker
-from taskq.records import Claimed, Envelope, Settlement
+from taskq.records import Claimed, Envelope, Progress, Settlement
 from taskq.store import claim as claims
 from taskq.store import enqueue, requeue, retention, workers
-from taskq.store.progress import Progress, write
+from taskq.store.progress import write
 from taskq.store.promote import promote
 from taskq.store.recover import recover, recover_orphans
 from taskq.store.revoke import revoke

@@ -15,9 +15,8 @@ from itertools import islice
 from django.db import DatabaseError, InterfaceError, OperationalError
 
 from taskq.engines import for_alias
-from taskq.records import Claimed, Settlement
+from taskq.records import Claimed, Progress, Settlement
 from taskq.store import claim, progress, requeue
-from taskq.store.progress import Progress
 from taskq.store.settle import settle
 
 from .lease import Lease

@@ -19,8 +19,7 @@ from taskq.exceptions import (
 )
 from taskq.handover import Outcome, Report
 from taskq.messages.exception_data import encode_exception
-from taskq.records import Claimed, Settlement
-from taskq.store.progress import Progress
+from taskq.records import Claimed, Progress, Settlement
 from taskq.workflows.followups import complete
 
 from .request import Request

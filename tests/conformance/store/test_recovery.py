@@ -6,10 +6,11 @@ from datetime import timedelta
 
 from taskq import states
 from taskq.models import Attempt, Lease, Message, ScheduledMessage, TaskRun, Worker
+from taskq.records import Progress
 from taskq.store import leadership, requeue, retention, workers
 from taskq.store.claim import acknowledge, claim
 from taskq.store.enqueue import enqueue
-from taskq.store.progress import Progress, write
+from taskq.store.progress import write
 from taskq.store.recover import recover, recover_orphans
 from taskq.store.revoke import revoke
 from taskq.store.settle import settle

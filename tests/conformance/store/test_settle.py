@@ -11,11 +11,11 @@ from django.db import Error, connections, transaction
 
 from taskq import states
 from taskq.models import Attempt, Message, ScheduledMessage, TaskRun
-from taskq.records import Claimed, FollowUps
+from taskq.records import Claimed, FollowUps, Progress
 from taskq.store import retention, workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
-from taskq.store.progress import Progress, write
+from taskq.store.progress import write
 from taskq.store.settle import settle
 from tests.support.envelopes import ending, envelope
 

@@ -11,7 +11,7 @@ from django.db import models
 from .fields import KeyField, MomentField, NullableMomentField, PayloadField
 
 
-class Envelope(models.Model):
+class BaseMessage(models.Model):
     """The columns that waiting and scheduled messages share. Payloads are text as on the wire."""
 
     id = models.BigAutoField(primary_key=True)
@@ -36,7 +36,7 @@ class Envelope(models.Model):
         abstract = True
 
 
-class Message(Envelope):
+class Message(BaseMessage):
     """A message that may run now.
 
     ``token`` is the boot token of the worker that holds it, empty while it waits.
@@ -59,7 +59,7 @@ class Message(Envelope):
         return f"{self.name or 'message'} in {self.queue}"
 
 
-class ScheduledMessage(Envelope):
+class ScheduledMessage(BaseMessage):
     """A message that is due at ``due_at`` by the database's clock."""
 
     due_at = MomentField()

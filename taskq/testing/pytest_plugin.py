@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from taskq.testing.memory import Memory
     from taskq.testing.message import SentTasks
-    from taskq.worker.node import Node
+    from taskq.worker.node import WorkerNode
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def taskq_eager() -> Iterator[None]:
 
 
 @pytest.fixture
-def taskq_worker(transactional_db: None) -> Iterator[Node]:
+def taskq_worker(transactional_db: None) -> Iterator[WorkerNode]:
     """Run a real worker on a thread, with pytest-django's ``transactional_db``."""
     from taskq.testing import running_worker
 

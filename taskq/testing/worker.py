@@ -16,7 +16,7 @@ from django.test.utils import override_settings
 
 from taskq.conf import database_broker_alias, settings
 from taskq.messages import routing
-from taskq.worker.node import Node, NodeOptions
+from taskq.worker.node import WorkerNode, WorkerOptions
 
 #: The worker's name.
 HOSTNAME = "test@localhost"
@@ -25,7 +25,7 @@ END = 30.0
 
 
 @contextmanager
-def running_worker(queues: Sequence[str] = ()) -> Iterator[Node]:
+def running_worker(queues: Sequence[str] = ()) -> Iterator[WorkerNode]:
     """Run a worker with one thread for tasks while the block lasts; then let it end what it has begun.
 
     ``queues`` are those to consume, by default all that are declared. Raises
@@ -37,7 +37,7 @@ def running_worker(queues: Sequence[str] = ()) -> Iterator[Node]:
     # A watchdog ends the process, and that is the test's.
     with override_settings(TASKQ_WATCHDOG_TIMEOUT=None):
         chosen = list(routing.select(queues).values())
-        node = Node(NodeOptions(HOSTNAME, chosen, 1, pool="solo"), alias)
+        node = WorkerNode(WorkerOptions(HOSTNAME, chosen, 1, pool="solo"), alias)
         thread = threading.Thread(target=_run, args=(node,), name="taskq-test-worker", daemon=True)
         thread.start()
         try:
@@ -65,7 +65,7 @@ def _refuse_unseen(alias: str) -> None:
         )
 
 
-def _run(node: Node) -> None:
+def _run(node: WorkerNode) -> None:
     try:
         node.run()
     finally:

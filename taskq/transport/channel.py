@@ -37,19 +37,19 @@ TOUCH_EVERY = 1.0
 
 
 @dataclass(slots=True)
-class Consumer:
+class ChannelConsumer:
     """A consumer that ``basic_consume`` has started."""
 
     tag: str
     queue: str
     no_ack: bool
-    callback: Callable[[messages.Message], Any]
+    callback: Callable[[messages.DatabaseMessage], Any]
 
 
 class Channel(EntityChannel):
     """Keeps in rows what kombu's virtual channel keeps in memory: entities, bindings, deliveries, restoring."""
 
-    Message: Any = messages.Message
+    Message: Any = messages.DatabaseMessage
     QoS: Any = Unacked
     supports_fanout = True
     supports_batch_publish = True
@@ -58,7 +58,7 @@ class Channel(EntityChannel):
     def __init__(self, connection: Transport, **kwargs: Any) -> None:
         super().__init__(connection, **kwargs)
         self.no_ack_consumers: Any = set()
-        self.consumers: dict[str, Consumer] = {}
+        self.consumers: dict[str, ChannelConsumer] = {}
         self._turns: deque[str] = deque()
         self._prefetched = PrefetchBuffer()
         self._touched: dict[str, float] = {}
@@ -103,7 +103,7 @@ class Channel(EntityChannel):
         self, queue: str, no_ack: bool, callback: Callable[[Any], Any], consumer_tag: str, **kwargs: Any
     ) -> None:
         """Start a consumer: ``drain_events`` hands the queue's messages to ``callback``."""
-        self.consumers[consumer_tag] = Consumer(consumer_tag, queue, no_ack, callback)
+        self.consumers[consumer_tag] = ChannelConsumer(consumer_tag, queue, no_ack, callback)
         self._turns.append(consumer_tag)
         if no_ack:
             self.no_ack_consumers.add(consumer_tag)
@@ -133,7 +133,7 @@ class Channel(EntityChannel):
                 return True
         return False
 
-    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> messages.Message | None:
+    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> messages.DatabaseMessage | None:
         """Return one message, or ``None`` if no message waits."""
         now = monotonic()
         if now - self._touched.get(queue, -TOUCH_EVERY) >= TOUCH_EVERY:

@@ -111,7 +111,7 @@ def _mapping(text: str) -> dict[str, Any]:
     return value
 
 
-class Message(base.Message):
+class DatabaseMessage(base.Message):
     """A claimed message; the exceptions of unreadable parts are in ``errors``."""
 
     def __init__(self, claimed: Claimed, channel: Channel, consumer_tag: str = "") -> None:
@@ -144,4 +144,4 @@ class Message(base.Message):
             return {}
 
 
-__all__ = ["Message", "envelopes"]
+__all__ = ["DatabaseMessage", "envelopes"]

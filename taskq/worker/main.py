@@ -18,7 +18,7 @@ from taskq.calls.registry import tasks
 from taskq.conf import database_broker_alias, masked_url, settings, two_databases
 from taskq.logs import setup_worker_logging
 
-from .node import Node, NodeOptions
+from .node import WorkerNode, WorkerOptions
 from .pools.base import Pool
 from .pools.forkserver_process import launch
 from .pools.registry import pool_class
@@ -89,7 +89,7 @@ def run_worker(config: WorkerConfig) -> WorkerExit:
 
 def _run(config: WorkerConfig) -> WorkerExit:
     fork_server = launch() if config.pool == "prefork" else None
-    node = Node(_options(config), _alias(), fork_server)
+    node = WorkerNode(_options(config), _alias(), fork_server)
     signals.send(signals.worker_after_setup, config.name, instance=node)
     handlers = SignalHandlers(node, node.inbox.post, restarted=config.restarted)
     handlers.install()
@@ -147,8 +147,8 @@ def _refuse_unlimited(pool: type[Pool], config: WorkerConfig) -> None:
         raise ValueError(f"The {pool.name} pool has no children: --max-tasks-per-child and its kin need prefork.")
 
 
-def _options(config: WorkerConfig) -> NodeOptions:
-    return NodeOptions(
+def _options(config: WorkerConfig) -> WorkerOptions:
+    return WorkerOptions(
         hostname=config.name,
         queues=config.queues,
         concurrency=config.concurrency,

@@ -29,7 +29,7 @@ from .duties.ledger import Ledger
 from .duties.maintenance import Maintenance
 from .duties.store_thread import StoreThread
 from .loop.consumer import Consumer
-from .loop.prefetch import Pace
+from .loop.prefetch import PrefetchPolicy
 from .loop.request import Limits
 from .pools.base import PoolEvents, PoolOptions
 from .pools.forkserver import ForkServer
@@ -51,7 +51,7 @@ _LAST_WRITES = 3.0
 
 
 @dataclass(slots=True)
-class NodeOptions:
+class WorkerOptions:
     """How a worker is to be; what the command line says, with the settings behind it."""
 
     hostname: str
@@ -67,10 +67,10 @@ class NodeOptions:
     info: dict[str, Any] = field(default_factory=dict)
 
 
-class Node:
+class WorkerNode:
     """One worker. ``run`` returns the exit status when it has ended."""
 
-    def __init__(self, options: NodeOptions, alias: str, fork_server: ForkServer | None = None) -> None:
+    def __init__(self, options: WorkerOptions, alias: str, fork_server: ForkServer | None = None) -> None:
         self.options = options
         self.hub = Hub()
         self.inbox = CallQueue()
@@ -121,7 +121,7 @@ class Node:
         options = self.options
         self.consumer = Consumer(
             options.hostname,
-            Pace(options.prefetch_multiplier, fair=options.fair),
+            PrefetchPolicy(options.prefetch_multiplier, fair=options.fair),
             Limits(options.time_limit, options.soft_time_limit),
             lease_valid=lambda: self.lease.is_valid,
             store=self._to_store,

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from taskq.worker.call_queue import CallQueue
 from taskq.worker.loop.in_flight import InFlight
-from taskq.worker.loop.prefetch import LONG, PER_CHILD, Pace
+from taskq.worker.loop.prefetch import LONG, PER_CHILD, PrefetchPolicy
 from taskq.worker.process.nodenames import expand
 
 names = st.sampled_from(["a", "b", "c"])
@@ -21,14 +21,14 @@ seconds = st.floats(0, 3600, allow_nan=False)
 runs = st.lists(st.tuples(names, seconds), max_size=50)
 
 
-def _pace(observed: list[tuple[str, float]], **options: Any) -> Pace:
-    pace = Pace(options.get("multiplier"), fair=options.get("fair", False))
+def _pace(observed: list[tuple[str, float]], **options: Any) -> PrefetchPolicy:
+    pace = PrefetchPolicy(options.get("multiplier"), fair=options.get("fair", False))
     for name, runtime in observed:
         pace.observe(name, runtime)
     return pace
 
 
-# -- Pace
+# -- PrefetchPolicy
 
 
 @given(runs, st.integers(1, 100))
@@ -100,7 +100,7 @@ class InFlightMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pace = Pace()
+        self.pace = PrefetchPolicy()
         self.in_flight = InFlight(self.pace)
         self.known: dict[int, list[FakeRequest]] = {0: [], 1: [], 2: []}
         self.next = 1

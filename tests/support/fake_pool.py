@@ -12,7 +12,7 @@ from taskq.handover import Delivery, Outcome
 from taskq.records import Claimed
 from taskq.worker import failure_handlers
 from taskq.worker.loop.consumer import Consumer
-from taskq.worker.loop.prefetch import Pace
+from taskq.worker.loop.prefetch import PrefetchPolicy
 from taskq.worker.loop.request import Limits
 
 _numbers = itertools.count(1)
@@ -89,13 +89,13 @@ class FakePool:
 class Bench:
     """A consumer with a fake pool, and a record of what it had the ledger do."""
 
-    def __init__(self, concurrency: int = 2, pace: Pace | None = None) -> None:
+    def __init__(self, concurrency: int = 2, policy: PrefetchPolicy | None = None) -> None:
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
         self.targets: list[int] = []
         self.lease_valid = True
         self.pool = FakePool(concurrency)
         self.consumer = Consumer(
-            "w@host", pace or Pace(), Limits(), lease_valid=lambda: self.lease_valid, store=self._store,
+            "w@host", policy or PrefetchPolicy(), Limits(), lease_valid=lambda: self.lease_valid, store=self._store,
             retarget=self.targets.append, on_failure=failure_handlers.failed,
         )  # fmt: skip
         self.consumer.pool = self.pool  # type: ignore[assignment]

@@ -22,8 +22,8 @@ from tests.support.imports import Tree
 
 MOST_LINES, MOST_BRANCHES, LONGEST_FILE, MEDIAN_LINES = 45, 15, 400, 4
 #: Functions and files that are larger today. They leave with the change that makes them small enough.
-STILL_LARGE = {"taskq/messages/protocol/read.py read_headers"}
-STILL_LONG = {"taskq/worker/loop/consumer.py"}
+STILL_LARGE: set[str] = set()
+STILL_LONG: set[str] = set()
 
 Defined = ast.FunctionDef | ast.AsyncFunctionDef
 _NO_CODE = {

@@ -68,26 +68,15 @@ def read_headers(headers: Mapping[str, Any]) -> TaskHeaders:
     name, task_id, root_id = get("task"), get("id"), get("root_id")
     parent_id, group, group_index = get("parent_id"), get("group"), get("group_index")
     eta, expires, retries, limits = get("eta"), get("expires"), get("retries"), get("timelimit")
-    _check_text("task", name)
-    _check_text("id", task_id)
-    if root_id is not None and root_id != task_id:
-        _check_text("root_id", root_id)
-    if parent_id is not None:
-        _check_text("parent_id", parent_id)
-    if group is not None:
-        _check_text("group", group)
-    if group_index is not None and type(group_index) is not int:
-        _refuse("group_index", group_index, "a whole number")
-    if retries is None:
-        retries = 0
-    elif type(retries) is not int or not 0 <= retries <= MOST_WHOLE:
-        _refuse("retries", retries, f"a whole number from 0 to {MOST_WHOLE}")
+    _check_names(name, task_id, root_id, parent_id)
+    if group is not None or group_index is not None:
+        _check_place(group, group_index)
     hard, soft = (None, None) if limits is None or limits == [None, None] else _limits(limits)
     stamps, stamped = get("stamps"), get("stamped_headers")
     return TaskHeaders(
         name,
         task_id,
-        retries,
+        0 if retries is None else _retries(retries),
         None if eta is None else _time("eta", eta),
         None if expires is None else _time("expires", expires),
         hard,
@@ -106,6 +95,28 @@ def read_headers(headers: Mapping[str, Any]) -> TaskHeaders:
         stamps if isinstance(stamps, Mapping) else {},
         headers,
     )
+
+
+def _check_names(name: Any, task_id: Any, root_id: Any, parent_id: Any) -> None:
+    _check_text("task", name)
+    _check_text("id", task_id)
+    if root_id is not None and root_id != task_id:
+        _check_text("root_id", root_id)
+    if parent_id is not None:
+        _check_text("parent_id", parent_id)
+
+
+def _check_place(group: Any, index: Any) -> None:
+    if group is not None:
+        _check_text("group", group)
+    if index is not None and type(index) is not int:
+        _refuse("group_index", index, "a whole number")
+
+
+def _retries(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= MOST_WHOLE:
+        _refuse("retries", value, f"a whole number from 0 to {MOST_WHOLE}")
+    return value
 
 
 def _refuse(header: str, value: Any, wanted: str) -> NoReturn:

@@ -1,8 +1,7 @@
-"""The consumer: what happens to a claimed message between the claim and its settling.
+"""The consumer takes claimed messages to the pool, and their outcomes to the ledger.
 
-Lives on the loop's thread. It reads headers, refuses what must not run, hands the rest
-to the pool as fast as the pool can use it, and turns outcomes into settlements. It
-never touches a database: what is to be written it gives to the ledger.
+It lives on the loop's thread. It reads headers, refuses messages that must not run, hands requests to the pool as fast
+as the pool can use them, and turns outcomes into settlements. It never touches a database.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from taskq.worker.pools.base import LostChild, Pool, Slot
 
 from . import settlements
 from .in_flight import InFlight
-from .prefetch import LONG, STUCK, Pace
+from .prefetch import LONG, STUCK, PrefetchPolicy
 from .request import Limits, Request, read
 
 logger = logging.getLogger("taskq.worker")
@@ -30,16 +29,15 @@ logger = logging.getLogger("taskq.worker")
 class Consumer:
     """Requests of one worker, from claimed to settled.
 
-    ``lease_valid`` tells whether the lease surely holds: nothing starts while it does not.
-    ``store`` is how it reaches the ledger: ``store(method, *args)`` has it called on
-    the store thread. ``retarget`` tells the source how many messages to hold. ``on_failure`` calls the
-    handlers of a task whose child can't.
+    ``lease_valid`` tells whether the lease surely holds: no request starts while it does not. ``store(method, *args)``
+    calls the ledger on the store thread. ``retarget`` tells the source how many messages to hold. ``on_failure`` calls
+    the handlers of a task whose child can't.
     """
 
     def __init__(
         self,
         hostname: str,
-        pace: Pace,
+        policy: PrefetchPolicy,
         limits: Limits,
         *,
         lease_valid: Callable[[], bool],
@@ -48,7 +46,7 @@ class Consumer:
         on_failure: Callable[[Request, BaseException], None],
     ) -> None:
         self.hostname = hostname
-        self.pace = pace
+        self.policy = policy
         self.limits = limits
         self.pool: Pool
         self.stopping = False
@@ -60,7 +58,7 @@ class Consumer:
         self._retarget = retarget
         self._on_failure = on_failure
         self._target = 0
-        self._jobs = InFlight(pace)
+        self._in_flight = InFlight(policy)
         self._by_message: dict[int, Request] = {}
         self._ready: deque[Request] = deque()
         #: What waits for its commit, by job.
@@ -75,7 +73,7 @@ class Consumer:
             self._receive(message)
         if self.stopping:
             # Claimed while the end began: for others to take at once.
-            self._release_ready()
+            self._requeue_ready()
         self.dispatch()
 
     def _receive(self, message: Claimed) -> None:
@@ -118,7 +116,7 @@ class Consumer:
     def dispatch(self) -> None:
         """Hand over what is ready to slots that have room."""
         if not self.stopping and self._ready and self._lease_valid():
-            slots = [s for s in self.pool.slots if s.accepting and not self._jobs.of(s.index).reserved]
+            slots = [s for s in self.pool.slots if s.accepting and not self._in_flight.of(s.index).reserved]
             # Few messages are spread rather than put to one slot while another is idle.
             share = -(-len(self._ready) // len(slots)) if slots else 0
             for slot in slots:
@@ -127,7 +125,7 @@ class Consumer:
         self._set_target()
 
     def _fill(self, slot: Slot, share: int) -> None:
-        load = self._jobs.of(slot.index)
+        load = self._in_flight.of(slot.index)
         batch: list[Request] = []
         handed, seconds, room = slot.in_flight, load.seconds, min(slot.room, share)
         while self._ready and len(batch) < room:
@@ -136,13 +134,13 @@ class Consumer:
                 if handed == 0:
                     self._hand_over_alone(slot, self._ready.popleft())
                 break
-            if not self.pace.fits(handed, seconds, request.name):
+            if not self.policy.fits(handed, seconds, request.name):
                 break
             self._ready.popleft()
             if not self._refused(request):
                 batch.append(request)
                 handed += 1
-                seconds += self.pace.cost(request.name)
+                seconds += self.policy.cost(request.name)
         if batch:
             self._hand_over(slot, batch)
 
@@ -151,7 +149,7 @@ class Consumer:
             return
         if request.time_limit and not self.pool.supports_hard_limit:
             settlements.log_unlimited(request, self.pool.name)
-        self._jobs.of(slot.index).reserved = True
+        self._in_flight.of(slot.index).reserved = True
         if request.before_start:
             # The commit comes first; the slot is kept for it.
             self._awaited[request.job] = request
@@ -171,13 +169,13 @@ class Consumer:
         if held and not refused and slot.accepting and slot.idle and not self.stopping:
             self._hand_over(slot, [request])
             return
-        self._jobs.of(slot.index).reserved = False
+        self._in_flight.of(slot.index).reserved = False
         if not held:
             settlements.log_taken_over(request)
             self._forget(request)
             self._store("drop", request.message.id)
         elif self.stopping and not refused:
-            self._release([request])
+            self._requeue([request])
         elif not refused:
             self._ready.appendleft(request)
         self.dispatch()
@@ -186,20 +184,20 @@ class Consumer:
         now = time.monotonic()
         for request in batch:
             request.handed_at = now
-            self._jobs.put(slot.index, request)
+            self._in_flight.put(slot.index, request)
         self.pool.hand_over(slot, [request.delivery(self.hostname) for request in batch])
 
     # -- from the pool
 
     def outcome(self, outcome: Outcome) -> None:
         """Take in how a run ended."""
-        request = self._jobs.take(outcome.job)
+        request = self._in_flight.take(outcome.job)
         if request is None:
             return
-        self.pace.observe(request.name, outcome.runtime)
+        self.policy.observe(request.name, outcome.runtime)
         self.totals[request.name] = self.totals.get(request.name, 0) + 1
         if outcome.state == states.REJECTED and outcome.requeue:
-            self._release([request])
+            self._requeue([request])
         else:
             self._end(request, settlements.ended(request, outcome, self.hostname))
 
@@ -209,14 +207,14 @@ class Consumer:
 
     def report(self, report: Report) -> None:
         """Have a state of a running task written."""
-        request = self._jobs.get(report.job)
+        request = self._in_flight.get(report.job)
         if request is not None and (request.message.tracked or not settlements.ignores(request)):
             self._store("report", settlements.progress(request, report, self.hostname))
 
     def lost(self, lost: LostChild) -> None:
         """Take in that a child is gone: what it ran is settled or goes back, what it had not begun runs elsewhere."""
         for delivery in lost.started:
-            request = self._jobs.take(delivery.job)
+            request = self._in_flight.take(delivery.job)
             if request is not None:
                 self._lost_safely(request, lost)
         self.returned(lost.unstarted)
@@ -249,9 +247,9 @@ class Consumer:
 
     def returned(self, deliveries: Iterable[Any]) -> None:
         """Take back what did not start."""
-        back = [request for d in deliveries if (request := self._jobs.take(d.job)) is not None]
+        back = [request for d in deliveries if (request := self._in_flight.take(d.job)) is not None]
         if self.stopping:
-            self._release(back)
+            self._requeue(back)
         else:
             self._ready.extendleft(reversed(back))
             self.dispatch()
@@ -265,20 +263,20 @@ class Consumer:
             since = slot.busy_since
             if since is None or now - since < LONG:
                 continue
-            head = self._jobs.of(slot.index).head
+            head = self._in_flight.of(slot.index).head
             if head is not None and now - since > STUCK:
-                self.pace.observe_running(head.name, now - since)
+                self.policy.observe_running(head.name, now - since)
             if slot.in_flight > 1:
                 self.returned(self.pool.take_back(slot))
         self.dispatch()
         if self._ready and all(s.busy_since is not None and now - s.busy_since > STUCK for s in self.pool.slots):
-            self._release_surplus()
+            self._requeue_surplus()
 
-    def _release_surplus(self) -> None:
+    def _requeue_surplus(self) -> None:
         """Give back, for other workers, what no slot of this one will come to soon."""
-        surplus = len(self._ready) + len(self._jobs) + len(self._awaited) - self._target
+        surplus = len(self._ready) + len(self._in_flight) + len(self._awaited) - self._target
         if surplus > 0:
-            self._release([self._ready.pop() for _ in range(min(surplus, len(self._ready)))])
+            self._requeue([self._ready.pop() for _ in range(min(surplus, len(self._ready)))])
 
     # -- revocation, loss of the lease, the end
 
@@ -317,7 +315,7 @@ class Consumer:
     def _take_back_all(self) -> None:
         """Take back everything that has not started."""
         for slot in self.pool.slots:
-            taken = [self._jobs.take(delivery.job) for delivery in self.pool.take_back(slot)]
+            taken = [self._in_flight.take(delivery.job) for delivery in self.pool.take_back(slot)]
             self._ready.extendleft(request for request in reversed(taken) if request is not None)
 
     def stop(self) -> None:
@@ -325,7 +323,7 @@ class Consumer:
         self.stopping = True
         self._retarget(0)
         self._take_back_all()
-        self._release_ready()
+        self._requeue_ready()
 
     def broken(self, reason: str) -> None:
         """Take in that the pool is gone by itself: what it ran counts as started, as with a child that is lost."""
@@ -333,12 +331,12 @@ class Consumer:
         unfinished = self.pool.unfinished()
         started = [delivery for delivery, began in unfinished if began]
         self.lost(LostChild(started, [delivery for delivery, began in unfinished if not began], reason))
-        self._release_awaited()
+        self._requeue_awaited()
 
     def abandon(self) -> None:
         """Give back what was running when the pool was killed, without counting the start."""
         for delivery, started in self.pool.unfinished():
-            request = self._jobs.take(delivery.job)
+            request = self._in_flight.take(delivery.job)
             if request is None:
                 continue
             if started and not request.acks_late:
@@ -347,30 +345,30 @@ class Consumer:
                     settlements.lost(request, "The worker was stopped before the task had ended.", self.hostname),
                 )
             else:
-                self._release([request])
-        self._release_awaited()
+                self._requeue([request])
+        self._requeue_awaited()
 
-    def _release_ready(self) -> None:
-        self._release(list(self._ready))
+    def _requeue_ready(self) -> None:
+        self._requeue(list(self._ready))
         self._ready.clear()
 
-    def _release_awaited(self) -> None:
+    def _requeue_awaited(self) -> None:
         """Give back what waits for its commit. The ledger does one after the other: this undoes that commit."""
         awaited = list(self._awaited.values())
         self._awaited.clear()
         for request in awaited:
             request.before_start = ""
-        self._release(awaited)
+        self._requeue(awaited)
 
     @property
     def busy(self) -> bool:
         """Whether something runs, or is about to."""
-        return bool(self._jobs or self._awaited)
+        return bool(self._in_flight or self._awaited)
 
     @property
     def running(self) -> list[Request]:
-        """What the pool has."""
-        return list(self._jobs)
+        """The requests that the pool has."""
+        return list(self._in_flight)
 
     # -- ends
 
@@ -384,7 +382,7 @@ class Consumer:
         self.ended += 1
         self._store("add", settlement)
 
-    def _release(self, requests: Sequence[Request]) -> None:
+    def _requeue(self, requests: Sequence[Request]) -> None:
         if requests:
             for request in requests:
                 self._forget(request)
@@ -395,7 +393,7 @@ class Consumer:
         self._by_message.pop(request.message.id, None)
 
     def _set_target(self) -> None:
-        target = 0 if self.stopping else self.pace.target(self.pool.concurrency)
+        target = 0 if self.stopping else self.policy.target(self.pool.concurrency)
         if target != self._target:
             self._target = target
             self._retarget(target)

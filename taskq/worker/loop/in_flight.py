@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .prefetch import Pace
+from .prefetch import PrefetchPolicy
 from .request import Request
 
 
@@ -27,8 +27,8 @@ class SlotLoad:
 class InFlight:
     """The loads of all slots, and in which slot each job is."""
 
-    def __init__(self, pace: Pace) -> None:
-        self._pace = pace
+    def __init__(self, policy: PrefetchPolicy) -> None:
+        self._policy = policy
         self._by_slot: dict[int, SlotLoad] = {}
         self._where: dict[int, SlotLoad] = {}
 
@@ -42,7 +42,7 @@ class InFlight:
     def put(self, slot: int, request: Request) -> None:
         """Add a request that is handed to a slot."""
         load = self.of(slot)
-        request.cost = self._pace.cost(request.name)
+        request.cost = self._policy.cost(request.name)
         load.requests[request.job] = request
         load.seconds += request.cost
         self._where[request.job] = load

@@ -22,7 +22,7 @@ _MOST_IN_HAND = 500
 _WEIGHT = 0.2
 
 
-class Pace:
+class PrefetchPolicy:
     """What is known of run times, and what follows from it.
 
     ``multiplier`` fixes how many messages are fetched a child (0: no limit);

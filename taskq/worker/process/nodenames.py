@@ -1,4 +1,4 @@
-"""Node names, ``name@host``, and the ``%`` expansions in them and in names of files."""
+"""WorkerNode names, ``name@host``, and the ``%`` expansions in them and in names of files."""
 
 from __future__ import annotations
 

@@ -9,13 +9,13 @@ from django.test import override_settings
 
 from taskq import AsyncResult
 from taskq.testing import running_worker
-from taskq.worker.node import Node
+from taskq.worker.node import WorkerNode
 from tests.support.databases import registered
 
 from . import tasks
 
 
-def test_results_come_back(taskq_worker: Node) -> None:
+def test_results_come_back(taskq_worker: WorkerNode) -> None:
     assert tasks.add.delay(2, 2).get(timeout=20) == 4
     with pytest.raises(ValueError, match="boom"):
         tasks.fail.delay().get(timeout=20)
@@ -23,7 +23,7 @@ def test_results_come_back(taskq_worker: Node) -> None:
     assert AsyncResult[int](parent).get(timeout=20) == 3
 
 
-def test_tasks_see_what_was_committed(taskq_worker: Node) -> None:
+def test_tasks_see_what_was_committed(taskq_worker: WorkerNode) -> None:
     with transaction.atomic():
         result = tasks.create_user.delay("ada")
     assert result.get(timeout=20) == User.objects.get(username="ada").pk

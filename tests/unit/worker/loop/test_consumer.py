@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from taskq import task
-from taskq.worker.loop.prefetch import Pace
+from taskq.worker.loop.prefetch import PrefetchPolicy
 from taskq.worker.pools.base import LostChild
 from tests.support.fake_pool import Bench, claimed
 
@@ -30,13 +30,13 @@ def late() -> None: ...
 def limited() -> None: ...
 
 
-def _short() -> Pace:
-    """A pace that knows the tasks to be short."""
-    pace = Pace()
+def _short() -> PrefetchPolicy:
+    """A policy that knows the tasks to be short."""
+    policy = PrefetchPolicy()
     for name in ("consumer.plain", "consumer.early", "consumer.limited"):
         for _ in range(20):
-            pace.observe(name, 0.001)
-    return pace
+            policy.observe(name, 0.001)
+    return policy
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskq.worker.loop.in_flight import InFlight
-from taskq.worker.loop.prefetch import LONG, Pace
+from taskq.worker.loop.prefetch import LONG, PrefetchPolicy
 from taskq.worker.loop.request import Limits, Request, read
 from tests.support.fake_pool import claimed
 
@@ -17,7 +17,7 @@ def _request(job: int, *, alone: bool = False) -> Request:
 
 
 def test_requests_are_in_the_slot_they_were_put_to_until_they_are_taken() -> None:
-    in_flight = InFlight(Pace())
+    in_flight = InFlight(PrefetchPolicy())
     first, second = _request(1), _request(2)
     in_flight.put(0, first)
     in_flight.put(0, second)
@@ -32,10 +32,10 @@ def test_requests_are_in_the_slot_they_were_put_to_until_they_are_taken() -> Non
 
 
 def test_an_empty_slot_costs_nothing_whatever_was_reckoned() -> None:
-    pace = Pace()
-    in_flight = InFlight(pace)
+    policy = PrefetchPolicy()
+    in_flight = InFlight(policy)
     in_flight.put(0, _request(1))
-    pace.observe("load.task", 5.0)
+    policy.observe("load.task", 5.0)
     in_flight.put(0, _request(2))
     in_flight.take(1)
     in_flight.take(2)
@@ -43,7 +43,7 @@ def test_an_empty_slot_costs_nothing_whatever_was_reckoned() -> None:
 
 
 def test_a_slot_is_free_again_when_the_one_that_runs_alone_has_gone() -> None:
-    in_flight = InFlight(Pace())
+    in_flight = InFlight(PrefetchPolicy())
     in_flight.of(0).reserved = True
     in_flight.put(0, _request(1, alone=True))
     assert in_flight.of(0).reserved

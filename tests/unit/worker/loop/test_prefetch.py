@@ -2,47 +2,47 @@
 
 from __future__ import annotations
 
-from taskq.worker.loop.prefetch import IN_HAND, LONG, Pace
+from taskq.worker.loop.prefetch import IN_HAND, LONG, PrefetchPolicy
 
 
-def _observed(*runs: tuple[str, float], **options: object) -> Pace:
-    pace = Pace(**options)  # type: ignore[arg-type]
+def _observed(*runs: tuple[str, float], **options: object) -> PrefetchPolicy:
+    policy = PrefetchPolicy(**options)  # type: ignore[arg-type]
     for name, seconds in runs:
-        pace.observe(name, seconds)
-    return pace
+        policy.observe(name, seconds)
+    return policy
 
 
 def test_what_is_unknown_is_long() -> None:
-    pace = Pace()
-    assert pace.cost("a") == LONG
-    assert pace.fits(0, 0.0, "a")
-    assert not pace.fits(1, 0.0, "a")
-    assert pace.target(4) == 4
+    policy = PrefetchPolicy()
+    assert policy.cost("a") == LONG
+    assert policy.fits(0, 0.0, "a")
+    assert not policy.fits(1, 0.0, "a")
+    assert policy.target(4) == 4
 
 
 def test_short_tasks_are_kept_in_hand_for_some_time_of_work() -> None:
-    pace = _observed(("a", 0.005))
-    assert pace.fits(1, 0.005, "a")
-    assert not pace.fits(4, 0.020, "a")
-    assert abs(pace.target(2) - 2 * IN_HAND / 0.005) < 2
+    policy = _observed(("a", 0.005))
+    assert policy.fits(1, 0.005, "a")
+    assert not policy.fits(4, 0.020, "a")
+    assert abs(policy.target(2) - 2 * IN_HAND / 0.005) < 2
 
 
 def test_one_long_run_is_believed_at_once() -> None:
-    pace = _observed(*[("a", 0.001)] * 50, ("a", 2.0))
-    assert not pace.fits(1, 0.001, "a")
-    assert pace.target(2) == 2
+    policy = _observed(*[("a", 0.001)] * 50, ("a", 2.0))
+    assert not policy.fits(1, 0.001, "a")
+    assert policy.target(2) == 2
 
 
 def test_one_long_name_does_not_make_the_others_long() -> None:
-    pace = _observed(*[("a", 0.001)] * 50, ("b", 2.0))
-    assert pace.fits(1, 0.001, "a")
-    assert not pace.fits(1, 0.001, "b")
+    policy = _observed(*[("a", 0.001)] * 50, ("b", 2.0))
+    assert policy.fits(1, 0.001, "a")
+    assert not policy.fits(1, 0.001, "b")
 
 
 def test_one_that_runs_on_is_long_though_others_are_longer() -> None:
-    pace = _observed(("b", 10.0), *[("a", 0.001)] * 3)
-    pace.observe_running("a", 0.3)
-    assert not pace.fits(1, 0.0, "a")
+    policy = _observed(("b", 10.0), *[("a", 0.001)] * 3)
+    policy.observe_running("a", 0.3)
+    assert not policy.fits(1, 0.0, "a")
 
 
 def test_a_multiplier_of_nothing_is_no_limit() -> None:
@@ -51,6 +51,6 @@ def test_a_multiplier_of_nothing_is_no_limit() -> None:
 
 
 def test_fair_is_one_each() -> None:
-    pace = _observed(("a", 0.001), fair=True)
-    assert not pace.fits(1, 0.0, "a")
-    assert pace.target(2) == 2
+    policy = _observed(("a", 0.001), fair=True)
+    assert not policy.fits(1, 0.0, "a")
+    assert policy.target(2) == 2

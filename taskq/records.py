@@ -5,13 +5,17 @@ Whoever builds or reads these never sees a model or a statement of SQL.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from itertools import islice
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 from taskq import states
+
+#: Ancestors that are written with a result that is stored: JSON can't be nested for ever.
+MOST_ANCESTORS = 100
 
 
 @dataclass(slots=True)
@@ -128,12 +132,44 @@ class Unreachable:
 
 
 class FrozenResult(NamedTuple):
-    """The result of a frozen signature as plain data: a task's id, or a group's with the results of its members."""
+    """The result of a frozen signature as plain data.
+
+    ``parent`` is the result that it follows in a chain. ``members`` are the results of a
+    group's members, ``None`` for a task. ``ignored`` says that the sender wants no result.
+    """
 
     id: str
     parent: FrozenResult | None = None
     members: Sequence[FrozenResult] | None = None
     ignored: bool = False
+
+    def as_tuple(self, most_ancestors: int | None = None) -> tuple[Any, Any]:
+        """Return Celery's form of a result: see ``result_tuple``."""
+        return result_tuple(self, most_ancestors)
+
+    def _member_tuples(self, most_ancestors: int | None) -> list[Any] | None:
+        """Return Celery's form of each member, ``None`` for a task."""
+        return None if self.members is None else [member.as_tuple(most_ancestors) for member in self.members]
+
+
+def lineage(result: Any) -> Iterator[Any]:
+    """Yield a ``FrozenResult`` or ``AsyncResult``, its parent, the parent's parent, and so on."""
+    while result is not None:
+        yield result
+        result = result.parent
+
+
+def result_tuple(result: Any, most_ancestors: int | None) -> tuple[Any, Any]:
+    """Return ``((id, parent), members)``, Celery's form of a ``FrozenResult`` or ``AsyncResult``.
+
+    The parents beyond ``most_ancestors`` are left out; ``None`` writes all of them.
+    """
+    # Not by recursion: a chain may be longer than Python's stack.
+    line = list(islice(lineage(result), None if most_ancestors is None else most_ancestors + 1))
+    written: Any = None
+    for link in reversed(line):
+        written = (link.id, written), link._member_tuples(most_ancestors)
+    return tuple(written)
 
 
 #: Sentinel: the message body can't be decoded; look the dependents up in the workflow's Node rows.

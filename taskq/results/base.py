@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import signal as signals
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 from asgiref.sync import sync_to_async
+
+from taskq.records import MOST_ANCESTORS, lineage, result_tuple
 
 from . import backend
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from taskq.models import TaskRun
 
     from .async_result import AsyncResult
-
-#: How many of the results before it are written with one that is stored: JSON can't be nested for ever.
-MOST_ANCESTORS = 100
 
 
 class ResultBase:
@@ -41,10 +39,7 @@ class ResultBase:
 
     def ancestors(self) -> Iterator[ResultBase]:
         """Yield the results before this one in its chain, the nearest first."""
-        node = self.parent
-        while node is not None:
-            yield node
-            node = node.parent
+        return lineage(self.parent)
 
     def leaves(self) -> list[AsyncResult[Any]]:
         """Return the results of the tasks that this one is made of, in document order."""
@@ -168,25 +163,19 @@ class ResultBase:
     # -- as plain data
 
     def as_tuple(self) -> tuple[Any, Any]:
-        """Return the result as plain data, from which ``tuples.from_tuple`` builds it again."""
-        return self._written(None)
+        """Return the result as plain data, from which ``serialization.from_tuple`` builds it again."""
+        return result_tuple(self, None)
 
     def __json__(self) -> tuple[Any, Any]:
         """Tell kombu's JSON how to write a result that lies inside a task's return value."""
-        return self._written(MOST_ANCESTORS)
+        return result_tuple(self, MOST_ANCESTORS)
 
-    def _written(self, most: int | None) -> tuple[Any, Any]:
-        # Not by recursion: a chain may be longer than Python's stack.
-        written: Any = None
-        for node in reversed([self, *islice(self.ancestors(), most)]):
-            written = (node.id, written), node._written_members(most)
-        return tuple(written)
-
-    def _written_members(self, most: int | None) -> list[Any] | None:
+    def _member_tuples(self, most_ancestors: int | None) -> list[Any] | None:
+        """Return the members in Celery's form, ``None`` for a task: see ``records.result_tuple``."""
         return None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return rebuild, ([node._parts() for node in reversed([self, *self.ancestors()])],)
+        return rebuild, ([node._parts() for node in reversed(list(lineage(self)))],)
 
     def _parts(self) -> tuple[Any, ...]:
         """Return the class, and the arguments with which it builds this result but for the parent."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from asgiref.sync import sync_to_async
 
+from taskq.records import result_tuple
+
 from . import backend, children, serialization
 from .result_set import ResultSet
 
@@ -114,8 +116,8 @@ class GroupResult(ResultSet[R]):
         """Build the result that ``as_tuple`` described."""
         return serialization.from_tuple(data)
 
-    def _written_members(self, most: int | None) -> list[Any]:
-        return [result._written(most) for result in self.results]
+    def _member_tuples(self, most_ancestors: int | None) -> list[Any]:
+        return [result_tuple(result, most_ancestors) for result in self.results]
 
     def _parts(self) -> tuple[Any, ...]:
         return type(self), {"id": self.id, "results": self.results}

@@ -1,8 +1,10 @@
-"""Results from the plain tuples that ``as_tuple`` wrote, by us or by Celery, and that JSON made lists of."""
+"""Builds results from plain data: from Celery's tuples (JSON makes lists of them) and from ``FrozenResult``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from taskq.records import FrozenResult, lineage
 
 if TYPE_CHECKING:
     from .async_result import AsyncResult
@@ -17,6 +19,25 @@ def from_tuple(data: Any) -> Result:
     ``data`` is ``((id, parent), members)`` or an id alone. Raises ``ValueError`` for
     anything else.
     """
+    return from_frozen(_parsed(data))
+
+
+def from_frozen(frozen: FrozenResult) -> Result:
+    """Build the result of a frozen signature: a ``GroupResult`` if it has members, else an ``AsyncResult``."""
+    from .async_result import AsyncResult
+    from .group_result import GroupResult
+
+    result: Result | None = None
+    for link in reversed(list(lineage(frozen))):
+        if link.members is None:
+            result = AsyncResult(link.id, result, ignored=link.ignored)
+        else:
+            result = GroupResult(link.id, [from_frozen(member) for member in link.members], result)
+    assert result is not None
+    return result
+
+
+def _parsed(data: Any) -> FrozenResult:
     line: list[tuple[str, Any]] = []
     while data:
         try:
@@ -29,37 +50,8 @@ def from_tuple(data: Any) -> Result:
         data = parent if not isinstance(data, str) else None
     if not line:
         raise ValueError(f"This is not the tuple of a result: {data!r}")
-    return _built(line)
-
-
-def _built(line: list[tuple[str, Any]]) -> Result:
-    """Build a chain from its last result, which comes first, to its first."""
-    from .async_result import AsyncResult
-    from .group_result import GroupResult
-
-    result: Result | None = None
+    result: FrozenResult | None = None
     for task_id, members in reversed(line):
-        if members is None:
-            result = AsyncResult(task_id, parent=result)
-        else:
-            result = GroupResult(task_id, [from_tuple(member) for member in members], parent=result)
-    assert result is not None
-    return result
-
-
-def from_frozen(frozen: Any) -> Result:
-    """Build the result of a frozen signature."""
-    from .async_result import AsyncResult
-    from .group_result import GroupResult
-
-    line = [frozen]
-    while line[-1].parent is not None:
-        line.append(line[-1].parent)
-    result: Result | None = None
-    for link in reversed(line):
-        if link.members is None:
-            result = AsyncResult(link.id, result, ignored=link.ignored)
-        else:
-            result = GroupResult(link.id, [from_frozen(member) for member in link.members], parent=result)
+        result = FrozenResult(task_id, result, None if members is None else [_parsed(member) for member in members])
     assert result is not None
     return result

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterator, Sequence
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from asgiref.sync import sync_to_async
@@ -19,7 +18,7 @@ from taskq import states
 from taskq.exceptions import TimeoutError
 from taskq.messages import values
 
-from . import backend, children, decoding, following, join_guard, serialization
+from . import backend, children, decoding, join_guard, serialization
 from .base import ResultBase
 from .rows import COLUMNS
 
@@ -75,10 +74,9 @@ class AsyncResult(ResultBase, Generic[R]):
         ``timeout`` is in seconds, ``None`` for as long as it takes. With
         ``propagate=False`` the exception is returned. ``callback`` is called with
         the id and the value; ``on_interval`` every ``interval`` seconds while waiting.
-        The last of a chain fails with the exception of the link that failed, the body of
-        a chord with ``ChordError``, whose cause is the exception of the member. With
-        ``follow_parents`` that is seen even if another program has run the link and told only its row.
-        ``no_ack`` and ``on_message`` are Celery's: results here are no messages.
+        The last task of a chain fails with the exception of the link that failed, the body of
+        a chord with ``ChordError``, whose cause is the exception of the member: the worker writes
+        this to their rows. ``follow_parents``, ``no_ack`` and ``on_message`` are Celery's and do nothing.
 
         Raises ``taskq.exceptions.TimeoutError``, and ``RuntimeError`` where waiting
         could never end: within a task (unless ``disable_sync_subtasks`` is false) and
@@ -89,11 +87,7 @@ class AsyncResult(ResultBase, Generic[R]):
         if disable_sync_subtasks:
             join_guard.refuse_in_task()
         if self._row is None:
-            tick = on_interval
-            if follow_parents and propagate and self.parent is not None:
-                tick = following.ticks(self, on_interval)
-                interval = interval if on_interval else following.INTERVAL
-            self._row = backend.current().wait((self.id,), timeout, tick, interval)[self.id]
+            self._row = backend.current().wait((self.id,), timeout, on_interval, interval)[self.id]
         return cast(R, self.maybe_throw(propagate, callback))
 
     wait = get
@@ -112,10 +106,7 @@ class AsyncResult(ResultBase, Generic[R]):
         if disable_sync_subtasks:
             join_guard.refuse_in_task()
         if self._row is None:
-            follow = follow_parents and propagate and self.parent is not None
-            tick = partial(sync_to_async(following.check), self) if follow else None
-            rows = await backend.current().await_((self.id,), timeout, tick, following.INTERVAL)
-            self._row = rows[self.id]
+            self._row = (await backend.current().await_((self.id,), timeout))[self.id]
         if self._row.state in states.PROPAGATE_STATES:
             # An exception may have a cause that is read.
             return cast(R, await sync_to_async(self.maybe_throw)(propagate))

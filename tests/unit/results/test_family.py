@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from taskq.exceptions import ChordError, IncompleteStream
 from taskq.messages import values
-from taskq.results import following, join_guard
+from taskq.results import join_guard
 from taskq.results.async_result import AsyncResult
 from taskq.results.group_result import GroupResult
 
@@ -204,38 +204,6 @@ def test_a_cause_is_read_from_a_coroutine() -> None:
         assert isinstance(caught.value.__cause__, ValueError)
 
     async_to_sync(ask)()
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_link_that_failed_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another program has run the link and has not ended those after it."""
-    from asgiref.sync import async_to_sync
-
-    monkeypatch.setattr(following, "INTERVAL", 0.001)
-    failure("a", ValueError("boom"))
-    last = AsyncResult[Any]("c", AsyncResult("b", AsyncResult("a")))
-    with pytest.raises(ValueError, match="boom"):
-        last.get(timeout=20)
-
-    async def ask() -> None:
-        with pytest.raises(ValueError, match="boom"):
-            await last.aget(timeout=20)
-
-    async_to_sync(ask)()
-    with pytest.raises(TimeoutError):
-        last.get(timeout=0.05, follow_parents=False)
-
-
-@pytest.mark.django_db
-def test_a_member_that_failed_elsewhere() -> None:
-    failure("b", ValueError("boom"))
-    body = AsyncResult[Any]("body", GroupResult("g", [AsyncResult("a"), AsyncResult("b")]))
-    error = following.failure_before(body)
-    assert repr(error) == "ChordError(\"Dependency b raised ValueError('boom')\")"
-    assert error is not None
-    assert isinstance(error.__cause__, ValueError)
-    success("body", 1)
-    assert following.failure_before(body) is None
 
 
 def test_a_chain_of_thousands() -> None:

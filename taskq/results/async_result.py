@@ -18,7 +18,7 @@ from taskq import states
 from taskq.exceptions import TimeoutError
 from taskq.messages import values
 
-from . import backend, children, decoding, join_guard, serialization
+from . import backend, bulk, children, decoding, join_guard, serialization
 from .base import ResultBase
 from .rows import COLUMNS
 
@@ -87,7 +87,7 @@ class AsyncResult(ResultBase, Generic[R]):
         if disable_sync_subtasks:
             join_guard.refuse_in_task()
         if self._row is None:
-            self._row = backend.current().wait((self.id,), timeout, on_interval, interval)[self.id]
+            bulk.wait((self,), timeout, on_interval, interval)
         return cast(R, self.maybe_throw(propagate, callback))
 
     wait = get
@@ -106,8 +106,8 @@ class AsyncResult(ResultBase, Generic[R]):
         if disable_sync_subtasks:
             join_guard.refuse_in_task()
         if self._row is None:
-            self._row = (await backend.current().await_((self.id,), timeout))[self.id]
-        if self._row.state in states.PROPAGATE_STATES:
+            await bulk.await_((self,), timeout)
+        if self._known() in states.PROPAGATE_STATES:
             # An exception may have a cause that is read.
             return cast(R, await sync_to_async(self.maybe_throw)(propagate))
         return cast(R, self.maybe_throw(propagate))

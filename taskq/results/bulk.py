@@ -1,6 +1,6 @@
-"""Reads many tasks' results at once, and waits for them at once: one query, not one a task.
+"""Reads many tasks' rows at once, and waits for them at once: one query, not one a task.
 
-What is final is kept in each result and never read again.
+Each result keeps its row once that is final, and never reads it again.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     Rows = Mapping[str, TaskRun]
 
 
-def look(leaves: Iterable[Leaf]) -> list[str]:
-    """Read the rows of those that are not known to have ended, in one query; return the state of each."""
+def refresh(leaves: Iterable[Leaf]) -> list[str]:
+    """Read the rows of all leaves without a known final state, in one query; return the state of each leaf."""
     leaves = list(leaves)
     ids = {leaf.id for leaf in leaves if leaf._known() is None}
     rows = backend.current().fetch(ids, COLUMNS) if ids else {}
@@ -41,9 +41,9 @@ def wait(
     *,
     until_failure: bool = False,
 ) -> None:
-    """Wait until all have ended, or with ``until_failure`` until one has not ended well.
+    """Wait until all tasks have ended; with ``until_failure`` only until one has failed or was revoked.
 
-    ``timeout`` is in seconds, for all together. Raises as ``waiting.wait`` does.
+    ``timeout`` is in seconds, for all together. Raises as ``waiting.arrivals`` does.
     """
     if until_failure and first_failed(leaves) is not None:
         return
@@ -66,33 +66,29 @@ async def await_(leaves: Collection[Leaf], timeout: float | None, *, until_failu
 def arrivals(
     leaves: Iterable[Leaf], timeout: float | None, tick: Callable[[], object] | None = None, interval: float = 0.5
 ) -> Generator[Rows, None, None]:
-    """Keep the rows of ``leaves`` as they become final, and yield those that are new, until all have ended."""
-    wanted = _by_id(leaves)
-    if not wanted:
-        return
-    with closing(backend.current().arrivals(list(wanted), timeout, tick, interval)) as arriving:
-        for rows in arriving:
-            _keep(wanted, rows)
-            yield rows
+    """Have the leaves keep their rows as they become final, and yield all new rows at a time."""
+    if wanted := _awaited_by_id(leaves):
+        with closing(backend.current().arrivals(list(wanted), timeout, tick, interval)) as arriving:
+            for rows in arriving:
+                _keep(wanted, rows)
+                yield rows
 
 
 async def async_arrivals(leaves: Iterable[Leaf], timeout: float | None) -> AsyncGenerator[Rows, None]:
     """Do what ``arrivals`` does without blocking the event loop."""
-    wanted = _by_id(leaves)
-    if not wanted:
-        return
-    async with aclosing(backend.current().async_arrivals(list(wanted), timeout)) as arriving:
-        async for rows in arriving:
-            _keep(wanted, rows)
-            yield rows
+    if wanted := _awaited_by_id(leaves):
+        async with aclosing(backend.current().async_arrivals(list(wanted), timeout)) as arriving:
+            async for rows in arriving:
+                _keep(wanted, rows)
+                yield rows
 
 
 def first_failed(leaves: Iterable[Leaf]) -> Leaf | None:
-    """Return the first, in order, that is known to have failed or to have been revoked."""
+    """Return the first leaf that is known to have failed or to have been revoked."""
     return next((leaf for leaf in leaves if leaf._known() in states.PROPAGATE_STATES), None)
 
 
-def _by_id(leaves: Iterable[Leaf]) -> dict[str, list[Leaf]]:
+def _awaited_by_id(leaves: Iterable[Leaf]) -> dict[str, list[Leaf]]:
     wanted: dict[str, list[Leaf]] = {}
     for leaf in leaves:
         if leaf._awaited():

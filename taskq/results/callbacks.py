@@ -1,7 +1,7 @@
 """Calls a function when tasks have ended, for ``then()``. The caller goes on at once.
 
-The lookout's thread sees the end; one thread a process makes the calls, one after
-the other, so that a slow one keeps nobody from hearing of a result.
+The thread of ``listener`` sees the end. One thread a process makes all calls, one after
+the other, so that a slow function delays no waiter.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from taskq.conf import settings
 
 from . import listener
 from . import rows as run_rows
-from .listener import Ticket
+from .listener import Waiter
 
 if TYPE_CHECKING:
     from taskq.models import TaskRun
@@ -33,47 +33,47 @@ Call = Callable[[dict[str, "TaskRun"]], object]
 def watch(ids: Collection[str], call: Call) -> None:
     """Have ``call`` called with the rows of ``ids``, by id, once all of them are final.
 
-    Also if they are already; also within a transaction, for nothing waits here.
+    They may be final already. A transaction is no obstacle: nothing waits here.
     """
     alias = settings.DATABASE
-    watched = _Watch(ids, call, alias)
+    waiter = _CallbackWaiter(ids, call, alias)
     try:
-        if listener.join(watched, alias):
-            watched.take(run_rows.finished(watched.missing()))
-            watched.look()
+        if listener.join(waiter, alias):
+            waiter.take(run_rows.finished(waiter.missing()))
+            waiter.submit_if_done()
     except BaseException:
-        # The caller hears of it, and nobody would ever take the ticket back.
-        listener.leave(watched, alias)
+        # The caller gets the error, and nobody else would ever remove the waiter.
+        listener.leave(waiter, alias)
         raise
 
 
-class _Watch(Ticket):
-    """A ticket that nobody waits with."""
+class _CallbackWaiter(Waiter):
+    """A waiter without a waiting thread."""
 
     __slots__ = ("_alias", "_call", "_once")
 
     def __init__(self, ids: Collection[str], call: Call, alias: str) -> None:
-        super().__init__(ids, self.look)
+        super().__init__(ids, self.submit_if_done)
         self._call, self._alias = call, alias
         self._once = threading.Lock()
 
-    def look(self) -> None:
-        """Have the call made if all have come. May be called from several threads."""
+    def submit_if_done(self) -> None:
+        """Have the call made, once, if all rows have come. Several threads may call this."""
         if self.done() and self._once.acquire(blocking=False):
-            # When the interpreter ends nobody wants to know any more.
+            # At the interpreter's end the call is not made any more.
             with suppress(RuntimeError):
-                _caller().submit(self._make)
+                _call_thread().submit(self._leave_and_call)
 
-    def _make(self) -> None:
+    def _leave_and_call(self) -> None:
         try:
             listener.leave(self, self._alias)
-            make(self._call, self.rows)
+            call_and_log(self._call, self.rows)
         finally:
             connections.close_all()
 
 
-def make(call: Call, rows: dict[str, TaskRun]) -> None:
-    """Make the call; log what it raises."""
+def call_and_log(call: Call, rows: dict[str, TaskRun]) -> None:
+    """Make the call; log the exception that it raises."""
     try:
         call(rows)
     except Exception:
@@ -84,7 +84,7 @@ _executor: ThreadPoolExecutor | None = None
 _lock = threading.Lock()
 
 
-def _caller() -> ThreadPoolExecutor:
+def _call_thread() -> ThreadPoolExecutor:
     global _executor
     with _lock:
         if _executor is None:

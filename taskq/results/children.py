@@ -33,7 +33,7 @@ def iterdeps(result: ResultBase, intermediate: bool = False) -> Iterator[Pair]:
     generation: list[Pair] = [(None, result)]
     seen: set[str] = set()
     while generation:
-        bulk.look(_leaves(node for _, node in generation))
+        bulk.refresh(_leaves(node for _, node in generation))
         following: list[Pair] = []
         for parent, node in generation:
             yield parent, node
@@ -60,7 +60,7 @@ def collect(
     while generation:
         leaves = _leaves(generation)
         if intermediate:
-            bulk.look(leaves)
+            bulk.refresh(leaves)
         else:
             bulk.wait(leaves, _left(deadline))
         for node in generation:
@@ -79,7 +79,7 @@ async def acollect(
     while generation:
         leaves = _leaves(generation)
         if intermediate:
-            await sync_to_async(bulk.look)(leaves)
+            await sync_to_async(bulk.refresh)(leaves)
         else:
             await bulk.await_(leaves, _left(deadline))
         for node in generation:

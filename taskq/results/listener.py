@@ -1,8 +1,8 @@
-"""One thread a process and database that sees tasks end, for everybody who waits.
+"""``ResultListener``: one thread a process and database that reads the rows of awaited tasks, for all waiters.
 
-``waiting`` joins it with a ``Ticket``. It starts with the first one and ends some
-seconds after the last one has left. It holds two connections meanwhile: the
-engine's listener and its own for reading. It only reads.
+``waiting`` and ``callbacks`` join it with a ``Waiter``. The thread starts with the first waiter
+and ends some seconds after the last waiter has left. Meanwhile it holds two connections: the
+engine's listener and a connection for reading. It only reads rows.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskq.results")
 
-#: Seconds for which the thread and its connections are kept when nobody waits.
+#: Seconds for which the thread and its connections are kept without waiters.
 LINGER = 5.0
-#: Seconds between looks at all that is waited for, should a notification be lost.
+#: Seconds between two reads of all awaited rows, in case a notification was lost.
 SLOW_LOOK = 1.0
 #: Seconds between attempts when the database can't be reached.
 RETRY = 0.5
 
 
-class Ticket:
-    """One waiter: the ids it waits for and the rows that have come. ``wake`` is called when there is news."""
+class Waiter:
+    """The ids that somebody waits for, and the final rows that have come. ``wake`` is called with new rows."""
 
     __slots__ = ("ids", "rows", "wake")
 
@@ -50,51 +50,51 @@ class Ticket:
         self.wake = wake
 
     def take(self, rows: Mapping[str, TaskRun]) -> None:
-        """Keep final rows, from whichever thread."""
+        """Keep final rows. Any thread may call this."""
         self.rows.update(rows)
 
     def missing(self) -> list[str]:
-        """Return the ids that are not final yet."""
+        """Return the ids without a final row."""
         return [task_id for task_id in self.ids if task_id not in self.rows]
 
     def done(self) -> bool:
-        """Tell whether all are final."""
+        """Tell whether all ids have a final row."""
         return len(self.rows) == len(self.ids)
 
 
-class Arrivals(Ticket):
-    """A ticket of somebody who wants each row when it comes."""
+class StreamingWaiter(Waiter):
+    """A waiter that hands out each row when it comes."""
 
-    __slots__ = ("_fresh", "_told")
+    __slots__ = ("_fresh", "_handed_out")
 
     def __init__(self, ids: Collection[str], wake: Callable[[], object]) -> None:
         super().__init__(ids, wake)
         self._fresh: deque[Mapping[str, TaskRun]] = deque()
-        self._told: set[str] = set()
+        self._handed_out: set[str] = set()
 
     def take(self, rows: Mapping[str, TaskRun]) -> None:
-        """See ``Ticket``."""
+        """See ``Waiter``."""
         self._fresh.append(rows)
         super().take(rows)
 
-    def news(self) -> dict[str, TaskRun]:
-        """Return the rows that have come since this was last asked."""
-        news: dict[str, TaskRun] = {}
+    def new_rows(self) -> dict[str, TaskRun]:
+        """Return the rows that have come since the last call."""
+        fresh: dict[str, TaskRun] = {}
         while self._fresh:
-            news.update(self._fresh.popleft())
-        # A row may come twice: from the waiter's own look and from the thread's.
-        found = {task_id: row for task_id, row in news.items() if task_id not in self._told}
-        self._told.update(found)
-        return found
+            fresh.update(self._fresh.popleft())
+        # A row may come twice: the waiter reads it, and the listener's thread does.
+        new = {task_id: row for task_id, row in fresh.items() if task_id not in self._handed_out}
+        self._handed_out.update(new)
+        return new
 
 
-class Lookout:
-    """The thread, from its start to its end; when it has ended, another one takes its place."""
+class ResultListener:
+    """The thread, from its start to its end; after that a new ``ResultListener`` takes its place."""
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
         self._lock = threading.Lock()
-        self._waiting: dict[str, set[Ticket]] = {}
+        self._waiting: dict[str, set[Waiter]] = {}
         self._listening = False
         self._ended = False
         self._cost = 0.0
@@ -106,48 +106,48 @@ class Lookout:
         os.set_blocking(self._writer, False)
         self._thread = threading.Thread(target=self._run, name=f"taskq-results-{alias}", daemon=True)
 
-    # -- called by those who wait
+    # -- called by waiters
 
     @property
     def alive(self) -> bool:
-        """Whether it takes tickets."""
+        """Whether it takes waiters."""
         return not self._ended
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
-    def join(self, ticket: Ticket) -> bool | None:
-        """Take a ticket; tell whether it listens already, or ``None`` if it takes no more tickets."""
+    def join(self, waiter: Waiter) -> bool | None:
+        """Add a waiter; tell whether the thread listens already, or ``None`` if it takes no more waiters."""
         with self._lock:
             if self._ended:
                 return None
-            for task_id in ticket.missing():
-                self._waiting.setdefault(task_id, set()).add(ticket)
-            self._nudge()
+            for task_id in waiter.missing():
+                self._waiting.setdefault(task_id, set()).add(waiter)
+            self._wake()
             return self._listening
 
-    def leave(self, ticket: Ticket) -> bool:
-        """Give a ticket back; tell whether it was the last one."""
+    def leave(self, waiter: Waiter) -> bool:
+        """Remove a waiter; tell whether it was the last one."""
         with self._lock:
-            for task_id in ticket.ids & self._waiting.keys():
-                self._drop(task_id, ticket)
+            for task_id in waiter.ids & self._waiting.keys():
+                self._remove(task_id, waiter)
             self._left_at = time.monotonic()
             if self._waiting:
                 return False
-            self._nudge()
+            self._wake()
             return True
 
-    def _drop(self, task_id: str, ticket: Ticket) -> None:
-        tickets = self._waiting[task_id]
-        tickets.discard(ticket)
-        if not tickets:
+    def _remove(self, task_id: str, waiter: Waiter) -> None:
+        waiters = self._waiting[task_id]
+        waiters.discard(waiter)
+        if not waiters:
             del self._waiting[task_id]
 
-    def _nudge(self) -> None:
+    def _wake(self) -> None:
         """Interrupt the thread's wait. The caller holds the lock."""
         if not self._ended:
-            # A full pipe is as good as one with a byte in it.
+            # A full pipe wakes the thread as well as a pipe with one byte.
             with suppress(BlockingIOError):
                 os.write(self._writer, b".")
 
@@ -157,7 +157,7 @@ class Lookout:
         # After a fork the child must not close what the parent's thread has open: see ``_after_fork``.
         self._kept.append(connections[self.alias])
         try:
-            while not self._may_end():
+            while not self._try_to_stop():
                 try:
                     self._listen()
                 except Exception:
@@ -167,7 +167,7 @@ class Lookout:
             self._end()
 
     def _listen(self) -> None:
-        """Listen, look at all that is waited for, and go on until nobody waits."""
+        """Listen, read the rows of all awaited tasks, and go on until there are no waiters."""
         with closing(self._open_listener()) as listener, selectors.DefaultSelector() as selector:
             selector.register(self._reader, selectors.EVENT_READ)
             if listener.fileno() >= 0:
@@ -177,14 +177,14 @@ class Lookout:
                 self._listening = True
             self._look(None)
             looked_at = time.monotonic()
-            while not self._may_end():
+            while not self._try_to_stop():
                 pause = SLOW_LOOK if listener.interval is None else min(listener.interval, SLOW_LOOK)
                 selector.select(pause if self._waiting else max(_linger(), 0.001))
                 if self._drain() and isinstance(listener, AdaptiveListener):
                     listener.mark_useful()
                 ended = listener.poll()
                 if ended is None:
-                    self._catch_breath(looked_at)
+                    self._throttle(looked_at)
                 if ended is None or time.monotonic() - looked_at >= SLOW_LOOK:
                     ended, looked_at = None, time.monotonic()
                 self._look(ended)
@@ -198,32 +198,35 @@ class Lookout:
             logger.warning("Results can't be listened for on '%s', they are polled for.", self.alias, exc_info=True)
             return AdaptiveListener(0.005, 0.25)
 
-    def _catch_breath(self, looked_at: float) -> None:
-        """Where each look is at all that is waited for, as long as a look took lies between two of them.
+    def _throttle(self, looked_at: float) -> None:
+        """If every look reads all awaited ids, pause as long as the last look took.
 
-        So one that waits for 10,000 tasks leaves the database half of its time, at the least.
+        So a wait for 10,000 tasks uses at most half of the database's time.
         """
         if (left := looked_at + 2 * self._cost - time.monotonic()) > 0.001:
             time.sleep(min(left, SLOW_LOOK))
 
     def _look(self, ended: set[str] | None) -> None:
-        """Read those of ``ended`` that are waited for, ``None`` for all, and hand them out."""
+        """Read the awaited rows among ``ended``, ``None`` for all, and give them to their waiters."""
         with self._lock:
             wanted = list(self._waiting) if ended is None else [i for i in ended if i in self._waiting]
         if not wanted:
             return
         began = time.monotonic()
-        rows = run_rows.finished(wanted)
+        found = run_rows.finished(wanted)
         connections[self.alias].queries_log.clear()  # with DEBUG they would pile up
-        news: dict[Ticket, dict[str, TaskRun]] = {}
-        with self._lock:
-            for task_id, row in rows.items():
-                for ticket in self._waiting.pop(task_id, ()):
-                    news.setdefault(ticket, {})[task_id] = row
-            for ticket, its in news.items():
-                ticket.take(its)
-                ticket.wake()
+        self._give(found)
         self._cost = time.monotonic() - began
+
+    def _give(self, found: Mapping[str, TaskRun]) -> None:
+        given: dict[Waiter, dict[str, TaskRun]] = {}
+        with self._lock:
+            for task_id, row in found.items():
+                for waiter in self._waiting.pop(task_id, ()):
+                    given.setdefault(waiter, {})[task_id] = row
+            for waiter, rows in given.items():
+                waiter.take(rows)
+                waiter.wake()
 
     def _drain(self) -> bool:
         """Empty the pipe; tell whether there was something in it."""
@@ -232,8 +235,8 @@ class Lookout:
         except BlockingIOError:
             return False
 
-    def _may_end(self) -> bool:
-        """Decide, once and for all, whether this is the end."""
+    def _try_to_stop(self) -> bool:
+        """Take no more waiters if there were none for long enough; tell whether the thread stops."""
         with self._lock:
             if not self._waiting and time.monotonic() - self._left_at >= _linger():
                 self._ended = True
@@ -246,11 +249,11 @@ class Lookout:
         time.sleep(RETRY)
 
     def _close(self) -> None:
-        """Close this thread's connection. One that is broken may also break while it is closed."""
+        """Close this thread's connection. A broken connection may also fail while it is closed."""
         try:
             connections[self.alias].close()
         except Exception:
-            # Waiters must not be left behind for that: what counts is the next connection.
+            # The thread goes on for its waiters, with the next connection.
             logger.debug("Closing a broken connection failed.", exc_info=True)
 
     def _end(self) -> None:
@@ -263,43 +266,43 @@ class Lookout:
 
 
 _lock = threading.Lock()
-_lookouts: dict[str, Lookout] = {}
-_inherited: list[dict[str, Lookout]] = []
+_listeners: dict[str, ResultListener] = {}
+_inherited: list[dict[str, ResultListener]] = []
 
 
 def is_alive(alias: str) -> bool:
-    """Tell whether there is a lookout for ``alias`` that takes tickets."""
-    lookout = _lookouts.get(alias)
-    return lookout is not None and lookout.alive
+    """Tell whether there is a listener for ``alias`` that takes waiters."""
+    listener = _listeners.get(alias)
+    return listener is not None and listener.alive
 
 
-def join(ticket: Ticket, alias: str) -> bool:
-    """Have the lookout of ``alias``, which is started if there is none, fill ``ticket``.
+def join(waiter: Waiter, alias: str) -> bool:
+    """Have the listener of ``alias`` give rows to ``waiter``; start a listener if there is none.
 
-    Tells whether it listens already, so that a look by the caller is decisive; if
-    not, it looks itself as soon as it does.
+    Returns true if it listens already: then the waiter has to look once itself. If not,
+    the listener looks as soon as it listens.
     """
     with _lock:
-        lookout = _lookouts.get(alias)
-        if lookout is not None and (listening := lookout.join(ticket)) is not None:
+        listener = _listeners.get(alias)
+        if listener is not None and (listening := listener.join(waiter)) is not None:
             return listening
-        lookout = _lookouts[alias] = Lookout(alias)
-        lookout.join(ticket)
+        listener = _listeners[alias] = ResultListener(alias)
+        listener.join(waiter)
         try:
-            lookout.start()
+            listener.start()
         except BaseException:
-            # No thread can be had, or Ctrl-C: the next one who waits starts anew.
-            del _lookouts[alias]
-            lookout.leave(ticket)
+            # No thread can be had, or Ctrl-C: the next waiter starts a new listener.
+            del _listeners[alias]
+            listener.leave(waiter)
             raise
         return False
 
 
-def leave(ticket: Ticket, alias: str) -> None:
-    """Take back a ticket that was given, or was about to be."""
-    lookout = _lookouts.get(alias)
-    if lookout is not None and lookout.leave(ticket) and _linger() == 0:
-        lookout.gone.wait(5)
+def leave(waiter: Waiter, alias: str) -> None:
+    """Remove a waiter that has joined, or was about to."""
+    listener = _listeners.get(alias)
+    if listener is not None and listener.leave(waiter) and _linger() == 0:
+        listener.gone.wait(5)
 
 
 def _linger() -> float:
@@ -309,11 +312,11 @@ def _linger() -> float:
 
 
 def _after_fork() -> None:
-    """Start anew in the child, and keep what the parent's threads have: closing it would end their connections."""
-    global _lock, _lookouts
-    _inherited.append(_lookouts)
+    """Start without listeners in the child, but keep the parent's: closing them would end the parent's connections."""
+    global _lock, _listeners
+    _inherited.append(_listeners)
     _lock = threading.Lock()
-    _lookouts = {}
+    _listeners = {}
 
 
 os.register_at_fork(after_in_child=_after_fork)

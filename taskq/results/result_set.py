@@ -147,7 +147,7 @@ class ResultSet(ResultBase, Generic[R]):
 
     def maybe_throw(self, propagate: bool = True, callback: Callable[[str, R], object] | None = None) -> None:
         """Raise the first exception there is now; call ``callback`` with the id and the result of each."""
-        bulk.look(self.leaves())
+        bulk.refresh(self.leaves())
         if propagate:
             self._raise_known()
         if callback is not None:
@@ -250,7 +250,7 @@ class ResultSet(ResultBase, Generic[R]):
         return ()
 
     def _states(self) -> list[str]:
-        return bulk.look(self.leaves())
+        return bulk.refresh(self.leaves())
 
     def _values(self, propagate: bool, callback: Callable[[str, R], object] | None = None) -> list[R]:
         if propagate:

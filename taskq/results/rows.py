@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
-from asgiref.sync import sync_to_async
 from django.db import connections
 
 from taskq import states
@@ -44,21 +43,6 @@ def fetch(ids: Iterable[str], columns: Collection[str] = COLUMNS) -> dict[str, T
 def finished(ids: Iterable[str], columns: Collection[str] = COLUMNS) -> dict[str, TaskRun]:
     """Return the rows of those of ``ids`` whose state is final."""
     return _fetch(ids, columns, state__in=tuple(states.READY_STATES))
-
-
-def one(task_id: str, columns: Collection[str] = COLUMNS) -> TaskRun | None:
-    """Return the row of ``task_id``, or ``None`` if there is none."""
-    return _fetch((task_id,), columns).get(task_id)
-
-
-async def afetch(ids: Iterable[str], columns: Collection[str] = COLUMNS) -> dict[str, TaskRun]:
-    """Return what ``fetch`` does, from a coroutine."""
-    return await sync_to_async(fetch)(ids, columns)
-
-
-async def aone(task_id: str, columns: Collection[str] = COLUMNS) -> TaskRun | None:
-    """Return what ``one`` does, from a coroutine."""
-    return await sync_to_async(one)(task_id, columns)
 
 
 def _fetch(ids: Iterable[str], columns: Collection[str], **conditions: object) -> dict[str, TaskRun]:

@@ -1,9 +1,8 @@
 """Waits until tasks have ended: listen, then look, then wait.
 
-``AsyncResult.get()`` comes here through ``backend``. All waiters of a process share
-one ``Lookout`` a database (``lookout``), which looks at all that is waited for in
-one query. This module only reads. Who waits for many ids and wants each as soon as it
-is there, as groups do, goes through ``arrivals``.
+``backend.ResultBackend`` calls this. All waiters of a process share one ``ResultListener``
+a database (see ``listener``), which reads the rows of all awaited tasks in one query. This
+module only reads rows.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import asyncio
 import builtins
 import threading
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator
+from collections.abc import AsyncGenerator, Callable, Collection, Generator
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -25,71 +24,10 @@ from taskq.exceptions import TimeoutError
 
 from . import listener
 from . import rows as run_rows
-from .listener import Arrivals, Ticket
+from .listener import StreamingWaiter, Waiter
 
 if TYPE_CHECKING:
     from taskq.models import TaskRun
-
-
-def wait(
-    ids: Collection[str],
-    timeout: float | None = None,
-    tick: Callable[[], object] | None = None,
-    interval: float = 0.5,
-) -> dict[str, TaskRun]:
-    """Return the rows of ``ids``, by id, as soon as all of them are final.
-
-    ``timeout`` is in seconds, ``None`` for as long as it takes. ``tick`` is called
-    every ``interval`` seconds meanwhile. Raises ``TimeoutError``, and ``RuntimeError``
-    at once where waiting could never end: in a transaction.
-    """
-    deadline = _deadline(timeout)
-    alias = settings.DATABASE
-    event = threading.Event()
-    ticket = Ticket(ids, event.set)
-    if not listener.is_alive(alias) or connections[alias].in_atomic_block:
-        _look_first(ticket, alias)
-        if ticket.done():
-            return ticket.rows
-    # What interrupts this, be it Ctrl-C between two lines, must leave no ticket behind.
-    try:
-        if listener.join(ticket, alias):
-            ticket.take(run_rows.finished(ticket.missing()))
-        while not ticket.done():
-            pause = _pause(ticket, timeout, deadline, interval if tick else None)
-            if not event.wait(pause) and tick:
-                tick()
-            event.clear()
-    finally:
-        listener.leave(ticket, alias)
-    return ticket.rows
-
-
-async def await_(
-    ids: Collection[str],
-    timeout: float | None = None,
-    tick: Callable[[], Awaitable[object]] | None = None,
-    interval: float = 0.5,
-) -> dict[str, TaskRun]:
-    """Do what ``wait`` does without blocking the event loop."""
-    deadline = _deadline(timeout)
-    alias = settings.DATABASE
-    event = asyncio.Event()
-    ticket = Ticket(ids, partial(_wake_loop, asyncio.get_running_loop(), event))
-    await sync_to_async(_look_first)(ticket, alias)
-    if ticket.done():
-        return ticket.rows
-    try:
-        if listener.join(ticket, alias):
-            ticket.take(await sync_to_async(run_rows.finished)(ticket.missing()))
-        while not ticket.done():
-            pause = _pause(ticket, timeout, deadline, interval if tick else None)
-            if not await _is_set(event, pause) and tick:
-                await tick()
-            event.clear()
-    finally:
-        listener.leave(ticket, alias)
-    return ticket.rows
 
 
 def arrivals(
@@ -98,34 +36,40 @@ def arrivals(
     tick: Callable[[], object] | None = None,
     interval: float = 0.5,
 ) -> Generator[dict[str, TaskRun], None, None]:
-    """Yield the rows of ``ids`` as they become final, all that are new at a time, until all have come.
+    """Yield the rows of ``ids`` as they become final, all new rows at a time, until all have come.
 
-    Waits, and raises, as ``wait`` does. To be closed by those who stop before its end.
+    ``timeout`` is in seconds, ``None`` for as long as it takes. ``tick`` is called
+    every ``interval`` seconds meanwhile. Raises ``TimeoutError``, and in a transaction
+    ``RuntimeError`` at once: there the wait could never end. A caller that stops before
+    the end closes the generator.
     """
     deadline = _deadline(timeout)
     alias = settings.DATABASE
     event = threading.Event()
-    ticket = Arrivals(ids, event.set)
-    ticket.take(run_rows.finished(ticket.missing()))
-    if rows := ticket.news():
-        yield rows
-    if ticket.done():
-        return
-    _refuse_in_transaction(alias)
+    waiter = StreamingWaiter(ids, event.set)
+    # One id alone is read once, after joining. Of many, those that have ended need not be joined for.
+    if len(ids) > 1 or not listener.is_alive(alias) or connections[alias].in_atomic_block:
+        _look(waiter)
+        if rows := waiter.new_rows():
+            yield rows
+        if waiter.done():
+            return
+        _refuse_in_transaction(alias)
+    # An interruption, be it Ctrl-C between two lines, must leave no waiter behind.
     try:
-        if listener.join(ticket, alias):
-            ticket.take(run_rows.finished(ticket.missing()))
+        if listener.join(waiter, alias):
+            _look(waiter)
         while True:
             event.clear()
-            if rows := ticket.news():
+            if rows := waiter.new_rows():
                 yield rows
-            if ticket.done():
+            if waiter.done():
                 return
-            pause = _pause(ticket, timeout, deadline, interval if tick else None)
+            pause = _pause(waiter, timeout, deadline, interval if tick else None)
             if not event.wait(pause) and tick:
                 tick()
     finally:
-        listener.leave(ticket, alias)
+        listener.leave(waiter, alias)
 
 
 async def async_arrivals(
@@ -135,39 +79,32 @@ async def async_arrivals(
     deadline = _deadline(timeout)
     alias = settings.DATABASE
     event = asyncio.Event()
-    ticket = Arrivals(ids, partial(_wake_loop, asyncio.get_running_loop(), event))
-    ticket.take(await sync_to_async(run_rows.finished)(ticket.missing()))
-    if rows := ticket.news():
+    waiter = StreamingWaiter(ids, partial(_set_in_loop, asyncio.get_running_loop(), event))
+    await sync_to_async(_look)(waiter)
+    if rows := waiter.new_rows():
         yield rows
-    if ticket.done():
+    if waiter.done():
         return
     await sync_to_async(_refuse_in_transaction)(alias)
     try:
-        if listener.join(ticket, alias):
-            ticket.take(await sync_to_async(run_rows.finished)(ticket.missing()))
+        if listener.join(waiter, alias):
+            await sync_to_async(_look)(waiter)
         while True:
             event.clear()
-            if rows := ticket.news():
+            if rows := waiter.new_rows():
                 yield rows
-            if ticket.done():
+            if waiter.done():
                 return
-            await _is_set(event, _pause(ticket, timeout, deadline, None))
+            pause = _pause(waiter, timeout, deadline, None)
+            with suppress(builtins.TimeoutError):
+                await asyncio.wait_for(event.wait(), pause)
     finally:
-        listener.leave(ticket, alias)
+        listener.leave(waiter, alias)
 
 
-async def _is_set(event: asyncio.Event, pause: float | None) -> bool:
-    """Wait up to ``pause`` seconds for ``event``; tell whether it came."""
-    with suppress(builtins.TimeoutError):
-        return await asyncio.wait_for(event.wait(), pause)
-    return False
-
-
-def _look_first(ticket: Ticket, alias: str) -> None:
-    """Look once, in the caller's own transaction if it has one; from there nobody can wait."""
-    ticket.take(run_rows.finished(ticket.missing()))
-    if not ticket.done():
-        _refuse_in_transaction(alias)
+def _look(waiter: Waiter) -> None:
+    """Read the missing rows once, in the caller's own transaction if it has one."""
+    waiter.take(run_rows.finished(waiter.missing()))
 
 
 def _refuse_in_transaction(alias: str) -> None:
@@ -181,7 +118,7 @@ def _refuse_in_transaction(alias: str) -> None:
 
 
 def _deadline(timeout: float | None) -> float | None:
-    """Return when the time is over, by the monotonic clock; ``None`` for never."""
+    """Return the end of the time by the monotonic clock, ``None`` for never."""
     if timeout is None:
         return None
     if not isinstance(timeout, int | float) or timeout != timeout:
@@ -189,21 +126,19 @@ def _deadline(timeout: float | None) -> float | None:
     return None if timeout > threading.TIMEOUT_MAX else time.monotonic() + timeout
 
 
-def _pause(ticket: Ticket, timeout: float | None, deadline: float | None, interval: float | None) -> float | None:
-    """Return how long to wait before the next check, in seconds. Raises ``TimeoutError`` when the time is over."""
+def _pause(waiter: Waiter, timeout: float | None, deadline: float | None, interval: float | None) -> float | None:
+    """Return the seconds until the next tick or the deadline. Raises ``TimeoutError`` after the deadline."""
     if deadline is None:
         return interval
     left = deadline - time.monotonic()
     if left <= 0:
-        missing = ticket.missing()
+        missing = waiter.missing()
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise TimeoutError(f"Task {missing[0]}{more} was not ready after {timeout:g} s.")
     return left if interval is None else min(left, interval)
 
 
-def _wake_loop(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
-    try:
+def _set_in_loop(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    # A loop that was closed while its coroutine waited has nobody to wake.
+    with suppress(RuntimeError):
         loop.call_soon_threadsafe(event.set)
-    except RuntimeError:
-        # The loop was closed while its coroutine waited: nobody is there to wake.
-        return

@@ -28,7 +28,7 @@ from taskq.workflows.followups import complete
 from taskq.workflows.memory import MemoryWorkflows
 
 from . import runner
-from .memory_results import Answers
+from .memory_results import MemoryResults
 from .message import SentTask, SentTasks
 from .rows import MemoryRuns
 
@@ -46,7 +46,7 @@ class Ended(NamedTuple):
     state: str
 
 
-class Memory(Answers):
+class Memory(MemoryResults):
     """What was sent and what became of it. ``inline`` runs each task as soon as a worker would see it.
 
     With ``propagate`` the exception of a task that fails is raised where it ran.

@@ -1,10 +1,10 @@
-"""What ``AsyncResult`` and ``GroupResult`` ask a ``Memory``: see ``taskq.results.backend``."""
+"""The result backend of a ``Memory``: see ``taskq.results.backend``."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Sequence
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -13,6 +13,7 @@ from taskq import states
 from taskq.exceptions import TimeoutError
 from taskq.models import TaskRun
 from taskq.results import callbacks
+from taskq.results.backend import ResultBackend
 from taskq.workflows.memory import MemoryWorkflows
 from taskq.workflows.nodes import saved_group_key
 
@@ -21,8 +22,8 @@ from .rows import MemoryRuns
 Found = dict[str, TaskRun]
 
 
-class Answers:
-    """The half of ``Memory`` that reads and waits. There is nobody to wait for: what has not run is an error."""
+class MemoryResults(ResultBackend):
+    """The half of ``Memory`` that reads and waits. Waiting for a task that has not run is an error: nothing runs it."""
 
     inline: bool
     _lock: threading.RLock
@@ -41,7 +42,7 @@ class Answers:
     # -- reading
 
     def fetch(self, ids: Collection[str], columns: Collection[str]) -> Found:
-        """Return what the rows of ``ids`` would be."""
+        """Return the runs of ``ids``, with all columns."""
         self._run_visible()
         return self._there(ids)
 
@@ -54,45 +55,27 @@ class Answers:
 
     # -- waiting
 
-    def wait(
-        self, ids: Collection[str], timeout: float | None, tick: Callable[[], object] | None, interval: float
-    ) -> Found:
-        """Return the rows of ``ids`` if all are final. If not there is nobody to wait for, which is an error.
-
-        Raises ``TimeoutError`` at once if there is a ``timeout``, else ``RuntimeError``.
-        """
-        found = self._ran(ids)
-        self._check(ids, found, timeout)
-        return found
-
-    async def await_(
-        self,
-        ids: Collection[str],
-        timeout: float | None,
-        tick: Callable[[], Awaitable[object]] | None = None,
-        interval: float = 0.5,
-    ) -> Found:
-        """Do what ``wait`` does, from a coroutine."""
-        return await sync_to_async(self.wait)(ids, timeout, None, interval)
-
     def arrivals(
         self, ids: Collection[str], timeout: float | None, tick: Callable[[], object] | None, interval: float
     ) -> Generator[Found, None, None]:
-        """Yield the rows that are final. If these are not all, the next step is an error, as for ``wait``."""
+        """Yield the runs that are final. If there are others, the next step raises: nothing would run their tasks.
+
+        Raises ``TimeoutError`` at once if there is a ``timeout``, else ``RuntimeError``.
+        """
         found = self._ran(ids)
         if found:
             yield found
         self._check(ids, found, timeout)
 
     async def async_arrivals(self, ids: Collection[str], timeout: float | None) -> AsyncGenerator[Found, None]:
-        """Do what ``arrivals`` does, from a coroutine."""
+        """Do what ``arrivals`` does in a coroutine."""
         found = await sync_to_async(self._ran)(ids)
         if found:
             yield found
         self._check(ids, found, timeout)
 
     def watch(self, ids: Collection[str], call: Callable[[Found], object]) -> None:
-        """Have ``call`` called when ``drain`` has run the last of ``ids``, in its thread."""
+        """Have ``call`` called in the thread of ``drain`` when all of ``ids`` have ended."""
         self._watched.append((ids, call))
         self._call_watchers()
 
@@ -100,16 +83,16 @@ class Answers:
         ended = [(ids, call) for ids, call in self._watched if len(self._final(ids)) == len(set(ids))]
         self._watched = [watched for watched in self._watched if watched not in ended]
         for ids, call in ended:
-            callbacks.make(call, self._final(ids))
+            callbacks.call_and_log(call, self._final(ids))
 
     def _ran(self, ids: Collection[str]) -> Found:
         if self.inline:
-            # A task that waits for another one is allowed to: it runs in between.
+            # A task may wait for another task here: that runs now.
             self.drain()
         return self._final(ids)
 
     def _check(self, ids: Collection[str], found: Found, timeout: float | None) -> None:
-        """Raise the error of a wait that nothing ends."""
+        """Raise an error for the first task without a final run."""
         missing = next((task_id for task_id in ids if task_id not in found), None)
         if missing is not None:
             text = f"Task {missing} has not run, and in this test nothing runs it while get() waits. {self._advice()}"
@@ -123,17 +106,17 @@ class Answers:
     # -- changes
 
     def forget(self, ids: Sequence[str]) -> None:
-        """Delete the rows of ``ids``."""
+        """Delete the runs of ``ids``."""
         with self._lock:
             for task_id in ids:
                 self._runs.delete(task_id)
 
     def save_group(self, group_id: str, data: Any) -> None:
-        """Keep the result tuple of a group."""
+        """Save the result tuple of a group."""
         self._saved[group_id] = data
 
     def load_group(self, group_id: str) -> Any:
-        """Return the result tuple of a group that was sent or saved, ``None`` if it is not known."""
+        """Return the result tuple of a group that was saved or sent, ``None`` for an unknown group."""
         if group_id in self._saved:
             return self._saved[group_id]
         if (kept := self._workflows.groups.get(saved_group_key(group_id))) is not None:
@@ -142,5 +125,5 @@ class Answers:
         return ((group_id, None), [((task_id, None), None) for task_id in ids]) if ids else None
 
     def delete_group(self, group_id: str) -> None:
-        """Forget what was saved of a group."""
+        """Delete a saved group."""
         self._saved.pop(group_id, None)

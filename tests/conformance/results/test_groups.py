@@ -24,7 +24,7 @@ from taskq.store.settle import write_ends
 def _leave_at_once(alias: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(mail, "outbox", [], raising=False)
     yield
-    watch = listener._lookouts.get(alias)
+    watch = listener._listeners.get(alias)
     assert watch is None or watch.gone.wait(20)
 
 
@@ -44,7 +44,7 @@ def ending(alias: str, batches: list[list[str]]) -> threading.Thread:
     """End tasks on a thread, a batch in a transaction, as soon as somebody listens."""
 
     def run() -> None:
-        while not any(watch._listening for watch in list(listener._lookouts.values())):
+        while not any(watch._listening for watch in list(listener._listeners.values())):
             threading.Event().wait(0.001)
         for batch in batches:
             end(alias, *batch)

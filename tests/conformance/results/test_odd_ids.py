@@ -33,9 +33,9 @@ def test_who_waits_for_one_blinds_no_other(alias: str, monkeypatch: pytest.Monke
     try:
         assert came.wait(20)
     finally:
-        watch = listener._lookouts[alias]
+        watch = listener._listeners[alias]
         with watch._lock:
             watch._waiting.clear()
             watch._left_at = 0.0
-            watch._nudge()
+            watch._wake()
         assert watch.gone.wait(20)

@@ -17,7 +17,7 @@ from taskq.results.async_result import AsyncResult
 from taskq.results.group_result import GroupResult
 
 from .rows import failure, success
-from .test_waiting import in_thread, lookouts, threads_of_lookouts, until, waited_for
+from .test_waiting import in_thread, listener_threads, result_listeners, until, waited_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def _nothing_stays() -> Iterator[None]:
     yield
-    until(lambda: not threads_of_lookouts())
+    until(lambda: not listener_threads())
 
 
 def of(*ids: str) -> GroupResult[Any]:
@@ -227,30 +227,30 @@ def test_what_it_raises_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_it_is_called_once() -> None:
     calls: list[Any] = []
-    watched = callbacks._Watch(["a"], calls.append, connection.alias)
+    watched = callbacks._CallbackWaiter(["a"], calls.append, connection.alias)
     watched.take({"a": success("a", 1).task_record})  # type: ignore[dict-item]
-    watched.look()
-    watched.look()
+    watched.submit_if_done()
+    watched.submit_if_done()
     until(lambda: calls)
     assert watched.done()
     assert len(calls) == 1
 
 
 def test_a_look_at_many_is_followed_by_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    watch = listener.Lookout(connection.alias)
+    watch = listener.ResultListener(connection.alias)
     slept: list[float] = []
     monkeypatch.setattr(listener.time, "sleep", slept.append)
     monkeypatch.setattr(listener.time, "monotonic", lambda: 100.1)
     watch._cost = 0.1
-    watch._catch_breath(100.0)
+    watch._throttle(100.0)
     watch._cost = 0.0
-    watch._catch_breath(100.0)
+    watch._throttle(100.0)
     assert slept == [pytest.approx(0.1)]
 
 
 def test_then_that_fails_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
-    until(lambda: any(watch._listening for watch in lookouts()))
+    until(lambda: any(watch._listening for watch in result_listeners()))
     finished = rows.finished
 
     def failing(ids: Any) -> Any:

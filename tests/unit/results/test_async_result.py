@@ -29,7 +29,7 @@ def failure(exc: BaseException, state: str = states.FAILURE, **fields: Any) -> A
     return AsyncResult(row.task_id)
 
 
-class Calls:
+class Calls(backend.ResultBackend):
     """A backend that only writes down what is asked of it."""
 
     def __init__(self) -> None:
@@ -43,12 +43,6 @@ class Calls:
 
     def revoke(self, ids: Any, terminate: str) -> None:
         self.made.append(("revoke", list(ids), terminate))
-
-    def wait(self, *args: Any) -> Any:
-        raise NotImplementedError
-
-    async def await_(self, *args: Any) -> Any:
-        raise NotImplementedError
 
 
 @pytest.fixture

@@ -36,21 +36,21 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.002)
 
 
-def lookouts() -> list[listener.Lookout]:
+def result_listeners() -> list[listener.ResultListener]:
     """Those that there are: a copy, as their own threads change the dictionary."""
-    return list(listener._lookouts.values())
+    return list(listener._listeners.values())
 
 
-def threads_of_lookouts() -> list[threading.Thread]:
+def listener_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("taskq-results")]
 
 
 def waited_for() -> int:
-    return sum(len(watch._waiting) for watch in lookouts() if watch.alive)
+    return sum(len(watch._waiting) for watch in result_listeners() if watch.alive)
 
 
 def listening() -> bool:
-    return any(watch._listening for watch in lookouts())
+    return any(watch._listening for watch in result_listeners())
 
 
 class Deaf(Listener):
@@ -77,7 +77,7 @@ def in_thread(work: Callable[[], object]) -> threading.Thread:
 @pytest.fixture(autouse=True)
 def _nothing_stays() -> Iterator[None]:
     yield
-    until(lambda: not threads_of_lookouts())
+    until(lambda: not listener_threads())
 
 
 def test_ready_before_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,13 +108,13 @@ def test_a_row_that_appears_only_at_the_end() -> None:
 
 def test_nothing_is_lost_between_looking_and_listening(monkeypatch: pytest.MonkeyPatch) -> None:
     """The task ends right after the first look, and no notification ever says so."""
-    look = waiting._look_first
+    look = waiting._look
 
-    def look_then_end(ticket: listener.Ticket, alias: str) -> None:
-        look(ticket, alias)
+    def look_then_end(waiter: listener.Waiter) -> None:
+        look(waiter)
         put("a")
 
-    monkeypatch.setattr(waiting, "_look_first", look_then_end)
+    monkeypatch.setattr(waiting, "_look", look_then_end)
     monkeypatch.setattr(listener, "SLOW_LOOK", 3600)
     assert AsyncResult[int]("a").get(timeout=20) == 4
 
@@ -123,7 +123,7 @@ def test_nor_when_somebody_listens_already(monkeypatch: pytest.MonkeyPatch) -> N
     first = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
     until(listening)
     put("b")
-    monkeypatch.setattr(listener.Lookout, "_look", lambda *args: None)
+    monkeypatch.setattr(listener.ResultListener, "_look", lambda *args: None)
     assert AsyncResult[int]("b").get(timeout=20) == 4
     monkeypatch.undo()
     put("a")
@@ -160,7 +160,7 @@ def test_many_threads_share_one_thread_and_its_queries(monkeypatch: pytest.Monke
     finished = rows.finished
 
     def counted(ids: Any) -> Any:
-        if threading.current_thread() in threads_of_lookouts():
+        if threading.current_thread() in listener_threads():
             looks.append(len(ids))
         return finished(ids)
 
@@ -169,7 +169,7 @@ def test_many_threads_share_one_thread_and_its_queries(monkeypatch: pytest.Monke
     ids = [f"t{n}" for n in range(20)]
     threads = [in_thread(lambda i=i: got.append(AsyncResult[int](i).get(timeout=20))) for i in ids]  # type: ignore[misc]
     until(lambda: waited_for() == 20)
-    assert len(threads_of_lookouts()) == 1
+    assert len(listener_threads()) == 1
     until(listening)
     looks.clear()
     with transaction.atomic():
@@ -187,15 +187,15 @@ def test_many_ids_at_once() -> None:
     rows = [TaskRun(task_id=i, state="SUCCESS", result="1", created_at=now) for i in ids]
     TaskRun.objects.bulk_create(rows[:-1])
     with pytest.raises(TimeoutError, match="Task t1199 was not ready"):
-        waiting.wait(ids, timeout=0.01)
+        list(waiting.arrivals(ids, timeout=0.01))
     rows[-1].save()
-    assert waiting.wait(ids, timeout=20).keys() == set(ids)
+    assert set().union(*waiting.arrivals(ids, timeout=20)) == set(ids)
 
 
 def test_two_waiters_for_one_task() -> None:
     got: list[int] = []
     threads = [in_thread(lambda: got.append(AsyncResult[int]("a").get(timeout=20))) for _ in range(3)]
-    until(lambda: sum(len(tickets) for w in lookouts() for tickets in list(w._waiting.values())) == 3)
+    until(lambda: sum(len(waiters) for w in result_listeners() for waiters in list(w._waiting.values())) == 3)
     put("a")
     for thread in threads:
         thread.join()
@@ -204,7 +204,7 @@ def test_two_waiters_for_one_task() -> None:
 
 def test_a_lost_notification_costs_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "SLOW_LOOK", 0.01)
-    monkeypatch.setattr(listener.Lookout, "_open_listener", lambda self: Deaf())
+    monkeypatch.setattr(listener.ResultListener, "_open_listener", lambda self: Deaf())
     thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
     until(waited_for)
     put("a")
@@ -218,7 +218,7 @@ def test_database_that_fails_for_a_while(monkeypatch: pytest.MonkeyPatch, caplog
     failures: list[int] = []
 
     def failing(ids: Any) -> Any:
-        if threading.current_thread() in threads_of_lookouts() and len(failures) < 3:
+        if threading.current_thread() in listener_threads() and len(failures) < 3:
             failures.append(1)
             raise OperationalError("server closed the connection")
         return finished(ids)
@@ -240,7 +240,7 @@ def test_a_connection_that_breaks_while_it_is_closed_ends_no_wait(monkeypatch: p
     failures: list[int] = []
 
     def failing(ids: Any) -> Any:
-        if threading.current_thread() in threads_of_lookouts() and not failures:
+        if threading.current_thread() in listener_threads() and not failures:
             failures.append(1)
             # Of this thread's own connection: it is gone with the thread.
             monkeypatch.setattr(connections["default"], "close", broken)
@@ -258,7 +258,7 @@ def test_a_connection_that_breaks_while_it_is_closed_ends_no_wait(monkeypatch: p
     put("a")
     thread.join()
     assert got == [4]
-    until(lambda: not threads_of_lookouts())
+    until(lambda: not listener_threads())
     assert failures == [1, 2, 2]
 
 
@@ -280,10 +280,10 @@ def test_it_lingers_so_that_the_next_one_finds_it(monkeypatch: pytest.MonkeyPatc
     until(waited_for)
     put("a")
     thread.join()
-    (watch,) = threads_of_lookouts()
+    (watch,) = listener_threads()
     with pytest.raises(TimeoutError):
         AsyncResult[int]("b").get(timeout=0.01)
-    assert threads_of_lookouts() == [watch]
+    assert listener_threads() == [watch]
     monkeypatch.setattr(listener, "_linger", lambda: 0.0)
     with pytest.raises(TimeoutError):
         AsyncResult[int]("b").get(timeout=0.01)
@@ -330,15 +330,15 @@ def test_on_interval() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_after_a_fork_the_child_waits_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     # The parent's thread sleeps at the fork: one that is just then inside of SQLite would leave it locked in the child.
-    monkeypatch.setattr(listener.Lookout, "_open_listener", lambda self: Deaf())
+    monkeypatch.setattr(listener.ResultListener, "_open_listener", lambda self: Deaf())
     monkeypatch.setattr(listener, "SLOW_LOOK", 3600)
-    look, looked = listener.Lookout._look, threading.Event()
+    look, looked = listener.ResultListener._look, threading.Event()
 
-    def noted(self: listener.Lookout, ended: set[str] | None) -> None:
+    def noted(self: listener.ResultListener, ended: set[str] | None) -> None:
         look(self, ended)
         looked.set()
 
-    monkeypatch.setattr(listener.Lookout, "_look", noted)
+    monkeypatch.setattr(listener.ResultListener, "_look", noted)
     thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
     until(looked.is_set)
     connection.close()
@@ -346,7 +346,7 @@ def test_after_a_fork_the_child_waits_by_itself(monkeypatch: pytest.MonkeyPatch)
     if pid == 0:
         code = 1
         try:
-            assert listener._lookouts == {}
+            assert listener._listeners == {}
             listener.SLOW_LOOK = 0.01
             assert AsyncResult[int]("b").get(timeout=20) == 4
             code = 0
@@ -393,7 +393,7 @@ def test_what_django_notes_with_debug_on_does_not_pile_up(settings: Any) -> None
     finished = rows.finished
 
     def noting(ids: Any) -> Any:
-        if threading.current_thread() in threads_of_lookouts():
+        if threading.current_thread() in listener_threads():
             logs.append(connection.queries_log)
         return finished(ids)
 

@@ -12,7 +12,7 @@ from django.db import connection
 from taskq.exceptions import TimeoutError
 from taskq.results.async_result import AsyncResult
 
-from .test_waiting import put, threads_of_lookouts, until, waited_for
+from .test_waiting import listener_threads, put, until, waited_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def _nothing_stays() -> Iterator[None]:
     yield
-    until(lambda: not threads_of_lookouts())
+    until(lambda: not listener_threads())
 
 
 def test_await_while_it_runs() -> None:

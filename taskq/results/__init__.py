@@ -1,1 +1,1 @@
-"""What the sender of a task can ask about it: ``AsyncResult``, and waiting for it."""
+"""``AsyncResult`` and the other results: read a task's row, wait for its end, revoke it."""

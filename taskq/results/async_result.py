@@ -1,8 +1,8 @@
-"""``AsyncResult``: a task's id, and what can be asked about the task.
+"""``AsyncResult``: the state and the value of one task, by its id.
 
-Returned by ``delay`` and ``apply_async``, or made from an id that was kept. Every
-question reads the row anew until the state is final; then the row is kept and
-nothing more is read. Nothing happens when it is garbage.
+``delay`` and ``apply_async`` return it; it can also be made from an id. Every
+property reads the task's row again until the state is final. Then the result keeps the row
+and reads nothing more. Garbage collection of a result changes nothing.
 """
 
 from __future__ import annotations
@@ -35,13 +35,19 @@ _UNREAD: Any = object()
 class AsyncResult(ResultBase, Generic[R]):
     """The result of the task ``id``, now or later.
 
-    ``parent`` is the result that this one's task follows in a chain. ``ignored``
-    says that the sender asked for no result, so that there is nothing to wait for.
+    ``parent`` is the result of the task's predecessor in a chain. ``ignored``
+    says that the sender asked for no result: ``get()`` returns ``None`` without waiting.
+
+    Example::
+
+        result = add.delay(2, 2)
+        result.get(timeout=10)  # 4
+        AsyncResult(result.id).state  # "SUCCESS"
     """
 
     __slots__ = ("__weakref__", "_arguments", "_row", "_value", "id", "ignored", "parent")
 
-    #: What ``get()`` raises when the time is over.
+    #: ``get()`` raises this after ``timeout`` seconds.
     TimeoutError = TimeoutError
 
     def __init__(self, id: str, parent: ResultBase | None = None, *, ignored: bool = False) -> None:
@@ -78,8 +84,8 @@ class AsyncResult(ResultBase, Generic[R]):
         a chord with ``ChordError``, whose cause is the exception of the member: the worker writes
         this to their rows. ``follow_parents``, ``no_ack`` and ``on_message`` are Celery's and do nothing.
 
-        Raises ``taskq.exceptions.TimeoutError``, and ``RuntimeError`` where waiting
-        could never end: within a task (unless ``disable_sync_subtasks`` is false) and
+        Raises ``taskq.exceptions.TimeoutError``. Raises ``RuntimeError`` where the wait
+        might never end: within a task (unless ``disable_sync_subtasks`` is false) and
         in a transaction on the database that holds the rows.
         """
         if self.ignored:
@@ -108,7 +114,7 @@ class AsyncResult(ResultBase, Generic[R]):
         if self._row is None:
             await bulk.await_((self,), timeout)
         if self._known() in states.PROPAGATE_STATES:
-            # An exception may have a cause that is read.
+            # The cause of a ChordError is read from another row.
             return cast(R, await sync_to_async(self.maybe_throw)(propagate))
         return cast(R, self.maybe_throw(propagate))
 
@@ -117,10 +123,10 @@ class AsyncResult(ResultBase, Generic[R]):
         return self.aget().__await__()
 
     def maybe_throw(self, propagate: bool = True, callback: Callable[[str, R], object] | None = None) -> Any:
-        """Raise the task's exception if it has ended with one, else return what ``result`` is."""
+        """Raise the exception of a task that failed or was revoked, else return ``result``."""
         row = self._read()
         if propagate and row is not None and row.state in states.PROPAGATE_STATES:
-            # Built anew: an exception that is raised keeps its frames alive, and those keep this result.
+            # A new exception each time: a raised exception keeps its frames alive, and those keep this result.
             raise decoding.exception(row)
         value = self.result
         if callback is not None:
@@ -155,7 +161,7 @@ class AsyncResult(ResultBase, Generic[R]):
 
     @property
     def state(self) -> str:
-        """The state now; an id that nothing is known of is ``PENDING``."""
+        """The state now; an unknown id is ``PENDING``."""
         row = self._read()
         return states.PENDING if row is None else row.state
 
@@ -169,15 +175,15 @@ class AsyncResult(ResultBase, Generic[R]):
         return states.is_final(self.state)
 
     def successful(self) -> bool:
-        """Tell whether the task has ended well."""
+        """Tell whether the state is ``SUCCESS``."""
         return self.state == states.SUCCESS
 
     def failed(self) -> bool:
-        """Tell whether the task has ended with an exception."""
+        """Tell whether the state is ``FAILURE``."""
         return self.state == states.FAILURE
 
     def exists(self) -> bool:
-        """Tell whether there is a row: an id that was never sent, or has expired, has none."""
+        """Tell whether the task has a row: a task that was never sent has none, nor has a result that has expired."""
         return self._read() is not None
 
     # -- the task
@@ -189,7 +195,7 @@ class AsyncResult(ResultBase, Generic[R]):
 
     @property
     def task_record(self) -> TaskRun | None:
-        """The task's row with all its columns, read anew; ``None`` if there is none."""
+        """The task's row with all its columns, read again each time; ``None`` without a row."""
         return backend.current().fetch((self.id,), ()).get(self.id)
 
     @property
@@ -200,56 +206,56 @@ class AsyncResult(ResultBase, Generic[R]):
 
     @property
     def args(self) -> Any:
-        """The positional arguments it was sent with; sensitive ones are masked."""
+        """The positional arguments of the task; sensitive arguments are masked."""
         return self._sent()[0]
 
     @property
     def kwargs(self) -> Any:
-        """The keyword arguments it was sent with; sensitive ones are masked."""
+        """The keyword arguments of the task; sensitive arguments are masked."""
         return self._sent()[1]
 
     @property
     def worker(self) -> str | None:
-        """The name of the worker that ran it."""
+        """The name of the worker that ran the task."""
         row = self._read()
         return (row.worker or None) if row else None
 
     @property
     def queue(self) -> str | None:
-        """The queue it was sent to."""
+        """The queue that the task was sent to."""
         row = self._read()
         return (row.queue or None) if row else None
 
     @property
     def retries(self) -> int | None:
-        """How often it was retried."""
+        """How often the task was retried."""
         row = self._read()
         return row.retries if row else None
 
     @property
     def date_done(self) -> datetime | None:
-        """When it ended, in UTC."""
+        """When the task ended, in UTC."""
         row = self._read()
         return row.finished_at if row else None
 
-    # -- what it led to
+    # -- children
 
     @property
     def children(self) -> list[AsyncResult[Any] | GroupResult[Any]] | None:
-        """The results of the tasks that it sent, ``None`` before it has ended."""
+        """The results of the tasks that this task sent, ``None`` before it has ended."""
         row = self._read()
         if row is None or not states.is_final(row.state):
             return None
         return [serialization.from_tuple(child) for child in values.decode_children(row.children)]
 
     def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[ResultBase | None, ResultBase]]:
-        """Yield this result and all that its task led to, each after the one that it is a child of: see ``family``."""
+        """Yield this result and all its descendants as pairs ``(parent, result)``: see ``children.iterdeps``."""
         return children.iterdeps(self, intermediate)
 
     def collect(
         self, intermediate: bool = False, *, timeout: float | None = None, propagate: bool = True
     ) -> Iterator[tuple[ResultBase, Any]]:
-        """Wait for this task and all that it led to, and yield each result with its value: see ``family``."""
+        """Wait for this task and all its descendants; yield each result with its value: see ``children.collect``."""
         return children.collect(self, intermediate, timeout, propagate)
 
     def acollect(
@@ -259,17 +265,17 @@ class AsyncResult(ResultBase, Generic[R]):
         return children.acollect(self, intermediate, timeout, propagate)
 
     def get_leaf(self) -> Any:
-        """Wait for all that this task led to and return the last value."""
+        """Wait for this task and all its descendants; return the last value."""
         ((_, value),) = deque(self.collect(), maxlen=1)
         return value
 
     def build_graph(self, intermediate: bool = False) -> ResultGraph:
-        """Return this result and all that its task led to as a graph."""
+        """Return this result and all its descendants as a graph: see ``children.graph``."""
         return children.graph(self, intermediate)
 
     @property
     def graph(self) -> ResultGraph:
-        """All that this task led to, as a graph; it has to have ended."""
+        """This result and all its descendants as a graph; all of them have to have ended."""
         return self.build_graph()
 
     # -- asynchronous twins
@@ -302,7 +308,7 @@ class AsyncResult(ResultBase, Generic[R]):
 
     @classmethod
     def from_tuple(cls, data: Any) -> AsyncResult[Any] | GroupResult[Any]:
-        """Build the result that ``as_tuple`` described."""
+        """Build a result from the tuple that ``as_tuple`` returned."""
         return serialization.from_tuple(data)
 
     def _parts(self) -> tuple[Any, ...]:
@@ -319,7 +325,7 @@ class AsyncResult(ResultBase, Generic[R]):
     # -- reading
 
     def _read(self, columns: Collection[str] = COLUMNS) -> TaskRun | None:
-        """Return the row, from memory if it is final."""
+        """Return the row; a final row is kept and not read again."""
         if self._row is not None:
             return self._row
         row = backend.current().fetch((self.id,), columns).get(self.id)
@@ -328,7 +334,7 @@ class AsyncResult(ResultBase, Generic[R]):
         return row
 
     def _sent(self) -> Any:
-        """Return ``[args, kwargs]``, or twice ``None`` if they are not known."""
+        """Return ``[args, kwargs]``, or ``(None, None)`` if they are not known."""
         if self._arguments is None:
             row = backend.current().fetch((self.id,), ("arguments",)).get(self.id)
             if row is None or row.arguments is None:
@@ -336,24 +342,24 @@ class AsyncResult(ResultBase, Generic[R]):
             self._arguments = decoding.arguments(row.arguments)
         return self._arguments
 
-    # -- among others: see ``ResultBase`` and ``together``
+    # -- as a leaf: see ``ResultBase`` and ``bulk``
 
     def _own(self) -> Sequence[AsyncResult[Any]]:
         return (self,)
 
     def _known(self) -> str | None:
-        """Return the final state if it is known without reading."""
+        """Return the final state if it is known without a query."""
         return None if self._row is None else self._row.state
 
     def _awaited(self) -> bool:
-        """Tell whether there is an end that is not known and can come."""
+        """Tell whether the end is not known yet and a wait for it makes sense."""
         return not self.ignored and self._known() is None
 
     def _keep(self, row: TaskRun | None) -> None:
-        """Keep a row that somebody has read, if it is final."""
+        """Keep ``row`` if it is final."""
         if self._row is None and row is not None and states.is_final(row.state):
             self._row = row
 
     def _drop(self) -> None:
-        """Forget what was read."""
+        """Forget the row."""
         self._row, self._value, self._arguments = None, _UNREAD, None

@@ -1,8 +1,7 @@
-"""What every kind of result has in common: a place among others, a plain form, and an end.
+"""``ResultBase``: the common part of ``AsyncResult``, ``ResultSet`` and ``GroupResult``.
 
-``AsyncResult`` is one, and the results of workflows are. A task may return one:
-it is stored as its tuple. Tuples are Celery's: ``((id, parent), members)``, where
-the members are ``None`` for a task.
+A task may return a result: its row then keeps Celery's tuple ``((id, parent), members)``,
+where ``members`` is ``None`` for a task.
 """
 
 from __future__ import annotations
@@ -24,41 +23,41 @@ if TYPE_CHECKING:
 
 
 class ResultBase:
-    """A task's or a workflow's future result. ``parent`` is the one that it follows in a chain."""
+    """The future result of a task or a workflow. ``parent`` is the result before it in a chain."""
 
     __slots__ = ()
 
     id: str
     parent: ResultBase | None
 
-    # -- its place
+    # -- parents and members
 
     def members(self) -> Sequence[ResultBase]:
-        """Return the results that this one is made of; a task's has none."""
+        """Return the results of a group's members; a task has none."""
         return ()
 
     def ancestors(self) -> Iterator[ResultBase]:
-        """Yield the results before this one in its chain, the nearest first."""
+        """Yield the results before this result in its chain, the nearest first."""
         return lineage(self.parent)
 
     def leaves(self) -> list[AsyncResult[Any]]:
-        """Return the results of the tasks that this one is made of, in document order."""
+        """Return the results of all tasks in this result, members of members too, in document order."""
         return [leaf for node in self._walk(False) for leaf in node._own()]
 
     def as_list(self) -> list[str]:
-        """Return the ids of all tasks that this result stands for: its own, and those before them."""
+        """Return the ids of all tasks in this result and of all tasks before them in their chains."""
         return list(dict.fromkeys(leaf.id for node in self._walk(True) for leaf in node._own()))
 
     def _own(self) -> Sequence[AsyncResult[Any]]:
-        """Return this result if it is a task's."""
+        """Return this result alone if it is a task's, else nothing."""
         return ()
 
     def _names(self) -> Sequence[str]:
-        """Return the id, if it has one."""
+        """Return the id of this result, if it has an id."""
         return (self.id,)
 
     def _walk(self, upwards: bool) -> Iterator[ResultBase]:
-        """Yield this result and its members, theirs too, ``upwards`` also what was before each, once each."""
+        """Yield this result and all its members; with ``upwards`` also the parents of each, every result once."""
         todo: list[ResultBase] = [self]
         seen: set[int] = set()
         while todo:
@@ -73,14 +72,14 @@ class ResultBase:
 
     @property
     def children(self) -> Sequence[ResultBase] | None:
-        """The results of what this one led to, ``None`` before that is known."""
+        """The results of the tasks that this task sent, or of the group's members; ``None`` before the end."""
         raise NotImplementedError
 
-    # -- its end
+    # -- the end
 
     @property
     def supports_native_join(self) -> bool:
-        """Whether waiting for many results is one wait: always."""
+        """Whether many results can be waited for at once: always."""
         return True
 
     def get(self, timeout: float | None = None, propagate: bool = True, *, disable_sync_subtasks: bool = True) -> Any:
@@ -88,24 +87,28 @@ class ResultBase:
         raise NotImplementedError
 
     def ready(self) -> bool:
-        """Tell whether it has ended."""
+        """Tell whether all tasks have ended."""
         raise NotImplementedError
 
     def successful(self) -> bool:
-        """Tell whether it has ended well."""
+        """Tell whether all tasks have the state ``SUCCESS``."""
         raise NotImplementedError
 
     def failed(self) -> bool:
-        """Tell whether there was an exception."""
+        """Tell whether any task has the state ``FAILURE``."""
         raise NotImplementedError
 
     def then(self, callback: Callable[[Self], object], on_error: Callable[[Self], object] | None = None) -> None:
-        """Have ``callback`` called with this result, once, when it has ended, well or not.
+        """Call ``callback`` with this result, once, when all its tasks have ended.
 
-        With ``on_error`` that is called in its place if it has not ended well. Returns at
-        once. The call is made on a thread of its own, here and now if all has ended
-        already, and never if this process ends before; what has to happen is a callback of
-        the task (``link``). What it raises is logged.
+        With ``on_error``, a result that is not successful is passed to ``on_error`` instead.
+        Returns at once. A thread makes the call, or this method does if the end is known
+        already. If this process ends first, nothing is called: use a callback of the task
+        (``link``) for work that must not be lost. Exceptions of the thread's call are logged.
+
+        Example::
+
+            add.delay(2, 2).then(lambda result: print(result.get()))
         """
         leaves = [leaf for leaf in self.leaves() if leaf._awaited()]
 
@@ -123,17 +126,22 @@ class ResultBase:
     # -- changes
 
     def forget(self) -> None:
-        """Delete the rows of these tasks and of those before them in their chain."""
+        """Delete the rows of these tasks and of the tasks before them in their chains."""
         for leaf in self.leaves():
             leaf._drop()
         backend.current().forget(self.as_list())
 
     def revoke(self, terminate: bool = False, signal: str | int | None = None) -> None:
-        """See to it that what has not run does not run: this, what comes after it, and what is for it alone.
+        """Revoke the tasks, their dependents, and the tasks that run only for them: none starts any more.
 
-        The last result of a chain or chord stands for all of it. What runs already goes on,
-        unless ``terminate`` is true: then its process gets ``signal``, ``SIGTERM`` if
-        none is given.
+        Revoking the last result of a chain or chord revokes all of it. A task that runs already goes on,
+        unless ``terminate`` is true: then its process gets ``signal`` (a name or number), by
+        default ``SIGTERM``. Raises ``ValueError`` for an unknown signal.
+
+        Example::
+
+            result.revoke()
+            result.revoke(terminate=True, signal="SIGKILL")
         """
         ids = [name for node in self._walk(False) for name in node._names()]
         backend.current().revoke(ids, _signal_name(signal) if terminate else "")
@@ -163,11 +171,11 @@ class ResultBase:
     # -- as plain data
 
     def as_tuple(self) -> tuple[Any, Any]:
-        """Return the result as plain data, from which ``serialization.from_tuple`` builds it again."""
+        """Return the result as plain data; ``AsyncResult.from_tuple`` builds it again."""
         return result_tuple(self, None)
 
     def __json__(self) -> tuple[Any, Any]:
-        """Tell kombu's JSON how to write a result that lies inside a task's return value."""
+        """Return the form in which kombu's JSON writes a result that a task returns."""
         return result_tuple(self, MOST_ANCESTORS)
 
     def _member_tuples(self, most_ancestors: int | None) -> list[Any] | None:
@@ -178,7 +186,7 @@ class ResultBase:
         return rebuild, ([node._parts() for node in reversed(list(lineage(self)))],)
 
     def _parts(self) -> tuple[Any, ...]:
-        """Return the class, and the arguments with which it builds this result but for the parent."""
+        """Return the class and its keyword arguments for this result, without the parent."""
         raise NotImplementedError
 
     def __str__(self) -> str:
@@ -189,7 +197,7 @@ class ResultBase:
 
 
 def rebuild(line: Sequence[tuple[Any, ...]]) -> ResultBase:
-    """Build the last result of a chain from the parts of each, the first one first. Pickles name this."""
+    """Build a chain of results from the ``_parts`` of each, and return its last result. Pickles name this function."""
     result: ResultBase | None = None
     for cls, keywords in line:
         result = cls(**keywords) if result is None else cls(**keywords, parent=result)
@@ -198,7 +206,7 @@ def rebuild(line: Sequence[tuple[Any, ...]]) -> ResultBase:
 
 
 def _signal_name(signal: str | int | None) -> str:
-    """Return a signal's full name. Raises ``ValueError`` for one that this system does not have."""
+    """Return a signal's full name. Raises ``ValueError`` for a signal that this system does not have."""
     if signal is None:
         return "SIGTERM"
     if isinstance(signal, int):

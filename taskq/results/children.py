@@ -1,7 +1,6 @@
-"""What a task led to: the tasks that it sent, the tasks that those sent, and so on.
+"""The descendants of a task: the tasks that it sent, the tasks that those sent, and so on.
 
-``AsyncResult`` and ``GroupResult`` call this. It goes generation by generation, so that
-each is one query however many there are.
+``AsyncResult`` and ``GroupResult`` call this. Each generation is read in one query.
 """
 
 from __future__ import annotations
@@ -25,33 +24,33 @@ if TYPE_CHECKING:
 
 
 def iterdeps(result: ResultBase, intermediate: bool = False) -> Iterator[Pair]:
-    """Yield ``result`` and all that followed from it, each with the one that it is a child of, the first with ``None``.
+    """Yield pairs ``(parent, result)``: first ``(None, result)``, then all descendants.
 
-    Does not wait. What has not ended has no children yet: that raises
-    ``IncompleteStream`` after it was yielded, unless ``intermediate`` is true.
+    Does not wait. A task that has not ended has no children yet: ``IncompleteStream`` is
+    raised after its result was yielded, unless ``intermediate`` is true.
     """
     generation: list[Pair] = [(None, result)]
     seen: set[str] = set()
     while generation:
         bulk.refresh(_leaves(node for _, node in generation))
-        following: list[Pair] = []
+        next_generation: list[Pair] = []
         for parent, node in generation:
             yield parent, node
             if not intermediate and not _ended(node):
                 raise IncompleteStream(f"{node} has not ended: get() it first, or pass intermediate=True.")
             if node.id not in seen:
-                following += [(node, child) for child in _children(node)]
+                next_generation += [(node, child) for child in _children(node)]
             seen.add(node.id)
-        generation = following
+        generation = next_generation
 
 
 def collect(
     result: ResultBase, intermediate: bool, timeout: float | None, propagate: bool
 ) -> Iterator[tuple[ResultBase, Any]]:
-    """Wait for ``result`` and all that followed from it, and yield each, once, with its value.
+    """Wait for ``result`` and all its descendants, and yield each result once with its value.
 
-    ``timeout`` is in seconds, for all together. With ``intermediate`` it does not wait:
-    what has not ended has the value ``None``.
+    ``timeout`` is in seconds, for all together. With ``intermediate`` it does not wait, and
+    the value of a task that has not ended is ``None``.
     """
     join_guard.refuse_in_task()
     deadline = None if timeout is None else time.monotonic() + timeout
@@ -88,7 +87,7 @@ async def acollect(
 
 
 def graph(result: ResultBase, intermediate: bool = False) -> ResultGraph:
-    """Return ``result`` and all that followed from it as a graph: see ``iterdeps``."""
+    """Return ``result`` and all its descendants as a graph. Raises as ``iterdeps`` does."""
     drawn = ResultGraph()
     for parent, node in iterdeps(result, intermediate):
         drawn.add(parent, node)
@@ -96,14 +95,14 @@ def graph(result: ResultBase, intermediate: bool = False) -> ResultGraph:
 
 
 def _next(generation: list[ResultBase], seen: set[str]) -> list[ResultBase]:
-    """Return the children of a generation but for those that have been there."""
+    """Return the children of a generation without those in ``seen``."""
     seen.update(node.id for node in generation)
     found = {child.id: child for node in generation for child in _children(node)}
     return [child for child in found.values() if child.id not in seen]
 
 
 def _children(node: ResultBase) -> Iterable[ResultBase]:
-    """Return what ``node`` led to; of what has not ended nothing is known."""
+    """Return the members or children of ``node``; a task that has not ended has none yet."""
     return node.members() or (node.children or () if _ended(node) else ())
 
 

@@ -1,4 +1,4 @@
-"""What a row says of its task's end: the value, the exception, the arguments."""
+"""Decodes the columns of a task's row: the value, the exception, the arguments."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from . import backend
 if TYPE_CHECKING:
     from taskq.models import TaskRun
 
-#: What is read of a task to rebuild its exception.
+#: The columns from which an exception is rebuilt.
 _COLUMNS = ("state", "result", "traceback")
-#: How many failures are followed from the body of a chord to the task that began it.
+#: From a chord's body to the member that failed first, at most so many failures are read.
 _MOST_CAUSES = 50
 
 
 def value(row: TaskRun) -> Any:
-    """Return what the row's ``result`` says: an exception in the states that have one."""
+    """Return the value of the row, or the exception in ``EXCEPTION_STATES``."""
     if row.state in states.EXCEPTION_STATES:
         return exception(row)
     return values.decode(row.result, row.content_type)
@@ -30,20 +30,20 @@ def value(row: TaskRun) -> Any:
 def exception(row: TaskRun) -> BaseException:
     """Rebuild the row's exception.
 
-    Its cause is, of a chord's body that can't run, the exception of the member that
-    failed, which is read; else the worker's traceback.
+    The cause of a ``ChordError`` is the exception of the member that failed, read from its
+    row. The cause of any other exception is the worker's traceback.
     """
-    found = last = _alone(row)
+    found = last = _without_member(row)
     for _ in range(_MOST_CAUSES):
         member = last.member_id if isinstance(last, ChordError) else None
         failed = backend.current().fetch((member,), _COLUMNS).get(member) if member else None
         if failed is None or failed.state not in states.PROPAGATE_STATES:
             break
-        last.__cause__ = last = _alone(failed)
+        last.__cause__ = last = _without_member(failed)
     return found
 
 
-def _alone(row: TaskRun) -> BaseException:
+def _without_member(row: TaskRun) -> BaseException:
     if row.result is None and row.state == states.REVOKED:
         return TaskRevokedError("revoked")
     found = values.decode_exception(row.result)
@@ -53,7 +53,7 @@ def _alone(row: TaskRun) -> BaseException:
 
 
 def arguments(text: str | None) -> Any:
-    """Return ``[args, kwargs]`` of a row, or twice ``None`` if they are not known."""
+    """Return ``[args, kwargs]`` of a row, or ``(None, None)`` if they can't be decoded."""
     try:
         args, kwargs = values.decode(text)
     except (ValueError, TypeError, DecodeError):

@@ -1,4 +1,4 @@
-"""``EagerResult``: what a task gave that was run in the calling process. Nothing is read or waited for."""
+"""``EagerResult``: the result of a task that was run in the calling process. It reads no row and never waits."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ R = TypeVar("R")
 
 
 class EagerResult(AsyncResult[R]):
-    """A result that is ready from the beginning, or once the transaction commits that its task waits for.
+    """A result that is ready at once, or when the transaction commits for which its task waits.
 
-    ``value`` is the return value, or for the exception states the exception
-    itself, which ``get()`` raises as it is.
+    ``value`` is the return value. In the exception states it is the exception, and ``get()``
+    raises the same object.
     """
 
     __slots__ = (
@@ -76,7 +76,7 @@ class EagerResult(AsyncResult[R]):
     ) -> R:
         """Return the value or raise the exception; the other arguments are those of ``AsyncResult.get``.
 
-        Raises ``RuntimeError`` if the task has not run: nothing that could be waited for will run it.
+        Raises ``RuntimeError`` if the task has not run: a wait can't end the transaction.
         """
         if self._state == states.PENDING:
             raise RuntimeError(
@@ -99,7 +99,7 @@ class EagerResult(AsyncResult[R]):
         return self.get(timeout, propagate)
 
     def maybe_throw(self, propagate: bool = True, callback: Callable[[str, R], object] | None = None) -> Any:
-        """Raise the task's exception if it has ended with one, else return what ``result`` is."""
+        """Raise the exception of a task that failed or was revoked, else return ``result``."""
         if propagate and self._state in states.PROPAGATE_STATES:
             raise self._result if isinstance(self._result, BaseException) else Exception(self._result)
         if callback is not None:
@@ -109,7 +109,7 @@ class EagerResult(AsyncResult[R]):
     maybe_reraise = maybe_throw
 
     def become(self, ended: EagerResult[R]) -> None:
-        """Take over what ``ended`` says, now that the task has run."""
+        """Copy the state and the value of ``ended``, now that the task has run."""
         for name in EagerResult.__slots__:
             setattr(self, name, getattr(ended, name))
 
@@ -129,7 +129,7 @@ class EagerResult(AsyncResult[R]):
         return self._state
 
     def exists(self) -> bool:
-        """Tell whether something is known of the task."""
+        """Tell whether the task has run."""
         return self._state != states.PENDING
 
     @property
@@ -149,29 +149,29 @@ class EagerResult(AsyncResult[R]):
 
     @property
     def queue(self) -> str | None:
-        """The queue that it would have been sent to."""
+        """The queue that the task would have been sent to."""
         return self._queue
 
     @property
     def retries(self) -> int | None:
-        """How often it was retried."""
+        """How often the task was retried."""
         return self._retries
 
     @property
     def date_done(self) -> datetime | None:
-        """When it ended, in UTC."""
+        """When the task ended, in UTC."""
         return self._date_done
 
     @property
     def children(self) -> list[AsyncResult[Any] | GroupResult[Any]] | None:
-        """The results of the tasks that it sent, ``None`` before it has run."""
+        """The results of the tasks that this task sent, ``None`` before it has run."""
         return self._children if self.exists() else None
 
     def forget(self) -> None:
-        """There is nothing to delete."""
+        """Do nothing: there is no row."""
 
     def revoke(self, terminate: bool = False, signal: str | int | None = None) -> None:
-        """Do nothing: the task has run, or can't be stopped."""
+        """Do nothing: the task has run, or runs when the transaction commits."""
 
     def _parts(self) -> tuple[Any, ...]:
         return EagerResult, {"id": self.id, "value": self._result, "state": self._state, "traceback": self._tb}
@@ -183,7 +183,7 @@ class EagerResult(AsyncResult[R]):
         return self._state if self.exists() else None
 
     def _keep(self, row: TaskRun | None) -> None:
-        """Nothing is read."""
+        """Do nothing: no row is read."""
 
     def _drop(self) -> None:
-        """Nothing was read."""
+        """Do nothing: no row was read."""

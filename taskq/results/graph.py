@@ -1,4 +1,4 @@
-"""``ResultGraph``: which task led to which, to walk through or to draw."""
+"""``ResultGraph``: a task and its descendants, to walk through or to draw."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 class ResultGraph:
-    """Results, in the order in which they were found, and for each its children.
+    """Results in the order in which they were added, and the children of each.
 
-    Iterating yields the results. A result that several have for a child is in it once.
+    Iterating yields the results. A child of several results is in the graph once.
     """
 
     def __init__(self) -> None:
@@ -20,14 +20,14 @@ class ResultGraph:
         self._nodes: dict[str, ResultBase] = {}
 
     def add(self, parent: ResultBase | None, node: ResultBase) -> None:
-        """Add a result, and that ``parent`` led to it."""
+        """Add ``node``, as a child of ``parent`` unless that is ``None``."""
         self._nodes.setdefault(node.id, node)
         self._children.setdefault(node.id, [])
         if parent is not None and node not in self._children[parent.id]:
             self._children[parent.id].append(node)
 
     def children(self, node: ResultBase) -> list[ResultBase]:
-        """Return what ``node`` led to. Raises ``KeyError`` for a result that is not in the graph."""
+        """Return the children of ``node``. Raises ``KeyError`` for a result that is not in the graph."""
         return self._children[node.id]
 
     def items(self) -> Iterator[tuple[ResultBase, list[ResultBase]]]:
@@ -35,11 +35,11 @@ class ResultGraph:
         return ((node, self._children[key]) for key, node in self._nodes.items())
 
     def edges(self) -> list[tuple[ResultBase, ResultBase]]:
-        """Return the pairs of a result and one of its children."""
+        """Return all pairs ``(result, child)``."""
         return [(node, child) for node, children in self.items() for child in children]
 
     def to_dot(self, file: TextIO | None = None) -> str:
-        """Return the graph in Graphviz' language, and write it to ``file`` if one is given."""
+        """Return the graph in Graphviz' language, and write it to ``file`` if given."""
         lines = ["digraph dependencies {"]
         lines += [f"    {_quoted(node)};" for node in self]
         lines += [f"    {_quoted(node)} -> {_quoted(child)};" for node, child in self.edges()]

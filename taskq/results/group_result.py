@@ -1,4 +1,4 @@
-"""``GroupResult``: what a group is known by when it was sent."""
+"""``GroupResult``: the result of a group that was sent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 
 class GroupResult(ResultSet[R]):
-    """The results of the group ``id``, in document order. ``parent`` is what the group follows in a chain."""
+    """The results of the group ``id``, in the order of its members. ``parent`` is the result before it in a chain."""
 
     __slots__ = ("id", "parent")
 
@@ -39,29 +39,34 @@ class GroupResult(ResultSet[R]):
 
     @property
     def children(self) -> list[AsyncResult[R] | GroupResult[Any]]:
-        """The results, as ``results``."""
+        """The results of the members, as ``results``."""
         return self.results
 
-    # -- kept by its id
+    # -- saved under its id
 
     def save(self) -> None:
-        """Keep the group, so that ``restore`` finds it. One that was sent need not be saved."""
+        """Save the group, so that ``restore`` finds it. A group that was sent is saved already."""
         backend.current().save_group(self.id, self.as_tuple())
 
     @classmethod
     def restore(cls, id: str) -> GroupResult[Any] | None:
-        """Return the group ``id`` that was sent or saved, ``None`` if nothing is known of it.
+        """Return the group ``id`` that was sent or saved, ``None`` for an unknown group.
 
-        One that was sent and not saved has no ``parent``, and neither have its members.
+        The ``parent`` of the group and of its members is known only if ``save`` was called.
+
+        Example::
+
+            group_id = group(add.s(i, i) for i in range(10)).delay().id
+            GroupResult.restore(group_id).get()
         """
         data = backend.current().load_group(str(id))
         result = serialization.from_tuple(data) if data else None
         return result if isinstance(result, GroupResult) else None
 
     def delete(self) -> None:
-        """Delete what ``save`` has kept of a group that was not sent.
+        """Delete a group that ``save`` has saved.
 
-        The tasks' rows stay: those ``forget`` deletes. A group that was sent is known as long as its workflow.
+        The tasks' rows stay: ``forget`` deletes those. A group that was sent stays as long as its workflow.
         """
         backend.current().delete_group(self.id)
 
@@ -78,16 +83,16 @@ class GroupResult(ResultSet[R]):
         """Do ``delete()``."""
         await sync_to_async(self.delete)()
 
-    # -- what it led to: see ``family``
+    # -- members and descendants: see ``children``
 
     def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[ResultBase | None, ResultBase]]:
-        """Yield this result, its members, and all that they led to."""
+        """Yield this result, its members and their descendants as pairs ``(parent, result)``."""
         return children.iterdeps(self, intermediate)
 
     def collect(
         self, intermediate: bool = False, *, timeout: float | None = None, propagate: bool = True
     ) -> Iterator[tuple[ResultBase, Any]]:
-        """Wait for the group and all that it led to, and yield each result with its value."""
+        """Wait for the group and all descendants; yield each result with its value."""
         return children.collect(self, intermediate, timeout, propagate)
 
     def acollect(
@@ -97,7 +102,7 @@ class GroupResult(ResultSet[R]):
         return children.acollect(self, intermediate, timeout, propagate)
 
     def build_graph(self, intermediate: bool = False) -> ResultGraph:
-        """Return the group and all that it led to as a graph."""
+        """Return the group and all descendants as a graph."""
         return children.graph(self, intermediate)
 
     async def abuild_graph(self, intermediate: bool = False) -> ResultGraph:
@@ -106,14 +111,14 @@ class GroupResult(ResultSet[R]):
 
     @property
     def graph(self) -> ResultGraph:
-        """All that the group led to, as a graph; it has to have ended."""
+        """The group and all descendants as a graph; all of them have to have ended."""
         return self.build_graph()
 
     # -- as plain data
 
     @classmethod
     def from_tuple(cls, data: Any) -> AsyncResult[Any] | GroupResult[Any]:
-        """Build the result that ``as_tuple`` described."""
+        """Build a result from the tuple that ``as_tuple`` returned."""
         return serialization.from_tuple(data)
 
     def _member_tuples(self, most_ancestors: int | None) -> list[Any]:
@@ -126,7 +131,7 @@ class GroupResult(ResultSet[R]):
         return (self.id,)
 
     def __bool__(self) -> bool:
-        """A group is something even if it is empty."""
+        """Return true also for an empty group."""
         return True
 
     def __eq__(self, other: object) -> bool:

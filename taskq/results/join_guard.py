@@ -1,7 +1,7 @@
-"""Whether this code is part of a running task: there, waiting for another task is refused.
+"""Refuses to wait for a task within a running task.
 
-``worker.execution`` sets ``running`` around the task's function. A worker whose
-children all wait for tasks that no child is free to run stands still for ever.
+``execution`` calls the task's function inside ``inside_task``. If all children of a worker
+waited for tasks, no child would be free to run those: the worker would stand still for ever.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ running: ContextVar[bool] = ContextVar("taskq_running", default=False)
 
 
 def refuse_in_task() -> None:
-    """Raise ``RuntimeError`` when called from within a running task."""
+    """Raise ``RuntimeError`` within a running task."""
     if running.get():
         raise RuntimeError(
             "Never call result.get() within a task! It can bring the worker to a standstill. "
@@ -25,7 +25,7 @@ def refuse_in_task() -> None:
 
 @contextmanager
 def inside_task() -> Iterator[None]:
-    """Mark what runs in this context as a task."""
+    """Mark the code in this context as part of a running task."""
     token = running.set(True)
     try:
         yield
@@ -35,7 +35,13 @@ def inside_task() -> Iterator[None]:
 
 @contextmanager
 def allow_join_result() -> Iterator[None]:
-    """Allow ``get()`` within a task, for code that knows that another queue's worker runs what it waits for."""
+    """Allow ``get()`` within a task. Use it only if workers of another queue run the awaited task.
+
+    Example::
+
+        with allow_join_result():
+            value = other_task.apply_async(queue="other").get()
+    """
     token = running.set(False)
     try:
         yield

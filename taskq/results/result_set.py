@@ -1,7 +1,7 @@
-"""``ResultSet``: many results as one. Every question and every wait is one query for all of them.
+"""``ResultSet``: many results as one. Every property and every look of a wait is one query for all members.
 
-The members may be groups, whose values are lists. ``GroupResult`` is one with an id.
-Nothing is sent or run here.
+The members may be groups: the value of a group is a list. ``GroupResult`` is a ``ResultSet`` with
+an id. Nothing is sent or run here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ R = TypeVar("R")
 class ResultSet(ResultBase, Generic[R]):
     """``results``, in their order.
 
-    It has no id to be known by: a task may return a ``GroupResult``, or a list of results.
+    A set has no id, so a task can't return it: return a ``GroupResult`` or a list of results.
     """
 
     __slots__ = ("__weakref__", "results")
@@ -51,13 +51,17 @@ class ResultSet(ResultBase, Generic[R]):
         on_interval: Callable[[], object] | None = None,
         disable_sync_subtasks: bool = True,
     ) -> list[R]:
-        """Wait until all have ended and return their values in order.
+        """Wait until all tasks have ended and return their values in order.
 
-        ``timeout`` is in seconds, for all together. As soon as one has failed its
-        exception is raised; with ``propagate=False`` exceptions stand among the values. ``callback``
-        is called with the id and the value of each, in order, at the end; ``on_interval``
-        every ``interval`` seconds while waiting; ``no_ack`` and ``on_message`` are Celery's and do nothing.
-        Raises also what ``AsyncResult.get`` does.
+        ``timeout`` is in seconds, for all together. The exception of a task is raised as soon as the
+        task has failed; ``propagate=False`` returns exceptions in the places of values. At the end
+        ``callback`` is called with each id and value, in order. ``on_interval`` is called
+        every ``interval`` seconds while waiting. ``no_ack`` and ``on_message`` are Celery's and do nothing.
+        Raises also the errors of ``AsyncResult.get``.
+
+        Example::
+
+            group(add.s(i, i) for i in range(3)).delay().get(timeout=10)  # [0, 2, 4]
         """
         if disable_sync_subtasks:
             join_guard.refuse_in_task()
@@ -93,7 +97,7 @@ class ResultSet(ResultBase, Generic[R]):
         on_interval: Callable[[], object] | None = None,
         disable_sync_subtasks: bool = True,
     ) -> Generator[R, None, None]:
-        """Yield the values in order, each as soon as it and those before it are there. See ``join``."""
+        """Yield the values in order, each as soon as its task and all before it have ended. See ``join``."""
         if disable_sync_subtasks:
             join_guard.refuse_in_task()
         with closing(bulk.arrivals(self.leaves(), timeout, on_interval, interval)) as arriving:
@@ -112,10 +116,10 @@ class ResultSet(ResultBase, Generic[R]):
         on_interval: Callable[[], object] | None = None,
         disable_sync_subtasks: bool = True,
     ) -> Generator[tuple[str, dict[str, Any]], None, None]:
-        """Yield the id of each task and what became of it, as they end, whatever their order. See ``join``.
+        """Yield ``(id, meta)`` for each task in the order in which the tasks end. See ``join``.
 
-        What became of it has the keys ``task_id``, ``status``, ``result``, ``traceback``,
-        ``children`` and ``date_done``. Nothing is raised for a task that has failed.
+        ``meta`` has the keys ``task_id``, ``status``, ``result``, ``traceback``,
+        ``children`` and ``date_done``. A task that has failed raises nothing.
         """
         if disable_sync_subtasks:
             join_guard.refuse_in_task()
@@ -146,7 +150,7 @@ class ResultSet(ResultBase, Generic[R]):
         return self.aiterate()
 
     def maybe_throw(self, propagate: bool = True, callback: Callable[[str, R], object] | None = None) -> None:
-        """Raise the first exception there is now; call ``callback`` with the id and the result of each."""
+        """Raise the exception of the first task that has failed by now; call ``callback`` with each id and result."""
         bulk.refresh(self.leaves())
         if propagate:
             self._raise_known()
@@ -156,26 +160,26 @@ class ResultSet(ResultBase, Generic[R]):
 
     maybe_reraise = maybe_throw
 
-    # -- their states
+    # -- the states
 
     def ready(self) -> bool:
-        """Tell whether all have ended."""
+        """Tell whether all tasks have ended."""
         return all(states.is_final(state) for state in self._states())
 
     def waiting(self) -> bool:
-        """Tell whether any has not ended."""
+        """Tell whether any task has not ended."""
         return not self.ready()
 
     def successful(self) -> bool:
-        """Tell whether all have ended well."""
+        """Tell whether all states are ``SUCCESS``."""
         return all(state == states.SUCCESS for state in self._states())
 
     def failed(self) -> bool:
-        """Tell whether any has ended with an exception."""
+        """Tell whether any state is ``FAILURE``."""
         return any(state == states.FAILURE for state in self._states())
 
     def completed_count(self) -> int:
-        """Return how many have ended well; a group counts as one."""
+        """Return how many results are successful; a group counts as one."""
         self._states()
         return sum(all(leaf._known() == states.SUCCESS for leaf in result.leaves()) for result in self.results)
 
@@ -194,27 +198,27 @@ class ResultSet(ResultBase, Generic[R]):
         self.update((result,))
 
     def update(self, results: Iterable[AsyncResult[R] | GroupResult[Any]]) -> None:
-        """Add results at the end, those that are not in the set."""
+        """Add the results that are not in the set at the end."""
         there = {result.id: result for result in self.results}
         self.results += [there.setdefault(result.id, result) for result in results if result.id not in there]
 
     def remove(self, result: AsyncResult[R] | GroupResult[Any] | str) -> None:
-        """Take out a result, or the one with this id. Raises ``KeyError`` if there is none."""
+        """Remove a result, or the result with this id. Raises ``KeyError`` if it is not in the set."""
         before = len(self.results)
         self.discard(result)
         if len(self.results) == before:
             raise KeyError(str(result))
 
     def discard(self, result: AsyncResult[R] | GroupResult[Any] | str) -> None:
-        """Take out a result, or the one with this id, if it is there."""
-        self.results = [one for one in self.results if one.id != str(result)]
+        """Remove a result, or the result with this id, if it is in the set."""
+        self.results = [kept for kept in self.results if kept.id != str(result)]
 
     def clear(self) -> None:
-        """Take out all."""
+        """Remove all results."""
         self.results.clear()
 
     def __iter__(self) -> Iterator[AsyncResult[R] | GroupResult[Any]]:
-        """Yield the results, not their values: those come from ``join``, ``iterate`` and ``async for``."""
+        """Yield the results. For their values use ``join``, ``iterate`` or ``async for``."""
         return iter(self.results)
 
     def __getitem__(self, index: int) -> AsyncResult[R] | GroupResult[Any]:
@@ -237,7 +241,7 @@ class ResultSet(ResultBase, Generic[R]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: [{', '.join(map(str, self.results))}]>"
 
-    # -- among others: see ``ResultBase``
+    # -- for ``ResultBase``
 
     def members(self) -> Sequence[ResultBase]:
         """Return the results."""
@@ -273,7 +277,7 @@ def _awaited(result: ResultBase) -> bool:
 
 
 def _meta(leaf: AsyncResult[Any]) -> dict[str, Any]:
-    """Return what became of a task that has ended, with Celery's names."""
+    """Return the end of a task under Celery's names."""
     return {
         "task_id": leaf.id,
         "status": leaf.state,
@@ -285,5 +289,5 @@ def _meta(leaf: AsyncResult[Any]) -> dict[str, Any]:
 
 
 def _value(result: AsyncResult[R] | GroupResult[Any], propagate: bool) -> R:
-    """Return the value of a result that has ended, without waiting or reading."""
+    """Return the value of a result that is ready, without a wait or a query."""
     return cast(R, result.get(propagate=propagate, disable_sync_subtasks=False))

@@ -1,6 +1,6 @@
-"""Reads the rows of tasks, on ``TASKQ_DATABASE``, with only the columns that are needed.
+"""Reads the rows of tasks from ``TASKQ_DATABASE``, only the columns that are needed.
 
-Called by ``backend`` and ``waiting``; never writes and never waits.
+Called by ``backend``, ``waiting``, ``callbacks`` and ``listener``; never writes and never waits.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from taskq.messages.protocol.options import is_storable
 if TYPE_CHECKING:
     from taskq.models import TaskRun
 
-#: What a result is read with. A task's arguments may be large and are left out.
+#: The columns that a result reads. A task's arguments may be large and are left out.
 COLUMNS = (
     "task_id",
     "name",
@@ -31,17 +31,17 @@ COLUMNS = (
     "children",
     "finished_at",
 )
-#: Ids in one statement, where the database sets no limit of its own.
+#: Ids in one statement, if the database sets no lower limit.
 _CHUNK = 2000
 
 
 def fetch(ids: Iterable[str], columns: Collection[str] = COLUMNS) -> dict[str, TaskRun]:
-    """Return the rows of ``ids`` by task id; an id without a row is left out."""
+    """Return the rows of ``ids`` by task id, without ids that have no row."""
     return _fetch(ids, columns)
 
 
 def finished(ids: Iterable[str], columns: Collection[str] = COLUMNS) -> dict[str, TaskRun]:
-    """Return the rows of those of ``ids`` whose state is final."""
+    """Return the rows of ``ids`` whose state is final, by task id."""
     return _fetch(ids, columns, state__in=tuple(states.READY_STATES))
 
 
@@ -49,7 +49,7 @@ def _fetch(ids: Iterable[str], columns: Collection[str], **conditions: object) -
     # Tasks are defined, and sent, before Django has loaded the models.
     from taskq.models import TaskRun
 
-    # No row has another id, and for one that can't be written a database refuses the question as a whole.
+    # An id that can't be stored has no row, and a database would refuse the whole query because of it.
     wanted = [task_id for task_id in ids if is_storable(task_id)]
     rows = TaskRun.objects.using(settings.DATABASE).filter(**conditions)
     if columns:
@@ -63,6 +63,6 @@ def _fetch(ids: Iterable[str], columns: Collection[str], **conditions: object) -
 
 
 def _step(alias: str) -> int:
-    """Return how many ids one statement takes: SQLite may be built with room for only 999 parameters."""
+    """Return the number of ids for one statement: some builds of SQLite allow only 999 parameters."""
     most = connections[alias].features.max_query_params
     return min(_CHUNK, most - len(states.READY_STATES)) if most else _CHUNK

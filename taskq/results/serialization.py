@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def from_tuple(data: Any) -> Result:
-    """Build the result that ``data`` describes: an ``AsyncResult``, or a ``GroupResult`` if it has members.
+    """Build a result from Celery's tuple: a ``GroupResult`` if it has members, else an ``AsyncResult``.
 
     ``data`` is ``((id, parent), members)`` or an id alone. Raises ``ValueError`` for
     anything else.

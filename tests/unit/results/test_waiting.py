@@ -119,7 +119,7 @@ def test_nothing_is_lost_between_looking_and_listening(monkeypatch: pytest.Monke
     assert AsyncResult[int]("a").get(timeout=20) == 4
 
 
-def test_nor_when_somebody_listens_already(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_waiter_that_joins_a_listening_thread_looks_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     first = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
     until(listening)
     put("b")

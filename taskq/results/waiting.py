@@ -48,7 +48,8 @@ def arrivals(
     event = threading.Event()
     waiter = StreamingWaiter(ids, event.set)
     # One id alone is read once, after joining. Of many, those that have ended need not be joined for.
-    if len(ids) > 1 or not listener.is_alive(alias) or connections[alias].in_atomic_block:
+    first = len(ids) > 1 or not listener.is_alive(alias) or connections[alias].in_atomic_block
+    if first:
         _look(waiter)
         if rows := waiter.new_rows():
             yield rows
@@ -57,7 +58,8 @@ def arrivals(
         _refuse_in_transaction(alias)
     # An interruption, be it Ctrl-C between two lines, must leave no waiter behind.
     try:
-        if listener.join(waiter, alias):
+        # A listener that is only starting looks for its waiters later; timeout=0 asks what is so now.
+        if listener.join(waiter, alias) or not first:
             _look(waiter)
         while True:
             event.clear()

@@ -155,6 +155,13 @@ def test_timeout_of_nothing() -> None:
         AsyncResult[int]("a").get(timeout=0)
 
 
+def test_finished_task_is_read_while_the_listener_is_only_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    put("a")
+    monkeypatch.setattr(listener, "is_alive", lambda alias: True)
+    monkeypatch.setattr(listener, "join", lambda waiter, alias: False)
+    assert AsyncResult[int]("a").get(timeout=0) == 4
+
+
 def test_many_threads_share_one_thread_and_its_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[int] = []
     finished = rows.finished

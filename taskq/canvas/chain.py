@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from taskq.workflows.depth import limited
+from taskq.workflows.depth import limit_depth
 
 from .signature import Signature, signatures
 
@@ -33,7 +33,7 @@ class chain(Signature[R]):
     def __init__(self: chain[Any], *tasks: Any, **options: Any) -> None:
         from .operators import joined
 
-        with limited():
+        with limit_depth():
             steps = joined(_given(tasks))
         super().__init__("celery.chain", (), {"tasks": steps}, options, subtask_type="chain")
 

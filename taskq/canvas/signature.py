@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 
 from taskq.calls.definition import TaskDefinition
 from taskq.calls.registry import tasks
-from taskq.workflows.depth import limited
+from taskq.workflows.depth import limit_depth
 from taskq.workflows.fields import Args, Kwargs, as_list, check_signature, checked_arguments, copied_fields, merged
 from taskq.workflows.freezing import Freezer
 from taskq.workflows.types import REGISTERED
@@ -274,7 +274,7 @@ class Signature(dict[str, Any], Generic[R]):
             return NotImplemented
         from .operators import follow
 
-        with limited():
+        with limit_depth():
             return follow(self, other if isinstance(other, Signature) else signature(other))  # type: ignore[return-value]
 
     # A dictionary's own operators would merge the keys.

@@ -1,5 +1,4 @@
-"""Follow-ups and dependents of a task's end: plans, freezing, and the algorithm that advances workflows. Pure.
+"""Frozen canvases, their plans and nodes, dependents, errbacks, and the engine that advances groups and bodies.
 
-Works on frozen signatures as plain data. ``canvas`` plans here what it sends, ``execution`` the follow-ups of a run;
-``store`` and ``eager`` advance workflows here, over rows and over dictionaries.
+``canvas``, ``tasks``, ``execution``, ``store`` and ``eager`` call it. It never publishes or touches the database.
 """

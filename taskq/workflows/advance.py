@@ -1,7 +1,7 @@
 """Advances workflows: members are counted, bodies are sent, failures reach the dependents.
 
-The algorithm stands here once, over a port (``WorkflowStore``): ``store.workflow_rows`` keeps groups, nodes and runs in
-the database, ``workflows.memory`` in dictionaries. Only linked ends come here; a task without a workflow costs nothing.
+The algorithm works on a port (``WorkflowStore``): ``store.workflow_rows`` keeps groups, nodes and runs in the
+database, ``workflows.memory`` in dictionaries. Only ``linked`` settlements come here.
 
 A member counts once, when its run becomes final. The end that counts the last member sends the body; the first member
 that does not succeed ends the body and all of its dependents.
@@ -55,7 +55,7 @@ class Body(NamedTuple):
 
 
 class Member(NamedTuple):
-    """A member of a group that has ended. ``ignored``: its row is kept for the body only."""
+    """A member of a group, with its run. ``ignored``: the run is kept only until the body is sent."""
 
     task_id: str
     state: str | None
@@ -74,7 +74,7 @@ class WorkflowStore(Protocol):
         """Return the messages with the queues of their exchanges. Raises ``QueueNotFound``."""
 
     def must_raise(self, error: Exception) -> bool:
-        """Tell whether ``error`` is the database's, and not the fault of a body."""
+        """Tell whether ``error`` comes from the database, and not from the body of a chord."""
 
     def finalize(self, settlements: Sequence[Settlement]) -> set[str]:
         """Write ends; return the ids of the tasks that had not ended before."""
@@ -98,10 +98,10 @@ class WorkflowStore(Protocol):
         """Change ``waits_for`` of a node."""
 
     def dependents(self, task_id: str) -> tuple[str, Sequence[Unreachable]]:
-        """Return the group of a task and its dependents by the nodes, for a message that can't be decoded."""
+        """Return the group and the dependents of a task, read from the nodes: its message can't be decoded."""
 
     def grow(self, sizes: dict[str, int]) -> None:
-        """Have groups wait for more members, in the order of their ids."""
+        """Add new members to the counts of groups, in the order of the groups' ids."""
 
     def revoked_members(self, group_id: str) -> Sequence[str]:
         """Return the members that were revoked before they were sent."""
@@ -113,20 +113,17 @@ class WorkflowStore(Protocol):
         """Write the counts of groups."""
 
     def take_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
-        """Return the bodies of groups that have one, and clear them: no second end may send them."""
+        """Return the bodies of groups, and clear them in the groups: no second end may send them."""
 
     def members(self, group_id: str) -> Sequence[Member]:
         """Return the members of a group in the order of their positions."""
 
     def drop_values(self, task_ids: Sequence[str]) -> None:
-        """Delete the rows that were kept for the body only."""
+        """Delete the runs that were kept for the body only."""
 
 
 def advance(store: WorkflowStore, settlements: Sequence[Settlement]) -> list[str]:
-    """Write linked ends and all that follows; return the ids of the tasks that have ended now.
-
-    A task that had ended before has no follow-ups.
-    """
+    """Write linked ends and their follow-ups, but for tasks that had ended before; return the ids of the others."""
     steps = Advance(store)
     steps.take(settlements)
     steps.resolve()
@@ -137,12 +134,12 @@ def advance(store: WorkflowStore, settlements: Sequence[Settlement]) -> list[str
 
 
 def sendable(store: WorkflowStore, s: Settlement) -> Settlement:
-    """Return a settlement whose follow-ups can be sent: their exchanges resolved, or a failure in its place."""
+    """Return ``s`` with the queues of its follow-ups, or a failure in its place if a follow-up can't be sent."""
     if not s.follow_ups.envelopes or s.state == states.RETRY:
         return s
     if s.state in states.PROPAGATE_STATES:
         return replace(s, follow_ups=sendable_errbacks(store, s.follow_ups))
-    # A message under the task's own id goes back to the queue that it came from.
+    # A message with the task's own id goes back to its old queue.
     same = [e for e in s.follow_ups.envelopes if e.task_id == s.task_id]
     others = [e for e in s.follow_ups.envelopes if e.task_id != s.task_id]
     sent = _sent_before(store, s)
@@ -160,9 +157,9 @@ def sendable(store: WorkflowStore, s: Settlement) -> Settlement:
 
 
 def sendable_errbacks(store: WorkflowStore, follow_ups: FollowUps) -> FollowUps:
-    """Return the follow-ups of a failure with the queues of their exchanges, without errbacks that have none.
+    """Return the follow-ups of a failure with their queues, without the errbacks whose exchange has no queue.
 
-    A lost errback is logged; the end of its task stays. If it is a part of a canvas, the rest must not wait for it.
+    These are logged, and the failure stays. If such an errback has a node, its tasks are unreachable.
     """
     found: list[Envelope] = []
     never: list[Unreachable] = []
@@ -179,7 +176,7 @@ def sendable_errbacks(store: WorkflowStore, follow_ups: FollowUps) -> FollowUps:
 
 
 def _sent_before(store: WorkflowStore, s: Settlement) -> Collection[str]:
-    """Return the ids of tasks in a replacement, or of new members of a chord, that were sent before."""
+    """Return the ids in a replacement, or in new members of a chord, that have a node: these tasks were sent before."""
     growing = {group.group_id for group in s.follow_ups.groups if group.added}
     nodes = [n for n in s.follow_ups.nodes if n.task_id != s.task_id and (s.replaced or n.group_id in growing)]
     return store.known_nodes([node.task_id for node in nodes]) if nodes else ()
@@ -288,7 +285,7 @@ class Advance:
             self._finish(self._count(counted, first), first)
 
     def _count(self, counted: Counter[str], failing: Collection[str]) -> list[str]:
-        """Count ended members; return the ids of the groups that are complete now, or have failed now."""
+        """Write the counts of groups; return the ids of the groups that are complete now, or have failed now."""
         found = self._store.counts(counted)
         changed = [
             GroupCount(g.group_id, g.remaining - counted[g.group_id], g.failed or g.group_id in failing) for g in found

@@ -1,4 +1,4 @@
-"""The tasks of a workflow that are revoked or fail with a task, by the workflow's nodes."""
+"""Finds the tasks that are revoked or fail together with a task, in the nodes of its workflow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from taskq.records import NewNode
 
 Row = tuple[str, str, str, str]
-#: The kind of a node that is a step of what took the place of a task.
+#: The kind of the nodes of a replacement, but for the node with the replaced task's id.
 PART = "part"
 
 
@@ -24,12 +24,11 @@ class NodePosition:
 
 
 def cascade(places: Iterable[NodePosition], wanted: Collection[str], sent: Collection[str]) -> set[str]:
-    """Return the tasks that are revoked with ``wanted``, ids of tasks and groups.
+    """Return the ids of the tasks that are revoked with ``wanted``, ids of tasks and groups.
 
-    Forwards all that waits for one of them; past a group only if all its members are
-    revoked, or the group itself is. Backwards, if it is the end of a chain or chord,
-    what nobody else waits for: a workflow is revoked by the id of its result, and a task
-    that was replaced with the steps of what took its place. What was sent already needs nothing before it.
+    Forwards: all dependents; those of a group only if the group or all its members are revoked. Backwards: the
+    predecessors that no other task waits for, from the end of a workflow (its result's id revokes all of it), and in a
+    replacement from its last task. A task that was sent has no predecessors to revoke.
     """
     workflow = _Workflow(places)
     for task_id in wanted:
@@ -44,7 +43,7 @@ def cascade(places: Iterable[NodePosition], wanted: Collection[str], sent: Colle
 
 
 def replacement_nodes(task_id: str, nodes: Iterable[NewNode], before: str) -> list[NewNode]:
-    """Return the nodes of what takes the place of a task, which has run after ``before``."""
+    """Return the nodes of a replacement; its first tasks wait for ``before``, the replaced task's predecessor."""
     return [
         replace(
             node,
@@ -56,10 +55,9 @@ def replacement_nodes(task_id: str, nodes: Iterable[NewNode], before: str) -> li
 
 
 def dependents_of(task_id: str, rows: Sequence[Row], sent: Collection[str]) -> list[Row]:
-    """Return the rows (task id, name, group, waits for) of what waits for a task, directly or not.
+    """Return the rows (task id, name, group, waits for) of a task's direct and indirect dependents.
 
-    Of a group that was ``sent`` its own row says what becomes of what waits for it; another
-    one can't fail by itself, and is passed through its members.
+    The dependents of a group in ``sent`` are left out: its Group row decides about them.
     """
     waiting: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
@@ -89,7 +87,7 @@ class _Workflow:
         return self.places[task_id].group_id
 
     def revoke(self, wanted: str) -> None:
-        """Revoke a task or a group, and what waits for it."""
+        """Revoke a task or a group, and its dependents."""
         todo = [wanted, *self.members.get(wanted, ()), *self.waiting.get(wanted, ())]
         while todo:
             task_id = todo.pop()
@@ -102,7 +100,7 @@ class _Workflow:
                 todo += self.waiting[group_id]
 
     def revoke_before(self, ends: Iterable[str], sent: Collection[str], kinds: Collection[str] = ()) -> list[str]:
-        """Revoke what only ``ends`` wait for, or of that what is of ``kinds``; return which tasks those are."""
+        """Revoke predecessors of ``ends`` (of these ``kinds``) without other dependents; return their ids."""
         found: list[str] = []
         for task_id in ends:
             before = self.places[task_id].waits_for

@@ -15,27 +15,24 @@ __all__ = ["dependents", "dependents_of", "errbacks_of"]
 
 
 def dependents(embed: Mapping[str, Any]) -> list[Unreachable]:
-    """Return what can never run once the task with ``embed`` has failed: the rest of its chain, callbacks with an id.
+    """Return the dependents of the task with ``embed``: the rest of its chain, and callbacks with an id.
 
-    ``group_id`` is set for what counts for a group that exists already, so that it fails in
-    turn. The chord that the task itself is a member of is not in it: its ``Group`` row has the body.
+    ``group_id`` is set for a member of a group that has a ``Group`` row: the group fails too. The body of the task's
+    own chord is not included: it is in the ``Group`` row.
     """
     after = [*reversed(as_list(embed.get("chain"))), *as_list(embed.get("callbacks"))]
-    return list(_each(after))
+    return list(_walk(after))
 
 
 def dependents_of(sig: str | Mapping[str, Any]) -> list[Unreachable]:
-    """Return every task of the frozen ``sig`` (also as ``NewGroup.body``), in the order in which they would run.
-
-    As for ``dependents``. What has no id is left out: nobody can wait for it.
-    """
-    return list(_each([_decoded(sig)]))
+    """Return every task with an id of the frozen ``sig`` (also as ``NewGroup.body``), in the order of running."""
+    return list(_walk([_decoded(sig)]))
 
 
 def errbacks_of(sig: str | Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the errbacks to call when the frozen ``sig``, a chord's body, fails because of a member: each once."""
+    """Return the errbacks of the frozen ``sig``, each once: a chord's body that fails because a member has failed."""
     found: list[dict[str, Any]] = []
-    for first in _first(_decoded(sig)):
+    for first in _first_tasks(_decoded(sig)):
         found += [dict(errback) for errback in as_list(first["options"].get("link_error")) if errback not in found]
     return found
 
@@ -45,7 +42,7 @@ def _decoded(sig: str | Mapping[str, Any]) -> Sig:
     return decoded
 
 
-def _each(sigs: Iterable[Sig]) -> Iterator[Unreachable]:
+def _walk(sigs: Iterable[Sig]) -> Iterator[Unreachable]:
     waiting = list(reversed(list(sigs)))
     while waiting:
         sig = waiting.pop()
@@ -62,7 +59,7 @@ def _each(sigs: Iterable[Sig]) -> Iterator[Unreachable]:
 
 
 def _group_that_counts(options: Mapping[str, Any]) -> str:
-    """Return the group that counts a task: one that was sent has put its id and the place into the options."""
+    """Return the group that counts a task, if it was sent: sending writes ``group_index`` into the options."""
     return options.get("group_id") or "" if options.get("group_index") is not None else ""
 
 
@@ -70,11 +67,11 @@ def _listed(header: Any) -> list[Sig]:
     return list((header["kwargs"].get("tasks") if isinstance(header, Mapping) else header) or ())
 
 
-def _first(sig: Sig) -> list[Sig]:
-    """Return the tasks that ``sig`` would run first; of a chord, which has its errbacks there, those of the body."""
+def _first_tasks(sig: Sig) -> list[Sig]:
+    """Return the first tasks of ``sig``; for a chord those of its body, which have the chord's errbacks."""
     kind = kind_of(sig)
     if kind == CHAIN:
-        return _first(_listed(sig)[0]) if _listed(sig) else []
+        return _first_tasks(_listed(sig)[0]) if _listed(sig) else []
     if kind == CHORD:
-        return _first(body_of(sig))
-    return [first for member in _listed(sig) for first in _first(member)] if kind == GROUP else [sig]
+        return _first_tasks(body_of(sig))
+    return [first for member in _listed(sig) for first in _first_tasks(member)] if kind == GROUP else [sig]

@@ -1,7 +1,6 @@
-"""Canvases that are nested deeper than Python can follow: an error that says so, in place of one from somewhere inside.
+"""A clear error for a canvas that is nested too deeply, in place of a ``RecursionError`` from somewhere inside.
 
-Chords in a row are the case that people meet: each is the body of the one before, in
-Celery's form as in ours.
+Users meet it with chords in a row: each chord is the body of the chord before it, as in Celery.
 """
 
 from __future__ import annotations
@@ -12,14 +11,14 @@ from contextlib import contextmanager
 
 from taskq.exceptions import EncodeError
 
-__all__ = ["limited"]
+__all__ = ["limit_depth"]
 
 _MOST_CAUSES = 5
 
 
 @contextmanager
-def limited() -> Iterator[None]:
-    """Raise ``ValueError`` where the block goes too deep, be it in Python or in the encoder of the message."""
+def limit_depth() -> Iterator[None]:
+    """Raise ``ValueError`` if the block nests too deeply for Python, or for the encoder of the message."""
     try:
         yield
     except (RecursionError, EncodeError) as error:
@@ -33,7 +32,7 @@ def limited() -> Iterator[None]:
 
 
 def _is_recursion(error: BaseException | None) -> bool:
-    """Tell whether a ``RecursionError`` is behind ``error``: encoders put their own around it."""
+    """Tell whether a ``RecursionError`` caused ``error``: encoders wrap it in errors of their own."""
     for _ in range(_MOST_CAUSES):
         if error is None or isinstance(error, RecursionError):
             break

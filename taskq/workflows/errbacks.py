@@ -1,13 +1,10 @@
 """Errbacks, with Celery's two calling conventions.
 
-A new one takes more than one positional argument and is called with ``(request, exc, traceback)``
-by the built-in task ``taskq.errback``. That is sent, as an old errback is, by the transaction that
-settles the failure: so the failure is certain before anybody hears of it, and an errback that is slow, or
-kills its process, is no part of the task that failed. It runs once for a final failure, and again
-only if its own process is lost.
-
-An old one, or one that is not known here, is sent as a task with the failed task's id.
-What one of them raises is logged, and nothing else.
+A new-style errback takes more than one positional argument; the built-in task ``taskq.errback`` calls it with
+``(request, exc, traceback)``. An old-style errback, or a task that is not registered here, is sent as a task with the
+failed task's id as its argument. The transaction that settles the failure sends both, so the failure is certain before
+an errback runs, and an errback that is slow or kills its process does not harm the failed task. It runs once for a
+final failure, and again only if its own process is lost. Its exceptions are only logged.
 """
 
 from __future__ import annotations
@@ -30,22 +27,22 @@ from . import plan as planning
 from .dependents import dependents_of
 
 logger = logging.getLogger("taskq.worker")
-#: The built-in task that calls a new errback.
+#: The built-in task that calls a new-style errback.
 TASK = "taskq.errback"
 Signature = Mapping[str, Any]
 _WHERE = ("queue", "exchange", "routing_key", "priority")
-#: Celery calls them at once, in the worker that handled the failure: they don't wait behind other tasks.
+#: Celery calls errbacks at once, in the worker that handled the failure: ours don't wait behind other tasks.
 _PRIORITY = 9
-#: Characters of a traceback in a message that would be too large with all of it.
+#: Characters of the traceback that are sent if the whole traceback makes the message too large.
 _SHORT = 2000
 
 
 @dataclass(slots=True)
 class Failure:
-    """A final failure, as errbacks are told of it.
+    """A final failure, as errbacks get it.
 
-    ``error`` is the exception as data, ``traceback`` text if the task ran. ``queue`` and
-    ``serializer`` are those of the failed task's message, if they are known.
+    ``error`` is the exception as data, ``traceback`` is text if the task ran. ``queue`` and
+    ``serializer`` are those of the failed task's message, if known.
     """
 
     headers: Mapping[str, Any]
@@ -65,7 +62,7 @@ def failure_of(
     kwargs: Mapping[str, Any] | None = None,
     traceback: str | None = None,
 ) -> Failure:
-    """Return the failure of the task of ``message``, whose arguments can be sent as they came."""
+    """Return the failure of the task of ``message``, with the serializer of the message for its arguments."""
     queue = getattr(message, "queue", "") or ("" if message.exchange else message.routing_key)
     try:
         serializer = serializers.serializer_of(message.content_type)
@@ -75,12 +72,12 @@ def failure_of(
 
 
 def as_list(called: Any) -> list[Signature]:
-    """Return errbacks as a list: an embedded one may stand alone."""
+    """Return errbacks as a list: a message may also carry a single signature."""
     found = called if isinstance(called, list | tuple) else [called]
     return [errback for errback in found if isinstance(errback, Mapping)]
 
 
-def is_new(errback: Signature) -> bool:
+def is_new_style(errback: Signature) -> bool:
     """Tell whether the errback is a task known here that takes more than one positional argument."""
     task = tasks.get(errback.get("task") or "")
     if task is None or errback.get("subtask_type"):
@@ -90,50 +87,50 @@ def is_new(errback: Signature) -> bool:
 
 
 def call(errback: Signature, request: Any, error: BaseException, traceback: Any) -> Any:
-    """Call a new errback here and now; it may return a coroutine."""
+    """Call a new-style errback in this process; it may return a coroutine."""
     task = tasks[errback["task"]]
     return task(request, error, traceback, *(errback.get("args") or ()), **(errback.get("kwargs") or {}))
 
 
 def planned(called: Any, failure: Failure) -> FollowUps:
-    """Return the messages of all errbacks in ``called`` that can be sent; errors of the others are logged.
+    """Return the messages of the errbacks in ``called``. If one can't be sent, the error is logged.
 
-    An errback that has an id and can't be sent is unreachable: a task may wait for it.
+    If that errback has an id, it is unreachable: a task may wait for it.
     """
     found = NO_FOLLOW_UPS
     for errback in as_list(called):
         try:
-            found += (_of_new if is_new(errback) else _of_old)(errback, failure)
+            found += (_of_new_style if is_new_style(errback) else _of_old_style)(errback, failure)
         except Exception:
             logger.exception("The errback %r of task %s can't be sent.", errback, failure.headers.get("id"))
-            found += FollowUps(unreachable=_known(errback))
+            found += FollowUps(unreachable=_unreachable_of(errback))
     announce(found.envelopes)
     return found
 
 
-def _known(errback: Signature) -> list[Unreachable]:
+def _unreachable_of(errback: Signature) -> list[Unreachable]:
     try:
         return dependents_of(errback)
-    except Exception:  # it may be anything, which is logged already
+    except Exception:  # a malformed errback is logged already
         return []
 
 
-def _of_old(errback: Signature, failure: Failure) -> FollowUps:
+def _of_old_style(errback: Signature, failure: Failure) -> FollowUps:
     task_id, root_id = _lineage(failure)
     return planning.plan_errback(errback, task_id=task_id, root_id=root_id).follow_ups()
 
 
-def _of_new(errback: Signature, failure: Failure) -> FollowUps:
+def _of_new_style(errback: Signature, failure: Failure) -> FollowUps:
     try:
         return _call_of(errback, failure)
     except (EncodeError, ValueError):
-        # It is too large, with a traceback that the failed task's own message had not: better a part than nothing.
+        # The traceback makes the message too large: send a part of it.
         shortened = failure.traceback and failure.traceback[-_SHORT:]
         return _call_of(errback, replace(failure, args=(), kwargs={}, traceback=shortened))
 
 
 def _call_of(errback: Signature, failure: Failure) -> FollowUps:
-    """Return the message of the built-in task that calls a new errback."""
+    """Return the message of the built-in task that calls a new-style errback."""
     task_id, root_id = _lineage(failure)
     args = [dict(errback), {**failure.headers}, failure.error, list(failure.args), dict(failure.kwargs)]
     about = {"task": TASK, "args": [*args, failure.traceback], "kwargs": {}}
@@ -143,9 +140,9 @@ def _call_of(errback: Signature, failure: Failure) -> FollowUps:
 
 
 def _where(errback: Signature, queue: str) -> dict[str, Any]:
-    """Return where a new errback is called: where it would be sent itself, or with nothing said, where its task was.
+    """Return the routing options of a new-style errback: its own, else the failed task's queue.
 
-    The workers there know it, and may be the only ones.
+    The workers of that queue know the errback, and may be the only ones.
     """
     given = errback.get("options") or {}
     where = {name: value for name in _WHERE if (value := given.get(name)) is not None}

@@ -1,7 +1,4 @@
-"""The fields of a signature: checked, copied, and put together with those of a call.
-
-Works on dictionaries with Celery's six keys, ``Signature`` objects or plain ones.
-"""
+"""Checks and copies the fields of a signature (Celery's six keys), and merges them with those of a call."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ def as_list(value: Any) -> list[Any]:
 def merged(
     sig: Mapping[str, Any], args: Args, kwargs: Kwargs, options: Mapping[str, Any] | None
 ) -> tuple[Sequence[Any], Mapping[str, Any], dict[str, Any]]:
-    """Return arguments and options of ``sig`` together with a call's. The options are a new dictionary.
+    """Return the arguments and options of ``sig``, merged with those of a call. The options are a new dictionary.
 
     The call's arguments come first and its keywords win, unless ``sig`` is
     immutable; its options win but for ``group_id`` and ``stamped_headers``.
@@ -56,14 +53,14 @@ def merged(
 
 
 def checked_arguments(task: object, args: Any) -> tuple[Any, ...]:
-    """Return positional arguments as a tuple. Raises ``TypeError`` for what is no list or tuple."""
+    """Return positional arguments as a tuple. Raises ``TypeError`` if they are no list or tuple."""
     if not isinstance(args, list | tuple):
         raise TypeError(f"args of {task!r} must be a list or a tuple, not {type(args).__name__}: write ({args!r},).")
     return tuple(args)
 
 
 def copied_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the six keys of a signature, with containers of their own. Values of arguments are shared."""
+    """Return the six keys of a signature with new containers; the values of arguments are shared."""
     get = fields.get
     return {
         "task": fields["task"],
@@ -76,13 +73,13 @@ def copied_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def copied_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy whose containers, and the signatures in them, are its own."""
+    """Return a copy of options with new containers and new signatures in them."""
     return {name: value if type(value) in _SIMPLE else _copied(value) for name, value in options.items()}
 
 
 def _copied(value: Any) -> Any:
     if isinstance(value, dict):
-        # A signature is more than its keys.
+        # A ``Signature`` has attributes besides its keys.
         clone = getattr(value, "clone", None)
         return {key: _copied(item) for key, item in value.items()} if clone is None else clone()
     return [_copied(item) for item in value] if isinstance(value, list) else value

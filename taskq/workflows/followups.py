@@ -1,8 +1,8 @@
 """Plans the follow-ups (next link, callbacks, errbacks, chord body) of ends.
 
 ``of_message`` and ``complete`` are for tasks that end without an Outcome: revoked, expired, lost or killed. ``of_body``
-and ``of_failed_body`` are for the body of a chord. Nothing is read or sent here, and nothing that a message or a
-signature holds raises an error, except where a docstring says so.
+and ``of_failed_body`` are for the body of a chord. Nothing is read or sent here, and a malformed message or signature
+raises no error, except where a docstring says so.
 """
 
 from __future__ import annotations
@@ -33,10 +33,7 @@ _EMPTY_EMBED = '{"callbacks": null, "errbacks": null, "chain": null, "chord": nu
 
 
 def of_body(body: str, members: Sequence[Value], root_id: str, parent_id: str) -> FollowUps:
-    """Return the message of a chord's body, called with the values of the members.
-
-    Raises whatever a body that can't be sent raises.
-    """
+    """Return the message of a chord's body, called with the members' values. Raises if the body can't be sent."""
     plan = plan_body(body, _decoded(members), root_id=root_id, parent_id=parent_id or None)
     found = plan.follow_ups()
     announce(found.envelopes)
@@ -90,7 +87,7 @@ def _of_message(message: Carried, headers: dict[str, Any] | None, state: str, er
     try:
         args, kwargs, embed = decode_message(message, headers)
         found = FollowUps(unreachable=dependents(embed))
-    except Exception:  # the message may be anything
+    except Exception:  # the message may be malformed in any way
         logger.warning("The body of %s can't be read: what was to follow from it is looked up.", headers.get("id"))
         return FollowUps(unreachable=[LOOK_UP_IN_ROWS])
     if state == states.FAILURE and embed["errbacks"]:
@@ -101,10 +98,9 @@ def _of_message(message: Carried, headers: dict[str, Any] | None, state: str, er
 def failed_instead(
     settlement: Settlement, message: Carried | None, error: BaseException, but: Collection[str] = ()
 ) -> Settlement:
-    """Return the failure in place of a success whose follow-ups can't be sent.
+    """Return the failure that replaces a success whose follow-ups can't be sent.
 
-    The errbacks come from the ``message``. The tasks that were to follow are unreachable, ``but`` for those that were
-    sent before.
+    Errbacks come from ``message``. The tasks of the follow-ups are unreachable, ``but`` for those sent before.
     """
     lost = [task for task in unreachable_of(settlement.follow_ups) if task.task_id not in but]
     failed = replace(
@@ -128,7 +124,7 @@ def unreachable_of(lost: FollowUps) -> list[Unreachable]:
     for group in lost.groups:
         if group.size and group.body and not group.added:
             found += dependents_of(group.body)
-    # A task that has not joined its group is not counted there.
+    # ``add_to_chord()`` has not added the member yet: its group does not count it.
     joining = {group.group_id for group in lost.groups if group.added}
     return [replace(each, group_id="") if each.group_id in joining else each for each in found]
 

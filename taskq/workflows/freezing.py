@@ -1,8 +1,7 @@
-"""Freezing: every task in a canvas gets the id that it will be sent with.
+"""Freezing: every task of a canvas gets its id before the canvas is sent.
 
-So a caller knows all ids before any task runs. A frozen canvas has the form that messages carry: a
-group with a successor is a chord, groups in groups are flat, and each member of a chord's header ends in
-one task. Called by ``plan`` and by ``Signature.freeze``.
+A frozen canvas has the form that messages carry: a group with a successor is a chord, groups in groups are flat, and
+each member of a chord's header ends in one task. Called by ``plan`` and by ``Signature.freeze``.
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ from .types import (
 
 Frozen = tuple[dict[str, Any], Any]
 
-#: Celery's task that gives back one of its arguments: makes one task the end of a group.
+#: Celery's task that returns one of its arguments: behind a group it makes one task the end.
 ACCUMULATE = plain("celery.accumulate", kwargs={"index": 0})
 
 
 class Freezer:
-    """Freezes one canvas. ``fresh`` are the ids that were made for it: no task has had them before.
+    """Freezes one canvas. ``fresh`` are the new ids: no run has them yet.
 
-    No id may stand in it twice: a group would count one task where two are to come, and wait for ever.
+    Each id may stand in it once only: two members with one id count once, and their group would wait for ever.
     """
 
     __slots__ = ("_taken", "_whole", "fresh", "reply_to")
@@ -54,10 +53,9 @@ class Freezer:
         self.reply_to = reply_queue()
 
     def freeze(self, sig: Sig, task_id: str | None = None) -> Frozen:
-        """Return ``sig`` as a frozen dictionary, and its ``FrozenResult``, ``None`` for an empty chain.
+        """Return a frozen copy of ``sig`` as a dictionary, and its ``FrozenResult``, ``None`` for an empty chain.
 
-        ``task_id`` is the id of the canvas, which no other part of it keeps; parts that have another id
-        keep it. ``sig`` is not changed.
+        ``task_id`` is the id of the whole canvas. A part keeps its own id, unless that is the same.
 
         Raises:
             TypeError: a chord has no body.
@@ -67,7 +65,7 @@ class Freezer:
         return self._freeze(sig, task_id, None)
 
     def _freeze(self, sig: Sig, task_id: str | None, parent: FrozenResult | None) -> Frozen:
-        """Freeze a part. ``task_id`` is its id if its end is the canvas's, ``parent`` its predecessor's result."""
+        """Freeze a part. ``task_id`` is given if the canvas ends with it; ``parent`` is its predecessor's result."""
         kind = kind_of(sig)
         if kind == TASK:
             return self._task(sig, task_id, parent)
@@ -121,11 +119,11 @@ class Freezer:
         own = sig["options"].get("task_id")
         group_id = header["options"].get("task_id") if isinstance(header, Mapping) else None
         if group_id is None and "task_id" not in body["options"]:
-            # Not frozen yet, so this is the id that the caller wants the result to have.
+            # Not frozen yet: the option ``task_id`` is for the result, not for the header.
             task_id, own = task_id or (own and self._id(own)), None
         group_id = self._id(group_id or own)
         if task_id is None and group_id not in self.fresh and _is_closing(body):
-            # A frozen group that is sent twice is one group, so it has one end.
+            # A frozen group that is sent again must end in the same task.
             task_id = self._id(closing_id(group_id))
         frozen, results = self._members(_one_end(member) for member in members_of(header))
         last, result = self._freeze(body, task_id, FrozenResult(group_id, parent, results))
@@ -135,7 +133,7 @@ class Freezer:
         return {**sig, "options": {**sig["options"], "task_id": group_id}}, result
 
     def _members(self, members: Any) -> tuple[list[dict[str, Any]], list[Any]]:
-        """Freeze the members of a group; each knows its place."""
+        """Freeze the members of a group, and set their ``group_index``."""
         sigs, results = [], []
         for index, member in enumerate(members):
             frozen, result = self._freeze(member, None, None)
@@ -156,14 +154,14 @@ def _group(sig: Any, members: list[dict[str, Any]], group_id: str) -> dict[str, 
     made = plain("celery.group", kwargs={"tasks": members}, options={"root_id": None, "parent_id": None}, kind=GROUP)
     if isinstance(sig, Mapping):
         made["options"] |= sig["options"]
-        if sig["task"] != "celery.chunks":  # whose tasks are immutable, not the group
+        if sig["task"] != "celery.chunks":  # the tasks of chunks are immutable, the group is not
             made["args"], made["immutable"] = list(sig["args"]), bool(sig.get("immutable"))
     made["options"]["task_id"] = group_id
     return made
 
 
 def _groups_to_chords(steps: list[Sig]) -> list[Sig]:
-    """Return the steps of a chain with a chord for each group that something follows, a chord's last one too."""
+    """Return the steps of a chain; each step that ends in a group becomes a chord with its successor as the body."""
     found: list[Sig] = []
     for step in reversed(steps):
         if found and ends_in_group(step):
@@ -174,7 +172,7 @@ def _groups_to_chords(steps: list[Sig]) -> list[Sig]:
 
 
 def _ending_in(sig: Sig, body: Sig) -> Sig:
-    """Return what ends in a group with ``body`` behind it, which gets the list of the values."""
+    """Return ``sig``, which ends in a group, with ``body`` behind the group: it gets the list of the values."""
     kind = kind_of(sig)
     if kind == GROUP:
         return chord_of(sig, body)
@@ -182,7 +180,7 @@ def _ending_in(sig: Sig, body: Sig) -> Sig:
         return with_kwargs(sig, body=_ending_in(body_of(sig), body))
     *before, last = steps_of(sig)
     options = _without_followers(sig)
-    options.pop("task_id", None)  # it is the group's, which is not the end any more
+    options.pop("task_id", None)  # the id of the group, which is not the end any more
     return {**sig, "kwargs": {"tasks": [*before, _ending_in(last, body)]}, "options": options}
 
 
@@ -192,22 +190,22 @@ def chord_of(header: Any, body: Sig) -> dict[str, Any]:
 
 
 def _one_end(member: Sig) -> Sig:
-    """Return a member of a chord's header so that one task is its end; its value stays a list."""
+    """Return a member of a chord's header with one task as its end; the value of a group stays a list."""
     return with_accumulate(member) if kind_of(member) != TASK and ends_in_group(member) else member
 
 
 def with_accumulate(sig: Sig) -> Sig:
-    """Return what ends in a group with one task behind it, which gives the list of the values."""
+    """Return ``sig``, which ends in a group, with a task behind the group that returns the list of the values."""
     return _ending_in(sig, ACCUMULATE)
 
 
 def _is_closing(body: Sig) -> bool:
-    """Tell whether a chord's body is what ``with_accumulate`` has put behind a group, and has no id yet."""
+    """Tell whether a chord's body is the task of ``with_accumulate``, still without an id."""
     return bool(body["task"] == ACCUMULATE["task"] and "task_id" not in body["options"])
 
 
 def _with_followers(sig: Sig) -> Sig:
-    """Return a group or chord whose tasks have the callbacks and errbacks that its options name."""
+    """Return a group or chord with its callbacks and errbacks moved from its options to its tasks."""
     links, errbacks = as_list(sig["options"].get("link")), as_list(sig["options"].get("link_error"))
     if links or errbacks:
         sig = {**sig, "options": _without_followers(sig)}

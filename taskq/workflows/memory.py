@@ -1,6 +1,6 @@
 """Workflows in dictionaries: a ``workflows.advance.WorkflowStore`` for eager calls and for tests in memory.
 
-The caller keeps the runs of tasks, and sees to it that only one thread works here.
+The caller keeps the runs of tasks, and lets only one thread in at a time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Runs(ABC):
 
     @abstractmethod
     def is_final(self, task_id: str) -> bool:
-        """Tell whether a run says how its task ended."""
+        """Tell whether the run of a task is final."""
 
     @abstractmethod
     def write(self, settlement: Settlement) -> None:
@@ -42,7 +42,7 @@ class Runs(ABC):
 
     @abstractmethod
     def send(self, envelope: Envelope) -> None:
-        """Take a follow-up."""
+        """Send a follow-up."""
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ class MemoryWorkflows:
     # -- of the caller
 
     def start(self, groups: Iterable[NewGroup], nodes: Iterable[NewNode]) -> None:
-        """Take the groups and nodes of a workflow that is sent; ids of an earlier sending begin anew."""
+        """Insert the groups and nodes of a workflow that is sent; nodes of an earlier sending are replaced."""
         for node in list(nodes):
             self.nodes.pop(node.task_id, None)
             self._revoked.discard(node.task_id)
@@ -80,7 +80,7 @@ class MemoryWorkflows:
         self.insert(groups, ())
 
     def settle(self, settlement: Settlement) -> None:
-        """Write how a task ended, and do all that follows."""
+        """Write the end of a task, and send its follow-ups."""
         settlement = sendable(self, settlement)
         if settlement.linked:
             advance(self, [settlement])
@@ -96,7 +96,7 @@ class MemoryWorkflows:
         return [node.task_id for node in sorted(found, key=lambda node: node.position)]
 
     def cascade(self, wanted: Collection[str], sent: Collection[str]) -> tuple[set[str], set[str]]:
-        """Return the ids that are revoked with ``wanted``, and those of them that were never sent, now marked."""
+        """Return the ids that are revoked with ``wanted``, and among them the unsent ones, which are marked now."""
         places = [NodePosition(n.task_id, n.group_id, n.waits_for, n.kind) for n in self.nodes.values()]
         reached = {*wanted, *cascade(places, wanted, sent)}
         unsent = (reached & self.nodes.keys()).difference(sent)

@@ -1,11 +1,10 @@
-"""From a canvas to what is to be sent: ids, messages, and the rows of groups and nodes.
+"""Plans the sending of a canvas: its ids, its messages, and the rows of its groups and nodes.
 
-``plan`` is for callers, ``plan_frozen`` and ``next_after`` for the worker, which
-sends what follows from a task's end. Plans are made without reading or writing
-anything; ``messages.publisher.publish_plan`` and the store's settling carry them out.
+``plan`` is for callers, ``plan_frozen`` and ``next_after`` plan the follow-ups of a task's end. A plan neither
+reads nor writes rows; ``sending.publisher.publish_plan`` and the store's settling carry it out.
 
-The chain embedded in a message alone decides what runs next (Celery's wire form):
-``embed["chain"]`` has the next step last, ``embed["chord"]`` is the frozen body.
+The next step is read from the message alone (Celery's wire form): ``embed["chain"]`` has the next
+step last, ``embed["chord"]`` is the frozen body.
 A signature is *frozen* once every task in it has its id in ``options["task_id"]``.
 
 Membership: a message counts for the group in its header ``group`` if, and only if,
@@ -28,7 +27,7 @@ from taskq.calls.envelope import envelope_for
 from taskq.calls.registry import tasks
 from taskq.records import Envelope, FollowUps, FrozenResult, NewGroup, NewNode
 
-from .depth import limited
+from .depth import limit_depth
 from .fields import as_list
 from .freezing import Freezer, with_accumulate
 from .nodes import nodes_of
@@ -62,18 +61,18 @@ __all__ = [
     "plan_replacement",
 ]
 
-#: The ``group_index`` of what ``add_to_chord`` adds: behind all others; the store knows the place.
+#: The ``group_index`` of members that ``add_to_chord`` adds. The store gives their nodes the next positions.
 ADDED = 2**31 - 1
 _KEYS = frozenset({"task", "args", "kwargs", "options"})
 
 
 @dataclass(slots=True)
 class Plan:
-    """What is to be sent in one transaction: groups and nodes first, then messages as they are encoded.
+    """The groups, nodes and messages of a canvas, which one transaction sends in this order.
 
-    ``result`` is the workflow's, ``None`` for an empty chain. ``envelopes`` and ``nodes`` are consumed once;
-    each message is encoded when it is asked for, so its errors are raised then (``EncodeError``,
-    ``QueueNotFound``, ``ValueError``). ``children`` are the results that the sending task gets as children.
+    ``result`` is the workflow's, ``None`` for an empty chain. ``envelopes`` and ``nodes`` can be read once. Each
+    message is encoded when it is read, and raises its errors then (``EncodeError``, ``QueueNotFound``,
+    ``ValueError``). ``children`` are the results that the sending task gets as children.
     """
 
     result: FrozenResult | None
@@ -83,19 +82,18 @@ class Plan:
     children: list[FrozenResult] = field(default_factory=list)
 
     def follow_ups(self) -> FollowUps:
-        """Return what is sent as follow-ups of a task, encoded."""
+        """Return the plan as follow-ups of a task, with all messages encoded."""
         return FollowUps(list(self.envelopes), self.groups, list(self.nodes))
 
 
 def plan(sig: Sig, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Plan:
-    """Return what calling ``sig`` with these arguments and options sends.
+    """Return the plan of a call of ``sig`` with these arguments and options; ``sig`` is not changed.
 
-    Ids that are not frozen yet are chosen anew for each call; ``sig`` is not changed.
-    In a running task, that task is the parent. ``task_id`` is the id of the whole: of
-    a chain's last task, a chord's body, a group. Raises ``TypeError`` for what can't be sent,
-    ``ValueError`` for what is nested too deeply.
+    Each call makes new ids for tasks that are not frozen. A running task is the parent. ``task_id`` is the id of the
+    whole: of a chain's last task, a chord's body, a group. Raises ``TypeError`` if ``sig`` can't be sent,
+    ``ValueError`` if it is nested too deeply.
     """
-    with limited():
+    with limit_depth():
         return _called(sig, args, kwargs, options)
 
 
@@ -109,18 +107,18 @@ def plan_frozen(
     chain: Sequence[Sig] = (),
     **options: Any,
 ) -> Plan:
-    """Return what the worker sends for ``sig``, which came in a message: a callback, an errback, a chain's next step.
+    """Return the plan of ``sig``, which came in a message: a callback, an errback, a chain's next step.
 
-    ``sig`` is a plain dictionary as it was decoded. What has its id keeps it; what has none
-    (callbacks) gets one. The nodes of a canvas are among what is sent. Those of a chain's next step are there already
-    if taskq sent the chain, but not if another producer did, and not those of a callback that was frozen.
-    ``options`` are as for ``apply_async``; ``chain`` is what follows ``sig``, the next step last.
-    Calls are not checked against the function's signature: what does not fit fails where it runs.
+    ``sig`` is a plain dictionary as it was decoded. Tasks keep their ids; a task without one (a callback) gets one.
+    The plan includes the nodes of a canvas: those of a chain's next step exist if taskq sent the chain, but not if
+    another producer did, and those of a frozen callback do not exist. ``options`` are as for ``apply_async``;
+    ``chain`` are the steps behind ``sig``, the next step last. The arguments are not checked against the function's
+    signature: a wrong call fails where it runs.
     """
     if not sig.keys() >= _KEYS:
         sig = completed(sig)  # other producers leave keys out
     steps = Steps(root_id, parent_id)
-    with limited():
+    with limit_depth():
         frozen, result = Freezer().freeze(sig)
         if result is None:
             return Plan(None, iter(()))
@@ -129,7 +127,7 @@ def plan_frozen(
 
 
 def plan_body(body: str | Sig, values: list[Any], *, root_id: str | None, parent_id: str | None) -> Plan:
-    """Return what sends the body of a chord whose members have all succeeded.
+    """Return the plan of a chord's body: all members have succeeded.
 
     ``body`` is ``NewGroup.body``, or ``embed["chord"]``; ``values`` are the members', in the order of their positions.
     """
@@ -138,10 +136,10 @@ def plan_body(body: str | Sig, values: list[Any], *, root_id: str | None, parent
 
 
 def next_after(embed: Mapping[str, Any], value: Any, *, task_id: str, root_id: str) -> Plan:
-    """Return what follows from the success of ``task_id``: its callbacks and the next step of its chain, as one plan.
+    """Return one plan for the success of ``task_id``: its callbacks and the next step of its chain.
 
-    ``value`` is what the task returned; ``plan.children`` are the results for ``Outcome.children``.
-    The chord that the task is a member of is not in it: the counter decides.
+    ``value`` is the task's return value; ``plan.children`` are the results for ``Outcome.children``.
+    The body of the task's chord is not included: its group counts first.
     """
     lineage: dict[str, Any] = {"root_id": root_id, "parent_id": task_id}
     plans = [plan_frozen(callback, (value,), **lineage) for callback in as_list(embed.get("callbacks"))]
@@ -151,14 +149,14 @@ def next_after(embed: Mapping[str, Any], value: Any, *, task_id: str, root_id: s
 
 
 def plan_errback(errback: Sig, *, task_id: str, root_id: str) -> Plan:
-    """Return what sends an errback of the old style: a task with the argument ``(task_id,)``."""
+    """Return the plan of an old-style errback: a task with the argument ``(task_id,)``."""
     return plan_frozen(errback, (task_id,), root_id=root_id, parent_id=task_id)
 
 
 def plan_replacement(sig: Sig, request: Context) -> Plan:
-    """Return what sends ``sig`` in the place of the running task, whose id and all that follows its last task gets.
+    """Return the plan of a replacement: the last task of ``sig`` gets the running task's id, group and follow-ups.
 
-    Raises ``ImproperlyConfigured`` for an empty chain and for what is a member of a chord already.
+    Raises ``ImproperlyConfigured`` for an empty chain and for a member of a chord.
     """
     if "chord" in sig["options"]:
         raise ImproperlyConfigured("replace() takes no signature that is a member of a chord already.")
@@ -181,10 +179,9 @@ def plan_replacement(sig: Sig, request: Context) -> Plan:
 
 
 def plan_added(sig: Sig, request: Context) -> Plan:
-    """Return what sends ``sig`` as one more member of the running task's chord: its body waits for it too.
+    """Return the plan of ``sig`` as one more member of the running task's chord: the body waits for it too.
 
-    One of its nodes is in the group; ``NewGroup(..., added=True)`` for that is the caller's. Raises
-    ``ValueError`` if the task is in no chord.
+    The caller adds ``NewGroup(..., added=True)``. Raises ``ValueError`` if the task is in no chord.
     """
     if not request.chord or not request.group or request.group_index is None:
         raise ValueError("add_to_chord() is for tasks in the header of a chord, and the current task is in none.")
@@ -204,12 +201,12 @@ def is_member(headers: Mapping[str, Any]) -> bool:
 def _called(
     sig: Sig, args: Sequence[Any], kwargs: Mapping[str, Any] | None, options: dict[str, Any], with_nodes: bool = False
 ) -> Plan:
-    """Return the plan of one call; ``options`` are used up. A task alone has a node only if it is to have one."""
+    """Return the plan of one call; ``options`` is emptied. A single task gets a node only with ``with_nodes``."""
     for option, add in (("link", linked), ("link_error", with_errbacks)):
         if followers := as_list(options.pop(option, None)):
             sig = add(sig, followers)
     if options.get("ignore_result") is not None and kind_of(sig) == GROUP:
-        sig = with_options(sig, ignore_result=options["ignore_result"])  # so that the results know it
+        sig = with_options(sig, ignore_result=options["ignore_result"])  # for the results of the members
     freezer = Freezer()
     frozen, result = freezer.freeze(sig, options.pop("task_id", None))
     if result is None:
@@ -224,7 +221,7 @@ def _called(
 
 
 def _is_one_task(sig: Sig) -> bool:
-    """Tell whether a frozen canvas is a task by itself, which nothing waits for: also a chain of one, a body alone."""
+    """Tell whether a frozen canvas is a single task: also a chain of one step, or a chord with an empty header."""
     while (kind := kind_of(sig)) != TASK:
         if kind == CHAIN and len(sig["kwargs"]["tasks"]) == 1:
             (sig,) = sig["kwargs"]["tasks"]
@@ -236,7 +233,7 @@ def _is_one_task(sig: Sig) -> bool:
 
 
 def _lineage(options: dict[str, Any]) -> tuple[str | None, str | None]:
-    """Return root and parent of what is sent here: what the call says, else the running task's."""
+    """Return the root and parent ids of a call: its own options, else those of the running task."""
     root_id, parent_id = options.pop("root_id", None), options.pop("parent_id", None)
     if (parent := running()) is not None:
         root_id, parent_id = root_id or parent.root_id or parent.id, parent_id or parent.id
@@ -246,7 +243,7 @@ def _lineage(options: dict[str, Any]) -> tuple[str | None, str | None]:
 def _plan(
     steps: Steps, result: Any, frozen: Sig, fresh: set[str] | None, with_nodes: bool, waits_for: str = ""
 ) -> Plan:
-    """Return the plan of an steps. A group that no task sends has the first task that is sent for its root."""
+    """Return the plan of ``steps``. Without a sending task, the first task sent is the root of the groups."""
     calls = steps.calls
     root_id = steps.root_id or (calls[0][3]["task_id"] if calls else "")
     for group in steps.groups:
@@ -256,13 +253,13 @@ def _plan(
 
 
 def _envelopes(calls: list[Call], fresh: set[str] | None) -> Iterator[Envelope]:
-    """Encode the calls. ``fresh`` are new ids: of any other there may be a row from before, which is reset.
+    """Encode the calls. ``fresh`` are the new ids; under another id there may be an old TaskRun, which is reset.
 
-    ``None`` is for what the worker sends: a message that comes twice must not reset what has run since.
+    ``None`` is for follow-ups that a worker sends: a second delivery must not reset runs that have started since.
     """
     for name, args, kwargs, options in calls:
         reset = fresh is not None and options["task_id"] not in fresh
-        with limited():
+        with limit_depth():
             envelope = envelope_for(name, tasks.get(name), args, kwargs, options, check=fresh is not None)
         envelope.reset = reset
         yield envelope

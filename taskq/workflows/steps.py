@@ -1,8 +1,7 @@
-"""From a frozen canvas to the calls that are sent now, and the rows of the groups that count them.
+"""Finds the first calls of a frozen canvas, and the groups that count them. Called by ``plan``.
 
-Called by ``plan``. What is sent later travels inside: the rest of a chain and callbacks in
-the messages (Celery's wire form), a chord's body in the group's row. With another broker than
-the database, where a Celery worker may have to read it, the body is in the message of each member too.
+Later calls travel inside: the rest of a chain and callbacks in messages (Celery's wire form), a chord's body in the
+Group row. Without the database broker a Celery worker may need the body, so each member's message has it too.
 """
 
 from __future__ import annotations
@@ -33,17 +32,19 @@ from .types import (
     with_options,
 )
 
-#: One call: a task's name, its arguments and options. The options are nobody else's.
+#: One call: a task's name, its arguments, and its own copy of the options.
 Call = tuple[str, Sequence[Any], Mapping[str, Any], dict[str, Any]]
 Options = Mapping[str, Any]
 
-#: What a call of a chord says of its header alone, besides a canvas's own place.
-_TIMES = frozenset({"countdown", "eta", "argsrepr", "kwargsrepr", "add_to_parent", "retries"})
-_NOT_THE_FIRSTS = frozenset({"task_id", "reply_to", "group_id", "group_index", "chord", "chain", "link", "link_error"})
+#: Options of a chord's call that its body does not get, and options of a chain that its first step does not get.
+_NOT_FOR_BODY = frozenset({"countdown", "eta", "argsrepr", "kwargsrepr", "add_to_parent", "retries"})
+_NOT_FOR_FIRST_STEP = frozenset(
+    {"task_id", "reply_to", "group_id", "group_index", "chord", "chain", "link", "link_error"}
+)
 
 
 class Steps:
-    """What one canvas sends now: ``calls``, and ``groups`` that count them."""
+    """The ``calls`` that one canvas sends now, and the ``groups`` that count them."""
 
     __slots__ = ("calls", "groups", "parent_id", "root_id")
 
@@ -61,7 +62,7 @@ class Steps:
         options: Options | None = None,
         rest: Sequence[Sig] = (),
     ) -> None:
-        """Send ``sig``, and after it ``rest``, the next step last. ``options`` are those of the call."""
+        """Add the calls of ``sig``; ``rest`` are the steps behind it, the next step last."""
         kind = kind_of(sig)
         if kind == TASK:
             self._task(sig, args, kwargs, options, rest)
@@ -86,13 +87,12 @@ class Steps:
         steps = sig["kwargs"]["tasks"]
         if not steps:
             return
-        options = {**_without(sig["options"], _NOT_THE_FIRSTS), **options}
+        options = {**_without(sig["options"], _NOT_FOR_FIRST_STEP), **options}
         self.emit(steps[0], args, kwargs, options, [*rest, *reversed(steps[1:])])
 
     def _group(self, sig: Sig, args: Any, kwargs: Any, options: Options, rest: list[Sig]) -> None:
         if rest:
-            # Only another producer's: what is frozen here has a chord in this place. So its members may
-            # end in groups, which nothing would count.
+            # Another producer's chain: ours has a chord here. Its members may end in groups, which a group can't count.
             chord, _ = Freezer().freeze(chord_of(sig, rest[-1]))
             self._chord(chord, args, kwargs, options, rest[:-1])
             return
@@ -101,7 +101,7 @@ class Steps:
             size = sum(kind_of(member) == TASK or not ends_in_group(member) for member in members)
             self._count(sig["options"]["task_id"], size, None)
             if size < len(members):
-                # Its nodes alone don't tell which results it has.
+                # The nodes don't tell which results the group has: a row keeps its result tuple.
                 self._count(saved_group_key(sig["options"]["task_id"]), 0, dumps_json(result_tuple(sig)))
             self._members(sig, members, args, kwargs, options, None)
 
@@ -109,7 +109,7 @@ class Steps:
         header = sig["kwargs"]["header"]
         group_id = header["options"]["task_id"]
         options = {**own_options(sig), **options}
-        body = with_options(body_of(sig), **_without(options, _TIMES))
+        body = with_options(body_of(sig), **_without(options, _NOT_FOR_BODY))
         body["options"].setdefault("group_id", group_id)
         if rest:
             body["options"]["chain"] = [*rest, *as_list(body["options"].get("chain"))]
@@ -142,10 +142,9 @@ def _without(options: Options, names: frozenset[str]) -> dict[str, Any]:
 
 
 def body_stub(body: Sig) -> Sig:
-    """Return what the message of a member carries of its chord's body.
+    """Return the chord's body as the message of a member carries it: whole on Celery's wire, else name and id.
 
-    All of it on Celery's wire. Between workers that share the group's row, which has it, no more
-    than that there is one: a body of n tasks in n messages would be n * n of them.
+    With the database broker the Group row has the body; a body of n tasks in n messages would be n * n tasks.
     """
     if database_broker_alias() is None:
         return body
@@ -158,7 +157,7 @@ def body_stub(body: Sig) -> Sig:
 
 
 def as_member(sig: Sig, group_id: str, index: int, chord: Sig | None) -> Sig:
-    """Return ``sig`` as the member ``index`` of a group: its last task counts. ``chord`` is the group's body."""
+    """Return ``sig`` as member ``index`` of a group, which counts its last task. ``chord`` is the group's body."""
     kind = kind_of(sig)
     if kind == CHAIN:
         *before, last = sig["kwargs"]["tasks"]
@@ -174,7 +173,7 @@ def as_member(sig: Sig, group_id: str, index: int, chord: Sig | None) -> Sig:
 
 
 def body_call(body: Sig, values: list[Any]) -> tuple[Sig, tuple[list[Any]]]:
-    """Return a chord's body and its argument. The id of its own header, which it carries, makes it no member."""
+    """Return a chord's body, without the group id of its own header, and its arguments."""
     options = body["options"]
     if options.get("group_index") is None and "group_id" in options:
         body = {**body, "options": _without(options, frozenset({"group_id"}))}

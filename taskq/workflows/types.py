@@ -1,7 +1,7 @@
 """The types of signatures, as the plain dictionaries that messages carry, and their parts.
 
-``freezing``, ``steps`` and ``dependents`` work on these dictionaries, whether they come out of
-JSON or are ``Signature`` objects. Nothing here changes a signature.
+``freezing``, ``steps`` and ``dependents`` work on these dictionaries, decoded from JSON or
+``Signature`` objects. Nothing here changes a signature.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def kind_of(sig: Sig) -> str:
     kind = sig.get("subtask_type")
     name = sig["task"]
     if not kind:
-        # Celery sends chunks inside a chain as a task of that name, with an id.
+        # Celery sends chunks inside a chain as a task with this name and an id.
         return TASK if name != "celery.chunks" or "task_id" in sig["options"] else GROUP
     if kind not in _BY_NAME.values():
         REGISTERED[kind]
@@ -37,7 +37,7 @@ def kind_of(sig: Sig) -> str:
 
 
 def steps_of(sig: Sig) -> list[Sig]:
-    """Return the steps of a chain, those of chains in it too, with callbacks and errbacks that it has as a whole."""
+    """Return the steps of a chain, nested chains flattened, with the chain's own callbacks and errbacks added."""
     steps: list[Sig] = []
     for step in sig["kwargs"].get("tasks") or ():
         if kind_of(step) != CHAIN:
@@ -52,7 +52,7 @@ def steps_of(sig: Sig) -> list[Sig]:
         steps[-1] = linked(steps[-1], links)
     if errbacks := as_list(options.get("link_error")):
         steps = [
-            # A group that something follows is a header, whatever follows it.
+            # A group with a successor becomes a chord's header.
             step if kind_of(step) == GROUP and step is not steps[-1] and not settings.ALLOW_ERROR_CB_ON_CHORD_HEADER
             else with_errbacks(step, errbacks)
             for step in steps
@@ -61,9 +61,9 @@ def steps_of(sig: Sig) -> list[Sig]:
 
 
 def members_of(header: Any) -> Iterator[Sig]:
-    """Yield the members of a group, or of a list of signatures, in document order: groups in it are laid out flat.
+    """Yield the members of a group or of a list of signatures, in document order, nested groups flattened.
 
-    The options of a group go to its members, and the arguments of a group in it.
+    Members get the options of their groups, and the arguments of nested groups.
     """
     whole = own_options(header) if isinstance(header, Mapping) else {}
     waiting = [(task, whole) for task in reversed(_listed(header))]
@@ -90,19 +90,19 @@ def _starmap(task: Any, items: list[Any]) -> Sig:
     return plain("celery.starmap", kwargs={"task": task, "it": items}, immutable=True)
 
 
-#: Options that say where a canvas stands and what follows it, not how its tasks are sent.
+#: Options for the place of a canvas in its workflow, not for the sending of its tasks.
 _PLACE = frozenset(
     {"task_id", "reply_to", "root_id", "parent_id", "group_id", "group_index", "chord", "chain", "link", "link_error"}
 )
 
 
 def own_options(sig: Sig) -> dict[str, Any]:
-    """Return the options of a canvas that are its tasks' too."""
+    """Return the options that the tasks of a canvas inherit."""
     return {name: value for name, value in sig["options"].items() if name not in _PLACE}
 
 
 def with_arguments_of(canvas: Sig, sig: Sig) -> Sig:
-    """Return ``sig``, of a canvas that is laid out flat, with the canvas's arguments, and immutable if that is."""
+    """Return ``sig``, a part of a flattened canvas, with the canvas's arguments; immutable if the canvas is."""
     args, immutable = canvas.get("args"), bool(canvas.get("immutable"))
     if sig.get("immutable") or not (args or immutable):
         return sig
@@ -118,7 +118,7 @@ def body_of(sig: Sig) -> Sig:
 
 
 def ends_in_group(sig: Sig) -> bool:
-    """Tell whether what ``sig`` gives is a group's, so that no one task is its end."""
+    """Tell whether ``sig`` ends in a group, not in a single task."""
     while True:
         kind = kind_of(sig)
         if kind == CHORD:
@@ -148,7 +148,7 @@ def plain(
 
 
 def completed(sig: Sig) -> dict[str, Any]:
-    """Return a foreign producer's signature with the keys that it left out, in the parts of a canvas too."""
+    """Return another producer's signature with its missing keys added, also in the parts of a canvas."""
     made = copied_fields(sig)
     kwargs = made["kwargs"]
     if kind_of(made) != TASK:
@@ -170,36 +170,36 @@ def with_kwargs(sig: Sig, **kwargs: Any) -> dict[str, Any]:
     return {**sig, "kwargs": {**sig["kwargs"], **kwargs}}
 
 
-def _following(sig: Sig, option: str, followers: list[Any]) -> dict[str, Any]:
+def _with_followers(sig: Sig, option: str, followers: list[Any]) -> dict[str, Any]:
     old = as_list(sig["options"].get(option))
     return with_options(sig, **{option: old + [follower for follower in followers if follower not in old]})
 
 
 def linked(sig: Sig, callbacks: list[Any]) -> Sig:
-    """Return ``sig`` with callbacks after its last task. Raises ``TypeError`` for what ends in a group."""
+    """Return ``sig`` with callbacks after its last task. Raises ``TypeError`` if it ends in a group."""
     kind = kind_of(sig)
     if kind == GROUP:
         raise TypeError("link: a group has no one task that a callback could follow; write group(...) | callback.")
     if kind == CHORD:
         return with_kwargs(sig, body=linked(body_of(sig), callbacks))
-    return _following(sig, "link", callbacks)
+    return _with_followers(sig, "link", callbacks)
 
 
 def with_errbacks(sig: Sig, errbacks: list[Any]) -> Sig:
-    """Return ``sig`` with errbacks on every task in it; on a chord's body, and its header where the setting says so."""
+    """Return ``sig`` with errbacks on each task; on a chord's body, and with the setting on its header."""
     kind = kind_of(sig)
     if kind == GROUP:
-        return with_kwargs(sig, tasks=_each(sig, errbacks))
+        return with_kwargs(sig, tasks=_members_with_errbacks(sig, errbacks))
     if kind != CHORD:
-        return _following(sig, "link_error", errbacks)
+        return _with_followers(sig, "link_error", errbacks)
     sig = with_kwargs(sig, body=with_errbacks(body_of(sig), errbacks))
     if settings.ALLOW_ERROR_CB_ON_CHORD_HEADER:
         header = sig["kwargs"]["header"]
-        members = _each(header, errbacks)
+        members = _members_with_errbacks(header, errbacks)
         sig = with_kwargs(sig, header=with_kwargs(header, tasks=members) if isinstance(header, Mapping) else members)
     return sig
 
 
-def _each(header: Any, errbacks: list[Any]) -> list[Sig]:
-    unchanging = [{**errback, "immutable": True} for errback in errbacks]
-    return [with_errbacks(member, unchanging) for member in _listed(header)]
+def _members_with_errbacks(header: Any, errbacks: list[Any]) -> list[Sig]:
+    immutable = [{**errback, "immutable": True} for errback in errbacks]
+    return [with_errbacks(member, immutable) for member in _listed(header)]

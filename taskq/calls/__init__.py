@@ -1,4 +1,4 @@
-"""A call before it is sent: the registry of tasks, options, the context of a run, the envelope. Pure.
+"""Calls of tasks: the registry, the options, the context of a running task, and the envelope of a call.
 
-``tasks``, ``sending`` and ``workflows`` make envelopes here; nothing here sends a message or reads a row.
+``workflows``, ``sending``, ``tasks`` and ``execution`` call it. It never sends a message or touches the database.
 """

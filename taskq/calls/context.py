@@ -1,8 +1,7 @@
-"""What a running task knows about its run: ``self.request`` and ``current_task``.
+"""The context of a running task: ``self.request`` and ``current_task``.
 
-The worker's execution enters a ``Context`` around each run and a direct call
-enters a bare one; senders ask ``running()`` who their parent is. A context
-variable holds the innermost one, so that threads and coroutines don't mix.
+``execution`` enters a ``Context`` around each run, and a direct call enters one without a message. Senders get their
+parent from ``running()``. A context variable holds the innermost context of each thread and coroutine.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from contextvars import ContextVar, Token
 from typing import Any
 
 from taskq.exceptions import Retry
-from taskq.messages.protocol.wire import RESERVED, Carried
+from taskq.messages.protocol.wire import RESERVED, RawMessage
 from taskq.records import Envelope
 
 from .definition import TaskDefinition
@@ -25,14 +24,13 @@ _NOTHING: Mapping[str, Any] = {}
 
 
 class Context:
-    """One run of a task as the task sees it, as ``self.request``.
+    """One run of a task: ``self.request``.
 
-    ``definition`` is the task itself. ``message`` are the headers that came with the message; what is seldom asked
-    for is read from them only then. Attributes that don't exist raise
-    ``AttributeError``; ``get`` takes a default.
+    ``definition`` is the task itself. ``message`` are the headers of the message; rarely used attributes are read
+    from them on access. A missing attribute raises ``AttributeError``; ``get`` takes a default.
     """
 
-    #: False while a worker (or ``apply``) runs the task, true for ``add(2, 2)``.
+    #: False if a worker (or ``apply``) runs the task, true for ``add(2, 2)``.
     called_directly = True
     is_eager = False
     id: str | None = None
@@ -46,7 +44,7 @@ class Context:
     reply_to: str | None = None
     ignore_result = False
     utc = True
-    #: Celery's: a worker's log is wherever Django's ``LOGGING`` puts it.
+    #: Celery's attributes, always ``None`` here: Django's ``LOGGING`` configures the log.
     logfile: str | None = None
     loglevel: int | None = None
     message: Mapping[str, Any] = _NOTHING
@@ -58,14 +56,14 @@ class Context:
     children: list[Any]
     #: Set by the worker; ``None`` when nothing can be written.
     report: Reporter | None = None
-    #: The message as it came; what a retry is made from.
-    carried: Carried | None = None
-    #: What ``retry()`` raised or returned, and the message of the next try.
+    #: The received message, from which a retry is made.
+    received: RawMessage | None = None
+    #: The exception of ``retry()``, and the message of the next try.
     pending_retry: Retry | None = None
     next_try: Envelope | None = None
-    #: What ``replace()`` has planned (a ``workflows.plan.Plan``), sent once the run has ended.
+    #: The plan of ``replace()`` (a ``workflows.plan.Plan``), sent when the run has ended.
     replacement: Any = None
-    #: What ``add_to_chord()`` has planned, sent if the run succeeds.
+    #: The plans of ``add_to_chord()``, sent if the run succeeds.
     added: list[Any]
 
     def __init__(self, task: TaskDefinition, outer: Context | None = None, **fields: Any) -> None:
@@ -90,12 +88,12 @@ class Context:
         """The task's name."""
         return self.definition.name
 
-    #: Celery's word for it.
+    #: Celery's name of the attribute.
     task = name
 
     @property
     def headers(self) -> dict[str, Any] | None:
-        """The sender's own headers: all that are not the protocol's."""
+        """The sender's own headers, without those of the protocol."""
         own = {name: value for name, value in self.message.items() if name not in _NOT_THE_SENDERS}
         return own or None
 
@@ -106,12 +104,12 @@ class Context:
 
     @property
     def eta(self) -> str | None:
-        """When the task was to start at the earliest, ISO 8601."""
+        """The earliest time to start the task, ISO 8601."""
         return self._text("eta")
 
     @property
     def expires(self) -> str | None:
-        """After what time the task is not to start any more, ISO 8601."""
+        """The latest time to start the task, ISO 8601."""
         return self._text("expires")
 
     @property
@@ -144,22 +142,22 @@ class Context:
 
     @property
     def timelimit(self) -> list[float | None]:
-        """The limits that came with the message: ``[hard, soft]`` in seconds."""
+        """The limits in the message: ``[hard, soft]`` in seconds."""
         return list(self.message.get("timelimit") or (None, None))
 
     @property
     def time_limit(self) -> float | None:
-        """The hard limit that came with the message, in seconds."""
+        """The hard limit in the message, in seconds."""
         return self.timelimit[0]
 
     @property
     def soft_time_limit(self) -> float | None:
-        """The soft limit that came with the message, in seconds."""
+        """The soft limit in the message, in seconds."""
         return self.timelimit[1]
 
     @property
     def replaced_task_nesting(self) -> int:
-        """How often this task took another's place."""
+        """The number of replacements before this run."""
         return int(self.message.get("replaced_task_nesting") or 0)
 
     @property
@@ -190,7 +188,7 @@ class Context:
 
     @property
     def chain(self) -> list[Any] | None:
-        """What is left of the chain, the next one last."""
+        """The rest of the chain, the next step last."""
         found: list[Any] | None = self.embed.get("chain")
         return found
 
@@ -215,7 +213,7 @@ def current() -> Context | None:
 
 
 def running() -> Context | None:
-    """Return the context of the run that a worker (or ``apply``) has under way here."""
+    """Return the context of the task that a worker (or ``apply``) runs here, skipping direct calls."""
     context = _innermost.get()
     while context is not None and context.called_directly:
         context = context.outer
@@ -223,7 +221,7 @@ def running() -> Context | None:
 
 
 def enter(context: Context) -> Token[Context | None]:
-    """Make ``context`` the innermost one, until ``leave`` gets the returned token."""
+    """Make ``context`` the innermost context, until ``leave`` gets the returned token."""
     return _innermost.set(context)
 
 
@@ -233,7 +231,7 @@ def leave(token: Token[Context | None]) -> None:
 
 
 def context_of(task: TaskDefinition) -> Context:
-    """Return the innermost context of ``task``, or a bare one when it is not running."""
+    """Return the innermost context of ``task``, or a new one if the task is not running."""
     context = _innermost.get()
     while context is not None and context.definition is not task:
         context = context.outer

@@ -1,4 +1,4 @@
-"""``TaskDefinition``: what the rooms below ``tasks`` read of a task."""
+"""``TaskDefinition``: the attributes of a task for the rooms below ``tasks``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 
 class TaskDefinition(Protocol):
-    """A task as the registry has it; ``tasks.task.Task`` is one, and says what each attribute means."""
+    """A task in the registry; ``tasks.task.Task`` implements it and documents its attributes."""
 
     name: str
     origin: str
@@ -34,10 +34,10 @@ class TaskDefinition(Protocol):
 
     @property
     def positions(self) -> Mapping[str, int]:
-        """The position of each parameter that can be given by position."""
+        """The position of each positional parameter."""
 
     def check_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Raise ``TypeError`` if the function can't be called like that."""
+        """Raise ``TypeError`` if the function does not take these arguments."""
 
     @property
     def apply_async(self) -> Callable[..., Any]:

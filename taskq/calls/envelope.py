@@ -1,7 +1,7 @@
-"""From a call to an envelope: the sender's side of the hot path.
+"""Makes the envelope of a call: the sender's side of the hot path. Sends nothing.
 
-Merges the options of the call with the task's own, asks ``messages.routing`` for the destination and has
-``messages.protocol`` write the message. Sends nothing.
+Merges the options of the call with the task's own, gets the route from ``messages.routing`` and builds the
+message with ``messages.protocol``.
 """
 
 from __future__ import annotations
@@ -21,26 +21,23 @@ from .registry import tasks
 
 Args = Sequence[Any] | None
 Kwargs = Mapping[str, Any] | None
-#: What a task's own attributes say where a call says nothing.
+#: Options whose default is the task's attribute.
 _FROM_TASK = ("serializer", "compression", "expires", "ignore_result")
-#: Options of which the message says nothing: what the sender does, and what routing has answered.
+#: Options for the sender and for routing only, not for the message.
 _NOT_IN_MESSAGE = ("add_to_parent", "exchange_type", "retry", "retry_policy", "route_name")
-#: Options that the message has under another name.
+#: Options with another name in the message.
 _RENAMED = {"link": "callbacks", "link_error": "errbacks"}
-#: Celery's tasks that stand for calls of another one, which decides where they go.
+#: Celery's tasks that call another task: they are routed as that task.
 _ROUTED_AS_INNER = frozenset({"celery.map", "celery.starmap", "celery.chunks"})
 
 
 def envelope_for(
     name: str, task: TaskDefinition | None, args: Args, kwargs: Kwargs, options: dict[str, Any], *, check: bool = True
 ) -> Envelope:
-    """Return the message for one call. ``options`` is used up.
+    """Return the message of one call. ``options`` is changed; ``check`` compares arguments and signature.
 
-    Without ``check`` the arguments are not held against the function's signature.
-
-    Raises ``TypeError`` for unknown options and arguments of the wrong shape,
-    ``ValueError`` for limits and times that make no sense, ``EncodeError`` for
-    arguments that can't be sent and ``QueueNotFound``.
+    Raises ``TypeError`` for unknown options and wrong arguments, ``ValueError`` for invalid limits and
+    times, ``EncodeError`` for arguments that can't be encoded, and ``QueueNotFound``.
     """
     if not options.keys() <= SEND_OPTIONS:
         _collect_stamps(options)
@@ -67,7 +64,7 @@ def envelope_for(
 
 
 def _collect_stamps(options: dict[str, Any]) -> None:
-    """Put stamps, which are options under names of their own, together."""
+    """Move the stamps, each an option with its own name, into the option ``stamps``."""
     names = options.get("stamped_headers") or ()
     if stamps := {name: options.pop(name) for name in names if name in options and name not in SEND_OPTIONS}:
         options["stamps"] = {**(options.get("stamps") or {}), **stamps}
@@ -86,7 +83,7 @@ def _route(
 def _checked(
     name: str, task: TaskDefinition | None, args: Args, kwargs: Kwargs, check: bool
 ) -> tuple[list[Any] | tuple[Any, ...], Mapping[str, Any]]:
-    """Return the arguments as a list or tuple and a mapping, checked against the signature if that is asked for."""
+    """Return the arguments as a list or tuple and a mapping; ``check`` compares them with the function's signature."""
     if args is None:
         args = ()
     elif not isinstance(args, list | tuple):
@@ -101,7 +98,7 @@ def _checked(
 
 
 def signatures(name: str, option: str, given: Any) -> list[Any] | None:
-    """Return one signature or several as the list that a message has, ``None`` for none. Raises ``TypeError``."""
+    """Return one or several signatures as a list for the message, ``None`` for none. Raises ``TypeError``."""
     if given is None:
         return None
     several = isinstance(given, Iterable) and not isinstance(given, Mapping | str)
@@ -121,7 +118,7 @@ def _add_defaults(task: TaskDefinition, options: dict[str, Any]) -> None:
 
 
 def _add_lineage(parent: Context, options: dict[str, Any]) -> None:
-    """Say in a message that the running task sends who its parent and its root are."""
+    """Set ``parent_id`` and ``root_id`` of a message that the running task sends."""
     if options.get("parent_id") is None:
         options["parent_id"] = parent.id
     if options.get("root_id") is None:

@@ -1,7 +1,7 @@
 """The options of a task and of a call: their names, defaults and checks.
 
-``Task`` takes its class attributes from here, ``@task(...)`` and ``apply_async``
-check what they are given against it. Nothing here sends or runs anything.
+``Task`` takes its class attributes from here; ``@task(...)`` and ``apply_async`` check
+their options with it. Nothing here sends or runs a task.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Exceptions = type[BaseException] | Sequence[type[BaseException]]
 
 
 class FromSetting:
-    """A class attribute that reads a setting until a subclass or an instance gives a value of its own."""
+    """A class attribute that reads a setting, unless a subclass or an instance sets a value of its own."""
 
     def __init__(self, name: str) -> None:
         self.setting = name
@@ -45,12 +45,12 @@ class FromSetting:
 
 
 def from_setting(name: str) -> Any:
-    """Return a default that is ``settings.<name>`` at the time it is read."""
+    """Return a default that reads ``settings.<name>`` on each access."""
     return FromSetting(name)
 
 
 class RetryOptions(TypedDict, total=False):
-    """What ``retry()`` accepts besides its own arguments: the message's options that a retry may change."""
+    """The options of ``retry()`` besides its own arguments: options of the message that a retry may change."""
 
     expires: float | timedelta | datetime | str | None
     queue: str | Queue | None
@@ -68,7 +68,7 @@ class RetryOptions(TypedDict, total=False):
 
 
 class SendOptions(RetryOptions, total=False):
-    """What ``apply_async`` accepts besides its arguments. ``None`` is "not given"; texts of moments are ISO 8601."""
+    """The options of ``apply_async`` besides its arguments. ``None`` is "not given"; times as text are ISO 8601."""
 
     task_id: str | None
     argsrepr: str | None
@@ -81,20 +81,20 @@ class SendOptions(RetryOptions, total=False):
     group_index: int | None
     retries: int
     reply_to: str | None
-    #: A signature, or several: sent with the value after a success, called after a final failure.
+    #: One or several signatures: called with the return value after a success, or after a final failure.
     link: Any
     link_error: Any
-    #: Signatures that follow, the next one last; the body of the chord that this is a member of.
+    #: The next steps of the chain as signatures, the next step last; the body of the chord of this member.
     chain: Any
     chord: Any
-    #: The names of stamps; their values are options of these names.
+    #: The names of stamps; their values are options with these names.
     stamped_headers: Collection[str] | None
     stamps: Mapping[str, Any] | None
     replaced_task_nesting: int
-    #: The name by which ``TASKQ_ROUTES`` is asked, if not the task's own.
+    #: The task name that ``TASKQ_ROUTES`` gets, if not the task's own.
     route_name: str | None
     add_to_parent: bool
-    #: As ``TASKQ_PUBLISH_RETRY`` and its policy; a database that is the broker is never asked again.
+    #: As ``TASKQ_PUBLISH_RETRY`` and its policy; sending through the database broker is never retried.
     retry: bool | None
     retry_policy: Mapping[str, Any] | None
 
@@ -104,7 +104,7 @@ SEND_OPTIONS: Final = frozenset(SendOptions.__annotations__) | frozenset(RetryOp
 
 
 def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str) -> None:
-    """Raise ``TypeError`` for a name in ``given`` that is not ``known``, with the nearest known one."""
+    """Raise ``TypeError`` for a name in ``given`` that is not ``known``, and suggest the nearest known name."""
     for name in given:
         if name not in (names := set(known)):
             near = get_close_matches(name, names, n=1)
@@ -113,7 +113,7 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str) -> Non
 
 
 def check_retry_policy(name: str, policy: object) -> None:
-    """Raise ``TypeError`` unless ``policy`` can be a call's ``retry_policy``."""
+    """Raise ``TypeError`` unless ``policy`` is a valid ``retry_policy``."""
     if policy is not None:
         try:
             kinds.POLICY.convert(policy)
@@ -122,6 +122,6 @@ def check_retry_policy(name: str, policy: object) -> None:
 
 
 def check_limit_order(name: str, hard: float | None, soft: float | None) -> None:
-    """Raise ``ValueError`` if the soft limit could never run out before the hard one."""
+    """Raise ``ValueError`` if the soft limit is above the hard limit."""
     if hard and soft and soft > hard:
         raise ValueError(f"{name}: soft_time_limit ({soft:g} s) is longer than time_limit ({hard:g} s).")

@@ -1,8 +1,7 @@
 """The tasks of this process, by name.
 
-``@task`` and ``register`` add to it when a ``tasks.py`` is imported; the worker,
-``send_task`` and the admin look names up. It never imports an app by itself:
-``autodiscover`` does, once, from ``AppConfig.ready``.
+``@task`` and ``register`` add to it when a ``tasks.py`` is imported; the worker, ``send_task`` and the
+admin look names up. Only ``autodiscover`` imports apps, once, from ``AppConfig.ready``.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ T = TypeVar("T", bound=TaskDefinition)
 
 @dataclass(slots=True, frozen=True)
 class _Definition:
-    """Where a task was made, in which execution of its module, and of what function or class."""
+    """The place of a task's definition, its module with the module's spec, and its function or class."""
 
     origin: str
     module: object
@@ -32,10 +31,9 @@ class _Definition:
     made_of: object
 
     def replaces(self, other: _Definition) -> bool:
-        """Tell whether this is ``other`` once more: made of the same, or by a module that was executed again.
+        """Tell whether this is ``other`` again: the same function, or its module was reloaded and has a new spec.
 
-        A reload gives a module a new spec. Within one execution a second function with the
-        name is a second task: a copied ``def``, or one that a factory makes.
+        Without a reload, a second function with the name is a second task: a copied ``def``, or a factory's.
         """
         if self.origin != other.origin:
             return False
@@ -45,7 +43,7 @@ class _Definition:
 def _definition(task: TaskDefinition) -> _Definition:
     cls = type(task)
     wrapped = vars(cls).get("__wrapped__")
-    # A module that nobody can look up is taken for another each time.
+    # A module outside of sys.modules counts as a new module each time.
     module = sys.modules.get(cls.__module__, object())
     made_of = cls if wrapped is None else getattr(wrapped, "__func__", wrapped)
     return _Definition(task.origin, module, getattr(module, "__spec__", None), made_of)
@@ -62,19 +60,19 @@ class Registry(dict[str, TaskDefinition]):
         raise NotRegistered(name)
 
     def add(self, task: TaskDefinition) -> None:
-        """Add ``task``. One that is defined at the same place by a reloaded module takes the other's place."""
+        """Add ``task``. The task of a reloaded module replaces the old one."""
         new = _definition(task)
         others = [old for old in self._definitions.get(task.name, ()) if not new.replaces(old)]
         self._definitions[task.name] = [*others, new]
         self[task.name] = task
 
     def remove(self, name: str) -> None:
-        """Forget a task; used by tests."""
+        """Remove a task; used by tests."""
         self.pop(name, None)
         self._definitions.pop(name, None)
 
     def duplicates(self) -> dict[str, list[str]]:
-        """Return the names that several definitions have, with the import path of each."""
+        """Return the names with several definitions, with the import path of each definition."""
         return {name: [d.origin for d in found] for name, found in self._definitions.items() if len(found) > 1}
 
 
@@ -83,15 +81,12 @@ tasks: Registry = Registry()
 
 
 def duplicates() -> dict[str, list[str]]:
-    """Return the names that several tasks have, with the import path of each; for the system check."""
+    """Return the names with several tasks, with the import path of each task; for the system check."""
     return tasks.duplicates()
 
 
 def name_of(module: str, qualname: str) -> str:
-    """Return the task name for a definition: its import path.
-
-    A module that is run as a program is named as others would import it.
-    """
+    """Return the task name for a definition: its import path, also for a module that runs as a program."""
     if module == "__main__":
         spec = getattr(sys.modules["__main__"], "__spec__", None)
         module = spec.name.removesuffix(".__main__") if spec is not None else module
@@ -101,7 +96,7 @@ def name_of(module: str, qualname: str) -> str:
 def register(task: T | type[T]) -> T:
     """Register a class-based task and return its instance.
 
-    ``task`` is a subclass of ``Task`` with a ``run`` method, or an instance of one::
+    ``task`` is a subclass of ``Task`` with a ``run`` method, or an instance of it::
 
         class Resize(Task):
             def run(self, path, width): ...
@@ -117,5 +112,5 @@ def register(task: T | type[T]) -> T:
 
 
 def autodiscover() -> None:
-    """Import ``tasks.py`` of every installed app. An import error in one of them is not hidden."""
+    """Import ``tasks.py`` of every installed app. Import errors in it are raised."""
     autodiscover_modules("tasks")

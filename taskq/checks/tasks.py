@@ -95,9 +95,9 @@ def _targets() -> Iterator[tuple[str, str]]:
 
 
 def _name(queue: Any) -> str:
-    from taskq.messages.routing import called
+    from taskq.messages.routing import public_name
 
-    return called(queue) if isinstance(queue, Queue) else str(queue)
+    return public_name(queue) if isinstance(queue, Queue) else str(queue)
 
 
 def _pairs(routes: Any) -> Iterator[tuple[Any, Any]]:

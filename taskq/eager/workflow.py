@@ -9,7 +9,7 @@ from taskq import states
 from taskq.exceptions import ChordError
 from taskq.execution.inline import InlineRun, delivery_of
 from taskq.messages import values
-from taskq.messages.protocol import Carried
+from taskq.messages.protocol import RawMessage
 from taskq.records import Envelope, Settlement
 from taskq.results.async_result import AsyncResult
 from taskq.results.eager import EagerResult
@@ -107,7 +107,7 @@ class EagerWorkflow(Runs):
     def delete(self, task_id: str) -> None:
         """Keep the result: the caller has asked for it."""
 
-    def message(self, settlement: Settlement) -> Carried | None:
+    def message(self, settlement: Settlement) -> RawMessage | None:
         return None if self._ending is None else delivery_of(self._ending)
 
     def send(self, envelope: Envelope) -> None:

@@ -120,7 +120,7 @@ def _read(run: Run) -> None:
         properties=properties,
         embed=embed,
         delivery_info=_delivery_info(run),
-        carried=delivery,
+        received=delivery,
         report=run.write_state if run.report is not None else None,
     )
 

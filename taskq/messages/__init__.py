@@ -1,6 +1,4 @@
-"""Messages: what a task is on the wire, where it goes, and who may have sent it.
+"""Messages: the wire protocol, serializers, values and exceptions as text, signing, and routing to queues.
 
-``protocol`` builds and reads, ``serializers`` and ``reprs`` turn values into
-text, ``signing`` seals, ``routing`` chooses the queue; pure functions, all of
-them. ``publisher`` alone sends.
+All rooms from ``calls`` upwards call it. It never sends a message and never touches the database.
 """

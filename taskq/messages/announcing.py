@@ -1,6 +1,6 @@
 """Tells receivers of ``before_task_publish`` and ``after_task_publish`` about messages.
 
-Called by whoever makes or sends a message: the publisher, a run that has follow-ups, the store. Sends nothing itself.
+Called by the publisher, by a run with follow-ups, and by the store. It publishes no message itself.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ def announce(envelopes: Iterable[Envelope]) -> None:
     if signals.before_task_publish.receivers:
         for envelope in envelopes:
             more: dict[str, Any] = {"properties": envelope.properties, "declare": [], "retry_policy": None}
-            signals.send(signals.before_task_publish, envelope.name, **_facts(envelope), **more)
+            signals.send(signals.before_task_publish, envelope.name, **_signal_arguments(envelope), **more)
 
 
 def report(envelopes: Iterable[Envelope]) -> None:
-    """Send ``after_task_publish`` for each message. It is with the broker, or written in the caller's transaction."""
+    """Send ``after_task_publish`` for each message, which is at the broker or in the caller's transaction."""
     if signals.after_task_publish.receivers:
         for envelope in envelopes:
-            signals.send(signals.after_task_publish, envelope.name, **_facts(envelope))
+            signals.send(signals.after_task_publish, envelope.name, **_signal_arguments(envelope))
 
 
-def _facts(envelope: Envelope) -> dict[str, Any]:
+def _signal_arguments(envelope: Envelope) -> dict[str, Any]:
     return {
         "body": _parts(envelope),
         "exchange": envelope.exchange,
@@ -45,5 +45,5 @@ def _parts(envelope: Envelope) -> Any:
         # Not decode_body: receivers may have changed headers that are signed.
         payload = serializers.payload_of(envelope.body, envelope.headers, envelope.properties)
         return parts_of(serializers.decode(payload, envelope.content_type, envelope.content_encoding))
-    except Exception:  # a retry of a foreign message may be of another protocol
+    except Exception:  # the retry of another producer's message may have another protocol
         return envelope.body

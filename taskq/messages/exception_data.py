@@ -1,8 +1,7 @@
 """Exceptions as data: ``{"exc_type", "exc_message", "exc_module"}``, Celery's layout.
 
-Writing never fails, whatever the exception is made of. Reading imports nothing:
-a class is looked up in the modules that are loaded, has to be an exception, and
-is replaced by a stand-in of the same name otherwise.
+Encoding never fails. Decoding imports nothing: an exception class is looked up in the loaded
+modules; if it is not there, a stand-in class of the same name replaces it.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class RemoteTraceback(Exception):
 
 
 def encode_exception(exc: BaseException) -> str:
-    """Return ``exc`` as JSON. Never raises: what can't be written is replaced by its ``repr``."""
+    """Return ``exc`` as JSON. Never raises: an argument that can't be encoded is replaced by its ``repr``."""
     cls = type(exc)
     arguments = [_argument(argument) for argument in _arguments(exc)]
     module = wire_module(cls)
@@ -50,8 +49,8 @@ def encode_exception(exc: BaseException) -> str:
 def decode_exception(text: str | None) -> BaseException:
     """Rebuild the exception that ``encode_exception``, or a Celery worker, wrote.
 
-    Never raises: text that is not an exception gives an ``Exception`` with it. What would end
-    the process that reads it (``SystemExit``, ``KeyboardInterrupt``) gives a ``TaskqError`` that names it.
+    Never raises: any other text becomes an ``Exception`` with that text. ``SystemExit`` and
+    ``KeyboardInterrupt``, which would end this process, become a ``TaskqError`` that names them.
     """
     try:
         data = loads(text or "null")
@@ -76,10 +75,10 @@ def repr_of(text: str) -> str:
 
 
 def _build(cls: type[BaseException], arguments: list[Any]) -> BaseException:
-    """Make the exception; a class that wants other arguments gives a plain ``Exception`` that says so."""
+    """Make the exception; if its class refuses the arguments, a plain ``Exception`` that names both."""
     if not issubclass(cls, Exception):
         return TaskqError(f"The task raised {cls.__qualname__}({', '.join(map(repr, arguments))}).")
-    # The constructor is somebody's code: what it raises is not what happened to the task.
+    # The constructor is user code: its own error must not replace the task's exception.
     with suppress(Exception):
         built = cls(*arguments)
         if isinstance(built, BaseException):
@@ -88,7 +87,7 @@ def _build(cls: type[BaseException], arguments: list[Any]) -> BaseException:
 
 
 def _find(module: Any, qualname: str) -> type[BaseException]:
-    """Return the class of that name if it is loaded and an exception, else a stand-in."""
+    """Return the exception class ``qualname`` of a loaded module, else a stand-in."""
     if not isinstance(module, str):
         return _stand_in("taskq.exceptions", qualname)
     found: Any = from_wire(module, qualname) or sys.modules.get(module)
@@ -119,7 +118,7 @@ def _arguments(exc: BaseException) -> tuple[Any, ...]:
 
 
 def _argument(value: Any) -> str:
-    """Return one argument as JSON that is sure to be read again."""
+    """Return one argument as JSON that can be decoded again."""
     try:
         text = to_json(value)
         if len(text) <= LONGEST_ARGUMENT:
@@ -130,7 +129,7 @@ def _argument(value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Return ``repr(value)``, or something like it when that raises."""
+    """Return ``repr(value)``, or a replacement for it if that raises."""
     try:
         return _shortened(repr(value))
     except Exception:

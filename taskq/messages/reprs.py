@@ -1,7 +1,6 @@
-"""Short texts of a task's arguments, for logs, events and monitors.
+"""Short texts of a task's arguments, for logs, events and monitors. Called by ``protocol`` for each message.
 
-Called by ``protocol`` for each message. Never looks at more of an argument than
-it shows, and never raises for what an argument's ``__repr__`` does.
+Reads no more of an argument than it shows, and raises no error of an argument's ``__repr__``.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ def kwargs_repr(kwargs: Mapping[str, Any]) -> str:
 
 
 def short_repr(value: Any, limit: int = LIMIT) -> str:
-    """Return ``repr(value)``, cut to ``limit`` characters, without reading what is cut off."""
+    """Return ``repr(value)``, cut to ``limit`` characters, without reading the part that is cut off."""
     parts: list[str] = []
     _write(value, parts, limit, _DEPTH)
     return _cut("".join(parts), limit)
@@ -54,7 +53,7 @@ def _repr(value: Any) -> str:
 
 
 def _write(value: Any, parts: list[str], room: int, depth: int) -> int:
-    """Append the repr of ``value`` in pieces; return how many characters are left (below 0: full)."""
+    """Append the repr of ``value`` in pieces; return the number of characters left (below 0: full)."""
     kind = type(value)
     if kind is str or kind is bytes:
         text = repr(value[: room + 1])
@@ -101,7 +100,7 @@ def _write_mapping(value: dict[Any, Any], parts: list[str], room: int, depth: in
     return room - 2
 
 
-# -- what is not to be shown -----------------------------------------------------
+# -- sensitive arguments ---------------------------------------------------------
 
 
 def mask(
@@ -110,10 +109,7 @@ def mask(
     sensitive: Collection[str],
     positions: Mapping[str, int],
 ) -> tuple[list[Any] | tuple[Any, ...], dict[str, Any]]:
-    """Return ``args`` and ``kwargs`` with the ``sensitive`` ones replaced by asterisks.
-
-    ``positions`` gives the position of each parameter that may be given by position.
-    """
+    """Return ``args`` and ``kwargs`` with ``sensitive`` ones as asterisks; ``positions`` are those of parameters."""
     hidden = {positions[name] for name in sensitive if name in positions}
     shown = [MASK if i in hidden else arg for i, arg in enumerate(args)]
     named = {name: MASK if name in sensitive else value for name, value in kwargs.items()}

@@ -1,8 +1,7 @@
-"""Values to bodies and back, through kombu's serializers and compressions.
+"""Encodes values as bodies and decodes them, with kombu's serializers and compressions.
 
-Called by ``protocol`` and by ``results``. Bodies are text here, as they lie in
-rows: what is binary is base64 and says so in the property ``body_encoding``.
-Nothing is decoded that ``TASKQ_ACCEPT_CONTENT`` does not name.
+Bodies are text, as in the rows: a binary body is base64, with the property ``body_encoding``.
+Only content types in ``TASKQ_ACCEPT_CONTENT`` are decoded.
 """
 
 from __future__ import annotations
@@ -49,10 +48,10 @@ __all__ = [
 
 JSON = "json"
 JSON_TYPE = "application/json"
-#: The property that says how ``body`` was made text, and its one value.
+#: The property for the encoding of a binary body as text, and its only value.
 BODY_ENCODING = "body_encoding"
 BASE64 = "base64"
-#: The header in which kombu says how a body was compressed.
+#: kombu's header for the compression of a body.
 COMPRESSION = "compression"
 
 _TEXT_ENCODINGS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
@@ -61,7 +60,7 @@ _TEXT_ENCODINGS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _registry: Any = serialization.registry
 _compression: Any = kombu_compression
 _prepare_accept: Any = serialization.prepare_accept_content
-#: Return a value as kombu's JSON: the same text as its ``dumps``, without a new encoder for each value.
+#: Encodes a value as kombu's JSON: the text of its ``dumps``, without a new encoder for each value.
 to_json: Callable[[Any], str] = kombu_json.JSONEncoder().encode
 _accepted: frozenset[str] | None = None
 
@@ -87,7 +86,7 @@ def accepted_content() -> frozenset[str]:
 
 
 def is_plain_json(serializer: str) -> bool:
-    """Tell whether ``serializer`` is kombu's own JSON, whose text may be put together from parts."""
+    """Tell whether ``serializer`` is kombu's own JSON: its texts can be joined from parts."""
     if serializer != JSON:
         return False
     codec = _registry._encoders.get(JSON)
@@ -98,15 +97,12 @@ def dumps_json(value: Any) -> str:
     """Return ``value`` as kombu's JSON: with datetimes, Decimals, UUIDs and bytes. Raises ``EncodeError``."""
     try:
         return to_json(value)
-    except Exception as exc:  # what it is depends on the value: TypeError, ValueError, RecursionError, its own
+    except Exception as exc:  # TypeError, ValueError, RecursionError, or any error of the value's own code
         raise EncodeError(str(exc)) from exc
 
 
 def encode(value: Any, serializer: str) -> tuple[str | bytes, str, str]:
-    """Return ``value`` encoded, its content type and its content encoding.
-
-    Raises ``EncodeError``, also for a serializer that is not installed.
-    """
+    """Return ``value`` encoded, its content type and its content encoding. Raises ``EncodeError``."""
     try:
         content_type, encoding, payload = _registry.dumps(value, serializer)
     except SerializerNotInstalled as exc:
@@ -128,7 +124,7 @@ def serializer_of(content_type: str) -> str:
 
 
 def to_text(payload: str | bytes, encoding: str) -> tuple[str, str | None]:
-    """Return ``payload`` as text, and the value of ``body_encoding`` if it had to be made base64."""
+    """Return ``payload`` as text, and the property ``body_encoding`` if the text is base64."""
     if isinstance(payload, str):
         return payload, None
     if encoding.lower() in _TEXT_ENCODINGS:
@@ -145,7 +141,7 @@ def to_base64(payload: bytes) -> str:
 
 
 def to_bytes(body: str | bytes, properties: Mapping[str, Any]) -> bytes:
-    """Return the bytes that a body is on the wire: the reverse of ``to_text``. Raises ``DecodeError``."""
+    """Return a body as bytes, the reverse of ``to_text``. Raises ``DecodeError``."""
     if isinstance(body, bytes):
         return body
     if properties.get(BODY_ENCODING) != BASE64:
@@ -184,9 +180,9 @@ def decompress(payload: bytes, content_type: str) -> bytes:
 
 
 def payload_of(body: str | bytes, headers: Mapping[str, Any], properties: Mapping[str, Any]) -> str | bytes:
-    """Return a body without its wrappings: base64 and compression. Raises ``DecodeError``.
+    """Return a body without base64 and compression. Raises ``DecodeError``.
 
-    A body larger than ``TASKQ_MAX_MESSAGE_SIZE`` raises ``InvalidTaskError``, before and after.
+    Raises ``InvalidTaskError`` if the body, as received or decompressed, is above ``TASKQ_MAX_MESSAGE_SIZE``.
     """
     _check_size(body)
     compression = headers.get(COMPRESSION)
@@ -214,16 +210,12 @@ def check_accepted(content_type: str) -> None:
 
 
 def decode(payload: str | bytes, content_type: str, encoding: str = "utf-8") -> Any:
-    """Return the value of ``payload``.
-
-    Raises ``ContentDisallowed`` as ``check_accepted`` does, and ``DecodeError``
-    for what is not of that type.
-    """
+    """Return the value of ``payload``. Raises ``ContentDisallowed``, and ``DecodeError`` for a malformed payload."""
     check_accepted(content_type)
     if not payload:
         raise DecodeError("The body is empty.")
     if content_type == JSON_TYPE and isinstance(payload, str) and '"__type__"' not in payload and is_plain_json(JSON):
-        # Nothing in it has a type that JSON has not: what kombu adds for those takes most of its time.
+        # Only JSON's own types: kombu's decoding of other types takes most of its time.
         try:
             return json.loads(payload)
         except (ValueError, RecursionError) as exc:
@@ -231,7 +223,7 @@ def decode(payload: str | bytes, content_type: str, encoding: str = "utf-8") -> 
     return _registry.loads(payload, content_type, encoding, accept=accepted_content())
 
 
-# -- saying which argument it was -----------------------------------------------
+# -- errors that name the argument ----------------------------------------------
 
 
 def argument_error(
@@ -245,8 +237,7 @@ def argument_error(
 ) -> EncodeError:
     """Return the ``EncodeError`` that names the argument of ``task`` that ``serializer`` can't encode.
 
-    ``embed`` is what follows from the task; ``positions`` says which parameter
-    a positional argument is.
+    ``embed`` are the task's follow-ups; ``positions`` gives the position of each parameter.
     """
     names = {position: name for name, position in (positions or {}).items()}
     arguments = [(repr(names[i]) if i in names else str(i + 1), value) for i, value in enumerate(args)]
@@ -271,7 +262,7 @@ def _encodes(value: Any, serializer: str) -> bool:
 
 def _culprit(value: Any, serializer: str) -> Any:
     """Return the innermost value inside ``value`` that can't be encoded."""
-    for _ in range(20):  # deep enough to be of use, and an end for circles
+    for _ in range(20):  # a limit for values that contain themselves
         if isinstance(value, Mapping):
             inside: list[Any] = list(value.values())
         elif isinstance(value, list | tuple):

@@ -1,9 +1,8 @@
-"""The seal of a message while ``TASKQ_SIGNING`` is on.
+"""Signs messages (HMAC) while ``TASKQ_SIGNING`` is on. Called by ``protocol``, which builds and reads them.
 
-``protocol`` signs what it builds and checks what it reads. A seal covers the
-body as encoded (before compression and base64, so that it survives brokers that
-change those), and the headers that decide which task runs, when, and as what.
-Keys are Django's ``SECRET_KEY`` and, for reading, ``SECRET_KEY_FALLBACKS``.
+The signature covers the encoded body (before compression and base64, which brokers may change), its content
+type, and the headers for name, id, times and retries. Keys are Django's ``SECRET_KEY`` and, for reading,
+``SECRET_KEY_FALLBACKS``.
 """
 
 from __future__ import annotations
@@ -17,35 +16,32 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 
 from taskq.exceptions import SignatureMismatch
 
-#: The header that carries the seal.
+#: The header with the signature.
 HEADER = "taskq_signature"
 
 _SALT = "taskq.messages.signing"
-_SEALED = ("task", "id", "eta", "expires", "retries")
+_SIGNED_HEADERS = ("task", "id", "eta", "expires", "retries")
 
 
 def _digest(headers: Mapping[str, Any], payload: str | bytes, content_type: str, secret: str | bytes | None) -> str:
-    facts = json.dumps([content_type, *(headers.get(name) for name in _SEALED)], default=str)
+    facts = json.dumps([content_type, *(headers.get(name) for name in _SIGNED_HEADERS)], default=str)
     body = payload.encode("utf-8", "surrogatepass") if isinstance(payload, str) else payload
     return salted_hmac(_SALT, facts.encode() + b"\0" + body, secret=secret, algorithm="sha256").hexdigest()
 
 
 def sign(headers: dict[str, Any], payload: str | bytes, content_type: str) -> None:
-    """Put the seal of ``payload`` and ``headers`` into ``headers``."""
+    """Add the signature of ``payload`` and ``headers`` to ``headers``."""
     headers[HEADER] = _digest(headers, payload, content_type, None)
 
 
 def verify(headers: Mapping[str, Any], payload: str | bytes, content_type: str) -> None:
-    """Raise ``SignatureMismatch`` unless ``headers`` hold the seal of this message.
-
-    ``payload`` is the body without compression and base64.
-    """
-    seal = headers.get(HEADER)
+    """Raise ``SignatureMismatch`` unless ``headers`` sign ``payload``, the body without compression and base64."""
+    signature = headers.get(HEADER)
     name = headers.get("task")
-    if not isinstance(seal, str):
+    if not isinstance(signature, str):
         raise SignatureMismatch(f"The message for {name} is not signed, and TASKQ_SIGNING is on.")
     for secret in (django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS):
-        if constant_time_compare(seal, _digest(headers, payload, content_type, secret)):
+        if constant_time_compare(signature, _digest(headers, payload, content_type, secret)):
             return
     raise SignatureMismatch(
         f"The message for {name} was altered, or signed with a key that is not SECRET_KEY or in SECRET_KEY_FALLBACKS."

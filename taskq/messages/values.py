@@ -1,7 +1,6 @@
-"""Return values as text for a row, and back.
+"""Return values as text for a row: ``execution`` encodes them, ``AsyncResult`` and the admin decode them.
 
-``execution`` encodes, ``AsyncResult`` and the admin decode. The output of a binary serializer is stored
-as base64; the content type says so. Exceptions are written by ``exception_data``.
+The output of a binary serializer is base64, with a mark in the content type. Exceptions: see ``exception_data``.
 """
 
 from __future__ import annotations
@@ -37,10 +36,9 @@ _BASE64 = ";base64"
 
 
 def encode(value: Any, serializer: str | None = None, what: str = "the return value") -> tuple[str, str]:
-    """Return ``value`` as text, and the content type to store beside it.
+    """Return ``value`` as text, and its content type. Raises ``EncodeError``, which calls the value ``what``.
 
-    ``serializer`` is a name that kombu knows; the default is
-    ``TASKQ_RESULT_SERIALIZER``. Raises ``EncodeError`` for what it can't carry, which it calls ``what``.
+    ``serializer`` is a name in kombu's registry; the default is ``TASKQ_RESULT_SERIALIZER``.
     """
     name = serializer or settings.RESULT_SERIALIZER
     try:
@@ -52,11 +50,9 @@ def encode(value: Any, serializer: str | None = None, what: str = "the return va
 
 
 def decode(text: str | None, content_type: str = JSON) -> Any:
-    """Return the value that ``encode`` was given. No text is ``None``.
+    """Return the value of an encoded ``text``, ``None`` for ``None``. Raises ``DecodeError`` for broken text.
 
-    Raises ``ContentDisallowed`` for a content type that neither
-    ``TASKQ_ACCEPT_CONTENT`` nor ``TASKQ_RESULT_SERIALIZER`` names, and
-    ``DecodeError`` for broken text.
+    Raises ``ContentDisallowed`` unless ``TASKQ_ACCEPT_CONTENT`` or ``TASKQ_RESULT_SERIALIZER`` names the type.
     """
     if text is None:
         return None
@@ -69,7 +65,7 @@ def decode(text: str | None, content_type: str = JSON) -> Any:
 
 
 def encode_children(results: Iterable[Any]) -> str | None:
-    """Return the results of the tasks that a task sent as text, ``None`` for no results."""
+    """Return the results of a task's children as text, ``None`` for no results."""
     tuples = [result.__json__() for result in results]
     return json.dumps(tuples) if tuples else None
 
@@ -81,7 +77,7 @@ def decode_children(text: str | None) -> list[Any]:
 
 def _by_registry(value: Any, serializer: str) -> tuple[str, str]:
     if serializer != "pickle" and hasattr(value, "__json__"):
-        value = value.__json__()  # a result; kombu's JSON does the same
+        value = value.__json__()  # an AsyncResult; kombu's JSON does the same
     content_type, _, payload = registry.dumps(value, serializer)
     if isinstance(payload, str):
         return payload, content_type
@@ -101,7 +97,7 @@ def _accepted() -> set[str]:
 
 
 def _refusal(value: Any, what: str, serializer: str, error: Exception) -> str:
-    """Say why a value can't be stored, and what to change."""
+    """Return the error text: the reason, and the setting to change."""
     return (
         f"{error!r}: {what}, of type {type(value).__qualname__}, can't be stored with the serializer "
         f"'{serializer}'. Use plain data (of a model instance its primary key), or change TASKQ_RESULT_SERIALIZER."

@@ -1,7 +1,7 @@
-"""Publish: the only place that sends tasks.
+"""Publishes messages and workflows: the only place that sends tasks.
 
-With the database broker a send is rows in the caller's transaction and on the
-caller's connection. ``taskq.testing`` puts a sink in its place.
+With the database broker it inserts rows in the caller's transaction, on the caller's connection.
+``taskq.testing`` replaces the broker by a sink.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from taskq.store import exchanges, workflow_rows
 from taskq.store.enqueue import enqueue, enqueue_one, insert
 
 logger = logging.getLogger("taskq")
-#: Messages for one chunk of a large send, encoded together.
+#: Messages in one chunk of a large send.
 CHUNK = 500
 
 Sink = Callable[[Sequence[Envelope]], None]
@@ -31,21 +31,21 @@ _workflow_sink: WorkflowSink | None = None
 
 
 def set_sink(sink: Sink | None) -> Sink | None:
-    """Send everything to ``sink`` from now on, or to the broker again; return what was there before."""
+    """Send all messages to ``sink``, or with ``None`` to the broker; return the previous sink."""
     global _sink
     previous, _sink = _sink, sink
     return previous
 
 
 def set_workflow_sink(sink: WorkflowSink | None) -> WorkflowSink | None:
-    """Tell ``sink`` of groups and nodes, before the messages that come with them; return what was there before."""
+    """Send groups and nodes to ``sink``, before their messages; return the previous sink."""
     global _workflow_sink
     previous, _workflow_sink = _workflow_sink, sink
     return previous
 
 
 def publish_one(envelope: Envelope) -> None:
-    """Send one message. Outside a transaction it is sent when this returns."""
+    """Send one message; outside a transaction it is committed on return."""
     announce([envelope])
     if _sink is not None:
         _sink([envelope])
@@ -57,7 +57,7 @@ def publish_one(envelope: Envelope) -> None:
 
 
 def publish(envelopes: Iterable[Envelope]) -> None:
-    """Send many messages, all of them or none: one transaction, in chunks as the iterable gives them."""
+    """Send all messages or none: in one transaction, chunk by chunk as the iterable encodes them."""
     rest = iter(envelopes)
     first = list(islice(rest, CHUNK))
     if not first:
@@ -77,7 +77,7 @@ def publish(envelopes: Iterable[Envelope]) -> None:
 
 
 class Workflow(Protocol):
-    """What ``publish_plan`` sends; ``workflows.plan.Plan`` is such."""
+    """The argument of ``publish_plan``, implemented by ``workflows.plan.Plan``."""
 
     envelopes: Iterator[Envelope]
     groups: list[NewGroup]
@@ -85,7 +85,7 @@ class Workflow(Protocol):
 
 
 def publish_plan(plan: Workflow) -> None:
-    """Send a workflow, all of it or nothing: groups and nodes first, then messages as ``publish`` does."""
+    """Send a workflow in one transaction: groups and nodes first, then messages as ``publish``."""
     if _sink is not None:
         if _workflow_sink is not None:
             _workflow_sink(plan.groups, list(plan.nodes))

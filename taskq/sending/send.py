@@ -1,4 +1,4 @@
-"""Sends calls: ``Task.apply_async``, ``send_task`` and their variants come through here.
+"""Sends calls for ``Task.apply_async``, ``send_task`` and their variants.
 
 ``calls.envelope`` makes the message; only the publisher publishes it.
 """
@@ -47,14 +47,14 @@ def send(name: str, task: TaskDefinition | None, args: Args, kwargs: Kwargs, opt
 
 
 def send_many(task: TaskDefinition, calls: Iterable[Sequence[Any]], options: dict[str, Any]) -> list[Result]:
-    """Send one message for each element of ``calls``, which are encoded while the chunks before are being sent."""
+    """Send one message for each element of ``calls`` (positional arguments), encoded and sent in chunks."""
     from .publisher import publish
 
     if options.get("task_id") is not None:
         raise TypeError(f"delay_many() of {task.name} has no option 'task_id': each message gets its own.")
     add_to_parent = options.get("add_to_parent", True)
     results: list[Result] = []
-    # Read to its end first: it may be a query's iterator, and on the connection that is about to write.
+    # Read it first: it may be the iterator of a query on the connection that is about to write.
     calls = list(calls)
 
     def envelopes() -> Iterator[Envelope]:
@@ -72,9 +72,9 @@ def send_many(task: TaskDefinition, calls: Iterable[Sequence[Any]], options: dic
 def send_on_commit(
     name: str, task: TaskDefinition | None, args: Args, kwargs: Kwargs, options: dict[str, Any]
 ) -> Result:
-    """Send one message when the transaction commits; at once if there is none. What is wrong with it is raised now.
+    """Send one message when the transaction commits, at once if there is none. Errors in the call are raised now.
 
-    A ``countdown`` starts when it is sent; an ``eta`` stays where it is, however long the transaction takes.
+    A ``countdown`` starts with the commit; an ``eta`` does not move.
     """
     from .publisher import publish_one
 
@@ -101,17 +101,16 @@ def _result(envelope: Envelope) -> Result:
 
 
 def add_children(results: Iterable[Any]) -> None:
-    """Have the running task, if there is one, remember what it has sent."""
+    """Add results to the children of the running task, if there is one and it has ``trail``."""
     parent = running()
     if parent is not None and parent.definition.trail:
         parent.children.extend(results)
 
 
 def send_task(name: str, args: Args = None, kwargs: Kwargs = None, **options: Unpack[SendOptions]) -> Result:
-    """Send a task by name. It need not be defined here; the worker has to know it.
+    """Send a task by name, registered here or only at the worker: ``send_task("shop.tasks.add", (2, 2))``.
 
-    Takes the options of ``apply_async``, and a registered task's own options as
-    defaults. With ``TASKQ_ALWAYS_EAGER`` it runs here.
+    Takes the options of ``apply_async``; a registered task's own are the defaults.
     """
     task = tasks.get(name)
     if settings.ALWAYS_EAGER:

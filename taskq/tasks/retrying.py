@@ -87,7 +87,7 @@ def _next_try(
     options: dict[str, Any],
 ) -> Envelope:
     """Return the message of the next try: the one that came, with what is to be different."""
-    assert request.carried is not None
+    assert request.received is not None
     changes = {name: value for name, value in options.items() if value is not None}
     if not changes.keys().isdisjoint(_ROUTING):
         route = routing.route(task.name, args or request.args or (), kwargs or request.kwargs or {}, changes, task)
@@ -96,7 +96,7 @@ def _next_try(
     if args is not None or kwargs is not None:
         changes.update(args=args, kwargs=kwargs, sensitive=task.sensitive, sensitive_positions=task.positions)
     changes.update(countdown=countdown, eta=None if countdown is not None else eta)
-    return protocol.retry_envelope(request.carried, **changes)
+    return protocol.retry_envelope(request.received, **changes)
 
 
 # -- retries that a task makes by itself -----------------------------------------------

@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 from taskq import states
 from taskq.exceptions import ChordError, QueueNotFound, TaskRevokedError
 from taskq.messages.exception_data import encode_exception, repr_of
-from taskq.messages.protocol import Carried
+from taskq.messages.protocol import RawMessage
 from taskq.records import (
     LOOK_UP_IN_ROWS,
     End,
@@ -67,7 +67,7 @@ class Member(NamedTuple):
 class WorkflowStore(Protocol):
     """The groups, nodes and runs of workflows. All calls for one batch of ends are one transaction."""
 
-    def message(self, settlement: Settlement) -> Carried | None:
+    def message(self, settlement: Settlement) -> RawMessage | None:
         """Return the message of a settlement, before it is deleted."""
 
     def resolve(self, envelopes: Sequence[Envelope]) -> Sequence[Envelope]:

@@ -20,7 +20,7 @@ from taskq.conf import settings
 from taskq.exceptions import EncodeError
 from taskq.messages import routing, serializers
 from taskq.messages.announcing import announce
-from taskq.messages.protocol import Carried
+from taskq.messages.protocol import RawMessage
 from taskq.records import NO_FOLLOW_UPS, FollowUps, Unreachable
 
 from . import plan as planning
@@ -55,7 +55,7 @@ class Failure:
 
 
 def failure_of(
-    message: Carried,
+    message: RawMessage,
     headers: Mapping[str, Any],
     error: str,
     args: Sequence[Any] = (),

@@ -18,7 +18,7 @@ from taskq import states
 from taskq.exceptions import InvalidTaskError
 from taskq.messages import values
 from taskq.messages.announcing import announce
-from taskq.messages.protocol import Carried, decode_body, decode_message, mapping_of
+from taskq.messages.protocol import RawMessage, decode_body, decode_message, mapping_of
 from taskq.records import LOOK_UP_IN_ROWS, NO_FOLLOW_UPS, Envelope, FollowUps, Settlement, Unreachable
 
 from . import errbacks
@@ -59,12 +59,12 @@ def of_failed_body(body: str, error: str) -> FollowUps:
     return FollowUps(unreachable=unreachable) + errbacks.planned(called, errbacks.Failure(headers, error))
 
 
-def of_message(message: Carried, state: str, error: str) -> FollowUps:
+def of_message(message: RawMessage, state: str, error: str) -> FollowUps:
     """Return the dependents, and after a failure the errbacks, of a task that ends in ``state`` without an Outcome."""
     return _of_message(message, _headers_of(message), state, error)
 
 
-def complete(settlement: Settlement, message: Carried) -> Settlement:
+def complete(settlement: Settlement, message: RawMessage) -> Settlement:
     """Return the settlement of a task that ends without an Outcome, with its group and its follow-ups."""
     headers = _headers_of(message)
     group_id = str(headers["group"]) if headers is not None and is_member(headers) else ""
@@ -72,14 +72,14 @@ def complete(settlement: Settlement, message: Carried) -> Settlement:
     return replace(settlement, follow_ups=follow_ups, group_id=group_id or settlement.group_id, member=bool(group_id))
 
 
-def _headers_of(message: Carried) -> dict[str, Any] | None:
+def _headers_of(message: RawMessage) -> dict[str, Any] | None:
     try:
         return mapping_of(message.headers)
     except InvalidTaskError:
         return None
 
 
-def _of_message(message: Carried, headers: dict[str, Any] | None, state: str, error: str) -> FollowUps:
+def _of_message(message: RawMessage, headers: dict[str, Any] | None, state: str, error: str) -> FollowUps:
     if headers is None:
         return FollowUps(unreachable=[LOOK_UP_IN_ROWS])
     if isinstance(message.body, str) and message.body.endswith(_EMPTY_EMBED):
@@ -96,7 +96,7 @@ def _of_message(message: Carried, headers: dict[str, Any] | None, state: str, er
 
 
 def failed_instead(
-    settlement: Settlement, message: Carried | None, error: BaseException, but: Collection[str] = ()
+    settlement: Settlement, message: RawMessage | None, error: BaseException, but: Collection[str] = ()
 ) -> Settlement:
     """Return the failure that replaces a success whose follow-ups can't be sent.
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from taskq import states
-from taskq.messages.protocol import Carried
+from taskq.messages.protocol import RawMessage
 from taskq.records import End, Envelope, NewGroup, NewNode, Settlement, Unreachable
 
 from .advance import REVOKED_RESULT, Body, GroupCount, Member, advance, sendable
@@ -37,7 +37,7 @@ class Runs(ABC):
         """Delete a run."""
 
     @abstractmethod
-    def message(self, settlement: Settlement) -> Carried | None:
+    def message(self, settlement: Settlement) -> RawMessage | None:
         """Return the message of the task that has ended."""
 
     @abstractmethod

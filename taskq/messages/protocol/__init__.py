@@ -1,8 +1,7 @@
 """A task as a message: Celery's protocol 2, built and read.
 
-``build`` is called for each task that is sent, ``read_headers`` for each that
-arrives; both are pure. A worker routes, refuses, expires and delays by headers
-alone: only ``decode_body`` looks into a body, and it does so where the task runs.
+Senders call ``build`` for each message, workers ``read_headers``; both are pure. A worker routes, refuses,
+expires and delays a message by its headers alone: ``decode_body`` reads the body where the task runs.
 """
 
 from __future__ import annotations
@@ -11,14 +10,14 @@ from .build import build, origin, reply_queue
 from .options import MessageOptions, expiration
 from .read import TaskHeaders, decode_body, decode_message, load_body, read_headers, upgrade
 from .retry import retry_envelope
-from .wire import EMBED, HEADERS, MAX_NAME, Carried, mapping_of
+from .wire import EMBED, HEADERS, MAX_NAME, RawMessage, mapping_of
 
 __all__ = [
     "EMBED",
     "HEADERS",
     "MAX_NAME",
-    "Carried",
     "MessageOptions",
+    "RawMessage",
     "TaskHeaders",
     "build",
     "decode_body",

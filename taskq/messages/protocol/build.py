@@ -1,7 +1,4 @@
-"""``build``: options and arguments in, an ``Envelope`` out. The hot path of sending.
-
-Called by tasks, canvases and retries. Sends nothing and reads no row.
-"""
+"""``build`` makes an ``Envelope`` of options and arguments: the hot path of sending. It sends nothing."""
 
 from __future__ import annotations
 
@@ -37,9 +34,9 @@ _EMPTY_EMBED_JSON = json.dumps(_EMPTY_EMBED)
 
 
 _KNOWN = frozenset(MessageOptions.__annotations__)
-# Options that are headers as they are. What is falsy is the template's value.
+# Options that become headers unchanged; for a falsy value the header keeps the template's value.
 _AS_GIVEN = (("shadow", "shadow"), ("origin", "origin"), ("ignore_result", "ignore_result"))
-# The same for options that a reader refuses unless they are of their kind.
+# The same, for options whose type is checked because workers would refuse the header.
 _CHECKED: tuple[tuple[str, str, Callable[[str, Any], Any]], ...] = (
     ("group_id", "group", check.check_name),
     ("parent_id", "parent_id", check.check_name),
@@ -64,7 +61,7 @@ os.register_at_fork(after_in_child=_forget_sender)
 
 
 def origin() -> str:
-    """Return how this process signs as a sender: ``gen<pid>@<host>``."""
+    """Return the header ``origin`` of this process: ``gen<pid>@<host>``."""
     global _origin
     if not _origin:
         _origin = f"gen{os.getpid()}@{socket.gethostname()}"
@@ -72,7 +69,7 @@ def origin() -> str:
 
 
 def reply_queue() -> str:
-    """Return this thread's value of ``reply_to``, a UUID: where results of Celery's ``rpc`` backend would go."""
+    """Return this thread's value of ``reply_to``, a UUID: Celery's ``rpc`` backend would send results to it."""
     try:
         oid: str = _local.oid
     except AttributeError:
@@ -94,8 +91,8 @@ def build(
 ) -> Envelope:
     """Return the message that runs the task ``name`` with these arguments.
 
-    Raises ``TypeError`` and ``ValueError`` for options that can't be, and
-    ``EncodeError``, which names the argument, for what can't be encoded.
+    Raises ``TypeError`` and ``ValueError`` for invalid options, and ``EncodeError`` with the
+    name of an argument that can't be encoded.
     """
     given = cast("dict[str, Any]", options)
     if given and not given.keys() <= _KNOWN:
@@ -161,13 +158,13 @@ def _fill_options(envelope: Envelope, given: Mapping[str, Any]) -> None:
 
 
 def put_reprs(headers: dict[str, Any], args: Args, kwargs: Mapping[str, Any]) -> None:
-    """Set the short texts of the arguments, from what may be shown of them."""
+    """Set the headers ``argsrepr`` and ``kwargsrepr`` from the (masked) arguments."""
     headers["argsrepr"] = reprs.args_repr(args)
     headers["kwargsrepr"] = reprs.kwargs_repr(kwargs)
 
 
 def put_given_reprs(headers: dict[str, Any], given: Mapping[str, Any]) -> None:
-    """Set the short texts that the caller wrote."""
+    """Set the headers ``argsrepr`` and ``kwargsrepr`` that the caller gave."""
     for option in ("argsrepr", "kwargsrepr"):
         if (text := given.get(option)) is not None:
             if not isinstance(text, str):
@@ -185,13 +182,13 @@ def put_limits(headers: dict[str, Any], hard: float | None, soft: float | None) 
 
 
 def put_due(envelope: Envelope, countdown: float | timedelta | None, eta: datetime | str | None) -> None:
-    """Set when the message is due."""
+    """Set the time when the message is due."""
     if countdown is not None or eta is not None:
         envelope.headers["eta"], envelope.delay = check.due(countdown, eta)
 
 
 def put_expiry(envelope: Envelope, expires: float | timedelta | datetime | str) -> None:
-    """Set when the message expires; the property follows in ``_fill_properties``."""
+    """Set the time when the message expires; ``_fill_properties`` sets the property."""
     until = check.expiry(expires)
     envelope.headers["expires"] = until.isoformat()
     envelope.expires = until.timestamp()
@@ -204,7 +201,7 @@ def _fill_properties(envelope: Envelope, given: Mapping[str, Any]) -> None:
 
 
 def put_properties(envelope: Envelope, reply_to: str, always_priority: bool) -> None:
-    """Set the properties; a priority of 0 is sent only if it was asked for."""
+    """Set the properties; a priority of 0 is sent only with ``always_priority``."""
     properties = envelope.properties = {
         "correlation_id": envelope.task_id,
         "reply_to": reply_to,
@@ -226,7 +223,7 @@ def _embed(given: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def arguments_text(args: Args, kwargs: Mapping[str, Any]) -> str | None:
-    """Return the text ``[args, kwargs]`` that a row keeps, or ``None`` for what JSON can't hold."""
+    """Return the text ``[args, kwargs]`` for the TaskRun, or ``None`` if it can't be JSON."""
     try:
         return serializers.dumps_json([args, dict(kwargs)])
     except EncodeError:
@@ -256,7 +253,7 @@ def put_body(
 
 
 def _json_body(envelope: Envelope, args: Args, kwargs: dict[str, Any], embed: Any, serializer: str) -> str:
-    """Encode the arguments once, and put the body together as text."""
+    """Encode the arguments once, for the row and for the body."""
     text = envelope.arguments = serializers.dumps_json([args, kwargs])
     envelope.content_type, envelope.content_encoding = serializers.JSON_TYPE, "utf-8"
     return f"{text[:-1]}, {_EMPTY_EMBED_JSON if embed is None else serializers.dumps_json(embed)}]"
@@ -270,7 +267,7 @@ def _other_body(envelope: Envelope, args: Args, kwargs: dict[str, Any], embed: A
 
 
 def put_payload(envelope: Envelope, payload: str | bytes, compression: str | None) -> None:
-    """Sign ``payload``, wrap it as it travels, and refuse what is too large."""
+    """Sign and compress ``payload``, and write it into ``envelope``. Raises ``ValueError`` if it is too large."""
     if settings.SIGNING:
         signing.sign(envelope.headers, payload, envelope.content_type)
     if compression:

@@ -1,7 +1,6 @@
-"""What a caller may ask of a message, checked at the call.
+"""The options of a message, checked when a task is called or retried.
 
-Called by ``building`` and ``retrying``. Errors are ``TypeError``, ``ValueError``
-or ``EncodeError`` and name the option.
+Errors are ``TypeError``, ``ValueError`` or ``EncodeError`` and name the option.
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ from taskq.value_kinds import LONGEST, WAIT
 
 from .wire import MAX_NAME, RESERVED, Args
 
-#: What a column for whole numbers holds on every database.
+#: The largest whole number in a column of every database.
 MOST_WHOLE = 2**31 - 1
-# RabbitMQ refuses a longer time to live; the header says the same to workers.
+# RabbitMQ refuses a longer time to live; workers read the header ``expires`` instead.
 _MAX_TTL = 2**32 - 1
-# Leaves room for every database and every zone to convert.
+# Every database and every time zone can convert times of this year.
 _LAST_YEAR = 9998
 
 
 class MessageOptions(TypedDict, total=False):
-    """The options of a message; ``None`` is as if an option were not given."""
+    """The options of a message; ``None`` means "not given"."""
 
     exchange: str
     routing_key: str
@@ -58,11 +57,11 @@ class MessageOptions(TypedDict, total=False):
     replaced_task_nesting: int
     origin: str | None
     sensitive: Collection[str]  # parameters to mask everywhere but in the body
-    sensitive_positions: Mapping[str, int] | None  # where parameters stand, by name
+    sensitive_positions: Mapping[str, int] | None  # the position of each parameter
     reset: bool | None  # see Envelope; by default whether a task_id is given
 
 
-#: The options of a message that a retry may change; ``headers`` are joined to the caller's own.
+#: The options of a message that a retry may change; ``headers`` are added to the message's.
 RETRY_OPTIONS = frozenset(
     {"exchange", "routing_key", "countdown", "eta", "expires", "priority", "time_limit", "soft_time_limit", "headers"}
     | {"shadow", "serializer", "compression", "argsrepr", "kwargsrepr", "ignore_result"}
@@ -82,14 +81,14 @@ def check_arguments(args: Args, kwargs: Mapping[str, Any]) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Return what is a text or a number as just that, also if it is a member of an enumeration.
+    """Return text and numbers as ``str``, ``int`` or ``float``, without subclasses such as enumerations.
 
-    Rows and the pipes between processes take no subclasses, and databases write their names or refuse them.
+    Databases and the pipes between processes take no subclasses: they refuse them, or write their names.
     """
     kind = type(value)
     if kind is str or value is None or kind is bool:
         return value
-    # Not str() and int(), which the subclass has a word in.
+    # Not str() and int(): a subclass can override these.
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
@@ -147,7 +146,7 @@ def check_limits(hard: float | None, soft: float | None) -> None:
 
 
 def is_limit(value: Any) -> bool:
-    """Tell whether ``value`` is a number of seconds that any timer can take; senders and readers agree on it."""
+    """Tell whether ``value`` is a number of seconds that any timer takes; senders and workers check it alike."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST
 
 
@@ -179,16 +178,16 @@ def _within(option: str, value: Any, moment: datetime) -> datetime:
 
 
 def _seconds(value: Any) -> float | None:
-    """Return a length of time in seconds, ``None`` for what is none."""
+    """Return a duration in seconds, ``None`` if ``value`` is no duration."""
     if isinstance(value, timedelta):
         return value.total_seconds()
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def due(countdown: float | timedelta | None, eta: datetime | str | None) -> tuple[str | None, float]:
-    """Return the header ``eta`` and the seconds until then, 0 for what has passed. ``countdown`` beats ``eta``."""
+    """Return the header ``eta`` and the seconds until then, 0 for a past time. ``countdown`` beats ``eta``."""
     now = datetime.now(UTC)
-    # Read also where a countdown beats it: what is wrong with it is a mistake all the same.
+    # Read even if ``countdown`` beats it: a wrong ``eta`` is an error all the same.
     moment = None if eta is None else _within("eta", eta, _moment("eta", eta))
     if countdown is not None:
         if (seconds := _seconds(countdown)) is None:
@@ -200,17 +199,16 @@ def due(countdown: float | timedelta | None, eta: datetime | str | None) -> tupl
 
 
 def expiry(expires: float | timedelta | datetime | str) -> datetime:
-    """Return when ``expires`` (seconds from now, or a moment) is, in UTC."""
+    """Return the time of ``expires`` (seconds from now, or a moment) in UTC."""
     if (seconds := _seconds(expires)) is not None:
         return _within("expires", expires, _after("expires", seconds, datetime.now(UTC)))
     return _within("expires", expires, _moment("expires", expires))
 
 
 def expiration(expires: float, now: float) -> str | None:
-    """Return the property ``expiration``: the milliseconds between two Unix times.
+    """Return the property ``expiration``, milliseconds from ``now`` on, ``None`` if a broker refuses so many.
 
-    It is relative, so a message that waited before it was published needs it
-    anew. ``None`` for what is longer than a broker takes.
+    It is relative: a message that waited before it was published needs a new value.
     """
     ttl = max(0, round((expires - now) * 1000))
     return str(ttl) if ttl <= _MAX_TTL else None
@@ -220,7 +218,7 @@ def expiration(expires: float, now: float) -> str | None:
 
 
 def check_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the caller's own headers, if they are not the protocol's and can be sent."""
+    """Return the caller's own headers, checked: they can be sent, and none is a header of the protocol."""
     if not isinstance(headers, Mapping):
         raise TypeError(f"headers must be a mapping, not {headers!r}.")
     for name in headers:

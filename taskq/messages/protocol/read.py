@@ -1,8 +1,7 @@
-"""What arrives: headers checked, bodies decoded, older protocols brought up to date.
+"""Reads messages: checks headers, decodes bodies, upgrades older protocols.
 
-Called by the worker: ``read_headers`` for every message in the main process,
-``decode_body`` where the task runs. Whatever a stranger sends ends as
-``InvalidTaskError``, ``ContentDisallowed`` or ``DecodeError``, never otherwise.
+The worker calls ``read_headers`` for every message in the main process, and ``decode_body`` where the task
+runs. A malformed message raises only ``InvalidTaskError``, ``ContentDisallowed`` or ``DecodeError``.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ from taskq.timezones import parse_iso, to_utc
 from taskq.value_kinds import LONGEST
 
 from .options import MOST_WHOLE, is_limit, is_storable
-from .wire import EMBED, RESERVED, Carried, mapping_of
+from .wire import EMBED, RESERVED, RawMessage, mapping_of
 
 _OF_BODY = frozenset({serializers.COMPRESSION, signing.HEADER})
 
 
 @dataclass(slots=True)
 class TaskHeaders:
-    """The headers of a message, checked. Times are UTC, limits seconds; ``raw`` is all that came.
+    """The checked headers of a message. Times are UTC, limits are in seconds; ``raw`` are all headers as received.
 
-    ``ignore_result`` is ``None`` where the sender said nothing: the task decides.
+    ``ignore_result`` is ``None`` if the sender did not set it: the task's option counts.
     """
 
     task: str
@@ -54,15 +53,15 @@ class TaskHeaders:
 
     @property
     def extra(self) -> dict[str, Any]:
-        """The headers that are not the protocol's: the sender's own."""
+        """The sender's own headers, without those of the protocol."""
         return {name: value for name, value in self.raw.items() if name not in RESERVED}
 
 
 def read_headers(headers: Mapping[str, Any]) -> TaskHeaders:
     """Return the headers of a message of protocol 2.
 
-    Every header but ``task`` and ``id`` is optional. Raises ``InvalidTaskError``
-    for what can't be a task: also for protocol 1, see ``upgrade``.
+    Only ``task`` and ``id`` are required. Raises ``InvalidTaskError`` if the message is no task
+    of protocol 2; for protocol 1 see ``upgrade``.
     """
     get: Callable[[str], Any] = headers.get
     name, task_id, root_id = get("task"), get("id"), get("root_id")
@@ -160,23 +159,23 @@ def decode_body(
     headers: Mapping[str, Any],
     properties: Mapping[str, Any],
 ) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
-    """Return arguments, keyword arguments and what is to follow (``EMBED``).
+    """Return the arguments, the keyword arguments and the embedded follow-ups (``EMBED``).
 
     Raises ``ContentDisallowed``, ``DecodeError``, ``SignatureMismatch`` (with
-    ``TASKQ_SIGNING``) and ``InvalidTaskError`` for a body that is not a task's.
+    ``TASKQ_SIGNING``) and ``InvalidTaskError`` for a body that is no task's.
     """
     value = load_body(body, content_type, content_encoding, headers, properties)
     return parts_of(upgrade(headers, value)[1] if isinstance(value, dict) else value)
 
 
-def decode_message(message: Carried, headers: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
+def decode_message(message: RawMessage, headers: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
     """Do what ``decode_body`` does for a received message; ``headers`` are its decoded headers."""
     properties = mapping_of(message.properties)
     return decode_body(message.body, message.content_type, message.content_encoding, headers, properties)
 
 
 def parts_of(value: Any) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
-    """Return the three parts of a body of protocol 2; ``InvalidTaskError`` if it has others."""
+    """Return the three parts of a body of protocol 2. Raises ``InvalidTaskError`` for any other body."""
     if not isinstance(value, list | tuple) or len(value) != 3:
         raise InvalidTaskError("The body of a message must be [args, kwargs, embed].")
     args, kwargs, embed = value
@@ -192,7 +191,7 @@ def parts_of(value: Any) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
 
 
 def _check_embed(embed: Mapping[str, Any]) -> None:
-    """Refuse what can't follow from a task before it runs: afterwards it would make a failure of a success."""
+    """Raise ``InvalidTaskError`` for invalid follow-ups before the task runs; later they would spoil a success."""
     for name in EMBED:
         if following := embed.get(name):
             _check_signatures(name, following)
@@ -212,7 +211,7 @@ def load_body(
     headers: Mapping[str, Any],
     properties: Mapping[str, Any],
 ) -> Any:
-    """Return the value of a body, whatever its shape. Nothing is decoded before type and signature are right."""
+    """Return the decoded body. Nothing is decoded before content type and signature are checked."""
     serializers.check_accepted(content_type)
     payload = serializers.payload_of(body, headers, properties)
     if settings.SIGNING:
@@ -224,10 +223,10 @@ def load_body(
 
 
 def upgrade(headers: Mapping[str, Any], body: Any) -> tuple[dict[str, Any], list[Any]]:
-    """Return headers and body of protocol 2 for a message of protocol 1, or one between the two.
+    """Return headers and body of protocol 2 for a message of protocol 1, or of a form between the two.
 
-    Protocol 1 has everything in the body, a mapping; between the two, headers
-    have ``task`` and win. Raises ``InvalidTaskError`` for anything else.
+    In protocol 1 the body is a mapping of all fields; in the form between, the headers also have ``task``
+    and win. Raises ``InvalidTaskError`` for any other message.
     """
     if not isinstance(body, Mapping) or not (headers.get("task") or body.get("task")):
         raise InvalidTaskError("A message that is no task: neither its headers nor its body name one.")
@@ -238,7 +237,7 @@ def upgrade(headers: Mapping[str, Any], body: Any) -> tuple[dict[str, Any], list
     for name in ("eta", "expires"):
         renamed[name] = _with_offset(renamed.get(name), naive_is_utc)
     lifted = ("task", "id", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit")
-    # Compression and signature are those of the body that this one takes the place of.
+    # Compression and signature belong to the old body.
     new = {"lang": "py"} | {name: value for name, value in headers.items() if name not in _OF_BODY}
     for name in lifted:
         if new.get(name) is None:
@@ -254,7 +253,7 @@ def _or_default(value: Any, default: Any) -> Any:
 
 
 def _with_offset(value: Any, naive_is_utc: bool) -> Any:
-    """Say UTC where protocol 1 means it; what is not a time is left to ``read_headers``."""
+    """Add the offset of UTC to a time of protocol 1; ``read_headers`` refuses values that are no times."""
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
     except (TypeError, ValueError):

@@ -1,7 +1,6 @@
-"""The same task once more, one retry on.
+"""Makes the message of a retry. Called where the task runs: a retry is part of its ``Outcome``.
 
-Called where the task runs: a retry is part of its ``Outcome``. What is not
-changed stays as it came, byte for byte.
+Options that the retry does not change stay as they were received, byte for byte.
 """
 
 from __future__ import annotations
@@ -17,24 +16,23 @@ from . import options as check
 from .build import arguments_text, put_body, put_due, put_expiry, put_given_reprs, put_limits, put_properties, put_reprs
 from .options import RETRY_OPTIONS, MessageOptions
 from .read import decode_message, read_headers
-from .wire import Args, Carried, is_of_delivery, mapping_of
+from .wire import Args, RawMessage, is_of_delivery, mapping_of
 
 _NEW_BODY = ("args", "kwargs", "serializer", "compression")
 
 
 def retry_envelope(
-    message: Carried,
+    message: RawMessage,
     *,
     args: Args | None = None,
     kwargs: Mapping[str, Any] | None = None,
     queue: str | None = None,
     **options: Unpack[MessageOptions],
 ) -> Envelope:
-    """Return the message that runs the task of ``message`` again, one retry on.
+    """Return the message that runs the task of ``message`` again, with ``retries`` one higher.
 
-    It keeps the id, the workflow, follow-ups, headers, stamps, limits, priority and the expiry, and goes back to where
-    ``message`` came from. ``RETRY_OPTIONS`` may change; ``None`` changes nothing.
-    Raises what ``build`` raises for options.
+    It keeps the id, workflow, follow-ups, headers, stamps, limits, priority and expiry, and goes back to the queue of
+    ``message``. ``RETRY_OPTIONS`` may change; ``None`` changes nothing. Raises the errors of ``build`` for options.
     """
     if not options.keys() <= RETRY_OPTIONS:
         raise TypeError(f"Unknown options of a retry: {', '.join(sorted(options.keys() - RETRY_OPTIONS))}.")
@@ -61,8 +59,8 @@ def retry_envelope(
     return envelope
 
 
-def _copy(message: Carried, given: Mapping[str, Any]) -> Envelope:
-    """Return ``message`` to be sent again, without its body and what its delivery added."""
+def _copy(message: RawMessage, given: Mapping[str, Any]) -> Envelope:
+    """Return a copy of ``message`` without its body and without the headers of its delivery."""
     raw = mapping_of(message.headers)
     checked = read_headers(raw)
     queue, exchange, routing_key = (check.plain(given.get(name)) for name in ("queue", "exchange", "routing_key"))
@@ -88,7 +86,7 @@ def _copy(message: Carried, given: Mapping[str, Any]) -> Envelope:
     return envelope
 
 
-def _keep_body(envelope: Envelope, message: Carried, old: Mapping[str, Any]) -> None:
+def _keep_body(envelope: Envelope, message: RawMessage, old: Mapping[str, Any]) -> None:
     envelope.body = message.body
     if serializers.BODY_ENCODING in old:
         envelope.properties[serializers.BODY_ENCODING] = old[serializers.BODY_ENCODING]
@@ -97,7 +95,7 @@ def _keep_body(envelope: Envelope, message: Carried, old: Mapping[str, Any]) -> 
         signing.sign(envelope.headers, payload, envelope.content_type)
 
 
-def _encode_again(envelope: Envelope, message: Carried, given: Mapping[str, Any]) -> None:
+def _encode_again(envelope: Envelope, message: RawMessage, given: Mapping[str, Any]) -> None:
     get, headers = given.get, envelope.headers
     old_args, old_kwargs, embed = decode_message(message, mapping_of(message.headers))
     args: Any = old_args if get("args") is None else get("args")

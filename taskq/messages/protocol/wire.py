@@ -1,7 +1,4 @@
-"""The names that the protocol uses, and what every message has, however it was carried.
-
-Source: Celery's message protocol, version 2.
-"""
+"""The names in Celery's message protocol, version 2, and the fields of every received message."""
 
 from __future__ import annotations
 
@@ -13,30 +10,30 @@ from taskq.messages import serializers, signing
 
 Args = list[Any] | tuple[Any, ...]
 
-#: The headers that are the protocol's own, in their order on the wire.
+#: The headers of the protocol, in their order on the wire.
 HEADERS = (
     *("lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit", "root_id"),
     *("parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result", "replaced_task_nesting", "stamped_headers"),
     "stamps",
 )
-#: The third part of a body: what is to follow from the task.
+#: The third part of a body: the follow-ups of the task.
 EMBED = ("callbacks", "errbacks", "chain", "chord")
 #: Header names that no caller may use.
 RESERVED = frozenset({*HEADERS, signing.HEADER, serializers.COMPRESSION})
-#: Longest id, name and queue, in characters: what the rows hold.
+#: Longest id, name and queue in a row, in characters.
 MAX_NAME = 255
 
-# What the last delivery added. RabbitMQ takes x-death for a circle and drops the message.
+# Headers of the last delivery. With x-death, RabbitMQ would see a cycle and drop the message.
 _OF_DELIVERY = ("x-death", "x-first-death-", "x-last-death-", "redelivered", signing.HEADER)
 
 
 def is_of_delivery(header: str) -> bool:
-    """Tell whether ``header`` belongs to one delivery, and is to be left out when a message is sent again."""
+    """Tell whether ``header`` belongs to one delivery: it is left out when the message is sent again."""
     return header.startswith(_OF_DELIVERY)
 
 
-class Carried(Protocol):
-    """A received message as text; ``Claimed`` and ``Delivery`` are such."""
+class RawMessage(Protocol):
+    """A received message, nothing decoded; ``Claimed`` and ``Delivery`` implement it."""
 
     headers: str
     body: str

@@ -1,8 +1,6 @@
-"""Where a task goes: its queue, or an exchange with a routing key.
+"""Routing: finds the queue of a message, or an exchange with a routing key. Declares nothing.
 
-Called for each task that is sent. What a call names comes first, then
-``TASKQ_ROUTES``, then the task's own queue, then ``TASKQ_DEFAULT_QUEUE``.
-Declares nothing.
+The first of these decides: the options of the call, ``TASKQ_ROUTES``, the task's own queue, ``TASKQ_DEFAULT_QUEUE``.
 """
 
 from __future__ import annotations
@@ -20,28 +18,28 @@ from taskq.messages.protocol.options import check_name, plain
 from .queues import (
     bindings_of,
     bound_queues,
-    called,
-    completed,
     declared,
     is_broadcast,
     is_broadcast_exchange,
+    public_name,
     queue,
     queues,
     refuse_missing,
     select,
+    with_defaults,
     worker_direct,
 )
-from .routers import Answer, Router, compiled
+from .routers import Options, Router, compiled
 
 __all__ = [
     "Route",
     "bindings_of",
     "bound_queues",
-    "called",
     "compiled",
     "declared",
     "is_broadcast",
     "is_broadcast_exchange",
+    "public_name",
     "queue",
     "queues",
     "route",
@@ -56,12 +54,11 @@ _NOTHING: Mapping[str, Any] = {}
 
 @dataclass(slots=True, frozen=True)
 class Route:
-    """Where one message goes.
+    """The destination of one message.
 
-    An empty ``exchange`` is the default one: ``routing_key`` is then the queue.
-    ``queue`` is empty for an exchange that no declared queue is known for.
-    ``priority`` is ``None`` if neither call, route nor task names one.
-    ``options`` is what else a route said (``serializer``, ``expires``, ...), where the call did not.
+    An empty ``exchange`` is the default exchange: ``routing_key`` is then the queue. ``queue`` is empty for an
+    exchange without a declared queue. ``priority`` is ``None`` if neither call, route nor task names it.
+    ``options`` are further options of the route (``serializer``, ``expires``, ...) that the call does not set.
     """
 
     queue: str
@@ -72,8 +69,8 @@ class Route:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-class _Table:
-    """What is worked out once per settings: routers, and the routes that need no thought."""
+class _RouteTable:
+    """The routers, and the routes to single queues, made once per settings."""
 
     __slots__ = ("default", "plain", "routers")
 
@@ -83,17 +80,17 @@ class _Table:
         self.default = self.to_queue(settings.DEFAULT_QUEUE)
 
     def to_queue(self, name: str) -> Route:
-        """Return the route of a message for which nothing but a queue is said."""
+        """Return the route to the queue ``name``."""
         if (known := self.plain.get(name)) is not None:
             return known
         if name not in declared() and settings.CREATE_MISSING_QUEUES:
-            # Not kept: a sender could name any number of them.
+            # Not kept: a sender could name any number of queues.
             return Route(check_name("queue", name), "", name)
         found = self.plain[name] = _through(name, queue(name), "", None, None)
         return found
 
 
-_table: _Table | None = None
+_table: _RouteTable | None = None
 
 
 def _forget(*, setting: str, **kwargs: object) -> None:
@@ -105,11 +102,11 @@ def _forget(*, setting: str, **kwargs: object) -> None:
 setting_changed.connect(_forget, dispatch_uid="taskq.messages.routing.table")
 
 
-def _current() -> _Table:
+def _current() -> _RouteTable:
     global _table
     table = _table
     if table is None:
-        table = _table = _Table()
+        table = _table = _RouteTable()
     return table
 
 
@@ -120,10 +117,9 @@ def route(
     options: Mapping[str, Any] | None = None,
     task: Any = None,
 ) -> Route:
-    """Return where the task ``name`` goes, called with these arguments and options.
+    """Return the route of a call of the task ``name``; ``task`` is its definition, if it is registered here.
 
-    ``task`` is its definition, if it is known here. Raises ``QueueNotFound`` for
-    a queue that is not declared while ``TASKQ_CREATE_MISSING_QUEUES`` is off.
+    Raises ``QueueNotFound`` for a queue that is not declared while ``TASKQ_CREATE_MISSING_QUEUES`` is off.
     """
     table = _current()
     options = options or _NOTHING
@@ -131,26 +127,26 @@ def route(
     priority = options.get("priority")
     if priority is None and (priority := answer.get("priority")) is None:
         priority = getattr(task, "priority", None)
-    extra = _extra(answer, options) if answer else _NOTHING
+    extra = _further_options(answer, options) if answer else _NOTHING
     found = _destination(table, options, answer, task)
     if priority is None and not extra:
         return found
     return Route(found.queue, found.exchange, found.routing_key, found.exchange_type, priority, extra)
 
 
-def _ask(routers: tuple[Router, ...], name: str, args: Any, kwargs: Answer, options: Answer, task: Any) -> Answer:
+def _ask(routers: tuple[Router, ...], name: str, args: Any, kwargs: Options, options: Options, task: Any) -> Options:
     for router in routers:
         if answer := router(name, args, kwargs, options, task=task):
             return answer
     return _NOTHING
 
 
-def _extra(answer: Answer, options: Answer) -> dict[str, Any]:
-    """Return what a route says besides where to, as far as the call does not say it itself."""
+def _further_options(answer: Options, options: Options) -> dict[str, Any]:
+    """Return the further options of a route, without those that the call sets itself."""
     return {key: value for key, value in answer.items() if key not in _OWN_KEYS and options.get(key) is None}
 
 
-def _destination(table: _Table, options: Answer, answer: Answer, task: Any) -> Route:
+def _destination(table: _RouteTable, options: Options, answer: Options, task: Any) -> Route:
     """Return the destination that the first of call, route and task names; else the default queue."""
     key = options.get("routing_key")
     for source in (options, answer):
@@ -165,9 +161,9 @@ def _destination(table: _Table, options: Answer, answer: Answer, task: Any) -> R
     return _to(table, {"queue": settings.DEFAULT_QUEUE}, key) if key else table.default
 
 
-def _to(table: _Table, source: Answer, routing_key: str | None) -> Route:
+def _to(table: _RouteTable, source: Options, routing_key: str | None) -> Route:
     get = source.get
-    # Also of members of enumerations: a route is of texts.
+    # Members of enumerations become plain text.
     target, exchange, kind = plain(get("queue")), _exchange_name(get("exchange")), plain(get("exchange_type"))
     routing_key = _key(routing_key or get("routing_key"))
     if not target:
@@ -177,15 +173,15 @@ def _to(table: _Table, source: Answer, routing_key: str | None) -> Route:
     if not isinstance(target, str | Queue):
         raise TypeError(f"queue must be a name or a kombu Queue, not {target!r}.")
     if isinstance(target, Queue):
-        refuse_missing(called(target))
-    found = queue(target) if isinstance(target, str) else completed(target)
-    # Of a broadcast that is not declared here only those workers that declare it have queues.
-    name = "" if is_broadcast(found) and called(found) not in declared() else called(found)
+        refuse_missing(public_name(target))
+    found = queue(target) if isinstance(target, str) else with_defaults(target)
+    # Only workers that declare a broadcast have queues for it.
+    name = "" if is_broadcast(found) and public_name(found) not in declared() else public_name(found)
     return _through(name, found, exchange, kind, routing_key)
 
 
 def _exchange_name(exchange: Any) -> str:
-    """Return the name of an exchange, empty for none: what is neither would be sent where nobody looks."""
+    """Return the name of an exchange, empty for none. Raises ``TypeError`` for any other value."""
     if isinstance(exchange, str | None):
         return plain(exchange) or ""
     if not isinstance(exchange, Exchange):
@@ -201,10 +197,7 @@ def _key(routing_key: Any) -> str | None:
 
 
 def _through(name: str, queue: Queue, exchange: str, kind: str | None, routing_key: str | None) -> Route:
-    """Return the route to a queue: by the default exchange, unless it takes another kind of exchange to get there.
-
-    Source: Celery's rule for publishing.
-    """
+    """Return the route to a queue, by the default exchange if the queue's is direct: Celery's rule for publishing."""
     kind = kind or queue.exchange.type or "direct"
     if kind == "direct" and not (exchange and routing_key):
         return Route(name, "", queue.name)
@@ -214,10 +207,10 @@ def _through(name: str, queue: Queue, exchange: str, kind: str | None, routing_k
 
 
 def _to_exchange(exchange: str, kind: str | None, routing_key: str | None) -> Route:
-    """Return the route to an exchange for which no queue is named.
+    """Return the route to an exchange without a named queue.
 
-    Unlike Celery, which sends to its default queue instead when there is no
-    routing key: the key is then that of the first queue on the exchange, or the exchange's name.
+    Without a routing key it uses the key of the exchange's first queue, or the exchange's name; Celery would
+    send the message to its default queue.
     """
     on_it = [found for found in declared().values() if found.exchange.name == exchange]
     kind = kind or (on_it[0].exchange.type if on_it else "direct")

@@ -1,7 +1,6 @@
-"""The queues there are: ``TASKQ_QUEUES``, read once per settings, and what stands for those it does not name.
+"""The queues of ``TASKQ_QUEUES``, read once per settings, and new queues for names that are not in it.
 
-Called by ``route`` for senders, by the worker for ``-Q`` and ``-X``, and by the
-checks. Declares nothing with a broker.
+Called by ``route`` for senders, by the worker for ``-Q`` and ``-X``, and by the checks. Declares nothing at a broker.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from .topics import topic_matches
 _new_queue: Any = Queue
 _new_exchange: Any = Exchange
 
-#: What a dictionary in ``TASKQ_QUEUES`` may say of a queue, and of an exchange that it only names.
+#: Keys of a dictionary in ``TASKQ_QUEUES``, for its queue and for an exchange given by name.
 _OF_QUEUE = frozenset(attribute for attribute, _ in Queue.attrs) - {"name"}
 _OF_ITS_EXCHANGE = frozenset(
     {
@@ -47,39 +46,39 @@ setting_changed.connect(_forget, dispatch_uid="taskq.messages.routing.queues")
 
 
 def _own_queue(name: str) -> Queue:
-    """Return the queue that is made for a name that is not declared: with an exchange and a key of that name."""
+    """Return a new queue for an undeclared name, with an exchange and a routing key of the same name."""
     made: Queue = _new_queue(name, _new_exchange(name, type="direct"), routing_key=name)
     return made
 
 
-def completed(queue: Queue) -> Queue:
-    """Return ``queue`` with the exchange and the routing key that it does not name."""
+def with_defaults(queue: Queue) -> Queue:
+    """Return ``queue`` with the default exchange and routing key, if it names none."""
     if queue.exchange is None or not queue.exchange.name:
         queue = copy(queue)
         queue.exchange = _new_exchange(settings.DEFAULT_EXCHANGE, type=settings.DEFAULT_EXCHANGE_TYPE)
     if not queue.routing_key and not queue.bindings and queue.exchange.type != "fanout":
         queue = copy(queue)
-        # Its own name and not one key for all: they would all get a copy of each message.
+        # Not one key for all queues: they would all get a copy of each message.
         queue.routing_key = settings.DEFAULT_ROUTING_KEY if queue.name == settings.DEFAULT_QUEUE else queue.name
     return queue
 
 
 def _queue_of(name: str | None, value: Any) -> Queue:
-    """Return the queue for one entry of ``TASKQ_QUEUES``: ``name`` is its key, if that is a dictionary."""
+    """Return the queue of one entry of ``TASKQ_QUEUES``; ``name`` is its key if the setting is a dictionary."""
     if isinstance(value, Queue):
-        return completed(value)
+        return with_defaults(value)
     if isinstance(value, str) and name is None:
-        return completed(_new_queue(value))
+        return with_defaults(_new_queue(value))
     if isinstance(value, Mapping) or (value is None and name):
         options = dict(value or {})
         name = options.pop("name", None) or name
         if name:
-            return completed(_from_options(name, options))
+            return with_defaults(_from_options(name, options))
     raise ImproperlyConfigured(f"TASKQ_QUEUES: {value!r} is not a name, a kombu Queue or a dictionary with a name.")
 
 
 def _from_options(name: str, options: dict[str, Any]) -> Queue:
-    """Return the queue that a dictionary describes; kombu would drop what it does not know."""
+    """Return the queue that a dictionary describes; unknown keys, which kombu would drop, are refused."""
     exchange = options.get("exchange")
     known = _OF_QUEUE if isinstance(exchange, Exchange) else _OF_QUEUE | _OF_ITS_EXCHANGE
     if unknown := options.keys() - known:
@@ -97,24 +96,24 @@ def _from_options(name: str, options: dict[str, Any]) -> Queue:
     return cast(Queue, _new_queue.from_dict(name, **options))
 
 
-def called(queue: Queue) -> str:
-    """Return the name that senders and ``-Q`` know ``queue`` by: a ``Broadcast`` has one apart from its own."""
+def public_name(queue: Queue) -> str:
+    """Return the name of ``queue`` for senders and for ``-Q``: the alias of a ``Broadcast``."""
     return str(getattr(queue, "alias", None) or queue.name)
 
 
 def bindings_of(queue: Queue) -> list[tuple[Exchange, str]]:
-    """Return the exchanges that ``queue`` gets messages from, each with its key or pattern."""
+    """Return the exchanges of ``queue``, each with its binding key or pattern."""
     pairs = [(queue.exchange, queue.routing_key), *((b.exchange, b.routing_key) for b in queue.bindings or ())]
     return [(exchange, key or "") for exchange, key in pairs if exchange is not None]
 
 
 def is_broadcast(queue: Queue) -> bool:
-    """Tell whether each worker has a queue of its own that goes by this name, as with kombu's ``Broadcast``."""
+    """Tell whether each worker has its own queue for this name, as with kombu's ``Broadcast``."""
     return bool(getattr(queue, "alias", None)) and any(exchange.type != "direct" for exchange, _ in bindings_of(queue))
 
 
 def is_broadcast_exchange(name: str) -> bool:
-    """Tell whether what is sent to the exchange is for each worker that there is."""
+    """Tell whether the messages to an exchange go to every worker."""
     return any(
         is_broadcast(queue) and any(exchange.name == name for exchange, _ in bindings_of(queue))
         for queue in declared().values()
@@ -137,11 +136,11 @@ def _read() -> dict[str, Queue]:
     for name, entry in entries:
         queue = _queue_of(name, entry)
         _check_names(queue)
-        found[called(queue)] = queue
+        found[public_name(queue)] = queue
     default = settings.DEFAULT_QUEUE
     if default not in found:
-        # Always declared, so that what has no route is never where nobody looks.
-        found[default] = completed(_new_queue(default))
+        # Always declared: messages without a route must not wait in a queue that no worker reads.
+        found[default] = with_defaults(_new_queue(default))
     return found
 
 
@@ -149,7 +148,7 @@ def _read() -> dict[str, Queue]:
 
 
 def declared() -> Mapping[str, Queue]:
-    """Return the declared queues by the names that senders use, as they are kept: not to be changed."""
+    """Return the declared queues by the names that senders use. The mapping is shared: do not change it."""
     global _declared
     found = _declared
     if found is None:
@@ -158,15 +157,12 @@ def declared() -> Mapping[str, Queue]:
 
 
 def queues() -> dict[str, Queue]:
-    """Return the declared queues by name: those of ``TASKQ_QUEUES``, and always the default one."""
+    """Return the declared queues by name: those of ``TASKQ_QUEUES``, and always the default queue."""
     return dict(declared())
 
 
 def queue(name: str) -> Queue:
-    """Return the queue called ``name``, made up if it is not declared.
-
-    Raises ``QueueNotFound`` if ``TASKQ_CREATE_MISSING_QUEUES`` is off.
-    """
+    """Return the queue ``name``, a new one if it is not declared. Raises as ``refuse_missing``."""
     if (found := declared().get(name)) is not None:
         return found
     refuse_missing(name)
@@ -180,10 +176,9 @@ def refuse_missing(name: str) -> None:
 
 
 def select(include: Iterable[str] | str | None = None, exclude: Iterable[str] | str | None = None) -> dict[str, Queue]:
-    """Return the queues that a worker reads: ``-Q include`` (all declared ones without it), less ``-X exclude``.
+    """Return the queues of ``-Q include`` (default: all declared) without ``-X exclude``, in the order given.
 
-    Both may be text with commas. Keeps the order given. Raises ``QueueNotFound``
-    as ``queue`` does, and ``ValueError`` when nothing is left.
+    Both may be text with commas. Raises ``QueueNotFound`` as ``queue`` does, and ``ValueError`` if no queue is left.
     """
     left_out = set(_names(exclude))
     wanted = _names(include)
@@ -210,8 +205,8 @@ def worker_direct(node: str) -> Queue:
 def bound_queues(exchange: str, routing_key: str) -> list[str]:
     """Return the declared queues that get a message sent to ``exchange`` with ``routing_key``.
 
-    For the default exchange that is the queue of that name, declared or not. Of a broadcast
-    only the workers know their queues: the one here is this process's, which nobody reads.
+    For the default exchange that is the queue of that name, declared or not. The queues of a
+    broadcast are missing: only their workers know them.
     """
     if not exchange:
         return [routing_key]

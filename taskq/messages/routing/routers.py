@@ -1,8 +1,4 @@
-"""``TASKQ_ROUTES``: who answers where a task goes.
-
-Called by ``route``, once per settings. Patterns are compiled here and import
-paths imported; nothing here knows which queues there are.
-"""
+"""``TASKQ_ROUTES`` as routers, made once per settings: patterns are compiled, import paths imported."""
 
 from __future__ import annotations
 
@@ -17,13 +13,13 @@ from kombu.entity import Exchange, Queue
 
 from taskq.messages.protocol import MessageOptions
 
-#: What a router said, as options.
-Answer = Mapping[str, Any]
-#: ``router(name, args, kwargs, options, task=None)`` gives options, or ``None`` to ask the next.
-Router = Callable[..., Answer | None]
+#: A route as a router returns it: options of the message.
+Options = Mapping[str, Any]
+#: ``router(name, args, kwargs, options, task=None)`` returns options, or ``None``: the next router is asked.
+Router = Callable[..., Options | None]
 
 
-#: What a route may say: where to, and options of a message that are not those of one call alone.
+#: The keys of a route: the destination, and options of a message that do not belong to one call.
 ROUTE_KEYS = frozenset(MessageOptions.__annotations__) - {
     *("callbacks", "errbacks", "chain", "chord", "root_id", "parent_id", "group_id", "group_index", "retries"),
     *("argsrepr", "kwargsrepr", "sensitive", "sensitive_positions", "reset", "origin", "replaced_task_nesting"),
@@ -31,10 +27,10 @@ ROUTE_KEYS = frozenset(MessageOptions.__annotations__) - {
 _NO_QUEUE = "TASKQ_ROUTES: {} must be a name or a kombu {}, not {!r}."
 
 
-def answer_of(value: Any) -> Answer | None:
-    """Return what a route says, as options; ``None`` if it says nothing.
+def checked_route(value: Any) -> Options | None:
+    """Return a route, also the return value of a callable, as options; ``None`` if it is empty.
 
-    Raises ``ImproperlyConfigured`` for what is no route: what a callable answers is read here too.
+    Raises ``ImproperlyConfigured`` for an invalid route.
     """
     if not value:
         return None
@@ -54,33 +50,33 @@ def answer_of(value: Any) -> Answer | None:
     return value
 
 
-class _Patterns:
-    """A dictionary of routes, or a list of pairs: an exact name first, then patterns in their order."""
+class _PatternRouter:
+    """The router of a dictionary or a list of pairs: exact names come first, then patterns in their order."""
 
     __slots__ = ("exact", "patterns")
 
     def __init__(self, pairs: Iterable[tuple[Any, Any]]) -> None:
-        self.exact: dict[str, Answer | None] = {}
-        self.patterns: list[tuple[re.Pattern[str], Answer | None]] = []
+        self.exact: dict[str, Options | None] = {}
+        self.patterns: list[tuple[re.Pattern[str], Options | None]] = []
         for pattern, value in pairs:
             if isinstance(pattern, re.Pattern):
-                self.patterns.append((pattern, answer_of(value)))
+                self.patterns.append((pattern, checked_route(value)))
             elif not isinstance(pattern, str):
                 raise ImproperlyConfigured(f"TASKQ_ROUTES: {pattern!r} is not a task's name or a pattern.")
             elif any(sign in pattern for sign in "*?["):
-                self.patterns.append((re.compile(fnmatch.translate(pattern)), answer_of(value)))
+                self.patterns.append((re.compile(fnmatch.translate(pattern)), checked_route(value)))
             else:
-                self.exact.setdefault(pattern, answer_of(value))
+                self.exact.setdefault(pattern, checked_route(value))
 
-    def __call__(self, name: str, *args: Any, **kwargs: Any) -> Answer | None:
+    def __call__(self, name: str, *args: Any, **kwargs: Any) -> Options | None:
         if name in self.exact:
             return self.exact[name]
         return next((answer for pattern, answer in self.patterns if pattern.match(name)), None)
 
 
-def _reading(router: Callable[..., Any]) -> Router:
-    """Return the project's ``router`` with its answers, which may be names too, read and checked."""
-    return lambda *args, **kwargs: answer_of(router(*args, **kwargs))
+def _with_checked_routes(router: Callable[..., Any]) -> Router:
+    """Return the project's ``router`` with its return values checked and turned into options."""
+    return lambda *args, **kwargs: checked_route(router(*args, **kwargs))
 
 
 def _is_pair(entry: Any) -> bool:
@@ -88,9 +84,9 @@ def _is_pair(entry: Any) -> bool:
 
 
 def _router(entry: Any) -> Router:
-    """Return what answers for one entry of ``TASKQ_ROUTES``."""
+    """Return the router of one entry of ``TASKQ_ROUTES``."""
     if callable(entry):
-        return _reading(entry)
+        return _with_checked_routes(entry)
     if isinstance(entry, str):
         try:
             return _router(import_string(entry))
@@ -99,16 +95,16 @@ def _router(entry: Any) -> Router:
                 f"TASKQ_ROUTES names the router {entry!r}, which can't be imported: {exc}"
             ) from exc
     if isinstance(entry, Mapping):
-        return _Patterns(entry.items())
+        return _PatternRouter(entry.items())
     if _is_pair(entry):
-        return _Patterns([entry])
+        return _PatternRouter([entry])
     if isinstance(entry, list | tuple) and all(_is_pair(pair) for pair in entry):
-        return _Patterns(entry)
+        return _PatternRouter(entry)
     raise ImproperlyConfigured(f"TASKQ_ROUTES: {entry!r} is not a dictionary, a pair, a callable or the path of one.")
 
 
 def compiled(value: Any) -> tuple[Router, ...]:
-    """Return the routers of a value of ``TASKQ_ROUTES``; ``ImproperlyConfigured`` for what is none."""
+    """Return the routers of a value of ``TASKQ_ROUTES``. Raises ``ImproperlyConfigured`` for an invalid value."""
     if not value:
         return ()
     return tuple(_router(entry) for entry in value) if isinstance(value, list | tuple) else (_router(value),)

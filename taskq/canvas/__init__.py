@@ -1,1 +1,4 @@
-"""Canvas: calls of tasks as values, and workflows made of them. Plans what is sent, and sends nothing by itself."""
+"""Canvas: signatures, and the workflows that they form: ``chain``, ``group``, ``chord``, maps and stamps.
+
+Used by ``tasks`` and by users; ``sending`` here hands a plan to the publisher. It never runs a task.
+"""

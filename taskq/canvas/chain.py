@@ -1,4 +1,4 @@
-"""``chain``: tasks that run one after the other, each with the value of the one before."""
+"""``chain``: tasks that run one after the other, each with the value of its predecessor."""
 
 from __future__ import annotations
 
@@ -21,20 +21,19 @@ R = TypeVar("R")
 class chain(Signature[R]):
     """Tasks in a row: ``chain(add.s(2, 2), mul.s(8))``, which is ``add.s(2, 2) | mul.s(8)``.
 
-    Takes signatures, or one iterable of them. A group that something follows becomes a
-    chord. Empty groups are left out, and a group of one that follows a task is that one.
-    Arguments and options of a call are the first task's; ``link`` is the last
-    one's, ``link_error`` everyone's. The result is the last one's. An empty chain does
-    nothing: calling it returns ``None``.
+    Takes signatures, or one iterable of them. A group with a successor becomes a chord. Empty groups are
+    left out; behind a task, a group of one member is replaced by the member. The first task gets the arguments and
+    options of a call; the last task gets ``link``, all tasks get ``link_error``. The result is the last
+    task's. A call of an empty chain sends nothing and returns ``None``.
     """
 
     __slots__ = ()
 
     def __init__(self: chain[Any], *tasks: Any, **options: Any) -> None:
-        from .operators import joined
+        from .operators import chained_steps
 
         with limit_depth():
-            steps = joined(_given(tasks))
+            steps = chained_steps(_signatures_of(tasks))
         super().__init__("celery.chain", (), {"tasks": steps}, options, subtask_type="chain")
 
     @classmethod
@@ -45,19 +44,19 @@ class chain(Signature[R]):
 
     @property
     def tasks(self) -> list[Signature[Any]]:
-        """The steps, the first one first."""
+        """The steps in the order of running."""
         tasks: list[Signature[Any]] = self.kwargs["tasks"]
         return tasks
 
     def __call__(self, *args: Any, **kwargs: Any) -> AsyncResult[R]:
-        """Send it; the arguments are the first task's. ``None`` for an empty chain."""
+        """Send the chain with arguments for its first task. Returns ``None`` for an empty chain."""
         return self.apply_async(args, kwargs)
 
     def __repr__(self) -> str:
         return " | ".join(map(repr, self.tasks)) or "chain()"
 
 
-def _given(tasks: tuple[Any, ...]) -> list[Signature[Any]]:
+def _signatures_of(tasks: tuple[Any, ...]) -> list[Signature[Any]]:
     if len(tasks) == 1 and not isinstance(tasks[0], Mapping):
         tasks = tasks[0]
     return signatures(tasks, "chain()")

@@ -1,4 +1,4 @@
-"""``chord``: a group, and a task that gets all of its values."""
+"""``chord``: a group, and a body that gets the values of its members."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ S = TypeVar("S")
 class chord(Signature[R]):
     """A header of tasks that run in parallel, and a body: ``chord((add.s(i, i) for i in range(10)), xsum.s())``.
 
-    The body runs once all tasks of the header have succeeded, with the list of their values in
-    the order of the header. The result is the body's, and its ``parent`` the header's ``GroupResult``. Without a
-    body, ``chord(header)(body)`` gives it later.
+    When all tasks of the header have succeeded, the body runs with the list of their values, in the order of the
+    header. The result is the body's; its ``parent`` is the header's ``GroupResult``. ``chord(header)(body)`` sets
+    the body later.
     """
 
     __slots__ = ()
@@ -61,7 +61,7 @@ class chord(Signature[R]):
 
     @property
     def body(self) -> Signature[Any] | None:
-        """What runs at the end."""
+        """The signature that runs when the header has succeeded."""
         body: Signature[Any] | None = self.kwargs["body"]
         return body
 
@@ -70,7 +70,7 @@ class chord(Signature[R]):
         self.kwargs["body"] = body
 
     def then(self, other: Signature[Any]) -> chord[Any]:
-        """Return the same with ``other`` after the body."""
+        """Return a copy with ``other`` behind the body."""
         from .operators import follow
 
         copy = chord.__new__(chord)
@@ -80,13 +80,13 @@ class chord(Signature[R]):
         return copy
 
     def __call__(self, body: Any = None, **options: Any) -> AsyncResult[Any]:
-        """Send it; ``body`` takes the place of its own."""
+        """Send the chord; ``body`` replaces its own body."""
         return self.apply_async((), {"body": body} if body is not None else None, **options)
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> AsyncResult[R]:
-        """Send it. ``args`` and ``kwargs`` are those of every task in the header, but ``body``, which replaces its own.
+        """Send the chord. Every task of the header gets ``args`` and ``kwargs``; the key ``body`` replaces its body.
 
-        Options are the header's; those that are no times are the body's too.
+        The header gets all options, the body all but ``countdown`` and ``eta``.
         """
         if kwargs and "body" in kwargs:
             kwargs = dict(kwargs)
@@ -96,13 +96,13 @@ class chord(Signature[R]):
         return super().apply_async(args, kwargs, **options)
 
     def link(self, callback: S) -> S:
-        """Send ``callback`` with the value of the body. Returns ``callback``."""
+        """Send ``callback`` with the value of the body, and return ``callback``."""
         return self._own_body().link(callback)
 
     def link_error(self, errback: S) -> S:
-        """Call ``errback`` when the body fails, and when it can't run because a task of the header has failed.
+        """Call ``errback`` when the body fails, or can't run because a task of the header has failed.
 
-        With ``TASKQ_ALLOW_ERROR_CB_ON_CHORD_HEADER`` also for each task of the header that fails.
+        With ``TASKQ_ALLOW_ERROR_CB_ON_CHORD_HEADER`` also for each failed task of the header.
         """
         if settings.ALLOW_ERROR_CB_ON_CHORD_HEADER:
             header: group = group(self.tasks)
@@ -114,7 +114,7 @@ class chord(Signature[R]):
         return self._own_body().link_error(errback)
 
     def _own_body(self) -> Signature[Any]:
-        """Return the body as a copy, which others that were made from the same signature don't share."""
+        """Replace the body by a copy and return the copy: other chords may share the old body."""
         if self.body is None:
             raise TypeError("This chord has no body yet: chord(header, body).")
         self.body = self.body.clone()

@@ -1,4 +1,4 @@
-"""``group``: tasks that run side by side."""
+"""``group``: tasks that run in parallel."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ S = TypeVar("S")
 class group(Signature[list[Any]]):
     """Tasks that run in parallel: ``group(add.s(i, i) for i in range(10))``.
 
-    Takes signatures, or one iterable of them, which is consumed here. Its result is a
-    ``GroupResult``, the values in the order of the members; groups in it are members like any other,
-    laid out flat. Arguments and options of a call are every member's.
+    Takes signatures, or one iterable of them, which is consumed. The result is a ``GroupResult`` with the values in
+    the order of the members; nested groups are flattened. Every member gets the arguments and options of a call.
     """
 
     __slots__ = ()
@@ -50,11 +49,11 @@ class group(Signature[list[Any]]):
         return tasks
 
     def __call__(self, *args: Any, **options: Any) -> GroupResult[Any]:
-        """Send it; ``args`` are every member's."""
+        """Send the group; every member gets ``args``."""
         return self.apply_async(args, **options)
 
     if TYPE_CHECKING:
-        # What a group gives is not one task's.
+        # The result of a group is a GroupResult.
         def freeze(self, task_id: str | None = None) -> GroupResult[Any]:  # type: ignore[override]
             """See ``Signature``."""
 
@@ -80,11 +79,11 @@ class group(Signature[list[Any]]):
             """See ``Signature``."""
 
     def link(self, callback: S) -> S:
-        """Refuse: which of the members would it follow?"""
+        """Raise ``TypeError``: a group has no last task."""
         raise TypeError(f"A group has no end to link to: write group(...) | {callback!r}, which makes it a chord.")
 
     def link_error(self, errback: S) -> S:
-        """Call ``errback``, which gets no arguments of its own added, for each member that fails."""
+        """Call ``errback``, made immutable, for each member that fails."""
         from .operators import as_immutable
 
         follower = as_immutable(errback)

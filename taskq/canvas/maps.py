@@ -1,4 +1,4 @@
-"""``map``, ``starmap`` and ``chunks``: one task over many arguments, with fewer messages than a group."""
+"""``map``, ``starmap`` and ``chunks``: many calls of one task, with fewer messages than a group."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["chunks", "xmap", "xstarmap"]
 class xmap(Signature[list[Any]]):
     """One message that calls a task with each item of ``it``, one after the other: ``add_one.map([1, 2, 3])``.
 
-    Its value is the list of values. The first call that fails fails all of it.
+    Its value is the list of values. The first failing call makes it fail.
     """
 
     __slots__ = ()
@@ -37,7 +37,7 @@ class xmap(Signature[list[Any]]):
 
 @Signature.register_type("celery.starmap")
 class xstarmap(xmap):
-    """The same with each item a list of arguments: ``add.starmap([(1, 2), (3, 4)])``."""
+    """As ``xmap``, but each item is a list of arguments: ``add.starmap([(1, 2), (3, 4)])``."""
 
     __slots__ = ()
     _task_name = "celery.starmap"
@@ -48,7 +48,7 @@ class xstarmap(xmap):
 
 @Signature.register_type("celery.chunks")
 class chunks(Signature[list[Any]]):
-    """A group of starmaps over ``n`` items each, the last one perhaps over fewer: ``add.chunks(zip(a, b), 100)``.
+    """A group of starmaps over at most ``n`` items each: ``add.chunks(zip(a, b), 100)``.
 
     Raises ``ValueError`` for an ``n`` below 1.
     """
@@ -62,14 +62,14 @@ class chunks(Signature[list[Any]]):
         super().__init__("celery.chunks", (), fields, options, immutable=True)
 
     def group(self) -> group:
-        """Return the group of starmaps that it stands for."""
+        """Return the chunks as a group of starmaps."""
         if "tasks" in self.kwargs:  # it is frozen
             return group(self.kwargs["tasks"], **self.options)
         task, it, n = self.kwargs["task"], self.kwargs["it"], self.kwargs["n"]
         return group((xstarmap(task, part) for part in split(it, n)), **self.options)
 
     def __call__(self, **options: Any) -> GroupResult[Any]:
-        """Send it."""
+        """Send the chunks."""
         return self.group().apply_async(**options)
 
     def __repr__(self) -> str:
@@ -79,7 +79,7 @@ class chunks(Signature[list[Any]]):
 
 
 def _call(task: TaskDefinition | Signature[Any]) -> dict[str, Any]:
-    """Return the signature of ``task`` as a plain dictionary, as which it is shown in logs and monitors."""
+    """Return the signature of ``task`` as a plain dictionary, which logs and monitors can show."""
     sig = maybe_signature(task) if isinstance(task, dict) else Signature(task)
     assert sig is not None
     return dict(sig)

@@ -1,11 +1,10 @@
-"""What ``|`` makes of two signatures: Celery's algebra, in one place.
+"""The operator ``|`` of signatures: Celery's algebra, in one place.
 
-``chain(a, b, c)`` is ``a | b | c``, but that it leaves out empty groups. A group of one that
-follows a task is that one (``a | group(b)`` is ``a | b``); first, or after a group, it is a
-group like any other, and what follows it gets a list of one.
+``chain(a, b, c)`` is ``a | b | c`` without empty groups. Behind a task, a group of one member is
+replaced by the member (``a | group(b)`` is ``a | b``); at the start, or behind a group, it stays a
+group, and its successor gets a list of one value.
 
-Used when a canvas is written down; how what came out is run is the business of ``freezing``
-and ``emitting``.
+Used when a canvas is built; ``workflows.freezing`` and ``workflows.steps`` prepare it for sending.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ from .group import group
 from .maps import chunks
 from .signature import Signature, signature
 
-__all__ = ["as_immutable", "flattened_steps", "follow", "joined"]
+__all__ = ["as_immutable", "chained_steps", "flattened_steps", "follow"]
 
 AnySignature = Signature[Any]
-#: Options of a chain that say something of its last task, and nothing of what comes to follow it.
-_OF_ITS_END = frozenset({"link", "link_error", "task_id"})
+#: Options of a chain for its last task, not for steps that are added behind it.
+_LAST_TASK_OPTIONS = frozenset({"link", "link_error", "task_id"})
 
 
 def follow(left: AnySignature, right: AnySignature) -> AnySignature:
@@ -47,8 +46,8 @@ def follow(left: AnySignature, right: AnySignature) -> AnySignature:
     return _chain(steps, options)
 
 
-def joined(signatures: Iterable[AnySignature]) -> list[AnySignature]:
-    """Return the steps of a chain of ``signatures``: those of ``a | b | c``, without empty groups among others."""
+def chained_steps(signatures: Iterable[AnySignature]) -> list[AnySignature]:
+    """Return the steps of a chain of ``signatures``, as of ``a | b | c``; empty groups among others are left out."""
     given = list(signatures)
     if len(given) > 1:
         given = [sig for sig in given if not (isinstance(sig, group) and not sig.tasks)]
@@ -61,14 +60,14 @@ def joined(signatures: Iterable[AnySignature]) -> list[AnySignature]:
     if isinstance(left, chunks):
         left = left.group()
     steps = list(flattened_steps(left)) if isinstance(left, chain) else [left]
-    # In place: one step more by ``|`` is a new list, and there may be many thousands.
+    # In place: each ``|`` would copy the list, and there may be many thousands of steps.
     for sig in rest:
         _append(steps, sig)
     return steps
 
 
 def _sole_group(left: AnySignature) -> AnySignature:
-    """Return the group that is all of a chain: what follows this follows that, however deep it is nested."""
+    """Return the group if ``left`` is a chain of one group, however deep it is nested, else ``left``."""
     inner = left
     while isinstance(inner, chain) and len(inner.tasks) == 1 and not _has_own_options(inner):
         (inner,) = inner.tasks
@@ -76,10 +75,10 @@ def _sole_group(left: AnySignature) -> AnySignature:
 
 
 def _open_chain(left: chain[Any]) -> tuple[list[AnySignature], dict[str, Any]]:
-    """Return the steps of a chain that gets more, and its options: what follows it follows its own end."""
+    """Return the steps of a chain that gets further steps, with its callbacks on its old last task, and its options."""
     if not _has_own_options(left):
         return list(left.tasks), {}
-    options = {name: value for name, value in left.options.items() if name not in _OF_ITS_END}
+    options = {name: value for name, value in left.options.items() if name not in _LAST_TASK_OPTIONS}
     followers: dict[str, Any] = {name: left.options[name] for name in ("link", "link_error") if name in left.options}
     whole = _chain(left.tasks, followers)
     whole["args"], whole["immutable"] = left.args, left.immutable
@@ -87,8 +86,8 @@ def _open_chain(left: chain[Any]) -> tuple[list[AnySignature], dict[str, Any]]:
 
 
 def _chain(steps: list[AnySignature], options: dict[str, Any] | None = None) -> chain[Any]:
-    """Return a chain of ``steps`` as they are."""
-    # Without __init__, which would join them: this runs once for each level of a nested canvas.
+    """Return a chain of ``steps``, unchanged."""
+    # Without __init__, which would combine them again at each level of a nested canvas.
     made: chain[Any] = chain.__new__(chain)
     made.update(
         task="celery.chain",
@@ -102,7 +101,7 @@ def _chain(steps: list[AnySignature], options: dict[str, Any] | None = None) -> 
 
 
 def _append(steps: list[AnySignature], sig: AnySignature) -> None:
-    """Have ``sig`` follow the last of ``steps``."""
+    """Add ``sig`` behind the last of ``steps``."""
     if isinstance(sig, chunks):
         sig = sig.group()
     last = steps[-1] if steps else None
@@ -122,7 +121,7 @@ def _append(steps: list[AnySignature], sig: AnySignature) -> None:
 
 
 def _unwrap_single(sig: AnySignature) -> AnySignature:
-    """Return the one member of a group that has only one; what ``chunks`` stand for."""
+    """Return the member of a group of one, chunks as a group, and any other signature unchanged."""
     while True:
         if isinstance(sig, chunks):
             sig = sig.group()
@@ -133,7 +132,7 @@ def _unwrap_single(sig: AnySignature) -> AnySignature:
 
 
 def flattened_steps(sig: chain[Any]) -> list[AnySignature]:
-    """Return the steps of a chain that becomes a part of another one, with what its options say of them."""
+    """Return the steps of a chain for use in another chain, with the options, callbacks and arguments of the chain."""
     if not sig.tasks or not _has_own_options(sig):
         return sig.tasks
     options = dict(sig.options)
@@ -152,12 +151,12 @@ def flattened_steps(sig: chain[Any]) -> list[AnySignature]:
 
 
 def _has_own_options(sig: AnySignature) -> bool:
-    """Tell whether a canvas says more of its parts than they themselves."""
+    """Tell whether a canvas has options or arguments for its parts."""
     return bool(sig.options or sig.args or sig.immutable)
 
 
 def _with_arguments_of(sig: AnySignature, first: AnySignature) -> AnySignature:
-    """Return the first part of a canvas that is laid out flat, with the arguments of that, and as immutable."""
+    """Return the first part of a flattened canvas with the canvas's arguments; immutable if the canvas is."""
     if sig.args:
         first = first.clone(sig.args)
     if sig.immutable and not first.immutable:

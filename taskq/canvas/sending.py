@@ -1,4 +1,4 @@
-"""Sends canvases: a plan for the publisher, and what the caller gets for it."""
+"""Sends canvases: plans them, publishes the plan, and makes the caller's result."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def send_signature(sig: Signature[Any], args: Args, kwargs: Kwargs, options: dic
 
 
 def _send_task(sig: Signature[Any], args: Args, kwargs: Kwargs, options: dict[str, Any]) -> Any:
-    """Send one task the way that ``apply_async`` does, also one that the task's class has overridden."""
+    """Send one task by the ``apply_async`` of its class, which may be overridden."""
     args, kwargs, together = merged(sig, args, kwargs, options)
     task = tasks.get(sig.task)
     if task is None:

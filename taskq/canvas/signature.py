@@ -1,8 +1,7 @@
 """``Signature``: a call of a task as a value, to be passed on, stored, combined and sent later.
 
-It is a dictionary with Celery's six keys, so that it survives JSON and being an
-argument of a task. ``chain``, ``group``, ``chord`` and the maps are signatures too.
-Building one reads and sends nothing.
+It is a dictionary with Celery's six keys, so it can be JSON and an argument of a task. ``chain``,
+``group``, ``chord`` and the maps are signatures too. Building a signature reads and sends nothing.
 """
 
 from __future__ import annotations
@@ -38,18 +37,18 @@ class Signature(dict[str, Any], Generic[R]):
 
     Args:
         task: the name of a task, a ``Task``, or a signature as a dictionary.
-        args: positional arguments; those of a later call come before them.
-        kwargs: keyword arguments; those of a later call win.
+        args: positional arguments; the arguments of a later call come before them.
+        kwargs: keyword arguments; the arguments of a later call win.
         options: options of ``apply_async``; so are further keywords.
-        immutable: take no more arguments, neither a caller's nor what comes before in a chain.
-        subtask_type: the name of a kind that ``register_type`` knows.
+        immutable: take no more arguments, neither from a caller nor from the predecessor in a chain.
+        subtask_type: a name registered with ``register_type``.
 
-    Raises ``TypeError`` for what can't be a signature.
+    Raises ``TypeError`` if ``task`` or ``args`` have a wrong type.
     """
 
     __slots__ = ()
 
-    #: The kinds of signatures, by their ``subtask_type``, or by the built-in task that runs them.
+    #: The classes of signatures, by ``subtask_type``, or by the built-in task that runs them.
     TYPES: ClassVar[dict[str, builtins.type[Signature[Any]]]] = REGISTERED
 
     def __init__(
@@ -78,7 +77,7 @@ class Signature(dict[str, Any], Generic[R]):
 
     @classmethod
     def register_type(cls, name: str | None = None) -> Callable[[builtins.type[T]], builtins.type[T]]:
-        """Make a subclass the kind ``name`` (default: its own name), which ``from_dict`` builds again."""
+        """Register a subclass for ``from_dict``, by default under its own name: ``@Signature.register_type()``."""
 
         def register(subclass: builtins.type[T]) -> builtins.type[T]:
             cls.TYPES[name or subclass.__name__] = subclass
@@ -88,9 +87,9 @@ class Signature(dict[str, Any], Generic[R]):
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Signature[Any]:
-        """Return the signature, of the right kind, that ``fields`` describe. Nothing is shared with them.
+        """Return a copy of ``fields`` as a signature of the right class: ``Signature.from_dict(json.loads(text))``.
 
-        Raises ``KeyError`` for a kind that is not registered, ``TypeError`` for what is no signature.
+        Raises ``KeyError`` for a ``subtask_type`` that is not registered, ``TypeError`` if ``fields`` are no signature.
         """
         check_signature(fields, "from_dict()")
         kind = fields.get("subtask_type")
@@ -144,13 +143,13 @@ class Signature(dict[str, Any], Generic[R]):
 
     @property
     def subtask_type(self) -> str | None:
-        """The kind: ``"chain"``, ``"group"``, ``"chord"``, ... and ``None`` for a task."""
+        """The type: ``"chain"``, ``"group"``, ``"chord"``, ... and ``None`` for a task."""
         kind: str | None = self.get("subtask_type")
         return kind
 
     @property
     def immutable(self) -> bool:
-        """Whether it takes no more arguments."""
+        """Whether the signature takes no more arguments."""
         return bool(self.get("immutable"))
 
     @immutable.setter
@@ -159,39 +158,39 @@ class Signature(dict[str, Any], Generic[R]):
 
     @property
     def id(self) -> str | None:
-        """The id that it is sent with, once it is frozen."""
+        """The id of a frozen signature."""
         return self.options.get("task_id")
 
     @property
     def parent_id(self) -> str | None:
-        """The id of the task that is to be its parent."""
+        """The id of the parent task, if an option sets it."""
         return self.options.get("parent_id")
 
     @property
     def root_id(self) -> str | None:
-        """The id of the task that is to be its root."""
+        """The id of the root task, if an option sets it."""
         return self.options.get("root_id")
 
     @property
     def type(self) -> TaskDefinition:
-        """The task. Raises ``NotRegistered`` if it is not known in this process."""
+        """The task. Raises ``NotRegistered`` if this process has no such task."""
         return tasks[self.task]
 
     # -- changing
 
     def set(self: T, immutable: bool | None = None, **options: Any) -> T:
-        """Change options, and return the signature itself."""
+        """Change options, and return the signature itself: ``add.s(2, 2).set(queue="fast")``."""
         if immutable is not None:
             self.set_immutable(immutable)
         self.options.update(options)
         return self
 
     def set_immutable(self, immutable: bool) -> None:
-        """Say whether it takes no more arguments."""
+        """Set whether the signature takes no more arguments."""
         self["immutable"] = immutable
 
     def clone(self: T, args: Args = None, kwargs: Kwargs = None, **options: Any) -> T:
-        """Return a copy, with more arguments and options, that shares nothing with this one but arguments' values."""
+        """Return a copy with more arguments and options: ``add.s(2).clone((1,), countdown=5)``. Values are shared."""
         copy: T = self._rebuilt(self)  # type: ignore[assignment]
         if args or kwargs or options:
             copy["args"], copy["kwargs"], copy["options"] = merged(copy, args, kwargs, options)
@@ -200,7 +199,7 @@ class Signature(dict[str, Any], Generic[R]):
     partial = clone
 
     def replace(self: T, args: Args = None, kwargs: Kwargs = None, options: Mapping[str, Any] | None = None) -> T:
-        """Return a copy with other arguments or options in place of these."""
+        """Return a copy with its arguments or options replaced: ``add.s(2, 2).replace(args=(3, 3))``."""
         copy = self.clone()
         for field, value in (("args", args), ("kwargs", kwargs), ("options", options)):
             if value is not None:
@@ -208,9 +207,9 @@ class Signature(dict[str, Any], Generic[R]):
         return copy
 
     def freeze(self, task_id: str | None = None) -> AsyncResult[R]:
-        """Choose the ids with which it is sent, and return its result. What has its id keeps it.
+        """Give every task its id before sending, and return the result: ``result = sig.freeze()``.
 
-        ``task_id`` is the id for the whole of it, if it has none yet.
+        Tasks with an id keep it. ``task_id`` is the id of the whole, if it has none yet.
         """
         from taskq.results.serialization import from_frozen
 
@@ -219,29 +218,28 @@ class Signature(dict[str, Any], Generic[R]):
         made: Any = result and from_frozen(result)
         return made  # type: ignore[no-any-return]
 
-    # -- what follows
+    # -- callbacks and errbacks
 
     def link(self, callback: S) -> S:
-        """Send ``callback`` with the value after each success. Returns ``callback``."""
+        """Send ``callback`` with the value after a success, and return ``callback``: ``add.s(2, 2).link(mail.s())``."""
         return self._append("link", callback)
 
     def link_error(self, errback: S) -> S:
-        """Call ``errback`` after a final failure. Returns ``errback``.
+        """Call ``errback`` after a final failure, and return ``errback``: ``sig.link_error(report.s())``.
 
-        A function with more than one parameter is called with the failed task's request, the exception and
-        the traceback as text (``None`` if the task did not run); any other is sent as a task with the failed one's id.
-        Both happen in a worker, after the failure is on record, once for a final failure.
+        A worker runs it once, after the failure is committed: with more than one parameter as ``errback(request, exc,
+        traceback)`` (traceback as text, ``None`` if the task did not run), else with the failed task's id.
         """
         return self._append("link_error", errback)
 
     def on_error(self: T, errback: Mapping[str, Any]) -> T:
-        """Do what ``link_error`` does, and return the signature itself."""
+        """As ``link_error``, but return the signature itself: ``add.s(2, 2).on_error(report.s()).delay()``."""
         self.link_error(errback)
         return self
 
     def _append(self, option: str, follower: S) -> S:
         check_signature(follower, option)
-        # A new list: the old one may be another signature's too.
+        # A new list: another signature may share the old list.
         followers = as_list(self.options.get(option))
         if follower not in followers:
             followers.append(follower)
@@ -249,27 +247,24 @@ class Signature(dict[str, Any], Generic[R]):
         return follower
 
     def flatten_links(self) -> list[Signature[Any]]:
-        """Return this signature, its callbacks, theirs, and so on."""
+        """Return this signature, its callbacks, their callbacks, and so on."""
         found: list[Signature[Any]] = [self]
         for sig in found:
             found += [signature(link) for link in as_list(sig.options.get("link"))]
         return found
 
     def stamp(self, visitor: Any = None, append_stamps: bool = False, **stamps: Any) -> None:
-        """Mark every task in it with headers that stay with it; see ``StampingVisitor``.
+        """Add headers to every task in the signature: ``sig.stamp(order="17")``; see ``StampingVisitor``.
 
-        With ``append_stamps`` values are added to those of stamps that are there, which otherwise stay as they are.
-        Raises ``ValueError`` for a name that is an option's.
+        Existing stamps stay; with ``append_stamps`` they get the new values too. Raises ``ValueError`` for the name
+        of an option.
         """
         from .stamping import stamp
 
         stamp(self, visitor, append_stamps, stamps)
 
     def __or__(self, other: Signature[S]) -> chain[S]:  # type: ignore[override]
-        """Have ``other`` follow this one, with its value as the first argument.
-
-        Raises ``ValueError`` for what is nested too deeply.
-        """
+        """Return a chain of this signature and ``other``. Raises ``ValueError`` if it is nested too deeply."""
         if not isinstance(other, Mapping):
             return NotImplemented
         from .operators import follow
@@ -287,17 +282,17 @@ class Signature(dict[str, Any], Generic[R]):
     # -- calling
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the task here and now, with these arguments besides its own, even if it is immutable."""
+        """Run the task in this process, with these arguments added to its own, even if it is immutable."""
         return self.type(*args, *self.args, **{**self.kwargs, **kwargs})
 
     def delay(self, *args: Any, **kwargs: Any) -> AsyncResult[R]:
-        """Send it, with these arguments besides its own."""
+        """Send the signature, with these arguments added to its own: ``add.s(2).delay(2)``."""
         return self.apply_async(args, kwargs)
 
     def apply_async(self, args: Args = None, kwargs: Kwargs = None, **options: Any) -> AsyncResult[R]:
-        """Send it; it takes part in the caller's transaction. See ``Task.apply_async``.
+        """Send the signature in the caller's transaction: ``add.s(2).apply_async((2,), countdown=10)``.
 
-        ``args`` come before its own, ``kwargs`` and ``options`` win over its own.
+        ``args`` come before its own, ``kwargs`` and ``options`` win over its own. See ``Task.apply_async``.
         """
         from .sending import send_signature
 
@@ -305,7 +300,7 @@ class Signature(dict[str, Any], Generic[R]):
         return result
 
     def apply(self, args: Args = None, kwargs: Kwargs = None, **options: Any) -> EagerResult[R]:
-        """Run it here as workers would, to the end of all that follows."""
+        """Run the signature and its follow-ups in this process, as workers would: ``add.s(2, 2).apply().get()``."""
         from taskq.eager.apply import apply_canvas
 
         result: EagerResult[R] = apply_canvas(self, args, kwargs, options)
@@ -326,13 +321,13 @@ class Signature(dict[str, Any], Generic[R]):
         return await sync_to_async(call)(args, kwargs, **options)
 
     def __invert__(self) -> R:
-        """Send it and wait for its value: ``~add.s(2, 2)``."""
+        """Send the signature and wait for its value: ``~add.s(2, 2)``."""
         return self.apply_async().get()
 
     # -- as an object
 
     def reprcall(self, *args: Any, **kwargs: Any) -> str:
-        """Return the call as Python would write it, with these arguments besides its own."""
+        """Return the call as Python code, with these arguments added to its own."""
         shown = [repr(arg) for arg in (*args, *self.args)]
         shown += [f"{name}={value!r}" for name, value in {**self.kwargs, **kwargs}.items()]
         return f"{self.task}({', '.join(shown)})"
@@ -350,8 +345,7 @@ class Signature(dict[str, Any], Generic[R]):
 def signature(varies: str | TaskDefinition | Mapping[str, Any], *args: Any, **kwargs: Any) -> Signature[Any]:
     """Return the signature of a task: ``signature("shop.tasks.mail", args=(3,), countdown=10)``.
 
-    ``varies`` may be a signature, also as a dictionary out of JSON: then a copy of it is
-    returned, of the right kind.
+    For a signature, also as a dictionary from JSON, it returns a copy of the right class.
     """
     if isinstance(varies, Mapping):
         return Signature.from_dict(varies)
@@ -372,7 +366,7 @@ def maybe_signature(value: Any) -> Signature[Any] | None:
 def signatures(values: Iterable[Any], where: str) -> list[Signature[Any]]:
     """Return the members of a workflow as a list of signatures; ``values`` is consumed once.
 
-    Raises ``TypeError`` for what is none: often a task was called where ``.s()`` was meant.
+    Raises ``TypeError`` for any other value: often a task was called where ``.s()`` was meant.
     """
     found: list[Signature[Any]] = []
     for value in values:

@@ -1,7 +1,7 @@
-"""Stamps: headers that stay with every task of a canvas, and with each of its tries.
+"""Stamps: headers of every task of a canvas, kept by its retries and replacements.
 
-They lie in the options of each signature, where Celery puts them: the value under the
-stamp's name, and the names in ``stamped_headers``.
+As in Celery they are options of each signature: the value under the stamp's name, and the
+names in ``stamped_headers``.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from .signature import Signature, maybe_signature
 __all__ = ["StampingVisitor", "stamp", "stamped"]
 
 Stamps = Mapping[str, Any]
-#: Options of a message that no stamp may be named after.
-_TAKEN = SEND_OPTIONS | {"stamped_headers", "stamps", "callbacks", "errbacks", "reset", "immutable"}
+#: Options of a message, which can't be names of stamps.
+_RESERVED = SEND_OPTIONS | {"stamped_headers", "stamps", "callbacks", "errbacks", "reset", "immutable"}
 
 
 class StampingVisitor:
-    """Says what each part of a canvas is stamped with: a subclass overrides what it needs.
+    """Returns the stamps for each part of a canvas; a subclass overrides the methods that it needs.
 
-    Every method returns a dictionary of stamps, or ``None``. If it has the key
-    ``"stamped_headers"``, that names which of the others are stamps; else all are.
+    Every method returns a dictionary of stamps, or ``None``. With the key ``"stamped_headers"``,
+    only the keys named there are stamps.
     """
 
     def on_signature(self, sig: Signature[Any], **headers: Any) -> Stamps | None:
@@ -39,19 +39,19 @@ class StampingVisitor:
         """Return the stamps of all tasks in a group."""
 
     def on_group_end(self, sig: group, **headers: Any) -> None:
-        """Be told that a group is done."""
+        """Called after a group is stamped."""
 
     def on_chain_start(self, sig: chain[Any], **headers: Any) -> Stamps | None:
         """Return the stamps of all tasks in a chain."""
 
     def on_chain_end(self, sig: chain[Any], **headers: Any) -> None:
-        """Be told that a chain is done."""
+        """Called after a chain is stamped."""
 
     def on_chord_header_start(self, sig: chord[Any], **headers: Any) -> Stamps | None:
         """Return the stamps of all tasks in the header of a chord."""
 
     def on_chord_header_end(self, sig: chord[Any], **headers: Any) -> None:
-        """Be told that the header of a chord is done."""
+        """Called after the header of a chord is stamped."""
 
     def on_chord_body(self, sig: chord[Any], **headers: Any) -> Stamps | None:
         """Return the stamps of the body of a chord."""
@@ -63,8 +63,8 @@ class StampingVisitor:
         """Return the stamps of an errback."""
 
 
-class _Fixed(StampingVisitor):
-    """Stamps everything alike."""
+class _SameStamps(StampingVisitor):
+    """Gives every task the same stamps."""
 
     def __init__(self, stamps: Stamps) -> None:
         self.stamps = stamps
@@ -78,7 +78,7 @@ def stamp(sig: Signature[Any], visitor: StampingVisitor | None, append: bool, st
     if visitor is not None:
         _Stamper(visitor, append).visit(sig, stamps)
     else:
-        _Stamper(_Fixed(stamps), append).visit(sig, {})
+        _Stamper(_SameStamps(stamps), append).visit(sig, {})
 
 
 def stamped(sig: Mapping[str, Any], request: Any) -> Mapping[str, Any]:
@@ -97,7 +97,7 @@ class _Stamper:
         self.append = append
 
     def visit(self, sig: Signature[Any], outer: Stamps) -> None:
-        """Stamp ``sig`` and all in it; ``outer`` are the stamps of what it is in."""
+        """Stamp ``sig`` and all its parts; ``outer`` are the stamps of the canvas around it."""
         if isinstance(sig, chord):
             self._chord(sig, outer)
         elif isinstance(sig, group):
@@ -109,7 +109,7 @@ class _Stamper:
             self._each(sig.kwargs, "tasks", below)
             self.visitor.on_chain_end(sig, **outer)
         else:
-            _put(sig, {**outer, **_stamps(self.visitor.on_signature(sig, **outer))}, self.append)
+            _stamp_task(sig, {**outer, **_stamps(self.visitor.on_signature(sig, **outer))}, self.append)
         self._followers(sig, "link", self.visitor.on_callback, outer)
         self._followers(sig, "link_error", self.visitor.on_errback, outer)
 
@@ -124,7 +124,7 @@ class _Stamper:
             self.visit(sig.body, below)
 
     def _each(self, fields: dict[str, Any], key: str, outer: Stamps) -> None:
-        """Stamp copies: the same signature may be in several places."""
+        """Stamp copies of signatures: the originals may also be in other places."""
         fields[key] = [task.clone() for task in fields[key]]
         for task in fields[key]:
             self.visit(task, outer)
@@ -143,9 +143,9 @@ def _stamps(given: Stamps | None) -> dict[str, Any]:
     return stamps if names is None else {name: stamps[name] for name in names if name in stamps}
 
 
-def _put(sig: Signature[Any], stamps: Stamps, append: bool) -> None:
-    """Stamp one task. What is stamped already stays, or gets more values."""
-    if taken := sorted(_TAKEN.intersection(stamps)):
+def _stamp_task(sig: Signature[Any], stamps: Stamps, append: bool) -> None:
+    """Stamp one task. Existing stamps stay, or with ``append`` get more values."""
+    if taken := sorted(_RESERVED.intersection(stamps)):
         raise ValueError(f"A stamp can't be named {taken[0]!r}: that is an option of apply_async().")
     names = list(sig.options.get("stamped_headers") or ())
     for name, value in stamps.items():

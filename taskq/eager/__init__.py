@@ -1,5 +1,5 @@
 """Runs tasks and canvases in the calling process: ``apply``, and every call while ``TASKQ_ALWAYS_EAGER`` is on.
 
-The message is built and read as if it were sent, and ``execution`` runs it, so that an error in a worker is an error
-here. Retries run at once, and so do follow-ups. Connections, transactions and language are the caller's.
+``tasks``, ``canvas`` and ``sending`` call it. Messages are built, read and run by ``execution`` as in a worker; retries
+and follow-ups run at once, with the caller's connections, transactions and language. It never publishes.
 """

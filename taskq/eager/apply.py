@@ -1,4 +1,4 @@
-"""``apply`` for tasks and canvases."""
+"""``apply`` of tasks and canvases."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ Kwargs = Mapping[str, Any] | None
 
 
 def apply_canvas(sig: Signature[Any], args: Args, kwargs: Kwargs, options: dict[str, Any]) -> Any:
-    """Run ``sig`` and all that follows from it, and return its result; ``None`` for an empty chain.
+    """Run ``sig`` and its follow-ups, and return its result; ``None`` for an empty chain.
 
-    ``throw`` among the options lets the first exception through; the default is ``TASKQ_EAGER_PROPAGATES``.
+    The option ``throw`` raises the first exception; the default is ``TASKQ_EAGER_PROPAGATES``.
     """
     throw = options.pop("throw", None)
     if kind_of(sig) == TASK:
@@ -56,14 +56,14 @@ def apply(
 ) -> EagerResult[Any]:
     """Run one task to its end, and return its result. See ``Task.apply``."""
     add_to_parent = options.get("add_to_parent", True)
-    result = _ended(envelope_for(name, task, args, kwargs, options), throw)
+    result = _run_all(envelope_for(name, task, args, kwargs, options), throw)
     if add_to_parent:
         add_children((result,))
     return result
 
 
-def _ended(envelope: Envelope, throw: bool | None) -> EagerResult[Any]:
-    """Run one task and what follows from it, and return its result."""
+def _run_all(envelope: Envelope, throw: bool | None) -> EagerResult[Any]:
+    """Run one task and its follow-ups, and return its result."""
     envelope, run = run_to_end(envelope)
     if run.outcome.follow_ups:
         return EagerWorkflow(throw).run_after(envelope, run)
@@ -73,25 +73,25 @@ def _ended(envelope: Envelope, throw: bool | None) -> EagerResult[Any]:
 
 
 def apply_on_commit(task: TaskDefinition, args: Args, kwargs: Kwargs, options: dict[str, Any]) -> EagerResult[Any]:
-    """Run the task when the transaction commits; until then its result is pending. Without one it runs now.
+    """Run the task when the transaction commits, now without one; its result is pending until then.
 
-    What is wrong with the call is raised now.
+    Errors in the call are raised now.
     """
     add_to_parent = options.get("add_to_parent", True)
     envelope = envelope_for(task.name, task, args, kwargs, options)
     result = EagerResult[Any](
         envelope.task_id, None, states.PENDING, name=task.name, args=args or (), kwargs=kwargs, queue=envelope.queue
     )
-    transaction.on_commit(lambda: _end(result, envelope), using=settings.DATABASE)
+    transaction.on_commit(lambda: _run_pending(result, envelope), using=settings.DATABASE)
     if add_to_parent:
         add_children((result,))
     return result
 
 
-def _end(result: EagerResult[Any], envelope: Envelope) -> None:
-    """Run the task that ``result`` is pending for. An exception that is let through is in the result too."""
+def _run_pending(result: EagerResult[Any], envelope: Envelope) -> None:
+    """Run the task of a pending ``result``. A raised exception is in the result too."""
     try:
-        result.become(_ended(envelope, None))
+        result.become(_run_all(envelope, None))
     except Exception as error:
         result.become(EagerResult(result.id, error, states.FAILURE, name=envelope.name, queue=envelope.queue))
         raise

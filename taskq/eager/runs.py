@@ -1,4 +1,4 @@
-"""Runs one task to its end, and writes its row if ``TASKQ_STORE_EAGER_RESULT`` asks for it."""
+"""Runs one task to its end, and writes its TaskRun with ``TASKQ_STORE_EAGER_RESULT``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["result_of", "run_to_end", "settlement_of", "store_failure", "throws"
 
 
 def run_to_end(envelope: Envelope) -> tuple[Envelope, InlineRun]:
-    """Run one task until it is not retried; return the message of the last try, and its run."""
+    """Run one task with its retries; return the message of the last try, and its run."""
     run = _run(envelope)
     while run.outcome.state == states.RETRY and run.outcome.follow_ups:
         (envelope,) = run.outcome.follow_ups.envelopes
@@ -31,7 +31,7 @@ def run_to_end(envelope: Envelope) -> tuple[Envelope, InlineRun]:
 
 
 def throws(run: InlineRun, throw: bool | None) -> bool:
-    """Tell whether the exception of a run is let through: with ``throw``, by default ``TASKQ_EAGER_PROPAGATES``."""
+    """Tell whether the call raises the run's exception: with ``throw``, by default ``TASKQ_EAGER_PROPAGATES``."""
     return run.outcome.state == states.FAILURE and (settings.EAGER_PROPAGATES if throw is None else throw)
 
 
@@ -56,9 +56,6 @@ def result_of(envelope: Envelope, run: InlineRun) -> EagerResult[Any]:
         date_done=datetime.now(UTC),
         children=run.children,
     )
-
-
-# -- rows, with TASKQ_STORE_EAGER_RESULT ----------------------------------------------------
 
 
 def settlement_of(envelope: Envelope, run: InlineRun) -> Settlement:
@@ -99,7 +96,7 @@ def _settlement(envelope: Envelope, state: str, result: str | None, content_type
 
 
 def _reporter(envelope: Envelope) -> Callable[[Report], None] | None:
-    """Return what writes a running task's own states."""
+    """Return the function that writes a running task's custom states."""
     if not settings.STORE_EAGER_RESULT:
         return None
     return lambda report: _write(_settlement(envelope, report.state, report.meta, report.content_type))

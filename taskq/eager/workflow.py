@@ -1,4 +1,4 @@
-"""Everything that one eager call leads to: messages run here one after the other, and the workflow advances."""
+"""Runs the messages of one eager call one after the other, and advances its workflow in memory."""
 
 from __future__ import annotations
 
@@ -22,16 +22,13 @@ from .runs import result_of, run_to_end, settlement_of, store_failure, throws
 
 
 class EagerWorkflow(Runs):
-    """The results of all tasks that have ended, and the messages that wait.
-
-    ``throw`` lets the first exception through; ``None`` is ``TASKQ_EAGER_PROPAGATES``.
-    """
+    """The results of ended tasks, and the waiting messages. ``throw`` raises the first exception, see ``apply``."""
 
     def __init__(self, throw: bool | None) -> None:
         self._throw = throw
         self._results: dict[str, EagerResult[Any]] = {}
         self._values: dict[str, tuple[str, str | None, str]] = {}
-        #: The exceptions of runs, by their text as data: a result gives the object that was raised.
+        #: The exceptions of runs, by their text as data: results hold the raised objects.
         self._exceptions: dict[str | None, BaseException] = {}
         self._waiting: deque[Envelope] = deque()
         self._workflows = MemoryWorkflows(self)
@@ -46,13 +43,13 @@ class EagerWorkflow(Runs):
         return self._ended(from_frozen(plan.result))
 
     def run_after(self, envelope: Envelope, run: InlineRun) -> EagerResult[Any]:
-        """Run the follow-ups of a task that has run, and return its result: a replacement's has the same id."""
+        """Run the follow-ups of a task that has run, and return the result under its id, perhaps a replacement's."""
         self._end(envelope, run)
         self._run()
         return self._results[envelope.task_id]
 
     def _run(self) -> None:
-        """Run until no message waits; then the results of children are known too."""
+        """Run all waiting messages; then fill in the results of children."""
         while self._waiting:
             self._end(*run_to_end(self._waiting.popleft()))
         for result in self._results.values():
@@ -66,7 +63,7 @@ class EagerWorkflow(Runs):
         self._settle(envelope, run)
 
     def _raise(self, envelope: Envelope, run: InlineRun) -> NoReturn:
-        """Let the exception of a task through, after its errbacks; other messages do not run."""
+        """Raise the exception of a task, after its errbacks; other messages do not run."""
         self._throw = False
         self._waiting.clear()
         self._settle(envelope, run)
@@ -84,7 +81,7 @@ class EagerWorkflow(Runs):
         return task_id in self._values and states.is_final(self._values[task_id][0])
 
     def write(self, settlement: Settlement) -> None:
-        """Keep the value of a task; a task that has not run gets its result here."""
+        """Keep the value of a task; the failure of a task that has not run becomes its result."""
         task_id, error = settlement.task_id, settlement.result
         self._values[task_id] = settlement.state, error, settlement.content_type
         known = self._results.get(task_id)
@@ -105,7 +102,7 @@ class EagerWorkflow(Runs):
         return self._values.get(task_id)
 
     def delete(self, task_id: str) -> None:
-        """Keep the result: the caller has asked for it."""
+        """Keep the result: the caller gets it."""
 
     def message(self, settlement: Settlement) -> RawMessage | None:
         return None if self._ending is None else delivery_of(self._ending)
@@ -116,7 +113,7 @@ class EagerWorkflow(Runs):
     # -- results
 
     def _ended(self, result: Any) -> Any:
-        """Return a planned result, with its predecessors, as the results of the tasks that have run."""
+        """Return a planned result and its parents with the results of tasks that have run."""
         line = [result]
         while line[-1].parent is not None:
             line.append(line[-1].parent)

@@ -50,9 +50,9 @@ def raised(run: Run, error: BaseException) -> Outcome:
         return rejected(run, error)
     if isinstance(error, SystemExit | KeyboardInterrupt):
         return _told_to_end(run, error)
-    if retrying.retries_by_itself(run.task, error):
+    if retrying.should_autoretry(run.task, error):
         try:
-            again = retrying.automatic_retry(run.task, error)
+            again = retrying.autoretry(run.task, error)
         except Exception as problem:  # wrong retry_kwargs
             return failed(run, problem)
         if again is not None:

@@ -1,6 +1,6 @@
 """The canvas methods of ``Task``: its signatures, and ``replace`` and ``add_to_chord`` while it runs.
 
-Nothing is sent here: plans wait in the run's context, and the transaction that settles the run sends them.
+Nothing is sent here: the run's context keeps the plans, and the transaction that settles the run sends them.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class CanvasMethods(Generic[R]):
     # -- as a value
 
     def s(self, *args: Any, **kwargs: Any) -> Signature[R]:
-        """Return the signature of a call with these arguments, perhaps not all that it needs yet."""
+        """Return the signature of a call with these arguments; later arguments may be added: ``add.s(2)``."""
         return Signature(self.name, args, kwargs)
 
     def si(self, *args: Any, **kwargs: Any) -> Signature[R]:
-        """Return an immutable signature: it takes no more arguments, nor the value of what comes before it."""
+        """Return an immutable signature, which takes no arguments from callers or predecessors: ``add.si(2, 2)``."""
         return Signature(self.name, args, kwargs, immutable=True)
 
     def signature(
@@ -65,24 +65,24 @@ class CanvasMethods(Generic[R]):
     subtask = signature
 
     def map(self, it: Iterable[Any]) -> Signature[list[R]]:
-        """Return the signature of one task that calls this one with each item, one after the other."""
+        """Return the signature of a task that calls this task with each item in turn: ``add_one.map([1, 2, 3])``."""
         return xmap(self, it)
 
     def starmap(self, it: Iterable[Sequence[Any]]) -> Signature[list[R]]:
-        """Return the same for items that are lists of arguments."""
+        """As ``map``, but each item is a list of arguments: ``add.starmap([(1, 2), (3, 4)])``."""
         return xstarmap(self, it)
 
     def chunks(self, it: Iterable[Sequence[Any]], n: int) -> Chunks:
-        """Return a group of starmaps over ``n`` items each."""
+        """Return a group of starmaps over ``n`` items each: ``add.chunks(zip(a, b), 100)``."""
         return Chunks(self, it, n)
 
     # -- while it runs
 
     def replace(self, sig: Signature[Any]) -> NoReturn:
-        """Have ``sig`` run in place of this task: ``raise self.replace(add.s(2, 2) | mul.s(3))``.
+        """Replace this task by ``sig``: ``raise self.replace(add.s(2, 2) | mul.s(3))``.
 
-        Its value becomes this task's, under the same id; callbacks, the rest of the chain and the chord wait for it.
-        The value of a group is a list. Nothing after the call is run.
+        The replacement ends under this task's id, with its value (for a group a list); callbacks, the rest of the
+        chain and the chord wait for it. Code after the call does not run.
 
         Raises:
             Ignore: always, in a worker; the worker sends ``sig`` when the task has ended.
@@ -96,7 +96,7 @@ class CanvasMethods(Generic[R]):
         raise Ignore("Replaced by new task")
 
     def add_to_chord(self, sig: Signature[R2]) -> AsyncResult[R2]:
-        """Send ``sig`` as one more member of this task's chord, and return its result: ``add_to_chord(resize.s(n))``.
+        """Add ``sig`` as a member of this task's chord, and return its result: ``self.add_to_chord(resize.s(n))``.
 
         It is sent when this task has succeeded; its value comes after the values of the other members.
 
@@ -120,24 +120,24 @@ class CanvasMethods(Generic[R]):
         kwargs: Mapping[str, Any] | None = None,
         **options: Unpack[SendOptions],
     ) -> Signature[R]:
-        """Return the signature of the run that is under way, with other arguments and options as given."""
+        """Return the signature of the current run, with other arguments and options as given."""
         request = request or self.request
         return Signature(
             self.name,
             request.args if args is None else args,
             request.kwargs if kwargs is None else kwargs,
-            {**_kept(request), **options},
+            {**_options_of_run(request), **options},
         )
 
 
-#: What a run's message says that another call of the task takes over, by the name of the option.
-_KEPT = ("task_id", "root_id", "parent_id", "group_id", "group_index", "shadow", "expires", "time_limit")
-_KEPT_TOO = ("soft_time_limit", "headers", "retries", "reply_to", "replaced_task_nesting", "priority")
+#: Options of the current run that a new call of the task takes over.
+_RUN_OPTIONS = ("task_id", "root_id", "parent_id", "group_id", "group_index", "shadow", "expires", "time_limit")
+_MORE_RUN_OPTIONS = ("soft_time_limit", "headers", "retries", "reply_to", "replaced_task_nesting", "priority")
 
 
-def _kept(request: Context) -> dict[str, Any]:
-    """Return the options with which the run that is under way was sent."""
-    found: dict[str, Any] = {name: request.get(name) for name in (*_KEPT, *_KEPT_TOO)}
+def _options_of_run(request: Context) -> dict[str, Any]:
+    """Return the options with which the current run was sent."""
+    found: dict[str, Any] = {name: request.get(name) for name in (*_RUN_OPTIONS, *_MORE_RUN_OPTIONS)}
     delivery = request.delivery_info or {}
     found |= {
         "task_id": request.id,

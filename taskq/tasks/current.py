@@ -1,4 +1,4 @@
-"""``current_task``: stands for the task that runs in this thread or coroutine."""
+"""``current_task``: a proxy for the task that runs in this thread or coroutine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["current_task"]
 
 
 class _CurrentTask:
-    """Stands for the task that runs here: its attributes are read through. False when none runs."""
+    """A proxy for the task that runs here; false if no task runs."""
 
     def _get(self) -> Task[..., Any] | None:
         context = current()

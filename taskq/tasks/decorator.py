@@ -1,4 +1,4 @@
-"""``@task`` and ``@shared_task``: a function becomes a ``Task`` and is registered."""
+"""``@task`` and ``@shared_task`` make a ``Task`` of a function and register it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ R = TypeVar("R")
 if TYPE_CHECKING:
 
     class CoroutineTask(Task[P, R]):
-        """How type checkers see an ``async def`` task: a call gives a coroutine, sending it the value's result."""
+        """An ``async def`` task for type checkers: a call returns a coroutine, ``delay`` a result of the value."""
 
         def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:  # type: ignore[override]
             """See ``Task``."""
@@ -36,7 +36,7 @@ else:
 
 
 class TaskOptions(TypedDict, total=False):
-    """What ``@task(...)`` accepts; ``Task`` says what each is. A ``base`` may declare more."""
+    """The options of ``@task(...)``, documented in ``Task``. A ``base`` may declare more."""
 
     name: str | None
     base: type[Task[..., Any]]
@@ -74,7 +74,7 @@ class TaskOptions(TypedDict, total=False):
 
 
 class _Decorator(Protocol):
-    """What ``@task(...)`` returns."""
+    """The decorator that ``@task(...)`` returns."""
 
     @overload
     def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> CoroutineTask[P, R]: ...
@@ -83,7 +83,7 @@ class _Decorator(Protocol):
 
 
 class _BindingDecorator(Protocol):
-    """What ``@task(bind=True, ...)`` returns: the function's first argument is the task."""
+    """The decorator that ``@task(bind=True, ...)`` returns: the function's first argument is the task."""
 
     @overload
     def __call__(self, function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> CoroutineTask[P, R]: ...
@@ -105,31 +105,30 @@ def task(function: Callable[..., Any] | None = None, /, *, bind: bool = False, *
     Args:
         function: the function, or coroutine function, that does the work.
         bind: give the function the task itself as its first argument, ``self``.
-        **options: the attributes of ``Task``, those that ``base`` declares besides, ``name`` and ``base``. A handler,
-            as ``on_failure=f``, becomes a method: the function's first argument is the task, then come those
-            that ``Task.on_failure`` lists.
+        **options: the attributes of ``Task`` and of ``base``, ``name`` and ``base``. A handler, as ``on_failure=f``,
+            becomes a method: its first argument is the task, then come the arguments of ``Task.on_failure``.
 
     Raises:
-        TypeError: an option that there is not, or a value of the wrong kind.
-        ValueError: a value that can't be, as a soft time limit that is longer than the hard one.
+        TypeError: an unknown option, or a value of the wrong type.
+        ValueError: an invalid value, as a soft time limit above the hard limit.
     """
     if function is not None:
         return _define(function, bind, options)
     return lambda function: _define(function, bind, options)
 
 
-#: The same as ``task``: in Django there is one registry, so that every task can be shared.
+#: The same as ``task``: Django has one registry of tasks, so every task is shared.
 shared_task = task
 
 
 def _define(function: Callable[..., Any], bind: bool, options: dict[str, Any]) -> Task[..., Any]:
-    """Make a subclass of ``base`` that runs ``function``, and register its one instance."""
+    """Make a subclass of ``base`` that runs ``function``, and register its instance."""
     if not callable(function):
         raise TypeError(f"@task goes on a function, not on {function!r}; options are given by name.")
     name = function.__qualname__ if hasattr(function, "__qualname__") else type(function).__qualname__
     base: type[Task[..., Any]] = _base(options.get("base"), name)
     attributes = {key: value for key, value in options.items() if key != "base" and not _follows_setting(key, value)}
-    refuse_unknown(attributes, _known_to(base), f"@task of {name}")
+    refuse_unknown(attributes, _option_names(base), f"@task of {name}")
     origin = name_of(function.__module__, name)
     attributes |= {
         "name": options.get("name") or origin,
@@ -152,11 +151,11 @@ def _base(given: Any, name: str) -> type[Task[..., Any]]:
 
 
 def _follows_setting(name: str, value: Any) -> bool:
-    """Tell whether ``None`` stands for the setting; for ``max_retries`` it is "without end"."""
+    """Tell whether ``None`` means the setting; for ``max_retries`` it means no limit."""
     return value is None and name != "max_retries" and isinstance(vars(Task).get(name), FromSetting)
 
 
-def _known_to(base: type[Task[..., Any]]) -> frozenset[str]:
-    """Return the names of options: those of every task and the attributes that ``base`` declares itself."""
+def _option_names(base: type[Task[..., Any]]) -> frozenset[str]:
+    """Return the names of options: those of every task, and the attributes that ``base`` declares."""
     own = {name for name in dir(base) if not name.startswith("_") and not hasattr(Task, name)}
     return frozenset(OPTIONS.keys() | own)

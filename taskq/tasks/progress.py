@@ -1,7 +1,6 @@
-"""States of its own that a running task writes: ``Task.update_state``.
+"""``Task.update_state``: custom states of a running task.
 
-The task's process writes nothing by itself: the worker's execution gave the
-context a ``report`` that carries it to who may write.
+The task's process writes no row: the context's ``report`` sends the state to the worker's main process.
 """
 
 from __future__ import annotations
@@ -12,15 +11,15 @@ from taskq import states
 from taskq.calls.context import Context
 from taskq.messages.protocol.options import is_storable, plain
 
-#: Characters that the column of a state holds.
+#: The longest state in a row, in characters.
 _LONGEST = 50
 
 
 def update(context: Context, task_id: str | None, state: str | None, meta: Any) -> None:
-    """Report that the run of ``context`` is in ``state``.
+    """Report the ``state`` of the run of ``context``.
 
-    Raises ``ValueError`` for the id of another task, for a final state and for what
-    is no state, and ``EncodeError`` for ``meta`` that can't be stored.
+    Raises ``ValueError`` for the id of another task and for a final or invalid state, and
+    ``EncodeError`` for ``meta`` that can't be stored.
     """
     if task_id is not None and context.id is not None and task_id != context.id:
         raise ValueError(f"update_state() can only change the task that runs, {context.id}, not {task_id}.")

@@ -1,8 +1,7 @@
-"""Retries: ``Task.retry``, and the times of retries that a task makes by itself.
+"""Retries: ``Task.retry`` and ``autoretry_for``.
 
-The message of the next try is built here and kept in the run's context;
-``worker.execution`` puts it into the outcome, and whoever settles the run sends
-it. Nothing that tries share is changed.
+The message of the next try is built here and kept in the run's context; ``execution`` puts it into
+the outcome, and the transaction that settles the run sends it.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ if TYPE_CHECKING:
 
     from .task import Task
 
-__all__ = ["automatic_retry", "backoff", "retries_by_itself", "retry"]
+__all__ = ["autoretry", "backoff", "retry", "should_autoretry"]
 
-#: Options of a retry that say where it goes; without one it goes where the message came from.
+#: Options for the destination of a retry; without them it goes back to the queue of its message.
 _ROUTING = ("queue", "exchange", "exchange_type", "routing_key")
 
 
@@ -63,7 +62,7 @@ def retry(
 
 
 def _raise(error: BaseException) -> None:
-    """Raise ``error``; what is being handled here stays visible as its cause."""
+    """Raise ``error`` with the exception that is being handled as its cause."""
     handled = sys.exception()
     if handled is None or handled is error:
         raise error
@@ -86,7 +85,7 @@ def _next_try(
     countdown: float | timedelta | None,
     options: dict[str, Any],
 ) -> Envelope:
-    """Return the message of the next try: the one that came, with what is to be different."""
+    """Return the message of the next try: the received message with the changes."""
     assert request.received is not None
     changes = {name: value for name, value in options.items() if value is not None}
     if not changes.keys().isdisjoint(_ROUTING):
@@ -99,17 +98,17 @@ def _next_try(
     return protocol.retry_envelope(request.received, **changes)
 
 
-# -- retries that a task makes by itself -----------------------------------------------
+# -- autoretry_for -----------------------------------------------------------------------
 
 
-def retries_by_itself(task: Task[..., Any], error: BaseException) -> bool:
+def should_autoretry(task: Task[..., Any], error: BaseException) -> bool:
     """Tell whether ``autoretry_for`` names ``error`` and ``dont_autoretry_for`` does not."""
     wanted, unwanted = exceptions(task.autoretry_for), exceptions(task.dont_autoretry_for)
     return isinstance(error, wanted) and not isinstance(error, unwanted)
 
 
-def automatic_retry(task: Task[..., Any], error: BaseException) -> Retry | None:
-    """Ask for another try after ``error``; ``None`` if there are none left."""
+def autoretry(task: Task[..., Any], error: BaseException) -> Retry | None:
+    """Retry the task after ``error``; ``None`` if no retries are left."""
     wanted = dict(task.retry_kwargs)
     limit = wanted.get("max_retries", task.max_retries)
     retries = task.request.retries
@@ -121,6 +120,6 @@ def automatic_retry(task: Task[..., Any], error: BaseException) -> Retry | None:
 
 
 def backoff(factor: float, retries: int, most: float, jitter: bool) -> float:
-    """Return the seconds before the retry after ``retries`` others: ``factor`` times 2 to that, ``most`` at most."""
+    """Return the seconds before the next retry: ``factor * 2 ** retries``, ``most`` at most, random with ``jitter``."""
     wait = min(most, factor * 2.0 ** min(retries, 1000))
     return random.uniform(0, wait) if jitter else wait

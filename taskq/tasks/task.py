@@ -1,8 +1,7 @@
 """``Task``: a function that can be sent to a worker, with its options and handlers.
 
-``@task`` makes one of a function, a subclass with ``run`` is one too. Calling a
-task runs the function here; ``delay`` and its kin send it. How it is run by a
-worker is the business of ``worker.execution``.
+``@task`` makes a task of a function; a subclass with ``run`` is a task too. Calling it runs the function
+in this process; ``delay`` and ``apply_async`` send it, and ``execution`` runs it in a worker.
 """
 
 from __future__ import annotations
@@ -43,73 +42,72 @@ R = TypeVar("R")
 class Task(CanvasMethods[R], Generic[P, R]):
     """The definition of a task.
 
-    Every option is an attribute that a subclass, ``@task(...)`` or the instance
-    may give another value. Those without a value here follow the setting of the same name.
+    Every option is an attribute that a subclass, ``@task(...)`` or the instance may set.
+    Options with ``from_setting`` read the setting until then.
     """
 
     # -- options
 
     #: The name on the wire; by default the import path.
     name: str = ""
-    #: True for a class that is only there to be a ``base``. It is not inherited.
+    #: True for a class that is only a ``base``. It is not inherited.
     abstract: ClassVar[bool] = True
-    #: Keep no row of a success.
+    #: Keep no TaskRun of a success.
     ignore_result: bool = from_setting("IGNORE_RESULT")
     #: Keep failures even if the result is ignored.
     store_errors_even_if_ignored: bool = from_setting("STORE_ERRORS_EVEN_IF_IGNORED")
-    #: Write ``STARTED`` when it starts.
+    #: Write the state ``STARTED`` when the task starts.
     track_started: bool = from_setting("TRACK_STARTED")
-    #: Remember which tasks a run has sent.
+    #: Keep the results of the tasks that a run sends as its children.
     trail: bool = True
     serializer: str = from_setting("SERIALIZER")
     compression: str | None = from_setting("COMPRESSION")
-    #: Where it goes if neither the call nor ``TASKQ_ROUTES`` says so.
+    #: The destination if neither the call nor ``TASKQ_ROUTES`` names one.
     queue: str | Queue | None = None
     exchange: str | Exchange | None = None
     routing_key: str | None = None
     #: 0 to 9, larger is sooner.
     priority: int | None = None
-    #: Seconds, or a moment, after which it is not started any more.
+    #: Seconds, or a moment, after which the task is not started any more.
     expires: float | timedelta | datetime | str | None = None
-    #: Acknowledge after the end, so that it runs again when its worker dies.
+    #: Acknowledge the message after the end: the task runs again if its worker dies.
     acks_late: bool = from_setting("ACKS_LATE")
-    #: How many starts may end with the worker's death.
+    #: The number of starts, if workers die while they run the task; then it fails.
     max_deliveries: int = from_setting("MAX_DELIVERIES")
-    #: Seconds after which it is killed.
+    #: Seconds after which the task is killed.
     time_limit: float | None = None
-    #: Seconds after which ``SoftTimeLimitExceeded`` is raised in it.
+    #: Seconds after which ``SoftTimeLimitExceeded`` is raised in the task.
     soft_time_limit: float | None = None
-    #: How often it may be retried, ``None`` without end.
+    #: The number of retries, ``None`` for no limit.
     max_retries: int | None = from_setting("MAX_RETRIES")
-    #: Seconds before a retry that names no time.
+    #: Seconds before a retry without ``countdown`` and ``eta``.
     default_retry_delay: float = from_setting("DEFAULT_RETRY_DELAY")
-    #: Exceptions after which it is retried by itself, and those of them after which it is not: a class or a tuple.
+    #: Exceptions that retry the task automatically, and exceptions to these: a class or a tuple.
     autoretry_for: Exceptions = ()
     dont_autoretry_for: Exceptions = ()
-    #: Arguments of ``retry()`` for that: ``max_retries``, ``countdown``, ...
+    #: Arguments of ``retry()`` for automatic retries: ``max_retries``, ``countdown``, ...
     retry_kwargs: Mapping[str, Any] = {}
-    #: Wait this many seconds (``True`` is 1) before a retry by itself, then twice that, and so on; ``False`` always
-    #: waits ``default_retry_delay``.
+    #: Seconds (``True``: 1) before the first automatic retry, doubled each time; ``False``: ``default_retry_delay``.
     retry_backoff: bool | float = False
     #: The longest of these waits, in seconds.
     retry_backoff_max: float = 600
-    #: Wait any time between 0 and that, so that tasks that failed together are not retried together.
+    #: Wait a random part of that time: tasks that failed together are then not retried together.
     retry_jitter: bool = True
-    #: Exceptions that are no surprise: the task fails, without a traceback in the log.
+    #: Expected exceptions: the task fails, without a traceback in the log.
     throws: Exceptions = ()
-    #: Check arguments against the signature when it is sent.
+    #: Check arguments against the function's signature when the task is sent.
     typing: bool = from_setting("TYPING")
-    #: A tuple of names of parameters whose values are not to be seen in rows, logs and monitors.
+    #: Names of parameters whose values are masked in rows, logs and monitors: a tuple.
     sensitive: Sequence[str] = ()
 
-    #: The import path of what it was made from.
+    #: The import path of the function or class.
     origin: str = ""
 
     def prepare(self) -> None:
-        """Name the task after its class if it has no name, and check its definition. ``register`` calls it.
+        """Set the name if there is none, and check the definition. ``register`` calls it.
 
-        Not ``__init__``: a subclass may have its own and forget this one.
-        Raises ``TypeError`` or ``ValueError`` for a definition that can't be run.
+        Not ``__init__``: a subclass may override that without calling this.
+        Raises ``TypeError`` or ``ValueError`` for an invalid definition.
         """
         cls = type(self)
         self.origin = self.origin or name_of(cls.__module__, cls.__qualname__)
@@ -124,14 +122,14 @@ class Task(CanvasMethods[R], Generic[P, R]):
     # -- the function
 
     def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """What the task does."""
+        """Do the task's work; a subclass implements it."""
         raise NotImplementedError(f"{self.name} has no run().")
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the function here and now; nothing is sent."""
+        """Run the function in this process; nothing is sent: ``add(2, 2)``."""
         context = current()
         if context is not None and context.definition is self and not context.entered:
-            context.entered = True  # a worker's run that comes through a __call__ of the user's
+            context.entered = True  # a worker's run, through the user's own __call__
             return self.run(*args, **kwargs)
         token = enter(Context(self, context, args=args, kwargs=kwargs))
         try:
@@ -141,26 +139,26 @@ class Task(CanvasMethods[R], Generic[P, R]):
 
     @cached_property
     def entry(self) -> Callable[..., Any]:
-        """What a worker calls: ``run``, or the user's own ``__call__``."""
+        """The function that a worker calls: ``run``, or the user's own ``__call__``."""
         return self.run if type(self).__call__ is Task.__call__ else self.__call__
 
     @cached_property
     def call_signature(self) -> inspect.Signature:
-        """The signature of the function, without ``self``; ``(*args, **kwargs)`` if it does not tell."""
+        """The signature of the function, without ``self``; ``(*args, **kwargs)`` if it is not known."""
         try:
             return inspect.signature(self.run)
-        except ValueError:  # as some builtins
+        except ValueError:  # of some builtins
             return inspect.signature(Task.run.__get__(self))
 
     @cached_property
     def positions(self) -> dict[str, int]:
-        """The position of each parameter that can be given by position."""
+        """The position of each positional parameter."""
         by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         parameters = self.call_signature.parameters.values()
         return {p.name: i for i, p in enumerate(parameters) if p.kind in by_position}
 
     def check_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Raise ``TypeError`` if the function can't be called like that."""
+        """Raise ``TypeError`` if the function does not take these arguments."""
         try:
             self.call_signature.bind(*args, **kwargs)
         except TypeError as error:
@@ -169,13 +167,13 @@ class Task(CanvasMethods[R], Generic[P, R]):
     # -- calling
 
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
-        """Send the task with these arguments."""
+        """Send the task with these arguments: ``add.delay(2, 2)``."""
         return self.apply_async(args, kwargs)
 
     def apply_async(
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Unpack[SendOptions]
     ) -> Result[R]:
-        """Send the task; it takes part in the caller's transaction.
+        """Send the task in the caller's transaction: ``add.apply_async((2, 2), countdown=10)``.
 
         Args:
             args: positional arguments, a list or a tuple.
@@ -190,8 +188,8 @@ class Task(CanvasMethods[R], Generic[P, R]):
                 ``retries``, ``reply_to``.
 
         Raises:
-            TypeError: an unknown option; arguments of the wrong shape; with ``typing``, arguments that don't fit.
-            EncodeError: an argument that can't be sent.
+            TypeError: an unknown option; arguments of the wrong type; with ``typing``, a wrong call of the function.
+            EncodeError: an argument that can't be encoded.
             QueueNotFound: a queue that is not declared, while ``TASKQ_CREATE_MISSING_QUEUES`` is off.
         """
         if settings.ALWAYS_EAGER:
@@ -199,22 +197,22 @@ class Task(CanvasMethods[R], Generic[P, R]):
         return send.send(self.name, self, args, kwargs, dict(options))
 
     def delay_many(self, calls: Iterable[Sequence[Any]], **options: Unpack[SendOptions]) -> list[Result[R]]:
-        """Send the task once for each tuple of arguments in ``calls``, in one transaction, many in one statement.
+        """Send many calls in one transaction, many per statement: ``add.delay_many([(1, 1), (2, 2)])``.
 
-        ``options`` are those of ``apply_async``, for all of them.
+        ``calls`` are tuples of positional arguments; all calls get ``options``, as of ``apply_async``.
         """
         if settings.ALWAYS_EAGER:
             return [self._apply(args, None, dict(options)) for args in calls]
         return send.send_many(self, calls, dict(options))
 
     def delay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
-        """Send the task when the transaction on ``TASKQ_DATABASE`` commits. The result has its id at once."""
+        """Send the task when the transaction on ``TASKQ_DATABASE`` commits: ``mail.delay_on_commit(order.pk)``."""
         return self.apply_async_on_commit(args, kwargs)
 
     def apply_async_on_commit(
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Unpack[SendOptions]
     ) -> Result[R]:
-        """Do what ``apply_async`` does, when the transaction on ``TASKQ_DATABASE`` commits."""
+        """As ``apply_async``, when the transaction on ``TASKQ_DATABASE`` commits. The result has its id at once."""
         if settings.ALWAYS_EAGER:
             from taskq.eager.apply import apply_on_commit
 
@@ -229,9 +227,9 @@ class Task(CanvasMethods[R], Generic[P, R]):
         throw: bool | None = None,
         **options: Unpack[SendOptions],
     ) -> EagerResult[R]:
-        """Run the task here as a worker would, arguments encoded and decoded, and return its result.
+        """Run the task in this process as a worker would, and return its result: ``add.apply((2, 2)).get()``.
 
-        ``throw`` lets its exception through; the default is ``TASKQ_EAGER_PROPAGATES``. Times are not waited for.
+        ``throw`` raises its exception (default: ``TASKQ_EAGER_PROPAGATES``). ``countdown`` and ``eta`` are ignored.
         """
         return self._apply(args, kwargs, dict(options), throw)
 
@@ -263,7 +261,7 @@ class Task(CanvasMethods[R], Generic[P, R]):
         return await sync_to_async(call)(calls, **options)
 
     def AsyncResult(self, task_id: str) -> Result[R]:
-        """Return the result of a task of this kind that was sent before."""
+        """Return the result of an earlier call: ``add.AsyncResult(task_id).get()``."""
         from taskq.results.async_result import AsyncResult
 
         return AsyncResult(task_id)
@@ -272,7 +270,7 @@ class Task(CanvasMethods[R], Generic[P, R]):
 
     @property
     def request(self) -> Context:
-        """What is known of the run that is under way here."""
+        """The context of the current run: its id, arguments, retries and headers."""
         return context_of(self)
 
     def retry(
@@ -291,16 +289,16 @@ class Task(CanvasMethods[R], Generic[P, R]):
         Args:
             args: other positional arguments for the next try.
             kwargs: other keyword arguments for the next try.
-            exc: what went wrong; raised when there are no tries left.
-            throw: false returns the exception ``Retry`` instead of raising it. The task is retried once it returns.
-            eta: when, as a datetime or in ISO 8601.
-            countdown: in how many seconds (or a timedelta), ``default_retry_delay`` if neither is given.
+            exc: the cause of the retry; raised if no retries are left.
+            throw: false returns the exception ``Retry`` instead of raising it; the retry is sent when the task returns.
+            eta: the earliest start, as a datetime or in ISO 8601.
+            countdown: seconds (or a timedelta) until then; ``default_retry_delay`` if neither is given.
             max_retries: another limit than the task's.
             **options: options of the message to change, as ``queue`` or ``priority``.
 
         Raises:
             Retry: always, unless ``throw`` is false.
-            MaxRetriesExceededError: no tries are left and there is no ``exc``.
+            MaxRetriesExceededError: no retries are left and there is no ``exc``.
         """
         return retrying.retry(
             self,
@@ -315,35 +313,34 @@ class Task(CanvasMethods[R], Generic[P, R]):
         )
 
     def update_state(self, task_id: str | None = None, state: str | None = None, meta: Any = None) -> None:
-        """Write a state of your own, as ``"PROGRESS"``, with anything that can be encoded as ``meta``.
+        """Write a custom state of the current run: ``self.update_state(state="PROGRESS", meta={"done": 3})``.
 
-        ``task_id`` may only be that of the run under way. Does nothing when the
-        function is called directly.
+        ``meta`` is any value that can be encoded; ``task_id`` is that of the current run. A direct call writes nothing.
         """
         progress.update(self.request, task_id, state, meta)
 
-    # -- handlers: methods of a class, or functions that ``@task(on_failure=f)`` makes methods; ``self`` is the task
+    # -- handlers: methods of a subclass, or functions as in ``@task(on_failure=f)``; ``self`` is the task
 
     def before_start(self, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Run before the function. What it raises is a failure of the task."""
+        """Run before the function. An exception makes the task fail."""
 
     def on_success(self, retval: Any, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Run in the worker after a success. What it raises is logged."""
+        """Run in the worker after a success. Exceptions are logged."""
 
     def on_retry(
         self, exc: BaseException, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], einfo: Any
     ) -> None:
-        """Run in the worker when the task is to be retried. What it raises is logged."""
+        """Run in the worker before a retry. Exceptions are logged."""
 
     def on_failure(
         self, exc: BaseException, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], einfo: Any
     ) -> None:
-        """Run in the worker after a failure. What it raises is logged."""
+        """Run in the worker after a failure. Exceptions are logged."""
 
     def after_return(
         self, status: str, retval: Any, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], einfo: Any
     ) -> None:
-        """Run in the worker after the other handlers, whatever the end. What it raises is logged."""
+        """Run in the worker after the other handlers, after every end. Exceptions are logged."""
 
     # -- as an object
 

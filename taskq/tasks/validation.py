@@ -1,8 +1,6 @@
-"""What the options of a task may be: a table, against which ``register`` holds every definition.
+"""Validates the options of a task, by a table, when ``register`` gets its definition.
 
-Checked once, when a task is defined, so that nothing has to be checked when it is sent
-or run, and a wrong value is an error in ``tasks.py`` and not in a worker. Nothing here
-knows where a value is used.
+A wrong value is then an error in ``tasks.py``, not in a worker, and sending and running check nothing.
 """
 
 from __future__ import annotations
@@ -26,14 +24,14 @@ if TYPE_CHECKING:
 
 __all__ = ["HANDLERS", "check", "exceptions"]
 
-#: What a task may have called at its ends.
+#: The handlers of a task.
 HANDLERS = ("before_start", "on_success", "on_retry", "on_failure", "after_return")
-#: What ``retry_kwargs`` may hold; ``exc`` and ``throw`` are not the task's to say.
+#: The keys of ``retry_kwargs``; an automatic retry sets ``exc`` and ``throw`` itself.
 _RETRY_ARGUMENTS = frozenset({"args", "kwargs", "eta", "countdown", "max_retries", *RetryOptions.__annotations__})
 
 
 def exceptions(given: Exceptions) -> tuple[type[BaseException], ...]:
-    """Return the classes of ``throws`` and its kin, of which one may be given as it is."""
+    """Return the classes of ``throws``, ``autoretry_for`` or ``dont_autoretry_for`` as a tuple."""
     found = (given,) if isinstance(given, type) else given
     if not isinstance(found, list | tuple | set | frozenset):
         raise TypeError(given)
@@ -47,7 +45,7 @@ def _refuse(value: Any) -> Any:
 
 
 def _instance(words: str, *classes: type, others: Callable[[Any], Any] = _refuse) -> Kind[Any]:
-    """Return the kind of the instances of ``classes``, and of what ``others`` converts."""
+    """Return the kind for instances of ``classes`` and for values that ``others`` converts."""
     return Kind(words, lambda value: value if isinstance(value, classes) else others(value))
 
 
@@ -56,7 +54,7 @@ def _moment(value: Any) -> Any:
     return value
 
 
-def _arguments_of_retry(value: Any) -> Mapping[str, Any]:
+def _retry_arguments(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise TypeError(value)
     if not value.keys() <= _RETRY_ARGUMENTS:
@@ -100,7 +98,7 @@ OPTIONS: Mapping[str, Kind[Any]] = {
     "default_retry_delay": kinds.WAIT,
     "retry_backoff": _instance("True, False or a number of seconds", bool, others=kinds.WAIT.convert),
     "retry_backoff_max": kinds.WAIT,
-    "retry_kwargs": Kind("a dictionary of arguments of retry(), as max_retries", _arguments_of_retry),
+    "retry_kwargs": Kind("a dictionary of arguments of retry(), as max_retries", _retry_arguments),
     "autoretry_for": _EXCEPTIONS,
     "dont_autoretry_for": _EXCEPTIONS,
     "throws": _EXCEPTIONS,
@@ -110,12 +108,11 @@ OPTIONS: Mapping[str, Kind[Any]] = {
 
 
 def check(task: Task[..., Any], base: type[Task[..., Any]]) -> None:
-    """Raise ``TypeError`` or ``ValueError`` for an option that ``task`` has itself and that can't be.
+    """Check and normalize the options that ``task`` sets itself. Raises ``TypeError`` or ``ValueError``.
 
-    What comes from ``base``, which is ``Task``, or from a setting is not looked at. An option
-    that may be written in several ways is put into the one that is read.
+    Values from ``base``, which is ``Task``, and from settings are not checked.
     """
-    for option, value in _own(task, base):
+    for option, value in _own_options(task, base):
         kind = OPTIONS[option]
         try:
             converted = kind.convert(value)
@@ -127,11 +124,8 @@ def check(task: Task[..., Any], base: type[Task[..., Any]]) -> None:
             setattr(task, option, converted)
 
 
-def _own(task: Task[..., Any], base: type[Task[..., Any]]) -> Iterator[tuple[str, Any]]:
-    """Yield the options that the task, or a class between it and ``base``, gives a value of its own.
-
-    What is worked out when it is read (a property) can't be known yet.
-    """
+def _own_options(task: Task[..., Any], base: type[Task[..., Any]]) -> Iterator[tuple[str, Any]]:
+    """Yield the options that the task, or a class between it and ``base``, sets; a property has no value yet."""
     found: dict[str, Any] = {}
     for cls in reversed(type(task).__mro__):
         if cls not in base.__mro__:

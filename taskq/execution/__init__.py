@@ -1,13 +1,12 @@
-"""Runs one delivery: from a message that was handed over to an ``Outcome``.
+"""Runs one delivery and returns its ``Outcome``.
 
-Called by every pool (``execute``), by eager calls and by ``taskq.testing``
-(``inline.run_inline``). ``pipeline`` has the steps in their order, ``endings``
-says how a run can end. It never acknowledges, sends or writes anything.
+Called by every pool (``execute``), by eager calls (``inline``) and by ``taskq.testing`` (``pipeline.perform``).
+``pipeline`` has the steps in order, ``outcomes`` the ends of a run. It never acknowledges, publishes or writes rows.
 """
 
 from __future__ import annotations
 
-from . import builtins as _builtins  # noqa: F401 - the tasks that there always are: importing registers them
+from . import builtins as _builtins  # noqa: F401 - importing it registers the built-in tasks
 from .pipeline import execute
 
 __all__ = ["execute"]

@@ -1,7 +1,6 @@
-"""The tasks that every worker knows, under Celery's names, and ``taskq.errback``.
+"""The built-in tasks of every worker: Celery's, under Celery's names, and ``taskq.errback``.
 
-Producers of Celery send them: maps as tasks of their own, the rest where a workflow was
-not taken apart by its sender. The worker and eager runs import this module, which registers them.
+Celery's producers send maps as tasks, and the others as parts of workflows that they did not unroll.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ logger = logging.getLogger("taskq.worker")
 
 @task(name="celery.accumulate")
 def accumulate(*args: Any, **kwargs: Any) -> Any:
-    """Return the arguments, or the one that ``index`` names: the body of a group that replaces a task."""
+    """Return the arguments, or the argument at ``index``: the body of a group that replaces a task."""
     index = kwargs.get("index")
     return args[index] if index is not None else args
 
@@ -40,7 +39,7 @@ def accumulate(*args: Any, **kwargs: Any) -> Any:
 
 @task(name="celery.map")
 def xmap(task: Signature, it: Sequence[Any]) -> list[Any]:
-    """Call the task once for each item, one after the other; the first failure is that of all."""
+    """Call the task once for each item, one after the other; the first failure is raised."""
     call = _caller(task)
     return [call(item) for item in it]
 
@@ -54,13 +53,13 @@ def xstarmap(task: Signature, it: Sequence[Sequence[Any]]) -> list[Any]:
 
 @task(name="celery.chunks")
 def chunks(task: Signature, it: Sequence[Sequence[Any]], n: int) -> list[list[Any]]:
-    """Do what ``celery.starmap`` does, ``n`` items to a list: senders make a group of starmaps of it."""
+    """As ``celery.starmap``, in lists of ``n`` items; senders usually make a group of starmaps instead."""
     call = _caller(task)
     return [[call(*item) for item in it[start : start + n]] for start in range(0, len(it), n)]
 
 
 def _caller(sig: Signature) -> Callable[..., Any]:
-    """Return what calls the task of ``sig`` here; the signature's own arguments come after those given."""
+    """Return a function that calls the task of ``sig`` here, with the signature's arguments behind its own."""
     called, own, kwargs = registry[sig["task"]], list(sig.get("args") or ()), dict(sig.get("kwargs") or {})
     context = running()
     inline = context is not None and context.is_eager
@@ -71,24 +70,24 @@ def _caller(sig: Signature) -> Callable[..., Any]:
     return call
 
 
-# -- canvases that their sender did not take apart -------------------------------------------
+# -- canvases that their sender did not unroll -----------------------------------------------
 
 
 @task(name="celery.group", bind=True)
 def group(self: Any, tasks: Sequence[Signature], *args: Any, **kwargs: Any) -> Any:
-    """Run a group in place of this task: the result is the list of its results."""
+    """Replace this task by a group: its value is the list of the members' values."""
     return _replaced(self, "group", tasks=list(tasks))
 
 
 @task(name="celery.chain")
 def chain(*args: Any, **kwargs: Any) -> None:
-    """Refuse: a chain is its first task, which has the rest of it in its message."""
+    """Raise: a chain is sent as its first task, with the other steps in the message."""
     raise NotImplementedError("A chain is no task: send its first task, with the others in the message.")
 
 
 @task(name="celery.chord", bind=True)
 def chord(self: Any, header: Any, body: Signature, *args: Any, **kwargs: Any) -> Any:
-    """Run a chord in place of this task."""
+    """Replace this task by a chord."""
     return _replaced(self, "chord", header=header, body=body, kwargs={})
 
 
@@ -108,13 +107,13 @@ def chord_unlock(
     result: Sequence[Any] = (),
     **_: Any,
 ) -> None:
-    """Send the body of a chord of a Celery producer once its members, which are rows here, have ended."""
+    """Send the body of a Celery producer's chord when its members, whose runs are rows here, have ended."""
     members = [AsyncResult[Any](_id_of(member)) for member in result]
     ended = [member.state for member in members]
     failed = next((m for m, s in zip(members, ended, strict=True) if s in states.PROPAGATE_STATES), None)
     request: Context = self.request
     if failed is not None:
-        # The body ends as what follows from this task.
+        # The body fails as a dependent of this task.
         request.embed = {"chain": [callback], "errbacks": errbacks_of(callback)}
         raise ChordError.by_member(failed.id, failed.result)
     if not all(state == states.SUCCESS for state in ended):
@@ -136,7 +135,7 @@ def _id_of(member: Any) -> str:
 
 @task(name="celery.backend_cleanup", ignore_result=True)
 def backend_cleanup() -> None:
-    """Do nothing: workers delete old rows by themselves."""
+    """Do nothing: workers delete old rows themselves."""
 
 
 @task(name="celery.ping")
@@ -155,9 +154,9 @@ def errback(
     kwargs: Mapping[str, Any],
     traceback: str | None = None,
 ) -> None:
-    """Call an errback with ``(request, exc, traceback)``; what it raises is logged.
+    """Call an errback with ``(request, exc, traceback)``; its exceptions are logged.
 
-    The arguments of the failed task are in the message alone: some may be sensitive there.
+    Only the message has the failed task's arguments, not the row: some may be sensitive.
     """
     request = Context(
         registry.get(headers.get("task") or "", self),

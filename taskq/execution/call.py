@@ -1,8 +1,7 @@
 """Calls the user's function: with its soft time limit, and on an event loop if it is a coroutine function.
 
-Each thread that runs tasks keeps one event loop, and one thread for the
-synchronous code that coroutines call, so that clients and connections which are
-bound to them last from task to task.
+Each thread that runs tasks keeps one event loop, and one thread for synchronous code that coroutines
+call: clients and connections bound to them stay usable from task to task.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from taskq.tasks.task import Task
 from . import isolation
 from .run import Run
 
-# After a fork only the thread that runs tasks is left, and it has not made these yet.
+# After a fork only the thread that runs tasks is left, and it has no loop yet.
 _thread = threading.local()
 
 
 def call(run: Run) -> Any:
-    """Return what the task's function returns, or raise what it raises."""
+    """Return the value of the task's function, or raise its exception."""
     limit = run.delivery.soft_time_limit
     if limit and run.soft_limit is not None:
         with run.soft_limit(limit):
@@ -36,20 +35,20 @@ def call(run: Run) -> Any:
 
 def _call(run: Run) -> Any:
     task = run.task
-    # The user's own __call__ may come to Task.__call__, which has to know that the run is under way.
+    # The user's own __call__ may call Task.__call__, which must not start a new run.
     run.request.entered = type(task).__call__ is Task.__call__
     return finish(task.entry(*run.args, **run.kwargs), run.inline)
 
 
 def finish(value: Any, inline: bool) -> Any:
-    """Return ``value``, or what it comes to if it is a coroutine."""
+    """Return ``value``, or the value of the coroutine that it is."""
     if type(value) is CoroutineType:
         return _call_inline(value) if inline else _run_coroutine(value)
     return value
 
 
 def _call_inline(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine for a caller in this thread, whose connections its synchronous code then uses."""
+    """Run a coroutine in this thread; its synchronous code uses the caller's connections."""
 
     async def main() -> Any:
         return await coroutine
@@ -61,17 +60,17 @@ def _call_inline(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 
 def _run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    loop, apart = _loop()
-    limited = _Limited(coroutine)
-    main = loop.create_task(_main(limited, apart))
+    loop, thread_context = _loop()
+    limited = _SoftLimited(coroutine)
+    main = loop.create_task(_main(limited, thread_context))
     try:
         return _until_done(loop, main, limited)
     finally:
-        _end_others(loop)
+        _cancel_others(loop)
 
 
 def _loop() -> tuple[asyncio.AbstractEventLoop, ThreadSensitiveContext]:
-    """Return this thread's event loop, and what stands for the thread of its synchronous code."""
+    """Return this thread's event loop, and the context of the thread for its synchronous code."""
     try:
         loop: asyncio.AbstractEventLoop = _thread.loop
         closed = loop.is_closed()
@@ -79,22 +78,22 @@ def _loop() -> tuple[asyncio.AbstractEventLoop, ThreadSensitiveContext]:
         closed = True
     if closed:
         _thread.loop = loop = asyncio.new_event_loop()
-        _thread.apart = ThreadSensitiveContext()
-    return loop, _thread.apart
+        _thread.thread_context = ThreadSensitiveContext()
+    return loop, _thread.thread_context
 
 
-async def _main(limited: _Limited, apart: ThreadSensitiveContext) -> Any:
-    # Entered and never left: leaving would end its thread, and with it its connections.
-    await apart.__aenter__()  # type: ignore[no-untyped-call]
+async def _main(limited: _SoftLimited, thread_context: ThreadSensitiveContext) -> Any:
+    # Never left: that would end its thread and the thread's connections.
+    await thread_context.__aenter__()  # type: ignore[no-untyped-call]
     try:
         return await limited
     finally:
-        if apart in SyncToAsync.context_to_thread_executor:
+        if thread_context in SyncToAsync.context_to_thread_executor:
             await sync_to_async(isolation.tidy_connections)()
 
 
-def _until_done(loop: asyncio.AbstractEventLoop, main: asyncio.Task[Any], limited: _Limited) -> Any:
-    """Run the loop until ``main`` is done. A soft time limit that hits the loop itself is passed to the coroutine."""
+def _until_done(loop: asyncio.AbstractEventLoop, main: asyncio.Task[Any], limited: _SoftLimited) -> Any:
+    """Run the loop until ``main`` is done; a soft time limit raised in the loop's own code goes to the coroutine."""
     while True:
         try:
             return loop.run_until_complete(main)
@@ -105,8 +104,8 @@ def _until_done(loop: asyncio.AbstractEventLoop, main: asyncio.Task[Any], limite
             main.cancel()
 
 
-def _end_others(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel what the task has left running on the loop: the next one starts clean."""
+def _cancel_others(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel the coroutines that the task has left on the loop: the next task starts clean."""
     others = asyncio.all_tasks(loop)
     if others:
         for other in others:
@@ -114,8 +113,8 @@ def _end_others(loop: asyncio.AbstractEventLoop) -> None:
         loop.run_until_complete(asyncio.gather(*others, return_exceptions=True))
 
 
-class _Limited:
-    """Awaits a coroutine; when told to, it gets ``SoftTimeLimitExceeded`` where it waits instead of a cancellation."""
+class _SoftLimited:
+    """Awaits a coroutine; after ``exceed`` a cancellation raises ``SoftTimeLimitExceeded`` in it."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self._coroutine = coroutine

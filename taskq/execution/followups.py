@@ -1,7 +1,7 @@
 """Adds a run's follow-ups to its Outcome: callbacks, the next link, errbacks, and the dependents that never run.
 
-Called by ``pipeline`` after the end of the function and before handlers hear of it. The transaction that settles the
-run sends the follow-ups. A task without a workflow gets none.
+Called by ``pipeline`` between the end of the function and the handlers. The transaction that settles the run sends
+the follow-ups. A task without a workflow gets none.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ logger = logging.getLogger("taskq.worker")
 
 
 def after(run: Run, outcome: Outcome) -> Outcome:
-    """Complete the outcome of ``run``. Follow-ups that can't be sent make a failure of a success."""
+    """Complete the outcome of ``run``: a failure, if its follow-ups can't be sent."""
     request = run.request
     if request.replacement is not None or request.added or any(run.request.embed.values()):
         outcome = _continued(run, outcome)
@@ -37,7 +37,7 @@ def after(run: Run, outcome: Outcome) -> Outcome:
 
 
 def after_refusal(run: Run, outcome: Outcome) -> Outcome:
-    """Complete the outcome of a message that is not a task's."""
+    """Complete the outcome of a message that can't be run."""
     outcome.follow_ups = followups.of_message(run.delivery, outcome.state, outcome.result or "{}")
     return outcome
 
@@ -55,7 +55,7 @@ def _continued(run: Run, outcome: Outcome) -> Outcome:
             return outcome
         _add_members(run, outcome)
     except Exception as error:
-        # As with a value that can't be stored: the run has no follow-ups.
+        # As after a value that can't be stored, the run has no follow-ups.
         run.request.replacement = None
         return outcomes.failed(run, error)
     return outcome
@@ -78,7 +78,7 @@ def _add(run: Run, outcome: Outcome, plan: Plan) -> FollowUps:
 
 
 def _add_members(run: Run, outcome: Outcome) -> None:
-    """Send the signatures of ``add_to_chord``, and have the header wait for them."""
+    """Add the signatures of ``add_to_chord`` to the follow-ups, and their number to the group's size."""
     counted: Counter[str] = Counter()
     for plan in run.request.added:
         found = _add(run, outcome, plan)
@@ -97,14 +97,14 @@ def _end_dependents(run: Run, outcome: Outcome) -> None:
         outcome.result = outcomes.encoded(run.exception)
     try:
         outcome.follow_ups += FollowUps(unreachable=dependents(embed))
-    except Exception:  # a message may hold anything
+    except Exception:  # the message may be malformed in any way
         logger.exception("What was to follow from %s can't be read.", run.headers.id)
     if outcome.state == states.FAILURE and (called := embed.get("errbacks")):
         outcome.follow_ups += errbacks.planned(called, _failure(run, outcome))
 
 
 def _failure(run: Run, outcome: Outcome) -> errbacks.Failure:
-    # Read again: the task may have put into its arguments what can't be sent.
+    # Read again: the task may have changed its arguments to values that can't be sent.
     args, kwargs, _ = decode_message(run.delivery, run.request.message)
     error = outcome.result or "{}"
     return errbacks.failure_of(run.delivery, run.request.message, error, args, kwargs, outcome.traceback)

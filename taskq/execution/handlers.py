@@ -1,6 +1,6 @@
-"""What is told about a run once it has ended: the task's handlers, signals, and the log.
+"""Calls the task's handlers, sends signals and logs, when a run has ended.
 
-Nothing here changes the outcome: what a handler or a receiver raises is logged.
+Nothing here changes the outcome: exceptions of handlers and receivers are logged.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ logger = logging.getLogger("taskq.worker")
 
 
 def conclude(run: Run, outcome: Outcome) -> Outcome:
-    """Tell handlers, receivers and the log how ``run`` ended; return ``outcome``."""
+    """Report the end of ``run`` to handlers, receivers and the log; return ``outcome``."""
     try:
         _CONCLUDE[outcome.state](run)
         if outcome.state in (states.SUCCESS, states.FAILURE):
             _after_return(run, outcome.state)
         if signals.task_postrun.receivers and outcome.state != states.REVOKED:
             _send_postrun(run, outcome.state)
-    except Exception:  # an exception whose own methods raise, a broken log handler
+    except Exception:  # of an exception class's own methods, or of a broken log handler
         logger.exception("The end of %s could not be told to all.", _label(run))
     return outcome
 
 
 def refuse(run: Run, outcome: Outcome) -> Outcome:
-    """Tell that a message could not be run; return ``outcome``."""
+    """Report that a message could not be run; return ``outcome``."""
     error, delivery = run.exception, run.delivery
     name, task_id = delivery.name, delivery.task_id
     signal: dict[str, Any] = {"message": delivery, "exc": error}
@@ -164,12 +164,12 @@ def _send_postrun(run: Run, state: str) -> None:
 
 
 def _call(run: Run, handler: Callable[..., object], *args: object) -> None:
-    """Call a handler; the task's end is settled already, so even an exit is only logged."""
+    """Call a handler. The task's end is certain already: even an exit is only logged."""
     try:
         handler(*args)
     except BaseException as error:
         if run.inline and isinstance(error, KeyboardInterrupt):
-            raise  # the caller's, at the keyboard
+            raise  # the caller's own Ctrl-C
         logger.exception("%s of %s raised.", getattr(handler, "__name__", handler), _label(run))
 
 

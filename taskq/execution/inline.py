@@ -15,13 +15,13 @@ from taskq.results.async_result import AsyncResult
 from .pipeline import perform
 from .run import ReportFn, Run
 
-#: What eager runs have for a worker's name.
+#: The worker's name in eager runs.
 HOSTNAME = "eager@localhost"
 
 
 @dataclass(slots=True)
 class InlineRun:
-    """How an inline run ended: its outcome, and the objects it was made of."""
+    """The outcome of an inline run, with the objects from which it was encoded."""
 
     outcome: Outcome
     exception: BaseException
@@ -32,7 +32,7 @@ class InlineRun:
 
 
 def run_inline(envelope: Envelope, report: ReportFn | None = None) -> InlineRun:
-    """Run ``envelope`` here and now. Connections, transactions and what the thread holds are the caller's."""
+    """Run ``envelope`` in this thread, with the caller's connections, transactions and language."""
     run = Run(delivery_of(envelope), report, None, inline=True)
     outcome = copy_context().run(perform, run)
     read = hasattr(run, "request")
@@ -47,7 +47,7 @@ def run_inline(envelope: Envelope, report: ReportFn | None = None) -> InlineRun:
 
 
 def delivery_of(envelope: Envelope, job: int = 0, hostname: str = HOSTNAME) -> Delivery:
-    """Return ``envelope`` as a worker would be handed it."""
+    """Return the delivery of ``envelope``, as a worker would get it."""
     body = envelope.body if isinstance(envelope.body, str) else envelope.body.decode()
     return Delivery(
         job,

@@ -1,8 +1,7 @@
 """Each task starts clean: context variables, language, time zone, queries, connections and caches.
 
-Called around every run in a worker, never around eager runs, which share all of
-that with their caller. A connection is closed only when Django would close it
-after a request; one that nobody opened costs nothing.
+Called around every run in a worker, never around eager runs, which share all of that with their
+caller. A connection is closed only when Django would close it after a request.
 """
 
 from __future__ import annotations
@@ -19,15 +18,14 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 logger = logging.getLogger("taskq.worker")
 
-# What a thread keeps between runs; gone after a fork only in threads that are gone too.
+# State of a thread between runs. After a fork the other threads and their state are gone.
 _thread = threading.local()
 
 
 def fresh_context() -> contextvars.Context:
-    """Return a context in which nothing is set: no language, no time zone, nothing that the last task left.
+    """Return a context without language, time zone or variables of the last task.
 
-    The thread's caches are in it, because Django keeps them in context variables
-    too, and each task would connect anew.
+    It has the thread's caches: Django keeps them in context variables too, and each task would connect anew.
     """
     try:
         base: contextvars.Context = _thread.base
@@ -38,12 +36,12 @@ def fresh_context() -> contextvars.Context:
 
 
 def _open_caches() -> list[BaseCache]:
-    """Create this thread's caches; return those that have something to close after each task."""
+    """Create this thread's caches; return those with a ``close`` to call after each task."""
     opened: list[Any] = []
     for alias in caches:
         try:
             opened.append(caches[alias])
-        except Exception as error:  # whatever its library raises; a task that uses it gets the same error
+        except Exception as error:  # any error of its library; a task that uses the cache gets it too
             logger.warning("The cache %r can't be set up: %s", alias, error)
     return [cache for cache in opened if type(cache).close is not BaseCache.close]
 
@@ -55,14 +53,14 @@ def before_task() -> None:
 
 
 def after_task() -> None:
-    """Take back what the task has left open."""
+    """Close or reset the task's connections and caches."""
     _thread.left_open = tidy_connections()
     for cache in getattr(_thread, "caches", ()):
         cache.close()
 
 
 def tidy_connections() -> bool:
-    """Leave this thread's connections as the next task may find them; tell whether one is still open."""
+    """Reset this thread's connections for the next task; tell whether a connection is still open."""
     still_open = False
     for connection in connections.all(initialized_only=True):
         connection.queries_log.clear()
@@ -77,7 +75,7 @@ def tidy_connections() -> bool:
 
 
 def _abandon_transaction(connection: BaseDatabaseWrapper) -> None:
-    """Roll back what a task left open, by closing the connection: its server then forgets the transaction."""
+    """Roll back a transaction that a task left open, by closing its connection."""
     logger.warning("A task left a transaction on %r open: it is rolled back.", connection.alias)
     connection.in_atomic_block = False
     connection.needs_rollback = False

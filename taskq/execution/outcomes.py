@@ -1,8 +1,7 @@
-"""How a run can end: each function here makes the ``Outcome`` of one way.
+"""The ends of a run: each function makes the ``Outcome`` of one kind of end.
 
-Called by ``pipeline``, and by pools for a delivery whose run gave no outcome (``crashed``).
-What the function returned is encoded first: a value that can't be stored is a failure, and
-nothing follows from it.
+Called by ``pipeline``, and by pools for a delivery whose run gave no outcome (``crashed``). The
+return value is encoded first: a value that can't be stored is a failure without next steps.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from .tracebacks import ExceptionInfo, format_exception
 def returned(run: Run) -> Outcome:
     """The function has returned ``run.value``."""
     if run.request.pending_retry is not None:
-        # retry(throw=False): a final state would make the next try one too many.
+        # After retry(throw=False): the next try needs a state that is not final.
         return retried(run, run.request.pending_retry)
     if run.ignored and not run.request.chord:
         return _outcome(run, states.SUCCESS)
@@ -40,7 +39,7 @@ def returned(run: Run) -> Outcome:
 
 
 def raised(run: Run, error: BaseException) -> Outcome:
-    """The function has raised ``error``. Raises what is meant to end the process."""
+    """The function has raised ``error``. Raises ``SystemExit`` and ``KeyboardInterrupt`` in the main thread."""
     if isinstance(error, Retry):
         return retried(run, error)
     if isinstance(error, Ignore):
@@ -49,7 +48,7 @@ def raised(run: Run, error: BaseException) -> Outcome:
     if isinstance(error, Reject):
         return rejected(run, error)
     if isinstance(error, SystemExit | KeyboardInterrupt):
-        return _told_to_end(run, error)
+        return _asked_to_exit(run, error)
     if retrying.should_autoretry(run.task, error):
         try:
             again = retrying.autoretry(run.task, error)
@@ -60,8 +59,8 @@ def raised(run: Run, error: BaseException) -> Outcome:
     return failed(run, error)
 
 
-def _told_to_end(run: Run, error: BaseException) -> Outcome:
-    """End the process with a task that asks for it; a thread, which other tasks share a process with, is kept."""
+def _asked_to_exit(run: Run, error: BaseException) -> Outcome:
+    """Let a task end its process, but not in a thread: other tasks share that process."""
     if threading.current_thread() is threading.main_thread():
         raise error
     lost = WorkerLostError(f"The task tried to end its worker: {reprs.short_repr(error)}.")
@@ -77,15 +76,15 @@ def failed(run: Run, error: BaseException) -> Outcome:
 
 
 def retried(run: Run, error: Retry) -> Outcome:
-    """The task is to run again; what is stored is what went wrong."""
+    """The task runs again; the row keeps the cause of the retry."""
     request = run.request
     if request.pending_retry is not error or request.next_try is None:
         try:
-            _plan(run, error)
-        except Exception as problem:  # no tries left, or a time that can't be
+            _plan_retry(run, error)
+        except Exception as problem:  # no retries left, or an invalid time
             return failed(run, problem)
     assert request.next_try is not None
-    # What the next try is tracked by is the row of this one, if that has one.
+    # The next try uses the TaskRun of this try, if there is one.
     request.next_try.tracked = not run.delivery.want_arguments
     if not run.inline:
         announce([request.next_try])
@@ -97,8 +96,8 @@ def retried(run: Run, error: Retry) -> Outcome:
     return outcome
 
 
-def _plan(run: Run, error: Retry) -> None:
-    """Make the next try of a ``Retry`` that the task raised without calling ``retry()``."""
+def _plan_retry(run: Run, error: Retry) -> None:
+    """Make the message of the next try for a ``Retry`` that the task raised without ``retry()``."""
     when = error.when
     times: dict[str, Any] = {"countdown": when} if isinstance(when, int | float) else {"eta": when}
     run.task.retry(exc=error.exc, throw=False, **times)
@@ -106,7 +105,7 @@ def _plan(run: Run, error: Retry) -> None:
 
 
 def rejected(run: Run, error: Reject) -> Outcome:
-    """The task refuses its message: back into the queue, or a failure."""
+    """The task rejects its message, which goes back to the queue, or fails."""
     if not error.requeue:
         return failed(run, error)
     run.exception = error
@@ -114,13 +113,13 @@ def rejected(run: Run, error: Reject) -> Outcome:
 
 
 def expired(run: Run) -> Outcome:
-    """The message came too late."""
+    """The message has expired."""
     run.exception = TaskRevokedError("expired")
     return _outcome(run, states.REVOKED, result=encoded(run.exception))
 
 
 def refused(run: Run, error: BaseException) -> Outcome:
-    """The message can't be run: its task is not known here, or it is none."""
+    """The message can't be run: it is malformed, or its task is not registered here."""
     run.exception = error
     run.einfo = ExceptionInfo(error)
     delivery = run.delivery
@@ -135,9 +134,9 @@ def refused(run: Run, error: BaseException) -> Outcome:
 
 
 def crashed(delivery: Delivery, error: BaseException) -> Outcome:
-    """The delivery could not be run, or its outcome not be handed over: it fails with its follow-ups.
+    """The delivery could not be run, or its outcome could not be sent: it fails with its follow-ups.
 
-    Reads nothing but the message: whatever else a run knows may be what broke.
+    Reads only the message: the cause may be anything else in the run.
     """
     result = encoded(error)
     return Outcome(
@@ -151,7 +150,7 @@ def crashed(delivery: Delivery, error: BaseException) -> Outcome:
 
 
 def encoded(error: BaseException) -> str:
-    """Return an exception as data, whatever it is made of."""
+    """Return an exception as data. Never raises."""
     if isinstance(error, asyncio.CancelledError):
         error = RuntimeError(f"The task was cancelled: {reprs.short_repr(error)}")
     return values.encode_exception(error)
@@ -172,7 +171,7 @@ def _outcome(run: Run, state: str, **fields: Any) -> Outcome:
 
 
 def _arguments(run: Run) -> str | None:
-    """Return the arguments as a row keeps them, without the sensitive ones."""
+    """Return the arguments for the TaskRun, with sensitive values masked."""
     task = run.task
     if task.sensitive:
         return arguments_text(*reprs.mask(run.args, run.kwargs, task.sensitive, task.positions))

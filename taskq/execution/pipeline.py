@@ -1,8 +1,7 @@
 """The steps of a run, in their order.
 
-Whatever a message holds and whatever a task does ends in an ``Outcome``. Only
-what is meant to end the process goes through: ``SystemExit`` and
-``KeyboardInterrupt`` in its main thread, and a kill.
+Every message and every task ends in an ``Outcome``; only ``SystemExit`` and ``KeyboardInterrupt`` in
+the main thread are raised, to end the process.
 """
 
 from __future__ import annotations
@@ -33,16 +32,15 @@ logger = logging.getLogger("taskq.worker")
 
 
 def execute(delivery: Delivery, report: ReportFn | None = None, soft_limit: SoftLimit | None = None) -> Outcome:
-    """Run one delivery in a clean context and return how it ended.
+    """Run one delivery in a clean context and return its outcome.
 
-    ``report`` carries states that are to be written meanwhile. ``soft_limit`` is
-    put around the user's function to enforce ``delivery.soft_time_limit``; which
-    one can, the pool knows.
+    ``report`` sends states that the run writes before its end. ``soft_limit``, the pool's own, is put around the
+    user's function to enforce ``delivery.soft_time_limit``.
     """
     run = Run(delivery, report, soft_limit, inline=False)
     _shielded(isolation.before_task)
     try:
-        return isolation.fresh_context().run(_perform_apart, run)
+        return isolation.fresh_context().run(_perform_isolated, run)
     finally:
         _shielded(isolation.after_task)
         release(run.exception)
@@ -55,8 +53,8 @@ def _shielded(tidy: Callable[[], None]) -> None:
         logger.exception("Connections and caches could not be tidied up.")
 
 
-def _perform_apart(run: Run) -> Outcome:
-    """Run in a context of its own, where waiting for another task is refused."""
+def _perform_isolated(run: Run) -> Outcome:
+    """Run in a context in which waiting for another task is refused."""
     result_context.running.set(True)
     return perform(run)
 
@@ -93,7 +91,7 @@ def _run(run: Run) -> Outcome:
 
 
 def _read(run: Run) -> None:
-    """Read the message. Raises what is wrong with it."""
+    """Read the message into ``run``. Raises an error if the message can't be run."""
     delivery = run.delivery
     raw, properties = (protocol.mapping_of(text, DecodeError) for text in (delivery.headers, delivery.properties))
     run.headers = headers = protocol.read_headers(raw)
@@ -144,7 +142,7 @@ def _is_expired(run: Run) -> bool:
 
 
 def _announce(run: Run) -> None:
-    """Tell receivers, and whoever writes states, that the task starts."""
+    """Send ``task_prerun``, and report the state ``STARTED`` if the task tracks it."""
     task = run.task
     if signals.task_prerun.receivers:
         signals.send(signals.task_prerun, task, task_id=run.headers.id, task=task, args=run.args, kwargs=run.kwargs)
@@ -158,7 +156,7 @@ def _before_start(run: Run) -> None:
 
 
 def _timed(run: Run) -> object:
-    """Call the function; ``run.runtime`` is how long that took, in seconds, however it ended."""
+    """Call the function, and set ``run.runtime``, in seconds, after any end."""
     run.clock = time.monotonic()
     try:
         return call.call(run)

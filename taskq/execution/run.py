@@ -1,4 +1,4 @@
-"""``Run``: what the steps of the pipeline know of one delivery, and tell each other."""
+"""``Run``: the state of one delivery that the steps of the pipeline share."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ from taskq.tasks.task import Task
 
 from .tracebacks import ExceptionInfo
 
-#: Sends a report to who may write it.
+#: Sends a report to the worker's main process.
 ReportFn = Callable[[Report], None]
-#: Raises ``SoftTimeLimitExceeded`` in this thread if the block takes longer than so many seconds.
+#: Raises ``SoftTimeLimitExceeded`` in this thread if the block takes more than this many seconds.
 SoftLimit = Callable[[float], AbstractContextManager[None]]
 
 
 class Run:
-    """One run of a task. ``task``, ``headers`` and ``request`` are there once they were read.
+    """One run of a task. ``task``, ``headers`` and ``request`` are set when the message is read.
 
-    ``inline`` runs share connections and language with their caller. ``value``
-    is what the function returned; ``exception`` what it raised, or what went
-    wrong before, and ``einfo`` the same with its traceback.
+    ``inline`` runs share connections and language with their caller. ``value`` is the function's return
+    value; ``exception`` is its exception, or that of an earlier step, and ``einfo`` the same with its traceback.
     """
 
     __slots__ = (
@@ -54,12 +53,12 @@ class Run:
 
     @property
     def ignored(self) -> bool:
-        """Whether a success leaves nothing behind: what the message says, else what the task says."""
+        """Whether a success keeps no row: the header of the message, else the task's option."""
         wanted = self.headers.ignore_result
         return self.task.ignore_result if wanted is None else wanted
 
     def write_state(self, task_id: str, state: str, meta: Any) -> None:
-        """Report that the task is in ``state``; ``EncodeError`` for ``meta`` that can't be stored."""
+        """Report the ``state`` of the task. Raises ``EncodeError`` for ``meta`` that can't be stored."""
         if self.report is not None:
             text, content_type = values.encode(meta, what="meta of update_state()")
             self.report(Report(self.delivery.job, task_id, state, text, content_type, time.time()))

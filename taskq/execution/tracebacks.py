@@ -1,7 +1,6 @@
-"""Tracebacks as text for rows and logs, and letting go of what they hold.
+"""Tracebacks as text for rows and logs; ``release`` frees their frames.
 
-Frames of taskq's own are left out, and the text has a longest length. Nothing
-here raises, whatever the exception is made of.
+Frames of taskq's own are left out, and the text is cut to ``LONGEST``. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ LONGEST = 64 * 1024
 _CUT = "\n  ... {} characters left out ...\n"
 _HERE = str(Path(__file__).parent)
 _OWN_FILES = (_HERE, str(task_module.__file__))
-#: More causes than these are not followed: someone may have tied a knot.
+#: At most this many causes are followed: they may form a cycle.
 _MOST_CAUSES = 100
 
 
 class ExceptionInfo:
-    """An exception as handlers and signals get it, as ``einfo``; ``str()`` is its traceback."""
+    """The ``einfo`` of an exception for handlers and signals; ``str()`` is its traceback."""
 
     __slots__ = ("exception", "traceback", "type")
 
@@ -36,7 +35,7 @@ class ExceptionInfo:
 
     @property
     def tb(self) -> TracebackType | None:
-        """The traceback as Python has it, until the run is over."""
+        """Python's traceback object, until the run is over."""
         return self.exception.__traceback__
 
     def __str__(self) -> str:
@@ -50,9 +49,9 @@ def format_exception(error: BaseException) -> str:
     """Return the traceback of ``error`` with its causes, as Python prints it."""
     try:
         text = "".join(traceback.format_exception(type(error), error, _without_own(error.__traceback__)))
-    except Exception:  # an exception class may override anything that this reads
+    except Exception:  # an exception class may override any attribute that is read here
         text = f"{type(error).__name__}: its traceback can't be shown\n"
-    # What no database takes: halves of surrogate pairs, as in names of files that are not UTF-8, and NUL.
+    # No database takes NUL, or halves of surrogate pairs (from file names that are not UTF-8).
     return _cut(text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00"))
 
 
@@ -62,7 +61,7 @@ def log_info(error: BaseException) -> tuple[type[BaseException], BaseException, 
 
 
 def _without_own(trace: TracebackType | None) -> TracebackType | None:
-    """Return what follows taskq's own frames, which are the first."""
+    """Return the traceback without taskq's own frames, which come first."""
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN_FILES):
         trace = trace.tb_next
     return trace
@@ -76,7 +75,7 @@ def _cut(text: str) -> str:
 
 
 def release(error: BaseException | None) -> None:
-    """Drop the frames that ``error`` and its causes hold: their locals would live as long as it does."""
+    """Clear the frames of ``error`` and its causes: their local variables would live as long as ``error``."""
     for _ in range(_MOST_CAUSES):
         if error is None:
             return

@@ -1,11 +1,9 @@
-"""Help for testing code that sends tasks, without a worker and without waiting.
+"""For tests of code that sends tasks, without a worker and without waiting. Only tests call it.
 
-``override`` switches the way tasks are sent; ``drain``, ``assert_sent`` and their
-kin look at what was sent and run it. pytest has fixtures for the same. See
-``docs/how-to/test-your-tasks.md``.
+``override`` keeps sent tasks in memory; ``assert_sent`` checks them, ``drain`` runs them. pytest has fixtures
+for the same. See ``docs/how-to/test-your-tasks.md``. Only ``running_worker`` writes taskq's rows.
 
-Names are loaded when they are first used: the pytest plugin is imported before
-Django's settings are known.
+Names are loaded on first use: the pytest plugin is imported before Django's settings are known.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a test asks about the tasks that were sent, as functions and as a mixin for ``TestCase``."""
+"""Assertions about sent tasks, as functions and as a mixin for ``TestCase``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .memory import Ended, Memory
 from .message import SentTask, SentTasks
 from .overrides import Mode, active, override
 
-#: Seconds by which a time may differ from the one that is expected.
+#: Seconds by which a time may differ from the expected time.
 TOLERANCE = 1.0
 
 AnyTask = Task[..., Any] | str
@@ -29,7 +29,7 @@ def sent() -> SentTasks:
 def drain(
     queue: str | None = None, until: datetime | timedelta | None = None, *, propagate: bool | None = None
 ) -> list[Ended]:
-    """Run what was sent, and what follows from it: see ``Memory.drain``."""
+    """Run the sent tasks and their follow-ups: see ``Memory.drain``."""
     return active().drain(queue, until, propagate=propagate)
 
 
@@ -45,11 +45,10 @@ def assert_sent(
     task_id: str | None = None,
     count: int | None = None,
 ) -> list[SentTask]:
-    """Assert that ``task``, a task or its name, was sent like this, and return the messages.
+    """Assert that ``task``, a task or its name, was sent like this, and return its messages.
 
-    What is not given may be anything. ``args`` and ``kwargs`` are compared whole;
-    ``unittest.mock.ANY`` stands for any value. ``eta`` and ``countdown``, in seconds, may be a
-    second off. ``count`` is how many there are to be, by default at least one.
+    Only given arguments are compared, ``args`` and ``kwargs`` as a whole; ``unittest.mock.ANY`` is any value.
+    ``eta`` and ``countdown`` (seconds) may differ by a second. ``count`` is the number of messages, default 1 or more.
     """
     found = _matching(task, args, kwargs, queue, eta, countdown, priority, task_id)
     if (not found) if count is None else len(found) != count:
@@ -71,7 +70,7 @@ def assert_not_sent(
     priority: int | None = None,
     task_id: str | None = None,
 ) -> None:
-    """Assert that nothing was sent that is like this; without arguments, that nothing was sent."""
+    """Assert that no message like this was sent; without arguments, that no message was sent."""
     found = _matching(task, args, kwargs, queue, eta, countdown, priority, task_id)
     if found:
         raise AssertionError(f"{found[0]} was sent and was not to be. {_listed()}")
@@ -80,9 +79,9 @@ def assert_not_sent(
 class TaskqTestMixin(TestCase):
     """For test cases: each test has its own memory, ``self.taskq``, and the assertions as methods."""
 
-    #: The mode that the tests run in: see ``override``.
+    #: The mode of the tests: see ``override``.
     taskq_mode: ClassVar[Mode] = "memory"
-    #: Whether a task that fails raises its exception where it ran.
+    #: Whether ``drain()`` or ``delay()`` raises the exception of a failing task.
     taskq_propagate: ClassVar[bool] = False
     taskq: Memory
 
@@ -131,7 +130,7 @@ def _name(task: AnyTask) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as it comes out of a message: in JSON there are no tuples, and all keys are texts."""
+    """Return a value as decoded from JSON: lists for tuples, and text as keys."""
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, Mapping):

@@ -1,7 +1,7 @@
-"""``Memory``: broker, database and worker of a test, all in one object and nothing of it shared.
+"""``Memory``: broker, database and worker of one test, in one object.
 
-``override`` makes it the publisher's sink and the backend of results. A message is
-encoded, kept and run as in earnest; only what the rows would hold is kept here.
+``override`` makes it the publisher's sink and the backend of results. Messages are encoded and run as by a
+worker; only their rows are objects in memory.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from .memory_results import MemoryResults
 from .message import SentTask, SentTasks
 from .rows import MemoryRuns
 
-#: For ``drain(until=FOREVER)``: everything, whenever it is due.
+#: For ``drain(until=FOREVER)``: all scheduled tasks are due.
 FOREVER = datetime.max.replace(tzinfo=UTC)
-#: Runs in one ``drain`` after which it gives up.
+#: The most runs in one ``drain``; then it raises ``RuntimeError``.
 MOST_RUNS = 10_000
 
 
 class Ended(NamedTuple):
-    """One run of ``drain``: a task that is retried is there once for each try."""
+    """One run of ``drain``; a retried task has a run for each try."""
 
     name: str
     task_id: str
@@ -47,9 +47,9 @@ class Ended(NamedTuple):
 
 
 class Memory(MemoryResults):
-    """What was sent and what became of it. ``inline`` runs each task as soon as a worker would see it.
+    """The sent tasks and their results. ``inline`` runs each task as soon as a worker would see it.
 
-    With ``propagate`` the exception of a task that fails is raised where it ran.
+    ``propagate`` raises the exception of a failing task.
     """
 
     def __init__(self, *, inline: bool = False, propagate: bool = False) -> None:
@@ -69,27 +69,27 @@ class Memory(MemoryResults):
 
     @property
     def sent(self) -> SentTasks:
-        """The tasks that were sent and not rolled back, in order. A task's retries are not in it."""
-        return SentTasks(lambda: [message for message in self._sent if not message.fate.dropped])
+        """The tasks that were sent and not rolled back, in order, without retries."""
+        return SentTasks(lambda: [message for message in self._sent if not message.transaction.rolled_back])
 
     @property
     def waiting(self) -> SentTasks:
-        """The messages that have not run: retries too, and what is due later."""
-        return SentTasks(lambda: [message for message in self._waiting if not message.fate.dropped])
+        """The messages that have not run, also retries and scheduled messages."""
+        return SentTasks(lambda: [message for message in self._waiting if not message.transaction.rolled_back])
 
     def accept_workflow(self, groups: Sequence[NewGroup], nodes: Sequence[NewNode]) -> None:
-        """Take the groups and nodes of a workflow, before its messages; this is the publisher's sink for them."""
+        """Take the groups and nodes of a workflow, before its messages: the publisher's sink for workflows."""
         with self._lock:
             self._workflows.start(groups, nodes)
 
     def accept(self, envelopes: Sequence[Envelope]) -> None:
-        """Take messages; this is the publisher's sink."""
+        """Take messages: the publisher's sink."""
         for envelope in envelopes:
             self._keep(envelope)
         self._run_visible()
 
     def _keep(self, envelope: Envelope, again: bool = False) -> None:
-        """Keep a message; ``again`` is for one more try of a task that is listed and has its row."""
+        """Keep a message; ``again`` is for another try of a task, which is in ``sent`` and has its row."""
         message = SentTask(envelope, next(self._numbers), self._run_visible)
         with self._lock:
             self._waiting.append(message)
@@ -106,12 +106,10 @@ class Memory(MemoryResults):
         *,
         propagate: bool | None = None,
     ) -> list[Ended]:
-        """Run what is due, and what follows from it, until nothing is left; return each run in order.
+        """Run due tasks and their follow-ups until none is left; return the runs in order: ``memory.drain()``.
 
-        ``queue`` limits it to one queue. ``until`` is the moment, or the time from
-        now, up to which scheduled tasks count as due, retries among them; the clock
-        is not changed. ``propagate`` raises the exception of a task that fails; the
-        default is what ``override`` was told.
+        ``queue`` limits it to one queue. Scheduled tasks and retries are due ``until`` a moment or a time from now; the
+        clock is not changed. ``propagate`` raises the exception of a failing task; the default is that of ``override``.
         """
         raises = self.propagate if propagate is None else propagate
         with self._at_work():
@@ -127,29 +125,29 @@ class Memory(MemoryResults):
         while (message := self._next(queue, horizon, refused)) is not None:
             if len(ended) + len(refused) >= MOST_RUNS:
                 raise RuntimeError(f"drain() has run {MOST_RUNS} tasks and there are more: do they send one another?")
-            ran = runner.run(message.claimed(), self._report)
-            if ran.settlement is None:
+            result = runner.run(message.claimed(), self._report)
+            if result.settlement is None:
                 refused.add(message.number)
                 self._waiting.append(message)
                 continue
-            self._settle(ran.settlement, message)
-            ended.append(Ended(ran.name, message.id, ran.settlement.state))
-            if raises and ran.exception is not None:
+            self._settle(result.settlement, message)
+            ended.append(Ended(result.name, message.id, result.settlement.state))
+            if raises and result.exception is not None:
                 self._call_errbacks()
-                raise ran.exception
+                raise result.exception
         return ended
 
     def _call_errbacks(self) -> None:
-        """Have errbacks with a request called before the exception, which ends the work, goes to the test."""
+        """Call new-style errbacks before the exception ends ``drain``."""
         while (message := self._next(None, None, set(), errbacks.TASK)) is not None:
-            ran = runner.run(message.claimed(), self._report)
-            if ran.settlement is not None:
-                self._settle(ran.settlement, message)
+            result = runner.run(message.claimed(), self._report)
+            if result.settlement is not None:
+                self._settle(result.settlement, message)
 
     def _next(
         self, queue: str | None, horizon: float | None, refused: set[int], name: str | None = None
     ) -> SentTask | None:
-        """Take the message that a worker would take next: the most urgent, then the one that is due first."""
+        """Take the next message of a worker: by priority, then by due time."""
         now = time.time() if horizon is None else horizon
         with self._lock:
             due = [
@@ -159,7 +157,7 @@ class Memory(MemoryResults):
                 and (queue is None or message.queue == queue)
                 and (name is None or message.name == name)
                 and message.number not in refused
-                and message.fate.visible
+                and message.transaction.visible
             ]
             if not due:
                 return None
@@ -168,7 +166,7 @@ class Memory(MemoryResults):
             return message
 
     def _run_visible(self) -> None:
-        """Run what a worker would see now, if that is wanted and not being done further up in this thread."""
+        """With ``inline``, run the messages that a worker would see, unless this thread is doing so already."""
         if self.inline and not getattr(self._busy, "depth", 0):
             self.drain()
 
@@ -187,7 +185,7 @@ class Memory(MemoryResults):
         self._call_watchers()
 
     def _follow(self, envelope: Envelope) -> None:
-        """Keep a message that follows from a task's end; what runs under an id that was sent is one more try."""
+        """Keep a follow-up; if its id was sent before, it is another try."""
         self._keep(envelope, again=any(message.id == envelope.task_id for message in self._sent))
 
     def _report(self, request: Request, report: Report) -> None:
@@ -198,16 +196,18 @@ class Memory(MemoryResults):
     # -- revoking
 
     def revoke(self, ids: Sequence[str], terminate: str) -> None:
-        """Take out of the queue what has not run, and what follows from it in its workflow: it reads ``REVOKED``."""
+        """Revoke waiting messages and their dependents: their runs become ``REVOKED``."""
         with self._lock:
             # A run that is not final does not prove that a message exists: a replaced task keeps its id, and its
             # replacement may not have been sent.
             ended = {task_id for task_id in self._runs.rows if self._runs.is_final(task_id)}
             sent = {message.id for message in self._waiting} | ended | self._workflows.ended
             wanted, unsent = self._workflows.cascade(ids, sent)
-            revoked = [message for message in self._waiting if message.id in wanted and not message.fate.dropped]
+            revoked = [
+                message for message in self._waiting if message.id in wanted and not message.transaction.rolled_back
+            ]
             self._waiting = [message for message in self._waiting if message not in revoked]
-            # What else is revoked here is final before the rule for failures comes to it.
+            # Revoked dependents must be final before failures reach them.
             for task_id in sorted(unsent):
                 self._workflows.revoke_unsent(task_id)
             ends = [complete(_revoked(message), message.claimed()) for message in revoked]

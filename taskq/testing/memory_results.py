@@ -44,14 +44,14 @@ class MemoryResults(ResultBackend):
     def fetch(self, ids: Collection[str], columns: Collection[str]) -> Found:
         """Return the runs of ``ids``, with all columns."""
         self._run_visible()
-        return self._there(ids)
+        return self._present(ids)
 
-    def _there(self, ids: Collection[str]) -> Found:
+    def _present(self, ids: Collection[str]) -> Found:
         with self._lock:
             return {task_id: run for task_id in ids if (run := self._runs.present(task_id)) is not None}
 
     def _final(self, ids: Collection[str]) -> Found:
-        return {task_id: run for task_id, run in self._there(ids).items() if states.is_final(run.state)}
+        return {task_id: run for task_id, run in self._present(ids).items() if states.is_final(run.state)}
 
     # -- waiting
 
@@ -62,14 +62,14 @@ class MemoryResults(ResultBackend):
 
         Raises ``TimeoutError`` at once if there is a ``timeout``, else ``RuntimeError``.
         """
-        found = self._ran(ids)
+        found = self._run_and_fetch(ids)
         if found:
             yield found
         self._check(ids, found, timeout)
 
     async def async_arrivals(self, ids: Collection[str], timeout: float | None) -> AsyncGenerator[Found, None]:
         """Do what ``arrivals`` does in a coroutine."""
-        found = await sync_to_async(self._ran)(ids)
+        found = await sync_to_async(self._run_and_fetch)(ids)
         if found:
             yield found
         self._check(ids, found, timeout)
@@ -85,7 +85,7 @@ class MemoryResults(ResultBackend):
         for ids, call in ended:
             callbacks.call_and_log(call, self._final(ids))
 
-    def _ran(self, ids: Collection[str]) -> Found:
+    def _run_and_fetch(self, ids: Collection[str]) -> Found:
         if self.inline:
             # A task may wait for another task here: that runs now.
             self.drain()

@@ -15,22 +15,19 @@ from taskq.messages.serializers import to_json
 from taskq.records import Claimed, Envelope
 from taskq.results.async_result import AsyncResult
 
-from .transactions import Fate
+from .transactions import TransactionState
 
 
 class SentTask:
-    """One task that was sent: what it was sent with, as a worker would read it.
-
-    ``due`` is a Unix time. ``number`` grows with each message.
-    """
+    """One sent task, as a worker would read its message. ``due`` is a Unix time; ``number`` grows with each message."""
 
     def __init__(self, envelope: Envelope, number: int, committed: Callable[[], object]) -> None:
         self.envelope = envelope
         self.number = number
         self.sent_at = time.time()
         self.due = self.sent_at + envelope.delay
-        self.fate = Fate(committed)
-        # What can't be written into a row must fail here, as it would in earnest.
+        self.transaction = TransactionState(committed)
+        # A message that can't be written into a row must fail here, as with the database.
         self._claimed = _claimed(envelope, number)
 
     @property
@@ -55,22 +52,22 @@ class SentTask:
 
     @property
     def headers(self) -> dict[str, Any]:
-        """The message's headers, those of the caller's own among them."""
+        """The message's headers, including the caller's own."""
         return self.envelope.headers
 
     @property
     def delay(self) -> float:
-        """How many seconds after sending it is due; 0 is at once."""
+        """The seconds from sending until the task is due; 0 is at once."""
         return self.envelope.delay
 
     @property
     def eta(self) -> datetime | None:
-        """When it is due, in UTC; ``None`` is at once."""
+        """The time when the task is due, in UTC; ``None`` is at once."""
         return datetime.fromtimestamp(self.due, UTC) if self.envelope.delay > 0 else None
 
     @property
     def expires(self) -> datetime | None:
-        """When it expires, in UTC."""
+        """The time when the message expires, in UTC."""
         moment = self.envelope.expires
         return None if moment is None else datetime.fromtimestamp(moment, UTC)
 
@@ -105,7 +102,7 @@ class SentTask:
 
 
 def _claimed(e: Envelope, number: int) -> Claimed:
-    """Return what a row of the database broker would hold of a message."""
+    """Return a message as claimed from its row in the database broker."""
     body, properties = e.body, e.properties
     if isinstance(body, bytes):
         body, properties = base64.b64encode(body).decode(), {**properties, "body_encoding": "base64"}
@@ -128,7 +125,7 @@ def _claimed(e: Envelope, number: int) -> Claimed:
 
 
 class SentTasks(Sequence[SentTask]):
-    """What was sent and not rolled back, in order; it grows while it is looked at."""
+    """The tasks that were sent and not rolled back, in order: a live view that grows."""
 
     def __init__(self, read: Callable[[], list[SentTask]]) -> None:
         self._read = read

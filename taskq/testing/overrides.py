@@ -1,4 +1,4 @@
-"""``override``: how tasks are sent and run while a test lasts."""
+"""``override`` changes how tasks are sent and run during a test."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ _active: list[Memory] = []
 
 
 class override(TestContextDecorator):
-    """Send tasks in a test's way: a ``with`` block, or a decorator of tests and of ``TestCase`` classes.
+    """Change sending for a test: ``with override("inline") as memory:``, or a decorator of tests and test classes.
 
-    ``"memory"`` keeps what is sent; ``drain()`` runs it. ``"inline"`` also runs it
-    as soon as a worker would see it. ``"eager"`` is ``TASKQ_ALWAYS_EAGER``. With
-    ``propagate`` the exception of a task that fails is raised where it ran, which is
-    ``delay()`` in the latter two. The value of ``with`` is a ``Memory``; as a decorator of
-    a class it is there as ``self.<attr_name>``, of a function as its argument ``kwarg_name``.
+    ``"memory"`` keeps sent tasks until ``drain()`` runs them. ``"inline"`` runs them as soon as a worker would see
+    them. ``"eager"`` is ``TASKQ_ALWAYS_EAGER``. ``propagate`` raises the exception of a failing task, in ``drain()``
+    or in ``delay()``. The value of ``with`` is a ``Memory``; a decorated class gets it as ``self.<attr_name>``, a
+    decorated function as its argument ``kwarg_name``.
     """
 
     def __init__(
@@ -43,7 +42,7 @@ class override(TestContextDecorator):
         self._undo: list[ExitStack] = []
 
     def enable(self) -> Memory:
-        """Begin; return what keeps the tasks, which stays empty with ``"eager"``."""
+        """Begin; return the ``Memory``, which stays empty with ``"eager"``."""
         memory = Memory(inline=self.mode == "inline", propagate=self.propagate)
         changed = override_settings(
             TASKQ_ALWAYS_EAGER=self.mode == "eager", TASKQ_EAGER_PROPAGATES=self.mode == "eager" and self.propagate
@@ -64,7 +63,7 @@ class override(TestContextDecorator):
         return self.enable()
 
     def disable(self) -> None:
-        """End: everything is as it was before."""
+        """End, and restore the former sink, backend and settings."""
         self._undo.pop().close()
 
 

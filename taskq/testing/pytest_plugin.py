@@ -1,6 +1,6 @@
-"""pytest's fixtures: loaded by its entry point in every project that has taskq installed.
+"""pytest's fixtures, loaded by an entry point in every project that has taskq installed.
 
-Nothing of taskq or Django is imported before a test asks for it.
+taskq and Django are imported only when a test uses a fixture.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def taskq_memory() -> Iterator[Memory]:
 
 @pytest.fixture
 def taskq_sent(taskq_memory: Memory) -> SentTasks:
-    """Return the tasks that the test sends, in a list that grows; they are kept in memory."""
+    """Return a live list of the tasks that the test sends; they are kept in memory."""
     return taskq_memory.sent
 
 

@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Row:
-    """A task's row, and the message that brought it, whose transaction it shares."""
+    """A task's row, and its message, whose transaction it shares."""
 
     run: TaskRun
     message: SentTask | None = None
 
     @property
-    def dropped(self) -> bool:
-        """Whether it was rolled back."""
-        return self.message is not None and self.message.fate.dropped
+    def rolled_back(self) -> bool:
+        """Whether the row was rolled back."""
+        return self.message is not None and self.message.transaction.rolled_back
 
 
 @dataclass(slots=True)
@@ -47,10 +47,10 @@ class MemoryRuns(Runs):
     def present(self, task_id: str) -> TaskRun | None:
         """Return the row of a task that was not rolled back."""
         there = self.rows.get(task_id)
-        return None if there is None or there.dropped else there.run
+        return None if there is None or there.rolled_back else there.run
 
     def add(self, message: SentTask) -> None:
-        """Write the row of a task that was sent, if it is to have one."""
+        """Write the row of a sent task, if the task is tracked."""
         envelope = message.envelope
         there = self.present(message.id)
         if not envelope.tracked or (there is not None and not (envelope.reset and states.is_final(there.state))):
@@ -106,7 +106,7 @@ class MemoryRuns(Runs):
         self.follow(envelope)
 
     def progress(self, request: Request, report: Report) -> None:
-        """Write a state that a running task has given itself."""
+        """Write a custom state of a running task."""
         there = self.rows.get(report.task_id)
         if there is None:
             message = request.message

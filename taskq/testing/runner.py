@@ -20,45 +20,45 @@ from taskq.workflows.followups import complete
 
 from .transactions import as_if_committed
 
-#: What these runs have for a worker's name.
+#: The worker's name in these runs.
 HOSTNAME = "memory@localhost"
 
 
 @dataclass(slots=True)
-class Ran:
-    """How one message ended. ``settlement`` is ``None`` if it goes back into its queue."""
+class RunResult:
+    """The end of one message. ``settlement`` is ``None`` if the message goes back to its queue."""
 
     name: str
     settlement: Settlement | None
     exception: BaseException | None = None
 
 
-def run(message: Claimed, report: Callable[[Request, Report], None]) -> Ran:
-    """Take one message through what a worker does with it, and return how it ends."""
+def run(message: Claimed, report: Callable[[Request, Report], None]) -> RunResult:
+    """Run one message as a worker does, and return its end."""
     try:
         request = read(message, Limits())
     except InvalidTaskError as error:
-        return Ran("", settlements.rejected(message, error, HOSTNAME), error)
+        return RunResult("", settlements.rejected(message, error, HOSTNAME), error)
     request.starts = 1
     if request.expired():
-        return Ran(request.name, settlements.revoked(request, "expired", HOSTNAME))
+        return RunResult(request.name, settlements.revoked(request, "expired", HOSTNAME))
     if request.task is None:
-        return Ran(request.name, settlements.not_registered(request, HOSTNAME))
+        return RunResult(request.name, settlements.not_registered(request, HOSTNAME))
     return _start(request, lambda made: report(request, made))
 
 
-def _start(request: Request, report: Callable[[Report], None]) -> Ran:
+def _start(request: Request, report: Callable[[Report], None]) -> RunResult:
     run = Run(request.delivery(HOSTNAME), report, None, inline=False)
     with as_if_committed():
         try:
-            # A worker's task starts without the language, time zone and variables of whoever sent it.
+            # A worker's task starts without the sender's language, time zone and context variables.
             outcome = Context().run(_perform, run)
         except SystemExit as error:
             return _lost(run, request, error)
     if outcome.state == states.REJECTED and outcome.requeue:
-        return Ran(request.name, None)
+        return RunResult(request.name, None)
     exception = run.exception if outcome.state == states.FAILURE else None
-    return Ran(request.name, settlements.ended(request, outcome, HOSTNAME), exception)
+    return RunResult(request.name, settlements.ended(request, outcome, HOSTNAME), exception)
 
 
 def _perform(run: Run) -> Outcome:
@@ -66,9 +66,9 @@ def _perform(run: Run) -> Outcome:
     return perform(run)
 
 
-def _lost(run: Run, request: Request, error: SystemExit) -> Ran:
-    """Return what becomes of a task that ends its process: the test's process goes on."""
+def _lost(run: Run, request: Request, error: SystemExit) -> RunResult:
+    """Return the failure of a task that ends its process; the test's process goes on."""
     lost = WorkerLostError(f"Worker exited prematurely: exitcode {error.code or 0}.")
     outcome = Outcome(run.delivery.job, request.id, states.FAILURE, result=encode_exception(lost), started=run.started)
     settlement = settlements.ended(request, outcome, HOSTNAME)
-    return Ran(request.name, complete(settlement, request.message), lost)
+    return RunResult(request.name, complete(settlement, request.message), lost)

@@ -1,8 +1,7 @@
-"""What a test's transaction does to tasks that are sent or run in it.
+"""The transactions of tests, and the tasks that are sent or run in them.
 
-A message lives and dies with the ``atomic()`` block that it was sent in, as a row of
-the database broker does. The blocks that ``TestCase`` puts around every test never
-commit; they are taken for no transaction at all.
+A message is committed or rolled back with its ``atomic()`` block, as a row of the database broker. The
+blocks that ``TestCase`` puts around every test never commit; they do not count as transactions.
 """
 
 from __future__ import annotations
@@ -22,12 +21,11 @@ def own_blocks(connection: BaseDatabaseWrapper) -> list[Any]:
     return [block for block in connection.atomic_blocks if not getattr(block, "_from_testcase", False)]
 
 
-class Fate:
+class TransactionState:
     """Whether a message was committed, rolled back, or is still in an open transaction.
 
-    Django itself drops the functions given to ``on_commit`` when a savepoint is
-    rolled back, so that looking for ours tells. ``committed`` is called on commit,
-    and by ``captureOnCommitCallbacks(execute=True)``.
+    When a savepoint is rolled back, Django drops its ``on_commit`` functions, so ours is then missing. ``committed``
+    is called on commit, and by ``captureOnCommitCallbacks(execute=True)``.
     """
 
     def __init__(self, committed: Callable[[], object]) -> None:
@@ -45,22 +43,21 @@ class Fate:
         self._call()
 
     @property
-    def dropped(self) -> bool:
-        """Whether its transaction, or the savepoint in it, was rolled back."""
+    def rolled_back(self) -> bool:
+        """Whether the message's transaction or savepoint was rolled back."""
         return not self._committed and not any(entry[1] is self for entry in self._connection.run_on_commit)
 
     @property
     def visible(self) -> bool:
         """Whether a worker would see the message now."""
-        return self._committed or (self._block not in self._connection.atomic_blocks and not self.dropped)
+        return self._committed or (self._block not in self._connection.atomic_blocks and not self.rolled_back)
 
 
 @contextmanager
 def as_if_committed() -> Iterator[None]:
-    """Run a task inside a test's transaction as a worker would outside of one.
+    """Run a task inside a test's transaction as if there were none.
 
-    What it does on commit is done at its end. If it breaks the transaction, what it
-    has written is undone and the test goes on.
+    The task's ``on_commit`` functions run at its end. If it breaks the transaction, its writes are rolled back.
     """
     with ExitStack() as stack:
         for connection in connections.all(initialized_only=True):
@@ -82,7 +79,7 @@ def _one_as_if_committed(connection: BaseDatabaseWrapper) -> Iterator[None]:
 
 
 def _end_savepoint(connection: BaseDatabaseWrapper, savepoint: str | None) -> None:
-    """Keep what the task has written, unless one of its statements broke the transaction."""
+    """Keep the task's writes, unless a statement broke the transaction."""
     if savepoint is None:  # a database without savepoints
         return
     try:

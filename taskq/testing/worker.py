@@ -1,7 +1,7 @@
 """``running_worker``: a real worker on a thread of the test's process, on the test's database.
 
-For the few tests that are about claiming, leases and commits; most need only
-``override``. A worker sees what is committed, so this is for ``TransactionTestCase``.
+For tests of claiming, leases and commits; most tests need only ``override``. A worker sees only committed
+messages, so this is for ``TransactionTestCase``.
 """
 
 from __future__ import annotations
@@ -20,21 +20,20 @@ from taskq.worker.node import WorkerNode, WorkerOptions
 
 #: The worker's name.
 HOSTNAME = "test@localhost"
-#: Seconds that the worker may take to end when the block does.
+#: Seconds that the worker may take to stop after the block.
 END = 30.0
 
 
 @contextmanager
 def running_worker(queues: Sequence[str] = ()) -> Iterator[WorkerNode]:
-    """Run a worker with one thread for tasks while the block lasts; then let it end what it has begun.
+    """Run a worker with one thread during the ``with`` block, then let it finish running tasks.
 
-    ``queues`` are those to consume, by default all that are declared. Raises
-    ``RuntimeError`` inside of a transaction, such as ``TestCase``'s, and on SQLite's
-    database in memory.
+    It consumes ``queues``, by default all declared queues. Raises ``RuntimeError`` inside of a transaction, as in
+    ``TestCase``, and on SQLite's database in memory.
     """
     alias = database_broker_alias() or settings.DATABASE
     _refuse_unseen(alias)
-    # A watchdog ends the process, and that is the test's.
+    # A watchdog would end the test's process.
     with override_settings(TASKQ_WATCHDOG_TIMEOUT=None):
         chosen = list(routing.select(queues).values())
         node = WorkerNode(WorkerOptions(HOSTNAME, chosen, 1, pool="solo"), alias)
@@ -50,7 +49,7 @@ def running_worker(queues: Sequence[str] = ()) -> Iterator[WorkerNode]:
 
 
 def _refuse_unseen(alias: str) -> None:
-    """Refuse databases in which a worker would not see what the test sends, or not reliably."""
+    """Refuse databases in which a worker would not reliably see the test's messages."""
     connection: Any = connections[alias]
     if connection.in_atomic_block:
         raise RuntimeError(
@@ -58,7 +57,7 @@ def _refuse_unseen(alias: str) -> None:
             "or @pytest.mark.django_db(transaction=True)."
         )
     if connection.vendor == "sqlite" and connection.is_in_memory_db():
-        # Its threads share one cache, where whoever meets a lock fails at once instead of waiting.
+        # Its threads share one cache, in which a locked table is an error at once.
         raise RuntimeError(
             "A worker can't share SQLite's database in memory with a test ('database table is locked'): "
             f"set DATABASES[{alias!r}]['TEST']['NAME'] to the path of a file."

@@ -1,8 +1,7 @@
-"""System checks, by room: importing this package registers them (``AppConfig.ready`` does).
+"""Django system checks; importing this package registers them (``AppConfig.ready`` does). They change nothing.
 
-``manage.py check`` runs all but those that need a connection, which want
-``--database``, and those for production, which want ``--deploy``.
-``ids`` lists what they find.
+``manage.py check`` runs them, with ``--database`` those that need a connection, with ``--deploy`` those for
+production. ``ids`` lists the problems.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checks of the broker's URL and of what messages are made of."""
+"""Checks of the broker's URL, of serializers and of compressions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from taskq.conf import broker_url_problem, database_broker_alias, settings
 from . import ids
 from .values import TAG, reads
 
-#: What to install for a scheme; kombu names its extras after most of its schemes.
+#: The package to install for a URL's scheme; kombu's extras have the names of its other schemes.
 _EXTRAS = {
     **dict.fromkeys(("redis", "rediss", "sentinel"), "taskq-django[redis]"),
     **dict.fromkeys(("sqs", "SQS"), "taskq-django[sqs]"),
@@ -31,7 +31,7 @@ _COMPRESSION_EXTRAS = {
 @register(TAG)
 @reads("BROKER_URL")
 def check_broker_url(**kwargs: Any) -> Iterator[CheckMessage]:
-    """E003: the broker URL has the form of one."""
+    """E003: the broker URL is well formed."""
     if problem := broker_url_problem(settings.BROKER_URL):
         yield ids.BROKER_URL(f"TASKQ_BROKER_URL {problem}")
 
@@ -39,7 +39,7 @@ def check_broker_url(**kwargs: Any) -> Iterator[CheckMessage]:
 @register(TAG)
 @reads("BROKER_URL", "DATABASE", "BROKER_TRANSPORT_OPTIONS")
 def check_broker_client(**kwargs: Any) -> Iterator[CheckMessage]:
-    """E004: kombu can load what it needs for the broker."""
+    """E004: kombu can load its transport for the broker."""
     if database_broker_alias() is not None or broker_url_problem(settings.BROKER_URL):
         return
     for url in settings.BROKER_URL.split(";"):
@@ -52,13 +52,13 @@ def check_broker_client(**kwargs: Any) -> Iterator[CheckMessage]:
 
 
 def _transport_problem(url: str) -> str | None:
-    """Return why kombu can't make the transport for ``url``; making it connects to nothing."""
+    """Return the reason why kombu can't make the transport for ``url``. Does not connect."""
     from kombu.connection import Connection
 
     try:
         connection: Any = Connection(url, transport_options=dict(settings.BROKER_TRANSPORT_OPTIONS))
         _ = connection.transport
-    except Exception as exc:  # kombu's transports say it in many ways: ImportError, RuntimeError, even NameError
+    except Exception as exc:  # kombu's transports raise ImportError, RuntimeError, even NameError
         return f"{type(exc).__name__}: {exc}"
     return None
 
@@ -66,7 +66,7 @@ def _transport_problem(url: str) -> str | None:
 @register(TAG)
 @reads("SERIALIZER", "RESULT_SERIALIZER", "ACCEPT_CONTENT", "COMPRESSION")
 def check_content(**kwargs: Any) -> Iterator[CheckMessage]:
-    """E005, E006, W001: serializers and the compression are there, what is sent is accepted, pickle is not."""
+    """E005, E006, W001: serializers and the compression exist, sent types are accepted, pickle is not."""
     from kombu.serialization import registry
 
     accepted = {registry.name_to_type.get(name, name) for name in settings.ACCEPT_CONTENT}
@@ -94,14 +94,14 @@ def _check_compression() -> Iterator[CheckMessage]:
 
 
 def unknown_serializer(where: str, name: str) -> CheckMessage:
-    """Return E005 for a serializer that ``where`` names and kombu does not know."""
+    """Return E005 for an unknown serializer in ``where``."""
     extra = _SERIALIZER_EXTRAS.get(name)
     hint = f"pip install '{extra}'" if extra else None
     return ids.SERIALIZER(f"{where}: kombu has no serializer {name!r}.", hint)
 
 
 def unknown_compression(where: str, name: str) -> Iterator[CheckMessage]:
-    """Yield E005 if kombu does not know the compression that ``where`` names."""
+    """Yield E005 if the compression in ``where`` is unknown."""
     from kombu.compression import get_encoder
 
     try:

@@ -20,12 +20,12 @@ from .values import TAG, reads
 _OLDEST_SQLITE = (3, 35, 0)
 _OLDEST_MARIADB = (10, 6)
 _SHORTEST_TIMEOUT = 20.0
-#: Where an SQLite file says how it is written to, and what says WAL (https://www.sqlite.org/fileformat.html, 1.3).
+#: The position of the write version in an SQLite file, and its value for WAL (https://sqlite.org/fileformat.html, 1.3).
 _VERSION_OFFSET, _WAL_VERSION = 18, 2
 
 
 def _aliases() -> list[str]:
-    """Return the aliases that taskq uses and Django has."""
+    """Return the aliases that taskq uses and that are in ``DATABASES``."""
     wanted = {settings.DATABASE, database_broker_alias() or settings.DATABASE}
     return sorted(alias for alias in wanted if alias in connections.settings)
 
@@ -33,7 +33,7 @@ def _aliases() -> list[str]:
 @register(TAG)
 @reads("DATABASE", "BROKER_URL")
 def check_aliases(**kwargs: Any) -> Iterator[CheckMessage]:
-    """E010, W005: rows and messages are in databases that exist, and in one."""
+    """E010, W005: the databases of rows and messages exist, and are the same."""
     broker = database_broker_alias()
     for setting, alias in (("TASKQ_DATABASE", settings.DATABASE), ("TASKQ_BROKER_URL", broker)):
         if alias is not None and alias not in connections.settings:
@@ -45,7 +45,7 @@ def check_aliases(**kwargs: Any) -> Iterator[CheckMessage]:
 @register(TAG)
 @reads("DATABASE", "BROKER_URL")
 def check_engines(**kwargs: Any) -> Iterator[CheckMessage]:
-    """E011, E012, E013, W002 to W004: each database is one that taskq can use, and is set up for it."""
+    """E011, E012, E013, W002 to W004: each database is supported and configured for taskq."""
     for alias in _aliases():
         vendor = connections[alias].vendor
         if vendor == "sqlite":
@@ -77,10 +77,7 @@ def _check_sqlite(alias: str) -> Iterator[CheckMessage]:
 
 
 def _is_wal(name: str | Path, init_command: str) -> bool:
-    """Return whether a database is or will be in WAL mode; one in memory needs none.
-
-    The mode stays with the file, whose header tells it without a connection.
-    """
+    """Return whether a database is or will be in WAL mode, or is in memory; the file's header shows its mode."""
     mode = re.search(r"journal_mode\s*=\s*['\"]?(\w+)", init_command, re.IGNORECASE)
     if mode:
         return mode[1].upper() == "WAL"
@@ -98,7 +95,7 @@ def _is_wal(name: str | Path, init_command: str) -> bool:
 @register(Tags.database)
 @reads("DATABASE", "BROKER_URL")
 def check_servers(databases: Sequence[str] | None = None, **kwargs: Any) -> Iterator[CheckMessage]:
-    """E014: a MariaDB server is new enough; it is asked only where ``databases`` names its alias."""
+    """E014: a MariaDB server is new enough; only for aliases in ``databases``."""
     for alias in _aliases():
         connection: Any = connections[alias]
         if alias not in (databases or ()) or connection.vendor != "mysql":

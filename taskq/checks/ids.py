@@ -1,7 +1,7 @@
-"""The ids of taskq's system checks, in one table, from which ``docs/reference/checks.md`` is made.
+"""The ids of taskq's system checks, a table from which ``docs/reference/checks.md`` is made.
 
 The check functions call an entry to report it: ``UNKNOWN_SETTING("TASKQ_X is ...")``.
-An id is never given to something else; a check that goes leaves a gap.
+The id of a removed check is not used again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["PROBLEMS", "Problem"]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that a check can find: its number, what it is, what to do about it."""
+    """A problem that a check can report: its number, a summary, and what to do about it."""
 
     number: str
     summary: str
@@ -23,11 +23,11 @@ class Problem:
 
     @property
     def id(self) -> str:
-        """The id as Django shows it and as ``SILENCED_SYSTEM_CHECKS`` names it."""
+        """The id in Django's output and in ``SILENCED_SYSTEM_CHECKS``."""
         return f"taskq.{self.number}"
 
     def __call__(self, message: str, hint: str | None = None) -> CheckMessage:
-        """Return the message for Django; ``hint`` replaces the usual one."""
+        """Return the message for Django; ``hint`` replaces the default hint."""
         level = Error if self.number.startswith("E") else Warning
         return level(message, hint=hint or self.hint, id=self.id)
 

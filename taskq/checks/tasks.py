@@ -1,4 +1,4 @@
-"""Checks of what the project's own code declares: tasks, their names, and the queues they go to."""
+"""Checks of the project's tasks: their names, serializers and queues."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .values import TAG, reads
 
 @register(TAG)
 def check_task_names(**kwargs: Any) -> list[CheckMessage]:
-    """E008: each name is one task's."""
+    """E008: each name has one task."""
     from taskq.calls import registry
 
     return [
@@ -31,7 +31,7 @@ def check_task_names(**kwargs: Any) -> list[CheckMessage]:
 @register(TAG)
 @reads("SERIALIZER", "COMPRESSION")
 def check_task_content(**kwargs: Any) -> Iterator[CheckMessage]:
-    """E005: serializers and compressions of tasks are there. Not looked at before all apps are loaded."""
+    """E005: serializers and compressions of tasks exist."""
     from kombu.serialization import registry as serializers
 
     from taskq.calls import registry
@@ -46,7 +46,7 @@ def check_task_content(**kwargs: Any) -> Iterator[CheckMessage]:
 @register(TAG)
 @reads("QUEUES", "ROUTES", "CREATE_MISSING_QUEUES", "DEFAULT_EXCHANGE_TYPE", "BROKER_URL", "DATABASE")
 def check_routes(**kwargs: Any) -> Iterator[CheckMessage]:
-    """E007, E016: queues and routes can be read, and what names a queue names a declared one."""
+    """E007, E016: queues and routes can be read, and the queues of routes and tasks are declared."""
     from taskq.messages import routing
 
     try:
@@ -66,7 +66,7 @@ def check_routes(**kwargs: Any) -> Iterator[CheckMessage]:
 
 
 def _impossible_exchanges(queues: Iterable[Queue]) -> Iterator[CheckMessage]:
-    """Report exchanges of a type that the database broker does not have; tasks would go past them."""
+    """Report exchanges of a type that the database broker does not have."""
     from taskq.messages.routing import bindings_of
     from taskq.store.exchanges import EXCHANGE_TYPES
 
@@ -81,7 +81,7 @@ def _impossible_exchanges(queues: Iterable[Queue]) -> Iterator[CheckMessage]:
 
 
 def _targets() -> Iterator[tuple[str, str]]:
-    """Yield who names a queue, and the queue; what callables answer can't be known here."""
+    """Yield the queues that routes and tasks name, each with its source; callables are not called."""
     from taskq.calls import registry
 
     for pattern, route in _pairs(settings.ROUTES):

@@ -1,4 +1,4 @@
-"""Checks of single settings: names, kinds, the time zone, limits, and what is unwise in production."""
+"""Checks of single settings: names, kinds, the time zone, limits, and unwise values in production."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ROWS = {row.name: row for row in SETTINGS}
 
 
 def problem_of(row: Setting[Any]) -> str | None:
-    """Return what is wrong with the kind of a setting's value, or ``None``."""
+    """Return the error text for a setting's value of the wrong kind, or ``None``."""
     try:
         row.read(settings)
     except ImproperlyConfigured as exc:
@@ -29,10 +29,7 @@ def problem_of(row: Setting[Any]) -> str | None:
 
 
 def reads(*names: str) -> Callable[[Callable[..., Iterator[CheckMessage]]], Callable[..., list[CheckMessage]]]:
-    """Return a decorator for a check that reads these settings: it finds nothing while one of them is of a wrong kind.
-
-    That one is reported by ``check_kinds``, and once is enough.
-    """
+    """Decorate a check that reads these settings: it is skipped if ``check_kinds`` reports one of them."""
 
     def decorate(check: Callable[..., Iterator[CheckMessage]]) -> Callable[..., list[CheckMessage]]:
         @wraps(check)
@@ -46,7 +43,7 @@ def reads(*names: str) -> Callable[[Callable[..., Iterator[CheckMessage]]], Call
 
 @register(TAG)
 def check_names(**kwargs: Any) -> list[CheckMessage]:
-    """E001: every ``TASKQ_*`` name in Django's settings is one of ours."""
+    """E001: every ``TASKQ_*`` name in Django's settings is a setting of taskq."""
     known = {row.django_name for row in SETTINGS}
     unknown = sorted(name for name in dir(django_settings) if name.startswith(PREFIX) and name not in known)
     return [_unknown(name, known) for name in unknown]
@@ -60,7 +57,7 @@ def _unknown(name: str, known: set[str]) -> CheckMessage:
 
 @register(TAG)
 def check_kinds(**kwargs: Any) -> list[CheckMessage]:
-    """E002: every setting's value is of its kind."""
+    """E002: every setting's value is of the right kind."""
     found = (problem_of(row) for row in SETTINGS if hasattr(django_settings, row.django_name))
     return [ids.WRONG_VALUE(problem) for problem in found if problem]
 
@@ -80,7 +77,7 @@ def check_time_zone(**kwargs: Any) -> Iterator[CheckMessage]:
 @register(TAG)
 @reads("TIME_LIMIT", "SOFT_TIME_LIMIT")
 def check_time_limits(**kwargs: Any) -> Iterator[CheckMessage]:
-    """E015: the soft limit is below the hard one."""
+    """E015: the soft limit is below the hard limit."""
     soft, hard = settings.SOFT_TIME_LIMIT, settings.TIME_LIMIT
     if soft is not None and hard is not None and soft >= hard:
         yield ids.TIME_LIMITS(f"TASKQ_SOFT_TIME_LIMIT ({soft:g} s) is not below TASKQ_TIME_LIMIT ({hard:g} s).")
@@ -97,7 +94,7 @@ def check_eager(**kwargs: Any) -> Iterator[CheckMessage]:
 @register(TAG, deploy=True)
 @reads("RESULT_EXPIRES", "RESULT_FAILURE_EXPIRES")
 def check_retention(**kwargs: Any) -> Iterator[CheckMessage]:
-    """W007: rows do not pile up."""
+    """W007: old rows are deleted."""
     for name in ("RESULT_EXPIRES", "RESULT_FAILURE_EXPIRES"):
         if getattr(settings, name) is None:
             yield ids.KEPT_FOR_EVER(f"{PREFIX}{name} is off: rows of ended tasks are kept for ever.")

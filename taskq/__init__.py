@@ -1,6 +1,6 @@
-"""taskq: a distributed task queue that is at home in Django.
+"""taskq: a Django-native distributed task queue.
 
-This is the public API; everything else may change::
+This is the public API; all other names may change::
 
     from taskq import task
 
@@ -10,8 +10,7 @@ This is the public API; everything else may change::
 
     add.delay(2, 2).get(timeout=1)
 
-Names are loaded when they are first used, so that Django's settings may import
-``taskq.conf``.
+Names are loaded on first use: Django's settings may then import ``taskq.conf``.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class TaskqConfig(AppConfig):
-    """What ``"taskq"`` in ``INSTALLED_APPS`` stands for."""
+    """The app ``"taskq"`` in ``INSTALLED_APPS``."""
 
     name = "taskq"
     label = "taskq"
@@ -15,7 +15,7 @@ class TaskqConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register checks and transport, and import ``tasks.py`` of every app; errors in one are not hidden."""
+        """Register checks and transport, and import ``tasks.py`` of every app; import errors are raised."""
         from kombu.transport import TRANSPORT_ALIASES
 
         from taskq import checks  # noqa: F401 - importing registers them, and they may import models

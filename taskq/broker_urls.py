@@ -1,7 +1,6 @@
-"""Broker URLs: whether their form is right, and how they are shown.
+"""Validates and masks broker URLs, for the checks and the worker's banner; ``taskq.conf`` exports these functions.
 
-``taskq.conf`` passes these on; the checks and the worker's banner call them.
-Nothing here connects, and no password gets into an error.
+Nothing here connects, and no error contains a password.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ def masked_url(url: str) -> str:
 def _without_password(part: str) -> str:
     if _SCHEME.match(part):
         return _PASSWORD.sub(r"\1:********@", part)
-    # Without a scheme nobody can tell where user and password begin.
+    # Without a scheme the start of user and password is not known.
     return _BEFORE_HOST.sub("********@", part, count=1)
 
 
 def broker_url_problem(url: str) -> str | None:
-    """Return what is wrong with the form of a broker URL, or ``None``. It never connects and shows no password."""
+    """Return the error in the form of a broker URL, with passwords masked, or ``None``."""
     for part in url.split(";"):
         if problem := _part_problem(part):
             return f"{masked_url(url)!r} {problem}"

@@ -1,8 +1,7 @@
 """Every ``TASKQ_*`` setting, in one table: the attributes of ``Settings``.
 
-All rooms read ``settings.<NAME>``, without the prefix; the checks and the
-reference documentation read ``SETTINGS``. A value is read from Django's
-settings, checked and kept at first use, and read anew after
+All rooms read ``settings.<NAME>``, without the prefix; the checks and the reference documentation read
+``SETTINGS``. A value is read from Django's settings, checked and kept on first use, and read again after
 ``override_settings``. Nothing here writes a setting or opens a connection.
 
 ``python -m taskq.conf`` prints ``docs/reference/settings.md``.
@@ -54,7 +53,7 @@ os.register_at_fork(after_in_child=_reset_after_fork)
 
 
 class From(NamedTuple, Generic[T]):
-    """A default that depends on something else; ``words`` say on what."""
+    """A default that is computed from another setting; ``words`` name that."""
 
     words: str
     compute: Callable[[Settings], T]
@@ -63,8 +62,8 @@ class From(NamedTuple, Generic[T]):
 class Setting(Generic[T]):
     """One row of the table: name (without the prefix), kind, default, meaning.
 
-    It is a descriptor without ``__set__``: the value of its first read lies in
-    the instance's ``__dict__``, so that every later one is a plain attribute read.
+    A descriptor without ``__set__``: the first read puts the value into the instance's ``__dict__``,
+    and later reads are plain attribute reads.
     """
 
     name: str
@@ -89,12 +88,12 @@ class Setting(Generic[T]):
     def __get__(self, instance: Settings | None, owner: type) -> Setting[T] | T:
         if instance is None:
             return self
-        with _lock:  # so that a value read before clear() can't be kept after it
+        with _lock:  # a value read before clear() must not be kept after it
             value = instance.__dict__[self.name] = self.read(instance)
         return value
 
     def read(self, instance: Settings) -> T:
-        """Return the value as Django's settings have it now; ``ImproperlyConfigured`` for a wrong one."""
+        """Return the current value in Django's settings. Raises ``ImproperlyConfigured`` for a wrong value."""
         raw = getattr(django_settings, self.django_name, _MISSING)
         if raw is _MISSING:
             return self.default.compute(instance) if isinstance(self.default, From) else self.default
@@ -283,7 +282,7 @@ class Settings:
         raise AttributeError(f"Set {PREFIX}{name} in Django's settings (in tests with override_settings).")
 
     def clear(self) -> None:
-        """Forget what was read, so that it is read again."""
+        """Drop all kept values: they are read again on next use."""
         with _lock:
             self.__dict__.clear()
 
@@ -322,7 +321,7 @@ def _find_broker_alias(url: str) -> str | None:
 
 
 def two_databases(broker: str) -> str:
-    """Say what is wrong where the broker is the database ``broker`` and the rows are in another."""
+    """Return the error text for a broker in the database ``broker`` and rows in another database."""
     return (
         f"TASKQ_BROKER_URL makes the database {broker!r} the broker, and TASKQ_DATABASE is {settings.DATABASE!r}: "
         "messages and rows are written together, so set both to one alias."
@@ -339,10 +338,10 @@ class Env(environ.Env):  # type: ignore[misc, unused-ignore]  # no type hints in
     @overload
     def broker_url(self, var: str = ..., default: Any = ...) -> str: ...
     def broker_url(self, var: str = "TASKQ_BROKER_URL", default: Any = environ.Env.NOTSET) -> str | None:
-        """Return the broker URL in the environment variable ``var``, whole, as kombu reads it.
+        """Return the broker URL in the environment variable ``var``: ``env.broker_url(default="django://")``.
 
-        ``ImproperlyConfigured`` if it is not set and there is no ``default``, or
-        if it is not a broker URL. A ``default`` of ``None`` is returned as it is.
+        Raises ``ImproperlyConfigured`` if it is not set and there is no ``default``, or if it is no broker URL.
+        A ``default`` of ``None`` is returned.
         """
         url: str | None = self.str(var, default=default)
         if url is None:

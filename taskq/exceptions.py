@@ -1,8 +1,7 @@
 """Every exception that taskq raises or stores.
 
-Exceptions cross processes as data, under the module names that Celery uses, so
-that a Celery client can rebuild ours and we can rebuild Celery's
-(``wire_module``).
+Exceptions cross processes as data, under Celery's module names (``wire_module``): Celery clients can
+rebuild taskq's exceptions, and taskq can rebuild Celery's.
 """
 
 from __future__ import annotations
@@ -40,11 +39,11 @@ __all__ = [
 
 
 class TaskqError(Exception):
-    """Base of the errors that are taskq's own."""
+    """Base of taskq's own errors."""
 
 
 class TimeoutError(TaskqError, builtins.TimeoutError):
-    """``get()`` waited as long as it was told to and the task was not ready."""
+    """The task was not ready within the ``timeout`` of ``get()``."""
 
 
 class NotRegistered(TaskqError, KeyError):
@@ -62,7 +61,7 @@ class QueueNotFound(TaskqError, KeyError):
 
 
 class InvalidTaskError(TaskqError):
-    """A message that looks like a task but can't be one."""
+    """A message that is not a valid task."""
 
 
 class SignatureMismatch(InvalidTaskError):
@@ -70,7 +69,7 @@ class SignatureMismatch(InvalidTaskError):
 
 
 class MaxRetriesExceededError(TaskqError):
-    """The task was retried as often as it may be."""
+    """The task has no retries left."""
 
     def __init__(self, *args: Any, task_args: Any = (), task_kwargs: Any = None, **kwargs: Any) -> None:
         self.task_args = task_args
@@ -100,13 +99,13 @@ class ChordError(TaskqError):
 
     @property
     def member_id(self) -> str | None:
-        """The id of the task that failed, as far as the text says."""
+        """The id of the failed task, read from the text."""
         found = self._SAYS.match(str(self))
         return found and found[1]
 
 
 class IncompleteStream(TaskqError):
-    """``iterdeps()`` came to a task that has not ended, so that what it sends is not known yet."""
+    """``iterdeps()`` came to a task that has not ended: its children are not known yet."""
 
 
 class WorkerLostError(TaskqError):
@@ -125,15 +124,11 @@ class SoftTimeLimitExceeded(TaskqError):
 
 
 class TaskPredicate(TaskqError):
-    """Base of what a task raises to say how it ends, not that it failed."""
+    """Base of exceptions that a task raises to choose its end, without a failure."""
 
 
 class Retry(TaskPredicate):
-    """The task is to run again later.
-
-    ``exc`` is the exception that caused it, ``when`` seconds from now, a datetime
-    or one in ISO 8601.
-    """
+    """The task runs again later. ``exc`` is the cause, ``when`` are seconds from now, a datetime or ISO 8601 text."""
 
     def __init__(
         self,
@@ -148,7 +143,7 @@ class Retry(TaskPredicate):
         super().__init__(message, exc, when, **kwargs)
 
     def humanize(self) -> str:
-        """Return when the task runs again, in words."""
+        """Return the time of the next try in words."""
         if isinstance(self.when, int | float):
             return f"in {self.when:g}s"
         return f"at {self.when}"
@@ -162,11 +157,11 @@ class Retry(TaskPredicate):
 
 
 class Ignore(TaskPredicate):
-    """The worker is to write no state for this run."""
+    """The worker writes no state for this run."""
 
 
 class Reject(TaskPredicate):
-    """The message is to be rejected; with ``requeue`` it goes back to its queue."""
+    """The worker rejects the message; with ``requeue`` it goes back to its queue."""
 
     def __init__(self, reason: Any = None, requeue: bool = False) -> None:
         self.reason = reason
@@ -177,7 +172,7 @@ class Reject(TaskPredicate):
         return f"reject requeue={self.requeue}: {self.reason}"
 
 
-#: The modules under which Celery's peers know these classes.
+#: The modules of these classes in Celery.
 _WIRE_MODULES = {
     "ChordError": "celery.exceptions",
     "IncompleteStream": "celery.exceptions",
@@ -204,7 +199,7 @@ def wire_module(cls: type[BaseException]) -> str:
 
 
 def from_wire(module: str, name: str) -> type[BaseException] | None:
-    """Return taskq's class for an exception that Celery names, if there is one."""
+    """Return taskq's class for a Celery exception, or ``None``."""
     if module == __name__ or _WIRE_MODULES.get(name) == module:
         found = globals().get(name)
         return found if isinstance(found, type) and issubclass(found, BaseException) else None

@@ -1,8 +1,7 @@
 """The objects that the main process and a pool's child exchange.
 
-A ``Delivery`` goes out. While the task runs, ``Report`` objects may come back, and one
-``Outcome`` at its end. They consist of plain values, so that a pool can carry them through a
-socket (``to_wire``/``from_wire``); a number names the format.
+A ``Delivery`` goes to the child. While the task runs, ``Report`` objects may come back, and one ``Outcome``
+at its end. All have plain values, which a pool can send through a socket (``to_wire``/``from_wire``).
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any
 from taskq import states
 from taskq.records import NO_FOLLOW_UPS, FollowUps
 
-#: Raised by one whenever a field is added, so that mixed versions notice.
+#: The number of the format, raised with each new field: mixed versions then notice.
 FORMAT = 3
 
 
@@ -22,10 +21,9 @@ FORMAT = 3
 class Delivery:
     """One run of a task, as handed to a child, a thread or the inline runner.
 
-    ``job`` is the worker's own number for this hand-over. ``headers`` and
-    ``body`` are text as received. Time limits are in seconds and already
-    resolved (message, then task, then worker). ``want_arguments`` asks for
-    ``Outcome.arguments``, because the task has no row yet.
+    ``job`` is the worker's own number for this delivery. ``headers`` and ``body`` are text as received. Time limits are
+    in seconds and resolved (message, then task, then worker). ``want_arguments`` asks for ``Outcome.arguments``: the
+    task has no row yet.
     """
 
     job: int
@@ -58,7 +56,7 @@ class Delivery:
 
 @dataclass(slots=True)
 class Report:
-    """Something a running task wants written: a state of its own, or that it started."""
+    """A state that a running task wants written: ``STARTED`` or a custom state."""
 
     job: int
     task_id: str

@@ -1,7 +1,6 @@
-"""Task ids: UUIDs of version 7, so that rows written together lie together.
+"""Makes task ids: UUIDs of version 7 (RFC 9562, section 5.7), so rows written together lie together.
 
-A task id may be any string up to 255 characters; this is only how taskq makes
-its own. Source: RFC 9562, section 5.7.
+A caller's own task id may be any string of up to 255 characters.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import uuid
 
 _lock = threading.Lock()
 _last = 0
-#: Of ids that are made from others (RFC 9562, section 5.5).
+#: Namespace of ids that are made from other ids (RFC 9562, section 5.5).
 _CLOSING = uuid.UUID("0d6f7a3e-5c1b-5f0e-9a34-7c1d2b8e4f60")
 
 
@@ -26,7 +25,7 @@ os.register_at_fork(after_in_child=_reset_after_fork)
 
 
 def new_id() -> str:
-    """Return a new id; ids made by one process sort in the order they were made."""
+    """Return a new id; the ids of one process sort by the order of their creation."""
     global _last
     # 48 bits of milliseconds and 12 of the fraction, as one growing number.
     now = time.time_ns() * 4096 // 1_000_000
@@ -39,5 +38,5 @@ def new_id() -> str:
 
 
 def closing_id(group_id: str) -> str:
-    """Return the id of the task that closes a group whose id is known: always the same one for a group."""
+    """Return the id of the task that ends a frozen group: always the same id for one group."""
     return str(uuid.uuid5(_CLOSING, group_id))

@@ -1,9 +1,8 @@
 """Logging: loggers for tasks, the task in every record, and the worker's own set-up.
 
-Tasks call ``get_task_logger``; ``worker.execution`` runs them in a
-``task_context``; the worker's command calls ``setup_worker_logging``. Django's
-``LOGGING`` always wins: the root logger, other loggers, their formats and
-the record factory are never changed.
+Tasks call ``get_task_logger``; ``execution`` runs them in a ``task_context``; the worker's command calls
+``setup_worker_logging``. Django's ``LOGGING`` always wins: the root logger, other loggers, their formats
+and the record factory are never changed.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ _COLORS = {logging.DEBUG: "34", logging.WARNING: "33", logging.ERROR: "31", logg
 
 
 class task_context:
-    """Context in which every record carries ``task_id`` and ``task_name``."""
+    """Context manager: every log record in it has ``task_id`` and ``task_name``."""
 
     __slots__ = ("_task", "_token")
 
@@ -58,10 +57,10 @@ class task_context:
 
 
 class TaskFilter(logging.Filter):
-    """Put ``task_id`` and ``task_name`` into records, ``None`` outside of tasks; let all through.
+    """Add ``task_id`` and ``task_name`` to records, ``None`` outside of tasks; let all records through.
 
-    What a call gave with ``extra=`` stays. The worker adds it to all handlers
-    that are there when it starts; elsewhere name it in ``LOGGING``::
+    Values from ``extra=`` stay. The worker adds the filter to all handlers that exist when it starts;
+    elsewhere name it in ``LOGGING``::
 
         "filters": {"task": {"()": "taskq.logs.TaskFilter"}}
     """
@@ -79,10 +78,9 @@ _file_of: Callable[[int], str | None] | None = None
 
 
 def get_task_logger(name: str) -> logging.Logger:
-    """Return the logger for a module of tasks, below ``taskq.task``.
+    """Return the logger for a module of tasks, below ``taskq.task``: ``get_task_logger(__name__)``.
 
-    ``name`` is the module's ``__name__``. Its records have ``task_id`` and
-    ``task_name`` whoever handles them.
+    Its records have ``task_id`` and ``task_name`` in every handler.
     """
     within = name == TASK_LOGGER or name.startswith(f"{TASK_LOGGER}.")
     logger = logging.getLogger(name if within else f"{TASK_LOGGER}.{name}")
@@ -91,15 +89,13 @@ def get_task_logger(name: str) -> logging.Logger:
 
 
 def label_handlers() -> None:
-    """Add ``TaskFilter`` to each handler of each logger, so that all records of tasks are labelled.
+    """Add ``TaskFilter`` to each handler of each logger, as the first filter: the others can read its attributes.
 
-    First, so that the handlers' own filters can read the labels. A filter on
-    handlers and not a record factory: with that, ``extra={"task_id": ...}``
-    would be an error in the application's code.
+    Not a record factory: with that, ``extra={"task_id": ...}`` in the application's code would be an error.
     """
     loggers = [logging.root, *logging.root.manager.loggerDict.values()]
     for logger in loggers:
-        for handler in getattr(logger, "handlers", ()):  # the dictionary also has placeholders
+        for handler in getattr(logger, "handlers", ()):  # placeholders in the dictionary have none
             if not any(isinstance(known, TaskFilter) for known in handler.filters):
                 handler.filters.insert(0, _label)
 
@@ -113,7 +109,7 @@ class WorkerFormatter(logging.Formatter):
         self._color = color
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, in the colour of its level if colours are on."""
+        """Return the line, with ``color`` in the colour of its level."""
         in_task = record.name.startswith(TASK_LOGGER) and getattr(record, "task_id", None)
         text = self._task_format.format(record) if in_task else super().format(record)
         code = _COLORS.get(record.levelno) if self._color else None
@@ -121,10 +117,9 @@ class WorkerFormatter(logging.Formatter):
 
 
 class LogFile(WatchedFileHandler):
-    """The worker's log file, followed when it is rotated.
+    """The worker's log file, reopened after rotation.
 
-    ``descriptor`` always leads to the file of the moment: for what is written without
-    Python, such as stacks, and keeps a number instead of a file.
+    ``descriptor`` is always that of the current file, for writers that keep its number, such as ``faulthandler``.
     """
 
     def __init__(self, path: str) -> None:
@@ -155,13 +150,10 @@ def setup_worker_logging(
 ) -> None:
     """Give the logger ``taskq`` a handler if Django's ``LOGGING`` gave none to it or to the root logger.
 
-    ``level`` and ``logfile`` are what the command line says, ``None`` if it
-    says nothing; what it does say holds beside ``LOGGING`` too, for the logger
-    ``taskq`` alone. ``logfile`` is followed when it is rotated; without
-    it the log goes to standard error, with colours if ``color``. ``file_of`` tells the
-    file of each process of the pool, by its number from 1, if each has its own: see
-    ``log_to_file_of``. A receiver of ``taskq.signals.setup_logging`` takes the place of
-    all this.
+    ``level`` and ``logfile`` are the command line's, or ``None``; they also apply beside ``LOGGING``, to the logger
+    ``taskq`` only. ``logfile`` is reopened after rotation; without it the log goes to standard error, with colours if
+    ``color``. ``file_of`` returns the log file of a process of the pool, by its number from 1, if each has its own:
+    see ``log_to_file_of``. A receiver of ``taskq.signals.setup_logging`` replaces all this.
     """
     global _file_of
     _file_of = None if signals.setup_logging.receivers else file_of
@@ -190,7 +182,7 @@ def _set_up(logger: logging.Logger, level: int | str | None, logfile: str | None
 
 
 def log_to_file_of(process: int) -> None:
-    """Go on in the file of this process of the pool, if each has its own; called where a child begins."""
+    """Log to the own file of this process of the pool, if it has one; called when a child starts."""
     path = _file_of(process) if _file_of else None
     if path is None:
         return
@@ -198,7 +190,7 @@ def log_to_file_of(process: int) -> None:
     try:
         handler = LogFile(path)
     except OSError as error:
-        # The directory may be another user's: better all in one file than no child at all.
+        # The directory may belong to another user: the child then logs to the common file.
         logger.warning("Process %d of the pool has no log file of its own: %s", process, error)
         return
     _remove_own_handlers(logger)
@@ -218,7 +210,7 @@ def _log_file() -> LogFile | None:
 
 
 def _number(level: int | str | None) -> int:
-    """Return a level as a number. Raises ``KeyError`` for a name that is none."""
+    """Return a level as a number. Raises ``KeyError`` for an unknown name."""
     if level is None:
         return logging.WARNING
     return level if isinstance(level, int) else logging.getLevelNamesMapping()[level.upper()]
@@ -237,7 +229,7 @@ def _add_handler(logger: logging.Logger, handler: logging.Handler, formatter: lo
 
 
 def _remove_own_handlers(logger: logging.Logger) -> None:
-    """Let the set-up be called again, as after a fork or with another file."""
+    """Remove the handlers of an earlier set-up, as after a fork."""
     for handler in logger.handlers[:]:
         if isinstance(handler.formatter, WorkerFormatter):
             logger.removeHandler(handler)

@@ -1,4 +1,4 @@
-"""Processes of this host: who one is, and whether it still lives."""
+"""Processes of this host: their identity, and whether they still live."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def host_identity() -> str:
-    """Return what is the same for two processes only if one can see the other's pid."""
+    """Return the identity of this pid namespace: processes with the same identity can see each other's pids."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}:{os.stat('/proc/self/ns/pid').st_ino}"
@@ -18,16 +18,15 @@ def host_identity() -> str:
 
 
 def process_started(pid: int) -> int | None:
-    """Return when process ``pid`` began, in clock ticks since boot; ``None`` if it does not live, or can't be seen."""
+    """Return the start of process ``pid`` in clock ticks since boot; ``None`` if it is dead or not visible."""
     fields = _stat(pid)
     return None if fields is None or _is_dead(fields) else int(fields[19])
 
 
 def is_gone(pid: int, started: int = 0) -> bool:
-    """Tell whether the process ``pid``, which began at ``started`` (0 if that is not known), surely lives no more.
+    """Tell whether the process ``pid`` with the start ``started`` (0 if not known) is certainly dead.
 
-    Where ``/proc`` hides the processes of other users, or is not there at all, one that took its number since can't
-    be told from it: it then counts as alive.
+    Without ``/proc``, or if it hides other users' processes, a new process with the same pid counts as the old one.
     """
     if (fields := _stat(pid)) is None:
         return not _exists(pid)
@@ -35,7 +34,7 @@ def is_gone(pid: int, started: int = 0) -> bool:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """Return what the kernel says of a process after its name, from its state on, if that can be read."""
+    """Return the fields of ``/proc/<pid>/stat`` behind the process's name, from its state on, if readable."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -43,26 +42,26 @@ def _stat(pid: int) -> list[str] | None:
 
 
 def _is_dead(fields: list[str]) -> bool:
-    # Only its parent has yet to hear of it.
+    # A zombie: only its parent has not reaped it yet.
     return fields[0] in "ZX"
 
 
 def _exists(pid: int) -> bool:
     if pid <= 0:
-        # To kill() these are groups of processes.
+        # For kill() these are process groups.
         return False
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except OSError:
-        # It is there, and another user's.
+        # The process belongs to another user.
         return True
     return True
 
 
 def seconds_alive(pid: int) -> float | None:
-    """Return how long ago process ``pid`` began; ``None`` if it does not live."""
+    """Return the seconds since process ``pid`` started; ``None`` if it is dead."""
     started = process_started(pid)
     if started is None:
         return None

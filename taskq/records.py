@@ -1,7 +1,4 @@
-"""The plain objects that rooms hand to each other and to the store.
-
-Whoever builds or reads these never sees a model or a statement of SQL.
-"""
+"""The plain objects that rooms hand to each other and to the store, without models and SQL."""
 
 from __future__ import annotations
 
@@ -20,13 +17,11 @@ MOST_ANCESTORS = 100
 
 @dataclass(slots=True)
 class Envelope:
-    """A message to be sent, whole: what a publisher gives to the store or to kombu.
+    """A message that a publisher gives to the store or to kombu.
 
-    ``delay`` is how many seconds from now the message is due; 0 is at once.
-    ``expires`` is a Unix time. ``priority`` is 0 to 9, larger is sooner.
-    ``arguments`` is the text ``[args, kwargs]`` that the task's row keeps, and is
-    ``None`` for a message that gets no row when it is sent. ``reset`` says that
-    the id was chosen by the caller, so that a row of it may exist.
+    ``delay`` is in seconds from now; 0 is at once. ``expires`` is a Unix time. ``priority`` is 0 to 9, larger is
+    sooner. ``arguments`` is the text ``[args, kwargs]`` for the TaskRun, ``None`` for a message that gets no row when
+    it is sent. ``reset`` means that the caller chose the id: an old TaskRun with it may exist, and is reset.
     """
 
     task_id: str
@@ -49,7 +44,7 @@ class Envelope:
 
 @dataclass(slots=True)
 class Claimed:
-    """A message that this worker holds, as it lies in the row: nothing is decoded yet."""
+    """A message that this worker has claimed, as in its row: nothing is decoded yet."""
 
     id: int
     queue: str
@@ -85,12 +80,11 @@ class Progress:
 
 @dataclass(slots=True)
 class NewGroup:
-    """A group or a chord's header, as it is sent: the row that counts its members.
+    """The new row of a group or a chord's header, which counts its members.
 
-    ``size`` is how many members are to settle before ``body`` is sent. ``body`` is the
-    chord's body as a frozen signature in JSON (every task in it has its ``task_id``), or
-    ``None`` for a group without a body. With ``added`` the group exists, and ``size`` members
-    join it; their nodes get the positions after the last member.
+    ``size`` is the number of members that settle before ``body`` is sent. ``body`` is the chord's body as a frozen
+    signature in JSON (each task in it has its ``task_id``), or ``None``. With ``added`` the row exists, and ``size``
+    members join the group; their nodes get the positions after the last member.
     """
 
     group_id: str
@@ -103,11 +97,10 @@ class NewGroup:
 
 @dataclass(slots=True)
 class NewNode:
-    """One task of a workflow, as it is sent: for reading, drawing, resolving and revoking.
+    """The new row of one task of a workflow: for reading, drawing, resolving and revoking.
 
-    All nodes of a workflow share ``root_id``. ``group_id`` and ``position`` say where the task stands
-    as a member. ``waits_for`` is the id of its predecessor, a task or a group; it is empty for a task
-    that is sent at once.
+    All nodes of a workflow share ``root_id``. ``group_id`` and ``position`` are set for a member. ``waits_for``
+    is the id of the predecessor, a task or a group; it is empty for a task that is sent at once.
     """
 
     root_id: str
@@ -121,9 +114,9 @@ class NewNode:
 
 @dataclass(slots=True)
 class Unreachable:
-    """A dependent that can never run: a task before it did not succeed. It fails with that task.
+    """A dependent that never runs because a predecessor did not succeed: it fails.
 
-    ``group_id`` is set for a member of a group, which fails in turn.
+    ``group_id`` is set for a member of a group, which fails too.
     """
 
     task_id: str
@@ -181,7 +174,7 @@ _PARTS = ((Envelope, attrgetter(*Envelope.__slots__)), (NewGroup, attrgetter(*Ne
 
 @dataclass(frozen=True, slots=True)
 class FollowUps:
-    """All that follows from a task's end, for the transaction that settles it.
+    """The follow-ups of a task's end, for the transaction that settles it.
 
     ``envelopes`` are the messages to send, ``groups`` and ``nodes`` the rows of their workflows;
     ``unreachable`` are the dependents that fail now.
@@ -225,7 +218,7 @@ NO_FOLLOW_UPS = FollowUps()
 
 
 class End(Enum):
-    """What a settlement does to the row of its task."""
+    """The effect of a settlement on the TaskRun of its task."""
 
     #: The row gets the state.
     KEPT = auto()
@@ -241,9 +234,9 @@ class End(Enum):
 
 @dataclass(slots=True)
 class Settlement:
-    """How one message ends: the state of its task, and what follows.
+    """The end of one message: the state of its task, and its follow-ups.
 
-    ``state`` is a state of ``taskq.states``; ``IGNORED`` writes none. ``result`` is encoded text.
+    ``state`` is a state of ``taskq.states``; ``IGNORED`` is not written. ``result`` is encoded text.
     Times are Unix times, ``runtime`` is in seconds. ``keep`` is false if the result is ignored.
     ``member`` tells whether the end counts for the group ``group_id``.
     """
@@ -283,7 +276,7 @@ class Settlement:
 
     @property
     def end(self) -> End:
-        """What the end of a linked task does to its row."""
+        """The effect on the row of a linked task."""
         if self.state == states.IGNORED:
             return End.REPLACED if self.follow_ups.envelopes else End.WITHOUT_STATE
         if self.keep:

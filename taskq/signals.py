@@ -1,8 +1,7 @@
 """The signals that taskq sends, as ``django.dispatch`` signals with Celery's names.
 
-Whatever a receiver raises is logged to ``taskq`` and harms nothing else:
-everything here is sent through ``send``. Connect with Django's ``@receiver``.
-Nothing is sent in the process that no receiver listens to.
+Connect with Django's ``@receiver``. All signals go through ``send``: exceptions of receivers are
+only logged, to ``taskq``, and a signal without receivers costs nothing.
 """
 
 from __future__ import annotations
@@ -14,36 +13,35 @@ from django.dispatch import Signal
 
 logger = logging.getLogger("taskq")
 
-# Django compares senders by identity; this keeps the strings that were used as senders alive.
+# Django compares senders by identity: this keeps the strings of senders alive.
 _names: dict[str, str] = {}
 
 
 def _same_object(sender: Any) -> Any:
-    """Return one and the same object for equal task names."""
+    """Return the same object for equal task names."""
     return _names.setdefault(sender, sender) if type(sender) is str else sender
 
 
 class TaskqSignal(Signal):
-    """A Django signal whose sender may be a task's name, and whose receivers' errors go to taskq's log."""
+    """A Django signal with task names as senders; errors of its receivers go to taskq's log."""
 
     def connect(self, receiver: Any, sender: Any = None, weak: bool = True, dispatch_uid: Any = None) -> None:
         """Connect as Django's ``Signal.connect`` does; a ``sender`` that is a string matches by its text."""
         super().connect(receiver, _same_object(sender), weak, dispatch_uid)
 
     def disconnect(self, receiver: Any = None, sender: Any = None, dispatch_uid: Any = None) -> bool:
-        """Disconnect what ``connect`` connected; tell whether there was anything."""
+        """Disconnect a receiver; tell whether it was connected."""
         return bool(super().disconnect(receiver, _same_object(sender), dispatch_uid))
 
     def _log_robust_failure(self, receiver: Any, err: BaseException) -> None:
-        # Django's own needs a __qualname__, which partials don't have, and logs where nobody looks for it.
+        # Django's own method needs a __qualname__, which partials don't have, and logs to another logger.
         logger.error("The receiver %r of a signal raised %r.", receiver, err, exc_info=err)
 
 
 def send(signal: Signal, sender: Any, **named: Any) -> list[tuple[Any, Any]]:
-    """Send ``signal`` to its receivers and return ``(receiver, answer or exception)`` of each.
+    """Send ``signal`` to its receivers and return ``(receiver, response or exception)`` of each.
 
-    Costs next to nothing when there are no receivers. Never raises an
-    ``Exception``: receivers must not decide whether a task lives.
+    Never raises an ``Exception``: receivers must not make a task fail.
     """
     if not signal.receivers:
         return []
@@ -55,33 +53,33 @@ def send(signal: Signal, sender: Any, **named: Any) -> list[tuple[Any, Any]]:
 
 
 def _known(sender: Any) -> Any:
-    """Return what receivers of this task name were connected with, without keeping new names."""
+    """Return the object with which receivers of this task name were connected, without keeping new names."""
     return _names.get(sender, sender) if type(sender) is str else sender
 
 
 # -- publishing: sender is the task's name; body is (args, kwargs, embed) ---------------------
 #
-# Of retries, and of what follows from a task (links, chains, chords), the worker tells too: where it makes the
-# message, which is the task's process or its own, and in its own main process once that is committed. Receivers
-# hold up whoever sends, there the worker's heartbeat: they should be quick.
+# The worker sends these for retries and follow-ups (links, chains, chords) too: the first in the process that makes
+# the message, the second in its main process after the commit. Receivers delay the sender, in the worker its
+# heartbeat: they should be quick.
 
 #: body, exchange, routing_key, headers, properties, declare, retry_policy. Just before a message is sent;
 #: receivers may change ``headers``.
 before_task_publish = TaskqSignal()
-#: body, exchange, routing_key, headers. The message is with the broker, or written in the caller's transaction.
+#: body, exchange, routing_key, headers. The message is at the broker, or written in the caller's transaction.
 after_task_publish = TaskqSignal()
 
-# -- the life of a task: sender is the task, or its name where no app defines it ----------
+# -- the life of a task: sender is the task, or its name if no app defines it -------------
 
 #: request. The worker has taken a message. Sent in the worker's main process.
 task_received = TaskqSignal()
 #: task_id, task, args, kwargs. About to run.
 task_prerun = TaskqSignal()
-#: task_id, task, args, kwargs, retval, state. Has run, whatever the end.
+#: task_id, task, args, kwargs, retval, state. Has run, with any end.
 task_postrun = TaskqSignal()
 #: result, runtime (seconds). Ended well.
 task_success = TaskqSignal()
-#: request, reason (an exception), einfo. Is to run again.
+#: request, reason (an exception), einfo. Will run again.
 task_retry = TaskqSignal()
 #: task_id, exception, args, kwargs, traceback, einfo. Ended with an exception.
 task_failure = TaskqSignal()
@@ -96,8 +94,8 @@ task_rejected = TaskqSignal()
 
 # -- the worker: sender is its node name; sent in the main process -----------------------
 
-#: options. What the command line and the settings say, which receivers may change (``taskq.worker.main.WorkerConfig``);
-#: nothing is set up yet (Celery: ``celeryd_init``).
+#: options: those of command line and settings (``taskq.worker.main.WorkerConfig``), which receivers may change. Nothing
+#: is set up yet (Celery: ``celeryd_init``).
 worker_starting = TaskqSignal()
 #: instance. Set up, but not connected yet (Celery: ``celeryd_after_setup``).
 worker_after_setup = TaskqSignal()
@@ -112,17 +110,16 @@ worker_shutdown = TaskqSignal()
 
 # -- the processes of its pool: there is no sender ----------------------------------------
 
-#: No arguments. A process of the pool is about to be made; sent in the process that forks.
+#: No arguments. Before a fork of a process of the pool; sent in the process that forks.
 worker_before_create_process = TaskqSignal()
 #: No arguments. Sent in a new process of the pool, before its first task.
 worker_process_init = TaskqSignal()
-#: pid, exitcode. Sent in a process of the pool that ends in good order.
+#: pid, exitcode. Sent in a process of the pool that exits normally.
 worker_process_shutdown = TaskqSignal()
 
 # -- the worker's logging: there is no sender; loglevel is a number -------------------------
 
-#: loglevel, logfile, format, colorize. With a receiver, taskq leaves logging to it altogether;
-#: it only adds ``TaskFilter`` to the handlers that it finds afterwards.
+#: loglevel, logfile, format, colorize. With a receiver, taskq only adds ``TaskFilter`` to the handlers, afterwards.
 setup_logging = TaskqSignal()
 #: logger, loglevel, logfile, format, colorize. The logger ``taskq`` is set up.
 after_setup_logger = TaskqSignal()

@@ -1,8 +1,7 @@
-"""Times: everything becomes aware and UTC here, on its way in.
+"""Converts times to aware times in UTC, which messages, rows and schedules hold.
 
-Messages, rows and schedules hold UTC. A time without a zone is one of
-``TASKQ_TIMEZONE``; one that does not exist there, or exists twice, is an error
-and never a guess. Zones may be names, pytz's objects or ``zoneinfo``'s.
+A time without a zone is in ``TASKQ_TIMEZONE``; if it does not exist there, or exists twice, it is an error.
+Zones may be names, pytz's objects or ``zoneinfo``'s.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ __all__ = ["AmbiguousTime", "NonexistentTime", "now", "parse_iso", "to_utc", "zo
 
 
 class NonexistentTime(pytz.NonExistentTimeError, ValueError):  # type: ignore[misc, unused-ignore]  # pytz has no types
-    """A local time that the clocks jump over."""
+    """A local time that does not exist: the clocks jump over it."""
 
 
 class AmbiguousTime(pytz.AmbiguousTimeError, ValueError):  # type: ignore[misc, unused-ignore]  # pytz has no types
-    """A local time that comes twice."""
+    """A local time that exists twice: the clocks are set back."""
 
 
 def now() -> datetime:
@@ -33,10 +32,9 @@ def now() -> datetime:
 
 
 def zone(value: str | tzinfo | None = None) -> tzinfo:
-    """Return the zone called ``value``, or that of ``TASKQ_TIMEZONE``.
+    """Return the zone with the name ``value``, by default that of ``TASKQ_TIMEZONE``.
 
-    A name that pytz does not know is a ``ValueError``, in the setting
-    ``ImproperlyConfigured``.
+    Raises ``ValueError`` for a name that pytz does not know, ``ImproperlyConfigured`` if it is the setting's.
     """
     if value is not None:
         return value if isinstance(value, tzinfo) else _named(value)
@@ -56,10 +54,9 @@ def _named(name: str) -> tzinfo:
 
 
 def to_utc(value: datetime, tz: str | tzinfo | None = None) -> datetime:
-    """Return ``value`` in UTC; without a zone of its own it is one of ``tz``, by default ``TASKQ_TIMEZONE``.
+    """Return ``value`` in UTC; a naive time is in the zone ``tz``, by default ``TASKQ_TIMEZONE``.
 
-    Raises ``NonexistentTime``, ``AmbiguousTime`` or, where UTC would leave the
-    years 1 to 9999, a plain ``ValueError``.
+    Raises ``NonexistentTime``, ``AmbiguousTime``, or ``ValueError`` outside of the years 1 to 9999 in UTC.
     """
     if not isinstance(value, datetime):
         raise TypeError(f"A datetime is needed, not {value!r}.")
@@ -77,8 +74,7 @@ def to_utc(value: datetime, tz: str | tzinfo | None = None) -> datetime:
 def _is_bare_pytz(tz: tzinfo) -> bool:
     """Return whether ``tz`` is a zone of pytz as ``timezone()`` returns it.
 
-    As an argument of ``datetime()`` it stands for the local mean time of
-    some 1900, minutes off; what its user means is ``localize()``.
+    In ``datetime(..., tzinfo=tz)`` it has the local mean time of about 1900, minutes off: ``localize()`` is right.
     """
     return isinstance(tz, pytz.tzinfo.DstTzInfo) and tz is pytz.timezone(tz.zone)
 
@@ -97,7 +93,7 @@ def _localize(naive: datetime, tz: tzinfo) -> datetime:
 
 
 def _localize_by_fold(naive: datetime, tz: tzinfo) -> datetime:
-    """Do what pytz does, for any other zone (PEP 495: the two folds differ in a gap and in an overlap)."""
+    """Localize as pytz does, for any other zone (PEP 495: the two folds differ in a gap and in an overlap)."""
     first, second = (naive.replace(tzinfo=tz, fold=fold).utcoffset() for fold in (0, 1))
     if first is None or second is None:
         raise ValueError(f"The time zone {tz!r} has no offset from UTC.")
@@ -117,9 +113,9 @@ def _ambiguous(naive: datetime, tz: tzinfo) -> AmbiguousTime:
 
 
 def parse_iso(text: str, tz: str | tzinfo | None = None) -> datetime:
-    """Return the ISO-8601 time ``text`` in UTC; without an offset it is one of ``tz``, as for ``to_utc``.
+    """Return the ISO-8601 time ``text`` in UTC, without an offset in ``tz`` as for ``to_utc``. Raises ``ValueError``.
 
-    A date alone is its midnight. Raises ``ValueError``.
+    A date alone is its midnight.
     """
     try:
         value = datetime.fromisoformat(text)

@@ -1,8 +1,7 @@
-"""What the values of settings and options may be: kinds, which check a value and bring it into one form.
+"""The kinds of values of settings and options: a kind checks a value and converts it into one form.
 
-The table in ``taskq.conf`` gives each setting a kind, that in ``tasks.definition`` each
-option of a task; the checks and the documentation read its words. Nothing here knows a
-setting or an option.
+``taskq.conf`` gives each setting a kind, ``tasks.validation`` each option of a task; the checks and the
+documentation use its words.
 """
 
 from __future__ import annotations
@@ -15,16 +14,15 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
-#: Seconds that any timer can take: 68 years. No limit and no wait is longer.
+#: The longest limit or wait, in seconds, that any timer takes: 68 years.
 LONGEST = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[T]):
-    """What a setting or an option accepts: ``words`` end the sentence "must be ...".
+    """The kind of a setting or option. ``words`` end the sentence "must be ...".
 
-    ``convert`` returns the value in the one form that taskq reads, or raises
-    ``TypeError`` or ``ValueError``.
+    ``convert`` returns the converted value, or raises ``TypeError`` or ``ValueError``.
     """
 
     words: str
@@ -65,7 +63,7 @@ def _seconds(least: float, most: float = math.inf, *, above: bool = False) -> Ca
 
 
 def _age(value: Any) -> timedelta | None:
-    # 0 has always meant "for ever" here, for Celery too.
+    # 0 means "for ever", as in Celery.
     return None if value is None else timedelta(seconds=_seconds(0)(value)) or None
 
 
@@ -79,7 +77,7 @@ def _whole(least: int, most: int | None = None) -> Callable[[Any], int]:
     return convert
 
 
-#: Celery's defaults for sending again: seconds between tries grow by ``interval_step`` up to ``interval_max``.
+#: Celery's defaults: the seconds between tries grow by ``interval_step`` up to ``interval_max``.
 PUBLISH_RETRY_POLICY: Mapping[str, Any] = {
     "max_retries": 3,
     "interval_start": 0,

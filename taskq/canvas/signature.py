@@ -357,7 +357,7 @@ subtask = signature
 
 
 def maybe_signature(value: Any) -> Signature[Any] | None:
-    """Return ``value`` as a signature: itself if it is one, ``None`` for ``None``."""
+    """Return ``value`` as a signature: a signature unchanged, a dictionary converted, ``None`` for ``None``."""
     if value is None or isinstance(value, Signature):
         return value
     return Signature.from_dict(value)

@@ -20,9 +20,9 @@ from taskq.exceptions import TaskqError, from_wire, wire_module
 
 from .serializers import to_json
 
-#: Characters of one exception argument that are kept.
+#: Characters that are kept of an argument of an exception.
 LONGEST_ARGUMENT = 50_000
-#: Arguments of one exception that are kept.
+#: Arguments that are kept of an exception.
 MOST_ARGUMENTS = 100
 
 

@@ -48,7 +48,7 @@ def _cut(text: str, limit: int = LIMIT) -> str:
 def _repr(value: Any) -> str:
     try:
         return repr(value)
-    except Exception as exc:  # anything may go wrong in a __repr__
+    except Exception as exc:  # a __repr__ may raise any error
         return f"<{type(value).__name__} whose repr raised {type(exc).__name__}>"
 
 
@@ -109,7 +109,7 @@ def mask(
     sensitive: Collection[str],
     positions: Mapping[str, int],
 ) -> tuple[list[Any] | tuple[Any, ...], dict[str, Any]]:
-    """Return ``args`` and ``kwargs`` with ``sensitive`` ones as asterisks; ``positions`` are those of parameters."""
+    """Return ``args`` and ``kwargs`` with ``sensitive`` values as asterisks; ``positions`` are the parameters'."""
     hidden = {positions[name] for name in sensitive if name in positions}
     shown = [MASK if i in hidden else arg for i, arg in enumerate(args)]
     named = {name: MASK if name in sensitive else value for name, value in kwargs.items()}

@@ -80,7 +80,7 @@ class WorkflowStore(Protocol):
         """Write ends; return the ids of the tasks that had not ended before."""
 
     def fail(self, settlements: Sequence[Settlement]) -> set[str]:
-        """Write the failures of tasks that never run; return the ids of those that had not ended before."""
+        """Write the failures of tasks that never run; return the ids of the tasks that had not ended before."""
 
     def send(self, envelopes: Sequence[Envelope]) -> None:
         """Send messages, but for tasks that were revoked or have ended."""

@@ -72,7 +72,7 @@ class Freezer:
         return _BY_KIND[kind](self, sig, task_id, parent)
 
     def _id(self, known: str | None) -> str:
-        """Return the id ``known``, or a new one for ``None``."""
+        """Return the id ``known``, or a new id for ``None`` and for the id of the whole canvas."""
         if known is None or known == self._whole:
             known = new_id()
             self.fresh.add(known)

@@ -109,7 +109,7 @@ def plan_frozen(
 ) -> Plan:
     """Return the plan of ``sig``, which came in a message: a callback, an errback, a chain's next step.
 
-    ``sig`` is a plain dictionary as it was decoded. Tasks keep their ids; a task without one (a callback) gets one.
+    ``sig`` is a plain dictionary as it was decoded. Tasks keep their ids; a task without id (a callback) gets a new id.
     The plan includes the nodes of a canvas: those of a chain's next step exist if taskq sent the chain, but not if
     another producer did, and those of a frozen callback do not exist. ``options`` are as for ``apply_async``;
     ``chain`` are the steps behind ``sig``, the next step last. The arguments are not checked against the function's

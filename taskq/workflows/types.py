@@ -170,7 +170,7 @@ def with_kwargs(sig: Sig, **kwargs: Any) -> dict[str, Any]:
     return {**sig, "kwargs": {**sig["kwargs"], **kwargs}}
 
 
-def _with_followers(sig: Sig, option: str, followers: list[Any]) -> dict[str, Any]:
+def _with_links(sig: Sig, option: str, followers: list[Any]) -> dict[str, Any]:
     old = as_list(sig["options"].get(option))
     return with_options(sig, **{option: old + [follower for follower in followers if follower not in old]})
 
@@ -182,7 +182,7 @@ def linked(sig: Sig, callbacks: list[Any]) -> Sig:
         raise TypeError("link: a group has no one task that a callback could follow; write group(...) | callback.")
     if kind == CHORD:
         return with_kwargs(sig, body=linked(body_of(sig), callbacks))
-    return _with_followers(sig, "link", callbacks)
+    return _with_links(sig, "link", callbacks)
 
 
 def with_errbacks(sig: Sig, errbacks: list[Any]) -> Sig:
@@ -191,7 +191,7 @@ def with_errbacks(sig: Sig, errbacks: list[Any]) -> Sig:
     if kind == GROUP:
         return with_kwargs(sig, tasks=_members_with_errbacks(sig, errbacks))
     if kind != CHORD:
-        return _with_followers(sig, "link_error", errbacks)
+        return _with_links(sig, "link_error", errbacks)
     sig = with_kwargs(sig, body=with_errbacks(body_of(sig), errbacks))
     if settings.ALLOW_ERROR_CB_ON_CHORD_HEADER:
         header = sig["kwargs"]["header"]

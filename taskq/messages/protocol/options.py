@@ -137,7 +137,7 @@ def check_whole(option: str, value: Any) -> int:
 
 
 def check_limits(hard: float | None, soft: float | None) -> None:
-    """Raise ``ValueError`` unless the limits (seconds) can be kept: the soft one has to come first."""
+    """Raise ``ValueError`` unless the limits (seconds) are valid and the soft limit is not above the hard limit."""
     for option, value in (("time_limit", hard), ("soft_time_limit", soft)):
         if value is not None and not is_limit(value):
             raise ValueError(f"{option} must be {WAIT.words}, not {value!r}.")

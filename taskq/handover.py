@@ -50,7 +50,7 @@ class Delivery:
 
     @classmethod
     def from_wire(cls, fields: tuple[Any, ...]) -> Delivery:
-        """Rebuild what ``to_wire`` gave."""
+        """Rebuild the object from the values of ``to_wire``."""
         return cls(*fields)
 
 
@@ -71,7 +71,7 @@ class Report:
 
     @classmethod
     def from_wire(cls, fields: tuple[Any, ...]) -> Report:
-        """Rebuild what ``to_wire`` gave."""
+        """Rebuild the object from the values of ``to_wire``."""
         return cls(*fields)
 
 
@@ -110,7 +110,7 @@ class Outcome:
 
     @classmethod
     def from_wire(cls, fields: tuple[Any, ...]) -> Outcome:
-        """Rebuild what ``to_wire`` gave."""
+        """Rebuild the object from the values of ``to_wire``."""
         *plain, follow_ups = fields
         return cls(*plain, FollowUps.from_wire(follow_ups))  # type: ignore[call-arg]
 

@@ -208,7 +208,7 @@ class FollowUps:
 
     @classmethod
     def from_wire(cls, wire: tuple[list[tuple[Any, ...]], ...] | None) -> FollowUps:
-        """Rebuild what ``to_wire`` gave."""
+        """Rebuild the object from the values of ``to_wire``."""
         if wire is None:
             return NO_FOLLOW_UPS
         return cls(*([kind(*fields) for fields in those] for those, (kind, _) in zip(wire, _PARTS, strict=True)))

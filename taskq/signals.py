@@ -94,7 +94,7 @@ task_rejected = TaskqSignal()
 
 # -- the worker: sender is its node name; sent in the main process -----------------------
 
-#: options: those of command line and settings (``taskq.worker.main.WorkerConfig``), which receivers may change. Nothing
+#: options. Those of command line and settings (``taskq.worker.main.WorkerConfig``), which receivers may change; nothing
 #: is set up yet (Celery: ``celeryd_init``).
 worker_starting = TaskqSignal()
 #: instance. Set up, but not connected yet (Celery: ``celeryd_after_setup``).

@@ -307,16 +307,16 @@ class Signature(dict[str, Any], Generic[R]):
         return result
 
     async def adelay(self, *args: Any, **kwargs: Any) -> AsyncResult[R]:
-        """Do what ``delay`` does, from a coroutine."""
+        """Do ``delay`` from a coroutine."""
         return await self.aapply_async(args, kwargs)
 
     async def aapply_async(self, args: Args = None, kwargs: Kwargs = None, **options: Any) -> AsyncResult[R]:
-        """Do what ``apply_async`` does, from a coroutine."""
+        """Do ``apply_async`` from a coroutine."""
         call: Callable[..., AsyncResult[R]] = self.apply_async
         return await sync_to_async(call)(args, kwargs, **options)
 
     async def aapply(self, args: Args = None, kwargs: Kwargs = None, **options: Any) -> EagerResult[R]:
-        """Do what ``apply`` does, from a coroutine."""
+        """Do ``apply`` from a coroutine."""
         call: Callable[..., EagerResult[R]] = self.apply
         return await sync_to_async(call)(args, kwargs, **options)
 

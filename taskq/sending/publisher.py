@@ -68,7 +68,7 @@ def publish(envelopes: Iterable[Envelope]) -> None:
     alias = _alias()
     engine = for_alias(alias)
     if not engine.skip_locked:
-        # Encode first: while this transaction is open nobody else can write.
+        # Encode first: while this transaction is open, no other connection can write.
         first += rest
     with engine.atomic(), engine.pipelined():
         while first:
@@ -94,7 +94,7 @@ def publish_plan(plan: Workflow) -> None:
     engine = for_alias(_alias())
     envelopes: Iterable[Envelope] = plan.envelopes
     if not engine.skip_locked:
-        # Encode first: while this transaction is open nobody else can write.
+        # Encode first: while this transaction is open, no other connection can write.
         envelopes = list(envelopes)
     nodes = list(plan.nodes)
     if not (plan.groups or nodes):

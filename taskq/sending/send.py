@@ -121,6 +121,6 @@ def send_task(name: str, args: Args = None, kwargs: Kwargs = None, **options: Un
 
 
 async def asend_task(name: str, args: Args = None, kwargs: Kwargs = None, **options: Unpack[SendOptions]) -> Result:
-    """Do what ``send_task`` does, from a coroutine."""
+    """Do ``send_task`` from a coroutine."""
     call: Callable[..., Result] = send_task
     return await sync_to_async(call)(name, args, kwargs, **options)

@@ -245,18 +245,18 @@ class Task(CanvasMethods[R], Generic[P, R]):
         return apply(self.name, self, args, kwargs, options, throw)
 
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
-        """Do what ``delay`` does, from a coroutine."""
+        """Do ``delay`` from a coroutine."""
         return await self.aapply_async(args, kwargs)
 
     async def aapply_async(
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Unpack[SendOptions]
     ) -> Result[R]:
-        """Do what ``apply_async`` does, from a coroutine."""
+        """Do ``apply_async`` from a coroutine."""
         call: Callable[..., Result[R]] = self.apply_async
         return await sync_to_async(call)(args, kwargs, **options)
 
     async def adelay_many(self, calls: Iterable[Sequence[Any]], **options: Unpack[SendOptions]) -> list[Result[R]]:
-        """Do what ``delay_many`` does, from a coroutine."""
+        """Do ``delay_many`` from a coroutine."""
         call: Callable[..., list[Result[R]]] = self.delay_many
         return await sync_to_async(call)(calls, **options)
 
@@ -315,7 +315,7 @@ class Task(CanvasMethods[R], Generic[P, R]):
     def update_state(self, task_id: str | None = None, state: str | None = None, meta: Any = None) -> None:
         """Write a custom state of the current run: ``self.update_state(state="PROGRESS", meta={"done": 3})``.
 
-        ``meta`` is any value that can be encoded; ``task_id`` is that of the current run. A direct call writes nothing.
+        ``meta`` is any value that can be encoded; ``task_id`` can only be the run's own. A direct call writes nothing.
         """
         progress.update(self.request, task_id, state, meta)
 

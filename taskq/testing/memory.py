@@ -116,7 +116,7 @@ class Memory(MemoryResults):
             return self._drain(queue, _unix(until), raises)
 
     async def adrain(self, *args: Any, **kwargs: Any) -> list[Ended]:
-        """Do what ``drain`` does, from a coroutine."""
+        """Do ``drain`` from a coroutine."""
         return await sync_to_async(self.drain)(*args, **kwargs)
 
     def _drain(self, queue: str | None, horizon: float | None, raises: bool) -> list[Ended]:

@@ -68,7 +68,7 @@ class MemoryResults(ResultBackend):
         self._check(ids, found, timeout)
 
     async def async_arrivals(self, ids: Collection[str], timeout: float | None) -> AsyncGenerator[Found, None]:
-        """Do what ``arrivals`` does in a coroutine."""
+        """Do ``arrivals`` from a coroutine."""
         found = await sync_to_async(self._run_and_fetch)(ids)
         if found:
             yield found

@@ -169,7 +169,7 @@ def decode_body(
 
 
 def decode_message(message: RawMessage, headers: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
-    """Do what ``decode_body`` does for a received message; ``headers`` are its decoded headers."""
+    """Do ``decode_body`` for a received message; ``headers`` are its decoded headers."""
     properties = mapping_of(message.properties)
     return decode_body(message.body, message.content_type, message.content_encoding, headers, properties)
 

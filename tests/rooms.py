@@ -44,12 +44,14 @@ GROUND = (
     "processes",
     "records",
     "handover",
+    "hooks",
     "logs",
     "value_kinds",
     "broker_urls",
 )
 #: The order inside the worker.
 WORKER = (
+    ("log_lines",),
     ("process",),
     ("call_queue",),
     ("pools",),

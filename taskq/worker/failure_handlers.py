@@ -6,7 +6,6 @@ thread of their own, in order, with database connections of that thread.
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 from typing import Any, cast
@@ -18,9 +17,9 @@ from taskq.exceptions import TaskqError
 from taskq.messages.protocol import decode_message
 from taskq.tasks.task import Task
 
+from . import log_lines
 from .loop.request import Request
 
-logger = logging.getLogger("taskq.worker")
 _told: queue.SimpleQueue[tuple[Request, BaseException]] = queue.SimpleQueue()
 _thread: threading.Thread | None = None
 
@@ -43,7 +42,7 @@ def _tell() -> None:
         try:
             _tell_one(request, error)
         except Exception:
-            logger.exception("A handler of task %s[%s] raised an error.", request.name, request.id)
+            log_lines.failure_handler_raised(request)
         finally:
             close_old_connections()
 

@@ -6,7 +6,6 @@ Hub, so that children start from a clean process.
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from taskq.calls.registry import tasks
 from taskq.conf import database_broker_alias, masked_url, settings, two_databases
 from taskq.logs import setup_worker_logging
 
+from . import log_lines
 from .node import WorkerNode, WorkerOptions
 from .pools.base import Pool
 from .pools.forkserver_process import launch
@@ -25,8 +25,6 @@ from .pools.registry import pool_class
 from .process.daemon import Background, redirect_streams
 from .process.nodenames import expand, hostname
 from .process.signals import SignalHandlers
-
-logger = logging.getLogger("taskq.worker")
 
 
 @dataclass(slots=True)
@@ -83,7 +81,7 @@ def run_worker(config: WorkerConfig) -> WorkerExit:
     except Exception:
         if config.detached:
             # The command prints the error, but a detached process has no terminal.
-            logger.critical("The worker ends.", exc_info=True)
+            log_lines.worker_crashed()
         raise
 
 

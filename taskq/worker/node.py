@@ -6,7 +6,6 @@ on the store thread. They meet through two call queues.
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from taskq import signals
 from taskq.conf import settings
 from taskq.execution import builtins as _builtins  # noqa: F401 - registers the built-in tasks
 
-from . import failure_handlers
+from . import failure_handlers, log_lines
 from .call_queue import CallQueue
 from .duties.database_source import DatabaseSource
 from .duties.declarations import Declarations
@@ -36,7 +35,6 @@ from .pools.forkserver import ForkServer
 from .pools.registry import pool_class
 from .process.watchdog import Watchdog
 
-logger = logging.getLogger("taskq.worker")
 #: Seconds between looks at tasks that take longer than was thought.
 _REBALANCE = 0.05
 #: Seconds between looks whether the worker is registered, when it starts.
@@ -197,7 +195,7 @@ class WorkerNode:
         if self.lease.token and self.declarations.made:
             self._announcing.cancel()
             signals.send(signals.worker_ready, self.options.hostname, instance=self)
-            logger.info("%s ready.", self.options.hostname)
+            log_lines.worker_ready(self.options.hostname)
 
     # -- ending
 
@@ -210,7 +208,7 @@ class WorkerNode:
         self.consumer.stop()
         self.consumer.pool.quiesce()
         # Only now is what the pool still has what runs; and whoever reads this may rely on it that nothing starts.
-        self._say_shutdown(how, sig)
+        log_lines.shutdown_began(how, sig, len(self.consumer.running))
         signals.send(signals.worker_shutting_down, self.options.hostname, sig=sig, how=how, exitcode=self.status)
         self.hub.call_later(settings.SHUTDOWN_TIMEOUT, self._time_is_up)
         self.hub.call_repeatedly(0.05, self._look_whether_done)
@@ -221,22 +219,15 @@ class WorkerNode:
         if self._stopping_since is None:
             self.stop(sig=sig, how=how)
         else:
-            self._say_shutdown(how, sig)
+            log_lines.shutdown_began(how, sig, len(self.consumer.running))
         if after:
             self.hub.call_later(after, self._end_cold)
         else:
             self._end_cold()
 
-    def _say_shutdown(self, how: str, sig: str) -> None:
-        count = len(self.consumer.running)
-        running = "1 task is running" if count == 1 else f"{count} tasks are running"
-        # Who waits in a terminal would not know otherwise.
-        hint = " Ctrl-C again ends without waiting." if count and (how, sig) == ("Warm", "SIGINT") else ""
-        logger.warning("%s shutdown%s: %s.%s", how, f" ({sig})" if sig else "", running, hint)
-
     def _time_is_up(self) -> None:
         if self.consumer.busy and not self._ended:
-            logger.warning("TASKQ_SHUTDOWN_TIMEOUT is over (%s s): the rest goes back.", settings.SHUTDOWN_TIMEOUT)
+            log_lines.shutdown_timed_out(settings.SHUTDOWN_TIMEOUT)
             self._end_cold()
 
     def _end_cold(self) -> None:
@@ -254,7 +245,7 @@ class WorkerNode:
             self._ended = True
 
     def _fail(self, reason: str) -> None:
-        logger.critical("%s The worker ends.", reason)
+        log_lines.worker_failed(reason)
         self.status = 1
         self.consumer.abandon()
         self._ended = True
@@ -276,7 +267,7 @@ class WorkerNode:
             self.watchdog.stop()
             self.store_watchdog.stop()
             signals.send(signals.worker_shutdown, self.options.hostname, instance=self)
-            logger.info("%s has ended.", self.options.hostname)
+            log_lines.worker_ended(self.options.hostname)
 
     def _leave(self) -> None:
         """Take the worker off the database; first what it held goes back, then the queues that nobody else reads."""

@@ -6,7 +6,6 @@ messages than were asked for is not read again until the database notifies, or u
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 
@@ -15,11 +14,11 @@ from taskq.records import Claimed
 from taskq.store.claim import claim, held
 from taskq.store.promote import BATCH, next_due, promote
 from taskq.store.requeue import requeue
+from taskq.worker import log_lines
 
 from .lease import Lease
 from .store_thread import Duty
 
-logger = logging.getLogger("taskq.worker")
 #: Seconds between two reads of the schedule while it is empty.
 _SCHEDULE_POLL = 30.0
 #: Seconds until the next read of the schedule when another worker has locked the due messages.
@@ -144,7 +143,7 @@ class DatabaseSource(Duty):
         if token and (strays := self._lease.not_held(held(token, self._alias))):
             requeue(token, sorted(strays), self._alias)
             self._pending.update(self._queues)
-            logger.warning("A claim was cut off; %s messages that it took went back.", len(strays))
+            log_lines.claim_cut_off(len(strays))
         self._claiming = False
 
     def _promote(self) -> bool:

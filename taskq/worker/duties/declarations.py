@@ -7,7 +7,6 @@ exclusive queues, which are deleted with their worker.
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Iterable
@@ -19,10 +18,10 @@ from kombu.transport.base import to_rabbitmq_queue_arguments
 
 from taskq.messages.routing import bindings_of, is_broadcast
 from taskq.store import exchanges, topology, workers
+from taskq.worker import log_lines
 
 from .store_thread import Duty
 
-logger = logging.getLogger("taskq.worker")
 #: Seconds without use by its worker after which the queue of a broadcast expires with its messages.
 FORGOTTEN_AFTER = 300.0
 #: How many times a queue is declared again in the time after which it expires.
@@ -108,9 +107,4 @@ def _options(queue: Any) -> topology.QueueOptions:  # kombu sets its attributes 
 
 def _warn(kind: str, name: str, different: list[str]) -> None:
     if different:
-        logger.warning(
-            "The %s %r was declared with another %s, which stays: declare it alike in TASKQ_QUEUES, or delete it.",
-            kind,
-            name,
-            ", ".join(different),
-        )
+        log_lines.declared_differently(kind, name, different)

@@ -7,7 +7,6 @@ worker goes on under a new token, and messages of the old token are not settled 
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import time
@@ -20,10 +19,10 @@ from taskq.processes import host_identity, process_started
 from taskq.store import claim, peers, workers
 from taskq.store.recover import recover, requeue_held
 from taskq.store.revoke import REVOKED_NAME
+from taskq.worker import log_lines
 
 from .store_thread import Duty
 
-logger = logging.getLogger("taskq.worker")
 #: How many heartbeats there are in the time that a lease lasts.
 BEATS_A_LEASE = 4
 #: Seconds between two reads of revocations, where the database only notifies that something has changed.
@@ -149,7 +148,7 @@ class Lease(Duty):
 
     def _lose(self) -> None:
         lost, self.token = self.token, ""
-        logger.warning("%s was taken for dead by another worker and begins a new lease.", self.name)
+        log_lines.lease_lost(self.name)
         # Before the database, which may fail now: maintenance would requeue the messages, but nobody tell the consumer.
         self.on_lost({message_id for message_id, token in self._holders.items() if token == lost})
         with for_alias(self.alias).atomic():
@@ -167,10 +166,10 @@ class Lease(Duty):
         for peer in self._watch.dead(present):
             count = recover(peer.token, peer.beats, self.alias)
             if count is not None:
-                logger.warning("%s (pid %s) is dead; %s messages that it held went back.", peer.name, peer.pid, count)
+                log_lines.peer_recovered(peer.name, peer.pid, count)
 
     def _warn_of_namesakes(self, new: list[workers.PeerStatus]) -> None:
         for peer in new:
             # On this host only: on another it may be the row of a container that ended and had this name.
             if peer.name == self.name and peer.host == host_identity() and not peers.process_exited(peer):
-                logger.warning("The worker with pid %s is named %s too: see the option -n.", peer.pid, self.name)
+                log_lines.name_in_use(peer.pid, self.name)

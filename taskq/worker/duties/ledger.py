@@ -7,7 +7,6 @@ committed.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -18,11 +17,11 @@ from taskq.engines import for_alias
 from taskq.records import Claimed, Progress, Settlement
 from taskq.store import claim, progress, requeue
 from taskq.store.settle import settle
+from taskq.worker import log_lines
 
 from .lease import Lease
 from .store_thread import Duty
 
-logger = logging.getLogger("taskq.worker")
 #: How many settlements one transaction takes, at most.
 BATCH = 500
 #: After how many failures in a row the reports of running tasks are dropped.
@@ -91,7 +90,7 @@ class Ledger(Duty):
             raise
         except Exception:
             # Not an outage: it would fail every time.
-            logger.exception("Something could not be written: the messages that it was about go back.")
+            log_lines.write_failed()
             otherwise()
 
     def _requeue_or_drop(self, *message_ids: int) -> None:
@@ -101,7 +100,7 @@ class Ledger(Duty):
         except (OperationalError, InterfaceError):
             raise
         except Exception:
-            logger.exception("Messages %s can't even be given back and stay held until the worker ends.", message_ids)
+            log_lines.requeue_failed(message_ids)
             for message_id in message_ids:
                 self._lease.drop(message_id)
 
@@ -116,8 +115,9 @@ class Ledger(Duty):
             by_token.setdefault(self._lease.holder(settlement.message_id), []).append(settlement)
         for token, settlements in by_token.items():
             held = settle(token, settlements, self._alias)
-            if len(held) < len(settlements):
-                _tell_lost([s for s in settlements if s.message_id not in held])
+            for settlement in settlements:
+                if settlement.message_id not in held:
+                    log_lines.settlement_dropped(settlement)
         for settlement in batch:
             self._settlements.popleft()
             self.written += 1
@@ -142,7 +142,7 @@ class Ledger(Duty):
         """Drop the reports after repeated failures: they may be the cause, and settlements must not wait for ever."""
         self._failed_writes += 1
         if self._failed_writes >= _MOST_FAILED_WRITES:
-            logger.error("States of %s running tasks could not be written and are dropped.", len(self._progress))
+            log_lines.reports_dropped(len(self._progress))
             self._failed_writes = 0
             self._progress.clear()
 
@@ -153,7 +153,7 @@ class Ledger(Duty):
             except (OperationalError, InterfaceError):
                 raise
             except (DatabaseError, ValueError, TypeError, OverflowError) as error:
-                logger.error("The state %r of task %s can't be stored: %s", report.state, report.task_id, error)
+                log_lines.report_refused(report, error)
 
     # -- commits before a start, or instead of a start
 
@@ -221,13 +221,3 @@ class Ledger(Duty):
 
 def _size(s: Settlement) -> int:
     return len(s.result or "") + len(s.traceback or "") + sum(len(e.body) for e in s.follow_ups.envelopes)
-
-
-def _tell_lost(settlements: Sequence[Settlement]) -> None:
-    for s in settlements:
-        logger.warning(
-            "%s[%s] ended with %s, but its message was taken over by another worker: nothing is settled.",
-            s.name,
-            s.task_id,
-            s.state,
-        )

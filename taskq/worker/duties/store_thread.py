@@ -8,7 +8,6 @@ ends the turn, not the thread: connections are opened again, after growing pause
 
 from __future__ import annotations
 
-import logging
 import random
 import select
 import threading
@@ -20,9 +19,9 @@ from django.db.utils import Error
 
 from taskq.engines import for_alias
 from taskq.engines.base import Listener
+from taskq.worker import log_lines
 from taskq.worker.call_queue import CallQueue
 
-logger = logging.getLogger("taskq.worker")
 #: The longest pause between two attempts to reach the database, in seconds.
 _LONGEST_PAUSE = 5.0
 
@@ -84,9 +83,9 @@ class StoreThread(threading.Thread):
             if self._last is not None:
                 self._last()
         except (Error, OSError) as error:
-            logger.error("The database was not there at the end: %s", error)
+            log_lines.last_writes_failed(error)
         except BaseException:
-            logger.critical("The store thread failed.", exc_info=True)
+            log_lines.store_thread_failed()
             self.on_failure()
         finally:
             self._drop_connections()
@@ -162,8 +161,7 @@ class StoreThread(threading.Thread):
         """Close the connections and pause; the duties still have everything that is not committed."""
         self.failures += 1
         transient = isinstance(error, DatabaseError | InterfaceError) and for_alias(self.alias).is_transient(error)
-        level = logging.INFO if transient else logging.ERROR
-        logger.log(level, "The database gave an error; trying again (%s): %s", self.failures, error)
+        log_lines.database_failed(error, self.failures, transient)
         if not transient:
             self._drop_connections()
         pause = min(self.longest_pause, 0.05 * 2 ** min(self.failures, 10)) * random.uniform(0.5, 1)
@@ -177,4 +175,4 @@ class StoreThread(threading.Thread):
             connections[self.alias].close()
         except Exception:
             # A broken connection may fail in close() too; the next one is opened all the same.
-            logger.debug("closing a broken connection failed", exc_info=True)
+            log_lines.close_failed()

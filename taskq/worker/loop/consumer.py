@@ -7,7 +7,6 @@ as the pool can use them, and turns outcomes into settlements. It never touches 
 from __future__ import annotations
 
 import itertools
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -16,14 +15,13 @@ from typing import Any
 from taskq import signals, states
 from taskq.handover import Outcome, Report
 from taskq.records import Claimed, Settlement
+from taskq.worker import log_lines
 from taskq.worker.pools.base import LostChild, Pool, Slot
 
 from . import settlements
 from .in_flight import InFlight
 from .prefetch import LONG, STUCK, PrefetchPolicy
 from .request import Limits, Request, read
-
-logger = logging.getLogger("taskq.worker")
 
 
 class Consumer:
@@ -88,7 +86,7 @@ class Consumer:
         self._by_message[message.id] = request
         if signals.task_received.receivers:
             signals.send(signals.task_received, request.sender, request=request)
-        logger.debug("Task %s[%s] received", request.name, request.id)
+        log_lines.task_received(request)
         if not self._refused(request):
             self._ready.append(request)
 
@@ -148,7 +146,7 @@ class Consumer:
         if self._refused(request):
             return
         if request.time_limit and not self.pool.supports_hard_limit:
-            settlements.log_unlimited(request, self.pool.name)
+            log_lines.time_limit_ignored(request, self.pool.name)
         self._in_flight.of(slot.index).reserved = True
         if request.before_start:
             # The commit comes first; the slot is kept for it.
@@ -171,7 +169,7 @@ class Consumer:
             return
         self._in_flight.of(slot.index).reserved = False
         if not held:
-            settlements.log_taken_over(request)
+            log_lines.task_taken_over(request)
             self._forget(request)
             self._store("drop", request.message.id)
         elif self.stopping and not refused:
@@ -233,7 +231,7 @@ class Consumer:
         elif not request.acks_late or request.starts >= request.max_deliveries:
             self._end(request, settlements.lost(request, lost.reason, self.hostname))
         else:
-            logger.warning("Task %s[%s] runs again: %s", request.name, request.id, lost.reason)
+            log_lines.task_requeued(request, lost.reason)
             started = time.time() - (time.monotonic() - request.handed_at)
             self._forget(request)
             self._store(
@@ -297,7 +295,7 @@ class Consumer:
         for request in self.running:
             if request.revoked not in ("", "revoke"):
                 if request.job in changed and not self.pool.supports_terminate:
-                    settlements.log_not_terminated(request, self.pool.name)
+                    log_lines.task_not_terminated(request, self.pool.name)
                 self.pool.terminate(request.job, request.revoked)
         self.dispatch()
 
@@ -307,7 +305,7 @@ class Consumer:
         taken_over = [request for request in self._ready if request.message.id in message_ids]
         self._ready = deque(request for request in self._ready if request.message.id not in message_ids)
         for request in taken_over:
-            settlements.log_taken_over(request)
+            log_lines.task_taken_over(request)
             self._forget(request)
             self._store("drop", request.message.id)
         self.dispatch()

@@ -6,25 +6,17 @@ child could tell (``on_failure`` after a kill) is run by ``afterwards``.
 
 from __future__ import annotations
 
-import logging
 import time
 
 from taskq import signals, states
-from taskq.exceptions import (
-    InvalidTaskError,
-    NotRegistered,
-    TaskRevokedError,
-    TimeLimitExceeded,
-    WorkerLostError,
-)
+from taskq.exceptions import NotRegistered, TaskRevokedError, TimeLimitExceeded, WorkerLostError
 from taskq.handover import Outcome, Report
 from taskq.messages.exception_data import encode_exception
 from taskq.records import Claimed, Progress, Settlement
+from taskq.worker import log_lines
 from taskq.workflows.followups import complete
 
 from .request import Request
-
-logger = logging.getLogger("taskq.worker")
 
 
 def ignores(request: Request) -> bool:
@@ -88,7 +80,7 @@ def progress(request: Request, report: Report, hostname: str) -> Progress:
 
 def revoked(request: Request, reason: str, hostname: str, *, signal: str = "") -> Settlement:
     """Return the settlement of a request that does not run, or no more: revoked, expired or terminated."""
-    logger.info("Task %s[%s] revoked: %s", request.name, request.id, reason)
+    log_lines.task_revoked(request, reason)
     if signals.task_revoked.receivers:
         signals.send(
             signals.task_revoked,
@@ -103,26 +95,20 @@ def revoked(request: Request, reason: str, hostname: str, *, signal: str = "") -
 
 def lost(request: Request, reason: str, hostname: str) -> Settlement:
     """Return the settlement of a task whose process ended before it did, for the last time."""
-    logger.error("Task %s[%s] lost: %s", request.name, request.id, reason)
+    log_lines.task_lost(request, reason)
     return _failed(request, WorkerLostError(reason), hostname)
 
 
 def timed_out(request: Request, hostname: str) -> Settlement:
     """Return the settlement of a task that was killed at its time limit."""
-    logger.error(
-        "Task %s[%s] was killed: its time limit of %s s ran out.", request.name, request.id, request.time_limit
-    )
+    log_lines.task_timed_out(request)
     return _failed(request, TimeLimitExceeded(request.time_limit), hostname)
 
 
 def not_registered(request: Request, hostname: str) -> Settlement:
     """Return the settlement of a task that no installed app defines."""
     error = NotRegistered(request.name)
-    logger.error(
-        "Task %s[%s] is not registered here: is its app in INSTALLED_APPS, and its tasks module imported?",
-        request.name,
-        request.id,
-    )
+    log_lines.task_not_registered(request)
     if signals.task_unknown.receivers:
         signals.send(
             signals.task_unknown, hostname, name=request.name, id=request.id, message=request.message, exc=error
@@ -132,25 +118,13 @@ def not_registered(request: Request, hostname: str) -> Settlement:
 
 def broken(request: Request, error: Exception, hostname: str) -> Settlement:
     """Return the settlement of a request at which the worker itself fails, whatever its task is made of."""
-    logger.error(
-        "Task %s[%s] can't be looked after: are the options of the task what they may be?",
-        request.name,
-        request.id,
-        exc_info=error,
-    )
+    log_lines.request_failed(request, error)
     return _failed(request, error, hostname)
 
 
 def rejected(message: Claimed, error: Exception, hostname: str) -> Settlement:
     """Return the settlement of a message that is no task: a failure on record if it has an id."""
-    unexpected = error if not isinstance(error, InvalidTaskError) else None
-    logger.error(
-        "A message in %s was rejected: %r. Its headers: %.1000s",
-        message.queue,
-        error,
-        message.headers,
-        exc_info=unexpected,
-    )
+    log_lines.message_rejected(message, error)
     if signals.task_rejected.receivers:
         signals.send(signals.task_rejected, hostname, message=message, exc=error)
     settlement = Settlement(
@@ -169,27 +143,6 @@ def rejected(message: Claimed, error: Exception, hostname: str) -> Settlement:
 def too_often(request: Request) -> str:
     """Return why a message does not start again."""
     return f"The task was started {request.message.deliveries} times and each time its process ended before it did."
-
-
-def log_taken_over(request: Request) -> None:
-    """Say that a request does not start here because another worker has it, or had it and settled it."""
-    logger.warning("Task %s[%s] was taken over by another worker, or is settled already.", request.name, request.id)
-
-
-def log_unlimited(request: Request, pool: str) -> None:
-    """Say that a request starts whose own hard limit can't be kept: who sent it knew nothing of this worker."""
-    logger.warning(
-        "Task %s[%s] starts without its time limit of %g s: the %s pool can't kill a task, use prefork.",
-        request.name, request.id, request.time_limit, pool,
-    )  # fmt: skip
-
-
-def log_not_terminated(request: Request, pool: str) -> None:
-    """Say that a request goes on although it was to be terminated."""
-    logger.warning(
-        "Task %s[%s] is not terminated and runs to its end: the %s pool can't kill a task, use prefork.",
-        request.name, request.id, pool,
-    )  # fmt: skip
 
 
 def _failed(request: Request, error: BaseException, hostname: str) -> Settlement:

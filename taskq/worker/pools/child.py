@@ -7,7 +7,6 @@ once, so a task that kills its child loses no outcome of the tasks before it.
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import socket
@@ -21,13 +20,12 @@ from taskq import signals
 from taskq.execution import outcomes
 from taskq.handover import Delivery, Outcome, Report
 from taskq.logs import log_to_file_of
+from taskq.worker import log_lines
 from taskq.worker.process.system import die_with_parent, flush_streams, resident_kib, set_title, terminate_only_on_order
 
 from . import frames
 from .base import RunFn
 from .child_inbox import ChildInbox
-
-logger = logging.getLogger("taskq.worker")
 
 # Inherited connections, kept for ever: collecting one would close it for the process that it was inherited from.
 _inherited: list[Any] = []
@@ -60,7 +58,7 @@ def main(fds: Descriptors, parent: int, run: RunFn, slot: int, title: str, max_m
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT  # as a shell says it
     except BaseException:
-        logger.exception("A child of the pool fails.")
+        log_lines.child_failed()
     finally:
         flush_streams()
         os._exit(code & 0xFF)
@@ -93,14 +91,14 @@ class Child:
         except (SystemExit, KeyboardInterrupt, EOFError):
             raise
         except BaseException as error:
-            logger.exception("Task %s[%s] could not be run.", delivery.name, delivery.task_id)
+            log_lines.delivery_failed(delivery)
             return outcomes.crashed(delivery, error)
 
     def _send_outcome(self, delivery: Delivery, outcome: Outcome) -> None:
         try:
             self._send(frames.OUTCOME, outcome.to_wire())
         except ValueError as error:
-            logger.exception("The outcome of %s[%s] can't be handed over.", delivery.name, delivery.task_id)
+            log_lines.outcome_not_sent(delivery)
             self._send(frames.OUTCOME, outcomes.crashed(delivery, error).to_wire())
 
     def _report(self, report: Report) -> None:
@@ -127,6 +125,6 @@ def _drop_connections() -> None:
     """Forget inherited connections without a word to their server. There should be none."""
     for connection in connections.all(initialized_only=True):
         if connection.connection is not None:
-            logger.warning("A connection to %r was open when the pool was forked; it is left alone.", connection.alias)
+            log_lines.connection_inherited(connection.alias)
             _inherited.append(connection.connection)
             connection.connection = None

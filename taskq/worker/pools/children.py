@@ -6,7 +6,6 @@ the fork server, and calls the worker's ``PoolEvents``.
 
 from __future__ import annotations
 
-import logging
 import select
 import signal as signals
 import time
@@ -14,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from taskq.handover import Delivery, Outcome, Report
+from taskq.worker import log_lines
 from taskq.worker.process.system import describe_exit
 
 from . import frames
@@ -23,8 +23,6 @@ from .deadlines import Deadlines
 from .forkserver import ForkServer
 from .hub import Hub
 from .prefork_slot import PreforkSlot, State
-
-logger = logging.getLogger("taskq.worker")
 
 #: Seconds until a slot whose child ended before its first outcome gets another: doubled each time, up to the second.
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.05, 30.0
@@ -114,7 +112,7 @@ class Children:
             if self.killing:
                 self._signal(slot, signals.SIGKILL)
         elif kind == frames.NOT_SPAWNED:
-            logger.error("No child could be forked: %s", payload[1])
+            log_lines.child_not_forked(payload[1])
             self._on_exit(slot, 1)
         elif kind == frames.EXITED:
             self._on_exit(slot, payload[2])
@@ -126,7 +124,7 @@ class Children:
         try:
             connection = ChildConnection(self._hub)
         except OSError as error:
-            logger.error("No child can be forked: %s", error)
+            log_lines.child_connection_failed(error)
             self._back_off(slot, 1)
             return
         slot.attach(connection)
@@ -179,15 +177,7 @@ class Children:
         """Fork the next child later: this one ended before its first outcome."""
         slot.failures += 1
         pause = min(_FIRST_BACKOFF * 2 ** (slot.failures - 1), _LONGEST_BACKOFF)
-        logger.log(
-            logging.ERROR if slot.failures > 1 else logging.WARNING,
-            "Child %d of the pool ended (%s) before it had run anything, %d times in a row; the next one comes in "
-            "%.2f s. If this goes on, look at memory and at the receivers of taskq.signals.worker_process_init.",
-            slot.index,
-            describe_exit(exit_code),
-            slot.failures,
-            pause,
-        )
+        log_lines.child_exited_early(slot.index, describe_exit(exit_code), slot.failures, pause)
         self._hub.call_later(pause, self._spawn, slot)
 
     def _watch_starts(self) -> None:
@@ -200,7 +190,7 @@ class Children:
         starting = [slot for slot in self if slot.state is State.STARTING]
         slow = [slot.index for slot in starting if time.monotonic() - slot.forked_at > _SLOW_START / 2]
         if slow:
-            logger.warning("Children %s of the pool don't come up: look at worker_process_init's receivers.", slow)
+            log_lines.children_slow(slow)
         if starting:
             self._watch_starts()
 
@@ -237,7 +227,7 @@ class Children:
 
     def _on_outcome(self, slot: PreforkSlot, connection: ChildConnection, outcome: Outcome) -> None:
         if not connection.pending or connection.pending[0].job != outcome.job:
-            logger.error("A child answered job %d, which is not the one it had: %r.", outcome.job, slot)
+            log_lines.wrong_job_answered(outcome.job, slot)
             return
         connection.pending.popleft()
         slot.completed += 1
@@ -253,7 +243,7 @@ class Children:
         limit = self._options.max_memory_per_child
         heavy = limit is not None and memory > limit > 0
         if heavy:
-            logger.warning("Child %d has %d KiB, more than max_memory_per_child: replaced.", slot.index, memory)
+            log_lines.child_too_large(slot.index, memory)
         return heavy or slot.has_run_all
 
     def _head_changed(self, slot: PreforkSlot) -> None:
@@ -325,7 +315,7 @@ class Children:
         if slot.head is not head or connection.started():
             connection.release()
             return
-        logger.error("Child %d has begun nothing for %g s, as if it were frozen: replaced.", slot.index, _FROZEN_AFTER)
+        log_lines.child_frozen(slot.index, _FROZEN_AFTER)
         self.retire(slot)
         self._signal(slot, signals.SIGKILL)
 
@@ -336,5 +326,5 @@ class Children:
     def _kill_closed(self, slot: PreforkSlot, connection: ChildConnection) -> None:
         """Kill a child that can't be reached any more, for example because its task closed all descriptors."""
         if slot.connection is connection:
-            logger.error("Child %d has closed its socket and goes on: killed.", slot.index)
+            log_lines.child_unreachable(slot.index)
             self._signal(slot, signals.SIGKILL)

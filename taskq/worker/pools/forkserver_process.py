@@ -9,7 +9,6 @@ and how each ended. When the main process is gone it kills its children and ends
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import select
 import signal
@@ -24,6 +23,7 @@ from django.db import connections
 
 from taskq import signals
 from taskq.execution import execute
+from taskq.worker import log_lines
 from taskq.worker.process.system import (
     GROUP_SIGNALS,
     die_with_parent,
@@ -36,8 +36,6 @@ from . import child, frames
 from .base import RunFn
 from .forkserver import ForkServer
 from .soft_limits import signal_limit
-
-logger = logging.getLogger("taskq.worker")
 
 
 def launch(run: RunFn | None = None) -> ForkServer:
@@ -68,11 +66,7 @@ def launch(run: RunFn | None = None) -> ForkServer:
 def _warn_of_threads() -> None:
     names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
     if names:
-        logger.warning(
-            "Threads were started before the pool was forked: %s. They don't exist in the children, where locks "
-            "they hold stay locked: start them in a receiver of taskq.signals.worker_process_init.",
-            ", ".join(sorted(names)),
-        )
+        log_lines.threads_found(names)
 
 
 def _close_connections() -> None:
@@ -96,7 +90,7 @@ def _main(sock: socket.socket, parent: int, run: RunFn) -> NoReturn:
         ForkServerProcess(sock, run).serve()
         code = 0
     except BaseException:
-        logger.exception("The fork server fails.")
+        log_lines.fork_server_failed()
     finally:
         os._exit(code)
 

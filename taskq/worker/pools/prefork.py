@@ -7,21 +7,19 @@ fork server forks and kills.
 
 from __future__ import annotations
 
-import logging
 import select
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from taskq.handover import Delivery
+from taskq.worker import log_lines
 from taskq.worker.process.system import resident_kib, signal_number
 
 from .base import Pool, PoolEvents, PoolOptions, Slot
 from .children import Children
 from .hub import Hub
 from .prefork_slot import PreforkSlot, State
-
-logger = logging.getLogger("taskq.worker")
 
 
 class PreforkPool(Pool):
@@ -72,7 +70,7 @@ class PreforkPool(Pool):
             number = signal_number(signal)
         except ValueError as error:
             # The name may come from a row or a message: no reason to stop the worker.
-            logger.error("Job %d is not terminated. %s", job, error)
+            log_lines.job_not_terminated(job, error)
             return False
         slot = next((slot for slot in self._children if slot.head is not None and slot.head.job == job), None)
         return slot is not None and self._children.terminate_running(slot, job, f"terminate:{signal}", number)

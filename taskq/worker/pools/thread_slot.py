@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -14,10 +13,9 @@ from django.db import connections
 
 from taskq.execution import outcomes
 from taskq.handover import Delivery, Outcome
+from taskq.worker import log_lines
 
 from .base import MAX_IN_FLIGHT, RunFn
-
-logger = logging.getLogger("taskq.worker")
 
 
 class ThreadSlot:
@@ -137,7 +135,7 @@ class ThreadSlot:
         try:
             return self._run(delivery, self._report)
         except BaseException as error:
-            logger.exception("Task %s[%s] could not be run.", delivery.name, delivery.task_id)
+            log_lines.delivery_failed(delivery)
             return outcomes.crashed(delivery, error)
 
     def _report(self, report: Any) -> None:

@@ -6,15 +6,14 @@ worker has not written.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from taskq.processes import is_gone, seconds_alive
+from taskq.worker import log_lines
 
-logger = logging.getLogger("taskq.worker")
 #: Seconds that a file may be empty, between its creation and its first write.
 _BEING_WRITTEN = 5.0
 #: Seconds by which a process may seem to have started after it wrote its file: clocks are read in ticks.
@@ -71,7 +70,7 @@ class PidFile:
             elif self._age() < _BEING_WRITTEN:
                 raise self._contested()
             else:
-                logger.warning("Broken pid file %s: it is empty, and replaced.", self.path)
+                log_lines.pidfile_empty(self.path)
             self.path.unlink()
 
     def _refuse_living(self, content: bytes) -> None:

@@ -7,15 +7,14 @@ again, and other workers recover its tasks.
 from __future__ import annotations
 
 import faulthandler
-import logging
 import sys
 import threading
 
 from taskq.logs import log_descriptor
+from taskq.worker import log_lines
 
 from .exit import end_process
 
-logger = logging.getLogger("taskq.worker")
 #: The exit status of a worker that its watchdog ended (``EX_SOFTWARE``).
 EXIT_STATUS = 70
 
@@ -55,4 +54,4 @@ class Watchdog(threading.Thread):
     def _log(self) -> None:
         # With a log file the stacks belong there: nobody may read standard error.
         faulthandler.dump_traceback(log_descriptor() or sys.stderr)
-        logger.critical("The worker's %s has made no progress for %g s: the worker ends.", self._watched, self._timeout)
+        log_lines.worker_hung(self._watched, self._timeout)

@@ -1,0 +1,198 @@
+"""The events of the worker, each with its line of the log. All parts of the worker call them; they call no part.
+
+The loop calls them too: nothing here imports what reaches a database.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+from taskq.exceptions import InvalidTaskError
+from taskq.handover import Delivery
+from taskq.hooks import Hook
+from taskq.records import Claimed, Progress, Settlement
+
+log = logging.getLogger("taskq.worker")
+
+
+class Request(Protocol):
+    """A request of the loop, as far as these events need it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def time_limit(self) -> float | None: ...
+
+
+# -- the worker
+
+worker_ready = Hook[str](lambda worker: log.info("%s ready.", worker))
+worker_ended = Hook[str](lambda worker: log.info("%s has ended.", worker))
+worker_failed = Hook[str](lambda reason: log.critical("%s The worker ends.", reason))
+worker_crashed = Hook[()](lambda: log.critical("The worker ends.", exc_info=True))
+worker_hung = Hook[str, float](
+    lambda part, seconds: log.critical("The worker's %s has made no progress for %g s: the worker ends.", part, seconds)
+)
+shutdown_timed_out = Hook[float](
+    lambda seconds: log.warning("TASKQ_SHUTDOWN_TIMEOUT is over (%s s): the rest goes back.", seconds)
+)
+pidfile_empty = Hook[object](lambda path: log.warning("Broken pid file %s: it is empty, and replaced.", path))
+
+
+@Hook
+def shutdown_began(how: str, sig: str, count: int) -> None:
+    running = "1 task is running" if count == 1 else f"{count} tasks are running"
+    # A user who waits in a terminal may not know of it.
+    hint = " Ctrl-C again ends without waiting." if count and (how, sig) == ("Warm", "SIGINT") else ""
+    log.warning("%s shutdown%s: %s.%s", how, f" ({sig})" if sig else "", running, hint)
+
+
+# -- requests
+
+
+@Hook
+def task_received(request: Request) -> None:
+    if log.isEnabledFor(logging.DEBUG):  # the properties cost more than the question
+        log.debug("Task %s[%s] received", request.name, request.id)
+
+
+@Hook
+def message_rejected(message: Claimed, error: Exception) -> None:
+    unexpected = error if not isinstance(error, InvalidTaskError) else None
+    text = "A message in %s was rejected: %r. Its headers: %.1000s"
+    log.error(text, message.queue, error, message.headers, exc_info=unexpected)
+
+
+task_revoked = Hook[Request, str](lambda r, reason: log.info("Task %s[%s] revoked: %s", r.name, r.id, reason))
+task_lost = Hook[Request, str](lambda r, reason: log.error("Task %s[%s] lost: %s", r.name, r.id, reason))
+task_requeued = Hook[Request, str](lambda r, reason: log.warning("Task %s[%s] runs again: %s", r.name, r.id, reason))
+task_timed_out = Hook[Request](
+    lambda r: log.error("Task %s[%s] was killed: its time limit of %s s ran out.", r.name, r.id, r.time_limit)
+)
+task_taken_over = Hook[Request](
+    lambda r: log.warning("Task %s[%s] was taken over by another worker, or is settled already.", r.name, r.id)
+)
+task_not_registered = Hook[Request](
+    lambda r: log.error(
+        "Task %s[%s] is not registered here: is its app in INSTALLED_APPS, and its tasks module imported?", r.name, r.id
+    )
+)
+request_failed = Hook[Request, Exception](
+    lambda r, error: log.error(
+        "Task %s[%s] can't be looked after: are the options of the task what they may be?", r.name, r.id, exc_info=error
+    )
+)
+time_limit_ignored = Hook[Request, str](
+    lambda r, pool: log.warning(
+        "Task %s[%s] starts without its time limit of %g s: the %s pool can't kill a task, use prefork.",
+        r.name, r.id, r.time_limit, pool,
+    )
+)  # fmt: skip
+task_not_terminated = Hook[Request, str](
+    lambda r, pool: log.warning(
+        "Task %s[%s] is not terminated and runs to its end: the %s pool can't kill a task, use prefork.",
+        r.name, r.id, pool,
+    )
+)  # fmt: skip
+failure_handler_raised = Hook[Request](
+    lambda r: log.exception("A handler of task %s[%s] raised an error.", r.name, r.id)
+)
+
+# -- the pools
+
+delivery_failed = Hook[Delivery](lambda d: log.exception("Task %s[%s] could not be run.", d.name, d.task_id))
+outcome_not_sent = Hook[Delivery](
+    lambda d: log.exception("The outcome of %s[%s] can't be handed over.", d.name, d.task_id)
+)
+job_not_terminated = Hook[int, Exception](lambda job, error: log.error("Job %d is not terminated. %s", job, error))
+wrong_job_answered = Hook[int, object](
+    lambda job, slot: log.error("A child answered job %d, which is not the one it had: %r.", job, slot)
+)
+child_failed = Hook[()](lambda: log.exception("A child of the pool fails."))
+child_not_forked = Hook[str](lambda error: log.error("No child could be forked: %s", error))
+child_connection_failed = Hook[OSError](lambda error: log.error("No child can be forked: %s", error))
+children_slow = Hook[list[int]](
+    lambda slots: log.warning("Children %s of the pool don't come up: look at worker_process_init's receivers.", slots)
+)
+child_too_large = Hook[int, int](
+    lambda slot, kib: log.warning("Child %d has %d KiB, more than max_memory_per_child: replaced.", slot, kib)
+)
+child_frozen = Hook[int, float](
+    lambda slot, seconds: log.error(
+        "Child %d has begun nothing for %g s, as if it were frozen: replaced.", slot, seconds
+    )
+)
+child_unreachable = Hook[int](lambda slot: log.error("Child %d has closed its socket and goes on: killed.", slot))
+connection_inherited = Hook[str](
+    lambda alias: log.warning("A connection to %r was open when the pool was forked; it is left alone.", alias)
+)
+fork_server_failed = Hook[()](lambda: log.exception("The fork server fails."))
+
+
+@Hook
+def child_exited_early(slot: int, how: str, failures: int, pause: float) -> None:
+    log.log(
+        logging.ERROR if failures > 1 else logging.WARNING,
+        "Child %d of the pool ended (%s) before it had run anything, %d times in a row; the next one comes in "
+        "%.2f s. If this goes on, look at memory and at the receivers of taskq.signals.worker_process_init.",
+        slot, how, failures, pause,
+    )  # fmt: skip
+
+
+@Hook
+def threads_found(names: list[str]) -> None:
+    log.warning(
+        "Threads were started before the pool was forked: %s. They don't exist in the children, where locks "
+        "they hold stay locked: start them in a receiver of taskq.signals.worker_process_init.",
+        ", ".join(sorted(names)),
+    )
+
+
+# -- the store thread
+
+store_thread_failed = Hook[()](lambda: log.critical("The store thread failed.", exc_info=True))
+last_writes_failed = Hook[Exception](lambda error: log.error("The database was not there at the end: %s", error))
+close_failed = Hook[()](lambda: log.debug("closing a broken connection failed", exc_info=True))
+lease_lost = Hook[str](
+    lambda worker: log.warning("%s was taken for dead by another worker and begins a new lease.", worker)
+)
+peer_recovered = Hook[str, int, int](
+    lambda peer, pid, count: log.warning("%s (pid %s) is dead; %s messages that it held went back.", peer, pid, count)
+)
+name_in_use = Hook[int, str](
+    lambda pid, name: log.warning("The worker with pid %s is named %s too: see the option -n.", pid, name)
+)
+claim_cut_off = Hook[int](lambda count: log.warning("A claim was cut off; %s messages that it took went back.", count))
+settlement_dropped = Hook[Settlement](
+    lambda s: log.warning(
+        "%s[%s] ended with %s, but its message was taken over by another worker: nothing is settled.",
+        s.name, s.task_id, s.state,
+    )
+)  # fmt: skip
+write_failed = Hook[()](
+    lambda: log.exception("Something could not be written: the messages that it was about go back.")
+)
+requeue_failed = Hook[tuple[int, ...]](
+    lambda ids: log.exception("Messages %s can't even be given back and stay held until the worker ends.", ids)
+)
+reports_dropped = Hook[int](
+    lambda count: log.error("States of %s running tasks could not be written and are dropped.", count)
+)
+report_refused = Hook[Progress, Exception](
+    lambda r, error: log.error("The state %r of task %s can't be stored: %s", r.state, r.task_id, error)
+)
+declared_differently = Hook[str, str, list[str]](
+    lambda kind, name, different: log.warning(
+        "The %s %r was declared with another %s, which stays: declare it alike in TASKQ_QUEUES, or delete it.",
+        kind, name, ", ".join(different),
+    )
+)  # fmt: skip
+
+
+@Hook
+def database_failed(error: Exception, failures: int, transient: bool) -> None:
+    level = logging.INFO if transient else logging.ERROR
+    log.log(level, "The database gave an error; trying again (%s): %s", failures, error)

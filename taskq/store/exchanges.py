@@ -5,7 +5,6 @@ Called when a message is sent or settled, in that transaction, and by the transp
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -20,7 +19,8 @@ from taskq.models import Binding, Exchange, Queue
 from taskq.records import Envelope
 from taskq.timezones import now
 
-logger = logging.getLogger("taskq")
+from . import log_lines
+
 #: The supported types of exchange.
 EXCHANGE_TYPES = frozenset({"direct", "topic", "fanout"})
 #: Exchanges that exist without being declared.
@@ -71,7 +71,7 @@ def _queues_of(envelope: Envelope, alias: str) -> list[str]:
     if found := {*bound_queues(exchange, key), *(target.queue for target in targets)}:
         return sorted(found)
     if is_broadcast_exchange(exchange):
-        logger.warning("%s is sent to nobody: no worker reads the broadcast %r now.", envelope.name, exchange)
+        log_lines.broadcast_unread(envelope.name, exchange)
         return []
     if envelope.queue:
         return [envelope.queue]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 
 from taskq import states
@@ -18,8 +17,6 @@ from taskq.workflows.followups import complete
 from .enqueue import wake
 from .settle import write_ends
 from .workflow_rows import DatabaseWorkflows
-
-logger = logging.getLogger("taskq.store")
 
 
 def recover(token: str, beats: int, alias: str | None = None) -> int | None:

@@ -8,7 +8,6 @@ alone, and that one becomes a ``FAILURE``.
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -30,6 +29,7 @@ from taskq.records import NO_FOLLOW_UPS, FollowUps, Settlement
 from taskq.workflows.advance import REVOKED_RESULT, advance, sendable
 from taskq.workflows.followups import complete
 
+from . import log_lines
 from .enqueue import follow, names_of, payload, wake
 from .finalize import finish_pending, note_ended
 from .workflow_rows import DatabaseWorkflows
@@ -40,7 +40,6 @@ _REPEATS = 8
 #: Seconds after which a transaction is left to the caller to repeat: a worker has a heartbeat to send between.
 _REPEAT_FOR = 2.0
 T = TypeVar("T")
-logger = logging.getLogger("taskq.store")
 
 
 def settle(token: str, settlements: Sequence[Settlement], alias: str | None = None) -> set[int]:
@@ -60,7 +59,7 @@ def settle(token: str, settlements: Sequence[Settlement], alias: str | None = No
         if len(settlements) > 1:
             half = len(settlements) // 2
             return settle(token, settlements[:half], alias) | settle(token, settlements[half:], alias)
-        logger.error("the result of task %s can't be stored: %s", settlements[0].task_id, error)
+        log_lines.settlement_refused(settlements[0], error)
         return _settle_refused(engine, token, _refused(engine, settlements[0], error))
 
 
@@ -78,7 +77,7 @@ def _settle_refused(engine: Engine, token: str, settlement: Settlement) -> set[i
         except Exception as error:
             if not engine.refuses(error):
                 raise
-            logger.exception("nothing can be stored of task %s: its message is dropped", settlement.task_id)
+            log_lines.failure_refused(settlement)
     alone = replace(unwritten, member=False, follow_ups=NO_FOLLOW_UPS)
     return repeated(engine, partial(_settle, engine, token, [alone]))
 
@@ -119,7 +118,7 @@ def _without_revoked_retries(engine: Engine, token: str, settlements: Sequence[S
 
 
 def _revoked(s: Settlement, message: Message) -> Settlement:
-    logger.info("Task %s[%s] was revoked while it ran and is not tried again.", s.name, s.task_id)
+    log_lines.retry_revoked(s)
     revoked = replace(s, state=states.REVOKED, result=REVOKED_RESULT, content_type="application/json", traceback=None)
     return complete(revoked, message)
 

@@ -9,7 +9,6 @@ that does not succeed ends the body and all of its dependents.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -30,9 +29,8 @@ from taskq.records import (
     Unreachable,
 )
 
-from . import cascade, followups
+from . import cascade, followups, log_lines
 
-logger = logging.getLogger("taskq.store")
 #: The result of a task that was revoked.
 REVOKED_RESULT = encode_exception(TaskRevokedError("revoked"))
 
@@ -151,7 +149,7 @@ def sendable(store: WorkflowStore, s: Settlement) -> Settlement:
             )
         return replace(s, follow_ups=replace(s.follow_ups, envelopes=[*same, *store.resolve(others)]))
     except (QueueNotFound, ValueError) as error:
-        logger.error("What follows from %s[%s] can't be sent: %s", s.name, s.task_id, error)
+        log_lines.follow_ups_not_sent(s, error)
         failed = followups.failed_instead(s, store.message(s), error, but=sent)
         return replace(failed, follow_ups=sendable_errbacks(store, failed.follow_ups))
 
@@ -168,8 +166,7 @@ def sendable_errbacks(store: WorkflowStore, follow_ups: FollowUps) -> FollowUps:
         try:
             found += store.resolve([envelope])
         except QueueNotFound as error:
-            of = envelope.headers.get("parent_id")
-            logger.error("%s[%s], an errback of %s, can't be sent: %s", envelope.name, envelope.task_id, of, error)
+            log_lines.errback_not_sent(envelope, envelope.headers.get("parent_id"), error)
             if envelope.task_id in nodes:
                 never += followups.unreachable_of(FollowUps([envelope]))
     return replace(follow_ups, envelopes=found, unreachable=[*follow_ups.unreachable, *never])
@@ -319,7 +316,7 @@ class Advance:
         except Exception as error:
             if self._store.must_raise(error):
                 raise
-            logger.exception("The body of a chord of %s can't be sent: it fails.", body.root_id)
+            log_lines.chord_body_not_sent(body.root_id)
             self._fail_body(body, encode_exception(error))
         else:
             self.send(found)

@@ -10,7 +10,6 @@ final failure, and again only if its own process is lost. Its exceptions are onl
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,10 +22,10 @@ from taskq.messages.announcing import announce
 from taskq.messages.protocol import RawMessage
 from taskq.records import NO_FOLLOW_UPS, FollowUps, Unreachable
 
+from . import log_lines
 from . import plan as planning
 from .dependents import dependents_of
 
-logger = logging.getLogger("taskq.worker")
 #: The built-in task that calls a new-style errback.
 TASK = "taskq.errback"
 Signature = Mapping[str, Any]
@@ -102,7 +101,7 @@ def planned(called: Any, failure: Failure) -> FollowUps:
         try:
             found += (_of_new_style if is_new_style(errback) else _of_old_style)(errback, failure)
         except Exception:
-            logger.exception("The errback %r of task %s can't be sent.", errback, failure.headers.get("id"))
+            log_lines.errback_not_planned(errback, failure.headers.get("id"))
             found += FollowUps(unreachable=_unreachable_of(errback))
     announce(found.envelopes)
     return found

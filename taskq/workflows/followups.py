@@ -7,7 +7,6 @@ raises no error, except where a docstring says so.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,11 +20,10 @@ from taskq.messages.announcing import announce
 from taskq.messages.protocol import RawMessage, decode_body, decode_message, mapping_of
 from taskq.records import LOOK_UP_IN_ROWS, NO_FOLLOW_UPS, Envelope, FollowUps, Settlement, Unreachable
 
-from . import errbacks
+from . import errbacks, log_lines
 from .dependents import dependents, dependents_of, errbacks_of
 from .plan import is_member, plan_body
 
-logger = logging.getLogger("taskq.worker")
 #: A member's value: text and content type.
 Value = tuple[str | None, str]
 #: The end of a message body without follow-ups.
@@ -53,7 +51,7 @@ def of_failed_body(body: str, error: str) -> FollowUps:
         unreachable = dependents_of(body)
         called = errbacks_of(body) if unreachable else []
     except Exception:
-        logger.exception("The body of a chord can't be read: what was to follow from it is not known.")
+        log_lines.chord_body_unreadable()
         return FollowUps()
     headers = {"id": unreachable[0].task_id, "task": unreachable[0].name} if unreachable else {}
     return FollowUps(unreachable=unreachable) + errbacks.planned(called, errbacks.Failure(headers, error))
@@ -88,7 +86,7 @@ def _of_message(message: RawMessage, headers: dict[str, Any] | None, state: str,
         args, kwargs, embed = decode_message(message, headers)
         found = FollowUps(unreachable=dependents(embed))
     except Exception:  # the message may be malformed in any way
-        logger.warning("The body of %s can't be read: what was to follow from it is looked up.", headers.get("id"))
+        log_lines.message_body_unreadable(headers.get("id"))
         return FollowUps(unreachable=[LOOK_UP_IN_ROWS])
     if state == states.FAILURE and embed["errbacks"]:
         found += errbacks.planned(embed["errbacks"], errbacks.failure_of(message, headers, error, args, kwargs))

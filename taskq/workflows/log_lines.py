@@ -1,0 +1,35 @@
+"""The events of workflows, each with its line of the log: to the store's while workflows advance."""
+
+from __future__ import annotations
+
+import logging
+
+from taskq.hooks import Hook
+from taskq.records import Envelope, Settlement
+
+log = logging.getLogger("taskq.worker")
+store_log = logging.getLogger("taskq.store")
+
+# -- planning
+
+errback_not_planned = Hook[object, object](
+    lambda errback, task_id: log.exception("The errback %r of task %s can't be sent.", errback, task_id)
+)
+chord_body_unreadable = Hook[()](
+    lambda: log.exception("The body of a chord can't be read: what was to follow from it is not known.")
+)
+message_body_unreadable = Hook[object](
+    lambda task_id: log.warning("The body of %s can't be read: what was to follow from it is looked up.", task_id)
+)
+
+# -- advancing
+
+follow_ups_not_sent = Hook[Settlement, Exception](
+    lambda s, error: store_log.error("What follows from %s[%s] can't be sent: %s", s.name, s.task_id, error)
+)
+errback_not_sent = Hook[Envelope, object, Exception](
+    lambda e, of, error: store_log.error("%s[%s], an errback of %s, can't be sent: %s", e.name, e.task_id, of, error)
+)
+chord_body_not_sent = Hook[str](
+    lambda root_id: store_log.exception("The body of a chord of %s can't be sent: it fails.", root_id)
+)

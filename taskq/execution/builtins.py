@@ -5,7 +5,6 @@ Celery's producers send maps as tasks, and the others as parts of workflows that
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,10 +20,10 @@ from taskq.workflows import errbacks
 from taskq.workflows.dependents import errbacks_of
 from taskq.workflows.plan import plan_body
 
+from . import log_lines
 from .call import finish
 
 Signature = Mapping[str, Any]
-logger = logging.getLogger("taskq.worker")
 
 
 @task(name="celery.accumulate")
@@ -175,4 +174,4 @@ def errback(
         value = errbacks.call(sig, request, values.decode_exception(error), traceback)
         finish(value, inline=self.request.is_eager)
     except (Exception, SystemExit):
-        logger.exception("The errback %s of %s[%s] raised.", sig["task"], headers.get("task"), headers["id"])
+        log_lines.errback_raised(sig["task"], headers)

@@ -6,7 +6,6 @@ the follow-ups. A task without a workflow gets none.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 
 from taskq import states
@@ -20,10 +19,8 @@ from taskq.workflows import errbacks, followups
 from taskq.workflows.dependents import dependents
 from taskq.workflows.plan import Plan, next_after
 
-from . import outcomes
+from . import log_lines, outcomes
 from .run import Run
-
-logger = logging.getLogger("taskq.worker")
 
 
 def after(run: Run, outcome: Outcome) -> Outcome:
@@ -98,7 +95,7 @@ def _end_dependents(run: Run, outcome: Outcome) -> None:
     try:
         outcome.follow_ups += FollowUps(unreachable=dependents(embed))
     except Exception:  # the message may be malformed in any way
-        logger.exception("What was to follow from %s can't be read.", run.headers.id)
+        log_lines.follow_ups_unreadable(run.headers.id)
     if outcome.state == states.FAILURE and (called := embed.get("errbacks")):
         outcome.follow_ups += errbacks.planned(called, _failure(run, outcome))
 

@@ -7,7 +7,6 @@ caller. A connection is closed only when Django would close it after a request.
 from __future__ import annotations
 
 import contextvars
-import logging
 import threading
 from typing import Any
 
@@ -16,7 +15,7 @@ from django.core.cache.backends.base import BaseCache
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-logger = logging.getLogger("taskq.worker")
+from . import log_lines
 
 # State of a thread between runs. After a fork the other threads and their state are gone.
 _thread = threading.local()
@@ -42,7 +41,7 @@ def _open_caches() -> list[BaseCache]:
         try:
             opened.append(caches[alias])
         except Exception as error:  # any error of its library; a task that uses the cache gets it too
-            logger.warning("The cache %r can't be set up: %s", alias, error)
+            log_lines.cache_failed(alias, error)
     return [cache for cache in opened if type(cache).close is not BaseCache.close]
 
 
@@ -76,7 +75,7 @@ def tidy_connections() -> bool:
 
 def _abandon_transaction(connection: BaseDatabaseWrapper) -> None:
     """Roll back a transaction that a task left open, by closing its connection."""
-    logger.warning("A task left a transaction on %r open: it is rolled back.", connection.alias)
+    log_lines.transaction_left_open(connection.alias)
     connection.in_atomic_block = False
     connection.needs_rollback = False
     connection.savepoint_ids = []

@@ -6,7 +6,6 @@ the main thread are raised, to end the process.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable
@@ -24,11 +23,9 @@ from taskq.messages import protocol
 from taskq.results import join_guard as result_context
 from taskq.tasks.task import Task
 
-from . import call, followups, handlers, isolation, outcomes
+from . import call, followups, handlers, isolation, log_lines, outcomes
 from .run import ReportFn, Run, SoftLimit
 from .tracebacks import release
-
-logger = logging.getLogger("taskq.worker")
 
 
 def execute(delivery: Delivery, report: ReportFn | None = None, soft_limit: SoftLimit | None = None) -> Outcome:
@@ -50,7 +47,7 @@ def _shielded(tidy: Callable[[], None]) -> None:
     try:
         tidy()
     except Exception:
-        logger.exception("Connections and caches could not be tidied up.")
+        log_lines.tidying_failed()
 
 
 def _perform_isolated(run: Run) -> Outcome:

@@ -1,0 +1,77 @@
+"""The events of running a delivery, each with its line of the log."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from taskq.exceptions import Reject
+from taskq.handover import Delivery
+from taskq.hooks import Hook
+from taskq.messages.reprs import short_repr
+from taskq.tasks.validation import exceptions
+
+from .run import Run
+from .tracebacks import log_info
+
+log = logging.getLogger("taskq.worker")
+
+
+def _label(run: Run) -> str:
+    return f"{run.headers.task}[{run.headers.id}]"
+
+
+# -- ends
+
+
+@Hook
+def task_succeeded(run: Run) -> None:
+    if log.isEnabledFor(logging.INFO):  # a repr costs more than the question
+        log.info("Task %s succeeded in %.6fs: %s", _label(run), run.runtime, short_repr(run.value))
+
+
+@Hook
+def task_failed(run: Run, error: BaseException) -> None:
+    if isinstance(error, Reject):
+        log.warning("Task %s rejected: %s", _label(run), short_repr(error))
+    elif isinstance(error, exceptions(run.task.throws)):
+        log.info("Task %s raised expected: %s", _label(run), short_repr(error))
+    else:
+        log.error("Task %s raised unexpected: %s", _label(run), short_repr(error), exc_info=log_info(error))
+
+
+task_retried = Hook[Run](lambda run: log.info("Task %s retry: %s", _label(run), run.exception))
+task_expired = Hook[Run](lambda run: log.info("Task %s has expired and is not run.", _label(run)))
+task_ignored = Hook[Run](lambda run: log.info("Task %s ignored", _label(run)))
+task_requeued = Hook[Run](
+    lambda run: log.warning("Task %s goes back into its queue: %s", _label(run), short_repr(run.exception))
+)
+
+# -- messages that are not run
+
+task_unknown = Hook[Delivery](
+    lambda d: log.error("The task %s[%s] is not known here: is its app in INSTALLED_APPS?", d.name, d.task_id)
+)
+message_refused = Hook[Delivery, BaseException](
+    lambda d, error: log.error("The message of %s[%s] is refused: %s", d.name, d.task_id, error)
+)
+message_unreadable = Hook[Delivery, BaseException | None](
+    lambda d, error: log.error("The message of %s[%s] can't be read.", d.name, d.task_id, exc_info=error)
+)
+
+# -- what raised around a run
+
+handler_raised = Hook[object, Run](
+    lambda handler, run: log.exception("%s of %s raised.", getattr(handler, "__name__", handler), _label(run))
+)
+conclusion_failed = Hook[Run](lambda run: log.exception("The end of %s could not be told to all.", _label(run)))
+errback_raised = Hook[str, Mapping[str, Any]](
+    lambda errback, of: log.exception("The errback %s of %s[%s] raised.", errback, of.get("task"), of["id"])
+)
+follow_ups_unreadable = Hook[str](lambda task_id: log.exception("What was to follow from %s can't be read.", task_id))
+transaction_left_open = Hook[str](
+    lambda alias: log.warning("A task left a transaction on %r open: it is rolled back.", alias)
+)
+cache_failed = Hook[str, Exception](lambda alias, error: log.warning("The cache %r can't be set up: %s", alias, error))
+tidying_failed = Hook[()](lambda: log.exception("Connections and caches could not be tidied up."))

@@ -1,29 +1,31 @@
-"""Hooks: the named events of a room. An event writes its line of the log, and calls whoever has subscribed to it.
-
-The hooks of a room are in its module ``log_lines``. Events, metrics and traces subscribe to them.
-"""
+"""Hooks: the named events of a room, in its module ``log_lines``. Metrics, traces and monitors subscribe to them."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Generic, TypeVarTuple
+from functools import partial
+from typing import Generic, TypeVarTuple, overload
 
 logger = logging.getLogger("taskq")
 Args = TypeVarTuple("Args")
 
 
 class Hook(Generic[*Args]):
-    """An event that is called when it happens. ``log`` writes its line, and has its arguments.
+    """An event, called when it happens. ``log`` writes its line, with the event's arguments, after ``text`` if given.
 
     Subscribers are called after that, in the same thread, so they must not wait. What they raise is logged and harms
-    nothing. Without subscribers a hook costs no more than its line.
+    nothing.
     """
 
     __slots__ = ("_log", "_subscribers")
 
-    def __init__(self, log: Callable[[*Args], None]) -> None:
-        self._log = log
+    @overload
+    def __init__(self, log: Callable[[*Args], None], /) -> None: ...
+    @overload
+    def __init__(self, log: Callable[..., None], text: str, /) -> None: ...
+    def __init__(self, log: Callable[..., None], *text: str) -> None:
+        self._log = partial(log, *text) if text else log
         self._subscribers: tuple[Callable[[*Args], object], ...] = ()
 
     def __call__(self, *about: *Args) -> None:

@@ -19,7 +19,5 @@ retry_revoked = Hook[Settlement](
     lambda s: log.info("Task %s[%s] was revoked while it ran and is not tried again.", s.name, s.task_id)
 )
 broadcast_unread = Hook[str, str](
-    lambda name, exchange: logging.getLogger("taskq").warning(
-        "%s is sent to nobody: no worker reads the broadcast %r now.", name, exchange
-    )
+    logging.getLogger("taskq").warning, "%s is sent to nobody: no worker reads the broadcast %r now."
 )

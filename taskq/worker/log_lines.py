@@ -29,17 +29,13 @@ class Request(Protocol):
 
 # -- the worker
 
-worker_ready = Hook[str](lambda worker: log.info("%s ready.", worker))
-worker_ended = Hook[str](lambda worker: log.info("%s has ended.", worker))
-worker_failed = Hook[str](lambda reason: log.critical("%s The worker ends.", reason))
+worker_ready = Hook[str](log.info, "%s ready.")
+worker_ended = Hook[str](log.info, "%s has ended.")
+worker_failed = Hook[str](log.critical, "%s The worker ends.")
 worker_crashed = Hook[()](lambda: log.critical("The worker ends.", exc_info=True))
-worker_hung = Hook[str, float](
-    lambda part, seconds: log.critical("The worker's %s has made no progress for %g s: the worker ends.", part, seconds)
-)
-shutdown_timed_out = Hook[float](
-    lambda seconds: log.warning("TASKQ_SHUTDOWN_TIMEOUT is over (%s s): the rest goes back.", seconds)
-)
-pidfile_empty = Hook[object](lambda path: log.warning("Broken pid file %s: it is empty, and replaced.", path))
+worker_hung = Hook[str, float](log.critical, "The worker's %s has made no progress for %g s: the worker ends.")
+shutdown_timed_out = Hook[float](log.warning, "TASKQ_SHUTDOWN_TIMEOUT is over (%s s): the rest goes back.")
+pidfile_empty = Hook[object](log.warning, "Broken pid file %s: it is empty, and replaced.")
 
 
 @Hook
@@ -107,29 +103,19 @@ delivery_failed = Hook[Delivery](lambda d: log.exception("Task %s[%s] could not 
 outcome_not_sent = Hook[Delivery](
     lambda d: log.exception("The outcome of %s[%s] can't be handed over.", d.name, d.task_id)
 )
-job_not_terminated = Hook[int, Exception](lambda job, error: log.error("Job %d is not terminated. %s", job, error))
-wrong_job_answered = Hook[int, object](
-    lambda job, slot: log.error("A child answered job %d, which is not the one it had: %r.", job, slot)
-)
-child_failed = Hook[()](lambda: log.exception("A child of the pool fails."))
-child_not_forked = Hook[str](lambda error: log.error("No child could be forked: %s", error))
-child_connection_failed = Hook[OSError](lambda error: log.error("No child can be forked: %s", error))
+job_not_terminated = Hook[int, Exception](log.error, "Job %d is not terminated. %s")
+wrong_job_answered = Hook[int, object](log.error, "A child answered job %d, which is not the one it had: %r.")
+child_failed = Hook[()](log.exception, "A child of the pool fails.")
+child_not_forked = Hook[str](log.error, "No child could be forked: %s")
+child_connection_failed = Hook[OSError](log.error, "No child can be forked: %s")
 children_slow = Hook[list[int]](
-    lambda slots: log.warning("Children %s of the pool don't come up: look at worker_process_init's receivers.", slots)
+    log.warning, "Children %s of the pool don't come up: look at worker_process_init's receivers."
 )
-child_too_large = Hook[int, int](
-    lambda slot, kib: log.warning("Child %d has %d KiB, more than max_memory_per_child: replaced.", slot, kib)
-)
-child_frozen = Hook[int, float](
-    lambda slot, seconds: log.error(
-        "Child %d has begun nothing for %g s, as if it were frozen: replaced.", slot, seconds
-    )
-)
-child_unreachable = Hook[int](lambda slot: log.error("Child %d has closed its socket and goes on: killed.", slot))
-connection_inherited = Hook[str](
-    lambda alias: log.warning("A connection to %r was open when the pool was forked; it is left alone.", alias)
-)
-fork_server_failed = Hook[()](lambda: log.exception("The fork server fails."))
+child_too_large = Hook[int, int](log.warning, "Child %d has %d KiB, more than max_memory_per_child: replaced.")
+child_frozen = Hook[int, float](log.error, "Child %d has begun nothing for %g s, as if it were frozen: replaced.")
+child_unreachable = Hook[int](log.error, "Child %d has closed its socket and goes on: killed.")
+connection_inherited = Hook[str](log.warning, "A connection to %r was open when the pool was forked; it is left alone.")
+fork_server_failed = Hook[()](log.exception, "The fork server fails.")
 
 
 @Hook
@@ -154,33 +140,23 @@ def threads_found(names: list[str]) -> None:
 # -- the store thread
 
 store_thread_failed = Hook[()](lambda: log.critical("The store thread failed.", exc_info=True))
-last_writes_failed = Hook[Exception](lambda error: log.error("The database was not there at the end: %s", error))
+last_writes_failed = Hook[Exception](log.error, "The database was not there at the end: %s")
 close_failed = Hook[()](lambda: log.debug("closing a broken connection failed", exc_info=True))
-lease_lost = Hook[str](
-    lambda worker: log.warning("%s was taken for dead by another worker and begins a new lease.", worker)
-)
-peer_recovered = Hook[str, int, int](
-    lambda peer, pid, count: log.warning("%s (pid %s) is dead; %s messages that it held went back.", peer, pid, count)
-)
-name_in_use = Hook[int, str](
-    lambda pid, name: log.warning("The worker with pid %s is named %s too: see the option -n.", pid, name)
-)
-claim_cut_off = Hook[int](lambda count: log.warning("A claim was cut off; %s messages that it took went back.", count))
+lease_lost = Hook[str](log.warning, "%s was taken for dead by another worker and begins a new lease.")
+peer_recovered = Hook[str, int, int](log.warning, "%s (pid %s) is dead; %s messages that it held went back.")
+name_in_use = Hook[int, str](log.warning, "The worker with pid %s is named %s too: see the option -n.")
+claim_cut_off = Hook[int](log.warning, "A claim was cut off; %s messages that it took went back.")
 settlement_dropped = Hook[Settlement](
     lambda s: log.warning(
         "%s[%s] ended with %s, but its message was taken over by another worker: nothing is settled.",
         s.name, s.task_id, s.state,
     )
 )  # fmt: skip
-write_failed = Hook[()](
-    lambda: log.exception("Something could not be written: the messages that it was about go back.")
-)
+write_failed = Hook[()](log.exception, "Something could not be written: the messages that it was about go back.")
 requeue_failed = Hook[tuple[int, ...]](
-    lambda ids: log.exception("Messages %s can't even be given back and stay held until the worker ends.", ids)
+    log.exception, "Messages %s can't even be given back and stay held until the worker ends."
 )
-reports_dropped = Hook[int](
-    lambda count: log.error("States of %s running tasks could not be written and are dropped.", count)
-)
+reports_dropped = Hook[int](log.error, "States of %s running tasks could not be written and are dropped.")
 report_refused = Hook[Progress, Exception](
     lambda r, error: log.error("The state %r of task %s can't be stored: %s", r.state, r.task_id, error)
 )

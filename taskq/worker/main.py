@@ -1,16 +1,14 @@
 """Runs a worker from its ``WorkerConfig``, and returns its ``WorkerExit``. Called by the command ``taskworker``.
 
-The order matters: the fork server is made before there is any thread, connection or
-Hub, so that children start from a clean process.
+The order matters: the fork server is forked before there is any thread, connection or Hub, so that children start
+from a clean process.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-from kombu.entity import Queue
+from typing import Any
 
 from taskq import signals
 from taskq.calls.registry import tasks
@@ -27,25 +25,15 @@ from .process.nodenames import expand, hostname
 from .process.signals import SignalHandlers
 
 
-@dataclass(slots=True)
-class WorkerConfig:
-    """The options of a worker: the command line's, or else the settings'."""
+@dataclass(slots=True, kw_only=True)
+class WorkerConfig(WorkerOptions):
+    """The options of a worker and of its process: the command line's, or else the settings'."""
 
-    name: str
-    queues: Sequence[Queue]
-    concurrency: int
-    pool: str
-    time_limit: float | None
-    soft_time_limit: float | None
-    prefetch_multiplier: int | None
-    fair: bool
-    max_tasks_per_child: int | None
-    max_memory_per_child: int | None
     loglevel: str | None
     #: Template of the log file's name; ``%i`` and ``%I`` differ between processes.
     logfile: str | None
     color: bool
-    #: Whether HUP has started this process.
+    #: Whether a worker that got HUP has started this process.
     restarted: bool = False
     #: Whether the worker runs in the background; ``background`` is set while the command waits in the terminal.
     detached: bool = False
@@ -73,7 +61,7 @@ class WorkerExit:
 
 
 def run_worker(config: WorkerConfig) -> WorkerExit:
-    """Run a worker until it has ended."""
+    """Run a worker until it has ended, and return how."""
     signals.send(signals.worker_starting, config.name, options=config)
     _set_up_logging(config)
     try:
@@ -87,7 +75,8 @@ def run_worker(config: WorkerConfig) -> WorkerExit:
 
 def _run(config: WorkerConfig) -> WorkerExit:
     fork_server = launch() if config.pool == "prefork" else None
-    node = WorkerNode(_options(config), _alias(), fork_server)
+    config.info = _info(config)
+    node = WorkerNode(config, _alias(), fork_server)
     signals.send(signals.worker_after_setup, config.name, instance=node)
     handlers = SignalHandlers(node, node.inbox.post, restarted=config.restarted)
     handlers.install()
@@ -145,23 +134,12 @@ def _refuse_unlimited(pool: type[Pool], config: WorkerConfig) -> None:
         raise ValueError(f"The {pool.name} pool has no children: --max-tasks-per-child and its kin need prefork.")
 
 
-def _options(config: WorkerConfig) -> WorkerOptions:
-    return WorkerOptions(
-        hostname=config.name,
-        queues=config.queues,
-        concurrency=config.concurrency,
-        pool=config.pool,
-        time_limit=config.time_limit,
-        soft_time_limit=config.soft_time_limit,
-        prefetch_multiplier=config.prefetch_multiplier,
-        fair=config.fair,
-        max_tasks_per_child=config.max_tasks_per_child,
-        max_memory_per_child=config.max_memory_per_child,
-        info={
-            "host": hostname(),
-            "queues": [queue.name for queue in config.queues],
-            "concurrency": config.concurrency,
-            "pool": config.pool,
-            "python": sys.version.split()[0],
-        },
-    )
+def _info(config: WorkerConfig) -> dict[str, Any]:
+    """Return the rest of the worker's row."""
+    return {
+        "host": hostname(),
+        "queues": [queue.name for queue in config.queues],
+        "concurrency": config.concurrency,
+        "pool": config.pool,
+        "python": sys.version.split()[0],
+    }

@@ -52,7 +52,7 @@ _LAST_WRITES = 3.0
 class WorkerOptions:
     """How a worker is to be; what the command line says, with the settings behind it."""
 
-    hostname: str
+    name: str
     queues: Sequence[Queue]
     concurrency: int
     pool: str = "prefork"
@@ -90,7 +90,7 @@ class WorkerNode:
     def _make_duties(self, alias: str) -> None:
         options = self.options
         self.lease = Lease(
-            options.hostname,
+            options.name,
             settings.LEASE,
             alias,
             info=lambda: options.info,
@@ -118,7 +118,7 @@ class WorkerNode:
     def _make_consumer(self) -> None:
         options = self.options
         self.consumer = Consumer(
-            options.hostname,
+            options.name,
             PrefetchPolicy(options.prefetch_multiplier, fair=options.fair),
             Limits(options.time_limit, options.soft_time_limit),
             lease_valid=lambda: self.lease.is_valid,
@@ -140,7 +140,7 @@ class WorkerNode:
             broken=self._pool_broken,
         )
         pool_options = PoolOptions(
-            hostname=options.hostname,
+            hostname=options.name,
             fork_server=fork_server,
             max_tasks_per_child=options.max_tasks_per_child,
             max_memory_per_child=options.max_memory_per_child,
@@ -173,7 +173,7 @@ class WorkerNode:
 
     def run(self) -> int:
         """Run until the worker is stopped; return its exit status."""
-        signals.send(signals.worker_init, self.options.hostname, instance=self)
+        signals.send(signals.worker_init, self.options.name, instance=self)
         self.hub.add_reader(self.inbox.fileno(), self.inbox.run)
         self.consumer.pool.start()
         self.hub.call_repeatedly(_REBALANCE, self.consumer.rebalance)
@@ -194,8 +194,8 @@ class WorkerNode:
         """Say that the worker is ready, once the database knows it and senders can find its queues."""
         if self.lease.token and self.declarations.made:
             self._announcing.cancel()
-            signals.send(signals.worker_ready, self.options.hostname, instance=self)
-            log_lines.worker_ready(self.options.hostname)
+            signals.send(signals.worker_ready, self.options.name, instance=self)
+            log_lines.worker_ready(self.options.name)
 
     # -- ending
 
@@ -209,7 +209,7 @@ class WorkerNode:
         self.consumer.pool.quiesce()
         # Only now is what the pool still has what runs; and whoever reads this may rely on it that nothing starts.
         log_lines.shutdown_began(how, sig, len(self.consumer.running))
-        signals.send(signals.worker_shutting_down, self.options.hostname, sig=sig, how=how, exitcode=self.status)
+        signals.send(signals.worker_shutting_down, self.options.name, sig=sig, how=how, exitcode=self.status)
         self.hub.call_later(settings.SHUTDOWN_TIMEOUT, self._time_is_up)
         self.hub.call_repeatedly(0.05, self._look_whether_done)
 
@@ -266,8 +266,8 @@ class WorkerNode:
                 self.store.join(_LAST_WRITES + 1)
             self.watchdog.stop()
             self.store_watchdog.stop()
-            signals.send(signals.worker_shutdown, self.options.hostname, instance=self)
-            log_lines.worker_ended(self.options.hostname)
+            signals.send(signals.worker_shutdown, self.options.name, instance=self)
+            log_lines.worker_ended(self.options.name)
 
     def _leave(self) -> None:
         """Take the worker off the database; first what it held goes back, then the queues that nobody else reads."""

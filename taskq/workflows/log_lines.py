@@ -12,14 +12,12 @@ store_log = logging.getLogger("taskq.store")
 
 # -- planning
 
-errback_not_planned = Hook[object, object](
-    lambda errback, task_id: log.exception("The errback %r of task %s can't be sent.", errback, task_id)
-)
+errback_not_planned = Hook[object, object](log.exception, "The errback %r of task %s can't be sent.")
 chord_body_unreadable = Hook[()](
-    lambda: log.exception("The body of a chord can't be read: what was to follow from it is not known.")
+    log.exception, "The body of a chord can't be read: what was to follow from it is not known."
 )
 message_body_unreadable = Hook[object](
-    lambda task_id: log.warning("The body of %s can't be read: what was to follow from it is looked up.", task_id)
+    log.warning, "The body of %s can't be read: what was to follow from it is looked up."
 )
 
 # -- advancing
@@ -30,6 +28,4 @@ follow_ups_not_sent = Hook[Settlement, Exception](
 errback_not_sent = Hook[Envelope, object, Exception](
     lambda e, of, error: store_log.error("%s[%s], an errback of %s, can't be sent: %s", e.name, e.task_id, of, error)
 )
-chord_body_not_sent = Hook[str](
-    lambda root_id: store_log.exception("The body of a chord of %s can't be sent: it fails.", root_id)
-)
+chord_body_not_sent = Hook[str](store_log.exception, "The body of a chord of %s can't be sent: it fails.")

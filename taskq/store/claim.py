@@ -16,8 +16,7 @@ from taskq.records import Claimed
 def claim(queue: str, limit: int, token: str, alias: str | None = None) -> list[Claimed]:
     """Claim up to ``limit`` waiting messages of ``queue`` for ``token``, the most urgent and oldest first.
 
-    One statement over one queue, so that it reads an index in order however long the
-    queue is.
+    One statement over one queue, so that it reads an index in order however long the queue is.
     """
     return for_alias(alias or settings.DATABASE).claim(queue, limit, token)
 
@@ -31,9 +30,8 @@ def held(token: str, alias: str | None = None) -> set[int]:
 def count_start(token: str, ids: Sequence[int], alias: str | None = None) -> set[int]:
     """Commit one more start of redelivered messages; return the ids of those that may start.
 
-    A message that ``token`` no longer holds may not start. Nor may a message whose task has already
-    ended: it is deleted, unless a topic or fanout exchange has put copies of it into several queues;
-    each copy runs.
+    A message that ``token`` no longer holds may not start. Nor may a message whose task has already ended: it is
+    deleted, unless a topic or fanout exchange has put copies of it into several queues; each copy runs.
     """
     alias = alias or settings.DATABASE
     with for_alias(alias).atomic():

@@ -31,12 +31,11 @@ class PeerWatch:
     - at once, if it ran on this host and its process has exited;
     - else when this watcher has seen its heartbeat counter unchanged for more than the peer's lease.
 
-    Silence is measured by this process's monotonic clock alone: neither a jump of a clock nor the
-    difference between two hosts' clocks can end a lease. Time in which the watcher itself did not
-    look proves little, because the database may have been away and no peer able to renew: the time
-    between two looks counts as half of a peer's lease at most, so that one look never proves a
-    death. A watcher that has not looked for its own lease, or that calls ``reset_peers`` because
-    the database was away, starts to measure again.
+    Silence is measured by this process's monotonic clock alone: neither a jump of a clock nor the difference between
+    two hosts' clocks can end a lease. Time in which the watcher itself did not look proves little, because the database
+    may have been away and no peer able to renew: the time between two looks counts as half of a peer's lease at most,
+    so that one look never proves a death. A watcher that has not looked for its own lease, or that calls
+    ``reset_peers`` because the database was away, starts to measure again.
     """
 
     def __init__(self, lease: float) -> None:

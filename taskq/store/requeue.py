@@ -1,8 +1,7 @@
 """Requeue: a message that its worker will not settle goes back to its queue, or into the schedule.
 
-``requeue`` is for messages that did not run, ``requeue_lost`` for a message whose run died with its
-process, ``postpone`` for a message that is not due. ``recover.requeue_held`` returns all that a dead
-worker held.
+``requeue`` is for messages that did not run, ``requeue_lost`` for a message whose run died with its process,
+``postpone`` for a message that is not due. ``recover.requeue_held`` returns all that a dead worker held.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Revoke: a task that waits becomes ``REVOKED`` at once; the holder of one that is claimed is asked.
+"""Revoke: a waiting task becomes ``REVOKED`` at once; a flag on a claimed message asks its worker to revoke the task.
 
-In a workflow the rest goes with it: what comes after a revoked task, and with the
-last of a chain, a chord or a group, all of it that has not run.
+In a workflow the dependents of a revoked task are revoked with it. If it is the last task of a chain or chord, or a
+group, all of its tasks that have not run are.
 """
 
 from __future__ import annotations
@@ -21,24 +21,22 @@ from taskq.workflows.advance import REVOKED_RESULT
 from taskq.workflows.cascade import NodePosition, cascade
 from taskq.workflows.followups import complete
 
+from .enqueue import MESSAGE_CHANNEL
 from .settle import repeated, write_ends
 
-#: The channel on which workers hear that something they hold was revoked.
-MESSAGE_CHANNEL = "taskq_message"
-#: The name that stands for "look what was revoked" among the names of queues.
+#: Among the names of queues in a notification: read the flags of held messages.
 REVOKED_NAME = "\x1frevoked"
 _BATCH = 500
-#: Messages by table and id, and who holds each.
+#: Messages by table and id, each with the token of its worker.
 Found = dict[tuple[type[Model], int], str]
 
 
 def revoke(task_ids: Sequence[str], terminate: str = "", alias: str | None = None) -> int:
     """Revoke tasks for good, whether a worker runs or not; return how many were revoked or asked for.
 
-    What waits or is scheduled is deleted and reads ``REVOKED``. What a worker holds is
-    flagged: it does not start, or, if it runs, goes on to its end unless ``terminate``
-    names a signal (``"SIGTERM"``). What is final stays as it is. A group's id stands for
-    all that is in it and after it.
+    A message that waits or is scheduled is deleted, and its task becomes ``REVOKED``. A message that a worker holds is
+    flagged: its task does not start. A running task goes on to its end, unless ``terminate`` names a signal
+    (``"SIGTERM"``). Final states stay. A group's id stands for its members and their dependents.
     """
     engine = for_alias(alias or settings.DATABASE)
     reached, unsent = _cascade(engine.alias, set(task_ids))
@@ -53,7 +51,7 @@ def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _cascade(alias: str, wanted: set[str]) -> tuple[set[str], set[str]]:
-    """Return what else of their workflows is revoked with ``wanted``, and what of all this was never sent."""
+    """Return the ids that are revoked with ``wanted`` in their workflows, and those of them that were never sent."""
     nodes = Node.objects.using(alias)
     roots: set[str] = set()
     for batch in _batches(sorted(wanted)):
@@ -63,7 +61,7 @@ def _cascade(alias: str, wanted: set[str]) -> tuple[set[str], set[str]]:
     unsent: set[str] = set()
     for root_id in sorted(roots):
         rows = list(nodes.filter(root_id=root_id).values_list("task_id", "group_id", "waits_for", "kind", "state"))
-        # Of an end that nobody wanted to know the node alone tells.
+        # A task that ended with an ignored result keeps no TaskRun: ``Node.state`` is the only record.
         sent = {row[0] for row in rows if row[4]} | _sent(alias, [row[0] for row in rows])
         found = cascade([NodePosition(*row[:4]) for row in rows], wanted, sent)
         reached |= found
@@ -72,10 +70,10 @@ def _cascade(alias: str, wanted: set[str]) -> tuple[set[str], set[str]]:
 
 
 def _sent(alias: str, task_ids: Sequence[str]) -> set[str]:
-    """Return which tasks have ended, or are under way.
+    """Return the ids of tasks that have ended, or whose messages exist.
 
-    The row of one that has not ended says nothing: the task may have been replaced, and what takes its
-    place under its id not be sent yet.
+    A TaskRun that is not final does not prove that a message exists: a replaced task keeps its id, and its
+    replacement may not have been sent.
     """
     ended = TaskRun.objects.using(alias).filter(state__in=states.READY_STATES)
     return {
@@ -91,9 +89,9 @@ def _revoke(engine: Engine, task_ids: Sequence[str], unsent: set[str], terminate
     with engine.atomic():
         found = _lock(alias, task_ids)
         if unsent:
-            # Whoever sends one of them now sees this mark, or was quicker: then its message is seen here.
+            # A transaction that sends one of them now sees this mark. If it was quicker, its message is found below.
             Node.objects.using(alias).filter(task_id__in=sorted(unsent)).update(revoked=True)
-        # So is what was promoted, or sent anew by a retry, while we waited for its lock: another row now.
+        # So are messages that were promoted, or sent by a retry, during the wait for their locks: they are new rows.
         found |= _lock(alias, task_ids)
         claimed = [number for (model, number), token in found.items() if token]
         waiting: list[Message | ScheduledMessage] = []
@@ -111,7 +109,7 @@ def _revoke(engine: Engine, task_ids: Sequence[str], unsent: set[str], terminate
 
 
 def _lock(alias: str, task_ids: Sequence[str]) -> Found:
-    """Lock the messages of tasks in the order in which settling does; return who holds each."""
+    """Lock the messages of tasks in the same order as settling; return them with their workers' tokens."""
     messages = Message.objects.using(alias).select_for_update().filter(task_id__in=task_ids).order_by("id")
     scheduled = ScheduledMessage.objects.using(alias).select_for_update().filter(task_id__in=task_ids).order_by("id")
     found: dict[tuple[type[Model], int], str] = {
@@ -127,9 +125,9 @@ def write_revoked(
     *,
     untracked: bool = True,
 ) -> None:
-    """Write the ends of tasks whose ``messages`` were deleted, and of those that were never sent.
+    """Write ``REVOKED`` for tasks whose ``messages`` were deleted, and for ``unsent`` tasks of workflows.
 
-    ``untracked`` tells whether one gets a row of which there is none, and for which nothing waits.
+    ``untracked`` tells whether a task without a TaskRun and without dependents gets a TaskRun.
     """
     known = {message.task_id: message for message in messages}
     if not known and not unsent:

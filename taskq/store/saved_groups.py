@@ -1,8 +1,7 @@
 """Saved groups: the result tuple of a group by its id, for ``GroupResult.save`` and ``restore``.
 
-The tuple is the body of a ``Group`` row of size 0, which nothing counts, under a key of its own. A group
-that was sent and not saved is read from its nodes, if each of its members is one task; sending saves
-the tuple of any other group.
+The tuple is the body of a ``Group`` row of size 0, which nothing counts, under a key of its own. A group that was sent
+and not saved is read from its nodes, if each of its members is one task; sending saves the tuple of any other group.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Settle: a batch of finished messages, in one transaction.
 
-It starts by deleting the messages by id and token. Only what that returns gets a
-state, follow-ups and counters, so a worker whose messages were taken over settles
-nothing of them. A batch that the database refuses is halved until the culprit is
-alone, and that one becomes a ``FAILURE``.
+It starts by deleting the messages by id and token. Only tasks whose messages this deletes get a state, follow-ups and
+counters, so a worker settles nothing that was taken over. A batch that the database refuses is halved until the
+culprit is alone, and that task becomes a ``FAILURE``.
 """
 
 from __future__ import annotations
@@ -34,19 +33,19 @@ from .enqueue import follow, names_of, payload, wake
 from .finalize import finish_pending, note_ended
 from .workflow_rows import DatabaseWorkflows
 
-#: The channel on which those who wait for results listen; the payload is task ids, or empty for "many".
+#: The channel for waiters for results; the payload is task ids, or empty for "many".
 RESULT_CHANNEL = "taskq_result"
 _REPEATS = 8
-#: Seconds after which a transaction is left to the caller to repeat: a worker has a heartbeat to send between.
+#: Seconds after which the caller has to repeat a transaction: a worker sends a heartbeat in between.
 _REPEAT_FOR = 2.0
 T = TypeVar("T")
 
 
 def settle(token: str, settlements: Sequence[Settlement], alias: str | None = None) -> set[int]:
-    """Settle messages that ``token`` holds; return the ids of those that it did hold.
+    """Settle messages that ``token`` holds; return the ids of the messages that it did hold.
 
-    Raises ``OperationalError`` or ``InterfaceError`` when the database can't be
-    reached; nothing is settled then, and the call may be repeated.
+    Raises ``OperationalError`` or ``InterfaceError`` while the database is away: then nothing is settled, and the call
+    may be repeated.
     """
     if not settlements:
         return set()
@@ -64,10 +63,10 @@ def settle(token: str, settlements: Sequence[Settlement], alias: str | None = No
 
 
 def _settle_refused(engine: Engine, token: str, settlement: Settlement) -> set[int]:
-    """Settle the failure that stands for an end that was refused.
+    """Settle the failure that replaces a refused settlement.
 
-    If that is refused too, its message goes without a row, and what waits for it fails all the same; if even that
-    can't be written, it goes alone.
+    If the database refuses the failure too, the message is deleted without a TaskRun, and dependents fail. If they
+    can't be written either, the message is deleted alone.
     """
     unreachable = settlement.follow_ups.unreachable
     unwritten = replace(settlement, state=states.IGNORED, follow_ups=FollowUps(unreachable=unreachable))
@@ -108,7 +107,7 @@ def _settle(engine: Engine, token: str, settlements: Sequence[Settlement]) -> se
 
 
 def _without_revoked_retries(engine: Engine, token: str, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
-    """Make ends of those that would run again but were revoked meanwhile: the next message would not know."""
+    """Settle tasks that would run again as revoked if their message is flagged: the next message would not be."""
     retried = [s.message_id for s in settlements if s.state == states.RETRY or s.replaced]
     if not retried:
         return settlements
@@ -124,7 +123,7 @@ def _revoked(s: Settlement, message: Message) -> Settlement:
 
 
 def write_ends(engine: Engine, settled: Sequence[Settlement]) -> None:
-    """Write the states of tasks whose messages are gone, and what follows from them."""
+    """Write the states of tasks whose messages were deleted, and send their follow-ups."""
     linked = [s for s in settled if s.linked]
     plain = [s for s in settled if not s.linked] if linked else settled
     _write_plain(engine, plain)
@@ -135,7 +134,7 @@ def write_ends(engine: Engine, settled: Sequence[Settlement]) -> None:
 
 
 def _write_plain(engine: Engine, settled: Sequence[Settlement]) -> None:
-    """Write ends on which nothing else depends, and tries that are repeated."""
+    """Write retries, and ends of tasks without a workflow."""
     _write_runs(engine, [s for s in settled if s.keep and s.state != states.IGNORED])
     _delete_ignored(engine, [s for s in settled if not s.keep])
     finish_pending(engine, [s.task_id for s in settled if s.state == states.IGNORED and s.tracked])
@@ -180,7 +179,7 @@ def _write_attempts(engine: Engine, settled: Sequence[Settlement]) -> None:
 
 
 def _try_again(engine: Engine, retried: Sequence[Settlement]) -> None:
-    """Send the next tries; they have their runs already."""
+    """Send the messages of the next attempts; their TaskRuns exist."""
     again = [envelope for s in retried for envelope in s.follow_ups.envelopes]
     if again:
         follow(engine, again)
@@ -194,7 +193,7 @@ def _wake_waiters(engine: Engine, task_ids: Iterable[str]) -> None:
 
 
 def _refused(engine: Engine, settlement: Settlement, error: Exception) -> Settlement:
-    """Return the failure that takes the place of an end that the database does not accept."""
+    """Return the failure that replaces a settlement which the database refuses."""
     text = f"{type(error).__name__}: {error}".encode("ascii", "backslashreplace").decode().replace("\x00", "")
     refused = replace(
         settlement,
@@ -204,7 +203,7 @@ def _refused(engine: Engine, settlement: Settlement, error: Exception) -> Settle
         traceback=None,
         children=None,
         arguments=None,
-        # What a foreign message says of itself may be what does not fit.
+        # The database may have refused these fields, which come from the headers of a foreign message.
         name=settlement.name[:255].replace("\x00", ""),
         root_id="",
         parent_id="",

@@ -1,9 +1,8 @@
 """Topology: queues, exchanges and bindings are declared and deleted, and messages routed to queues.
 
-Called by ``taskq.transport``, and by workers for the queues that a sender can't find by
-name; most tasks need none of it. Exchanges work as AMQP 0-9-1 says (sections 3.1.3 and 4.5
-for topics). A queue that was not used for its ``expires`` seconds counts as deleted at
-once; ``sweep`` deletes its rows later.
+Called by ``taskq.transport``, and by workers for the queues that a sender can't find by name; most tasks need none of
+it. Exchanges work as AMQP 0-9-1 says (sections 3.1.3 and 4.5 for topics). A queue that was not used for its ``expires``
+seconds counts as deleted at once; ``sweep`` deletes its rows later.
 """
 
 from __future__ import annotations

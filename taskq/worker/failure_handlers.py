@@ -1,7 +1,6 @@
-"""What is told to the user's code after a task's process was killed: ``on_failure`` and ``task_failure``.
+"""Calls ``on_failure`` and sends ``task_failure`` for tasks whose process was killed: no child can do it.
 
-No child can call them any more, and the loop must not wait for them: they run on a
-thread of their own, in order, with database connections of that thread.
+The loop must not wait for a project's code. It runs on a thread of its own, in order, with connections of that thread.
 """
 
 from __future__ import annotations
@@ -20,34 +19,34 @@ from taskq.tasks.task import Task
 from . import log_lines
 from .loop.request import Request
 
-_told: queue.SimpleQueue[tuple[Request, BaseException]] = queue.SimpleQueue()
+_failures: queue.SimpleQueue[tuple[Request, BaseException]] = queue.SimpleQueue()
 _thread: threading.Thread | None = None
 
 
-def failed(request: Request, error: BaseException) -> None:
-    """Have the task's handlers and the signal's receivers told that the task failed with ``error``."""
+def schedule(request: Request, error: BaseException) -> None:
+    """Have the task's handler and the signal's receivers called: the task failed with ``error``."""
     global _thread
     if request.task is None:
         return
-    _told.put((request, error))
+    _failures.put((request, error))
     if _thread is None or not _thread.is_alive():
-        _thread = threading.Thread(target=_tell, name="taskq-afterwards", daemon=True)
+        _thread = threading.Thread(target=_work, name="taskq-failure-handlers", daemon=True)
         _thread.start()
 
 
-def _tell() -> None:
+def _work() -> None:
     while True:
-        request, error = _told.get()
+        request, error = _failures.get()
         close_old_connections()
         try:
-            _tell_one(request, error)
+            _call_handlers(request, error)
         except Exception:
             log_lines.failure_handler_raised(request)
         finally:
             close_old_connections()
 
 
-def _tell_one(request: Request, error: BaseException) -> None:
+def _call_handlers(request: Request, error: BaseException) -> None:
     args, kwargs = _arguments(request)
     task = cast("Task[..., Any]", request.task)
     try:
@@ -66,7 +65,7 @@ def _tell_one(request: Request, error: BaseException) -> None:
 
 
 def _arguments(request: Request) -> tuple[list[object], dict[str, object]]:
-    """Return the arguments, which may be decoded here: this task will not run."""
+    """Return the arguments. The body may be decoded in the main process: this task will not run."""
     try:
         args, kwargs, _ = decode_message(request.message, request.headers.raw)
     except (TaskqError, ValueError, TypeError):

@@ -1,7 +1,7 @@
 """A node: one worker, put together and run.
 
-The loop runs on the main thread with the pool and the consumer; all database work is
-on the store thread. They meet through two call queues.
+The loop runs on the main thread with the pool and the consumer; all database work is on the store thread. The two
+threads post calls to each other's queue.
 """
 
 from __future__ import annotations
@@ -35,22 +35,21 @@ from .pools.forkserver import ForkServer
 from .pools.registry import pool_class
 from .process.watchdog import Watchdog
 
-#: Seconds between looks at tasks that take longer than was thought.
+#: Seconds between two calls of ``Consumer.rebalance``.
 _REBALANCE = 0.05
-#: Seconds between looks whether the worker is registered, when it starts.
+#: Seconds between two checks whether a starting worker has its row and its queues.
 _ANNOUNCE = 0.01
-#: One turn of the store thread may take so many leases, and so many seconds. After that it is not slow: its database is
-#: behind a connection that nobody answers on, which the system may wait at for hours, or it hangs.
+#: Watchdog limit for a turn of the store thread: the larger of five leases and 300 s. A longer turn is stuck, not slow.
 _STORE_LEASES, _STORE_TURN = 5, 300.0
-#: Seconds that the pool may take to end what should be idle.
+#: Seconds in which the pool has to end its idle children or threads.
 _LAST_TASKS = 5.0
-#: Seconds that the last writes may take when the worker ends.
+#: Seconds that the last writes of a worker may take.
 _LAST_WRITES = 3.0
 
 
 @dataclass(slots=True)
 class WorkerOptions:
-    """How a worker is to be; what the command line says, with the settings behind it."""
+    """The options of a worker. ``info`` is kept in its row."""
 
     name: str
     queues: Sequence[Queue]
@@ -108,11 +107,11 @@ class WorkerNode:
         self.source.mark_useful = self.store.mark_useful
         self.declarations = Declarations(options.queues, alias)
         maintenance = Maintenance(self.lease, alias)
-        # The lease first: whoever was frozen finds out before anything else that it was taken for dead.
+        # The lease first: a worker that was frozen learns that it was taken for dead before it writes anything.
         self.store.duties = (self.lease, self.declarations, self.ledger, self.source, maintenance)
         self.store.on_failure = lambda: self.inbox.post(self._fail, "The store thread failed.")
         self.store.on_connected = self.lease.reset_peers
-        # Whoever comes back late is taken for dead.
+        # Peers take a worker for dead that connects again too late.
         self.store.longest_pause = min(self.store.longest_pause, settings.LEASE / 8)
 
     def _make_consumer(self) -> None:
@@ -124,7 +123,7 @@ class WorkerNode:
             lease_valid=lambda: self.lease.is_valid,
             store=self._to_store,
             retarget=self._retarget,
-            on_failure=failure_handlers.failed,
+            on_failure=failure_handlers.schedule,
         )
         self.source.ended = lambda: self.consumer.ended - self.ledger.written
 
@@ -150,7 +149,7 @@ class WorkerNode:
     # -- between the threads
 
     def _to_store(self, method: str, *args: Any, **kwargs: Any) -> None:
-        """Have the ledger do something; answers come back to the loop's thread."""
+        """Post a call of the ledger to the store thread; it answers by functions, called on the loop's thread."""
         call = getattr(self.ledger, method)
         self.store.inbox.post(lambda: call(*(self._answering(a) for a in args), **kwargs))
 
@@ -167,7 +166,7 @@ class WorkerNode:
 
     def _pool_ready(self) -> None:
         self.consumer.ready()
-        self._look_whether_done()
+        self._end_if_idle()
 
     # -- running
 
@@ -191,7 +190,7 @@ class WorkerNode:
         return self.status
 
     def _announce(self) -> None:
-        """Say that the worker is ready, once the database knows it and senders can find its queues."""
+        """Announce the worker once its row is written and senders can find its queues."""
         if self.lease.token and self.declarations.made:
             self._announcing.cancel()
             signals.send(signals.worker_ready, self.options.name, instance=self)
@@ -200,21 +199,21 @@ class WorkerNode:
     # -- ending
 
     def stop(self, *, sig: str = "", how: str = "Warm") -> None:
-        """Warm shutdown: finish what runs, for at most ``TASKQ_SHUTDOWN_TIMEOUT``, give back the rest."""
+        """Warm shutdown: running tasks may end within ``TASKQ_SHUTDOWN_TIMEOUT``; other messages are requeued."""
         if self._stopping_since is not None:
             return
         self._stopping_since = time.monotonic()
         self.lease.state = "stopping"
         self.consumer.stop()
         self.consumer.pool.quiesce()
-        # Only now is what the pool still has what runs; and whoever reads this may rely on it that nothing starts.
+        # Only now: the requests that the pool still has are running, and no other starts after this line.
         log_lines.shutdown_began(how, sig, len(self.consumer.running))
         signals.send(signals.worker_shutting_down, self.options.name, sig=sig, how=how, exitcode=self.status)
-        self.hub.call_later(settings.SHUTDOWN_TIMEOUT, self._time_is_up)
-        self.hub.call_repeatedly(0.05, self._look_whether_done)
+        self.hub.call_later(settings.SHUTDOWN_TIMEOUT, self._on_timeout)
+        self.hub.call_repeatedly(0.05, self._end_if_idle)
 
     def stop_cold(self, *, sig: str = "", after: float = 0.0) -> None:
-        """Cold shutdown: end what runs, after ``after`` seconds in which it may end by itself."""
+        """Cold shutdown: kill running tasks, after ``after`` seconds in which they may end by themselves."""
         how = "Soft" if after else "Cold"
         if self._stopping_since is None:
             self.stop(sig=sig, how=how)
@@ -225,7 +224,7 @@ class WorkerNode:
         else:
             self._end_cold()
 
-    def _time_is_up(self) -> None:
+    def _on_timeout(self) -> None:
         if self.consumer.busy and not self._ended:
             log_lines.shutdown_timed_out(settings.SHUTDOWN_TIMEOUT)
             self._end_cold()
@@ -240,7 +239,7 @@ class WorkerNode:
         self.consumer.abandon()
         self._ended = True
 
-    def _look_whether_done(self) -> None:
+    def _end_if_idle(self) -> None:
         if self._stopping_since is not None and not self.consumer.busy:
             self._ended = True
 
@@ -251,13 +250,13 @@ class WorkerNode:
         self._ended = True
 
     def _pool_broken(self, reason: str) -> None:
-        # Before abandon() sees it: a task that did this must not do it for ever.
+        # Before abandon(), which counts no start: a task that breaks the pool must not run again for ever.
         self.consumer.broken(reason)
         self._fail(reason)
 
     def _finish(self) -> None:
         try:
-            # After a cold end nobody waits for a thread that can't be ended.
+            # After a cold shutdown the pool does not wait for threads: they can't be ended.
             self.consumer.pool.stop(0.0 if self._cold else _LAST_TASKS)
         finally:
             self.inbox.run()
@@ -270,6 +269,6 @@ class WorkerNode:
             log_lines.worker_ended(self.options.name)
 
     def _leave(self) -> None:
-        """Take the worker off the database; first what it held goes back, then the queues that nobody else reads."""
+        """Delete the worker's row, which requeues its messages, then the queues that no other worker reads."""
         self.lease.deregister()
         self.declarations.remove()

@@ -96,7 +96,7 @@ class Bench:
         self.pool = FakePool(concurrency)
         self.consumer = Consumer(
             "w@host", policy or PrefetchPolicy(), Limits(), lease_valid=lambda: self.lease_valid, store=self._store,
-            retarget=self.targets.append, on_failure=failure_handlers.failed,
+            retarget=self.targets.append, on_failure=failure_handlers.schedule,
         )  # fmt: skip
         self.consumer.pool = self.pool  # type: ignore[assignment]
 

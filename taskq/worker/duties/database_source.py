@@ -30,8 +30,7 @@ _STRAYS_FOR = 300.0
 class DatabaseSource(Duty):
     """Claims messages for one worker, and promotes due messages. Used on the store thread only.
 
-    ``deliver`` gets the claimed messages. ``poll`` is the seconds after which a queue is read without
-    a notification.
+    ``deliver`` gets the claimed messages. ``poll`` is the seconds after which a queue is read without a notification.
     """
 
     def __init__(

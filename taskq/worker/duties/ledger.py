@@ -1,14 +1,14 @@
 """The ledger: a duty of the store thread that settles ended messages in batches.
 
-The messages that end while one batch is committed are the next batch, so an idle worker
-settles at once and a busy worker in large batches. Nothing leaves the ledger before it is
-committed.
+The messages that end while one batch is committed are the next batch, so an idle worker settles at once and a busy
+worker in large batches. Nothing leaves the ledger before it is committed.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice
 
 from django.db import DatabaseError, InterfaceError, OperationalError
@@ -177,12 +177,7 @@ class Ledger(Duty):
 
     def postpone(self, message: Claimed, delay: float) -> None:
         """Move a message that is not due into the schedule, ``delay`` seconds from now."""
-
-        def call() -> None:
-            requeue.postpone(self._lease.holder(message.id), message, delay, self._alias)
-            self._lease.drop(message.id)
-
-        self.do(call, lambda: self._requeue_or_drop(message.id))
+        self._let_go(message.id, lambda token: requeue.postpone(token, message, delay, self._alias))
 
     def drop(self, message_id: int) -> None:
         """Forget a message that another worker has taken over."""
@@ -203,17 +198,14 @@ class Ledger(Duty):
 
     def requeue_lost(self, message_id: int, *, starts: int, reason: str, worker: str, started: float | None) -> None:
         """Requeue a message whose run died with its process, and write the attempt."""
+        lost = partial(requeue.requeue_lost, deliveries=starts, reason=reason, worker=worker, started=started)
+        self._let_go(message_id, lambda token: lost(token, message_id, alias=self._alias))
+
+    def _let_go(self, message_id: int, write: Callable[[str], object]) -> None:
+        """Have ``write`` called with the token of a message, which is not held after that."""
 
         def call() -> None:
-            requeue.requeue_lost(
-                self._lease.holder(message_id),
-                message_id,
-                deliveries=starts,
-                reason=reason,
-                worker=worker,
-                started=started,
-                alias=self._alias,
-            )
+            write(self._lease.holder(message_id))
             self._lease.drop(message_id)
 
         self.do(call, lambda: self._requeue_or_drop(message_id))

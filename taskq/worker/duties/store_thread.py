@@ -1,9 +1,8 @@
 """The store thread: all database work of a worker's main process, one duty after the other.
 
-The loop's thread never touches a database; it posts calls to this thread, and this thread
-posts answers back. In a turn every duty works once. When no duty has more to do, the thread
-sleeps until a call is posted, the database notifies, or a duty is due. A database error
-ends the turn, not the thread: connections are opened again, after growing pauses.
+The loop's thread never touches a database; it posts calls to this thread, and this thread posts answers back. In a turn
+every duty works once. When no duty has more to do, the thread sleeps until a call is posted, the database notifies, or
+a duty is due. A database error ends the turn, not the thread: connections are opened again, after growing pauses.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The consumer takes claimed messages to the pool, and their outcomes to the ledger.
 
-It lives on the loop's thread. It reads headers, refuses messages that must not run, hands requests to the pool as fast
-as the pool can use them, and turns outcomes into settlements. It never touches a database.
+It lives on the loop's thread, and never touches a database. It reads headers, refuses messages that must not run, hands
+requests over as fast as the pool can run them, and turns outcomes into settlements.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from .request import Limits, Request, read
 
 
 class Consumer:
-    """Requests of one worker, from claimed to settled.
+    """The requests of one worker, from claimed to settled.
 
-    ``lease_valid`` tells whether the lease surely holds: no request starts while it does not. ``store(method, *args)``
-    calls the ledger on the store thread. ``retarget`` tells the source how many messages to hold. ``on_failure`` calls
-    the handlers of a task whose child can't.
+    No request starts while ``lease_valid()`` is false. ``store(method, *args)`` calls the ledger on the store thread.
+    ``retarget`` tells the source how many messages to hold. ``on_failure`` calls the handlers of a task whose child
+    was killed.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Consumer:
         self.limits = limits
         self.pool: Pool
         self.stopping = False
-        #: Outcomes that are on their way to the ledger or in it; the source reads it from its thread.
+        #: How many settlements were posted to the ledger; the source reads this number on the store thread.
         self.ended = 0
         self.totals: dict[str, int] = {}
         self._lease_valid = lease_valid
@@ -59,18 +59,18 @@ class Consumer:
         self._in_flight = InFlight(policy)
         self._by_message: dict[int, Request] = {}
         self._ready: deque[Request] = deque()
-        #: What waits for its commit, by job.
+        #: Requests that start once the ledger has committed that, by job.
         self._awaited: dict[int, Request] = {}
         self._numbers = itertools.count(1)
 
     # -- from the source
 
     def receive(self, messages: Sequence[Claimed]) -> None:
-        """Take claimed messages in."""
+        """Receive claimed messages."""
         for message in messages:
             self._receive(message)
         if self.stopping:
-            # Claimed while the end began: for others to take at once.
+            # Claimed while this worker began to stop: other workers can take them at once.
             self._requeue_ready()
         self.dispatch()
 
@@ -78,7 +78,7 @@ class Consumer:
         try:
             request = read(message, self.limits)
         except Exception as error:
-            # Whatever a message can do to its reader: it is refused, and the worker goes on.
+            # A message may hold anything: this one is rejected, and the worker goes on.
             self._settle(settlements.rejected(message, error, self.hostname))
             return
         request.job = next(self._numbers)
@@ -91,11 +91,11 @@ class Consumer:
             self._ready.append(request)
 
     def _refused(self, request: Request) -> bool:
-        """End a request that must not run; tell whether that was done."""
+        """Settle or postpone a request that must not run now; tell whether that was done."""
         try:
             return self._refuse(request)
         except Exception as error:
-            # As an option that its task was given after its definition: that task fails, and the worker goes on.
+            # For example at an option that a task got after its definition: the task fails, and the worker goes on.
             self._end(request, settlements.broken(request, error, self.hostname))
             return True
 
@@ -112,10 +112,10 @@ class Consumer:
     # -- to the pool
 
     def dispatch(self) -> None:
-        """Hand over what is ready to slots that have room."""
+        """Hand ready requests over to slots that have room."""
         if not self.stopping and self._ready and self._lease_valid():
             slots = [s for s in self.pool.slots if s.accepting and not self._in_flight.of(s.index).reserved]
-            # Few messages are spread rather than put to one slot while another is idle.
+            # A few requests are spread, so that no slot is idle beside a full one.
             share = -(-len(self._ready) // len(slots)) if slots else 0
             for slot in slots:
                 if self._ready:
@@ -149,20 +149,20 @@ class Consumer:
             log_lines.time_limit_ignored(request, self.pool.name)
         self._in_flight.of(slot.index).reserved = True
         if request.before_start:
-            # The commit comes first; the slot is kept for it.
+            # The commit comes first; the slot is reserved meanwhile.
             self._awaited[request.job] = request
             self._store(request.before_start, request.message.id, lambda held: self._committed(slot, request, held))
         else:
             self._hand_over(slot, [request])
 
     def _committed(self, slot: Slot, request: Request, held: bool) -> None:
-        """Start what had to be committed first; called on the loop's thread."""
+        """Start a request after its commit, if the message was still ``held``; called on the loop's thread."""
         if self._awaited.pop(request.job, None) is None:
-            # It went back when the worker ended.
+            # It was requeued when the worker stopped.
             return
-        # It is committed: should it not start now, it is not counted twice.
+        # If it does not start now, its start is not counted again.
         request.before_start = ""
-        # It may have been revoked while that was under way.
+        # It may have been revoked during the commit.
         refused = held and self._refused(request)
         if held and not refused and slot.accepting and slot.idle and not self.stopping:
             self._hand_over(slot, [request])
@@ -188,7 +188,7 @@ class Consumer:
     # -- from the pool
 
     def outcome(self, outcome: Outcome) -> None:
-        """Take in how a run ended."""
+        """Settle or requeue the request of an outcome."""
         request = self._in_flight.take(outcome.job)
         if request is None:
             return
@@ -200,17 +200,17 @@ class Consumer:
             self._end(request, settlements.ended(request, outcome, self.hostname))
 
     def ready(self) -> None:
-        """Go on after the pool has told what came of deliveries."""
+        """Hand over more after the pool has reported outcomes."""
         self.dispatch()
 
     def report(self, report: Report) -> None:
-        """Have a state of a running task written."""
+        """Post the state of a running task to the ledger."""
         request = self._in_flight.get(report.job)
         if request is not None and (request.message.tracked or not settlements.ignores(request)):
             self._store("report", settlements.progress(request, report, self.hostname))
 
     def lost(self, lost: LostChild) -> None:
-        """Take in that a child is gone: what it ran is settled or goes back, what it had not begun runs elsewhere."""
+        """Settle or requeue the requests that a lost child had started; the others run elsewhere."""
         for delivery in lost.started:
             request = self._in_flight.take(delivery.job)
             if request is not None:
@@ -234,17 +234,11 @@ class Consumer:
             log_lines.task_requeued(request, lost.reason)
             started = time.time() - (time.monotonic() - request.handed_at)
             self._forget(request)
-            self._store(
-                "requeue_lost",
-                request.message.id,
-                starts=request.starts,
-                reason=lost.reason,
-                worker=self.hostname,
-                started=started,
-            )
+            attempt = {"reason": lost.reason, "worker": self.hostname, "started": started}
+            self._store("requeue_lost", request.message.id, starts=request.starts, **attempt)
 
     def returned(self, deliveries: Iterable[Any]) -> None:
-        """Take back what did not start."""
+        """Take back requests that did not start."""
         back = [request for d in deliveries if (request := self._in_flight.take(d.job)) is not None]
         if self.stopping:
             self._requeue(back)
@@ -252,10 +246,10 @@ class Consumer:
             self._ready.extendleft(reversed(back))
             self.dispatch()
 
-    # -- while tasks take longer than was thought
+    # -- while tasks take longer than expected
 
     def rebalance(self) -> None:
-        """Take back what waits behind a task that turned out long, and give back what nobody here will run soon."""
+        """Take back requests that wait behind a long task; requeue those that no slot will run soon."""
         now = time.monotonic()
         for slot in self.pool.slots:
             since = slot.busy_since
@@ -271,15 +265,15 @@ class Consumer:
             self._requeue_surplus()
 
     def _requeue_surplus(self) -> None:
-        """Give back, for other workers, what no slot of this one will come to soon."""
+        """Requeue, for other workers, the requests that no slot will run soon."""
         surplus = len(self._ready) + len(self._in_flight) + len(self._awaited) - self._target
         if surplus > 0:
             self._requeue([self._ready.pop() for _ in range(min(surplus, len(self._ready)))])
 
-    # -- revocation, loss of the lease, the end
+    # -- revocation, loss of the lease, shutdown
 
     def revoke(self, asked: dict[int, str]) -> None:
-        """Do what was asked of messages that this worker holds: ``revoke``, or a signal for the process."""
+        """Refuse or terminate held messages: ``asked`` has ``revoke``, or a signal for the process, by message id."""
         changed: set[int] = set()
         for message_id, what in asked.items():
             request = self._by_message.get(message_id)
@@ -287,7 +281,7 @@ class Consumer:
                 continue
             request.revoked = what
             changed.add(request.job)
-        # What a child has not begun comes back, and is refused with what never was handed over.
+        # Requests that have not started come back, and are refused with those that were not handed over.
         self._take_back_all()
         for request in [r for r in self._ready if r.revoked]:
             self._ready.remove(request)
@@ -300,7 +294,7 @@ class Consumer:
         self.dispatch()
 
     def lease_lost(self, message_ids: set[int]) -> None:
-        """Forget what was taken over and has not started; what runs goes on and settles nothing."""
+        """Forget requests that were taken over and have not started; running ones go on and settle nothing."""
         self._take_back_all()
         taken_over = [request for request in self._ready if request.message.id in message_ids]
         self._ready = deque(request for request in self._ready if request.message.id not in message_ids)
@@ -311,20 +305,20 @@ class Consumer:
         self.dispatch()
 
     def _take_back_all(self) -> None:
-        """Take back everything that has not started."""
+        """Take back all requests that have not started."""
         for slot in self.pool.slots:
             taken = [self._in_flight.take(delivery.job) for delivery in self.pool.take_back(slot)]
             self._ready.extendleft(request for request in reversed(taken) if request is not None)
 
     def stop(self) -> None:
-        """Begin the end: give back everything that has not started."""
+        """Hand over no more, and requeue all requests that have not started."""
         self.stopping = True
         self._retarget(0)
         self._take_back_all()
         self._requeue_ready()
 
     def broken(self, reason: str) -> None:
-        """Take in that the pool is gone by itself: what it ran counts as started, as with a child that is lost."""
+        """Stop after the pool broke: the requests that it ran count as started, as with a lost child."""
         self.stop()
         unfinished = self.pool.unfinished()
         started = [delivery for delivery, began in unfinished if began]
@@ -332,16 +326,14 @@ class Consumer:
         self._requeue_awaited()
 
     def abandon(self) -> None:
-        """Give back what was running when the pool was killed, without counting the start."""
+        """Requeue the requests that ran when the pool was killed, without counting their starts."""
         for delivery, started in self.pool.unfinished():
             request = self._in_flight.take(delivery.job)
             if request is None:
                 continue
             if started and not request.acks_late:
-                self._end(
-                    request,
-                    settlements.lost(request, "The worker was stopped before the task had ended.", self.hostname),
-                )
+                reason = "The worker was stopped before the task had ended."
+                self._end(request, settlements.lost(request, reason, self.hostname))
             else:
                 self._requeue([request])
         self._requeue_awaited()
@@ -351,7 +343,7 @@ class Consumer:
         self._ready.clear()
 
     def _requeue_awaited(self) -> None:
-        """Give back what waits for its commit. The ledger does one after the other: this undoes that commit."""
+        """Requeue requests that wait for their commit. The ledger works in order: this undoes that commit."""
         awaited = list(self._awaited.values())
         self._awaited.clear()
         for request in awaited:
@@ -360,7 +352,7 @@ class Consumer:
 
     @property
     def busy(self) -> bool:
-        """Whether something runs, or is about to."""
+        """Whether a request runs, or is about to start."""
         return bool(self._in_flight or self._awaited)
 
     @property

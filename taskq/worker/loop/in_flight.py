@@ -1,4 +1,4 @@
-"""The requests that were handed to the pool and have not ended: which is in which slot, in their order."""
+"""The requests that were handed over and have not ended, by slot, in their order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SlotLoad:
 
 
 class InFlight:
-    """The loads of all slots, and in which slot each job is."""
+    """The loads of all slots, and the slot of each job."""
 
     def __init__(self, policy: PrefetchPolicy) -> None:
         self._policy = policy

@@ -1,8 +1,7 @@
-"""How much is fetched and handed over, from how long tasks take.
+"""How many messages are fetched and handed over, by the run times of recent tasks. Pure arithmetic for the consumer.
 
-While tasks are short, a child is handed several at a time and the worker keeps some
-50 ms of work in hand; when they are long, one each and nothing more, so that no task
-waits behind a long one. Pure arithmetic: the consumer feeds it and asks it.
+While tasks are short, a child gets several at a time and the worker keeps some 50 ms of work in hand. While they are
+long, each child gets one and the worker holds no more, so that no task waits behind a long one.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ IN_HAND = 0.05
 PER_CHILD = 0.02
 #: A task that takes longer is long: it is handed over alone.
 LONG = 0.025
-#: A task that has run for so long is no short one that the system kept from running for a moment.
+#: A task that has run for so long is long, and not a short one that the system has delayed.
 STUCK = 0.1
-#: What handing over and settling costs, at least, in seconds a task.
+#: Seconds that handing over and settling take for a task, at least.
 _OVERHEAD = 0.00015
 _MOST_PER_CHILD = 64
 _MOST_IN_HAND = 500
@@ -23,10 +22,9 @@ _WEIGHT = 0.2
 
 
 class PrefetchPolicy:
-    """What is known of run times, and what follows from it.
+    """Knows the mean run times, and decides by them.
 
-    ``multiplier`` fixes how many messages are fetched a child (0: no limit);
-    ``fair`` hands over one at a time, always.
+    ``multiplier`` fixes how many messages are fetched for each child (0: no limit); ``fair`` always hands over one.
     """
 
     def __init__(self, multiplier: int | None = None, *, fair: bool = False) -> None:
@@ -43,24 +41,24 @@ class PrefetchPolicy:
 
     @staticmethod
     def _mean(before: float | None, seconds: float) -> float:
-        # One long run among short ones is believed at once, short ones after a long one bit by bit.
+        # A long run raises the mean at once, short runs lower it step by step.
         if before is None:
             return seconds
         return max(before + _WEIGHT * (seconds - before), min(seconds, LONG) * 0.5)
 
     def observe_running(self, name: str, elapsed: float) -> None:
-        """Take note that a task of this name has been running for ``elapsed`` seconds and goes on."""
+        """Take note that a task of this name has run for ``elapsed`` seconds, and has not ended."""
         if elapsed <= self._by_name.get(name, 0.0):
             return
         self._by_name[name] = elapsed
         self._overall = max(self._overall or 0.0, elapsed)
 
     def cost(self, name: str) -> float:
-        """Return how many seconds one task of this name is reckoned with; an unknown one is long."""
+        """Return the expected seconds of a task of this name; a task without a run counts as long."""
         return self._by_name.get(name, LONG)
 
     def fits(self, handed: int, seconds: float, name: str) -> bool:
-        """Tell whether one more task may be put to ``handed`` others that are to take ``seconds``."""
+        """Tell whether a task may be handed over after ``handed`` others, which are expected to take ``seconds``."""
         if handed == 0:
             return True
         if self._fair or handed >= _MOST_PER_CHILD:

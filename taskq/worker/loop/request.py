@@ -1,4 +1,4 @@
-"""A claimed message on its way: what the main process knows of it without decoding its body."""
+"""``Request``: a claimed message with its headers read. Its body is not decoded in the main process."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from taskq.messages.protocol.options import is_limit
 from taskq.records import Claimed
 from taskq.value_kinds import WAIT
 
-#: Seconds after which a message that is due even later is looked at again: no clock or column has to hold more.
+#: The longest delay in seconds: clocks and columns can hold it. A message that is due later is postponed again.
 _LONGEST_DELAY = 10 * 365 * 86400
 
 
 @dataclass(slots=True)
 class Request:
-    """One message that this worker holds. ``starts`` counts this start too, once it is handed over."""
+    """A message that this worker holds. ``starts`` counts this start too, once the message is handed over."""
 
     message: Claimed
     headers: TaskHeaders
@@ -36,10 +36,10 @@ class Request:
     alone: bool
     job: int = 0
     starts: int = 0
-    #: What must be committed before this may start: "count", "acknowledge" or nothing.
+    #: The method of the ledger that commits before the start: "count", "acknowledge", or none.
     before_start: str = ""
     handed_at: float = 0.0
-    #: Seconds that it was reckoned to take when it was handed over.
+    #: Its expected seconds when it was handed over.
     cost: float = 0.0
     revoked: str = ""
     #: The exception of a failure without an Outcome: the task's handlers are still to be called.
@@ -57,7 +57,7 @@ class Request:
 
     @property
     def sender(self) -> TaskDefinition | str:
-        """What signals about it have as their sender."""
+        """The sender of signals about the task."""
         return self.name if self.task is None else self.task
 
     @property
@@ -71,14 +71,14 @@ class Request:
         return expires is not None and expires.timestamp() <= time.time()
 
     def delay(self) -> float:
-        """Return the seconds until it is due: a foreign producer's message may carry an ``eta``."""
+        """Return the seconds until the message is due: one of a foreign producer may have an ``eta``."""
         eta = self.headers.eta
         if eta is None or self.message.tracked:
             return 0.0
         return min(eta.timestamp() - time.time(), _LONGEST_DELAY)
 
     def delivery(self, hostname: str) -> Delivery:
-        """Return what is handed over."""
+        """Return the delivery, for the pool."""
         m = self.message
         return Delivery(
             self.job, m.task_id, self.headers.task, m.headers, m.body, m.content_type, m.content_encoding,
@@ -98,8 +98,7 @@ class Limits:
 def read(message: Claimed, limits: Limits) -> Request:
     """Make a request of a claimed message.
 
-    Raises ``InvalidTaskError`` if it is no task, or one whose own limits can't be kept; an
-    unknown task's name is no error here.
+    Raises ``InvalidTaskError`` if the message is no task, or a time limit is invalid; an unknown task is no error here.
     """
     headers = _headers(message)
     task = tasks.get(headers.task)
@@ -108,14 +107,14 @@ def read(message: Claimed, limits: Limits) -> Request:
     if hard is not None or soft is not None:
         _check_limits(headers.task, hard, soft)
     acks_late = task.acks_late if task else settings.ACKS_LATE
-    # What must not run twice is acknowledged also when it comes again, because it was fetched and never started.
+    # With ``acks_late=False`` a redelivered message was never started: it is acknowledged as a new one is.
     before = "acknowledge" if not acks_late else "count" if message.redelivered else ""
     alone = bool(hard or soft or before or (task and task.track_started))
     return Request(message, headers, task, hard, soft, acks_late, alone, before_start=before)
 
 
 def _check_limits(name: str, hard: Any, soft: Any) -> None:
-    """Refuse limits that a task was given after it was defined: in a pool they would stop the worker."""
+    """Refuse invalid limits, which a task can get after its definition: in a pool they would stop the worker."""
     for option, value in (("time_limit", hard), ("soft_time_limit", soft)):
         if value is not None and not is_limit(value):
             raise InvalidTaskError(f"{name}: {option} must be {WAIT.words}, not {value!r:.200}.")
@@ -126,13 +125,13 @@ def _headers(message: Claimed) -> TaskHeaders:
     if "task" not in decoded:
         decoded = _upgraded(message, decoded)
     headers = read_headers(decoded)
-    # A message of another program of kombu has its id in the headers only.
+    # A message of another kombu program has its id in the headers only.
     message.task_id = message.task_id or headers.id
     return headers
 
 
 def _upgraded(message: Claimed, headers: dict[str, Any]) -> dict[str, Any]:
-    """Make protocol 2 of a message of protocol 1, which has everything in its body."""
+    """Turn a message of protocol 1, which has everything in its body, into protocol 2; return the headers."""
     try:
         properties = mapping_of(message.properties)
         body = load_body(message.body, message.content_type, message.content_encoding, headers, properties)

@@ -1,7 +1,6 @@
-"""How requests end: outcomes and refusals as settlements. Pure but for the log and the signals.
+"""Settlements of requests: after an outcome, a refusal, or the loss of a child. Only logs and sends signals.
 
-Called on the loop's thread. What a task's own handlers are to hear of an end that no
-child could tell (``on_failure`` after a kill) is run by ``afterwards``.
+Called on the loop's thread. ``failure_handlers`` calls the handlers of a task whose child was killed.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ def ignores(request: Request) -> bool:
 
 
 def keeps(request: Request, state: str) -> bool:
-    """Tell whether a row is to show that a request ended in ``state``."""
+    """Tell whether a TaskRun is to show that a request ended in ``state``."""
     if not ignores(request):
         return True
     if state == states.RETRY:
@@ -37,7 +36,7 @@ def keeps(request: Request, state: str) -> bool:
 
 
 def ended(request: Request, outcome: Outcome, hostname: str) -> Settlement:
-    """Return the settlement of a run that came to its end."""
+    """Return the settlement of a run with an Outcome."""
     settlement = _settlement(request, outcome.state, outcome.result, hostname)
     settlement.content_type = outcome.content_type
     settlement.traceback = outcome.traceback
@@ -49,9 +48,9 @@ def ended(request: Request, outcome: Outcome, hostname: str) -> Settlement:
     settlement.follow_ups = outcome.follow_ups
     for envelope in outcome.follow_ups.envelopes:
         if envelope.task_id == request.message.task_id:
-            # The next try, or a replacement: it goes back to the queue of this message, and shares its row.
+            # The next attempt, or a replacement: it goes to the queue of this message, and shares its TaskRun.
             envelope.queue = envelope.queue or request.message.queue
-            # This run's settlement writes the row if there is none yet.
+            # This settlement writes the TaskRun if there is none yet.
             envelope.tracked = request.message.tracked or keeps(request, states.RETRY)
     return settlement
 
@@ -66,12 +65,13 @@ def refusal(request: Request, hostname: str) -> Settlement | None:
     if request.task is None:
         return not_registered(request, hostname)
     if message.redelivered and message.deliveries >= request.max_deliveries:
-        return lost(request, too_often(request), hostname)
+        starts = f"The task was started {message.deliveries} times"
+        return lost(request, f"{starts} and each time its process ended before it did.", hostname)
     return None
 
 
 def progress(request: Request, report: Report, hostname: str) -> Progress:
-    """Return a state of a running task as it is to be written."""
+    """Return the reported state of a running task, as the ledger writes it."""
     m, at = request.message, report.at or time.time()
     return Progress(
         m.id, m.task_id, request.name, m.queue, report.state, report.meta, report.content_type, at, hostname
@@ -79,7 +79,7 @@ def progress(request: Request, report: Report, hostname: str) -> Progress:
 
 
 def revoked(request: Request, reason: str, hostname: str, *, signal: str = "") -> Settlement:
-    """Return the settlement of a request that does not run, or no more: revoked, expired or terminated."""
+    """Return the settlement of a task that was revoked, has expired, or was terminated."""
     log_lines.task_revoked(request, reason)
     if signals.task_revoked.receivers:
         signals.send(
@@ -94,7 +94,7 @@ def revoked(request: Request, reason: str, hostname: str, *, signal: str = "") -
 
 
 def lost(request: Request, reason: str, hostname: str) -> Settlement:
-    """Return the settlement of a task whose process ended before it did, for the last time."""
+    """Return the settlement of a task that was lost with its process and does not run again."""
     log_lines.task_lost(request, reason)
     return _failed(request, WorkerLostError(reason), hostname)
 
@@ -117,13 +117,13 @@ def not_registered(request: Request, hostname: str) -> Settlement:
 
 
 def broken(request: Request, error: Exception, hostname: str) -> Settlement:
-    """Return the settlement of a request at which the worker itself fails, whatever its task is made of."""
+    """Return the settlement of a task whose options or methods raise an error in the main process."""
     log_lines.request_failed(request, error)
     return _failed(request, error, hostname)
 
 
 def rejected(message: Claimed, error: Exception, hostname: str) -> Settlement:
-    """Return the settlement of a message that is no task: a failure on record if it has an id."""
+    """Return the settlement of a message that is no task: a FAILURE if the message has an id."""
     log_lines.message_rejected(message, error)
     if signals.task_rejected.receivers:
         signals.send(signals.task_rejected, hostname, message=message, exc=error)
@@ -140,18 +140,13 @@ def rejected(message: Claimed, error: Exception, hostname: str) -> Settlement:
     return complete(settlement, message) if message.task_id else settlement
 
 
-def too_often(request: Request) -> str:
-    """Return why a message does not start again."""
-    return f"The task was started {request.message.deliveries} times and each time its process ended before it did."
-
-
 def _failed(request: Request, error: BaseException, hostname: str) -> Settlement:
     request.failure = error
     return _without_run(request, states.FAILURE, error, hostname)
 
 
 def _without_run(request: Request, state: str, error: BaseException, hostname: str) -> Settlement:
-    """Return the settlement of a task that no process can tell of: what was to follow is in its message."""
+    """Return the settlement of a task that ends without an Outcome: its follow-ups come from its message."""
     return complete(_settlement(request, state, encode_exception(error), hostname), request.message)
 
 

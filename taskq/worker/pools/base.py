@@ -1,10 +1,8 @@
 """The contract of all pools: ``Pool`` and ``Slot``, which the worker calls, and ``PoolEvents``, which a pool calls.
 
-A pool carries deliveries to where they run and brings back their outcomes.
-The worker calls every method on its loop's thread, and there the pool calls the
-worker's ``PoolEvents``. A pool never touches a broker or a database, never
-decides which delivery goes where, and blocks the loop only in ``stop`` and
-``kill``.
+A pool carries deliveries to where they run and brings back their outcomes. The worker calls every method on its loop's
+thread, and there the pool calls the worker's ``PoolEvents``. A pool never touches a broker or a database, never decides
+which delivery goes where, and blocks the loop only in ``stop`` and ``kill``.
 """
 
 from __future__ import annotations
@@ -46,11 +44,10 @@ class LostChild:
 class PoolEvents:
     """What a pool calls, on the loop's thread.
 
-    ``outcome``: a delivery has ended. ``report``: a running task reports a state
-    to be written. ``lost``: a child has ended that was not asked to. ``returned``:
-    these deliveries have not started and will not, because their child is being
-    replaced; hand them over again. ``ready``: a slot has come up or has room again.
-    ``broken``: the pool can't go on; ``unfinished`` returns the deliveries it had.
+    ``outcome``: a delivery has ended. ``report``: a running task reports a state to be written. ``lost``: a child has
+    ended that was not asked to. ``returned``: these deliveries have not started and will not, because their child is
+    being replaced; hand them over again. ``ready``: a slot has come up or has room again. ``broken``: the pool can't go
+    on; ``unfinished`` returns the deliveries it had.
     """
 
     outcome: Callable[[Outcome], None]
@@ -65,11 +62,10 @@ class PoolEvents:
 class PoolOptions:
     """How a pool is to behave.
 
-    ``fork_server`` is the return value of ``forkserver_process.launch``, and needed by
-    prefork; its children run the function that was given there. ``run`` is called by
-    threads for each delivery, by default ``taskq.execution.execute``. A child is replaced
-    after ``max_tasks_per_child`` deliveries, and after a delivery that leaves it with
-    more than ``max_memory_per_child`` KiB. ``hostname`` is the node's name, for titles.
+    ``fork_server`` is the return value of ``forkserver_process.launch``, and needed by prefork; its children run the
+    function that was given there. ``run`` is called by threads for each delivery, by default
+    ``taskq.execution.execute``. A child is replaced after ``max_tasks_per_child`` deliveries, and after a delivery that
+    leaves it with more than ``max_memory_per_child`` KiB. ``hostname`` is the node's name, for titles.
     """
 
     hostname: str = ""

@@ -1,8 +1,7 @@
 """A child of the prefork pool: it runs one delivery after the other, until the main process asks it to stop.
 
-Forked by the fork server. It never acknowledges, never settles, and opens a
-database connection only if a task's own code does. It sends each outcome at
-once, so a task that kills its child loses no outcome of the tasks before it.
+Forked by the fork server. It never acknowledges, never settles, and opens a database connection only if a task's own
+code does. It sends each outcome at once, so a task that kills its child loses no outcome of the tasks before it.
 """
 
 from __future__ import annotations

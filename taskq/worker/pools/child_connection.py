@@ -1,8 +1,7 @@
 """The main process's end of the connection to one child: a socket and a pipe of permits.
 
-It knows which deliveries are in the child and how many of them have started, and
-takes the others back. It never blocks. It reads the child's frames; the pool
-handles them.
+It knows which deliveries are in the child and how many of them have started, and takes the others back. It never
+blocks. It reads the child's frames; the pool handles them.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The fork server: ``launch`` forks it, and it forks, signals and reaps the children.
 
-The command calls ``launch`` after ``django.setup()`` and the import of all
-tasks, before it makes any thread, connection or hub. The fork server has one
-thread, no connection and no delivery, and reports only which child has which pid
-and how each ended. When the main process is gone it kills its children and ends.
+The command calls ``launch`` after ``django.setup()`` and the import of all tasks, before it makes any thread,
+connection or hub. The fork server has one thread, no connection and no delivery, and reports only which child has which
+pid and how each ended. When the main process is gone it kills its children and ends.
 """
 
 from __future__ import annotations
@@ -41,9 +40,8 @@ from .soft_limits import signal_limit
 def launch(run: RunFn | None = None) -> ForkServer:
     """Fork the server and return the main process's end of it.
 
-    ``run`` is what the children run for each delivery, by default
-    ``taskq.execution.execute`` with soft limits by ``setitimer``. Raises
-    ``RuntimeError`` where processes can't be forked.
+    ``run`` is what the children run for each delivery, by default ``taskq.execution.execute`` with soft limits by
+    ``setitimer``. Raises ``RuntimeError`` where processes can't be forked.
     """
     if not hasattr(os, "fork"):
         raise RuntimeError("The prefork pool needs os.fork, which this system does not have: use --pool threads.")

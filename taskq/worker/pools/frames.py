@@ -1,9 +1,8 @@
 """The protocol between the main process, the fork server and the children: frames on a stream.
 
-A frame is a length of four bytes, most significant first, and ``marshal`` of
-``(FORMAT, kind, payload)``. These processes were forked from one, so they have one
-version of Python and ``marshal`` is safe between them; no other process reads or
-writes it.
+A frame is a length of four bytes, most significant first, and ``marshal`` of ``(FORMAT, kind, payload)``. These
+processes were forked from one, so they have one version of Python and ``marshal`` is safe between them; no other
+process reads or writes it.
 """
 
 from __future__ import annotations

@@ -1,14 +1,12 @@
 """The permits of one child: a pipe shared with the main process, with one permit for each delivery that may start.
 
-The main process writes one permit for each delivery into the pipe; the child reads
-one before it starts a delivery. To take deliveries back the main process reads
-permits itself: if it gets k of them, the last k deliveries in the child will not
-start. The pipe does not block, and each permit goes to one reader.
+The main process writes one permit for each delivery into the pipe; the child reads one before it starts a delivery. To
+take deliveries back the main process reads permits itself: if it gets k of them, the last k deliveries in the child
+will not start. The pipe does not block, and each permit goes to one reader.
 
-A permit carries its *generation*: how many times the main process had taken
-deliveries back before it gave the permit. A child that gets a permit of a newer
-generation than its own reads its socket until it has caught up. So it never starts
-a delivery that was taken back, and reads its socket before a start for no other reason.
+A permit carries its *generation*: how many times the main process had taken deliveries back before it gave the permit.
+A child that gets a permit of a newer generation than its own reads its socket until it has caught up. So it never
+starts a delivery that was taken back, and reads its socket before a start for no other reason.
 """
 
 from __future__ import annotations

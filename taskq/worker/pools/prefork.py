@@ -1,8 +1,7 @@
 """The prefork pool: each delivery runs in a child process, forked by the fork server.
 
-The worker calls ``PreforkPool`` on its loop's thread. ``children`` spawns and
-replaces children, ``child_connection`` knows the deliveries in one of them, and the
-fork server forks and kills.
+The worker calls ``PreforkPool`` on its loop's thread. ``children`` spawns and replaces children, ``child_connection``
+knows the deliveries in one of them, and the fork server forks and kills.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Soft time limits: ``SoftTimeLimitExceeded`` raised inside a task while it runs.
 
-Context managers for ``taskq.execution``, which puts them around the user's
-function alone. Neither interrupts code that does not return to Python: hard
-limits do.
+Context managers for ``taskq.execution``, which puts them around the user's function alone. Neither interrupts code that
+does not return to Python: hard limits do.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The threads pool: each delivery runs in a thread of the main process, beside its loop.
 
-For tasks that wait for the network, and for systems without ``fork``. A thread
-can't be killed: hard time limits, ``terminate`` and recycling are not supported,
-a soft limit interrupts Python code only, and a task that holds the GIL holds the
-loop with it. A task that is still running at a cold end is left behind.
+For tasks that wait for the network, and for systems without ``fork``. A thread can't be killed: hard time limits,
+``terminate`` and recycling are not supported, a soft limit interrupts Python code only, and a task that holds the GIL
+holds the loop with it. A task that is still running at a cold end is left behind.
 """
 
 from __future__ import annotations

@@ -39,9 +39,8 @@ def expand(template: str, nodename: str, process: int = 0) -> str:
 def node_name(given: str | None) -> str:
     """Return the node's name for ``-n``: ``w1``, ``w1@%h`` or ``w1@host``. The default is ``<namespace>@<host>``.
 
-    ``%n`` in ``-n`` is the host's name without its domain, as in Celery: ``w1@%n``. In names
-    of files it is the node's name. Raises ``ValueError`` if the result is not ``name@host``,
-    or is longer than its column.
+    ``%n`` in ``-n`` is the host's name without its domain, as in Celery: ``w1@%n``. In names of files it is the node's
+    name. Raises ``ValueError`` if the result is not ``name@host``, or is longer than its column.
     """
     template = settings.NAMESPACE if given is None else given
     if "@" not in template:

@@ -1,7 +1,6 @@
 """The pid file, which one worker at a time has.
 
-Used by the command before and after the worker runs. It never deletes a file that a
-worker has not written.
+Used by the command before and after the worker runs. It never deletes a file that a worker has not written.
 """
 
 from __future__ import annotations
@@ -35,8 +34,7 @@ class PidFile:
     def acquire(self) -> None:
         """Write the file. Raises ``PidFileError`` if a living process has it, or if its content is not a pid.
 
-        A worker that HUP has started again has the file already, and may run as a user that is not
-        allowed to write it.
+        A worker that HUP has started again has the file already, and may run as a user that is not allowed to write it.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self._pid() == os.getpid():

@@ -1,9 +1,8 @@
 """Starts the command again, with the same command line, and marks for the new process.
 
-``--reload``, HUP and ``--executable`` run the command line as it was given, word for
-word. Marks in an environment variable say which steps are done already, as Django's
-``RUN_MAIN`` does. The command removes the variable, so that no program that a task
-starts inherits it.
+``--reload``, HUP and ``--executable`` run the command line as it was given, word for word. Marks in an environment
+variable say which steps are done already, as Django's ``RUN_MAIN`` does. The command removes the variable, so that no
+program that a task starts inherits it.
 """
 
 from __future__ import annotations

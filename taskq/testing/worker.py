@@ -42,7 +42,7 @@ def running_worker(queues: Sequence[str] = ()) -> Iterator[WorkerNode]:
         try:
             yield node
         finally:
-            node.inbox.post(node.stop)
+            node.calls.post(node.stop)
             thread.join(END)
             if thread.is_alive():
                 raise RuntimeError(f"The test's worker did not end within {END:g} seconds: a task runs too long.")

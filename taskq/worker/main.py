@@ -78,7 +78,7 @@ def _run(config: WorkerConfig) -> WorkerExit:
     config.info = _info(config)
     node = WorkerNode(config, _alias(), fork_server)
     signals.send(signals.worker_after_setup, config.name, instance=node)
-    handlers = SignalHandlers(node, node.inbox.post, restarted=config.restarted)
+    handlers = SignalHandlers(node, node.calls.post, restarted=config.restarted)
     handlers.install()
     status = node.run()
     return WorkerExit(status, handlers.restarting(), node.consumer.pool.left_behind)

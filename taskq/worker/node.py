@@ -23,7 +23,7 @@ from . import failure_handlers, log_lines
 from .call_queue import CallQueue
 from .duties.database_source import DatabaseSource
 from .duties.declarations import Declarations
-from .duties.lease import Lease
+from .duties.lease import WorkerLease
 from .duties.ledger import Ledger
 from .duties.maintenance import Maintenance
 from .duties.store_thread import StoreThread
@@ -70,7 +70,7 @@ class WorkerNode:
     def __init__(self, options: WorkerOptions, alias: str, fork_server: ForkServer | None = None) -> None:
         self.options = options
         self.hub = Hub()
-        self.inbox = CallQueue()
+        self.calls = CallQueue()
         self.store = StoreThread(alias)
         self.status = 0
         self._stopping_since: float | None = None
@@ -88,20 +88,20 @@ class WorkerNode:
 
     def _make_duties(self, alias: str) -> None:
         options = self.options
-        self.lease = Lease(
+        self.lease = WorkerLease(
             options.name,
             settings.LEASE,
             alias,
             info=lambda: options.info,
-            on_revoked=lambda asked: self.inbox.post(self.consumer.revoke, asked),
-            on_lost=lambda ids: self.inbox.post(self.consumer.lease_lost, ids),
+            on_revoked=lambda asked: self.calls.post(self.consumer.revoke, asked),
+            on_lost=lambda ids: self.calls.post(self.consumer.lease_lost, ids),
         )
         self.ledger = Ledger(self.lease, alias)
         self.source = DatabaseSource(
             self.lease,
             alias,
             [queue.name for queue in options.queues],
-            lambda messages: self.inbox.post(self.consumer.receive, messages),
+            lambda messages: self.calls.post(self.consumer.receive, messages),
             poll=settings.POLL_INTERVAL,
         )
         self.source.mark_useful = self.store.mark_useful
@@ -109,7 +109,7 @@ class WorkerNode:
         maintenance = Maintenance(self.lease, alias)
         # The lease first: a worker that was frozen learns that it was taken for dead before it writes anything.
         self.store.duties = (self.lease, self.declarations, self.ledger, self.source, maintenance)
-        self.store.on_failure = lambda: self.inbox.post(self._fail, "The store thread failed.")
+        self.store.on_failure = lambda: self.calls.post(self._fail, "The store thread failed.")
         self.store.on_connected = self.lease.reset_peers
         # Peers take a worker for dead that connects again too late.
         self.store.longest_pause = min(self.store.longest_pause, settings.LEASE / 8)
@@ -151,18 +151,18 @@ class WorkerNode:
     def _to_store(self, method: str, *args: Any, **kwargs: Any) -> None:
         """Post a call of the ledger to the store thread; it answers by functions, called on the loop's thread."""
         call = getattr(self.ledger, method)
-        self.store.inbox.post(lambda: call(*(self._answering(a) for a in args), **kwargs))
+        self.store.calls.post(lambda: call(*(self._answering(a) for a in args), **kwargs))
 
     def _answering(self, argument: Any) -> Any:
         if callable(argument):
-            return lambda *answer: self.inbox.post(argument, *answer)
+            return lambda *answer: self.calls.post(argument, *answer)
         return argument
 
     def _retarget(self, target: int) -> None:
         grown = target > self.source.target
         self.source.target = target
         if grown:
-            self.store.inbox.wake()
+            self.store.calls.wake()
 
     def _pool_ready(self) -> None:
         self.consumer.ready()
@@ -173,7 +173,7 @@ class WorkerNode:
     def run(self) -> int:
         """Run until the worker is stopped; return its exit status."""
         signals.send(signals.worker_init, self.options.name, instance=self)
-        self.hub.add_reader(self.inbox.fileno(), self.inbox.run)
+        self.hub.add_reader(self.calls.fileno(), self.calls.run)
         self.consumer.pool.start()
         self.hub.call_repeatedly(_REBALANCE, self.consumer.rebalance)
         self.hub.call_repeatedly(1.0, self.watchdog.pat)
@@ -259,7 +259,7 @@ class WorkerNode:
             # After a cold shutdown the pool does not wait for threads: they can't be ended.
             self.consumer.pool.stop(0.0 if self._cold else _LAST_TASKS)
         finally:
-            self.inbox.run()
+            self.calls.run()
             self.store.finish(_LAST_WRITES, self._leave)
             if self.store.is_alive():
                 self.store.join(_LAST_WRITES + 1)

@@ -18,7 +18,7 @@ from taskq.store import peers, workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
 from taskq.worker.duties import lease as lease_module
-from taskq.worker.duties.lease import Lease
+from taskq.worker.duties.lease import WorkerLease
 from taskq.worker.pools import frames
 from tests.support.envelopes import envelope
 from tests.support.jobs import tasks as jobs
@@ -89,8 +89,8 @@ def test_a_hand_over_of_another_format_is_refused_by_name(monkeypatch: pytest.Mo
 # -- clocks
 
 
-def _lease(alias: str, name: str, seconds: float = 30.0) -> Lease:
-    return Lease(name, seconds, alias, info=dict, on_revoked=lambda asked: None, on_lost=lambda ids: None)
+def _lease(alias: str, name: str, seconds: float = 30.0) -> WorkerLease:
+    return WorkerLease(name, seconds, alias, info=dict, on_revoked=lambda asked: None, on_lost=lambda ids: None)
 
 
 @pytest.mark.parametrize("leap", [365 * 86400.0, -365 * 86400.0])
@@ -137,7 +137,7 @@ def test_one_who_was_taken_for_dead_tells_what_it_lost_though_the_database_fails
 
     lost: list[set[int]] = []
     enqueue([envelope()])
-    lease = Lease("w", 30.0, alias, info=dict, on_revoked=lambda asked: None, on_lost=lost.append)
+    lease = WorkerLease("w", 30.0, alias, info=dict, on_revoked=lambda asked: None, on_lost=lost.append)
     lease.heartbeat()
     before = lease.token
     lease.take([message.id for message in claim("taskq", 1, before)])

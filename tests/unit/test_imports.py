@@ -224,7 +224,7 @@ def test_a_circle_is_found() -> None:
     [
         ("from django.db import connections", "django.db.connections"),
         ("from django import db", "django.db"),
-        ("def late():\n    from taskq.worker.duties.lease import Lease", "taskq.engines.for_alias"),
+        ("def late():\n    from taskq.worker.duties.lease import WorkerLease", "taskq.engines.for_alias"),
         ("from taskq import AsyncResult", "taskq.models.TaskRun"),
     ],
 )

@@ -16,7 +16,7 @@ from taskq.store.promote import BATCH, next_due, promote
 from taskq.store.requeue import requeue
 from taskq.worker import log_lines
 
-from .lease import Lease
+from .lease import WorkerLease
 from .store_thread import Duty
 
 #: Seconds between two reads of the schedule while it is empty.
@@ -35,7 +35,7 @@ class DatabaseSource(Duty):
 
     def __init__(
         self,
-        lease: Lease,
+        lease: WorkerLease,
         alias: str,
         queues: Sequence[str],
         deliver: Callable[[list[Claimed]], None],

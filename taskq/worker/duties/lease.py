@@ -30,7 +30,7 @@ _REVOCATIONS_EVERY = 1.0
 
 
 @dataclass(slots=True)
-class Lease(Duty):
+class WorkerLease(Duty):
     """One worker's token and the messages that it holds. Used on the store thread only.
 
     ``seconds`` is how long the lease lasts without a heartbeat. ``on_revoked`` gets messages with

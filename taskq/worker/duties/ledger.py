@@ -19,7 +19,7 @@ from taskq.store import claim, progress, requeue
 from taskq.store.settle import settle
 from taskq.worker import log_lines
 
-from .lease import Lease
+from .lease import WorkerLease
 from .store_thread import Duty
 
 #: How many settlements one transaction takes, at most.
@@ -33,7 +33,7 @@ Call = Callable[[], None]
 class Ledger(Duty):
     """Settles and requeues messages and counts starts for one worker. Used on the store thread only."""
 
-    def __init__(self, lease: Lease, alias: str, *, batch: int = BATCH) -> None:
+    def __init__(self, lease: WorkerLease, alias: str, *, batch: int = BATCH) -> None:
         self._lease = lease
         self._alias = alias
         self._batch = batch

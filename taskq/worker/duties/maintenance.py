@@ -11,7 +11,7 @@ import time
 from taskq.store import leadership, retention, topology
 from taskq.store.recover import recover_orphans
 
-from .lease import Lease
+from .lease import WorkerLease
 from .store_thread import Duty
 
 #: The name of the duty in the database. Workers of older versions use it too.
@@ -23,7 +23,7 @@ _BETWEEN_BATCHES = 0.2
 class Maintenance(Duty):
     """Runs once a minute, and in short steps while there are rows to delete."""
 
-    def __init__(self, lease: Lease, alias: str) -> None:
+    def __init__(self, lease: WorkerLease, alias: str) -> None:
         self._lease = lease
         self._alias = alias
         # Not at once: a worker that starts has tasks to claim first.

@@ -53,7 +53,7 @@ class StoreThread(threading.Thread):
     def __init__(self, alias: str) -> None:
         super().__init__(name="taskq-store", daemon=True)
         self.alias = alias
-        self.inbox = CallQueue()
+        self.calls = CallQueue()
         self.duties: Sequence[Duty] = ()
         self.failures = 0
         self._deadline: float | None = None
@@ -69,7 +69,7 @@ class StoreThread(threading.Thread):
 
     def finish(self, timeout: float, last: Callable[[], None]) -> None:
         """End when all duties are done, or after ``timeout`` seconds; call ``last`` on this thread before that."""
-        self.inbox.post(self._finish, time.monotonic() + timeout, last)
+        self.calls.post(self._finish, time.monotonic() + timeout, last)
 
     def _finish(self, deadline: float, last: Callable[[], None]) -> None:
         self._deadline, self._last = deadline, last
@@ -106,7 +106,7 @@ class StoreThread(threading.Thread):
 
     def _turn(self) -> None:
         # First, so that ``finish`` works while there is no database.
-        self.inbox.run()
+        self.calls.run()
         listener = self._listen()
         self._poll_listener(listener)
         more = False
@@ -130,7 +130,7 @@ class StoreThread(threading.Thread):
         deadline = time.monotonic() + min(waits, default=1.0)
         # Not select(), which refuses descriptors from 1024 on.
         poll = select.poll()
-        poll.register(self.inbox.fileno(), select.POLLIN)
+        poll.register(self.calls.fileno(), select.POLLIN)
         if listener.fileno() >= 0:
             poll.register(listener.fileno(), select.POLLIN)
         while (left := deadline - time.monotonic()) > 0:

@@ -9,7 +9,7 @@ from taskq.models import Message, TaskRun
 from taskq.store import exchanges, workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
-from taskq.worker.duties.lease import Lease
+from taskq.worker.duties.lease import WorkerLease
 from taskq.worker.duties.ledger import Ledger
 from tests.support.envelopes import ending, envelope
 
@@ -23,7 +23,7 @@ def test_names_that_no_database_takes_are_bound_to_nothing(alias: str, names: tu
 
 def test_a_success_that_such_a_message_is_to_follow_fails_and_keeps_nothing_else_waiting(alias: str) -> None:
     enqueue([envelope("x"), envelope("y")])
-    lease = Lease("w", 30.0, alias, info=dict, on_revoked=lambda asked: None, on_lost=lambda ids: None)
+    lease = WorkerLease("w", 30.0, alias, info=dict, on_revoked=lambda asked: None, on_lost=lambda ids: None)
     lease.token = workers.register("w")
     messages = claim("taskq", 2, lease.token)
     lease.take([message.id for message in messages])

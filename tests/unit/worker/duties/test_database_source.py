@@ -14,7 +14,7 @@ from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
 from taskq.worker.duties import database_source as source_module
 from taskq.worker.duties.database_source import DatabaseSource
-from taskq.worker.duties.lease import Lease
+from taskq.worker.duties.lease import WorkerLease
 from tests.support.envelopes import envelope
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -25,7 +25,7 @@ class Taken:
 
     def __init__(self, *queues: str, target: int = 10) -> None:
         self.messages: list[Claimed] = []
-        self.lease = Lease("w", 30.0, "default", info=dict, on_revoked=lambda a: None, on_lost=lambda i: None)
+        self.lease = WorkerLease("w", 30.0, "default", info=dict, on_revoked=lambda a: None, on_lost=lambda i: None)
         self.lease.heartbeat()
         self.source = DatabaseSource(self.lease, "default", queues or ("a",), self.messages.extend, poll=60.0)
         self.source.target = target

@@ -12,7 +12,7 @@ from taskq.processes import host_identity, process_started
 from taskq.store import revoke, workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
-from taskq.worker.duties.lease import Lease
+from taskq.worker.duties.lease import WorkerLease
 from tests.support.envelopes import envelope
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -24,7 +24,7 @@ class Heard:
     def __init__(self) -> None:
         self.revoked: list[dict[int, str]] = []
         self.lost: list[set[int]] = []
-        self.lease = Lease(
+        self.lease = WorkerLease(
             "w@host", 30.0, "default", info=lambda: {"pool": "x"}, on_revoked=self.revoked.append,
             on_lost=self.lost.append,
         )  # fmt: skip

@@ -12,7 +12,7 @@ from taskq.store import workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
 from taskq.worker.duties import ledger as ledger_module
-from taskq.worker.duties.lease import Lease
+from taskq.worker.duties.lease import WorkerLease
 from taskq.worker.duties.ledger import Ledger
 from tests.support.envelopes import ending, envelope
 
@@ -20,21 +20,21 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def lease() -> Lease:
-    lease = Lease("w", 30.0, "default", info=dict, on_revoked=lambda asked: None, on_lost=lambda ids: None)
+def lease() -> WorkerLease:
+    lease = WorkerLease("w", 30.0, "default", info=dict, on_revoked=lambda asked: None, on_lost=lambda ids: None)
     lease.token = workers.register("w")
     return lease
 
 
 @pytest.fixture
-def messages(lease: Lease) -> list[Claimed]:
+def messages(lease: WorkerLease) -> list[Claimed]:
     enqueue([envelope() for _ in range(5)])
     messages = claim("taskq", 5, lease.token)
     lease.take([message.id for message in messages])
     return messages
 
 
-def test_it_settles_in_batches_and_tells_whether_there_is_more(lease: Lease, messages: list[Claimed]) -> None:
+def test_it_settles_in_batches_and_tells_whether_there_is_more(lease: WorkerLease, messages: list[Claimed]) -> None:
     ledger = Ledger(lease, "default", batch=3)
     for message in messages:
         ledger.add(ending(message))
@@ -47,7 +47,7 @@ def test_it_settles_in_batches_and_tells_whether_there_is_more(lease: Lease, mes
 
 
 def test_what_was_not_committed_stays_noted(
-    lease: Lease, messages: list[Claimed], monkeypatch: pytest.MonkeyPatch
+    lease: WorkerLease, messages: list[Claimed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: object) -> None:
         raise OperationalError("gone")
@@ -71,7 +71,7 @@ def test_what_was_not_committed_stays_noted(
 
 
 def test_each_is_settled_under_the_token_it_was_claimed_with(
-    lease: Lease, messages: list[Claimed], caplog: pytest.LogCaptureFixture
+    lease: WorkerLease, messages: list[Claimed], caplog: pytest.LogCaptureFixture
 ) -> None:
     before = lease.token
     lease.token = workers.register("w")
@@ -89,7 +89,7 @@ def test_each_is_settled_under_the_token_it_was_claimed_with(
     assert own.task_id not in caplog.text
 
 
-def test_what_goes_back_is_forgotten_when_it_is_written(lease: Lease, messages: list[Claimed]) -> None:
+def test_what_goes_back_is_forgotten_when_it_is_written(lease: WorkerLease, messages: list[Claimed]) -> None:
     ledger = Ledger(lease, "default")
     ledger.requeue([messages[0].id, messages[1].id])
     ledger.requeue_lost(messages[2].id, starts=1, reason="signal 9", worker="w", started=None)
@@ -101,7 +101,7 @@ def test_what_goes_back_is_forgotten_when_it_is_written(lease: Lease, messages: 
     assert Message.objects.filter(token="").count() == 3
 
 
-def test_a_requeue_undoes_the_commit_that_was_asked_for_before_it(lease: Lease, messages: list[Claimed]) -> None:
+def test_a_requeue_undoes_the_commit_that_was_asked_for_before_it(lease: WorkerLease, messages: list[Claimed]) -> None:
     ledger = Ledger(lease, "default")
     counted, acknowledged = messages[:2]
     ledger.count(counted.id, lambda held: None)
@@ -115,7 +115,11 @@ def test_a_requeue_undoes_the_commit_that_was_asked_for_before_it(lease: Lease, 
 
 @pytest.mark.parametrize("verb", ["count_start", "acknowledge"])
 def test_a_start_that_can_never_be_committed_is_refused_and_its_message_goes_back(
-    lease: Lease, messages: list[Claimed], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, verb: str
+    lease: WorkerLease,
+    messages: list[Claimed],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    verb: str,
 ) -> None:
     ledger, answers = Ledger(lease, "default"), []
     commit = ledger.count if verb == "count_start" else ledger.acknowledge
@@ -129,7 +133,7 @@ def test_a_start_that_can_never_be_committed_is_refused_and_its_message_goes_bac
 
 
 def test_what_can_not_be_written_of_a_message_does_not_keep_it(
-    lease: Lease, messages: list[Claimed], monkeypatch: pytest.MonkeyPatch
+    lease: WorkerLease, messages: list[Claimed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger = Ledger(lease, "default")
     with monkeypatch.context() as patch:
@@ -150,7 +154,7 @@ def _refuse(*args: object, **kwargs: object) -> None:
     raise ProgrammingError("no such column")
 
 
-def test_large_ends_are_settled_in_smaller_batches(lease: Lease, messages: list[Claimed]) -> None:
+def test_large_ends_are_settled_in_smaller_batches(lease: WorkerLease, messages: list[Claimed]) -> None:
     ledger = Ledger(lease, "default")
     limit = for_alias("default").batch_bytes
     for message in messages[:3]:

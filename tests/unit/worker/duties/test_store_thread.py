@@ -66,7 +66,7 @@ def test_what_is_posted_wakes_it_and_runs_on_it(thread: StoreThread) -> None:
     thread.start()
     wait_until(lambda: duty.turns, what="a first turn")
     names: list[str] = []
-    thread.inbox.post(lambda: names.append(threading.current_thread().name))
+    thread.calls.post(lambda: names.append(threading.current_thread().name))
     wait_until(lambda: names, what="the call")
     assert names == ["taskq-store"]
     assert duty.heard == [None]
@@ -182,7 +182,7 @@ def test_each_turn_is_told_of_also_one_that_failed(thread: StoreThread) -> None:
     thread.on_turn = lambda: turns.append(threading.current_thread().name)
     thread.start()
     wait_until(lambda: len(turns) >= 3, what="the turns that failed")
-    thread.inbox.wake()
+    thread.calls.wake()
     wait_until(lambda: len(turns) >= 4, what="a turn that did not")
     assert set(turns) == {"taskq-store"}
 

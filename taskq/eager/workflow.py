@@ -125,8 +125,9 @@ class EagerWorkflow(Runs):
     def _one_ended(self, result: AsyncResult[Any] | GroupResult[Any], parent: Any) -> Any:
         if isinstance(result, GroupResult):
             return GroupResult(result.id, [self._ended(member) for member in result.results], parent)
-        ended = self._results.get(result.id)
-        if ended is None:
+        if result.id not in self._results:
             return result
-        ended.parent = parent
+        # An object of its own: as the child of another task, and as a replacement, a result has other predecessors.
+        ended = EagerResult[Any](result.id, None, states.PENDING, parent=parent)
+        ended.become(self._results[result.id])
         return ended

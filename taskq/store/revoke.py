@@ -7,7 +7,6 @@ group, all of its tasks that have not run are.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 
 from django.db.models import Model
@@ -16,9 +15,8 @@ from taskq import states
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
 from taskq.models import Message, Node, ScheduledMessage, TaskRun
-from taskq.records import Settlement
-from taskq.workflows.advance import REVOKED_RESULT
-from taskq.workflows.cascade import NodePosition, cascade
+from taskq.workflows.advance import revoked
+from taskq.workflows.cascade import NodePosition, cascade, dependents_first
 from taskq.workflows.followups import complete
 
 from .enqueue import MESSAGE_CHANNEL
@@ -42,7 +40,7 @@ def revoke(task_ids: Sequence[str], terminate: str = "", alias: str | None = Non
     reached, unsent = _cascade(engine.alias, set(task_ids))
     return sum(
         repeated(engine, partial(_revoke, engine, batch, unsent.intersection(batch), terminate))
-        for batch in _batches(sorted(reached.union(task_ids)))
+        for batch in _batches([*reached, *sorted(set(task_ids).difference(reached))])
     )
 
 
@@ -50,21 +48,25 @@ def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     return (ids[start : start + _BATCH] for start in range(0, len(ids), _BATCH))
 
 
-def _cascade(alias: str, wanted: set[str]) -> tuple[set[str], set[str]]:
-    """Return the ids that are revoked with ``wanted`` in their workflows, and those of them that were never sent."""
+def _cascade(alias: str, wanted: set[str]) -> tuple[list[str], set[str]]:
+    """Return the ids that are revoked with ``wanted`` in their workflows, and those of them that were never sent.
+
+    Dependents come first: a task that is revoked in a later transaction must not fail them.
+    """
     nodes = Node.objects.using(alias)
     roots: set[str] = set()
     for batch in _batches(sorted(wanted)):
         roots |= {*nodes.filter(task_id__in=batch).values_list("root_id", flat=True)}
         roots |= {*nodes.filter(group_id__in=batch).values_list("root_id", flat=True)}
-    reached: set[str] = set()
+    reached: list[str] = []
     unsent: set[str] = set()
     for root_id in sorted(roots):
         rows = list(nodes.filter(root_id=root_id).values_list("task_id", "group_id", "waits_for", "kind", "state"))
         # A task that ended with an ignored result keeps no TaskRun: ``Node.state`` is the only record.
         sent = {row[0] for row in rows if row[4]} | _sent(alias, [row[0] for row in rows])
-        found = cascade([NodePosition(*row[:4]) for row in rows], wanted, sent)
-        reached |= found
+        places = [NodePosition(*row[:4]) for row in rows]
+        found = cascade(places, wanted, sent)
+        reached += dependents_first(places, found)
         unsent |= found - sent
     return reached, unsent
 
@@ -136,24 +138,13 @@ def write_revoked(
     tracked = set(runs.values_list("task_id", flat=True))
     now = engine.now()
     ends = [
-        complete(_revoked(task_id, m.name, m.queue, m.id, now, task_id in tracked), m) for task_id, m in known.items()
+        complete(revoked(m.id, task_id, m.name, queue=m.queue, finished=now, tracked=task_id in tracked), m)
+        for task_id, m in known.items()
     ]
     if not untracked:
         ends = [end for end in ends if end.tracked or end.linked]
     nodes = Node.objects.using(engine.alias).filter(task_id__in=set(unsent).difference(known))
     for task_id, name, group_id in nodes.values_list("task_id", "name", "group_id"):
-        ends.append(replace(_revoked(task_id, name, "", 0, now, False), group_id=group_id, member=bool(group_id)))
+        end = revoked(0, task_id, name, finished=now, tracked=False, group_id=group_id, member=bool(group_id))
+        ends.append(end)
     write_ends(engine, sorted(ends, key=lambda s: s.task_id))
-
-
-def _revoked(task_id: str, name: str, queue: str, message_id: int, now: float, tracked: bool) -> Settlement:
-    return Settlement(
-        message_id=message_id,
-        task_id=task_id,
-        state=states.REVOKED,
-        name=name,
-        queue=queue,
-        result=REVOKED_RESULT,
-        finished=now,
-        tracked=tracked,
-    )

@@ -16,14 +16,13 @@ from typing import Any, NamedTuple
 
 from asgiref.sync import sync_to_async
 
-from taskq import states
 from taskq.handover import Report
 from taskq.records import Envelope, NewGroup, NewNode, Settlement
 from taskq.timezones import to_utc
 from taskq.worker.loop import settlements
 from taskq.worker.loop.request import Request
 from taskq.workflows import errbacks
-from taskq.workflows.advance import REVOKED_RESULT
+from taskq.workflows.advance import revoked
 from taskq.workflows.followups import complete
 from taskq.workflows.memory import MemoryWorkflows
 
@@ -203,16 +202,11 @@ class Memory(MemoryResults):
             ended = {task_id for task_id in self._runs.rows if self._runs.is_final(task_id)}
             sent = {message.id for message in self._waiting} | ended | self._workflows.ended
             wanted, unsent = self._workflows.cascade(ids, sent)
-            revoked = [
-                message for message in self._waiting if message.id in wanted and not message.transaction.rolled_back
-            ]
-            self._waiting = [message for message in self._waiting if message not in revoked]
-            # Revoked dependents must be final before failures reach them.
-            for task_id in sorted(unsent):
-                self._workflows.revoke_unsent(task_id)
-            ends = [complete(_revoked(message), message.claimed()) for message in revoked]
-            for end in sorted(ends, key=lambda end: end.linked):
-                self._workflows.settle(end)
+            found = [m for m in self._waiting if m.id in wanted and not m.transaction.rolled_back]
+            self._waiting = [message for message in self._waiting if message not in found]
+            ends = [complete(revoked(m.number, m.id, m.name, queue=m.queue), m.claimed()) for m in found]
+            # All at once: a task that is revoked must not fail dependents that are revoked with it.
+            self._workflows.settle(*ends, *(self._workflows.revoked(task_id) for task_id in unsent))
         self._call_watchers()
 
 
@@ -222,15 +216,3 @@ def _unix(until: datetime | timedelta | None) -> float | None:
     if isinstance(until, timedelta):
         return time.time() + until.total_seconds()
     return float("inf") if until == FOREVER else to_utc(until).timestamp()
-
-
-def _revoked(message: SentTask) -> Settlement:
-    return Settlement(
-        message_id=message.number,
-        task_id=message.id,
-        state=states.REVOKED,
-        name=message.name,
-        queue=message.queue,
-        result=REVOKED_RESULT,
-        finished=time.time(),
-    )

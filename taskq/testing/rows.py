@@ -78,7 +78,10 @@ class MemoryRuns(Runs):
 
     def write(self, settlement: Settlement) -> None:
         end = settlement
-        if end.state == states.IGNORED or self.is_final(end.task_id):
+        if self.is_final(end.task_id):
+            return
+        if end.state == states.IGNORED:
+            self._finish_pending(end)
             return
         if not end.keep:
             self.rows.pop(end.task_id, None)
@@ -91,6 +94,16 @@ class MemoryRuns(Runs):
         run.traceback, run.children, run.worker, run.retries = end.traceback, end.children, end.worker, end.retries
         run.started_at, run.runtime = _moment(end.started), end.runtime
         run.finished_at = _at(end.finished or time.time())
+
+    def _finish_pending(self, end: Settlement) -> None:
+        """Finish the run of a task that ended without a state: its own state stays, a pending run is deleted."""
+        run = self.present(end.task_id)
+        if run is None or end.replaced:
+            return
+        if run.state == states.PENDING:
+            self.delete(end.task_id)
+        else:
+            run.finished_at = run.finished_at or _at(end.finished or time.time())
 
     def value(self, task_id: str) -> tuple[str, str | None, str] | None:
         run = self.present(task_id)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from taskq import states
 from taskq.exceptions import ChordError, QueueNotFound, TaskRevokedError
@@ -342,3 +342,8 @@ def _failure(task: Unreachable, error: str, root_id: str) -> Settlement:
         root_id=root_id,
         group_id=task.group_id,
     )
+
+
+def revoked(message_id: int, task_id: str, name: str, **fields: Any) -> Settlement:
+    """The task was revoked before it ran; ``message_id`` is 0 if it was not sent."""
+    return Settlement(message_id, task_id, states.REVOKED, name, result=REVOKED_RESULT, **fields)

@@ -42,6 +42,22 @@ def cascade(places: Iterable[NodePosition], wanted: Collection[str], sent: Colle
     return workflow.revoked
 
 
+def dependents_first(places: Iterable[NodePosition], task_ids: Collection[str]) -> list[str]:
+    """Return tasks of a workflow in an order in which each comes after its dependents."""
+    workflow = _Workflow(places)
+    ordered: dict[str, None] = {}
+    todo = sorted(task_ids, reverse=True)
+    seen: set[str] = set()
+    while todo:
+        task_id = todo[-1]
+        if task_id in seen:
+            ordered.setdefault(todo.pop())
+            continue
+        seen.add(task_id)
+        todo += [each for each in workflow.after(task_id) if each not in seen]
+    return [task_id for task_id in ordered if task_id in task_ids]
+
+
 def replacement_nodes(task_id: str, nodes: Iterable[NewNode], before: str) -> list[NewNode]:
     """Return the nodes of a replacement; its first tasks wait for ``before``, the replaced task's predecessor."""
     return [
@@ -115,6 +131,9 @@ class _Workflow:
         return found
 
     def _is_useless(self, task_id: str) -> bool:
+        return self.revoked.issuperset(self.after(task_id))
+
+    def after(self, task_id: str) -> list[str]:
+        """Return the tasks that wait for a task, or for its group."""
         group_id = self.group_of(task_id)
-        after = [*self.waiting.get(task_id, ()), *(self.waiting.get(group_id, ()) if group_id else ())]
-        return self.revoked.issuperset(after)
+        return [*self.waiting.get(task_id, ()), *(self.waiting.get(group_id, ()) if group_id else ())]

@@ -13,7 +13,7 @@ from taskq import states
 from taskq.messages.protocol import RawMessage
 from taskq.records import End, Envelope, NewGroup, NewNode, Settlement, Unreachable
 
-from .advance import REVOKED_RESULT, Body, GroupCount, Member, advance, sendable
+from .advance import Body, GroupCount, Member, advance, revoked, sendable
 from .cascade import NodePosition, cascade, dependents_of
 
 
@@ -73,22 +73,27 @@ class MemoryWorkflows:
     def start(self, groups: Iterable[NewGroup], nodes: Iterable[NewNode]) -> None:
         """Insert the groups and nodes of a workflow that is sent; nodes of an earlier sending are replaced."""
         for node in list(nodes):
+            if self._runs.is_final(node.task_id):
+                self._runs.delete(node.task_id)
             self.nodes.pop(node.task_id, None)
             self._revoked.discard(node.task_id)
             self.ended.discard(node.task_id)
             self.insert((), [node])
         self.insert(groups, ())
 
-    def settle(self, settlement: Settlement) -> None:
-        """Write the end of a task, and send its follow-ups."""
-        settlement = sendable(self, settlement)
-        if settlement.linked:
-            advance(self, [settlement])
-            return
-        if not self._is_over(settlement.task_id):
-            self._write(settlement)
-        for envelope in settlement.follow_ups.envelopes:
-            self._runs.send(envelope)
+    def settle(self, *settlements: Settlement) -> None:
+        """Write the ends of tasks, and send their follow-ups, as one transaction of a database does."""
+        linked = []
+        for settlement in [sendable(self, s) for s in settlements]:
+            if settlement.linked:
+                linked.append(settlement)
+                continue
+            if not self._is_over(settlement.task_id):
+                self._write(settlement)
+            for envelope in settlement.follow_ups.envelopes:
+                self._runs.send(envelope)
+        if linked:
+            advance(self, linked)
 
     def member_ids(self, group_id: str) -> list[str]:
         """Return the ids of a group's tasks in the order of their positions."""
@@ -103,21 +108,10 @@ class MemoryWorkflows:
         self._revoked |= unsent
         return reached, unsent
 
-    def revoke_unsent(self, task_id: str) -> None:
-        """Write the end of a task that was revoked before it was sent."""
+    def revoked(self, task_id: str) -> Settlement:
+        """The task was revoked before it was sent."""
         node = self.nodes[task_id]
-        self.settle(
-            Settlement(
-                message_id=0,
-                task_id=task_id,
-                state=states.REVOKED,
-                name=node.name,
-                result=REVOKED_RESULT,
-                tracked=False,
-                group_id=node.group_id,
-                member=bool(node.group_id),
-            )
-        )
+        return revoked(0, task_id, node.name, group_id=node.group_id, member=bool(node.group_id))
 
     # -- of ``Advance``
 

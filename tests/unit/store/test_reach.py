@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskq.workflows.cascade import NodePosition, cascade
+from taskq.workflows.cascade import NodePosition, cascade, dependents_first
 
 CHAIN = [NodePosition("a", "", ""), NodePosition("b", "", "a"), NodePosition("c", "", "b")]
 #: x, then a chord of a and (b, then c), whose body is y, then z.
@@ -53,3 +53,11 @@ def test_reach(places: list[NodePosition], wanted: str, sent: str, reached: str)
 def test_a_long_chain_needs_no_deep_stack() -> None:
     places = [NodePosition(str(n), "", str(n - 1) if n else "") for n in range(5000)]
     assert len(cascade(places, {"4999"}, {"0"})) == 5000
+
+
+def test_dependents_come_first() -> None:
+    assert dependents_first(CHAIN, {"a", "b", "c"}) == ["c", "b", "a"]
+    assert dependents_first(CHORD, set("xabcyz")) == ["z", "y", "a", "c", "b", "x"]
+    assert dependents_first(CHORD, set("bz")) == ["z", "b"]
+    many = [NodePosition(str(n), "", str(n - 1) if n else "") for n in range(5000)]
+    assert dependents_first(many, {place.task_id for place in many})[0] == "4999"

@@ -27,33 +27,33 @@ def rows(make_run: Callable[..., TaskRun], make_worker: Callable[..., Worker]) -
 
 
 @pytest.mark.parametrize(("needed", "page"), PAGES)
-def test_the_view_permission_opens_a_page(
+def test_page_opens_with_the_view_permission_of_its_model(
     staff_client: Callable[..., Client], rows: TaskRun, needed: str, page: str
 ) -> None:
     assert staff_client(needed).get(page.format(run=rows.pk), follow=needed != "view_queue").status_code in (200, 302)
 
 
 @pytest.mark.parametrize(("needed", "page"), PAGES)
-def test_nothing_else_does(staff_client: Callable[..., Client], rows: TaskRun, needed: str, page: str) -> None:
+def test_other_permissions_get_403(staff_client: Callable[..., Client], rows: TaskRun, needed: str, page: str) -> None:
     model = needed.removeprefix("view_")
     others = {"view_taskrun", "view_worker", "view_queue", f"change_{model}", f"delete_{model}"} - {needed}
     assert staff_client(*others).get(page.format(run=rows.pk)).status_code == 403
 
 
 @pytest.mark.parametrize("page", [page for _, page in PAGES])
-def test_visitors_are_sent_to_the_login(client: Client, rows: TaskRun, page: str) -> None:
+def test_anonymous_visitor_is_sent_to_the_login(client: Client, rows: TaskRun, page: str) -> None:
     response = client.get(page.format(run=rows.pk))
     assert response.status_code == 302
     assert "/admin/login/" in response["Location"]
 
 
 @pytest.mark.parametrize("page", ["/admin/taskq/taskrun/add/", "/admin/taskq/worker/add/", "/admin/taskq/queue/add/"])
-def test_not_even_a_superuser_adds(admin_client: Client, page: str) -> None:
+def test_superuser_can_not_add_rows(admin_client: Client, page: str) -> None:
     assert admin_client.get(page).status_code == 403
 
 
 @pytest.mark.parametrize("page", ["/admin/taskq/taskrun/{run}/", "/admin/taskq/worker/boot-1/"])
-def test_not_even_a_superuser_changes_or_deletes(admin_client: Client, rows: TaskRun, page: str) -> None:
+def test_superuser_can_not_change_or_delete_rows(admin_client: Client, rows: TaskRun, page: str) -> None:
     address = page.format(run=rows.pk)
     assert admin_client.post(f"{address}change/", {"name": "x"}).status_code == 403
     assert admin_client.post(f"{address}delete/", {"post": "yes"}).status_code == 403
@@ -62,7 +62,7 @@ def test_not_even_a_superuser_changes_or_deletes(admin_client: Client, rows: Tas
 
 
 @pytest.mark.parametrize("model", [TaskRun, Worker, Queue])
-def test_there_are_no_actions(
+def test_lists_have_no_actions(
     rf: RequestFactory, admin_user: User, model: type[TaskRun] | type[Worker] | type[Queue]
 ) -> None:
     request = rf.get("/")
@@ -70,7 +70,7 @@ def test_there_are_no_actions(
     assert not admin.site.get_model_admin(model).get_actions(request)
 
 
-def test_the_index_lists_the_pages(admin_client: Client) -> None:
+def test_index_lists_the_pages_without_add_links(admin_client: Client) -> None:
     page = admin_client.get("/admin/taskq/").content.decode()
     for model in ("taskrun", "queue", "worker"):
         assert f"/admin/taskq/{model}/" in page

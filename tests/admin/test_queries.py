@@ -37,17 +37,17 @@ from .conftest import START
         (float(10**9), "11574 d 1 h"),
     ],
 )
-def test_durations_in_words(seconds: float | None, expected: str) -> None:
+def test_durations_are_shown_with_a_unit(seconds: float | None, expected: str) -> None:
     assert durations.words(seconds) == expected
 
 
-def test_between_needs_comparable_times() -> None:
+def test_duration_between_times_that_can_not_be_compared_is_none() -> None:
     assert durations.between(START, START + timedelta(seconds=2)) == 2
     assert durations.between(None, START) is None
     assert durations.between(START, datetime(2026, 1, 1)) is None
 
 
-def test_arguments_are_split() -> None:
+def test_stored_arguments_are_split_into_args_and_kwargs() -> None:
     args, kwargs = payloads.arguments('[[1, "a"], {"k": null}]')
     assert args is not None
     assert kwargs is not None
@@ -57,7 +57,7 @@ def test_arguments_are_split() -> None:
     assert payloads.arguments(None) == (None, None)
 
 
-def test_text_keeps_its_letters() -> None:
+def test_payload_text_is_shown_without_unicode_escapes() -> None:
     shown = payloads.payload('"gr\\u00fc\\u00dfe"')
     assert shown is not None
     assert shown.text == '"grüße"'
@@ -71,7 +71,7 @@ def test_text_keeps_its_letters() -> None:
         ({"exc_type": "E"}, ("E", "")),
     ],
 )
-def test_exceptions_are_read_as_data(stored: dict[str, Any], expected: tuple[str, str]) -> None:
+def test_stored_exception_is_read_as_type_and_message(stored: dict[str, Any], expected: tuple[str, str]) -> None:
     found = payloads.failure(json.dumps(stored))
     assert found is not None
     assert (found.type, found.message) == expected
@@ -89,7 +89,7 @@ def test_exceptions_are_read_as_data(stored: dict[str, Any], expected: tuple[str
         ([1, None, {}, [], [[]], [[1]]], []),
     ],
 )
-def test_child_ids(children: Any, expected: list[str]) -> None:
+def test_child_ids_are_found_in_any_form_of_children(children: Any, expected: list[str]) -> None:
     assert payloads.child_ids(json.dumps(children)) == expected
 
 
@@ -97,13 +97,13 @@ def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-def test_a_waiting_task_is_one_bar_until_now() -> None:
+def test_timeline_of_a_waiting_task_is_one_bar_until_now() -> None:
     run = TaskRun(created_at=START)
     (bar,) = timeline.bars(run, [], at(10))
     assert (bar.kind, bar.x, bar.width) == ("wait", 0, timeline.WIDTH)
 
 
-def test_bars_cover_the_whole_and_do_not_overlap() -> None:
+def test_timeline_bars_cover_the_whole_and_do_not_overlap() -> None:
     run = TaskRun(state="SUCCESS", created_at=START, started_at=at(6), finished_at=at(10))
     tries = timeline.tries(run, [Attempt(state="RETRY", started_at=at(2), finished_at=at(3))])
     bars = timeline.bars(run, tries, at(99))
@@ -115,19 +115,19 @@ def test_bars_cover_the_whole_and_do_not_overlap() -> None:
     ]
 
 
-def test_a_task_that_waits_for_its_retry_has_no_second_try() -> None:
+def test_timeline_of_a_task_waiting_for_its_retry_has_one_try() -> None:
     run = TaskRun(state="RETRY", retries=1, created_at=START, started_at=at(2))
     assert len(timeline.tries(run, [Attempt(state="RETRY", started_at=at(2.1), finished_at=at(3))])) == 1
 
 
-def test_moments_are_in_order() -> None:
+def test_timeline_moments_are_in_order() -> None:
     run = TaskRun(state="FAILURE", created_at=START, eta=at(5), started_at=at(6), finished_at=at(7))
     moments = timeline.moments(run, timeline.tries(run, []))
     assert [str(moment.label) for moment in moments] == ["Created", "Due", "Started", "Failure"]
     assert [moment.since for moment in moments] == [None, 5, 1, 1]
 
 
-def test_the_creation_is_the_first_moment() -> None:
+def test_timeline_begins_with_the_creation_though_clocks_differ() -> None:
     run = TaskRun(state="FAILURE", created_at=START, eta=at(-60), finished_at=at(-0.001))
     moments = timeline.moments(run, timeline.tries(run, []))
     assert [str(moment.label) for moment in moments] == ["Created", "Due", "Failure"]
@@ -174,6 +174,6 @@ def test_every_query_goes_to_the_database_of_the_setting(
         ask()
 
 
-def test_a_worker_reads_its_own_words() -> None:
+def test_worker_info_has_queues_concurrency_and_pool() -> None:
     info = workers.info(Worker(info=json.dumps({"queues": ["a"], "concurrency": 2, "pool": "threads"})))
     assert (info.queues, info.concurrency, info.pool) == (("a",), "2", "threads")

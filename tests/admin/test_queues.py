@@ -19,7 +19,7 @@ def loads(*declared: str) -> dict[str, queues.QueueLoad]:
     return {load.name: load for load in queues.overview(declared).queues}
 
 
-def test_counts_what_waits_is_claimed_and_is_scheduled(make_messages: Make, make_scheduled: Make) -> None:
+def test_overview_counts_waiting_claimed_and_scheduled_messages(make_messages: Make, make_scheduled: Make) -> None:
     make_messages("mails", 3)
     make_messages("mails", 2, token="boot-1")
     make_messages("held", 1, token="boot-2")
@@ -34,7 +34,7 @@ def test_counts_what_waits_is_claimed_and_is_scheduled(make_messages: Make, make
     }
 
 
-def test_the_oldest_is_found_in_every_priority(make_messages: Make) -> None:
+def test_oldest_waiting_message_is_found_in_every_priority(make_messages: Make) -> None:
     now = datetime.now(UTC)
     make_messages("mails", created_at=now - timedelta(seconds=10), priority=9)
     make_messages("mails", created_at=now - timedelta(seconds=5), priority=9)
@@ -45,11 +45,11 @@ def test_the_oldest_is_found_in_every_priority(make_messages: Make) -> None:
     assert 900 <= oldest < 1000
 
 
-def test_nothing_waits_nothing_is_old(db: None) -> None:
+def test_empty_queue_has_no_oldest_message(db: None) -> None:
     assert loads("mails")["mails"].oldest is None
 
 
-def test_counts_are_capped(make_messages: Make, make_scheduled: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_message_counts_are_capped(make_messages: Make, make_scheduled: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (capped, queues):
         monkeypatch.setattr(module, "CAP", 5)
     make_messages("mails", 9)
@@ -58,7 +58,7 @@ def test_counts_are_capped(make_messages: Make, make_scheduled: Make, monkeypatc
     assert (str(load.waiting), str(load.scheduled)) == ("5+", "5+")
 
 
-def test_at_most_so_many_queues(make_messages: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overview_lists_a_limited_number_of_queues(make_messages: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queues, "MANY", 3)
     for number in range(5):
         make_messages(f"q{number}")
@@ -68,7 +68,7 @@ def test_at_most_so_many_queues(make_messages: Make, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="reads SQLite's query plans")
-def test_no_query_sorts_or_scans_what_waits(make_messages: Make, make_scheduled: Make) -> None:
+def test_no_overview_query_sorts_or_scans_waiting_messages(make_messages: Make, make_scheduled: Make) -> None:
     make_messages("mails", 500)
     make_messages("other", 500, priority=3)
     make_scheduled("mails", 500)
@@ -83,7 +83,7 @@ def test_no_query_sorts_or_scans_what_waits(make_messages: Make, make_scheduled:
             assert "TEMP B-TREE" not in plan or "GROUP BY" in query["sql"], plan
 
 
-def test_the_page(admin_client: Client, make_messages: Make, django_assert_max_num_queries: Any) -> None:
+def test_queue_page_escapes_html(admin_client: Client, make_messages: Make, django_assert_max_num_queries: Any) -> None:
     for name in ("a", "b", "<script>c"):
         make_messages(name, 2)
     with django_assert_max_num_queries(2 + 6 + 3 * 3 + 1):
@@ -93,7 +93,7 @@ def test_the_page(admin_client: Client, make_messages: Make, django_assert_max_n
     assert ">taskq</th>" in page  # the default queue, though nothing is in it
 
 
-def test_the_page_says_when_messages_are_elsewhere(admin_client: Client) -> None:
+def test_queue_page_says_when_messages_are_on_another_broker(admin_client: Client) -> None:
     assert "another broker" not in admin_client.get(URL).content.decode()
     with override_settings(TASKQ_BROKER_URL="redis://localhost"):
         assert "another broker" in admin_client.get(URL).content.decode()

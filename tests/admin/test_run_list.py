@@ -60,12 +60,12 @@ def shown(response: Any) -> list[str]:
         ("revoked", {"id-revoked"}),
     ],
 )
-def test_a_tab_shows_its_states(admin_client: Client, one_of_each: None, tab: str, expected: set[str]) -> None:
+def test_tab_shows_runs_of_its_states(admin_client: Client, one_of_each: None, tab: str, expected: set[str]) -> None:
     assert set(shown(admin_client.get(URL, {"tab": tab}))) == expected
 
 
 @pytest.mark.parametrize("tab", [None, "", "nonsense"])
-def test_without_a_known_tab_all_are_shown_newest_first(
+def test_without_a_known_tab_all_runs_are_shown_newest_first(
     admin_client: Client, one_of_each: None, tab: str | None
 ) -> None:
     ids = shown(admin_client.get(URL, {} if tab is None else {"tab": tab}))
@@ -114,30 +114,30 @@ def test_search_is_by_the_exact_id(admin_client: Client, make_run: Make) -> None
     assert not [query for query in queries if " LIKE " in query["sql"]]
 
 
-def test_the_search_box_keeps_working_with_what_people_paste(admin_client: Client, make_run: Make) -> None:
+def test_search_takes_ids_with_blanks_and_hostile_text(admin_client: Client, make_run: Make) -> None:
     make_run("a b")
     assert shown(admin_client.get(URL, {"q": "a b"})) == ["a b"]
     assert admin_client.get(URL, {"q": "\"'<script>"}).status_code == 200
 
 
 @pytest.mark.parametrize("lookup", ["arguments__contains", "state", "name__icontains", "pk__gt"])
-def test_the_address_can_not_filter_by_columns(admin_client: Client, make_run: Make, lookup: str) -> None:
+def test_filtering_by_column_lookups_is_refused(admin_client: Client, make_run: Make, lookup: str) -> None:
     make_run()
     assert admin_client.get(URL, {lookup: "1"}).status_code == 400
 
 
-def test_an_unknown_parameter_is_dropped(admin_client: Client, make_run: Make) -> None:
+def test_unknown_query_parameter_is_dropped(admin_client: Client, make_run: Make) -> None:
     make_run()
     assert admin_client.get(URL, {"utm_source": "mail"}, follow=True).status_code == 200
 
 
-def test_the_address_can_not_sort(admin_client: Client, one_of_each: None) -> None:
+def test_sort_parameter_is_ignored(admin_client: Client, one_of_each: None) -> None:
     newest_first = shown(admin_client.get(URL))
     for column in range(1, 10):
         assert shown(admin_client.get(URL, {"o": str(column)})) == newest_first
 
 
-def test_large_columns_stay_in_the_database(admin_client: Client, make_run: Make) -> None:
+def test_list_queries_leave_out_large_columns(admin_client: Client, make_run: Make) -> None:
     make_run(arguments="[[1], {}]")
     with CaptureQueriesContext(connection) as queries:
         admin_client.get(URL)
@@ -145,7 +145,7 @@ def test_large_columns_stay_in_the_database(admin_client: Client, make_run: Make
 
 
 @pytest.mark.parametrize("tab", [tab.key for tab in TABS])
-def test_few_queries_on_a_large_table(
+def test_list_makes_few_queries_on_a_large_table(
     admin_client: Client, many: None, tab: str, django_assert_max_num_queries: Any
 ) -> None:
     # Session, user, the list's count, six tabs' counts; a page, or one probe a state and the rows.
@@ -177,7 +177,7 @@ def explain(sql: str) -> str:
         return "\n".join(row[-1] for row in cursor.fetchall())
 
 
-def test_the_merged_tab_is_in_order_on_every_page(
+def test_tab_of_several_states_is_in_order_on_every_page(
     admin_client: Client, many: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting = (states.PENDING, states.RETRY, states.RECEIVED)
@@ -186,7 +186,7 @@ def test_the_merged_tab_is_in_order_on_every_page(
     assert got == expected
 
 
-def test_beyond_the_cap_one_goes_on_by_row(admin_client: Client, many: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_list_beyond_the_cap_goes_on_by_row(admin_client: Client, many: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capped, "CAP", 100)
     page = admin_client.get(URL, {"p": "2"})
     assert "100+" in page.content.decode()
@@ -199,12 +199,12 @@ def test_beyond_the_cap_one_goes_on_by_row(admin_client: Client, many: None, mon
 
 
 @pytest.mark.parametrize("before", ["x", "-1", "9" * 40, "", "²"])
-def test_a_row_that_is_no_number_limits_nothing(admin_client: Client, make_run: Make, before: str) -> None:
+def test_before_parameter_that_is_no_row_number_is_ignored(admin_client: Client, make_run: Make, before: str) -> None:
     make_run()
     assert shown(admin_client.get(URL, {"before": before})) == ["run-1"]
 
 
-def test_hostile_text_is_escaped(admin_client: Client, make_run: Make) -> None:
+def test_hostile_text_in_the_list_is_escaped(admin_client: Client, make_run: Make) -> None:
     evil = "<script>alert(1)</script>"
     make_run(task_id=f"{evil}id", name=evil, state="<b>X</b>", queue=evil, worker=evil)
     page = admin_client.get(URL).content.decode()
@@ -213,20 +213,20 @@ def test_hostile_text_is_escaped(admin_client: Client, make_run: Make) -> None:
     assert "&lt;script&gt;alert(1)" in page
 
 
-def test_no_inline_script_or_style(admin_client: Client, make_run: Make) -> None:
+def test_run_list_has_no_inline_script_or_style(admin_client: Client, make_run: Make) -> None:
     make_run()
     page = admin_client.get(URL).content.decode()
     assert not re.search(r"<style|\sstyle=|\son\w+=", page)
     assert not [tag for tag in re.findall(r"<script\b[^>]*>", page) if "src=" not in tag and "json" not in tag]
 
 
-def test_an_empty_table(admin_client: Client) -> None:
+def test_every_tab_shows_an_empty_table(admin_client: Client) -> None:
     for tab in TABS:
         assert "0 tasks" in re.sub(r"\s+", " ", admin_client.get(URL, {"tab": tab.key}).content.decode())
 
 
 @pytest.mark.usefixtures("no_null_bytes")
-def test_a_null_byte_finds_nothing(admin_client: Client, make_run: Make) -> None:
+def test_null_byte_in_parameters_or_address_finds_nothing(admin_client: Client, make_run: Make) -> None:
     make_run()
     for url in ("?name=%00", "?q=%00", "?before=%00", "?tab=%00"):
         assert admin_client.get(URL + url).status_code == 200

@@ -35,7 +35,7 @@ def after(seconds: float) -> Any:
     return START + timedelta(seconds=seconds)
 
 
-def test_shows_what_is_known(admin_client: Client, make_run: Make) -> None:
+def test_run_page_shows_arguments_result_worker_and_timeline(admin_client: Client, make_run: Make) -> None:
     run = make_run(
         state="SUCCESS",
         arguments='[["ann@example.com"], {"copies": 2}]',
@@ -53,7 +53,7 @@ def test_shows_what_is_known(admin_client: Client, make_run: Make) -> None:
         assert part in page
 
 
-def test_shows_the_exception_and_the_traceback(admin_client: Client, make_run: Make) -> None:
+def test_run_page_shows_the_exception_and_the_traceback(admin_client: Client, make_run: Make) -> None:
     page = text(admin_client, make_run(state="FAILURE", result=BOOM, traceback=f"Traceback: {EVIL}"))
     assert "<strong>ValueError</strong>: boom, 3" in page
     assert "Traceback: &lt;script&gt;" in page
@@ -69,7 +69,7 @@ def test_earlier_attempts_are_listed(
         assert part in page
 
 
-def test_relatives_are_linked(admin_client: Client, make_run: Make) -> None:
+def test_root_parent_and_children_are_linked(admin_client: Client, make_run: Make) -> None:
     root, parent, child = make_run("root"), make_run("parent"), make_run("child")
     children = json.dumps(["child", [["gone", None], None], [["g", None], [[["child", None], None]]]])
     run = make_run("middle", root_id="root", parent_id="parent", children=children)
@@ -79,7 +79,7 @@ def test_relatives_are_linked(admin_client: Client, make_run: Make) -> None:
     assert ">gone<" in page
 
 
-def test_a_task_that_nothing_sent_has_no_relatives(admin_client: Client, make_run: Make) -> None:
+def test_task_without_a_parent_shows_no_relatives(admin_client: Client, make_run: Make) -> None:
     page = text(admin_client, make_run(root_id="run-1"))
     assert "Began with" not in page
     assert "Sent by" not in page
@@ -106,7 +106,7 @@ def test_a_task_that_nothing_sent_has_no_relatives(admin_client: Client, make_ru
     ],
 )
 @pytest.mark.parametrize("state", ["SUCCESS", "FAILURE", "PROGRESS"])
-def test_nothing_in_a_row_breaks_its_page(
+def test_malformed_columns_do_not_break_the_run_page(
     admin_client: Client, make_run: Make, make_attempt: Callable[..., Attempt], bad: str, state: str
 ) -> None:
     make_attempt(result=bad, traceback=bad)
@@ -115,12 +115,12 @@ def test_nothing_in_a_row_breaks_its_page(
 
 
 @pytest.mark.parametrize("content_type", ["application/x-python-serialize", "application/x-yaml", "", EVIL])
-def test_other_content_is_shown_and_never_loaded(admin_client: Client, make_run: Make, content_type: str) -> None:
+def test_result_of_other_content_is_shown_undecoded(admin_client: Client, make_run: Make, content_type: str) -> None:
     page = text(admin_client, make_run(state="SUCCESS", result="gASVBQAAAAAAAABLAS4=", content_type=content_type))
     assert "gASVBQAAAAAAAABLAS4=" in page
 
 
-def test_times_in_any_order_break_nothing(admin_client: Client, make_run: Make) -> None:
+def test_times_in_any_order_do_not_break_the_run_page(admin_client: Client, make_run: Make) -> None:
     text(admin_client, make_run("a", started_at=after(-5), finished_at=after(-9), eta=after(-100)))
     text(admin_client, make_run("b", finished_at=after(0)))
     text(admin_client, make_run("c", state="REVOKED", finished_at=after(5), expires_at=after(4)))
@@ -134,7 +134,7 @@ def test_huge_payloads_are_cut_by_the_database(admin_client: Client, make_run: M
     assert len(page) < payloads.LIMIT * 4
 
 
-def test_few_queries(
+def test_run_page_makes_few_queries(
     admin_client: Client, make_run: Make, make_attempt: Callable[..., Attempt], django_assert_max_num_queries: Any
 ) -> None:
     children = json.dumps([f"child-{number}" for number in range(200)])
@@ -147,32 +147,32 @@ def test_few_queries(
 
 
 @pytest.mark.parametrize("pk", ["0", "x", "9" * 30, "-1"])
-def test_a_row_that_is_not_there(admin_client: Client, pk: str) -> None:
+def test_run_page_of_a_missing_row_is_not_found(admin_client: Client, pk: str) -> None:
     assert admin_client.get(f"/admin/taskq/taskrun/{pk}/change/").status_code == 404
 
 
 @pytest.mark.parametrize("task_id", ["run-1", "a/b c", EVIL])
-def test_an_address_by_task_id(admin_client: Client, make_run: Make, task_id: str) -> None:
+def test_address_by_task_id_redirects_to_the_run_page(admin_client: Client, make_run: Make, task_id: str) -> None:
     run = make_run(task_id)
     response = admin_client.get(reverse("admin:taskq_taskrun_by_task_id", args=[task_id]))
     assert response["Location"] == url(run)
     assert admin_client.get(reverse("admin:taskq_taskrun_by_task_id", args=["other"])).status_code == 404
 
 
-def test_no_inline_script_or_style(admin_client: Client, make_run: Make) -> None:
+def test_run_page_has_no_inline_script_or_style(admin_client: Client, make_run: Make) -> None:
     page = text(admin_client, make_run(state="FAILURE", result=BOOM, started_at=after(1), finished_at=after(2)))
     assert not re.search(r"<style|\sstyle=|\son\w+=", page)
     assert not [tag for tag in re.findall(r"<script\b[^>]*>", page) if "src=" not in tag and "json" not in tag]
 
 
-def test_payloads_are_shown_to_all_viewers_while_the_model_declares_no_permission(
+def test_payloads_are_shown_to_all_viewers_without_a_declared_permission(
     staff_client: Callable[..., Client], make_run: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TaskRun._meta, "permissions", ())
     assert "secret" in text(staff_client("view_taskrun"), make_run(arguments='[["secret"], {}]'))
 
 
-def test_a_declared_payload_permission_is_asked_for(
+def test_payloads_are_hidden_without_the_declared_permission(
     staff_client: Callable[..., Client], make_run: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TaskRun._meta, "permissions", [(PAYLOAD_PERMISSION, "Can see arguments and results")])

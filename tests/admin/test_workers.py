@@ -23,7 +23,7 @@ def page_of(client: Client, worker: Worker) -> str:
     return response.content.decode()
 
 
-def test_lists_workers(admin_client: Client, make_worker: Make, django_assert_max_num_queries: Any) -> None:
+def test_list_shows_worker_states(admin_client: Client, make_worker: Make, django_assert_max_num_queries: Any) -> None:
     make_worker(info=json.dumps({"queues": ["mails", "hipri"], "concurrency": 4, "pool": "prefork"}))
     make_worker("boot-2", name="taskq@two", seen_at=datetime.now(UTC) - timedelta(minutes=10))
     with django_assert_max_num_queries(4):
@@ -49,13 +49,13 @@ def test_lists_workers(admin_client: Client, make_worker: Make, django_assert_ma
         EVIL,
     ],
 )
-def test_any_info_is_shown(admin_client: Client, make_worker: Make, info: str) -> None:
+def test_malformed_worker_info_does_not_break_the_pages(admin_client: Client, make_worker: Make, info: str) -> None:
     worker = make_worker(info=info)
     assert admin_client.get(URL).status_code == 200
     assert "<script>alert" not in page_of(admin_client, worker)
 
 
-def test_the_page_shows_what_it_holds(
+def test_worker_page_shows_the_messages_it_holds(
     admin_client: Client,
     make_worker: Make,
     make_messages: Callable[..., None],
@@ -76,7 +76,7 @@ def test_the_page_shows_what_it_holds(
     assert EVIL not in page
 
 
-def test_silence_is_measured_by_the_lease(make_worker: Make) -> None:
+def test_worker_is_silent_after_its_lease(make_worker: Make) -> None:
     now = datetime.now(UTC)
     worker = make_worker(lease=30.0, seen_at=now - timedelta(seconds=29))
     assert not workers.is_silent(worker, now)
@@ -85,11 +85,11 @@ def test_silence_is_measured_by_the_lease(make_worker: Make) -> None:
 
 
 @pytest.mark.usefixtures("no_null_bytes")
-def test_a_null_byte_in_the_address(admin_client: Client) -> None:
+def test_null_byte_in_the_worker_address_is_not_found(admin_client: Client) -> None:
     assert admin_client.get(f"{URL}%00/change/").status_code == 404
 
 
-def test_the_hosts_name_is_shown_where_it_is_known(admin_client: Client, make_worker: Make) -> None:
+def test_host_name_of_a_worker_is_shown_when_known(admin_client: Client, make_worker: Make) -> None:
     worker = make_worker(host="4f1c-boot:4026531836", info=json.dumps({"host": "web7"}))
     assert "web7 : 4711" in admin_client.get(URL).content.decode()
     page = page_of(admin_client, worker)
@@ -97,5 +97,5 @@ def test_the_hosts_name_is_shown_where_it_is_known(admin_client: Client, make_wo
     assert "4f1c-boot" not in page
 
 
-def test_a_worker_that_is_gone(admin_client: Client) -> None:
+def test_worker_page_of_a_missing_worker_is_not_found(admin_client: Client) -> None:
     assert admin_client.get(reverse("admin:taskq_worker_change", args=["boot-9"])).status_code == 404

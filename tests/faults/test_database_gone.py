@@ -95,7 +95,7 @@ def _still_works(alias: str, worker: Process, notes: Path) -> None:
 
 
 @servers
-def test_connections_are_cut_again_and_again(
+def test_tasks_end_once_while_connections_are_cut_repeatedly(
     alias: str, proxy: Proxy, start_worker: StartWorker, notes: Path, full_run: bool, dice: Random
 ) -> None:
     worker = start_worker()
@@ -108,7 +108,7 @@ def test_connections_are_cut_again_and_again(
 
 
 @servers
-def test_the_database_is_stopped_and_started_while_tasks_run(
+def test_tasks_end_once_when_the_database_is_stopped_and_started(
     alias: str, proxy: Proxy, start_worker: StartWorker, notes: Path, full_run: bool
 ) -> None:
     worker = start_worker(LEASE=2.0)
@@ -128,7 +128,7 @@ def test_the_database_is_stopped_and_started_while_tasks_run(
 
 
 @servers
-def test_a_worker_waits_for_a_database_that_is_not_there_and_heeds_a_stop(
+def test_worker_that_waits_for_the_database_can_be_stopped(
     alias: str, proxy: Proxy, start_worker: StartWorker, notes: Path
 ) -> None:
     worker = start_worker()
@@ -138,7 +138,7 @@ def test_a_worker_waits_for_a_database_that_is_not_there_and_heeds_a_stop(
 
 
 @postgresql
-def test_a_frozen_database_keeps_nobody_from_stopping_the_worker(
+def test_worker_can_be_stopped_while_the_database_is_frozen(
     alias: str, proxy: Proxy, start_worker: StartWorker, notes: Path, full_run: bool
 ) -> None:
     if not full_run:
@@ -153,7 +153,7 @@ def test_a_frozen_database_keeps_nobody_from_stopping_the_worker(
 
 
 @postgresql
-def test_sessions_are_ended_by_the_server(
+def test_tasks_end_once_while_the_server_ends_sessions_repeatedly(
     alias: str, database: Database, start_worker: StartWorker, notes: Path, full_run: bool, dice: Random
 ) -> None:
     worker = start_worker()
@@ -165,7 +165,7 @@ def test_sessions_are_ended_by_the_server(
 
 
 @postgresql
-def test_a_cut_listener_is_made_anew_at_once(alias: str, start_worker: StartWorker, notes: Path) -> None:
+def test_worker_listens_again_at_once_after_a_cut(alias: str, start_worker: StartWorker, notes: Path) -> None:
     worker = start_worker(POLL_INTERVAL=60)
     for _ in range(3):
         wait_until(lambda: _end_sessions(alias, "LISTEN %"), what="the worker to listen")

@@ -63,7 +63,7 @@ def _finish(alias: str, start_worker: StartWorker) -> None:
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_the_main_process_killed_at_a_point(alias: str, start_worker: StartWorker, point: str, full_run: bool) -> None:
+def test_kill_at_a_point_repeats_no_callback(alias: str, start_worker: StartWorker, point: str, full_run: bool) -> None:
     deaths = 25 if full_run else 3
     with audit(alias):
         for number in range(deaths):
@@ -77,7 +77,7 @@ def test_the_main_process_killed_at_a_point(alias: str, start_worker: StartWorke
         _check(alias, EACH * deaths)
 
 
-def test_the_main_process_killed_soon_after_a_task_has_had_its_effect(
+def test_callback_is_sent_once_when_the_worker_is_killed_soon_after_the_tasks_effect(
     alias: str, start_worker: StartWorker, notes: Path, full_run: bool, dice: Random
 ) -> None:
     deaths = 100 if full_run else 5

@@ -21,7 +21,7 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("what", ["loop", "store"])
-def test_it_ends_with_all_of_its_processes(alias: str, start_worker: StartWorker, notes: Path, what: str) -> None:
+def test_hanging_worker_ends_with_its_processes(alias: str, start_worker: StartWorker, notes: Path, what: str) -> None:
     name = {"loop": "loop", "store": "store thread"}[what]
     worker = start_worker("-n", "hanging", WATCHDOG_TIMEOUT=3.0, environment={"TEST_HANG": what})
     everything = trees.whole(worker.pid, 4)  # with the fork server and two children

@@ -60,7 +60,7 @@ def test_every_task_gets_one_final_state_while_children_and_workers_are_killed(
     assert len(_started(notes)) == count
 
 
-def test_a_task_that_kills_its_child_fails_after_max_deliveries_and_harms_no_other(
+def test_task_that_kills_its_child_fails_after_max_deliveries_and_harms_no_other(
     alias: str, start_worker: StartWorker, notes: Path
 ) -> None:
     calls = [(str(notes), n) for n in range(100)]
@@ -88,7 +88,7 @@ def test_two_workers_run_no_task_twice(alias: str, start_worker: StartWorker, no
     assert _started(notes) == {str(n): 1 for n in range(count)}
 
 
-def test_a_worker_frozen_past_its_lease_settles_nothing_of_what_was_taken_over(
+def test_worker_frozen_past_its_lease_settles_no_message_that_was_taken_over(
     alias: str, start_worker: StartWorker, notes: Path
 ) -> None:
     frozen = start_worker("-n", "frozen", LEASE=1.5)
@@ -108,7 +108,7 @@ def test_a_worker_frozen_past_its_lease_settles_nothing_of_what_was_taken_over(
     assert again.successful()
 
 
-def test_a_killed_workers_children_are_gone_and_its_tasks_run_elsewhere(
+def test_children_of_a_killed_worker_end_and_its_tasks_run_elsewhere(
     alias: str, start_worker: StartWorker, notes: Path
 ) -> None:
     worker = start_worker("-n", "first")
@@ -151,7 +151,7 @@ def test_a_task_that_kills_the_fork_server_fails_after_max_deliveries(
     assert not Message.objects.using(alias).exists()
 
 
-def test_a_task_that_must_not_run_twice_fails_when_its_child_is_killed(
+def test_early_ack_task_fails_and_is_not_run_again_when_its_child_is_killed(
     alias: str, start_worker: StartWorker, notes: Path
 ) -> None:
     start_worker()
@@ -161,7 +161,7 @@ def test_a_task_that_must_not_run_twice_fails_when_its_child_is_killed(
     assert _started(notes) == {"early": 1}
 
 
-def test_a_task_that_must_not_run_twice_fails_when_its_worker_is_killed(
+def test_early_ack_task_fails_and_is_not_run_again_when_its_worker_is_killed(
     alias: str, start_worker: StartWorker, notes: Path
 ) -> None:
     worker = start_worker("-n", "first")

@@ -61,7 +61,7 @@ def _ended(alias: str) -> int:
     return TaskRun.objects.using(alias).filter(state__in=states.READY_STATES).count()
 
 
-def test_what_ends_while_others_hold_locks_is_settled_afterwards(
+def test_tasks_that_end_while_their_rows_are_locked_are_settled_afterwards(
     clean_database: Database, processes: Processes, start_worker: StartWorker, notes: Path
 ) -> None:
     alias = clean_database.alias
@@ -82,7 +82,7 @@ def test_what_ends_while_others_hold_locks_is_settled_afterwards(
 
 
 @postgresql
-def test_a_worker_whose_database_hangs_heeds_a_stop_and_what_it_ran_runs_again(
+def test_worker_stops_while_its_tables_are_locked_and_its_task_runs_again(
     alias: str, start_worker: StartWorker, notes: Path
 ) -> None:
     worker = start_worker("-n", "first", SHUTDOWN_TIMEOUT=1)
@@ -118,7 +118,7 @@ def held(alias: str) -> tuple[str, list[object]]:
         ("PRAGMA query_only = 1", "PRAGMA query_only = 0", "readonly"),
     ],
 )
-def test_nothing_is_settled_on_a_full_or_read_only_disk_and_everything_afterwards(
+def test_settling_on_a_full_or_read_only_disk_fails_and_succeeds_afterwards(
     alias: str, held: tuple[str, list[object]], statement: str, back: str, message: str
 ) -> None:
     from django.db import OperationalError
@@ -138,7 +138,7 @@ def test_nothing_is_settled_on_a_full_or_read_only_disk_and_everything_afterward
 
 
 @sqlite
-def test_a_worker_goes_on_when_there_is_room_on_the_disk_again(
+def test_worker_goes_on_and_settles_once_when_the_disk_has_room_again(
     alias: str, start_worker: StartWorker, notes: Path
 ) -> None:
     resource = pytest.importorskip("resource")
@@ -171,7 +171,7 @@ def _immutable(path: Path) -> Iterator[None]:
 
 
 @sqlite
-def test_a_worker_goes_on_when_its_file_can_be_written_again(
+def test_worker_goes_on_when_its_database_file_is_writable_again(
     clean_database: Database, start_worker: StartWorker, notes: Path
 ) -> None:
     alias, worker = clean_database.alias, start_worker()

@@ -66,7 +66,7 @@ _WAITING = {
 }
 
 
-def test_what_is_promoted_while_it_is_revoked_is_revoked(alias: str) -> None:
+def test_message_promoted_while_it_is_revoked_is_revoked(alias: str) -> None:
     enqueue([envelope("x", delay=1e-6)])
     with _meanwhile(alias, lambda: revoke(["x"])):
         assert promote() == 1
@@ -75,7 +75,7 @@ def test_what_is_promoted_while_it_is_revoked_is_revoked(alias: str) -> None:
 
 
 @pytest.mark.parametrize("delay", [0, 60])
-def test_what_is_retried_while_it_is_revoked_is_revoked(alias: str, delay: float) -> None:
+def test_task_retried_while_it_is_revoked_is_revoked(alias: str, delay: float) -> None:
     enqueue([envelope("x")])
     token = workers.register("w")
     (message,) = claim("taskq", 1, token)
@@ -86,7 +86,7 @@ def test_what_is_retried_while_it_is_revoked_is_revoked(alias: str, delay: float
     assert TaskRun.objects.using(alias).get().state == states.REVOKED
 
 
-def test_what_is_acknowledged_while_its_worker_is_taken_for_dead_does_not_run_again(alias: str) -> None:
+def test_message_acknowledged_while_its_worker_is_declared_dead_fails(alias: str) -> None:
     enqueue([envelope("x")])
     token = workers.register("w")
     (message,) = claim("taskq", 1, token)
@@ -96,7 +96,7 @@ def test_what_is_acknowledged_while_its_worker_is_taken_for_dead_does_not_run_ag
     assert TaskRun.objects.using(alias).get().state == states.FAILURE
 
 
-def test_what_is_settled_while_its_worker_is_taken_for_dead_is_settled_once(alias: str) -> None:
+def test_message_settled_while_its_worker_is_declared_dead_is_settled_once(alias: str) -> None:
     enqueue([envelope("x"), envelope("y")])
     token = workers.register("w")
     x, y = claim("taskq", 2, token)
@@ -108,7 +108,7 @@ def test_what_is_settled_while_its_worker_is_taken_for_dead_is_settled_once(alia
     assert dict(TaskRun.objects.using(alias).values_list("task_id", "state")) == {"y": states.SUCCESS}
 
 
-def test_two_who_revoke_and_settle_the_same_do_it_once(alias: str) -> None:
+def test_message_settled_by_two_at_once_keeps_the_first_end(alias: str) -> None:
     enqueue([envelope("x")])
     token = workers.register("w")
     (message,) = claim("taskq", 1, token)

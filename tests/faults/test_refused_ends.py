@@ -31,7 +31,7 @@ def _claimed(*envelopes: object) -> tuple[str, list[Settlement]]:
 @pytest.mark.parametrize(
     "changes", [{"root_id": "r" * 300}, {"group_id": "g" * 300}, {"retries": 10**12}, {"name": "n" * 300}]
 )
-def test_what_a_foreign_message_says_of_itself_may_not_fit(alias: str, changes: dict[str, object]) -> None:
+def test_end_with_fields_too_large_for_their_columns_becomes_a_failure(alias: str, changes: dict[str, object]) -> None:
     token, ends = _claimed(*(envelope(tracked=False) for _ in range(3)))
     for name, value in changes.items():
         setattr(ends[1], name, value)
@@ -41,7 +41,7 @@ def test_what_a_foreign_message_says_of_itself_may_not_fit(alias: str, changes: 
 
 
 @servers
-def test_one_of_which_nothing_can_be_stored_is_dropped_and_stops_nobody(alias: str) -> None:
+def test_end_of_which_nothing_can_be_stored_is_dropped_and_stops_no_other(alias: str) -> None:
     token, ends = _claimed(*(envelope(tracked=False) for _ in range(3)))
     ends[1].queue = "q" * 300
     ends[1].worker = "w" * 300
@@ -51,7 +51,7 @@ def test_one_of_which_nothing_can_be_stored_is_dropped_and_stops_nobody(alias: s
 
 
 @pytest.mark.parametrize("tracked", [True, False])
-def test_one_id_twice_in_a_batch_ends_once(alias: str, tracked: bool) -> None:
+def test_id_that_is_twice_in_a_batch_ends_once(alias: str, tracked: bool) -> None:
     token, ends = _claimed(envelope("x", tracked=tracked), envelope("y"), envelope("x", tracked=tracked))
     for number, end in enumerate(ends):
         end.result = str(number)
@@ -61,7 +61,7 @@ def test_one_id_twice_in_a_batch_ends_once(alias: str, tracked: bool) -> None:
     assert runs["x"] in {"0", "2"}
 
 
-def test_a_retry_of_what_was_revoked_while_it_ran_does_not_come(alias: str) -> None:
+def test_retry_of_a_task_revoked_while_it_ran_is_not_sent(alias: str) -> None:
     token, (end, other) = _claimed(envelope("x"), envelope("y"))
     assert revoke(["x"]) == 1
     for retried in (end, other):
@@ -76,7 +76,7 @@ def test_a_retry_of_what_was_revoked_while_it_ran_does_not_come(alias: str) -> N
     assert set(Message.objects.using(alias).values_list("task_id", flat=True)) == {"y"}
 
 
-def test_a_worker_is_not_declared_dead_between_two_looks(alias: str, database: Database) -> None:
+def test_worker_that_beats_during_recovery_is_not_declared_dead(alias: str, database: Database) -> None:
     """A project that listens to every deletion makes Django read rows before it deletes them."""
     from django.db.models.signals import pre_delete
 

@@ -48,7 +48,7 @@ def newer_tables(alias: str) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("newer_tables")
-def test_this_version_works_on_the_tables_of_a_newer_one(alias: str, start_worker: StartWorker, notes: Path) -> None:
+def test_worker_runs_on_tables_of_a_newer_version(alias: str, start_worker: StartWorker, notes: Path) -> None:
     start_worker()
     results = jobs.note.delay_many([(str(notes), n) for n in range(20)])
     results += [jobs.fail_twice.delay(str(notes)), jobs.note.apply_async((str(notes), 99), countdown=0.5)]
@@ -57,7 +57,7 @@ def test_this_version_works_on_the_tables_of_a_newer_one(alias: str, start_worke
     assert not Message.objects.using(alias).exists()
 
 
-def test_migrations_only_add_and_older_versions_can_still_write() -> None:
+def test_migrations_only_add_columns_that_older_versions_may_leave_out() -> None:
     graph = MigrationLoader(None)
     later = [m for (app, name), m in graph.disk_migrations.items() if app == "taskq" and name != "0001_initial"]
     allowed = (migrations.AddField, migrations.CreateModel, migrations.AddIndex, migrations.RunPython,
@@ -75,7 +75,7 @@ def _is_optional(field: models.Field[Any, Any]) -> bool:
     return field.null or getattr(field, "db_default", NOT_PROVIDED) is not NOT_PROVIDED
 
 
-def test_a_hand_over_of_another_format_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frame_of_a_newer_format_is_refused_naming_both_formats(monkeypatch: pytest.MonkeyPatch) -> None:
     here, there = socket.socketpair()
     with here, there:
         monkeypatch.setattr(frames, "FORMAT", frames.FORMAT + 1)
@@ -94,7 +94,7 @@ def _lease(alias: str, name: str, seconds: float = 30.0) -> WorkerLease:
 
 
 @pytest.mark.parametrize("leap", [365 * 86400.0, -365 * 86400.0])
-def test_no_leap_of_a_clock_makes_a_worker_dead(alias: str, monkeypatch: pytest.MonkeyPatch, leap: float) -> None:
+def test_clock_leap_declares_no_worker_dead(alias: str, monkeypatch: pytest.MonkeyPatch, leap: float) -> None:
     monkeypatch.setattr(peers, "process_exited", lambda other: False)
     enqueue([envelope(), envelope()])
     watching, watched = _lease(alias, "watching"), _lease(alias, "watched")
@@ -112,7 +112,7 @@ def test_no_leap_of_a_clock_makes_a_worker_dead(alias: str, monkeypatch: pytest.
     assert workers.heartbeat(watched.token)
 
 
-def test_one_who_could_not_look_for_long_takes_nobody_for_dead(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_that_was_away_for_a_lease_declares_nobody_dead(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Frozen, or without a database, for longer than a lease: the others may not have been able to beat either."""
     monkeypatch.setattr(peers, "process_exited", lambda other: False)
     watching, watched = _lease(alias, "watching"), _lease(alias, "watched")
@@ -130,7 +130,7 @@ def test_one_who_could_not_look_for_long_takes_nobody_for_dead(alias: str, monke
     assert list(Worker.objects.using(alias).values_list("name", flat=True)) == ["watching"]
 
 
-def test_one_who_was_taken_for_dead_tells_what_it_lost_though_the_database_fails_then(
+def test_worker_declared_dead_reports_lost_messages_though_the_database_fails(
     alias: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from django.db import OperationalError

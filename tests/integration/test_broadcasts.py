@@ -56,7 +56,7 @@ def test_each_worker_runs_a_broadcast_once(alias: str, start_worker: StartWorker
 
 
 @on_one_database
-def test_a_broadcast_that_nobody_reads_is_sent_to_nobody(alias: str, notes: Path) -> None:
+def test_broadcast_without_a_worker_is_dropped(alias: str, notes: Path) -> None:
     result = tasks.note.apply_async((str(notes), 1), queue="news")
     assert result.state == "PENDING"
     assert not Message.objects.using(alias).exists()
@@ -67,7 +67,7 @@ def test_a_broadcast_that_nobody_reads_is_sent_to_nobody(alias: str, notes: Path
 
 
 @on_one_database
-def test_a_copy_runs_again_though_another_one_is_final(
+def test_lost_copy_of_a_broadcast_runs_again_though_another_has_ended(
     alias: str, start_worker: StartWorker, notes: Path, go_on: Path
 ) -> None:
     for name in ("a", "b"):
@@ -81,7 +81,7 @@ def test_a_copy_runs_again_though_another_one_is_final(
 
 
 @on_one_database
-def test_a_worker_s_topic_queue_is_found_by_who_does_not_declare_it(
+def test_topic_queue_of_a_worker_is_found_by_a_sender_that_does_not_declare_it(
     alias: str, start_worker: StartWorker, notes: Path
 ) -> None:
     start_worker(QUEUES={"feeds": {"exchange": "feed", "exchange_type": "topic", "routing_key": "feed.#"}})
@@ -92,14 +92,14 @@ def test_a_worker_s_topic_queue_is_found_by_who_does_not_declare_it(
 
 
 @on_one_database
-def test_a_queue_that_is_handed_over_gets_the_message(alias: str, start_worker: StartWorker, notes: Path) -> None:
+def test_queue_object_given_to_apply_async_gets_the_message(alias: str, start_worker: StartWorker, notes: Path) -> None:
     queue = Queue("q5", Exchange("e5", type="topic"), routing_key="a.#")
     result = tasks.note.apply_async((str(notes), 1), queue=queue)
     start_worker("-Q", "q5")
     assert result.get(timeout=20) == 1
 
 
-def test_a_worker_that_reads_several_queues_of_one_exchange_runs_each_copy(
+def test_worker_of_several_queues_of_one_exchange_runs_each_copy(
     alias: str, start_worker: StartWorker, notes: Path
 ) -> None:
     feed = {"exchange": "feed", "exchange_type": "topic", "routing_key": "feed.#"}

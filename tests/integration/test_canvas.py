@@ -70,7 +70,7 @@ def lines_of(path: Path, part: str) -> list[str]:
 # -- the guide
 
 
-def test_the_examples_of_the_guide() -> None:
+def test_examples_of_the_guide_give_their_values() -> None:
     assert get(group(add.s(i, i) for i in range(10))()) == [0, 2, 4, 6, 8, 10, 12, 14, 16, 18]
     partial = group(add.s(i) for i in range(10))
     assert get(partial(10)) == [10, 11, 12, 13, 14, 15, 16, 17, 18, 19]
@@ -86,14 +86,14 @@ def test_the_examples_of_the_guide() -> None:
 # -- what runs after what
 
 
-def test_a_chain_and_the_ids_that_are_known_before(alias: str) -> None:
+def test_chain_gives_values_under_ids_known_when_sent(alias: str) -> None:
     result = chain(add.s(1, 1), add.s(2), add.s(3))()
     assert get(result) == 7
     assert get(result.parent) == 4
     assert get(result.parent.parent) == 2
 
 
-def test_an_immutable_link_gets_no_value() -> None:
+def test_immutable_link_gets_no_value() -> None:
     assert get((add.s(1, 1) | add.si(5, 5))()) == 10
 
 
@@ -119,18 +119,18 @@ def test_an_immutable_link_gets_no_value() -> None:
         (lambda: chain(group(add.s(1, 1)), same.s()), [[2]]),
     ],
 )
-def test_canvases_of_every_shape(canvas: Any, value: Any) -> None:
+def test_canvases_of_every_shape_give_their_values(canvas: Any, value: Any) -> None:
     assert get(canvas()()) == value
 
 
-def test_many_chords_in_a_row() -> None:
+def test_nine_chords_in_a_row() -> None:
     canvas: Any = add.s(0, 1)
     for _ in range(9):
         canvas = canvas | group(add.s(0), add.s(0)) | total.s()
     assert get(canvas()) == 2**9
 
 
-def test_a_chain_of_two_hundred_links() -> None:
+def test_chain_of_two_hundred_links() -> None:
     result = chain(add.s(1) for _ in range(200))(0)
     assert get(result) == 200
     assert len(list(result.ancestors())) == 199
@@ -153,17 +153,17 @@ def deepest(value: Any) -> int:
     return max(map(deepest, value)) if isinstance(value, list) else int(value)
 
 
-def test_a_header_from_a_generator() -> None:
+def test_header_of_a_thousand_members_from_a_generator() -> None:
     assert get(chord((add.s(i, i) for i in range(1000)), total.s())()) == 999_000
 
 
-def test_maps_and_chunks() -> None:
+def test_map_starmap_and_chunks_give_lists() -> None:
     assert get(double.map([1, 2, 3]).delay()) == [2, 4, 6]
     assert get(add.starmap([(1, 1), (2, 2)]).delay()) == [2, 4]
     assert get(chunks(add, [(i, i) for i in range(5)], 2)()) == [[0, 2], [4, 6], [8]]
 
 
-def test_callbacks_of_a_task(notes_path: Path) -> None:
+def test_callbacks_run_as_children_of_their_task(notes_path: Path) -> None:
     result = add.apply_async((1, 1), link=[flows.noted.si(str(notes_path), "first"), flows.lineage.s()])
     assert get(result) == 2
     wait_until(lambda: lines_of(notes_path, "first"), SECONDS, what="the first callback")
@@ -172,14 +172,14 @@ def test_callbacks_of_a_task(notes_path: Path) -> None:
     assert get(child)[1:3] == [result.id, result.id]
 
 
-def test_a_callback_of_a_member_does_not_keep_the_body(notes_path: Path) -> None:
+def test_callback_of_a_member_does_not_hold_up_the_body(notes_path: Path) -> None:
     member = add.s(1, 1)
     member.link(flows.noted.si(str(notes_path), "of a member"))
     assert get(chord([member, add.s(2, 2)], total.s())()) == 6
     wait_until(lambda: lines_of(notes_path, "of a member"), SECONDS, what="the callback")
 
 
-def test_results_that_are_ignored_still_reach_the_body(alias: str) -> None:
+def test_ignored_results_reach_the_body_and_the_next_link(alias: str) -> None:
     result = chord([flows.add_ignored.s(1, 1), flows.add_ignored.s(2, 2)], total.s())()
     assert get(result) == 6
     assert not TaskRun.objects.using(alias).filter(task_id__in=[m.id for m in result.parent]).exists()
@@ -189,12 +189,12 @@ def test_results_that_are_ignored_still_reach_the_body(alias: str) -> None:
 # -- retries and replacements
 
 
-def test_a_retry_keeps_what_follows() -> None:
+def test_retried_task_keeps_its_chain_and_chord() -> None:
     assert get((flows.second_try.s(1) | add.s(2))()) == 3
     assert get(chord([flows.second_try.s(5), add.s(1, 1)], same.s())()) == [[5, 2]]
 
 
-def test_a_replacement_takes_the_place_of_a_task() -> None:
+def test_replacement_gives_its_value_in_place_of_the_task() -> None:
     assert get(flows.becomes_chain.delay(5)) == 12
     assert get(flows.becomes_group.delay(1)) == [2, 4]
     assert get((flows.becomes_chain.s(5) | add.s(1))()) == 13
@@ -202,11 +202,11 @@ def test_a_replacement_takes_the_place_of_a_task() -> None:
     assert get(chord([flows.becomes_group.s(1), add.s(1, 1)], same.s())()) == [[[2, 4], 2]]
 
 
-def test_a_member_that_adds_another() -> None:
+def test_member_added_to_a_chord_reaches_the_body() -> None:
     assert get(chord([flows.brings_along.s(1), add.s(1, 1)], same.s())()) == [[1, 2, 101]]
 
 
-def test_stamps_go_with_all_that_follows() -> None:
+def test_stamps_reach_every_task_of_a_canvas() -> None:
     canvas = flows.stamps.s() | group(flows.stamps.s(), flows.stamps.s()) | flows.stamps.s()
     canvas.stamp(tenant="acme")
     found = get(canvas())
@@ -215,14 +215,14 @@ def test_stamps_go_with_all_that_follows() -> None:
     assert found == [[own, own], [own, own], own]
 
 
-def test_an_empty_group_is_done_at_once() -> None:
+def test_empty_group_gives_an_empty_list() -> None:
     assert get(group()()) == []
 
 
 # -- failures
 
 
-def test_a_failure_ends_the_rest_of_a_chain() -> None:
+def test_failed_link_fails_the_rest_of_the_chain() -> None:
     result = chain(add.s(1, 1), boom.s(), add.s(1))()
     assert repr(failure(result)) == "ValueError('boom')"
     assert repr(failure(result.parent)) == "ValueError('boom')"
@@ -230,7 +230,7 @@ def test_a_failure_ends_the_rest_of_a_chain() -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_an_errback_is_called_for_the_link_that_failed(place: int, notes_path: Path) -> None:
+def test_errback_of_a_chain_is_called_once_for_the_link_that_failed(place: int, notes_path: Path) -> None:
     tasks: list[Any] = [add.si(1, 1), add.si(1, 1), add.si(1, 1)]
     tasks[place] = boom.si()
     canvas = chain(*tasks)
@@ -242,14 +242,14 @@ def test_an_errback_is_called_for_the_link_that_failed(place: int, notes_path: P
     assert lines_of(notes_path, failed.id) == [f"new {failed.id} ValueError('boom') True"]
 
 
-def test_errbacks_of_both_styles(notes_path: Path) -> None:
+def test_errbacks_of_both_styles_are_called(notes_path: Path) -> None:
     result = boom.apply_async(link_error=[flows.on_error_new.s(), flows.on_error_old.s()])
     failure(result)
     wait_until(lambda: len(lines_of(notes_path, result.id)) == 2, SECONDS, what="both errbacks")
     assert set(lines_of(notes_path, result.id)) == {f"new {result.id} ValueError('boom') True", f"old {result.id}"}
 
 
-def test_an_errback_that_takes_longer_than_its_tasks_time_limit(alias: str, notes_path: Path) -> None:
+def test_errback_may_take_longer_than_the_time_limit_of_its_task(alias: str, notes_path: Path) -> None:
     result = boom.apply_async(time_limit=0.5, link_error=flows.on_error_slow.s())
     assert repr(failure(result)) == "ValueError('boom')"
     wait_until(lambda: lines_of(notes_path, f"slow {result.id}"), SECONDS, what="the errback")
@@ -258,7 +258,7 @@ def test_an_errback_that_takes_longer_than_its_tasks_time_limit(alias: str, note
     assert repr(failure(result)) == "ValueError('boom')"
 
 
-def test_an_errback_that_kills_its_process_does_not_run_the_task_again(
+def test_errback_that_kills_its_process_does_not_run_the_task_again(
     alias: str, notes_path: Path, tmp_path: Path
 ) -> None:
     ran = tmp_path / "ran"
@@ -269,7 +269,7 @@ def test_an_errback_that_kills_its_process_does_not_run_the_task_again(
     assert len(lines_of(ran, "boom")) == 1
 
 
-def test_a_failed_member_fails_the_body(notes_path: Path) -> None:
+def test_failed_member_fails_the_body_and_calls_its_errback_once(notes_path: Path) -> None:
     result = chord([add.s(1, 1), boom.s(), boom.s()], total.s().on_error(flows.on_error_new.s()))()
     error = failure(result)
     assert isinstance(error, ChordError)
@@ -295,7 +295,7 @@ def test_a_failed_member_fails_the_body(notes_path: Path) -> None:
         lambda: chord([add.si(1, 1)], group(boom.si(), total.s())),
     ],
 )
-def test_whatever_fails_in_a_header_fails_the_body(member: Any) -> None:
+def test_failure_anywhere_in_a_header_fails_the_body(member: Any) -> None:
     result = chord([member(), add.s(1, 1)], total.s() | add.s(1))()
     assert isinstance(failure(result), ChordError)
     assert isinstance(failure(result.parent), ChordError)
@@ -305,14 +305,14 @@ def test_whatever_fails_in_a_header_fails_the_body(member: Any) -> None:
     wait_until(lambda: all(AsyncResult(task_id).ready() for task_id in ids), SECONDS, what="all of the header")
 
 
-def test_a_member_that_ends_without_a_value_fails_the_body() -> None:
+def test_member_that_raises_ignore_fails_the_body() -> None:
     result = chord([flows.ignores.si(), add.s(1, 1)], total.s() | add.s(1))()
     assert isinstance(failure(result), ChordError)
     assert isinstance(failure(result.parent), ChordError)
 
 
 @pytest.mark.parametrize("allowed", [True, False])
-def test_errbacks_of_a_header(allowed: bool, notes_path: Path, tmp_path: Path, settings: Any) -> None:
+def test_errbacks_of_members_need_the_setting(allowed: bool, notes_path: Path, tmp_path: Path, settings: Any) -> None:
     settings.TASKQ_ALLOW_ERROR_CB_ON_CHORD_HEADER = allowed
     canvas = chord([boom.si(), add.s(1, 1), boom.si(), boom.si()], total.s())
     canvas.link_error(flows.on_error_new.s())
@@ -328,13 +328,13 @@ def test_errbacks_of_a_header(allowed: bool, notes_path: Path, tmp_path: Path, s
     assert len(lines_of(old, "called")) == (4 if allowed else 1)
 
 
-def test_a_body_that_fails_leaves_its_header_alone() -> None:
+def test_failed_body_leaves_its_header_successful() -> None:
     result = chord([add.s(1, 1)], boom.s())()
     assert repr(failure(result)) == "ValueError('boom')"
     assert get(result.parent) == [2]
 
 
-def test_a_killed_member_fails_the_body_and_its_errbacks_hear_of_it(notes_path: Path) -> None:
+def test_killed_member_fails_the_body_and_calls_its_own_errback_once(notes_path: Path) -> None:
     dies = flows.dies.s().on_error(flows.on_error_new.s())
     result = chord([dies, add.s(1, 1)], total.s())()
     assert "WorkerLostError" in str(failure(result))
@@ -344,13 +344,13 @@ def test_a_killed_member_fails_the_body_and_its_errbacks_hear_of_it(notes_path: 
     assert len(lines_of(notes_path, f"new {killed.id}")) == 1
 
 
-def test_a_member_over_its_time_limit_fails_the_body(tmp_path: Path) -> None:
+def test_member_killed_by_its_time_limit_fails_the_body(tmp_path: Path) -> None:
     never = flows.waits.s(str(tmp_path / "never")).set(time_limit=0.3)
     result = chord([never, add.s(1, 1)], total.s())()
     assert "TimeLimitExceeded" in str(failure(result))
 
 
-def test_an_unknown_task_ends_what_follows() -> None:
+def test_unknown_task_fails_its_chain_or_chord() -> None:
     from taskq import signature
 
     unknown = signature("no.such.task", immutable=True)
@@ -362,14 +362,14 @@ def test_an_unknown_task_ends_what_follows() -> None:
     assert isinstance(failure(as_body), NotRegistered)
 
 
-def test_an_expired_task_ends_what_follows() -> None:
+def test_expired_task_ends_its_chain_or_chord() -> None:
     result = chain(add.si(1, 1).set(expires=-1), add.s(1), add.s(1))()
     assert isinstance(failure(result), TaskRevokedError)
     in_header = chord([add.s(1, 1).set(expires=-1), add.s(1, 1)], total.s())()
     assert isinstance(failure(in_header), ChordError)
 
 
-def test_a_revoked_chain_does_not_go_on(alias: str, tmp_path: Path) -> None:
+def test_revoked_chain_sends_no_further_links(alias: str, tmp_path: Path) -> None:
     go_on = tmp_path / "go-on"
     result = chain(flows.waits.s(str(go_on), 1), add.s(1), add.s(1))()
     result.revoke()
@@ -382,7 +382,7 @@ def test_a_revoked_chain_does_not_go_on(alias: str, tmp_path: Path) -> None:
 NOWHERE = {"exchange": "nowhere", "routing_key": "x"}
 
 
-def test_an_errback_that_can_not_be_sent_changes_no_end(notes_path: Path) -> None:
+def test_unroutable_errback_changes_no_end_and_stops_no_other_errback(notes_path: Path) -> None:
     errbacks = [flows.on_error_old.s().set(**NOWHERE), flows.on_error_old.s()]
     bad = boom.si()
     for errback in errbacks:
@@ -397,7 +397,7 @@ def test_an_errback_that_can_not_be_sent_changes_no_end(notes_path: Path) -> Non
     assert "boom" in str(failure(chord([boom.si(), add.si(1, 1)], body)()))
 
 
-def test_an_errback_that_can_not_be_sent_does_not_stop_a_revoke_or_a_loss() -> None:
+def test_unroutable_errback_does_not_stop_a_revoke_or_a_loss() -> None:
     body = total.s().on_error(flows.on_error_old.s().set(**NOWHERE))
     result = chord([add.s(1, 1).set(countdown=600), add.s(1, 1)], body)()
     result.parent[0].revoke()
@@ -413,7 +413,7 @@ def test_an_errback_that_can_not_be_sent_does_not_stop_a_revoke_or_a_loss() -> N
         lambda: group(add.s(1).set(**NOWHERE), add.s(2)) | total.s() | add.s(1),
     ],
 )
-def test_what_can_not_be_followed_fails_and_its_errback_is_called_once(follows: Any, notes_path: Path) -> None:
+def test_task_with_an_unroutable_next_link_fails_and_calls_its_errbacks_once(follows: Any, notes_path: Path) -> None:
     first = add.s(1, 1).on_error(flows.on_error_old.s()).on_error(flows.on_error_new.s())
     result = (first | follows())()
     line = [result]
@@ -430,7 +430,7 @@ def test_what_can_not_be_followed_fails_and_its_errback_is_called_once(follows: 
 # -- messages of Celery's producers
 
 
-def test_built_in_tasks() -> None:
+def test_celerys_built_in_tasks_run() -> None:
     sig = dict(double.s())
     assert get(send_task("celery.map", kwargs={"task": sig, "it": [1, 2]})) == [2, 4]
     assert get(send_task("celery.starmap", kwargs={"task": dict(add.s()), "it": [[1, 2]]})) == [3]
@@ -441,7 +441,7 @@ def test_built_in_tasks() -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_chord_that_its_sender_counts_by_asking(fails: bool) -> None:
+def test_chord_unlock_of_celerys_producers_runs_or_fails_the_body(fails: bool) -> None:
     members = [add.delay(1, 1), boom.delay() if fails else add.delay(2, 2)]
     body = total.s()
     result = body.freeze()

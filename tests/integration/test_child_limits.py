@@ -15,7 +15,7 @@ from .conftest import StartWorker
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 
-def test_a_child_runs_so_many_tasks(alias: str, start_worker: StartWorker, notes: Path) -> None:
+def test_child_is_replaced_after_max_tasks_per_child(alias: str, start_worker: StartWorker, notes: Path) -> None:
     start_worker("-c", "2", "--max-tasks-per-child", "5")
     results = tasks.note.delay_many([(str(notes), n) for n in range(43)])
     assert [result.get(timeout=30) for result in results] == list(range(43))
@@ -26,7 +26,7 @@ def test_a_child_runs_so_many_tasks(alias: str, start_worker: StartWorker, notes
     assert len(runs) >= 9
 
 
-def test_a_child_that_has_grown_goes_after_its_task(alias: str, start_worker: StartWorker) -> None:
+def test_child_above_max_memory_is_replaced_after_its_task(alias: str, start_worker: StartWorker) -> None:
     start_worker(MAX_MEMORY_PER_CHILD=150_000)
     first = endings.who.delay().get(timeout=20)
     assert endings.who.delay().get(timeout=20)["pid"] == first["pid"]

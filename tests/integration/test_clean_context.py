@@ -34,33 +34,33 @@ def _only_one_child(clean: dict[str, Any]) -> Any:
     assert contexts.look.delay().get(timeout=20) == clean
 
 
-def test_nothing_is_there_at_first(clean: dict[str, Any], worker: Process) -> None:
+def test_first_task_finds_a_clean_context(clean: dict[str, Any], worker: Process) -> None:
     expected = {"language": "en-us", "timezone": "UTC", "variable": "unset", "queries": 0, "atomic": False, "row": 1}
     assert {**clean, **expected, "autocommit": True} == clean
     assert clean["pid"] != worker.pid
 
 
-def test_language_zone_and_context_variables() -> None:
+def test_language_zone_and_context_variables_do_not_reach_the_next_task() -> None:
     contexts.leave_context.delay().get(timeout=20)
 
 
-def test_queries_are_forgotten() -> None:
+def test_logged_queries_do_not_reach_the_next_task() -> None:
     assert contexts.leave_queries.delay(5).get(timeout=20) == 5
     assert contexts.leave_queries.delay(3).get(timeout=20) == 3
 
 
-def test_a_transaction_that_was_left_open_is_rolled_back(worker: Process, database: Database) -> None:
+def test_transaction_left_open_by_a_task_is_rolled_back_and_logged(worker: Process, database: Database) -> None:
     contexts.leave_transaction.delay("never").get(timeout=20)
     contexts.look.delay().get(timeout=20)
     worker.wait_for_log("left a transaction on 'default' open")
     assert not Report.objects.using(database.alias).filter(title="never").exists()
 
 
-def test_autocommit_that_was_turned_off() -> None:
+def test_autocommit_turned_off_by_a_task_is_on_for_the_next_task() -> None:
     contexts.leave_autocommit_off.delay().get(timeout=20)
 
 
-def test_a_connection_that_the_server_has_closed(database: Database, clean: dict[str, Any]) -> None:
+def test_connection_closed_by_the_server_is_replaced_between_tasks(database: Database, clean: dict[str, Any]) -> None:
     if database.vendor == "postgresql":
         contexts.leave_broken_connection.delay().get(timeout=20)
         contexts.name_connection.delay("to be closed").get(timeout=20)
@@ -75,11 +75,11 @@ def test_a_connection_that_the_server_has_closed(database: Database, clean: dict
             cursor.execute(f"KILL {int(number)}")
 
 
-def test_a_soft_limit_within_a_transaction(database: Database) -> None:
+def test_soft_limit_within_a_transaction_rolls_it_back(database: Database) -> None:
     with pytest.raises(SoftTimeLimitExceeded):
         contexts.write_for_too_long.delay("too long").get(timeout=20)
     assert not Report.objects.using(database.alias).filter(title="too long").exists()
 
 
-def test_a_coroutine() -> None:
+def test_coroutine_task_leaves_a_clean_context() -> None:
     assert endings.square.delay(4).get(timeout=20) == 16

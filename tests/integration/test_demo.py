@@ -19,7 +19,7 @@ from tests.support.processes import ROOT
 
 @pytest.mark.django_db(transaction=True)
 class TestSite:
-    def test_the_form_stores_the_report_and_sends_its_task(self, client: Client) -> None:
+    def test_form_stores_the_report_and_sends_its_task(self, client: Client) -> None:
         response = client.post("/", {"sample": "orders.csv"})
         report = Report.objects.get()
         assert response.headers["Location"] == report.get_absolute_url()
@@ -40,21 +40,21 @@ class TestSite:
             client.post("/", {"sample": "orders.csv"})
         assert (Report.objects.count(), Message.objects.count(), TaskRun.objects.count()) == (0, 0, 0)
 
-    def test_a_form_without_a_file_says_so(self, client: Client) -> None:
+    def test_form_without_a_file_is_refused(self, client: Client) -> None:
         assert "Choose either a file or a sample." in client.post("/", {"sample": ""}).content.decode()
 
-    def test_the_admin_adds_no_report_that_has_no_task(self, admin_client: Client) -> None:
+    def test_admin_has_no_page_to_add_a_report(self, admin_client: Client) -> None:
         assert admin_client.get("/admin/reports/report/").status_code == 200
         assert admin_client.get("/admin/reports/report/add/").status_code == 403
 
-    def test_a_page_leads_to_its_task_in_the_admin(self, admin_client: Client) -> None:
+    def test_report_page_links_to_its_task_in_the_admin(self, admin_client: Client) -> None:
         admin_client.post("/", {"sample": "orders.csv"})
         report = Report.objects.get()
         address = f"/admin/taskq/taskrun/id/{report.task_id}/"
         assert address in admin_client.get(report.get_absolute_url()).content.decode()
         assert admin_client.get(address, follow=True).status_code == 200
 
-    def test_a_page_shows_the_progress_that_the_task_told(self, client: Client) -> None:
+    def test_report_page_shows_the_progress_of_its_task(self, client: Client) -> None:
         client.post("/", {"sample": "orders.csv"})
         report = Report.objects.get()
         TaskRun.objects.update(state="PROGRESS", result='{"done": 100, "total": 400}')
@@ -67,7 +67,7 @@ class TestSite:
         )
         assert 'max="400" value="100"' in client.get(report.get_absolute_url()).content.decode()
 
-    def test_the_pages_run_no_script_of_their_own(self, client: Client) -> None:
+    def test_demo_pages_have_no_inline_script_or_style(self, client: Client) -> None:
         client.post("/", {"sample": "orders.csv"})
         for address in ("/", Report.objects.get().get_absolute_url()):
             page = client.get(address).content.decode()
@@ -78,14 +78,14 @@ class TestSite:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("sample", "figure", "value"), [("orders.csv", "rows", 400), ("essay.txt", "lines", 300)])
-def test_a_report_is_kept_whole(sample: str, figure: str, value: int) -> None:
+def test_report_task_stores_its_summary(sample: str, figure: str, value: int) -> None:
     report = Report.objects.create(title=sample, source=SAMPLES[sample])
     assert build.apply((report.pk,)).get()[figure] == value
     report.refresh_from_db()
     assert report.summary[figure] == value
 
 
-def test_a_csv_file_whose_line_is_short_is_refused_with_its_number() -> None:
+def test_csv_file_with_a_short_line_is_refused_with_its_number() -> None:
     with pytest.raises(UnreadableFile, match="line 402 has 2 columns, the header has 3"):
         list(summarise_csv(SAMPLES["broken.csv"]))
 

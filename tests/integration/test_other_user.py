@@ -56,7 +56,7 @@ def place(processes: Processes) -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-def test_hup_starts_again_though_the_pidfile_is_roots(alias: str, processes: Processes, place: Path) -> None:
+def test_hup_restarts_a_worker_whose_pidfile_is_roots(alias: str, processes: Processes, place: Path) -> None:
     pidfile, logfile = place / "w.pid", place / "w.log"
     options = ("-D", "-c", "1", "--uid", NOBODY, "--pidfile", str(pidfile), "--logfile", str(logfile))
     assert workers.start_worker(processes, *options, ready=False).wait() == 0
@@ -78,7 +78,7 @@ def test_hup_starts_again_though_the_pidfile_is_roots(alias: str, processes: Pro
     wait_until(lambda: not alive(pid), what="the worker to end")
 
 
-def test_a_log_that_is_roots_is_refused_in_the_terminal(alias: str, processes: Processes, place: Path) -> None:
+def test_log_file_of_root_is_refused_in_the_terminal(alias: str, processes: Processes, place: Path) -> None:
     pidfile, logfile = place / "w.pid", place / "w.log"
     logfile.touch(0o644)
     starter = workers.start_worker(

@@ -20,7 +20,7 @@ from tests.unit.worker.pools.driver import Driver, alive, delivery, driving, ser
 pytestmark = pytest.mark.faults
 
 
-def test_a_task_that_kills_its_child_takes_no_neighbour_with_it(tmp_path: Path):
+def test_task_that_kills_its_child_loses_no_delivery_beside_itself(tmp_path: Path):
     with driving() as driver:
         before, killer, after = delivery("pid"), delivery(f"touch:{tmp_path}/run crash:signal9"), delivery("pid")
         (slot,) = driver.pool.slots
@@ -46,7 +46,7 @@ def test_a_task_that_kills_its_child_takes_no_neighbour_with_it(tmp_path: Path):
         ("interrupt", "exitcode 130"),
     ],
 )
-def test_says_how_a_child_ended(crash: str, words: str):
+def test_lost_child_has_signal_or_exit_code_as_reason(crash: str, words: str):
     with driving() as driver:
         killer = delivery(f"crash:{crash}")
 
@@ -56,7 +56,7 @@ def test_says_how_a_child_ended(crash: str, words: str):
         driver.work_off([delivery("pid")])
 
 
-def test_an_idle_child_that_is_killed_is_replaced():
+def test_killed_idle_child_is_replaced():
     with driving() as driver:
         (slot,) = driver.pool.slots
         old = slot.pid
@@ -69,7 +69,7 @@ def test_an_idle_child_that_is_killed_is_replaced():
         driver.work_off([delivery("pid")])
 
 
-def test_hard_limit_kills_the_child_and_returns_what_waits(tmp_path: Path):
+def test_hard_limit_kills_the_child_and_returns_waiting_deliveries(tmp_path: Path):
     with driving() as driver:
         (slot,) = driver.pool.slots
         late = delivery(f"until:{tmp_path}/never", time_limit=0.1)
@@ -96,7 +96,7 @@ def test_hard_limit_kills_a_frozen_child():
 
 
 @pytest.mark.parametrize("limit", [None, 0.05])
-def test_a_child_that_freezes_before_it_begins_is_replaced_and_its_work_is_returned(
+def test_child_frozen_before_it_begins_is_replaced_and_its_deliveries_returned(
     limit: float | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     monkeypatch.setattr(children, "_FROZEN_AFTER", 0.3)
@@ -118,7 +118,7 @@ def test_a_child_that_freezes_before_it_begins_is_replaced_and_its_work_is_retur
         assert not alive(frozen)
 
 
-def test_one_that_runs_for_long_is_not_taken_for_frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_child_with_a_long_task_is_not_taken_for_frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(children, "_CHECK_INTERVAL", 0.02)
     with driving() as driver:
         (slot,) = driver.pool.slots
@@ -135,7 +135,7 @@ def test_one_that_runs_for_long_is_not_taken_for_frozen(tmp_path: Path, monkeypa
         assert driver.returned == driver.lost == []
 
 
-def test_a_frozen_fork_server_keeps_nobody_from_ending_the_pool(tmp_path: Path):
+def test_pool_with_a_frozen_fork_server_can_be_killed(tmp_path: Path):
     with driving(concurrency=2) as driver:
         slot, other = driver.pool.slots
         pids = [slot.pid, other.pid, server_pid(driver)]
@@ -152,7 +152,7 @@ def test_a_frozen_fork_server_keeps_nobody_from_ending_the_pool(tmp_path: Path):
         wait_until(lambda: not any(alive(pid) for pid in pids if pid))
 
 
-def test_hard_limit_leaves_alone_what_is_in_time():
+def test_hard_limit_leaves_alone_tasks_that_end_in_time():
     with driving() as driver:
         work = [delivery("pid", time_limit=30.0 - number) for number in range(20)]
 
@@ -162,7 +162,7 @@ def test_hard_limit_leaves_alone_what_is_in_time():
         assert len(driver.hub.timer._queue) < 20
 
 
-def test_terminate_ends_what_surely_runs_now(tmp_path: Path):
+def test_terminate_kills_the_running_task_only(tmp_path: Path):
     with driving() as driver:
         (slot,) = driver.pool.slots
         running, behind = delivery(f"touch:{tmp_path}/began until:{tmp_path}/never"), delivery("pid")
@@ -183,7 +183,7 @@ def test_terminate_ends_what_surely_runs_now(tmp_path: Path):
         driver.answered([behind])
 
 
-def test_terminate_with_a_signal_that_the_task_handles(tmp_path: Path):
+def test_terminate_with_a_signal_that_the_task_handles_lets_it_end(tmp_path: Path):
     with driving() as driver:
         (slot,) = driver.pool.slots
         running = delivery(f"handle:{tmp_path}/handled touch:{tmp_path}/began until:{tmp_path}/handled pid")
@@ -200,7 +200,7 @@ def test_terminate_with_a_signal_that_the_task_handles(tmp_path: Path):
         assert driver.lost == []
 
 
-def test_terminate_kills_what_does_not_heed_the_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_terminate_kills_a_task_that_does_not_heed_the_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(children, "_GRACE", 0.05)
     with driving() as driver:
         (slot,) = driver.pool.slots
@@ -214,7 +214,7 @@ def test_terminate_kills_what_does_not_heed_the_signal(tmp_path: Path, monkeypat
         assert (driver.lost[0].started, driver.lost[0].killed_for) == ([deaf], "terminate:SIGTERM")
 
 
-def test_the_fork_server_survives_a_signal_for_a_child_that_has_just_died(tmp_path: Path):
+def test_fork_server_survives_a_signal_for_a_child_that_has_just_died(tmp_path: Path):
     with driving() as driver:
         (slot,) = driver.pool.slots
         running = delivery(f"touch:{tmp_path}/began until:{tmp_path}/never")
@@ -236,7 +236,7 @@ def test_the_fork_server_survives_a_signal_for_a_child_that_has_just_died(tmp_pa
 
 
 @pytest.mark.parametrize("rest", ["", " until:/never"])
-def test_a_task_that_closes_all_descriptors_loses_only_itself(rest: str, monkeypatch: pytest.MonkeyPatch):
+def test_task_that_closes_all_descriptors_loses_only_itself(rest: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(children, "_CLOSED_TIMEOUT", 0.05)
     with driving() as driver:
         closing, behind = delivery("close:" + rest), delivery("pid")
@@ -249,7 +249,7 @@ def test_a_task_that_closes_all_descriptors_loses_only_itself(rest: str, monkeyp
         driver.work_off([delivery("pid")])
 
 
-def test_children_ignore_what_is_sent_to_the_group(tmp_path: Path):
+def test_children_and_fork_server_ignore_signals_to_the_process_group(tmp_path: Path):
     with driving() as driver:
         (slot,) = driver.pool.slots
         running = delivery(f"touch:{tmp_path}/began until:{tmp_path}/go")
@@ -265,7 +265,7 @@ def test_children_ignore_what_is_sent_to_the_group(tmp_path: Path):
         driver.answered([running])
 
 
-def test_kill_says_what_was_cut_short(tmp_path: Path):
+def test_killed_pool_lists_started_and_waiting_deliveries(tmp_path: Path):
     with driving(concurrency=2) as driver:
         slot, other = driver.pool.slots
         done, running, waiting = (
@@ -286,7 +286,7 @@ def test_kill_says_what_was_cut_short(tmp_path: Path):
         assert not any(alive(pid) for pid in pids if pid)
 
 
-def test_the_pool_breaks_when_the_fork_server_is_killed(tmp_path: Path):
+def test_pool_breaks_when_its_fork_server_is_killed(tmp_path: Path):
     with driving(concurrency=2) as driver:
         slot, other = driver.pool.slots
         pids = [slot.pid, other.pid]
@@ -321,7 +321,7 @@ with driving(concurrency=2) as driver:
 """
 
 
-def test_all_are_gone_when_the_main_process_is_killed(tmp_path: Path):
+def test_fork_server_and_children_end_when_the_main_process_is_killed(tmp_path: Path):
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "testproject.settings"}
     parent = subprocess.Popen([sys.executable, "-c", _PARENT, str(tmp_path)], env=environment)
     names = ["server", "child0", "child1"]
@@ -335,7 +335,7 @@ def test_all_are_gone_when_the_main_process_is_killed(tmp_path: Path):
     wait_until(lambda: not any(alive(pid) for pid in pids))
 
 
-def test_children_that_die_at_once_are_forked_ever_more_slowly(caplog: pytest.LogCaptureFixture):
+def test_children_that_die_at_once_are_forked_with_growing_delays(caplog: pytest.LogCaptureFixture):
     def die(**named: object) -> None:
         os._exit(7)
 

@@ -17,7 +17,7 @@ from tests.unit.worker.pools.driver import alive, deliveries, delivery, driving,
 pytestmark = pytest.mark.faults
 
 
-def test_runs_batches_in_order_and_uses_all_children():
+def test_prefork_pool_runs_batches_in_order_on_all_children():
     with driving(concurrency=2) as driver:
         work = [delivery("pid") for _ in range(60)]
 
@@ -32,7 +32,7 @@ def test_runs_batches_in_order_and_uses_all_children():
             assert (slot.in_flight, slot.idle, slot.busy_since) == (0, True, None)
 
 
-def test_stop_leaves_no_process():
+def test_stopped_prefork_pool_leaves_no_process():
     with driving(concurrency=2) as driver:
         pids = [slot.pid for slot in driver.pool.slots] + [server_pid(driver)]
 
@@ -43,7 +43,7 @@ def test_stop_leaves_no_process():
         assert driver.broken == []
 
 
-def test_an_error_in_what_runs_tasks_is_a_failure_of_that_task(caplog: pytest.LogCaptureFixture):
+def test_error_of_the_runner_is_a_failure_of_that_task(caplog: pytest.LogCaptureFixture):
     with driving() as driver:
         broken, odd, sound = delivery("crash:error"), delivery("odd"), delivery("pid")
 
@@ -54,7 +54,7 @@ def test_an_error_in_what_runs_tasks_is_a_failure_of_that_task(caplog: pytest.Lo
         assert driver.lost == []
 
 
-def test_large_payloads_go_both_ways():
+def test_large_arguments_and_results_pass_the_pipe():
     with driving() as driver:
         size = 10_000_000
         large = delivery(f"skip:{'x' * size} big:{size}")
@@ -68,7 +68,7 @@ def test_large_payloads_go_both_ways():
         assert driver.outcomes[large.job].result == "x" * size
 
 
-def test_takes_back_what_has_not_started(tmp_path: Path):
+def test_take_back_returns_deliveries_that_have_not_started(tmp_path: Path):
     with driving() as driver:
         (slot,) = driver.pool.slots
         running = delivery(f"touch:{tmp_path}/began until:{tmp_path}/go")
@@ -99,7 +99,7 @@ def test_reports_come_before_the_outcome():
         assert {report.job for report in driver.reports} == {reporting.job}
 
 
-def test_a_frozen_child_blocks_nobody_and_its_waiting_work_is_taken_back(tmp_path: Path):
+def test_frozen_child_blocks_no_other_and_its_deliveries_are_taken_back(tmp_path: Path):
     with driving(concurrency=2) as driver:
         frozen, free = driver.pool.slots
         assert frozen.pid is not None
@@ -120,7 +120,7 @@ def test_a_frozen_child_blocks_nobody_and_its_waiting_work_is_taken_back(tmp_pat
         assert driver.outcomes[last.job].result == str(frozen.pid)
 
 
-def test_programs_that_a_task_starts_can_be_ended():
+def test_program_started_by_a_task_can_be_terminated():
     with driving() as driver:
         starter = delivery("program:")
 
@@ -130,7 +130,7 @@ def test_programs_that_a_task_starts_can_be_ended():
 
 
 @pytest.mark.parametrize("limit", [1, 3])
-def test_recycling_under_load_loses_nothing(limit: int):
+def test_children_recycled_under_load_lose_no_delivery(limit: int):
     with driving(concurrency=2, max_tasks_per_child=limit) as driver:
         work = [delivery("pid") for _ in range(40)]
 
@@ -142,7 +142,7 @@ def test_recycling_under_load_loses_nothing(limit: int):
         assert max(pids.count(pid) for pid in pids) <= limit
 
 
-def test_what_exceeds_the_room_of_a_child_comes_back():
+def test_deliveries_beyond_max_tasks_per_child_are_returned():
     with driving(max_tasks_per_child=2) as driver:
         (slot,) = driver.pool.slots
         work = deliveries(5, "pid")
@@ -154,7 +154,7 @@ def test_what_exceeds_the_room_of_a_child_comes_back():
         driver.answered(work[:2])
 
 
-def test_a_child_that_has_grown_too_large_is_replaced():
+def test_child_above_max_memory_is_replaced():
     with driving(max_memory_per_child=200_000) as driver:
         (slot,) = driver.pool.slots
         modest, greedy, behind = delivery("pid"), delivery("hoard:300 pid"), deliveries(5, "pid")
@@ -167,7 +167,7 @@ def test_a_child_that_has_grown_too_large_is_replaced():
         assert slot.accepting
 
 
-def test_grow_and_shrink(tmp_path: Path):
+def test_prefork_pool_grows_and_shrinks_under_work(tmp_path: Path):
     with driving(concurrency=1) as driver:
         driver.pool.grow(2)
         driver.until(lambda: sum(slot.accepting for slot in driver.pool.slots) == 3)
@@ -189,7 +189,7 @@ def test_grow_and_shrink(tmp_path: Path):
         assert driver.lost == []
 
 
-def test_shrinking_returns_what_waits_in_the_child_that_goes(tmp_path: Path):
+def test_shrinking_returns_deliveries_waiting_in_the_removed_child(tmp_path: Path):
     with driving(concurrency=2) as driver:
         for number, slot in enumerate(driver.pool.slots):
             work = [delivery(f"touch:{tmp_path}/began{number} until:{tmp_path}/go"), delivery("pid")]
@@ -203,7 +203,7 @@ def test_shrinking_returns_what_waits_in_the_child_that_goes(tmp_path: Path):
         driver.until(lambda: len(driver.outcomes) == 3 and len(driver.pool.info()["children"]) == 1)
 
 
-def test_quiesce_lets_the_running_ones_end(tmp_path: Path):
+def test_quiesced_pool_lets_running_tasks_end(tmp_path: Path):
     with driving(concurrency=2) as driver:
         busy, idle = driver.pool.slots
         running, waiting = delivery(f"touch:{tmp_path}/began until:{tmp_path}/go"), delivery("pid")
@@ -222,7 +222,7 @@ def test_quiesce_lets_the_running_ones_end(tmp_path: Path):
         assert driver.pool.unfinished() == []
 
 
-def test_a_child_has_no_descriptors_but_its_own():
+def test_child_has_no_descriptors_of_other_children():
     inherited = open_files()
     with driving(concurrency=3) as driver:
         work = [delivery("fds") for _ in driver.pool.slots]
@@ -264,14 +264,14 @@ def test_connections_are_closed_before_the_fork():
         connection.ensure_connection()
 
 
-def test_output_of_tasks_goes_through(capfd: pytest.CaptureFixture[str]):
+def test_printed_output_of_tasks_reaches_stdout(capfd: pytest.CaptureFixture[str]):
     with driving() as driver:
         driver.work_off([delivery("print:hello")])
 
     assert "hello\n" in capfd.readouterr().out
 
 
-def test_signals_of_the_life_of_a_child(tmp_path: Path):
+def test_process_signals_are_sent_in_fork_server_and_child(tmp_path: Path):
     def note(signal: object, **named: object) -> None:
         kind = next(name for name, value in vars(signals).items() if value is signal)
         (tmp_path / kind).write_text(f"{os.getpid()} {named.get('pid')} {named.get('exitcode')}")
@@ -293,7 +293,7 @@ def test_signals_of_the_life_of_a_child(tmp_path: Path):
     assert (tmp_path / "worker_process_shutdown").read_text() == f"{child} {child} 0"
 
 
-def test_threads_that_run_at_the_fork_get_a_warning(caplog: pytest.LogCaptureFixture):
+def test_threads_running_at_the_fork_are_warned_of(caplog: pytest.LogCaptureFixture):
     go = threading.Event()
     thread = threading.Thread(target=go.wait, name="an-app-s-thread")
     thread.start()

@@ -17,7 +17,7 @@ from taskq.worker.pools.soft_limits import thread_limit
 from tests.unit.worker.pools.driver import deliveries, delivery, driving
 
 
-def test_runs_all_in_order_within_a_slot():
+def test_threads_pool_runs_all_deliveries():
     with driving("threads", concurrency=3) as driver:
         work = [delivery("pid") for _ in range(50)]
 
@@ -28,7 +28,7 @@ def test_runs_all_in_order_within_a_slot():
         assert driver.pool.unfinished() == []
 
 
-def test_takes_back_what_has_not_started(tmp_path: Path):
+def test_take_back_returns_deliveries_that_have_not_started(tmp_path: Path):
     with driving("threads") as driver:
         (slot,) = driver.pool.slots
         running = delivery(f"touch:{tmp_path}/began until:{tmp_path}/go")
@@ -45,7 +45,7 @@ def test_takes_back_what_has_not_started(tmp_path: Path):
         assert (slot.idle, slot.busy_since) == (True, None)
 
 
-def test_whatever_a_task_raises_is_an_outcome():
+def test_error_and_exit_of_a_task_are_failure_outcomes():
     with driving("threads") as driver:
         work = [delivery("crash:error"), delivery("crash:exit3"), delivery("pid")]
 
@@ -67,7 +67,7 @@ def spin(seconds: float) -> None:
         pass
 
 
-def test_a_limited_task_is_interrupted_and_the_next_is_not():
+def test_soft_limit_interrupts_its_task_and_not_the_next():
     def run(received: Delivery, report: ReportFn) -> Outcome:
         try:
             with thread_limit(received.soft_time_limit or 60.0):
@@ -87,7 +87,7 @@ def test_a_limited_task_is_interrupted_and_the_next_is_not():
         assert driver.outcomes[free.job].state == "SUCCESS"
 
 
-def test_nothing_can_be_killed(tmp_path: Path):
+def test_threads_pool_can_not_kill_and_lists_unfinished_deliveries(tmp_path: Path):
     with driving("threads") as driver:
         (slot,) = driver.pool.slots
         running, waiting = delivery(f"touch:{tmp_path}/began until:{tmp_path}/go"), delivery("pid")
@@ -103,7 +103,7 @@ def test_nothing_can_be_killed(tmp_path: Path):
         (tmp_path / "go").touch()
 
 
-def test_stop_waits_for_what_runs(tmp_path: Path):
+def test_stopping_the_threads_pool_waits_for_running_tasks(tmp_path: Path):
     with driving("threads") as driver:
         (slot,) = driver.pool.slots
         running = delivery(f"touch:{tmp_path}/began until:{tmp_path}/go")
@@ -118,7 +118,7 @@ def test_stop_waits_for_what_runs(tmp_path: Path):
         assert running.job in driver.outcomes
 
 
-def test_grow_and_shrink(tmp_path: Path):
+def test_threads_pool_grows_and_shrinks_under_work(tmp_path: Path):
     with driving("threads", concurrency=1) as driver:
         driver.pool.grow(2)
         busy = driver.pool.slots[1]
@@ -138,7 +138,7 @@ def test_grow_and_shrink(tmp_path: Path):
         assert len(driver.pool.info()["threads"]) == 2
 
 
-def test_shrinking_returns_what_waits_in_the_thread_that_goes(tmp_path: Path):
+def test_shrinking_returns_deliveries_waiting_in_the_removed_thread(tmp_path: Path):
     with driving("threads", concurrency=2) as driver:
         for number, slot in enumerate(driver.pool.slots):
             work = [delivery(f"touch:{tmp_path}/began{number} until:{tmp_path}/go"), delivery("pid")]
@@ -153,7 +153,7 @@ def test_shrinking_returns_what_waits_in_the_thread_that_goes(tmp_path: Path):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_thread_closes_its_connections_when_it_ends():
+def test_ended_thread_has_closed_its_connections():
     opened = []
 
     def run(received: Delivery, report: ReportFn) -> Outcome:
@@ -168,7 +168,7 @@ def test_a_thread_closes_its_connections_when_it_ends():
     assert opened[0].connection is None
 
 
-def test_solo_has_one_thread():
+def test_solo_pool_has_one_thread_and_can_not_grow():
     with driving("solo", concurrency=4) as driver:
         driver.work_off(deliveries(5, "pid"))
 

@@ -53,7 +53,7 @@ def running(notes: Path, go_on: Path) -> AsyncResult[str]:
     return result
 
 
-def test_before_there_is_a_worker(early: Early, notes: Path) -> None:
+def test_tasks_revoked_before_a_worker_starts_do_not_run(early: Early, notes: Path) -> None:
     for result in (early.waiting, early.scheduled):
         assert result.state == "REVOKED"
         with pytest.raises(TaskRevokedError, match="revoked"):
@@ -63,7 +63,7 @@ def test_before_there_is_a_worker(early: Early, notes: Path) -> None:
     assert early.notes.read_text() == ""
 
 
-def test_while_a_worker_holds_it(database: Database, notes: Path, go_on: Path) -> None:
+def test_claimed_task_revoked_before_its_start_does_not_run(database: Database, notes: Path, go_on: Path) -> None:
     first = running(notes, go_on)
     held = [tasks.note.delay(str(notes), n) for n in range(3)]
     messages = Message.objects.using(database.alias).filter(task_id__in=[r.id for r in held]).exclude(token="")
@@ -77,7 +77,7 @@ def test_while_a_worker_holds_it(database: Database, notes: Path, go_on: Path) -
     assert [line.split()[0] for line in notes.read_text().splitlines()] == ["started", "0", "2"]
 
 
-def test_what_runs_goes_on(notes: Path, go_on: Path) -> None:
+def test_revoke_without_terminate_lets_a_running_task_end(notes: Path, go_on: Path) -> None:
     result = running(notes, go_on)
     result.revoke()
     go_on.touch()
@@ -86,7 +86,7 @@ def test_what_runs_goes_on(notes: Path, go_on: Path) -> None:
 
 
 @pytest.mark.parametrize("signal", ["SIGTERM", "SIGKILL"])
-def test_terminate_ends_what_runs(worker: Process, notes: Path, go_on: Path, signal: str) -> None:
+def test_terminate_kills_a_running_task_and_no_other(worker: Process, notes: Path, go_on: Path, signal: str) -> None:
     result = running(notes, go_on)
     behind = tasks.note.delay(str(notes), 5)
     (child,) = trees.pool_children(worker.pid)
@@ -99,7 +99,7 @@ def test_terminate_ends_what_runs(worker: Process, notes: Path, go_on: Path, sig
     assert len(notes.read_text().splitlines()) == 2
 
 
-def test_terminate_of_one_that_waits_harms_none_that_runs(notes: Path, go_on: Path) -> None:
+def test_terminate_of_a_waiting_task_leaves_the_running_one(notes: Path, go_on: Path) -> None:
     first = running(notes, go_on)
     second = tasks.note.delay(str(notes), 1)
     second.revoke(terminate=True)
@@ -108,7 +108,7 @@ def test_terminate_of_one_that_waits_harms_none_that_runs(notes: Path, go_on: Pa
     assert first.get(timeout=20) == "done"
 
 
-def test_what_has_ended_stays(notes: Path) -> None:
+def test_revoking_an_ended_task_changes_nothing(notes: Path) -> None:
     result = tasks.note.delay(str(notes), 1)
     assert result.get(timeout=20) == 1
     AsyncResult[int](result.id).revoke(terminate=True)

@@ -27,7 +27,7 @@ def waiting(alias: str, result: AsyncResult[Any]) -> bool:
 
 
 @on_one_database
-def test_a_worker_takes_from_its_queues_only(alias: str, start_worker: StartWorker, settings: Any) -> None:
+def test_worker_takes_from_its_queues_only(alias: str, start_worker: StartWorker, settings: Any) -> None:
     settings.TASKQ_ROUTES = {"testproject.arithmetic.tasks.add": {"queue": "hipri"}}
     other = endings.square.delay(3)
     ours = add.delay(2, 2)
@@ -49,14 +49,14 @@ def test_a_worker_takes_from_its_queues_only(alias: str, start_worker: StartWork
 
 
 @on_one_database
-def test_an_unknown_queue_is_refused_when_none_may_be_made(start_worker: StartWorker) -> None:
+def test_worker_refuses_an_undeclared_queue_when_none_may_be_created(start_worker: StartWorker) -> None:
     worker = start_worker("-Q", "hipri", ready=False, CREATE_MISSING_QUEUES=False)
     assert worker.wait() != 0
     assert "hipri" in worker.log
     assert "Traceback" not in worker.log
 
 
-def test_larger_priorities_come_first_and_equals_in_order(alias: str, start_worker: StartWorker, notes: Path) -> None:
+def test_tasks_run_by_priority_and_then_in_order(alias: str, start_worker: StartWorker, notes: Path) -> None:
     sent = [
         tasks.note.apply_async((str(notes), number), priority=priority)
         for number, priority in enumerate([0, 9, 5, 0, 9, 5, 3])
@@ -67,7 +67,7 @@ def test_larger_priorities_come_first_and_equals_in_order(alias: str, start_work
     assert order(notes) == ["1", "4", "2", "5", "6", "0", "3"]
 
 
-def test_queues_take_turns(alias: str, start_worker: StartWorker, notes: Path, tmp_path: Path) -> None:
+def test_queues_take_turns_during_a_backlog(alias: str, start_worker: StartWorker, notes: Path, tmp_path: Path) -> None:
     backlog = 400
     tasks.note.delay_many([(str(tmp_path / "backlog"), n, 0.005) for n in range(backlog)])
     start_worker("-Q", "hipri,taskq")

@@ -57,7 +57,7 @@ def busy(alias: str, start_worker: StartWorker, notes: Path, go_on: Path) -> Any
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_warm(busy: Any, number: signal.Signals) -> None:
+def test_warm_shutdown_finishes_the_running_task_and_requeues_the_rest(busy: Any, number: signal.Signals) -> None:
     b = busy()
     b.worker.send(number)
     b.worker.wait_for_log(rf"Warm shutdown \({number.name}\): 1 task is running")
@@ -71,7 +71,7 @@ def test_warm(busy: Any, number: signal.Signals) -> None:
     b.assert_gone()
 
 
-def test_idle(alias: str, start_worker: StartWorker) -> None:
+def test_idle_worker_stops_with_all_its_processes(alias: str, start_worker: StartWorker) -> None:
     worker = start_worker()
     everything = trees.whole(worker.pid, 3)  # with the fork server and a child
     assert worker.stop() == 0
@@ -79,7 +79,7 @@ def test_idle(alias: str, start_worker: StartWorker) -> None:
     assert not Worker.objects.using(alias).exists()
 
 
-def test_idle_with_a_frozen_fork_server(alias: str, start_worker: StartWorker) -> None:
+def test_idle_worker_with_a_frozen_fork_server_stops(alias: str, start_worker: StartWorker) -> None:
     worker = start_worker()
     everything = trees.whole(worker.pid, 3)  # with the fork server and a child
     os.kill(everything[1], signal.SIGSTOP)
@@ -87,7 +87,7 @@ def test_idle_with_a_frozen_fork_server(alias: str, start_worker: StartWorker) -
     wait_until(lambda: not any(trees.alive(pid) for pid in everything), what="its processes to be gone")
 
 
-def test_what_does_not_end_in_time_goes_back_uncounted(busy: Any) -> None:
+def test_task_beyond_the_shutdown_timeout_is_requeued_uncounted(busy: Any) -> None:
     b = busy(SHUTDOWN_TIMEOUT=0.3)
     b.worker.stop()
     assert "TASKQ_SHUTDOWN_TIMEOUT is over" in b.worker.log
@@ -95,7 +95,7 @@ def test_what_does_not_end_in_time_goes_back_uncounted(busy: Any) -> None:
     b.assert_gone()
 
 
-def test_interrupted_twice_is_cold(busy: Any) -> None:
+def test_second_sigint_is_a_cold_shutdown(busy: Any) -> None:
     b = busy()
     b.worker.send(signal.SIGINT)
     b.worker.wait_for_log("Warm shutdown .* Ctrl-C again ends without waiting")
@@ -106,7 +106,7 @@ def test_interrupted_twice_is_cold(busy: Any) -> None:
 
 
 @pytest.mark.parametrize("pool", ["threads", "solo"])
-def test_interrupted_twice_waits_for_no_thread(busy: Any, pool: str) -> None:
+def test_cold_shutdown_by_a_second_sigint_waits_for_no_thread(busy: Any, pool: str) -> None:
     b = busy("-P", pool, environment={"TEST_APPS": "tests.support.jobs"})
     b.worker.send(signal.SIGINT)
     b.worker.wait_for_log("Warm shutdown")
@@ -119,7 +119,7 @@ def test_interrupted_twice_waits_for_no_thread(busy: Any, pool: str) -> None:
     b.assert_gone()
 
 
-def test_quit_is_cold(busy: Any) -> None:
+def test_sigquit_is_a_cold_shutdown(busy: Any) -> None:
     b = busy()
     assert b.worker.stop(signal.SIGQUIT) == 1
     assert "Cold shutdown (SIGQUIT)" in b.worker.log
@@ -127,13 +127,13 @@ def test_quit_is_cold(busy: Any) -> None:
     b.assert_gone()
 
 
-def test_remapped_term_is_quit(busy: Any) -> None:
+def test_sigterm_remapped_to_sigquit_is_a_cold_shutdown(busy: Any) -> None:
     b = busy(environment={"REMAP_SIGTERM": "SIGQUIT"})
     assert b.worker.stop(signal.SIGTERM) == 1
     b.assert_put_back(b.running, *b.waiting)
 
 
-def test_soft_gives_time_to_end(busy: Any) -> None:
+def test_soft_shutdown_lets_a_task_end_in_time(busy: Any) -> None:
     b = busy(SOFT_SHUTDOWN_TIMEOUT=30)
     b.worker.send(signal.SIGQUIT)
     b.worker.wait_for_log("Soft shutdown")
@@ -143,14 +143,14 @@ def test_soft_gives_time_to_end(busy: Any) -> None:
     b.assert_put_back(*b.waiting)
 
 
-def test_soft_ends_in_cold(busy: Any) -> None:
+def test_soft_shutdown_becomes_cold_after_its_timeout(busy: Any) -> None:
     b = busy(SOFT_SHUTDOWN_TIMEOUT=0.3)
     assert b.worker.stop(signal.SIGQUIT) == 1
     b.assert_put_back(b.running, *b.waiting)
     b.assert_gone()
 
 
-def test_what_must_not_run_twice_is_a_failure_after_a_cold_end(
+def test_early_ack_task_that_runs_at_a_cold_shutdown_fails_and_is_not_requeued(
     alias: str, start_worker: StartWorker, notes: Path
 ) -> None:
     worker = start_worker()
@@ -161,7 +161,7 @@ def test_what_must_not_run_twice_is_a_failure_after_a_cold_end(
     assert not Message.objects.using(alias).exists()
 
 
-def test_term_for_the_whole_group(busy: Any) -> None:
+def test_sigterm_to_the_process_group_is_a_warm_shutdown(busy: Any) -> None:
     b = busy()
     os.killpg(b.worker.pid, signal.SIGTERM)
     b.worker.wait_for_log("Warm shutdown")
@@ -171,7 +171,7 @@ def test_term_for_the_whole_group(busy: Any) -> None:
     b.assert_put_back(*b.waiting)
 
 
-def test_interrupt_from_a_terminal_reaches_all_of_the_group(busy: Any) -> None:
+def test_sigint_to_the_process_group_is_a_warm_shutdown(busy: Any) -> None:
     b = busy()
     os.killpg(b.worker.pid, signal.SIGINT)
     b.worker.wait_for_log("Warm shutdown")
@@ -181,7 +181,7 @@ def test_interrupt_from_a_terminal_reaches_all_of_the_group(busy: Any) -> None:
     assert "KeyboardInterrupt" not in b.worker.log
 
 
-def test_hup_starts_again_with_the_same_pid(busy: Any, alias: str) -> None:
+def test_sighup_restarts_the_worker_with_the_same_pid(busy: Any, alias: str) -> None:
     b = busy()
     b.worker.send(signal.SIGHUP)
     b.worker.wait_for_log("Warm shutdown")
@@ -198,7 +198,7 @@ def test_hup_starts_again_with_the_same_pid(busy: Any, alias: str) -> None:
     ("first", "second", "status"),
     [("HUP", "TERM", 0), ("TERM", "HUP", 0), ("HUP", "INT", 0), ("HUP", "QUIT", 1)],
 )
-def test_a_stop_before_or_after_hup_is_a_stop(busy: Any, first: str, second: str, status: int) -> None:
+def test_stop_signal_before_or_after_sighup_stops_the_worker(busy: Any, first: str, second: str, status: int) -> None:
     b = busy()
     b.worker.send(signal.Signals[f"SIG{first}"])
     b.worker.wait_for_log(f"Warm shutdown .SIG{first}.")
@@ -211,7 +211,7 @@ def test_a_stop_before_or_after_hup_is_a_stop(busy: Any, first: str, second: str
     b.assert_gone()
 
 
-def test_hup_in_a_terminal_is_no_new_start(busy: Any, processes: Processes) -> None:
+def test_sighup_in_a_terminal_stops_the_worker(busy: Any, processes: Processes) -> None:
     terminal, processes.stdin = pty.openpty()
     b = busy()
     b.worker.send(signal.SIGHUP)
@@ -223,7 +223,7 @@ def test_hup_in_a_terminal_is_no_new_start(busy: Any, processes: Processes) -> N
     os.close(processes.stdin)
 
 
-def test_hup_is_ignored_under_nohup(busy: Any, processes: Processes) -> None:
+def test_sighup_is_ignored_under_nohup(busy: Any, processes: Processes) -> None:
     processes.program = ("nohup", *processes.program)
     b = busy()
     b.worker.send(signal.SIGHUP)
@@ -234,7 +234,7 @@ def test_hup_is_ignored_under_nohup(busy: Any, processes: Processes) -> None:
     assert b.worker.stop() == 0
 
 
-def test_hup_keeps_how_python_was_started(busy: Any, processes: Processes) -> None:
+def test_sighup_restart_keeps_the_command_line(busy: Any, processes: Processes) -> None:
     """As a module, a second HUP too, and with Python's own options."""
     processes.program = (sys.executable, "-X", "utf8", "-W", "ignore", "-m", "django")
     b = busy()
@@ -248,7 +248,7 @@ def test_hup_keeps_how_python_was_started(busy: Any, processes: Processes) -> No
     assert b.worker.stop() == 0
 
 
-def test_usr1_prints_stacks_and_harms_nothing(alias: str, start_worker: StartWorker) -> None:
+def test_sigusr1_logs_stacks_and_the_worker_goes_on(alias: str, start_worker: StartWorker) -> None:
     worker = start_worker()
     worker.send(signal.SIGUSR1)
     worker.wait_for_log(r'^  File ".*node\.py", line \d+ in run$')
@@ -256,7 +256,7 @@ def test_usr1_prints_stacks_and_harms_nothing(alias: str, start_worker: StartWor
     assert worker.stop() == 0
 
 
-def test_term_while_it_starts(alias: str, start_worker: StartWorker) -> None:
+def test_sigterm_during_startup_stops_the_worker(alias: str, start_worker: StartWorker) -> None:
     worker = start_worker(ready=False)
     worker.wait_for_log(r"\[queues\]")
     before = time.monotonic()

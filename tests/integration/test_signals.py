@@ -75,7 +75,7 @@ def heard(alias: str, processes: Processes, notes: Path, followed: list[AsyncRes
     return Heard(notes)
 
 
-def test_receivers_are_given_what_is_documented(heard: Heard, followed: list[AsyncResult[Any]]) -> None:
+def test_signal_receivers_get_the_documented_arguments(heard: Heard, followed: list[AsyncResult[Any]]) -> None:
     said = documented()
     assert set(said) == {name for name, value in vars(signals).items() if isinstance(value, signals.TaskqSignal)}
     assert set(said) - {line["signal"] for line in heard.lines} == ELSEWHERE

@@ -22,7 +22,7 @@ def worker(alias: str, start_worker: StartWorker) -> Process:
     return start_worker(SIGNING=True)
 
 
-def test_only_what_is_signed_runs(worker: Process, alias: str, notes: Path, settings: Any) -> None:
+def test_only_signed_and_unaltered_messages_run(worker: Process, alias: str, notes: Path, settings: Any) -> None:
     unsigned = tasks.note.delay(str(notes), 1)
     with pytest.raises(SignatureMismatch):
         unsigned.get(timeout=20)

@@ -34,7 +34,7 @@ def options_of(banner: str, name: str) -> str:
     return match[1].strip()
 
 
-def test_the_banner_and_what_it_runs_with(alias: str, processes: Processes) -> None:
+def test_banner_worker_row_and_taskhealth_agree_with_the_options(alias: str, processes: Processes) -> None:
     worker = workers.start_worker(processes, "-Q", "hipri,taskq")
     log = worker.log
     cpus = len(os.sched_getaffinity(0))
@@ -58,7 +58,7 @@ def test_the_banner_and_what_it_runs_with(alias: str, processes: Processes) -> N
     assert probe.log == f"CommandError: taskq@{HOST}: process {worker.pid} is gone\n"
 
 
-def test_no_tasks_are_listed_when_it_is_to_be_quiet(alias: str, processes: Processes) -> None:
+def test_banner_lists_no_tasks_at_log_level_warning(alias: str, processes: Processes) -> None:
     worker = workers.start_worker(processes, "-c", "1", "-l", "warning", ready=False)
     worker.wait_for_log(r"\[queues\]")
     wait_until(Worker.objects.using(alias).exists, what="the worker to be there")
@@ -66,12 +66,12 @@ def test_no_tasks_are_listed_when_it_is_to_be_quiet(alias: str, processes: Proce
     assert "[tasks]" not in worker.log
 
 
-def test_the_banner_of_the_solo_pool(alias: str, processes: Processes) -> None:
+def test_banner_of_the_solo_pool_shows_concurrency_1(alias: str, processes: Processes) -> None:
     worker = workers.start_worker(processes, "-c", "2", "-P", "solo", environment={"TEST_APPS": "tests.support.jobs"})
     assert options_of(worker.log, "concurrency") == "1 (solo)"
 
 
-def test_rows_in_another_database_than_messages_are_refused(
+def test_results_in_another_database_than_messages_are_refused(
     database_url: str, processes: Processes, tmp_path: Path
 ) -> None:
     databases = {"default": configure(database_url), "other": configure(f"sqlite:///{tmp_path}/other.sqlite3")}
@@ -83,7 +83,7 @@ def test_rows_in_another_database_than_messages_are_refused(
     assert "Traceback" not in worker.log
 
 
-def test_names_and_files(alias: str, start_worker: StartWorker, tmp_path: Path) -> None:
+def test_node_name_pidfile_and_logfile_are_expanded(alias: str, start_worker: StartWorker, tmp_path: Path) -> None:
     worker = start_worker(
         "-n", "w1@%h", "--pidfile", f"{tmp_path}/run/%n.pid", "--logfile", f"{tmp_path}/%p.log", ready=False
     )
@@ -103,7 +103,7 @@ def test_names_and_files(alias: str, start_worker: StartWorker, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("template", "main", "child"), [("w%I.log", "w.log", "w-1.log"), ("%i.log", "0.log", "1.log")])
-def test_each_process_has_its_own_log(
+def test_logfile_template_gives_each_process_its_own_log(
     alias: str, start_worker: StartWorker, tmp_path: Path, template: str, main: str, child: str
 ) -> None:
     worker = start_worker("-f", f"{tmp_path}/{template}", ready=False)
@@ -115,12 +115,12 @@ def test_each_process_has_its_own_log(
     assert "child 0]" in (tmp_path / child).read_text()
 
 
-def test_quiet(alias: str, processes: Processes) -> None:
+def test_quiet_option_prints_no_banner(alias: str, processes: Processes) -> None:
     worker = workers.start_worker(processes, "-q", "-c", "1")
     assert "[queues]" not in worker.log
 
 
-def test_another_python(alias: str, processes: Processes, tmp_path: Path) -> None:
+def test_executable_option_runs_the_worker_with_that_python(alias: str, processes: Processes, tmp_path: Path) -> None:
     python = tmp_path / "python-of-ours"
     python.symlink_to(sys.executable)
     environment = {"PYTHONPATH": sysconfig.get_path("purelib")}
@@ -132,7 +132,7 @@ def test_another_python(alias: str, processes: Processes, tmp_path: Path) -> Non
     assert worker.stop() == 0
 
 
-def test_a_pidfile_that_is_left_over(alias: str, start_worker: StartWorker, tmp_path: Path) -> None:
+def test_pidfile_left_by_a_dead_process_is_replaced(alias: str, start_worker: StartWorker, tmp_path: Path) -> None:
     pidfile = tmp_path / "w.pid"
     pidfile.write_text("4194305\n")
     worker = start_worker("--pidfile", str(pidfile), ready=False)
@@ -142,7 +142,7 @@ def test_a_pidfile_that_is_left_over(alias: str, start_worker: StartWorker, tmp_
     assert pidfile.exists()
 
 
-def test_a_pidfile_that_is_none(alias: str, start_worker: StartWorker, tmp_path: Path) -> None:
+def test_pidfile_option_naming_another_file_is_refused(alias: str, start_worker: StartWorker, tmp_path: Path) -> None:
     settings = tmp_path / "settings.py"
     settings.write_text("DEBUG = False\n")
     worker = start_worker("--pidfile", str(settings), ready=False)
@@ -151,7 +151,7 @@ def test_a_pidfile_that_is_none(alias: str, start_worker: StartWorker, tmp_path:
     assert settings.read_text() == "DEBUG = False\n"
 
 
-def test_in_the_background(alias: str, processes: Processes, tmp_path: Path) -> None:
+def test_detached_worker_runs_restarts_and_stops(alias: str, processes: Processes, tmp_path: Path) -> None:
     pidfile, logfile = tmp_path / "w.pid", tmp_path / "w.log"
     options = ["-Dc1", "--pidfile", str(pidfile), "--logfile", str(logfile), "--workdir", str(tmp_path)]
     starter = workers.start_worker(processes, *options, ready=False)
@@ -190,7 +190,7 @@ def test_in_the_background(alias: str, processes: Processes, tmp_path: Path) -> 
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_is_refused_is_refused_before_it_is_in_the_background(
+def test_wrong_options_are_refused_before_the_worker_detaches(
     alias: str, processes: Processes, tmp_path: Path, options: list[str], words: str
 ) -> None:
     pidfile = tmp_path / "w.pid"
@@ -200,7 +200,7 @@ def test_what_is_refused_is_refused_before_it_is_in_the_background(
     assert not pidfile.exists()
 
 
-def test_what_fails_in_the_background_is_told_in_the_terminal(alias: str, processes: Processes, tmp_path: Path) -> None:
+def test_startup_error_of_a_detached_worker_is_shown_at_once(alias: str, processes: Processes, tmp_path: Path) -> None:
     (tmp_path / "w.log").mkdir()
     options = ["-D", "--pidfile", str(tmp_path / "w.pid"), "--logfile", str(tmp_path / "w.log")]
     starter = workers.start_worker(processes, *options, ready=False)
@@ -209,7 +209,7 @@ def test_what_fails_in_the_background_is_told_in_the_terminal(alias: str, proces
     assert not (tmp_path / "w.pid").exists()
 
 
-def test_why_it_does_not_start_again_is_in_the_log(alias: str, processes: Processes, tmp_path: Path) -> None:
+def test_error_at_the_restart_of_a_detached_worker_is_logged(alias: str, processes: Processes, tmp_path: Path) -> None:
     app = tmp_path / "deployed"
     app.mkdir()
     (app / "__init__.py").touch()
@@ -225,7 +225,7 @@ def test_why_it_does_not_start_again_is_in_the_log(alias: str, processes: Proces
     assert "SyntaxError" in logfile.read_text()
 
 
-def test_reload_starts_again_after_a_change(alias: str, processes: Processes, tmp_path: Path) -> None:
+def test_reload_restarts_the_worker_after_a_change(alias: str, processes: Processes, tmp_path: Path) -> None:
     app = tmp_path / "reloaded"
     app.mkdir()
     (app / "__init__.py").touch()
@@ -255,7 +255,7 @@ def test_reload_starts_again_after_a_change(alias: str, processes: Processes, tm
 
 
 @pytest.mark.parametrize("ending", ["HUP", "QUIT", "KILL"])
-def test_a_supervisor_takes_its_worker_along(alias: str, processes: Processes, ending: str) -> None:
+def test_reload_supervisor_ends_its_worker_when_it_ends(alias: str, processes: Processes, ending: str) -> None:
     """Also one that was asked for with a short form, and not by manage.py."""
     processes.program = (sys.executable, "-m", "django")
     supervisor = workers.start_worker(processes, "--relo", "-c", "1")
@@ -294,7 +294,7 @@ def test_a_supervisor_takes_its_worker_along(alias: str, processes: Processes, e
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_options(start_worker: StartWorker, options: list[str], words: str) -> None:
+def test_wrong_options_are_refused_with_a_message(start_worker: StartWorker, options: list[str], words: str) -> None:
     worker = start_worker(*options, ready=False)
     assert worker.wait() in {1, 2}
     assert re.search(words, worker.log), worker.log
@@ -310,7 +310,7 @@ def test_wrong_options(start_worker: StartWorker, options: list[str], words: str
     ],
     ids=["without tables", "away"],
 )
-def test_a_database_that_is_not_ready(processes: Processes, tmp_path: Path, url: str, words: str) -> None:
+def test_database_without_tables_or_away_is_refused(processes: Processes, tmp_path: Path, url: str, words: str) -> None:
     worker = processes.start("taskworker", DATABASE_URL=url.format(tmp_path))
     assert worker.wait() == 1
     assert re.search(words, worker.log), worker.log

@@ -23,7 +23,7 @@ from .conftest import StartWorker
 UNLIMITED = {"TEST_APPS": "tests.support.jobs"}
 
 
-def test_threads(alias: str, start_worker: StartWorker, notes: Path, go_on: Path) -> None:
+def test_threads_pool_has_only_one_process(alias: str, start_worker: StartWorker, notes: Path, go_on: Path) -> None:
     worker = start_worker("-P", "threads", "-c", "3", environment=UNLIMITED)
     assert trees.children(worker.pid) == []
     assert "concurrency: 3 (threads)" in worker.log
@@ -46,7 +46,7 @@ def test_threads(alias: str, start_worker: StartWorker, notes: Path, go_on: Path
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("blocking", [endings.wait_for_file, endings.wait_for_file_async], ids=["sync", "async"])
-def test_a_cold_end_does_not_wait_for_a_task_that_can_not_be_killed(
+def test_cold_shutdown_of_the_threads_pool_does_not_wait_for_a_running_task(
     alias: str, start_worker: StartWorker, notes: Path, go_on: Path, tmp_path: Path, blocking: Task[[str, str], str]
 ) -> None:
     pidfile = tmp_path / "pid"
@@ -60,7 +60,7 @@ def test_a_cold_end_does_not_wait_for_a_task_that_can_not_be_killed(
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_solo(alias: str, start_worker: StartWorker, notes: Path) -> None:
+def test_solo_pool_runs_one_task_at_a_time_in_its_process(alias: str, start_worker: StartWorker, notes: Path) -> None:
     worker = start_worker("-P", "solo", "-c", "4", environment=UNLIMITED)
     results = tasks.note.delay_many([(str(notes), n, 0.001) for n in range(20)])
     assert [result.get(timeout=20) for result in results] == list(range(20))
@@ -84,7 +84,7 @@ def test_solo(alias: str, start_worker: StartWorker, notes: Path) -> None:
         (["-P", "prefork", "--time-limit", "1", "--soft-time-limit", "5"], "no task would ever get it", {}),
     ],
 )
-def test_what_a_pool_can_not_do_is_refused(
+def test_options_that_the_pool_can_not_keep_are_refused(
     alias: str, start_worker: StartWorker, options: list[str], words: str, environment: dict[str, str]
 ) -> None:
     worker = start_worker(*options, ready=False, environment=environment)

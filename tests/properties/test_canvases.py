@@ -76,14 +76,14 @@ FIRST_OF_ONE: Canvas = (
 @given(canvases())
 @example(GROUPS_IN_A_ROW)
 @example(FIRST_OF_ONE)
-def test_eagerly(canvas: Canvas) -> None:
+def test_eager_canvases_give_the_values_of_the_reference(canvas: Canvas) -> None:
     assert found(built(canvas).apply((START,))) == shown(expected(canvas, START))
 
 
 @given(canvases())
 @example(GROUPS_IN_A_ROW)
 @example(FIRST_OF_ONE)
-def test_in_memory(canvas: Canvas) -> None:
+def test_canvases_in_memory_give_the_values_of_the_reference(canvas: Canvas) -> None:
     with override() as memory:
         result = built(canvas).apply_async((START,))
         memory.drain()
@@ -91,7 +91,7 @@ def test_in_memory(canvas: Canvas) -> None:
 
 
 @given(st.lists(canvases(), min_size=1, max_size=5))
-def test_a_chain_is_what_the_operator_makes(steps: list[Canvas]) -> None:
+def test_chain_has_the_form_that_the_operator_gives(steps: list[Canvas]) -> None:
     assume(("group", []) not in steps)
     made = [built(step) for step in steps]
     assert form(chain(*made)) == form(chain(reduce(or_, made)))
@@ -112,7 +112,7 @@ def audited(clean_database: Database) -> Iterator[Database]:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(canvas=canvases(), data=st.data())
-def test_on_the_rows_with_messages_that_come_twice_and_runs_that_are_lost(
+def test_canvases_on_rows_give_the_values_of_the_reference_despite_lost_runs(
     audited: Database, canvas: Canvas, data: st.DataObject
 ) -> None:
     alias = audited.alias

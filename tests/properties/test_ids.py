@@ -26,7 +26,7 @@ def test_ids_grow_however_the_clock_leaps(times: list[int]) -> None:
         assert uuid.UUID(text).variant == uuid.RFC_4122
 
 
-def test_threads_make_no_id_twice_and_each_in_order() -> None:
+def test_threads_make_no_id_twice_and_each_grows() -> None:
     made: list[list[str]] = [[] for _ in range(8)]
     begin = threading.Barrier(8)
 

@@ -456,7 +456,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 @pytest.mark.chance
 @pytest.mark.timeout(1200)
-def test_the_store_does_what_the_model_does(clean_database: Database) -> None:
+def test_store_holds_what_the_model_says_after_each_step(clean_database: Database) -> None:
     assert for_alias(clean_database.alias).alias == clean_database.alias
     examples = {"sqlite": 60, "postgresql": 20, "mariadb": 20}[clean_database.vendor] * (15 if FULL else 1)
     machine = type("StoreMachine", (StoreMachine,), {"database": clean_database})

@@ -32,7 +32,7 @@ def _pace(observed: list[tuple[str, float]], **options: Any) -> PrefetchPolicy:
 
 
 @given(runs, st.integers(1, 100))
-def test_every_child_can_have_one_and_no_more_than_there_is_room_for_are_held(
+def test_prefetch_target_is_one_a_child_at_least_and_bounded(
     observed: list[tuple[str, float]], concurrency: int
 ) -> None:
     target = _pace(observed).target(concurrency)
@@ -40,7 +40,7 @@ def test_every_child_can_have_one_and_no_more_than_there_is_room_for_are_held(
 
 
 @given(runs, st.integers(1, 100), st.integers(1, 20))
-def test_a_multiplier_or_fairness_says_how_many_are_held(
+def test_prefetch_target_is_set_by_multiplier_or_fairness(
     observed: list[tuple[str, float]], concurrency: int, multiplier: int
 ) -> None:
     assert _pace(observed, multiplier=multiplier).target(concurrency) == concurrency * multiplier
@@ -48,7 +48,7 @@ def test_a_multiplier_or_fairness_says_how_many_are_held(
 
 
 @given(runs, names, st.integers(0, 200), seconds)
-def test_an_idle_child_gets_one_and_a_busy_one_no_more_than_it_can_do_soon(
+def test_idle_child_gets_a_task_and_busy_one_no_more_than_it_can_do_soon(
     observed: list[tuple[str, float]], name: str, handed: int, taken: float
 ) -> None:
     pace = _pace(observed)
@@ -60,20 +60,20 @@ def test_an_idle_child_gets_one_and_a_busy_one_no_more_than_it_can_do_soon(
 
 
 @given(runs, names)
-def test_a_task_that_just_took_long_has_no_company(observed: list[tuple[str, float]], name: str) -> None:
+def test_task_that_just_took_long_is_handed_over_alone(observed: list[tuple[str, float]], name: str) -> None:
     pace = _pace([*observed, (name, LONG)])
     assert not pace.fits(1, 0.01, name)
 
 
 @given(runs, names)
-def test_short_tasks_are_believed_in_the_end(observed: list[tuple[str, float]], name: str) -> None:
+def test_task_counts_as_short_after_many_short_runs(observed: list[tuple[str, float]], name: str) -> None:
     pace = _pace([*observed, *[(name, 0.001)] * 100])
     assert pace.fits(1, pace.cost(name), name)
     assert pace.target(2) > 2
 
 
 @given(runs, names, seconds)
-def test_one_that_runs_on_counts_as_long_as_it_has_run(
+def test_running_task_costs_at_least_the_time_it_has_run(
     observed: list[tuple[str, float]], name: str, elapsed: float
 ) -> None:
     pace = _pace(observed)
@@ -156,7 +156,7 @@ TestInFlight = InFlightMachine.TestCase
 
 
 @given(st.lists(st.integers(), max_size=200), st.integers(1, 4))
-def test_every_call_is_made_once_and_in_its_senders_order(values: list[int], senders: int) -> None:
+def test_mailbox_makes_every_call_once_in_its_senders_order(values: list[int], senders: int) -> None:
     calls, made, done = CallQueue(), [], threading.Event()
     total = len(values) * senders
 
@@ -190,7 +190,7 @@ def test_every_call_is_made_once_and_in_its_senders_order(values: list[int], sen
 
 
 @given(st.text(st.characters(exclude_characters="%"), max_size=20), st.integers(0, 99))
-def test_text_without_percent_signs_is_itself(text: str, process: int) -> None:
+def test_expand_leaves_text_without_percent_signs(text: str, process: int) -> None:
     assert expand(text, "w1@host.example.com", process) == text
 
 
@@ -199,7 +199,7 @@ def test_text_without_percent_signs_is_itself(text: str, process: int) -> None:
     st.from_regex(r"[a-z]{1,9}(\.[a-z]{1,5}){0,2}", fullmatch=True),
     st.integers(0, 99),
 )
-def test_expansions_say_what_they_stand_for(name: str, host: str, process: int) -> None:
+def test_expand_replaces_node_host_and_process(name: str, host: str, process: int) -> None:
     node = f"{name}@{host}"
     assert expand("%n@%h", node, process) == expand("%p", node, process) == node
     assert expand("%%n%%", node, process) == "%n%"

@@ -88,23 +88,23 @@ def test_a_wrong_kind_is_reported_once() -> None:
     assert found(broker.check_content, {"ACCEPT_CONTENT": "json"}) == []
 
 
-def test_E009_time_zone() -> None:
+def test_E009_unknown_time_zone() -> None:
     assert found(values.check_time_zone, {"TIMEZONE": "Europe/Atlantis"}) == ["E009"]
     assert found(values.check_time_zone, {"TIMEZONE": "Europe/Berlin"}) == []
 
 
-def test_E015_time_limits() -> None:
+def test_E015_soft_limit_not_below_hard_limit() -> None:
     assert found(values.check_time_limits, {"TIME_LIMIT": 10, "SOFT_TIME_LIMIT": 10}) == ["E015"]
     assert found(values.check_time_limits, {"TIME_LIMIT": 10, "SOFT_TIME_LIMIT": 9}) == []
     assert found(values.check_time_limits, {"SOFT_TIME_LIMIT": 9}) == []
 
 
-def test_W006_eager() -> None:
+def test_W006_always_eager() -> None:
     assert found(values.check_eager, {"ALWAYS_EAGER": True}) == ["W006"]
     assert found(values.check_eager, {"ALWAYS_EAGER": False}) == []
 
 
-def test_W007_retention() -> None:
+def test_W007_results_kept_for_ever() -> None:
     assert found(values.check_retention, {"RESULT_EXPIRES": 0, "RESULT_FAILURE_EXPIRES": None}) == ["W007", "W007"]
     assert found(values.check_retention) == []
 
@@ -113,7 +113,7 @@ def test_W007_retention() -> None:
 
 
 @pytest.mark.parametrize("url", ["localhost", "redi://x", "django://user@host:5/x"])
-def test_E003_broker_url(url: str) -> None:
+def test_E003_invalid_broker_url(url: str) -> None:
     assert found(broker.check_broker_url, {"BROKER_URL": url}) == ["E003"]
     assert found(broker.check_broker_client, {"BROKER_URL": url}) == []
 
@@ -132,7 +132,7 @@ def test_E003_E004_quiet(url: str) -> None:
         ("pgmq://localhost", "pgmq", "kombu[pgmq]"),
     ],
 )
-def test_E004_client_library(url: str, module: str, install: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_E004_missing_client_library(url: str, module: str, install: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> type:
         raise ModuleNotFoundError(f"No module named {name!r}")
 
@@ -152,7 +152,7 @@ def test_E005_unknown_serializer_or_compression(setting: dict[str, Any]) -> None
     assert found(broker.check_content, setting) == ["E005"]
 
 
-def test_E005_says_what_to_install() -> None:
+def test_E005_names_the_package_to_install() -> None:
     (message,) = messages(broker.check_content, COMPRESSION="brotli")
     assert message.hint == "pip install 'taskq-django[brotli]'"
 
@@ -170,14 +170,14 @@ def test_E005_E006_W001_quiet(setting: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", ["pickle", "application/x-python-serialize"])
-def test_W001_pickle(name: str) -> None:
+def test_W001_accepted_pickle(name: str) -> None:
     assert found(broker.check_content, {"ACCEPT_CONTENT": ["json", name]}) == ["W001"]
 
 
 # -- tasks and routes
 
 
-def test_E005_of_a_task(no_tasks: dict[str, Any]) -> None:
+def test_E005_unknown_serializer_or_compression_of_a_task(no_tasks: dict[str, Any]) -> None:
     no_tasks["shop.mail"] = SimpleNamespace(serializer="nope", compression="zip9")
     no_tasks["shop.other"] = SimpleNamespace(serializer="yaml", compression="gzip")
     serializer, compression = messages(tasks.check_task_content)
@@ -276,7 +276,7 @@ def test_E008_two_tasks_of_one_module(copies: Callable[[str], ModuleType], sourc
     assert about_copies() == [said]
 
 
-def test_E008_a_module_that_is_executed_again(copies: Callable[[str], ModuleType]) -> None:
+def test_E008_quiet_for_a_module_that_is_executed_again(copies: Callable[[str], ModuleType]) -> None:
     from taskq.calls import registry
 
     module = importlib.reload(copies(SINGLE))
@@ -314,7 +314,7 @@ def test_E007_route_to_an_undeclared_queue(routes: Any, no_tasks: dict[str, Any]
     assert found(tasks.check_routes, CLOSED | {"ROUTES": routes, "CREATE_MISSING_QUEUES": True}) == []
 
 
-def test_E007_tasks_too(no_tasks: dict[str, Any]) -> None:
+def test_E007_task_with_an_undeclared_queue(no_tasks: dict[str, Any]) -> None:
     no_tasks["shop.mail"] = SimpleNamespace(queue="mial")
     no_tasks["shop.other"] = SimpleNamespace(queue=None)
     (message,) = messages(tasks.check_routes, **CLOSED)
@@ -341,12 +341,12 @@ def test_E007_E016_quiet(routes: Any, no_tasks: dict[str, Any]) -> None:
     ],
     ids=str,
 )
-def test_E016_unreadable(setting: dict[str, Any], no_tasks: dict[str, Any]) -> None:
+def test_E016_unreadable_queues_or_routes(setting: dict[str, Any], no_tasks: dict[str, Any]) -> None:
     assert found(tasks.check_routes, setting) == ["E016"]
     assert found(tasks.check_routes, setting | {"CREATE_MISSING_QUEUES": False}) == ["E016"]
 
 
-def test_E016_names_what_is_wrong(no_tasks: dict[str, Any]) -> None:
+def test_E016_names_the_unknown_option_or_key(no_tasks: dict[str, Any]) -> None:
     (message,) = messages(tasks.check_routes, QUEUES={"a": {"exchnge": "z"}})
     assert "the queue 'a' has unknown options: exchnge" in message.msg
     (message,) = messages(tasks.check_routes, ROUTES={"a": {"qeue": "z"}})
@@ -358,7 +358,7 @@ def test_E016_names_what_is_wrong(no_tasks: dict[str, Any]) -> None:
     [{"DEFAULT_EXCHANGE_TYPE": "headers"}, {"QUEUES": {"a": {"exchange": "x", "exchange_type": "headers"}}}],
     ids=str,
 )
-def test_E016_exchanges_that_the_database_does_not_have(setting: dict[str, Any], no_tasks: dict[str, Any]) -> None:
+def test_E016_exchange_type_that_the_database_does_not_have(setting: dict[str, Any], no_tasks: dict[str, Any]) -> None:
     (message,) = messages(tasks.check_routes, **setting)
     assert message.id == "taskq.E016"
     assert "'headers'" in message.msg
@@ -375,7 +375,7 @@ def test_E010_unknown_alias(connections: Connections) -> None:
     assert found(databases.check_aliases) == []
 
 
-def test_W005_two_databases(connections: Connections) -> None:
+def test_W005_broker_and_rows_in_two_databases(connections: Connections) -> None:
     connections.update(default=sqlite_alias(), queue=sqlite_alias())
     assert found(databases.check_aliases, {"BROKER_URL": "django://queue"}) == ["W005"]
     assert found(databases.check_aliases, {"BROKER_URL": "django://queue", "DATABASE": "queue"}) == []
@@ -383,7 +383,7 @@ def test_W005_two_databases(connections: Connections) -> None:
 
 
 @override_settings(TASKQ_BROKER_URL="django://queue")
-def test_W005_sending_is_refused() -> None:
+def test_W005_sending_to_a_broker_in_another_database_is_refused() -> None:
     with pytest.raises(ImproperlyConfigured, match=r"TASKQ_BROKER_URL .*'queue'.*TASKQ_DATABASE is 'default'"):
         send_task("any")
 
@@ -420,7 +420,7 @@ def test_E014_old_mariadb(
     assert found(databases.check_servers, databases=["default"]) == expected
 
 
-def test_E014_asks_only_where_it_may(connections: Connections) -> None:
+def test_E014_asks_only_databases_that_it_was_given(connections: Connections) -> None:
     connections["default"] = SimpleNamespace(vendor="mysql")  # asking it for more would fail
     assert found(databases.check_servers, databases=["other"]) == []
     assert found(databases.check_servers, databases=None) == []
@@ -439,7 +439,7 @@ def make_file(path: Path, journal_mode: str) -> None:
     connection.close()
 
 
-def test_W002_by_the_init_command(file: Path, connections: Connections) -> None:
+def test_W002_journal_mode_of_the_init_command(file: Path, connections: Connections) -> None:
     connections["default"] = sqlite_alias(file, **SQLITE_OPTIONS)
     assert found(databases.check_engines) == []
     make_file(file, "wal")
@@ -451,7 +451,7 @@ def test_W002_by_the_init_command(file: Path, connections: Connections) -> None:
 @pytest.mark.parametrize(
     "as_name", [Path, str, lambda path: f"{path.as_uri()}?cache=private"], ids=["path", "str", "uri"]
 )
-def test_W002_by_the_file(
+def test_W002_journal_mode_of_the_file(
     mode: str, expected: list[str], as_name: Callable[[Path], object], file: Path, connections: Connections
 ) -> None:
     make_file(file, mode)
@@ -459,13 +459,13 @@ def test_W002_by_the_file(
     assert found(databases.check_engines) == expected
 
 
-def test_W002_for_a_file_that_is_not_there_yet(file: Path, connections: Connections) -> None:
+def test_W002_sqlite_file_that_does_not_exist_yet(file: Path, connections: Connections) -> None:
     connections["default"] = sqlite_alias(file, transaction_mode="IMMEDIATE", timeout=30)
     assert found(databases.check_engines) == ["W002"]
 
 
 @pytest.mark.parametrize("name", [":memory:", "file:memorydb_default?mode=memory&cache=shared"])
-def test_W002_not_for_databases_in_memory(name: str, connections: Connections) -> None:
+def test_W002_quiet_for_databases_in_memory(name: str, connections: Connections) -> None:
     connections["default"] = sqlite_alias(name, transaction_mode="IMMEDIATE", timeout=30)
     assert found(databases.check_engines) == []
 
@@ -473,7 +473,7 @@ def test_W002_not_for_databases_in_memory(name: str, connections: Connections) -
 @pytest.mark.parametrize(
     ("mode", "expected"), [(None, ["W003"]), ("DEFERRED", ["W003"]), ("immediate", []), ("EXCLUSIVE", [])]
 )
-def test_W003_transactions(mode: str | None, expected: list[str], connections: Connections) -> None:
+def test_W003_transaction_mode(mode: str | None, expected: list[str], connections: Connections) -> None:
     connections["default"] = sqlite_alias(timeout=30, transaction_mode=mode)
     assert found(databases.check_engines) == expected
 
@@ -484,7 +484,7 @@ def test_W004_timeout(options: dict[str, Any], expected: list[str], connections:
     assert found(databases.check_engines) == expected
 
 
-def test_the_broker_s_database_is_checked_too(connections: Connections) -> None:
+def test_database_of_the_broker_is_checked_too(connections: Connections) -> None:
     connections.update(default=sqlite_alias(**SQLITE_OPTIONS), queue=SimpleNamespace(vendor="oracle"))
     assert found(databases.check_engines, {"BROKER_URL": "django://queue"}) == ["E011"]
 
@@ -492,7 +492,7 @@ def test_the_broker_s_database_is_checked_too(connections: Connections) -> None:
 # -- all together
 
 
-def test_each_problem_is_told_at_its_level() -> None:
+def test_each_problem_is_an_error_or_warning_by_its_number() -> None:
     for problem in PROBLEMS:
         message = problem("text")
         assert type(message) is (Error if problem.number.startswith("E") else Warning)
@@ -512,11 +512,11 @@ def test_the_checks_are_registered() -> None:
     assert {"check_eager", "check_retention"} <= deploy
 
 
-def test_the_app_tells_kombu_of_the_transport() -> None:
+def test_app_registers_the_transport_with_kombu() -> None:
     assert TRANSPORT_ALIASES["django"] == "taskq.transport:Transport"
 
 
-def test_the_reference_is_in_step() -> None:
+def test_reference_page_of_checks_is_current() -> None:
     page = ROOT / "docs" / "reference" / "checks.md"
     assert page.read_text() == "\n".join(checks.reference()) + "\n", (
         "run: python -m taskq.checks > docs/reference/checks.md"

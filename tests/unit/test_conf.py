@@ -17,14 +17,14 @@ ROOT = Path(conf.__file__).resolve().parent.parent
 
 
 @pytest.mark.parametrize("row", SETTINGS, ids=lambda row: row.name)
-def test_each_row_is_complete_and_its_default_is_of_its_kind(row: Setting[Any]) -> None:
+def test_each_setting_is_complete_and_its_default_is_of_its_kind(row: Setting[Any]) -> None:
     default = row.default.compute(settings) if isinstance(row.default, From) else row.default
     assert row.kind.convert(default) == default
     assert row.meaning.endswith(".")
     assert row.name.isupper()
 
 
-def test_the_names_that_code_reads_are_in_the_table() -> None:
+def test_settings_that_code_reads_are_in_the_table() -> None:
     known = {row.name for row in SETTINGS}
     for path in (ROOT / "taskq").rglob("*.py"):
         text = path.read_text()
@@ -38,12 +38,12 @@ def test_the_names_that_code_reads_are_in_the_table() -> None:
         assert {name for name in read if name.isupper()} <= known, path
 
 
-def test_an_unknown_name_is_an_attribute_error() -> None:
+def test_unknown_setting_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="QUEUE_DEFAULT"):
         settings.QUEUE_DEFAULT  # type: ignore[attr-defined]  # noqa: B018
 
 
-def test_settings_are_not_set_here() -> None:
+def test_assigning_a_setting_is_an_error() -> None:
     with pytest.raises(AttributeError, match="TASKQ_LEASE"):
         settings.LEASE = 5.0
 
@@ -56,7 +56,7 @@ def test_override_settings_is_honoured_and_undone() -> None:
     assert settings.LEASE == 30.0
 
 
-def test_later_reads_are_plain_attribute_reads() -> None:
+def test_setting_is_cached_as_an_attribute_after_the_first_read() -> None:
     settings.clear()
     assert "POOL" not in vars(settings)
     assert settings.POOL == "prefork"
@@ -91,12 +91,12 @@ def test_the_time_zone_follows_django() -> None:
         ("MAX_RETRIES", None, None),
     ],
 )
-def test_values_come_in_one_form(name: str, value: object, result: object) -> None:
+def test_setting_values_are_converted_to_one_form(name: str, value: object, result: object) -> None:
     with override_settings(**{f"TASKQ_{name}": value}):
         assert getattr(settings, name) == result
 
 
-def test_a_partial_retry_policy_keeps_the_other_defaults() -> None:
+def test_partial_retry_policy_keeps_the_other_defaults() -> None:
     with override_settings(TASKQ_PUBLISH_RETRY_POLICY={"max_retries": 9}):
         assert settings.PUBLISH_RETRY_POLICY["max_retries"] == 9
         assert settings.PUBLISH_RETRY_POLICY["interval_step"] == 0.2
@@ -126,7 +126,7 @@ def test_a_partial_retry_policy_keeps_the_other_defaults() -> None:
         ("DEFAULT_RETRY_DELAY", 3e9),
     ],
 )
-def test_a_wrong_value_is_an_error_that_names_the_setting(name: str, value: object) -> None:
+def test_wrong_value_is_an_error_that_names_the_setting(name: str, value: object) -> None:
     with (
         override_settings(**{f"TASKQ_{name}": value}),
         pytest.raises(ImproperlyConfigured, match=f"^TASKQ_{name} must be "),
@@ -134,7 +134,7 @@ def test_a_wrong_value_is_an_error_that_names_the_setting(name: str, value: obje
         getattr(settings, name)
 
 
-def test_a_value_read_before_a_change_is_not_kept_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_value_read_while_a_setting_changes_is_not_cached(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that reads while another changes a setting must not put the old value back."""
     row: Setting[Any] = vars(conf.Settings)["POLL_INTERVAL"]
     reading, go_on = threading.Event(), threading.Event()
@@ -173,7 +173,7 @@ def test_a_value_read_before_a_change_is_not_kept_after_it(monkeypatch: pytest.M
         ("amqp://a//;amqp://b//", None),
     ],
 )
-def test_database_broker_alias(url: str, alias: str | None) -> None:
+def test_database_broker_alias_of_broker_urls(url: str, alias: str | None) -> None:
     with override_settings(TASKQ_BROKER_URL=url):
         assert database_broker_alias() == alias
         assert database_broker_alias() == alias  # from the cache
@@ -204,7 +204,7 @@ def test_database_broker_alias_follows_the_settings() -> None:
         ("localhost", "localhost"),
     ],
 )
-def test_masked_url(url: str, shown: str) -> None:
+def test_masked_url_hides_passwords(url: str, shown: str) -> None:
     assert masked_url(url) == shown
 
 
@@ -221,7 +221,7 @@ def test_masked_url(url: str, shown: str) -> None:
         "sqla+postgresql://u:p@h/db",
     ],
 )
-def test_env_reads_a_broker_url_whole(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_env_reads_a_broker_url_unchanged(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASKQ_BROKER_URL", url)
     assert Env().broker_url() == url
 
@@ -240,7 +240,7 @@ def test_env_reads_a_broker_url_whole(url: str, monkeypatch: pytest.MonkeyPatch)
         ("u:secret@host;amqp://u:secret@host", "no scheme"),
     ],
 )
-def test_env_refuses_what_is_no_broker_url_and_shows_no_password(
+def test_env_refuses_an_invalid_broker_url_and_shows_no_password(
     url: str, problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MY_BROKER", url)
@@ -249,7 +249,7 @@ def test_env_refuses_what_is_no_broker_url_and_shows_no_password(
     assert "sec" not in str(caught.value)
 
 
-def test_env_without_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_env_without_the_variable_gives_the_default_or_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TASKQ_BROKER_URL", raising=False)
     assert Env().broker_url(default="django://") == "django://"
     assert Env().broker_url("TASKQ_BROKER_URL", default=None) is None
@@ -258,13 +258,13 @@ def test_env_without_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("value", [["amqp://u:secret@h//"], b"amqp://u:secret@h//"], ids=repr)
-def test_a_broker_url_of_another_kind_shows_no_password(value: Any) -> None:
+def test_error_about_a_broker_url_of_the_wrong_type_shows_no_password(value: Any) -> None:
     with override_settings(TASKQ_BROKER_URL=value), pytest.raises(ImproperlyConfigured) as caught:
         _ = settings.BROKER_URL
     assert "secret" not in str(caught.value)
 
 
-def test_the_reference_is_in_step() -> None:
+def test_reference_page_of_settings_is_current() -> None:
     page = ROOT / "docs" / "reference" / "settings.md"
     assert page.read_text() == "\n".join(conf.reference()) + "\n", (
         "run: python -m taskq.conf > docs/reference/settings.md"

@@ -92,7 +92,7 @@ def test_imports_go_one_way(module: str) -> None:
     ],
     ids=["rooms", "worker", "ground"],
 )
-def test_there_is_no_circle(name_of: rooms.NameOf, what: str) -> None:
+def test_rooms_have_no_circle(name_of: rooms.NameOf, what: str) -> None:
     found = circles(rooms.arrows(TREE, name_of, without=STILL_UPWARD))
     assert not found, lines([" <-> ".join(circle) for circle in found], f"These {what} import each other. {order()}")
 

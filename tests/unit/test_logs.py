@@ -88,7 +88,7 @@ def test_a_task_logger_is_below_taskq_task() -> None:
     assert sum(isinstance(known, TaskFilter) for known in logger.filters) == 1
 
 
-def test_its_records_carry_the_task_whoever_handles_them(recorder: Recorder) -> None:
+def test_records_of_a_task_logger_carry_the_task_for_any_handler(recorder: Recorder) -> None:
     logger = get_task_logger("shop.tasks")
     with task_context("id-1", "shop.tasks.mail"):
         logger.info("sent")
@@ -97,7 +97,7 @@ def test_its_records_carry_the_task_whoever_handles_them(recorder: Recorder) -> 
     assert recorder.last == (None, None)
 
 
-def test_contexts_nest_and_end_with_an_exception(recorder: Recorder) -> None:
+def test_task_contexts_nest_and_end_with_an_exception(recorder: Recorder) -> None:
     logger = get_task_logger("shop.tasks")
 
     def fail() -> None:
@@ -120,14 +120,14 @@ def test_threads_have_their_own_task(recorder: Recorder) -> None:
         assert recorder.last == (None, None)
 
 
-def test_every_record_of_a_task_is_labelled_in_a_worker(recorder: Recorder) -> None:
+def test_labelled_handlers_label_records_of_all_loggers(recorder: Recorder) -> None:
     label_handlers()
     with task_context("id-1", "shop.tasks.mail"):
         logging.getLogger("django.db").error("slow")
     assert recorder.last == ("id-1", "shop.tasks.mail")
 
 
-def test_what_the_application_says_stays(recorder: Recorder) -> None:
+def test_task_id_given_by_the_application_is_kept(recorder: Recorder) -> None:
     """A record factory would make this an error: "Attempt to overwrite 'task_id' in LogRecord"."""
     label_handlers()
     with task_context("id-1", "shop.tasks.mail"):
@@ -135,7 +135,7 @@ def test_what_the_application_says_stays(recorder: Recorder) -> None:
     assert recorder.last == ("of the shop", "shop.tasks.mail")
 
 
-def test_labelling_twice_adds_one_filter_and_it_is_first(recorder: Recorder) -> None:
+def test_labelling_handlers_twice_adds_one_filter_in_front(recorder: Recorder) -> None:
     theirs = logging.Filter("shop")
     recorder.addFilter(theirs)
     label_handlers()
@@ -169,7 +169,7 @@ def test_without_logging_settings_the_worker_gets_a_handler_and_the_root_none(ta
 
 
 @bare_root()
-def test_tasks_have_a_format_of_their_own(taskq_logger: logging.Logger) -> None:
+def test_task_records_have_a_format_of_their_own(taskq_logger: logging.Logger) -> None:
     with override_settings(
         TASKQ_TASK_LOG_FORMAT="%(task_name)s[%(task_id)s]: %(message)s", TASKQ_WORKER_LOG_FORMAT="W %(message)s"
     ):
@@ -183,7 +183,7 @@ def test_tasks_have_a_format_of_their_own(taskq_logger: logging.Logger) -> None:
 
 
 @bare_root()
-def test_the_level_is_warning_unless_the_command_says_otherwise(taskq_logger: logging.Logger) -> None:
+def test_log_level_is_warning_unless_the_command_says_otherwise(taskq_logger: logging.Logger) -> None:
     setup_worker_logging()
     assert taskq_logger.level == logging.WARNING
     setup_worker_logging("debug")
@@ -193,7 +193,7 @@ def test_the_level_is_warning_unless_the_command_says_otherwise(taskq_logger: lo
 
 
 @bare_root()
-def test_setting_up_again_replaces_the_handler(taskq_logger: logging.Logger, tmp_path: Path) -> None:
+def test_setting_up_logging_again_replaces_the_handler(taskq_logger: logging.Logger, tmp_path: Path) -> None:
     setup_worker_logging("info")
     setup_worker_logging("info", str(tmp_path / "worker.log"))
     (handler,) = taskq_logger.handlers
@@ -202,7 +202,7 @@ def test_setting_up_again_replaces_the_handler(taskq_logger: logging.Logger, tmp
 
 @pytest.mark.parametrize("owner", ["taskq", ""])
 @bare_root()
-def test_handlers_that_are_there_win(owner: str, taskq_logger: logging.Logger) -> None:
+def test_existing_handlers_of_taskq_or_root_are_kept_alone(owner: str, taskq_logger: logging.Logger) -> None:
     theirs = Recorder()
     logging.getLogger(owner).addHandler(theirs)  # bare_root and taskq_logger take it away again
     taskq_logger.setLevel(logging.NOTSET)
@@ -218,7 +218,7 @@ def test_handlers_that_are_there_win(owner: str, taskq_logger: logging.Logger) -
     "config", [{"root": {"level": "INFO"}}, {"loggers": {"": {}}}, {"loggers": {"taskq": {"handlers": []}}}]
 )
 @bare_root()
-def test_what_LOGGING_names_wins_even_without_handlers(config: dict[str, object], taskq_logger: logging.Logger) -> None:
+def test_logger_named_in_LOGGING_gets_no_other_handler(config: dict[str, object], taskq_logger: logging.Logger) -> None:
     with override_settings(LOGGING_CONFIG=None, LOGGING=config):
         setup_worker_logging()
     assert taskq_logger.handlers == []
@@ -247,7 +247,7 @@ def said(path: Path) -> list[str]:
 
 
 @bare_root()
-def test_each_process_of_the_pool_may_have_its_own_file(taskq_logger: logging.Logger, tmp_path: Path) -> None:
+def test_each_pool_process_may_have_its_own_log_file(taskq_logger: logging.Logger, tmp_path: Path) -> None:
     setup_worker_logging("info", str(tmp_path / "w.log"), file_of=lambda n: str(tmp_path / f"w-{n}.log"))
     taskq_logger.info("main")
     log_to_file_of(2)
@@ -259,7 +259,7 @@ def test_each_process_of_the_pool_may_have_its_own_file(taskq_logger: logging.Lo
 
 
 @bare_root()
-def test_a_process_whose_file_can_not_be_opened_logs_with_the_others(
+def test_pool_process_whose_log_file_can_not_be_opened_uses_the_shared_one(
     taskq_logger: logging.Logger, tmp_path: Path
 ) -> None:
     setup_worker_logging("info", str(tmp_path / "w.log"), file_of=lambda n: str(tmp_path / "no" / f"w-{n}.log"))
@@ -270,7 +270,7 @@ def test_a_process_whose_file_can_not_be_opened_logs_with_the_others(
 
 
 @bare_root()
-def test_one_file_for_all_processes(taskq_logger: logging.Logger, tmp_path: Path) -> None:
+def test_pool_processes_share_one_log_file_by_default(taskq_logger: logging.Logger, tmp_path: Path) -> None:
     setup_worker_logging("info", str(tmp_path / "w.log"))
     before = taskq_logger.handlers[:]
     log_to_file_of(1)
@@ -278,7 +278,7 @@ def test_one_file_for_all_processes(taskq_logger: logging.Logger, tmp_path: Path
 
 
 @bare_root()
-def test_the_descriptor_follows_the_file(taskq_logger: logging.Logger, tmp_path: Path) -> None:
+def test_log_descriptor_follows_a_rotated_file(taskq_logger: logging.Logger, tmp_path: Path) -> None:
     path = tmp_path / "w.log"
     setup_worker_logging("info")
     assert logs.log_descriptor() is None
@@ -295,14 +295,14 @@ def test_the_descriptor_follows_the_file(taskq_logger: logging.Logger, tmp_path:
 
 
 @pytest.mark.parametrize(("level", "code"), [(logging.ERROR, "31"), (logging.WARNING, "33"), (logging.INFO, None)])
-def test_colors(level: int, code: str | None) -> None:
+def test_log_lines_are_colored_by_level(level: int, code: str | None) -> None:
     record = logging.LogRecord("taskq.worker", level, "", 0, "text", None, None)
     with override_settings(TASKQ_WORKER_LOG_FORMAT="%(message)s"):
         assert WorkerFormatter(color=True).format(record) == (f"\x1b[{code}mtext\x1b[0m" if code else "text")
         assert WorkerFormatter().format(record) == "text"
 
 
-def test_nothing_is_known_of_a_task_outside_of_one() -> None:
+def test_no_task_context_outside_of_a_task() -> None:
     assert logs._current.get() is None
 
 
@@ -310,7 +310,7 @@ def test_nothing_is_known_of_a_task_outside_of_one() -> None:
 
 
 @bare_root()
-def test_a_receiver_of_setup_logging_takes_its_place(taskq_logger: logging.Logger) -> None:
+def test_receiver_of_setup_logging_replaces_the_workers_handlers(taskq_logger: logging.Logger) -> None:
     said: list[dict[str, object]] = []
     theirs = Recorder()
 
@@ -330,7 +330,7 @@ def test_a_receiver_of_setup_logging_takes_its_place(taskq_logger: logging.Logge
 
 
 @bare_root()
-def test_receivers_may_add_to_what_is_set_up(taskq_logger: logging.Logger) -> None:
+def test_after_setup_logger_signals_give_logger_and_format(taskq_logger: logging.Logger) -> None:
     said: dict[str, object] = {}
 
     def receiver(signal: object, sender: object, logger: logging.Logger, **arguments: object) -> None:

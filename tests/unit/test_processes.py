@@ -31,7 +31,7 @@ def hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes.Path, "read_text", refuse)
 
 
-def test_who_lives_is_not_gone_and_its_number_alone_is_not_enough(child: subprocess.Popen[bytes]) -> None:
+def test_living_process_is_gone_only_with_another_start_time(child: subprocess.Popen[bytes]) -> None:
     started = process_started(child.pid)
     assert started
     assert not is_gone(child.pid, started)
@@ -39,7 +39,7 @@ def test_who_lives_is_not_gone_and_its_number_alone_is_not_enough(child: subproc
     assert is_gone(child.pid, started + 1)
 
 
-def test_who_has_ended_is_gone_though_nobody_has_heard_of_it_yet(child: subprocess.Popen[bytes]) -> None:
+def test_ended_process_is_gone_before_it_is_reaped(child: subprocess.Popen[bytes]) -> None:
     started = process_started(child.pid) or 0
     os.kill(child.pid, signal.SIGKILL)
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
@@ -49,7 +49,7 @@ def test_who_has_ended_is_gone_though_nobody_has_heard_of_it_yet(child: subproce
 
 
 @pytest.mark.usefixtures("hidden")
-def test_who_can_not_be_seen_is_gone_only_if_nobody_has_its_number(child: subprocess.Popen[bytes]) -> None:
+def test_hidden_process_is_gone_only_if_its_pid_is_free(child: subprocess.Popen[bytes]) -> None:
     assert process_started(child.pid) is None
     assert not is_gone(child.pid, 1)
     child.kill()
@@ -60,7 +60,7 @@ def test_who_can_not_be_seen_is_gone_only_if_nobody_has_its_number(child: subpro
 
 
 @pytest.mark.usefixtures("hidden")
-def test_another_users_process_that_can_not_be_seen_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hidden_process_of_another_user_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(pid: int, number: int) -> None:
         raise PermissionError
 

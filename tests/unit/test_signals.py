@@ -18,7 +18,7 @@ def signal() -> signals.TaskqSignal:
     return signals.TaskqSignal()
 
 
-def test_the_names_that_celery_has() -> None:
+def test_signals_have_the_names_of_celery() -> None:
     names = """before_task_publish after_task_publish task_received task_prerun task_postrun task_success task_retry
     task_failure task_revoked task_internal_error task_unknown task_rejected worker_init worker_ready
     worker_shutting_down worker_shutdown worker_before_create_process worker_process_init worker_process_shutdown
@@ -39,7 +39,7 @@ def test_send_calls_receivers(signal: Signal) -> None:
     assert seen == [("shop.add", "1")]
 
 
-def test_without_receivers_nothing_is_sent(signal: Signal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_send_without_receivers_does_nothing(signal: Signal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signal, "send_robust", lambda *args, **named: pytest.fail("sent"))
     assert signals.send(signal, None) == []
 
@@ -65,7 +65,7 @@ class _Callable:
 @pytest.mark.parametrize(
     "receiver", [_broken, functools.partial(_broken), _Callable()], ids=["function", "partial", "object"]
 )
-def test_a_receiver_that_raises_is_logged_and_the_others_called(
+def test_receiver_that_raises_is_logged_and_others_are_called(
     signal: Signal, log: pytest.LogCaptureFixture, receiver: Any
 ) -> None:
     heard = []
@@ -81,7 +81,7 @@ def test_a_receiver_that_raises_is_logged_and_the_others_called(
     assert any(record.name == "taskq" and "not my day" in record.getMessage() for record in log.records)
 
 
-def test_a_sender_that_is_a_name_matches_by_its_text(signal: Signal) -> None:
+def test_sender_that_is_a_name_matches_by_its_text(signal: Signal) -> None:
     heard = []
 
     def receiver(**named: Any) -> None:
@@ -95,7 +95,7 @@ def test_a_sender_that_is_a_name_matches_by_its_text(signal: Signal) -> None:
     assert not signal.disconnect(receiver, sender="shop.tasks.mail")
 
 
-def test_send_survives_what_django_does_not_catch(signal: Signal, log: pytest.LogCaptureFixture) -> None:
+def test_send_with_an_unhashable_sender_does_not_raise(signal: Signal, log: pytest.LogCaptureFixture) -> None:
     def receiver(**named: Any) -> None: ...
 
     signal.connect(receiver)

@@ -34,30 +34,30 @@ zones = st.sampled_from(ZONES)
     "zone", [BERLIN, pytz.timezone(BERLIN), zoneinfo.ZoneInfo(BERLIN)], ids=["name", "pytz", "zoneinfo"]
 )
 class TestEveryKindOfZone:
-    def test_winter_and_summer(self, zone: str | tzinfo) -> None:
+    def test_naive_times_in_winter_and_summer(self, zone: str | tzinfo) -> None:
         assert to_utc(datetime(2026, 1, 15, 12), zone) == datetime(2026, 1, 15, 11, tzinfo=UTC)
         assert to_utc(datetime(2026, 7, 15, 12), zone) == datetime(2026, 7, 15, 10, tzinfo=UTC)
 
-    def test_a_time_that_does_not_exist(self, zone: str | tzinfo) -> None:
+    def test_naive_time_that_does_not_exist_is_an_error(self, zone: str | tzinfo) -> None:
         with pytest.raises(NonexistentTime, match=r"2026-03-29 02:30:00 does not exist in Europe/Berlin"):
             to_utc(datetime(2026, 3, 29, 2, 30), zone)
 
-    def test_a_time_that_comes_twice(self, zone: str | tzinfo) -> None:
+    def test_naive_time_that_comes_twice_is_an_error(self, zone: str | tzinfo) -> None:
         with pytest.raises(AmbiguousTime, match=r"2026-10-25 02:30:00 is ambiguous in Europe/Berlin"):
             to_utc(datetime(2026, 10, 25, 2, 30), zone)
 
-    def test_as_the_setting(self, zone: str | tzinfo) -> None:
+    def test_zone_of_the_setting_is_used(self, zone: str | tzinfo) -> None:
         with override_settings(TASKQ_TIMEZONE=zone):
             assert to_utc(datetime(2026, 7, 15, 12)) == datetime(2026, 7, 15, 10, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("error", [NonexistentTime, AmbiguousTime])
-def test_the_errors_are_pytz_s_and_value_errors(error: type[Exception]) -> None:
+def test_time_errors_are_pytz_and_value_errors(error: type[Exception]) -> None:
     assert issubclass(error, pytz.InvalidTimeError)
     assert issubclass(error, ValueError)
 
 
-def test_an_aware_time_keeps_its_moment() -> None:
+def test_aware_time_keeps_its_moment() -> None:
     plus_two = timezone(timedelta(hours=2))
     assert to_utc(datetime(2026, 10, 25, 2, 30, tzinfo=plus_two)).isoformat() == "2026-10-25T00:30:00+00:00"
     localized = pytz.timezone(BERLIN).localize(datetime(2026, 10, 25, 2, 30), is_dst=False)
@@ -65,12 +65,12 @@ def test_an_aware_time_keeps_its_moment() -> None:
     assert to_utc(datetime(2026, 10, 25, 2, 30, tzinfo=zoneinfo.ZoneInfo(BERLIN), fold=1)) == to_utc(localized)
 
 
-def test_a_bare_pytz_zone_does_not_mean_local_mean_time() -> None:
+def test_bare_pytz_zone_does_not_mean_local_mean_time() -> None:
     """``datetime(..., tzinfo=pytz.timezone("Europe/Berlin"))`` is 53 minutes from UTC if it is taken at its word."""
     assert to_utc(datetime(2026, 7, 15, 12, tzinfo=pytz.timezone(BERLIN))) == datetime(2026, 7, 15, 10, tzinfo=UTC)
 
 
-def test_a_zone_without_an_offset_counts_as_none() -> None:
+def test_time_with_a_zone_without_an_offset_counts_as_naive() -> None:
     class Vague(tzinfo):
         def utcoffset(self, dt: datetime | None) -> None:
             return None
@@ -84,24 +84,24 @@ def test_a_zone_without_an_offset_counts_as_none() -> None:
 
 @pytest.mark.parametrize("zone", [BERLIN, "Asia/Tokyo", "America/New_York"])
 @pytest.mark.parametrize("value", [datetime.max, datetime.min])
-def test_the_ends_of_the_calendar_are_a_value_error(zone: str, value: datetime) -> None:
+def test_times_beyond_the_calendar_are_a_value_error(zone: str, value: datetime) -> None:
     try:
         assert to_utc(value, zone).tzinfo is UTC
     except ValueError as exc:
         assert "years 1 to 9999" in str(exc)  # noqa: PT017 - which of the two depends on the zone
 
 
-def test_far_but_not_too_far() -> None:
+def test_time_in_the_year_9999_is_converted() -> None:
     assert to_utc(datetime(9999, 6, 1), BERLIN).year == 9999
 
 
 @pytest.mark.parametrize("value", [date(2026, 1, 1), "2026-01-01", None, 5])
-def test_only_datetimes(value: object) -> None:
+def test_values_that_are_no_datetimes_are_refused(value: object) -> None:
     with pytest.raises(TypeError, match="A datetime is needed"):
         to_utc(value)  # type: ignore[arg-type]
 
 
-def test_an_unknown_zone() -> None:
+def test_unknown_time_zone_is_an_error() -> None:
     with pytest.raises(ValueError, match="'Europe/Atlantis' is not the name of a time zone"):
         to_utc(datetime(2026, 1, 1), "Europe/Atlantis")
     with (
@@ -123,7 +123,7 @@ def test_an_unknown_zone() -> None:
         "2026-W47-7T08:44:03.578964Z",
     ],
 )
-def test_parse_iso(text: str) -> None:
+def test_parse_iso_reads_all_forms_as_utc(text: str) -> None:
     assert parse_iso(text) == datetime(2026, 11, 22, 8, 44, 3, 578964, tzinfo=UTC)
     assert parse_iso(text).tzinfo is UTC
 
@@ -149,7 +149,7 @@ def test_now_is_aware() -> None:
 
 
 @given(moments, zones)
-def test_pytz_and_zoneinfo_agree(naive: datetime, name: str) -> None:
+def test_conversion_agrees_for_zone_names_and_zoneinfo(naive: datetime, name: str) -> None:
     outcomes: list[object] = []
     for zone in (name, zoneinfo.ZoneInfo(name)):
         try:
@@ -160,7 +160,7 @@ def test_pytz_and_zoneinfo_agree(naive: datetime, name: str) -> None:
 
 
 @given(moments, zones)
-def test_each_moment_comes_back_from_its_local_time_or_is_ambiguous(moment: datetime, name: str) -> None:
+def test_local_time_of_a_moment_gives_it_back_or_is_ambiguous(moment: datetime, name: str) -> None:
     moment = moment.replace(tzinfo=UTC)
     local = moment.astimezone(zoneinfo.ZoneInfo(name)).replace(tzinfo=None)
     try:
@@ -177,7 +177,7 @@ def test_each_moment_comes_back_from_its_local_time_or_is_ambiguous(moment: date
         timezones=st.sampled_from([UTC, timezone(timedelta(hours=-11)), timezone(timedelta(hours=5, minutes=45))])
     )
 )
-def test_what_isoformat_writes_is_read_back(moment: datetime) -> None:
+def test_parse_iso_reads_what_isoformat_writes(moment: datetime) -> None:
     try:
         expected = moment.astimezone(UTC)
     except OverflowError:
@@ -188,6 +188,6 @@ def test_what_isoformat_writes_is_read_back(moment: datetime) -> None:
 
 
 @given(st.text())
-def test_parse_iso_never_fails_in_another_way(text: str) -> None:
+def test_parse_iso_raises_nothing_but_value_error(text: str) -> None:
     with contextlib.suppress(ValueError):
         parse_iso(text)

@@ -39,7 +39,7 @@ FOLLOWERS = [
 
 
 @pytest.mark.parametrize(("make", "expected"), FOLLOWERS)
-def test_a_frozen_canvas_as_a_callback(alias: str, make: Any, expected: Any) -> None:
+def test_frozen_canvas_as_a_callback_runs(alias: str, make: Any, expected: Any) -> None:
     callback = make()
     result = callback.freeze()
     first = same.s(0)
@@ -51,7 +51,7 @@ def test_a_frozen_canvas_as_a_callback(alias: str, make: Any, expected: Any) -> 
 
 
 @pytest.mark.parametrize(("make", "expected"), FOLLOWERS)
-def test_a_canvas_as_an_errback(alias: str, make: Any, expected: Any) -> None:
+def test_canvas_as_an_errback_runs_with_the_failed_id(alias: str, make: Any, expected: Any) -> None:
     errback = make()
     result = errback.freeze()
     failed = boom.s().on_error(errback).delay()
@@ -60,7 +60,7 @@ def test_a_canvas_as_an_errback(alias: str, make: Any, expected: Any) -> None:
 
 
 @pytest.mark.parametrize(("make", "expected"), FOLLOWERS)
-def test_a_canvas_as_an_errback_of_a_task_that_is_not_known(alias: str, make: Any, expected: Any) -> None:
+def test_canvas_as_an_errback_of_an_unknown_task_runs(alias: str, make: Any, expected: Any) -> None:
     errback = make()
     result = errback.freeze()
     failed = Signature("no.such.task").on_error(errback).delay()
@@ -69,7 +69,7 @@ def test_a_canvas_as_an_errback_of_a_task_that_is_not_known(alias: str, make: An
 
 
 @pytest.mark.parametrize(("make", "expected"), FOLLOWERS)
-def test_a_canvas_as_an_errback_of_a_body(alias: str, make: Any, expected: Any) -> None:
+def test_canvas_as_an_errback_of_a_body_runs(alias: str, make: Any, expected: Any) -> None:
     errback = make()
     result = errback.freeze()
     body = chord([boom.s()], same.s().on_error(errback)).delay()
@@ -78,7 +78,7 @@ def test_a_canvas_as_an_errback_of_a_body(alias: str, make: Any, expected: Any) 
 
 
 @pytest.mark.parametrize(("make", "expected"), FOLLOWERS)
-def test_a_canvas_in_the_chain_of_another_producer(alias: str, make: Any, expected: Any) -> None:
+def test_canvas_in_the_chain_of_a_foreign_message_runs(alias: str, make: Any, expected: Any) -> None:
     """Its message has the ids, and nobody has written rows for it."""
     canvas = make()
     result = canvas.freeze()

@@ -72,7 +72,7 @@ def all_ended(alias: str) -> bool:
 
 @pytest.mark.parametrize("canvas", CANVASES)
 @pytest.mark.parametrize("replacement", REPLACEMENTS)
-def test_steps_that_have_not_run_are_revoked(alias: str, canvas: Any, replacement: Any) -> None:
+def test_revoking_a_replaced_task_revokes_steps_that_have_not_run(alias: str, canvas: Any, replacement: Any) -> None:
     worker = WorkerHere(alias)
     canvas(replacement()).delay()
     work_until(worker, "first")
@@ -84,7 +84,7 @@ def test_steps_that_have_not_run_are_revoked(alias: str, canvas: Any, replacemen
 
 @pytest.mark.parametrize("canvas", CANVASES)
 @pytest.mark.parametrize("replacement", REPLACEMENTS)
-def test_a_step_that_runs_goes_on_to_its_end(alias: str, canvas: Any, replacement: Any) -> None:
+def test_revoking_a_replaced_task_lets_a_running_step_end(alias: str, canvas: Any, replacement: Any) -> None:
     worker = WorkerHere(alias)
     canvas(replacement()).delay()
     work_until(worker, "first")
@@ -102,7 +102,7 @@ def test_a_step_that_runs_goes_on_to_its_end(alias: str, canvas: Any, replacemen
 
 @pytest.mark.parametrize("canvas", CANVASES)
 @pytest.mark.parametrize("replacement", REPLACEMENTS)
-def test_what_has_run_stays_as_it_is(alias: str, canvas: Any, replacement: Any) -> None:
+def test_revoking_a_replaced_task_after_its_end_changes_nothing(alias: str, canvas: Any, replacement: Any) -> None:
     worker = WorkerHere(alias)
     canvas(replacement()).delay()
     worker.work()
@@ -112,7 +112,7 @@ def test_what_has_run_stays_as_it_is(alias: str, canvas: Any, replacement: Any) 
 
 @pytest.mark.parametrize("canvas", CANVASES)
 @pytest.mark.parametrize("replacement", REPLACEMENTS)
-def test_a_message_that_can_not_be_read_fails_what_was_replaced(alias: str, canvas: Any, replacement: Any) -> None:
+def test_unreadable_message_of_a_replacement_fails_the_replaced_task(alias: str, canvas: Any, replacement: Any) -> None:
     worker = WorkerHere(alias)
     canvas(replacement()).delay()
     work_until(worker, "first")
@@ -122,7 +122,7 @@ def test_a_message_that_can_not_be_read_fails_what_was_replaced(alias: str, canv
     assert all_ended(alias)
 
 
-def test_an_end_that_nobody_wanted_to_know_stays_as_it_is(alias: str) -> None:
+def test_revoking_a_replaced_task_with_an_ignored_end_changes_nothing(alias: str) -> None:
     replaced(chain(same.si(1), same.si(2).set(ignore_result=True))).clone((0,)).delay()
     WorkerHere(alias).work()
     assert Node.objects.using(alias).get(task_id="replaced").state == "SUCCESS"
@@ -130,7 +130,7 @@ def test_an_end_that_nobody_wanted_to_know_stays_as_it_is(alias: str) -> None:
     assert AsyncResult("replaced").state == "PENDING"
 
 
-def test_a_second_delivery_of_what_was_replaced_leaves_nothing_that_waits(alias: str) -> None:
+def test_second_delivery_of_a_replaced_task_leaves_nothing_waiting(alias: str) -> None:
     """What takes its place is sent twice, and its last step keeps no run."""
     result = chord([replaced(chain(same.si(1), boom.si().set(ignore_result=True))).clone((0,))], same.s()).delay()
     (message,) = Message.objects.using(alias)
@@ -147,7 +147,7 @@ def test_a_second_delivery_of_what_was_replaced_leaves_nothing_that_waits(alias:
     assert not Message.objects.using(alias).exists()
 
 
-def test_a_canvas_that_comes_before_is_not_revoked(alias: str) -> None:
+def test_revoking_a_task_to_be_replaced_leaves_its_predecessor(alias: str) -> None:
     worker = WorkerHere(alias)
     result = chain(same.s(1), by_chain(), double.s()).delay()
     revoke(["replaced"])
@@ -156,7 +156,7 @@ def test_a_canvas_that_comes_before_is_not_revoked(alias: str) -> None:
 
 
 @pytest.mark.parametrize("canvas", CANVASES)
-def test_in_memory_too(canvas: Any) -> None:
+def test_revoking_a_replaced_task_in_memory_revokes_its_steps(canvas: Any) -> None:
     with override() as memory:
         result = canvas(replaced(chain(same.si(1).set(task_id="first", queue="later"), same.s(2)))).delay()
         memory.drain(queue="taskq")

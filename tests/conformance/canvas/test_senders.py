@@ -27,7 +27,7 @@ class RolledBack(Exception):
 
 
 @pytest.mark.parametrize("what", CANVASES)
-def test_nothing_is_left_of_a_canvas_that_was_rolled_back(alias: str, what: str) -> None:
+def test_rolled_back_canvas_leaves_no_rows(alias: str, what: str) -> None:
     with suppress(RolledBack), transaction.atomic(using=alias):
         result = CANVASES[what].delay()
         assert Message.objects.using(alias).exists() or ScheduledMessage.objects.using(alias).exists()
@@ -37,7 +37,7 @@ def test_nothing_is_left_of_a_canvas_that_was_rolled_back(alias: str, what: str)
 
 
 @pytest.mark.parametrize(("what", "value"), [("chain", 4), ("group", [2, 4]), ("chord", 6)])
-def test_a_canvas_that_a_task_sends_is_its_child(alias: str, what: str, value: Any) -> None:
+def test_canvas_sent_by_a_task_is_its_child(alias: str, what: str, value: Any) -> None:
     result = sends.delay(CANVASES[what])
     WorkerHere(alias).work()
     own_id, root_id, sent_id = result.result

@@ -16,7 +16,7 @@ from tests.support.jobs.flows import add, same, second_try, total
 from tests.support.worker_here import WorkerHere
 
 
-def test_a_header_that_runs_while_the_rest_is_sent(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_group_row_counts_all_members_before_the_first_message(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A21: whatever is sent of a header, the row that counts it is there, and counts all of it."""
     counts: list[int] = []
 
@@ -32,12 +32,12 @@ def test_a_header_that_runs_while_the_rest_is_sent(alias: str, monkeypatch: pyte
     assert result.result == sum(range(600))
 
 
-def test_a_header_that_runs_as_it_is_sent() -> None:
+def test_large_header_runs_in_inline_mode_as_it_is_sent() -> None:
     with override("inline"):
         assert chord((add.s(n, 0) for n in range(600)), total.s()).delay().get() == sum(range(600))
 
 
-def test_a_member_keeps_its_place_when_it_is_tried_again(alias: str) -> None:
+def test_retried_member_keeps_its_place_and_is_counted_at_its_end(alias: str) -> None:
     """A23: and is counted when it has ended, not before."""
     result = chord([add.s(1, 1), second_try.s(5), second_try.s(6)], same.s()).delay()
     worker = WorkerHere(alias)
@@ -48,7 +48,7 @@ def test_a_member_keeps_its_place_when_it_is_tried_again(alias: str) -> None:
     assert result.result == [[2, 5, 6]]
 
 
-def test_a_chunk_that_fails_fails_alone(alias: str) -> None:
+def test_failed_chunk_fails_alone(alias: str) -> None:
     """A32."""
     result = add.chunks([(1, 1), (2, 2), (3, None), (4, 4), (5, 5)], 2).delay()
     WorkerHere(alias).work()
@@ -67,7 +67,7 @@ def test_a_chunk_that_fails_fails_alone(alias: str) -> None:
     ],
     ids=["chain", "group", "chord"],
 )
-def test_the_time_of_a_canvas_is_that_of_what_it_begins_with(
+def test_countdown_and_eta_of_a_canvas_delay_its_first_tasks_only(
     alias: str, option: str, canvas: Any, later: int, expected: Any
 ) -> None:
     """A31: what follows is sent at once."""

@@ -46,7 +46,7 @@ def end_all(alias: str) -> None:
 
 @pytest.mark.parametrize("make", CANVASES)
 @pytest.mark.parametrize("failing", [boom.s(), Signature("no.such.task"), chord([boom.s()], same.s())], ids=str)
-def test_an_errback(alias: str, make: Any, failing: Any) -> None:
+def test_unroutable_errback_canvas_ends(alias: str, make: Any, failing: Any) -> None:
     errback = make()
     result = errback.freeze()
     failed = failing.clone().on_error(errback).delay()
@@ -56,7 +56,7 @@ def test_an_errback(alias: str, make: Any, failing: Any) -> None:
 
 
 @pytest.mark.parametrize("make", CANVASES)
-def test_an_errback_of_a_task_whose_worker_was_lost(alias: str, make: Any) -> None:
+def test_unroutable_errback_canvas_of_a_lost_task_ends(alias: str, make: Any) -> None:
     errback = make()
     result = errback.freeze()
     failed = same.s(1).on_error(errback).delay()
@@ -70,7 +70,7 @@ def test_an_errback_of_a_task_whose_worker_was_lost(alias: str, make: Any) -> No
 
 
 @pytest.mark.parametrize("make", CANVASES)
-def test_a_callback(alias: str, make: Any) -> None:
+def test_unroutable_callback_canvas_fails(alias: str, make: Any) -> None:
     callback = make()
     result = callback.freeze()
     first = same.s(0)
@@ -81,21 +81,21 @@ def test_a_callback(alias: str, make: Any) -> None:
 
 
 @pytest.mark.parametrize("make", CANVASES)
-def test_the_next_step(alias: str, make: Any) -> None:
+def test_unroutable_canvas_as_the_next_link_fails(alias: str, make: Any) -> None:
     result = chain(same.s(0), make()).delay()
     end_all(alias)
     assert result.failed()
 
 
 @pytest.mark.parametrize("make", CANVASES)
-def test_the_next_step_of_a_member(alias: str, make: Any) -> None:
+def test_unroutable_canvas_as_the_next_link_of_a_member_fails_the_body(alias: str, make: Any) -> None:
     result = chord([chain(same.s(0), make()), same.s(1)], same.s()).delay()
     end_all(alias)
     assert result.failed()
 
 
 @pytest.mark.parametrize("make", CANVASES)
-def test_a_body(alias: str, make: Any) -> None:
+def test_unroutable_canvas_as_a_body_fails(alias: str, make: Any) -> None:
     result = chord([same.s(0), same.s(1)], make()).delay()
     end_all(alias)
     assert result.failed()
@@ -103,7 +103,7 @@ def test_a_body(alias: str, make: Any) -> None:
 
 @pytest.mark.parametrize("make", CANVASES)
 @pytest.mark.parametrize("taking", ["becomes", "brings"])
-def test_what_takes_the_place_of_a_task_or_joins_its_chord(alias: str, make: Any, taking: str) -> None:
+def test_unroutable_replacement_or_added_member_fails_the_body(alias: str, make: Any, taking: str) -> None:
     first = {"becomes": becomes, "brings": brings}[taking].s(make())
     result = chord([first, same.s(1)], same.s()).delay()
     end_all(alias)

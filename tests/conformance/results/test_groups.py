@@ -55,7 +55,7 @@ def ending(alias: str, batches: list[list[str]]) -> threading.Thread:
     return thread
 
 
-def test_a_large_group(alias: str) -> None:
+def test_large_group_is_waited_for_while_its_members_end(alias: str) -> None:
     ids = [f"t{number}" for number in range(2500)]
     end(alias, *ids[:100])
     thread = ending(alias, [ids[start : start + 400] for start in range(100, 2500, 400)])
@@ -64,14 +64,14 @@ def test_a_large_group(alias: str) -> None:
     assert of(ids).successful()
 
 
-def test_values_as_they_come(alias: str) -> None:
+def test_iterate_yields_values_in_order_as_members_end(alias: str) -> None:
     ids = [f"t{number}" for number in range(20)]
     thread = ending(alias, [[task_id] for task_id in reversed(ids)])
     assert list(of(ids).iterate(timeout=60)) == ids
     thread.join()
 
 
-def test_asynchronously(alias: str) -> None:
+def test_aiterate_yields_values_as_members_end(alias: str) -> None:
     ids = [f"t{number}" for number in range(20)]
 
     async def gather() -> list[str]:
@@ -82,7 +82,7 @@ def test_asynchronously(alias: str) -> None:
     thread.join()
 
 
-def test_kept(alias: str) -> None:
+def test_group_result_is_saved_restored_and_deleted(alias: str) -> None:
     result = GroupResult[Any]("G", [GroupResult("ü", [AsyncResult("a")]), AsyncResult("A")], AsyncResult("first"))
     for _ in range(2):
         result.save()
@@ -95,7 +95,7 @@ def test_kept(alias: str) -> None:
 
 
 @pytest.mark.parametrize("saved", [True, False])
-def test_a_group_that_was_sent_is_restored_whole(alias: str, saved: bool) -> None:
+def test_sent_group_is_restored_with_all_members(alias: str, saved: bool) -> None:
     task = signature("shop.add")
     for canvas in (group(task, task), group(task, task | group(task, task)), group(task | group(task, task))):
         result = canvas.apply_async()
@@ -109,7 +109,7 @@ def test_a_group_that_was_sent_is_restored_whole(alias: str, saved: bool) -> Non
             result.delete()
 
 
-def test_the_longest_of_ids(alias: str) -> None:
+def test_group_with_the_longest_id_is_saved_and_restored(alias: str) -> None:
     result = GroupResult[Any]("g" * 255, [AsyncResult("a")])
     result.save()
     assert GroupResult.restore(result.id) == result

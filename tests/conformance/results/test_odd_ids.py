@@ -17,14 +17,14 @@ ODD = ["nul\0", "half\ud800", "long" * 100]
 
 
 @pytest.mark.parametrize("task_id", ODD, ids=["nul", "surrogate", "long"])
-def test_it_is_pending_like_any_unknown_one(alias: str, task_id: str) -> None:
+def test_result_of_an_odd_id_is_pending_and_times_out(alias: str, task_id: str) -> None:
     result = AsyncResult[int](task_id)
     assert result.state == "PENDING"
     with pytest.raises(TimeoutError):
         result.get(timeout=0.05)
 
 
-def test_who_waits_for_one_blinds_no_other(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_an_odd_id_does_not_hide_other_results(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
     came = threading.Event()
     for odd in ODD:
         AsyncResult[int](odd).then(pytest.fail)

@@ -15,7 +15,7 @@ from taskq.store.revoke import revoke
 from tests.support.envelopes import envelope
 
 
-def test_the_most_urgent_and_oldest_come_first(alias: str) -> None:
+def test_claim_takes_the_most_urgent_and_oldest_first(alias: str) -> None:
     sent = [envelope(priority=p) for p in (0, 5, 9, 5, 0, 9)]
     enqueue(sent)
     token = workers.register("w")
@@ -25,7 +25,7 @@ def test_the_most_urgent_and_oldest_come_first(alias: str) -> None:
     assert [m.task_id for m in first + rest] == expected
 
 
-def test_a_claim_takes_from_its_queue_alone(alias: str) -> None:
+def test_claim_takes_from_its_queue_only(alias: str) -> None:
     enqueue([envelope(queue="a"), envelope(queue="b")])
     token = workers.register("w")
     assert [m.queue for m in claim("a", 10, token)] == ["a"]
@@ -42,7 +42,7 @@ def test_a_claimed_message_is_as_it_was_sent(alias: str) -> None:
     assert (bool(m.redelivered), bool(m.tracked), m.revoked) == (False, True, "")
 
 
-def test_many_claimers_get_each_message_once(alias: str) -> None:
+def test_concurrent_claims_get_each_message_once(alias: str) -> None:
     enqueue([envelope() for _ in range(300)])
     got: list[int] = []
     barrier = threading.Barrier(4)
@@ -84,7 +84,7 @@ def test_acknowledging_is_for_the_holder_only(alias: str) -> None:
     assert Message.objects.using(alias).get().acked
 
 
-def test_the_holder_is_asked_about_what_was_revoked(alias: str) -> None:
+def test_revocations_of_claimed_messages_are_reported_to_their_holder(alias: str) -> None:
     enqueue([envelope("x"), envelope("y"), envelope("z")])
     token = workers.register("w")
     x, y, _ = claim("taskq", 3, token)
@@ -95,7 +95,7 @@ def test_the_holder_is_asked_about_what_was_revoked(alias: str) -> None:
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_a_claim_in_somebodys_transaction_leaves_its_commit_as_it_was(alias: str) -> None:
+def test_claim_in_the_callers_transaction_leaves_synchronous_commit_on(alias: str) -> None:
     enqueue([envelope()])
     with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
         assert len(claim("taskq", 10, workers.register("w"))) == 1
@@ -103,7 +103,7 @@ def test_a_claim_in_somebodys_transaction_leaves_its_commit_as_it_was(alias: str
         assert cursor.fetchone() == ("on",)
 
 
-def test_names_are_compared_with_the_blanks_at_their_ends(alias: str) -> None:
+def test_queue_names_and_ids_differ_by_case_and_trailing_blanks(alias: str) -> None:
     enqueue([envelope("id", queue="case"), envelope("id ", queue="case "), envelope("ID", queue="Case")])
     token = workers.register("w")
     for queue, task_id in (("case", "id"), ("case ", "id "), ("Case", "ID")):

@@ -34,7 +34,7 @@ def test_a_sent_message_waits_and_its_run_is_pending(alias: str) -> None:
     assert abs(run.created_at.timestamp() - time.time()) < 60
 
 
-def test_one_and_many_write_the_same_rows(alias: str) -> None:
+def test_enqueue_one_and_enqueue_write_the_same_rows(alias: str) -> None:
     alone, together = envelope(), envelope()
     enqueue_one(alone)
     enqueue([together, envelope(), envelope(tracked=False)])
@@ -68,7 +68,7 @@ def test_a_rollback_leaves_no_row_of_any_kind(alias: str) -> None:
         assert not model.objects.using(alias).exists()
 
 
-def test_a_rolled_back_savepoint_leaves_only_what_was_sent_outside_it(alias: str) -> None:
+def test_rolled_back_savepoint_drops_only_its_own_messages(alias: str) -> None:
     kept = envelope()
     with transaction.atomic(using=alias):
         enqueue_one(kept)
@@ -79,13 +79,13 @@ def test_a_rolled_back_savepoint_leaves_only_what_was_sent_outside_it(alias: str
     assert list(TaskRun.objects.using(alias).values_list("task_id", flat=True)) == [kept.task_id]
 
 
-def test_more_than_a_chunk_is_sent_whole(alias: str) -> None:
+def test_more_messages_than_a_chunk_are_all_sent(alias: str) -> None:
     count = for_alias(alias).chunk * 2 + 7
     enqueue([envelope() for _ in range(count)])
     assert Message.objects.using(alias).count() == TaskRun.objects.using(alias).count() == count
 
 
-def test_text_of_every_kind_comes_back_as_it_was(alias: str) -> None:
+def test_text_of_any_characters_is_claimed_unchanged(alias: str) -> None:
     text = '[["π ☃ 😀 \\u0000 \\" \' % %s\\n"], {}]'
     body = text[:-1] + ", {}]"
     enqueue_one(envelope("id 'π' %s", body=body, arguments=text))
@@ -96,7 +96,7 @@ def test_text_of_every_kind_comes_back_as_it_was(alias: str) -> None:
     assert TaskRun.objects.using(alias).get(task_id="id 2 'π' %s").arguments == text
 
 
-def test_bytes_travel_as_base64(alias: str) -> None:
+def test_bytes_are_stored_as_base64(alias: str) -> None:
     enqueue_one(envelope(body=b"\x80\x81"))
     message = Message.objects.using(alias).get()
     assert message.body == "gIE="
@@ -108,7 +108,7 @@ def test_ids_differ_by_case_and_by_every_byte(alias: str) -> None:
     assert set(TaskRun.objects.using(alias).values_list("task_id", flat=True)) == {"a", "A", "ä"}
 
 
-def test_sending_under_an_id_that_is_not_final_changes_no_row(alias: str) -> None:
+def test_sending_under_an_id_that_is_not_final_changes_no_run(alias: str) -> None:
     enqueue_one(envelope("x", arguments="first"))
     enqueue_one(envelope("x", arguments="second"))
     assert TaskRun.objects.using(alias).get().arguments == "first"
@@ -116,7 +116,7 @@ def test_sending_under_an_id_that_is_not_final_changes_no_row(alias: str) -> Non
 
 
 @pytest.mark.parametrize("many", [False, True])
-def test_sending_under_a_settled_id_resets_the_row(alias: str, many: bool) -> None:
+def test_sending_under_a_settled_id_resets_the_run(alias: str, many: bool) -> None:
     enqueue_one(envelope("x"))
     token = workers.register("w")
     (message,) = claim("taskq", 1, token)
@@ -128,7 +128,7 @@ def test_sending_under_a_settled_id_resets_the_row(alias: str, many: bool) -> No
     assert (run.result, run.traceback, run.children, run.started_at, run.finished_at, run.runtime) == (None,) * 6
 
 
-def test_what_is_due_later_is_scheduled_and_promoted_when_due(alias: str) -> None:
+def test_delayed_message_is_scheduled_and_promoted_when_due(alias: str) -> None:
     early, late = envelope(delay=0.05), envelope(delay=60)
     enqueue([late, early])
     enqueue_one(envelope(delay=3600))
@@ -144,7 +144,7 @@ def test_what_is_due_later_is_scheduled_and_promoted_when_due(alias: str) -> Non
     assert promote() == 0
 
 
-def test_promotion_keeps_everything_and_goes_in_batches(alias: str) -> None:
+def test_promotion_keeps_all_columns_and_goes_in_batches(alias: str) -> None:
     columns = ("task_id", "priority", "tracked", "headers", "body")
     enqueue([envelope(delay=0.001, priority=n % 10, tracked=n % 2 == 0) for n in range(20)])
     before = sorted(ScheduledMessage.objects.using(alias).values_list(*columns))
@@ -155,12 +155,12 @@ def test_promotion_keeps_everything_and_goes_in_batches(alias: str) -> None:
     assert not ScheduledMessage.objects.using(alias).exists()
 
 
-def test_nothing_scheduled_is_due_never(alias: str) -> None:
+def test_without_scheduled_messages_nothing_is_due(alias: str) -> None:
     assert next_due() is None
     assert promote() == 0
 
 
-def test_arguments_out_of_a_query_on_the_connection_that_sends(alias: str) -> None:
+def test_delay_many_takes_arguments_from_an_open_query_on_its_connection(alias: str) -> None:
     enqueue([envelope() for _ in range(5)])
     rows = Message.objects.using(alias).order_by("id").iterator(chunk_size=2)
     results = add.delay_many((row.id, 0) for row in rows)

@@ -15,13 +15,13 @@ from tests.support.envelopes import ending, envelope
 
 
 @pytest.mark.parametrize("names", [("a\0b", "k"), ("e", "k\0"), ("e" * 300, "k"), ("\ud800", "k")])
-def test_names_that_no_database_takes_are_bound_to_nothing(alias: str, names: tuple[str, str]) -> None:
+def test_exchange_names_that_no_database_takes_find_no_queue(alias: str, names: tuple[str, str]) -> None:
     exchange, key = names
     with pytest.raises(QueueNotFound):
         exchanges.resolve([envelope(queue="", exchange=exchange, routing_key=key)], alias)
 
 
-def test_a_success_that_such_a_message_is_to_follow_fails_and_keeps_nothing_else_waiting(alias: str) -> None:
+def test_success_with_an_unroutable_follow_up_fails_and_delays_no_other_end(alias: str) -> None:
     enqueue([envelope("x"), envelope("y")])
     lease = WorkerLease("w", 30.0, alias, info=dict, on_revoked=lambda asked: None, on_lost=lambda ids: None)
     lease.token = workers.register("w")

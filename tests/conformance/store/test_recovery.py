@@ -17,7 +17,7 @@ from taskq.store.settle import settle
 from tests.support.envelopes import ending, envelope
 
 
-def test_a_dead_workers_messages_go_back_as_redelivered(alias: str) -> None:
+def test_messages_of_a_dead_worker_are_requeued_as_redelivered(alias: str) -> None:
     enqueue([envelope(), envelope()])
     token = workers.register("w")
     claim("taskq", 1, token)
@@ -27,7 +27,7 @@ def test_a_dead_workers_messages_go_back_as_redelivered(alias: str) -> None:
     assert not workers.heartbeat(token)
 
 
-def test_a_worker_that_has_beaten_since_is_not_dead(alias: str) -> None:
+def test_worker_that_has_beaten_since_is_not_dead(alias: str) -> None:
     token = workers.register("w")
     assert workers.heartbeat(token, state="stopping")
     assert recover(token, 0) is None
@@ -36,7 +36,7 @@ def test_a_worker_that_has_beaten_since_is_not_dead(alias: str) -> None:
     assert recover(token, 1) is None
 
 
-def test_what_must_not_run_again_fails_with_its_worker(alias: str) -> None:
+def test_acknowledged_messages_of_a_dead_worker_fail(alias: str) -> None:
     enqueue([envelope("x"), envelope("y", tracked=False), envelope("z")])
     token = workers.register("w")
     x, y, _ = claim("taskq", 3, token)
@@ -47,7 +47,7 @@ def test_what_must_not_run_again_fails_with_its_worker(alias: str) -> None:
     assert list(Message.objects.using(alias).values_list("task_id", flat=True)) == ["z"]
 
 
-def test_what_nobody_holds_any_more_goes_back(alias: str) -> None:
+def test_messages_held_under_an_unknown_token_are_requeued(alias: str) -> None:
     enqueue([envelope(), envelope()])
     living = workers.register("w")
     claim("taskq", 1, living)
@@ -56,7 +56,7 @@ def test_what_nobody_holds_any_more_goes_back(alias: str) -> None:
     assert sorted(Message.objects.using(alias).values_list("token", flat=True)) == ["", living]
 
 
-def test_leaving_gives_everything_back(alias: str) -> None:
+def test_leaving_worker_releases_its_messages(alias: str) -> None:
     enqueue([envelope()])
     token = workers.register("w")
     claim("taskq", 1, token)
@@ -64,7 +64,7 @@ def test_leaving_gives_everything_back(alias: str) -> None:
     assert Message.objects.using(alias).get().token == ""
 
 
-def test_what_did_not_start_goes_back_uncounted_and_in_its_place(alias: str) -> None:
+def test_released_message_is_uncounted_and_keeps_its_place(alias: str) -> None:
     sent = [envelope() for _ in range(3)]
     enqueue(sent)
     token = workers.register("w")
@@ -76,7 +76,7 @@ def test_what_did_not_start_goes_back_uncounted_and_in_its_place(alias: str) -> 
     assert claim("taskq", 1, token)[0].id == first.id
 
 
-def test_a_lost_run_is_counted_and_noted(alias: str) -> None:
+def test_lost_run_is_counted_and_kept_as_an_attempt(alias: str) -> None:
     enqueue([envelope("x")])
     token = workers.register("w")
     (message,) = claim("taskq", 1, token)
@@ -89,7 +89,7 @@ def test_a_lost_run_is_counted_and_noted(alias: str) -> None:
     assert (attempt.task_id, attempt.state, attempt.traceback) == ("x", "LOST", "signal 9")
 
 
-def test_a_message_that_is_not_due_is_postponed_whole(alias: str) -> None:
+def test_postponed_message_is_scheduled_with_all_columns(alias: str) -> None:
     enqueue([envelope("x", priority=4)])
     token = workers.register("w")
     (message,) = claim("taskq", 1, token)
@@ -100,7 +100,7 @@ def test_a_message_that_is_not_due_is_postponed_whole(alias: str) -> None:
     assert not requeue.postpone(token, message, 60)
 
 
-def test_what_waits_or_is_scheduled_is_revoked_at_once(alias: str) -> None:
+def test_waiting_and_scheduled_messages_are_revoked_at_once(alias: str) -> None:
     enqueue([envelope("x"), envelope("y", delay=60), envelope("u", tracked=False), envelope("other")])
     assert revoke(["x", "y", "u", "unknown"]) == 3
     states_of = dict(TaskRun.objects.using(alias).values_list("task_id", "state"))
@@ -109,7 +109,7 @@ def test_what_waits_or_is_scheduled_is_revoked_at_once(alias: str) -> None:
     assert not ScheduledMessage.objects.using(alias).exists()
 
 
-def test_revoking_what_is_final_changes_nothing(alias: str) -> None:
+def test_revoking_an_ended_task_changes_nothing(alias: str) -> None:
     enqueue([envelope("x")])
     token = workers.register("w")
     settle(token, [ending(m) for m in claim("taskq", 1, token)])
@@ -117,7 +117,7 @@ def test_revoking_what_is_final_changes_nothing(alias: str) -> None:
     assert TaskRun.objects.using(alias).get().state == "SUCCESS"
 
 
-def test_progress_is_written_for_the_holder_until_the_end(alias: str) -> None:
+def test_progress_is_written_only_for_the_holder_and_before_the_end(alias: str) -> None:
     enqueue([envelope("x"), envelope("u", tracked=False)])
     token = workers.register("w")
     x, u = claim("taskq", 2, token)
@@ -135,7 +135,7 @@ def test_progress_is_written_for_the_holder_until_the_end(alias: str) -> None:
     assert TaskRun.objects.using(alias).get(task_id="x").state == "SUCCESS"
 
 
-def test_old_rows_are_deleted_by_state_and_age_in_batches(alias: str) -> None:
+def test_old_runs_are_deleted_by_state_and_age_in_batches(alias: str) -> None:
     enqueue([envelope() for _ in range(12)])
     token = workers.register("w")
     *done, failed, waiting = claim("taskq", 12, token)
@@ -147,7 +147,7 @@ def test_old_rows_are_deleted_by_state_and_age_in_batches(alias: str) -> None:
     assert waiting.task_id in set(TaskRun.objects.using(alias).values_list("task_id", flat=True))
 
 
-def test_forgetting_deletes_run_and_attempts(alias: str) -> None:
+def test_forgetting_an_ended_task_deletes_run_and_attempts(alias: str) -> None:
     enqueue([envelope("x")])
     token = workers.register("w")
     (message,) = claim("taskq", 1, token)

@@ -31,7 +31,7 @@ def _claimed(*envelopes: Any) -> tuple[str, list[Claimed]]:
 
 
 @pytest.mark.parametrize("tracked", [True, False])
-def test_an_end_is_written_and_the_message_is_gone(alias: str, tracked: bool) -> None:
+def test_settling_writes_the_run_and_deletes_the_message(alias: str, tracked: bool) -> None:
     token, (message,) = _claimed(envelope("x", tracked=tracked))
     end = ending(message, "FAILURE", traceback="line 1", retries=2, children="[1]", arguments="[[], {}]")
     assert settle(token, [end]) == {message.id}
@@ -67,7 +67,7 @@ def test_only_the_holder_settles(alias: str) -> None:
 
 @pytest.mark.parametrize("tracked", [True, False])
 @pytest.mark.parametrize("final", sorted(states.READY_STATES))
-def test_nothing_overwrites_a_final_state(alias: str, final: str, tracked: bool) -> None:
+def test_second_end_does_not_overwrite_a_final_state(alias: str, final: str, tracked: bool) -> None:
     token, messages = _claimed(envelope("x"), envelope("x", tracked=tracked))
     settle(token, [ending(messages[0], final, result="first")])
     assert settle(token, [ending(messages[1], "SUCCESS", result="second")]) == {messages[1].id}
@@ -75,7 +75,7 @@ def test_nothing_overwrites_a_final_state(alias: str, final: str, tracked: bool)
     assert (run.state, run.result) == (final, "first")
 
 
-def test_many_settle_together(alias: str) -> None:
+def test_many_messages_are_settled_in_one_call(alias: str) -> None:
     token, messages = _claimed(*(envelope(tracked=n % 3 > 0) for n in range(100)))
     assert settle(token, [ending(m, result=str(n)) for n, m in enumerate(messages)]) == {m.id for m in messages}
     assert {r.task_id: r.result for r in TaskRun.objects.using(alias).all()} == {
@@ -83,14 +83,14 @@ def test_many_settle_together(alias: str) -> None:
     }
 
 
-def test_an_ignored_success_leaves_no_row(alias: str) -> None:
+def test_success_with_ignored_result_leaves_no_run(alias: str) -> None:
     token, messages = _claimed(envelope(), envelope(tracked=False))
     assert len(settle(token, [ending(m, keep=False) for m in messages])) == 2
     assert not TaskRun.objects.using(alias).exists()
     assert not Message.objects.using(alias).exists()
 
 
-def test_an_ignored_run_leaves_the_state_as_it_was(alias: str) -> None:
+def test_run_that_raised_ignore_keeps_its_last_progress_state(alias: str) -> None:
     token, (message,) = _claimed(envelope())
     write(
         token,
@@ -102,7 +102,7 @@ def test_an_ignored_run_leaves_the_state_as_it_was(alias: str) -> None:
     assert not Message.objects.using(alias).exists()
 
 
-def test_an_ignored_run_that_said_nothing_leaves_no_row_for_ever(alias: str) -> None:
+def test_run_that_raised_ignore_without_progress_leaves_no_lasting_row(alias: str) -> None:
     token, (message,) = _claimed(envelope())
     settle(token, [ending(message, states.IGNORED)])
     assert not TaskRun.objects.using(alias).exists()
@@ -122,7 +122,7 @@ def test_an_ignored_run_that_said_nothing_leaves_no_row_for_ever(alias: str) -> 
     assert retention.expire(states.STARTED, timedelta(days=1)) == 1
 
 
-def test_a_retry_is_an_attempt_and_a_message_for_later(alias: str) -> None:
+def test_retry_writes_an_attempt_and_a_scheduled_message(alias: str) -> None:
     token, (message,) = _claimed(envelope("x"))
     settle(token, [ending(message, "RETRY", result="why", follow_ups=(envelope("x", delay=30, reset=False),))])
     assert TaskRun.objects.using(alias).get().state == states.RETRY
@@ -131,14 +131,14 @@ def test_a_retry_is_an_attempt_and_a_message_for_later(alias: str) -> None:
     assert (scheduled.task_id, scheduled.tracked) == ("x", True)
 
 
-def test_a_follow_up_of_another_task_gets_its_own_run(alias: str) -> None:
+def test_follow_up_of_another_task_gets_its_own_run(alias: str) -> None:
     token, (message,) = _claimed(envelope("x"))
     settle(token, [ending(message, follow_ups=(envelope("y"), envelope("z", tracked=False)))])
     assert set(TaskRun.objects.using(alias).values_list("task_id", "state")) == {("x", "SUCCESS"), ("y", "PENDING")}
     assert set(Message.objects.using(alias).values_list("task_id", flat=True)) == {"y", "z"}
 
 
-def test_one_end_that_the_database_refuses_becomes_a_failure_and_harms_no_other(alias: str) -> None:
+def test_end_that_the_database_refuses_becomes_a_failure_and_harms_no_other(alias: str) -> None:
     token, messages = _claimed(*(envelope() for _ in range(9)))
     ends = [ending(m) for m in messages]
     ends[4].result = "\ud800"
@@ -168,7 +168,7 @@ def test_settling_takes_part_in_the_callers_transaction(alias: str) -> None:
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_a_server_that_takes_no_writes_for_a_moment_refuses_no_result(alias: str) -> None:
+def test_end_refused_by_a_read_only_server_is_settled_later_unchanged(alias: str) -> None:
     token, messages = _claimed(envelope("x"), envelope("y"))
     ends = [ending(message) for message in messages]
     with connections[alias].cursor() as cursor:

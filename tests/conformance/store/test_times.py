@@ -52,7 +52,7 @@ def near(moment: datetime | None, seconds: float = 0.0) -> bool:
     return abs(moment - datetime.now(UTC) - timedelta(seconds=seconds)) < timedelta(seconds=20)
 
 
-def test_a_workers_times(alias: str) -> None:
+def test_worker_row_has_times_in_utc(alias: str) -> None:
     token = workers.register("w")
     assert workers.heartbeat(token)
     row = Worker.objects.using(alias).get()
@@ -60,7 +60,7 @@ def test_a_workers_times(alias: str) -> None:
     assert near(row.started_at)
 
 
-def test_what_the_engine_writes_is_read_by_the_models(alias: str) -> None:
+def test_times_written_by_the_engine_are_read_by_the_models(alias: str) -> None:
     enqueue([envelope("x", expires=time.time() + 100), envelope("y", delay=500.0)])
     run = TaskRun.objects.using(alias).get(task_id="x")
     assert near(run.created_at)
@@ -69,12 +69,12 @@ def test_what_the_engine_writes_is_read_by_the_models(alias: str) -> None:
     assert near(ScheduledMessage.objects.using(alias).get().due_at, 500)
 
 
-def test_what_has_expired_is_found(alias: str) -> None:
+def test_expired_message_is_not_counted_as_waiting(alias: str) -> None:
     enqueue([envelope("late", expires=time.time() - 5), envelope("good", expires=time.time() + 3000)])
     assert consuming.count("taskq", alias) == 1
 
 
-def test_what_the_models_write_is_read_again(alias: str) -> None:
+def test_time_written_by_a_model_is_read_and_filtered_unchanged(alias: str) -> None:
     row = Queue.objects.using(alias).create(name="q", used_at=TWICE)
     row.refresh_from_db()
     assert row.used_at == TWICE
@@ -82,7 +82,7 @@ def test_what_the_models_write_is_read_again(alias: str) -> None:
     assert not Queue.objects.using(alias).filter(used_at__lt=TWICE).exists()
 
 
-def test_old_rows_are_forgotten_and_new_ones_kept(alias: str) -> None:
+def test_runs_expire_by_their_age_in_utc(alias: str) -> None:
     enqueue([envelope("x")])
     token = workers.register("w")
     (held,) = claim("taskq", 1, token)

@@ -23,7 +23,7 @@ IGNORED = '{"exc_type": "Ignore", "exc_message": [], "exc_module": "celery.excep
 
 
 @pytest.mark.parametrize("tracked", [True, False])
-def test_a_second_delivery_of_a_value_that_was_dropped_changes_nothing(alias: str, tracked: bool) -> None:
+def test_second_delivery_of_a_member_with_ignored_value_changes_nothing(alias: str, tracked: bool) -> None:
     token, messages = chord(alias, "a", tracked=tracked)
     enqueue([member("a", tracked=tracked)])
     messages += claim("taskq", 10, token)
@@ -36,7 +36,7 @@ def test_a_second_delivery_of_a_value_that_was_dropped_changes_nothing(alias: st
 
 
 @pytest.mark.parametrize("tracked", [True, False])
-def test_a_second_delivery_of_an_ignored_failure_changes_nothing(alias: str, tracked: bool) -> None:
+def test_second_delivery_of_an_ignored_failure_changes_nothing(alias: str, tracked: bool) -> None:
     token, messages = chord(alias, "a", "b", tracked=tracked)
     enqueue([member("a", tracked=tracked)])
     messages += claim("taskq", 10, token)
@@ -48,7 +48,7 @@ def test_a_second_delivery_of_an_ignored_failure_changes_nothing(alias: str, tra
     assert Group.objects.using(alias).get().remaining == 1
 
 
-def test_a_second_delivery_of_an_end_without_a_state_does_not_count(alias: str) -> None:
+def test_second_delivery_of_a_member_that_raised_ignore_does_not_count(alias: str) -> None:
     token, messages = chord(alias, "a", "b")
     enqueue([member("a")])
     messages += claim("taskq", 10, token)
@@ -58,7 +58,7 @@ def test_a_second_delivery_of_an_end_without_a_state_does_not_count(alias: str) 
     assert Group.objects.using(alias).get().remaining == 1
 
 
-def test_an_end_without_a_state_is_one_in_a_workflow_too(alias: str) -> None:
+def test_revoking_a_member_that_raised_ignore_changes_nothing(alias: str) -> None:
     token, messages = chord(alias, "a", "b")
     settle(token, [counting(messages[0], states.IGNORED, result=IGNORED)])
     assert not TaskRun.objects.using(alias).filter(task_id="a").exists()
@@ -68,7 +68,7 @@ def test_an_end_without_a_state_is_one_in_a_workflow_too(alias: str) -> None:
     assert Group.objects.using(alias).get().remaining == 1
 
 
-def test_members_that_were_revoked_before_their_group_was_sent_are_counted(alias: str) -> None:
+def test_members_revoked_before_their_group_was_sent_are_counted(alias: str) -> None:
     nodes = [NewNode("root", "a", "shop.add")]
     nodes += [NewNode("root", i, "shop.add", group_id="g", position=n, waits_for="a") for n, i in enumerate("bc")]
     insert(for_alias(alias), [], nodes)
@@ -84,7 +84,7 @@ def test_members_that_were_revoked_before_their_group_was_sent_are_counted(alias
     assert Group.objects.using(alias).get().remaining == 0
 
 
-def test_nodes_that_nobody_has_written_come_with_what_is_sent(alias: str) -> None:
+def test_missing_nodes_are_written_with_the_follow_ups(alias: str) -> None:
     """As for a chord in a chain of another producer."""
     enqueue([envelope("a")])
     token, (message,) = held()

@@ -22,14 +22,14 @@ from .workflow_rows import chain, chord, counting, error_of, held, member, signa
 
 
 @pytest.mark.parametrize("revoked", ["a", "c"])
-def test_the_first_link_and_the_result_stand_for_the_whole_chain(alias: str, revoked: str) -> None:
+def test_revoking_the_first_or_last_link_revokes_the_whole_chain(alias: str, revoked: str) -> None:
     chain(alias, "a", "b", "c")
     revoke.revoke([revoked])
     assert [state_of(alias, i) for i in "abc"] == ["REVOKED"] * 3
     assert waiting(alias) == set()
 
 
-def test_a_link_in_the_middle_takes_the_later_ones_with_it(alias: str) -> None:
+def test_revoking_a_middle_link_revokes_the_later_links(alias: str) -> None:
     chain(alias, "a", "b", "c")
     revoke.revoke(["b"])
     assert [state_of(alias, i) for i in "abc"] == ["PENDING", "REVOKED", "REVOKED"]
@@ -38,14 +38,14 @@ def test_a_link_in_the_middle_takes_the_later_ones_with_it(alias: str) -> None:
     assert (state_of(alias, "a"), state_of(alias, "b"), waiting(alias)) == ("SUCCESS", "REVOKED", set())
 
 
-def test_a_chain_of_a_foreign_sender_ends_by_its_message(alias: str) -> None:
+def test_revoking_the_first_link_of_a_foreign_chain_ends_the_rest(alias: str) -> None:
     enqueue([member("a", chain=[signature("c"), signature("b")])])
     revoke.revoke(["a"])
     assert state_of(alias, "a") == "REVOKED"
     assert error_of(alias, "b") == error_of(alias, "c") == ("TaskRevokedError", "revoked")
 
 
-def test_a_revoked_member_fails_the_body(alias: str) -> None:
+def test_revoked_member_fails_the_body(alias: str) -> None:
     token, messages = chord(alias, "a", "b")
     settle(token, [counting(messages[1])])
     Message.objects.using(alias).update(token="")
@@ -54,7 +54,7 @@ def test_a_revoked_member_fails_the_body(alias: str) -> None:
 
 
 @pytest.mark.parametrize("revoked", ["g", "body"])
-def test_the_group_and_the_result_stand_for_the_whole_chord(alias: str, revoked: str) -> None:
+def test_revoking_the_group_or_body_revokes_the_whole_chord(alias: str, revoked: str) -> None:
     chord(alias, "a", "b")
     Message.objects.using(alias).update(token="")
     revoke.revoke([revoked])
@@ -62,7 +62,7 @@ def test_the_group_and_the_result_stand_for_the_whole_chord(alias: str, revoked:
     assert waiting(alias) == set()
 
 
-def test_what_has_run_stays_as_it_is(alias: str) -> None:
+def test_revoking_a_chord_leaves_members_that_have_run(alias: str) -> None:
     token, messages = chord(alias, "a", "b")
     settle(token, [counting(messages[0])])
     Message.objects.using(alias).update(token="")
@@ -70,7 +70,7 @@ def test_what_has_run_stays_as_it_is(alias: str) -> None:
     assert [state_of(alias, i) for i in ("a", "b", "body")] == ["SUCCESS", "REVOKED", "REVOKED"]
 
 
-def test_a_member_that_was_revoked_before_it_was_sent_fails_the_body(alias: str) -> None:
+def test_member_revoked_before_it_was_sent_fails_the_body(alias: str) -> None:
     nodes = [NewNode("root", "first", ""), NewNode("root", "body", "", waits_for="g")]
     nodes += [NewNode("root", i, "", "task", "g", n, "first") for n, i in enumerate("ab")]
     insert(for_alias(alias), [], nodes)
@@ -100,7 +100,7 @@ def chord_after(alias: str, first: str = "first") -> tuple[NewGroup, tuple[Envel
 
 
 @pytest.mark.parametrize("revoked", ["m1", "m2"])
-def test_a_link_of_a_member_that_was_revoked_before_there_was_a_group_fails_the_body(alias: str, revoked: str) -> None:
+def test_link_of_a_member_revoked_before_there_was_a_group_fails_the_body(alias: str, revoked: str) -> None:
     group, messages = chord_after(alias)
     token, (message,) = held()
     revoke.revoke([revoked])
@@ -109,7 +109,7 @@ def test_a_link_of_a_member_that_was_revoked_before_there_was_a_group_fails_the_
     assert Group.objects.using(alias).get().remaining == 1
 
 
-def test_a_link_of_a_member_that_is_revoked_counts_once(alias: str) -> None:
+def test_revoked_link_of_a_member_counts_once(alias: str) -> None:
     group, messages = chord_after(alias)
     token, (message,) = held()
     settle(token, [ending(message, follow_ups=messages, groups=(group,))])
@@ -122,7 +122,7 @@ def test_a_link_of_a_member_that_is_revoked_counts_once(alias: str) -> None:
     assert waiting(alias) == set()
 
 
-def test_what_took_the_place_of_a_task_is_revoked_with_it(alias: str) -> None:
+def test_replacement_is_revoked_with_the_replaced_task(alias: str) -> None:
     enqueue([envelope("a")])
     token, (message,) = held()
     nodes = (NewNode("root", "first", "shop.add"), NewNode("root", "a", "shop.add", waits_for="first"))
@@ -132,7 +132,7 @@ def test_what_took_the_place_of_a_task_is_revoked_with_it(alias: str) -> None:
     assert waiting(alias) == set()
 
 
-def test_an_end_that_nobody_wanted_to_know_stays_as_it_is(alias: str) -> None:
+def test_revoking_a_chain_leaves_a_success_with_ignored_result(alias: str) -> None:
     chain(alias, "a", "b")
     token, (message,) = held()
     settle(token, [ending(message, keep=False, root_id="root", follow_ups=(envelope("b", reset=False),))])
@@ -141,7 +141,7 @@ def test_an_end_that_nobody_wanted_to_know_stays_as_it_is(alias: str) -> None:
     assert Node.objects.using(alias).get(task_id="a").state == "SUCCESS"
 
 
-def test_the_last_link_says_in_its_node_how_it_ended(alias: str) -> None:
+def test_revoking_an_ended_last_link_with_ignored_result_changes_nothing(alias: str) -> None:
     chain(alias, "a", "b")
     token, (message,) = held()
     settle(token, [ending(message, follow_ups=(envelope("b", reset=False),))])
@@ -152,7 +152,7 @@ def test_the_last_link_says_in_its_node_how_it_ended(alias: str) -> None:
     assert Node.objects.using(alias).get(task_id="b").state == "SUCCESS"
 
 
-def test_a_chord_in_a_queue_that_is_purged_is_revoked(alias: str) -> None:
+def test_purging_a_queue_revokes_its_tasks_and_fails_the_body(alias: str) -> None:
     chord(alias, "a", "b")
     Message.objects.using(alias).update(token="")
     enqueue([envelope("plain"), envelope("unknown", tracked=False)])

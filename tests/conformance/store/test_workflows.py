@@ -31,7 +31,7 @@ from .workflow_rows import FAILED, bodies, chain, chord, counting, error_of, hel
 # -- counting
 
 
-def test_the_body_is_sent_by_the_last_member_with_values_in_their_order(alias: str) -> None:
+def test_last_member_sends_the_body_with_values_in_header_order(alias: str) -> None:
     token, messages = chord(alias, "a", "b", "c")
     settle(token, [counting(messages[2], result="3"), counting(messages[1], result="2")])
     assert bodies(alias) == []
@@ -48,7 +48,7 @@ def test_members_in_one_batch_complete_their_group(alias: str) -> None:
 
 @pytest.mark.parametrize("tracked", [True, False])
 @pytest.mark.parametrize("together", [True, False])
-def test_a_second_delivery_of_a_member_does_not_count(alias: str, tracked: bool, together: bool) -> None:
+def test_second_delivery_of_a_member_does_not_count(alias: str, tracked: bool, together: bool) -> None:
     token, messages = chord(alias, "a", "b", tracked=tracked)
     enqueue([member("a", tracked=tracked)])
     messages += claim("taskq", 10, token)
@@ -60,7 +60,7 @@ def test_a_second_delivery_of_a_member_does_not_count(alias: str, tracked: bool,
     assert bodies(alias) == [[[3, 3]]]
 
 
-def test_a_second_delivery_after_the_body_was_sent_changes_nothing(alias: str) -> None:
+def test_second_delivery_after_the_body_was_sent_sends_no_second_body(alias: str) -> None:
     token, messages = chord(alias, "a")
     enqueue([member("a")])
     messages += claim("taskq", 10, token)
@@ -69,7 +69,7 @@ def test_a_second_delivery_after_the_body_was_sent_changes_nothing(alias: str) -
     assert len(bodies(alias)) == 1
 
 
-def test_a_retry_does_not_count(alias: str) -> None:
+def test_retry_of_a_member_does_not_count(alias: str) -> None:
     token, messages = chord(alias, "a", "b")
     again = member("a")
     settle(token, [counting(messages[0], "RETRY", follow_ups=(again,)), counting(messages[1])])
@@ -80,7 +80,7 @@ def test_a_retry_does_not_count(alias: str) -> None:
 
 
 @pytest.mark.parametrize("tracked", [True, False])
-def test_values_that_are_ignored_are_kept_until_the_body_has_them(alias: str, tracked: bool) -> None:
+def test_ignored_values_are_kept_until_the_body_has_them(alias: str, tracked: bool) -> None:
     token, messages = chord(alias, "a", "b", tracked=tracked)
     settle(token, [counting(messages[0], result="1", keep=False)])
     settle(token, [counting(messages[1], result="2", keep=False)])
@@ -90,7 +90,7 @@ def test_values_that_are_ignored_are_kept_until_the_body_has_them(alias: str, tr
 
 # SQLite has one writer at a time.
 @pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
-def test_two_workers_that_settle_the_last_two_members_send_one_body(alias: str) -> None:
+def test_two_workers_settling_the_last_two_members_send_one_body(alias: str) -> None:
     for round_ in range(10):
         group_id, ids = f"g{round_}", [f"{round_}a", f"{round_}b"]
         token, messages = chord(alias, *ids, body=signature(f"body{round_}"), group_id=group_id)
@@ -110,7 +110,7 @@ def test_two_workers_that_settle_the_last_two_members_send_one_body(alias: str) 
         Message.objects.using(alias).filter(name="shop.total").update(queue="elsewhere")
 
 
-def test_members_that_a_member_adds_are_waited_for(alias: str) -> None:
+def test_members_added_by_a_member_are_waited_for(alias: str) -> None:
     token, messages = chord(alias, "a")
     added = NewNode("root", "late", "shop.add", "task", "g", 2**31 - 1)
     grown = NewGroup("g", 1, added=True)
@@ -121,7 +121,7 @@ def test_members_that_a_member_adds_are_waited_for(alias: str) -> None:
     assert bodies(alias) == [[[1, 2]]]
 
 
-def test_a_member_that_was_replaced_counts_when_its_replacement_ends(alias: str) -> None:
+def test_replaced_member_counts_when_its_replacement_ends(alias: str) -> None:
     token, messages = chord(alias, "a")
     settle(token, [counting(messages[0], states.IGNORED, follow_ups=(member("a"),))])
     assert bodies(alias) == []
@@ -131,7 +131,7 @@ def test_a_member_that_was_replaced_counts_when_its_replacement_ends(alias: str)
     assert bodies(alias) == [[[7]]]
 
 
-def test_a_body_that_can_not_be_sent_fails(alias: str, settings: Any) -> None:
+def test_body_that_can_not_be_sent_fails_with_the_tasks_behind_it(alias: str, settings: Any) -> None:
     token, messages = chord(alias, "a", body=signature("body", chain=[signature("after")]))
     settings.TASKQ_MAX_MESSAGE_SIZE = 300
     settle(token, [counting(messages[0], result='"' + "x" * 400 + '"')])
@@ -140,7 +140,7 @@ def test_a_body_that_can_not_be_sent_fails(alias: str, settings: Any) -> None:
     assert bodies(alias) == []
 
 
-def test_a_value_that_is_gone_fails_the_body(alias: str) -> None:
+def test_missing_value_of_a_member_fails_the_body(alias: str) -> None:
     token, messages = chord(alias, "a", "b")
     settle(token, [counting(messages[0])])
     TaskRun.objects.using(alias).filter(task_id="a").delete()
@@ -148,7 +148,7 @@ def test_a_value_that_is_gone_fails_the_body(alias: str) -> None:
     assert error_of(alias, "body") == ("ChordError", "The result of dependency a is gone")
 
 
-def test_what_somebody_forgets_is_kept_until_the_body_has_it(alias: str) -> None:
+def test_forgotten_member_value_is_kept_until_the_body_has_it(alias: str) -> None:
     token, messages = chord(alias, "a", "b")
     settle(token, [counting(messages[0], result="1")])
     forget(["a"])
@@ -160,7 +160,7 @@ def test_what_somebody_forgets_is_kept_until_the_body_has_it(alias: str) -> None
 # -- failures
 
 
-def test_a_failed_member_fails_the_body_and_what_follows_once(alias: str) -> None:
+def test_failed_member_fails_the_body_and_the_tasks_behind_it_once(alias: str) -> None:
     token, messages = chord(alias, "a", "b", "c", body=signature("body", chain=[signature("after")]))
     settle(token, [counting(messages[0], "FAILURE", result=FAILED)])
     assert error_of(alias, "body") == ("ChordError", "Dependency a raised ValueError('boom')")
@@ -170,20 +170,20 @@ def test_a_failed_member_fails_the_body_and_what_follows_once(alias: str) -> Non
     assert bodies(alias) == []
 
 
-def test_an_ignored_failure_fails_the_body_too(alias: str) -> None:
+def test_failed_member_with_ignored_result_fails_the_body(alias: str) -> None:
     token, messages = chord(alias, "a")
     settle(token, [counting(messages[0], "FAILURE", result=FAILED, keep=False)])
     assert error_of(alias, "body") == ("ChordError", "Dependency a raised ValueError('boom')")
 
 
-def test_a_member_that_ends_without_a_state_fails_the_body(alias: str) -> None:
+def test_member_that_raised_ignore_fails_the_body(alias: str) -> None:
     token, messages = chord(alias, "a")
     ignored = '{"exc_type": "Ignore", "exc_message": [], "exc_module": "celery.exceptions"}'
     settle(token, [counting(messages[0], states.IGNORED, result=ignored)])
     assert error_of(alias, "body") == ("ChordError", "Dependency a raised Ignore()")
 
 
-def test_the_first_of_a_chain_in_a_header_fails_the_body(alias: str) -> None:
+def test_failed_first_link_of_a_member_fails_the_body(alias: str) -> None:
     frozen = signature("body")
     nodes = [NewNode("root", "a", "shop.add"), NewNode("root", "b", "shop.add", group_id="g", waits_for="a")]
     insert(for_alias(alias), [NewGroup("g", 1, json.dumps(frozen))], nodes)
@@ -194,7 +194,7 @@ def test_the_first_of_a_chain_in_a_header_fails_the_body(alias: str) -> None:
     assert error_of(alias, "body") == ("ChordError", "Dependency b raised ValueError('boom')")
 
 
-def test_a_failure_goes_from_the_inner_chord_to_the_outer_one(alias: str) -> None:
+def test_failure_in_an_inner_chord_fails_the_outer_body(alias: str) -> None:
     inner = signature("inner-body", group_id="outer", group_index=0)
     engine = for_alias(alias)
     insert(engine, [NewGroup("outer", 2, json.dumps(signature("outer-body")))], [])
@@ -215,13 +215,13 @@ def test_errbacks_of_a_body_are_sent_once(alias: str) -> None:
     assert [json.loads(m.body)[0] for m in sent] == [["body"]]
 
 
-def test_the_end_that_the_database_refuses_fails_what_follows(alias: str) -> None:
+def test_member_value_that_the_database_refuses_fails_the_body(alias: str) -> None:
     token, messages = chord(alias, "a")
     settle(token, [counting(messages[0], result="\ud800")])
     assert error_of(alias, "body")[1].startswith("Dependency a raised EncodeError(")
 
 
-def test_a_lost_task_that_must_not_run_again_fails_what_follows(alias: str) -> None:
+def test_lost_acknowledged_member_fails_the_body(alias: str) -> None:
     token, messages = chord(alias, "a", "b")
     Message.objects.using(alias).filter(id=messages[0].id).update(acked=True)
     workers.deregister(token)
@@ -231,7 +231,7 @@ def test_a_lost_task_that_must_not_run_again_fails_what_follows(alias: str) -> N
 # -- chains
 
 
-def test_of_two_deliveries_of_a_link_one_goes_on(alias: str) -> None:
+def test_second_delivery_of_a_link_sends_no_second_next_link(alias: str) -> None:
     enqueue([envelope("a"), envelope("a")])
     token, messages = held()
     for message in messages:
@@ -239,7 +239,7 @@ def test_of_two_deliveries_of_a_link_one_goes_on(alias: str) -> None:
     assert Message.objects.using(alias).filter(task_id="b").count() == 1
 
 
-def test_of_two_ignored_deliveries_of_a_link_one_goes_on(alias: str) -> None:
+def test_second_delivery_of_a_link_with_ignored_result_sends_no_next_link(alias: str) -> None:
     enqueue([envelope("a"), envelope("a")])
     token, messages = held()
     for message in messages:
@@ -247,21 +247,21 @@ def test_of_two_ignored_deliveries_of_a_link_one_goes_on(alias: str) -> None:
     assert Message.objects.using(alias).filter(task_id="b").count() == 1
 
 
-def test_what_a_failure_leaves_undone_fails_with_it(alias: str) -> None:
+def test_dependents_of_a_failure_fail_with_its_exception(alias: str) -> None:
     enqueue([envelope("a")])
     token, (message,) = held()
     settle(token, [ending(message, "FAILURE", result=FAILED, unreachable=(Unreachable("b"), Unreachable("c")))])
     assert error_of(alias, "b") == error_of(alias, "c") == ("ValueError", "boom")
 
 
-def test_where_a_message_could_not_be_read_the_rows_say_what_was_to_follow(alias: str) -> None:
+def test_dependents_of_an_unreadable_message_are_found_in_the_rows(alias: str) -> None:
     chain(alias, "a", "b", "c")
     token, (message,) = held()
     settle(token, [ending(message, "FAILURE", result=FAILED, unreachable=(LOOK_UP_IN_ROWS,))])
     assert [state_of(alias, i) for i in "abc"] == ["FAILURE"] * 3
 
 
-def test_and_which_group_it_counts_for(alias: str) -> None:
+def test_group_of_an_unreadable_member_is_found_in_the_rows(alias: str) -> None:
     token, messages = chord(alias, "a", "b")
     settle(token, [ending(messages[0], "FAILURE", result=FAILED, unreachable=(LOOK_UP_IN_ROWS,))])
     assert error_of(alias, "body")[1] == "Dependency a raised ValueError('boom')"
@@ -270,7 +270,7 @@ def test_and_which_group_it_counts_for(alias: str) -> None:
 # -- what is left
 
 
-def test_a_body_is_not_kept_when_it_was_sent_or_never_will_be(alias: str) -> None:
+def test_body_is_not_kept_once_it_was_sent_or_failed(alias: str) -> None:
     token, messages = chord(alias, "a", "b")
     settle(token, [counting(m) for m in messages])
     assert Group.objects.using(alias).get().body is None
@@ -279,7 +279,7 @@ def test_a_body_is_not_kept_when_it_was_sent_or_never_will_be(alias: str) -> Non
     assert Group.objects.using(alias).get(group_id="h").body is None
 
 
-def test_what_waits_for_an_end_of_which_nothing_can_be_stored_fails(
+def test_body_fails_when_no_end_of_the_member_it_waits_for_can_be_stored(
     alias: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token, messages = chord(alias, "a", "b")
@@ -300,7 +300,7 @@ def test_what_waits_for_an_end_of_which_nothing_can_be_stored_fails(
 # -- sending
 
 
-def test_what_can_not_be_encoded_halfway_leaves_nothing_behind(alias: str) -> None:
+def test_plan_whose_encoding_fails_halfway_leaves_no_rows(alias: str) -> None:
     def envelopes() -> Iterator[Envelope]:
         yield member("a")
         raise ValueError("no")
@@ -313,7 +313,7 @@ def test_what_can_not_be_encoded_halfway_leaves_nothing_behind(alias: str) -> No
     assert not (waiting(alias))
 
 
-def test_a_workflow_that_is_sent_again_under_its_ids_runs_again(alias: str) -> None:
+def test_workflow_sent_again_under_its_ids_runs_again(alias: str) -> None:
     token, messages = chord(alias, "a", "b")
     settle(token, [counting(m) for m in messages])
     (body,) = claim("taskq", 10, token)
@@ -340,7 +340,7 @@ def age(alias: str) -> None:
     TaskRun.objects.using(alias).exclude(finished_at=None).update(finished_at=past)
 
 
-def test_values_that_a_body_waits_for_are_kept_however_old(alias: str) -> None:
+def test_values_that_a_body_waits_for_do_not_expire(alias: str) -> None:
     token, messages = chord(alias, "a", "b")
     settle(token, [counting(messages[0])])
     age(alias)
@@ -352,7 +352,7 @@ def test_values_that_a_body_waits_for_are_kept_however_old(alias: str) -> None:
     assert expire("SUCCESS", timedelta(days=1)) == 2
 
 
-def test_old_workflows_are_deleted_when_nothing_of_them_is_left_to_run(alias: str) -> None:
+def test_old_workflow_rows_are_deleted_when_all_of_it_has_ended(alias: str) -> None:
     token, messages = chord(alias, "a")
     settle(token, [counting(messages[0])])
     age(alias)
@@ -369,7 +369,7 @@ def test_old_workflows_are_deleted_when_nothing_of_them_is_left_to_run(alias: st
 # -- cost
 
 
-def test_ordinary_tasks_cost_no_query_more(alias: str, django_assert_num_queries: Any) -> None:
+def test_settling_tasks_outside_of_workflows_costs_no_extra_query(alias: str, django_assert_num_queries: Any) -> None:
     enqueue([envelope(f"t{n}") for n in range(20)])
     token, messages = held()
     with django_assert_num_queries(_PLAIN[connections[alias].vendor], connection=connections[alias]):
@@ -380,7 +380,7 @@ def test_ordinary_tasks_cost_no_query_more(alias: str, django_assert_num_queries
 _PLAIN = {"sqlite": 4, "postgresql": 5, "mysql": 4}
 
 
-def test_a_group_of_many_is_few_statements(alias: str, django_assert_max_num_queries: Any) -> None:
+def test_settling_many_members_takes_few_statements(alias: str, django_assert_max_num_queries: Any) -> None:
     token, messages = chord(alias, *(f"m{n:04}" for n in range(400)))
     most = 420 if connections[alias].vendor == "sqlite" else 20
     with django_assert_max_num_queries(most, connection=connections[alias]):
@@ -388,7 +388,7 @@ def test_a_group_of_many_is_few_statements(alias: str, django_assert_max_num_que
     assert bodies(alias) == [[list(range(400))]]
 
 
-def test_nodes_say_what_was_sent(alias: str) -> None:
+def test_nodes_of_a_chord_have_kind_group_and_position(alias: str) -> None:
     chord(alias, "a", "b")
     nodes = Node.objects.using(alias).order_by("id").values_list("task_id", "kind", "group_id", "position", "waits_for")
     assert list(nodes) == [("a", "task", "g", 0, ""), ("b", "task", "g", 1, ""), ("body", "body", "", 0, "g")]

@@ -39,7 +39,7 @@ def test_broken_connection_is_replaced(alias: str, channel: Any) -> None:
 
 
 @SERVERS
-def test_publishing_with_retry_gets_over_it(alias: str, connection: Any) -> None:
+def test_publishing_with_retry_outlasts_a_broken_connection(alias: str, connection: Any) -> None:
     producer = connection.Producer()
     producer.publish("first", routing_key="q")
     break_connection(alias)
@@ -48,7 +48,7 @@ def test_publishing_with_retry_gets_over_it(alias: str, connection: Any) -> None
 
 
 @SERVERS
-def test_nothing_is_tried_again_inside_a_transaction(alias: str, connection: Any) -> None:
+def test_publishing_is_not_retried_inside_a_transaction(alias: str, connection: Any) -> None:
     producer = connection.Producer()
     producer.publish("first", routing_key="q")
 
@@ -65,7 +65,7 @@ def test_nothing_is_tried_again_inside_a_transaction(alias: str, connection: Any
 
 
 @SERVERS
-def test_consumer_hears_of_it_and_goes_on_with_a_new_connection(alias: str, connect: Connect) -> None:
+def test_consumer_of_a_broken_connection_goes_on_with_a_new_one(alias: str, connect: Connect) -> None:
     connection = connect()
     Producer(connection).publish("x", routing_key="q")
     got: list[Any] = []
@@ -79,7 +79,7 @@ def test_consumer_hears_of_it_and_goes_on_with_a_new_connection(alias: str, conn
     assert got == ["x"]
 
 
-def test_error_that_stays_is_not_tried_again(channel: Any) -> None:
+def test_permanent_database_error_is_not_reported_as_unavailable(channel: Any) -> None:
     def fail() -> None:
         raise OperationalError("no such table: taskq_message")
 
@@ -88,6 +88,6 @@ def test_error_that_stays_is_not_tried_again(channel: Any) -> None:
     assert not isinstance(caught.value, BrokerUnavailable)
 
 
-def test_database_that_is_not_there() -> None:
+def test_connecting_to_an_unknown_alias_is_an_error() -> None:
     with pytest.raises(ImproperlyConfigured, match="DATABASES has no 'nowhere'"):
         Connection("django://nowhere").connect()

@@ -49,7 +49,7 @@ def payloads(messages: list[Any]) -> list[Any]:
     return [message.payload for message in messages]
 
 
-def test_simple_queue(connection: Any) -> None:
+def test_simple_queue_puts_gets_and_clears(connection: Any) -> None:
     queue = connection.SimpleQueue("letters")
     for n in range(3):
         queue.put({"n": n})
@@ -65,7 +65,7 @@ def test_simple_queue(connection: Any) -> None:
     queue.close()
 
 
-def test_simple_buffer_leaves_nothing(alias: str, connection: Any) -> None:
+def test_simple_buffer_leaves_no_message_and_no_worker_row(alias: str, connection: Any) -> None:
     buffer = connection.SimpleBuffer("letters")
     buffer.put("x")
     assert buffer.get(timeout=1).payload == "x"
@@ -75,7 +75,7 @@ def test_simple_buffer_leaves_nothing(alias: str, connection: Any) -> None:
     assert not Worker.objects.using(alias).exists()
 
 
-def test_larger_priorities_are_sooner_and_equals_in_order(connection: Any, channel: Any) -> None:
+def test_messages_come_by_priority_and_then_in_order(connection: Any, channel: Any) -> None:
     for n, priority in enumerate([0, 5, 9, 5, None, 12]):
         send(channel, n, priority=priority)
     got: list[Any] = []
@@ -96,7 +96,7 @@ def test_acknowledged_message_is_gone(alias: str, connection: Any, channel: Any)
     assert not Message.objects.using(alias).exists()
 
 
-def test_requeued_message_keeps_its_place_and_says_so(connection: Any, channel: Any) -> None:
+def test_requeued_message_keeps_its_place_and_is_redelivered(connection: Any, channel: Any) -> None:
     send(channel, 1, 2)
     message = channel.basic_get("q")
     assert message.delivery_info["redelivered"] is False
@@ -107,14 +107,14 @@ def test_requeued_message_keeps_its_place_and_says_so(connection: Any, channel: 
     assert channel.basic_get("q").delivery_info["redelivered"] is False
 
 
-def test_recover(channel: Any) -> None:
+def test_basic_recover_requeues_unacked_messages(channel: Any) -> None:
     send(channel, 1, 2)
     assert [channel.basic_get("q").payload for _ in range(2)] == [1, 2]
     channel.basic_recover(requeue=True)
     assert [channel.basic_get("q").payload for _ in range(2)] == [1, 2]
 
 
-def test_prefetch_count(connection: Any, channel: Any) -> None:
+def test_prefetch_count_limits_unacked_messages(connection: Any, channel: Any) -> None:
     send(channel, 1, 2, 3)
     got: list[Any] = []
     consumer = consume(channel, got)
@@ -126,7 +126,7 @@ def test_prefetch_count(connection: Any, channel: Any) -> None:
     assert payloads(got) == [1, 2, 3]
 
 
-def test_closed_channel_gives_back_what_it_held(alias: str, connect: Connect) -> None:
+def test_closed_channel_requeues_its_unacked_messages(alias: str, connect: Connect) -> None:
     first, second = connect(), connect()
     channel = first.channel()
     send(channel, *range(5))
@@ -143,7 +143,7 @@ def test_closed_channel_gives_back_what_it_held(alias: str, connect: Connect) ->
     assert [m.delivery_info["redelivered"] for m in left] == [True, True, False, False]
 
 
-def test_closed_channel_acknowledges_nothing(alias: str, connection: Any, channel: Any) -> None:
+def test_acknowledging_on_a_closed_channel_is_an_error(alias: str, connection: Any, channel: Any) -> None:
     send(channel, 1)
     message = channel.basic_get("q")
     connection.release()
@@ -152,7 +152,7 @@ def test_closed_channel_acknowledges_nothing(alias: str, connection: Any, channe
     assert Message.objects.using(alias).filter(token="").count() == 1
 
 
-def test_forked_child_leaves_alone_what_its_parent_holds(
+def test_forked_child_does_not_acknowledge_messages_of_its_parent(
     alias: str, channel: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send(channel, 1)
@@ -176,7 +176,7 @@ def test_two_queues_take_turns(connection: Any, channel: Any) -> None:
     assert sorted(payloads(got)) == ["a", "b"]
 
 
-def test_no_message_comes_twice(alias: str, connect: Connect) -> None:
+def test_concurrent_consumers_get_each_message_once(alias: str, connect: Connect) -> None:
     send(connect().channel(), *range(100))
     got: dict[str, list[Any]] = {"first": [], "second": []}
     barrier = threading.Barrier(2)
@@ -201,7 +201,7 @@ def test_no_message_comes_twice(alias: str, connect: Connect) -> None:
     assert not Message.objects.using(alias).exists()
 
 
-def test_waiting_consumer_is_woken(alias: str, connect: Connect) -> None:
+def test_waiting_consumer_is_woken_by_a_new_message(alias: str, connect: Connect) -> None:
     got: list[Any] = []
     waiting = threading.Event()
 
@@ -300,7 +300,7 @@ def _fail() -> None:
     raise OperationalError("gone")
 
 
-def test_lost_lease_is_begun_anew(alias: str, connect: Connect) -> None:
+def test_consumer_whose_lease_is_lost_registers_anew(alias: str, connect: Connect) -> None:
     connection = connect()
     channel = connection.channel()
     send(channel, "x")
@@ -312,7 +312,7 @@ def test_lost_lease_is_begun_anew(alias: str, connect: Connect) -> None:
     assert Worker.objects.using(alias).filter(state="consumer").count() == 1
 
 
-def test_consumer_mixin(connect: Connect) -> None:
+def test_consumer_mixin_receives_messages(connect: Connect) -> None:
     class Reader(ConsumerMixin):
         def __init__(self) -> None:
             self.connection = connect()
@@ -332,7 +332,7 @@ def test_consumer_mixin(connect: Connect) -> None:
     assert reader.got == [1, 2, 3]
 
 
-def test_program_that_ends_without_closing_gives_back_what_it_holds(alias: str, connection: Any, channel: Any) -> None:
+def test_program_exit_without_close_requeues_unacked_messages(alias: str, connection: Any, channel: Any) -> None:
     send(channel, 1)
     channel.basic_get("q")
     _deregister_at_exit(weakref.ref(connection.transport.lease))
@@ -340,7 +340,7 @@ def test_program_that_ends_without_closing_gives_back_what_it_holds(alias: str, 
     assert not Worker.objects.using(alias).exists()
 
 
-def test_event_loop(connect: Connect) -> None:
+def test_messages_are_received_in_kombus_event_loop(connect: Connect) -> None:
     connection, sender = connect(), connect()
     hub = Hub()
     got: list[Any] = []
@@ -365,7 +365,7 @@ def test_event_loop(connect: Connect) -> None:
     hub.close()
 
 
-def test_message_that_can_not_be_read(alias: str, channel: Any) -> None:
+def test_message_with_unreadable_headers_is_a_decode_error(alias: str, channel: Any) -> None:
     send(channel, "x")
     Message.objects.using(alias).update(headers="{not json", properties="[]")
     errors: list[Any] = []

@@ -35,7 +35,7 @@ def test_default_exchange_needs_no_declaration(alias: str, channel: Any) -> None
     assert not QueueRow.objects.using(alias).exists()
 
 
-def test_direct_exchange(alias: str, channel: Any) -> None:
+def test_direct_exchange_reaches_queues_bound_with_the_key(alias: str, channel: Any) -> None:
     exchange = Exchange("letters", "direct")
     for name, key in [("a1", "a"), ("a2", "a"), ("b", "b")]:
         Queue(name, exchange, key).bind(channel).declare()
@@ -43,7 +43,7 @@ def test_direct_exchange(alias: str, channel: Any) -> None:
     assert queues_of(alias) == ["a1", "a2"]
 
 
-def test_topic_exchange(alias: str, channel: Any) -> None:
+def test_topic_exchange_reaches_queues_with_a_matching_pattern(alias: str, channel: Any) -> None:
     exchange = Exchange("news", "topic")
     patterns = {"all": "#", "sport": "sport.*", "deep": "sport.#", "end": "#.final", "exact": "sport.tennis"}
     for name, pattern in patterns.items():
@@ -78,7 +78,7 @@ def test_unbound_message_is_dropped_and_an_unknown_exchange_is_an_error(alias: s
         Producer(channel, auto_declare=False).publish("x", exchange="nowhere", routing_key="a")
 
 
-def test_unbind(alias: str, channel: Any) -> None:
+def test_unbound_queue_gets_no_message(alias: str, channel: Any) -> None:
     exchange = Exchange("e", "direct")
     queue = Queue("q", exchange, "k").bind(channel)
     queue.declare()
@@ -103,7 +103,7 @@ def test_text_is_stored_as_text(alias: str, channel: Any) -> None:
     assert "body_encoding" not in row.properties
 
 
-def test_compressed_and_pickled_bodies(channel: Any) -> None:
+def test_compressed_and_pickled_bodies_come_back(channel: Any) -> None:
     Producer(channel).publish({"a": "b" * 1000}, routing_key="q", compression="zlib")
     Producer(channel).publish({"c": 1}, routing_key="q", serializer="pickle")
     first, second = channel.basic_get("q"), channel.basic_get("q")
@@ -125,7 +125,7 @@ def test_headers_and_properties_come_back(channel: Any) -> None:
     assert message.delivery_info["exchange"] == ""
 
 
-def test_rollback_takes_the_message_back(alias: str, channel: Any) -> None:
+def test_rollback_drops_published_messages(alias: str, channel: Any) -> None:
     producer = Producer(channel)
 
     def send_and_fail() -> None:
@@ -181,7 +181,7 @@ def test_batch_is_flushed_at_its_size(alias: str, channel: Any) -> None:
     assert bodies(channel, "q") == [0, 1, 2]
 
 
-def test_task_sent_by_kombu_is_one_that_a_worker_claims(alias: str, channel: Any) -> None:
+def test_task_published_with_kombu_is_claimed_as_a_task(alias: str, channel: Any) -> None:
     expires = "2999-01-01T00:00:00+00:00"
     headers = {"task": "shop.mail", "id": "some-id", "lang": "py", "expires": expires, "retries": 0}
     Producer(channel).publish([[1], {}, {}], routing_key="taskq", headers=headers, priority=7, correlation_id="some-id")
@@ -195,7 +195,7 @@ def test_task_sent_by_kombu_is_one_that_a_worker_claims(alias: str, channel: Any
     assert not TaskRun.objects.using(alias).exists()
 
 
-def test_task_sent_by_taskq_is_one_that_kombu_reads(alias: str, channel: Any) -> None:
+def test_task_sent_by_taskq_is_read_with_kombu(alias: str, channel: Any) -> None:
     headers = {"task": "shop.mail", "id": "some-id"}
     envelope = Envelope(
         "some-id", "shop.mail", "taskq", headers, "[[1], {}, {}]", properties={"correlation_id": "some-id"}
@@ -207,7 +207,7 @@ def test_task_sent_by_taskq_is_one_that_kombu_reads(alias: str, channel: Any) ->
     assert message.properties["correlation_id"] == "some-id"
 
 
-def test_message_expires(alias: str, channel: Any) -> None:
+def test_expired_message_is_not_delivered(alias: str, channel: Any) -> None:
     producer = Producer(channel)
     producer.publish("gone", routing_key="q", expiration=0.001)
     producer.publish("stays", routing_key="q", expiration=1000)
@@ -226,6 +226,6 @@ def test_queue_gives_its_messages_a_time_to_live(alias: str, channel: Any) -> No
     assert len(ends) == 3
 
 
-def test_names_that_are_too_long_are_refused(channel: Any) -> None:
+def test_publishing_with_a_routing_key_that_is_too_long_is_refused(channel: Any) -> None:
     with pytest.raises(ValueError, match="routing_key is 300 characters"):
         Producer(channel).publish("x", routing_key="q" * 300)

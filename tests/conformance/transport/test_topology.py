@@ -45,7 +45,7 @@ def test_declaring_twice_is_one_queue(alias: str, channel: Any) -> None:
     assert channel.list_bindings() == [("q", "e", "k")]
 
 
-def test_declaring_otherwise_is_an_error_that_says_what(channel: Any) -> None:
+def test_declaring_with_other_options_is_an_error_that_names_them(channel: Any) -> None:
     declare(channel, durable=True)
     with pytest.raises(ChannelError, match="another durable, message_ttl, arguments") as caught:
         declare(channel, durable=False, message_ttl=1)
@@ -57,7 +57,7 @@ def test_declaring_otherwise_is_an_error_that_says_what(channel: Any) -> None:
         Exchange("h", "headers").bind(channel).declare()
 
 
-def test_names_that_no_column_holds(alias: str, channel: Any) -> None:
+def test_declaring_names_that_are_too_long_is_refused(alias: str, channel: Any) -> None:
     longest, longer = "x" * 255, "x" * 256
     declare(channel, longest, exchange=Exchange(longest), routing_key=longest)
     for name, exchange, key in ((longer, "e", "k"), ("q", longer, "k"), ("q", "e", longer)):
@@ -83,7 +83,7 @@ def test_queue_without_a_name_gets_one(channel: Any) -> None:
     assert channel.queue_declare("").queue.startswith("amq.gen-")
 
 
-def test_purge_and_delete(alias: str, channel: Any) -> None:
+def test_purge_and_delete_leave_unacked_messages_to_their_consumer(alias: str, channel: Any) -> None:
     queue = declare(channel, exchange=Exchange("e"), routing_key="k")
     producer = Producer(channel)
     for n in range(3):
@@ -100,7 +100,7 @@ def test_purge_and_delete(alias: str, channel: Any) -> None:
     assert not Message.objects.using(alias).exists()
 
 
-def test_queue_in_use_is_not_deleted_unless_it_must(channel: Any) -> None:
+def test_queue_in_use_is_not_deleted_if_unused(channel: Any) -> None:
     queue = declare(channel)
     consumer = Consumer(channel, [queue])
     consumer.consume()
@@ -171,7 +171,7 @@ def test_exchange_is_deleted_with_its_bindings(channel: Any) -> None:
     assert channel.get_exchanges() == []
 
 
-def test_pidbox(connect: Connect) -> None:
+def test_pidbox_remote_control_is_answered(connect: Connect) -> None:
     """Kombu's own remote control works over it, broadcast and reply."""
     mailbox = Mailbox("taskq", type="fanout", accept=["json"], queue_expires=10.0, queue_ttl=300.0)
     node_connection, caller = connect(), connect()

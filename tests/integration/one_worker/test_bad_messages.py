@@ -61,7 +61,7 @@ def assert_refused(alias: str, result: AsyncResult[int], error: str) -> None:
     ["{no json", "", "null", "[]", "[1, 2]", "3", '"task"', "[" * 100_000, '{"a":' * 100_000, '{"task": 1e999}'],
     ids=lambda headers: headers[:12] + ("..." if len(headers) > 12 else ""),
 )
-def test_headers_that_are_none(alias: str, headers: str) -> None:
+def test_message_whose_headers_are_no_mapping_is_refused(alias: str, headers: str) -> None:
     assert_refused(alias, insert(alias, headers=headers), "InvalidTaskError|NotRegistered")
 
 
@@ -101,7 +101,7 @@ def test_headers_that_are_none(alias: str, headers: str) -> None:
     ],
     ids=lambda headers: str(headers)[:40],
 )
-def test_headers_that_make_no_sense(alias: str, headers: dict[str, Any]) -> None:
+def test_message_with_invalid_header_values_is_refused(alias: str, headers: dict[str, Any]) -> None:
     assert_refused(alias, insert(alias, headers=headers), "InvalidTaskError|NotRegistered")
 
 
@@ -133,11 +133,11 @@ def test_headers_that_make_no_sense(alias: str, headers: dict[str, Any]) -> None
     ],
     ids=lambda value: (value if isinstance(value, str) else json.dumps(value))[:40],
 )
-def test_bodies(alias: str, body: Any, columns: dict[str, Any], error: str) -> None:
+def test_message_with_an_invalid_body_is_refused(alias: str, body: Any, columns: dict[str, Any], error: str) -> None:
     assert_refused(alias, insert(alias, headers={}, body=body, **columns), error)
 
 
-def test_a_compressed_body_that_is_larger_than_it_looks(alias: str) -> None:
+def test_compressed_body_above_the_maximum_size_is_refused(alias: str) -> None:
     bomb = base64.b64encode(gzip.compress(b"[" + b" " * (40 * LARGEST) + b"]")).decode()
     result = insert(
         alias,
@@ -148,7 +148,7 @@ def test_a_compressed_body_that_is_larger_than_it_looks(alias: str) -> None:
     assert_refused(alias, result, "DecodeError|InvalidTaskError")
 
 
-def test_one_without_an_id_is_logged_and_gone(alias: str, worker: Process) -> None:
+def test_message_without_an_id_is_logged_and_deleted(alias: str, worker: Process) -> None:
     message = Message.objects.using(alias).create(
         queue="taskq",
         headers='{"a stranger\'s": "message"}',
@@ -161,7 +161,7 @@ def test_one_without_an_id_is_logged_and_gone(alias: str, worker: Process) -> No
     worker.wait_for_log("A message in taskq was rejected: .*stranger's")
 
 
-def test_the_end_of_time_can_be_waited_for(alias: str) -> None:
+def test_message_with_the_last_possible_eta_is_scheduled(alias: str) -> None:
     result = insert(alias, headers={"eta": "9999-12-31T23:59:59.999999+00:00"})
     assert add.delay(2, 2).get(timeout=20) == 4
     scheduled = ScheduledMessage.objects.using(alias).filter(task_id=result.id)
@@ -171,7 +171,7 @@ def test_the_end_of_time_can_be_waited_for(alias: str) -> None:
     assert result.state == "REVOKED"
 
 
-def test_protocol_1(alias: str) -> None:
+def test_protocol_1_message_runs(alias: str) -> None:
     task_id = ids.new_id()
     body = {"task": NAME, "id": task_id, "args": [2], "kwargs": {"y": 3}, "retries": 0, "eta": None, "utc": True}
     result = insert(alias, headers="{}", body=body, task_id=task_id)

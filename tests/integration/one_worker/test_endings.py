@@ -29,7 +29,7 @@ def lines(path: Path) -> int:
     return len(path.read_text().splitlines())
 
 
-def test_retries(alias: str, notes: Path) -> None:
+def test_retries_are_attempts_before_the_success(alias: str, notes: Path) -> None:
     res = tasks.fail_twice.delay(str(notes))
     assert res.get(timeout=20) == 2
     assert [line.split()[0] for line in notes.read_text().splitlines()] == ["0", "1", "2"]
@@ -41,7 +41,7 @@ def test_retries(alias: str, notes: Path) -> None:
     assert run.retries == 2
 
 
-def test_names_that_are_members_of_enumerations(notes: Path) -> None:
+def test_enumeration_members_as_task_names_queues_and_states(notes: Path) -> None:
     res = (flows.add.s(1, 2) | flows.by_names.s(str(notes)) | flows.same.s()).delay()
     wait_until(lambda: "halfway" in notes.read_text(), what="the second link to run")
     wait_until(lambda: res.parent.state == "HALFWAY", what="its state")
@@ -50,19 +50,19 @@ def test_names_that_are_members_of_enumerations(notes: Path) -> None:
     assert res.get(timeout=20) == [[3, "taskq", 8, "taskq"]]
 
 
-def test_retries_by_itself(notes: Path) -> None:
+def test_autoretry_runs_until_it_succeeds(notes: Path) -> None:
     assert endings.retry_by_itself.delay(str(notes), 2).get(timeout=20) == 2
     assert lines(notes) == 3
 
 
-def test_retries_run_out(notes: Path) -> None:
+def test_task_fails_when_its_retries_run_out(notes: Path) -> None:
     res = endings.retry_by_itself.delay(str(notes), 99)
     with pytest.raises(ValueError, match="attempt 2"):
         res.get(timeout=20)
     assert lines(notes) == 3
 
 
-def test_while_it_waits_for_its_next_try(notes: Path) -> None:
+def test_task_waiting_for_its_retry_is_in_state_retry_and_revocable(notes: Path) -> None:
     res = tasks.retry_later.delay(str(notes))
     wait_until(lambda: res.state == "RETRY", what="RETRY")
     assert isinstance(res.result, ValueError)
@@ -71,24 +71,24 @@ def test_while_it_waits_for_its_next_try(notes: Path) -> None:
     assert res.state == "REVOKED"
 
 
-def test_ignore_leaves_no_end(alias: str) -> None:
+def test_task_that_raises_ignore_has_no_final_state(alias: str) -> None:
     res = endings.ignore.delay()
     gone = Message.objects.using(alias).filter(task_id=res.id)
     wait_until(lambda: not gone.exists(), what="the message to be settled")
     assert res.state not in {"SUCCESS", "FAILURE"}
 
 
-def test_reject() -> None:
+def test_rejected_task_fails_with_reject() -> None:
     with pytest.raises(Reject):
         endings.reject.delay().get(timeout=20)
 
 
-def test_reject_puts_back(notes: Path) -> None:
+def test_reject_with_requeue_runs_the_task_again(notes: Path) -> None:
     assert endings.reject_once.delay(str(notes)).get(timeout=20) == "taken"
     assert lines(notes) == 2
 
 
-def test_an_ignored_result_leaves_no_row(alias: str, notes: Path) -> None:
+def test_task_with_ignore_result_leaves_no_run(alias: str, notes: Path) -> None:
     res = endings.no_result.delay(str(notes))
     assert res.get(timeout=0) is None
     wait_until(lambda: not Message.objects.using(alias).filter(task_id=res.id).exists(), what="the end")
@@ -96,14 +96,14 @@ def test_an_ignored_result_leaves_no_row(alias: str, notes: Path) -> None:
     assert not TaskRun.objects.using(alias).filter(task_id=res.id).exists()
 
 
-def test_a_result_that_the_sender_ignores(alias: str, notes: Path) -> None:
+def test_message_with_ignore_result_leaves_no_run(alias: str, notes: Path) -> None:
     res = tasks.note.apply_async((str(notes), 1), ignore_result=True)
     wait_until(lambda: not Message.objects.using(alias).filter(task_id=res.id).exists(), what="the end")
     assert lines(notes) == 1
     assert not TaskRun.objects.using(alias).filter(task_id=res.id).exists()
 
 
-def test_a_task_that_comes_too_late_does_not_run(notes: Path) -> None:
+def test_task_that_expires_before_its_eta_does_not_run(notes: Path) -> None:
     res = tasks.note.apply_async((str(notes), 1), countdown=0.6, expires=0.2)
     with pytest.raises(TaskRevokedError, match="expired"):
         res.get(timeout=20)
@@ -111,19 +111,19 @@ def test_a_task_that_comes_too_late_does_not_run(notes: Path) -> None:
     assert lines(notes) == 0
 
 
-def test_one_that_was_sent_too_late(notes: Path) -> None:
+def test_task_sent_after_its_expiry_does_not_run(notes: Path) -> None:
     res = tasks.note.apply_async((str(notes), 1), expires=datetime.now(UTC) - timedelta(hours=1))
     with pytest.raises(TaskRevokedError, match="expired"):
         res.get(timeout=20)
     assert lines(notes) == 0
 
 
-def test_a_value_that_can_not_be_kept() -> None:
+def test_return_value_that_can_not_be_encoded_fails_the_task() -> None:
     with pytest.raises(EncodeError):
         endings.return_something_strange.delay().get(timeout=20)
 
 
-def test_a_task_that_no_app_defines() -> None:
+def test_unknown_task_fails_with_not_registered() -> None:
     res = send_task("tests.no.such.task", (1,))
     with pytest.raises(NotRegistered, match=r"tests\.no\.such\.task"):
         res.get(timeout=20)
@@ -138,7 +138,7 @@ def test_a_task_that_ends_its_process_fails_after_max_deliveries(alias: str, sta
     assert Attempt.objects.using(alias).filter(task_id=res.id, state="LOST").count() == 2
 
 
-def test_soft_limits() -> None:
+def test_soft_limit_is_caught_by_the_task_or_fails_it() -> None:
     assert tasks.asked_to_end.delay().get(timeout=20) == "ended in time"
     with pytest.raises(SoftTimeLimitExceeded):
         endings.soft_limit.delay().get(timeout=20)
@@ -146,7 +146,7 @@ def test_soft_limits() -> None:
         tasks.note.apply_async(("/dev/null", 1, 30.0), soft_time_limit=0.2).get(timeout=20)
 
 
-def test_hard_limits(worker: Process, notes: Path) -> None:
+def test_hard_limit_kills_the_task_and_is_logged(worker: Process, notes: Path) -> None:
     res = too_long.delay(str(notes))
     with pytest.raises(TimeLimitExceeded, match=r"1\.0"):
         res.get(timeout=20)
@@ -156,14 +156,14 @@ def test_hard_limits(worker: Process, notes: Path) -> None:
         tasks.note.apply_async(("/dev/null", 1, 30.0), time_limit=0.3).get(timeout=20)
 
 
-def test_coroutines() -> None:
+def test_coroutine_tasks_return_values_and_fail() -> None:
     assert endings.square.delay(7).get(timeout=20) == 49
     with pytest.raises(LookupError, match="nowhere"):
         endings.fail_async.delay().get(timeout=20)
 
 
 @pytest.mark.parametrize("name", ["text \N{SNOWMAN} \x00 end", "x" * 300_000])
-def test_values_that_databases_find_hard(name: str) -> None:
+def test_values_with_nul_and_of_great_length_are_kept(name: str) -> None:
     res: Any = send_task("testproject.arithmetic.tasks.add", (name, name))
     assert res.get(timeout=20) == name + name
 
@@ -171,14 +171,14 @@ def test_values_that_databases_find_hard(name: str) -> None:
 @pytest.mark.parametrize(
     "message", ["with \x00 inside", "a file's name: \udc80", "x" * 1_000_000], ids=["NUL", "surrogate", "long"]
 )
-def test_errors_that_databases_find_hard(message: str) -> None:
+def test_errors_with_nul_surrogates_and_of_great_length_are_kept(message: str) -> None:
     res = endings.fail_with.delay(message)
     assert isinstance(res.get(timeout=20, propagate=False), ValueError | EncodeError)
     assert res.state == "FAILURE"
 
 
 @pytest.mark.parametrize("database", ["mariadb"], indirect=True)
-def test_results_that_are_too_large_for_one_statement() -> None:
+def test_results_too_large_for_one_statement_are_kept_or_fail() -> None:
     single = endings.big.delay(20)
     together = endings.big.delay_many([(1,)] * 20)
     # max_allowed_packet is 16 MB unless somebody changed it; the server hangs up on what is larger.
@@ -193,7 +193,7 @@ def test_results_that_are_too_large_for_one_statement() -> None:
     ["SUCCESS", "", "x" * 51, "with \x00 inside", "with \udc80 inside"],
     ids=["final", "none", "long", "NUL", "surrogate"],
 )
-def test_a_state_that_is_none_is_the_task_s_own_error(state: str) -> None:
+def test_invalid_state_in_update_state_is_an_error_of_the_task(state: str) -> None:
     res = endings.say.delay(state)
     if state:
         with pytest.raises(ValueError, match="update_state"):
@@ -203,6 +203,6 @@ def test_a_state_that_is_none_is_the_task_s_own_error(state: str) -> None:
 
 
 @pytest.mark.parametrize("database", ["mariadb"], indirect=True)
-def test_a_state_that_the_database_refuses_is_dropped(worker: Process) -> None:
+def test_state_that_the_database_refuses_is_dropped(worker: Process) -> None:
     assert endings.say.delay("FAR", 20).get(timeout=30) == "said"
     assert endings.say.delay("NEAR").get(timeout=30) == "said"

@@ -32,14 +32,14 @@ def publish(producer: kombu.Producer, body: Any, queue: str = "taskq", **options
     return AsyncResult(task_id)
 
 
-def test_a_task_of_another_program(producer: kombu.Producer, notes: Path) -> None:
+def test_task_published_with_kombu_runs(producer: kombu.Producer, notes: Path) -> None:
     result = publish(producer, [[str(notes), 1], {}, EMBED])
     assert result.get(timeout=20) == 1
     assert (result.name, result.args) == (NAME, [str(notes), 1])
 
 
 @pytest.mark.parametrize("compression", ["gzip", "bzip2"])
-def test_compressed(producer: kombu.Producer, notes: Path, compression: str) -> None:
+def test_compressed_task_published_with_kombu_runs(producer: kombu.Producer, notes: Path, compression: str) -> None:
     task_id = ids.new_id()
     producer.publish(
         [[str(notes), 2], {}, EMBED],
@@ -51,7 +51,7 @@ def test_compressed(producer: kombu.Producer, notes: Path, compression: str) -> 
     assert AsyncResult[int](task_id).get(timeout=20) == 2
 
 
-def test_an_eta_is_waited_for(producer: kombu.Producer, notes: Path) -> None:
+def test_task_published_with_an_eta_runs_no_earlier(producer: kombu.Producer, notes: Path) -> None:
     eta = datetime.now(UTC) + timedelta(seconds=1)
     result = publish(producer, [[str(notes), 3], {}, EMBED], eta=eta.isoformat())
     past = publish(producer, [[str(notes), 4], {}, EMBED], eta="2001-01-01T00:00:00+00:00")
@@ -60,13 +60,13 @@ def test_an_eta_is_waited_for(producer: kombu.Producer, notes: Path) -> None:
     assert float(notes.read_text().splitlines()[-1].split()[1]) >= eta.timestamp()
 
 
-def test_what_has_expired_does_not_run(producer: kombu.Producer, notes: Path) -> None:
+def test_expired_task_published_with_kombu_does_not_run(producer: kombu.Producer, notes: Path) -> None:
     result = publish(producer, [[str(notes), 5], {}, EMBED], expires="2001-01-01T00:00:00+00:00")
     wait_until(lambda: result.state == "REVOKED", what="REVOKED")
     assert notes.read_text() == ""
 
 
-def test_protocol_1_with_kombus_own_publish(producer: kombu.Producer, notes: Path) -> None:
+def test_protocol_1_task_published_with_kombu_runs(producer: kombu.Producer, notes: Path) -> None:
     task_id = ids.new_id()
     body = {
         "task": NAME,
@@ -82,7 +82,7 @@ def test_protocol_1_with_kombus_own_publish(producer: kombu.Producer, notes: Pat
     assert float(notes.read_text().split()[1]) >= before
 
 
-def test_a_simple_queue_is_consumed_as_well(alias: str, notes: Path) -> None:
+def test_task_put_into_a_simple_queue_runs(alias: str, notes: Path) -> None:
     task_id = ids.new_id()
     with kombu.Connection(f"django://{alias}") as connection, connection.SimpleQueue("lopri") as queue:
         queue.put([[str(notes), 7], {}, EMBED], headers={"task": NAME, "id": task_id})

@@ -20,7 +20,7 @@ from tests.support.processes import Process
 from tests.support.waiting import wait_until
 
 
-def test_the_value_of_a_task(alias: str) -> None:
+def test_result_has_value_state_and_fields_of_the_run(alias: str) -> None:
     res = add.delay(2, 2)
     assert res.get(timeout=30) == 4
     assert add.delay(2, 2).get(timeout=20) == 4
@@ -31,13 +31,13 @@ def test_the_value_of_a_task(alias: str) -> None:
     assert not Message.objects.using(alias).filter(task_id=res.id).exists()
 
 
-def test_the_other_tasks() -> None:
+def test_apply_async_delay_and_direct_call_give_values() -> None:
     assert mul.apply_async((4, 8)).get(timeout=20) == 32
     assert xsum.delay([1, 2, 3]).get(timeout=20) == 6
     assert add(2, 2) == 4
 
 
-def test_the_type_error_with_and_without_propagate() -> None:
+def test_type_error_of_a_task_with_and_without_propagate() -> None:
     res = add.delay(2)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match=r"add\(\) missing 1 required positional argument: 'y'"):
         res.get(timeout=20)
@@ -49,11 +49,11 @@ def test_the_type_error_with_and_without_propagate() -> None:
     assert "TypeError: " in (res.traceback or "")
 
 
-def test_an_id_that_does_not_exist() -> None:
+def test_result_of_an_unknown_id_is_pending() -> None:
     assert AsyncResult("this-id-does-not-exist").state == "PENDING"
 
 
-def test_a_countdown_and_a_queue(notes: Path) -> None:
+def test_task_with_countdown_and_queue_runs_later_in_that_queue(notes: Path) -> None:
     before = datetime.now(UTC)
     res = tasks.note.apply_async((str(notes), 1), queue="lopri", countdown=1)
     assert res.state == "PENDING"
@@ -65,14 +65,14 @@ def test_a_countdown_and_a_queue(notes: Path) -> None:
     assert run.started_at - before >= timedelta(seconds=1)
 
 
-def test_no_earlier_than_its_eta(notes: Path) -> None:
+def test_task_runs_no_earlier_than_its_eta(notes: Path) -> None:
     eta = datetime.now(UTC) + timedelta(seconds=0.7)
     tasks.note.apply_async((str(notes), 1), eta=eta).get(timeout=20)
     assert float(notes.read_text().split()[1]) >= eta.timestamp()
 
 
 @pytest.mark.parametrize("options", [{"countdown": -5}, {"countdown": 0}, {"eta": datetime(2001, 1, 1, tzinfo=UTC)}])
-def test_what_is_past_is_now(notes: Path, options: dict[str, Any]) -> None:
+def test_task_with_a_past_eta_or_countdown_runs_at_once(notes: Path, options: dict[str, Any]) -> None:
     assert tasks.note.apply_async((str(notes), 1), **options).get(timeout=20) == 1
 
 
@@ -86,7 +86,7 @@ def test_short_tasks_do_not_wait_behind_a_long_one(notes: Path, go_on: Path, tmp
     assert long.get(timeout=20) == "done"
 
 
-def test_many_at_once(alias: str, notes: Path) -> None:
+def test_many_tasks_sent_at_once_run_once_each(alias: str, notes: Path) -> None:
     results = tasks.note.delay_many([(str(notes), n) for n in range(300)])
     assert [result.get(timeout=30) for result in results] == list(range(300))
     assert sorted(int(line.split()[0]) for line in notes.read_text().splitlines()) == list(range(300))
@@ -94,7 +94,7 @@ def test_many_at_once(alias: str, notes: Path) -> None:
     assert TaskRun.objects.using(alias).filter(task_id__in=ids, state="SUCCESS").count() == 300
 
 
-def test_a_task_that_is_tracked_is_seen_as_started(worker: Process, notes: Path, go_on: Path) -> None:
+def test_task_with_track_started_is_seen_as_started(worker: Process, notes: Path, go_on: Path) -> None:
     res = endings.tracked.delay(str(notes), str(go_on))
     wait_until(lambda: res.state == "STARTED", what="STARTED")
     assert res.info["hostname"] == f"taskq@{socket.gethostname()}"
@@ -103,7 +103,7 @@ def test_a_task_that_is_tracked_is_seen_as_started(worker: Process, notes: Path,
     assert res.get(timeout=20) == "done"
 
 
-def test_one_that_is_not_tracked_is_not(notes: Path, go_on: Path) -> None:
+def test_running_task_without_track_started_is_pending(notes: Path, go_on: Path) -> None:
     res = endings.wait_for_file.delay(str(notes), str(go_on))
     wait_until(notes.read_text, what="the task to start")
     assert res.state == "PENDING"

@@ -31,7 +31,7 @@ def rows() -> Iterator[list[Any]]:
     publisher.set_workflow_sink(previous)
 
 
-def test_a_task_goes_the_way_of_its_task(sent: list[Envelope], rows: list[Any]) -> None:
+def test_signature_of_a_task_is_sent_by_apply_async(sent: list[Envelope], rows: list[Any]) -> None:
     result = add.s(2).apply_async((8,), queue="q", priority=3)
     assert type(result) is AsyncResult
     assert result.id == sent[0].task_id
@@ -40,7 +40,7 @@ def test_a_task_goes_the_way_of_its_task(sent: list[Envelope], rows: list[Any]) 
     assert sent[1].name == "not.here"
 
 
-def test_a_task_of_its_own_kind(sent: list[Envelope]) -> None:
+def test_signature_is_sent_by_the_tasks_own_apply_async(sent: list[Envelope]) -> None:
     class Shouting(Task[..., Any]):
         name = "shouting"
 
@@ -53,21 +53,21 @@ def test_a_task_of_its_own_kind(sent: list[Envelope]) -> None:
     assert body_of(sent[0])[0] == ["LOUD", 1]
 
 
-def test_rows_come_first(sent: list[Envelope], rows: list[Any]) -> None:
+def test_rows_of_a_workflow_are_written_and_first_members_sent(sent: list[Envelope], rows: list[Any]) -> None:
     result = (group(a, b) | S).delay()
     assert [type(row).__name__ for row in rows] == ["NewGroup", "NewNode", "NewNode", "NewNode"]
     assert [envelope.name for envelope in sent] == ["a", "b"]
     assert type(result.parent) is GroupResult
 
 
-def test_an_empty_chain_is_none(sent: list[Envelope]) -> None:
+def test_empty_chain_and_group_send_nothing(sent: list[Envelope]) -> None:
     assert chain()() is None
     assert chain().delay() is None
     assert group().delay().results == []  # type: ignore[attr-defined]
     assert sent == []
 
 
-def test_what_a_task_sends_are_its_children(sent: list[Envelope], rows: list[Any]) -> None:
+def test_canvases_sent_by_a_task_are_its_children(sent: list[Envelope], rows: list[Any]) -> None:
     running = Context(add, called_directly=False, id="me")
     token = context.enter(running)
     try:
@@ -78,20 +78,20 @@ def test_what_a_task_sends_are_its_children(sent: list[Envelope], rows: list[Any
     assert running.children == made
 
 
-def test_coroutines(sent: list[Envelope]) -> None:
+def test_adelay_and_aapply_async_send_canvases(sent: list[Envelope]) -> None:
     assert async_to_sync(add.s(1).adelay)(2).id == sent[0].task_id
     async_to_sync((a | b).aapply_async)(queue="q")
     assert sent[1].queue == "q"
 
 
-def test_unknown_options(sent: list[Envelope]) -> None:
+def test_unknown_call_options_are_refused(sent: list[Envelope]) -> None:
     for sig in (add.s(1, 1), a | b, group(a, b)):
         with pytest.raises(TypeError, match="did you mean 'countdown'"):
             sig.apply_async(countdwn=3)
     assert sent == []
 
 
-def test_a_signature_of_the_running_task(sent: list[Envelope]) -> None:
+def test_signature_from_request_keeps_place_and_followers_of_the_run(sent: list[Envelope]) -> None:
     embed = {"callbacks": [dict(ident.s())], "errbacks": None, "chain": [dict(c)], "chord": dict(S)}
     message = {"group": "g", "group_index": 2, "stamped_headers": ["t"], "stamps": {"t": 1}, "timelimit": [9, None]}
     request = Context(

@@ -34,7 +34,7 @@ CANVASES = [
 # -- what it looks like -------------------------------------------------------------------
 
 
-def test_repr_is_that_of_the_guide() -> None:
+def test_repr_of_signatures_is_that_of_the_guide() -> None:
     assert repr(add.subtask((2, 2), countdown=10)) == "capapp.add(2, 2)"
     assert repr(add.s(2, 2)) == "capapp.add(2, 2)"
     assert repr(add.s(2, y="z")) == "capapp.add(2, y='z')"
@@ -54,13 +54,13 @@ def test_repr_is_that_of_the_guide() -> None:
         (add.si(1), {"args": [1], "immutable": True}),
     ],
 )
-def test_a_task_has_celerys_six_keys(sig: Any, form: Any) -> None:
+def test_signature_has_celerys_six_keys(sig: Any, form: Any) -> None:
     plain = {"task": "capapp.add", "args": [], "kwargs": {}, "options": {}, "subtask_type": None, "immutable": False}
     assert list(sig) == KEYS
     assert json.loads(json.dumps(sig)) == plain | form
 
 
-def test_fields() -> None:
+def test_signature_fields_are_read_and_set() -> None:
     sig = add.s(1, y=2).set(task_id="t", root_id="r", parent_id="p")
     assert (sig.task, sig.name, sig.args, sig.kwargs) == ("capapp.add", "capapp.add", (1,), {"y": 2})
     assert (sig.id, sig.root_id, sig.parent_id) == ("t", "r", "p")
@@ -73,7 +73,7 @@ def test_fields() -> None:
 
 
 @pytest.mark.parametrize("sig", CANVASES, ids=repr)
-def test_it_survives_json_pickle_and_copies(sig: Any) -> None:
+def test_signatures_survive_json_pickle_and_copies(sig: Any) -> None:
     for made in (loads(dumps(sig)), json.loads(json.dumps(sig))):
         again = Signature.from_dict(made)
         assert json.dumps(again) == json.dumps(sig)
@@ -84,7 +84,7 @@ def test_it_survives_json_pickle_and_copies(sig: Any) -> None:
     assert bool(sig)
 
 
-def test_it_is_an_argument_of_a_task(sent: list[Envelope]) -> None:
+def test_signature_can_be_an_argument_of_a_task(sent: list[Envelope]) -> None:
     ident.delay(add.s(1) | add.s(2))
     (found,) = body_of(sent[0])[0]
     assert Signature.from_dict(found) == add.s(1) | add.s(2)
@@ -109,7 +109,7 @@ def test_signature_takes_names_tasks_and_dictionaries() -> None:
     assert maybe_signature(dict(sig)) == sig
 
 
-def test_dictionaries_of_other_producers() -> None:
+def test_from_dict_takes_missing_keys_and_refuses_unknown_kinds() -> None:
     assert Signature.from_dict({"task": "x"}) == Signature("x")
     assert Signature.from_dict({"task": "x", "subtask_type": "", "args": None, "options": None}) == Signature("x")
     with pytest.raises(KeyError):
@@ -119,7 +119,7 @@ def test_dictionaries_of_other_producers() -> None:
             Signature.from_dict(nothing)  # type: ignore[arg-type]
 
 
-def test_kinds_can_be_registered() -> None:
+def test_signature_types_can_be_registered() -> None:
     @Signature.register_type("mine")
     class Mine(Signature[Any]):
         __slots__ = ()
@@ -132,7 +132,7 @@ def test_kinds_can_be_registered() -> None:
         del Signature.TYPES["mine"]
 
 
-def test_arguments_are_a_list_or_a_tuple() -> None:
+def test_signature_arguments_are_a_list_or_a_tuple() -> None:
     assert Signature("x", [1, 2]).args == (1, 2)
     with pytest.raises(TypeError, match=r"write \('ab',\)"):
         Signature("x", "ab")
@@ -141,14 +141,14 @@ def test_arguments_are_a_list_or_a_tuple() -> None:
 # -- partials: A2, A3 -----------------------------------------------------------------------------
 
 
-def test_a_call_goes_before_and_over(sent: list[Envelope]) -> None:
+def test_call_args_come_first_and_call_kwargs_win(sent: list[Envelope]) -> None:
     call.s(1, 2, k=1).apply_async(("p",), {"k": 2, "z": 3})
     assert body_of(sent[0])[:2] == [["p", 1, 2], {"k": 2, "z": 3}]
     call.s(1, 2, k=1).delay("p", k=2)
     assert body_of(sent[1])[:2] == [["p", 1, 2], {"k": 2}]
 
 
-def test_an_immutable_one_takes_options_alone(sent: list[Envelope]) -> None:
+def test_immutable_signature_takes_options_and_no_arguments(sent: list[Envelope]) -> None:
     add.si(5, 5).set(queue="q").apply_async((1,), {"z": 1}, priority=3)
     assert body_of(sent[0])[:2] == [[5, 5], {}]
     assert (sent[0].queue, sent[0].priority) == ("q", 3)
@@ -156,20 +156,20 @@ def test_an_immutable_one_takes_options_alone(sent: list[Envelope]) -> None:
     assert add.s(2).set(immutable=True).immutable
 
 
-def test_options_of_a_call_win_but_for_the_lasting_ones() -> None:
+def test_call_options_win_except_group_id_and_stamped_headers() -> None:
     sig = add.s().set(queue="a", group_id="g", stamped_headers=["x"])
     _, _, options = merged(sig, None, None, {"queue": "b", "group_id": "h", "stamped_headers": []})
     assert options == {"queue": "b", "group_id": "g", "stamped_headers": ["x"]}
     assert sig.options["queue"] == "a"
 
 
-def test_calling_it_runs_the_function_here(sent: list[Envelope]) -> None:
+def test_calling_a_signature_runs_the_function_here(sent: list[Envelope]) -> None:
     assert add.s(2)(3) == 5
     assert call.s(1, k=1)(0, k=2) == [[0, 1], {"k": 2}]
     assert sent == []
 
 
-def test_clone_set_and_replace() -> None:
+def test_clone_merges_and_replace_overwrites() -> None:
     sig = add.s(2).set(queue="q")
     assert sig.clone((1,), {"z": 1}, priority=3) == add.s(1, 2, z=1).set(queue="q", priority=3)
     assert sig.partial((1,)) == sig.clone((1,))
@@ -180,7 +180,7 @@ def test_clone_set_and_replace() -> None:
 # -- nothing leaks: A30 ----------------------------------------------------------------------------
 
 
-def test_a_clone_shares_nothing() -> None:
+def test_clone_of_a_signature_shares_no_state() -> None:
     sig = add.s(1, kw={"deep": 1})
     sig.link(ident.s())
     other = sig.clone()
@@ -194,7 +194,7 @@ def test_a_clone_shares_nothing() -> None:
 @pytest.mark.parametrize(
     "sig", [add.s(1, 1) | add.s(2), group(add.s(1), add.s(2)), chord([add.s(1)], tsum.s())], ids=repr
 )
-def test_clones_of_canvases_share_nothing(sig: Any) -> None:
+def test_clones_of_canvases_share_no_state(sig: Any) -> None:
     before = json.dumps(sig)
     other = sig.clone()
     for task in other.tasks:
@@ -207,7 +207,7 @@ def test_clones_of_canvases_share_nothing(sig: Any) -> None:
     assert json.dumps(sig) == before
 
 
-def test_each_call_has_ids_of_its_own(sent: list[Envelope]) -> None:
+def test_each_call_of_a_signature_has_new_ids(sent: list[Envelope]) -> None:
     sig = add.s(1, 1) | add.s(2)
     first, second = sig.delay(), sig.delay()
     assert len({first.id, second.id, first.parent.id, second.parent.id}) == 4  # type: ignore[union-attr,attr-defined]
@@ -216,7 +216,7 @@ def test_each_call_has_ids_of_its_own(sent: list[Envelope]) -> None:
     assert once.id is None
 
 
-def test_frozen_twice_is_the_same() -> None:
+def test_freezing_twice_gives_the_same_ids() -> None:
     for sig in (add.s(1, 1), add.s(1, 1) | add.s(2), group(add.s(1), add.s(2)), chord([add.s(1)], tsum.s())):
         first = sig.freeze()
         frozen = json.dumps(sig)
@@ -225,7 +225,7 @@ def test_frozen_twice_is_the_same() -> None:
         assert json.dumps(sig) == frozen
 
 
-def test_what_is_frozen_is_sent_under_its_id(sent: list[Envelope]) -> None:
+def test_frozen_signature_is_sent_under_its_id(sent: list[Envelope]) -> None:
     sig = add.s(1, 1) | add.s(2)
     result = sig.freeze("mine")
     assert result.id == "mine"
@@ -236,7 +236,7 @@ def test_what_is_frozen_is_sent_under_its_id(sent: list[Envelope]) -> None:
     assert add.s(1, 1).freeze("x").id == "x"
 
 
-def test_a_member_twice_has_two_ids() -> None:
+def test_signature_twice_in_a_group_has_two_ids() -> None:
     sig = add.s(1, 1)
     both = group(sig, sig)
     assert len({result.id for result in both.freeze().results}) == 2  # type: ignore[attr-defined]
@@ -247,7 +247,7 @@ def test_a_member_twice_has_two_ids() -> None:
 # -- links -------------------------------------------------------------------------------------------
 
 
-def test_links(sent: list[Envelope]) -> None:
+def test_linked_callbacks_and_errbacks_are_sent_once_each(sent: list[Envelope]) -> None:
     sig = add.s(1, 1)
     callback, errback = ident.s(), tsum.s()
     assert sig.link(callback) is callback
@@ -260,7 +260,7 @@ def test_links(sent: list[Envelope]) -> None:
     assert [Signature.from_dict(each) for each in embed["errbacks"]] == [errback, a]
 
 
-def test_links_of_a_call(sent: list[Envelope]) -> None:
+def test_call_links_are_sent_and_must_be_signatures(sent: list[Envelope]) -> None:
     add.apply_async((1, 1), link=ident.s(), link_error=[a, b])
     embed = embed_of(sent[0])
     assert [each["task"] for each in embed["callbacks"]] == ["capapp.ident"]
@@ -274,12 +274,12 @@ def test_links_of_a_call(sent: list[Envelope]) -> None:
 
 
 @pytest.mark.parametrize("follower", [add, "capapp.add", None, {}])
-def test_only_signatures_are_linked(follower: Any) -> None:
+def test_linking_what_is_no_signature_is_refused(follower: Any) -> None:
     with pytest.raises(TypeError, match="takes signatures"):
         add.s().link(follower)
 
 
-def test_links_are_flattened() -> None:
+def test_flatten_links_lists_signature_and_nested_callbacks() -> None:
     inner = ident.s()
     inner.link(b)
     sig = add.s()
@@ -288,7 +288,7 @@ def test_links_are_flattened() -> None:
     assert sig.flatten_links() == [sig, inner, a, b]
 
 
-def test_operators_of_dictionaries_are_not_there() -> None:
+def test_join_takes_signatures_as_dictionaries_and_refuses_others() -> None:
     sig = add.s(1)
     chained = add.s(1) | add.s(2)
     assert sig | dict(add.s(2)) == chained  # type: ignore[operator]
@@ -304,7 +304,7 @@ def test_operators_of_dictionaries_are_not_there() -> None:
 # -- a task's own --------------------------------------------------------------------------------------
 
 
-def test_signatures_of_a_task() -> None:
+def test_task_signature_methods_give_equal_signatures() -> None:
     assert add.signature((2, 2), {"z": 1}, immutable=True, countdown=10) == Signature(
         "capapp.add", (2, 2), {"z": 1}, {"countdown": 10}, immutable=True
     )

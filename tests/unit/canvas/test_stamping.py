@@ -52,12 +52,12 @@ def test_a_stamp_stays_unless_values_are_appended() -> None:
 
 
 @pytest.mark.parametrize("name", ["task_id", "queue", "link", "stamps", "group_id"])
-def test_names_of_options_are_refused(name: str) -> None:
+def test_stamps_named_as_options_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"can't be named '{name}'"):
         a.clone().stamp(**{name: 1})
 
 
-def test_a_stamp_that_can_not_be_sent(sent: list[Envelope]) -> None:
+def test_stamp_that_is_a_set_is_sent_as_a_list(sent: list[Envelope]) -> None:
     sig = a.clone()
     sig.stamp(x={1, 2})
     sig.delay()
@@ -108,7 +108,7 @@ class Visitor(StampingVisitor):
         return {"errback": True}
 
 
-def test_a_visitor_goes_everywhere() -> None:
+def test_visitor_stamps_every_kind_of_place() -> None:
     visitor = Visitor()
     linked = b.clone().on_error(e)
     linked.link(d)
@@ -129,6 +129,6 @@ def test_a_visitor_goes_everywhere() -> None:
     json.dumps(sig)
 
 
-def test_a_visitor_must_say_what_it_stamps() -> None:
+def test_visitor_must_implement_on_signature() -> None:
     with pytest.raises(NotImplementedError):
         a.clone().stamp(StampingVisitor())

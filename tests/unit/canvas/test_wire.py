@@ -36,14 +36,14 @@ def bodies(canvas: Any, args: Any = ()) -> tuple[list[Any], list[Any]]:
     return [headers(envelope, ids) for envelope in sent], [ids.of(body_of(envelope)) for envelope in sent]
 
 
-def test_chain() -> None:
+def test_chain_on_the_wire() -> None:
     head, body = bodies(add.s(1, 2) | add.s(3) | add.s(4))
     assert head == [["id1", None, None, "id1", None, "(1, 2)", "{}", 0]]
     rest = [sig(4, task_id="id2", reply_to="oid"), sig(3, task_id="id3", reply_to="oid")]
     assert body == [[[1, 2], {}, embed(chain=rest)]]
 
 
-def test_group() -> None:
+def test_group_on_the_wire() -> None:
     head, body = bodies(group(add.s(1, 1), add.s(2, 2)))
     assert head == [
         ["id1", "id2", 0, "id1", None, "(1, 1)", "{}", 0],
@@ -52,7 +52,7 @@ def test_group() -> None:
     assert body == [[[1, 1], {}, embed()], [[2, 2], {}, embed()]]
 
 
-def test_chord(settings: Any) -> None:
+def test_chord_on_the_wire_for_celerys_workers(settings: Any) -> None:
     settings.TASKQ_BROKER_URL = "redis://localhost"  # which Celery's workers read too
     head, body = bodies(chord([add.s(1, 1), add.s(2, 2)], tsum.s()))
     assert head == [
@@ -63,7 +63,7 @@ def test_chord(settings: Any) -> None:
     assert body == [[[1, 1], {}, embed(chord=last)], [[2, 2], {}, embed(chord=last)]]
 
 
-def test_chord_where_the_group_has_a_row() -> None:
+def test_chord_on_the_wire_has_a_stub_of_its_body_where_the_group_has_a_row() -> None:
     head, body = bodies(chord([add.s(1, 1), add.s(2)], tsum.s(5).set(queue="q") | add.s(1)))
     assert [each[1:3] for each in head] == [["id2", 0], ["id2", 1]]
     stub = {**sig(task="celery.chain", task_id="id4"), "subtask_type": "chain"}
@@ -77,7 +77,7 @@ def test_messages_of_a_header_do_not_grow_with_its_body() -> None:
     assert [json.loads(row.body or "")["task"] for row in made.groups] == ["celery.group"]
 
 
-def test_a_group_inside_a_chain_is_a_chord() -> None:
+def test_group_inside_a_chain_is_a_chord_on_the_wire() -> None:
     head, body = bodies(add.s(1, 1) | group(add.s(2), add.s(3)) | tsum.s())
     assert head == [["id1", None, None, "id1", None, "(1, 1)", "{}", 0]]
     members = [
@@ -101,7 +101,7 @@ def test_a_group_inside_a_chain_is_a_chord() -> None:
     assert body == [[[1, 1], {}, embed(chain=[step])]]
 
 
-def test_map_and_starmap(sent: list[Envelope]) -> None:
+def test_map_and_starmap_on_the_wire(sent: list[Envelope]) -> None:
     add.map([1, 2]).delay()
     add.starmap([(1, 2), (3, 4)]).delay()
     assert [envelope.name for envelope in sent] == ["celery.map", "celery.starmap"]
@@ -115,7 +115,7 @@ def test_map_and_starmap(sent: list[Envelope]) -> None:
     assert sent[1].headers["kwargsrepr"] == f"{{'task': {inner}, 'it': [(1, 2), (3, 4)]}}"
 
 
-def test_chunks() -> None:
+def test_chunks_on_the_wire_are_a_group_of_starmaps() -> None:
     sent = messages(plan(add.chunks([(1, 2), (3, 4), (5, 6)], 2)))
     assert [(e.name, body_of(e)[1]["it"], e.headers["group_index"]) for e in sent] == [
         ("celery.starmap", [[1, 2], [3, 4]], 0),
@@ -124,7 +124,7 @@ def test_chunks() -> None:
     assert len({e.headers["group"] for e in sent}) == 1
 
 
-def test_stamps(sent: list[Envelope]) -> None:
+def test_stamps_on_the_wire(sent: list[Envelope]) -> None:
     stamped = add.s(1, 2)
     stamped.stamp(tenant="t1", n=[1, 2])
     stamped.delay()
@@ -163,5 +163,5 @@ def test_stamps(sent: list[Envelope]) -> None:
     ],
     ids=["chain", "group", "chord", "map", "starmap", "chunks"],
 )
-def test_as_plain_data(canvas: Any, form: Any) -> None:
+def test_canvases_as_json_have_celerys_layout(canvas: Any, form: Any) -> None:
     assert json.loads(json.dumps(canvas)) == {"args": [], "options": {}, **PLAIN, **form}

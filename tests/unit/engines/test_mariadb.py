@@ -17,5 +17,5 @@ from taskq.engines.mariadb import MariadbEngine
         (OperationalError(), False),
     ],
 )
-def test_what_the_client_calls_operational_may_be_about_a_value(error: Exception, refused: bool) -> None:
+def test_operational_errors_about_a_value_are_refusals(error: Exception, refused: bool) -> None:
     assert MariadbEngine("default").refuses(error) is refused

@@ -9,11 +9,11 @@ import pytest
 from taskq.management import arguments
 
 
-def test_seconds() -> None:
+def test_seconds_are_read_as_a_number() -> None:
     assert arguments.seconds("2.5") == 2.5
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "3e9", "x"])
-def test_seconds_that_no_timer_can_take(text: str) -> None:
+def test_seconds_that_no_timer_can_take_are_refused(text: str) -> None:
     with pytest.raises(ArgumentTypeError, match="is not a number of seconds above 0, 2147483647 at most"):
         arguments.seconds(text)

@@ -42,35 +42,35 @@ def health(*options: str) -> str:
     return output.getvalue()
 
 
-def test_the_default_node_of_this_host() -> None:
+def test_default_is_the_default_node_of_this_host() -> None:
     worker()
     assert health() == f"taskq@{HOST}: running, seen 1.0 s ago\n"
 
 
 @pytest.mark.parametrize("name", ["w1", "w1@%h", f"w1@{HOST}"])
-def test_a_node_by_its_name(name: str) -> None:
+def test_node_is_found_by_its_name(name: str) -> None:
     worker(f"w1@{HOST}", state="stopping")
     assert health("-n", name).startswith(f"w1@{HOST}: stopping")
 
 
-def test_no_such_worker() -> None:
+def test_missing_worker_is_an_error() -> None:
     worker("w1@elsewhere")
     with pytest.raises(CommandError, match=rf"no worker taskq@{HOST}"):
         health()
 
 
-def test_a_heartbeat_that_is_older_than_the_lease() -> None:
+def test_heartbeat_older_than_the_lease_is_an_error() -> None:
     worker(age=31.0)
     with pytest.raises(CommandError, match=r"seen 31\.0 s ago, its lease is 30 s"):
         health()
 
 
-def test_a_clock_that_is_a_little_behind() -> None:
+def test_heartbeat_in_the_future_counts_as_just_seen() -> None:
     worker(age=-2.0)
     assert "seen 0.0 s ago" in health()
 
 
-def test_a_consumer_of_kombu_is_no_worker() -> None:
+def test_consumer_of_kombu_is_no_worker() -> None:
     worker(state="consumer")
     with pytest.raises(CommandError, match="no worker"):
         health()
@@ -78,24 +78,24 @@ def test_a_consumer_of_kombu_is_no_worker() -> None:
         health("--all")
 
 
-def test_a_process_that_is_gone_needs_no_lease_to_end() -> None:
+def test_worker_whose_process_is_gone_is_an_error_within_its_lease() -> None:
     worker(host=host_identity(), pid=2**22 + 1, process_started=1)
     with pytest.raises(CommandError, match=f"process {2**22 + 1} is gone"):
         health()
 
 
-def test_a_process_that_is_there() -> None:
+def test_worker_whose_process_lives_is_healthy() -> None:
     worker(host=host_identity(), pid=os.getpid(), process_started=process_started(os.getpid()))
     assert "running" in health()
 
 
-def test_a_row_that_a_crash_left_does_not_hide_the_next_boot() -> None:
+def test_row_left_by_a_crash_does_not_hide_a_live_worker() -> None:
     worker(age=2.0)
     worker(age=0.5, host=host_identity(), pid=2**22 + 1, process_started=1)
     assert "seen 2.0 s ago" in health()
 
 
-def test_all_of_them() -> None:
+def test_all_lists_every_worker_and_fails_for_one_without_heartbeat() -> None:
     worker("a@one")
     worker("b@two")
     assert [line.split(":")[0] for line in health("--all").splitlines()] == ["a@one", "b@two"]
@@ -104,13 +104,13 @@ def test_all_of_them() -> None:
         health("--all")
 
 
-def test_one_query(django_assert_num_queries: DjangoAssertNumQueries) -> None:
+def test_taskhealth_makes_one_query(django_assert_num_queries: DjangoAssertNumQueries) -> None:
     worker()
     with django_assert_num_queries(1):
         health()
 
 
-def test_a_database_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_database_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def away(name: str | None) -> None:
         raise OperationalError("connection refused")
 

@@ -94,7 +94,7 @@ def as_captured(envelope: Envelope) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("call", MESSAGES)
-def test_messages(call: str, sent: list[Envelope], settings: Any) -> None:
+def test_messages_are_those_that_celery_was_caught_sending(call: str, sent: list[Envelope], settings: Any) -> None:
     # One that Celery's workers read too: between workers on the database a chord's body is in its row alone.
     settings.TASKQ_BROKER_URL = "redis://localhost"
     CALLS[call]()
@@ -119,7 +119,7 @@ def test_messages(call: str, sent: list[Envelope], settings: Any) -> None:
         "chunks": add.chunks([(1, 2)], 1),
     }.items(),
 )
-def test_signatures(name: str, canvas: Any) -> None:
+def test_signatures_as_json_are_those_of_celery(name: str, canvas: Any) -> None:
     assert json.loads(json.dumps(canvas)) == SIGNATURES[name]
 
 

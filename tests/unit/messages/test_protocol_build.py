@@ -59,7 +59,7 @@ def signature(*args: Any, **options: Any) -> dict[str, Any]:
 # -- the call shapes that were captured from Celery 5.7 --------------------------------
 
 
-def test_plain() -> None:
+def test_message_without_options_is_celerys() -> None:
     envelope = build()
     assert list(envelope.headers) == HEADERS_IN_ORDER
     assert envelope.headers == {
@@ -95,7 +95,7 @@ def test_plain() -> None:
     assert (envelope.priority, envelope.delay, envelope.expires) == (0, 0.0, None)
 
 
-def test_options() -> None:
+def test_message_with_options_is_celerys() -> None:
     before = time.time()
     envelope = build(
         queue="hipri",
@@ -131,7 +131,7 @@ def test_options() -> None:
     }
 
 
-def test_chain_is_written_as_given() -> None:
+def test_chain_is_written_into_the_body_as_given() -> None:
     chain = [signature(4, task_id="d"), signature(3, task_id="c")]
     assert body_of(build(chain=chain))[2] == EMPTY_EMBED | {"chain": chain}
 
@@ -143,7 +143,7 @@ def test_group_member_and_chord_header() -> None:
     assert body_of(envelope)[2] == EMPTY_EMBED | {"chord": body}
 
 
-def test_map() -> None:
+def test_map_is_celerys() -> None:
     task = {"task": "capapp.add", "args": (), "kwargs": {}, "options": {}, "subtask_type": None, "immutable": False}
     envelope = build(name="celery.map", args=(), kwargs={"task": task, "it": [1, 2]})
     assert envelope.headers["argsrepr"] == "()"
@@ -154,13 +154,13 @@ def test_map() -> None:
     assert body_of(envelope) == [[], {"task": task | {"args": []}, "it": [1, 2]}, EMPTY_EMBED]
 
 
-def test_stamped() -> None:
+def test_stamps_are_headers() -> None:
     envelope = build(stamped_headers=["tenant", "n"], stamps={"tenant": "t1", "n": [1, 2]})
     assert envelope.headers["stamped_headers"] == ["tenant", "n"]
     assert envelope.headers["stamps"] == {"tenant": "t1", "n": [1, 2]}
 
 
-def test_lineage_and_retries() -> None:
+def test_lineage_and_retries_are_headers() -> None:
     headers = build(
         task_id="t", root_id="r", parent_id="p", retries=2, replaced_task_nesting=1, origin="gen1@x"
     ).headers
@@ -183,7 +183,7 @@ def test_reply_to_is_one_per_thread_and_may_be_given() -> None:
     assert build(reply_to="q").properties["reply_to"] == "q"
 
 
-def test_a_forked_child_signs_for_itself() -> None:
+def test_forked_child_has_its_own_origin_and_reply_to() -> None:
     build()
     reader, writer = os.pipe()
     if not (pid := os.fork()):
@@ -208,19 +208,19 @@ def test_any_string_is_a_task_id(task_id: str) -> None:
     assert envelope.reset
 
 
-def test_an_id_of_our_own_resets_nothing() -> None:
+def test_generated_id_or_reset_false_marks_no_reset() -> None:
     assert not build().reset
     assert not build(task_id="x", reset=False).reset
 
 
 @pytest.mark.parametrize("task_id", ["", "i" * 256, "nul\0", "\ud800"])
-def test_ids_that_no_row_can_hold(task_id: str) -> None:
+def test_ids_and_names_that_no_row_can_hold_are_refused(task_id: str) -> None:
     for option in ("task_id", "name"):
         with pytest.raises(ValueError, match=option):
             build(**{option: task_id})
 
 
-def test_an_id_is_text() -> None:
+def test_id_that_is_no_text_is_refused() -> None:
     with pytest.raises(TypeError, match="task_id"):
         build(task_id=UUID(int=1))
 
@@ -228,7 +228,7 @@ def test_an_id_is_text() -> None:
 # -- times ------------------------------------------------------------------------------------
 
 
-def test_countdown_of_a_fraction() -> None:
+def test_countdown_may_be_a_fraction_of_a_second() -> None:
     assert 0 < build(countdown=0.25).delay <= 0.25
 
 
@@ -238,7 +238,7 @@ def test_countdown_zero_is_at_once() -> None:
 
 
 @pytest.mark.parametrize("options", [{"countdown": -5}, {"eta": datetime(2001, 1, 1, tzinfo=UTC)}])
-def test_what_is_due_already_is_at_once(options: dict[str, Any]) -> None:
+def test_past_eta_and_negative_countdown_have_no_delay(options: dict[str, Any]) -> None:
     envelope = build(**options)
     assert envelope.delay == 0.0
     assert datetime.fromisoformat(envelope.headers["eta"]) < datetime.now(UTC)
@@ -257,7 +257,7 @@ def test_eta_is_written_in_utc() -> None:
 
 
 @override_settings(TASKQ_TIMEZONE="Europe/Berlin")
-def test_a_naive_eta_is_in_the_zone_of_the_setting() -> None:
+def test_naive_eta_is_in_the_zone_of_the_setting() -> None:
     assert build(eta=datetime(2040, 1, 1, 12)).headers["eta"] == "2040-01-01T11:00:00+00:00"
     with pytest.raises(ValueError, match=r"eta.*Europe/Berlin"):
         build(eta=datetime(2026, 3, 29, 2, 30))  # the clocks jump over it
@@ -277,18 +277,18 @@ def test_a_naive_eta_is_in_the_zone_of_the_setting() -> None:
     ],
     ids=str,
 )
-def test_times_that_can_not_be_kept(options: dict[str, Any]) -> None:
+def test_times_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         build(**options)
 
 
 @pytest.mark.parametrize("options", [{"countdown": "10"}, {"countdown": True}, {"eta": 10}, {"expires": [1]}], ids=str)
-def test_times_of_the_wrong_type(options: dict[str, Any]) -> None:
+def test_times_of_the_wrong_type_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match=next(iter(options))):
         build(**options)
 
 
-def test_expires() -> None:
+def test_expires_is_header_and_expiration_property() -> None:
     moment = datetime(2040, 1, 1, tzinfo=UTC)
     envelope = build(expires=moment)
     assert (envelope.headers["expires"], envelope.expires) == ("2040-01-01T00:00:00+00:00", moment.timestamp())
@@ -297,7 +297,7 @@ def test_expires() -> None:
     assert 9_000 <= int(build(expires=timedelta(seconds=10)).properties["expiration"]) <= 10_000
 
 
-def test_expiration_of_a_message_that_waited() -> None:
+def test_expiration_is_the_milliseconds_that_are_left() -> None:
     assert protocol.expiration(160.0, 100.0) == "60000"
     assert protocol.expiration(100.07, 100.0) == "70"
     assert protocol.expiration(50.0, 100.0) == "0"
@@ -307,7 +307,7 @@ def test_expiration_of_a_message_that_waited() -> None:
 
 
 @pytest.mark.parametrize("priority", [-1, 10, 2.5, "3", True])
-def test_priorities_that_there_are_not(priority: Any) -> None:
+def test_priorities_other_than_0_to_9_are_refused(priority: Any) -> None:
     with pytest.raises(ValueError, match="priority"):
         build(priority=priority)
 
@@ -319,7 +319,7 @@ def test_priority_zero_is_sent_when_asked_for() -> None:
         assert build(priority=0).priority == 0
 
 
-def test_limits() -> None:
+def test_time_limits_are_a_header_and_wrong_ones_are_refused() -> None:
     assert build(time_limit=9).headers["timelimit"] == [9, None]
     assert build(soft_time_limit=2.5).headers["timelimit"] == [None, 2.5]
     with pytest.raises(ValueError, match=r"soft_time_limit \(20 s\).*time_limit \(10 s\)"):
@@ -342,12 +342,12 @@ def test_limits() -> None:
         ("group_index", True, TypeError),
     ],
 )
-def test_what_a_worker_would_refuse_is_refused_here(option: str, wrong: Any, error: type[Exception]) -> None:
+def test_options_that_a_worker_would_refuse_are_not_sent(option: str, wrong: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match=f"^{option} must "):
         build(**{option: wrong})
 
 
-def test_the_largest_that_is_sent_is_read() -> None:
+def test_largest_numbers_and_ids_that_are_sent_are_read() -> None:
     most = 2**31 - 1
     envelope = build(time_limit=most, soft_time_limit=most, retries=most, group_id="g" * 255, group_index=most)
     headers = protocol.read_headers(envelope.headers)
@@ -359,7 +359,7 @@ def test_unknown_options_are_refused() -> None:
         build(cuontdown=1)
 
 
-def test_the_template_is_not_shared() -> None:
+def test_header_templates_are_not_shared_between_messages() -> None:
     first = build()
     first.headers["stamps"]["x"] = 1
     first.headers["timelimit"][0] = 1
@@ -371,12 +371,12 @@ def test_the_template_is_not_shared() -> None:
 
 
 @pytest.mark.parametrize("name", [*HEADERS_IN_ORDER, "compression", "taskq_signature"])
-def test_the_protocol_s_own_headers_are_not_the_caller_s(name: str) -> None:
+def test_custom_headers_named_as_protocol_headers_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=name):
         build(headers={name: "x"})
 
 
-def test_headers_that_can_not_be_sent() -> None:
+def test_headers_and_stamps_that_can_not_be_encoded_are_refused() -> None:
     with pytest.raises(EncodeError, match="header 'who'"):
         build(headers={"who": object()})
     with pytest.raises(EncodeError, match="stamp 'who'"):
@@ -401,11 +401,11 @@ def test_kwargs_are_a_mapping_of_names(kwargs: Any) -> None:
         build(kwargs=kwargs)
 
 
-def test_the_text_of_the_arguments() -> None:
+def test_arguments_are_kept_as_json_for_the_row() -> None:
     assert build(args=[1, "é"], kwargs={"k": None}).arguments == '[[1, "\\u00e9"], {"k": null}]'
 
 
-def test_sensitive_arguments_are_in_the_body_alone() -> None:
+def test_sensitive_arguments_are_only_in_the_body() -> None:
     envelope = build(
         args=("hugo", "s3cret"),
         kwargs={"pin": "s3cret", "to": 1},
@@ -419,12 +419,12 @@ def test_sensitive_arguments_are_in_the_body_alone() -> None:
     assert "s3cret" not in json.dumps([envelope.headers, envelope.properties, envelope.arguments])
 
 
-def test_reprs_of_the_caller_s() -> None:
+def test_given_argsrepr_and_kwargsrepr_are_sent_and_cut() -> None:
     headers = build(argsrepr="(hidden)", kwargsrepr="x" * 5000).headers
     assert (headers["argsrepr"], len(headers["kwargsrepr"])) == ("(hidden)", 1024)
 
 
-def test_too_large() -> None:
+def test_message_above_the_maximum_size_is_refused() -> None:
     with override_settings(TASKQ_MAX_MESSAGE_SIZE=1000), pytest.raises(ValueError, match="TASKQ_MAX_MESSAGE_SIZE"):
         build(args=("x" * 1000,))
 
@@ -432,7 +432,7 @@ def test_too_large() -> None:
 # -- other serializers, compression ---------------------------------------------------------------
 
 
-def test_pickle() -> None:
+def test_pickled_body_is_base64() -> None:
     import pickle
 
     envelope = build(args=({1, 2},), serializer="pickle")
@@ -444,7 +444,7 @@ def test_pickle() -> None:
     assert build(serializer="pickle").arguments == "[[1, 2], {}]"
 
 
-def test_compression() -> None:
+def test_compressed_body_is_base64_with_header() -> None:
     envelope = build(args=("x" * 1000,), compression="gzip")
     assert envelope.headers["compression"] == "application/x-gzip"
     assert envelope.properties["body_encoding"] == "base64"
@@ -454,7 +454,7 @@ def test_compression() -> None:
         assert build().headers["compression"] == "application/x-gzip"
 
 
-def test_what_is_not_installed() -> None:
+def test_unknown_serializer_and_compression_are_refused() -> None:
     with pytest.raises(EncodeError, match="TASKQ_SERIALIZER"):
         build(serializer="nope")
     with pytest.raises(EncodeError, match="TASKQ_COMPRESSION"):
@@ -478,7 +478,7 @@ plain = st.recursive(
 
 
 @given(args=st.lists(plain, max_size=4), kwargs=st.dictionaries(st.text(), plain, max_size=3), compress=st.booleans())
-def test_what_is_built_is_read_again(args: list[Any], kwargs: dict[str, Any], compress: bool) -> None:
+def test_built_messages_are_read_again(args: list[Any], kwargs: dict[str, Any], compress: bool) -> None:
     envelope = build(args=args, kwargs=kwargs, compression="gzip" if compress else None)
     headers = json.loads(json.dumps(envelope.headers))
     properties = json.loads(json.dumps(envelope.properties))

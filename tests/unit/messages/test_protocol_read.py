@@ -34,14 +34,14 @@ def decode(body: Any, headers: dict[str, Any] | None = None, **properties: Any) 
 # -- headers ------------------------------------------------------------------------------
 
 
-def test_task_and_id_are_enough() -> None:
+def test_headers_with_only_task_and_id_are_read() -> None:
     headers = read()
     assert (headers.task, headers.id, headers.root_id, headers.retries) == ("shop.add", "1", "1", 0)
     assert (headers.eta, headers.expires, headers.time_limit, headers.soft_time_limit) == (None,) * 4
     assert (headers.ignore_result, headers.stamps, headers.argsrepr, headers.extra) == (None, {}, "", {})
 
 
-def test_all_that_is_built_is_read() -> None:
+def test_all_built_headers_are_read() -> None:
     envelope = protocol.build(
         **{"name": "shop.add", "queue": "q", "args": (2, 2), "task_id": "1", "retries": 3, "shadow": "sh"},
         **{"eta": datetime(2040, 1, 1, tzinfo=UTC), "expires": datetime(2040, 1, 2, tzinfo=UTC), "time_limit": 9},
@@ -60,7 +60,7 @@ def test_all_that_is_built_is_read() -> None:
 
 
 @override_settings(TASKQ_TIMEZONE="Asia/Tokyo")
-def test_a_naive_time_is_in_the_zone_of_the_worker() -> None:
+def test_naive_header_time_is_in_the_zone_of_the_worker() -> None:
     assert read(eta="2040-01-01T09:00:00").eta == datetime(2040, 1, 1, tzinfo=UTC)
     assert read(expires=datetime(2040, 1, 1, 9)).expires == datetime(2040, 1, 1, tzinfo=UTC)  # as AMQP may carry it
 
@@ -78,12 +78,12 @@ def test_a_naive_time_is_in_the_zone_of_the_worker() -> None:
     ],
     ids=repr,
 )
-def test_headers_that_no_task_can_have(wrong: dict[str, Any]) -> None:
+def test_invalid_header_values_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidTaskError, match=next(iter(wrong))):
         read(**wrong)
 
 
-def test_what_is_only_shown_is_never_refused() -> None:
+def test_invalid_values_of_headers_that_are_only_shown_are_read() -> None:
     headers = read(
         shadow=5, origin=[1], argsrepr=None, kwargsrepr=7, stamps=[1], stamped_headers=5, replaced_task_nesting="x"
     )
@@ -99,7 +99,7 @@ json_values = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from([*protocol.HEADERS, "compression", "x"]), json_values))
-def test_no_headers_do_worse_than_invalid(headers: dict[str, Any]) -> None:
+def test_any_headers_are_read_or_invalid(headers: dict[str, Any]) -> None:
     with contextlib.suppress(InvalidTaskError):
         assert protocol.read_headers(headers).task == headers["task"]
 
@@ -107,7 +107,7 @@ def test_no_headers_do_worse_than_invalid(headers: dict[str, Any]) -> None:
 # -- bodies ---------------------------------------------------------------------------------
 
 
-def test_a_body() -> None:
+def test_body_has_args_kwargs_and_embed_with_defaults() -> None:
     follows = {"chain": [{"task": "next"}], "errbacks": {"task": "alone"}, "chord": {"task": "body"}}
     assert decode([[1], {"a": 2}, follows]) == ([1], {"a": 2}, EMPTY_EMBED | follows)
     assert decode([[], {}, {"callbacks": [], "chord": {}}])[2] == EMPTY_EMBED | {"callbacks": [], "chord": {}}
@@ -135,7 +135,7 @@ def test_a_body() -> None:
     ],
     ids=repr,
 )
-def test_bodies_of_the_wrong_shape(body: Any) -> None:
+def test_bodies_of_the_wrong_shape_are_invalid(body: Any) -> None:
     with pytest.raises(InvalidTaskError):
         decode(body)
 
@@ -145,12 +145,12 @@ def test_bodies_of_the_wrong_shape(body: Any) -> None:
     ["", "{", "[[1], {}", b"\xff\xfe", '[[{"__type__": "nope", "__value__": 1}], {}, {}]', "[" * 100_000],
     ids=lambda b: repr(b)[:20],
 )
-def test_bodies_that_can_not_be_decoded(body: Any) -> None:
+def test_undecodable_bodies_are_decode_errors(body: Any) -> None:
     with pytest.raises(DecodeError):
         decode(body)
 
 
-def test_content_that_is_not_accepted() -> None:
+def test_content_type_that_is_not_accepted_is_refused() -> None:
     body = base64.b64encode(pickle.dumps(([1], {}, {}))).decode()
     arguments = (body, "application/x-python-serialize", "binary", {}, {"body_encoding": "base64"})
     with pytest.raises(ContentDisallowed, match="TASKQ_ACCEPT_CONTENT"):
@@ -162,12 +162,12 @@ def test_content_that_is_not_accepted() -> None:
 
 
 @pytest.mark.parametrize("content_type", ["application/data", "text/plain", "", "x"])
-def test_content_that_nobody_asked_for(content_type: str) -> None:
+def test_content_types_other_than_serializers_are_refused(content_type: str) -> None:
     with pytest.raises(ContentDisallowed):
         protocol.decode_body("[[], {}, {}]", content_type, "utf-8", {}, {})
 
 
-def test_wrappings() -> None:
+def test_base64_and_compressed_bodies_are_unwrapped() -> None:
     payload = b"[[1], {}, {}]"
     packed = zlib.compress(payload)
     assert decode(base64.b64encode(payload).decode(), body_encoding="base64") == ([1], {}, EMPTY_EMBED)
@@ -183,14 +183,14 @@ def test_wrappings() -> None:
 
 
 @pytest.mark.parametrize("body", ['[["' + "x" * 1000 + '"], {}, {}]', zlib.compress(b"[[0], {}, {}]" + b" " * 100_000)])
-def test_too_large(body: Any) -> None:
+def test_body_above_the_maximum_size_is_refused_even_when_compressed(body: Any) -> None:
     headers = {"compression": "application/x-gzip"} if isinstance(body, bytes) else {}
     with override_settings(TASKQ_MAX_MESSAGE_SIZE=500), pytest.raises(InvalidTaskError, match="TASKQ_MAX_MESSAGE_SIZE"):
         decode(body, headers)
 
 
 @given(json_values)
-def test_no_body_does_worse_than_it_may(value: Any) -> None:
+def test_any_json_body_is_read_or_invalid(value: Any) -> None:
     with contextlib.suppress(InvalidTaskError, DecodeError):
         decode(json.dumps(value))
 
@@ -204,7 +204,7 @@ OLD = {
 }
 
 
-def test_protocol_1() -> None:
+def test_protocol_1_message_is_upgraded() -> None:
     headers, body = protocol.upgrade({}, OLD)
     read = protocol.read_headers(headers)
     assert (read.task, read.id, read.retries, read.group, read.time_limit, read.soft_time_limit) == (
@@ -221,19 +221,19 @@ def test_protocol_1_without_utc_is_in_local_time() -> None:
     assert protocol.read_headers(headers).eta == datetime(2039, 12, 31, 15, tzinfo=UTC)
 
 
-def test_between_the_protocols_headers_win() -> None:
+def test_headers_win_over_a_protocol_1_body() -> None:
     headers, body = protocol.upgrade({"task": "new.name", "id": "n", "retries": 0}, OLD)
     assert (headers["task"], headers["id"], headers["retries"]) == ("new.name", "n", 0)
     assert decode(OLD, {"task": "new.name", "id": "n"}) == ([2, 2], {"z": 1}, body[2])
 
 
 @pytest.mark.parametrize("body", [{}, {"id": "1"}, [1], None, "x"], ids=repr)
-def test_what_is_no_task_in_any_protocol(body: Any) -> None:
+def test_upgrading_a_body_without_a_task_is_refused(body: Any) -> None:
     with pytest.raises(InvalidTaskError):
         protocol.upgrade({}, body)
 
 
-def test_an_upgraded_message_has_nothing_of_its_old_body() -> None:
+def test_upgraded_message_drops_compression_and_signature_headers() -> None:
     headers, body = protocol.upgrade({"compression": "application/x-gzip", "taskq_signature": "x", "mine": 1}, OLD)
     assert headers.keys().isdisjoint({"compression", "taskq_signature"})
     assert (headers["mine"], headers["argsrepr"], headers["kwargsrepr"]) == (1, "[2, 2]", "{'z': 1}")

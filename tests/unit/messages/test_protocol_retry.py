@@ -60,7 +60,7 @@ WORKFLOW: dict[str, Any] = {
 }
 
 
-def test_all_is_kept_but_the_count_and_the_time() -> None:
+def test_retry_keeps_all_but_the_count_and_the_eta() -> None:
     first = sent(**WORKFLOW)
     again = protocol.retry_envelope(received(first), countdown=10)
     assert again.headers == first.headers | {"retries": 2, "eta": again.headers["eta"]}
@@ -72,7 +72,7 @@ def test_all_is_kept_but_the_count_and_the_time() -> None:
     assert again.properties == first.properties
 
 
-def test_at_once_is_without_eta() -> None:
+def test_retry_without_countdown_has_no_eta() -> None:
     again = protocol.retry_envelope(received(sent(countdown=10)))
     assert (again.headers["eta"], again.delay) == (None, 0.0)
 
@@ -80,7 +80,7 @@ def test_at_once_is_without_eta() -> None:
 @pytest.mark.parametrize("serializer", ["json", "pickle"])
 @pytest.mark.parametrize("compression", [None, "gzip"])
 @override_settings(TASKQ_ACCEPT_CONTENT=["json", "pickle"])
-def test_new_arguments_keep_what_follows(serializer: str, compression: str | None) -> None:
+def test_retry_with_new_arguments_keeps_followers_and_encoding(serializer: str, compression: str | None) -> None:
     first = sent(**WORKFLOW, serializer=serializer, compression=compression)
     again = protocol.retry_envelope(received(first), args=(3, 3))
     read = protocol.decode_body(again.body, again.content_type, again.content_encoding, again.headers, again.properties)
@@ -96,13 +96,13 @@ def test_new_arguments_keep_what_follows(serializer: str, compression: str | Non
     assert (same.body, same.properties) == (first.body, first.properties)
 
 
-def test_new_keyword_arguments_keep_the_others() -> None:
+def test_retry_with_new_kwargs_keeps_args() -> None:
     again = protocol.retry_envelope(received(sent(kwargs={"a": 1})), kwargs={"b": 2})
     assert json.loads(again.body)[:2] == [[2, 2], {"b": 2}]
     assert again.headers["kwargsrepr"] == "{'b': 2}"
 
 
-def test_new_sensitive_arguments_are_masked() -> None:
+def test_retry_with_new_sensitive_arguments_masks_them() -> None:
     again = protocol.retry_envelope(
         received(sent()), args=(1, "s3cret"), sensitive=("pin",), sensitive_positions={"x": 0, "pin": 1}
     )
@@ -110,7 +110,7 @@ def test_new_sensitive_arguments_are_masked() -> None:
     assert "s3cret" not in json.dumps([again.headers, again.arguments])
 
 
-def test_new_arguments_are_checked() -> None:
+def test_retry_with_wrong_arguments_or_options_is_refused() -> None:
     message = received(sent())
     with pytest.raises(TypeError, match="args"):
         protocol.retry_envelope(message, args="ab")
@@ -120,7 +120,7 @@ def test_new_arguments_are_checked() -> None:
         protocol.retry_envelope(message, nope=1)
 
 
-def test_what_a_retry_may_change() -> None:
+def test_retry_may_change_queue_priority_limits_headers_and_expiry() -> None:
     again = protocol.retry_envelope(
         received(sent(time_limit=9, soft_time_limit=5)),
         **{"queue": "other", "priority": 2, "time_limit": 20, "headers": {"x": 1}, "expires": 60, "shadow": "s"},
@@ -133,26 +133,26 @@ def test_what_a_retry_may_change() -> None:
     assert again.properties["expiration"]
 
 
-def test_it_goes_back_to_the_exchange_it_came_through() -> None:
+def test_retry_goes_to_the_exchange_the_message_came_through() -> None:
     message = received(sent(), queue="feeds", exchange="feed", routing_key="feed.import")
     again = protocol.retry_envelope(message)
     assert (again.exchange, again.routing_key) == ("feed", "feed.import")
 
 
-def test_what_a_delivery_added_is_dropped() -> None:
+def test_retry_drops_headers_that_a_delivery_added() -> None:
     first = sent()
     added = {"x-death": [{}], "x-first-death-queue": "q", "x-last-death-reason": "r", "redelivered": True}
     message = received(first, headers=json.dumps(first.headers | added))
     assert protocol.retry_envelope(message).headers == first.headers | {"retries": 1}
 
 
-def test_a_message_of_a_foreign_client() -> None:
+def test_retry_of_a_foreign_clients_message_fills_in_missing_headers() -> None:
     message = received(sent(), headers='{"task": "shop.add", "id": "js-1"}', properties="{}")
     again = protocol.retry_envelope(message)
     assert (again.headers["retries"], again.headers["timelimit"]) == (1, [None, None])
     assert again.properties["correlation_id"] == "js-1"
 
 
-def test_a_message_that_is_none() -> None:
+def test_retry_of_a_message_without_headers_is_refused() -> None:
     with pytest.raises(InvalidTaskError):
         protocol.retry_envelope(received(sent(), headers="[]"))

@@ -38,7 +38,7 @@ values = st.recursive(
 
 
 @given(values)
-def test_it_is_the_repr(value: Any) -> None:
+def test_short_repr_is_the_repr_or_cut_at_the_limit(value: Any) -> None:
     whole = repr(value)
     short = reprs.short_repr(value)
     if len(whole) <= reprs.LIMIT:
@@ -49,18 +49,18 @@ def test_it_is_the_repr(value: Any) -> None:
 
 
 @given(values, st.integers(10, 60))
-def test_it_is_the_beginning_of_the_repr(value: Any, limit: int) -> None:
+def test_cut_short_repr_is_the_beginning_of_the_repr(value: Any, limit: int) -> None:
     whole, short = repr(value), reprs.short_repr(value, limit)
     assert len(short) <= limit
     assert short == whole or (short.endswith("...") and whole.startswith(short[:-3]))
 
 
 @pytest.mark.parametrize("value", [(), (1,), [], (2, 2), ("a", None, 1.5), [1, "x" * 500]], ids=repr)
-def test_args(value: Any) -> None:
+def test_args_repr_is_the_repr(value: Any) -> None:
     assert reprs.args_repr(value) == repr(value)
 
 
-def test_large_arguments_are_not_read_whole() -> None:
+def test_reprs_of_large_arguments_do_not_read_them_whole() -> None:
     Counted.shown = 0
     assert len(reprs.args_repr((["x" * 10_000_000], [Counted()] * 100_000))) == reprs.LIMIT
     assert len(reprs.args_repr(([Counted()] * 100_000,))) == reprs.LIMIT
@@ -68,20 +68,20 @@ def test_large_arguments_are_not_read_whole() -> None:
     assert len(reprs.kwargs_repr({"data": dict.fromkeys(range(100_000))})) == reprs.LIMIT
 
 
-def test_a_repr_that_raises() -> None:
+def test_argument_whose_repr_raises_has_a_stand_in() -> None:
     text = "<Unspeakable whose repr raised RuntimeError>"
     assert reprs.args_repr((1, Unspeakable())) == f"(1, {text})"
     assert reprs.kwargs_repr({"a": [Unspeakable()]}) == f"{{'a': [{text}]}}"
 
 
-def test_what_python_will_not_print() -> None:
+def test_huge_numbers_and_circular_lists_are_shown() -> None:
     circle: list[Any] = []
     circle.append(circle)
     assert len(reprs.args_repr((10**10_000,))) < 100
     assert len(reprs.args_repr((circle,))) <= reprs.LIMIT
 
 
-def test_mask() -> None:
+def test_mask_hides_sensitive_args_and_kwargs() -> None:
     args, kwargs = reprs.mask([1, 2, 3], {"a": 1, "b": 2}, ("second", "b", "unknown"), {"first": 0, "second": 1})
     assert (args, kwargs) == ([1, reprs.MASK, 3], {"a": 1, "b": reprs.MASK})
     assert reprs.mask((1,), {}, ("x",), {"x": 4}) == ((1,), {})

@@ -30,7 +30,7 @@ def own(**attributes: Any) -> Any:
 # -- who decides --------------------------------------------------------------------------
 
 
-def test_the_default_queue() -> None:
+def test_default_queue_follows_namespace_and_setting() -> None:
     assert route("shop.add") == Route("taskq", "", "taskq")
     with override_settings(TASKQ_NAMESPACE="celery"):
         assert route("shop.add").queue == "celery"
@@ -40,7 +40,7 @@ def test_the_default_queue() -> None:
 
 
 @override_settings(TASKQ_ROUTES={"shop.add": {"queue": "routed"}})
-def test_call_then_route_then_task_then_default() -> None:
+def test_queue_of_call_wins_over_route_then_task_then_default() -> None:
     task = own(queue="tasks", priority=None)
     assert route("shop.add", options={"queue": "called"}, task=task).queue == "called"
     assert route("shop.add", task=task).queue == "routed"
@@ -49,7 +49,7 @@ def test_call_then_route_then_task_then_default() -> None:
 
 
 @override_settings(TASKQ_ROUTES={"shop.add": {"queue": "r", "priority": 5, "serializer": "pickle", "expires": 60}})
-def test_a_route_may_say_more_than_where() -> None:
+def test_route_may_set_priority_and_other_options() -> None:
     found = route("shop.add", options={"expires": 10, "serializer": None}, task=own(queue="t", priority=1))
     assert (found.queue, found.priority, found.options) == ("r", 5, {"serializer": "pickle"})
     assert route("shop.add", options={"priority": 0, "queue": "q"}).priority == 0
@@ -69,20 +69,20 @@ def test_a_route_may_say_more_than_where() -> None:
     ],
     ids=["dictionary", "list", "celery's ordered pairs"],
 )
-def test_names_globs_and_patterns(routes: Any) -> None:
+def test_routes_match_names_globs_and_patterns(routes: Any) -> None:
     with override_settings(TASKQ_ROUTES=routes):
         names = ["shop.add", "shop.mul", "video.encode", "image.scale", "audio.play"]
         assert [route(name).queue for name in names] == ["exact", "glob", "regex", "regex", "taskq"]
 
 
-def test_in_a_list_the_first_match_wins() -> None:
+def test_first_matching_route_wins() -> None:
     with override_settings(TASKQ_ROUTES=[("shop.*", "first"), ("shop.add", "second")]):
         assert route("shop.add").queue == "first"
     with override_settings(TASKQ_ROUTES={"a.*": "first", "a.b*": "second"}):
         assert route("a.bc").queue == "first"
 
 
-def test_callables_and_none_falls_through() -> None:
+def test_callable_router_without_an_answer_falls_through() -> None:
     asked = []
 
     def router(name: str, args: Any, kwargs: Any, options: Any, task: Any = None, **rest: Any) -> Any:
@@ -98,7 +98,7 @@ def test_callables_and_none_falls_through() -> None:
         assert route("x").queue == "rest"
 
 
-def test_a_route_of_none_falls_through() -> None:
+def test_route_that_is_none_falls_through() -> None:
     with override_settings(TASKQ_ROUTES=[{"shop.add": None}, ("shop.add", "next")]):
         assert route("shop.add").queue == "next"
 
@@ -106,7 +106,7 @@ def test_a_route_of_none_falls_through() -> None:
 @pytest.mark.parametrize(
     "routes", [[5], {"a": 5}, {5: "a"}, ["no.such.module"], [("a", "b", "c")], [[("a", "b"), 5]]], ids=repr
 )
-def test_routes_that_are_none(routes: Any) -> None:
+def test_malformed_routes_setting_is_refused(routes: Any) -> None:
     with override_settings(TASKQ_ROUTES=routes), pytest.raises(ImproperlyConfigured, match="TASKQ_ROUTES"):
         route("a")
 
@@ -121,7 +121,7 @@ def test_routes_that_are_none(routes: Any) -> None:
     ],
     ids=str,
 )
-def test_what_no_route_can_say(answer: Any, match: str) -> None:
+def test_route_with_unknown_keys_or_wrong_values_is_refused(answer: Any, match: str) -> None:
     for routes in ({"shop.*": answer}, [lambda *args, **kwargs: answer]):
         with override_settings(TASKQ_ROUTES=routes), pytest.raises(ImproperlyConfigured, match=match):
             route("shop.add")
@@ -149,7 +149,7 @@ QUEUES: list[Any] = [
 
 
 @override_settings(TASKQ_QUEUES=QUEUES)
-def test_declared_queues() -> None:
+def test_declared_queues_get_default_exchange_and_key() -> None:
     found = routing.queues()
     assert list(found) == ["plain", "feeds", "mails", "bare", "everyone", "taskq"]
     assert [(q.exchange.name, q.exchange.type, q.routing_key) for q in found.values()] == [
@@ -163,7 +163,7 @@ def test_declared_queues() -> None:
     assert not QUEUES[3].exchange.name  # what is the project's is not changed
 
 
-def test_queues_as_a_dictionary() -> None:
+def test_queues_may_be_declared_in_a_dictionary() -> None:
     queues = {
         "a": {"exchange": "x", "exchange_type": "topic", "routing_key": "a.#", "max_priority": 5},
         "b": {},
@@ -186,7 +186,7 @@ def test_queues_as_a_dictionary() -> None:
     ],
     ids=repr,
 )
-def test_queues_that_are_none(queues: Any) -> None:
+def test_malformed_queues_setting_is_refused(queues: Any) -> None:
     with override_settings(TASKQ_QUEUES=queues), pytest.raises(ImproperlyConfigured, match="TASKQ_QUEUES"):
         routing.queues()
 
@@ -222,7 +222,7 @@ def test_queues_without_a_key_do_not_share_one() -> None:
     ],
     ids=str,
 )
-def test_destinations(options: dict[str, Any], expected: Route) -> None:
+def test_destination_of_queue_exchange_and_key_options(options: dict[str, Any], expected: Route) -> None:
     found = route("t", options=options)
     if expected.exchange_type == "fanout":
         assert (found.queue, found.exchange, found.exchange_type) == ("everyone", "everyone", "fanout")
@@ -231,20 +231,20 @@ def test_destinations(options: dict[str, Any], expected: Route) -> None:
 
 
 @override_settings(TASKQ_QUEUES=QUEUES, TASKQ_ROUTES={"feed.*": {"exchange": "feed", "routing_key": "feed.x"}})
-def test_a_key_of_the_call_goes_with_the_exchange_of_the_route() -> None:
+def test_routing_key_of_the_call_goes_with_the_exchange_of_the_route() -> None:
     assert route("feed.a").routing_key == "feed.x"
     assert route("feed.a", options={"routing_key": "feed.y"}) == Route("feeds", "feed", "feed.y", "topic")
     assert route("feed.a", options={"queue": "plain"}) == Route("plain", "", "plain")
 
 
 @override_settings(TASKQ_QUEUES=QUEUES, TASKQ_DEFAULT_QUEUE="feeds")
-def test_a_key_alone_goes_to_the_default_queue() -> None:
+def test_routing_key_alone_goes_to_the_default_queue() -> None:
     assert route("t", options={"routing_key": "feed.y"}) == Route("feeds", "feed", "feed.y", "topic")
     assert route("t", task=own(routing_key="feed.z")).routing_key == "feed.z"
 
 
 @override_settings(TASKQ_CREATE_MISSING_QUEUES=False, TASKQ_QUEUES=["hipri"])
-def test_missing_queues() -> None:
+def test_undeclared_queue_is_refused_when_none_may_be_created() -> None:
     assert route("t", options={"queue": "hipri"}).queue == "hipri"
     assert route("t").queue == "taskq"
     assert route("t", options={"queue": Queue("hipri")}).queue == "hipri"
@@ -259,13 +259,13 @@ def test_missing_queues() -> None:
 
 
 @pytest.mark.parametrize(("queue", "error"), [("x" * 256, ValueError), ("\0", ValueError), (5, TypeError)])
-def test_queues_that_can_not_be(queue: Any, error: type[Exception]) -> None:
+def test_invalid_queue_names_are_refused(queue: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match="queue"):
         route("t", options={"queue": queue})
 
 
 @pytest.mark.parametrize("options", [{"exchange": 5}, {"routing_key": 5}, {"queue": "q", "exchange": b"x"}])
-def test_what_names_no_destination_is_refused_and_goes_nowhere(options: dict[str, Any]) -> None:
+def test_exchange_or_routing_key_of_the_wrong_type_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match=r"exchange must be a name|routing_key must be a string"):
         route("t", options=options)
 
@@ -274,7 +274,7 @@ def test_what_names_no_destination_is_refused_and_goes_nowhere(options: dict[str
 
 
 @override_settings(TASKQ_QUEUES=["hipri", "lopri"])
-def test_select() -> None:
+def test_select_takes_and_excludes_queues() -> None:
     assert list(routing.select()) == ["hipri", "lopri", "taskq"]
     assert list(routing.select("lopri, hipri,,lopri")) == ["lopri", "hipri"]
     assert list(routing.select(["new", "hipri"])) == ["new", "hipri"]
@@ -284,20 +284,20 @@ def test_select() -> None:
         routing.select("hipri", "hipri")
 
 
-def test_without_queues_a_worker_reads_the_default_one() -> None:
+def test_select_without_declared_queues_is_the_default_queue() -> None:
     assert list(routing.select()) == ["taskq"]
     made = routing.select("hipri")["hipri"]
     assert (made.name, made.exchange.name, made.routing_key) == ("hipri", "hipri", "hipri")
 
 
-def test_worker_direct() -> None:
+def test_worker_direct_queue_is_that_of_celery() -> None:
     queue = routing.worker_direct("w1@host")
     assert (queue.name, queue.exchange.name, queue.routing_key) == ("w1@host.dq2", "C.dq2", "w1@host")
     assert route("t", options={"queue": queue}) == Route("w1@host.dq2", "", "w1@host.dq2")
 
 
 @override_settings(TASKQ_QUEUES=QUEUES)
-def test_bound_queues() -> None:
+def test_bound_queues_of_exchange_and_key() -> None:
     assert routing.bound_queues("", "anything") == ["anything"]
     assert routing.bound_queues("feed", "feed.a.b") == ["feeds"]
     assert routing.bound_queues("feed", "other") == []
@@ -311,7 +311,7 @@ class Line(str, Enum):  # noqa: UP042 - as projects have them
 
 
 @override_settings(TASKQ_QUEUES=["taskq", "lopri"], TASKQ_CREATE_MISSING_QUEUES=False)
-def test_a_member_of_an_enumeration_is_its_value() -> None:
+def test_queue_that_is_an_enumeration_member_is_its_value() -> None:
     found = route("a.b", options={"queue": Line.LOW})
     assert found == Route("lopri", "", "lopri")
     assert {type(found.queue), type(found.routing_key)} == {str}

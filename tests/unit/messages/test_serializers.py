@@ -48,25 +48,25 @@ CIRCLE.append(CIRCLE)
         ((ValueError("x"),), {}, "is a ValueError"),
     ],
 )
-def test_the_error_names_the_argument(args: Any, kwargs: Any, message: str) -> None:
+def test_encode_error_names_the_argument_and_a_remedy(args: Any, kwargs: Any, message: str) -> None:
     with pytest.raises(EncodeError) as info:
         build(*args, **kwargs)
     assert message in str(info.value)
 
 
-def test_the_error_names_what_follows() -> None:
+def test_encode_error_says_that_it_is_in_a_follower() -> None:
     with pytest.raises(EncodeError, match=r"what follows shop\.add"):
         protocol.build(name="shop.add", queue="q", callbacks=[object()])
 
 
-def test_values_that_kombu_s_json_knows() -> None:
+def test_values_that_kombus_json_knows_survive_encoding() -> None:
     values = [datetime.datetime(2040, 1, 1, tzinfo=datetime.UTC), uuid.UUID(int=7), b"\xff", datetime.time(1, 2)]
     envelope = build(*values, lazystr("lazy"))
     read, _, _ = protocol.decode_body(envelope.body, "application/json", "utf-8", {}, {})
     assert read == [*values, "lazy"]
 
 
-def test_another_encoder_for_json_is_honoured() -> None:
+def test_replaced_kombu_encoder_for_json_is_used() -> None:
     codec = registry._encoders["json"]
     registry._encoders["json"] = codec._replace(encoder=lambda value: b'[["mine"], {}, {}]')
     try:
@@ -90,13 +90,13 @@ def test_accepted_content_follows_the_setting() -> None:
 
 @pytest.mark.parametrize("payload", [b"text", "téxt".encode(), b"\xff\x00"])
 @pytest.mark.parametrize("encoding", ["utf-8", "binary"])
-def test_bytes_survive_being_text(payload: bytes, encoding: str) -> None:
+def test_bytes_survive_conversion_to_text(payload: bytes, encoding: str) -> None:
     text, body_encoding = serializers.to_text(payload, encoding)
     assert serializers.to_bytes(text, {"body_encoding": body_encoding} if body_encoding else {}) == payload
     assert (body_encoding is None) == (encoding == "utf-8" and payload != b"\xff\x00")
 
 
-def test_serializer_of() -> None:
+def test_serializer_of_a_content_type() -> None:
     assert serializers.serializer_of("application/json") == "json"
     with pytest.raises(EncodeError, match="application/x-nope"):
         serializers.serializer_of("application/x-nope")

@@ -40,7 +40,7 @@ def read(envelope: Envelope, **headers: Any) -> Any:
 @pytest.mark.parametrize(
     "options", [{}, {"compression": "gzip"}, {"countdown": 10, "expires": 60, "retries": 2}], ids=str
 )
-def test_what_is_signed_is_read(options: dict[str, Any]) -> None:
+def test_signed_message_is_read(options: dict[str, Any]) -> None:
     envelope = sent(**options)
     assert list(envelope.headers)[-1 if "compression" not in options else -2] == signing.HEADER
     assert read(envelope)[0] == [2, 2]
@@ -86,7 +86,7 @@ def test_another_content_type_is_refused() -> None:
         signing.verify(envelope.headers, envelope.body, "application/x-yaml")
 
 
-def test_keys_may_be_changed() -> None:
+def test_message_signed_with_a_fallback_key_is_read() -> None:
     envelope = sent()
     with override_settings(SECRET_KEY="second key", SECRET_KEY_FALLBACKS=["first key"]):
         assert read(envelope)[0] == [2, 2]
@@ -96,14 +96,14 @@ def test_keys_may_be_changed() -> None:
 
 @pytest.mark.parametrize("changes", [{}, {"args": (3, 3)}, {"countdown": 10}], ids=str)
 @pytest.mark.parametrize("compression", [None, "gzip"])
-def test_a_retry_is_signed_anew(changes: dict[str, Any], compression: str | None) -> None:
+def test_retry_is_signed_anew(changes: dict[str, Any], compression: str | None) -> None:
     first = sent(compression=compression)
     again = protocol.retry_envelope(received(first), **changes)
     assert again.headers[signing.HEADER] != first.headers[signing.HEADER]
     assert read(again)[0] == list(changes.get("args", (2, 2)))
 
 
-def test_protocol_1_is_refused() -> None:
+def test_protocol_1_message_is_refused_when_signing_is_on() -> None:
     body = json.dumps({"task": "shop.add", "id": "1", "args": [], "kwargs": {}})
     with pytest.raises(SignatureMismatch):
         protocol.decode_body(body, "application/json", "utf-8", {}, {})

@@ -32,7 +32,7 @@ def of(*ids: str) -> GroupResult[Any]:
     return GroupResult("g", [AsyncResult(task_id) for task_id in ids])
 
 
-def test_each_value_as_soon_as_it_and_those_before_it_are_there() -> None:
+def test_iterate_yields_each_value_once_all_before_it_are_there() -> None:
     got: list[int] = []
     thread = in_thread(lambda: got.extend(of("a", "b", "c").iterate(timeout=20)))
     until(waited_for)
@@ -46,7 +46,7 @@ def test_each_value_as_soon_as_it_and_those_before_it_are_there() -> None:
     assert got == [1, 2, 3]
 
 
-def test_a_failure_ends_the_wait() -> None:
+def test_failed_member_ends_the_wait_for_the_group() -> None:
     errors: list[BaseException] = []
 
     def wait() -> None:
@@ -61,7 +61,7 @@ def test_a_failure_ends_the_wait() -> None:
     assert errors
 
 
-def test_many_are_one_query_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_look_at_many_members_is_one_query(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [f"t{number}" for number in range(300)]
     looks: list[int] = []
     finished = rows.finished
@@ -77,7 +77,7 @@ def test_many_are_one_query_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(looks) == 300
 
 
-def test_each_row_comes_once() -> None:
+def test_arrivals_give_each_row_once() -> None:
     success("a", 1)
     arriving = waiting.arrivals(["a", "b"], 20)
     assert list(next(arriving)) == ["a"]
@@ -86,7 +86,7 @@ def test_each_row_comes_once() -> None:
     assert waited_for() == 0
 
 
-def test_the_tick() -> None:
+def test_on_interval_is_called_while_a_group_is_waited_for() -> None:
     ticks: list[int] = []
 
     def tick() -> None:
@@ -98,7 +98,7 @@ def test_the_tick() -> None:
     assert len(ticks) >= 3
 
 
-def test_no_waiting_in_a_transaction() -> None:
+def test_waiting_for_a_group_in_a_transaction_is_an_error() -> None:
     success("a", 1)
     with transaction.atomic():
         assert of("a").get() == [1]
@@ -109,7 +109,7 @@ def test_no_waiting_in_a_transaction() -> None:
             of("a", "b", "c").get()
 
 
-def test_no_time() -> None:
+def test_timeout_of_zero_raises_at_once_for_a_group() -> None:
     with pytest.raises(TimeoutError):
         of("a").get(timeout=0)
     with pytest.raises(TimeoutError):
@@ -120,7 +120,7 @@ def test_no_time() -> None:
 # -- asynchronous
 
 
-def test_asynchronous_arrivals() -> None:
+def test_async_for_yields_values_as_they_arrive() -> None:
     got: list[int] = []
 
     async def gather() -> None:
@@ -136,7 +136,7 @@ def test_asynchronous_arrivals() -> None:
     assert got == [1, 2]
 
 
-def test_an_asynchronous_wait_that_is_cancelled() -> None:
+def test_cancelled_aget_leaves_nobody_waiting() -> None:
     async def cancel() -> None:
         task = asyncio.ensure_future(of("a").aget())
         while not waited_for():
@@ -149,7 +149,7 @@ def test_an_asynchronous_wait_that_is_cancelled() -> None:
     assert waited_for() == 0
 
 
-def test_an_asynchronous_loop_that_is_left() -> None:
+def test_aiterate_that_is_left_early_leaves_nobody_waiting() -> None:
     success("a", 1)
 
     async def leave() -> None:
@@ -171,7 +171,7 @@ def called(ask: Callable[[Callable[[Any], object]], object]) -> threading.Event:
     return event
 
 
-def test_then_is_called_when_it_ends() -> None:
+def test_then_calls_back_when_the_task_ends() -> None:
     seen: list[Any] = []
     event = threading.Event()
 
@@ -187,7 +187,7 @@ def test_then_is_called_when_it_ends() -> None:
     assert seen == [("taskq-then_0", 1, "SUCCESS")]
 
 
-def test_then_of_what_has_ended() -> None:
+def test_then_of_an_ended_task_calls_back_at_once() -> None:
     result = success("a", 1)
     assert called(result.then).wait(20)
     assert result.get() == 1
@@ -195,7 +195,7 @@ def test_then_of_what_has_ended() -> None:
     assert event.is_set()
 
 
-def test_then_of_a_group() -> None:
+def test_then_of_a_group_calls_back_when_all_members_ended() -> None:
     results = of("a", "b")
     event = called(results.then)
     success("a", 1)
@@ -204,7 +204,7 @@ def test_then_of_a_group() -> None:
     assert called(GroupResult[int]("e").then).is_set()
 
 
-def test_then_of_a_failure() -> None:
+def test_then_of_a_failed_task_calls_on_error() -> None:
     failure("a", ValueError("boom"))
     wrong, right = threading.Event(), threading.Event()
     AsyncResult[int]("a").then(lambda r: wrong.set(), on_error=lambda r: right.set())
@@ -212,20 +212,20 @@ def test_then_of_a_failure() -> None:
     assert not wrong.is_set()
 
 
-def test_then_in_a_transaction() -> None:
+def test_then_asked_in_a_transaction_calls_back_after_commit() -> None:
     with transaction.atomic():
         event = called(AsyncResult[int]("a").then)
         success("a", 1)
     assert event.wait(20)
 
 
-def test_what_it_raises_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_exception_in_a_then_callback_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     success("a", 1)
     AsyncResult[int]("a").then(lambda result: 1 / 0)
     until(lambda: "given to then() raised" in caplog.text)
 
 
-def test_it_is_called_once() -> None:
+def test_then_callback_is_called_once() -> None:
     calls: list[Any] = []
     watched = callbacks._CallbackWaiter(["a"], calls.append, connection.alias)
     watched.take({"a": success("a", 1).task_record})  # type: ignore[dict-item]
@@ -236,7 +236,7 @@ def test_it_is_called_once() -> None:
     assert len(calls) == 1
 
 
-def test_a_look_at_many_is_followed_by_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listener_pauses_for_as_long_as_its_last_query_took(monkeypatch: pytest.MonkeyPatch) -> None:
     watch = listener.ResultListener(connection.alias)
     slept: list[float] = []
     monkeypatch.setattr(listener.time, "sleep", slept.append)
@@ -248,7 +248,7 @@ def test_a_look_at_many_is_followed_by_a_pause(monkeypatch: pytest.MonkeyPatch) 
     assert slept == [pytest.approx(0.1)]
 
 
-def test_then_that_fails_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watch_whose_first_look_fails_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
     until(lambda: any(watch._listening for watch in result_listeners()))
     finished = rows.finished

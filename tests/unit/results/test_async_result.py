@@ -56,7 +56,7 @@ def calls() -> Iterator[Calls]:
 # -- as an object
 
 
-def test_identity() -> None:
+def test_async_result_is_equal_and_hashed_by_id() -> None:
     result = AsyncResult[int]("abc")
     assert (result.id, result.task_id, str(result)) == ("abc", "abc", "abc")
     assert repr(result) == "<AsyncResult: abc>"
@@ -69,12 +69,12 @@ def test_identity() -> None:
     assert AsyncResult[int](uuid.UUID(int=1)).id == str(uuid.UUID(int=1))  # type: ignore[arg-type]
 
 
-def test_needs_an_id() -> None:
+def test_async_result_needs_an_id() -> None:
     with pytest.raises(ValueError, match="id of a task"):
         AsyncResult[int]("")
 
 
-def test_as_plain_data() -> None:
+def test_async_result_becomes_tuple_and_list_with_parents() -> None:
     result = AsyncResult[int]("c", AsyncResult[int]("b", AsyncResult[int]("a")))
     assert result.as_tuple() == (("c", (("b", (("a", None), None)), None)), None)
     assert result.as_list() == ["c", "b", "a"]
@@ -84,13 +84,13 @@ def test_as_plain_data() -> None:
 
 
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda r: pickle.loads(pickle.dumps(r))])
-def test_copies(again: Any) -> None:
+def test_copy_and_pickle_keep_parent_and_ignored(again: Any) -> None:
     result = again(AsyncResult[int]("b", AsyncResult[int]("a"), ignored=True))
     assert result.as_list() == ["b", "a"]
     assert result.ignored
 
 
-def test_nothing_happens_when_it_is_garbage() -> None:
+def test_async_result_has_no_finalizer() -> None:
     assert not hasattr(AsyncResult, "__del__")
 
 
@@ -98,7 +98,7 @@ def test_nothing_happens_when_it_is_garbage() -> None:
 
 
 @pytest.mark.django_db
-def test_unknown_id() -> None:
+def test_result_of_an_unknown_id_is_pending() -> None:
     result = AsyncResult[Any]("this-id-does-not-exist")
     assert result.state == result.status == "PENDING"
     assert result.result is None
@@ -114,7 +114,7 @@ def test_unknown_id() -> None:
 
 
 @pytest.mark.django_db
-def test_success() -> None:
+def test_result_of_a_success_has_value_and_fields_of_the_run() -> None:
     run(
         result="4",
         name="shop.add",
@@ -139,7 +139,7 @@ def test_success() -> None:
 
 
 @pytest.mark.django_db
-def test_a_final_row_is_read_once() -> None:
+def test_row_in_a_final_state_is_read_once() -> None:
     run(result="[1]")
     result = AsyncResult[list[int]]("t1")
     with CaptureQueriesContext(connection) as queries:
@@ -153,7 +153,7 @@ def test_a_final_row_is_read_once() -> None:
 
 
 @pytest.mark.django_db
-def test_a_row_that_is_not_final_is_read_each_time() -> None:
+def test_row_in_a_state_that_is_not_final_is_read_each_time() -> None:
     row = run(state="STARTED", result='{"pid": 1, "hostname": "w@h"}')
     result = AsyncResult[Any]("t1")
     assert result.info == {"pid": 1, "hostname": "w@h"}
@@ -165,7 +165,7 @@ def test_a_row_that_is_not_final_is_read_each_time() -> None:
 
 
 @pytest.mark.django_db
-def test_failure() -> None:
+def test_get_of_a_failed_task_raises_its_exception() -> None:
     result = failure(TypeError("add() missing 1 required positional argument: 'y'"), traceback="Traceback: ...")
     with pytest.raises(TypeError, match="missing 1 required") as caught:
         result.get(timeout=1)
@@ -182,7 +182,7 @@ def test_failure() -> None:
 
 
 @pytest.mark.django_db
-def test_each_raise_is_of_a_new_exception() -> None:
+def test_each_get_of_a_failed_task_raises_a_new_exception() -> None:
     result = failure(ValueError("boom"))
     raised = []
     for _ in range(2):
@@ -195,7 +195,7 @@ def test_each_raise_is_of_a_new_exception() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("word", ["revoked", "expired", "terminated"])
-def test_revoked(word: str) -> None:
+def test_get_of_a_revoked_task_raises_with_its_reason(word: str) -> None:
     result = failure(exceptions.TaskRevokedError(word), state="REVOKED")
     with pytest.raises(exceptions.TaskRevokedError, match=word):
         result.get()
@@ -204,7 +204,7 @@ def test_revoked(word: str) -> None:
 
 
 @pytest.mark.django_db
-def test_revoked_without_a_result() -> None:
+def test_get_of_a_revoked_task_without_a_stored_reason_raises() -> None:
     run(state="REVOKED")
     with pytest.raises(exceptions.TaskRevokedError, match="revoked"):
         AsyncResult[Any]("t1").get()
@@ -219,19 +219,19 @@ def test_retry_shows_the_exception_and_raises_nothing() -> None:
 
 
 @pytest.mark.django_db
-def test_callback() -> None:
+def test_get_calls_callback_with_id_and_value() -> None:
     run(result="4")
     seen: list[Any] = []
     AsyncResult[int]("t1").get(callback=lambda task_id, value: seen.append((task_id, value)))
     assert seen == [("t1", 4)]
 
 
-def test_an_ignored_result_is_none_at_once() -> None:
+def test_get_of_an_ignored_result_is_none_at_once() -> None:
     assert AsyncResult[int]("t1", ignored=True).get() is None
 
 
 @pytest.mark.django_db
-def test_never_within_a_task() -> None:
+def test_get_within_a_task_is_refused_unless_allowed() -> None:
     run(result="4")
     result = AsyncResult[int]("t1")
     with join_guard.inside_task():
@@ -241,7 +241,7 @@ def test_never_within_a_task() -> None:
 
 
 @pytest.mark.django_db
-def test_children() -> None:
+def test_children_are_read_from_the_row() -> None:
     run(children=values.encode_children([AsyncResult[int]("c1"), AsyncResult[int]("c2")]))
     children = AsyncResult[Any]("t1").children
     assert children == [AsyncResult("c1"), AsyncResult("c2")]
@@ -249,13 +249,13 @@ def test_children() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("text", [None, "no json", "[1]", "4"])
-def test_arguments_that_cant_be_read(text: str | None) -> None:
+def test_args_that_can_not_be_decoded_are_none(text: str | None) -> None:
     run(arguments=text)
     assert AsyncResult[Any]("t1").args is None
 
 
 @pytest.mark.django_db
-def test_ids_of_any_kind() -> None:
+def test_results_are_found_by_ids_of_any_characters() -> None:
     for task_id in ("ü" * 255, "a'b", "A", "a"):
         run(task_id, result=values.encode(task_id)[0])
     for task_id in ("ü" * 255, "a'b", "A", "a"):
@@ -265,7 +265,7 @@ def test_ids_of_any_kind() -> None:
 # -- changing
 
 
-def test_forget_takes_the_parents_along(calls: Calls) -> None:
+def test_forget_includes_the_parents(calls: Calls) -> None:
     AsyncResult[int]("b", AsyncResult[int]("a")).forget()
     assert calls.made == [("forget", ["b", "a"])]
 
@@ -281,19 +281,19 @@ def test_forget_takes_the_parents_along(calls: Calls) -> None:
         ({"terminate": True, "signal": 9}, "SIGKILL"),
     ],
 )
-def test_revoke(calls: Calls, arguments: dict[str, Any], expected: str) -> None:
+def test_revoke_passes_the_signal_to_terminate_with(calls: Calls, arguments: dict[str, Any], expected: str) -> None:
     AsyncResult[int]("a").revoke(**arguments)
     assert calls.made == [("revoke", ["a"], expected)]
 
 
-def test_revoke_with_a_signal_that_is_none(calls: Calls) -> None:
+def test_revoke_with_an_unknown_signal_is_refused(calls: Calls) -> None:
     with pytest.raises(ValueError, match="NONSENSE"):
         AsyncResult[int]("a").revoke(terminate=True, signal="NONSENSE")
     assert calls.made == []
 
 
 @pytest.mark.django_db
-def test_forgotten_for_real() -> None:
+def test_forget_deletes_the_row() -> None:
     run(result="4")
     result = AsyncResult[int]("t1")
     assert result.get() == 4
@@ -321,7 +321,7 @@ async def _read_all() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_asynchronous_twins() -> None:
+def test_async_methods_of_async_result_read_and_forget() -> None:
     from asgiref.sync import async_to_sync
 
     run(result="4")

@@ -33,7 +33,7 @@ def tree() -> AsyncResult[Any]:
 
 
 @pytest.mark.django_db
-def test_children() -> None:
+def test_children_are_results_and_groups() -> None:
     a, group = tree().children or ()
     assert a == AsyncResult("a")
     assert isinstance(group, GroupResult)
@@ -42,7 +42,7 @@ def test_children() -> None:
 
 
 @pytest.mark.django_db
-def test_collect() -> None:
+def test_collect_yields_the_tree_in_breadth_first_order() -> None:
     found = list(tree().collect(timeout=1))
     assert [(str(node), value) for node, value in found] == [
         ("root", 1),
@@ -56,7 +56,7 @@ def test_collect() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_asynchronous_twins() -> None:
+def test_achildren_aget_leaf_and_abuild_graph() -> None:
     from asgiref.sync import async_to_sync
 
     root = tree()
@@ -73,7 +73,7 @@ def test_asynchronous_twins() -> None:
 
 
 @pytest.mark.django_db
-def test_each_generation_is_one_query() -> None:
+def test_collect_makes_one_query_a_generation() -> None:
     root = tree()
     with CaptureQueriesContext(connection) as queries:
         list(root.collect())
@@ -90,7 +90,7 @@ def test_collect_raises_what_a_task_raised() -> None:
 
 
 @pytest.mark.django_db
-def test_iterdeps() -> None:
+def test_iterdeps_yields_pairs_of_parent_and_child() -> None:
     pairs = [(str(parent), str(node)) for parent, node in tree().iterdeps()]
     assert pairs == [
         ("None", "root"),
@@ -104,7 +104,7 @@ def test_iterdeps() -> None:
 
 
 @pytest.mark.django_db
-def test_what_has_not_ended() -> None:
+def test_child_that_has_not_ended_needs_intermediate() -> None:
     put("a", "STARTED")
     root = success("root", 1, AsyncResult("a"))
     with pytest.raises(IncompleteStream, match="a has not ended"):
@@ -114,7 +114,7 @@ def test_what_has_not_ended() -> None:
 
 
 @pytest.mark.django_db
-def test_graph() -> None:
+def test_graph_has_nodes_edges_and_dot() -> None:
     graph = tree().graph
     assert [str(node) for node in graph] == ["root", "a", "g", "d", "b", "c"]
     assert [(str(x), str(y)) for x, y in graph.edges()] == [
@@ -134,13 +134,13 @@ def test_graph() -> None:
 
 
 @pytest.mark.django_db
-def test_never_within_a_task() -> None:
+def test_collect_within_a_task_is_refused() -> None:
     with join_guard.inside_task(), pytest.raises(RuntimeError, match="within a task"):
         list(tree().collect())
 
 
 @pytest.mark.django_db(transaction=True)
-def test_asynchronous() -> None:
+def test_acollect_yields_the_tree() -> None:
     from asgiref.sync import async_to_sync
 
     root = tree()
@@ -155,7 +155,7 @@ def test_asynchronous() -> None:
 
 
 @pytest.mark.django_db
-def test_the_body_of_a_chord_that_failed() -> None:
+def test_chord_error_of_a_body_has_the_members_exception_as_cause() -> None:
     failure("m", ValueError("boom"))
     failure("body", ChordError.by_member("m", ValueError("boom")))
     result = AsyncResult[Any]("body", GroupResult("g", [AsyncResult("m")]))
@@ -167,7 +167,7 @@ def test_the_body_of_a_chord_that_failed() -> None:
 
 
 @pytest.mark.django_db
-def test_a_chord_in_a_chord_that_failed() -> None:
+def test_chord_error_of_an_outer_chord_has_the_chain_of_causes() -> None:
     failure("m", ValueError("boom"))
     inner = ChordError.by_member("m", ValueError("boom"))
     failure("inner", inner)
@@ -179,7 +179,7 @@ def test_a_chord_in_a_chord_that_failed() -> None:
 
 
 @pytest.mark.django_db
-def test_a_chord_error_that_knows_no_cause() -> None:
+def test_chord_error_without_a_known_member_has_no_cause() -> None:
     failure("self", ChordError.by_member("self", "itself"))
     with pytest.raises(ChordError):
         AsyncResult[Any]("self").get()
@@ -192,7 +192,7 @@ def test_a_chord_error_that_knows_no_cause() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_cause_is_read_from_a_coroutine() -> None:
+def test_cause_of_a_chord_error_is_read_in_a_coroutine() -> None:
     from asgiref.sync import async_to_sync
 
     failure("m", ValueError("boom"))
@@ -206,7 +206,7 @@ def test_a_cause_is_read_from_a_coroutine() -> None:
     async_to_sync(ask)()
 
 
-def test_a_chain_of_thousands() -> None:
+def test_results_with_thousands_of_parents_are_encoded_and_copied() -> None:
     last: AsyncResult[Any] = AsyncResult("0")
     for number in range(1, 5000):
         last = AsyncResult(str(number), last)

@@ -10,7 +10,7 @@ from taskq.results.async_result import AsyncResult
 from taskq.results.eager import EagerResult
 
 
-def test_success() -> None:
+def test_eager_result_of_a_success_has_value_and_fields() -> None:
     result = EagerResult[int]("a", 4, "SUCCESS", name="shop.add", args=(2, 2), kwargs={"x": 1}, retries=1, queue="q")
     assert isinstance(result, AsyncResult)
     assert repr(result) == "<EagerResult: a>"
@@ -27,7 +27,7 @@ def test_success() -> None:
     assert result == AsyncResult("a")
 
 
-def test_failure() -> None:
+def test_eager_result_of_a_failure_raises_the_same_exception() -> None:
     error = ValueError("boom")
     result = EagerResult[Any]("a", error, "FAILURE", "Traceback")
     with pytest.raises(ValueError, match="boom") as caught:
@@ -38,19 +38,19 @@ def test_failure() -> None:
     assert result.traceback == "Traceback"
 
 
-def test_retry_is_not_raised() -> None:
+def test_eager_result_of_a_retry_returns_its_exception() -> None:
     error = ValueError("boom")
     assert EagerResult[ValueError]("a", error, "RETRY").get() is error
 
 
-def test_it_can_be_awaited() -> None:
+def test_eager_result_can_be_awaited() -> None:
     async def run() -> int:
         return await EagerResult[int]("a", 4, "SUCCESS")
 
     assert asyncio.run(run()) == 4
 
 
-def test_callback() -> None:
+def test_get_of_an_eager_result_calls_callback() -> None:
     seen: list[tuple[str, int]] = []
     EagerResult[int]("a", 4, "SUCCESS").get(callback=lambda *got: seen.append(got))
     assert seen == [("a", 4)]

@@ -29,7 +29,7 @@ def nested() -> GroupResult[Any]:
     return GroupResult("g", [inner, AsyncResult("c")], AsyncResult("first"))
 
 
-def test_identity() -> None:
+def test_group_result_is_equal_and_hashed_by_id() -> None:
     result = nested()
     assert (result.id, str(result), repr(result)) == ("g", "g", "<GroupResult: g [inner, c]>")
     assert result == nested() == "g"
@@ -40,12 +40,12 @@ def test_identity() -> None:
     assert bool(GroupResult("empty"))
 
 
-def test_needs_an_id() -> None:
+def test_group_result_needs_an_id() -> None:
     with pytest.raises(ValueError, match="id of a group"):
         GroupResult[Any]("")
 
 
-def test_as_plain_data() -> None:
+def test_group_result_becomes_a_tuple_with_members_and_parent() -> None:
     inner = ("inner", None), [(("b", (("a", None), None)), None)]
     assert nested().as_tuple() == (("g", (("first", None), None)), [inner, (("c", None), None)])
     again = GroupResult.from_tuple(nested().as_tuple())
@@ -55,33 +55,33 @@ def test_as_plain_data() -> None:
 
 
 @pytest.mark.parametrize("data", [None, 4, [], ["x"], [[1, 2, 3], None]])
-def test_what_is_no_result(data: Any) -> None:
+def test_from_tuple_refuses_data_that_is_no_result(data: Any) -> None:
     with pytest.raises(ValueError, match="not the tuple of a result"):
         GroupResult.from_tuple(data)
 
 
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda r: pickle.loads(pickle.dumps(r))])
-def test_copies(again: Any) -> None:
+def test_copy_and_pickle_keep_members_and_parents(again: Any) -> None:
     assert again(nested()).as_tuple() == nested().as_tuple()
 
 
-def test_forget_takes_all_along(calls: Calls) -> None:
+def test_forget_includes_members_and_parents(calls: Calls) -> None:
     nested().forget()
     assert calls.made == [("forget", ["b", "a", "c", "first"])]
 
 
-def test_revoke_names_the_groups_too(calls: Calls) -> None:
+def test_revoke_includes_members_and_ids_of_groups(calls: Calls) -> None:
     nested().revoke(terminate=True, signal="KILL")
     assert calls.made == [("revoke", ["g", "inner", "b", "c"], "SIGKILL")]
 
 
-def test_a_chord_forgets_its_header(calls: Calls) -> None:
+def test_forget_of_a_chord_includes_its_header(calls: Calls) -> None:
     AsyncResult[int]("body", GroupResult("g", [AsyncResult("a"), AsyncResult("b")])).forget()
     assert calls.made == [("forget", ["body", "a", "b"])]
 
 
 @pytest.mark.django_db
-def test_saved_and_restored() -> None:
+def test_group_result_is_saved_restored_and_deleted() -> None:
     assert GroupResult.restore("g") is None
     nested().save()
     again = GroupResult.restore("g")
@@ -94,7 +94,7 @@ def test_saved_and_restored() -> None:
 
 
 @pytest.mark.django_db
-def test_what_was_sent_need_not_be_saved() -> None:
+def test_sent_group_is_restored_without_save() -> None:
     Group.objects.create(group_id="g", size=2, remaining=2, body="{}", created_at=NOW)
     for position, task_id in enumerate(("b", "a")):
         Node.objects.create(root_id="r", task_id=task_id, group_id="g", position=position, created_at=NOW)
@@ -107,7 +107,7 @@ def test_what_was_sent_need_not_be_saved() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_asynchronous_twins() -> None:
+def test_asave_arestore_and_adelete() -> None:
     from asgiref.sync import async_to_sync
 
     async def ask() -> None:
@@ -121,7 +121,7 @@ def test_asynchronous_twins() -> None:
 
 
 @pytest.mark.django_db
-def test_the_value_of_a_chord_body_that_is_a_group() -> None:
+def test_body_that_is_a_group_gives_the_list_of_its_values() -> None:
     success("a", 6)
     success("b", 8)
     result = GroupResult[int]("body", [AsyncResult("a"), AsyncResult("b")], GroupResult("header"))

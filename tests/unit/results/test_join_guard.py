@@ -5,17 +5,17 @@ import pytest
 from taskq.results import join_guard
 
 
-def test_outside_a_task_waiting_is_allowed() -> None:
+def test_waiting_outside_of_a_task_is_allowed() -> None:
     join_guard.refuse_in_task()
 
 
-def test_inside_a_task_it_is_not() -> None:
+def test_waiting_inside_a_task_is_refused() -> None:
     with join_guard.inside_task(), pytest.raises(RuntimeError, match=r"Never call result\.get\(\) within a task!"):
         join_guard.refuse_in_task()
     join_guard.refuse_in_task()
 
 
-def test_unless_the_code_says_that_it_knows() -> None:
+def test_allow_join_result_allows_waiting_inside_a_task() -> None:
     with join_guard.inside_task():
         with join_guard.allow_join_result():
             join_guard.refuse_in_task()

@@ -27,7 +27,7 @@ def of(*ids: str) -> GroupResult[Any]:
 # -- as a set
 
 
-def test_as_a_set() -> None:
+def test_result_set_adds_removes_and_compares_members() -> None:
     a, b = AsyncResult[int]("a"), AsyncResult[int]("b")
     results = ResultSet[int]([a])
     results.add(b)
@@ -46,12 +46,12 @@ def test_as_a_set() -> None:
     assert results != [a]
 
 
-def test_it_has_no_id() -> None:
+def test_result_set_has_no_id() -> None:
     with pytest.raises(AttributeError):
         ResultSet[int]([AsyncResult("a")]).as_tuple()
 
 
-def test_copies() -> None:
+def test_copy_and_pickle_keep_members() -> None:
     results = ResultSet[int]([AsyncResult("a"), GroupResult("g", [AsyncResult("b")])])
     for again in (copy.copy(results), copy.deepcopy(results), pickle.loads(pickle.dumps(results))):
         assert again == results
@@ -61,7 +61,7 @@ def test_copies() -> None:
 
 
 @pytest.mark.django_db
-def test_values_in_document_order_with_one_query() -> None:
+def test_values_come_in_document_order_with_one_query() -> None:
     for number in (2, 0, 1):
         success(f"t{number}", number)
     results = of("t0", "t1", "t2")
@@ -74,7 +74,7 @@ def test_values_in_document_order_with_one_query() -> None:
 
 
 @pytest.mark.django_db
-def test_groups_in_groups_and_the_same_task_twice() -> None:
+def test_nested_groups_and_repeated_tasks_are_read_with_one_query() -> None:
     for number in range(3):
         success(f"t{number}", number)
     inner = GroupResult[int]("i", [AsyncResult("t1"), AsyncResult("t2")])
@@ -86,7 +86,7 @@ def test_groups_in_groups_and_the_same_task_twice() -> None:
 
 
 @pytest.mark.django_db
-def test_nested_fifty_deep() -> None:
+def test_groups_nested_fifty_deep_give_nested_values() -> None:
     success("t", 1)
     results, expected = GroupResult[Any]("g", [AsyncResult("t")]), [1]
     for number in range(50):
@@ -97,7 +97,7 @@ def test_nested_fifty_deep() -> None:
 
 
 @pytest.mark.django_db
-def test_a_failure() -> None:
+def test_failed_member_is_raised_or_returned_without_propagate() -> None:
     success("a", 2)
     failure("b", ValueError("boom"))
     success("c", 4)
@@ -113,7 +113,7 @@ def test_a_failure() -> None:
 
 
 @pytest.mark.django_db
-def test_a_failure_is_raised_before_the_others_end() -> None:
+def test_failed_member_is_raised_before_the_others_end() -> None:
     put("a", "STARTED")
     failure("b", ValueError("boom"))
     failure("c", KeyError("later"))
@@ -122,7 +122,7 @@ def test_a_failure_is_raised_before_the_others_end() -> None:
 
 
 @pytest.mark.django_db
-def test_revoked_is_not_failed() -> None:
+def test_revoked_member_is_neither_failed_nor_successful() -> None:
     failure("a", TaskRevokedError("revoked"), "REVOKED")
     results = of("a")
     assert results.ready()
@@ -133,7 +133,7 @@ def test_revoked_is_not_failed() -> None:
 
 
 @pytest.mark.django_db
-def test_unknown_ids_are_waited_for() -> None:
+def test_unknown_ids_count_as_waiting() -> None:
     success("a", 2)
     results = of("a", "none")
     assert results.waiting()
@@ -151,7 +151,7 @@ def test_an_empty_group_is_ready() -> None:
 
 
 @pytest.mark.django_db
-def test_what_is_ignored_and_what_is_eager() -> None:
+def test_ignored_and_eager_members_have_their_values() -> None:
     results = GroupResult[int]("g", [AsyncResult("a", ignored=True), EagerResult("b", 2, "SUCCESS")])
     assert results.get() == [None, 2]
     failed = ResultSet[int]([EagerResult("b", ValueError("boom"), "FAILURE")])
@@ -161,7 +161,7 @@ def test_what_is_ignored_and_what_is_eager() -> None:
 
 
 @pytest.mark.django_db
-def test_callback() -> None:
+def test_get_and_maybe_throw_call_callback_for_each_member() -> None:
     success("a", 1)
     success("b", 2)
     seen: list[Any] = []
@@ -172,7 +172,7 @@ def test_callback() -> None:
 
 
 @pytest.mark.django_db
-def test_never_within_a_task() -> None:
+def test_join_within_a_task_is_refused_unless_allowed() -> None:
     success("a", 1)
     with join_guard.inside_task():
         for ask in (of("a").join, lambda: list(of("a").iterate()), lambda: asyncio.run(of("a").ajoin())):
@@ -184,14 +184,14 @@ def test_never_within_a_task() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_timeout_for_all() -> None:
+def test_timeout_of_get_is_one_for_all_members() -> None:
     success("a", 1)
     with pytest.raises(TimeoutError, match="and 1 more"):
         of("a", "b", "c").get(timeout=0.001)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_iteration_that_is_given_up_leaves_nobody_waiting() -> None:
+def test_iterate_that_is_closed_early_leaves_nobody_waiting() -> None:
     success("a", 1)
     values_of = of("a", "b").iterate()
     assert next(values_of) == 1
@@ -199,7 +199,7 @@ def test_an_iteration_that_is_given_up_leaves_nobody_waiting() -> None:
 
 
 @pytest.mark.django_db
-def test_ten_thousand() -> None:
+def test_ten_thousand_members_are_read_with_few_queries() -> None:
     from taskq.models import TaskRun
 
     from .rows import NOW
@@ -217,7 +217,7 @@ def test_ten_thousand() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_asynchronous() -> None:
+def test_async_methods_of_result_sets_read_values_and_states() -> None:
     from asgiref.sync import async_to_sync
 
     success("a", 1)
@@ -239,7 +239,7 @@ def test_asynchronous() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_asynchronous_failure() -> None:
+def test_awaiting_a_group_raises_failure_or_timeout() -> None:
     from asgiref.sync import async_to_sync
 
     failure("b", ValueError("boom"))
@@ -258,7 +258,7 @@ def test_an_asynchronous_failure() -> None:
 
 
 @pytest.mark.django_db
-def test_a_task_may_return_a_group() -> None:
+def test_group_result_as_a_return_value_is_stored_as_its_tuple() -> None:
     text, content_type = values.encode({"sent": of("a", "b")})
     data = values.decode(text, content_type)["sent"]
     assert data == [["g", None], [[["a", None], None], [["b", None], None]]]
@@ -269,7 +269,7 @@ def test_a_task_may_return_a_group() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_ends_as_they_come() -> None:
+def test_iter_native_yields_ends_with_state_and_result() -> None:
     success("a", 1)
     failure("b", ValueError("no"))
     results = of("b", "a", "a")
@@ -285,7 +285,7 @@ def test_ends_as_they_come() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_arguments_of_celery_that_mean_nothing_here() -> None:
+def test_celerys_no_ack_and_on_message_are_accepted_and_ignored() -> None:
     success("a", 1)
     assert AsyncResult[int]("a").get(timeout=5, no_ack=True, on_message=print) == 1
     assert of("a").join(timeout=5, no_ack=True, on_message=print) == [1]

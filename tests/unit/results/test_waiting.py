@@ -80,13 +80,13 @@ def _nothing_stays() -> Iterator[None]:
     until(lambda: not listener_threads())
 
 
-def test_ready_before_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_for_a_ready_result_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     put("a")
     monkeypatch.setattr(listener, "join", lambda *args: pytest.fail("joined"))
     assert AsyncResult[int]("a").get(timeout=0) == 4
 
 
-def test_ready_while_waiting() -> None:
+def test_get_returns_when_the_task_ends() -> None:
     put("a", "PENDING")
     got: list[int] = []
     thread = in_thread(lambda: got.append(AsyncResult[int]("a").get(timeout=20)))
@@ -97,7 +97,7 @@ def test_ready_while_waiting() -> None:
     assert got == [4]
 
 
-def test_a_row_that_appears_only_at_the_end() -> None:
+def test_get_returns_when_the_row_appears_only_at_the_end() -> None:
     got: list[int] = []
     thread = in_thread(lambda: got.append(AsyncResult[int]("a").get(timeout=20)))
     until(waited_for)
@@ -106,7 +106,7 @@ def test_a_row_that_appears_only_at_the_end() -> None:
     assert got == [4]
 
 
-def test_nothing_is_lost_between_looking_and_listening(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_end_between_first_look_and_listening_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The task ends right after the first look, and no notification ever says so."""
     look = waiting._look
 
@@ -130,7 +130,7 @@ def test_a_waiter_that_joins_a_listening_thread_looks_itself(monkeypatch: pytest
     first.join()
 
 
-def test_timeout() -> None:
+def test_get_times_out_and_refuses_a_timeout_that_is_no_number() -> None:
     started = time.monotonic()
     with pytest.raises(TimeoutError, match=r"Task a was not ready after 0\.05 s\.") as caught:
         AsyncResult[int]("a").get(timeout=0.05)
@@ -141,7 +141,7 @@ def test_timeout() -> None:
             AsyncResult[int]("a").get(timeout=wrong)  # type: ignore[arg-type]
 
 
-def test_a_timeout_beyond_all_clocks_is_none() -> None:
+def test_infinite_timeout_is_no_timeout() -> None:
     got: list[int] = []
     thread = in_thread(lambda: got.append(AsyncResult[int]("a").get(timeout=float("inf"))))
     until(waited_for)
@@ -150,7 +150,7 @@ def test_a_timeout_beyond_all_clocks_is_none() -> None:
     assert got == [4]
 
 
-def test_timeout_of_nothing() -> None:
+def test_timeout_of_zero_raises_at_once() -> None:
     with pytest.raises(TimeoutError):
         AsyncResult[int]("a").get(timeout=0)
 
@@ -162,7 +162,7 @@ def test_finished_task_is_read_while_the_listener_is_only_starting(monkeypatch: 
     assert AsyncResult[int]("a").get(timeout=0) == 4
 
 
-def test_many_threads_share_one_thread_and_its_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_threads_share_one_listener_thread_and_its_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[int] = []
     finished = rows.finished
 
@@ -188,7 +188,7 @@ def test_many_threads_share_one_thread_and_its_queries(monkeypatch: pytest.Monke
     assert 20 in looks
 
 
-def test_many_ids_at_once() -> None:
+def test_wait_for_many_ids_names_the_one_that_is_not_ready() -> None:
     ids = [f"t{n}" for n in range(1200)]
     now = datetime.now(UTC)
     rows = [TaskRun(task_id=i, state="SUCCESS", result="1", created_at=now) for i in ids]
@@ -199,7 +199,7 @@ def test_many_ids_at_once() -> None:
     assert set().union(*waiting.arrivals(ids, timeout=20)) == set(ids)
 
 
-def test_two_waiters_for_one_task() -> None:
+def test_several_waiters_for_one_task_all_get_its_value() -> None:
     got: list[int] = []
     threads = [in_thread(lambda: got.append(AsyncResult[int]("a").get(timeout=20))) for _ in range(3)]
     until(lambda: sum(len(waiters) for w in result_listeners() for waiters in list(w._waiting.values())) == 3)
@@ -209,7 +209,7 @@ def test_two_waiters_for_one_task() -> None:
     assert got == [4] * 3
 
 
-def test_a_lost_notification_costs_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_result_whose_notification_is_lost_is_found_by_the_slow_look(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "SLOW_LOOK", 0.01)
     monkeypatch.setattr(listener.ResultListener, "_open_listener", lambda self: Deaf())
     thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
@@ -219,7 +219,7 @@ def test_a_lost_notification_costs_a_second_at_most(monkeypatch: pytest.MonkeyPa
     assert not thread.is_alive()
 
 
-def test_database_that_fails_for_a_while(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_wait_outlasts_errors_of_database(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(listener, "RETRY", 0.01)
     finished = rows.finished
     failures: list[int] = []
@@ -241,7 +241,7 @@ def test_database_that_fails_for_a_while(monkeypatch: pytest.MonkeyPatch, caplog
     assert "trying again" in caplog.text
 
 
-def test_a_connection_that_breaks_while_it_is_closed_ends_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_on_closing_a_broken_connection_ends_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "RETRY", 0.01)
     finished = rows.finished
     failures: list[int] = []
@@ -269,7 +269,7 @@ def test_a_connection_that_breaks_while_it_is_closed_ends_no_wait(monkeypatch: p
     assert failures == [1, 2, 2]
 
 
-def test_listening_that_fails_is_polling(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_listener_polls_when_listening_fails(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     def refuse(alias: str) -> Any:
         raise OperationalError("no more connections")
 
@@ -281,7 +281,7 @@ def test_listening_that_fails_is_polling(monkeypatch: pytest.MonkeyPatch, caplog
     assert "polled for" in caplog.text
 
 
-def test_it_lingers_so_that_the_next_one_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listener_thread_lingers_for_the_next_waiter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "_linger", lambda: 20.0)
     thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
     until(waited_for)
@@ -305,7 +305,7 @@ def _interrupts() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_interrupts")
-def test_keyboard_interrupt_leaves_nothing_behind() -> None:
+def test_keyboard_interrupt_leaves_nobody_waiting() -> None:
     def interrupt() -> None:
         until(waited_for)
         os.kill(os.getpid(), signal.SIGINT)
@@ -318,7 +318,7 @@ def test_keyboard_interrupt_leaves_nothing_behind() -> None:
     assert waited_for() == 0
 
 
-def test_on_interval() -> None:
+def test_exception_in_on_interval_ends_the_wait() -> None:
     class Enough(Exception):
         pass
 
@@ -335,7 +335,7 @@ def test_on_interval() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_after_a_fork_the_child_waits_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forked_child_waits_with_a_listener_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     # The parent's thread sleeps at the fork: one that is just then inside of SQLite would leave it locked in the child.
     monkeypatch.setattr(listener.ResultListener, "_open_listener", lambda self: Deaf())
     monkeypatch.setattr(listener, "SLOW_LOOK", 3600)
@@ -372,20 +372,20 @@ def test_after_a_fork_the_child_waits_by_itself(monkeypatch: pytest.MonkeyPatch)
 # -- in a transaction
 
 
-def test_in_a_transaction_it_is_an_error_at_once() -> None:
+def test_waiting_in_a_transaction_is_an_error_at_once() -> None:
     with transaction.atomic():
         put("a", "PENDING")
         with pytest.raises(RuntimeError, match="on_commit"):
             AsyncResult[int]("a").get()
 
 
-def test_in_a_transaction_a_ready_result_is_read() -> None:
+def test_ready_result_is_read_in_a_transaction() -> None:
     with transaction.atomic():
         put("a")
         assert AsyncResult[int]("a").get() == 4
 
 
-def test_in_a_transaction_while_somebody_listens() -> None:
+def test_waiting_in_a_transaction_is_an_error_while_another_thread_listens() -> None:
     thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
     until(listening)
     with transaction.atomic(), pytest.raises(RuntimeError, match="atomic"):
@@ -394,7 +394,7 @@ def test_in_a_transaction_while_somebody_listens() -> None:
     thread.join()
 
 
-def test_what_django_notes_with_debug_on_does_not_pile_up(settings: Any) -> None:
+def test_query_log_of_debug_mode_does_not_grow(settings: Any) -> None:
     settings.DEBUG = True
     logs: list[Any] = []
     finished = rows.finished

@@ -23,7 +23,7 @@ def _nothing_stays() -> Iterator[None]:
     until(lambda: not listener_threads())
 
 
-def test_await_while_it_runs() -> None:
+def test_await_returns_when_the_tasks_end() -> None:
     async def main() -> list[int]:
         waits = [AsyncResult[int](name).aget(timeout=20) for name in ("a", "b", "b")]
         tasks = [asyncio.ensure_future(wait) for wait in waits]

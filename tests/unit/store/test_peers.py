@@ -51,7 +51,7 @@ def test_the_lease_that_counts_is_the_peers(clock: Clock) -> None:
     assert not any(clock.look_after(0, *[20] * 4, peer=replace(PEER, token="other", lease=90.0)))
 
 
-def test_one_look_never_proves_a_death(clock: Clock) -> None:
+def test_single_look_never_proves_a_death(clock: Clock) -> None:
     """The gap counts as half of the peer's lease: the database may have been away for all of it."""
     assert clock.look_after(0, 29, 14, 2) == [False, False, False, True]
     short = replace(PEER, token="other", lease=1.0)

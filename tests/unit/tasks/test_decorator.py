@@ -50,7 +50,7 @@ def test_a_task_looks_like_its_function() -> None:
     assert plain(2) == 3
 
 
-def test_a_module_that_is_run_is_named_as_others_import_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_task_name_in_a_module_that_is_run_is_that_of_its_import(monkeypatch: pytest.MonkeyPatch) -> None:
     class Main:
         __spec__ = type("Spec", (), {"name": "shop.tasks"})
 
@@ -61,7 +61,7 @@ def test_a_module_that_is_run_is_named_as_others_import_it(monkeypatch: pytest.M
     assert name_of("__main__", "f") == "__main__.f"
 
 
-def test_bind_gives_the_task() -> None:
+def test_bind_passes_the_task_as_self() -> None:
     @task(bind=True)
     def who(self: Any, x: int) -> tuple[Any, int]:
         return self, x
@@ -107,7 +107,7 @@ class WithDatabase(Task[..., Any]):
     def on_success(self, *args: Any) -> None: ...
 
 
-def test_a_base_may_declare_more_options(registry: Registry) -> None:
+def test_base_class_attributes_are_options_of_the_decorator(registry: Registry) -> None:
     @task(base=WithDatabase, alias="other")  # type: ignore[call-overload, untyped-decorator]
     def f() -> None: ...
 
@@ -160,7 +160,7 @@ def test_a_soft_limit_above_the_hard_one_is_refused() -> None:
         ("on_success", "f", TypeError),
     ],
 )
-def test_a_value_that_can_not_be_is_refused_where_the_task_is_defined(
+def test_invalid_option_values_are_refused_where_the_task_is_defined(
     registry: Registry, option: str, wrong: Any, error: type[Exception]
 ) -> None:
     def f(password: str = "") -> None: ...
@@ -174,7 +174,7 @@ def test_a_value_that_can_not_be_is_refused_where_the_task_is_defined(
     assert set(registry) == before
 
 
-def test_values_that_may_be(registry: Registry) -> None:
+def test_valid_option_values_are_accepted(registry: Registry) -> None:
     queue = Queue("images", Exchange("images"))
 
     class Base(Task[..., Any]):
@@ -192,7 +192,7 @@ def test_values_that_may_be(registry: Registry) -> None:
     assert task(queue=queue, expires="2040-01-01T00:00:00Z")(lambda: None).queue is queue
 
 
-def test_exceptions_are_given_as_one_or_several() -> None:
+def test_exception_options_take_one_class_or_several() -> None:
     for name in ("throws", "autoretry_for", "dont_autoretry_for"):
         for given in (ValueError, (ValueError,), [ValueError]):
             assert getattr(task(**{name: given})(lambda: None), name) == (ValueError,)  # type: ignore[call-overload]
@@ -204,19 +204,19 @@ def test_every_option_has_a_kind_and_is_in_the_reference() -> None:
 
 
 @pytest.mark.parametrize("base", [object, 5, plain, "Task"])
-def test_a_base_is_a_class_of_tasks(base: Any) -> None:
+def test_base_that_is_no_task_class_is_refused(base: Any) -> None:
     with pytest.raises(TypeError, match=r"@task of .*f: base must be a subclass of taskq.Task, not "):
 
         @task(base=base)
         def f() -> None: ...
 
 
-def test_sensitive_names_parameters() -> None:
+def test_sensitive_that_names_no_parameter_is_refused() -> None:
     with pytest.raises(TypeError, match="has no parameter 'pasword'"):
         task(sensitive=("pasword",))(lambda user, password: None)
 
 
-def test_class_based_tasks(registry: Registry) -> None:
+def test_class_based_tasks_are_registered_and_callable(registry: Registry) -> None:
     class Resize(Task[[int, int], int]):
         queue = "images"
 
@@ -235,7 +235,7 @@ def test_class_based_tasks(registry: Registry) -> None:
     assert named.queue == "images"
 
 
-def test_what_can_not_run_is_not_registered() -> None:
+def test_abstract_class_and_class_without_run_are_not_registered() -> None:
     class NoRun(Task[[], None]):
         pass
 
@@ -244,7 +244,7 @@ def test_what_can_not_run_is_not_registered() -> None:
             register(wrong)
 
 
-def test_callables_that_are_no_functions() -> None:
+def test_callable_objects_and_partials_can_be_tasks() -> None:
     class Adder:
         def __call__(self, x: int) -> int:
             return x + 1
@@ -255,7 +255,7 @@ def test_callables_that_are_no_functions() -> None:
     assert added() == 3
 
 
-def test_a_callable_that_does_not_tell_its_signature(sent: list[Envelope]) -> None:
+def test_callable_without_a_signature_can_be_a_task(sent: list[Envelope]) -> None:
     updated: dict[str, int] = {}
     note: Task[..., Any] = task(name="note")(updated.update)
     note.delay(a=1)
@@ -263,7 +263,7 @@ def test_a_callable_that_does_not_tell_its_signature(sent: list[Envelope]) -> No
     assert sent[0].body.startswith('[[], {"a": 1}')  # type: ignore[arg-type]
 
 
-def test_a_class_with_its_own_init() -> None:
+def test_class_with_its_own_init_is_registered_as_an_instance() -> None:
     class Own(Task[[], int]):
         def __init__(self, value: int) -> None:
             self.value = value
@@ -276,7 +276,7 @@ def test_a_class_with_its_own_init() -> None:
     assert own.name.endswith("Own")
 
 
-def test_two_definitions_of_one_name(registry: Registry) -> None:
+def test_duplicates_list_names_with_two_definitions(registry: Registry) -> None:
     def first() -> None: ...
 
     def second() -> None: ...
@@ -289,7 +289,7 @@ def test_two_definitions_of_one_name(registry: Registry) -> None:
     assert [origin.rpartition(".")[2] for origin in registry.duplicates()["twice"]] == ["first", "second"]
 
 
-def test_an_unknown_name() -> None:
+def test_unknown_task_name_raises_not_registered() -> None:
     with pytest.raises(NotRegistered, match="no_such"):
         registry_module.tasks["no_such"]
     assert registry_module.tasks.get("no_such") is None
@@ -312,7 +312,7 @@ def test_a_task_pickles_by_name() -> None:
     assert pickle.loads(pickle.dumps(plain)) is plain
 
 
-def test_the_public_names_are_all_there() -> None:
+def test_public_names_of_the_package_can_be_imported() -> None:
     for name in taskq.__all__:
         assert getattr(taskq, name) is not None
     assert set(taskq.__all__) <= set(dir(taskq))

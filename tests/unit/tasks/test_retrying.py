@@ -66,7 +66,7 @@ def test_retry_keeps_the_message(sent: list[Envelope], worker: Worker) -> None:
         ({"eta": "2040-01-01T00:00:00Z"}, "Retry at 2040-01-01T00:00:00Z: ValueError('boom')"),
     ],
 )
-def test_times_in_other_forms(
+def test_countdown_as_timedelta_and_eta_as_text_are_taken_and_logged(
     sent: list[Envelope], worker: Worker, caplog: pytest.LogCaptureFixture, time: Any, shown: str
 ) -> None:
     retrying(**time).delay()
@@ -76,7 +76,7 @@ def test_times_in_other_forms(
     assert shown in caplog.text
 
 
-def test_retries_are_counted_to_the_end(sent: list[Envelope], worker: Worker) -> None:
+def test_retries_are_counted_until_the_task_fails(sent: list[Envelope], worker: Worker) -> None:
     retrying(options={"max_retries": 2}, countdown=1.5).delay()
     outcome = worker.run()
     for retries in (1, 2):
@@ -89,19 +89,19 @@ def test_retries_are_counted_to_the_end(sent: list[Envelope], worker: Worker) ->
     assert not outcome.follow_ups
 
 
-def test_without_an_exception_the_end_is_max_retries_exceeded(sent: list[Envelope], worker: Worker) -> None:
+def test_retry_without_an_exception_fails_with_max_retries_exceeded(sent: list[Envelope], worker: Worker) -> None:
     retrying("r", exc=None, max_retries=0).delay(1, k=2)
     error = error_of(worker.run())
     assert isinstance(error, MaxRetriesExceededError)
     assert str(error) == f"Can't retry r[{sent[0].task_id}] args:(1,) kwargs:{{'k': 2}}"
 
 
-def test_max_retries_none_is_without_end(sent: list[Envelope], worker: Worker) -> None:
+def test_max_retries_none_retries_without_end(sent: list[Envelope], worker: Worker) -> None:
     retrying(options={"max_retries": None}).apply_async(retries=1000)
     assert worker.run().state == states.RETRY
 
 
-def test_changes(sent: list[Envelope], worker: Worker) -> None:
+def test_retry_may_change_arguments_time_queue_and_headers(sent: list[Envelope], worker: Worker) -> None:
     eta = datetime.now(UTC) + timedelta(hours=1)
     retrying(args=(5,), kwargs={}, eta=eta, queue="other", priority=1, headers={"x": 1}, time_limit=5).delay(1, k=2)
     again = worker.follow_up(worker.run())
@@ -113,7 +113,7 @@ def test_changes(sent: list[Envelope], worker: Worker) -> None:
     assert again.headers["argsrepr"] == "(5,)"
 
 
-def test_unknown_options_are_refused(sent: list[Envelope], worker: Worker) -> None:
+def test_unknown_retry_options_fail_the_task(sent: list[Envelope], worker: Worker) -> None:
     retrying(qeue="x").delay()
     assert "did you mean 'queue'" in str(error_of(worker.run()))
 
@@ -140,7 +140,7 @@ def test_throw_false_retries_when_the_task_returns(sent: list[Envelope], worker:
     assert not failed.follow_ups
 
 
-def test_a_retry_that_was_raised_by_hand(sent: list[Envelope], worker: Worker) -> None:
+def test_retry_exception_raised_by_hand_retries(sent: list[Envelope], worker: Worker) -> None:
     @task(max_retries=1)
     def by_hand() -> None:
         raise Retry(exc=KeyError("why"), when=5)
@@ -153,7 +153,7 @@ def test_a_retry_that_was_raised_by_hand(sent: list[Envelope], worker: Worker) -
     assert repr(error_of(worker.run(again))) == "KeyError('why')"
 
 
-def test_outside_of_a_worker_the_exception_is_raised() -> None:
+def test_retry_outside_of_a_worker_raises_the_exception() -> None:
     with pytest.raises(ValueError, match="boom"):
         retrying()()
     with pytest.raises(Retry, match="can be retried"):
@@ -162,7 +162,7 @@ def test_outside_of_a_worker_the_exception_is_raised() -> None:
         retrying(exc=None)()
 
 
-def test_sensitive_arguments_stay_masked(sent: list[Envelope], worker: Worker) -> None:
+def test_sensitive_arguments_of_a_retry_stay_masked(sent: list[Envelope], worker: Worker) -> None:
     def run(self: Any, user: str, password: str) -> None:
         raise self.retry(args=(user, "secret2"))
 
@@ -180,7 +180,7 @@ def by_itself(**options: Any) -> Any:
     return task(name="by_itself", **({"autoretry_for": (ValueError,)} | options))(failing)
 
 
-def test_autoretry(sent: list[Envelope], worker: Worker) -> None:
+def test_autoretry_retries_and_then_fails_with_the_exception(sent: list[Envelope], worker: Worker) -> None:
     by_itself(max_retries=1).delay()
     outcome = worker.run()
     again = worker.follow_up(outcome)
@@ -193,14 +193,14 @@ def test_autoretry(sent: list[Envelope], worker: Worker) -> None:
     assert "taskq/tasks" not in (last.traceback or "")
 
 
-def test_autoretry_only_for_what_is_named(sent: list[Envelope], worker: Worker) -> None:
+def test_autoretry_only_for_the_exceptions_that_are_named(sent: list[Envelope], worker: Worker) -> None:
     by_itself(autoretry_for=(KeyError,)).delay()
     assert worker.run().state == states.FAILURE
     by_itself(autoretry_for=(Exception,), dont_autoretry_for=(ValueError,)).delay()
     assert worker.run().state == states.FAILURE
 
 
-def test_autoretry_leaves_predicates_alone(sent: list[Envelope], worker: Worker) -> None:
+def test_autoretry_leaves_ignore_alone(sent: list[Envelope], worker: Worker) -> None:
     def ignore() -> None:
         raise Ignore
 
@@ -208,7 +208,7 @@ def test_autoretry_leaves_predicates_alone(sent: list[Envelope], worker: Worker)
     assert worker.run().state == states.IGNORED
 
 
-def test_retry_kwargs_are_read_only(sent: list[Envelope], worker: Worker) -> None:
+def test_retry_kwargs_are_used_and_not_changed(sent: list[Envelope], worker: Worker) -> None:
     kwargs = {"max_retries": 5, "countdown": 9}
     by_itself(retry_kwargs=kwargs, retry_backoff=True, retry_jitter=False).apply_async(retries=3)
     assert worker.follow_up(worker.run()).delay == pytest.approx(8, abs=0.1)
@@ -223,7 +223,7 @@ def test_retry_kwargs_are_read_only(sent: list[Envelope], worker: Worker) -> Non
     assert "nonsense" in str(error_of(worker.run()))
 
 
-def test_backoff() -> None:
+def test_backoff_doubles_up_to_a_maximum_with_jitter() -> None:
     assert [backoff(1, n, 600, jitter=False) for n in range(5)] == [1, 2, 4, 8, 16]
     assert backoff(2.5, 2, 600, jitter=False) == 10
     assert backoff(1, 10_000, 600, jitter=False) == 600
@@ -232,7 +232,7 @@ def test_backoff() -> None:
     assert len(set(waits)) > 100
 
 
-def test_handlers_and_the_next_run_of_a_class(sent: list[Envelope], worker: Worker) -> None:
+def test_class_with_autoretry_calls_on_retry_and_runs_again(sent: list[Envelope], worker: Worker) -> None:
     seen: list[Any] = []
 
     class Flaky(Task[[], str]):

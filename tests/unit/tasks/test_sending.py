@@ -39,7 +39,7 @@ def body(envelope: Envelope) -> Any:
     return json.loads(envelope.body)
 
 
-def test_delay(sent: list[Envelope]) -> None:
+def test_delay_sends_one_message_and_returns_its_result(sent: list[Envelope]) -> None:
     result = add.delay(2, y=3)
     (envelope,) = sent
     assert isinstance(result, AsyncResult)
@@ -53,7 +53,7 @@ def test_delay(sent: list[Envelope]) -> None:
     assert envelope.reset is False
 
 
-def test_arguments_are_not_checked_unless_asked_for(sent: list[Envelope]) -> None:
+def test_arguments_are_checked_only_with_typing(sent: list[Envelope]) -> None:
     add.delay(2)  # type: ignore[call-arg]
     assert len(sent) == 1
     with override_settings(TASKQ_TYPING=True), pytest.raises(TypeError, match="missing a required argument: 'y'"):
@@ -75,7 +75,7 @@ def test_kwargs_must_be_a_mapping(sent: list[Envelope]) -> None:
         add.apply_async((), [1])  # type: ignore[arg-type]
 
 
-def test_unknown_options(sent: list[Envelope]) -> None:
+def test_unknown_send_options_are_refused(sent: list[Envelope]) -> None:
     with pytest.raises(TypeError, match="no option 'countdwn': did you mean 'countdown'"):
         add.apply_async((1, 2), countdwn=3)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="no option 'lnk'"):
@@ -83,7 +83,7 @@ def test_unknown_options(sent: list[Envelope]) -> None:
     assert sent == []
 
 
-def test_what_can_not_be_sent_is_named(sent: list[Envelope]) -> None:
+def test_argument_that_can_not_be_encoded_is_named(sent: list[Envelope]) -> None:
     with pytest.raises(EncodeError, match=r"argument 'y' of .*add is an? User instance: pass its primary key"):
         add.delay(1, User())  # type: ignore[arg-type]
     assert sent == []
@@ -132,12 +132,12 @@ def test_options_reach_the_message(sent: list[Envelope]) -> None:
         ({"retry_policy": {"tries": 3}}, TypeError),
     ],
 )
-def test_wrong_options(sent: list[Envelope], options: Any, error: type[Exception]) -> None:
+def test_invalid_send_options_are_refused(sent: list[Envelope], options: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         add.apply_async((1, 2), **options)
 
 
-def test_the_task_s_own_options(sent: list[Envelope]) -> None:
+def test_task_options_are_defaults_of_its_messages(sent: list[Envelope]) -> None:
     own = task(name="own", queue="mail", priority=3, ignore_result=True, expires=60)(lambda: None)
     result = own.delay()
     own.apply_async(queue="other", priority=0, ignore_result=False, expires=6000)
@@ -150,7 +150,7 @@ def test_the_task_s_own_options(sent: list[Envelope]) -> None:
     assert second.expires > first.expires + 5000
 
 
-def test_routes(sent: list[Envelope]) -> None:
+def test_routes_set_queue_priority_and_expiry_unless_the_call_does(sent: list[Envelope]) -> None:
     with override_settings(TASKQ_ROUTES={add.name: {"queue": "hipri", "priority": 5, "expires": 30}}):
         add.delay(1, 2)
         add.apply_async((1, 2), queue="lopri", expires=None)
@@ -172,7 +172,7 @@ def test_sensitive_arguments_are_masked(sent: list[Envelope]) -> None:
         assert "ann" in envelope.arguments
 
 
-def test_delay_many(sent: list[Envelope]) -> None:
+def test_delay_many_sends_all_and_returns_results_in_order(sent: list[Envelope]) -> None:
     results = add.delay_many(((i, i) for i in range(1200)), queue="bulk")
     assert [result.id for result in results] == [envelope.task_id for envelope in sent]
     assert body(sent[-1])[0] == [1199, 1199]
@@ -182,7 +182,7 @@ def test_delay_many(sent: list[Envelope]) -> None:
         add.delay_many([(1, 2)], task_id="one")
 
 
-def test_send_task_by_name(sent: list[Envelope]) -> None:
+def test_send_task_sends_by_name_with_options_of_known_tasks(sent: list[Envelope]) -> None:
     send_task("elsewhere.task", [1], {"a": 2}, queue="far")
     send_task("own.named")
     task(name="own.named", queue="mail")(lambda: None)
@@ -194,7 +194,7 @@ def test_send_task_by_name(sent: list[Envelope]) -> None:
     ]
 
 
-def test_coroutines(sent: list[Envelope]) -> None:
+def test_async_sends_return_results(sent: list[Envelope]) -> None:
     async def main() -> list[str]:
         results = [await add.adelay(1, 2), await add.aapply_async((1, 2), queue="q"), await asend_task("x.y")]
         return [result.id for result in [*results, *await add.adelay_many([(1, 2)])]]
@@ -202,7 +202,7 @@ def test_coroutines(sent: list[Envelope]) -> None:
     assert async_to_sync(main)() == [envelope.task_id for envelope in sent]
 
 
-def test_what_a_running_task_sends_is_its_child(sent: list[Envelope], worker: Worker) -> None:
+def test_messages_sent_by_a_running_task_have_it_as_parent(sent: list[Envelope], worker: Worker) -> None:
     spread.apply_async(root_id="root")
     outcome = worker.run()
     parent, first, second = sent
@@ -212,19 +212,19 @@ def test_what_a_running_task_sends_is_its_child(sent: list[Envelope], worker: Wo
     assert json.loads(outcome.result or "") == [first.task_id, second.task_id]
 
 
-def test_trail_off(sent: list[Envelope], worker: Worker) -> None:
+def test_trail_false_keeps_no_children(sent: list[Envelope], worker: Worker) -> None:
     task(name="quiet", trail=False)(spread.run).delay()
     assert worker.run().children is None
 
 
-def test_tracking_off(sent: list[Envelope]) -> None:
+def test_messages_are_untracked_when_pending_is_not_tracked(sent: list[Envelope]) -> None:
     with override_settings(TASKQ_TRACK_PENDING=False):
         add.delay(1, 2)
     assert sent[0].tracked is False
 
 
 @pytest.mark.django_db(transaction=True)
-def test_on_commit(sent: list[Envelope]) -> None:
+def test_delay_on_commit_sends_after_commit_and_not_after_rollback(sent: list[Envelope]) -> None:
     with transaction.atomic():
         result = add.delay_on_commit(1, 2)
         assert uuid.UUID(result.id)
@@ -239,7 +239,7 @@ def test_on_commit(sent: list[Envelope]) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_long_transaction_puts_off_no_eta(sent: list[Envelope], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_eta_on_commit_is_not_put_off_by_the_transaction(sent: list[Envelope], monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(send, "time", SimpleNamespace(monotonic=lambda: now))
     with transaction.atomic():
@@ -254,7 +254,7 @@ def test_a_long_transaction_puts_off_no_eta(sent: list[Envelope], monkeypatch: p
 
 
 @pytest.mark.django_db
-def test_on_commit_raises_at_the_call(sent: list[Envelope]) -> None:
+def test_delay_on_commit_raises_encode_errors_at_the_call(sent: list[Envelope]) -> None:
     with TestCase.captureOnCommitCallbacks(execute=True) as callbacks:
         add.delay_on_commit(1, 2)
         with pytest.raises(EncodeError):
@@ -262,5 +262,5 @@ def test_on_commit_raises_at_the_call(sent: list[Envelope]) -> None:
     assert len(callbacks) == len(sent) == 1
 
 
-def test_a_result_of_a_kept_id() -> None:
+def test_async_result_of_a_task_by_id() -> None:
     assert add.AsyncResult("kept") == AsyncResult("kept")

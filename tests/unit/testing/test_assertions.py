@@ -15,7 +15,7 @@ from . import tasks
 pytestmark = pytest.mark.usefixtures("taskq_memory")
 
 
-def test_what_was_sent() -> None:
+def test_assert_sent_returns_the_matching_messages() -> None:
     tasks.add.apply_async((2, 2), queue="lopri", priority=3)
     (message,) = assert_sent(tasks.add, (2, 2), {}, queue="lopri", priority=3, count=1)
     assert isinstance(message, SentTask)
@@ -40,7 +40,7 @@ def test_what_was_sent() -> None:
     ],
     ids=lambda wrong: next(iter(wrong)),
 )
-def test_what_was_not(wrong: dict[str, object]) -> None:
+def test_assert_sent_lists_the_messages_when_none_matches(wrong: dict[str, object]) -> None:
     tasks.add.delay(2, 2)
     with pytest.raises(AssertionError, match=r"Sent were:\n  tests\.unit\.testing\.tasks\.add\(2, 2\) to taskq"):
         assert_sent(tasks.add, **wrong)  # type: ignore[arg-type]
@@ -48,40 +48,40 @@ def test_what_was_not(wrong: dict[str, object]) -> None:
         assert_not_sent(tasks.add, **wrong)  # type: ignore[arg-type]
 
 
-def test_nothing_was_sent() -> None:
+def test_assertions_when_nothing_was_sent() -> None:
     assert_not_sent()
     with pytest.raises(AssertionError, match="Nothing was sent"):
         assert_sent(tasks.add)
     assert_sent(tasks.add, count=0)
 
 
-def test_something_was_sent() -> None:
+def test_assert_not_sent_fails_only_for_tasks_that_were_sent() -> None:
     tasks.add.delay(2, 2)
     assert_not_sent(tasks.fail)
     with pytest.raises(AssertionError, match="was not to be"):
         assert_not_sent()
 
 
-def test_tuples_and_any_value() -> None:
+def test_assert_sent_matches_tuples_as_lists_and_any() -> None:
     tasks.note.delay((1, (2,)), key={"a": (3,)}, other=4)
     assert_sent(tasks.note, [(1, (2,))], {"key": {"a": (3,)}, "other": ANY})
     assert_sent(tasks.note, [ANY])
 
 
-def test_keys_are_texts_in_a_message() -> None:
+def test_assert_sent_matches_dictionary_keys_as_text() -> None:
     keys = {2: 2, 1.5: "a", True: "b", None: [{3: 4}]}
     tasks.note.delay(keys, key={5: (6,)})
     assert_sent(tasks.note, [keys], {"key": {5: (6,)}})
     assert_not_sent(tasks.note, [{7: 2}])
 
 
-def test_keys_of_another_serializer_stay_what_they_are(settings: Any) -> None:
+def test_assert_sent_matches_keys_as_they_are_with_pickle(settings: Any) -> None:
     settings.TASKQ_ACCEPT_CONTENT = ["json", "pickle"]
     tasks.note.apply_async(({1: 2},), serializer="pickle")
     assert_sent(tasks.note, [{1: 2}])
 
 
-def test_when_it_is_due(settings: Any) -> None:
+def test_assert_sent_matches_countdown_and_eta(settings: Any) -> None:
     settings.TASKQ_TIMEZONE = "UTC"
     with time_machine.travel(datetime(2026, 1, 1, tzinfo=UTC)):
         tasks.note.apply_async(countdown=60)
@@ -91,7 +91,7 @@ def test_when_it_is_due(settings: Any) -> None:
         assert "due at 2026-01-01 00:01:00" in repr(sent()[0])
 
 
-def test_the_list_grows(taskq_sent: SentTasks) -> None:
+def test_sent_list_grows_with_each_message(taskq_sent: SentTasks) -> None:
     assert len(taskq_sent) == 0
     tasks.add.delay(1, 1)
     tasks.add.delay(2, 2)
@@ -107,7 +107,7 @@ def test_fixtures_share_one_memory(taskq_memory: Memory, taskq_sent: SentTasks) 
     assert len(drain()) == 1
 
 
-def test_the_innermost_counts() -> None:
+def test_assertions_look_at_the_innermost_override() -> None:
     tasks.add.delay(1, 1)
     with override("memory"):
         assert_not_sent()

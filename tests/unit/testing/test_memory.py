@@ -23,7 +23,7 @@ def memory() -> Iterator[Memory]:
         yield made
 
 
-def test_nothing_runs_before_drain_does_it(memory: Memory) -> None:
+def test_no_task_runs_before_drain(memory: Memory) -> None:
     result = tasks.add.delay(2, 2)
     assert result.state == "PENDING"
     assert result.exists()
@@ -35,12 +35,12 @@ def test_nothing_runs_before_drain_does_it(memory: Memory) -> None:
     assert len(memory.sent) == 1
 
 
-def test_no_database_is_needed(memory: Memory) -> None:
+def test_memory_mode_needs_no_database(memory: Memory) -> None:
     """These tests have no mark ``django_db``: pytest-django would let none of them connect."""
     assert tasks.add.apply_async((1, 1)).exists()
 
 
-def test_get_before_drain_says_what_to_do(memory: Memory) -> None:
+def test_get_before_drain_is_an_error_that_names_drain(memory: Memory) -> None:
     result = tasks.add.delay(2, 2)
     with pytest.raises(RuntimeError, match=r"taskq\.testing\.drain\(\)"):
         result.get()
@@ -48,20 +48,20 @@ def test_get_before_drain_says_what_to_do(memory: Memory) -> None:
         result.get(timeout=1)
 
 
-def test_arguments_go_through_the_message(memory: Memory) -> None:
+def test_arguments_are_encoded_and_decoded(memory: Memory) -> None:
     when = datetime(2026, 1, 2, tzinfo=UTC)
     tasks.note.delay((1, 2), when, key={"a": (3,)})
     memory.drain()
     assert tasks.seen == [(([1, 2], when), {"key": {"a": [3]}})]
 
 
-def test_what_cant_be_sent_is_an_error_at_once(memory: Memory) -> None:
+def test_argument_that_can_not_be_encoded_is_an_error_at_once(memory: Memory) -> None:
     with pytest.raises(EncodeError):
         tasks.note.delay(object())
     assert len(memory.sent) == 0
 
 
-def test_failure_is_in_the_result(memory: Memory) -> None:
+def test_failure_is_raised_by_the_result(memory: Memory) -> None:
     result = tasks.fail.delay()
     assert [end.state for end in memory.drain()] == ["FAILURE"]
     with pytest.raises(ValueError, match="boom"):
@@ -70,14 +70,14 @@ def test_failure_is_in_the_result(memory: Memory) -> None:
     assert "boom" in (result.traceback or "")
 
 
-def test_failure_that_propagates(memory: Memory) -> None:
+def test_drain_with_propagate_raises_the_failure(memory: Memory) -> None:
     result = tasks.fail.delay()
     with pytest.raises(ValueError, match="boom"):
         memory.drain(propagate=True)
     assert result.state == "FAILURE"
 
 
-def test_value_that_cant_be_stored(memory: Memory) -> None:
+def test_return_value_that_can_not_be_stored_is_a_failure(memory: Memory) -> None:
     result = tasks.unstorable.delay()
     memory.drain()
     with pytest.raises(EncodeError):
@@ -91,14 +91,14 @@ def test_wrong_arguments_are_a_failure(memory: Memory) -> None:
         result.get()
 
 
-def test_unknown_task(memory: Memory) -> None:
+def test_unknown_task_fails_with_not_registered(memory: Memory) -> None:
     result = send_task("no.such.task")
     memory.drain()
     with pytest.raises(NotRegistered):
         result.get()
 
 
-def test_follow_ups_run_too(memory: Memory) -> None:
+def test_drain_runs_tasks_sent_by_tasks(memory: Memory) -> None:
     result = tasks.parent.delay()
     assert [end.name for end in memory.drain()] == [tasks.parent.name, tasks.add.name]
     assert AsyncResult[int](result.get()).get() == 3
@@ -121,7 +121,7 @@ def test_scheduled_tasks_wait_until_they_are_due(memory: Memory) -> None:
         assert tasks.seen[2:] == [(("day",), {})]
 
 
-def test_retries_are_due_later(memory: Memory) -> None:
+def test_retries_run_when_drain_reaches_their_time(memory: Memory) -> None:
     result = tasks.retry.delay()
     assert [end.state for end in memory.drain()] == ["RETRY"]
     assert result.state == "RETRY"
@@ -132,7 +132,7 @@ def test_retries_are_due_later(memory: Memory) -> None:
     assert len(memory.sent) == 1
 
 
-def test_tasks_without_an_end(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drain_stops_tasks_that_retry_without_end(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("taskq.testing.memory.MOST_RUNS", 20)
     tasks.for_ever.delay()
     with pytest.raises(RuntimeError, match="has run 20 tasks"):
@@ -158,21 +158,21 @@ def test_revoked_tasks_dont_run(memory: Memory) -> None:
         result.get()
 
 
-def test_what_has_ended_cant_be_revoked(memory: Memory) -> None:
+def test_revoking_an_ended_task_changes_nothing(memory: Memory) -> None:
     result = tasks.add.delay(1, 1)
     memory.drain()
     result.revoke()
     assert AsyncResult[int](result.id).get() == 2
 
 
-def test_forget(memory: Memory) -> None:
+def test_forget_removes_the_result(memory: Memory) -> None:
     result = tasks.add.delay(1, 1)
     memory.drain()
     result.forget()
     assert not result.exists()
 
 
-def test_queues_and_priorities(memory: Memory) -> None:
+def test_drain_of_one_queue_runs_by_priority(memory: Memory) -> None:
     tasks.note.apply_async(("low",), priority=1)
     tasks.note.apply_async(("high",), priority=9)
     tasks.note.apply_async(("other",), queue="other")
@@ -183,35 +183,35 @@ def test_queues_and_priorities(memory: Memory) -> None:
     assert len(memory.waiting) == 0
 
 
-def test_get_within_a_task(memory: Memory) -> None:
+def test_get_within_a_task_is_refused_or_does_not_wait(memory: Memory) -> None:
     refused, allowed = tasks.waits.delay(False), tasks.waits.delay(True)
     memory.drain()
     assert "within a task" in str(refused.get(propagate=False))
     assert "has not run" in str(allowed.get(propagate=False))
 
 
-def test_own_states(memory: Memory) -> None:
+def test_own_states_are_seen_while_the_task_runs(memory: Memory) -> None:
     result = tasks.progress.delay()
     memory.drain()
     assert tasks.seen == [("PROGRESS", {"done": 1}, False)]
     assert result.successful()
 
 
-def test_rejected_messages(memory: Memory) -> None:
+def test_rejected_message_fails_or_waits_again(memory: Memory) -> None:
     failed, again = tasks.rejects.delay(False), tasks.rejects.delay(True)
     assert [end.task_id for end in memory.drain()] == [failed.id]
     assert failed.state == "FAILURE"
     assert [message.id for message in memory.waiting] == [again.id]
 
 
-def test_a_task_that_ends_its_process(memory: Memory) -> None:
+def test_task_that_exits_fails_with_worker_lost(memory: Memory) -> None:
     result = tasks.leaves.delay()
     memory.drain()
     with pytest.raises(WorkerLostError, match="exitcode 3"):
         result.get()
 
 
-def test_the_senders_language_stays_with_the_sender(memory: Memory) -> None:
+def test_task_does_not_run_in_the_senders_language(memory: Memory) -> None:
     with translation.override("de"):
         result = tasks.language.delay()
         memory.drain()
@@ -233,7 +233,7 @@ def test_sensitive_arguments_reach_the_task_alone(memory: Memory) -> None:
     assert result.get() == "hush"
 
 
-def test_sending_again_under_a_settled_id(memory: Memory) -> None:
+def test_sending_again_under_a_settled_id_runs_again(memory: Memory) -> None:
     tasks.add.apply_async((1, 1), task_id="mine")
     memory.drain()
     first = AsyncResult[int]("mine")
@@ -245,7 +245,7 @@ def test_sending_again_under_a_settled_id(memory: Memory) -> None:
     assert first.get() == 2
 
 
-def test_without_rows_for_what_waits(memory: Memory, settings: Any) -> None:
+def test_pending_untracked_task_has_no_run_until_it_ends(memory: Memory, settings: Any) -> None:
     settings.TASKQ_TRACK_PENDING = False
     result = tasks.add.delay(1, 1)
     assert not result.exists()
@@ -255,7 +255,7 @@ def test_without_rows_for_what_waits(memory: Memory, settings: Any) -> None:
 
 
 @pytest.mark.parametrize("serializer", ["pickle"])
-def test_other_serializers(memory: Memory, settings: Any, serializer: str) -> None:
+def test_messages_may_be_pickled(memory: Memory, settings: Any, serializer: str) -> None:
     settings.TASKQ_ACCEPT_CONTENT = ["json", serializer]
     tasks.note.apply_async(({1, 2},), serializer=serializer)
     assert memory.sent[0].args == [{1, 2}]
@@ -263,14 +263,14 @@ def test_other_serializers(memory: Memory, settings: Any, serializer: str) -> No
     assert tasks.seen == [(({1, 2},), {})]
 
 
-def test_messages_of_other_threads(memory: Memory) -> None:
+def test_messages_sent_by_other_threads_are_drained(memory: Memory) -> None:
     thread = threading.Thread(target=tasks.add.delay, args=(1, 1))
     thread.start()
     thread.join()
     assert [end.state for end in memory.drain()] == ["SUCCESS"]
 
 
-def test_inline() -> None:
+def test_inline_mode_runs_tasks_at_once_except_those_due_later() -> None:
     with override("inline") as memory:
         assert tasks.add.delay(2, 2).get() == 4
         result = tasks.fail.delay()
@@ -283,12 +283,12 @@ def test_inline() -> None:
         assert len(tasks.parent.delay().get()) == 36
 
 
-def test_inline_and_propagating() -> None:
+def test_inline_mode_with_propagate_raises_the_failure() -> None:
     with override("inline", propagate=True), pytest.raises(ValueError, match="boom"):
         tasks.fail.delay()
 
 
-def test_asynchronous() -> None:
+def test_adelay_adrain_and_await() -> None:
     import asyncio
 
     async def main(memory: Memory) -> int:

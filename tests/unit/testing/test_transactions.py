@@ -32,12 +32,12 @@ class InTestCase(TaskqTestMixin, TestCase):
         super().setUp()
         tasks.seen.clear()
 
-    def test_outside_of_atomic_it_is_sent_at_once(self) -> None:
+    def test_message_outside_of_atomic_is_sent_at_once(self) -> None:
         result = tasks.add.delay(1, 1)
         self.drain()
         assert result.get() == 2
 
-    def test_a_savepoint_that_is_rolled_back_takes_its_messages_along(self) -> None:
+    def test_rolled_back_savepoint_drops_its_messages(self) -> None:
         with transaction.atomic():
             kept = tasks.add.delay(1, 1)
             with rolled_back():
@@ -49,20 +49,20 @@ class InTestCase(TaskqTestMixin, TestCase):
         assert dropped.state == "PENDING"
         assert not dropped.exists()
 
-    def test_a_block_that_is_rolled_back(self) -> None:
+    def test_rolled_back_block_drops_its_messages(self) -> None:
         with rolled_back():
             tasks.add.delay(1, 1)
         self.assert_not_sent()
         assert self.drain() == []
 
-    def test_no_worker_sees_an_open_transaction(self) -> None:
+    def test_drain_sees_no_message_of_an_open_transaction(self) -> None:
         with transaction.atomic():
             result = tasks.add.delay(1, 1)
             assert result.exists()
             assert self.drain() == []
         assert len(self.drain()) == 1
 
-    def test_with_callbacks_captured(self) -> None:
+    def test_captured_on_commit_callbacks_send_on_commit_messages(self) -> None:
         with self.captureOnCommitCallbacks(execute=True), transaction.atomic():
             tasks.note.delay("now")
             tasks.note.delay_on_commit("on commit")
@@ -71,12 +71,12 @@ class InTestCase(TaskqTestMixin, TestCase):
         self.drain()
         assert [args for args, _ in tasks.seen] == [("now",), ("on commit",)]
 
-    def test_without_an_atomic_block_of_ones_own_no_callback_is_added(self) -> None:
+    def test_sending_outside_of_atomic_adds_no_on_commit_callback(self) -> None:
         with self.captureOnCommitCallbacks() as callbacks:
             tasks.note.delay()
         assert callbacks == []
 
-    def test_what_a_task_does_on_commit_is_done(self) -> None:
+    def test_on_commit_callbacks_of_a_task_run(self) -> None:
         tasks.commits.delay()
         with self.captureOnCommitCallbacks() as callbacks:
             assert [end.name for end in self.drain()] == [tasks.commits.name, tasks.note.name]
@@ -88,7 +88,7 @@ class InTestCase(TaskqTestMixin, TestCase):
         self.drain()
         assert AsyncResult[int](key).get() == User.objects.get(username="ada").pk
 
-    def test_a_statement_that_fails_spoils_nothing(self) -> None:
+    def test_failing_statement_of_a_task_does_not_break_the_transaction(self) -> None:
         first, second = tasks.create_user.delay("ada"), tasks.create_user.delay("ada")
         self.drain()
         assert User.objects.count() == 1
@@ -98,10 +98,10 @@ class InTestCase(TaskqTestMixin, TestCase):
 
 @override("inline")
 class InlineInTestCase(TestCase):
-    def test_it_runs_at_once(self) -> None:
+    def test_inline_task_runs_at_once(self) -> None:
         assert tasks.add.delay(1, 1).get() == 2
 
-    def test_in_a_block_it_runs_when_the_block_has_ended(self) -> None:
+    def test_inline_task_sent_in_a_block_runs_when_the_block_ends(self) -> None:
         tasks.seen.clear()
         with transaction.atomic():
             result = tasks.note.delay()
@@ -109,7 +109,7 @@ class InlineInTestCase(TestCase):
         assert result.state == "SUCCESS"
         assert len(tasks.seen) == 1
 
-    def test_or_when_the_callbacks_are_executed(self) -> None:
+    def test_inline_task_runs_with_captured_callbacks_executed(self) -> None:
         tasks.seen.clear()
         with self.captureOnCommitCallbacks(execute=True), transaction.atomic():
             tasks.note.delay()
@@ -121,19 +121,19 @@ class InTransactionTestCase(TransactionTestCase):
     def setUp(self) -> None:
         tasks.seen.clear()
 
-    def test_it_runs_on_commit(self) -> None:
+    def test_inline_task_runs_on_commit(self) -> None:
         with transaction.atomic():
             tasks.note.delay()
             assert tasks.seen == []
         assert len(tasks.seen) == 1
 
-    def test_rolled_back(self) -> None:
+    def test_inline_task_of_a_rolled_back_block_does_not_run(self) -> None:
         with rolled_back():
             tasks.note.delay()
         assert tasks.seen == []
         assert_not_sent()
 
-    def test_another_callback_comes_first(self) -> None:
+    def test_drain_in_an_earlier_callback_runs_the_inline_task_once(self) -> None:
         with transaction.atomic():
             transaction.on_commit(lambda: tasks.seen.append(len(drain())))
             tasks.note.delay()

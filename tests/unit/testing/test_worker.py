@@ -15,7 +15,7 @@ from tests.support.databases import registered
 from . import tasks
 
 
-def test_results_come_back(taskq_worker: WorkerNode) -> None:
+def test_running_worker_returns_results_and_failures(taskq_worker: WorkerNode) -> None:
     assert tasks.add.delay(2, 2).get(timeout=20) == 4
     with pytest.raises(ValueError, match="boom"):
         tasks.fail.delay().get(timeout=20)
@@ -23,14 +23,14 @@ def test_results_come_back(taskq_worker: WorkerNode) -> None:
     assert AsyncResult[int](parent).get(timeout=20) == 3
 
 
-def test_tasks_see_what_was_committed(taskq_worker: WorkerNode) -> None:
+def test_tasks_see_committed_rows(taskq_worker: WorkerNode) -> None:
     with transaction.atomic():
         result = tasks.create_user.delay("ada")
     assert result.get(timeout=20) == User.objects.get(username="ada").pk
 
 
 @pytest.mark.django_db(transaction=True)
-def test_nothing_is_left_running() -> None:
+def test_running_worker_leaves_no_thread_and_reads_only_its_queues() -> None:
     before = set(threading.enumerate())
     with running_worker(["other"]):
         assert tasks.add.apply_async((1, 1), queue="other").get(timeout=20) == 2
@@ -40,12 +40,12 @@ def test_nothing_is_left_running() -> None:
 
 
 @pytest.mark.django_db
-def test_not_inside_a_tests_transaction() -> None:
+def test_running_worker_is_refused_inside_a_tests_transaction() -> None:
     with pytest.raises(RuntimeError, match="TransactionTestCase"), running_worker():
         pass
 
 
-def test_not_on_a_database_in_memory() -> None:
+def test_running_worker_is_refused_on_a_database_in_memory() -> None:
     words = r"set DATABASES\['memory'\]\['TEST'\]\['NAME'\]"
     with (
         registered("memory", "sqlite://:memory:"),

@@ -39,7 +39,7 @@ def all_states(result: GroupResult[Any]) -> list[str]:
     return [one.state for one in result.leaves()]
 
 
-def test_a_chain(memory: Memory) -> None:
+def test_chain_gives_values_of_all_links(memory: Memory) -> None:
     result = chain(s("add", 1, 1), s("add", 2), s("add", 3)).delay()
     assert len(memory.sent) == 1
     memory.drain()
@@ -48,7 +48,7 @@ def test_a_chain(memory: Memory) -> None:
     assert len(memory.sent) == 3
 
 
-def test_a_group(memory: Memory) -> None:
+def test_group_is_waiting_until_drained(memory: Memory) -> None:
     result = group(s("add", n, n) for n in range(10)).delay()
     assert result.waiting()
     with pytest.raises(RuntimeError, match=r"taskq\.testing\.drain\(\)"):
@@ -60,27 +60,27 @@ def test_a_group(memory: Memory) -> None:
     assert result.completed_count() == 10
 
 
-def test_a_chord(memory: Memory) -> None:
+def test_chord_gives_values_of_body_and_header(memory: Memory) -> None:
     result = chord(header(), s("total")).delay()
     memory.drain()
     assert result.get() == 6
     assert result.parent.get() == [2, 4]
 
 
-def test_values_come_in_document_order(memory: Memory) -> None:
+def test_body_gets_values_in_document_order(memory: Memory) -> None:
     result = chord([s("add", 1, 1).set(priority=0), s("add", 2, 2).set(priority=9)], s("same")).delay()
     ended = memory.drain()
     assert [one.state for one in ended] == ["SUCCESS"] * 3
     assert result.get() == [2, 4]
 
 
-def test_chords_in_chords(memory: Memory) -> None:
+def test_nested_chords_give_their_value(memory: Memory) -> None:
     result = (chord(header(chord(header(), s("total"))), s("total")) | s("add", 5)).delay()
     memory.drain()
     assert result.get() == 17
 
 
-def test_inline() -> None:
+def test_chord_runs_in_inline_mode() -> None:
     with override("inline"):
         assert (group(header()) | s("total")).delay().get() == 6
 
@@ -89,7 +89,7 @@ def test_inline() -> None:
     ("name", "error"),
     [("fail", ValueError), ("leaves", WorkerLostError), ("nobody", NotRegistered), ("unstorable", Exception)],
 )
-def test_a_member_that_fails(memory: Memory, name: str, error: type[Exception]) -> None:
+def test_failed_member_fails_the_body_and_the_next_link(memory: Memory, name: str, error: type[Exception]) -> None:
     result = (chord(header(s(name)), s("total")) | s("add", 1)).delay()
     memory.drain()
     with pytest.raises(ChordError) as caught:
@@ -99,7 +99,7 @@ def test_a_member_that_fails(memory: Memory, name: str, error: type[Exception]) 
     assert all_states(result.parent.parent) == ["SUCCESS", "SUCCESS", "FAILURE"]
 
 
-def test_an_inner_chord_that_fails(memory: Memory) -> None:
+def test_failed_inner_chord_fails_the_outer_body(memory: Memory) -> None:
     result = chord(header(chord(header(s("fail")), s("total"))), s("total")).delay()
     memory.drain()
     with pytest.raises(ChordError) as caught:
@@ -108,7 +108,7 @@ def test_an_inner_chord_that_fails(memory: Memory) -> None:
     assert isinstance(caught.value.__cause__.__cause__, ValueError)
 
 
-def test_a_link_that_fails(memory: Memory) -> None:
+def test_failed_link_fails_the_rest_of_the_chain(memory: Memory) -> None:
     result = chain(s("add", 1, 1), s("boom"), s("add", 1), s("add", 1)).delay()
     memory.drain()
     with pytest.raises(ValueError, match="boom"):
@@ -117,7 +117,7 @@ def test_a_link_that_fails(memory: Memory) -> None:
     assert result.parent.parent.parent.get() == 2
 
 
-def test_a_member_that_is_retried_counts_once(memory: Memory) -> None:
+def test_retried_member_counts_once(memory: Memory) -> None:
     result = chord([s("retry"), s("add", 1, 1)], s("total")).delay()
     memory.drain()
     assert result.state == states.PENDING
@@ -125,14 +125,14 @@ def test_a_member_that_is_retried_counts_once(memory: Memory) -> None:
     assert result.get() == 4
 
 
-def test_members_whose_results_are_ignored(memory: Memory) -> None:
+def test_body_gets_values_of_members_with_ignored_results(memory: Memory) -> None:
     result = chord([s("ignored"), s("add", 1, 1)], s("total")).delay()
     memory.drain()
     assert result.get() == 3
     assert not result.parent[0].exists()
 
 
-def test_an_empty_header(memory: Memory) -> None:
+def test_body_of_an_empty_header_runs(memory: Memory) -> None:
     result = chord([], s("total")).delay()
     memory.drain()
     assert result.get() == 0
@@ -140,7 +140,7 @@ def test_an_empty_header(memory: Memory) -> None:
 
 @pytest.mark.parametrize("propagate", [True, False])
 @pytest.mark.parametrize("mode", ["memory", "inline"])
-def test_errbacks_are_called(mode: str, propagate: bool) -> None:
+def test_errback_is_called_with_request_error_and_traceback(mode: str, propagate: bool) -> None:
     tasks.seen.clear()
     canvas = chain(s("add", 1, 1), s("boom"), s("add", 1)).on_error(s("note"))
     with override(mode, propagate=propagate) as memory, suppress(ValueError):
@@ -154,7 +154,7 @@ def test_errbacks_are_called(mode: str, propagate: bool) -> None:
 # -- revoked
 
 
-def test_a_chain_is_revoked_by_its_result(memory: Memory) -> None:
+def test_revoking_the_result_of_a_chain_revokes_all_links(memory: Memory) -> None:
     result = chain(s("add", 1, 1), s("add", 2), s("add", 3)).delay()
     result.revoke()
     assert memory.drain() == []
@@ -163,7 +163,7 @@ def test_a_chain_is_revoked_by_its_result(memory: Memory) -> None:
         result.get()
 
 
-def test_a_chord_is_revoked_by_its_result(memory: Memory) -> None:
+def test_revoking_the_result_of_a_chord_revokes_members_and_body(memory: Memory) -> None:
     result = chord(header(), s("total")).delay()
     result.revoke()
     assert memory.drain() == []
@@ -171,7 +171,7 @@ def test_a_chord_is_revoked_by_its_result(memory: Memory) -> None:
     assert all_states(result.parent) == ["REVOKED", "REVOKED"]
 
 
-def test_a_group_is_revoked(memory: Memory) -> None:
+def test_revoking_a_group_revokes_its_members(memory: Memory) -> None:
     result = group(header()).delay()
     result.revoke()
     assert memory.drain() == []
@@ -179,7 +179,7 @@ def test_a_group_is_revoked(memory: Memory) -> None:
     assert result.ready()
 
 
-def test_a_member_that_is_revoked_fails_the_body(memory: Memory) -> None:
+def test_revoked_member_fails_the_body(memory: Memory) -> None:
     result = chord(header(), s("total")).delay()
     result.parent[0].revoke()
     memory.drain()
@@ -192,7 +192,7 @@ def test_a_member_that_is_revoked_fails_the_body(memory: Memory) -> None:
 # -- what is kept
 
 
-def test_a_member_that_was_revoked_before_it_was_sent_fails_the_body(memory: Memory) -> None:
+def test_link_revoked_before_its_member_was_sent_fails_the_body(memory: Memory) -> None:
     result = chord(header(chain(s("add", 1, 1), s("add", 2))), s("xsum")).delay()
     result.parent.results[-1].parent.revoke()
     memory.drain()
@@ -200,7 +200,7 @@ def test_a_member_that_was_revoked_before_it_was_sent_fails_the_body(memory: Mem
     assert isinstance(result.result, ChordError)
 
 
-def test_what_is_revoked_behind_an_end_of_which_nothing_is_kept(memory: Memory) -> None:
+def test_revoking_an_ended_task_without_a_result_revokes_tasks_behind_it(memory: Memory) -> None:
     later = [s("total").set(queue="later"), s("total").set(queue="later")]
     result = chord([s("add", 1, 1).set(ignore_result=True)], chord(later, s("total"))).delay()
     memory.drain(queue="taskq")
@@ -209,7 +209,7 @@ def test_what_is_revoked_behind_an_end_of_which_nothing_is_kept(memory: Memory) 
     assert result.state == "REVOKED"
 
 
-def test_what_was_sent_is_restored(memory: Memory) -> None:
+def test_sent_group_is_restored_without_save(memory: Memory) -> None:
     result = group(header()).delay()
     memory.drain()
     again = GroupResult.restore(result.id)
@@ -219,7 +219,7 @@ def test_what_was_sent_is_restored(memory: Memory) -> None:
 
 
 @pytest.mark.parametrize("saved", [True, False])
-def test_members_that_end_in_groups_are_restored(memory: Memory, saved: bool) -> None:
+def test_group_with_members_that_end_in_groups_is_restored(memory: Memory, saved: bool) -> None:
     result = group(s("add", 1, 1), s("add", 2, 2) | group(s("add", 1), s("add", 2))).delay()
     memory.drain()
     if saved:
@@ -229,7 +229,7 @@ def test_members_that_end_in_groups_are_restored(memory: Memory, saved: bool) ->
     assert again.get() == [2, [5, 6]]
 
 
-def test_what_was_saved_is_restored(memory: Memory) -> None:
+def test_saved_group_result_is_restored_and_deleted(memory: Memory) -> None:
     one = tasks.add.delay(1, 1)
     saved = GroupResult[Any]("by-hand", [one, GroupResult("inner", [one])])
     saved.save()
@@ -240,7 +240,7 @@ def test_what_was_saved_is_restored(memory: Memory) -> None:
     assert GroupResult.restore("by-hand") is None
 
 
-def test_then(memory: Memory) -> None:
+def test_then_calls_back_when_the_group_ended(memory: Memory) -> None:
     seen: list[Any] = []
     result = group(header()).delay()
     result.then(lambda ended: seen.append(ended.get()))
@@ -250,7 +250,7 @@ def test_then(memory: Memory) -> None:
     assert seen == [[2, 4]]
 
 
-def test_asynchronously(memory: Memory) -> None:
+def test_group_can_be_awaited_and_iterated(memory: Memory) -> None:
     import asyncio
 
     result = group(header()).delay()
@@ -263,7 +263,7 @@ def test_asynchronously(memory: Memory) -> None:
     assert asyncio.run(ask()) == [2, 4]
 
 
-def test_what_led_to_what(memory: Memory) -> None:
+def test_collect_leaf_and_graph_of_a_chain(memory: Memory) -> None:
     result = chain(s("add", 1, 1), s("add", 2)).delay()
     memory.drain()
     assert [value for _, value in result.parent.collect()] == [2, 4]

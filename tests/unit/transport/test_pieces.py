@@ -33,11 +33,11 @@ from taskq.transport.unacked import Unacked
         ("a+.[x]", ["a+.[x]"], ["aa.x"]),
     ],
 )
-def test_topic_patterns(pattern: str, fitting: list[str], others: list[str]) -> None:
+def test_topic_patterns_match_routing_keys(pattern: str, fitting: list[str], others: list[str]) -> None:
     assert [key for key in fitting + others if topic_matches(pattern, key)] == fitting
 
 
-def test_queue_options_are_in_seconds() -> None:
+def test_queue_options_are_converted_to_seconds() -> None:
     options = queue_options(durable=True, arguments={"x-expires": 10000, "x-message-ttl": 500}, nowait=True)
     assert (options.durable, options.expires, options.message_ttl) == (True, 10.0, 0.5)
     assert queue_options(exclusive=True).expires == 86400.0
@@ -48,7 +48,7 @@ def claimed(number: int) -> Claimed:
     return Claimed(number, "q", "", "{}", "", "", "", "{}", "", "", 0, 0, False, False)
 
 
-def test_unacked_counts_and_forgets() -> None:
+def test_unacked_counts_up_to_prefetch_and_forgets_taken_tags() -> None:
     out = Unacked(None, 3)
     for tag in (1, 2, 3):
         assert out.can_consume()
@@ -92,7 +92,7 @@ def envelope(body: Any = "x", ttl: float | None = None, headers: Any = None, **p
     return made
 
 
-def test_envelope_of_a_message() -> None:
+def test_envelope_has_fields_of_a_kombu_message() -> None:
     made = envelope(headers={"id": "i", "task": "t.x"}, priority="7", reply_to="r")
     assert (made.queue, made.exchange, made.routing_key, made.task_id, made.name) == ("q", "e", "k", "i", "t.x")
     assert made.priority == 7
@@ -101,11 +101,11 @@ def test_envelope_of_a_message() -> None:
 
 
 @pytest.mark.parametrize(("given", "priority"), [(None, 0), ("high", 0), (-3, 0), (12, 9), (4, 4)])
-def test_priorities_are_from_0_to_9(given: Any, priority: int) -> None:
+def test_envelope_priority_is_clamped_to_0_to_9(given: Any, priority: int) -> None:
     assert envelope(priority=given).priority == priority
 
 
-def test_the_earliest_end_counts() -> None:
+def test_envelope_expires_at_the_earliest_of_its_ends() -> None:
     assert envelope().expires is None
     assert envelope(expiration="5000").expires == 1005.0
     assert envelope(expiration="5000", ttl=2.0).expires == 1002.0
@@ -116,7 +116,7 @@ def test_the_earliest_end_counts() -> None:
     assert envelope(headers={"expires": 5.0}).expires is None
 
 
-def test_only_what_is_not_text_is_bytes() -> None:
+def test_envelope_body_is_text_unless_it_can_not_be() -> None:
     assert envelope(b"text").body == "text"
     assert envelope("a\x00").body == envelope(b"a\x00").body == b"a\x00"
     assert envelope(b"\xff").body == b"\xff"
@@ -127,14 +127,14 @@ def test_only_what_is_not_text_is_bytes() -> None:
     ("url", "uri"),
     [("django://", "django://"), ("django://Other_one/", "django://Other_one"), ("django:///", "django://")],
 )
-def test_uri(url: str, uri: str) -> None:
+def test_connection_uri_is_kept_by_clones(url: str, uri: str) -> None:
     connection = Connection(url)
     assert connection.as_uri() == uri
     assert connection.clone().as_uri() == uri
     assert isinstance(connection.transport, taskq.transport.Transport)
 
 
-def test_import_needs_no_settings_and_loads_no_model() -> None:
+def test_importing_the_transport_needs_no_settings_and_loads_no_model() -> None:
     code = (
         "import sys, taskq.transport, kombu; c = kombu.Connection('django://'); c.transport; "
         "assert not [m for m in sys.modules if m.startswith(('taskq.models', 'taskq.store'))]"

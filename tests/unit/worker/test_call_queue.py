@@ -52,14 +52,14 @@ def test_a_call_that_fails_loses_no_other(calls: CallQueue) -> None:
     assert made == [1]
 
 
-def test_one_can_be_woken_for_nothing(calls: CallQueue) -> None:
+def test_wake_makes_the_queue_readable_without_a_call(calls: CallQueue) -> None:
     calls.wake()
     assert _readable(calls)
     calls.run()
     assert not _readable(calls)
 
 
-def test_what_is_said_after_the_end_gets_into_no_other_file(tmp_path: Path, calls: CallQueue) -> None:
+def test_call_after_close_is_written_to_no_reused_descriptor(tmp_path: Path, calls: CallQueue) -> None:
     """A thread that was left behind posts when the loop has gone, and files have been opened."""
     hub = Hub()
     hub.add_reader(calls.fileno(), calls.run)
@@ -72,7 +72,7 @@ def test_what_is_said_after_the_end_gets_into_no_other_file(tmp_path: Path, call
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b""] * 8
 
 
-def test_its_pipe_is_closed_when_nobody_can_speak_any_more() -> None:
+def test_pipe_is_closed_when_the_queue_is_garbage_collected() -> None:
     calls = CallQueue()
     pipe = calls._write_fd
     os.fstat(pipe)

@@ -38,7 +38,7 @@ def _send(queue: str, count: int) -> None:
     enqueue([envelope(queue=queue) for _ in range(count)])
 
 
-def test_it_takes_what_there_is_room_for() -> None:
+def test_source_claims_as_many_as_there_is_room_for_but_no_small_batches() -> None:
     _send("a", 15)
     taken = Taken()
     taken.source.work()
@@ -63,7 +63,7 @@ def test_queues_take_turns() -> None:
     assert abs(taken.queues()["a"] - taken.queues()["b"]) <= 8
 
 
-def test_an_empty_queue_is_left_alone_until_there_is_news() -> None:
+def test_empty_queue_is_not_claimed_from_until_there_is_news() -> None:
     taken = Taken("a", "b")
     taken.source.work()
     _send("a", 1)
@@ -78,7 +78,7 @@ def test_an_empty_queue_is_left_alone_until_there_is_news() -> None:
     assert taken.queues() == {"a": 1, "b": 1}
 
 
-def test_nothing_is_taken_while_the_lease_is_not_sure() -> None:
+def test_source_claims_nothing_while_the_lease_is_not_sure() -> None:
     _send("a", 1)
     taken = Taken()
     taken.lease._beaten_at -= 25
@@ -86,7 +86,7 @@ def test_nothing_is_taken_while_the_lease_is_not_sure() -> None:
     assert not taken.messages
 
 
-def test_what_is_due_is_taken_and_what_is_not_says_when() -> None:
+def test_due_message_is_claimed_and_scheduled_one_sets_the_next_look() -> None:
     enqueue([envelope(queue="a", delay=1e-6), envelope(queue="a", delay=20)])
     taken = Taken()
     taken.source.work()
@@ -96,7 +96,7 @@ def test_what_is_due_is_taken_and_what_is_not_says_when() -> None:
     assert 0 < (taken.source.due() or 0) <= 20
 
 
-def test_queues_come_and_go() -> None:
+def test_queues_can_be_added_and_removed() -> None:
     _send("a", 1)
     _send("b", 1)
     taken = Taken("a")
@@ -109,7 +109,7 @@ def test_queues_come_and_go() -> None:
     assert not taken.source.work()
 
 
-def test_what_a_claim_took_that_broke_off_goes_back(
+def test_messages_of_a_claim_that_was_cut_off_are_claimed_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     _send("a", 3)
@@ -130,7 +130,7 @@ def test_what_a_claim_took_that_broke_off_goes_back(
     assert "A claim was cut off; 2 messages" in caplog.text
 
 
-def test_what_such_a_claim_takes_later_goes_back_with_a_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages_that_a_cut_off_claim_takes_later_are_freed_by_a_poll(monkeypatch: pytest.MonkeyPatch) -> None:
     """The database may go on with a statement after its connection broke."""
     _send("a", 3)
     taken = Taken(target=1)
@@ -149,7 +149,7 @@ def test_what_such_a_claim_takes_later_goes_back_with_a_poll(monkeypatch: pytest
     assert Message.objects.filter(token=taken.lease.token).count() == taken.lease.held == 1
 
 
-def test_what_still_runs_from_before_a_lost_lease_is_handed_on_when_that_has_ended() -> None:
+def test_message_still_running_from_a_lost_lease_is_claimed_when_that_run_ended() -> None:
     _send("a", 2)
     taken = Taken()
     taken.source.work()

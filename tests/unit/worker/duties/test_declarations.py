@@ -31,14 +31,14 @@ def names() -> list[str]:
     return sorted(QueueRow.objects.values_list("name", flat=True))
 
 
-def test_queues_that_are_found_by_their_names_need_nothing(django_assert_num_queries: Any) -> None:
+def test_queues_of_direct_exchanges_need_no_declaration_and_no_query(django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
         declared = made(Queue("a", DIRECT, "k"), Queue("b", DIRECT, "k", auto_delete=True))
     assert declared.made
     assert declared.due() is None
 
 
-def test_what_senders_can_not_find_is_declared() -> None:
+def test_topic_exclusive_and_broadcast_queues_are_declared() -> None:
     queues = [
         Queue("t", Exchange("topics", type="topic"), "a.#", message_ttl=5),
         Queue("x", DIRECT, "k", exclusive=True),
@@ -57,7 +57,7 @@ def test_what_senders_can_not_find_is_declared() -> None:
     assert exchanges.route("topics", "a.b", "default") == [exchanges.Target("t", 5.0)]
 
 
-def test_a_queue_that_expires_is_kept_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expiring_queue_is_renewed_and_declared_anew_when_it_expired(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = 1000.0
     monkeypatch.setattr(declarations.time, "monotonic", lambda: clock)
     declared = made(Broadcast("news"))
@@ -71,7 +71,7 @@ def test_a_queue_that_expires_is_kept_in_use(monkeypatch: pytest.MonkeyPatch) ->
     assert len(exchanges.route("news", "", "default") or ()) == 1
 
 
-def test_with_its_worker_goes_what_nobody_else_reads() -> None:
+def test_remove_deletes_only_queues_that_no_other_worker_reads() -> None:
     shared = Broadcast("news", queue="shared")
     declared = made(Broadcast("news", queue="own"), shared, Queue("t", Exchange("topics", type="topic"), "#"))
     workers.register("other", info={"queues": ["shared", "t"]})
@@ -79,7 +79,7 @@ def test_with_its_worker_goes_what_nobody_else_reads() -> None:
     assert names() == ["shared", "t"]
 
 
-def test_an_exchange_of_another_type_stays(caplog: pytest.LogCaptureFixture) -> None:
+def test_declaring_an_exchange_with_another_type_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     made(Queue("t", Exchange("x", type="topic"), "#"))
     made(Queue("f", Exchange("x", type="fanout")))
     assert "The exchange 'x' was declared with another type" in caplog.text

@@ -35,7 +35,7 @@ def heard() -> Heard:
     return Heard()
 
 
-def test_the_first_beat_registers_and_the_next_ones_renew(heard: Heard) -> None:
+def test_first_beat_registers_the_worker_and_later_ones_renew_its_row(heard: Heard) -> None:
     lease = heard.lease
     assert not lease.is_valid
     lease.work()
@@ -56,7 +56,7 @@ def test_the_first_beat_registers_and_the_next_ones_renew(heard: Heard) -> None:
     assert 0 < (lease.due() or 0) <= 7.5
 
 
-def test_it_knows_what_it_holds_and_under_which_token(heard: Heard) -> None:
+def test_lease_knows_which_messages_it_holds_under_which_token(heard: Heard) -> None:
     lease = heard.lease
     lease.heartbeat()
     lease.take([1, 2])
@@ -69,7 +69,7 @@ def test_it_knows_what_it_holds_and_under_which_token(heard: Heard) -> None:
     assert lease.held == 2
 
 
-def test_one_who_finds_its_row_gone_begins_anew(heard: Heard, caplog: pytest.LogCaptureFixture) -> None:
+def test_worker_whose_row_is_gone_loses_all_and_registers_anew(heard: Heard, caplog: pytest.LogCaptureFixture) -> None:
     lease = heard.lease
     lease.heartbeat()
     enqueue([envelope()])
@@ -84,7 +84,7 @@ def test_one_who_finds_its_row_gone_begins_anew(heard: Heard, caplog: pytest.Log
     assert "taken for dead" in caplog.text
 
 
-def test_who_is_gone_from_this_host_is_taken_for_dead_at_once(heard: Heard, caplog: pytest.LogCaptureFixture) -> None:
+def test_local_worker_whose_process_ended_is_declared_dead(heard: Heard, caplog: pytest.LogCaptureFixture) -> None:
     here, mine = host_identity(), process_started(os.getpid()) or 0
     gone = workers.register("gone", host=here, pid=os.getpid(), process_started=mine + 1)
     alive = workers.register("alive", host=here, pid=os.getpid(), process_started=mine)
@@ -99,7 +99,7 @@ def test_who_is_gone_from_this_host_is_taken_for_dead_at_once(heard: Heard, capl
     assert "gone (pid" in caplog.text
 
 
-def test_another_worker_of_the_same_name_is_told_once(heard: Heard, caplog: pytest.LogCaptureFixture) -> None:
+def test_second_worker_of_the_same_name_is_logged_once(heard: Heard, caplog: pytest.LogCaptureFixture) -> None:
     here, mine = host_identity(), process_started(os.getpid()) or 0
     workers.register("w@host", host=here, pid=os.getpid(), process_started=mine)
     workers.register("w@host", host="other", pid=1, process_started=1)
@@ -110,7 +110,7 @@ def test_another_worker_of_the_same_name_is_told_once(heard: Heard, caplog: pyte
     assert caplog.text.count("named w@host too") == 1
 
 
-def test_who_is_on_this_host_and_can_not_be_seen_is_not_taken_for_dead(
+def test_worker_on_this_host_whose_process_is_hidden_is_not_declared_dead(
     heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As with two users' workers where /proc has hidepid."""
@@ -120,7 +120,7 @@ def test_who_is_on_this_host_and_can_not_be_seen_is_not_taken_for_dead(
     assert set(Worker.objects.values_list("token", flat=True)) == {heard.lease.token, other}
 
 
-def test_what_was_revoked_is_told_with_the_beat_or_a_call(heard: Heard) -> None:
+def test_revocation_is_reported_once_when_its_news_arrives(heard: Heard) -> None:
     lease = heard.lease
     lease.work()
     enqueue([envelope("x"), envelope("y")])
@@ -138,7 +138,7 @@ def test_what_was_revoked_is_told_with_the_beat_or_a_call(heard: Heard) -> None:
     assert len(heard.revoked) == 1
 
 
-def test_leaving_gives_everything_back(heard: Heard) -> None:
+def test_deregister_deletes_the_worker_and_requeues_its_messages(heard: Heard) -> None:
     heard.lease.heartbeat()
     enqueue([envelope()])
     claim("taskq", 1, heard.lease.token)
@@ -148,7 +148,7 @@ def test_leaving_gives_everything_back(heard: Heard) -> None:
     assert Message.objects.get().token == ""
 
 
-def test_who_comes_back_to_the_database_first_takes_nobody_for_dead(
+def test_worker_back_after_an_outage_declares_nobody_dead_at_first(
     heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lease = heard.lease

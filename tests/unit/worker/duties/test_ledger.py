@@ -34,7 +34,9 @@ def messages(lease: WorkerLease) -> list[Claimed]:
     return messages
 
 
-def test_it_settles_in_batches_and_tells_whether_there_is_more(lease: WorkerLease, messages: list[Claimed]) -> None:
+def test_ledger_settles_in_batches_and_tells_whether_more_are_noted(
+    lease: WorkerLease, messages: list[Claimed]
+) -> None:
     ledger = Ledger(lease, "default", batch=3)
     for message in messages:
         ledger.add(ending(message))
@@ -46,7 +48,7 @@ def test_it_settles_in_batches_and_tells_whether_there_is_more(lease: WorkerLeas
     assert set(TaskRun.objects.values_list("state", flat=True)) == {"SUCCESS"}
 
 
-def test_what_was_not_committed_stays_noted(
+def test_entries_whose_commit_failed_stay_noted_and_are_written_later(
     lease: WorkerLease, messages: list[Claimed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: object) -> None:
@@ -70,7 +72,7 @@ def test_what_was_not_committed_stays_noted(
     assert TaskRun.objects.get(task_id=messages[0].task_id).state == "SUCCESS"
 
 
-def test_each_is_settled_under_the_token_it_was_claimed_with(
+def test_each_message_is_settled_under_the_token_it_was_claimed_with(
     lease: WorkerLease, messages: list[Claimed], caplog: pytest.LogCaptureFixture
 ) -> None:
     before = lease.token
@@ -89,7 +91,7 @@ def test_each_is_settled_under_the_token_it_was_claimed_with(
     assert own.task_id not in caplog.text
 
 
-def test_what_goes_back_is_forgotten_when_it_is_written(lease: WorkerLease, messages: list[Claimed]) -> None:
+def test_messages_given_back_are_held_until_that_is_written(lease: WorkerLease, messages: list[Claimed]) -> None:
     ledger = Ledger(lease, "default")
     ledger.requeue([messages[0].id, messages[1].id])
     ledger.requeue_lost(messages[2].id, starts=1, reason="signal 9", worker="w", started=None)
@@ -114,7 +116,7 @@ def test_a_requeue_undoes_the_commit_that_was_asked_for_before_it(lease: WorkerL
 
 
 @pytest.mark.parametrize("verb", ["count_start", "acknowledge"])
-def test_a_start_that_can_never_be_committed_is_refused_and_its_message_goes_back(
+def test_start_that_the_database_refuses_is_denied_and_its_message_goes_back(
     lease: WorkerLease,
     messages: list[Claimed],
     monkeypatch: pytest.MonkeyPatch,
@@ -132,7 +134,7 @@ def test_a_start_that_can_never_be_committed_is_refused_and_its_message_goes_bac
     assert "could not be written" in caplog.text
 
 
-def test_what_can_not_be_written_of_a_message_does_not_keep_it(
+def test_message_whose_postpone_or_requeue_is_refused_is_not_held(
     lease: WorkerLease, messages: list[Claimed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger = Ledger(lease, "default")
@@ -154,7 +156,7 @@ def _refuse(*args: object, **kwargs: object) -> None:
     raise ProgrammingError("no such column")
 
 
-def test_large_ends_are_settled_in_smaller_batches(lease: WorkerLease, messages: list[Claimed]) -> None:
+def test_large_results_are_settled_in_smaller_batches(lease: WorkerLease, messages: list[Claimed]) -> None:
     ledger = Ledger(lease, "default")
     limit = for_alias("default").batch_bytes
     for message in messages[:3]:

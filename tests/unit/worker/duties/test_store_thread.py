@@ -60,7 +60,7 @@ def thread(listeners: list[Listener]) -> Iterator[StoreThread]:
         thread.join(20)
 
 
-def test_what_is_posted_wakes_it_and_runs_on_it(thread: StoreThread) -> None:
+def test_posted_call_wakes_the_store_thread_and_runs_on_it(thread: StoreThread) -> None:
     duty = Duty()
     thread.duties = [duty]
     thread.start()
@@ -72,7 +72,7 @@ def test_what_is_posted_wakes_it_and_runs_on_it(thread: StoreThread) -> None:
     assert duty.heard == [None]
 
 
-def test_an_error_of_the_database_ends_a_turn_and_not_the_thread(
+def test_database_error_ends_a_turn_and_not_the_store_thread(
     thread: StoreThread, listeners: list[Listener], caplog: pytest.LogCaptureFixture
 ) -> None:
     errors = [OperationalError("gone"), ConnectionResetError("gone"), OperationalError("gone")]
@@ -91,7 +91,7 @@ def test_an_error_of_the_database_ends_a_turn_and_not_the_thread(
     assert caplog.text.count("The database gave an error") == 3
 
 
-def test_a_lock_time_out_keeps_the_connections(thread: StoreThread, listeners: list[Listener]) -> None:
+def test_lock_timeout_keeps_the_connections(thread: StoreThread, listeners: list[Listener]) -> None:
     errors = [OperationalError("database is locked")]
 
     def work() -> bool:
@@ -106,7 +106,7 @@ def test_a_lock_time_out_keeps_the_connections(thread: StoreThread, listeners: l
     assert len(listeners) == 1
 
 
-def test_any_other_error_ends_it_and_is_told(thread: StoreThread, caplog: pytest.LogCaptureFixture) -> None:
+def test_unexpected_error_ends_the_thread_and_is_told(thread: StoreThread, caplog: pytest.LogCaptureFixture) -> None:
     told = threading.Event()
     thread.on_failure = told.set
     thread.duties = [Duty(lambda: bool(1 // 0))]
@@ -116,7 +116,7 @@ def test_any_other_error_ends_it_and_is_told(thread: StoreThread, caplog: pytest
     assert "The store thread failed" in caplog.text
 
 
-def test_it_ends_when_everything_is_written_and_makes_a_last_call(thread: StoreThread) -> None:
+def test_finish_waits_until_duties_are_done_and_then_makes_the_last_call(thread: StoreThread) -> None:
     duty = Duty(lambda: True)
     duty.done = False
     thread.duties = [duty]
@@ -130,7 +130,7 @@ def test_it_ends_when_everything_is_written_and_makes_a_last_call(thread: StoreT
     assert last
 
 
-def test_it_hears_of_the_end_while_there_is_no_database(
+def test_finish_ends_the_store_thread_while_there_is_no_database(
     thread: StoreThread, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def listener() -> Listener:
@@ -149,7 +149,7 @@ def test_it_hears_of_the_end_while_there_is_no_database(
     assert "The database was not there at the end" in caplog.text
 
 
-def test_it_gives_up_what_can_not_be_written_in_time(thread: StoreThread) -> None:
+def test_finish_gives_up_duties_that_are_not_done_in_time(thread: StoreThread) -> None:
     duty = Duty(lambda: True)
     duty.done = False
     thread.duties = [duty]
@@ -160,7 +160,7 @@ def test_it_gives_up_what_can_not_be_written_in_time(thread: StoreThread) -> Non
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_sqlites_listener_gives_djangos_errors(alias: str) -> None:
+def test_sqlite_listener_raises_django_errors(alias: str) -> None:
     listener = for_alias(alias).message_listener()
     listener._connection.close()  # type: ignore[attr-defined]
     with pytest.raises(Exception, match="closed") as caught:
@@ -168,7 +168,7 @@ def test_sqlites_listener_gives_djangos_errors(alias: str) -> None:
     assert not isinstance(caught.value, sqlite3.Error)
 
 
-def test_each_turn_is_told_of_also_one_that_failed(thread: StoreThread) -> None:
+def test_on_turn_is_called_after_each_turn_even_a_failed_one(thread: StoreThread) -> None:
     turns: list[str] = []
     errors = [OperationalError("gone")] * 3
 
@@ -187,7 +187,7 @@ def test_each_turn_is_told_of_also_one_that_failed(thread: StoreThread) -> None:
     assert set(turns) == {"taskq-store"}
 
 
-def test_what_django_notes_with_debug_on_does_not_pile_up(thread: StoreThread) -> None:
+def test_query_log_of_debug_mode_does_not_grow(thread: StoreThread) -> None:
     noted: list[int] = []
 
     def work() -> bool:

@@ -47,19 +47,19 @@ def bench() -> Bench:
 # -- handing over
 
 
-def test_unknown_tasks_are_handed_over_one_at_a_time() -> None:
+def test_tasks_of_unknown_runtime_are_handed_over_one_at_a_time() -> None:
     bench = Bench(2)
     bench.consumer.receive([claimed("consumer.plain") for _ in range(4)])
     assert [len(slot) for slot in bench.pool.handed] == [1, 1]
 
 
-def test_short_ones_are_handed_over_several_at_a_time_and_spread(bench: Bench) -> None:
+def test_short_tasks_are_handed_over_several_at_a_time_and_spread(bench: Bench) -> None:
     messages = [claimed("consumer.plain") for _ in range(4)]
     bench.consumer.receive(messages)
     assert bench.pool.handed == [[m.task_id for m in messages[:2]], [m.task_id for m in messages[2:]]]
 
 
-def test_nothing_starts_while_the_lease_is_not_sure(bench: Bench) -> None:
+def test_no_task_starts_while_the_lease_is_not_sure(bench: Bench) -> None:
     bench.lease_valid = False
     bench.consumer.receive([claimed("consumer.plain")])
     assert bench.pool.handed == [[], []]
@@ -68,7 +68,7 @@ def test_nothing_starts_while_the_lease_is_not_sure(bench: Bench) -> None:
     assert len(bench.pool.handed[0]) == 1
 
 
-def test_one_with_a_time_limit_has_a_slot_to_itself(bench: Bench) -> None:
+def test_task_with_a_time_limit_has_a_slot_to_itself(bench: Bench) -> None:
     alone = claimed("consumer.limited")
     others = [claimed("consumer.plain") for _ in range(6)]
     bench.consumer.receive([alone, *others])
@@ -78,7 +78,7 @@ def test_one_with_a_time_limit_has_a_slot_to_itself(bench: Bench) -> None:
     assert len(bench.pool.handed[0]) > 0
 
 
-def test_a_redelivered_one_is_counted_before_it_starts(bench: Bench) -> None:
+def test_redelivered_message_has_its_start_counted_before_it_starts(bench: Bench) -> None:
     message = claimed("consumer.plain", redelivered=True, deliveries=1)
     bench.consumer.receive([message])
     assert bench.pool.handed == [[], []]
@@ -89,7 +89,7 @@ def test_a_redelivered_one_is_counted_before_it_starts(bench: Bench) -> None:
     assert bench.pool.slots[0].deliveries[0].deliveries == 2
 
 
-def test_one_that_must_not_run_twice_is_acknowledged_before_it_starts(bench: Bench) -> None:
+def test_early_ack_message_is_acknowledged_before_it_starts(bench: Bench) -> None:
     message = claimed("consumer.early")
     bench.consumer.receive([message])
     assert bench.asked("acknowledge")[0][0] == message.id
@@ -98,13 +98,13 @@ def test_one_that_must_not_run_twice_is_acknowledged_before_it_starts(bench: Ben
     assert bench.pool.handed[0] == [message.task_id]
 
 
-def test_it_is_acknowledged_also_when_it_was_fetched_before_and_not_started(bench: Bench) -> None:
+def test_redelivered_early_ack_message_is_acknowledged_and_not_counted(bench: Bench) -> None:
     bench.consumer.receive([claimed("consumer.early", redelivered=True)])
     assert len(bench.asked("acknowledge")) == 1
     assert not bench.asked("count")
 
 
-def test_what_is_not_held_any_more_when_it_is_to_start_does_not(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_message_no_longer_held_at_its_start_is_dropped(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     message, other = claimed("consumer.plain", redelivered=True), claimed("consumer.plain")
     bench.consumer.receive([message, other])
     bench.answer("count", False)
@@ -117,7 +117,7 @@ def test_what_is_not_held_any_more_when_it_is_to_start_does_not(bench: Bench, ca
 # -- what does not run
 
 
-def test_what_must_not_run_ends_without_a_child(bench: Bench) -> None:
+def test_revoked_expired_unknown_and_poison_messages_end_without_a_child(bench: Bench) -> None:
     revoked = claimed("consumer.plain", revoked="revoke")
     expired = claimed("consumer.plain", headers={"expires": "2001-01-01T00:00:00+00:00"})
     unknown = claimed("consumer.nowhere")
@@ -131,7 +131,7 @@ def test_what_must_not_run_ends_without_a_child(bench: Bench) -> None:
     assert bench.consumer.ended == 4
 
 
-def test_what_is_no_task_is_refused(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_message_that_is_no_task_is_rejected(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.consumer.receive([claimed("x", headers={"task": 5}), claimed("x", task_id="t")])
     assert len(bench.settled()) == 2
     assert "rejected" in caplog.text
@@ -139,7 +139,7 @@ def test_what_is_no_task_is_refused(bench: Bench, caplog: pytest.LogCaptureFixtu
 
 @pytest.mark.parametrize("wrong", ["5", float("inf"), -1, object()])
 @pytest.mark.parametrize("option", ["time_limit", "soft_time_limit"])
-def test_a_limit_that_no_pool_can_keep_is_the_end_of_its_task_alone(
+def test_invalid_time_limit_fails_its_task_alone(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, option: str, wrong: Any
 ) -> None:
     monkeypatch.setattr(limited, option, wrong)
@@ -150,7 +150,7 @@ def test_a_limit_that_no_pool_can_keep_is_the_end_of_its_task_alone(
     assert [other.task_id] in bench.pool.handed
 
 
-def test_an_option_that_can_not_be_is_the_end_of_its_task_alone(
+def test_invalid_max_deliveries_fails_its_task_alone(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(plain, "max_deliveries", "x")
@@ -169,7 +169,7 @@ def test_an_option_that_can_not_be_is_the_end_of_its_task_alone(
     assert not bench.consumer.stopping
 
 
-def test_what_is_not_due_goes_into_the_schedule(bench: Bench) -> None:
+def test_message_with_a_far_eta_is_postponed_into_the_schedule(bench: Bench) -> None:
     message = claimed("consumer.plain", tracked=False, headers={"eta": "2990-01-01T00:00:00+00:00"})
     bench.consumer.receive([message])
     ((postponed, delay),) = bench.asked("postpone")
@@ -180,7 +180,7 @@ def test_what_is_not_due_goes_into_the_schedule(bench: Bench) -> None:
 # -- ends
 
 
-def test_an_outcome_is_settled_and_makes_room(bench: Bench) -> None:
+def test_outcome_is_settled_and_counted_for_its_task(bench: Bench) -> None:
     messages = [claimed("consumer.plain") for _ in range(40)]
     bench.consumer.receive(messages)
     first = bench.pool.handed[0][0]
@@ -189,7 +189,7 @@ def test_an_outcome_is_settled_and_makes_room(bench: Bench) -> None:
     assert bench.consumer.totals == {"consumer.plain": 1}
 
 
-def test_one_that_was_rejected_goes_back(bench: Bench) -> None:
+def test_delivery_rejected_with_requeue_is_requeued(bench: Bench) -> None:
     message = claimed("consumer.plain")
     bench.consumer.receive([message])
     bench.end(0, "REJECTED", requeue=True)
@@ -197,7 +197,7 @@ def test_one_that_was_rejected_goes_back(bench: Bench) -> None:
     assert not bench.settled()
 
 
-def test_a_childs_death_counts_for_what_ran_and_not_for_what_waited(bench: Bench) -> None:
+def test_childs_death_counts_for_its_running_task_and_not_for_waiting_ones(bench: Bench) -> None:
     ran, *waited = [claimed("consumer.plain") for _ in range(3)]
     bench.pool.slots[1].accepting = False
     bench.consumer.receive([ran, *waited])
@@ -209,7 +209,7 @@ def test_a_childs_death_counts_for_what_ran_and_not_for_what_waited(bench: Bench
     assert bench.pool.handed[0] == [m.task_id for m in waited]
 
 
-def test_a_childs_death_is_the_end_of_what_must_not_run_twice_or_ran_too_often(bench: Bench) -> None:
+def test_childs_death_fails_early_ack_task_and_task_at_max_deliveries(bench: Bench) -> None:
     early_acked = claimed("consumer.early")
     third = claimed("consumer.plain", redelivered=True, deliveries=2)
     for message, commit in ((early_acked, "acknowledge"), (third, "count")):
@@ -224,7 +224,7 @@ def test_a_childs_death_is_the_end_of_what_must_not_run_twice_or_ran_too_often(b
 # -- long ones
 
 
-def test_what_waits_behind_one_that_turned_out_long_is_taken_back(bench: Bench) -> None:
+def test_deliveries_behind_a_task_that_runs_long_are_taken_back(bench: Bench) -> None:
     messages = [claimed("consumer.plain") for _ in range(4)]
     bench.consumer.receive(messages)
     slot = bench.pool.slots[0]
@@ -234,7 +234,7 @@ def test_what_waits_behind_one_that_turned_out_long_is_taken_back(bench: Bench) 
     assert bench.targets[-1] == 2
 
 
-def test_what_nobody_here_comes_to_soon_goes_back_to_the_queue(bench: Bench) -> None:
+def test_messages_are_requeued_when_all_slots_run_long(bench: Bench) -> None:
     messages = [claimed("consumer.plain") for _ in range(12)]
     bench.consumer.receive(messages)
     for slot in bench.pool.slots:
@@ -249,7 +249,7 @@ def test_what_nobody_here_comes_to_soon_goes_back_to_the_queue(bench: Bench) -> 
 # -- from outside
 
 
-def test_what_is_revoked_before_it_starts_ends_at_once(bench: Bench) -> None:
+def test_message_revoked_before_its_start_ends_at_once(bench: Bench) -> None:
     bench.lease_valid = False
     message = claimed("consumer.plain")
     bench.consumer.receive([message])
@@ -259,7 +259,7 @@ def test_what_is_revoked_before_it_starts_ends_at_once(bench: Bench) -> None:
 
 @pytest.mark.parametrize("stopping", [False, True])
 @pytest.mark.parametrize(("name", "commit"), [("consumer.early", "acknowledge"), ("consumer.plain", "count")])
-def test_what_is_revoked_while_its_start_is_committed_does_not_start(
+def test_message_revoked_while_its_start_is_committed_does_not_start(
     bench: Bench, name: str, commit: str, stopping: bool
 ) -> None:
     message, next_one = claimed(name, redelivered=True, deliveries=1), claimed("consumer.limited")
@@ -277,7 +277,7 @@ def test_what_is_revoked_while_its_start_is_committed_does_not_start(
         assert bench.pool.handed[0] == [next_one.task_id]
 
 
-def test_what_a_child_has_not_begun_is_revoked_too_and_what_runs_is_left_to_run(bench: Bench) -> None:
+def test_revoke_ends_waiting_delivery_and_leaves_running_one_unless_terminated(bench: Bench) -> None:
     bench.pool.slots[1].accepting = False
     running, behind = claimed("consumer.plain"), claimed("consumer.plain")
     bench.consumer.receive([running, behind])
@@ -289,7 +289,7 @@ def test_what_a_child_has_not_begun_is_revoked_too_and_what_runs_is_left_to_run(
     assert bench.pool.terminated == [(bench.pool.slots[0].deliveries[0].job, "SIGTERM")]
 
 
-def test_a_pool_that_can_not_kill_says_what_it_does_not_do(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_pool_that_can_not_kill_logs_unmet_limit_and_terminate(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.pool.supports_hard_limit = bench.pool.supports_terminate = False
     message = claimed("consumer.plain", headers={"timelimit": [1, None]})
     bench.consumer.receive([message])
@@ -300,7 +300,7 @@ def test_a_pool_that_can_not_kill_says_what_it_does_not_do(bench: Bench, caplog:
     assert caplog.text.count(f"[{message.task_id}] is not terminated and runs to its end: the fake pool") == 1
 
 
-def test_a_lost_lease_takes_what_has_not_started_and_leaves_the_rest(
+def test_lost_lease_drops_deliveries_not_started_and_leaves_running_ones(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.pool.slots[1].accepting = False
@@ -315,7 +315,7 @@ def test_a_lost_lease_takes_what_has_not_started_and_leaves_the_rest(
 # -- the end
 
 
-def test_a_stop_gives_back_what_has_not_started(bench: Bench) -> None:
+def test_stop_requeues_messages_that_have_not_started(bench: Bench) -> None:
     messages = [claimed("consumer.plain") for _ in range(30)]
     bench.consumer.receive(messages)
     bench.consumer.stop()
@@ -328,7 +328,7 @@ def test_a_stop_gives_back_what_has_not_started(bench: Bench) -> None:
     assert not bench.consumer.busy
 
 
-def test_a_stop_while_a_start_is_committed_takes_the_start_back(bench: Bench) -> None:
+def test_stop_while_a_start_is_counted_requeues_message_and_uncounts_it(bench: Bench) -> None:
     message = claimed("consumer.plain", redelivered=True, deliveries=1)
     bench.consumer.receive([message])
     bench.consumer.stop()
@@ -338,7 +338,7 @@ def test_a_stop_while_a_start_is_committed_takes_the_start_back(bench: Bench) ->
     assert not bench.consumer.busy
 
 
-def test_an_acknowledgement_is_no_count_to_take_back(bench: Bench) -> None:
+def test_stop_while_a_message_is_acknowledged_requeues_it_without_uncounting(bench: Bench) -> None:
     message = claimed("consumer.early", redelivered=True)
     bench.consumer.receive([message])
     bench.consumer.stop()
@@ -346,7 +346,7 @@ def test_an_acknowledgement_is_no_count_to_take_back(bench: Bench) -> None:
     assert bench.asked("requeue")[-1] == ([message.id], [])
 
 
-def test_what_a_killed_pool_ran_goes_back_unless_it_must_not_run_twice(
+def test_abandoned_pool_requeues_late_ack_task_and_fails_early_ack_task(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     late, early_acked = claimed("consumer.plain"), claimed("consumer.early")
@@ -359,7 +359,7 @@ def test_what_a_killed_pool_ran_goes_back_unless_it_must_not_run_twice(
 
 
 @pytest.mark.parametrize(("name", "commit"), [("consumer.early", "acknowledge"), ("consumer.plain", "count")])
-def test_what_waits_for_its_commit_when_the_pool_is_killed_goes_back_and_the_commit_is_undone(
+def test_abandoned_pool_requeues_message_and_undoes_the_commit_of_its_start(
     bench: Bench, name: str, commit: str
 ) -> None:
     message = claimed(name, redelivered=True, deliveries=1)
@@ -374,7 +374,7 @@ def test_what_waits_for_its_commit_when_the_pool_is_killed_goes_back_and_the_com
     assert not bench.settled()
 
 
-def test_what_comes_in_while_the_end_began_goes_back_at_once(bench: Bench) -> None:
+def test_messages_received_after_stop_are_requeued_at_once(bench: Bench) -> None:
     bench.consumer.stop()
     messages = [claimed("consumer.plain"), claimed("consumer.plain", redelivered=True, deliveries=1)]
     bench.consumer.receive(messages)
@@ -382,7 +382,7 @@ def test_what_comes_in_while_the_end_began_goes_back_at_once(bench: Bench) -> No
     assert bench.pool.handed == [[], []]
 
 
-def test_what_a_broken_pool_ran_counts_as_started_and_what_waited_does_not(bench: Bench) -> None:
+def test_broken_pool_counts_a_start_for_running_task_and_requeues_waiting_one(bench: Bench) -> None:
     bench.pool.slots[1].accepting = False
     ran, waited = claimed("consumer.plain"), claimed("consumer.plain")
     bench.consumer.receive([ran, waited])
@@ -393,7 +393,7 @@ def test_what_a_broken_pool_ran_counts_as_started_and_what_waited_does_not(bench
     assert not bench.consumer.busy
 
 
-def test_what_has_broken_the_pool_often_enough_fails(bench: Bench) -> None:
+def test_task_that_broke_the_pool_max_deliveries_times_fails(bench: Bench) -> None:
     message = claimed("consumer.plain", redelivered=True, deliveries=2)
     bench.consumer.receive([message])
     bench.answer("count", True)

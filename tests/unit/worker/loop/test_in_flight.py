@@ -31,7 +31,7 @@ def test_requests_are_in_the_slot_they_were_put_to_until_they_are_taken() -> Non
     assert in_flight.get(2) is in_flight.of(0).head is second
 
 
-def test_an_empty_slot_costs_nothing_whatever_was_reckoned() -> None:
+def test_empty_slot_costs_nothing_though_estimates_changed_meanwhile() -> None:
     policy = PrefetchPolicy()
     in_flight = InFlight(policy)
     in_flight.put(0, _request(1))
@@ -42,7 +42,7 @@ def test_an_empty_slot_costs_nothing_whatever_was_reckoned() -> None:
     assert in_flight.of(0).seconds == 0
 
 
-def test_a_slot_is_free_again_when_the_one_that_runs_alone_has_gone() -> None:
+def test_slot_is_unreserved_when_the_request_that_runs_alone_is_taken() -> None:
     in_flight = InFlight(PrefetchPolicy())
     in_flight.of(0).reserved = True
     in_flight.put(0, _request(1, alone=True))

@@ -21,7 +21,7 @@ class Clockwork:
         callback(*args)
 
 
-def test_a_sooner_deadline_overtakes_and_a_later_one_adds_nothing():
+def test_sooner_deadline_adds_a_timer_and_later_one_adds_none():
     clockwork, checks = Clockwork(), []
     deadlines = Deadlines(clockwork, lambda: checks.append(1))  # type: ignore[arg-type]
     now = time.monotonic()
@@ -36,7 +36,7 @@ def test_a_sooner_deadline_overtakes_and_a_later_one_adds_nothing():
     assert checks == [1]
 
 
-def test_far_deadlines_are_looked_at_now_and_then():
+def test_far_deadline_is_checked_every_few_seconds():
     clockwork = Clockwork()
     deadlines = Deadlines(clockwork, lambda: deadlines.add(far))  # type: ignore[arg-type]
     far = time.monotonic() + 3600

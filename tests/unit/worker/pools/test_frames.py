@@ -31,12 +31,12 @@ def test_frames_come_out_whole_however_the_stream_is_cut(sent: list[tuple[int, o
     assert received == sent
 
 
-def test_what_is_not_plain_is_an_error_when_writing():
+def test_encoding_a_value_that_is_not_plain_is_an_error():
     with pytest.raises(ValueError, match="unmarshallable"):
         frames.encode(frames.OUTCOME, (1, object()))
 
 
-def test_another_format_is_an_error_when_reading():
+def test_reading_a_frame_of_another_format_version_is_an_error():
     data = marshal.dumps((99, frames.UP, None))
 
     with pytest.raises(FormatError, match="99"):
@@ -53,7 +53,7 @@ def test_another_format_is_an_error_when_reading():
         ),
     ],
 )
-def test_hand_overs_survive_the_way(original: Delivery | Report | Outcome):
+def test_deliveries_reports_and_outcomes_survive_encoding(original: Delivery | Report | Outcome):
     ((_, fields),) = FrameReader().feed(frames.encode(1, original.to_wire()))
 
     assert type(original).from_wire(fields) == original

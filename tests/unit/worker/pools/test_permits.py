@@ -15,7 +15,7 @@ def permits() -> Iterator[Permits]:
     made.close()
 
 
-def test_each_permit_goes_to_one_reader(permits: Permits):
+def test_each_permit_is_taken_once(permits: Permits):
     permits.give(3, 7)
 
     assert take_permit(permits.read_fd) == 7
@@ -38,14 +38,14 @@ def test_held_permits_can_be_taken_or_put_back(permits: Permits):
     assert [take_permit(permits.read_fd) for _ in range(4)] == [1, 2, 2, None]
 
 
-def test_as_many_as_a_child_may_have_fit(permits: Permits):
+def test_pipe_holds_as_many_permits_as_a_child_may_have(permits: Permits):
     permits.give(MAX_PERMITS, GENERATIONS + 5)
 
     assert permits.unused() == MAX_PERMITS
     assert take_permit(permits.read_fd) == 4
 
 
-def test_the_end_of_the_main_process_is_an_error(permits: Permits):
+def test_taking_a_permit_after_the_main_process_ended_is_an_error(permits: Permits):
     os.close(permits._write_fd)
 
     with pytest.raises(EOFError):

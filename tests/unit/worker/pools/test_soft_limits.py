@@ -20,7 +20,7 @@ def run_on(seconds: float = 20.0) -> None:
 
 
 @LIMITS
-def test_raises_in_what_runs_too_long(limit: Any):
+def test_soft_limit_is_raised_in_code_that_runs_too_long(limit: Any):
     with pytest.raises(SoftTimeLimitExceeded) as raised, limit(0.02):
         run_on()
 
@@ -28,7 +28,7 @@ def test_raises_in_what_runs_too_long(limit: Any):
 
 
 @LIMITS
-def test_leaves_alone_what_is_in_time(limit: Any):
+def test_soft_limit_of_code_in_time_restores_handler_and_timer(limit: Any):
     before = signal.getsignal(signal.SIGALRM)
     # pytest-timeout has one of its own.
     outer = signal.getitimer(signal.ITIMER_REAL)[0]
@@ -41,7 +41,7 @@ def test_leaves_alone_what_is_in_time(limit: Any):
 
 
 @LIMITS
-def test_a_task_may_catch_it_and_end_well(limit: Any):
+def test_soft_limit_can_be_caught(limit: Any):
     caught = False
     with limit(0.02):
         try:
@@ -53,7 +53,7 @@ def test_a_task_may_catch_it_and_end_well(limit: Any):
 
 
 @LIMITS
-def test_nothing_arrives_after_the_end(limit: Any):
+def test_soft_limit_never_arrives_after_its_block(limit: Any):
     for _ in range(30):
         try:
             with limit(0.001):
@@ -64,7 +64,7 @@ def test_nothing_arrives_after_the_end(limit: Any):
         run_on(0.0005)
 
 
-def test_an_outer_signal_limit_goes_on_after_an_inner_one():
+def test_outer_signal_limit_stays_in_force_after_an_inner_one():
     def nest() -> None:
         with signal_limit(0.05):
             with signal_limit(30):
@@ -77,7 +77,7 @@ def test_an_outer_signal_limit_goes_on_after_an_inner_one():
     assert raised.value.args == (0.05,)
 
 
-def test_limits_each_thread_by_itself():
+def test_thread_limit_interrupts_its_own_thread_only():
     ended: dict[str, bool] = {}
 
     def limited() -> None:

@@ -26,7 +26,7 @@ def read_all(sock: socket.socket, hub: Hub, size: int) -> bytes:
     return received
 
 
-def test_what_the_kernel_does_not_take_waits_in_order(hub: Hub):
+def test_data_that_the_kernel_does_not_take_waits_in_order(hub: Hub):
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     hub.add_reader(ours.fileno(), lambda: None)
@@ -44,7 +44,7 @@ def test_what_the_kernel_does_not_take_waits_in_order(hub: Hub):
     theirs.close()
 
 
-def test_a_reader_that_is_gone_is_no_error(hub: Hub):
+def test_sending_to_a_closed_reader_is_no_error(hub: Hub):
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     buffer = WriteBuffer(ours, hub)

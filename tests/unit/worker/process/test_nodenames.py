@@ -25,11 +25,11 @@ def host(monkeypatch: pytest.MonkeyPatch) -> None:
         ("%n-2@%d", "box-2@example.com"),
     ],
 )
-def test_a_node_has_a_name_and_a_host(given: str | None, name: str) -> None:
+def test_node_name_gets_default_name_host_and_expansions(given: str | None, name: str) -> None:
     assert nodenames.node_name(given) == name
 
 
-def test_the_namespace_is_the_name_without_one() -> None:
+def test_node_name_defaults_to_the_namespace() -> None:
     with override_settings(TASKQ_NAMESPACE="celery"):
         assert nodenames.node_name(None) == "celery@box.example.com"
 

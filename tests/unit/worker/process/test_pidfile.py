@@ -44,7 +44,7 @@ def assert_ours(path: Path) -> None:
     assert path.read_text() == f"{os.getpid()}\n"
 
 
-def test_it_is_there_while_the_worker_is(path: Path) -> None:
+def test_pid_file_exists_from_acquire_to_release(path: Path) -> None:
     file = PidFile(str(path))
     file.acquire()
     assert_ours(path)
@@ -52,7 +52,7 @@ def test_it_is_there_while_the_worker_is(path: Path) -> None:
     assert not path.exists()
 
 
-def test_of_a_process_that_lives(left: Path, living: int) -> None:
+def test_pid_file_of_a_living_process_is_refused(left: Path, living: int) -> None:
     left.write_text(f"{living}\n")
     file = PidFile(str(left))
     with pytest.raises(PidFileError, match=f"a worker runs already, as process {living}"):
@@ -61,26 +61,26 @@ def test_of_a_process_that_lives(left: Path, living: int) -> None:
     assert left.read_text() == f"{living}\n"
 
 
-def test_of_a_process_that_is_gone(left: Path) -> None:
+def test_pid_file_of_a_process_that_is_gone_is_taken_over(left: Path) -> None:
     left.write_text("4194305\n")
     PidFile(str(left)).acquire()
     assert_ours(left)
 
 
-def test_of_one_whose_pid_another_process_has_by_now(left: Path, living: int) -> None:
+def test_pid_file_older_than_the_process_with_its_pid_is_taken_over(left: Path, living: int) -> None:
     left.write_text(f"{living}\n")
     age(left, 3600)
     PidFile(str(left)).acquire()
     assert_ours(left)
 
 
-def test_a_file_as_old_as_its_process_is_not_stale(left: Path) -> None:
+def test_pid_file_younger_than_its_process_is_not_stale(left: Path) -> None:
     left.write_text("1\n")
     with pytest.raises(PidFileError, match="process 1"):
         PidFile(str(left)).acquire()
 
 
-def test_it_is_ours_already_after_a_restart(left: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pid_file_with_own_pid_is_kept_after_a_restart(left: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left.write_text(f"{os.getpid()}\n")
     age(left, 3600)
 
@@ -99,7 +99,7 @@ def test_it_is_ours_already_after_a_restart(left: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("content", [b"no number", b"12 13", b"-1", b"\xff\xfe\x00", b"1" * 100, b" " * 100])
-def test_what_is_no_pid_file_stays(left: Path, content: bytes) -> None:
+def test_file_that_is_no_pid_file_is_refused_and_unchanged(left: Path, content: bytes) -> None:
     left.write_bytes(content)
     age(left, 3600)
     with pytest.raises(PidFileError, match="is no pid file: remove it, or change --pidfile"):
@@ -107,7 +107,7 @@ def test_what_is_no_pid_file_stays(left: Path, content: bytes) -> None:
     assert left.read_bytes() == content
 
 
-def test_an_empty_one_is_being_written_or_broken(left: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_empty_pid_file_is_refused_when_new_and_replaced_when_old(left: Path, caplog: pytest.LogCaptureFixture) -> None:
     left.touch()
     with pytest.raises(PidFileError, match="another worker starts at the same time"):
         PidFile(str(left)).acquire()

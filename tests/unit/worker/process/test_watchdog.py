@@ -22,7 +22,7 @@ class Barking(Watchdog):
         self.stop()
 
 
-def test_a_loop_that_makes_no_progress_is_noticed() -> None:
+def test_watchdog_ends_a_loop_without_progress() -> None:
     watchdog = Barking(0.05)
     watchdog.start()
     assert watchdog.ended.wait(20)
@@ -30,7 +30,7 @@ def test_a_loop_that_makes_no_progress_is_noticed() -> None:
     assert not watchdog.is_alive()
 
 
-def test_a_loop_that_pats_it_is_left_alone() -> None:
+def test_watchdog_leaves_alone_a_loop_that_pats_it() -> None:
     watchdog = Barking(10.0)
     watchdog.start()
     watchdog.pat()
@@ -39,7 +39,7 @@ def test_a_loop_that_pats_it_is_left_alone() -> None:
     assert not watchdog.ended.is_set()
 
 
-def test_its_end_says_what_hangs_and_does_not_return(
+def test_watchdog_logs_what_hangs_and_exits_with_status_70(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     statuses: list[int] = []

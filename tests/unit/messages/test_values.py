@@ -33,14 +33,14 @@ from taskq.results.async_result import AsyncResult
         [{"at": datetime.datetime(2026, 1, 2, 3, tzinfo=datetime.UTC)}],
     ],
 )
-def test_json_gives_back_what_it_was_given(value: Any) -> None:
+def test_values_survive_encoding_as_json(value: Any) -> None:
     text, content_type = values.encode(value)
     assert content_type == "application/json"
     assert text.isascii()
     assert values.decode(text, content_type) == value
 
 
-def test_text_is_what_kombu_writes() -> None:
+def test_encoded_text_is_what_kombus_json_writes() -> None:
     from kombu.utils.json import dumps
 
     value = {"when": datetime.datetime(2026, 1, 2), "of": [gettext_lazy("Yes"), uuid.UUID(int=1)]}
@@ -48,13 +48,13 @@ def test_text_is_what_kombu_writes() -> None:
 
 
 @pytest.mark.parametrize("value", [{1, 2}, object(), {(1, 2): 3}, 10**5000], ids=["set", "object", "key", "huge"])
-def test_what_json_cant_carry_is_an_error_that_says_what_to_do(value: Any) -> None:
+def test_value_that_json_can_not_carry_is_an_error_naming_the_setting(value: Any) -> None:
     with pytest.raises(EncodeError, match="TASKQ_RESULT_SERIALIZER") as caught:
         values.encode(value)
     assert caught.value.__cause__ is not None
 
 
-def test_error_names_the_type_and_keeps_the_reason() -> None:
+def test_encode_error_names_the_type_and_keeps_the_reason() -> None:
     with pytest.raises(EncodeError) as caught:
         values.encode({1})
     text = str(caught.value)
@@ -62,7 +62,7 @@ def test_error_names_the_type_and_keeps_the_reason() -> None:
     assert "of type set" in text
 
 
-def test_circular_values_and_deep_ones_are_errors() -> None:
+def test_circular_and_too_deep_values_are_encode_errors() -> None:
     circle: list[Any] = []
     circle.append(circle)
     with pytest.raises(EncodeError):
@@ -89,28 +89,28 @@ def test_a_serializer_that_no_setting_names_is_not_read() -> None:
 
 
 @pytest.mark.parametrize("serializer", ["yaml", "msgpack"])
-def test_other_serializers(serializer: str) -> None:
+def test_values_survive_yaml_and_msgpack(serializer: str) -> None:
     pytest.importorskip(serializer)
     with override_settings(TASKQ_RESULT_SERIALIZER=serializer):
         text, content_type = values.encode({"a": [1, "ü"]})
         assert values.decode(text, content_type) == {"a": [1, "ü"]}
 
 
-def test_unknown_serializer() -> None:
+def test_encoding_with_an_unknown_serializer_is_an_error() -> None:
     with pytest.raises(EncodeError, match="nonsense"):
         values.encode(1, "nonsense")
 
 
-def test_broken_text() -> None:
+def test_decoding_broken_text_is_an_error() -> None:
     with pytest.raises(DecodeError):
         values.decode("{")
 
 
-def test_no_text_is_none() -> None:
+def test_missing_text_is_decoded_as_none() -> None:
     assert values.decode(None) is None
 
 
-def test_a_returned_result_is_its_tuple() -> None:
+def test_async_result_as_a_value_is_encoded_as_its_tuple() -> None:
     result = AsyncResult[int]("b", parent=AsyncResult[int]("a"))
     assert values.decode(values.encode(result)[0]) == [["b", [["a", None], None]], None]
     assert values.decode(values.encode([result])[0]) == [[["b", [["a", None], None]], None]]
@@ -118,7 +118,7 @@ def test_a_returned_result_is_its_tuple() -> None:
         assert values.decode(*values.encode(result)) == result
 
 
-def test_children() -> None:
+def test_children_are_encoded_as_tuples_and_none_when_empty() -> None:
     text = values.encode_children([AsyncResult[int]("a")])
     assert text is not None
     assert json.loads(text) == [[["a", None], None]]

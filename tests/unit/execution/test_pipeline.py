@@ -52,7 +52,7 @@ def raiser(error: BaseException) -> Any:
 # -- success
 
 
-def test_success(sent: list[Envelope], worker: Worker) -> None:
+def test_success_outcome_has_encoded_result_and_times(sent: list[Envelope], worker: Worker) -> None:
     add.delay(2, 3)
     outcome = worker.run()
     assert (outcome.job, outcome.task_id, outcome.state) == (7, sent[0].task_id, "SUCCESS")
@@ -68,7 +68,7 @@ def test_success(sent: list[Envelope], worker: Worker) -> None:
     assert worker.reports == []
 
 
-def test_an_ignored_result_is_not_encoded(sent: list[Envelope], worker: Worker) -> None:
+def test_ignored_result_is_not_encoded(sent: list[Envelope], worker: Worker) -> None:
     strange = define(lambda: object())
     strange.apply_async(ignore_result=True)
     assert (worker.run().state, worker.run().result) == ("SUCCESS", None)
@@ -76,13 +76,13 @@ def test_an_ignored_result_is_not_encoded(sent: list[Envelope], worker: Worker) 
     assert worker.run().result is None
 
 
-def test_who_says_nothing_of_results_leaves_it_to_the_task(sent: list[Envelope], worker: Worker) -> None:
+def test_message_without_ignore_result_header_follows_the_task_option(sent: list[Envelope], worker: Worker) -> None:
     define(lambda: 1, "quiet", ignore_result=True).delay()
     del sent[0].headers["ignore_result"]
     assert worker.run().result is None
 
 
-def test_a_value_that_can_not_be_stored_is_a_failure(sent: list[Envelope], worker: Worker) -> None:
+def test_return_value_that_can_not_be_encoded_is_a_failure(sent: list[Envelope], worker: Worker) -> None:
     seen: list[Any] = []
     strange = define(lambda: {1, 2})
     type(strange).on_success = lambda self, *a: seen.append(a)
@@ -93,7 +93,7 @@ def test_a_value_that_can_not_be_stored_is_a_failure(sent: list[Envelope], worke
     assert seen == ["EncodeError"]
 
 
-def test_arguments_for_a_row(sent: list[Envelope], worker: Worker) -> None:
+def test_wanted_arguments_are_encoded_with_sensitive_ones_masked(sent: list[Envelope], worker: Worker) -> None:
     add.delay(2, y=3)
     assert worker.run(want_arguments=True).arguments == '[[2], {"y": 3}]'
     define(lambda user, password: None, sensitive=["password"]).delay("ann", "secret")
@@ -103,7 +103,7 @@ def test_arguments_for_a_row(sent: list[Envelope], worker: Worker) -> None:
 # -- failure
 
 
-def test_failure(sent: list[Envelope], worker: Worker) -> None:
+def test_failure_outcome_has_exception_and_traceback_of_the_task(sent: list[Envelope], worker: Worker) -> None:
     define(raiser(ValueError("boom", 3))).delay()
     outcome = worker.run()
     assert json.loads(outcome.result or "") == {
@@ -117,7 +117,7 @@ def test_failure(sent: list[Envelope], worker: Worker) -> None:
     assert "taskq/worker" not in outcome.traceback
 
 
-def test_wrong_arguments(sent: list[Envelope], worker: Worker) -> None:
+def test_wrong_arguments_fail_with_type_error(sent: list[Envelope], worker: Worker) -> None:
     add.delay(2)  # type: ignore[call-arg]
     error = error_of(worker.run())
     assert isinstance(error, TypeError)
@@ -134,7 +134,7 @@ class Malicious(Exception):
     __repr__ = __str__
 
 
-def test_exceptions_that_can_not_be_shown_or_stored(sent: list[Envelope], worker: Worker) -> None:
+def test_exception_without_repr_or_encodable_args_is_a_failure(sent: list[Envelope], worker: Worker) -> None:
     define(raiser(Malicious(threading.Lock(), 1))).delay()
     outcome = worker.run()
     assert outcome.state == states.FAILURE
@@ -142,7 +142,7 @@ def test_exceptions_that_can_not_be_shown_or_stored(sent: list[Envelope], worker
     assert "Malicious" in (outcome.traceback or "")
 
 
-def test_a_deep_recursion(sent: list[Envelope], worker: Worker) -> None:
+def test_deep_recursion_fails_with_a_bounded_traceback(sent: list[Envelope], worker: Worker) -> None:
     def down() -> None:
         down()
 
@@ -161,7 +161,7 @@ def test_base_exceptions_are_failures(sent: list[Envelope], worker: Worker) -> N
 
 
 @pytest.mark.parametrize("end", [SystemExit(3), KeyboardInterrupt(3)])
-def test_an_exit_ends_the_process_from_its_main_thread(
+def test_exit_ends_the_process_in_main_thread_and_fails_task_in_others(
     sent: list[Envelope], worker: Worker, end: BaseException
 ) -> None:
     define(raiser(end)).delay()
@@ -176,7 +176,7 @@ def test_an_exit_ends_the_process_from_its_main_thread(
     assert repr(end) in str(error)
 
 
-def test_ignore_and_reject(sent: list[Envelope], worker: Worker) -> None:
+def test_ignore_and_reject_set_state_and_requeue(sent: list[Envelope], worker: Worker) -> None:
     define(raiser(Ignore())).delay()
     outcome = worker.run()
     assert (outcome.state, outcome.result) == (states.IGNORED, None)
@@ -189,7 +189,7 @@ def test_ignore_and_reject(sent: list[Envelope], worker: Worker) -> None:
     assert json.loads(outcome.result or "")["exc_message"] == ["never", False]
 
 
-def test_a_raised_exception_keeps_nothing_alive(sent: list[Envelope], worker: Worker) -> None:
+def test_raised_exception_keeps_no_frame_locals_alive(sent: list[Envelope], worker: Worker) -> None:
     class Large:
         pass
 
@@ -216,7 +216,7 @@ def test_a_raised_exception_keeps_nothing_alive(sent: list[Envelope], worker: Wo
 # -- messages that can't be run
 
 
-def test_an_unknown_task(sent: list[Envelope], worker: Worker) -> None:
+def test_unknown_task_fails_with_not_registered(sent: list[Envelope], worker: Worker) -> None:
     send.send_task("no.such.task")
     outcome = worker.run()
     assert json.loads(outcome.result or "") == {
@@ -239,7 +239,7 @@ def test_an_unknown_task(sent: list[Envelope], worker: Worker) -> None:
         ({"content_type": "text/unheard-of"}, "ContentDisallowed"),
     ],
 )
-def test_bad_messages(sent: list[Envelope], worker: Worker, changes: Any, error: str) -> None:
+def test_malformed_message_fails_with_its_error(sent: list[Envelope], worker: Worker, changes: Any, error: str) -> None:
     add.delay(1, 2)
     outcome = worker.run(**changes)
     assert outcome.state == states.FAILURE
@@ -247,7 +247,7 @@ def test_bad_messages(sent: list[Envelope], worker: Worker, changes: Any, error:
     assert json.loads(outcome.result or "")["exc_type"] == error
 
 
-def test_signatures_are_verified(sent: list[Envelope], worker: Worker) -> None:
+def test_message_signatures_are_verified(sent: list[Envelope], worker: Worker) -> None:
     add.delay(1, 2)
     with override_settings(TASKQ_SIGNING=True):
         assert "SignatureMismatch" in (worker.run().result or "")
@@ -256,7 +256,7 @@ def test_signatures_are_verified(sent: list[Envelope], worker: Worker) -> None:
         assert "SignatureMismatch" in (worker.run(body=str(sent[-1].body).replace("1", "9")).result or "")
 
 
-def test_expired(sent: list[Envelope], worker: Worker) -> None:
+def test_expired_message_is_revoked(sent: list[Envelope], worker: Worker) -> None:
     add.apply_async((1, 2), expires=-1)
     outcome = worker.run()
     assert outcome.state == states.REVOKED
@@ -278,7 +278,7 @@ def test_started_is_reported_when_tracked(sent: list[Envelope], worker: Worker) 
     assert len(worker.reports) == 2
 
 
-def test_update_state(sent: list[Envelope], worker: Worker) -> None:
+def test_update_state_reports_own_progress_and_refuses_anything_else(sent: list[Envelope], worker: Worker) -> None:
     def run(self: Any) -> None:
         self.update_state(state="PROGRESS", meta={"done": 1})
         self.update_state(self.request.id, meta=2)
@@ -308,12 +308,12 @@ def test_waiting_within_a_task_is_refused(sent: list[Envelope], worker: Worker) 
     assert "Never call result.get() within a task" in str(error)
 
 
-def test_a_returned_result_is_its_tuple(sent: list[Envelope], worker: Worker) -> None:
+def test_returned_async_result_is_stored_as_its_tuple(sent: list[Envelope], worker: Worker) -> None:
     define(lambda: AsyncResult("other")).delay()
     assert worker.run().result == '[["other", null], null]'
 
 
-def test_an_own_call_method_knows_its_run(sent: list[Envelope], worker: Worker) -> None:
+def test_own_call_method_wraps_run_and_keeps_the_request(sent: list[Envelope], worker: Worker) -> None:
     from taskq import Task, register
 
     class Counting(Task[[int], str]):
@@ -330,7 +330,7 @@ def test_an_own_call_method_knows_its_run(sent: list[Envelope], worker: Worker) 
     assert json.loads(worker.run().result or "") == "called False called True"
 
 
-def test_soft_limits(sent: list[Envelope], worker: Worker) -> None:
+def test_soft_limit_can_be_handled_by_the_task_or_fails_it(sent: list[Envelope], worker: Worker) -> None:
     def spin() -> str:
         try:
             while True:
@@ -354,7 +354,7 @@ def test_soft_limits(sent: list[Envelope], worker: Worker) -> None:
 # -- logging
 
 
-def test_the_log(sent: list[Envelope], worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
+def test_outcomes_are_logged_by_level(sent: list[Envelope], worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "taskq.worker")
     add.delay(1, 2)
     worker.run()
@@ -372,18 +372,18 @@ def test_the_log(sent: list[Envelope], worker: Worker, caplog: pytest.LogCapture
     assert (third.levelno, third.exc_info) == (logging.INFO, None)
 
 
-def test_no_one_listens_to_what_no_one_needs(sent: list[Envelope], worker: Worker) -> None:
+def test_task_signals_have_no_receivers_by_default(sent: list[Envelope], worker: Worker) -> None:
     for signal in (signals.task_prerun, signals.task_postrun, signals.task_success):
         assert not signal.receivers
 
 
-def test_headers_of_older_senders(sent: list[Envelope], worker: Worker) -> None:
+def test_message_with_only_task_and_id_headers_runs(sent: list[Envelope], worker: Worker) -> None:
     headers = {"task": add.name, "id": "a"}
     envelope = protocol.build(name=add.name, queue="taskq", args=(1, 2), task_id="a")
     envelope.headers = headers
     assert worker.run(envelope).result == "3"
 
 
-def test_execute_needs_no_report(sent: list[Envelope], worker: Worker) -> None:
+def test_execute_works_without_a_report_callback(sent: list[Envelope], worker: Worker) -> None:
     define(lambda self: self.update_state(state="X"), bind=True, track_started=True).delay()
     assert execute(worker.delivery()).state == states.SUCCESS

@@ -12,8 +12,7 @@ from taskq.exceptions import ChordError
 from taskq.records import Envelope
 from taskq.results.eager import EagerResult
 from taskq.results.group_result import GroupResult
-
-from .jobs import S, add, call, fail, ident, tsum
+from tests.unit.canvas.jobs import S, add, call, fail, ident, tsum
 
 one, two, three = add.s(1, 1), add.s(2, 2), add.s(3, 3)
 
@@ -64,45 +63,45 @@ VALUES = [
 
 
 @pytest.mark.parametrize(("sig", "value"), VALUES, ids=[repr(sig)[:60] for sig, _ in VALUES])
-def test_values(sig: Any, value: Any, sent: list[Envelope]) -> None:
+def test_eager_canvases_give_celerys_values_and_send_nothing(sig: Any, value: Any, sent: list[Envelope]) -> None:
     assert sig.apply().get() == value
     with override_settings(TASKQ_ALWAYS_EAGER=True):
         assert (~sig) == value
     assert sent == []
 
 
-def test_nine_chords_in_a_row() -> None:
+def test_eager_nine_chords_in_a_row() -> None:
     sig: Any = group(ident.s(1), ident.s(1))
     for _ in range(9):
         sig = sig | tsum.s() | group(ident.s(), ident.s())
     assert (sig | S).apply().get() == 2**10
 
 
-def test_a_chain_of_a_thousand() -> None:
+def test_eager_chain_of_a_thousand_links() -> None:
     assert chain(add.s(1) for _ in range(1000)).apply((0,)).get() == 1000
 
 
-def test_groups_nested_fifty_deep() -> None:
+def test_eager_groups_nested_fifty_deep_are_flattened() -> None:
     sig: Any = ident.s(0)
     for i in range(1, 51):
         sig = group(sig, ident.s(i))
     assert sig.apply().get() == list(range(51))
 
 
-def test_applied_from_a_coroutine() -> None:
+def test_aapply_runs_a_chain_in_a_coroutine() -> None:
     from asgiref.sync import async_to_sync
 
     assert async_to_sync((add.s(1) | add.s(2)).aapply)((3,)).get() == 6
 
 
-def test_an_empty_chain() -> None:
+def test_empty_chain_gives_none() -> None:
     assert chain()() is None
     with override_settings(TASKQ_ALWAYS_EAGER=True):
         assert chain()() is None
         assert chain().delay() is None
 
 
-def test_calls_of_the_guide() -> None:
+def test_examples_of_the_guide_run_eagerly() -> None:
     with override_settings(TASKQ_ALWAYS_EAGER=True):
         assert group(add.s(i, i) for i in range(10))().get() == [i * 2 for i in range(10)]
         assert group(add.s(i) for i in range(10))(10).get() == [10 + i for i in range(10)]
@@ -117,7 +116,7 @@ def test_calls_of_the_guide() -> None:
 # -- results ------------------------------------------------------------------------------------
 
 
-def test_parents_and_members() -> None:
+def test_eager_result_has_header_and_parents() -> None:
     result = (add.s(1, 1) | group(add.s(1), add.s(2)) | S).apply()
     assert (result.get(), type(result)) == (7, EagerResult)
     header: Any = result.parent
@@ -127,7 +126,7 @@ def test_parents_and_members() -> None:
     assert [child.id for child in first.children] == [result.id]
 
 
-def test_a_task_with_callbacks() -> None:
+def test_callbacks_of_a_task_run_and_are_children() -> None:
     result = add.apply((1, 1), link=[add.s(5), ident.s() | add.s(1)])
     first, second = result.children or []
     assert (result.get(), first.get(), second.get()) == (2, 7, 3)
@@ -142,7 +141,7 @@ def test_the_same_frozen_signature_twice_is_refused() -> None:
         (frozen | frozen).apply()
 
 
-def test_ids_are_those_that_were_frozen() -> None:
+def test_eager_result_has_the_frozen_or_given_id() -> None:
     sig = add.s(1, 1) | add.s(2)
     frozen = sig.freeze()
     assert sig.apply().id == frozen.id
@@ -152,7 +151,7 @@ def test_ids_are_those_that_were_frozen() -> None:
 # -- failures: A4, A5, A10 to A14 ------------------------------------------------------------------
 
 
-def test_a_failure_ends_the_chain() -> None:
+def test_failed_link_fails_the_rest_of_the_chain() -> None:
     result = (add.s(1, 1) | fail.s() | add.s(2)).apply()
     before: Any = result.parent
     assert [result.state, before.state, before.parent.state] == ["FAILURE", "FAILURE", "SUCCESS"]
@@ -160,7 +159,7 @@ def test_a_failure_ends_the_chain() -> None:
         result.get()
 
 
-def test_a_failure_in_a_header_ends_the_body() -> None:
+def test_failed_member_fails_the_body_with_chord_error() -> None:
     result = chord([one, fail.s()], S | add.s(1)).apply()
     header: Any = result.parent
     while not isinstance(header, GroupResult):
@@ -182,12 +181,12 @@ def test_a_failure_in_a_header_ends_the_body() -> None:
     ],
     ids=repr,
 )
-def test_headers_that_fail_at_any_depth(header: Any) -> None:
+def test_failure_at_any_depth_of_a_header_fails_the_body_with_chord_error(header: Any) -> None:
     result = chord(header, S).apply()
     assert isinstance(result.result, ChordError)
 
 
-def test_throw() -> None:
+def test_throw_and_eager_propagates_raise_the_tasks_exception() -> None:
     with pytest.raises(ValueError, match="boom"):
         (add.s(1, 1) | fail.s() | add.s(2)).apply(throw=True)
     with (
@@ -227,7 +226,7 @@ def test_errbacks_are_called_once(noted: list[Any], errback: Any) -> None:
     assert noted == [(result.id, "ValueError")]
 
 
-def test_errbacks_are_called_before_an_exception_is_let_through(noted: list[Any], errback: Any) -> None:
+def test_errbacks_are_called_before_an_exception_propagates(noted: list[Any], errback: Any) -> None:
     @task(name="old_errback")
     def old_errback(task_id: str) -> None:
         noted.append(task_id)
@@ -247,7 +246,7 @@ def test_errbacks_are_called_before_an_exception_is_let_through(noted: list[Any]
     assert [kind for _, kind in noted] == ["ChordError"]
 
 
-def test_an_errback_that_raises_is_not_let_through() -> None:
+def test_exception_of_an_errback_does_not_propagate() -> None:
     @task(name="bad_errback")
     def bad_errback(request: Any, exc: BaseException, traceback: Any) -> None:
         raise KeyError("bad")
@@ -259,7 +258,7 @@ def test_an_errback_that_raises_is_not_let_through() -> None:
             fail.s().on_error(bad_errback.s()).delay()
 
 
-def test_errbacks_of_a_header(noted: list[Any], errback: Any) -> None:
+def test_errbacks_of_a_header_are_called_for_members_and_body_when_allowed(noted: list[Any], errback: Any) -> None:
     with override_settings(TASKQ_ALLOW_ERROR_CB_ON_CHORD_HEADER=True):
         chord([fail.s(), fail.s()], S.clone()).on_error(errback).apply()
     assert sorted(name for _, name in noted) == ["ChordError", "ValueError", "ValueError"]
@@ -287,14 +286,14 @@ def replacing(sig: Any) -> Any:
     ],
     ids=repr,
 )
-def test_replace(sig: Any, value: Any) -> None:
+def test_replacement_gives_its_value_in_place_of_the_task(sig: Any, value: Any) -> None:
     alone = replacing(sig).apply(task_id="mine")
     assert (alone.id, alone.get(), alone.state) == ("mine", value, states.SUCCESS)
     assert (one | replacing(sig) | ident.s()).apply().get() == value
     assert chord([replacing(sig), three], ident.s()).apply().get() == [value, 6]
 
 
-def test_replaced_again_and_again() -> None:
+def test_replacement_may_be_replaced_again() -> None:
     @task(name="again", bind=True)
     def again(self: Any, n: int) -> Any:
         if n:
@@ -304,16 +303,16 @@ def test_replaced_again_and_again() -> None:
     assert again.apply((5,)).get() == 5
 
 
-def test_replace_needs_a_worker() -> None:
+def test_replace_in_a_direct_call_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="where a worker runs replacing"):
         replacing(one)()
 
 
-def test_what_can_not_replace_fails_the_task() -> None:
+def test_replacing_by_an_empty_chain_fails_the_task() -> None:
     assert "empty chain" in str(replacing(chain()).apply().result)
 
 
-def test_add_to_chord() -> None:
+def test_add_to_chord_appends_members_and_fails_outside_of_a_chord() -> None:
     @task(name="adding", bind=True)
     def adding(self: Any, sig: Any) -> str:
         from taskq import signature
@@ -326,7 +325,7 @@ def test_add_to_chord() -> None:
     assert isinstance(adding.apply((one,)).result, ValueError)
 
 
-def test_retries_keep_the_links() -> None:
+def test_retried_task_keeps_its_chain_and_chord() -> None:
     @task(name="third", bind=True, default_retry_delay=0)
     def third(self: Any, x: int) -> int:
         if self.request.retries < 2:
@@ -337,5 +336,5 @@ def test_retries_keep_the_links() -> None:
     assert chord([third.s(1), third.s(2)], S).apply().get() == 3
 
 
-def test_partial_arguments_of_a_chord() -> None:
+def test_arguments_of_a_chord_call_go_to_its_members() -> None:
     assert chord([call.s(1, k=1)], ident.s()).apply((0,), {"k": 2}).get() == [[[0, 1], {"k": 2}]]

@@ -9,8 +9,7 @@ import pytest
 from taskq import current_task, task
 from taskq.calls.context import Context, running
 from taskq.records import Envelope
-
-from .fixtures import Worker
+from tests.unit.tasks.fixtures import Worker
 
 
 @task(bind=True)
@@ -40,7 +39,7 @@ def define(function: Any) -> Any:
     return task(name="spy", bind=True)(function)
 
 
-def test_request_of_a_run(sent: list[Envelope], worker: Worker) -> None:
+def test_request_has_all_fields_of_the_running_message(sent: list[Envelope], worker: Worker) -> None:
     seen: dict[str, Any] = {}
     spy = define(lambda self, *a, **k: seen.update(look.run.__func__(self)))  # type: ignore[attr-defined]
     spy.apply_async(
@@ -69,7 +68,7 @@ def test_request_of_a_run(sent: list[Envelope], worker: Worker) -> None:
     assert seen["reply_to"]
 
 
-def test_request_outside_of_a_run() -> None:
+def test_request_outside_of_a_run_is_empty() -> None:
     assert look.request.id is None
     assert look.request.called_directly
     assert look.request.task == look.name
@@ -80,7 +79,7 @@ def test_request_outside_of_a_run() -> None:
         look.request.no_such  # type: ignore[attr-defined]  # noqa: B018
 
 
-def test_a_direct_call_within_a_run(sent: list[Envelope], worker: Worker) -> None:
+def test_direct_call_within_a_run_has_its_own_request(sent: list[Envelope], worker: Worker) -> None:
     seen: list[Any] = []
     spy = define(lambda self: seen.extend(outer.run.__func__(self)))  # type: ignore[attr-defined]
     spy.delay()
@@ -88,7 +87,7 @@ def test_a_direct_call_within_a_run(sent: list[Envelope], worker: Worker) -> Non
     assert seen == [(True, None), False, sent[0].task_id, "spy"]
 
 
-def test_current_task() -> None:
+def test_current_task_is_the_called_task_and_falsy_outside() -> None:
     assert not current_task
     assert repr(current_task) == "None"
     with pytest.raises(AttributeError, match="No task is running here"):
@@ -101,7 +100,7 @@ def test_current_task() -> None:
     assert who() == (True, True, True, repr(who))
 
 
-def test_threads_and_contexts_do_not_mix(sent: list[Envelope], worker: Worker) -> None:
+def test_running_request_is_seen_in_copied_contexts_and_not_in_threads(sent: list[Envelope], worker: Worker) -> None:
     seen: list[Any] = []
 
     @task
@@ -119,5 +118,5 @@ def test_threads_and_contexts_do_not_mix(sent: list[Envelope], worker: Worker) -
     assert running() is None
 
 
-def test_repr() -> None:
+def test_repr_of_a_context_has_name_and_id() -> None:
     assert repr(Context(look, id="a")) == f"<Context: {look.name}[a]>"

@@ -25,8 +25,7 @@ from taskq.workflows.plan import (
     plan_errback,
     plan_replacement,
 )
-
-from .jobs import S, a, add, b, c, calls, d, e, embed_of, ident, messages
+from tests.unit.canvas.jobs import S, a, add, b, c, calls, d, e, embed_of, ident, messages
 
 
 def tail(envelope: Any) -> list[Any]:
@@ -60,7 +59,7 @@ def request_() -> Iterator[Context]:
     context.leave(token)
 
 
-def test_the_running_task_is_the_parent(request_: Context) -> None:
+def test_running_task_is_parent_of_a_plan_unless_given_otherwise(request_: Context) -> None:
     made = plan(group(a, b | c))
     assert [(m.headers["root_id"], m.headers["parent_id"]) for m in messages(made)] == [("root", "me")] * 2
     assert {node.root_id for node in made.nodes} == {"root"}
@@ -69,7 +68,7 @@ def test_the_running_task_is_the_parent(request_: Context) -> None:
     assert (sent.headers["root_id"], sent.headers["parent_id"]) == ("r", "p")
 
 
-def test_a_replacement_takes_over_everything(request_: Context) -> None:
+def test_replacement_takes_over_id_group_followers_and_stamps(request_: Context) -> None:
     made = plan_replacement(stamped(d | e, request_), request_)
     (first,) = messages(made)
     (last,) = tail(first)
@@ -83,28 +82,28 @@ def test_a_replacement_takes_over_everything(request_: Context) -> None:
     assert made.children == []
 
 
-def test_a_replacement_goes_on_with_the_chain(request_: Context) -> None:
+def test_replacement_takes_over_the_rest_of_the_chain(request_: Context) -> None:
     request_.embed = {"chain": [dict(e.clone().set(task_id="e")), dict(d.clone().set(task_id="d"))]}
     request_.message = {}
     (sent,) = messages(plan_replacement(a, request_))
     assert (sent.task_id, [step["options"]["task_id"] for step in tail(sent)]) == ("me", ["d", "e"])
 
 
-def test_a_group_that_replaces_a_task_gives_one_value(request_: Context) -> None:
+def test_group_as_a_replacement_is_accumulated_into_one_value(request_: Context) -> None:
     made = plan_replacement(group(a, b), request_)
     body = json.loads(made.groups[0].body or "")
     assert (body["task"], body["options"]["task_id"]) == ("celery.accumulate", "me")
     assert (body["options"]["group_id"], body["options"]["group_index"]) == ("g", 4)
 
 
-def test_what_can_not_replace(request_: Context) -> None:
+def test_empty_chain_and_chord_member_are_refused_as_replacement(request_: Context) -> None:
     with pytest.raises(ImproperlyConfigured, match="empty chain"):
         plan_replacement(chain(), request_)
     with pytest.raises(ImproperlyConfigured, match="member of a chord already"):
         plan_replacement(a.clone().set(chord=S), request_)
 
 
-def test_one_more_member(request_: Context) -> None:
+def test_member_added_to_a_chord_counts_by_its_last_task(request_: Context) -> None:
     made = plan_added(a | b, request_)
     (first,) = messages(made)
     options = tail(first)[0]["options"]
@@ -124,7 +123,7 @@ def test_one_more_member(request_: Context) -> None:
 # -- after a task ------------------------------------------------------------------------------------------------
 
 
-def test_what_follows_a_success() -> None:
+def test_success_sends_callbacks_and_next_link() -> None:
     embed = {"callbacks": [dict(c), dict(group(d, e))], "chain": [dict(b.clone().set(task_id="b", queue="q"))]}
     made = next_after(embed, "v", task_id="t", root_id="r")
     sent = messages(made)
@@ -140,7 +139,7 @@ def test_what_follows_a_success() -> None:
     assert not any(m.reset for m in sent)
 
 
-def test_a_group_that_another_producer_has_followed_by_something() -> None:
+def test_group_body_with_a_chain_in_its_options_is_planned_as_a_chord() -> None:
     """Celery sends a chord whose body is a group with the rest of its chain in the group's options."""
     body, _ = Freezer().freeze(group(a | group(b, c), d))
     body["options"]["chain"] = [Freezer().freeze(S)[0]]
@@ -154,30 +153,30 @@ def test_a_group_that_another_producer_has_followed_by_something() -> None:
     assert closing["kwargs"]["body"]["options"]["group_id"] == counted.group_id
 
 
-def test_one_callback_may_stand_alone() -> None:
+def test_single_callback_need_not_be_in_a_list() -> None:
     assert calls(messages(next_after({"callbacks": dict(c)}, 1, task_id="t", root_id="r"))) == [("c", [1])]
     nothing = next_after({"callbacks": None, "chain": []}, 1, task_id="t", root_id="r")
     assert (messages(nothing), nothing.children) == ([], [])
 
 
-def test_other_producers_leave_keys_out() -> None:
+def test_callback_with_only_a_task_name_is_sent() -> None:
     made = next_after({"callbacks": [{"task": "c"}]}, 1, task_id="t", root_id="r")
     assert calls(messages(made)) == [("c", [1])]
 
 
-def test_an_immutable_step_gets_no_value() -> None:
+def test_immutable_next_link_gets_no_value() -> None:
     embed = {"chain": [dict(add.si(5, 5).set(task_id="b"))]}
     assert calls(messages(next_after(embed, 1, task_id="t", root_id="r"))) == [("capapp.add", [5, 5])]
 
 
-def test_arguments_are_not_checked_in_a_worker(settings: Any) -> None:
+def test_arguments_of_follow_ups_are_not_checked(settings: Any) -> None:
     settings.TASKQ_TYPING = True
     assert len(messages(next_after({"chain": [dict(add.s())]}, 1, task_id="t", root_id="r"))) == 1
     with pytest.raises(TypeError, match="missing a required argument"):
         messages(plan(group(add.s(1))))
 
 
-def test_an_errback_of_the_old_style() -> None:
+def test_errback_of_the_old_style_gets_the_task_id() -> None:
     (sent,) = messages(plan_errback(dict(c), task_id="t", root_id="r"))
     assert (calls([sent]), sent.headers["parent_id"]) == ([("c", ["t"])], "t")
 
@@ -186,5 +185,5 @@ def test_an_errback_of_the_old_style() -> None:
     ("headers", "member"),
     [({"group": "g", "group_index": 0}, True), ({"group": "g"}, False), ({"group_index": 1}, False), ({}, False)],
 )
-def test_members_have_a_place(headers: Any, member: bool) -> None:
+def test_only_headers_with_group_and_index_are_a_members(headers: Any, member: bool) -> None:
     assert is_member(headers) is member

@@ -48,7 +48,7 @@ def again(exc: BaseException) -> BaseException:
     return decode_exception(encode_exception(exc))
 
 
-def test_layout_is_celerys() -> None:
+def test_encoded_exception_has_celerys_layout() -> None:
     assert json.loads(encode_exception(ValueError("boom", 3))) == {
         "exc_type": "ValueError",
         "exc_message": ["boom", 3],
@@ -71,7 +71,7 @@ def test_layout_is_celerys() -> None:
     ],
     ids=lambda exc: type(exc).__name__,
 )
-def test_comes_back_as_it_was(exc: BaseException) -> None:
+def test_decoded_exception_has_its_class_and_args(exc: BaseException) -> None:
     rebuilt = again(exc)
     assert type(rebuilt) is type(exc)
     assert rebuilt.args == exc.args
@@ -95,44 +95,44 @@ def test_our_classes_have_celerys_names_on_the_wire(cls: type[BaseException], mo
 
 
 @pytest.mark.parametrize("exc", [KeyboardInterrupt(), SystemExit(3), GeneratorExit("x"), asyncio.CancelledError()])
-def test_what_would_end_the_reading_process_is_named_and_not_raised(exc: BaseException) -> None:
+def test_exit_and_cancel_exceptions_are_decoded_as_taskq_error(exc: BaseException) -> None:
     rebuilt = again(exc)
     assert type(rebuilt) is exceptions.TaskqError
     shown = ", ".join(map(repr, exc.args))
     assert str(rebuilt) == f"The task raised {type(exc).__name__}({shown})."
 
 
-def test_constructor_that_wants_other_arguments() -> None:
+def test_exception_whose_constructor_wants_other_arguments_has_a_stand_in() -> None:
     rebuilt = again(Weird(1, 2))
     assert type(rebuilt) is Exception
     assert str(rebuilt) == f"{Weird}(['1 and 2'])"
 
 
-def test_django_validation_error() -> None:
+def test_django_validation_error_keeps_its_messages() -> None:
     rebuilt = again(ValidationError("bad %(n)s", code="c", params={"n": 1}))
     assert isinstance(rebuilt, ValidationError)
     assert rebuilt.messages == ["bad 1"]
 
 
 @pytest.mark.parametrize("argument", [{1}, object(), lambda: None, sys.stdout, ValueError("inner")])
-def test_arguments_that_dont_serialise_are_shown(argument: Any) -> None:
+def test_exception_arguments_that_do_not_serialise_become_their_repr(argument: Any) -> None:
     assert again(ValueError(argument, 1)).args == (repr(argument), 1)
 
 
-def test_repr_that_raises() -> None:
+def test_exception_argument_whose_repr_raises_is_named_by_class() -> None:
     assert "Silent" in again(ValueError(Silent())).args[0]
 
 
-def test_arguments_that_raise() -> None:
+def test_exception_whose_args_raise_is_encoded() -> None:
     assert again(NoArguments()).__class__ is not None
 
 
-def test_huge_arguments_are_cut() -> None:
+def test_huge_exception_arguments_are_cut() -> None:
     text = encode_exception(ValueError("x" * 10_000_000, ["y" * 10_000_000], *range(1000)))
     assert len(text) < 3 * LONGEST_ARGUMENT
 
 
-def test_nothing_is_imported() -> None:
+def test_decoding_imports_no_module() -> None:
     name = "this"
     sys.modules.pop(name, None)
     rebuilt = decode_exception(json.dumps({"exc_type": "Boom", "exc_message": [], "exc_module": name}))
@@ -142,7 +142,7 @@ def test_nothing_is_imported() -> None:
     assert isinstance(rebuilt, Exception)
 
 
-def test_same_name_gives_the_same_stand_in() -> None:
+def test_unknown_exception_class_has_one_stand_in_class() -> None:
     text = json.dumps({"exc_type": "Gone", "exc_message": ["a"], "exc_module": "no.such"})
     assert type(decode_exception(text)) is type(decode_exception(text))
     assert decode_exception(text).args == ("a",)
@@ -161,37 +161,37 @@ def test_same_name_gives_the_same_stand_in() -> None:
         (__name__, ""),
     ],
 )
-def test_what_is_no_exception_is_never_called(module: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decoding_never_calls_a_name_of_no_exception(module: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.system", lambda *args: pytest.fail("called"))
     rebuilt = decode_exception(json.dumps({"exc_type": name, "exc_message": ["exit 1"], "exc_module": module}))
     assert isinstance(rebuilt, Exception)
     assert rebuilt.args == ("exit 1",)
 
 
-def test_a_modules_getattr_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decoding_runs_no_module_getattr(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("lazy_module")
     module.__getattr__ = lambda name: pytest.fail("run")  # type: ignore[method-assign]
     monkeypatch.setitem(sys.modules, "lazy_module", module)
     decode_exception(json.dumps({"exc_type": "X", "exc_message": [], "exc_module": "lazy_module"}))
 
 
-def test_old_writers_message_is_a_string() -> None:
+def test_exception_message_that_is_a_string_is_the_only_argument() -> None:
     rebuilt = decode_exception('{"exc_type": "ValueError", "exc_message": "boom", "exc_module": "builtins"}')
     assert isinstance(rebuilt, ValueError)
     assert rebuilt.args == ("boom",)
 
 
-def test_without_a_module() -> None:
+def test_exception_without_a_module_has_a_stand_in() -> None:
     rebuilt = decode_exception('{"exc_type": "Odd", "exc_message": ["x"]}')
     assert type(rebuilt).__name__ == "Odd"
 
 
 @pytest.mark.parametrize("text", [None, "", "no json", "[1]", '{"a": 1}', '{"exc_type": 1}', "[" * 100_000])
-def test_text_that_is_no_exception(text: str | None) -> None:
+def test_text_that_is_no_exception_is_decoded_as_exception(text: str | None) -> None:
     assert type(decode_exception(text)) is Exception
 
 
 @given(st.text(), st.text(), st.recursive(st.none() | st.text() | st.integers(), st.lists))
-def test_reading_never_fails(kind: str, module: str, message: Any) -> None:
+def test_decoding_an_exception_never_fails(kind: str, module: str, message: Any) -> None:
     text = json.dumps({"exc_type": kind, "exc_message": message, "exc_module": module})
     assert isinstance(decode_exception(text), BaseException)

@@ -9,8 +9,7 @@ from taskq import chord, group
 from taskq.records import Unreachable
 from taskq.workflows.dependents import dependents, dependents_of, errbacks_of
 from taskq.workflows.plan import plan
-
-from .jobs import S, a, b, c, d, e, embed_of, ident, messages
+from tests.unit.canvas.jobs import S, a, b, c, d, e, embed_of, ident, messages
 
 
 def names(found: list[Unreachable]) -> list[tuple[str, bool]]:
@@ -21,7 +20,7 @@ def first(sig: Any) -> Any:
     return embed_of(messages(plan(sig))[0])
 
 
-def test_the_rest_of_a_chain() -> None:
+def test_dependents_of_a_link_are_the_rest_of_the_chain() -> None:
     result = plan(a | b | c)
     (sent,) = messages(result)
     found = dependents(embed_of(sent))
@@ -30,13 +29,13 @@ def test_the_rest_of_a_chain() -> None:
     assert dependents({"chain": None}) == []
 
 
-def test_chords_in_the_rest() -> None:
+def test_dependents_include_members_and_bodies_of_later_chords() -> None:
     assert names(dependents(first(a | group(b, c | d) | e | group(a, b)))) == [
         ("b", False), ("c", False), ("d", False), ("e", False), ("a", False), ("b", False),
     ]  # fmt: skip
 
 
-def test_the_group_that_counts_is_named_once() -> None:
+def test_only_the_last_dependent_of_a_member_names_the_group() -> None:
     made = plan(chord([a | group(b, c) | d, e], S))
     sent = messages(made)
     (row,) = made.groups
@@ -45,7 +44,7 @@ def test_the_group_that_counts_is_named_once() -> None:
     assert dependents(embed_of(sent[1])) == []
 
 
-def test_a_body_and_what_follows_it() -> None:
+def test_dependents_of_a_group_are_its_body_and_the_tasks_behind_it() -> None:
     made = plan(chord([chord([a], b | c), d], S | e))
     inner, outer = sorted(made.groups, key=lambda row: len(row.body or ""))[::-1]
     assert names(dependents_of(inner.body or "")) == [("b", False), ("c", True)]
@@ -53,7 +52,7 @@ def test_a_body_and_what_follows_it() -> None:
     assert names(dependents_of(json.loads(outer.body or ""))) == [("capapp.tsum", False), ("e", False)]
 
 
-def test_callbacks_that_have_an_id() -> None:
+def test_callbacks_with_an_id_are_dependents() -> None:
     known = ident.s()
     known.freeze("known")
     sig = a.clone()
@@ -62,7 +61,7 @@ def test_callbacks_that_have_an_id() -> None:
     assert names(dependents(first(sig | d))) == [("d", False), ("capapp.ident", False)]
 
 
-def test_errbacks_of_a_body() -> None:
+def test_errbacks_of_a_body_are_those_of_the_task_that_ends_it() -> None:
     assert errbacks_of(S) == []
     body = S.clone().on_error(a)
     assert errbacks_of(json.dumps(body)) == [json.loads(json.dumps(a)) | {"args": []}]

@@ -15,7 +15,7 @@ class Mute(Exception):
     __repr__ = __str__
 
 
-def test_an_error_is_a_failure_in_plain_values():
+def test_error_of_the_runner_becomes_a_failure_outcome_in_plain_values():
     one = delivery()
     try:
         raise SoftTimeLimitExceeded(3)
@@ -28,17 +28,17 @@ def test_an_error_is_a_failure_in_plain_values():
         "exc_message": [3],
         "exc_module": "billiard.exceptions",
     }
-    assert "test_crashed" in (outcome.traceback or "")
+    assert "test_outcomes" in (outcome.traceback or "")
 
 
-def test_an_error_that_cannot_be_shown_is_one_too():
+def test_error_whose_text_raises_still_becomes_a_failure_outcome():
     outcome = crashed(delivery(), Mute(Mute()))
 
     assert json.loads(outcome.result or "")["exc_message"] == ["'Mute' instance whose repr() raised"]
     assert "Mute" in (outcome.traceback or "")
 
 
-def test_what_was_to_follow_fails_with_it():
+def test_crashed_run_fails_its_dependents_and_calls_its_errbacks():
     embed = {
         "callbacks": None,
         "errbacks": [{"task": "tests.errback", "args": [], "kwargs": {}, "options": {"task_id": "e"}}],

@@ -14,8 +14,7 @@ from taskq.results import serialization
 from taskq.results.group_result import GroupResult
 from taskq.results.serialization import from_frozen
 from taskq.workflows.plan import is_member, next_after, plan, plan_body, plan_frozen
-
-from .jobs import S, a, add, b, body_of, c, call, calls, d, e, embed_of, ident, messages, tsum
+from tests.unit.canvas.jobs import S, a, add, b, body_of, c, call, calls, d, e, embed_of, ident, messages, tsum
 
 
 def tail(envelope: Any) -> list[Any]:
@@ -38,7 +37,7 @@ def test_an_empty_group_sends_nothing() -> None:
 
 
 @pytest.mark.parametrize("sig", [group() | S, chord([], S)], ids=repr)
-def test_without_a_header_the_body_is_sent_at_once(sig: Any) -> None:
+def test_body_of_an_empty_header_is_sent_at_once(sig: Any) -> None:
     made = plan(sig)
     sent = messages(made)
     assert calls(sent) == [("capapp.tsum", [[]])]
@@ -46,7 +45,7 @@ def test_without_a_header_the_body_is_sent_at_once(sig: Any) -> None:
     assert (sent[0].headers["group"], made.groups) == (None, [])
 
 
-def test_without_a_header_in_a_chain() -> None:
+def test_body_of_an_empty_header_in_a_chain_follows_the_link_before() -> None:
     (first,) = messages(plan(a | group() | S | b))
     made = next_after(embed_of(first), "x", task_id=first.task_id, root_id=first.task_id)
     sent = messages(made)
@@ -54,7 +53,7 @@ def test_without_a_header_in_a_chain() -> None:
     assert [step["task"] for step in tail(sent[0])] == ["b"]
 
 
-def test_a_group_of_one() -> None:
+def test_group_of_one_is_a_link_in_a_chain_and_a_header_before_a_body() -> None:
     (only,) = messages(plan(a | group(b)))
     assert [step["task"] for step in tail(only)] == ["b"]
     made = plan(group(b) | S)
@@ -64,7 +63,7 @@ def test_a_group_of_one() -> None:
 # -- groups -----------------------------------------------------------------------------------------
 
 
-def test_members_and_their_group() -> None:
+def test_members_of_a_group_have_its_id_and_their_index() -> None:
     made = plan(group(a, group(b, c)), ("x",))
     sent = messages(made)
     (row,) = made.groups
@@ -77,7 +76,7 @@ def test_members_and_their_group() -> None:
     assert made.children == [made.result]
 
 
-def test_a_plain_group_counts_members_that_end_in_a_task() -> None:
+def test_group_without_a_body_counts_only_members_that_end_in_a_task() -> None:
     made = plan(group(a, b | group(c, d)))
     counter, kept = made.groups
     assert (counter.size, counter.body, kept.size) == (1, None, 0)
@@ -85,7 +84,7 @@ def test_a_plain_group_counts_members_that_end_in_a_task() -> None:
     assert len(messages(made)) == 2
 
 
-def test_the_end_of_a_chain_is_the_member() -> None:
+def test_last_link_of_a_chain_in_a_header_is_the_member() -> None:
     made = plan(chord([a | b, c], S))
     first, second = messages(made)
     (row,) = made.groups
@@ -99,7 +98,7 @@ def test_the_end_of_a_chain_is_the_member() -> None:
     assert last["options"]["chord"]["options"] == {"task_id": body["options"]["task_id"]}
 
 
-def test_a_chord_in_a_header_counts_with_its_body() -> None:
+def test_chord_in_a_header_counts_by_its_body() -> None:
     made = plan(chord([chord([a, b], c), d], S))
     rows = {json.loads(row.body or "")["task"]: row for row in made.groups}
     assert {name: row.size for name, row in rows.items()} == {"c": 2, "capapp.tsum": 2}
@@ -111,7 +110,7 @@ def test_a_chord_in_a_header_counts_with_its_body() -> None:
     assert embed_of(sent[0])["chord"]["task"] == "capapp.tsum"
 
 
-def test_a_body_is_no_member_of_its_own_header() -> None:
+def test_body_is_no_member_of_its_own_header() -> None:
     made = plan(chord([a], S))
     body = made.groups[0].body
     assert body is not None
@@ -122,14 +121,14 @@ def test_a_body_is_no_member_of_its_own_header() -> None:
     assert (sent.headers["root_id"], sent.headers["parent_id"], sent.reset) == ("r", "p", False)
 
 
-def test_a_body_that_is_a_group() -> None:
+def test_body_that_is_a_group_sends_its_members_the_values() -> None:
     made = plan(chord([a], group(b, c)))
     sent = messages(plan_body(made.groups[0].body or "", [1], root_id="r", parent_id="p"))
     assert calls(sent) == [("b", [[1]]), ("c", [[1]])]
     assert [m.task_id for m in sent] == [each.id for each in made.result.members]  # type: ignore[union-attr]
 
 
-def test_what_follows_a_chord_is_in_its_body() -> None:
+def test_rest_of_a_chain_behind_a_chord_is_in_its_body() -> None:
     frozen, _ = _frozen(chord([a], b))
     rest, _ = _frozen(c | d)
     made = plan_frozen(frozen, chain=rest["kwargs"]["tasks"][::-1])
@@ -145,7 +144,7 @@ def _frozen(sig: Any) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("sig", [a | group(b, c), Signature.from_dict(json.loads(json.dumps(group(b, c))))], ids=repr)
-def test_a_group_that_something_follows_is_a_chord(sig: Any) -> None:
+def test_group_with_a_rest_of_a_chain_is_planned_as_a_chord(sig: Any) -> None:
     frozen, _ = _frozen(sig)
     rest, _ = _frozen(d)
     step = frozen["kwargs"]["tasks"][1] if frozen["subtask_type"] == "chain" else frozen
@@ -187,7 +186,7 @@ def wanted(options: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_options_of_a_call(options: dict[str, Any]) -> None:
+def test_call_options_go_to_the_tasks_sent_first(options: dict[str, Any]) -> None:
     (option,) = options
     (first,) = messages(plan(a | b, **options))
     assert carried(first, option) == wanted(options)
@@ -200,7 +199,7 @@ def test_options_of_a_call(options: dict[str, Any]) -> None:
     assert made.result.id == body["options"]["task_id"]  # type: ignore[union-attr]
 
 
-def test_options_of_a_canvas_are_those_of_its_calls() -> None:
+def test_options_set_on_a_canvas_are_call_options() -> None:
     (first,) = messages(plan((a | b).set(queue="q")))
     assert (first.queue, tail(first)[0]["options"].get("queue")) == ("q", None)
     assert [m.queue for m in messages(plan(group(a, b).set(queue="q")))] == ["q", "q"]
@@ -210,7 +209,7 @@ def test_options_of_a_canvas_are_those_of_its_calls() -> None:
     assert [m.queue for m in messages(plan(group(a, b | c).set(queue="q"), queue="r"))] == ["r", "r"]
 
 
-def test_arguments_of_a_call_are_the_first_tasks() -> None:
+def test_call_arguments_go_to_the_tasks_sent_first() -> None:
     assert calls(messages(plan(add.s(1) | add.s(2), (0,)))) == [("capapp.add", [0, 1])]
     assert calls(messages(plan(chord([add.s(1), add.si(8, 9)], S), (0,)))) == [
         ("capapp.add", [0, 1]),
@@ -224,7 +223,7 @@ def test_arguments_of_a_call_are_the_first_tasks() -> None:
     assert body_of(messages(plan(immutable, (0,), {"k": 1}))[0])[:2] == [[1], {}]
 
 
-def test_followers_of_a_call() -> None:
+def test_link_and_link_error_of_a_call_go_to_last_task_and_all_tasks() -> None:
     made = plan(chord([a], b), link=ident.s(), link_error=[c])
     body = json.loads(made.groups[0].body or "")
     assert [each["task"] for each in body["options"]["link"]] == ["capapp.ident"]
@@ -235,7 +234,7 @@ def test_followers_of_a_call() -> None:
     assert [each["task"] for each in tail(first)[0]["options"]["link"]] == ["capapp.ident"]
 
 
-def test_maps_go_where_their_task_goes(settings: Any) -> None:
+def test_maps_and_chunks_are_routed_as_their_task(settings: Any) -> None:
     settings.TASKQ_ROUTES = {"capapp.add": {"queue": "adding"}}
     assert [m.queue for m in messages(plan(add.chunks([(1, 2)], 1)))] == ["adding"]
     assert [m.queue for m in messages(plan(add.map([1])))] == ["adding"]
@@ -245,7 +244,7 @@ def test_maps_go_where_their_task_goes(settings: Any) -> None:
 # -- size: A18, A19, A36 -------------------------------------------------------------------------------
 
 
-def test_a_generator_is_consumed_once() -> None:
+def test_generator_of_members_is_consumed_once() -> None:
     seen: list[int] = []
 
     def members() -> Iterator[Any]:
@@ -266,14 +265,14 @@ def test_messages_are_encoded_one_by_one() -> None:
         next(made.envelopes)
 
 
-def test_a_large_header() -> None:
+def test_plan_of_ten_thousand_members_has_one_group() -> None:
     made = plan(chord((add.s(i, i) for i in range(10_000)), S))
     assert [row.size for row in made.groups] == [10_000]
     assert sum(1 for _ in made.envelopes) == 10_000
     assert sum(1 for _ in made.nodes) == 10_001
 
 
-def test_a_chain_of_a_thousand() -> None:
+def test_plan_of_a_chain_of_a_thousand_links() -> None:
     sig = chain(add.s(1) for _ in range(1000))
     made = plan(sig, (1,))
     (first,) = messages(made)
@@ -288,7 +287,7 @@ def test_a_chain_of_a_thousand() -> None:
     assert json.dumps(Signature.from_dict(json.loads(json.dumps(joined)))) == json.dumps(joined)
 
 
-def test_groups_nested_fifty_deep() -> None:
+def test_plan_of_groups_nested_fifty_deep() -> None:
     sig: Any = ident.s(0)
     for i in range(1, 51):
         sig = group(sig, ident.s(i))
@@ -300,7 +299,7 @@ def test_groups_nested_fifty_deep() -> None:
     assert calls(messages(plan(again))) == [("capapp.ident", [i]) for i in range(51)]
 
 
-def test_nine_chords_in_a_row() -> None:
+def test_plans_of_nine_chords_in_a_row_send_one_after_the_other() -> None:
     sig: Any = group(ident.s(1), ident.s(1))
     for _ in range(8):
         sig = sig | tsum.s() | group(ident.s(), ident.s())
@@ -325,7 +324,7 @@ def chords_in_a_row(n: int) -> Any:
     return sig | S
 
 
-def test_too_many_chords_in_a_row_are_an_error_that_says_so() -> None:
+def test_too_many_chords_in_a_row_are_an_error() -> None:
     with pytest.raises(ValueError, match=r"nested too deeply to be sent.* replace\(\)"):
         list(plan(chords_in_a_row(250)).envelopes)
     with pytest.raises(ValueError, match="nested too deeply"):
@@ -334,7 +333,7 @@ def test_too_many_chords_in_a_row_are_an_error_that_says_so() -> None:
         chain(*(step for _ in range(500) for step in (group(a, b), S)))
 
 
-def test_a_hundred_chords_in_a_row() -> None:
+def test_plan_of_a_hundred_chords_in_a_row() -> None:
     made = plan(chords_in_a_row(100))
     assert len(messages(made)) == 2
     assert sum(1 for _ in made.nodes) == 101 * 3
@@ -343,7 +342,7 @@ def test_a_hundred_chords_in_a_row() -> None:
 # -- rows ---------------------------------------------------------------------------------------------------
 
 
-def test_nodes() -> None:
+def test_nodes_have_group_position_and_predecessor() -> None:
     made = plan(a | group(b, c | d) | e)
     nodes = list(made.nodes)
     ids = {node.name: node.task_id for node in nodes}
@@ -368,7 +367,7 @@ def test_a_body_without_a_header_has_no_node() -> None:
     assert list(plan(chord([], a)).nodes) == []
 
 
-def test_a_body_behind_an_empty_header_waits_for_what_comes_before() -> None:
+def test_node_of_a_body_behind_an_empty_header_waits_for_its_predecessor() -> None:
     first, body = plan(a | chord([], b)).nodes
     assert body.waits_for == first.task_id
 
@@ -377,7 +376,7 @@ def test_a_task_alone_has_no_node() -> None:
     assert list(plan(a).nodes) == []
 
 
-def test_ids_that_were_used_before_are_reset() -> None:
+def test_messages_with_a_given_id_are_marked_for_reset() -> None:
     assert [m.reset for m in messages(plan(group(a, b.clone().set(task_id="known"))))] == [False, True]
     assert [m.reset for m in messages(plan(a, task_id="known"))] == [True]
     assert [m.reset for m in messages(plan(a))] == [False]

@@ -55,7 +55,7 @@ def eager() -> Any:
         yield
 
 
-def test_apply(sent: list[Envelope]) -> None:
+def test_apply_runs_here_and_returns_an_eager_result(sent: list[Envelope]) -> None:
     result = add.apply((2,), {"y": 3}, task_id="mine", queue="q")
     assert isinstance(result, EagerResult)
     assert (result.id, result.get(), result.state, result.queue) == ("mine", 5, "SUCCESS", "q")
@@ -64,7 +64,7 @@ def test_apply(sent: list[Envelope]) -> None:
     assert sent == []
 
 
-def test_values_take_the_way_of_a_message() -> None:
+def test_apply_encodes_arguments_and_result_as_a_message_does() -> None:
     def describe(value: Any) -> Any:
         return value, type(value).__name__
 
@@ -77,12 +77,12 @@ def test_values_take_the_way_of_a_message() -> None:
 
 
 @pytest.mark.parametrize("options", [{"compression": "gzip"}, {"serializer": "pickle"}])
-def test_any_encoding(options: Any) -> None:
+def test_apply_works_with_compression_and_other_serializers(options: Any) -> None:
     with override_settings(TASKQ_ACCEPT_CONTENT=["json", "pickle"]):
         assert add.apply((1, 2), **options).get() == 3
 
 
-def test_failures() -> None:
+def test_apply_returns_a_failure_and_raises_it_when_told_to() -> None:
     result = fail.apply()
     assert (result.state, repr(result.result)) == ("FAILURE", "ValueError('boom')")
     assert "raise ValueError(message)" in (result.traceback or "")
@@ -97,7 +97,7 @@ def test_failures() -> None:
         assert fail.apply(throw=False).failed()
 
 
-def test_always_eager(eager: None, sent: list[Envelope]) -> None:
+def test_always_eager_runs_all_sends_here(eager: None, sent: list[Envelope]) -> None:
     assert add.delay(1, 2).get() == 3
     assert [result.get() for result in add.delay_many([(1, 2), (3, 4)])] == [3, 7]
     assert send_task(add.name, (1, 2)).get() == 3
@@ -105,7 +105,7 @@ def test_always_eager(eager: None, sent: list[Envelope]) -> None:
     assert sent == []
 
 
-def test_children_and_lineage(eager: None) -> None:
+def test_eager_task_has_children_and_a_root(eager: None) -> None:
     result = parent.delay()
     child, is_eager, root = result.get()
     assert is_eager
@@ -121,12 +121,12 @@ def test_retries_run_at_once() -> None:
     )
 
 
-def test_expired() -> None:
+def test_apply_of_an_expired_task_is_revoked() -> None:
     assert add.apply((1, 2), expires=-1).state == states.REVOKED
 
 
 @pytest.mark.django_db
-def test_the_caller_s_connection_and_transaction_are_used() -> None:
+def test_apply_uses_the_callers_connection_and_transaction() -> None:
     def count() -> int:
         assert connection.in_atomic_block
         return TaskRun.objects.count()
@@ -137,19 +137,19 @@ def test_the_caller_s_connection_and_transaction_are_used() -> None:
 
 
 @pytest.mark.django_db
-def test_coroutines_use_the_caller_s_connection() -> None:
+def test_apply_of_a_coroutine_uses_the_callers_connection() -> None:
     from django.utils import timezone
 
     TaskRun.objects.create(task_id="a", name="seen", created_at=timezone.now())
     assert coroutine.apply(("seen",)).get() == 1
 
 
-def test_what_a_task_activates_does_not_leak() -> None:
+def test_language_that_an_eager_task_activates_does_not_leak() -> None:
     task(name="german")(lambda: translation.activate("de")).apply()
     assert translation.get_language() != "de"
 
 
-def test_from_a_coroutine(eager: None) -> None:
+def test_adelay_runs_eagerly_in_a_coroutine(eager: None) -> None:
     async def main() -> list[Any]:
         return [(await add.adelay(1, 2)).result, (await asend_task(add.name, (3, 4))).result]
 
@@ -159,7 +159,7 @@ def test_from_a_coroutine(eager: None) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_on_commit(eager: None) -> None:
+def test_delay_on_commit_runs_eagerly_when_the_transaction_commits(eager: None) -> None:
     assert add.delay_on_commit(1, 2).get() == 3
     ran: list[int] = []
     note = task(name="note")(ran.append)
@@ -178,7 +178,7 @@ def test_on_commit(eager: None) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_on_commit_of_what_fails_or_never_runs(eager: None) -> None:
+def test_delay_on_commit_of_a_failing_or_rolled_back_eager_task(eager: None) -> None:
     with transaction.atomic():
         failed = fail.delay_on_commit()
     assert (failed.state, repr(failed.result)) == ("FAILURE", "ValueError('boom')")
@@ -192,7 +192,7 @@ def test_on_commit_of_what_fails_or_never_runs(eager: None) -> None:
 
 
 @pytest.mark.django_db
-def test_no_rows_unless_asked_for(eager: None) -> None:
+def test_eager_tasks_write_no_rows_by_default(eager: None) -> None:
     add.delay(1, 2)
     fail.delay()
     progress.delay()
@@ -200,7 +200,7 @@ def test_no_rows_unless_asked_for(eager: None) -> None:
 
 
 @pytest.mark.django_db
-def test_stored_results(eager: None) -> None:
+def test_eager_results_are_stored_when_the_setting_says_so(eager: None) -> None:
     with override_settings(TASKQ_STORE_EAGER_RESULT=True), TestCase.captureOnCommitCallbacks(execute=True):
         good, bad = add.delay(1, 2), fail.delay()
         moved = progress.delay()

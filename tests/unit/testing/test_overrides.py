@@ -17,7 +17,7 @@ from taskq.testing import Memory, assert_not_sent, assert_sent, override
 from . import tasks
 
 
-def test_everything_is_as_before_afterwards() -> None:
+def test_override_restores_sink_and_backend() -> None:
     sink, before = publisher._sink, backend.current()
     with override("memory"):
         assert backend.current() is not before
@@ -29,12 +29,12 @@ def test_everything_is_as_before_afterwards() -> None:
         assert_not_sent()
 
 
-def test_unknown_mode() -> None:
+def test_unknown_mode_is_refused() -> None:
     with pytest.raises(ValueError, match="'memory', 'inline' or 'eager'"):
         override("nonsense")  # type: ignore[arg-type]
 
 
-def test_as_a_decorator() -> None:
+def test_override_decorates_a_function() -> None:
     @override("memory", kwarg_name="memory")
     def send(memory: Memory) -> int:
         tasks.add.delay(1, 1)
@@ -43,7 +43,7 @@ def test_as_a_decorator() -> None:
     assert send() == 1  # type: ignore[call-arg]
 
 
-def test_as_a_decorator_of_a_coroutine() -> None:
+def test_override_decorates_a_coroutine_function() -> None:
     import asyncio
 
     @override("memory", kwarg_name="memory")
@@ -58,30 +58,30 @@ def test_as_a_decorator_of_a_coroutine() -> None:
 class AsADecoratorOfAClass(SimpleTestCase):
     memory: Memory
 
-    def test_one(self) -> None:
+    def test_memory_holds_the_message_of_this_test_only(self) -> None:
         tasks.add.delay(1, 1)
         assert len(self.memory.sent) == 1
 
-    def test_two(self) -> None:
+    def test_memory_holds_no_message_of_another_test(self) -> None:
         tasks.add.delay(1, 1)
         assert len(self.memory.sent) == 1
 
 
 @override("memory")
 class WithoutDjango(unittest.TestCase):
-    def test_one(self) -> None:
+    def test_override_decorates_a_unittest_class(self) -> None:
         tasks.add.delay(1, 1)
         assert_sent(tasks.add, count=1)
 
 
-def test_eager(taskq_eager: None) -> None:
+def test_eager_mode_runs_tasks_here(taskq_eager: None) -> None:
     result = tasks.add.delay(1, 1)
     assert isinstance(result, EagerResult)
     assert result.get() == 2
     assert tasks.fail.delay().failed()
 
 
-def test_eager_and_propagating() -> None:
+def test_eager_mode_with_propagate_raises_the_failure() -> None:
     with override("eager", propagate=True), pytest.raises(ValueError, match="boom"):
         tasks.fail.delay()
 
@@ -93,7 +93,7 @@ def test_memory_wins_over_a_projects_eager_setting(settings: Any) -> None:
         assert len(memory.sent) == 1
 
 
-def test_inline_fixture(taskq_inline: Memory) -> None:
+def test_inline_fixture_runs_tasks_at_once(taskq_inline: Memory) -> None:
     assert tasks.add.delay(1, 1).get() == 2
 
 

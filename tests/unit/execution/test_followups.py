@@ -61,13 +61,13 @@ def dependents(outcome: Outcome) -> list[Unreachable]:
 # -- success
 
 
-def test_a_task_by_itself_has_nothing_to_follow(sent: list[Envelope], worker: Worker) -> None:
+def test_task_outside_of_a_workflow_has_no_follow_ups(sent: list[Envelope], worker: Worker) -> None:
     add.delay(1, 1)
     outcome = worker.run()
     assert outcome.follow_ups == NO_FOLLOW_UPS
 
 
-def test_the_next_link_gets_the_value_and_the_rest_of_the_chain(sent: list[Envelope], worker: Worker) -> None:
+def test_next_link_gets_the_value_and_the_rest_of_the_chain(sent: list[Envelope], worker: Worker) -> None:
     result: Any = chain(add.s(1, 1), add.s(2), add.s(3))()
     outcome = worker.run()
     (following,) = follow_ups(outcome)
@@ -81,7 +81,7 @@ def test_the_next_link_gets_the_value_and_the_rest_of_the_chain(sent: list[Envel
     assert (last.task_id, call_of(last)[0], call_of(last)[2]["chain"]) == (result.id, [4, 3], None)
 
 
-def test_receivers_hear_of_what_follows_and_may_add_headers(sent: list[Envelope], worker: Worker) -> None:
+def test_before_task_publish_receivers_may_add_headers_to_follow_ups(sent: list[Envelope], worker: Worker) -> None:
     (add.s(1, 1) | add.s(2))()
 
     def receiver(headers: dict[str, Any], **_: Any) -> None:
@@ -95,7 +95,7 @@ def test_receivers_hear_of_what_follows_and_may_add_headers(sent: list[Envelope]
     assert following.headers["trace"] == "abc"
 
 
-def test_callbacks_are_sent_and_are_children(sent: list[Envelope], worker: Worker) -> None:
+def test_callbacks_are_follow_ups_and_children(sent: list[Envelope], worker: Worker) -> None:
     add.apply_async((1, 1), link=[add.s(5), add.si(7, 7)])
     outcome = worker.run()
     first, second = follow_ups(outcome)
@@ -103,7 +103,7 @@ def test_callbacks_are_sent_and_are_children(sent: list[Envelope], worker: Worke
     assert [child[0][0] for child in json.loads(outcome.children or "")] == [first.task_id, second.task_id]
 
 
-def test_a_chord_that_comes_next_is_sent_with_its_counter(sent: list[Envelope], worker: Worker) -> None:
+def test_chord_next_in_a_chain_is_sent_with_its_group_counter(sent: list[Envelope], worker: Worker) -> None:
     result: Any = (add.s(1, 1) | group(add.s(1), add.s(2)) | total.s())()
     outcome = worker.run()
     members = follow_ups(outcome)
@@ -114,7 +114,7 @@ def test_a_chord_that_comes_next_is_sent_with_its_counter(sent: list[Envelope], 
     assert json.loads(counter.body or "")["options"]["task_id"] == result.id
 
 
-def test_what_follows_is_plain_enough_for_the_pipe(sent: list[Envelope], worker: Worker) -> None:
+def test_outcome_with_follow_ups_survives_marshal(sent: list[Envelope], worker: Worker) -> None:
     import marshal
 
     (add.s(1, 1) | group(add.s(1), add.s(2)) | total.s())()
@@ -122,14 +122,14 @@ def test_what_follows_is_plain_enough_for_the_pipe(sent: list[Envelope], worker:
     assert Outcome.from_wire(marshal.loads(marshal.dumps(outcome.to_wire()))) == outcome
 
 
-def test_an_ignored_value_is_encoded_for_the_body_of_a_chord_only(sent: list[Envelope], worker: Worker) -> None:
+def test_ignored_result_is_encoded_for_members_of_a_chord_only(sent: list[Envelope], worker: Worker) -> None:
     chord([add.s(1, 1).set(ignore_result=True)], total.s())()
     assert worker.run().result == "2"
     group([add.s(1, 1).set(ignore_result=True)])()
     assert worker.run().result is None
 
 
-def test_a_link_that_can_not_be_sent_fails_the_task(sent: list[Envelope], worker: Worker, settings: Any) -> None:
+def test_next_link_that_can_not_be_sent_fails_the_task(sent: list[Envelope], worker: Worker, settings: Any) -> None:
     result: Any = chain(task(name="large")(lambda: "x" * 2000).s(), add.s("c"))()
     settings.TASKQ_MAX_MESSAGE_SIZE = 1500
     outcome = worker.run()
@@ -142,7 +142,7 @@ def test_a_link_that_can_not_be_sent_fails_the_task(sent: list[Envelope], worker
 # -- retry, replace, add_to_chord
 
 
-def test_a_retry_keeps_everything_and_ends_nothing(sent: list[Envelope], worker: Worker) -> None:
+def test_retry_keeps_body_and_ends_no_dependents(sent: list[Envelope], worker: Worker) -> None:
     body = total.s()
     chord([again.s(1).on_error(boom.s()) | add.s(1)], body)()
     first = sent[0]
@@ -153,7 +153,7 @@ def test_a_retry_keeps_everything_and_ends_nothing(sent: list[Envelope], worker:
     assert following.headers["retries"] == 1
 
 
-def test_a_replacement_takes_over_all_that_follows(sent: list[Envelope], worker: Worker) -> None:
+def test_replacement_takes_over_chord_membership_and_errbacks(sent: list[Envelope], worker: Worker) -> None:
     @task(bind=True, name="replaced")
     def replaced(self: Any) -> None:
         self.replace(add.s(1, 1) | add.s(2))
@@ -186,7 +186,7 @@ def test_a_replacement_that_was_caught_is_not_sent(sent: list[Envelope], worker:
     assert [d.task_id for d in dependents(outcome)] == [result.id]
 
 
-def test_what_is_added_to_a_chord_makes_the_header_wait(sent: list[Envelope], worker: Worker) -> None:
+def test_added_chord_members_are_counted_and_dropped_when_the_task_fails(sent: list[Envelope], worker: Worker) -> None:
     @task(bind=True, name="adds")
     def adds(self: Any, fails: bool) -> None:
         self.add_to_chord(add.s(1, 1))
@@ -208,7 +208,7 @@ def test_what_is_added_to_a_chord_makes_the_header_wait(sent: list[Envelope], wo
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), Reject("no"), Ignore()])
-def test_an_end_without_a_value_ends_the_rest_of_the_chain(
+def test_failed_rejected_or_ignored_link_ends_the_rest_of_the_chain(
     sent: list[Envelope], worker: Worker, error: Exception
 ) -> None:
     @task(name="ends")
@@ -223,7 +223,7 @@ def test_an_end_without_a_value_ends_the_rest_of_the_chain(
     assert outcome.result is not None
 
 
-def test_a_failure_names_the_group_that_counts_the_end_of_the_chain(sent: list[Envelope], worker: Worker) -> None:
+def test_failure_names_the_group_that_counts_the_last_link(sent: list[Envelope], worker: Worker) -> None:
     result: Any = chord([boom.s() | add.si(1, 1)], total.s())()
     outcome = worker.run()
     assert dependents(outcome) == [Unreachable(result.parent[0].id, add.name, result.parent.id)]
@@ -251,7 +251,7 @@ def test_errbacks_of_both_styles_are_sent_with_the_failure(sent: list[Envelope],
     assert heard == [(result.id, boom.name, [1], "ValueError('boom')", True, 9)]
 
 
-def test_an_errback_that_raises_changes_nothing(
+def test_errback_that_raises_is_logged_and_changes_no_outcome(
     sent: list[Envelope], worker: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:
     @task(name="bad_errback")
@@ -267,7 +267,7 @@ def test_an_errback_that_raises_changes_nothing(
     assert f"The errback bad_errback of {boom.name}[{outcome.task_id}] raised" in caplog.text
 
 
-def test_errbacks_are_not_called_for_a_retry(sent: list[Envelope], worker: Worker) -> None:
+def test_errbacks_are_sent_for_the_final_failure_and_not_for_retries(sent: list[Envelope], worker: Worker) -> None:
     @task(name="counted")
     def counted(*args: Any) -> None: ...
 
@@ -290,7 +290,7 @@ def errback_of(worker: Worker, failing: Any, *args: Any, **options: Any) -> Enve
     return called
 
 
-def test_an_errback_is_called_where_its_task_was_if_nothing_else_is_said(
+def test_errback_goes_to_its_tasks_queue_unless_routed_or_given_one(
     sent: list[Envelope], worker: Worker, settings: Any
 ) -> None:
     assert errback_of(worker, boom, queue="q").queue == "q"
@@ -303,7 +303,7 @@ def test_an_errback_is_called_where_its_task_was_if_nothing_else_is_said(
     assert (named.queue, named.priority) == ("mine", 0)
 
 
-def test_an_errback_gets_the_arguments_as_they_were_sent(sent: list[Envelope], worker: Worker) -> None:
+def test_errback_gets_arguments_as_sent_and_sensitive_ones_unshown(sent: list[Envelope], worker: Worker) -> None:
     @task(name="spoils", sensitive=("secret",))
     def spoils(given: list[Any], secret: str) -> None:
         given.append(object())
@@ -314,7 +314,7 @@ def test_an_errback_gets_the_arguments_as_they_were_sent(sent: list[Envelope], w
     assert "hidden" not in f"{called.arguments} {called.headers}"
 
 
-def test_arguments_that_leave_no_room_for_a_traceback_are_left_out(
+def test_errback_message_drops_large_arguments_to_fit_the_traceback(
     sent: list[Envelope], worker: Worker, settings: Any
 ) -> None:
     settings.TASKQ_MAX_MESSAGE_SIZE = 4000
@@ -323,13 +323,13 @@ def test_arguments_that_leave_no_room_for_a_traceback_are_left_out(
     assert "ValueError: boom" in call_of(called)[0][5]
 
 
-def test_an_errback_goes_in_the_serializer_of_its_task(sent: list[Envelope], worker: Worker, settings: Any) -> None:
+def test_errback_message_uses_the_serializer_of_its_task(sent: list[Envelope], worker: Worker, settings: Any) -> None:
     settings.TASKQ_ACCEPT_CONTENT = ["json", "pickle"]
     called = errback_of(worker, boom, {1, 2}, serializer="pickle")
     assert call_of(called)[0][3] == [{1, 2}]
 
 
-def test_an_expired_link_ends_the_rest(sent: list[Envelope], worker: Worker) -> None:
+def test_expired_link_ends_the_rest_of_the_chain_without_errbacks(sent: list[Envelope], worker: Worker) -> None:
     result: Any = chain(add.si(1, 1).set(expires=-1, link_error=boom.s()), add.s(1))()
     outcome = worker.run()
     assert outcome.state == "REVOKED"
@@ -340,7 +340,7 @@ def test_an_expired_link_ends_the_rest(sent: list[Envelope], worker: Worker) -> 
 # -- ends that no process can tell of
 
 
-def test_the_main_process_reads_what_was_to_follow(sent: list[Envelope], worker: Worker) -> None:
+def test_loss_and_revocation_read_dependents_from_the_message(sent: list[Envelope], worker: Worker) -> None:
     @task(name="told_of_loss")
     def told_of_loss(request: Any, exc: BaseException, traceback: Any) -> None: ...
 
@@ -356,7 +356,7 @@ def test_the_main_process_reads_what_was_to_follow(sent: list[Envelope], worker:
     assert (len(revoked.follow_ups.unreachable), list(revoked.follow_ups.envelopes)) == (1, [])
 
 
-def test_a_member_is_one_by_its_place_in_the_group(sent: list[Envelope]) -> None:
+def test_only_a_message_with_group_index_is_a_member(sent: list[Envelope]) -> None:
     chord([add.s(1, 1)], total.s())()
     member = read(_claimed(sent[0]), Limits())
     assert settlements.revoked(member, "revoked", "w@host").member
@@ -364,7 +364,7 @@ def test_a_member_is_one_by_its_place_in_the_group(sent: list[Envelope]) -> None
     assert not settlements.revoked(read(_claimed(sent[0]), Limits()), "revoked", "w@host").member
 
 
-def test_the_errback_task_calls_with_what_was_left(sent: list[Envelope], worker: Worker) -> None:
+def test_errback_task_calls_errback_with_request_rebuilt_from_its_message(sent: list[Envelope], worker: Worker) -> None:
     heard: list[Any] = []
 
     @task(name="hears")
@@ -379,7 +379,7 @@ def test_the_errback_task_calls_with_what_was_left(sent: list[Envelope], worker:
 
 
 @pytest.mark.parametrize("body", ["", "[", "[1]", "[[], {}, 5]", '[[], {}, {"chain": [5]}]'])
-def test_for_a_body_that_can_not_be_read_the_rows_are_asked(sent: list[Envelope], body: str) -> None:
+def test_follow_ups_of_unreadable_body_are_looked_up_in_the_rows(sent: list[Envelope], body: str) -> None:
     add.delay(1, 1)
     message = _claimed(sent[0])
     message.body = body
@@ -387,7 +387,7 @@ def test_for_a_body_that_can_not_be_read_the_rows_are_asked(sent: list[Envelope]
     assert (list(found.unreachable), list(found.envelopes)) == ([LOOK_UP_IN_ROWS], [])
 
 
-def test_what_a_task_that_is_no_more_was_to_follow_is_asked_of_the_rows(sent: list[Envelope], worker: Worker) -> None:
+def test_run_of_unreadable_body_fails_with_dependents_from_the_rows(sent: list[Envelope], worker: Worker) -> None:
     chain(add.s(1, 1), add.s(1))()
     outcome = worker.run(body="[")
     assert (outcome.state, dependents(outcome)) == ("FAILURE", [LOOK_UP_IN_ROWS])

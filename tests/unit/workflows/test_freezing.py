@@ -11,8 +11,7 @@ from taskq.results.group_result import GroupResult
 from taskq.results.serialization import from_frozen
 from taskq.workflows.freezing import Freezer
 from taskq.workflows.plan import plan
-
-from .jobs import S, a, add, b, c, d, e, ident, shown
+from tests.unit.canvas.jobs import S, a, add, b, c, d, e, ident, shown
 
 
 def freeze(sig: Any, task_id: str | None = None) -> tuple[Any, Any]:
@@ -35,13 +34,13 @@ def ids_of(sig: Any) -> list[str]:
 # -- results -----------------------------------------------------------------------------
 
 
-def test_a_chains_result_leads_back_to_its_first() -> None:
+def test_result_of_a_chain_leads_back_to_its_first_link() -> None:
     frozen, result = freeze(a | b | c)
     assert [each.id for each in line(result)] == ids_of(frozen)[::-1]
     assert all(type(each) is AsyncResult for each in line(result))
 
 
-def test_a_groups_result_has_its_members() -> None:
+def test_result_of_a_group_has_its_members() -> None:
     frozen, result = freeze(group(a, b | c, group(d, e)))
     assert type(result) is GroupResult
     assert [each.id for each in result.results] == ids_of(frozen)
@@ -49,7 +48,7 @@ def test_a_groups_result_has_its_members() -> None:
     assert frozen["options"]["task_id"] == result.id
 
 
-def test_a_chords_result_is_its_bodys_and_its_parent_the_header() -> None:
+def test_result_of_a_chord_is_its_bodys_with_the_header_as_parent() -> None:
     frozen, result = freeze(a | chord([b, c], d | e))
     step = frozen["kwargs"]["tasks"][1]
     last, first, header, before = line(result)
@@ -60,7 +59,7 @@ def test_a_chords_result_is_its_bodys_and_its_parent_the_header() -> None:
     assert before.id == frozen["kwargs"]["tasks"][0]["options"]["task_id"]
 
 
-def test_results_that_are_ignored() -> None:
+def test_frozen_result_is_ignored_by_task_option_or_signature() -> None:
     @task(name="quiet", ignore_result=True)
     def quiet() -> None: ...
 
@@ -70,7 +69,7 @@ def test_results_that_are_ignored() -> None:
     assert not freeze(a)[1].ignored
 
 
-def test_empty_ones() -> None:
+def test_empty_chain_group_and_header_are_frozen() -> None:
     assert freeze(chain())[1] is None
     frozen, result = freeze(group())
     assert (result.results, frozen["kwargs"]["tasks"]) == ([], [])
@@ -81,7 +80,7 @@ def test_empty_ones() -> None:
 
 
 @pytest.mark.parametrize("sig", [chord([a]), chord([a], chain()), b | chord([a])], ids=repr)
-def test_a_chord_needs_a_body(sig: Any) -> None:
+def test_freezing_a_chord_without_a_body_is_an_error(sig: Any) -> None:
     with pytest.raises(TypeError, match="A chord needs a body"):
         sig.freeze()
 
@@ -131,20 +130,20 @@ def test_a_chord_needs_a_body(sig: Any) -> None:
     ],
     ids=str,
 )
-def test_what_is_sent_has_one_form(sig: Any, form: Any) -> None:
+def test_frozen_canvas_has_one_form_however_it_was_joined(sig: Any, form: Any) -> None:
     frozen, _ = freeze(sig)
     assert shown(frozen) == form
     again, _ = freeze(frozen)
     assert again == frozen
 
 
-def test_members_know_their_places() -> None:
+def test_frozen_members_have_their_group_index() -> None:
     frozen, _ = freeze(chord([group(a, b), c | d], S))
     members = frozen["kwargs"]["header"]["kwargs"]["tasks"]
     assert [member["options"]["group_index"] for member in members] == [0, 1, 2]
 
 
-def test_it_is_the_same_out_of_json() -> None:
+def test_frozen_canvas_is_the_same_out_of_json() -> None:
     sig = a | group(b, c | d) | S
     sig.freeze()
     assert freeze(Signature.from_dict(dict(sig)))[0] == freeze(sig)[0]
@@ -154,7 +153,7 @@ def test_it_is_the_same_out_of_json() -> None:
 
 
 @pytest.mark.parametrize("sig", [a, a | b, group(a, b), chord([a], b), chord([a], b | c), a | group(b, c)], ids=repr)
-def test_the_id_of_the_whole_is_its_results(sig: Any) -> None:
+def test_given_id_of_a_canvas_is_that_of_its_result(sig: Any) -> None:
     assert freeze(sig, "mine")[1].id == "mine"
     assert freeze(sig.clone().set(task_id="mine"))[1].id == "mine"
     frozen, result = freeze(sig)
@@ -162,7 +161,7 @@ def test_the_id_of_the_whole_is_its_results(sig: Any) -> None:
     assert freeze(frozen)[1].id == result.id
 
 
-def test_fresh_ids_are_those_that_were_chosen() -> None:
+def test_fresh_ids_are_those_that_freezing_chose() -> None:
     freezer = Freezer()
     known = a.clone().set(task_id="known")
     _, result = freezer.freeze(known | b)
@@ -189,7 +188,7 @@ def test_the_id_of_the_canvas_is_its_ends_alone() -> None:
     assert ids_of(frozen)[0] != known.id
 
 
-def test_frozen_chunks_are_what_they_were() -> None:
+def test_frozen_chunks_stay_chunks() -> None:
     parts = add.chunks([(1, 1), (2, 2), (3, 3)], 2)
     result = parts.freeze()
     assert repr(parts) == repr(parts.group())
@@ -197,7 +196,7 @@ def test_frozen_chunks_are_what_they_were() -> None:
     assert (parts | ident.s()).apply().get() == [[2, 4], [6]]
 
 
-def test_freezing_changes_nothing_but_in_place() -> None:
+def test_only_freeze_of_a_canvas_itself_changes_it_in_place() -> None:
     sig = a | group(b, c) | S
     before = repr(dict(sig))
     freeze(sig)
@@ -210,7 +209,7 @@ def test_freezing_changes_nothing_but_in_place() -> None:
 # -- followers --------------------------------------------------------------------------------------
 
 
-def test_callbacks_of_a_chain_are_its_lasts_and_errbacks_everyones() -> None:
+def test_callbacks_of_a_chain_go_to_its_last_link_and_errbacks_to_all() -> None:
     sig = a | b | group(c, d) | e
     sig.link(ident.s())
     sig.link_error(add.s())
@@ -223,7 +222,7 @@ def test_callbacks_of_a_chain_are_its_lasts_and_errbacks_everyones() -> None:
     assert all("link_error" not in member["options"] for member in last["kwargs"]["header"]["kwargs"]["tasks"])
 
 
-def test_followers_in_options() -> None:
+def test_link_options_of_a_chord_go_to_its_body_and_of_a_group_are_refused() -> None:
     frozen, _ = freeze(chord([a], b).set(link=ident.s(), link_error=[add.s()]))
     options = frozen["kwargs"]["body"]["options"]
     assert (options["link"], options["link_error"]) == ([ident.s()], [add.s()])
@@ -231,7 +230,7 @@ def test_followers_in_options() -> None:
         freeze(group(a, b).set(link=c))
 
 
-def test_options_of_a_group_are_its_members() -> None:
+def test_options_of_a_group_go_to_members_without_their_own() -> None:
     frozen, _ = freeze(group(a, group(b.clone().set(queue="own")).set(queue="q", priority=1), c).set(priority=2))
     assert [
         (member["options"].get("queue"), member["options"].get("priority")) for member in frozen["kwargs"]["tasks"]

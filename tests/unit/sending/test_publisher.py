@@ -37,7 +37,7 @@ def listening(signal: signals.TaskqSignal, receiver: Receiver) -> Iterator[None]
 
 @pytest.mark.parametrize("options", [{}, {"compression": "gzip"}, {"serializer": "pickle"}], ids=str)
 @pytest.mark.parametrize("name", ["before_task_publish", "after_task_publish"])
-def test_the_body_is_as_celery_s_receivers_take_it_apart(
+def test_publish_signals_give_the_body_as_args_kwargs_and_embed(
     name: str, options: dict[str, Any], sent: list[Envelope], settings: Any
 ) -> None:
     settings.TASKQ_ACCEPT_CONTENT = ["json", "pickle"]
@@ -54,7 +54,7 @@ def test_the_body_is_as_celery_s_receivers_take_it_apart(
     assert len(sent) == 2
 
 
-def test_receivers_may_change_headers_even_of_a_signed_message(sent: list[Envelope], settings: Any) -> None:
+def test_receivers_may_change_headers_of_a_signed_message(sent: list[Envelope], settings: Any) -> None:
     settings.TASKQ_SIGNING = True
     bodies = []
 
@@ -70,7 +70,7 @@ def test_receivers_may_change_headers_even_of_a_signed_message(sent: list[Envelo
     assert bodies == [([1], "abc")]
 
 
-def test_a_body_that_is_none_of_ours_is_given_as_it_is() -> None:
+def test_body_of_a_foreign_message_is_given_to_receivers_unchanged() -> None:
     heard = []
 
     def receiver(body: Any, **_: Any) -> None:
@@ -81,7 +81,7 @@ def test_a_body_that_is_none_of_ours_is_given_as_it_is() -> None:
     assert heard == ['{"task": "shop.add"}']
 
 
-def test_without_receivers_nothing_is_decoded(sent: list[Envelope], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_publishing_without_receivers_decodes_no_body(sent: list[Envelope], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(announcing, "_parts", lambda envelope: pytest.fail("decoded"))
     envelope = build(name="shop.add", queue="q")
     publisher.publish_one(envelope)

@@ -46,11 +46,13 @@ GROUP = CHORD[:4]
         ([NodePosition("a", "g", "")], "g", "a", "a"),
     ],
 )
-def test_reach(places: list[NodePosition], wanted: str, sent: str, reached: str) -> None:
+def test_cascade_of_a_revocation_by_ids_named_and_sent(
+    places: list[NodePosition], wanted: str, sent: str, reached: str
+) -> None:
     assert cascade(places, set(wanted), set(sent)) == set(reached)
 
 
-def test_a_long_chain_needs_no_deep_stack() -> None:
+def test_cascade_in_a_long_chain_needs_no_deep_stack() -> None:
     places = [NodePosition(str(n), "", str(n - 1) if n else "") for n in range(5000)]
     assert len(cascade(places, {"4999"}, {"0"})) == 5000
 

@@ -40,7 +40,7 @@ def in_thread(call: Any) -> Any:
     return returned[0]
 
 
-def test_context_variables_language_and_zone(sent: list[Envelope], worker: Worker) -> None:
+def test_context_variables_language_and_time_zone_are_reset_for_each_task(sent: list[Envelope], worker: Worker) -> None:
     seen: list[Any] = []
 
     def run() -> None:
@@ -59,7 +59,7 @@ def test_context_variables_language_and_zone(sent: list[Envelope], worker: Worke
     assert seen == [("unset", "en-us", "UTC")] * 2
 
 
-def test_caches_last_and_are_closed(sent: list[Envelope], worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_caches_are_reused_and_closed(sent: list[Envelope], worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     closed: list[Any] = []
     monkeypatch.setattr(LocMemCache, "close", lambda self, **kw: closed.append(self), raising=False)
@@ -74,7 +74,7 @@ def test_caches_last_and_are_closed(sent: list[Envelope], worker: Worker, monkey
     assert closed == seen
 
 
-def test_a_cache_that_can_not_be_set_up_harms_only_those_who_use_it(
+def test_broken_cache_is_logged_and_does_not_fail_tasks(
     sent: list[Envelope], worker: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:
     define(lambda: 1).delay()
@@ -84,7 +84,7 @@ def test_a_cache_that_can_not_be_set_up_harms_only_those_who_use_it(
     assert "The cache 'default' can't be set up" in caplog.text
 
 
-def test_no_request_signals(sent: list[Envelope], worker: Worker) -> None:
+def test_run_sends_no_request_finished_signal(sent: list[Envelope], worker: Worker) -> None:
     seen: list[Any] = []
 
     def receiver(**named: Any) -> None:
@@ -113,7 +113,7 @@ def max_age() -> Iterator[Any]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_conn_max_age_is_honoured(sent: list[Envelope], worker: Worker, max_age: Any) -> None:
+def test_conn_max_age_decides_if_connections_outlive_a_task(sent: list[Envelope], worker: Worker, max_age: Any) -> None:
     raw: list[Any] = []
 
     def run() -> None:
@@ -139,7 +139,7 @@ def test_conn_max_age_is_honoured(sent: list[Envelope], worker: Worker, max_age:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_transaction_that_was_left_open_is_rolled_back(
+def test_transaction_left_open_by_a_task_is_rolled_back_and_logged(
     sent: list[Envelope], worker: Worker, max_age: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     max_age(None)
@@ -168,7 +168,7 @@ def test_a_transaction_that_was_left_open_is_rolled_back(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_queries_are_forgotten(sent: list[Envelope], worker: Worker, max_age: Any) -> None:
+def test_logged_queries_of_a_task_are_reset(sent: list[Envelope], worker: Worker, max_age: Any) -> None:
     max_age(None)
 
     def query() -> int:
@@ -197,7 +197,7 @@ def test_no_connection_is_opened_for_a_task_that_needs_none(sent: list[Envelope]
     assert in_thread(run) is None
 
 
-def test_a_tidying_that_fails_is_logged(
+def test_failed_tidying_is_logged_and_changes_no_outcome(
     sent: list[Envelope], worker: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     define(lambda: 1).delay()
@@ -225,7 +225,7 @@ def test_long_tracebacks_are_cut_in_the_middle() -> None:
     assert "characters left out" in text
 
 
-def test_causes_are_shown() -> None:
+def test_traceback_shows_causes() -> None:
     cause = raised(KeyError("first"))
     error = ValueError("second")
     error.__cause__ = cause
@@ -233,7 +233,7 @@ def test_causes_are_shown() -> None:
     assert text.index("KeyError: 'first'") < text.index("direct cause") < text.index("ValueError: second")
 
 
-def test_an_exception_that_hides_its_traceback() -> None:
+def test_exception_whose_traceback_can_not_be_formatted_has_a_stand_in() -> None:
     class Hiding(Exception):
         @property
         def __cause__(self) -> Any:  # type: ignore[override]
@@ -242,7 +242,7 @@ def test_an_exception_that_hides_its_traceback() -> None:
     assert format_exception(raised(Hiding())) == "Hiding: its traceback can't be shown\n"
 
 
-def test_release_survives_circles() -> None:
+def test_release_handles_circular_exception_contexts() -> None:
     first, second = raised(ValueError(1)), raised(ValueError(2))
     first.__context__, second.__context__ = second, first
     release(first)

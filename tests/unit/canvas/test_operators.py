@@ -67,11 +67,11 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("made", "form"), TABLE, ids=[str(form) for _, form in TABLE])
-def test_operators(made: Any, form: Any) -> None:
+def test_joining_gives_celerys_form(made: Any, form: Any) -> None:
     assert shown(made) == form
 
 
-def test_the_operands_stay_as_they_are() -> None:
+def test_joining_leaves_its_operands_unchanged() -> None:
     left, right, last = chord([a], b), group(c, d), a | group(b, c)
     before = [shown(sig) for sig in (left, right, last)]
     left | right | S
@@ -80,7 +80,7 @@ def test_the_operands_stay_as_they_are() -> None:
     assert [shown(sig) for sig in (left, right, last)] == before
 
 
-def test_options_of_what_is_joined() -> None:
+def test_chain_joined_to_a_chain_gives_its_options_to_its_links() -> None:
     inner = (b | c).set(queue="q")
     inner.link(d)
     inner.link_error(e)
@@ -93,7 +93,7 @@ def test_options_of_what_is_joined() -> None:
     assert b.options == {}
 
 
-def test_more_steps_leave_those_before_their_ids() -> None:
+def test_chain_joined_after_freezing_keeps_the_ids_of_its_links() -> None:
     frozen = a | b
     result = frozen.freeze()
     longer = (frozen | c).freeze()
@@ -101,11 +101,11 @@ def test_more_steps_leave_those_before_their_ids() -> None:
     assert longer.id != result.id
 
 
-def test_a_group_of_one_gives_its_options_to_its_member() -> None:
+def test_group_of_one_in_a_chain_gives_its_options_to_its_member() -> None:
     assert (a | group(b).set(queue="q")).tasks[1].options == {"queue": "q"}
 
 
-def test_chunks_are_a_group() -> None:
+def test_chunks_are_joined_as_a_group() -> None:
     parts = add.chunks([(1, 2), (3, 4)], 1)
     two = ("celery.starmap", "celery.starmap")
     assert shown(a | parts) == ("chain", "a", ("group", *two))
@@ -115,7 +115,7 @@ def test_chunks_are_a_group() -> None:
 # -- A28, A29 ------------------------------------------------------------------------------------
 
 
-def test_a_group_has_no_link() -> None:
+def test_link_of_a_group_is_refused() -> None:
     sig = group(a, b)
     with pytest.raises(TypeError, match="which makes it a chord"):
         sig.link(c)
@@ -125,21 +125,21 @@ def test_a_group_has_no_link() -> None:
         (a | sig).apply_async(link=c)
 
 
-def test_errbacks_of_a_group_are_each_members() -> None:
+def test_errback_of_a_group_goes_to_each_member() -> None:
     sig = group(a, b)
     assert sig.link_error(c) is c
     assert [task.options["link_error"] for task in sig.tasks] == [[c.clone().set(immutable=True)]] * 2
     assert a.options == {}
 
 
-def test_a_chain_for_a_header_is_taken_apart_with_a_warning() -> None:
+def test_chain_as_a_header_is_taken_apart_with_a_warning() -> None:
     with pytest.warns(RuntimeWarning, match=r"chord\(\[chain\], body\)"):
         made = chord(a | b, S)
     assert shown(made) == ("chord", ("a", "b"), "S")
     assert shown(chord([a | b], S)) == ("chord", (("chain", "a", "b"),), "S")
 
 
-def test_links_of_a_chord_are_its_bodys() -> None:
+def test_callbacks_and_errbacks_of_a_chord_go_to_its_body() -> None:
     body = S.clone()
     sig = chord([a], body)
     sig.link(ident.s())
@@ -151,7 +151,7 @@ def test_links_of_a_chord_are_its_bodys() -> None:
         chord([a]).link(b)
 
 
-def test_errbacks_of_a_header(settings: Any) -> None:
+def test_errback_of_a_chord_goes_to_members_too_when_allowed(settings: Any) -> None:
     settings.TASKQ_ALLOW_ERROR_CB_ON_CHORD_HEADER = True
     for header in ([a, b], group(a, b)):
         sig = chord(header, S)
@@ -166,7 +166,7 @@ def test_errbacks_of_a_header(settings: Any) -> None:
 
 
 @pytest.mark.parametrize("make", [group, chain, lambda *tasks: chord(list(tasks), S)])
-def test_members_are_signatures(make: Any) -> None:
+def test_members_that_are_no_signatures_are_refused(make: Any) -> None:
     with pytest.raises(TypeError, match=r"takes signatures, as add\.s\(2, 2\), not 4"):
         make(a, 4)
     assert make(a, dict(b)).tasks == [a, b]

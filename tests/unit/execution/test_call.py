@@ -44,7 +44,7 @@ def test_a_coroutine_runs_on_the_thread_s_one_loop(sent: list[Envelope], worker:
     assert loops[2] is not loops[0]
 
 
-def test_errors(sent: list[Envelope], worker: Worker) -> None:
+def test_exception_and_cancellation_of_a_coroutine_are_failures(sent: list[Envelope], worker: Worker) -> None:
     async def fail() -> None:
         await asyncio.sleep(0)
         raise ValueError("boom")
@@ -63,7 +63,7 @@ def test_errors(sent: list[Envelope], worker: Worker) -> None:
     assert "was cancelled" in (outcome.result or "")
 
 
-def test_request_and_children(sent: list[Envelope], worker: Worker) -> None:
+def test_coroutine_has_its_request_and_sends_children(sent: list[Envelope], worker: Worker) -> None:
     child = task(name="child")(lambda: None)
 
     async def parent(self: Any) -> list[str]:
@@ -77,7 +77,7 @@ def test_request_and_children(sent: list[Envelope], worker: Worker) -> None:
     assert sent[1].task_id in (outcome.children or "")
 
 
-def test_retry(sent: list[Envelope], worker: Worker) -> None:
+def test_coroutine_can_retry(sent: list[Envelope], worker: Worker) -> None:
     async def again(self: Any) -> None:
         raise self.retry(countdown=5)
 
@@ -86,7 +86,7 @@ def test_retry(sent: list[Envelope], worker: Worker) -> None:
 
 
 @pytest.mark.parametrize("caught", [True, False])
-def test_a_soft_limit_reaches_a_coroutine_that_waits(sent: list[Envelope], worker: Worker, caught: bool) -> None:
+def test_soft_limit_interrupts_a_waiting_coroutine(sent: list[Envelope], worker: Worker, caught: bool) -> None:
     async def wait() -> str:
         with contextlib.suppress(SoftTimeLimitExceeded) if caught else contextlib.nullcontext():
             await asyncio.Event().wait()
@@ -101,7 +101,7 @@ def test_a_soft_limit_reaches_a_coroutine_that_waits(sent: list[Envelope], worke
         assert isinstance(decode_exception(outcome.result), SoftTimeLimitExceeded)
 
 
-def test_what_is_left_running_is_ended(sent: list[Envelope], worker: Worker) -> None:
+def test_background_asyncio_task_is_cancelled_when_the_run_ends(sent: list[Envelope], worker: Worker) -> None:
     ended: list[str] = []
 
     async def background() -> None:
@@ -120,7 +120,7 @@ def test_what_is_left_running_is_ended(sent: list[Envelope], worker: Worker) -> 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_synchronous_code_has_one_thread_with_tidy_connections(sent: list[Envelope], worker: Worker) -> None:
+def test_sync_to_async_code_has_one_thread_whose_connections_are_closed(sent: list[Envelope], worker: Worker) -> None:
     seen: list[Any] = []
 
     def query() -> None:

@@ -88,7 +88,7 @@ def test_handlers_given_to_the_decorator_are_methods(sent: list[Envelope], worke
 
 
 @pytest.mark.parametrize("classes", [ValueError, (ValueError,), [ValueError, OSError]])
-def test_what_is_expected(
+def test_exception_among_throws_is_logged_as_expected_without_traceback(
     sent: list[Envelope], worker: Worker, told: Any, heard: list[Any], caplog: pytest.LogCaptureFixture, classes: Any
 ) -> None:
     one = told(lambda: int("x"), throws=classes)
@@ -101,7 +101,7 @@ def test_what_is_expected(
     assert "Traceback" not in caplog.text
 
 
-def test_success(sent: list[Envelope], worker: Worker, told: Any, heard: list[Any]) -> None:
+def test_handlers_and_signals_of_a_success(sent: list[Envelope], worker: Worker, told: Any, heard: list[Any]) -> None:
     good = told(lambda x, y: x + y)
     good.delay(1, y=2)
     worker.run()
@@ -120,7 +120,7 @@ def test_success(sent: list[Envelope], worker: Worker, told: Any, heard: list[An
     assert third == {"sender": good, **arguments, "retval": 3, "state": "SUCCESS"}
 
 
-def test_failure(sent: list[Envelope], worker: Worker, told: Any, heard: list[Any]) -> None:
+def test_handlers_and_signals_of_a_failure(sent: list[Envelope], worker: Worker, told: Any, heard: list[Any]) -> None:
     bad = told(boom)
     bad.delay(1)
     worker.run()
@@ -138,7 +138,7 @@ def test_failure(sent: list[Envelope], worker: Worker, told: Any, heard: list[An
     assert heard[2][1]["state"] == "FAILURE"
 
 
-def test_retry(sent: list[Envelope], worker: Worker, told: Any, heard: list[Any]) -> None:
+def test_handlers_and_signals_of_a_retry(sent: list[Envelope], worker: Worker, told: Any, heard: list[Any]) -> None:
     again = told(boom, autoretry_for=(ValueError,))
     again.delay()
     worker.run()
@@ -156,7 +156,7 @@ def test_retry(sent: list[Envelope], worker: Worker, told: Any, heard: list[Any]
         (Reject("x", requeue=True), ["task_prerun", "task_rejected", "task_postrun"]),
     ],
 )
-def test_ignored_and_rejected(
+def test_ignored_and_rejected_runs_call_no_handler_after_before_start(
     sent: list[Envelope], worker: Worker, told: Any, heard: list[Any], error: Exception, signal_names: list[str]
 ) -> None:
     def run() -> None:
@@ -169,7 +169,7 @@ def test_ignored_and_rejected(
     assert [name for name, _ in heard] == signal_names
 
 
-def test_what_does_not_run(sent: list[Envelope], worker: Worker, told: Any, heard: list[Any]) -> None:
+def test_messages_not_run_send_their_signals(sent: list[Envelope], worker: Worker, told: Any, heard: list[Any]) -> None:
     late = told(lambda: None)
     late.apply_async(expires=-1)
     worker.run()
@@ -188,7 +188,7 @@ def test_what_does_not_run(sent: list[Envelope], worker: Worker, told: Any, hear
     assert heard == []
 
 
-def test_an_error_of_taskq_s_own_is_told(
+def test_internal_error_of_taskq_sends_task_internal_error(
     sent: list[Envelope], worker: Worker, told: Any, heard: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told(lambda: None).delay()
@@ -217,7 +217,7 @@ class Broken(Task[[bool], str]):
         raise KeyboardInterrupt
 
 
-def test_handlers_and_receivers_do_not_change_the_end(
+def test_exceptions_in_handlers_and_receivers_change_no_outcome(
     sent: list[Envelope], worker: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:
     def receiver(**named: Any) -> None:
@@ -243,7 +243,7 @@ def test_handlers_and_receivers_do_not_change_the_end(
     assert "receiver" in logged
 
 
-def test_before_start_may_fail_the_task(sent: list[Envelope], worker: Worker) -> None:
+def test_exception_in_before_start_fails_the_task(sent: list[Envelope], worker: Worker) -> None:
     class Refusing(Task[[], None]):
         name = "refusing"
 

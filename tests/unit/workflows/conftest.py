@@ -1,0 +1,3 @@
+from tests.unit.tasks.fixtures import registry, sent
+
+__all__ = ["registry", "sent"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Callable, Container
+from collections.abc import Callable
 
 from tests.support.imports import ROOT, Arrows, Import, Kind, Tree, without_detours
 
@@ -131,17 +131,13 @@ def way_to_database(tree: Tree, module: str) -> list[Import]:
     )
 
 
-def arrows(tree: Tree, name_of: NameOf, without: Container[str] = ()) -> Arrows:
-    """Return which rooms import which, through no door. ``name_of`` a module is its room, or "" for none.
-
-    Files in ``without`` count with their imports that go up left out.
-    """
+def arrows(tree: Tree, name_of: NameOf) -> Arrows:
+    """Return which rooms import which, through no door. ``name_of`` a module is its room, or "" for none."""
     found: Arrows = {}
     for module in filter(name_of, tree.modules):
         ends = found.setdefault(name_of(module), set())
         for step in tree.imports(module):
-            left_out = _is_door(step, module) or (step.path in without and is_upward(step, module))
-            if step.module in tree.modules and not left_out:
+            if step.module in tree.modules and not _is_door(step, module):
                 ends.add(name_of(step.module))
     return {name: ends - {"", name} for name, ends in found.items()}
 
@@ -151,8 +147,7 @@ def arrows(tree: Tree, name_of: NameOf, without: Container[str] = ()) -> Arrows:
 
 def drawing(tree: Tree) -> str:
     """Return the map: a line for each room, from the bottom to the top, with the rooms that it imports."""
-    upward_too = [tree.path(module) for module in tree.modules]
-    ends = without_detours(arrows(tree, room_of, without=upward_too))
+    ends = without_detours(arrows(tree, room_of))
     rooms = [room for room in (*RANKS, *BESIDE) if room in ends]
     lines = [(room, ", ".join(sorted(ends[room], key=rooms.index)), _purpose(tree, room)) for room in rooms]
     wide, wider = (max(len(line[column]) for line in lines) for column in (0, 1))

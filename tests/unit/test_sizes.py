@@ -21,9 +21,6 @@ import pytest
 from tests.support.imports import Tree
 
 MOST_LINES, MOST_BRANCHES, LONGEST_FILE, MEDIAN_LINES = 45, 15, 400, 4
-#: Functions and files that are larger today. They leave with the change that makes them small enough.
-STILL_LARGE: set[str] = set()
-STILL_LONG: set[str] = set()
 
 Defined = ast.FunctionDef | ast.AsyncFunctionDef
 _NO_CODE = {
@@ -113,13 +110,8 @@ def _worst(found: list[Function]) -> str:
 
 
 def test_functions_are_small() -> None:
-    large = [f for f in FUNCTIONS if f.is_large and f.name not in STILL_LARGE]
+    large = [f for f in FUNCTIONS if f.is_large]
     assert not large, f"At most {MOST_LINES} lines and {MOST_BRANCHES} branches:{_worst(large)}"
-
-
-def test_lists_of_what_is_large_only_shrink() -> None:
-    done = (STILL_LARGE - {f.name for f in FUNCTIONS if f.is_large}) | (STILL_LONG - LONG_FILES.keys())
-    assert not done, f"Small enough now, or gone: take them off the lists in test_sizes.py: {sorted(done)}"
 
 
 def test_bodies_are_short_in_the_middle() -> None:
@@ -128,7 +120,7 @@ def test_bodies_are_short_in_the_middle() -> None:
 
 
 def test_files_are_short() -> None:
-    long = sorted(f"{path}: {length} lines" for path, length in LONG_FILES.items() if path not in STILL_LONG)
+    long = sorted(f"{path}: {length} lines" for path, length in LONG_FILES.items())
     assert not long, f"At most {LONGEST_FILE} lines: {long}"
 
 

@@ -83,8 +83,8 @@ class NewGroup:
     """The new row of a group or a chord's header, which counts its members.
 
     ``size`` is the number of members that settle before ``body`` is sent. ``body`` is the chord's body as a frozen
-    signature in JSON (each task in it has its ``task_id``), or ``None``. With ``added`` the row exists, and ``size``
-    members join the group; their nodes get the positions after the last member.
+    signature in JSON (each task in it has its ``task_id``), or ``None``. With ``added``, the ids of the tasks that
+    ``add_to_chord`` adds, the row exists, and ``size`` members join the group after its last member.
     """
 
     group_id: str
@@ -92,7 +92,7 @@ class NewGroup:
     body: str | None = None
     root_id: str = ""
     parent_id: str = ""
-    added: bool = False
+    added: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -268,6 +268,18 @@ class Settlement:
     def replaced(self) -> bool:
         """Whether another signature takes the task's place: the task has not ended."""
         return self.state == states.IGNORED and bool(self.follow_ups.envelopes)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the task has not ended: it is tried again, or was replaced."""
+        return self.state == states.RETRY or self.replaced
+
+    @property
+    def new_tasks(self) -> list[str]:
+        """The ids of the tasks of a replacement, and of those of new members of a chord. None was sent before."""
+        if self.replaced:
+            return [node.task_id for node in self.follow_ups.nodes if node.task_id != self.task_id]
+        return [task_id for group in self.follow_ups.groups for task_id in group.added]
 
     @property
     def linked(self) -> bool:

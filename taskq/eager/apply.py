@@ -20,7 +20,7 @@ from taskq.workflows.fields import merged
 from taskq.workflows.plan import plan
 from taskq.workflows.types import TASK, kind_of
 
-from .runs import result_of, run_to_end, throws
+from .runs import result_of, run_to_end, store, throws
 from .workflow import EagerWorkflow
 
 Args = Sequence[Any] | None
@@ -67,7 +67,8 @@ def _run_all(envelope: Envelope, throw: bool | None) -> EagerResult[Any]:
     envelope, run = run_to_end(envelope)
     if run.outcome.follow_ups:
         return EagerWorkflow(throw).run_after(envelope, run)
-    if throws(run, throw):
+    store(envelope, run)
+    if throws(run.outcome.state, throw):
         raise run.exception
     return result_of(envelope, run)
 

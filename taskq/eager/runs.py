@@ -16,7 +16,7 @@ from taskq.records import NO_FOLLOW_UPS, Envelope, Settlement
 from taskq.results.eager import EagerResult
 from taskq.workflows.plan import is_member
 
-__all__ = ["result_of", "run_to_end", "settlement_of", "store_failure", "throws"]
+__all__ = ["result_of", "run_to_end", "settlement_of", "store", "store_failure", "throws"]
 
 
 def run_to_end(envelope: Envelope) -> tuple[Envelope, InlineRun]:
@@ -25,14 +25,12 @@ def run_to_end(envelope: Envelope) -> tuple[Envelope, InlineRun]:
     while run.outcome.state == states.RETRY and run.outcome.follow_ups:
         (envelope,) = run.outcome.follow_ups.envelopes
         run = _run(envelope)
-    if settings.STORE_EAGER_RESULT:
-        _store(envelope, run)
     return envelope, run
 
 
-def throws(run: InlineRun, throw: bool | None) -> bool:
-    """Tell whether the call raises the run's exception: with ``throw``, by default ``TASKQ_EAGER_PROPAGATES``."""
-    return run.outcome.state == states.FAILURE and (settings.EAGER_PROPAGATES if throw is None else throw)
+def throws(state: str, throw: bool | None) -> bool:
+    """Tell whether the call raises the exception of a task: with ``throw``, by default ``TASKQ_EAGER_PROPAGATES``."""
+    return state == states.FAILURE and (settings.EAGER_PROPAGATES if throw is None else throw)
 
 
 def _run(envelope: Envelope) -> InlineRun:
@@ -102,9 +100,10 @@ def _reporter(envelope: Envelope) -> Callable[[Report], None] | None:
     return lambda report: _write(_settlement(envelope, report.state, report.meta, report.content_type))
 
 
-def _store(envelope: Envelope, run: InlineRun) -> None:
+def store(envelope: Envelope, run: InlineRun) -> None:
+    """Write the end of a run."""
     settlement = settlement_of(envelope, run)
-    if settlement.state in states.READY_STATES:
+    if settings.STORE_EAGER_RESULT and settlement.state in states.READY_STATES:
         keep = not (run.ignored and settlement.state == states.SUCCESS)
         _write(replace(settlement, keep=keep, member=False, follow_ups=NO_FOLLOW_UPS))
 

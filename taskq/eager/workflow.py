@@ -18,7 +18,7 @@ from taskq.results.serialization import from_frozen
 from taskq.workflows.memory import MemoryWorkflows, Runs
 from taskq.workflows.plan import Plan
 
-from .runs import result_of, run_to_end, settlement_of, store_failure, throws
+from .runs import result_of, run_to_end, settlement_of, store, store_failure, throws
 
 
 class EagerWorkflow(Runs):
@@ -58,22 +58,24 @@ class EagerWorkflow(Runs):
 
     def _end(self, envelope: Envelope, run: InlineRun) -> None:
         self._results[envelope.task_id] = result_of(envelope, run)
-        if throws(run, self._throw):
-            self._raise(envelope, run)
-        self._settle(envelope, run)
-
-    def _raise(self, envelope: Envelope, run: InlineRun) -> NoReturn:
-        """Raise the exception of a task, after its errbacks; other messages do not run."""
-        self._throw = False
-        self._waiting.clear()
-        self._settle(envelope, run)
-        self._run()
-        raise run.exception
-
-    def _settle(self, envelope: Envelope, run: InlineRun) -> None:
-        self._ending = envelope
-        self._exceptions[run.outcome.result] = run.exception
+        if run.outcome.state in states.EXCEPTION_STATES:
+            self._exceptions[run.outcome.result] = run.exception
+        self._ending, waiting = envelope, len(self._waiting)
         self._workflows.settle(settlement_of(envelope, run))
+        result = self._results[envelope.task_id]
+        # Follow-ups that can't be sent make a failure of a success: ``write`` has stored it.
+        if result.state == run.outcome.state:
+            store(envelope, run)
+        if throws(result.state, self._throw):
+            self._raise(result.result, waiting)
+
+    def _raise(self, error: BaseException, waiting: int) -> NoReturn:
+        """Raise the exception of a task, after its errbacks; the ``waiting`` messages of other tasks do not run."""
+        self._throw = False
+        for _ in range(waiting):
+            self._waiting.popleft()
+        self._run()
+        raise error
 
     # -- ``Runs``
 

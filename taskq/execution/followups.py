@@ -6,8 +6,6 @@ the follow-ups. A task without a workflow gets none.
 
 from __future__ import annotations
 
-from collections import Counter
-
 from taskq import states
 from taskq.handover import Outcome
 from taskq.messages import values
@@ -76,13 +74,12 @@ def _add(run: Run, outcome: Outcome, plan: Plan) -> FollowUps:
 
 def _add_members(run: Run, outcome: Outcome) -> None:
     """Add the signatures of ``add_to_chord`` to the follow-ups, and their number to the group's size."""
-    counted: Counter[str] = Counter()
-    for plan in run.request.added:
-        found = _add(run, outcome, plan)
-        counted.update(node.group_id for node in found.nodes if node.group_id == run.request.group)
-    if counted:
-        grown = [NewGroup(group_id, size, added=True) for group_id, size in counted.items()]
-        outcome.follow_ups += FollowUps(groups=grown)
+    nodes = [node for plan in run.request.added for node in _add(run, outcome, plan).nodes]
+    if nodes:
+        group_id = run.request.group or ""
+        size = sum(node.group_id == group_id for node in nodes)
+        grown = NewGroup(group_id, size, added=[node.task_id for node in nodes])
+        outcome.follow_ups += FollowUps(groups=[grown])
 
 
 # -- the workflow ends ------------------------------------------------------------------

@@ -20,7 +20,7 @@ from taskq.exceptions import DecodeError
 from taskq.handover import Delivery, Outcome
 from taskq.logs import task_context
 from taskq.messages import protocol
-from taskq.results import join_guard as result_context
+from taskq.results import join_guard
 from taskq.tasks.task import Task
 
 from . import call, followups, handlers, isolation, log_lines, outcomes
@@ -37,7 +37,7 @@ def execute(delivery: Delivery, report: ReportFn | None = None, soft_limit: Soft
     run = Run(delivery, report, soft_limit, inline=False)
     _shielded(isolation.before_task)
     try:
-        return isolation.fresh_context().run(_perform_isolated, run)
+        return isolation.fresh_context().run(perform_as_task, run)
     finally:
         _shielded(isolation.after_task)
         release(run.exception)
@@ -50,9 +50,9 @@ def _shielded(tidy: Callable[[], None]) -> None:
         log_lines.tidying_failed()
 
 
-def _perform_isolated(run: Run) -> Outcome:
-    """Run in a context in which waiting for another task is refused."""
-    result_context.running.set(True)
+def perform_as_task(run: Run) -> Outcome:
+    """Do ``perform`` in a context in which waiting for another task is refused."""
+    join_guard.running.set(True)
     return perform(run)
 
 

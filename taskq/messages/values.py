@@ -76,8 +76,8 @@ def decode_children(text: str | None) -> list[Any]:
 
 
 def _by_registry(value: Any, serializer: str) -> tuple[str, str]:
-    if serializer != "pickle" and hasattr(value, "__json__"):
-        value = value.__json__()  # an AsyncResult; kombu's JSON does the same
+    if serializer != "pickle" and callable(getattr(type(value), "__json__", None)):
+        value = value.__json__()  # a result; kombu's JSON asks any object that has it
     content_type, _, payload = registry.dumps(value, serializer)
     if isinstance(payload, str):
         return payload, content_type

@@ -1,6 +1,6 @@
 """Refuses to wait for a task within a running task.
 
-``execution`` calls the task's function inside ``inside_task``. If all children of a worker
+``execution`` sets ``running`` in the context in which it calls the task's function. If all children of a worker
 waited for tasks, no child would be free to run those: the worker would stand still for ever.
 """
 
@@ -21,16 +21,6 @@ def refuse_in_task() -> None:
             "Never call result.get() within a task! It can bring the worker to a standstill. "
             "Let a callback or a chain go on with the value, or pass disable_sync_subtasks=False."
         )
-
-
-@contextmanager
-def inside_task() -> Iterator[None]:
-    """Mark the code in this context as part of a running task."""
-    token = running.set(True)
-    try:
-        yield
-    finally:
-        running.reset(token)
 
 
 @contextmanager

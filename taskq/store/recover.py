@@ -69,7 +69,7 @@ def requeue_held(token: str, alias: str) -> int:
 
 def _lost(engine: Engine, messages: Iterable[Message]) -> Iterable[Settlement]:
     result = encode_exception(WorkerLostError("Worker exited prematurely: its process is gone."))
-    rows = DatabaseWorkflows(engine)
+    rows, now = DatabaseWorkflows(engine), engine.now()
     for message in messages:
         lost = Settlement(
             message_id=message.id,
@@ -78,7 +78,7 @@ def _lost(engine: Engine, messages: Iterable[Message]) -> Iterable[Settlement]:
             name=message.name,
             queue=message.queue,
             result=result,
-            finished=engine.now(),
+            finished=now,
             tracked=message.tracked,
         )
         yield sendable(rows, complete(lost, message))

@@ -31,7 +31,7 @@ from taskq.workflows.followups import complete
 from . import log_lines
 from .enqueue import follow, names_of, payload, wake
 from .finalize import finish_pending, note_ended
-from .workflow_rows import DatabaseWorkflows
+from .workflow_rows import DatabaseWorkflows, SentTwice
 
 #: The channel for waiters for results; the payload is task ids, or empty for "many".
 RESULT_CHANNEL = "taskq_result"
@@ -88,7 +88,7 @@ def repeated(engine: Engine, work: Callable[[], T]) -> T:
         try:
             return work()
         except DatabaseError as error:
-            if engine.in_transaction() or not engine.is_transient(error):
+            if engine.in_transaction() or not (isinstance(error, SentTwice) or engine.is_transient(error)):
                 raise
             if attempt == _REPEATS - 1 or time.monotonic() > deadline:
                 raise
@@ -98,22 +98,25 @@ def repeated(engine: Engine, work: Callable[[], T]) -> T:
 
 def _settle(engine: Engine, token: str, settlements: Sequence[Settlement]) -> set[int]:
     with engine.atomic():
-        rows = DatabaseWorkflows(engine)
-        settlements = [sendable(rows, s) for s in _without_revoked_retries(engine, token, settlements)]
+        messages = _locked(engine, token, [s.message_id for s in settlements if s.goes_on or s.new_tasks])
+        rows = DatabaseWorkflows(engine, messages)
+        settlements = [sendable(rows, _or_revoked(s, messages.get(s.message_id))) for s in settlements]
         held = engine.delete_held(token, sorted(s.message_id for s in settlements))
         settled = sorted((s for s in settlements if s.message_id in held), key=lambda s: s.task_id)
-        write_ends(engine, settled)
+        write_ends(engine, settled, rows)
     return held
 
 
-def _without_revoked_retries(engine: Engine, token: str, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
-    """Settle tasks that would run again as revoked if their message is flagged: the next message would not be."""
-    retried = [s.message_id for s in settlements if s.state == states.RETRY or s.replaced]
-    if not retried:
-        return settlements
-    rows = Message.objects.using(engine.alias).select_for_update().filter(id__in=retried, token=token).order_by("id")
-    asked = {message.id: message for message in rows if message.revoked}
-    return [_revoked(s, asked[s.message_id]) if s.message_id in asked else s for s in settlements]
+def _locked(engine: Engine, token: str, message_ids: Sequence[int]) -> dict[int, Message]:
+    if not message_ids:
+        return {}
+    rows = Message.objects.using(engine.alias).select_for_update().filter(id__in=message_ids, token=token)
+    return {message.id: message for message in rows.order_by("id")}
+
+
+def _or_revoked(s: Settlement, message: Message | None) -> Settlement:
+    """Return ``s``; for a task that would run again under a flagged message ``REVOKED``: the next has no flag."""
+    return _revoked(s, message) if message is not None and message.revoked and s.goes_on else s
 
 
 def _revoked(s: Settlement, message: Message) -> Settlement:
@@ -122,14 +125,14 @@ def _revoked(s: Settlement, message: Message) -> Settlement:
     return complete(revoked, message)
 
 
-def write_ends(engine: Engine, settled: Sequence[Settlement]) -> None:
+def write_ends(engine: Engine, settled: Sequence[Settlement], rows: DatabaseWorkflows | None = None) -> None:
     """Write the states of tasks whose messages were deleted, and send their follow-ups."""
     linked = [s for s in settled if s.linked]
     plain = [s for s in settled if not s.linked] if linked else settled
     _write_plain(engine, plain)
     ended = [s.task_id for s in plain if s.state in states.READY_STATES]
     if linked:
-        ended += advance(DatabaseWorkflows(engine), linked)
+        ended += advance(rows or DatabaseWorkflows(engine), linked)
     _wake_waiters(engine, ended)
 
 

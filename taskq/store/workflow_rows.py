@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, IntegrityError, InterfaceError
 from django.db.models import F
 
 from taskq import states
@@ -61,22 +63,33 @@ def _node_row(n: NewNode) -> tuple[Any, ...]:
     return (n.root_id, n.task_id, n.name, n.kind, n.group_id, n.position, n.waits_for, False, False, "")
 
 
+def _new_row(n: NewNode) -> Node:
+    return Node(**asdict(n), created_at=datetime.now(UTC))
+
+
 def _chunks(engine: Engine, rows: Sequence[T]) -> Iterator[Sequence[T]]:
     return (rows[start : start + engine.chunk] for start in range(0, len(rows), engine.chunk))
+
+
+class SentTwice(DatabaseError):
+    """Two transactions send one frozen signature at the same time. Repeated, the later one sees the nodes."""
 
 
 class DatabaseWorkflows:
     """The rows of one database as a ``workflows.advance.WorkflowStore``; see there."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, messages: Mapping[int, Message] | None = None) -> None:
         self._engine = engine
+        #: Messages that this transaction deletes, read before.
+        self._messages = messages or {}
         self._groups = Group.objects.using(engine.alias)
         self._nodes = Node.objects.using(engine.alias)
 
     # -- messages
 
     def message(self, settlement: Settlement) -> Message | None:
-        return Message.objects.using(self._engine.alias).filter(id=settlement.message_id).first()
+        known = self._messages.get(settlement.message_id)
+        return known or Message.objects.using(self._engine.alias).filter(id=settlement.message_id).first()
 
     def resolve(self, envelopes: Sequence[Envelope]) -> Sequence[Envelope]:
         return exchanges.resolve(envelopes, self._engine.alias)
@@ -118,8 +131,15 @@ class DatabaseWorkflows:
 
     # -- nodes
 
-    def insert(self, groups: Iterable[NewGroup], nodes: Iterable[NewNode]) -> None:
-        insert(self._engine, groups, nodes)
+    def insert(self, groups: Iterable[NewGroup], nodes: Iterable[NewNode], new: Collection[str] = ()) -> None:
+        """Raises ``SentTwice`` if another transaction has written a node of ``new``; then this one is repeated."""
+        nodes = list(nodes)
+        if rows := [_new_row(n) for n in nodes if n.task_id in new]:
+            try:
+                self._nodes.bulk_create(rows)
+            except IntegrityError as error:
+                raise SentTwice("Another transaction sends the same frozen signature.") from error
+        insert(self._engine, groups, [n for n in nodes if n.task_id not in new])
 
     def known_nodes(self, task_ids: Collection[str]) -> frozenset[str]:
         return _known_nodes(self._engine, task_ids)

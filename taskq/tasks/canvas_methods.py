@@ -6,6 +6,7 @@ Nothing is sent here: the run's context keeps the plans, and the transaction tha
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
 from taskq.calls.context import Context
@@ -92,7 +93,7 @@ class CanvasMethods(Generic[R]):
         request = self.request
         if request.called_directly:
             raise RuntimeError(f"replace() works where a worker runs {self.name}, not where its function is called.")
-        request.replacement = plan_replacement(stamped(sig, request), request)
+        request.replacement = plan_replacement(sig, request, partial(stamped, request=request))
         raise Ignore("Replaced by new task")
 
     def add_to_chord(self, sig: Signature[R2]) -> AsyncResult[R2]:
@@ -101,9 +102,10 @@ class CanvasMethods(Generic[R]):
         It is sent when this task has succeeded; its value comes after the values of the other members.
 
         Raises:
-            ValueError: this task is in no chord, or ``sig`` was added before: a frozen signature is one task.
+            ValueError: this task is in no chord, or it has added the frozen ``sig`` before. If another task has sent
+                ``sig``, this task becomes a ``FAILURE`` with that error when it ends.
         """
-        plan = plan_added(stamped(sig, self.request), self.request)
+        plan = plan_added(sig, self.request, partial(stamped, request=self.request))
         assert plan.result is not None
         if any(plan.result.id == added.result.id for added in self.request.added):
             raise ValueError(

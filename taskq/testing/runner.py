@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 from taskq import states
 from taskq.exceptions import InvalidTaskError, WorkerLostError
-from taskq.execution.pipeline import perform
+from taskq.execution.pipeline import perform_as_task
 from taskq.execution.run import Run
 from taskq.handover import Outcome, Report
 from taskq.messages.exception_data import encode_exception
 from taskq.records import Claimed, Settlement
-from taskq.results import join_guard as result_context
 from taskq.worker.loop import settlements
 from taskq.worker.loop.request import Limits, Request, read
 from taskq.workflows.followups import complete
@@ -52,18 +51,13 @@ def _start(request: Request, report: Callable[[Report], None]) -> RunResult:
     with as_if_committed():
         try:
             # A worker's task starts without the sender's language, time zone and context variables.
-            outcome = Context().run(_perform, run)
+            outcome = Context().run(perform_as_task, run)
         except SystemExit as error:
             return _lost(run, request, error)
     if outcome.state == states.REJECTED and outcome.requeue:
         return RunResult(request.name, None)
     exception = run.exception if outcome.state == states.FAILURE else None
     return RunResult(request.name, settlements.ended(request, outcome, HOSTNAME), exception)
-
-
-def _perform(run: Run) -> Outcome:
-    result_context.running.set(True)
-    return perform(run)
 
 
 def _lost(run: Run, request: Request, error: SystemExit) -> RunResult:

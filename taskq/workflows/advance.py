@@ -83,8 +83,8 @@ class WorkflowStore(Protocol):
     def send(self, envelopes: Sequence[Envelope]) -> None:
         """Send messages, but for tasks that were revoked or have ended."""
 
-    def insert(self, groups: Iterable[NewGroup], nodes: Iterable[NewNode]) -> None:
-        """Write groups and nodes; nodes that exist stay."""
+    def insert(self, groups: Iterable[NewGroup], nodes: Iterable[NewNode], new: Collection[str] = ()) -> None:
+        """Write groups and nodes; nodes that exist stay. No other transaction may have written the nodes ``new``."""
 
     def known_nodes(self, task_ids: Collection[str]) -> Collection[str]:
         """Return the ids that have a node."""
@@ -140,18 +140,16 @@ def sendable(store: WorkflowStore, s: Settlement) -> Settlement:
     # A message with the task's own id goes back to its old queue.
     same = [e for e in s.follow_ups.envelopes if e.task_id == s.task_id]
     others = [e for e in s.follow_ups.envelopes if e.task_id != s.task_id]
-    sent = _sent_before(store, s)
     try:
-        if sent:
-            raise ValueError(
-                f"The frozen signature with the id {min(sent)} was sent before, and one id is one task: "
-                "replace() and add_to_chord() need a signature that was not sent."
-            )
         return replace(s, follow_ups=replace(s.follow_ups, envelopes=[*same, *store.resolve(others)]))
-    except (QueueNotFound, ValueError) as error:
-        log_lines.follow_ups_not_sent(s, error)
-        failed = followups.failed_instead(s, store.message(s), error, but=sent)
-        return replace(failed, follow_ups=sendable_errbacks(store, failed.follow_ups))
+    except QueueNotFound as error:
+        return _failed_instead(store, s, error)
+
+
+def _failed_instead(store: WorkflowStore, s: Settlement, error: Exception, but: Collection[str] = ()) -> Settlement:
+    log_lines.follow_ups_not_sent(s, error)
+    failed = followups.failed_instead(s, store.message(s), error, but)
+    return replace(failed, follow_ups=sendable_errbacks(store, failed.follow_ups))
 
 
 def sendable_errbacks(store: WorkflowStore, follow_ups: FollowUps) -> FollowUps:
@@ -172,13 +170,6 @@ def sendable_errbacks(store: WorkflowStore, follow_ups: FollowUps) -> FollowUps:
     return replace(follow_ups, envelopes=found, unreachable=[*follow_ups.unreachable, *never])
 
 
-def _sent_before(store: WorkflowStore, s: Settlement) -> Collection[str]:
-    """Return the ids in a replacement, or in new members of a chord, that have a node: these tasks were sent before."""
-    growing = {group.group_id for group in s.follow_ups.groups if group.added}
-    nodes = [n for n in s.follow_ups.nodes if n.task_id != s.task_id and (s.replaced or n.group_id in growing)]
-    return store.known_nodes([node.task_id for node in nodes]) if nodes else ()
-
-
 # -- the ends
 
 
@@ -196,6 +187,8 @@ class Advance:
 
     def __init__(self, store: WorkflowStore) -> None:
         self._store = store
+        #: Tasks of replacements, and new members of chords: this batch sends them.
+        self._new: set[str] = set()
         self._counted: Counter[str] = Counter()
         self._failures: list[_MemberFailure] = []
         #: Tasks that became final.
@@ -205,7 +198,7 @@ class Advance:
         """Write linked ends, send their follow-ups, and note which members count."""
         # Of two deliveries of one task the first counts.
         by_id = {s.task_id: s for s in reversed(settlements)}
-        batch = [by_id[task_id] for task_id in sorted(by_id)]
+        batch = [self._without_sent_tasks(by_id[task_id]) for task_id in sorted(by_id)]
         first = self._store.finalize(batch)
         effective = [s for s in batch if s.task_id in first]
         self.ended += [s.task_id for s in effective if s.state in states.READY_STATES]
@@ -213,6 +206,20 @@ class Advance:
         self.send(FollowUps.joined(self._follow_ups_of(s) for s in effective))
         for s in effective:
             self._end_dependents(s)
+
+    def _without_sent_tasks(self, s: Settlement) -> Settlement:
+        """Return ``s``, or a failure in its place if it sends a task that was sent before: one id is one task."""
+        if not (new := s.new_tasks):
+            return s
+        sent = self._new.intersection(new).union(self._store.known_nodes(new))
+        if not sent:
+            self._new.update(new)
+            return s
+        text = (
+            f"The frozen signature with the id {min(sent)} was sent before, and one id is one task: "
+            "replace() and add_to_chord() need a signature that was not sent."
+        )
+        return _failed_instead(self._store, s, ValueError(text), but=sent)
 
     def _grow(self, settlements: Sequence[Settlement]) -> None:
         sizes: Counter[str] = Counter()
@@ -245,7 +252,7 @@ class Advance:
     def send(self, follow_ups: FollowUps) -> None:
         """Write groups, nodes, runs and messages, but for tasks that were revoked or have ended before."""
         if follow_ups.groups or follow_ups.nodes:
-            self._store.insert(follow_ups.groups, follow_ups.nodes)
+            self._store.insert(follow_ups.groups, follow_ups.nodes, self._new)
         for group in follow_ups.groups:
             if group.size and not group.added:
                 revoked = self._store.revoked_members(group.group_id)

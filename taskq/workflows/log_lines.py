@@ -1,4 +1,4 @@
-"""The events of workflows, each with its line of the log: to the store's while workflows advance."""
+"""The events of workflows, each with its line of the log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from taskq.hooks import Hook
 from taskq.records import Envelope, Settlement
 
 log = logging.getLogger("taskq.worker")
-store_log = logging.getLogger("taskq.store")
 
 # -- planning
 
@@ -23,9 +22,9 @@ message_body_unreadable = Hook[object](
 # -- advancing
 
 follow_ups_not_sent = Hook[Settlement, Exception](
-    lambda s, error: store_log.error("What follows from %s[%s] can't be sent: %s", s.name, s.task_id, error)
+    lambda s, error: log.error("What follows from %s[%s] can't be sent: %s", s.name, s.task_id, error)
 )
 errback_not_sent = Hook[Envelope, object, Exception](
-    lambda e, of, error: store_log.error("%s[%s], an errback of %s, can't be sent: %s", e.name, e.task_id, of, error)
+    lambda e, of, error: log.error("%s[%s], an errback of %s, can't be sent: %s", e.name, e.task_id, of, error)
 )
-chord_body_not_sent = Hook[str](store_log.exception, "The body of a chord of %s can't be sent: it fails.")
+chord_body_not_sent = Hook[str](log.exception, "The body of a chord of %s can't be sent: it fails.")

@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from taskq import states
 from taskq.messages.protocol import RawMessage
 from taskq.records import End, Envelope, NewGroup, NewNode, Settlement, Unreachable
 
@@ -72,14 +71,14 @@ class MemoryWorkflows:
 
     def start(self, groups: Iterable[NewGroup], nodes: Iterable[NewNode]) -> None:
         """Insert the groups and nodes of a workflow that is sent; nodes of an earlier sending are replaced."""
-        for node in list(nodes):
+        nodes = list(nodes)
+        for node in nodes:
             if self._runs.is_final(node.task_id):
                 self._runs.delete(node.task_id)
             self.nodes.pop(node.task_id, None)
             self._revoked.discard(node.task_id)
             self.ended.discard(node.task_id)
-            self.insert((), [node])
-        self.insert(groups, ())
+        self.insert(groups, nodes)
 
     def settle(self, *settlements: Settlement) -> None:
         """Write the ends of tasks, and send their follow-ups, as one transaction of a database does."""
@@ -141,8 +140,7 @@ class MemoryWorkflows:
     def _write(self, settlement: Settlement) -> None:
         task_id = settlement.task_id
         self._runs.write(settlement)
-        goes_on = settlement.state == states.RETRY or settlement.replaced
-        if task_id in self.nodes and not goes_on and not self._runs.is_final(task_id):
+        if task_id in self.nodes and not settlement.goes_on and not self._runs.is_final(task_id):
             self.ended.add(task_id)
 
     def send(self, envelopes: Sequence[Envelope]) -> None:
@@ -150,7 +148,7 @@ class MemoryWorkflows:
             if envelope.task_id not in self._revoked and envelope.task_id not in self.ended:
                 self._runs.send(envelope)
 
-    def insert(self, groups: Iterable[NewGroup], nodes: Iterable[NewNode]) -> None:
+    def insert(self, groups: Iterable[NewGroup], nodes: Iterable[NewNode], new: Collection[str] = ()) -> None:
         for group in groups:
             known = self.groups.get(group.group_id)
             if not group.added and (known is None or known.remaining <= 0):

@@ -14,7 +14,7 @@ group id without an index, as Celery's does, and is no member of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain as joined
 from typing import Any
@@ -153,16 +153,17 @@ def plan_errback(errback: Sig, *, task_id: str, root_id: str) -> Plan:
     return plan_frozen(errback, (task_id,), root_id=root_id, parent_id=task_id)
 
 
-def plan_replacement(sig: Sig, request: Context) -> Plan:
+def plan_replacement(sig: Sig, request: Context, stamp: Callable[[Sig], Sig]) -> Plan:
     """Return the plan of a replacement: the last task of ``sig`` gets the running task's id, group and follow-ups.
 
-    Raises ``ImproperlyConfigured`` for an empty chain and for a member of a chord.
+    ``stamp`` returns a signature with the stamps of the running task. Raises ``ImproperlyConfigured`` for an empty
+    chain and for a member of a chord.
     """
     if "chord" in sig["options"]:
         raise ImproperlyConfigured("replace() takes no signature that is a member of a chord already.")
     if kind_of(sig) == CHAIN and not steps_of(sig):
         raise ImproperlyConfigured("replace() takes no empty chain: return the value instead.")
-    sig = with_accumulate(sig) if ends_in_group(sig) else sig
+    sig = stamp(with_accumulate(sig) if ends_in_group(sig) else sig)
     options: dict[str, Any] = {
         "task_id": request.id,
         "replaced_task_nesting": request.replaced_task_nesting + 1,
@@ -178,14 +179,15 @@ def plan_replacement(sig: Sig, request: Context) -> Plan:
     return made
 
 
-def plan_added(sig: Sig, request: Context) -> Plan:
+def plan_added(sig: Sig, request: Context, stamp: Callable[[Sig], Sig]) -> Plan:
     """Return the plan of ``sig`` as one more member of the running task's chord: the body waits for it too.
 
-    The caller adds ``NewGroup(..., added=True)``. Raises ``ValueError`` if the task is in no chord.
+    The caller adds ``NewGroup(..., added=...)``. ``stamp`` is that of ``plan_replacement``. Raises ``ValueError`` if
+    the task is in no chord.
     """
     if not request.chord or not request.group or request.group_index is None:
         raise ValueError("add_to_chord() is for tasks in the header of a chord, and the current task is in none.")
-    sig = with_accumulate(sig) if ends_in_group(sig) else sig
+    sig = stamp(with_accumulate(sig) if ends_in_group(sig) else sig)
     options = {"group_id": request.group, "group_index": ADDED, "chord": request.chord}
     return _called(sig, (), None, options, with_nodes=True)
 

@@ -113,7 +113,7 @@ def test_two_workers_settling_the_last_two_members_send_one_body(alias: str) -> 
 def test_members_added_by_a_member_are_waited_for(alias: str) -> None:
     token, messages = chord(alias, "a")
     added = NewNode("root", "late", "shop.add", "task", "g", 2**31 - 1)
-    grown = NewGroup("g", 1, added=True)
+    grown = NewGroup("g", 1, added=["late"])
     settle(token, [counting(messages[0], result="1", follow_ups=(member("late"),), groups=(grown,), nodes=(added,))])
     assert bodies(alias) == []
     (late,) = claim("taskq", 10, token)

@@ -1,4 +1,4 @@
-"""Canvases that are run here: the values that Celery gave, but for those of ``traps.md`` that it got wrong."""
+"""Canvases that are run here: the values that Celery gives, but for those that it gets wrong."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from django.test import override_settings
 
 from taskq import chain, chord, group, states, task
 from taskq.exceptions import ChordError
+from taskq.models import TaskRun
 from taskq.records import Envelope
 from taskq.results.eager import EagerResult
 from taskq.results.group_result import GroupResult
@@ -338,3 +339,18 @@ def test_retried_task_keeps_its_chain_and_chord() -> None:
 
 def test_arguments_of_a_chord_call_go_to_its_members() -> None:
     assert chord([call.s(1, k=1)], ident.s()).apply((0,), {"k": 2}).get() == [[[0, 1], {"k": 2}]]
+
+
+@pytest.mark.django_db
+def test_failure_of_a_success_whose_member_was_sent_before_is_raised_and_stored() -> None:
+    @task(name="adding", bind=True)
+    def adding(self: Any, sig: Any) -> None:
+        self.add_to_chord(sig)
+
+    frozen = add.s(1, 1)
+    frozen.freeze()
+    canvas = chord([adding.s(frozen), adding.s(frozen)], ident.s())
+    with override_settings(TASKQ_STORE_EAGER_RESULT=True), pytest.raises(ValueError, match="one id is one task"):
+        canvas.apply(throw=True)
+    found = TaskRun.objects.filter(name="adding").order_by("state").values_list("state", flat=True)
+    assert list(found) == [states.FAILURE, states.SUCCESS]

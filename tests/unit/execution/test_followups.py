@@ -197,7 +197,8 @@ def test_added_chord_members_are_counted_and_dropped_when_the_task_fails(sent: l
     chord([adds.s(False)], total.s())()
     group_id = sent[0].headers["group"]
     outcome = worker.run()
-    assert list(outcome.follow_ups.groups) == [NewGroup(group_id, 2, added=True)]
+    ids = [node.task_id for node in outcome.follow_ups.nodes]
+    assert list(outcome.follow_ups.groups) == [NewGroup(group_id, 2, added=ids)]
     assert [node.group_id for node in outcome.follow_ups.nodes] == [group_id] * 2
     assert [e.headers["group"] for e in follow_ups(outcome)] == [group_id] * 2
     chord([adds.s(True)], total.s())()

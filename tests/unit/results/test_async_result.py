@@ -14,8 +14,9 @@ from django.test.utils import CaptureQueriesContext
 from taskq import exceptions, states
 from taskq.messages import values
 from taskq.models import TaskRun
-from taskq.results import backend, join_guard
+from taskq.results import backend
 from taskq.results.async_result import AsyncResult
+from tests.support.in_task import inside_task
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -234,7 +235,7 @@ def test_get_of_an_ignored_result_is_none_at_once() -> None:
 def test_get_within_a_task_is_refused_unless_allowed() -> None:
     run(result="4")
     result = AsyncResult[int]("t1")
-    with join_guard.inside_task():
+    with inside_task():
         with pytest.raises(RuntimeError, match="within a task"):
             result.get()
         assert result.get(disable_sync_subtasks=False) == 4

@@ -12,9 +12,9 @@ from django.test.utils import CaptureQueriesContext
 
 from taskq.exceptions import ChordError, IncompleteStream
 from taskq.messages import values
-from taskq.results import join_guard
 from taskq.results.async_result import AsyncResult
 from taskq.results.group_result import GroupResult
+from tests.support.in_task import inside_task
 
 from .rows import failure, put, success
 
@@ -135,7 +135,7 @@ def test_graph_has_nodes_edges_and_dot() -> None:
 
 @pytest.mark.django_db
 def test_collect_within_a_task_is_refused() -> None:
-    with join_guard.inside_task(), pytest.raises(RuntimeError, match="within a task"):
+    with inside_task(), pytest.raises(RuntimeError, match="within a task"):
         list(tree().collect())
 
 

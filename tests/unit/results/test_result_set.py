@@ -16,6 +16,7 @@ from taskq.results.async_result import AsyncResult
 from taskq.results.eager import EagerResult
 from taskq.results.group_result import GroupResult
 from taskq.results.result_set import ResultSet
+from tests.support.in_task import inside_task
 
 from .rows import failure, put, success
 
@@ -174,7 +175,7 @@ def test_get_and_maybe_throw_call_callback_for_each_member() -> None:
 @pytest.mark.django_db
 def test_join_within_a_task_is_refused_unless_allowed() -> None:
     success("a", 1)
-    with join_guard.inside_task():
+    with inside_task():
         for ask in (of("a").join, lambda: list(of("a").iterate()), lambda: asyncio.run(of("a").ajoin())):
             with pytest.raises(RuntimeError, match="within a task"):
                 ask()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -31,6 +32,11 @@ from tests.unit.canvas.jobs import S, a, add, b, c, calls, d, e, embed_of, ident
 def tail(envelope: Any) -> list[Any]:
     """Return what follows a message in its chain, the next one first."""
     return list(reversed(embed_of(envelope)["chain"] or []))
+
+
+def as_it_is(sig: Any) -> Any:
+    """Stamp nothing."""
+    return sig
 
 
 # -- inside a running task -------------------------------------------------------------------------------------
@@ -69,7 +75,7 @@ def test_running_task_is_parent_of_a_plan_unless_given_otherwise(request_: Conte
 
 
 def test_replacement_takes_over_id_group_followers_and_stamps(request_: Context) -> None:
-    made = plan_replacement(stamped(d | e, request_), request_)
+    made = plan_replacement(d | e, request_, partial(stamped, request=request_))
     (first,) = messages(made)
     (last,) = tail(first)
     options = last["options"]
@@ -85,39 +91,46 @@ def test_replacement_takes_over_id_group_followers_and_stamps(request_: Context)
 def test_replacement_takes_over_the_rest_of_the_chain(request_: Context) -> None:
     request_.embed = {"chain": [dict(e.clone().set(task_id="e")), dict(d.clone().set(task_id="d"))]}
     request_.message = {}
-    (sent,) = messages(plan_replacement(a, request_))
+    (sent,) = messages(plan_replacement(a, request_, as_it_is))
     assert (sent.task_id, [step["options"]["task_id"] for step in tail(sent)]) == ("me", ["d", "e"])
 
 
 def test_group_as_a_replacement_is_accumulated_into_one_value(request_: Context) -> None:
-    made = plan_replacement(group(a, b), request_)
+    made = plan_replacement(group(a, b), request_, as_it_is)
     body = json.loads(made.groups[0].body or "")
     assert (body["task"], body["options"]["task_id"]) == ("celery.accumulate", "me")
     assert (body["options"]["group_id"], body["options"]["group_index"]) == ("g", 4)
 
 
+def test_stamps_are_on_the_task_that_accumulates_a_group(request_: Context) -> None:
+    for plan_of in (plan_replacement, plan_added):
+        made = plan_of(group(a, b), request_, partial(stamped, request=request_))
+        body = json.loads(made.groups[0].body or "")
+        assert (body["task"], body["options"]["tenant"]) == ("celery.accumulate", "t1")
+
+
 def test_empty_chain_and_chord_member_are_refused_as_replacement(request_: Context) -> None:
     with pytest.raises(ImproperlyConfigured, match="empty chain"):
-        plan_replacement(chain(), request_)
+        plan_replacement(chain(), request_, as_it_is)
     with pytest.raises(ImproperlyConfigured, match="member of a chord already"):
-        plan_replacement(a.clone().set(chord=S), request_)
+        plan_replacement(a.clone().set(chord=S), request_, as_it_is)
 
 
 def test_member_added_to_a_chord_counts_by_its_last_task(request_: Context) -> None:
-    made = plan_added(a | b, request_)
+    made = plan_added(a | b, request_, as_it_is)
     (first,) = messages(made)
     options = tail(first)[0]["options"]
     assert (options["group_id"], options["group_index"], options["chord"]["task"]) == ("g", ADDED, "capapp.tsum")
     assert [(node.name, node.group_id) for node in made.nodes] == [("a", ""), ("b", "g")]
-    made = plan_added(a, request_)
+    made = plan_added(a, request_, as_it_is)
     assert [(node.name, node.group_id) for node in made.nodes] == [("a", "g")]
     assert made.groups == []
-    assert [json.loads(row.body or "")["task"] for row in plan_added(group(a, b), request_).groups] == [
+    assert [json.loads(row.body or "")["task"] for row in plan_added(group(a, b), request_, as_it_is).groups] == [
         "celery.accumulate"
     ]
     request_.embed = {}
     with pytest.raises(ValueError, match="in none"):
-        plan_added(a, request_)
+        plan_added(a, request_, as_it_is)
 
 
 # -- after a task ------------------------------------------------------------------------------------------------

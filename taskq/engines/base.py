@@ -25,17 +25,17 @@ from django.db.backends.utils import CursorWrapper
 from taskq import states
 from taskq.records import Claimed, Settlement
 
-#: The columns of a message, in the order in which ``message_row`` gives them.
+#: The columns of a message, in the order in which ``store.enqueue.message_row`` gives them.
 MESSAGE_COLUMNS = (
     "queue, task_id, name, priority, headers, body, content_type, content_encoding, properties, "
     "exchange, routing_key, tracked, expires_at, deliveries, redelivered"
 )
-#: The columns of a new run, in the order in which ``run_row`` gives them.
+#: The columns of a new run, in the order in which ``store.enqueue.run_row`` gives them.
 RUN_COLUMNS = (
     "task_id, name, queue, priority, arguments, root_id, parent_id, group_id, retries, expires_at, eta, "
     "state, content_type, worker"
 )
-#: The columns of a new group and of a new node, in the order in which ``group_row`` and ``node_row`` give them.
+#: The columns of a new group and of a new node, in the order in which ``store.workflow_rows`` gives them.
 GROUP_COLUMNS = "group_id, size, remaining, failed, body, root_id, parent_id"
 NODE_COLUMNS = "root_id, task_id, name, kind, group_id, position, waits_for, ignored, revoked, state"
 #: The columns that a claim reads, in the order of ``Claimed``.

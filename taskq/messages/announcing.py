@@ -1,6 +1,7 @@
 """Tells receivers of ``before_task_publish`` and ``after_task_publish`` about messages.
 
-Called by the publisher, by a run with follow-ups, and by the store. It publishes no message itself.
+Called by the publisher, where follow-ups are planned, and by the store when it has inserted them. It publishes no
+message itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``Worker``: a running worker, and the lease of all that it holds. ``Lease``: a duty that one worker has."""
+"""``Worker``: a running worker, and the lease of all that it holds. ``Lease``: which worker leads."""
 
 from __future__ import annotations
 

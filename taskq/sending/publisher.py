@@ -1,4 +1,4 @@
-"""Publishes messages and workflows: the only place that sends tasks.
+"""Publishes messages and workflows: the only place that publishes calls.
 
 With the database broker it inserts rows in the caller's transaction, on the caller's connection.
 ``taskq.testing`` replaces the broker by a sink.

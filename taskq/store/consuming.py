@@ -1,7 +1,7 @@
 """Consuming: claim, acknowledge, purge and count for kombu's consumers.
 
-Called by ``taskq.transport``. Unlike a worker, such a consumer settles no task: acknowledged and
-expired messages are deleted, and no state is written.
+Called by ``taskq.transport``. Unlike a worker, such a consumer settles no task: acknowledged and expired messages are
+deleted, and no state is written. Only ``purge`` writes one: it revokes.
 """
 
 from __future__ import annotations

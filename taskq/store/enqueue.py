@@ -1,7 +1,8 @@
 """Enqueue: messages go into their queue or the schedule, and their TaskRuns are inserted.
 
 Outside a transaction one message is one statement on PostgreSQL; inside a transaction it commits and rolls back with
-everything else. Called by ``sending.publisher``, and by ``settle`` for the follow-ups of a task.
+everything else. Called by ``sending.publisher`` and the transport, and by all of the store that puts messages into
+queues.
 """
 
 from __future__ import annotations

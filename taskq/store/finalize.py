@@ -1,7 +1,7 @@
 """Writes the ends of linked tasks, so that each counts once.
 
-Called by ``workflow_rows`` in the caller's transaction. ``Node.state`` is the only record of an end without a run: its
-result is ignored, or the task has none.
+Called by ``workflow_rows``, and for tasks without a workflow by ``settle``, in the caller's transaction.
+``Node.state`` is the only record of an end without a run: its result is ignored, or the task has none.
 """
 
 from __future__ import annotations

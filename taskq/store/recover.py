@@ -1,4 +1,7 @@
-"""Recover: the messages of a dead worker go back to their queues, by its token and never by its name."""
+"""Recover: the messages of a dead worker go back to their queues, and acknowledged tasks become ``FAILURE``.
+
+The worker is known by its token, never by its name.
+"""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def advance(store: WorkflowStore, settlements: Sequence[Settlement]) -> list[str
     """Write linked ends and their follow-ups, but for tasks that had ended before; return the ids of the others."""
     steps = Advance(store)
     steps.take(settlements)
-    steps.resolve()
+    steps.finish_groups()
     return steps.ended
 
 
@@ -183,7 +183,7 @@ class _MemberFailure:
 
 
 class Advance:
-    """One batch of ends. ``resolve`` comes last: failing bodies may be members of outer groups."""
+    """One batch of ends. ``finish_groups`` comes last: failing bodies may be members of outer groups."""
 
     def __init__(self, store: WorkflowStore) -> None:
         self._store = store
@@ -277,7 +277,7 @@ class Advance:
 
     # -- groups
 
-    def resolve(self) -> None:
+    def finish_groups(self) -> None:
         """Count members; send the bodies that are due and fail the bodies that never will be."""
         while self._counted or self._failures:
             counted, failures = self._counted, self._failures

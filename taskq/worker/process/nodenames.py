@@ -1,4 +1,4 @@
-"""WorkerNode names, ``name@host``, and the ``%`` expansions in them and in names of files."""
+"""Node names, ``name@host``, and the ``%`` expansions in them and in names of files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What others got wrong (``traps.md``, A): members that are early, tried again, or fail in a chunk; times."""
+"""Traps of other implementations: members that are early, tried again, or fail in a chunk; times."""
 
 from __future__ import annotations
 

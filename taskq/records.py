@@ -176,8 +176,8 @@ _PARTS = ((Envelope, attrgetter(*Envelope.__slots__)), (NewGroup, attrgetter(*Ne
 class FollowUps:
     """The follow-ups of a task's end, for the transaction that settles it.
 
-    ``envelopes`` are the messages to send, ``groups`` and ``nodes`` the rows of their workflows;
-    ``unreachable`` are the dependents that fail now.
+    ``envelopes`` are the messages to send, ``groups`` and ``nodes`` the rows of their workflows, and only come with
+    them; ``unreachable`` are the dependents that fail now.
     """
 
     envelopes: Sequence[Envelope] = ()
@@ -194,8 +194,13 @@ class FollowUps:
     @classmethod
     def joined(cls, parts: Iterable[FollowUps]) -> FollowUps:
         """Return all follow-ups of ``parts``, in their order."""
-        columns = zip(*(part._lists() for part in parts), strict=True)
-        return cls(*([each for those in column for each in those] for column in columns))
+        parts = list(parts)
+        return cls(
+            [each for part in parts for each in part.envelopes],
+            [each for part in parts for each in part.groups],
+            [each for part in parts for each in part.nodes],
+            [each for part in parts for each in part.unreachable],
+        )
 
     def _lists(self) -> tuple[Sequence[Any], ...]:
         return self.envelopes, self.groups, self.nodes, self.unreachable

@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, cast
 
 from taskq import signals, states
 from taskq.calls import context as task_contexts
@@ -90,9 +89,10 @@ def _run(run: Run) -> Outcome:
 def _read(run: Run) -> None:
     """Read the message into ``run``. Raises an error if the message can't be run."""
     delivery = run.delivery
-    raw, properties = (protocol.mapping_of(text, DecodeError) for text in (delivery.headers, delivery.properties))
+    raw = protocol.mapping_of(delivery.headers, DecodeError)
+    properties = protocol.mapping_of(delivery.properties, DecodeError)
     run.headers = headers = protocol.read_headers(raw)
-    run.task = task = cast("Task[..., Any]", tasks[headers.task])
+    run.task = task = tasks[headers.task]  # type: ignore[assignment]  # only tasks are registered
     run.args, run.kwargs, embed = protocol.decode_body(
         delivery.body, delivery.content_type, delivery.content_encoding, raw, properties
     )

@@ -98,9 +98,11 @@ def repeated(engine: Engine, work: Callable[[], T]) -> T:
 
 def _settle(engine: Engine, token: str, settlements: Sequence[Settlement]) -> set[int]:
     with engine.atomic():
-        messages = _locked(engine, token, [s.message_id for s in settlements if s.goes_on or s.new_tasks])
+        sending = [s for s in settlements if s.follow_ups.envelopes]
+        messages = _locked(engine, token, [s.message_id for s in sending if s.goes_on or s.new_tasks])
         rows = DatabaseWorkflows(engine, messages)
-        settlements = [sendable(rows, _or_revoked(s, messages.get(s.message_id))) for s in settlements]
+        if sending:
+            settlements = [sendable(rows, _or_revoked(s, messages.get(s.message_id))) for s in settlements]
         held = engine.delete_held(token, sorted(s.message_id for s in settlements))
         settled = sorted((s for s in settlements if s.message_id in held), key=lambda s: s.task_id)
         write_ends(engine, settled, rows)

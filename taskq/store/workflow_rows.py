@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from django.db import DatabaseError, IntegrityError, InterfaceError
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from taskq import states
 from taskq.engines import Engine
@@ -82,8 +82,16 @@ class DatabaseWorkflows:
         self._engine = engine
         #: Messages that this transaction deletes, read before.
         self._messages = messages or {}
-        self._groups = Group.objects.using(engine.alias)
-        self._nodes = Node.objects.using(engine.alias)
+
+    # Made when asked for: most batches are of tasks without a workflow, and a queryset costs more than the question.
+
+    @property
+    def _groups(self) -> QuerySet[Group]:
+        return Group.objects.using(self._engine.alias)
+
+    @property
+    def _nodes(self) -> QuerySet[Node]:
+        return Node.objects.using(self._engine.alias)
 
     # -- messages
 

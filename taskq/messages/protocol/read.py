@@ -67,7 +67,10 @@ def read_headers(headers: Mapping[str, Any]) -> TaskHeaders:
     name, task_id, root_id = get("task"), get("id"), get("root_id")
     parent_id, group, group_index = get("parent_id"), get("group"), get("group_index")
     eta, expires, retries, limits = get("eta"), get("expires"), get("retries"), get("timelimit")
-    _check_names(name, task_id, root_id, parent_id)
+    _check_text("task", name)
+    _check_text("id", task_id)
+    if parent_id is not None or (root_id is not None and root_id != task_id):
+        _check_lineage(root_id, parent_id)
     if group is not None or group_index is not None:
         _check_place(group, group_index)
     hard, soft = (None, None) if limits is None or limits == [None, None] else _limits(limits)
@@ -96,10 +99,8 @@ def read_headers(headers: Mapping[str, Any]) -> TaskHeaders:
     )
 
 
-def _check_names(name: Any, task_id: Any, root_id: Any, parent_id: Any) -> None:
-    _check_text("task", name)
-    _check_text("id", task_id)
-    if root_id is not None and root_id != task_id:
+def _check_lineage(root_id: Any, parent_id: Any) -> None:
+    if root_id is not None:
         _check_text("root_id", root_id)
     if parent_id is not None:
         _check_text("parent_id", parent_id)

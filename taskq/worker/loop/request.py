@@ -144,4 +144,7 @@ def _upgraded(message: Claimed, headers: dict[str, Any]) -> dict[str, Any]:
 
 
 def _first(*values: float | None) -> float | None:
-    return next((value for value in values if value is not None), None)
+    for value in values:
+        if value is not None:
+            return value
+    return None

@@ -145,8 +145,9 @@ class Engine:
         return nullcontext()
 
     def in_transaction(self) -> bool:
-        """Tell whether the calling thread is inside ``atomic()`` on this database."""
-        return connections[self.alias].in_atomic_block
+        """Tell whether the calling thread is in a transaction on this database that somebody else commits."""
+        connection = connections[self.alias]
+        return connection.in_atomic_block or (connection.connection is not None and not connection.autocommit)
 
     def is_transient(self, error: Exception) -> bool:
         """Tell whether ``error`` is one that repeating the transaction may cure: a deadlock or a lock time-out."""

@@ -159,3 +159,5 @@ def _timed(run: Run) -> object:
         return call.call(run)
     finally:
         run.runtime = time.monotonic() - run.clock
+        # A transaction that the task leaves open in a worker will be rolled back.
+        run.request.forget_rolled_back(open_too=not run.inline)

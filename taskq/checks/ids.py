@@ -77,6 +77,16 @@ ROUTES = Problem(
     "`TASKQ_QUEUES` or `TASKQ_ROUTES` can't be read, or an exchange is of a type that the database does not have.",
     "See docs/reference/settings.md.",
 )
+UNUSABLE_DATABASE = Problem(
+    "E017",
+    "A database is configured so that nothing is committed, or nothing can be written.",
+    "Give taskq a database whose connections commit by themselves: set TASKQ_DATABASE, or change DATABASES.",
+)
+NOT_INNODB = Problem(
+    "E018",
+    "Tables of taskq have no transactions. Needs a connection: `check --database <alias>`, or `migrate`.",
+    "ALTER TABLE ... ENGINE=InnoDB, and set default_storage_engine before the next migration.",
+)
 
 PICKLE = Problem(
     "W001",

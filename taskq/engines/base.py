@@ -163,6 +163,10 @@ class Engine:
         # ValueError and its like come from drivers that can't encode a value.
         return isinstance(error, DatabaseError | ValueError | TypeError | OverflowError)
 
+    def tables_without_transactions(self) -> list[str]:
+        """Return the names of taskq's tables that can't be rolled back."""
+        return []
+
     # -- clock
 
     def now(self) -> float:

@@ -157,6 +157,18 @@ def test_a_large_send_is_not_kept_in_memory(alias: str, monkeypatch: pytest.Monk
     assert not chunks.all_kept()
 
 
+@pytest.mark.parametrize("database", ["mariadb"], indirect=True)
+def test_tables_without_transactions_are_found(alias: str) -> None:
+    engine = publisher.for_alias(alias)
+    assert engine.tables_without_transactions() == []
+    with connections[alias].cursor() as cursor:
+        cursor.execute("ALTER TABLE taskq_lease ENGINE=MyISAM")
+        try:
+            assert engine.tables_without_transactions() == ["taskq_lease"]
+        finally:
+            cursor.execute("ALTER TABLE taskq_lease ENGINE=InnoDB")
+
+
 # -- rollbacks
 
 

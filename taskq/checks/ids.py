@@ -92,13 +92,14 @@ ROUTES = Problem(
     "E016",
     "`TASKQ_QUEUES` or `TASKQ_ROUTES` can't be read, or an exchange is of a type that the database does not have.",
     "Correct the setting.",
-    page="reference/settings",
+    page="topics/routing",
 )
 
 PICKLE = Problem(
     "W001",
     "pickle is accepted.",
     "Whoever can write to the broker can run code in the worker: leave pickle out of TASKQ_ACCEPT_CONTENT.",
+    page="topics/security",
 )
 NO_WAL = Problem(
     "W002",

@@ -3,7 +3,7 @@
 A page is a module ``shop.tasks`` that grows block by block; ``>>>`` examples have to print what the page shows.
 A block that begins with ``# settings.py`` sets Django's settings for the rest of the page, and one that begins with
 the name of another file is that module. Python in a comment ``<!-- unseen`` runs too, and is not shown; it may call
-``while_page(context_manager)`` for the rest of the page.
+``while_page(context_manager)`` for the rest of the page. The models of taskq are read from this test's database.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from django.db import router
 from django.test import override_settings
 
 from taskq.calls.registry import tasks
@@ -27,7 +28,11 @@ from tests.support.processes import ROOT
 
 #: Other tests follow these from an empty folder.
 ELSEWHERE = {"docs/tutorial.md"}
-PAGES = sorted(str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted(
+    str(path.relative_to(ROOT))
+    for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    if {"python", "pycon"} & {block.language for block in blocks(path)}
+)
 _FILE = re.compile(r"# (\S+)\.py(?:, at the end)?\n")
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -40,7 +45,7 @@ class Page:
         self.path = path
         self.stack = stack
         self.module = _module("shop.tasks")
-        vars(self.module)["while_page"] = stack.enter_context
+        vars(self.module).update(while_page=stack.enter_context)
 
     def run(self) -> None:
         """Run all examples of the page, and report all outputs that differ."""
@@ -61,6 +66,7 @@ class Page:
             self.stack.enter_context(
                 override_settings(**{key: value for key, value in values.items() if key.startswith("TASKQ_")})
             )
+            vars(self.module)["LOGGING"] = values.get("LOGGING")
             return
         module = _module(name)
         exec(code, vars(module))
@@ -76,6 +82,18 @@ class Page:
         said: list[str] = []
         runner.run(test, out=said.append, clear_globs=False)
         assert runner.summarize(verbose=False).failed == 0, "".join(said)
+
+
+class ToOneDatabase:
+    """A database router: the queries of a page read the test's database, as they read a project's only one."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+
+    def db_for_read(self, model: type, **hints: Any) -> str:
+        return self.alias
+
+    db_for_write = db_for_read
 
 
 def _module(name: str) -> ModuleType:
@@ -100,12 +118,10 @@ def clean_modules() -> Iterator[None]:
         tasks.remove(name)
 
 
-@pytest.mark.usefixtures("alias", "clean_modules")
+@pytest.mark.usefixtures("clean_modules")
 @pytest.mark.parametrize("name", [name for name in PAGES if name not in ELSEWHERE])
-def test_examples_of_a_page_run_as_printed(name: str) -> None:
-    page = ROOT / name
-    if not {"python", "pycon"} & {block.language for block in blocks(page)}:
-        pytest.skip("this page has no example in Python")
+def test_examples_of_a_page_run_as_printed(name: str, alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(vars(router), "routers", [ToOneDatabase(alias)])
     with ExitStack() as stack:
         stack.enter_context(running_worker())
-        Page(page, stack).run()
+        Page(ROOT / name, stack).run()

@@ -37,14 +37,14 @@ RESULT_CHANNEL = "taskq_result"
 def settle(token: str, settlements: Sequence[Settlement], alias: str | None = None) -> set[int]:
     """Settle messages that ``token`` holds; return the ids of the messages that it did hold.
 
-    Raises ``OperationalError`` or ``InterfaceError`` while the database is away: then nothing is settled, and the call
-    may be repeated.
+    Raises ``OperationalError`` or ``InterfaceError`` while the database is away, or rows are locked: then nothing is
+    settled, and the call may be repeated.
     """
     if not settlements:
         return set()
     engine = for_alias(alias or settings.DATABASE)
     try:
-        return repeated(engine, lambda: _settle(engine, token, settlements))
+        return repeated(engine, lambda: _settle(engine, token, settlements), locked=False)
     except Exception as error:
         if not engine.refuses(error):
             raise
@@ -65,13 +65,13 @@ def _settle_refused(engine: Engine, token: str, settlement: Settlement) -> set[i
     unwritten = replace(settlement, state=states.IGNORED, follow_ups=FollowUps(unreachable=unreachable))
     for less in (settlement, unwritten):
         try:
-            return repeated(engine, partial(_settle, engine, token, [less]))
+            return repeated(engine, partial(_settle, engine, token, [less]), locked=False)
         except Exception as error:
             if not engine.refuses(error):
                 raise
             log_lines.failure_refused(settlement)
     alone = replace(unwritten, member=False, follow_ups=NO_FOLLOW_UPS)
-    return repeated(engine, partial(_settle, engine, token, [alone]))
+    return repeated(engine, partial(_settle, engine, token, [alone]), locked=False)
 
 
 def _settle(engine: Engine, token: str, settlements: Sequence[Settlement]) -> set[int]:

@@ -21,10 +21,13 @@ class SentTwice(DatabaseError):
     """Two transactions send one frozen signature at the same time. Repeated, the later one sees the nodes."""
 
 
-def repeated(engine: Engine, work: Callable[[], T], *, repeatable: Callable[[], bool] = lambda: True) -> T:
+def repeated(
+    engine: Engine, work: Callable[[], T], *, locked: bool = True, repeatable: Callable[[], bool] = lambda: True
+) -> T:
     """Do ``work``, a transaction, again after an error that repeating may cure. Return what it returns.
 
-    The error is raised if the caller is in a transaction, as long as ``repeatable`` is false, and after some attempts.
+    The error is raised if the caller is in a transaction, if ``repeatable`` says no, and after some attempts. With
+    ``locked=False`` a lock time-out goes to the caller at once, who has other things to do meanwhile.
     """
     deadline = time.monotonic() + _REPEAT_FOR
     for attempt in range(_REPEATS):
@@ -32,6 +35,8 @@ def repeated(engine: Engine, work: Callable[[], T], *, repeatable: Callable[[], 
             return work()
         except DatabaseError as error:
             if engine.in_transaction() or not (isinstance(error, SentTwice) or engine.is_transient(error)):
+                raise
+            if not locked and engine.gave_up(error):
                 raise
             if attempt == _REPEATS - 1 or time.monotonic() > deadline or not repeatable():
                 raise

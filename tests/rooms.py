@@ -42,6 +42,8 @@ GROUND = (
     "signals",
     "timezones",
     "processes",
+    "forks",
+    "containment",
     "records",
     "handover",
     "hooks",

@@ -22,8 +22,6 @@ __all__ = ["Context", "current", "enter", "leave", "running"]
 class Transaction(Protocol):
     """A database transaction of the running task; see ``sending.transactions.OpenTransaction``."""
 
-    committed: bool
-
     @property
     def rolled_back(self) -> bool: ...
 
@@ -96,10 +94,10 @@ class Context:
         if transaction is not None:
             self._in_transactions.append((transaction, kept, items))
 
-    def forget_rolled_back(self, *, open_too: bool) -> None:
-        """Forget what was remembered in transactions that were rolled back; ``open_too`` also in those left open."""
+    def forget_rolled_back(self) -> None:
+        """Forget items that were remembered in transactions that were rolled back."""
         for transaction, kept, items in self._in_transactions:
-            if transaction.rolled_back or (open_too and not transaction.committed):
+            if transaction.rolled_back:
                 for item in items:
                     kept.remove(item)
         self._in_transactions.clear()

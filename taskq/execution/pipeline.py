@@ -170,5 +170,4 @@ def _timed(run: Run) -> object:
         if not run.inline:
             end_if_forked(run.forks)
         run.runtime = time.monotonic() - run.clock
-        # A transaction that the task leaves open in a worker will be rolled back.
-        run.request.forget_rolled_back(open_too=not run.inline)
+        run.request.forget_rolled_back()

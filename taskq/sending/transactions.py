@@ -22,21 +22,21 @@ class OpenTransaction:
     nor is in the list any more tells of the rollback.
     """
 
-    __slots__ = ("_connection", "committed")
+    __slots__ = ("_committed", "_connection")
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
-        self.committed = False
+        self._committed = False
         connection.on_commit(self)
 
     def __call__(self) -> None:
         """Note the commit."""
-        self.committed = True
+        self._committed = True
 
     @property
     def rolled_back(self) -> bool:
         """Whether it was rolled back. False while it is open."""
-        return not self.committed and not any(entry[1] is self for entry in self._connection.run_on_commit)
+        return not self._committed and not any(entry[1] is self for entry in self._connection.run_on_commit)
 
 
 def open_transaction(alias: str | None = None) -> OpenTransaction | None:

@@ -200,7 +200,8 @@ class Consumer:
         self.policy.observe(request.name, outcome.runtime)
         self.totals[request.name] = self.totals.get(request.name, 0) + 1
         if outcome.state == states.REJECTED and outcome.requeue:
-            self._requeue([request])
+            self._forget(request)
+            self._store("requeue_rejected", request.message)
         else:
             self._end(request, settlements.ended(request, outcome, self.hostname))
 

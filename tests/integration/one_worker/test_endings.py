@@ -18,7 +18,7 @@ from taskq.exceptions import (
     TimeLimitExceeded,
     WorkerLostError,
 )
-from taskq.models import Attempt, Message, TaskRun
+from taskq.models import Attempt, Message, ScheduledMessage, TaskRun
 from tests.support.jobs import endings, flows, tasks
 from tests.support.limited.tasks import too_long
 from tests.support.processes import Process
@@ -86,6 +86,20 @@ def test_rejected_task_fails_with_reject() -> None:
 def test_reject_with_requeue_runs_the_task_again(notes: Path) -> None:
     assert endings.reject_once.delay(str(notes)).get(timeout=20) == "taken"
     assert lines(notes) == 2
+
+
+def test_second_delivery_of_a_rejected_message_is_redelivered(notes: Path) -> None:
+    assert endings.reject_first_delivery.delay(str(notes)).get(timeout=20) == "received two times"
+    assert lines(notes) == 2
+
+
+def test_task_that_rejects_itself_for_ever_pauses_and_is_never_lost(alias: str, notes: Path) -> None:
+    res = endings.reject_for_ever.delay(str(notes))
+    waiting = ScheduledMessage.objects.using(alias).filter(task_id=res.id)
+    wait_until(waiting.exists, what="a pause")
+    assert lines(notes) >= 2
+    res.revoke()
+    assert res.state == "REVOKED"
 
 
 def test_task_with_ignore_result_leaves_no_run(alias: str, notes: Path) -> None:

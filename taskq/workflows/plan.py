@@ -162,7 +162,7 @@ def plan_replacement(sig: Sig, request: Context, stamp: Callable[[Sig], Sig]) ->
     if "chord" in sig["options"]:
         raise ImproperlyConfigured("replace() takes no signature that is a member of a chord already.")
     if kind_of(sig) == CHAIN and not steps_of(sig):
-        raise ImproperlyConfigured("replace() takes no empty chain: return the value instead.")
+        raise ImproperlyConfigured("Cannot replace with an empty chain: return the value instead.")
     sig = stamp(with_accumulate(sig) if ends_in_group(sig) else sig)
     options: dict[str, Any] = {
         "task_id": request.id,

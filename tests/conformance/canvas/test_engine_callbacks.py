@@ -155,7 +155,7 @@ CHORDS = {
     "member_in_a_chain": chord([boom.s() | named("a", plus), two], body()),
     "with_more_after_the_body": chord([fails("a"), two], body()) | plus,
     "with_a_chain_for_a_body": chord([fails("a")], body() | plus),
-    "with_a_chord_for_a_body": chord([fails("a")], chord([named("body", total.s())], total.s()).on_error(new.s())),
+    "with_a_chord_for_a_body": chord([fails("a")], chord([total.s()], named("body", total.s())).on_error(new.s())),
     "as_an_inner_chord": chord([chord([fails("a")], body()), two], total.s()),
     "errback_of_the_chord": chord([fails("a"), two], named("body", total.s())).on_error(new.s()),
 }
@@ -172,10 +172,10 @@ def test_errback_of_a_body_that_fails(run: Run) -> None:
     assert calls == [("new", "body", repr(BOOM), True)]
 
 
-def test_errback_of_a_group_for_a_body_is_called_once(run: Run) -> None:
-    sig = group(fails("a"), two) | group(named("body", total.s()), total.s())
+def test_errback_of_a_group_for_a_body_is_called_for_each_of_its_tasks(run: Run) -> None:
+    sig = group(fails("a"), two) | group(named("b", total.s()), named("c", total.s()).on_error(old.s()))
     assert last(run(sig.on_error(new.s()))) == [failed(A_FAILED)] * 2
-    assert calls == [("new", "body", repr(A_FAILED), False)]
+    assert sorted(calls) == [*(("new", task_id, repr(A_FAILED), False) for task_id in "bc"), ("old", "c")]
 
 
 @override_settings(TASKQ_ALLOW_ERROR_CB_ON_CHORD_HEADER=True)

@@ -336,9 +336,7 @@ class AsyncResult(ResultBase, Generic[R]):
             self._arguments = decoding.arguments(row.arguments)
         return self._arguments
 
-    def _ended(
-        self, propagate: bool, follow_parents: bool, callback: Callable[[str, R], object] | None = None
-    ) -> Any:
+    def _ended(self, propagate: bool, follow_parents: bool, callback: Callable[[str, R], object] | None = None) -> Any:
         """Do ``maybe_throw``; with ``follow_parents`` a chord's body raises the exception of the failed member."""
         row = self._read()
         if propagate and row is not None and row.state in states.PROPAGATE_STATES:

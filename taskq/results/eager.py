@@ -170,9 +170,7 @@ class EagerResult(AsyncResult[R]):
     def _sent(self) -> Any:
         return self._args, self._kwargs
 
-    def _ended(
-        self, propagate: bool, follow_parents: bool, callback: Callable[[str, R], object] | None = None
-    ) -> Any:
+    def _ended(self, propagate: bool, follow_parents: bool, callback: Callable[[str, R], object] | None = None) -> Any:
         if propagate and self._state in states.PROPAGATE_STATES:
             error = self._result if isinstance(self._result, BaseException) else Exception(self._result)
             raise decoding.of_member(error) if follow_parents else error

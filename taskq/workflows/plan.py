@@ -219,7 +219,15 @@ def _called(
     rest = as_list(options.pop("chain", None))
     steps = Steps(*_lineage(options))
     steps.emit(frozen, args, kwargs, options, rest)
+    if kind_of(frozen) == GROUP:
+        result = _sole_group(result)
     return _plan(steps, result, frozen, freezer.fresh, with_nodes or not _is_one_task(frozen))
+
+
+def _sole_group(result: FrozenResult) -> FrozenResult:
+    """Return the group that a group's only member ends in, else ``result``: the caller's values are not nested."""
+    members = result.members or ()
+    return members[0] if len(members) == 1 and members[0].members is not None else result
 
 
 def _is_one_task(sig: Sig) -> bool:

@@ -1,8 +1,8 @@
 """The operator ``|`` of signatures: Celery's algebra, in one place.
 
-``chain(a, b, c)`` is ``a | b | c`` without empty groups; behind a chain or a group ``|`` leaves them out too. Behind a task, a group of one member is
-replaced by the member (``a | group(b)`` is ``a | b``); at the start, or behind a group, it stays a
-group, and its successor gets a list of one value.
+``chain(a, b, c)`` is ``a | b | c`` without empty groups; behind a chain or a group ``|`` leaves them out too. Behind a
+task, a group of one member is replaced by the member (``a | group(b)`` is ``a | b``); at the start, or behind a group,
+it stays a group, and its successor gets a list of one value.
 
 Used when a canvas is built; ``workflows.freezing`` and ``workflows.steps`` prepare it for sending. The
 functions change and keep the signatures that they get: their callers pass copies.

@@ -288,8 +288,8 @@ class Signature(dict[str, Any], Generic[R]):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task in this process, with these arguments added to its own."""
-        args, kwargs, _ = merged(self, args, kwargs, None)
-        return self.type(*args, **kwargs)
+        together, keywords, _ = merged(self, args, kwargs, None)
+        return self.type(*together, **keywords)
 
     def delay(self, *args: Any, **kwargs: Any) -> AsyncResult[R]:
         """Send the signature, with these arguments added to its own: ``add.s(2).delay(2)``."""
@@ -370,14 +370,15 @@ def maybe_signature(value: Any) -> Signature[Any] | None:
 
 
 def part_of(canvas: str, value: Any) -> Signature[Any]:
-    """Return a copy of ``value``, a signature or a dictionary, as a part of a canvas; of a task a call without arguments.
+    """Return a copy of ``value`` as a part of a canvas: of a signature, or of a task, which is called without arguments.
 
     Raises ``TypeError`` for any other value: often a task was called where ``.s()`` was meant.
     """
     if isinstance(value, Signature):
         return value.clone()
-    if value is tasks.get(getattr(value, "name", None) or ""):
-        return Signature(value)
+    task = tasks.get(getattr(value, "name", None) or "")
+    if task is not None and task is value:
+        return Signature(task)
     check_signature(value, canvas)
     return Signature.from_dict(value)
 

@@ -2,9 +2,10 @@
 
 A new-style errback takes more than one positional argument besides those of its signature; the built-in task
 ``taskq.errback`` calls it with ``(request, exc, traceback)``. Any other errback is sent as a task: with the failed
-task's id before its own arguments, or with these alone if it is immutable. The transaction that settles the failure sends both, so the failure is certain before
-an errback runs, and an errback that is slow or kills its process does not harm the failed task. It runs once for a
-final failure, and again only if its own process is lost. Its exceptions are only logged.
+task's id before its own arguments, or with these alone if it is immutable. The transaction that settles the failure
+sends both, so the failure is certain before an errback runs, and an errback that is slow or kills its process does not
+harm the failed task. It runs once for a final failure, and again only if its own process is lost. Its exceptions are
+only logged.
 """
 
 from __future__ import annotations

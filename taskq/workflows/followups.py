@@ -46,7 +46,7 @@ def _decoded(members: Sequence[Value]) -> list[Any]:
 
 
 def of_failed_body(body: str, error: str) -> FollowUps:
-    """Return the tasks of a chord's ``body`` as unreachable, the body's first task first, and the calls of its errbacks."""
+    """Return the tasks of a chord's ``body`` as unreachable, its first task first, and the calls of its errbacks."""
     try:
         unreachable = dependents_of(body)
         failing = failing_tasks_of(body) if unreachable else []

@@ -370,7 +370,7 @@ def maybe_signature(value: Any) -> Signature[Any] | None:
 
 
 def part_of(canvas: str, value: Any) -> Signature[Any]:
-    """Return a copy of ``value`` as a part of a canvas: of a signature, or of a task, which is called without arguments.
+    """Return a copy of ``value``, a signature, as a part of a canvas; of a task its call without arguments.
 
     Raises ``TypeError`` for any other value: often a task was called where ``.s()`` was meant.
     """

@@ -113,6 +113,7 @@ children_slow = Hook[list[int]](
 )
 child_too_large = Hook[int, int](log.warning, "Child %d has %d KiB, more than max_memory_per_child: replaced.")
 child_frozen = Hook[int, float](log.error, "Child %d has begun nothing for %g s, as if it were frozen: replaced.")
+child_unreadable = Hook[int, str](log.error, "Child %d is killed: %s.")
 child_unreachable = Hook[int](log.error, "Child %d has closed its socket and goes on: killed.")
 connection_inherited = Hook[str](log.warning, "A connection to %r was open when the pool was forked; it is left alone.")
 fork_server_failed = Hook[()](log.exception, "The fork server fails.")
@@ -152,6 +153,9 @@ settlement_dropped = Hook[Settlement](
         s.name, s.task_id, s.state,
     )
 )  # fmt: skip
+rows_locked = Hook[Exception](
+    lambda error: log.info("Rows are locked by another transaction: what needs them waits, the rest goes on. %s", error)
+)
 write_failed = Hook[()](log.exception, "Something could not be written: the messages that it was about go back.")
 requeue_failed = Hook[tuple[int, ...]](
     log.exception, "Messages %s can't even be given back and stay held until the worker ends."

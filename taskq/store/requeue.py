@@ -24,6 +24,7 @@ from taskq.models import Attempt, Message
 from taskq.records import Claimed
 
 from .enqueue import wake
+from .progress import forget_starts
 
 #: Seconds that a message waits at most after it was rejected again.
 _LONGEST_PAUSE = 60.0
@@ -86,6 +87,7 @@ def requeue_lost(
             started_at=datetime.fromtimestamp(started, UTC) if started else None,
             finished_at=datetime.fromtimestamp(engine.now(), UTC),
         )
+        forget_starts([held[0][0]], alias)
         wake(engine, {held[0][1]})
     return True
 

@@ -23,6 +23,9 @@ from .in_flight import InFlight
 from .prefetch import LONG, STUCK, PrefetchPolicy
 from .request import Limits, Request, read
 
+#: Seconds after which the TaskRun of a running task gets its worker and the time of its start.
+_SHOWN_AFTER = 1.0
+
 
 class Consumer:
     """The requests of one worker, from claimed to settled.
@@ -264,11 +267,19 @@ class Consumer:
             head = self._in_flight.of(slot.index).head
             if head is not None and now - since > STUCK:
                 self.policy.observe_running(head.name, now - since)
+                if now - since > _SHOWN_AFTER and not head.shown:
+                    self._show(head, now - since)
             if slot.in_flight > 1:
                 self.returned(self.pool.take_back(slot))
         self.dispatch()
         if self._ready and all(s.busy_since is not None and now - s.busy_since > STUCK for s in self.pool.slots):
             self._requeue_surplus()
+
+    def _show(self, request: Request, seconds: float) -> None:
+        """Have the worker and the start of a long task written to its TaskRun; short tasks cost nothing."""
+        request.shown = True
+        if request.message.tracked or not settlements.ignores(request):
+            self._store("report", settlements.running(request, seconds, self.hostname))
 
     def _requeue_surplus(self) -> None:
         """Requeue, for other workers, the requests that no slot will run soon."""

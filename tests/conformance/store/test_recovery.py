@@ -90,6 +90,26 @@ def test_lost_run_is_counted_and_kept_as_an_attempt(alias: str) -> None:
     assert (attempt.task_id, attempt.state, attempt.traceback) == ("x", "LOST", "signal 9")
 
 
+def test_start_of_a_lost_run_is_forgotten(alias: str) -> None:
+    enqueue([envelope("a"), envelope("b"), envelope("c")])
+    token = workers.register("w")
+    held = {message.task_id: message for message in claim("taskq", 3, token)}
+
+    def since(task_id: str, state: str | None) -> Progress:
+        return Progress(held[task_id].id, task_id, "shop.add", "taskq", state, None, "application/json", 1.7e9, "w")
+
+    write(token, [since("a", None), since("b", "STARTED"), since("b", None), since("c", "BUSY"), since("c", None)])
+    rows = TaskRun.objects.using(alias).order_by("task_id").values_list("task_id", "state", "worker")
+    assert list(rows.filter(started_at__isnull=False)) == [
+        ("a", "PENDING", "w"),
+        ("b", "STARTED", "w"),
+        ("c", "BUSY", "w"),
+    ]
+    requeue.requeue_lost(token, held["a"].id, deliveries=1, reason="signal 9", worker="w", started=None)
+    workers.deregister(token)
+    assert list(rows.filter(started_at=None)) == [("a", "PENDING", ""), ("b", "PENDING", ""), ("c", "BUSY", "")]
+
+
 def test_postponed_message_is_scheduled_with_all_columns(alias: str) -> None:
     enqueue([envelope("x", priority=4)])
     token = workers.register("w")

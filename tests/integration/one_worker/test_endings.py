@@ -71,6 +71,20 @@ def test_task_waiting_for_its_retry_is_in_state_retry_and_revocable(notes: Path)
     assert res.state == "REVOKED"
 
 
+def test_row_of_a_long_task_tells_where_and_since_when_it_runs(alias: str, notes: Path, tmp_path: Path) -> None:
+    before = datetime.now(UTC)
+    res = endings.wait_for_file.delay(str(notes), str(tmp_path / "go on"))
+    row = TaskRun.objects.using(alias).filter(task_id=res.id)
+    wait_until(lambda: row.filter(started_at__isnull=False).exists(), what="the row to tell of the start")
+    run = row.get()
+    assert run.started_at is not None
+    assert before - timedelta(seconds=1) < run.started_at < datetime.now(UTC)
+    assert run.worker.startswith("taskq@")
+    assert (res.state, run.finished_at) == ("PENDING", None)
+    (tmp_path / "go on").touch()
+    assert res.get(timeout=20) == "done"
+
+
 def test_task_that_raises_ignore_has_no_final_state(alias: str) -> None:
     res = endings.ignore.delay()
     gone = Message.objects.using(alias).filter(task_id=res.id)

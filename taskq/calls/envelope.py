@@ -11,6 +11,7 @@ from typing import Any
 
 from taskq.conf import settings
 from taskq.messages import protocol, routing
+from taskq.messages.protocol.options import check_limit_order
 from taskq.messages.routing import Route
 from taskq.records import Envelope
 
@@ -22,7 +23,7 @@ from .registry import tasks
 Args = Sequence[Any] | None
 Kwargs = Mapping[str, Any] | None
 #: Options whose default is the task's attribute.
-_FROM_TASK = ("serializer", "compression", "expires", "ignore_result")
+_FROM_TASK = ("serializer", "compression", "expires", "ignore_result", "time_limit", "soft_time_limit")
 #: Options for the sender and for routing only, not for the message.
 _NOT_IN_MESSAGE = ("add_to_parent", "exchange_type", "retry", "retry_policy", "route_name")
 #: Options with another name in the message.
@@ -36,8 +37,8 @@ def envelope_for(
 ) -> Envelope:
     """Return the message of one call. ``options`` is changed; ``check`` compares arguments and signature.
 
-    Raises ``TypeError`` for unknown options and wrong arguments, ``ValueError`` for invalid limits and
-    times, ``EncodeError`` for arguments that can't be encoded, and ``QueueNotFound``.
+    Raises ``TypeError`` for unknown options and wrong arguments, ``ValueError`` for invalid times, and for invalid
+    limits of the call or of the task, ``EncodeError`` for arguments that can't be encoded, and ``QueueNotFound``.
     """
     if not options.keys() <= SEND_OPTIONS:
         _collect_stamps(options)
@@ -49,6 +50,7 @@ def envelope_for(
         options.pop(option, None)
     options.update(route.options)
     options.update(queue=route.queue, exchange=route.exchange, routing_key=route.routing_key, priority=route.priority)
+    check_limit_order(name, options.get("time_limit"), options.get("soft_time_limit"))
     if task is not None:
         _add_defaults(task, options)
     if (parent := running()) is not None:
@@ -110,6 +112,7 @@ def signatures(name: str, option: str, given: Any) -> list[Any] | None:
 
 
 def _add_defaults(task: TaskDefinition, options: dict[str, Any]) -> None:
+    check_limit_order(task.name, task.time_limit, task.soft_time_limit)
     for option in _FROM_TASK:
         if options.get(option) is None:
             options[option] = getattr(task, option)

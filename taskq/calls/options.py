@@ -23,7 +23,6 @@ __all__ = [
     "FromSetting",
     "RetryOptions",
     "SendOptions",
-    "check_limit_order",
     "check_retry_policy",
     "from_setting",
     "refuse_unknown",
@@ -119,9 +118,3 @@ def check_retry_policy(name: str, policy: object) -> None:
             kinds.POLICY.convert(policy)
         except (TypeError, ValueError):
             raise TypeError(f"{name}: retry_policy must be {kinds.POLICY.words}, not {policy!r}.") from None
-
-
-def check_limit_order(name: str, hard: float | None, soft: float | None) -> None:
-    """Raise ``ValueError`` if the soft limit is above the hard limit."""
-    if hard and soft and soft > hard:
-        raise ValueError(f"{name}: soft_time_limit ({soft:g} s) is longer than time_limit ({hard:g} s).")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskq.calls.context import Context
 from taskq.calls.options import RetryOptions, refuse_unknown
-from taskq.exceptions import MaxRetriesExceededError, Retry
+from taskq.exceptions import Retry
 from taskq.messages import protocol, routing
 
 from .validation import exceptions
@@ -47,7 +47,10 @@ def retry(
     request = task.request
     if request.called_directly:
         _raise(exc or sys.exception() or Retry("Task can be retried", None))
-    limit = task.max_retries if max_retries is None else max_retries
+    if max_retries is None:
+        limit = task.max_retries
+    else:
+        limit = request.max_retries = max_retries
     if limit is not None and request.retries >= limit:
         _raise(exc or _exceeded(task, request))
     if eta is None and countdown is None:
@@ -69,9 +72,9 @@ def _raise(error: BaseException) -> None:
     raise error from handled
 
 
-def _exceeded(task: Task[..., Any], request: Context) -> MaxRetriesExceededError:
+def _exceeded(task: Task[..., Any], request: Context) -> BaseException:
     shown = f"args:{request.argsrepr} kwargs:{request.kwargsrepr}"
-    return MaxRetriesExceededError(
+    return task.MaxRetriesExceededError(
         f"Can't retry {task.name}[{request.id}] {shown}", task_args=request.args, task_kwargs=request.kwargs
     )
 
@@ -108,10 +111,18 @@ def should_autoretry(task: Task[..., Any], error: BaseException) -> bool:
 
 
 def autoretry(task: Task[..., Any], error: BaseException) -> Retry | None:
-    """Retry the task after ``error``; ``None`` if no retries are left."""
+    """Retry the task after ``error``; ``None`` if no retries are left.
+
+    What the task itself has said to ``retry()`` in this run counts: its limit, and the next try that it has planned.
+    """
+    request = task.request
+    if request.pending_retry is not None:
+        return request.pending_retry
     wanted = dict(task.retry_kwargs)
+    if request.max_retries is not None:
+        wanted["max_retries"] = request.max_retries
     limit = wanted.get("max_retries", task.max_retries)
-    retries = task.request.retries
+    retries = request.retries
     if limit is not None and retries >= limit:
         return None
     if task.retry_backoff:

@@ -175,9 +175,9 @@ def put_given_reprs(headers: dict[str, Any], given: Mapping[str, Any]) -> None:
 def put_limits(headers: dict[str, Any], hard: float | None, soft: float | None) -> None:
     """Set the time limits (seconds) that are given."""
     if hard is not None or soft is not None:
+        check.check_limits(hard, soft)
         old_hard, old_soft = headers["timelimit"]
         limits = [old_hard if hard is None else hard, old_soft if soft is None else soft]
-        check.check_limits(*limits)
         headers["timelimit"] = [check.plain(limit) for limit in limits]
 
 

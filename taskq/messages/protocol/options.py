@@ -137,12 +137,16 @@ def check_whole(option: str, value: Any) -> int:
 
 
 def check_limits(hard: float | None, soft: float | None) -> None:
-    """Raise ``ValueError`` unless the limits (seconds) are valid and the soft limit is not above the hard limit."""
+    """Raise ``ValueError`` unless the limits (seconds) are valid."""
     for option, value in (("time_limit", hard), ("soft_time_limit", soft)):
         if value is not None and not is_limit(value):
             raise ValueError(f"{option} must be {WAIT.words}, not {value!r}.")
-    if hard and soft and soft > hard:
-        raise ValueError(f"soft_time_limit ({soft:g} s) must not be above time_limit ({hard:g} s).")
+
+
+def check_limit_order(name: str, hard: float | None, soft: float | None) -> None:
+    """Raise ``ValueError`` if the soft limit of the task ``name``, or of a call of it, is above the hard limit."""
+    if hard and soft and is_limit(hard) and is_limit(soft) and soft > hard:
+        raise ValueError(f"{name}: soft_time_limit ({soft:g} s) must not be above time_limit ({hard:g} s).")
 
 
 def is_limit(value: Any) -> bool:

@@ -42,6 +42,7 @@ def retry_envelope(
     headers["retries"] = (headers.get("retries") or 0) + 1
     headers["eta"] = None
     headers.setdefault("timelimit", [None, None])
+    check.check_limit_order(envelope.name, given.get("time_limit"), given.get("soft_time_limit"))
     put_limits(headers, given.get("time_limit"), given.get("soft_time_limit"))
     put_due(envelope, given.get("countdown"), given.get("eta"))
     for option in ("shadow", "ignore_result"):

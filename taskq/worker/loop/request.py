@@ -89,7 +89,7 @@ class Request:
 
 @dataclass(slots=True)
 class Limits:
-    """The worker's own time limits, in seconds, for tasks and messages that have none."""
+    """The worker's own time limits, in seconds, for tasks and messages that have none, or only the setting's."""
 
     hard: float | None = None
     soft: float | None = None
@@ -102,8 +102,14 @@ def read(message: Claimed, limits: Limits) -> Request:
     """
     headers = _headers(message)
     task = tasks.get(headers.task)
-    hard = _first(headers.time_limit, task.time_limit if task else None, limits.hard)
-    soft = _first(headers.soft_time_limit, task.soft_time_limit if task else None, limits.soft)
+    hard, soft = headers.time_limit, headers.soft_time_limit
+    if task:
+        hard, soft = _first(hard, task.time_limit), _first(soft, task.soft_time_limit)
+    # A limit that is only the setting's gives way to the worker's own: the setting, or an option of its command.
+    if hard is None or (hard == settings.TIME_LIMIT and limits.hard is not None):
+        hard = limits.hard
+    if soft is None or (soft == settings.SOFT_TIME_LIMIT and limits.soft is not None):
+        soft = limits.soft
     if hard is not None or soft is not None:
         _check_limits(headers.task, hard, soft)
     acks_late = task.acks_late if task else settings.ACKS_LATE

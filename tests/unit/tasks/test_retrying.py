@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -198,6 +199,59 @@ def test_autoretry_only_for_the_exceptions_that_are_named(sent: list[Envelope], 
     assert worker.run().state == states.FAILURE
     by_itself(autoretry_for=(Exception,), dont_autoretry_for=(ValueError,)).delay()
     assert worker.run().state == states.FAILURE
+
+
+@pytest.mark.parametrize("options", [{}, {"retry_kwargs": {"max_retries": 5}}, {"retry_backoff": True}])
+def test_autoretry_keeps_to_the_limit_that_retry_was_given(sent: list[Envelope], worker: Worker, options: Any) -> None:
+    def run(self: Any) -> None:
+        raise self.retry(exc=ValueError("enough"), max_retries=1)
+
+    task(bind=True, name="limited", autoretry_for=(ValueError,), max_retries=10, **options)(run).delay()
+    again = worker.follow_up(worker.run())
+    outcome = worker.run(again)
+    assert (outcome.state, repr(error_of(outcome))) == (states.FAILURE, "ValueError('enough')")
+
+
+def test_autoretry_keeps_to_that_limit_for_a_later_exception_of_the_run(sent: list[Envelope], worker: Worker) -> None:
+    def run(self: Any) -> None:
+        with contextlib.suppress(KeyError):
+            self.retry(exc=KeyError(), max_retries=0)
+        failing()
+
+    task(bind=True, name="late", autoretry_for=(ValueError,))(run).delay()
+    assert worker.run().state == states.FAILURE
+    task(bind=True, name="early", autoretry_for=(ValueError,))(lambda self: failing()).delay()
+    assert worker.run().state == states.RETRY
+
+
+def test_autoretry_keeps_the_next_try_that_the_task_has_planned(sent: list[Envelope], worker: Worker) -> None:
+    def run(self: Any) -> None:
+        self.retry(throw=False, countdown=50, queue="slow")
+        failing()
+
+    task(bind=True, name="planned", autoretry_for=(ValueError,), default_retry_delay=1)(run).delay()
+    again = worker.follow_up(worker.run())
+    assert (again.queue, again.delay) == ("slow", pytest.approx(50, abs=1))
+
+
+def test_exception_of_no_more_retries_is_the_attribute_of_the_task(sent: list[Envelope], worker: Worker) -> None:
+    class Enough(MaxRetriesExceededError):
+        pass
+
+    class Patient(Task[..., Any]):
+        MaxRetriesExceededError = Enough
+
+    def run(self: Any) -> str:
+        try:
+            self.retry(max_retries=0)
+        except self.MaxRetriesExceededError as error:
+            return type(error).__name__
+        return ""
+
+    task(bind=True, name="plain")(run).delay()
+    assert worker.run().result == '"MaxRetriesExceededError"'
+    task(bind=True, name="patient", base=Patient)(run).delay()
+    assert worker.run().result == '"Enough"'
 
 
 def test_autoretry_leaves_ignore_alone(sent: list[Envelope], worker: Worker) -> None:

@@ -45,6 +45,8 @@ def envelope_for(
         refuse_unknown(options, SEND_OPTIONS, f"apply_async() of {name}")
     check_retry_policy(name, options.get("retry_policy"))
     args, kwargs = _checked(name, task, args, kwargs, check)
+    if task is not None:
+        args, kwargs = _as_data(task, args, kwargs, options)
     route = _route(name, task, args, kwargs, options)
     for option in _NOT_IN_MESSAGE:
         options.pop(option, None)
@@ -63,6 +65,15 @@ def envelope_for(
     envelope = protocol.build(name=name, args=args, kwargs=kwargs, **options)
     envelope.tracked = settings.TRACK_PENDING
     return envelope
+
+
+def _as_data(
+    task: TaskDefinition, args: list[Any] | tuple[Any, ...], kwargs: Mapping[str, Any], options: Mapping[str, Any]
+) -> tuple[list[Any] | tuple[Any, ...], Mapping[str, Any]]:
+    """Return the arguments with pydantic's models as data; pickle takes models as they are."""
+    if task.dump_arguments is None or (options.get("serializer") or task.serializer) == "pickle":
+        return args, kwargs
+    return task.dump_arguments(args, kwargs)
 
 
 def _collect_stamps(options: dict[str, Any]) -> None:

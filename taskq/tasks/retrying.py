@@ -96,6 +96,8 @@ def _next_try(
         changes.pop("exchange_type", None)
         changes.update(queue=route.queue, exchange=route.exchange, routing_key=route.routing_key)
     if args is not None or kwargs is not None:
+        if task.dump_arguments is not None:
+            args, kwargs = task.dump_arguments(args, kwargs)
         changes.update(args=args, kwargs=kwargs, sensitive=task.sensitive, sensitive_positions=task.positions)
     changes.update(countdown=countdown, eta=None if countdown is not None else eta)
     return protocol.retry_envelope(request.received, **changes)

@@ -101,6 +101,8 @@ class Task(CanvasMethods[R], Generic[P, R]):
     #: Names of parameters whose values are masked in rows, logs and monitors: a tuple.
     sensitive: Sequence[str] = ()
 
+    #: Turns models among the arguments of a call into data; set by ``@task(pydantic=True)``.
+    dump_arguments: Callable[[Any, Any], tuple[Any, Any]] | None = None
     #: The exception of ``retry()`` when no retries are left; a subclass may name another one.
     MaxRetriesExceededError: type[exceptions.MaxRetriesExceededError] = exceptions.MaxRetriesExceededError
     #: The exception of ``delay`` when the broker can't be reached.

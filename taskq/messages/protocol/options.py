@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
 
 from taskq.exceptions import EncodeError
+from taskq.messages.meanings import check_json
 from taskq.timezones import parse_iso, to_utc
 from taskq.value_kinds import LONGEST, WAIT
 
@@ -242,7 +243,9 @@ def _check_plain(what: str, values: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in values.items():
         try:
-            found[plain(name)] = json.loads(json.dumps(value))
+            text = json.dumps(value)
+            check_json(value, text)
+            found[plain(name)] = json.loads(text)
         except (TypeError, ValueError, RecursionError) as exc:
             raise EncodeError(
                 f"The {what} {name!r} can't be sent: {exc}. Use text, numbers, booleans, None, lists and dictionaries."

@@ -90,6 +90,12 @@ class SendOptions(RetryOptions, total=False):
     stamped_headers: Collection[str] | None
     stamps: Mapping[str, Any] | None
     replaced_task_nesting: int
+    #: Properties of the message for other programs: ``self.request.properties["app_id"]``.
+    app_id: str | None
+    cluster_id: str | None
+    message_id: str | None
+    type: str | None
+    user_id: str | None
     #: The task name that ``TASKQ_ROUTES`` gets, if not the task's own.
     route_name: str | None
     add_to_parent: bool

@@ -10,6 +10,7 @@ import random
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from inspect import Parameter
 from typing import TYPE_CHECKING, Any
 
 from taskq.calls.context import Context
@@ -96,11 +97,32 @@ def _next_try(
         changes.pop("exchange_type", None)
         changes.update(queue=route.queue, exchange=route.exchange, routing_key=route.routing_key)
     if args is not None or kwargs is not None:
+        args, kwargs = _completed(task, request, args, kwargs)
         if task.dump_arguments is not None:
             args, kwargs = task.dump_arguments(args, kwargs)
         changes.update(args=args, kwargs=kwargs, sensitive=task.sensitive, sensitive_positions=task.positions)
     changes.update(countdown=countdown, eta=None if countdown is not None else eta)
     return protocol.retry_envelope(request.received, **changes)
+
+
+def _completed(
+    task: Task[..., Any], request: Context, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None
+) -> tuple[Sequence[Any] | None, Mapping[str, Any] | None]:
+    """Return the arguments of the next try: those of this one stay, unless a parameter gets its value in the other way.
+
+    So ``retry(args=(1,))`` replaces ``x=0``, and ``retry(kwargs={"x": 1})`` a positional ``x``.
+    """
+    parameters = task.call_signature.parameters
+    either = {name: i for name, i in task.positions.items() if parameters[name].kind is Parameter.POSITIONAL_OR_KEYWORD}
+    if args is not None and kwargs is None and request.kwargs:
+        return args, {n: value for n, value in request.kwargs.items() if either.get(n, len(args)) >= len(args)}
+    if args is None and kwargs is not None and request.args:
+        positional, others = list(request.args), dict(kwargs)
+        for name in kwargs:
+            if either.get(name, len(positional)) < len(positional):
+                positional[either[name]] = others.pop(name)
+        return positional, others
+    return args, kwargs
 
 
 # -- autoretry_for -----------------------------------------------------------------------

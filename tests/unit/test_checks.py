@@ -109,7 +109,10 @@ def test_W008_soft_limit_of_a_task_above_its_hard_limit() -> None:
     task(name="unlimited", time_limit=0, soft_time_limit=2)(lambda: None)
     (message,) = messages(tasks.check_task_limits)
     assert message.id == "taskq.W008"
-    assert message.msg == "The task 'contrary': soft_time_limit (2 s) must not be above time_limit (1 s)."
+    assert (
+        message.msg
+        == "The task 'contrary': soft_time_limit must be less than or equal to time_limit: 2 s is above 1 s."
+    )
     both = {"TIME_LIMIT": 10, "SOFT_TIME_LIMIT": 15}
     assert len(messages(tasks.check_task_limits, **both)) == 2  # the settings themselves are another check's
 

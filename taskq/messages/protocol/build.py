@@ -20,7 +20,7 @@ from taskq.records import Envelope
 
 from . import options as check
 from .options import MessageOptions
-from .wire import EMBED, HEADERS, Args
+from .wire import EMBED, HEADERS, PROPERTIES, Args
 
 _TEMPLATE: dict[str, Any] = dict.fromkeys(HEADERS) | {
     "lang": "py",
@@ -198,6 +198,15 @@ def _fill_properties(envelope: Envelope, given: Mapping[str, Any]) -> None:
     priority = given.get("priority")
     envelope.priority = settings.DEFAULT_PRIORITY if priority is None else check.check_priority(priority)
     put_properties(envelope, check.plain(given.get("reply_to")) or reply_queue(), priority is not None)
+    if not PROPERTIES.isdisjoint(given):
+        put_given_properties(envelope, given)
+
+
+def put_given_properties(envelope: Envelope, given: Mapping[str, Any]) -> None:
+    """Set the properties that only other programs read."""
+    for name in PROPERTIES & given.keys():
+        if (text := given[name]) is not None:
+            envelope.properties[name] = check.check_name(name, text)
 
 
 def put_properties(envelope: Envelope, reply_to: str, always_priority: bool) -> None:

@@ -59,6 +59,11 @@ class MessageOptions(TypedDict, total=False):
     origin: str | None
     sensitive: Collection[str]  # parameters to mask everywhere but in the body
     sensitive_positions: Mapping[str, int] | None  # the position of each parameter
+    app_id: str | None  # PROPERTIES
+    cluster_id: str | None
+    message_id: str | None
+    type: str | None
+    user_id: str | None
     reset: bool | None  # see Envelope; by default whether a task_id is given
 
 
@@ -147,7 +152,9 @@ def check_limits(hard: float | None, soft: float | None) -> None:
 def check_limit_order(name: str, hard: float | None, soft: float | None) -> None:
     """Raise ``ValueError`` if the soft limit of the task ``name``, or of a call of it, is above the hard limit."""
     if hard and soft and is_limit(hard) and is_limit(soft) and soft > hard:
-        raise ValueError(f"{name}: soft_time_limit ({soft:g} s) must not be above time_limit ({hard:g} s).")
+        raise ValueError(
+            f"{name}: soft_time_limit must be less than or equal to time_limit: {soft:g} s is above {hard:g} s."
+        )
 
 
 def is_limit(value: Any) -> bool:

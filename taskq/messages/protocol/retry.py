@@ -16,7 +16,7 @@ from . import options as check
 from .build import arguments_text, put_body, put_due, put_expiry, put_given_reprs, put_limits, put_properties, put_reprs
 from .options import RETRY_OPTIONS, MessageOptions
 from .read import decode_message, read_headers
-from .wire import Args, RawMessage, is_of_delivery, mapping_of
+from .wire import PROPERTIES, Args, RawMessage, is_of_delivery, mapping_of
 
 _NEW_BODY = ("args", "kwargs", "serializer", "compression")
 
@@ -52,6 +52,7 @@ def retry_envelope(
         headers.update(check.check_headers(own))
     old = mapping_of(message.properties)
     put_properties(envelope, old.get("reply_to") or "", "priority" in old)
+    envelope.properties |= {name: old[name] for name in PROPERTIES & old.keys()}
     if any(given.get(option) is not None for option in _NEW_BODY):
         _encode_again(envelope, message, given)
     else:

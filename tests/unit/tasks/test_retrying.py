@@ -234,6 +234,44 @@ def test_autoretry_keeps_the_next_try_that_the_task_has_planned(sent: list[Envel
     assert (again.queue, again.delay) == ("slow", pytest.approx(50, abs=1))
 
 
+@pytest.mark.parametrize(
+    ("sent_args", "sent_kwargs", "again", "wanted"),
+    [
+        ((), {"x": 1, "z": 3}, {"args": (10,)}, [10, None, [], {"z": 3}]),
+        ((), {"x": 1, "y": 2}, {"args": (10, 20)}, [10, 20, [], {}]),
+        ((), {"x": 1, "y": 2}, {"args": ()}, [1, 2, [], {}]),
+        ((1, 2, 3), {}, {"kwargs": {"y": 20, "z": 30}}, [1, 20, [3], {"z": 30}]),
+        ((1,), {"y": 2, "z": 3}, {"kwargs": {"y": 20}}, [1, 20, [], {}]),
+        ((1, 2), {"z": 3}, {"args": (10,), "kwargs": {}}, [10, None, [], {}]),
+    ],
+)
+def test_argument_of_a_retry_takes_the_place_of_its_parameter(
+    sent: list[Envelope], worker: Worker, sent_args: Any, sent_kwargs: Any, again: Any, wanted: Any
+) -> None:
+    def run(self: Any, x: Any, y: Any = None, *rest: Any, **more: Any) -> Any:
+        if self.request.retries:
+            return [x, y, rest, more]
+        raise self.retry(**again)
+
+    task(bind=True, name="changing")(run).apply_async(sent_args, sent_kwargs)
+    outcome = worker.run(worker.follow_up(worker.run()))
+    assert outcome.state == states.SUCCESS, outcome.traceback
+    assert json.loads(outcome.result or "") == wanted
+
+
+def test_name_of_a_positional_only_parameter_is_a_keyword_besides(sent: list[Envelope], worker: Worker) -> None:
+    def run(self: Any, x: Any, /, **more: Any) -> Any:
+        if self.request.retries:
+            return [x, more]
+        raise self.retry(args=(10,)) if "x" in more else self.retry(kwargs={"x": 20})
+
+    both = task(bind=True, name="both")(run)
+    both.delay(1, x=2)
+    assert json.loads(worker.run(worker.follow_up(worker.run())).result or "") == [10, {"x": 2}]
+    both.delay(1)
+    assert json.loads(worker.run(worker.follow_up(worker.run())).result or "") == [1, {"x": 20}]
+
+
 def test_exception_of_no_more_retries_is_the_attribute_of_the_task(sent: list[Envelope], worker: Worker) -> None:
     class Enough(MaxRetriesExceededError):
         pass

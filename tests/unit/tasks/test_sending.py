@@ -142,6 +142,20 @@ def test_time_limits_of_definition_and_setting_are_in_the_message(sent: list[Env
     assert json.loads(worker.run().result or "") == [5, 10]
 
 
+def test_properties_for_other_programs_travel_with_the_message(sent: list[Envelope], worker: Worker) -> None:
+    def run(self: Any) -> Any:
+        if self.request.retries:
+            return self.request.properties
+        raise self.retry()
+
+    given = {"app_id": "shop", "message_id": "m", "type": "t", "user_id": "guest", "cluster_id": "c"}
+    task(name="with_properties", bind=True)(run).apply_async(**given)
+    again = worker.follow_up(worker.run())
+    assert given.items() <= json.loads(worker.run(again).result or "").items()
+    with pytest.raises(TypeError, match="app_id must be a string"):
+        add.apply_async((1, 2), app_id=3)  # type: ignore[arg-type]
+
+
 def test_time_limits_of_the_next_link_are_in_its_message(sent: list[Envelope], worker: Worker) -> None:
     limited = task(name="limited", time_limit=20)(lambda: None)
     (add.s(1, 2) | limited.si()).delay()

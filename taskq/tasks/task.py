@@ -201,7 +201,8 @@ class Task(CanvasMethods[R], Generic[P, R]):
                 (seconds), ``headers``, ``shadow``, ``argsrepr``, ``kwargsrepr``, ``add_to_parent``, ``link`` and
                 ``link_error`` (signatures to send with the value, and to call after a final failure), and for
                 workflows ``root_id``, ``parent_id``, ``group_id``, ``group_index``, ``chain``, ``chord``,
-                ``retries``, ``reply_to``.
+                ``retries``, ``reply_to``; for other programs the properties ``app_id``, ``message_id``, ``type``,
+                ``user_id`` and ``cluster_id``.
 
         Raises:
             TypeError: an unknown option; arguments of the wrong type; with ``typing``, a wrong call of the function.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kombu.utils.json import dumps
 
@@ -45,15 +45,26 @@ class Request:
     #: The exception of a failure without an Outcome: the task's handlers are still to be called.
     failure: BaseException | None = None
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Return a header of the message for receivers of signals, as ``request.root_id``."""
+            return getattr(object.__getattribute__(self, "headers"), name)
+
     @property
     def id(self) -> str:
         """The task's id."""
         return self.message.task_id
 
+    #: Celery's names.
+    task_id = id
+
     @property
     def name(self) -> str:
         """The task's name."""
         return self.headers.task
+
+    task_name = name
 
     @property
     def sender(self) -> TaskDefinition | str:

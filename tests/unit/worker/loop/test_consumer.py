@@ -445,3 +445,10 @@ def test_task_that_broke_the_pool_max_deliveries_times_fails(bench: Bench) -> No
     bench.answer("count", True)
     bench.consumer.broken("The fork server ended.")
     assert bench.settled() == [(message.task_id, "FAILURE")]
+
+
+def test_request_has_the_headers_of_its_message_for_receivers_of_signals() -> None:
+    request = read(claimed("consumer.plain", headers={"root_id": "r", "replaced_task_nesting": 2}), Limits())
+    assert (request.task_id, request.task_name) == (request.id, "consumer.plain")
+    assert (request.root_id, request.replaced_task_nesting) == ("r", 2)  # type: ignore[attr-defined]
+    assert not hasattr(request, "no_header")

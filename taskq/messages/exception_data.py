@@ -16,6 +16,7 @@ from typing import Any
 
 from kombu.utils.json import loads
 
+from taskq.containment import contained
 from taskq.exceptions import TaskqError, from_wire, wire_module
 
 from .meanings import check_json
@@ -113,7 +114,7 @@ def _stand_in(module: str, qualname: str) -> type[BaseException]:
 def _arguments(exc: BaseException) -> tuple[Any, ...]:
     try:
         arguments = tuple(exc.args)
-    except Exception:
+    except contained():
         return ()
     return arguments[:MOST_ARGUMENTS]
 
@@ -125,7 +126,7 @@ def _argument(value: Any) -> str:
         check_json(value, text)
         if len(text) <= LONGEST_ARGUMENT:
             return text
-    except Exception:
+    except contained():
         return json.dumps(_shown(value))
     return json.dumps(_shortened(value if isinstance(value, str) else _shown(value)))
 
@@ -134,7 +135,7 @@ def _shown(value: Any) -> str:
     """Return ``repr(value)``, or a replacement for it if that raises."""
     try:
         return _shortened(repr(value))
-    except Exception:
+    except contained():
         return reprlib.repr(type(value).__qualname__) + " instance whose repr() raised"
 
 

@@ -20,6 +20,7 @@ from kombu.exceptions import SerializerNotInstalled
 from kombu.utils import json as kombu_json
 
 from taskq.conf import settings
+from taskq.containment import contained
 from taskq.exceptions import ContentDisallowed, DecodeError, EncodeError, InvalidTaskError
 
 from . import meanings
@@ -104,7 +105,7 @@ def dumps_json(value: Any) -> str:
         text = to_json(value)
         meanings.check_json(value, text)
         return text
-    except Exception as exc:  # TypeError, ValueError, RecursionError, or any error of the value's own code
+    except contained() as exc:  # TypeError, ValueError, RecursionError, or any error of the value's own code
         raise EncodeError(str(exc)) from exc
 
 

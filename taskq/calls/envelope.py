@@ -23,7 +23,7 @@ from .registry import tasks
 Args = Sequence[Any] | None
 Kwargs = Mapping[str, Any] | None
 #: Options whose default is the task's attribute.
-_FROM_TASK = ("serializer", "compression", "expires", "ignore_result", "time_limit", "soft_time_limit")
+_FROM_TASK = ("serializer", "compression", "expires", "ignore_result")
 #: Options for the sender and for routing only, not for the message.
 _NOT_IN_MESSAGE = ("add_to_parent", "exchange_type", "retry", "retry_policy", "route_name")
 #: Options with another name in the message.
@@ -45,14 +45,15 @@ def envelope_for(
         refuse_unknown(options, SEND_OPTIONS, f"apply_async() of {name}")
     check_retry_policy(name, options.get("retry_policy"))
     args, kwargs = _checked(name, task, args, kwargs, check)
-    if task is not None:
+    if task is not None and task.dump_arguments is not None:
         args, kwargs = _as_data(task, args, kwargs, options)
     route = _route(name, task, args, kwargs, options)
     for option in _NOT_IN_MESSAGE:
         options.pop(option, None)
     options.update(route.options)
     options.update(queue=route.queue, exchange=route.exchange, routing_key=route.routing_key, priority=route.priority)
-    check_limit_order(name, options.get("time_limit"), options.get("soft_time_limit"))
+    if "time_limit" in options:
+        check_limit_order(name, options["time_limit"], options.get("soft_time_limit"))
     if task is not None:
         _add_defaults(task, options)
     if (parent := running()) is not None:
@@ -123,12 +124,21 @@ def signatures(name: str, option: str, given: Any) -> list[Any] | None:
 
 
 def _add_defaults(task: TaskDefinition, options: dict[str, Any]) -> None:
-    check_limit_order(task.name, task.time_limit, task.soft_time_limit)
+    hard, soft = task.time_limit, task.soft_time_limit
+    if hard is not None or soft is not None:
+        _add_limits(task.name, hard, soft, options)
     for option in _FROM_TASK:
         if options.get(option) is None:
             options[option] = getattr(task, option)
     options["sensitive"] = task.sensitive
     options["sensitive_positions"] = task.positions
+
+
+def _add_limits(name: str, hard: float | None, soft: float | None, options: dict[str, Any]) -> None:
+    check_limit_order(name, hard, soft)
+    for option, limit in (("time_limit", hard), ("soft_time_limit", soft)):
+        if options.get(option) is None:
+            options[option] = limit
 
 
 def _add_lineage(parent: Context, options: dict[str, Any]) -> None:

@@ -198,7 +198,7 @@ def _fill_properties(envelope: Envelope, given: Mapping[str, Any]) -> None:
     priority = given.get("priority")
     envelope.priority = settings.DEFAULT_PRIORITY if priority is None else check.check_priority(priority)
     put_properties(envelope, check.plain(given.get("reply_to")) or reply_queue(), priority is not None)
-    if not PROPERTIES.isdisjoint(given):
+    if not given.keys().isdisjoint(PROPERTIES):
         put_given_properties(envelope, given)
 
 

@@ -113,14 +113,9 @@ def read(message: Claimed, limits: Limits) -> Request:
     """
     headers = _headers(message)
     task = tasks.get(headers.task)
-    hard, soft = headers.time_limit, headers.soft_time_limit
-    if task:
-        hard, soft = _first(hard, task.time_limit), _first(soft, task.soft_time_limit)
-    # A limit that is only the setting's gives way to the worker's own: the setting, or an option of its command.
-    if hard is None or (hard == settings.TIME_LIMIT and limits.hard is not None):
-        hard = limits.hard
-    if soft is None or (soft == settings.SOFT_TIME_LIMIT and limits.soft is not None):
-        soft = limits.soft
+    hard, soft = (task.time_limit, task.soft_time_limit) if task else (None, None)
+    hard = _limit(headers.time_limit, hard, settings.TIME_LIMIT, limits.hard)
+    soft = _limit(headers.soft_time_limit, soft, settings.SOFT_TIME_LIMIT, limits.soft)
     if hard is not None or soft is not None:
         _check_limits(headers.task, hard, soft)
     acks_late = task.acks_late if task else settings.ACKS_LATE
@@ -160,8 +155,7 @@ def _upgraded(message: Claimed, headers: dict[str, Any]) -> dict[str, Any]:
     return headers
 
 
-def _first(*values: float | None) -> float | None:
-    for value in values:
-        if value is not None:
-            return value
-    return None
+def _limit(sent: float | None, own: float | None, setting: float | None, of_worker: float | None) -> float | None:
+    """Return the limit of the message or of the task. If it is only the setting's, the worker's own replaces it."""
+    limit = own if sent is None else sent
+    return of_worker if limit is None or (limit == setting and of_worker is not None) else limit

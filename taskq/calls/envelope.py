@@ -135,7 +135,8 @@ def _add_defaults(task: TaskDefinition, options: dict[str, Any]) -> None:
 
 
 def _add_limits(name: str, hard: float | None, soft: float | None, options: dict[str, Any]) -> None:
-    check_limit_order(name, hard, soft)
+    if hard != settings.TIME_LIMIT and soft != settings.SOFT_TIME_LIMIT:  # both are the task's own
+        check_limit_order(name, hard, soft)
     for option, limit in (("time_limit", hard), ("soft_time_limit", soft)):
         if options.get(option) is None:
             options[option] = limit

@@ -37,7 +37,7 @@ def check_task_limits(**kwargs: Any) -> Iterator[CheckMessage]:
 
     for _, task in sorted(registry.tasks.items()):
         hard, soft = task.time_limit, task.soft_time_limit
-        if (hard, soft) == (settings.TIME_LIMIT, settings.SOFT_TIME_LIMIT):
+        if hard == settings.TIME_LIMIT or soft == settings.SOFT_TIME_LIMIT:  # not both are the task's own
             continue
         try:
             check_limit_order(f"The task {task.name!r}", hard, soft)

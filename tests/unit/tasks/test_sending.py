@@ -156,6 +156,15 @@ def test_properties_for_other_programs_travel_with_the_message(sent: list[Envelo
         add.apply_async((1, 2), app_id=3)  # type: ignore[arg-type]
 
 
+def test_limit_of_a_setting_contradicts_no_task(sent: list[Envelope]) -> None:
+    short = task(name="short", time_limit=1)(lambda: None)
+    slow = task(name="slow", soft_time_limit=500)(lambda: None)
+    with override_settings(TASKQ_TIME_LIMIT=300, TASKQ_SOFT_TIME_LIMIT=200):
+        short.delay()
+        slow.delay()
+    assert [envelope.headers["timelimit"] for envelope in sent] == [[1, 200], [300, 500]]
+
+
 def test_time_limits_of_the_next_link_are_in_its_message(sent: list[Envelope], worker: Worker) -> None:
     limited = task(name="limited", time_limit=20)(lambda: None)
     (add.s(1, 2) | limited.si()).delay()

@@ -40,6 +40,7 @@ GROUND = (
     "exceptions",
     "ids",
     "signals",
+    "clock",
     "timezones",
     "processes",
     "records",

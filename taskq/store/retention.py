@@ -11,7 +11,6 @@ from taskq import states
 from taskq.conf import settings
 from taskq.engines import for_alias
 from taskq.models import Attempt, Group, Message, Node, ScheduledMessage, TaskRun
-from taskq.timezones import now
 
 #: How many rows one transaction deletes.
 BATCH = 500
@@ -77,7 +76,7 @@ def _expire_workflow(root_id: str, alias: str) -> int:
         same = {"task_id": OuterRef("task_id")}
         if any(nodes.filter(Exists(model.objects.filter(**same))).exists() for model in (Message, ScheduledMessage)):
             # A task of it still waits or runs: the workflow counts as new.
-            nodes.update(created_at=now())
+            nodes.update(created_at=for_alias(alias).present())
             return 0
         groups = set(nodes.exclude(group_id="").values_list("group_id", flat=True))
         Group.objects.using(alias).filter(group_id__in=groups).delete()

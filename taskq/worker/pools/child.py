@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from django.db import connections
 
-from taskq import signals
+from taskq import clock, signals
 from taskq.execution import outcomes
 from taskq.handover import Delivery, Outcome, Report
 from taskq.logs import log_to_file_of
@@ -85,6 +85,7 @@ class Child:
         return 0
 
     def _perform(self, delivery: Delivery) -> Outcome:
+        clock.use(delivery.clock)
         try:
             return self._run(delivery, self._report)
         except (SystemExit, KeyboardInterrupt, EOFError):

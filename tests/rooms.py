@@ -36,6 +36,7 @@ ROOMS = (
 #: The modules of the ground, which lie in taskq itself.
 GROUND = (
     "conf",
+    "documentation",
     "states",
     "exceptions",
     "ids",
@@ -43,6 +44,8 @@ GROUND = (
     "clock",
     "timezones",
     "processes",
+    "forks",
+    "containment",
     "records",
     "handover",
     "hooks",

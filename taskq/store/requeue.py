@@ -117,20 +117,20 @@ def _sent_again(token: str, message: Claimed, delay: float, alias: str | None) -
     engine = for_alias(alias or settings.DATABASE)
     with engine.atomic():
         rows = Message.objects.using(engine.alias).select_for_update().filter(id=message.id, token=token)
-        held = rows.values_list("name", "expires_at", "revoked").first()
+        held = rows.values_list("name", "revoked").first()
         if held is None:
             return False
-        name, expires, revoked = held
+        name, revoked = held
         if revoked:
             return requeue(token, [message.id], alias) > 0
         engine.delete_held(token, [message.id])
         row = (
             message.queue, message.task_id, name, message.priority, message.headers, message.body, message.content_type,
             message.content_encoding, message.properties, message.exchange, message.routing_key, message.tracked,
-            expires and expires.timestamp(), message.deliveries, message.redelivered,
+            None, message.expires_in, message.deliveries, message.redelivered,
         )  # fmt: skip
         if delay > 0:
-            engine.insert_scheduled([row], [delay])
+            engine.insert_scheduled([row], [(None, delay)])
         else:
             engine.insert_messages([row])
         wake(engine, {SCHEDULED_NAME if delay > 0 else message.queue})

@@ -6,12 +6,12 @@ import json
 import os
 import socket
 import threading
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Unpack, cast
 
+from taskq import clock
 from taskq.conf import settings
 from taskq.exceptions import EncodeError
 from taskq.ids import new_id
@@ -20,7 +20,7 @@ from taskq.records import Envelope
 
 from . import options as check
 from .options import MessageOptions
-from .wire import EMBED, HEADERS, Args
+from .wire import EMBED, HEADERS, PROPERTIES, Args
 
 _TEMPLATE: dict[str, Any] = dict.fromkeys(HEADERS) | {
     "lang": "py",
@@ -175,21 +175,22 @@ def put_given_reprs(headers: dict[str, Any], given: Mapping[str, Any]) -> None:
 def put_limits(headers: dict[str, Any], hard: float | None, soft: float | None) -> None:
     """Set the time limits (seconds) that are given."""
     if hard is not None or soft is not None:
+        check.check_limits(hard, soft)
         old_hard, old_soft = headers["timelimit"]
         limits = [old_hard if hard is None else hard, old_soft if soft is None else soft]
-        check.check_limits(*limits)
         headers["timelimit"] = [check.plain(limit) for limit in limits]
 
 
 def put_due(envelope: Envelope, countdown: float | timedelta | None, eta: datetime | str | None) -> None:
     """Set the time when the message is due."""
     if countdown is not None or eta is not None:
-        envelope.headers["eta"], envelope.delay = check.due(countdown, eta)
+        envelope.headers["eta"], envelope.delay, moment = check.due(countdown, eta)
+        envelope.eta = None if moment is None else moment.timestamp()
 
 
 def put_expiry(envelope: Envelope, expires: float | timedelta | datetime | str) -> None:
     """Set the time when the message expires; ``_fill_properties`` sets the property."""
-    until = check.expiry(expires)
+    until, envelope.expires_in = check.expiry(expires)
     envelope.headers["expires"] = until.isoformat()
     envelope.expires = until.timestamp()
 
@@ -198,6 +199,15 @@ def _fill_properties(envelope: Envelope, given: Mapping[str, Any]) -> None:
     priority = given.get("priority")
     envelope.priority = settings.DEFAULT_PRIORITY if priority is None else check.check_priority(priority)
     put_properties(envelope, check.plain(given.get("reply_to")) or reply_queue(), priority is not None)
+    if not given.keys().isdisjoint(PROPERTIES):
+        put_given_properties(envelope, given)
+
+
+def put_given_properties(envelope: Envelope, given: Mapping[str, Any]) -> None:
+    """Set the properties that only other programs read."""
+    for name in PROPERTIES & given.keys():
+        if (text := given[name]) is not None:
+            envelope.properties[name] = check.check_name(name, text)
 
 
 def put_properties(envelope: Envelope, reply_to: str, always_priority: bool) -> None:
@@ -207,7 +217,12 @@ def put_properties(envelope: Envelope, reply_to: str, always_priority: bool) -> 
         "reply_to": reply_to,
         "delivery_mode": 2,
     }
-    if envelope.expires is not None and (ttl := check.expiration(envelope.expires, time.time())):
+    until, seconds = envelope.expiry
+    if until is not None:
+        ttl = check.expiration(until, clock.now())
+    else:
+        ttl = None if seconds is None else check.expiration(seconds, 0.0)
+    if ttl:
         properties["expiration"] = ttl
     if always_priority or envelope.priority:
         properties["priority"] = envelope.priority

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
+from taskq import clock
 from taskq.exceptions import EncodeError
+from taskq.messages.meanings import check_json
 from taskq.timezones import parse_iso, to_utc
 from taskq.value_kinds import LONGEST, WAIT
 
@@ -58,6 +60,11 @@ class MessageOptions(TypedDict, total=False):
     origin: str | None
     sensitive: Collection[str]  # parameters to mask everywhere but in the body
     sensitive_positions: Mapping[str, int] | None  # the position of each parameter
+    app_id: str | None  # PROPERTIES
+    cluster_id: str | None
+    message_id: str | None
+    type: str | None
+    user_id: str | None
     reset: bool | None  # see Envelope; by default whether a task_id is given
 
 
@@ -137,12 +144,18 @@ def check_whole(option: str, value: Any) -> int:
 
 
 def check_limits(hard: float | None, soft: float | None) -> None:
-    """Raise ``ValueError`` unless the limits (seconds) are valid and the soft limit is not above the hard limit."""
+    """Raise ``ValueError`` unless the limits (seconds) are valid."""
     for option, value in (("time_limit", hard), ("soft_time_limit", soft)):
         if value is not None and not is_limit(value):
             raise ValueError(f"{option} must be {WAIT.words}, not {value!r}.")
-    if hard and soft and soft > hard:
-        raise ValueError(f"soft_time_limit ({soft:g} s) must not be above time_limit ({hard:g} s).")
+
+
+def check_limit_order(name: str, hard: float | None, soft: float | None) -> None:
+    """Raise ``ValueError`` if the soft limit of the task ``name``, or of a call of it, is above the hard limit."""
+    if hard and soft and is_limit(hard) and is_limit(soft) and soft > hard:
+        raise ValueError(
+            f"{name}: soft_time_limit must be less than or equal to time_limit: {soft:g} s is above {hard:g} s."
+        )
 
 
 def is_limit(value: Any) -> bool:
@@ -184,25 +197,29 @@ def _seconds(value: Any) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def due(countdown: float | timedelta | None, eta: datetime | str | None) -> tuple[str | None, float]:
-    """Return the header ``eta`` and the seconds until then, 0 for a past time. ``countdown`` beats ``eta``."""
-    now = datetime.now(UTC)
+def due(countdown: float | timedelta | None, eta: datetime | str | None) -> tuple[str | None, float, datetime | None]:
+    """Return the header ``eta``, the seconds until then (0 for a past time), and the moment if ``eta`` gave it.
+
+    ``countdown`` beats ``eta``.
+    """
+    now = clock.utc_now()
     # Read even if ``countdown`` beats it: a wrong ``eta`` is an error all the same.
     moment = None if eta is None else _within("eta", eta, _moment("eta", eta))
     if countdown is not None:
         if (seconds := _seconds(countdown)) is None:
             raise TypeError(f"countdown must be a number of seconds, not {countdown!r}.")
-        moment = _within("countdown", countdown, _after("countdown", seconds, now)) if seconds else None
+        until = _within("countdown", countdown, _after("countdown", seconds, now)) if seconds else None
+        return (None, 0.0, None) if until is None else (until.isoformat(), max(0.0, float(seconds)), None)
     if moment is None:
-        return None, 0.0
-    return moment.isoformat(), max(0.0, (moment - now).total_seconds())
+        return None, 0.0, None
+    return moment.isoformat(), max(0.0, (moment - now).total_seconds()), moment
 
 
-def expiry(expires: float | timedelta | datetime | str) -> datetime:
-    """Return the time of ``expires`` (seconds from now, or a moment) in UTC."""
+def expiry(expires: float | timedelta | datetime | str) -> tuple[datetime, float | None]:
+    """Return the time of ``expires`` in UTC, and its seconds from now if that was given."""
     if (seconds := _seconds(expires)) is not None:
-        return _within("expires", expires, _after("expires", seconds, datetime.now(UTC)))
-    return _within("expires", expires, _moment("expires", expires))
+        return _within("expires", expires, _after("expires", seconds, clock.utc_now())), float(seconds)
+    return _within("expires", expires, _moment("expires", expires)), None
 
 
 def expiration(expires: float, now: float) -> str | None:
@@ -238,7 +255,9 @@ def _check_plain(what: str, values: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in values.items():
         try:
-            found[plain(name)] = json.loads(json.dumps(value))
+            text = json.dumps(value)
+            check_json(value, text)
+            found[plain(name)] = json.loads(text)
         except (TypeError, ValueError, RecursionError) as exc:
             raise EncodeError(
                 f"The {what} {name!r} can't be sent: {exc}. Use text, numbers, booleans, None, lists and dictionaries."

@@ -18,6 +18,8 @@ HEADERS = (
 )
 #: The third part of a body: the follow-ups of the task.
 EMBED = ("callbacks", "errbacks", "chain", "chord")
+#: Properties of AMQP that callers may set; taskq only carries them.
+PROPERTIES = frozenset({"app_id", "cluster_id", "message_id", "type", "user_id"})
 #: Header names that no caller may use.
 RESERVED = frozenset({*HEADERS, signing.HEADER, serializers.COMPRESSION})
 #: Longest id, name and queue in a row, in characters.
@@ -35,7 +37,7 @@ def is_of_delivery(header: str) -> bool:
 
 
 class RawMessage(Protocol):
-    """A received message, nothing decoded; ``Claimed`` and ``Delivery`` implement it."""
+    """A received message, nothing decoded; ``models.Message`` implements it too."""
 
     headers: str
     body: str
@@ -45,6 +47,14 @@ class RawMessage(Protocol):
     exchange: str
     routing_key: str
     priority: int
+
+
+class ReceivedMessage(RawMessage, Protocol):
+    """The same with the rest of its time by the database's clock; ``Claimed`` and ``Delivery`` implement it."""
+
+    @property
+    def expires_in(self) -> float | None:
+        """The seconds until the message expires."""
 
 
 def mapping_of(text: str, error: type[Exception] = InvalidTaskError) -> dict[str, Any]:

@@ -229,7 +229,7 @@ class Engine:
             return set()
         with self.cursor() as cursor:
             cursor.execute(
-                f"DELETE FROM taskq_message WHERE id IN ({self.marks(ids)}) AND token = %s RETURNING id",
+                f"DELETE FROM taskq_message WHERE id IN ({self.marks(ids)}) AND {self.token_check} = %s RETURNING id",
                 [*ids, token],
             )
             return {row[0] for row in cursor.fetchall()}
@@ -292,6 +292,8 @@ class Engine:
     # -- words of the dialect
 
     false = "false"
+    #: The token where it is checked on rows that are found by their ids; as ``models.fields.Unindexed``.
+    token_check = "(token || '')"
     #: The database's time, as a value for a column of time.
     now_sql = "clock_timestamp()"
 

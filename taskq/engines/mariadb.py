@@ -82,6 +82,7 @@ class MariadbEngine(Engine):
     """See ``base.Engine``."""
 
     false = "0"
+    token_check = "CONCAT(token, '')"
     now_sql = _NOW
 
     def is_transient(self, error: Exception) -> bool:
@@ -164,7 +165,8 @@ class MariadbEngine(Engine):
     def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
         with self.atomic(), self.cursor() as cursor:
             cursor.execute(
-                f"SELECT {CLAIM_COLUMNS} FROM taskq_message WHERE token = '' AND queue = %s "
+                f"SELECT {CLAIM_COLUMNS} FROM taskq_message FORCE INDEX (taskq_message_to_claim) "
+                "WHERE token = '' AND queue = %s "
                 "ORDER BY priority DESC, id LIMIT %s FOR UPDATE SKIP LOCKED",
                 [queue, limit],
             )

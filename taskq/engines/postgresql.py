@@ -102,9 +102,12 @@ _INSERT_RUNS = (
     f"SELECT {_select(_RUN_TYPES, ['expires_at', 'eta'])}, clock_timestamp() "
     f"FROM json_to_recordset(%s::json) AS x({_RUN_TYPES}) "
 )
+# The join may be made in any way: an array of ids leads to the runs first, whatever their table is thought to be like.
 _UPDATE_RUNS = (
-    f"UPDATE taskq_taskrun r SET {_END_SET} FROM json_to_recordset(%s::json) AS x({_END_TYPES}) "
-    f'WHERE r.task_id = x.task_id COLLATE "C" AND r.state NOT IN {FINAL}'
+    f"WITH x AS MATERIALIZED (SELECT * FROM json_to_recordset(%s::json) AS x({_END_TYPES})) "
+    f"UPDATE taskq_taskrun r SET {_END_SET} FROM x "
+    'WHERE r.task_id = ANY(ARRAY(SELECT x.task_id COLLATE "C" FROM x)) AND r.task_id = x.task_id COLLATE "C" '
+    f"AND r.state NOT IN {FINAL}"
 )
 _UPSERT_RUNS = (
     "INSERT INTO taskq_taskrun AS r (task_id, state, result, content_type, traceback, started_at, finished_at, "
@@ -131,15 +134,23 @@ _INSERT_NODES = (
 _NODE_RESET = "UPDATE SET " + ", ".join(f"{c} = EXCLUDED.{c}" for c in _names(_NODE_TYPES) if c != "task_id")
 # A claim that a crash of the server forgets is a message that is claimed again, and whose first
 # holder settles nothing: it need not wait for the disk.
+_NO_WAIT = "set_config('synchronous_commit', 'off', true)"
+# Rows are updated where they lie: no index and no join has to be chosen. Until the end of the statement their locks
+# keep them there. An array is read once.
 _CLAIM = (
     "UPDATE taskq_message m SET token = %s WHERE {}"
-    # An array is read once, and no join has to be planned.
-    "m.id = ANY(ARRAY(SELECT id FROM taskq_message WHERE token = '' AND queue = %s "
+    "m.ctid = ANY(ARRAY(SELECT ctid FROM taskq_message WHERE token = '' AND queue = %s "
     f"ORDER BY priority DESC, id LIMIT %s FOR UPDATE SKIP LOCKED)) RETURNING {CLAIM_COLUMNS}"
 )
-# In somebody's transaction that would be about all of it.
+# In somebody's transaction it would be about all of it.
 _CLAIM_WITHIN = _CLAIM.format("")
-_CLAIM_ALONE = _CLAIM.format("(SELECT set_config('synchronous_commit', 'off', true)) = 'off' AND ")
+_CLAIM_ALONE = _CLAIM.format(f"(SELECT {_NO_WAIT}) = 'off' AND ")
+# What keeps the planner to look-ups in indexes. Statistics may be of another time, when the table was empty or full:
+# then it would sort all that waits. The statements of taskq have an index that serves them at any size. Sorting stays
+# allowed: without it a few rows that are wanted in the order of ids would be looked for among all.
+_LOOK_UPS = {"enable_seqscan": "off", "enable_bitmapscan": "off", "random_page_cost": "0.1"}
+_STEADY = "; ".join(f"SET {name} = {value}" for name, value in _LOOK_UPS.items())
+_STEADY_HERE = f"SELECT {_NO_WAIT}" + "".join(f", set_config('{n}', '{value}', true)" for n, value in _LOOK_UPS.items())
 _VALUES = {"expires_at": "to_timestamp(%s)", "eta": "to_timestamp(%s)"}
 
 
@@ -257,24 +268,30 @@ class PostgresqlEngine(Engine):
             cursor.execute("SELECT pg_notify(%s, %s)", [channel, payload])
 
     def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
-        with self._claiming_cursor() as cursor:
-            cursor.execute(_CLAIM_WITHIN if self.in_transaction() else _CLAIM_ALONE, [token, queue, limit])
+        with self._claiming() as (cursor, sql):
+            cursor.execute(sql, [token, queue, limit])
             claimed = [Claimed(*row) for row in cursor.fetchall()]
         claimed.sort(key=lambda message: (-message.priority, message.id))
         return claimed
 
     @contextmanager
-    def _claiming_cursor(self) -> Iterator[Any]:
-        """Yield a cursor that prepares its statement, on a connection that is known to be a server's own."""
+    def _claiming(self) -> Iterator[tuple[Any, str]]:
+        """Yield a cursor and the statement of a claim, with the planner kept to look-ups."""
         connection = self.connection.connection
-        if connection is None or connection not in self._direct:
+        if self.in_transaction():
+            # The caller's: what is set here would last until its end.
             with self.cursor() as cursor:
-                yield cursor
-            return
-        import psycopg
+                yield cursor, _CLAIM_WITHIN
+        elif connection is None or connection not in self._direct:
+            with self.atomic(), self.cursor() as cursor:
+                cursor.execute(_STEADY_HERE)
+                yield cursor, _CLAIM_WITHIN
+        else:
+            import psycopg
 
-        with self.connection.wrap_database_errors, psycopg.Cursor(connection) as cursor:
-            yield cursor
+            # This cursor prepares its statements.
+            with self.connection.wrap_database_errors, psycopg.Cursor(connection) as cursor:
+                yield cursor, _CLAIM_ALONE
 
     def pick_due(self, limit: int) -> list[int]:
         with self.cursor() as cursor:
@@ -297,7 +314,8 @@ class PostgresqlEngine(Engine):
     def delete_held(self, token: str, ids: Sequence[int]) -> set[int]:
         with self.cursor() as cursor:
             cursor.execute(
-                "DELETE FROM taskq_message WHERE id = ANY(%s) AND token = %s RETURNING id", [list(ids), token]
+                f"DELETE FROM taskq_message WHERE id = ANY(%s) AND {self.token_check} = %s RETURNING id",
+                [list(ids), token],
             )
             return {row[0] for row in cursor.fetchall()}
 
@@ -343,16 +361,12 @@ class PostgresqlEngine(Engine):
         )
 
     def make_steady(self) -> None:
-        """Prepare the claim on this thread's connection, and keep the planner to the indexes.
-
-        Statistics may be of another time: the table was empty, or full. A worker's
-        statements all have an index that serves them at any size.
-        """
+        """Prepare the claim on this thread's connection, and keep the planner to look-ups in indexes."""
         connection = self.connection.connection
         if connection is None or self.in_transaction():
             return
         with self.cursor() as cursor:
-            cursor.execute("SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off")
+            cursor.execute(_STEADY)
         connection.prepare_threshold = 0
         self._direct.add(connection)
 

@@ -80,8 +80,8 @@ _INSERT_NODE = (
 )
 _NODE_RESET = "UPDATE SET " + ", ".join(f"{c} = excluded.{c}" for c in NODE_COLUMNS.split(", ") if c != "task_id")
 _CLAIM = (
-    "UPDATE taskq_message SET token = %s WHERE id IN (SELECT id FROM taskq_message WHERE token = '' AND queue = %s "
-    f"ORDER BY priority DESC, id LIMIT %s) RETURNING {CLAIM_COLUMNS}"
+    "UPDATE taskq_message SET token = %s WHERE id IN (SELECT id FROM taskq_message INDEXED BY taskq_message_to_claim "
+    f"WHERE token = '' AND queue = %s ORDER BY priority DESC, id LIMIT %s) RETURNING {CLAIM_COLUMNS}"
 )
 
 

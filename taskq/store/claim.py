@@ -12,13 +12,16 @@ from taskq.engines import for_alias
 from taskq.models import Exchange, Message, TaskRun
 from taskq.records import Claimed
 
+from .settle import repeated
+
 
 def claim(queue: str, limit: int, token: str, alias: str | None = None) -> list[Claimed]:
     """Claim up to ``limit`` waiting messages of ``queue`` for ``token``, the most urgent and oldest first.
 
     One statement over one queue, so that it reads an index in order however long the queue is.
     """
-    return for_alias(alias or settings.DATABASE).claim(queue, limit, token)
+    engine = for_alias(alias or settings.DATABASE)
+    return repeated(engine, lambda: engine.claim(queue, limit, token))
 
 
 def held(token: str, alias: str | None = None) -> set[int]:
@@ -35,7 +38,7 @@ def count_start(token: str, ids: Sequence[int], alias: str | None = None) -> set
     """
     alias = alias or settings.DATABASE
     with for_alias(alias).atomic():
-        rows = Message.objects.using(alias).select_for_update().filter(id__in=ids, token=token)
+        rows = Message.objects.using(alias).select_for_update().filter(id__in=ids, token__unindexed=token)
         found = list(rows.order_by("id").values_list("id", "task_id", "exchange"))
         copying = _copying({exchange for _, _, exchange in found if exchange}, alias)
         single = {message_id: task_id for message_id, task_id, exchange in found if exchange not in copying}
@@ -61,7 +64,7 @@ def acknowledge(token: str, ids: Sequence[int], alias: str | None = None) -> set
     """Commit that messages must not run again, whatever happens; return the ids that ``token`` still holds."""
     alias = alias or settings.DATABASE
     with for_alias(alias).atomic():
-        rows = Message.objects.using(alias).select_for_update().filter(id__in=ids, token=token)
+        rows = Message.objects.using(alias).select_for_update().filter(id__in=ids, token__unindexed=token)
         held = set(rows.order_by("id").values_list("id", flat=True))
         Message.objects.using(alias).filter(id__in=held).update(acked=True)
     return held

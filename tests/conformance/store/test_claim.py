@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import pytest
 from django.db import connections, transaction
 
+from taskq.engines import for_alias
 from taskq.models import Message, TaskRun
 from taskq.store import workers
 from taskq.store.claim import acknowledge, claim, count_start, revoke_requests
 from taskq.store.enqueue import enqueue
+from taskq.store.requeue import requeue
 from taskq.store.revoke import revoke
+from taskq.store.settle import repeated
 from tests.support.envelopes import envelope
 
 
@@ -64,6 +68,41 @@ def test_concurrent_claims_get_each_message_once(alias: str) -> None:
     # A claimer may have found everything locked by others and gone home early.
     got += [m.id for m in claim("taskq", 300, workers.register("last"))]
     assert len(got) == len(set(got)) == 300
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+@pytest.mark.parametrize("steady", [True, False])
+def test_concurrent_claims_get_each_message_once_in_strict_transactions(
+    alias: str, isolation: str, steady: bool
+) -> None:
+    enqueue([envelope() for _ in range(200)])
+    got: list[int] = []
+    barrier = threading.Barrier(3)
+
+    def take() -> None:
+        with connections[alias].cursor() as cursor:
+            cursor.execute(f"SET default_transaction_isolation = '{isolation}'")
+        if steady:
+            for_alias(alias).make_steady()
+        token = workers.register("w")
+        barrier.wait()
+        try:
+            # What is requeued is a row that other snapshots don't know.
+            while claimed := claim("taskq", 7, token):
+                again = claimed[: len(claimed) // 2]
+                repeated(for_alias(alias), partial(requeue, token, [m.id for m in again]))
+                got.extend(m.id for m in claimed[len(again) :])
+        finally:
+            connections[alias].close()
+
+    threads = [threading.Thread(target=take) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    got += [m.id for m in claim("taskq", 200, workers.register("last"))]
+    assert len(got) == len(set(got)) == 200
 
 
 def test_starts_are_counted_for_the_holder_only(alias: str) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
@@ -114,6 +114,8 @@ class Engine:
 
     #: Whether a waiting row can be passed over while another worker holds it.
     skip_locked = True
+    #: Whether a look from the start of a queue steps over all that was claimed since the oldest open transaction began.
+    keeps_dead_entries = False
     #: Rows for one statement, at most.
     chunk = 500
     #: Characters of results and messages for one transaction that settles, about.
@@ -207,8 +209,11 @@ class Engine:
 
     # -- claiming
 
-    def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
-        """Take up to ``limit`` waiting messages of one queue, the most urgent and oldest first, in one transaction."""
+    def claim(self, queue: str, limit: int, token: str, after: Mapping[int, int] | None = None) -> list[Claimed]:
+        """Take up to ``limit`` waiting messages of one queue, the most urgent and oldest first, in one transaction.
+
+        With ``after`` only messages whose ids are larger than that of their priority, if ``keeps_dead_entries``.
+        """
         raise NotImplementedError
 
     def pick_free(self, token: str) -> list[tuple[int, str]]:

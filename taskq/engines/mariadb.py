@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -184,7 +184,7 @@ class MariadbEngine(Engine):
             size += more
         yield part
 
-    def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
+    def claim(self, queue: str, limit: int, token: str, after: Mapping[int, int] | None = None) -> list[Claimed]:
         with self.atomic(), self.cursor() as cursor:
             cursor.execute(
                 f"{self.skipping}SELECT {CLAIM_COLUMNS} FROM taskq_message FORCE INDEX (taskq_message_to_claim) "

@@ -16,11 +16,10 @@ from functools import cached_property
 from typing import Any
 
 from taskq.conf import settings
-from taskq.records import Claimed, Settlement
+from taskq.records import Settlement
 
 from . import functions
 from .base import (
-    CLAIM_COLUMNS,
     FINAL,
     GROUP_COLUMNS,
     MESSAGE_COLUMNS,
@@ -29,8 +28,8 @@ from .base import (
     SCHEDULED_NAME,
     Listener,
 )
-from .lock_timeout import LockTimeoutEngine
 from .notifications import PostgresqlListener
+from .postgresql_claims import ClaimingEngine
 
 logger = logging.getLogger("taskq.engines")
 # What a listener sends to itself at its start, and for how long it waits for that.
@@ -131,25 +130,6 @@ _INSERT_NODES = (
     f"FROM json_to_recordset(%s::json) AS x({_NODE_TYPES}) ON CONFLICT (task_id) DO "
 )
 _NODE_RESET = "UPDATE SET " + ", ".join(f"{c} = EXCLUDED.{c}" for c in _names(_NODE_TYPES) if c != "task_id")
-# A claim that a crash of the server forgets is a message that is claimed again, and whose first
-# holder settles nothing: it need not wait for the disk.
-_NO_WAIT = "set_config('synchronous_commit', 'off', true)"
-# Rows are updated where they lie: no index and no join has to be chosen. Until the end of the statement their locks
-# keep them there. An array is read once.
-_CLAIM = (
-    "UPDATE taskq_message m SET token = %s WHERE {}"
-    "m.ctid = ANY(ARRAY(SELECT ctid FROM taskq_message WHERE token = '' AND queue = %s "
-    f"ORDER BY priority DESC, id LIMIT %s FOR UPDATE SKIP LOCKED)) RETURNING {CLAIM_COLUMNS}"
-)
-# In somebody's transaction it would be about all of it.
-_CLAIM_WITHIN = _CLAIM.format("")
-_CLAIM_ALONE = _CLAIM.format(f"(SELECT {_NO_WAIT}) = 'off' AND ")
-# What keeps the planner to look-ups in indexes. Statistics may be of another time, when the table was empty or full:
-# then it would sort all that waits. The statements of taskq have an index that serves them at any size. Sorting stays
-# allowed: without it a few rows that are wanted in the order of ids would be looked for among all.
-_LOOK_UPS = {"enable_seqscan": "off", "enable_bitmapscan": "off", "random_page_cost": "0.1"}
-_STEADY = "; ".join(f"SET {name} = {value}" for name, value in _LOOK_UPS.items())
-_STEADY_HERE = f"SELECT {_NO_WAIT}" + "".join(f", set_config('{n}', '{value}', true)" for n, value in _LOOK_UPS.items())
 _VALUES = {"expires_at": "to_timestamp(%s)", "eta": "to_timestamp(%s)"}
 
 
@@ -186,7 +166,7 @@ _SENDS = {shape: _send_statement(*shape) for shape in itertools.product((False, 
 _CALL_SEND = f"SELECT {functions.SEND}({', '.join(['%s'] * 18)})"
 
 
-class PostgresqlEngine(LockTimeoutEngine):
+class PostgresqlEngine(ClaimingEngine):
     """See ``base.Engine``."""
 
     @contextmanager
@@ -261,32 +241,6 @@ class PostgresqlEngine(LockTimeoutEngine):
         with self.cursor() as cursor:
             cursor.execute("SELECT pg_notify(%s, %s)", [channel, payload])
 
-    def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
-        with self._claiming() as (cursor, sql):
-            cursor.execute(sql, [token, queue, limit])
-            claimed = [Claimed(*row) for row in cursor.fetchall()]
-        claimed.sort(key=lambda message: (-message.priority, message.id))
-        return claimed
-
-    @contextmanager
-    def _claiming(self) -> Iterator[tuple[Any, str]]:
-        """Yield a cursor and the statement of a claim, with the planner kept to look-ups."""
-        connection = self.connection.connection
-        if self.in_transaction():
-            # The caller's: what is set here would last until its end.
-            with self.cursor() as cursor:
-                yield cursor, _CLAIM_WITHIN
-        elif connection is None or connection not in self._direct:
-            with self.atomic(), self.cursor() as cursor:
-                cursor.execute(_STEADY_HERE)
-                yield cursor, _CLAIM_WITHIN
-        else:
-            import psycopg
-
-            # This cursor prepares its statements.
-            with self.connection.wrap_database_errors, psycopg.Cursor(connection) as cursor:
-                yield cursor, _CLAIM_ALONE
-
     def pick_due(self, limit: int) -> list[int]:
         with self.cursor() as cursor:
             cursor.execute(
@@ -353,16 +307,6 @@ class PostgresqlEngine(LockTimeoutEngine):
             "polling only, every TASKQ_POLL_INTERVAL; TASKQ_NOTIFY=False polls more often.",
             self.alias,
         )
-
-    def make_steady(self) -> None:
-        """Prepare the claim on this thread's connection, and keep the planner to look-ups in indexes."""
-        connection = self.connection.connection
-        if connection is None or self.in_transaction():
-            return
-        with self.cursor() as cursor:
-            cursor.execute(_STEADY)
-        connection.prepare_threshold = 0
-        self._direct.add(connection)
 
     def result_listener(self) -> Listener:
         return PostgresqlListener(self.alias, RESULT_CHANNEL) if settings.NOTIFY else super().result_listener()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -227,7 +227,7 @@ class SqliteEngine(Engine):
             else:
                 cursor.executemany(sql, rows)
 
-    def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
+    def claim(self, queue: str, limit: int, token: str, after: Mapping[int, int] | None = None) -> list[Claimed]:
         with self.cursor() as cursor:
             cursor.execute(_CLAIM, [token, queue, limit])
             claimed = [Claimed(*row) for row in cursor.fetchall()]

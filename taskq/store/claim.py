@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from django.db.models import F
 
@@ -15,13 +15,16 @@ from taskq.records import Claimed
 from .settle import repeated
 
 
-def claim(queue: str, limit: int, token: str, alias: str | None = None) -> list[Claimed]:
+def claim(
+    queue: str, limit: int, token: str, alias: str | None = None, *, after: Mapping[int, int] | None = None
+) -> list[Claimed]:
     """Claim up to ``limit`` waiting messages of ``queue`` for ``token``, the most urgent and oldest first.
 
-    One statement over one queue, so that it reads an index in order however long the queue is.
+    One statement over one queue, so that it reads an index in order however long the queue is. ``after`` has ids by
+    priority: an engine with ``keeps_dead_entries`` claims messages behind them only.
     """
     engine = for_alias(alias or settings.DATABASE)
-    return repeated(engine, lambda: engine.claim(queue, limit, token))
+    return repeated(engine, lambda: engine.claim(queue, limit, token, after), locked=False)
 
 
 def held(token: str, alias: str | None = None) -> set[int]:
@@ -70,7 +73,11 @@ def acknowledge(token: str, ids: Sequence[int], alias: str | None = None) -> set
     return held
 
 
-def revoke_requests(token: str, alias: str | None = None) -> dict[int, str]:
-    """Return the revoked messages of ``token`` by id: ``revoke``, or the signal for the process that runs the task."""
-    held = Message.objects.using(alias or settings.DATABASE).filter(token=token).exclude(revoked="")
-    return dict(held.values_list("id", "revoked"))
+def revoke_requests(token: str, alias: str | None = None, *, among: Collection[int] | None = None) -> dict[int, str]:
+    """Return the revoked messages of ``token`` by id: ``revoke``, or the signal for the process that runs the task.
+
+    With ``among`` only these ids are looked at, and nothing that the token held before.
+    """
+    rows = Message.objects.using(alias or settings.DATABASE)
+    held = rows.filter(token=token) if among is None else rows.filter(id__in=among, token__unindexed=token)
+    return dict(held.exclude(revoked="").values_list("id", "revoked"))

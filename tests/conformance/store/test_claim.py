@@ -37,6 +37,22 @@ def test_claim_takes_from_its_queue_only(alias: str) -> None:
     assert [m.queue for m in claim("b", 10, token)] == ["b"]
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("steady", [True, False])
+def test_claim_takes_what_comes_after_ids_of_each_priority(alias: str, steady: bool) -> None:
+    if steady:
+        connections[alias].ensure_connection()
+        for_alias(alias).make_steady()
+    sent = [envelope(priority=p) for p in (0, 5, 9, 5, 0, 9, 12)] + [envelope(queue="other", priority=9)]
+    enqueue(sent)
+    ids = list(Message.objects.using(alias).order_by("id").values_list("id", flat=True))
+    after = {9: ids[2], 5: ids[1], 0: ids[0], 12: 0}
+    assert [m.id for m in claim("taskq", 2, "t", after=after)] == [ids[6], ids[5]]
+    assert [m.id for m in claim("taskq", 9, "t", after=after)] == [ids[3], ids[4]]
+    assert [m.id for m in claim("taskq", 9, "t")] == [ids[2], ids[1], ids[0]]
+    connections[alias].close()
+
+
 def test_a_claimed_message_is_as_it_was_sent(alias: str) -> None:
     sent = envelope(priority=7, exchange="e", routing_key="r", content_type="text/x", properties={"k": 1})
     enqueue([sent])
@@ -89,7 +105,7 @@ def test_concurrent_claims_get_each_message_once_in_strict_transactions(
         barrier.wait()
         try:
             # What is requeued is a row that other snapshots don't know.
-            while claimed := claim("taskq", 7, token):
+            while claimed := repeated(for_alias(alias), lambda: claim("taskq", 7, token)):
                 again = claimed[: len(claimed) // 2]
                 repeated(for_alias(alias), partial(requeue, token, [m.id for m in again]))
                 got.extend(m.id for m in claimed[len(again) :])
@@ -130,6 +146,8 @@ def test_revocations_of_claimed_messages_are_reported_to_their_holder(alias: str
     revoke(["x"])
     revoke(["y"], terminate="SIGKILL")
     assert revoke_requests(token) == {x.id: "revoke", y.id: "SIGKILL"}
+    assert revoke_requests(token, among=[y.id]) == {y.id: "SIGKILL"}
+    assert revoke_requests("other", among=[y.id]) == {}
     assert revoke_requests("other") == {}
 
 

@@ -16,7 +16,10 @@ from .lock_timeout import LockTimeoutEngine
 _NO_WAIT = "set_config('synchronous_commit', 'off', true)"
 # Rows are updated where they lie: no index and no join has to be chosen. Until the end of the statement their locks
 # keep them there. An array is read once.
-_CLAIM = f"UPDATE taskq_message m SET token = %s WHERE {{}}m.ctid = ANY(ARRAY({{}})) RETURNING {CLAIM_COLUMNS}"
+_CLAIM = (
+    f"UPDATE taskq_message m SET token = %s WHERE {{}}m.ctid = ANY(ARRAY({{}})) RETURNING {CLAIM_COLUMNS}, "
+    "extract(epoch FROM expires_at - clock_timestamp())::float8"
+)
 _FROM_THE_START = (
     "SELECT ctid FROM taskq_message WHERE token = '' AND queue = %s "
     "ORDER BY priority DESC, id LIMIT %s FOR UPDATE SKIP LOCKED"
@@ -56,7 +59,7 @@ class ClaimingEngine(LockTimeoutEngine):
             params = [token, priorities, [after.get(p, 0) for p in priorities], [""], queue, limit, limit]
         with self._claiming() as (cursor, statements):
             cursor.execute(statements[after is not None], params)
-            claimed = [Claimed(*row) for row in cursor.fetchall()]
+            claimed = self.claimed(cursor.fetchall())
         claimed.sort(key=lambda message: (-message.priority, message.id))
         return claimed
 

@@ -157,6 +157,11 @@ class Task(CanvasMethods[R], Generic[P, R]):
         parameters = self.call_signature.parameters.values()
         return {p.name: i for i, p in enumerate(parameters) if p.kind in by_position}
 
+    @cached_property
+    def binds(self) -> bool:
+        """Whether the function gets the task as its first argument, ``self``."""
+        return not isinstance(inspect.getattr_static(self, "run"), staticmethod)
+
     def check_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise ``TypeError`` if the function does not take these arguments."""
         try:
@@ -270,7 +275,7 @@ class Task(CanvasMethods[R], Generic[P, R]):
 
     @property
     def request(self) -> Context:
-        """The context of the current run: its id, arguments, retries and headers."""
+        """The context of the current run, with its id, arguments, retries and headers."""
         return context_of(self)
 
     def retry(

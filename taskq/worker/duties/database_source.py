@@ -130,8 +130,7 @@ class DatabaseSource(Duty):
         front.note(claimed, time.monotonic() - began, after)
         if len(claimed) < limit:
             self._pending.discard(queue)
-            if after is not None:
-                self._unsure.add(queue)
+            (self._unsure.discard if after is None else self._unsure.add)(queue)
         if claimed:
             # A message may still run here under a token that this worker lost. Old and new delivery have the
             # same id, so the new one is held back until the old run ends.

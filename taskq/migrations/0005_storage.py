@@ -14,7 +14,7 @@ def _reset(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('taskq', '0002_workflows'),
+        ('taskq', '0004_ages'),
     ]
 
     operations = [

@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
 
-from django.db import DatabaseError, InterfaceError, OperationalError
-
 from taskq.engines import for_alias
 from taskq.records import Claimed, Progress, Settlement
 from taskq.store import claim, progress, requeue
@@ -37,11 +35,13 @@ class Ledger(Duty):
         self._lease = lease
         self._alias = alias
         self._batch = batch
-        self._bytes = for_alias(alias).batch_bytes
+        self._engine = for_alias(alias)
         self._settlements: deque[Settlement] = deque()
         self._progress: list[tuple[str, Progress]] = []
         self._calls: deque[tuple[Call, Call]] = deque()
         self._failed_writes = 0
+        #: The messages of batches that ended with an error: the database may have committed them all the same.
+        self._in_doubt: set[int] = set()
         #: How many settlements were committed, or not settled because the message was no longer held.
         self.written = 0
 
@@ -75,7 +75,7 @@ class Ledger(Duty):
     def _next_batch(self) -> Sequence[Settlement]:
         """Return the next settlements that fit into one transaction, by number and by size."""
         batch: list[Settlement] = []
-        room = self._bytes
+        room = self._engine.batch_bytes
         for settlement in islice(self._settlements, self._batch):
             room -= _size(settlement)
             if batch and room < 0:
@@ -86,23 +86,27 @@ class Ledger(Duty):
     def _make(self, call: Call, otherwise: Call) -> None:
         try:
             call()
-        except (OperationalError, InterfaceError):
-            raise
-        except Exception:
-            # Not an outage: it would fail every time.
+        except Exception as error:
+            if self._engine.may_pass(error):
+                raise
             log_lines.write_failed()
             otherwise()
 
     def _requeue_or_drop(self, *message_ids: int) -> None:
-        """Requeue messages for which nothing else can be written: a living worker would hold them for ever."""
+        """Requeue messages for which nothing else can be written. If that is refused too, the source tries it again."""
         try:
             self._requeue(message_ids)
-        except (OperationalError, InterfaceError):
-            raise
-        except Exception:
+        except Exception as error:
+            if self._engine.may_pass(error):
+                raise
             log_lines.requeue_failed(message_ids)
             for message_id in message_ids:
                 self._lease.drop(message_id)
+
+    @property
+    def unwritten(self) -> Sequence[Settlement]:
+        """The settlements that are not committed."""
+        return tuple(self._settlements)
 
     @property
     def done(self) -> bool:
@@ -114,14 +118,34 @@ class Ledger(Duty):
         for settlement in batch:
             by_token.setdefault(self._lease.holder(settlement.message_id), []).append(settlement)
         for token, settlements in by_token.items():
-            held = settle(token, settlements, self._alias)
-            for settlement in settlements:
-                if settlement.message_id not in held:
-                    log_lines.settlement_dropped(settlement)
+            try:
+                held = settle(token, settlements, self._alias)
+            except Exception:
+                self._in_doubt.update(s.message_id for s in settlements)
+                raise
+            if unsettled := [s for s in settlements if s.message_id not in held]:
+                self._tell_why(token, unsettled)
         for settlement in batch:
             self._settlements.popleft()
             self.written += 1
             self._lease.drop(settlement.message_id)
+        self._in_doubt.clear()
+
+    def _tell_why(self, token: str, unsettled: Sequence[Settlement]) -> None:
+        """Log why messages were not settled under the token of their claim."""
+        holders = claim.holders([s.message_id for s in unsettled], self._alias)
+        for settlement in unsettled:
+            holder = holders.get(settlement.message_id)
+            if token != self._lease.token:
+                log_lines.settlement_dropped(settlement, "this worker was taken for dead while it ran")
+            elif holder:
+                log_lines.settlement_dropped(settlement, "its message was taken over by another worker")
+            elif holder is not None:
+                log_lines.settlement_dropped(settlement, "its message is back in its queue")
+            elif settlement.message_id in self._in_doubt:
+                log_lines.settlement_found(settlement)
+            else:
+                log_lines.settlement_dropped(settlement, "its message was deleted")
 
     def _write_progress(self) -> None:
         by_token: dict[str, list[Progress]] = {}
@@ -130,10 +154,10 @@ class Ledger(Duty):
         try:
             for token, reports in by_token.items():
                 progress.write(token, reports, self._alias)
-        except (OperationalError, InterfaceError):
-            self._spare_reports()
-            raise
-        except (DatabaseError, ValueError, TypeError, OverflowError):
+        except Exception as error:
+            if not self._engine.refuses(error):
+                self._spare_reports()
+                raise
             self._write_one_by_one()
         self._failed_writes = 0
         self._progress.clear()
@@ -150,9 +174,9 @@ class Ledger(Duty):
         for token, report in self._progress:
             try:
                 progress.write(token, [report], self._alias)
-            except (OperationalError, InterfaceError):
-                raise
-            except (DatabaseError, ValueError, TypeError, OverflowError) as error:
+            except Exception as error:
+                if not self._engine.refuses(error):
+                    raise
                 log_lines.report_refused(report, error)
 
     # -- commits before a start, or instead of a start

@@ -56,6 +56,8 @@ class StoreThread(threading.Thread):
         self.calls = CallQueue()
         self.duties: Sequence[Duty] = ()
         self.failures = 0
+        #: The last writes failed: messages that the worker held are still held.
+        self.cut_off = False
         self._deadline: float | None = None
         self._last: Callable[[], None] | None = None
         self._listener: Listener | None = None
@@ -82,6 +84,7 @@ class StoreThread(threading.Thread):
             if self._last is not None:
                 self._last()
         except (Error, OSError) as error:
+            self.cut_off = True
             log_lines.last_writes_failed(error)
         except BaseException:
             log_lines.store_thread_failed()

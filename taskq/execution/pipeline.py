@@ -34,17 +34,17 @@ def execute(delivery: Delivery, report: ReportFn | None = None, soft_limit: Soft
     user's function to enforce ``delivery.soft_time_limit``.
     """
     run = Run(delivery, report, soft_limit, inline=False)
-    _shielded(isolation.before_task)
+    _shielded(isolation.before_task, delivery)
     try:
         return isolation.fresh_context().run(perform_as_task, run)
     finally:
-        _shielded(isolation.after_task)
+        _shielded(isolation.after_task, delivery)
         release(run.exception)
 
 
-def _shielded(tidy: Callable[[], None]) -> None:
+def _shielded(tidy: Callable[[Delivery], None], delivery: Delivery) -> None:
     try:
-        tidy()
+        tidy(delivery)
     except Exception:
         log_lines.tidying_failed()
 

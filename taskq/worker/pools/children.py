@@ -219,6 +219,8 @@ class Children:
                 room = True
             elif kind == frames.REPORT:
                 self._events.report(Report.from_wire(payload))
+            elif kind == frames.LEAVING:
+                self._replace(slot)
             elif kind == frames.UP:
                 slot.on_up(payload)
                 room = True
@@ -236,6 +238,11 @@ class Children:
         if self._should_recycle(slot, outcome.memory):
             self.retire(slot)
         self.stop_if_done(slot)
+
+    def _replace(self, slot: PreforkSlot) -> None:
+        """Replace a child that can't be made clean for the next task."""
+        if slot.state is State.UP:
+            self.retire(slot)
 
     def _should_recycle(self, slot: PreforkSlot, memory: int) -> bool:
         if slot.state is not State.UP:

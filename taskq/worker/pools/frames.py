@@ -23,6 +23,7 @@ STOP = 3  # None: end when every delivery has its outcome
 UP = 11  # the child's pid: ready for deliveries
 OUTCOME = 12  # Outcome.to_wire()
 REPORT = 13  # Report.to_wire()
+LEAVING = 14  # None: it starts no other delivery, and waits for STOP
 # Main process to fork server.
 SPAWN = 21  # (slot, title, most memory in KiB or 0); two descriptors come with it: socket, permits
 SIGNAL = 22  # (slot, pid, signal number)

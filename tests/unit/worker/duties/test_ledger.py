@@ -166,9 +166,7 @@ def test_write_that_fails_by_the_state_of_the_database_is_repeated(
 
     ledger, message = Ledger(lease, "default"), messages[0]
     ledger.requeue([message.id])
-    ledger.report(
-        Progress(message.id, message.task_id, "a name", "taskq", "STEP", "1", "application/json", 0.0, "w")
-    )
+    ledger.report(Progress(message.id, message.task_id, "a name", "taskq", "STEP", "1", "application/json", 0.0, "w"))
     for module, name in ((ledger_module.progress, "write"), (ledger_module.requeue, "requeue")):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, fail)

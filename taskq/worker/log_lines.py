@@ -176,6 +176,9 @@ settlement_found = Hook[Settlement](
         "%s[%s] ended with %s: the database had committed that, though its answer was lost.", s.name, s.task_id, s.state
     )
 )
+rows_locked = Hook[Exception](
+    lambda error: log.info("Rows are locked by another transaction: what needs them waits, the rest goes on. %s", error)
+)
 write_failed = Hook[()](log.exception, "Something could not be written: the messages that it was about go back.")
 requeue_failed = Hook[tuple[int, ...]](
     log.exception, "Messages %s can't even be given back; that is tried again every TASKQ_POLL_INTERVAL."

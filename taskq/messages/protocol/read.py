@@ -73,7 +73,7 @@ def read_headers(headers: Mapping[str, Any]) -> TaskHeaders:
         _check_lineage(root_id, parent_id)
     if group is not None or group_index is not None:
         _check_place(group, group_index)
-    hard, soft = (None, None) if limits is None or limits == [None, None] else _limits(limits)
+    hard, soft = (None, None) if limits in (None, [None, None]) else _limits(limits)
     stamps, stamped = get("stamps"), get("stamped_headers")
     return TaskHeaders(
         name,

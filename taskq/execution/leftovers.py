@@ -11,7 +11,6 @@ import asyncio
 import faulthandler
 import gc
 import locale
-import logging
 import os
 import signal
 import socket
@@ -139,7 +138,6 @@ def _process_states() -> list[State]:
         State("garbage collection", gc.isenabled, lambda on: gc.enable() if on else gc.disable()),
         State("the time-out of sockets", socket.getdefaulttimeout, socket.setdefaulttimeout),
         State("the standard streams", partial(attrgetter("stdin", "stdout", "stderr"), sys), _restore_streams),
-        State("logging.disable()", partial(getattr, logging.root.manager, "disable"), logging.disable),
         State("environment variables", _environment, _restore_environment, by_imports=True),
         State("warning filters", partial(getattr, warnings, "filters"), _restore_warning_filters, by_imports=True),
         _limits(),

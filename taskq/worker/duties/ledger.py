@@ -27,6 +27,7 @@ from .lease import WorkerLease
 from .patience import Patience
 from .set_aside import SetAside
 from .store_thread import Duty
+from .unsettled import tell_why
 
 #: How many settlements one transaction takes, at most.
 BATCH = 500
@@ -172,28 +173,12 @@ class Ledger(Duty):
             self._in_doubt.update(s.message_id for s in settlements)
             raise
         if unsettled := [s for s in settlements if s.message_id not in held]:
-            self._tell_why(token, unsettled)
+            tell_why(unsettled, self._alias, lease_lost=token != self._lease.token, in_doubt=self._in_doubt)
         for settlement in settlements:
             self.written += 1
             self._lease.drop(settlement.message_id)
         if self._in_doubt:
             self._in_doubt.difference_update(s.message_id for s in settlements)
-
-    def _tell_why(self, token: str, unsettled: Sequence[Settlement]) -> None:
-        """Log why messages were not settled under the token of their claim."""
-        holders = claim.holders([s.message_id for s in unsettled], self._alias)
-        for settlement in unsettled:
-            holder = holders.get(settlement.message_id)
-            if token != self._lease.token:
-                log_lines.settlement_dropped(settlement, "this worker was taken for dead while it ran")
-            elif holder:
-                log_lines.settlement_dropped(settlement, "its message was taken over by another worker")
-            elif holder is not None:
-                log_lines.settlement_dropped(settlement, "its message is back in its queue")
-            elif settlement.message_id in self._in_doubt:
-                log_lines.settlement_found(settlement)
-            else:
-                log_lines.settlement_dropped(settlement, "its message was deleted")
 
     # -- after locked rows
 

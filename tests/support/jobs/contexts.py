@@ -8,7 +8,6 @@ import decimal
 import gc
 import io
 import locale
-import logging
 import os
 import resource
 import signal
@@ -212,7 +211,6 @@ CHANGES: dict[str, Callable[[], object]] = {
     "gc": gc.disable,
     "sockets": lambda: socket.setdefaulttimeout(1),
     "streams": lambda: setattr(sys, "stdout", io.StringIO()),
-    "logging": lambda: logging.disable(logging.CRITICAL),
     "environment": lambda: os.environ.update(TZ="Asia/Tokyo"),
     "removed variable": lambda: os.environ.pop("PATH"),
     "warnings": lambda: warnings.simplefilter("error"),
@@ -244,7 +242,6 @@ def look_at_process() -> dict[str, object]:
         "locale": locale.setlocale(locale.LC_ALL),
         "numbers": [sys.getrecursionlimit(), sys.getswitchinterval(), gc.isenabled(), socket.getdefaulttimeout()],
         "stream": repr(sys.stdout),
-        "logging": logging.root.manager.disable,
         "environment": sorted(os.environ.items()),
         "warnings": [repr(one) for one in warnings.filters],
         "limits": resource.getrlimit(resource.RLIMIT_CPU),

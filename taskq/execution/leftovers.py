@@ -21,13 +21,18 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from copy import copy
 from functools import partial
-from importlib import import_module
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 from taskq.handover import Delivery
 
 from . import log_lines
+
+# Here, so that it is loaded before children are forked. Not every system has it.
+try:
+    import resource
+except ImportError:
+    resource = None  # type: ignore[assignment]
 
 #: The signals that programs handle, and the timers, where the system has them.
 _SIGNALS = [
@@ -90,7 +95,7 @@ def _restore_streams(streams: tuple[Any, ...]) -> None:
 
 
 def _limits() -> State:
-    resource = import_module("resource")  # which not every system has
+    assert resource is not None  # forks come with limits
     numbers = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
 
     def restore(limits: list[Any]) -> None:

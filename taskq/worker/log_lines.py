@@ -122,6 +122,9 @@ child_frozen = Hook[int, float](log.error, "Child %d has begun nothing for %g s,
 child_unreadable = Hook[int, str](log.error, "Child %d is killed: %s.")
 child_unreachable = Hook[int](log.error, "Child %d has closed its socket and goes on: killed.")
 connection_inherited = Hook[str](log.warning, "A connection to %r was open when the pool was forked; it is left alone.")
+fork_server_frozen = Hook[float](
+    log.critical, "The fork server has not answered for %g s, as if it were frozen: it is killed, and the worker ends."
+)
 fork_server_failed = Hook[()](log.exception, "The fork server fails.")
 
 

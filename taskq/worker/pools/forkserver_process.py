@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from django.core.cache import caches
 from django.db import connections
+from django.utils.module_loading import import_string
 
 from taskq import signals
 from taskq.execution import execute
@@ -75,6 +76,9 @@ def _close_connections() -> None:
         if close_pool is not None:
             close_pool()
     caches.close_all()
+    for alias in caches:
+        with suppress(Exception):  # a child that uses the cache says what is wrong with it
+            import_string(caches.settings[alias]["BACKEND"])
 
 
 def _main(sock: socket.socket, parent: int, run: RunFn) -> NoReturn:
@@ -143,6 +147,8 @@ class ForkServerProcess:
                 self._spawn(*payload)
             elif kind == frames.SIGNAL:
                 self._signal(*payload)
+            elif kind == frames.PING:
+                self._send(frames.PONG, None)
 
     def _spawn(self, slot: int, title: str, max_memory: int) -> None:
         given, self._fds = self._fds[:2], self._fds[2:]

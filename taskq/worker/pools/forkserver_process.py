@@ -19,7 +19,6 @@ from typing import Any, NoReturn
 
 from django.core.cache import caches
 from django.db import connections
-from django.utils.module_loading import import_string
 
 from taskq import signals
 from taskq.execution import execute
@@ -75,10 +74,10 @@ def _close_connections() -> None:
         close_pool = getattr(connection, "close_pool", None)
         if close_pool is not None:
             close_pool()
-    caches.close_all()
     for alias in caches:
         with suppress(Exception):  # a child that uses the cache says what is wrong with it
-            import_string(caches.settings[alias]["BACKEND"])
+            caches[alias]  # loads its module, and opens nothing
+    caches.close_all()
 
 
 def _main(sock: socket.socket, parent: int, run: RunFn) -> NoReturn:

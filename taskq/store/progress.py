@@ -37,7 +37,7 @@ def forget_starts(task_ids: Sequence[str], alias: str) -> None:
 
 
 def _write(token: str, report: Progress, alias: str) -> None:
-    held = Message.objects.using(alias).filter(id=report.message_id, token=token)
+    held = Message.objects.using(alias).filter(id=report.message_id, token__unindexed=token)
     changes: dict[str, Any] = {"worker": report.worker}
     at = datetime.fromtimestamp(report.at, UTC)
     if report.state is not None:

@@ -46,7 +46,7 @@ def requeue(
     alias = alias or settings.DATABASE
     engine = for_alias(alias)
     with engine.atomic():
-        rows = Message.objects.using(alias).filter(id__in=ids, token=token)
+        rows = Message.objects.using(alias).filter(id__in=ids, token__unindexed=token)
         queues = set(rows.values_list("queue", flat=True))
         rows.filter(id__in=uncount).update(deliveries=F("deliveries") - 1)
         mark = {"redelivered": True} if redelivered else {}
@@ -73,7 +73,7 @@ def requeue_lost(
     alias = alias or settings.DATABASE
     engine = for_alias(alias)
     with engine.atomic():
-        rows = Message.objects.using(alias).filter(id=message_id, token=token)
+        rows = Message.objects.using(alias).filter(id=message_id, token__unindexed=token)
         held = list(rows.values_list("task_id", "queue"))
         if not held:
             return False
@@ -116,7 +116,7 @@ def _sent_again(token: str, message: Claimed, delay: float, alias: str | None) -
     """Replace the row of a held message by a new one, which is due in ``delay`` seconds."""
     engine = for_alias(alias or settings.DATABASE)
     with engine.atomic():
-        rows = Message.objects.using(engine.alias).select_for_update().filter(id=message.id, token=token)
+        rows = Message.objects.using(engine.alias).select_for_update().filter(id=message.id, token__unindexed=token)
         held = rows.values_list("name", "revoked").first()
         if held is None:
             return False

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
+from taskq.engines import for_alias
 from taskq.engines.base import SCHEDULED_NAME
 from taskq.records import Claimed
 from taskq.store.claim import claim, held
@@ -17,14 +19,13 @@ from taskq.store.requeue import requeue
 from taskq.worker import log_lines
 
 from .lease import WorkerLease
+from .queue_front import QueueFront
 from .store_thread import Duty
 
 #: Seconds between two reads of the schedule while it is empty.
 _SCHEDULE_POLL = 30.0
 #: Seconds until the next read of the schedule when another worker has locked the due messages.
 _CONTENDED = 0.05
-#: Seconds for which a database may still execute a claim whose connection broke.
-_STRAYS_FOR = 300.0
 
 
 class DatabaseSource(Duty):
@@ -49,6 +50,9 @@ class DatabaseSource(Duty):
         self._poll = poll
         #: The queues that may have messages.
         self._pending = set(queues)
+        self._fronts: dict[str, QueueFront] = {}
+        #: The queues that a claim found empty behind their front: see ``QueueFront``.
+        self._unsure: set[str] = set()
         #: Claimed messages that are held back, each with the token of its claim: see ``_claim_from``.
         self._deferred: list[tuple[str, Claimed]] = []
         self._turn = 0
@@ -56,8 +60,6 @@ class DatabaseSource(Duty):
         self._next_due = 0.0
         #: Whether a claim was begun whose answer has not come.
         self._claiming = False
-        #: Until when such a claim may still be committed, by the monotonic clock.
-        self._strays_until = 0.0
         #: How many unfinished messages the worker should hold; the loop sets it.
         self.target = 0
         #: How many of the held messages have ended and wait to be settled; the loop sets it.
@@ -69,14 +71,13 @@ class DatabaseSource(Duty):
 
     def work(self) -> bool:
         """Promote due messages, claim as many as there is room for; tell whether there may be more."""
-        if self._claiming:
-            self._strays_until = time.monotonic() + _STRAYS_FOR
-            self._requeue_stray_claims()
-        if time.monotonic() >= self._next_poll:
+        if self._claiming or time.monotonic() >= self._next_poll:
+            self._claiming = False
             self._next_poll = time.monotonic() + self._poll
-            if time.monotonic() < self._strays_until:
-                self._requeue_stray_claims()
+            self._requeue_unknown()
             self._pending.update(self._queues)
+        if self._unsure:
+            self._look_again()
         if self._deferred:
             self._deliver_deferred()
         room = self._room()
@@ -86,7 +87,8 @@ class DatabaseSource(Duty):
 
     def due(self) -> float | None:
         """Return the seconds to the next poll, or to the next scheduled message."""
-        return min(self._next_poll, self._next_due) - time.monotonic()
+        looks = (self._fronts[queue].next_look for queue in self._unsure)
+        return min(self._next_poll, self._next_due, *looks) - time.monotonic()
 
     def on_notification(self, names: set[str] | None) -> None:
         """Claim from the queues that were named, or from all of them."""
@@ -112,11 +114,16 @@ class DatabaseSource(Duty):
         return room > 0 and bool(self._pending)
 
     def _claim_from(self, queue: str, limit: int) -> int:
+        front = self._fronts.get(queue) or self._new_front(queue)
+        after, began = front.after(), time.monotonic()
+        take = claim if after is None else partial(claim, after=after)
         self._claiming = True
-        claimed = claim(queue, limit, self._lease.token, self._alias)
+        claimed = take(queue, limit, self._lease.token, self._alias)
         self._claiming = False
+        front.note(claimed, time.monotonic() - began, after)
         if len(claimed) < limit:
             self._pending.discard(queue)
+            (self._unsure.discard if after is None else self._unsure.add)(queue)
         if claimed:
             # A message may still run here under a token that this worker lost. Old and new delivery have the
             # same id, so the new one is held back until the old run ends.
@@ -124,6 +131,16 @@ class DatabaseSource(Duty):
             self._hand_on([message for message in claimed if not self._lease.holds(message.id)])
             self.mark_useful()
         return len(claimed)
+
+    def _new_front(self, queue: str) -> QueueFront:
+        front = self._fronts[queue] = QueueFront(for_alias(self._alias).keeps_dead_entries)
+        return front
+
+    def _look_again(self) -> None:
+        """Read the queues whose start may be looked at again."""
+        ready = {queue for queue in self._unsure if self._fronts[queue].after() is None}
+        self._unsure -= ready
+        self._pending |= ready
 
     def _hand_on(self, claimed: list[Claimed]) -> None:
         self._lease.take([message.id for message in claimed])
@@ -136,14 +153,17 @@ class DatabaseSource(Duty):
         if free := [message for _, message in ours if not self._lease.holds(message.id)]:
             self._hand_on(free)
 
-    def _requeue_stray_claims(self) -> None:
-        """Requeue the messages of a claim whose answer was lost with its connection: else they stay held for ever."""
+    def _requeue_unknown(self) -> None:
+        """Requeue messages that carry this worker's token and that it does not know: nobody else ever would.
+
+        A claim leaves them whose answer was lost with its connection; the database may go on with it for a while.
+        No claim or settlement is under way: those run on this thread, and a message is known until it is settled.
+        """
         token = self._lease.token
-        if token and (strays := self._lease.not_held(held(token, self._alias))):
-            requeue(token, sorted(strays), self._alias)
-            self._pending.update(self._queues)
-            log_lines.claim_cut_off(len(strays))
-        self._claiming = False
+        unknown = self._lease.not_held(held(token, self._alias)) if token else set()
+        if unknown := unknown.difference(message.id for _, message in self._deferred):
+            requeue(token, sorted(unknown), self._alias)
+            log_lines.messages_unknown(len(unknown))
 
     def _promote(self) -> bool:
         if time.monotonic() < self._next_due:
@@ -172,4 +192,5 @@ class DatabaseSource(Duty):
         if queue in self._queues:
             self._queues.remove(queue)
         self._pending.discard(queue)
+        self._unsure.discard(queue)
         self._turn = 0

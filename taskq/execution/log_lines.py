@@ -69,7 +69,7 @@ conclusion_failed = Hook[Run](lambda run: log.exception("The end of %s could not
 errback_raised = Hook[str, Mapping[str, Any]](
     lambda errback, of: log.exception("The errback %s of %s[%s] raised.", errback, of.get("task"), of["id"])
 )
-follow_ups_unreadable = Hook[str](log.exception, "What was to follow from %s can't be read.")
+follow_ups_unreadable = Hook[str](log.exception, "The follow-ups of %s can't be read.")
 transaction_left_open = Hook[str](log.warning, "A task left a transaction on %r open: it is rolled back.")
 cache_failed = Hook[str, Exception](log.warning, "The cache %r can't be set up: %s")
 tidying_failed = Hook[()](log.exception, "Connections and caches could not be tidied up.")

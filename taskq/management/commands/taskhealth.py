@@ -34,7 +34,7 @@ class Command(BaseCommand):
         except ValueError as error:
             raise CommandError(str(error)) from error
         except Error as error:
-            raise CommandError(f"The database can't be asked: {error}") from error
+            raise CommandError(f"The database does not answer: {error}") from error
         if not workers:
             raise CommandError("There are no workers." if name is None else f"There is no worker {name}.")
         for worker in workers:

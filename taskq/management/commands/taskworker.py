@@ -231,7 +231,7 @@ class Command(BaseCommand):
             targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] == "taskq"]
             plan = executor.migration_plan(targets)
         except Error as error:
-            raise CommandError(f"Database '{alias}' can't be asked for its migrations: {error}") from error
+            raise CommandError(f"Database '{alias}' does not say which migrations it has: {error}") from error
         finally:
             connection.close()
         missing = [migration.name for migration, _ in plan if migration.app_label == "taskq"]

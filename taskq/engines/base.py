@@ -133,9 +133,19 @@ class Engine:
         """Return a new cursor on the calling thread's connection."""
         return connections[self.alias].cursor()
 
-    def atomic(self) -> transaction.Atomic:
+    def atomic(self) -> AbstractContextManager[object]:
         """Return a context that is one transaction, or a savepoint within the caller's."""
         return transaction.atomic(using=self.alias)
+
+    def set_patience(self, seconds: float) -> None:
+        """Have the calling thread's connection give up a statement that waits longer for a locked row.
+
+        The error is one of ``gave_up``. Does nothing where a transaction locks the whole database.
+        """
+
+    def gave_up(self, error: Exception) -> bool:
+        """Tell whether ``error`` says that a row was locked by another transaction for too long."""
+        return False
 
     def pipelined(self) -> AbstractContextManager[object]:
         """Return a context in a transaction in which statements without an answer need not wait for each other.
@@ -200,6 +210,16 @@ class Engine:
     def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
         """Take up to ``limit`` waiting messages of one queue, the most urgent and oldest first, in one transaction."""
         raise NotImplementedError
+
+    def pick_free(self, token: str) -> list[tuple[int, str]]:
+        """Lock the unacknowledged messages of ``token`` that nobody else has locked; return their ids and queues."""
+        with self.cursor() as cursor:
+            cursor.execute(
+                f"{self.skipping}SELECT id, queue FROM taskq_message WHERE token = %s AND acked = {self.false} "
+                "ORDER BY id FOR UPDATE SKIP LOCKED",
+                [token],
+            )
+            return list(cursor.fetchall())
 
     def pick_due(self, limit: int) -> list[int]:
         """Lock and return the ids of scheduled messages that are due, the earliest first."""
@@ -292,6 +312,8 @@ class Engine:
     # -- words of the dialect
 
     false = "false"
+    #: What stands before a SELECT with SKIP LOCKED.
+    skipping = ""
     #: The database's time, as a value for a column of time.
     now_sql = "clock_timestamp()"
 

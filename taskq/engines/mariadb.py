@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from django.db import DataError
 
@@ -83,10 +84,31 @@ class MariadbEngine(Engine):
 
     false = "0"
     now_sql = _NOW
+    # Without patience, a SELECT that skips a locked row has the transaction's COMMIT fail with error 1180.
+    skipping = "SET STATEMENT innodb_lock_wait_timeout = 1 FOR "
+
+    def __init__(self, alias: str) -> None:
+        super().__init__(alias)
+        #: The time-out that ``set_patience`` gave to a driver's connection.
+        self._patience: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
     def is_transient(self, error: Exception) -> bool:
         """Deadlock (1213), lock wait time-out (1205), record changed since read (1020)."""
         return bool(error.args) and error.args[0] in (1213, 1205, 1020)
+
+    def set_patience(self, seconds: float) -> None:
+        """In whole seconds, or not at all."""
+        whole = round(seconds) if seconds < 0.1 else max(1, round(seconds))
+        wrapper = self.connection
+        wrapper.ensure_connection()
+        if self._patience.get(wrapper.connection) != whole:
+            with self.cursor() as cursor:
+                cursor.execute("SET SESSION innodb_lock_wait_timeout = %s, lock_wait_timeout = %s", [whole, whole])
+            self._patience[wrapper.connection] = whole
+
+    def gave_up(self, error: Exception) -> bool:
+        """Lock wait time-out (1205)."""
+        return bool(error.args) and error.args[0] == 1205
 
     def refuses(self, error: Exception) -> bool:
         number = error.args[0] if error.args else None
@@ -164,21 +186,25 @@ class MariadbEngine(Engine):
     def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
         with self.atomic(), self.cursor() as cursor:
             cursor.execute(
-                f"SELECT {CLAIM_COLUMNS} FROM taskq_message WHERE token = '' AND queue = %s "
+                f"{self.skipping}SELECT {CLAIM_COLUMNS} FROM taskq_message WHERE token = '' AND queue = %s "
                 "ORDER BY priority DESC, id LIMIT %s FOR UPDATE SKIP LOCKED",
                 [queue, limit],
             )
             claimed = [Claimed(*row) for row in cursor.fetchall()]
             if claimed:
                 ids = [message.id for message in claimed]
-                cursor.execute(f"UPDATE taskq_message SET token = %s WHERE id IN ({self.marks(ids)})", [token, *ids])
+                # By the index: a scan of the whole table would wait for rows that others have locked.
+                cursor.execute(
+                    f"UPDATE taskq_message FORCE INDEX (PRIMARY) SET token = %s WHERE id IN ({self.marks(ids)})",
+                    [token, *ids],
+                )
         return claimed
 
     def pick_due(self, limit: int) -> list[int]:
         with self.cursor() as cursor:
             cursor.execute(
-                f"SELECT id FROM taskq_scheduledmessage WHERE due_at <= {_NOW} ORDER BY due_at, id LIMIT %s "
-                "FOR UPDATE SKIP LOCKED",
+                f"{self.skipping}SELECT id FROM taskq_scheduledmessage WHERE due_at <= {_NOW} "
+                "ORDER BY due_at, id LIMIT %s FOR UPDATE SKIP LOCKED",
                 [limit],
             )
             return [row[0] for row in cursor.fetchall()]

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
-from weakref import WeakSet
 
 from taskq.conf import settings
 from taskq.records import Claimed, Settlement
@@ -28,9 +27,9 @@ from .base import (
     NODE_COLUMNS,
     RUN_COLUMNS,
     SCHEDULED_NAME,
-    Engine,
     Listener,
 )
+from .lock_timeout import LockTimeoutEngine
 from .notifications import PostgresqlListener
 
 logger = logging.getLogger("taskq.engines")
@@ -176,13 +175,8 @@ _SENDS = {shape: _send_statement(*shape) for shape in itertools.product((False, 
 _CALL_SEND = f"SELECT {functions.SEND}({', '.join(['%s'] * 18)})"
 
 
-class PostgresqlEngine(Engine):
+class PostgresqlEngine(LockTimeoutEngine):
     """See ``base.Engine``."""
-
-    def __init__(self, alias: str) -> None:
-        super().__init__(alias)
-        # Driver's connections with no proxy before them, that keep what a session is told.
-        self._direct: WeakSet[Any] = WeakSet()
 
     @contextmanager
     def pipelined(self) -> Iterator[None]:

@@ -5,7 +5,9 @@ The worker is known by its token, never by its name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+from django.db import DatabaseError
 
 from taskq import states
 from taskq.conf import settings
@@ -29,13 +31,25 @@ def recover(token: str, beats: int, alias: str | None = None) -> int | None:
     lease since, or if another worker recovered it first.
     """
     alias = alias or settings.DATABASE
-    with for_alias(alias).atomic():
-        # The row's lock decides between two workers that recover, and against the worker's own heartbeat.
-        dead = Worker.objects.using(alias).filter(token=token, beats=beats)
-        # Not delete(): where a project listens to deletions, it reads the row first and then deletes by the key alone.
-        if not dead._raw_delete(alias):
+    engine = for_alias(alias)
+    try:
+        with engine.atomic():
+            return requeue_held(token, alias) if _delete_worker(token, beats, alias) else None
+    except DatabaseError as error:
+        if engine.in_transaction() or not engine.gave_up(error):
+            raise
+    # A locked message must not keep the others. If this process dies now, ``recover_orphans`` does the rest.
+    with engine.atomic():
+        if not _delete_worker(token, beats, alias):
             return None
-        return requeue_held(token, alias)
+    return requeue_free(token, alias)
+
+
+def _delete_worker(token: str, beats: int, alias: str) -> bool:
+    # The row's lock decides between two workers that recover, and against the worker's own heartbeat.
+    dead = Worker.objects.using(alias).filter(token=token, beats=beats)
+    # Not delete(): where a project listens to deletions, it reads the row first and then deletes by the key alone.
+    return bool(dead._raw_delete(alias))
 
 
 def recover_orphans(alias: str | None = None) -> int:
@@ -43,10 +57,33 @@ def recover_orphans(alias: str | None = None) -> int:
     alias = alias or settings.DATABASE
     held = set(Message.objects.using(alias).filter(token__gt="").values_list("token", flat=True).distinct())
     living = set(Worker.objects.using(alias).values_list("token", flat=True)) if held else set()
-    count = 0
-    for token in sorted(held - living):
-        with for_alias(alias).atomic():
-            count += requeue_held(token, alias)
+    return sum(requeue_free(token, alias) for token in sorted(held - living))
+
+
+def requeue_free(token: str, alias: str) -> int:
+    """Requeue the messages of ``token`` whose rows nobody has locked, as ``requeue_held`` does; return how many.
+
+    Locked messages stay held. Each acknowledged message has a transaction of its own: its rows may be locked.
+    """
+    engine = for_alias(alias)
+    try:
+        with engine.atomic():
+            return requeue_held(token, alias)
+    except DatabaseError as error:
+        if engine.in_transaction() or not engine.gave_up(error):
+            raise
+    rows = Message.objects.using(alias).filter(token=token)
+    with engine.atomic():
+        found = dict(engine.pick_free(token))
+        count = rows.filter(id__in=found).update(token="", redelivered=True)
+        wake(engine, set(found.values()))
+    for message in rows.filter(acked=True).order_by("id"):
+        try:
+            with engine.atomic():
+                count += _fail(engine, token, [message])
+        except DatabaseError as error:
+            if not engine.gave_up(error):
+                raise
     return count
 
 
@@ -61,13 +98,18 @@ def requeue_held(token: str, alias: str) -> int:
     # Unacknowledged messages first. If the worker lives after all, a message that it acknowledges between these two
     # statements stays held by it.
     count = held.filter(acked=False).update(token="", redelivered=True)
-    acked = list(held.order_by("id"))
+    count += _fail(engine, token, list(held.order_by("id")))
+    wake(engine, queues)
+    return count
+
+
+def _fail(engine: Engine, token: str, acked: Sequence[Message]) -> int:
+    """Delete acknowledged messages and write the failures of their tasks; return how many were held."""
     # Only what this deletes becomes a failure: the worker may settle a message meanwhile.
     gone = engine.delete_held(token, [message.id for message in acked])
     lost = _lost(engine, [message for message in acked if message.id in gone]) if gone else ()
     write_ends(engine, sorted(lost, key=lambda s: s.task_id))
-    wake(engine, queues)
-    return count + len(gone)
+    return len(gone)
 
 
 def _lost(engine: Engine, messages: Iterable[Message]) -> Iterable[Settlement]:

@@ -44,14 +44,14 @@ T = TypeVar("T")
 def settle(token: str, settlements: Sequence[Settlement], alias: str | None = None) -> set[int]:
     """Settle messages that ``token`` holds; return the ids of the messages that it did hold.
 
-    Raises ``OperationalError`` or ``InterfaceError`` while the database is away: then nothing is settled, and the call
-    may be repeated.
+    Raises ``OperationalError`` or ``InterfaceError`` while the database is away, or rows are locked: then nothing is
+    settled, and the call may be repeated.
     """
     if not settlements:
         return set()
     engine = for_alias(alias or settings.DATABASE)
     try:
-        return repeated(engine, lambda: _settle(engine, token, settlements))
+        return repeated(engine, lambda: _settle(engine, token, settlements), locked=False)
     except Exception as error:
         if not engine.refuses(error):
             raise
@@ -72,23 +72,28 @@ def _settle_refused(engine: Engine, token: str, settlement: Settlement) -> set[i
     unwritten = replace(settlement, state=states.IGNORED, follow_ups=FollowUps(unreachable=unreachable))
     for less in (settlement, unwritten):
         try:
-            return repeated(engine, partial(_settle, engine, token, [less]))
+            return repeated(engine, partial(_settle, engine, token, [less]), locked=False)
         except Exception as error:
             if not engine.refuses(error):
                 raise
             log_lines.failure_refused(settlement)
     alone = replace(unwritten, member=False, follow_ups=NO_FOLLOW_UPS)
-    return repeated(engine, partial(_settle, engine, token, [alone]))
+    return repeated(engine, partial(_settle, engine, token, [alone]), locked=False)
 
 
-def repeated(engine: Engine, work: Callable[[], T]) -> T:
-    """Do ``work``, a transaction, again after a deadlock or a lock time-out, unless the caller is in one."""
+def repeated(engine: Engine, work: Callable[[], T], *, locked: bool = True) -> T:
+    """Do ``work``, a transaction, again after a deadlock or a lock time-out, unless the caller is in one.
+
+    With ``locked=False`` a lock time-out goes to the caller at once, who has other things to do meanwhile.
+    """
     deadline = time.monotonic() + _REPEAT_FOR
     for attempt in range(_REPEATS):
         try:
             return work()
         except DatabaseError as error:
             if engine.in_transaction() or not (isinstance(error, SentTwice) or engine.is_transient(error)):
+                raise
+            if not locked and engine.gave_up(error):
                 raise
             if attempt == _REPEATS - 1 or time.monotonic() > deadline:
                 raise

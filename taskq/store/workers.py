@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from django.db import DatabaseError
 from django.db.models import F
 
 from taskq.conf import settings
 from taskq.engines import for_alias
 from taskq.models import Worker
 
-from .recover import requeue_held
+from .recover import requeue_free, requeue_held
 
 
 @dataclass(slots=True, frozen=True)
@@ -70,15 +71,26 @@ def heartbeat(
         changes["state"] = state
     if info is not None:
         changes["info"] = json.dumps(info)
-    return Worker.objects.using(alias).filter(token=token).update(**changes) == 1
+    # A transaction, for an engine that sets its patience there.
+    with for_alias(alias).atomic():
+        return Worker.objects.using(alias).filter(token=token).update(**changes) == 1
 
 
 def deregister(token: str, alias: str | None = None) -> None:
-    """Requeue the messages that a worker still holds, and delete its row."""
+    """Requeue the messages that a worker still holds, and delete its row.
+
+    If rows are locked for too long, the row of the worker may stay: then a peer recovers what it still holds.
+    """
     alias = alias or settings.DATABASE
-    with for_alias(alias).atomic():
-        requeue_held(token, alias)
-        Worker.objects.using(alias).filter(token=token).delete()
+    engine = for_alias(alias)
+    try:
+        with engine.atomic():
+            requeue_held(token, alias)
+            Worker.objects.using(alias).filter(token=token).delete()
+    except DatabaseError as error:
+        if engine.in_transaction() or not engine.gave_up(error):
+            raise
+        requeue_free(token, alias)
 
 
 def readers(queue: str, alias: str | None = None, *, state: str | None = None) -> int:

@@ -152,6 +152,9 @@ settlement_dropped = Hook[Settlement](
         s.name, s.task_id, s.state,
     )
 )  # fmt: skip
+rows_locked = Hook[Exception](
+    lambda error: log.info("Rows are locked by another transaction: what needs them waits, the rest goes on. %s", error)
+)
 write_failed = Hook[()](log.exception, "Something could not be written: the messages that it was about go back.")
 requeue_failed = Hook[tuple[int, ...]](
     log.exception, "Messages %s can't even be given back and stay held until the worker ends."

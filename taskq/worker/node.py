@@ -95,8 +95,9 @@ class WorkerNode:
             info=lambda: options.info,
             on_revoked=lambda asked: self.calls.post(self.consumer.revoke, asked),
             on_lost=lambda ids: self.calls.post(self.consumer.lease_lost, ids),
+            patience=self.store.patience,
         )
-        self.ledger = Ledger(self.lease, alias)
+        self.ledger = Ledger(self.lease, alias, patience=self.store.patience)
         self.source = DatabaseSource(
             self.lease,
             alias,

@@ -74,7 +74,7 @@ def test_tasks_that_end_while_their_rows_are_locked_are_settled_afterwards(
         wait_until(lambda: len(notes.read_text().splitlines()) == 8, what="all tasks to run")
         with _locked(clean_database):
             go_on.touch()
-            worker.wait_for_log("The database gave an error; trying again")
+            worker.wait_for_log("The database gave an error; trying again|Rows are locked by another transaction")
         wait_until(lambda: _ended(alias) == 8, what="all tasks to end")
         assert times_final(alias) == dict.fromkeys(ids, 1)
     assert len(notes.read_text().splitlines()) == 8

@@ -115,9 +115,9 @@ class Bench:
         """Return the ids of messages that went back."""
         return [number for args in self.asked("requeue") for number in args[0]]
 
-    def answer(self, method: str, held: bool) -> None:
-        """Answer the last call for a commit before a start."""
-        then: Callable[[bool], None] = self.asked(method)[-1][1]
+    def answer(self, method: str, held: bool | None) -> None:
+        """Answer the last call for a commit before a start; ``None``: the message is locked."""
+        then: Callable[[bool | None], None] = self.asked(method)[-1][1]
         then(held)
 
     def end(self, slot: int = 0, state: str = "SUCCESS", runtime: float = 0.001, **changes: Any) -> None:

@@ -17,19 +17,22 @@ from typing import Any
 from taskq.engines import for_alias
 from taskq.processes import host_identity, process_started
 from taskq.store import claim, peers, workers
-from taskq.store.recover import recover, requeue_held
+from taskq.store.recover import recover, requeue_free, requeue_held
 from taskq.store.revoke import REVOKED_NAME
 from taskq.worker import log_lines
 
+from .patience import Patience
 from .store_thread import Duty
 
-#: How many heartbeats there are in the time that a lease lasts.
-BEATS_A_LEASE = 4
+#: How many heartbeats there are in the time that a lease lasts. A lease outlives 20 s of a lock on its row.
+BEATS_A_LEASE = 8
+#: Seconds until the next heartbeat after the worker's row was locked.
+_LOCKED = 0.25
 #: Seconds between two reads of revocations, where the database only notifies that something has changed.
 _REVOCATIONS_EVERY = 1.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class WorkerLease(Duty):
     """One worker's token and the messages that it holds. Used on the store thread only.
 
@@ -47,6 +50,9 @@ class WorkerLease(Duty):
     state: str = "running"
     #: The token under which each message was claimed.
     _holders: dict[int, str] = field(default_factory=dict)
+    #: Tokens of dead peers, or lost by this worker, whose locked messages are still to be requeued.
+    _leftover: set[str] = field(default_factory=set)
+    patience: Patience | None = None
     _watch: peers.PeerWatch = field(init=False)
     _next_beat: float = 0.0
     _beaten_at: float = 0.0
@@ -89,12 +95,24 @@ class WorkerLease(Duty):
     def work(self) -> bool:
         """Renew the lease and look at the peers when it is time; read revocations when there may be some."""
         if time.monotonic() >= self._next_beat:
-            self.heartbeat()
+            self._beat()
             self._recover_dead_peers()
             self._revocations_due = 0.0
         if time.monotonic() >= self._revocations_due:
             self._check_revocations()
         return False
+
+    def _beat(self) -> None:
+        """Renew the lease. If the worker's row is locked, everything else goes on while the lease is valid."""
+        try:
+            self.heartbeat()
+        except Exception as error:
+            if not self.token or not self._gave_up(error):
+                raise
+            self._next_beat = time.monotonic() + _LOCKED
+
+    def _gave_up(self, error: Exception) -> bool:
+        return self.patience is not None and self.patience.lost(error)
 
     def _check_revocations(self) -> None:
         if self._holders and (revoked := claim.revoke_requests(self.token, self.alias)):
@@ -151,8 +169,13 @@ class WorkerLease(Duty):
         log_lines.lease_lost(self.name)
         # Before the database, which may fail now: maintenance would requeue the messages, but nobody tell the consumer.
         self.on_lost({message_id for message_id, token in self._holders.items() if token == lost})
-        with for_alias(self.alias).atomic():
-            requeue_held(lost, self.alias)  # the messages of a claim that was under way when the row was deleted
+        try:
+            with for_alias(self.alias).atomic():
+                requeue_held(lost, self.alias)  # the messages of a claim that was under way when the row was deleted
+        except Exception as error:
+            if not self._gave_up(error):
+                raise
+            self._leftover.add(lost)
 
     # -- peers
 
@@ -164,9 +187,26 @@ class WorkerLease(Duty):
         present = workers.peers(self.token, self.alias)
         self._warn_of_namesakes(self._watch.unseen(present))
         for peer in self._watch.dead(present):
+            self._recover(peer)
+        self._requeue_leftover()
+
+    def _recover(self, peer: workers.PeerStatus) -> None:
+        try:
             count = recover(peer.token, peer.beats, self.alias)
-            if count is not None:
-                log_lines.peer_recovered(peer.name, peer.pid, count)
+        except Exception as error:
+            # The row of the peer is locked.
+            if not self._gave_up(error):
+                raise
+            return
+        if count is not None:
+            log_lines.peer_recovered(peer.name, peer.pid, count)
+            self._leftover.add(peer.token)
+
+    def _requeue_leftover(self) -> None:
+        for token in list(self._leftover):
+            requeue_free(token, self.alias)
+            if not claim.held(token, self.alias):
+                self._leftover.discard(token)
 
     def _warn_of_namesakes(self, new: list[workers.PeerStatus]) -> None:
         for peer in new:

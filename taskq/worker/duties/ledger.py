@@ -1,15 +1,19 @@
 """The ledger: a duty of the store thread that settles ended messages in batches.
 
 The messages that end while one batch is committed are the next batch, so an idle worker settles at once and a busy
-worker in large batches. Nothing leaves the ledger before it is committed.
+worker in large batches. Nothing leaves the ledger before it is committed. A batch that meets a locked row is halved
+until the message that needs the row is alone; that message is set aside, and settled later.
 """
 
 from __future__ import annotations
 
+import math
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 
 from django.db import DatabaseError, InterfaceError, OperationalError
 
@@ -20,28 +24,49 @@ from taskq.store.settle import settle
 from taskq.worker import log_lines
 
 from .lease import WorkerLease
+from .patience import Patience
+from .set_aside import SetAside
 from .store_thread import Duty
 
 #: How many settlements one transaction takes, at most.
 BATCH = 500
 #: After how many failures in a row the reports of running tasks are dropped.
 _MOST_FAILED_WRITES = 3
+#: So often a turn may meet locked rows; then it sets aside what is left of a batch.
+_MOST_MET = 25
+#: Seconds until reports that met locked rows are written again.
+_REPORTS_PAUSE = 0.5
+#: In place of a message's id, for a write about several messages. No message has this id.
+_SEVERAL = 0
 
 Call = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A call that uses the database, about one message; ``otherwise`` is called if it can never succeed."""
+
+    message_id: int
+    call: Call
+    otherwise: Call = lambda: None
 
 
 class Ledger(Duty):
     """Settles and requeues messages and counts starts for one worker. Used on the store thread only."""
 
-    def __init__(self, lease: WorkerLease, alias: str, *, batch: int = BATCH) -> None:
+    def __init__(self, lease: WorkerLease, alias: str, *, patience: Patience | None = None, batch: int = BATCH) -> None:
         self._lease = lease
         self._alias = alias
+        self._patience = patience or Patience(alias)
         self._batch = batch
         self._bytes = for_alias(alias).batch_bytes
         self._settlements: deque[Settlement] = deque()
         self._progress: list[tuple[str, Progress]] = []
-        self._calls: deque[tuple[Call, Call]] = deque()
+        self._writes: deque[Write] = deque()
         self._failed_writes = 0
+        self._reports_due = 0.0
+        #: Settlements and writes that met locked rows.
+        self._aside: SetAside[Settlement | Write] = SetAside()
         #: How many settlements were committed, or not settled because the message was no longer held.
         self.written = 0
 
@@ -49,49 +74,158 @@ class Ledger(Duty):
 
     def add(self, settlement: Settlement) -> None:
         """Settle a message with the next batch."""
-        self._settlements.append(settlement)
+        if settlement.message_id in self._aside:
+            self._aside.add(settlement.message_id, settlement)
+        else:
+            self._settlements.append(settlement)
 
     def report(self, report: Progress) -> None:
         """Write a state of a running task with the next batch."""
         self._progress.append((self._lease.holder(report.message_id), report))
 
-    def do(self, call: Call, otherwise: Call = lambda: None) -> None:
-        """Have ``call``, which uses the database, made until it succeeds; ``otherwise`` if it can never succeed."""
-        self._calls.append((call, otherwise))
-
     # -- the duty
 
     def work(self) -> bool:
         """Write reports, calls and one batch of settlements; each stays in the ledger until it is committed."""
-        if self._progress:
+        if self._progress and time.monotonic() >= self._reports_due:
             self._write_progress()
-        while self._calls:
-            self._make(*self._calls[0])
-            self._calls.popleft()
+        while self._writes:
+            self._make(self._writes[0])
+            self._writes.popleft()
         if self._settlements:
-            self._settle(self._next_batch())
+            self._settle_next()
+        if self._aside:
+            self._try_again()
         return bool(self._settlements)
 
-    def _next_batch(self) -> Sequence[Settlement]:
-        """Return the next settlements that fit into one transaction, by number and by size."""
+    def due(self) -> float | None:
+        """Return the seconds until work that met locked rows is tried again."""
+        due = min(self._aside.next_due, self._reports_due if self._progress else math.inf)
+        return None if math.isinf(due) else due - time.monotonic()
+
+    # -- settling
+
+    def _settle_next(self) -> None:
+        """Settle one batch; set aside the settlements that met locked rows."""
+
+        def settled(part: Sequence[Settlement]) -> None:
+            for _ in part:
+                self._settlements.popleft()
+
+        def locked(part: Sequence[Settlement]) -> None:
+            settled(part)
+            for settlement in part:
+                self._aside.add(settlement.message_id, settlement)
+
+        self._settle_in_parts(self._batch_of(self._settlements), settled, locked)
+
+    def _batch_of(self, settlements: Iterable[Settlement]) -> Sequence[Settlement]:
+        """Return the first settlements that fit into one transaction, by number and by size."""
         batch: list[Settlement] = []
         room = self._bytes
-        for settlement in islice(self._settlements, self._batch):
+        for settlement in islice(settlements, self._batch):
             room -= _size(settlement)
             if batch and room < 0:
                 break
             batch.append(settlement)
         return batch
 
-    def _make(self, call: Call, otherwise: Call) -> None:
+    def _settle_in_parts(
+        self,
+        batch: Sequence[Settlement],
+        settled: Callable[[Sequence[Settlement]], None],
+        locked: Callable[[Sequence[Settlement]], None],
+    ) -> float:
+        """Settle a batch, halved where it meets locked rows; return the seconds that were waited in vain.
+
+        ``settled`` is called after each commit, ``locked`` with settlements that have to wait, in the batch's order.
+        """
+        met = 0
+        by_token = groupby(batch, lambda s: self._lease.holder(s.message_id))
+        parts = [(token, list(part)) for token, part in by_token][::-1]
+        wasted = 0.0
+        while parts:
+            token, part = parts.pop()
+            began = time.monotonic()
+            try:
+                self._settle(token, part)
+            except DatabaseError as error:
+                if not self._patience.lost(error):
+                    raise
+                wasted += time.monotonic() - began
+                met += 1
+                half = len(part) // 2
+                if half and met < _MOST_MET:
+                    parts += [(token, part[half:]), (token, part[:half])]
+                else:
+                    locked(part)
+            else:
+                settled(part)
+        return wasted
+
+    def _settle(self, token: str, settlements: Sequence[Settlement]) -> None:
+        held = settle(token, settlements, self._alias)
+        for settlement in settlements:
+            if settlement.message_id not in held:
+                log_lines.settlement_dropped(settlement)
+            self.written += 1
+            self._lease.drop(settlement.message_id)
+
+    # -- after locked rows
+
+    def _try_again(self) -> None:
+        """Try again those settlements and writes whose pause is over."""
+        due = self._aside.due()
+        settlements = [piece for _, piece in due if isinstance(piece, Settlement)]
+        writes = [piece for _, piece in due if isinstance(piece, Write)]
+        wasted = sum(self._write_again(write) for write in writes[:_MOST_MET])
+        # Messages of one token come together: each token has a transaction of its own.
+        settlements.sort(key=lambda s: self._lease.holder(s.message_id))
+        if settlements:
+            wasted += self._settle_in_parts(
+                self._batch_of(settlements),
+                lambda part: self._tried(part, self._aside.done),
+                lambda part: self._tried(part, self._aside.failed),
+            )
+        self._aside.rest(wasted)
+
+    def _tried(self, settlements: Sequence[Settlement], note: Callable[[int], None]) -> None:
+        for settlement in settlements:
+            note(settlement.message_id)
+
+    def _write_again(self, write: Write) -> float:
+        """Make a write again; return the seconds that it waited in vain."""
+        began = time.monotonic()
+        if self._succeeds(write):
+            self._aside.done(write.message_id)
+            return 0.0
+        self._aside.failed(write.message_id)
+        return time.monotonic() - began
+
+    # -- writes
+
+    def _do(self, message_id: int, call: Call, otherwise: Call = lambda: None) -> None:
+        """Have ``call``, which uses the database, made until it succeeds; ``otherwise`` if it can never succeed."""
+        self._writes.append(Write(message_id, call, otherwise))
+
+    def _make(self, write: Write) -> None:
+        # Behind what waits for the same message: a requeue undoes a commit that was asked for before it.
+        if write.message_id in self._aside or not self._succeeds(write):
+            self._aside.add(write.message_id, write)
+
+    def _succeeds(self, write: Write) -> bool:
+        """Make the call of a write; return false if it met a locked row."""
         try:
-            call()
-        except (OperationalError, InterfaceError):
+            write.call()
+        except (OperationalError, InterfaceError) as error:
+            if self._patience.lost(error):
+                return False
             raise
         except Exception:
             # Not an outage: it would fail every time.
             log_lines.write_failed()
-            otherwise()
+            write.otherwise()
+        return True
 
     def _requeue_or_drop(self, *message_ids: int) -> None:
         """Requeue messages for which nothing else can be written: a living worker would hold them for ever."""
@@ -107,36 +241,28 @@ class Ledger(Duty):
     @property
     def done(self) -> bool:
         """Whether everything is written."""
-        return not (self._settlements or self._progress or self._calls)
+        return not (self._settlements or self._progress or self._writes or self._aside)
 
-    def _settle(self, batch: Sequence[Settlement]) -> None:
-        by_token: dict[str, list[Settlement]] = {}
-        for settlement in batch:
-            by_token.setdefault(self._lease.holder(settlement.message_id), []).append(settlement)
-        for token, settlements in by_token.items():
-            held = settle(token, settlements, self._alias)
-            for settlement in settlements:
-                if settlement.message_id not in held:
-                    log_lines.settlement_dropped(settlement)
-        for settlement in batch:
-            self._settlements.popleft()
-            self.written += 1
-            self._lease.drop(settlement.message_id)
+    # -- reports
 
     def _write_progress(self) -> None:
         by_token: dict[str, list[Progress]] = {}
         for token, report in self._progress:
             by_token.setdefault(token, []).append(report)
+        left: list[tuple[str, Progress]] = []
         try:
             for token, reports in by_token.items():
                 progress.write(token, reports, self._alias)
-        except (OperationalError, InterfaceError):
-            self._spare_reports()
-            raise
+        except (OperationalError, InterfaceError) as error:
+            if not self._patience.lost(error):
+                self._spare_reports()
+                raise
+            left = self._write_one_by_one()
+            self._reports_due = time.monotonic() + _REPORTS_PAUSE
         except (DatabaseError, ValueError, TypeError, OverflowError):
-            self._write_one_by_one()
+            left = self._write_one_by_one()
         self._failed_writes = 0
-        self._progress.clear()
+        self._progress = left
 
     def _spare_reports(self) -> None:
         """Drop the reports after repeated failures: they may be the cause, and settlements must not wait for ever."""
@@ -146,32 +272,55 @@ class Ledger(Duty):
             self._failed_writes = 0
             self._progress.clear()
 
-    def _write_one_by_one(self) -> None:
+    def _write_one_by_one(self) -> list[tuple[str, Progress]]:
+        """Write the reports that can be written; return the reports of tasks whose rows are locked."""
+        left: list[tuple[str, Progress]] = []
         for token, report in self._progress:
+            if len(left) >= _MOST_MET or any(report.task_id == earlier.task_id for _, earlier in left):
+                left.append((token, report))
+                continue
             try:
                 progress.write(token, [report], self._alias)
-            except (OperationalError, InterfaceError):
-                raise
+            except (OperationalError, InterfaceError) as error:
+                if not self._patience.lost(error):
+                    raise
+                left.append((token, report))
             except (DatabaseError, ValueError, TypeError, OverflowError) as error:
                 log_lines.report_refused(report, error)
+        return left
 
     # -- commits before a start, or instead of a start
 
-    def count(self, message_id: int, then: Callable[[bool], None]) -> None:
-        """Commit one more start of a redelivered message, then call ``then`` with whether it may start."""
-        self.do(
-            lambda: then(bool(claim.count_start(self._lease.holder(message_id), [message_id], self._alias))),
-            lambda: self._refuse(message_id, then),
-        )
+    def count(self, message_id: int, then: Callable[[bool | None], None]) -> None:
+        """Commit one more start of a redelivered message, then call ``then`` with whether it may start.
 
-    def acknowledge(self, message_id: int, then: Callable[[bool], None]) -> None:
-        """Commit that a message never runs again, then call ``then`` with whether it may start."""
-        self.do(
-            lambda: then(bool(claim.acknowledge(self._lease.holder(message_id), [message_id], self._alias))),
-            lambda: self._refuse(message_id, then),
-        )
+        If the message is locked, ``then`` is called with ``None`` before that: no slot needs to wait.
+        """
+        self._commit_start(message_id, lambda token: claim.count_start(token, [message_id], self._alias), then)
 
-    def _refuse(self, message_id: int, then: Callable[[bool], None]) -> None:
+    def acknowledge(self, message_id: int, then: Callable[[bool | None], None]) -> None:
+        """Commit that a message never runs again, then call ``then`` as ``count`` does."""
+        self._commit_start(message_id, lambda token: claim.acknowledge(token, [message_id], self._alias), then)
+
+    def _commit_start(
+        self, message_id: int, commit: Callable[[str], Collection[int]], then: Callable[[bool | None], None]
+    ) -> None:
+        locked = False
+
+        def call() -> None:
+            nonlocal locked
+            try:
+                held = commit(self._lease.holder(message_id))
+            except DatabaseError as error:
+                if not locked and self._patience.lost(error):
+                    locked = True
+                    then(None)
+                raise
+            then(bool(held))
+
+        self._do(message_id, call, lambda: self._refuse(message_id, then))
+
+    def _refuse(self, message_id: int, then: Callable[[bool | None], None]) -> None:
         self._requeue_or_drop(message_id)
         then(False)
 
@@ -181,11 +330,25 @@ class Ledger(Duty):
 
     def drop(self, message_id: int) -> None:
         """Forget a message that another worker has taken over."""
-        self.do(lambda: self._lease.drop(message_id))
+        self._do(message_id, lambda: self._lease.drop(message_id))
 
     def requeue(self, message_ids: Sequence[int], uncount: Sequence[int] = ()) -> None:
         """Requeue messages without counting a start; for those in ``uncount`` a counted start is taken back."""
-        self.do(lambda: self._requeue(message_ids, uncount), lambda: self._requeue_or_drop(*message_ids))
+        together = partial(self._requeue_together, message_ids, uncount)
+        self._do(_SEVERAL, together, lambda: self._requeue_or_drop(*message_ids))
+
+    def _requeue_together(self, message_ids: Sequence[int], uncount: Sequence[int]) -> None:
+        """Requeue messages in one transaction; messages that wait for locked rows, or meet them, one by one later."""
+        waiting = [message_id for message_id in message_ids if message_id in self._aside]
+        try:
+            self._requeue([message_id for message_id in message_ids if message_id not in waiting], uncount)
+        except DatabaseError as error:
+            if not self._patience.lost(error):
+                raise
+            waiting = list(message_ids)
+        for message_id in waiting:
+            alone = partial(self._requeue, [message_id], [i for i in uncount if i == message_id])
+            self._aside.add(message_id, Write(message_id, alone, partial(self._requeue_or_drop, message_id)))
 
     def _requeue(self, message_ids: Sequence[int], uncount: Sequence[int] = ()) -> None:
         by_token: dict[str, list[int]] = {}
@@ -208,7 +371,7 @@ class Ledger(Duty):
             write(self._lease.holder(message_id))
             self._lease.drop(message_id)
 
-        self.do(call, lambda: self._requeue_or_drop(message_id))
+        self._do(message_id, call, lambda: self._requeue_or_drop(message_id))
 
 
 def _size(s: Settlement) -> int:

@@ -2,7 +2,8 @@
 
 The loop's thread never touches a database; it posts calls to this thread, and this thread posts answers back. In a turn
 every duty works once. When no duty has more to do, the thread sleeps until a call is posted, the database notifies, or
-a duty is due. A database error ends the turn, not the thread: connections are opened again, after growing pauses.
+a duty is due. A database error ends the turn, not the thread: connections are opened again, after growing pauses. A
+duty that meets a locked row pauses alone.
 """
 
 from __future__ import annotations
@@ -21,8 +22,12 @@ from taskq.engines.base import Listener
 from taskq.worker import log_lines
 from taskq.worker.call_queue import CallQueue
 
+from .patience import Patience
+
 #: The longest pause between two attempts to reach the database, in seconds.
 _LONGEST_PAUSE = 5.0
+#: The first and the longest pause of a duty that met a locked row, in seconds.
+_LOCKED, _LOCKED_LONGEST = 0.05, 1.0
 
 
 class Duty:
@@ -56,6 +61,9 @@ class StoreThread(threading.Thread):
         self.calls = CallQueue()
         self.duties: Sequence[Duty] = ()
         self.failures = 0
+        self.patience = Patience(alias)
+        #: The duties that met a locked row: when they work again, and their next pause.
+        self._paused: dict[Duty, tuple[float, float]] = {}
         self._deadline: float | None = None
         self._last: Callable[[], None] | None = None
         self._listener: Listener | None = None
@@ -109,11 +117,34 @@ class StoreThread(threading.Thread):
         self.calls.run()
         listener = self._listen()
         self._poll_listener(listener)
+        self.patience.apply()
         more = False
         for duty in self.duties:
-            more = duty.work() or more
+            more = self._work(duty) or more
         if not more and self._deadline is None:
             self._sleep(listener)
+
+    def _work(self, duty: Duty) -> bool:
+        """Let a duty work, but not while it pauses; tell whether it has more to do."""
+        due, pause = self._paused.get(duty, (0.0, _LOCKED)) if self._paused else (0.0, _LOCKED)
+        if time.monotonic() < due:
+            return False
+        try:
+            more = duty.work()
+        except DatabaseError as error:
+            if not self.patience.lost(error):
+                raise
+            self._paused[duty] = (time.monotonic() + pause, min(2 * pause, _LOCKED_LONGEST))
+            return False
+        if self._paused:
+            self._paused.pop(duty, None)
+        return more
+
+    def _due(self, duty: Duty) -> float | None:
+        """Return the seconds until a duty has something to do and does not pause."""
+        if duty in self._paused:
+            return self._paused[duty][0] - time.monotonic()
+        return duty.due()
 
     def _poll_listener(self, listener: Listener) -> bool:
         """Hand notifications on to the duties; tell whether there were any."""
@@ -126,7 +157,7 @@ class StoreThread(threading.Thread):
 
     def _sleep(self, listener: Listener) -> None:
         """Sleep until there is something to do; poll a listener that has no descriptor at its interval."""
-        waits = [wait for duty in self.duties if (wait := duty.due()) is not None]
+        waits = [wait for duty in self.duties if (wait := self._due(duty)) is not None]
         deadline = time.monotonic() + min(waits, default=1.0)
         # Not select(), which refuses descriptors from 1024 on.
         poll = select.poll()

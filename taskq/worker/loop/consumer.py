@@ -59,8 +59,9 @@ class Consumer:
         self._in_flight = InFlight(policy)
         self._by_message: dict[int, Request] = {}
         self._ready: deque[Request] = deque()
-        #: Requests that start once the ledger has committed that, by job.
+        #: Requests that start once the ledger has committed that, by job; ``_locked`` have no slot reserved meanwhile.
         self._awaited: dict[int, Request] = {}
+        self._locked: dict[int, Request] = {}
         self._numbers = itertools.count(1)
 
     # -- from the source
@@ -155,27 +156,31 @@ class Consumer:
         else:
             self._hand_over(slot, [request])
 
-    def _committed(self, slot: Slot, request: Request, held: bool) -> None:
-        """Start a request after its commit, if the message was still ``held``; called on the loop's thread."""
-        if self._awaited.pop(request.job, None) is None:
+    def _committed(self, slot: Slot, request: Request, held: bool | None) -> None:
+        """Start a request after its commit, if its message was still ``held``; ``None`` comes first if it is locked."""
+        reserved = self._awaited.pop(request.job, None) is not None
+        if not reserved and self._locked.pop(request.job, None) is None:
             # It was requeued when the worker stopped.
             return
-        # If it does not start now, its start is not counted again.
-        request.before_start = ""
-        # It may have been revoked during the commit.
-        refused = held and self._refused(request)
-        if held and not refused and slot.accepting and slot.idle and not self.stopping:
-            self._hand_over(slot, [request])
-            return
-        self._in_flight.of(slot.index).reserved = False
-        if not held:
+        if held is None:
+            self._locked[request.job] = request
+        else:
+            # If it does not start now, its start is not counted again.
+            request.before_start = ""
+            # It may have been revoked during the commit.
+            if held and not self._refused(request):
+                if reserved and slot.accepting and slot.idle and not self.stopping:
+                    self._hand_over(slot, [request])
+                    return
+                self._ready.appendleft(request)
+        if reserved:
+            self._in_flight.of(slot.index).reserved = False
+        if held is False:
             log_lines.task_taken_over(request)
             self._forget(request)
             self._store("drop", request.message.id)
-        elif self.stopping and not refused:
-            self._requeue([request])
-        elif not refused:
-            self._ready.appendleft(request)
+        if self.stopping:
+            self._requeue_ready()
         self.dispatch()
 
     def _hand_over(self, slot: Slot, batch: Sequence[Request]) -> None:
@@ -323,7 +328,7 @@ class Consumer:
         unfinished = self.pool.unfinished()
         started = [delivery for delivery, began in unfinished if began]
         self.lost(LostChild(started, [delivery for delivery, began in unfinished if not began], reason))
-        self._requeue_awaited()
+        self._requeue_uncommitted(self._awaited)
 
     def abandon(self) -> None:
         """Requeue the requests that ran when the pool was killed, without counting their starts."""
@@ -336,19 +341,20 @@ class Consumer:
                 self._end(request, settlements.lost(request, reason, self.hostname))
             else:
                 self._requeue([request])
-        self._requeue_awaited()
+        self._requeue_uncommitted(self._awaited)
 
     def _requeue_ready(self) -> None:
         self._requeue(list(self._ready))
         self._ready.clear()
+        self._requeue_uncommitted(self._locked)
 
-    def _requeue_awaited(self) -> None:
+    def _requeue_uncommitted(self, uncommitted: dict[int, Request]) -> None:
         """Requeue requests that wait for their commit. The ledger works in order: this undoes that commit."""
-        awaited = list(self._awaited.values())
-        self._awaited.clear()
-        for request in awaited:
+        requests = list(uncommitted.values())
+        uncommitted.clear()
+        for request in requests:
             request.before_start = ""
-        self._requeue(awaited)
+        self._requeue(requests)
 
     @property
     def busy(self) -> bool:

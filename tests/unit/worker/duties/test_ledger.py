@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import pytest
 from django.db import OperationalError, ProgrammingError
 
 from taskq.engines import for_alias
 from taskq.models import Message, TaskRun
-from taskq.records import Claimed
+from taskq.records import Claimed, Progress
 from taskq.store import workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
 from taskq.worker.duties import ledger as ledger_module
+from taskq.worker.duties import set_aside
 from taskq.worker.duties.lease import WorkerLease
 from taskq.worker.duties.ledger import Ledger
 from tests.support.envelopes import ending, envelope
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -166,3 +171,100 @@ def test_large_results_are_settled_in_smaller_batches(lease: WorkerLease, messag
     assert ledger.work()
     assert not ledger.work()
     assert ledger.written == 3
+
+
+class _Locked(OperationalError):
+    """Stands for the error of a statement that met a locked row."""
+
+
+@pytest.fixture
+def locked(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Message ids whose rows are locked: what touches them gives up."""
+    ids: set[int] = set()
+    engine = for_alias("default")
+    monkeypatch.setattr(engine, "gave_up", lambda error: isinstance(error, _Locked))
+    monkeypatch.setattr(set_aside, "_FIRST_PAUSE", 0.0)
+
+    def guard(module: Any, name: str, touched: Callable[..., Iterable[int]]) -> None:
+        whole = getattr(module, name)
+
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            if not ids.isdisjoint(touched(*args, **kwargs)):
+                raise _Locked("locked")
+            return whole(*args, **kwargs)
+
+        monkeypatch.setattr(module, name, guarded)
+
+    guard(ledger_module, "settle", lambda token, settlements, alias: [s.message_id for s in settlements])
+    guard(ledger_module.claim, "count_start", lambda token, message_ids, alias: message_ids)
+    guard(ledger_module.requeue, "requeue", lambda token, message_ids, alias, **kwargs: message_ids)
+    guard(ledger_module.progress, "write", lambda token, reports, alias: [r.message_id for r in reports])
+    return ids
+
+
+def _states() -> dict[str, str]:
+    return dict(TaskRun.objects.values_list("task_id", "state"))
+
+
+def test_settlement_that_meets_a_locked_row_waits_alone(
+    lease: WorkerLease, messages: list[Claimed], locked: set[int]
+) -> None:
+    ledger = Ledger(lease, "default")
+    locked.add(messages[2].id)
+    for message in messages:
+        ledger.add(ending(message))
+    assert not ledger.work()
+    ended = {message.task_id for message in messages if message is not messages[2]}
+    assert {task_id for task_id, state in _states().items() if state == "SUCCESS"} == ended
+    assert (ledger.written, lease.held, ledger.done) == (4, 1, False)
+    assert ledger.due() is not None
+    locked.clear()
+    wait_until(lambda: ledger.work() or ledger.done)
+    assert set(_states().values()) == {"SUCCESS"}
+    assert (ledger.written, lease.held, ledger.due()) == (5, 0, None)
+
+
+def test_all_messages_of_a_batch_may_be_locked(lease: WorkerLease, messages: list[Claimed], locked: set[int]) -> None:
+    ledger = Ledger(lease, "default")
+    locked.update(message.id for message in messages)
+    for message in messages:
+        ledger.add(ending(message))
+    for _ in range(20):
+        ledger.work()
+    assert (ledger.written, lease.held) == (0, 5)
+    locked.clear()
+    wait_until(lambda: ledger.work() or ledger.done)
+    assert (ledger.written, lease.held) == (5, 0)
+
+
+def test_requeue_stays_behind_the_commit_of_a_locked_message(
+    lease: WorkerLease, messages: list[Claimed], locked: set[int]
+) -> None:
+    ledger, answers = Ledger(lease, "default"), []
+    locked.add(messages[0].id)
+    ledger.count(messages[0].id, answers.append)
+    ledger.requeue([messages[0].id, messages[1].id], [messages[0].id])
+    ledger.work()
+    assert answers == [None]
+    assert set(Message.objects.filter(token="").values_list("id", flat=True)) == {messages[1].id}
+    locked.clear()
+    wait_until(lambda: ledger.work() or ledger.done)
+    assert answers == [None, True]
+    back = Message.objects.filter(id=messages[0].id)
+    assert set(back.values_list("token", "deliveries")) == {("", 0)}
+
+
+def test_report_that_meets_a_locked_row_is_written_later(
+    lease: WorkerLease, messages: list[Claimed], locked: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "_REPORTS_PAUSE", 0.0)
+    ledger = Ledger(lease, "default")
+    locked.add(messages[0].id)
+    for message in messages[:2]:
+        ledger.report(Progress(message.id, message.task_id, "a", "q", "BUSY", None, "application/json", 1e9, "w"))
+    ledger.work()
+    assert [_states()[message.task_id] for message in messages[:2]] == ["PENDING", "BUSY"]
+    locked.clear()
+    ledger.work()
+    assert [_states()[message.task_id] for message in messages[:2]] == ["BUSY", "BUSY"]
+    assert ledger.done

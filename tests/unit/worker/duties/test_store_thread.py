@@ -200,3 +200,16 @@ def test_query_log_of_debug_mode_does_not_grow(thread: StoreThread) -> None:
     thread.start()
     wait_until(lambda: len(noted) >= 3)
     assert noted[:3] == [0, 0, 0]
+
+
+def test_duty_that_meets_a_locked_row_pauses_alone(thread: StoreThread, monkeypatch: pytest.MonkeyPatch) -> None:
+    def meet_lock() -> bool:
+        raise OperationalError("locked")
+
+    monkeypatch.setattr(for_alias("default"), "gave_up", lambda error: True)
+    stuck, other = Duty(meet_lock), Duty(lambda: True)
+    thread.duties = (stuck, other)
+    thread.start()
+    wait_until(lambda: stuck.turns > 2)
+    assert other.turns > stuck.turns
+    assert thread.failures == 0

@@ -98,6 +98,31 @@ def test_early_ack_message_is_acknowledged_before_it_starts(bench: Bench) -> Non
     assert bench.pool.handed[0] == [message.task_id]
 
 
+@pytest.mark.parametrize(("name", "commit"), [("consumer.early", "acknowledge"), ("consumer.plain", "count")])
+def test_locked_message_leaves_its_slot_to_others_and_starts_when_it_is_committed(name: str, commit: str) -> None:
+    bench = Bench(1, _short())
+    locked, other = claimed(name, redelivered=True), claimed("consumer.plain")
+    bench.consumer.receive([locked, other])
+    bench.answer(commit, None)
+    assert bench.pool.handed == [[other.task_id]]
+    bench.answer(commit, True)
+    bench.end()
+    assert bench.pool.handed == [[locked.task_id]]
+    assert len(bench.asked(commit)) == 1
+
+
+def test_locked_message_goes_back_when_the_worker_stops() -> None:
+    bench = Bench(1, _short())
+    locked = claimed("consumer.early")
+    bench.consumer.receive([locked])
+    bench.answer("acknowledge", None)
+    bench.consumer.stop()
+    assert bench.released() == [locked.id]
+    assert not bench.consumer.busy
+    bench.answer("acknowledge", True)
+    assert bench.pool.handed == [[]]
+
+
 def test_redelivered_early_ack_message_is_acknowledged_and_not_counted(bench: Bench) -> None:
     bench.consumer.receive([claimed("consumer.early", redelivered=True)])
     assert len(bench.asked("acknowledge")) == 1

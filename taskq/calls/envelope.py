@@ -105,7 +105,7 @@ def signatures(name: str, option: str, given: Any) -> list[Any] | None:
     found = list(given) if several else [given]
     for sig in found:
         if not isinstance(sig, Mapping) or "task" not in sig:
-            raise TypeError(f"{option} of {name} takes signatures, such as add.s(2, 2), not {sig!r:.200}.")
+            raise TypeError(f"{option} of {name} takes signatures, as add.s(2, 2), not {sig!r:.200}.")
     return found or None
 
 

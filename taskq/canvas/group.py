@@ -80,7 +80,7 @@ class group(Signature[list[Any]]):
 
     def link(self, callback: S) -> S:
         """Raise ``TypeError``: a group has no last task."""
-        raise TypeError(f"A callback can't follow a group, which has many ends: write group(...) | {callback!r}, which is a chord.")
+        raise TypeError(f"A group has many ends: write group(...) | {callback!r}, which makes it a chord.")
 
     def link_error(self, errback: S) -> S:
         """Call ``errback``, made immutable, for each member that fails."""

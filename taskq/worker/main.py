@@ -131,7 +131,9 @@ def _refuse_unlimited(pool: type[Pool], config: WorkerConfig) -> None:
                 f"The {pool.name} pool can't kill a task: time_limit of {', '.join(limited)} needs prefork."
             )
     if not pool.supports_recycling and (config.max_tasks_per_child or config.max_memory_per_child):
-        raise ValueError(f"The {pool.name} pool has no children: --max-tasks-per-child and --max-memory-per-child need prefork.")
+        raise ValueError(
+            f"The {pool.name} pool has no children: --max-tasks-per-child and --max-memory-per-child need prefork."
+        )
 
 
 def _info(config: WorkerConfig) -> dict[str, Any]:

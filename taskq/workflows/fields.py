@@ -20,7 +20,7 @@ _SIMPLE = frozenset({str, int, float, bool, type(None), datetime})
 def check_signature(value: object, where: str) -> None:
     """Raise ``TypeError`` unless ``value`` is a signature or the dictionary of one."""
     if not isinstance(value, Mapping) or "task" not in value:
-        raise TypeError(f"{where} takes signatures, such as add.s(2, 2), not {value!r:.200}.")
+        raise TypeError(f"{where} takes signatures, as add.s(2, 2), not {value!r:.200}.")
 
 
 def as_list(value: Any) -> list[Any]:

@@ -25,7 +25,7 @@ R = TypeVar("R")
 
 
 class ResultSet(ResultBase, Generic[R]):
-    """``results``, in their order.
+    """Results that are waited for together: ``ResultSet([add.delay(1, 1), add.delay(2, 2)]).join()``.
 
     A set has no id, so a task can't return it: return a ``GroupResult`` or a list of results.
     """

@@ -23,8 +23,8 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options."""
         which = parser.add_mutually_exclusive_group()
-        which.add_argument("-n", "--hostname", help="name of the node, as taskworker -n takes it")
-        which.add_argument("--all", action="store_true", help="every worker there is, on any host")
+        which.add_argument("-n", "--hostname", help="name of the node, in the forms of taskworker -n")
+        which.add_argument("--all", action="store_true", help="every worker, on any host")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print a line for each worker; ``CommandError``, which is exit status 1, if one is not alive."""

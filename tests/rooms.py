@@ -43,6 +43,8 @@ GROUND = (
     "signals",
     "timezones",
     "processes",
+    "forks",
+    "containment",
     "records",
     "handover",
     "hooks",

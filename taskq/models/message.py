@@ -42,11 +42,13 @@ class Message(BaseMessage):
     ``token`` is the boot token of the worker that holds it, empty while it waits.
     ``acked`` is true if its end is settled already: it never runs again.
     ``revoked`` is a request to the holder: ``revoke``, or the name of a signal that ends the task.
+    ``promoted`` is true if the message was in the schedule: it is due, whatever its header ``eta`` says.
     """
 
     token = KeyField(max_length=36, default="")
     acked = models.BooleanField(default=False)
     revoked = models.CharField(max_length=16, default="")
+    promoted = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         indexes = [

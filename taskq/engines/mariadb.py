@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -85,6 +85,7 @@ class MariadbEngine(Engine):
     """See ``base.Engine``."""
 
     false, true = "0", "1"
+    token_check = "CONCAT(token, '')"
     now_sql = _NOW
     # Without patience, a SELECT that skips a locked row has the transaction's COMMIT fail with error 1180.
     skipping = "SET STATEMENT innodb_lock_wait_timeout = 1 FOR "
@@ -192,11 +193,11 @@ class MariadbEngine(Engine):
             size += more
         yield part
 
-    def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
+    def claim(self, queue: str, limit: int, token: str, after: Mapping[int, int] | None = None) -> list[Claimed]:
         with self.atomic(), self.cursor() as cursor:
             cursor.execute(
                 f"{self.skipping}SELECT {CLAIM_COLUMNS}, TIMESTAMPDIFF(MICROSECOND, {_NOW}, expires_at) / 1e6 "
-                "FROM taskq_message WHERE token = '' AND queue = %s "
+                "FROM taskq_message FORCE INDEX (taskq_message_to_claim) WHERE token = '' AND queue = %s "
                 "ORDER BY priority DESC, id LIMIT %s FOR UPDATE SKIP LOCKED",
                 [queue, limit],
             )

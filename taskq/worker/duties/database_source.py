@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
+from taskq.engines import for_alias
 from taskq.engines.base import SCHEDULED_NAME
 from taskq.records import Claimed
 from taskq.store.claim import claim, held
@@ -17,6 +19,7 @@ from taskq.store.requeue import requeue
 from taskq.worker import log_lines
 
 from .lease import WorkerLease
+from .queue_front import QueueFront
 from .store_thread import Duty
 
 #: Seconds between two reads of the schedule while it is empty.
@@ -47,6 +50,9 @@ class DatabaseSource(Duty):
         self._poll = poll
         #: The queues that may have messages.
         self._pending = set(queues)
+        self._fronts: dict[str, QueueFront] = {}
+        #: The queues that a claim found empty behind their front: see ``QueueFront``.
+        self._unsure: set[str] = set()
         #: Claimed messages that are held back, each with the token of its claim: see ``_claim_from``.
         self._deferred: list[tuple[str, Claimed]] = []
         self._turn = 0
@@ -70,6 +76,8 @@ class DatabaseSource(Duty):
             self._next_poll = time.monotonic() + self._poll
             self._requeue_unknown()
             self._pending.update(self._queues)
+        if self._unsure:
+            self._look_again()
         if self._deferred:
             self._deliver_deferred()
         room = self._room()
@@ -79,7 +87,8 @@ class DatabaseSource(Duty):
 
     def due(self) -> float | None:
         """Return the seconds to the next poll, or to the next scheduled message."""
-        return min(self._next_poll, self._next_due) - time.monotonic()
+        looks = (self._fronts[queue].next_look for queue in self._unsure)
+        return min(self._next_poll, self._next_due, *looks) - time.monotonic()
 
     def on_notification(self, names: set[str] | None) -> None:
         """Claim from the queues that were named, or from all of them."""
@@ -105,11 +114,16 @@ class DatabaseSource(Duty):
         return room > 0 and bool(self._pending)
 
     def _claim_from(self, queue: str, limit: int) -> int:
+        front = self._fronts.get(queue) or self._new_front(queue)
+        after, began = front.after(), time.monotonic()
+        take = claim if after is None else partial(claim, after=after)
         self._claiming = True
-        claimed = claim(queue, limit, self._lease.token, self._alias)
+        claimed = take(queue, limit, self._lease.token, self._alias)
         self._claiming = False
+        front.note(claimed, time.monotonic() - began, after)
         if len(claimed) < limit:
             self._pending.discard(queue)
+            (self._unsure.discard if after is None else self._unsure.add)(queue)
         if claimed:
             # A message may still run here under a token that this worker lost. Old and new delivery have the
             # same id, so the new one is held back until the old run ends.
@@ -117,6 +131,16 @@ class DatabaseSource(Duty):
             self._hand_on([message for message in claimed if not self._lease.holds(message.id)])
             self.mark_useful()
         return len(claimed)
+
+    def _new_front(self, queue: str) -> QueueFront:
+        front = self._fronts[queue] = QueueFront(for_alias(self._alias).keeps_dead_entries)
+        return front
+
+    def _look_again(self) -> None:
+        """Read the queues whose start may be looked at again."""
+        ready = {queue for queue in self._unsure if self._fronts[queue].after() is None}
+        self._unsure -= ready
+        self._pending |= ready
 
     def _hand_on(self, claimed: list[Claimed]) -> None:
         self._lease.take([message.id for message in claimed])
@@ -168,4 +192,5 @@ class DatabaseSource(Duty):
         if queue in self._queues:
             self._queues.remove(queue)
         self._pending.discard(queue)
+        self._unsure.discard(queue)
         self._turn = 0

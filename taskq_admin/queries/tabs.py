@@ -20,7 +20,7 @@ from .capped import CappedCount, capped_count
 
 @dataclass(frozen=True, slots=True)
 class Tab:
-    """One tab: ``key`` is its value in the address, ``states`` what it shows; none is all, or all that run."""
+    """One tab: ``key`` is its value in the address, ``states`` are the states that it shows, all if empty."""
 
     key: str
     label: str | Promise

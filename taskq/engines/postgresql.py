@@ -257,6 +257,16 @@ class PostgresqlEngine(LockTimeoutEngine):
         claimed.sort(key=lambda message: (-message.priority, message.id))
         return claimed
 
+    def with_messages(self, queues: Sequence[str]) -> set[str]:
+        with self.cursor() as cursor:
+            # LATERAL and LIMIT: there is no other plan than a look into the index for each queue.
+            cursor.execute(
+                "SELECT q.name FROM unnest(%s::text[]) AS q (name) CROSS JOIN LATERAL (SELECT 1 FROM taskq_message "
+                "WHERE token = '' AND queue = q.name COLLATE \"C\" ORDER BY priority DESC, id LIMIT 1) AS m",
+                [list(queues)],
+            )
+            return {row[0] for row in cursor.fetchall()}
+
     @contextmanager
     def _claiming_cursor(self) -> Iterator[Any]:
         """Yield a cursor that prepares its statement, on a connection that is known to be a server's own."""

@@ -40,14 +40,19 @@ RETRY = 0.5
 
 
 class Waiter:
-    """The ids that somebody waits for, and the final rows that have come. ``wake`` is called with new rows."""
+    """The ids that somebody waits for, and the final rows that have come. ``wake`` is called with new rows.
 
-    __slots__ = ("ids", "rows", "wake")
+    ``asks`` is true until the listener has looked for a waiter that can't look itself; ``error`` is why it could not.
+    """
+
+    __slots__ = ("asks", "error", "ids", "rows", "wake")
 
     def __init__(self, ids: Collection[str], wake: Callable[[], object]) -> None:
         self.ids = frozenset(ids)
         self.rows: dict[str, TaskRun] = {}
         self.wake = wake
+        self.asks = False
+        self.error: Exception | None = None
 
     def take(self, rows: Mapping[str, TaskRun]) -> None:
         """Keep final rows. Any thread may call this."""
@@ -95,6 +100,8 @@ class ResultListener:
         self.alias = alias
         self._lock = threading.Lock()
         self._waiting: dict[str, set[Waiter]] = {}
+        #: The waiters for which this thread has to look.
+        self._asking: set[Waiter] = set()
         self._listening = False
         self._ended = False
         self._cost = 0.0
@@ -124,6 +131,8 @@ class ResultListener:
                 return None
             for task_id in waiter.missing():
                 self._waiting.setdefault(task_id, set()).add(waiter)
+            if waiter.asks:
+                self._asking.add(waiter)
             self._wake()
             return self._listening
 
@@ -132,6 +141,7 @@ class ResultListener:
         with self._lock:
             for task_id in waiter.ids & self._waiting.keys():
                 self._remove(task_id, waiter)
+            self._asking.discard(waiter)
             self._left_at = time.monotonic()
             if self._waiting:
                 return False
@@ -160,9 +170,9 @@ class ResultListener:
             while not self._try_to_stop():
                 try:
                     self._listen()
-                except Exception:
+                except Exception as error:
                     logger.warning("Waiting for results: the database failed, trying again.", exc_info=True)
-                    self._recover()
+                    self._recover(error)
         finally:
             self._end()
 
@@ -207,16 +217,30 @@ class ResultListener:
             time.sleep(min(left, SLOW_LOOK))
 
     def _look(self, ended: set[str] | None) -> None:
-        """Read the awaited rows among ``ended``, ``None`` for all, and give them to their waiters."""
+        """Read the awaited rows among ``ended``, ``None`` for all, and give them to their waiters.
+
+        One read serves all waiters that ask for a look.
+        """
         with self._lock:
-            wanted = list(self._waiting) if ended is None else [i for i in ended if i in self._waiting]
-        if not wanted:
-            return
-        began = time.monotonic()
-        found = run_rows.finished(wanted)
-        connections[self.alias].queries_log.clear()  # with DEBUG they would pile up
-        self._give(found)
-        self._cost = time.monotonic() - began
+            asking = list(self._asking)
+            looked_for = None if ended is None else ended.union(*(waiter.ids for waiter in asking))
+            wanted = list(self._waiting) if looked_for is None else [i for i in looked_for if i in self._waiting]
+        if wanted:
+            began = time.monotonic()
+            found = run_rows.finished(wanted)
+            connections[self.alias].queries_log.clear()  # with DEBUG they would pile up
+            self._give(found)
+            self._cost = time.monotonic() - began
+        if asking:
+            self._answer(asking)
+
+    def _answer(self, asking: Collection[Waiter], error: Exception | None = None) -> None:
+        """Tell waiters that this thread has looked for them, or why it could not."""
+        with self._lock:
+            self._asking.difference_update(asking)
+        for waiter in asking:
+            waiter.asks, waiter.error = False, error
+            waiter.wake()
 
     def _give(self, found: Mapping[str, TaskRun]) -> None:
         given: dict[Waiter, dict[str, TaskRun]] = {}
@@ -242,9 +266,11 @@ class ResultListener:
                 self._ended = True
             return self._ended
 
-    def _recover(self) -> None:
+    def _recover(self, error: Exception) -> None:
         with self._lock:
             self._listening = False
+            asking = list(self._asking)
+        self._answer(asking, error)
         self._close()
         time.sleep(RETRY)
 

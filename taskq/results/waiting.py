@@ -47,8 +47,10 @@ def arrivals(
     alias = settings.DATABASE
     event = threading.Event()
     waiter = StreamingWaiter(ids, event.set)
+    waiter.asks = not _is_connected(alias)
     # One id alone is read once, after joining. Of many, those that have ended need not be joined for.
-    first = len(ids) > 1 or not listener.is_alive(alias) or connections[alias].in_atomic_block
+    lone = len(ids) == 1 and listener.is_alive(alias) and not connections[alias].in_atomic_block
+    first = not waiter.asks and not lone
     if first:
         _look(waiter)
         if rows := waiter.new_rows():
@@ -59,15 +61,19 @@ def arrivals(
     # An interruption, be it Ctrl-C between two lines, must leave no waiter behind.
     try:
         # A listener that is only starting looks for its waiters later; timeout=0 asks what is so now.
-        if listener.join(waiter, alias) or not first:
+        if (listener.join(waiter, alias) or not first) and not waiter.asks:
             _look(waiter)
         while True:
             event.clear()
+            # Even timeout=0 is worth a look. Read first: the rows come before it changes.
+            ends = None if waiter.asks else deadline
             if rows := waiter.new_rows():
                 yield rows
             if waiter.done():
                 return
-            pause = _pause(waiter, timeout, deadline, interval if tick else None)
+            if waiter.error is not None:
+                raise waiter.error
+            pause = _pause(waiter, timeout, ends, interval if tick else None)
             if not event.wait(pause) and tick:
                 tick()
     finally:
@@ -82,26 +88,37 @@ async def async_arrivals(
     alias = settings.DATABASE
     event = asyncio.Event()
     waiter = StreamingWaiter(ids, partial(_set_in_loop, asyncio.get_running_loop(), event))
-    await sync_to_async(_look)(waiter)
-    if rows := waiter.new_rows():
-        yield rows
-    if waiter.done():
-        return
-    await sync_to_async(_refuse_in_transaction)(alias)
+    waiter.asks = not await sync_to_async(_is_connected)(alias)
+    if not waiter.asks:
+        await sync_to_async(_look)(waiter)
+        if rows := waiter.new_rows():
+            yield rows
+        if waiter.done():
+            return
+        await sync_to_async(_refuse_in_transaction)(alias)
     try:
-        if listener.join(waiter, alias):
+        if listener.join(waiter, alias) and not waiter.asks:
             await sync_to_async(_look)(waiter)
         while True:
             event.clear()
+            # Even timeout=0 is worth a look. Read first: the rows come before it changes.
+            ends = None if waiter.asks else deadline
             if rows := waiter.new_rows():
                 yield rows
             if waiter.done():
                 return
-            pause = _pause(waiter, timeout, deadline, None)
+            if waiter.error is not None:
+                raise waiter.error
+            pause = _pause(waiter, timeout, ends, None)
             with suppress(builtins.TimeoutError):
                 await asyncio.wait_for(event.wait(), pause)
     finally:
         listener.leave(waiter, alias)
+
+
+def _is_connected(alias: str) -> bool:
+    """Tell whether the calling thread has a connection. If not, it opens none: the listener's thread looks for it."""
+    return connections[alias].connection is not None
 
 
 def _look(waiter: Waiter) -> None:

@@ -2,6 +2,7 @@
 
 Claims are in batches, one statement a queue, and queues take turns. A queue that gave fewer
 messages than were asked for is not read again until the database notifies, or until the next poll.
+Of several queues that may have messages without being named, one statement finds those that have some.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from taskq.engines.base import SCHEDULED_NAME
 from taskq.records import Claimed
-from taskq.store.claim import claim, held
+from taskq.store.claim import claim, held, with_messages
 from taskq.store.promote import BATCH, next_due, promote
 from taskq.store.requeue import requeue
 from taskq.worker import log_lines
@@ -47,8 +48,10 @@ class DatabaseSource(Duty):
         self._queues = list(queues)
         self._deliver = deliver
         self._poll = poll
-        #: The queues that may have messages.
-        self._pending = set(queues)
+        #: The queues that have messages, or had some when they were last looked at.
+        self._pending: set[str] = set()
+        #: The queues that may have messages: nothing has named them.
+        self._unsure = set(queues)
         #: Claimed messages that are held back, each with the token of its claim: see ``_claim_from``.
         self._deferred: list[tuple[str, Claimed]] = []
         self._turn = 0
@@ -76,11 +79,13 @@ class DatabaseSource(Duty):
             self._next_poll = time.monotonic() + self._poll
             if time.monotonic() < self._strays_until:
                 self._requeue_stray_claims()
-            self._pending.update(self._queues)
+            self._unsure.update(self._queues)
+            # In case nothing tells of what is scheduled, as behind a proxy that pools transactions.
+            self._next_due = 0.0
         if self._deferred:
             self._deliver_deferred()
         room = self._room()
-        more = room > 0 and bool(self._pending) and self._lease.is_valid and self._claim(room)
+        more = room > 0 and self._lease.is_valid and self._find_pending() and self._claim(room)
         # After the claim: tasks that are due already come before tasks that become due.
         return self._promote() or more
 
@@ -90,7 +95,10 @@ class DatabaseSource(Duty):
 
     def on_notification(self, names: set[str] | None) -> None:
         """Claim from the queues that were named, or from all of them."""
-        self._pending |= set(self._queues) if names is None else names.intersection(self._queues)
+        if names is None:
+            self._unsure.update(self._queues)
+        else:
+            self._pending |= names.intersection(self._queues)
         if names is None or SCHEDULED_NAME in names:
             self._next_due = 0.0
 
@@ -98,6 +106,17 @@ class DatabaseSource(Duty):
         room = self.target - (self._lease.held - self.ended())
         # Few large claims rather than many small ones.
         return room if room * 4 >= self.target else 0
+
+    def _find_pending(self) -> bool:
+        """Find out which of the queues that may have messages have some; tell whether any queue has."""
+        self._unsure -= self._pending
+        if len(self._unsure) > 1:
+            self._pending |= with_messages(sorted(self._unsure), self._alias)
+        else:
+            # The claim from one queue is as cheap as a look at it.
+            self._pending |= self._unsure
+        self._unsure.clear()
+        return bool(self._pending)
 
     def _claim(self, room: int) -> bool:
         order = self._queues[self._turn :] + self._queues[: self._turn]
@@ -141,7 +160,7 @@ class DatabaseSource(Duty):
         token = self._lease.token
         if token and (strays := self._lease.not_held(held(token, self._alias))):
             requeue(token, sorted(strays), self._alias)
-            self._pending.update(self._queues)
+            self._unsure.update(self._queues)
             log_lines.claim_cut_off(len(strays))
         self._claiming = False
 
@@ -156,7 +175,7 @@ class DatabaseSource(Duty):
             # Another worker has promoted the messages, or is about to.
             self._next_due = time.monotonic() + _CONTENDED
             return False
-        self._pending.update(self._queues)
+        self._unsure.update(self._queues)
         return True
 
     # -- which queues
@@ -165,11 +184,12 @@ class DatabaseSource(Duty):
         """Start to claim from ``queue``."""
         if queue not in self._queues:
             self._queues.append(queue)
-        self._pending.add(queue)
+        self._unsure.add(queue)
 
     def remove(self, queue: str) -> None:
         """Stop claiming from ``queue``."""
         if queue in self._queues:
             self._queues.remove(queue)
         self._pending.discard(queue)
+        self._unsure.discard(queue)
         self._turn = 0

@@ -37,10 +37,8 @@ def watch(ids: Collection[str], call: Call) -> None:
     """
     alias = settings.DATABASE
     waiter = _CallbackWaiter(ids, call, alias)
-    # A thread without a connection opens none: the listener's thread looks.
-    waiter.asks = connections[alias].connection is None
     try:
-        if listener.join(waiter, alias) and not waiter.asks:
+        if listener.join(waiter, alias):
             waiter.take(run_rows.finished(waiter.missing()))
             waiter.submit_if_done()
     except BaseException:

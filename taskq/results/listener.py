@@ -42,17 +42,18 @@ RETRY = 0.5
 class Waiter:
     """The ids that somebody waits for, and the final rows that have come. ``wake`` is called with new rows.
 
-    ``asks`` is true until the listener has looked for a waiter that can't look itself; ``error`` is why it could not.
+    ``asks`` is true until the listener has looked for a waiter that has no connection; ``unanswered`` says that the
+    listener could not.
     """
 
-    __slots__ = ("asks", "error", "ids", "rows", "wake")
+    __slots__ = ("asks", "ids", "rows", "unanswered", "wake")
 
     def __init__(self, ids: Collection[str], wake: Callable[[], object]) -> None:
         self.ids = frozenset(ids)
         self.rows: dict[str, TaskRun] = {}
         self.wake = wake
         self.asks = False
-        self.error: Exception | None = None
+        self.unanswered = False
 
     def take(self, rows: Mapping[str, TaskRun]) -> None:
         """Keep final rows. Any thread may call this."""
@@ -170,9 +171,9 @@ class ResultListener:
             while not self._try_to_stop():
                 try:
                     self._listen()
-                except Exception as error:
+                except Exception:
                     logger.warning("Waiting for results: the database failed, trying again.", exc_info=True)
-                    self._recover(error)
+                    self._recover()
         finally:
             self._end()
 
@@ -234,12 +235,12 @@ class ResultListener:
         if asking:
             self._answer(asking)
 
-    def _answer(self, asking: Collection[Waiter], error: Exception | None = None) -> None:
-        """Tell waiters that this thread has looked for them, or why it could not."""
+    def _answer(self, asking: Collection[Waiter], *, failed: bool = False) -> None:
+        """Tell waiters that this thread has looked for them, or that it could not."""
         with self._lock:
             self._asking.difference_update(asking)
         for waiter in asking:
-            waiter.asks, waiter.error = False, error
+            waiter.asks, waiter.unanswered = False, failed
             waiter.wake()
 
     def _give(self, found: Mapping[str, TaskRun]) -> None:
@@ -266,11 +267,11 @@ class ResultListener:
                 self._ended = True
             return self._ended
 
-    def _recover(self, error: Exception) -> None:
+    def _recover(self) -> None:
         with self._lock:
             self._listening = False
             asking = list(self._asking)
-        self._answer(asking, error)
+        self._answer(asking, failed=True)
         self._close()
         time.sleep(RETRY)
 

@@ -48,9 +48,7 @@ def arrivals(
     event = threading.Event()
     waiter = StreamingWaiter(ids, event.set)
     waiter.asks = not _is_connected(alias)
-    # One id alone is read once, after joining. Of many, those that have ended need not be joined for.
-    lone = len(ids) == 1 and listener.is_alive(alias) and not connections[alias].in_atomic_block
-    first = not waiter.asks and not lone
+    first = not waiter.asks and not _is_read_later(ids, alias)
     if first:
         _look(waiter)
         if rows := waiter.new_rows():
@@ -60,9 +58,7 @@ def arrivals(
         _refuse_in_transaction(alias)
     # An interruption, be it Ctrl-C between two lines, must leave no waiter behind.
     try:
-        # A listener that is only starting looks for its waiters later; timeout=0 asks what is so now.
-        if (listener.join(waiter, alias) or not first) and not waiter.asks:
-            _look(waiter)
+        _join(waiter, alias, looked=first)
         while True:
             event.clear()
             # Even timeout=0 is worth a look. Read first: the rows come before it changes.
@@ -71,8 +67,11 @@ def arrivals(
                 yield rows
             if waiter.done():
                 return
-            if waiter.error is not None:
-                raise waiter.error
+            if waiter.unanswered:
+                # It has a connection from now on, or the caller gets the error.
+                waiter.unanswered = False
+                _look(waiter)
+                continue
             pause = _pause(waiter, timeout, ends, interval if tick else None)
             if not event.wait(pause) and tick:
                 tick()
@@ -107,8 +106,10 @@ async def async_arrivals(
                 yield rows
             if waiter.done():
                 return
-            if waiter.error is not None:
-                raise waiter.error
+            if waiter.unanswered:
+                waiter.unanswered = False
+                await sync_to_async(_look)(waiter)
+                continue
             pause = _pause(waiter, timeout, ends, None)
             with suppress(builtins.TimeoutError):
                 await asyncio.wait_for(event.wait(), pause)
@@ -119,6 +120,18 @@ async def async_arrivals(
 def _is_connected(alias: str) -> bool:
     """Tell whether the calling thread has a connection. If not, it opens none: the listener's thread looks for it."""
     return connections[alias].connection is not None
+
+
+def _is_read_later(ids: Collection[str], alias: str) -> bool:
+    """One id alone is read once, after joining. Of many, those that have ended need not be joined for."""
+    return len(ids) == 1 and listener.is_alive(alias) and not connections[alias].in_atomic_block
+
+
+def _join(waiter: Waiter, alias: str, *, looked: bool) -> None:
+    listening = listener.join(waiter, alias)
+    # A listener that is only starting looks for its waiters later; timeout=0 asks what is so now.
+    if not waiter.asks and (listening or not looked):
+        _look(waiter)
 
 
 def _look(waiter: Waiter) -> None:

@@ -116,8 +116,8 @@ class Settings:
     BROKER_URL = Setting(
         kinds.TEXT,
         "django://",
-        "Where messages go. `django://` is the database of `TASKQ_DATABASE`, and another alias is refused; "
-        "any URL of kombu's (`amqp://`, `redis://`, ...) is another broker.",
+        "The broker. `django://` is the database of `TASKQ_DATABASE`, the only broker of this version: sending and "
+        "workers refuse every other URL.",
     )
     BROKER_TRANSPORT_OPTIONS = Setting(kinds.OPTIONS, {}, "Options for kombu's transport.")
     NOTIFY = Setting(
@@ -126,19 +126,18 @@ class Settings:
     POLL_INTERVAL = Setting(
         kinds.DURATION,
         5.0,
-        "Seconds between two looks at the database that nothing asked for, in case a wake-up was missed.",
+        "Seconds between two polls of an idle process, in case it missed a wake-up.",
     )
 
     NAMESPACE = Setting(
         kinds.TEXT,
         "taskq",
-        "Names the default queue, the exchanges of remote control and events, and the nodes. "
-        "`celery` gives Celery's own names and joins an existing cluster.",
+        "The name of the default queue, and the prefix of the workers' names. `celery` gives Celery's own names.",
     )
     QUEUES = Setting(
         kinds.optional(kinds.QUEUE_TABLE),
         None,
-        "The queues there are. Without it, the default queue alone is declared.",
+        "The declared queues. `None` declares the default queue alone.",
     )
     CREATE_MISSING_QUEUES = Setting(
         kinds.FLAG, True, "Use a queue that is not in `TASKQ_QUEUES` as if it were; off, that is an error."
@@ -201,7 +200,9 @@ class Settings:
         "Acknowledge when a task has ended, so that it runs again if its worker dies; off, before it starts.",
     )
     MAX_DELIVERIES = Setting(
-        kinds.COUNT, 3, "How often a task is started that loses its worker each time; then it fails."
+        kinds.COUNT,
+        3,
+        "The most starts of a task whose process or worker is lost each time. Then it fails with `WorkerLostError`.",
     )
     TIME_LIMIT = Setting(kinds.optional(kinds.LIMIT), None, "Seconds after which the process of a task is killed.")
     SOFT_TIME_LIMIT = Setting(
@@ -265,7 +266,7 @@ class Settings:
     TIMEZONE = Setting(
         kinds.ZONE,
         From("Django's `TIME_ZONE`", lambda s: _django_time_zone()),
-        "pytz name of the zone of naive ETAs, of schedules and of display.",
+        "The time zone of naive ETAs and of the times that are shown: a name that pytz knows.",
     )
     WORKER_LOG_FORMAT = Setting(
         kinds.TEXT,

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import logging
+import sys
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Generic, TypeVarTuple, overload
+
+from taskq.containment import contained
 
 logger = logging.getLogger("taskq")
 Args = TypeVarTuple("Args")
@@ -14,8 +19,8 @@ Args = TypeVarTuple("Args")
 class Hook(Generic[*Args]):
     """An event, called when it happens. ``log`` writes its line, with the event's arguments, after ``text`` if given.
 
-    Subscribers are called after that, in the same thread, so they must not wait. What they raise is logged and harms
-    nothing.
+    Subscribers are called after that, in the same thread, so they must not wait. An exception of a subscriber is
+    logged, an exception of the log itself is printed, and neither harms the caller.
     """
 
     __slots__ = ("_log", "_subscribers")
@@ -30,15 +35,18 @@ class Hook(Generic[*Args]):
 
     def __call__(self, *about: *Args) -> None:
         """Write the line, then call the subscribers."""
-        self._log(*about)
-        if self._subscribers:
-            self._tell(*about)
+        try:
+            self._log(*about)
+            if self._subscribers:
+                self._tell(*about)
+        except contained():
+            print_error()
 
     def _tell(self, *about: *Args) -> None:
         for subscriber in self._subscribers:
             try:
                 subscriber(*about)
-            except Exception:
+            except contained():
                 logger.exception("The subscriber %r of an event raised.", subscriber)
 
     def subscribe(self, subscriber: Callable[[*Args], object]) -> None:
@@ -48,3 +56,10 @@ class Hook(Generic[*Args]):
     def unsubscribe(self, subscriber: Callable[[*Args], object]) -> None:
         """Call ``subscriber`` no more."""
         self._subscribers = tuple(each for each in self._subscribers if each != subscriber)
+
+
+def print_error() -> None:
+    """Print the exception that is handled now to standard error, as ``logging`` does if a handler raises."""
+    with suppress(contained()):
+        if logging.raiseExceptions and sys.stderr is not None:
+            traceback.print_exc(file=sys.stderr)

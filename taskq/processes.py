@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -15,6 +17,13 @@ def host_identity() -> str:
         return f"{boot}:{os.stat('/proc/self/ns/pid').st_ino}"
     except OSError:
         return f"{socket.gethostname()}:{os.uname().sysname}" if not Path("/proc/self").exists() else ""
+
+
+def flush_streams() -> None:
+    """Flush the standard streams, whatever they are."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
 
 
 def process_started(pid: int) -> int | None:

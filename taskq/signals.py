@@ -7,9 +7,14 @@ only logged, to ``taskq``, and a signal without receivers costs nothing.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.dispatch import Signal
+
+from taskq.containment import contained
+from taskq.hooks import print_error
 
 logger = logging.getLogger("taskq")
 
@@ -35,21 +40,52 @@ class TaskqSignal(Signal):
 
     def _log_robust_failure(self, receiver: Any, err: BaseException) -> None:
         # Django's own method needs a __qualname__, which partials don't have, and logs to another logger.
-        logger.error("The receiver %r of a signal raised %r.", receiver, err, exc_info=err)
+        try:
+            logger.error("The receiver %r of a signal raised %r.", receiver, err, exc_info=err)
+        except contained():
+            print_error()
+
+    def _live_receivers(self, sender: Any) -> Any:
+        """Let ``send_robust``, which catches each ``Exception``, go on after a receiver that asks to exit."""
+        found = super()._live_receivers(sender)
+        if contained() is Exception:
+            return found
+        synchronous, asynchronous = found
+        return [partial(_without_exit, receiver) for receiver in synchronous], asynchronous
+
+
+class ReceiverExit(Exception):
+    """A receiver of a signal raised ``SystemExit`` or the like in a worker."""
+
+
+def _without_exit(receiver: Callable[..., Any], **named: Any) -> Any:
+    try:
+        return receiver(**named)
+    except Exception:
+        raise
+    except BaseException as error:
+        raise ReceiverExit(f"The receiver {receiver!r} tried to end its worker.") from error
 
 
 def send(signal: Signal, sender: Any, **named: Any) -> list[tuple[Any, Any]]:
     """Send ``signal`` to its receivers and return ``(receiver, response or exception)`` of each.
 
-    Never raises an ``Exception``: receivers must not make a task fail.
+    Never raises an ``Exception``, and nothing at all in a worker: receivers must not make a task fail.
     """
     if not signal.receivers:
         return []
     try:
         return signal.send_robust(sender=_known(sender), **named)
-    except Exception:
-        logger.exception("A signal could not be sent to all of its receivers.")
+    except contained():
+        _log_unsent()
         return []
+
+
+def _log_unsent() -> None:
+    try:
+        logger.exception("A signal could not be sent to all of its receivers.")
+    except contained():
+        print_error()
 
 
 def _known(sender: Any) -> Any:

@@ -36,12 +36,15 @@ ROOMS = (
 #: The modules of the ground, which lie in taskq itself.
 GROUND = (
     "conf",
+    "documentation",
     "states",
     "exceptions",
     "ids",
     "signals",
     "timezones",
     "processes",
+    "forks",
+    "containment",
     "records",
     "handover",
     "hooks",

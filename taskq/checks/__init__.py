@@ -24,4 +24,4 @@ def reference() -> Iterator[str]:
         yield f"\n## {title}\n"
         for problem in PROBLEMS:
             if problem.number.startswith(level):
-                yield f"- **{problem.id}**: {problem.summary} {problem.hint}"
+                yield problem.reference()

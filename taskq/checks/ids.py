@@ -10,16 +10,19 @@ from dataclasses import dataclass
 
 from django.core.checks import CheckMessage, Error, Warning
 
+from taskq import documentation
+
 __all__ = ["PROBLEMS", "Problem"]
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A problem that a check can report: its number, a summary, and what to do about it."""
+    """A problem that a check can report: its number, a summary, a hint, and the page that says more."""
 
     number: str
     summary: str
     hint: str
+    page: str = ""
 
     @property
     def id(self) -> str:
@@ -29,11 +32,21 @@ class Problem:
     def __call__(self, message: str, hint: str | None = None) -> CheckMessage:
         """Return the message for Django; ``hint`` replaces the default hint."""
         level = Error if self.number.startswith("E") else Warning
-        return level(message, hint=hint or self.hint, id=self.id)
+        hint = hint or self.hint
+        if self.page:
+            hint = f"{hint} See {documentation.page(self.page)}."
+        return level(message, hint=hint, id=self.id)
+
+    def reference(self) -> str:
+        """Return the line of ``docs/reference/checks.md``."""
+        link = f" See [{self.page}](../{self.page}.md)." if self.page else ""
+        return f"- **{self.id}**: {self.summary} {self.hint}{link}"
 
 
 UNKNOWN_SETTING = Problem("E001", "A `TASKQ_*` setting that does not exist.", "Correct its name, or remove it.")
-WRONG_VALUE = Problem("E002", "A setting has a value of the wrong kind.", "See docs/reference/settings.md.")
+WRONG_VALUE = Problem(
+    "E002", "A setting has a value of the wrong kind.", "Correct the value.", page="reference/settings"
+)
 BROKER_URL = Problem("E003", "`TASKQ_BROKER_URL` is not a broker URL.", "The default is 'django://', the database.")
 BROKER_CLIENT = Problem("E004", "The client library of the broker is missing.", "Install it.")
 SERIALIZER = Problem(
@@ -58,7 +71,10 @@ UNKNOWN_DATABASE = Problem(
     "E010", "`TASKQ_DATABASE` or `TASKQ_BROKER_URL` names an alias that is not in `DATABASES`.", "Use one that is."
 )
 UNSUPPORTED_DATABASE = Problem(
-    "E011", "A database that taskq can't use.", "taskq runs on PostgreSQL, MariaDB and SQLite."
+    "E011",
+    "A database that taskq can't use.",
+    "taskq runs on PostgreSQL, MariaDB and SQLite.",
+    page="topics/database-connections",
 )
 OLD_SQLITE = Problem("E012", "SQLite is older than 3.35.", "taskq needs RETURNING: use a newer Python or SQLite.")
 PSYCOPG2 = Problem(
@@ -75,28 +91,33 @@ TIME_LIMITS = Problem(
 ROUTES = Problem(
     "E016",
     "`TASKQ_QUEUES` or `TASKQ_ROUTES` can't be read, or an exchange is of a type that the database does not have.",
-    "See docs/reference/settings.md.",
+    "Correct the setting.",
+    page="topics/routing",
 )
 
 PICKLE = Problem(
     "W001",
     "pickle is accepted.",
     "Whoever can write to the broker can run code in the worker: leave pickle out of TASKQ_ACCEPT_CONTENT.",
+    page="topics/security",
 )
 NO_WAL = Problem(
     "W002",
     "An SQLite file is not in WAL mode, so that readers and the worker block each other.",
     'Set "init_command": "PRAGMA journal_mode=WAL" in the database\'s OPTIONS.',
+    page="topics/database-connections",
 )
 NOT_IMMEDIATE = Problem(
     "W003",
     "SQLite transactions are not immediate, so that they can fail in the middle with 'database is locked'.",
     'Set "transaction_mode": "IMMEDIATE" in the database\'s OPTIONS.',
+    page="topics/database-connections",
 )
 SHORT_TIMEOUT = Problem(
     "W004",
     "An SQLite connection waits less than 20 seconds for its turn to write.",
     'Set "timeout": 20 in the database\'s OPTIONS.',
+    page="topics/database-connections",
 )
 TWO_DATABASES = Problem(
     "W005",

@@ -15,6 +15,7 @@ from typing import Any
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, async_to_sync, sync_to_async
 
 from taskq.exceptions import SoftTimeLimitExceeded
+from taskq.forks import end_if_forked, forks
 from taskq.tasks.task import Task
 
 from . import isolation
@@ -83,11 +84,13 @@ def _loop() -> tuple[asyncio.AbstractEventLoop, ThreadSensitiveContext]:
 
 
 async def _main(limited: _SoftLimited, thread_context: ThreadSensitiveContext) -> Any:
+    before = forks()
     # Never left: that would end its thread and the thread's connections.
     await thread_context.__aenter__()  # type: ignore[no-untyped-call]
     try:
         return await limited
     finally:
+        end_if_forked(before)
         if thread_context in SyncToAsync.context_to_thread_executor:
             await sync_to_async(isolation.tidy_connections)()
 
@@ -137,5 +140,5 @@ class _SoftLimited:
                 self._coroutine.close()
                 raise
             except BaseException as error:
-                thrown, self._error = self._error or error, None
+                thrown, self._error = error if self._error is None else self._error, None
                 step, value = self._coroutine.throw, thrown

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from taskq import signals, states
+from taskq.containment import contained
 from taskq.exceptions import ContentDisallowed, DecodeError, InvalidTaskError, NotRegistered
 from taskq.handover import Outcome
 from taskq.tasks.task import Task
@@ -25,7 +26,7 @@ def conclude(run: Run, outcome: Outcome) -> Outcome:
             _after_return(run, outcome.state)
         if signals.task_postrun.receivers and outcome.state != states.REVOKED:
             _send_postrun(run, outcome.state)
-    except Exception:  # of an exception class's own methods, or of a broken log handler
+    except contained():  # of an exception class's own methods
         log_lines.conclusion_failed(run)
     return outcome
 
@@ -97,7 +98,7 @@ def _retried(run: Run) -> None:
     cause = run.request.pending_retry.exc if run.request.pending_retry is not None else None
     log_lines.task_retried(run)
     if _overrides(run, "on_retry"):
-        _call(run, run.task.on_retry, cause or again, run.headers.id, run.args, run.kwargs, einfo)
+        _call(run, run.task.on_retry, again if cause is None else cause, run.headers.id, run.args, run.kwargs, einfo)
     if signals.task_retry.receivers:
         signals.send(signals.task_retry, run.task, request=run.request, reason=again, einfo=einfo)
 

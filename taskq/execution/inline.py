@@ -38,7 +38,7 @@ def run_inline(envelope: Envelope, report: ReportFn | None = None) -> InlineRun:
     read = hasattr(run, "request")
     return InlineRun(
         outcome,
-        run.exception or values.decode_exception(outcome.result),
+        values.decode_exception(outcome.result) if run.exception is None else run.exception,
         run.args if read else [],
         run.kwargs if read else {},
         run.request.children if read else [],

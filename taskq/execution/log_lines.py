@@ -62,6 +62,7 @@ message_unreadable = Hook[Delivery, BaseException | None](
 
 # -- what raised around a run
 
+run_crashed = Hook[Delivery](lambda d: log.exception("Task %s[%s] could not be run to its end.", d.name, d.task_id))
 handler_raised = Hook[object, Run](
     lambda handler, run: log.exception("%s of %s raised.", getattr(handler, "__name__", handler), _label(run))
 )

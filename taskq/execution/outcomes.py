@@ -11,7 +11,8 @@ import threading
 from typing import Any
 
 from taskq import states
-from taskq.exceptions import EncodeError, Ignore, Reject, Retry, TaskRevokedError, WorkerLostError
+from taskq.containment import contained
+from taskq.exceptions import EncodeError, Ignore, Reject, Retry, TaskqError, TaskRevokedError, WorkerLostError
 from taskq.handover import Delivery, Outcome
 from taskq.messages import reprs, values
 from taskq.messages.announcing import announce
@@ -62,6 +63,7 @@ def raised(run: Run, error: BaseException) -> Outcome:
 def _asked_to_exit(run: Run, error: BaseException) -> Outcome:
     """Let a task end its process, but not in a thread: other tasks share that process."""
     if threading.current_thread() is threading.main_thread():
+        run.exit = error
         raise error
     lost = WorkerLostError(f"The task tried to end its worker: {reprs.short_repr(error)}.")
     lost.__cause__ = error
@@ -89,7 +91,7 @@ def retried(run: Run, error: Retry) -> Outcome:
     if not run.inline:
         announce([request.next_try])
     run.exception = error
-    cause = error.exc or error
+    cause = error if error.exc is None else error.exc
     run.einfo = ExceptionInfo(cause)
     outcome = _outcome(run, states.RETRY, result=encoded(cause), traceback=run.einfo.traceback)
     outcome.follow_ups = FollowUps([request.next_try])
@@ -150,10 +152,13 @@ def crashed(delivery: Delivery, error: BaseException) -> Outcome:
 
 
 def encoded(error: BaseException) -> str:
-    """Return an exception as data. Never raises."""
+    """Return an exception as data. Never raises in a worker."""
     if isinstance(error, asyncio.CancelledError):
         error = RuntimeError(f"The task was cancelled: {reprs.short_repr(error)}")
-    return values.encode_exception(error)
+    try:
+        return values.encode_exception(error)
+    except contained():  # an exception class may override any attribute that is read there
+        return values.encode_exception(TaskqError(f"{type(error).__name__}, which can't be stored."))
 
 
 def _outcome(run: Run, state: str, **fields: Any) -> Outcome:

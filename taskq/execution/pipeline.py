@@ -1,7 +1,7 @@
 """The steps of a run, in their order.
 
-Every message and every task ends in an ``Outcome``; only ``SystemExit`` and ``KeyboardInterrupt`` in
-the main thread are raised, to end the process.
+Every message and every task ends in an ``Outcome``; only a ``SystemExit`` or ``KeyboardInterrupt`` of the task's
+function is raised, in the main thread, to end the process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from taskq import signals, states
 from taskq.calls import context as task_contexts
 from taskq.calls.context import Context
 from taskq.calls.registry import tasks
+from taskq.containment import contained
 from taskq.exceptions import DecodeError
+from taskq.forks import end_if_forked
 from taskq.handover import Delivery, Outcome
 from taskq.logs import task_context
 from taskq.messages import protocol
@@ -37,15 +39,22 @@ def execute(delivery: Delivery, report: ReportFn | None = None, soft_limit: Soft
     _shielded(isolation.before_task)
     try:
         return isolation.fresh_context().run(perform_as_task, run)
+    except BaseException as error:
+        end_if_forked(run.forks)
+        if error is run.exit:
+            raise
+        log_lines.run_crashed(delivery)
+        return outcomes.crashed(delivery, error)
     finally:
+        end_if_forked(run.forks)
         _shielded(isolation.after_task)
-        release(run.exception)
+        _shielded(release, run.exception)
 
 
-def _shielded(tidy: Callable[[], None]) -> None:
+def _shielded(tidy: Callable[..., None], *args: object) -> None:
     try:
-        tidy()
-    except Exception:
+        tidy(*args)
+    except contained():
         log_lines.tidying_failed()
 
 
@@ -158,4 +167,6 @@ def _timed(run: Run) -> object:
     try:
         return call.call(run)
     finally:
+        if not run.inline:
+            end_if_forked(run.forks)
         run.runtime = time.monotonic() - run.clock

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from taskq.calls.context import Context
+from taskq.forks import forks
 from taskq.handover import Delivery, Report
 from taskq.messages import values
 from taskq.messages.protocol import TaskHeaders
@@ -26,11 +27,12 @@ class Run:
 
     ``inline`` runs share connections and language with their caller. ``value`` is the function's return
     value; ``exception`` is its exception, or that of an earlier step, and ``einfo`` the same with its traceback.
+    ``exit`` is the exception with which the function ends the process of a pool.
     """
 
     __slots__ = (
-        "args", "clock", "delivery", "einfo", "exception", "headers", "inline", "kwargs", "report", "request",
-        "runtime", "soft_limit", "started", "task", "value",
+        "args", "clock", "delivery", "einfo", "exception", "exit", "forks", "headers", "inline", "kwargs", "report",
+        "request", "runtime", "soft_limit", "started", "task", "value",
     )  # fmt: skip
 
     task: Task[..., Any]
@@ -50,6 +52,8 @@ class Run:
         self.value: Any = None
         self.exception: BaseException | None = None
         self.einfo: ExceptionInfo | None = None
+        self.exit: BaseException | None = None
+        self.forks = forks()
 
     @property
     def ignored(self) -> bool:
@@ -58,7 +62,14 @@ class Run:
         return self.task.ignore_result if wanted is None else wanted
 
     def write_state(self, task_id: str, state: str, meta: Any) -> None:
-        """Report the ``state`` of the task. Raises ``EncodeError`` for ``meta`` that can't be stored."""
+        """Report the ``state`` of the task. Raises ``EncodeError`` for ``meta`` that can't be stored.
+
+        Raises ``RuntimeError`` in a process that the task forked: two processes can't share a stream of reports.
+        """
         if self.report is not None:
+            if self.forks != forks():
+                raise RuntimeError(
+                    "update_state() works in the process that runs the task, not in those that it forks."
+                )
             text, content_type = values.encode(meta, what="meta of update_state()")
             self.report(Report(self.delivery.job, task_id, state, text, content_type, time.time()))

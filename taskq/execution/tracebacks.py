@@ -9,6 +9,7 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
+from taskq.containment import contained
 from taskq.tasks import task as task_module
 
 __all__ = ["ExceptionInfo", "format_exception", "log_info", "release"]
@@ -49,7 +50,7 @@ def format_exception(error: BaseException) -> str:
     """Return the traceback of ``error`` with its causes, as Python prints it."""
     try:
         text = "".join(traceback.format_exception(type(error), error, _without_own(error.__traceback__)))
-    except Exception:  # an exception class may override any attribute that is read here
+    except contained():  # an exception class may override any attribute that is read here
         text = f"{type(error).__name__}: its traceback can't be shown\n"
     # No database takes NUL, or halves of surrogate pairs (from file names that are not UTF-8).
     return _cut(text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00"))
@@ -80,6 +81,6 @@ def release(error: BaseException | None) -> None:
         if error is None:
             return
         traceback.clear_frames(error.__traceback__)
-        following = error.__cause__ or error.__context__
-        error.__traceback__ = None
+        following = error.__context__ if error.__cause__ is None else error.__cause__
+        error.with_traceback(None)  # not by assignment, which a class may refuse
         error = following

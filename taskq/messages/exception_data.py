@@ -16,6 +16,7 @@ from typing import Any
 
 from kombu.utils.json import loads
 
+from taskq.containment import contained
 from taskq.exceptions import TaskqError, from_wire, wire_module
 
 from .serializers import to_json
@@ -112,7 +113,7 @@ def _stand_in(module: str, qualname: str) -> type[BaseException]:
 def _arguments(exc: BaseException) -> tuple[Any, ...]:
     try:
         arguments = tuple(exc.args)
-    except Exception:
+    except contained():
         return ()
     return arguments[:MOST_ARGUMENTS]
 
@@ -123,7 +124,7 @@ def _argument(value: Any) -> str:
         text = to_json(value)
         if len(text) <= LONGEST_ARGUMENT:
             return text
-    except Exception:
+    except contained():
         return json.dumps(_shown(value))
     return json.dumps(_shortened(value if isinstance(value, str) else _shown(value)))
 
@@ -132,7 +133,7 @@ def _shown(value: Any) -> str:
     """Return ``repr(value)``, or a replacement for it if that raises."""
     try:
         return _shortened(repr(value))
-    except Exception:
+    except contained():
         return reprlib.repr(type(value).__qualname__) + " instance whose repr() raised"
 
 

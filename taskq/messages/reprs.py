@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from taskq.containment import contained
+
 #: Longest ``argsrepr`` and ``kwargsrepr``, in characters. Source: Celery's protocol 2.
 LIMIT = 1024
 MASK = "********"
@@ -47,8 +49,9 @@ def _cut(text: str, limit: int = LIMIT) -> str:
 
 def _repr(value: Any) -> str:
     try:
-        return repr(value)
-    except Exception as exc:  # a __repr__ may raise any error
+        text = repr(value)
+        return text if type(text) is str else "".join((text,))  # a subclass may have its own len() or slices
+    except contained() as exc:  # a __repr__ may raise any error
         return f"<{type(value).__name__} whose repr raised {type(exc).__name__}>"
 
 

@@ -20,6 +20,7 @@ from kombu.exceptions import SerializerNotInstalled
 from kombu.utils import json as kombu_json
 
 from taskq.conf import settings
+from taskq.containment import contained
 from taskq.exceptions import ContentDisallowed, DecodeError, EncodeError, InvalidTaskError
 
 __all__ = [
@@ -97,7 +98,7 @@ def dumps_json(value: Any) -> str:
     """Return ``value`` as kombu's JSON: with datetimes, Decimals, UUIDs and bytes. Raises ``EncodeError``."""
     try:
         return to_json(value)
-    except Exception as exc:  # TypeError, ValueError, RecursionError, or any error of the value's own code
+    except contained() as exc:  # TypeError, ValueError, RecursionError, or any error of the value's own code
         raise EncodeError(str(exc)) from exc
 
 

@@ -15,9 +15,11 @@ from kombu.serialization import prepare_accept_content, registry
 from kombu.utils.json import loads
 
 from taskq.conf import settings
+from taskq.containment import contained
 from taskq.exceptions import EncodeError
 
 from .exception_data import decode_exception, encode_exception
+from .reprs import short_repr
 from .serializers import to_json
 
 __all__ = [
@@ -45,7 +47,7 @@ def encode(value: Any, serializer: str | None = None, what: str = "the return va
         if name == "json":
             return to_json(value), JSON
         return _by_registry(value, name)
-    except Exception as error:
+    except contained() as error:
         raise EncodeError(_refusal(value, what, name, error)) from error
 
 
@@ -96,9 +98,9 @@ def _accepted() -> set[str]:
     return cast("set[str]", prepare_accept_content(named))
 
 
-def _refusal(value: Any, what: str, serializer: str, error: Exception) -> str:
+def _refusal(value: Any, what: str, serializer: str, error: BaseException) -> str:
     """Return the error text: the reason, and the setting to change."""
     return (
-        f"{error!r}: {what}, of type {type(value).__qualname__}, can't be stored with the serializer "
+        f"{short_repr(error)}: {what}, of type {type(value).__qualname__}, can't be stored with the serializer "
         f"'{serializer}'. Use plain data (of a model instance its primary key), or change TASKQ_RESULT_SERIALIZER."
     )

@@ -46,19 +46,25 @@ def retry(
     refuse_unknown(options, RetryOptions.__annotations__, f"retry() of {task.name}")
     request = task.request
     if request.called_directly:
-        _raise(exc or sys.exception() or Retry("Task can be retried", None))
+        cause = _cause(exc)
+        _raise(Retry("Task can be retried", None) if cause is None else cause)
     limit = task.max_retries if max_retries is None else max_retries
     if limit is not None and request.retries >= limit:
-        _raise(exc or _exceeded(task, request))
+        _raise(_exceeded(task, request) if exc is None else exc)
     if eta is None and countdown is None:
         countdown = task.default_retry_delay
     if isinstance(countdown, timedelta):
         countdown = countdown.total_seconds()
     request.next_try = _next_try(task, request, args, kwargs, eta, countdown, options)
-    request.pending_retry = again = Retry(exc=exc or sys.exception(), when=eta if countdown is None else countdown)
+    request.pending_retry = again = Retry(exc=_cause(exc), when=eta if countdown is None else countdown)
     if throw:
         raise again
     return again
+
+
+def _cause(exc: BaseException | None) -> BaseException | None:
+    """Return ``exc``, else the exception that is being handled. An exception may be false in a condition."""
+    return sys.exception() if exc is None else exc
 
 
 def _raise(error: BaseException) -> None:

@@ -270,7 +270,7 @@ class Task(CanvasMethods[R], Generic[P, R]):
 
     @property
     def request(self) -> Context:
-        """The context of the current run: its id, arguments, retries and headers."""
+        """The context of the current run, with its id, arguments, retries and headers."""
         return context_of(self)
 
     def retry(

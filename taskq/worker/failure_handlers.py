@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import queue
 import threading
+from contextlib import suppress
 from typing import Any, cast
 
 from django.db import close_old_connections
 
 from taskq import signals
+from taskq.containment import contained
 from taskq.exceptions import TaskqError
+from taskq.forks import end_if_forked, forks
 from taskq.messages.protocol import decode_message
 from taskq.tasks.task import Task
 
@@ -37,12 +40,15 @@ def schedule(request: Request, error: BaseException) -> None:
 def _work() -> None:
     while True:
         request, error = _failures.get()
-        close_old_connections()
+        before = forks()
         try:
+            close_old_connections()
             _call_handlers(request, error)
-        except Exception:
+        except contained():
+            end_if_forked(before)
             log_lines.failure_handler_raised(request)
-        finally:
+        end_if_forked(before)
+        with suppress(Exception):
             close_old_connections()
 
 

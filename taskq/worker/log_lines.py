@@ -113,6 +113,7 @@ children_slow = Hook[list[int]](
 )
 child_too_large = Hook[int, int](log.warning, "Child %d has %d KiB, more than max_memory_per_child: replaced.")
 child_frozen = Hook[int, float](log.error, "Child %d has begun nothing for %g s, as if it were frozen: replaced.")
+child_unreadable = Hook[int, str](log.error, "Child %d is killed: %s.")
 child_unreachable = Hook[int](log.error, "Child %d has closed its socket and goes on: killed.")
 connection_inherited = Hook[str](log.warning, "A connection to %r was open when the pool was forked; it is left alone.")
 fork_server_failed = Hook[()](log.exception, "The fork server fails.")

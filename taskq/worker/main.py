@@ -13,6 +13,7 @@ from typing import Any
 from taskq import signals
 from taskq.calls.registry import tasks
 from taskq.conf import database_broker_alias, masked_url, settings, two_databases
+from taskq.containment import contain_exits
 from taskq.logs import setup_worker_logging
 
 from . import log_lines
@@ -21,6 +22,7 @@ from .pools.base import Pool
 from .pools.forkserver_process import launch
 from .pools.registry import pool_class
 from .process.daemon import Background, redirect_streams
+from .process.forked import kill_helpers, prepare
 from .process.nodenames import expand, hostname
 from .process.signals import SignalHandlers
 
@@ -80,7 +82,12 @@ def _run(config: WorkerConfig) -> WorkerExit:
     signals.send(signals.worker_after_setup, config.name, instance=node)
     handlers = SignalHandlers(node, node.calls.post, restarted=config.restarted)
     handlers.install()
-    status = node.run()
+    contain_exits()
+    prepare()
+    try:
+        status = node.run()
+    finally:
+        kill_helpers()
     return WorkerExit(status, handlers.restarting(), node.consumer.pool.left_behind)
 
 

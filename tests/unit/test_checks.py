@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 from kombu.transport import TRANSPORT_ALIASES
 
-from taskq import checks, send_task
+from taskq import checks, documentation, send_task
 from taskq.checks import broker, databases, tasks, values
 from taskq.checks.ids import PROBLEMS
 
@@ -496,7 +496,8 @@ def test_each_problem_is_an_error_or_warning_by_its_number() -> None:
     for problem in PROBLEMS:
         message = problem("text")
         assert type(message) is (Error if problem.number.startswith("E") else Warning)
-        assert message.hint == problem.hint
+        assert (message.hint or "").startswith(problem.hint)
+        assert (documentation.page(problem.page) in (message.hint or "")) == bool(problem.page)
     assert len({problem.id for problem in PROBLEMS}) == len(PROBLEMS)
 
 

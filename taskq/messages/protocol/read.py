@@ -69,7 +69,7 @@ def read_headers(headers: Mapping[str, Any]) -> TaskHeaders:
     eta, expires, retries, limits = get("eta"), get("expires"), get("retries"), get("timelimit")
     _check_text("task", name)
     _check_text("id", task_id)
-    if parent_id is not None or (root_id is not None and root_id != task_id):
+    if parent_id is not None or root_id not in (None, task_id):
         _check_lineage(root_id, parent_id)
     if group is not None or group_index is not None:
         _check_place(group, group_index)

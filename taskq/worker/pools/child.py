@@ -11,20 +11,26 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 from django.db import connections
 
 from taskq import signals
+from taskq.containment import contain_exits
 from taskq.execution import outcomes
+from taskq.forks import end_if_forked, forks
 from taskq.handover import Delivery, Outcome, Report
 from taskq.logs import log_to_file_of
+from taskq.processes import flush_streams
 from taskq.worker import log_lines
-from taskq.worker.process.system import die_with_parent, flush_streams, resident_kib, set_title, terminate_only_on_order
+from taskq.worker.process.forked import prepare
+from taskq.worker.process.system import die_with_parent, resident_kib, set_title, terminate_only_on_order
 
 from . import frames
 from .base import RunFn
 from .child_inbox import ChildInbox
+from .child_outbox import ChildOutbox
 
 # Inherited connections, kept for ever: collecting one would close it for the process that it was inherited from.
 _inherited: list[Any] = []
@@ -44,12 +50,16 @@ def main(fds: Descriptors, parent: int, run: RunFn, slot: int, title: str, max_m
     try:
         die_with_parent(parent)
         terminate_only_on_order(fds.orders)
+        contain_exits()
         set_title(title)
         log_to_file_of(slot + 1)
+        sock = socket.socket(fileno=fds.socket)
+        prepare(sock.close, partial(os.close, fds.permits), partial(os.close, fds.orders))
+        child = Child(sock, fds.permits, run, max_memory)
         _prepare()
-        code = Child(socket.socket(fileno=fds.socket), fds.permits, run, max_memory).work()
+        code = child.work()
         signals.send(signals.worker_process_shutdown, sender=None, pid=os.getpid(), exitcode=code)
-    except EOFError:
+    except (EOFError, ConnectionError):
         # The main process is gone: nobody would read an outcome.
         code = 0
     except SystemExit as end:
@@ -67,14 +77,18 @@ class Child:
     """The loop of one child. After a task that leaves more than ``max_memory`` KiB, if not 0, it starts no other."""
 
     def __init__(self, sock: socket.socket, permits_fd: int, run: RunFn, max_memory: int) -> None:
-        self._sock = sock
+        # The project may have set a default time-out for sockets.
+        sock.setblocking(True)
         self._inbox = ChildInbox(sock, permits_fd)
+        self._outbox = ChildOutbox(sock)
         self._run = run
         self._max_memory = max_memory
+        self._forks = forks()
 
     def work(self) -> int:
         """Run deliveries until the main process asks to stop; return the exit code."""
-        self._send(frames.UP, os.getpid())
+        end_if_forked(self._forks)  # by a receiver of worker_process_init
+        self._outbox.send(frames.UP, os.getpid())
         while (delivery := self._inbox.next()) is not None:
             outcome = self._perform(delivery)
             if self._max_memory:
@@ -87,24 +101,23 @@ class Child:
     def _perform(self, delivery: Delivery) -> Outcome:
         try:
             return self._run(delivery, self._report)
-        except (SystemExit, KeyboardInterrupt, EOFError):
+        except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
             log_lines.delivery_failed(delivery)
             return outcomes.crashed(delivery, error)
+        finally:
+            end_if_forked(self._forks)
 
     def _send_outcome(self, delivery: Delivery, outcome: Outcome) -> None:
         try:
-            self._send(frames.OUTCOME, outcome.to_wire())
+            self._outbox.send(frames.OUTCOME, outcome.to_wire())
         except ValueError as error:
             log_lines.outcome_not_sent(delivery)
-            self._send(frames.OUTCOME, outcomes.crashed(delivery, error).to_wire())
+            self._outbox.send(frames.OUTCOME, outcomes.crashed(delivery, error).to_wire())
 
     def _report(self, report: Report) -> None:
-        self._send(frames.REPORT, report.to_wire())
-
-    def _send(self, kind: int, payload: Any) -> None:
-        self._sock.sendall(frames.encode(kind, payload))
+        self._outbox.send(frames.REPORT, report.to_wire())
 
 
 def _prepare() -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import socket
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
-from taskq.handover import Delivery
+from taskq.handover import Delivery, Outcome, Report
 
 from . import frames
 from .hub import Hub
@@ -21,18 +22,23 @@ _READ_SIZE = 256 * 1024
 
 
 class ChildConnection:
-    """``pending`` holds the deliveries in the child that have no outcome yet, in order; ``arrived`` unread frames."""
+    """``pending`` holds the deliveries in the child that have no outcome yet, in order.
+
+    ``arrived`` holds answers that were not handled yet: outcomes, reports, and the pid of a child that has come up.
+    ``fault`` says why nothing more can be read from the child, if so.
+    """
 
     def __init__(self, hub: Hub) -> None:
         self._sock, self.child_sock = socket.socketpair()
         self._sock.setblocking(False)
         self._permits = Permits()
         self._write_buffer = WriteBuffer(self._sock, hub)
-        self._reader = frames.FrameReader()
+        self._reader = frames.FrameReader(frames.LARGEST_ANSWER)
         self._generation = 0
         self.pending: deque[Delivery] = deque()
-        self.arrived: deque[frames.Frame] = deque()
+        self.arrived: deque[Outcome | Report | int] = deque()
         self.closed = False
+        self.fault = ""
 
     @property
     def child_fds(self) -> tuple[int, int]:
@@ -82,9 +88,14 @@ class ChildConnection:
         """Write what the child's socket had no room for, where the loop does not do it."""
         self._write_buffer.flush()
 
+    @property
+    def readable(self) -> bool:
+        """Whether more can be read from the child."""
+        return not (self.closed or self.fault)
+
     def receive(self) -> bool:
         """Read once from the child into ``arrived``; return whether there was anything."""
-        if self.closed:
+        if not self.readable:
             return False
         try:
             data = self._sock.recv(_READ_SIZE)
@@ -96,7 +107,10 @@ class ChildConnection:
         if not data:
             self.closed = True
             return False
-        self.arrived.extend(self._reader.feed(data))
+        try:
+            self.arrived.extend(answer(*frame) for frame in self._reader.feed(data))
+        except frames.UnreadableError as error:
+            self.fault = f"its answers can't be read: {error}"
         return True
 
     def close_child_end(self) -> None:
@@ -109,3 +123,17 @@ class ChildConnection:
         self._sock.close()
         self.child_sock.close()
         self._permits.close()
+
+
+def answer(kind: int, payload: Any) -> Outcome | Report | int:
+    """Return the answer in a child's frame. Raises ``UnreadableError`` if there is none."""
+    try:
+        if kind == frames.OUTCOME:
+            return Outcome.from_wire(payload)
+        if kind == frames.REPORT:
+            return Report.from_wire(payload)
+        if kind == frames.UP:
+            return int(payload)
+    except (TypeError, ValueError) as error:
+        raise frames.UnreadableError(f"a frame has other fields: {error}") from error
+    raise frames.UnreadableError(f"a child sends no frames of kind {kind!r}")

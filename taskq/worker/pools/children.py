@@ -109,7 +109,7 @@ class Children:
         slot = self._slots[payload[0]]
         if kind == frames.SPAWNED:
             slot.pid = payload[1]
-            if self.killing:
+            if self.killing or (slot.connection is not None and slot.connection.fault):
                 self._signal(slot, signals.SIGKILL)
         elif kind == frames.NOT_SPAWNED:
             log_lines.child_not_forked(payload[1])
@@ -168,7 +168,7 @@ class Children:
         connection = slot.connection
         if connection is None:
             return
-        while not connection.closed and time.monotonic() < deadline:
+        while connection.readable and time.monotonic() < deadline:
             if not connection.receive():
                 select.select([] if connection.closed else [connection.fileno()], [], [], 0.05)
         self._disconnect(slot, -signals.SIGKILL)
@@ -210,20 +210,31 @@ class Children:
         self._handle_frames(slot, connection)
 
     def _handle_frames(self, slot: PreforkSlot, connection: ChildConnection) -> None:
-        """Handle the frames that have arrived, one at a time: an event's receiver may call this again."""
+        """Handle the answers that have arrived, one at a time: an event's receiver may call this again."""
         room = False
         while connection.arrived:
-            kind, payload = connection.arrived.popleft()
-            if kind == frames.OUTCOME:
-                self._on_outcome(slot, connection, Outcome.from_wire(payload))
+            answer = connection.arrived.popleft()
+            if isinstance(answer, Outcome):
+                self._on_outcome(slot, connection, answer)
                 room = True
-            elif kind == frames.REPORT:
-                self._events.report(Report.from_wire(payload))
-            elif kind == frames.UP:
-                slot.on_up(payload)
+            elif isinstance(answer, Report):
+                self._events.report(answer)
+            else:
+                slot.on_up(answer)
                 room = True
+        if connection.fault and not slot.faulty:
+            self._kill_faulty(slot, connection)
         if room:
             self._events.ready()
+
+    def _kill_faulty(self, slot: PreforkSlot, connection: ChildConnection) -> None:
+        """Kill a child whose answers can't be read: the task that it runs counts as lost."""
+        slot.faulty = True
+        log_lines.child_unreadable(slot.index, connection.fault)
+        self._hub.remove(connection.fileno())
+        if slot.state is not State.DOWN:
+            self.retire(slot)
+            self._signal(slot, signals.SIGKILL)
 
     def _on_outcome(self, slot: PreforkSlot, connection: ChildConnection, outcome: Outcome) -> None:
         if not connection.pending or connection.pending[0].job != outcome.job:

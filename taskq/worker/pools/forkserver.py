@@ -59,7 +59,7 @@ class ForkServer:
             except ConnectionError:
                 data = b""
             self.gone = not data
-            received += self._reader.feed(data)
+            received.extend(self._reader.feed(data))
         return received
 
     def end(self, timeout: float = 2.0) -> str:

@@ -22,11 +22,11 @@ from django.db import connections
 
 from taskq import signals
 from taskq.execution import execute
+from taskq.processes import flush_streams
 from taskq.worker import log_lines
 from taskq.worker.process.system import (
     GROUP_SIGNALS,
     die_with_parent,
-    flush_streams,
     ignore_group_signals,
     set_title,
 )

@@ -1,14 +1,16 @@
 """The protocol between the main process, the fork server and the children: frames on a stream.
 
-A frame is a length of four bytes, most significant first, and ``marshal`` of ``(FORMAT, kind, payload)``. These
-processes were forked from one, so they have one version of Python and ``marshal`` is safe between them; no other
-process reads or writes it.
+A frame is a length of four bytes, most significant first, the same with each bit inverted, and ``marshal`` of
+``(FORMAT, kind, payload)``. These processes were forked from one, so they have one version of Python and ``marshal`` is
+safe between them; no other process reads or writes it. But a task can write into any descriptor of its child. So a
+wrong length is noticed at once, and a reader waits for no frame above its limit.
 """
 
 from __future__ import annotations
 
 import marshal
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 from taskq.handover import FORMAT
@@ -31,44 +33,58 @@ SPAWNED = 31  # (slot, pid)
 NOT_SPAWNED = 32  # (slot, reason)
 EXITED = 33  # (slot, pid, exit code, negative for a signal)
 
-_LENGTH = struct.Struct(">I")
+_HEADER = struct.Struct(">II")
+_ALL_BITS = 0xFFFFFFFF
+
+#: The most bytes in a frame of a child.
+LARGEST_ANSWER = 512 * 1024 * 1024
 
 
-class FormatError(Exception):
-    """A frame of another version of taskq."""
+class UnreadableError(Exception):
+    """A stream that holds something else than frames, or frames of another version of taskq."""
 
 
 def encode(kind: int, payload: Any) -> bytes:
     """Return the frame for ``payload``; ``ValueError`` if it has values that aren't plain ones."""
     data = marshal.dumps((FORMAT, kind, payload))
-    return _LENGTH.pack(len(data)) + data
+    return _HEADER.pack(len(data), len(data) ^ _ALL_BITS) + data
 
 
 class FrameReader:
-    """Cuts the data of a stream into frames."""
+    """Cuts the data of a stream into frames of at most ``largest`` bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, largest: int = _ALL_BITS) -> None:
+        self._largest = largest
         self._rest = bytearray()
 
-    def feed(self, data: bytes) -> list[Frame]:
-        """Take in ``data`` and return the frames that are complete now."""
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Take in ``data`` and yield the frames that are complete now.
+
+        Raises ``UnreadableError``, after the frames before it, at bytes that are no frame.
+        """
         rest = self._rest
         rest += data
-        frames: list[Frame] = []
         start, size = 0, len(rest)
-        while size - start >= 4:
-            end = start + 4 + _LENGTH.unpack_from(rest, start)[0]
+        while size - start >= 8:
+            length, inverted = _HEADER.unpack_from(rest, start)
+            if length ^ inverted != _ALL_BITS:
+                raise UnreadableError("there is something else than frames in the stream")
+            if length > self._largest:
+                raise UnreadableError(f"a frame has {length} bytes, above the limit of {self._largest}")
+            end = start + 8 + length
             if end > size:
                 break
-            frames.append(_decode(memoryview(rest)[start + 4 : end]))
+            yield _decode(memoryview(rest)[start + 8 : end])
             start = end
         if start:
             del rest[:start]
-        return frames
 
 
 def _decode(data: memoryview) -> Frame:
-    version, kind, payload = marshal.loads(data)
+    try:
+        version, kind, payload = marshal.loads(data)
+    except Exception as error:  # marshal has no class of its own for broken data
+        raise UnreadableError(f"a frame can't be decoded: {error!r}") from error
     if version != FORMAT:
-        raise FormatError(f"A hand-over has format {version}, this process knows {FORMAT}.")
+        raise UnreadableError(f"a frame has format {version}, this process knows {FORMAT}")
     return kind, payload

@@ -159,7 +159,7 @@ class PreforkPool(Pool):
     def _wait_once(self, timeout: float) -> None:
         poll = select.poll()
         poll.register(self._server.fileno(), select.POLLIN)
-        connected = [(slot, c) for slot in self._children if (c := slot.connection) is not None and not c.closed]
+        connected = [(slot, c) for slot in self._children if (c := slot.connection) is not None and c.readable]
         for _, connection in connected:
             poll.register(connection.fileno(), select.POLLIN)
             connection.flush()

@@ -34,6 +34,8 @@ class PreforkSlot:
         #: ``time.monotonic()`` when the delivery at the head reaches its hard limit.
         self.deadline: float | None = None
         self.killed_for: str | None = None
+        #: The child is being killed because its answers can't be read.
+        self.faulty = False
         #: How many children in a row ended before their first outcome.
         self.failures = 0
         self.forked_at = 0.0
@@ -86,6 +88,7 @@ class PreforkSlot:
         self.connection = connection
         self.state = State.STARTING
         self.pid = self.killed_for = None
+        self.faulty = False
         self.forked_at = time.monotonic()
         self.completed = 0
         self.stop_sent = False
@@ -118,6 +121,8 @@ class PreforkSlot:
         unstarted = [delivery for delivery, began in unfinished if not began]
         job = f" Job: {started[0].job}." if started else ""
         reason = f"Worker exited prematurely: {describe_exit(exit_code)}{job or '.'}"
+        if self.connection is not None and self.connection.fault:
+            reason += f" It was killed: {self.connection.fault}."
         lost = LostChild(started, unstarted, reason, self.killed_for)
         if self.connection is not None:
             self.connection.close()

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import NoReturn
 
-from .system import flush_streams
+from taskq.processes import flush_streams
 
 #: The most seconds that the last call may take.
 _TIMEOUT = 2.0

@@ -16,16 +16,23 @@ from importlib import import_module
 from types import FrameType
 
 _PR_SET_PDEATHSIG = 1
+# Loaded once: a process that is forked beside other threads must not wait for a lock of the loader.
+_libc = ctypes.CDLL(None)
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 
 #: Signals that a terminal or a supervisor sends to a whole process group; only the main process acts on them.
 GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
+def signal_on_parents_death(number: int) -> None:
+    """Have this process sent a signal when the thread that forked it ends, on Linux."""
+    if sys.platform == "linux":
+        _libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
+
+
 def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
     """Have this process killed, or sent another signal, when ``parent`` ends, the process that forked it."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
+    signal_on_parents_death(number)
     # The parent may have ended before that call.
     if os.getppid() != parent:
         os._exit(1)
@@ -94,10 +101,3 @@ def describe_exit(exit_code: int) -> str:
     except ValueError:
         name = "unknown"
     return f"signal {-exit_code} ({name})"
-
-
-def flush_streams() -> None:
-    """Flush the standard streams, whatever they are."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):
-            stream.flush()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from taskq.handover import Delivery, Outcome, Report
 from taskq.records import Envelope, FollowUps
 from taskq.worker.pools import frames
-from taskq.worker.pools.frames import FormatError, FrameReader
+from taskq.worker.pools.frames import FrameReader, UnreadableError
 
 from .driver import delivery
 
@@ -39,8 +39,33 @@ def test_encoding_a_value_that_is_not_plain_is_an_error():
 def test_reading_a_frame_of_another_format_version_is_an_error():
     data = marshal.dumps((99, frames.UP, None))
 
-    with pytest.raises(FormatError, match="99"):
-        FrameReader().feed(struct.pack(">I", len(data)) + data)
+    with pytest.raises(UnreadableError, match="99"):
+        list(FrameReader().feed(struct.pack(">II", len(data), len(data) ^ 0xFFFFFFFF) + data))
+
+
+def test_frames_before_unreadable_bytes_are_read():
+    reader = FrameReader()
+    arrived: list[object] = []
+
+    with pytest.raises(UnreadableError, match="something else"):
+        arrived.extend(reader.feed(frames.encode(frames.UP, 7) + b"written by a task"))
+
+    assert arrived == [(frames.UP, 7)]
+
+
+def test_a_broken_frame_is_unreadable():
+    whole = bytearray(frames.encode(frames.UP, "x" * 100))
+    whole[8:40] = b"?" * 32
+
+    with pytest.raises(UnreadableError, match="decoded"):
+        list(FrameReader().feed(bytes(whole)))
+
+
+def test_a_frame_above_the_limit_is_not_waited_for():
+    large = frames.encode(frames.OUTCOME, "x" * 2000)
+
+    with pytest.raises(UnreadableError, match="limit of 1000"):
+        list(FrameReader(largest=1000).feed(large[:8]))
 
 
 @pytest.mark.parametrize(

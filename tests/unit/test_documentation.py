@@ -1,0 +1,62 @@
+"""Hints of checks and errors point to pages that exist, by their address; no link in the documentation is dead."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from taskq import documentation
+from taskq.checks.ids import PROBLEMS
+from taskq.management.commands.taskworker import Command
+from tests.support.pages import blocks, typed
+from tests.support.processes import ROOT
+
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+SOURCES = sorted(path for name in ("taskq", "taskq_admin") for path in (ROOT / name).rglob("*.py"))
+_LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)(#[^)]*)?\)")
+_NAMED = re.compile(r"documentation\.page\(\s*\"([^\"]+)\"")
+
+
+def _title(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def _texts(path: Path) -> Iterator[str]:
+    """Yield the strings of a module that are no docstrings."""
+    tree = ast.parse(path.read_text())
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+
+
+def test_no_message_points_into_the_repository() -> None:
+    found = {_title(path): text for path in SOURCES for text in _texts(path) if re.search(r"\bdocs/[\w-]", text)}
+    assert found == {}
+
+
+def test_each_page_that_a_message_names_exists() -> None:
+    named = {problem.page for problem in PROBLEMS if problem.page}
+    named |= {name for path in SOURCES for name in _NAMED.findall(path.read_text())}
+    assert [name for name in named if not Path(documentation.page(name)).is_file()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_title)
+def test_links_of_a_page_lead_to_files(page: Path) -> None:
+    links = [match[1] for match in _LINK.finditer(page.read_text())]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_title)
+def test_commands_of_a_page_are_options_that_the_worker_has(page: Path) -> None:
+    parser = Command().create_parser("manage.py", "taskworker")
+    for block in blocks(page):
+        if block.language in {"console", "text"}:
+            for line in typed(block, ("$ ",), more=""):
+                _, found, options = line.text.partition("manage.py taskworker")
+                if found:
+                    parser.parse_args(options.partition("#")[0].split())

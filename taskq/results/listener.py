@@ -37,6 +37,8 @@ LINGER = 5.0
 SLOW_LOOK = 1.0
 #: Seconds between attempts when the database can't be reached.
 RETRY = 0.5
+#: After how many failures in a row the waiters that ask for a look have to look themselves, and get the error.
+_MOST_FAILURES = 4
 
 
 class Waiter:
@@ -106,6 +108,7 @@ class ResultListener:
         self._listening = False
         self._ended = False
         self._cost = 0.0
+        self._failures = 0
         self._left_at = time.monotonic()
         self._kept: list[Any] = []
         self.gone = threading.Event()
@@ -232,6 +235,7 @@ class ResultListener:
             connections[self.alias].queries_log.clear()  # with DEBUG they would pile up
             self._give(found)
             self._cost = time.monotonic() - began
+            self._failures = 0
         if asking:
             self._answer(asking)
 
@@ -271,7 +275,9 @@ class ResultListener:
         with self._lock:
             self._listening = False
             asking = list(self._asking)
-        self._answer(asking, failed=True)
+        self._failures += 1
+        if self._failures >= _MOST_FAILURES:
+            self._answer(asking, failed=True)
         self._close()
         time.sleep(RETRY)
 

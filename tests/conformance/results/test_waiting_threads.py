@@ -29,6 +29,11 @@ def _without_connection(alias: str, task_id: str, timeout: float = 30.0) -> int:
     return value
 
 
+def _awaited(alias: str) -> int:
+    watch = listener._listeners.get(alias)
+    return len(watch._waiting) if watch and watch.alive else 0
+
+
 def _end_all(count: int) -> None:
     token = workers.register("w")
     settle(token, [ending(message) for message in claim("taskq", count, token)])
@@ -39,7 +44,7 @@ def test_threads_that_wait_open_no_connection(alias: str) -> None:
     enqueue(envelopes)
     with ThreadPoolExecutor(THREADS) as pool:
         waits = [pool.submit(_without_connection, alias, e.task_id) for e in envelopes]
-        wait_until(lambda: len(listener._listeners[alias]._waiting) == THREADS if listener._listeners else False)
+        wait_until(lambda: _awaited(alias) == THREADS)
         _end_all(THREADS)
         assert [wait.result(30) for wait in waits] == [3] * THREADS
 
@@ -64,7 +69,7 @@ def test_coroutine_in_a_thread_without_connection_waits(alias: str) -> None:
 
     with ThreadPoolExecutor(1) as pool:
         wait = pool.submit(run)
-        wait_until(lambda: listener._listeners and listener._listeners[alias]._waiting)
+        wait_until(lambda: _awaited(alias) == 1)
         _end_all(1)
         assert wait.result(30) == 3
 
@@ -73,6 +78,7 @@ def test_thread_hears_that_the_database_can_not_be_read(alias: str, monkeypatch:
     def fail(*args: object) -> None:
         raise DatabaseError("away")
 
+    monkeypatch.setattr(listener, "RETRY", 0.01)
     monkeypatch.setattr(rows, "finished", fail)
     failed: list[BaseException] = []
 

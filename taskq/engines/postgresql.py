@@ -29,8 +29,8 @@ from .base import (
     SCHEDULED_NAME,
     Listener,
 )
-from .lock_timeout import LockTimeoutEngine
 from .notifications import PostgresqlListener
+from .session import SessionEngine
 
 logger = logging.getLogger("taskq.engines")
 # What a listener sends to itself at its start, and for how long it waits for that.
@@ -191,7 +191,7 @@ _SENDS = {shape: _send_statement(*shape) for shape in itertools.product((False, 
 _CALL_SEND = f"SELECT {functions.SEND}({', '.join(['%s'] * 18)})"
 
 
-class PostgresqlEngine(LockTimeoutEngine):
+class PostgresqlEngine(SessionEngine):
     """See ``base.Engine``."""
 
     @contextmanager
@@ -360,20 +360,6 @@ class PostgresqlEngine(LockTimeoutEngine):
             "polling only, every TASKQ_POLL_INTERVAL; TASKQ_NOTIFY=False polls more often.",
             self.alias,
         )
-
-    def make_steady(self) -> None:
-        """Prepare the claim on this thread's connection, and keep the planner to the indexes.
-
-        Statistics may be of another time: the table was empty, or full. A worker's
-        statements all have an index that serves them at any size.
-        """
-        connection = self.connection.connection
-        if connection is None or self.in_transaction():
-            return
-        with self.cursor() as cursor:
-            cursor.execute("SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off")
-        connection.prepare_threshold = 0
-        self._direct.add(connection)
 
     def result_listener(self) -> Listener:
         return PostgresqlListener(self.alias, RESULT_CHANNEL) if settings.NOTIFY else super().result_listener()

@@ -35,10 +35,10 @@ class StampingVisitor:
         """Return the stamps of one task."""
         raise NotImplementedError("A StampingVisitor needs on_signature(sig, **headers).")
 
-    def on_group_start(self, sig: group, **headers: Any) -> Stamps | None:
+    def on_group_start(self, sig: group[Any], **headers: Any) -> Stamps | None:
         """Return the stamps of all tasks in a group."""
 
-    def on_group_end(self, sig: group, **headers: Any) -> None:
+    def on_group_end(self, sig: group[Any], **headers: Any) -> None:
         """Called after a group is stamped."""
 
     def on_chain_start(self, sig: chain[Any], **headers: Any) -> Stamps | None:

@@ -132,6 +132,11 @@ KEPT_FOR_EVER = Problem(
     "Rows of ended tasks are never deleted. Only with `check --deploy`.",
     "Set TASKQ_RESULT_EXPIRES and TASKQ_RESULT_FAILURE_EXPIRES.",
 )
+TASK_LIMITS = Problem(
+    "W008",
+    "The soft time limit of a task is above its hard one: sending the task is an error.",
+    "Lower its soft_time_limit, or raise its time_limit.",
+)
 
 #: Every id, errors first.
 PROBLEMS: tuple[Problem, ...] = tuple(value for value in vars().copy().values() if isinstance(value, Problem))

@@ -140,13 +140,21 @@ def _look(waiter: Waiter) -> None:
 
 
 def _refuse_in_transaction(alias: str) -> None:
-    if connections[alias].in_atomic_block:
+    if not connections[alias].in_atomic_block:
+        return
+    if any(getattr(block, "_from_testcase", False) for block in connections[alias].atomic_blocks):
         raise RuntimeError(
-            f"get() was called inside transaction.atomic() on the database '{alias}' (TASKQ_DATABASE), and the task is "
-            "not ready. A task that this transaction sent can't start before it commits, so get() would wait for ever. "
-            "Wait after the block, in a transaction.on_commit() function, or in a view that is decorated with "
-            "@transaction.non_atomic_requests."
+            "get() was called in a TestCase (or with pytest's fixture db), and the task is not ready. The test's "
+            "transaction never commits, so no worker sees the task, and get() would wait for ever. Run it in the test: "
+            "taskq.testing keeps tasks in memory (TaskqTestMixin, override(), the fixture taskq_memory), and drain() "
+            "runs them; or use TransactionTestCase with taskq.testing.running_worker()."
         )
+    raise RuntimeError(
+        f"get() was called inside transaction.atomic() on the database '{alias}' (TASKQ_DATABASE), and the task is not "
+        "ready. A task that this transaction sent can't start before it commits, so get() would wait for ever. Wait "
+        "after the block, in a transaction.on_commit() function, or in a view that is decorated with "
+        "@transaction.non_atomic_requests."
+    )
 
 
 def _deadline(timeout: float | None) -> float | None:

@@ -132,7 +132,7 @@ def _refuse_unlimited(pool: type[Pool], config: WorkerConfig) -> None:
     if not pool.supports_hard_limit:
         if config.time_limit:
             raise ValueError(f"The {pool.name} pool can't kill a task: --time-limit (TASKQ_TIME_LIMIT) needs prefork.")
-        limited = sorted(name for name, task in tasks.items() if task.time_limit)
+        limited = sorted(name for name, task in tasks.items() if task.time_limit not in (None, 0, settings.TIME_LIMIT))
         if limited:
             raise ValueError(
                 f"The {pool.name} pool can't kill a task: time_limit of {', '.join(limited)} needs prefork."

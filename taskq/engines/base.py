@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
+from django.db import DatabaseError, Error, InterfaceError, InternalError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from django.db.models import DateTimeField
@@ -172,10 +172,15 @@ class Engine:
 
         Not so what is about the server's state, such as one that takes no writes for a moment.
         """
-        if isinstance(error, OperationalError | InterfaceError):
+        # A plain DatabaseError is SQLite's word for a file that can't be read.
+        if isinstance(error, OperationalError | InterfaceError | InternalError) or type(error) is DatabaseError:
             return False
         # ValueError and its like come from drivers that can't encode a value.
         return isinstance(error, DatabaseError | ValueError | TypeError | OverflowError)
+
+    def may_pass(self, error: Exception) -> bool:
+        """Tell whether a transaction that ended with ``error`` is to be repeated: the database's state may change."""
+        return isinstance(error, Error | OSError) and not self.refuses(error)
 
     # -- clock
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from django.db import DataError
+from django.db import DataError, IntegrityError
 
 from taskq.records import Claimed, Moment, Settlement
 
@@ -117,7 +117,9 @@ class MariadbEngine(Engine):
         number = error.args[0] if error.args else None
         if number == _TOO_LARGE:
             self.connection.close()  # the server has closed it
-        return number in _VALUES or super().refuses(error)
+        if isinstance(number, int):  # the server's, of which many say ProgrammingError
+            return number in _VALUES or isinstance(error, DataError | IntegrityError)
+        return super().refuses(error)
 
     def now(self) -> float:
         with self.cursor() as cursor:

@@ -195,6 +195,10 @@ class SqliteEngine(Engine):
         """The database is locked."""
         return "locked" in str(error) or "busy" in str(error)
 
+    def refuses(self, error: Exception) -> bool:
+        """A connection that was closed is a ProgrammingError, and says nothing about a value."""
+        return "closed database" not in str(error) and super().refuses(error)
+
     def now(self) -> float:
         return unix_now()
 

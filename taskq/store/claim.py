@@ -32,6 +32,11 @@ def held(token: str, alias: str | None = None) -> set[int]:
     return set(rows.values_list("id", flat=True))
 
 
+def holders(ids: Sequence[int], alias: str | None = None) -> dict[int, str]:
+    """Return the token of each of these messages, which is empty while it waits; messages that are gone have none."""
+    return dict(Message.objects.using(alias or settings.DATABASE).filter(id__in=ids).values_list("id", "token"))
+
+
 def count_start(token: str, ids: Sequence[int], alias: str | None = None) -> set[int]:
     """Commit one more start of redelivered messages; return the ids of those that may start.
 

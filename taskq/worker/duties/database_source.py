@@ -24,8 +24,6 @@ from .store_thread import Duty
 _SCHEDULE_POLL = 30.0
 #: Seconds until the next read of the schedule when another worker has locked the due messages.
 _CONTENDED = 0.05
-#: Seconds for which a database may still execute a claim whose connection broke.
-_STRAYS_FOR = 300.0
 
 
 class DatabaseSource(Duty):
@@ -59,8 +57,6 @@ class DatabaseSource(Duty):
         self._next_due = 0.0
         #: Whether a claim was begun whose answer has not come.
         self._claiming = False
-        #: Until when such a claim may still be committed, by the monotonic clock.
-        self._strays_until = 0.0
         #: How many unfinished messages the worker should hold; the loop sets it.
         self.target = 0
         #: How many of the held messages have ended and wait to be settled; the loop sets it.
@@ -72,16 +68,14 @@ class DatabaseSource(Duty):
 
     def work(self) -> bool:
         """Promote due messages, claim as many as there is room for; tell whether there may be more."""
-        if self._claiming:
-            self._strays_until = time.monotonic() + _STRAYS_FOR
-            self._requeue_stray_claims()
-        if time.monotonic() >= self._next_poll:
+        if self._claiming or time.monotonic() >= self._next_poll:
+            self._claiming = False
             self._next_poll = time.monotonic() + self._poll
-            if time.monotonic() < self._strays_until:
-                self._requeue_stray_claims()
             self._unsure.update(self._queues)
             # In case nothing tells of what is scheduled, as behind a proxy that pools transactions.
             self._next_due = 0.0
+            # Last: it may meet a locked row.
+            self._requeue_unknown()
         if self._deferred:
             self._deliver_deferred()
         room = self._room()
@@ -155,14 +149,17 @@ class DatabaseSource(Duty):
         if free := [message for _, message in ours if not self._lease.holds(message.id)]:
             self._hand_on(free)
 
-    def _requeue_stray_claims(self) -> None:
-        """Requeue the messages of a claim whose answer was lost with its connection: else they stay held for ever."""
+    def _requeue_unknown(self) -> None:
+        """Requeue messages that carry this worker's token and that it does not know: nobody else ever would.
+
+        A claim leaves them whose answer was lost with its connection; the database may go on with it for a while.
+        No claim or settlement is under way: those run on this thread, and a message is known until it is settled.
+        """
         token = self._lease.token
-        if token and (strays := self._lease.not_held(held(token, self._alias))):
-            requeue(token, sorted(strays), self._alias)
-            self._unsure.update(self._queues)
-            log_lines.claim_cut_off(len(strays))
-        self._claiming = False
+        unknown = self._lease.not_held(held(token, self._alias)) if token else set()
+        if unknown := unknown.difference(message.id for _, message in self._deferred):
+            requeue(token, sorted(unknown), self._alias)
+            log_lines.messages_unknown(len(unknown))
 
     def _promote(self) -> bool:
         if time.monotonic() < self._next_due:

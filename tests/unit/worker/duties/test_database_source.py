@@ -129,7 +129,7 @@ def test_messages_of_a_claim_that_was_cut_off_are_claimed_again(
     taken.source.work()
     assert [m.redelivered for m in taken.messages] == [False, False]
     assert Message.objects.filter(token=taken.lease.token).count() == taken.lease.held == 2
-    assert "A claim was cut off; 2 messages" in caplog.text
+    assert "2 messages that this worker held and did not know went back" in caplog.text
 
 
 def test_messages_that_a_cut_off_claim_takes_later_are_freed_by_a_poll(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,6 +149,40 @@ def test_messages_that_a_cut_off_claim_takes_later_are_freed_by_a_poll(monkeypat
     taken.source._next_poll = 0.0
     taken.source.work()
     assert Message.objects.filter(token=taken.lease.token).count() == taken.lease.held == 1
+
+
+def test_each_poll_frees_messages_with_this_token_that_the_worker_does_not_know(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    _send("a", 3)
+    taken = Taken("b")
+    taken.source.work()
+    claim("a", 2, taken.lease.token)
+    taken.source.work()
+    assert Message.objects.filter(token=taken.lease.token).count() == 2, "not before the poll"
+    taken.source._next_poll = 0.0
+    taken.source.work()
+    assert not Message.objects.exclude(token="").exists()
+    assert "2 messages that this worker held" in caplog.text
+
+
+def test_poll_keeps_messages_that_run_wait_for_their_settlement_or_are_held_back() -> None:
+    _send("a", 2)
+    taken = Taken()
+    taken.source.work()
+    first, second = taken.messages
+    workers.deregister(taken.lease.token)
+    taken.lease.heartbeat()
+    taken.source.on_notification({"a"})
+    taken.source.work()  # claims both again, and holds them back while they run under the old token
+    taken.lease.drop(first.id)
+    taken.source._next_poll = 0.0
+    taken.source.work()
+    assert [message.id for message in taken.messages[2:]] == [first.id]
+    taken.source._next_poll = 0.0
+    taken.source.work()
+    assert Message.objects.filter(token=taken.lease.token).count() == 2
+    assert second.id in [message.id for _, message in taken.source._deferred]
 
 
 def test_message_still_running_from_a_lost_lease_is_claimed_when_that_run_ended() -> None:

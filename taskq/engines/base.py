@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
@@ -117,6 +117,8 @@ class Engine:
 
     #: Whether a waiting row can be passed over while another worker holds it.
     skip_locked = True
+    #: Whether a look from the start of a queue steps over all that was claimed since the oldest open transaction began.
+    keeps_dead_entries = False
     #: Rows for one statement, at most.
     chunk = 500
     #: Characters of results and messages for one transaction that settles, about.
@@ -231,8 +233,11 @@ class Engine:
 
     # -- claiming
 
-    def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
-        """Take up to ``limit`` waiting messages of one queue, the most urgent and oldest first, in one transaction."""
+    def claim(self, queue: str, limit: int, token: str, after: Mapping[int, int] | None = None) -> list[Claimed]:
+        """Take up to ``limit`` waiting messages of one queue, the most urgent and oldest first, in one transaction.
+
+        With ``after`` only messages whose ids are larger than that of their priority, if ``keeps_dead_entries``.
+        """
         raise NotImplementedError
 
     def with_messages(self, queues: Sequence[str]) -> set[str]:
@@ -278,7 +283,7 @@ class Engine:
             return set()
         with self.cursor() as cursor:
             cursor.execute(
-                f"DELETE FROM taskq_message WHERE id IN ({self.marks(ids)}) AND token = %s RETURNING id",
+                f"DELETE FROM taskq_message WHERE id IN ({self.marks(ids)}) AND {self.token_check} = %s RETURNING id",
                 [*ids, token],
             )
             return {row[0] for row in cursor.fetchall()}
@@ -341,6 +346,8 @@ class Engine:
     # -- words of the dialect
 
     false, true = "false", "true"
+    #: The token where it is checked on rows that are found by their ids; as ``models.fields.Unindexed``.
+    token_check = "(token || '')"
     #: What stands before a SELECT with SKIP LOCKED.
     skipping = ""
     #: The database's time, as a value for a column of time.

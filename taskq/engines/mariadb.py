@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -86,6 +86,7 @@ class MariadbEngine(Engine):
     """See ``base.Engine``."""
 
     false, true = "0", "1"
+    token_check = "CONCAT(token, '')"
     now_sql = _NOW
     # Without patience, a SELECT that skips a locked row has the transaction's COMMIT fail with error 1180.
     skipping = "SET STATEMENT innodb_lock_wait_timeout = 1 FOR "
@@ -193,11 +194,11 @@ class MariadbEngine(Engine):
             size += more
         yield part
 
-    def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
+    def claim(self, queue: str, limit: int, token: str, after: Mapping[int, int] | None = None) -> list[Claimed]:
         with self.atomic(), self.cursor() as cursor:
             cursor.execute(
                 f"{self.skipping}SELECT {CLAIM_COLUMNS}, TIMESTAMPDIFF(MICROSECOND, {_NOW}, expires_at) / 1e6 "
-                "FROM taskq_message WHERE token = '' AND queue = %s "
+                "FROM taskq_message FORCE INDEX (taskq_message_to_claim) WHERE token = '' AND queue = %s "
                 "ORDER BY priority DESC, id LIMIT %s FOR UPDATE SKIP LOCKED",
                 [queue, limit],
             )
@@ -215,7 +216,8 @@ class MariadbEngine(Engine):
         with self.cursor() as cursor:
             # A subquery among the columns: it is not made a join, which might read all messages.
             cursor.execute(
-                "SELECT q.name, (SELECT 1 FROM taskq_message WHERE token = '' AND queue = q.name LIMIT 1) "
+                "SELECT q.name, (SELECT 1 FROM taskq_message FORCE INDEX (taskq_message_to_claim) "
+                "WHERE token = '' AND queue = q.name LIMIT 1) "
                 "FROM JSON_TABLE(%s, '$[*]' COLUMNS (name varchar(255) CHARACTER SET utf8mb4 "
                 "COLLATE utf8mb4_nopad_bin PATH '$')) AS q",
                 [json.dumps(list(queues))],

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.lookups import Exact
 
 if TYPE_CHECKING:  # Django's fields can't be subscripted at run time.
     CharField = models.CharField[str, str]
@@ -51,6 +52,26 @@ class KeyField(CharField):
         """Describe the field for migrations."""
         name, _, args, kwargs = super().deconstruct()
         return name, "taskq.models.fields.KeyField", args, kwargs
+
+
+@KeyField.register_lookup
+class Unindexed(Exact):
+    """``filter(id__in=ids, token__unindexed=token)``: equality that is only checked on rows found by other columns.
+
+    No index serves it. A planner with old statistics may take ``token=token`` for the better way to the rows, and
+    then reads everything that the token ever held.
+    """
+
+    lookup_name = "unindexed"
+
+    def process_lhs(self, compiler: Any, connection: BaseDatabaseWrapper, lhs: Any = None) -> Any:
+        """Return the column as an expression."""
+        sql, params = super().process_lhs(compiler, connection, lhs)
+        return (f"CONCAT({sql}, '')" if connection.vendor == "mysql" else f"({sql} || '')"), params
+
+    def get_rhs_op(self, connection: BaseDatabaseWrapper, rhs: str) -> str:
+        """Return the comparison."""
+        return f"= {rhs}"
 
 
 class PayloadField(TextField):

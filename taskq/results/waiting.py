@@ -87,8 +87,8 @@ async def async_arrivals(
     alias = settings.DATABASE
     event = asyncio.Event()
     waiter = StreamingWaiter(ids, partial(_set_in_loop, asyncio.get_running_loop(), event))
-    waiter.asks = not await sync_to_async(_is_connected)(alias)
-    if not waiter.asks:
+    asks = waiter.asks = not await sync_to_async(_is_connected)(alias)
+    if not asks:
         await sync_to_async(_look)(waiter)
         if rows := waiter.new_rows():
             yield rows
@@ -96,7 +96,7 @@ async def async_arrivals(
             return
         await sync_to_async(_refuse_in_transaction)(alias)
     try:
-        if listener.join(waiter, alias) and not waiter.asks:
+        if listener.join(waiter, alias) and not asks:
             await sync_to_async(_look)(waiter)
         while True:
             event.clear()
@@ -128,9 +128,10 @@ def _is_read_later(ids: Collection[str], alias: str) -> bool:
 
 
 def _join(waiter: Waiter, alias: str, *, looked: bool) -> None:
+    asks = waiter.asks
     listening = listener.join(waiter, alias)
     # A listener that is only starting looks for its waiters later; timeout=0 asks what is so now.
-    if not waiter.asks and (listening or not looked):
+    if not asks and (listening or not looked):
         _look(waiter)
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
+from taskq.engines import for_alias
 from taskq.engines.base import SCHEDULED_NAME
 from taskq.records import Claimed
 from taskq.store.claim import claim, held, with_messages
@@ -18,6 +20,7 @@ from taskq.store.requeue import requeue
 from taskq.worker import log_lines
 
 from .lease import WorkerLease
+from .queue_front import QueueFront
 from .store_thread import Duty
 
 #: Seconds between two reads of the schedule while it is empty.
@@ -49,7 +52,10 @@ class DatabaseSource(Duty):
         #: The queues that have messages, or had some when they were last looked at.
         self._pending: set[str] = set()
         #: The queues that may have messages: nothing has named them.
-        self._unsure = set(queues)
+        self._unread = set(queues)
+        self._fronts: dict[str, QueueFront] = {}
+        #: The queues that a claim found empty behind their front: see ``QueueFront``.
+        self._unsure: set[str] = set()
         #: Claimed messages that are held back, each with the token of its claim: see ``_claim_from``.
         self._deferred: list[tuple[str, Claimed]] = []
         self._turn = 0
@@ -71,11 +77,13 @@ class DatabaseSource(Duty):
         if self._claiming or time.monotonic() >= self._next_poll:
             self._claiming = False
             self._next_poll = time.monotonic() + self._poll
-            self._unsure.update(self._queues)
+            self._unread.update(self._queues)
             # In case nothing tells of what is scheduled, as behind a proxy that pools transactions.
             self._next_due = 0.0
             # Last: it may meet a locked row.
             self._requeue_unknown()
+        if self._unsure:
+            self._look_again()
         if self._deferred:
             self._deliver_deferred()
         room = self._room()
@@ -85,12 +93,13 @@ class DatabaseSource(Duty):
 
     def due(self) -> float | None:
         """Return the seconds to the next poll, or to the next scheduled message."""
-        return min(self._next_poll, self._next_due) - time.monotonic()
+        looks = (self._fronts[queue].next_look for queue in self._unsure)
+        return min(self._next_poll, self._next_due, *looks) - time.monotonic()
 
     def on_notification(self, names: set[str] | None) -> None:
         """Claim from the queues that were named, or from all of them."""
         if names is None:
-            self._unsure.update(self._queues)
+            self._unread.update(self._queues)
         else:
             self._pending |= names.intersection(self._queues)
         if names is None or SCHEDULED_NAME in names:
@@ -103,13 +112,18 @@ class DatabaseSource(Duty):
 
     def _find_pending(self) -> bool:
         """Find out which of the queues that may have messages have some; tell whether any queue has."""
-        self._unsure -= self._pending
-        if len(self._unsure) > 1:
-            self._pending |= with_messages(sorted(self._unsure), self._alias)
+        self._unread -= self._pending
+        # A claim behind the front is quicker than a look from the start, if that is slow.
+        self._pending |= {
+            queue for queue in self._unread & self._fronts.keys() if self._fronts[queue].after() is not None
+        }
+        self._unread -= self._pending
+        if len(self._unread) > 1:
+            self._pending |= with_messages(sorted(self._unread), self._alias)
         else:
             # The claim from one queue is as cheap as a look at it.
-            self._pending |= self._unsure
-        self._unsure.clear()
+            self._pending |= self._unread
+        self._unread.clear()
         return bool(self._pending)
 
     def _claim(self, room: int) -> bool:
@@ -125,11 +139,16 @@ class DatabaseSource(Duty):
         return room > 0 and bool(self._pending)
 
     def _claim_from(self, queue: str, limit: int) -> int:
+        front = self._fronts.get(queue) or self._new_front(queue)
+        after, began = front.after(), time.monotonic()
+        take = claim if after is None else partial(claim, after=after)
         self._claiming = True
-        claimed = claim(queue, limit, self._lease.token, self._alias)
+        claimed = take(queue, limit, self._lease.token, self._alias)
         self._claiming = False
+        front.note(claimed, time.monotonic() - began, after)
         if len(claimed) < limit:
             self._pending.discard(queue)
+            (self._unsure.discard if after is None else self._unsure.add)(queue)
         if claimed:
             # A message may still run here under a token that this worker lost. Old and new delivery have the
             # same id, so the new one is held back until the old run ends.
@@ -137,6 +156,16 @@ class DatabaseSource(Duty):
             self._hand_on([message for message in claimed if not self._lease.holds(message.id)])
             self.mark_useful()
         return len(claimed)
+
+    def _new_front(self, queue: str) -> QueueFront:
+        front = self._fronts[queue] = QueueFront(for_alias(self._alias).keeps_dead_entries)
+        return front
+
+    def _look_again(self) -> None:
+        """Read the queues whose start may be looked at again."""
+        ready = {queue for queue in self._unsure if self._fronts[queue].after() is None}
+        self._unsure -= ready
+        self._pending |= ready
 
     def _hand_on(self, claimed: list[Claimed]) -> None:
         self._lease.take([message.id for message in claimed])
@@ -172,7 +201,7 @@ class DatabaseSource(Duty):
             # Another worker has promoted the messages, or is about to.
             self._next_due = time.monotonic() + _CONTENDED
             return False
-        self._unsure.update(self._queues)
+        self._unread.update(self._queues)
         return True
 
     # -- which queues
@@ -181,12 +210,13 @@ class DatabaseSource(Duty):
         """Start to claim from ``queue``."""
         if queue not in self._queues:
             self._queues.append(queue)
-        self._unsure.add(queue)
+        self._unread.add(queue)
 
     def remove(self, queue: str) -> None:
         """Stop claiming from ``queue``."""
         if queue in self._queues:
             self._queues.remove(queue)
         self._pending.discard(queue)
+        self._unread.discard(queue)
         self._unsure.discard(queue)
         self._turn = 0

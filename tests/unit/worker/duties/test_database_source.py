@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
@@ -16,6 +18,7 @@ from taskq.store.enqueue import enqueue
 from taskq.worker.duties import database_source as source_module
 from taskq.worker.duties.database_source import DatabaseSource
 from taskq.worker.duties.lease import WorkerLease
+from taskq.worker.duties.queue_front import QueueFront
 from tests.support.envelopes import envelope
 from tests.support.waiting import wait_until
 
@@ -53,6 +56,30 @@ def test_source_claims_as_many_as_there_is_room_for_but_no_small_batches() -> No
     taken.source.ended = lambda: 5
     taken.source.work()
     assert len(taken.messages) == 15
+
+
+def test_queue_is_looked_at_from_its_start_again_after_a_claim_behind_its_front(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _send("a", 4)
+    taken = Taken(target=100)
+    begun: list[object] = []
+
+    def behind(*arguments: Any, after: object = None) -> list[Claimed]:
+        begun.append(after)
+        return claim(*arguments)
+
+    monkeypatch.setattr(source_module, "claim", behind)
+    front = taken.source._fronts["a"] = QueueFront(True, {0: 7}, next_look=time.monotonic() + 3600)
+    taken.source.work()
+    assert not taken.source.work()
+    assert begun == [{0: taken.messages[-1].id}], "asked once, and what follows is no more than nothing"
+    front.next_look = time.monotonic() + 0.01
+    due = taken.source.due()
+    assert due is not None
+    assert due <= 0.01, "the store thread comes back for the look"
+    wait_until(lambda: taken.source.work() or len(begun) == 2)
+    assert begun[1] is None
 
 
 def test_queues_take_turns() -> None:

@@ -1,7 +1,4 @@
-"""What a worker tells its session on PostgreSQL: how to plan, and how long to wait for locked rows.
-
-Where others use the session too, behind a proxy that pools transactions, each transaction is told instead, or nothing.
-"""
+"""``lock_timeout`` of PostgreSQL: for a session, or where others use the session too, for each transaction."""
 
 from __future__ import annotations
 
@@ -13,8 +10,8 @@ from weakref import WeakKeyDictionary, WeakSet
 from .base import Engine
 
 
-class SessionEngine(Engine):
-    """The part of PostgreSQL's engine that knows the session."""
+class LockTimeoutEngine(Engine):
+    """The part of PostgreSQL's engine that gives up waiting for locked rows."""
 
     def __init__(self, alias: str) -> None:
         super().__init__(alias)
@@ -56,17 +53,3 @@ class SessionEngine(Engine):
     def gave_up(self, error: Exception) -> bool:
         """Lock time-out: SQLSTATE 55P03."""
         return getattr(error.__cause__, "sqlstate", None) == "55P03"
-
-    def make_steady(self) -> None:
-        """Prepare the claim on this thread's connection, and keep the planner to the indexes.
-
-        Statistics may be of another time: the table was empty, or full. A worker's
-        statements all have an index that serves them at any size.
-        """
-        connection = self.connection.connection
-        if connection is None or self.in_transaction():
-            return
-        with self.cursor() as cursor:
-            cursor.execute("SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off")
-        connection.prepare_threshold = 0
-        self._direct.add(connection)

@@ -144,7 +144,7 @@ class Context:
 
     @property
     def timelimit(self) -> list[float | None]:
-        """The limits in the message: ``[hard, soft]`` in seconds."""
+        """The limits ``[hard, soft]`` in the message, in seconds."""
         return list(self.message.get("timelimit") or (None, None))
 
     @property

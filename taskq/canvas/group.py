@@ -90,7 +90,7 @@ class group(Signature[list[R]]):
 
     def link(self, callback: S) -> S:
         """Raise ``TypeError``: a group has no last task."""
-        raise TypeError(f"A group has no end to link to: write group(...) | {callback!r}, which makes it a chord.")
+        raise TypeError(f"A group has many ends: write group(...) | {callback!r}, which makes it a chord.")
 
     def link_error(self, errback: S) -> S:
         """Call ``errback`` for each member that fails."""

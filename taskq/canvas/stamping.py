@@ -146,7 +146,7 @@ def _stamps(given: Stamps | None) -> dict[str, Any]:
 def _stamp_task(sig: Signature[Any], stamps: Stamps, append: bool) -> None:
     """Stamp one task. Existing stamps stay, or with ``append`` get more values."""
     if taken := sorted(_RESERVED.intersection(stamps)):
-        raise ValueError(f"A stamp can't be named {taken[0]!r}: that is an option of apply_async().")
+        raise ValueError(f"A stamp can't be named {taken[0]!r}: apply_async() has an option of that name.")
     names = list(sig.options.get("stamped_headers") or ())
     for name, value in stamps.items():
         if name not in names:

@@ -53,7 +53,7 @@ SERIALIZER = Problem(
     "E005",
     "An unknown serializer or compression in `TASKQ_SERIALIZER`, `TASKQ_RESULT_SERIALIZER`, `TASKQ_ACCEPT_CONTENT` "
     "or `TASKQ_COMPRESSION`, or of a task.",
-    "Install what provides it, or use 'json'.",
+    "Install the package that provides it, or use 'json'.",
 )
 UNACCEPTED_SERIALIZER = Problem(
     "E006",
@@ -72,7 +72,7 @@ UNKNOWN_DATABASE = Problem(
 )
 UNSUPPORTED_DATABASE = Problem(
     "E011",
-    "A database that taskq can't use.",
+    "taskq does not support this database.",
     "taskq runs on PostgreSQL, MariaDB and SQLite.",
     page="topics/database-connections",
 )

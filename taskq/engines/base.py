@@ -1,4 +1,4 @@
-"""The contract of an engine, and what all of them do alike.
+"""The contract of an engine, and the code that all engines share.
 
 An engine is a set of statements on one database alias, each of them made once and
 run on the calling thread's connection. It holds no connection and no state. Whether
@@ -92,7 +92,7 @@ class Listener:
         """Hear that a look was worth it."""
 
     def close(self) -> None:
-        """Give back what the listener holds."""
+        """Close the listener's connection and files."""
 
 
 class AdaptiveListener(Listener):
@@ -307,7 +307,7 @@ class Engine:
         raise NotImplementedError
 
     def end_runs(self, settlements: Sequence[Settlement]) -> set[str]:
-        """Do what ``upsert_runs`` does; return the ids of the tasks that became final by it."""
+        """Do ``upsert_runs``, and return the ids of the tasks that became final by it."""
         raise NotImplementedError
 
     def count_groups(self, rows: Sequence[tuple[int, bool, str]]) -> None:

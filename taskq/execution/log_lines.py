@@ -70,7 +70,7 @@ conclusion_failed = Hook[Run](lambda run: log.exception("The end of %s could not
 errback_raised = Hook[str, Mapping[str, Any]](
     lambda errback, of: log.exception("The errback %s of %s[%s] raised.", errback, of.get("task"), of["id"])
 )
-follow_ups_unreadable = Hook[str](log.exception, "What was to follow from %s can't be read.")
+follow_ups_unreadable = Hook[str](log.exception, "The follow-ups of %s can't be read.")
 transaction_left_open = Hook[Delivery | None, str](
     lambda d, alias: log.warning(
         "%s left a transaction on %r open: it is rolled back.", f"Task {d.name}[{d.task_id}]" if d else "A task", alias

@@ -260,7 +260,7 @@ def argument_error(
             verb = "is" if culprit is value else "contains"
             return EncodeError(f"argument {label} of {task} {verb} {_described(culprit)}")
     if embed is not None and not _encodes(dict(embed), serializer):
-        return EncodeError(f"what follows {task} (link, link_error, chain or chord) can't be encoded: {error}")
+        return EncodeError(f"the follow-ups of {task} (link, link_error, chain or chord) can't be encoded: {error}")
     return EncodeError(f"the arguments of {task} can't be encoded as {serializer}: {error}")
 
 

@@ -27,7 +27,7 @@ def _payload_type(base: str | None, connection: BaseDatabaseWrapper) -> str | No
 
 
 def _exactly(connection: Any) -> str:
-    """Return what has a database compare a column byte by byte, blanks at the end included."""
+    """Return the collation by which a database compares a column byte by byte, blanks at the end included."""
     if connection.vendor == "postgresql":
         return ' COLLATE "C"'
     if connection.vendor == "mysql":
@@ -108,7 +108,7 @@ def _to_database(value: datetime | None, connection: BaseDatabaseWrapper) -> Any
 
 
 def _from_database(value: datetime | None, connection: BaseDatabaseWrapper) -> datetime | None:
-    """Reverse ``_to_database``: what Django has read has the connection's zone, or none."""
+    """Reverse ``_to_database``: Django reads a time in the connection's zone, or without a zone."""
     if value is None:
         return None
     if connection.vendor != "postgresql":
@@ -129,7 +129,7 @@ class MomentField(DateTimeField):
         return _to_database(value if prepared else self.get_prep_value(value), connection)
 
     def from_db_value(self, value: Any, expression: Any, connection: BaseDatabaseWrapper) -> datetime | None:
-        """Return what a row has as a time with a zone."""
+        """Return the time of a row with a time zone."""
         return _from_database(value, connection)
 
     def deconstruct(self) -> Any:

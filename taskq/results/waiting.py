@@ -82,7 +82,7 @@ def arrivals(
 async def async_arrivals(
     ids: Collection[str], timeout: float | None = None
 ) -> AsyncGenerator[dict[str, TaskRun], None]:
-    """Do what ``arrivals`` does without blocking the event loop."""
+    """Do ``arrivals`` from a coroutine."""
     deadline = _deadline(timeout)
     alias = settings.DATABASE
     event = asyncio.Event()

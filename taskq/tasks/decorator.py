@@ -133,7 +133,7 @@ shared_task = task
 def _define(function: Callable[..., Any], bind: bool, options: dict[str, Any]) -> Task[..., Any]:
     """Make a subclass of ``base`` that runs ``function``, and register its instance."""
     if not callable(function):
-        raise TypeError(f"@task goes on a function, not on {function!r}; options are given by name.")
+        raise TypeError(f"@task decorates a function, not {function!r}; options are given by name.")
     name = function.__qualname__ if hasattr(function, "__qualname__") else type(function).__qualname__
     base: type[Task[..., Any]] = _base(options.get("base"), name)
     options = dict(options)

@@ -44,7 +44,7 @@ class Task(CanvasMethods[R], Generic[P, R]):
     """The definition of a task.
 
     Every option is an attribute that a subclass, ``@task(...)`` or the instance may set.
-    Options with ``from_setting`` read the setting until then.
+    An option that has a setting follows the setting until then.
     """
 
     # -- options
@@ -155,7 +155,7 @@ class Task(CanvasMethods[R], Generic[P, R]):
 
     @cached_property
     def entry(self) -> Callable[..., Any]:
-        """The function that a worker calls: ``run``, or the user's own ``__call__``."""
+        """The function that a worker calls, ``run`` or the user's own ``__call__``."""
         return self.run if type(self).__call__ is Task.__call__ else self.__call__
 
     @cached_property

@@ -84,7 +84,7 @@ task_not_registered = Hook[Request](
 )
 request_failed = Hook[Request, Exception](
     lambda r, error: log.error(
-        "Task %s[%s] can't be looked after: are the options of the task what they may be?", r.name, r.id, exc_info=error
+        "Task %s[%s] can't be handed over: check the options of the task.", r.name, r.id, exc_info=error
     )
 )
 time_limit_ignored = Hook[Request, str](
@@ -110,7 +110,7 @@ outcome_not_sent = Hook[Delivery](
     lambda d: log.exception("The outcome of %s[%s] can't be handed over.", d.name, d.task_id)
 )
 job_not_terminated = Hook[int, Exception](log.error, "Job %d is not terminated. %s")
-wrong_job_answered = Hook[int, object](log.error, "A child answered job %d, which is not the one it had: %r.")
+wrong_job_answered = Hook[int, object](log.error, "A child answered job %d, but it had another job: %r.")
 child_failed = Hook[()](log.exception, "A child of the pool fails.")
 child_not_forked = Hook[str](log.error, "No child could be forked: %s")
 child_connection_failed = Hook[OSError](log.error, "No child can be forked: %s")

@@ -36,7 +36,7 @@ class Duty:
     __slots__ = ()
 
     def work(self) -> bool:
-        """Do what is to be done now, in a short step; tell whether there is more to do at once."""
+        """Do the work that is due now, in a short step; tell whether there is more to do at once."""
         raise NotImplementedError
 
     def due(self) -> float | None:

@@ -86,7 +86,7 @@ class ChildConnection:
         self._write_buffer.send(frames.encode(frames.STOP, None))
 
     def flush(self) -> None:
-        """Write what the child's socket had no room for, where the loop does not do it."""
+        """Write the bytes for which the child's socket had no room, where the loop does not write."""
         self._write_buffer.flush()
 
     @property

@@ -111,7 +111,7 @@ class ForkServerProcess:
         self._wakeup_read, self._wakeup_write = os.pipe()
 
     def serve(self) -> None:
-        """Do what the main process requests until it is gone."""
+        """Serve the requests of the main process until it is gone."""
         self._watch_children()
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)

@@ -245,6 +245,10 @@ class Engine:
         """
         raise NotImplementedError
 
+    def with_messages(self, queues: Sequence[str]) -> set[str]:
+        """Return those of ``queues`` in which messages wait. One look into the index a queue, however long they are."""
+        raise NotImplementedError
+
     def pick_free(self, token: str) -> list[tuple[int, str]]:
         """Lock the unacknowledged messages of ``token`` that nobody else has locked; return their ids and queues."""
         with self.cursor() as cursor:

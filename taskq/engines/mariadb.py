@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -218,6 +219,18 @@ class MariadbEngine(Engine):
                     [token, *ids],
                 )
         return claimed
+
+    def with_messages(self, queues: Sequence[str]) -> set[str]:
+        with self.cursor() as cursor:
+            # A subquery among the columns: it is not made a join, which might read all messages.
+            cursor.execute(
+                "SELECT q.name, (SELECT 1 FROM taskq_message FORCE INDEX (taskq_message_to_claim) "
+                "WHERE token = '' AND queue = q.name LIMIT 1) "
+                "FROM JSON_TABLE(%s, '$[*]' COLUMNS (name varchar(255) CHARACTER SET utf8mb4 "
+                "COLLATE utf8mb4_nopad_bin PATH '$')) AS q",
+                [json.dumps(list(queues))],
+            )
+            return {name for name, found in cursor.fetchall() if found}
 
     def pick_due(self, limit: int) -> list[int]:
         with self.cursor() as cursor:

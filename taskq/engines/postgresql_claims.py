@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,6 +37,11 @@ _CLAIM_ALONE = {
     after: _CLAIM.format(f"(SELECT {_NO_WAIT}) = 'off' AND ", _AFTER if after else _FROM_THE_START)
     for after in (False, True)
 }
+# LATERAL and LIMIT: there is no other plan than a look into the index for each queue.
+_WITH_MESSAGES = (
+    "SELECT q.name FROM unnest(%s::text[]) AS q(name), LATERAL (SELECT 1 FROM taskq_message "
+    "WHERE token = '' AND queue = q.name COLLATE \"C\" ORDER BY priority DESC, id LIMIT 1) m"
+)
 _PRIORITIES = range(10)
 # What keeps the planner to look-ups in indexes. Statistics may be of another time, when the table was empty or full:
 # then it would sort all that waits. The statements of taskq have an index that serves them at any size. Sorting stays
@@ -62,6 +67,12 @@ class ClaimingEngine(LockTimeoutEngine):
             claimed = self.claimed(cursor.fetchall())
         claimed.sort(key=lambda message: (-message.priority, message.id))
         return claimed
+
+    def with_messages(self, queues: Sequence[str]) -> set[str]:
+        """See ``base.Engine``."""
+        with self._claiming() as (cursor, _):
+            cursor.execute(_WITH_MESSAGES, [list(queues)])
+            return {row[0] for row in cursor.fetchall()}
 
     @contextmanager
     def _claiming(self) -> Iterator[tuple[Any, dict[bool, str]]]:

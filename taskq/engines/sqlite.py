@@ -5,6 +5,7 @@ The database lies on this machine, so this machine's clock is its clock.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
@@ -252,6 +253,15 @@ class SqliteEngine(Engine):
         claimed = self.claimed((*row[:-1], row[-1] and _unix(row[-1]) - now) for row in rows)
         claimed.sort(key=lambda message: (-message.priority, message.id))
         return claimed
+
+    def with_messages(self, queues: Sequence[str]) -> set[str]:
+        with self.cursor() as cursor:
+            cursor.execute(
+                "SELECT value FROM json_each(%s) WHERE EXISTS "
+                "(SELECT 1 FROM taskq_message WHERE token = '' AND queue = value)",
+                [json.dumps(list(queues))],
+            )
+            return {row[0] for row in cursor.fetchall()}
 
     def pick_due(self, limit: int) -> list[int]:
         with self.cursor() as cursor:

@@ -27,6 +27,11 @@ def claim(
     return repeated(engine, lambda: engine.claim(queue, limit, token, after), locked=False)
 
 
+def with_messages(queues: Sequence[str], alias: str | None = None) -> set[str]:
+    """Return those of ``queues`` in which messages wait: one statement, for workers of many queues that are idle."""
+    return for_alias(alias or settings.DATABASE).with_messages(queues)
+
+
 def held(token: str, alias: str | None = None) -> set[int]:
     """Return the ids of all messages with this token."""
     rows = Message.objects.using(alias or settings.DATABASE).filter(token=token)

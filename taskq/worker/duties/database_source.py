@@ -2,6 +2,7 @@
 
 Claims are in batches, one statement a queue, and queues take turns. A queue that gave fewer
 messages than were asked for is not read again until the database notifies, or until the next poll.
+Of several queues that may have messages without being named, one statement finds those that have some.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from functools import partial
 from taskq.engines import for_alias
 from taskq.engines.base import SCHEDULED_NAME
 from taskq.records import Claimed
-from taskq.store.claim import claim, held
+from taskq.store.claim import claim, held, with_messages
 from taskq.store.promote import BATCH, next_due, promote
 from taskq.store.requeue import requeue
 from taskq.worker import log_lines
@@ -48,8 +49,10 @@ class DatabaseSource(Duty):
         self._queues = list(queues)
         self._deliver = deliver
         self._poll = poll
-        #: The queues that may have messages.
-        self._pending = set(queues)
+        #: The queues that have messages, or had some when they were last looked at.
+        self._pending: set[str] = set()
+        #: The queues that may have messages: nothing has named them.
+        self._unread = set(queues)
         self._fronts: dict[str, QueueFront] = {}
         #: The queues that a claim found empty behind their front: see ``QueueFront``.
         self._unsure: set[str] = set()
@@ -74,14 +77,17 @@ class DatabaseSource(Duty):
         if self._claiming or time.monotonic() >= self._next_poll:
             self._claiming = False
             self._next_poll = time.monotonic() + self._poll
+            self._unread.update(self._queues)
+            # In case nothing tells of what is scheduled, as behind a proxy that pools transactions.
+            self._next_due = 0.0
+            # Last: it may meet a locked row.
             self._requeue_unknown()
-            self._pending.update(self._queues)
         if self._unsure:
             self._look_again()
         if self._deferred:
             self._deliver_deferred()
         room = self._room()
-        more = room > 0 and bool(self._pending) and self._lease.is_valid and self._claim(room)
+        more = room > 0 and self._lease.is_valid and self._find_pending() and self._claim(room)
         # After the claim: tasks that are due already come before tasks that become due.
         return self._promote() or more
 
@@ -92,7 +98,10 @@ class DatabaseSource(Duty):
 
     def on_notification(self, names: set[str] | None) -> None:
         """Claim from the queues that were named, or from all of them."""
-        self._pending |= set(self._queues) if names is None else names.intersection(self._queues)
+        if names is None:
+            self._unread.update(self._queues)
+        else:
+            self._pending |= names.intersection(self._queues)
         if names is None or SCHEDULED_NAME in names:
             self._next_due = 0.0
 
@@ -100,6 +109,22 @@ class DatabaseSource(Duty):
         room = self.target - (self._lease.held - self.ended())
         # Few large claims rather than many small ones.
         return room if room * 4 >= self.target else 0
+
+    def _find_pending(self) -> bool:
+        """Find out which of the queues that may have messages have some; tell whether any queue has."""
+        self._unread -= self._pending
+        # A claim behind the front is quicker than a look from the start, if that is slow.
+        self._pending |= {
+            queue for queue in self._unread & self._fronts.keys() if self._fronts[queue].after() is not None
+        }
+        self._unread -= self._pending
+        if len(self._unread) > 1:
+            self._pending |= with_messages(sorted(self._unread), self._alias)
+        else:
+            # The claim from one queue is as cheap as a look at it.
+            self._pending |= self._unread
+        self._unread.clear()
+        return bool(self._pending)
 
     def _claim(self, room: int) -> bool:
         order = self._queues[self._turn :] + self._queues[: self._turn]
@@ -176,7 +201,7 @@ class DatabaseSource(Duty):
             # Another worker has promoted the messages, or is about to.
             self._next_due = time.monotonic() + _CONTENDED
             return False
-        self._pending.update(self._queues)
+        self._unread.update(self._queues)
         return True
 
     # -- which queues
@@ -185,12 +210,13 @@ class DatabaseSource(Duty):
         """Start to claim from ``queue``."""
         if queue not in self._queues:
             self._queues.append(queue)
-        self._pending.add(queue)
+        self._unread.add(queue)
 
     def remove(self, queue: str) -> None:
         """Stop claiming from ``queue``."""
         if queue in self._queues:
             self._queues.remove(queue)
         self._pending.discard(queue)
+        self._unread.discard(queue)
         self._unsure.discard(queue)
         self._turn = 0

@@ -7,7 +7,8 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 
 from taskq.models import Message, ScheduledMessage
 from taskq.records import Claimed
@@ -226,3 +227,30 @@ def test_message_still_running_from_a_lost_lease_is_claimed_when_that_run_ended(
     taken.source.work()
     assert [message.id for message in taken.messages[3:]] == [first.id]
     assert taken.lease.holder(first.id) == taken.lease.token
+
+
+def test_idle_queues_cost_one_statement_however_many_they_are() -> None:
+    taken = Taken(*(f"q{n}" for n in range(2000)))
+    taken.source.work()
+    taken.source.on_notification(None)
+    with CaptureQueriesContext(connection) as queries:
+        taken.source.work()
+    # One look at the queues, one at the schedule.
+    assert len(queries) == 2
+    _send("q7", 3)
+    _send("q1999", 1)
+    taken.source.on_notification(None)
+    with CaptureQueriesContext(connection) as queries:
+        taken.source.work()
+    assert taken.queues() == {"q7": 3, "q1999": 1}
+    assert len(queries) == 4
+
+
+def test_schedule_is_read_with_each_poll_in_case_nothing_tells_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = Taken()
+    taken.source.work()
+    enqueue([envelope(queue="a", delay=0.001)])
+    taken.source.work()
+    assert ScheduledMessage.objects.exists(), "nobody has told of it"
+    monkeypatch.setattr(taken.source, "_next_poll", 0.0)
+    wait_until(lambda: taken.source.work() or taken.messages)

@@ -225,6 +225,11 @@ class Settings:
     RESULT_FAILURE_EXPIRES = Setting(
         kinds.AGE, timedelta(days=7), "How long rows of failures are kept. `None` or 0 keeps them for ever."
     )
+    REVOKES_EXPIRE = Setting(
+        kinds.AGE,
+        timedelta(days=1),
+        "How long the revoking of a task that was not sent yet is remembered. `None` or 0 is for ever.",
+    )
 
     POOL = Setting(
         kinds.choice("prefork", "threads", "solo"),

@@ -1,6 +1,7 @@
 """The rows of taskq: one noun a module. Only ``taskq.store`` changes them."""
 
 from .message import Message, ScheduledMessage
+from .revocation import Revocation
 from .run import Attempt, TaskRun
 from .topology import Binding, Exchange, Queue
 from .worker import Lease, Worker
@@ -15,6 +16,7 @@ __all__ = [
     "Message",
     "Node",
     "Queue",
+    "Revocation",
     "ScheduledMessage",
     "TaskRun",
     "Worker",

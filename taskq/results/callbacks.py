@@ -39,7 +39,7 @@ def watch(ids: Collection[str], call: Call) -> None:
     waiter = _CallbackWaiter(ids, call, alias)
     try:
         if listener.join(waiter, alias):
-            waiter.take(run_rows.finished(waiter.missing()))
+            waiter.take(run_rows.ended(waiter.missing()))
             waiter.submit_if_done()
     except BaseException:
         # The caller gets the error, and nobody else would ever remove the waiter.

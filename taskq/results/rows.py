@@ -35,9 +35,36 @@ COLUMNS = (
 _CHUNK = 2000
 
 
-def fetch(ids: Iterable[str], columns: Collection[str] = COLUMNS) -> dict[str, TaskRun]:
-    """Return the rows of ``ids`` by task id, without ids that have no row."""
-    return _fetch(ids, columns)
+def fetch(ids: Collection[str], columns: Collection[str] = COLUMNS) -> dict[str, TaskRun]:
+    """Return the rows of ``ids`` by task id, without ids that have no row.
+
+    A task that was revoked before it was sent has a row that says so, though it is not stored.
+    """
+    found = _fetch(ids, columns)
+    waiting = [task_id for task_id in ids if task_id not in found or found[task_id].state == states.PENDING]
+    return found | _revoked_early(waiting)
+
+
+def _revoked_early(ids: Collection[str]) -> dict[str, TaskRun]:
+    """Return new rows for tasks that were revoked before they were sent, and that no worker has refused yet."""
+    from taskq.models import Revocation, TaskRun
+
+    if not ids:
+        return {}
+    wanted = [task_id for task_id in ids if is_storable(task_id)]
+    step = _step(settings.DATABASE)
+    revoked = Revocation.objects.using(settings.DATABASE)
+    return {
+        task_id: TaskRun(task_id=task_id, state=states.REVOKED)
+        for start in range(0, len(wanted), step)
+        for task_id in revoked.filter(revoked_id__in=wanted[start : start + step]).values_list("revoked_id", flat=True)
+    }
+
+
+def ended(ids: Collection[str]) -> dict[str, TaskRun]:
+    """Return what ``finished`` does, and tasks that were revoked before they were sent."""
+    found = finished(ids)
+    return found | _revoked_early([task_id for task_id in ids if task_id not in found])
 
 
 def finished(ids: Iterable[str], columns: Collection[str] = COLUMNS) -> dict[str, TaskRun]:

@@ -137,7 +137,7 @@ def _join(waiter: Waiter, alias: str, *, looked: bool) -> None:
 
 def _look(waiter: Waiter) -> None:
     """Read the missing rows once, in the caller's own transaction if it has one."""
-    waiter.take(run_rows.finished(waiter.missing()))
+    waiter.take(run_rows.ended(waiter.missing()))
 
 
 def _refuse_in_transaction(alias: str) -> None:

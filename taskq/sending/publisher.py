@@ -19,7 +19,7 @@ from taskq.conf import database_broker_alias, masked_url, settings, two_database
 from taskq.engines import Engine, for_alias
 from taskq.messages.announcing import announce, report
 from taskq.records import Envelope, NewGroup, NewNode
-from taskq.store import exchanges, workflow_rows
+from taskq.store import exchanges, revoke, workflow_rows
 from taskq.store.enqueue import enqueue, enqueue_one, insert, report_on_commit
 from taskq.store.transactions import repeated
 
@@ -152,6 +152,7 @@ def publish_plan(plan: Workflow) -> None:
             workflow_rows.insert(engine, plan.groups, nodes, reset=True)
             sent = _enqueue(engine, chunks)
             workflow_rows.forget_earlier_ends(engine, [node.task_id for node in nodes if node.task_id not in sent])
+            revoke.revoke_remembered(engine, {node.root_id for node in nodes})
 
     if chunks.any() or plan.groups or nodes:
         repeated(engine, write, repeatable=chunks.all_kept)

@@ -14,7 +14,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from taskq import states
 from taskq.conf import settings
 from taskq.engines import for_alias
-from taskq.models import Attempt, Group, Message, Node, ScheduledMessage, TaskRun
+from taskq.models import Attempt, Group, Message, Node, Revocation, ScheduledMessage, TaskRun
 
 from . import leadership
 
@@ -76,6 +76,8 @@ def sweep(marks: Marks, alias: str | None = None, limit: int = BATCH) -> Iterato
         yield from _expire_attempts(before, limit, alias, marks if for_ever else None)
         yield from _expire_nodes(before, limit, alias, marks if for_ever else None)
         yield from _expire_groups(before, limit, alias)
+    if settings.REVOKES_EXPIRE is not None:
+        yield from _expire_revocations(_before(settings.REVOKES_EXPIRE, alias), limit, alias)
     leadership.note_done(SWEEP, alias)
 
 
@@ -207,3 +209,10 @@ def _expire_groups(before: datetime, limit: int, alias: str) -> Iterator[int]:
     for batch in _batches(rows, "created_at", limit, None):
         old = [number for _, number, size, living in batch if size == 0 or not living]
         yield groups.filter(id__in=old)._raw_delete(alias) if old else 0
+
+
+def _expire_revocations(before: datetime, limit: int, alias: str) -> Iterator[int]:
+    rows = Revocation.objects.using(alias).filter(created_at__lt=before)
+    # By their age too: one that was renewed meanwhile stays.
+    while old := list(rows.order_by("created_at").values_list("revoked_id", flat=True)[:limit]):
+        yield rows.filter(revoked_id__in=old)._raw_delete(alias)

@@ -6,19 +6,22 @@ group, all of its tasks that have not run are.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 
+from django.db import transaction
 from django.db.models import Model
 
 from taskq import states
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
+from taskq.messages.protocol.options import is_storable
 from taskq.models import Message, Node, ScheduledMessage, TaskRun
 from taskq.workflows.advance import revoked
 from taskq.workflows.cascade import NodePosition, cascade, dependents_first
 from taskq.workflows.followups import complete
 
+from . import revocations
 from .enqueue import MESSAGE_CHANNEL
 from .settle import write_ends
 from .transactions import repeated
@@ -35,9 +38,39 @@ def revoke(task_ids: Sequence[str], terminate: str = "", alias: str | None = Non
 
     A message that waits or is scheduled is deleted, and its task becomes ``REVOKED``. A message that a worker holds is
     flagged: its task does not start. A running task goes on to its end, unless ``terminate`` names a signal
-    (``"SIGTERM"``). Final states stay. A group's id stands for its members and their dependents.
+    (``"SIGTERM"``). Final states stay. A group's id stands for its members and their dependents. An id under which
+    nothing was sent yet is remembered for ``TASKQ_REVOKES_EXPIRE``: its task is refused when a worker takes it.
     """
     engine = for_alias(alias or settings.DATABASE)
+    # An id that can't be stored is no task's, and a database would refuse the statement because of it.
+    ids = sorted({task_id for task_id in task_ids if task_id and is_storable(task_id)})
+    asked = _revoke_sent(engine, ids, terminate)
+    for batch in _batches(ids):
+        if unknown := revocations.unknown(engine.alias, batch):
+            repeated(engine, partial(revocations.keep, engine, unknown))
+            _after_commit(engine, partial(_revoke_sent, engine, unknown, terminate))
+    return asked
+
+
+def _after_commit(engine: Engine, look: Callable[[], object]) -> None:
+    """Look again for tasks that were remembered, when that is committed.
+
+    A task that was sent meanwhile, and that a worker took too early to see it, is found now. Whatever is sent later is
+    claimed later.
+    """
+    if engine.connection.in_atomic_block:
+        transaction.on_commit(look, using=engine.alias)
+    else:
+        look()
+
+
+def revoke_remembered(engine: Engine, root_ids: Collection[str]) -> None:
+    """Revoke the tasks of new workflows whose ids were revoked before, in the transaction that sends them."""
+    if known := revocations.among(engine, root_ids):
+        _revoke_sent(engine, known, "")
+
+
+def _revoke_sent(engine: Engine, task_ids: Sequence[str], terminate: str) -> int:
     reached, unsent = _cascade(engine.alias, set(task_ids))
     return sum(
         repeated(engine, partial(_revoke, engine, batch, unsent.intersection(batch), terminate))

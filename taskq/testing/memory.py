@@ -61,6 +61,7 @@ class Memory(MemoryResults):
         self._runs = MemoryRuns(self._follow)
         self._workflows = MemoryWorkflows(self._runs)
         self._saved = {}
+        self._remembered = {}
         self._watched = []
         self._busy = threading.local()
 
@@ -85,6 +86,7 @@ class Memory(MemoryResults):
         """Take messages: the publisher's sink."""
         for envelope in envelopes:
             self._keep(envelope)
+        self._revoke_remembered()
         self._run_visible()
 
     def _keep(self, envelope: Envelope, again: bool = False) -> None:
@@ -182,6 +184,7 @@ class Memory(MemoryResults):
         with self._lock:
             self._runs.ending = message.claimed()
             self._workflows.settle(settlement)
+        self._revoke_remembered()
         self._call_watchers()
 
     def _follow(self, envelope: Envelope) -> None:
@@ -196,7 +199,24 @@ class Memory(MemoryResults):
     # -- revoking
 
     def revoke(self, ids: Sequence[str], terminate: str) -> None:
-        """Revoke waiting messages and their dependents: their runs become ``REVOKED``."""
+        """Revoke waiting messages and their dependents: their runs become ``REVOKED``. Unknown ids are remembered."""
+        with self._lock:
+            known = {message.id for message in self.sent} | self._runs.rows.keys() | self._workflows.known()
+            self._remembered |= dict.fromkeys(set(ids) - known, time.time())
+        self._revoke(ids)
+
+    def _revoke_remembered(self) -> None:
+        """Revoke tasks that wait now, or are in a workflow, and were revoked before they were sent."""
+        with self._lock:
+            if self._remembered:
+                there = {message.id for message in self._waiting} | self._workflows.nodes.keys()
+                known = [
+                    i for i in self._remembered if i in there and self._was_revoked(i) and not self._runs.is_final(i)
+                ]
+                if known:
+                    self._revoke(known)
+
+    def _revoke(self, ids: Sequence[str]) -> None:
         with self._lock:
             # A run that is not final does not prove that a message exists: a replaced task keeps its id, and its
             # replacement may not have been sent.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Sequence
 from typing import Any
 
 from asgiref.sync import sync_to_async
 
 from taskq import states
+from taskq.conf import settings
 from taskq.exceptions import TimeoutError
 from taskq.models import TaskRun
 from taskq.results import callbacks
@@ -30,6 +32,8 @@ class MemoryResults(ResultBackend):
     _runs: MemoryRuns
     _workflows: MemoryWorkflows
     _saved: dict[str, Any]
+    #: When tasks were revoked that were not sent yet.
+    _remembered: dict[str, float]
     _watched: list[tuple[Collection[str], Callable[[Found], object]]]
 
     def drain(self) -> object:
@@ -48,7 +52,15 @@ class MemoryResults(ResultBackend):
 
     def _present(self, ids: Collection[str]) -> Found:
         with self._lock:
-            return {task_id: run for task_id in ids if (run := self._runs.present(task_id)) is not None}
+            found = {task_id: run for task_id in ids if (run := self._runs.present(task_id)) is not None}
+            unsent = [task_id for task_id in ids if task_id not in found and self._was_revoked(task_id)]
+            return found | {task_id: TaskRun(task_id=task_id, state=states.REVOKED) for task_id in unsent}
+
+    def _was_revoked(self, task_id: str) -> bool:
+        """Tell whether a task was revoked before it was sent, and that is remembered still."""
+        kept = settings.REVOKES_EXPIRE
+        revoked = self._remembered.get(task_id)
+        return revoked is not None and (kept is None or time.time() < revoked + kept.total_seconds())
 
     def _final(self, ids: Collection[str]) -> Found:
         return {task_id: run for task_id, run in self._present(ids).items() if states.is_final(run.state)}

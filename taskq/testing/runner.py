@@ -40,6 +40,8 @@ def run(message: Claimed, report: Callable[[Request, Report], None]) -> RunResul
     except InvalidTaskError as error:
         return RunResult("", settlements.rejected(message, error, HOSTNAME), error)
     request.starts = 1
+    if message.revoked:
+        return RunResult(request.name, settlements.revoked(request, "revoked", HOSTNAME))
     if request.expired():
         return RunResult(request.name, settlements.revoked(request, "expired", HOSTNAME))
     if request.task is None:

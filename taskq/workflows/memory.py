@@ -94,6 +94,10 @@ class MemoryWorkflows:
         if linked:
             advance(self, linked)
 
+    def known(self) -> set[str]:
+        """Return the ids of all tasks and groups."""
+        return {*self.nodes, *self.groups, *(node.group_id for node in self.nodes.values())}
+
     def member_ids(self, group_id: str) -> list[str]:
         """Return the ids of a group's tasks in the order of their positions."""
         found = [node for node in self.nodes.values() if node.group_id == group_id]

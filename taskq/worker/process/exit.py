@@ -22,9 +22,11 @@ def end_process(status: int, last_call: Callable[[], object]) -> NoReturn:
     """Call ``last_call`` and end the process with ``status``, also if that call hangs."""
     # In another thread: the call may wait for a lock of logging that a hanging thread holds.
     thread = threading.Thread(target=last_call, daemon=True)
-    thread.start()
-    thread.join(_TIMEOUT)
-    os._exit(status)
+    try:
+        thread.start()
+        thread.join(_TIMEOUT)
+    finally:
+        os._exit(status)
 
 
 def run_exit_handlers() -> None:

@@ -6,9 +6,10 @@ again, and other workers recover its tasks.
 
 from __future__ import annotations
 
-import faulthandler
+import os
 import sys
 import threading
+import traceback
 
 from taskq.logs import log_descriptor
 from taskq.worker import log_lines
@@ -52,6 +53,17 @@ class Watchdog(threading.Thread):
         end_process(EXIT_STATUS, self._log)
 
     def _log(self) -> None:
-        # With a log file the stacks belong there: nobody may read standard error.
-        faulthandler.dump_traceback(log_descriptor() or sys.stderr)
+        # With a log file the stacks belong there: nobody may read standard error. Not by faulthandler, which holds
+        # the interpreter while it waits for a full pipe: nothing could end the process then.
+        os.write(log_descriptor() or 2, _stacks().encode("utf-8", "backslashreplace"))
         log_lines.worker_hung(self._watched, self._timeout)
+
+
+def _stacks() -> str:
+    """Return the stacks of all threads, the innermost call last."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    stacks = [
+        f"Thread {names.get(ident, ident)}:\n{''.join(traceback.format_stack(frame))}"
+        for ident, frame in sys._current_frames().items()
+    ]
+    return "\n".join(stacks)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import pytest
 
-from taskq.worker.process.watchdog import Watchdog
+from taskq.worker.process.watchdog import EXIT_STATUS, Watchdog
+from tests.support.processes import ROOT
 from tests.support.waiting import wait_until
 
 
@@ -44,7 +47,6 @@ def test_watchdog_logs_what_hangs_and_exits_with_status_70(
 ) -> None:
     statuses: list[int] = []
     monkeypatch.setattr("taskq.worker.process.exit.os._exit", statuses.append)
-    monkeypatch.setattr("taskq.worker.process.watchdog.faulthandler.dump_traceback", lambda file: None)
     watchdog = Watchdog(0.02)
     watchdog.start()
     wait_until(lambda: statuses, what="the watchdog to end the process")
@@ -52,3 +54,21 @@ def test_watchdog_logs_what_hangs_and_exits_with_status_70(
     watchdog.join(20)
     assert statuses[0] == 70
     assert "no progress" in caplog.text
+
+
+def test_watchdog_ends_a_process_whose_standard_error_nobody_reads() -> None:
+    program = """if True:
+        import os, time
+        from taskq.worker.process.watchdog import Watchdog
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        try:
+            while True:
+                os.write(writer, b"x" * 4096)
+        except BlockingIOError:
+            os.set_blocking(writer, True)
+        os.dup2(writer, 2)
+        Watchdog(0.2).start()
+        time.sleep(60)
+    """
+    assert subprocess.run([sys.executable, "-c", program], timeout=50, cwd=ROOT).returncode == EXIT_STATUS

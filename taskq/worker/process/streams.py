@@ -1,0 +1,93 @@
+"""The standard streams of a worker: it starts, works and stops whatever becomes of them.
+
+A stream may be closed from the start, its reader may go away, the disk be full, or a pipe be read by nobody. Output
+that can't be written is dropped: no task fails of its ``print()``, and no log line holds up the worker for long.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import select
+import stat
+import sys
+from contextlib import suppress
+
+#: Seconds that a write waits for the reader of a full pipe. After that, output is dropped until the reader goes on.
+_PATIENCE = 2.0
+
+
+def protect_streams() -> None:
+    """Open the standard streams that are closed, on nothing, and have errors of the others ignored."""
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        _open_if_closed(fd)
+        stream = getattr(sys, name)
+        if stream is None:
+            mode = "w" if fd else "r"
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for the process's life
+        elif fd and isinstance(stream, io.TextIOWrapper) and _descriptor(stream) == fd:
+            setattr(sys, name, _protected(stream, fd))
+
+
+def _open_if_closed(fd: int) -> None:
+    """Open a closed descriptor of the standard streams, which the next file or socket would get otherwise."""
+    try:
+        os.fstat(fd)
+    except OSError:
+        null = os.open(os.devnull, os.O_RDWR)
+        if null != fd:
+            os.dup2(null, fd)
+            os.close(null)
+
+
+def _descriptor(stream: io.TextIOWrapper) -> int:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError):
+        return -1
+
+
+def _protected(stream: io.TextIOWrapper, fd: int) -> io.TextIOWrapper:
+    """Return a stream like ``stream`` whose writes raise no errors, and give it to the handlers that log to it."""
+    protected = io.TextIOWrapper(
+        io.BufferedWriter(_Tolerant(fd)),  # type: ignore[type-var]
+        stream.encoding,
+        "backslashreplace" if fd == 2 else stream.errors,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+    for logger in (logging.root, *logging.root.manager.loggerDict.values()):
+        for handler in getattr(logger, "handlers", ()):
+            if isinstance(handler, logging.StreamHandler) and handler.stream is stream:
+                with suppress(OSError):
+                    handler.setStream(protected)
+    return protected
+
+
+class _Tolerant(io.FileIO):
+    """A descriptor that stays open, and drops what can't be written to it."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd, "wb", closefd=False)
+        kind = os.fstat(fd).st_mode
+        #: Only such a descriptor can make a write wait for long.
+        self._may_block = stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind) or stat.S_ISCHR(kind)
+        self._patience = _PATIENCE
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        """Write some of ``data``, or drop all of it; return how many bytes that were."""
+        with suppress(OSError):
+            if not self._may_block:
+                return super().write(data) or len(data)
+            if self._is_ready():
+                # No more than a pipe takes without waiting, once it takes anything.
+                return os.write(self.fileno(), memoryview(data)[: select.PIPE_BUF])
+        return len(data)
+
+    def _is_ready(self) -> bool:
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLOUT)
+        ready = bool(poll.poll(self._patience * 1000))
+        self._patience = _PATIENCE if ready else 0.0
+        return ready

@@ -36,6 +36,10 @@ class TaskDefinition(Protocol):
     def positions(self) -> Mapping[str, int]:
         """The position of each positional parameter."""
 
+    @property
+    def binds(self) -> bool:
+        """Whether the function gets the task as its first argument, ``self``."""
+
     def check_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise ``TypeError`` if the function does not take these arguments."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from taskq.workflows.depth import limit_depth
 
-from .signature import Signature, signatures
+from .signature import Signature, parts_of
 
 if TYPE_CHECKING:
     from taskq.results.async_result import AsyncResult
@@ -59,4 +59,4 @@ class chain(Signature[R]):
 def _signatures_of(tasks: tuple[Any, ...]) -> list[Signature[Any]]:
     if len(tasks) == 1 and not isinstance(tasks[0], Mapping):
         tasks = tasks[0]
-    return signatures(tasks, "chain()")
+    return parts_of("chain()", tasks)

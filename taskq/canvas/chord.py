@@ -10,7 +10,7 @@ from taskq.conf import settings
 
 from .chain import chain
 from .group import group
-from .signature import Signature, maybe_signature, signatures
+from .signature import Signature, part_of, parts_of
 
 if TYPE_CHECKING:
     from taskq.results.async_result import AsyncResult
@@ -37,7 +37,8 @@ class chord(Signature[R]):
     @overload
     def __init__(self, header: Any, body: Signature[R], **options: Any) -> None: ...
     def __init__(self, header: Any, body: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> None:
-        fields = {"kwargs": dict(kwargs or {}), "header": _members(header), "body": maybe_signature(body)}
+        body = None if body is None else part_of("chord()", body)
+        fields = {"kwargs": dict(kwargs or {}), "header": _members(header), "body": body}
         super().__init__("celery.chord", (), fields, options, subtask_type="chord")
 
     @classmethod
@@ -71,13 +72,9 @@ class chord(Signature[R]):
 
     def then(self, other: Signature[Any]) -> chord[Any]:
         """Return a copy with ``other`` behind the body."""
-        from .operators import follow
+        from .operators import add_behind
 
-        copy = chord.__new__(chord)
-        copy.update(self)
-        copy["kwargs"] = {**self.kwargs, "body": other if self.body is None else follow(self.body, other)}
-        copy["options"] = dict(self.options)
-        return copy
+        return add_behind(self.clone(), part_of("then()", other))
 
     def __call__(self, body: Any = None, **options: Any) -> AsyncResult[Any]:
         """Send the chord; ``body`` replaces its own body."""
@@ -91,7 +88,7 @@ class chord(Signature[R]):
         if kwargs and "body" in kwargs:
             kwargs = dict(kwargs)
             other = self.clone()
-            other.body = maybe_signature(kwargs.pop("body"))
+            other.body = part_of("chord()", kwargs.pop("body"))
             return other.apply_async(args, kwargs, **options)
         return super().apply_async(args, kwargs, **options)
 
@@ -114,7 +111,7 @@ class chord(Signature[R]):
         return self._own_body().link_error(errback)
 
     def _own_body(self) -> Signature[Any]:
-        """Replace the body by a copy and return the copy: other chords may share the old body."""
+        """Replace the body by a copy and return the copy: the body may have been set from outside."""
         if self.body is None:
             raise TypeError("This chord has no body yet: chord(header, body).")
         self.body = self.body.clone()
@@ -126,7 +123,7 @@ class chord(Signature[R]):
 
 def _members(header: Any) -> list[Signature[Any]] | group:
     if isinstance(header, group):
-        return header
+        return header.clone()
     if isinstance(header, chain):
         warnings.warn(
             "chord(chain, body) runs the tasks of the chain in parallel, as Celery does. "
@@ -134,8 +131,8 @@ def _members(header: Any) -> list[Signature[Any]] | group:
             RuntimeWarning,
             stacklevel=3,
         )
-        return list(header.tasks)
+        return parts_of("chord()", header.tasks)
     if isinstance(header, Mapping):
-        sig = Signature.from_dict(header)
+        sig = part_of("chord()", header)
         return sig if isinstance(sig, group) else [sig]
-    return signatures(header, "chord()")
+    return parts_of("chord()", header)

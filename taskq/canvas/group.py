@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from kombu.utils.functional import fxrange
 
 from taskq.workflows.fields import Args, Kwargs
 
-from .signature import Signature, signatures
+from .signature import Signature, parts_of
 
 if TYPE_CHECKING:
     from taskq.results.group_result import GroupResult
@@ -31,9 +33,8 @@ class group(Signature[list[Any]]):
         if len(tasks) == 1:
             (tasks,) = tasks
         if isinstance(tasks, group):
-            members = list(tasks.tasks)
-        else:
-            members = signatures([tasks] if isinstance(tasks, Mapping) else tasks, "group()")
+            tasks = tasks.tasks
+        members = parts_of("group()", [tasks] if isinstance(tasks, Mapping) else tasks)
         super().__init__("celery.group", (), {"tasks": members}, options, subtask_type="group")
 
     @classmethod
@@ -83,14 +84,19 @@ class group(Signature[list[Any]]):
         raise TypeError(f"A group has no end to link to: write group(...) | {callback!r}, which makes it a chord.")
 
     def link_error(self, errback: S) -> S:
-        """Call ``errback``, made immutable, for each member that fails."""
-        from .operators import as_immutable
-
-        follower = as_immutable(errback)
-        self.kwargs["tasks"] = [task.clone() for task in self.tasks]
+        """Call ``errback`` for each member that fails."""
         for task in self.tasks:
-            task.link_error(follower)
+            task.link_error(errback)
         return errback
+
+    def skew(self, start: float = 1.0, stop: float | None = None, step: float = 1.0) -> Self:
+        """Set the countdowns of the members: ``start``, ``start + step``, ... seconds, at most ``stop``.
+
+        Returns the group itself: ``group(add.s(i, i) for i in range(10)).skew(start=1, stop=10).delay()``.
+        """
+        for task, countdown in zip(self.tasks, fxrange(start, stop, step, repeatlast=True), strict=False):
+            task.set(countdown=countdown)
+        return self
 
     def __repr__(self) -> str:
         return f"group({self.tasks!r})"

@@ -1,10 +1,11 @@
 """The operator ``|`` of signatures: Celery's algebra, in one place.
 
-``chain(a, b, c)`` is ``a | b | c`` without empty groups. Behind a task, a group of one member is
-replaced by the member (``a | group(b)`` is ``a | b``); at the start, or behind a group, it stays a
-group, and its successor gets a list of one value.
+``chain(a, b, c)`` is ``a | b | c`` without empty groups; behind a chain or a group ``|`` leaves them out too. Behind a
+task, a group of one member is replaced by the member (``a | group(b)`` is ``a | b``); at the start, or behind a group,
+it stays a group, and its successor gets a list of one value.
 
-Used when a canvas is built; ``workflows.freezing`` and ``workflows.steps`` prepare it for sending.
+Used when a canvas is built; ``workflows.freezing`` and ``workflows.steps`` prepare it for sending. The
+functions change and keep the signatures that they get: their callers pass copies.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from .chain import chain
 from .chord import chord
 from .group import group
 from .maps import chunks
-from .signature import Signature, signature
+from .signature import Signature
 
-__all__ = ["as_immutable", "chained_steps", "flattened_steps", "follow"]
+__all__ = ["add_behind", "chained_steps", "flattened_steps", "follow"]
 
 AnySignature = Signature[Any]
 #: Options of a chain for its last task, not for steps that are added behind it.
@@ -32,25 +33,33 @@ def follow(left: AnySignature, right: AnySignature) -> AnySignature:
     left = _sole_group(left)
     if isinstance(left, chunks):
         left = left.group()
+    if _is_empty_group(right) and isinstance(left, chain | group):
+        return left
     if isinstance(left, group):
-        return chord(left, right)
+        return _chord(left, right)
     if isinstance(left, chord):
         alone = _unwrap_single(right)
-        return _chain([left, alone]) if isinstance(alone, group) else left.then(right)
+        return _chain([left, alone]) if isinstance(alone, group) else add_behind(left, right)
     if not isinstance(left, chain):
         steps = [left]
-        _append(steps, right)
+        _append(steps, right, keep_empty=True)
         return _chain(steps)
     steps, options = _open_chain(left)
     _append(steps, right)
     return _chain(steps, options)
 
 
+def add_behind(sig: chord[Any], other: AnySignature) -> chord[Any]:
+    """Add ``other`` behind the body of a chord, or as its body, and return the chord."""
+    sig.body = other if sig.body is None else follow(sig.body, other)
+    return sig
+
+
 def chained_steps(signatures: Iterable[AnySignature]) -> list[AnySignature]:
     """Return the steps of a chain of ``signatures``, as of ``a | b | c``; empty groups among others are left out."""
     given = list(signatures)
     if len(given) > 1:
-        given = [sig for sig in given if not (isinstance(sig, group) and not sig.tasks)]
+        given = [sig for sig in given if not _is_empty_group(sig)]
     if not given:
         return []
     left, *rest = given
@@ -100,22 +109,43 @@ def _chain(steps: list[AnySignature], options: dict[str, Any] | None = None) -> 
     return made
 
 
-def _append(steps: list[AnySignature], sig: AnySignature) -> None:
-    """Add ``sig`` behind the last of ``steps``."""
+def _chord(header: group, body: AnySignature) -> chord[Any]:
+    """Return a chord of ``header`` and ``body``, unchanged."""
+    # Without __init__, which would copy them.
+    made: chord[Any] = chord.__new__(chord)
+    made.update(
+        task="celery.chord",
+        args=(),
+        kwargs={"kwargs": {}, "header": header, "body": body},
+        options={},
+        subtask_type="chord",
+        immutable=False,
+    )
+    return made
+
+
+def _is_empty_group(sig: AnySignature) -> bool:
+    return isinstance(sig, group) and not sig.tasks
+
+
+def _append(steps: list[AnySignature], sig: AnySignature, keep_empty: bool = False) -> None:
+    """Add ``sig`` behind the last of ``steps``; an empty group only with ``keep_empty``."""
     if isinstance(sig, chunks):
         sig = sig.group()
+    if _is_empty_group(sig) and not keep_empty:
+        return
     last = steps[-1] if steps else None
     if last is not None and not isinstance(last, group | chord):
         sig = _unwrap_single(sig)
     if isinstance(sig, chain):
         for step in flattened_steps(sig):
-            _append(steps, step)
+            _append(steps, step, keep_empty)
     elif isinstance(last, chord):
-        steps[-1] = last.then(sig)
+        add_behind(last, sig)
     elif isinstance(last, group) and not isinstance(sig, group):
-        steps[-1] = chord(last, sig)
+        steps[-1] = _chord(last, sig)
         if len(steps) > 1 and isinstance(before := steps[-2], chord):
-            steps[-2:] = [before.then(steps[-1])]
+            steps[-2:] = [add_behind(before, steps[-1])]
     else:
         steps.append(sig)
 
@@ -163,10 +193,3 @@ def _with_arguments_of(sig: AnySignature, first: AnySignature) -> AnySignature:
         first = first.clone()
         first.set_immutable(True)
     return first
-
-
-def as_immutable(sig: Any) -> AnySignature:
-    """Return an immutable copy of a signature."""
-    copy = signature(sig)
-    copy.set_immutable(True)
-    return copy

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from .chain import chain
 
-__all__ = ["Signature", "maybe_signature", "signature", "signatures", "subtask"]
+__all__ = ["Signature", "maybe_signature", "part_of", "parts_of", "signature", "subtask"]
 
 R = TypeVar("R")
 S = TypeVar("S")
@@ -189,11 +189,16 @@ class Signature(dict[str, Any], Generic[R]):
         """Set whether the signature takes no more arguments."""
         self["immutable"] = immutable
 
-    def clone(self: T, args: Args = None, kwargs: Kwargs = None, **options: Any) -> T:
-        """Return a copy with more arguments and options: ``add.s(2).clone((1,), countdown=5)``. Values are shared."""
+    def clone(self: T, args: Args = None, kwargs: Kwargs = None, immutable: bool | None = None, **options: Any) -> T:
+        """Return a copy with more arguments and options: ``add.s(2).clone((1,), countdown=5)``.
+
+        The parts of a canvas are copied too, the values of arguments are shared. ``immutable`` is for the copy.
+        """
         copy: T = self._rebuilt(self)  # type: ignore[assignment]
         if args or kwargs or options:
             copy["args"], copy["kwargs"], copy["options"] = merged(copy, args, kwargs, options)
+        if immutable is not None:
+            copy.set_immutable(immutable)
         return copy
 
     partial = clone
@@ -270,7 +275,7 @@ class Signature(dict[str, Any], Generic[R]):
         from .operators import follow
 
         with limit_depth():
-            return follow(self, other if isinstance(other, Signature) else signature(other))  # type: ignore[return-value]
+            return follow(self.clone(), part_of("|", other))  # type: ignore[return-value]
 
     # A dictionary's own operators would merge the keys.
     def __ior__(self, other: Signature[S]) -> chain[S]:  # type: ignore[override]
@@ -282,8 +287,9 @@ class Signature(dict[str, Any], Generic[R]):
     # -- calling
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the task in this process, with these arguments added to its own, even if it is immutable."""
-        return self.type(*args, *self.args, **{**self.kwargs, **kwargs})
+        """Run the task in this process, with these arguments added to its own."""
+        together, keywords, _ = merged(self, args, kwargs, None)
+        return self.type(*together, **keywords)
 
     def delay(self, *args: Any, **kwargs: Any) -> AsyncResult[R]:
         """Send the signature, with these arguments added to its own: ``add.s(2).delay(2)``."""
@@ -363,15 +369,20 @@ def maybe_signature(value: Any) -> Signature[Any] | None:
     return Signature.from_dict(value)
 
 
-def signatures(values: Iterable[Any], where: str) -> list[Signature[Any]]:
-    """Return the members of a workflow as a list of signatures; ``values`` is consumed once.
+def part_of(canvas: str, value: Any) -> Signature[Any]:
+    """Return a copy of ``value``, a signature, as a part of a canvas; of a task its call without arguments.
 
     Raises ``TypeError`` for any other value: often a task was called where ``.s()`` was meant.
     """
-    found: list[Signature[Any]] = []
-    for value in values:
-        if not isinstance(value, Signature):
-            check_signature(value, where)
-            value = Signature.from_dict(value)
-        found.append(value)
-    return found
+    if isinstance(value, Signature):
+        return value.clone()
+    task = tasks.get(getattr(value, "name", None) or "")
+    if task is not None and task is value:
+        return Signature(task)
+    check_signature(value, canvas)
+    return Signature.from_dict(value)
+
+
+def parts_of(canvas: str, values: Iterable[Any]) -> list[Signature[Any]]:
+    """Return copies of ``values`` as the parts of a canvas; ``values`` is consumed once. See ``part_of``."""
+    return [part_of(canvas, value) for value in values]

@@ -17,7 +17,7 @@ from taskq.messages import values
 from taskq.results.async_result import AsyncResult
 from taskq.tasks.decorator import task
 from taskq.workflows import errbacks
-from taskq.workflows.dependents import errbacks_of
+from taskq.workflows.dependents import failing_tasks_of
 from taskq.workflows.plan import plan_body
 
 from . import log_lines
@@ -113,7 +113,8 @@ def chord_unlock(
     request: Context = self.request
     if failed is not None:
         # The body fails as a dependent of this task.
-        request.embed = {"chain": [callback], "errbacks": errbacks_of(callback)}
+        called = [errback for _, errbacks_ in failing_tasks_of(callback) for errback in errbacks_]
+        request.embed = {"chain": [callback], "errbacks": called}
         raise ChordError.by_member(failed.id, failed.result)
     if not all(state == states.SUCCESS for state in ended):
         raise self.retry(countdown=interval, max_retries=max_retries)

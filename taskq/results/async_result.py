@@ -80,9 +80,10 @@ class AsyncResult(ResultBase, Generic[R]):
         ``timeout`` is in seconds, ``None`` for as long as it takes. With
         ``propagate=False`` the exception is returned. ``callback`` is called with
         the id and the value; ``on_interval`` every ``interval`` seconds while waiting.
-        The last task of a chain fails with the exception of the link that failed, the body of
-        a chord with ``ChordError``, whose cause is the exception of the member: the worker writes
-        this to their rows. ``follow_parents``, ``no_ack`` and ``on_message`` are Celery's and do nothing.
+        A task of a chain fails with the exception of the link that failed. The body of a chord, and what follows
+        it, fails with ``ChordError``; ``get()`` raises the exception of the member that failed, with
+        ``follow_parents=False`` the ``ChordError``, whose cause is that exception. ``no_ack`` and ``on_message`` are
+        Celery's and do nothing.
 
         Raises ``taskq.exceptions.TimeoutError``. Raises ``RuntimeError`` where the wait
         might never end: within a task (unless ``disable_sync_subtasks`` is false) and
@@ -94,7 +95,7 @@ class AsyncResult(ResultBase, Generic[R]):
             join_guard.refuse_in_task()
         if self._row is None:
             bulk.wait((self,), timeout, on_interval, interval)
-        return cast(R, self.maybe_throw(propagate, callback))
+        return cast(R, self._ended(propagate, follow_parents, callback))
 
     wait = get
 
@@ -115,8 +116,8 @@ class AsyncResult(ResultBase, Generic[R]):
             await bulk.await_((self,), timeout)
         if self._known() in states.PROPAGATE_STATES:
             # The cause of a ChordError is read from another row.
-            return cast(R, await sync_to_async(self.maybe_throw)(propagate))
-        return cast(R, self.maybe_throw(propagate))
+            return cast(R, await sync_to_async(self._ended)(propagate, follow_parents))
+        return cast(R, self._ended(propagate, follow_parents))
 
     def __await__(self) -> Generator[Any, None, R]:
         """Wait for the value: ``value = await add.delay(2, 2)``."""
@@ -124,14 +125,7 @@ class AsyncResult(ResultBase, Generic[R]):
 
     def maybe_throw(self, propagate: bool = True, callback: Callable[[str, R], object] | None = None) -> Any:
         """Raise the exception of a task that failed or was revoked, else return ``result``."""
-        row = self._read()
-        if propagate and row is not None and row.state in states.PROPAGATE_STATES:
-            # A new exception each time: a raised exception keeps its frames alive, and those keep this result.
-            raise decoding.exception(row)
-        value = self.result
-        if callback is not None:
-            callback(self.id, value)
-        return value
+        return self._ended(propagate, False, callback)
 
     maybe_reraise = maybe_throw
 
@@ -341,6 +335,18 @@ class AsyncResult(ResultBase, Generic[R]):
                 return None, None
             self._arguments = decoding.arguments(row.arguments)
         return self._arguments
+
+    def _ended(self, propagate: bool, follow_parents: bool, callback: Callable[[str, R], object] | None = None) -> Any:
+        """Do ``maybe_throw``; with ``follow_parents`` a chord's body raises the exception of the failed member."""
+        row = self._read()
+        if propagate and row is not None and row.state in states.PROPAGATE_STATES:
+            # A new exception each time: a raised exception keeps its frames alive, and those keep this result.
+            error = decoding.exception(row)
+            raise decoding.of_member(error) if follow_parents else error
+        value = self.result
+        if callback is not None:
+            callback(self.id, value)
+        return value
 
     # -- as a leaf: see ``ResultBase`` and ``bulk``
 

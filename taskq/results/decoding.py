@@ -43,6 +43,18 @@ def exception(row: TaskRun) -> BaseException:
     return found
 
 
+def of_member(error: BaseException) -> BaseException:
+    """Return the exception of the member whose failure ``error``, the ``ChordError`` of a body, tells of.
+
+    Any other exception is returned as it is, as is a ``ChordError`` whose member has no row any more.
+    """
+    while isinstance(error, ChordError) and error.member_id:
+        if error.__cause__ is None or isinstance(error.__cause__, RemoteTraceback):
+            break
+        error = error.__cause__
+    return error
+
+
 def _without_member(row: TaskRun) -> BaseException:
     if row.result is None and row.state == states.REVOKED:
         return TaskRevokedError("revoked")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from taskq import states
 
+from . import decoding
 from .async_result import AsyncResult
 from .base import ResultBase
 
@@ -83,7 +84,7 @@ class EagerResult(AsyncResult[R]):
                 f"The task {self.id} has not run: it does when the transaction commits, and never if that is rolled "
                 "back. Call get() after the block."
             )
-        return cast(R, self.maybe_throw(propagate, callback))
+        return cast(R, self._ended(propagate, follow_parents, callback))
 
     wait = get
 
@@ -96,17 +97,7 @@ class EagerResult(AsyncResult[R]):
         disable_sync_subtasks: bool = True,
     ) -> R:
         """Do what ``get`` does."""
-        return self.get(timeout, propagate)
-
-    def maybe_throw(self, propagate: bool = True, callback: Callable[[str, R], object] | None = None) -> Any:
-        """Raise the exception of a task that failed or was revoked, else return ``result``."""
-        if propagate and self._state in states.PROPAGATE_STATES:
-            raise self._result if isinstance(self._result, BaseException) else Exception(self._result)
-        if callback is not None:
-            callback(self.id, self._result)
-        return self._result
-
-    maybe_reraise = maybe_throw
+        return self.get(timeout, propagate, follow_parents=follow_parents)
 
     def become(self, ended: EagerResult[R]) -> None:
         """Copy the state and the value of ``ended``, now that the task has run."""
@@ -178,6 +169,14 @@ class EagerResult(AsyncResult[R]):
 
     def _sent(self) -> Any:
         return self._args, self._kwargs
+
+    def _ended(self, propagate: bool, follow_parents: bool, callback: Callable[[str, R], object] | None = None) -> Any:
+        if propagate and self._state in states.PROPAGATE_STATES:
+            error = self._result if isinstance(self._result, BaseException) else Exception(self._result)
+            raise decoding.of_member(error) if follow_parents else error
+        if callback is not None:
+            callback(self.id, self._result)
+        return self._result
 
     def _known(self) -> str | None:
         return self._state if self.exists() else None

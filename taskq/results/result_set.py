@@ -269,7 +269,7 @@ class ResultSet(ResultBase, Generic[R]):
 
     def _raise_known(self) -> None:
         if (failed := bulk.first_failed(self.leaves())) is not None:
-            failed.maybe_throw()
+            failed.get(disable_sync_subtasks=False)
 
 
 def _awaited(result: ResultBase) -> bool:

@@ -13,7 +13,7 @@ from taskq.calls.context import Context
 from taskq.calls.options import SendOptions
 from taskq.canvas.maps import chunks as Chunks
 from taskq.canvas.maps import xmap, xstarmap
-from taskq.canvas.signature import Signature
+from taskq.canvas.signature import Signature, signature
 from taskq.canvas.stamping import stamped
 from taskq.exceptions import Ignore
 from taskq.results.serialization import from_frozen
@@ -93,6 +93,20 @@ class CanvasMethods(Generic[R]):
         request = self.request
         if request.called_directly:
             raise RuntimeError(f"replace() works where a worker runs {self.name}, not where its function is called.")
+        self.on_replace(signature(sig))
+        raise RuntimeError(f"{type(self).__name__}.on_replace() has to end with super().on_replace(sig).")
+
+    def on_replace(self, sig: Signature[Any]) -> NoReturn:
+        """Handle ``replace(sig)``; ``sig`` is a copy. An override ends with ``return super().on_replace(sig)``.
+
+        Example::
+
+            class StampedTask(Task):
+                def on_replace(self, sig):
+                    sig.stamp(replaced=self.name)
+                    return super().on_replace(sig)
+        """
+        request = self.request
         request.replacement = plan_replacement(sig, request, partial(stamped, request=request))
         raise Ignore("Replaced by new task")
 

@@ -157,6 +157,11 @@ class Task(CanvasMethods[R], Generic[P, R]):
         parameters = self.call_signature.parameters.values()
         return {p.name: i for i, p in enumerate(parameters) if p.kind in by_position}
 
+    @cached_property
+    def binds(self) -> bool:
+        """Whether the function gets the task as its first argument, ``self``."""
+        return not isinstance(inspect.getattr_static(self, "run"), staticmethod)
+
     def check_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise ``TypeError`` if the function does not take these arguments."""
         try:

@@ -190,6 +190,8 @@ class Advance:
         #: Tasks of replacements, and new members of chords: this batch sends them.
         self._new: set[str] = set()
         self._counted: Counter[str] = Counter()
+        #: The last member that was counted for each group: the parent of the body.
+        self._last: dict[str, str] = {}
         self._failures: list[_MemberFailure] = []
         #: Tasks that became final.
         self.ended: list[str] = []
@@ -246,6 +248,7 @@ class Advance:
             return
         if s.state == states.SUCCESS:
             self._counted[group_id] += 1
+            self._last[group_id] = s.task_id
         else:
             self._failures.append(_MemberFailure(group_id, s.task_id, s.result or "{}"))
 
@@ -318,7 +321,7 @@ class Advance:
             return
         try:
             values = [(member.result, member.content_type or "") for member in members]
-            found = followups.of_body(body.body, values, body.root_id, body.parent_id)
+            found = followups.of_body(body.body, values, body.root_id, self._last[body.group_id])
             found = replace(found, envelopes=self._store.resolve(found.envelopes))
         except Exception as error:
             if self._store.must_raise(error):

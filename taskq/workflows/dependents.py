@@ -11,7 +11,7 @@ from taskq.records import Unreachable
 from .fields import as_list
 from .types import CHAIN, CHORD, GROUP, TASK, Sig, body_of, kind_of
 
-__all__ = ["dependents", "dependents_of", "errbacks_of"]
+__all__ = ["dependents", "dependents_of", "failing_tasks_of"]
 
 
 def dependents(embed: Mapping[str, Any]) -> list[Unreachable]:
@@ -29,12 +29,15 @@ def dependents_of(sig: str | Mapping[str, Any]) -> list[Unreachable]:
     return list(_walk([_decoded(sig)]))
 
 
-def errbacks_of(sig: str | Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the errbacks of the frozen ``sig``, each once: a chord's body that fails because a member has failed."""
-    found: list[dict[str, Any]] = []
-    for first in _first_tasks(_decoded(sig)):
-        found += [dict(errback) for errback in as_list(first["options"].get("link_error")) if errback not in found]
-    return found
+def failing_tasks_of(sig: str | Mapping[str, Any]) -> list[tuple[dict[str, Any], list[Any]]]:
+    """Return the first tasks of the frozen ``sig``, a chord's body that can't run: their headers and their errbacks.
+
+    A body that is a group has several first tasks; each of them calls its errbacks.
+    """
+    return [
+        ({"id": first["options"].get("task_id"), "task": first["task"]}, as_list(first["options"].get("link_error")))
+        for first in _first_tasks(_decoded(sig))
+    ]
 
 
 def _decoded(sig: str | Mapping[str, Any]) -> Sig:

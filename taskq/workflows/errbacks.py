@@ -1,19 +1,22 @@
 """Errbacks, with Celery's two calling conventions.
 
-A new-style errback takes more than one positional argument; the built-in task ``taskq.errback`` calls it with
-``(request, exc, traceback)``. An old-style errback, or a task that is not registered here, is sent as a task with the
-failed task's id as its argument. The transaction that settles the failure sends both, so the failure is certain before
-an errback runs, and an errback that is slow or kills its process does not harm the failed task. It runs once for a
-final failure, and again only if its own process is lost. Its exceptions are only logged.
+A new-style errback takes more than one positional argument besides those of its signature; the built-in task
+``taskq.errback`` calls it with ``(request, exc, traceback)``. Any other errback is sent as a task: with the failed
+task's id before its own arguments, or with these alone if it is immutable. The transaction that settles the failure
+sends both, so the failure is certain before an errback runs, and an errback that is slow or kills its process does not
+harm the failed task. It runs once for a final failure, and again only if its own process is lost. Its exceptions are
+only logged.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from taskq.calls.definition import TaskDefinition
 from taskq.calls.registry import tasks
 from taskq.conf import settings
 from taskq.exceptions import EncodeError
@@ -77,12 +80,39 @@ def as_list(called: Any) -> list[Signature]:
 
 
 def is_new_style(errback: Signature) -> bool:
-    """Tell whether the errback is a task known here that takes more than one positional argument."""
+    """Tell whether the errback is called with ``(request, exc, traceback)``.
+
+    The errback is a task known here whose function takes more than one positional argument, besides the arguments of
+    the signature. A task that gets ``self`` is new-style only if it can't be called with an id alone.
+    """
     task = tasks.get(errback.get("task") or "")
-    if task is None or errback.get("subtask_type"):
+    if task is None or errback.get("subtask_type") or errback.get("immutable"):
         return False
-    kinds = [parameter.kind for parameter in task.call_signature.parameters.values()]
-    return len(task.positions) > 1 or inspect.Parameter.VAR_POSITIONAL in kinds
+    args, kwargs = errback.get("args") or (), errback.get("kwargs") or {}
+    if task.binds:
+        return not _takes(task, 1, args, kwargs) and _takes(task, 3, args, kwargs)
+    return _open_positions(task, args, kwargs) > 1
+
+
+def _takes(task: TaskDefinition, count: int, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Tell whether the function takes ``count`` positional arguments before ``args``."""
+    try:
+        task.call_signature.bind(*(None,) * count, *args, **kwargs)
+    except TypeError:
+        return False
+    return True
+
+
+def _open_positions(task: TaskDefinition, args: Sequence[Any], kwargs: Mapping[str, Any]) -> float:
+    """Return how many positional arguments the function takes besides ``args`` and ``kwargs``."""
+    found = 0
+    for place, parameter in enumerate(task.call_signature.parameters.values()):
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            return math.inf
+        if parameter.name in kwargs or parameter.name not in task.positions:
+            break
+        found += place >= len(args)
+    return found
 
 
 def call(errback: Signature, request: Any, error: BaseException, traceback: Any) -> Any:

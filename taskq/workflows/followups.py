@@ -21,7 +21,7 @@ from taskq.messages.protocol import RawMessage, decode_body, decode_message, map
 from taskq.records import LOOK_UP_IN_ROWS, NO_FOLLOW_UPS, Envelope, FollowUps, Settlement, Unreachable
 
 from . import errbacks, log_lines
-from .dependents import dependents, dependents_of, errbacks_of
+from .dependents import dependents, dependents_of, failing_tasks_of
 from .plan import is_member, plan_body
 
 #: A member's value: text and content type.
@@ -46,15 +46,17 @@ def _decoded(members: Sequence[Value]) -> list[Any]:
 
 
 def of_failed_body(body: str, error: str) -> FollowUps:
-    """Return the tasks of a chord's ``body`` as unreachable, the body's first task first, and its errbacks."""
+    """Return the tasks of a chord's ``body`` as unreachable, its first task first, and the calls of its errbacks."""
     try:
         unreachable = dependents_of(body)
-        called = errbacks_of(body) if unreachable else []
+        failing = failing_tasks_of(body) if unreachable else []
     except Exception:
         log_lines.chord_body_unreadable()
         return FollowUps()
-    headers = {"id": unreachable[0].task_id, "task": unreachable[0].name} if unreachable else {}
-    return FollowUps(unreachable=unreachable) + errbacks.planned(called, errbacks.Failure(headers, error))
+    found = FollowUps(unreachable=unreachable)
+    for headers, called in failing:
+        found += errbacks.planned(called, errbacks.Failure(headers, error))
+    return found
 
 
 def of_message(message: RawMessage, state: str, error: str) -> FollowUps:

@@ -162,7 +162,7 @@ def plan_replacement(sig: Sig, request: Context, stamp: Callable[[Sig], Sig]) ->
     if "chord" in sig["options"]:
         raise ImproperlyConfigured("replace() takes no signature that is a member of a chord already.")
     if kind_of(sig) == CHAIN and not steps_of(sig):
-        raise ImproperlyConfigured("replace() takes no empty chain: return the value instead.")
+        raise ImproperlyConfigured("Cannot replace with an empty chain: return the value instead.")
     sig = stamp(with_accumulate(sig) if ends_in_group(sig) else sig)
     options: dict[str, Any] = {
         "task_id": request.id,
@@ -219,7 +219,15 @@ def _called(
     rest = as_list(options.pop("chain", None))
     steps = Steps(*_lineage(options))
     steps.emit(frozen, args, kwargs, options, rest)
+    if kind_of(frozen) == GROUP:
+        result = _sole_group(result)
     return _plan(steps, result, frozen, freezer.fresh, with_nodes or not _is_one_task(frozen))
+
+
+def _sole_group(result: FrozenResult) -> FrozenResult:
+    """Return the group that a group's only member ends in, else ``result``: the caller's values are not nested."""
+    members = result.members or ()
+    return members[0] if len(members) == 1 and members[0].members is not None else result
 
 
 def _is_one_task(sig: Sig) -> bool:

@@ -37,16 +37,21 @@ def kind_of(sig: Sig) -> str:
 
 
 def steps_of(sig: Sig) -> list[Sig]:
-    """Return the steps of a chain, nested chains flattened, with the chain's own callbacks and errbacks added."""
+    """Return the steps of a chain, nested chains flattened, with the chain's own callbacks and errbacks added.
+
+    Empty groups beside other steps are left out.
+    """
     steps: list[Sig] = []
+    empty: list[Sig] = []
     for step in sig["kwargs"].get("tasks") or ():
         if kind_of(step) != CHAIN:
-            steps.append(step)
+            (empty if _is_empty_group(step) else steps).append(step)
         elif inner := steps_of(step):
             if options := own_options(step):
                 inner[0] = with_options(inner[0], **options)
             inner[0] = with_arguments_of(step, inner[0])
             steps += inner
+    steps = steps or empty[:1]
     options = sig["options"]
     if steps and (links := as_list(options.get("link"))):
         steps[-1] = linked(steps[-1], links)
@@ -58,6 +63,10 @@ def steps_of(sig: Sig) -> list[Sig]:
             for step in steps
         ]  # fmt: skip
     return steps
+
+
+def _is_empty_group(sig: Sig) -> bool:
+    return sig["task"] == "celery.group" and not sig["kwargs"].get("tasks")
 
 
 def members_of(header: Any) -> Iterator[Sig]:
@@ -201,5 +210,4 @@ def with_errbacks(sig: Sig, errbacks: list[Any]) -> Sig:
 
 
 def _members_with_errbacks(header: Any, errbacks: list[Any]) -> list[Sig]:
-    immutable = [{**errback, "immutable": True} for errback in errbacks]
-    return [with_errbacks(member, immutable) for member in _listed(header)]
+    return [with_errbacks(member, errbacks) for member in _listed(header)]

@@ -10,7 +10,21 @@ from django.test import override_settings
 from taskq import chain, chord, group
 from taskq.canvas.signature import Signature
 from tests.support.jobs.flows import add, boom, second_try, total
-from tests.support.jobs.heard import calls, gives_up, hears, new, old, raises, strange
+from tests.support.jobs.heard import (
+    bound_new,
+    bound_old,
+    calls,
+    gives_up,
+    hears,
+    new,
+    noted,
+    noted_new,
+    notify,
+    old,
+    old_class,
+    raises,
+    strange,
+)
 from tests.support.stores import on_every_store
 
 from .conftest import Run, dependency, dependency_error, ends, failed, last, linked
@@ -99,6 +113,15 @@ def test_errback_of_both_conventions(run: Run, sig: Any, error: BaseException, r
 ERRBACKS = {
     "immutable_old": (old.si("x"), [("old", "x")]),
     "old_with_arguments": (hears.s(), ["a"]),
+    "immutable_with_two_parameters": (notify.si(7, "failed"), [("notify", 7, "failed")]),
+    "old_with_its_own_argument": (noted.s("x"), [("noted", "a", "x")]),
+    "old_with_its_own_keyword": (noted.s(text="x"), [("noted", "a", "x")]),
+    "new_with_its_own_argument": (noted_new.s("x"), [("noted_new", "a", "x")]),
+    "new_with_its_own_keyword": (noted_new.s(text="x"), [("noted_new", "a", "x")]),
+    "bound_old": (bound_old.s(), [("bound_old", "a", None)]),
+    "bound_old_with_its_own_argument": (bound_old.s(1), [("bound_old", "a", 1)]),
+    "bound_new": (bound_new.s(), [("bound_new", "a")]),
+    "class": (old_class.s(more=2), [("class", "a", 2)]),
     "chain": (chain(hears.s(), old.s()), ["a", ("old", "a")]),
     "group": (group(hears.s(), old.s()), ["a", ("old", "a")]),
     "chord": (chord([hears.s(), hears.si(1)], hears.s()), ["a", 1, ["a", 1]]),
@@ -155,7 +178,7 @@ CHORDS = {
     "member_in_a_chain": chord([boom.s() | named("a", plus), two], body()),
     "with_more_after_the_body": chord([fails("a"), two], body()) | plus,
     "with_a_chain_for_a_body": chord([fails("a")], body() | plus),
-    "with_a_chord_for_a_body": chord([fails("a")], chord([named("body", total.s())], total.s()).on_error(new.s())),
+    "with_a_chord_for_a_body": chord([fails("a")], chord([total.s()], named("body", total.s())).on_error(new.s())),
     "as_an_inner_chord": chord([chord([fails("a")], body()), two], total.s()),
     "errback_of_the_chord": chord([fails("a"), two], named("body", total.s())).on_error(new.s()),
 }
@@ -172,10 +195,10 @@ def test_errback_of_a_body_that_fails(run: Run) -> None:
     assert calls == [("new", "body", repr(BOOM), True)]
 
 
-def test_errback_of_a_group_for_a_body_is_called_once(run: Run) -> None:
-    sig = group(fails("a"), two) | group(named("body", total.s()), total.s())
+def test_errback_of_a_group_for_a_body_is_called_for_each_of_its_tasks(run: Run) -> None:
+    sig = group(fails("a"), two) | group(named("b", total.s()), named("c", total.s()).on_error(old.s()))
     assert last(run(sig.on_error(new.s()))) == [failed(A_FAILED)] * 2
-    assert calls == [("new", "body", repr(A_FAILED), False)]
+    assert sorted(calls) == [*(("new", task_id, repr(A_FAILED), False) for task_id in "bc"), ("old", "c")]
 
 
 @override_settings(TASKQ_ALLOW_ERROR_CB_ON_CHORD_HEADER=True)
@@ -183,3 +206,26 @@ def test_errback_of_a_chord_is_called_for_each_member_if_allowed(run: Run) -> No
     run(chord([fails("a"), fails("b"), two], named("body", total.s())).on_error(new.s()))
     expected = [("new", task_id, repr(BOOM), True) for task_id in "ab"]
     assert sorted(calls) == [*expected, ("new", "body", repr(A_FAILED), False)]
+
+
+# -- errbacks get the id, whatever canvas they were given to
+
+
+def test_errback_of_a_group_gets_the_id_of_each_failed_member(run: Run) -> None:
+    sig = group(fails("a"), two, fails("b"))
+    sig.link_error(old.s())
+    run(sig)
+    assert sorted(calls) == [("old", "a"), ("old", "b")]
+
+
+def test_errback_of_a_body_that_is_a_group_gets_the_id_of_each_failed_task(run: Run) -> None:
+    run(chord([two], group(named("a", boom.s()), named("b", boom.s()))).on_error(old.s()))
+    assert sorted(calls) == [("old", "a"), ("old", "b")]
+
+
+@pytest.mark.parametrize("how", ["method", "option"])
+@override_settings(TASKQ_ALLOW_ERROR_CB_ON_CHORD_HEADER=True)
+def test_errback_of_a_chord_gets_the_ids_of_failed_members_and_of_the_body_if_allowed(run: Run, how: str) -> None:
+    sig = chord([fails("a"), fails("b")], named("body", total.s()))
+    run(sig.on_error(old.s()) if how == "method" else chain(sig).set(link_error=[old.s()]))
+    assert sorted(calls) == [("old", "a"), ("old", "b"), ("old", "body")]

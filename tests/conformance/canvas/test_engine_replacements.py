@@ -89,7 +89,7 @@ def test_replacement_has_the_callbacks_and_errbacks_of_the_task(run: Run, sig: A
 
 def test_replacement_that_can_not_be(run: Run) -> None:
     result = run(becomes.s(chain()) | plus)
-    assert "takes no empty chain" in str(result.result)
+    assert "replace with an empty chain" in str(result.result)
     assert result.parent.state == "FAILURE"
 
 

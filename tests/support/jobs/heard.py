@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from taskq import task
+from taskq import Task, register, task
 from taskq.exceptions import Ignore
 
 #: What was called, in order.
@@ -29,6 +29,55 @@ def old(task_id: str) -> str:
 def new(request: Any, exc: BaseException, traceback: str | None) -> None:
     """Note as an errback of the new convention which task has failed, and how."""
     calls.append(("new", request.id, repr(exc), traceback is not None))
+
+
+@task
+def noted(task_id: str, text: str) -> None:
+    """Note as an errback of the old convention, with an argument of its own, which task has failed."""
+    calls.append(("noted", task_id, text))
+
+
+@task
+def noted_new(request: Any, exc: BaseException, traceback: str | None, text: str) -> None:
+    """Note as an errback of the new convention, with an argument of its own, which task has failed."""
+    calls.append(("noted_new", request.id, text))
+
+
+@task(bind=True)
+def bound_old(self: Any, task_id: str, more: Any = None) -> None:
+    """Note as an errback of the old convention that gets itself which task has failed."""
+    calls.append(("bound_old", task_id, more))
+
+
+@task(bind=True)
+def bound_new(self: Any, request: Any, exc: BaseException, traceback: str | None) -> None:
+    """Note as an errback of the new convention that gets itself which task has failed."""
+    calls.append(("bound_new", request.id))
+
+
+class OldErrback(Task[..., None]):
+    """Notes as an errback that is a class which task has failed."""
+
+    name = "heard.OldErrback"
+
+    def run(self, task_id: str, more: Any = None) -> None:
+        calls.append(("class", task_id, more))
+
+
+old_class = register(OldErrback)
+
+
+@task
+def notify(number: int, text: str) -> None:
+    """Note a call with two arguments that tell nothing of a failure."""
+    calls.append(("notify", number, text))
+
+
+@task(bind=True)
+def parent(self: Any, *args: Any) -> str | None:
+    """Return the id of the parent task."""
+    found: str | None = self.request.parent_id
+    return found
 
 
 @task

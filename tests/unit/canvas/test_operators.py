@@ -128,7 +128,7 @@ def test_link_of_a_group_is_refused() -> None:
 def test_errback_of_a_group_goes_to_each_member() -> None:
     sig = group(a, b)
     assert sig.link_error(c) is c
-    assert [task.options["link_error"] for task in sig.tasks] == [[c.clone().set(immutable=True)]] * 2
+    assert [task.options["link_error"] for task in sig.tasks] == [[c]] * 2
     assert a.options == {}
 
 
@@ -156,7 +156,7 @@ def test_errback_of_a_chord_goes_to_members_too_when_allowed(settings: Any) -> N
     for header in ([a, b], group(a, b)):
         sig = chord(header, S)
         sig.link_error(c)
-        assert [task.options["link_error"][0].immutable for task in sig.tasks] == [True, True]
+        assert [task.options["link_error"] for task in sig.tasks] == [[c], [c]]
         assert sig.body is not None
         assert sig.body.options["link_error"] == [c]
     assert a.options == {}

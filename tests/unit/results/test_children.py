@@ -161,8 +161,14 @@ def test_chord_error_of_a_body_has_the_members_exception_as_cause() -> None:
     result = AsyncResult[Any]("body", GroupResult("g", [AsyncResult("m")]))
     for _ in range(2):
         with pytest.raises(ChordError, match=r"^Dependency m raised ValueError\('boom'\)$") as caught:
-            result.get()
+            result.get(follow_parents=False)
         assert repr(caught.value.__cause__) == "ValueError('boom')"
+        with pytest.raises(ValueError, match="boom"):
+            result.get()
+        with pytest.raises(ValueError, match="boom"):
+            GroupResult("outer", [result]).get()
+    with pytest.raises(ChordError):
+        result.maybe_throw()
     assert repr(result.result.__cause__) == "ValueError('boom')"
 
 
@@ -173,9 +179,11 @@ def test_chord_error_of_an_outer_chord_has_the_chain_of_causes() -> None:
     failure("inner", inner)
     failure("body", ChordError.by_member("inner", inner))
     with pytest.raises(ChordError, match=r"^Dependency inner raised ChordError") as caught:
-        AsyncResult[Any]("body").get()
+        AsyncResult[Any]("body").get(follow_parents=False)
     assert isinstance(caught.value.__cause__, ChordError)
     assert isinstance(caught.value.__cause__.__cause__, ValueError)
+    with pytest.raises(ValueError, match="boom"):
+        AsyncResult[Any]("body").get()
 
 
 @pytest.mark.django_db
@@ -200,8 +208,10 @@ def test_cause_of_a_chord_error_is_read_in_a_coroutine() -> None:
 
     async def ask() -> None:
         with pytest.raises(ChordError) as caught:
-            await AsyncResult[Any]("body")
+            await AsyncResult[Any]("body").aget(follow_parents=False)
         assert isinstance(caught.value.__cause__, ValueError)
+        with pytest.raises(ValueError, match="boom"):
+            await AsyncResult[Any]("body")
 
     async_to_sync(ask)()
 

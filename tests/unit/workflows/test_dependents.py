@@ -7,7 +7,7 @@ from typing import Any
 
 from taskq import chord, group
 from taskq.records import Unreachable
-from taskq.workflows.dependents import dependents, dependents_of, errbacks_of
+from taskq.workflows.dependents import dependents, dependents_of, failing_tasks_of
 from taskq.workflows.plan import plan
 from tests.unit.canvas.jobs import S, a, b, c, d, e, embed_of, ident, messages
 
@@ -61,14 +61,20 @@ def test_callbacks_with_an_id_are_dependents() -> None:
     assert names(dependents(first(sig | d))) == [("d", False), ("capapp.ident", False)]
 
 
-def test_errbacks_of_a_body_are_those_of_the_task_that_ends_it() -> None:
-    assert errbacks_of(S) == []
+def errbacks_of(body: Any) -> list[tuple[str, list[str]]]:
+    return [(headers["task"], [each["task"] for each in called]) for headers, called in failing_tasks_of(body)]
+
+
+def test_failing_tasks_of_a_body_are_its_first_tasks_with_their_errbacks() -> None:
+    assert errbacks_of(S) == [("capapp.tsum", [])]
     body = S.clone().on_error(a)
-    assert errbacks_of(json.dumps(body)) == [json.loads(json.dumps(a)) | {"args": []}]
+    body.freeze("id")
+    assert errbacks_of(json.dumps(body)) == [("capapp.tsum", ["a"])]
+    assert failing_tasks_of(body)[0][0]["id"] == "id"
     chained = (S | b).on_error(a)
     chained.freeze()
-    assert [each["task"] for each in errbacks_of(chained)] == ["a"]
-    both = group(b.clone().on_error(a), c.clone().on_error(a))
-    assert [each["task"] for each in errbacks_of(both)] == ["a"]
+    assert errbacks_of(chained) == [("capapp.tsum", ["a"])]
+    both = group(b.clone().on_error(a), c.clone().on_error(a).on_error(d))
+    assert errbacks_of(both) == [("b", ["a"]), ("c", ["a", "d"])]
     inner = chord([b.clone().on_error(d)], c.clone().on_error(e))
-    assert [each["task"] for each in errbacks_of(inner)] == ["e"]
+    assert errbacks_of(inner) == [("c", ["e"])]

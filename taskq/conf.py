@@ -252,7 +252,8 @@ class Settings:
     WATCHDOG_TIMEOUT = Setting(
         kinds.optional(kinds.DURATION),
         60.0,
-        "Seconds without progress of its loop after which a worker ends itself. `None` is never.",
+        "Seconds without progress of its loop after which a worker ends itself. `None` is never: after 300 seconds, or "
+        "five leases, it no longer renews its lease until the loop goes on.",
     )
     SHUTDOWN_TIMEOUT = Setting(
         kinds.SECONDS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -57,6 +58,8 @@ def test_worker_outlives_its_streams(streams: str, processes: Processes, alias: 
         wait_until(lambda: worker.poll() is not None or Worker.objects.using(alias).exists(), what="the worker")
         if streams == "without reader":
             os.close(reader)
+        # The stacks that this asks for meet the same streams.
+        worker.send_signal(signal.SIGUSR1)
         results = [unruly.shout.delay("hello" * 2000) for _ in range(3)]
         assert [result.get(timeout=30) for result in results] == ["printed"] * 3
         worker.terminate()

@@ -7,15 +7,19 @@ that can't be written is dropped: no task fails of its ``print()``, and no log l
 from __future__ import annotations
 
 import io
-import logging
 import os
 import select
 import stat
 import sys
+import time
 from contextlib import suppress
+
+from taskq.logs import replace_stream
 
 #: Seconds that a write waits for the reader of a full pipe. After that, output is dropped until the reader goes on.
 _PATIENCE = 2.0
+#: Linux only: the flag of one write that must not wait. The descriptor's own flag would count for all who share it.
+_NO_WAIT = getattr(os, "RWF_NOWAIT", 0)
 
 
 def protect_streams() -> None:
@@ -57,11 +61,9 @@ def _protected(stream: io.TextIOWrapper, fd: int) -> io.TextIOWrapper:
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,
     )
-    for logger in (logging.root, *logging.root.manager.loggerDict.values()):
-        for handler in getattr(logger, "handlers", ()):
-            if isinstance(handler, logging.StreamHandler) and handler.stream is stream:
-                with suppress(OSError):
-                    handler.setStream(protected)
+    with suppress(OSError):
+        stream.flush()
+    replace_stream(stream, protected)
     return protected
 
 
@@ -80,14 +82,34 @@ class _Tolerant(io.FileIO):
         with suppress(OSError):
             if not self._may_block:
                 return super().write(data) or len(data)
-            if self._is_ready():
-                # No more than a pipe takes without waiting, once it takes anything.
-                return os.write(self.fileno(), memoryview(data)[: select.PIPE_BUF])
+            # No more than a pipe takes without waiting, once it takes anything.
+            return self._write_patiently(memoryview(data)[: select.PIPE_BUF]) or len(data)
         return len(data)
 
-    def _is_ready(self) -> bool:
+    def _write_patiently(self, data: memoryview) -> int:
+        """Write some of ``data`` as soon as that needs no waiting. Return 0 if the reader takes nothing in time."""
+        until = time.monotonic() + self._patience
         poll = select.poll()
         poll.register(self.fileno(), select.POLLOUT)
-        ready = bool(poll.poll(self._patience * 1000))
-        self._patience = _PATIENCE if ready else 0.0
-        return ready
+        while poll.poll(max(0.0, until - time.monotonic()) * 1000):
+            with suppress(BlockingIOError):
+                written = _write_at_once(self.fileno(), data)
+                self._patience = _PATIENCE
+                return written
+            if time.monotonic() >= until:
+                break
+        self._patience = 0.0
+        return 0
+
+
+def _write_at_once(fd: int, data: memoryview) -> int:
+    """Write some of ``data``, or raise ``BlockingIOError``: another process may have filled the pipe just now."""
+    if _NO_WAIT:
+        try:
+            return os.pwritev(fd, [data], -1, _NO_WAIT)
+        except BlockingIOError:
+            raise
+        except OSError:
+            # Terminals, and older kernels, have no such write.
+            pass
+    return os.write(fd, data)

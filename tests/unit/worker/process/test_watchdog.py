@@ -20,7 +20,7 @@ class Barking(Watchdog):
         super().__init__(timeout)
         self.ended = threading.Event()
 
-    def _end(self) -> None:
+    def _tell(self) -> None:
         self.ended.set()
         self.stop()
 
@@ -54,6 +54,20 @@ def test_watchdog_logs_what_hangs_and_exits_with_status_70(
     watchdog.join(20)
     assert statuses[0] == 70
     assert "no progress" in caplog.text
+
+
+def test_watchdog_that_must_not_end_the_process_tells_of_a_hanging_loop_until_it_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    watchdog = Watchdog(0.02, ends=False)
+    watchdog.start()
+    wait_until(lambda: "no progress" in caplog.text, what="the watchdog's line")
+    assert watchdog.hanging
+    watchdog.pat()
+    assert not watchdog.hanging
+    wait_until(lambda: watchdog.hanging, what="the loop to hang again")
+    watchdog.stop()
+    watchdog.join(20)
 
 
 def test_watchdog_ends_a_process_whose_standard_error_nobody_reads() -> None:

@@ -16,7 +16,7 @@ from taskq.records import Envelope
 
 from .definition import TaskDefinition
 
-__all__ = ["Context", "current", "enter", "leave", "running"]
+__all__ = ["Context", "current", "enter", "innermost_of", "leave", "running", "runs"]
 
 #: ``report(task_id, state, meta)`` writes a state of a running task.
 Reporter = Callable[[str, str, Any], None]
@@ -58,6 +58,8 @@ class Context:
     report: Reporter | None = None
     #: The received message, from which a retry is made.
     received: ReceivedMessage | None = None
+    #: The limit that ``retry(max_retries=...)`` was given in this run; automatic retries keep to it.
+    max_retries: int | None = None
     #: The exception of ``retry()``, and the message of the next try.
     pending_retry: Retry | None = None
     next_try: Envelope | None = None
@@ -142,7 +144,7 @@ class Context:
 
     @property
     def timelimit(self) -> list[float | None]:
-        """The limits in the message: ``[hard, soft]`` in seconds."""
+        """The limits ``[hard, soft]`` in the message, in seconds."""
         return list(self.message.get("timelimit") or (None, None))
 
     @property
@@ -205,6 +207,8 @@ class Context:
 _NOT_THE_SENDERS = RESERVED | {"redelivered"}
 
 _innermost: ContextVar[Context | None] = ContextVar("taskq.task", default=None)
+#: The runs of this process by task id, in all of its threads.
+_runs: dict[str, Context] = {}
 
 
 def current() -> Context | None:
@@ -222,17 +226,33 @@ def running() -> Context | None:
 
 def enter(context: Context) -> Token[Context | None]:
     """Make ``context`` the innermost context, until ``leave`` gets the returned token."""
+    if context.id is not None:
+        _runs[context.id] = context
     return _innermost.set(context)
 
 
 def leave(token: Token[Context | None]) -> None:
     """Undo ``enter``."""
+    context = _innermost.get()
+    if context is not None and context.id is not None:
+        _runs.pop(context.id, None)
     _innermost.reset(token)
+
+
+def runs() -> dict[str, Context]:
+    """Return the runs of this process by task id: also those of other threads, without direct calls."""
+    return _runs.copy()
+
+
+def innermost_of(task: TaskDefinition) -> Context | None:
+    """Return the innermost context of ``task`` in this thread or coroutine, ``None`` if the task is not running."""
+    context = _innermost.get()
+    while context is not None and context.definition is not task:
+        context = context.outer
+    return context
 
 
 def context_of(task: TaskDefinition) -> Context:
     """Return the innermost context of ``task``, or a new one if the task is not running."""
-    context = _innermost.get()
-    while context is not None and context.definition is not task:
-        context = context.outer
+    context = innermost_of(task)
     return context if context is not None else Context(task)

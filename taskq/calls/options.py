@@ -23,7 +23,6 @@ __all__ = [
     "FromSetting",
     "RetryOptions",
     "SendOptions",
-    "check_limit_order",
     "check_retry_policy",
     "from_setting",
     "refuse_unknown",
@@ -91,6 +90,12 @@ class SendOptions(RetryOptions, total=False):
     stamped_headers: Collection[str] | None
     stamps: Mapping[str, Any] | None
     replaced_task_nesting: int
+    #: Properties of the message for other programs: ``self.request.properties["app_id"]``.
+    app_id: str | None
+    cluster_id: str | None
+    message_id: str | None
+    type: str | None
+    user_id: str | None
     #: The task name that ``TASKQ_ROUTES`` gets, if not the task's own.
     route_name: str | None
     add_to_parent: bool
@@ -119,9 +124,3 @@ def check_retry_policy(name: str, policy: object) -> None:
             kinds.POLICY.convert(policy)
         except (TypeError, ValueError):
             raise TypeError(f"{name}: retry_policy must be {kinds.POLICY.words}, not {policy!r}.") from None
-
-
-def check_limit_order(name: str, hard: float | None, soft: float | None) -> None:
-    """Raise ``ValueError`` if the soft limit is above the hard limit."""
-    if hard and soft and soft > hard:
-        raise ValueError(f"{name}: soft_time_limit ({soft:g} s) is longer than time_limit ({hard:g} s).")

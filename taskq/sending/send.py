@@ -51,7 +51,7 @@ def send_many(task: TaskDefinition, calls: Iterable[Sequence[Any]], options: dic
     from .publisher import publish
 
     if options.get("task_id") is not None:
-        raise TypeError(f"delay_many() of {task.name} has no option 'task_id': each message gets its own.")
+        raise TypeError(f"delay_many() of {task.name} has no option 'task_id': each message gets an id of its own.")
     add_to_parent = options.get("add_to_parent", True)
     results: list[Result] = []
     # Read it first: it may be the iterator of a query on the connection that is about to write.

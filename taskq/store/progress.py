@@ -25,7 +25,7 @@ def write(token: str, reports: Sequence[Progress], alias: str | None = None) -> 
 
 
 def _write(token: str, report: Progress, alias: str) -> None:
-    held = Message.objects.using(alias).filter(id=report.message_id, token=token)
+    held = Message.objects.using(alias).filter(id=report.message_id, token__unindexed=token)
     changes: dict[str, Any] = {
         "state": report.state,
         "result": report.meta,

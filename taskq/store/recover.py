@@ -75,7 +75,8 @@ def requeue_free(token: str, alias: str) -> int:
     rows = Message.objects.using(alias).filter(token=token)
     with engine.atomic():
         found = dict(engine.pick_free(token))
-        count = rows.filter(id__in=found).update(token="", redelivered=True)
+        locked = Message.objects.using(alias).filter(id__in=found, token__unindexed=token)
+        count = locked.update(token="", redelivered=True)
         wake(engine, set(found.values()))
     for message in rows.filter(acked=True).order_by("id"):
         try:

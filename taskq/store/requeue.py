@@ -36,7 +36,7 @@ def requeue(
     alias = alias or settings.DATABASE
     engine = for_alias(alias)
     with engine.atomic():
-        rows = Message.objects.using(alias).filter(id__in=ids, token=token)
+        rows = Message.objects.using(alias).filter(id__in=ids, token__unindexed=token)
         queues = set(rows.values_list("queue", flat=True))
         rows.filter(id__in=uncount).update(deliveries=F("deliveries") - 1)
         mark = {"redelivered": True} if redelivered else {}
@@ -63,7 +63,7 @@ def requeue_lost(
     alias = alias or settings.DATABASE
     engine = for_alias(alias)
     with engine.atomic():
-        rows = Message.objects.using(alias).filter(id=message_id, token=token)
+        rows = Message.objects.using(alias).filter(id=message_id, token__unindexed=token)
         held = list(rows.values_list("task_id", "queue"))
         if not held:
             return False
@@ -88,7 +88,7 @@ def postpone(token: str, message: Claimed, delay: float, alias: str | None = Non
     """
     engine = for_alias(alias or settings.DATABASE)
     with engine.atomic():
-        held = Message.objects.using(engine.alias).select_for_update().filter(id=message.id, token=token)
+        held = Message.objects.using(engine.alias).select_for_update().filter(id=message.id, token__unindexed=token)
         if held.values_list("revoked", flat=True).first():
             return requeue(token, [message.id], alias) > 0
         if not engine.delete_held(token, [message.id]):

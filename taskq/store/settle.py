@@ -117,7 +117,7 @@ def _settle(engine: Engine, token: str, settlements: Sequence[Settlement]) -> se
 def _locked(engine: Engine, token: str, message_ids: Sequence[int]) -> dict[int, Message]:
     if not message_ids:
         return {}
-    rows = Message.objects.using(engine.alias).select_for_update().filter(id__in=message_ids, token=token)
+    rows = Message.objects.using(engine.alias).select_for_update().filter(id__in=message_ids, token__unindexed=token)
     return {message.id: message for message in rows.order_by("id")}
 
 

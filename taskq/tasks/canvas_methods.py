@@ -73,7 +73,7 @@ class CanvasMethods(Generic[R]):
         """As ``map``, but each item is a list of arguments: ``add.starmap([(1, 2), (3, 4)])``."""
         return xstarmap(self, it)
 
-    def chunks(self, it: Iterable[Sequence[Any]], n: int) -> Chunks:
+    def chunks(self, it: Iterable[Sequence[Any]], n: int) -> Chunks[R]:
         """Return a group of starmaps over ``n`` items each: ``add.chunks(zip(a, b), 100)``."""
         return Chunks(self, it, n)
 

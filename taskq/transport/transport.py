@@ -84,7 +84,7 @@ class Transport(virtual.Transport):
 
     @cached_property
     def poller(self) -> MessagePoller:
-        """What this connection waits for messages with."""
+        """The object with which this connection waits for messages."""
         from taskq.conf import settings
 
         from .poller import MessagePoller

@@ -87,6 +87,6 @@ class BeforeFilter(ValueFilter):
     parameter_name = "before"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[TaskRun]) -> QuerySet[TaskRun]:
-        """Limit the rows to those with smaller numbers; what is no number limits nothing."""
+        """Limit the rows to those with smaller numbers; a text that is no number limits nothing."""
         value = self.value() or ""
         return queryset.filter(pk__lt=int(value)) if value.isdecimal() and len(value) < 19 else queryset

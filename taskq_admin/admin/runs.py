@@ -22,7 +22,7 @@ from .filters import BeforeFilter, NameFilter, TabFilter
 from .paginator import CappedPaginator
 from .read_only import ReadOnlyAdmin
 
-#: Once the model declares it (``Meta.permissions``), payloads are shown only to who has it.
+#: Users without this permission see no arguments, results and tracebacks.
 PAYLOAD_PERMISSION = "view_taskrun_payload"
 
 

@@ -47,7 +47,7 @@ class Relatives:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What is in a task: arguments, result or exception, traceback, all readable."""
+    """The payloads of a task in readable form: arguments, result or exception, traceback."""
 
     args: payloads.Payload | None
     kwargs: payloads.Payload | None

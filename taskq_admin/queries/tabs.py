@@ -21,7 +21,7 @@ from .capped import CappedCount, capped_count
 
 @dataclass(frozen=True, slots=True)
 class Tab:
-    """One tab: ``key`` is its value in the address, ``states`` what it shows; none is all."""
+    """One tab: ``key`` is its value in the address, ``states`` are the states that it shows, all if empty."""
 
     key: str
     label: str | Promise

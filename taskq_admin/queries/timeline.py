@@ -68,7 +68,7 @@ def tries(run: TaskRun, attempts: Sequence[Attempt]) -> list[Try]:
 
 
 def moments(run: TaskRun, starts: Sequence[Try]) -> list[Moment]:
-    """Return what happened to the task in the order of time, each with the time since the one before."""
+    """Return the events of the task in order, each with the time since the event before it."""
     known: list[tuple[str | Promise, datetime | None]] = [(_("Created"), run.created_at), (_("Due"), run.eta)]
     for start in starts:
         known += [(_started(start, len(starts)), start.started), (start.state.capitalize(), start.finished)]

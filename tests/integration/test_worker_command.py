@@ -306,7 +306,7 @@ def test_wrong_options_are_refused_with_a_message(start_worker: StartWorker, opt
     ("url", "words"),
     [
         ("sqlite:///{}/empty.sqlite3", r"lacks migrations of taskq \(0001_initial.*run manage.py migrate"),
-        ("sqlite:///{}/no/such/directory", "can't be asked for its migrations: unable to open"),
+        ("sqlite:///{}/no/such/directory", "does not say which migrations it has: unable to open"),
     ],
     ids=["without tables", "away"],
 )

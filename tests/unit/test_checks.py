@@ -15,9 +15,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 from kombu.transport import TRANSPORT_ALIASES
 
-from taskq import checks, documentation, send_task
+from taskq import checks, documentation, send_task, task
 from taskq.checks import broker, databases, tasks, values
 from taskq.checks.ids import PROBLEMS
+from tests.unit.tasks.fixtures import registry
+
+__all__ = ["registry"]
 
 ROOT = Path(checks.__file__).resolve().parent.parent.parent
 
@@ -97,6 +100,26 @@ def test_E015_soft_limit_not_below_hard_limit() -> None:
     assert found(values.check_time_limits, {"TIME_LIMIT": 10, "SOFT_TIME_LIMIT": 10}) == ["E015"]
     assert found(values.check_time_limits, {"TIME_LIMIT": 10, "SOFT_TIME_LIMIT": 9}) == []
     assert found(values.check_time_limits, {"SOFT_TIME_LIMIT": 9}) == []
+
+
+def test_W008_soft_limit_of_a_task_above_its_hard_limit() -> None:
+    task(name="contrary", time_limit=1, soft_time_limit=2)(lambda: None)
+    task(name="soft", soft_time_limit=20)(lambda: None)
+    task(name="even", time_limit=2, soft_time_limit=2)(lambda: None)
+    task(name="unlimited", time_limit=0, soft_time_limit=2)(lambda: None)
+    (message,) = about_contrary_limits("contrary", "soft", "even", "unlimited")
+    assert message.id == "taskq.W008"
+    assert message.msg == (
+        "The task 'contrary': soft_time_limit must be less than or equal to time_limit: 2 s is above 1 s."
+    )
+    # A limit of the setting contradicts no task.
+    both = {"TIME_LIMIT": 10, "SOFT_TIME_LIMIT": 15}
+    assert len(about_contrary_limits("contrary", "soft", "even", "unlimited", **both)) == 1
+
+
+def about_contrary_limits(*names: str, **settings: Any) -> list[CheckMessage]:
+    found = messages(tasks.check_task_limits, **settings)
+    return [message for message in found if any(f"'{name}'" in message.msg for name in names)]
 
 
 def test_W006_always_eager() -> None:

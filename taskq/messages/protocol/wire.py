@@ -18,6 +18,8 @@ HEADERS = (
 )
 #: The third part of a body: the follow-ups of the task.
 EMBED = ("callbacks", "errbacks", "chain", "chord")
+#: Properties of AMQP that callers may set; taskq only carries them.
+PROPERTIES = frozenset({"app_id", "cluster_id", "message_id", "type", "user_id"})
 #: Header names that no caller may use.
 RESERVED = frozenset({*HEADERS, signing.HEADER, serializers.COMPRESSION})
 #: Longest id, name and queue in a row, in characters.

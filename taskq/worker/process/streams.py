@@ -13,6 +13,7 @@ import stat
 import sys
 import time
 from contextlib import suppress
+from typing import Any
 
 from taskq.logs import replace_stream
 
@@ -54,8 +55,10 @@ def _descriptor(stream: io.TextIOWrapper) -> int:
 
 def _protected(stream: io.TextIOWrapper, fd: int) -> io.TextIOWrapper:
     """Return a stream like ``stream`` whose writes raise no errors, and give it to the handlers that log to it."""
+    raw: Any = _Tolerant(fd)
     protected = io.TextIOWrapper(
-        io.BufferedWriter(_Tolerant(fd)),  # type: ignore[type-var]
+        # With PYTHONUNBUFFERED, Python's own streams have no buffer either.
+        raw if stream.write_through else io.BufferedWriter(raw),
         stream.encoding,
         "backslashreplace" if fd == 2 else stream.errors,
         line_buffering=stream.line_buffering,
@@ -78,12 +81,11 @@ class _Tolerant(io.FileIO):
         self._patience = _PATIENCE
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
-        """Write some of ``data``, or drop all of it; return how many bytes that were."""
+        """Write ``data``, and drop what can't be written."""
+        rest = memoryview(data)
         with suppress(OSError):
-            if not self._may_block:
-                return super().write(data) or len(data)
-            # No more than a pipe takes without waiting, once it takes anything.
-            return self._write_patiently(memoryview(data)[: select.PIPE_BUF]) or len(data)
+            while rest and (written := self._write_patiently(rest) if self._may_block else super().write(rest)):
+                rest = rest[written:]
         return len(data)
 
     def _write_patiently(self, data: memoryview) -> int:
@@ -93,7 +95,8 @@ class _Tolerant(io.FileIO):
         poll.register(self.fileno(), select.POLLOUT)
         while poll.poll(max(0.0, until - time.monotonic()) * 1000):
             with suppress(BlockingIOError):
-                written = _write_at_once(self.fileno(), data)
+                # No more than a pipe takes without waiting, once it takes anything.
+                written = _write_at_once(self.fileno(), data[: select.PIPE_BUF])
                 self._patience = _PATIENCE
                 return written
             if time.monotonic() >= until:

@@ -11,10 +11,11 @@ from operator import attrgetter
 from typing import Any
 
 from taskq import states
+from taskq.clock import seconds_until
 from taskq.records import NO_FOLLOW_UPS, FollowUps
 
 #: The number of the format, raised with each new field: mixed versions then notice.
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(slots=True)
@@ -23,7 +24,7 @@ class Delivery:
 
     ``job`` is the worker's own number for this delivery. ``headers`` and ``body`` are text as received. Time limits are
     in seconds and resolved (message, then task, then worker). ``want_arguments`` asks for ``Outcome.arguments``: the
-    task has no row yet.
+    task has no row yet. ``expires_by`` is a time of the monotonic clock, ``clock`` the measure of ``taskq.clock``.
     """
 
     job: int
@@ -43,6 +44,13 @@ class Delivery:
     time_limit: float | None = None
     soft_time_limit: float | None = None
     want_arguments: bool = False
+    expires_by: float | None = None
+    clock: float | None = None
+
+    @property
+    def expires_in(self) -> float | None:
+        """The seconds until the message expires, ``None`` if it does not, or if its headers alone say when."""
+        return None if self.expires_by is None else seconds_until(self.expires_by)
 
     def to_wire(self) -> tuple[Any, ...]:
         """Return the fields as a tuple of plain values."""

@@ -9,8 +9,11 @@ from itertools import islice
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from taskq import states
+from taskq import clock, states
 
+#: A time for the database: a Unix time, or seconds from its now. ``NEVER`` has neither.
+Moment = tuple[float | None, float | None]
+NEVER: Moment = (None, None)
 #: Ancestors that are written with a result that is stored: JSON can't be nested for ever.
 MOST_ANCESTORS = 100
 
@@ -19,9 +22,11 @@ MOST_ANCESTORS = 100
 class Envelope:
     """A message that a publisher gives to the store or to kombu.
 
-    ``delay`` is in seconds from now; 0 is at once. ``expires`` is a Unix time. ``priority`` is 0 to 9, larger is
-    sooner. ``arguments`` is the text ``[args, kwargs]`` for the TaskRun, ``None`` for a message that gets no row when
-    it is sent. ``reset`` means that the caller chose the id: an old TaskRun with it may exist, and is reset.
+    ``delay`` is in seconds from now; 0 is at once. ``eta`` and ``expires`` are Unix times, ``expires_in`` is in seconds
+    from now. If the caller gave an ``eta``, it decides, and not ``delay``, which is by the sender's clock; if the
+    caller gave seconds, ``expires_in`` decides, and not ``expires``. ``priority`` is 0 to 9, larger is sooner.
+    ``arguments`` is the text ``[args, kwargs]`` for the TaskRun, ``None`` for a message that gets no row when it is
+    sent. ``reset`` means that the caller chose the id: an old TaskRun with it may exist, and is reset.
     """
 
     task_id: str
@@ -40,11 +45,34 @@ class Envelope:
     arguments: str | None = None
     tracked: bool = False
     reset: bool = False
+    eta: float | None = None
+    expires_in: float | None = None
+
+    @property
+    def later(self) -> bool:
+        """Whether the message goes into the schedule. Only the database knows whether an ``eta`` is past."""
+        return self.delay > 0 or self.eta is not None
+
+    @property
+    def due(self) -> Moment:
+        """When the message is due."""
+        if self.eta is not None:
+            return self.eta, None
+        return (None, self.delay) if self.delay > 0 else NEVER
+
+    @property
+    def expiry(self) -> Moment:
+        """When the message expires."""
+        return (self.expires, None) if self.expires_in is None else (None, self.expires_in)
 
 
 @dataclass(slots=True)
 class Claimed:
-    """A message that this worker has claimed, as in its row: nothing is decoded yet."""
+    """A message that this worker has claimed, as in its row: nothing is decoded yet.
+
+    ``expires_by`` is the time of the monotonic clock when the message expires by the database's clock. ``promoted``
+    says that the message was in the schedule, and is due whatever its header ``eta`` says.
+    """
 
     id: int
     queue: str
@@ -61,6 +89,13 @@ class Claimed:
     redelivered: bool
     tracked: bool
     revoked: str = ""
+    promoted: bool = False
+    expires_by: float | None = None
+
+    @property
+    def expires_in(self) -> float | None:
+        """The seconds until the message expires."""
+        return None if self.expires_by is None else clock.seconds_until(self.expires_by)
 
 
 @dataclass(slots=True)

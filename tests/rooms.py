@@ -41,6 +41,7 @@ GROUND = (
     "exceptions",
     "ids",
     "signals",
+    "clock",
     "timezones",
     "processes",
     "forks",

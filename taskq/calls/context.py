@@ -11,7 +11,7 @@ from contextvars import ContextVar, Token
 from typing import Any
 
 from taskq.exceptions import Retry
-from taskq.messages.protocol.wire import RESERVED, RawMessage
+from taskq.messages.protocol.wire import RESERVED, ReceivedMessage
 from taskq.records import Envelope
 
 from .definition import TaskDefinition
@@ -57,7 +57,7 @@ class Context:
     #: Set by the worker; ``None`` when nothing can be written.
     report: Reporter | None = None
     #: The received message, from which a retry is made.
-    received: RawMessage | None = None
+    received: ReceivedMessage | None = None
     #: The exception of ``retry()``, and the message of the next try.
     pending_retry: Retry | None = None
     next_try: Envelope | None = None

@@ -21,11 +21,14 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
+from django.db.models import DateTimeField
+from django.db.models.expressions import RawSQL
 
-from taskq import states
-from taskq.records import Claimed, Settlement
+from taskq import clock, states
+from taskq.records import Claimed, Moment, Settlement
 
-#: The columns of a message, in the order in which ``store.enqueue.message_row`` gives them.
+#: The columns of a message, in the order in which ``store.enqueue.message_row`` gives them. A row has two values for
+#: ``expires_at``, and for ``eta`` of a run: those of a ``records.Moment``.
 MESSAGE_COLUMNS = (
     "queue, task_id, name, priority, headers, body, content_type, content_encoding, properties, "
     "exchange, routing_key, tracked, expires_at, deliveries, redelivered"
@@ -38,10 +41,10 @@ RUN_COLUMNS = (
 #: The columns of a new group and of a new node, in the order in which ``store.workflow_rows`` gives them.
 GROUP_COLUMNS = "group_id, size, remaining, failed, body, root_id, parent_id"
 NODE_COLUMNS = "root_id, task_id, name, kind, group_id, position, waits_for, ignored, revoked, state"
-#: The columns that a claim reads, in the order of ``Claimed``.
+#: The columns that a claim reads, in the order of ``Claimed``. Each engine adds the seconds until the message expires.
 CLAIM_COLUMNS = (
     "id, queue, task_id, headers, body, content_type, content_encoding, properties, exchange, routing_key, "
-    "priority, deliveries, redelivered, tracked, revoked"
+    "priority, deliveries, redelivered, tracked, revoked, promoted"
 )
 #: The name that stands for the schedule among the names of queues, when the database calls.
 SCHEDULED_NAME = "\x1fscheduled"
@@ -118,6 +121,8 @@ class Engine:
     chunk = 500
     #: Characters of results and messages for one transaction that settles, about.
     batch_bytes = 16_000_000
+    #: Whether the database's clock is another than this machine's.
+    own_clock = True
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
@@ -178,6 +183,18 @@ class Engine:
         """Return the database's time as a Unix time."""
         raise NotImplementedError
 
+    def present(self) -> Any:
+        """Return the database's time as an expression for querysets and new rows."""
+        return RawSQL(self.now_sql, (), DateTimeField())
+
+    def measure_clock(self) -> None:
+        """Have ``taskq.clock`` follow this database's clock."""
+        if self.own_clock:
+            before = time.monotonic()
+            # The database has looked at its clock between the question and the answer.
+            unix = self.now()
+            clock.use(unix - (before + time.monotonic()) / 2)
+
     def moment(self, unix: float | None) -> Any:
         """Return a Unix time as a parameter for a column of time."""
         if unix is None:
@@ -186,16 +203,18 @@ class Engine:
 
     # -- sending
 
-    def send(self, message: Sequence[Any], run: Sequence[Any] | None, *, delay: float, reset: bool, wake: bool) -> None:
-        """Insert one message, due in ``delay`` seconds, and its run: one statement or one transaction."""
+    def send(
+        self, message: Sequence[Any], run: Sequence[Any] | None, *, due: Moment | None, reset: bool, wake: bool
+    ) -> None:
+        """Insert one message and its run: one statement or one transaction. ``due`` is ``None`` for at once."""
         raise NotImplementedError
 
     def insert_messages(self, rows: Sequence[Sequence[Any]]) -> None:
         """Insert messages that may run now; rows as ``MESSAGE_COLUMNS``."""
         raise NotImplementedError
 
-    def insert_scheduled(self, rows: Sequence[Sequence[Any]], delays: Sequence[float]) -> None:
-        """Insert messages that are due ``delays`` seconds from the database's now."""
+    def insert_scheduled(self, rows: Sequence[Sequence[Any]], due: Sequence[Moment]) -> None:
+        """Insert messages that are due later."""
         raise NotImplementedError
 
     def insert_runs(self, rows: Sequence[Sequence[Any]], *, reset: bool) -> None:
@@ -230,8 +249,9 @@ class Engine:
         marks = self.marks(ids)
         with self.cursor() as cursor:
             cursor.execute(
-                f"INSERT INTO taskq_message ({MESSAGE_COLUMNS}, created_at, token, acked, revoked) "
-                f"SELECT {MESSAGE_COLUMNS}, {self.now_sql}, '', {self.false}, '' FROM taskq_scheduledmessage "
+                f"INSERT INTO taskq_message ({MESSAGE_COLUMNS}, created_at, token, acked, revoked, promoted) "
+                f"SELECT {MESSAGE_COLUMNS}, {self.now_sql}, '', {self.false}, '', {self.true} "
+                "FROM taskq_scheduledmessage "
                 f"WHERE id IN ({marks}) ORDER BY due_at, id",
                 list(ids),
             )
@@ -311,11 +331,21 @@ class Engine:
 
     # -- words of the dialect
 
-    false = "false"
+    false, true = "false", "true"
     #: What stands before a SELECT with SKIP LOCKED.
     skipping = ""
     #: The database's time, as a value for a column of time.
     now_sql = "clock_timestamp()"
+
+    @staticmethod
+    def claimed(rows: Iterable[Sequence[Any]]) -> list[Claimed]:
+        """Return the rows of a claim as messages, each with the end of its time by the monotonic clock."""
+        now = time.monotonic()
+        messages = [Claimed(*row) for row in rows]
+        for message in messages:
+            if message.expires_by is not None:
+                message.expires_by += now
+        return messages
 
     @staticmethod
     def marks(values: Iterable[Any]) -> str:

@@ -9,14 +9,16 @@ from weakref import WeakKeyDictionary
 
 from django.db import DataError
 
-from taskq.records import Claimed, Settlement
+from taskq.records import Claimed, Moment, Settlement
 
 from .base import CLAIM_COLUMNS, FINAL, GROUP_COLUMNS, MESSAGE_COLUMNS, NODE_COLUMNS, RUN_COLUMNS, Engine
 
 _NOW = "UTC_TIMESTAMP(6)"
-_LATER = f"DATE_ADD({_NOW}, INTERVAL %s MICROSECOND)"
-_MESSAGE_TIMES = (12,)
-_RUN_TIMES = (9, 10)
+#: The time of a ``records.Moment``.
+_MOMENT = f"COALESCE(%s, DATE_ADD({_NOW}, INTERVAL %s MICROSECOND))"
+#: Where the rows of messages and runs have moments.
+_MESSAGE_MOMENTS = (12,)
+_RUN_MOMENTS = (9, 11)
 _END_COLUMNS = (
     "task_id, result, content_type, traceback, started_at, finished_at, runtime, retries, worker, children, name, "
     "queue, arguments, root_id, parent_id, group_id, state"
@@ -24,7 +26,7 @@ _END_COLUMNS = (
 
 
 def _marks(columns: str) -> str:
-    return ", ".join(["%s"] * len(columns.split(", ")))
+    return ", ".join(_MOMENT if name in ("expires_at", "eta") else "%s" for name in columns.split(", "))
 
 
 def _update(values: dict[str, str], *, when_final: bool) -> str:
@@ -48,7 +50,7 @@ _ENDED = {
 } | {"started_at": "COALESCE(VALUES(started_at), started_at)", "state": "VALUES(state)"}
 
 _MESSAGE_ROW = f"({_marks(MESSAGE_COLUMNS)}, {_NOW}, '', 0, '')"
-_SCHEDULED_ROW = f"({_marks(MESSAGE_COLUMNS)}, {_NOW}, {_LATER})"
+_SCHEDULED_ROW = f"({_marks(MESSAGE_COLUMNS)}, {_NOW}, {_MOMENT})"
 _RUN_ROW = f"({_marks(RUN_COLUMNS)}, {_NOW})"
 _END_ROW = f"({_marks(_END_COLUMNS)}, 0, {_NOW})"
 _GROUP_ROW = f"({_marks(GROUP_COLUMNS)}, {_NOW})"
@@ -82,7 +84,7 @@ def _size(value: Any) -> int:
 class MariadbEngine(Engine):
     """See ``base.Engine``."""
 
-    false = "0"
+    false, true = "0", "1"
     now_sql = _NOW
     # Without patience, a SELECT that skips a locked row has the transaction's COMMIT fail with error 1180.
     skipping = "SET STATEMENT innodb_lock_wait_timeout = 1 FOR "
@@ -125,35 +127,40 @@ class MariadbEngine(Engine):
     def moment(self, unix: float | None) -> Any:
         return None if unix is None else datetime.fromtimestamp(unix, UTC).replace(tzinfo=None)
 
-    def _row(self, row: Sequence[Any], times: Sequence[int]) -> list[Any]:
+    def _row(self, row: Sequence[Any], moments: Sequence[int]) -> list[Any]:
         values = list(row)
-        for place in times:
-            values[place] = self.moment(values[place])
+        for place in moments:
+            values[place : place + 2] = self._moment(values[place], values[place + 1])
         return values
 
-    def send(self, message: Sequence[Any], run: Sequence[Any] | None, *, delay: float, reset: bool, wake: bool) -> None:
+    def _moment(self, at: float | None, seconds: float | None) -> tuple[Any, int | None]:
+        return self.moment(at), None if seconds is None else round(seconds * 1e6)
+
+    def send(
+        self, message: Sequence[Any], run: Sequence[Any] | None, *, due: Moment | None, reset: bool, wake: bool
+    ) -> None:
         """One transaction."""
         with self.atomic():
             if run is not None:
                 self.insert_runs([run], reset=reset)
-            if delay > 0:
-                self.insert_scheduled([message], [delay])
-            else:
+            if due is None:
                 self.insert_messages([message])
+            else:
+                self.insert_scheduled([message], [due])
 
     def insert_messages(self, rows: Sequence[Sequence[Any]]) -> None:
         head = f"INSERT INTO taskq_message ({MESSAGE_COLUMNS}, created_at, token, acked, revoked) VALUES "
-        self._insert(head, _MESSAGE_ROW, [self._row(row, _MESSAGE_TIMES) for row in rows])
+        self._insert(head, _MESSAGE_ROW, [self._row(row, _MESSAGE_MOMENTS) for row in rows])
 
-    def insert_scheduled(self, rows: Sequence[Sequence[Any]], delays: Sequence[float]) -> None:
+    def insert_scheduled(self, rows: Sequence[Sequence[Any]], due: Sequence[Moment]) -> None:
         head = f"INSERT INTO taskq_scheduledmessage ({MESSAGE_COLUMNS}, created_at, due_at) VALUES "
-        rows = [[*self._row(row, _MESSAGE_TIMES), round(delay * 1e6)] for row, delay in zip(rows, delays, strict=True)]
+        rows = [[*self._row(r, _MESSAGE_MOMENTS), *self._moment(*d)] for r, d in zip(rows, due, strict=True)]
         self._insert(head, _SCHEDULED_ROW, rows)
 
     def insert_runs(self, rows: Sequence[Sequence[Any]], *, reset: bool) -> None:
         head = f"INSERT INTO taskq_taskrun ({RUN_COLUMNS}, created_at) VALUES "
         tail = " " + (_update(_RESET, when_final=True) if reset else "ON DUPLICATE KEY UPDATE task_id = task_id")
-        self._insert(head, _RUN_ROW, [self._row(row, _RUN_TIMES) for row in rows], tail)
+        self._insert(head, _RUN_ROW, [self._row(row, _RUN_MOMENTS) for row in rows], tail)
 
     def _insert(self, head: str, row: str, rows: Sequence[Sequence[Any]], tail: str = "") -> None:
         with self.cursor() as cursor:
@@ -186,11 +193,12 @@ class MariadbEngine(Engine):
     def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
         with self.atomic(), self.cursor() as cursor:
             cursor.execute(
-                f"{self.skipping}SELECT {CLAIM_COLUMNS} FROM taskq_message WHERE token = '' AND queue = %s "
+                f"{self.skipping}SELECT {CLAIM_COLUMNS}, TIMESTAMPDIFF(MICROSECOND, {_NOW}, expires_at) / 1e6 "
+                "FROM taskq_message WHERE token = '' AND queue = %s "
                 "ORDER BY priority DESC, id LIMIT %s FOR UPDATE SKIP LOCKED",
                 [queue, limit],
             )
-            claimed = [Claimed(*row) for row in cursor.fetchall()]
+            claimed = self.claimed(cursor.fetchall())
             if claimed:
                 ids = [message.id for message in claimed]
                 # By the index: a scan of the whole table would wait for rows that others have locked.

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from taskq.conf import settings
-from taskq.records import Claimed, Settlement
+from taskq.records import Claimed, Moment, Settlement
 
 from . import functions
 from .base import (
@@ -41,11 +41,12 @@ RESULT_CHANNEL = "taskq_result"
 _MESSAGE_TYPES = (
     "queue text, task_id text, name text, priority int, headers text, body text, content_type text, "
     "content_encoding text, properties text, exchange text, routing_key text, tracked bool, expires_at float8, "
-    "deliveries int, redelivered bool"
+    "expires_in float8, deliveries int, redelivered bool"
 )
 _RUN_TYPES = (
     "task_id text, name text, queue text, priority int, arguments text, root_id text, parent_id text, "
-    "group_id text, retries int, expires_at float8, eta float8, state text, content_type text, worker text"
+    "group_id text, retries int, expires_at float8, expires_in float8, eta float8, delay float8, state text, "
+    "content_type text, worker text"
 )
 _END_TYPES = (
     "task_id text, state text, result text, content_type text, traceback text, started float8, finished float8, "
@@ -63,9 +64,24 @@ def _names(types: str) -> list[str]:
     return [column.split()[0] for column in types.split(", ")]
 
 
-def _select(types: str, times: Sequence[str]) -> str:
-    """Return the columns of a document as expressions, with Unix times made times."""
-    return ", ".join(f"to_timestamp(x.{n})" if n in times else f"x.{n}" for n in _names(types))
+# The second value of each moment: see ``records.Moment``.
+_MOMENTS = {"expires_at": "expires_in", "eta": "delay", "due_at": "due_in"}
+
+
+def _moment(at: str, seconds: str) -> str:
+    """Return the time of a ``records.Moment`` as an expression."""
+    return f"COALESCE(to_timestamp({at}), clock_timestamp() + {seconds}::float8 * interval '1 second')"
+
+
+def _select(types: str, times: Sequence[str] = ()) -> str:
+    """Return the columns of a document as expressions, with moments and the Unix times ``times`` made times."""
+    return ", ".join(
+        _moment(f"x.{name}", f"x.{_MOMENTS[name]}") if name in _MOMENTS
+        else f"to_timestamp(x.{name})" if name in times
+        else f"x.{name}"
+        for name in _names(types)
+        if name not in _MOMENTS.values()
+    )  # fmt: skip
 
 
 _RESET = (
@@ -87,18 +103,17 @@ _END_SET = (
 
 _INSERT_MESSAGES = (
     f"INSERT INTO taskq_message ({MESSAGE_COLUMNS}, created_at, token, acked, revoked) "
-    f"SELECT {_select(_MESSAGE_TYPES, ['expires_at'])}, clock_timestamp(), '', false, '' "
+    f"SELECT {_select(_MESSAGE_TYPES)}, clock_timestamp(), '', false, '' "
     f"FROM json_to_recordset(%s::json) AS x({_MESSAGE_TYPES})"
 )
 _INSERT_SCHEDULED = (
     f"INSERT INTO taskq_scheduledmessage ({MESSAGE_COLUMNS}, created_at, due_at) "
-    f"SELECT {_select(_MESSAGE_TYPES, ['expires_at'])}, clock_timestamp(), "
-    f"clock_timestamp() + x.delay * interval '1 second' "
-    f"FROM json_to_recordset(%s::json) AS x({_MESSAGE_TYPES}, delay float8)"
+    f"SELECT {_select(_MESSAGE_TYPES)}, clock_timestamp(), {_moment('x.due_at', 'x.due_in')} "
+    f"FROM json_to_recordset(%s::json) AS x({_MESSAGE_TYPES}, due_at float8, due_in float8)"
 )
 _INSERT_RUNS = (
     f"INSERT INTO taskq_taskrun ({RUN_COLUMNS}, created_at) "
-    f"SELECT {_select(_RUN_TYPES, ['expires_at', 'eta'])}, clock_timestamp() "
+    f"SELECT {_select(_RUN_TYPES)}, clock_timestamp() "
     f"FROM json_to_recordset(%s::json) AS x({_RUN_TYPES}) "
 )
 _UPDATE_RUNS = (
@@ -108,7 +123,7 @@ _UPDATE_RUNS = (
 _UPSERT_RUNS = (
     "INSERT INTO taskq_taskrun AS r (task_id, state, result, content_type, traceback, started_at, finished_at, "
     "runtime, retries, worker, children, name, queue, arguments, root_id, parent_id, group_id, priority, created_at) "
-    f"SELECT {_select(_END_TYPES, ['started', 'finished'])}, {_select(_ORIGIN_TYPES, [])}, 0, clock_timestamp() "
+    f"SELECT {_select(_END_TYPES, ['started', 'finished'])}, {_select(_ORIGIN_TYPES)}, 0, clock_timestamp() "
     f"FROM json_to_recordset(%s::json) AS x({_END_TYPES}, {_ORIGIN_TYPES}) "
     "ON CONFLICT (task_id) DO UPDATE SET state = EXCLUDED.state, result = EXCLUDED.result, "
     "content_type = EXCLUDED.content_type, traceback = EXCLUDED.traceback, "
@@ -118,13 +133,13 @@ _UPSERT_RUNS = (
 )
 _END_RUNS = f"{_UPSERT_RUNS} RETURNING r.task_id"
 _INSERT_GROUPS = (
-    f"INSERT INTO taskq_group AS g ({GROUP_COLUMNS}, created_at) SELECT {_select(_GROUP_TYPES, [])}, clock_timestamp() "
+    f"INSERT INTO taskq_group AS g ({GROUP_COLUMNS}, created_at) SELECT {_select(_GROUP_TYPES)}, clock_timestamp() "
     f"FROM json_to_recordset(%s::json) AS x({_GROUP_TYPES}) ON CONFLICT (group_id) DO UPDATE SET "
     + ", ".join(f"{c} = EXCLUDED.{c}" for c in _names(_GROUP_TYPES)[1:])
     + " WHERE g.remaining <= 0"
 )
 _INSERT_NODES = (
-    f"INSERT INTO taskq_node ({NODE_COLUMNS}, created_at) SELECT {_select(_NODE_TYPES, [])}, clock_timestamp() "
+    f"INSERT INTO taskq_node ({NODE_COLUMNS}, created_at) SELECT {_select(_NODE_TYPES)}, clock_timestamp() "
     f"FROM json_to_recordset(%s::json) AS x({_NODE_TYPES}) ON CONFLICT (task_id) DO "
 )
 _NODE_RESET = "UPDATE SET " + ", ".join(f"{c} = EXCLUDED.{c}" for c in _names(_NODE_TYPES) if c != "task_id")
@@ -134,16 +149,17 @@ _CLAIM = (
     "UPDATE taskq_message m SET token = %s WHERE {}"
     # An array is read once, and no join has to be planned.
     "m.id = ANY(ARRAY(SELECT id FROM taskq_message WHERE token = '' AND queue = %s "
-    f"ORDER BY priority DESC, id LIMIT %s FOR UPDATE SKIP LOCKED)) RETURNING {CLAIM_COLUMNS}"
+    f"ORDER BY priority DESC, id LIMIT %s FOR UPDATE SKIP LOCKED)) RETURNING {CLAIM_COLUMNS}, "
+    "extract(epoch FROM expires_at - clock_timestamp())::float8"
 )
 # In somebody's transaction that would be about all of it.
 _CLAIM_WITHIN = _CLAIM.format("")
 _CLAIM_ALONE = _CLAIM.format("(SELECT set_config('synchronous_commit', 'off', true)) = 'off' AND ")
-_VALUES = {"expires_at": "to_timestamp(%s)", "eta": "to_timestamp(%s)"}
 
 
 def _values(types: str) -> str:
-    return ", ".join(_VALUES.get(name, "%s") for name in _names(types))
+    names = [name for name in _names(types) if name not in _MOMENTS.values()]
+    return ", ".join(_moment("%s", "%s") if name in _MOMENTS else "%s" for name in names)
 
 
 _WAKE = {
@@ -156,7 +172,7 @@ _SEND_MESSAGE = (
 )
 _SEND_SCHEDULED = (
     f"INSERT INTO taskq_scheduledmessage ({MESSAGE_COLUMNS}, created_at, due_at) "
-    f"VALUES ({_values(_MESSAGE_TYPES)}, clock_timestamp(), clock_timestamp() + %s * interval '1 second')"
+    f"VALUES ({_values(_MESSAGE_TYPES)}, clock_timestamp(), {_moment('%s', '%s')})"
 )
 
 
@@ -199,17 +215,16 @@ class PostgresqlEngine(LockTimeoutEngine):
             cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
             return float(cursor.fetchone()[0])
 
-    def send(self, message: Sequence[Any], run: Sequence[Any] | None, *, delay: float, reset: bool, wake: bool) -> None:
+    def send(
+        self, message: Sequence[Any], run: Sequence[Any] | None, *, due: Moment | None, reset: bool, wake: bool
+    ) -> None:
         """One statement: run, message and notification together."""
-        scheduled = delay > 0
-        if run is not None and not scheduled and not reset and self._has_function:
+        if run is not None and due is None and not reset and message[_EXPIRES_IN] is None and self._has_function:
             self._send_by_function(message, run, wake)
             return
-        params = [*(run or ()), *message]
-        if scheduled:
-            params.append(delay)
         with self.cursor() as cursor:
-            cursor.execute(_SENDS[run is not None, reset, scheduled, wake], params)
+            params = [*(run or ()), *message, *(due or ())]
+            cursor.execute(_SENDS[run is not None, reset, due is not None, wake], params)
 
     def _send_by_function(self, message: Sequence[Any], run: Sequence[Any], wake: bool) -> None:
         queue, task_id, name, priority, headers, body, kind, encoding, properties, exchange, key, _, expires, *_ = (
@@ -235,8 +250,8 @@ class PostgresqlEngine(LockTimeoutEngine):
     def insert_messages(self, rows: Sequence[Sequence[Any]]) -> None:
         self._insert(_INSERT_MESSAGES, _MESSAGE_NAMES, rows)
 
-    def insert_scheduled(self, rows: Sequence[Sequence[Any]], delays: Sequence[float]) -> None:
-        self._insert(_INSERT_SCHEDULED, _SCHEDULED_NAMES, [(*r, d) for r, d in zip(rows, delays, strict=True)])
+    def insert_scheduled(self, rows: Sequence[Sequence[Any]], due: Sequence[Moment]) -> None:
+        self._insert(_INSERT_SCHEDULED, _SCHEDULED_NAMES, [(*r, *d) for r, d in zip(rows, due, strict=True)])
 
     def insert_runs(self, rows: Sequence[Sequence[Any]], *, reset: bool) -> None:
         self._insert(_INSERT_RUNS + _ON_CONFLICT[reset], _RUN_NAMES, rows)
@@ -253,7 +268,7 @@ class PostgresqlEngine(LockTimeoutEngine):
     def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
         with self._claiming_cursor() as cursor:
             cursor.execute(_CLAIM_WITHIN if self.in_transaction() else _CLAIM_ALONE, [token, queue, limit])
-            claimed = [Claimed(*row) for row in cursor.fetchall()]
+            claimed = self.claimed(cursor.fetchall())
         claimed.sort(key=lambda message: (-message.priority, message.id))
         return claimed
 
@@ -355,7 +370,8 @@ class PostgresqlEngine(LockTimeoutEngine):
 
 
 _MESSAGE_NAMES = _names(_MESSAGE_TYPES)
-_SCHEDULED_NAMES = [*_MESSAGE_NAMES, "delay"]
+_EXPIRES_IN = _MESSAGE_NAMES.index("expires_in")
+_SCHEDULED_NAMES = [*_MESSAGE_NAMES, "due_at", "due_in"]
 _RUN_NAMES = _names(_RUN_TYPES)
 _END_NAMES = _names(_END_TYPES)
 _ORIGIN_NAMES = _names(_ORIGIN_TYPES)

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import connections
 
-from taskq.records import Claimed, Settlement
+from taskq.records import Claimed, Moment, Settlement
 
 from .base import (
     CLAIM_COLUMNS,
@@ -28,8 +28,9 @@ from .base import (
 )
 from .inotify import Watch
 
-_MESSAGE_TIMES = (12,)
-_RUN_TIMES = (9, 10)
+#: Where the rows of messages and runs have moments.
+_MESSAGE_MOMENTS = (12,)
+_RUN_MOMENTS = (9, 11)
 
 
 def _marks(columns: str) -> str:
@@ -81,7 +82,9 @@ _INSERT_NODE = (
 _NODE_RESET = "UPDATE SET " + ", ".join(f"{c} = excluded.{c}" for c in NODE_COLUMNS.split(", ") if c != "task_id")
 _CLAIM = (
     "UPDATE taskq_message SET token = %s WHERE id IN (SELECT id FROM taskq_message WHERE token = '' AND queue = %s "
-    f"ORDER BY priority DESC, id LIMIT %s) RETURNING {CLAIM_COLUMNS}"
+    f"ORDER BY priority DESC, id LIMIT %s) RETURNING {CLAIM_COLUMNS}, "
+    # As text: the column by itself would be converted to a naive datetime.
+    "expires_at || ''"
 )
 
 
@@ -92,10 +95,19 @@ def _text(unix: float | None) -> str | None:
     return datetime.fromtimestamp(unix, UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
-def _with_times(row: Sequence[Any], places: Sequence[int]) -> list[Any]:
+def _unix(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+
+
+def _time(moment: Moment, now: float) -> str | None:
+    at, seconds = moment
+    return _text(at if seconds is None else now + seconds)
+
+
+def _with_times(row: Sequence[Any], places: Sequence[int], now: float) -> list[Any]:
     values = list(row)
-    for place in places:
-        values[place] = _text(values[place])
+    for place in reversed(places):
+        values[place : place + 2] = [_time((values[place], values[place + 1]), now)]
     return values
 
 
@@ -174,8 +186,9 @@ class SqliteEngine(Engine):
     # A writer keeps all others waiting: a transaction stays short.
     chunk = 250
     batch_bytes = 2_000_000
-    false = "0"
-    now_sql = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
+    own_clock = False
+    false, true = "0", "1"
+    now_sql = "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now')"
 
     def is_transient(self, error: Exception) -> bool:
         """The database is locked."""
@@ -187,38 +200,38 @@ class SqliteEngine(Engine):
     def moment(self, unix: float | None) -> Any:
         return _text(unix)
 
-    def send(self, message: Sequence[Any], run: Sequence[Any] | None, *, delay: float, reset: bool, wake: bool) -> None:
+    def send(
+        self, message: Sequence[Any], run: Sequence[Any] | None, *, due: Moment | None, reset: bool, wake: bool
+    ) -> None:
         """One transaction."""
         if run is None:
-            self._send_message(message, delay)
+            self._send_message(message, due)
             return
         with self.atomic():
             self.insert_runs([run], reset=reset)
-            self._send_message(message, delay)
+            self._send_message(message, due)
 
-    def _send_message(self, message: Sequence[Any], delay: float) -> None:
-        if delay > 0:
-            self.insert_scheduled([message], [delay])
-        else:
+    def _send_message(self, message: Sequence[Any], due: Moment | None) -> None:
+        if due is None:
             self.insert_messages([message])
+        else:
+            self.insert_scheduled([message], [due])
 
     def insert_messages(self, rows: Sequence[Sequence[Any]]) -> None:
-        now = _text(unix_now())
-        self._run(_INSERT_MESSAGE, [(*_with_times(row, _MESSAGE_TIMES), now) for row in rows])
-
-    def insert_scheduled(self, rows: Sequence[Sequence[Any]], delays: Sequence[float]) -> None:
         now = unix_now()
-        self._run(
-            _INSERT_SCHEDULED,
-            [
-                (*_with_times(row, _MESSAGE_TIMES), _text(now), _text(now + delay))
-                for row, delay in zip(rows, delays, strict=True)
-            ],
-        )
+        text = _text(now)
+        self._run(_INSERT_MESSAGE, [(*_with_times(row, _MESSAGE_MOMENTS, now), text) for row in rows])
+
+    def insert_scheduled(self, rows: Sequence[Sequence[Any]], due: Sequence[Moment]) -> None:
+        now = unix_now()
+        text = _text(now)
+        timed = zip(rows, due, strict=True)
+        self._run(_INSERT_SCHEDULED, [(*_with_times(r, _MESSAGE_MOMENTS, now), text, _time(d, now)) for r, d in timed])
 
     def insert_runs(self, rows: Sequence[Sequence[Any]], *, reset: bool) -> None:
-        now = _text(unix_now())
-        self._run(_INSERT_RUN[reset], [(*_with_times(row, _RUN_TIMES), now) for row in rows])
+        now = unix_now()
+        text = _text(now)
+        self._run(_INSERT_RUN[reset], [(*_with_times(row, _RUN_MOMENTS, now), text) for row in rows])
 
     def _run(self, sql: str, rows: list[Any]) -> None:
         with self.cursor() as cursor:
@@ -230,7 +243,9 @@ class SqliteEngine(Engine):
     def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
         with self.cursor() as cursor:
             cursor.execute(_CLAIM, [token, queue, limit])
-            claimed = [Claimed(*row) for row in cursor.fetchall()]
+            rows = cursor.fetchall()
+        now = unix_now()
+        claimed = self.claimed((*row[:-1], row[-1] and _unix(row[-1]) - now) for row in rows)
         claimed.sort(key=lambda message: (-message.priority, message.id))
         return claimed
 
@@ -244,10 +259,9 @@ class SqliteEngine(Engine):
 
     def next_due(self) -> float | None:
         with self.cursor() as cursor:
-            # As text: the column by itself would be converted to a naive datetime.
             cursor.execute("SELECT due_at || '' FROM taskq_scheduledmessage ORDER BY due_at LIMIT 1")
             row = cursor.fetchone()
-        return row and datetime.fromisoformat(row[0]).replace(tzinfo=UTC).timestamp() - unix_now()
+        return row and _unix(row[0]) - unix_now()
 
     def update_runs(self, settlements: Sequence[Settlement]) -> None:
         self._run(_UPDATE_RUN, [_end(s) for s in settlements])

@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 
-from taskq import signals, states
+from taskq import clock, signals, states
 from taskq.calls import context as task_contexts
 from taskq.calls.context import Context
 from taskq.calls.registry import tasks
@@ -143,8 +142,10 @@ def _delivery_info(run: Run) -> dict[str, object]:
 
 
 def _is_expired(run: Run) -> bool:
-    expires = run.headers.expires
-    return expires is not None and expires <= datetime.now(UTC)
+    left, expires = run.delivery.expires_in, run.headers.expires
+    if left is None:
+        return expires is not None and expires <= clock.utc_now()
+    return left <= 0
 
 
 def _announce(run: Run) -> None:

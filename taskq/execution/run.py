@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+from taskq import clock
 from taskq.calls.context import Context
 from taskq.forks import forks
 from taskq.handover import Delivery, Report
@@ -46,7 +47,7 @@ class Run:
         self.report = report
         self.soft_limit = soft_limit
         self.inline = inline
-        self.started = time.time()
+        self.started = clock.now()
         self.clock = time.monotonic()
         self.runtime = 0.0
         self.value: Any = None
@@ -72,4 +73,4 @@ class Run:
                     "update_state() works in the process that runs the task, not in those that it forks."
                 )
             text, content_type = values.encode(meta, what="meta of update_state()")
-            self.report(Report(self.delivery.job, task_id, state, text, content_type, time.time()))
+            self.report(Report(self.delivery.job, task_id, state, text, content_type, clock.now()))

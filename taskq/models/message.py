@@ -42,11 +42,13 @@ class Message(BaseMessage):
     ``token`` is the boot token of the worker that holds it, empty while it waits.
     ``acked`` says that its end is settled already: it never runs again.
     ``revoked`` is what the holder is asked to do: ``revoke``, or a signal's name.
+    ``promoted`` says that the message was in the schedule: it is due, whatever its header ``eta`` says.
     """
 
     token = KeyField(max_length=36, default="")
     acked = models.BooleanField(default=False)
     revoked = models.CharField(max_length=16, default="")
+    promoted = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         indexes = [

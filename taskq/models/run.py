@@ -46,7 +46,11 @@ class TaskRun(models.Model):
         permissions = [("view_taskrun_payload", "Can see arguments and results")]
         # A constraint and not unique=True, for which Django would make a second index on PostgreSQL.
         constraints = [models.UniqueConstraint(fields=["task_id"], name="taskq_run_once")]
-        indexes = [models.Index(fields=["state", "-id"], name="taskq_run_by_state")]
+        indexes = [
+            models.Index(fields=["state", "-id"], name="taskq_run_by_state"),
+            # For retention: what is over age lies together, whatever its id.
+            models.Index(fields=["state", "finished_at"], name="taskq_run_by_age"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.name}[{self.task_id}]"
@@ -66,7 +70,10 @@ class Attempt(models.Model):
     finished_at = NullableMomentField(null=True)
 
     class Meta:
-        indexes = [models.Index(fields=["task_id", "id"], name="taskq_attempt_by_task")]
+        indexes = [
+            models.Index(fields=["task_id", "id"], name="taskq_attempt_by_task"),
+            models.Index(fields=["finished_at"], name="taskq_attempt_by_age"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.task_id} #{self.retries}"

@@ -32,6 +32,7 @@ class Group(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["group_id"], name="taskq_group_once")]
+        indexes = [models.Index(fields=["created_at"], name="taskq_group_by_age")]
 
     def __str__(self) -> str:
         return f"{self.group_id}: {self.remaining} of {self.size} remain"
@@ -63,6 +64,7 @@ class Node(models.Model):
         indexes = [
             models.Index(fields=["root_id"], name="taskq_node_by_root"),
             models.Index(fields=["group_id", "position"], name="taskq_node_by_group"),
+            models.Index(fields=["created_at"], name="taskq_node_by_age"),
         ]
 
     def __str__(self) -> str:

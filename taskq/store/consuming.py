@@ -7,14 +7,12 @@ deleted, and no state is written. Only ``purge`` writes one: it revokes.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
 
-from django.db.models import Q, QuerySet
+from django.db.models import Case, Q, QuerySet, When
 
 from taskq.engines import for_alias
 from taskq.models import Message
 from taskq.records import Claimed
-from taskq.timezones import now
 
 from . import claim as claims
 from . import workers
@@ -32,8 +30,7 @@ def claim(queue: str, limit: int, token: str, alias: str) -> list[Claimed]:
     Expired messages are deleted. An empty queue costs one read and no lock.
     """
     while seen := _peek(queue, limit, alias):
-        moment = now()
-        dead = [number for number, expires in seen if expires is not None and expires <= moment]
+        dead = [number for number, expired in seen if expired]
         if dead:
             Message.objects.using(alias).filter(id__in=dead, token="").delete()
         if len(dead) < len(seen):
@@ -42,18 +39,17 @@ def claim(queue: str, limit: int, token: str, alias: str) -> list[Claimed]:
     return []
 
 
-def _peek(queue: str, limit: int, alias: str) -> list[tuple[int, datetime | None]]:
+def _peek(queue: str, limit: int, alias: str) -> list[tuple[int, bool]]:
+    """Return the ids of the messages that would be claimed, and whether they have expired."""
     waiting = Message.objects.using(alias).filter(token="", queue=queue).order_by("-priority", "id")
-    return list(waiting.values_list("id", "expires_at")[:limit])
+    expired = Case(When(expires_at__lte=for_alias(alias).present(), then=True), default=False)
+    return list(waiting.values_list("id", expired)[:limit])
 
 
 def _without_expired(claimed: list[Claimed], checked: Collection[int], token: str, alias: str) -> list[Claimed]:
     """Drop the expired messages among those that ``_peek`` did not see: they came after it."""
-    late = [message.id for message in claimed if message.id not in checked]
-    if not late:
-        return claimed
-    rows = Message.objects.using(alias).filter(id__in=late, expires_at__lte=now())
-    dead = set(rows.values_list("id", flat=True))
+    late = [message for message in claimed if message.id not in checked and message.expires_in is not None]
+    dead = {message.id for message in late if (message.expires_in or 0.0) <= 0}
     if dead:
         acknowledge(token, sorted(dead), alias)
     return [message for message in claimed if message.id not in dead]
@@ -91,7 +87,7 @@ def _purge(waiting: QuerySet[Message], alias: str) -> int:
 def count(queue: str, alias: str) -> int:
     """Return how many messages wait in ``queue``."""
     waiting = Message.objects.using(alias).filter(token="", queue=queue)
-    return waiting.filter(Q(expires_at=None) | Q(expires_at__gt=now())).count()
+    return waiting.filter(Q(expires_at=None) | Q(expires_at__gt=for_alias(alias).present())).count()
 
 
 # -- consumers

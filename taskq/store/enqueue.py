@@ -8,7 +8,6 @@ queues.
 from __future__ import annotations
 
 import base64
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -34,7 +33,7 @@ def enqueue_one(envelope: Envelope, alias: str | None = None) -> None:
     engine.send(
         message_row(envelope),
         run_row(envelope) if envelope.tracked else None,
-        delay=envelope.delay,
+        due=envelope.due if envelope.later else None,
         reset=envelope.reset,
         wake=settings.NOTIFY,
     )
@@ -60,7 +59,7 @@ def insert(engine: Engine, envelopes: Sequence[Envelope]) -> None:
 
 def names_of(envelopes: Iterable[Envelope]) -> set[str]:
     """Return the names to notify workers of: the messages' queues, and ``SCHEDULED_NAME`` for those due later."""
-    return {SCHEDULED_NAME if e.delay > 0 else e.queue for e in envelopes}
+    return {SCHEDULED_NAME if e.later else e.queue for e in envelopes}
 
 
 def insert_runs(engine: Engine, envelopes: Sequence[Envelope]) -> None:
@@ -74,12 +73,12 @@ def insert_runs(engine: Engine, envelopes: Sequence[Envelope]) -> None:
 
 def insert_messages(engine: Engine, envelopes: Sequence[Envelope]) -> None:
     """Insert messages into their queues, those that are due later into the schedule."""
-    now = [message_row(e) for e in envelopes if e.delay <= 0]
-    later = [e for e in envelopes if e.delay > 0]
+    now = [message_row(e) for e in envelopes if not e.later]
+    later = [e for e in envelopes if e.later]
     if now:
         engine.insert_messages(now)
     if later:
-        engine.insert_scheduled([message_row(e) for e in later], [e.delay for e in later])
+        engine.insert_scheduled([message_row(e) for e in later], [e.due for e in later])
 
 
 def follow(engine: Engine, envelopes: Sequence[Envelope]) -> None:
@@ -109,7 +108,7 @@ def message_row(e: Envelope) -> tuple[Any, ...]:
         body, properties = base64.b64encode(body).decode(), {**properties, "body_encoding": "base64"}
     return (
         e.queue, e.task_id, e.name, e.priority, to_json(e.headers), body, e.content_type, e.content_encoding,
-        to_json(properties), e.exchange, e.routing_key, e.tracked, e.expires, 0, False,
+        to_json(properties), e.exchange, e.routing_key, e.tracked, *e.expiry, 0, False,
     )  # fmt: skip
 
 
@@ -118,6 +117,6 @@ def run_row(e: Envelope) -> tuple[Any, ...]:
     headers = e.headers
     return (
         e.task_id, e.name, e.queue, e.priority, e.arguments, headers.get("root_id") or "",
-        headers.get("parent_id") or "", headers.get("group") or "", headers.get("retries") or 0, e.expires,
-        time.time() + e.delay if e.delay > 0 else None, states.PENDING, "application/json", "",
+        headers.get("parent_id") or "", headers.get("group") or "", headers.get("retries") or 0, *e.expiry,
+        *e.due, states.PENDING, "application/json", "",
     )  # fmt: skip

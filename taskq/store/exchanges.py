@@ -5,19 +5,18 @@ Called when a message is sent or settled, in that transaction, and by the transp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 from django.db.models import OuterRef, Q, Subquery
 
+from taskq.engines import for_alias
 from taskq.exceptions import QueueNotFound
 from taskq.messages.protocol.options import is_storable
 from taskq.messages.routing import bound_queues, is_broadcast_exchange
 from taskq.messages.routing.topics import topic_matches
 from taskq.models import Binding, Exchange, Queue
 from taskq.records import Envelope
-from taskq.timezones import now
 
 from . import log_lines
 
@@ -94,7 +93,7 @@ def route(exchange: str, routing_key: str, alias: str) -> list[Target] | None:
     rows = special.only("name", "message_ttl", "expires", "used_at")
     declared = {queue.name: queue for queue in rows}
     # Through the default exchange, an expired queue still gets the message: no other queue could.
-    gone = {name for name, queue in declared.items() if exchange and has_expired(queue)}
+    gone = expired(declared.values(), alias) if exchange else set()
     return [Target(name, declared[name].message_ttl if name in declared else None) for name in sorted(names - gone)]
 
 
@@ -123,8 +122,8 @@ def exchange_exists(name: str, alias: str) -> bool:
     return name in _PREDECLARED or Exchange.objects.using(alias).filter(name=name).exists()
 
 
-def has_expired(queue: Queue) -> bool:
-    """Tell whether a queue was not used for its ``expires`` seconds."""
-    if queue.expires is None or queue.used_at is None:
-        return False
-    return queue.used_at + timedelta(seconds=queue.expires) <= now()
+def expired(queues: Iterable[Queue], alias: str) -> set[str]:
+    """Return the names of the queues that were not used for their ``expires`` seconds."""
+    ends = {q.name: q.used_at.timestamp() + q.expires for q in queues if q.expires is not None and q.used_at}
+    now = for_alias(alias).now() if ends else 0.0
+    return {name for name, end in ends.items() if end <= now}

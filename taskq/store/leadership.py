@@ -19,3 +19,11 @@ def lead(name: str, token: str, alias: str | None = None) -> bool:
             lease.holder = token
             lease.save(using=alias, update_fields=["holder"])
     return lease.holder == token
+
+
+def note_done(name: str, alias: str | None = None) -> None:
+    """Note that the duty ``name`` was done now."""
+    alias = alias or settings.DATABASE
+    leases = Lease.objects.using(alias)
+    if not leases.filter(name=name).update(done_at=for_alias(alias).present()):
+        leases.bulk_create([Lease(name=name, done_at=for_alias(alias).present())], ignore_conflicts=True)

@@ -96,8 +96,8 @@ def postpone(token: str, message: Claimed, delay: float, alias: str | None = Non
         row = (
             message.queue, message.task_id, "", message.priority, message.headers, message.body, message.content_type,
             message.content_encoding, message.properties, message.exchange, message.routing_key, message.tracked,
-            None, message.deliveries, message.redelivered,
+            None, message.expires_in, message.deliveries, message.redelivered,
         )  # fmt: skip
-        engine.insert_scheduled([row], [delay])
+        engine.insert_scheduled([row], [(None, delay)])
         wake(engine, {SCHEDULED_NAME})
     return True

@@ -1,20 +1,31 @@
-"""Retention: the rows of ended tasks are deleted, on request or by age, a small batch at a time."""
+"""Retention: the rows of ended tasks are deleted, on request or by age, a small batch at a time.
+
+``sweep`` is a pass over everything; a worker does one each minute (``worker/duties/maintenance.py``).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from taskq import states
 from taskq.conf import settings
 from taskq.engines import for_alias
 from taskq.models import Attempt, Group, Message, Node, ScheduledMessage, TaskRun
-from taskq.timezones import now
+
+from . import leadership
 
 #: How many rows one transaction deletes.
 BATCH = 500
+#: The row of ``models.Lease`` whose ``done_at`` says when the last whole pass ended.
+SWEEP = "retention"
+#: A place in an index of ages: a time and the id of a row.
+Place = tuple[datetime, int]
+#: How far a table was looked at, of which some rows are kept for ever.
+Marks = dict[str, Place]
 
 
 def forget(task_ids: Sequence[str], alias: str | None = None) -> int:
@@ -45,62 +56,151 @@ def _awaiting() -> QuerySet[Group]:
     return unfinished.filter(group_id=OuterRef("group_id"))
 
 
-def expire(state: str, age: timedelta, limit: int = BATCH, alias: str | None = None) -> int:
-    """Delete up to ``limit`` TaskRuns that ended in ``state`` more than ``age`` ago; return how many.
+def sweep(marks: Marks, alias: str | None = None, limit: int = BATCH) -> Iterator[int]:
+    """Delete all rows that are over age, oldest first; yield after each transaction how many it deleted.
 
-    Reads the oldest rows of the index of states only, so that it costs the same however large
-    the table is. Results that the body of a chord waits for stay.
+    Each batch is read from an index of ages behind the last one, so that a batch costs the same however large the
+    tables are, and rows that stay hold up no others. ``marks`` is for the next pass.
     """
     alias = alias or settings.DATABASE
-    before = _before(age, alias)
-    runs = TaskRun.objects.using(alias).filter(state=state).exclude(Exists(_awaiting())).order_by("id")
-    rows = runs.values_list("task_id", "finished_at")
-    old = [task_id for task_id, finished in rows[:limit] if finished is not None and finished < before]
-    return _delete(old, [state], alias) if old else 0
+    for state in _ended_states(alias):
+        age = ages().get(state, settings.RESULT_EXPIRES)
+        if age is not None:
+            yield from _expire_runs(state, _before(age, alias), limit, alias)
+    finite = [age for age in ages().values() if age is not None]
+    if finite:
+        before, for_ever = _before(max(finite), alias), len(finite) < len(ages())
+        yield from _expire_attempts(before, limit, alias, marks if for_ever else None)
+        yield from _expire_nodes(before, limit, alias, marks if for_ever else None)
+        yield from _expire_groups(before, limit, alias)
+    leadership.note_done(SWEEP, alias)
+
+
+def ages() -> dict[str, timedelta | None]:
+    """Return how long the rows of each final state are kept; ``None`` is for ever.
+
+    ``STARTED`` is among them: a task that raises ``Ignore`` ends, and keeps the state that it had. A state of the
+    user's own is kept as long.
+    """
+    kept, failures = settings.RESULT_EXPIRES, settings.RESULT_FAILURE_EXPIRES
+    return {states.SUCCESS: kept, states.REVOKED: kept, states.STARTED: kept, states.FAILURE: failures}
+
+
+def expire(state: str, age: timedelta, limit: int = BATCH, alias: str | None = None) -> int:
+    """Delete up to ``limit`` TaskRuns that ended in ``state`` more than ``age`` ago; return how many."""
+    alias = alias or settings.DATABASE
+    return _first(_expire_runs(state, _before(age, alias), limit, alias))
+
+
+def expire_attempts(age: timedelta, limit: int = BATCH, alias: str | None = None) -> int:
+    """Delete up to ``limit`` attempts that ended more than ``age`` ago; return how many."""
+    alias = alias or settings.DATABASE
+    return _first(_expire_attempts(_before(age, alias), limit, alias, None))
 
 
 def expire_workflows(age: timedelta, limit: int = BATCH, alias: str | None = None) -> int:
-    """Delete the nodes and groups of workflows older than ``age`` that have no message left; return how many nodes."""
+    """Delete up to ``limit`` nodes of workflows older than ``age`` that have no message left; return how many.
+
+    Groups without nodes are deleted too.
+    """
     alias = alias or settings.DATABASE
-    before = _before(age, alias)
-    rows = Node.objects.using(alias).order_by("id").values_list("root_id", "created_at")
-    roots = {root_id for root_id, created in rows[:limit] if created < before}
-    saved = Group.objects.using(alias).filter(size=0).order_by("id").values_list("id", "created_at")
-    Group.objects.using(alias).filter(id__in=[i for i, created in saved[:limit] if created < before]).delete()
-    return sum(_expire_workflow(root_id, alias) for root_id in sorted(roots))
+    nodes = _first(_expire_nodes(_before(age, alias), limit, alias, None))
+    _first(_expire_groups(_before(age, alias), limit, alias))
+    return nodes
 
 
-def _expire_workflow(root_id: str, alias: str) -> int:
-    with for_alias(alias).atomic():
-        nodes = Node.objects.using(alias).filter(root_id=root_id)
-        # From the nodes to their messages, because other tasks may have millions.
-        same = {"task_id": OuterRef("task_id")}
-        if any(nodes.filter(Exists(model.objects.filter(**same))).exists() for model in (Message, ScheduledMessage)):
-            # A task of it still waits or runs: the workflow counts as new.
-            nodes.update(created_at=now())
-            return 0
-        groups = set(nodes.exclude(group_id="").values_list("group_id", flat=True))
-        Group.objects.using(alias).filter(group_id__in=groups).delete()
-        return nodes.delete()[0]
+def _first(batches: Iterator[int]) -> int:
+    """Return the size of the first batch in which something was deleted."""
+    return next(filter(None, batches), 0)
 
 
 def _before(age: timedelta, alias: str) -> datetime:
     return datetime.fromtimestamp(for_alias(alias).now(), UTC) - age
 
 
-def expire_attempts(age: timedelta, limit: int = BATCH, alias: str | None = None) -> int:
-    """Delete up to ``limit`` attempts that ended more than ``age`` ago; return how many."""
-    alias = alias or settings.DATABASE
-    before = _before(age, alias)
-    rows = Attempt.objects.using(alias).order_by("id").values_list("id", "finished_at")
-    old = [attempt_id for attempt_id, finished in rows[:limit] if finished is not None and finished < before]
-    return Attempt.objects.using(alias).filter(id__in=old).delete()[0] if old else 0
+def _ended_states(alias: str) -> Iterator[str]:
+    """Yield the states that runs have, the user's own among them: one look at an index for each."""
+    runs, state = TaskRun.objects.using(alias).order_by("state").values_list("state", flat=True), ""
+    while (state := runs.filter(state__gt=state).first() or "") != "":
+        yield state
 
 
-def ages() -> dict[str, timedelta | None]:
-    """Return how long the rows of each final state are kept; ``None`` is for ever.
+def _batches(rows: QuerySet[Any], column: str, limit: int, after: Place | None) -> Iterator[list[Any]]:
+    """Yield ``rows`` in lists of ``limit`` by the time in ``column`` and by id; the first one is behind ``after``.
 
-    ``STARTED`` is among them: a task that raises ``Ignore`` ends, and keeps the state that it had.
+    The first two fields of each row are its time and its id.
     """
-    kept, failures = settings.RESULT_EXPIRES, settings.RESULT_FAILURE_EXPIRES
-    return {states.SUCCESS: kept, states.REVOKED: kept, states.STARTED: kept, states.FAILURE: failures}
+    rows = rows.order_by(column, "id")
+    while True:
+        behind = rows
+        if after is not None:
+            moment, number = after
+            behind = rows.filter(**{f"{column}__gte": moment}).filter(Q(**{f"{column}__gt": moment}) | Q(id__gt=number))
+        batch = list(behind[:limit])
+        if batch:
+            yield batch
+        if len(batch) < limit:
+            return
+        after = batch[-1][:2]
+
+
+def _expire_runs(state: str, before: datetime, limit: int, alias: str) -> Iterator[int]:
+    """Results that the body of a chord waits for stay."""
+    runs = TaskRun.objects.using(alias).filter(state=state, finished_at__lt=before)
+    rows = runs.values_list("finished_at", "id", "task_id", Exists(_awaiting()))
+    for batch in _batches(rows, "finished_at", limit, None):
+        old = [task_id for *_, task_id, awaited in batch if not awaited]
+        yield _delete(old, [state], alias) if old else 0
+
+
+def _expire_attempts(before: datetime, limit: int, alias: str, marks: Marks | None) -> Iterator[int]:
+    """With ``marks`` some runs are kept for ever: attempts stay with their runs, and are not looked at again."""
+    attempts = Attempt.objects.using(alias)
+    has_run = Exists(TaskRun.objects.filter(task_id=OuterRef("task_id")))
+    rows = attempts.filter(finished_at__lt=before).values_list("finished_at", "id", has_run)
+    for batch in _batches(rows, "finished_at", limit, None if marks is None else marks.get("attempts")):
+        old = [number for _, number, kept in batch if marks is None or not kept]
+        yield attempts.filter(id__in=old)._raw_delete(alias) if old else 0
+        if marks is not None:
+            marks["attempts"] = batch[-1][:2]
+
+
+def _expire_nodes(before: datetime, limit: int, alias: str, marks: Marks | None) -> Iterator[int]:
+    """A workflow that has a message left counts as new, and one whose runs are kept for ever stays."""
+    rows = Node.objects.using(alias).filter(created_at__lt=before).values_list("created_at", "id", "root_id")
+    ended: dict[str, bool] = {}
+    for batch in _batches(rows, "created_at", limit, None if marks is None else marks.get("nodes")):
+        roots = {root_id for *_, root_id in batch}
+        ended = {root_id: ended[root_id] if root_id in ended else _has_ended(root_id, alias) for root_id in roots}
+        living = [number for _, number, root_id in batch if not ended[root_id]]
+        kept = _with_runs(roots, alias) if marks is not None else set()
+        old = [number for _, number, root_id in batch if ended[root_id] and root_id not in kept]
+        nodes = Node.objects.using(alias)
+        nodes.filter(id__in=living).update(created_at=for_alias(alias).present())
+        yield nodes.filter(id__in=old)._raw_delete(alias) if old else 0
+        if marks is not None:
+            marks["nodes"] = batch[-1][:2]
+
+
+def _has_ended(root_id: str, alias: str) -> bool:
+    """Tell whether no task of a workflow waits or runs."""
+    nodes = Node.objects.using(alias).filter(root_id=root_id)
+    # From the nodes to their messages, because other tasks may have millions.
+    same = {"task_id": OuterRef("task_id")}
+    return not any(nodes.filter(Exists(model.objects.filter(**same))).exists() for model in (Message, ScheduledMessage))
+
+
+def _with_runs(roots: Collection[str], alias: str) -> set[str]:
+    runs = TaskRun.objects.filter(task_id=OuterRef("task_id"))
+    nodes = Node.objects.using(alias).filter(Exists(runs), root_id__in=roots)
+    return set(nodes.values_list("root_id", flat=True))
+
+
+def _expire_groups(before: datetime, limit: int, alias: str) -> Iterator[int]:
+    """Groups that were saved, and those whose nodes are gone."""
+    groups = Group.objects.using(alias)
+    has_nodes = Exists(Node.objects.filter(group_id=OuterRef("group_id")))
+    rows = groups.filter(created_at__lt=before).values_list("created_at", "id", "size", has_nodes)
+    for batch in _batches(rows, "created_at", limit, None):
+        old = [number for _, number, size, living in batch if size == 0 or not living]
+        yield groups.filter(id__in=old)._raw_delete(alias) if old else 0

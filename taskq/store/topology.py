@@ -16,10 +16,9 @@ from django.db.models import Max, QuerySet
 
 from taskq.engines import for_alias
 from taskq.models import Binding, Exchange, Message, Queue
-from taskq.timezones import now
 
 from .consuming import purge
-from .exchanges import has_expired
+from .exchanges import expired
 
 #: Seconds without use after which an exclusive or auto-delete queue expires, if it sets no ``x-expires``.
 FORGOTTEN_AFTER = 86400.0
@@ -64,8 +63,8 @@ def queue_options(
 def declare_queue(name: str, options: QueueOptions, alias: str) -> list[str]:
     """Insert the queue if it does not exist; return the names of the options that differ from the existing queue's."""
     found = Queue.objects.using(alias).filter(name=name).first()
-    if found is None or (has_expired(found) and _expire(found, alias)):
-        made = Queue(name=name, used_at=now(), **_columns(options))
+    if found is None or (expired([found], alias) and _expire(found, alias)):
+        made = Queue(name=name, used_at=for_alias(alias).present(), **_columns(options))
         Queue.objects.using(alias).bulk_create([made], ignore_conflicts=True)
         found = Queue.objects.using(alias).get(name=name)
     if found.expires is not None:
@@ -81,7 +80,7 @@ def queue_exists(name: str, alias: str) -> bool:
     """Tell whether the queue was declared, or has messages: the queues of tasks need no declaration."""
     found = Queue.objects.using(alias).filter(name=name).first()
     if found is not None:
-        return not has_expired(found)
+        return not expired([found], alias)
     return Message.objects.using(alias).filter(token="", queue=name).exists()
 
 
@@ -118,7 +117,7 @@ def is_auto_delete(name: str, alias: str) -> bool:
 def touch(names: Iterable[str], alias: str) -> None:
     """Set the last use of those queues that expire without use to now."""
     used = Queue.objects.using(alias).filter(name__in=list(names), expires__isnull=False)
-    used.update(used_at=now())
+    used.update(used_at=for_alias(alias).present())
 
 
 def shortest_expiry(names: Iterable[str], alias: str) -> float | None:
@@ -129,8 +128,9 @@ def shortest_expiry(names: Iterable[str], alias: str) -> float | None:
 
 def sweep(alias: str) -> list[str]:
     """Delete the queues that have expired; return their names."""
-    rows = Queue.objects.using(alias).filter(expires__isnull=False)
-    return [row.name for row in rows if has_expired(row) and _expire(row, alias)]
+    rows = list(Queue.objects.using(alias).filter(expires__isnull=False))
+    over = expired(rows, alias)
+    return [row.name for row in rows if row.name in over and _expire(row, alias)]
 
 
 def _expire(queue: Queue, alias: str) -> bool:

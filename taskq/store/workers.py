@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from django.db import DatabaseError
@@ -45,7 +44,7 @@ def register(
     """Insert the row of a worker and return its new token. ``lease`` is in seconds."""
     alias = alias or settings.DATABASE
     token = uuid.uuid4().hex
-    now = datetime.now(UTC)
+    now = for_alias(alias).present()
     Worker.objects.using(alias).create(
         token=token,
         name=name,
@@ -66,7 +65,7 @@ def heartbeat(
 ) -> bool:
     """Renew the lease of all messages of ``token``. False: a peer took the worker for dead and deleted its row."""
     alias = alias or settings.DATABASE
-    changes: dict[str, Any] = {"beats": F("beats") + 1, "seen_at": datetime.now(UTC)}
+    changes: dict[str, Any] = {"beats": F("beats") + 1, "seen_at": for_alias(alias).present()}
     if state is not None:
         changes["state"] = state
     if info is not None:

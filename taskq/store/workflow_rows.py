@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from django.db import DatabaseError, IntegrityError, InterfaceError
@@ -63,8 +62,8 @@ def _node_row(n: NewNode) -> tuple[Any, ...]:
     return (n.root_id, n.task_id, n.name, n.kind, n.group_id, n.position, n.waits_for, False, False, "")
 
 
-def _new_row(n: NewNode) -> Node:
-    return Node(**asdict(n), created_at=datetime.now(UTC))
+def _new_row(n: NewNode, engine: Engine) -> Node:
+    return Node(**asdict(n), created_at=engine.present())
 
 
 def _chunks(engine: Engine, rows: Sequence[T]) -> Iterator[Sequence[T]]:
@@ -142,7 +141,7 @@ class DatabaseWorkflows:
     def insert(self, groups: Iterable[NewGroup], nodes: Iterable[NewNode], new: Collection[str] = ()) -> None:
         """Raises ``SentTwice`` if another transaction has written a node of ``new``; then this one is repeated."""
         nodes = list(nodes)
-        if rows := [_new_row(n) for n in nodes if n.task_id in new]:
+        if rows := [_new_row(n, self._engine) for n in nodes if n.task_id in new]:
             try:
                 self._nodes.bulk_create(rows)
             except IntegrityError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from kombu.transport import base
 from kombu.utils.json import loads
 
 from taskq import timezones
-from taskq.records import Claimed, Envelope
+from taskq.records import Claimed, Envelope, Moment
 
 from .entities import LONGEST
 
@@ -30,7 +30,7 @@ _NOT_STORED = frozenset({"delivery_info", "delivery_tag", "body_encoding"})
 
 
 def envelopes(
-    message: Mapping[str, Any], exchange: str, routing_key: str, targets: Iterable[Target], now: float
+    message: Mapping[str, Any], exchange: str, routing_key: str, targets: Sequence[Target], now: float
 ) -> list[Envelope]:
     """Return one envelope for each target of ``message``, which ``prepare_message`` made.
 
@@ -40,7 +40,9 @@ def envelopes(
         if len(value) > LONGEST:
             raise ValueError(f"{name} is {len(value)} characters long: at most {LONGEST} are possible.")
     headers, properties = message["headers"], message["properties"]
-    expires = _expires(headers, properties, now)
+    task_expires = _task_expires(headers.get("expires")) if "task" in headers else None
+    ttl = _milliseconds(properties.get("expiration"))
+    expiries = [_expiry(task_expires, _earliest(ttl, target.message_ttl), now) for target in targets]
     return [
         Envelope(
             task_id=_column(headers.get("id")),
@@ -53,10 +55,11 @@ def envelopes(
             exchange=exchange,
             routing_key=routing_key,
             priority=_priority(properties),
-            expires=_earliest(expires, None if target.message_ttl is None else now + target.message_ttl),
             properties={name: value for name, value in properties.items() if name not in _NOT_STORED},
+            expires=expires,
+            expires_in=expires_in,
         )
-        for target in targets
+        for target, (expires, expires_in) in zip(targets, expiries, strict=True)
     ]
 
 
@@ -71,11 +74,16 @@ def _priority(properties: Mapping[str, Any]) -> int:
         return 0
 
 
-def _expires(headers: Mapping[str, Any], properties: Mapping[str, Any], now: float) -> float | None:
-    """Return when the message expires or its task does, whichever is earlier, as a Unix time."""
-    milliseconds = properties.get("expiration")
-    until = None if milliseconds is None else now + float(milliseconds) / 1000
-    return _earliest(until, _task_expires(headers.get("expires")) if "task" in headers else None)
+def _milliseconds(value: Any) -> float | None:
+    """Return milliseconds as seconds."""
+    return None if value is None else float(value) / 1000
+
+
+def _expiry(task_expires: float | None, ttl: float | None, now: float) -> Moment:
+    """Return when the task or its message expires, whichever is earlier, and the time to live if that decides."""
+    if ttl is not None and (task_expires is None or now + ttl < task_expires):
+        return now + ttl, ttl
+    return task_expires, None
 
 
 def _task_expires(value: Any) -> float | None:

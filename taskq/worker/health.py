@@ -1,14 +1,14 @@
 """Health: whether workers live, by their rows; for a container's probe through ``manage.py taskhealth``.
 
-One query, and nothing is written. Rows of kombu connections are left out.
+By the database's clock. Nothing is written. Rows of kombu connections are left out.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from taskq.conf import database_broker_alias, settings
+from taskq.engines import for_alias
 from taskq.models import Worker
 from taskq.store.consuming import CONSUMER
 from taskq.store.peers import process_exited
@@ -33,7 +33,7 @@ class Health:
     def __str__(self) -> str:
         if self.gone:
             return f"{self.name}: process {self.pid} is gone"
-        # Clocks of two hosts may differ by a little.
+        # The clock of a database may be set back.
         seen = f"seen {max(self.age, 0.0):.1f} s ago"
         if not self.alive:
             return f"{self.name}: {seen}, its lease is {self.lease:g} s"
@@ -49,10 +49,12 @@ def look(name: str | None = None) -> list[Health]:
     rows = Worker.objects.using(database_broker_alias() or settings.DATABASE).exclude(state=CONSUMER)
     if name is not None:
         rows = rows.filter(name=name)
-    now = datetime.now(UTC)
+    # The rows first: no heartbeat of theirs is later than this.
+    present = list(rows)
+    now = for_alias(rows.db).now() if present else 0.0
     found: dict[str, Health] = {}
-    for row in rows:
-        age = (now - row.seen_at).total_seconds()
+    for row in present:
+        age = now - row.seen_at.timestamp()
         health = Health(row.name, row.pid, row.state, age, row.lease, process_exited(row))
         known = found.get(row.name)
         if known is None or (health.alive, -health.age) > (known.alive, -known.age):

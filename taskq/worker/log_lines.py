@@ -146,6 +146,11 @@ close_failed = Hook[()](lambda: log.debug("closing a broken connection failed", 
 lease_lost = Hook[str](log.warning, "%s was taken for dead by another worker and begins a new lease.")
 peer_recovered = Hook[str, int, int](log.warning, "%s (pid %s) is dead; %s messages that it held went back.")
 name_in_use = Hook[int, str](log.warning, "The worker with pid %s is named %s too: see the option -n.")
+retention_behind = Hook[float, int](
+    log.warning,
+    "Old rows are deleted more slowly than tasks end: %.0f s and %s rows so far, and there are more over age. "
+    "Shorter TASKQ_RESULT_EXPIRES, or ignore_result, writes and keeps less.",
+)
 claim_cut_off = Hook[int](log.warning, "A claim was cut off; %s messages that it took went back.")
 settlement_dropped = Hook[Settlement](
     lambda s: log.warning(

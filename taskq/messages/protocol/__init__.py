@@ -10,7 +10,7 @@ from .build import build, origin, reply_queue
 from .options import MessageOptions, expiration
 from .read import TaskHeaders, decode_body, decode_message, load_body, read_headers, upgrade
 from .retry import retry_envelope
-from .wire import EMBED, HEADERS, MAX_NAME, RawMessage, mapping_of
+from .wire import EMBED, HEADERS, MAX_NAME, RawMessage, ReceivedMessage, mapping_of
 
 __all__ = [
     "EMBED",
@@ -18,6 +18,7 @@ __all__ = [
     "MAX_NAME",
     "MessageOptions",
     "RawMessage",
+    "ReceivedMessage",
     "TaskHeaders",
     "build",
     "decode_body",

@@ -6,12 +6,12 @@ import json
 import os
 import socket
 import threading
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Unpack, cast
 
+from taskq import clock
 from taskq.conf import settings
 from taskq.exceptions import EncodeError
 from taskq.ids import new_id
@@ -184,12 +184,13 @@ def put_limits(headers: dict[str, Any], hard: float | None, soft: float | None) 
 def put_due(envelope: Envelope, countdown: float | timedelta | None, eta: datetime | str | None) -> None:
     """Set the time when the message is due."""
     if countdown is not None or eta is not None:
-        envelope.headers["eta"], envelope.delay = check.due(countdown, eta)
+        envelope.headers["eta"], envelope.delay, moment = check.due(countdown, eta)
+        envelope.eta = None if moment is None else moment.timestamp()
 
 
 def put_expiry(envelope: Envelope, expires: float | timedelta | datetime | str) -> None:
     """Set the time when the message expires; ``_fill_properties`` sets the property."""
-    until = check.expiry(expires)
+    until, envelope.expires_in = check.expiry(expires)
     envelope.headers["expires"] = until.isoformat()
     envelope.expires = until.timestamp()
 
@@ -207,7 +208,12 @@ def put_properties(envelope: Envelope, reply_to: str, always_priority: bool) -> 
         "reply_to": reply_to,
         "delivery_mode": 2,
     }
-    if envelope.expires is not None and (ttl := check.expiration(envelope.expires, time.time())):
+    until, seconds = envelope.expiry
+    if until is not None:
+        ttl = check.expiration(until, clock.now())
+    else:
+        ttl = None if seconds is None else check.expiration(seconds, 0.0)
+    if ttl:
         properties["expiration"] = ttl
     if always_priority or envelope.priority:
         properties["priority"] = envelope.priority

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
+from taskq import clock
 from taskq.exceptions import EncodeError
 from taskq.timezones import parse_iso, to_utc
 from taskq.value_kinds import LONGEST, WAIT
@@ -184,25 +185,29 @@ def _seconds(value: Any) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def due(countdown: float | timedelta | None, eta: datetime | str | None) -> tuple[str | None, float]:
-    """Return the header ``eta`` and the seconds until then, 0 for a past time. ``countdown`` beats ``eta``."""
-    now = datetime.now(UTC)
+def due(countdown: float | timedelta | None, eta: datetime | str | None) -> tuple[str | None, float, datetime | None]:
+    """Return the header ``eta``, the seconds until then (0 for a past time), and the moment if ``eta`` gave it.
+
+    ``countdown`` beats ``eta``.
+    """
+    now = clock.utc_now()
     # Read even if ``countdown`` beats it: a wrong ``eta`` is an error all the same.
     moment = None if eta is None else _within("eta", eta, _moment("eta", eta))
     if countdown is not None:
         if (seconds := _seconds(countdown)) is None:
             raise TypeError(f"countdown must be a number of seconds, not {countdown!r}.")
-        moment = _within("countdown", countdown, _after("countdown", seconds, now)) if seconds else None
+        until = _within("countdown", countdown, _after("countdown", seconds, now)) if seconds else None
+        return (None, 0.0, None) if until is None else (until.isoformat(), max(0.0, float(seconds)), None)
     if moment is None:
-        return None, 0.0
-    return moment.isoformat(), max(0.0, (moment - now).total_seconds())
+        return None, 0.0, None
+    return moment.isoformat(), max(0.0, (moment - now).total_seconds()), moment
 
 
-def expiry(expires: float | timedelta | datetime | str) -> datetime:
-    """Return the time of ``expires`` (seconds from now, or a moment) in UTC."""
+def expiry(expires: float | timedelta | datetime | str) -> tuple[datetime, float | None]:
+    """Return the time of ``expires`` in UTC, and its seconds from now if that was given."""
     if (seconds := _seconds(expires)) is not None:
-        return _within("expires", expires, _after("expires", seconds, datetime.now(UTC)))
-    return _within("expires", expires, _moment("expires", expires))
+        return _within("expires", expires, _after("expires", seconds, clock.utc_now())), float(seconds)
+    return _within("expires", expires, _moment("expires", expires)), None
 
 
 def expiration(expires: float, now: float) -> str | None:

@@ -16,13 +16,13 @@ from . import options as check
 from .build import arguments_text, put_body, put_due, put_expiry, put_given_reprs, put_limits, put_properties, put_reprs
 from .options import RETRY_OPTIONS, MessageOptions
 from .read import decode_message, read_headers
-from .wire import Args, RawMessage, is_of_delivery, mapping_of
+from .wire import Args, RawMessage, ReceivedMessage, is_of_delivery, mapping_of
 
 _NEW_BODY = ("args", "kwargs", "serializer", "compression")
 
 
 def retry_envelope(
-    message: RawMessage,
+    message: ReceivedMessage,
     *,
     args: Args | None = None,
     kwargs: Mapping[str, Any] | None = None,
@@ -59,7 +59,7 @@ def retry_envelope(
     return envelope
 
 
-def _copy(message: RawMessage, given: Mapping[str, Any]) -> Envelope:
+def _copy(message: ReceivedMessage, given: Mapping[str, Any]) -> Envelope:
     """Return a copy of ``message`` without its body and without the headers of its delivery."""
     raw = mapping_of(message.headers)
     checked = read_headers(raw)
@@ -80,6 +80,7 @@ def _copy(message: RawMessage, given: Mapping[str, Any]) -> Envelope:
         routing_key or ("" if exchange else queue or ""),
         message.priority if priority is None else check.check_priority(priority),
         expires=None if checked.expires is None else checked.expires.timestamp(),
+        expires_in=message.expires_in,
     )
     if (expires := given.get("expires")) is not None:
         put_expiry(envelope, expires)

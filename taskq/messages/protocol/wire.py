@@ -33,7 +33,7 @@ def is_of_delivery(header: str) -> bool:
 
 
 class RawMessage(Protocol):
-    """A received message, nothing decoded; ``Claimed`` and ``Delivery`` implement it."""
+    """A received message, nothing decoded; ``models.Message`` implements it too."""
 
     headers: str
     body: str
@@ -43,6 +43,14 @@ class RawMessage(Protocol):
     exchange: str
     routing_key: str
     priority: int
+
+
+class ReceivedMessage(RawMessage, Protocol):
+    """The same with the rest of its time by the database's clock; ``Claimed`` and ``Delivery`` implement it."""
+
+    @property
+    def expires_in(self) -> float | None:
+        """The seconds until the message expires."""
 
 
 def mapping_of(text: str, error: type[Exception] = InvalidTaskError) -> dict[str, Any]:

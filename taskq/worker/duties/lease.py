@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from taskq import clock
 from taskq.engines import for_alias
 from taskq.processes import host_identity, process_started
 from taskq.store import claim, peers, workers
@@ -142,6 +143,7 @@ class WorkerLease(Duty):
             self._lose()
         if not self.token:
             self._register()
+        for_alias(self.alias).measure_clock()
         # From before the statement: peers count from when they see the heartbeat, which is later.
         self._beaten_at = before
         self._next_beat = before + self.seconds / BEATS_A_LEASE
@@ -151,6 +153,7 @@ class WorkerLease(Duty):
         if self.token:
             workers.deregister(self.token, self.alias)
             self.token = ""
+            clock.use(None)
 
     def _register(self) -> None:
         self.token = workers.register(

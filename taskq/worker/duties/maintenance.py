@@ -7,9 +7,11 @@ whose worker is not registered.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 from taskq.store import leadership, retention, topology
 from taskq.store.recover import recover_orphans
+from taskq.worker import log_lines
 
 from .lease import WorkerLease
 from .store_thread import Duty
@@ -17,38 +19,65 @@ from .store_thread import Duty
 #: The name of the duty in the database. Workers of older versions use it too.
 NAME = "housekeeping"
 _EVERY = 60.0
-_BETWEEN_BATCHES = 0.2
+#: The pause after a batch of deletions, as a multiple of the time that the batch took, and at least.
+_PAUSE, _LEAST_PAUSE = 2.0, 0.02
+#: Seconds after which a pass of retention that has not ended is behind, and between two words about it.
+BEHIND = 600.0
 
 
 class Maintenance(Duty):
-    """Runs once a minute, and in short steps while there are rows to delete."""
+    """Makes a round once a minute, and short steps in between while there are rows to delete."""
 
     def __init__(self, lease: WorkerLease, alias: str) -> None:
         self._lease = lease
         self._alias = alias
         # Not at once: a worker that starts has tasks to claim first.
-        self._next = time.monotonic() + lease.seconds
+        self._next_round = time.monotonic() + lease.seconds
+        self._next_step = 0.0
+        #: The pass of retention that is under way, when it began, and when to say next that it takes long.
+        self._sweep: Iterator[int] | None = None
+        self._began = self._warn_at = 0.0
+        self._deleted = 0
+        self._marks: retention.Marks = {}
 
     def work(self) -> bool:
-        """Do one step if it is time, and if this worker leads."""
-        if time.monotonic() < self._next or not self._lease.token:
+        """Do what is due, if this worker leads."""
+        if not self._lease.token:
             return False
-        deleted = 0
-        if leadership.lead(NAME, self._lease.token, self._alias):
-            recover_orphans(self._alias)
-            topology.sweep(self._alias)
-            deleted = self._delete_old()
-        self._next = time.monotonic() + (_BETWEEN_BATCHES if deleted else max(_EVERY, self._lease.seconds))
+        now = time.monotonic()
+        if now >= self._next_round:
+            self._next_round = now + max(_EVERY, self._lease.seconds)
+            self._make_round()
+        if self._sweep is not None and now >= self._next_step:
+            self._step(self._sweep)
         return False
 
-    def _delete_old(self) -> int:
-        ages = {state: age for state, age in retention.ages().items() if age is not None}
-        deleted = sum(retention.expire(state, age, alias=self._alias) for state, age in ages.items())
-        if len(ages) == len(retention.ages()):
-            deleted += retention.expire_attempts(max(ages.values()), alias=self._alias)
-            deleted += retention.expire_workflows(max(ages.values()), alias=self._alias)
-        return deleted
+    def _make_round(self) -> None:
+        """Do what is done once a minute, and begin a pass of retention unless one is under way."""
+        if not leadership.lead(NAME, self._lease.token, self._alias):
+            self._sweep = None
+            return
+        recover_orphans(self._alias)
+        topology.sweep(self._alias)
+        if self._sweep is None:
+            self._sweep = retention.sweep(self._marks, self._alias)
+            self._began, self._deleted = time.monotonic(), 0
+            self._warn_at = self._began + BEHIND
+
+    def _step(self, sweep: Iterator[int]) -> None:
+        """Delete one batch. If that fails, the next round begins a new pass."""
+        self._sweep, began = None, time.monotonic()
+        deleted = next(sweep, None)
+        if deleted is None:
+            return
+        now = time.monotonic()
+        self._sweep, self._next_step = sweep, now + max(_LEAST_PAUSE, _PAUSE * (now - began))
+        self._deleted += deleted
+        if now >= self._warn_at:
+            self._warn_at = now + BEHIND
+            log_lines.retention_behind(now - self._began, self._deleted)
 
     def due(self) -> float | None:
-        """Return the seconds to the next step."""
-        return self._next - time.monotonic()
+        """Return the seconds to the next round, or to the next step."""
+        moment = self._next_round if self._sweep is None else min(self._next_round, self._next_step)
+        return moment - time.monotonic()

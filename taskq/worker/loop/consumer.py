@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from taskq import signals, states
+from taskq import clock, signals, states
 from taskq.handover import Outcome, Report
 from taskq.records import Claimed, Settlement
 from taskq.worker import log_lines
@@ -237,7 +237,7 @@ class Consumer:
             self._end(request, settlements.lost(request, lost.reason, self.hostname))
         else:
             log_lines.task_requeued(request, lost.reason)
-            started = time.time() - (time.monotonic() - request.handed_at)
+            started = clock.now() - (time.monotonic() - request.handed_at)
             self._forget(request)
             attempt = {"reason": lost.reason, "worker": self.hostname, "started": started}
             self._store("requeue_lost", request.message.id, starts=request.starts, **attempt)

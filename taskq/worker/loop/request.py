@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from kombu.utils.json import dumps
 
+from taskq import clock
 from taskq.calls.definition import TaskDefinition
 from taskq.calls.registry import tasks
 from taskq.conf import settings
@@ -19,8 +19,8 @@ from taskq.messages.protocol.options import is_limit
 from taskq.records import Claimed
 from taskq.value_kinds import WAIT
 
-#: The longest delay in seconds: clocks and columns can hold it. A message that is due later is postponed again.
-_LONGEST_DELAY = 10 * 365 * 86400
+#: The longest delay in seconds: clocks and columns can hold it, and nobody waits for longer.
+_LONGEST_DELAY = 1000 * 365 * 86400
 
 
 @dataclass(slots=True)
@@ -67,15 +67,15 @@ class Request:
 
     def expired(self) -> bool:
         """Tell whether the task was to start before now."""
-        expires: datetime | None = self.headers.expires
-        return expires is not None and expires.timestamp() <= time.time()
+        left = self.message.expires_in
+        return left is not None and left <= 0
 
     def delay(self) -> float:
-        """Return the seconds until the message is due: one of a foreign producer may have an ``eta``."""
-        eta = self.headers.eta
-        if eta is None or self.message.tracked:
+        """Return the seconds until the message is due: a foreign producer may have sent it before its ``eta``."""
+        eta, message = self.headers.eta, self.message
+        if eta is None or message.tracked or message.promoted:
             return 0.0
-        return min(eta.timestamp() - time.time(), _LONGEST_DELAY)
+        return min(eta.timestamp() - clock.now(), _LONGEST_DELAY)
 
     def delivery(self, hostname: str) -> Delivery:
         """Return the delivery, for the pool."""
@@ -83,7 +83,7 @@ class Request:
         return Delivery(
             self.job, m.task_id, self.headers.task, m.headers, m.body, m.content_type, m.content_encoding,
             m.properties, m.exchange, m.routing_key or m.queue, m.priority, m.redelivered, self.starts, hostname,
-            self.time_limit, self.soft_time_limit, not m.tracked,
+            self.time_limit, self.soft_time_limit, not m.tracked, m.expires_by, clock.measure(),
         )  # fmt: skip
 
 
@@ -101,6 +101,7 @@ def read(message: Claimed, limits: Limits) -> Request:
     Raises ``InvalidTaskError`` if the message is no task, or a time limit is invalid; an unknown task is no error here.
     """
     headers = _headers(message)
+    _set_expiry(message, headers)
     task = tasks.get(headers.task)
     hard = _first(headers.time_limit, task.time_limit if task else None, limits.hard)
     soft = _first(headers.soft_time_limit, task.soft_time_limit if task else None, limits.soft)
@@ -111,6 +112,14 @@ def read(message: Claimed, limits: Limits) -> Request:
     before = "acknowledge" if not acks_late else "count" if message.redelivered else ""
     alone = bool(hard or soft or before or (task and task.track_started))
     return Request(message, headers, task, hard, soft, acks_late, alone, before_start=before)
+
+
+def _set_expiry(message: Claimed, headers: TaskHeaders) -> None:
+    """Set when the task expires: its header says whether, the row, if it knows, when by the database's clock."""
+    if headers.expires is None:
+        message.expires_by = None
+    elif message.expires_by is None:
+        message.expires_by = time.monotonic() + headers.expires.timestamp() - clock.now()
 
 
 def _check_limits(name: str, hard: Any, soft: Any) -> None:

@@ -5,9 +5,7 @@ Called on the loop's thread. ``failure_handlers`` calls the handlers of a task w
 
 from __future__ import annotations
 
-import time
-
-from taskq import signals, states
+from taskq import clock, signals, states
 from taskq.exceptions import NotRegistered, TaskRevokedError, TimeLimitExceeded, WorkerLostError
 from taskq.handover import Outcome, Report
 from taskq.messages.exception_data import encode_exception
@@ -72,7 +70,7 @@ def refusal(request: Request, hostname: str) -> Settlement | None:
 
 def progress(request: Request, report: Report, hostname: str) -> Progress:
     """Return the reported state of a running task, as the ledger writes it."""
-    m, at = request.message, report.at or time.time()
+    m, at = request.message, report.at or clock.now()
     return Progress(
         m.id, m.task_id, request.name, m.queue, report.state, report.meta, report.content_type, at, hostname
     )
@@ -133,7 +131,7 @@ def rejected(message: Claimed, error: Exception, hostname: str) -> Settlement:
         state=states.FAILURE if message.task_id else states.IGNORED,
         queue=message.queue,
         result=encode_exception(error),
-        finished=time.time(),
+        finished=clock.now(),
         worker=hostname,
         tracked=message.tracked,
     )
@@ -159,7 +157,7 @@ def _settlement(request: Request, state: str, result: str | None, hostname: str)
         name=headers.task,
         queue=message.queue,
         result=result,
-        finished=time.time(),
+        finished=clock.now(),
         retries=headers.retries,
         worker=hostname,
         tracked=message.tracked,

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from django.db import connections
 
-from taskq import signals
+from taskq import clock, signals
 from taskq.containment import contain_exits
 from taskq.execution import outcomes
 from taskq.forks import end_if_forked, forks
@@ -99,6 +99,7 @@ class Child:
         return 0
 
     def _perform(self, delivery: Delivery) -> Outcome:
+        clock.use(delivery.clock)
         try:
             return self._run(delivery, self._report)
         except (SystemExit, KeyboardInterrupt):

@@ -112,3 +112,20 @@ def progress(self: Task[..., object], path: str, go_on: str) -> str:
     while not os.path.exists(go_on):
         time.sleep(0.01)
     return "done"
+
+
+@task
+def send_later(path: str) -> None:
+    """Send a task that is due in half a second, and expires in ten minutes."""
+    note.apply_async((path, 9), countdown=0.5, expires=600)
+
+
+@task(bind=True, max_retries=2)
+def retry_soon(self: Task[..., object], path: str) -> int:
+    """Try again in a moment, twice: once after seconds, and once at a time."""
+    note_line(path, "retry")
+    if self.request.retries == 0:
+        raise self.retry(countdown=0.3)
+    if self.request.retries == 1:
+        raise self.retry(countdown=0.3, expires=600)
+    return self.request.retries

@@ -1,0 +1,166 @@
+"""Retention reaches every row that is over age, whatever lies before it, and no other."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from taskq.engines import for_alias
+from taskq.models import Attempt, Group, Lease, Node, TaskRun
+from taskq.store import retention
+from taskq.store.enqueue import enqueue
+from taskq.store.saved_groups import save_group
+from taskq.worker import log_lines
+from taskq.worker.duties import maintenance
+from taskq.worker.duties.lease import WorkerLease
+from tests.support.envelopes import envelope
+
+DAY = timedelta(days=1)
+_numbers = itertools.count()
+
+
+def ago(age: timedelta, alias: str) -> datetime:
+    return datetime.fromtimestamp(for_alias(alias).now(), UTC) - age
+
+
+def runs(alias: str, count: int, state: str = "SUCCESS", age: timedelta | None = None, **fields: Any) -> None:
+    """Write the runs of tasks that ended in ``state`` that long ago; ``None`` is not yet."""
+    ended = None if age is None else ago(age, alias)
+    fields = {"state": state, "finished_at": ended, "created_at": ago(9 * DAY, alias), **fields}
+    TaskRun.objects.using(alias).bulk_create(TaskRun(task_id=f"r{next(_numbers)}", **fields) for _ in range(count))
+
+
+def sweep(alias: str, limit: int = 5, marks: retention.Marks | None = None) -> int:
+    return sum(retention.sweep({} if marks is None else marks, alias, limit))
+
+
+def left(alias: str) -> list[str]:
+    return sorted(TaskRun.objects.using(alias).values_list("state", flat=True))
+
+
+def test_rows_with_small_ids_that_stay_hold_up_no_others(alias: str) -> None:
+    runs(alias, 12, age=DAY / 2)
+    runs(alias, 12, "STARTED")
+    Group.objects.using(alias).create(group_id="g", size=30, remaining=1, body="{}", created_at=ago(3 * DAY, alias))
+    runs(alias, 12, age=3 * DAY, group_id="g")
+    runs(alias, 7, age=2 * DAY)
+    assert sweep(alias) == 7
+    assert left(alias) == ["STARTED"] * 12 + ["SUCCESS"] * 24
+
+
+def test_rows_that_ended_at_one_time_are_all_reached(alias: str) -> None:
+    moment = ago(2 * DAY, alias)
+    runs(alias, 23, finished_at=moment)
+    assert sweep(alias) == 23
+
+
+def test_every_state_has_its_age(alias: str) -> None:
+    for state in ("SUCCESS", "REVOKED", "STARTED", "HALFWAY", "ärgerlich", "FAILURE", "PENDING"):
+        runs(alias, 1, state, age=2 * DAY)
+    runs(alias, 1, "FAILURE", age=8 * DAY)
+    runs(alias, 1, "HALFWAY")
+    with override_settings(TASKQ_RESULT_EXPIRES=DAY, TASKQ_RESULT_FAILURE_EXPIRES=7 * DAY):
+        sweep(alias)
+    assert left(alias) == ["FAILURE", "HALFWAY"]
+
+
+def test_every_table_is_emptied_of_old_rows(alias: str) -> None:
+    for age in (9 * DAY, DAY / 2):
+        moment = ago(age, alias)
+        Attempt.objects.using(alias).bulk_create(
+            Attempt(task_id="gone", state="RETRY", finished_at=moment) for _ in range(8)
+        )
+        Node.objects.using(alias).bulk_create(
+            Node(root_id=f"root{age}", task_id=f"n{age}{n}", group_id=f"g{age}", created_at=moment) for n in range(8)
+        )
+        Group.objects.using(alias).create(group_id=f"g{age}", size=8, remaining=0, created_at=moment)
+        Group.objects.using(alias).create(group_id=f"without nodes {age}", size=8, remaining=0, created_at=moment)
+        save_group(f"s{age}", [], alias)
+        Group.objects.using(alias).filter(size=0, group_id__contains=f"s{age}").update(created_at=moment)
+    sweep(alias)
+    assert Attempt.objects.using(alias).count() == 8
+    assert {*Node.objects.using(alias).values_list("group_id", flat=True)} == {f"g{DAY / 2}"}
+    # A group that was sent without a node is no workflow's, whatever its age.
+    assert Group.objects.using(alias).count() == 3
+
+
+def test_living_workflow_stays_and_holds_up_no_others(alias: str) -> None:
+    enqueue([envelope("a0")])
+    for root in ("a", "b"):
+        Node.objects.using(alias).bulk_create(
+            Node(root_id=root, task_id=f"{root}{n}", created_at=ago(9 * DAY, alias)) for n in range(12)
+        )
+    sweep(alias)
+    assert list(Node.objects.using(alias).values_list("root_id", flat=True)) == ["a"] * 12
+
+
+def test_rows_of_a_task_that_is_kept_for_ever_are_kept_and_not_read_again(alias: str) -> None:
+    runs(alias, 1, "FAILURE", age=100 * DAY)
+    kept = TaskRun.objects.using(alias).get().task_id
+    for task_id in (kept, "gone"):
+        Node.objects.using(alias).create(root_id=task_id, task_id=task_id, created_at=ago(9 * DAY, alias))
+        Attempt.objects.using(alias).bulk_create(
+            Attempt(task_id=task_id, state="RETRY", finished_at=ago(9 * DAY, alias)) for _ in range(12)
+        )
+    marks: retention.Marks = {}
+    with override_settings(TASKQ_RESULT_FAILURE_EXPIRES=None):
+        sweep(alias, marks=marks)
+        assert {*Attempt.objects.using(alias).values_list("task_id", flat=True)} == {kept}
+        assert {*Node.objects.using(alias).values_list("task_id", flat=True)} == {kept}
+        Attempt.objects.using(alias).update(finished_at=ago(10 * DAY, alias), task_id="gone")
+        sweep(alias, marks=marks)
+    assert Attempt.objects.using(alias).count() == 12
+
+
+def test_nothing_is_deleted_if_all_is_kept_for_ever(alias: str) -> None:
+    runs(alias, 2, age=1000 * DAY)
+    Node.objects.using(alias).create(root_id="x", task_id="x", created_at=ago(1000 * DAY, alias))
+    with override_settings(TASKQ_RESULT_EXPIRES=None, TASKQ_RESULT_FAILURE_EXPIRES=None):
+        assert sweep(alias) == 0
+
+
+def test_end_of_a_pass_is_noted(alias: str) -> None:
+    sweep(alias)
+    noted = Lease.objects.using(alias).get(name=retention.SWEEP).done_at
+    assert noted is not None
+    assert abs(noted - ago(timedelta(0), alias)) < timedelta(seconds=20)
+
+
+@pytest.fixture
+def duty(alias: str, monkeypatch: pytest.MonkeyPatch) -> maintenance.Maintenance:
+    lease = WorkerLease("w", 30.0, alias, info=dict, on_revoked=lambda asked: None, on_lost=lambda ids: None)
+    lease.heartbeat()
+    made = maintenance.Maintenance(lease, alias)
+    monkeypatch.setattr(made, "_next_round", 0.0)
+    monkeypatch.setattr(maintenance, "_LEAST_PAUSE", 0.0)
+    monkeypatch.setattr(maintenance, "_PAUSE", 0.0)
+    return made
+
+
+def test_leader_deletes_until_nothing_is_over_age(alias: str, duty: maintenance.Maintenance) -> None:
+    runs(alias, 2 * retention.BATCH + 1, age=2 * DAY)
+    for _ in range(5):
+        duty.work()
+    assert not TaskRun.objects.using(alias).exists()
+    assert (duty.due() or 0) > 10
+
+
+def test_pass_that_takes_too_long_is_said(
+    alias: str, duty: maintenance.Maintenance, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(maintenance, "BEHIND", 0.0)
+    runs(alias, 1, age=2 * DAY)
+    said: list[int] = []
+
+    def note(seconds: float, deleted: int) -> None:
+        said.append(deleted)
+
+    log_lines.retention_behind.subscribe(note)
+    duty.work()
+    log_lines.retention_behind.unsubscribe(note)
+    assert said == [1]
+    assert "Old rows are deleted more slowly" in caplog.text

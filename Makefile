@@ -40,6 +40,7 @@ bench: $(DEV)
 	$(BIN)/python -m tests.benchmarks.start
 	$(BIN)/python -m tests.benchmarks.idle
 	$(BIN)/python -m tests.benchmarks.backlog
+	$(BIN)/python -m tests.benchmarks.endurance costs rounds readers
 	$(BIN)/python -m tests.benchmarks.workflows
 	$(if $(BENCH),TASKQ_BENCH_PYTHON=$(abspath $(BIN)/python) $(BIN)/python tests/benchmarks/compare.py $(BENCH))
 

@@ -143,31 +143,30 @@ class Settings:
         kinds.FLAG, True, "Use a queue that is not in `TASKQ_QUEUES` as if it were; off, that is an error."
     )
     DEFAULT_QUEUE = Setting(
-        kinds.TEXT, From("`TASKQ_NAMESPACE`", lambda s: s.NAMESPACE), "Queue of tasks that have no route."
+        kinds.TEXT, From("`TASKQ_NAMESPACE`", lambda s: s.NAMESPACE), "Queue of tasks without a route."
     )
     DEFAULT_EXCHANGE = Setting(
-        kinds.TEXT, From("`TASKQ_DEFAULT_QUEUE`", lambda s: s.DEFAULT_QUEUE), "Exchange of queues that name none."
+        kinds.TEXT, From("`TASKQ_DEFAULT_QUEUE`", lambda s: s.DEFAULT_QUEUE), "Exchange of queues without one."
     )
     DEFAULT_EXCHANGE_TYPE = Setting(
-        kinds.choice("direct", "topic", "fanout", "headers"), "direct", "Type of exchanges that name none."
+        kinds.choice("direct", "topic", "fanout", "headers"), "direct", "Type of exchanges without one."
     )
     DEFAULT_ROUTING_KEY = Setting(
         kinds.TEXT,
         From("`TASKQ_DEFAULT_QUEUE`", lambda s: s.DEFAULT_QUEUE),
-        "Routing key of queues that name none.",
+        "Routing key of queues without one.",
     )
-    DEFAULT_PRIORITY = Setting(kinds.PRIORITY, 0, "Priority of messages that name none, from 0 to 9; larger is sooner.")
+    DEFAULT_PRIORITY = Setting(kinds.PRIORITY, 0, "Priority of messages without one, 0 to 9; larger is sooner.")
     ROUTES = Setting(
         kinds.optional(kinds.ROUTE_TABLE),
         None,
-        "Which task goes to which queue: names, globs, compiled patterns, or callables "
-        "`(name, args, kwargs, options, task=None)`.",
+        "Queues of tasks by name, glob or compiled pattern; or callables `(name, args, kwargs, options, task=None)`.",
     )
 
     SERIALIZER = Setting(kinds.TEXT, "json", "kombu serializer of arguments.")
     RESULT_SERIALIZER = Setting(kinds.TEXT, "json", "kombu serializer of results.")
     ACCEPT_CONTENT = Setting(
-        kinds.NAMES, ("json",), "Serializers, or content types, that are read; all else is refused."
+        kinds.NAMES, ("json",), "Names of serializers, or content types, that are read. Others are refused."
     )
     COMPRESSION = Setting(kinds.optional(kinds.TEXT), None, "kombu compression of message bodies.")
     SIGNING = Setting(
@@ -178,26 +177,31 @@ class Settings:
         16 * 1024 * 1024,
         "Largest body in bytes that is sent or read. `None` is no limit.",
     )
-    PUBLISH_RETRY = Setting(kinds.FLAG, True, "Send again when a broker other than the database can't be reached.")
+    PUBLISH_RETRY = Setting(
+        kinds.FLAG,
+        True,
+        "Send again if a broker other than the database can't be reached. The database is not asked again.",
+    )
     PUBLISH_RETRY_POLICY = Setting(
         kinds.POLICY,
         kinds.PUBLISH_RETRY_POLICY,
-        "How often, and after how many seconds. Keys that are left out keep their defaults.",
+        "How often and how soon `TASKQ_PUBLISH_RETRY` sends again, in seconds. Missing keys keep their defaults.",
     )
 
     TYPING = Setting(kinds.FLAG, False, "Check a task's arguments against its signature when it is sent.")
     ALWAYS_EAGER = Setting(kinds.FLAG, False, "Run tasks in the calling process instead of sending them. For tests.")
-    EAGER_PROPAGATES = Setting(kinds.FLAG, False, "Let exceptions of eager tasks through to the caller.")
+    EAGER_PROPAGATES = Setting(kinds.FLAG, False, "Raise the exceptions of eager tasks in the caller.")
     STORE_EAGER_RESULT = Setting(kinds.FLAG, False, "Write rows for eager tasks too.")
     ALLOW_ERROR_CB_ON_CHORD_HEADER = Setting(
         kinds.FLAG, False, "Put the errbacks of a chord on the tasks of its header too, not on its body alone."
     )
-    MAX_RETRIES = Setting(kinds.optional(kinds.WHOLE), 3, "How often a task may be retried. `None` is without end.")
-    DEFAULT_RETRY_DELAY = Setting(kinds.WAIT, 180.0, "Seconds before a retry that names no time.")
+    MAX_RETRIES = Setting(kinds.optional(kinds.WHOLE), 3, "How often a task may be retried. `None` is no limit.")
+    DEFAULT_RETRY_DELAY = Setting(kinds.WAIT, 180.0, "Seconds before a retry without `countdown` and `eta`.")
     ACKS_LATE = Setting(
         kinds.FLAG,
         True,
-        "Acknowledge when a task has ended, so that it runs again if its worker dies; off, before it starts.",
+        "Acknowledge a message after its task has ended, so that the task runs again if its worker dies. `False`: "
+        "before it starts, so that it never runs twice.",
     )
     MAX_DELIVERIES = Setting(
         kinds.COUNT,
@@ -214,7 +218,7 @@ class Settings:
     IGNORE_RESULT = Setting(kinds.FLAG, False, "Keep no row of a success.")
     STORE_ERRORS_EVEN_IF_IGNORED = Setting(kinds.FLAG, False, "Keep failures of tasks whose result is ignored.")
     TRACK_STARTED = Setting(kinds.FLAG, False, "Write the state `STARTED` when a task starts.")
-    TRACK_PENDING = Setting(kinds.FLAG, True, "Write a row when a task is sent, so that the admin shows what waits.")
+    TRACK_PENDING = Setting(kinds.FLAG, True, "Write a row when a task is sent, so that the admin shows waiting tasks.")
     RESULT_EXPIRES = Setting(
         kinds.AGE, timedelta(days=1), "How long rows of ended tasks are kept. `None` or 0 keeps them for ever."
     )
@@ -225,7 +229,7 @@ class Settings:
     POOL = Setting(
         kinds.choice("prefork", "threads", "solo"),
         "prefork",
-        "Where tasks run: processes, threads or the worker itself.",
+        "The pool in which tasks run: processes, threads, or one thread.",
     )
     CONCURRENCY = Setting(
         kinds.optional(kinds.COUNT), None, "Processes or threads of a pool. `None` is the number of CPUs."
@@ -233,12 +237,13 @@ class Settings:
     PREFETCH_MULTIPLIER = Setting(
         kinds.optional(kinds.WHOLE),
         None,
-        "Messages held for each process or thread; 0 is without limit. `None` follows how long tasks take.",
+        "Messages that a worker holds for each process or thread; 0 is no limit. `None`: more while tasks are short, "
+        "fewer while they are long.",
     )
     OPTIMIZATION = Setting(
         kinds.choice("default", "fair"),
         "default",
-        "`fair` hands over one task at a time, and only to a process that is idle.",
+        "`fair` hands one task at a time to an idle process.",
     )
     MAX_TASKS_PER_CHILD = Setting(
         kinds.optional(kinds.COUNT), None, "Tasks after which a process of the pool is replaced."
@@ -252,16 +257,14 @@ class Settings:
     WATCHDOG_TIMEOUT = Setting(
         kinds.optional(kinds.DURATION),
         60.0,
-        "Seconds without progress of its loop after which a worker ends itself. `None` is never.",
+        "Seconds after which a worker whose loop makes no progress ends itself. `None` is never.",
     )
     SHUTDOWN_TIMEOUT = Setting(
         kinds.SECONDS,
         25.0,
-        "Seconds that a clean stop waits for running tasks before it puts them back. Stay below the supervisor's.",
+        "Seconds that a warm stop gives to running tasks before it puts them back. Your supervisor has to give more.",
     )
-    SOFT_SHUTDOWN_TIMEOUT = Setting(
-        kinds.SECONDS, 0.0, "Seconds that a cold stop leaves running tasks to end. 0 is none."
-    )
+    SOFT_SHUTDOWN_TIMEOUT = Setting(kinds.SECONDS, 0.0, "Seconds that a cold stop gives to running tasks.")
 
     TIMEZONE = Setting(
         kinds.ZONE,
@@ -271,12 +274,12 @@ class Settings:
     WORKER_LOG_FORMAT = Setting(
         kinds.TEXT,
         "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s",
-        "Format of the worker's log, where `LOGGING` has none.",
+        "Format of the worker's own lines, if `LOGGING` has none.",
     )
     TASK_LOG_FORMAT = Setting(
         kinds.TEXT,
         "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name)s[%(task_id)s]: %(message)s",
-        "Format of what tasks log, where `LOGGING` has none.",
+        "Format of the lines of tasks, if `LOGGING` has none.",
     )
 
     def __setattr__(self, name: str, value: object) -> NoReturn:

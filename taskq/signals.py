@@ -1,15 +1,18 @@
 """The signals that taskq sends, as ``django.dispatch`` signals with Celery's names.
 
-Connect with Django's ``@receiver``. All signals go through ``send``: exceptions of receivers are
-only logged, to ``taskq``, and a signal without receivers costs nothing.
+Connect with ``@task_prerun.connect``, or with Django's ``@receiver``. All signals go through ``send``: exceptions of
+receivers are only logged, to ``taskq``, and a signal without receivers costs nothing.
 """
 
 from __future__ import annotations
 
 import logging
+import time
+import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from types import FunctionType, MethodType
+from typing import Any, TypeVar, overload
 
 from django.dispatch import Signal
 
@@ -17,6 +20,11 @@ from taskq.containment import contained
 from taskq.hooks import print_error
 
 logger = logging.getLogger("taskq")
+
+Receiver = TypeVar("Receiver", bound=Callable[..., Any])
+
+#: Seconds after ``connect`` in which an object that dies was never meant to: later it may end with its work.
+_SOON = 1.0
 
 # Django compares senders by identity: this keeps the strings of senders alive.
 _names: dict[str, str] = {}
@@ -30,9 +38,57 @@ def _same_object(sender: Any) -> Any:
 class TaskqSignal(Signal):
     """A Django signal with task names as senders; errors of its receivers go to taskq's log."""
 
-    def connect(self, receiver: Any, sender: Any = None, weak: bool = True, dispatch_uid: Any = None) -> None:
-        """Connect as Django's ``Signal.connect`` does; a ``sender`` that is a string matches by its text."""
+    @overload  # type: ignore[override]
+    def connect(
+        self, receiver: Receiver, sender: Any = None, weak: bool = True, dispatch_uid: Any = None
+    ) -> Receiver: ...
+    @overload
+    def connect(
+        self, receiver: None = None, sender: Any = None, weak: bool = True, dispatch_uid: Any = None
+    ) -> Callable[[Receiver], Receiver]: ...
+    @overload
+    def connect(
+        self, receiver: str, *, weak: bool = True, dispatch_uid: Any = None
+    ) -> Callable[[Receiver], Receiver]: ...
+    def connect(self, receiver: Any = None, sender: Any = None, weak: bool = True, dispatch_uid: Any = None) -> Any:
+        """Connect a receiver, and return it: ``@task_prerun.connect``, or ``@task_prerun.connect(sender="shop.add")``.
+
+        Args:
+            receiver: a function that takes ``**kwargs``; without it, a decorator is returned.
+            sender: only signals of this sender: a task, or a name, which matches by its text.
+            weak: keep no reference to the receiver: it is disconnected when nothing else refers to it. If that is
+                at once, as with a lambda or a method of an object that nobody keeps, a warning is logged.
+            dispatch_uid: connect only one receiver with this value.
+        """
+        if isinstance(receiver, str):  # @task_prerun.connect("shop.add"), as in Celery
+            receiver, sender = None, receiver
+        if receiver is None:
+            return lambda function: self.connect(function, sender, weak, dispatch_uid)
         super().connect(receiver, _same_object(sender), weak, dispatch_uid)
+        if weak:
+            self._say_if_lost(receiver)
+        return receiver
+
+    def _say_if_lost(self, receiver: Any) -> None:
+        """Have a warning logged if ``receiver`` is collected while it is connected."""
+        entries = reversed(list(self.receivers))
+        reference = next((entry[1] for entry in entries if _is_reference_to(entry[1], receiver)), None)
+        if reference is not None:  # the receiver of this dispatch_uid may be another one
+            owner = receiver.__self__ if isinstance(receiver, MethodType) else receiver
+            shown = getattr(receiver, "__qualname__", None) or type(receiver).__qualname__
+            soon = None if isinstance(owner, FunctionType) else time.monotonic() + _SOON
+            weakref.finalize(owner, self._say_lost, reference, shown, soon).atexit = False
+
+    def _say_lost(self, reference: Any, shown: str, until: float | None) -> None:
+        """Log that a receiver is gone, unless it was disconnected, or belonged to an object that has lived."""
+        # Without the signal's lock: the garbage collector may have interrupted a holder.
+        if any(entry[1] is reference for entry in self.receivers) and (until is None or time.monotonic() < until):
+            logger.warning(
+                "The receiver %s of the signal %s is gone: it was connected weakly, and nothing else refers to it. "
+                "Keep a reference, or connect it with weak=False.",
+                shown,
+                _name_of(self),
+            )
 
     def disconnect(self, receiver: Any = None, sender: Any = None, dispatch_uid: Any = None) -> bool:
         """Disconnect a receiver; tell whether it was connected."""
@@ -65,6 +121,15 @@ def _without_exit(receiver: Callable[..., Any], **named: Any) -> Any:
         raise
     except BaseException as error:
         raise ReceiverExit(f"The receiver {receiver!r} tried to end its worker.") from error
+
+
+def _is_reference_to(reference: Any, receiver: Any) -> bool:
+    found = reference() if isinstance(reference, weakref.ReferenceType) else None
+    return found is receiver or (isinstance(found, MethodType) and found == receiver)
+
+
+def _name_of(signal: Signal) -> str:
+    return next((name for name, value in globals().items() if value is signal), "of the application")
 
 
 def send(signal: Signal, sender: Any, **named: Any) -> list[tuple[Any, Any]]:

@@ -1,4 +1,4 @@
-"""The Django admin of taskq: what is waiting, running and done, straight from the rows.
+"""The Django admin of taskq: tasks, queues and workers, read from the rows.
 
 Add ``taskq_admin`` to ``INSTALLED_APPS`` beside ``taskq``. It reads through
 ``taskq_admin.queries`` and never changes a row.

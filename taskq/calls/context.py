@@ -6,9 +6,9 @@ parent from ``running()``. A context variable holds the innermost context of eac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar, Token
-from typing import Any
+from typing import Any, Protocol
 
 from taskq.exceptions import Retry
 from taskq.messages.protocol.wire import RESERVED, ReceivedMessage
@@ -16,7 +16,15 @@ from taskq.records import Envelope
 
 from .definition import TaskDefinition
 
-__all__ = ["Context", "current", "enter", "leave", "running"]
+__all__ = ["Context", "current", "enter", "innermost_of", "leave", "running", "runs"]
+
+
+class Transaction(Protocol):
+    """A database transaction of the running task; see ``sending.transactions.OpenTransaction``."""
+
+    @property
+    def rolled_back(self) -> bool: ...
+
 
 #: ``report(task_id, state, meta)`` writes a state of a running task.
 Reporter = Callable[[str, str, Any], None]
@@ -58,6 +66,8 @@ class Context:
     report: Reporter | None = None
     #: The received message, from which a retry is made.
     received: ReceivedMessage | None = None
+    #: The limit that ``retry(max_retries=...)`` was given in this run; automatic retries keep to it.
+    max_retries: int | None = None
     #: The exception of ``retry()``, and the message of the next try.
     pending_retry: Retry | None = None
     next_try: Envelope | None = None
@@ -71,12 +81,28 @@ class Context:
         self.outer = outer
         self.children = []
         self.added = []
+        self._in_transactions: list[tuple[Transaction, list[Any], list[Any]]] = []
         self.entered = False
         self.__dict__.update(fields)
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return the attribute ``name``, or ``default`` if there is none."""
         return getattr(self, name, default)
+
+    def remember(self, kept: list[Any], items: Iterable[Any], transaction: Transaction | None) -> None:
+        """Add ``items`` to ``kept`` (``children`` or ``added``), until ``transaction`` is rolled back."""
+        items = list(items)
+        kept.extend(items)
+        if transaction is not None:
+            self._in_transactions.append((transaction, kept, items))
+
+    def forget_rolled_back(self) -> None:
+        """Forget items that were remembered in transactions that were rolled back."""
+        for transaction, kept, items in self._in_transactions:
+            if transaction.rolled_back:
+                for item in items:
+                    kept.remove(item)
+        self._in_transactions.clear()
 
     def __repr__(self) -> str:
         return f"<Context: {self.name}[{self.id}]>"
@@ -142,7 +168,7 @@ class Context:
 
     @property
     def timelimit(self) -> list[float | None]:
-        """The limits in the message: ``[hard, soft]`` in seconds."""
+        """The limits ``[hard, soft]`` in the message, in seconds."""
         return list(self.message.get("timelimit") or (None, None))
 
     @property
@@ -205,6 +231,8 @@ class Context:
 _NOT_THE_SENDERS = RESERVED | {"redelivered"}
 
 _innermost: ContextVar[Context | None] = ContextVar("taskq.task", default=None)
+#: The runs of this process by task id, in all of its threads.
+_runs: dict[str, Context] = {}
 
 
 def current() -> Context | None:
@@ -222,17 +250,33 @@ def running() -> Context | None:
 
 def enter(context: Context) -> Token[Context | None]:
     """Make ``context`` the innermost context, until ``leave`` gets the returned token."""
+    if context.id is not None:
+        _runs[context.id] = context
     return _innermost.set(context)
 
 
 def leave(token: Token[Context | None]) -> None:
     """Undo ``enter``."""
+    context = _innermost.get()
+    if context is not None and context.id is not None:
+        _runs.pop(context.id, None)
     _innermost.reset(token)
+
+
+def runs() -> dict[str, Context]:
+    """Return the runs of this process by task id: also those of other threads, without direct calls."""
+    return _runs.copy()
+
+
+def innermost_of(task: TaskDefinition) -> Context | None:
+    """Return the innermost context of ``task`` in this thread or coroutine, ``None`` if the task is not running."""
+    context = _innermost.get()
+    while context is not None and context.definition is not task:
+        context = context.outer
+    return context
 
 
 def context_of(task: TaskDefinition) -> Context:
     """Return the innermost context of ``task``, or a new one if the task is not running."""
-    context = _innermost.get()
-    while context is not None and context.definition is not task:
-        context = context.outer
+    context = innermost_of(task)
     return context if context is not None else Context(task)

@@ -24,6 +24,7 @@ class TaskDefinition(Protocol):
     serializer: str
     compression: str | None
     sensitive: Sequence[str]
+    dump_arguments: Callable[[Any, Any], tuple[Any, Any]] | None
 
     def prepare(self) -> None:
         """Name the task, and check its options."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from taskq.conf import settings
 from taskq.messages import protocol, routing
+from taskq.messages.protocol.options import check_limit_order
 from taskq.messages.routing import Route
 from taskq.records import Envelope
 
@@ -36,19 +37,23 @@ def envelope_for(
 ) -> Envelope:
     """Return the message of one call. ``options`` is changed; ``check`` compares arguments and signature.
 
-    Raises ``TypeError`` for unknown options and wrong arguments, ``ValueError`` for invalid limits and
-    times, ``EncodeError`` for arguments that can't be encoded, and ``QueueNotFound``.
+    Raises ``TypeError`` for unknown options and wrong arguments, ``ValueError`` for invalid times, and for invalid
+    limits of the call or of the task, ``EncodeError`` for arguments that can't be encoded, and ``QueueNotFound``.
     """
     if not options.keys() <= SEND_OPTIONS:
         _collect_stamps(options)
         refuse_unknown(options, SEND_OPTIONS, f"apply_async() of {name}")
     check_retry_policy(name, options.get("retry_policy"))
     args, kwargs = _checked(name, task, args, kwargs, check)
+    if task is not None and task.dump_arguments is not None:
+        args, kwargs = _as_data(task, args, kwargs, options)
     route = _route(name, task, args, kwargs, options)
     for option in _NOT_IN_MESSAGE:
         options.pop(option, None)
     options.update(route.options)
     options.update(queue=route.queue, exchange=route.exchange, routing_key=route.routing_key, priority=route.priority)
+    if "time_limit" in options:
+        check_limit_order(name, options["time_limit"], options.get("soft_time_limit"))
     if task is not None:
         _add_defaults(task, options)
     if (parent := running()) is not None:
@@ -61,6 +66,15 @@ def envelope_for(
     envelope = protocol.build(name=name, args=args, kwargs=kwargs, **options)
     envelope.tracked = settings.TRACK_PENDING
     return envelope
+
+
+def _as_data(
+    task: TaskDefinition, args: list[Any] | tuple[Any, ...], kwargs: Mapping[str, Any], options: Mapping[str, Any]
+) -> tuple[list[Any] | tuple[Any, ...], Mapping[str, Any]]:
+    """Return the arguments with pydantic's models as data; pickle takes models as they are."""
+    if task.dump_arguments is None or (options.get("serializer") or task.serializer) == "pickle":
+        return args, kwargs
+    return task.dump_arguments(args, kwargs)
 
 
 def _collect_stamps(options: dict[str, Any]) -> None:
@@ -110,11 +124,22 @@ def signatures(name: str, option: str, given: Any) -> list[Any] | None:
 
 
 def _add_defaults(task: TaskDefinition, options: dict[str, Any]) -> None:
+    hard, soft = task.time_limit, task.soft_time_limit
+    if hard is not None or soft is not None:
+        _add_limits(task.name, hard, soft, options)
     for option in _FROM_TASK:
         if options.get(option) is None:
             options[option] = getattr(task, option)
     options["sensitive"] = task.sensitive
     options["sensitive_positions"] = task.positions
+
+
+def _add_limits(name: str, hard: float | None, soft: float | None, options: dict[str, Any]) -> None:
+    if hard != settings.TIME_LIMIT and soft != settings.SOFT_TIME_LIMIT:  # both are the task's own
+        check_limit_order(name, hard, soft)
+    for option, limit in (("time_limit", hard), ("soft_time_limit", soft)):
+        if options.get(option) is None:
+            options[option] = limit
 
 
 def _add_lineage(parent: Context, options: dict[str, Any]) -> None:

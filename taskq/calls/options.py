@@ -21,9 +21,9 @@ __all__ = [
     "SEND_OPTIONS",
     "Exceptions",
     "FromSetting",
+    "OnCommitOptions",
     "RetryOptions",
     "SendOptions",
-    "check_limit_order",
     "check_retry_policy",
     "from_setting",
     "refuse_unknown",
@@ -91,12 +91,25 @@ class SendOptions(RetryOptions, total=False):
     stamped_headers: Collection[str] | None
     stamps: Mapping[str, Any] | None
     replaced_task_nesting: int
+    #: Properties of the message for other programs: ``self.request.properties["app_id"]``.
+    app_id: str | None
+    cluster_id: str | None
+    message_id: str | None
+    type: str | None
+    user_id: str | None
     #: The task name that ``TASKQ_ROUTES`` gets, if not the task's own.
     route_name: str | None
     add_to_parent: bool
     #: As ``TASKQ_PUBLISH_RETRY`` and its policy; sending through the database broker is never retried.
     retry: bool | None
     retry_policy: Mapping[str, Any] | None
+
+
+class OnCommitOptions(SendOptions, total=False):
+    """The options of ``apply_async_on_commit``."""
+
+    #: The alias of the database whose commit is waited for; default: that of the caller's transaction.
+    using: str | None
 
 
 #: The names that ``apply_async`` accepts.
@@ -119,9 +132,3 @@ def check_retry_policy(name: str, policy: object) -> None:
             kinds.POLICY.convert(policy)
         except (TypeError, ValueError):
             raise TypeError(f"{name}: retry_policy must be {kinds.POLICY.words}, not {policy!r}.") from None
-
-
-def check_limit_order(name: str, hard: float | None, soft: float | None) -> None:
-    """Raise ``ValueError`` if the soft limit is above the hard limit."""
-    if hard and soft and soft > hard:
-        raise ValueError(f"{name}: soft_time_limit ({soft:g} s) is longer than time_limit ({hard:g} s).")

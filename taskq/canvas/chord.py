@@ -102,7 +102,7 @@ class chord(Signature[R]):
         With ``TASKQ_ALLOW_ERROR_CB_ON_CHORD_HEADER`` also for each failed task of the header.
         """
         if settings.ALLOW_ERROR_CB_ON_CHORD_HEADER:
-            header: group = group(self.tasks)
+            header = group(self.tasks)
             header.link_error(errback)
             if isinstance(self.kwargs["header"], group):
                 self.kwargs["header"].kwargs["tasks"] = header.tasks
@@ -121,7 +121,7 @@ class chord(Signature[R]):
         return f"chord({self.tasks!r}, {self.body!r})"
 
 
-def _members(header: Any) -> list[Signature[Any]] | group:
+def _members(header: Any) -> list[Signature[Any]] | group[Any]:
     if isinstance(header, group):
         return header.clone()
     if isinstance(header, chain):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from kombu.utils.functional import fxrange
 
@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 __all__ = ["group"]
 
+R = TypeVar("R")
 S = TypeVar("S")
 
 
 @Signature.register_type()
-class group(Signature[list[Any]]):
+class group(Signature[list[R]]):
     """Tasks that run in parallel: ``group(add.s(i, i) for i in range(10))``.
 
     Takes signatures, or one iterable of them, which is consumed. The result is a ``GroupResult`` with the values in
@@ -29,7 +30,15 @@ class group(Signature[list[Any]]):
 
     __slots__ = ()
 
-    def __init__(self, *tasks: Any, **options: Any) -> None:
+    @overload
+    def __init__(self, tasks: group[R], /, **options: Any) -> None: ...
+    @overload
+    def __init__(self, /, *tasks: Signature[R], **options: Any) -> None: ...
+    @overload
+    def __init__(self, tasks: Iterable[Signature[R]], /, **options: Any) -> None: ...
+    @overload
+    def __init__(self: group[Any], /, *tasks: Any, **options: Any) -> None: ...
+    def __init__(self, /, *tasks: Any, **options: Any) -> None:
         if len(tasks) == 1:
             (tasks,) = tasks
         if isinstance(tasks, group):
@@ -49,39 +58,39 @@ class group(Signature[list[Any]]):
         tasks: list[Signature[Any]] = self.kwargs["tasks"]
         return tasks
 
-    def __call__(self, *args: Any, **options: Any) -> GroupResult[Any]:
+    def __call__(self, *args: Any, **options: Any) -> GroupResult[R]:
         """Send the group; every member gets ``args``."""
         return self.apply_async(args, **options)
 
     if TYPE_CHECKING:
         # The result of a group is a GroupResult.
-        def freeze(self, task_id: str | None = None) -> GroupResult[Any]:  # type: ignore[override]
+        def freeze(self, task_id: str | None = None) -> GroupResult[R]:  # type: ignore[override]
             """See ``Signature``."""
 
-        def delay(self, *args: Any, **kwargs: Any) -> GroupResult[Any]:  # type: ignore[override]
+        def delay(self, *args: Any, **kwargs: Any) -> GroupResult[R]:  # type: ignore[override]
             """See ``Signature``."""
 
         def apply_async(  # type: ignore[override]
             self, args: Args = None, kwargs: Kwargs = None, **options: Any
-        ) -> GroupResult[Any]:
+        ) -> GroupResult[R]:
             """See ``Signature``."""
 
         def apply(  # type: ignore[override]
             self, args: Args = None, kwargs: Kwargs = None, **options: Any
-        ) -> GroupResult[Any]:
+        ) -> GroupResult[R]:
             """See ``Signature``."""
 
-        async def adelay(self, *args: Any, **kwargs: Any) -> GroupResult[Any]:  # type: ignore[override]
+        async def adelay(self, *args: Any, **kwargs: Any) -> GroupResult[R]:  # type: ignore[override]
             """See ``Signature``."""
 
         async def aapply_async(  # type: ignore[override]
             self, args: Args = None, kwargs: Kwargs = None, **options: Any
-        ) -> GroupResult[Any]:
+        ) -> GroupResult[R]:
             """See ``Signature``."""
 
     def link(self, callback: S) -> S:
         """Raise ``TypeError``: a group has no last task."""
-        raise TypeError(f"A group has no end to link to: write group(...) | {callback!r}, which makes it a chord.")
+        raise TypeError(f"A group has many ends: write group(...) | {callback!r}, which makes it a chord.")
 
     def link_error(self, errback: S) -> S:
         """Call ``errback`` for each member that fails."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from taskq.calls.definition import TaskDefinition
 from taskq.workflows.fields import split
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from taskq.results.group_result import GroupResult
 
 __all__ = ["chunks", "xmap", "xstarmap"]
+
+R = TypeVar("R")
 
 
 @Signature.register_type("celery.map")
@@ -47,7 +49,7 @@ class xstarmap(xmap):
 
 
 @Signature.register_type("celery.chunks")
-class chunks(Signature[list[Any]]):
+class chunks(Signature[list[list[R]]]):
     """A group of starmaps over at most ``n`` items each: ``add.chunks(zip(a, b), 100)``.
 
     Raises ``ValueError`` for an ``n`` below 1.
@@ -61,14 +63,14 @@ class chunks(Signature[list[Any]]):
         fields = {"task": _call(task), "it": list(it), "n": n}
         super().__init__("celery.chunks", (), fields, options, immutable=True)
 
-    def group(self) -> group:
+    def group(self) -> group[list[R]]:
         """Return the chunks as a group of starmaps."""
         if "tasks" in self.kwargs:  # it is frozen
             return group(self.kwargs["tasks"], **self.options)
         task, it, n = self.kwargs["task"], self.kwargs["it"], self.kwargs["n"]
         return group((xstarmap(task, part) for part in split(it, n)), **self.options)
 
-    def __call__(self, **options: Any) -> GroupResult[Any]:
+    def __call__(self, **options: Any) -> GroupResult[list[R]]:
         """Send the chunks."""
         return self.group().apply_async(**options)
 

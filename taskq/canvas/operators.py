@@ -109,7 +109,7 @@ def _chain(steps: list[AnySignature], options: dict[str, Any] | None = None) -> 
     return made
 
 
-def _chord(header: group, body: AnySignature) -> chord[Any]:
+def _chord(header: group[Any], body: AnySignature) -> chord[Any]:
     """Return a chord of ``header`` and ``body``, unchanged."""
     # Without __init__, which would copy them.
     made: chord[Any] = chord.__new__(chord)

@@ -143,7 +143,7 @@ class Signature(dict[str, Any], Generic[R]):
 
     @property
     def subtask_type(self) -> str | None:
-        """The type: ``"chain"``, ``"group"``, ``"chord"``, ... and ``None`` for a task."""
+        """``"chain"``, ``"group"``, ``"chord"`` or another type of canvas, ``None`` for a task."""
         kind: str | None = self.get("subtask_type")
         return kind
 

@@ -35,10 +35,10 @@ class StampingVisitor:
         """Return the stamps of one task."""
         raise NotImplementedError("A StampingVisitor needs on_signature(sig, **headers).")
 
-    def on_group_start(self, sig: group, **headers: Any) -> Stamps | None:
+    def on_group_start(self, sig: group[Any], **headers: Any) -> Stamps | None:
         """Return the stamps of all tasks in a group."""
 
-    def on_group_end(self, sig: group, **headers: Any) -> None:
+    def on_group_end(self, sig: group[Any], **headers: Any) -> None:
         """Called after a group is stamped."""
 
     def on_chain_start(self, sig: chain[Any], **headers: Any) -> Stamps | None:
@@ -146,7 +146,7 @@ def _stamps(given: Stamps | None) -> dict[str, Any]:
 def _stamp_task(sig: Signature[Any], stamps: Stamps, append: bool) -> None:
     """Stamp one task. Existing stamps stay, or with ``append`` get more values."""
     if taken := sorted(_RESERVED.intersection(stamps)):
-        raise ValueError(f"A stamp can't be named {taken[0]!r}: that is an option of apply_async().")
+        raise ValueError(f"A stamp can't be named {taken[0]!r}: apply_async() has an option of that name.")
     names = list(sig.options.get("stamped_headers") or ())
     for name, value in stamps.items():
         if name not in names:

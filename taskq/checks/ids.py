@@ -53,7 +53,7 @@ SERIALIZER = Problem(
     "E005",
     "An unknown serializer or compression in `TASKQ_SERIALIZER`, `TASKQ_RESULT_SERIALIZER`, `TASKQ_ACCEPT_CONTENT` "
     "or `TASKQ_COMPRESSION`, or of a task.",
-    "Install what provides it, or use 'json'.",
+    "Install the package that provides it, or use 'json'.",
 )
 UNACCEPTED_SERIALIZER = Problem(
     "E006",
@@ -72,7 +72,7 @@ UNKNOWN_DATABASE = Problem(
 )
 UNSUPPORTED_DATABASE = Problem(
     "E011",
-    "A database that taskq can't use.",
+    "taskq does not support this database.",
     "taskq runs on PostgreSQL, MariaDB and SQLite.",
     page="topics/database-connections",
 )
@@ -93,6 +93,16 @@ ROUTES = Problem(
     "`TASKQ_QUEUES` or `TASKQ_ROUTES` can't be read, or an exchange is of a type that the database does not have.",
     "Correct the setting.",
     page="topics/routing",
+)
+UNUSABLE_DATABASE = Problem(
+    "E017",
+    "A database is configured so that nothing is committed, or nothing can be written.",
+    "Give taskq a database whose connections commit by themselves: set TASKQ_DATABASE, or change DATABASES.",
+)
+NOT_INNODB = Problem(
+    "E018",
+    "Tables of taskq have no transactions. Needs a connection: `check --database <alias>`, or `migrate`.",
+    "ALTER TABLE ... ENGINE=InnoDB, and set default_storage_engine before the next migration.",
 )
 
 PICKLE = Problem(
@@ -131,6 +141,11 @@ KEPT_FOR_EVER = Problem(
     "W007",
     "Rows of ended tasks are never deleted. Only with `check --deploy`.",
     "Set TASKQ_RESULT_EXPIRES and TASKQ_RESULT_FAILURE_EXPIRES.",
+)
+TASK_LIMITS = Problem(
+    "W008",
+    "The soft time limit of a task is above its hard one: sending the task is an error.",
+    "Lower its soft_time_limit, or raise its time_limit.",
 )
 
 #: Every id, errors first.

@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from kombu.entity import Queue
 
 from taskq.conf import database_broker_alias, settings
+from taskq.messages.protocol.options import check_limit_order
 
 from . import ids
 from .broker import unknown_compression, unknown_serializer
@@ -26,6 +27,22 @@ def check_task_names(**kwargs: Any) -> list[CheckMessage]:
         ids.TWO_TASKS(f"The task name {name!r} is given twice or more: {', '.join(origins)}.")
         for name, origins in sorted(registry.duplicates().items())
     ]
+
+
+@register(TAG)
+@reads("TIME_LIMIT", "SOFT_TIME_LIMIT")
+def check_task_limits(**kwargs: Any) -> Iterator[CheckMessage]:
+    """W008: the soft limit of a task is not above its hard limit; E015 is about the settings."""
+    from taskq.calls import registry
+
+    for _, task in sorted(registry.tasks.items()):
+        hard, soft = task.time_limit, task.soft_time_limit
+        if hard == settings.TIME_LIMIT or soft == settings.SOFT_TIME_LIMIT:  # not both are the task's own
+            continue
+        try:
+            check_limit_order(f"The task {task.name!r}", hard, soft)
+        except ValueError as error:
+            yield ids.TASK_LIMITS(str(error))
 
 
 @register(TAG)

@@ -1,4 +1,4 @@
-"""What differs from database to database: one module each, behind one contract.
+"""The differences between databases: one module each, behind one contract.
 
 ``for_alias`` is how the store gets the engine of a connection alias. The only
 SQL written by hand in taskq is in this package.

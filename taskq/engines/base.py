@@ -1,4 +1,4 @@
-"""The contract of an engine, and what all of them do alike.
+"""The contract of an engine, and the code that all engines share.
 
 An engine is a set of statements on one database alias, each of them made once and
 run on the calling thread's connection. It holds no connection and no state. Whether
@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
+from django.db import DatabaseError, Error, InterfaceError, InternalError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from django.db.models import DateTimeField
@@ -92,7 +92,7 @@ class Listener:
         """Hear that a look was worth it."""
 
     def close(self) -> None:
-        """Give back what the listener holds."""
+        """Close the listener's connection and files."""
 
 
 class AdaptiveListener(Listener):
@@ -117,6 +117,8 @@ class Engine:
 
     #: Whether a waiting row can be passed over while another worker holds it.
     skip_locked = True
+    #: Whether a look from the start of a queue steps over all that was claimed since the oldest open transaction began.
+    keeps_dead_entries = False
     #: Rows for one statement, at most.
     chunk = 500
     #: Characters of results and messages for one transaction that settles, about.
@@ -160,8 +162,9 @@ class Engine:
         return nullcontext()
 
     def in_transaction(self) -> bool:
-        """Tell whether the calling thread is inside ``atomic()`` on this database."""
-        return connections[self.alias].in_atomic_block
+        """Tell whether the calling thread is in a transaction on this database that somebody else commits."""
+        connection = connections[self.alias]
+        return connection.in_atomic_block or (connection.connection is not None and not connection.autocommit)
 
     def is_transient(self, error: Exception) -> bool:
         """Tell whether ``error`` is one that repeating the transaction may cure: a deadlock or a lock time-out."""
@@ -172,10 +175,19 @@ class Engine:
 
         Not so what is about the server's state, such as one that takes no writes for a moment.
         """
-        if isinstance(error, OperationalError | InterfaceError):
+        # A plain DatabaseError is SQLite's word for a file that can't be read.
+        if isinstance(error, OperationalError | InterfaceError | InternalError) or type(error) is DatabaseError:
             return False
         # ValueError and its like come from drivers that can't encode a value.
         return isinstance(error, DatabaseError | ValueError | TypeError | OverflowError)
+
+    def tables_without_transactions(self) -> list[str]:
+        """Return the names of taskq's tables that can't be rolled back."""
+        return []
+
+    def may_pass(self, error: Exception) -> bool:
+        """Tell whether a transaction that ended with ``error`` is to be repeated: the database's state may change."""
+        return isinstance(error, Error | OSError) and not self.refuses(error)
 
     # -- clock
 
@@ -226,8 +238,15 @@ class Engine:
 
     # -- claiming
 
-    def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
-        """Take up to ``limit`` waiting messages of one queue, the most urgent and oldest first, in one transaction."""
+    def claim(self, queue: str, limit: int, token: str, after: Mapping[int, int] | None = None) -> list[Claimed]:
+        """Take up to ``limit`` waiting messages of one queue, the most urgent and oldest first, in one transaction.
+
+        With ``after`` only messages whose ids are larger than that of their priority, if ``keeps_dead_entries``.
+        """
+        raise NotImplementedError
+
+    def with_messages(self, queues: Sequence[str]) -> set[str]:
+        """Return those of ``queues`` in which messages wait. One look into the index a queue, however long they are."""
         raise NotImplementedError
 
     def pick_free(self, token: str) -> list[tuple[int, str]]:
@@ -269,7 +288,7 @@ class Engine:
             return set()
         with self.cursor() as cursor:
             cursor.execute(
-                f"DELETE FROM taskq_message WHERE id IN ({self.marks(ids)}) AND token = %s RETURNING id",
+                f"DELETE FROM taskq_message WHERE id IN ({self.marks(ids)}) AND {self.token_check} = %s RETURNING id",
                 [*ids, token],
             )
             return {row[0] for row in cursor.fetchall()}
@@ -293,7 +312,7 @@ class Engine:
         raise NotImplementedError
 
     def end_runs(self, settlements: Sequence[Settlement]) -> set[str]:
-        """Do what ``upsert_runs`` does; return the ids of the tasks that became final by it."""
+        """Do ``upsert_runs``, and return the ids of the tasks that became final by it."""
         raise NotImplementedError
 
     def count_groups(self, rows: Sequence[tuple[int, bool, str]]) -> None:
@@ -332,6 +351,8 @@ class Engine:
     # -- words of the dialect
 
     false, true = "false", "true"
+    #: The token where it is checked on rows that are found by their ids; as ``models.fields.Unindexed``.
+    token_check = "(token || '')"
     #: What stands before a SELECT with SKIP LOCKED.
     skipping = ""
     #: The database's time, as a value for a column of time.

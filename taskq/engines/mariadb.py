@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from django.db import DataError
+from django.db import DataError, IntegrityError
 
 from taskq.records import Claimed, Moment, Settlement
 
@@ -85,6 +86,7 @@ class MariadbEngine(Engine):
     """See ``base.Engine``."""
 
     false, true = "0", "1"
+    token_check = "CONCAT(token, '')"
     now_sql = _NOW
     # Without patience, a SELECT that skips a locked row has the transaction's COMMIT fail with error 1180.
     skipping = "SET STATEMENT innodb_lock_wait_timeout = 1 FOR "
@@ -116,7 +118,17 @@ class MariadbEngine(Engine):
         number = error.args[0] if error.args else None
         if number == _TOO_LARGE:
             self.connection.close()  # the server has closed it
-        return number in _VALUES or super().refuses(error)
+        if isinstance(number, int):  # the server's, of which many say ProgrammingError
+            return number in _VALUES or isinstance(error, DataError | IntegrityError)
+        return super().refuses(error)
+
+    def tables_without_transactions(self) -> list[str]:
+        with self.cursor() as cursor:
+            cursor.execute(
+                "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() "
+                "AND table_name LIKE 'taskq\\_%%' AND engine <> 'InnoDB' ORDER BY table_name"
+            )
+            return [row[0] for row in cursor.fetchall()]
 
     def now(self) -> float:
         with self.cursor() as cursor:
@@ -190,11 +202,11 @@ class MariadbEngine(Engine):
             size += more
         yield part
 
-    def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
+    def claim(self, queue: str, limit: int, token: str, after: Mapping[int, int] | None = None) -> list[Claimed]:
         with self.atomic(), self.cursor() as cursor:
             cursor.execute(
                 f"{self.skipping}SELECT {CLAIM_COLUMNS}, TIMESTAMPDIFF(MICROSECOND, {_NOW}, expires_at) / 1e6 "
-                "FROM taskq_message WHERE token = '' AND queue = %s "
+                "FROM taskq_message FORCE INDEX (taskq_message_to_claim) WHERE token = '' AND queue = %s "
                 "ORDER BY priority DESC, id LIMIT %s FOR UPDATE SKIP LOCKED",
                 [queue, limit],
             )
@@ -207,6 +219,18 @@ class MariadbEngine(Engine):
                     [token, *ids],
                 )
         return claimed
+
+    def with_messages(self, queues: Sequence[str]) -> set[str]:
+        with self.cursor() as cursor:
+            # A subquery among the columns: it is not made a join, which might read all messages.
+            cursor.execute(
+                "SELECT q.name, (SELECT 1 FROM taskq_message FORCE INDEX (taskq_message_to_claim) "
+                "WHERE token = '' AND queue = q.name LIMIT 1) "
+                "FROM JSON_TABLE(%s, '$[*]' COLUMNS (name varchar(255) CHARACTER SET utf8mb4 "
+                "COLLATE utf8mb4_nopad_bin PATH '$')) AS q",
+                [json.dumps(list(queues))],
+            )
+            return {name for name, found in cursor.fetchall() if found}
 
     def pick_due(self, limit: int) -> list[int]:
         with self.cursor() as cursor:

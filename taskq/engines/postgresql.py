@@ -16,11 +16,10 @@ from functools import cached_property
 from typing import Any
 
 from taskq.conf import settings
-from taskq.records import Claimed, Moment, Settlement
+from taskq.records import Moment, Settlement
 
 from . import functions
 from .base import (
-    CLAIM_COLUMNS,
     FINAL,
     GROUP_COLUMNS,
     MESSAGE_COLUMNS,
@@ -29,8 +28,8 @@ from .base import (
     SCHEDULED_NAME,
     Listener,
 )
-from .lock_timeout import LockTimeoutEngine
 from .notifications import PostgresqlListener
+from .postgresql_claims import ClaimingEngine
 
 logger = logging.getLogger("taskq.engines")
 # What a listener sends to itself at its start, and for how long it waits for that.
@@ -116,9 +115,12 @@ _INSERT_RUNS = (
     f"SELECT {_select(_RUN_TYPES)}, clock_timestamp() "
     f"FROM json_to_recordset(%s::json) AS x({_RUN_TYPES}) "
 )
+# The join may be made in any way: an array of ids leads to the runs first, whatever their table is thought to be like.
 _UPDATE_RUNS = (
-    f"UPDATE taskq_taskrun r SET {_END_SET} FROM json_to_recordset(%s::json) AS x({_END_TYPES}) "
-    f'WHERE r.task_id = x.task_id COLLATE "C" AND r.state NOT IN {FINAL}'
+    f"WITH x AS MATERIALIZED (SELECT * FROM json_to_recordset(%s::json) AS x({_END_TYPES})) "
+    f"UPDATE taskq_taskrun r SET {_END_SET} FROM x "
+    'WHERE r.task_id = ANY(ARRAY(SELECT x.task_id COLLATE "C" FROM x)) AND r.task_id = x.task_id COLLATE "C" '
+    f"AND r.state NOT IN {FINAL}"
 )
 _UPSERT_RUNS = (
     "INSERT INTO taskq_taskrun AS r (task_id, state, result, content_type, traceback, started_at, finished_at, "
@@ -143,18 +145,6 @@ _INSERT_NODES = (
     f"FROM json_to_recordset(%s::json) AS x({_NODE_TYPES}) ON CONFLICT (task_id) DO "
 )
 _NODE_RESET = "UPDATE SET " + ", ".join(f"{c} = EXCLUDED.{c}" for c in _names(_NODE_TYPES) if c != "task_id")
-# A claim that a crash of the server forgets is a message that is claimed again, and whose first
-# holder settles nothing: it need not wait for the disk.
-_CLAIM = (
-    "UPDATE taskq_message m SET token = %s WHERE {}"
-    # An array is read once, and no join has to be planned.
-    "m.id = ANY(ARRAY(SELECT id FROM taskq_message WHERE token = '' AND queue = %s "
-    f"ORDER BY priority DESC, id LIMIT %s FOR UPDATE SKIP LOCKED)) RETURNING {CLAIM_COLUMNS}, "
-    "extract(epoch FROM expires_at - clock_timestamp())::float8"
-)
-# In somebody's transaction that would be about all of it.
-_CLAIM_WITHIN = _CLAIM.format("")
-_CLAIM_ALONE = _CLAIM.format("(SELECT set_config('synchronous_commit', 'off', true)) = 'off' AND ")
 
 
 def _values(types: str) -> str:
@@ -191,7 +181,7 @@ _SENDS = {shape: _send_statement(*shape) for shape in itertools.product((False, 
 _CALL_SEND = f"SELECT {functions.SEND}({', '.join(['%s'] * 18)})"
 
 
-class PostgresqlEngine(LockTimeoutEngine):
+class PostgresqlEngine(ClaimingEngine):
     """See ``base.Engine``."""
 
     @contextmanager
@@ -265,26 +255,6 @@ class PostgresqlEngine(LockTimeoutEngine):
         with self.cursor() as cursor:
             cursor.execute("SELECT pg_notify(%s, %s)", [channel, payload])
 
-    def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
-        with self._claiming_cursor() as cursor:
-            cursor.execute(_CLAIM_WITHIN if self.in_transaction() else _CLAIM_ALONE, [token, queue, limit])
-            claimed = self.claimed(cursor.fetchall())
-        claimed.sort(key=lambda message: (-message.priority, message.id))
-        return claimed
-
-    @contextmanager
-    def _claiming_cursor(self) -> Iterator[Any]:
-        """Yield a cursor that prepares its statement, on a connection that is known to be a server's own."""
-        connection = self.connection.connection
-        if connection is None or connection not in self._direct:
-            with self.cursor() as cursor:
-                yield cursor
-            return
-        import psycopg
-
-        with self.connection.wrap_database_errors, psycopg.Cursor(connection) as cursor:
-            yield cursor
-
     def pick_due(self, limit: int) -> list[int]:
         with self.cursor() as cursor:
             cursor.execute(
@@ -306,7 +276,8 @@ class PostgresqlEngine(LockTimeoutEngine):
     def delete_held(self, token: str, ids: Sequence[int]) -> set[int]:
         with self.cursor() as cursor:
             cursor.execute(
-                "DELETE FROM taskq_message WHERE id = ANY(%s) AND token = %s RETURNING id", [list(ids), token]
+                f"DELETE FROM taskq_message WHERE id = ANY(%s) AND {self.token_check} = %s RETURNING id",
+                [list(ids), token],
             )
             return {row[0] for row in cursor.fetchall()}
 
@@ -350,20 +321,6 @@ class PostgresqlEngine(LockTimeoutEngine):
             "polling only, every TASKQ_POLL_INTERVAL; TASKQ_NOTIFY=False polls more often.",
             self.alias,
         )
-
-    def make_steady(self) -> None:
-        """Prepare the claim on this thread's connection, and keep the planner to the indexes.
-
-        Statistics may be of another time: the table was empty, or full. A worker's
-        statements all have an index that serves them at any size.
-        """
-        connection = self.connection.connection
-        if connection is None or self.in_transaction():
-            return
-        with self.cursor() as cursor:
-            cursor.execute("SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off")
-        connection.prepare_threshold = 0
-        self._direct.add(connection)
 
     def result_listener(self) -> Listener:
         return PostgresqlListener(self.alias, RESULT_CHANNEL) if settings.NOTIFY else super().result_listener()

@@ -5,9 +5,10 @@ The database lies on this machine, so this machine's clock is its clock.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -81,8 +82,8 @@ _INSERT_NODE = (
 )
 _NODE_RESET = "UPDATE SET " + ", ".join(f"{c} = excluded.{c}" for c in NODE_COLUMNS.split(", ") if c != "task_id")
 _CLAIM = (
-    "UPDATE taskq_message SET token = %s WHERE id IN (SELECT id FROM taskq_message WHERE token = '' AND queue = %s "
-    f"ORDER BY priority DESC, id LIMIT %s) RETURNING {CLAIM_COLUMNS}, "
+    "UPDATE taskq_message SET token = %s WHERE id IN (SELECT id FROM taskq_message INDEXED BY taskq_message_to_claim "
+    f"WHERE token = '' AND queue = %s ORDER BY priority DESC, id LIMIT %s) RETURNING {CLAIM_COLUMNS}, "
     # As text: the column by itself would be converted to a naive datetime.
     "expires_at || ''"
 )
@@ -194,6 +195,10 @@ class SqliteEngine(Engine):
         """The database is locked."""
         return "locked" in str(error) or "busy" in str(error)
 
+    def refuses(self, error: Exception) -> bool:
+        """A connection that was closed is a ProgrammingError, and says nothing about a value."""
+        return "closed database" not in str(error) and super().refuses(error)
+
     def now(self) -> float:
         return unix_now()
 
@@ -240,7 +245,7 @@ class SqliteEngine(Engine):
             else:
                 cursor.executemany(sql, rows)
 
-    def claim(self, queue: str, limit: int, token: str) -> list[Claimed]:
+    def claim(self, queue: str, limit: int, token: str, after: Mapping[int, int] | None = None) -> list[Claimed]:
         with self.cursor() as cursor:
             cursor.execute(_CLAIM, [token, queue, limit])
             rows = cursor.fetchall()
@@ -248,6 +253,15 @@ class SqliteEngine(Engine):
         claimed = self.claimed((*row[:-1], row[-1] and _unix(row[-1]) - now) for row in rows)
         claimed.sort(key=lambda message: (-message.priority, message.id))
         return claimed
+
+    def with_messages(self, queues: Sequence[str]) -> set[str]:
+        with self.cursor() as cursor:
+            cursor.execute(
+                "SELECT value FROM json_each(%s) WHERE EXISTS "
+                "(SELECT 1 FROM taskq_message WHERE token = '' AND queue = value)",
+                [json.dumps(list(queues))],
+            )
+            return {row[0] for row in cursor.fetchall()}
 
     def pick_due(self, limit: int) -> list[int]:
         with self.cursor() as cursor:

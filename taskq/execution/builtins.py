@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from taskq import states
-from taskq.calls.context import Context, running
+from taskq.calls.context import Context
 from taskq.calls.registry import tasks as registry
 from taskq.canvas.signature import Signature as CanvasSignature
 from taskq.exceptions import ChordError
@@ -60,11 +60,9 @@ def chunks(task: Signature, it: Sequence[Sequence[Any]], n: int) -> list[list[An
 def _caller(sig: Signature) -> Callable[..., Any]:
     """Return a function that calls the task of ``sig`` here, with the signature's arguments behind its own."""
     called, own, kwargs = registry[sig["task"]], list(sig.get("args") or ()), dict(sig.get("kwargs") or {})
-    context = running()
-    inline = context is not None and context.is_eager
 
     def call(*args: Any) -> Any:
-        return finish(called(*args, *own, **kwargs), inline)
+        return finish(called(*args, *own, **kwargs))
 
     return call
 
@@ -173,6 +171,6 @@ def errback(
     )
     try:
         value = errbacks.call(sig, request, values.decode_exception(error), traceback)
-        finish(value, inline=self.request.is_eager)
+        finish(value)
     except (Exception, SystemExit):
         log_lines.errback_raised(sig["task"], headers)

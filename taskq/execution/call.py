@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine, Generator
+from contextvars import ContextVar
 from types import CoroutineType
 from typing import Any
 
@@ -21,6 +22,8 @@ from taskq.tasks.task import Task
 from . import isolation
 from .run import Run
 
+#: True in runs whose coroutines use the connections and transactions of the calling thread: eager ones, and tests.
+callers_connections: ContextVar[bool] = ContextVar("taskq.callers_connections", default=False)
 # After a fork only the thread that runs tasks is left, and it has no loop yet.
 _thread = threading.local()
 
@@ -38,13 +41,13 @@ def _call(run: Run) -> Any:
     task = run.task
     # The user's own __call__ may call Task.__call__, which must not start a new run.
     run.request.entered = type(task).__call__ is Task.__call__
-    return finish(task.entry(*run.args, **run.kwargs), run.inline)
+    return finish(task.entry(*run.args, **run.kwargs))
 
 
-def finish(value: Any, inline: bool) -> Any:
+def finish(value: Any) -> Any:
     """Return ``value``, or the value of the coroutine that it is."""
     if type(value) is CoroutineType:
-        return _call_inline(value) if inline else _run_coroutine(value)
+        return _call_inline(value) if callers_connections.get() else _run_coroutine(value)
     return value
 
 

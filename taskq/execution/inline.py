@@ -12,6 +12,7 @@ from taskq.messages import values
 from taskq.records import Envelope
 from taskq.results.async_result import AsyncResult
 
+from .call import callers_connections
 from .pipeline import perform
 from .run import ReportFn, Run
 
@@ -34,7 +35,9 @@ class InlineRun:
 def run_inline(envelope: Envelope, report: ReportFn | None = None) -> InlineRun:
     """Run ``envelope`` in this thread, with the caller's connections, transactions and language."""
     run = Run(delivery_of(envelope), report, None, inline=True)
-    outcome = copy_context().run(perform, run)
+    context = copy_context()
+    context.run(callers_connections.set, True)
+    outcome = context.run(perform, run)
     read = hasattr(run, "request")
     return InlineRun(
         outcome,

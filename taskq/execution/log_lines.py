@@ -70,7 +70,20 @@ conclusion_failed = Hook[Run](lambda run: log.exception("The end of %s could not
 errback_raised = Hook[str, Mapping[str, Any]](
     lambda errback, of: log.exception("The errback %s of %s[%s] raised.", errback, of.get("task"), of["id"])
 )
-follow_ups_unreadable = Hook[str](log.exception, "What was to follow from %s can't be read.")
-transaction_left_open = Hook[str](log.warning, "A task left a transaction on %r open: it is rolled back.")
+follow_ups_unreadable = Hook[str](log.exception, "The follow-ups of %s can't be read.")
+transaction_left_open = Hook[Delivery | None, str](
+    lambda d, alias: log.warning(
+        "%s left a transaction on %r open: it is rolled back.", f"Task {d.name}[{d.task_id}]" if d else "A task", alias
+    )
+)
+state_restored = Hook[Delivery, str](
+    lambda d, state: log.info("Task %s[%s] left %s changed: restored.", d.name, d.task_id, state)
+)
+state_not_restored = Hook[Delivery, str, Exception](
+    lambda d, state, error: log.warning(
+        "Task %s[%s] left %s changed, which can't be restored (%s): a child is replaced.",
+        d.name, d.task_id, state, error,
+    )
+)  # fmt: skip
 cache_failed = Hook[str, Exception](log.warning, "The cache %r can't be set up: %s")
 tidying_failed = Hook[()](log.exception, "Connections and caches could not be tidied up.")

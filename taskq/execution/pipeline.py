@@ -35,7 +35,7 @@ def execute(delivery: Delivery, report: ReportFn | None = None, soft_limit: Soft
     user's function to enforce ``delivery.soft_time_limit``.
     """
     run = Run(delivery, report, soft_limit, inline=False)
-    _shielded(isolation.before_task)
+    _shielded(isolation.before_task, delivery)
     try:
         return isolation.fresh_context().run(perform_as_task, run)
     except BaseException as error:
@@ -46,7 +46,7 @@ def execute(delivery: Delivery, report: ReportFn | None = None, soft_limit: Soft
         return outcomes.crashed(delivery, error)
     finally:
         end_if_forked(run.forks)
-        _shielded(isolation.after_task)
+        _shielded(isolation.after_task, delivery)
         _shielded(release, run.exception)
 
 
@@ -171,3 +171,4 @@ def _timed(run: Run) -> object:
         if not run.inline:
             end_if_forked(run.forks)
         run.runtime = time.monotonic() - run.clock
+        run.request.forget_rolled_back()

@@ -19,6 +19,7 @@ from kombu.utils.json import loads
 from taskq.containment import contained
 from taskq.exceptions import TaskqError, from_wire, wire_module
 
+from .meanings import check_json
 from .serializers import to_json
 
 #: Characters that are kept of an argument of an exception.
@@ -55,7 +56,7 @@ def decode_exception(text: str | None) -> BaseException:
     """
     try:
         data = loads(text or "null")
-    except (ValueError, TypeError, RecursionError):
+    except Exception:  # not JSON, or an argument that kombu can't read
         return Exception(text)
     if not isinstance(data, dict) or not isinstance(data.get("exc_type"), str):
         return Exception(text or "")
@@ -122,6 +123,7 @@ def _argument(value: Any) -> str:
     """Return one argument as JSON that can be decoded again."""
     try:
         text = to_json(value)
+        check_json(value, text)
         if len(text) <= LONGEST_ARGUMENT:
             return text
     except contained():

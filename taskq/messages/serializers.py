@@ -23,6 +23,8 @@ from taskq.conf import settings
 from taskq.containment import contained
 from taskq.exceptions import ContentDisallowed, DecodeError, EncodeError, InvalidTaskError
 
+from . import meanings
+
 __all__ = [
     "BASE64",
     "BODY_ENCODING",
@@ -95,9 +97,14 @@ def is_plain_json(serializer: str) -> bool:
 
 
 def dumps_json(value: Any) -> str:
-    """Return ``value`` as kombu's JSON: with datetimes, Decimals, UUIDs and bytes. Raises ``EncodeError``."""
+    """Return ``value`` as kombu's JSON: with datetimes, Decimals, UUIDs and bytes.
+
+    Raises ``EncodeError``, also for a value that would not be read as it was written.
+    """
     try:
-        return to_json(value)
+        text = to_json(value)
+        meanings.check_json(value, text)
+        return text
     except contained() as exc:  # TypeError, ValueError, RecursionError, or any error of the value's own code
         raise EncodeError(str(exc)) from exc
 
@@ -110,6 +117,10 @@ def encode(value: Any, serializer: str) -> tuple[str | bytes, str, str]:
         raise EncodeError(
             f"The serializer {serializer!r} is not installed: see serializer= or TASKQ_SERIALIZER."
         ) from exc
+    try:
+        meanings.check_other(value, payload, serializer)
+    except ValueError as exc:
+        raise EncodeError(str(exc)) from exc
     return payload, content_type, encoding
 
 
@@ -215,7 +226,7 @@ def decode(payload: str | bytes, content_type: str, encoding: str = "utf-8") -> 
     check_accepted(content_type)
     if not payload:
         raise DecodeError("The body is empty.")
-    if content_type == JSON_TYPE and isinstance(payload, str) and '"__type__"' not in payload and is_plain_json(JSON):
+    if content_type == JSON_TYPE and isinstance(payload, str) and meanings.MARK not in payload and is_plain_json(JSON):
         # Only JSON's own types: kombu's decoding of other types takes most of its time.
         try:
             return json.loads(payload)
@@ -249,13 +260,16 @@ def argument_error(
             verb = "is" if culprit is value else "contains"
             return EncodeError(f"argument {label} of {task} {verb} {_described(culprit)}")
     if embed is not None and not _encodes(dict(embed), serializer):
-        return EncodeError(f"what follows {task} (link, link_error, chain or chord) can't be encoded: {error}")
+        return EncodeError(f"the follow-ups of {task} (link, link_error, chain or chord) can't be encoded: {error}")
     return EncodeError(f"the arguments of {task} can't be encoded as {serializer}: {error}")
 
 
 def _encodes(value: Any, serializer: str) -> bool:
     try:
-        _registry.dumps([value], serializer)
+        if is_plain_json(serializer):
+            dumps_json([value])
+        else:
+            encode([value], serializer)
     except Exception:
         return False
     return True
@@ -292,6 +306,8 @@ def _described(value: Any) -> str:
         return f"a {name}: pass a list"
     if callable(getattr(value, "total_seconds", None)):
         return f"a {name}: pass a number of seconds"
+    if meanings.is_marked(value):
+        return f"a {name} with the keys '__type__' and '__value__', which have another meaning in JSON: rename a key"
     if isinstance(value, Mapping | list | tuple):
         return f"a {name} that holds itself, is nested too deeply or has keys that are not text"
     return f"{article} {name}, which can't be encoded: pass plain data, such as numbers, text, lists and dictionaries"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 from kombu.exceptions import DecodeError
@@ -18,6 +19,7 @@ from taskq.conf import settings
 from taskq.containment import contained
 from taskq.exceptions import EncodeError
 
+from . import meanings
 from .exception_data import decode_exception, encode_exception
 from .reprs import short_repr
 from .serializers import to_json
@@ -45,7 +47,9 @@ def encode(value: Any, serializer: str | None = None, what: str = "the return va
     name = serializer or settings.RESULT_SERIALIZER
     try:
         if name == "json":
-            return to_json(value), JSON
+            text = to_json(value)
+            meanings.check_json(value, text)
+            return text, JSON
         return _by_registry(value, name)
     except contained() as error:
         raise EncodeError(_refusal(value, what, name, error)) from error
@@ -81,6 +85,7 @@ def _by_registry(value: Any, serializer: str) -> tuple[str, str]:
     if serializer != "pickle" and callable(getattr(type(value), "__json__", None)):
         value = value.__json__()  # a result; kombu's JSON asks any object that has it
     content_type, _, payload = registry.dumps(value, serializer)
+    meanings.check_other(value, payload, serializer)
     if isinstance(payload, str):
         return payload, content_type
     return base64.b64encode(payload).decode("ascii"), content_type + _BASE64
@@ -89,7 +94,10 @@ def _by_registry(value: Any, serializer: str) -> tuple[str, str]:
 def _from_json(text: str) -> Any:
     try:
         return loads(text)
-    except ValueError as error:
+    except RecursionError:  # a thread has more room on its stack: as much as the process that wrote the value
+        with ThreadPoolExecutor(1) as fresh:
+            return fresh.submit(loads, text).result()
+    except Exception as error:  # each type of kombu's has errors of its own
         raise DecodeError(f"The stored result is not valid JSON: {error}") from error
 
 

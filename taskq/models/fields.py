@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.lookups import Exact
 
 if TYPE_CHECKING:  # Django's fields can't be subscripted at run time.
     CharField = models.CharField[str, str]
@@ -26,7 +27,7 @@ def _payload_type(base: str | None, connection: BaseDatabaseWrapper) -> str | No
 
 
 def _exactly(connection: Any) -> str:
-    """Return what has a database compare a column byte by byte, blanks at the end included."""
+    """Return the collation by which a database compares a column byte by byte, blanks at the end included."""
     if connection.vendor == "postgresql":
         return ' COLLATE "C"'
     if connection.vendor == "mysql":
@@ -51,6 +52,26 @@ class KeyField(CharField):
         """Describe the field for migrations."""
         name, _, args, kwargs = super().deconstruct()
         return name, "taskq.models.fields.KeyField", args, kwargs
+
+
+@KeyField.register_lookup
+class Unindexed(Exact):
+    """``filter(id__in=ids, token__unindexed=token)``: equality that is only checked on rows found by other columns.
+
+    No index serves it. A planner with old statistics may take ``token=token`` for the better way to the rows, and
+    then reads everything that the token ever held.
+    """
+
+    lookup_name = "unindexed"
+
+    def process_lhs(self, compiler: Any, connection: BaseDatabaseWrapper, lhs: Any = None) -> Any:
+        """Return the column as an expression."""
+        sql, params = super().process_lhs(compiler, connection, lhs)
+        return (f"CONCAT({sql}, '')" if connection.vendor == "mysql" else f"({sql} || '')"), params
+
+    def get_rhs_op(self, connection: BaseDatabaseWrapper, rhs: str) -> str:
+        """Return the comparison."""
+        return f"= {rhs}"
 
 
 class PayloadField(TextField):
@@ -87,7 +108,7 @@ def _to_database(value: datetime | None, connection: BaseDatabaseWrapper) -> Any
 
 
 def _from_database(value: datetime | None, connection: BaseDatabaseWrapper) -> datetime | None:
-    """Reverse ``_to_database``: what Django has read has the connection's zone, or none."""
+    """Reverse ``_to_database``: Django reads a time in the connection's zone, or without a zone."""
     if value is None:
         return None
     if connection.vendor != "postgresql":
@@ -108,7 +129,7 @@ class MomentField(DateTimeField):
         return _to_database(value if prepared else self.get_prep_value(value), connection)
 
     def from_db_value(self, value: Any, expression: Any, connection: BaseDatabaseWrapper) -> datetime | None:
-        """Return what a row has as a time with a zone."""
+        """Return the time of a row with a time zone."""
         return _from_database(value, connection)
 
     def deconstruct(self) -> Any:

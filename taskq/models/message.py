@@ -1,7 +1,7 @@
 """``Message`` and ``ScheduledMessage``: the database as a broker.
 
-The table that a message is in is its state: what is due later is apart, so that
-it costs the live queue nothing.
+The table of a message is its state. Messages that are due later have a table of their own, so that
+they cost the live queue nothing.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Message(BaseMessage):
     """A message that may run now.
 
     ``token`` is the boot token of the worker that holds it, empty while it waits.
-    ``acked`` says that its end is settled already: it never runs again.
-    ``revoked`` is what the holder is asked to do: ``revoke``, or a signal's name.
-    ``promoted`` says that the message was in the schedule: it is due, whatever its header ``eta`` says.
+    ``acked`` is true if its end is settled already: it never runs again.
+    ``revoked`` is a request to the holder: ``revoke``, or the name of a signal that ends the task.
+    ``promoted`` is true if the message was in the schedule: it is due, whatever its header ``eta`` says.
     """
 
     token = KeyField(max_length=36, default="")

@@ -10,7 +10,7 @@ from .fields import KeyField, MomentField, NullableMomentField, NullablePayloadF
 
 
 class TaskRun(models.Model):
-    """What is known of one task: its state, arguments, result and times.
+    """One task: its state, arguments, result and times.
 
     Written by ``taskq.store`` only. ``arguments`` is the text ``[args, kwargs]``;
     ``result`` is encoded text, for the exception states an exception as data,
@@ -57,7 +57,7 @@ class TaskRun(models.Model):
 
 
 class Attempt(models.Model):
-    """A try of a task that was not its last: it was retried, or lost with its process."""
+    """A try of a task before its last one: it ended in a retry, or its process was lost."""
 
     id = models.BigAutoField(primary_key=True)
     task_id = KeyField(max_length=255)

@@ -1,4 +1,4 @@
-"""``Queue``, ``Exchange`` and ``Binding``: what programs of kombu declared on the database broker.
+"""``Queue``, ``Exchange`` and ``Binding``: declared by workers and kombu programs on the database broker.
 
 Tasks need none of it: a message row carries its queue's name.
 """

@@ -1,8 +1,7 @@
 """``Group`` and ``Node``: a workflow as rows, for counting, reading, drawing and revoking.
 
-The chain embedded in a message decides what runs next; these rows are written in the
-same transactions. The state of a node is that of the run with its task id; where the result was
-ignored and there is no run any more, the node has it.
+The message decides which task runs next; these rows are written in the same transactions. The state of a node is the
+state of the ``TaskRun`` with its task id. If the result was ignored, the node itself has the state.
 """
 
 from __future__ import annotations
@@ -15,9 +14,8 @@ from .fields import KeyField, MomentField, NullablePayloadField
 class Group(models.Model):
     """A group, or the header of a chord: how many of its members have not ended.
 
-    ``body`` is what is sent when ``remaining`` comes to 0: a frozen signature in JSON,
-    ``None`` for a group that nothing waits for, or no more. ``failed`` says that a member has failed,
-    and the body with it.
+    ``body`` is sent when ``remaining`` is 0: a frozen signature in JSON. It is ``None`` if no body waits for the
+    group, or no longer. ``failed`` is true if a member, and so the body, has failed.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -41,9 +39,9 @@ class Group(models.Model):
 class Node(models.Model):
     """One task of a workflow, sent or not. ``waits_for`` is the task or group after which it runs.
 
-    ``group_id`` and ``position`` are those of the group that counts it. ``ignored`` says
-    that its row is kept for the chord's body only, ``revoked`` that it was revoked
-    before it was sent. ``state`` is how it ended if no run is kept of that, else empty.
+    ``group_id`` and ``position`` name its place in the group that counts it. ``ignored``: its ``TaskRun`` is kept for
+    the chord's body only. ``revoked``: it was revoked before it was sent. ``state`` is its final state if no
+    ``TaskRun`` is kept, else empty.
     """
 
     id = models.BigAutoField(primary_key=True)

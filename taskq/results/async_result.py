@@ -107,7 +107,7 @@ class AsyncResult(ResultBase, Generic[R]):
         follow_parents: bool = True,
         disable_sync_subtasks: bool = True,
     ) -> R:
-        """Do what ``get`` does without blocking the event loop. ``await result`` is the short form."""
+        """Do ``get`` from a coroutine. ``await result`` is the short form."""
         if self.ignored:
             return cast(R, None)
         if disable_sync_subtasks:
@@ -255,7 +255,7 @@ class AsyncResult(ResultBase, Generic[R]):
     def acollect(
         self, intermediate: bool = False, *, timeout: float | None = None, propagate: bool = True
     ) -> AsyncIterator[tuple[ResultBase, Any]]:
-        """Do what ``collect`` does, for ``async for``."""
+        """Do ``collect`` for ``async for``."""
         return children.acollect(self, intermediate, timeout, propagate)
 
     def get_leaf(self) -> Any:
@@ -291,7 +291,7 @@ class AsyncResult(ResultBase, Generic[R]):
         return await sync_to_async(lambda: self.children)()
 
     async def aget_leaf(self) -> Any:
-        """Do what ``get_leaf`` does without blocking the event loop."""
+        """Do ``get_leaf`` from a coroutine."""
         return [value async for _, value in self.acollect()][-1]
 
     async def abuild_graph(self, intermediate: bool = False) -> ResultGraph:

@@ -29,7 +29,7 @@ class ResultBackend:
         return waiting.arrivals(ids, timeout, tick, interval)
 
     def async_arrivals(self, ids: Collection[str], timeout: float | None) -> AsyncGenerator[dict[str, TaskRun], None]:
-        """Do what ``arrivals`` does without blocking the event loop."""
+        """Do ``arrivals`` from a coroutine."""
         return waiting.async_arrivals(ids, timeout)
 
     def watch(self, ids: Collection[str], call: Callable[[dict[str, TaskRun]], object]) -> None:

@@ -79,7 +79,7 @@ class ResultBase:
 
     @property
     def supports_native_join(self) -> bool:
-        """Whether many results can be waited for at once: always."""
+        """Always true; many results can be waited for at once."""
         return True
 
     def get(self, timeout: float | None = None, propagate: bool = True, *, disable_sync_subtasks: bool = True) -> Any:

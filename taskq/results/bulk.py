@@ -54,7 +54,7 @@ def wait(
 
 
 async def await_(leaves: Collection[Leaf], timeout: float | None, *, until_failure: bool = False) -> None:
-    """Do what ``wait`` does without blocking the event loop."""
+    """Do ``wait`` from a coroutine."""
     if until_failure and first_failed(leaves) is not None:
         return
     async with aclosing(async_arrivals(leaves, timeout)) as arriving:
@@ -75,7 +75,7 @@ def arrivals(
 
 
 async def async_arrivals(leaves: Iterable[Leaf], timeout: float | None) -> AsyncGenerator[Rows, None]:
-    """Do what ``arrivals`` does without blocking the event loop."""
+    """Do ``arrivals`` from a coroutine."""
     if wanted := _awaited_by_id(leaves):
         async with aclosing(backend.current().async_arrivals(list(wanted), timeout)) as arriving:
             async for rows in arriving:

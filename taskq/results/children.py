@@ -70,7 +70,7 @@ def collect(
 async def acollect(
     result: ResultBase, intermediate: bool, timeout: float | None, propagate: bool
 ) -> AsyncIterator[tuple[ResultBase, Any]]:
-    """Do what ``collect`` does without blocking the event loop."""
+    """Do ``collect`` from a coroutine."""
     join_guard.refuse_in_task()
     deadline = None if timeout is None else time.monotonic() + timeout
     seen: set[str] = set()

@@ -81,8 +81,8 @@ class EagerResult(AsyncResult[R]):
         """
         if self._state == states.PENDING:
             raise RuntimeError(
-                f"The task {self.id} has not run: it does when the transaction commits, and never if that is rolled "
-                "back. Call get() after the block."
+                f"The task {self.id} has not run: it runs when the transaction commits, and never if the transaction "
+                "rolls back. Call get() after the block."
             )
         return cast(R, self._ended(propagate, follow_parents, callback))
 
@@ -96,7 +96,7 @@ class EagerResult(AsyncResult[R]):
         follow_parents: bool = True,
         disable_sync_subtasks: bool = True,
     ) -> R:
-        """Do what ``get`` does."""
+        """Do ``get`` from a coroutine."""
         return self.get(timeout, propagate, follow_parents=follow_parents)
 
     def become(self, ended: EagerResult[R]) -> None:

@@ -98,7 +98,7 @@ class GroupResult(ResultSet[R]):
     def acollect(
         self, intermediate: bool = False, *, timeout: float | None = None, propagate: bool = True
     ) -> AsyncIterator[tuple[ResultBase, Any]]:
-        """Do what ``collect`` does, for ``async for``."""
+        """Do ``collect`` for ``async for``."""
         return children.acollect(self, intermediate, timeout, propagate)
 
     def build_graph(self, intermediate: bool = False) -> ResultGraph:

@@ -37,17 +37,25 @@ LINGER = 5.0
 SLOW_LOOK = 1.0
 #: Seconds between attempts when the database can't be reached.
 RETRY = 0.5
+#: After how many failures in a row the waiters that ask for a look have to look themselves, and get the error.
+_MOST_FAILURES = 4
 
 
 class Waiter:
-    """The ids that somebody waits for, and the final rows that have come. ``wake`` is called with new rows."""
+    """The ids that somebody waits for, and the final rows that have come. ``wake`` is called with new rows.
 
-    __slots__ = ("ids", "rows", "wake")
+    ``asks`` is true until the listener has looked for a waiter that has no connection; ``unanswered`` says that the
+    listener could not.
+    """
+
+    __slots__ = ("asks", "ids", "rows", "unanswered", "wake")
 
     def __init__(self, ids: Collection[str], wake: Callable[[], object]) -> None:
         self.ids = frozenset(ids)
         self.rows: dict[str, TaskRun] = {}
         self.wake = wake
+        self.asks = False
+        self.unanswered = False
 
     def take(self, rows: Mapping[str, TaskRun]) -> None:
         """Keep final rows. Any thread may call this."""
@@ -95,9 +103,12 @@ class ResultListener:
         self.alias = alias
         self._lock = threading.Lock()
         self._waiting: dict[str, set[Waiter]] = {}
+        #: The waiters for which this thread has to look.
+        self._asking: set[Waiter] = set()
         self._listening = False
         self._ended = False
         self._cost = 0.0
+        self._failures = 0
         self._left_at = time.monotonic()
         self._kept: list[Any] = []
         self.gone = threading.Event()
@@ -124,6 +135,8 @@ class ResultListener:
                 return None
             for task_id in waiter.missing():
                 self._waiting.setdefault(task_id, set()).add(waiter)
+            if waiter.asks:
+                self._asking.add(waiter)
             self._wake()
             return self._listening
 
@@ -132,6 +145,7 @@ class ResultListener:
         with self._lock:
             for task_id in waiter.ids & self._waiting.keys():
                 self._remove(task_id, waiter)
+            self._asking.discard(waiter)
             self._left_at = time.monotonic()
             if self._waiting:
                 return False
@@ -207,16 +221,31 @@ class ResultListener:
             time.sleep(min(left, SLOW_LOOK))
 
     def _look(self, ended: set[str] | None) -> None:
-        """Read the awaited rows among ``ended``, ``None`` for all, and give them to their waiters."""
+        """Read the awaited rows among ``ended``, ``None`` for all, and give them to their waiters.
+
+        One read serves all waiters that ask for a look.
+        """
         with self._lock:
-            wanted = list(self._waiting) if ended is None else [i for i in ended if i in self._waiting]
-        if not wanted:
-            return
-        began = time.monotonic()
-        found = run_rows.finished(wanted)
-        connections[self.alias].queries_log.clear()  # with DEBUG they would pile up
-        self._give(found)
-        self._cost = time.monotonic() - began
+            asking = list(self._asking)
+            looked_for = None if ended is None else ended.union(*(waiter.ids for waiter in asking))
+            wanted = list(self._waiting) if looked_for is None else [i for i in looked_for if i in self._waiting]
+        if wanted:
+            began = time.monotonic()
+            found = run_rows.finished(wanted)
+            connections[self.alias].queries_log.clear()  # with DEBUG they would pile up
+            self._give(found)
+            self._cost = time.monotonic() - began
+            self._failures = 0
+        if asking:
+            self._answer(asking)
+
+    def _answer(self, asking: Collection[Waiter], *, failed: bool = False) -> None:
+        """Tell waiters that this thread has looked for them, or that it could not."""
+        with self._lock:
+            self._asking.difference_update(asking)
+        for waiter in asking:
+            waiter.asks, waiter.unanswered = False, failed
+            waiter.wake()
 
     def _give(self, found: Mapping[str, TaskRun]) -> None:
         given: dict[Waiter, dict[str, TaskRun]] = {}
@@ -245,6 +274,10 @@ class ResultListener:
     def _recover(self) -> None:
         with self._lock:
             self._listening = False
+            asking = list(self._asking)
+        self._failures += 1
+        if self._failures >= _MOST_FAILURES:
+            self._answer(asking, failed=True)
         self._close()
         time.sleep(RETRY)
 

@@ -25,7 +25,7 @@ R = TypeVar("R")
 
 
 class ResultSet(ResultBase, Generic[R]):
-    """``results``, in their order.
+    """Results that are waited for together: ``ResultSet([add.delay(1, 1), add.delay(2, 2)]).join()``.
 
     A set has no id, so a task can't return it: return a ``GroupResult`` or a list of results.
     """
@@ -85,7 +85,7 @@ class ResultSet(ResultBase, Generic[R]):
     async def ajoin(
         self, timeout: float | None = None, propagate: bool = True, *, disable_sync_subtasks: bool = True
     ) -> list[R]:
-        """Do what ``join`` does without blocking the event loop. ``await results`` is the short form."""
+        """Do ``join`` from a coroutine. ``await results`` is the short form."""
         if disable_sync_subtasks:
             join_guard.refuse_in_task()
         await bulk.await_(self.leaves(), timeout, until_failure=propagate)
@@ -148,7 +148,7 @@ class ResultSet(ResultBase, Generic[R]):
     async def aiterate(
         self, timeout: float | None = None, propagate: bool = True, *, disable_sync_subtasks: bool = True
     ) -> AsyncGenerator[R, None]:
-        """Do what ``iterate`` does. ``async for value in results`` is the short form."""
+        """Do ``iterate`` from a coroutine. ``async for value in results`` is the short form."""
         if disable_sync_subtasks:
             join_guard.refuse_in_task()
         async with aclosing(bulk.async_arrivals(self.leaves(), timeout)) as arriving:

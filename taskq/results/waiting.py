@@ -47,8 +47,8 @@ def arrivals(
     alias = settings.DATABASE
     event = threading.Event()
     waiter = StreamingWaiter(ids, event.set)
-    # One id alone is read once, after joining. Of many, those that have ended need not be joined for.
-    first = len(ids) > 1 or not listener.is_alive(alias) or connections[alias].in_atomic_block
+    waiter.asks = not _is_connected(alias)
+    first = not waiter.asks and not _is_read_later(ids, alias)
     if first:
         _look(waiter)
         if rows := waiter.new_rows():
@@ -58,16 +58,21 @@ def arrivals(
         _refuse_in_transaction(alias)
     # An interruption, be it Ctrl-C between two lines, must leave no waiter behind.
     try:
-        # A listener that is only starting looks for its waiters later; timeout=0 asks what is so now.
-        if listener.join(waiter, alias) or not first:
-            _look(waiter)
+        _join(waiter, alias, looked=first)
         while True:
             event.clear()
+            # Even timeout=0 is worth a look. Read first: the rows come before it changes.
+            ends = None if waiter.asks else deadline
             if rows := waiter.new_rows():
                 yield rows
             if waiter.done():
                 return
-            pause = _pause(waiter, timeout, deadline, interval if tick else None)
+            if waiter.unanswered:
+                # It has a connection from now on, or the caller gets the error.
+                waiter.unanswered = False
+                _look(waiter)
+                continue
+            pause = _pause(waiter, timeout, ends, interval if tick else None)
             if not event.wait(pause) and tick:
                 tick()
     finally:
@@ -77,31 +82,57 @@ def arrivals(
 async def async_arrivals(
     ids: Collection[str], timeout: float | None = None
 ) -> AsyncGenerator[dict[str, TaskRun], None]:
-    """Do what ``arrivals`` does without blocking the event loop."""
+    """Do ``arrivals`` from a coroutine."""
     deadline = _deadline(timeout)
     alias = settings.DATABASE
     event = asyncio.Event()
     waiter = StreamingWaiter(ids, partial(_set_in_loop, asyncio.get_running_loop(), event))
-    await sync_to_async(_look)(waiter)
-    if rows := waiter.new_rows():
-        yield rows
-    if waiter.done():
-        return
-    await sync_to_async(_refuse_in_transaction)(alias)
+    asks = waiter.asks = not await sync_to_async(_is_connected)(alias)
+    if not asks:
+        await sync_to_async(_look)(waiter)
+        if rows := waiter.new_rows():
+            yield rows
+        if waiter.done():
+            return
+        await sync_to_async(_refuse_in_transaction)(alias)
     try:
-        if listener.join(waiter, alias):
+        if listener.join(waiter, alias) and not asks:
             await sync_to_async(_look)(waiter)
         while True:
             event.clear()
+            # Even timeout=0 is worth a look. Read first: the rows come before it changes.
+            ends = None if waiter.asks else deadline
             if rows := waiter.new_rows():
                 yield rows
             if waiter.done():
                 return
-            pause = _pause(waiter, timeout, deadline, None)
+            if waiter.unanswered:
+                waiter.unanswered = False
+                await sync_to_async(_look)(waiter)
+                continue
+            pause = _pause(waiter, timeout, ends, None)
             with suppress(builtins.TimeoutError):
                 await asyncio.wait_for(event.wait(), pause)
     finally:
         listener.leave(waiter, alias)
+
+
+def _is_connected(alias: str) -> bool:
+    """Tell whether the calling thread has a connection. If not, it opens none: the listener's thread looks for it."""
+    return connections[alias].connection is not None
+
+
+def _is_read_later(ids: Collection[str], alias: str) -> bool:
+    """One id alone is read once, after joining. Of many, those that have ended need not be joined for."""
+    return len(ids) == 1 and listener.is_alive(alias) and not connections[alias].in_atomic_block
+
+
+def _join(waiter: Waiter, alias: str, *, looked: bool) -> None:
+    asks = waiter.asks
+    listening = listener.join(waiter, alias)
+    # A listener that is only starting looks for its waiters later; timeout=0 asks what is so now.
+    if not asks and (listening or not looked):
+        _look(waiter)
 
 
 def _look(waiter: Waiter) -> None:
@@ -110,13 +141,21 @@ def _look(waiter: Waiter) -> None:
 
 
 def _refuse_in_transaction(alias: str) -> None:
-    if connections[alias].in_atomic_block:
+    if not connections[alias].in_atomic_block:
+        return
+    if any(getattr(block, "_from_testcase", False) for block in connections[alias].atomic_blocks):
         raise RuntimeError(
-            f"get() was called inside transaction.atomic() on the database '{alias}' (TASKQ_DATABASE), and the task is "
-            "not ready. A task that this transaction sent can't start before it commits, so get() would wait for ever. "
-            "Wait after the block, in a transaction.on_commit() function, or in a view that is decorated with "
-            "@transaction.non_atomic_requests."
+            "get() was called in a TestCase (or with pytest's fixture db), and the task is not ready. The test's "
+            "transaction never commits, so no worker sees the task, and get() would wait for ever. Run it in the test: "
+            "taskq.testing keeps tasks in memory (TaskqTestMixin, override(), the fixture taskq_memory), and drain() "
+            "runs them; or use TransactionTestCase with taskq.testing.running_worker()."
         )
+    raise RuntimeError(
+        f"get() was called inside transaction.atomic() on the database '{alias}' (TASKQ_DATABASE), and the task is not "
+        "ready. A task that this transaction sent can't start before it commits, so get() would wait for ever. Wait "
+        "after the block, in a transaction.on_commit() function, or in a view that is decorated with "
+        "@transaction.non_atomic_requests."
+    )
 
 
 def _deadline(timeout: float | None) -> float | None:

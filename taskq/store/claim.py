@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from django.db.models import F
 
@@ -12,19 +12,35 @@ from taskq.engines import for_alias
 from taskq.models import Exchange, Message, TaskRun
 from taskq.records import Claimed
 
+from .transactions import repeated
 
-def claim(queue: str, limit: int, token: str, alias: str | None = None) -> list[Claimed]:
+
+def claim(
+    queue: str, limit: int, token: str, alias: str | None = None, *, after: Mapping[int, int] | None = None
+) -> list[Claimed]:
     """Claim up to ``limit`` waiting messages of ``queue`` for ``token``, the most urgent and oldest first.
 
-    One statement over one queue, so that it reads an index in order however long the queue is.
+    One statement over one queue, so that it reads an index in order however long the queue is. ``after`` has ids by
+    priority: an engine with ``keeps_dead_entries`` claims messages behind them only.
     """
-    return for_alias(alias or settings.DATABASE).claim(queue, limit, token)
+    engine = for_alias(alias or settings.DATABASE)
+    return repeated(engine, lambda: engine.claim(queue, limit, token, after), locked=False)
+
+
+def with_messages(queues: Sequence[str], alias: str | None = None) -> set[str]:
+    """Return those of ``queues`` in which messages wait: one statement, for workers of many queues that are idle."""
+    return for_alias(alias or settings.DATABASE).with_messages(queues)
 
 
 def held(token: str, alias: str | None = None) -> set[int]:
     """Return the ids of all messages with this token."""
     rows = Message.objects.using(alias or settings.DATABASE).filter(token=token)
     return set(rows.values_list("id", flat=True))
+
+
+def holders(ids: Sequence[int], alias: str | None = None) -> dict[int, str]:
+    """Return the token of each of these messages, which is empty while it waits; messages that are gone have none."""
+    return dict(Message.objects.using(alias or settings.DATABASE).filter(id__in=ids).values_list("id", "token"))
 
 
 def count_start(token: str, ids: Sequence[int], alias: str | None = None) -> set[int]:
@@ -35,7 +51,7 @@ def count_start(token: str, ids: Sequence[int], alias: str | None = None) -> set
     """
     alias = alias or settings.DATABASE
     with for_alias(alias).atomic():
-        rows = Message.objects.using(alias).select_for_update().filter(id__in=ids, token=token)
+        rows = Message.objects.using(alias).select_for_update().filter(id__in=ids, token__unindexed=token)
         found = list(rows.order_by("id").values_list("id", "task_id", "exchange"))
         copying = _copying({exchange for _, _, exchange in found if exchange}, alias)
         single = {message_id: task_id for message_id, task_id, exchange in found if exchange not in copying}
@@ -61,13 +77,17 @@ def acknowledge(token: str, ids: Sequence[int], alias: str | None = None) -> set
     """Commit that messages must not run again, whatever happens; return the ids that ``token`` still holds."""
     alias = alias or settings.DATABASE
     with for_alias(alias).atomic():
-        rows = Message.objects.using(alias).select_for_update().filter(id__in=ids, token=token)
+        rows = Message.objects.using(alias).select_for_update().filter(id__in=ids, token__unindexed=token)
         held = set(rows.order_by("id").values_list("id", flat=True))
         Message.objects.using(alias).filter(id__in=held).update(acked=True)
     return held
 
 
-def revoke_requests(token: str, alias: str | None = None) -> dict[int, str]:
-    """Return the revoked messages of ``token`` by id: ``revoke``, or the signal for the process that runs the task."""
-    held = Message.objects.using(alias or settings.DATABASE).filter(token=token).exclude(revoked="")
-    return dict(held.values_list("id", "revoked"))
+def revoke_requests(token: str, alias: str | None = None, *, among: Collection[int] | None = None) -> dict[int, str]:
+    """Return the revoked messages of ``token`` by id: ``revoke``, or the signal for the process that runs the task.
+
+    With ``among`` only these ids are looked at, and nothing that the token held before.
+    """
+    rows = Message.objects.using(alias or settings.DATABASE)
+    held = rows.filter(token=token) if among is None else rows.filter(id__in=among, token__unindexed=token)
+    return dict(held.exclude(revoked="").values_list("id", "revoked"))

@@ -32,7 +32,7 @@ def claim(queue: str, limit: int, token: str, alias: str) -> list[Claimed]:
     while seen := _peek(queue, limit, alias):
         dead = [number for number, expired in seen if expired]
         if dead:
-            Message.objects.using(alias).filter(id__in=dead, token="").delete()
+            Message.objects.using(alias).filter(id__in=dead, token__unindexed="").delete()
         if len(dead) < len(seen):
             claimed = claims.claim(queue, limit, token, alias)
             return _without_expired(claimed, {number for number, _ in seen}, token, alias)
@@ -71,7 +71,7 @@ def purge(queue: str, alias: str, newest: int | None = None) -> int:
     purged = 0
     # In chunks, so that the purge of a long queue holds no lock for long.
     while ids := list(waiting.order_by("-priority", "id").values_list("id", flat=True)[:_CHUNK]):
-        purged += _purge(waiting.filter(id__in=ids), alias)
+        purged += _purge(Message.objects.using(alias).filter(id__in=ids, token__unindexed=""), alias)
     return purged
 
 

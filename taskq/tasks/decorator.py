@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol
 from taskq.calls.options import Exceptions, FromSetting, refuse_unknown
 from taskq.calls.registry import name_of, register
 
+from .pydantic_models import OPTIONS as MODEL_OPTIONS
+from .pydantic_models import Models
 from .task import Task
 from .validation import OPTIONS
 
@@ -66,6 +68,10 @@ class TaskOptions(TypedDict, total=False):
     throws: Exceptions
     typing: bool | None
     sensitive: Sequence[str]
+    pydantic: bool
+    pydantic_strict: bool
+    pydantic_context: Mapping[str, Any] | None
+    pydantic_dump_kwargs: Mapping[str, Any] | None
     before_start: Callable[..., object]
     on_success: Callable[..., object]
     on_retry: Callable[..., object]
@@ -107,10 +113,13 @@ def task(function: Callable[..., Any] | None = None, /, *, bind: bool = False, *
         bind: give the function the task itself as its first argument, ``self``.
         **options: the attributes of ``Task`` and of ``base``, ``name`` and ``base``. A handler, as ``on_failure=f``,
             becomes a method: its first argument is the task, then come the arguments of ``Task.on_failure``.
+            ``pydantic=True`` validates models of pydantic, with ``pydantic_strict``, ``pydantic_context`` and
+            ``pydantic_dump_kwargs``.
 
     Raises:
         TypeError: an unknown option, or a value of the wrong type.
-        ValueError: an invalid value, as a soft time limit above the hard limit.
+        ValueError: an invalid value, as a negative time limit.
+        ImproperlyConfigured: ``pydantic=True`` without pydantic.
     """
     if function is not None:
         return _define(function, bind, options)
@@ -124,22 +133,35 @@ shared_task = task
 def _define(function: Callable[..., Any], bind: bool, options: dict[str, Any]) -> Task[..., Any]:
     """Make a subclass of ``base`` that runs ``function``, and register its instance."""
     if not callable(function):
-        raise TypeError(f"@task goes on a function, not on {function!r}; options are given by name.")
+        raise TypeError(f"@task decorates a function, not {function!r}; options are given by name.")
     name = function.__qualname__ if hasattr(function, "__qualname__") else type(function).__qualname__
     base: type[Task[..., Any]] = _base(options.get("base"), name)
+    options = dict(options)
+    models = _models(function, bind, options, options.get("name") or name)
+    run = function if models is None else models.wrapped()
     attributes = {key: value for key, value in options.items() if key != "base" and not _follows_setting(key, value)}
     refuse_unknown(attributes, _option_names(base), f"@task of {name}")
     origin = name_of(function.__module__, name)
     attributes |= {
         "name": options.get("name") or origin,
         "origin": origin,
-        "run": function if bind else staticmethod(function),
+        "run": run if bind else staticmethod(run),
+        "dump_arguments": None if models is None else staticmethod(models.dumped),
         "__module__": function.__module__,
         "__qualname__": name,
         "__doc__": function.__doc__,
         "__wrapped__": staticmethod(function),
     }
     return register(type(name.rpartition(".")[2], (base,), attributes))
+
+
+def _models(function: Callable[..., Any], bind: bool, options: dict[str, Any], name: str) -> Models | None:
+    """Take the options of ``pydantic=True`` out of ``options``; return the models of the function, or ``None``."""
+    wanted = options.pop("pydantic", False)
+    given = {option.removeprefix("pydantic_"): options.pop(option) for option in MODEL_OPTIONS if option in options}
+    if not isinstance(wanted, bool):
+        raise TypeError(f"@task of {name}: pydantic must be True or False, not {wanted!r}.")
+    return Models(function, name, bind=bind, **given) if wanted else None
 
 
 def _base(given: Any, name: str) -> type[Task[..., Any]]:

@@ -10,11 +10,12 @@ import random
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from inspect import Parameter
 from typing import TYPE_CHECKING, Any
 
 from taskq.calls.context import Context
 from taskq.calls.options import RetryOptions, refuse_unknown
-from taskq.exceptions import MaxRetriesExceededError, Retry
+from taskq.exceptions import Retry
 from taskq.messages import protocol, routing
 
 from .validation import exceptions
@@ -48,7 +49,10 @@ def retry(
     if request.called_directly:
         cause = _cause(exc)
         _raise(Retry("Task can be retried", None) if cause is None else cause)
-    limit = task.max_retries if max_retries is None else max_retries
+    if max_retries is None:
+        limit = task.max_retries
+    else:
+        limit = request.max_retries = max_retries
     if limit is not None and request.retries >= limit:
         _raise(_exceeded(task, request) if exc is None else exc)
     if eta is None and countdown is None:
@@ -75,9 +79,9 @@ def _raise(error: BaseException) -> None:
     raise error from handled
 
 
-def _exceeded(task: Task[..., Any], request: Context) -> MaxRetriesExceededError:
+def _exceeded(task: Task[..., Any], request: Context) -> BaseException:
     shown = f"args:{request.argsrepr} kwargs:{request.kwargsrepr}"
-    return MaxRetriesExceededError(
+    return task.MaxRetriesExceededError(
         f"Can't retry {task.name}[{request.id}] {shown}", task_args=request.args, task_kwargs=request.kwargs
     )
 
@@ -99,9 +103,32 @@ def _next_try(
         changes.pop("exchange_type", None)
         changes.update(queue=route.queue, exchange=route.exchange, routing_key=route.routing_key)
     if args is not None or kwargs is not None:
+        args, kwargs = _completed(task, request, args, kwargs)
+        if task.dump_arguments is not None:
+            args, kwargs = task.dump_arguments(args, kwargs)
         changes.update(args=args, kwargs=kwargs, sensitive=task.sensitive, sensitive_positions=task.positions)
     changes.update(countdown=countdown, eta=None if countdown is not None else eta)
     return protocol.retry_envelope(request.received, **changes)
+
+
+def _completed(
+    task: Task[..., Any], request: Context, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None
+) -> tuple[Sequence[Any] | None, Mapping[str, Any] | None]:
+    """Return the arguments of the next try: those of this one stay, unless a parameter gets its value in the other way.
+
+    So ``retry(args=(1,))`` replaces ``x=0``, and ``retry(kwargs={"x": 1})`` a positional ``x``.
+    """
+    parameters = task.call_signature.parameters
+    either = {name: i for name, i in task.positions.items() if parameters[name].kind is Parameter.POSITIONAL_OR_KEYWORD}
+    if args is not None and kwargs is None and request.kwargs:
+        return args, {n: value for n, value in request.kwargs.items() if either.get(n, len(args)) >= len(args)}
+    if args is None and kwargs is not None and request.args:
+        positional, others = list(request.args), dict(kwargs)
+        for name in kwargs:
+            if either.get(name, len(positional)) < len(positional):
+                positional[either[name]] = others.pop(name)
+        return positional, others
+    return args, kwargs
 
 
 # -- autoretry_for -----------------------------------------------------------------------
@@ -114,10 +141,18 @@ def should_autoretry(task: Task[..., Any], error: BaseException) -> bool:
 
 
 def autoretry(task: Task[..., Any], error: BaseException) -> Retry | None:
-    """Retry the task after ``error``; ``None`` if no retries are left."""
+    """Retry the task after ``error``; ``None`` if no retries are left.
+
+    What the task itself has said to ``retry()`` in this run counts: its limit, and the next try that it has planned.
+    """
+    request = task.request
+    if request.pending_retry is not None:
+        return request.pending_retry
     wanted = dict(task.retry_kwargs)
+    if request.max_retries is not None:
+        wanted["max_retries"] = request.max_retries
     limit = wanted.get("max_retries", task.max_retries)
-    retries = task.request.retries
+    retries = request.retries
     if limit is not None and retries >= limit:
         return None
     if task.retry_backoff:

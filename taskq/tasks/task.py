@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, ca
 
 from asgiref.sync import sync_to_async
 
+from taskq import exceptions
 from taskq.calls.context import Context, context_of, current, enter, leave
-from taskq.calls.options import Exceptions, SendOptions, check_limit_order, from_setting
+from taskq.calls.options import Exceptions, OnCommitOptions, SendOptions, from_setting
 from taskq.calls.registry import name_of, tasks
 from taskq.conf import settings
 from taskq.sending import send
@@ -43,7 +44,7 @@ class Task(CanvasMethods[R], Generic[P, R]):
     """The definition of a task.
 
     Every option is an attribute that a subclass, ``@task(...)`` or the instance may set.
-    Options with ``from_setting`` read the setting until then.
+    An option that has a setting follows the setting until then.
     """
 
     # -- options
@@ -75,9 +76,9 @@ class Task(CanvasMethods[R], Generic[P, R]):
     #: The number of starts, if workers die while they run the task; then it fails.
     max_deliveries: int = from_setting("MAX_DELIVERIES")
     #: Seconds after which the task is killed.
-    time_limit: float | None = None
+    time_limit: float | None = from_setting("TIME_LIMIT")
     #: Seconds after which ``SoftTimeLimitExceeded`` is raised in the task.
-    soft_time_limit: float | None = None
+    soft_time_limit: float | None = from_setting("SOFT_TIME_LIMIT")
     #: The number of retries, ``None`` for no limit.
     max_retries: int | None = from_setting("MAX_RETRIES")
     #: Seconds before a retry without ``countdown`` and ``eta``.
@@ -100,6 +101,13 @@ class Task(CanvasMethods[R], Generic[P, R]):
     #: Names of parameters whose values are masked in rows, logs and monitors: a tuple.
     sensitive: Sequence[str] = ()
 
+    #: Turns models among the arguments of a call into data; set by ``@task(pydantic=True)``.
+    dump_arguments: Callable[[Any, Any], tuple[Any, Any]] | None = None
+    #: The exception of ``retry()`` when no retries are left; a subclass may name another one.
+    MaxRetriesExceededError: type[exceptions.MaxRetriesExceededError] = exceptions.MaxRetriesExceededError
+    #: The exception of ``delay`` when the broker can't be reached.
+    OperationalError: type[Exception] = exceptions.OperationalError
+
     #: The import path of the function or class.
     origin: str = ""
 
@@ -110,14 +118,22 @@ class Task(CanvasMethods[R], Generic[P, R]):
         Raises ``TypeError`` or ``ValueError`` for an invalid definition.
         """
         cls = type(self)
+        self._describe(vars(cls).get("__wrapped__"))
         self.origin = self.origin or name_of(cls.__module__, cls.__qualname__)
         self.name = self.name or self.origin
         if cls.__dict__.get("abstract") or cls.run is Task.run:
             raise TypeError(f"{self.origin} can't be registered: it is abstract, or has no run().")
         validation.check(self, Task)
-        check_limit_order(self.name, self.time_limit, self.soft_time_limit)
         if unknown := set(self.sensitive) - set(self.call_signature.parameters):
             raise TypeError(f"{self.name} has no parameter {unknown.pop()!r}, which sensitive= names.")
+
+    def _describe(self, wrapped: Any) -> None:
+        """Set ``__name__``, ``__qualname__`` and ``__annotations__``: those of the function, or of the class."""
+        cls = type(self)
+        function = cls.run if wrapped is None else wrapped.__func__
+        self.__name__ = cls.__name__ if wrapped is None else getattr(function, "__name__", cls.__name__)
+        self.__qualname__ = cls.__qualname__
+        self.__annotations__ = getattr(function, "__annotations__", {})
 
     # -- the function
 
@@ -139,7 +155,7 @@ class Task(CanvasMethods[R], Generic[P, R]):
 
     @cached_property
     def entry(self) -> Callable[..., Any]:
-        """The function that a worker calls: ``run``, or the user's own ``__call__``."""
+        """The function that a worker calls, ``run`` or the user's own ``__call__``."""
         return self.run if type(self).__call__ is Task.__call__ else self.__call__
 
     @cached_property
@@ -190,7 +206,8 @@ class Task(CanvasMethods[R], Generic[P, R]):
                 (seconds), ``headers``, ``shadow``, ``argsrepr``, ``kwargsrepr``, ``add_to_parent``, ``link`` and
                 ``link_error`` (signatures to send with the value, and to call after a final failure), and for
                 workflows ``root_id``, ``parent_id``, ``group_id``, ``group_index``, ``chain``, ``chord``,
-                ``retries``, ``reply_to``.
+                ``retries``, ``reply_to``; for other programs the properties ``app_id``, ``message_id``, ``type``,
+                ``user_id`` and ``cluster_id``.
 
         Raises:
             TypeError: an unknown option; arguments of the wrong type; with ``typing``, a wrong call of the function.
@@ -211,13 +228,26 @@ class Task(CanvasMethods[R], Generic[P, R]):
         return send.send_many(self, calls, dict(options))
 
     def delay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
-        """Send the task when the transaction on ``TASKQ_DATABASE`` commits: ``mail.delay_on_commit(order.pk)``."""
+        """Send the task when the caller's transaction commits: ``mail.delay_on_commit(order.pk)``.
+
+        See ``apply_async_on_commit``, which takes options.
+        """
         return self.apply_async_on_commit(args, kwargs)
 
     def apply_async_on_commit(
-        self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Unpack[SendOptions]
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[OnCommitOptions],
     ) -> Result[R]:
-        """As ``apply_async``, when the transaction on ``TASKQ_DATABASE`` commits. The result has its id at once."""
+        """As ``apply_async``, when the caller's transaction commits, at once if there is none.
+
+        The transaction may be on any database of the project; ``using="stats"`` names its alias. The result has its
+        id at once. If the transaction is rolled back, the task is never sent.
+
+        Raises:
+            RuntimeError: the caller has transactions on several databases, and ``using`` is not given.
+        """
         if settings.ALWAYS_EAGER:
             from taskq.eager.apply import apply_on_commit
 
@@ -320,9 +350,19 @@ class Task(CanvasMethods[R], Generic[P, R]):
     def update_state(self, task_id: str | None = None, state: str | None = None, meta: Any = None) -> None:
         """Write a custom state of the current run: ``self.update_state(state="PROGRESS", meta={"done": 3})``.
 
-        ``meta`` is any value that can be encoded; ``task_id`` can only be the run's own. A direct call writes nothing.
+        A thread that the task has started may call it too. A direct call of the function writes nothing.
+
+        Args:
+            task_id: another task that runs in this process, instead of the current run.
+            state: a text of at most 50 characters, not a final state; by default ``STARTED``.
+            meta: any value that can be encoded.
+
+        Raises:
+            ValueError: the state can't be set, or ``task_id`` does not run in this process.
+            RuntimeError: this thread belongs to no run of the task, and the process has none, or several.
+            EncodeError: ``meta`` can't be stored.
         """
-        progress.update(self.request, task_id, state, meta)
+        progress.update(self, task_id, state, meta)
 
     # -- handlers: methods of a subclass, or functions as in ``@task(on_failure=f)``; ``self`` is the task
 

@@ -54,7 +54,7 @@ def assert_sent(
     if (not found) if count is None else len(found) != count:
         wanted = "once or more" if count is None else f"{count} times"
         raise AssertionError(
-            f"{_name(task)} was to be sent like this {wanted}, and was {len(found)} times. {_listed()}"
+            f"{_name(task)} should have been sent like this {wanted}, but was sent {len(found)} times. {_listed()}"
         )
     return found
 
@@ -73,7 +73,7 @@ def assert_not_sent(
     """Assert that no message like this was sent; without arguments, that no message was sent."""
     found = _matching(task, args, kwargs, queue, eta, countdown, priority, task_id)
     if found:
-        raise AssertionError(f"{found[0]} was sent and was not to be. {_listed()}")
+        raise AssertionError(f"{found[0]} was sent, but should not have been. {_listed()}")
 
 
 class TaskqTestMixin(TestCase):

@@ -123,10 +123,11 @@ class Memory(MemoryResults):
         refused: set[int] = set()
         while (message := self._next(queue, horizon, refused)) is not None:
             if len(ended) + len(refused) >= MOST_RUNS:
-                raise RuntimeError(f"drain() has run {MOST_RUNS} tasks and there are more: do they send one another?")
+                raise RuntimeError(f"drain() has run {MOST_RUNS} tasks, and more are waiting: do they send each other?")
             result = runner.run(message.claimed(), self._report)
             if result.settlement is None:
                 refused.add(message.number)
+                message.requeue()
                 self._waiting.append(message)
                 continue
             self._settle(result.settlement, message)

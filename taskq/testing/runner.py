@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from taskq import states
 from taskq.exceptions import InvalidTaskError, WorkerLostError
+from taskq.execution.call import callers_connections
 from taskq.execution.pipeline import perform_as_task
 from taskq.execution.run import Run
 from taskq.handover import Outcome, Report
@@ -51,7 +52,9 @@ def _start(request: Request, report: Callable[[Report], None]) -> RunResult:
     with as_if_committed():
         try:
             # A worker's task starts without the sender's language, time zone and context variables.
-            outcome = Context().run(perform_as_task, run)
+            context = Context()
+            context.run(callers_connections.set, True)
+            outcome = context.run(perform_as_task, run)
         except SystemExit as error:
             return _lost(run, request, error)
     if outcome.state == states.REJECTED and outcome.requeue:

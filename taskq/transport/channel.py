@@ -215,6 +215,8 @@ class Channel(EntityChannel):
             self._requeue(self._prefetched.take_all(), redelivered=False)
             self._requeue(self.qos.take_all())
         except (DatabaseError, InterfaceError) as error:
-            logger.warning("Could not give back what a channel held, its lease will: %s", error)
+            logger.warning(
+                "The messages of a channel could not be put back now; they go back when its lease is over: %s", error
+            )
         finally:
             self.connection.close_channel(self)

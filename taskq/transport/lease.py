@@ -93,7 +93,7 @@ class ConnectionLease:
         if workers.heartbeat(self._token, alias=self.alias):
             return
         logger.warning(
-            "The database %r gave away what this connection held: nothing was heard of it for %g s. "
+            "The database %r has given this connection's messages to others: its last heartbeat was %g s ago. "
             "The transport option 'lease' sets how long that may be.",
             self.alias,
             self.seconds,

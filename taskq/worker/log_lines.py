@@ -6,6 +6,7 @@ The loop calls them too: nothing here imports what reaches a database.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Protocol
 
 from taskq.exceptions import InvalidTaskError
@@ -14,6 +15,9 @@ from taskq.hooks import Hook
 from taskq.records import Claimed, Progress, Settlement
 
 log = logging.getLogger("taskq.worker")
+
+#: Of so many tasks a line shows the names.
+_SHOWN = 10
 
 
 class Request(Protocol):
@@ -69,7 +73,9 @@ task_timed_out = Hook[Request](
     lambda r: log.error("Task %s[%s] was killed: its time limit of %s s ran out.", r.name, r.id, r.time_limit)
 )
 task_taken_over = Hook[Request](
-    lambda r: log.warning("Task %s[%s] was taken over by another worker, or is settled already.", r.name, r.id)
+    lambda r: log.warning(
+        "Task %s[%s] does not start here: its message is no longer held, or the task has ended.", r.name, r.id
+    )
 )
 task_not_registered = Hook[Request](
     lambda r: log.error(
@@ -78,7 +84,7 @@ task_not_registered = Hook[Request](
 )
 request_failed = Hook[Request, Exception](
     lambda r, error: log.error(
-        "Task %s[%s] can't be looked after: are the options of the task what they may be?", r.name, r.id, exc_info=error
+        "Task %s[%s] can't be handed over: check the options of the task.", r.name, r.id, exc_info=error
     )
 )
 time_limit_ignored = Hook[Request, str](
@@ -104,7 +110,7 @@ outcome_not_sent = Hook[Delivery](
     lambda d: log.exception("The outcome of %s[%s] can't be handed over.", d.name, d.task_id)
 )
 job_not_terminated = Hook[int, Exception](log.error, "Job %d is not terminated. %s")
-wrong_job_answered = Hook[int, object](log.error, "A child answered job %d, which is not the one it had: %r.")
+wrong_job_answered = Hook[int, object](log.error, "A child answered job %d, but it had another job: %r.")
 child_failed = Hook[()](log.exception, "A child of the pool fails.")
 child_not_forked = Hook[str](log.error, "No child could be forked: %s")
 child_connection_failed = Hook[OSError](log.error, "No child can be forked: %s")
@@ -116,6 +122,9 @@ child_frozen = Hook[int, float](log.error, "Child %d has begun nothing for %g s,
 child_unreadable = Hook[int, str](log.error, "Child %d is killed: %s.")
 child_unreachable = Hook[int](log.error, "Child %d has closed its socket and goes on: killed.")
 connection_inherited = Hook[str](log.warning, "A connection to %r was open when the pool was forked; it is left alone.")
+fork_server_frozen = Hook[float](
+    log.critical, "The fork server has not answered for %g s, as if it were frozen: it is killed, and the worker ends."
+)
 fork_server_failed = Hook[()](log.exception, "The fork server fails.")
 
 
@@ -142,6 +151,18 @@ def threads_found(names: list[str]) -> None:
 
 store_thread_failed = Hook[()](lambda: log.critical("The store thread failed.", exc_info=True))
 last_writes_failed = Hook[Exception](log.error, "The database was not there at the end: %s")
+
+
+@Hook
+def ends_unwritten(count: int, settlements: Sequence[Settlement]) -> None:
+    shown = ", ".join(f"{s.name}[{s.task_id}] {s.state}" for s in settlements[:_SHOWN])
+    log.error(
+        "The database was not there before the worker ended. Ends that were not written: %d%s. Messages that the "
+        "worker held go back when its lease runs out; tasks that have run then run again, or fail if acks_late is off.",
+        count, f" ({shown}{', ...' if count > _SHOWN else ''})" if shown else "",
+    )  # fmt: skip
+
+
 close_failed = Hook[()](lambda: log.debug("closing a broken connection failed", exc_info=True))
 lease_lost = Hook[str](log.warning, "%s was taken for dead by another worker and begins a new lease.")
 peer_recovered = Hook[str, int, int](log.warning, "%s (pid %s) is dead; %s messages that it held went back.")
@@ -151,19 +172,25 @@ retention_behind = Hook[float, int](
     "Old rows are deleted more slowly than tasks end: %.0f s and %s rows so far, and there are more over age. "
     "Shorter TASKQ_RESULT_EXPIRES, or ignore_result, writes and keeps less.",
 )
-claim_cut_off = Hook[int](log.warning, "A claim was cut off; %s messages that it took went back.")
-settlement_dropped = Hook[Settlement](
-    lambda s: log.warning(
-        "%s[%s] ended with %s, but its message was taken over by another worker: nothing is settled.",
-        s.name, s.task_id, s.state,
+messages_unknown = Hook[int](
+    log.warning, "%s messages that this worker held and did not know went back, as those of a claim that was cut off."
+)
+settlement_dropped = Hook[Settlement, str](
+    lambda s, why: log.warning(
+        "%s[%s] ended with %s, but %s: nothing is settled.", s.name, s.task_id, s.state, why
     )
 )  # fmt: skip
+settlement_found = Hook[Settlement](
+    lambda s: log.info(
+        "%s[%s] ended with %s: the database had committed that, though its answer was lost.", s.name, s.task_id, s.state
+    )
+)
 rows_locked = Hook[Exception](
     lambda error: log.info("Rows are locked by another transaction: what needs them waits, the rest goes on. %s", error)
 )
 write_failed = Hook[()](log.exception, "Something could not be written: the messages that it was about go back.")
 requeue_failed = Hook[tuple[int, ...]](
-    log.exception, "Messages %s can't even be given back and stay held until the worker ends."
+    log.exception, "Messages %s can't even be given back; that is tried again every TASKQ_POLL_INTERVAL."
 )
 reports_dropped = Hook[int](log.error, "States of %s running tasks could not be written and are dropped.")
 report_refused = Hook[Progress, Exception](

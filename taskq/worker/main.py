@@ -10,10 +10,13 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from django.db import connections
+
 from taskq import signals
 from taskq.calls.registry import tasks
 from taskq.conf import database_broker_alias, masked_url, settings, two_databases
 from taskq.containment import contain_exits
+from taskq.engines import configuration
 from taskq.logs import setup_worker_logging
 
 from . import log_lines
@@ -48,7 +51,7 @@ class WorkerConfig(WorkerOptions):
 
 def validate_config(config: WorkerConfig) -> None:
     """Raise ``ValueError`` for settings and options that don't go together, before the worker leaves the terminal."""
-    _alias()
+    _refuse_unusable(_alias())
     _refuse_contradiction(config)
     _refuse_unlimited(pool_class(config.pool), config)
 
@@ -115,6 +118,11 @@ def _alias() -> str:
     return alias
 
 
+def _refuse_unusable(alias: str) -> None:
+    if found := configuration.problems(connections[alias]):
+        raise ValueError(f"The database {alias!r} can't be used: {found[0]} See DATABASES, or set TASKQ_DATABASE.")
+
+
 def _broker() -> str:
     return masked_url(settings.BROKER_URL)
 
@@ -123,7 +131,7 @@ def _refuse_contradiction(config: WorkerConfig) -> None:
     if config.time_limit and config.soft_time_limit and config.soft_time_limit > config.time_limit:
         raise ValueError(
             f"--soft-time-limit (TASKQ_SOFT_TIME_LIMIT) is {config.soft_time_limit:g} s, "
-            f"beyond --time-limit (TASKQ_TIME_LIMIT) of {config.time_limit:g} s: no task would ever get it."
+            f"beyond --time-limit (TASKQ_TIME_LIMIT) of {config.time_limit:g} s: the soft limit would never be reached."
         )
 
 
@@ -132,13 +140,15 @@ def _refuse_unlimited(pool: type[Pool], config: WorkerConfig) -> None:
     if not pool.supports_hard_limit:
         if config.time_limit:
             raise ValueError(f"The {pool.name} pool can't kill a task: --time-limit (TASKQ_TIME_LIMIT) needs prefork.")
-        limited = sorted(name for name, task in tasks.items() if task.time_limit)
+        limited = sorted(name for name, task in tasks.items() if task.time_limit not in (None, 0, settings.TIME_LIMIT))
         if limited:
             raise ValueError(
                 f"The {pool.name} pool can't kill a task: time_limit of {', '.join(limited)} needs prefork."
             )
     if not pool.supports_recycling and (config.max_tasks_per_child or config.max_memory_per_child):
-        raise ValueError(f"The {pool.name} pool has no children: --max-tasks-per-child and its kin need prefork.")
+        raise ValueError(
+            f"The {pool.name} pool has no children: --max-tasks-per-child and --max-memory-per-child need prefork."
+        )
 
 
 def _info(config: WorkerConfig) -> dict[str, Any]:

@@ -264,10 +264,18 @@ class WorkerNode:
             self.store.finish(_LAST_WRITES, self._leave)
             if self.store.is_alive():
                 self.store.join(_LAST_WRITES + 1)
+            self._check_last_writes()
             self.watchdog.stop()
             self.store_watchdog.stop()
             signals.send(signals.worker_shutdown, self.options.name, instance=self)
             log_lines.worker_ended(self.options.name)
+
+    def _check_last_writes(self) -> None:
+        """End with status 1, and say what was not written, if the database was away."""
+        unwritten = self.consumer.ended - self.ledger.written
+        if unwritten or self.store.cut_off or self.store.is_alive():
+            self.status = self.status or 1
+            log_lines.ends_unwritten(unwritten, self.ledger.unwritten)
 
     def _leave(self) -> None:
         """Delete the worker's row, which requeues its messages, then the queues that no other worker reads."""

@@ -25,9 +25,9 @@ def limit_depth() -> Iterator[None]:
         if not _is_recursion(error):
             raise
         raise ValueError(
-            "This canvas is nested too deeply to be sent. Chords in a row count, each is nested in the one before: "
-            f"with Python's recursion limit of {sys.getrecursionlimit()} there may be some "
-            f"{sys.getrecursionlimit() // 6}. Send it in parts: the last task of one may replace() itself by the next."
+            "This canvas is nested too deeply to be sent. Each chord in a row is nested in the chord before it: "
+            f"Python's recursion limit of {sys.getrecursionlimit()} allows about {sys.getrecursionlimit() // 6}. "
+            "Send the canvas in parts: the last task of a part can replace() itself by the next part."
         ) from None
 
 

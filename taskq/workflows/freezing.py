@@ -128,7 +128,7 @@ class Freezer:
         frozen, results = self._members(_one_end(member) for member in members_of(header))
         last, result = self._freeze(body, task_id, FrozenResult(group_id, parent, results))
         if result is None:
-            raise TypeError("A chord needs a body: this one's is an empty chain.")
+            raise TypeError("A chord needs a body: the body of this chord is an empty chain.")
         sig = with_kwargs(sig, header=_group(header, frozen, group_id), body=last)
         return {**sig, "options": {**sig["options"], "task_id": group_id}}, result
 

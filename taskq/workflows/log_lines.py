@@ -12,17 +12,15 @@ log = logging.getLogger("taskq.worker")
 # -- planning
 
 errback_not_planned = Hook[object, object](log.exception, "The errback %r of task %s can't be sent.")
-chord_body_unreadable = Hook[()](
-    log.exception, "The body of a chord can't be read: what was to follow from it is not known."
-)
+chord_body_unreadable = Hook[()](log.exception, "The body of a chord can't be read, so its follow-ups are not known.")
 message_body_unreadable = Hook[object](
-    log.warning, "The body of %s can't be read: what was to follow from it is looked up."
+    log.warning, "The body of %s can't be read: its dependents are looked up in the rows."
 )
 
 # -- advancing
 
 follow_ups_not_sent = Hook[Settlement, Exception](
-    lambda s, error: log.error("What follows from %s[%s] can't be sent: %s", s.name, s.task_id, error)
+    lambda s, error: log.error("The follow-ups of %s[%s] can't be sent: %s", s.name, s.task_id, error)
 )
 errback_not_sent = Hook[Envelope, object, Exception](
     lambda e, of, error: log.error("%s[%s], an errback of %s, can't be sent: %s", e.name, e.task_id, of, error)

@@ -186,7 +186,7 @@ def plan_added(sig: Sig, request: Context, stamp: Callable[[Sig], Sig]) -> Plan:
     the task is in no chord.
     """
     if not request.chord or not request.group or request.group_index is None:
-        raise ValueError("add_to_chord() is for tasks in the header of a chord, and the current task is in none.")
+        raise ValueError("add_to_chord() is for tasks in the header of a chord, and this task is in none.")
     sig = stamp(with_accumulate(sig) if ends_in_group(sig) else sig)
     options = {"group_id": request.group, "group_index": ADDED, "chord": request.chord}
     return _called(sig, (), None, options, with_nodes=True)

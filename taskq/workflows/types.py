@@ -188,7 +188,7 @@ def linked(sig: Sig, callbacks: list[Any]) -> Sig:
     """Return ``sig`` with callbacks after its last task. Raises ``TypeError`` if it ends in a group."""
     kind = kind_of(sig)
     if kind == GROUP:
-        raise TypeError("link: a group has no one task that a callback could follow; write group(...) | callback.")
+        raise TypeError("link: a callback can't follow a group, which has many ends; write group(...) | callback.")
     if kind == CHORD:
         return with_kwargs(sig, body=linked(body_of(sig), callbacks))
     return _with_links(sig, "link", callbacks)

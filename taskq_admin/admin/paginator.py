@@ -1,6 +1,6 @@
 """A paginator whose cost has a bound: it counts, and goes, no further than the cap.
 
-Used by every list. What lies beyond the cap is reached with ``?before=<row>``.
+Used by every list. Rows beyond the cap are reached with ``?before=<row>``.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ class QueueAdmin(ReadOnlyAdmin[Queue]):
     """The queues that hold messages, whether a program declared them or not.
 
     Registered for ``Queue`` for its permission and its place in the index; the
-    rows of that table, which kombu programs declare, are not what is shown.
+    rows of that table, which kombu programs declare, are not shown.
     """
 
     page_template = "admin/taskq_admin/queue_list.html"

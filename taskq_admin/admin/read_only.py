@@ -1,4 +1,4 @@
-"""What all pages share: they show and change nothing, and no address makes them scan a table.
+"""The base of all pages: they change nothing, and no address makes them scan a table.
 
 Base of the ``ModelAdmin`` classes in this package.
 """
@@ -38,7 +38,7 @@ else:
 class ReadOnlyAdmin(BaseAdmin[M]):
     """A page that is only looked at, and made for tables of any size.
 
-    ``page_template`` is the template of one row's page; ``page_context`` what it shows.
+    ``page_template`` is the template of one row's page, ``page_context`` its context.
     """
 
     actions = None
@@ -82,7 +82,7 @@ class ReadOnlyAdmin(BaseAdmin[M]):
         return None if "\0" in object_id else super().get_object(request, object_id)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Show the list, under the name of what is in it."""
+        """Show the list, under the plural name of its model."""
         title = capfirst(str(self.opts.verbose_name_plural))
         return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
@@ -95,7 +95,7 @@ class ReadOnlyAdmin(BaseAdmin[M]):
         return self.render(request, self.page_template, str(found), self.page_context(request, found))
 
     def page_context(self, request: HttpRequest, obj: M) -> dict[str, Any]:
-        """Return what ``page_template`` shows of ``obj``."""
+        """Return the context of ``page_template`` for ``obj``."""
         return {"row": obj}
 
     def render(self, request: HttpRequest, template: str, title: str, context: dict[str, Any]) -> TemplateResponse:

@@ -1,4 +1,4 @@
-"""Workers: which are there, since when, for which queues; and the page of one with what it holds."""
+"""Workers: the list with their state, start and queues, and the page of one worker with its messages."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
         return self.page(request, object_id)
 
     def page_context(self, request: HttpRequest, obj: Worker) -> dict[str, Any]:
-        """Return the worker with what it says of itself and what it holds."""
+        """Return the worker with its ``info`` and its messages."""
         now = timezones.now()
         return {
             "worker": obj,
@@ -75,7 +75,7 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
 
     @admin.display(description=_("concurrency"))
     def size(self, worker: Worker) -> str:
-        """How many tasks it runs at once, and by what kind of pool."""
+        """The number of tasks that it runs at once, and its pool."""
         info = workers.info(worker)
         return f"{info.concurrency} ({info.pool})" if info.pool else info.concurrency
 

@@ -1,8 +1,8 @@
 """Stored text made readable: arguments, results, exceptions, children.
 
-Pure functions over text. They never build objects from what a row holds (no
-pickle, no class is looked up, no ``taskq.results`` decoding): a page must be safe
-to open whatever was written. What can't be read is shown as it is, with a note.
+Pure functions over text. They never build objects from what a row holds (no pickle, no class is looked up but
+taskq's own exceptions, no ``taskq.results`` decoding): a page must be safe to open whatever was written. What can't be
+read is shown as it is, with a note.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.utils.translation import gettext as _
+
+from taskq.exceptions import from_wire
 
 #: Characters of a payload that a page reads and shows at most.
 LIMIT = 64 * 1024
@@ -58,9 +60,11 @@ def failure(text: str | None) -> Failure | None:
     """Read an exception as data (``exc_type``, ``exc_message``, ``exc_module``); ``None`` if it is none."""
     match _parse(text) if text else None:
         case {"exc_type": str() as name, **rest}:
-            module = rest.get("exc_module")
+            module, arguments = rest.get("exc_module"), rest.get("exc_message")
+            if isinstance(module, str) and (own := from_wire(module, name)) is not None:
+                return Failure(f"{own.__module__}.{name}", _printable(_message_of_own(own, arguments)))
             prefix = f"{module}." if isinstance(module, str) and module != "builtins" else ""
-            return Failure(_printable(prefix + name), _printable(_message(rest.get("exc_message"))))
+            return Failure(_printable(prefix + name), _printable(_message(arguments)))
     return None
 
 
@@ -88,6 +92,14 @@ def _message(value: Any) -> str:
     """Return an exception's arguments as one line: old writers stored a string."""
     parts = value if isinstance(value, list) else [] if value is None else [value]
     return ", ".join(part if isinstance(part, str) else json.dumps(part, ensure_ascii=False) for part in parts)
+
+
+def _message_of_own(cls: type[BaseException], arguments: Any) -> str:
+    """Return the text of an exception of taskq's, which is stored under Celery's name for it."""
+    try:
+        return str(cls(*arguments))
+    except Exception:  # the arguments are not those of the class
+        return _message(arguments)
 
 
 def _parse(text: str) -> Any:

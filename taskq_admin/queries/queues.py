@@ -90,13 +90,13 @@ def _oldest(queue: str) -> datetime | None:
 
 
 def _claimed() -> dict[str, CappedCount]:
-    """Count what workers hold by queue: as many rows as the workers fetched, whatever the backlog is."""
+    """Count the messages that workers hold, by queue. Reads these rows only, whatever the backlog is."""
     held = Message.objects.using(settings.DATABASE).filter(token__gt="").order_by()
     return {row["queue"]: CappedCount(row["held"]) for row in held.values("queue").annotate(held=Count("pk"))}
 
 
 def _scheduled() -> dict[str, CappedCount]:
-    """Count what is due later by queue, among the next ``CAP`` due: the index is by time, not by queue."""
+    """Count scheduled messages by queue, among the ``CAP`` that are due next: the index is by time, not by queue."""
     rows = ScheduledMessage.objects.using(settings.DATABASE).order_by("due_at", "id").values_list("queue", flat=True)
     queues = list(rows[: CAP + 1])
     more = len(queues) > CAP

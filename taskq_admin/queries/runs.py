@@ -47,7 +47,7 @@ class Relatives:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What is in a task: arguments, result or exception, traceback, all readable."""
+    """The payloads of a task in readable form: arguments, result or exception, traceback."""
 
     args: payloads.Payload | None
     kwargs: payloads.Payload | None
@@ -59,6 +59,11 @@ class Contents:
 def listed() -> QuerySet[TaskRun]:
     """Return all tasks without their large columns."""
     return TaskRun.objects.using(settings.DATABASE).defer(*LARGE)
+
+
+def shown_state(run: TaskRun) -> str:
+    """Return the state, but ``STARTED`` for a task that runs though no state says so (``TASKQ_TRACK_STARTED``)."""
+    return states.STARTED if run.state == states.PENDING and run.started_at is not None else run.state
 
 
 def find(pk: Any) -> TaskRun | None:

@@ -1,4 +1,4 @@
-"""Workers: their rows, what ``info`` says of them, and what one holds.
+"""Workers: their rows, their ``info``, and the messages that one of them holds.
 
 ``info`` is JSON that the worker wrote about itself; a worker of another version may
 write other things, so everything in it is optional here.
@@ -24,7 +24,7 @@ MANY = 100
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """What a worker says of itself. ``host`` is its name; the row's ``host`` only tells hosts apart."""
+    """The ``info`` of a worker. Its ``host`` is a name; the row's ``host`` only tells hosts apart."""
 
     host: str = ""
     queues: tuple[str, ...] = ()

@@ -69,6 +69,26 @@ def test_payload_text_is_shown_without_unicode_escapes() -> None:
         ({"exc_type": "E", "exc_message": ["a", 1], "exc_module": "shop.errors"}, ("shop.errors.E", "a, 1")),
         ({"exc_type": "E", "exc_message": "old", "exc_module": "builtins"}, ("E", "old")),
         ({"exc_type": "E"}, ("E", "")),
+        (
+            {"exc_type": "Retry", "exc_message": [None, None, 1], "exc_module": "celery.exceptions"},
+            ("taskq.exceptions.Retry", "Retry in 1s"),
+        ),
+        (
+            {"exc_type": "NotRegistered", "exc_message": ["x.y"], "exc_module": "celery.exceptions"},
+            ("taskq.exceptions.NotRegistered", "'x.y'"),
+        ),
+        (
+            {"exc_type": "TimeLimitExceeded", "exc_message": [5], "exc_module": "billiard.exceptions"},
+            ("taskq.exceptions.TimeLimitExceeded", "5"),
+        ),
+        (
+            {"exc_type": "Retry", "exc_message": [1, 2, 3, 4], "exc_module": "celery.exceptions"},
+            ("taskq.exceptions.Retry", "1, 2, 3, 4"),
+        ),
+        (
+            {"exc_type": "SecurityError", "exc_message": ["no"], "exc_module": "celery.exceptions"},
+            ("celery.exceptions.SecurityError", "no"),
+        ),
     ],
 )
 def test_stored_exception_is_read_as_type_and_message(stored: dict[str, Any], expected: tuple[str, str]) -> None:

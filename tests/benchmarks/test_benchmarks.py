@@ -22,6 +22,7 @@ RUNS = [
     ("idle", ["--database", "sqlite"]),
     ("backlog", ["--database", "postgresql"]),
     ("backlog", ["--database", "sqlite"]),
+    ("endurance", ["costs", "rounds", "readers"]),
     ("workflows", ["--database", "postgresql"]),
     ("workflows", ["--database", "sqlite"]),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from django.db import connections
 from taskq.exceptions import SoftTimeLimitExceeded
 from testproject.reports.models import Report
 from tests.support import workers
+from tests.support.audit import audit, times_final
 from tests.support.databases import Database
 from tests.support.jobs import contexts, endings
 from tests.support.processes import Process, Processes
@@ -83,3 +85,77 @@ def test_soft_limit_within_a_transaction_rolls_it_back(database: Database) -> No
 
 def test_coroutine_task_leaves_a_clean_context() -> None:
     assert endings.square.delay(4).get(timeout=20) == 16
+
+
+# -- transactions that were begun by SQL
+
+
+def _titles(database: Database) -> set[str]:
+    return set(Report.objects.using(database.alias).values_list("title", flat=True))
+
+
+@pytest.mark.parametrize("way", contexts.OPEN_TRANSACTIONS)
+def test_transaction_that_only_the_driver_knows_of_is_rolled_back(
+    way: str, worker: Process, database: Database
+) -> None:
+    title = "" if way in ("failed", "closed in atomic") else f"left {way}"
+    left = contexts.leave_open.delay(way, title)
+    left.get(timeout=20)
+    contexts.write.delay(f"kept {way}").get(timeout=20)
+    worker.wait_for_log(re.escape(f"contexts.leave_open[{left.id}] left a transaction on 'default' open"))
+    assert f"kept {way}" in _titles(database)
+    assert f"left {way}" not in _titles(database)
+
+
+def test_transaction_left_in_the_thread_of_a_coroutine_is_rolled_back(database: Database) -> None:
+    contexts.leave_open_async.delay().get(timeout=20)
+    contexts.write_async.delay("kept by a coroutine").get(timeout=20)
+    assert "kept by a coroutine" in _titles(database)
+
+
+@pytest.mark.parametrize(
+    ("database", "pool"),
+    [("sqlite", "prefork"), ("postgresql", "threads"), ("mariadb", "solo"), ("postgresql", "prefork")],
+    indirect=["database"],
+)
+def test_rows_of_tasks_are_kept_beside_tasks_that_leave_transactions_open(
+    pool: str, processes: Processes, database: Database, full_run: bool
+) -> None:
+    count = 950 if full_run else 60
+    environment = {"CONN_MAX_AGE": "600", "TEST_APPS": "tests.support.jobs"}
+    worker = workers.start_worker(processes, "-c", "2", "-Q", "open", "-P", pool, environment=environment)
+    wanted = [f"{pool} {number}" for number in range(count)]
+    with audit(database.alias):
+        results = [contexts.write.apply_async((title,), queue="open") for title in wanted[::2]]
+        results += [contexts.leave_open.apply_async(("begin", "left"), queue="open") for _ in range(count // 19)]
+        results += [contexts.write.apply_async((title,), queue="open") for title in wanted[1::2]]
+        for result in results:
+            result.get(timeout=60)
+        assert set(times_final(database.alias).values()) == {1}
+    assert set(wanted) <= _titles(database)
+    assert "left" not in _titles(database)
+    assert worker.running
+
+
+# -- the process
+
+
+one_database = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
+
+@one_database
+@pytest.mark.parametrize("what", contexts.CHANGES)
+def test_change_of_the_process_by_a_task_does_not_reach_another_task(what: str) -> None:
+    before = contexts.look_at_process.delay().get(timeout=20)
+    contexts.change.delay(what).get(timeout=20)
+    assert contexts.look_at_process.delay().get(timeout=20) == before
+
+
+@one_database
+def test_change_by_one_of_many_short_tasks_does_not_reach_another_task() -> None:
+    before = contexts.look_at_process.delay().get(timeout=20)
+    results = []
+    for what in ("directory", "handlers", "limits"):
+        results += [*contexts.change.delay_many([(what,)] * 10), contexts.look_at_process.delay()]
+    seen = [result.get(timeout=20) for result in results]
+    assert [one for one in seen if one is not None] == [before] * 3

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from taskq import signals
-from taskq.worker.pools import children
+from taskq.worker.pools import children, prefork
 from tests.support.waiting import wait_until
 from tests.unit.worker.pools.driver import Driver, alive, delivery, driving, server_pid
 
@@ -305,6 +305,33 @@ def test_pool_breaks_when_its_fork_server_is_killed(tmp_path: Path):
         assert done.job in driver.outcomes
         assert driver.pool.unfinished() == [(running, True), (waiting, False)]
         wait_until(lambda: not any(alive(pid) for pid in pids if pid))
+
+
+def test_pool_breaks_when_its_fork_server_freezes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(prefork, "_PING_EVERY", 0.05)
+    with driving() as driver:
+        (slot,) = driver.pool.slots
+        child = slot.pid
+        running = delivery(f"touch:{tmp_path}/began until:{tmp_path}/never")
+        driver.pool.hand_over(slot, [running])
+        driver.until((tmp_path / "began").exists)
+
+        os.kill(server_pid(driver), signal.SIGSTOP)
+        driver.until(lambda: driver.broken)
+
+        assert "The fork server did not answer and was killed" in driver.broken[0]
+        assert driver.pool.unfinished() == [(running, True)]
+        wait_until(lambda: not alive(child or 0))
+
+
+def test_main_process_that_was_frozen_does_not_take_its_fork_server_for_frozen(monkeypatch: pytest.MonkeyPatch):
+    with driving() as driver:
+        server = driver.pool._server  # type: ignore[attr-defined]
+        for _ in range(3):
+            driver.pool._ping()  # type: ignore[attr-defined]
+            assert server.silent == 1
+            driver.until(lambda: server.silent == 0)
+        assert driver.broken == []
 
 
 _PARENT = """

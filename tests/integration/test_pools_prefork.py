@@ -154,6 +154,19 @@ def test_deliveries_beyond_max_tasks_per_child_are_returned():
         driver.answered(work[:2])
 
 
+def test_child_that_can_not_be_made_clean_is_replaced():
+    with driving() as driver:
+        (slot,) = driver.pool.slots
+        spoiling, behind = delivery("spoil: pid"), delivery("pid")
+        driver.pool.hand_over(slot, [spoiling, behind])
+        driver.until(lambda: driver.returned)
+
+        assert driver.returned == [behind]
+        driver.work_off([driver.returned.pop()])
+        assert driver.outcomes[behind.job].result != driver.outcomes[spoiling.job].result
+        assert driver.lost == []
+
+
 def test_child_above_max_memory_is_replaced():
     with driving(max_memory_per_child=200_000) as driver:
         (slot,) = driver.pool.slots

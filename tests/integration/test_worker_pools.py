@@ -81,7 +81,7 @@ def test_solo_pool_runs_one_task_at_a_time_in_its_process(alias: str, start_work
         (["-P", "threads", "--time-limit", "5"], "threads pool can't kill a task: --time-limit", UNLIMITED),
         (["-P", "threads"], r"can't kill a task: time_limit of tests\.support\.limited\.tasks\.too_long", {}),
         (["-P", "solo", "--max-tasks-per-child", "5"], "no children: --max-tasks-per-child", UNLIMITED),
-        (["-P", "prefork", "--time-limit", "1", "--soft-time-limit", "5"], "no task would ever get it", {}),
+        (["-P", "prefork", "--time-limit", "1", "--soft-time-limit", "5"], "the soft limit would never be reached", {}),
     ],
 )
 def test_options_that_the_pool_can_not_keep_are_refused(

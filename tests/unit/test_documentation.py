@@ -11,6 +11,7 @@ import pytest
 
 from taskq import documentation
 from taskq.checks.ids import PROBLEMS
+from taskq.conf import SETTINGS
 from taskq.management.commands.taskworker import Command
 from tests.support.pages import blocks, typed
 from tests.support.processes import ROOT
@@ -18,6 +19,7 @@ from tests.support.processes import ROOT
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 SOURCES = sorted(path for name in ("taskq", "taskq_admin") for path in (ROOT / name).rglob("*.py"))
 _LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)(#[^)]*)?\)")
+_NAMES = re.compile(r"\bTASKQ_[A-Z_]*[A-Z]\b|\btaskq\.[EW]\d{3}\b")
 _NAMED = re.compile(r"documentation\.page\(\s*\"([^\"]+)\"")
 
 
@@ -49,6 +51,13 @@ def test_each_page_that_a_message_names_exists() -> None:
 def test_links_of_a_page_lead_to_files(page: Path) -> None:
     links = [match[1] for match in _LINK.finditer(page.read_text())]
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_pages_name_settings_and_checks_that_exist() -> None:
+    known = {row.django_name for row in SETTINGS} | {problem.id for problem in PROBLEMS}
+    pages = [page for page in PAGES if page.name != "change-the-code.md"]  # it names variables of the tests too
+    named = {(_title(page), name) for page in pages for name in _NAMES.findall(page.read_text())}
+    assert {(page, name) for page, name in named if name not in known} == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_title)

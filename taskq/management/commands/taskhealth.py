@@ -23,8 +23,8 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options."""
         which = parser.add_mutually_exclusive_group()
-        which.add_argument("-n", "--hostname", help="name of the node, as taskworker -n takes it")
-        which.add_argument("--all", action="store_true", help="every worker there is, on any host")
+        which.add_argument("-n", "--hostname", help="name of the node, in the forms of taskworker -n")
+        which.add_argument("--all", action="store_true", help="every worker, on any host")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print a line for each worker; ``CommandError``, which is exit status 1, if one is not alive."""
@@ -34,7 +34,7 @@ class Command(BaseCommand):
         except ValueError as error:
             raise CommandError(str(error)) from error
         except Error as error:
-            raise CommandError(f"The database can't be asked: {error}") from error
+            raise CommandError(f"The database does not answer: {error}") from error
         if not workers:
             raise CommandError("There are no workers." if name is None else f"There is no worker {name}.")
         for worker in workers:

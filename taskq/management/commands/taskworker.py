@@ -40,29 +40,33 @@ class Command(BaseCommand):
         """Add the options; those without a value here follow the setting of the same name."""
         add = parser.add_argument
         add("-n", "--hostname", help="name of the node: w1, w1@%%h; %%h host, %%n host without domain, %%d domain")
-        add("-Q", "--queues", type=arguments.names, default=[], help="queues to take tasks from, with commas between")
+        add("-Q", "--queues", type=arguments.names, default=[], help="queues to take tasks from, separated by commas")
         add("-X", "--exclude-queues", type=arguments.names, default=[], help="declared queues to leave out")
         add("-b", "--broker", help="broker URL, instead of TASKQ_BROKER_URL")
         add("-c", "--concurrency", type=arguments.concurrency, help="processes or threads; auto is the number of CPUs")
-        add("-P", "--pool", choices=["prefork", "threads", "solo", "processes"], help="where tasks run")
+        add("-P", "--pool", choices=["prefork", "threads", "solo", "processes"], help="pool in which tasks run")
         add("-l", "--loglevel", type=arguments.level, help="level of the worker's log")
         add(
             "-f",
             "--logfile",
-            help="file for the worker's log, with %% expansions; with %%i or %%I one a process",
+            help="file for the worker's log; %%n, %%h and others are expanded, with %%i or %%I each process has a file",
         )
         add("-O", dest="optimization", choices=["default", "fair"], help="fair: hand over one task at a time")
-        add("--prefetch-multiplier", type=arguments.whole, help="messages held for each process; 0 is without limit")
-        add("--disable-prefetch", action="store_true", help="hold no message that can't run at once")
+        add("--prefetch-multiplier", type=arguments.whole, help="messages held for each process; 0 is no limit")
+        add("--disable-prefetch", action="store_true", help="hold only messages that can run at once")
         add("--time-limit", type=arguments.seconds, help="seconds after which a task's process is killed")
-        add("--soft-time-limit", type=arguments.seconds, help="seconds after which a task is told to stop")
+        add(
+            "--soft-time-limit",
+            type=arguments.seconds,
+            help="seconds after which SoftTimeLimitExceeded is raised in a task",
+        )
         add("--max-tasks-per-child", type=arguments.count, help="tasks after which a process is replaced")
         add("--max-memory-per-child", type=arguments.count, help="KiB above which a process is replaced")
         add("-q", "--quiet", action="store_true", help="start without the banner")
-        add("--reload", action="store_true", help="start again when the code changes; for development")
-        add("-D", "--detach", action="store_true", help="go on in the background; the log needs --logfile")
-        add("--executable", help="Python to run the worker with, instead of this one")
-        add("--pidfile", help="file for the worker's pid, with %% expansions")
+        add("--reload", action="store_true", help="restart when the code changes; for development")
+        add("-D", "--detach", action="store_true", help="run in the background; use --logfile too")
+        add("--executable", help="Python that runs the worker, instead of this one")
+        add("--pidfile", help="file for the worker's pid; %%n, %%h and others are expanded")
         add("--workdir", help="directory to change to")
         add("--umask", type=arguments.umask, help="file mode mask when detaching, in octal")
         add("--uid", help="user to become, by name or number")
@@ -220,6 +224,8 @@ class Command(BaseCommand):
         from django.db import connections
         from django.db.migrations.executor import MigrationExecutor
 
+        from taskq.engines import for_alias
+
         alias = database_broker_alias() or settings.DATABASE
         if alias not in connections.settings:
             raise CommandError(
@@ -230,14 +236,19 @@ class Command(BaseCommand):
             executor = MigrationExecutor(connection)
             targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] == "taskq"]
             plan = executor.migration_plan(targets)
+            tables = for_alias(alias).tables_without_transactions()
         except Error as error:
-            raise CommandError(f"Database '{alias}' can't be asked for its migrations: {error}") from error
+            raise CommandError(f"Database '{alias}' does not say which migrations it has: {error}") from error
         finally:
             connection.close()
         missing = [migration.name for migration, _ in plan if migration.app_label == "taskq"]
         if missing:
             raise CommandError(
                 f"Database '{alias}' lacks migrations of taskq ({', '.join(missing)}): run manage.py migrate first."
+            )
+        if tables:
+            raise CommandError(
+                f"Database '{alias}' has no transactions on {', '.join(tables)}: ALTER TABLE ... ENGINE=InnoDB first."
             )
 
     def _supervise(self) -> NoReturn:

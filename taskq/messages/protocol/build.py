@@ -20,7 +20,7 @@ from taskq.records import Envelope
 
 from . import options as check
 from .options import MessageOptions
-from .wire import EMBED, HEADERS, Args
+from .wire import EMBED, HEADERS, PROPERTIES, Args
 
 _TEMPLATE: dict[str, Any] = dict.fromkeys(HEADERS) | {
     "lang": "py",
@@ -175,9 +175,9 @@ def put_given_reprs(headers: dict[str, Any], given: Mapping[str, Any]) -> None:
 def put_limits(headers: dict[str, Any], hard: float | None, soft: float | None) -> None:
     """Set the time limits (seconds) that are given."""
     if hard is not None or soft is not None:
+        check.check_limits(hard, soft)
         old_hard, old_soft = headers["timelimit"]
         limits = [old_hard if hard is None else hard, old_soft if soft is None else soft]
-        check.check_limits(*limits)
         headers["timelimit"] = [check.plain(limit) for limit in limits]
 
 
@@ -199,6 +199,15 @@ def _fill_properties(envelope: Envelope, given: Mapping[str, Any]) -> None:
     priority = given.get("priority")
     envelope.priority = settings.DEFAULT_PRIORITY if priority is None else check.check_priority(priority)
     put_properties(envelope, check.plain(given.get("reply_to")) or reply_queue(), priority is not None)
+    if not given.keys().isdisjoint(PROPERTIES):
+        put_given_properties(envelope, given)
+
+
+def put_given_properties(envelope: Envelope, given: Mapping[str, Any]) -> None:
+    """Set the properties that only other programs read."""
+    for name in PROPERTIES & given.keys():
+        if (text := given[name]) is not None:
+            envelope.properties[name] = check.check_name(name, text)
 
 
 def put_properties(envelope: Envelope, reply_to: str, always_priority: bool) -> None:

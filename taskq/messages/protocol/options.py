@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 
 from taskq import clock
 from taskq.exceptions import EncodeError
+from taskq.messages.meanings import check_json
 from taskq.timezones import parse_iso, to_utc
 from taskq.value_kinds import LONGEST, WAIT
 
@@ -59,6 +60,11 @@ class MessageOptions(TypedDict, total=False):
     origin: str | None
     sensitive: Collection[str]  # parameters to mask everywhere but in the body
     sensitive_positions: Mapping[str, int] | None  # the position of each parameter
+    app_id: str | None  # PROPERTIES
+    cluster_id: str | None
+    message_id: str | None
+    type: str | None
+    user_id: str | None
     reset: bool | None  # see Envelope; by default whether a task_id is given
 
 
@@ -138,12 +144,18 @@ def check_whole(option: str, value: Any) -> int:
 
 
 def check_limits(hard: float | None, soft: float | None) -> None:
-    """Raise ``ValueError`` unless the limits (seconds) are valid and the soft limit is not above the hard limit."""
+    """Raise ``ValueError`` unless the limits (seconds) are valid."""
     for option, value in (("time_limit", hard), ("soft_time_limit", soft)):
         if value is not None and not is_limit(value):
             raise ValueError(f"{option} must be {WAIT.words}, not {value!r}.")
-    if hard and soft and soft > hard:
-        raise ValueError(f"soft_time_limit ({soft:g} s) must not be above time_limit ({hard:g} s).")
+
+
+def check_limit_order(name: str, hard: float | None, soft: float | None) -> None:
+    """Raise ``ValueError`` if the soft limit of the task ``name``, or of a call of it, is above the hard limit."""
+    if hard and soft and is_limit(hard) and is_limit(soft) and soft > hard:
+        raise ValueError(
+            f"{name}: soft_time_limit must be less than or equal to time_limit: {soft:g} s is above {hard:g} s."
+        )
 
 
 def is_limit(value: Any) -> bool:
@@ -243,7 +255,9 @@ def _check_plain(what: str, values: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in values.items():
         try:
-            found[plain(name)] = json.loads(json.dumps(value))
+            text = json.dumps(value)
+            check_json(value, text)
+            found[plain(name)] = json.loads(text)
         except (TypeError, ValueError, RecursionError) as exc:
             raise EncodeError(
                 f"The {what} {name!r} can't be sent: {exc}. Use text, numbers, booleans, None, lists and dictionaries."

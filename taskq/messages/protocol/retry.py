@@ -16,7 +16,7 @@ from . import options as check
 from .build import arguments_text, put_body, put_due, put_expiry, put_given_reprs, put_limits, put_properties, put_reprs
 from .options import RETRY_OPTIONS, MessageOptions
 from .read import decode_message, read_headers
-from .wire import Args, RawMessage, ReceivedMessage, is_of_delivery, mapping_of
+from .wire import PROPERTIES, Args, RawMessage, ReceivedMessage, is_of_delivery, mapping_of
 
 _NEW_BODY = ("args", "kwargs", "serializer", "compression")
 
@@ -42,6 +42,7 @@ def retry_envelope(
     headers["retries"] = (headers.get("retries") or 0) + 1
     headers["eta"] = None
     headers.setdefault("timelimit", [None, None])
+    check.check_limit_order(envelope.name, given.get("time_limit"), given.get("soft_time_limit"))
     put_limits(headers, given.get("time_limit"), given.get("soft_time_limit"))
     put_due(envelope, given.get("countdown"), given.get("eta"))
     for option in ("shadow", "ignore_result"):
@@ -51,6 +52,7 @@ def retry_envelope(
         headers.update(check.check_headers(own))
     old = mapping_of(message.properties)
     put_properties(envelope, old.get("reply_to") or "", "priority" in old)
+    envelope.properties |= {name: old[name] for name in PROPERTIES & old.keys()}
     if any(given.get(option) is not None for option in _NEW_BODY):
         _encode_again(envelope, message, given)
     else:

@@ -18,13 +18,17 @@ HEADERS = (
 )
 #: The third part of a body: the follow-ups of the task.
 EMBED = ("callbacks", "errbacks", "chain", "chord")
+#: Properties of AMQP that callers may set; taskq only carries them.
+PROPERTIES = frozenset({"app_id", "cluster_id", "message_id", "type", "user_id"})
 #: Header names that no caller may use.
 RESERVED = frozenset({*HEADERS, signing.HEADER, serializers.COMPRESSION})
 #: Longest id, name and queue in a row, in characters.
 MAX_NAME = 255
 
 # Headers of the last delivery. With x-death, RabbitMQ would see a cycle and drop the message.
-_OF_DELIVERY = ("x-death", "x-first-death-", "x-last-death-", "redelivered", signing.HEADER)
+#: The header that counts how often a message was requeued by its consumer, as in RabbitMQ's quorum queues.
+DELIVERY_COUNT = "x-delivery-count"
+_OF_DELIVERY = (DELIVERY_COUNT, "x-death", "x-first-death-", "x-last-death-", "redelivered", signing.HEADER)
 
 
 def is_of_delivery(header: str) -> bool:

@@ -2,29 +2,31 @@
 
 Claims are in batches, one statement a queue, and queues take turns. A queue that gave fewer
 messages than were asked for is not read again until the database notifies, or until the next poll.
+Of several queues that may have messages without being named, one statement finds those that have some.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
+from taskq.engines import for_alias
 from taskq.engines.base import SCHEDULED_NAME
 from taskq.records import Claimed
-from taskq.store.claim import claim, held
+from taskq.store.claim import claim, held, with_messages
 from taskq.store.promote import BATCH, next_due, promote
 from taskq.store.requeue import requeue
 from taskq.worker import log_lines
 
 from .lease import WorkerLease
+from .queue_front import QueueFront
 from .store_thread import Duty
 
 #: Seconds between two reads of the schedule while it is empty.
 _SCHEDULE_POLL = 30.0
 #: Seconds until the next read of the schedule when another worker has locked the due messages.
 _CONTENDED = 0.05
-#: Seconds for which a database may still execute a claim whose connection broke.
-_STRAYS_FOR = 300.0
 
 
 class DatabaseSource(Duty):
@@ -47,8 +49,13 @@ class DatabaseSource(Duty):
         self._queues = list(queues)
         self._deliver = deliver
         self._poll = poll
-        #: The queues that may have messages.
-        self._pending = set(queues)
+        #: The queues that have messages, or had some when they were last looked at.
+        self._pending: set[str] = set()
+        #: The queues that may have messages: nothing has named them.
+        self._unread = set(queues)
+        self._fronts: dict[str, QueueFront] = {}
+        #: The queues that a claim found empty behind their front: see ``QueueFront``.
+        self._unsure: set[str] = set()
         #: Claimed messages that are held back, each with the token of its claim: see ``_claim_from``.
         self._deferred: list[tuple[str, Claimed]] = []
         self._turn = 0
@@ -56,8 +63,6 @@ class DatabaseSource(Duty):
         self._next_due = 0.0
         #: Whether a claim was begun whose answer has not come.
         self._claiming = False
-        #: Until when such a claim may still be committed, by the monotonic clock.
-        self._strays_until = 0.0
         #: How many unfinished messages the worker should hold; the loop sets it.
         self.target = 0
         #: How many of the held messages have ended and wait to be settled; the loop sets it.
@@ -69,28 +74,34 @@ class DatabaseSource(Duty):
 
     def work(self) -> bool:
         """Promote due messages, claim as many as there is room for; tell whether there may be more."""
-        if self._claiming:
-            self._strays_until = time.monotonic() + _STRAYS_FOR
-            self._requeue_stray_claims()
-        if time.monotonic() >= self._next_poll:
+        if self._claiming or time.monotonic() >= self._next_poll:
+            self._claiming = False
             self._next_poll = time.monotonic() + self._poll
-            if time.monotonic() < self._strays_until:
-                self._requeue_stray_claims()
-            self._pending.update(self._queues)
+            self._unread.update(self._queues)
+            # In case nothing tells of what is scheduled, as behind a proxy that pools transactions.
+            self._next_due = 0.0
+            # Last: it may meet a locked row.
+            self._requeue_unknown()
+        if self._unsure:
+            self._look_again()
         if self._deferred:
             self._deliver_deferred()
         room = self._room()
-        more = room > 0 and bool(self._pending) and self._lease.is_valid and self._claim(room)
+        more = room > 0 and self._lease.is_valid and self._find_pending() and self._claim(room)
         # After the claim: tasks that are due already come before tasks that become due.
         return self._promote() or more
 
     def due(self) -> float | None:
         """Return the seconds to the next poll, or to the next scheduled message."""
-        return min(self._next_poll, self._next_due) - time.monotonic()
+        looks = (self._fronts[queue].next_look for queue in self._unsure)
+        return min(self._next_poll, self._next_due, *looks) - time.monotonic()
 
     def on_notification(self, names: set[str] | None) -> None:
         """Claim from the queues that were named, or from all of them."""
-        self._pending |= set(self._queues) if names is None else names.intersection(self._queues)
+        if names is None:
+            self._unread.update(self._queues)
+        else:
+            self._pending |= names.intersection(self._queues)
         if names is None or SCHEDULED_NAME in names:
             self._next_due = 0.0
 
@@ -98,6 +109,22 @@ class DatabaseSource(Duty):
         room = self.target - (self._lease.held - self.ended())
         # Few large claims rather than many small ones.
         return room if room * 4 >= self.target else 0
+
+    def _find_pending(self) -> bool:
+        """Find out which of the queues that may have messages have some; tell whether any queue has."""
+        self._unread -= self._pending
+        # A claim behind the front is quicker than a look from the start, if that is slow.
+        self._pending |= {
+            queue for queue in self._unread & self._fronts.keys() if self._fronts[queue].after() is not None
+        }
+        self._unread -= self._pending
+        if len(self._unread) > 1:
+            self._pending |= with_messages(sorted(self._unread), self._alias)
+        else:
+            # The claim from one queue is as cheap as a look at it.
+            self._pending |= self._unread
+        self._unread.clear()
+        return bool(self._pending)
 
     def _claim(self, room: int) -> bool:
         order = self._queues[self._turn :] + self._queues[: self._turn]
@@ -112,11 +139,16 @@ class DatabaseSource(Duty):
         return room > 0 and bool(self._pending)
 
     def _claim_from(self, queue: str, limit: int) -> int:
+        front = self._fronts.get(queue) or self._new_front(queue)
+        after, began = front.after(), time.monotonic()
+        take = claim if after is None else partial(claim, after=after)
         self._claiming = True
-        claimed = claim(queue, limit, self._lease.token, self._alias)
+        claimed = take(queue, limit, self._lease.token, self._alias)
         self._claiming = False
+        front.note(claimed, time.monotonic() - began, after)
         if len(claimed) < limit:
             self._pending.discard(queue)
+            (self._unsure.discard if after is None else self._unsure.add)(queue)
         if claimed:
             # A message may still run here under a token that this worker lost. Old and new delivery have the
             # same id, so the new one is held back until the old run ends.
@@ -124,6 +156,16 @@ class DatabaseSource(Duty):
             self._hand_on([message for message in claimed if not self._lease.holds(message.id)])
             self.mark_useful()
         return len(claimed)
+
+    def _new_front(self, queue: str) -> QueueFront:
+        front = self._fronts[queue] = QueueFront(for_alias(self._alias).keeps_dead_entries)
+        return front
+
+    def _look_again(self) -> None:
+        """Read the queues whose start may be looked at again."""
+        ready = {queue for queue in self._unsure if self._fronts[queue].after() is None}
+        self._unsure -= ready
+        self._pending |= ready
 
     def _hand_on(self, claimed: list[Claimed]) -> None:
         self._lease.take([message.id for message in claimed])
@@ -136,14 +178,17 @@ class DatabaseSource(Duty):
         if free := [message for _, message in ours if not self._lease.holds(message.id)]:
             self._hand_on(free)
 
-    def _requeue_stray_claims(self) -> None:
-        """Requeue the messages of a claim whose answer was lost with its connection: else they stay held for ever."""
+    def _requeue_unknown(self) -> None:
+        """Requeue messages that carry this worker's token and that it does not know: nobody else ever would.
+
+        A claim leaves them whose answer was lost with its connection; the database may go on with it for a while.
+        No claim or settlement is under way: those run on this thread, and a message is known until it is settled.
+        """
         token = self._lease.token
-        if token and (strays := self._lease.not_held(held(token, self._alias))):
-            requeue(token, sorted(strays), self._alias)
-            self._pending.update(self._queues)
-            log_lines.claim_cut_off(len(strays))
-        self._claiming = False
+        unknown = self._lease.not_held(held(token, self._alias)) if token else set()
+        if unknown := unknown.difference(message.id for _, message in self._deferred):
+            requeue(token, sorted(unknown), self._alias)
+            log_lines.messages_unknown(len(unknown))
 
     def _promote(self) -> bool:
         if time.monotonic() < self._next_due:
@@ -156,7 +201,7 @@ class DatabaseSource(Duty):
             # Another worker has promoted the messages, or is about to.
             self._next_due = time.monotonic() + _CONTENDED
             return False
-        self._pending.update(self._queues)
+        self._unread.update(self._queues)
         return True
 
     # -- which queues
@@ -165,11 +210,13 @@ class DatabaseSource(Duty):
         """Start to claim from ``queue``."""
         if queue not in self._queues:
             self._queues.append(queue)
-        self._pending.add(queue)
+        self._unread.add(queue)
 
     def remove(self, queue: str) -> None:
         """Stop claiming from ``queue``."""
         if queue in self._queues:
             self._queues.remove(queue)
         self._pending.discard(queue)
+        self._unread.discard(queue)
+        self._unsure.discard(queue)
         self._turn = 0

@@ -116,9 +116,12 @@ class WorkerLease(Duty):
         return self.patience is not None and self.patience.lost(error)
 
     def _check_revocations(self) -> None:
-        if self._holders and (revoked := claim.revoke_requests(self.token, self.alias)):
+        if self._holders and (revoked := self._revoked()):
             self.on_revoked(revoked)
         self._revocations_due, self._revocations_read = math.inf, time.monotonic()
+
+    def _revoked(self) -> dict[int, str]:
+        return claim.revoke_requests(self.token, self.alias, among=self._holders.keys())
 
     def due(self) -> float | None:
         """Return the seconds to the next heartbeat, or to the next read of revocations."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, islice
 
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import DatabaseError
 
 from taskq.engines import for_alias
 from taskq.records import Claimed, Progress, Settlement
@@ -27,6 +27,7 @@ from .lease import WorkerLease
 from .patience import Patience
 from .set_aside import SetAside
 from .store_thread import Duty
+from .unsettled import tell_why
 
 #: How many settlements one transaction takes, at most.
 BATCH = 500
@@ -59,11 +60,13 @@ class Ledger(Duty):
         self._alias = alias
         self._patience = patience or Patience(alias)
         self._batch = batch
-        self._bytes = for_alias(alias).batch_bytes
+        self._engine = for_alias(alias)
         self._settlements: deque[Settlement] = deque()
         self._progress: list[tuple[str, Progress]] = []
         self._writes: deque[Write] = deque()
         self._failed_writes = 0
+        #: The messages of batches that ended with an error: the database may have committed them all the same.
+        self._in_doubt: set[int] = set()
         self._reports_due = 0.0
         #: Settlements and writes that met locked rows.
         self._aside: SetAside[Settlement | Write] = SetAside()
@@ -122,7 +125,7 @@ class Ledger(Duty):
     def _batch_of(self, settlements: Iterable[Settlement]) -> Sequence[Settlement]:
         """Return the first settlements that fit into one transaction, by number and by size."""
         batch: list[Settlement] = []
-        room = self._bytes
+        room = self._engine.batch_bytes
         for settlement in islice(settlements, self._batch):
             room -= _size(settlement)
             if batch and room < 0:
@@ -164,12 +167,18 @@ class Ledger(Duty):
         return wasted
 
     def _settle(self, token: str, settlements: Sequence[Settlement]) -> None:
-        held = settle(token, settlements, self._alias)
+        try:
+            held = settle(token, settlements, self._alias)
+        except Exception:
+            self._in_doubt.update(s.message_id for s in settlements)
+            raise
+        if unsettled := [s for s in settlements if s.message_id not in held]:
+            tell_why(unsettled, self._alias, lease_lost=token != self._lease.token, in_doubt=self._in_doubt)
         for settlement in settlements:
-            if settlement.message_id not in held:
-                log_lines.settlement_dropped(settlement)
             self.written += 1
             self._lease.drop(settlement.message_id)
+        if self._in_doubt:
+            self._in_doubt.difference_update(s.message_id for s in settlements)
 
     # -- after locked rows
 
@@ -217,26 +226,31 @@ class Ledger(Duty):
         """Make the call of a write; return false if it met a locked row."""
         try:
             write.call()
-        except (OperationalError, InterfaceError) as error:
+        except Exception as error:
             if self._patience.lost(error):
                 return False
-            raise
-        except Exception:
-            # Not an outage: it would fail every time.
+            if self._engine.may_pass(error):
+                raise
             log_lines.write_failed()
             write.otherwise()
         return True
 
     def _requeue_or_drop(self, *message_ids: int) -> None:
-        """Requeue messages for which nothing else can be written: a living worker would hold them for ever."""
+        """Requeue messages for which nothing else can be written. If that is refused too, the source tries it again."""
         try:
             self._requeue(message_ids)
-        except (OperationalError, InterfaceError):
-            raise
-        except Exception:
+        except Exception as error:
+            if self._engine.may_pass(error):
+                raise
             log_lines.requeue_failed(message_ids)
             for message_id in message_ids:
                 self._lease.drop(message_id)
+
+    @property
+    def unwritten(self) -> Sequence[Settlement]:
+        """The settlements that are not committed."""
+        waiting = [piece for piece in self._aside.pieces() if isinstance(piece, Settlement)]
+        return [*self._settlements, *waiting]
 
     @property
     def done(self) -> bool:
@@ -253,14 +267,14 @@ class Ledger(Duty):
         try:
             for token, reports in by_token.items():
                 progress.write(token, reports, self._alias)
-        except (OperationalError, InterfaceError) as error:
-            if not self._patience.lost(error):
+        except Exception as error:
+            locked = self._patience.lost(error)
+            if not locked and not self._engine.refuses(error):
                 self._spare_reports()
                 raise
             left = self._write_one_by_one()
-            self._reports_due = time.monotonic() + _REPORTS_PAUSE
-        except (DatabaseError, ValueError, TypeError, OverflowError):
-            left = self._write_one_by_one()
+            if locked:
+                self._reports_due = time.monotonic() + _REPORTS_PAUSE
         self._failed_writes = 0
         self._progress = left
 
@@ -281,11 +295,12 @@ class Ledger(Duty):
                 continue
             try:
                 progress.write(token, [report], self._alias)
-            except (OperationalError, InterfaceError) as error:
-                if not self._patience.lost(error):
+            except Exception as error:
+                if self._patience.lost(error):
+                    left.append((token, report))
+                    continue
+                if not self._engine.refuses(error):
                     raise
-                left.append((token, report))
-            except (DatabaseError, ValueError, TypeError, OverflowError) as error:
                 log_lines.report_refused(report, error)
         return left
 
@@ -327,6 +342,10 @@ class Ledger(Duty):
     def postpone(self, message: Claimed, delay: float) -> None:
         """Move a message that is not due into the schedule, ``delay`` seconds from now."""
         self._let_go(message.id, lambda token: requeue.postpone(token, message, delay, self._alias))
+
+    def requeue_rejected(self, message: Claimed) -> None:
+        """Put a message that its task rejected behind the waiting messages."""
+        self._let_go(message.id, lambda token: requeue.requeue_rejected(token, message, self._alias))
 
     def drop(self, message_id: int) -> None:
         """Forget a message that another worker has taken over."""

@@ -44,6 +44,10 @@ class SetAside(Generic[T]):
     def __contains__(self, message_id: int) -> bool:
         return message_id in self._waiting
 
+    def pieces(self) -> list[T]:
+        """Return all work that is set aside."""
+        return [piece for waiting in self._waiting.values() for piece in waiting.pieces]
+
     def add(self, message_id: int, piece: T) -> None:
         """Set a piece of work aside, behind what is here for the same message."""
         waiting = self._waiting.get(message_id)

@@ -36,7 +36,7 @@ class Duty:
     __slots__ = ()
 
     def work(self) -> bool:
-        """Do what is to be done now, in a short step; tell whether there is more to do at once."""
+        """Do the work that is due now, in a short step; tell whether there is more to do at once."""
         raise NotImplementedError
 
     def due(self) -> float | None:
@@ -61,6 +61,8 @@ class StoreThread(threading.Thread):
         self.calls = CallQueue()
         self.duties: Sequence[Duty] = ()
         self.failures = 0
+        #: The last writes failed: messages that the worker held are still held.
+        self.cut_off = False
         self.patience = Patience(alias)
         #: The duties that met a locked row: when they work again, and their next pause.
         self._paused: dict[Duty, tuple[float, float]] = {}
@@ -90,6 +92,7 @@ class StoreThread(threading.Thread):
             if self._last is not None:
                 self._last()
         except (Error, OSError) as error:
+            self.cut_off = True
             log_lines.last_writes_failed(error)
         except BaseException:
             log_lines.store_thread_failed()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kombu.utils.json import dumps
 
@@ -42,18 +42,31 @@ class Request:
     #: Its expected seconds when it was handed over.
     cost: float = 0.0
     revoked: str = ""
+    #: Whether its TaskRun was told that it runs.
+    shown: bool = False
     #: The exception of a failure without an Outcome: the task's handlers are still to be called.
     failure: BaseException | None = None
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Return a header of the message for receivers of signals, as ``request.root_id``."""
+            return getattr(object.__getattribute__(self, "headers"), name)
 
     @property
     def id(self) -> str:
         """The task's id."""
         return self.message.task_id
 
+    #: Celery's names.
+    task_id = id
+
     @property
     def name(self) -> str:
         """The task's name."""
         return self.headers.task
+
+    task_name = name
 
     @property
     def sender(self) -> TaskDefinition | str:
@@ -89,7 +102,7 @@ class Request:
 
 @dataclass(slots=True)
 class Limits:
-    """The worker's own time limits, in seconds, for tasks and messages that have none."""
+    """The worker's own time limits, in seconds, for tasks and messages that have none, or only the setting's."""
 
     hard: float | None = None
     soft: float | None = None
@@ -103,8 +116,9 @@ def read(message: Claimed, limits: Limits) -> Request:
     headers = _headers(message)
     _set_expiry(message, headers)
     task = tasks.get(headers.task)
-    hard = _first(headers.time_limit, task.time_limit if task else None, limits.hard)
-    soft = _first(headers.soft_time_limit, task.soft_time_limit if task else None, limits.soft)
+    hard, soft = (task.time_limit, task.soft_time_limit) if task else (None, None)
+    hard = _limit(headers.time_limit, hard, settings.TIME_LIMIT, limits.hard)
+    soft = _limit(headers.soft_time_limit, soft, settings.SOFT_TIME_LIMIT, limits.soft)
     if hard is not None or soft is not None:
         _check_limits(headers.task, hard, soft)
     acks_late = task.acks_late if task else settings.ACKS_LATE
@@ -152,8 +166,7 @@ def _upgraded(message: Claimed, headers: dict[str, Any]) -> dict[str, Any]:
     return headers
 
 
-def _first(*values: float | None) -> float | None:
-    for value in values:
-        if value is not None:
-            return value
-    return None
+def _limit(sent: float | None, own: float | None, setting: float | None, of_worker: float | None) -> float | None:
+    """Return the limit of the message or of the task. If it is only the setting's, the worker's own replaces it."""
+    limit = own if sent is None else sent
+    return of_worker if limit is None or (limit == setting and of_worker is not None) else limit

@@ -42,7 +42,7 @@ class LostChild:
 
 @dataclass(slots=True)
 class PoolEvents:
-    """What a pool calls, on the loop's thread.
+    """The callbacks of a pool, called on the loop's thread.
 
     ``outcome``: a delivery has ended. ``report``: a running task reports a state to be written. ``lost``: a child has
     ended that was not asked to. ``returned``: these deliveries have not started and will not, because their child is

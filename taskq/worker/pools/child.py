@@ -18,7 +18,7 @@ from django.db import connections
 
 from taskq import clock, signals
 from taskq.containment import contain_exits
-from taskq.execution import outcomes
+from taskq.execution import isolation, outcomes
 from taskq.forks import end_if_forked, forks
 from taskq.handover import Delivery, Outcome, Report
 from taskq.logs import log_to_file_of
@@ -79,7 +79,7 @@ class Child:
     def __init__(self, sock: socket.socket, permits_fd: int, run: RunFn, max_memory: int) -> None:
         # The project may have set a default time-out for sockets.
         sock.setblocking(True)
-        self._inbox = ChildInbox(sock, permits_fd)
+        self._inbox = ChildInbox(sock, permits_fd, isolation.when_idle)
         self._outbox = ChildOutbox(sock)
         self._run = run
         self._max_memory = max_memory
@@ -94,6 +94,9 @@ class Child:
             if self._max_memory:
                 outcome.memory = resident_kib()
             self._send_outcome(delivery, outcome)
+            if not isolation.is_clean():
+                self._outbox.send(frames.LEAVING, None)
+                self._inbox.wait_for_stop()
             if outcome.memory > self._max_memory > 0:
                 self._inbox.wait_for_stop()
         return 0
@@ -132,6 +135,7 @@ def _prepare() -> None:
         # Python seeds its own generator after each fork; numpy does not.
         sys.modules["numpy"].random.seed()
     signals.send(signals.worker_process_init, sender=None)
+    isolation.watch_process()
 
 
 def _drop_connections() -> None:

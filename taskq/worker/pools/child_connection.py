@@ -24,7 +24,8 @@ _READ_SIZE = 256 * 1024
 class ChildConnection:
     """``pending`` holds the deliveries in the child that have no outcome yet, in order.
 
-    ``arrived`` holds answers that were not handled yet: outcomes, reports, and the pid of a child that has come up.
+    ``arrived`` holds answers that were not handled yet: outcomes, reports, the pid of a child that has come up, and
+    ``None`` if the child starts no other delivery.
     ``fault`` says why nothing more can be read from the child, if so.
     """
 
@@ -36,7 +37,7 @@ class ChildConnection:
         self._reader = frames.FrameReader(frames.LARGEST_ANSWER)
         self._generation = 0
         self.pending: deque[Delivery] = deque()
-        self.arrived: deque[Outcome | Report | int] = deque()
+        self.arrived: deque[Outcome | Report | int | None] = deque()
         self.closed = False
         self.fault = ""
 
@@ -85,7 +86,7 @@ class ChildConnection:
         self._write_buffer.send(frames.encode(frames.STOP, None))
 
     def flush(self) -> None:
-        """Write what the child's socket had no room for, where the loop does not do it."""
+        """Write the bytes for which the child's socket had no room, where the loop does not write."""
         self._write_buffer.flush()
 
     @property
@@ -125,7 +126,7 @@ class ChildConnection:
         self._permits.close()
 
 
-def answer(kind: int, payload: Any) -> Outcome | Report | int:
+def answer(kind: int, payload: Any) -> Outcome | Report | int | None:
     """Return the answer in a child's frame. Raises ``UnreadableError`` if there is none."""
     try:
         if kind == frames.OUTCOME:
@@ -134,6 +135,8 @@ def answer(kind: int, payload: Any) -> Outcome | Report | int:
             return Report.from_wire(payload)
         if kind == frames.UP:
             return int(payload)
+        if kind == frames.LEAVING:
+            return None
     except (TypeError, ValueError) as error:
         raise frames.UnreadableError(f"a frame has other fields: {error}") from error
     raise frames.UnreadableError(f"a child sends no frames of kind {kind!r}")

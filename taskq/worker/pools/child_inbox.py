@@ -9,6 +9,7 @@ from __future__ import annotations
 import select
 import socket
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from taskq.handover import Delivery
@@ -20,11 +21,12 @@ _READ_SIZE = 256 * 1024
 
 
 class ChildInbox:
-    """Reads the deliveries of one child. ``sock`` blocks, ``permits_fd`` does not."""
+    """Reads the deliveries of one child. ``sock`` blocks, ``permits_fd`` does not; ``idle`` is called before a wait."""
 
-    def __init__(self, sock: socket.socket, permits_fd: int) -> None:
+    def __init__(self, sock: socket.socket, permits_fd: int, idle: Callable[[], None] = lambda: None) -> None:
         self._sock = sock
         self._permits_fd = permits_fd
+        self._idle = idle
         self._reader = frames.FrameReader()
         self._waiting: deque[tuple[Any, ...]] = deque()
         self._generation = 0
@@ -66,6 +68,7 @@ class ChildInbox:
 
     def _wait(self) -> None:
         """Wait for a permit or the socket; large deliveries may arrive in many pieces before their permit."""
+        self._idle()
         ready = {fd for fd, _ in self._poll.poll()}
         if self._sock.fileno() in ready:
             self.receive()

@@ -219,6 +219,8 @@ class Children:
                 room = True
             elif isinstance(answer, Report):
                 self._events.report(answer)
+            elif answer is None:
+                self._replace(slot)
             else:
                 slot.on_up(answer)
                 room = True
@@ -247,6 +249,11 @@ class Children:
         if self._should_recycle(slot, outcome.memory):
             self.retire(slot)
         self.stop_if_done(slot)
+
+    def _replace(self, slot: PreforkSlot) -> None:
+        """Replace a child that can't be made clean for the next task."""
+        if slot.state is State.UP:
+            self.retire(slot)
 
     def _should_recycle(self, slot: PreforkSlot, memory: int) -> bool:
         if slot.state is not State.UP:

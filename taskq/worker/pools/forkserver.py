@@ -25,6 +25,8 @@ class ForkServer:
     def __init__(self, pid: int, sock: socket.socket) -> None:
         self.pid = pid
         self.gone = False
+        #: How many pings in a row had no answer when the next one was due.
+        self.silent = 0
         self._sock = sock
         self._sock.setblocking(False)
         self._reader = frames.FrameReader()
@@ -48,6 +50,17 @@ class ForkServer:
         """Request a signal to the slot's child, if it is still the child with this pid."""
         self._send(frames.encode(frames.SIGNAL, (slot, pid, int(number))), [])
 
+    def ping(self) -> None:
+        """Ask for a sign of life. Counted in pings, not seconds: when this process was frozen, its clock went on."""
+        self.silent += 1
+        if self.silent == 1:
+            self._send(frames.encode(frames.PING, None), [])
+
+    def kill(self) -> None:
+        """Kill the server, and with it all children."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
     def receive(self) -> list[frames.Frame]:
         """Return the frames that have arrived; set ``gone`` when the server has ended."""
         received: list[frames.Frame] = []
@@ -59,7 +72,11 @@ class ForkServer:
             except ConnectionError:
                 data = b""
             self.gone = not data
-            received.extend(self._reader.feed(data))
+            for frame in self._reader.feed(data):
+                # Whatever it says, it lives.
+                self.silent = 0
+                if frame[0] != frames.PONG:
+                    received.append(frame)
         return received
 
     def end(self, timeout: float = 2.0) -> str:

@@ -74,6 +74,9 @@ def _close_connections() -> None:
         close_pool = getattr(connection, "close_pool", None)
         if close_pool is not None:
             close_pool()
+    for alias in caches:
+        with suppress(Exception):  # a child that uses the cache says what is wrong with it
+            caches[alias]  # loads its module, and opens nothing
     caches.close_all()
 
 
@@ -108,7 +111,7 @@ class ForkServerProcess:
         self._wakeup_read, self._wakeup_write = os.pipe()
 
     def serve(self) -> None:
-        """Do what the main process requests until it is gone."""
+        """Serve the requests of the main process until it is gone."""
         self._watch_children()
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
@@ -143,6 +146,8 @@ class ForkServerProcess:
                 self._spawn(*payload)
             elif kind == frames.SIGNAL:
                 self._signal(*payload)
+            elif kind == frames.PING:
+                self._send(frames.PONG, None)
 
     def _spawn(self, slot: int, title: str, max_memory: int) -> None:
         given, self._fds = self._fds[:2], self._fds[2:]

@@ -20,6 +20,9 @@ from .children import Children
 from .hub import Hub
 from .prefork_slot import PreforkSlot, State
 
+#: Seconds between two pings of the fork server, and how many may stay without an answer.
+_PING_EVERY, _MOST_SILENT = 1.0, 8
+
 
 class PreforkPool(Pool):
     """Children behind a fork server; ``options.fork_server`` comes from ``forkserver_process.launch``."""
@@ -37,11 +40,13 @@ class PreforkPool(Pool):
         self._children = Children(self._server, events, hub, options)
         self._slots: list[PreforkSlot] = []
         self._ended = False
+        self._frozen = False
 
     def start(self) -> None:
         """Fork the children."""
         self._server.attach(self.hub)
         self.hub.add_reader(self._server.fileno(), self._on_server)
+        self.hub.call_later(_PING_EVERY, self._ping)
         self.grow(self.concurrency)
 
     @property
@@ -127,6 +132,19 @@ class PreforkPool(Pool):
             "children": [_describe(slot) for slot in self._children],
         }
 
+    def _ping(self) -> None:
+        """Watch the fork server as the children are watched: kill it if it is frozen, which breaks the pool."""
+        self._on_server()
+        if self._ended:
+            return
+        self._server.ping()
+        if self._server.silent > _MOST_SILENT:
+            self._frozen = True
+            log_lines.fork_server_frozen(_PING_EVERY * _MOST_SILENT)
+            self._server.kill()
+        else:
+            self.hub.call_later(_PING_EVERY, self._ping)
+
     def _on_server(self) -> None:
         for kind, payload in self._server.receive():
             self._children.on_server_message(kind, payload)
@@ -134,7 +152,8 @@ class PreforkPool(Pool):
             wanted = self._children.killing
             status = self._end_server()
             if not wanted:
-                self.events.broken(f"The fork server ended with {status}: the pool has lost its children.")
+                how = "did not answer and was killed" if self._frozen else f"ended with {status}"
+                self.events.broken(f"The fork server {how}: the pool has lost its children.")
 
     def _end_server(self) -> str:
         """End the fork server and the remaining children with it; handle their last frames."""

@@ -11,9 +11,15 @@ import multiprocessing
 import os
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Callable
 from importlib import import_module
 from types import FrameType
+
+# Looked for once: each child would look again.
+try:
+    _setproctitle: Callable[[str], None] | None = import_module("setproctitle").setproctitle
+except ImportError:
+    _setproctitle = None
 
 _PR_SET_PDEATHSIG = 1
 # Loaded once: a process that is forked beside other threads must not wait for a lock of the loader.
@@ -79,8 +85,8 @@ def set_title(title: str) -> None:
     """Name this process in its log records, and in ``ps`` where setproctitle is installed."""
     # For example "child 1"; ``processName`` of log records.
     multiprocessing.current_process().name = " ".join(title.split()[1:3])
-    with suppress(ImportError):
-        import_module("setproctitle").setproctitle(title)
+    if _setproctitle is not None:
+        _setproctitle(title)
 
 
 def resident_kib(pid: int | None = None) -> int:

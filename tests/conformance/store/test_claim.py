@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 import pytest
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 
+from taskq.engines import for_alias
 from taskq.models import Message, TaskRun
 from taskq.store import workers
 from taskq.store.claim import acknowledge, claim, count_start, revoke_requests
 from taskq.store.enqueue import enqueue
+from taskq.store.requeue import requeue
 from taskq.store.revoke import revoke
 from tests.support.envelopes import envelope
+
+T = TypeVar("T")
 
 
 def test_claim_takes_the_most_urgent_and_oldest_first(alias: str) -> None:
@@ -31,6 +38,22 @@ def test_claim_takes_from_its_queue_only(alias: str) -> None:
     assert [m.queue for m in claim("a", 10, token)] == ["a"]
     assert claim("a", 10, token) == []
     assert [m.queue for m in claim("b", 10, token)] == ["b"]
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("steady", [True, False])
+def test_claim_takes_what_comes_after_ids_of_each_priority(alias: str, steady: bool) -> None:
+    if steady:
+        connections[alias].ensure_connection()
+        for_alias(alias).make_steady()
+    sent = [envelope(priority=p) for p in (0, 5, 9, 5, 0, 9, 12)] + [envelope(queue="other", priority=9)]
+    enqueue(sent)
+    ids = list(Message.objects.using(alias).order_by("id").values_list("id", flat=True))
+    after = {9: ids[2], 5: ids[1], 0: ids[0], 12: 0}
+    assert [m.id for m in claim("taskq", 2, "t", after=after)] == [ids[6], ids[5]]
+    assert [m.id for m in claim("taskq", 9, "t", after=after)] == [ids[3], ids[4]]
+    assert [m.id for m in claim("taskq", 9, "t")] == [ids[2], ids[1], ids[0]]
+    connections[alias].close()
 
 
 def test_a_claimed_message_is_as_it_was_sent(alias: str) -> None:
@@ -66,6 +89,50 @@ def test_concurrent_claims_get_each_message_once(alias: str) -> None:
     assert len(got) == len(set(got)) == 300
 
 
+def _insist(work: Callable[[], T]) -> T:
+    """Do ``work`` until its transaction can be serialized, as a worker does turn after turn."""
+    while True:
+        try:
+            return work()
+        except OperationalError:
+            pass
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+@pytest.mark.parametrize("steady", [True, False])
+def test_concurrent_claims_get_each_message_once_in_strict_transactions(
+    alias: str, isolation: str, steady: bool
+) -> None:
+    enqueue([envelope() for _ in range(200)])
+    got: list[int] = []
+    barrier = threading.Barrier(3)
+
+    def take() -> None:
+        with connections[alias].cursor() as cursor:
+            cursor.execute(f"SET default_transaction_isolation = '{isolation}'")
+        if steady:
+            for_alias(alias).make_steady()
+        token = workers.register("w")
+        barrier.wait()
+        try:
+            # What is requeued is a row that other snapshots don't know.
+            while claimed := _insist(lambda: claim("taskq", 7, token)):
+                again = claimed[: len(claimed) // 2]
+                _insist(partial(requeue, token, [m.id for m in again]))
+                got.extend(m.id for m in claimed[len(again) :])
+        finally:
+            connections[alias].close()
+
+    threads = [threading.Thread(target=take) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    got += [m.id for m in claim("taskq", 200, workers.register("last"))]
+    assert len(got) == len(set(got)) == 200
+
+
 def test_starts_are_counted_for_the_holder_only(alias: str) -> None:
     enqueue([envelope()])
     token = workers.register("w")
@@ -91,6 +158,8 @@ def test_revocations_of_claimed_messages_are_reported_to_their_holder(alias: str
     revoke(["x"])
     revoke(["y"], terminate="SIGKILL")
     assert revoke_requests(token) == {x.id: "revoke", y.id: "SIGKILL"}
+    assert revoke_requests(token, among=[y.id]) == {y.id: "SIGKILL"}
+    assert revoke_requests("other", among=[y.id]) == {}
     assert revoke_requests("other") == {}
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from django.db import DataError, OperationalError
+from django.db import DataError, IntegrityError, OperationalError, ProgrammingError
 
 from taskq.engines.mariadb import MariadbEngine
 
@@ -15,6 +15,8 @@ from taskq.engines.mariadb import MariadbEngine
         (OperationalError(2006, "Server has gone away"), False),
         (OperationalError(1205, "Lock wait timeout exceeded"), False),
         (OperationalError(), False),
+        (ProgrammingError(1146, "Table doesn't exist"), False),
+        (IntegrityError(1048, "Column cannot be null"), True),
     ],
 )
 def test_operational_errors_about_a_value_are_refusals(error: Exception, refused: bool) -> None:

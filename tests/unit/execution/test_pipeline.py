@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import logging
 import os
 import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -282,7 +284,7 @@ def test_update_state_reports_own_progress_and_refuses_anything_else(sent: list[
     def run(self: Any) -> None:
         self.update_state(state="PROGRESS", meta={"done": 1})
         self.update_state(self.request.id, meta=2)
-        with pytest.raises(ValueError, match="can only change the task that runs"):
+        with pytest.raises(ValueError, match="'another' does not run in this one"):
             self.update_state("another", "PROGRESS")
         with pytest.raises(ValueError, match="return a value"):
             self.update_state(state="SUCCESS")
@@ -299,6 +301,55 @@ def test_update_state_reports_own_progress_and_refuses_anything_else(sent: list[
 
 def test_update_state_in_a_direct_call_does_nothing() -> None:
     define(lambda self: self.update_state(state="PROGRESS"), bind=True)()
+
+
+def in_thread(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call ``function`` in a thread, which starts without context variables."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *args, **kwargs).result()
+
+
+def test_update_state_from_a_thread_of_the_task_is_reported(sent: list[Envelope], worker: Worker) -> None:
+    def run(self: Any) -> None:
+        in_thread(self.update_state, state="A")
+        in_thread(self.update_state, task_id=self.request.id, state="B")
+        asyncio.run(asyncio.to_thread(self.update_state, state="C"))
+
+    moving = define(run, bind=True)
+    result = moving.delay()
+    assert worker.run().state == states.SUCCESS
+    assert [(report.task_id, report.state) for report in worker.reports] == [(result.id, state) for state in "ABC"]
+
+
+def test_update_state_of_another_task_in_the_process_is_reported(sent: list[Envelope], worker: Worker) -> None:
+    inner = define(lambda self, of: self.update_state(of, "INNER"), "inner", bind=True)
+    outer = define(lambda self: inner(self.request.id), "outer", bind=True)
+    result = outer.delay()
+    assert worker.run().state == states.SUCCESS
+    assert [(report.task_id, report.state) for report in worker.reports] == [(result.id, "INNER")]
+
+
+def test_update_state_without_a_run_is_refused(sent: list[Envelope], worker: Worker) -> None:
+    moving = define(lambda self: None, bind=True)
+    with pytest.raises(RuntimeError, match="does not run here, so task_id= must say"):
+        moving.update_state(state="PROGRESS")
+    result = moving.delay()
+    worker.run()
+    with pytest.raises(ValueError, match=f"{result.id!r} does not run in this one"):
+        moving.update_state(result.id, "PROGRESS")
+
+
+def test_update_state_from_a_thread_of_one_of_several_runs_needs_the_id(sent: list[Envelope], worker: Worker) -> None:
+    def run(self: Any, again: bool) -> None:
+        if again:
+            self.apply((False,), throw=True)
+        else:
+            with pytest.raises(RuntimeError, match="runs 2 times in this process"):
+                in_thread(self.update_state, state="A")
+
+    define(run, bind=True).delay(True)
+    assert worker.run().state == states.SUCCESS
+    assert worker.reports == []
 
 
 def test_waiting_within_a_task_is_refused(sent: list[Envelope], worker: Worker) -> None:

@@ -55,7 +55,7 @@ def test_encode_error_names_the_argument_and_a_remedy(args: Any, kwargs: Any, me
 
 
 def test_encode_error_says_that_it_is_in_a_follower() -> None:
-    with pytest.raises(EncodeError, match=r"what follows shop\.add"):
+    with pytest.raises(EncodeError, match=r"the follow-ups of shop\.add"):
         protocol.build(name="shop.add", queue="q", callbacks=[object()])
 
 

@@ -116,6 +116,7 @@ def test_end_between_first_look_and_listening_is_not_missed(monkeypatch: pytest.
 
     monkeypatch.setattr(waiting, "_look", look_then_end)
     monkeypatch.setattr(listener, "SLOW_LOOK", 3600)
+    connection.ensure_connection()  # a thread without a connection has the listener look
     assert AsyncResult[int]("a").get(timeout=20) == 4
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from django.apps import AppConfig, apps
@@ -119,9 +119,37 @@ def test_base_class_attributes_are_options_of_the_decorator(registry: Registry) 
         task(delay=3)(lambda: None)  # type: ignore[call-overload]
 
 
-def test_a_soft_limit_above_the_hard_one_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"soft_time_limit \(10 s\) is longer than time_limit \(5 s\)"):
-        task(time_limit=5, soft_time_limit=10)(plain.run)
+def test_task_has_the_names_and_the_annotations_of_its_function() -> None:
+    @task
+    def outer(x: int, y: str = "") -> bytes:
+        return b""
+
+    @task(bind=True, name="other")
+    def bound(self: Any, x: int) -> bool:
+        return True
+
+    class Resize(Task[[float], None]):
+        def run(self, width: float) -> None: ...
+
+    for made, function in ((outer, outer.__wrapped__), (bound, bound.__wrapped__)):  # type: ignore[attr-defined]
+        for name in ("__name__", "__qualname__", "__annotations__", "__module__", "__doc__"):
+            assert getattr(made, name) == getattr(function, name), name
+    assert get_type_hints(outer) == {"x": int, "y": str, "return": bytes}
+    resize = register(Resize)
+    assert (resize.__name__, resize.__qualname__) == ("Resize", Resize.__qualname__)
+    assert resize.__annotations__ == Resize.run.__annotations__
+
+
+def test_task_of_an_object_has_the_names_of_its_class() -> None:
+    made = task(name="partial")(partial(int, base=2))
+    assert (made.__name__, made.__annotations__) == ("partial", {})
+
+
+def test_a_soft_limit_above_the_hard_one_is_defined_but_not_sent() -> None:
+    made = task(time_limit=5, soft_time_limit=10)(lambda: None)
+    for call in (made.delay, made.apply, made.s().delay, made.delay_on_commit):
+        with pytest.raises(ValueError, match="must be less than or equal to time_limit: 10 s is above 5 s"):
+            call()  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -198,6 +199,97 @@ def test_autoretry_only_for_the_exceptions_that_are_named(sent: list[Envelope], 
     assert worker.run().state == states.FAILURE
     by_itself(autoretry_for=(Exception,), dont_autoretry_for=(ValueError,)).delay()
     assert worker.run().state == states.FAILURE
+
+
+@pytest.mark.parametrize("options", [{}, {"retry_kwargs": {"max_retries": 5}}, {"retry_backoff": True}])
+def test_autoretry_keeps_to_the_limit_that_retry_was_given(sent: list[Envelope], worker: Worker, options: Any) -> None:
+    def run(self: Any) -> None:
+        raise self.retry(exc=ValueError("enough"), max_retries=1)
+
+    task(bind=True, name="limited", autoretry_for=(ValueError,), max_retries=10, **options)(run).delay()
+    again = worker.follow_up(worker.run())
+    outcome = worker.run(again)
+    assert (outcome.state, repr(error_of(outcome))) == (states.FAILURE, "ValueError('enough')")
+
+
+def test_autoretry_keeps_to_that_limit_for_a_later_exception_of_the_run(sent: list[Envelope], worker: Worker) -> None:
+    def run(self: Any) -> None:
+        with contextlib.suppress(KeyError):
+            self.retry(exc=KeyError(), max_retries=0)
+        failing()
+
+    task(bind=True, name="late", autoretry_for=(ValueError,))(run).delay()
+    assert worker.run().state == states.FAILURE
+    task(bind=True, name="early", autoretry_for=(ValueError,))(lambda self: failing()).delay()
+    assert worker.run().state == states.RETRY
+
+
+def test_autoretry_keeps_the_next_try_that_the_task_has_planned(sent: list[Envelope], worker: Worker) -> None:
+    def run(self: Any) -> None:
+        self.retry(throw=False, countdown=50, queue="slow")
+        failing()
+
+    task(bind=True, name="planned", autoretry_for=(ValueError,), default_retry_delay=1)(run).delay()
+    again = worker.follow_up(worker.run())
+    assert (again.queue, again.delay) == ("slow", pytest.approx(50, abs=1))
+
+
+@pytest.mark.parametrize(
+    ("sent_args", "sent_kwargs", "again", "wanted"),
+    [
+        ((), {"x": 1, "z": 3}, {"args": (10,)}, [10, None, [], {"z": 3}]),
+        ((), {"x": 1, "y": 2}, {"args": (10, 20)}, [10, 20, [], {}]),
+        ((), {"x": 1, "y": 2}, {"args": ()}, [1, 2, [], {}]),
+        ((1, 2, 3), {}, {"kwargs": {"y": 20, "z": 30}}, [1, 20, [3], {"z": 30}]),
+        ((1,), {"y": 2, "z": 3}, {"kwargs": {"y": 20}}, [1, 20, [], {}]),
+        ((1, 2), {"z": 3}, {"args": (10,), "kwargs": {}}, [10, None, [], {}]),
+    ],
+)
+def test_argument_of_a_retry_takes_the_place_of_its_parameter(
+    sent: list[Envelope], worker: Worker, sent_args: Any, sent_kwargs: Any, again: Any, wanted: Any
+) -> None:
+    def run(self: Any, x: Any, y: Any = None, *rest: Any, **more: Any) -> Any:
+        if self.request.retries:
+            return [x, y, rest, more]
+        raise self.retry(**again)
+
+    task(bind=True, name="changing")(run).apply_async(sent_args, sent_kwargs)
+    outcome = worker.run(worker.follow_up(worker.run()))
+    assert outcome.state == states.SUCCESS, outcome.traceback
+    assert json.loads(outcome.result or "") == wanted
+
+
+def test_name_of_a_positional_only_parameter_is_a_keyword_besides(sent: list[Envelope], worker: Worker) -> None:
+    def run(self: Any, x: Any, /, **more: Any) -> Any:
+        if self.request.retries:
+            return [x, more]
+        raise self.retry(args=(10,)) if "x" in more else self.retry(kwargs={"x": 20})
+
+    both = task(bind=True, name="both")(run)
+    both.delay(1, x=2)
+    assert json.loads(worker.run(worker.follow_up(worker.run())).result or "") == [10, {"x": 2}]
+    both.delay(1)
+    assert json.loads(worker.run(worker.follow_up(worker.run())).result or "") == [1, {"x": 20}]
+
+
+def test_exception_of_no_more_retries_is_the_attribute_of_the_task(sent: list[Envelope], worker: Worker) -> None:
+    class Enough(MaxRetriesExceededError):
+        pass
+
+    class Patient(Task[..., Any]):
+        MaxRetriesExceededError = Enough
+
+    def run(self: Any) -> str:
+        try:
+            self.retry(max_retries=0)
+        except self.MaxRetriesExceededError as error:
+            return type(error).__name__
+        return ""
+
+    task(bind=True, name="plain")(run).delay()
+    assert worker.run().result == '"MaxRetriesExceededError"'
+    task(bind=True, name="patient", base=Patient)(run).delay()
+    assert worker.run().result == '"Enough"'
 
 
 def test_autoretry_leaves_ignore_alone(sent: list[Envelope], worker: Worker) -> None:

@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.test import TestCase, override_settings
 
-from taskq import asend_task, send_task, task
+from taskq import asend_task, group, send_task, task
 from taskq.exceptions import EncodeError, QueueNotFound
 from taskq.records import Envelope
 from taskq.results.async_result import AsyncResult
@@ -121,6 +121,54 @@ def test_options_reach_the_message(sent: list[Envelope]) -> None:
     assert headers["tenant"] == "a"
     assert (headers["shadow"], headers["argsrepr"], headers["kwargsrepr"]) == ("addition", "(...)", "{}")
     assert (headers["group"], headers["group_index"], headers["retries"]) == ("g", 3, 2)
+
+
+def test_time_limits_of_definition_and_setting_are_in_the_message(sent: list[Envelope], worker: Worker) -> None:
+    both = task(name="both", time_limit=20, soft_time_limit=10, bind=True)(lambda self: self.request.timelimit)
+    none = task(name="none", bind=True)(lambda self: self.request.timelimit)
+    with override_settings(TASKQ_TIME_LIMIT=300, TASKQ_SOFT_TIME_LIMIT=200):
+        assert (none.time_limit, none.soft_time_limit) == (300, 200)
+        assert (both.time_limit, both.soft_time_limit) == (20, 10)
+        none.delay()
+        both.delay()
+        none.apply_async(time_limit=250)
+        group(none.si()).delay()
+        assert none.apply().get() == [300, 200]
+    assert (none.time_limit, none.soft_time_limit) == (None, None)
+    none.delay()
+    both.apply_async(time_limit=5)
+    limits = [[300, 200], [20, 10], [250, 200], [300, 200], [None, None], [5, 10]]
+    assert [envelope.headers["timelimit"] for envelope in sent] == limits
+    assert json.loads(worker.run().result or "") == [5, 10]
+
+
+def test_properties_for_other_programs_travel_with_the_message(sent: list[Envelope], worker: Worker) -> None:
+    def run(self: Any) -> Any:
+        if self.request.retries:
+            return self.request.properties
+        raise self.retry()
+
+    given = {"app_id": "shop", "message_id": "m", "type": "t", "user_id": "guest", "cluster_id": "c"}
+    task(name="with_properties", bind=True)(run).apply_async(**given)
+    again = worker.follow_up(worker.run())
+    assert given.items() <= json.loads(worker.run(again).result or "").items()
+    with pytest.raises(TypeError, match="app_id must be a string"):
+        add.apply_async((1, 2), app_id=3)  # type: ignore[arg-type]
+
+
+def test_limit_of_a_setting_contradicts_no_task(sent: list[Envelope]) -> None:
+    short = task(name="short", time_limit=1)(lambda: None)
+    slow = task(name="slow", soft_time_limit=500)(lambda: None)
+    with override_settings(TASKQ_TIME_LIMIT=300, TASKQ_SOFT_TIME_LIMIT=200):
+        short.delay()
+        slow.delay()
+    assert [envelope.headers["timelimit"] for envelope in sent] == [[1, 200], [300, 500]]
+
+
+def test_time_limits_of_the_next_link_are_in_its_message(sent: list[Envelope], worker: Worker) -> None:
+    limited = task(name="limited", time_limit=20)(lambda: None)
+    (add.s(1, 2) | limited.si()).delay()
+    assert worker.follow_up(worker.run()).headers["timelimit"] == [20, None]
 
 
 @pytest.mark.parametrize(

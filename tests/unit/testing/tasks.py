@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import translation
@@ -84,6 +85,13 @@ def rejects(requeue: bool) -> None:
     raise Reject("no", requeue=requeue)
 
 
+@task(name=NAME + "rejects_once", bind=True)
+def rejects_once(self: Any) -> str:
+    if not self.request.delivery_info["redelivered"]:
+        raise Reject("no reason", requeue=True)
+    return "received two times"
+
+
 @task(name=NAME + "leaves")
 def leaves() -> None:
     raise SystemExit(3)
@@ -114,3 +122,23 @@ def ignored() -> int:
 @task(name=NAME + "secret", sensitive=("password",))
 def secret(user: str, password: str) -> str:
     return password
+
+
+@task(name=NAME + "create_user_async")
+async def create_user_async(name: str) -> list[str]:
+    await User.objects.acreate(username=name)
+    await sync_to_async(User.objects.create)(username=f"{name} again")
+    return [user.username async for user in User.objects.order_by("pk")]
+
+
+@task(name=NAME + "create_user_and_fail_async", bind=True, max_retries=1, default_retry_delay=0)
+async def create_user_twice_async(self: Any) -> int:
+    await User.objects.acreate(username=f"try {self.request.retries}")
+    if not self.request.retries:
+        raise self.retry()
+    return await User.objects.acount()
+
+
+@task(name=NAME + "add_async")
+async def add_async(x: int, y: int) -> int:
+    return x + y + await User.objects.acount()

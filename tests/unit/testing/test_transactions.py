@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+import pytest
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.test import TestCase, TransactionTestCase
@@ -13,6 +14,58 @@ from taskq import AsyncResult
 from taskq.testing import TaskqTestMixin, assert_not_sent, assert_sent, drain, override
 
 from . import tasks
+
+
+class AsyncTasks(TestCase):
+    """Coroutine functions use the test's connection: they see its rows, and theirs are rolled back."""
+
+    def setUp(self) -> None:
+        assert not User.objects.exists()  # whatever the tests before this one did
+        User.objects.create(username="of the test")
+
+    def test_in_memory(self) -> None:
+        with override("memory") as memory:
+            result = tasks.create_user_async.delay("ann")
+            memory.drain()
+            assert result.get() == ["of the test", "ann", "ann again"]
+        assert User.objects.count() == 3
+
+    def test_inline(self) -> None:
+        with override("inline"):
+            assert tasks.create_user_async.delay("ann").get() == ["of the test", "ann", "ann again"]
+
+    def test_eager(self) -> None:
+        with override("eager"):
+            assert tasks.create_user_async.delay("ann").get() == ["of the test", "ann", "ann again"]
+
+    def test_retries_and_calls_through_map(self) -> None:
+        with override("memory") as memory:
+            again = tasks.create_user_twice_async.delay()
+            memory.drain()
+            assert again.get() == 3
+            mapped = tasks.add_async.starmap([(1, 2), (3, 4)]).delay()
+            memory.drain()
+            assert mapped.get() == [6, 10]
+
+    async def test_in_a_coroutine(self) -> None:
+        with override("memory") as memory:
+            result = await tasks.create_user_async.adelay("ann")
+            await memory.adrain()
+            assert await result == ["of the test", "ann", "ann again"]
+        with override("inline"):
+            result = await tasks.create_user_async.adelay("bob")
+            assert len(await result) == 5
+        assert await User.objects.acount() == 5
+
+
+class WithoutHelp(TestCase):
+    def test_get_points_to_the_help_for_tests(self) -> None:
+        result = tasks.add.delay(1, 1)
+        for sent in (result, AsyncResult("not sent here")):
+            with pytest.raises(RuntimeError, match=r"in a TestCase .*taskq.testing.*drain"):
+                sent.get(timeout=5)
+        with pytest.raises(RuntimeError, match="in a TestCase"), transaction.atomic():
+            result.get()
 
 
 class Abort(Exception):

@@ -226,7 +226,7 @@ def test_link_options_of_a_chord_go_to_its_body_and_of_a_group_are_refused() -> 
     frozen, _ = freeze(chord([a], b).set(link=ident.s(), link_error=[add.s()]))
     options = frozen["kwargs"]["body"]["options"]
     assert (options["link"], options["link_error"]) == ([ident.s()], [add.s()])
-    with pytest.raises(TypeError, match="a group has no one task"):
+    with pytest.raises(TypeError, match="a callback can't follow a group"):
         freeze(group(a, b).set(link=c))
 
 

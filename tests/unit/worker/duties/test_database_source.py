@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 
 from taskq.models import Message, ScheduledMessage
 from taskq.records import Claimed
@@ -15,7 +18,9 @@ from taskq.store.enqueue import enqueue
 from taskq.worker.duties import database_source as source_module
 from taskq.worker.duties.database_source import DatabaseSource
 from taskq.worker.duties.lease import WorkerLease
+from taskq.worker.duties.queue_front import QueueFront
 from tests.support.envelopes import envelope
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -51,6 +56,30 @@ def test_source_claims_as_many_as_there_is_room_for_but_no_small_batches() -> No
     taken.source.ended = lambda: 5
     taken.source.work()
     assert len(taken.messages) == 15
+
+
+def test_queue_is_looked_at_from_its_start_again_after_a_claim_behind_its_front(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _send("a", 4)
+    taken = Taken(target=100)
+    begun: list[object] = []
+
+    def behind(*arguments: Any, after: object = None) -> list[Claimed]:
+        begun.append(after)
+        return claim(*arguments)
+
+    monkeypatch.setattr(source_module, "claim", behind)
+    front = taken.source._fronts["a"] = QueueFront(True, {0: 7}, next_look=time.monotonic() + 3600)
+    taken.source.work()
+    assert not taken.source.work()
+    assert begun == [{0: taken.messages[-1].id}], "asked once, and what follows is no more than nothing"
+    front.next_look = time.monotonic() + 0.01
+    due = taken.source.due()
+    assert due is not None
+    assert due <= 0.01, "the store thread comes back for the look"
+    wait_until(lambda: taken.source.work() or len(begun) == 2)
+    assert begun[1] is None
 
 
 def test_queues_take_turns() -> None:
@@ -127,7 +156,7 @@ def test_messages_of_a_claim_that_was_cut_off_are_claimed_again(
     taken.source.work()
     assert [m.redelivered for m in taken.messages] == [False, False]
     assert Message.objects.filter(token=taken.lease.token).count() == taken.lease.held == 2
-    assert "A claim was cut off; 2 messages" in caplog.text
+    assert "2 messages that this worker held and did not know went back" in caplog.text
 
 
 def test_messages_that_a_cut_off_claim_takes_later_are_freed_by_a_poll(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,6 +178,40 @@ def test_messages_that_a_cut_off_claim_takes_later_are_freed_by_a_poll(monkeypat
     assert Message.objects.filter(token=taken.lease.token).count() == taken.lease.held == 1
 
 
+def test_each_poll_frees_messages_with_this_token_that_the_worker_does_not_know(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    _send("a", 3)
+    taken = Taken("b")
+    taken.source.work()
+    claim("a", 2, taken.lease.token)
+    taken.source.work()
+    assert Message.objects.filter(token=taken.lease.token).count() == 2, "not before the poll"
+    taken.source._next_poll = 0.0
+    taken.source.work()
+    assert not Message.objects.exclude(token="").exists()
+    assert "2 messages that this worker held" in caplog.text
+
+
+def test_poll_keeps_messages_that_run_wait_for_their_settlement_or_are_held_back() -> None:
+    _send("a", 2)
+    taken = Taken()
+    taken.source.work()
+    first, second = taken.messages
+    workers.deregister(taken.lease.token)
+    taken.lease.heartbeat()
+    taken.source.on_notification({"a"})
+    taken.source.work()  # claims both again, and holds them back while they run under the old token
+    taken.lease.drop(first.id)
+    taken.source._next_poll = 0.0
+    taken.source.work()
+    assert [message.id for message in taken.messages[2:]] == [first.id]
+    taken.source._next_poll = 0.0
+    taken.source.work()
+    assert Message.objects.filter(token=taken.lease.token).count() == 2
+    assert second.id in [message.id for _, message in taken.source._deferred]
+
+
 def test_message_still_running_from_a_lost_lease_is_claimed_when_that_run_ended() -> None:
     _send("a", 2)
     taken = Taken()
@@ -164,3 +227,30 @@ def test_message_still_running_from_a_lost_lease_is_claimed_when_that_run_ended(
     taken.source.work()
     assert [message.id for message in taken.messages[3:]] == [first.id]
     assert taken.lease.holder(first.id) == taken.lease.token
+
+
+def test_idle_queues_cost_one_statement_however_many_they_are() -> None:
+    taken = Taken(*(f"q{n}" for n in range(2000)))
+    taken.source.work()
+    taken.source.on_notification(None)
+    with CaptureQueriesContext(connection) as queries:
+        taken.source.work()
+    # One look at the queues, one at the schedule.
+    assert len(queries) == 2
+    _send("q7", 3)
+    _send("q1999", 1)
+    taken.source.on_notification(None)
+    with CaptureQueriesContext(connection) as queries:
+        taken.source.work()
+    assert taken.queues() == {"q7": 3, "q1999": 1}
+    assert len(queries) == 4
+
+
+def test_schedule_is_read_with_each_poll_in_case_nothing_tells_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = Taken()
+    taken.source.work()
+    enqueue([envelope(queue="a", delay=0.001)])
+    taken.source.work()
+    assert ScheduledMessage.objects.exists(), "nobody has told of it"
+    monkeypatch.setattr(taken.source, "_next_poll", 0.0)
+    wait_until(lambda: taken.source.work() or taken.messages)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from django.db import OperationalError, ProgrammingError
+from django.db import DatabaseError, InternalError, OperationalError, ProgrammingError
 
 from taskq.engines import for_alias
 from taskq.models import Message, TaskRun
@@ -14,6 +14,7 @@ from taskq.records import Claimed, Progress
 from taskq.store import workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
+from taskq.store.settle import settle
 from taskq.worker.duties import ledger as ledger_module
 from taskq.worker.duties import set_aside
 from taskq.worker.duties.lease import WorkerLease
@@ -92,7 +93,7 @@ def test_each_message_is_settled_under_the_token_it_was_claimed_with(
     ledger.work()
     assert TaskRun.objects.get(task_id=own.task_id).state == "SUCCESS"
     assert TaskRun.objects.get(task_id=stale.task_id).state == "PENDING"
-    assert f"{stale.task_id}] ended with SUCCESS, but its message was taken over" in caplog.text
+    assert f"{stale.task_id}] ended with SUCCESS, but this worker was taken for dead" in caplog.text
     assert own.task_id not in caplog.text
 
 
@@ -159,6 +160,74 @@ def test_message_whose_postpone_or_requeue_is_refused_is_not_held(
 
 def _refuse(*args: object, **kwargs: object) -> None:
     raise ProgrammingError("no such column")
+
+
+@pytest.mark.parametrize("error", [InternalError("read-only transaction"), DatabaseError("malformed"), OSError()])
+def test_write_that_fails_by_the_state_of_the_database_is_repeated(
+    lease: WorkerLease, messages: list[Claimed], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise error
+
+    ledger, message = Ledger(lease, "default"), messages[0]
+    ledger.requeue([message.id])
+    ledger.report(Progress(message.id, message.task_id, "a name", "taskq", "STEP", "1", "application/json", 0.0, "w"))
+    for module, name in ((ledger_module.progress, "write"), (ledger_module.requeue, "requeue")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, fail)
+            with pytest.raises(type(error)):
+                ledger.work()
+    assert lease.holds(message.id)
+    ledger.work()
+    assert (ledger.done, lease.held) == (True, 4)
+    assert Message.objects.get(id=message.id).token == ""
+
+
+# -- messages that could not be settled
+
+
+def _dropped(ledger: Ledger, message: Claimed) -> None:
+    ledger.add(ending(message))
+    ledger.work()
+    assert ledger.done
+
+
+def test_end_whose_commit_was_not_answered_is_told_as_settled(
+    lease: WorkerLease, messages: list[Claimed], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def cut(*args: object) -> None:
+        settle(*args)  # type: ignore[arg-type]
+        raise OperationalError("the answer was lost")
+
+    caplog.set_level("INFO", "taskq.worker")
+    ledger = Ledger(lease, "default")
+    ledger.add(ending(messages[0]))
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger_module, "settle", cut)
+        with pytest.raises(OperationalError):
+            ledger.work()
+    _dropped(ledger, messages[1])
+    assert "the database had committed that" in caplog.text
+    assert "nothing is settled" not in caplog.text
+    assert TaskRun.objects.filter(state="SUCCESS").count() == 2
+
+
+def test_reason_why_an_end_is_not_settled_is_logged(
+    lease: WorkerLease, messages: list[Claimed], caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Ledger(lease, "default")
+    taken, back, gone = messages[:3]
+    Message.objects.filter(id=taken.id).update(token=workers.register("other"))
+    Message.objects.filter(id=back.id).update(token="")
+    Message.objects.filter(id=gone.id).delete()
+    for message, reason in [
+        (taken, "was taken over by another worker"),
+        (back, "is back in its queue"),
+        (gone, "was deleted"),
+    ]:
+        caplog.clear()
+        _dropped(ledger, message)
+        assert f"{message.task_id}] ended with SUCCESS, but its message {reason}" in caplog.text
 
 
 def test_large_results_are_settled_in_smaller_batches(lease: WorkerLease, messages: list[Claimed]) -> None:

@@ -7,9 +7,11 @@ import time
 from typing import Any
 
 import pytest
+from django.test import override_settings
 
 from taskq import task
 from taskq.worker.loop.prefetch import PrefetchPolicy
+from taskq.worker.loop.request import Limits, read
 from taskq.worker.pools.base import LostChild
 from tests.support.fake_pool import Bench, claimed
 
@@ -78,6 +80,25 @@ def test_task_with_a_time_limit_has_a_slot_to_itself(bench: Bench) -> None:
     assert len(bench.pool.handed[0]) > 0
 
 
+@pytest.mark.parametrize(
+    ("task", "sent", "wanted"),
+    [
+        ("plain", None, 7),  # the worker's own
+        ("plain", 300, 7),  # in the message, but the setting's
+        ("plain", 20, 20),
+        ("limited", None, 5),
+        ("limited", 300, 7),
+        ("limited", 0, 0),
+    ],
+)
+def test_limit_of_a_worker_is_for_tasks_that_have_only_that_of_the_setting(task: str, sent: Any, wanted: float) -> None:
+    message = claimed(f"consumer.{task}", headers={"timelimit": [sent, sent]})
+    with override_settings(TASKQ_TIME_LIMIT=300.0, TASKQ_SOFT_TIME_LIMIT=300.0):
+        found = read(message, Limits(7, 7))
+    assert found.time_limit == wanted
+    assert found.soft_time_limit == (7 if task == "limited" and sent is None else wanted)
+
+
 def test_redelivered_message_has_its_start_counted_before_it_starts(bench: Bench) -> None:
     message = claimed("consumer.plain", redelivered=True, deliveries=1)
     bench.consumer.receive([message])
@@ -133,7 +154,7 @@ def test_message_no_longer_held_at_its_start_is_dropped(bench: Bench, caplog: py
     message, other = claimed("consumer.plain", redelivered=True), claimed("consumer.plain")
     bench.consumer.receive([message, other])
     bench.answer("count", False)
-    assert "taken over" in caplog.text
+    assert "no longer held" in caplog.text
     assert bench.asked("drop") == [(message.id,)]
     assert [message.task_id] not in bench.pool.handed
     assert not bench.settled()
@@ -218,7 +239,7 @@ def test_delivery_rejected_with_requeue_is_requeued(bench: Bench) -> None:
     message = claimed("consumer.plain")
     bench.consumer.receive([message])
     bench.end(0, "REJECTED", requeue=True)
-    assert bench.released() == [message.id]
+    assert bench.asked("requeue_rejected") == [(message,)]
     assert not bench.settled()
 
 
@@ -334,7 +355,7 @@ def test_lost_lease_drops_deliveries_not_started_and_leaves_running_ones(
     bench.consumer.lease_lost({messages[0].id, messages[1].id})
     assert bench.asked("drop") == [(messages[1].id,)]
     assert bench.pool.handed[0] == [messages[0].task_id, messages[2].task_id]
-    assert "taken over" in caplog.text
+    assert "no longer held" in caplog.text
 
 
 # -- the end
@@ -424,3 +445,10 @@ def test_task_that_broke_the_pool_max_deliveries_times_fails(bench: Bench) -> No
     bench.answer("count", True)
     bench.consumer.broken("The fork server ended.")
     assert bench.settled() == [(message.task_id, "FAILURE")]
+
+
+def test_request_has_the_headers_of_its_message_for_receivers_of_signals() -> None:
+    request = read(claimed("consumer.plain", headers={"root_id": "r", "replaced_task_nesting": 2}), Limits())
+    assert (request.task_id, request.task_name) == (request.id, "consumer.plain")
+    assert (request.root_id, request.replaced_task_nesting) == ("r", 2)  # type: ignore[attr-defined]
+    assert not hasattr(request, "no_header")

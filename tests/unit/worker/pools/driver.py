@@ -15,6 +15,7 @@ from typing import Any
 
 from kombu.asynchronous import Hub
 
+from taskq.execution import isolation
 from taskq.handover import Delivery, Outcome, Report
 from taskq.worker.pools.base import LostChild, Pool, PoolEvents, PoolOptions, ReportFn
 from taskq.worker.pools.forkserver_process import launch
@@ -107,11 +108,18 @@ def _hoard(mib: str) -> None:
     globals().setdefault("hoard", []).append(bytearray(os.urandom(1024)) * (1024 * int(mib)))
 
 
+def _spoil(_: str) -> None:
+    """Leave this process in a state that can't be restored."""
+    isolation.watch_process()
+    isolation._thread.baseline.clean = False
+
+
 _VERBS: dict[str, Callable[[str], Any]] = {
     "touch": _touch,
     "until": _until,
     "crash": _crash,
     "big": lambda size: "x" * int(size),
+    "spoil": _spoil,
     "odd": lambda _: object(),
     "pid": lambda _: str(os.getpid()),
     "skip": lambda _: None,

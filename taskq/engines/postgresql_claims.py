@@ -1,0 +1,104 @@
+"""Claims on PostgreSQL, and how the planner is kept to the plan that serves them at any size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from taskq.records import Claimed
+
+from .base import CLAIM_COLUMNS
+from .lock_timeout import LockTimeoutEngine
+
+# A claim that a crash of the server forgets is a message that is claimed again, and whose first
+# holder settles nothing: it need not wait for the disk.
+_NO_WAIT = "set_config('synchronous_commit', 'off', true)"
+# Rows are updated where they lie: no index and no join has to be chosen. Until the end of the statement their locks
+# keep them there. An array is read once.
+_CLAIM = (
+    f"UPDATE taskq_message m SET token = %s WHERE {{}}m.ctid = ANY(ARRAY({{}})) RETURNING {CLAIM_COLUMNS}, "
+    "extract(epoch FROM expires_at - clock_timestamp())::float8"
+)
+_FROM_THE_START = (
+    "SELECT ctid FROM taskq_message WHERE token = '' AND queue = %s "
+    "ORDER BY priority DESC, id LIMIT %s FOR UPDATE SKIP LOCKED"
+)
+# One priority after the other, as long as there is room. That the token is one of an array lets it count in the order,
+# so that of all indexes only the claim's has this order: that of the primary key would pass through other queues.
+_AFTER = (
+    "SELECT w.ctid FROM unnest(%s::smallint[], %s::bigint[]) AS f(priority, id), LATERAL ("
+    "SELECT ctid FROM taskq_message WHERE token = ANY(%s) AND queue = %s AND priority = f.priority AND id > f.id "
+    "ORDER BY token, id LIMIT %s FOR UPDATE SKIP LOCKED) w LIMIT %s"
+)
+# In somebody's transaction, not to wait for the disk would be about all of it.
+_CLAIM_WITHIN = {after: _CLAIM.format("", _AFTER if after else _FROM_THE_START) for after in (False, True)}
+_CLAIM_ALONE = {
+    after: _CLAIM.format(f"(SELECT {_NO_WAIT}) = 'off' AND ", _AFTER if after else _FROM_THE_START)
+    for after in (False, True)
+}
+# LATERAL and LIMIT: there is no other plan than a look into the index for each queue.
+_WITH_MESSAGES = (
+    "SELECT q.name FROM unnest(%s::text[]) AS q(name), LATERAL (SELECT 1 FROM taskq_message "
+    "WHERE token = '' AND queue = q.name COLLATE \"C\" ORDER BY priority DESC, id LIMIT 1) m"
+)
+_PRIORITIES = range(10)
+# What keeps the planner to look-ups in indexes. Statistics may be of another time, when the table was empty or full:
+# then it would sort all that waits. The statements of taskq have an index that serves them at any size. Sorting stays
+# allowed: without it a few rows that are wanted in the order of ids would be looked for among all.
+_LOOK_UPS = {"enable_seqscan": "off", "enable_bitmapscan": "off", "random_page_cost": "0.1"}
+_STEADY = "; ".join(f"SET {name} = {value}" for name, value in _LOOK_UPS.items())
+_STEADY_HERE = f"SELECT {_NO_WAIT}" + "".join(f", set_config('{n}', '{value}', true)" for n, value in _LOOK_UPS.items())
+
+
+class ClaimingEngine(LockTimeoutEngine):
+    """The part of PostgreSQL's engine that claims."""
+
+    keeps_dead_entries = True
+
+    def claim(self, queue: str, limit: int, token: str, after: Mapping[int, int] | None = None) -> list[Claimed]:
+        """See ``base.Engine``; one statement, with the planner told how."""
+        params: list[Any] = [token, queue, limit]
+        if after is not None:
+            priorities = sorted({*_PRIORITIES, *after}, reverse=True)
+            params = [token, priorities, [after.get(p, 0) for p in priorities], [""], queue, limit, limit]
+        with self._claiming() as (cursor, statements):
+            cursor.execute(statements[after is not None], params)
+            claimed = self.claimed(cursor.fetchall())
+        claimed.sort(key=lambda message: (-message.priority, message.id))
+        return claimed
+
+    def with_messages(self, queues: Sequence[str]) -> set[str]:
+        """See ``base.Engine``."""
+        with self._claiming() as (cursor, _):
+            cursor.execute(_WITH_MESSAGES, [list(queues)])
+            return {row[0] for row in cursor.fetchall()}
+
+    @contextmanager
+    def _claiming(self) -> Iterator[tuple[Any, dict[bool, str]]]:
+        """Yield a cursor and the statements of a claim, with the planner kept to look-ups."""
+        connection = self.connection.connection
+        if self.in_transaction():
+            # The caller's: what is set here would last until its end.
+            with self.cursor() as cursor:
+                yield cursor, _CLAIM_WITHIN
+        elif connection is None or connection not in self._direct:
+            with self.atomic(), self.cursor() as cursor:
+                cursor.execute(_STEADY_HERE)
+                yield cursor, _CLAIM_WITHIN
+        else:
+            import psycopg
+
+            # This cursor prepares its statements.
+            with self.connection.wrap_database_errors, psycopg.Cursor(connection) as cursor:
+                yield cursor, _CLAIM_ALONE
+
+    def make_steady(self) -> None:
+        """Prepare the claim on this thread's connection, and keep the planner to look-ups in indexes."""
+        connection = self.connection.connection
+        if connection is None or self.in_transaction():
+            return
+        with self.cursor() as cursor:
+            cursor.execute(_STEADY)
+        connection.prepare_threshold = 0
+        self._direct.add(connection)

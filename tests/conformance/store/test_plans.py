@@ -1,0 +1,208 @@
+"""What statements read does not depend on the planner's statistics, on the backlog, or on what was there before.
+
+PostgreSQL's plans are read from EXPLAIN (ANALYZE, BUFFERS), with statistics from when the tables were
+empty, from when they were full of other rows, and of now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from typing import Any
+
+import pytest
+from django.db import connections
+
+from taskq.engines import for_alias
+from taskq.models import Message
+from taskq.records import Claimed, Progress
+from taskq.store import consuming, progress
+from taskq.store.claim import acknowledge, claim, count_start
+from taskq.store.enqueue import enqueue
+from taskq.store.recover import requeue_held
+from taskq.store.requeue import requeue
+from taskq.store.revoke import revoke
+from taskq.store.settle import settle
+from tests.support.envelopes import ending, envelope
+from tests.support.plans import Plan, explained
+
+WAITING, HELD, BATCH = 10_000, 2_000, 100
+postgresql = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+
+
+def _run(alias: str, sql: str) -> None:
+    with connections[alias].cursor() as cursor:
+        cursor.execute(sql)
+
+
+def fill(alias: str, count: int) -> None:
+    """Send one message and its run, and multiply both in the database."""
+    (first,) = sent = [envelope()]
+    enqueue(sent)
+    for model in ("message", "taskrun"):
+        with connections[alias].cursor() as cursor:
+            cursor.execute(f"SELECT * FROM taskq_{model} LIMIT 0")
+            columns = [c.name for c in cursor.description if c.name != "id"]
+        values = [f"'{first.task_id}-' || n" if c == "task_id" else c for c in columns]
+        _run(
+            alias,
+            f"INSERT INTO taskq_{model} ({', '.join(columns)}) SELECT {', '.join(values)} FROM taskq_{model}, "
+            f"generate_series(2, {count}) AS n WHERE task_id = '{first.task_id}'",
+        )
+
+
+def _empty(alias: str) -> None:
+    """One message, which waits in another queue."""
+    enqueue([envelope(queue="other")])
+    _run(alias, "VACUUM ANALYZE taskq_message")
+    _run(alias, "VACUUM ANALYZE taskq_taskrun")
+
+
+def _held_backlog(alias: str) -> None:
+    """All but a few messages are held, by many workers; then they are gone."""
+    fill(alias, WAITING)
+    _run(alias, "UPDATE taskq_message SET token = 'w' || id % 1000 WHERE id % 100 > 0")
+    _run(alias, "ANALYZE taskq_message")
+    _run(alias, "ANALYZE taskq_taskrun")
+    _run(alias, "TRUNCATE taskq_message")
+
+
+def _scattered(alias: str) -> None:
+    """The queue's few messages lie scattered in the table, among those of another queue."""
+    enqueue([envelope(queue="other" if n % 40 else "taskq", priority=n * 7 % 10) for n in range(4_000)])
+    _run(alias, "ANALYZE taskq_message")
+
+
+def _full(alias: str) -> None:
+    fill(alias, WAITING)
+    _run(alias, "ANALYZE taskq_message")
+    _run(alias, "ANALYZE taskq_taskrun")
+
+
+#: When the statistics were made; after that the queue is filled.
+STATISTICS: dict[str, Callable[[str], None]] = {
+    "empty": _empty,
+    "held-backlog": _held_backlog,
+    "scattered": _scattered,
+    "full": _full,
+}
+
+
+@pytest.fixture(params=STATISTICS.values(), ids=STATISTICS)
+def statistics(request: pytest.FixtureRequest, alias: str) -> Iterator[str]:
+    """Leave the tables with statistics of some time; return the alias."""
+    # Dead rows of other tests are another subject.
+    _run(alias, "TRUNCATE taskq_message, taskq_taskrun")
+    request.param(alias)
+    yield alias
+    connections[alias].close()
+
+
+def _assert_reads(plans: Sequence[Plan], each: int, fixed: int = 20) -> None:
+    """Assert that each statement reads at most ``each`` buffers a row, for a batch or more, and ``fixed``."""
+    assert plans
+    for plan in plans:
+        assert plan.buffers <= each * max(plan.rows, BATCH) + fixed, str(plan)
+
+
+@postgresql
+def test_a_claim_reads_three_buffers_a_row(statistics: str) -> None:
+    fill(statistics, WAITING)
+    for _ in range(2):
+        with explained(statistics, "FOR UPDATE SKIP LOCKED") as plans:
+            assert len(claim("taskq", BATCH, "t")) == BATCH
+        (plan,) = plans
+        assert plan.rows == BATCH
+        _assert_reads(plans, 3)
+
+
+@postgresql
+def test_a_workers_claim_reads_three_buffers_a_row(statistics: str) -> None:
+    """Its plan was made before the queue was filled, and is kept."""
+    _be_a_worker(statistics)
+    for _ in range(8):
+        claim("taskq", BATCH, "t")
+    fill(statistics, WAITING)
+    with connections[statistics].cursor() as cursor:
+        cursor.execute("SELECT name FROM pg_prepared_statements WHERE statement LIKE 'UPDATE taskq_message%'")
+        ((name,),) = cursor.fetchall()
+        cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE {name} ('t', 'taskq', {BATCH})")
+        plan = Plan(name, cursor.fetchone()[0][0]["Plan"])
+    assert plan.rows == BATCH
+    _assert_reads([plan], 3)
+
+
+def _be_a_worker(alias: str) -> None:
+    connection = connections[alias]
+    connection.ensure_connection()
+    for_alias(alias).make_steady()
+
+
+def _held(alias: str) -> list[Claimed]:
+    """Let one worker hold many messages, and return a batch of them."""
+    claimed = claim("taskq", HELD, "t")
+    assert len(claimed) == HELD
+    return claimed[:: HELD // BATCH]
+
+
+@postgresql
+@pytest.mark.parametrize("worker", [True, False])
+def test_what_a_worker_does_with_its_messages_finds_them_by_id(statistics: str, worker: bool) -> None:
+    if worker:
+        _be_a_worker(statistics)
+    fill(statistics, WAITING)
+    batch = _held(statistics)
+    ids = [m.id for m in batch]
+    with explained(statistics) as plans:
+        assert count_start("t", ids) == set(ids)
+        assert acknowledge("t", ids) == set(ids)
+        assert requeue("t", ids[:20]) == 20
+        assert consuming.acknowledge("t", ids[20:25], statistics) == set(ids[20:25])
+        reports = [Progress(m.id, m.task_id, "", "taskq", "HALF", None, "", 1.0, "w") for m in batch[25:30]]
+        progress.write("t", reports)
+        assert settle("t", [ending(m) for m in batch[25:]]) == set(ids[25:])
+        assert requeue_held("t", statistics) == HELD - BATCH
+    # A descent of the index and the row's page, and that of a version which the claim has replaced.
+    _assert_reads(plans, 8)
+
+
+@postgresql
+def test_messages_and_runs_that_are_revoked_are_found_by_task(statistics: str) -> None:
+    fill(statistics, WAITING)
+    waiting = Message.objects.using(statistics).filter(token="").order_by("-id")[:BATCH]
+    with explained(statistics) as plans:
+        assert revoke([message.task_id for message in waiting]) == BATCH
+    _assert_reads(plans, 8)
+
+
+@postgresql
+def test_a_claim_behind_the_front_steps_over_no_dead_rows(statistics: str) -> None:
+    with closing(connections[statistics].copy()) as other, other.cursor() as cursor:
+        cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        cursor.execute("SELECT count(*) FROM taskq_message")
+        fill(statistics, WAITING)
+        for _ in range(8):
+            messages = claim("taskq", 500, "t")
+            settle("t", [ending(m) for m in messages])
+        for after in (None, {0: messages[-1].id}):
+            with explained(statistics, "FOR UPDATE SKIP LOCKED") as plans:
+                assert len(claim("taskq", BATCH, "t", after=after)) == BATCH
+        assert plans[0].buffers <= 3 * BATCH + 30, str(plans[0])
+
+
+@pytest.mark.parametrize("database", ["mariadb", "sqlite"], indirect=True)
+def test_a_claim_names_its_index(alias: str) -> None:
+    enqueue([envelope() for _ in range(10)])
+    statements: list[tuple[str, Any]] = []
+
+    def wrapper(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        statements.append((sql, params))
+        return execute(sql, params, many, context)
+
+    with connections[alias].execute_wrapper(wrapper):
+        claim("taskq", 5, "t")
+    sql, params = next((sql, params) for sql, params in statements if "ORDER BY priority" in sql)
+    explain = "EXPLAIN QUERY PLAN " if connections[alias].vendor == "sqlite" else "EXPLAIN "
+    with connections[alias].cursor() as cursor:
+        cursor.execute(explain + sql.removeprefix(for_alias(alias).skipping), params)
+        assert "taskq_message_to_claim" in str(cursor.fetchall())

@@ -1,0 +1,71 @@
+"""Where a claim begins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from taskq.records import Claimed
+from taskq.worker.duties import queue_front
+from taskq.worker.duties.queue_front import QueueFront
+
+
+def _claimed(*places: tuple[int, int]) -> list[Claimed]:
+    """Return messages by priority and id."""
+    return [Claimed(i, "q", "t", "", "", "", "", "", "", "", p, 0, False, False, "") for p, i in places]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+
+    class Time:
+        monotonic = staticmethod(lambda: now[0])
+
+    monkeypatch.setattr(queue_front, "time", Time)
+    return now
+
+
+def _slow(front: QueueFront, *places: tuple[int, int]) -> None:
+    for _ in range(2):
+        assert front.after() is None
+        front.note(_claimed(*places), 1.0, None)
+
+
+def test_claims_look_from_the_start_while_that_is_quick(clock: Any) -> None:
+    front = QueueFront(True)
+    for number in range(10):
+        assert front.after() is None
+        front.note(_claimed((0, number + 1)), 0.004, None)
+
+
+def test_a_single_slow_look_is_no_reason(clock: Any) -> None:
+    front = QueueFront(True)
+    for seconds in (1.0, 0.004, 1.0, 0.004):
+        assert front.after() is None
+        front.note(_claimed((0, 1)), seconds, None)
+
+
+def test_claims_begin_after_the_last_of_each_priority_where_looks_are_slow(clock: list[float]) -> None:
+    front = QueueFront(True)
+    _slow(front, (9, 70), (9, 80), (0, 20))
+    assert front.after() == {9: 80, 0: 20}
+    front.note(_claimed((0, 30), (0, 31)), 0.004, front.after())
+    assert front.after() == {9: 80, 0: 31}
+    clock[0] += 21.0
+    assert front.after() is None, "a look from the start is due, whatever was found behind the front"
+
+
+def test_what_a_look_from_the_start_found_before_the_front_is_the_new_front(clock: list[float]) -> None:
+    front = QueueFront(True)
+    _slow(front, (0, 500))
+    clock[0] += 60.0
+    front.note(_claimed((0, 3), (0, 4)), 1.0, None)
+    assert front.after() == {0: 4}, "there may be more of them"
+
+
+def test_a_database_without_dead_entries_has_no_front(clock: Any) -> None:
+    front = QueueFront(False)
+    _slow(front, (0, 1))
+    assert front.after() is None

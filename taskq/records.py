@@ -100,13 +100,16 @@ class Claimed:
 
 @dataclass(slots=True)
 class Progress:
-    """A state that a running task has reached. ``at`` is a Unix time, ``meta`` encoded text."""
+    """A state that a running task has reached at ``at``, a Unix time; ``meta`` is encoded text.
+
+    Without a ``state`` it says no more than that the task runs since ``at``.
+    """
 
     message_id: int
     task_id: str
     name: str
     queue: str
-    state: str
+    state: str | None
     meta: str | None
     content_type: str
     at: float

@@ -6,9 +6,9 @@ parent from ``running()``. A context variable holds the innermost context of eac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar, Token
-from typing import Any
+from typing import Any, Protocol
 
 from taskq.exceptions import Retry
 from taskq.messages.protocol.wire import RESERVED, ReceivedMessage
@@ -17,6 +17,14 @@ from taskq.records import Envelope
 from .definition import TaskDefinition
 
 __all__ = ["Context", "current", "enter", "innermost_of", "leave", "running", "runs"]
+
+
+class Transaction(Protocol):
+    """A database transaction of the running task; see ``sending.transactions.OpenTransaction``."""
+
+    @property
+    def rolled_back(self) -> bool: ...
+
 
 #: ``report(task_id, state, meta)`` writes a state of a running task.
 Reporter = Callable[[str, str, Any], None]
@@ -73,12 +81,28 @@ class Context:
         self.outer = outer
         self.children = []
         self.added = []
+        self._in_transactions: list[tuple[Transaction, list[Any], list[Any]]] = []
         self.entered = False
         self.__dict__.update(fields)
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return the attribute ``name``, or ``default`` if there is none."""
         return getattr(self, name, default)
+
+    def remember(self, kept: list[Any], items: Iterable[Any], transaction: Transaction | None) -> None:
+        """Add ``items`` to ``kept`` (``children`` or ``added``), until ``transaction`` is rolled back."""
+        items = list(items)
+        kept.extend(items)
+        if transaction is not None:
+            self._in_transactions.append((transaction, kept, items))
+
+    def forget_rolled_back(self) -> None:
+        """Forget items that were remembered in transactions that were rolled back."""
+        for transaction, kept, items in self._in_transactions:
+            if transaction.rolled_back:
+                for item in items:
+                    kept.remove(item)
+        self._in_transactions.clear()
 
     def __repr__(self) -> str:
         return f"<Context: {self.name}[{self.id}]>"

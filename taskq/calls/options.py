@@ -21,6 +21,7 @@ __all__ = [
     "SEND_OPTIONS",
     "Exceptions",
     "FromSetting",
+    "OnCommitOptions",
     "RetryOptions",
     "SendOptions",
     "check_retry_policy",
@@ -102,6 +103,13 @@ class SendOptions(RetryOptions, total=False):
     #: As ``TASKQ_PUBLISH_RETRY`` and its policy; sending through the database broker is never retried.
     retry: bool | None
     retry_policy: Mapping[str, Any] | None
+
+
+class OnCommitOptions(SendOptions, total=False):
+    """The options of ``apply_async_on_commit``."""
+
+    #: The alias of the database whose commit is waited for; default: that of the caller's transaction.
+    using: str | None
 
 
 #: The names that ``apply_async`` accepts.

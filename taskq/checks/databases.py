@@ -13,6 +13,7 @@ from django.core.checks import CheckMessage, Tags, register
 from django.db import connections
 
 from taskq.conf import database_broker_alias, settings, two_databases
+from taskq.engines import configuration, for_alias
 
 from . import ids
 from .values import TAG, reads
@@ -45,9 +46,11 @@ def check_aliases(**kwargs: Any) -> Iterator[CheckMessage]:
 @register(TAG)
 @reads("DATABASE", "BROKER_URL")
 def check_engines(**kwargs: Any) -> Iterator[CheckMessage]:
-    """E011, E012, E013, W002 to W004: each database is supported and configured for taskq."""
+    """E011, E012, E013, E017, W002 to W004: each database is supported and configured for taskq."""
     for alias in _aliases():
         vendor = connections[alias].vendor
+        for problem in configuration.problems(connections[alias]):
+            yield ids.UNUSABLE_DATABASE(f"The database {alias!r}: {problem}")
         if vendor == "sqlite":
             yield from _check_sqlite(alias)
         elif vendor == "postgresql":
@@ -95,7 +98,7 @@ def _is_wal(name: str | Path, init_command: str) -> bool:
 @register(Tags.database)
 @reads("DATABASE", "BROKER_URL")
 def check_servers(databases: Sequence[str] | None = None, **kwargs: Any) -> Iterator[CheckMessage]:
-    """E014: a MariaDB server is new enough; only for aliases in ``databases``."""
+    """E014, E018: a MariaDB server is new enough, its tables transactional; only for aliases in ``databases``."""
     for alias in _aliases():
         connection: Any = connections[alias]
         if alias not in (databases or ()) or connection.vendor != "mysql":
@@ -105,3 +108,5 @@ def check_servers(databases: Sequence[str] | None = None, **kwargs: Any) -> Iter
         elif connection.mysql_version < _OLDEST_MARIADB:
             version = ".".join(map(str, connection.mysql_version))
             yield ids.OLD_MARIADB(f"The database {alias!r} is MariaDB {version}.")
+        elif tables := for_alias(alias).tables_without_transactions():
+            yield ids.NOT_INNODB(f"The database {alias!r} has no transactions on {', '.join(tables)}.")

@@ -94,6 +94,16 @@ ROUTES = Problem(
     "Correct the setting.",
     page="topics/routing",
 )
+UNUSABLE_DATABASE = Problem(
+    "E017",
+    "A database is configured so that nothing is committed, or nothing can be written.",
+    "Give taskq a database whose connections commit by themselves: set TASKQ_DATABASE, or change DATABASES.",
+)
+NOT_INNODB = Problem(
+    "E018",
+    "Tables of taskq have no transactions. Needs a connection: `check --database <alias>`, or `migrate`.",
+    "ALTER TABLE ... ENGINE=InnoDB, and set default_storage_engine before the next migration.",
+)
 
 PICKLE = Problem(
     "W001",

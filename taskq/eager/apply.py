@@ -12,10 +12,10 @@ from taskq.calls.definition import TaskDefinition
 from taskq.calls.envelope import envelope_for
 from taskq.calls.registry import tasks
 from taskq.canvas.signature import Signature
-from taskq.conf import settings
 from taskq.records import Envelope
 from taskq.results.eager import EagerResult
 from taskq.sending.send import add_children
+from taskq.sending.transactions import commit_alias
 from taskq.workflows.fields import merged
 from taskq.workflows.plan import plan
 from taskq.workflows.types import TASK, kind_of
@@ -78,14 +78,15 @@ def apply_on_commit(task: TaskDefinition, args: Args, kwargs: Kwargs, options: d
 
     Errors in the call are raised now.
     """
+    alias = commit_alias(task.name, options.pop("using", None))
     add_to_parent = options.get("add_to_parent", True)
     envelope = envelope_for(task.name, task, args, kwargs, options)
     result = EagerResult[Any](
         envelope.task_id, None, states.PENDING, name=task.name, args=args or (), kwargs=kwargs, queue=envelope.queue
     )
-    transaction.on_commit(lambda: _run_pending(result, envelope), using=settings.DATABASE)
+    transaction.on_commit(lambda: _run_pending(result, envelope), using=alias)
     if add_to_parent:
-        add_children((result,))
+        add_children((result,), alias)
     return result
 
 

@@ -162,8 +162,9 @@ class Engine:
         return nullcontext()
 
     def in_transaction(self) -> bool:
-        """Tell whether the calling thread is inside ``atomic()`` on this database."""
-        return connections[self.alias].in_atomic_block
+        """Tell whether the calling thread is in a transaction on this database that somebody else commits."""
+        connection = connections[self.alias]
+        return connection.in_atomic_block or (connection.connection is not None and not connection.autocommit)
 
     def is_transient(self, error: Exception) -> bool:
         """Tell whether ``error`` is one that repeating the transaction may cure: a deadlock or a lock time-out."""
@@ -179,6 +180,10 @@ class Engine:
             return False
         # ValueError and its like come from drivers that can't encode a value.
         return isinstance(error, DatabaseError | ValueError | TypeError | OverflowError)
+
+    def tables_without_transactions(self) -> list[str]:
+        """Return the names of taskq's tables that can't be rolled back."""
+        return []
 
     def may_pass(self, error: Exception) -> bool:
         """Tell whether a transaction that ended with ``error`` is to be repeated: the database's state may change."""

@@ -122,6 +122,14 @@ class MariadbEngine(Engine):
             return number in _VALUES or isinstance(error, DataError | IntegrityError)
         return super().refuses(error)
 
+    def tables_without_transactions(self) -> list[str]:
+        with self.cursor() as cursor:
+            cursor.execute(
+                "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() "
+                "AND table_name LIKE 'taskq\\_%%' AND engine <> 'InnoDB' ORDER BY table_name"
+            )
+            return [row[0] for row in cursor.fetchall()]
+
     def now(self) -> float:
         with self.cursor() as cursor:
             cursor.execute(f"SELECT {_NOW}")

@@ -171,3 +171,4 @@ def _timed(run: Run) -> object:
         if not run.inline:
             end_if_forked(run.forks)
         run.runtime = time.monotonic() - run.clock
+        run.request.forget_rolled_back()

@@ -1,6 +1,7 @@
 """Publishes messages and workflows: the only place that publishes calls.
 
-With the database broker it inserts rows in the caller's transaction, on the caller's connection.
+With the database broker it inserts rows in the caller's transaction, on the caller's connection. Outside a transaction
+it makes one of its own, and repeats it after a deadlock, a serialization failure or a lock time-out.
 ``taskq.testing`` replaces the broker by a sink.
 """
 
@@ -8,21 +9,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from typing import Protocol
 
 from django.core.exceptions import ImproperlyConfigured
 
 from taskq.conf import database_broker_alias, masked_url, settings, two_databases
-from taskq.engines import for_alias
+from taskq.engines import Engine, for_alias
 from taskq.messages.announcing import announce, report
 from taskq.records import Envelope, NewGroup, NewNode
 from taskq.store import exchanges, workflow_rows
-from taskq.store.enqueue import enqueue, enqueue_one, insert
+from taskq.store.enqueue import enqueue, enqueue_one, insert, report_on_commit
+from taskq.store.transactions import repeated
 
 logger = logging.getLogger("taskq")
 #: Messages in one chunk of a large send.
 CHUNK = 500
+#: Chunks of one send that are kept in memory, so that its transaction can be repeated.
+_KEPT = 40
 
 Sink = Callable[[Sequence[Envelope]], None]
 WorkflowSink = Callable[[Sequence[NewGroup], Sequence[NewNode]], None]
@@ -46,34 +51,81 @@ def set_workflow_sink(sink: WorkflowSink | None) -> WorkflowSink | None:
 
 def publish_one(envelope: Envelope) -> None:
     """Send one message; outside a transaction it is committed on return."""
-    announce([envelope])
     if _sink is not None:
-        _sink([envelope])
-    elif envelope.exchange:
-        enqueue(exchanges.copies_of(envelope, _alias()), _alias())
+        _sent([envelope], _sink)
+        return
+    announce([envelope])
+    engine = for_alias(_alias())
+    repeated(engine, partial(_enqueue_one, engine, envelope))
+    report_on_commit(engine, [envelope])
+
+
+def _enqueue_one(engine: Engine, envelope: Envelope) -> None:
+    if envelope.exchange:
+        enqueue(exchanges.copies_of(envelope, engine.alias), engine.alias)
     else:
-        enqueue_one(envelope, _alias())
-    report([envelope])
+        enqueue_one(envelope, engine.alias)
 
 
 def publish(envelopes: Iterable[Envelope]) -> None:
     """Send all messages or none: in one transaction, chunk by chunk as the iterable encodes them."""
-    rest = iter(envelopes)
-    first = list(islice(rest, CHUNK))
-    if not first:
-        return
     if _sink is not None:
-        _sent([*first, *rest], _sink)
+        if all_ := list(envelopes):
+            _sent(all_, _sink)
         return
-    alias = _alias()
-    engine = for_alias(alias)
-    if not engine.skip_locked:
-        # Encode first: while this transaction is open, no other connection can write.
-        first += rest
+    engine = for_alias(_alias())
+    chunks = _Chunks(engine, envelopes)
+    if chunks.any():
+        repeated(engine, partial(_enqueue, engine, chunks), repeatable=chunks.all_kept)
+
+
+class _Chunks:
+    """The messages of one send in chunks, encoded as they are read.
+
+    They can be read again as long as all of them are kept. Signals are sent at the first reading only.
+    """
+
+    def __init__(self, engine: Engine, envelopes: Iterable[Envelope]) -> None:
+        # While a transaction is open on a database with one writer, no other connection can write: encode first.
+        self._rest = iter(envelopes if engine.skip_locked else list(envelopes))
+        self._kept: list[list[Envelope]] = []
+        self._dropped = False
+
+    def any(self) -> bool:
+        """Tell whether there are messages."""
+        first = next(self._rest, None)
+        if first is not None:
+            self._rest = chain([first], self._rest)
+        return first is not None
+
+    def all_kept(self) -> bool:
+        """Tell whether all messages that were read can be read again."""
+        return not self._dropped
+
+    def __iter__(self) -> Iterator[list[Envelope]]:
+        yield from self._kept
+        while chunk := list(islice(self._rest, CHUNK)):
+            announce(chunk)
+            self._keep(chunk)
+            yield chunk
+
+    def _keep(self, chunk: list[Envelope]) -> None:
+        self._dropped = self._dropped or len(self._kept) == _KEPT
+        if self._dropped:
+            self._kept.clear()
+        else:
+            self._kept.append(chunk)
+
+
+def _enqueue(engine: Engine, chunks: _Chunks) -> set[str]:
+    """Insert all messages in one transaction; return the ids of their tasks."""
+    sent: set[str] = set()
     with engine.atomic(), engine.pipelined():
-        while first:
-            _sent(first, lambda chunk: insert(engine, exchanges.resolve(chunk, alias)))
-            first = list(islice(rest, CHUNK))
+        for chunk in chunks:
+            insert(engine, exchanges.resolve(chunk, engine.alias))
+            report_on_commit(engine, chunk)
+            sent.update(envelope.task_id for envelope in chunk)
+    return sent
 
 
 class Workflow(Protocol):
@@ -92,25 +144,17 @@ def publish_plan(plan: Workflow) -> None:
         publish(plan.envelopes)
         return
     engine = for_alias(_alias())
-    envelopes: Iterable[Envelope] = plan.envelopes
-    if not engine.skip_locked:
-        # Encode first: while this transaction is open, no other connection can write.
-        envelopes = list(envelopes)
+    chunks = _Chunks(engine, plan.envelopes)
     nodes = list(plan.nodes)
-    if not (plan.groups or nodes):
-        publish(envelopes)
-        return
-    sent: set[str] = set()
-    with engine.atomic():
-        workflow_rows.insert(engine, plan.groups, nodes, reset=True)
-        publish(_noting(envelopes, sent))
-        workflow_rows.forget_earlier_ends(engine, [node.task_id for node in nodes if node.task_id not in sent])
 
+    def write() -> None:
+        with engine.atomic():
+            workflow_rows.insert(engine, plan.groups, nodes, reset=True)
+            sent = _enqueue(engine, chunks)
+            workflow_rows.forget_earlier_ends(engine, [node.task_id for node in nodes if node.task_id not in sent])
 
-def _noting(envelopes: Iterable[Envelope], sent: set[str]) -> Iterator[Envelope]:
-    for envelope in envelopes:
-        sent.add(envelope.task_id)
-        yield envelope
+    if chunks.any() or plan.groups or nodes:
+        repeated(engine, write, repeatable=chunks.all_kept)
 
 
 def _sent(chunk: Sequence[Envelope], send: Sink) -> None:

@@ -19,6 +19,8 @@ from taskq.calls.options import SendOptions
 from taskq.calls.registry import tasks
 from taskq.conf import settings
 
+from .transactions import commit_alias, open_transaction
+
 if TYPE_CHECKING:
     from typing import Unpack
 
@@ -78,6 +80,7 @@ def send_on_commit(
     """
     from .publisher import publish_one
 
+    alias = commit_alias(name, options.pop("using", None))
     add_to_parent = options.get("add_to_parent", True)
     envelope = envelope_for(name, task, args, kwargs, options)
     due = time.monotonic() + envelope.delay if options.get("countdown") is None else None
@@ -87,10 +90,10 @@ def send_on_commit(
             envelope.delay = max(0.0, due - time.monotonic())
         publish_one(envelope)
 
-    transaction.on_commit(publish, using=settings.DATABASE)
+    transaction.on_commit(publish, using=alias)
     result = _result(envelope)
     if add_to_parent:
-        add_children((result,))
+        add_children((result,), alias)
     return result
 
 
@@ -100,11 +103,14 @@ def _result(envelope: Envelope) -> Result:
     return AsyncResult(envelope.task_id, ignored=bool(envelope.headers.get("ignore_result")))
 
 
-def add_children(results: Iterable[Any]) -> None:
-    """Add results to the children of the running task, if there is one and it has ``trail``."""
+def add_children(results: Iterable[Any], alias: str | None = None) -> None:
+    """Add results to the children of the running task, if there is one and it has ``trail``.
+
+    If the transaction on ``alias`` (default: ``TASKQ_DATABASE``) is rolled back, they are no children.
+    """
     parent = running()
     if parent is not None and parent.definition.trail:
-        parent.children.extend(results)
+        parent.remember(parent.children, results, open_transaction(alias))
 
 
 def send_task(name: str, args: Args = None, kwargs: Kwargs = None, **options: Unpack[SendOptions]) -> Result:

@@ -12,7 +12,7 @@ from taskq.engines import for_alias
 from taskq.models import Exchange, Message, TaskRun
 from taskq.records import Claimed
 
-from .settle import repeated
+from .transactions import repeated
 
 
 def claim(

@@ -84,8 +84,17 @@ def insert_messages(engine: Engine, envelopes: Sequence[Envelope]) -> None:
 def follow(engine: Engine, envelopes: Sequence[Envelope]) -> None:
     """Insert the follow-ups of a task; send ``after_task_publish`` for them when they are committed."""
     insert_messages(engine, envelopes)
-    if signals.after_task_publish.receivers:
+    report_on_commit(engine, envelopes)
+
+
+def report_on_commit(engine: Engine, envelopes: Sequence[Envelope]) -> None:
+    """Send ``after_task_publish`` for messages when they are committed, at once outside ``atomic()``."""
+    if not signals.after_task_publish.receivers:
+        return
+    if engine.connection.in_atomic_block:
         transaction.on_commit(lambda: report(envelopes), using=engine.alias, robust=True)
+    else:
+        report(envelopes)
 
 
 def wake(engine: Engine, names: set[str]) -> None:

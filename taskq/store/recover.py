@@ -20,6 +20,7 @@ from taskq.workflows.advance import sendable
 from taskq.workflows.followups import complete
 
 from .enqueue import wake
+from .progress import forget_starts
 from .settle import write_ends
 from .workflow_rows import DatabaseWorkflows
 
@@ -95,7 +96,9 @@ def requeue_held(token: str, alias: str) -> int:
     """
     engine = for_alias(alias)
     held = Message.objects.using(alias).filter(token=token)
-    queues = set(held.values_list("queue", flat=True))
+    waiting = list(held.filter(acked=False).values_list("task_id", "queue"))
+    queues = {queue for _, queue in waiting}
+    forget_starts([task_id for task_id, _ in waiting], alias)
     # Unacknowledged messages first. If the worker lives after all, a message that it acknowledges between these two
     # statements stays held by it.
     count = held.filter(acked=False).update(token="", redelivered=True)

@@ -1,12 +1,14 @@
 """Requeue: a message that its worker will not settle goes back to its queue, or into the schedule.
 
 ``requeue`` is for messages that did not run, ``requeue_lost`` for a message whose run died with its process,
-``postpone`` for a message that is not due. ``recover.requeue_held`` returns all that a dead worker held.
+``requeue_rejected`` for a message that its task rejected, ``postpone`` for a message that is not due.
+``recover.requeue_held`` returns all that a dead worker held.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from django.db.models import F
@@ -14,10 +16,18 @@ from django.db.models import F
 from taskq.conf import settings
 from taskq.engines import for_alias
 from taskq.engines.base import SCHEDULED_NAME
+from taskq.messages.protocol import mapping_of
+from taskq.messages.protocol.options import MOST_WHOLE
+from taskq.messages.protocol.wire import DELIVERY_COUNT
+from taskq.messages.serializers import to_json
 from taskq.models import Attempt, Message
 from taskq.records import Claimed
 
 from .enqueue import wake
+from .progress import forget_starts
+
+#: Seconds that a message waits at most after it was rejected again.
+_LONGEST_PAUSE = 60.0
 
 
 def requeue(
@@ -77,6 +87,7 @@ def requeue_lost(
             started_at=datetime.fromtimestamp(started, UTC) if started else None,
             finished_at=datetime.fromtimestamp(engine.now(), UTC),
         )
+        forget_starts([held[0][0]], alias)
         wake(engine, {held[0][1]})
     return True
 
@@ -86,18 +97,41 @@ def postpone(token: str, message: Claimed, delay: float, alias: str | None = Non
 
     A message that was revoked meanwhile goes back to its queue instead, and is refused there.
     """
+    return _sent_again(token, message, delay, alias)
+
+
+def requeue_rejected(token: str, message: Claimed, alias: str | None = None) -> bool:
+    """Put a message that its task rejected behind the waiting messages, as redelivered; false if it is not held.
+
+    From the second rejection on it waits before, each time twice as long. The start that ended so is not counted.
+    """
+    headers = mapping_of(message.headers)
+    before = headers.get(DELIVERY_COUNT)
+    count = before + 1 if type(before) is int and 0 <= before <= MOST_WHOLE else 1
+    again = replace(message, headers=to_json(headers | {DELIVERY_COUNT: count}), redelivered=True)
+    return _sent_again(token, again, 0.0 if count == 1 else min(2.0 ** (min(count, 30) - 2), _LONGEST_PAUSE), alias)
+
+
+def _sent_again(token: str, message: Claimed, delay: float, alias: str | None) -> bool:
+    """Replace the row of a held message by a new one, which is due in ``delay`` seconds."""
     engine = for_alias(alias or settings.DATABASE)
     with engine.atomic():
-        held = Message.objects.using(engine.alias).select_for_update().filter(id=message.id, token__unindexed=token)
-        if held.values_list("revoked", flat=True).first():
-            return requeue(token, [message.id], alias) > 0
-        if not engine.delete_held(token, [message.id]):
+        rows = Message.objects.using(engine.alias).select_for_update().filter(id=message.id, token__unindexed=token)
+        held = rows.values_list("name", "revoked").first()
+        if held is None:
             return False
+        name, revoked = held
+        if revoked:
+            return requeue(token, [message.id], alias) > 0
+        engine.delete_held(token, [message.id])
         row = (
-            message.queue, message.task_id, "", message.priority, message.headers, message.body, message.content_type,
+            message.queue, message.task_id, name, message.priority, message.headers, message.body, message.content_type,
             message.content_encoding, message.properties, message.exchange, message.routing_key, message.tracked,
             None, message.expires_in, message.deliveries, message.redelivered,
         )  # fmt: skip
-        engine.insert_scheduled([row], [(None, delay)])
-        wake(engine, {SCHEDULED_NAME})
+        if delay > 0:
+            engine.insert_scheduled([row], [(None, delay)])
+        else:
+            engine.insert_messages([row])
+        wake(engine, {SCHEDULED_NAME if delay > 0 else message.queue})
     return True

@@ -20,7 +20,8 @@ from taskq.workflows.cascade import NodePosition, cascade, dependents_first
 from taskq.workflows.followups import complete
 
 from .enqueue import MESSAGE_CHANNEL
-from .settle import repeated, write_ends
+from .settle import write_ends
+from .transactions import repeated
 
 #: Among the names of queues in a notification: read the flags of held messages.
 REVOKED_NAME = "\x1frevoked"

@@ -7,15 +7,11 @@ culprit is alone, and that task becomes a ``FAILURE``.
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import TypeVar
 
-from django.db import DatabaseError
 from django.db.models import Q
 
 from taskq import states
@@ -31,14 +27,11 @@ from taskq.workflows.followups import complete
 from . import log_lines
 from .enqueue import follow, names_of, payload, wake
 from .finalize import finish_pending, note_ended
-from .workflow_rows import DatabaseWorkflows, SentTwice
+from .transactions import repeated
+from .workflow_rows import DatabaseWorkflows
 
 #: The channel for waiters for results; the payload is task ids, or empty for "many".
 RESULT_CHANNEL = "taskq_result"
-_REPEATS = 8
-#: Seconds after which the caller has to repeat a transaction: a worker sends a heartbeat in between.
-_REPEAT_FOR = 2.0
-T = TypeVar("T")
 
 
 def settle(token: str, settlements: Sequence[Settlement], alias: str | None = None) -> set[int]:
@@ -79,26 +72,6 @@ def _settle_refused(engine: Engine, token: str, settlement: Settlement) -> set[i
             log_lines.failure_refused(settlement)
     alone = replace(unwritten, member=False, follow_ups=NO_FOLLOW_UPS)
     return repeated(engine, partial(_settle, engine, token, [alone]), locked=False)
-
-
-def repeated(engine: Engine, work: Callable[[], T], *, locked: bool = True) -> T:
-    """Do ``work``, a transaction, again after a deadlock or a lock time-out, unless the caller is in one.
-
-    With ``locked=False`` a lock time-out goes to the caller at once, who has other things to do meanwhile.
-    """
-    deadline = time.monotonic() + _REPEAT_FOR
-    for attempt in range(_REPEATS):
-        try:
-            return work()
-        except DatabaseError as error:
-            if engine.in_transaction() or not (isinstance(error, SentTwice) or engine.is_transient(error)):
-                raise
-            if not locked and engine.gave_up(error):
-                raise
-            if attempt == _REPEATS - 1 or time.monotonic() > deadline:
-                raise
-            time.sleep(random.uniform(0, 0.01 * 2**attempt))
-    raise AssertionError("unreachable")
 
 
 def _settle(engine: Engine, token: str, settlements: Sequence[Settlement]) -> set[int]:

@@ -22,6 +22,7 @@ from taskq.workflows.advance import Body, GroupCount, Member
 
 from . import exchanges, finalize
 from .enqueue import follow, insert_runs, names_of, wake
+from .transactions import SentTwice
 
 T = TypeVar("T")
 
@@ -68,10 +69,6 @@ def _new_row(n: NewNode, engine: Engine) -> Node:
 
 def _chunks(engine: Engine, rows: Sequence[T]) -> Iterator[Sequence[T]]:
     return (rows[start : start + engine.chunk] for start in range(0, len(rows), engine.chunk))
-
-
-class SentTwice(DatabaseError):
-    """Two transactions send one frozen signature at the same time. Repeated, the later one sees the nodes."""
 
 
 class DatabaseWorkflows:

@@ -17,6 +17,7 @@ from taskq.canvas.signature import Signature, signature
 from taskq.canvas.stamping import stamped
 from taskq.exceptions import Ignore
 from taskq.results.serialization import from_frozen
+from taskq.sending.transactions import open_transaction
 from taskq.workflows.plan import plan_added, plan_replacement
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class CanvasMethods(Generic[R]):
                 f"add_to_chord(): the frozen signature with the id {plan.result.id} was added before, "
                 "and one id is one task."
             )
-        self.request.added.append(plan)
+        self.request.remember(self.request.added, [plan], open_transaction())
         return cast("AsyncResult[R2]", from_frozen(plan.result))
 
     def signature_from_request(

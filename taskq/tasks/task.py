@@ -16,7 +16,7 @@ from asgiref.sync import sync_to_async
 
 from taskq import exceptions
 from taskq.calls.context import Context, context_of, current, enter, leave
-from taskq.calls.options import Exceptions, SendOptions, from_setting
+from taskq.calls.options import Exceptions, OnCommitOptions, SendOptions, from_setting
 from taskq.calls.registry import name_of, tasks
 from taskq.conf import settings
 from taskq.sending import send
@@ -228,13 +228,26 @@ class Task(CanvasMethods[R], Generic[P, R]):
         return send.send_many(self, calls, dict(options))
 
     def delay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
-        """Send the task when the transaction on ``TASKQ_DATABASE`` commits: ``mail.delay_on_commit(order.pk)``."""
+        """Send the task when the caller's transaction commits: ``mail.delay_on_commit(order.pk)``.
+
+        See ``apply_async_on_commit``, which takes options.
+        """
         return self.apply_async_on_commit(args, kwargs)
 
     def apply_async_on_commit(
-        self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Unpack[SendOptions]
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[OnCommitOptions],
     ) -> Result[R]:
-        """As ``apply_async``, when the transaction on ``TASKQ_DATABASE`` commits. The result has its id at once."""
+        """As ``apply_async``, when the caller's transaction commits, at once if there is none.
+
+        The transaction may be on any database of the project; ``using="stats"`` names its alias. The result has its
+        id at once. If the transaction is rolled back, the task is never sent.
+
+        Raises:
+            RuntimeError: the caller has transactions on several databases, and ``using`` is not given.
+        """
         if settings.ALWAYS_EAGER:
             from taskq.eager.apply import apply_on_commit
 

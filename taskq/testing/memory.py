@@ -127,6 +127,7 @@ class Memory(MemoryResults):
             result = runner.run(message.claimed(), self._report)
             if result.settlement is None:
                 refused.add(message.number)
+                message.requeue()
                 self._waiting.append(message)
                 continue
             self._settle(result.settlement, message)

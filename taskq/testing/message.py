@@ -91,6 +91,10 @@ class SentTask:
         args, kwargs, _ = protocol.decode_message(self._claimed, self.envelope.headers)
         return args, kwargs
 
+    def requeue(self) -> None:
+        """Mark the message as redelivered: its task has rejected it."""
+        self._claimed.redelivered = True
+
     def claimed(self) -> Claimed:
         """Return the message as a worker claims it from the database."""
         return replace(self._claimed)

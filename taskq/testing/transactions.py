@@ -8,17 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from taskq.conf import database_broker_alias, settings
-
-
-def own_blocks(connection: BaseDatabaseWrapper) -> list[Any]:
-    """Return the open ``atomic()`` blocks that are not ``TestCase``'s."""
-    return [block for block in connection.atomic_blocks if not getattr(block, "_from_testcase", False)]
+from taskq.sending.transactions import own_blocks
 
 
 class TransactionState:

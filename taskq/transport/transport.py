@@ -104,7 +104,8 @@ class Transport(virtual.Transport):
             self.lease.hold()
         self.lease.consume_from(queues)
 
-    # -- kombu's life cycle
+    # -- kombu's life cycle. ``connection`` is the Transport that ``establish_connection`` returned. It is not ``self``
+    # when kombu, which looks up the method first, has switched to another URL of several while it connected.
 
     def establish_connection(self) -> Transport:
         """Connect to the database."""
@@ -112,12 +113,12 @@ class Transport(virtual.Transport):
             connections[self.alias].ensure_connection()
         return self
 
-    def create_channel(self, connection: Any) -> Channel:
+    def create_channel(self, connection: Transport) -> Channel:
         """Return a new channel."""
         from .channel import Channel
 
-        channel = Channel(self)
-        self.channels.append(channel)
+        channel = Channel(connection)
+        connection.channels.append(channel)
         return channel
 
     def close_connection(self, connection: Any) -> None:
@@ -144,10 +145,10 @@ class Transport(virtual.Transport):
         """Return true: the connection is the database's, which reconnects by itself."""
         return True
 
-    def heartbeat_check(self, connection: Any, rate: int = 2) -> None:
+    def heartbeat_check(self, connection: Transport, rate: int = 2) -> None:
         """Renew the lease if it is due."""
-        with recoverable(self.alias):
-            self.keep_lease()
+        with recoverable(connection.alias):
+            connection.keep_lease()
 
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
         """Return the URL; it has no password."""
@@ -164,8 +165,11 @@ class Transport(virtual.Transport):
 
     # -- receiving
 
-    def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> None:
+    def drain_events(self, connection: Transport, timeout: float | None = None, **kwargs: Any) -> None:
         """Hand one message to a consumer. Raises ``socket.timeout`` if none comes within ``timeout`` seconds."""
+        connection._drain(timeout)
+
+    def _drain(self, timeout: float | None) -> None:
         end = None if timeout is None else monotonic() + timeout
         if self._hand_over():
             return
@@ -189,9 +193,12 @@ class Transport(virtual.Transport):
 
     # -- an event loop
 
-    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+    def register_with_event_loop(self, connection: Transport, loop: Any) -> None:
         """Have kombu's ``Hub`` hand messages to the consumers."""
-        self.unregister_from_event_loop(connection, loop)
+        connection._register(loop)
+
+    def _register(self, loop: Any) -> None:
+        self.unregister_from_event_loop(self, loop)
         self._loop, self._more = loop, True
         fd = self.poller.listen().fileno()
         if fd >= 0:

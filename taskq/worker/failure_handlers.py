@@ -1,4 +1,6 @@
-"""Calls ``on_failure`` and sends ``task_failure`` for tasks whose process was killed: no child can do it.
+"""Calls the handlers and sends the signals for tasks that failed with their process: no child can do it.
+
+They are ``on_failure`` and ``after_return``, ``task_failure`` and ``task_postrun``.
 
 The loop must not wait for a project's code. It runs on a thread of its own, in order, with connections of that thread.
 """
@@ -7,12 +9,14 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 from django.db import close_old_connections
 
-from taskq import signals
+from taskq import signals, states
 from taskq.containment import contained
 from taskq.exceptions import TaskqError
 from taskq.forks import end_if_forked, forks
@@ -40,34 +44,37 @@ def schedule(request: Request, error: BaseException) -> None:
 def _work() -> None:
     while True:
         request, error = _failures.get()
-        before = forks()
-        try:
+        with suppress(Exception):
             close_old_connections()
-            _call_handlers(request, error)
-        except contained():
-            end_if_forked(before)
-            log_lines.failure_handler_raised(request)
-        end_if_forked(before)
+        for call in _calls(request, error):
+            _guarded(call, request)
         with suppress(Exception):
             close_old_connections()
 
 
-def _call_handlers(request: Request, error: BaseException) -> None:
-    args, kwargs = _arguments(request)
-    task = cast("Task[..., Any]", request.task)
+def _guarded(call: Callable[[], object], request: Request) -> None:
+    """Call code of the project, and log its error. A process that it forks ends here."""
+    before = forks()
     try:
-        task.on_failure(error, request.id, args, kwargs, None)
-    finally:
-        signals.send(
-            signals.task_failure,
-            task,
-            task_id=request.id,
-            exception=error,
-            args=args,
-            kwargs=kwargs,
-            traceback=None,
-            einfo=None,
-        )
+        call()
+    except contained():
+        end_if_forked(before)
+        log_lines.failure_handler_raised(request)
+    end_if_forked(before)
+
+
+def _calls(request: Request, error: BaseException) -> list[Callable[[], object]]:
+    """Return the calls in the order in which a child makes them."""
+    args, kwargs = _arguments(request)
+    task, state = cast("Task[..., Any]", request.task), states.FAILURE
+    of_task: dict[str, Any] = {"task_id": request.id, "args": args, "kwargs": kwargs}
+    failure = {"exception": error, "traceback": None, "einfo": None}
+    return [
+        partial(task.on_failure, error, request.id, args, kwargs, None),
+        partial(signals.send, signals.task_failure, task, **of_task, **failure),
+        partial(task.after_return, state, error, request.id, args, kwargs, None),
+        partial(signals.send, signals.task_postrun, task, **of_task, task=task, retval=error, state=state),
+    ]
 
 
 def _arguments(request: Request) -> tuple[list[object], dict[str, object]]:

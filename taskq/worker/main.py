@@ -10,10 +10,13 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from django.db import connections
+
 from taskq import signals
 from taskq.calls.registry import tasks
 from taskq.conf import database_broker_alias, masked_url, settings, two_databases
 from taskq.containment import contain_exits
+from taskq.engines import configuration
 from taskq.logs import setup_worker_logging
 
 from . import log_lines
@@ -48,7 +51,7 @@ class WorkerConfig(WorkerOptions):
 
 def validate_config(config: WorkerConfig) -> None:
     """Raise ``ValueError`` for settings and options that don't go together, before the worker leaves the terminal."""
-    _alias()
+    _refuse_unusable(_alias())
     _refuse_contradiction(config)
     _refuse_unlimited(pool_class(config.pool), config)
 
@@ -113,6 +116,11 @@ def _alias() -> str:
     if alias != settings.DATABASE:
         raise ValueError(two_databases(alias))
     return alias
+
+
+def _refuse_unusable(alias: str) -> None:
+    if found := configuration.problems(connections[alias]):
+        raise ValueError(f"The database {alias!r} can't be used: {found[0]} See DATABASES, or set TASKQ_DATABASE.")
 
 
 def _broker() -> str:

@@ -30,10 +30,7 @@ class TabFilter(SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[TaskRun]) -> QuerySet[TaskRun]:
         """Limit the rows to the tab's states."""
-        states = tab_for(self.value()).states
-        if not states:
-            return queryset
-        return queryset.filter(state=states[0]) if len(states) == 1 else queryset.filter(state__in=states)
+        return tab_for(self.value()).rows(queryset)
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
         """Yield each tab with its address; a change of tab begins at the newest row."""

@@ -99,6 +99,7 @@ class TaskRunAdmin(ReadOnlyAdmin[TaskRun]):
         tries = timeline.tries(obj, attempts)
         return {
             "run": obj,
+            "state": runs.shown_state(obj),
             "tries": tries,
             "moments": timeline.moments(obj, tries),
             "bars": timeline.bars(obj, tries, timezones.now()),
@@ -119,8 +120,8 @@ class TaskRunAdmin(ReadOnlyAdmin[TaskRun]):
 
     @admin.display(description=_("state"))
     def status(self, run: TaskRun) -> SafeString:
-        """The state, coloured."""
-        return badge(run.state)
+        """The state, coloured; a task that is told to run is no waiting one."""
+        return badge(runs.shown_state(run))
 
     @admin.display(description=_("id"))
     def short_id(self, run: TaskRun) -> SafeString:

@@ -61,6 +61,11 @@ def listed() -> QuerySet[TaskRun]:
     return TaskRun.objects.using(settings.DATABASE).defer(*LARGE)
 
 
+def shown_state(run: TaskRun) -> str:
+    """Return the state, but ``STARTED`` for a task that runs though no state says so (``TASKQ_TRACK_STARTED``)."""
+    return states.STARTED if run.state == states.PENDING and run.started_at is not None else run.state
+
+
 def find(pk: Any) -> TaskRun | None:
     """Return the task in row ``pk``, or ``None``. Its payloads are in ``cut_*`` attributes (see ``contents``)."""
     try:

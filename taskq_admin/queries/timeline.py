@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
@@ -16,6 +16,7 @@ from . import durations
 
 #: The width that a strip of bars is drawn in; the picture is stretched to its place.
 WIDTH = 1000
+_SAME = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,8 @@ def tries(run: TaskRun, attempts: Sequence[Attempt]) -> list[Try]:
         for number, attempt in enumerate(attempts, 1)
     ]
     last = found[-1].started if found else None
-    # A row that waits for its next attempt still has the start of the one before.
-    waits = run.state in (states.PENDING, states.RETRY)
-    if run.started_at and run.started_at != last and not (found and waits):
+    # A row that waits for its next attempt still has the start of the one before, but for the clock's resolution.
+    if run.started_at and (last is None or run.started_at - last > _SAME):
         found.append(Try(len(found) + 1, run.state, run.worker, run.started_at, run.finished_at))
     return found
 

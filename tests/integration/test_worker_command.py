@@ -83,6 +83,15 @@ def test_results_in_another_database_than_messages_are_refused(
     assert "Traceback" not in worker.log
 
 
+def test_database_that_commits_nothing_is_refused(database_url: str, processes: Processes) -> None:
+    settings = {"DATABASES": {"default": configure(database_url) | {"AUTOCOMMIT": False}}}
+    environment = {**workers.as_environment({}), "TEST_SETTINGS": json.dumps(settings)}
+    worker = processes.start("taskworker", "--skip-checks", **environment)
+    assert worker.wait() == 1
+    assert "AUTOCOMMIT is off, so that nothing is ever committed." in worker.log
+    assert "Traceback" not in worker.log
+
+
 def test_node_name_pidfile_and_logfile_are_expanded(alias: str, start_worker: StartWorker, tmp_path: Path) -> None:
     worker = start_worker(
         "-n", "w1@%h", "--pidfile", f"{tmp_path}/run/%n.pid", "--logfile", f"{tmp_path}/%p.log", ready=False

@@ -233,6 +233,8 @@ class Command(BaseCommand):
         from django.db import connections
         from django.db.migrations.executor import MigrationExecutor
 
+        from taskq.engines import for_alias
+
         alias = database_broker_alias() or settings.DATABASE
         if alias not in connections.settings:
             raise CommandError(
@@ -243,6 +245,7 @@ class Command(BaseCommand):
             executor = MigrationExecutor(connection)
             targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] == "taskq"]
             plan = executor.migration_plan(targets)
+            tables = for_alias(alias).tables_without_transactions()
         except Error as error:
             raise CommandError(f"Database '{alias}' does not say which migrations it has: {error}") from error
         finally:
@@ -251,6 +254,10 @@ class Command(BaseCommand):
         if missing:
             raise CommandError(
                 f"Database '{alias}' lacks migrations of taskq ({', '.join(missing)}): run manage.py migrate first."
+            )
+        if tables:
+            raise CommandError(
+                f"Database '{alias}' has no transactions on {', '.join(tables)}: ALTER TABLE ... ENGINE=InnoDB first."
             )
 
     def _supervise(self) -> NoReturn:

@@ -26,7 +26,9 @@ RESERVED = frozenset({*HEADERS, signing.HEADER, serializers.COMPRESSION})
 MAX_NAME = 255
 
 # Headers of the last delivery. With x-death, RabbitMQ would see a cycle and drop the message.
-_OF_DELIVERY = ("x-death", "x-first-death-", "x-last-death-", "redelivered", signing.HEADER)
+#: The header that counts how often a message was requeued by its consumer, as in RabbitMQ's quorum queues.
+DELIVERY_COUNT = "x-delivery-count"
+_OF_DELIVERY = (DELIVERY_COUNT, "x-death", "x-first-death-", "x-last-death-", "redelivered", signing.HEADER)
 
 
 def is_of_delivery(header: str) -> bool:

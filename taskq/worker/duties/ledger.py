@@ -343,6 +343,10 @@ class Ledger(Duty):
         """Move a message that is not due into the schedule, ``delay`` seconds from now."""
         self._let_go(message.id, lambda token: requeue.postpone(token, message, delay, self._alias))
 
+    def requeue_rejected(self, message: Claimed) -> None:
+        """Put a message that its task rejected behind the waiting messages."""
+        self._let_go(message.id, lambda token: requeue.requeue_rejected(token, message, self._alias))
+
     def drop(self, message_id: int) -> None:
         """Forget a message that another worker has taken over."""
         self._do(message_id, lambda: self._lease.drop(message_id))

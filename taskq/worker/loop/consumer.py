@@ -14,7 +14,7 @@ from typing import Any
 
 from taskq import clock, signals, states
 from taskq.handover import Outcome, Report
-from taskq.records import Claimed, Settlement
+from taskq.records import Claimed, Progress, Settlement
 from taskq.worker import log_lines
 from taskq.worker.pools.base import LostChild, Pool, Slot
 
@@ -22,6 +22,9 @@ from . import settlements
 from .in_flight import InFlight
 from .prefetch import LONG, STUCK, PrefetchPolicy
 from .request import Limits, Request, read
+
+#: Seconds after which the TaskRun of a running task gets its worker and the time of its start.
+_SHOWN_AFTER = 1.0
 
 
 class Consumer:
@@ -194,13 +197,13 @@ class Consumer:
 
     def outcome(self, outcome: Outcome) -> None:
         """Settle or requeue the request of an outcome."""
-        request = self._in_flight.take(outcome.job)
-        if request is None:
+        if (request := self._in_flight.take(outcome.job)) is None:
             return
         self.policy.observe(request.name, outcome.runtime)
         self.totals[request.name] = self.totals.get(request.name, 0) + 1
         if outcome.state == states.REJECTED and outcome.requeue:
-            self._requeue([request])
+            self._forget(request)
+            self._store("requeue_rejected", request.message)
         else:
             self._end(request, settlements.ended(request, outcome, self.hostname))
 
@@ -210,23 +213,22 @@ class Consumer:
 
     def report(self, report: Report) -> None:
         """Post the state of a running task to the ledger."""
-        request = self._in_flight.get(report.job)
-        if request is not None and (request.message.tracked or not settlements.ignores(request)):
-            self._store("report", settlements.progress(request, report, self.hostname))
+        if (request := self._in_flight.get(report.job)) is not None:
+            self._tell(request, settlements.progress(request, report, self.hostname))
+
+    def _tell(self, request: Request, progress: Progress) -> None:
+        if request.message.tracked or not settlements.ignores(request):
+            self._store("report", progress)
 
     def lost(self, lost: LostChild) -> None:
         """Settle or requeue the requests that a lost child had started; the others run elsewhere."""
         for delivery in lost.started:
-            request = self._in_flight.take(delivery.job)
-            if request is not None:
-                self._lost_safely(request, lost)
+            if (request := self._in_flight.take(delivery.job)) is not None:
+                try:
+                    self._lost(request, lost)
+                except Exception as error:
+                    self._end(request, settlements.broken(request, error, self.hostname))
         self.returned(lost.unstarted)
-
-    def _lost_safely(self, request: Request, lost: LostChild) -> None:
-        try:
-            self._lost(request, lost)
-        except Exception as error:
-            self._end(request, settlements.broken(request, error, self.hostname))
 
     def _lost(self, request: Request, lost: LostChild) -> None:
         if lost.killed_for == "time_limit":
@@ -263,6 +265,9 @@ class Consumer:
             head = self._in_flight.of(slot.index).head
             if head is not None and now - since > STUCK:
                 self.policy.observe_running(head.name, now - since)
+                if now - since > _SHOWN_AFTER and not head.shown:
+                    head.shown = True
+                    self._tell(head, settlements.running(head, now - since, self.hostname))
             if slot.in_flight > 1:
                 self.returned(self.pool.take_back(slot))
         self.dispatch()

@@ -42,6 +42,8 @@ class Request:
     #: Its expected seconds when it was handed over.
     cost: float = 0.0
     revoked: str = ""
+    #: Whether its TaskRun was told that it runs.
+    shown: bool = False
     #: The exception of a failure without an Outcome: the task's handlers are still to be called.
     failure: BaseException | None = None
 

@@ -76,6 +76,14 @@ def progress(request: Request, report: Report, hostname: str) -> Progress:
     )
 
 
+def running(request: Request, seconds: float, hostname: str) -> Progress:
+    """Return the progress of a task that runs since ``seconds`` ago and has reported no state."""
+    m = request.message
+    return Progress(
+        m.id, m.task_id, request.name, m.queue, None, None, "application/json", clock.now() - seconds, hostname
+    )
+
+
 def revoked(request: Request, reason: str, hostname: str, *, signal: str = "") -> Settlement:
     """Return the settlement of a task that was revoked, has expired, or was terminated."""
     log_lines.task_revoked(request, reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from taskq import states
+from taskq.engines import for_alias
 from taskq.models import Attempt, Lease, Message, ScheduledMessage, TaskRun, Worker
 from taskq.records import Progress
 from taskq.store import leadership, requeue, retention, workers
@@ -89,6 +90,26 @@ def test_lost_run_is_counted_and_kept_as_an_attempt(alias: str) -> None:
     assert (attempt.task_id, attempt.state, attempt.traceback) == ("x", "LOST", "signal 9")
 
 
+def test_start_of_a_lost_run_is_forgotten(alias: str) -> None:
+    enqueue([envelope("a"), envelope("b"), envelope("c")])
+    token = workers.register("w")
+    held = {message.task_id: message for message in claim("taskq", 3, token)}
+
+    def since(task_id: str, state: str | None) -> Progress:
+        return Progress(held[task_id].id, task_id, "shop.add", "taskq", state, None, "application/json", 1.7e9, "w")
+
+    write(token, [since("a", None), since("b", "STARTED"), since("b", None), since("c", "BUSY"), since("c", None)])
+    rows = TaskRun.objects.using(alias).order_by("task_id").values_list("task_id", "state", "worker")
+    assert list(rows.filter(started_at__isnull=False)) == [
+        ("a", "PENDING", "w"),
+        ("b", "STARTED", "w"),
+        ("c", "BUSY", "w"),
+    ]
+    requeue.requeue_lost(token, held["a"].id, deliveries=1, reason="signal 9", worker="w", started=None)
+    workers.deregister(token)
+    assert list(rows.filter(started_at=None)) == [("a", "PENDING", ""), ("b", "PENDING", ""), ("c", "BUSY", "")]
+
+
 def test_postponed_message_is_scheduled_with_all_columns(alias: str) -> None:
     enqueue([envelope("x", priority=4)])
     token = workers.register("w")
@@ -98,6 +119,42 @@ def test_postponed_message_is_scheduled_with_all_columns(alias: str) -> None:
     row = ScheduledMessage.objects.using(alias).get()
     assert (row.task_id, row.priority, row.body) == ("x", 4, message.body)
     assert not requeue.postpone(token, message, 60)
+
+
+def test_rejected_message_goes_behind_the_waiting_messages_and_pauses_longer_each_time(alias: str) -> None:
+    enqueue([envelope("x", priority=4, expires=2_000_000_000.0), *(envelope(priority=4) for _ in range(2))])
+    before = Message.objects.using(alias).get(task_id="x")
+    token = workers.register("w")
+    (message,) = claim("taskq", 1, token)
+    assert not requeue.requeue_rejected("other", message)
+    assert requeue.requeue_rejected(token, message)
+    row = Message.objects.using(alias).order_by("id").last()
+    assert row is not None
+    assert (row.task_id, row.redelivered, row.deliveries, row.token) == ("x", True, 0, "")
+    assert (row.name, row.body) == (before.name, before.body)
+    assert row.expires_at is not None
+    assert before.expires_at is not None
+    assert abs((row.expires_at - before.expires_at).total_seconds()) < 1
+    for pause in (1, 2, 4):
+        message = claim("taskq", 3, token)[-1]
+        message.deliveries = 1  # an earlier start that was lost stays counted
+        assert requeue.requeue_rejected(token, message)
+        later = ScheduledMessage.objects.using(alias).get()
+        assert abs((later.due_at - later.created_at).total_seconds() - pause) < 0.5
+        assert (later.deliveries, later.redelivered) == (1, True)
+        for_alias(alias).move_due([later.id])
+        requeue.requeue(token, [m.id for m in Message.objects.using(alias).filter(token=token)])
+
+
+def test_rejected_message_that_was_revoked_is_not_sent_again(alias: str) -> None:
+    enqueue([envelope("x")])
+    token = workers.register("w")
+    (message,) = claim("taskq", 1, token)
+    revoke(["x"])
+    assert requeue.requeue_rejected(token, message)
+    row = Message.objects.using(alias).get()
+    assert (row.id, row.token) == (message.id, "")
+    assert row.revoked
 
 
 def test_waiting_and_scheduled_messages_are_revoked_at_once(alias: str) -> None:

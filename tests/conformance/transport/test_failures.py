@@ -12,7 +12,7 @@ from kombu import Connection, Consumer, Producer, Queue
 
 from taskq.models import Message
 from taskq.transport.errors import BrokerUnavailable
-from tests.support.databases import server_cursor
+from tests.support.databases import registered, server_cursor
 
 Connect = Callable[..., Any]
 SERVERS = pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
@@ -91,3 +91,17 @@ def test_permanent_database_error_is_not_reported_as_unavailable(channel: Any) -
 def test_connecting_to_an_unknown_alias_is_an_error() -> None:
     with pytest.raises(ImproperlyConfigured, match="DATABASES has no 'nowhere'"):
         Connection("django://nowhere").connect()
+
+
+@pytest.mark.parametrize("use", ["channel", "drain", "publish"])
+def test_failover_to_the_next_url_works_from_the_first_call(alias: str, use: str) -> None:
+    down = registered("down", "postgres://nobody@127.0.0.1:1/nothing")
+    with down, Connection(f"django://down;django://{alias}") as connection:
+        if use == "channel":
+            assert connection.channel().connection.alias == alias
+        elif use == "drain":
+            with pytest.raises(TimeoutError):
+                connection.drain_events(timeout=0)
+        else:
+            Producer(connection).publish("sent", routing_key="q", retry=True, retry_policy={"interval_start": 0})
+            assert Message.objects.using(alias).get().queue == "q"

@@ -18,7 +18,7 @@ from taskq.exceptions import (
     TimeLimitExceeded,
     WorkerLostError,
 )
-from taskq.models import Attempt, Message, TaskRun
+from taskq.models import Attempt, Message, ScheduledMessage, TaskRun
 from tests.support.jobs import endings, flows, tasks
 from tests.support.limited.tasks import too_long
 from tests.support.processes import Process
@@ -71,6 +71,20 @@ def test_task_waiting_for_its_retry_is_in_state_retry_and_revocable(notes: Path)
     assert res.state == "REVOKED"
 
 
+def test_row_of_a_long_task_tells_where_and_since_when_it_runs(alias: str, notes: Path, tmp_path: Path) -> None:
+    before = datetime.now(UTC)
+    res = endings.wait_for_file.delay(str(notes), str(tmp_path / "go on"))
+    row = TaskRun.objects.using(alias).filter(task_id=res.id)
+    wait_until(lambda: row.filter(started_at__isnull=False).exists(), what="the row to tell of the start")
+    run = row.get()
+    assert run.started_at is not None
+    assert before - timedelta(seconds=1) < run.started_at < datetime.now(UTC)
+    assert run.worker.startswith("taskq@")
+    assert (res.state, run.finished_at) == ("PENDING", None)
+    (tmp_path / "go on").touch()
+    assert res.get(timeout=20) == "done"
+
+
 def test_task_that_raises_ignore_has_no_final_state(alias: str) -> None:
     res = endings.ignore.delay()
     gone = Message.objects.using(alias).filter(task_id=res.id)
@@ -86,6 +100,20 @@ def test_rejected_task_fails_with_reject() -> None:
 def test_reject_with_requeue_runs_the_task_again(notes: Path) -> None:
     assert endings.reject_once.delay(str(notes)).get(timeout=20) == "taken"
     assert lines(notes) == 2
+
+
+def test_second_delivery_of_a_rejected_message_is_redelivered(notes: Path) -> None:
+    assert endings.reject_first_delivery.delay(str(notes)).get(timeout=20) == "received two times"
+    assert lines(notes) == 2
+
+
+def test_task_that_rejects_itself_for_ever_pauses_and_is_never_lost(alias: str, notes: Path) -> None:
+    res = endings.reject_for_ever.delay(str(notes))
+    waiting = ScheduledMessage.objects.using(alias).filter(task_id=res.id)
+    wait_until(waiting.exists, what="a pause")
+    assert lines(notes) >= 2
+    res.revoke()
+    assert res.state == "REVOKED"
 
 
 def test_task_with_ignore_result_leaves_no_run(alias: str, notes: Path) -> None:

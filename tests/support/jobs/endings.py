@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 from asgiref.sync import sync_to_async
 
@@ -65,6 +66,22 @@ def reject_once(path: str) -> str:
     if first:
         raise Reject("not now", requeue=True)
     return "taken"
+
+
+@task(bind=True)
+def reject_first_delivery(self: Any, path: str) -> str:
+    """Put the message back, as the guide to ``Reject`` does."""
+    note_line(path, "tried")
+    if not self.request.delivery_info["redelivered"]:
+        raise Reject("no reason", requeue=True)
+    return "received two times"
+
+
+@task
+def reject_for_ever(path: str) -> None:
+    """Put the message back each time."""
+    note_line(path, "tried")
+    raise Reject("never", requeue=True)
 
 
 @task(autoretry_for=(ValueError,), retry_backoff=0.05, retry_jitter=False, max_retries=2)

@@ -85,6 +85,13 @@ def rejects(requeue: bool) -> None:
     raise Reject("no", requeue=requeue)
 
 
+@task(name=NAME + "rejects_once", bind=True)
+def rejects_once(self: Any) -> str:
+    if not self.request.delivery_info["redelivered"]:
+        raise Reject("no reason", requeue=True)
+    return "received two times"
+
+
 @task(name=NAME + "leaves")
 def leaves() -> None:
     raise SystemExit(3)

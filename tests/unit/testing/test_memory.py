@@ -204,6 +204,13 @@ def test_rejected_message_fails_or_waits_again(memory: Memory) -> None:
     assert [message.id for message in memory.waiting] == [again.id]
 
 
+def test_rejected_message_is_redelivered_by_the_next_drain(memory: Memory) -> None:
+    result = tasks.rejects_once.delay()
+    assert memory.drain() == []
+    memory.drain()
+    assert result.get() == "received two times"
+
+
 def test_task_that_exits_fails_with_worker_lost(memory: Memory) -> None:
     result = tasks.leaves.delay()
     memory.drain()

@@ -239,7 +239,7 @@ def test_delivery_rejected_with_requeue_is_requeued(bench: Bench) -> None:
     message = claimed("consumer.plain")
     bench.consumer.receive([message])
     bench.end(0, "REJECTED", requeue=True)
-    assert bench.released() == [message.id]
+    assert bench.asked("requeue_rejected") == [(message,)]
     assert not bench.settled()
 
 

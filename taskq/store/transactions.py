@@ -1,0 +1,44 @@
+"""Repeats transactions that met another one: after a deadlock, a serialization failure or a lock time-out."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.db import DatabaseError
+
+from taskq.engines import Engine
+
+_REPEATS = 8
+#: Seconds after which the caller has to repeat a transaction: a worker sends a heartbeat in between.
+_REPEAT_FOR = 2.0
+T = TypeVar("T")
+
+
+class SentTwice(DatabaseError):
+    """Two transactions send one frozen signature at the same time. Repeated, the later one sees the nodes."""
+
+
+def repeated(
+    engine: Engine, work: Callable[[], T], *, locked: bool = True, repeatable: Callable[[], bool] = lambda: True
+) -> T:
+    """Do ``work``, a transaction, again after an error that repeating may cure. Return what it returns.
+
+    The error is raised if the caller is in a transaction, if ``repeatable`` says no, and after some attempts. With
+    ``locked=False`` a lock time-out goes to the caller at once, who has other things to do meanwhile.
+    """
+    deadline = time.monotonic() + _REPEAT_FOR
+    for attempt in range(_REPEATS):
+        try:
+            return work()
+        except DatabaseError as error:
+            if engine.in_transaction() or not (isinstance(error, SentTwice) or engine.is_transient(error)):
+                raise
+            if not locked and engine.gave_up(error):
+                raise
+            if attempt == _REPEATS - 1 or time.monotonic() > deadline or not repeatable():
+                raise
+            time.sleep(random.uniform(0, 0.01 * 2**attempt))
+    raise AssertionError("unreachable")

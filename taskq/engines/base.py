@@ -42,11 +42,13 @@ RUN_COLUMNS = (
 GROUP_COLUMNS = "group_id, size, remaining, failed, body, root_id, parent_id"
 NODE_COLUMNS = "root_id, task_id, name, kind, group_id, position, waits_for, ignored, revoked, state"
 #: The columns that a claim reads, in the order of ``Claimed``. Each engine adds the seconds until the message expires.
-#: A task may have been revoked before it was sent.
+#: A task may have been revoked before it was sent: each message is looked for only if there is such a task at all,
+#: which is asked once in a statement.
 CLAIM_COLUMNS = (
     "id, queue, task_id, headers, body, content_type, content_encoding, properties, exchange, routing_key, "
     "priority, deliveries, redelivered, tracked, "
-    "CASE WHEN EXISTS (SELECT 1 FROM taskq_revocation WHERE revoked_id = task_id) THEN 'revoke' ELSE revoked END, "
+    "CASE WHEN EXISTS (SELECT 1 FROM taskq_revocation) "
+    "AND EXISTS (SELECT 1 FROM taskq_revocation WHERE revoked_id = task_id) THEN 'revoke' ELSE revoked END, "
     "promoted"
 )
 #: The name that stands for the schedule among the names of queues, when the database calls.

@@ -24,7 +24,7 @@ def read_queues(alias: str | None = None) -> set[str]:
     A worker lives if its last heartbeat is within its lease, and its process has not exited as far as can be seen.
     """
     alias = alias or settings.DATABASE
-    rows = list(Worker.objects.using(alias))
+    rows = list(Worker.objects.using(alias).exclude(state=Worker.LOST))
     # The rows first: no heartbeat of theirs is later than this.
     now = for_alias(alias).now() if rows else 0.0
     living = (row for row in rows if now - row.seen_at.timestamp() < row.lease and not process_exited(row))

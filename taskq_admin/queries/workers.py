@@ -91,10 +91,15 @@ def is_silent(worker: Worker, now: datetime) -> bool:
     return seconds is not None and seconds > worker.lease
 
 
+def is_away(worker: Worker, now: datetime) -> bool:
+    """Tell whether the worker is silent, or was lost: a peer has taken over its messages."""
+    return worker.state == Worker.LOST or is_silent(worker, now)
+
+
 def read_queues() -> set[str]:
-    """Return the queues from which workers, and consuming connections of kombu, take that are not silent."""
+    """Return the queues from which living workers, and consuming connections of kombu, take."""
     now = timezones.now()
-    return {name for worker in listed() if not is_silent(worker, now) for name in info(worker).queues}
+    return {name for worker in listed() if not is_away(worker, now) for name in info(worker).queues}
 
 
 def held(token: str) -> list[Held]:

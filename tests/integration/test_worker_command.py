@@ -45,6 +45,7 @@ def test_banner_worker_row_and_taskhealth_agree_with_the_options(alias: str, pro
     assert options_of(log, "events").startswith("OFF")
     assert re.search(r"\[queues\]\n +\.> hipri +exchange=hipri\(direct\) key=hipri\n +\.> taskq +exchange=taskq", log)
     assert re.search(r"\[tasks\]\n(  \. [\w.]+\n)*  \. testproject\.arithmetic\.tasks\.add\n", log)
+    assert "  . celery." not in log
     wait_until(lambda: len(trees.pool_children(worker.pid)) == cpus, what="a child for each CPU")
     assert add.delay(2, 2).get(timeout=20) == 4
     row = Worker.objects.using(alias).get()
@@ -60,8 +61,7 @@ def test_banner_worker_row_and_taskhealth_agree_with_the_options(alias: str, pro
 
 def test_banner_lists_no_tasks_at_log_level_warning(alias: str, processes: Processes) -> None:
     worker = workers.start_worker(processes, "-c", "1", "-l", "warning", ready=False)
-    worker.wait_for_log(r"\[queues\]")
-    wait_until(Worker.objects.using(alias).exists, what="the worker to be there")
+    worker.wait_for_log(rf"WARNING/MainProcess\] taskq@{HOST} has started\.")
     worker.stop()
     assert "[tasks]" not in worker.log
 

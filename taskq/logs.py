@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar, Token
 from logging.handlers import WatchedFileHandler
 from types import TracebackType
+from typing import TextIO
 
 from django.conf import settings as django_settings
 
@@ -25,6 +26,7 @@ __all__ = [
     "label_handlers",
     "log_descriptor",
     "log_to_file_of",
+    "replace_stream",
     "setup_worker_logging",
     "task_context",
 ]
@@ -93,11 +95,22 @@ def label_handlers() -> None:
 
     Not a record factory: with that, ``extra={"task_id": ...}`` in the application's code would be an error.
     """
-    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
-    for logger in loggers:
-        for handler in getattr(logger, "handlers", ()):  # placeholders in the dictionary have none
-            if not any(isinstance(known, TaskFilter) for known in handler.filters):
-                handler.filters.insert(0, _label)
+    for handler in _handlers():
+        if not any(isinstance(known, TaskFilter) for known in handler.filters):
+            handler.filters.insert(0, _label)
+
+
+def replace_stream(old: TextIO, new: TextIO) -> None:
+    """Have each handler of each logger that writes to ``old`` write to ``new``."""
+    for handler in _handlers():
+        if isinstance(handler, logging.StreamHandler) and handler.stream is old:
+            # Not by setStream, which flushes the old stream: that may be broken.
+            handler.stream = new
+
+
+def _handlers() -> Iterator[logging.Handler]:
+    for logger in (logging.root, *logging.root.manager.loggerDict.values()):
+        yield from getattr(logger, "handlers", ())  # placeholders in the dictionary have none
 
 
 class WorkerFormatter(logging.Formatter):

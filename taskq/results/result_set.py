@@ -54,9 +54,10 @@ class ResultSet(ResultBase, Generic[R]):
         """Wait until all tasks have ended and return their values in order.
 
         ``timeout`` is in seconds, for all together. The exception of a task is raised as soon as the
-        task has failed; ``propagate=False`` returns exceptions in the places of values. At the end
-        ``callback`` is called with each id and value, in order. ``on_interval`` is called
-        every ``interval`` seconds while waiting. ``no_ack`` and ``on_message`` are Celery's and do nothing.
+        task has failed; ``propagate=False`` returns exceptions in the places of values.
+        ``callback`` is called with each id and value, in order, each as soon as its task and all before it have
+        ended. ``on_interval`` is called every ``interval`` seconds while waiting. ``no_ack`` and ``on_message`` are
+        Celery's and do nothing.
         Raises also the errors of ``AsyncResult.get``.
 
         Example::
@@ -65,8 +66,18 @@ class ResultSet(ResultBase, Generic[R]):
         """
         if disable_sync_subtasks:
             join_guard.refuse_in_task()
-        bulk.wait(self.leaves(), timeout, on_interval, interval, until_failure=propagate)
-        return self._values(propagate, callback)
+        if callback is None:
+            bulk.wait(self.leaves(), timeout, on_interval, interval, until_failure=propagate)
+            return self._values(propagate)
+        values: list[R] = []
+        with closing(bulk.arrivals(self.leaves(), timeout, on_interval, interval)) as arriving:
+            for result in list(self.results):
+                while _awaited(result) and next(arriving, None) is not None:
+                    if propagate:
+                        self._raise_known()
+                values.append(_value(result, propagate))
+                callback(result.id, values[-1])
+        return values
 
     get = join
     join_native = join
@@ -256,16 +267,10 @@ class ResultSet(ResultBase, Generic[R]):
     def _states(self) -> list[str]:
         return bulk.refresh(self.leaves())
 
-    def _values(self, propagate: bool, callback: Callable[[str, R], object] | None = None) -> list[R]:
+    def _values(self, propagate: bool) -> list[R]:
         if propagate:
             self._raise_known()
-        values: list[R] = []
-        for result in self.results:
-            value = _value(result, propagate)
-            values.append(value)
-            if callback is not None:
-                callback(result.id, value)
-        return values
+        return [_value(result, propagate) for result in self.results]
 
     def _raise_known(self) -> None:
         if (failed := bulk.first_failed(self.leaves())) is not None:

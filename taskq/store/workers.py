@@ -96,7 +96,19 @@ def readers(queue: str, alias: str | None = None, *, state: str | None = None) -
     """Return how many workers and kombu connections consume from ``queue``; with ``state`` only those in that state."""
     rows = Worker.objects.using(alias or settings.DATABASE)
     rows = rows.filter(state=state) if state else rows.all()
-    return sum(queue in json.loads(info or "{}").get("queues", ()) for info in rows.values_list("info", flat=True))
+    return sum(queue in queues_of(info) for info in rows.values_list("info", flat=True))
+
+
+def queues_of(info: str) -> tuple[str, ...]:
+    """Return the queues from which a worker or kombu connection with this ``info`` consumes.
+
+    A worker of another version may have written anything.
+    """
+    try:
+        queues = json.loads(info or "{}")["queues"]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return ()
+    return tuple(name for name in queues if isinstance(name, str)) if isinstance(queues, list | dict) else ()
 
 
 def peers(token: str, alias: str | None = None) -> list[PeerStatus]:

@@ -37,6 +37,11 @@ worker_ended = Hook[str](log.info, "%s has ended.")
 worker_failed = Hook[str](log.critical, "%s The worker ends.")
 worker_crashed = Hook[()](lambda: log.critical("The worker ends.", exc_info=True))
 worker_hung = Hook[str, float](log.critical, "The worker's %s has made no progress for %g s: the worker ends.")
+worker_hangs = Hook[str, float](
+    log.critical,
+    "The worker's %s has made no progress for %g s: until it goes on, the lease is not renewed, "
+    "and other workers may take over its tasks.",
+)
 shutdown_timed_out = Hook[float](log.warning, "TASKQ_SHUTDOWN_TIMEOUT is over (%s s): the rest goes back.")
 pidfile_empty = Hook[object](log.warning, "Broken pid file %s: it is empty, and replaced.")
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
+from taskq import timezones
 from taskq.conf import settings
 from taskq.models import Message, TaskRun, Worker
 
@@ -88,6 +89,12 @@ def is_silent(worker: Worker, now: datetime) -> bool:
     """Tell whether nothing was heard of the worker for longer than its lease (a display, not a verdict)."""
     seconds = silence(worker, now)
     return seconds is not None and seconds > worker.lease
+
+
+def read_queues() -> set[str]:
+    """Return the queues from which workers, and consuming connections of kombu, take that are not silent."""
+    now = timezones.now()
+    return {name for worker in listed() if not is_silent(worker, now) for name in info(worker).queues}
 
 
 def held(token: str) -> list[Held]:

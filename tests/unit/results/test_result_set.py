@@ -161,6 +161,18 @@ def test_ignored_and_eager_members_have_their_values() -> None:
         failed.get()
 
 
+@pytest.mark.django_db(transaction=True)
+def test_join_calls_callback_for_the_members_that_ended_before_its_timeout() -> None:
+    seen: list[Any] = []
+    success("a", 1)
+    with pytest.raises(TimeoutError):
+        of("a", "waits").join(timeout=0.05, callback=lambda *got: seen.append(got))
+    assert seen == [("a", 1)]
+    failure("b", ValueError("boom"))
+    with pytest.raises(ValueError, match="boom"):
+        of("a", "b", "waits").join(timeout=0.05, callback=lambda *got: seen.append(got))
+
+
 @pytest.mark.django_db
 def test_get_and_maybe_throw_call_callback_for_each_member() -> None:
     success("a", 1)

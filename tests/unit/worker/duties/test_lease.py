@@ -56,6 +56,20 @@ def test_first_beat_registers_the_worker_and_later_ones_renew_its_row(heard: Hea
     assert 0 < (lease.due() or 0) <= 7.5
 
 
+def test_lease_runs_out_while_the_loop_hangs(heard: Heard) -> None:
+    lease = heard.lease
+    lease.work()
+    lease.loop_hangs = lambda: True
+    lease._next_beat = 0.0
+    lease.work()
+    assert Worker.objects.get().beats == 0
+    assert 0 < (lease.due() or 0) <= 7.5, "the store thread must not turn without a pause"
+    lease.loop_hangs = lambda: False
+    lease._next_beat = 0.0
+    lease.work()
+    assert Worker.objects.get().beats == 1
+
+
 def test_lease_knows_which_messages_it_holds_under_which_token(heard: Heard) -> None:
     lease = heard.lease
     lease.heartbeat()

@@ -23,7 +23,7 @@ _ART = (
 )
 
 #: How the names of the tasks begin that every worker has.
-_BUILT_IN = "celery."
+_BUILT_IN = ("celery.", "taskq.")
 
 
 def banner(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -263,7 +264,12 @@ class Command(BaseCommand):
     def _supervise(self) -> NoReturn:
         from taskq.worker.process.autoreload import supervise
 
-        sys.exit(supervise(self._marks, self.stdout.write))
+        def say(line: str) -> None:
+            with contextlib.suppress(OSError):  # the terminal may be closed
+                self.stdout.write(line)
+                self.stdout.flush()
+
+        sys.exit(supervise(self._marks, say))
 
 
 def _first(*values: Any) -> Any:

@@ -1,4 +1,4 @@
-# make demo          a site and a worker on SQLite, until Ctrl-C; ONCE=1 checks the results and ends
+# make demo          a site and a worker on SQLite, until Ctrl-C; PORT=8000; ONCE=1 checks the results and ends
 # make test          the whole suite, with the servers that this machine has; chance falls the same way each time
 # make explore       what throws dice, with new seeds until something fails or MINUTES=5 are over
 # make test-faults   the fault tests at their full length
@@ -19,7 +19,7 @@ DEV = $(VENV)/.stamp-dev
 .PHONY: demo test explore test-faults lint bench docs
 
 demo: $(RUN)
-	$(BIN)/python -m testproject.demo $(if $(ONCE),--once)
+	$(BIN)/python -m testproject.demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
 
 test: $(DEV)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

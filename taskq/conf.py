@@ -257,7 +257,8 @@ class Settings:
     WATCHDOG_TIMEOUT = Setting(
         kinds.optional(kinds.DURATION),
         60.0,
-        "Seconds after which a worker whose loop makes no progress ends itself. `None` is never.",
+        "Seconds after which a worker whose loop makes no progress ends itself. `None` is never: after 300 seconds, or "
+        "five leases, it no longer renews its lease until the loop goes on.",
     )
     SHUTDOWN_TIMEOUT = Setting(
         kinds.SECONDS,

@@ -1,18 +1,19 @@
 """Logging: loggers for tasks, the task in every record, and the worker's own set-up.
 
 Tasks call ``get_task_logger``; ``execution`` runs them in a ``task_context``; the worker's command calls
-``setup_worker_logging``. Django's ``LOGGING`` always wins: the root logger, other loggers, their formats
-and the record factory are never changed.
+``setup_worker_logging``. Django's ``LOGGING`` always wins: loggers that it configures, their formats and the record
+factory are never changed. A root logger without handlers gets one.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar, Token
 from logging.handlers import WatchedFileHandler
 from types import TracebackType
+from typing import TextIO
 
 from django.conf import settings as django_settings
 
@@ -25,6 +26,7 @@ __all__ = [
     "label_handlers",
     "log_descriptor",
     "log_to_file_of",
+    "replace_stream",
     "setup_worker_logging",
     "task_context",
 ]
@@ -93,15 +95,26 @@ def label_handlers() -> None:
 
     Not a record factory: with that, ``extra={"task_id": ...}`` in the application's code would be an error.
     """
-    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
-    for logger in loggers:
-        for handler in getattr(logger, "handlers", ()):  # placeholders in the dictionary have none
-            if not any(isinstance(known, TaskFilter) for known in handler.filters):
-                handler.filters.insert(0, _label)
+    for handler in _handlers():
+        if not any(isinstance(known, TaskFilter) for known in handler.filters):
+            handler.filters.insert(0, _label)
+
+
+def replace_stream(old: TextIO, new: TextIO) -> None:
+    """Have each handler of each logger that writes to ``old`` write to ``new``."""
+    for handler in _handlers():
+        if isinstance(handler, logging.StreamHandler) and handler.stream is old:
+            # Not by setStream, which flushes the old stream: that may be broken.
+            handler.stream = new
+
+
+def _handlers() -> Iterator[logging.Handler]:
+    for logger in (logging.root, *logging.root.manager.loggerDict.values()):
+        yield from getattr(logger, "handlers", ())  # placeholders in the dictionary have none
 
 
 class WorkerFormatter(logging.Formatter):
-    """Format a task's records by ``TASKQ_TASK_LOG_FORMAT`` and all others by ``TASKQ_WORKER_LOG_FORMAT``."""
+    """Format records that tasks log by ``TASKQ_TASK_LOG_FORMAT`` and all others by ``TASKQ_WORKER_LOG_FORMAT``."""
 
     def __init__(self, *, color: bool = False) -> None:
         super().__init__(settings.WORKER_LOG_FORMAT)
@@ -110,10 +123,26 @@ class WorkerFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, with ``color`` in the colour of its level."""
-        in_task = record.name.startswith(TASK_LOGGER) and getattr(record, "task_id", None)
+        own = _is_below(LOGGER, record.name) and not _is_below(TASK_LOGGER, record.name)
+        in_task = not own and getattr(record, "task_id", None)
         text = self._task_format.format(record) if in_task else super().format(record)
         code = _COLORS.get(record.levelno) if self._color else None
         return f"\x1b[{code}m{text}\x1b[0m" if code else text
+
+
+class RootHandler(logging.Handler):
+    """Pass what the application's loggers say to the handlers of ``taskq``.
+
+    It leaves out records that a handler of their own logger, or of one between it and the root, has had.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Let the handlers of ``taskq`` handle the record."""
+        if _has_handlers(logging.getLogger(record.name)):
+            return
+        for handler in logging.getLogger(LOGGER).handlers:
+            if record.levelno >= handler.level:
+                handler.handle(record)
 
 
 class LogFile(WatchedFileHandler):
@@ -150,6 +179,7 @@ def setup_worker_logging(
 ) -> None:
     """Give the logger ``taskq`` a handler if Django's ``LOGGING`` gave none to it or to the root logger.
 
+    The root logger then passes to it what no other logger handles, from the same level on.
     ``level`` and ``logfile`` are the command line's, or ``None``; they also apply beside ``LOGGING``, to the logger
     ``taskq`` only. ``logfile`` is reopened after rotation; without it the log goes to standard error, with colours if
     ``color``. ``file_of`` returns the log file of a process of the pool, by its number from 1, if each has its own:
@@ -172,6 +202,7 @@ def setup_worker_logging(
 
 def _set_up(logger: logging.Logger, level: int | str | None, logfile: str | None, color: bool) -> None:
     _remove_own_handlers(logger)
+    _remove_root_handler()
     configured = _is_configured(logger)
     if level is not None or not configured:
         logger.setLevel(_number(level))
@@ -179,6 +210,9 @@ def _set_up(logger: logging.Logger, level: int | str | None, logfile: str | None
         _add_handler(logger, LogFile(logfile), WorkerFormatter())
     elif not configured:
         _add_handler(logger, logging.StreamHandler(), WorkerFormatter(color=color))
+    if not configured:
+        logging.root.setLevel(logger.level)
+        logging.root.addHandler(RootHandler())
 
 
 def log_to_file_of(process: int) -> None:
@@ -216,6 +250,19 @@ def _number(level: int | str | None) -> int:
     return level if isinstance(level, int) else logging.getLevelNamesMapping()[level.upper()]
 
 
+def _is_below(parent: str, name: str) -> bool:
+    return name == parent or name.startswith(f"{parent}.")
+
+
+def _has_handlers(logger: logging.Logger | None) -> bool:
+    """Whether a logger below the root handles what ``logger`` says. The ``NullHandler`` of a library does not."""
+    while logger is not None and logger is not logging.root:
+        if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+            return True
+        logger = logger.parent
+    return False
+
+
 def _is_configured(logger: logging.Logger) -> bool:
     if logger.handlers or logging.root.handlers:
         return True
@@ -234,3 +281,9 @@ def _remove_own_handlers(logger: logging.Logger) -> None:
         if isinstance(handler.formatter, WorkerFormatter):
             logger.removeHandler(handler)
             handler.close()
+
+
+def _remove_root_handler() -> None:
+    for handler in logging.root.handlers[:]:
+        if isinstance(handler, RootHandler):
+            logging.root.removeHandler(handler)

@@ -16,6 +16,7 @@ _TONES = {
     "FAILURE": "bad",
     "silent": "bad",
     "lost": "bad",
+    "no worker": "bad",
     "REVOKED": "off",
     "REJECTED": "off",
     "IGNORED": "off",

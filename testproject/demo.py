@@ -1,6 +1,6 @@
 """``make demo``: the site and a worker on SQLite, real tasks, and their results.
 
-``python -m testproject.demo`` leaves the site running until Ctrl-C.
+``python -m testproject.demo`` leaves the site running until Ctrl-C. The logs of the site and of the worker go to files.
 With ``--once`` the database is a temporary one, and the program ends by itself:
 with status 0 when every result was right.
 """
@@ -21,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 #: Seconds that a process gets to end when it is asked to.
 PATIENCE = 30
+_ENDING = f"\nWaits up to {PATIENCE} s for the site and for running tasks. Ctrl-C again ends them at once.\n".encode()
 
 
 def main() -> int:
@@ -40,6 +41,8 @@ def main() -> int:
 
 
 def _interrupt(number: int, frame: object) -> None:
+    # Not print(): the signal may come while the program prints.
+    os.write(sys.stdout.fileno(), _ENDING)
     raise KeyboardInterrupt
 
 
@@ -47,6 +50,8 @@ def _run(stack: ExitStack, options: argparse.Namespace) -> int:
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="taskq-demo-")))
     database = (directory if options.once else ROOT) / "demo.sqlite3"
     port = _free_port() if options.once else options.port
+    if not _is_free(port):
+        raise SystemExit(f"Port {port} is taken by another program. This one is free: make demo PORT={_free_port()}")
     os.environ.update(
         DATABASE_URL=f"sqlite:///{database}",
         TASKQ_BROKER_URL="django://",
@@ -56,9 +61,8 @@ def _run(stack: ExitStack, options: argparse.Namespace) -> int:
         PYTHONUNBUFFERED="1",
     )
     _prepare()
-    logs = directory if options.once else None
-    worker = stack.enter_context(running("taskworker", "-l", "info", "-c", "2", logs=logs))
-    site = stack.enter_context(running("runserver", "--noreload", f"127.0.0.1:{port}", logs=logs))
+    worker = stack.enter_context(running("taskworker", "-l", "info", "-c", "2", logs=directory))
+    site = stack.enter_context(running("runserver", "--noreload", f"127.0.0.1:{port}", logs=directory))
     address = f"http://127.0.0.1:{port}/"
     # Only now: the settings are read from the environment above.
     from testproject.walkthrough import walk_through
@@ -68,8 +72,11 @@ def _run(stack: ExitStack, options: argparse.Namespace) -> int:
         if not right:
             _print_logs(directory)
         return 0 if right else 1
-    print(f"\nThe site: {address}   the admin: {address}admin/ (demo, demo)   Ctrl-C ends both.", flush=True)
-    return _wait_for_end(worker, site)
+    print(f"\nThe site: {address}   the admin: {address}admin/ (demo, demo)   Ctrl-C ends both.")
+    print(f"Their logs: tail -f {directory}/*.log", flush=True)
+    status = _wait_for_end(worker, site)
+    _print_logs(directory)
+    return status
 
 
 def _prepare() -> None:
@@ -100,31 +107,29 @@ def _manage(*arguments: str) -> None:
 
 
 @contextmanager
-def running(*arguments: str, logs: Path | None) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a management command meanwhile; its output goes to a file in ``logs``, or to the terminal."""
-    output = (logs / f"{arguments[0]}.log").open("wb") if logs else None
+def running(*arguments: str, logs: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a management command meanwhile; its output goes to a file in ``logs``."""
     # A session of its own, so that Ctrl-C reaches this program alone, which then ends the others in order.
-    process = subprocess.Popen(
-        [sys.executable, "manage.py", *arguments],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT if output else None,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        _end(process)
-        if output:
-            output.close()
+    with (logs / f"{arguments[0]}.log").open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            _end(process)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
         process.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
         process.kill()
         process.wait()
 
@@ -144,6 +149,16 @@ def _free_port() -> int:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         return int(server.getsockname()[1])
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as runserver does
+        try:
+            server.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def _print_logs(directory: Path) -> None:

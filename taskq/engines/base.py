@@ -170,6 +170,10 @@ class Engine:
         """Tell whether ``error`` is one that repeating the transaction may cure: a deadlock or a lock time-out."""
         raise NotImplementedError
 
+    def lacks_tables(self, error: Exception) -> bool:
+        """Tell whether ``error`` says that a table or a column is missing."""
+        raise NotImplementedError
+
     def refuses(self, error: Exception) -> bool:
         """Tell whether ``error`` is about what was to be written, and will be the same every time.
 

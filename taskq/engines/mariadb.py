@@ -100,6 +100,9 @@ class MariadbEngine(Engine):
         """Deadlock (1213), lock wait time-out (1205), record changed since read (1020)."""
         return bool(error.args) and error.args[0] in (1213, 1205, 1020)
 
+    def lacks_tables(self, error: Exception) -> bool:
+        return bool(error.args) and error.args[0] in (1146, 1054)
+
     def set_patience(self, seconds: float) -> None:
         """In whole seconds, or not at all."""
         whole = round(seconds) if seconds < 0.1 else max(1, round(seconds))

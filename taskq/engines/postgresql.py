@@ -195,6 +195,9 @@ class PostgresqlEngine(ClaimingEngine):
         """Deadlock, serialization failure, lock time-out: SQLSTATE 40001, 40P01, 55P03."""
         return getattr(error.__cause__, "sqlstate", None) in {"40001", "40P01", "55P03"}
 
+    def lacks_tables(self, error: Exception) -> bool:
+        return getattr(error.__cause__, "sqlstate", None) in {"42P01", "42703"}
+
     def refuses(self, error: Exception) -> bool:
         """By SQLSTATE: cardinality, data, constraints, and what exceeds a limit of the program."""
         code = getattr(error.__cause__, "sqlstate", None)

@@ -195,6 +195,9 @@ class SqliteEngine(Engine):
         """The database is locked."""
         return "locked" in str(error) or "busy" in str(error)
 
+    def lacks_tables(self, error: Exception) -> bool:
+        return any(words in str(error) for words in ("no such table", "no such column", "has no column named"))
+
     def refuses(self, error: Exception) -> bool:
         """A connection that was closed is a ProgrammingError, and says nothing about a value."""
         return "closed database" not in str(error) and super().refuses(error)

@@ -8,7 +8,14 @@ from .fields import KeyField, MomentField, NullableMomentField, PayloadField
 
 
 class Worker(models.Model):
-    """One boot of one worker. Its row is the lease of every message with its token."""
+    """One boot of one worker. Its row is the lease of every message with its token.
+
+    The row of a worker that died is kept for an hour with the state ``LOST``, under a token of its own: it is no lease.
+    """
+
+    #: The state of a consuming connection of kombu, which is no worker but has a lease.
+    CONSUMER = "consumer"
+    LOST = "lost"
 
     token = KeyField(max_length=36, primary_key=True)
     name = KeyField(max_length=255)

@@ -8,6 +8,7 @@ engine's listener and a connection for reading. It only reads rows.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import selectors
 import threading
@@ -25,6 +26,7 @@ from taskq.conf import settings
 from taskq.engines.base import AdaptiveListener, Listener
 
 from . import rows as run_rows
+from . import unread
 
 if TYPE_CHECKING:
     from taskq.models import TaskRun
@@ -45,10 +47,10 @@ class Waiter:
     """The ids that somebody waits for, and the final rows that have come. ``wake`` is called with new rows.
 
     ``asks`` is true until the listener has looked for a waiter that has no connection; ``unanswered`` says that the
-    listener could not.
+    listener could not. ``patient_until`` is when the listener looks, once, whether anybody reads the tasks' queues.
     """
 
-    __slots__ = ("asks", "ids", "rows", "unanswered", "wake")
+    __slots__ = ("asks", "ids", "patient_until", "rows", "unanswered", "wake")
 
     def __init__(self, ids: Collection[str], wake: Callable[[], object]) -> None:
         self.ids = frozenset(ids)
@@ -56,6 +58,7 @@ class Waiter:
         self.wake = wake
         self.asks = False
         self.unanswered = False
+        self.patient_until = time.monotonic() + unread.PATIENCE
 
     def take(self, rows: Mapping[str, TaskRun]) -> None:
         """Keep final rows. Any thread may call this."""
@@ -109,6 +112,7 @@ class ResultListener:
         self._ended = False
         self._cost = 0.0
         self._failures = 0
+        self._patience_looked_at = 0.0
         self._left_at = time.monotonic()
         self._kept: list[Any] = []
         self.gone = threading.Event()
@@ -202,6 +206,7 @@ class ResultListener:
                 if ended is None or time.monotonic() - looked_at >= SLOW_LOOK:
                     ended, looked_at = None, time.monotonic()
                 self._look(ended)
+                self._tell_of_unread_queues()
 
     def _open_listener(self) -> Listener:
         if not settings.NOTIFY:
@@ -256,6 +261,21 @@ class ResultListener:
             for waiter, rows in given.items():
                 waiter.take(rows)
                 waiter.wake()
+
+    def _tell_of_unread_queues(self) -> None:
+        """Have it logged if tasks that are awaited for long wait in queues from which nobody takes."""
+        now = time.monotonic()
+        if now - self._patience_looked_at < SLOW_LOOK:
+            return
+        self._patience_looked_at = now
+        with self._lock:
+            late = {waiter for waiters in self._waiting.values() for waiter in waiters if waiter.patient_until <= now}
+        missing = {task_id for waiter in late for task_id in waiter.missing()}
+        for waiter in late:
+            waiter.patient_until = math.inf
+        if missing:
+            unread.tell(missing)
+            connections[self.alias].queries_log.clear()
 
     def _drain(self) -> bool:
         """Empty the pipe; tell whether there was something in it."""

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from django.db.models import Case, Q, QuerySet, When
 
 from taskq.engines import for_alias
-from taskq.models import Message
+from taskq.models import Message, Worker
 from taskq.records import Claimed
 
 from . import claim as claims
@@ -21,7 +21,7 @@ from .revoke import write_revoked
 #: How many messages one statement deletes, at most.
 _CHUNK = 500
 #: The state of a consuming connection's row among the workers.
-CONSUMER = "consumer"
+CONSUMER = Worker.CONSUMER
 
 
 def claim(queue: str, limit: int, token: str, alias: str) -> list[Claimed]:

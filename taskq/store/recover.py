@@ -5,6 +5,7 @@ The worker is known by its token, never by its name.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Sequence
 
 from django.db import DatabaseError
@@ -26,7 +27,7 @@ from .workflow_rows import DatabaseWorkflows
 
 
 def recover(token: str, beats: int, alias: str | None = None) -> int | None:
-    """Delete a dead worker's row and requeue its messages; return how many they were.
+    """End a dead worker's lease and requeue its messages; return how many they were.
 
     ``beats`` is the heartbeat counter by which it was judged. Returns ``None`` if the worker has renewed its
     lease since, or if another worker recovered it first.
@@ -35,20 +36,28 @@ def recover(token: str, beats: int, alias: str | None = None) -> int | None:
     engine = for_alias(alias)
     try:
         with engine.atomic():
-            return requeue_held(token, alias) if _delete_worker(token, beats, alias) else None
+            return requeue_held(token, alias) if _end_lease(token, beats, alias) else None
     except DatabaseError as error:
         if engine.in_transaction() or not engine.gave_up(error):
             raise
     # A locked message must not keep the others. If this process dies now, ``recover_orphans`` does the rest.
     with engine.atomic():
-        if not _delete_worker(token, beats, alias):
+        if not _end_lease(token, beats, alias):
             return None
     return requeue_free(token, alias)
 
 
-def _delete_worker(token: str, beats: int, alias: str) -> bool:
+def _end_lease(token: str, beats: int, alias: str) -> bool:
+    """Leave the row of a dead worker as a lost one; delete that of a connection, or of a name that has started again.
+
+    Under another token the row is no lease: nothing that asks by the worker's token finds it.
+    """
     # The row's lock decides between two workers that recover, and against the worker's own heartbeat.
-    dead = Worker.objects.using(alias).filter(token=token, beats=beats)
+    rows = Worker.objects.using(alias)
+    dead = rows.filter(token=token, beats=beats)
+    name, state = dead.values_list("name", "state").first() or ("", Worker.CONSUMER)
+    if state != Worker.CONSUMER and not rows.filter(name=name).exclude(token=token).exists():
+        return dead.update(token=uuid.uuid4().hex, state=Worker.LOST) == 1
     # Not delete(): where a project listens to deletions, it reads the row first and then deletes by the key alone.
     return bool(dead._raw_delete(alias))
 

@@ -34,6 +34,8 @@ def repeated(
         try:
             return work()
         except DatabaseError as error:
+            if engine.lacks_tables(error):
+                error.add_note(f"Database {engine.alias!r} lacks migrations of taskq: run manage.py migrate.")
             if engine.in_transaction() or not (isinstance(error, SentTwice) or engine.is_transient(error)):
                 raise
             if not locked and engine.gave_up(error):

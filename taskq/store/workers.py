@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import DatabaseError
@@ -15,6 +16,9 @@ from taskq.engines import for_alias
 from taskq.models import Worker
 
 from .recover import requeue_free, requeue_held
+
+#: Seconds after its last heartbeat for which a lost worker is kept, unless a worker of its name starts before.
+KEEP_LOST = 3600.0
 
 
 @dataclass(slots=True, frozen=True)
@@ -41,8 +45,12 @@ def register(
     state: str = "running",
     alias: str | None = None,
 ) -> str:
-    """Insert the row of a worker and return its new token. ``lease`` is in seconds."""
+    """Insert the row of a worker and return its new token. ``lease`` is in seconds.
+
+    Lost workers of this name are forgotten.
+    """
     alias = alias or settings.DATABASE
+    Worker.objects.using(alias).filter(name=name, state=Worker.LOST).delete()
     token = uuid.uuid4().hex
     now = for_alias(alias).present()
     Worker.objects.using(alias).create(
@@ -95,11 +103,30 @@ def deregister(token: str, alias: str | None = None) -> None:
 def readers(queue: str, alias: str | None = None, *, state: str | None = None) -> int:
     """Return how many workers and kombu connections consume from ``queue``; with ``state`` only those in that state."""
     rows = Worker.objects.using(alias or settings.DATABASE)
-    rows = rows.filter(state=state) if state else rows.all()
-    return sum(queue in json.loads(info or "{}").get("queues", ()) for info in rows.values_list("info", flat=True))
+    rows = rows.filter(state=state) if state else rows.exclude(state=Worker.LOST)
+    return sum(queue in queues_of(info) for info in rows.values_list("info", flat=True))
+
+
+def queues_of(info: str) -> tuple[str, ...]:
+    """Return the queues from which a worker or kombu connection with this ``info`` consumes.
+
+    A worker of another version may have written anything.
+    """
+    try:
+        queues = json.loads(info or "{}")["queues"]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return ()
+    return tuple(name for name in queues if isinstance(name, str)) if isinstance(queues, list | dict) else ()
 
 
 def peers(token: str, alias: str | None = None) -> list[PeerStatus]:
     """Return the status of all workers and kombu connections but ``token``."""
-    rows = Worker.objects.using(alias or settings.DATABASE).exclude(token=token)
+    rows = Worker.objects.using(alias or settings.DATABASE).exclude(token=token).exclude(state=Worker.LOST)
     return [PeerStatus(*row) for row in rows.values_list(*PeerStatus.__slots__)]
+
+
+def forget_lost(alias: str | None = None) -> int:
+    """Delete the rows of workers that were lost ``KEEP_LOST`` seconds ago; return how many they were."""
+    alias = alias or settings.DATABASE
+    before = datetime.fromtimestamp(for_alias(alias).now(), UTC) - timedelta(seconds=KEEP_LOST)
+    return Worker.objects.using(alias).filter(state=Worker.LOST, seen_at__lt=before).delete()[0]

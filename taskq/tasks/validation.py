@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kombu.entity import Exchange, Queue
 
 from taskq import value_kinds as kinds
-from taskq.calls.options import FromSetting, RetryOptions
+from taskq.calls.options import FromSetting, RetryOptions, refuse_unknown
 from taskq.messages.protocol import MAX_NAME
 from taskq.messages.protocol.options import check_name, expiry
 from taskq.value_kinds import Kind
@@ -112,6 +112,8 @@ def check(task: Task[..., Any], base: type[Task[..., Any]]) -> None:
 
     Values from ``base``, which is ``Task``, and from settings are not checked.
     """
+    if getattr(task, "rate_limit", None) is not None:  # of a class: @task has refused the option
+        refuse_unknown(["rate_limit"], OPTIONS, task.name)
     for option, value in _own_options(task, base):
         kind = OPTIONS[option]
         try:

@@ -27,14 +27,19 @@ class Health:
 
     @property
     def alive(self) -> bool:
-        """Whether its last heartbeat is within its lease, and its process has not exited as far as can be seen."""
-        return not self.gone and self.age < self.lease
+        """Whether its last heartbeat is within its lease, and its process has not exited as far as can be seen.
+
+        A worker whose messages a peer has taken over is not alive, whatever its last heartbeat was.
+        """
+        return self.state != Worker.LOST and not self.gone and self.age < self.lease
 
     def __str__(self) -> str:
-        if self.gone:
-            return f"{self.name}: process {self.pid} is gone"
         # The clock of a database may be set back.
         seen = f"seen {max(self.age, 0.0):.1f} s ago"
+        if self.state == Worker.LOST:
+            return f"{self.name}: lost, {seen}"
+        if self.gone:
+            return f"{self.name}: process {self.pid} is gone"
         if not self.alive:
             return f"{self.name}: {seen}, its lease is {self.lease:g} s"
         return f"{self.name}: {self.state}, {seen}"

@@ -33,13 +33,26 @@ class Request(Protocol):
 
 # -- the worker
 
-worker_ready = Hook[str](log.info, "%s ready.")
 worker_ended = Hook[str](log.info, "%s has ended.")
 worker_failed = Hook[str](log.critical, "%s The worker ends.")
 worker_crashed = Hook[()](lambda: log.critical("The worker ends.", exc_info=True))
 worker_hung = Hook[str, float](log.critical, "The worker's %s has made no progress for %g s: the worker ends.")
+worker_hangs = Hook[str, float](
+    log.critical,
+    "The worker's %s has made no progress for %g s: until it goes on, the lease is not renewed, "
+    "and other workers may take over its tasks.",
+)
 shutdown_timed_out = Hook[float](log.warning, "TASKQ_SHUTDOWN_TIMEOUT is over (%s s): the rest goes back.")
 pidfile_empty = Hook[object](log.warning, "Broken pid file %s: it is empty, and replaced.")
+
+
+@Hook
+def worker_ready(name: str) -> None:
+    if log.isEnabledFor(logging.INFO):
+        log.info("%s ready.", name)
+    else:
+        # Without -l a worker in a terminal says nothing else until a task fails.
+        log.warning("%s has started.", name)
 
 
 @Hook

@@ -6,7 +6,6 @@ threads post calls to each other's queue.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -39,8 +38,8 @@ from .process.watchdog import Watchdog
 _REBALANCE = 0.05
 #: Seconds between two checks whether a starting worker has its row and its queues.
 _ANNOUNCE = 0.01
-#: Watchdog limit for a turn of the store thread: the larger of five leases and 300 s. A longer turn is stuck, not slow.
-_STORE_LEASES, _STORE_TURN = 5, 300.0
+#: A thread that makes no progress for the larger of five leases and 300 s is stuck, not slow.
+_STUCK_LEASES, _STUCK_SECONDS = 5, 300.0
 #: Seconds in which the pool has to end its idle children or threads.
 _LAST_TASKS = 5.0
 #: Seconds that the last writes of a worker may take.
@@ -77,14 +76,20 @@ class WorkerNode:
         self._cold = False
         self._ended = False
         self._announcing: Any = None
+        self._make_watchdogs()
         self._make_duties(alias)
         self._make_consumer()
         self._make_pool(fork_server)
-        self.watchdog = Watchdog(settings.WATCHDOG_TIMEOUT or math.inf)
-        self.store_watchdog = Watchdog(max(_STORE_LEASES * settings.LEASE, _STORE_TURN), "store thread")
-        self.store.on_turn = self.store_watchdog.pat
 
     # -- putting together
+
+    def _make_watchdogs(self) -> None:
+        stuck = max(_STUCK_LEASES * settings.LEASE, _STUCK_SECONDS)
+        timeout = settings.WATCHDOG_TIMEOUT
+        # A loop may hang for ever if the settings say so, but not hold its messages for ever.
+        self.watchdog = Watchdog(timeout or stuck, ends=timeout is not None)
+        self.store_watchdog = Watchdog(stuck, "store thread")
+        self.store.on_turn = self.store_watchdog.pat
 
     def _make_duties(self, alias: str) -> None:
         options = self.options
@@ -95,6 +100,7 @@ class WorkerNode:
             info=lambda: options.info,
             on_revoked=lambda asked: self.calls.post(self.consumer.revoke, asked),
             on_lost=lambda ids: self.calls.post(self.consumer.lease_lost, ids),
+            loop_hangs=lambda: self.watchdog.hanging,
             patience=self.store.patience,
         )
         self.ledger = Ledger(self.lease, alias, patience=self.store.patience)
@@ -179,8 +185,8 @@ class WorkerNode:
         self.hub.call_repeatedly(_REBALANCE, self.consumer.rebalance)
         self.hub.call_repeatedly(1.0, self.watchdog.pat)
         self.store.start()
+        self.watchdog.start()
         if settings.WATCHDOG_TIMEOUT is not None:
-            self.watchdog.start()
             self.store_watchdog.start()
         self._announcing = self.hub.call_repeatedly(_ANNOUNCE, self._announce)
         try:

@@ -45,7 +45,7 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
         return {
             "worker": obj,
             "info": workers.info(obj),
-            "silent": workers.is_silent(obj, now),
+            "silent": obj.state != Worker.LOST and workers.is_silent(obj, now),
             "silence": workers.silence(obj, now),
             "held": workers.held(obj.token),
             "held_at_most": workers.MANY,
@@ -60,7 +60,7 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
     @admin.display(description=_("state"))
     def status(self, worker: Worker) -> SafeString:
         """Its state, or that nothing was heard of it for longer than its lease."""
-        silent = workers.is_silent(worker, timezones.now())
+        silent = worker.state != Worker.LOST and workers.is_silent(worker, timezones.now())
         return badge("silent" if silent else worker.state)
 
     @admin.display(description=_("host and process"))

@@ -13,25 +13,28 @@ from datetime import datetime
 from django.db.models import Count, QuerySet
 
 from taskq import timezones
-from taskq.conf import settings
+from taskq.conf import database_broker_alias, settings
 from taskq.models import Message, ScheduledMessage
 
-from . import durations
+from . import durations, workers
 from .capped import CAP, CappedCount, capped_count
 
 #: Queues that a page shows at most; each costs a few index probes.
 MANY = 100
+#: Queues that the list of tasks asks for: it says only that some of them are not read.
+FEW = 20
 
 
 @dataclass(frozen=True, slots=True)
 class QueueLoad:
-    """One queue. ``oldest`` is in seconds, ``None`` when nothing waits."""
+    """One queue. ``oldest`` is in seconds, ``None`` when nothing waits. ``read``: a living worker takes from it."""
 
     name: str
     waiting: CappedCount
     claimed: CappedCount
     scheduled: CappedCount
     oldest: float | None
+    read: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +50,42 @@ def overview(declared: tuple[str, ...] = ()) -> Overview:
     now = timezones.now()
     claimed, scheduled = _claimed(), _scheduled()
     names = sorted({*declared, *_names(), *claimed, *scheduled})
-    loads = [_load(name, claimed, scheduled, now) for name in names[:MANY]]
+    read = _read()
+    loads = [_load(name, claimed, scheduled, now, read is None or name in read) for name in names[:MANY]]
     return Overview(loads, more=len(names) > MANY)
 
 
-def _load(name: str, claimed: dict[str, CappedCount], scheduled: dict[str, CappedCount], now: datetime) -> QueueLoad:
+def unread() -> list[str]:
+    """Return which of the first ``FEW`` queues with waiting messages no living worker takes from."""
+    names = _names(FEW)
+    read = _read() if names else None
+    return [] if read is None else [name for name in names if name not in read]
+
+
+def _read() -> set[str] | None:
+    """Return the queues that living workers consume from; ``None`` if messages go through a broker that alone knows."""
+    return None if database_broker_alias() is None else workers.read_queues()
+
+
+def _load(
+    name: str, claimed: dict[str, CappedCount], scheduled: dict[str, CappedCount], now: datetime, read: bool
+) -> QueueLoad:
     waiting = capped_count(_waiting().filter(queue=name).order_by("-priority", "id"))
     oldest = _oldest(name) if waiting else None
     nothing = CappedCount(0)
     age = durations.between(oldest, now)
-    return QueueLoad(name, waiting, claimed.get(name, nothing), scheduled.get(name, nothing), age)
+    return QueueLoad(name, waiting, claimed.get(name, nothing), scheduled.get(name, nothing), age, read)
 
 
 def _waiting() -> QuerySet[Message]:
     return Message.objects.using(settings.DATABASE).filter(token="")
 
 
-def _names() -> list[str]:
-    """Find the queues with waiting messages: each probe asks the index for the next name."""
+def _names(most: int = MANY + 1) -> list[str]:
+    """Find the first ``most`` queues with waiting messages: each probe asks the index for the next name."""
     found: list[str] = []
     last = ""
-    while len(found) <= MANY:
+    while len(found) < most:
         rows = _waiting().filter(queue__gt=last).order_by("queue").values_list("queue", flat=True)
         name = rows.first()
         if name is None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
+from taskq import timezones
 from taskq.conf import settings
 from taskq.models import Message, TaskRun, Worker
 
@@ -88,6 +89,17 @@ def is_silent(worker: Worker, now: datetime) -> bool:
     """Tell whether nothing was heard of the worker for longer than its lease (a display, not a verdict)."""
     seconds = silence(worker, now)
     return seconds is not None and seconds > worker.lease
+
+
+def is_away(worker: Worker, now: datetime) -> bool:
+    """Tell whether the worker is silent, or was lost: a peer has taken over its messages."""
+    return worker.state == Worker.LOST or is_silent(worker, now)
+
+
+def read_queues() -> set[str]:
+    """Return the queues from which living workers, and consuming connections of kombu, take."""
+    now = timezones.now()
+    return {name for worker in listed() if not is_away(worker, now) for name in info(worker).queues}
 
 
 def held(token: str) -> list[Held]:

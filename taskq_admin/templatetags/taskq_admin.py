@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 
 from taskq_admin import badges
 from taskq_admin.admin.filters import BeforeFilter, NameFilter, TabFilter
-from taskq_admin.queries import durations
+from taskq_admin.queries import durations, queues
 from taskq_admin.queries.tabs import tab_counts
 
 register = template.Library()
@@ -56,6 +56,12 @@ def taskq_search(cl: ChangeList) -> dict[str, Any]:
         "names": NameFilter.suggestions(),
         "everything": cl.get_query_string(remove=[NameFilter.parameter_name, SEARCH_VAR]) if _narrowed(cl) else "",
     }
+
+
+@register.inclusion_tag("admin/taskq_admin/unread.html")
+def taskq_unread() -> dict[str, Any]:
+    """Name the queues in which tasks wait and from which nobody takes."""
+    return {"unread": queues.unread()}
 
 
 def _narrowed(cl: ChangeList) -> bool:

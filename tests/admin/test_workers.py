@@ -99,3 +99,10 @@ def test_host_name_of_a_worker_is_shown_when_known(admin_client: Client, make_wo
 
 def test_worker_page_of_a_missing_worker_is_not_found(admin_client: Client) -> None:
     assert admin_client.get(reverse("admin:taskq_worker_change", args=["boot-9"])).status_code == 404
+
+
+def test_lost_worker_is_shown_as_lost_and_reads_no_queue(admin_client: Client, make_worker: Make) -> None:
+    lost = make_worker(state="lost", info=json.dumps({"queues": ["mails"]}))
+    for page in (admin_client.get(URL).content.decode(), page_of(admin_client, lost)):
+        assert ">lost</span>" in page
+    assert workers.read_queues() == set()

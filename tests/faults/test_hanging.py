@@ -33,3 +33,21 @@ def test_hanging_worker_ends_with_its_processes(alias: str, start_worker: StartW
     start_worker("-n", "other")
     wait_until(result.ready, 30, what="the task to run elsewhere")
     assert result.state == states.SUCCESS
+
+
+def test_worker_that_must_not_end_loses_its_tasks_while_its_log_blocks_the_loop(
+    alias: str, start_worker: StartWorker, notes: Path, tmp_path: Path
+) -> None:
+    blocked = tmp_path / "blocked"
+    hang = {"TEST_HANG": "log", "TEST_HANG_FILE": str(blocked)}
+    worker = start_worker("-n", "hanging", WATCHDOG_TIMEOUT=None, environment=hang)
+    result = jobs.note.delay(str(notes), 1)
+    wait_until(blocked.exists, what="the loop to hang")
+    other = start_worker("-n", "other")
+    wait_until(result.ready, 60, what="the task to run elsewhere")
+    assert worker.running
+    blocked.unlink()
+    worker.wait_for_log("begins a new lease")
+    assert (worker.stop(), other.stop()) == (0, 0)
+    assert result.state == states.SUCCESS
+    assert len(notes.read_text().splitlines()) == 1

@@ -127,7 +127,8 @@ def test_worker_that_was_away_for_a_lease_declares_nobody_dead(alias: str, monke
     for later in (41, 51, 62):
         monkeypatch.setattr(time, "monotonic", lambda later=later: monotonic() + later)
         watching._recover_dead_peers()
-    assert list(Worker.objects.using(alias).values_list("name", flat=True)) == ["watching"]
+    states = dict(Worker.objects.using(alias).values_list("name", "state"))
+    assert states == {"watching": "running", "watched": "lost"}
 
 
 def test_worker_declared_dead_reports_lost_messages_though_the_database_fails(

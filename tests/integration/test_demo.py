@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import subprocess
 import sys
 from typing import Any
@@ -94,6 +96,22 @@ def test_csv_file_with_a_short_line_is_refused_with_its_number() -> None:
 def test_an_empty_file_is_refused(summarise: Any) -> None:
     with pytest.raises(UnreadableFile):
         list(summarise(""))
+
+
+def test_the_demo_names_a_free_port_if_its_own_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        demo = subprocess.run(
+            [sys.executable, "-m", "testproject.demo", "--port", str(port)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert demo.returncode == 1
+    assert re.fullmatch(rf"Port {port} is taken .* make demo PORT=\d+\n", demo.stderr)
+    assert demo.stdout == ""
 
 
 @pytest.mark.timeout(180)

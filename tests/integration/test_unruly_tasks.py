@@ -23,7 +23,9 @@ KINDS = [kind.__name__ for kind in unruly.Unruly.KINDS]
 
 
 @pytest.fixture(scope="module", params=["prefork", "threads"])
-def pool(request: pytest.FixtureRequest) -> str:
+def pool(request: pytest.FixtureRequest, full_run: bool) -> str:
+    if request.param == "threads" and not full_run:
+        pytest.skip("one pool, unless the run is full")
     return str(request.param)
 
 

@@ -44,7 +44,11 @@ def pids(notes: Path, what: str) -> list[int]:
 @pytest.mark.parametrize("kind", ["prefork", "threads"])
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 @pytest.mark.usefixtures("alias")
-def test_processes_of_tasks_end_with_the_worker(start: Start, kind: str, end: signal.Signals, tmp_path: Path) -> None:
+def test_processes_of_tasks_end_with_the_worker(
+    start: Start, kind: str, end: signal.Signals, tmp_path: Path, full_run: bool
+) -> None:
+    if not full_run and (kind, end) not in {("prefork", signal.SIGKILL), ("threads", signal.SIGTERM)}:
+        pytest.skip("one end for each pool, unless the run is full")
     notes, go_on = tmp_path / "notes", tmp_path / "go-on"
     worker = start(kind)
     left = [

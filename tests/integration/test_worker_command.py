@@ -45,6 +45,7 @@ def test_banner_worker_row_and_taskhealth_agree_with_the_options(alias: str, pro
     assert options_of(log, "events").startswith("OFF")
     assert re.search(r"\[queues\]\n +\.> hipri +exchange=hipri\(direct\) key=hipri\n +\.> taskq +exchange=taskq", log)
     assert re.search(r"\[tasks\]\n(  \. [\w.]+\n)*  \. testproject\.arithmetic\.tasks\.add\n", log)
+    assert not re.search(r"  \. (celery|taskq)\.", log)
     wait_until(lambda: len(trees.pool_children(worker.pid)) == cpus, what="a child for each CPU")
     assert add.delay(2, 2).get(timeout=20) == 4
     row = Worker.objects.using(alias).get()
@@ -60,8 +61,7 @@ def test_banner_worker_row_and_taskhealth_agree_with_the_options(alias: str, pro
 
 def test_banner_lists_no_tasks_at_log_level_warning(alias: str, processes: Processes) -> None:
     worker = workers.start_worker(processes, "-c", "1", "-l", "warning", ready=False)
-    worker.wait_for_log(r"\[queues\]")
-    wait_until(Worker.objects.using(alias).exists, what="the worker to be there")
+    worker.wait_for_log(rf"WARNING/MainProcess\] taskq@{HOST} has started\.")
     worker.stop()
     assert "[tasks]" not in worker.log
 
@@ -122,6 +122,22 @@ def test_logfile_template_gives_each_process_its_own_log(
     assert "said by a task" in (tmp_path / child).read_text()
     assert "said by a task" not in (tmp_path / main).read_text()
     assert "child 0]" in (tmp_path / child).read_text()
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_plain_logger_of_a_task_is_shown_with_its_task(alias: str, start_worker: StartWorker, pool: str) -> None:
+    worker = start_worker("-l", "info", "-P", pool, environment={"TEST_APPS": "tests.support.jobs"})
+    result = endings.log_plainly.delay("said plainly")
+    result.get(timeout=20)
+    worker.wait_for_log(rf"INFO/.*\] {re.escape(endings.log_plainly.name)}\[{result.id}\]: said plainly\n")
+    assert worker.stop() == 0
+    assert worker.log.count("said plainly") == 1
+
+
+def test_breakpoint_in_prefork_points_to_the_solo_pool(alias: str, start_worker: StartWorker) -> None:
+    start_worker()
+    with pytest.raises(RuntimeError, match="-P solo"):
+        endings.stop_in_debugger.delay().get(timeout=20)
 
 
 def test_quiet_option_prints_no_banner(alias: str, processes: Processes) -> None:
@@ -250,7 +266,9 @@ def test_reload_restarts_the_worker_after_a_change(alias: str, processes: Proces
 
     assert send_task("reloaded").get(timeout=20) == "before"
     (app / "tasks.py").write_text(source.format("afterwards"))
-    worker.wait_for_log(r"tasks\.py has changed")
+    worker.wait_for_log(
+        r"tasks\.py has changed: the worker starts again\. It waits up to 30 s for its running tasks\.\n"
+    )
     wait_until(lambda: worker.log.count(" ready.\n") == 2, 30, what="the worker to be ready again")
     assert send_task("reloaded").get(timeout=20) == "afterwards"
     # A mistake ends the worker, not its supervisor.
@@ -260,6 +278,7 @@ def test_reload_restarts_the_worker_after_a_change(alias: str, processes: Proces
     wait_until(lambda: worker.log.count(" ready.\n") == 3, 30, what="the worker to be ready once more")
     everything = trees.whole(worker.pid, 4)  # with the worker, its fork server and a child
     assert worker.stop() == 0
+    assert "The worker is to end. It waits up to 30 s for its running tasks.\n" in worker.log
     wait_until(lambda: not any(trees.alive(pid) for pid in everything), what="all to be gone")
 
 

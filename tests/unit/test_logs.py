@@ -47,12 +47,13 @@ def bare_root() -> Iterator[None]:
 
     A fixture can't do that, because pytest adds handlers anew for each phase of a test.
     """
-    before = logging.root.handlers[:]
+    before, level = logging.root.handlers[:], logging.root.level
     logging.root.handlers[:] = [handler for handler in before if isinstance(handler, Recorder)]
     try:
         yield
     finally:
         logging.root.handlers[:] = before
+        logging.root.setLevel(level)
 
 
 @pytest.fixture
@@ -156,16 +157,55 @@ def text_of(logger: logging.Logger) -> io.StringIO:
 
 
 @bare_root()
-def test_without_logging_settings_the_worker_gets_a_handler_and_the_root_none(taskq_logger: logging.Logger) -> None:
-    root_before = (logging.root.level, logging.root.handlers[:], logging.root.filters[:])
+def test_without_logging_settings_the_worker_gets_a_handler(taskq_logger: logging.Logger) -> None:
     factory = logging.getLogRecordFactory()
     setup_worker_logging("info")
     out = text_of(taskq_logger)
     logging.getLogger("taskq.worker").info("ready")
     assert out.getvalue().endswith(": INFO/MainProcess] ready\n")
     assert out.getvalue().startswith("[")
-    assert (logging.root.level, logging.root.handlers, logging.root.filters) == root_before
+    assert out.getvalue().count("\n") == 1
     assert logging.getLogRecordFactory() is factory
+
+
+@bare_root()
+def test_plain_loggers_are_shown_with_their_task(taskq_logger: logging.Logger) -> None:
+    with override_settings(TASKQ_TASK_LOG_FORMAT="%(task_name)s[%(task_id)s]: %(message)s"):
+        setup_worker_logging("info")
+    out = text_of(taskq_logger)
+    logger = logging.getLogger("shop.tasks")
+    with task_context("id-1", "shop.tasks.mail"):
+        logger.info("sent")
+        logging.info("by the root")
+        logger.debug("not said")
+    logger.info("outside")
+    first, second, third = out.getvalue().splitlines()
+    assert (first, second) == ("shop.tasks.mail[id-1]: sent", "shop.tasks.mail[id-1]: by the root")
+    assert third.endswith("INFO/MainProcess] outside")
+
+
+@pytest.mark.parametrize(("handler", "seen"), [(Recorder, 0), (logging.NullHandler, 1)], ids=["own", "null"])
+@bare_root()
+def test_plain_logger_with_a_handler_of_its_own_is_not_written_twice(
+    handler: type[logging.Handler], seen: int, taskq_logger: logging.Logger
+) -> None:
+    """``NullHandler`` is what libraries have."""
+    setup_worker_logging("info")
+    out = text_of(taskq_logger)
+    library = logging.getLogger("library_of_a_test")
+    theirs = handler()
+    library.addHandler(theirs)
+    logging.getLogger("library_of_a_test.part").warning("said")
+    library.removeHandler(theirs)
+    assert out.getvalue().count("said") == seen
+
+
+@bare_root()
+def test_setting_up_again_leaves_one_way_for_plain_loggers(taskq_logger: logging.Logger, tmp_path: Path) -> None:
+    setup_worker_logging("info")
+    setup_worker_logging("info", str(tmp_path / "worker.log"))
+    logging.getLogger("shop.tasks").info("said")
+    assert (tmp_path / "worker.log").read_text().count("said") == 1
 
 
 @bare_root()
@@ -235,7 +275,9 @@ def test_LOGGING_for_other_loggers_leaves_the_worker_its_handler(taskq_logger: l
 def test_level_and_file_of_the_command_line_hold_beside_LOGGING(taskq_logger: logging.Logger, tmp_path: Path) -> None:
     theirs = Recorder()
     logging.root.addHandler(theirs)
+    level = logging.root.level
     setup_worker_logging("info", str(tmp_path / "worker.log"))
+    assert (logging.root.handlers, logging.root.level) == ([theirs], level)
     logging.getLogger("taskq.worker").info("ready")
     assert "ready" in (tmp_path / "worker.log").read_text()
     assert len(theirs.records) == 1

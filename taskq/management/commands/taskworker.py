@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -10,7 +11,7 @@ from argparse import ArgumentParser
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 from django.db import Error
 
 from taskq.conf import database_broker_alias, masked_url, settings
@@ -22,6 +23,7 @@ from taskq.worker.process.daemon import User, detach, redirect_streams
 from taskq.worker.process.exit import end_process, run_exit_handlers
 from taskq.worker.process.nodenames import expand, node_name
 from taskq.worker.process.pidfile import PidFile, PidFileError
+from taskq.worker.process.streams import protect_streams
 
 if TYPE_CHECKING:
     # Loads the whole worker, which the supervisor of --reload never needs.
@@ -71,6 +73,14 @@ class Command(BaseCommand):
         add("--umask", type=arguments.umask, help="file mode mask when detaching, in octal")
         add("--uid", help="user to become, by name or number")
         add("--gid", help="group to become, by name or number")
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Run the command of a command line, whose standard streams may be closed or broken."""
+        protect_streams()
+        style = self.stderr.style_func
+        self.stdout, self.stderr = OutputWrapper(sys.stdout), OutputWrapper(sys.stderr)
+        self.stderr.style_func = style
+        super().run_from_argv(argv)
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         """Ask the database for its migrations before Django's checks, which give a traceback if it is away."""
@@ -254,7 +264,12 @@ class Command(BaseCommand):
     def _supervise(self) -> NoReturn:
         from taskq.worker.process.autoreload import supervise
 
-        sys.exit(supervise(self._marks, self.stdout.write))
+        def say(line: str) -> None:
+            with contextlib.suppress(OSError):  # the terminal may be closed
+                self.stdout.write(line)
+                self.stdout.flush()
+
+        sys.exit(supervise(self._marks, say))
 
 
 def _first(*values: Any) -> Any:

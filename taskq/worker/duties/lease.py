@@ -38,7 +38,8 @@ class WorkerLease(Duty):
     """One worker's token and the messages that it holds. Used on the store thread only.
 
     ``seconds`` is how long the lease lasts without a heartbeat. ``on_revoked`` gets messages with
-    what was asked for, ``on_lost`` the messages that this worker held when a peer took it for dead.
+    what was asked for, ``on_lost`` the messages that this worker held when a peer took it for dead. While
+    ``loop_hangs`` is true the lease is not renewed: nothing would become of the messages that it holds.
     """
 
     name: str
@@ -47,6 +48,7 @@ class WorkerLease(Duty):
     info: Callable[[], dict[str, Any]]
     on_revoked: Callable[[dict[int, str]], None]
     on_lost: Callable[[set[int]], None]
+    loop_hangs: Callable[[], bool] = lambda: False
     token: str = ""
     state: str = "running"
     #: The token under which each message was claimed.
@@ -105,6 +107,9 @@ class WorkerLease(Duty):
 
     def _beat(self) -> None:
         """Renew the lease. If the worker's row is locked, everything else goes on while the lease is valid."""
+        if self.loop_hangs():
+            self._next_beat = time.monotonic() + self.seconds / BEATS_A_LEASE
+            return
         try:
             self.heartbeat()
         except Exception as error:

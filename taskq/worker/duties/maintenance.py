@@ -1,7 +1,7 @@
 """Maintenance: a duty of the store thread that one living worker, the leader, does for all.
 
-It deletes rows by age, a small batch at a time, and expired queues, and requeues messages
-whose worker is not registered.
+It deletes rows by age, a small batch at a time, expired queues and workers that were lost long ago, and requeues
+messages whose worker is not registered.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from taskq.store import leadership, retention, topology
+from taskq.store import leadership, retention, topology, workers
 from taskq.store.recover import recover_orphans
 from taskq.worker import log_lines
 
@@ -59,6 +59,7 @@ class Maintenance(Duty):
             return
         recover_orphans(self._alias)
         topology.sweep(self._alias)
+        workers.forget_lost(self._alias)
         if self._sweep is None:
             self._sweep = retention.sweep(self._marks, self._alias)
             self._began, self._deleted = time.monotonic(), 0

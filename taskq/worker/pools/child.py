@@ -52,6 +52,7 @@ def main(fds: Descriptors, parent: int, run: RunFn, slot: int, title: str, max_m
         terminate_only_on_order(fds.orders)
         contain_exits()
         set_title(title)
+        sys.breakpointhook = _breakpoint
         log_to_file_of(slot + 1)
         sock = socket.socket(fileno=fds.socket)
         prepare(sock.close, partial(os.close, fds.permits), partial(os.close, fds.orders))
@@ -71,6 +72,15 @@ def main(fds: Descriptors, parent: int, run: RunFn, slot: int, title: str, max_m
     finally:
         flush_streams()
         os._exit(code & 0xFF)
+
+
+def _breakpoint(*args: Any, **kwargs: Any) -> Any:
+    """Do what ``breakpoint()`` does if PYTHONBREAKPOINT names something else than pdb, which needs a terminal."""
+    if os.environ.get("PYTHONBREAKPOINT"):
+        return sys.__breakpointhook__(*args, **kwargs)
+    raise RuntimeError(
+        "breakpoint() needs a terminal, and a process of the pool prefork has none: start a worker with -P solo."
+    )
 
 
 class Child:

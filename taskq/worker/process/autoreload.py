@@ -30,12 +30,13 @@ def supervise(marks: Iterable[str], say: Callable[[str], None]) -> int:
     while True:
         process = _start(marks)
         before = _snapshot()
-        changed = _wait(process, before, stopped)
+        changed = _wait(before, stopped)
+        waits = f" It waits up to {_LONGEST_STOP:g} s for its running tasks." if process.poll() is None else ""
+        say(f"{changed} has changed: the worker starts again.{waits}" if changed else f"The worker is to end.{waits}")
         status = _stop(process)
         if stopped:
             # If a signal has ended the worker before it had handlers, the status is the one that a shell gives.
             return status if status >= 0 else 128 - status
-        say(f"{changed} has changed: the worker starts again.")
 
 
 def _stop_by_signal(stopped: list[int]) -> None:
@@ -55,7 +56,7 @@ def _snapshot() -> dict[Path, float]:
     return dict(StatReloader().snapshot_files())
 
 
-def _wait(process: subprocess.Popen[bytes], before: dict[Path, float], stopped: list[int]) -> Path | None:
+def _wait(before: dict[Path, float], stopped: list[int]) -> Path | None:
     while not stopped:
         time.sleep(_INTERVAL)
         now = _snapshot()

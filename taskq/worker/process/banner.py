@@ -22,6 +22,9 @@ _ART = (
     " -------------- [queues]",
 )
 
+#: How the names of the tasks begin that every worker has.
+_BUILT_IN = ("celery.", "taskq.")
+
 
 def banner(
     *,
@@ -34,7 +37,7 @@ def banner(
     queues: Sequence[Queue],
     tasks: Iterable[str] = (),
 ) -> str:
-    """Return the banner; ``tasks`` are listed if given."""
+    """Return the banner; ``tasks`` are listed if given, but for the built-in ones."""
     lines = [
         line.format(
             node=node,
@@ -44,12 +47,12 @@ def banner(
             results=results,
             concurrency=concurrency,
             pool=pool,
-            events="OFF",
+            events="OFF (this version of taskq sends none)",
         )
         for line in _ART
     ]
     lines += [f"                .> {_describe(queue)}" for queue in queues]
-    if names := sorted(tasks):
+    if names := sorted(name for name in tasks if not name.startswith(_BUILT_IN)):
         lines += ["", "[tasks]", *(f"  . {name}" for name in names)]
     return "\n".join(["", *lines, ""])
 

@@ -7,7 +7,6 @@ HUP: warm, and start again, or just warm in a terminal. USR1: write all threads'
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import signal
 import sys
@@ -17,7 +16,8 @@ from types import FrameType
 from typing import Any, Protocol
 
 from taskq.conf import settings
-from taskq.logs import log_descriptor
+
+from .stacks import write_stacks_on
 
 Handler = Callable[[int, FrameType | None], Any]
 
@@ -62,7 +62,7 @@ class SignalHandlers:
             handlers[signal.SIGHUP] = self._on_hup
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        faulthandler.register(signal.SIGUSR1, file=log_descriptor() or sys.stderr, all_threads=True)
+        write_stacks_on(signal.SIGUSR1)
 
     def restarting(self) -> bool:
         """Return whether the worker is to start again: HUP asked for it, and no signal to stop came.

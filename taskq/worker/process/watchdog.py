@@ -6,27 +6,31 @@ again, and other workers recover its tasks.
 
 from __future__ import annotations
 
-import faulthandler
-import sys
 import threading
 
-from taskq.logs import log_descriptor
 from taskq.worker import log_lines
 
 from .exit import end_process
+from .stacks import write_stacks
 
 #: The exit status of a worker that its watchdog ended (``EX_SOFTWARE``).
 EXIT_STATUS = 70
 
 
 class Watchdog(threading.Thread):
-    """Expects ``pat`` at least every ``timeout`` seconds from ``watched``, its name in the log."""
+    """Expects ``pat`` at least every ``timeout`` seconds from ``watched``, its name in the log.
 
-    def __init__(self, timeout: float, watched: str = "loop") -> None:
+    If ``ends`` is false, the process lives on while ``watched`` hangs: whoever needs to know asks ``hanging``.
+    """
+
+    def __init__(self, timeout: float, watched: str = "loop", *, ends: bool = True) -> None:
         super().__init__(name="taskq-watchdog", daemon=True)
         self._timeout = timeout
         self._watched = watched
+        self._ends = ends
         self._pats = 0
+        #: The number of pats when ``watched`` was found hanging.
+        self._hung_at = -1
         self._stopped = threading.Event()
 
     def pat(self) -> None:
@@ -37,6 +41,11 @@ class Watchdog(threading.Thread):
         """Stop watching."""
         self._stopped.set()
 
+    @property
+    def hanging(self) -> bool:
+        """Whether ``watched`` was found hanging, and has made no progress since."""
+        return self._pats == self._hung_at
+
     def run(self) -> None:
         """The thread's main function."""
         # Silence is counted in turns of this thread, not by the clock: a process that was frozen for an hour, this
@@ -45,13 +54,13 @@ class Watchdog(threading.Thread):
         while not self._stopped.wait(self._timeout / turns):
             silent = 0 if self._pats != before else silent + 1
             before = self._pats
-            if silent >= turns:
-                self._end()
+            if silent >= turns and not self.hanging:
+                # First, as the log may hang too.
+                self._hung_at = before
+                self._tell()
 
-    def _end(self) -> None:
-        end_process(EXIT_STATUS, self._log)
-
-    def _log(self) -> None:
-        # With a log file the stacks belong there: nobody may read standard error.
-        faulthandler.dump_traceback(log_descriptor() or sys.stderr)
-        log_lines.worker_hung(self._watched, self._timeout)
+    def _tell(self) -> None:
+        if self._ends:
+            # The stacks apart from the line: each may hang where the other is written.
+            end_process(EXIT_STATUS, write_stacks, lambda: log_lines.worker_hung(self._watched, self._timeout))
+        log_lines.worker_hangs(self._watched, self._timeout)

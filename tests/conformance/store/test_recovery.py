@@ -10,6 +10,7 @@ from taskq.models import Attempt, Lease, Message, ScheduledMessage, TaskRun, Wor
 from taskq.records import Progress
 from taskq.store import leadership, requeue, retention, workers
 from taskq.store.claim import acknowledge, claim
+from taskq.store.consuming import CONSUMER
 from taskq.store.enqueue import enqueue
 from taskq.store.progress import write
 from taskq.store.recover import recover, recover_orphans
@@ -24,8 +25,39 @@ def test_messages_of_a_dead_worker_are_requeued_as_redelivered(alias: str) -> No
     claim("taskq", 1, token)
     assert recover(token, 0) == 1
     assert sorted(Message.objects.using(alias).values_list("token", "redelivered")) == [("", False), ("", True)]
-    assert not Worker.objects.using(alias).exists()
+    assert workers.peers("") == []
     assert not workers.heartbeat(token)
+
+
+def test_dead_worker_is_listed_as_lost_until_its_name_starts_again(alias: str) -> None:
+    token = workers.register("w", info={"queues": ["mails"]})
+    other = workers.register("v")
+    assert recover(token, 0) == 0
+    rows = Worker.objects.using(alias)
+    assert sorted(rows.values_list("name", "state")) == [("v", "running"), ("w", "lost")]
+    assert not rows.filter(token=token).exists(), "its row is no lease any more"
+    assert workers.readers("mails") == 0
+    assert [peer.name for peer in workers.peers(other)] == []
+    assert recover(token, 0) is None
+    again = workers.register("w")
+    assert set(rows.values_list("token", flat=True)) == {other, again}
+
+
+def test_lost_worker_is_forgotten_after_an_hour(alias: str) -> None:
+    assert recover(workers.register("w"), 0) == 0
+    assert workers.forget_lost() == 0
+    lost = Worker.objects.using(alias)
+    lost.update(seen_at=lost.get().seen_at - timedelta(seconds=workers.KEEP_LOST + 1))
+    workers.register("living")
+    assert workers.forget_lost() == 1
+    assert lost.get().name == "living"
+
+
+def test_dead_start_of_a_name_that_runs_again_and_dead_connections_leave_no_row(alias: str) -> None:
+    dead, connection = workers.register("w"), workers.register("program", state=CONSUMER)
+    again = workers.register("w")
+    assert recover(dead, 0) == recover(connection, 0) == 0
+    assert Worker.objects.using(alias).get().token == again
 
 
 def test_worker_that_has_beaten_since_is_not_dead(alias: str) -> None:

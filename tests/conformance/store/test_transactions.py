@@ -10,9 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connections, transaction
+from django.db import DatabaseError, OperationalError, connections, transaction
 
 from taskq import AsyncResult, chain, chord, group, signals, task
+from taskq.engines import for_alias
 from taskq.models import Message
 from taskq.sending import publisher
 from taskq.store import transactions
@@ -27,6 +28,17 @@ SERVERS = pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirec
 
 def queued(alias: str) -> list[str]:
     return list(Message.objects.using(alias).order_by("id").values_list("task_id", flat=True))
+
+
+@pytest.mark.parametrize("statement", ["SELECT 1 FROM taskq_nothing", "SELECT no_column FROM taskq_message"])
+def test_error_about_a_missing_table_or_column_says_to_migrate(alias: str, statement: str) -> None:
+    def work() -> None:
+        with connections[alias].cursor() as cursor:
+            cursor.execute(statement)
+
+    with pytest.raises(DatabaseError) as caught:
+        transactions.repeated(for_alias(alias), work)
+    assert caught.value.__notes__ == [f"Database {alias!r} lacks migrations of taskq: run manage.py migrate."]
 
 
 # -- which commit

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 from django.apps import AppConfig
@@ -13,16 +15,18 @@ CAUSE = "tests.support.jobs.tasks.note"
 
 
 class HangingConfig(AppConfig):
-    """Arms what ``TEST_HANG`` names: ``loop`` or ``store``."""
+    """Arms what ``TEST_HANG`` names: ``loop``, ``log`` or ``store``."""
 
     name = "tests.support.hanging"
     label = "test_hanging"
 
     def ready(self) -> None:
-        """Connect a receiver, or patch the ledger."""
+        """Connect a receiver, add a handler to the log, or patch the ledger."""
         what = os.environ.get("TEST_HANG")
         if what == "loop":
             _block_the_loop()
+        elif what == "log":
+            _block_the_log()
         elif what == "store":
             _block_the_store_thread()
 
@@ -38,9 +42,29 @@ def _block_the_loop() -> None:
     signals.task_received.connect(hang, weak=False)
 
 
+class Blocking(logging.Handler):
+    """Blocks at the line that the loop writes about the task, while the file ``TEST_HANG_FILE`` is there."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Make the file, and wait until it is gone."""
+        text = record.getMessage()
+        if CAUSE in text and text.endswith("received"):
+            path = Path(os.environ["TEST_HANG_FILE"])
+            path.touch()
+            while path.exists():
+                time.sleep(0.05)
+
+
+def _block_the_log() -> None:
+    """Have a log handler block the loop, and less patience with it."""
+    logger = logging.getLogger("taskq.worker")
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(Blocking())
+    _lose_patience()
+
+
 def _block_the_store_thread() -> None:
     """Have the database give no answer to what settles a task, and less patience with it."""
-    from taskq.worker import node
     from taskq.worker.duties import ledger
 
     settle = ledger.settle
@@ -51,4 +75,10 @@ def _block_the_store_thread() -> None:
         return settle(token, settlements, alias)
 
     ledger.settle = hang
-    node._STORE_LEASES, node._STORE_TURN = 0, 3.0
+    _lose_patience()
+
+
+def _lose_patience() -> None:
+    from taskq.worker import node
+
+    node._STUCK_LEASES, node._STUCK_SECONDS = 0, 3.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from pathlib import Path
@@ -154,6 +155,18 @@ _kept: list[bytearray] = []
 def log(message: str) -> None:
     """Log a message."""
     get_task_logger(__name__).warning(message)
+
+
+@task
+def log_plainly(message: str) -> None:
+    """Log by a logger that is not below ``taskq``."""
+    logging.getLogger(__name__).info(message)
+
+
+@task
+def stop_in_debugger() -> None:
+    """Call the debugger."""
+    breakpoint()
 
 
 @task

@@ -219,3 +219,11 @@ def _sockets() -> list[int]:
         except OSError:
             continue
     return found
+
+
+@task
+def shout(text: str) -> str:
+    """Print to both standard streams."""
+    print(text, flush=True)
+    print(text, file=sys.stderr, flush=True)
+    return "printed"

@@ -117,3 +117,12 @@ def test_unreachable_database_is_an_error(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("taskq.management.commands.taskhealth.look", away)
     with pytest.raises(CommandError, match="does not answer: connection refused"):
         health()
+
+
+def test_lost_worker_is_not_well_until_its_name_starts_again() -> None:
+    worker("w1@a")
+    worker("w2@b", age=3.0, state="lost")
+    with pytest.raises(CommandError, match=r"^w2@b: lost, seen 3\.0 s ago$"):
+        health("--all")
+    worker("w2@b", age=0.5)
+    assert "w2@b: running" in health("--all")

@@ -96,6 +96,14 @@ def test_an_unknown_option_is_refused() -> None:
         @task(max_retrys=3)  # type: ignore[call-overload, untyped-decorator]
         def f() -> None: ...
 
+    with pytest.raises(TypeError, match="no option 'rate_limit': rate limits come with a later version"):
+
+        @task(rate_limit="10/m")  # type: ignore[call-overload, untyped-decorator]
+        def g() -> None: ...
+
+    with pytest.raises(TypeError, match="no option 'rate_limit': rate limits come with a later version"):
+        register(type("Limited", (Task,), {"run": lambda self: None, "rate_limit": "10/m"}))
+
     with pytest.raises(TypeError, match="options are given by name"):
         task(3)  # type: ignore[call-overload]
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import pytest
 
-from taskq.worker.process.watchdog import Watchdog
+from taskq.worker.process.watchdog import EXIT_STATUS, Watchdog
+from tests.support.processes import ROOT
 from tests.support.waiting import wait_until
 
 
@@ -17,7 +20,7 @@ class Barking(Watchdog):
         super().__init__(timeout)
         self.ended = threading.Event()
 
-    def _end(self) -> None:
+    def _tell(self) -> None:
         self.ended.set()
         self.stop()
 
@@ -44,7 +47,6 @@ def test_watchdog_logs_what_hangs_and_exits_with_status_70(
 ) -> None:
     statuses: list[int] = []
     monkeypatch.setattr("taskq.worker.process.exit.os._exit", statuses.append)
-    monkeypatch.setattr("taskq.worker.process.watchdog.faulthandler.dump_traceback", lambda file: None)
     watchdog = Watchdog(0.02)
     watchdog.start()
     wait_until(lambda: statuses, what="the watchdog to end the process")
@@ -52,3 +54,35 @@ def test_watchdog_logs_what_hangs_and_exits_with_status_70(
     watchdog.join(20)
     assert statuses[0] == 70
     assert "no progress" in caplog.text
+
+
+def test_watchdog_that_must_not_end_the_process_tells_of_a_hanging_loop_until_it_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    watchdog = Watchdog(0.02, ends=False)
+    watchdog.start()
+    wait_until(lambda: "no progress" in caplog.text, what="the watchdog's line")
+    assert watchdog.hanging
+    watchdog.pat()
+    assert not watchdog.hanging
+    wait_until(lambda: watchdog.hanging, what="the loop to hang again")
+    watchdog.stop()
+    watchdog.join(20)
+
+
+def test_watchdog_ends_a_process_whose_standard_error_nobody_reads() -> None:
+    program = """if True:
+        import os, time
+        from taskq.worker.process.watchdog import Watchdog
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        try:
+            while True:
+                os.write(writer, b"x" * 4096)
+        except BlockingIOError:
+            os.set_blocking(writer, True)
+        os.dup2(writer, 2)
+        Watchdog(0.2).start()
+        time.sleep(60)
+    """
+    assert subprocess.run([sys.executable, "-c", program], timeout=50, cwd=ROOT).returncode == EXIT_STATUS

@@ -1,0 +1,39 @@
+"""Says in the log that an awaited task waits in a queue from which nobody takes, once a queue and process."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Collection
+
+from taskq.conf import database_broker_alias
+from taskq.messages.protocol.options import is_storable
+
+#: The log in which a project looks first: this is about its workers, not about results.
+logger = logging.getLogger("taskq")
+
+#: Seconds that a task is awaited before somebody looks for the readers of its queue.
+PATIENCE = 5.0
+
+_told: set[tuple[str, str]] = set()
+
+
+def tell(task_ids: Collection[str]) -> None:
+    """Warn of the queues in which these tasks wait and from which no living worker takes."""
+    from taskq.store import readers
+
+    alias = database_broker_alias()
+    if alias is None:
+        # Only another broker knows its consumers.
+        return
+    for queue, task_id in readers.unread([each for each in task_ids if is_storable(each)], alias).items():
+        if (alias, queue) in _told:
+            continue
+        _told.add((alias, queue))
+        logger.warning(
+            "Task %s waits in the queue %r, and no living worker takes from it. Start one: "
+            "python manage.py taskworker -Q %s",
+            task_id,
+            queue,
+            shlex.quote(queue),
+        )

@@ -1,0 +1,67 @@
+"""The stacks of all threads, written to the worker's log file, or to standard error if there is none.
+
+``faulthandler`` holds the interpreter while it writes: a pipe that nobody reads would hold up the whole process. So it
+writes to a pipe of this module, which never waits, and a thread copies from there.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import fcntl
+import os
+import sys
+import threading
+from contextlib import suppress
+
+from taskq.logs import log_descriptor
+
+#: Size of the pipe, in bytes: enough for a hundred threads, as many as ``faulthandler`` writes.
+_SIZE = 1 << 20
+
+
+def write_stacks() -> None:
+    """Write the stacks now. Waits for whatever reads the log."""
+    reader, writer = _pipe()
+    faulthandler.dump_traceback(writer, all_threads=True)
+    os.close(writer)
+    _copy(reader)
+
+
+def write_stacks_on(number: int) -> None:
+    """Write the stacks whenever this process gets the signal ``number``, also while its main thread hangs."""
+    reader, writer = _pipe()
+    threading.Thread(target=_copy, args=(reader,), name="taskq-stacks", daemon=True).start()
+    faulthandler.register(number, writer, all_threads=True)
+
+
+def _pipe() -> tuple[int, int]:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    # Other systems have no such call, and Linux may have a lower limit.
+    with suppress(AttributeError, OSError):
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _SIZE)
+    return reader, writer
+
+
+def _copy(reader: int) -> None:
+    """Copy to the log until all writers have closed the pipe."""
+    while data := os.read(reader, _SIZE):
+        # A log that can't be written takes these stacks, but later ones may find it mended.
+        with suppress(OSError):
+            _write(_log(), data)
+    os.close(reader)
+
+
+def _log() -> int:
+    if (descriptor := log_descriptor()) is not None:
+        return descriptor
+    try:
+        # Not always 2: if standard error was closed at the start, 2 may be a file or socket of the application.
+        return sys.stderr.fileno()
+    except (AttributeError, OSError, ValueError):
+        return 2
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]

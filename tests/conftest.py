@@ -71,7 +71,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Take from a test what the one before may have left: open connections, a database's clock, and where chance stands.
+    """Take from a test what the one before may have left: open connections, the clock, and where chance stands.
 
     It may not be allowed to use these connections, nor to tidy them up.
     """

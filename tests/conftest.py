@@ -26,6 +26,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis.internal.conjecture import providers
 from pytest_django import DjangoDbBlocker
 
+from taskq import clock
 from tests.support import seeds, services
 from tests.support.databases import VENDORS, Database, temporary_database
 from tests.support.processes import Processes
@@ -70,11 +71,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Take from a test what the one before may have left: open connections, and where chance stands.
+    """Take from a test what the one before may have left: open connections, the clock, and where chance stands.
 
     It may not be allowed to use these connections, nor to tidy them up.
     """
     random.seed(seeds.seed_of(item.nodeid))
+    clock.use(None)
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()

@@ -14,11 +14,10 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
-from django.db import close_old_connections
-
 from taskq import signals, states
 from taskq.containment import contained
 from taskq.exceptions import TaskqError
+from taskq.execution.isolation import tidy_connections
 from taskq.forks import end_if_forked, forks
 from taskq.messages.protocol import decode_message
 from taskq.tasks.task import Task
@@ -45,11 +44,11 @@ def _work() -> None:
     while True:
         request, error = _failures.get()
         with suppress(Exception):
-            close_old_connections()
+            tidy_connections()
         for call in _calls(request, error):
             _guarded(call, request)
         with suppress(Exception):
-            close_old_connections()
+            tidy_connections()
 
 
 def _guarded(call: Callable[[], object], request: Request) -> None:

@@ -115,7 +115,7 @@ def test_immutable_link_gets_no_value() -> None:
         (lambda: chord([add.s(1, 1) | group(add.s(1), add.s(2)) | total.s(), add.s(3, 3)], same.s()), [[7, 6]]),
         (lambda: chord([chord([add.s(1, 1)], group(total.s(), same.s())), add.s(3, 3)], same.s()), [[[2, [[2]]], 6]]),
         (lambda: chord([group(add.s(1, 1) | group(add.s(1), add.s(2)), add.s(2, 2))], same.s()), [[[3, 4], 4]]),
-        (lambda: group(add.s(1, 1) | group(add.s(1), add.s(2) | group(add.s(3), add.s(4)))), [[3, [7, 8]]]),
+        (lambda: group(add.s(1, 1) | group(add.s(1), add.s(2) | group(add.s(3), add.s(4)))), [3, [7, 8]]),
         (lambda: chain(group(add.s(1, 1)), same.s()), [[2]]),
     ],
 )

@@ -105,7 +105,14 @@ class Model:
                 self.end(message.task_id, states.FAILURE, None)
             else:
                 message.token, message.redelivered = "", True
+                self.forget_start(message.task_id)
         return len(held)
+
+    def forget_start(self, task_id: str) -> None:
+        """Take note that a run was lost, and will begin again."""
+        run = self.runs.get(task_id)
+        if run is not None and run.state == states.STARTED:
+            run.state = states.PENDING
 
     def revoke(self, task_ids: set[str], what: str) -> int:
         """Delete what waits and flag what is held; return how many messages that were."""

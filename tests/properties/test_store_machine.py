@@ -304,6 +304,7 @@ class StoreMachine(RuleBasedStateMachine):
                 known = self.model.messages[message.id]
                 known.token, known.redelivered, known.deliveries = "", True, starts
                 self.model.attempts.append((message.task_id, "LOST"))
+                self.model.forget_start(message.task_id)
 
     @precondition(_some_claimed)
     @rule(data=st.data())

@@ -38,8 +38,10 @@ class Watchdog(threading.Thread):
         self._pats += 1
 
     def stop(self) -> None:
-        """Stop watching."""
+        """Stop watching, and wait until the thread has ended, unless its log hangs."""
         self._stopped.set()
+        if self.is_alive() and self is not threading.current_thread():
+            self.join(1.0)
 
     @property
     def hanging(self) -> bool:

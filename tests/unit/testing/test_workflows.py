@@ -93,8 +93,10 @@ def test_failed_member_fails_the_body_and_the_next_link(memory: Memory, name: st
     result = (chord(header(s(name)), s("total")) | s("add", 1)).delay()
     memory.drain()
     with pytest.raises(ChordError) as caught:
-        result.get()
+        result.get(follow_parents=False)
     assert isinstance(caught.value.__cause__, error)
+    with pytest.raises(error):
+        result.get()
     assert result.state == result.parent.state == states.FAILURE
     assert all_states(result.parent.parent) == ["SUCCESS", "SUCCESS", "FAILURE"]
 
@@ -103,9 +105,11 @@ def test_failed_inner_chord_fails_the_outer_body(memory: Memory) -> None:
     result = chord(header(chord(header(s("fail")), s("total"))), s("total")).delay()
     memory.drain()
     with pytest.raises(ChordError) as caught:
-        result.get()
+        result.get(follow_parents=False)
     assert isinstance(caught.value.__cause__, ChordError)
     assert isinstance(caught.value.__cause__.__cause__, ValueError)
+    with pytest.raises(ValueError, match="boom"):
+        result.get()
 
 
 def test_failed_link_fails_the_rest_of_the_chain(memory: Memory) -> None:
@@ -184,8 +188,10 @@ def test_revoked_member_fails_the_body(memory: Memory) -> None:
     result.parent[0].revoke()
     memory.drain()
     with pytest.raises(ChordError, match="TaskRevokedError") as caught:
-        result.get()
+        result.get(follow_parents=False)
     assert isinstance(caught.value.__cause__, TaskRevokedError)
+    with pytest.raises(TaskRevokedError):
+        result.get()
     assert all_states(result.parent) == ["REVOKED", "SUCCESS"]
 
 

@@ -82,7 +82,7 @@ def test_frame_of_a_newer_format_is_refused_naming_both_formats(monkeypatch: pyt
         newer = frames.encode(1, ())
         monkeypatch.undo()
         there.sendall(newer)
-        with pytest.raises(frames.FormatError, match=f"format {frames.FORMAT + 1}.*knows {frames.FORMAT}"):
+        with pytest.raises(frames.UnreadableError, match=f"format {frames.FORMAT + 1}.*knows {frames.FORMAT}"):
             list(frames.FrameReader().feed(here.recv(65536)))
 
 

@@ -168,13 +168,13 @@ def test_child_that_can_not_be_made_clean_is_replaced():
 
 
 def test_child_above_max_memory_is_replaced():
-    with driving(max_memory_per_child=400_000) as driver:
+    with driving(max_memory_per_child=300_000) as driver:
         (slot,) = driver.pool.slots
         modest, greedy, behind = delivery("pid"), delivery("hoard:300 pid"), deliveries(5, "pid")
 
         driver.work_off([modest, greedy, *behind])
 
-        assert 0 < driver.outcomes[modest.job].memory < 400_000 < driver.outcomes[greedy.job].memory
+        assert 0 < driver.outcomes[modest.job].memory < 300_000 < driver.outcomes[greedy.job].memory
         assert driver.outcomes[behind[-1].job].result != driver.outcomes[greedy.job].result
         assert driver.lost == []
         assert slot.accepting

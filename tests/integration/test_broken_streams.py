@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from taskq.models import Worker
+from tests.support.full_pipe import fill
 from tests.support.processes import ROOT, Processes
 from tests.support.unruly import tasks as unruly
 from tests.support.waiting import wait_until
@@ -30,12 +31,7 @@ def close_streams() -> None:
 
 def full_pipe() -> tuple[int, int]:
     reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    try:
-        while True:
-            os.write(writer, b"x" * 4096)
-    except BlockingIOError:
-        os.set_blocking(writer, True)
+    fill(writer)
     return reader, writer
 
 

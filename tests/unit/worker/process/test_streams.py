@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from taskq.worker.process import streams
+from tests.support.full_pipe import fill
 
 
 class AlwaysReady:
@@ -28,15 +29,6 @@ def pipe() -> Iterator[tuple[int, int]]:
     yield reader, writer
     os.close(reader)
     os.close(writer)
-
-
-def fill(writer: int) -> None:
-    os.set_blocking(writer, False)
-    try:
-        while True:
-            os.write(writer, b"x" * 4096)
-    except BlockingIOError:
-        os.set_blocking(writer, True)
 
 
 def test_write_arrives_whole(pipe: tuple[int, int]) -> None:

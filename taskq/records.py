@@ -14,6 +14,8 @@ from taskq import clock, states
 #: A time for the database: a Unix time, or seconds from its now. ``NEVER`` has neither.
 Moment = tuple[float | None, float | None]
 NEVER: Moment = (None, None)
+#: The place of a message in the schedule: the Unix time when it is due, and its id.
+DuePlace = tuple[float, int]
 #: Ancestors that are written with a result that is stored: JSON can't be nested for ever.
 MOST_ANCESTORS = 100
 

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from taskq.conf import settings
-from taskq.records import Moment, Settlement
+from taskq.records import DuePlace, Moment, Settlement
 
 from . import functions
 from .base import (
@@ -178,6 +178,8 @@ def _send_statement(run: bool, reset: bool, scheduled: bool, wake: bool) -> str:
 
 # Every shape that a send can have, each made once: with a run, reset, scheduled, waking.
 _SENDS = {shape: _send_statement(*shape) for shape in itertools.product((False, True), repeat=4)}
+# A time of PostgreSQL has microseconds, which a Unix time as a float keeps.
+_BEHIND = {False: "true", True: "(due_at, id) > (to_timestamp(%s), %s)"}
 _CALL_SEND = f"SELECT {functions.SEND}({', '.join(['%s'] * 18)})"
 
 
@@ -258,20 +260,29 @@ class PostgresqlEngine(ClaimingEngine):
         with self.cursor() as cursor:
             cursor.execute("SELECT pg_notify(%s, %s)", [channel, payload])
 
-    def pick_due(self, limit: int) -> list[int]:
+    def newest_message(self) -> int | None:
+        """See ``base.Engine``: what the sequence gave last. The table's largest id may lie behind many dead rows."""
+        with self.cursor() as cursor:
+            cursor.execute("SELECT pg_sequence_last_value(pg_get_serial_sequence('taskq_message', 'id')::regclass)")
+            (newest,) = cursor.fetchone()
+        return None if newest is None else int(newest)
+
+    def pick_due(self, limit: int, after: DuePlace | None = None) -> list[DuePlace]:
         with self.cursor() as cursor:
             cursor.execute(
-                "SELECT id FROM taskq_scheduledmessage WHERE due_at <= clock_timestamp() "
+                "SELECT extract(epoch FROM due_at)::float8, id FROM taskq_scheduledmessage "
+                f"WHERE due_at <= clock_timestamp() AND {_BEHIND[after is not None]} "
                 "ORDER BY due_at, id LIMIT %s FOR UPDATE SKIP LOCKED",
-                [limit],
+                [*(after or ()), limit],
             )
-            return [row[0] for row in cursor.fetchall()]
+            return list(cursor.fetchall())
 
-    def next_due(self) -> float | None:
+    def next_due(self, after: DuePlace | None = None) -> float | None:
         with self.cursor() as cursor:
             cursor.execute(
                 "SELECT extract(epoch FROM due_at - clock_timestamp())::float8 FROM taskq_scheduledmessage "
-                "ORDER BY due_at LIMIT 1"
+                f"WHERE {_BEHIND[after is not None]} ORDER BY due_at, id LIMIT 1",
+                [*(after or ())],
             )
             row = cursor.fetchone()
             return row and float(row[0])

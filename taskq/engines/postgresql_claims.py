@@ -46,7 +46,9 @@ _PRIORITIES = range(10)
 # What keeps the planner to look-ups in indexes. Statistics may be of another time, when the table was empty or full:
 # then it would sort all that waits. The statements of taskq have an index that serves them at any size. Sorting stays
 # allowed: without it a few rows that are wanted in the order of ids would be looked for among all.
-_LOOK_UPS = {"enable_seqscan": "off", "enable_bitmapscan": "off", "random_page_cost": "0.1"}
+# The few rows of workers are read as a whole all the same, at a price that stands for "never". It must not be taken for
+# a reason to compile the statement, which takes a tenth of a second.
+_LOOK_UPS = {"enable_seqscan": "off", "enable_bitmapscan": "off", "random_page_cost": "0.1", "jit": "off"}
 _STEADY = "; ".join(f"SET {name} = {value}" for name, value in _LOOK_UPS.items())
 _STEADY_HERE = f"SELECT {_NO_WAIT}" + "".join(f", set_config('{n}', '{value}', true)" for n, value in _LOOK_UPS.items())
 

@@ -179,7 +179,7 @@ def _send_statement(run: bool, reset: bool, scheduled: bool, wake: bool) -> str:
 # Every shape that a send can have, each made once: with a run, reset, scheduled, waking.
 _SENDS = {shape: _send_statement(*shape) for shape in itertools.product((False, True), repeat=4)}
 # A time of PostgreSQL has microseconds, which a Unix time as a float keeps.
-_BEHIND = {False: "true", True: "(due_at, id) > (to_timestamp(%s), %s)"}
+_BEHIND = {False: "true", True: "(due_at, id + 0) > (to_timestamp(%s), %s)"}
 _CALL_SEND = f"SELECT {functions.SEND}({', '.join(['%s'] * 18)})"
 
 
@@ -272,7 +272,7 @@ class PostgresqlEngine(ClaimingEngine):
             cursor.execute(
                 "SELECT extract(epoch FROM due_at)::float8, id FROM taskq_scheduledmessage "
                 f"WHERE due_at <= clock_timestamp() AND {_BEHIND[after is not None]} "
-                "ORDER BY due_at, id LIMIT %s FOR UPDATE SKIP LOCKED",
+                "ORDER BY due_at, id + 0 LIMIT %s FOR UPDATE SKIP LOCKED",
                 [*(after or ()), limit],
             )
             return list(cursor.fetchall())
@@ -281,7 +281,7 @@ class PostgresqlEngine(ClaimingEngine):
         with self.cursor() as cursor:
             cursor.execute(
                 "SELECT extract(epoch FROM due_at - clock_timestamp())::float8 FROM taskq_scheduledmessage "
-                f"WHERE {_BEHIND[after is not None]} ORDER BY due_at, id LIMIT 1",
+                f"WHERE {_BEHIND[after is not None]} ORDER BY due_at, id + 0 LIMIT 1",
                 [*(after or ())],
             )
             row = cursor.fetchone()

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Func
 from django.db.models.lookups import Exact
 
 if TYPE_CHECKING:  # Django's fields can't be subscripted at run time.
@@ -72,6 +73,20 @@ class Unindexed(Exact):
     def get_rhs_op(self, connection: BaseDatabaseWrapper, rhs: str) -> str:
         """Return the comparison."""
         return f"= {rhs}"
+
+
+class OrderedId(Func):
+    """The id as the indexes have it that give the order of claims and of promotion; for ``order_by``.
+
+    On PostgreSQL that is ``id + 0``: a search for plain ids can't take such an index for that of the primary key.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("id", template="%(expressions)s")
+
+    def as_postgresql(self, compiler: Any, connection: BaseDatabaseWrapper, **context: Any) -> Any:
+        """Return the expression of the index."""
+        return self.as_sql(compiler, connection, template="(%(expressions)s + 0)", **context)
 
 
 class PayloadField(TextField):

@@ -75,6 +75,16 @@ def _scattered(alias: str) -> None:
     _run(alias, "ANALYZE taskq_message")
 
 
+def _all_dead(alias: str) -> None:
+    """All messages have run, and nothing was vacuumed: all indexes are full, and seem to be as short as each other."""
+    _run_tasks(alias, "t", 16)
+    consuming.purge("taskq", alias)
+    enqueue([envelope(delay=60) for _ in range(2_000)])
+    _run(alias, "DELETE FROM taskq_scheduledmessage")
+    for model in ("message", "taskrun", "scheduledmessage"):
+        _run(alias, f"ANALYZE taskq_{model}")
+
+
 def _full(alias: str) -> None:
     fill(alias, WAITING)
     _run(alias, "ANALYZE taskq_message")
@@ -86,6 +96,7 @@ STATISTICS: dict[str, Callable[[str], None]] = {
     "empty": _empty,
     "held-backlog": _held_backlog,
     "scattered": _scattered,
+    "all-dead": _all_dead,
     "full": _full,
 }
 
@@ -94,7 +105,7 @@ STATISTICS: dict[str, Callable[[str], None]] = {
 def statistics(request: pytest.FixtureRequest, alias: str) -> Iterator[str]:
     """Leave the tables with statistics of some time; return the alias."""
     # Dead rows of other tests are another subject.
-    _run(alias, "TRUNCATE taskq_message, taskq_taskrun")
+    _run(alias, "TRUNCATE taskq_message, taskq_taskrun, taskq_scheduledmessage")
     request.param(alias)
     yield alias
     connections[alias].close()
@@ -198,6 +209,37 @@ def _run_tasks(alias: str, token: str, batches: int = 8) -> Claimed:
         messages = claim("taskq", 500, token)
         settle(token, [ending(m) for m in messages])
     return messages[-1]
+
+
+@postgresql
+def test_a_claim_behind_the_front_reads_three_buffers_a_row(statistics: str) -> None:
+    _be_a_worker(statistics)
+    fill(statistics, WAITING)
+    front = {0: claim("taskq", BATCH, "t")[-1].id}
+    for _ in range(8):
+        claim("taskq", 1, "t", after=front)
+    with connections[statistics].cursor() as cursor:
+        cursor.execute("SELECT name FROM pg_prepared_statements WHERE statement LIKE 'UPDATE taskq_message%%unnest%%'")
+        ((name,),) = cursor.fetchall()
+        after = f"ARRAY[9, 0]::smallint[], ARRAY[0, {front[0]}]::bigint[]"
+        cursor.execute(
+            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE {name} ('t', {after}, 'taskq', {BATCH}, {BATCH})"
+        )
+        plan = Plan(name, cursor.fetchone()[0][0]["Plan"])
+    assert plan.rows == BATCH
+    _assert_reads([plan], 3, 60)
+
+
+@postgresql
+def test_promotion_finds_due_messages_in_order_and_moves_them_by_id(statistics: str) -> None:
+    _be_a_worker(statistics)
+    past = time.time() - 60
+    enqueue([envelope(eta=past + n / 100) for n in range(2_000)])
+    for after in (None, (past + 5, 0)):
+        with explained(statistics, "scheduledmessage") as plans:
+            next_due(statistics, after)
+            assert len(promote_after(after, BATCH, statistics)) == BATCH
+        _assert_reads(plans, 5)
 
 
 @postgresql

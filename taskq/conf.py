@@ -177,6 +177,9 @@ class Settings:
         16 * 1024 * 1024,
         "Largest body in bytes that is sent or read, compressed or opened. `None` is no limit.",
     )
+    MAX_HEADERS_SIZE = Setting(
+        kinds.optional(kinds.COUNT), 64 * 1024, "Most bytes of headers and properties of a message. `None` is no limit."
+    )
     PUBLISH_RETRY = Setting(
         kinds.FLAG,
         True,
@@ -244,6 +247,11 @@ class Settings:
         None,
         "Messages that a worker holds for each process or thread; 0 is no limit. `None`: more while tasks are short, "
         "fewer while they are long.",
+    )
+    MAX_PREFETCH_SIZE = Setting(
+        kinds.COUNT,
+        64 * 1024 * 1024,
+        "Bytes of messages above which a worker claims no more. It holds one in any case.",
     )
     OPTIMIZATION = Setting(
         kinds.choice("default", "fair"),

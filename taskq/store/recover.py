@@ -21,6 +21,7 @@ from taskq.workflows.advance import sendable
 from taskq.workflows.followups import complete
 
 from .enqueue import wake
+from .large import without_texts
 from .progress import forget_starts
 from .settle import write_ends
 from .workflow_rows import DatabaseWorkflows
@@ -88,7 +89,7 @@ def requeue_free(token: str, alias: str) -> int:
         locked = Message.objects.using(alias).filter(id__in=found, token__unindexed=token)
         count = locked.update(token="", redelivered=True)
         wake(engine, set(found.values()))
-    for message in rows.filter(acked=True).order_by("id"):
+    for message in without_texts(rows.filter(acked=True).order_by("id")):
         try:
             with engine.atomic():
                 count += _fail(engine, token, [message])
@@ -111,7 +112,7 @@ def requeue_held(token: str, alias: str) -> int:
     # Unacknowledged messages first. If the worker lives after all, a message that it acknowledges between these two
     # statements stays held by it.
     count = held.filter(acked=False).update(token="", redelivered=True)
-    count += _fail(engine, token, list(held.order_by("id")))
+    count += _fail(engine, token, without_texts(held.order_by("id")))
     wake(engine, queues)
     return count
 

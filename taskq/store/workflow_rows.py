@@ -22,6 +22,7 @@ from taskq.workflows.advance import Body, GroupCount, Member
 
 from . import exchanges, finalize
 from .enqueue import follow, insert_runs, names_of, wake
+from .large import without_texts
 from .transactions import SentTwice
 
 T = TypeVar("T")
@@ -93,7 +94,8 @@ class DatabaseWorkflows:
 
     def message(self, settlement: Settlement) -> Message | None:
         known = self._messages.get(settlement.message_id)
-        return known or Message.objects.using(self._engine.alias).filter(id=settlement.message_id).first()
+        rows = Message.objects.using(self._engine.alias).filter(id=settlement.message_id)
+        return known or next(iter(without_texts(rows)), None)
 
     def resolve(self, envelopes: Sequence[Envelope]) -> Sequence[Envelope]:
         return exchanges.resolve(envelopes, self._engine.alias)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn
 
-from taskq.conf import settings
 from taskq.exceptions import InvalidTaskError
 from taskq.messages import reprs, serializers, signing
 from taskq.timezones import parse_iso, to_utc
@@ -162,8 +161,8 @@ def decode_body(
 ) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
     """Return the arguments, the keyword arguments and the embedded follow-ups (``EMBED``).
 
-    Raises ``ContentDisallowed``, ``DecodeError``, ``SignatureMismatch`` (with
-    ``TASKQ_SIGNING``) and ``InvalidTaskError`` for a body that is no task's.
+    The seal of the message was verified before (``sealing.verify``). Raises ``ContentDisallowed``, ``DecodeError``,
+    and ``InvalidTaskError`` for a body that is no task's.
     """
     value = load_body(body, content_type, content_encoding, headers, properties)
     return parts_of(upgrade(headers, value)[1] if isinstance(value, dict) else value)
@@ -212,11 +211,9 @@ def load_body(
     headers: Mapping[str, Any],
     properties: Mapping[str, Any],
 ) -> Any:
-    """Return the decoded body. Nothing is decoded before content type and signature are checked."""
+    """Return the decoded body. Nothing is decoded before its content type is checked."""
     serializers.check_accepted(content_type)
     payload = serializers.payload_of(body, headers, properties)
-    if settings.SIGNING:
-        signing.verify(headers, payload, content_type)
     return serializers.decode(payload, content_type, content_encoding)
 
 

@@ -1,8 +1,8 @@
 """Signs messages (HMAC) while ``TASKQ_SIGNING`` is on. Called by ``protocol``, which builds and reads them.
 
-The signature covers the encoded body (before compression and base64, which brokers may change), its content
-type, and the headers for name, id, times and retries. Keys are Django's ``SECRET_KEY`` and, for reading,
-``SECRET_KEY_FALLBACKS``.
+The signature covers the encoded body (compressed, so that it is verified before the body is opened, but without base64,
+which brokers may change), its content type, and the headers for name, id, times and retries. Keys are Django's
+``SECRET_KEY`` and, for reading, ``SECRET_KEY_FALLBACKS``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def sign(headers: dict[str, Any], payload: str | bytes, content_type: str) -> No
 
 
 def verify(headers: Mapping[str, Any], payload: str | bytes, content_type: str) -> None:
-    """Raise ``SignatureMismatch`` unless ``headers`` sign ``payload``, the body without compression and base64."""
+    """Raise ``SignatureMismatch`` unless ``headers`` sign ``payload``, the body without base64."""
     signature = headers.get(HEADER)
     name = headers.get("task")
     if not isinstance(signature, str):

@@ -94,8 +94,7 @@ def _keep_body(envelope: Envelope, message: RawMessage, old: Mapping[str, Any]) 
     if serializers.BODY_ENCODING in old:
         envelope.properties[serializers.BODY_ENCODING] = old[serializers.BODY_ENCODING]
     if settings.SIGNING:
-        payload = serializers.payload_of(message.body, envelope.headers, old)
-        signing.sign(envelope.headers, payload, envelope.content_type)
+        signing.sign(envelope.headers, serializers.sealed_part(message.body, old), envelope.content_type)
 
 
 def _encode_again(envelope: Envelope, message: RawMessage, given: Mapping[str, Any]) -> None:

@@ -178,7 +178,7 @@ class Settings:
     MAX_MESSAGE_SIZE = Setting(
         kinds.optional(kinds.COUNT),
         16 * 1024 * 1024,
-        "Largest body in bytes that is sent or read. `None` is no limit.",
+        "Largest body in bytes that is sent or read, compressed or opened. `None` is no limit.",
     )
     PUBLISH_RETRY = Setting(
         kinds.FLAG,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .build import build, origin, reply_queue
 from .options import MessageOptions, expiration
-from .read import TaskHeaders, decode_body, decode_message, load_body, read_headers, upgrade
+from .read import MOST_OUTSIDE, TaskHeaders, decode_body, decode_message, load_body, read_headers, upgrade
 from .retry import retry_envelope
 from .sealing import StoredMessage, seal, verify
 from .wire import EMBED, HEADERS, MAX_NAME, RawMessage, ReceivedMessage, mapping_of
@@ -17,6 +17,7 @@ __all__ = [
     "EMBED",
     "HEADERS",
     "MAX_NAME",
+    "MOST_OUTSIDE",
     "MessageOptions",
     "RawMessage",
     "ReceivedMessage",

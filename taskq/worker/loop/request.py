@@ -14,7 +14,7 @@ from taskq.calls.registry import tasks
 from taskq.conf import settings
 from taskq.exceptions import ContentDisallowed, DecodeError, InvalidTaskError
 from taskq.handover import Delivery
-from taskq.messages.protocol import TaskHeaders, load_body, mapping_of, read_headers, upgrade
+from taskq.messages.protocol import MOST_OUTSIDE, TaskHeaders, load_body, mapping_of, read_headers, upgrade
 from taskq.messages.protocol.options import is_limit
 from taskq.records import Claimed
 from taskq.value_kinds import WAIT
@@ -167,10 +167,14 @@ def _headers(message: Claimed) -> TaskHeaders:
 
 
 def _upgraded(message: Claimed, headers: dict[str, Any]) -> dict[str, Any]:
-    """Turn a message of protocol 1, which has everything in its body, into protocol 2; return the headers."""
+    """Turn a message of protocol 1, which has everything in its body, into protocol 2; return the headers.
+
+    A large body is refused: it would be decoded in the main process.
+    """
     try:
         properties = mapping_of(message.properties)
-        body = load_body(message.body, message.content_type, message.content_encoding, headers, properties)
+        received = (message.body, message.content_type, message.content_encoding)
+        body = load_body(*received, headers, properties, MOST_OUTSIDE)
         headers, parts = upgrade(headers, body)
     except (ValueError, DecodeError, ContentDisallowed) as error:
         raise InvalidTaskError(f"A message that is no task: {error}") from error

@@ -18,7 +18,9 @@ from taskq.records import Claimed
 
 from . import claim as claims
 from . import large, workers
+from .authenticity import authentic
 from .revoke import write_revoked
+from .texts import without_texts
 
 #: How many messages one statement deletes, at most.
 _CHUNK = 500
@@ -80,7 +82,7 @@ def purge(queue: str, alias: str, newest: int | None = None) -> int:
 def _purge(waiting: QuerySet[Message], alias: str) -> int:
     engine = for_alias(alias)
     with engine.atomic():
-        tasks = large.without_texts(waiting.select_for_update().exclude(task_id="").order_by("id"), MOST)
+        tasks = authentic(without_texts(waiting.select_for_update().exclude(task_id="").order_by("id"), MOST))
         purged = waiting.delete()[0]
         write_revoked(engine, tasks, untracked=False)
     return purged

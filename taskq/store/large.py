@@ -1,28 +1,18 @@
-"""Large: texts of large messages are left in their rows, until there is room for them, or for good.
+"""Large: a claim leaves the texts of large messages in their rows; they are read while there is room for them.
 
-A claim leaves them: ``engines.claim_columns`` says which messages are large. All who claim then call ``keep``.
-``without_texts`` is for messages whose tasks end without running.
+Called by all who claim. ``engines.claim_columns`` says which messages are large.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import TypeVar
 
-from django.db.models import Case, F, QuerySet, TextField, Value, When
-from django.db.models.lookups import LessThanOrEqual
-
-from taskq.conf import settings
 from taskq.engines import for_alias
-from taskq.messages.protocol import MOST_OUTSIDE
-from taskq.models import Message, ScheduledMessage
-from taskq.models.fields import Octets
+from taskq.models import Message
 from taskq.records import Claimed
 
 from .requeue import requeue
-
-_M = TypeVar("_M", Message, ScheduledMessage)
-_TEXTS = ("headers", "properties", "body")
+from .texts import TEXTS, refusal
 
 
 def keep(claimed: list[Claimed], token: str, room: int, alias: str) -> list[Claimed]:
@@ -39,7 +29,7 @@ def keep(claimed: list[Claimed], token: str, room: int, alias: str) -> list[Clai
     for message in large:
         if message.id not in sizes:
             surplus.add(message.id)  # the lease was lost, and another worker was quicker
-        elif refused := _refusal(*sizes[message.id]):
+        elif refused := refusal(*sizes[message.id]):
             message.refused, message.headers, message.properties = refused, "{}", "{}"
         elif room > 0:
             room -= _read(message, alias)
@@ -50,37 +40,9 @@ def keep(claimed: list[Claimed], token: str, room: int, alias: str) -> list[Clai
     return [message for message in claimed if message.id not in surplus]
 
 
-def _refusal(headers: int, body: int) -> str:
-    """Return why a message of these sizes is not read, or an empty text."""
-    for what, size, setting in (
-        ("headers and properties", headers, "MAX_HEADERS_SIZE"),
-        ("body", body, "MAX_MESSAGE_SIZE"),
-    ):
-        limit = getattr(settings, setting)
-        if limit is not None and size > limit:
-            return f"A message with {size} bytes of {what} is above TASKQ_{setting}, which is {limit}."
-    return ""
-
-
 def _read(message: Claimed, alias: str) -> int:
     """Read the texts of a message; return how much memory they take."""
-    texts = Message.objects.using(alias).filter(id=message.id).values_list(*_TEXTS).first()
+    texts = Message.objects.using(alias).filter(id=message.id).values_list(*TEXTS).first()
     message.headers, message.properties, message.body = texts or ("{}", "{}", "")
     message.size = sum(map(sys.getsizeof, (message.headers, message.properties, message.body)))
     return message.size
-
-
-def without_texts(rows: QuerySet[_M], most: int = MOST_OUTSIDE) -> list[_M]:
-    """Return the messages of ``rows``; texts of more than ``most`` bytes are read as empty: nothing would open them."""
-    text = TextField()
-    short = {
-        f"short_{name}": Case(
-            When(LessThanOrEqual(Octets(name), most), then=F(name)), default=Value(""), output_field=text
-        )
-        for name in _TEXTS
-    }
-    found = list(rows.defer(*_TEXTS).annotate(**short))
-    for message in found:
-        for name in _TEXTS:
-            setattr(message, name, getattr(message, f"short_{name}"))
-    return found

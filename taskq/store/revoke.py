@@ -24,9 +24,10 @@ from taskq.workflows.cascade import NodePosition, cascade, dependents_first
 from taskq.workflows.followups import complete
 
 from . import revocations
+from .authenticity import readable
 from .enqueue import MESSAGE_CHANNEL
-from .large import without_texts
 from .settle import write_ends
+from .texts import without_texts
 from .transactions import repeated
 
 #: Among the names of queues in a notification: read the flags of held messages.
@@ -138,7 +139,7 @@ def _revoke(engine: Engine, task_ids: Sequence[str], unsent: set[str], terminate
             ids = [number for (kind, number), token in found.items() if kind is model and not token]
             rows: QuerySet[Any] = model._base_manager.using(alias).filter(id__in=ids)
             # A batch of large messages is not read: of these the dependents are looked up in the rows.
-            waiting += without_texts(rows, MOST)
+            waiting += map(readable, without_texts(rows, MOST))
             rows.delete()
         write_revoked(engine, waiting, unsent)
         if claimed:

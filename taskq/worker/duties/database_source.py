@@ -17,6 +17,7 @@ from taskq.engines.base import SCHEDULED_NAME
 from taskq.engines.claim_columns import MOST
 from taskq.records import Claimed
 from taskq.store import large
+from taskq.store.authenticity import runnable
 from taskq.store.claim import claim, held, with_messages
 from taskq.store.promote import BATCH, next_due, promote
 from taskq.store.requeue import requeue
@@ -152,6 +153,7 @@ class DatabaseSource(Duty):
         return room > 0 and bool(self._pending)
 
     def _claim_from(self, queue: str, limit: int) -> int:
+        """Claim up to ``limit`` messages; return how many are held now."""
         front = self._fronts.get(queue) or self._new_front(queue)
         after, began = front.after(), time.monotonic()
         take = claim if after is None else partial(claim, after=after)
@@ -168,10 +170,11 @@ class DatabaseSource(Duty):
         if claimed:
             # A message may still run here under a token that this worker lost. Old and new delivery have the
             # same id, so the new one is held back until the old run ends.
-            self._deferred += [(self._lease.token, m) for m in claimed if self._lease.holds(m.id)]
-            self._hand_on([message for message in claimed if not self._lease.holds(message.id)])
+            deferred = [(self._lease.token, m) for m in claimed if self._lease.holds(m.id)]
+            self._deferred += deferred
             self.mark_useful()
-        return len(claimed)
+            return len(deferred) + self._hand_on([m for m in claimed if not self._lease.holds(m.id)])
+        return 0
 
     def _adapt(self, queue: str, kept: int, requeued: int) -> None:
         """Claim fewer messages of a queue whose large messages found no room, and then slowly more."""
@@ -191,9 +194,15 @@ class DatabaseSource(Duty):
         self._unsure -= ready
         self._pending |= ready
 
-    def _hand_on(self, claimed: list[Claimed]) -> None:
+    def _hand_on(self, claimed: list[Claimed]) -> int:
+        if settings.SIGNING:
+            # If this fails, the messages are not known here, and are requeued as after a claim without an answer.
+            self._claiming = True
+            claimed = runnable(self._lease.token, claimed, self._alias)
+            self._claiming = False
         self._lease.take([m.id for m in claimed], {m.id: m.size for m in claimed if m.size})
         self._deliver(claimed)
+        return len(claimed)
 
     def _deliver_deferred(self) -> None:
         """Deliver the messages that were held back and whose old run has ended."""

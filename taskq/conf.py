@@ -176,9 +176,7 @@ class Settings:
         "delivered again. All processes need it. Tasks then have rows whatever `TASKQ_TRACK_PENDING` says.",
     )
     MAX_MESSAGE_SIZE = Setting(
-        kinds.optional(kinds.COUNT),
-        16 * 1024 * 1024,
-        "Largest body in bytes that is sent or read, compressed or opened. `None` is no limit.",
+        kinds.optional(kinds.COUNT), 16 * 1024 * 1024, "Most bytes of a body, also when opened. `None` is no limit."
     )
     MAX_HEADERS_SIZE = Setting(
         kinds.optional(kinds.COUNT), 64 * 1024, "Most bytes of headers and properties of a message. `None` is no limit."

@@ -97,7 +97,7 @@ def _main(sock: socket.socket, parent: int, run: RunFn) -> NoReturn:
 
 
 class ForkServerProcess:
-    """The loop of the fork server, and its children by slot and by pid."""
+    """The loop of the fork server, and its children by number and by pid."""
 
     def __init__(self, sock: socket.socket, run: RunFn) -> None:
         self._sock = sock
@@ -105,8 +105,8 @@ class ForkServerProcess:
         self._reader = frames.FrameReader()
         self._fds: list[int] = []
         self._pids: dict[int, int] = {}
-        self._slots: dict[int, int] = {}
-        #: By slot, the pipe in which a child looks whether a signal is meant for it alone.
+        self._numbers: dict[int, int] = {}
+        #: By number, the pipe in which a child looks whether a signal is meant for it alone.
         self._orders: dict[int, int] = {}
         self._wakeup_read, self._wakeup_write = os.pipe()
 
@@ -149,16 +149,16 @@ class ForkServerProcess:
             elif kind == frames.PING:
                 self._send(frames.PONG, None)
 
-    def _spawn(self, slot: int, title: str, max_memory: int) -> None:
+    def _spawn(self, number: int, slot: int, title: str, max_memory: int) -> None:
         given, self._fds = self._fds[:2], self._fds[2:]
         signals.send(signals.worker_before_create_process, sender=None)
         try:
-            pid, self._orders[slot] = self._fork(slot, given, title, max_memory)
+            pid, self._orders[number] = self._fork(slot, given, title, max_memory)
         except OSError as error:
-            self._send(frames.NOT_SPAWNED, (slot, str(error)))
+            self._send(frames.NOT_SPAWNED, (number, str(error)))
         else:
-            self._pids[slot], self._slots[pid] = pid, slot
-            self._send(frames.SPAWNED, (slot, pid))
+            self._pids[number], self._numbers[pid] = pid, number
+            self._send(frames.SPAWNED, (number, pid))
         finally:
             for fd in given:
                 os.close(fd)
@@ -188,28 +188,28 @@ class ForkServerProcess:
         for fd in (self._wakeup_read, self._wakeup_write, orders, *self._orders.values(), *self._fds):
             os.close(fd)
 
-    def _signal(self, slot: int, pid: int, number: int) -> None:
+    def _signal(self, child: int, number: int) -> None:
         # The child is not reaped yet, so the pid is still its own, even if it has ended.
-        if self._pids.get(slot) == pid:
+        if (pid := self._pids.get(child)) is not None:
             if number in GROUP_SIGNALS:
                 with suppress(BrokenPipeError):
-                    os.write(self._orders[slot], b"\0")
+                    os.write(self._orders[child], b"\0")
             os.kill(pid, number)
 
     def _reap(self) -> None:
         os.read(self._wakeup_read, 4096)
-        while self._slots:
+        while self._numbers:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
                 return
-            slot = self._slots.pop(pid, None)
-            if slot is not None:
-                del self._pids[slot]
-                os.close(self._orders.pop(slot))
-                self._send(frames.EXITED, (slot, pid, os.waitstatus_to_exitcode(status)))
+            number = self._numbers.pop(pid, None)
+            if number is not None:
+                del self._pids[number]
+                os.close(self._orders.pop(number))
+                self._send(frames.EXITED, (number, os.waitstatus_to_exitcode(status)))
 
     def _kill_all(self) -> None:
-        for pid in self._slots:
+        for pid in self._numbers:
             os.kill(pid, signal.SIGKILL)
 
     def _send(self, kind: int, payload: Any) -> None:

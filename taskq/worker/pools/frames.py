@@ -27,13 +27,13 @@ OUTCOME = 12  # Outcome.to_wire()
 REPORT = 13  # Report.to_wire()
 LEAVING = 14  # None: it starts no other delivery, and waits for STOP
 # Main process to fork server.
-SPAWN = 21  # (slot, title, most memory in KiB or 0); two descriptors come with it: socket, permits
-SIGNAL = 22  # (slot, pid, signal number)
+SPAWN = 21  # (child's number, slot, title, most memory in KiB or 0); two descriptors come with it: socket, permits
+SIGNAL = 22  # (child's number, signal number)
 PING = 23  # None: is answered by PONG
 # Fork server to main process.
-SPAWNED = 31  # (slot, pid)
-NOT_SPAWNED = 32  # (slot, reason)
-EXITED = 33  # (slot, pid, exit code, negative for a signal)
+SPAWNED = 31  # (child's number, pid)
+NOT_SPAWNED = 32  # (child's number, reason)
+EXITED = 33  # (child's number, exit code, negative for a signal)
 PONG = 34  # None
 
 _HEADER = struct.Struct(">II")

@@ -160,9 +160,10 @@ class Children:
         child = slot.child = PreforkChild(next(self._numbers), connection)
         self._living[child.number] = slot, child
         self._hub.add_reader(connection.fileno(), self.on_readable, slot, child)
-        title = f"taskq: child {slot.index} {self._options.hostname}".rstrip()
-        max_memory = self._options.max_memory_per_child or 0
-        self._server.spawn(child.number, slot.index, title, max_memory, connection.child_fds)
+        pool = self._options
+        title = f"taskq: child {slot.index} {pool.hostname}".rstrip()
+        limits = pool.max_tasks_per_child or 0, pool.max_memory_per_child or 0
+        self._server.spawn(child.number, frames.ChildOptions(slot.index, title, *limits), connection.child_fds)
         connection.close_child_end()
         self._watch_starts()
 
@@ -353,7 +354,7 @@ class Children:
                 self._deadlines.add(child.deadline)
 
     def _check(self) -> None:
-        """Kill children that don't start their head, or can't be reached: tasks would wait for ever beside idle ones."""
+        """Kill children that don't start their head or can't be reached: tasks would wait for ever beside idle ones."""
         if self.killing:
             return
         now = time.monotonic()

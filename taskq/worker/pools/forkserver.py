@@ -41,13 +41,10 @@ class ForkServer:
         """Return the descriptor that is readable when there is a frame of the server, or its end."""
         return self._sock.fileno()
 
-    def spawn(self, child: int, slot: int, title: str, max_memory: int, fds: tuple[int, int]) -> None:
-        """Request a child that gets copies of ``fds``. With ``max_memory`` KiB or more, if not 0, it starts no task.
-
-        ``child`` is the number by which this process and the server know it.
-        """
+    def spawn(self, child: int, options: frames.ChildOptions, fds: tuple[int, int]) -> None:
+        """Request a child that gets copies of ``fds``. ``child`` is the number by which the server will know it."""
         copies = [os.dup(fd) for fd in fds]
-        self._send(frames.encode(frames.SPAWN, (child, slot, title, max_memory)), copies)
+        self._send(frames.encode(frames.SPAWN, (child, *options)), copies)
 
     def signal(self, child: int, number: int) -> None:
         """Request a signal to the child with this number, if it was not reaped yet."""

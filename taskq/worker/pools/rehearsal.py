@@ -21,15 +21,21 @@ _TIMES = 8
 
 def rehearse() -> None:
     """Run a few deliveries that do nothing. An error ends the rehearsal: children then start more slowly."""
+    with suppress(Exception):
+        _rehearse()
+    isolation.forget()
+    # Children collect nothing that is older than they are.
+    gc.freeze()
+
+
+def _rehearse() -> None:
+    drop_connections()
     # A socket that takes everything needs no hub.
     connection = ChildConnection(cast(Hub, None))
-    with suppress(Exception):
-        drop_connections()
+    try:
         connection.hand_over([rehearsal.delivery() for _ in range(_TIMES)])
         connection.ask_to_stop()
         _, permits = connection.child_fds
         Child(connection.child_sock, permits, rehearsal.run, 0).work()
-    connection.close()
-    isolation.forget()
-    # Children collect nothing that is older than they are.
-    gc.freeze()
+    finally:
+        connection.close()

@@ -170,12 +170,15 @@ class Settings:
     )
     COMPRESSION = Setting(kinds.optional(kinds.TEXT), None, "kombu compression of message bodies.")
     SIGNING = Setting(
-        kinds.FLAG, False, "Sign messages with `SECRET_KEY`, and refuse those that are unsigned or altered."
+        kinds.FLAG,
+        False,
+        "Seal messages, and what rows keep for later, with `SECRET_KEY`; drop messages that are unsigned, altered or "
+        "delivered again. All processes need it. Tasks then have rows whatever `TASKQ_TRACK_PENDING` says.",
     )
     MAX_MESSAGE_SIZE = Setting(
         kinds.optional(kinds.COUNT),
         16 * 1024 * 1024,
-        "Largest body in bytes that is sent or read. `None` is no limit.",
+        "Largest body in bytes that is sent or read, compressed or opened. `None` is no limit.",
     )
     PUBLISH_RETRY = Setting(
         kinds.FLAG,

@@ -1,4 +1,4 @@
-"""Encodes values as bodies and decodes them, with kombu's serializers and compressions.
+"""Encodes values as bodies and decodes them, with kombu's serializers.
 
 Bodies are text, as in the rows: a binary body is base64, with the property ``body_encoding``.
 Only content types in ``TASKQ_ACCEPT_CONTENT`` are decoded.
@@ -14,7 +14,6 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
-from kombu import compression as kombu_compression
 from kombu import serialization
 from kombu.exceptions import SerializerNotInstalled
 from kombu.utils import json as kombu_json
@@ -23,7 +22,7 @@ from taskq.conf import settings
 from taskq.containment import contained
 from taskq.exceptions import ContentDisallowed, DecodeError, EncodeError, InvalidTaskError
 
-from . import meanings
+from . import compression, meanings
 
 __all__ = [
     "BASE64",
@@ -35,13 +34,14 @@ __all__ = [
     "accepted_content",
     "argument_error",
     "check_accepted",
+    "check_size",
     "compress",
     "decode",
-    "decompress",
     "dumps_json",
     "encode",
     "is_plain_json",
-    "payload_of",
+    "opened",
+    "sealed_part",
     "serializer_of",
     "to_base64",
     "to_bytes",
@@ -61,7 +61,6 @@ _TEXT_ENCODINGS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
 # kombu has no type hints for these.
 _registry: Any = serialization.registry
-_compression: Any = kombu_compression
 _prepare_accept: Any = serialization.prepare_accept_content
 #: Encodes a value as kombu's JSON: the text of its ``dumps``, without a new encoder for each value.
 to_json: Callable[[Any], str] = kombu_json.JSONEncoder().encode
@@ -166,51 +165,50 @@ def to_bytes(body: str | bytes, properties: Mapping[str, Any]) -> bytes:
 
 def compress(payload: str | bytes, method: str) -> tuple[bytes, str]:
     """Return ``payload`` compressed, and the value of the header ``compression``. Raises ``EncodeError``."""
-    try:
-        compressed, content_type = _compression.compress(
-            payload.encode() if isinstance(payload, str) else payload, method
-        )
-    except KeyError:
-        raise EncodeError(
-            f"The compression {method!r} is not installed: see compression= or TASKQ_COMPRESSION."
-        ) from None
-    return compressed, content_type
-
-
-def decompress(payload: bytes, content_type: str) -> bytes:
-    """Reverse ``compress``. Raises ``DecodeError``."""
-    try:
-        plain: bytes = _compression.decompress(payload, content_type)
-    except KeyError:
-        raise DecodeError(f"The compression {content_type!r} of the message is not installed here.") from None
-    except Exception as exc:  # each library has errors of its own
-        raise DecodeError(f"The body can't be decompressed as {content_type!r}: {exc}.") from exc
-    return plain
+    data = payload.encode() if isinstance(payload, str) else payload
+    return compression.compress(data, method, bounded=settings.MAX_MESSAGE_SIZE is not None)
 
 
 # -- reading ------------------------------------------------------------------
 
 
-def payload_of(body: str | bytes, headers: Mapping[str, Any], properties: Mapping[str, Any]) -> str | bytes:
-    """Return a body without base64 and compression. Raises ``DecodeError``.
+def sealed_part(body: str | bytes, properties: Mapping[str, Any]) -> str | bytes:
+    """Return a body without base64, still compressed: the part that a signature covers. Raises ``DecodeError``.
 
-    Raises ``InvalidTaskError`` if the body, as received or decompressed, is above ``TASKQ_MAX_MESSAGE_SIZE``.
+    So nobody has to open a body before its signature is verified. Raises ``InvalidTaskError`` if the body is above
+    ``TASKQ_MAX_MESSAGE_SIZE``.
     """
-    _check_size(body)
-    compression = headers.get(COMPRESSION)
-    if compression is None and BODY_ENCODING not in properties:
-        return body
-    payload = to_bytes(body, properties)
-    if compression is not None:
-        payload = decompress(payload, compression)
-        _check_size(payload)
+    check_size(body)
+    return to_bytes(body, properties) if BODY_ENCODING in properties else body
+
+
+def opened(payload: str | bytes, headers: Mapping[str, Any], most: int | None = None) -> str | bytes:
+    """Return ``payload`` without the compression that ``headers`` name. Raises ``DecodeError``.
+
+    Raises ``InvalidTaskError`` if it opens to more than ``most`` bytes, or than ``TASKQ_MAX_MESSAGE_SIZE``. It is never
+    opened beyond that.
+    """
+    method = headers.get(COMPRESSION)
+    limit = min((limit for limit in (most, settings.MAX_MESSAGE_SIZE) if limit is not None), default=None)
+    if method:
+        compressed = payload.encode("utf-8", "surrogatepass") if isinstance(payload, str) else payload
+        payload = compression.decompress(compressed, method, limit)
+    check_size(payload, limit)
     return payload
 
 
-def _check_size(body: str | bytes) -> None:
-    limit = settings.MAX_MESSAGE_SIZE
-    if limit is not None and len(body) > limit:
-        raise InvalidTaskError(f"A body of {len(body)} bytes is above TASKQ_MAX_MESSAGE_SIZE, which is {limit}.")
+def check_size(body: str | bytes, limit: int | None = None) -> None:
+    """Raise ``InvalidTaskError`` for a body of more than ``limit`` bytes; by default ``TASKQ_MAX_MESSAGE_SIZE``."""
+    allowed = settings.MAX_MESSAGE_SIZE
+    if limit is None:
+        limit = allowed
+    if limit is None:
+        return
+    plain = type(body) is bytes or body.isascii()
+    size = len(body) if plain else len(body.encode("utf-8", "surrogatepass"))  # type: ignore[union-attr]
+    if size > limit:
+        name = "TASKQ_MAX_MESSAGE_SIZE" if limit == allowed else "the most that is opened outside a task's process"
+        raise InvalidTaskError(f"A body of more than {limit} bytes is above {name}.")
 
 
 def check_accepted(content_type: str) -> None:

@@ -102,6 +102,17 @@ class PayloadField(TextField):
         return name, "taskq.models.fields.PayloadField", args, kwargs
 
 
+class Octets(Func):
+    """The bytes of a text, for a queryset."""
+
+    function = "OCTET_LENGTH"
+    output_field = models.IntegerField()
+
+    def as_sqlite(self, compiler: Any, connection: BaseDatabaseWrapper, **context: Any) -> Any:
+        """Return the expression for SQLite, which has the function since its version 3.43."""
+        return self.as_sql(compiler, connection, template="LENGTH(CAST(%(expressions)s AS BLOB))", **context)
+
+
 class NullablePayloadField(NullableTextField):
     """The same where there may be nothing; give it ``null=True``."""
 

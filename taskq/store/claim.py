@@ -20,6 +20,7 @@ def claim(
 ) -> list[Claimed]:
     """Claim up to ``limit`` waiting messages of ``queue`` for ``token``, the most urgent and oldest first.
 
+    Large messages come without their texts: see ``large``.
     One statement over one queue, so that it reads an index in order however long the queue is. ``after`` has ids by
     priority: an engine with ``keeps_dead_entries`` claims messages behind them only.
     """
@@ -58,7 +59,7 @@ def count_start(token: str, ids: Sequence[int], alias: str | None = None) -> set
     with for_alias(alias).atomic():
         rows = Message.objects.using(alias).select_for_update().filter(id__in=ids, token__unindexed=token)
         found = list(rows.order_by("id").values_list("id", "task_id", "exchange"))
-        copying = _copying({exchange for _, _, exchange in found if exchange}, alias)
+        copying = copying_exchanges({exchange for _, _, exchange in found if exchange}, alias)
         single = {message_id: task_id for message_id, task_id, exchange in found if exchange not in copying}
         final = set(
             TaskRun.objects.using(alias)
@@ -72,7 +73,7 @@ def count_start(token: str, ids: Sequence[int], alias: str | None = None) -> set
     return starting
 
 
-def _copying(exchanges: set[str], alias: str) -> set[str]:
+def copying_exchanges(exchanges: set[str], alias: str) -> set[str]:
     """Return those of ``exchanges`` that may have put one message into several queues."""
     rows = Exchange.objects.using(alias).filter(name__in=exchanges).exclude(type="direct")
     return set(rows.values_list("name", flat=True)) if exchanges else set()

@@ -2,7 +2,8 @@
 
 ``of_message`` and ``complete`` are for tasks that end without an Outcome: revoked, expired, lost or killed. ``of_body``
 and ``of_failed_body`` are for the body of a chord. Nothing is read or sent here, and a malformed message or signature
-raises no error, except where a docstring says so.
+raises no error, except where a docstring says so. Of a large message the dependents are looked up in the rows, since
+these tasks end in a worker's main process, and in callers; its errbacks are not called.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from taskq import states
 from taskq.exceptions import InvalidTaskError
 from taskq.messages import values
 from taskq.messages.announcing import announce
-from taskq.messages.protocol import RawMessage, decode_body, decode_message, mapping_of
+from taskq.messages.protocol import MOST_OUTSIDE, RawMessage, decode_body, decode_message, mapping_of
 from taskq.records import LOOK_UP_IN_ROWS, NO_FOLLOW_UPS, Envelope, FollowUps, Settlement, Unreachable
 
 from . import errbacks, log_lines
@@ -80,12 +81,12 @@ def _headers_of(message: RawMessage) -> dict[str, Any] | None:
 
 
 def _of_message(message: RawMessage, headers: dict[str, Any] | None, state: str, error: str) -> FollowUps:
-    if headers is None:
+    if headers is None or not message.body:
         return FollowUps(unreachable=[LOOK_UP_IN_ROWS])
     if isinstance(message.body, str) and message.body.endswith(_EMPTY_EMBED):
         return NO_FOLLOW_UPS
     try:
-        args, kwargs, embed = decode_message(message, headers)
+        args, kwargs, embed = decode_message(message, headers, MOST_OUTSIDE)
         found = FollowUps(unreachable=dependents(embed))
     except Exception:  # the message may be malformed in any way
         log_lines.message_body_unreadable(headers.get("id"))

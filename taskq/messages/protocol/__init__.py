@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from .build import build, origin, reply_queue
 from .options import MessageOptions, expiration
-from .read import TaskHeaders, decode_body, decode_message, load_body, read_headers, upgrade
+from .read import MOST_OUTSIDE, TaskHeaders, decode_body, decode_message, load_body, read_headers, upgrade
 from .retry import retry_envelope
+from .sealing import StoredMessage, seal, verify
 from .wire import EMBED, HEADERS, MAX_NAME, RawMessage, ReceivedMessage, mapping_of
 
 __all__ = [
     "EMBED",
     "HEADERS",
     "MAX_NAME",
+    "MOST_OUTSIDE",
     "MessageOptions",
     "RawMessage",
     "ReceivedMessage",
+    "StoredMessage",
     "TaskHeaders",
     "build",
     "decode_body",
@@ -30,5 +33,7 @@ __all__ = [
     "read_headers",
     "reply_queue",
     "retry_envelope",
+    "seal",
     "upgrade",
+    "verify",
 ]

@@ -13,9 +13,9 @@ from typing import Any, Unpack, cast
 
 from taskq import clock
 from taskq.conf import settings
-from taskq.exceptions import EncodeError
+from taskq.exceptions import EncodeError, InvalidTaskError
 from taskq.ids import new_id
-from taskq.messages import reprs, serializers, signing
+from taskq.messages import reprs, serializers
 from taskq.records import Envelope
 
 from . import options as check
@@ -254,7 +254,7 @@ def put_body(
     compression: str | None = None,
     positions: Mapping[str, int] | None = None,
 ) -> None:
-    """Encode the arguments into ``envelope``: body, content type, ``arguments`` and signature."""
+    """Encode the arguments into ``envelope``: body, content type and ``arguments``."""
     serializer = serializer or settings.SERIALIZER
     kwargs = kwargs if type(kwargs) is dict else dict(kwargs)
     try:
@@ -282,22 +282,28 @@ def _other_body(envelope: Envelope, args: Args, kwargs: dict[str, Any], embed: A
 
 
 def put_payload(envelope: Envelope, payload: str | bytes, compression: str | None) -> None:
-    """Sign and compress ``payload``, and write it into ``envelope``. Raises ``ValueError`` if it is too large."""
-    if settings.SIGNING:
-        signing.sign(envelope.headers, payload, envelope.content_type)
+    """Compress ``payload``, and write it into ``envelope``. Raises ``ValueError`` if it is too large."""
     if compression:
+        _check_size(envelope, payload)
         payload, envelope.headers[serializers.COMPRESSION] = serializers.compress(payload, compression)
-        envelope.body = serializers.to_base64(payload)
-        envelope.properties[serializers.BODY_ENCODING] = serializers.BASE64
-    elif type(payload) is str:
+    if type(payload) is str:
         envelope.body = payload
+    elif compression:
+        envelope.body = serializers.to_base64(payload)  # type: ignore[arg-type]
+        envelope.properties[serializers.BODY_ENCODING] = serializers.BASE64
     else:
         envelope.body, body_encoding = serializers.to_text(payload, envelope.content_encoding)
         if body_encoding:
             envelope.properties[serializers.BODY_ENCODING] = body_encoding
-    limit = settings.MAX_MESSAGE_SIZE
-    if limit is not None and len(envelope.body) > limit:
+    _check_size(envelope, envelope.body)
+
+
+def _check_size(envelope: Envelope, body: str | bytes) -> None:
+    """Raise ``ValueError`` if ``body`` is larger than workers read, or than they open."""
+    try:
+        serializers.check_size(body)
+    except InvalidTaskError:
         raise ValueError(
-            f"The message for {envelope.name} has {len(envelope.body)} bytes, above TASKQ_MAX_MESSAGE_SIZE ({limit}): "
-            "store the data and pass its key."
-        )
+            f"The message for {envelope.name} has {len(body)} bytes, above TASKQ_MAX_MESSAGE_SIZE "
+            f"({settings.MAX_MESSAGE_SIZE}): store the data and pass its key."
+        ) from None

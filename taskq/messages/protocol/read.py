@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn
 
-from taskq.conf import settings
 from taskq.exceptions import InvalidTaskError
 from taskq.messages import reprs, serializers, signing
 from taskq.timezones import parse_iso, to_utc
@@ -153,26 +152,34 @@ def _limits(value: Any) -> tuple[float | None, float | None]:
 # -- bodies ----------------------------------------------------------------------
 
 
+#: The most bytes of a body that are opened and decoded outside the process or thread that runs the task. Python's
+#: objects may take forty times as much, and the loop of a worker has to wait until they are made.
+MOST_OUTSIDE = 1024 * 1024
+
+
 def decode_body(
     body: str | bytes,
     content_type: str,
     content_encoding: str,
     headers: Mapping[str, Any],
     properties: Mapping[str, Any],
+    most: int | None = None,
 ) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
     """Return the arguments, the keyword arguments and the embedded follow-ups (``EMBED``).
 
-    Raises ``ContentDisallowed``, ``DecodeError``, ``SignatureMismatch`` (with
-    ``TASKQ_SIGNING``) and ``InvalidTaskError`` for a body that is no task's.
+    The seal of the message was verified before (``sealing.verify``). Raises ``ContentDisallowed``, ``DecodeError``,
+    and ``InvalidTaskError`` for a body that is no task's, or that has more than ``most`` bytes.
     """
-    value = load_body(body, content_type, content_encoding, headers, properties)
+    value = load_body(body, content_type, content_encoding, headers, properties, most)
     return parts_of(upgrade(headers, value)[1] if isinstance(value, dict) else value)
 
 
-def decode_message(message: RawMessage, headers: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
+def decode_message(
+    message: RawMessage, headers: Mapping[str, Any], most: int | None = None
+) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
     """Do ``decode_body`` for a received message; ``headers`` are its decoded headers."""
     properties = mapping_of(message.properties)
-    return decode_body(message.body, message.content_type, message.content_encoding, headers, properties)
+    return decode_body(message.body, message.content_type, message.content_encoding, headers, properties, most)
 
 
 def parts_of(value: Any) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
@@ -211,12 +218,13 @@ def load_body(
     content_encoding: str,
     headers: Mapping[str, Any],
     properties: Mapping[str, Any],
+    most: int | None = None,
 ) -> Any:
-    """Return the decoded body. Nothing is decoded before content type and signature are checked."""
+    """Return the decoded body. Nothing is opened or decoded before its content type and size are checked."""
     serializers.check_accepted(content_type)
-    payload = serializers.payload_of(body, headers, properties)
-    if settings.SIGNING:
-        signing.verify(headers, payload, content_type)
+    payload = serializers.sealed_part(body, properties)
+    if most is not None or serializers.COMPRESSION in headers:
+        payload = serializers.opened(payload, headers, most)
     return serializers.decode(payload, content_type, content_encoding)
 
 

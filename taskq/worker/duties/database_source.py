@@ -11,9 +11,13 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from taskq.conf import settings
 from taskq.engines import for_alias
 from taskq.engines.base import SCHEDULED_NAME
+from taskq.engines.claim_columns import MOST
 from taskq.records import Claimed
+from taskq.store import large
+from taskq.store.authenticity import runnable
 from taskq.store.claim import claim, held, newest, with_messages
 from taskq.store.requeue import requeue
 from taskq.worker import log_lines
@@ -26,6 +30,8 @@ from .store_thread import Duty
 
 #: The pause after a look at all that the worker holds which was slow, as a multiple of its duration.
 _PAUSES = 50.0
+#: The most messages of a claim.
+_MOST_CLAIMED = 10_000
 
 
 class DatabaseSource(Duty):
@@ -63,6 +69,9 @@ class DatabaseSource(Duty):
         self._held_pace = Pace(_PAUSES)
         #: Whether a claim was begun whose answer has not come.
         self._claiming = False
+        #: The bytes above which no more is claimed, and how many messages a claim may take because of them.
+        self._most_bytes = settings.MAX_PREFETCH_SIZE
+        self._most = _MOST_CLAIMED
         #: How many unfinished messages the worker should hold; the loop sets it.
         self.target = 0
         #: How many of the held messages have ended and wait to be settled; the loop sets it.
@@ -109,9 +118,14 @@ class DatabaseSource(Duty):
             self._schedule.look_soon()
 
     def _room(self) -> int:
-        room = self.target - (self._lease.held - self.ended())
-        # Few large claims rather than many small ones.
-        return room if room * 4 >= self.target else 0
+        target = min(self.target, max(1, self._most_bytes // MOST))
+        room = target - (self._lease.held - self.ended())
+        # Few claims of many messages rather than many of few.
+        return 0 if room * 4 < target or self._is_full() else min(room, self._most)
+
+    def _is_full(self) -> bool:
+        """Tell whether the large messages that are held take all the room."""
+        return self._lease.size >= self._most_bytes
 
     def _find_pending(self) -> bool:
         """Find out which of the queues that may have messages have some; tell whether any queue has."""
@@ -136,31 +150,46 @@ class DatabaseSource(Duty):
         share = -(-room // len(asked))
         for queue in asked:
             limit = min(share, room)
-            if limit <= 0:
+            if limit <= 0 or self._is_full():
                 break
             room -= self._claim_from(queue, limit)
         return room > 0 and bool(self._pending)
 
     def _claim_from(self, queue: str, limit: int) -> int:
+        """Claim up to ``limit`` messages; return how many are held now."""
         front = self._fronts.get(queue) or self._new_front(queue)
         latest = newest(self._alias) if front.asks_for_newest else None
         after, began = front.after(), time.monotonic()
         take = claim if after is None else partial(claim, after=after)
         self._claiming = True
-        claimed = take(queue, limit, self._lease.token, self._alias)
+        found = take(queue, limit, self._lease.token, self._alias)
+        seconds = time.monotonic() - began
+        claimed = large.keep(found, self._lease.token, self._most_bytes - self._lease.size, self._alias)
         self._claiming = False
-        short = len(claimed) < limit
-        front.note(claimed, time.monotonic() - began, after, short=short, newest=latest)
+        short = len(found) < limit
+        # Messages that went back wait again, before the newest.
+        passed = latest if len(claimed) == len(found) else None
+        front.note(claimed, seconds, after, short=short, newest=passed)
         if short:
             self._pending.discard(queue)
             (self._unsure.discard if after is None else self._unsure.add)(queue)
+        self._adapt(queue, len(claimed), len(found) - len(claimed))
         if claimed:
             # A message may still run here under a token that this worker lost. Old and new delivery have the
             # same id, so the new one is held back until the old run ends.
-            self._deferred += [(self._lease.token, m) for m in claimed if self._lease.holds(m.id)]
-            self._hand_on([message for message in claimed if not self._lease.holds(message.id)])
+            deferred = [(self._lease.token, m) for m in claimed if self._lease.holds(m.id)]
+            self._deferred += deferred
             self.mark_useful()
-        return len(claimed)
+            return len(deferred) + self._hand_on([m for m in claimed if not self._lease.holds(m.id)])
+        return 0
+
+    def _adapt(self, queue: str, kept: int, requeued: int) -> None:
+        """Claim fewer messages of a queue whose large messages found no room, and then slowly more."""
+        if requeued:
+            self._pending.add(queue)
+            self._most = max(1, kept)
+        elif self._most < _MOST_CLAIMED:
+            self._most *= 2
 
     def _new_front(self, queue: str) -> QueueFront:
         front = self._fronts[queue] = QueueFront(for_alias(self._alias).keeps_dead_entries)
@@ -172,9 +201,15 @@ class DatabaseSource(Duty):
         self._unsure -= ready
         self._pending |= ready
 
-    def _hand_on(self, claimed: list[Claimed]) -> None:
-        self._lease.take([message.id for message in claimed])
+    def _hand_on(self, claimed: list[Claimed]) -> int:
+        if settings.SIGNING:
+            # If this fails, the messages are not known here, and are requeued as after a claim without an answer.
+            self._claiming = True
+            claimed = runnable(self._lease.token, claimed, self._alias)
+            self._claiming = False
+        self._lease.take([m.id for m in claimed], {m.id: m.size for m in claimed if m.size})
         self._deliver(claimed)
+        return len(claimed)
 
     def _deliver_deferred(self) -> None:
         """Deliver the messages that were held back and whose old run has ended."""

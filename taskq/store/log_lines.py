@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-
 from taskq.hooks import Hook
+from taskq.log_escapes import get_logger
 from taskq.records import Settlement
 
-log = logging.getLogger("taskq.store")
+log = get_logger("taskq.store")
 
 settlement_refused = Hook[Settlement, Exception](
     lambda s, error: log.error("the result of task %s can't be stored: %s", s.task_id, error)
@@ -19,5 +18,5 @@ retry_revoked = Hook[Settlement](
     lambda s: log.info("Task %s[%s] was revoked while it ran and is not tried again.", s.name, s.task_id)
 )
 broadcast_unread = Hook[str, str](
-    logging.getLogger("taskq").warning, "%s is sent to nobody: no worker reads the broadcast %r now."
+    get_logger("taskq").warning, "%s is sent to nobody: no worker reads the broadcast %r now."
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Iterator
+from textwrap import indent
 from unicodedata import category
 
 from taskq.containment import contained
@@ -18,8 +19,6 @@ __all__ = ["escaped", "get_logger"]
 
 #: Control characters, invisible formatting such as direction marks, line and paragraph separators, halves of pairs.
 _ESCAPED = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs"})
-#: What the lines of a traceback need.
-_LAYOUT = "\n\t"
 #: At most this many exceptions are looked at: causes may form a cycle.
 _MOST_CAUSES = 100
 
@@ -42,7 +41,10 @@ def get_logger(name: str) -> logging.Logger:
 
 
 class _Escape(logging.Filter):
-    """Escapes the text of a record; in the traceback of its exception newlines and tabs stay.
+    """Escapes the text of a record, and the traceback of its exception but for newlines and tabs.
+
+    A traceback keeps its lines. If the text of an exception has several, the traceback is indented: no line of it can
+    be taken for a line of the log.
 
     A filter of the logger, not a formatter: handlers and formatters are the project's. A record without such
     characters is left as it is, with its arguments.
@@ -55,7 +57,8 @@ class _Escape(logging.Filter):
             if (line := escaped(text)) is not text and line != text:
                 record.msg, record.args = line, None
             if record.exc_info and record.exc_info[1] is not None and _is_unsafe(record.exc_info[1]):
-                record.exc_text = escaped("".join(traceback.format_exception(*record.exc_info)).rstrip("\n"), _LAYOUT)
+                text = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
+                record.exc_text = indent(escaped(text, "\n\t"), "  ")
         except contained():
             pass
         return True
@@ -66,8 +69,8 @@ _escape = _Escape()
 
 def _is_unsafe(error: BaseException) -> bool:
     for each in _chain(error):
-        text = "".join(traceback.format_exception_only(each))
-        if escaped(text, _LAYOUT) != text:
+        text = "".join(traceback.format_exception_only(each)).rstrip("\n")
+        if escaped(text, "\t") != text:
             return True
     return False
 

@@ -58,7 +58,7 @@ def envelope_for(
         check_limit_order(name, options["time_limit"], options.get("soft_time_limit"))
     if task is not None:
         _add_defaults(task, options)
-    if masking.is_guarded(task):
+    if tasks.guarded or (task is not None and task.sensitive):
         _mask(name, task, args, kwargs, options, check)
     if (parent := running()) is not None:
         _add_lineage(parent, options)

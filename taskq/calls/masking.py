@@ -16,7 +16,7 @@ from taskq.messages.reprs import MASK
 from .definition import TaskDefinition
 from .registry import tasks
 
-__all__ = ["is_guarded", "refuse_reprs", "shown"]
+__all__ = ["refuse_reprs", "shown"]
 
 Args = list[Any] | tuple[Any, ...]
 Kwargs = Mapping[str, Any]
@@ -29,11 +29,6 @@ _OF_MAPS = ("task", "it")
 _REPRS = ("argsrepr", "kwargsrepr")
 _SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
 _VARIABLE = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
-
-
-def is_guarded(task: TaskDefinition | None) -> bool:
-    """Tell whether a call of ``task`` may have to be masked; ``None`` is a task that this process does not know."""
-    return bool(tasks.guarded or (task is not None and task.sensitive))
 
 
 def shown(name: str, args: Args, kwargs: Kwargs, *, partial: bool = False) -> Shown | None:

@@ -106,7 +106,7 @@ def read(run: Run) -> None:
     run.args, run.kwargs, embed = protocol.decode_body(
         delivery.body, delivery.content_type, delivery.content_encoding, raw, properties
     )
-    if masking.is_guarded(task):
+    if tasks.guarded or task.sensitive:
         # Now: the function may put a sensitive value into another argument.
         shown = masking.shown(task.name, run.args, run.kwargs)
         run.arguments = shown and arguments_text(*shown)

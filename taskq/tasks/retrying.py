@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from taskq.calls import masking
 from taskq.calls.context import Context
 from taskq.calls.options import RetryOptions, refuse_unknown
+from taskq.calls.registry import tasks
 from taskq.exceptions import Retry
 from taskq.messages import protocol, reprs, routing
 
@@ -116,7 +117,7 @@ def _next_try(
 
 
 def _shown(task: Task[..., Any], args: Any, kwargs: Any) -> Any:
-    return masking.shown(task.name, args, kwargs) if masking.is_guarded(task) else None
+    return masking.shown(task.name, args, kwargs) if tasks.guarded or task.sensitive else None
 
 
 def _whole(request: Context, args: Any, kwargs: Any) -> tuple[Any, Any]:

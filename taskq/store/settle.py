@@ -25,12 +25,12 @@ from taskq.workflows.advance import REVOKED_RESULT, advance, sendable
 from taskq.workflows.followups import complete
 
 from . import log_lines
-from .enqueue import follow, names_of, payload, wake
+from .enqueue import follow, names_of, wake
 from .finalize import finish_pending, note_ended
 from .transactions import repeated
 from .workflow_rows import DatabaseWorkflows
 
-#: The channel for waiters for results; the payload is task ids, or empty for "many".
+#: The channel on which waiters listen for task ids.
 RESULT_CHANNEL = "taskq_result"
 
 
@@ -172,7 +172,7 @@ def _try_again(engine: Engine, retried: Sequence[Settlement]) -> None:
 def _wake_waiters(engine: Engine, task_ids: Iterable[str]) -> None:
     ids = list(task_ids)
     if ids and settings.NOTIFY:
-        engine.notify(RESULT_CHANNEL, payload(ids))
+        engine.notify(RESULT_CHANNEL, ids)
 
 
 def _refused(engine: Engine, settlement: Settlement, error: Exception) -> Settlement:

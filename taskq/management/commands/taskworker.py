@@ -160,7 +160,7 @@ class Command(BaseCommand):
             pidfile.acquire()
         try:
             if logfile := config.logfile_of(0):
-                user.touch(logfile)
+                user.prepare_log(logfile)
             user.become()
             ended = run_worker(config)
             return ended

@@ -194,6 +194,10 @@ class Engine:
         """Return the names of taskq's tables that can't be rolled back."""
         return []
 
+    def open_schemas(self) -> list[str]:
+        """Return the schemas of the connection's search path in which every role may create functions."""
+        return []
+
     def may_pass(self, error: Exception) -> bool:
         """Tell whether a transaction that ended with ``error`` is to be repeated: the database's state may change."""
         return isinstance(error, Error | OSError) and not self.refuses(error)

@@ -54,7 +54,7 @@ CREATE OR REPLACE FUNCTION {schema}.taskq_send_2(
     p_task_id text, p_name text, p_queue text, p_priority int, p_expires float8, p_headers text, p_body text,
     p_content_type text, p_content_encoding text, p_properties text, p_exchange text, p_routing_key text,
     p_arguments text, p_root_id text, p_parent_id text, p_group_id text, p_retries int, p_wake text
-) RETURNS void LANGUAGE plpgsql AS $$
+) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_now timestamptz := pg_catalog.clock_timestamp();
     v_expires timestamptz := pg_catalog.to_timestamp(p_expires);

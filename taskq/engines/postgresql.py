@@ -176,6 +176,11 @@ def _send_statement(run: bool, reset: bool, scheduled: bool, wake: bool) -> str:
 
 # Every shape that a send can have, each made once: with a run, reset, scheduled, waking.
 _SENDS = {shape: _send_statement(*shape) for shape in itertools.product((False, True), repeat=4)}
+_OPEN_SCHEMAS = (
+    "SELECT n.nspname::text FROM pg_catalog.pg_namespace n "
+    "WHERE n.nspname = ANY(pg_catalog.current_schemas(false)) "
+    "AND pg_catalog.has_schema_privilege('public'::name, n.oid, 'CREATE'::text) ORDER BY 1"
+)
 
 
 class PostgresqlEngine(ClaimingEngine):
@@ -199,6 +204,11 @@ class PostgresqlEngine(ClaimingEngine):
         """By SQLSTATE: cardinality, data, constraints, and what exceeds a limit of the program."""
         code = getattr(error.__cause__, "sqlstate", None)
         return super().refuses(error) if code is None else code[:2] in {"21", "22", "23", "54"}
+
+    def open_schemas(self) -> list[str]:
+        with self.cursor() as cursor:
+            cursor.execute(_OPEN_SCHEMAS)
+            return [row[0] for row in cursor.fetchall()]
 
     def now(self) -> float:
         with self.cursor() as cursor:

@@ -22,7 +22,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 from taskq import value_kinds as kinds
-from taskq.broker_urls import broker_url_problem, masked_url
+from taskq.broker_urls import broker_url_problem, masked_url, url_in_file
 
 __all__ = [
     "SETTINGS",
@@ -350,10 +350,12 @@ class Env(environ.Env):  # type: ignore[misc, unused-ignore]  # no type hints in
     def broker_url(self, var: str = "TASKQ_BROKER_URL", default: Any = environ.Env.NOTSET) -> str | None:
         """Return the broker URL in the environment variable ``var``: ``env.broker_url(default="django://")``.
 
-        Raises ``ImproperlyConfigured`` if it is not set and there is no ``default``, or if it is no broker URL.
-        A ``default`` of ``None`` is returned.
+        Without it, the URL is the content of the file that the variable ``<var>_FILE`` names, as secrets of Docker
+        and Kubernetes are. Raises ``ImproperlyConfigured`` if there is neither and no ``default``, if the file can't be
+        read, or if the URL is none of a broker. A ``default`` of ``None`` is returned.
         """
-        url: str | None = self.str(var, default=default)
+        file: str | None = self.str(f"{var}_FILE", default=None)
+        url: str | None = self.str(var, default=default if file is None else url_in_file(f"{var}_FILE", file))
         if url is None:
             return None
         if problem := broker_url_problem(url):

@@ -155,7 +155,8 @@ class LogFile(WatchedFileHandler):
 
     def __init__(self, path: str) -> None:
         super().__init__(path, encoding="utf-8")
-        self.descriptor = os.dup(self.stream.fileno())
+        stream = self.stream or self._open()  # it is open: there is no delay
+        self.descriptor = os.dup(stream.fileno())
 
     def _open(self) -> TextIOWrapper:
         return open(self.baseFilename, "a", encoding="utf-8", opener=open_log)

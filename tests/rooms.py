@@ -49,6 +49,7 @@ GROUND = (
     "records",
     "handover",
     "hooks",
+    "files",
     "logs",
     "value_kinds",
     "broker_urls",

@@ -86,6 +86,15 @@ def test_root_itself_writes_its_log_through_no_link_of_others(roots: Path, their
 
 
 @needs_root
+def test_directory_of_roots_in_one_of_others_is_not_trusted(roots: Path, theirs: Path) -> None:
+    # They could have put it there, with the link that it has.
+    (theirs / "moved").mkdir()
+    (theirs / "moved" / "w.log").symlink_to(roots / "new")
+    with pytest.raises(OSError, match="root follows no link"):
+        LogFile(str(theirs / "moved" / "w.log"))
+
+
+@needs_root
 def test_log_that_is_replaced_by_a_link_goes_on_where_it_was(roots: Path, theirs: Path) -> None:
     path = theirs / "w.log"
     handler = LogFile(str(path))

@@ -155,8 +155,9 @@ class LogFile(WatchedFileHandler):
 
     def __init__(self, path: str) -> None:
         super().__init__(path, encoding="utf-8")
-        stream = self.stream or self._open()  # it is open: there is no delay
-        self.descriptor = os.dup(stream.fileno())
+        self.descriptor = -1
+        if self.stream is not None:  # it never is: the file is opened at once
+            self.descriptor = os.dup(self.stream.fileno())
 
     def _open(self) -> TextIOWrapper:
         return open(self.baseFilename, "a", encoding="utf-8", opener=open_log)

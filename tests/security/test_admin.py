@@ -146,7 +146,7 @@ def test_exception_data_is_shown_and_never_formatted(admin_client: Client, modul
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 def test_queries_for_a_page_read_no_more_than_it_shows(alias: str) -> None:
-    from taskq_admin.queries import payloads, runs
+    from taskq_admin.queries import payloads, runs, workers
 
     run = TaskRun.objects.using(alias).create(**{**ROW, "task_id": "run", "name": "n", **hostile_texts()["large"]})
     for _ in range(8):
@@ -158,3 +158,12 @@ def test_queries_for_a_page_read_no_more_than_it_shows(alias: str) -> None:
     assert list(runs.attempt_contents(tries, payloads.Space())) == [
         attempt.pk for attempt in tries[-1 : -runs.FEW - 1 : -1]
     ]
+    now = datetime.now(UTC)
+    Worker.objects.using(alias).create(token="boot", name="w", info="[" * 2_000_000, started_at=now, seen_at=now)
+    (worker,) = workers.listed()
+    assert workers.info(worker).queues == ()
+    assert worker.get_deferred_fields() == {"info"}
+    # The indentation of this is 54 MB.
+    shown = payloads.payload(hostile_texts()["deep"]["result"])
+    assert shown is not None
+    assert len(shown.text) <= payloads.EACH

@@ -176,9 +176,10 @@ class Settings:
         "delivered again. All processes need it. Tasks then have rows whatever `TASKQ_TRACK_PENDING` says.",
     )
     MAX_MESSAGE_SIZE = Setting(
-        kinds.optional(kinds.COUNT),
-        16 * 1024 * 1024,
-        "Largest body in bytes that is sent or read, compressed or opened. `None` is no limit.",
+        kinds.optional(kinds.COUNT), 16 * 1024 * 1024, "Most bytes of a body, also when opened. `None` is no limit."
+    )
+    MAX_HEADERS_SIZE = Setting(
+        kinds.optional(kinds.COUNT), 64 * 1024, "Most bytes of headers and properties of a message. `None` is no limit."
     )
     PUBLISH_RETRY = Setting(
         kinds.FLAG,
@@ -247,6 +248,11 @@ class Settings:
         None,
         "Messages that a worker holds for each process or thread; 0 is no limit. `None`: more while tasks are short, "
         "fewer while they are long.",
+    )
+    MAX_PREFETCH_SIZE = Setting(
+        kinds.COUNT,
+        64 * 1024 * 1024,
+        "Bytes of messages above which a worker claims no more. It holds one in any case.",
     )
     OPTIMIZATION = Setting(
         kinds.choice("default", "fair"),
@@ -353,17 +359,13 @@ class Env(environ.Env):  # type: ignore[misc, unused-ignore]  # no type hints in
     @overload
     def broker_url(self, var: str = ..., default: Any = ...) -> str: ...
     def broker_url(self, var: str = "TASKQ_BROKER_URL", default: Any = environ.Env.NOTSET) -> str | None:
-        """Return the broker URL in the environment variable ``var``: ``env.broker_url(default="django://")``.
+        """Return the broker URL in the environment variable ``var``, or else in the file that ``<var>_FILE`` names.
 
-        Without it, the URL is the content of the file that the variable ``<var>_FILE`` names, as secrets of Docker
-        and Kubernetes are. Raises ``ImproperlyConfigured`` if there is neither and no ``default``, if the file can't be
-        read, or if the URL is none of a broker. A ``default`` of ``None`` is returned.
+        Raises ``ImproperlyConfigured`` without both and a ``default``, and for what is no broker URL.
         """
         file: str | None = self.str(f"{var}_FILE", default=None)
         url: str | None = self.str(var, default=default if file is None else url_in_file(f"{var}_FILE", file))
-        if url is None:
-            return None
-        if problem := broker_url_problem(url):
+        if url is not None and (problem := broker_url_problem(url)):
             raise ImproperlyConfigured(f"{var}: {problem}")
         return url
 

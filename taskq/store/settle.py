@@ -113,7 +113,6 @@ def _revoked(s: Settlement, message: Message) -> Settlement:
 
 def write_ends(engine: Engine, settled: Sequence[Settlement], rows: DatabaseWorkflows | None = None) -> None:
     """Write the states of tasks whose messages were deleted, and send their follow-ups."""
-    seal_values(settled)
     linked = [s for s in settled if s.linked]
     plain = [s for s in settled if not s.linked] if linked else settled
     _write_plain(engine, plain)
@@ -136,6 +135,7 @@ def _write_plain(engine: Engine, settled: Sequence[Settlement]) -> None:
 
 
 def _write_runs(engine: Engine, settled: Sequence[Settlement]) -> None:
+    seal_values(settled)
     tracked = [s for s in settled if s.tracked]
     untracked = [s for s in settled if not s.tracked]
     if tracked:

@@ -14,7 +14,7 @@ def _rebuild_plain(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('taskq', '0006_revocations'),
+        ('taskq', '0007_send'),
     ]
 
     operations = [

@@ -13,6 +13,9 @@ log = logging.getLogger("taskq.worker")
 
 errback_not_planned = Hook[object, object](log.exception, "The errback %r of task %s can't be sent.")
 chord_body_unreadable = Hook[()](log.exception, "The body of a chord can't be read, so its follow-ups are not known.")
+rest_unreadable = Hook[str](
+    log.exception, "The rest of a chain (%s) can't be read: its tasks are looked up in the rows."
+)
 message_body_unreadable = Hook[object](
     log.warning, "The body of %s can't be read: its dependents are looked up in the rows."
 )

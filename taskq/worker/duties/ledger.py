@@ -394,4 +394,5 @@ class Ledger(Duty):
 
 
 def _size(s: Settlement) -> int:
-    return len(s.result or "") + len(s.traceback or "") + sum(len(e.body) for e in s.follow_ups.envelopes)
+    following = sum(len(e.body) for e in s.follow_ups.envelopes) + sum(len(rest.value) for rest in s.follow_ups.rests)
+    return len(s.result or "") + len(s.traceback or "") + following

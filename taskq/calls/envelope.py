@@ -25,7 +25,7 @@ Kwargs = Mapping[str, Any] | None
 #: Options whose default is the task's attribute.
 _FROM_TASK = ("serializer", "compression", "expires", "ignore_result")
 #: Options for the sender and for routing only, not for the message.
-_NOT_IN_MESSAGE = ("add_to_parent", "exchange_type", "retry", "retry_policy", "route_name")
+_NOT_IN_MESSAGE = ("add_to_parent", "exchange_type", "retry", "retry_policy", "route_name", "throw")
 #: Options with another name in the message.
 _RENAMED = {"link": "callbacks", "link_error": "errbacks"}
 #: Celery's tasks that call another task: they are routed as that task.
@@ -64,7 +64,8 @@ def envelope_for(
     if "chain" in options:
         options["chain"] = signatures(name, "chain", options["chain"])
     envelope = protocol.build(name=name, args=args, kwargs=kwargs, **options)
-    envelope.tracked = settings.TRACK_PENDING
+    # The row of a signed message says whether it has run already: a copy of the message does not run again.
+    envelope.tracked = settings.TRACK_PENDING or settings.SIGNING
     return envelope
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from kombu.utils.json import loads
 
 from taskq import states
-from taskq.exceptions import ChordError, TaskRevokedError
+from taskq.exceptions import ChordError, SignatureMismatch, TaskRevokedError
 from taskq.messages.exception_data import encode_exception, repr_of
 from taskq.records import LOOK_UP_IN_ROWS, End, FollowUps, Settlement, Unreachable
 
@@ -27,6 +27,7 @@ from .sendable import failed_instead, sendable_errbacks
 
 #: The result of a task that was revoked.
 REVOKED_RESULT = encode_exception(TaskRevokedError("revoked"))
+_ALTERED_BODY = encode_exception(SignatureMismatch("The body of the chord was altered in its row: it is not run."))
 
 
 def advance(store: WorkflowStore, settlements: Sequence[Settlement]) -> list[str]:
@@ -192,11 +193,17 @@ class Advance:
             if (failure := failures.get(body.group_id)) is not None:
                 error = ChordError.by_member(failure.task_id, repr_of(failure.error))
                 self._fail_body(body, encode_exception(error))
+            elif not body.body:
+                self._fail_body(body, _ALTERED_BODY)
             else:
                 self._send_body(body)
 
     def _send_body(self, body: Body) -> None:
-        members = self._store.members(body.group_id)
+        try:
+            members = self._store.members(body.group_id)
+        except SignatureMismatch as error:
+            self._fail_body(body, encode_exception(error))
+            return
         gone = next((member.task_id for member in members if member.state != states.SUCCESS), None)
         if gone is not None:
             self._fail_body(body, encode_exception(ChordError(f"The result of dependency {gone} is gone")))
@@ -216,9 +223,13 @@ class Advance:
             self._store.drop_values(ignored)
 
     def _fail_body(self, body: Body, error: str) -> None:
-        found = sendable_errbacks(self._store, followups.of_failed_body(body.body, error))
-        unreachable = [each for each in self._with_rests(found.unreachable) if each is not LOOK_UP_IN_ROWS]
-        final = self._fail(unreachable, error, body.root_id, but=body.group_id)
+        found = followups.of_failed_body(body.body, error) if body.body else FollowUps()
+        unreachable = self._with_rests(found.unreachable)
+        if not unreachable or LOOK_UP_IN_ROWS in unreachable:
+            # The body can't be read: the nodes say which tasks wait for the group.
+            unreachable = self._store.dependents(body.group_id)[1]
+        found = sendable_errbacks(self._store, replace(found, unreachable=unreachable))
+        final = self._fail(found.unreachable, error, body.root_id, but=body.group_id)
         if found.unreachable and found.unreachable[0].task_id in final:
             # The body was not revoked before: its errbacks are called.
             self.send(found)

@@ -21,7 +21,7 @@ class GroupCount(NamedTuple):
 
 
 class Body(NamedTuple):
-    """The body of a chord, as its group keeps it."""
+    """The body of a chord, or the rest of a chain, as its group keeps it. ``body`` is empty if its text was altered."""
 
     group_id: str
     body: str
@@ -73,7 +73,7 @@ class WorkflowStore(Protocol):
         """Change ``waits_for`` of a node."""
 
     def dependents(self, task_id: str) -> tuple[str, Sequence[Unreachable]]:
-        """Return the group and the dependents of a task, read from the nodes: its message can't be decoded."""
+        """Return the group and the dependents of a task, read from the nodes: no text names them."""
 
     def grow(self, sizes: dict[str, int]) -> None:
         """Add new members to the counts of groups, in the order of the groups' ids."""
@@ -88,13 +88,13 @@ class WorkflowStore(Protocol):
         """Write the counts of groups."""
 
     def bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
-        """Return the bodies of groups."""
+        """Return the bodies of groups. A body whose text was altered has none."""
 
     def take_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
         """Return the bodies of groups, and clear them in the groups: no second end may send them."""
 
     def members(self, group_id: str) -> Sequence[Member]:
-        """Return the members of a group in the order of their positions."""
+        """Return the members of a group in the order of their positions. Raises if a value can't be relied on."""
 
     def drop_values(self, task_ids: Sequence[str]) -> None:
         """Delete the runs that were kept for the body only."""

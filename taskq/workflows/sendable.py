@@ -41,8 +41,8 @@ def _with_rests(store: WorkflowStore, s: Settlement) -> Settlement:
     texts = {body.group_id: body.body for body in store.bodies([rest.key for rest in found.rests])}
     try:
         for rest in s.follow_ups.rests:
-            if rest.key not in texts:
-                raise TaskqError(f"The rows that keep the rest of the chain of {s.task_id} are gone.")
+            if not texts.get(rest.key):
+                raise TaskqError(f"The row {rest.key} has the rest of this chain no longer, or it was altered.")
             more, results = followups.of_rest(rest, texts[rest.key])
             found += more
             children = values.with_children(children, [result.as_tuple(MOST_ANCESTORS) for result in results])

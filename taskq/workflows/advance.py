@@ -126,7 +126,7 @@ class Advance:
         """
         while keys := set(rests.references(unreachable)):
             found = [each for each in unreachable if each.task_id not in keys]
-            texts = [body.body for body in self._store.take_bodies(keys)]
+            texts = [body.body for body in self._store.take_bodies(keys) if body.body]
             try:
                 found += [each for text in texts for each in dependents({"chain": loads(text)})]
             except Exception:

@@ -41,6 +41,7 @@ CANVASES = {
     "replaced_by_a_group": (chain(two, plus, becomes_group.s(), total.s(), plus), None),
     "ignored": (chain(two, plus, IGNORED, IGNORED, plus), None),
     "chords": (chain(two, plus, group(plus, double.s()), total.s(), plus, plus), (2, 3, [4, 6], 10, 11, 12)),
+    "member_fails": (chain(two, plus, group(plus, boom.s()), total.s(), plus, plus), None),
     "group_at_the_end": (chain(two, plus, plus, group(plus, double.s())), (2, 3, 4, [5, 8])),
     "in_a_header": (
         chord([chain(two, plus, plus, plus), two], total.s() | plus | plus | plus),

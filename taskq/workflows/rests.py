@@ -25,7 +25,7 @@ from .types import TASK, Sig, kind_of, plain
 
 #: The name in a reference. No task has it.
 NAME = "taskq.rest"
-#: The most steps that travel in a message behind its own task, and the most characters, unless one step has more.
+#: The most steps that travel in a message behind its own task, and the most characters. A row has one step at least.
 MOST_STEPS = 20
 MOST_CHARACTERS = 32_000
 _KEY = "rest:"
@@ -74,11 +74,12 @@ def shortened(chain: list[Sig], keep: Callable[[str, str], None]) -> list[Sig]:
 
 
 def _parts(texts: Sequence[str]) -> Iterator[slice]:
-    begin = size = 0
+    """Yield the places of the parts. The first may be empty: a large step waits in its row alone."""
+    begin, size, may_be_empty = 0, 0, True
     for place, text in enumerate(texts):
-        if place - begin == MOST_STEPS or (size and size + len(text) > MOST_CHARACTERS):
+        if place - begin == MOST_STEPS or (size + len(text) > MOST_CHARACTERS and (size or may_be_empty)):
             yield slice(begin, place)
-            begin, size = place, 0
+            begin, size, may_be_empty = place, 0, False
         size += len(text)
     yield slice(begin, len(texts))
 

@@ -19,7 +19,17 @@ from taskq.store.revoke import revoke
 from taskq.store.settle import settle
 from taskq.workflows import rests
 from tests.support.jobs import heard
-from tests.support.jobs.flows import add, add_ignored, becomes_chain, becomes_group, boom, double, second_try, total
+from tests.support.jobs.flows import (
+    add,
+    add_ignored,
+    becomes,
+    becomes_chain,
+    becomes_group,
+    boom,
+    double,
+    second_try,
+    total,
+)
 from tests.support.stores import on_every_store
 from tests.support.worker_here import WorkerHere
 
@@ -41,7 +51,10 @@ CANVASES = {
     "replaced_by_a_group": (chain(two, plus, becomes_group.s(), total.s(), plus), None),
     "ignored": (chain(two, plus, IGNORED, IGNORED, plus), None),
     "chords": (chain(two, plus, group(plus, double.s()), total.s(), plus, plus), (2, 3, [4, 6], 10, 11, 12)),
-    "member_fails": (chain(two, plus, group(plus, boom.s()), total.s(), plus, plus), None),
+    "replaced_by_a_chord_that_fails": (
+        chain(two, plus, becomes.si(chord([two, boom.si()], total.s())), plus, plus, plus),
+        None,
+    ),
     "group_at_the_end": (chain(two, plus, plus, group(plus, double.s())), (2, 3, 4, [5, 8])),
     "in_a_header": (
         chord([chain(two, plus, plus, plus), two], total.s() | plus | plus | plus),

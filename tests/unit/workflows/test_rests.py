@@ -60,10 +60,15 @@ def test_first_message_of_a_chain_is_bounded(size: int) -> None:
     assert {*first, *kept}.issuperset(ids(1, 299))
 
 
-def test_part_has_at_least_one_step() -> None:
+def test_large_step_waits_in_a_row_of_its_own() -> None:
     made = plan(steps(4, 100_000))
-    assert travelling(made)[0] == ["s1", "rest:s2"]
-    assert in_rows(made) == {"rest:s2": ["s2", "rest:s3"], "rest:s3": ["s3"]}
+    assert travelling(made)[0] == ["rest:s1"]
+    assert in_rows(made) == {"rest:s1": ["s1", "rest:s2"], "rest:s2": ["s2", "rest:s3"], "rest:s3": ["s3"]}
+
+
+def test_chain_behind_a_group_is_in_no_message() -> None:
+    made = plan(chain(add.s(0, 0), group(add.s(1), add.s(2)), *(same.s() for _ in range(500))))
+    assert travelling(made)[1] < 1_000
 
 
 def test_chain_for_celerys_workers_travels_whole() -> None:

@@ -394,5 +394,7 @@ class Ledger(Duty):
 
 
 def _size(s: Settlement) -> int:
-    following = sum(len(e.body) for e in s.follow_ups.envelopes) + sum(len(rest.value) for rest in s.follow_ups.rests)
-    return len(s.result or "") + len(s.traceback or "") + following
+    size = len(s.result or "") + len(s.traceback or "") + sum(len(e.body) for e in s.follow_ups.envelopes)
+    for rest in s.follow_ups.rests:
+        size += len(rest.value)
+    return size

@@ -48,6 +48,7 @@ GROUND = (
     "containment",
     "records",
     "handover",
+    "log_escapes",
     "hooks",
     "logs",
     "value_kinds",

@@ -15,6 +15,7 @@ from functools import partial
 from django.db.models import Q
 
 from taskq import states
+from taskq.calls.registry import tasks
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
 from taskq.exceptions import EncodeError
@@ -30,6 +31,7 @@ from . import log_lines
 from .authenticity import readable
 from .enqueue import follow, names_of, payload, wake
 from .finalize import finish_pending, note_ended
+from .masking import mask_arguments
 from .sealed_values import seal_values
 from .texts import without_texts
 from .transactions import repeated
@@ -112,13 +114,14 @@ def _revoked(s: Settlement, message: Message) -> Settlement:
 
 def write_ends(engine: Engine, settled: Sequence[Settlement], rows: DatabaseWorkflows | None = None) -> None:
     """Write the states of tasks whose messages were deleted, and send their follow-ups."""
-    seal_values(settled)
     linked = [s for s in settled if s.linked]
     plain = [s for s in settled if not s.linked] if linked else settled
     _write_plain(engine, plain)
     ended = [s.task_id for s in plain if s.state in states.READY_STATES]
     if linked:
         ended += advance(rows or DatabaseWorkflows(engine), linked)
+    if tasks.guarded:
+        mask_arguments(engine, settled)
     _wake_waiters(engine, ended)
 
 
@@ -133,6 +136,7 @@ def _write_plain(engine: Engine, settled: Sequence[Settlement]) -> None:
 
 
 def _write_runs(engine: Engine, settled: Sequence[Settlement]) -> None:
+    seal_values(settled)
     tracked = [s for s in settled if s.tracked]
     untracked = [s for s in settled if not s.tracked]
     if tracked:

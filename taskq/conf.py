@@ -22,7 +22,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 from taskq import value_kinds as kinds
-from taskq.broker_urls import broker_url_problem, masked_url
+from taskq.broker_urls import broker_url_problem, masked_url, url_in_file
 
 __all__ = [
     "SETTINGS",
@@ -250,9 +250,7 @@ class Settings:
         "fewer while they are long.",
     )
     MAX_PREFETCH_SIZE = Setting(
-        kinds.COUNT,
-        64 * 1024 * 1024,
-        "Bytes of messages above which a worker claims no more. It holds one in any case.",
+        kinds.COUNT, 32 * 1024 * 1024, "Bytes of large messages from which on a worker claims no more. It may hold one."
     )
     OPTIMIZATION = Setting(
         kinds.choice("default", "fair"),
@@ -359,15 +357,13 @@ class Env(environ.Env):  # type: ignore[misc, unused-ignore]  # no type hints in
     @overload
     def broker_url(self, var: str = ..., default: Any = ...) -> str: ...
     def broker_url(self, var: str = "TASKQ_BROKER_URL", default: Any = environ.Env.NOTSET) -> str | None:
-        """Return the broker URL in the environment variable ``var``: ``env.broker_url(default="django://")``.
+        """Return the broker URL in the environment variable ``var``, or else in the file that ``<var>_FILE`` names.
 
-        Raises ``ImproperlyConfigured`` if it is not set and there is no ``default``, or if it is no broker URL.
-        A ``default`` of ``None`` is returned.
+        Raises ``ImproperlyConfigured`` without both and a ``default``, and for what is no broker URL.
         """
-        url: str | None = self.str(var, default=default)
-        if url is None:
-            return None
-        if problem := broker_url_problem(url):
+        file: str | None = self.str(f"{var}_FILE", default=None)
+        url: str | None = self.str(var, default=default if file is None else url_in_file(f"{var}_FILE", file))
+        if url is not None and (problem := broker_url_problem(url)):
             raise ImproperlyConfigured(f"{var}: {problem}")
         return url
 

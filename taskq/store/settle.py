@@ -29,7 +29,7 @@ from taskq.workflows.sendable import sendable
 
 from . import log_lines
 from .authenticity import readable
-from .enqueue import follow, names_of, payload, wake
+from .enqueue import follow, names_of, wake
 from .finalize import finish_pending, note_ended
 from .masking import mask_arguments
 from .sealed_values import seal_values
@@ -37,7 +37,7 @@ from .texts import without_texts
 from .transactions import repeated
 from .workflow_rows import DatabaseWorkflows
 
-#: The channel for waiters for results; the payload is task ids, or empty for "many".
+#: The channel on which waiters listen for task ids.
 RESULT_CHANNEL = "taskq_result"
 
 
@@ -183,7 +183,7 @@ def _try_again(engine: Engine, retried: Sequence[Settlement]) -> None:
 def _wake_waiters(engine: Engine, task_ids: Iterable[str]) -> None:
     ids = list(task_ids)
     if ids and settings.NOTIFY:
-        engine.notify(RESULT_CHANNEL, payload(ids))
+        engine.notify(RESULT_CHANNEL, ids)
 
 
 def _refused(engine: Engine, settlement: Settlement, error: Exception) -> Settlement:

@@ -17,8 +17,8 @@ from taskq.exceptions import WorkerLostError
 from taskq.messages.exception_data import encode_exception
 from taskq.models import Message, Worker
 from taskq.records import Settlement
-from taskq.workflows.advance import sendable
 from taskq.workflows.followups import complete
+from taskq.workflows.sendable import sendable
 
 from .authenticity import authentic, authentic_ids
 from .enqueue import wake

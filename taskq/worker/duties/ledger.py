@@ -394,4 +394,7 @@ class Ledger(Duty):
 
 
 def _size(s: Settlement) -> int:
-    return len(s.result or "") + len(s.traceback or "") + sum(len(e.body) for e in s.follow_ups.envelopes)
+    size = len(s.result or "") + len(s.traceback or "") + sum(len(e.body) for e in s.follow_ups.envelopes)
+    for rest in s.follow_ups.rests:
+        size += len(rest.value)
+    return size

@@ -83,7 +83,8 @@ class Tasks:
     def wait(self, count: int, last: int) -> float:
         """Wait until ``count`` tasks that were just sent have run; return how many ran in a second."""
         began = time.perf_counter()
-        wait_for(lambda: not _execute("SELECT 1 FROM taskq_message WHERE id > %s LIMIT 1", last - 2000), 3600, 0.02)
+        tail = last - min(count, 2000)
+        wait_for(lambda: not _execute("SELECT 1 FROM taskq_message WHERE id > %s LIMIT 1", tail), 3600, 0.02)
         return count / (time.perf_counter() - began)
 
 

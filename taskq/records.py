@@ -327,7 +327,10 @@ class Settlement:
     @property
     def linked(self) -> bool:
         """Whether the workflow of the task goes on with this end. A retry is no end."""
-        return (self.member or bool(self.follow_ups)) and self.state != states.RETRY
+        follow_ups = self.follow_ups
+        # Most tasks have the one object that says "none".
+        goes_on = self.member or (follow_ups is not NO_FOLLOW_UPS and bool(follow_ups))
+        return goes_on and self.state != states.RETRY
 
     @property
     def end(self) -> End:

@@ -192,6 +192,7 @@ class WorkerNode:
         try:
             while not self._ended:
                 self.hub.run_once()
+                self.consumer.post_ends()
         finally:
             self._finish()
         return self.status
@@ -267,6 +268,7 @@ class WorkerNode:
             self.consumer.pool.stop(0.0 if self._cold else _LAST_TASKS)
         finally:
             self.calls.run()
+            self.consumer.post_ends()
             self.store.finish(_LAST_WRITES, self._leave)
             if self.store.is_alive():
                 self.store.join(_LAST_WRITES + 1)

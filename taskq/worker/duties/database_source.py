@@ -56,7 +56,7 @@ class DatabaseSource(Duty):
         self._fronts: dict[str, QueueFront] = {}
         #: The queues that a claim found empty behind their front: see ``QueueFront``.
         self._unsure: set[str] = set()
-        #: Claimed messages that are held back, each with the token of its claim: see ``_claim_from``.
+        #: Claimed messages that are held back, each with the token of its claim: see ``_without_deferred``.
         self._deferred: list[tuple[str, Claimed]] = []
         self._turn = 0
         self._next_poll = 0.0
@@ -150,12 +150,20 @@ class DatabaseSource(Duty):
             self._pending.discard(queue)
             (self._unsure.discard if after is None else self._unsure.add)(queue)
         if claimed:
-            # A message may still run here under a token that this worker lost. Old and new delivery have the
-            # same id, so the new one is held back until the old run ends.
-            self._deferred += [(self._lease.token, m) for m in claimed if self._lease.holds(m.id)]
-            self._hand_on([message for message in claimed if not self._lease.holds(message.id)])
+            self._hand_on(self._without_deferred(claimed))
             self.mark_useful()
         return len(claimed)
+
+    def _without_deferred(self, claimed: list[Claimed]) -> list[Claimed]:
+        """Hold back messages that may still run here under a token that this worker lost, until the old run ends.
+
+        Old and new delivery have the same id.
+        """
+        free = self._lease.not_held({message.id for message in claimed})
+        if len(free) == len(claimed):
+            return claimed
+        self._deferred += [(self._lease.token, message) for message in claimed if message.id not in free]
+        return [message for message in claimed if message.id in free]
 
     def _new_front(self, queue: str) -> QueueFront:
         front = self._fronts[queue] = QueueFront(for_alias(self._alias).keeps_dead_entries)

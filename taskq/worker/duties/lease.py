@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,13 +77,19 @@ class WorkerLease(Duty):
         """Note messages that were claimed under the present token."""
         self._holders.update(dict.fromkeys(message_ids, self.token))
 
-    def drop(self, message_id: int) -> None:
-        """Forget a message that is settled or requeued."""
-        self._holders.pop(message_id, None)
+    def drop(self, *message_ids: int) -> None:
+        """Forget messages that are settled or requeued."""
+        for message_id in message_ids:
+            self._holders.pop(message_id, None)
 
     def holder(self, message_id: int) -> str:
         """Return the token under which a message was claimed."""
         return self._holders.get(message_id, self.token)
+
+    def holders(self, message_ids: Sequence[int]) -> list[str]:
+        """Return the token of each of several messages, as ``holder``."""
+        get, token = self._holders.get, self.token
+        return [get(message_id, token) for message_id in message_ids]
 
     def holds(self, message_id: int) -> bool:
         """Tell whether this worker has the message in hand, under its present token or a token that it lost."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, islice
+from operator import itemgetter
 
 from django.db import DatabaseError
 
@@ -75,12 +76,16 @@ class Ledger(Duty):
 
     # -- what the loop posts
 
-    def add(self, settlement: Settlement) -> None:
-        """Settle a message with the next batch."""
-        if settlement.message_id in self._aside:
-            self._aside.add(settlement.message_id, settlement)
-        else:
-            self._settlements.append(settlement)
+    def add(self, settlements: Iterable[Settlement]) -> None:
+        """Settle messages with the next batch."""
+        if not self._aside:
+            self._settlements.extend(settlements)
+            return
+        for settlement in settlements:
+            if settlement.message_id in self._aside:
+                self._aside.add(settlement.message_id, settlement)
+            else:
+                self._settlements.append(settlement)
 
     def report(self, report: Progress) -> None:
         """Write a state of a running task with the next batch."""
@@ -144,8 +149,8 @@ class Ledger(Duty):
         ``settled`` is called after each commit, ``locked`` with settlements that have to wait, in the batch's order.
         """
         met = 0
-        by_token = groupby(batch, lambda s: self._lease.holder(s.message_id))
-        parts = [(token, list(part)) for token, part in by_token][::-1]
+        # The messages of one token have a transaction of their own.
+        parts = self._by_token(batch)[::-1]
         wasted = 0.0
         while parts:
             token, part = parts.pop()
@@ -166,6 +171,14 @@ class Ledger(Duty):
                 settled(part)
         return wasted
 
+    def _by_token(self, batch: Sequence[Settlement]) -> list[tuple[str, Sequence[Settlement]]]:
+        """Return a batch in parts, each with the token of its messages. There is one, unless a lease was lost."""
+        tokens = self._lease.holders([s.message_id for s in batch])
+        if len(set(tokens)) == 1:
+            return [(tokens[0], batch)]
+        paired = groupby(zip(tokens, batch, strict=True), itemgetter(0))
+        return [(token, [s for _, s in part]) for token, part in paired]
+
     def _settle(self, token: str, settlements: Sequence[Settlement]) -> None:
         try:
             held = settle(token, settlements, self._alias)
@@ -174,9 +187,8 @@ class Ledger(Duty):
             raise
         if unsettled := [s for s in settlements if s.message_id not in held]:
             tell_why(unsettled, self._alias, lease_lost=token != self._lease.token, in_doubt=self._in_doubt)
-        for settlement in settlements:
-            self.written += 1
-            self._lease.drop(settlement.message_id)
+        self.written += len(settlements)
+        self._lease.drop(*[s.message_id for s in settlements])
         if self._in_doubt:
             self._in_doubt.difference_update(s.message_id for s in settlements)
 
@@ -188,7 +200,7 @@ class Ledger(Duty):
         settlements = [piece for _, piece in due if isinstance(piece, Settlement)]
         writes = [piece for _, piece in due if isinstance(piece, Write)]
         wasted = sum(self._write_again(write) for write in writes[:_MOST_MET])
-        # Messages of one token come together: each token has a transaction of its own.
+        # Messages of one token come together.
         settlements.sort(key=lambda s: self._lease.holder(s.message_id))
         if settlements:
             wasted += self._settle_in_parts(
@@ -243,8 +255,7 @@ class Ledger(Duty):
             if self._engine.may_pass(error):
                 raise
             log_lines.requeue_failed(message_ids)
-            for message_id in message_ids:
-                self._lease.drop(message_id)
+            self._lease.drop(*message_ids)
 
     @property
     def unwritten(self) -> Sequence[Settlement]:
@@ -375,8 +386,7 @@ class Ledger(Duty):
             by_token.setdefault(self._lease.holder(message_id), []).append(message_id)
         for token, ids in by_token.items():
             requeue.requeue(token, ids, self._alias, uncount=uncount)
-        for message_id in message_ids:
-            self._lease.drop(message_id)
+        self._lease.drop(*message_ids)
 
     def requeue_lost(self, message_id: int, *, starts: int, reason: str, worker: str, started: float | None) -> None:
         """Requeue a message whose run died with its process, and write the attempt."""
@@ -394,4 +404,7 @@ class Ledger(Duty):
 
 
 def _size(s: Settlement) -> int:
-    return len(s.result or "") + len(s.traceback or "") + sum(len(e.body) for e in s.follow_ups.envelopes)
+    size = len(s.result or "") + len(s.traceback or "")
+    for envelope in s.follow_ups.envelopes:
+        size += len(envelope.body)
+    return size

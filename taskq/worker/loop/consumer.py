@@ -51,7 +51,7 @@ class Consumer:
         self.limits = limits
         self.pool: Pool
         self.stopping = False
-        #: How many settlements were posted to the ledger; the source reads this number on the store thread.
+        #: How many settlements there were; the source reads this number on the store thread.
         self.ended = 0
         self.totals: dict[str, int] = {}
         self._lease_valid = lease_valid
@@ -59,12 +59,14 @@ class Consumer:
         self._retarget = retarget
         self._on_failure = on_failure
         self._target = 0
-        self._in_flight = InFlight(policy)
+        self._in_flight = InFlight()
         self._by_message: dict[int, Request] = {}
         self._ready: deque[Request] = deque()
         #: Requests that start once the ledger has committed that, by job; ``_locked`` have no slot reserved meanwhile.
         self._awaited: dict[int, Request] = {}
         self._locked: dict[int, Request] = {}
+        #: Settlements that are not posted yet.
+        self._ends: list[Settlement] = []
         self._numbers = itertools.count(1)
 
     # -- from the source
@@ -96,6 +98,8 @@ class Consumer:
 
     def _refused(self, request: Request) -> bool:
         """Settle or postpone a request that must not run now; tell whether that was done."""
+        if request.unconditional and not request.revoked:
+            return False
         try:
             return self._refuse(request)
         except Exception as error:
@@ -132,17 +136,18 @@ class Consumer:
         handed, seconds, room = slot.in_flight, load.seconds, min(slot.room, share)
         while self._ready and len(batch) < room:
             request = self._ready[0]
+            request.cost = self.policy.cost(request.name)
             if request.alone:
                 if handed == 0:
                     self._hand_over_alone(slot, self._ready.popleft())
                 break
-            if not self.policy.fits(handed, seconds, request.name):
+            if not self.policy.fits(handed, seconds, request.cost):
                 break
             self._ready.popleft()
             if not self._refused(request):
                 batch.append(request)
                 handed += 1
-                seconds += self.policy.cost(request.name)
+                seconds += request.cost
         if batch:
             self._hand_over(slot, batch)
 
@@ -187,11 +192,11 @@ class Consumer:
         self.dispatch()
 
     def _hand_over(self, slot: Slot, batch: Sequence[Request]) -> None:
-        now = time.monotonic()
+        now, measure = time.monotonic(), clock.measure()
         for request in batch:
             request.handed_at = now
-            self._in_flight.put(slot.index, request)
-        self.pool.hand_over(slot, [request.delivery(self.hostname) for request in batch])
+        self._in_flight.put(slot.index, batch)
+        self.pool.hand_over(slot, [request.delivery(self.hostname, measure) for request in batch])
 
     # -- from the pool
 
@@ -381,7 +386,13 @@ class Consumer:
 
     def _settle(self, settlement: Settlement) -> None:
         self.ended += 1
-        self._store("add", settlement)
+        self._ends.append(settlement)
+
+    def post_ends(self) -> None:
+        """Post what has ended to the ledger: one call for all that ended in a turn of the loop."""
+        if self._ends:
+            ends, self._ends = self._ends, []
+            self._store("add", ends)
 
     def _requeue(self, requests: Sequence[Request]) -> None:
         if requests:

@@ -35,11 +35,11 @@ def keeps(request: Request, state: str) -> bool:
 
 def ended(request: Request, outcome: Outcome, hostname: str) -> Settlement:
     """Return the settlement of a run with an Outcome."""
-    settlement = _settlement(request, outcome.state, outcome.result, hostname)
+    finished = outcome.started + outcome.runtime
+    settlement = _settlement(request, outcome.state, outcome.result, hostname, finished)
     settlement.content_type = outcome.content_type
     settlement.traceback = outcome.traceback
     settlement.started = outcome.started
-    settlement.finished = outcome.started + outcome.runtime
     settlement.runtime = outcome.runtime
     settlement.arguments = outcome.arguments
     settlement.children = outcome.children
@@ -153,10 +153,10 @@ def _failed(request: Request, error: BaseException, hostname: str) -> Settlement
 
 def _without_run(request: Request, state: str, error: BaseException, hostname: str) -> Settlement:
     """Return the settlement of a task that ends without an Outcome: its follow-ups come from its message."""
-    return complete(_settlement(request, state, encode_exception(error), hostname), request.message)
+    return complete(_settlement(request, state, encode_exception(error), hostname, clock.now()), request.message)
 
 
-def _settlement(request: Request, state: str, result: str | None, hostname: str) -> Settlement:
+def _settlement(request: Request, state: str, result: str | None, hostname: str, finished: float) -> Settlement:
     headers, message = request.headers, request.message
     return Settlement(
         message_id=message.id,
@@ -165,7 +165,7 @@ def _settlement(request: Request, state: str, result: str | None, hostname: str)
         name=headers.task,
         queue=message.queue,
         result=result,
-        finished=clock.now(),
+        finished=finished,
         retries=headers.retries,
         worker=hostname,
         tracked=message.tracked,

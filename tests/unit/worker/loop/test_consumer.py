@@ -192,7 +192,7 @@ def test_invalid_time_limit_fails_its_task_alone(
     broken, other = claimed("consumer.limited"), claimed("consumer.plain")
     bench.consumer.receive([broken, other])
     assert bench.settled() == [(broken.task_id, "FAILURE")]
-    assert f"{option} must be a number of seconds" in bench.asked("add")[0][0].result
+    assert f"{option} must be a number of seconds" in bench.asked("add")[0][0][0].result
     assert [other.task_id] in bench.pool.handed
 
 

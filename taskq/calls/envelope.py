@@ -25,7 +25,7 @@ Kwargs = Mapping[str, Any] | None
 #: Options whose default is the task's attribute.
 _FROM_TASK = ("serializer", "compression", "expires", "ignore_result")
 #: Options for the sender and for routing only, not for the message.
-_NOT_IN_MESSAGE = ("add_to_parent", "exchange_type", "retry", "retry_policy", "route_name")
+_NOT_IN_MESSAGE = ("add_to_parent", "exchange_type", "retry", "retry_policy", "route_name", "throw")
 #: Options with another name in the message.
 _RENAMED = {"link": "callbacks", "link_error": "errbacks"}
 #: Celery's tasks that call another task: they are routed as that task.

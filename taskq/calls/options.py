@@ -100,6 +100,8 @@ class SendOptions(RetryOptions, total=False):
     #: The task name that ``TASKQ_ROUTES`` gets, if not the task's own.
     route_name: str | None
     add_to_parent: bool
+    #: Raise the task's exception in the caller while ``TASKQ_ALWAYS_EAGER`` is on, as with ``apply``.
+    throw: bool | None
     #: As ``TASKQ_PUBLISH_RETRY`` and its policy; sending through the database broker is never retried.
     retry: bool | None
     retry_policy: Mapping[str, Any] | None

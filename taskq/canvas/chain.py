@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from taskq.workflows.depth import limit_depth
 
@@ -29,7 +29,11 @@ class chain(Signature[R]):
 
     __slots__ = ()
 
-    def __init__(self: chain[Any], *tasks: Any, **options: Any) -> None:
+    @overload
+    def __init__(self: chain[R], *tasks: *tuple[*tuple[Any, ...], Signature[R]], **options: Any) -> None: ...
+    @overload
+    def __init__(self: chain[Any], *tasks: Any, **options: Any) -> None: ...
+    def __init__(self, *tasks: Any, **options: Any) -> None:  # type: ignore[misc] # it takes what both take
         from .operators import chained_steps
 
         with limit_depth():

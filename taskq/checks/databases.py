@@ -10,7 +10,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from django.core.checks import CheckMessage, Tags, register
-from django.db import connections
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, connections
 
 from taskq.conf import database_broker_alias, settings, two_databases
 from taskq.engines import configuration, for_alias
@@ -110,3 +111,38 @@ def check_servers(databases: Sequence[str] | None = None, **kwargs: Any) -> Iter
             yield ids.OLD_MARIADB(f"The database {alias!r} is MariaDB {version}.")
         elif tables := for_alias(alias).tables_without_transactions():
             yield ids.NOT_INNODB(f"The database {alias!r} has no transactions on {', '.join(tables)}.")
+
+
+@register(Tags.database)
+@reads("DATABASE", "BROKER_URL", "ROUTES", "QUEUES")
+def check_readers(databases: Sequence[str] | None = None, **kwargs: Any) -> Iterator[CheckMessage]:
+    """W010: living workers take from the queues; only if the broker's alias is in ``databases``."""
+    from taskq.calls import destinations
+    from taskq.store import readers
+
+    alias = database_broker_alias()
+    if alias is None or alias not in (databases or ()) or alias not in connections.settings:
+        return
+    try:
+        named = _undeclared()
+        read = readers.read_queues(alias)
+        waiting = readers.waiting_queues(alias) - read
+    except (ImproperlyConfigured, ImportError, TypeError, ValueError, DatabaseError):
+        # Other checks report settings that can't be read; `migrate` checks before there are tables.
+        return
+    # Without any worker there would be a warning for each queue of a project that just isn't running.
+    unread = {queue: f"which {source} names" for queue, source in named.items() if read and queue not in read}
+    unread |= dict.fromkeys(waiting, "in which messages wait")
+    for queue, why in sorted(unread.items()):
+        near = destinations.nearest(queue, read)
+        hint = f"{ids.UNREAD_QUEUE.hint} Workers take from {near!r}." if near else None
+        yield ids.UNREAD_QUEUE(f"No living worker takes from the queue {queue!r}, {why}.", hint)
+
+
+def _undeclared() -> dict[str, str]:
+    """Return the queues that routes and tasks name and that are not declared, each with what names it."""
+    from taskq.calls import destinations
+    from taskq.messages import routing
+
+    declared = routing.declared()
+    return {queue: source for source, queue in destinations.named_queues() if queue not in declared}

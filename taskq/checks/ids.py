@@ -147,6 +147,20 @@ TASK_LIMITS = Problem(
     "The soft time limit of a task is above its hard one: sending the task is an error.",
     "Lower its soft_time_limit, or raise its time_limit.",
 )
+UNMATCHED_ROUTE = Problem(
+    "W009",
+    "A name or a pattern in `TASKQ_ROUTES` matches no task of this project.",
+    "Correct it; tasks of other projects, which are sent by name, need no correction.",
+    page="topics/routing",
+)
+UNREAD_QUEUE = Problem(
+    "W010",
+    "No living worker takes from a queue in which messages wait, or which a route or a task names although "
+    "`TASKQ_QUEUES` does not have it. The latter only while workers run. Needs a connection: "
+    "`check --database <alias>`, or `migrate`.",
+    "Start a worker with -Q, or correct the name.",
+    page="topics/routing",
+)
 
 #: Every id, errors first.
 PROBLEMS: tuple[Problem, ...] = tuple(value for value in vars().copy().values() if isinstance(value, Problem))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.core.checks import CheckMessage, register
@@ -64,12 +63,12 @@ def check_task_content(**kwargs: Any) -> Iterator[CheckMessage]:
 @reads("QUEUES", "ROUTES", "CREATE_MISSING_QUEUES", "DEFAULT_EXCHANGE_TYPE", "BROKER_URL", "DATABASE")
 def check_routes(**kwargs: Any) -> Iterator[CheckMessage]:
     """E007, E016: queues and routes can be read, and the queues of routes and tasks are declared."""
+    from taskq.calls import destinations
     from taskq.messages import routing
 
     try:
         declared = routing.queues()
-        routing.compiled(settings.ROUTES)
-        targets = list(_targets())
+        named = list(destinations.named_queues())
     except (ImproperlyConfigured, ImportError, TypeError, ValueError) as exc:
         text = str(exc)
         yield ids.ROUTES(text if text.startswith("TASKQ_") else f"TASKQ_QUEUES or TASKQ_ROUTES: {text}")
@@ -77,9 +76,27 @@ def check_routes(**kwargs: Any) -> Iterator[CheckMessage]:
     yield from _impossible_exchanges(declared.values())
     if settings.CREATE_MISSING_QUEUES:
         return
-    for source, queue in targets:
+    for source, queue in named:
         if queue not in declared:
-            yield ids.UNDECLARED_QUEUE(f"{source} names the queue {queue!r}, which is not in TASKQ_QUEUES.")
+            yield ids.UNDECLARED_QUEUE(
+                f"{source[0].upper()}{source[1:]} names the queue {queue!r}, which is not in TASKQ_QUEUES."
+            )
+
+
+@register(TAG)
+@reads("ROUTES")
+def check_route_names(**kwargs: Any) -> Iterator[CheckMessage]:
+    """W009: each name and pattern of the routes is that of a task; E016 is about routes that can't be read."""
+    from taskq.calls import destinations, registry
+
+    try:
+        unmatched = destinations.unmatched()
+    except (ImproperlyConfigured, ImportError, TypeError, ValueError):
+        return
+    for text in unmatched:
+        near = destinations.nearest(text, registry.tasks)
+        hint = f"The task with the nearest name is {near!r}." if near else None
+        yield ids.UNMATCHED_ROUTE(f"TASKQ_ROUTES[{text!r}] matches no task.", hint)
 
 
 def _impossible_exchanges(queues: Iterable[Queue]) -> Iterator[CheckMessage]:
@@ -95,34 +112,3 @@ def _impossible_exchanges(queues: Iterable[Queue]) -> Iterator[CheckMessage]:
             f"TASKQ_QUEUES or TASKQ_DEFAULT_EXCHANGE_TYPE: the exchange {name!r} is of type {kind!r}. "
             f"django:// has {', '.join(sorted(EXCHANGE_TYPES))}."
         )
-
-
-def _targets() -> Iterator[tuple[str, str]]:
-    """Yield the queues that routes and tasks name, each with its source; callables are not called."""
-    from taskq.calls import registry
-
-    for pattern, route in _pairs(settings.ROUTES):
-        queue = route.get("queue") if isinstance(route, Mapping) else route
-        if queue is not None:
-            text = getattr(pattern, "pattern", pattern)
-            yield f"TASKQ_ROUTES[{text!r}]", _name(queue)
-    for name, task in sorted(registry.tasks.items()):
-        if queue := getattr(task, "queue", None):
-            yield f"The task {name!r}", _name(queue)
-
-
-def _name(queue: Any) -> str:
-    from taskq.messages.routing import public_name
-
-    return public_name(queue) if isinstance(queue, Queue) else str(queue)
-
-
-def _pairs(routes: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield pattern and route of the entries of ``TASKQ_ROUTES`` that are not callables or import paths."""
-    if isinstance(routes, Mapping):
-        yield from routes.items()
-    for entry in routes if isinstance(routes, list | tuple) else ():
-        if isinstance(entry, list | tuple) and len(entry) == 2 and isinstance(entry[0], str | re.Pattern):
-            yield entry[0], entry[1]
-        else:
-            yield from _pairs(entry)

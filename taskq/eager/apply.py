@@ -32,10 +32,10 @@ def apply_canvas(sig: Signature[Any], args: Args, kwargs: Kwargs, options: dict[
 
     The option ``throw`` raises the first exception; the default is ``TASKQ_EAGER_PROPAGATES``.
     """
-    throw = options.pop("throw", None)
     if kind_of(sig) == TASK:
         args, kwargs, together = merged(sig, args, kwargs, options)
-        return apply(sig.task, tasks.get(sig.task), args, kwargs, together, throw)
+        return apply(sig.task, tasks.get(sig.task), args, kwargs, together)
+    throw = options.pop("throw", None)
     add_to_parent = options.pop("add_to_parent", True)
     made = plan(sig, args or (), kwargs, **options)
     if made.result is None:
@@ -52,10 +52,9 @@ def apply(
     args: Args,
     kwargs: Kwargs,
     options: dict[str, Any],
-    throw: bool | None = None,
 ) -> EagerResult[Any]:
     """Run one task to its end, and return its result. See ``Task.apply``."""
-    add_to_parent = options.get("add_to_parent", True)
+    throw, add_to_parent = options.get("throw"), options.get("add_to_parent", True)
     result = _run_all(envelope_for(name, task, args, kwargs, options), throw)
     if add_to_parent:
         add_children((result,))

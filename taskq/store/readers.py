@@ -1,20 +1,23 @@
 """Readers: who consumes from which queues, by the rows of living workers and kombu connections.
 
-Also finds the tasks whose queue nobody takes from. Only reads.
+Also finds the queues and the tasks that nobody takes from. Only reads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+from django.db.models import Q
+
 from taskq.conf import settings
 from taskq.engines import for_alias
-from taskq.models import Message, Node, ScheduledMessage, Worker
+from taskq.models import Message, Node, Queue, ScheduledMessage, Worker
 
+from .claim import with_messages
 from .peers import process_exited
 from .workers import queues_of
 
-#: How many ids ``unread`` asks for in one statement.
+#: How many ids ``unread`` asks for in one statement, and how many queues and messages others look at.
 MANY = 500
 
 
@@ -46,6 +49,28 @@ def unread(task_ids: Collection[str], alias: str | None = None) -> dict[str, str
     waiting = {**_waiting(list(others[:MANY]), alias), **waiting}
     read = read_queues(alias) if waiting else set()
     return {queue: task_id for queue, task_id in waiting.items() if queue not in read}
+
+
+def waiting_queues(alias: str | None = None) -> set[str]:
+    """Return the queues in which messages wait, ``MANY`` at most, by one look into the claim's index for each.
+
+    Queues that are deleted with their reader are left out: those of broadcasts and of remote control.
+    """
+    alias = alias or settings.DATABASE
+    waiting = Message.objects.using(alias).filter(token="").order_by("queue").values_list("queue", flat=True)
+    found: list[str] = []
+    while len(found) < MANY and (queue := waiting.filter(queue__gt=found[-1] if found else "").first()) is not None:
+        found.append(queue)
+    passing = Queue.objects.using(alias).filter(Q(auto_delete=True) | Q(expires__isnull=False), name__in=found)
+    return set(found) - set(passing.values_list("name", flat=True))
+
+
+def without_messages(queues: Iterable[str], alias: str | None = None) -> set[str]:
+    """Return those of ``queues`` in which nothing waits. Of the scheduled messages the next ``MANY`` are looked at."""
+    alias = alias or settings.DATABASE
+    scheduled = ScheduledMessage.objects.using(alias).order_by("due_at", "id").values_list("queue", flat=True)
+    left = set(queues) - set(scheduled[:MANY])
+    return left - with_messages(sorted(left), alias) if left else left
 
 
 def _waiting(task_ids: Iterable[str], alias: str) -> dict[str, str]:

@@ -203,8 +203,8 @@ class Task(CanvasMethods[R], Generic[P, R]):
                 ``expires`` (any of these), ``queue`` and ``exchange`` (names, or kombu's objects),
                 ``exchange_type``, ``routing_key``, ``priority`` (0 to 9, larger is sooner), ``task_id``,
                 ``serializer``, ``compression``, ``ignore_result``, ``time_limit`` and ``soft_time_limit``
-                (seconds), ``headers``, ``shadow``, ``argsrepr``, ``kwargsrepr``, ``add_to_parent``, ``link`` and
-                ``link_error`` (signatures to send with the value, and to call after a final failure), and for
+                (seconds), ``headers``, ``shadow``, ``argsrepr``, ``kwargsrepr``, ``add_to_parent``, ``throw``, ``link``
+                and ``link_error`` (signatures to send with the value, and to call after a final failure), and for
                 workflows ``root_id``, ``parent_id``, ``group_id``, ``group_index``, ``chain``, ``chord``,
                 ``retries``, ``reply_to``; for other programs the properties ``app_id``, ``message_id``, ``type``,
                 ``user_id`` and ``cluster_id``.
@@ -258,26 +258,24 @@ class Task(CanvasMethods[R], Generic[P, R]):
         self,
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
-        *,
-        throw: bool | None = None,
         **options: Unpack[SendOptions],
     ) -> EagerResult[R]:
         """Run the task in this process as a worker would, and return its result: ``add.apply((2, 2)).get()``.
 
-        ``throw`` raises its exception (default: ``TASKQ_EAGER_PROPAGATES``). ``countdown`` and ``eta`` are ignored.
+        ``throw=True`` raises its exception (default: ``TASKQ_EAGER_PROPAGATES``). ``countdown`` and ``eta`` are
+        ignored.
         """
-        return self._apply(args, kwargs, dict(options), throw)
+        return self._apply(args, kwargs, dict(options))
 
     def _apply(
         self,
         args: Sequence[Any] | None,
         kwargs: Mapping[str, Any] | None,
         options: dict[str, Any],
-        throw: bool | None = None,
     ) -> EagerResult[R]:
         from taskq.eager.apply import apply
 
-        return apply(self.name, self, args, kwargs, options, throw)
+        return apply(self.name, self, args, kwargs, options)
 
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
         """Do ``delay`` from a coroutine."""

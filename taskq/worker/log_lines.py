@@ -56,6 +56,15 @@ def worker_ready(name: str) -> None:
 
 
 @Hook
+def queue_not_named(queue: str, nearest: str | None) -> None:
+    hint = f" Is {nearest!r} meant?" if nearest else ""
+    log.warning(
+        "-Q names the queue %r, which no route, no task and not TASKQ_QUEUES names, and in which nothing waits.%s",
+        queue, hint,
+    )  # fmt: skip
+
+
+@Hook
 def shutdown_began(how: str, sig: str, count: int) -> None:
     running = "1 task is running" if count == 1 else f"{count} tasks are running"
     # A user who waits in a terminal may not know of it.

@@ -17,6 +17,7 @@ from kombu.entity import Queue
 from taskq import signals
 from taskq.conf import settings
 from taskq.execution import builtins as _builtins  # noqa: F401 - registers the built-in tasks
+from taskq.messages.routing import public_name
 
 from . import failure_handlers, log_lines
 from .call_queue import CallQueue
@@ -25,6 +26,7 @@ from .duties.declarations import Declarations
 from .duties.lease import WorkerLease
 from .duties.ledger import Ledger
 from .duties.maintenance import Maintenance
+from .duties.queue_advice import tell_of_unnamed
 from .duties.store_thread import StoreThread
 from .loop.consumer import Consumer
 from .loop.prefetch import PrefetchPolicy
@@ -203,6 +205,8 @@ class WorkerNode:
             self._announcing.cancel()
             signals.send(signals.worker_ready, self.options.name, instance=self)
             log_lines.worker_ready(self.options.name)
+            names = [public_name(queue) for queue in self.options.queues]
+            self.store.calls.post(tell_of_unnamed, names, self.store.alias)
 
     # -- ending
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
+
+from kombu.utils.json import loads
 
 from taskq.records import Unreachable
 
@@ -36,8 +38,16 @@ def failing_tasks_of(sig: str | Mapping[str, Any]) -> list[tuple[dict[str, Any],
     """
     return [
         ({"id": first["options"].get("task_id"), "task": first["task"]}, as_list(first["options"].get("link_error")))
-        for first in _first_tasks(_decoded(sig))
+        for first in _first_tasks(_revived(sig))
     ]
+
+
+def _revived(sig: str | Mapping[str, Any]) -> Sig:
+    """Return ``sig`` with the values of its errbacks, such as bytes and dates, as they were given."""
+    try:
+        return cast(Sig, loads(sig)) if isinstance(sig, str) else sig
+    except Exception:  # a type that the project has registered elsewhere
+        return _decoded(sig)
 
 
 def _decoded(sig: str | Mapping[str, Any]) -> Sig:

@@ -48,6 +48,7 @@ def test_banner_worker_row_and_taskhealth_agree_with_the_options(alias: str, pro
     assert not re.search(r"  \. (celery|taskq)\.", log)
     wait_until(lambda: len(trees.pool_children(worker.pid)) == cpus, what="a child for each CPU")
     assert add.delay(2, 2).get(timeout=20) == 4
+    assert "-Q names the queue 'hipri', which no route, no task and not TASKQ_QUEUES names" in worker.log
     row = Worker.objects.using(alias).get()
     assert (row.name, row.pid) == (f"taskq@{HOST}", worker.pid)
     # The probe, on a worker that lives and on one that was killed.

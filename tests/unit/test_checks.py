@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from taskq import checks, documentation, send_task, task
 from taskq.checks import broker, databases, tasks, values
 from taskq.checks.ids import PROBLEMS
 from taskq.engines import configuration
+from taskq.store import readers
 from tests.unit.tasks.fixtures import registry
 
 __all__ = ["registry"]
@@ -37,6 +39,9 @@ def found(check: Callable[..., list[CheckMessage]], settings: dict[str, Any] | N
 def messages(check: Callable[..., list[CheckMessage]], **settings: Any) -> list[CheckMessage]:
     with override_settings(**{f"TASKQ_{name}": value for name, value in settings.items()}):
         return check()
+
+
+WRONG_ROUTES = {"shop.mail": "mail", "other.*": "mail"}
 
 
 class Connections(dict[str, Any]):
@@ -352,6 +357,39 @@ def test_E007_E016_quiet(routes: Any, no_tasks: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    "routes",
+    [
+        {"shop.mial": "mail"},
+        {"shop.mial": None},
+        [("shop.mail", "mail"), ("shpo.*", "mail")],
+        (len, {re.compile("shop[.]x"): "mail"}),
+        ["tests.unit.test_checks.WRONG_ROUTES"],
+    ],
+    ids=str,
+)
+def test_W009_route_that_matches_no_task(routes: Any, no_tasks: dict[str, Any]) -> None:
+    no_tasks["shop.mail"] = SimpleNamespace(queue=None)
+    (message,) = messages(tasks.check_route_names, ROUTES=routes)
+    assert message.id == "taskq.W009"
+    assert "matches no task" in message.msg
+
+
+def test_W009_names_the_task_with_the_nearest_name(no_tasks: dict[str, Any]) -> None:
+    no_tasks["shop.mail"] = SimpleNamespace(queue=None)
+    (message,) = messages(tasks.check_route_names, ROUTES={"shop.mial": "mail"})
+    assert message.msg == "TASKQ_ROUTES['shop.mial'] matches no task."
+    assert "'shop.mail'" in str(message.hint)
+
+
+@pytest.mark.parametrize(
+    "routes", [None, len, {"shop.mail": "x"}, {"shop.*": "x"}, {"*": "x"}, [(re.compile("sh"), "x")], {"a": 5}]
+)
+def test_W009_quiet(routes: Any, no_tasks: dict[str, Any]) -> None:
+    no_tasks["shop.mail"] = SimpleNamespace(queue=None)
+    assert found(tasks.check_route_names, {"ROUTES": routes}) == []
+
+
+@pytest.mark.parametrize(
     "setting",
     [
         {"QUEUES": [5]},
@@ -560,6 +598,47 @@ def test_database_of_the_broker_is_checked_too(connections: Connections) -> None
     assert found(databases.check_engines, {"BROKER_URL": "django://queue"}) == ["E011"]
 
 
+@pytest.fixture
+def queues(connections: Connections, no_tasks: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
+    """The queues that workers read, and those in which messages wait."""
+    connections["default"] = sqlite_alias()
+    made: dict[str, set[str]] = {"read": set(), "waiting": set()}
+    monkeypatch.setattr(readers, "read_queues", lambda alias: made["read"])
+    monkeypatch.setattr(readers, "waiting_queues", lambda alias: made["waiting"])
+    return made
+
+
+def test_W010_queue_in_which_messages_wait(queues: dict[str, set[str]]) -> None:
+    queues["waiting"] |= {"hipry", "taskq"}
+    assert found(databases.check_readers, databases=["default"]) == ["W010", "W010"]
+    queues["read"] |= {"hipri", "taskq"}
+    (message,) = databases.check_readers(databases=["default"])
+    assert message.msg == "No living worker takes from the queue 'hipry', in which messages wait."
+    assert "Workers take from 'hipri'." in str(message.hint)
+
+
+def test_W010_queue_that_a_route_or_a_task_names(queues: dict[str, set[str]], no_tasks: dict[str, Any]) -> None:
+    no_tasks["shop.mail"] = SimpleNamespace(queue="mail")
+    routes = {"ROUTES": {"shop.*": {"queue": "lopri"}}}
+    assert found(databases.check_readers, routes, databases=["default"]) == []  # no worker runs
+    queues["read"].add("taskq")
+    with override_settings(TASKQ_ROUTES=routes["ROUTES"]):
+        mail, lopri = sorted(databases.check_readers(databases=["default"]), key=lambda message: message.msg)[::-1]
+    assert mail.msg.endswith("the queue 'mail', which the task 'shop.mail' names.")
+    assert lopri.msg.endswith("the queue 'lopri', which TASKQ_ROUTES['shop.*'] names.")
+    assert found(databases.check_readers, routes | {"QUEUES": ["mail", "lopri"]}, databases=["default"]) == []
+    queues["read"] |= {"mail", "lopri"}
+    assert found(databases.check_readers, routes, databases=["default"]) == []
+
+
+def test_W010_quiet_without_the_database_and_where_another_check_reports(queues: dict[str, set[str]]) -> None:
+    queues["waiting"].add("taskq")
+    for databases_asked in (None, [], ["other"]):
+        assert found(databases.check_readers, databases=databases_asked) == []
+    for setting in ({"BROKER_URL": "amqp://localhost//"}, {"ROUTES": {"a": 5}}, {"DATABASE": "x"}):
+        assert found(databases.check_readers, setting, databases=["default", "x"]) == []
+
+
 # -- all together
 
 
@@ -581,6 +660,7 @@ def test_the_checks_are_registered() -> None:
     names = {getattr(check, "__name__", "") for check in django_checks.registered_checks}
     deploy = {getattr(check, "__name__", "") for check in django_checks.deployment_checks}
     assert {"check_names", "check_kinds", "check_broker_url", "check_servers", "check_routes"} <= names
+    assert {"check_route_names", "check_readers"} <= names
     assert {"check_eager", "check_retention"} <= deploy
 
 

@@ -29,10 +29,12 @@ from .queues import (
     with_defaults,
     worker_direct,
 )
-from .routers import Options, Router, compiled
+from .routers import Options, PatternRouter, RouteEntry, Router, compiled
 
 __all__ = [
+    "PatternRouter",
     "Route",
+    "RouteEntry",
     "bindings_of",
     "bound_queues",
     "compiled",

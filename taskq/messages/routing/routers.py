@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -50,25 +51,45 @@ def checked_route(value: Any) -> Options | None:
     return value
 
 
-class _PatternRouter:
+@dataclass(slots=True, frozen=True)
+class RouteEntry:
+    """One entry of ``TASKQ_ROUTES``: the name of a task or a pattern, as it is written, and its route."""
+
+    text: str
+    pattern: re.Pattern[str] | None
+    route: Options | None
+
+    def matches(self, name: str) -> bool:
+        """Tell whether the entry is for the task ``name``."""
+        return name == self.text if self.pattern is None else self.pattern.match(name) is not None
+
+
+def _entry(pattern: Any, value: Any) -> RouteEntry:
+    if isinstance(pattern, re.Pattern):
+        return RouteEntry(str(pattern.pattern), pattern, checked_route(value))
+    if not isinstance(pattern, str):
+        raise ImproperlyConfigured(f"TASKQ_ROUTES: {pattern!r} is not a task's name or a pattern.")
+    is_pattern = any(sign in pattern for sign in "*?[")
+    return RouteEntry(pattern, re.compile(fnmatch.translate(pattern)) if is_pattern else None, checked_route(value))
+
+
+class PatternRouter:
     """The router of a dictionary or a list of pairs: exact names come first, then patterns in their order."""
 
-    __slots__ = ("exact", "patterns")
+    __slots__ = ("entries", "exact", "patterns")
 
     def __init__(self, pairs: Iterable[tuple[Any, Any]]) -> None:
+        self.entries = [_entry(pattern, value) for pattern, value in pairs]
         self.exact: dict[str, Options | None] = {}
         self.patterns: list[tuple[re.Pattern[str], Options | None]] = []
-        for pattern, value in pairs:
-            if isinstance(pattern, re.Pattern):
-                self.patterns.append((pattern, checked_route(value)))
-            elif not isinstance(pattern, str):
-                raise ImproperlyConfigured(f"TASKQ_ROUTES: {pattern!r} is not a task's name or a pattern.")
-            elif any(sign in pattern for sign in "*?["):
-                self.patterns.append((re.compile(fnmatch.translate(pattern)), checked_route(value)))
+        for entry in self.entries:
+            if entry.pattern is None:
+                self.exact.setdefault(entry.text, entry.route)
             else:
-                self.exact.setdefault(pattern, checked_route(value))
+                self.patterns.append((entry.pattern, entry.route))
 
     def __call__(self, name: str, *args: Any, **kwargs: Any) -> Options | None:
+        """Return the route of the task ``name``."""
         if name in self.exact:
             return self.exact[name]
         return next((answer for pattern, answer in self.patterns if pattern.match(name)), None)
@@ -95,11 +116,11 @@ def _router(entry: Any) -> Router:
                 f"TASKQ_ROUTES names the router {entry!r}, which can't be imported: {exc}"
             ) from exc
     if isinstance(entry, Mapping):
-        return _PatternRouter(entry.items())
+        return PatternRouter(entry.items())
     if _is_pair(entry):
-        return _PatternRouter([entry])
+        return PatternRouter([entry])
     if isinstance(entry, list | tuple) and all(_is_pair(pair) for pair in entry):
-        return _PatternRouter(entry)
+        return PatternRouter(entry)
     raise ImproperlyConfigured(f"TASKQ_ROUTES: {entry!r} is not a dictionary, a pair, a callable or the path of one.")
 
 

@@ -60,6 +60,8 @@ def test_parent_of_a_body_behind_an_empty_header_is_the_task_before(run: Run) ->
         (chain(two, chain(group()), plus), 3),
         # An empty group behind one task is a header: its body gets an empty list.
         (two | group() | total.s(), 0),
+        (two | (plus | group()) | total.s(), 0),
+        (chain(two, chain(plus, group()), plus), 4),
         (group(two | group(plus, plus)), [3, 3]),
     ],
     ids=repr,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import date
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.test import override_settings
@@ -34,6 +37,8 @@ pytestmark = on_every_store
 two, plus = add.s(1, 1), add.s(1)
 BOOM = ValueError("boom")
 FAILED = failed(BOOM)
+#: Values that JSON has under a mark.
+VALUES = [b"x", Decimal("1.5"), date(2040, 1, 1), UUID(int=1)]
 
 
 def named(task_id: str, sig: Any) -> Any:
@@ -118,6 +123,7 @@ ERRBACKS = {
     "old_with_its_own_keyword": (noted.s(text="x"), [("noted", "a", "x")]),
     "new_with_its_own_argument": (noted_new.s("x"), [("noted_new", "a", "x")]),
     "new_with_its_own_keyword": (noted_new.s(text="x"), [("noted_new", "a", "x")]),
+    "with_values_of_other_types": (hears.si(VALUES), [VALUES]),
     "bound_old": (bound_old.s(), [("bound_old", "a", None)]),
     "bound_old_with_its_own_argument": (bound_old.s(1), [("bound_old", "a", 1)]),
     "bound_new": (bound_new.s(), [("bound_new", "a")]),

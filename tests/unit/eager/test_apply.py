@@ -97,6 +97,18 @@ def test_apply_returns_a_failure_and_raises_it_when_told_to() -> None:
         assert fail.apply(throw=False).failed()
 
 
+def test_throw_is_for_eager_calls_only(eager: None, sent: list[Envelope]) -> None:
+    for call in (fail.apply_async, fail.s().apply_async, (fail.s() | add.s(1)).apply_async):
+        with pytest.raises(ValueError, match="boom"):
+            call(throw=True)
+        assert call().failed()
+    with pytest.raises(ValueError, match="boom"):
+        send_task(fail.name, throw=True)
+    with override_settings(TASKQ_ALWAYS_EAGER=False):
+        fail.apply_async(throw=True)
+    assert [envelope.name for envelope in sent] == [fail.name]
+
+
 def test_always_eager_runs_all_sends_here(eager: None, sent: list[Envelope]) -> None:
     assert add.delay(1, 2).get() == 3
     assert [result.get() for result in add.delay_many([(1, 2), (3, 4)])] == [3, 7]

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Optional
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from taskq import states, task
+from taskq import chord, states, task
 from taskq.exceptions import EncodeError
 from taskq.records import Envelope
+from taskq.testing import drain, override
 
 from .fixtures import Worker
 
@@ -53,6 +54,25 @@ def test_function_gets_models_and_its_value_is_data(sent: list[Envelope], worker
     assert value_of(worker.run()) == {"total": 5}
     assert define(add)(data) == {"total": 5}
     assert define(add).apply((data,)).get() == {"total": 5}
+
+
+def test_canvas_passes_models_on_as_data(registry: object) -> None:
+    def largest(sums: list[dict[str, int]]) -> Pair:
+        return Pair(x=max(each["total"] for each in sums))
+
+    def sums(data: Pair) -> Sum:
+        return Sum(total=data.x + data.y)
+
+    total, top = (task(name=function.__name__, pydantic=True)(function) for function in (sums, largest))
+    for canvas, value in (
+        (chord([total.s(Pair(x=1)), total.s({"x": 5})], top.s()), {"x": 6, "y": 1}),
+        (chord([total.s(Pair(x=1)), total.s(Pair(x=2))], top.s()) | total.s(), {"total": 4}),
+    ):
+        with override("memory"):
+            result = canvas.delay()
+            drain()
+            assert result.get() == value
+        assert canvas.apply().get() == value
 
 
 def test_wrong_data_is_a_failure_that_says_so(sent: list[Envelope], worker: Worker) -> None:

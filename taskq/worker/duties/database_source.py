@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from taskq.conf import settings
 from taskq.engines import for_alias
 from taskq.engines.base import SCHEDULED_NAME
 from taskq.records import Claimed
+from taskq.store.authenticity import runnable
 from taskq.store.claim import claim, held, with_messages
 from taskq.store.promote import BATCH, next_due, promote
 from taskq.store.requeue import requeue
@@ -139,6 +141,7 @@ class DatabaseSource(Duty):
         return room > 0 and bool(self._pending)
 
     def _claim_from(self, queue: str, limit: int) -> int:
+        """Claim up to ``limit`` messages; return how many are held now."""
         front = self._fronts.get(queue) or self._new_front(queue)
         after, began = front.after(), time.monotonic()
         take = claim if after is None else partial(claim, after=after)
@@ -150,9 +153,10 @@ class DatabaseSource(Duty):
             self._pending.discard(queue)
             (self._unsure.discard if after is None else self._unsure.add)(queue)
         if claimed:
-            self._hand_on(self._without_deferred(claimed))
             self.mark_useful()
-        return len(claimed)
+            free = self._without_deferred(claimed)
+            return len(claimed) - len(free) + self._hand_on(free)
+        return 0
 
     def _without_deferred(self, claimed: list[Claimed]) -> list[Claimed]:
         """Hold back messages that may still run here under a token that this worker lost, until the old run ends.
@@ -175,9 +179,15 @@ class DatabaseSource(Duty):
         self._unsure -= ready
         self._pending |= ready
 
-    def _hand_on(self, claimed: list[Claimed]) -> None:
+    def _hand_on(self, claimed: list[Claimed]) -> int:
+        if settings.SIGNING:
+            # If this fails, the messages are not known here, and are requeued as after a claim without an answer.
+            self._claiming = True
+            claimed = runnable(self._lease.token, claimed, self._alias)
+            self._claiming = False
         self._lease.take([message.id for message in claimed])
         self._deliver(claimed)
+        return len(claimed)
 
     def _deliver_deferred(self) -> None:
         """Deliver the messages that were held back and whose old run has ended."""

@@ -254,7 +254,9 @@ class Settings:
         "`fair` hands one task at a time to an idle process.",
     )
     MAX_TASKS_PER_CHILD = Setting(
-        kinds.optional(kinds.COUNT), None, "Tasks after which a process of the pool is replaced."
+        kinds.optional(kinds.COUNT),
+        None,
+        "Tasks after which a process of the pool is replaced. A new process for each task (1) costs some milliseconds.",
     )
     MAX_MEMORY_PER_CHILD = Setting(
         kinds.optional(kinds.COUNT),

@@ -97,7 +97,7 @@ def thaw(pid: int) -> None:
 
 def test_every_delivery_ends_once_while_children_are_killed_frozen_and_replaced(full_run: bool, dice: Random):
     number = 5000 if full_run else 500
-    with driving(concurrency=3, run=work_a_little, max_tasks_per_child=40) as driver:
+    with driving(concurrency=3, run=work_a_little, max_tasks_per_child=5) as driver:
         storm = Storm(driver, number, dice)
 
         storm.rage(150)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, overload
 
@@ -372,30 +372,7 @@ class Env(environ.Env):  # type: ignore[misc, unused-ignore]  # no type hints in
         return url
 
 
-# -- documentation ---------------------------------------------------------
-
-_SECTIONS = {
-    "DATABASE": "Database and broker",
-    "NAMESPACE": "Queues and routes",
-    "SERIALIZER": "Messages",
-    "TYPING": "Tasks",
-    "IGNORE_RESULT": "States and results",
-    "POOL": "Worker",
-    "TIMEZONE": "Time and logs",
-}
-
-
-def reference() -> Iterable[str]:
-    """Yield the lines of ``docs/reference/settings.md``."""
-    yield "# Settings"
-    yield "\n<!-- Made by `python -m taskq.conf`: change taskq/conf.py instead. -->"
-    yield "\nAll are names in Django's settings. Each is optional, and `override_settings` changes it in tests."
-    for row in SETTINGS:
-        if section := _SECTIONS.get(row.name):
-            yield f"\n## {section}"
-        default = row.default.words if isinstance(row.default, From) else f"`{row.default!r}`"
-        yield f"\n### {row.django_name}\n\n{row.meaning}\n\nDefault: {default}. Must be {row.kind.words}."
-
-
 if __name__ == "__main__":
+    from taskq.settings_reference import reference
+
     sys.stdout.writelines(f"{line}\n" for line in reference())

@@ -174,7 +174,7 @@ class WorkerNode:
             self.store.calls.wake()
 
     def _pool_ready(self) -> None:
-        self.consumer.ready()
+        self.consumer.dispatch()
         self._end_if_idle()
 
     # -- running

@@ -125,4 +125,4 @@ class Bench:
         """End what runs in a slot."""
         delivery = self.pool.slots[slot].deliveries.pop(0)
         self.consumer.outcome(Outcome(delivery.job, delivery.task_id, state, "1", runtime=runtime, **changes))
-        self.consumer.ready()
+        self.consumer.dispatch()

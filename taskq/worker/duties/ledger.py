@@ -13,8 +13,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby, islice
-from operator import itemgetter
+from itertools import islice
 
 from django.db import DatabaseError
 
@@ -150,7 +149,7 @@ class Ledger(Duty):
         """
         met = 0
         # The messages of one token have a transaction of their own.
-        parts = self._by_token(batch)[::-1]
+        parts = self._lease.by_token(batch)[::-1]
         wasted = 0.0
         while parts:
             token, part = parts.pop()
@@ -170,14 +169,6 @@ class Ledger(Duty):
             else:
                 settled(part)
         return wasted
-
-    def _by_token(self, batch: Sequence[Settlement]) -> list[tuple[str, Sequence[Settlement]]]:
-        """Return a batch in parts, each with the token of its messages. There is one, unless a lease was lost."""
-        tokens = self._lease.holders([s.message_id for s in batch])
-        if len(set(tokens)) == 1:
-            return [(tokens[0], batch)]
-        paired = groupby(zip(tokens, batch, strict=True), itemgetter(0))
-        return [(token, [s for _, s in part]) for token, part in paired]
 
     def _settle(self, token: str, settlements: Sequence[Settlement]) -> None:
         try:
@@ -404,7 +395,5 @@ class Ledger(Duty):
 
 
 def _size(s: Settlement) -> int:
-    size = len(s.result or "") + len(s.traceback or "")
-    for envelope in s.follow_ups.envelopes:
-        size += len(envelope.body)
-    return size
+    following = s.follow_ups.envelopes
+    return len(s.result or "") + len(s.traceback or "") + (sum(len(e.body) for e in following) if following else 0)

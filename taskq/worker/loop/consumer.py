@@ -53,7 +53,6 @@ class Consumer:
         self.stopping = False
         #: How many settlements there were; the source reads this number on the store thread.
         self.ended = 0
-        self.totals: dict[str, int] = {}
         self._lease_valid = lease_valid
         self._store = store
         self._retarget = retarget
@@ -205,16 +204,11 @@ class Consumer:
         if (request := self._in_flight.take(outcome.job)) is None:
             return
         self.policy.observe(request.name, outcome.runtime)
-        self.totals[request.name] = self.totals.get(request.name, 0) + 1
         if outcome.state == states.REJECTED and outcome.requeue:
             self._forget(request)
             self._store("requeue_rejected", request.message)
         else:
             self._end(request, settlements.ended(request, outcome, self.hostname))
-
-    def ready(self) -> None:
-        """Hand over more after the pool has reported outcomes."""
-        self.dispatch()
 
     def report(self, report: Report) -> None:
         """Post the state of a running task to the ledger."""
@@ -236,12 +230,8 @@ class Consumer:
         self.returned(lost.unstarted)
 
     def _lost(self, request: Request, lost: LostChild) -> None:
-        if lost.killed_for == "time_limit":
-            self._end(request, settlements.timed_out(request, self.hostname))
-        elif lost.killed_for is not None:
-            self._end(request, settlements.revoked(request, "terminated", self.hostname, signal=lost.killed_for))
-        elif not request.acks_late or request.starts >= request.max_deliveries:
-            self._end(request, settlements.lost(request, lost.reason, self.hostname))
+        if (end := settlements.after_loss(request, lost, self.hostname)) is not None:
+            self._end(request, end)
         else:
             log_lines.task_requeued(request, lost.reason)
             started = clock.now() - (time.monotonic() - request.handed_at)
@@ -291,11 +281,9 @@ class Consumer:
         """Refuse or terminate held messages: ``asked`` has ``revoke``, or a signal for the process, by message id."""
         changed: set[int] = set()
         for message_id, what in asked.items():
-            request = self._by_message.get(message_id)
-            if request is None or request.revoked == what:
-                continue
-            request.revoked = what
-            changed.add(request.job)
+            if (request := self._by_message.get(message_id)) is not None and request.revoked != what:
+                request.revoked = what
+                changed.add(request.job)
         # Requests that have not started come back, and are refused with those that were not handed over.
         self._take_back_all()
         for request in [r for r in self._ready if r.revoked]:

@@ -11,6 +11,7 @@ from taskq.handover import Outcome, Report
 from taskq.messages.exception_data import encode_exception
 from taskq.records import Claimed, Progress, Settlement
 from taskq.worker import log_lines
+from taskq.worker.pools.base import LostChild
 from taskq.workflows.followups import complete
 
 from .request import Request
@@ -97,6 +98,17 @@ def revoked(request: Request, reason: str, hostname: str, *, signal: str = "") -
             expired=reason == "expired",
         )
     return _without_run(request, states.REVOKED, TaskRevokedError(reason), hostname)
+
+
+def after_loss(request: Request, child: LostChild, hostname: str) -> Settlement | None:
+    """Return the settlement of a request that ran in a lost child, ``None`` if it is to run again."""
+    if child.killed_for == "time_limit":
+        return timed_out(request, hostname)
+    if child.killed_for is not None:
+        return revoked(request, "terminated", hostname, signal=child.killed_for)
+    if not request.acks_late or request.starts >= request.max_deliveries:
+        return lost(request, child.reason, hostname)
+    return None
 
 
 def lost(request: Request, reason: str, hostname: str) -> Settlement:

@@ -39,6 +39,7 @@ bench: $(DEV)
 	$(BIN)/python -m tests.benchmarks.sending
 	$(BIN)/python -m tests.benchmarks.start
 	$(BIN)/python -m tests.benchmarks.idle
+	$(BIN)/python -m tests.benchmarks.recycling
 	$(BIN)/python -m tests.benchmarks.backlog
 	$(BIN)/python -m tests.benchmarks.endurance costs rounds readers
 	$(BIN)/python -m tests.benchmarks.workflows

@@ -170,7 +170,10 @@ class Settings:
     )
     COMPRESSION = Setting(kinds.optional(kinds.TEXT), None, "kombu compression of message bodies.")
     SIGNING = Setting(
-        kinds.FLAG, False, "Sign messages with `SECRET_KEY`, and refuse those that are unsigned or altered."
+        kinds.FLAG,
+        False,
+        "Seal messages, and what rows keep for later, with `SECRET_KEY`; drop messages that are unsigned, altered or "
+        "delivered again. All processes need it. Tasks then have rows whatever `TASKQ_TRACK_PENDING` says.",
     )
     MAX_MESSAGE_SIZE = Setting(
         kinds.optional(kinds.COUNT),
@@ -251,7 +254,9 @@ class Settings:
         "`fair` hands one task at a time to an idle process.",
     )
     MAX_TASKS_PER_CHILD = Setting(
-        kinds.optional(kinds.COUNT), None, "Tasks after which a process of the pool is replaced."
+        kinds.optional(kinds.COUNT),
+        None,
+        "Tasks after which a process of the pool is replaced. A new process for each task (1) costs some milliseconds.",
     )
     MAX_MEMORY_PER_CHILD = Setting(
         kinds.optional(kinds.COUNT),

@@ -64,7 +64,8 @@ def envelope_for(
     if "chain" in options:
         options["chain"] = signatures(name, "chain", options["chain"])
     envelope = protocol.build(name=name, args=args, kwargs=kwargs, **options)
-    envelope.tracked = settings.TRACK_PENDING
+    # The row of a signed message says whether it has run already: a copy of the message does not run again.
+    envelope.tracked = settings.TRACK_PENDING or settings.SIGNING
     return envelope
 
 

@@ -28,6 +28,16 @@ _COMPRESSION_EXTRAS = {
 }
 
 
+_UNSIGNED = (
+    "Whoever can write to taskq_message or taskq_scheduledmessage can run code in workers; whoever can write to "
+    "taskq_taskrun can run code in workers, and in each process that reads a result."
+)
+_SIGNED = (
+    "TASKQ_SIGNING is on, so whoever knows SECRET_KEY or one of SECRET_KEY_FALLBACKS, and can write to taskq's tables, "
+    "can run code in workers, and in each process that reads a result."
+)
+
+
 @register(TAG)
 @reads("BROKER_URL")
 def check_broker_url(**kwargs: Any) -> Iterator[CheckMessage]:
@@ -80,7 +90,7 @@ def check_content(**kwargs: Any) -> Iterator[CheckMessage]:
         elif registry.name_to_type[name] not in accepted:
             yield ids.UNACCEPTED_SERIALIZER(f"TASKQ_{setting} is {name!r}, which TASKQ_ACCEPT_CONTENT does not accept.")
     if registry.name_to_type["pickle"] in accepted:
-        yield ids.PICKLE("TASKQ_ACCEPT_CONTENT accepts pickle.")
+        yield ids.PICKLE(f"TASKQ_ACCEPT_CONTENT accepts pickle. {_SIGNED if settings.SIGNING else _UNSIGNED}")
     yield from _check_compression()
 
 

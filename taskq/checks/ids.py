@@ -107,8 +107,9 @@ NOT_INNODB = Problem(
 
 PICKLE = Problem(
     "W001",
-    "pickle is accepted.",
-    "Whoever can write to the broker can run code in the worker: leave pickle out of TASKQ_ACCEPT_CONTENT.",
+    "pickle is accepted, and so whoever can write to taskq's tables can run code: in workers by a message, in every "
+    "process that reads results by a row. With `TASKQ_SIGNING`, only who has `SECRET_KEY` can.",
+    "Leave pickle out of TASKQ_ACCEPT_CONTENT, or set TASKQ_SIGNING.",
     page="topics/security",
 )
 NO_WAL = Problem(

@@ -50,10 +50,18 @@ def _open_caches() -> list[BaseCache]:
     return [cache for cache in opened if type(cache).close is not BaseCache.close]
 
 
-def watch_process() -> None:
-    """Have the state of this process restored after each task: it runs one task at a time, in this thread."""
-    _thread.baseline = Baseline.of_process()
+def watch_process(*, restore: bool = True) -> None:
+    """Have the state of this process restored after each task: it runs one task at a time, in this thread.
+
+    Without ``restore``, only connections and caches are tidied up.
+    """
+    _thread.baseline = Baseline.of_process() if restore else Baseline(())
     tidy_connections()
+
+
+def forget() -> None:
+    """Forget what is known of this thread and of its process, before processes are forked that watch themselves."""
+    _thread.__dict__.clear()
 
 
 def is_clean() -> bool:

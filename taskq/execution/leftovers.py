@@ -90,20 +90,26 @@ def _timer(which: int) -> State:
     return State("a timer", partial(signal.getitimer, which), lambda _: signal.setitimer(which, 0))
 
 
+_TIMER_STATES = {which: _timer(which) for which in _TIMERS}
+
+
 def _restore_streams(streams: tuple[Any, ...]) -> None:
     sys.stdin, sys.stdout, sys.stderr = streams
 
 
-def _limits() -> State:
-    assert resource is not None  # forks come with limits
-    numbers = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
+_LIMITS = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
 
-    def restore(limits: list[Any]) -> None:
-        for number, limit in zip(numbers, limits, strict=True):
-            if resource.getrlimit(number) != limit:
-                resource.setrlimit(number, limit)
 
-    return State("limits of resources", lambda: list(map(resource.getrlimit, numbers)), restore)
+def _limits() -> list[Any]:
+    assert resource is not None  # otherwise there are no numbers
+    return list(map(resource.getrlimit, _LIMITS))
+
+
+def _restore_limits(limits: list[Any]) -> None:
+    assert resource is not None
+    for number, limit in zip(_LIMITS, limits, strict=True):
+        if resource.getrlimit(number) != limit:
+            resource.setrlimit(number, limit)
 
 
 def _restore_warning_filters(filters: Sequence[Any]) -> None:
@@ -127,30 +133,33 @@ def _set_faulthandler(enabled: bool) -> None:
     (faulthandler.enable if enabled else faulthandler.disable)()
 
 
-def _process_states() -> list[State]:
+def _umask() -> State:
     umask = os.umask(0o077)
     os.umask(umask)
-    return [
-        State("signal handlers", _handlers, _restore_handlers),
-        State("the working directory", os.getcwd, os.chdir),
-        # Reads and restores with one call, as does the state of the traceback dump.
-        State("the umask", partial(os.umask, umask), os.umask),
-        State("a pending traceback dump", faulthandler.cancel_dump_traceback_later, _nothing),
-        State("the locale", partial(locale.setlocale, locale.LC_ALL), partial(locale.setlocale, locale.LC_ALL)),
-        State("the faulthandler", faulthandler.is_enabled, _set_faulthandler),
-        State("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
-        State("the switch interval", sys.getswitchinterval, sys.setswitchinterval),
-        State("garbage collection", gc.isenabled, lambda on: gc.enable() if on else gc.disable()),
-        State("the time-out of sockets", socket.getdefaulttimeout, socket.setdefaulttimeout),
-        State("the standard streams", partial(attrgetter("stdin", "stdout", "stderr"), sys), _restore_streams),
-        State("environment variables", _environment, _restore_environment, by_imports=True),
-        State("warning filters", partial(getattr, warnings, "filters"), _restore_warning_filters, by_imports=True),
-        _limits(),
-    ]
+    # Reads and restores with one call, as does the state of the traceback dump.
+    return State("the umask", partial(os.umask, umask), os.umask)
 
 
 def _nothing(_: object) -> None:
     """Restore a state whose reading has done so."""
+
+
+# Made once, and not by each child: a child would copy the pages of what it makes and reads.
+_PROCESS_STATES = [
+    State("signal handlers", _handlers, _restore_handlers),
+    State("the working directory", os.getcwd, os.chdir),
+    State("a pending traceback dump", faulthandler.cancel_dump_traceback_later, _nothing),
+    State("the locale", partial(locale.setlocale, locale.LC_ALL), partial(locale.setlocale, locale.LC_ALL)),
+    State("the faulthandler", faulthandler.is_enabled, _set_faulthandler),
+    State("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
+    State("the switch interval", sys.getswitchinterval, sys.setswitchinterval),
+    State("garbage collection", gc.isenabled, lambda on: gc.enable() if on else gc.disable()),
+    State("the time-out of sockets", socket.getdefaulttimeout, socket.setdefaulttimeout),
+    State("the standard streams", partial(attrgetter("stdin", "stdout", "stderr"), sys), _restore_streams),
+    State("environment variables", _environment, _restore_environment, by_imports=True),
+    State("warning filters", partial(getattr, warnings, "filters"), _restore_warning_filters, by_imports=True),
+    State("limits of resources", _limits, _restore_limits),
+]
 
 
 # -- the thread
@@ -167,17 +176,17 @@ def _renew_event_loop() -> None:
         policy._local = type(local)()
 
 
-def _thread_states() -> list[State]:
-    states = [
-        State("the trace function", sys.gettrace, sys.settrace),
-        State("the profile function", sys.getprofile, sys.setprofile),
-        State("a running event loop", asyncio._get_running_loop, asyncio._set_running_loop),
-        State("a closed event loop", _renew_event_loop, _nothing),
-    ]
-    if hasattr(signal, "pthread_sigmask"):
-        mask = signal.pthread_sigmask
-        states.append(State("the signal mask", partial(mask, signal.SIG_BLOCK, ()), partial(mask, signal.SIG_SETMASK)))
-    return states
+_THREAD_STATES = [
+    State("the trace function", sys.gettrace, sys.settrace),
+    State("the profile function", sys.getprofile, sys.setprofile),
+    State("a running event loop", asyncio._get_running_loop, asyncio._set_running_loop),
+    State("a closed event loop", _renew_event_loop, _nothing),
+]
+if hasattr(signal, "pthread_sigmask"):
+    _mask = signal.pthread_sigmask
+    _THREAD_STATES.append(
+        State("the signal mask", partial(_mask, signal.SIG_BLOCK, ()), partial(_mask, signal.SIG_SETMASK))
+    )
 
 
 # -- comparing and restoring
@@ -202,13 +211,13 @@ class Baseline:
     def of_process(cls) -> Baseline:
         """Return the baseline of a process that runs one task at a time, in its main thread."""
         # A timer that runs now is the project's, such as a profiler's.
-        timers = [_timer(which) for which in _TIMERS if signal.getitimer(which) == _NO_TIMER]
-        return cls([*timers, *_process_states(), *_thread_states()])
+        timers = [state for which, state in _TIMER_STATES.items() if signal.getitimer(which) == _NO_TIMER]
+        return cls([*timers, _umask(), *_PROCESS_STATES, *_THREAD_STATES])
 
     @classmethod
     def of_thread(cls) -> Baseline:
         """Return the baseline of the calling thread."""
-        return cls(_thread_states())
+        return cls(_THREAD_STATES)
 
     def before(self, delivery: Delivery) -> None:
         """Compare if another task has run than the one of ``delivery``."""

@@ -67,7 +67,7 @@ def perform(run: Run) -> Outcome:
     """Take ``run`` through all steps."""
     with task_context(run.delivery.task_id, run.delivery.name):
         try:
-            _read(run)
+            read(run)
         except Exception as error:
             return handlers.refuse(run, followups.after_refusal(run, outcomes.refused(run, error)))
         token = task_contexts.enter(run.request)
@@ -83,7 +83,7 @@ def _run(run: Run) -> Outcome:
     _announce(run)
     try:
         _before_start(run)
-        run.value = _timed(run)
+        run.value = timed(run)
     except BaseException as error:
         outcome = outcomes.raised(run, error)
     else:
@@ -94,7 +94,7 @@ def _run(run: Run) -> Outcome:
 # -- before the function ------------------------------------------------------------
 
 
-def _read(run: Run) -> None:
+def read(run: Run) -> None:
     """Read the message into ``run``. Raises an error if the message can't be run."""
     delivery = run.delivery
     raw = protocol.mapping_of(delivery.headers, DecodeError)
@@ -162,7 +162,7 @@ def _before_start(run: Run) -> None:
         run.task.before_start(run.headers.id, run.args, run.kwargs)
 
 
-def _timed(run: Run) -> object:
+def timed(run: Run) -> object:
     """Call the function, and set ``run.runtime``, in seconds, after any end."""
     run.clock = time.monotonic()
     try:

@@ -43,7 +43,6 @@ def _signal_arguments(envelope: Envelope) -> dict[str, Any]:
 def _parts(envelope: Envelope) -> Any:
     """Return ``(args, kwargs, embed)``, as receivers of Celery's signals expect; a body of another shape as it is."""
     try:
-        # Not decode_body: receivers may have changed headers that are signed.
         payload = serializers.opened(serializers.sealed_part(envelope.body, envelope.properties), envelope.headers)
         return parts_of(serializers.decode(payload, envelope.content_type, envelope.content_encoding))
     except Exception:  # the retry of another producer's message may have another protocol

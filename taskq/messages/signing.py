@@ -1,48 +1,135 @@
-"""Signs messages (HMAC) while ``TASKQ_SIGNING`` is on. Called by ``protocol``, which builds and reads them.
+"""Seals (HMAC) of messages and of texts in rows, while ``TASKQ_SIGNING`` is on. Pure functions.
 
-The signature covers the encoded body (compressed, so that it is verified before the body is opened, but without base64,
-which brokers may change), its content type, and the headers for name, id, times and retries. Keys are Django's
+``protocol.sealing`` seals messages with ``mac``. ``seal_text`` and ``seal_value`` are for texts that are stored and
+read back: whoever reads one calls ``open_text`` or ``open_value`` before acting on it. Keys are Django's
 ``SECRET_KEY`` and, for reading, ``SECRET_KEY_FALLBACKS``.
 """
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Iterator
 
 from django.conf import settings as django_settings
 from django.utils.crypto import constant_time_compare, salted_hmac
 
+from taskq.conf import settings
 from taskq.exceptions import SignatureMismatch
 
-#: The header with the signature.
+__all__ = ["HEADER", "is_mac", "mac", "open_text", "open_value", "plain_type", "seal_text", "seal_value"]
+
+#: The header with the seal of a message.
 HEADER = "taskq_signature"
 
 _SALT = "taskq.messages.signing"
-_SIGNED_HEADERS = ("task", "id", "eta", "expires", "retries")
+#: A sealed text begins so. Neither JSON nor base64 does.
+_SEALED = re.compile(r"sealed:([0-9a-f]{64}):")
+#: The parameter of a value's content type that has its seal.
+_PARAMETER = ";mac="
+#: Characters of that seal, 6 bits each: a content type has 64 characters in its column.
+_SHORT = 20
 
 
-def _digest(headers: Mapping[str, Any], payload: str | bytes, content_type: str, secret: str | bytes | None) -> str:
-    facts = json.dumps([content_type, *(headers.get(name) for name in _SIGNED_HEADERS)], default=str)
-    body = payload.encode("utf-8", "surrogatepass") if isinstance(payload, str) else payload
-    return salted_hmac(_SALT, facts.encode() + b"\0" + body, secret=secret, algorithm="sha256").hexdigest()
+def mac(purpose: str, facts: object, content: str | bytes) -> str:
+    """Return the seal of ``content`` together with ``facts`` (plain data), for one ``purpose`` only."""
+    return _mac(_material(purpose, facts, content), None)
 
 
-def sign(headers: dict[str, Any], payload: str | bytes, content_type: str) -> None:
-    """Add the signature of ``payload`` and ``headers`` to ``headers``."""
-    headers[HEADER] = _digest(headers, payload, content_type, None)
+def is_mac(given: str, purpose: str, facts: object, content: str | bytes) -> bool:
+    """Tell whether ``given`` is the seal of these by ``SECRET_KEY``, or by a key in ``SECRET_KEY_FALLBACKS``."""
+    return _is_any(given, _macs(_material(purpose, facts, content)))
 
 
-def verify(headers: Mapping[str, Any], payload: str | bytes, content_type: str) -> None:
-    """Raise ``SignatureMismatch`` unless ``headers`` sign ``payload``, the body without base64."""
-    signature = headers.get(HEADER)
-    name = headers.get("task")
-    if not isinstance(signature, str):
-        raise SignatureMismatch(f"The message for {name} is not signed, and TASKQ_SIGNING is on.")
+def _material(purpose: str, facts: object, content: str | bytes) -> bytes:
+    body = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+    return json.dumps([purpose, facts], sort_keys=True).encode() + b"\0" + body
+
+
+def _mac(material: bytes, secret: str | bytes | None) -> str:
+    return salted_hmac(_SALT, material, secret=secret, algorithm="sha256").hexdigest()
+
+
+def _macs(material: bytes) -> Iterator[str]:
     for secret in (django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS):
-        if constant_time_compare(signature, _digest(headers, payload, content_type, secret)):
-            return
-    raise SignatureMismatch(
-        f"The message for {name} was altered, or signed with a key that is not SECRET_KEY or in SECRET_KEY_FALLBACKS."
-    )
+        yield _mac(material, secret)
+
+
+def _is_any(given: str, macs: Iterator[str]) -> bool:
+    return any(constant_time_compare(given, own) for own in macs)
+
+
+# -- texts in rows
+
+
+def seal_text(purpose: str, text: str, *about: str) -> str:
+    """Return ``text`` as it is stored: with its seal in front, or unchanged while ``TASKQ_SIGNING`` is off.
+
+    Args:
+        purpose: the name of the column, as ``"group.body"``: a text of another column is refused.
+        text: what is stored, any text.
+        about: the ids that the text belongs to: a text of another row is refused.
+
+    Example:
+        >>> row.body = seal_text("group.body", body, group_id)  # doctest: +SKIP
+    """
+    return f"sealed:{mac(purpose, about, text)}:{text}" if settings.SIGNING else text
+
+
+def open_text(purpose: str, stored: str, *about: str) -> str:
+    """Return the text that ``seal_text`` has stored with the same ``purpose`` and ``about``.
+
+    While ``TASKQ_SIGNING`` is off, nothing is verified, and a seal from before is taken off.
+
+    Raises:
+        SignatureMismatch: the text has no seal, or was altered, or belongs to another row.
+    """
+    found = _SEALED.match(stored)
+    text = stored[found.end() :] if found else stored
+    if settings.SIGNING and not (found and is_mac(found[1], purpose, about, text)):
+        raise SignatureMismatch(
+            f"The stored {purpose} of {'/'.join(about)} was altered, or is not sealed by SECRET_KEY "
+            "or a key in SECRET_KEY_FALLBACKS, and TASKQ_SIGNING is on."
+        )
+    return text
+
+
+# -- values in rows: their seals are in their content types, so that the text stays readable
+
+
+def plain_type(content_type: str) -> str:
+    """Return a stored content type without its seal."""
+    return content_type.partition(_PARAMETER)[0]
+
+
+def seal_value(content_type: str, text: str | None, *about: str) -> str:
+    """Return the content type of a stored value with the seal of the value, its type, and what it is ``about``.
+
+    While ``TASKQ_SIGNING`` is off, there is no seal.
+    """
+    plain = plain_type(content_type)
+    if not settings.SIGNING:
+        return plain
+    return f"{plain}{_PARAMETER}{_short(mac('value', [plain, text is None, about], text or ''))}"
+
+
+def open_value(content_type: str, text: str | None, *about: str) -> str:
+    """Return the plain content type of a stored value.
+
+    Raises:
+        SignatureMismatch: ``TASKQ_SIGNING`` is on, and the value has no seal, or it or its type was altered.
+    """
+    plain, _, given = content_type.partition(_PARAMETER)
+    if settings.SIGNING:
+        material = _material("value", [plain, text is None, about], text or "")
+        if not _is_any(given, map(_short, _macs(material))):
+            raise SignatureMismatch(
+                f"The stored value of {'/'.join(about)} was altered, or is not sealed by SECRET_KEY "
+                "or a key in SECRET_KEY_FALLBACKS, and TASKQ_SIGNING is on."
+            )
+    return plain
+
+
+def _short(digest: str) -> str:
+    return base64.urlsafe_b64encode(bytes.fromhex(digest)).decode()[:_SHORT]

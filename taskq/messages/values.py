@@ -17,14 +17,16 @@ from kombu.utils.json import loads
 
 from taskq.conf import settings
 from taskq.containment import contained
-from taskq.exceptions import EncodeError
+from taskq.exceptions import EncodeError, SignatureMismatch
 
 from . import meanings
 from .exception_data import decode_exception, encode_exception
 from .reprs import short_repr
 from .serializers import to_json
+from .signing import plain_type
 
 __all__ = [
+    "ALTERED",
     "JSON",
     "decode",
     "decode_children",
@@ -37,6 +39,8 @@ __all__ = [
 #: The content type of plain JSON, and of every exception.
 JSON = "application/json"
 _BASE64 = ";base64"
+#: The content type of a value that was altered in its row.
+ALTERED = "application/x-taskq-altered"
 
 
 def encode(value: Any, serializer: str | None = None, what: str = "the return value") -> tuple[str, str]:
@@ -58,10 +62,20 @@ def encode(value: Any, serializer: str | None = None, what: str = "the return va
 def decode(text: str | None, content_type: str = JSON) -> Any:
     """Return the value of an encoded ``text``, ``None`` for ``None``. Raises ``DecodeError`` for broken text.
 
+    Raises ``SignatureMismatch`` for ``ALTERED``.
+
     Raises ``ContentDisallowed`` unless ``TASKQ_ACCEPT_CONTENT`` or ``TASKQ_RESULT_SERIALIZER`` names the type.
     """
+    if content_type == ALTERED:
+        raise SignatureMismatch(
+            "The stored result was altered, or is not sealed by SECRET_KEY or a key in SECRET_KEY_FALLBACKS, "
+            "and TASKQ_SIGNING is on."
+        )
     if text is None:
         return None
+    if content_type == JSON:
+        return _from_json(text)
+    content_type = plain_type(content_type)
     if content_type == JSON:
         return _from_json(text)
     plain, binary, _ = content_type.partition(_BASE64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from taskq import states
-from taskq.exceptions import ChordError, DecodeError, TaskRevokedError
+from taskq.exceptions import ChordError, DecodeError, SignatureMismatch, TaskRevokedError
 from taskq.messages import values
 from taskq.messages.exception_data import RemoteTraceback
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from taskq.models import TaskRun
 
 #: The columns from which an exception is rebuilt.
-_COLUMNS = ("state", "result", "traceback")
+_COLUMNS = ("state", "result", "traceback", "content_type")
 #: From a chord's body to the member that failed first, at most so many failures are read.
 _MOST_CAUSES = 50
 
@@ -56,6 +56,8 @@ def of_member(error: BaseException) -> BaseException:
 
 
 def _without_member(row: TaskRun) -> BaseException:
+    if row.content_type == values.ALTERED:
+        return SignatureMismatch("The stored exception was altered, and TASKQ_SIGNING is on.")
     if row.result is None and row.state == states.REVOKED:
         return TaskRevokedError("revoked")
     found = values.decode_exception(row.result)

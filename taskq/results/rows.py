@@ -12,6 +12,8 @@ from django.db import connections
 
 from taskq import states
 from taskq.conf import settings
+from taskq.exceptions import SignatureMismatch
+from taskq.messages import values
 from taskq.messages.protocol.options import is_storable
 
 if TYPE_CHECKING:
@@ -82,11 +84,25 @@ def _fetch(ids: Iterable[str], columns: Collection[str], **conditions: object) -
     if columns:
         rows = rows.only("task_id", *columns)
     step = _CHUNK if len(wanted) <= 500 else _step(settings.DATABASE)
-    return {
+    found = {
         row.task_id: row
         for start in range(0, len(wanted), step)
         for row in rows.filter(task_id__in=wanted[start : start + step])
     }
+    if settings.SIGNING and "result" in columns:
+        for row in found.values():
+            _verify(row)
+    return found
+
+
+def _verify(row: TaskRun) -> None:
+    """Mark a value that is not as taskq has stored it: decoding the value raises ``SignatureMismatch``."""
+    from taskq.store.sealed_values import opened_type
+
+    try:
+        row.content_type = opened_type(row.content_type, row.result, row.task_id, row.state)
+    except SignatureMismatch:
+        row.content_type = values.ALTERED
 
 
 def _step(alias: str) -> int:

@@ -18,6 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 from taskq.conf import database_broker_alias, masked_url, settings, two_databases
 from taskq.engines import Engine, for_alias
 from taskq.messages.announcing import announce, report
+from taskq.messages.protocol import seal
 from taskq.records import Envelope, NewGroup, NewNode
 from taskq.store import exchanges, revoke, workflow_rows
 from taskq.store.enqueue import enqueue, enqueue_one, insert, report_on_commit
@@ -62,8 +63,11 @@ def publish_one(envelope: Envelope) -> None:
 
 def _enqueue_one(engine: Engine, envelope: Envelope) -> None:
     if envelope.exchange:
-        enqueue(exchanges.copies_of(envelope, engine.alias), engine.alias)
+        copies = exchanges.copies_of(envelope, engine.alias)
+        seal(copies)
+        enqueue(copies, engine.alias)
     else:
+        seal([envelope])
         enqueue_one(envelope, engine.alias)
 
 
@@ -122,7 +126,9 @@ def _enqueue(engine: Engine, chunks: _Chunks) -> set[str]:
     sent: set[str] = set()
     with engine.atomic(), engine.pipelined():
         for chunk in chunks:
-            insert(engine, exchanges.resolve(chunk, engine.alias))
+            resolved = exchanges.resolve(chunk, engine.alias)
+            seal(resolved)
+            insert(engine, resolved)
             report_on_commit(engine, chunk)
             sent.update(envelope.task_id for envelope in chunk)
     return sent

@@ -53,7 +53,7 @@ def count_start(token: str, ids: Sequence[int], alias: str | None = None) -> set
     with for_alias(alias).atomic():
         rows = Message.objects.using(alias).select_for_update().filter(id__in=ids, token__unindexed=token)
         found = list(rows.order_by("id").values_list("id", "task_id", "exchange"))
-        copying = _copying({exchange for _, _, exchange in found if exchange}, alias)
+        copying = copying_exchanges({exchange for _, _, exchange in found if exchange}, alias)
         single = {message_id: task_id for message_id, task_id, exchange in found if exchange not in copying}
         final = set(
             TaskRun.objects.using(alias)
@@ -67,7 +67,7 @@ def count_start(token: str, ids: Sequence[int], alias: str | None = None) -> set
     return starting
 
 
-def _copying(exchanges: set[str], alias: str) -> set[str]:
+def copying_exchanges(exchanges: set[str], alias: str) -> set[str]:
     """Return those of ``exchanges`` that may have put one message into several queues."""
     rows = Exchange.objects.using(alias).filter(name__in=exchanges).exclude(type="direct")
     return set(rows.values_list("name", flat=True)) if exchanges else set()

@@ -16,6 +16,7 @@ from taskq.records import Claimed
 
 from . import claim as claims
 from . import workers
+from .authenticity import authentic
 from .revoke import write_revoked
 
 #: How many messages one statement deletes, at most.
@@ -80,7 +81,7 @@ def _purge(waiting: QuerySet[Message], alias: str) -> int:
     with engine.atomic():
         tasks = list(waiting.select_for_update().exclude(task_id="").order_by("id"))
         purged = waiting.delete()[0]
-        write_revoked(engine, tasks, untracked=False)
+        write_revoked(engine, authentic(tasks), untracked=False)
     return purged
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 
+from taskq.exceptions import SignatureMismatch
 from taskq.hooks import Hook
-from taskq.records import Settlement
+from taskq.messages.protocol import StoredMessage
+from taskq.records import Claimed, Settlement
 
 log = logging.getLogger("taskq.store")
 
@@ -18,6 +20,18 @@ failure_refused = Hook[Settlement](
 retry_revoked = Hook[Settlement](
     lambda s: log.info("Task %s[%s] was revoked while it ran and is not tried again.", s.name, s.task_id)
 )
+message_not_authentic = Hook[StoredMessage, SignatureMismatch](
+    lambda m, error: log.error(
+        "A message in %r under the id %.100r is dropped, and no task's state is changed: %s", m.queue, m.task_id, error
+    )
+)
+stored_text_altered = Hook[SignatureMismatch](log.error, "%s It is not used.")
+message_replayed = Hook[Claimed](
+    lambda m: log.error(
+        "A message in %r under the id %.100r is dropped: its task, or this try of it, has run or runs already.",
+        m.queue, m.task_id,
+    )
+)  # fmt: skip
 broadcast_unread = Hook[str, str](
     logging.getLogger("taskq").warning, "%s is sent to nobody: no worker reads the broadcast %r now."
 )

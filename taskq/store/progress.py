@@ -15,6 +15,8 @@ from taskq.models import Message, TaskRun
 from taskq.models.fields import KeyField
 from taskq.records import Progress
 
+from .sealed_values import sealed_type
+
 
 def write(token: str, reports: Sequence[Progress], alias: str | None = None) -> None:
     """Write the latest state of each task whose message ``token`` still holds; a final state stays as it is."""
@@ -41,7 +43,8 @@ def _write(token: str, report: Progress, alias: str) -> None:
     changes: dict[str, Any] = {"worker": report.worker}
     at = datetime.fromtimestamp(report.at, UTC)
     if report.state is not None:
-        changes |= {"state": report.state, "result": report.meta, "content_type": report.content_type}
+        content_type = sealed_type(report.content_type, report.meta, report.task_id, report.state)
+        changes |= {"state": report.state, "result": report.meta, "content_type": content_type}
     if report.state in (None, states.STARTED):
         changes["started_at"] = at
     runs = TaskRun.objects.using(alias).filter(task_id=report.task_id)

@@ -20,6 +20,7 @@ from taskq.records import Settlement
 from taskq.workflows.advance import sendable
 from taskq.workflows.followups import complete
 
+from .authenticity import authentic, authentic_ids
 from .enqueue import wake
 from .progress import forget_starts
 from .settle import write_ends
@@ -105,9 +106,9 @@ def requeue_held(token: str, alias: str) -> int:
     """
     engine = for_alias(alias)
     held = Message.objects.using(alias).filter(token=token)
-    waiting = list(held.filter(acked=False).values_list("task_id", "queue"))
-    queues = {queue for _, queue in waiting}
-    forget_starts([task_id for task_id, _ in waiting], alias)
+    waiting = held.filter(acked=False)
+    queues = set(waiting.values_list("queue", flat=True))
+    forget_starts(authentic_ids(waiting), alias)
     # Unacknowledged messages first. If the worker lives after all, a message that it acknowledges between these two
     # statements stays held by it.
     count = held.filter(acked=False).update(token="", redelivered=True)
@@ -120,7 +121,7 @@ def _fail(engine: Engine, token: str, acked: Sequence[Message]) -> int:
     """Delete acknowledged messages and write the failures of their tasks; return how many were held."""
     # Only what this deletes becomes a failure: the worker may settle a message meanwhile.
     gone = engine.delete_held(token, [message.id for message in acked])
-    lost = _lost(engine, [message for message in acked if message.id in gone]) if gone else ()
+    lost = _lost(engine, authentic(message for message in acked if message.id in gone)) if gone else ()
     write_ends(engine, sorted(lost, key=lambda s: s.task_id))
     return len(gone)
 

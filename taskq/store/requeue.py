@@ -23,6 +23,7 @@ from taskq.messages.serializers import to_json
 from taskq.models import Attempt, Message
 from taskq.records import Claimed
 
+from .authenticity import authentic_ids
 from .enqueue import wake
 from .progress import forget_starts
 
@@ -74,21 +75,25 @@ def requeue_lost(
     engine = for_alias(alias)
     with engine.atomic():
         rows = Message.objects.using(alias).filter(id=message_id, token__unindexed=token)
-        held = list(rows.values_list("task_id", "queue"))
-        if not held:
+        queues = set(rows.values_list("queue", flat=True))
+        if not queues:
             return False
+        ids = authentic_ids(rows)
         rows.update(token="", redelivered=True, deliveries=deliveries)
-        Attempt.objects.using(alias).create(
-            task_id=held[0][0],
-            state="LOST",
-            retries=deliveries,
-            traceback=reason,
-            worker=worker,
-            started_at=datetime.fromtimestamp(started, UTC) if started else None,
-            finished_at=datetime.fromtimestamp(engine.now(), UTC),
+        Attempt.objects.using(alias).bulk_create(
+            Attempt(
+                task_id=task_id,
+                state="LOST",
+                retries=deliveries,
+                traceback=reason,
+                worker=worker,
+                started_at=datetime.fromtimestamp(started, UTC) if started else None,
+                finished_at=datetime.fromtimestamp(engine.now(), UTC),
+            )
+            for task_id in ids
         )
-        forget_starts([held[0][0]], alias)
-        wake(engine, {held[0][1]})
+        forget_starts(ids, alias)
+        wake(engine, queues)
     return True
 
 

@@ -22,6 +22,7 @@ from taskq.workflows.cascade import NodePosition, cascade, dependents_first
 from taskq.workflows.followups import complete
 
 from . import revocations
+from .authenticity import readable
 from .enqueue import MESSAGE_CHANNEL
 from .settle import write_ends
 from .transactions import repeated
@@ -172,7 +173,7 @@ def write_revoked(
     tracked = set(runs.values_list("task_id", flat=True))
     now = engine.now()
     ends = [
-        complete(revoked(m.id, task_id, m.name, queue=m.queue, finished=now, tracked=task_id in tracked), m)
+        complete(revoked(m.id, task_id, m.name, queue=m.queue, finished=now, tracked=task_id in tracked), readable(m))
         for task_id, m in known.items()
     ]
     if not untracked:

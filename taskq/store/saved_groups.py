@@ -12,30 +12,40 @@ from typing import Any
 
 from taskq.conf import settings
 from taskq.engines import for_alias
+from taskq.messages.signing import open_text, seal_text
 from taskq.models import Group, Node
 from taskq.workflows.nodes import saved_group_key
+
+from .workflow_rows import GROUP_BODY
 
 
 def save_group(group_id: str, data: Any, alias: str | None = None) -> None:
     """Save the result tuple of a group; it replaces a tuple that was saved before."""
     alias = alias or settings.DATABASE
     engine = for_alias(alias)
+    key = saved_group_key(group_id)
     row = {
         "size": 0,
         "remaining": 0,
-        "body": json.dumps(data),
+        "body": seal_text(GROUP_BODY, json.dumps(data), key, "", ""),
+        "root_id": "",
+        "parent_id": "",
         "created_at": datetime.fromtimestamp(engine.now(), UTC),
     }
     with engine.atomic():
-        Group.objects.using(alias).update_or_create(group_id=saved_group_key(group_id), defaults=row)
+        Group.objects.using(alias).update_or_create(group_id=key, defaults=row)
 
 
 def load_group(group_id: str, alias: str | None = None) -> Any:
-    """Return the result tuple of a group that was saved or sent; ``None`` for an unknown id."""
+    """Return the result tuple of a group that was saved or sent; ``None`` for an unknown id.
+
+    Raises ``SignatureMismatch`` if the stored tuple was altered.
+    """
     alias = alias or settings.DATABASE
-    kept = Group.objects.using(alias).filter(group_id=saved_group_key(group_id)).values_list("body", flat=True).first()
-    if kept:
-        return json.loads(kept)
+    key = saved_group_key(group_id)
+    kept = Group.objects.using(alias).filter(group_id=key).values_list("body", "root_id", "parent_id").first()
+    if kept and kept[0]:
+        return json.loads(open_text(GROUP_BODY, kept[0], key, *kept[1:]))
     nodes = Node.objects.using(alias).filter(group_id=group_id).order_by("position", "id")
     ids = list(nodes.values_list("task_id", flat=True))
     return ((group_id, None), [((task_id, None), None) for task_id in ids]) if ids else None

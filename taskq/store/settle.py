@@ -19,14 +19,17 @@ from taskq.conf import settings
 from taskq.engines import Engine, for_alias
 from taskq.exceptions import EncodeError
 from taskq.messages.exception_data import encode_exception
+from taskq.messages.protocol import seal
 from taskq.models import Attempt, Message, TaskRun
 from taskq.records import NO_FOLLOW_UPS, FollowUps, Settlement
 from taskq.workflows.advance import REVOKED_RESULT, advance, sendable
 from taskq.workflows.followups import complete
 
 from . import log_lines
+from .authenticity import readable
 from .enqueue import follow, names_of, payload, wake
 from .finalize import finish_pending, note_ended
+from .sealed_values import seal_values
 from .transactions import repeated
 from .workflow_rows import DatabaseWorkflows
 
@@ -102,11 +105,12 @@ def _or_revoked(s: Settlement, message: Message | None) -> Settlement:
 def _revoked(s: Settlement, message: Message) -> Settlement:
     log_lines.retry_revoked(s)
     revoked = replace(s, state=states.REVOKED, result=REVOKED_RESULT, content_type="application/json", traceback=None)
-    return complete(revoked, message)
+    return complete(revoked, readable(message))
 
 
 def write_ends(engine: Engine, settled: Sequence[Settlement], rows: DatabaseWorkflows | None = None) -> None:
     """Write the states of tasks whose messages were deleted, and send their follow-ups."""
+    seal_values(settled)
     linked = [s for s in settled if s.linked]
     plain = [s for s in settled if not s.linked] if linked else settled
     _write_plain(engine, plain)
@@ -165,6 +169,7 @@ def _try_again(engine: Engine, retried: Sequence[Settlement]) -> None:
     """Send the messages of the next attempts; their TaskRuns exist."""
     again = [envelope for s in retried for envelope in s.follow_ups.envelopes]
     if again:
+        seal(again)
         follow(engine, again)
         wake(engine, names_of(again))
 

@@ -11,20 +11,27 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 
 from django.db import DatabaseError, IntegrityError, InterfaceError
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from taskq import states
+from taskq.conf import settings
 from taskq.engines import Engine
+from taskq.exceptions import SignatureMismatch
+from taskq.messages.protocol import seal
+from taskq.messages.signing import open_text, seal_text
 from taskq.models import Group, Message, Node, TaskRun
 from taskq.records import Envelope, NewGroup, NewNode, Settlement, Unreachable
 from taskq.workflows import cascade
 from taskq.workflows.advance import Body, GroupCount, Member
 
-from . import exchanges, finalize
+from . import authenticity, exchanges, finalize, log_lines
 from .enqueue import follow, insert_runs, names_of, wake
+from .sealed_values import opened_type, seal_values
 from .transactions import SentTwice
 
 T = TypeVar("T")
+#: The purpose of the seal of ``Group.body``.
+GROUP_BODY = "group.body"
 
 
 def insert(engine: Engine, groups: Iterable[NewGroup], nodes: Iterable[NewNode], *, reset: bool = False) -> None:
@@ -56,7 +63,9 @@ def forget_earlier_ends(engine: Engine, task_ids: Sequence[str]) -> None:
 
 
 def _group_row(g: NewGroup) -> tuple[Any, ...]:
-    return (g.group_id, g.size, g.size, False, g.body, g.root_id, g.parent_id or "")
+    parent_id = g.parent_id or ""
+    body = None if g.body is None else seal_text(GROUP_BODY, g.body, g.group_id, g.root_id, parent_id)
+    return (g.group_id, g.size, g.size, False, body, g.root_id, parent_id)
 
 
 def _node_row(n: NewNode) -> tuple[Any, ...]:
@@ -69,6 +78,14 @@ def _new_row(n: NewNode, engine: Engine) -> Node:
 
 def _chunks(engine: Engine, rows: Sequence[T]) -> Iterator[Sequence[T]]:
     return (rows[start : start + engine.chunk] for start in range(0, len(rows), engine.chunk))
+
+
+def _opened(body: str, *ids: str) -> str:
+    try:
+        return open_text(GROUP_BODY, body, *ids)
+    except SignatureMismatch as error:
+        log_lines.stored_text_altered(error)
+        return ""
 
 
 class DatabaseWorkflows:
@@ -93,7 +110,8 @@ class DatabaseWorkflows:
 
     def message(self, settlement: Settlement) -> Message | None:
         known = self._messages.get(settlement.message_id)
-        return known or Message.objects.using(self._engine.alias).filter(id=settlement.message_id).first()
+        found = known or Message.objects.using(self._engine.alias).filter(id=settlement.message_id).first()
+        return None if found is None else authenticity.readable(found)
 
     def resolve(self, envelopes: Sequence[Envelope]) -> Sequence[Envelope]:
         return exchanges.resolve(envelopes, self._engine.alias)
@@ -106,6 +124,7 @@ class DatabaseWorkflows:
         for chunk in _chunks(self._engine, envelopes):
             over = self._over(chunk)
             if going := [e for e in chunk if e.task_id not in over]:
+                seal(going)
                 insert_runs(self._engine, [e for e in going if e.tracked])
                 follow(self._engine, going)
         wake(self._engine, names_of(envelopes))
@@ -130,6 +149,7 @@ class DatabaseWorkflows:
         for chunk in _chunks(self._engine, settlements):
             for settlement in chunk:
                 settlement.finished = now
+            seal_values(chunk)
             final |= self._engine.end_runs(chunk)
         return final
 
@@ -155,7 +175,7 @@ class DatabaseWorkflows:
         self._nodes.filter(task_id=task_id).update(waits_for=waits_for)
 
     def dependents(self, task_id: str) -> tuple[str, Sequence[Unreachable]]:
-        own = self._nodes.filter(task_id=task_id).values_list("root_id", "group_id").first()
+        own = self._nodes.filter(Q(task_id=task_id) | Q(group_id=task_id)).values_list("root_id", "group_id").first()
         if own is None:
             return "", ()
         rows = list(self._nodes.filter(root_id=own[0]).values_list("task_id", "name", "group_id", "waits_for"))
@@ -184,16 +204,30 @@ class DatabaseWorkflows:
         self._engine.count_groups([(remaining, failed, group_id) for group_id, remaining, failed in counts])
 
     def take_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
-        """Return bodies and clear them: they are not needed again, and may hold arguments."""
+        """Return bodies and clear them: they are not needed again, and may hold arguments.
+
+        A body that is not as it was stored is returned without its text.
+        """
         rows = self._groups.filter(group_id__in=group_ids, body__isnull=False)
         fields = rows.order_by("group_id").values_list("group_id", "body", "root_id", "parent_id")
-        bodies = [Body(group_id, body or "", root_id, parent_id) for group_id, body, root_id, parent_id in fields]
+        bodies = [Body(group_id, _opened(body or "", group_id, *rest), *rest) for group_id, body, *rest in fields]
         if bodies:
             rows.update(body=None)
         return bodies
 
     def members(self, group_id: str) -> Sequence[Member]:
-        return [Member(*row) for row in self._engine.members(group_id)]
+        """Raises ``SignatureMismatch`` if a value is not as it was stored."""
+        found = [Member(*row) for row in self._engine.members(group_id)]
+        if not settings.SIGNING:
+            return found
+        return [
+            member._replace(
+                content_type=opened_type(member.content_type or "", member.result, member.task_id, member.state)
+            )
+            if member.state in states.READY_STATES
+            else member
+            for member in found
+        ]
 
     def drop_values(self, task_ids: Sequence[str]) -> None:
         TaskRun.objects.using(self._engine.alias).filter(task_id__in=task_ids)._raw_delete(self._engine.alias)

@@ -79,7 +79,7 @@ def run_worker(config: WorkerConfig) -> WorkerExit:
 
 
 def _run(config: WorkerConfig) -> WorkerExit:
-    fork_server = launch() if config.pool == "prefork" else None
+    fork_server = launch(many=bool(config.max_tasks_per_child)) if config.pool == "prefork" else None
     config.info = _info(config)
     node = WorkerNode(config, _alias(), fork_server)
     signals.send(signals.worker_after_setup, config.name, instance=node)

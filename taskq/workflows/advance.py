@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from taskq import states
-from taskq.exceptions import ChordError, QueueNotFound, TaskRevokedError
+from taskq.exceptions import ChordError, QueueNotFound, SignatureMismatch, TaskRevokedError
 from taskq.messages.exception_data import encode_exception, repr_of
 from taskq.messages.protocol import RawMessage
 from taskq.records import (
@@ -33,6 +33,7 @@ from . import cascade, followups, log_lines
 
 #: The result of a task that was revoked.
 REVOKED_RESULT = encode_exception(TaskRevokedError("revoked"))
+_ALTERED_BODY = encode_exception(SignatureMismatch("The body of the chord was altered in its row: it is not run."))
 
 
 class GroupCount(NamedTuple):
@@ -44,7 +45,7 @@ class GroupCount(NamedTuple):
 
 
 class Body(NamedTuple):
-    """The body of a chord, as its group keeps it."""
+    """The body of a chord, as its group keeps it. ``body`` is empty if its text in the row was altered."""
 
     group_id: str
     body: str
@@ -96,7 +97,7 @@ class WorkflowStore(Protocol):
         """Change ``waits_for`` of a node."""
 
     def dependents(self, task_id: str) -> tuple[str, Sequence[Unreachable]]:
-        """Return the group and the dependents of a task, read from the nodes: its message can't be decoded."""
+        """Return the group and the dependents of a task or group, read from the nodes: no text names them."""
 
     def grow(self, sizes: dict[str, int]) -> None:
         """Add new members to the counts of groups, in the order of the groups' ids."""
@@ -111,10 +112,13 @@ class WorkflowStore(Protocol):
         """Write the counts of groups."""
 
     def take_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
-        """Return the bodies of groups, and clear them in the groups: no second end may send them."""
+        """Return the bodies of groups, and clear them in the groups: no second end may send them.
+
+        A body whose text was altered has none.
+        """
 
     def members(self, group_id: str) -> Sequence[Member]:
-        """Return the members of a group in the order of their positions."""
+        """Return the members of a group in the order of their positions. Raises if a value can't be relied on."""
 
     def drop_values(self, task_ids: Sequence[str]) -> None:
         """Delete the runs that were kept for the body only."""
@@ -310,11 +314,17 @@ class Advance:
             if (failure := failures.get(body.group_id)) is not None:
                 error = ChordError.by_member(failure.task_id, repr_of(failure.error))
                 self._fail_body(body, encode_exception(error))
+            elif not body.body:
+                self._fail_body(body, _ALTERED_BODY)
             else:
                 self._send_body(body)
 
     def _send_body(self, body: Body) -> None:
-        members = self._store.members(body.group_id)
+        try:
+            members = self._store.members(body.group_id)
+        except SignatureMismatch as error:
+            self._fail_body(body, encode_exception(error))
+            return
         gone = next((member.task_id for member in members if member.state != states.SUCCESS), None)
         if gone is not None:
             self._fail_body(body, encode_exception(ChordError(f"The result of dependency {gone} is gone")))
@@ -334,7 +344,12 @@ class Advance:
             self._store.drop_values(ignored)
 
     def _fail_body(self, body: Body, error: str) -> None:
-        found = sendable_errbacks(self._store, followups.of_failed_body(body.body, error))
+        found = followups.of_failed_body(body.body, error) if body.body else FollowUps()
+        if found.unreachable:
+            found = sendable_errbacks(self._store, found)
+        else:
+            # The body can't be read: the nodes say which tasks wait for the group.
+            found = FollowUps(unreachable=self._store.dependents(body.group_id)[1])
         final = self._fail(found.unreachable, error, body.root_id, but=body.group_id)
         if found.unreachable and found.unreachable[0].task_id in final:
             # The body was not revoked before: its errbacks are called.

@@ -172,7 +172,7 @@ class MemoryWorkflows:
             self.nodes[task_id] = replace(self.nodes[task_id], waits_for=waits_for)
 
     def dependents(self, task_id: str) -> tuple[str, Sequence[Unreachable]]:
-        own = self.nodes.get(task_id)
+        own = self.nodes.get(task_id) or next((n for n in self.nodes.values() if n.group_id == task_id), None)
         if own is None:
             return "", ()
         nodes = [node for node in self.nodes.values() if node.root_id == own.root_id]

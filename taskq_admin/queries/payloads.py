@@ -41,6 +41,7 @@ def payload(text: str | None, content_type: str = "application/json") -> Payload
     """Return ``text`` indented when it is whole JSON, as it is otherwise; ``None`` for no text."""
     if not text:
         return None
+    content_type = content_type.partition(";mac=")[0]  # the seal of TASKQ_SIGNING
     if content_type != "application/json":
         return _raw(text, _("Stored as %(type)s, shown as it is.") % {"type": content_type})
     value = _parse(text)

@@ -26,6 +26,11 @@ def cpu_seconds(pids: Iterable[int]) -> float:
     return sum(sum(int(ticks) for ticks in _stat(pid)[11:15]) for pid in pids) / _TICKS
 
 
+def children_cpu_seconds(pid: int) -> float:
+    """Return the processor time of the ended children of ``pid``."""
+    return sum(int(ticks) for ticks in _stat(pid)[13:15]) / _TICKS
+
+
 def pss_mib(pids: Iterable[int]) -> float:
     """Return the memory of ``pids`` in MiB; what they share is counted once."""
     kib = 0

@@ -82,11 +82,11 @@ def _postgresql() -> Iterator[str]:
 class Worker:
     """A worker of one of ``PROJECTS`` on the prepared database, until the end of the ``with`` block."""
 
-    def __init__(self, project: str = "small", concurrency: int = 2) -> None:
+    def __init__(self, project: str = "small", concurrency: int = 2, *options: str) -> None:
         manage, settings = PROJECTS[project]
         self.started_at = time.time()
         self.popen = subprocess.Popen(
-            [sys.executable, str(manage), "taskworker", "-c", str(concurrency), "-l", "warning"],
+            [sys.executable, str(manage), "taskworker", "-c", str(concurrency), "-l", "warning", *options],
             cwd=REPOSITORY,
             env={**os.environ, "DJANGO_SETTINGS_MODULE": settings},
             stdin=subprocess.DEVNULL,

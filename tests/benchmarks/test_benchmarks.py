@@ -20,6 +20,8 @@ RUNS = [
     ("start", ["--project", "testproject", "--database", "sqlite"]),
     ("idle", ["--database", "postgresql"]),
     ("idle", ["--database", "sqlite"]),
+    ("recycling", ["--database", "postgresql"]),
+    ("recycling", ["--database", "sqlite"]),
     ("backlog", ["--database", "postgresql"]),
     ("backlog", ["--database", "sqlite"]),
     ("endurance", ["costs", "rounds", "readers"]),

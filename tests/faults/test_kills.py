@@ -137,6 +137,23 @@ def test_a_killed_fork_server_ends_the_worker_and_loses_nothing(
     wait_until(lambda: _unfinished(alias) == 0, 30, what="all tasks to end")
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_frozen_fork_server_ends_the_worker_and_loses_nothing(
+    alias: str, start_worker: StartWorker, notes: Path
+) -> None:
+    worker = start_worker("-n", "first")
+    jobs.note.delay_many([(str(notes), n, 60.0) for n in range(4)])
+    wait_until(lambda: len(_started(notes)) >= 2, what="two tasks to run")
+    everything = trees.whole(worker.pid, 4)  # with the fork server and two children
+    (server,) = trees.children(worker.pid)
+    os.kill(server, signal.SIGSTOP)
+    assert worker.wait() == 1
+    assert "The fork server has not answered" in worker.log
+    assert not any(trees.alive(pid) for pid in everything)
+    assert not Message.objects.using(alias).exclude(token="").exists()
+    assert Message.objects.using(alias).count() == 4
+
+
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_a_task_that_kills_the_fork_server_fails_after_max_deliveries(
     alias: str, start_worker: StartWorker, notes: Path

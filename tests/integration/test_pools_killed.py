@@ -238,6 +238,7 @@ def test_fork_server_survives_a_signal_for_a_child_that_has_just_died(tmp_path: 
 @pytest.mark.parametrize("rest", ["", " until:/never"])
 def test_task_that_closes_all_descriptors_loses_only_itself(rest: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(children, "_CLOSED_TIMEOUT", 0.05)
+    monkeypatch.setattr(children, "_CHECK_INTERVAL", 0.05)
     with driving() as driver:
         closing, behind = delivery("close:" + rest), delivery("pid")
         (slot,) = driver.pool.slots

@@ -12,7 +12,10 @@ import pytest
 from django.db import connection
 
 from taskq import signals
-from tests.unit.worker.pools.driver import alive, deliveries, delivery, driving, open_files, server_pid
+from taskq.execution import isolation
+from taskq.handover import Delivery, Outcome
+from taskq.worker.pools.base import ReportFn
+from tests.unit.worker.pools.driver import alive, deliveries, delivery, driving, obey, open_files, server_pid
 
 pytestmark = pytest.mark.faults
 
@@ -254,15 +257,20 @@ def test_child_has_no_descriptors_of_other_children():
 
 
 def test_descriptors_do_not_leak_with_children():
+    def rest() -> None:
+        # The child before may end a moment later than the next one comes up.
+        driver.until(lambda: slot.accepting and slot.ending is None)  # type: ignore[attr-defined]
+
     with driving(max_tasks_per_child=1) as driver:
+        (slot,) = driver.pool.slots
         driver.work_off([delivery("pid")])
-        driver.until(lambda: driver.pool.slots[0].accepting)
+        rest()
         # What other tests left to be collected may not be closed in between.
         gc.collect()
         before = len(os.listdir("/proc/self/fd"))
 
         driver.work_off([delivery("pid") for _ in range(5)])
-        driver.until(lambda: driver.pool.slots[0].accepting)
+        rest()
 
         assert len(os.listdir("/proc/self/fd")) == before
 
@@ -319,3 +327,61 @@ def test_threads_running_at_the_fork_are_warned_of(caplog: pytest.LogCaptureFixt
 
     assert "an-app-s-thread" in caplog.text
     assert "worker_process_init" in caplog.text
+
+
+def test_slot_takes_its_next_child_while_the_last_one_ends(tmp_path: Path):
+    def linger(**named: object) -> None:
+        obey(delivery(f"until:{tmp_path}/{os.getpid()}"), lambda report: None)
+
+    signals.worker_process_shutdown.connect(linger)
+    try:
+        with driving(max_tasks_per_child=1) as driver:
+            (slot,) = driver.pool.slots
+            first, second, third = deliveries(3, "pid")
+            driver.work_off([first, second])
+            old, last = (int(str(driver.outcomes[one.job].result)) for one in (first, second))
+
+            # At most one child ends beside the slot: for the other, which ends too, the slot waits.
+            assert alive(old)
+            assert (slot.pid, slot.accepting) == (last, False)
+            (tmp_path / str(old)).touch()
+            driver.work_off([third])
+
+            assert alive(last)
+            assert driver.lost == []
+    finally:
+        signals.worker_process_shutdown.disconnect(linger)
+
+
+def test_child_that_ends_beside_its_slot_is_killed_with_the_pool():
+    def linger(**named: object) -> None:
+        obey(delivery("until:/never"), lambda report: None)
+
+    signals.worker_process_shutdown.connect(linger)
+    try:
+        with driving(max_tasks_per_child=1) as driver:
+            work = deliveries(2, "pid")
+            driver.work_off(work)
+            pids = [int(str(driver.outcomes[one.job].result)) for one in work]
+            assert all(alive(pid) for pid in pids)
+
+            driver.pool.stop(timeout=0.1)
+
+            assert not any(alive(pid) for pid in pids)
+            assert driver.pool.unfinished() == driver.lost == driver.broken == []
+    finally:
+        signals.worker_process_shutdown.disconnect(linger)
+
+
+@pytest.mark.parametrize(("limit", "restores"), [(None, True), (2, True), (1, False)])
+def test_child_of_a_single_task_compares_no_states(limit: int | None, restores: bool):
+    def run(received: Delivery, report: ReportFn) -> Outcome:
+        states = isolation._thread.baseline._reads
+        return Outcome(received.job, received.task_id, "SUCCESS", str(bool(states)))
+
+    with driving(run=run, max_tasks_per_child=limit) as driver:
+        work = delivery()
+
+        driver.work_off([work])
+
+        assert driver.outcomes[work.job].result == str(restores)

@@ -10,6 +10,7 @@ from .build import build, origin, reply_queue
 from .options import MessageOptions, expiration
 from .read import MOST_OUTSIDE, TaskHeaders, decode_body, decode_message, load_body, read_headers, upgrade
 from .retry import retry_envelope
+from .sealing import StoredMessage, seal, verify
 from .wire import EMBED, HEADERS, MAX_NAME, RawMessage, ReceivedMessage, mapping_of
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "MessageOptions",
     "RawMessage",
     "ReceivedMessage",
+    "StoredMessage",
     "TaskHeaders",
     "build",
     "decode_body",
@@ -31,5 +33,7 @@ __all__ = [
     "read_headers",
     "reply_queue",
     "retry_envelope",
+    "seal",
     "upgrade",
+    "verify",
 ]

@@ -15,7 +15,7 @@ from taskq import clock
 from taskq.conf import settings
 from taskq.exceptions import EncodeError, InvalidTaskError
 from taskq.ids import new_id
-from taskq.messages import reprs, serializers, signing
+from taskq.messages import reprs, serializers
 from taskq.records import Envelope
 
 from . import options as check
@@ -254,7 +254,7 @@ def put_body(
     compression: str | None = None,
     positions: Mapping[str, int] | None = None,
 ) -> None:
-    """Encode the arguments into ``envelope``: body, content type, ``arguments`` and signature."""
+    """Encode the arguments into ``envelope``: body, content type and ``arguments``."""
     serializer = serializer or settings.SERIALIZER
     kwargs = kwargs if type(kwargs) is dict else dict(kwargs)
     try:
@@ -282,12 +282,10 @@ def _other_body(envelope: Envelope, args: Args, kwargs: dict[str, Any], embed: A
 
 
 def put_payload(envelope: Envelope, payload: str | bytes, compression: str | None) -> None:
-    """Compress and sign ``payload``, and write it into ``envelope``. Raises ``ValueError`` if it is too large."""
+    """Compress ``payload``, and write it into ``envelope``. Raises ``ValueError`` if it is too large."""
     if compression:
         _check_size(envelope, payload)
         payload, envelope.headers[serializers.COMPRESSION] = serializers.compress(payload, compression)
-    if settings.SIGNING:
-        signing.sign(envelope.headers, payload, envelope.content_type)
     if type(payload) is str:
         envelope.body = payload
     elif compression:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn
 
-from taskq.conf import settings
 from taskq.exceptions import InvalidTaskError
 from taskq.messages import reprs, serializers, signing
 from taskq.timezones import parse_iso, to_utc
@@ -168,8 +167,8 @@ def decode_body(
 ) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
     """Return the arguments, the keyword arguments and the embedded follow-ups (``EMBED``).
 
-    Raises ``ContentDisallowed``, ``DecodeError``, ``SignatureMismatch`` (with
-    ``TASKQ_SIGNING``) and ``InvalidTaskError`` for a body that is no task's, or that has more than ``most`` bytes.
+    The seal of the message was verified before (``sealing.verify``). Raises ``ContentDisallowed``, ``DecodeError``,
+    and ``InvalidTaskError`` for a body that is no task's, or that has more than ``most`` bytes.
     """
     value = load_body(body, content_type, content_encoding, headers, properties, most)
     return parts_of(upgrade(headers, value)[1] if isinstance(value, dict) else value)
@@ -221,11 +220,9 @@ def load_body(
     properties: Mapping[str, Any],
     most: int | None = None,
 ) -> Any:
-    """Return the decoded body. Nothing is opened or decoded before content type, size and signature are checked."""
+    """Return the decoded body. Nothing is opened or decoded before its content type and size are checked."""
     serializers.check_accepted(content_type)
     payload = serializers.sealed_part(body, properties)
-    if settings.SIGNING:
-        signing.verify(headers, payload, content_type)
     if most is not None or serializers.COMPRESSION in headers:
         payload = serializers.opened(payload, headers, most)
     return serializers.decode(payload, content_type, content_encoding)

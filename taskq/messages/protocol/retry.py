@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Unpack
 
-from taskq.conf import settings
-from taskq.messages import reprs, serializers, signing
+from taskq.messages import reprs, serializers
 from taskq.records import Envelope
 
 from . import options as check
@@ -93,8 +92,6 @@ def _keep_body(envelope: Envelope, message: RawMessage, old: Mapping[str, Any]) 
     envelope.body = message.body
     if serializers.BODY_ENCODING in old:
         envelope.properties[serializers.BODY_ENCODING] = old[serializers.BODY_ENCODING]
-    if settings.SIGNING:
-        signing.sign(envelope.headers, serializers.sealed_part(message.body, old), envelope.content_type)
 
 
 def _encode_again(envelope: Envelope, message: RawMessage, given: Mapping[str, Any]) -> None:

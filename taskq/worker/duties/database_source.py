@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from taskq.conf import settings
 from taskq.engines import for_alias
 from taskq.engines.base import SCHEDULED_NAME
 from taskq.records import Claimed
+from taskq.store.authenticity import runnable
 from taskq.store.claim import claim, held, with_messages
 from taskq.store.promote import BATCH, next_due, promote
 from taskq.store.requeue import requeue
@@ -139,6 +141,7 @@ class DatabaseSource(Duty):
         return room > 0 and bool(self._pending)
 
     def _claim_from(self, queue: str, limit: int) -> int:
+        """Claim up to ``limit`` messages; return how many are held now."""
         front = self._fronts.get(queue) or self._new_front(queue)
         after, began = front.after(), time.monotonic()
         take = claim if after is None else partial(claim, after=after)
@@ -152,10 +155,11 @@ class DatabaseSource(Duty):
         if claimed:
             # A message may still run here under a token that this worker lost. Old and new delivery have the
             # same id, so the new one is held back until the old run ends.
-            self._deferred += [(self._lease.token, m) for m in claimed if self._lease.holds(m.id)]
-            self._hand_on([message for message in claimed if not self._lease.holds(message.id)])
+            deferred = [(self._lease.token, m) for m in claimed if self._lease.holds(m.id)]
+            self._deferred += deferred
             self.mark_useful()
-        return len(claimed)
+            return len(deferred) + self._hand_on([m for m in claimed if not self._lease.holds(m.id)])
+        return 0
 
     def _new_front(self, queue: str) -> QueueFront:
         front = self._fronts[queue] = QueueFront(for_alias(self._alias).keeps_dead_entries)
@@ -167,9 +171,15 @@ class DatabaseSource(Duty):
         self._unsure -= ready
         self._pending |= ready
 
-    def _hand_on(self, claimed: list[Claimed]) -> None:
+    def _hand_on(self, claimed: list[Claimed]) -> int:
+        if settings.SIGNING:
+            # If this fails, the messages are not known here, and are requeued as after a claim without an answer.
+            self._claiming = True
+            claimed = runnable(self._lease.token, claimed, self._alias)
+            self._claiming = False
         self._lease.take([message.id for message in claimed])
         self._deliver(claimed)
+        return len(claimed)
 
     def _deliver_deferred(self) -> None:
         """Deliver the messages that were held back and whose old run has ended."""

@@ -21,6 +21,8 @@ from taskq.value_kinds import WAIT
 
 #: The longest delay in seconds: clocks and columns can hold it, and nobody waits for longer.
 _LONGEST_DELAY = 1000 * 365 * 86400
+#: Seconds by which the clock of a sender may be ahead of the database's: the schedule goes by the database's alone.
+_CLOCKS_DIFFER = 1.0
 
 
 @dataclass(slots=True)
@@ -84,11 +86,19 @@ class Request:
         return left is not None and left <= 0
 
     def delay(self) -> float:
-        """Return the seconds until the message is due: a foreign producer may have sent it before its ``eta``."""
+        """Return the seconds until the message is due: a foreign producer may have sent it before its ``eta``.
+
+        Any other message waits in the schedule, and is due when it comes. With ``TASKQ_SIGNING`` its sealed ``eta``
+        holds too: somebody may have moved the row.
+        """
         eta, message = self.headers.eta, self.message
-        if eta is None or message.tracked or message.promoted:
+        if eta is None:
             return 0.0
-        return min(eta.timestamp() - clock.now(), _LONGEST_DELAY)
+        scheduled = message.tracked or message.promoted
+        if scheduled and not settings.SIGNING:
+            return 0.0
+        early = eta.timestamp() - clock.now()
+        return 0.0 if scheduled and early < _CLOCKS_DIFFER else min(early, _LONGEST_DELAY)
 
     def delivery(self, hostname: str) -> Delivery:
         """Return the delivery, for the pool."""
@@ -129,10 +139,13 @@ def read(message: Claimed, limits: Limits) -> Request:
 
 
 def _set_expiry(message: Claimed, headers: TaskHeaders) -> None:
-    """Set when the task expires: its header says whether, the row, if it knows, when by the database's clock."""
+    """Set when the task expires: its header says whether, the row, if it knows, when by the database's clock.
+
+    With ``TASKQ_SIGNING`` the header alone says when: the row is not sealed.
+    """
     if headers.expires is None:
         message.expires_by = None
-    elif message.expires_by is None:
+    elif message.expires_by is None or settings.SIGNING:
         message.expires_by = time.monotonic() + headers.expires.timestamp() - clock.now()
 
 

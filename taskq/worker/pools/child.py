@@ -44,20 +44,22 @@ class Descriptors(NamedTuple):
     orders: int
 
 
-def main(fds: Descriptors, parent: int, run: RunFn, slot: int, title: str, max_memory: int) -> NoReturn:
+def main(fds: Descriptors, parent: int, run: RunFn, options: frames.ChildOptions) -> NoReturn:
     """Run deliveries in this process, which was forked by ``parent``, and end it."""
     code = 1
     try:
         die_with_parent(parent)
         terminate_only_on_order(fds.orders)
         contain_exits()
-        set_title(title)
+        set_title(options.title)
         sys.breakpointhook = _breakpoint
-        log_to_file_of(slot + 1)
+        log_to_file_of(options.slot + 1)
         sock = socket.socket(fileno=fds.socket)
         prepare(sock.close, partial(os.close, fds.permits), partial(os.close, fds.orders))
-        child = Child(sock, fds.permits, run, max_memory)
+        child = Child(sock, fds.permits, run, options.max_memory)
         _prepare()
+        # A child that runs one task leaves nothing to another.
+        isolation.watch_process(restore=options.max_tasks != 1)
         code = child.work()
         signals.send(signals.worker_process_shutdown, sender=None, pid=os.getpid(), exitcode=code)
     except (EOFError, ConnectionError):
@@ -140,15 +142,14 @@ def _prepare() -> None:
         # Output appears when it is printed, and is not lost when the child is killed.
         with suppress(Exception):
             stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    _drop_connections()
+    drop_connections()
     if "numpy" in sys.modules:
         # Python seeds its own generator after each fork; numpy does not.
         sys.modules["numpy"].random.seed()
     signals.send(signals.worker_process_init, sender=None)
-    isolation.watch_process()
 
 
-def _drop_connections() -> None:
+def drop_connections() -> None:
     """Forget inherited connections without a word to their server. There should be none."""
     for connection in connections.all(initialized_only=True):
         if connection.connection is not None:

@@ -41,14 +41,14 @@ class ForkServer:
         """Return the descriptor that is readable when there is a frame of the server, or its end."""
         return self._sock.fileno()
 
-    def spawn(self, slot: int, title: str, max_memory: int, fds: tuple[int, int]) -> None:
-        """Request a child that gets copies of ``fds``. With ``max_memory`` KiB or more, if not 0, it starts no task."""
+    def spawn(self, child: int, options: frames.ChildOptions, fds: tuple[int, int]) -> None:
+        """Request a child that gets copies of ``fds``. ``child`` is the number by which the server will know it."""
         copies = [os.dup(fd) for fd in fds]
-        self._send(frames.encode(frames.SPAWN, (slot, title, max_memory)), copies)
+        self._send(frames.encode(frames.SPAWN, (child, *options)), copies)
 
-    def signal(self, slot: int, pid: int, number: int) -> None:
-        """Request a signal to the slot's child, if it is still the child with this pid."""
-        self._send(frames.encode(frames.SIGNAL, (slot, pid, int(number))), [])
+    def signal(self, child: int, number: int) -> None:
+        """Request a signal to the child with this number, if it was not reaped yet."""
+        self._send(frames.encode(frames.SIGNAL, (child, int(number))), [])
 
     def ping(self) -> None:
         """Ask for a sign of life. Counted in pings, not seconds: when this process was frozen, its clock went on."""

@@ -29,19 +29,22 @@ from taskq.worker.process.system import (
     die_with_parent,
     ignore_group_signals,
     set_title,
+    use_huge_pages,
 )
 
 from . import child, frames
 from .base import RunFn
 from .forkserver import ForkServer
+from .rehearsal import rehearse
 from .soft_limits import signal_limit
 
 
-def launch(run: RunFn | None = None) -> ForkServer:
+def launch(run: RunFn | None = None, *, many: bool = False) -> ForkServer:
     """Fork the server and return the main process's end of it.
 
     ``run`` is what the children run for each delivery, by default ``taskq.execution.execute`` with soft limits by
-    ``setitimer``. Raises ``RuntimeError`` where processes can't be forked.
+    ``setitimer``. With ``many``, children will be forked all the time: the start takes longer, and a fork less. Raises
+    ``RuntimeError`` where processes can't be forked.
     """
     if not hasattr(os, "fork"):
         raise RuntimeError("The prefork pool needs os.fork, which this system does not have: use --pool threads.")
@@ -51,12 +54,14 @@ def launch(run: RunFn | None = None) -> ForkServer:
     # All processes share the objects that exist now; a collection in a child would write to them, and so copy them.
     gc.collect()
     gc.freeze()
+    if many:
+        use_huge_pages()
     ours, theirs = socket.socketpair()
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _main(theirs, parent, run or partial(execute, soft_limit=signal_limit))
+        _main(theirs, parent, run)
     theirs.close()
     return ForkServer(pid, ours)
 
@@ -80,7 +85,7 @@ def _close_connections() -> None:
     caches.close_all()
 
 
-def _main(sock: socket.socket, parent: int, run: RunFn) -> NoReturn:
+def _main(sock: socket.socket, parent: int, run: RunFn | None) -> NoReturn:
     """Serve the process ``parent`` at the other end of ``sock`` until it is gone."""
     code = 1
     try:
@@ -88,6 +93,9 @@ def _main(sock: socket.socket, parent: int, run: RunFn) -> NoReturn:
         die_with_parent(parent)
         set_title("taskq: fork server")
         _close_input()
+        if run is None:
+            rehearse()
+            run = partial(execute, soft_limit=signal_limit)
         ForkServerProcess(sock, run).serve()
         code = 0
     except BaseException:
@@ -97,7 +105,7 @@ def _main(sock: socket.socket, parent: int, run: RunFn) -> NoReturn:
 
 
 class ForkServerProcess:
-    """The loop of the fork server, and its children by slot and by pid."""
+    """The loop of the fork server, and its children by number and by pid."""
 
     def __init__(self, sock: socket.socket, run: RunFn) -> None:
         self._sock = sock
@@ -105,8 +113,8 @@ class ForkServerProcess:
         self._reader = frames.FrameReader()
         self._fds: list[int] = []
         self._pids: dict[int, int] = {}
-        self._slots: dict[int, int] = {}
-        #: By slot, the pipe in which a child looks whether a signal is meant for it alone.
+        self._numbers: dict[int, int] = {}
+        #: By number, the pipe in which a child looks whether a signal is meant for it alone.
         self._orders: dict[int, int] = {}
         self._wakeup_read, self._wakeup_write = os.pipe()
 
@@ -143,27 +151,27 @@ class ForkServerProcess:
         self._fds += fds
         for kind, payload in self._reader.feed(data):
             if kind == frames.SPAWN:
-                self._spawn(*payload)
+                self._spawn(payload[0], frames.ChildOptions(*payload[1:]))
             elif kind == frames.SIGNAL:
                 self._signal(*payload)
             elif kind == frames.PING:
                 self._send(frames.PONG, None)
 
-    def _spawn(self, slot: int, title: str, max_memory: int) -> None:
+    def _spawn(self, number: int, options: frames.ChildOptions) -> None:
         given, self._fds = self._fds[:2], self._fds[2:]
         signals.send(signals.worker_before_create_process, sender=None)
         try:
-            pid, self._orders[slot] = self._fork(slot, given, title, max_memory)
+            pid, self._orders[number] = self._fork(given, options)
         except OSError as error:
-            self._send(frames.NOT_SPAWNED, (slot, str(error)))
+            self._send(frames.NOT_SPAWNED, (number, str(error)))
         else:
-            self._pids[slot], self._slots[pid] = pid, slot
-            self._send(frames.SPAWNED, (slot, pid))
+            self._pids[number], self._numbers[pid] = pid, number
+            self._send(frames.SPAWNED, (number, pid))
         finally:
             for fd in given:
                 os.close(fd)
 
-    def _fork(self, slot: int, given: list[int], title: str, max_memory: int) -> tuple[int, int]:
+    def _fork(self, given: list[int], options: frames.ChildOptions) -> tuple[int, int]:
         """Fork a child and return its pid and the pipe for orders to it."""
         sock, permits = given
         read_fd, orders = os.pipe()
@@ -176,7 +184,7 @@ class ForkServerProcess:
             raise
         if pid == 0:
             self._reset_in_child(orders)
-            child.main(child.Descriptors(sock, permits, read_fd), parent, self._run, slot, title, max_memory)
+            child.main(child.Descriptors(sock, permits, read_fd), parent, self._run, options)
         os.close(read_fd)
         return pid, orders
 
@@ -188,28 +196,28 @@ class ForkServerProcess:
         for fd in (self._wakeup_read, self._wakeup_write, orders, *self._orders.values(), *self._fds):
             os.close(fd)
 
-    def _signal(self, slot: int, pid: int, number: int) -> None:
+    def _signal(self, child: int, number: int) -> None:
         # The child is not reaped yet, so the pid is still its own, even if it has ended.
-        if self._pids.get(slot) == pid:
+        if (pid := self._pids.get(child)) is not None:
             if number in GROUP_SIGNALS:
                 with suppress(BrokenPipeError):
-                    os.write(self._orders[slot], b"\0")
+                    os.write(self._orders[child], b"\0")
             os.kill(pid, number)
 
     def _reap(self) -> None:
         os.read(self._wakeup_read, 4096)
-        while self._slots:
+        while self._numbers:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
                 return
-            slot = self._slots.pop(pid, None)
-            if slot is not None:
-                del self._pids[slot]
-                os.close(self._orders.pop(slot))
-                self._send(frames.EXITED, (slot, pid, os.waitstatus_to_exitcode(status)))
+            number = self._numbers.pop(pid, None)
+            if number is not None:
+                del self._pids[number]
+                os.close(self._orders.pop(number))
+                self._send(frames.EXITED, (number, os.waitstatus_to_exitcode(status)))
 
     def _kill_all(self) -> None:
-        for pid in self._slots:
+        for pid in self._numbers:
             os.kill(pid, signal.SIGKILL)
 
     def _send(self, kind: int, payload: Any) -> None:

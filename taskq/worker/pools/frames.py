@@ -11,7 +11,7 @@ from __future__ import annotations
 import marshal
 import struct
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from taskq.handover import FORMAT
 
@@ -27,13 +27,13 @@ OUTCOME = 12  # Outcome.to_wire()
 REPORT = 13  # Report.to_wire()
 LEAVING = 14  # None: it starts no other delivery, and waits for STOP
 # Main process to fork server.
-SPAWN = 21  # (slot, title, most memory in KiB or 0); two descriptors come with it: socket, permits
-SIGNAL = 22  # (slot, pid, signal number)
+SPAWN = 21  # (child's number, *ChildOptions); two descriptors come with it: socket, permits
+SIGNAL = 22  # (child's number, signal number)
 PING = 23  # None: is answered by PONG
 # Fork server to main process.
-SPAWNED = 31  # (slot, pid)
-NOT_SPAWNED = 32  # (slot, reason)
-EXITED = 33  # (slot, pid, exit code, negative for a signal)
+SPAWNED = 31  # (child's number, pid)
+NOT_SPAWNED = 32  # (child's number, reason)
+EXITED = 33  # (child's number, exit code, negative for a signal)
 PONG = 34  # None
 
 _HEADER = struct.Struct(">II")
@@ -41,6 +41,15 @@ _ALL_BITS = 0xFFFFFFFF
 
 #: The most bytes in a frame of a child.
 LARGEST_ANSWER = 512 * 1024 * 1024
+
+
+class ChildOptions(NamedTuple):
+    """How a child is to be: ``max_tasks`` and ``max_memory`` (in KiB) are 0 if there is no limit."""
+
+    slot: int
+    title: str
+    max_tasks: int = 0
+    max_memory: int = 0
 
 
 class UnreadableError(Exception):

@@ -18,7 +18,7 @@ from taskq.worker.process.system import resident_kib, signal_number
 from .base import Pool, PoolEvents, PoolOptions, Slot
 from .children import Children
 from .hub import Hub
-from .prefork_slot import PreforkSlot, State
+from .prefork_slot import PreforkSlot
 
 #: Seconds between two pings of the fork server, and how many may stay without an answer.
 _PING_EVERY, _MOST_SILENT = 1.0, 8
@@ -96,11 +96,7 @@ class PreforkPool(Pool):
 
     def quiesce(self) -> None:
         """Begin a warm shutdown: children end when their deliveries have an outcome; none is replaced."""
-        self._children.closing = True
-        for slot in self._children:
-            if slot.state is not State.DOWN:
-                slot.state = State.LEAVING
-                self._children.stop_if_done(slot)
+        self._children.quiesce()
 
     def stop(self, timeout: float = 5.0) -> None:
         """End the children and the fork server, and wait; after ``timeout`` seconds by force."""
@@ -119,7 +115,7 @@ class PreforkPool(Pool):
 
     def unfinished(self) -> list[tuple[Delivery, bool]]:
         """Return the deliveries without an outcome, each with whether it has started."""
-        return [left for slot in self._children for left in slot.cut_short + slot.unfinished()]
+        return [left for slot in self._children for left in slot.unfinished()]
 
     def info(self) -> dict[str, Any]:
         """Return plain values for the statistics."""
@@ -161,15 +157,13 @@ class PreforkPool(Pool):
         self._children.closing = self._children.killing = True
         self.hub.remove(self._server.fileno())
         status = self._server.end()
-        deadline = time.monotonic() + 1.0
-        for slot in self._children:
-            self._children.reap_killed(slot, deadline)
+        self._children.reap_killed(time.monotonic() + 1.0)
         return status
 
     def _wait_for_children(self, timeout: float) -> None:
         """Handle frames without the loop until all children have ended; ``PoolEvents`` are still called."""
         deadline = time.monotonic() + timeout
-        while not self._ended and any(slot.connection is not None for slot in self._children):
+        while not self._ended and self._children.living:
             left = deadline - time.monotonic()
             if left <= 0:
                 return
@@ -178,14 +172,14 @@ class PreforkPool(Pool):
     def _wait_once(self, timeout: float) -> None:
         poll = select.poll()
         poll.register(self._server.fileno(), select.POLLIN)
-        connected = [(slot, c) for slot in self._children if (c := slot.connection) is not None and c.readable]
-        for _, connection in connected:
-            poll.register(connection.fileno(), select.POLLIN)
-            connection.flush()
+        connected = [(slot, child) for slot, child in self._children.living if child.connection.readable]
+        for _, child in connected:
+            poll.register(child.connection.fileno(), select.POLLIN)
+            child.connection.flush()
         if not poll.poll(timeout * 1000):
             return
-        for slot, connection in connected:
-            self._children.on_readable(slot, connection)
+        for slot, child in connected:
+            self._children.on_readable(slot, child)
         self._on_server()
 
 
@@ -195,6 +189,6 @@ def _describe(slot: PreforkSlot) -> dict[str, Any]:
         "pid": slot.pid,
         "state": slot.state.value,
         "in_flight": slot.in_flight,
-        "completed": slot.completed,
+        "completed": slot.child.completed if slot.child is not None else 0,
         "memory": resident_kib(slot.pid) if slot.pid else 0,
     }

@@ -11,7 +11,8 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib import import_module
 from types import FrameType
 
@@ -21,10 +22,11 @@ try:
 except ImportError:
     _setproctitle = None
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _MADV_COLLAPSE = 1, 25
 # Loaded once: a process that is forked beside other threads must not wait for a lock of the loader.
 _libc = ctypes.CDLL(None)
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
+_HUGE = 2 * 1024 * 1024
 
 #: Signals that a terminal or a supervisor sends to a whole process group; only the main process acts on them.
 GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -96,6 +98,29 @@ def resident_kib(pid: int | None = None) -> int:
             return int(statm.read().split()[1]) * _PAGE_KIB
     except (OSError, IndexError):
         return 0
+
+
+def use_huge_pages() -> None:
+    """Move the memory of this process into huge pages, as far as that is possible, on Linux from 6.1 on.
+
+    Forking a process, and its end, take a time for each page. For a process that will be forked very often.
+    """
+    if sys.platform != "linux":
+        return
+    with suppress(OSError), open("/proc/self/maps") as maps:
+        for begin, end in _private_memory(maps.read()):
+            for address in range(-(-begin // _HUGE) * _HUGE, end - _HUGE + 1, _HUGE):
+                # An error is none: the kernel is older, or has no huge page left.
+                _libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(_HUGE), _MADV_COLLAPSE)
+
+
+def _private_memory(maps: str) -> Iterator[tuple[int, int]]:
+    """Yield begin and end of the memory that belongs to no file, from the text of ``/proc/self/maps``."""
+    for line in maps.splitlines():
+        span, access, _, _, inode, *name = line.split()
+        if access == "rw-p" and inode == "0" and name in ([], ["[heap]"]):
+            begin, end = span.split("-")
+            yield int(begin, 16), int(end, 16)
 
 
 def describe_exit(exit_code: int) -> str:

@@ -249,15 +249,6 @@ def test_malformed_message_fails_with_its_error(sent: list[Envelope], worker: Wo
     assert json.loads(outcome.result or "")["exc_type"] == error
 
 
-def test_message_signatures_are_verified(sent: list[Envelope], worker: Worker) -> None:
-    add.delay(1, 2)
-    with override_settings(TASKQ_SIGNING=True):
-        assert "SignatureMismatch" in (worker.run().result or "")
-        add.delay(1, 2)
-        assert worker.run().state == states.SUCCESS
-        assert "SignatureMismatch" in (worker.run(body=str(sent[-1].body).replace("1", "9")).result or "")
-
-
 def test_expired_message_is_revoked(sent: list[Envelope], worker: Worker) -> None:
     add.apply_async((1, 2), expires=-1)
     outcome = worker.run()

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +58,38 @@ def test_group_signal_without_an_order_is_ignored():
     os.kill(os.getpid(), signal.SIGHUP)
 
     os.close(write_fd)
+
+
+_MAPS = "\n".join(
+    [
+        "55d0c0a00000-55d0c0c00000 rw-p 00000000 00:00 0                          [heap]",
+        "7f2c10000000-7f2c10600000 rw-p 00000000 00:00 0 ",
+        "7f2c20000000-7f2c20600000 r--p 00000000 00:00 0 ",
+        "7f2c30000000-7f2c30600000 rw-s 00000000 00:01 1024                       /memfd:shared (deleted)",
+        "7f2c40000000-7f2c40600000 rw-p 00000000 fe:00 33894                      /usr/lib/a name with spaces.so",
+        "7ffc77e97000-7ffc77eb8000 rw-p 00000000 00:00 0                          [stack]",
+    ]
+)
+
+_HUGE_PAGES = """
+import re
+from taskq.worker.process.system import use_huge_pages
+memory = bytearray(b"x") * (16 << 20)
+use_huge_pages()
+assert memory.count(b"x") == 16 << 20
+print(re.search(r"AnonHugePages: +([0-9]+)", open("/proc/self/smaps_rollup").read())[1])
+"""
+
+
+def test_private_memory_is_the_heap_and_what_has_no_name() -> None:
+    assert list(system._private_memory(_MAPS)) == [(0x55D0C0A00000, 0x55D0C0C00000), (0x7F2C10000000, 0x7F2C10600000)]
+
+
+def test_huge_pages_take_the_memory_of_a_process() -> None:
+    if not Path("/sys/kernel/mm/transparent_hugepage").exists():
+        pytest.skip("the kernel has no transparent huge pages")
+    release = Path("/proc/sys/kernel/osrelease").read_text().split(".")
+    if (int(release[0]), int(release[1])) < (6, 1):
+        pytest.skip("the kernel does not collapse pages when asked to")
+    printed = subprocess.check_output([sys.executable, "-c", _HUGE_PAGES], text=True)
+    assert int(printed) >= 8 << 10, "at least half of the memory, in KiB"

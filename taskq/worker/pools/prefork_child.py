@@ -1,0 +1,88 @@
+"""One child of the prefork pool as the main process sees it: its state, its connection and its deliveries."""
+
+from __future__ import annotations
+
+import time
+from enum import Enum
+
+from taskq.handover import Delivery
+from taskq.worker.process.system import describe_exit
+
+from .base import LostChild
+from .child_connection import ChildConnection
+
+
+class State(Enum):
+    """The state of a child; a slot without a child is ``DOWN``."""
+
+    DOWN = "down"
+    STARTING = "starting"
+    UP = "up"
+    #: It gets no more deliveries, and ends when those it has have an outcome.
+    LEAVING = "leaving"
+
+
+class PreforkChild:
+    """A child, from the request to fork it until it is reaped. ``number`` is never used again for another child."""
+
+    def __init__(self, number: int, connection: ChildConnection) -> None:
+        self.number = number
+        self.connection = connection
+        self.pid: int | None = None
+        self.state = State.STARTING
+        self.busy_since: float | None = None
+        #: ``time.monotonic()`` when the delivery at the head reaches its hard limit.
+        self.deadline: float | None = None
+        self.killed_for: str | None = None
+        #: It is being killed because its answers can't be read.
+        self.faulty = False
+        self.forked_at = time.monotonic()
+        self.completed = 0
+        self.stop_sent = False
+        #: ``time.monotonic()`` when its end of the socket was found closed.
+        self.closed_at: float | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """How many deliveries were handed over and have no outcome yet."""
+        return len(self.connection.pending)
+
+    @property
+    def head(self) -> Delivery | None:
+        """The delivery that runs now or is the next to run."""
+        return self.connection.pending[0] if self.connection.pending else None
+
+    def on_up(self, pid: int) -> None:
+        """The child is ready, unless it was asked to leave before it was."""
+        self.pid = pid
+        if self.state is State.STARTING:
+            self.state = State.UP
+
+    def head_changed(self) -> None:
+        """Another delivery is at the head, or none: set ``busy_since`` and ``deadline``."""
+        head = self.head
+        self.busy_since = time.monotonic() if head is not None else None
+        limited = head is not None and head.time_limit
+        self.deadline = self.busy_since + limited if self.busy_since is not None and limited else None
+
+    def ask_to_stop(self) -> None:
+        """Ask a child that is leaving to end."""
+        self.stop_sent = True
+        self.connection.ask_to_stop()
+
+    def unfinished(self) -> list[tuple[Delivery, bool]]:
+        """Return the deliveries without an outcome, each with whether it has started."""
+        started = self.connection.started()
+        return [(delivery, number < started) for number, delivery in enumerate(self.connection.pending)]
+
+    def end(self, exit_code: int) -> LostChild:
+        """The child has ended, and all its frames are read: close the connection and return the lost deliveries."""
+        unfinished = self.unfinished()
+        started = [delivery for delivery, began in unfinished if began]
+        unstarted = [delivery for delivery, began in unfinished if not began]
+        job = f" Job: {started[0].job}." if started else ""
+        reason = f"Worker exited prematurely: {describe_exit(exit_code)}{job or '.'}"
+        if self.connection.fault:
+            reason += f" It was killed: {self.connection.fault}."
+        self.connection.close()
+        return LostChild(started, unstarted, reason, self.killed_for)

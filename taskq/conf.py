@@ -176,9 +176,10 @@ class Settings:
         "delivered again. All processes need it. Tasks then have rows whatever `TASKQ_TRACK_PENDING` says.",
     )
     MAX_MESSAGE_SIZE = Setting(
-        kinds.optional(kinds.COUNT),
-        16 * 1024 * 1024,
-        "Largest body in bytes that is sent or read, compressed or opened. `None` is no limit.",
+        kinds.optional(kinds.COUNT), 16 * 1024 * 1024, "Most bytes of a body, also when opened. `None` is no limit."
+    )
+    MAX_HEADERS_SIZE = Setting(
+        kinds.optional(kinds.COUNT), 64 * 1024, "Most bytes of headers and properties of a message. `None` is no limit."
     )
     PUBLISH_RETRY = Setting(
         kinds.FLAG,
@@ -247,6 +248,11 @@ class Settings:
         None,
         "Messages that a worker holds for each process or thread; 0 is no limit. `None`: more while tasks are short, "
         "fewer while they are long.",
+    )
+    MAX_PREFETCH_SIZE = Setting(
+        kinds.COUNT,
+        64 * 1024 * 1024,
+        "Bytes of messages above which a worker claims no more. It holds one in any case.",
     )
     OPTIMIZATION = Setting(
         kinds.choice("default", "fair"),

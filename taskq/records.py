@@ -71,7 +71,8 @@ class Claimed:
     """A message that this worker has claimed, as in its row: nothing is decoded yet.
 
     ``expires_by`` is the time of the monotonic clock when the message expires by the database's clock. ``promoted``
-    says that the message was in the schedule, and is due whatever its header ``eta`` says.
+    says that the message was in the schedule, and is due whatever its header ``eta`` says. A large message has its
+    ``size`` in bytes; one that is too large has no texts, and ``refused`` says why.
     """
 
     id: int
@@ -91,6 +92,8 @@ class Claimed:
     revoked: str = ""
     promoted: bool = False
     expires_by: float | None = None
+    size: int = 0
+    refused: str = ""
 
     @property
     def expires_in(self) -> float | None:

@@ -41,16 +41,6 @@ RUN_COLUMNS = (
 #: The columns of a new group and of a new node, in the order in which ``store.workflow_rows`` gives them.
 GROUP_COLUMNS = "group_id, size, remaining, failed, body, root_id, parent_id"
 NODE_COLUMNS = "root_id, task_id, name, kind, group_id, position, waits_for, ignored, revoked, state"
-#: The columns that a claim reads, in the order of ``Claimed``. Each engine adds the seconds until the message expires.
-#: A task may have been revoked before it was sent: each message is looked for only if there is such a task at all,
-#: which is asked once in a statement.
-CLAIM_COLUMNS = (
-    "id, queue, task_id, headers, body, content_type, content_encoding, properties, exchange, routing_key, "
-    "priority, deliveries, redelivered, tracked, "
-    "CASE WHEN EXISTS (SELECT 1 FROM taskq_revocation) "
-    "AND EXISTS (SELECT 1 FROM taskq_revocation WHERE revoked_id = task_id) THEN 'revoke' ELSE revoked END, "
-    "promoted"
-)
 #: The name that stands for the schedule among the names of queues, when the database calls.
 SCHEDULED_NAME = "\x1fscheduled"
 FINAL = "('" + "', '".join(sorted(states.READY_STATES)) + "')"
@@ -254,6 +244,16 @@ class Engine:
         """
         raise NotImplementedError
 
+    def sizes(self, ids: Sequence[int]) -> dict[int, tuple[int, int]]:
+        """Return the bytes of headers and properties, and of the body, of the messages ``ids``."""
+        headers, properties, body = (self.octets.format(name) for name in ("headers", "properties", "body"))
+        with self.cursor() as cursor:
+            cursor.execute(
+                f"SELECT id, {headers} + {properties}, {body} FROM taskq_message WHERE id IN ({self.marks(ids)})",
+                list(ids),
+            )
+            return {row[0]: (row[1], row[2]) for row in cursor.fetchall()}
+
     def with_messages(self, queues: Sequence[str]) -> set[str]:
         """Return those of ``queues`` in which messages wait. One look into the index a queue, however long they are."""
         raise NotImplementedError
@@ -360,6 +360,8 @@ class Engine:
     # -- words of the dialect
 
     false, true = "false", "true"
+    #: The bytes of a column of text.
+    octets = "octet_length({})"
     #: The token where it is checked on rows that are found by their ids; as ``models.fields.Unindexed``.
     token_check = "(token || '')"
     #: What stands before a SELECT with SKIP LOCKED.

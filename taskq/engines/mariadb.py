@@ -12,7 +12,8 @@ from django.db import DataError, IntegrityError
 
 from taskq.records import Claimed, Moment, Settlement
 
-from .base import CLAIM_COLUMNS, FINAL, GROUP_COLUMNS, MESSAGE_COLUMNS, NODE_COLUMNS, RUN_COLUMNS, Engine
+from .base import FINAL, GROUP_COLUMNS, MESSAGE_COLUMNS, NODE_COLUMNS, RUN_COLUMNS, Engine
+from .claim_columns import claim_columns
 
 _NOW = "UTC_TIMESTAMP(6)"
 #: The time of a ``records.Moment``.
@@ -208,7 +209,7 @@ class MariadbEngine(Engine):
     def claim(self, queue: str, limit: int, token: str, after: Mapping[int, int] | None = None) -> list[Claimed]:
         with self.atomic(), self.cursor() as cursor:
             cursor.execute(
-                f"{self.skipping}SELECT {CLAIM_COLUMNS}, TIMESTAMPDIFF(MICROSECOND, {_NOW}, expires_at) / 1e6 "
+                f"{self.skipping}SELECT {claim_columns()}, TIMESTAMPDIFF(MICROSECOND, {_NOW}, expires_at) / 1e6 "
                 "FROM taskq_message FORCE INDEX (taskq_message_to_claim) WHERE token = '' AND queue = %s "
                 "ORDER BY priority DESC, id LIMIT %s FOR UPDATE SKIP LOCKED",
                 [queue, limit],

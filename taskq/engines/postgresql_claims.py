@@ -8,7 +8,7 @@ from typing import Any
 
 from taskq.records import Claimed
 
-from .base import CLAIM_COLUMNS
+from .claim_columns import claim_columns
 from .lock_timeout import LockTimeoutEngine
 
 # A claim that a crash of the server forgets is a message that is claimed again, and whose first
@@ -17,7 +17,7 @@ _NO_WAIT = "set_config('synchronous_commit', 'off', true)"
 # Rows are updated where they lie: no index and no join has to be chosen. Until the end of the statement their locks
 # keep them there. An array is read once.
 _CLAIM = (
-    f"UPDATE taskq_message m SET token = %s WHERE {{}}m.ctid = ANY(ARRAY({{}})) RETURNING {CLAIM_COLUMNS}, "
+    f"UPDATE taskq_message m SET token = %s WHERE {{}}m.ctid = ANY(ARRAY({{}})) RETURNING {claim_columns()}, "
     "extract(epoch FROM expires_at - clock_timestamp())::float8"
 )
 _FROM_THE_START = (

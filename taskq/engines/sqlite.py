@@ -17,7 +17,6 @@ from django.db import connections
 from taskq.records import Claimed, Moment, Settlement
 
 from .base import (
-    CLAIM_COLUMNS,
     FINAL,
     GROUP_COLUMNS,
     MESSAGE_COLUMNS,
@@ -27,6 +26,7 @@ from .base import (
     Listener,
     unix_now,
 )
+from .claim_columns import claim_columns
 from .inotify import Watch
 
 #: Where the rows of messages and runs have moments.
@@ -81,9 +81,11 @@ _INSERT_NODE = (
     f"INSERT INTO taskq_node ({NODE_COLUMNS}, created_at) VALUES ({_marks(NODE_COLUMNS)}, %s) ON CONFLICT (task_id) DO "
 )
 _NODE_RESET = "UPDATE SET " + ", ".join(f"{c} = excluded.{c}" for c in NODE_COLUMNS.split(", ") if c != "task_id")
+#: ``octet_length`` came with SQLite 3.43.
+_OCTETS = "length(CAST({} AS BLOB))"
 _CLAIM = (
     "UPDATE taskq_message SET token = %s WHERE id IN (SELECT id FROM taskq_message INDEXED BY taskq_message_to_claim "
-    f"WHERE token = '' AND queue = %s ORDER BY priority DESC, id LIMIT %s) RETURNING {CLAIM_COLUMNS}, "
+    f"WHERE token = '' AND queue = %s ORDER BY priority DESC, id LIMIT %s) RETURNING {claim_columns(_OCTETS)}, "
     # As text: the column by itself would be converted to a naive datetime.
     "expires_at || ''"
 )
@@ -189,6 +191,7 @@ class SqliteEngine(Engine):
     batch_bytes = 2_000_000
     own_clock = False
     false, true = "0", "1"
+    octets = _OCTETS
     now_sql = "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now')"
 
     def is_transient(self, error: Exception) -> bool:

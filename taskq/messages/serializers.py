@@ -190,7 +190,7 @@ def opened(payload: str | bytes, headers: Mapping[str, Any], most: int | None = 
     """
     method = headers.get(COMPRESSION)
     limit = min((limit for limit in (most, settings.MAX_MESSAGE_SIZE) if limit is not None), default=None)
-    if method is not None:
+    if method:
         compressed = payload.encode("utf-8", "surrogatepass") if isinstance(payload, str) else payload
         payload = compression.decompress(compressed, method, limit)
     check_size(payload, limit)

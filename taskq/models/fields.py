@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Func
 from django.db.models.lookups import Exact
 
 if TYPE_CHECKING:  # Django's fields can't be subscripted at run time.
@@ -85,6 +86,17 @@ class PayloadField(TextField):
         """Describe the field for migrations."""
         name, _, args, kwargs = super().deconstruct()
         return name, "taskq.models.fields.PayloadField", args, kwargs
+
+
+class Octets(Func):
+    """The bytes of a text, for a queryset."""
+
+    function = "OCTET_LENGTH"
+    output_field = models.IntegerField()
+
+    def as_sqlite(self, compiler: Any, connection: BaseDatabaseWrapper, **context: Any) -> Any:
+        """Return the expression for SQLite, which has the function since its version 3.43."""
+        return self.as_sql(compiler, connection, template="LENGTH(CAST(%(expressions)s AS BLOB))", **context)
 
 
 class NullablePayloadField(NullableTextField):

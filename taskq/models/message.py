@@ -32,6 +32,9 @@ class BaseMessage(models.Model):
     expires_at = NullableMomentField(null=True)
     created_at = MomentField()
 
+    #: Whether ``store.texts`` has read large texts as empty ones. No column.
+    shortened = False
+
     class Meta:
         abstract = True
 

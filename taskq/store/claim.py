@@ -20,6 +20,7 @@ def claim(
 ) -> list[Claimed]:
     """Claim up to ``limit`` waiting messages of ``queue`` for ``token``, the most urgent and oldest first.
 
+    Large messages come without their texts: see ``large``.
     One statement over one queue, so that it reads an index in order however long the queue is. ``after`` has ids by
     priority: an engine with ``keeps_dead_entries`` claims messages behind them only.
     """

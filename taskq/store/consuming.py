@@ -10,14 +10,17 @@ from collections.abc import Collection, Sequence
 
 from django.db.models import Case, Q, QuerySet, When
 
+from taskq.conf import settings
 from taskq.engines import for_alias
+from taskq.engines.claim_columns import MOST
 from taskq.models import Message, Worker
 from taskq.records import Claimed
 
 from . import claim as claims
-from . import workers
+from . import large, workers
 from .authenticity import authentic
 from .revoke import write_revoked
+from .texts import without_texts
 
 #: How many messages one statement deletes, at most.
 _CHUNK = 500
@@ -35,7 +38,7 @@ def claim(queue: str, limit: int, token: str, alias: str) -> list[Claimed]:
         if dead:
             Message.objects.using(alias).filter(id__in=dead, token__unindexed="").delete()
         if len(dead) < len(seen):
-            claimed = claims.claim(queue, limit, token, alias)
+            claimed = large.keep(claims.claim(queue, limit, token, alias), token, settings.MAX_PREFETCH_SIZE, alias)
             return _without_expired(claimed, {number for number, _ in seen}, token, alias)
     return []
 
@@ -79,9 +82,9 @@ def purge(queue: str, alias: str, newest: int | None = None) -> int:
 def _purge(waiting: QuerySet[Message], alias: str) -> int:
     engine = for_alias(alias)
     with engine.atomic():
-        tasks = list(waiting.select_for_update().exclude(task_id="").order_by("id"))
+        tasks = authentic(without_texts(waiting.select_for_update().exclude(task_id="").order_by("id"), MOST))
         purged = waiting.delete()[0]
-        write_revoked(engine, authentic(tasks), untracked=False)
+        write_revoked(engine, tasks, untracked=False)
     return purged
 
 

@@ -111,13 +111,23 @@ def payload(names: Sequence[str]) -> str:
 
 
 def message_row(e: Envelope) -> tuple[Any, ...]:
-    """Return the columns of a message, as ``engines.base.MESSAGE_COLUMNS`` names them."""
+    """Return the columns of a message, as ``engines.base.MESSAGE_COLUMNS`` names them.
+
+    Raises ``ValueError`` if the headers and properties are above ``TASKQ_MAX_HEADERS_SIZE``.
+    """
     body, properties = e.body, e.properties
     if isinstance(body, bytes):
         body, properties = base64.b64encode(body).decode(), {**properties, "body_encoding": "base64"}
+    headers, others = to_json(e.headers), to_json(properties)
+    most = settings.MAX_HEADERS_SIZE
+    if most is not None and len(headers) + len(others) > most:
+        raise ValueError(
+            f"The message for {e.name or e.queue} has {len(headers) + len(others)} bytes of headers and properties, "
+            f"above TASKQ_MAX_HEADERS_SIZE ({most}): pass large data as an argument."
+        )
     return (
-        e.queue, e.task_id, e.name, e.priority, to_json(e.headers), body, e.content_type, e.content_encoding,
-        to_json(properties), e.exchange, e.routing_key, e.tracked, *e.expiry, 0, False,
+        e.queue, e.task_id, e.name, e.priority, headers, body, e.content_type, e.content_encoding,
+        others, e.exchange, e.routing_key, e.tracked, *e.expiry, 0, False,
     )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from .authenticity import authentic, authentic_ids
 from .enqueue import wake
 from .progress import forget_starts
 from .settle import write_ends
+from .texts import without_texts
 from .workflow_rows import DatabaseWorkflows
 
 
@@ -89,7 +90,7 @@ def requeue_free(token: str, alias: str) -> int:
         locked = Message.objects.using(alias).filter(id__in=found, token__unindexed=token)
         count = locked.update(token="", redelivered=True)
         wake(engine, set(found.values()))
-    for message in rows.filter(acked=True).order_by("id"):
+    for message in without_texts(rows.filter(acked=True).order_by("id")):
         try:
             with engine.atomic():
                 count += _fail(engine, token, [message])
@@ -112,16 +113,17 @@ def requeue_held(token: str, alias: str) -> int:
     # Unacknowledged messages first. If the worker lives after all, a message that it acknowledges between these two
     # statements stays held by it.
     count = held.filter(acked=False).update(token="", redelivered=True)
-    count += _fail(engine, token, list(held.order_by("id")))
+    count += _fail(engine, token, without_texts(held.order_by("id")))
     wake(engine, queues)
     return count
 
 
 def _fail(engine: Engine, token: str, acked: Sequence[Message]) -> int:
     """Delete acknowledged messages and write the failures of their tasks; return how many were held."""
+    known = authentic(acked)
     # Only what this deletes becomes a failure: the worker may settle a message meanwhile.
     gone = engine.delete_held(token, [message.id for message in acked])
-    lost = _lost(engine, authentic(message for message in acked if message.id in gone)) if gone else ()
+    lost = _lost(engine, [message for message in known if message.id in gone]) if gone else ()
     write_ends(engine, sorted(lost, key=lambda s: s.task_id))
     return len(gone)
 

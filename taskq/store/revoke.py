@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
+from typing import Any
 
 from django.db import transaction
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 
 from taskq import states
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
+from taskq.engines.claim_columns import MOST
 from taskq.messages.protocol.options import is_storable
 from taskq.models import Message, Node, ScheduledMessage, TaskRun
 from taskq.workflows.advance import revoked
@@ -25,6 +27,7 @@ from . import revocations
 from .authenticity import readable
 from .enqueue import MESSAGE_CHANNEL
 from .settle import write_ends
+from .texts import without_texts
 from .transactions import repeated
 
 #: Among the names of queues in a notification: read the flags of held messages.
@@ -134,8 +137,9 @@ def _revoke(engine: Engine, task_ids: Sequence[str], unsent: set[str], terminate
         waiting: list[Message | ScheduledMessage] = []
         for model in (Message, ScheduledMessage):
             ids = [number for (kind, number), token in found.items() if kind is model and not token]
-            rows = model._base_manager.using(alias).filter(id__in=ids)
-            waiting += rows
+            rows: QuerySet[Any] = model._base_manager.using(alias).filter(id__in=ids)
+            # A batch of large messages is not read: of these the dependents are looked up in the rows.
+            waiting += map(readable, without_texts(rows, MOST))
             rows.delete()
         write_revoked(engine, waiting, unsent)
         if claimed:
@@ -173,7 +177,7 @@ def write_revoked(
     tracked = set(runs.values_list("task_id", flat=True))
     now = engine.now()
     ends = [
-        complete(revoked(m.id, task_id, m.name, queue=m.queue, finished=now, tracked=task_id in tracked), readable(m))
+        complete(revoked(m.id, task_id, m.name, queue=m.queue, finished=now, tracked=task_id in tracked), m)
         for task_id, m in known.items()
     ]
     if not untracked:

@@ -30,6 +30,7 @@ from .authenticity import readable
 from .enqueue import follow, names_of, payload, wake
 from .finalize import finish_pending, note_ended
 from .sealed_values import seal_values
+from .texts import without_texts
 from .transactions import repeated
 from .workflow_rows import DatabaseWorkflows
 
@@ -94,7 +95,7 @@ def _locked(engine: Engine, token: str, message_ids: Sequence[int]) -> dict[int,
     if not message_ids:
         return {}
     rows = Message.objects.using(engine.alias).select_for_update().filter(id__in=message_ids, token__unindexed=token)
-    return {message.id: message for message in rows.order_by("id")}
+    return {message.id: message for message in without_texts(rows.order_by("id"))}
 
 
 def _or_revoked(s: Settlement, message: Message | None) -> Settlement:

@@ -6,7 +6,6 @@ A body that is text is stored as it is; other bytes are stored as base64, which 
 
 from __future__ import annotations
 
-import base64
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -16,6 +15,8 @@ from kombu.transport import base
 from kombu.utils.json import loads
 
 from taskq import timezones
+from taskq.exceptions import InvalidTaskError, TaskqError
+from taskq.messages import serializers
 from taskq.records import Claimed, Envelope, Moment
 
 from .entities import LONGEST
@@ -34,7 +35,8 @@ def envelopes(
 ) -> list[Envelope]:
     """Return one envelope for each target of ``message``, which ``prepare_message`` made.
 
-    Times to live count from ``now``, a Unix time. Raises ``ValueError`` for a name that is too long.
+    Times to live count from ``now``, a Unix time. Raises ``ValueError`` for a name that is too long, and a
+    body that is too large.
     """
     for name, value in (("exchange", exchange), ("routing_key", routing_key)):
         if len(value) > LONGEST:
@@ -49,7 +51,7 @@ def envelopes(
             name=_column(headers.get("task")),
             queue=target.queue,
             headers=headers,
-            body=_stored_body(message["body"], headers),
+            body=_checked(_stored_body(message["body"], headers)),
             content_type=message["content-type"] or "",
             content_encoding=message["content-encoding"] or "",
             exchange=exchange,
@@ -61,6 +63,14 @@ def envelopes(
         )
         for target, (expires, expires_in) in zip(targets, expiries, strict=True)
     ]
+
+
+def _checked(body: str | bytes) -> str | bytes:
+    try:
+        serializers.check_size(body)
+    except InvalidTaskError as error:
+        raise ValueError(str(error)) from None
+    return body
 
 
 def _column(value: Any) -> str:
@@ -112,6 +122,12 @@ def _stored_body(body: str | bytes, headers: Mapping[str, Any]) -> str | bytes:
     return body if "\x00" in text else text
 
 
+def _opened(claimed: Claimed, headers: Mapping[str, Any], properties: Mapping[str, Any]) -> str | bytes:
+    if claimed.refused:
+        raise InvalidTaskError(claimed.refused)
+    return serializers.opened(serializers.sealed_part(claimed.body, properties), headers)
+
+
 def _mapping(text: str) -> dict[str, Any]:
     value = loads(text)
     if not isinstance(value, dict):
@@ -120,19 +136,20 @@ def _mapping(text: str) -> dict[str, Any]:
 
 
 class DatabaseMessage(base.Message):
-    """A claimed message; the exceptions of unreadable parts are in ``errors``."""
+    """A claimed message; the exceptions of unreadable parts are in ``errors``.
+
+    Its body is opened here, up to ``TASKQ_MAX_MESSAGE_SIZE``: kombu would open a compressed body whole.
+    """
 
     def __init__(self, claimed: Claimed, channel: Channel, consumer_tag: str = "") -> None:
         self.errors: list[Any] = []
-        properties = self._read(_mapping, claimed.properties)
-        encoded = properties.get("body_encoding") == "base64"
+        properties, headers = self._read(_mapping, claimed.properties), self._read(_mapping, claimed.headers)
         super().__init__(  # type: ignore[no-untyped-call]
-            body=self._read(base64.b64decode, claimed.body) if encoded else claimed.body,
+            body=self._read(_opened, claimed, headers, properties),
             channel=channel,
             delivery_tag=claimed.id,
             content_type=claimed.content_type or None,
             content_encoding=claimed.content_encoding or None,
-            headers=self._read(_mapping, claimed.headers),
             properties={name: value for name, value in properties.items() if name != "body_encoding"},
             delivery_info={
                 "consumer_tag": consumer_tag,
@@ -143,11 +160,13 @@ class DatabaseMessage(base.Message):
             },
             postencode="utf-8",
         )
+        # Not before: with the header for the compression, the base class would open the body again.
+        self.headers = headers
 
-    def _read(self, decode: Any, text: str) -> Any:
+    def _read(self, read: Any, *args: Any) -> Any:
         try:
-            return decode(text)
-        except ValueError:
+            return read(*args)
+        except (ValueError, TaskqError):
             self.errors.append(sys.exc_info())
             return {}
 

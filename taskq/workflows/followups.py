@@ -81,7 +81,7 @@ def _headers_of(message: RawMessage) -> dict[str, Any] | None:
 
 
 def _of_message(message: RawMessage, headers: dict[str, Any] | None, state: str, error: str) -> FollowUps:
-    if headers is None:
+    if headers is None or not message.body:
         return FollowUps(unreachable=[LOOK_UP_IN_ROWS])
     if isinstance(message.body, str) and message.body.endswith(_EMPTY_EMBED):
         return NO_FOLLOW_UPS

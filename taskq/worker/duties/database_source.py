@@ -14,7 +14,9 @@ from functools import partial
 from taskq.conf import settings
 from taskq.engines import for_alias
 from taskq.engines.base import SCHEDULED_NAME
+from taskq.engines.claim_columns import MOST
 from taskq.records import Claimed
+from taskq.store import large
 from taskq.store.authenticity import runnable
 from taskq.store.claim import claim, held, with_messages
 from taskq.store.promote import BATCH, next_due, promote
@@ -29,6 +31,8 @@ from .store_thread import Duty
 _SCHEDULE_POLL = 30.0
 #: Seconds until the next read of the schedule when another worker has locked the due messages.
 _CONTENDED = 0.05
+#: The most messages of a claim.
+_MOST_CLAIMED = 10_000
 
 
 class DatabaseSource(Duty):
@@ -65,6 +69,9 @@ class DatabaseSource(Duty):
         self._next_due = 0.0
         #: Whether a claim was begun whose answer has not come.
         self._claiming = False
+        #: The bytes above which no more is claimed, and how many messages a claim may take because of them.
+        self._most_bytes = settings.MAX_PREFETCH_SIZE
+        self._most = _MOST_CLAIMED
         #: How many unfinished messages the worker should hold; the loop sets it.
         self.target = 0
         #: How many of the held messages have ended and wait to be settled; the loop sets it.
@@ -108,9 +115,14 @@ class DatabaseSource(Duty):
             self._next_due = 0.0
 
     def _room(self) -> int:
-        room = self.target - (self._lease.held - self.ended())
-        # Few large claims rather than many small ones.
-        return room if room * 4 >= self.target else 0
+        target = min(self.target, max(1, self._most_bytes // MOST))
+        room = target - (self._lease.held - self.ended())
+        # Few claims of many messages rather than many of few.
+        return 0 if room * 4 < target or self._is_full() else min(room, self._most)
+
+    def _is_full(self) -> bool:
+        """Tell whether the large messages that are held take all the room."""
+        return self._lease.size >= self._most_bytes
 
     def _find_pending(self) -> bool:
         """Find out which of the queues that may have messages have some; tell whether any queue has."""
@@ -135,7 +147,7 @@ class DatabaseSource(Duty):
         share = -(-room // len(asked))
         for queue in asked:
             limit = min(share, room)
-            if limit <= 0:
+            if limit <= 0 or self._is_full():
                 break
             room -= self._claim_from(queue, limit)
         return room > 0 and bool(self._pending)
@@ -146,12 +158,15 @@ class DatabaseSource(Duty):
         after, began = front.after(), time.monotonic()
         take = claim if after is None else partial(claim, after=after)
         self._claiming = True
-        claimed = take(queue, limit, self._lease.token, self._alias)
+        found = take(queue, limit, self._lease.token, self._alias)
+        seconds = time.monotonic() - began
+        claimed = large.keep(found, self._lease.token, self._most_bytes - self._lease.size, self._alias)
         self._claiming = False
-        front.note(claimed, time.monotonic() - began, after)
-        if len(claimed) < limit:
+        front.note(claimed, seconds, after)
+        if len(found) < limit:
             self._pending.discard(queue)
             (self._unsure.discard if after is None else self._unsure.add)(queue)
+        self._adapt(queue, len(claimed), len(found) - len(claimed))
         if claimed:
             # A message may still run here under a token that this worker lost. Old and new delivery have the
             # same id, so the new one is held back until the old run ends.
@@ -160,6 +175,14 @@ class DatabaseSource(Duty):
             self.mark_useful()
             return len(deferred) + self._hand_on([m for m in claimed if not self._lease.holds(m.id)])
         return 0
+
+    def _adapt(self, queue: str, kept: int, requeued: int) -> None:
+        """Claim fewer messages of a queue whose large messages found no room, and then slowly more."""
+        if requeued:
+            self._pending.add(queue)
+            self._most = max(1, kept)
+        elif self._most < _MOST_CLAIMED:
+            self._most *= 2
 
     def _new_front(self, queue: str) -> QueueFront:
         front = self._fronts[queue] = QueueFront(for_alias(self._alias).keeps_dead_entries)
@@ -177,7 +200,7 @@ class DatabaseSource(Duty):
             self._claiming = True
             claimed = runnable(self._lease.token, claimed, self._alias)
             self._claiming = False
-        self._lease.take([message.id for message in claimed])
+        self._lease.take([m.id for m in claimed], {m.id: m.size for m in claimed if m.size})
         self._deliver(claimed)
         return len(claimed)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,7 @@ BEATS_A_LEASE = 8
 _LOCKED = 0.25
 #: Seconds between two reads of revocations, where the database only notifies that something has changed.
 _REVOCATIONS_EVERY = 1.0
+NO_SIZES: Mapping[int, int] = {}
 
 
 @dataclass(slots=True, eq=False)
@@ -53,6 +54,7 @@ class WorkerLease(Duty):
     state: str = "running"
     #: The token under which each message was claimed.
     _holders: dict[int, str] = field(default_factory=dict)
+    _sizes: dict[int, int] = field(default_factory=dict)
     #: Tokens of dead peers, or lost by this worker, whose locked messages are still to be requeued.
     _leftover: set[str] = field(default_factory=set)
     patience: Patience | None = None
@@ -73,13 +75,21 @@ class WorkerLease(Duty):
         """How many messages this worker holds."""
         return len(self._holders)
 
-    def take(self, message_ids: list[int]) -> None:
-        """Note messages that were claimed under the present token."""
+    @property
+    def size(self) -> int:
+        """The bytes of the large messages that this worker holds."""
+        return sum(self._sizes.values()) if self._sizes else 0
+
+    def take(self, message_ids: list[int], sizes: Mapping[int, int] = NO_SIZES) -> None:
+        """Note messages that were claimed under the present token, with the sizes of large messages."""
         self._holders.update(dict.fromkeys(message_ids, self.token))
+        self._sizes.update(sizes)
 
     def drop(self, message_id: int) -> None:
         """Forget a message that is settled or requeued."""
         self._holders.pop(message_id, None)
+        if self._sizes:
+            self._sizes.pop(message_id, None)
 
     def holder(self, message_id: int) -> str:
         """Return the token under which a message was claimed."""

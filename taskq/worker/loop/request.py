@@ -169,8 +169,10 @@ def _headers(message: Claimed) -> TaskHeaders:
 def _upgraded(message: Claimed, headers: dict[str, Any]) -> dict[str, Any]:
     """Turn a message of protocol 1, which has everything in its body, into protocol 2; return the headers.
 
-    A large body is refused: it would be decoded in the main process.
+    A large body is refused: it would be decoded in the main process. So is a message that was too large to be read.
     """
+    if message.refused:
+        raise InvalidTaskError(message.refused)
     try:
         properties = mapping_of(message.properties)
         received = (message.body, message.content_type, message.content_encoding)

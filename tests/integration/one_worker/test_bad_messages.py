@@ -58,7 +58,7 @@ def assert_refused(alias: str, result: AsyncResult[int], error: str) -> None:
 @on_one_database
 @pytest.mark.parametrize(
     "headers",
-    ["{no json", "", "null", "[]", "[1, 2]", "3", '"task"', "[" * 100_000, '{"a":' * 100_000, '{"task": 1e999}'],
+    ["{no json", "", "null", "[]", "[1, 2]", "3", '"task"', "[" * 50_000, '{"a":' * 10_000, '{"task": 1e999}'],
     ids=lambda headers: headers[:12] + ("..." if len(headers) > 12 else ""),
 )
 def test_message_whose_headers_are_no_mapping_is_refused(alias: str, headers: str) -> None:
@@ -128,7 +128,7 @@ def test_message_with_invalid_header_values_is_refused(alias: str, headers: dict
         ("!!!", {"properties": '{"body_encoding": "base64"}'}, "DecodeError"),
         (BODY, {"properties": "{no json"}, "DecodeError|InvalidTaskError"),
         (BODY, {"properties": "[]"}, "DecodeError|InvalidTaskError"),
-        (BODY, {"properties": "[" * 100_000}, "DecodeError|RecursionError"),
+        (BODY, {"properties": "[" * 50_000}, "DecodeError|RecursionError"),
         (json.dumps([["x" * LARGEST, 2], {}, {}]), {}, "DecodeError|InvalidTaskError"),
     ],
     ids=lambda value: (value if isinstance(value, str) else json.dumps(value))[:40],

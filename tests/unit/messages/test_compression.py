@@ -147,7 +147,7 @@ def test_a_compression_without_a_bound_needs_a_setting(own_compression: str) -> 
         read(envelope)
 
 
-@pytest.mark.parametrize("name", ["application/x-nothing", ["list"], {}, 7, ""], ids=str)
+@pytest.mark.parametrize("name", ["application/x-nothing", ["list"], {"a": 1}, 7], ids=str)
 def test_an_unknown_compression_is_no_crash(name: Any) -> None:
     with pytest.raises(DecodeError):
         protocol.load_body("[[], {}, {}]", "application/json", "utf-8", {"compression": name}, {})

@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from django.test import override_settings
 
 from taskq import signals
 from taskq.messages import announcing
 from taskq.messages.protocol import build
 from taskq.records import Envelope
 from taskq.sending import publisher
+from taskq.store.enqueue import message_row
 
 Receiver = Callable[..., None]
 
@@ -88,3 +90,10 @@ def test_publishing_without_receivers_decodes_no_body(sent: list[Envelope], monk
     publisher.publish([envelope])
     announcing.announce([envelope])
     assert len(sent) == 2
+
+
+@override_settings(TASKQ_MAX_HEADERS_SIZE=2_000)
+def test_headers_and_properties_above_the_limit_are_refused_by_the_sender() -> None:
+    message_row(build(name="shop.add", args=(2, 2), queue="q", headers={"x": "y"}))
+    with pytest.raises(ValueError, match=r"shop.add has \d+ bytes of headers and properties, above TASKQ_MAX_HEADERS_"):
+        message_row(build(name="shop.add", args=(2, 2), queue="q", headers={"x": "y" * 2_000}))

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import pytest
+from django.test import override_settings
 from kombu import Connection
 
 import taskq.transport
@@ -103,6 +104,14 @@ def test_envelope_has_fields_of_a_kombu_message() -> None:
 @pytest.mark.parametrize(("given", "priority"), [(None, 0), ("high", 0), (-3, 0), (12, 9), (4, 4)])
 def test_envelope_priority_is_clamped_to_0_to_9(given: Any, priority: int) -> None:
     assert envelope(priority=given).priority == priority
+
+
+@override_settings(TASKQ_MAX_MESSAGE_SIZE=100)
+@pytest.mark.parametrize("body", ["x" * 101, b"x" * 101], ids=["text", "bytes"])
+def test_envelope_is_no_larger_than_what_is_read(body: Any) -> None:
+    assert envelope(body[:100]).body
+    with pytest.raises(ValueError, match="TASKQ_MAX_MESSAGE_SIZE"):
+        envelope(body)
 
 
 def test_envelope_expires_at_the_earliest_of_its_ends() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
+from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from taskq.models import Message, ScheduledMessage
@@ -80,6 +83,68 @@ def test_queue_is_looked_at_from_its_start_again_after_a_claim_behind_its_front(
     assert due <= 0.01, "the store thread comes back for the look"
     wait_until(lambda: taken.source.work() or len(begun) == 2)
     assert begun[1] is None
+
+
+@override_settings(TASKQ_MAX_PREFETCH_SIZE=100_000)
+def test_large_messages_are_held_up_to_a_number_of_bytes() -> None:
+    for queue in ("a", "b"):
+        enqueue([envelope(queue=queue, body="x" * 40_000) for _ in range(6)])
+    taken = Taken("a", "b")
+    waiting = Message.objects.filter(token="")
+
+    def work(held: int, waits: int) -> None:
+        while taken.source.work():
+            pass
+        assert (taken.lease.held, waiting.count()) == (held, waits)
+        assert {message.body for message in taken.messages} == {"x" * 40_000}
+
+    work(3, 9)
+    assert waiting.filter(redelivered=True).count() == 0, "they have not been looked at"
+    assert taken.lease.size > 100_000
+    with CaptureQueriesContext(connection) as queries:
+        work(3, 9)
+    assert not [query for query in queries if "UPDATE" in query["sql"]], "there is room for none: none is claimed"
+    ends = iter(list(taken.messages))
+    for held, waits in ((3, 8), (3, 7), (3, 6)):
+        taken.lease.drop(next(ends).id)
+        work(held, waits)
+    for message in taken.messages:
+        taken.lease.drop(message.id)
+    assert taken.lease.size == 0
+    work(3, 3)
+    assert len({message.id for message in taken.messages}) == len(taken.messages) == 9
+
+
+@override_settings(TASKQ_MAX_PREFETCH_SIZE=1)
+def test_one_message_is_held_however_large_it_is() -> None:
+    enqueue([envelope(queue="a", body="x" * size) for size in (40_000, 10, 40_000)])
+    taken = Taken()
+    for held in (1, 2, 3):
+        taken.source.work()
+        assert len(taken.messages) == held
+        taken.lease.drop(taken.messages[-1].id)
+
+
+@override_settings(TASKQ_MAX_MESSAGE_SIZE=50_000, TASKQ_MAX_HEADERS_SIZE=20_000)
+def test_messages_above_the_limits_are_delivered_unread() -> None:
+    fits = enqueue_unchecked(body="x" * 50_000, headers="[" * 19_998)
+    texts = [{"body": "x" * 50_001}, {"headers": "x" * 20_001}, {"headers": "x" * 9_000, "properties": "x" * 11_001}]
+    ids = [fits, *(enqueue_unchecked(**each) for each in texts)]
+    taken = Taken()
+    taken.source.work()
+    assert [message.id for message in taken.messages] == ids
+    read, *refused = taken.messages
+    assert (len(read.body), len(read.headers), read.refused) == (50_000, 19_998, "")
+    assert [(m.body, m.headers, m.properties, m.size) for m in refused] == [("", "{}", "{}", 0)] * 3
+    assert [re.search(r"TASKQ_\w+", m.refused)[0] for m in refused] == [  # type: ignore[index]
+        "TASKQ_MAX_MESSAGE_SIZE", "TASKQ_MAX_HEADERS_SIZE", "TASKQ_MAX_HEADERS_SIZE",
+    ]  # fmt: skip
+
+
+def enqueue_unchecked(**texts: str) -> int:
+    """Write a message past all that checks what is sent; return its id."""
+    values = {"queue": "a", "headers": "{}", "properties": "{}", "body": "[]", "created_at": datetime.now(UTC)}
+    return Message.objects.create(**values | texts).id
 
 
 def test_queues_take_turns() -> None:

@@ -1,0 +1,185 @@
+"""Whoever can write messages can't fill the memory of a worker's main process, and its next task starts.
+
+The attacker writes rows past all that checks what is sent: small bodies that open to 300 MiB, and large texts.
+"""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kombu import Connection
+from pytest_django import DjangoDbBlocker
+
+from taskq import AsyncResult, ids
+from taskq.exceptions import InvalidTaskError
+from taskq.models import Message
+from testproject.arithmetic.tasks import add
+from tests.support import workers
+from tests.support.databases import Database
+from tests.support.processes import Process
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.parametrize("database", ["postgresql", "sqlite"], indirect=True, scope="module")
+
+MIB = 1024 * 1024
+#: 300 MiB of zeros.
+BOMB = (
+    "QlpoOTFBWSZTWQ4J4t8BX45AAMAAAAggADCATUZCoCWpCoCXMUFZJlNZDgni3wFfjkAAwAAACCAAMIBNRkKgJakKgJcxQVkmU1kOCeLfAV+OQADAAAAI"
+    "IAAwgE1GQqAlqQqAlzFBWSZTWQ4J4t8BX45AAMAAAAggADCATUZCoCWpCoCXMUFZJlNZDgni3wFfjkAAwAAACCAAMIBNRkKgJakKgJcxQVkmU1kOCeLf"
+    "AV+OQADAAAAIIAAwgE1GQqAlqQqAlzFBWSZTWaJ1bucBLBJABMAAAAEACCAAMMwFKaYiBSNiRApHi7kinChIKup7h4A="
+)
+BZIP2 = {"compression": "application/x-bz2"}
+BASE64 = '{"body_encoding": "base64"}'
+#: The most resident memory of the main process, in MiB.
+MOST = 200
+#: The most that one of these attacks adds, in MiB. Each of them would add at least 40.
+GROWTH = 24
+ADD = "testproject.arithmetic.tasks.add"
+BODY = '[[2, 2], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}'
+PAST = "2020-01-01T00:00:00+00:00"
+
+
+@pytest.fixture(scope="module")
+def worker(
+    database: Database, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Process]:
+    """One worker for all attacks. It would like to hold 200 messages, and has to live to the end."""
+    with django_db_blocker.unblock(), workers.on(database, tmp_path_factory.mktemp("workers")) as processes:
+        options = ("-c", "2", "--prefetch-multiplier", "100")
+        worker = workers.start_worker(processes, *options, MAX_PREFETCH_SIZE=MIB, MAX_MESSAGE_SIZE=3 * MIB)
+        yield worker
+        assert worker.stop() == 0, worker.log
+
+
+@pytest.fixture
+def alias(worker: Process, database: Database, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
+    """The alias of the worker's database."""
+    with django_db_blocker.unblock():
+        yield database.alias
+
+
+def message(body: str, headers: dict[str, Any], **columns: Any) -> Message:
+    """Return a message that nothing has checked."""
+    values = {"queue": "taskq", "properties": "{}", "created_at": datetime.now(UTC)} | columns
+    return Message(headers=json.dumps(headers), body=body, **values)
+
+
+def insert(alias: str, body: str, *, headers: dict[str, Any] | None = None, **columns: Any) -> AsyncResult[Any]:
+    """Write a message for ``add`` into the queue."""
+    task_id = ids.new_id()
+    headers = {"task": ADD, "id": task_id, "lang": "py"} | (headers or {})
+    message(body, headers, task_id=task_id, **columns).save(using=alias)
+    return AsyncResult(task_id)
+
+
+def bomb(alias: str, headers: dict[str, Any], **columns: Any) -> AsyncResult[Any]:
+    """Write a message whose body opens to 300 MiB."""
+    return insert(alias, BOMB, headers=BZIP2 | headers, properties=BASE64, **columns)
+
+
+def memory(worker: Process, kind: str) -> float:
+    """Return the resident memory of the main process in MiB: ``VmRSS`` or, since the last reset, ``VmHWM``."""
+    status = Path(f"/proc/{worker.pid}/status").read_text()
+    return int(status.partition(f"{kind}:")[2].split()[0]) / 1024
+
+
+@pytest.fixture
+def unharmed(alias: str, worker: Process) -> Iterator[None]:
+    """Check that the worker runs the next task, that nothing waits any more, and how much memory it took."""
+    before = memory(worker, "VmRSS")
+    Path(f"/proc/{worker.pid}/clear_refs").write_text("5")  # the most memory counts from now
+    yield
+    assert add.delay(2, 2).get(timeout=30) == 4
+    wait_until(lambda: not Message.objects.using(alias).exists(), 60, what="an empty queue")
+    most = memory(worker, "VmHWM")
+    assert most < MOST
+    assert most - before < GROWTH
+
+
+@pytest.mark.parametrize(
+    ("headers", "columns", "state"),
+    [
+        ({}, {}, "FAILURE"),
+        ({"expires": PAST}, {}, "REVOKED"),
+        ({"task": "no.such.task"}, {}, "FAILURE"),
+        ({"retries": "many"}, {}, "FAILURE"),
+        ({}, {"redelivered": True, "deliveries": 3}, "FAILURE"),
+        ({}, {"revoked": "revoke"}, "REVOKED"),
+        ({"task": None}, {}, "FAILURE"),
+    ],
+    ids=["runs", "expired", "unknown", "refused", "lost", "revoked", "protocol-1"],
+)
+@pytest.mark.usefixtures("unharmed")
+def test_a_body_that_opens_to_300_mib(alias: str, headers: dict[str, Any], columns: dict[str, Any], state: str) -> None:
+    result = bomb(alias, headers, **columns)
+    result.get(timeout=30, propagate=False)
+    assert result.state == state
+
+
+def test_a_caller_that_revokes_opens_nothing(alias: str) -> None:
+    result = bomb(alias, {}, queue="another")
+    tracemalloc.start()
+    try:
+        result.revoke()
+        assert tracemalloc.get_traced_memory()[1] < 20 * MIB
+    finally:
+        tracemalloc.stop()
+    assert result.state == "REVOKED"
+
+
+def test_a_kombu_consumer_opens_no_more_than_the_bound(alias: str) -> None:
+    bomb(alias, {}, queue="another")
+    tracemalloc.start()
+    try:
+        with Connection(f"django://{alias}") as connection:
+            received = connection.default_channel.basic_get("another", no_ack=True)
+        assert tracemalloc.get_traced_memory()[1] < 40 * MIB
+    finally:
+        tracemalloc.stop()
+    (_, error, _), *_ = received.errors
+    assert isinstance(error, InvalidTaskError)
+    assert "TASKQ_MAX_MESSAGE_SIZE" in str(error)
+
+
+def insert_many(alias: str, count: int, body: str, headers: dict[str, Any]) -> list[str]:
+    """Write many messages; return the ids of their tasks."""
+    task_ids = [ids.new_id() for _ in range(count)]
+    given = {"task": ADD, "lang": "py"} | headers
+    Message.objects.using(alias).bulk_create(
+        (message(body, given | {"id": task_id}, task_id=task_id) for task_id in task_ids), batch_size=5
+    )
+    return task_ids
+
+
+@pytest.mark.usefixtures("unharmed")
+@pytest.mark.parametrize("character", ["x", "\N{GRINNING FACE}"], ids=["ascii", "astral"])
+def test_many_large_messages_are_not_held_at_once(alias: str, character: str) -> None:
+    # 48 MiB; or a fourth of that, but one such character makes a Python text four times as large.
+    size = 2 * MIB if character == "x" else MIB // 2
+    task_ids = insert_many(alias, 24, BODY.replace("callbacks", character) + " " * size + "]", {})
+    wait_until(lambda: not Message.objects.using(alias).exists(), 120, what="an empty queue")
+    assert {AsyncResult(task_id).state for task_id in task_ids} == {"SUCCESS"}
+
+
+@pytest.mark.usefixtures("unharmed")
+@pytest.mark.parametrize(
+    ("count", "texts", "setting"),
+    [
+        (48, {"headers": {"padding": "x" * MIB}}, "TASKQ_MAX_HEADERS_SIZE"),
+        (12, {"body": BODY + " " * 4 * MIB + "]"}, "TASKQ_MAX_MESSAGE_SIZE"),
+    ],
+    ids=["headers", "body"],
+)
+def test_messages_above_the_limits_are_refused_unread(
+    alias: str, count: int, texts: dict[str, Any], setting: str
+) -> None:
+    for task_id in insert_many(alias, count, **{"body": BODY + "]", "headers": {}} | texts):
+        error = AsyncResult(task_id).get(timeout=60, propagate=False)
+        assert isinstance(error, InvalidTaskError)
+        assert setting in str(error)

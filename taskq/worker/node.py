@@ -186,6 +186,9 @@ class WorkerNode:
         self.consumer.pool.start()
         self.hub.call_repeatedly(_REBALANCE, self.consumer.rebalance)
         self.hub.call_repeatedly(1.0, self.watchdog.pat)
+        # Before the first claim takes what waits in the queues.
+        names = [public_name(queue) for queue in self.options.queues]
+        self.store.calls.post(tell_of_unnamed, names, self.store.alias)
         self.store.start()
         self.watchdog.start()
         if settings.WATCHDOG_TIMEOUT is not None:
@@ -205,8 +208,6 @@ class WorkerNode:
             self._announcing.cancel()
             signals.send(signals.worker_ready, self.options.name, instance=self)
             log_lines.worker_ready(self.options.name)
-            names = [public_name(queue) for queue in self.options.queues]
-            self.store.calls.post(tell_of_unnamed, names, self.store.alias)
 
     # -- ending
 

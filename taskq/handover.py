@@ -24,7 +24,8 @@ class Delivery:
 
     ``job`` is the worker's own number for this delivery. ``headers`` and ``body`` are text as received. Time limits are
     in seconds and resolved (message, then task, then worker). ``want_arguments`` asks for ``Outcome.arguments``: the
-    task has no row yet. ``expires_by`` is a time of the monotonic clock, ``clock`` the measure of ``taskq.clock``.
+    task has no row yet. Masked arguments come unasked. ``expires_by`` is a time of the monotonic clock, ``clock`` the
+    measure of ``taskq.clock``.
     """
 
     job: int

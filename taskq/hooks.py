@@ -11,8 +11,9 @@ from functools import partial
 from typing import Generic, TypeVarTuple, overload
 
 from taskq.containment import contained
+from taskq.log_escapes import get_logger
 
-logger = logging.getLogger("taskq")
+logger = get_logger("taskq")
 Args = TypeVarTuple("Args")
 
 

@@ -19,6 +19,7 @@ from django.conf import settings as django_settings
 
 from taskq import signals
 from taskq.conf import settings
+from taskq.log_escapes import escaped, get_logger
 
 __all__ = [
     "TaskFilter",
@@ -69,7 +70,9 @@ class TaskFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Label the record and keep it."""
-        task_id, name = _current.get() or (None, None)
+        task = _current.get()
+        # Both come from the message.
+        task_id, name = (None, None) if task is None else map(escaped, task)
         record.__dict__.setdefault("task_id", task_id)
         record.__dict__.setdefault("task_name", name)
         return True
@@ -220,7 +223,7 @@ def log_to_file_of(process: int) -> None:
     path = _file_of(process) if _file_of else None
     if path is None:
         return
-    logger = logging.getLogger(LOGGER)
+    logger = get_logger(LOGGER)
     try:
         handler = LogFile(path)
     except OSError as error:

@@ -6,7 +6,6 @@ receivers are only logged, to ``taskq``, and a signal without receivers costs no
 
 from __future__ import annotations
 
-import logging
 import time
 import weakref
 from collections.abc import Callable
@@ -18,8 +17,9 @@ from django.dispatch import Signal
 
 from taskq.containment import contained
 from taskq.hooks import print_error
+from taskq.log_escapes import get_logger
 
-logger = logging.getLogger("taskq")
+logger = get_logger("taskq")
 
 Receiver = TypeVar("Receiver", bound=Callable[..., Any])
 

@@ -49,6 +49,7 @@ GROUND = (
     "containment",
     "records",
     "handover",
+    "log_escapes",
     "hooks",
     "logs",
     "value_kinds",

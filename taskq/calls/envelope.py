@@ -12,9 +12,11 @@ from typing import Any
 from taskq.conf import settings
 from taskq.messages import protocol, routing
 from taskq.messages.protocol.options import check_limit_order
+from taskq.messages.reprs import described
 from taskq.messages.routing import Route
 from taskq.records import Envelope
 
+from . import masking
 from .context import Context, running
 from .definition import TaskDefinition
 from .options import SEND_OPTIONS, check_retry_policy, refuse_unknown
@@ -56,6 +58,8 @@ def envelope_for(
         check_limit_order(name, options["time_limit"], options.get("soft_time_limit"))
     if task is not None:
         _add_defaults(task, options)
+    if tasks.guarded or (task is not None and task.sensitive):
+        _mask(name, task, args, kwargs, options, check)
     if (parent := running()) is not None:
         _add_lineage(parent, options)
     for option, header in _RENAMED.items():
@@ -102,7 +106,7 @@ def _checked(
     if args is None:
         args = ()
     elif not isinstance(args, list | tuple):
-        raise TypeError(f"args of {name} must be a list or a tuple, not {type(args).__name__}: write ({args!r},).")
+        raise TypeError(f"args of {name} must be a list or a tuple, not {type(args).__name__}: write (x,).")
     if kwargs is None:
         kwargs = {}
     elif not isinstance(kwargs, Mapping):
@@ -120,7 +124,7 @@ def signatures(name: str, option: str, given: Any) -> list[Any] | None:
     found = list(given) if several else [given]
     for sig in found:
         if not isinstance(sig, Mapping) or "task" not in sig:
-            raise TypeError(f"{option} of {name} takes signatures, as add.s(2, 2), not {sig!r:.200}.")
+            raise TypeError(f"{option} of {name} takes signatures, as add.s(2, 2), not {described(sig)}.")
     return found or None
 
 
@@ -131,8 +135,21 @@ def _add_defaults(task: TaskDefinition, options: dict[str, Any]) -> None:
     for option in _FROM_TASK:
         if options.get(option) is None:
             options[option] = getattr(task, option)
-    options["sensitive"] = task.sensitive
-    options["sensitive_positions"] = task.positions
+    options["positions"] = task.positions
+
+
+def _mask(
+    name: str, task: TaskDefinition | None, args: Any, kwargs: Mapping[str, Any], options: dict[str, Any], check: bool
+) -> None:
+    """Set the option ``shown`` if some arguments are sensitive.
+
+    Nobody can mask a text that describes them: it is an error of the caller, and a worker leaves it out.
+    """
+    options["shown"] = masking.shown(name, args, kwargs)
+    if options["shown"] is not None or (task is not None and task.sensitive):
+        if check:
+            masking.refuse_reprs(name, options)
+        options.update(argsrepr=None, kwargsrepr=None)
 
 
 def _add_limits(name: str, hard: float | None, soft: float | None, options: dict[str, Any]) -> None:

@@ -54,6 +54,8 @@ class Registry(dict[str, TaskDefinition]):
 
     def __init__(self) -> None:
         super().__init__()
+        #: The names of tasks with sensitive parameters. While there are none, no call is looked through.
+        self.guarded: set[str] = set()
         self._definitions: dict[str, list[_Definition]] = {}
 
     def __missing__(self, name: str) -> TaskDefinition:
@@ -65,10 +67,16 @@ class Registry(dict[str, TaskDefinition]):
         others = [old for old in self._definitions.get(task.name, ()) if not new.replaces(old)]
         self._definitions[task.name] = [*others, new]
         self[task.name] = task
+        # No signature that travels as data names a built-in task.
+        if task.sensitive and not task.name.startswith("taskq."):
+            self.guarded.add(task.name)
+        else:
+            self.guarded.discard(task.name)
 
     def remove(self, name: str) -> None:
         """Remove a task; used by tests."""
         self.pop(name, None)
+        self.guarded.discard(name)
         self._definitions.pop(name, None)
 
     def duplicates(self) -> dict[str, list[str]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from taskq.calls import masking
 from taskq.calls.definition import TaskDefinition
 from taskq.workflows.fields import split
 
@@ -34,7 +35,7 @@ class xmap(Signature[list[Any]]):
         super().__init__(self._task_name, (), fields, options, immutable=True)
 
     def __repr__(self) -> str:
-        return f"[{self.kwargs['task']['task']}(x) for x in {self.kwargs['it']!r}]"
+        return f"[{self.kwargs['task']['task']}(x) for x in {_shown(self)['it']!r}]"
 
 
 @Signature.register_type("celery.starmap")
@@ -45,7 +46,7 @@ class xstarmap(xmap):
     _task_name = "celery.starmap"
 
     def __repr__(self) -> str:
-        return f"[{self.kwargs['task']['task']}(*x) for x in {self.kwargs['it']!r}]"
+        return f"[{self.kwargs['task']['task']}(*x) for x in {_shown(self)['it']!r}]"
 
 
 @Signature.register_type("celery.chunks")
@@ -77,7 +78,13 @@ class chunks(Signature[list[list[R]]]):
     def __repr__(self) -> str:
         if "tasks" in self.kwargs:
             return repr(self.group())
-        return f"chunks({self.kwargs['task']['task']}, {self.kwargs['it']!r}, {self.kwargs['n']})"
+        return f"chunks({self.kwargs['task']['task']}, {_shown(self)['it']!r}, {self.kwargs['n']})"
+
+
+def _shown(sig: Signature[Any]) -> Mapping[str, Any]:
+    """Return the keyword arguments of a map with sensitive values masked."""
+    found = masking.shown(sig.task, (), sig.kwargs)
+    return sig.kwargs if found is None else found[1]
 
 
 def _call(task: TaskDefinition | Signature[Any]) -> dict[str, Any]:

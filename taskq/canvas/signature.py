@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from asgiref.sync import sync_to_async
 
+from taskq.calls import masking
 from taskq.calls.definition import TaskDefinition
 from taskq.calls.registry import tasks
 from taskq.workflows.depth import limit_depth
@@ -333,9 +334,11 @@ class Signature(dict[str, Any], Generic[R]):
     # -- as an object
 
     def reprcall(self, *args: Any, **kwargs: Any) -> str:
-        """Return the call as Python code, with these arguments added to its own."""
-        shown = [repr(arg) for arg in (*args, *self.args)]
-        shown += [f"{name}={value!r}" for name, value in {**self.kwargs, **kwargs}.items()]
+        """Return the call as Python code, with these arguments added to its own; sensitive values are masked."""
+        given: masking.Shown = (*args, *self.args), {**self.kwargs, **kwargs}
+        positional, named = masking.shown(self.task, *given, partial=not self.immutable) or given
+        shown = [repr(arg) for arg in positional]
+        shown += [f"{name}={value!r}" for name, value in named.items()]
         return f"{self.task}({', '.join(shown)})"
 
     def __repr__(self) -> str:

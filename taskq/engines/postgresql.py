@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from taskq.conf import settings
+from taskq.log_escapes import get_logger
 from taskq.records import Moment, Settlement
 
 from . import functions
@@ -31,7 +31,7 @@ from .base import (
 from .notifications import PostgresqlListener
 from .postgresql_claims import ClaimingEngine
 
-logger = logging.getLogger("taskq.engines")
+logger = get_logger("taskq.engines")
 # What a listener sends to itself at its start, and for how long it waits for that.
 _TEST, _TEST_SECONDS = "\x1ftest", 1.0
 MESSAGE_CHANNEL = "taskq_message"

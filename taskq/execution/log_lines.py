@@ -9,13 +9,14 @@ from typing import Any
 from taskq.exceptions import Reject
 from taskq.handover import Delivery
 from taskq.hooks import Hook
+from taskq.log_escapes import get_logger
 from taskq.messages.reprs import short_repr
 from taskq.tasks.validation import exceptions
 
 from .run import Run
 from .tracebacks import log_info
 
-log = logging.getLogger("taskq.worker")
+log = get_logger("taskq.worker")
 
 
 def _label(run: Run) -> str:

@@ -169,15 +169,7 @@ def _outcome(run: Run, state: str, **fields: Any) -> Outcome:
         state,
         started=run.started,
         runtime=run.runtime,
-        arguments=_arguments(run) if run.delivery.want_arguments else None,
+        arguments=run.arguments or (arguments_text(run.args, run.kwargs) if run.delivery.want_arguments else None),
         children=values.encode_children(children) if children else None,
         **fields,
     )
-
-
-def _arguments(run: Run) -> str | None:
-    """Return the arguments for the TaskRun, with sensitive values masked."""
-    task = run.task
-    if task.sensitive:
-        return arguments_text(*reprs.mask(run.args, run.kwargs, task.sensitive, task.positions))
-    return arguments_text(run.args, run.kwargs)

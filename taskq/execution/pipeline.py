@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from taskq import clock, signals, states
 from taskq.calls import context as task_contexts
+from taskq.calls import masking
 from taskq.calls.context import Context
 from taskq.calls.registry import tasks
 from taskq.containment import contained
@@ -20,6 +21,7 @@ from taskq.forks import end_if_forked
 from taskq.handover import Delivery, Outcome
 from taskq.logs import task_context
 from taskq.messages import protocol
+from taskq.messages.protocol.build import arguments_text
 from taskq.results import join_guard
 from taskq.tasks.task import Task
 
@@ -104,6 +106,10 @@ def read(run: Run) -> None:
     run.args, run.kwargs, embed = protocol.decode_body(
         delivery.body, delivery.content_type, delivery.content_encoding, raw, properties
     )
+    if tasks.guarded or task.sensitive:
+        # Now: the function may put a sensitive value into another argument.
+        shown = masking.shown(task.name, run.args, run.kwargs)
+        run.arguments = shown and arguments_text(*shown)
     run.request = Context(
         task,
         task_contexts.current(),

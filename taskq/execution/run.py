@@ -32,8 +32,8 @@ class Run:
     """
 
     __slots__ = (
-        "args", "clock", "delivery", "einfo", "exception", "exit", "forks", "headers", "inline", "kwargs", "report",
-        "request", "runtime", "soft_limit", "started", "task", "value",
+        "args", "arguments", "clock", "delivery", "einfo", "exception", "exit", "forks", "headers", "inline", "kwargs",
+        "report", "request", "runtime", "soft_limit", "started", "task", "value",
     )  # fmt: skip
 
     task: Task[..., Any]
@@ -50,6 +50,8 @@ class Run:
         self.started = clock.now()
         self.clock = time.monotonic()
         self.runtime = 0.0
+        #: The arguments for the TaskRun, if some are sensitive.
+        self.arguments: str | None = None
         self.value: Any = None
         self.exception: BaseException | None = None
         self.einfo: ExceptionInfo | None = None

@@ -5,13 +5,14 @@ Reads no more of an argument than it shows, and raises no error of an argument's
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from taskq.containment import contained
 
 #: Longest ``argsrepr`` and ``kwargsrepr``, in characters. Source: Celery's protocol 2.
 LIMIT = 1024
+#: Replaces a sensitive value: see ``calls.masking``.
 MASK = "********"
 
 _PLAIN = frozenset({int, float, bool, type(None)})
@@ -22,6 +23,7 @@ _BRACKETS: dict[Any, tuple[str, str]] = {
     frozenset: ("frozenset({", "})"),
 }
 _DEPTH = 20
+_CONTAINERS = (list, tuple, set, frozenset, Mapping)
 
 
 def args_repr(args: list[Any] | tuple[Any, ...]) -> str:
@@ -34,6 +36,11 @@ def args_repr(args: list[Any] | tuple[Any, ...]) -> str:
 def kwargs_repr(kwargs: Mapping[str, Any]) -> str:
     """Return the repr of ``kwargs`` as a dictionary, cut to ``LIMIT`` characters."""
     return short_repr(dict(kwargs)) if kwargs else "{}"
+
+
+def described(value: Any) -> str:
+    """Return the repr of ``value`` for an error, of a container only its type: a signature in it may be sensitive."""
+    return type(value).__name__ if isinstance(value, _CONTAINERS) else short_repr(value, 200)
 
 
 def short_repr(value: Any, limit: int = LIMIT) -> str:
@@ -101,19 +108,3 @@ def _write_mapping(value: dict[Any, Any], parts: list[str], room: int, depth: in
         separator = ", "
     parts.append("}")
     return room - 2
-
-
-# -- sensitive arguments ---------------------------------------------------------
-
-
-def mask(
-    args: list[Any] | tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    sensitive: Collection[str],
-    positions: Mapping[str, int],
-) -> tuple[list[Any] | tuple[Any, ...], dict[str, Any]]:
-    """Return ``args`` and ``kwargs`` with ``sensitive`` values as asterisks; ``positions`` are the parameters'."""
-    hidden = {positions[name] for name in sensitive if name in positions}
-    shown = [MASK if i in hidden else arg for i, arg in enumerate(args)]
-    named = {name: MASK if name in sensitive else value for name, value in kwargs.items()}
-    return (tuple(shown) if isinstance(args, tuple) else shown), named

@@ -6,7 +6,6 @@ the other, so that a slow function delays no waiter.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Callable, Collection
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from django.db import connections
 
 from taskq.conf import settings
+from taskq.log_escapes import get_logger
 
 from . import listener
 from . import rows as run_rows
@@ -25,7 +25,7 @@ from .listener import Waiter
 if TYPE_CHECKING:
     from taskq.models import TaskRun
 
-logger = logging.getLogger("taskq.results")
+logger = get_logger("taskq.results")
 
 Call = Callable[[dict[str, "TaskRun"]], object]
 

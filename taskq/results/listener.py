@@ -7,7 +7,6 @@ engine's listener and a connection for reading. It only reads rows.
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import selectors
@@ -24,6 +23,7 @@ from django.db import connections
 from taskq import engines
 from taskq.conf import settings
 from taskq.engines.base import AdaptiveListener, Listener
+from taskq.log_escapes import get_logger
 
 from . import rows as run_rows
 from . import unread
@@ -31,7 +31,7 @@ from . import unread
 if TYPE_CHECKING:
     from taskq.models import TaskRun
 
-logger = logging.getLogger("taskq.results")
+logger = get_logger("taskq.results")
 
 #: Seconds for which the thread and its connections are kept without waiters.
 LINGER = 5.0

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 from collections.abc import Collection
 
 from taskq.conf import database_broker_alias
+from taskq.log_escapes import get_logger
 from taskq.messages.protocol.options import is_storable
 
 #: The log in which a project looks first: this is about its workers, not about results.
-logger = logging.getLogger("taskq")
+logger = get_logger("taskq")
 
 #: Seconds that a task is awaited before somebody looks for the readers of its queue.
 PATIENCE = 5.0

@@ -7,7 +7,6 @@ it makes one of its own, and repeats it after a deadlock, a serialization failur
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, islice
@@ -17,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from taskq.conf import database_broker_alias, masked_url, settings, two_databases
 from taskq.engines import Engine, for_alias
+from taskq.log_escapes import get_logger
 from taskq.messages.announcing import announce, report
 from taskq.messages.protocol import seal
 from taskq.records import Envelope, NewGroup, NewNode
@@ -24,7 +24,7 @@ from taskq.store import exchanges, revoke, workflow_rows
 from taskq.store.enqueue import enqueue, enqueue_one, insert, report_on_commit
 from taskq.store.transactions import repeated
 
-logger = logging.getLogger("taskq")
+logger = get_logger("taskq")
 #: Messages in one chunk of a large send.
 CHUNK = 500
 #: Chunks of one send that are kept in memory, so that its transaction can be repeated.

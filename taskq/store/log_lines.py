@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-
 from taskq.exceptions import SignatureMismatch
 from taskq.hooks import Hook
+from taskq.log_escapes import get_logger
 from taskq.messages.protocol import StoredMessage
 from taskq.records import Claimed, Settlement
 
-log = logging.getLogger("taskq.store")
+log = get_logger("taskq.store")
 
 settlement_refused = Hook[Settlement, Exception](
     lambda s, error: log.error("the result of task %s can't be stored: %s", s.task_id, error)
@@ -33,5 +32,5 @@ message_replayed = Hook[Claimed](
     )
 )  # fmt: skip
 broadcast_unread = Hook[str, str](
-    logging.getLogger("taskq").warning, "%s is sent to nobody: no worker reads the broadcast %r now."
+    get_logger("taskq").warning, "%s is sent to nobody: no worker reads the broadcast %r now."
 )

@@ -16,6 +16,7 @@ from operator import attrgetter
 from django.db.models import Q
 
 from taskq import states
+from taskq.calls.registry import tasks
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
 from taskq.exceptions import EncodeError
@@ -30,6 +31,7 @@ from . import log_lines
 from .authenticity import readable
 from .enqueue import follow, names_of, payload, wake
 from .finalize import finish_pending, note_ended
+from .masking import mask_arguments
 from .sealed_values import seal_values
 from .texts import without_texts
 from .transactions import repeated
@@ -119,6 +121,8 @@ def write_ends(engine: Engine, settled: Sequence[Settlement], rows: DatabaseWork
     ended = [s.task_id for s in plain if s.state in states.READY_STATES]
     if linked:
         ended += advance(rows or DatabaseWorkflows(engine), linked)
+    if tasks.guarded:
+        mask_arguments(engine, settled)
     _wake_waiters(engine, ended)
 
 

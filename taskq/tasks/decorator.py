@@ -152,7 +152,10 @@ def _define(function: Callable[..., Any], bind: bool, options: dict[str, Any]) -
         "__doc__": function.__doc__,
         "__wrapped__": staticmethod(function),
     }
-    return register(type(name.rpartition(".")[2], (base,), attributes))
+    made: Task[..., Any] = register(type(name.rpartition(".")[2], (base,), attributes))
+    if models is not None:
+        models.sensitive = made.sensitive
+    return made
 
 
 def _models(function: Callable[..., Any], bind: bool, options: dict[str, Any], name: str) -> Models | None:

@@ -59,6 +59,8 @@ class Models:
         self._own = self._signature.replace(parameters=parameters)
         self._positional = [parameter.name for parameter in parameters if parameter.kind in _BY_POSITION]
         self._named = {parameter.name for parameter in parameters if parameter.kind in _BY_NAME}
+        #: Parameters whose values errors do not show; set when the task has checked its options.
+        self.sensitive: Sequence[str] = ()
         self._strict = strict
         self._context = {**(context or {}), "celery_task_name": name}
         self._dump_kwargs = {"mode": "json", **(dump_kwargs or {})}
@@ -88,7 +90,8 @@ class Models:
         bound = self._signature.bind(*args, **kwargs)
         for name, value in bound.arguments.items():
             if (model := self._model(name, value)) is not None:
-                bound.arguments[name] = self._validated(model, value)
+                validated = self._validated_unseen if name in self.sensitive else self._validated
+                bound.arguments[name] = validated(model, value)
         return bound
 
     def _plain(self, value: Any) -> Any:
@@ -149,6 +152,14 @@ class Models:
 
     def _validated(self, model: type[Any], value: Any) -> Any:
         return model.model_validate(value, strict=self._strict, context=self._context)
+
+    def _validated_unseen(self, model: type[Any], value: Any) -> Any:
+        """Do ``_validated``; the text of the error has no part of ``value``."""
+        try:
+            return self._validated(model, value)
+        except import_module("pydantic").ValidationError as error:
+            errors = error.errors(include_url=False)
+            raise type(error).from_exception_data(error.title, errors, hide_input=True) from None
 
 
 def _resolved(name: str, raw: Any, names: dict[str, Any]) -> Any:

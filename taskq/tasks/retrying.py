@@ -13,10 +13,12 @@ from datetime import datetime, timedelta
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any
 
+from taskq.calls import masking
 from taskq.calls.context import Context
 from taskq.calls.options import RetryOptions, refuse_unknown
+from taskq.calls.registry import tasks
 from taskq.exceptions import Retry
-from taskq.messages import protocol, routing
+from taskq.messages import protocol, reprs, routing
 
 from .validation import exceptions
 
@@ -81,6 +83,8 @@ def _raise(error: BaseException) -> None:
 
 def _exceeded(task: Task[..., Any], request: Context) -> BaseException:
     shown = f"args:{request.argsrepr} kwargs:{request.kwargsrepr}"
+    if masked := _shown(task, request.args or (), request.kwargs or {}):
+        shown = f"args:{reprs.args_repr(list(masked[0]))} kwargs:{reprs.kwargs_repr(masked[1])}"
     return task.MaxRetriesExceededError(
         f"Can't retry {task.name}[{request.id}] {shown}", task_args=request.args, task_kwargs=request.kwargs
     )
@@ -106,9 +110,18 @@ def _next_try(
         args, kwargs = _completed(task, request, args, kwargs)
         if task.dump_arguments is not None:
             args, kwargs = task.dump_arguments(args, kwargs)
-        changes.update(args=args, kwargs=kwargs, sensitive=task.sensitive, sensitive_positions=task.positions)
+        shown = _shown(task, *_whole(request, args, kwargs))
+        changes.update(args=args, kwargs=kwargs, shown=shown, positions=task.positions)
     changes.update(countdown=countdown, eta=None if countdown is not None else eta)
     return protocol.retry_envelope(request.received, **changes)
+
+
+def _shown(task: Task[..., Any], args: Any, kwargs: Any) -> Any:
+    return masking.shown(task.name, args, kwargs) if tasks.guarded or task.sensitive else None
+
+
+def _whole(request: Context, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    return request.args or () if args is None else args, request.kwargs or {} if kwargs is None else kwargs
 
 
 def _completed(

@@ -7,7 +7,6 @@ memory but the messages that it has claimed and not yet acknowledged.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError, InterfaceError
 
+from taskq.log_escapes import get_logger
 from taskq.records import Claimed, Envelope
 from taskq.store import consuming, enqueue, exchanges, requeue, topology
 
@@ -30,7 +30,7 @@ from .unacked import Unacked
 if TYPE_CHECKING:
     from .transport import Transport
 
-logger = logging.getLogger("taskq.transport")
+logger = get_logger("taskq.transport")
 
 #: Seconds between two updates of a queue's last use by ``basic_get``.
 TOUCH_EVERY = 1.0

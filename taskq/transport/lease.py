@@ -8,7 +8,6 @@ consuming connection requeues the messages.
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import socket
 import weakref
@@ -20,9 +19,10 @@ from time import monotonic
 from django.db import Error
 
 from taskq import processes
+from taskq.log_escapes import get_logger
 from taskq.store import consuming, peers, recover, topology, workers
 
-logger = logging.getLogger("taskq.transport")
+logger = get_logger("taskq.transport")
 
 
 class ConnectionLease:

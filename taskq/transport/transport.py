@@ -6,7 +6,6 @@ one more only to listen for notifications.
 
 from __future__ import annotations
 
-import logging
 from functools import cached_property
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,6 +17,8 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from kombu.exceptions import ChannelError
 from kombu.transport import virtual
 
+from taskq.log_escapes import get_logger
+
 from .errors import BrokerUnavailable, recoverable
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from .lease import ConnectionLease
     from .poller import MessagePoller
 
-logger = logging.getLogger("taskq.transport")
+logger = get_logger("taskq.transport")
 
 #: Seconds without a heartbeat after which a consuming connection loses its messages.
 LEASE = 300.0

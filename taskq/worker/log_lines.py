@@ -5,6 +5,7 @@ The loop calls them too: nothing here imports what reaches a database.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from typing import Protocol
@@ -12,9 +13,10 @@ from typing import Protocol
 from taskq.exceptions import InvalidTaskError
 from taskq.handover import Delivery
 from taskq.hooks import Hook
+from taskq.log_escapes import get_logger
 from taskq.records import Claimed, Progress, Settlement
 
-log = logging.getLogger("taskq.worker")
+log = get_logger("taskq.worker")
 
 #: Of so many tasks a line shows the names.
 _SHOWN = 10
@@ -85,7 +87,17 @@ def task_received(request: Request) -> None:
 def message_rejected(message: Claimed, error: Exception) -> None:
     unexpected = error if not isinstance(error, InvalidTaskError) else None
     text = "A message in %s was rejected: %r. Its headers: %.1000s"
-    log.error(text, message.queue, error, message.headers, exc_info=unexpected)
+    log.error(text, message.queue, error, _without_reprs(message.headers), exc_info=unexpected)
+
+
+def _without_reprs(headers: str) -> str:
+    """Return the headers without the texts about arguments: a sender that does not know the task did not mask them."""
+    if "argsrepr" not in headers:
+        return headers
+    try:
+        return json.dumps({name: value for name, value in json.loads(headers).items() if not name.endswith("argsrepr")})
+    except (ValueError, AttributeError, RecursionError):
+        return "not readable"
 
 
 task_revoked = Hook[Request, str](lambda r, reason: log.info("Task %s[%s] revoked: %s", r.name, r.id, reason))

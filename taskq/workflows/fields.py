@@ -7,6 +7,8 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
 
+from taskq.messages.reprs import described
+
 S = TypeVar("S")
 
 Args = Sequence[Any] | None
@@ -20,7 +22,7 @@ _SIMPLE = frozenset({str, int, float, bool, type(None), datetime})
 def check_signature(value: object, where: str) -> None:
     """Raise ``TypeError`` unless ``value`` is a signature or the dictionary of one."""
     if not isinstance(value, Mapping) or "task" not in value:
-        raise TypeError(f"{where} takes signatures, as add.s(2, 2), not {value!r:.200}.")
+        raise TypeError(f"{where} takes signatures, as add.s(2, 2), not {described(value)}.")
 
 
 def as_list(value: Any) -> list[Any]:
@@ -55,7 +57,7 @@ def merged(
 def checked_arguments(task: object, args: Any) -> tuple[Any, ...]:
     """Return positional arguments as a tuple. Raises ``TypeError`` if they are no list or tuple."""
     if not isinstance(args, list | tuple):
-        raise TypeError(f"args of {task!r} must be a list or a tuple, not {type(args).__name__}: write ({args!r},).")
+        raise TypeError(f"args of {task!r} must be a list or a tuple, not {type(args).__name__}: write (x,).")
     return tuple(args)
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Mapping
+from typing import Any
 
 from taskq.hooks import Hook
+from taskq.log_escapes import get_logger
 from taskq.records import Envelope, Settlement
 
-log = logging.getLogger("taskq.worker")
+log = get_logger("taskq.worker")
 
 # -- planning
 
-errback_not_planned = Hook[object, object](log.exception, "The errback %r of task %s can't be sent.")
+errback_not_planned = Hook[Mapping[str, Any], object](
+    # Not the signature: its arguments may be sensitive.
+    lambda errback, of: log.exception("The errback %r of task %s can't be sent.", errback.get("task"), of)
+)
 chord_body_unreadable = Hook[()](log.exception, "The body of a chord can't be read, so its follow-ups are not known.")
 message_body_unreadable = Hook[object](
     log.warning, "The body of %s can't be read: its dependents are looked up in the rows."

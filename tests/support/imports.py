@@ -21,7 +21,7 @@ _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _IN_PACKAGE = re.compile(r"f'\{(__name__|__package__)\}\.")
 _LOADERS = {"import_module", "import_string", "__import__"}
 #: Strings in these calls and keywords are labels, even where they look like modules.
-_LABELLING_CALLS = {"getLogger", "ContextVar"}
+_LABELLING_CALLS = {"getLogger", "get_logger", "ContextVar"}
 _LABELLING_KEYWORDS = {"dispatch_uid"}
 
 

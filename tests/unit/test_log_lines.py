@@ -19,6 +19,7 @@ TREE = Tree()
 LOG_LINES = {"worker": worker, "store": store, "execution": execution, "workflows": workflows}
 #: Modules of the ground that log by themselves: they work while no room can be imported.
 ON_THE_GROUND = {
+    "taskq.log_escapes": "makes the loggers, and escapes their lines",
     "taskq.hooks": "logs what a subscriber raises: no hook can tell of hooks",
     "taskq.logs": "sets up the log, and says so in it",
     "taskq.signals": "logs what a receiver raises, also while no worker is imported",
@@ -30,8 +31,11 @@ def modules(room: str) -> list[str]:
 
 
 def logs(module: str) -> bool:
-    """Tell whether a module writes to a log: it imports ``logging``, or asks ``taskq.logs`` for a logger."""
-    return any(step.is_of("logging", "taskq.logs.get_task_logger") for step in TREE.imports(module))
+    """Tell whether a module writes to a log: it imports ``logging``, or asks for a logger."""
+    return any(
+        step.is_of("logging", "taskq.logs.get_task_logger", "taskq.log_escapes.get_logger")
+        for step in TREE.imports(module)
+    )
 
 
 @pytest.mark.parametrize("room", LOG_LINES)

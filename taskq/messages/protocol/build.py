@@ -112,12 +112,11 @@ def build(
         routing_key=check.plain(get("routing_key")) or ("" if exchange else queue),
         reset=task_id is not None if reset is None else reset,
     )
-    sensitive, positions = get("sensitive"), get("sensitive_positions") or {}
-    shown = reprs.mask(args, kwargs, sensitive, positions) if sensitive else (args, kwargs)
-    _fill_headers(envelope, shown, given)
+    shown = get("shown")
+    _fill_headers(envelope, shown or (args, kwargs), given)
     _fill_properties(envelope, given)
-    put_body(envelope, args, kwargs, _embed(given), get("serializer"), get("compression"), positions)
-    if sensitive:
+    put_body(envelope, args, kwargs, _embed(given), get("serializer"), get("compression"), get("positions"))
+    if shown:
         envelope.arguments = arguments_text(*shown)
     return envelope
 

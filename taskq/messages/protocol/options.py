@@ -58,8 +58,8 @@ class MessageOptions(TypedDict, total=False):
     stamps: Mapping[str, Any] | None
     replaced_task_nesting: int
     origin: str | None
-    sensitive: Collection[str]  # parameters to mask everywhere but in the body
-    sensitive_positions: Mapping[str, int] | None  # the position of each parameter
+    shown: tuple[Args, Mapping[str, Any]] | None  # the arguments everywhere but in the body, if some are sensitive
+    positions: Mapping[str, int] | None  # the position of each parameter, for errors
     app_id: str | None  # PROPERTIES
     cluster_id: str | None
     message_id: str | None
@@ -72,16 +72,16 @@ class MessageOptions(TypedDict, total=False):
 RETRY_OPTIONS = frozenset(
     {"exchange", "routing_key", "countdown", "eta", "expires", "priority", "time_limit", "soft_time_limit", "headers"}
     | {"shadow", "serializer", "compression", "argsrepr", "kwargsrepr", "ignore_result"}
-    | {"sensitive", "sensitive_positions"}
+    | {"shown", "positions"}
 )
 
 
 def check_arguments(args: Args, kwargs: Mapping[str, Any]) -> None:
     """Raise ``TypeError`` unless these can be a call's arguments."""
     if not isinstance(args, list | tuple):
-        raise TypeError(f"args must be a list or a tuple, not {args!r}.")
+        raise TypeError(f"args must be a list or a tuple, not {type(args).__name__}.")
     if not isinstance(kwargs, Mapping):
-        raise TypeError(f"kwargs must be a mapping, not {kwargs!r}.")
+        raise TypeError(f"kwargs must be a mapping, not {type(kwargs).__name__}.")
     for name in kwargs:
         if not isinstance(name, str):
             raise TypeError(f"kwargs must have names as keys, not {name!r}.")

@@ -212,11 +212,11 @@ def parts_of(value: Any) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
         raise InvalidTaskError("The body of a message must be [args, kwargs, embed].")
     args, kwargs, embed = value
     if not isinstance(args, list | tuple):
-        raise InvalidTaskError(f"The positional arguments of a message must be a list, not {args!r:.200}.")
+        raise InvalidTaskError(f"The positional arguments of a message must be a list, not {type(args).__name__}.")
     if not isinstance(kwargs, Mapping):
-        raise InvalidTaskError(f"The keyword arguments of a message must be a mapping, not {kwargs!r:.200}.")
+        raise InvalidTaskError(f"The keyword arguments of a message must be a mapping, not {type(kwargs).__name__}.")
     if embed is not None and not isinstance(embed, Mapping):
-        raise InvalidTaskError(f"The third part of a message's body must be a mapping, not {embed!r:.200}.")
+        raise InvalidTaskError(f"The third part of a message's body must be a mapping, not {type(embed).__name__}.")
     if embed and any(embed.values()):
         _check_embed(embed)
     return list(args), dict(kwargs), dict.fromkeys(EMBED) | dict(embed or {})
@@ -233,7 +233,9 @@ def _check_signatures(name: str, following: Any) -> None:
     alone = isinstance(following, Mapping) or name == "chord"
     for sig in [following] if alone else following if isinstance(following, list | tuple) else [following]:
         if not isinstance(sig, Mapping) or not isinstance(sig.get("task"), str):
-            raise InvalidTaskError(f"The {name} of a message must be signatures with a task, not {sig!r:.200}.")
+            raise InvalidTaskError(
+                f"The {name} of a message must be signatures with a task, not {reprs.described(sig)}."
+            )
 
 
 def load_body(

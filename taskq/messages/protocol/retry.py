@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Unpack
 
-from taskq.messages import reprs, serializers
+from taskq.messages import serializers
 from taskq.records import Envelope
 
 from . import options as check
@@ -102,9 +102,8 @@ def _encode_again(envelope: Envelope, message: RawMessage, given: Mapping[str, A
     check.check_arguments(args, kwargs)
     compression = get("compression") or headers.pop(serializers.COMPRESSION, None)
     serializer = get("serializer") or serializers.serializer_of(message.content_type)
-    sensitive, positions = get("sensitive"), get("sensitive_positions") or {}
-    put_body(envelope, args, kwargs, embed, serializer, compression, positions)
-    shown = reprs.mask(args, kwargs, sensitive, positions) if sensitive else (args, kwargs)
-    put_reprs(headers, *shown)
-    if sensitive:
+    put_body(envelope, args, kwargs, embed, serializer, compression, get("positions"))
+    shown = get("shown")
+    put_reprs(headers, *(shown or (args, kwargs)))
+    if shown:
         envelope.arguments = arguments_text(*shown)

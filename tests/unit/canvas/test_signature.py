@@ -134,7 +134,7 @@ def test_signature_types_can_be_registered() -> None:
 
 def test_signature_arguments_are_a_list_or_a_tuple() -> None:
     assert Signature("x", [1, 2]).args == (1, 2)
-    with pytest.raises(TypeError, match=r"write \('ab',\)"):
+    with pytest.raises(TypeError, match=r"write \(x,\)"):
         Signature("x", "ab")
 
 

@@ -407,8 +407,7 @@ def test_sensitive_arguments_are_only_in_the_body() -> None:
     envelope = build(
         args=("hugo", "s3cret"),
         kwargs={"pin": "s3cret", "to": 1},
-        sensitive=("password", "pin"),
-        sensitive_positions={"user": 0, "password": 1},
+        shown=(("hugo", "********"), {"pin": "********", "to": 1}),
     )
     assert body_of(envelope)[:2] == [["hugo", "s3cret"], {"pin": "s3cret", "to": 1}]
     assert envelope.headers["argsrepr"] == "('hugo', '********')"

@@ -103,9 +103,7 @@ def test_retry_with_new_kwargs_keeps_args() -> None:
 
 
 def test_retry_with_new_sensitive_arguments_masks_them() -> None:
-    again = protocol.retry_envelope(
-        received(sent()), args=(1, "s3cret"), sensitive=("pin",), sensitive_positions={"x": 0, "pin": 1}
-    )
+    again = protocol.retry_envelope(received(sent()), args=(1, "s3cret"), shown=((1, "********"), {}))
     assert "s3cret" in again.body
     assert "s3cret" not in json.dumps([again.headers, again.arguments])
 

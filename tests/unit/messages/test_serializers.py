@@ -24,7 +24,7 @@ class Colour(enum.Enum):
 
 def build(*args: Any, **kwargs: Any) -> Any:
     positions = {"user": 0, "text": 1}
-    return protocol.build(name="shop.tasks.mail", queue="q", args=args, kwargs=kwargs, sensitive_positions=positions)
+    return protocol.build(name="shop.tasks.mail", queue="q", args=args, kwargs=kwargs, positions=positions)
 
 
 CIRCLE: list[Any] = []

@@ -82,6 +82,14 @@ def test_wrong_data_is_a_failure_that_says_so(sent: list[Envelope], worker: Work
     assert "1 validation error for Pair" in (outcome.traceback or "")
 
 
+def test_wrong_data_of_a_sensitive_argument_is_not_shown(sent: list[Envelope], worker: Worker) -> None:
+    define(add, sensitive=("data",)).delay({"x": "two-marked"})
+    outcome = worker.run()
+    assert outcome.state == states.FAILURE
+    assert "valid integer" in (outcome.traceback or "")
+    assert "two-marked" not in f"{outcome}"
+
+
 def test_optional_models_are_validated_and_none_is_none(sent: list[Envelope], worker: Worker) -> None:
     def run(self: Any, a: Pair | None, b: Optional[Pair] = None, *rest: Any, c: Pair | None = None) -> Sum | None:  # noqa: UP045
         return None if a is None else Sum(total=a.x + (c.x if c else 0))

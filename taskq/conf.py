@@ -12,17 +12,17 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, overload
 
-import environ  # type: ignore[import-untyped, unused-ignore]
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 from taskq import value_kinds as kinds
 from taskq.broker_urls import broker_url_problem, masked_url
+from taskq.environment import Env
 
 __all__ = [
     "SETTINGS",
@@ -349,30 +349,30 @@ def two_databases(broker: str) -> str:
     )
 
 
-class Env(environ.Env):  # type: ignore[misc, unused-ignore]  # no type hints in some releases
-    """django-environ's ``Env`` with a reader for broker URLs."""
+# -- documentation ---------------------------------------------------------
 
-    @overload
-    def broker_url(self, var: str = ..., *, default: None) -> str | None: ...
-    @overload
-    def broker_url(self, var: str, default: None) -> str | None: ...
-    @overload
-    def broker_url(self, var: str = ..., default: Any = ...) -> str: ...
-    def broker_url(self, var: str = "TASKQ_BROKER_URL", default: Any = environ.Env.NOTSET) -> str | None:
-        """Return the broker URL in the environment variable ``var``: ``env.broker_url(default="django://")``.
+_SECTIONS = {
+    "DATABASE": "Database and broker",
+    "NAMESPACE": "Queues and routes",
+    "SERIALIZER": "Messages",
+    "TYPING": "Tasks",
+    "IGNORE_RESULT": "States and results",
+    "POOL": "Worker",
+    "TIMEZONE": "Time and logs",
+}
 
-        Raises ``ImproperlyConfigured`` if it is not set and there is no ``default``, or if it is no broker URL.
-        A ``default`` of ``None`` is returned.
-        """
-        url: str | None = self.str(var, default=default)
-        if url is None:
-            return None
-        if problem := broker_url_problem(url):
-            raise ImproperlyConfigured(f"{var}: {problem}")
-        return url
+
+def reference() -> Iterable[str]:
+    """Yield the lines of ``docs/reference/settings.md``."""
+    yield "# Settings"
+    yield "\n<!-- Made by `python -m taskq.conf`: change taskq/conf.py instead. -->"
+    yield "\nAll are names in Django's settings. Each is optional, and `override_settings` changes it in tests."
+    for row in SETTINGS:
+        if section := _SECTIONS.get(row.name):
+            yield f"\n## {section}"
+        default = row.default.words if isinstance(row.default, From) else f"`{row.default!r}`"
+        yield f"\n### {row.django_name}\n\n{row.meaning}\n\nDefault: {default}. Must be {row.kind.words}."
 
 
 if __name__ == "__main__":
-    from taskq.settings_reference import reference
-
     sys.stdout.writelines(f"{line}\n" for line in reference())

@@ -36,7 +36,7 @@ ROOMS = (
 #: The modules of the ground, which lie in taskq itself.
 GROUND = (
     "conf",
-    "settings_reference",
+    "environment",
     "documentation",
     "states",
     "exceptions",

@@ -6,7 +6,10 @@ Nothing here connects, and no error contains a password.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from urllib.parse import urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
 
 _SCHEME = re.compile(r"([A-Za-z][\w.+:-]*)://")
 _PASSWORD = re.compile(r"(?<=://)([^:/?#@]*):.*@", re.DOTALL)
@@ -25,6 +28,14 @@ def _without_password(part: str) -> str:
         return _PASSWORD.sub(r"\1:********@", part)
     # Without a scheme the start of user and password is not known.
     return _BEFORE_HOST.sub("********@", part, count=1)
+
+
+def url_in_file(variable: str, path: str) -> str:
+    """Return the content of the file that an environment variable names. Raises ``ImproperlyConfigured``."""
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise ImproperlyConfigured(f"{variable}: {path!r} can't be read ({type(error).__name__}).") from error
 
 
 def broker_url_problem(url: str) -> str | None:

@@ -250,9 +250,7 @@ class Settings:
         "fewer while they are long.",
     )
     MAX_PREFETCH_SIZE = Setting(
-        kinds.COUNT,
-        64 * 1024 * 1024,
-        "Bytes of messages above which a worker claims no more. It holds one in any case.",
+        kinds.COUNT, 32 * 1024 * 1024, "Bytes of large messages from which on a worker claims no more. It may hold one."
     )
     OPTIMIZATION = Setting(
         kinds.choice("default", "fair"),

@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar, Token
+from io import TextIOWrapper
 from logging.handlers import WatchedFileHandler
 from types import TracebackType
 from typing import TextIO
@@ -19,6 +20,7 @@ from django.conf import settings as django_settings
 
 from taskq import signals
 from taskq.conf import settings
+from taskq.files import open_log
 from taskq.log_escapes import escaped, get_logger
 
 __all__ = [
@@ -156,14 +158,24 @@ class LogFile(WatchedFileHandler):
 
     def __init__(self, path: str) -> None:
         super().__init__(path, encoding="utf-8")
-        self.descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+        self.descriptor = -1
+        if self.stream is not None:  # it never is: the file is opened at once
+            self.descriptor = os.dup(self.stream.fileno())
+
+    def _open(self) -> TextIOWrapper:
+        return open(self.baseFilename, "a", encoding="utf-8", opener=open_log)
 
     def reopenIfNeeded(self) -> None:
-        """Open the file again if it was rotated."""
+        """Open the file again if it was rotated. If it can't be opened, the log goes on in the file that there was."""
         before = self.stream
-        super().reopenIfNeeded()
-        if self.stream is not before and self.stream is not None:
-            os.dup2(self.stream.fileno(), self.descriptor, inheritable=False)
+        try:
+            super().reopenIfNeeded()
+        except OSError:
+            if self.stream is None:
+                self.stream = os.fdopen(os.dup(self.descriptor), "a", encoding="utf-8")
+        else:
+            if self.stream is not before and self.stream is not None:
+                os.dup2(self.stream.fileno(), self.descriptor, inheritable=False)
 
     def close(self) -> None:
         """Close the file, and the descriptor."""

@@ -9,6 +9,8 @@ from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+#: The most characters of a name or an id.
+LONGEST = 255
 #: The colour of each state, by the name of its CSS class; others are neutral.
 _TONES = {
     "SUCCESS": "good",
@@ -26,10 +28,16 @@ _TONES = {
 }
 
 
+def short(text: object) -> str:
+    """Return ``text``, cut if it is longer than any name or id that taskq writes: SQLite's columns take any length."""
+    shown = str(text)
+    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
+
+
 def badge(state: str) -> SafeString:
     """Return ``state`` as a coloured label; a task's own states look like ``STARTED``."""
     tone = _TONES.get(state, "wait" if state in ("PENDING", "RECEIVED") else "busy")
-    return format_html('<span class="taskq-badge taskq-{}">{}</span>', tone, state)
+    return format_html('<span class="taskq-badge taskq-{}">{}</span>', tone, short(state))
 
 
 def moment(at: datetime | None) -> SafeString:

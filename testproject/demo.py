@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -57,7 +58,9 @@ def _run(stack: ExitStack, options: argparse.Namespace) -> int:
         TASKQ_BROKER_URL="django://",
         DJANGO_SETTINGS_MODULE="testproject.settings",
         REPORTS_PAUSE="0.05" if options.once else "0.5",
+        # For development: pages of errors, and static files from runserver. One key for the site and the worker.
         DEBUG="1",
+        SECRET_KEY=os.environ.get("SECRET_KEY") or secrets.token_urlsafe(50),
         PYTHONUNBUFFERED="1",
     )
     _prepare()

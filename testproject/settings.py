@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from django.core.management.utils import get_random_secret_key
+
 from taskq.conf import Env
 
 from .databases import configure
@@ -16,8 +18,10 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
 env.read_env(BASE_DIR / ".env")
 
-DEBUG = env.bool("DEBUG", default=True)
-SECRET_KEY = env.str("SECRET_KEY", default="for-development-only")
+# Off unless somebody asks for development, as `make demo` does.
+DEBUG = env.bool("DEBUG", default=False)
+# Processes that have to agree on it, for sessions or for signed messages, need one in the environment or in .env.
+SECRET_KEY = env.str("SECRET_KEY", default="") or get_random_secret_key()
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]", "testserver"])
 
 INSTALLED_APPS = [
@@ -71,6 +75,11 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = env.str("TIME_ZONE", default="UTC")
 STATIC_URL = "static/"
+# A request that is too large is refused before it is read.
+FILE_UPLOAD_HANDLERS = [
+    "testproject.reports.uploads.BoundedUpload",
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+]
 
 TASKQ_BROKER_URL = env.broker_url("TASKQ_BROKER_URL", default="django://")
 

@@ -51,6 +51,7 @@ GROUND = (
     "handover",
     "log_escapes",
     "hooks",
+    "files",
     "logs",
     "value_kinds",
     "broker_urls",

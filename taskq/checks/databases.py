@@ -114,6 +114,16 @@ def check_servers(databases: Sequence[str] | None = None, **kwargs: Any) -> Iter
 
 
 @register(Tags.database)
+@reads("DATABASE", "BROKER_URL")
+def check_schemas(databases: Sequence[str] | None = None, **kwargs: Any) -> Iterator[CheckMessage]:
+    """W011: only some roles can create functions where PostgreSQL finds them; only for aliases in ``databases``."""
+    for alias in _aliases():
+        if alias in (databases or ()) and connections[alias].vendor == "postgresql":
+            for schema in for_alias(alias).open_schemas():
+                yield ids.OPEN_SCHEMA(f"Every role may create functions in the schema {schema!r} of {alias!r}.")
+
+
+@register(Tags.database)
 @reads("DATABASE", "BROKER_URL", "ROUTES", "QUEUES")
 def check_readers(databases: Sequence[str] | None = None, **kwargs: Any) -> Iterator[CheckMessage]:
     """W010: living workers take from the queues; only if the broker's alias is in ``databases``."""

@@ -162,6 +162,13 @@ UNREAD_QUEUE = Problem(
     "Start a worker with -Q, or correct the name.",
     page="topics/routing",
 )
+OPEN_SCHEMA = Problem(
+    "W011",
+    "Every role of the PostgreSQL database may create functions in a schema that its connections look into: with "
+    "such a function a role can run code as taskq's. Needs a connection: `check --database <alias>`, or `migrate`.",
+    "REVOKE CREATE ON SCHEMA ... FROM PUBLIC.",
+    page="topics/security",
+)
 
 #: Every id, errors first.
 PROBLEMS: tuple[Problem, ...] = tuple(value for value in vars().copy().values() if isinstance(value, Problem))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
@@ -64,7 +64,7 @@ class Listener:
         return -1
 
     def poll(self) -> set[str] | None:
-        """Return the names of what changed; ``None`` means "something, look"; empty is nothing."""
+        """Return the marks of what changed (see ``marks``); ``None`` means "something, look"; empty is nothing."""
         return None
 
     def wait(self, timeout: float) -> set[str] | None:
@@ -184,6 +184,10 @@ class Engine:
         """Return the names of taskq's tables that can't be rolled back."""
         return []
 
+    def open_schemas(self) -> list[str]:
+        """Return the schemas of the connection's search path in which every role may create functions."""
+        return []
+
     def may_pass(self, error: Exception) -> bool:
         """Tell whether a transaction that ended with ``error`` is to be repeated: the database's state may change."""
         return isinstance(error, Error | OSError) and not self.refuses(error)
@@ -232,8 +236,8 @@ class Engine:
         """Insert runs where there is none; with ``reset`` a run that is final starts anew."""
         raise NotImplementedError
 
-    def notify(self, channel: str, payload: str = "") -> None:
-        """Wake those who wait, at commit. Does nothing where the database can't."""
+    def notify(self, channel: str, names: Collection[str]) -> None:
+        """Wake those who wait for ``names``, at commit. Does nothing where the database can't."""
 
     # -- claiming
 

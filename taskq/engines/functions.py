@@ -3,17 +3,23 @@
 A statement that a function runs is planned once a session, whether the connection may
 prepare statements or not (Django's don't by default, and behind a proxy that pools
 transactions they can't). A function is never changed: a new one gets a new number.
+
+taskq works without them: a role that must not create functions migrates without, and one that must not execute them
+sends by other statements. Whoever may create functions in the schema could give one of theirs the same name. So a
+function is called with its schema and the types of its arguments, and only if it belongs to the owner of the tables.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from django.db import ProgrammingError, transaction
+
 #: Sends one tracked message that is due: its run, the message and the notification.
-SEND = "taskq_send_1"
+SEND = "taskq_send_2"
 
 _SEND_1 = """
-CREATE OR REPLACE FUNCTION taskq_send_1(
+CREATE OR REPLACE FUNCTION {schema}.taskq_send_1(
     p_task_id text, p_name text, p_queue text, p_priority int, p_expires float8, p_headers text, p_body text,
     p_content_type text, p_content_encoding text, p_properties text, p_exchange text, p_routing_key text,
     p_arguments text, p_root_id text, p_parent_id text, p_group_id text, p_retries int, p_wake bool
@@ -42,16 +48,82 @@ BEGIN
 END $$
 """
 
-_CREATE = {SEND: _SEND_1}
+# Every name has its schema, and the path is set besides: nothing is looked up where others may have put theirs.
+_SEND_2 = """
+CREATE OR REPLACE FUNCTION {schema}.taskq_send_2(
+    p_task_id text, p_name text, p_queue text, p_priority int, p_expires float8, p_headers text, p_body text,
+    p_content_type text, p_content_encoding text, p_properties text, p_exchange text, p_routing_key text,
+    p_arguments text, p_root_id text, p_parent_id text, p_group_id text, p_retries int, p_wake text
+) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_now timestamptz := pg_catalog.clock_timestamp();
+    v_expires timestamptz := pg_catalog.to_timestamp(p_expires);
+BEGIN
+    INSERT INTO {schema}.taskq_taskrun (
+        task_id, name, queue, priority, arguments, root_id, parent_id, group_id, retries, expires_at, state,
+        content_type, worker, created_at
+    ) VALUES (
+        p_task_id, p_name, p_queue, p_priority, p_arguments, p_root_id, p_parent_id, p_group_id, p_retries, v_expires,
+        'PENDING', 'application/json', '', v_now
+    ) ON CONFLICT (task_id) DO NOTHING;
+    INSERT INTO {schema}.taskq_message (
+        queue, task_id, name, priority, headers, body, content_type, content_encoding, properties, exchange,
+        routing_key, tracked, expires_at, deliveries, redelivered, created_at, token, acked, revoked
+    ) VALUES (
+        p_queue, p_task_id, p_name, p_priority, p_headers, p_body, p_content_type, p_content_encoding, p_properties,
+        p_exchange, p_routing_key, true, v_expires, 0, false, v_now, '', false, ''
+    );
+    IF p_wake IS NOT NULL THEN
+        PERFORM pg_catalog.pg_notify('taskq_message', p_wake);
+    END IF;
+END $$
+"""
+
+_CREATE = {"taskq_send_1": _SEND_1, SEND: _SEND_2}
+_ARGUMENTS = [*["text"] * 3, "int4", "float8", *["text"] * 11, "int4", "text"]
+_SCHEMA = (
+    "SELECT pg_catalog.quote_ident(n.nspname::text), c.oid::text FROM pg_catalog.pg_class c "
+    "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+)
+_IS_TABLE = "WHERE c.oid = pg_catalog.to_regclass('taskq_message'::text)::oid"
+#: Returns the schema of the function ``SEND`` and the table beside it, if this role may call the function.
+FIND_SEND = (
+    f"{_SCHEMA} JOIN pg_catalog.pg_proc p ON p.proowner = c.relowner AND p.oid = pg_catalog.to_regprocedure("
+    f"pg_catalog.quote_ident(n.nspname::text) || '.{SEND}({', '.join(_ARGUMENTS)})'::text)::oid "
+    f"{_IS_TABLE} AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE'::text)"
+)
+#: SQLSTATE of what a role may not do, and of a language that the database does not have.
+_NOT_ALLOWED = {"42501", "42704"}
+
+
+def call_send(schema: str, table: str) -> str:
+    """Return the statement that calls ``SEND``. It does nothing if ``taskq_message`` means another table by now."""
+    arguments = ", ".join(f"%s::{kind}" for kind in _ARGUMENTS)
+    return (
+        f"SELECT {schema}.{SEND}({arguments}) WHERE 'taskq_message'::regclass::oid OPERATOR(pg_catalog.=) {table}::oid"
+    )
 
 
 def install(name: str, schema_editor: Any) -> None:
-    """Create a function where the database is PostgreSQL; for migrations."""
-    if schema_editor.connection.vendor == "postgresql":
-        schema_editor.execute(_CREATE[name])
+    """Create a function where the database is PostgreSQL and the role may do that; for migrations."""
+    if schema_editor.connection.vendor != "postgresql":
+        return
+    try:
+        with transaction.atomic(using=schema_editor.connection.alias):
+            schema_editor.execute(_CREATE[name].format(schema=_schema(schema_editor)))
+    except ProgrammingError as error:
+        if getattr(error.__cause__, "sqlstate", None) not in _NOT_ALLOWED:
+            raise
 
 
 def remove(name: str, schema_editor: Any) -> None:
     """Drop a function where the database is PostgreSQL; for migrations."""
     if schema_editor.connection.vendor == "postgresql":
-        schema_editor.execute(f"DROP FUNCTION IF EXISTS {name}")
+        schema_editor.execute(f"DROP FUNCTION IF EXISTS {_schema(schema_editor)}.{name}")
+
+
+def _schema(schema_editor: Any) -> str:
+    """Return the schema of taskq's tables, quoted."""
+    with schema_editor.connection.cursor() as cursor:
+        cursor.execute(_SCHEMA + _IS_TABLE)
+        return str(cursor.fetchone()[0])

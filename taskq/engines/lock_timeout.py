@@ -28,7 +28,7 @@ class LockTimeoutEngine(Engine):
         if self._patience.get(wrapper.connection) != patience:
             if self._keeps_session(wrapper):
                 with self.cursor() as cursor:
-                    cursor.execute("SELECT set_config('lock_timeout', %s, false)", [str(patience)])
+                    cursor.execute("SELECT pg_catalog.set_config('lock_timeout', %s::text, false)", [str(patience)])
             self._patience[wrapper.connection] = patience
 
     def _keeps_session(self, wrapper: Any) -> bool:
@@ -47,7 +47,7 @@ class LockTimeoutEngine(Engine):
     @contextmanager
     def _impatient_transaction(self, patience: int) -> Iterator[None]:
         with super().atomic(), self.cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [str(patience)])
+            cursor.execute("SELECT pg_catalog.set_config('lock_timeout', %s::text, true)", [str(patience)])
             yield
 
     def gave_up(self, error: Exception) -> bool:

@@ -32,7 +32,7 @@ class PostgresqlListener(Listener):
         return self._connection.fileno()
 
     def poll(self) -> set[str] | None:
-        """Return the payloads that have come; ``None`` if one of them was empty."""
+        """Return the marks that have come; ``None`` if a notification had none."""
         pgconn = self._connection.pgconn
         try:
             pgconn.consume_input()
@@ -40,7 +40,7 @@ class PostgresqlListener(Listener):
             raise OperationalError(f"the LISTEN connection broke: {error}") from error
         names: set[str] = set()
         while (notice := pgconn.notifies()) is not None:
-            names.update(notice.extra.decode().split(",") if notice.extra else ("",))
+            names.update(notice.extra.decode("ascii", "replace").split(",") if notice.extra else ("",))
         return None if "" in names else names
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -18,7 +18,7 @@ from taskq.conf import settings
 from taskq.log_escapes import get_logger
 from taskq.records import Moment, Settlement
 
-from . import functions
+from . import functions, marks
 from .base import (
     FINAL,
     GROUP_COLUMNS,
@@ -69,14 +69,16 @@ _MOMENTS = {"expires_at": "expires_in", "eta": "delay", "due_at": "due_in"}
 
 def _moment(at: str, seconds: str) -> str:
     """Return the time of a ``records.Moment`` as an expression."""
-    return f"COALESCE(to_timestamp({at}), clock_timestamp() + {seconds}::float8 * interval '1 second')"
+    return (
+        f"COALESCE(pg_catalog.to_timestamp({at}::float8), clock_timestamp() + {seconds}::float8 * interval '1 second')"
+    )
 
 
 def _select(types: str, times: Sequence[str] = ()) -> str:
     """Return the columns of a document as expressions, with moments and the Unix times ``times`` made times."""
     return ", ".join(
         _moment(f"x.{name}", f"x.{_MOMENTS[name]}") if name in _MOMENTS
-        else f"to_timestamp(x.{name})" if name in times
+        else f"pg_catalog.to_timestamp(x.{name})" if name in times
         else f"x.{name}"
         for name in _names(types)
         if name not in _MOMENTS.values()
@@ -96,7 +98,8 @@ _ON_CONFLICT = {
 }
 _END_SET = (
     "state = x.state, result = x.result, content_type = x.content_type, traceback = x.traceback, "
-    "started_at = COALESCE(to_timestamp(x.started), r.started_at), finished_at = to_timestamp(x.finished), "
+    "started_at = COALESCE(pg_catalog.to_timestamp(x.started), r.started_at), "
+    "finished_at = pg_catalog.to_timestamp(x.finished), "
     "runtime = x.runtime, retries = x.retries, worker = x.worker, children = x.children"
 )
 
@@ -152,10 +155,7 @@ def _values(types: str) -> str:
     return ", ".join(_moment("%s", "%s") if name in _MOMENTS else "%s" for name in names)
 
 
-_WAKE = {
-    False: f" RETURNING pg_notify('{MESSAGE_CHANNEL}', queue)",
-    True: f" RETURNING pg_notify('{MESSAGE_CHANNEL}', '{SCHEDULED_NAME}')",
-}
+_WAKE = f" RETURNING pg_catalog.pg_notify('{MESSAGE_CHANNEL}'::text, %s::text)"
 _SEND_MESSAGE = (
     f"INSERT INTO taskq_message ({MESSAGE_COLUMNS}, created_at, token, acked, revoked) "
     f"VALUES ({_values(_MESSAGE_TYPES)}, clock_timestamp(), '', false, '')"
@@ -171,14 +171,16 @@ def _send_statement(run: bool, reset: bool, scheduled: bool, wake: bool) -> str:
         f"WITH run AS (INSERT INTO taskq_taskrun ({RUN_COLUMNS}, created_at) "
         f"VALUES ({_values(_RUN_TYPES)}, clock_timestamp()) {_ON_CONFLICT[reset]}) "
     )
-    return (
-        (first if run else "") + (_SEND_SCHEDULED if scheduled else _SEND_MESSAGE) + (_WAKE[scheduled] if wake else "")
-    )
+    return (first if run else "") + (_SEND_SCHEDULED if scheduled else _SEND_MESSAGE) + (_WAKE if wake else "")
 
 
 # Every shape that a send can have, each made once: with a run, reset, scheduled, waking.
 _SENDS = {shape: _send_statement(*shape) for shape in itertools.product((False, True), repeat=4)}
-_CALL_SEND = f"SELECT {functions.SEND}({', '.join(['%s'] * 18)})"
+_OPEN_SCHEMAS = (
+    "SELECT n.nspname::text FROM pg_catalog.pg_namespace n "
+    "WHERE n.nspname = ANY(pg_catalog.current_schemas(false)) "
+    "AND pg_catalog.has_schema_privilege('public'::name, n.oid, 'CREATE'::text) ORDER BY 1"
+)
 
 
 class PostgresqlEngine(ClaimingEngine):
@@ -203,6 +205,11 @@ class PostgresqlEngine(ClaimingEngine):
         code = getattr(error.__cause__, "sqlstate", None)
         return super().refuses(error) if code is None else code[:2] in {"21", "22", "23", "54"}
 
+    def open_schemas(self) -> list[str]:
+        with self.cursor() as cursor:
+            cursor.execute(_OPEN_SCHEMAS)
+            return [row[0] for row in cursor.fetchall()]
+
     def now(self) -> float:
         with self.cursor() as cursor:
             cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
@@ -212,33 +219,44 @@ class PostgresqlEngine(ClaimingEngine):
         self, message: Sequence[Any], run: Sequence[Any] | None, *, due: Moment | None, reset: bool, wake: bool
     ) -> None:
         """One statement: run, message and notification together."""
-        if run is not None and due is None and not reset and message[_EXPIRES_IN] is None and self._has_function:
-            self._send_by_function(message, run, wake)
+        called = None
+        if wake:
+            called = marks.mark(SCHEDULED_NAME if due is not None else message[_QUEUE])
+        usual = due is None and not reset and message[_EXPIRES_IN] is None
+        if run is not None and usual and self._send_by_function(message, run, called):
             return
         with self.cursor() as cursor:
-            params = [*(run or ()), *message, *(due or ())]
+            params = [*(run or ()), *message, *(due or ()), *([called] if wake else ())]
             cursor.execute(_SENDS[run is not None, reset, due is not None, wake], params)
 
-    def _send_by_function(self, message: Sequence[Any], run: Sequence[Any], wake: bool) -> None:
+    def _send_by_function(self, message: Sequence[Any], run: Sequence[Any], called: str | None) -> bool:
+        """Send by one call, and return true; false if there is no function that this role may call."""
         queue, task_id, name, priority, headers, body, kind, encoding, properties, exchange, key, _, expires, *_ = (
             message
         )
         arguments, root_id, parent_id, group_id, retries = run[4:9]
-        with self.cursor() as cursor:
-            cursor.execute(
-                _CALL_SEND,
-                [
-                    task_id, name, queue, priority, expires, headers, body, kind, encoding, properties, exchange, key,
-                    arguments, root_id, parent_id, group_id, retries, wake,
-                ],
-            )  # fmt: skip
+        params = [
+            task_id, name, queue, priority, expires, headers, body, kind, encoding, properties, exchange, key,
+            arguments, root_id, parent_id, group_id, retries, called,
+        ]  # fmt: skip
+        for _ in range(2):
+            if not (call := self._call_send):
+                break
+            with self.cursor() as cursor:
+                cursor.execute(call, params)
+                if cursor.fetchone() is not None:
+                    return True
+            # The search path of the connection leads to other tables than before.
+            self.__dict__.pop("_call_send", None)
+        return False
 
     @cached_property
-    def _has_function(self) -> bool:
-        """Whether the migrations made the function: tests may make tables without them."""
+    def _call_send(self) -> str:
+        """The statement that calls the function; empty if there is none, as in tests that make tables themselves."""
         with self.cursor() as cursor:
-            cursor.execute("SELECT to_regproc(%s) IS NOT NULL", [functions.SEND])
-            return bool(cursor.fetchone()[0])
+            cursor.execute(functions.FIND_SEND)
+            found = cursor.fetchone()
+        return functions.call_send(*found) if found else ""
 
     def insert_messages(self, rows: Sequence[Sequence[Any]]) -> None:
         self._insert(_INSERT_MESSAGES, _MESSAGE_NAMES, rows)
@@ -254,9 +272,9 @@ class PostgresqlEngine(ClaimingEngine):
         with self.cursor() as cursor:
             cursor.execute(sql, [document])
 
-    def notify(self, channel: str, payload: str = "") -> None:
+    def notify(self, channel: str, names: Collection[str]) -> None:
         with self.cursor() as cursor:
-            cursor.execute("SELECT pg_notify(%s, %s)", [channel, payload])
+            cursor.execute("SELECT pg_catalog.pg_notify(%s::text, %s::text)", [channel, marks.payload(names)])
 
     def pick_due(self, limit: int) -> list[int]:
         with self.cursor() as cursor:
@@ -312,11 +330,11 @@ class PostgresqlEngine(ClaimingEngine):
 
     def _test(self, listener: PostgresqlListener) -> None:
         """Warn if a notification does not arrive, as behind a proxy that pools transactions."""
-        self.notify(MESSAGE_CHANNEL, _TEST)
+        self.notify(MESSAGE_CHANNEL, [_TEST])
         deadline = time.monotonic() + _TEST_SECONDS
         while (left := deadline - time.monotonic()) > 0:
             names = listener.wait(left)
-            if names is None or _TEST in names:
+            if names is None or marks.mark(_TEST) in names:
                 listener.direct = True
                 return
         logger.warning(
@@ -330,6 +348,7 @@ class PostgresqlEngine(ClaimingEngine):
 
 
 _MESSAGE_NAMES = _names(_MESSAGE_TYPES)
+_QUEUE = _MESSAGE_NAMES.index("queue")
 _EXPIRES_IN = _MESSAGE_NAMES.index("expires_in")
 _SCHEDULED_NAMES = [*_MESSAGE_NAMES, "due_at", "due_in"]
 _RUN_NAMES = _names(_RUN_TYPES)

@@ -13,7 +13,7 @@ from .lock_timeout import LockTimeoutEngine
 
 # A claim that a crash of the server forgets is a message that is claimed again, and whose first
 # holder settles nothing: it need not wait for the disk.
-_NO_WAIT = "set_config('synchronous_commit', 'off', true)"
+_NO_WAIT = "pg_catalog.set_config('synchronous_commit', 'off', true)"
 # Rows are updated where they lie: no index and no join has to be chosen. Until the end of the statement their locks
 # keep them there. An array is read once.
 _CLAIM = (
@@ -39,7 +39,7 @@ _CLAIM_ALONE = {
 }
 # LATERAL and LIMIT: there is no other plan than a look into the index for each queue.
 _WITH_MESSAGES = (
-    "SELECT q.name FROM unnest(%s::text[]) AS q(name), LATERAL (SELECT 1 FROM taskq_message "
+    "SELECT q.name FROM pg_catalog.unnest(%s::text[]) AS q(name), LATERAL (SELECT 1 FROM taskq_message "
     "WHERE token = '' AND queue = q.name COLLATE \"C\" ORDER BY priority DESC, id LIMIT 1) m"
 )
 _PRIORITIES = range(10)
@@ -48,7 +48,9 @@ _PRIORITIES = range(10)
 # allowed: without it a few rows that are wanted in the order of ids would be looked for among all.
 _LOOK_UPS = {"enable_seqscan": "off", "enable_bitmapscan": "off", "random_page_cost": "0.1"}
 _STEADY = "; ".join(f"SET {name} = {value}" for name, value in _LOOK_UPS.items())
-_STEADY_HERE = f"SELECT {_NO_WAIT}" + "".join(f", set_config('{n}', '{value}', true)" for n, value in _LOOK_UPS.items())
+_STEADY_HERE = f"SELECT {_NO_WAIT}" + "".join(
+    f", pg_catalog.set_config('{n}', '{value}', true)" for n, value in _LOOK_UPS.items()
+)
 
 
 class ClaimingEngine(LockTimeoutEngine):

@@ -23,6 +23,7 @@ from django.db import connections
 from taskq import engines
 from taskq.conf import settings
 from taskq.engines.base import AdaptiveListener, Listener
+from taskq.engines.marks import mark
 from taskq.log_escapes import get_logger
 
 from . import rows as run_rows
@@ -106,6 +107,8 @@ class ResultListener:
         self.alias = alias
         self._lock = threading.Lock()
         self._waiting: dict[str, set[Waiter]] = {}
+        #: The ids of ``_waiting`` by the marks that notifications have in their place.
+        self._marks: dict[str, str] = {}
         #: The waiters for which this thread has to look.
         self._asking: set[Waiter] = set()
         self._listening = False
@@ -138,7 +141,10 @@ class ResultListener:
             if self._ended:
                 return None
             for task_id in waiter.missing():
-                self._waiting.setdefault(task_id, set()).add(waiter)
+                if task_id not in self._waiting:
+                    self._waiting[task_id] = set()
+                    self._marks[mark(task_id)] = task_id
+                self._waiting[task_id].add(waiter)
             if waiter.asks:
                 self._asking.add(waiter)
             self._wake()
@@ -160,7 +166,11 @@ class ResultListener:
         waiters = self._waiting[task_id]
         waiters.discard(waiter)
         if not waiters:
-            del self._waiting[task_id]
+            self._forget(task_id)
+
+    def _forget(self, task_id: str) -> set[Waiter]:
+        self._marks.pop(mark(task_id), None)
+        return self._waiting.pop(task_id, set())
 
     def _wake(self) -> None:
         """Interrupt the thread's wait. The caller holds the lock."""
@@ -226,14 +236,17 @@ class ResultListener:
             time.sleep(min(left, SLOW_LOOK))
 
     def _look(self, ended: set[str] | None) -> None:
-        """Read the awaited rows among ``ended``, ``None`` for all, and give them to their waiters.
+        """Read the awaited rows with the marks ``ended``, ``None`` for all, and give them to their waiters.
 
         One read serves all waiters that ask for a look.
         """
         with self._lock:
             asking = list(self._asking)
-            looked_for = None if ended is None else ended.union(*(waiter.ids for waiter in asking))
-            wanted = list(self._waiting) if looked_for is None else [i for i in looked_for if i in self._waiting]
+            if ended is None:
+                wanted = list(self._waiting)
+            else:
+                named = {self._marks[its] for its in ended & self._marks.keys()}
+                wanted = list(named.union(*(waiter.ids & self._waiting.keys() for waiter in asking)))
         if wanted:
             began = time.monotonic()
             found = run_rows.finished(wanted)
@@ -256,7 +269,7 @@ class ResultListener:
         given: dict[Waiter, dict[str, TaskRun]] = {}
         with self._lock:
             for task_id, row in found.items():
-                for waiter in self._waiting.pop(task_id, ()):
+                for waiter in self._forget(task_id):
                     given.setdefault(waiter, {})[task_id] = row
             for waiter, rows in given.items():
                 waiter.take(rows)

@@ -21,10 +21,8 @@ from taskq.messages.announcing import report
 from taskq.messages.serializers import to_json
 from taskq.records import Envelope
 
-#: The channel on which workers listen; the payload is the queues' names, or empty for "several".
+#: The channel on which workers listen for the names of queues.
 MESSAGE_CHANNEL = "taskq_message"
-# PostgreSQL takes payloads of less than 8,000 bytes.
-_PAYLOAD = 7900
 
 
 def enqueue_one(envelope: Envelope, alias: str | None = None) -> None:
@@ -100,14 +98,7 @@ def report_on_commit(engine: Engine, envelopes: Sequence[Envelope]) -> None:
 def wake(engine: Engine, names: set[str]) -> None:
     """Wake the workers of the queues ``names`` at commit, with one notification."""
     if settings.NOTIFY and names:
-        engine.notify(MESSAGE_CHANNEL, payload(sorted(names)))
-
-
-def payload(names: Sequence[str]) -> str:
-    """Return names as the payload of a notification; empty for "several", if they are too long or not plain text."""
-    joined = ",".join(names)
-    fits = len(joined) < _PAYLOAD and joined.isascii() and joined.count(",") == len(names) - 1
-    return joined if fits else ""
+        engine.notify(MESSAGE_CHANNEL, sorted(names))
 
 
 def message_row(e: Envelope) -> tuple[Any, ...]:

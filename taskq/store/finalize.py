@@ -14,6 +14,8 @@ from taskq.engines import Engine
 from taskq.models import Node, TaskRun
 from taskq.records import End, Settlement
 
+from .sealed_values import seal_values
+
 
 def write(engine: Engine, settlements: Sequence[Settlement]) -> set[str]:
     """Write the runs; return the ids of the tasks that had not ended before."""
@@ -23,6 +25,7 @@ def write(engine: Engine, settlements: Sequence[Settlement]) -> set[str]:
         if s.task_id not in over:
             by_end[s.end].append(s)
     kept = sorted(by_end[End.KEPT] + by_end[End.KEPT_FOR_BODY], key=lambda s: s.task_id)
+    seal_values(kept)
     first = engine.end_runs(kept) if kept else set()
     first |= _delete_ignored(engine, by_end[End.DROPPED])
     first |= _finish_without_state(engine, by_end[End.WITHOUT_STATE] + by_end[End.REPLACED])

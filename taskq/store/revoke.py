@@ -145,7 +145,7 @@ def _revoke(engine: Engine, task_ids: Sequence[str], unsent: set[str], terminate
         if claimed:
             Message.objects.using(alias).filter(id__in=claimed).update(revoked=terminate or "revoke")
             if settings.NOTIFY:
-                engine.notify(MESSAGE_CHANNEL, REVOKED_NAME)
+                engine.notify(MESSAGE_CHANNEL, [REVOKED_NAME])
     return len(found)
 
 

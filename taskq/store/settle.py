@@ -29,7 +29,7 @@ from taskq.workflows.followups import complete
 
 from . import log_lines
 from .authenticity import readable
-from .enqueue import follow, names_of, payload, wake
+from .enqueue import follow, names_of, wake
 from .finalize import finish_pending, note_ended
 from .masking import mask_arguments
 from .sealed_values import seal_values
@@ -37,7 +37,7 @@ from .texts import without_texts
 from .transactions import repeated
 from .workflow_rows import DatabaseWorkflows
 
-#: The channel for waiters for results; the payload is task ids, or empty for "many".
+#: The channel on which waiters listen for task ids.
 RESULT_CHANNEL = "taskq_result"
 
 
@@ -114,7 +114,6 @@ def _revoked(s: Settlement, message: Message) -> Settlement:
 
 def write_ends(engine: Engine, settled: Sequence[Settlement], rows: DatabaseWorkflows | None = None) -> None:
     """Write the states of tasks whose messages were deleted, and send their follow-ups."""
-    seal_values(settled)
     linked = [s for s in settled if s.linked]
     plain = [s for s in settled if not s.linked] if linked else settled
     _write_plain(engine, plain)
@@ -137,6 +136,7 @@ def _write_plain(engine: Engine, settled: Sequence[Settlement]) -> None:
 
 
 def _write_runs(engine: Engine, settled: Sequence[Settlement]) -> None:
+    seal_values(settled)
     tracked = [s for s in settled if s.tracked]
     untracked = [s for s in settled if not s.tracked]
     if tracked:
@@ -183,7 +183,7 @@ def _try_again(engine: Engine, retried: Sequence[Settlement]) -> None:
 def _wake_waiters(engine: Engine, task_ids: Iterable[str]) -> None:
     ids = list(task_ids)
     if ids and settings.NOTIFY:
-        engine.notify(RESULT_CHANNEL, payload(ids))
+        engine.notify(RESULT_CHANNEL, ids)
 
 
 def _refused(engine: Engine, settlement: Settlement, error: Exception) -> Settlement:

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils.text import capfirst
 
 from taskq.conf import database_broker_alias, settings
-from taskq.models import Queue
+from taskq.models import Queue, Worker
 from taskq_admin.queries import queues
 
 from .read_only import ReadOnlyAdmin
@@ -30,6 +30,7 @@ class QueueAdmin(ReadOnlyAdmin[Queue]):
         context = {
             "overview": queues.overview((settings.DEFAULT_QUEUE,)),
             "queues_at_most": queues.MANY,
+            "readers_visible": self.may_view(request, Worker),
             "other_broker": database_broker_alias() is None,
         }
         return self.render(request, self.page_template, capfirst(str(self.opts.verbose_name_plural)), context)

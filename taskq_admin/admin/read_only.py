@@ -18,6 +18,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 from taskq.conf import settings
+from taskq_admin.badges import short
 
 from .paginator import CappedPaginator
 
@@ -70,6 +71,11 @@ class ReadOnlyAdmin(BaseAdmin[M]):
         user = request.user
         return user.has_perm(f"{self.opts.app_label}.view_{self.opts.model_name}")
 
+    def may_view(self, request: HttpRequest, model: type[Model]) -> bool:
+        """Tell whether the user may see the rows of another model, which this site shows."""
+        other = self.admin_site._registry.get(model)
+        return other is not None and other.has_view_permission(request)
+
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         """Refuse filters on columns from the address: they would scan the table, or search hidden payloads."""
         if lookup in {getattr(entry, "parameter_name", None) for entry in self.list_filter}:
@@ -92,7 +98,7 @@ class ReadOnlyAdmin(BaseAdmin[M]):
         found = self.get_object(request, unquote(object_id))
         if found is None:
             self._missing(object_id)
-        return self.render(request, self.page_template, str(found), self.page_context(request, found))
+        return self.render(request, self.page_template, short(found), self.page_context(request, found))
 
     def page_context(self, request: HttpRequest, obj: M) -> dict[str, Any]:
         """Return the context of ``page_template`` for ``obj``."""

@@ -13,9 +13,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from taskq import timezones
-from taskq.models import TaskRun
-from taskq_admin.badges import badge, moment
-from taskq_admin.queries import durations, runs, timeline
+from taskq.models import Queue, TaskRun, Worker
+from taskq_admin.badges import badge, moment, short
+from taskq_admin.queries import durations, payloads, queues, runs, timeline
 from taskq_admin.queries.tabs import tab_for
 
 from .filters import BeforeFilter, NameFilter, TabFilter
@@ -81,6 +81,12 @@ class TaskRunAdmin(ReadOnlyAdmin[TaskRun]):
         page = reverse("admin:taskq_taskrun_change", args=[pk], current_app=self.admin_site.name)
         return HttpResponseRedirect(page)
 
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Show the list, and above it the queues that nobody reads, to who may see queues and workers."""
+        told = self.may_view(request, Queue) and self.may_view(request, Worker)
+        unread = queues.unread() if told and self.has_view_permission(request) else []
+        return super().changelist_view(request, {"unread": unread, **(extra_context or {})})
+
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -95,7 +101,10 @@ class TaskRunAdmin(ReadOnlyAdmin[TaskRun]):
     def page_context(self, request: HttpRequest, obj: TaskRun) -> dict[str, Any]:
         """Return the task with its timeline, attempts, relatives and, if allowed, payloads."""
         visible = self.has_payload_permission(request)
+        space = payloads.Space()
+        contents = runs.contents(obj, space) if visible else None
         attempts = runs.attempts(obj.task_id)
+        past = runs.attempt_contents(attempts, space) if visible else {}
         tries = timeline.tries(obj, attempts)
         return {
             "run": obj,
@@ -107,16 +116,16 @@ class TaskRunAdmin(ReadOnlyAdmin[TaskRun]):
             "waited": _waited(obj),
             "relatives": runs.relatives(obj),
             "payloads_visible": visible,
-            "contents": runs.contents(obj) if visible else None,
-            "past": [(start, runs.contents(row)) for start, row in zip(tries, attempts, strict=False)]
-            if visible
-            else [],
+            "contents": contents,
+            "past": [(start, past[row.pk]) for start, row in zip(tries, attempts, strict=False) if row.pk in past],
+            "past_at_most": runs.FEW,
+            "past_more": visible and len(attempts) > runs.FEW,
         }
 
     @admin.display(description=_("task"))
     def task(self, run: TaskRun) -> SafeString:
         """The task's name, which a narrow column breaks at its dots."""
-        return format_html_join(SafeString(".<wbr>"), "{}", ((part,) for part in (run.name or "-").split(".")))
+        return format_html_join(SafeString(".<wbr>"), "{}", ((part,) for part in short(run.name or "-").split(".")))
 
     @admin.display(description=_("state"))
     def status(self, run: TaskRun) -> SafeString:
@@ -126,13 +135,13 @@ class TaskRunAdmin(ReadOnlyAdmin[TaskRun]):
     @admin.display(description=_("id"))
     def short_id(self, run: TaskRun) -> SafeString:
         """The end of the id, where ids made at one time differ; the whole of it on hovering."""
-        short = run.task_id if len(run.task_id) <= 9 else f"…{run.task_id[-8:]}"
-        return format_html('<code class="taskq-id" title="{}">{}</code>', run.task_id, short)
+        end = run.task_id if len(run.task_id) <= 9 else f"…{run.task_id[-8:]}"
+        return format_html('<code class="taskq-id" title="{}">{}</code>', short(run.task_id), end)
 
     @admin.display(description=_("queue"))
     def where(self, run: TaskRun) -> str:
         """The queue, and the worker once there is one."""
-        return f"{run.queue} @ {run.worker}" if run.worker else run.queue
+        return f"{short(run.queue)} @ {short(run.worker)}" if run.worker else short(run.queue)
 
     @admin.display(description=_("created"))
     def created(self, run: TaskRun) -> SafeString:

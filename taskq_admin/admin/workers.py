@@ -12,8 +12,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from taskq import timezones
-from taskq.models import Worker
-from taskq_admin.badges import badge, moment
+from taskq.models import TaskRun, Worker
+from taskq_admin.badges import badge, moment, short
 from taskq_admin.queries import durations, workers
 
 from .read_only import ReadOnlyAdmin
@@ -42,12 +42,14 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
     def page_context(self, request: HttpRequest, obj: Worker) -> dict[str, Any]:
         """Return the worker with its ``info`` and its messages."""
         now = timezones.now()
+        held = workers.held(obj.token)
         return {
             "worker": obj,
             "info": workers.info(obj),
             "silent": obj.state != Worker.LOST and workers.is_silent(obj, now),
             "silence": workers.silence(obj, now),
-            "held": workers.held(obj.token),
+            "held": held,
+            "tasks_visible": self.may_view(request, TaskRun),
             "held_at_most": workers.MANY,
             "now": now,
         }
@@ -55,7 +57,7 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
     @admin.display(description=_("worker"))
     def node(self, worker: Worker) -> str:
         """Its name."""
-        return worker.name or worker.token
+        return short(worker.name or worker.token)
 
     @admin.display(description=_("state"))
     def status(self, worker: Worker) -> SafeString:
@@ -66,18 +68,18 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
     @admin.display(description=_("host and process"))
     def where(self, worker: Worker) -> str:
         """Host and process id."""
-        return f"{workers.info(worker).host or worker.host} : {worker.pid}"
+        return f"{short(workers.info(worker).host or worker.host)} : {worker.pid}"
 
     @admin.display(description=_("queues"))
     def queues(self, worker: Worker) -> str:
         """The queues it takes from."""
-        return ", ".join(workers.info(worker).queues)
+        return short(", ".join(workers.info(worker).queues))
 
     @admin.display(description=_("concurrency"))
     def size(self, worker: Worker) -> str:
         """The number of tasks that it runs at once, and its pool."""
         info = workers.info(worker)
-        return f"{info.concurrency} ({info.pool})" if info.pool else info.concurrency
+        return short(f"{info.concurrency} ({info.pool})" if info.pool else info.concurrency)
 
     @admin.display(description=_("started"))
     def started(self, worker: Worker) -> SafeString:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
@@ -16,8 +17,10 @@ def between(start: datetime | None, end: datetime | None) -> float | None:
 
 def words(seconds: float | None) -> str:
     """Return ``seconds`` in words: ``9.7 µs``, ``4 ms``, ``1.25 s``, ``3 min 5 s``, ``2 d 4 h``."""
-    if seconds is None:
+    if seconds is None or math.isnan(seconds):
         return ""
+    if math.isinf(seconds):
+        return "∞" if seconds > 0 else "-∞"
     if seconds < 0:
         return f"-{words(-seconds)}"
     return _small(seconds) if seconds < 59.995 else _large(round(seconds))

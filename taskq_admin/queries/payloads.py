@@ -12,13 +12,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.html import escape
 from django.utils.translation import gettext as _
 
 from taskq.exceptions import from_wire
 
-#: Characters of a payload that a page reads and shows at most.
+#: Characters of a payload that a page reads at most.
 LIMIT = 64 * 1024
+#: Bytes of HTML that the payloads of a page take at most, and one of them.
+PAGE, EACH = 600_000, 150_000
+#: The most characters of a task id.
+_LONGEST_ID = 255
 _UNREADABLE = object()
+_ENCODER = json.JSONEncoder(indent=2, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,29 @@ class Failure:
     message: str
 
 
+class Space:
+    """The space for payloads on one page. A character takes up to six bytes there, and indentation any number."""
+
+    def __init__(self, size: int = PAGE) -> None:
+        self._left = size
+
+    def fit(self, found: Payload | None) -> Payload | None:
+        """Return a payload that is cut to what there is room for."""
+        if found is None:
+            return None
+        text = self.cut(found.text)
+        return found if text == found.text else Payload(text, _first(len(text)))
+
+    def cut(self, text: str) -> str:
+        """Return the start of ``text`` that there is room for, and take the room."""
+        room = min(self._left, EACH)
+        shown = text[:room]
+        while (size := len(escape(shown).encode())) > room:
+            shown = shown[: len(shown) * room // size]
+        self._left -= size
+        return shown
+
+
 def payload(text: str | None, content_type: str = "application/json") -> Payload | None:
     """Return ``text`` indented when it is whole JSON, as it is otherwise; ``None`` for no text."""
     if not text:
@@ -45,7 +74,7 @@ def payload(text: str | None, content_type: str = "application/json") -> Payload
     if content_type != "application/json":
         return _raw(text, _("Stored as %(type)s, shown as it is.") % {"type": content_type})
     value = _parse(text)
-    return _raw(text, _("This is not valid JSON.")) if value is _UNREADABLE else Payload(_indented(value))
+    return _raw(text, _("This is not valid JSON.")) if value is _UNREADABLE else _indented(value)
 
 
 def arguments(text: str | None) -> tuple[Payload | None, Payload | None]:
@@ -53,7 +82,7 @@ def arguments(text: str | None) -> tuple[Payload | None, Payload | None]:
     value = _parse(text) if text else None
     match value:
         case [list() as args, dict() as kwargs]:
-            return (Payload(_indented(args)) if args else None, Payload(_indented(kwargs)) if kwargs else None)
+            return (_indented(args) if args else None, _indented(kwargs) if kwargs else None)
     return payload(text), None
 
 
@@ -73,7 +102,8 @@ def child_ids(text: str | None) -> list[str]:
     """Return the task ids in a ``children`` text: plain ids, or result tuples ``[[id, parent], members]``."""
     value = _parse(text) if text else None
     try:
-        return list(dict.fromkeys(_ids(value))) if isinstance(value, list) else []
+        found = dict.fromkeys(_ids(value)) if isinstance(value, list) else ()
+        return [task_id for task_id in found if len(task_id) <= _LONGEST_ID]
     except RecursionError:
         return []
 
@@ -114,13 +144,24 @@ def _parse(text: str) -> Any:
 
 
 def _raw(text: str, note: str) -> Payload:
-    if len(text) > LIMIT:
-        note = _("Only the first %(count)s characters are shown.") % {"count": f"{LIMIT:,}"}
-    return Payload(_printable(text[:LIMIT]), note)
+    return Payload(_printable(text[:LIMIT]), _first(LIMIT) if len(text) > LIMIT else note)
 
 
-def _indented(value: Any) -> str:
-    return _printable(json.dumps(value, indent=2, ensure_ascii=False))
+def _first(count: int) -> str:
+    return _("Only the first %(count)s characters are shown.") % {"count": f"{count:,}"}
+
+
+def _indented(value: Any) -> Payload:
+    # Piece by piece: what is nested deeply is mostly indentation, megabytes of it.
+    text = ""
+    try:
+        for piece in _ENCODER.iterencode(value):
+            text += piece
+            if len(text) > EACH:
+                return Payload(_printable(text[:EACH]), _first(EACH))
+    except RecursionError:
+        return Payload(_printable(text), _("This is nested too deeply to be shown as a whole."))
+    return Payload(_printable(text))
 
 
 def _printable(text: str) -> str:

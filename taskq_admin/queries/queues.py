@@ -23,6 +23,7 @@ from .capped import CAP, CappedCount, capped_count
 MANY = 100
 #: Queues that the list of tasks asks for: it says only that some of them are not read.
 FEW = 20
+_PRIORITIES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,8 @@ def _oldest(queue: str) -> datetime | None:
     heads: list[datetime] = []
     rows = _waiting().filter(queue=queue).order_by("-priority", "id").values_list("priority", "created_at")
     head = rows.first()
-    while head is not None:
+    # Other programs may have written any number of priorities.
+    while head is not None and len(heads) < _PRIORITIES:
         priority, created = head
         heads.append(created)
         head = rows.filter(priority__lt=priority).first()

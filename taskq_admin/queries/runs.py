@@ -6,7 +6,7 @@ lists, and cut by it for the detail page.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,9 @@ from . import payloads
 LARGE = ("arguments", "result", "traceback", "children")
 #: Attempts and children that a page shows at most.
 MANY = 100
+#: Attempts whose errors a page shows, the newest ones: a database may have to read all of a long text for its start.
+FEW = 5
+_LONGEST_TYPE = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,22 +87,33 @@ def pk_of(task_id: str) -> int | None:
 
 
 def attempts(task_id: str) -> list[Attempt]:
-    """Return the attempts that did not settle the task, the newest ``MANY`` of them, in order."""
+    """Return the attempts that did not settle the task, the newest ``MANY`` of them, in order, without payloads."""
     rows = Attempt.objects.using(settings.DATABASE).filter(task_id=task_id).defer("result", "traceback")
-    return list(reversed(rows.annotate(**_cut(("result", "traceback"))).order_by("-id")[:MANY]))
+    return list(reversed(rows.order_by("-id")[:MANY]))
 
 
-def contents(row: TaskRun | Attempt) -> Contents:
-    """Make the payloads of a row from ``find`` or ``attempts`` readable."""
+def attempt_contents(attempts: Sequence[Attempt], space: payloads.Space) -> dict[int, Contents]:
+    """Return the payloads of the newest ``FEW`` attempts by their row numbers, as far as there is ``space``."""
+    newest = [attempt.pk for attempt in attempts[-FEW:]]
+    if not newest:
+        return {}
+    rows = Attempt.objects.using(settings.DATABASE).filter(pk__in=newest).defer("result", "traceback")
+    cut = rows.annotate(**_cut(("result", "traceback"))).order_by("-id")
+    return {row.pk: contents(row, space) for row in cut}
+
+
+def contents(row: TaskRun | Attempt, space: payloads.Space) -> Contents:
+    """Make the payloads of a row from ``find`` or ``attempt_contents`` readable, as far as there is ``space``."""
     result = getattr(row, "cut_result", None)
     error = payloads.failure(result) if row.state in states.EXCEPTION_STATES else None
     args, kwargs = payloads.arguments(getattr(row, "cut_arguments", None))
+    value = None if error else payloads.payload(result, getattr(row, "content_type", "application/json"))
     return Contents(
-        args=args,
-        kwargs=kwargs,
-        result=None if error else payloads.payload(result, getattr(row, "content_type", "application/json")),
-        failure=error,
-        traceback=payloads.payload(getattr(row, "cut_traceback", None), "text/plain"),
+        args=space.fit(args),
+        kwargs=space.fit(kwargs),
+        result=space.fit(value),
+        failure=error and payloads.Failure(error.type[:_LONGEST_TYPE], space.cut(error.message)),
+        traceback=space.fit(payloads.payload(getattr(row, "cut_traceback", None), "text/plain")),
     )
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import QuerySet
+from django.db.models.functions import Left
 
 from taskq import timezones
 from taskq.conf import settings
@@ -47,17 +48,19 @@ class Held:
 
 
 def listed() -> QuerySet[Worker]:
-    """Return all workers."""
-    return Worker.objects.using(settings.DATABASE)
+    """Return all workers, with the start of their ``info`` as ``cut_info``."""
+    cut = Left("info", payloads.LIMIT + 1)
+    return Worker.objects.using(settings.DATABASE).defer("info").annotate(cut_info=cut)
 
 
 def info(worker: Worker) -> Info:
-    """Read ``worker.info``, whatever is in it."""
+    """Read ``worker.info``, whatever is in it. That of a worker from ``listed`` is cut."""
+    written: str = worker.cut_info if hasattr(worker, "cut_info") else worker.info
     try:
-        said = json.loads(worker.info)
+        said = json.loads(written)
     except (TypeError, ValueError, RecursionError):
         said = None
-    text = payloads.payload(worker.info) if said != {} else None
+    text = payloads.Space().fit(payloads.payload(written)) if said != {} else None
     if not isinstance(said, dict):
         return Info(text=text)
     return Info(

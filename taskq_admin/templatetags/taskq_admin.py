@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 
 from taskq_admin import badges
 from taskq_admin.admin.filters import BeforeFilter, NameFilter, TabFilter
-from taskq_admin.queries import durations, queues
+from taskq_admin.queries import durations
 from taskq_admin.queries.tabs import tab_counts
 
 register = template.Library()
@@ -22,6 +22,12 @@ register = template.Library()
 def badge(state: str) -> SafeString:
     """Return a state as a coloured label."""
     return badges.badge(state)
+
+
+@register.filter
+def short(text: object) -> str:
+    """Return a name or an id, cut if it is too long to be one."""
+    return badges.short(text)
 
 
 @register.filter
@@ -56,12 +62,6 @@ def taskq_search(cl: ChangeList) -> dict[str, Any]:
         "names": NameFilter.suggestions(),
         "everything": cl.get_query_string(remove=[NameFilter.parameter_name, SEARCH_VAR]) if _narrowed(cl) else "",
     }
-
-
-@register.inclusion_tag("admin/taskq_admin/unread.html")
-def taskq_unread() -> dict[str, Any]:
-    """Name the queues in which tasks wait and from which nobody takes."""
-    return {"unread": queues.unread()}
 
 
 def _narrowed(cl: ChangeList) -> bool:

@@ -67,7 +67,7 @@ class Tasks:
                 )
             self._sent += count
             ((last,),) = _execute("SELECT last_value FROM taskq_message_id_seq")
-            _execute("SELECT pg_notify('taskq_message', 'taskq')")
+            _execute("SELECT pg_notify('taskq_message', '')")
         return int(last)
 
     def run(self, count: int) -> float:

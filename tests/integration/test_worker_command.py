@@ -311,7 +311,10 @@ def test_reload_supervisor_ends_its_worker_when_it_ends(alias: str, processes: P
         (["--prefetch-multiplier", "-1"], "not a number from 0"),
         (["--time-limit", "nan"], "not a number of seconds above 0"),
         (["--max-tasks-per-child", "0"], "not a number from 1"),
-        (["-b", "amqp://guest:secret@127.0.0.1//"], r"workers take tasks from django://.*\*\*"),
+        (
+            ["-b", "amqp://guest:secret@127.0.0.1//"],
+            r"(?s)--broker has a password.*TASKQ_BROKER_URL_FILE.*workers take tasks from django://.*\*\*",
+        ),
         (["-b", "django://other"], "There is no database 'other' in DATABASES: change .*--broker"),
         (["-X", "taskq"], "No queue is left to read"),
         (["-D", "--umask", "9"], "not a mask"),

@@ -50,6 +50,12 @@ def act_twice(self: Task[..., Any], name: str) -> str:
     return name
 
 
+@task(name="security.become", bind=True)
+def become(self: Task[..., Any], sig: Any) -> Any:
+    """Let another signature take this task's place."""
+    return self.replace(sig)
+
+
 @task(name="security.join")
 def join(values: list[str]) -> str:
     """Act with the values of a chord's members."""

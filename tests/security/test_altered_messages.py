@@ -13,6 +13,8 @@ from django.utils import timezone
 from taskq import chord
 from taskq.models import Message, ScheduledMessage, TaskRun
 from taskq.store import consuming, recover, workers
+from taskq.store.authenticity import runnable
+from taskq.store.claim import claim
 from taskq.store.revoke import revoke
 
 from .conftest import act, act_ignored, act_twice, fail, join, put, scheduled, snapshot, waiting
@@ -183,10 +185,14 @@ def test_copy_of_each_message_delivered_after_its_end_runs_nothing(signed: str, 
     assert (snapshot(signed), waiting(signed)) == (before, [])
 
 
-def test_of_two_copies_that_wait_one_runs(signed: str, work: Work) -> None:
+def test_of_two_copies_that_are_claimed_together_one_runs(signed: str) -> None:
     act.delay("once")
     put(signed, *waiting(signed))
-    assert work() == ["once"]
+    token = workers.register("w")
+    claimed = claim("taskq", 10, token, signed)
+    assert len(claimed) == 2
+    assert runnable(token, claimed, signed) == claimed[:1]
+    assert [row["token"] for row in waiting(signed)] == [token]
 
 
 def test_task_that_is_sent_again_under_its_id_runs(signed: str, work: Work) -> None:

@@ -14,7 +14,7 @@ from taskq import AsyncResult, GroupResult, chord, group
 from taskq.exceptions import SignatureMismatch
 from taskq.models import Group, TaskRun
 
-from .conftest import act, exploit, fail, join, ran
+from .conftest import act, become, exploit, fail, join, ran
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 Work = Callable[..., list[str]]
@@ -87,6 +87,15 @@ def test_altered_result_is_not_read(signed: str, work: Work, settings: Any) -> N
     with pytest.raises(SignatureMismatch, match="altered"):
         AsyncResult(other.id).get(timeout=10)
     assert ran == []
+
+
+def test_failure_that_takes_the_place_of_a_success_is_sealed(signed: str, work: Work) -> None:
+    sig = act.s("replacement") | act.si("next")
+    sig.freeze()
+    first, second = become.delay(sig), become.delay(sig)
+    work()
+    failed = first if first.state == "FAILURE" else second
+    assert "was sent before" in str(failed.result)
 
 
 def test_altered_saved_group_is_not_restored(signed: str, work: Work) -> None:

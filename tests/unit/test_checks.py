@@ -639,6 +639,16 @@ def test_W010_quiet_without_the_database_and_where_another_check_reports(queues:
         assert found(databases.check_readers, setting, databases=["default", "x"]) == []
 
 
+def test_W011_schema_that_is_open_to_every_role(connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = SimpleNamespace(open_schemas=lambda: ["public"])
+    monkeypatch.setattr(databases, "for_alias", lambda alias: engine)
+    connections["default"] = SimpleNamespace(vendor="postgresql")
+    assert found(databases.check_schemas, databases=["default"]) == ["W011"]
+    assert found(databases.check_schemas, databases=None) == []
+    connections["default"] = SimpleNamespace(vendor="sqlite")
+    assert found(databases.check_schemas, databases=["default"]) == []
+
+
 # -- all together
 
 

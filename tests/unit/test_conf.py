@@ -257,6 +257,17 @@ def test_env_without_the_variable_gives_the_default_or_an_error(monkeypatch: pyt
         Env().broker_url()
 
 
+def test_env_reads_a_broker_url_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TASKQ_BROKER_URL", raising=False)
+    monkeypatch.setenv("TASKQ_BROKER_URL_FILE", str(tmp_path / "url"))
+    with pytest.raises(ImproperlyConfigured, match=r"TASKQ_BROKER_URL_FILE: .* can't be read"):
+        Env().broker_url(default="django://")
+    (tmp_path / "url").write_text("amqp://u:secret@h//\n")
+    assert Env().broker_url(default="django://") == "amqp://u:secret@h//"
+    monkeypatch.setenv("TASKQ_BROKER_URL", "django://")
+    assert Env().broker_url() == "django://"
+
+
 @pytest.mark.parametrize("value", [["amqp://u:secret@h//"], b"amqp://u:secret@h//"], ids=repr)
 def test_error_about_a_broker_url_of_the_wrong_type_shows_no_password(value: Any) -> None:
     with override_settings(TASKQ_BROKER_URL=value), pytest.raises(ImproperlyConfigured) as caught:

@@ -44,7 +44,7 @@ class Command(BaseCommand):
         add("-n", "--hostname", help="name of the node: w1, w1@%%h; %%h host, %%n host without domain, %%d domain")
         add("-Q", "--queues", type=arguments.names, default=[], help="queues to take tasks from, separated by commas")
         add("-X", "--exclude-queues", type=arguments.names, default=[], help="declared queues to leave out")
-        add("-b", "--broker", help="broker URL, instead of TASKQ_BROKER_URL")
+        add("-b", "--broker", help="broker URL, instead of TASKQ_BROKER_URL; not for one with a password")
         add("-c", "--concurrency", type=arguments.concurrency, help="processes or threads; auto is the number of CPUs")
         add("-P", "--pool", choices=["prefork", "threads", "solo", "processes"], help="pool in which tasks run")
         add("-l", "--loglevel", type=arguments.level, help="level of the worker's log")
@@ -160,7 +160,7 @@ class Command(BaseCommand):
             pidfile.acquire()
         try:
             if logfile := config.logfile_of(0):
-                user.touch(logfile)
+                user.prepare_log(logfile)
             user.become()
             ended = run_worker(config)
             return ended
@@ -226,6 +226,11 @@ class Command(BaseCommand):
     def _use_broker(self, url: str) -> None:
         from django.conf import settings as django_settings
 
+        if masked_url(url) != url:
+            self.stderr.write(
+                "--broker has a password, which every user of this machine can read in the list of processes: "
+                "put the URL into the environment, or into a file (TASKQ_BROKER_URL_FILE)."
+            )
         django_settings.TASKQ_BROKER_URL = url
         settings.clear()
 

@@ -15,6 +15,7 @@ from taskq.conf import settings
 from taskq.engines import for_alias
 from taskq.engines.base import SCHEDULED_NAME
 from taskq.engines.claim_columns import MOST
+from taskq.engines.marks import mark
 from taskq.records import Claimed
 from taskq.store import large
 from taskq.store.authenticity import runnable
@@ -53,6 +54,9 @@ class DatabaseSource(Duty):
         self._lease = lease
         self._alias = alias
         self._queues = list(queues)
+        #: The queues by the marks that notifications have in place of their names.
+        self._marks = {mark(queue): queue for queue in queues}
+        self._schedules_mark = mark(SCHEDULED_NAME)
         self._deliver = deliver
         self._poll = poll
         #: The queues that have messages, or had some when they were last looked at.
@@ -105,13 +109,13 @@ class DatabaseSource(Duty):
         looks = (self._fronts[queue].next_look for queue in self._unsure)
         return min(self._next_poll, self._next_due, *looks) - time.monotonic()
 
-    def on_notification(self, names: set[str] | None) -> None:
-        """Claim from the queues that were named, or from all of them."""
-        if names is None:
+    def on_notification(self, marks: set[str] | None) -> None:
+        """Claim from the queues that were marked, or from all of them."""
+        if marks is None:
             self._unread.update(self._queues)
         else:
-            self._pending |= names.intersection(self._queues)
-        if names is None or SCHEDULED_NAME in names:
+            self._pending.update(self._marks[name] for name in marks & self._marks.keys())
+        if marks is None or self._schedules_mark in marks:
             self._next_due = 0.0
 
     def _room(self) -> int:
@@ -251,12 +255,14 @@ class DatabaseSource(Duty):
         """Start to claim from ``queue``."""
         if queue not in self._queues:
             self._queues.append(queue)
+            self._marks[mark(queue)] = queue
         self._unread.add(queue)
 
     def remove(self, queue: str) -> None:
         """Stop claiming from ``queue``."""
         if queue in self._queues:
             self._queues.remove(queue)
+            del self._marks[mark(queue)]
         self._pending.discard(queue)
         self._unread.discard(queue)
         self._unsure.discard(queue)

@@ -18,6 +18,7 @@ from typing import Any
 
 from taskq import clock
 from taskq.engines import for_alias
+from taskq.engines.marks import mark
 from taskq.processes import host_identity, process_started
 from taskq.records import Settlement
 from taskq.store import claim, peers, workers
@@ -156,11 +157,11 @@ class WorkerLease(Duty):
         """Return the seconds to the next heartbeat, or to the next read of revocations."""
         return min(self._next_beat, self._revocations_due) - time.monotonic()
 
-    def on_notification(self, names: set[str] | None) -> None:
+    def on_notification(self, marks: set[str] | None) -> None:
         """Read revocations at once if the notification names them, soon if it names nothing."""
-        if names is None:
+        if marks is None:
             self._revocations_due = min(self._revocations_due, self._revocations_read + _REVOCATIONS_EVERY)
-        elif REVOKED_NAME in names:
+        elif mark(REVOKED_NAME) in marks:
             self._revocations_due = 0.0
 
     @property

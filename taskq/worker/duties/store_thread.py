@@ -43,8 +43,8 @@ class Duty:
         """Return the seconds until ``work`` has something to do; ``None`` if that does not depend on time."""
         return None
 
-    def on_notification(self, names: set[str] | None) -> None:
-        """Take in the names that the database notified of; ``None`` is "something has changed"."""
+    def on_notification(self, marks: set[str] | None) -> None:
+        """Take in the marks of what the database notified of; ``None`` is "something has changed"."""
 
     @property
     def done(self) -> bool:
@@ -151,11 +151,11 @@ class StoreThread(threading.Thread):
 
     def _poll_listener(self, listener: Listener) -> bool:
         """Hand notifications on to the duties; tell whether there were any."""
-        names = listener.poll()
-        notified = names is None or bool(names)
+        marks = listener.poll()
+        notified = marks is None or bool(marks)
         if notified:
             for duty in self.duties:
-                duty.on_notification(names)
+                duty.on_notification(marks)
         return notified
 
     def _sleep(self, listener: Listener) -> None:

@@ -13,6 +13,8 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 
+from taskq.files import open_log
+
 
 class Background:
     """The detached process, while the process that started it waits in the terminal for the start to succeed."""
@@ -91,18 +93,20 @@ class User:
         if self.uid is not None and self.uid != os.geteuid():
             os.setuid(self.uid)
 
-    def touch(self, path: str) -> None:
-        """Make sure that a file exists; a new file is this user's. Raises ``OSError`` if this user can't write it."""
-        new = not os.path.exists(path)
-        with open(path, "a"):
-            pass
-        if (self.uid, self.gid) != (None, None):
-            if new:
-                os.chown(path, -1 if self.uid is None else self.uid, -1 if self.gid is None else self.gid)
-            self._refuse_unwritable(path)
+    def prepare_log(self, path: str) -> None:
+        """Make sure that this user can write the log file; a new file is this user's.
 
-    def _refuse_unwritable(self, path: str) -> None:
-        # A child process tries it as this user, so that the permissions of the folders above count too.
+        Raises ``OSError`` if the user can't write it, or if root must not create it.
+        """
+        problem = self._try(path)
+        if problem in (errno.EACCES, errno.EPERM) and self._create(path):
+            problem = self._try(path)
+        if problem:
+            whose = "" if (self.uid, self.gid) == (None, None) else " for the worker's user"
+            raise OSError(problem, f"{os.strerror(problem)}{whose}", path)
+
+    def _try(self, path: str) -> int:
+        """Open the file as this user, in a child process; return the number of the error, or 0."""
         pid = os.fork()
         if not pid:
             problem = errno.EPERM
@@ -110,17 +114,27 @@ class User:
                 problem = self._problem(path)
             finally:
                 os._exit(problem)
-        problem = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        if problem:
-            raise OSError(problem, f"{os.strerror(problem)} for the worker's user", path)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
     def _problem(self, path: str) -> int:
         try:
             self.become()
-            with open(path, "a"):
-                return 0
+            os.close(open_log(path))
         except OSError as error:
             return error.errno or errno.EPERM
+        return 0
+
+    def _create(self, path: str) -> bool:
+        """Create the file for this user, in a directory of root's; tell whether it is new."""
+        try:
+            log = open_log(path, os.O_EXCL)
+        except FileExistsError:
+            return False
+        try:
+            os.fchown(log, -1 if self.uid is None else self.uid, -1 if self.gid is None else self.gid)
+        finally:
+            os.close(log)
+        return True
 
 
 def _group(text: str) -> int:

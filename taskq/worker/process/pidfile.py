@@ -5,11 +5,13 @@ Used by the command before and after the worker runs. It never deletes a file th
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from contextlib import suppress
 from pathlib import Path
 
+from taskq.files import directory_of
 from taskq.processes import is_gone, seconds_alive
 from taskq.worker import log_lines
 
@@ -36,68 +38,79 @@ class PidFile:
 
         A worker that HUP has started again has the file already, and may run as a user that is not allowed to write it.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self._pid() == os.getpid():
-            # The file may be older: of an earlier process with the same pid. Then other workers would call it stale.
-            with suppress(PermissionError):
-                os.utime(self.path)
-            return
-        for _ in range(2):
-            try:
-                descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-            except FileExistsError:
-                self._remove_stale()
-                continue
-            with os.fdopen(descriptor, "w") as file:
-                file.write(f"{os.getpid()}\n")
-            return
+        with directory_of(str(self.path), create=True) as (directory, _):
+            if self._pid(directory) == os.getpid():
+                # The file may be older: of an earlier process with the same pid. Others would call it stale.
+                with suppress(PermissionError):
+                    os.utime(self.path.name, dir_fd=directory, follow_symlinks=False)
+                return
+            for _ in range(2):
+                try:
+                    descriptor = os.open(self.path.name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644, dir_fd=directory)
+                except FileExistsError:
+                    self._remove_stale(directory)
+                    continue
+                with os.fdopen(descriptor, "w") as file:
+                    file.write(f"{os.getpid()}\n")
+                return
         raise self._contested()
 
     def release(self) -> None:
         """Remove the file if its pid is this process's."""
-        if self._pid() == os.getpid():
-            # The worker's user may not be allowed to remove it. Then it stays behind as a stale file.
-            with suppress(FileNotFoundError, PermissionError):
-                self.path.unlink()
+        # The worker's user may not be allowed to remove it. Then it stays behind as a stale file.
+        with (
+            suppress(FileNotFoundError, NotADirectoryError, PermissionError),
+            directory_of(str(self.path)) as (directory, _),
+        ):
+            if self._pid(directory) == os.getpid():
+                os.unlink(self.path.name, dir_fd=directory)
 
-    def _remove_stale(self) -> None:
+    def _remove_stale(self, directory: int) -> None:
         with suppress(FileNotFoundError):
-            content = self._content()
+            content, age = self._read(directory)
             if content:
-                self._refuse_living(content)
-            elif self._age() < _BEING_WRITTEN:
+                self._refuse_living(content, age)
+            elif age < _BEING_WRITTEN:
                 raise self._contested()
             else:
                 log_lines.pidfile_empty(self.path)
-            self.path.unlink()
+            os.unlink(self.path.name, dir_fd=directory)
 
-    def _refuse_living(self, content: bytes) -> None:
+    def _refuse_living(self, content: bytes, written: float) -> None:
         pid = _number(content)
         if pid is None:
-            raise PidFileError(f"{self.path} is no pid file: remove it, or change --pidfile.")
+            raise self._no_pid_file()
         age = seconds_alive(pid)
         # A process that started after the file was written is not the one that wrote it. If its start can't be
         # read, it counts as the one that wrote it.
-        if (age is None and not is_gone(pid)) or (age is not None and age > self._age() - _TOLERANCE):
+        if (age is None and not is_gone(pid)) or (age is not None and age > written - _TOLERANCE):
             raise PidFileError(f"{self.path} says that a worker runs already, as process {pid}.")
+
+    def _no_pid_file(self) -> PidFileError:
+        return PidFileError(f"{self.path} is no pid file: remove it, or change --pidfile.")
 
     def _contested(self) -> PidFileError:
         return PidFileError(f"{self.path} can't be written: another worker starts at the same time.")
 
-    def _pid(self) -> int | None:
+    def _pid(self, directory: int) -> int | None:
         try:
-            return _number(self._content())
-        except OSError:
+            return _number(self._read(directory)[0])
+        except (OSError, PidFileError):
             return None
 
-    def _content(self) -> bytes:
-        # The path may name any file, of any size.
-        with self.path.open("rb") as file:
+    def _read(self, directory: int) -> tuple[bytes, float]:
+        """Return the content, and how many seconds ago it was written."""
+        # The name may be that of any file, of any size.
+        try:
+            descriptor = os.open(self.path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise self._no_pid_file() from error
+            raise
+        with os.fdopen(descriptor, "rb") as file:
             content = file.read(_LONGEST + 1)
-        return content if len(content) > _LONGEST else content.strip()
-
-    def _age(self) -> float:
-        return time.time() - self.path.stat().st_mtime
+            age = time.time() - os.fstat(descriptor).st_mtime
+        return content if len(content) > _LONGEST else content.strip(), age
 
 
 def _number(content: bytes) -> int | None:

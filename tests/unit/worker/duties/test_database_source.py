@@ -13,6 +13,7 @@ from django.db import OperationalError, connection
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
+from taskq.engines.marks import mark
 from taskq.models import Message, ScheduledMessage
 from taskq.records import Claimed
 from taskq.store import workers
@@ -164,7 +165,7 @@ def test_empty_queue_is_not_claimed_from_until_there_is_news() -> None:
     _send("b", 1)
     taken.source.work()
     assert not taken.messages
-    taken.source.on_notification({"b", "elsewhere"})
+    taken.source.on_notification({mark("b"), mark("elsewhere")})
     taken.source.work()
     assert taken.queues() == {"b": 1}
     taken.source.on_notification(None)
@@ -265,7 +266,7 @@ def test_poll_keeps_messages_that_run_wait_for_their_settlement_or_are_held_back
     first, second = taken.messages
     workers.deregister(taken.lease.token)
     taken.lease.heartbeat()
-    taken.source.on_notification({"a"})
+    taken.source.on_notification({mark("a")})
     taken.source.work()  # claims both again, and holds them back while they run under the old token
     taken.lease.drop(first.id)
     taken.source._next_poll = 0.0
@@ -285,7 +286,7 @@ def test_message_still_running_from_a_lost_lease_is_claimed_when_that_run_ended(
     workers.deregister(taken.lease.token)
     taken.lease.heartbeat()
     taken.lease.drop(second.id)  # it had not begun
-    taken.source.on_notification({"a"})
+    taken.source.on_notification({mark("a")})
     taken.source.work()
     assert [message.id for message in taken.messages[2:]] == [second.id]
     taken.lease.drop(first.id)  # its run has ended, and settled nothing

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from taskq.engines.marks import mark
 from taskq.models import Message, Worker
 from taskq.processes import host_identity, process_started
 from taskq.store import revoke, workers
@@ -143,11 +144,11 @@ def test_revocation_is_reported_once_when_its_news_arrives(heard: Heard) -> None
     revoke.revoke(["x"])
     lease.work()
     assert heard.revoked == []
-    lease.on_notification({revoke.REVOKED_NAME})
+    lease.on_notification({mark(revoke.REVOKED_NAME)})
     lease.work()
     assert heard.revoked == [{x.id: "revoke"}]
     lease.on_notification(None)
-    lease.on_notification({"taskq"})
+    lease.on_notification({mark("taskq")})
     lease.work()
     assert len(heard.revoked) == 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import subprocess
@@ -85,10 +86,10 @@ def test_pid_file_with_own_pid_is_kept_after_a_restart(left: Path, monkeypatch: 
     age(left, 3600)
 
     def refused(*args: object, **kwargs: object) -> None:
-        raise PermissionError
+        raise PermissionError(errno.EPERM, "not this user's")
 
-    monkeypatch.setattr(os, "open", refused)
-    monkeypatch.setattr(Path, "unlink", refused)
+    monkeypatch.setattr(os, "O_EXCL", os.O_DIRECTORY)  # then the file can't be created
+    monkeypatch.setattr(os, "unlink", refused)
     file = PidFile(str(left))
     file.acquire()
     assert time.time() - left.stat().st_mtime < 60

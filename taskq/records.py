@@ -14,6 +14,8 @@ from taskq import clock, states
 #: A time for the database: a Unix time, or seconds from its now. ``NEVER`` has neither.
 Moment = tuple[float | None, float | None]
 NEVER: Moment = (None, None)
+#: The place of a message in the schedule: the Unix time when it is due, and its id.
+DuePlace = tuple[float, int]
 #: Ancestors that are written with a result that is stored: JSON can't be nested for ever.
 MOST_ANCESTORS = 100
 
@@ -206,11 +208,28 @@ def result_tuple(result: Any, most_ancestors: int | None) -> tuple[Any, Any]:
     return tuple(written)
 
 
+@dataclass(slots=True)
+class Rest:
+    """The end of the last step before a reference to the rest of its chain, which is the body of the Group row ``key``.
+
+    ``value`` is the step's value in JSON, ``task_id`` its id. ``chain`` are the steps behind that rest in JSON, the
+    next step last. ``trail`` says that the task notes its children.
+    """
+
+    key: str
+    value: str
+    task_id: str
+    root_id: str
+    chain: str = "[]"
+    trail: bool = True
+
+
 #: Sentinel: the message body can't be decoded; look the dependents up in the workflow's Node rows.
 LOOK_UP_IN_ROWS = Unreachable("")
 
 _PARTS = ((Envelope, attrgetter(*Envelope.__slots__)), (NewGroup, attrgetter(*NewGroup.__slots__)),
-          (NewNode, attrgetter(*NewNode.__slots__)), (Unreachable, attrgetter(*Unreachable.__slots__)))  # fmt: skip
+          (NewNode, attrgetter(*NewNode.__slots__)), (Unreachable, attrgetter(*Unreachable.__slots__)),
+          (Rest, attrgetter(*Rest.__slots__)))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,16 +237,17 @@ class FollowUps:
     """The follow-ups of a task's end, for the transaction that settles it.
 
     ``envelopes`` are the messages to send, ``groups`` and ``nodes`` the rows of their workflows, and only come with
-    them; ``unreachable`` are the dependents that fail now.
+    them; ``unreachable`` are the dependents that fail now; ``rests`` are the steps that only the rows have.
     """
 
     envelopes: Sequence[Envelope] = ()
     groups: Sequence[NewGroup] = ()
     nodes: Sequence[NewNode] = ()
     unreachable: Sequence[Unreachable] = ()
+    rests: Sequence[Rest] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.envelopes or self.unreachable)
+        return bool(self.envelopes or self.unreachable or self.rests)
 
     def __add__(self, other: FollowUps) -> FollowUps:
         return FollowUps.joined((self, other))
@@ -241,10 +261,11 @@ class FollowUps:
             [each for part in parts for each in part.groups],
             [each for part in parts for each in part.nodes],
             [each for part in parts for each in part.unreachable],
+            [each for part in parts for each in part.rests],
         )
 
     def _lists(self) -> tuple[Sequence[Any], ...]:
-        return self.envelopes, self.groups, self.nodes, self.unreachable
+        return self.envelopes, self.groups, self.nodes, self.unreachable, self.rests
 
     def to_wire(self) -> tuple[list[tuple[Any, ...]], ...] | None:
         """Return the follow-ups as plain values, ``None`` for none."""

@@ -25,7 +25,7 @@ from django.db.models import DateTimeField
 from django.db.models.expressions import RawSQL
 
 from taskq import clock, states
-from taskq.records import Claimed, Moment, Settlement
+from taskq.records import Claimed, DuePlace, Moment, Settlement
 
 #: The columns of a message, in the order in which ``store.enqueue.message_row`` gives them. A row has two values for
 #: ``expires_at``, and for ``eta`` of a run: those of a ``records.Moment``.
@@ -272,8 +272,12 @@ class Engine:
             )
             return list(cursor.fetchall())
 
-    def pick_due(self, limit: int) -> list[int]:
-        """Lock and return the ids of scheduled messages that are due, the earliest first."""
+    def newest_message(self) -> int | None:
+        """Return the largest id that a message has had so far, if ``keeps_dead_entries``."""
+        return None
+
+    def pick_due(self, limit: int, after: DuePlace | None = None) -> list[DuePlace]:
+        """Lock due messages; return their places, the earliest first: behind ``after``, if ``keeps_dead_entries``."""
         raise NotImplementedError
 
     def move_due(self, ids: Sequence[int]) -> None:
@@ -289,8 +293,8 @@ class Engine:
             )
             cursor.execute(f"DELETE FROM taskq_scheduledmessage WHERE id IN ({marks})", list(ids))
 
-    def next_due(self) -> float | None:
-        """Return in how many seconds the next scheduled message is due, or ``None``."""
+    def next_due(self, after: DuePlace | None = None) -> float | None:
+        """Return in how many seconds the next scheduled message is due, or ``None``. ``after`` as in ``pick_due``."""
         raise NotImplementedError
 
     # -- settling

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from django.db import DataError, IntegrityError
 
-from taskq.records import Claimed, Moment, Settlement
+from taskq.records import Claimed, DuePlace, Moment, Settlement
 
 from .base import FINAL, GROUP_COLUMNS, MESSAGE_COLUMNS, NODE_COLUMNS, RUN_COLUMNS, Engine
 from .claim_columns import claim_columns
@@ -236,16 +236,17 @@ class MariadbEngine(Engine):
             )
             return {name for name, found in cursor.fetchall() if found}
 
-    def pick_due(self, limit: int) -> list[int]:
+    def pick_due(self, limit: int, after: DuePlace | None = None) -> list[DuePlace]:
         with self.cursor() as cursor:
             cursor.execute(
-                f"{self.skipping}SELECT id FROM taskq_scheduledmessage WHERE due_at <= {_NOW} "
+                f"{self.skipping}SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', due_at) / 1e6, id "
+                f"FROM taskq_scheduledmessage WHERE due_at <= {_NOW} "
                 "ORDER BY due_at, id LIMIT %s FOR UPDATE SKIP LOCKED",
                 [limit],
             )
-            return [row[0] for row in cursor.fetchall()]
+            return [(float(due), number) for due, number in cursor.fetchall()]
 
-    def next_due(self) -> float | None:
+    def next_due(self, after: DuePlace | None = None) -> float | None:
         with self.cursor() as cursor:
             cursor.execute(
                 f"SELECT TIMESTAMPDIFF(MICROSECOND, {_NOW}, due_at) / 1e6 FROM taskq_scheduledmessage "

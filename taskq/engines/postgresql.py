@@ -16,7 +16,7 @@ from typing import Any
 
 from taskq.conf import settings
 from taskq.log_escapes import get_logger
-from taskq.records import Moment, Settlement
+from taskq.records import DuePlace, Moment, Settlement
 
 from . import functions, marks
 from .base import (
@@ -176,6 +176,8 @@ def _send_statement(run: bool, reset: bool, scheduled: bool, wake: bool) -> str:
 
 # Every shape that a send can have, each made once: with a run, reset, scheduled, waking.
 _SENDS = {shape: _send_statement(*shape) for shape in itertools.product((False, True), repeat=4)}
+# A time of PostgreSQL has microseconds, which a Unix time as a float keeps.
+_BEHIND = {False: "true", True: "(due_at, id + 0) > (pg_catalog.to_timestamp(%s::float8), %s::bigint)"}
 _OPEN_SCHEMAS = (
     "SELECT n.nspname::text FROM pg_catalog.pg_namespace n "
     "WHERE n.nspname = ANY(pg_catalog.current_schemas(false)) "
@@ -276,20 +278,32 @@ class PostgresqlEngine(ClaimingEngine):
         with self.cursor() as cursor:
             cursor.execute("SELECT pg_catalog.pg_notify(%s::text, %s::text)", [channel, marks.payload(names)])
 
-    def pick_due(self, limit: int) -> list[int]:
+    def newest_message(self) -> int | None:
+        """See ``base.Engine``: what the sequence gave last. The table's largest id may lie behind many dead rows."""
         with self.cursor() as cursor:
             cursor.execute(
-                "SELECT id FROM taskq_scheduledmessage WHERE due_at <= clock_timestamp() "
-                "ORDER BY due_at, id LIMIT %s FOR UPDATE SKIP LOCKED",
-                [limit],
+                "SELECT pg_catalog.pg_sequence_last_value("
+                "pg_catalog.pg_get_serial_sequence('taskq_message'::text, 'id'::text)::regclass)"
             )
-            return [row[0] for row in cursor.fetchall()]
+            (newest,) = cursor.fetchone()
+        return None if newest is None else int(newest)
 
-    def next_due(self) -> float | None:
+    def pick_due(self, limit: int, after: DuePlace | None = None) -> list[DuePlace]:
+        with self.cursor() as cursor:
+            cursor.execute(
+                "SELECT extract(epoch FROM due_at)::float8, id FROM taskq_scheduledmessage "
+                f"WHERE due_at <= clock_timestamp() AND {_BEHIND[after is not None]} "
+                "ORDER BY due_at, id + 0 LIMIT %s FOR UPDATE SKIP LOCKED",
+                [*(after or ()), limit],
+            )
+            return list(cursor.fetchall())
+
+    def next_due(self, after: DuePlace | None = None) -> float | None:
         with self.cursor() as cursor:
             cursor.execute(
                 "SELECT extract(epoch FROM due_at - clock_timestamp())::float8 FROM taskq_scheduledmessage "
-                "ORDER BY due_at LIMIT 1"
+                f"WHERE {_BEHIND[after is not None]} ORDER BY due_at, id + 0 LIMIT 1",
+                [*(after or ())],
             )
             row = cursor.fetchone()
             return row and float(row[0])

@@ -20,16 +20,16 @@ _CLAIM = (
     f"UPDATE taskq_message m SET token = %s WHERE {{}}m.ctid = ANY(ARRAY({{}})) RETURNING {claim_columns()}, "
     "extract(epoch FROM expires_at - clock_timestamp())::float8"
 )
+# The index of claims has the id as ``id + 0``, and no other index does: see ``storage``.
 _FROM_THE_START = (
     "SELECT ctid FROM taskq_message WHERE token = '' AND queue = %s "
-    "ORDER BY priority DESC, id LIMIT %s FOR UPDATE SKIP LOCKED"
+    "ORDER BY priority DESC, id + 0 LIMIT %s FOR UPDATE SKIP LOCKED"
 )
-# One priority after the other, as long as there is room. That the token is one of an array lets it count in the order,
-# so that of all indexes only the claim's has this order: that of the primary key would pass through other queues.
+# One priority after the other, as long as there is room.
 _AFTER = (
     "SELECT w.ctid FROM unnest(%s::smallint[], %s::bigint[]) AS f(priority, id), LATERAL ("
-    "SELECT ctid FROM taskq_message WHERE token = ANY(%s) AND queue = %s AND priority = f.priority AND id > f.id "
-    "ORDER BY token, id LIMIT %s FOR UPDATE SKIP LOCKED) w LIMIT %s"
+    "SELECT ctid FROM taskq_message WHERE token = '' AND queue = %s AND priority = f.priority AND id + 0 > f.id "
+    "ORDER BY id + 0 LIMIT %s FOR UPDATE SKIP LOCKED) w LIMIT %s"
 )
 # In somebody's transaction, not to wait for the disk would be about all of it.
 _CLAIM_WITHIN = {after: _CLAIM.format("", _AFTER if after else _FROM_THE_START) for after in (False, True)}
@@ -40,13 +40,15 @@ _CLAIM_ALONE = {
 # LATERAL and LIMIT: there is no other plan than a look into the index for each queue.
 _WITH_MESSAGES = (
     "SELECT q.name FROM pg_catalog.unnest(%s::text[]) AS q(name), LATERAL (SELECT 1 FROM taskq_message "
-    "WHERE token = '' AND queue = q.name COLLATE \"C\" ORDER BY priority DESC, id LIMIT 1) m"
+    "WHERE token = '' AND queue = q.name COLLATE \"C\" ORDER BY priority DESC, id + 0 LIMIT 1) m"
 )
 _PRIORITIES = range(10)
 # What keeps the planner to look-ups in indexes. Statistics may be of another time, when the table was empty or full:
 # then it would sort all that waits. The statements of taskq have an index that serves them at any size. Sorting stays
 # allowed: without it a few rows that are wanted in the order of ids would be looked for among all.
-_LOOK_UPS = {"enable_seqscan": "off", "enable_bitmapscan": "off", "random_page_cost": "0.1"}
+# The few rows of workers are read as a whole all the same, at a price that stands for "never". It must not be taken for
+# a reason to compile the statement, which takes a tenth of a second.
+_LOOK_UPS = {"enable_seqscan": "off", "enable_bitmapscan": "off", "random_page_cost": "0.1", "jit": "off"}
 _STEADY = "; ".join(f"SET {name} = {value}" for name, value in _LOOK_UPS.items())
 _STEADY_HERE = f"SELECT {_NO_WAIT}" + "".join(
     f", pg_catalog.set_config('{n}', '{value}', true)" for n, value in _LOOK_UPS.items()
@@ -63,7 +65,7 @@ class ClaimingEngine(LockTimeoutEngine):
         params: list[Any] = [token, queue, limit]
         if after is not None:
             priorities = sorted({*_PRIORITIES, *after}, reverse=True)
-            params = [token, priorities, [after.get(p, 0) for p in priorities], [""], queue, limit, limit]
+            params = [token, priorities, [after.get(p, 0) for p in priorities], queue, limit, limit]
         with self._claiming() as (cursor, statements):
             cursor.execute(statements[after is not None], params)
             claimed = self.claimed(cursor.fetchall())

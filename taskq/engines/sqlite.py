@@ -15,7 +15,7 @@ from typing import Any
 
 from django.db import connections
 
-from taskq.records import Claimed, Moment, Settlement
+from taskq.records import Claimed, DuePlace, Moment, Settlement
 
 from .base import (
     FINAL,
@@ -270,15 +270,15 @@ class SqliteEngine(Engine):
             )
             return {row[0] for row in cursor.fetchall()}
 
-    def pick_due(self, limit: int) -> list[int]:
+    def pick_due(self, limit: int, after: DuePlace | None = None) -> list[DuePlace]:
         with self.cursor() as cursor:
             cursor.execute(
-                "SELECT id FROM taskq_scheduledmessage WHERE due_at <= %s ORDER BY due_at, id LIMIT %s",
+                "SELECT due_at || '', id FROM taskq_scheduledmessage WHERE due_at <= %s ORDER BY due_at, id LIMIT %s",
                 [_text(unix_now()), limit],
             )
-            return [row[0] for row in cursor.fetchall()]
+            return [(_unix(due), number) for due, number in cursor.fetchall()]
 
-    def next_due(self) -> float | None:
+    def next_due(self, after: DuePlace | None = None) -> float | None:
         with self.cursor() as cursor:
             cursor.execute("SELECT due_at || '' FROM taskq_scheduledmessage ORDER BY due_at LIMIT 1")
             row = cursor.fetchone()

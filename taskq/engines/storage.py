@@ -1,8 +1,11 @@
-"""How PostgreSQL keeps the tables of taskq: storage parameters, which migrations set.
+"""How PostgreSQL keeps the tables of taskq: storage parameters and two indexes, which migrations set.
 
 Rows of queues are dead within seconds, so autovacuum comes after some thousands of dead rows, however many wait. Rows
 whose changes touch no index leave room in their pages: a change then writes no index entry, and its dead row goes
 without a vacuum.
+
+The indexes that give the order of claims and of promotion end with ``id + 0``. When all rows of a queue are dead, its
+indexes seem to be as short as each other. Under its plain name the id would be looked for in any of them, as a whole.
 """
 
 from __future__ import annotations
@@ -20,6 +23,26 @@ STORAGE_1 = {
     "taskq_group": f"{_HISTORY}, fillfactor = 60",
     "taskq_worker": "fillfactor = 50",
 }
+
+
+#: By index. The names are those of the models, whose indexes have the plain id on other databases.
+INDEXES_1 = {
+    "taskq_message_to_claim": "taskq_message (token, queue, priority DESC, (id + 0))",
+    "taskq_scheduled_due": "taskq_scheduledmessage (due_at, (id + 0))",
+}
+
+
+def rebuild(indexes: dict[str, str], schema_editor: Any) -> None:
+    """Make the indexes anew where the database is PostgreSQL; for migrations."""
+    if schema_editor.connection.vendor == "postgresql":
+        for name, definition in indexes.items():
+            schema_editor.execute(f"DROP INDEX {name}")
+            schema_editor.execute(f"CREATE INDEX {name} ON {definition}")
+
+
+def rebuild_plain(indexes: dict[str, str], schema_editor: Any) -> None:
+    """Give the indexes the plain id back where the database is PostgreSQL; for migrations."""
+    rebuild({name: definition.replace("(id + 0)", "id") for name, definition in indexes.items()}, schema_editor)
 
 
 def apply(parameters: dict[str, str], schema_editor: Any) -> None:

@@ -66,6 +66,8 @@ def _add(run: Run, outcome: Outcome, plan: Plan) -> FollowUps:
     found = plan.follow_ups()
     announce(found.envelopes)
     outcome.follow_ups += found
+    for rest in found.rests:
+        rest.trail = run.task.trail
     if plan.children and run.task.trail:
         run.request.children.extend(map(from_frozen, plan.children))
         outcome.children = values.encode_children(run.request.children)

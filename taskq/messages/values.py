@@ -34,6 +34,7 @@ __all__ = [
     "encode",
     "encode_children",
     "encode_exception",
+    "with_children",
 ]
 
 #: The content type of plain JSON, and of every exception.
@@ -88,6 +89,12 @@ def encode_children(results: Iterable[Any]) -> str | None:
     """Return the results of a task's children as text, ``None`` for no results."""
     tuples = [result.__json__() for result in results]
     return json.dumps(tuples) if tuples else None
+
+
+def with_children(text: str | None, tuples: Iterable[Any]) -> str | None:
+    """Return the text of ``encode_children`` with more result tuples."""
+    found = [*decode_children(text), *tuples]
+    return json.dumps(found) if found else None
 
 
 def decode_children(text: str | None) -> list[Any]:

@@ -1,6 +1,6 @@
 """The rows of taskq: one noun a module. Only ``taskq.store`` changes them."""
 
-from .message import Message, ScheduledMessage
+from .message import CLAIM_ORDER, DUE_ORDER, Message, ScheduledMessage
 from .revocation import Revocation
 from .run import Attempt, TaskRun
 from .topology import Binding, Exchange, Queue
@@ -8,6 +8,8 @@ from .worker import Lease, Worker
 from .workflow import Group, Node
 
 __all__ = [
+    "CLAIM_ORDER",
+    "DUE_ORDER",
     "Attempt",
     "Binding",
     "Exchange",

@@ -75,6 +75,20 @@ class Unindexed(Exact):
         return f"= {rhs}"
 
 
+class OrderedId(Func):
+    """The id as the indexes have it that give the order of claims and of promotion; for ``order_by``.
+
+    On PostgreSQL that is ``id + 0``: a search for plain ids can't take such an index for that of the primary key.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("id", template="%(expressions)s")
+
+    def as_postgresql(self, compiler: Any, connection: BaseDatabaseWrapper, **context: Any) -> Any:
+        """Return the expression of the index."""
+        return self.as_sql(compiler, connection, template="(%(expressions)s + 0)", **context)
+
+
 class PayloadField(TextField):
     """Text of any length: on MariaDB ``longtext`` in UTF-8, whatever the table's default is."""
 

@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from django.db import models
 
-from .fields import KeyField, MomentField, NullableMomentField, PayloadField
+from .fields import KeyField, MomentField, NullableMomentField, OrderedId, PayloadField
+
+#: The order in which the waiting messages of a queue are claimed; for ``order_by``. An index has it.
+CLAIM_ORDER = ("-priority", OrderedId())
+#: The order in which scheduled messages are promoted.
+DUE_ORDER = ("due_at", OrderedId())
 
 
 class BaseMessage(models.Model):
@@ -55,7 +60,8 @@ class Message(BaseMessage):
 
     class Meta:
         indexes = [
-            # Serves the claim (no token, one queue, in order) and what asks for all that a worker holds.
+            # Serves the claim (no token, one queue, in order) and what asks for all that a worker holds. On PostgreSQL
+            # a migration makes it, and that of the schedule, with another id: see ``engines.storage``.
             models.Index(fields=["token", "queue", "-priority", "id"], name="taskq_message_to_claim"),
             models.Index(fields=["task_id"], name="taskq_message_by_task"),
         ]

@@ -1,6 +1,7 @@
 """``Group`` and ``Node``: a workflow as rows, for counting, reading, drawing and revoking.
 
-The message decides which task runs next; these rows are written in the same transactions. The state of a node is the
+The message decides which task runs next, and for the rest of a long chain ``Group.body``; these rows are written in the
+same transactions. The state of a node is the
 state of the ``TaskRun`` with its task id. If the result was ignored, the node itself has the state.
 """
 
@@ -15,7 +16,8 @@ class Group(models.Model):
     """A group, or the header of a chord: how many of its members have not ended.
 
     ``body`` is sent when ``remaining`` is 0: a frozen signature in JSON. It is ``None`` if no body waits for the
-    group, or no longer. ``failed`` is true if a member, and so the body, has failed.
+    group, or no longer. ``failed`` is true if a member, and so the body, has failed. A row of ``size`` 0 counts
+    nothing: it keeps the results of a saved group, or the rest of a long chain (``workflows.rests``).
     """
 
     id = models.BigAutoField(primary_key=True)

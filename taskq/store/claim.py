@@ -33,6 +33,11 @@ def with_messages(queues: Sequence[str], alias: str | None = None) -> set[str]:
     return for_alias(alias or settings.DATABASE).with_messages(queues)
 
 
+def newest(alias: str | None = None) -> int | None:
+    """Return the largest id that a message has had so far, where the engine ``keeps_dead_entries``."""
+    return for_alias(alias or settings.DATABASE).newest_message()
+
+
 def held(token: str, alias: str | None = None) -> set[int]:
     """Return the ids of all messages with this token."""
     rows = Message.objects.using(alias or settings.DATABASE).filter(token=token)

@@ -13,7 +13,7 @@ from django.db.models import Case, Q, QuerySet, When
 from taskq.conf import settings
 from taskq.engines import for_alias
 from taskq.engines.claim_columns import MOST
-from taskq.models import Message, Worker
+from taskq.models import CLAIM_ORDER, Message, Worker
 from taskq.records import Claimed
 
 from . import claim as claims
@@ -45,7 +45,7 @@ def claim(queue: str, limit: int, token: str, alias: str) -> list[Claimed]:
 
 def _peek(queue: str, limit: int, alias: str) -> list[tuple[int, bool]]:
     """Return the ids of the messages that would be claimed, and whether they have expired."""
-    waiting = Message.objects.using(alias).filter(token="", queue=queue).order_by("-priority", "id")
+    waiting = Message.objects.using(alias).filter(token="", queue=queue).order_by(*CLAIM_ORDER)
     expired = Case(When(expires_at__lte=for_alias(alias).present(), then=True), default=False)
     return list(waiting.values_list("id", expired)[:limit])
 
@@ -74,7 +74,7 @@ def purge(queue: str, alias: str, newest: int | None = None) -> int:
         waiting = waiting.filter(id__lte=newest)
     purged = 0
     # In chunks, so that the purge of a long queue holds no lock for long.
-    while ids := list(waiting.order_by("-priority", "id").values_list("id", flat=True)[:_CHUNK]):
+    while ids := list(waiting.order_by(*CLAIM_ORDER).values_list("id", flat=True)[:_CHUNK]):
         purged += _purge(Message.objects.using(alias).filter(id__in=ids, token__unindexed=""), alias)
     return purged
 

@@ -17,8 +17,8 @@ from taskq.exceptions import WorkerLostError
 from taskq.messages.exception_data import encode_exception
 from taskq.models import Message, Worker
 from taskq.records import Settlement
-from taskq.workflows.advance import sendable
 from taskq.workflows.followups import complete
+from taskq.workflows.sendable import sendable
 
 from .authenticity import authentic, authentic_ids
 from .enqueue import wake
@@ -67,9 +67,29 @@ def _end_lease(token: str, beats: int, alias: str) -> bool:
 def recover_orphans(alias: str | None = None) -> int:
     """Requeue the messages whose token belongs to no registered worker; return how many they were."""
     alias = alias or settings.DATABASE
-    held = set(Message.objects.using(alias).filter(token__gt="").values_list("token", flat=True).distinct())
-    living = set(Worker.objects.using(alias).values_list("token", flat=True)) if held else set()
-    return sum(requeue_free(token, alias) for token in sorted(held - living))
+    orphaned = _tokens_between(_registered(alias), alias)
+    # Once more: a worker may have registered meanwhile.
+    gone = orphaned - _registered(alias) if orphaned else orphaned
+    return sum(requeue_free(token, alias) for token in sorted(gone))
+
+
+def _registered(alias: str) -> set[str]:
+    return set(Worker.objects.using(alias).values_list("token", flat=True))
+
+
+def _tokens_between(tokens: Iterable[str], alias: str) -> set[str]:
+    """Return the tokens of held messages that are none of ``tokens``.
+
+    Looked for between these, in the order of an index: it may have an entry for all that a worker has ever held.
+    """
+    found: set[str] = set()
+    low = ""
+    for high in [*sorted(tokens), None]:
+        between = Message.objects.using(alias).filter(token__gt=low)
+        if high is not None:
+            between, low = between.filter(token__lt=high), high
+        found.update(between.values_list("token", flat=True).distinct())
+    return found
 
 
 def requeue_free(token: str, alias: str) -> int:

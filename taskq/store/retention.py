@@ -202,12 +202,13 @@ def _with_runs(roots: Collection[str], alias: str) -> set[str]:
 
 
 def _expire_groups(before: datetime, limit: int, alias: str) -> Iterator[int]:
-    """Groups that were saved, and those whose nodes are gone."""
+    """Groups whose members' nodes are gone; of size 0 those that were saved, and rests of chains without a node."""
     groups = Group.objects.using(alias)
-    has_nodes = Exists(Node.objects.filter(group_id=OuterRef("group_id")))
-    rows = groups.filter(created_at__lt=before).values_list("created_at", "id", "size", has_nodes)
+    has_members = Exists(Node.objects.filter(group_id=OuterRef("group_id")))
+    has_workflow = Exists(Node.objects.filter(root_id=OuterRef("root_id")))
+    rows = groups.filter(created_at__lt=before).values_list("created_at", "id", "size", has_members, has_workflow)
     for batch in _batches(rows, "created_at", limit, None):
-        old = [number for _, number, size, living in batch if size == 0 or not living]
+        old = [number for _, number, size, members, workflow in batch if not (members if size else workflow)]
         yield groups.filter(id__in=old)._raw_delete(alias) if old else 0
 
 

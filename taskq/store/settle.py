@@ -24,8 +24,9 @@ from taskq.messages.exception_data import encode_exception
 from taskq.messages.protocol import seal
 from taskq.models import Attempt, Message, TaskRun
 from taskq.records import NO_FOLLOW_UPS, FollowUps, Settlement
-from taskq.workflows.advance import REVOKED_RESULT, advance, sendable
+from taskq.workflows.advance import REVOKED_RESULT, advance
 from taskq.workflows.followups import complete
+from taskq.workflows.sendable import sendable
 
 from . import log_lines
 from .authenticity import readable
@@ -83,7 +84,7 @@ def _settle_refused(engine: Engine, token: str, settlement: Settlement) -> set[i
 
 def _settle(engine: Engine, token: str, settlements: Sequence[Settlement]) -> set[int]:
     with engine.atomic():
-        sending = [s for s in settlements if s.follow_ups.envelopes]
+        sending = [s for s in settlements if s.follow_ups.envelopes or s.follow_ups.rests]
         messages = _locked(engine, token, [s.message_id for s in sending if s.goes_on or s.new_tasks])
         rows = DatabaseWorkflows(engine, messages)
         if sending:

@@ -22,7 +22,7 @@ from taskq.messages.signing import open_text, seal_text
 from taskq.models import Group, Message, Node, TaskRun
 from taskq.records import Envelope, NewGroup, NewNode, Settlement, Unreachable
 from taskq.workflows import cascade
-from taskq.workflows.advance import Body, GroupCount, Member
+from taskq.workflows.port import Body, GroupCount, Member
 
 from . import authenticity, exchanges, finalize, log_lines
 from .enqueue import follow, insert_runs, names_of, wake
@@ -90,7 +90,7 @@ def _opened(body: str, *ids: str) -> str:
 
 
 class DatabaseWorkflows:
-    """The rows of one database as a ``workflows.advance.WorkflowStore``; see there."""
+    """The rows of one database as a ``workflows.port.WorkflowStore``; see there."""
 
     def __init__(self, engine: Engine, messages: Mapping[int, Message] | None = None) -> None:
         self._engine = engine
@@ -205,16 +205,15 @@ class DatabaseWorkflows:
     def set_counts(self, counts: Sequence[GroupCount]) -> None:
         self._engine.count_groups([(remaining, failed, group_id) for group_id, remaining, failed in counts])
 
-    def take_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
-        """Return bodies and clear them: they are not needed again, and may hold arguments.
-
-        A body that is not as it was stored is returned without its text.
-        """
+    def bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
         rows = self._groups.filter(group_id__in=group_ids, body__isnull=False)
         fields = rows.order_by("group_id").values_list("group_id", "body", "root_id", "parent_id")
-        bodies = [Body(group_id, _opened(body or "", group_id, *rest), *rest) for group_id, body, *rest in fields]
-        if bodies:
-            rows.update(body=None)
+        return [Body(group_id, _opened(body or "", group_id, *rest), *rest) for group_id, body, *rest in fields]
+
+    def take_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
+        """Return bodies and clear them: they are not needed again, and may hold arguments."""
+        if bodies := self.bodies(group_ids):
+            self._groups.filter(group_id__in=[body.group_id for body in bodies]).update(body=None)
         return bodies
 
     def members(self, group_id: str) -> Sequence[Member]:

@@ -1,7 +1,6 @@
 """Advances workflows: members are counted, bodies are sent, failures reach the dependents.
 
-The algorithm works on a port (``WorkflowStore``): ``store.workflow_rows`` keeps groups, nodes and runs in the
-database, ``workflows.memory`` in dictionaries. Only ``linked`` settlements come here.
+The algorithm works on a port (``port.WorkflowStore``). Only ``linked`` settlements come here.
 
 A member counts once, when its run becomes final. The end that counts the last member sends the body; the first member
 that does not succeed ends the body and all of its dependents.
@@ -10,118 +9,25 @@ that does not succeed ends the body and all of its dependents.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any
+
+from kombu.utils.json import loads
 
 from taskq import states
-from taskq.exceptions import ChordError, QueueNotFound, SignatureMismatch, TaskRevokedError
+from taskq.exceptions import ChordError, SignatureMismatch, TaskRevokedError
 from taskq.messages.exception_data import encode_exception, repr_of
-from taskq.messages.protocol import RawMessage
-from taskq.records import (
-    LOOK_UP_IN_ROWS,
-    End,
-    Envelope,
-    FollowUps,
-    NewGroup,
-    NewNode,
-    Settlement,
-    Unreachable,
-)
+from taskq.records import LOOK_UP_IN_ROWS, End, FollowUps, Settlement, Unreachable
 
-from . import cascade, followups, log_lines
+from . import cascade, followups, log_lines, rests
+from .dependents import dependents
+from .port import Body, GroupCount, WorkflowStore
+from .sendable import failed_instead, sendable_errbacks
 
 #: The result of a task that was revoked.
 REVOKED_RESULT = encode_exception(TaskRevokedError("revoked"))
 _ALTERED_BODY = encode_exception(SignatureMismatch("The body of the chord was altered in its row: it is not run."))
-
-
-class GroupCount(NamedTuple):
-    """The row of a group: how many members have not ended, and whether a member has failed."""
-
-    group_id: str
-    remaining: int
-    failed: bool
-
-
-class Body(NamedTuple):
-    """The body of a chord, as its group keeps it. ``body`` is empty if its text in the row was altered."""
-
-    group_id: str
-    body: str
-    root_id: str
-    parent_id: str
-
-
-class Member(NamedTuple):
-    """A member of a group, with its run. ``ignored``: the run is kept only until the body is sent."""
-
-    task_id: str
-    state: str | None
-    result: str | None
-    content_type: str | None
-    ignored: bool
-
-
-class WorkflowStore(Protocol):
-    """The groups, nodes and runs of workflows. All calls for one batch of ends are one transaction."""
-
-    def message(self, settlement: Settlement) -> RawMessage | None:
-        """Return the message of a settlement, before it is deleted."""
-
-    def resolve(self, envelopes: Sequence[Envelope]) -> Sequence[Envelope]:
-        """Return the messages with the queues of their exchanges. Raises ``QueueNotFound``."""
-
-    def must_raise(self, error: Exception) -> bool:
-        """Tell whether ``error`` comes from the database, and not from the body of a chord."""
-
-    def finalize(self, settlements: Sequence[Settlement]) -> set[str]:
-        """Write ends; return the ids of the tasks that had not ended before."""
-
-    def fail(self, settlements: Sequence[Settlement]) -> set[str]:
-        """Write the failures of tasks that never run; return the ids of the tasks that had not ended before."""
-
-    def send(self, envelopes: Sequence[Envelope]) -> None:
-        """Send messages, but for tasks that were revoked or have ended."""
-
-    def insert(self, groups: Iterable[NewGroup], nodes: Iterable[NewNode], new: Collection[str] = ()) -> None:
-        """Write groups and nodes; nodes that exist stay. No other transaction may have written the nodes ``new``."""
-
-    def known_nodes(self, task_ids: Collection[str]) -> Collection[str]:
-        """Return the ids that have a node."""
-
-    def predecessor(self, task_id: str) -> str:
-        """Return ``waits_for`` of a node, empty if there is none."""
-
-    def set_predecessor(self, task_id: str, waits_for: str) -> None:
-        """Change ``waits_for`` of a node."""
-
-    def dependents(self, task_id: str) -> tuple[str, Sequence[Unreachable]]:
-        """Return the group and the dependents of a task or group, read from the nodes: no text names them."""
-
-    def grow(self, sizes: dict[str, int]) -> None:
-        """Add new members to the counts of groups, in the order of the groups' ids."""
-
-    def revoked_members(self, group_id: str) -> Sequence[str]:
-        """Return the members that were revoked before they were sent."""
-
-    def counts(self, group_ids: Collection[str]) -> Sequence[GroupCount]:
-        """Lock groups in the order of their ids, and return their counts."""
-
-    def set_counts(self, counts: Sequence[GroupCount]) -> None:
-        """Write the counts of groups."""
-
-    def take_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
-        """Return the bodies of groups, and clear them in the groups: no second end may send them.
-
-        A body whose text was altered has none.
-        """
-
-    def members(self, group_id: str) -> Sequence[Member]:
-        """Return the members of a group in the order of their positions. Raises if a value can't be relied on."""
-
-    def drop_values(self, task_ids: Sequence[str]) -> None:
-        """Delete the runs that were kept for the body only."""
 
 
 def advance(store: WorkflowStore, settlements: Sequence[Settlement]) -> list[str]:
@@ -130,51 +36,6 @@ def advance(store: WorkflowStore, settlements: Sequence[Settlement]) -> list[str
     steps.take(settlements)
     steps.finish_groups()
     return steps.ended
-
-
-# -- before the messages are deleted
-
-
-def sendable(store: WorkflowStore, s: Settlement) -> Settlement:
-    """Return ``s`` with the queues of its follow-ups, or a failure in its place if a follow-up can't be sent."""
-    if not s.follow_ups.envelopes or s.state == states.RETRY:
-        return s
-    if s.state in states.PROPAGATE_STATES:
-        return replace(s, follow_ups=sendable_errbacks(store, s.follow_ups))
-    # A message with the task's own id goes back to its old queue.
-    same = [e for e in s.follow_ups.envelopes if e.task_id == s.task_id]
-    others = [e for e in s.follow_ups.envelopes if e.task_id != s.task_id]
-    try:
-        return replace(s, follow_ups=replace(s.follow_ups, envelopes=[*same, *store.resolve(others)]))
-    except QueueNotFound as error:
-        return _failed_instead(store, s, error)
-
-
-def _failed_instead(store: WorkflowStore, s: Settlement, error: Exception, but: Collection[str] = ()) -> Settlement:
-    log_lines.follow_ups_not_sent(s, error)
-    failed = followups.failed_instead(s, store.message(s), error, but)
-    return replace(failed, follow_ups=sendable_errbacks(store, failed.follow_ups))
-
-
-def sendable_errbacks(store: WorkflowStore, follow_ups: FollowUps) -> FollowUps:
-    """Return the follow-ups of a failure with their queues, without the errbacks whose exchange has no queue.
-
-    These are logged, and the failure stays. If such an errback has a node, its tasks are unreachable.
-    """
-    found: list[Envelope] = []
-    never: list[Unreachable] = []
-    nodes = {node.task_id for node in follow_ups.nodes}
-    for envelope in follow_ups.envelopes:
-        try:
-            found += store.resolve([envelope])
-        except QueueNotFound as error:
-            log_lines.errback_not_sent(envelope, envelope.headers.get("parent_id"), error)
-            if envelope.task_id in nodes:
-                never += followups.unreachable_of(FollowUps([envelope]))
-    return replace(follow_ups, envelopes=found, unreachable=[*follow_ups.unreachable, *never])
-
-
-# -- the ends
 
 
 @dataclass(slots=True)
@@ -209,6 +70,8 @@ class Advance:
         effective = [s for s in batch if s.task_id in first]
         self.ended += [s.task_id for s in effective if s.state in states.READY_STATES]
         self._grow(effective)
+        if begun := [rest.key for s in effective for rest in s.follow_ups.rests]:
+            self._store.take_bodies(begun)
         self.send(FollowUps.joined(self._follow_ups_of(s) for s in effective))
         for s in effective:
             self._end_dependents(s)
@@ -225,7 +88,7 @@ class Advance:
             f"The frozen signature with the id {min(sent)} was sent before, and one id is one task: "
             "replace() and add_to_chord() need a signature that was not sent."
         )
-        return _failed_instead(self._store, s, ValueError(text), but=sent)
+        return failed_instead(self._store, s, ValueError(text), but=sent)
 
     def _grow(self, settlements: Sequence[Settlement]) -> None:
         sizes: Counter[str] = Counter()
@@ -243,7 +106,7 @@ class Advance:
         return replace(s.follow_ups, nodes=nodes)
 
     def _end_dependents(self, s: Settlement) -> None:
-        group_id, unreachable = s.group_id if s.member else "", s.follow_ups.unreachable
+        group_id, unreachable = s.group_id if s.member else "", self._with_rests(s.follow_ups.unreachable)
         if LOOK_UP_IN_ROWS in unreachable:
             by_node, unreachable = self._store.dependents(s.task_id)
             group_id = by_node or group_id
@@ -255,6 +118,22 @@ class Advance:
             self._last[group_id] = s.task_id
         else:
             self._failures.append(_MemberFailure(group_id, s.task_id, s.result or "{}"))
+
+    def _with_rests(self, unreachable: Sequence[Unreachable]) -> Sequence[Unreachable]:
+        """Return dependents with those in the rests of their chains, which no row keeps after that.
+
+        If such a row is gone or malformed, the nodes tell.
+        """
+        while keys := set(rests.references(unreachable)):
+            found = [each for each in unreachable if each.task_id not in keys]
+            texts = [body.body for body in self._store.take_bodies(keys) if body.body]
+            try:
+                found += [each for text in texts for each in dependents({"chain": loads(text)})]
+            except Exception:
+                log_lines.rest_unreadable(min(keys))
+                texts.clear()
+            unreachable = found if len(texts) == len(keys) else [*found, LOOK_UP_IN_ROWS]
+        return unreachable
 
     def send(self, follow_ups: FollowUps) -> None:
         """Write groups, nodes, runs and messages, but for tasks that were revoked or have ended before."""
@@ -345,11 +224,11 @@ class Advance:
 
     def _fail_body(self, body: Body, error: str) -> None:
         found = followups.of_failed_body(body.body, error) if body.body else FollowUps()
-        if found.unreachable:
-            found = sendable_errbacks(self._store, found)
-        else:
+        unreachable = self._with_rests(found.unreachable)
+        if not unreachable or LOOK_UP_IN_ROWS in unreachable:
             # The body can't be read: the nodes say which tasks wait for the group.
-            found = FollowUps(unreachable=self._store.dependents(body.group_id)[1])
+            unreachable = self._store.dependents(body.group_id)[1]
+        found = sendable_errbacks(self._store, replace(found, unreachable=unreachable))
         final = self._fail(found.unreachable, error, body.root_id, but=body.group_id)
         if found.unreachable and found.unreachable[0].task_id in final:
             # The body was not revoked before: its errbacks are called.

@@ -19,11 +19,20 @@ from taskq.exceptions import InvalidTaskError
 from taskq.messages import values
 from taskq.messages.announcing import announce
 from taskq.messages.protocol import MOST_OUTSIDE, RawMessage, decode_body, decode_message, mapping_of
-from taskq.records import LOOK_UP_IN_ROWS, NO_FOLLOW_UPS, Envelope, FollowUps, Settlement, Unreachable
+from taskq.records import (
+    LOOK_UP_IN_ROWS,
+    NO_FOLLOW_UPS,
+    Envelope,
+    FollowUps,
+    FrozenResult,
+    Rest,
+    Settlement,
+    Unreachable,
+)
 
-from . import errbacks, log_lines
+from . import errbacks, log_lines, rests
 from .dependents import dependents, dependents_of, failing_tasks_of
-from .plan import is_member, plan_body
+from .plan import is_member, plan_body, plan_rest
 
 #: A member's value: text and content type.
 Value = tuple[str | None, str]
@@ -44,6 +53,17 @@ def _decoded(members: Sequence[Value]) -> list[Any]:
         found: list[Any] = loads(f"[{', '.join(text or 'null' for text, _ in members)}]")
         return found
     return [values.decode(text, content_type) for text, content_type in members]
+
+
+def of_rest(rest: Rest, text: str) -> tuple[FollowUps, list[FrozenResult]]:
+    """Return the message of the first step of the rest of a chain, and the results that its predecessor notes.
+
+    ``text`` is the body of the row. Raises if the step can't be sent.
+    """
+    plan = plan_rest(rest, text)
+    found = plan.follow_ups()
+    announce(found.envelopes)
+    return found, plan.children if rest.trail else []
 
 
 def of_failed_body(body: str, error: str) -> FollowUps:
@@ -122,6 +142,8 @@ def unreachable_of(lost: FollowUps) -> list[Unreachable]:
     found: list[Unreachable] = []
     for envelope in lost.envelopes:
         found += _unreachable_of_message(envelope)
+    for rest in lost.rests:
+        found += [Unreachable(rest.key, rests.NAME), *dependents({"chain": loads(rest.chain)})]
     for group in lost.groups:
         if group.size and group.body and not group.added:
             found += dependents_of(group.body)

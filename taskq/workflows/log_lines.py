@@ -18,6 +18,9 @@ errback_not_planned = Hook[Mapping[str, Any], object](
     lambda errback, of: log.exception("The errback %r of task %s can't be sent.", errback.get("task"), of)
 )
 chord_body_unreadable = Hook[()](log.exception, "The body of a chord can't be read, so its follow-ups are not known.")
+rest_unreadable = Hook[str](
+    log.exception, "The rest of a chain (%s) can't be read: its tasks are looked up in the rows."
+)
 message_body_unreadable = Hook[object](
     log.warning, "The body of %s can't be read: its dependents are looked up in the rows."
 )

@@ -1,4 +1,4 @@
-"""Workflows in dictionaries: a ``workflows.advance.WorkflowStore`` for eager calls and for tests in memory.
+"""Workflows in dictionaries: a ``workflows.port.WorkflowStore`` for eager calls and for tests in memory.
 
 The caller keeps the runs of tasks, and lets only one thread in at a time.
 """
@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from taskq.messages.protocol import RawMessage
 from taskq.records import End, Envelope, NewGroup, NewNode, Settlement, Unreachable
 
-from .advance import Body, GroupCount, Member, advance, revoked, sendable
+from .advance import advance, revoked
 from .cascade import NodePosition, cascade, dependents_of
+from .port import Body, GroupCount, Member
+from .sendable import sendable
 
 
 class Runs(ABC):
@@ -194,13 +196,18 @@ class MemoryWorkflows:
         for group_id, remaining, failed in counts:
             self.groups[group_id].remaining, self.groups[group_id].failed = remaining, failed
 
+    def bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
+        found = [(group_id, self.groups[group_id]) for group_id in sorted(group_ids) if group_id in self.groups]
+        return [
+            Body(group_id, group.body, group.new.root_id, group.new.parent_id)
+            for group_id, group in found
+            if group.body is not None
+        ]
+
     def take_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
-        bodies = []
-        for group_id in sorted(group_ids):
-            group = self.groups[group_id]
-            if group.body is not None:
-                bodies.append(Body(group_id, group.body, group.new.root_id, group.new.parent_id))
-                group.body = None
+        bodies = self.bodies(group_ids)
+        for body in bodies:
+            self.groups[body.group_id].body = None
         return bodies
 
     def members(self, group_id: str) -> Sequence[Member]:

@@ -79,5 +79,10 @@ def _end(sig: Sig) -> Sig:
 
 def saved_group_key(group_id: str) -> str:
     """Return the ``group_id`` of the row that keeps the result tuple of a group."""
-    key = f"{_SAVED}{group_id}"
-    return key if len(key) <= _LONGEST_KEY else _SAVED + hashlib.sha256(group_id.encode()).hexdigest()
+    return row_key(_SAVED, group_id)
+
+
+def row_key(prefix: str, name: str) -> str:
+    """Return the ``group_id`` of a row of size 0, which keeps something under ``name``."""
+    key = f"{prefix}{name}"
+    return key if len(key) <= _LONGEST_KEY else prefix + hashlib.sha256(name.encode()).hexdigest()

@@ -3,8 +3,8 @@
 ``plan`` is for callers, ``plan_frozen`` and ``next_after`` plan the follow-ups of a task's end. A plan neither
 reads nor writes rows; ``sending.publisher.publish_plan`` and the store's settling carry it out.
 
-The next step is read from the message alone (Celery's wire form): ``embed["chain"]`` has the next
-step last, ``embed["chord"]`` is the frozen body.
+The next step is read from the message (Celery's wire form): ``embed["chain"]`` has the next step last,
+``embed["chord"]`` is the frozen body. Only the rest of a long chain is in rows (``rests``).
 A signature is *frozen* once every task in it has its id in ``options["task_id"]``.
 
 Membership: a message counts for the group in its header ``group`` if, and only if,
@@ -25,12 +25,15 @@ from kombu.utils.json import loads
 from taskq.calls.context import Context, running
 from taskq.calls.envelope import envelope_for
 from taskq.calls.registry import tasks
-from taskq.records import Envelope, FollowUps, FrozenResult, NewGroup, NewNode
+from taskq.messages import values
+from taskq.messages.serializers import dumps_json
+from taskq.records import Envelope, FollowUps, FrozenResult, NewGroup, NewNode, Rest
 
 from .depth import limit_depth
 from .fields import as_list
 from .freezing import Freezer, with_accumulate
 from .nodes import nodes_of
+from .rests import is_reference
 from .steps import Call, Steps, as_member, body_call
 from .types import (
     CHAIN,
@@ -59,6 +62,7 @@ __all__ = [
     "plan_errback",
     "plan_frozen",
     "plan_replacement",
+    "plan_rest",
 ]
 
 #: The ``group_index`` of members that ``add_to_chord`` adds. The store gives their nodes the next positions.
@@ -80,10 +84,11 @@ class Plan:
     groups: list[NewGroup] = field(default_factory=list)
     nodes: Iterable[NewNode] = ()
     children: list[FrozenResult] = field(default_factory=list)
+    rests: list[Rest] = field(default_factory=list)
 
     def follow_ups(self) -> FollowUps:
         """Return the plan as follow-ups of a task, with all messages encoded."""
-        return FollowUps(list(self.envelopes), self.groups, list(self.nodes))
+        return FollowUps(list(self.envelopes), self.groups, list(self.nodes), rests=self.rests)
 
 
 def plan(sig: Sig, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Plan:
@@ -138,14 +143,33 @@ def plan_body(body: str | Sig, values: list[Any], *, root_id: str | None, parent
 def next_after(embed: Mapping[str, Any], value: Any, *, task_id: str, root_id: str) -> Plan:
     """Return one plan for the success of ``task_id``: its callbacks and the next step of its chain.
 
-    ``value`` is the task's return value; ``plan.children`` are the results for ``Outcome.children``.
+    ``value`` is the task's return value; ``plan.children`` are the results for ``Outcome.children``, without the result
+    of a step that only the rows have. Raises ``EncodeError`` if such a step can't get the value.
     The body of the task's chord is not included: its group counts first.
     """
     lineage: dict[str, Any] = {"root_id": root_id, "parent_id": task_id}
     plans = [plan_frozen(callback, (value,), **lineage) for callback in as_list(embed.get("callbacks"))]
     if rest := as_list(embed.get("chain")):
-        plans.append(plan_frozen(rest[-1], (value,), chain=rest[:-1], **lineage))
+        *behind, step = rest
+        if is_reference(step):
+            plans.append(_of_reference(step, behind, value, task_id, root_id))
+        else:
+            plans.append(plan_frozen(step, (value,), chain=behind, **lineage))
     return _together(plans)
+
+
+def _of_reference(step: Sig, behind: list[Sig], value: Any, task_id: str, root_id: str) -> Plan:
+    text, _ = values.encode(value, "json")
+    rest = Rest(step["options"]["task_id"], text, task_id, root_id, dumps_json(behind))
+    return Plan(None, iter(()), rests=[rest])
+
+
+def plan_rest(rest: Rest, text: str) -> Plan:
+    """Return the plan of the first step of the rest of a chain; ``text`` is the body of its row."""
+    chain: list[Sig] = [*loads(rest.chain), *loads(text)]
+    *behind, step = chain
+    value = values.decode(rest.value)
+    return plan_frozen(step, (value,), chain=behind, root_id=rest.root_id, parent_id=rest.task_id)
 
 
 def plan_errback(errback: Sig, *, task_id: str, root_id: str) -> Plan:
@@ -284,4 +308,5 @@ def _together(plans: list[Plan]) -> Plan:
         [group for made in plans for group in made.groups],
         list(joined(*(made.nodes for made in plans))),
         [child for made in plans for child in made.children],
+        [rest for made in plans for rest in made.rests],
     )

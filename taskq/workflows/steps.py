@@ -1,7 +1,8 @@
 """Finds the first calls of a frozen canvas, and the groups that count them. Called by ``plan``.
 
-Later calls travel inside: the rest of a chain and callbacks in messages (Celery's wire form), a chord's body in the
-Group row. Without the database broker a Celery worker may need the body, so each member's message has it too.
+Later calls travel inside: the next steps of a chain and callbacks in messages (Celery's wire form), a chord's body and
+the rest of a long chain (``rests``) in Group rows. Without the database broker a Celery worker may need both: a chain
+travels whole, and each member's message has the body.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from taskq.records import NewGroup
 from .fields import as_list, merged
 from .freezing import Freezer, chord_of
 from .nodes import result_tuple, saved_group_key
+from .rests import shortened
 from .types import (
     CHAIN,
     CHORD,
@@ -88,7 +90,10 @@ class Steps:
         if not steps:
             return
         options = {**_without(sig["options"], _NOT_FOR_FIRST_STEP), **options}
-        self.emit(steps[0], args, kwargs, options, [*rest, *reversed(steps[1:])])
+        rest = [*rest, *reversed(steps[1:])]
+        if len(steps) > 1:
+            rest = shortened(rest, lambda key, text: self._count(key, 0, text))
+        self.emit(steps[0], args, kwargs, options, rest)
 
     def _group(self, sig: Sig, args: Any, kwargs: Any, options: Options, rest: list[Sig]) -> None:
         if rest:

@@ -14,7 +14,7 @@ from django.db.models import Count, QuerySet
 
 from taskq import timezones
 from taskq.conf import database_broker_alias, settings
-from taskq.models import Message, ScheduledMessage
+from taskq.models import CLAIM_ORDER, DUE_ORDER, Message, ScheduledMessage
 
 from . import durations, workers
 from .capped import CAP, CappedCount, capped_count
@@ -71,7 +71,7 @@ def _read() -> set[str] | None:
 def _load(
     name: str, claimed: dict[str, CappedCount], scheduled: dict[str, CappedCount], now: datetime, read: bool
 ) -> QueueLoad:
-    waiting = capped_count(_waiting().filter(queue=name).order_by("-priority", "id"))
+    waiting = capped_count(_waiting().filter(queue=name).order_by(*CLAIM_ORDER))
     oldest = _oldest(name) if waiting else None
     nothing = CappedCount(0)
     age = durations.between(oldest, now)
@@ -99,7 +99,7 @@ def _names(most: int = MANY + 1) -> list[str]:
 def _oldest(queue: str) -> datetime | None:
     """Return when the longest waiting message was written: within a priority the head is the oldest."""
     heads: list[datetime] = []
-    rows = _waiting().filter(queue=queue).order_by("-priority", "id").values_list("priority", "created_at")
+    rows = _waiting().filter(queue=queue).order_by(*CLAIM_ORDER).values_list("priority", "created_at")
     head = rows.first()
     # Other programs may have written any number of priorities.
     while head is not None and len(heads) < _PRIORITIES:
@@ -117,7 +117,7 @@ def _claimed() -> dict[str, CappedCount]:
 
 def _scheduled() -> dict[str, CappedCount]:
     """Count scheduled messages by queue, among the ``CAP`` that are due next: the index is by time, not by queue."""
-    rows = ScheduledMessage.objects.using(settings.DATABASE).order_by("due_at", "id").values_list("queue", flat=True)
+    rows = ScheduledMessage.objects.using(settings.DATABASE).order_by(*DUE_ORDER).values_list("queue", flat=True)
     queues = list(rows[: CAP + 1])
     more = len(queues) > CAP
     return {name: CappedCount(count, more) for name, count in Counter(queues[:CAP]).items()}

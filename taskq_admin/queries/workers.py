@@ -16,7 +16,7 @@ from django.db.models.functions import Left
 
 from taskq import timezones
 from taskq.conf import settings
-from taskq.models import Message, TaskRun, Worker
+from taskq.models import CLAIM_ORDER, Message, TaskRun, Worker
 
 from . import durations, payloads
 
@@ -109,7 +109,7 @@ def held(token: str) -> list[Held]:
     """Return the first ``MANY`` messages that the worker with this boot token holds."""
     rows = Message.objects.using(settings.DATABASE).filter(token=token) if token else Message.objects.none()
     fields = ("task_id", "name", "queue", "created_at")
-    found = list(rows.order_by("queue", "-priority", "id").values_list(*fields)[:MANY])
+    found = list(rows.order_by("queue", *CLAIM_ORDER).values_list(*fields)[:MANY])
     runs = _runs([row[0] for row in found if row[0]])
     return [Held(*row, *runs.get(row[0], (None, ""))) for row in found]
 

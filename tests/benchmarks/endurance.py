@@ -4,7 +4,9 @@
 
 ``costs``: commits, rows written, dead rows and bytes of the log for a task, of a drain of ``--tasks``.
 ``rounds``: fill, drain and VACUUM ANALYZE the tables while they are all but empty, five times; each round's rate.
-``pinned``: a snapshot stays open for ``--minutes``, while ``--tasks`` come each minute; the rate of each minute.
+``pinned``: a snapshot stays open for ``--minutes``, while ``--tasks`` come in equal parts, one each minute; the rate of
+each minute, and the processor time that a task takes in the worker and in the server, if that runs on this machine:
+unlike the rate it hardly depends on what else the machine does.
 ``readers``: the rate with four sessions whose REPEATABLE READ transactions each last some seconds, beside none.
 
 Messages are multiplied in the database from one that taskq wrote, in a single transaction; a rate counts from its
@@ -17,9 +19,10 @@ import argparse
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from .processes import cpu_seconds, tree
 from .project import Worker, prepared, wait_for
 
 _COUNTERS = (
@@ -47,6 +50,9 @@ class Tasks:
     def __init__(self) -> None:
         from taskq_bench.plain.tasks import noop
 
+        # As a worker does, so that waiting for the end costs the server little.
+        for name in ("enable_seqscan", "jit"):
+            _execute(f"SET {name} = off")
         self._sent = 0
         self._pattern = noop.apply_async((1,), queue="pattern").id
 
@@ -72,7 +78,10 @@ class Tasks:
 
     def run(self, count: int) -> float:
         """Send tasks and wait until a worker has run them; return how many it ran in a second."""
-        last = self.send(count)
+        return self.wait(count, self.send(count))
+
+    def wait(self, count: int, last: int) -> float:
+        """Wait until ``count`` tasks that were just sent have run; return how many ran in a second."""
         began = time.perf_counter()
         wait_for(lambda: not _execute("SELECT 1 FROM taskq_message WHERE id > %s LIMIT 1", last - 2000), 3600, 0.02)
         return count / (time.perf_counter() - began)
@@ -150,15 +159,34 @@ def _session(seconds: float) -> Iterator[None]:
         thread.join()
 
 
-def pinned(tasks: Tasks, count: int, minutes: int) -> None:
+def _processor_seconds(worker: Worker) -> float:
+    """Return the processor time so far of a worker and of the server's processes for its database."""
+    backends = _execute("SELECT pid FROM pg_stat_activity WHERE datname = current_database()")
+    seconds = 0.0
+    for pid in [*tree(worker.pid), *(pid for (pid,) in backends)]:
+        with suppress(OSError):
+            seconds += cpu_seconds([pid])
+    return seconds
+
+
+def pinned(tasks: Tasks, total: int, minutes: int) -> None:
     """Print the rate of each minute under one old snapshot."""
-    first = 0.0
-    with Worker(), _session(1e6):
+    first = first_ms = 0.0
+    count = total // minutes
+    with Worker() as worker, _session(1e6):
+        # Connections and children of the first tasks.
+        tasks.run(1000)
         for minute in range(1, minutes + 1):
             began = time.monotonic()
-            rate = tasks.run(count)
-            first = first or rate
-            print(f"minute {minute}, {count:,}: {rate:,.0f} tasks/s, {rate / first:.2f} of the first", flush=True)
+            last, before = tasks.send(count), _processor_seconds(worker)
+            rate = tasks.wait(count, last)
+            ms = 1000 * (_processor_seconds(worker) - before) / count
+            first, first_ms = first or rate, first_ms or ms
+            print(
+                f"minute {minute}, {count:,}: {rate:,.0f} tasks/s, {rate / first:.2f} of the first; "
+                f"{ms:.3f} ms of processor time a task, {ms / first_ms:.2f} of the first",
+                flush=True,
+            )
             if minute < minutes:
                 time.sleep(max(0.0, 60 - (time.monotonic() - began)))
 
@@ -177,7 +205,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*", choices=["costs", "rounds", "pinned", "readers"], default=["costs"])
-    parser.add_argument("--tasks", type=int, default=100_000)
+    parser.add_argument("--tasks", type=int, default=100_000, help="tasks of a round; of all minutes with `pinned`")
     parser.add_argument("--minutes", type=int, default=10)
     options = parser.parse_args()
     with prepared("postgresql"):

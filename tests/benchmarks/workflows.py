@@ -1,10 +1,10 @@
 """What a workflow costs beside the same tasks without one.
 
-    python -m tests.benchmarks.workflows [--database postgresql|sqlite] [--n 10000] [--rounds 3] [--links 1000]
+    python -m tests.benchmarks.workflows [--database postgresql|sqlite] [--n 10000] [--rounds 3] [--links 1000 2000]
 
 A chord of n: from the sending call to the first line of its body; beside it ``delay_many`` of n,
-from the call to the last settled task; in turns, with the median of the ratios. Then a chain: from
-the call to the end of its last link, and the bytes of its first message.
+from the call to the last settled task; in turns, with the median of the ratios. Then chains: from the
+call to the end of the last link, for each link, and the bytes of the first message.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ def main() -> None:
     parser.add_argument("--database", choices=["postgresql", "sqlite"], default="postgresql")
     parser.add_argument("--n", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--links", type=int, default=1000)
+    parser.add_argument("--links", type=int, nargs="*", default=[1000, 2000])
     options = parser.parse_args()
     with prepared(options.database):
         with Worker():
             ratios = [_round(options.n) for _ in range(options.rounds)]
         print(f"chord / delay_many: {median(ratios):.2f}")
-        _chain(options.links)
+        for links in options.links:
+            _chain(links)
 
 
 def _round(n: int) -> float:
@@ -72,8 +73,9 @@ def _chain(links: int) -> None:
     result = chain(noop.s(0), *(noop.si(i) for i in range(1, links)))()
     size = len(Message.objects.get().body)
     with Worker():
-        result.get(timeout=300)
-        print(f"chain of {links:,}: {time.time() - began:.1f} s, its first message {size / 1e6:.2f} MB")
+        result.get(timeout=3000)
+        took = time.time() - began
+        print(f"chain of {links:,}: {took:.1f} s, {1e3 * took / links:.2f} ms a link, first message {size:,} B")
 
 
 if __name__ == "__main__":

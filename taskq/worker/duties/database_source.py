@@ -19,19 +19,18 @@ from taskq.engines.marks import mark
 from taskq.records import Claimed
 from taskq.store import large
 from taskq.store.authenticity import runnable
-from taskq.store.claim import claim, held, with_messages
-from taskq.store.promote import BATCH, next_due, promote
+from taskq.store.claim import claim, held, newest, with_messages
 from taskq.store.requeue import requeue
 from taskq.worker import log_lines
 
 from .lease import WorkerLease
+from .pace import Pace
+from .promotion import Promotion
 from .queue_front import QueueFront
 from .store_thread import Duty
 
-#: Seconds between two reads of the schedule while it is empty.
-_SCHEDULE_POLL = 30.0
-#: Seconds until the next read of the schedule when another worker has locked the due messages.
-_CONTENDED = 0.05
+#: The pause after a look at all that the worker holds which was slow, as a multiple of its duration.
+_PAUSES = 50.0
 #: The most messages of a claim.
 _MOST_CLAIMED = 10_000
 
@@ -70,7 +69,8 @@ class DatabaseSource(Duty):
         self._deferred: list[tuple[str, Claimed]] = []
         self._turn = 0
         self._next_poll = 0.0
-        self._next_due = 0.0
+        self._schedule = Promotion(alias)
+        self._held_pace = Pace(_PAUSES)
         #: Whether a claim was begun whose answer has not come.
         self._claiming = False
         #: The bytes above which no more is claimed, and how many messages a claim may take because of them.
@@ -88,13 +88,14 @@ class DatabaseSource(Duty):
     def work(self) -> bool:
         """Promote due messages, claim as many as there is room for; tell whether there may be more."""
         if self._claiming or time.monotonic() >= self._next_poll:
-            self._claiming = False
+            in_doubt, self._claiming = self._claiming, False
             self._next_poll = time.monotonic() + self._poll
             self._unread.update(self._queues)
             # In case nothing tells of what is scheduled, as behind a proxy that pools transactions.
-            self._next_due = 0.0
+            self._schedule.look_soon()
             # Last: it may meet a locked row.
-            self._requeue_unknown()
+            if in_doubt or self._held_pace.is_due:
+                self._requeue_unknown()
         if self._unsure:
             self._look_again()
         if self._deferred:
@@ -102,12 +103,14 @@ class DatabaseSource(Duty):
         room = self._room()
         more = room > 0 and self._lease.is_valid and self._find_pending() and self._claim(room)
         # After the claim: tasks that are due already come before tasks that become due.
-        return self._promote() or more
+        if promoted := self._schedule.promote():
+            self._unread.update(self._queues)
+        return promoted or more
 
     def due(self) -> float | None:
         """Return the seconds to the next poll, or to the next scheduled message."""
-        looks = (self._fronts[queue].next_look for queue in self._unsure)
-        return min(self._next_poll, self._next_due, *looks) - time.monotonic()
+        looks = (self._fronts[queue].pace.next_look for queue in self._unsure)
+        return min(self._next_poll, self._schedule.next_look, *looks) - time.monotonic()
 
     def on_notification(self, marks: set[str] | None) -> None:
         """Claim from the queues that were marked, or from all of them."""
@@ -116,7 +119,7 @@ class DatabaseSource(Duty):
         else:
             self._pending.update(self._marks[name] for name in marks & self._marks.keys())
         if marks is None or self._schedules_mark in marks:
-            self._next_due = 0.0
+            self._schedule.look_soon()
 
     def _room(self) -> int:
         target = min(self.target, max(1, self._most_bytes // MOST))
@@ -159,6 +162,7 @@ class DatabaseSource(Duty):
     def _claim_from(self, queue: str, limit: int) -> int:
         """Claim up to ``limit`` messages; return how many are held now."""
         front = self._fronts.get(queue) or self._new_front(queue)
+        latest = newest(self._alias) if front.asks_for_newest else None
         after, began = front.after(), time.monotonic()
         take = claim if after is None else partial(claim, after=after)
         self._claiming = True
@@ -166,8 +170,11 @@ class DatabaseSource(Duty):
         seconds = time.monotonic() - began
         claimed = large.keep(found, self._lease.token, self._most_bytes - self._lease.size, self._alias)
         self._claiming = False
-        front.note(claimed, seconds, after)
-        if len(found) < limit:
+        short = len(found) < limit
+        # Messages that went back wait again, before the newest.
+        passed = latest if len(claimed) == len(found) else None
+        front.note(claimed, seconds, after, short=short, newest=passed)
+        if short:
             self._pending.discard(queue)
             (self._unsure.discard if after is None else self._unsure.add)(queue)
         self._adapt(queue, len(claimed), len(found) - len(claimed))
@@ -229,25 +236,12 @@ class DatabaseSource(Duty):
         A claim leaves them whose answer was lost with its connection; the database may go on with it for a while.
         No claim or settlement is under way: those run on this thread, and a message is known until it is settled.
         """
-        token = self._lease.token
+        token, began = self._lease.token, time.monotonic()
         unknown = self._lease.not_held(held(token, self._alias)) if token else set()
+        self._held_pace.note(time.monotonic() - began)
         if unknown := unknown.difference(message.id for _, message in self._deferred):
             requeue(token, sorted(unknown), self._alias)
             log_lines.messages_unknown(len(unknown))
-
-    def _promote(self) -> bool:
-        if time.monotonic() < self._next_due:
-            return False
-        seconds = next_due(self._alias)
-        if seconds is None or seconds > 0:
-            self._next_due = time.monotonic() + min(seconds or _SCHEDULE_POLL, _SCHEDULE_POLL)
-            return False
-        if not promote(BATCH, self._alias):
-            # Another worker has promoted the messages, or is about to.
-            self._next_due = time.monotonic() + _CONTENDED
-            return False
-        self._unread.update(self._queues)
-        return True
 
     # -- which queues
 

@@ -18,7 +18,7 @@ from itertools import islice
 from django.db import DatabaseError
 
 from taskq.engines import for_alias
-from taskq.records import Claimed, Progress, Settlement
+from taskq.records import NO_FOLLOW_UPS, Claimed, Progress, Settlement
 from taskq.store import claim, progress, requeue
 from taskq.store.settle import settle
 from taskq.worker import log_lines
@@ -395,5 +395,7 @@ class Ledger(Duty):
 
 
 def _size(s: Settlement) -> int:
-    following = s.follow_ups.envelopes
-    return len(s.result or "") + len(s.traceback or "") + (sum(len(e.body) for e in following) if following else 0)
+    size, after = len(s.result or "") + len(s.traceback or ""), s.follow_ups
+    if after is not NO_FOLLOW_UPS:
+        size += sum(len(e.body) for e in after.envelopes) + sum(len(rest.value) for rest in after.rests)
+    return size

@@ -1,10 +1,14 @@
 """Where the messages begin that still wait in a queue, as far as a worker knows from its own claims.
 
 While an old transaction is open, PostgreSQL keeps the index entries of all messages that were claimed since, and a
-claim that looks from the start of the queue steps over them. So a claim may begin after the last message that was
-taken, for each priority by itself. Messages with smaller ids come late: they are requeued, or their transaction was
-long. They are found by claims that look from the start. As long as these are quick, all do; otherwise they take a fixed
-share of the time.
+claim that looks from the start of the queue steps over them. So a claim may begin behind what was there before: after
+the last message that was taken, for each priority by itself, or where a claim found nothing more, after the newest
+message of that time.
+
+Messages with smaller ids come late: their transaction was long, or they are requeued. While claims find all that they
+ask for, they begin at the front. Otherwise they begin where the front was a second ago, so that what comes a little
+late is found at once. The rest is found by claims that look from the start: as long as these are quick, all do;
+otherwise they take a fixed share of the time.
 """
 
 from __future__ import annotations
@@ -15,12 +19,13 @@ from dataclasses import dataclass, field
 
 from taskq.records import Claimed
 
-#: Seconds for the rows that were stepped over, below which a look from the start is quick.
-_QUICK = 0.01
+from .pace import Pace
+
 #: Seconds that a claim may take for each of its messages.
 _EACH = 0.0001
-#: A look from the start that was slow is followed by a pause of so many times its duration.
-_PAUSES = 20
+#: Seconds, at least, for which a claim that finds little begins where the front was.
+_LATE = 1.0
+_PRIORITIES = range(10)
 
 
 @dataclass(slots=True)
@@ -28,26 +33,46 @@ class QueueFront:
     """Decides for one queue where the next claim begins. ``kept`` tells whether the database keeps dead entries."""
 
     kept: bool
-    #: The id of the last message that was taken, by priority.
+    #: The id of the last message that was taken, by priority; then what that was when it was last noted, and before.
     _last: dict[int, int] = field(default_factory=dict)
-    #: How long the last look from the start was slow.
-    _slow: float = 0.0
-    #: When a claim looks from the start again, by the monotonic clock.
-    next_look: float = 0.0
+    _later: dict[int, int] = field(default_factory=dict)
+    _earlier: dict[int, int] = field(default_factory=dict)
+    #: When to note it again.
+    _turn: float = 0.0
+    #: Whether the last claim found less than it asked for.
+    _short: bool = False
+    #: When claims look from the start.
+    pace: Pace = field(default_factory=Pace)
 
     def after(self) -> Mapping[int, int] | None:
         """Return, by priority, the id after which the next claim looks; ``None`` for a look from the start."""
-        return self._last if self._last and time.monotonic() < self.next_look else None
+        if not self._last or self.pace.is_due:
+            return None
+        return self._earlier or self._last if self._short else self._last
 
-    def note(self, claimed: Sequence[Claimed], seconds: float, after: Mapping[int, int] | None) -> None:
-        """Take in what a claim got, in its order, and how long it took."""
+    @property
+    def asks_for_newest(self) -> bool:
+        """Whether ``note`` wants to know the newest message from before the claim: it may find no others."""
+        return self._short and not self.pace.is_quick
+
+    def note(
+        self,
+        claimed: Sequence[Claimed],
+        seconds: float,
+        after: Mapping[int, int] | None,
+        *,
+        short: bool = False,
+        newest: int | None = None,
+    ) -> None:
+        """Take in what a claim got, in its order, how long it took, and whether it got less than it asked for."""
         if not self.kept:
             return
+        self._short = short
+        if (now := time.monotonic()) >= self._turn:
+            self._earlier, self._later, self._turn = self._later, dict(self._last), now + _LATE
         # Not the largest id so far: below that there may be more, if this claim found some there.
         self._last.update((message.priority, message.id) for message in claimed)
+        if short and newest is not None:
+            self._last.update(dict.fromkeys(_PRIORITIES, newest))
         if after is None:
-            slow = seconds - _EACH * len(claimed)
-            # A machine that stood still is no reason: two looks in a row have to be slow.
-            stepping, self._slow = min(slow, self._slow), slow
-            if stepping > _QUICK:
-                self.next_look = time.monotonic() + _PAUSES * stepping
+            self.pace.note(seconds - _EACH * len(claimed))

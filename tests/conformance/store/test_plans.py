@@ -6,6 +6,7 @@ empty, from when they were full of other rows, and of now.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
@@ -16,10 +17,11 @@ from django.db import connections
 from taskq.engines import for_alias
 from taskq.models import Message
 from taskq.records import Claimed, Progress
-from taskq.store import consuming, progress
-from taskq.store.claim import acknowledge, claim, count_start
+from taskq.store import consuming, progress, workers
+from taskq.store.claim import acknowledge, claim, count_start, newest
 from taskq.store.enqueue import enqueue
-from taskq.store.recover import requeue_held
+from taskq.store.promote import next_due, promote_after
+from taskq.store.recover import recover_orphans, requeue_held
 from taskq.store.requeue import requeue
 from taskq.store.revoke import revoke
 from taskq.store.settle import settle
@@ -73,6 +75,16 @@ def _scattered(alias: str) -> None:
     _run(alias, "ANALYZE taskq_message")
 
 
+def _all_dead(alias: str) -> None:
+    """All messages have run, and nothing was vacuumed: all indexes are full, and seem to be as short as each other."""
+    _run_tasks(alias, "t", 16)
+    consuming.purge("taskq", alias)
+    enqueue([envelope(delay=60) for _ in range(2_000)])
+    _run(alias, "DELETE FROM taskq_scheduledmessage")
+    for model in ("message", "taskrun", "scheduledmessage"):
+        _run(alias, f"ANALYZE taskq_{model}")
+
+
 def _full(alias: str) -> None:
     fill(alias, WAITING)
     _run(alias, "ANALYZE taskq_message")
@@ -84,6 +96,7 @@ STATISTICS: dict[str, Callable[[str], None]] = {
     "empty": _empty,
     "held-backlog": _held_backlog,
     "scattered": _scattered,
+    "all-dead": _all_dead,
     "full": _full,
 }
 
@@ -92,7 +105,7 @@ STATISTICS: dict[str, Callable[[str], None]] = {
 def statistics(request: pytest.FixtureRequest, alias: str) -> Iterator[str]:
     """Leave the tables with statistics of some time; return the alias."""
     # Dead rows of other tests are another subject.
-    _run(alias, "TRUNCATE taskq_message, taskq_taskrun")
+    _run(alias, "TRUNCATE taskq_message, taskq_taskrun, taskq_scheduledmessage")
     request.param(alias)
     yield alias
     connections[alias].close()
@@ -178,19 +191,113 @@ def test_messages_and_runs_that_are_revoked_are_found_by_task(statistics: str) -
     _assert_reads(plans, 8)
 
 
-@postgresql
-def test_a_claim_behind_the_front_steps_over_no_dead_rows(statistics: str) -> None:
-    with closing(connections[statistics].copy()) as other, other.cursor() as cursor:
+@pytest.fixture
+def snapshot(alias: str) -> Iterator[str]:
+    """Keep an old snapshot of the database open, under which all rows stay; return the alias."""
+    _run(alias, "TRUNCATE taskq_message, taskq_taskrun, taskq_scheduledmessage")
+    with closing(connections[alias].copy()) as other, other.cursor() as cursor:
         cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         cursor.execute("SELECT count(*) FROM taskq_message")
-        fill(statistics, WAITING)
-        for _ in range(8):
-            messages = claim("taskq", 500, "t")
-            settle("t", [ending(m) for m in messages])
-        for after in (None, {0: messages[-1].id}):
-            with explained(statistics, "FOR UPDATE SKIP LOCKED") as plans:
-                assert len(claim("taskq", BATCH, "t", after=after)) == BATCH
-        assert plans[0].buffers <= 3 * BATCH + 30, str(plans[0])
+        yield alias
+    connections[alias].close()
+
+
+def _run_tasks(alias: str, token: str, batches: int = 8) -> Claimed:
+    """Let a worker claim and settle all but one batch of many messages; return the last."""
+    fill(alias, 500 * batches + 500)
+    for _ in range(batches):
+        messages = claim("taskq", 500, token)
+        settle(token, [ending(m) for m in messages])
+    return messages[-1]
+
+
+@postgresql
+def test_a_claim_behind_the_front_reads_three_buffers_a_row(statistics: str) -> None:
+    _be_a_worker(statistics)
+    fill(statistics, WAITING)
+    front = {0: claim("taskq", BATCH, "t")[-1].id}
+    for _ in range(8):
+        claim("taskq", 1, "t", after=front)
+    with connections[statistics].cursor() as cursor:
+        cursor.execute("SELECT name FROM pg_prepared_statements WHERE statement LIKE 'UPDATE taskq_message%%unnest%%'")
+        ((name,),) = cursor.fetchall()
+        after = f"ARRAY[9, 0]::smallint[], ARRAY[0, {front[0]}]::bigint[]"
+        cursor.execute(
+            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE {name} ('t', {after}, 'taskq', {BATCH}, {BATCH})"
+        )
+        plan = Plan(name, cursor.fetchone()[0][0]["Plan"])
+    assert plan.rows == BATCH
+    _assert_reads([plan], 3, 60)
+
+
+@postgresql
+def test_promotion_finds_due_messages_in_order_and_moves_them_by_id(statistics: str) -> None:
+    _be_a_worker(statistics)
+    past = time.time() - 60
+    enqueue([envelope(eta=past + n / 100) for n in range(2_000)])
+    for after in (None, (past + 5, 0)):
+        with explained(statistics, "scheduledmessage") as plans:
+            next_due(statistics, after)
+            assert len(promote_after(after, BATCH, statistics)) == BATCH
+        _assert_reads(plans, 5)
+
+
+@postgresql
+def test_a_claim_behind_the_front_steps_over_no_dead_rows(snapshot: str) -> None:
+    last = _run_tasks(snapshot, "t")
+    for after in (None, {0: last.id}):
+        with explained(snapshot, "FOR UPDATE SKIP LOCKED") as plans:
+            assert len(claim("taskq", BATCH, "t", after=after)) == BATCH
+    assert plans[0].buffers <= 3 * BATCH + 30, str(plans[0])
+
+
+@postgresql
+def test_the_newest_message_is_known_without_a_look_at_the_table(snapshot: str) -> None:
+    last = _run_tasks(snapshot, "t")
+    consuming.purge("taskq", snapshot)
+    with explained(snapshot, "pg_sequence_last_value") as plans:
+        assert (newest(snapshot) or 0) >= last.id + 500
+    assert plans[0].buffers <= 30, str(plans[0])
+
+
+@postgresql
+def test_what_living_workers_have_held_costs_the_search_for_orphans_nothing(snapshot: str) -> None:
+    _be_a_worker(snapshot)
+    tokens = sorted(workers.register(f"w{n}") for n in range(2))
+    for token in tokens:
+        _run_tasks(snapshot, token, 2)
+    (orphan,) = claim("taskq", 1, f"{tokens[0]}g")
+    with explained(snapshot) as plans:
+        assert recover_orphans(snapshot) == 1
+    assert all(plan.buffers <= 50 for plan in plans), "\n".join(map(str, plans))
+    assert claim("taskq", 1, "t")[0].id == orphan.id
+
+
+@postgresql
+def test_promotion_behind_its_front_steps_over_no_dead_rows(snapshot: str) -> None:
+    _be_a_worker(snapshot)
+    past = time.time() - 60.123457
+    enqueue([envelope(eta=past + n // 500) for n in range(3_000)])
+    place = None
+    for _ in range(13):
+        place = promote_after(place, 200, snapshot)[-1]
+    for after in (None, place):
+        with explained(snapshot, "ORDER BY due_at") as plans:
+            seconds = next_due(snapshot, after)
+            place = promote_after(after, 100, snapshot)[-1]
+    assert seconds is not None
+    assert seconds < 0
+    _assert_reads(plans, 3)
+    assert len(promote_after(place, 500, snapshot)) == 200, "none of those that are due at one time is passed over"
+
+
+@postgresql
+def test_a_workers_connection_does_not_compile_statements(alias: str) -> None:
+    _be_a_worker(alias)
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SHOW jit")
+        assert cursor.fetchone() == ("off",)
+    connections[alias].close()
 
 
 @pytest.mark.parametrize("database", ["mariadb", "sqlite"], indirect=True)

@@ -202,7 +202,7 @@ def test_added_chord_members_are_counted_and_dropped_when_the_task_fails(sent: l
     assert [node.group_id for node in outcome.follow_ups.nodes] == [group_id] * 2
     assert [e.headers["group"] for e in follow_ups(outcome)] == [group_id] * 2
     chord([adds.s(True)], total.s())()
-    assert worker.run().follow_ups == FollowUps([], [], [], [])
+    assert worker.run().follow_ups == FollowUps([], [], [], [], [])
 
 
 # -- failure

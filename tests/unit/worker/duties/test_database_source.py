@@ -22,6 +22,7 @@ from taskq.store.enqueue import enqueue
 from taskq.worker.duties import database_source as source_module
 from taskq.worker.duties.database_source import DatabaseSource
 from taskq.worker.duties.lease import WorkerLease
+from taskq.worker.duties.pace import Pace
 from taskq.worker.duties.queue_front import QueueFront
 from tests.support.envelopes import envelope
 from tests.support.waiting import wait_until
@@ -74,11 +75,11 @@ def test_queue_is_looked_at_from_its_start_again_after_a_claim_behind_its_front(
         return claim(*arguments)
 
     monkeypatch.setattr(source_module, "claim", behind)
-    front = taken.source._fronts["a"] = QueueFront(True, {0: 7}, next_look=time.monotonic() + 3600)
+    front = taken.source._fronts["a"] = QueueFront(True, {0: 7}, pace=Pace(next_look=time.monotonic() + 3600))
     taken.source.work()
     assert not taken.source.work()
     assert begun == [{0: taken.messages[-1].id}], "asked once, and what follows is no more than nothing"
-    front.next_look = time.monotonic() + 0.01
+    front.pace.next_look = time.monotonic() + 0.01
     due = taken.source.due()
     assert due is not None
     assert due <= 0.01, "the store thread comes back for the look"
@@ -257,6 +258,23 @@ def test_each_poll_frees_messages_with_this_token_that_the_worker_does_not_know(
     taken.source.work()
     assert not Message.objects.exclude(token="").exists()
     assert "2 messages that this worker held" in caplog.text
+
+
+def test_looks_at_all_that_is_held_pause_where_they_are_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = Taken()
+    looks: list[str] = []
+    monkeypatch.setattr(source_module, "held", lambda token, alias: looks.append(token) or set())
+    for _ in range(3):
+        taken.source._next_poll = 0.0
+        taken.source.work()
+    assert len(looks) == 3
+    taken.source._held_pace.next_look = time.monotonic() + 3600
+    taken.source._next_poll = 0.0
+    taken.source.work()
+    assert len(looks) == 3
+    taken.source._claiming = True
+    taken.source.work()
+    assert len(looks) == 4, "the answer of a claim was lost"
 
 
 def test_poll_keeps_messages_that_run_wait_for_their_settlement_or_are_held_back() -> None:

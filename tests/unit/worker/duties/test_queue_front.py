@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from taskq.records import Claimed
-from taskq.worker.duties import queue_front
+from taskq.worker.duties import pace, queue_front
 from taskq.worker.duties.queue_front import QueueFront
 
 
@@ -24,6 +24,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         monotonic = staticmethod(lambda: now[0])
 
     monkeypatch.setattr(queue_front, "time", Time)
+    monkeypatch.setattr(pace, "time", Time)
     return now
 
 
@@ -63,6 +64,31 @@ def test_what_a_look_from_the_start_found_before_the_front_is_the_new_front(cloc
     clock[0] += 60.0
     front.note(_claimed((0, 3), (0, 4)), 1.0, None)
     assert front.after() == {0: 4}, "there may be more of them"
+
+
+def test_a_claim_that_finds_little_begins_where_the_front_was_a_second_ago(clock: list[float]) -> None:
+    front = QueueFront(True)
+    _slow(front, (0, 100))
+    for number in (200, 300, 400):
+        clock[0] += 1.0
+        front.note(_claimed((0, number)), 0.004, front.after(), short=True)
+    assert front.after() == {0: 200}, "a message that is committed late is found at once"
+    front.note(_claimed((0, 500)), 0.004, front.after())
+    assert front.after() == {0: 500}, "there are many"
+
+
+def test_what_others_took_is_passed_over_after_a_claim_that_found_no_more(clock: list[float]) -> None:
+    front = QueueFront(True)
+    assert not front.asks_for_newest
+    for _ in range(2):
+        front.note([], 1.0, front.after(), short=True, newest=None)
+    assert front.after() is None, "nothing is known of the messages that others took"
+    assert front.asks_for_newest
+    front.note([], 1.0, None, short=True, newest=700)
+    assert front.after() == dict.fromkeys(range(10), 700)
+    front.note(_claimed((3, 710)), 0.004, front.after(), newest=705)
+    assert front.after() == {**dict.fromkeys(range(10), 700), 3: 710}, "there may be more up to the newest"
+    assert not front.asks_for_newest
 
 
 def test_a_database_without_dead_entries_has_no_front(clock: Any) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskq.handover import Delivery, Outcome, Report
-from taskq.records import Envelope, FollowUps
+from taskq.records import Envelope, FollowUps, Rest
 from taskq.worker.pools import frames
 from taskq.worker.pools.frames import FrameReader, UnreadableError
 
@@ -74,7 +74,11 @@ def test_a_frame_above_the_limit_is_not_waited_for():
         delivery("body", time_limit=1.5),
         Report(1, "id", "PROGRESS", "{}", at=2.0),
         Outcome(
-            1, "id", "SUCCESS", "4", follow_ups=FollowUps([Envelope("a", "b", "q", {"b": None}, "body")], [], [], [])
+            1,
+            "id",
+            "SUCCESS",
+            "4",
+            follow_ups=FollowUps([Envelope("a", "b", "q", {}, "body")], [], [], [], [Rest("k", "4", "id", "")]),
         ),
     ],
 )

@@ -1,0 +1,100 @@
+"""What ``advance`` works on: the port ``WorkflowStore``, and the plain objects that it gives.
+
+``store.workflow_rows`` keeps groups, nodes and runs in the database, ``workflows.memory`` in dictionaries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from taskq.messages.protocol import RawMessage
+from taskq.records import Envelope, NewGroup, NewNode, Settlement, Unreachable
+
+
+class GroupCount(NamedTuple):
+    """The row of a group: how many members have not ended, and whether a member has failed."""
+
+    group_id: str
+    remaining: int
+    failed: bool
+
+
+class Body(NamedTuple):
+    """The body of a chord, or the rest of a chain, as its group keeps it. ``body`` is empty if its text was altered."""
+
+    group_id: str
+    body: str
+    root_id: str
+    parent_id: str
+
+
+class Member(NamedTuple):
+    """A member of a group, with its run. ``ignored``: the run is kept only until the body is sent."""
+
+    task_id: str
+    state: str | None
+    result: str | None
+    content_type: str | None
+    ignored: bool
+
+
+class WorkflowStore(Protocol):
+    """The groups, nodes and runs of workflows. All calls for one batch of ends are one transaction."""
+
+    def message(self, settlement: Settlement) -> RawMessage | None:
+        """Return the message of a settlement, before it is deleted."""
+
+    def resolve(self, envelopes: Sequence[Envelope]) -> Sequence[Envelope]:
+        """Return the messages with the queues of their exchanges. Raises ``QueueNotFound``."""
+
+    def must_raise(self, error: Exception) -> bool:
+        """Tell whether ``error`` comes from the database, and not from the body of a chord."""
+
+    def finalize(self, settlements: Sequence[Settlement]) -> set[str]:
+        """Write ends; return the ids of the tasks that had not ended before."""
+
+    def fail(self, settlements: Sequence[Settlement]) -> set[str]:
+        """Write the failures of tasks that never run; return the ids of the tasks that had not ended before."""
+
+    def send(self, envelopes: Sequence[Envelope]) -> None:
+        """Send messages, but for tasks that were revoked or have ended."""
+
+    def insert(self, groups: Iterable[NewGroup], nodes: Iterable[NewNode], new: Collection[str] = ()) -> None:
+        """Write groups and nodes; nodes that exist stay. No other transaction may have written the nodes ``new``."""
+
+    def known_nodes(self, task_ids: Collection[str]) -> Collection[str]:
+        """Return the ids that have a node."""
+
+    def predecessor(self, task_id: str) -> str:
+        """Return ``waits_for`` of a node, empty if there is none."""
+
+    def set_predecessor(self, task_id: str, waits_for: str) -> None:
+        """Change ``waits_for`` of a node."""
+
+    def dependents(self, task_id: str) -> tuple[str, Sequence[Unreachable]]:
+        """Return the group and the dependents of a task, read from the nodes: no text names them."""
+
+    def grow(self, sizes: dict[str, int]) -> None:
+        """Add new members to the counts of groups, in the order of the groups' ids."""
+
+    def revoked_members(self, group_id: str) -> Sequence[str]:
+        """Return the members that were revoked before they were sent."""
+
+    def counts(self, group_ids: Collection[str]) -> Sequence[GroupCount]:
+        """Lock groups in the order of their ids, and return their counts."""
+
+    def set_counts(self, counts: Sequence[GroupCount]) -> None:
+        """Write the counts of groups."""
+
+    def bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
+        """Return the bodies of groups. A body whose text was altered has none."""
+
+    def take_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
+        """Return the bodies of groups, and clear them in the groups: no second end may send them."""
+
+    def members(self, group_id: str) -> Sequence[Member]:
+        """Return the members of a group in the order of their positions. Raises if a value can't be relied on."""
+
+    def drop_values(self, task_ids: Sequence[str]) -> None:
+        """Delete the runs that were kept for the body only."""

@@ -1,0 +1,93 @@
+"""The rest of a long chain, which rows keep: messages carry the next steps, and a reference to the rest.
+
+A message that carried all of its chain would make a chain of n steps cost n * n. So a chain is cut into parts. The
+first part travels; each other part is the body of a ``Group`` row of size 0, which nothing counts, and the part before
+it begins (the list has the next step last) with the *reference*: a signature under the name ``NAME`` whose
+``task_id`` is the id of that row. A chain of up to ``MOST_STEPS`` ordinary steps travels whole, in Celery's form.
+
+``steps`` cuts. The transaction that settles the last step of a part sends the first step of the next part, and one
+that fails a chain fails the parts in the rows too (``advance``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from taskq.calls.registry import tasks
+from taskq.conf import database_broker_alias, settings
+from taskq.exceptions import EncodeError
+from taskq.messages import serializers
+from taskq.records import Unreachable
+
+from .nodes import end_of, row_key
+from .types import TASK, Sig, kind_of, plain
+
+#: The name in a reference. No task has it.
+NAME = "taskq.rest"
+#: The most steps that travel in a message behind its own task, and the most characters. A row has one step at least.
+MOST_STEPS = 20
+MOST_CHARACTERS = 32_000
+_KEY = "rest:"
+
+
+def reference(key: str) -> dict[str, Any]:
+    """Return the signature that stands for the steps in the Group row ``key``."""
+    return plain(NAME, options={"task_id": key})
+
+
+def is_reference(sig: Sig) -> bool:
+    """Tell whether ``sig`` stands for the rest of a chain."""
+    return bool(sig.get("task") == NAME)
+
+
+def references(unreachable: Iterable[Unreachable]) -> list[str]:
+    """Return the keys of the references among dependents."""
+    return [each.task_id for each in unreachable if each.name == NAME]
+
+
+def shortened(chain: list[Sig], keep: Callable[[str, str], None]) -> list[Sig]:
+    """Return the part of ``chain`` that travels, the next step last; ``keep`` gets the key and the text of each other.
+
+    A chain that another program than taskq may read travels whole, and so does a chain with arguments that JSON
+    can't carry: rows are JSON.
+    """
+    if database_broker_alias() is None or not all(map(_is_json, chain)):
+        return chain
+    steps = chain[::-1]
+    try:
+        texts = [serializers.dumps_json(step) for step in steps]
+    except EncodeError:  # raised again, with the name of the argument, by the message that has the chain
+        return chain
+    first, *others = _parts(texts)
+    ref: Sig | None = None
+    for part in reversed(others):
+        begin = steps[part.start]
+        if ref is None and len(steps) - part.start == 1 and is_reference(begin):
+            ref = begin  # to the chain around this one: it needs no row of its own
+            continue
+        key = row_key(_KEY, end_of(begin))
+        kept = [*texts[part], *([] if ref is None else [serializers.dumps_json(ref)])]
+        keep(key, f"[{', '.join(reversed(kept))}]")
+        ref = reference(key)
+    return chain if ref is None else [ref, *reversed(steps[first])]
+
+
+def _parts(texts: Sequence[str]) -> Iterator[slice]:
+    """Yield the places of the parts. The first may be empty: a large step waits in its row alone."""
+    begin, size, may_be_empty = 0, 0, True
+    for place, text in enumerate(texts):
+        if place - begin == MOST_STEPS or (size + len(text) > MOST_CHARACTERS and (size or may_be_empty)):
+            yield slice(begin, place)
+            begin, size, may_be_empty = place, 0, False
+        size += len(text)
+    yield slice(begin, len(texts))
+
+
+def _is_json(step: Sig) -> bool:
+    """Tell whether the message of a step is JSON: another serializer may carry what JSON changes or refuses."""
+    if kind_of(step) != TASK:
+        return serializers.is_plain_json(settings.SERIALIZER)
+    task = tasks.get(step["task"])
+    own = step["options"].get("serializer") or (task.serializer if task is not None else None)
+    return serializers.is_plain_json(own or settings.SERIALIZER)

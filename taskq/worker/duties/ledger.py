@@ -18,7 +18,7 @@ from itertools import islice
 from django.db import DatabaseError
 
 from taskq.engines import for_alias
-from taskq.records import NO_FOLLOW_UPS, Claimed, Progress, Settlement
+from taskq.records import Claimed, Progress, Settlement
 from taskq.store import claim, progress, requeue
 from taskq.store.settle import settle
 from taskq.worker import log_lines
@@ -131,7 +131,7 @@ class Ledger(Duty):
         batch: list[Settlement] = []
         room = self._engine.batch_bytes
         for settlement in islice(settlements, self._batch):
-            room -= _size(settlement)
+            room -= settlement.size
             if batch and room < 0:
                 break
             batch.append(settlement)
@@ -392,10 +392,3 @@ class Ledger(Duty):
             self._lease.drop(message_id)
 
         self._do(message_id, call, lambda: self._requeue_or_drop(message_id))
-
-
-def _size(s: Settlement) -> int:
-    size, after = len(s.result or "") + len(s.traceback or ""), s.follow_ups
-    if after is not NO_FOLLOW_UPS:
-        size += sum(len(e.body) for e in after.envelopes) + sum(len(rest.value) for rest in after.rests)
-    return size

@@ -379,10 +379,7 @@ class Engine:
 
     @staticmethod
     def claimed(rows: Iterable[Sequence[Any]], left: Callable[[Any], float] = float) -> list[Claimed]:
-        """Return the rows of a claim as messages, each with the end of its time by the monotonic clock.
-
-        ``left`` makes seconds from now of the last value of a row that has one.
-        """
+        """Return claimed rows as messages. ``left`` makes seconds from now of when a message expires, if it does."""
         now = time.monotonic()
         messages = [Claimed(*row) for row in rows]
         for message in messages:

@@ -8,7 +8,7 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
-PYTEST_ARGS ?= -n 2
+PYTEST_ARGS ?= -n 2 --dist worksteal
 MINUTES ?= 5
 
 BIN = $(VENV)/bin

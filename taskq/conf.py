@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, overload
 
-import environ  # type: ignore[import-untyped, unused-ignore]
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 from taskq import value_kinds as kinds
-from taskq.broker_urls import broker_url_problem, masked_url, url_in_file
+from taskq.broker_urls import broker_url_problem, masked_url
+from taskq.environment import Env
 
 __all__ = [
     "SETTINGS",
@@ -345,27 +345,6 @@ def two_databases(broker: str) -> str:
         f"TASKQ_BROKER_URL makes the database {broker!r} the broker, and TASKQ_DATABASE is {settings.DATABASE!r}: "
         "messages and rows are written together, so set both to one alias."
     )
-
-
-class Env(environ.Env):  # type: ignore[misc, unused-ignore]  # no type hints in some releases
-    """django-environ's ``Env`` with a reader for broker URLs."""
-
-    @overload
-    def broker_url(self, var: str = ..., *, default: None) -> str | None: ...
-    @overload
-    def broker_url(self, var: str, default: None) -> str | None: ...
-    @overload
-    def broker_url(self, var: str = ..., default: Any = ...) -> str: ...
-    def broker_url(self, var: str = "TASKQ_BROKER_URL", default: Any = environ.Env.NOTSET) -> str | None:
-        """Return the broker URL in the environment variable ``var``, or else in the file that ``<var>_FILE`` names.
-
-        Raises ``ImproperlyConfigured`` without both and a ``default``, and for what is no broker URL.
-        """
-        file: str | None = self.str(f"{var}_FILE", default=None)
-        url: str | None = self.str(var, default=default if file is None else url_in_file(f"{var}_FILE", file))
-        if url is not None and (problem := broker_url_problem(url)):
-            raise ImproperlyConfigured(f"{var}: {problem}")
-        return url
 
 
 # -- documentation ---------------------------------------------------------

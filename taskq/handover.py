@@ -120,8 +120,9 @@ class Outcome:
     @classmethod
     def from_wire(cls, fields: tuple[Any, ...]) -> Outcome:
         """Rebuild the object from the values of ``to_wire``."""
-        *plain, follow_ups = fields
-        return cls(*plain, FollowUps.from_wire(follow_ups))  # type: ignore[call-arg]
+        outcome = cls(*fields)
+        outcome.follow_ups = FollowUps.from_wire(fields[-1])
+        return outcome
 
 
 # One call in C for all fields, in their order: these run several times for each task.

@@ -332,6 +332,14 @@ class Settlement:
     follow_ups: FollowUps = NO_FOLLOW_UPS
 
     @property
+    def size(self) -> int:
+        """The characters of what is written with it, about."""
+        size, after = len(self.result or "") + len(self.traceback or ""), self.follow_ups
+        if after is not NO_FOLLOW_UPS:
+            size += sum(len(e.body) for e in after.envelopes) + sum(len(rest.value) for rest in after.rests)
+        return size
+
+    @property
     def replaced(self) -> bool:
         """Whether another signature takes the task's place: the task has not ended."""
         return self.state == states.IGNORED and bool(self.follow_ups.envelopes)
@@ -351,7 +359,10 @@ class Settlement:
     @property
     def linked(self) -> bool:
         """Whether the workflow of the task goes on with this end. A retry is no end."""
-        return (self.member or bool(self.follow_ups)) and self.state != states.RETRY
+        follow_ups = self.follow_ups
+        # Most tasks have the one object that says "none".
+        goes_on = self.member or (follow_ups is not NO_FOLLOW_UPS and bool(follow_ups))
+        return goes_on and self.state != states.RETRY
 
     @property
     def end(self) -> End:

@@ -36,6 +36,7 @@ ROOMS = (
 #: The modules of the ground, which lie in taskq itself.
 GROUND = (
     "conf",
+    "environment",
     "documentation",
     "states",
     "exceptions",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
@@ -378,13 +378,13 @@ class Engine:
     now_sql = "clock_timestamp()"
 
     @staticmethod
-    def claimed(rows: Iterable[Sequence[Any]]) -> list[Claimed]:
-        """Return the rows of a claim as messages, each with the end of its time by the monotonic clock."""
+    def claimed(rows: Iterable[Sequence[Any]], left: Callable[[Any], float] = float) -> list[Claimed]:
+        """Return claimed rows as messages. ``left`` makes seconds from now of when a message expires, if it does."""
         now = time.monotonic()
         messages = [Claimed(*row) for row in rows]
         for message in messages:
             if message.expires_by is not None:
-                message.expires_by += now
+                message.expires_by = now + left(message.expires_by)
         return messages
 
     @staticmethod

@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 from django.db import connections
@@ -254,10 +255,10 @@ class SqliteEngine(Engine):
     def claim(self, queue: str, limit: int, token: str, after: Mapping[int, int] | None = None) -> list[Claimed]:
         with self.cursor() as cursor:
             cursor.execute(_CLAIM, [token, queue, limit])
-            rows = cursor.fetchall()
-        now = unix_now()
-        claimed = self.claimed((*row[:-1], row[-1] and _unix(row[-1]) - now) for row in rows)
-        claimed.sort(key=lambda message: (-message.priority, message.id))
+            claimed = self.claimed(cursor.fetchall(), lambda text: _unix(text) - unix_now())
+        # The answer comes in no order. Sorting keeps the order of equals: the id decides among one priority.
+        claimed.sort(key=attrgetter("id"))
+        claimed.sort(key=attrgetter("priority"), reverse=True)
         return claimed
 
     def with_messages(self, queues: Sequence[str]) -> set[str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from operator import attrgetter
 
 from django.db.models import Q
 
@@ -89,7 +90,7 @@ def _settle(engine: Engine, token: str, settlements: Sequence[Settlement]) -> se
         if sending:
             settlements = [sendable(rows, _or_revoked(s, messages.get(s.message_id))) for s in settlements]
         held = engine.delete_held(token, sorted(s.message_id for s in settlements))
-        settled = sorted((s for s in settlements if s.message_id in held), key=lambda s: s.task_id)
+        settled = sorted([s for s in settlements if s.message_id in held], key=attrgetter("task_id"))
         write_ends(engine, settled, rows)
     return held
 

@@ -50,7 +50,7 @@ def run(message: Claimed, report: Callable[[Request, Report], None]) -> RunResul
 
 
 def _start(request: Request, report: Callable[[Report], None]) -> RunResult:
-    run = Run(request.delivery(HOSTNAME), report, None, inline=False)
+    run = Run(request.delivery(HOSTNAME, None), report, None, inline=False)
     with as_if_committed():
         try:
             # A worker's task starts without the sender's language, time zone and context variables.

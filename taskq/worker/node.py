@@ -174,7 +174,7 @@ class WorkerNode:
             self.store.calls.wake()
 
     def _pool_ready(self) -> None:
-        self.consumer.ready()
+        self.consumer.dispatch()
         self._end_if_idle()
 
     # -- running
@@ -186,6 +186,9 @@ class WorkerNode:
         self.consumer.pool.start()
         self.hub.call_repeatedly(_REBALANCE, self.consumer.rebalance)
         self.hub.call_repeatedly(1.0, self.watchdog.pat)
+        # Before the first claim takes what waits in the queues.
+        names = [public_name(queue) for queue in self.options.queues]
+        self.store.calls.post(tell_of_unnamed, names, self.store.alias)
         self.store.start()
         self.watchdog.start()
         if settings.WATCHDOG_TIMEOUT is not None:
@@ -194,6 +197,7 @@ class WorkerNode:
         try:
             while not self._ended:
                 self.hub.run_once()
+                self.consumer.post_ends()
         finally:
             self._finish()
         return self.status
@@ -204,8 +208,6 @@ class WorkerNode:
             self._announcing.cancel()
             signals.send(signals.worker_ready, self.options.name, instance=self)
             log_lines.worker_ready(self.options.name)
-            names = [public_name(queue) for queue in self.options.queues]
-            self.store.calls.post(tell_of_unnamed, names, self.store.alias)
 
     # -- ending
 
@@ -271,6 +273,7 @@ class WorkerNode:
             self.consumer.pool.stop(0.0 if self._cold else _LAST_TASKS)
         finally:
             self.calls.run()
+            self.consumer.post_ends()
             self.store.finish(_LAST_WRITES, self._leave)
             if self.store.is_alive():
                 self.store.join(_LAST_WRITES + 1)

@@ -52,23 +52,23 @@ def test_idle_child_gets_a_task_and_busy_one_no_more_than_it_can_do_soon(
     observed: list[tuple[str, float]], name: str, handed: int, taken: float
 ) -> None:
     pace = _pace(observed)
-    assert pace.fits(0, taken, name)
-    if handed and pace.fits(handed, taken, name):
+    assert pace.fits(0, taken, pace.cost(name))
+    if handed and pace.fits(handed, taken, pace.cost(name)):
         assert taken + pace.cost(name) <= PER_CHILD
         assert handed < 64
-    assert not _pace(observed, fair=True).fits(handed + 1, taken, name)
+    assert not _pace(observed, fair=True).fits(handed + 1, taken, pace.cost(name))
 
 
 @given(runs, names)
 def test_task_that_just_took_long_is_handed_over_alone(observed: list[tuple[str, float]], name: str) -> None:
     pace = _pace([*observed, (name, LONG)])
-    assert not pace.fits(1, 0.01, name)
+    assert not pace.fits(1, 0.01, pace.cost(name))
 
 
 @given(runs, names)
 def test_task_counts_as_short_after_many_short_runs(observed: list[tuple[str, float]], name: str) -> None:
     pace = _pace([*observed, *[(name, 0.001)] * 100])
-    assert pace.fits(1, pace.cost(name), name)
+    assert pace.fits(1, pace.cost(name), pace.cost(name))
     assert pace.target(2) > 2
 
 
@@ -101,16 +101,16 @@ class InFlightMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.pace = PrefetchPolicy()
-        self.in_flight = InFlight(self.pace)
+        self.in_flight = InFlight()
         self.known: dict[int, list[FakeRequest]] = {0: [], 1: [], 2: []}
         self.next = 1
 
     @rule(slot=st.integers(0, 2), name=names)
     def put(self, slot: int, name: str) -> None:
-        request = FakeRequest(self.next, name)
+        request = FakeRequest(self.next, name, cost=self.pace.cost(name))
         self.next += 1
         self.known[slot].append(request)
-        self.in_flight.put(slot, request)  # type: ignore[arg-type]
+        self.in_flight.put(slot, [request])  # type: ignore[arg-type]
 
     @rule(slot=st.integers(0, 2))
     def put_alone(self, slot: int) -> None:
@@ -120,7 +120,7 @@ class InFlightMachine(RuleBasedStateMachine):
         request = FakeRequest(self.next, "a", alone=True)
         self.next += 1
         self.known[slot].append(request)
-        self.in_flight.put(slot, request)  # type: ignore[arg-type]
+        self.in_flight.put(slot, [request])  # type: ignore[arg-type]
 
     @rule(name=names, runtime=seconds)
     def observe(self, name: str, runtime: float) -> None:

@@ -105,11 +105,12 @@ class Bench:
 
     def asked(self, method: str) -> list[tuple[Any, ...]]:
         """Return the arguments of each call of one of the ledger's methods."""
+        self.consumer.post_ends()
         return [args for name, args in self.calls if name == method]
 
     def settled(self) -> list[tuple[str, str]]:
         """Return the task ids and states that were given to be settled."""
-        return [(args[0].task_id, args[0].state) for args in self.asked("add")]
+        return [(end.task_id, end.state) for (ends,) in self.asked("add") for end in ends]
 
     def released(self) -> list[int]:
         """Return the ids of messages that went back."""
@@ -124,4 +125,4 @@ class Bench:
         """End what runs in a slot."""
         delivery = self.pool.slots[slot].deliveries.pop(0)
         self.consumer.outcome(Outcome(delivery.job, delivery.task_id, state, "1", runtime=runtime, **changes))
-        self.consumer.ready()
+        self.consumer.dispatch()

@@ -26,7 +26,8 @@ _OF_BODY = frozenset({serializers.COMPRESSION, signing.HEADER})
 class TaskHeaders:
     """The checked headers of a message. Times are UTC, limits are in seconds; ``raw`` are all headers as received.
 
-    ``ignore_result`` is ``None`` if the sender did not set it: the task's option counts.
+    ``ignore_result`` is ``None`` if the sender did not set it: the task's option counts. Headers that a run does not
+    need are properties: most messages are handled without them.
     """
 
     task: str
@@ -41,14 +42,45 @@ class TaskHeaders:
     group: str | None
     group_index: int | None
     ignore_result: bool | None
-    shadow: str | None
-    origin: str | None
-    argsrepr: str
-    kwargsrepr: str
-    replaced_task_nesting: int
-    stamped_headers: list[str] | None
-    stamps: Mapping[str, Any]
     raw: Mapping[str, Any]
+
+    @property
+    def shadow(self) -> str | None:
+        """The name to show in place of the task's."""
+        return _text_or_none(self.raw.get("shadow"))
+
+    @property
+    def origin(self) -> str | None:
+        """The process that sent the message."""
+        return _text_or_none(self.raw.get("origin"))
+
+    @property
+    def argsrepr(self) -> str:
+        """The positional arguments as the sender shows them."""
+        return _text_or_none(self.raw.get("argsrepr")) or ""
+
+    @property
+    def kwargsrepr(self) -> str:
+        """The keyword arguments as the sender shows them."""
+        return _text_or_none(self.raw.get("kwargsrepr")) or ""
+
+    @property
+    def replaced_task_nesting(self) -> int:
+        """How many tasks were replaced by one another before this one."""
+        nesting = self.raw.get("replaced_task_nesting")
+        return nesting if type(nesting) is int else 0
+
+    @property
+    def stamped_headers(self) -> list[str] | None:
+        """The names of the stamps."""
+        stamped = self.raw.get("stamped_headers")
+        return list(stamped) if isinstance(stamped, list | tuple) else None
+
+    @property
+    def stamps(self) -> Mapping[str, Any]:
+        """The values of the stamps, by name."""
+        stamps = self.raw.get("stamps")
+        return stamps if isinstance(stamps, Mapping) else {}
 
     @property
     def extra(self) -> dict[str, Any]:
@@ -73,7 +105,6 @@ def read_headers(headers: Mapping[str, Any]) -> TaskHeaders:
     if group is not None or group_index is not None:
         _check_place(group, group_index)
     hard, soft = (None, None) if limits in (None, [None, None]) else _limits(limits)
-    stamps, stamped = get("stamps"), get("stamped_headers")
     return TaskHeaders(
         name,
         task_id,
@@ -87,13 +118,6 @@ def read_headers(headers: Mapping[str, Any]) -> TaskHeaders:
         group,
         group_index,
         get("ignore_result"),
-        _text_or_none(get("shadow")),
-        _text_or_none(get("origin")),
-        _text_or_none(get("argsrepr")) or "",
-        _text_or_none(get("kwargsrepr")) or "",
-        nesting if type(nesting := get("replaced_task_nesting")) is int else 0,
-        list(stamped) if isinstance(stamped, list | tuple) else None,
-        stamps if isinstance(stamps, Mapping) else {},
         headers,
     )
 

@@ -57,10 +57,22 @@ class ReceivedMessage(RawMessage, Protocol):
         """The seconds until the message expires."""
 
 
+_raw_decode = json.JSONDecoder().raw_decode
+
+
+def _parsed(text: str) -> Any:
+    """Do ``json.loads``, in half the time for a mapping with nothing around it: as messages have several of."""
+    if text[0] == "{" and text[-1] == "}":
+        value, end = _raw_decode(text)
+        if end == len(text):
+            return value
+    return json.loads(text)
+
+
 def mapping_of(text: str, error: type[Exception] = InvalidTaskError) -> dict[str, Any]:
     """Return the headers or properties of a received message, which are JSON. Raises ``error`` if they are not."""
     try:
-        value = json.loads(text or "{}")
+        value = _parsed(text or "{}")
     except (ValueError, RecursionError) as exc:
         raise error(f"The headers and properties of a message must be JSON: {exc}") from exc
     if not isinstance(value, dict):

@@ -65,7 +65,7 @@ class DatabaseSource(Duty):
         self._fronts: dict[str, QueueFront] = {}
         #: The queues that a claim found empty behind their front: see ``QueueFront``.
         self._unsure: set[str] = set()
-        #: Claimed messages that are held back, each with the token of its claim: see ``_claim_from``.
+        #: Claimed messages that are held back, each with the token of its claim: see ``_without_deferred``.
         self._deferred: list[tuple[str, Claimed]] = []
         self._turn = 0
         self._next_poll = 0.0
@@ -179,13 +179,21 @@ class DatabaseSource(Duty):
             (self._unsure.discard if after is None else self._unsure.add)(queue)
         self._adapt(queue, len(claimed), len(found) - len(claimed))
         if claimed:
-            # A message may still run here under a token that this worker lost. Old and new delivery have the
-            # same id, so the new one is held back until the old run ends.
-            deferred = [(self._lease.token, m) for m in claimed if self._lease.holds(m.id)]
-            self._deferred += deferred
             self.mark_useful()
-            return len(deferred) + self._hand_on([m for m in claimed if not self._lease.holds(m.id)])
+            free = self._without_deferred(claimed)
+            return len(claimed) - len(free) + self._hand_on(free)
         return 0
+
+    def _without_deferred(self, claimed: list[Claimed]) -> list[Claimed]:
+        """Hold back messages that may still run here under a token that this worker lost, until the old run ends.
+
+        Old and new delivery have the same id.
+        """
+        free = self._lease.not_held({message.id for message in claimed})
+        if len(free) == len(claimed):
+            return claimed
+        self._deferred += [(self._lease.token, message) for message in claimed if message.id not in free]
+        return [message for message in claimed if message.id in free]
 
     def _adapt(self, queue: str, kept: int, requeued: int) -> None:
         """Claim fewer messages of a queue whose large messages found no room, and then slowly more."""

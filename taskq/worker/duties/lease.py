@@ -10,14 +10,17 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from taskq import clock
 from taskq.engines import for_alias
 from taskq.engines.marks import mark
 from taskq.processes import host_identity, process_started
+from taskq.records import Settlement
 from taskq.store import claim, peers, workers
 from taskq.store.recover import recover, requeue_free, requeue_held
 from taskq.store.revoke import REVOKED_NAME
@@ -86,15 +89,26 @@ class WorkerLease(Duty):
         self._holders.update(dict.fromkeys(message_ids, self.token))
         self._sizes.update(sizes)
 
-    def drop(self, message_id: int) -> None:
-        """Forget a message that is settled or requeued."""
-        self._holders.pop(message_id, None)
+    def drop(self, *message_ids: int) -> None:
+        """Forget messages that are settled or requeued."""
+        for message_id in message_ids:
+            self._holders.pop(message_id, None)
         if self._sizes:
-            self._sizes.pop(message_id, None)
+            for message_id in message_ids:
+                self._sizes.pop(message_id, None)
 
     def holder(self, message_id: int) -> str:
         """Return the token under which a message was claimed."""
         return self._holders.get(message_id, self.token)
+
+    def by_token(self, batch: Sequence[Settlement]) -> list[tuple[str, Sequence[Settlement]]]:
+        """Return a batch in parts, each with the token of its messages. There is one, unless a lease was lost."""
+        get, token = self._holders.get, self.token
+        tokens = [get(settlement.message_id, token) for settlement in batch]
+        if len(set(tokens)) == 1:
+            return [(tokens[0], batch)]
+        paired = groupby(zip(tokens, batch, strict=True), itemgetter(0))
+        return [(token, [settlement for _, settlement in part]) for token, part in paired]
 
     def holds(self, message_id: int) -> bool:
         """Tell whether this worker has the message in hand, under its present token or a token that it lost."""

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby, islice
+from itertools import islice
 
 from django.db import DatabaseError
 
@@ -75,12 +75,16 @@ class Ledger(Duty):
 
     # -- what the loop posts
 
-    def add(self, settlement: Settlement) -> None:
-        """Settle a message with the next batch."""
-        if settlement.message_id in self._aside:
-            self._aside.add(settlement.message_id, settlement)
-        else:
-            self._settlements.append(settlement)
+    def add(self, settlements: Iterable[Settlement]) -> None:
+        """Settle messages with the next batch."""
+        if not self._aside:
+            self._settlements.extend(settlements)
+            return
+        for settlement in settlements:
+            if settlement.message_id in self._aside:
+                self._aside.add(settlement.message_id, settlement)
+            else:
+                self._settlements.append(settlement)
 
     def report(self, report: Progress) -> None:
         """Write a state of a running task with the next batch."""
@@ -127,7 +131,7 @@ class Ledger(Duty):
         batch: list[Settlement] = []
         room = self._engine.batch_bytes
         for settlement in islice(settlements, self._batch):
-            room -= _size(settlement)
+            room -= settlement.size
             if batch and room < 0:
                 break
             batch.append(settlement)
@@ -144,8 +148,8 @@ class Ledger(Duty):
         ``settled`` is called after each commit, ``locked`` with settlements that have to wait, in the batch's order.
         """
         met = 0
-        by_token = groupby(batch, lambda s: self._lease.holder(s.message_id))
-        parts = [(token, list(part)) for token, part in by_token][::-1]
+        # The messages of one token have a transaction of their own.
+        parts = self._lease.by_token(batch)[::-1]
         wasted = 0.0
         while parts:
             token, part = parts.pop()
@@ -174,9 +178,8 @@ class Ledger(Duty):
             raise
         if unsettled := [s for s in settlements if s.message_id not in held]:
             tell_why(unsettled, self._alias, lease_lost=token != self._lease.token, in_doubt=self._in_doubt)
-        for settlement in settlements:
-            self.written += 1
-            self._lease.drop(settlement.message_id)
+        self.written += len(settlements)
+        self._lease.drop(*[s.message_id for s in settlements])
         if self._in_doubt:
             self._in_doubt.difference_update(s.message_id for s in settlements)
 
@@ -188,7 +191,7 @@ class Ledger(Duty):
         settlements = [piece for _, piece in due if isinstance(piece, Settlement)]
         writes = [piece for _, piece in due if isinstance(piece, Write)]
         wasted = sum(self._write_again(write) for write in writes[:_MOST_MET])
-        # Messages of one token come together: each token has a transaction of its own.
+        # Messages of one token come together.
         settlements.sort(key=lambda s: self._lease.holder(s.message_id))
         if settlements:
             wasted += self._settle_in_parts(
@@ -243,8 +246,7 @@ class Ledger(Duty):
             if self._engine.may_pass(error):
                 raise
             log_lines.requeue_failed(message_ids)
-            for message_id in message_ids:
-                self._lease.drop(message_id)
+            self._lease.drop(*message_ids)
 
     @property
     def unwritten(self) -> Sequence[Settlement]:
@@ -375,8 +377,7 @@ class Ledger(Duty):
             by_token.setdefault(self._lease.holder(message_id), []).append(message_id)
         for token, ids in by_token.items():
             requeue.requeue(token, ids, self._alias, uncount=uncount)
-        for message_id in message_ids:
-            self._lease.drop(message_id)
+        self._lease.drop(*message_ids)
 
     def requeue_lost(self, message_id: int, *, starts: int, reason: str, worker: str, started: float | None) -> None:
         """Requeue a message whose run died with its process, and write the attempt."""
@@ -391,10 +392,3 @@ class Ledger(Duty):
             self._lease.drop(message_id)
 
         self._do(message_id, call, lambda: self._requeue_or_drop(message_id))
-
-
-def _size(s: Settlement) -> int:
-    size = len(s.result or "") + len(s.traceback or "") + sum(len(e.body) for e in s.follow_ups.envelopes)
-    for rest in s.follow_ups.rests:
-        size += len(rest.value)
-    return size

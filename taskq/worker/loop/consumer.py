@@ -51,20 +51,21 @@ class Consumer:
         self.limits = limits
         self.pool: Pool
         self.stopping = False
-        #: How many settlements were posted to the ledger; the source reads this number on the store thread.
+        #: How many settlements there were; the source reads this number on the store thread.
         self.ended = 0
-        self.totals: dict[str, int] = {}
         self._lease_valid = lease_valid
         self._store = store
         self._retarget = retarget
         self._on_failure = on_failure
         self._target = 0
-        self._in_flight = InFlight(policy)
+        self._in_flight = InFlight()
         self._by_message: dict[int, Request] = {}
         self._ready: deque[Request] = deque()
         #: Requests that start once the ledger has committed that, by job; ``_locked`` have no slot reserved meanwhile.
         self._awaited: dict[int, Request] = {}
         self._locked: dict[int, Request] = {}
+        #: Settlements that are not posted yet.
+        self._ends: list[Settlement] = []
         self._numbers = itertools.count(1)
 
     # -- from the source
@@ -96,6 +97,8 @@ class Consumer:
 
     def _refused(self, request: Request) -> bool:
         """Settle or postpone a request that must not run now; tell whether that was done."""
+        if request.unconditional and not request.revoked:
+            return False
         try:
             return self._refuse(request)
         except Exception as error:
@@ -132,17 +135,18 @@ class Consumer:
         handed, seconds, room = slot.in_flight, load.seconds, min(slot.room, share)
         while self._ready and len(batch) < room:
             request = self._ready[0]
+            request.cost = self.policy.cost(request.name)
             if request.alone:
                 if handed == 0:
                     self._hand_over_alone(slot, self._ready.popleft())
                 break
-            if not self.policy.fits(handed, seconds, request.name):
+            if not self.policy.fits(handed, seconds, request.cost):
                 break
             self._ready.popleft()
             if not self._refused(request):
                 batch.append(request)
                 handed += 1
-                seconds += self.policy.cost(request.name)
+                seconds += request.cost
         if batch:
             self._hand_over(slot, batch)
 
@@ -187,11 +191,11 @@ class Consumer:
         self.dispatch()
 
     def _hand_over(self, slot: Slot, batch: Sequence[Request]) -> None:
-        now = time.monotonic()
+        now, measure = time.monotonic(), clock.measure()
         for request in batch:
             request.handed_at = now
-            self._in_flight.put(slot.index, request)
-        self.pool.hand_over(slot, [request.delivery(self.hostname) for request in batch])
+        self._in_flight.put(slot.index, batch)
+        self.pool.hand_over(slot, [request.delivery(self.hostname, measure) for request in batch])
 
     # -- from the pool
 
@@ -200,16 +204,11 @@ class Consumer:
         if (request := self._in_flight.take(outcome.job)) is None:
             return
         self.policy.observe(request.name, outcome.runtime)
-        self.totals[request.name] = self.totals.get(request.name, 0) + 1
         if outcome.state == states.REJECTED and outcome.requeue:
             self._forget(request)
             self._store("requeue_rejected", request.message)
         else:
             self._end(request, settlements.ended(request, outcome, self.hostname))
-
-    def ready(self) -> None:
-        """Hand over more after the pool has reported outcomes."""
-        self.dispatch()
 
     def report(self, report: Report) -> None:
         """Post the state of a running task to the ledger."""
@@ -231,12 +230,8 @@ class Consumer:
         self.returned(lost.unstarted)
 
     def _lost(self, request: Request, lost: LostChild) -> None:
-        if lost.killed_for == "time_limit":
-            self._end(request, settlements.timed_out(request, self.hostname))
-        elif lost.killed_for is not None:
-            self._end(request, settlements.revoked(request, "terminated", self.hostname, signal=lost.killed_for))
-        elif not request.acks_late or request.starts >= request.max_deliveries:
-            self._end(request, settlements.lost(request, lost.reason, self.hostname))
+        if (end := settlements.after_loss(request, lost, self.hostname)) is not None:
+            self._end(request, end)
         else:
             log_lines.task_requeued(request, lost.reason)
             started = clock.now() - (time.monotonic() - request.handed_at)
@@ -286,11 +281,9 @@ class Consumer:
         """Refuse or terminate held messages: ``asked`` has ``revoke``, or a signal for the process, by message id."""
         changed: set[int] = set()
         for message_id, what in asked.items():
-            request = self._by_message.get(message_id)
-            if request is None or request.revoked == what:
-                continue
-            request.revoked = what
-            changed.add(request.job)
+            if (request := self._by_message.get(message_id)) is not None and request.revoked != what:
+                request.revoked = what
+                changed.add(request.job)
         # Requests that have not started come back, and are refused with those that were not handed over.
         self._take_back_all()
         for request in [r for r in self._ready if r.revoked]:
@@ -381,7 +374,13 @@ class Consumer:
 
     def _settle(self, settlement: Settlement) -> None:
         self.ended += 1
-        self._store("add", settlement)
+        self._ends.append(settlement)
+
+    def post_ends(self) -> None:
+        """Post what has ended to the ledger: one call for all that ended in a turn of the loop."""
+        if self._ends:
+            ends, self._ends = self._ends, []
+            self._store("add", ends)
 
     def _requeue(self, requests: Sequence[Request]) -> None:
         if requests:

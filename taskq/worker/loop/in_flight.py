@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from .prefetch import PrefetchPolicy
 from .request import Request
 
 
@@ -27,8 +26,7 @@ class SlotLoad:
 class InFlight:
     """The loads of all slots, and the slot of each job."""
 
-    def __init__(self, policy: PrefetchPolicy) -> None:
-        self._policy = policy
+    def __init__(self) -> None:
         self._by_slot: dict[int, SlotLoad] = {}
         self._where: dict[int, SlotLoad] = {}
 
@@ -39,13 +37,13 @@ class InFlight:
             load = self._by_slot[slot] = SlotLoad()
         return load
 
-    def put(self, slot: int, request: Request) -> None:
-        """Add a request that is handed to a slot."""
+    def put(self, slot: int, requests: Iterable[Request]) -> None:
+        """Add requests that are handed to a slot."""
         load = self.of(slot)
-        request.cost = self._policy.cost(request.name)
-        load.requests[request.job] = request
-        load.seconds += request.cost
-        self._where[request.job] = load
+        for request in requests:
+            load.requests[request.job] = request
+            load.seconds += request.cost
+            self._where[request.job] = load
 
     def take(self, job: int) -> Request | None:
         """Remove a job from its slot and return its request, if it was in one."""

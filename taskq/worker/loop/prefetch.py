@@ -57,13 +57,16 @@ class PrefetchPolicy:
         """Return the expected seconds of a task of this name; a task without a run counts as long."""
         return self._by_name.get(name, LONG)
 
-    def fits(self, handed: int, seconds: float, name: str) -> bool:
-        """Tell whether a task may be handed over after ``handed`` others, which are expected to take ``seconds``."""
+    def fits(self, handed: int, seconds: float, cost: float) -> bool:
+        """Tell whether a task may be handed over after ``handed`` others, which are expected to take ``seconds``.
+
+        ``cost`` is the expected seconds of this one.
+        """
         if handed == 0:
             return True
         if self._fair or handed >= _MOST_PER_CHILD:
             return False
-        return seconds + self.cost(name) <= PER_CHILD
+        return seconds + cost <= PER_CHILD
 
     def target(self, concurrency: int) -> int:
         """Return how many unfinished messages the worker should hold."""

@@ -21,6 +21,8 @@ from taskq.value_kinds import WAIT
 
 #: The longest delay in seconds: clocks and columns can hold it, and nobody waits for longer.
 _LONGEST_DELAY = 1000 * 365 * 86400
+#: Both limits of a message, of its task and of the worker, where nobody has set one.
+_NO_LIMITS = (None,) * 6
 #: Seconds by which the clock of a sender may be ahead of the database's: the schedule goes by the database's alone.
 _CLOCKS_DIFFER = 1.0
 
@@ -31,11 +33,16 @@ class Request:
 
     message: Claimed
     headers: TaskHeaders
+    #: The task's name.
+    name: str
     task: TaskDefinition | None
     time_limit: float | None
     soft_time_limit: float | None
     acks_late: bool
+    #: Whether nothing else is handed to its slot meanwhile.
     alone: bool
+    #: Whether it may run whenever that is, as most may: it has no time of its own, and is delivered for the first time.
+    unconditional: bool = False
     job: int = 0
     starts: int = 0
     #: The method of the ledger that commits before the start: "count", "acknowledge", or none.
@@ -64,11 +71,9 @@ class Request:
     task_id = id
 
     @property
-    def name(self) -> str:
-        """The task's name."""
-        return self.headers.task
-
-    task_name = name
+    def task_name(self) -> str:
+        """Celery's word for the name."""
+        return self.name
 
     @property
     def sender(self) -> TaskDefinition | str:
@@ -100,13 +105,13 @@ class Request:
         early = eta.timestamp() - clock.now()
         return 0.0 if scheduled and early < _CLOCKS_DIFFER else min(early, _LONGEST_DELAY)
 
-    def delivery(self, hostname: str) -> Delivery:
-        """Return the delivery, for the pool."""
+    def delivery(self, hostname: str, measure: float | None) -> Delivery:
+        """Return the delivery, for the pool. ``measure`` is that of ``taskq.clock``."""
         m = self.message
         return Delivery(
-            self.job, m.task_id, self.headers.task, m.headers, m.body, m.content_type, m.content_encoding,
+            self.job, m.task_id, self.name, m.headers, m.body, m.content_type, m.content_encoding,
             m.properties, m.exchange, m.routing_key or m.queue, m.priority, m.redelivered, self.starts, hostname,
-            self.time_limit, self.soft_time_limit, not m.tracked, m.expires_by, clock.measure(),
+            self.time_limit, self.soft_time_limit, not m.tracked, m.expires_by, measure,
         )  # fmt: skip
 
 
@@ -124,18 +129,19 @@ def read(message: Claimed, limits: Limits) -> Request:
     Raises ``InvalidTaskError`` if the message is no task, or a time limit is invalid; an unknown task is no error here.
     """
     headers = _headers(message)
-    _set_expiry(message, headers)
-    task = tasks.get(headers.task)
-    hard, soft = (task.time_limit, task.soft_time_limit) if task else (None, None)
-    hard = _limit(headers.time_limit, hard, settings.TIME_LIMIT, limits.hard)
-    soft = _limit(headers.soft_time_limit, soft, settings.SOFT_TIME_LIMIT, limits.soft)
-    if hard is not None or soft is not None:
-        _check_limits(headers.task, hard, soft)
+    name = headers.task
+    if headers.expires is not None or message.expires_by is not None:
+        _set_expiry(message, headers)
+    task = tasks.get(name)
+    hard, soft = _limits(headers, task, limits)
     acks_late = task.acks_late if task else settings.ACKS_LATE
     # With ``acks_late=False`` a redelivered message was never started: it is acknowledged as a new one is.
     before = "acknowledge" if not acks_late else "count" if message.redelivered else ""
     alone = bool(hard or soft or before or (task and task.track_started))
-    return Request(message, headers, task, hard, soft, acks_late, alone, before_start=before)
+    bound = message.expires_by is not None or headers.eta is not None or message.revoked or message.redelivered
+    return Request(
+        message, headers, name, task, hard, soft, acks_late, alone, not bound and task is not None, before_start=before
+    )
 
 
 def _set_expiry(message: Claimed, headers: TaskHeaders) -> None:
@@ -147,6 +153,18 @@ def _set_expiry(message: Claimed, headers: TaskHeaders) -> None:
         message.expires_by = None
     elif message.expires_by is None or settings.SIGNING:
         message.expires_by = time.monotonic() + headers.expires.timestamp() - clock.now()
+
+
+def _limits(headers: TaskHeaders, task: TaskDefinition | None, limits: Limits) -> tuple[float | None, float | None]:
+    """Return the hard and the soft time limit. Raises ``InvalidTaskError`` for one that is invalid."""
+    hard, soft = (task.time_limit, task.soft_time_limit) if task else (None, None)
+    given = (headers.time_limit, headers.soft_time_limit, hard, soft, limits.hard, limits.soft)
+    if given == _NO_LIMITS:
+        return None, None
+    hard = _limit(headers.time_limit, hard, settings.TIME_LIMIT, limits.hard)
+    soft = _limit(headers.soft_time_limit, soft, settings.SOFT_TIME_LIMIT, limits.soft)
+    _check_limits(headers.task, hard, soft)
+    return hard, soft
 
 
 def _check_limits(name: str, hard: Any, soft: Any) -> None:

@@ -11,6 +11,7 @@ from taskq.handover import Outcome, Report
 from taskq.messages.exception_data import encode_exception
 from taskq.records import Claimed, Progress, Settlement
 from taskq.worker import log_lines
+from taskq.worker.pools.base import LostChild
 from taskq.workflows.followups import complete
 
 from .request import Request
@@ -35,11 +36,11 @@ def keeps(request: Request, state: str) -> bool:
 
 def ended(request: Request, outcome: Outcome, hostname: str) -> Settlement:
     """Return the settlement of a run with an Outcome."""
-    settlement = _settlement(request, outcome.state, outcome.result, hostname)
+    finished = outcome.started + outcome.runtime
+    settlement = _settlement(request, outcome.state, outcome.result, hostname, finished)
     settlement.content_type = outcome.content_type
     settlement.traceback = outcome.traceback
     settlement.started = outcome.started
-    settlement.finished = outcome.started + outcome.runtime
     settlement.runtime = outcome.runtime
     settlement.arguments = outcome.arguments
     settlement.children = outcome.children
@@ -99,6 +100,17 @@ def revoked(request: Request, reason: str, hostname: str, *, signal: str = "") -
     return _without_run(request, states.REVOKED, TaskRevokedError(reason), hostname)
 
 
+def after_loss(request: Request, child: LostChild, hostname: str) -> Settlement | None:
+    """Return the settlement of a request that ran in a lost child, ``None`` if it is to run again."""
+    if child.killed_for == "time_limit":
+        return timed_out(request, hostname)
+    if child.killed_for is not None:
+        return revoked(request, "terminated", hostname, signal=child.killed_for)
+    if not request.acks_late or request.starts >= request.max_deliveries:
+        return lost(request, child.reason, hostname)
+    return None
+
+
 def lost(request: Request, reason: str, hostname: str) -> Settlement:
     """Return the settlement of a task that was lost with its process and does not run again."""
     log_lines.task_lost(request, reason)
@@ -153,10 +165,10 @@ def _failed(request: Request, error: BaseException, hostname: str) -> Settlement
 
 def _without_run(request: Request, state: str, error: BaseException, hostname: str) -> Settlement:
     """Return the settlement of a task that ends without an Outcome: its follow-ups come from its message."""
-    return complete(_settlement(request, state, encode_exception(error), hostname), request.message)
+    return complete(_settlement(request, state, encode_exception(error), hostname, clock.now()), request.message)
 
 
-def _settlement(request: Request, state: str, result: str | None, hostname: str) -> Settlement:
+def _settlement(request: Request, state: str, result: str | None, hostname: str, finished: float) -> Settlement:
     headers, message = request.headers, request.message
     return Settlement(
         message_id=message.id,
@@ -165,7 +177,7 @@ def _settlement(request: Request, state: str, result: str | None, hostname: str)
         name=headers.task,
         queue=message.queue,
         result=result,
-        finished=clock.now(),
+        finished=finished,
         retries=headers.retries,
         worker=hostname,
         tracked=message.tracked,

@@ -45,7 +45,7 @@ def test_ledger_settles_in_batches_and_tells_whether_more_are_noted(
 ) -> None:
     ledger = Ledger(lease, "default", batch=3)
     for message in messages:
-        ledger.add(ending(message))
+        ledger.add([ending(message)])
     assert not ledger.done
     assert ledger.work()
     assert (ledger.written, lease.held) == (3, 2)
@@ -61,7 +61,7 @@ def test_entries_whose_commit_failed_stay_noted_and_are_written_later(
         raise OperationalError("gone")
 
     ledger = Ledger(lease, "default")
-    ledger.add(ending(messages[0]))
+    ledger.add([ending(messages[0])])
     answers: list[bool] = []
     with monkeypatch.context() as patch:
         patch.setattr(ledger_module, "settle", fail)
@@ -88,8 +88,8 @@ def test_each_message_is_settled_under_the_token_it_was_claimed_with(
     lease.take([own.id])
     ledger = Ledger(lease, "default")
     stale = next(message for message in messages if message.id != own.id)
-    ledger.add(ending(own))
-    ledger.add(ending(stale))
+    ledger.add([ending(own)])
+    ledger.add([ending(stale)])
     ledger.work()
     assert TaskRun.objects.get(task_id=own.task_id).state == "SUCCESS"
     assert TaskRun.objects.get(task_id=stale.task_id).state == "PENDING"
@@ -187,7 +187,7 @@ def test_write_that_fails_by_the_state_of_the_database_is_repeated(
 
 
 def _dropped(ledger: Ledger, message: Claimed) -> None:
-    ledger.add(ending(message))
+    ledger.add([ending(message)])
     ledger.work()
     assert ledger.done
 
@@ -201,7 +201,7 @@ def test_end_whose_commit_was_not_answered_is_told_as_settled(
 
     caplog.set_level("INFO", "taskq.worker")
     ledger = Ledger(lease, "default")
-    ledger.add(ending(messages[0]))
+    ledger.add([ending(messages[0])])
     with monkeypatch.context() as patch:
         patch.setattr(ledger_module, "settle", cut)
         with pytest.raises(OperationalError):
@@ -234,7 +234,7 @@ def test_large_results_are_settled_in_smaller_batches(lease: WorkerLease, messag
     ledger = Ledger(lease, "default")
     limit = for_alias("default").batch_bytes
     for message in messages[:3]:
-        ledger.add(ending(message, result=f'"{"x" * (limit // 2)}"'))
+        ledger.add([ending(message, result=f'"{"x" * (limit // 2)}"')])
     assert ledger.work()
     assert ledger.written == 1
     assert ledger.work()
@@ -281,7 +281,7 @@ def test_settlement_that_meets_a_locked_row_waits_alone(
     ledger = Ledger(lease, "default")
     locked.add(messages[2].id)
     for message in messages:
-        ledger.add(ending(message))
+        ledger.add([ending(message)])
     assert not ledger.work()
     ended = {message.task_id for message in messages if message is not messages[2]}
     assert {task_id for task_id, state in _states().items() if state == "SUCCESS"} == ended
@@ -297,7 +297,7 @@ def test_all_messages_of_a_batch_may_be_locked(lease: WorkerLease, messages: lis
     ledger = Ledger(lease, "default")
     locked.update(message.id for message in messages)
     for message in messages:
-        ledger.add(ending(message))
+        ledger.add([ending(message)])
     for _ in range(20):
         ledger.work()
     assert (ledger.written, lease.held) == (0, 5)

@@ -5,22 +5,21 @@ from __future__ import annotations
 import pytest
 
 from taskq.worker.loop.in_flight import InFlight
-from taskq.worker.loop.prefetch import LONG, PrefetchPolicy
+from taskq.worker.loop.prefetch import LONG
 from taskq.worker.loop.request import Limits, Request, read
 from tests.support.fake_pool import claimed
 
 
-def _request(job: int, *, alone: bool = False) -> Request:
+def _request(job: int, *, alone: bool = False, cost: float = LONG) -> Request:
     request = read(claimed("load.task"), Limits())
-    request.job, request.alone = job, alone
+    request.job, request.alone, request.cost = job, alone, cost
     return request
 
 
 def test_requests_are_in_the_slot_they_were_put_to_until_they_are_taken() -> None:
-    in_flight = InFlight(PrefetchPolicy())
+    in_flight = InFlight()
     first, second = _request(1), _request(2)
-    in_flight.put(0, first)
-    in_flight.put(0, second)
+    in_flight.put(0, [first, second])
     assert in_flight.of(0).head is first
     assert in_flight.of(0).seconds == pytest.approx(2 * LONG)
     assert in_flight.of(1).head is None
@@ -32,20 +31,18 @@ def test_requests_are_in_the_slot_they_were_put_to_until_they_are_taken() -> Non
 
 
 def test_empty_slot_costs_nothing_though_estimates_changed_meanwhile() -> None:
-    policy = PrefetchPolicy()
-    in_flight = InFlight(policy)
-    in_flight.put(0, _request(1))
-    policy.observe("load.task", 5.0)
-    in_flight.put(0, _request(2))
+    in_flight = InFlight()
+    in_flight.put(0, [_request(1)])
+    in_flight.put(0, [_request(2, cost=5.0)])
     in_flight.take(1)
     in_flight.take(2)
     assert in_flight.of(0).seconds == 0
 
 
 def test_slot_is_unreserved_when_the_request_that_runs_alone_is_taken() -> None:
-    in_flight = InFlight(PrefetchPolicy())
+    in_flight = InFlight()
     in_flight.of(0).reserved = True
-    in_flight.put(0, _request(1, alone=True))
+    in_flight.put(0, [_request(1, alone=True)])
     assert in_flight.of(0).reserved
     in_flight.take(1)
     assert not in_flight.of(0).reserved

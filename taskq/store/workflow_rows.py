@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import islice
 from typing import Any, TypeVar
 
 from django.db import DatabaseError, IntegrityError, InterfaceError
@@ -44,9 +45,10 @@ def insert(engine: Engine, groups: Iterable[NewGroup], nodes: Iterable[NewNode],
     for chunk in _chunks(engine, [new[group_id] for group_id in sorted(new)]):
         engine.insert_groups(chunk)
     # One row for an id: no statement meets a row twice.
-    for nodes_chunk in _chunks(engine, list({n.task_id: n for n in nodes}.values())):
-        known = frozenset() if reset else _known_nodes(engine, [n.task_id for n in nodes_chunk])
-        if missing := [_node_row(n) for n in nodes_chunk if n.task_id not in known]:
+    rest = iter(nodes)
+    while nodes_chunk := {n.task_id: n for n in islice(rest, engine.chunk)}:
+        known = frozenset() if reset else _known_nodes(engine, nodes_chunk)
+        if missing := [_node_row(n) for task_id, n in nodes_chunk.items() if task_id not in known]:
             engine.insert_nodes(missing, reset=reset)
 
 

@@ -141,7 +141,7 @@ def _enqueue(engine: Engine, chunks: Iterable[list[Envelope]]) -> None:
 
 
 class Workflow(Protocol):
-    """The argument of ``publish_plan``, implemented by ``workflows.plan.Plan``. Nodes are read again at a repetition."""
+    """The argument of ``publish_plan``: a ``workflows.plan.Plan``. A repetition reads the nodes again."""
 
     envelopes: Iterator[Envelope]
     groups: list[NewGroup]

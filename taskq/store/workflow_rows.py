@@ -91,6 +91,13 @@ def _opened(body: str, *ids: str) -> str:
         return ""
 
 
+def _verified(member: Member) -> Member:
+    if not settings.SIGNING or member.state not in states.READY_STATES:
+        return member
+    opened = opened_type(member.content_type or "", member.result, member.task_id, member.state)
+    return member._replace(content_type=opened)
+
+
 class DatabaseWorkflows:
     """The rows of one database as a ``workflows.port.WorkflowStore``; see there."""
 
@@ -218,20 +225,17 @@ class DatabaseWorkflows:
             self._groups.filter(group_id__in=[body.group_id for body in bodies]).update(body=None)
         return bodies
 
-    def members(self, group_id: str) -> Sequence[Member]:
+    def members(self, group_id: str) -> Iterator[Member]:
         """Raises ``SignatureMismatch`` if a value is not as it was stored."""
-        found = [Member(*row) for row in self._engine.members(group_id)]
-        if not settings.SIGNING:
-            return found
-        return [
-            member._replace(
-                content_type=opened_type(member.content_type or "", member.result, member.task_id, member.state)
-            )
-            if member.state in states.READY_STATES
-            else member
-            for member in found
-        ]
+        place, most, more = (-1, 0), self._engine.chunk, True
+        while more:
+            rows = self._engine.members(group_id, place, most)
+            for *fields, position, node_id in rows:
+                place = position, node_id
+                yield _verified(Member(*fields))
+            more = len(rows) == most
 
     def drop_values(self, task_ids: Sequence[str]) -> None:
-        TaskRun.objects.using(self._engine.alias).filter(task_id__in=task_ids)._raw_delete(self._engine.alias)
-        self._nodes.filter(task_id__in=task_ids).update(state=states.SUCCESS)
+        for chunk in _chunks(self._engine, task_ids):
+            TaskRun.objects.using(self._engine.alias).filter(task_id__in=chunk)._raw_delete(self._engine.alias)
+            self._nodes.filter(task_id__in=chunk).update(state=states.SUCCESS)

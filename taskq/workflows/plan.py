@@ -74,9 +74,10 @@ _KEYS = frozenset({"task", "args", "kwargs", "options"})
 class Plan:
     """The groups, nodes and messages of a canvas, which one transaction sends in this order.
 
-    ``result`` is the workflow's, ``None`` for an empty chain. ``envelopes`` can be read once. Each message
-    is encoded when it is read, and raises its errors then (``EncodeError``, ``QueueNotFound``, ``ValueError``); nodes
-    are made when they are read, so that the plan of a large group is small. ``children`` are the results that the sending task gets as children.
+    ``result`` is the workflow's, ``None`` for an empty chain. ``envelopes`` can be read once. Each message is encoded
+    when it is read, and raises its errors then (``EncodeError``, ``QueueNotFound``, ``ValueError``). ``nodes`` are made
+    each time they are read, so that the plan of a large group is small. ``children`` are the results that the sending
+    task gets as children.
     """
 
     result: FrozenResult | None

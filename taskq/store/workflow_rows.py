@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from django.db import DatabaseError, IntegrityError, InterfaceError
@@ -20,6 +21,7 @@ from taskq.messages.protocol import seal
 from taskq.models import Group, Message, Node, TaskRun
 from taskq.records import Envelope, NewGroup, NewNode, Settlement, Unreachable
 from taskq.workflows import cascade
+from taskq.workflows.plan import ADDED
 from taskq.workflows.port import Body, GroupCount, Member
 
 from . import authenticity, exchanges, finalize, log_lines
@@ -102,6 +104,8 @@ class DatabaseWorkflows:
         self._engine = engine
         #: Messages that this transaction deletes, read before.
         self._messages = messages or {}
+        #: The next positions in groups that have grown.
+        self._next: dict[str, int] = {}
 
     # Made when asked for: most batches are of tasks without a workflow, and a queryset costs more than the question.
 
@@ -165,7 +169,7 @@ class DatabaseWorkflows:
 
     def insert(self, groups: Iterable[NewGroup], nodes: Iterable[NewNode], new: Collection[str] = ()) -> None:
         """Raises ``SentTwice`` if another transaction has written a node of ``new``; then this one is repeated."""
-        nodes = list(nodes)
+        nodes = [self._placed(n) for n in nodes] if self._next else list(nodes)
         if added := seal_nodes(n for n in nodes if n.task_id in new):
             now = self._engine.present()
             try:
@@ -173,6 +177,13 @@ class DatabaseWorkflows:
             except IntegrityError as error:
                 raise SentTwice("Another transaction sends the same frozen signature.") from error
         insert(self._engine, groups, [n for n in nodes if n.task_id not in new])
+
+    def _placed(self, n: NewNode) -> NewNode:
+        """Return ``n``; a member that ``add_to_chord`` adds comes behind the others."""
+        if n.position != ADDED or n.group_id not in self._next:
+            return n
+        self._next[n.group_id] += 1
+        return replace(n, position=self._next[n.group_id] - 1)
 
     def known_nodes(self, task_ids: Collection[str]) -> frozenset[str]:
         return _known_nodes(self._engine, task_ids)
@@ -208,7 +219,7 @@ class DatabaseWorkflows:
 
     def grow(self, sizes: Mapping[str, int]) -> None:
         rows = self._groups.select_for_update().filter(group_id__in=sizes).order_by("group_id")
-        for group_id in rows.values_list("group_id", flat=True):
+        for group_id, self._next[group_id] in rows.values_list("group_id", "size"):
             size = sizes[group_id]
             group = self._groups.filter(group_id=group_id)
             if settings.SIGNING:

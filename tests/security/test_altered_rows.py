@@ -12,7 +12,7 @@ import pytest
 
 from taskq import AsyncResult, GroupResult, chain, chord, group
 from taskq.exceptions import SignatureMismatch
-from taskq.models import Group, Node, TaskRun
+from taskq.models import Group, Message, Node, TaskRun
 from taskq.store.revoke import revoke
 
 from .conftest import act, become, exploit, extend, fail, join, ran, snapshot
@@ -205,15 +205,19 @@ def test_nodes_draw_no_other_task_into_an_end(signed: str, work: Work) -> None:
         nodes.create(task_id=forged.id, name=real.name, kind=real.kind, created_at=real.created_at, **end)
     assert nodes.filter(task_id=revoked.id).update(group_id=whole.parent.id) == 1
     Group.objects.using(signed).filter(group_id=failing.parent.id).update(size=2)
-    own = [failing.id, failing.parent[0].id, revoked.id, revoked.parent.id, first]
+    # Its message can't be read: the nodes tell its group.
+    unread = chain(act.s("u").set(queue="later"), act.si("u2")).delay()
+    assert Message.objects.using(signed).filter(task_id=unread.parent.id).update(body="{") == 1
+    assert nodes.filter(task_id=unread.parent.id).update(group_id=whole.parent.id) == 1
+    own = [failing.id, failing.parent[0].id, revoked.id, revoked.parent.id, first, unread.id, unread.parent.id]
 
     def others() -> list[dict[str, Any]]:
         return [row for row in snapshot(signed, but=own) if row["group_id"] != failing.parent.id]
 
     before = others()
-    revoke([first])
+    revoke([first, unread.parent.id])
     work("later")
-    assert (failing.state, revoked.parent.state) == ("FAILURE", "REVOKED")
+    assert [each.state for each in (failing, revoked.parent, unread.parent)] == ["FAILURE", "REVOKED", "REVOKED"]
     assert others() == before
     work("elsewhere")
     work()
@@ -223,14 +227,19 @@ def test_nodes_draw_no_other_task_into_an_end(signed: str, work: Work) -> None:
 
 
 def test_body_waits_for_added_and_replaced_members(signed: str, work: Work) -> None:
-    more = [act.s("x"), act.s("y")]
+    more = [act.s(name).set(queue="elsewhere") for name in "xy"]
     sent = chord([extend.s("a", *more), become.s(act.s("r") | act.s()), extend.s("b", act.s("z"))], join.s()).delay()
     altered = chord([extend.s("c", act.s("p").set(queue="elsewhere"))], join.s()).delay()
     for _ in range(3):
         work()
-    nodes = Node.objects.using(signed).filter(group_id=altered.parent.id).exclude(task_id=altered.parent[0].id)
-    assert nodes.update(group_id="") == 1
+    nodes = Node.objects.using(signed)
+    added = nodes.filter(group_id=altered.parent.id).exclude(task_id=altered.parent[0].id)
+    assert added.update(group_id="") == 1
+    # Their order does not hang on the keys of the rows.
+    (third,) = nodes.filter(group_id=sent.parent.id).order_by("position")[3:4]
+    assert nodes.filter(task_id=third.task_id).update(id=1_000_000) == 1
     work("elsewhere")
+    work()
     assert sent.get(timeout=10) == "joined"
     assert [what for what in ran if what.startswith("join")] == ["join ['a', 'r', 'b', 'x', 'y', 'z']"]
     with pytest.raises(SignatureMismatch, match="altered"):

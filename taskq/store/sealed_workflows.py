@@ -9,7 +9,8 @@ not sealed: they change while a workflow runs, and can only keep it from going o
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from django.db.models import QuerySet
 
@@ -37,6 +38,9 @@ class Place(NamedTuple):
     waits_for: str
 
 
+_FIELDS = attrgetter(*Place._fields)
+
+
 def seal_body(body: str, group_id: str, size: int, root_id: str, parent_id: str) -> str:
     """Return the body of a group as its row keeps it, sealed while ``TASKQ_SIGNING`` is on."""
     return seal_text(_BODY, body, group_id, str(size), root_id, parent_id)
@@ -47,10 +51,10 @@ def open_body(stored: str, group_id: str, size: int, root_id: str, parent_id: st
     return open_text(_BODY, stored, group_id, str(size), root_id, parent_id)
 
 
-def seal_nodes(nodes: Iterable[NewNode]) -> list[Place]:
-    """Return nodes as their rows keep them, sealed while ``TASKQ_SIGNING`` is on."""
-    found = [Place(n.root_id, n.task_id, n.name, n.kind, n.group_id, n.position, n.waits_for) for n in nodes]
-    return [seal_place(place) for place in found] if settings.SIGNING else found
+def seal_nodes(nodes: Iterable[NewNode]) -> list[tuple[Any, ...]]:
+    """Return the fields of ``Place`` of nodes as their rows keep them, sealed while ``TASKQ_SIGNING`` is on."""
+    found = list(map(_FIELDS, nodes))
+    return [seal_place(Place(*row)) for row in found] if settings.SIGNING else found
 
 
 def seal_place(place: Place) -> Place:

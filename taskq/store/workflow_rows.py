@@ -46,7 +46,7 @@ def insert(engine: Engine, groups: Iterable[NewGroup], nodes: Iterable[NewNode],
     for nodes_chunk in _chunks(engine, list({n.task_id: n for n in nodes}.values())):
         known = frozenset() if reset else _known_nodes(engine, [n.task_id for n in nodes_chunk])
         if missing := seal_nodes(n for n in nodes_chunk if n.task_id not in known):
-            engine.insert_nodes([(*place, False, False, "") for place in missing], reset=reset)
+            engine.insert_nodes([(*row, False, False, "") for row in missing], reset=reset)
 
 
 def _known_nodes(engine: Engine, task_ids: Collection[str]) -> frozenset[str]:
@@ -173,7 +173,9 @@ class DatabaseWorkflows:
         if added := seal_nodes(n for n in nodes if n.task_id in new):
             now = self._engine.present()
             try:
-                self._nodes.bulk_create([Node(**place._asdict(), created_at=now) for place in added])
+                self._nodes.bulk_create(
+                    [Node(**dict(zip(Place._fields, row, strict=True)), created_at=now) for row in added]
+                )
             except IntegrityError as error:
                 raise SentTwice("Another transaction sends the same frozen signature.") from error
         insert(self._engine, groups, [n for n in nodes if n.task_id not in new])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import islice
 from typing import Any, TypeVar
 
 from django.db import DatabaseError, IntegrityError, InterfaceError
@@ -44,9 +45,10 @@ def insert(engine: Engine, groups: Iterable[NewGroup], nodes: Iterable[NewNode],
     for chunk in _chunks(engine, [new[group_id] for group_id in sorted(new)]):
         engine.insert_groups(chunk)
     # One row for an id: no statement meets a row twice.
-    for nodes_chunk in _chunks(engine, list({n.task_id: n for n in nodes}.values())):
-        known = frozenset() if reset else _known_nodes(engine, [n.task_id for n in nodes_chunk])
-        if missing := [_node_row(n) for n in nodes_chunk if n.task_id not in known]:
+    rest = iter(nodes)
+    while nodes_chunk := {n.task_id: n for n in islice(rest, engine.chunk)}:
+        known = frozenset() if reset else _known_nodes(engine, nodes_chunk)
+        if missing := [_node_row(n) for task_id, n in nodes_chunk.items() if task_id not in known]:
             engine.insert_nodes(missing, reset=reset)
 
 
@@ -87,6 +89,13 @@ def _opened(body: str, *ids: str) -> str:
     except SignatureMismatch as error:
         log_lines.stored_text_altered(error)
         return ""
+
+
+def _verified(member: Member) -> Member:
+    if not settings.SIGNING or member.state not in states.READY_STATES:
+        return member
+    opened = opened_type(member.content_type or "", member.result, member.task_id, member.state)
+    return member._replace(content_type=opened)
 
 
 class DatabaseWorkflows:
@@ -216,20 +225,17 @@ class DatabaseWorkflows:
             self._groups.filter(group_id__in=[body.group_id for body in bodies]).update(body=None)
         return bodies
 
-    def members(self, group_id: str) -> Sequence[Member]:
+    def members(self, group_id: str) -> Iterator[Member]:
         """Raises ``SignatureMismatch`` if a value is not as it was stored."""
-        found = [Member(*row) for row in self._engine.members(group_id)]
-        if not settings.SIGNING:
-            return found
-        return [
-            member._replace(
-                content_type=opened_type(member.content_type or "", member.result, member.task_id, member.state)
-            )
-            if member.state in states.READY_STATES
-            else member
-            for member in found
-        ]
+        place, most, more = (-1, 0), self._engine.chunk, True
+        while more:
+            rows = self._engine.members(group_id, place, most)
+            for *fields, position, node_id in rows:
+                place = position, node_id
+                yield _verified(Member(*fields))
+            more = len(rows) == most
 
     def drop_values(self, task_ids: Sequence[str]) -> None:
-        TaskRun.objects.using(self._engine.alias).filter(task_id__in=task_ids)._raw_delete(self._engine.alias)
-        self._nodes.filter(task_id__in=task_ids).update(state=states.SUCCESS)
+        for chunk in _chunks(self._engine, task_ids):
+            TaskRun.objects.using(self._engine.alias).filter(task_id__in=chunk)._raw_delete(self._engine.alias)
+            self._nodes.filter(task_id__in=chunk).update(state=states.SUCCESS)

@@ -341,14 +341,14 @@ class Engine:
             else:
                 cursor.executemany(sql, rows)
 
-    def members(self, group_id: str) -> list[tuple[str, str | None, str | None, str | None, bool]]:
-        """Return id, state, result, content type and "ignored" of a group's members in their order."""
+    def members(self, group_id: str, place: tuple[int, int], most: int) -> list[tuple[Any, ...]]:
+        """Return id, state, result, content type, "ignored" and place of a group's next members behind ``place``."""
         with self.cursor() as cursor:
             cursor.execute(
-                "SELECT n.task_id, r.state, r.result, r.content_type, n.ignored FROM taskq_node n "
-                "LEFT JOIN taskq_taskrun r ON r.task_id = n.task_id "
-                "WHERE n.group_id = %s ORDER BY n.position, n.id",
-                [group_id],
+                "SELECT n.task_id, r.state, r.result, r.content_type, n.ignored, n.position, n.id FROM taskq_node n "
+                "LEFT JOIN taskq_taskrun r ON r.task_id = n.task_id WHERE n.group_id = %s AND n.position >= %s "
+                "AND (n.position > %s OR n.id > %s) ORDER BY n.position, n.id LIMIT %s",
+                [group_id, place[0], *place, most],
             )
             return list(cursor.fetchall())
 

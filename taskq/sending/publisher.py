@@ -29,6 +29,8 @@ logger = get_logger("taskq")
 CHUNK = 500
 #: Chunks of one send that are kept in memory, so that its transaction can be repeated.
 _KEPT = 40
+#: Chunks whose statements the database may have still to answer.
+_UNANSWERED = 4
 
 Sink = Callable[[Sequence[Envelope]], None]
 WorkflowSink = Callable[[Sequence[NewGroup], Sequence[NewNode]], None]
@@ -90,8 +92,11 @@ class _Chunks:
     """
 
     def __init__(self, engine: Engine, envelopes: Iterable[Envelope]) -> None:
-        # While a transaction is open on a database with one writer, no other connection can write: encode first.
-        self._rest = iter(envelopes if engine.skip_locked else list(envelopes))
+        self._rest = iter(envelopes)
+        if not engine.skip_locked:
+            # While a transaction is open on a database with one writer, no other connection can write: encode before it
+            # as many messages as may be kept.
+            self._rest = chain(list(islice(self._rest, _KEPT * CHUNK)), self._rest)
         self._kept: list[list[Envelope]] = []
         self._dropped = False
 
@@ -121,21 +126,22 @@ class _Chunks:
             self._kept.append(chunk)
 
 
-def _enqueue(engine: Engine, chunks: _Chunks) -> set[str]:
-    """Insert all messages in one transaction; return the ids of their tasks."""
-    sent: set[str] = set()
-    with engine.atomic(), engine.pipelined():
-        for chunk in chunks:
-            resolved = exchanges.resolve(chunk, engine.alias)
-            seal(resolved)
-            insert(engine, resolved)
-            report_on_commit(engine, chunk)
-            sent.update(envelope.task_id for envelope in chunk)
-    return sent
+def _enqueue(engine: Engine, chunks: Iterable[list[Envelope]]) -> None:
+    """Insert all messages in one transaction."""
+    rest = iter(chunks)
+    with engine.atomic():
+        while first := next(rest, None):
+            # The driver keeps the values of all statements without an answer.
+            with engine.pipelined():
+                for chunk in chain((first,), islice(rest, _UNANSWERED - 1)):
+                    resolved = exchanges.resolve(chunk, engine.alias)
+                    seal(resolved)
+                    insert(engine, resolved)
+                    report_on_commit(engine, chunk)
 
 
 class Workflow(Protocol):
-    """The argument of ``publish_plan``, implemented by ``workflows.plan.Plan``."""
+    """The argument of ``publish_plan``: a ``workflows.plan.Plan``. A repetition reads the nodes again."""
 
     envelopes: Iterator[Envelope]
     groups: list[NewGroup]
@@ -151,17 +157,27 @@ def publish_plan(plan: Workflow) -> None:
         return
     engine = for_alias(_alias())
     chunks = _Chunks(engine, plan.envelopes)
-    nodes = list(plan.nodes)
 
     def write() -> None:
+        later: list[str] = []
+        roots: set[str] = set()
         with engine.atomic():
-            workflow_rows.insert(engine, plan.groups, nodes, reset=True)
-            sent = _enqueue(engine, chunks)
-            workflow_rows.forget_earlier_ends(engine, [node.task_id for node in nodes if node.task_id not in sent])
-            revoke.revoke_remembered(engine, {node.root_id for node in nodes})
+            workflow_rows.insert(engine, plan.groups, _noted(plan.nodes, later, roots), reset=True)
+            _enqueue(engine, chunks)
+            workflow_rows.forget_earlier_ends(engine, later)
+            revoke.revoke_remembered(engine, roots)
 
-    if chunks.any() or plan.groups or nodes:
+    if chunks.any() or plan.groups or any(True for _ in plan.nodes):
         repeated(engine, write, repeatable=chunks.all_kept)
+
+
+def _noted(nodes: Iterable[NewNode], later: list[str], roots: set[str]) -> Iterator[NewNode]:
+    """Yield the nodes; add the ids of tasks that are not sent now to ``later``, and the roots to ``roots``."""
+    for node in nodes:
+        roots.add(node.root_id)
+        if node.waits_for:
+            later.append(node.task_id)
+        yield node
 
 
 def _sent(chunk: Sequence[Envelope], send: Sink) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from django.db import DatabaseError, IntegrityError, InterfaceError
@@ -43,9 +44,10 @@ def insert(engine: Engine, groups: Iterable[NewGroup], nodes: Iterable[NewNode],
     for chunk in _chunks(engine, [new[group_id] for group_id in sorted(new)]):
         engine.insert_groups(chunk)
     # One row for an id: no statement meets a row twice.
-    for nodes_chunk in _chunks(engine, list({n.task_id: n for n in nodes}.values())):
-        known = frozenset() if reset else _known_nodes(engine, [n.task_id for n in nodes_chunk])
-        if missing := seal_nodes(n for n in nodes_chunk if n.task_id not in known):
+    rest = iter(nodes)
+    while nodes_chunk := {n.task_id: n for n in islice(rest, engine.chunk)}:
+        known = frozenset() if reset else _known_nodes(engine, nodes_chunk)
+        if missing := seal_nodes(n for task_id, n in nodes_chunk.items() if task_id not in known):
             engine.insert_nodes([(*row, False, False, "") for row in missing], reset=reset)
 
 
@@ -88,7 +90,7 @@ def _seal_again(group: QuerySet[Group], size: int) -> None:
             group.update(body=seal_body(opened, group_id, old + size, *lineage))
 
 
-def _with_opened(member: Member) -> Member:
+def _verified(member: Member) -> Member:
     if member.state is None:
         return member
     if member.state not in states.READY_STATES:
@@ -251,20 +253,37 @@ class DatabaseWorkflows:
             self._groups.filter(group_id__in=[body.group_id for body in bodies]).update(body=None)
         return bodies
 
-    def members(self, group_id: str) -> Sequence[Member]:
+    def members(self, group_id: str) -> Iterator[Member]:
         """Raises ``SignatureMismatch`` if a member is missing or has not ended, or a value is not as it was stored."""
-        found = [Member(*row) for row in self._engine.members(group_id)]
-        return self._sealed_members(group_id, found) if settings.SIGNING else found
+        parts = self._parts_of_members(group_id)
+        return self._verified_members(group_id, parts) if settings.SIGNING else chain.from_iterable(parts)
 
-    def _sealed_members(self, group_id: str, found: Sequence[Member]) -> Sequence[Member]:
-        """Return the members in the order of their sealed places, each with the sealed value of its own end."""
-        known = {member.task_id: member for member in found}
-        ids = [place.task_id for place in read_places(self._nodes.filter(group_id=group_id).order_by("position", "id"))]
+    def _parts_of_members(self, group_id: str) -> Iterator[list[Member]]:
+        place, most, more = (-1, 0), self._engine.chunk, True
+        while more:
+            rows = self._engine.members(group_id, place, most)
+            yield [Member(*fields) for *fields, _, _ in rows]
+            more = len(rows) == most
+            place = rows[-1][-2:] if more else place
+
+    def _verified_members(self, group_id: str, parts: Iterable[list[Member]]) -> Iterator[Member]:
+        """Yield the members whose nodes have a seal, in the order that the seals cover, each with its sealed value."""
+        last, count = -1, 0
+        for part in parts:
+            nodes = self._nodes.filter(group_id=group_id, task_id__in=[member.task_id for member in part])
+            positions = {place.task_id: place.position for place in read_places(nodes)}
+            for member in part:
+                if (position := positions.get(member.task_id)) is None:
+                    continue
+                if position <= last:
+                    raise SignatureMismatch(f"The stored order of the members of {group_id} was altered.")
+                last, count = position, count + 1
+                yield _verified(member)
         # The row has been locked since its body was opened, and the seal of the body covers the size.
-        if len(ids) != self._groups.values_list("size", flat=True).get(group_id=group_id):
-            raise SignatureMismatch(f"The stored members of {group_id} were altered: {len(ids)} are left of them.")
-        return [_with_opened(known.get(task_id) or Member(task_id, None, None, None, False)) for task_id in ids]
+        if count != self._groups.values_list("size", flat=True).get(group_id=group_id):
+            raise SignatureMismatch(f"The stored members of {group_id} were altered: {count} are left of them.")
 
     def drop_values(self, task_ids: Sequence[str]) -> None:
-        TaskRun.objects.using(self._engine.alias).filter(task_id__in=task_ids)._raw_delete(self._engine.alias)
-        self._nodes.filter(task_id__in=task_ids).update(state=states.SUCCESS)
+        for chunk in _chunks(self._engine, task_ids):
+            TaskRun.objects.using(self._engine.alias).filter(task_id__in=chunk)._raw_delete(self._engine.alias)
+            self._nodes.filter(task_id__in=chunk).update(state=states.SUCCESS)

@@ -199,19 +199,13 @@ class Advance:
                 self._send_body(body)
 
     def _send_body(self, body: Body) -> None:
+        kept: list[str] = []
         try:
             members = self._store.members(body.group_id)
-        except SignatureMismatch as error:
-            self._fail_body(body, encode_exception(error))
-            return
-        gone = next((member.task_id for member in members if member.state != states.SUCCESS), None)
-        if gone is not None:
-            self._fail_body(body, encode_exception(ChordError(f"The result of dependency {gone} is gone")))
-            return
-        try:
-            values = [(member.result, member.content_type or "") for member in members]
-            found = followups.of_body(body.body, values, body.root_id, self._last[body.group_id])
+            found = followups.of_body(body.body, members, body.root_id, self._last[body.group_id], kept)
             found = replace(found, envelopes=self._store.resolve(found.envelopes))
+        except (SignatureMismatch, ChordError) as error:
+            self._fail_body(body, encode_exception(error))
         except Exception as error:
             if self._store.must_raise(error):
                 raise
@@ -219,8 +213,8 @@ class Advance:
             self._fail_body(body, encode_exception(error))
         else:
             self.send(found)
-        if ignored := [member.task_id for member in members if member.ignored]:
-            self._store.drop_values(ignored)
+        if kept:
+            self._store.drop_values(kept)
 
     def _fail_body(self, body: Body, error: str) -> None:
         found = followups.of_failed_body(body.body, error) if body.body else FollowUps()

@@ -8,14 +8,16 @@ these tasks end in a worker's main process, and in callers; its errbacks are not
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import replace
+from sys import intern
 from typing import Any
 
 from kombu.utils.json import loads
 
 from taskq import states
-from taskq.exceptions import InvalidTaskError
+from taskq.conf import settings
+from taskq.exceptions import ChordError, InvalidTaskError
 from taskq.messages import values
 from taskq.messages.announcing import announce
 from taskq.messages.protocol import MOST_OUTSIDE, RawMessage, decode_body, decode_message, mapping_of
@@ -33,26 +35,46 @@ from taskq.records import (
 from . import errbacks, log_lines, rests
 from .dependents import dependents, dependents_of, failing_tasks_of
 from .plan import is_member, plan_body, plan_rest
+from .port import Member
 
-#: A member's value: text and content type.
-Value = tuple[str | None, str]
 #: The end of a message body without follow-ups.
 _EMPTY_EMBED = '{"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
 
 
-def of_body(body: str, members: Sequence[Value], root_id: str, parent_id: str) -> FollowUps:
-    """Return the message of a chord's body, called with the members' values. Raises if the body can't be sent."""
-    plan = plan_body(body, _decoded(members), root_id=root_id, parent_id=parent_id or None)
+def of_body(body: str, members: Iterable[Member], root_id: str, parent_id: str, kept: list[str]) -> FollowUps:
+    """Return the message of a chord's body, called with the members' values.
+
+    The ids of members whose runs are kept for the body only are added to ``kept``. Raises ``ChordError`` if a value is
+    gone, and other errors if the body can't be sent.
+    """
+    plan = plan_body(body, _values_of(members, kept), root_id=root_id, parent_id=parent_id or None)
     found = plan.follow_ups()
     announce(found.envelopes)
     return found
 
 
-def _decoded(members: Sequence[Value]) -> list[Any]:
-    if all(content_type == values.JSON for _, content_type in members):
-        found: list[Any] = loads(f"[{', '.join(text or 'null' for text, _ in members)}]")
+def _values_of(members: Iterable[Member], kept: list[str]) -> list[Any]:
+    """Return the values of members. Nothing more is read than one message may carry: a group may have a million."""
+    texts: list[str | None] = []
+    types: list[str] = []
+    most, size = settings.MAX_MESSAGE_SIZE, 0
+    for member in members:
+        if member.state != states.SUCCESS:
+            raise ChordError(f"The result of dependency {member.task_id} is gone")
+        if member.ignored:
+            kept.append(member.task_id)
+        texts.append(member.result)
+        types.append(intern(member.content_type or ""))
+        size += len(member.result or "")
+        if most is not None and size > most:
+            raise ValueError(
+                f"The values of the group's members are together larger than a message may be (TASKQ_MAX_MESSAGE_SIZE, "
+                f"{most} bytes): have the members store their data, and return keys or nothing."
+            )
+    if all(content_type == values.JSON for content_type in types):
+        found: list[Any] = loads(f"[{', '.join(text or 'null' for text in texts)}]")
         return found
-    return [values.decode(text, content_type) for text, content_type in members]
+    return [values.decode(text, content_type) for text, content_type in zip(texts, types, strict=True)]
 
 
 def of_rest(rest: Rest, text: str) -> tuple[FollowUps, list[FrozenResult]]:

@@ -6,7 +6,7 @@ each member of a chord's header ends in one task. Called by ``plan`` and by ``Si
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from taskq.calls.registry import tasks
@@ -38,18 +38,52 @@ Frozen = tuple[dict[str, Any], Any]
 ACCUMULATE = plain("celery.accumulate", kwargs={"index": 0})
 
 
-class Freezer:
-    """Freezes one canvas. ``fresh`` are the new ids: no run has them yet.
+class FrozenMembers:
+    """The frozen members of a group that is sent now. A member that is one task is frozen each time it is read.
 
-    Each id may stand in it once only: two members with one id count once, and their group would wait for ever.
+    A large group keeps only the ids, in place of two dictionaries a member. It can't be written as JSON.
     """
 
-    __slots__ = ("_taken", "_whole", "fresh", "reply_to")
+    __slots__ = ("_ids", "_reply_to", "_sigs")
 
-    def __init__(self) -> None:
-        self.fresh: set[str] = set()
-        self._taken: set[str] = set()
+    def __init__(self, reply_to: str) -> None:
+        self._reply_to = reply_to
+        self._sigs: list[Sig] = []
+        self._ids: list[str | None] = []
+
+    def add(self, sig: Sig, task_id: str | None) -> None:
+        """Add the task ``sig``, which gets the id ``task_id``, or with ``None`` a canvas that is frozen already."""
+        self._sigs.append(sig)
+        self._ids.append(task_id)
+
+    def __len__(self) -> int:
+        return len(self._sigs)
+
+    def __getitem__(self, index: int) -> Sig:
+        sig, task_id = self._sigs[index], self._ids[index]
+        if task_id is None:
+            return sig
+        options = {"task_id": None, "reply_to": self._reply_to, **sig["options"]}
+        options["task_id"], options["group_index"] = task_id, index
+        return {**sig, "options": options}
+
+    def __iter__(self) -> Iterator[Sig]:
+        return map(self.__getitem__, range(len(self._sigs)))
+
+
+class Freezer:
+    """Freezes one canvas. ``given`` are the ids that it had, or was given: runs may have them already.
+
+    Each id may stand in it once only: two members with one id count once, and their group would wait for ever.
+    With ``lazily`` the groups whose members are sent now have ``FrozenMembers``: what travels has lists.
+    """
+
+    __slots__ = ("_lazily", "_whole", "given", "reply_to")
+
+    def __init__(self, *, lazily: bool = False) -> None:
+        self._lazily = lazily
         self._whole: str | None = None
+        self.given: set[str] = set()
         self.reply_to = reply_queue()
 
     def freeze(self, sig: Sig, task_id: str | None = None) -> Frozen:
@@ -62,6 +96,8 @@ class Freezer:
             ValueError: a frozen signature stands in two places.
         """
         self._whole = task_id
+        if task_id is not None:
+            self.given.add(task_id)
         return self._freeze(sig, task_id, None)
 
     def _freeze(self, sig: Sig, task_id: str | None, parent: FrozenResult | None) -> Frozen:
@@ -74,23 +110,26 @@ class Freezer:
     def _id(self, known: str | None) -> str:
         """Return the id ``known``, or a new id for ``None`` and for the id of the whole canvas."""
         if known is None or known == self._whole:
-            known = new_id()
-            self.fresh.add(known)
-        elif known in self._taken:
+            return new_id()
+        if known in self.given:
             raise ValueError(
                 f"The frozen signature with the id {known} stands in two places of a canvas, and one id is one task: "
                 "make a signature for each place, and freeze() the canvas if you need the ids."
             )
-        self._taken.add(known)
+        self.given.add(known)
         return known
+
+    def _later(self, sig: Sig, task_id: str | None, parent: FrozenResult | None) -> Frozen:
+        """Freeze a part that is sent later: it travels in a message or in a row."""
+        before, self._lazily = self._lazily, False
+        frozen = self._freeze(sig, task_id, parent)
+        self._lazily = before
+        return frozen
 
     def _task(self, sig: Sig, task_id: str | None, parent: Any) -> Frozen:
         options = {"task_id": None, "reply_to": self.reply_to, **sig["options"]}
         options["task_id"] = own = task_id or self._id(options["task_id"])
-        ignored = options.get("ignore_result")
-        if ignored is None and (task := tasks.get(sig["task"])) is not None:
-            ignored = task.ignore_result
-        return {**sig, "options": options}, FrozenResult(own, parent, None, bool(ignored))
+        return {**sig, "options": options}, FrozenResult(own, parent, None, _is_ignored(sig))
 
     def _chain(self, sig: Sig, task_id: str | None, parent: Any) -> Frozen:
         steps = _groups_to_chords(steps_of(sig))
@@ -100,7 +139,8 @@ class Freezer:
             own = self._id(own)
         result, tasks = parent, []
         for place, step in enumerate(steps):
-            frozen, result = self._freeze(step, own if place == last else None, result)
+            freeze = self._later if place else self._freeze
+            frozen, result = freeze(step, own if place == last else None, result)
             tasks.append(frozen)
         options = _without_followers(sig)
         if tasks:
@@ -122,18 +162,20 @@ class Freezer:
             # Not frozen yet: the option ``task_id`` is for the result, not for the header.
             task_id, own = task_id or (own and self._id(own)), None
         group_id = self._id(group_id or own)
-        if task_id is None and group_id not in self.fresh and _is_closing(body):
+        if task_id is None and group_id in self.given and _is_closing(body):
             # A frozen group that is sent again must end in the same task.
             task_id = self._id(closing_id(group_id))
         frozen, results = self._members(_one_end(member) for member in members_of(header))
-        last, result = self._freeze(body, task_id, FrozenResult(group_id, parent, results))
+        last, result = self._later(body, task_id, FrozenResult(group_id, parent, results))
         if result is None:
             raise TypeError("A chord needs a body: the body of this chord is an empty chain.")
         sig = with_kwargs(sig, header=_group(header, frozen, group_id), body=last)
         return {**sig, "options": {**sig["options"], "task_id": group_id}}, result
 
-    def _members(self, members: Any) -> tuple[list[dict[str, Any]], list[Any]]:
+    def _members(self, members: Iterable[Sig]) -> tuple[Any, list[Any]]:
         """Freeze the members of a group, and set their ``group_index``."""
+        if self._lazily:
+            return self._lazy_members(members)
         sigs, results = [], []
         for index, member in enumerate(members):
             frozen, result = self._freeze(member, None, None)
@@ -141,6 +183,27 @@ class Freezer:
             sigs.append(frozen)
             results.append(result)
         return sigs, results
+
+    def _lazy_members(self, members: Iterable[Sig]) -> tuple[FrozenMembers, list[Any]]:
+        sigs, results = FrozenMembers(self.reply_to), []
+        for index, member in enumerate(members):
+            if kind_of(member) == TASK:
+                result = FrozenResult(self._id(member["options"].get("task_id")), ignored=_is_ignored(member))
+                sigs.add(member, result.id)
+            else:
+                frozen, result = self._freeze(member, None, None)
+                frozen["options"]["group_index"] = index
+                sigs.add(frozen, None)
+            results.append(result)
+        return sigs, results
+
+
+def _is_ignored(sig: Sig) -> bool:
+    """Tell whether the sender of a task wants no result."""
+    ignored = sig["options"].get("ignore_result")
+    if ignored is None and (task := tasks.get(sig["task"])) is not None:
+        ignored = task.ignore_result
+    return bool(ignored)
 
 
 _BY_KIND: dict[str, Callable[[Freezer, Sig, str | None, Any], Frozen]] = {
@@ -150,7 +213,7 @@ _BY_KIND: dict[str, Callable[[Freezer, Sig, str | None, Any], Frozen]] = {
 }
 
 
-def _group(sig: Any, members: list[dict[str, Any]], group_id: str) -> dict[str, Any]:
+def _group(sig: Any, members: Any, group_id: str) -> dict[str, Any]:
     made = plain("celery.group", kwargs={"tasks": members}, options={"root_id": None, "parent_id": None}, kind=GROUP)
     if isinstance(sig, Mapping):
         made["options"] |= sig["options"]

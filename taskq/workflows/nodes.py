@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from taskq.records import NewNode
@@ -16,9 +17,19 @@ _SAVED = "kept:"
 _LONGEST_KEY = 255
 
 
-def nodes_of(sig: Sig, root_id: str, waits_for: str = "") -> Iterator[NewNode]:
-    """Yield the nodes of the frozen ``sig``, in the order of running; its predecessor has the id ``waits_for``."""
-    return _nodes(sig, root_id, waits_for, "", 0, KIND_TASK)
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """The nodes of the frozen ``sig``, in the order of running; its predecessor has the id ``waits_for``.
+
+    They are made each time they are read.
+    """
+
+    sig: Sig
+    root_id: str
+    waits_for: str = ""
+
+    def __iter__(self) -> Iterator[NewNode]:
+        return _nodes(self.sig, self.root_id, self.waits_for, "", 0, KIND_TASK)
 
 
 def _nodes(sig: Sig, root: str, waits_for: str, group: str, position: int, node_kind: str) -> Iterator[NewNode]:

@@ -32,7 +32,7 @@ from taskq.records import Envelope, FollowUps, FrozenResult, NewGroup, NewNode, 
 from .depth import limit_depth
 from .fields import as_list
 from .freezing import Freezer, with_accumulate
-from .nodes import nodes_of
+from .nodes import Nodes
 from .rests import is_reference
 from .steps import Call, Steps, as_member, body_call
 from .types import (
@@ -74,9 +74,10 @@ _KEYS = frozenset({"task", "args", "kwargs", "options"})
 class Plan:
     """The groups, nodes and messages of a canvas, which one transaction sends in this order.
 
-    ``result`` is the workflow's, ``None`` for an empty chain. ``envelopes`` and ``nodes`` can be read once. Each
-    message is encoded when it is read, and raises its errors then (``EncodeError``, ``QueueNotFound``,
-    ``ValueError``). ``children`` are the results that the sending task gets as children.
+    ``result`` is the workflow's, ``None`` for an empty chain. ``envelopes`` can be read once. Each message is encoded
+    when it is read, and raises its errors then (``EncodeError``, ``QueueNotFound``, ``ValueError``). ``nodes`` are made
+    each time they are read, so that the plan of a large group is small. ``children`` are the results that the sending
+    task gets as children.
     """
 
     result: FrozenResult | None
@@ -233,7 +234,7 @@ def _called(
             sig = add(sig, followers)
     if options.get("ignore_result") is not None and kind_of(sig) == GROUP:
         sig = with_options(sig, ignore_result=options["ignore_result"])  # for the results of the members
-    freezer = Freezer()
+    freezer = Freezer(lazily=True)
     frozen, result = freezer.freeze(sig, options.pop("task_id", None))
     if result is None:
         return Plan(None, iter(()))
@@ -245,7 +246,7 @@ def _called(
     steps.emit(frozen, args, kwargs, options, rest)
     if kind_of(frozen) == GROUP:
         result = _sole_group(result)
-    return _plan(steps, result, frozen, freezer.fresh, with_nodes or not _is_one_task(frozen))
+    return _plan(steps, result, frozen, freezer.given, with_nodes or not _is_one_task(frozen))
 
 
 def _sole_group(result: FrozenResult) -> FrozenResult:
@@ -275,26 +276,25 @@ def _lineage(options: dict[str, Any]) -> tuple[str | None, str | None]:
 
 
 def _plan(
-    steps: Steps, result: Any, frozen: Sig, fresh: set[str] | None, with_nodes: bool, waits_for: str = ""
+    steps: Steps, result: Any, frozen: Sig, given: set[str] | None, with_nodes: bool, waits_for: str = ""
 ) -> Plan:
     """Return the plan of ``steps``. Without a sending task, the first task sent is the root of the groups."""
-    calls = steps.calls
-    root_id = steps.root_id or (calls[0][3]["task_id"] if calls else "")
+    root_id = steps.root_id or steps.first
     for group in steps.groups:
         group.root_id = group.root_id or root_id
-    nodes = nodes_of(frozen, root_id, waits_for) if with_nodes else ()
-    return Plan(result, _envelopes(calls, fresh), steps.groups, nodes, [result])
+    nodes = Nodes(frozen, root_id, waits_for) if with_nodes else ()
+    return Plan(result, _envelopes(joined.from_iterable(steps.calls), given), steps.groups, nodes, [result])
 
 
-def _envelopes(calls: list[Call], fresh: set[str] | None) -> Iterator[Envelope]:
-    """Encode the calls. ``fresh`` are the new ids; under another id there may be an old TaskRun, which is reset.
+def _envelopes(calls: Iterable[Call], given: set[str] | None) -> Iterator[Envelope]:
+    """Encode the calls. Under an id of ``given`` there may be an old TaskRun, which is reset; the others are new.
 
     ``None`` is for follow-ups that a worker sends: a second delivery must not reset runs that have started since.
     """
     for name, args, kwargs, options in calls:
-        reset = fresh is not None and options["task_id"] not in fresh
+        reset = given is not None and options["task_id"] in given
         with limit_depth():
-            envelope = envelope_for(name, tasks.get(name), args, kwargs, options, check=fresh is not None)
+            envelope = envelope_for(name, tasks.get(name), args, kwargs, options, check=given is not None)
         envelope.reset = reset
         yield envelope
 

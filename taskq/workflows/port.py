@@ -93,8 +93,8 @@ class WorkflowStore(Protocol):
     def take_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
         """Return the bodies of groups, and clear them in the groups: no second end may send them."""
 
-    def members(self, group_id: str) -> Sequence[Member]:
-        """Return the members of a group in the order of their positions. Raises if a value can't be relied on."""
+    def members(self, group_id: str) -> Iterable[Member]:
+        """Read the members of a group in the order of their positions. Raises if a value can't be relied on."""
 
     def drop_values(self, task_ids: Sequence[str]) -> None:
         """Delete the runs that were kept for the body only."""

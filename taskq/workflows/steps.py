@@ -7,7 +7,7 @@ travels whole, and each member's message has the body.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from taskq.conf import database_broker_alias
@@ -27,7 +27,6 @@ from .types import (
     body_of,
     ends_in_group,
     kind_of,
-    members_of,
     own_options,
     plain,
     with_kwargs,
@@ -46,14 +45,18 @@ _NOT_FOR_FIRST_STEP = frozenset(
 
 
 class Steps:
-    """The ``calls`` that one canvas sends now, and the ``groups`` that count them."""
+    """The ``calls`` that one canvas sends now, and the ``groups`` that count them. The first call has the id ``first``.
 
-    __slots__ = ("calls", "groups", "parent_id", "root_id")
+    Of a group, the calls of members that are one task are made when they are read, which can be done once.
+    """
+
+    __slots__ = ("calls", "first", "groups", "parent_id", "root_id")
 
     def __init__(self, root_id: str | None, parent_id: str | None) -> None:
         self.root_id = root_id
         self.parent_id = parent_id
-        self.calls: list[Call] = []
+        self.calls: list[Iterable[Call]] = []
+        self.first = ""
         self.groups: list[NewGroup] = []
 
     def emit(
@@ -76,6 +79,11 @@ class Steps:
         _BY_KIND[kind](self, sig, args, kwargs, options or {}, [*rest, *as_list(sig["options"].get("chain"))])
 
     def _task(self, sig: Sig, args: Any, kwargs: Any, options: Options | None, rest: Sequence[Sig]) -> None:
+        call = self._call(sig, args, kwargs, options, rest)
+        self.first = self.first or call[3]["task_id"]
+        self.calls.append((call,))
+
+    def _call(self, sig: Sig, args: Any, kwargs: Any, options: Options | None, rest: Sequence[Sig] = ()) -> Call:
         args, kwargs, together = merged(sig, args, kwargs, options)
         if rest:
             together["chain"] = [*rest, *as_list(together.get("chain"))]
@@ -83,7 +91,7 @@ class Steps:
             together["root_id"] = self.root_id
         if self.parent_id is not None:
             together["parent_id"] = self.parent_id
-        self.calls.append((sig["task"], args, kwargs, together))
+        return sig["task"], args, kwargs, together
 
     def _chain(self, sig: Sig, args: Any, kwargs: Any, options: Options, rest: list[Sig]) -> None:
         steps = sig["kwargs"]["tasks"]
@@ -101,14 +109,14 @@ class Steps:
             chord, _ = Freezer().freeze(chord_of(sig, rest[-1]))
             self._chord(chord, args, kwargs, options, rest[:-1])
             return
-        members = list(members_of(sig))
+        members = sig["kwargs"]["tasks"]
         if members:
             size = sum(kind_of(member) == TASK or not ends_in_group(member) for member in members)
             self._count(sig["options"]["task_id"], size, None)
             if size < len(members):
                 # The nodes don't tell which results the group has: a row keeps its result tuple.
                 self._count(saved_group_key(sig["options"]["task_id"]), 0, dumps_json(result_tuple(sig)))
-            self._members(sig, members, args, kwargs, options, None)
+            self._members(sig, args, kwargs, options, None)
 
     def _chord(self, sig: Sig, args: Any, kwargs: Any, options: Options, rest: list[Sig]) -> None:
         header = sig["kwargs"]["header"]
@@ -118,7 +126,7 @@ class Steps:
         body["options"].setdefault("group_id", group_id)
         if rest:
             body["options"]["chain"] = [*rest, *as_list(body["options"].get("chain"))]
-        members = list(members_of(header))
+        members = header["kwargs"]["tasks"]
         if not members:
             self.emit(*body_call(body, []))
             return
@@ -127,13 +135,26 @@ class Steps:
             args, kwargs = header["args"], {}
         else:
             args, kwargs = (*args, *header["args"]), {**(sig["kwargs"].get("kwargs") or {}), **(kwargs or {})}
-        self._members(header, members, args, kwargs, options, body)
+        self._members(header, args, kwargs, options, body)
 
-    def _members(self, header: Sig, members: list[Sig], args: Any, kwargs: Any, options: Options, body: Any) -> None:
-        group_id = header["options"]["task_id"]
+    def _members(self, header: Sig, args: Any, kwargs: Any, options: Options, body: Any) -> None:
+        """Add the calls of a frozen group's members: they have its options, and are flat."""
+        members, group_id = header["kwargs"]["tasks"], header["options"]["task_id"]
         chord = None if body is None else body_stub(body)
+
+        def tasks(begin: int, end: int) -> Iterator[Call]:
+            for index in range(begin, end):
+                yield self._call(as_member(members[index], group_id, index, chord), args, kwargs, options)
+
+        begin = 0
         for index, member in enumerate(members):
+            if kind_of(member) == TASK:
+                self.first = self.first or member["options"]["task_id"]
+                continue
+            self.calls.append(tasks(begin, index))
             self.emit(as_member(member, group_id, index, chord), args, kwargs, options)
+            begin = index + 1
+        self.calls.append(tasks(begin, len(members)))
 
     def _count(self, group_id: str, size: int, body: str | None) -> None:
         self.groups.append(NewGroup(group_id, size, body, self.root_id or "", self.parent_id or ""))

@@ -140,6 +140,30 @@ def test_body_that_can_not_be_sent_fails_with_the_tasks_behind_it(alias: str, se
     assert bodies(alias) == []
 
 
+def test_values_of_a_large_group_are_read_in_parts(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(for_alias(alias)), "chunk", 2)
+    token, messages = chord(alias, *"abcdef")
+    settle(token, [counting(m, result=f'"{m.task_id}"') for m in reversed(messages)])
+    assert bodies(alias) == [[list("abcdef")]]
+
+
+def test_values_that_no_message_can_carry_are_not_read(
+    alias: str, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = type(for_alias(alias))
+    read: list[Any] = []
+    members = engine.members
+    monkeypatch.setattr(engine, "members", lambda *given: read.append(given) or members(*given))
+    monkeypatch.setattr(engine, "chunk", 2)
+    token, messages = chord(alias, *"abcdefgh")
+    settings.TASKQ_MAX_MESSAGE_SIZE = 1_000
+    settle(token, [counting(m, result='"' + "x" * 300 + '"') for m in messages])
+    kind, text = error_of(alias, "body")
+    assert kind == "ValueError"
+    assert "larger than a message may be (TASKQ_MAX_MESSAGE_SIZE, 1000 bytes)" in text
+    assert len(read) == 2
+
+
 def test_missing_value_of_a_member_fails_the_body(alias: str) -> None:
     token, messages = chord(alias, "a", "b")
     settle(token, [counting(messages[0])])

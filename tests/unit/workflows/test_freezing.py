@@ -161,11 +161,11 @@ def test_given_id_of_a_canvas_is_that_of_its_result(sig: Any) -> None:
     assert freeze(frozen)[1].id == result.id
 
 
-def test_fresh_ids_are_those_that_freezing_chose() -> None:
+def test_given_ids_are_those_that_freezing_did_not_choose() -> None:
     freezer = Freezer()
     known = a.clone().set(task_id="known")
-    _, result = freezer.freeze(known | b)
-    assert freezer.fresh == {result.id}
+    freezer.freeze(known | b, "mine")
+    assert freezer.given == {"known", "mine"}
 
 
 def frozen_of(sig: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -270,6 +271,24 @@ def test_plan_of_ten_thousand_members_has_one_group() -> None:
     assert [row.size for row in made.groups] == [10_000]
     assert sum(1 for _ in made.envelopes) == 10_000
     assert sum(1 for _ in made.nodes) == 10_001
+
+
+def test_plan_of_a_large_group_has_no_copies_of_its_members() -> None:
+    n = 500
+    sigs = {
+        "group": group(add.s(i, i) for i in range(n)),
+        "chord": chord((add.s(i, i) for i in range(n)), S),
+        "first step": group(add.s(i, i) for i in range(n)) | S,
+    }
+    for name, sig in sigs.items():
+        tracemalloc.start()
+        made = plan(sig)
+        assert sum(1 for _ in made.envelopes) == n
+        assert [node.task_id for node in made.nodes] == [node.task_id for node in made.nodes]
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        # An id has 100 bytes, and its result another 100; a copy of a signature would have 500.
+        assert peak / n < 500, name
 
 
 def test_plan_of_a_chain_of_a_thousand_links() -> None:

@@ -73,6 +73,18 @@ def count_start(token: str, ids: Sequence[int], alias: str | None = None) -> set
     return starting
 
 
+def set_starts(token: str, message_id: int, starts: int, alias: str | None = None) -> bool:
+    """Commit how many starts of a message are counted; tell whether ``token`` holds it."""
+    rows = Message.objects.using(alias or settings.DATABASE).filter(id=message_id, token__unindexed=token)
+    return rows.update(deliveries=starts) > 0
+
+
+def task_name(message_id: int, alias: str | None = None) -> str:
+    """Return the name of a message's task, as its row has it."""
+    rows = Message.objects.using(alias or settings.DATABASE).filter(id=message_id)
+    return rows.values_list("name", flat=True).first() or ""
+
+
 def copying_exchanges(exchanges: set[str], alias: str) -> set[str]:
     """Return those of ``exchanges`` that may have put one message into several queues."""
     rows = Exchange.objects.using(alias).filter(name__in=exchanges).exclude(type="direct")

@@ -90,6 +90,10 @@ def message_rejected(message: Claimed, error: Exception) -> None:
     log.error(text, message.queue, error, _without_reprs(message.headers), exc_info=unexpected)
 
 
+def message_given_up(message: Claimed, name: str, why: str) -> None:
+    log.error("Task %s[%s] failed: %s Its message is not read again.", name, message.task_id, why)
+
+
 def _without_reprs(headers: str) -> str:
     """Return the headers without the texts about arguments: a sender that does not know the task did not mask them."""
     if "argsrepr" not in headers:

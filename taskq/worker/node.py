@@ -27,10 +27,12 @@ from .duties.lease import WorkerLease
 from .duties.ledger import Ledger
 from .duties.maintenance import Maintenance
 from .duties.queue_advice import tell_of_unnamed
+from .duties.redeliveries import Redeliveries
 from .duties.store_thread import StoreThread
 from .loop.consumer import Consumer
 from .loop.prefetch import PrefetchPolicy
-from .loop.request import Limits
+from .loop.redelivered import read_alone
+from .loop.request import Limits, Request
 from .pools.base import PoolEvents, PoolOptions
 from .pools.forkserver import ForkServer
 from .pools.registry import pool_class
@@ -106,18 +108,28 @@ class WorkerNode:
             patience=self.store.patience,
         )
         self.ledger = Ledger(self.lease, alias, patience=self.store.patience)
+        self.redeliveries = Redeliveries(
+            self.lease,
+            alias,
+            lambda message, name: self.calls.post(read_alone, self.consumer, message, name, self._was_read),
+            lambda requests: self.calls.post(self.consumer.receive, (), requests),
+            patience=self.store.patience,
+        )
         self.source = DatabaseSource(
             self.lease,
             alias,
             [queue.name for queue in options.queues],
             lambda messages: self.calls.post(self.consumer.receive, messages),
+            self.redeliveries.add,
             poll=settings.POLL_INTERVAL,
         )
         self.source.mark_useful = self.store.mark_useful
         self.declarations = Declarations(options.queues, alias)
         maintenance = Maintenance(self.lease, alias)
         # The lease first: a worker that was frozen learns that it was taken for dead before it writes anything.
-        self.store.duties = (self.lease, self.declarations, self.ledger, self.source, maintenance)
+        self.store.duties = (
+            self.lease, self.declarations, self.ledger, self.source, self.redeliveries, maintenance,
+        )  # fmt: skip
         self.store.on_failure = lambda: self.calls.post(self._fail, "The store thread failed.")
         self.store.on_connected = self.lease.reset_peers
         # Peers take a worker for dead that connects again too late.
@@ -166,6 +178,9 @@ class WorkerNode:
         if callable(argument):
             return lambda *answer: self.calls.post(argument, *answer)
         return argument
+
+    def _was_read(self, request: Request | None) -> None:
+        self.store.calls.post(self.redeliveries.was_read, request)
 
     def _retarget(self, target: int) -> None:
         grown = target > self.source.target
@@ -292,5 +307,6 @@ class WorkerNode:
 
     def _leave(self) -> None:
         """Delete the worker's row, which requeues its messages, then the queues that no other worker reads."""
+        self.redeliveries.leave()
         self.lease.deregister()
         self.declarations.remove()

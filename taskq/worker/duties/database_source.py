@@ -38,7 +38,8 @@ _MOST_CLAIMED = 10_000
 class DatabaseSource(Duty):
     """Claims messages for one worker, and promotes due messages. Used on the store thread only.
 
-    ``deliver`` gets the claimed messages. ``poll`` is the seconds after which a queue is read without a notification.
+    ``deliver`` gets the claimed messages, ``redeliver`` those that a worker had before. ``poll`` is the seconds after
+    which a queue is read without a notification.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class DatabaseSource(Duty):
         alias: str,
         queues: Sequence[str],
         deliver: Callable[[list[Claimed]], None],
+        redeliver: Callable[[list[Claimed]], None],
         *,
         poll: float,
     ) -> None:
@@ -57,6 +59,7 @@ class DatabaseSource(Duty):
         self._marks = {mark(queue): queue for queue in queues}
         self._schedules_mark = mark(SCHEDULED_NAME)
         self._deliver = deliver
+        self._redeliver = redeliver
         self._poll = poll
         #: The queues that have messages, or had some when they were last looked at.
         self._pending: set[str] = set()
@@ -220,8 +223,11 @@ class DatabaseSource(Duty):
             claimed = runnable(self._lease.token, claimed, self._alias)
             self._claiming = False
         self._lease.take([m.id for m in claimed], {m.id: m.size for m in claimed if m.size})
+        if again := [message for message in claimed if message.redelivered]:
+            self._redeliver(again)
+            claimed = [message for message in claimed if not message.redelivered]
         self._deliver(claimed)
-        return len(claimed)
+        return len(claimed) + len(again)
 
     def _deliver_deferred(self) -> None:
         """Deliver the messages that were held back and whose old run has ended."""

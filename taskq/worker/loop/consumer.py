@@ -70,30 +70,30 @@ class Consumer:
 
     # -- from the source
 
-    def receive(self, messages: Sequence[Claimed]) -> None:
-        """Receive claimed messages."""
-        for message in messages:
-            self._receive(message)
+    def receive(self, messages: Iterable[Claimed], read_before: Iterable[Request] = ()) -> None:
+        """Receive claimed messages. Redelivered ones come as requests: each was ``read_before``, alone."""
+        self._ready.extend(read_before)
+        self._ready.extend([request for message in messages if (request := self.read(message)) is not None])
         if self.stopping:
             # Claimed while this worker began to stop: other workers can take them at once.
             self._requeue_ready()
         self.dispatch()
 
-    def _receive(self, message: Claimed) -> None:
+    def read(self, message: Claimed, *, told: bool = True) -> Request | None:
+        """Return the request of a message that is to run; settle or postpone any other. If ``told``, signal it."""
         try:
             request = read(message, self.limits)
         except Exception as error:
             # A message may hold anything: this one is rejected, and the worker goes on.
-            self._settle(settlements.rejected(message, error, self.hostname))
-            return
+            self.settle(settlements.rejected(message, error, self.hostname))
+            return None
         request.job = next(self._numbers)
         request.starts = message.deliveries + 1
         self._by_message[message.id] = request
-        if signals.task_received.receivers:
+        if told and signals.task_received.receivers:
             signals.send(signals.task_received, request.sender, request=request)
         log_lines.task_received(request)
-        if not self._refused(request):
-            self._ready.append(request)
+        return None if self._refused(request) else request
 
     def _refused(self, request: Request) -> bool:
         """Settle or postpone a request that must not run now; tell whether that was done."""
@@ -236,8 +236,8 @@ class Consumer:
             log_lines.task_requeued(request, lost.reason)
             started = clock.now() - (time.monotonic() - request.handed_at)
             self._forget(request)
-            attempt = {"reason": lost.reason, "worker": self.hostname, "started": started}
-            self._store("requeue_lost", request.message.id, starts=request.starts, **attempt)
+            attempt = {"starts": request.starts, "reason": lost.reason, "worker": self.hostname, "started": started}
+            self._store("requeue_lost", request.message.id, **attempt)
 
     def returned(self, deliveries: Iterable[Any]) -> None:
         """Take back requests that did not start."""
@@ -348,11 +348,10 @@ class Consumer:
 
     def _requeue_uncommitted(self, uncommitted: dict[int, Request]) -> None:
         """Requeue requests that wait for their commit. The ledger works in order: this undoes that commit."""
-        requests = list(uncommitted.values())
-        uncommitted.clear()
-        for request in requests:
+        for request in uncommitted.values():
             request.before_start = ""
-        self._requeue(requests)
+        self._requeue(list(uncommitted.values()))
+        uncommitted.clear()
 
     @property
     def busy(self) -> bool:
@@ -370,9 +369,10 @@ class Consumer:
         self._forget(request)
         if request.failure is not None:
             self._on_failure(request, request.failure)
-        self._settle(settlement)
+        self.settle(settlement)
 
-    def _settle(self, settlement: Settlement) -> None:
+    def settle(self, settlement: Settlement) -> None:
+        """Note an end for the ledger."""
         self.ended += 1
         self._ends.append(settlement)
 

@@ -5,6 +5,8 @@ Called on the loop's thread. ``failure_handlers`` calls the handlers of a task w
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from taskq import clock, signals, states
 from taskq.exceptions import NotRegistered, TaskRevokedError, TimeLimitExceeded, WorkerLostError
 from taskq.handover import Outcome, Report
@@ -64,9 +66,22 @@ def refusal(request: Request, hostname: str) -> Settlement | None:
     if request.task is None:
         return not_registered(request, hostname)
     if message.redelivered and message.deliveries >= request.max_deliveries:
-        starts = f"The task was started {message.deliveries} times"
-        return lost(request, f"{starts} and each time its process ended before it did.", hostname)
+        return lost(request, _ended_before(message), hostname)
     return None
+
+
+def given_up(message: Claimed, name: str, hostname: str) -> Settlement:
+    """Return the settlement of a message whose refusal kills workers too: nothing of it is read.
+
+    Its dependents are looked up in the rows of its workflow; errbacks are not called.
+    """
+    error = WorkerLostError(_ended_before(message))
+    log_lines.message_given_up(message, name, str(error))
+    return _unread(message, replace(message, headers="unread", body="unread"), error, hostname, name)
+
+
+def _ended_before(message: Claimed) -> str:
+    return f"The task was started {message.deliveries} times and each time its process ended before it did."
 
 
 def progress(request: Request, report: Report, hostname: str) -> Progress:
@@ -145,17 +160,23 @@ def rejected(message: Claimed, error: Exception, hostname: str) -> Settlement:
     log_lines.message_rejected(message, error)
     if signals.task_rejected.receivers:
         signals.send(signals.task_rejected, hostname, message=message, exc=error)
+    return _unread(message, message, error, hostname)
+
+
+def _unread(message: Claimed, known: Claimed, error: Exception, hostname: str, name: str = "") -> Settlement:
+    """Return the settlement of a message without a request; its follow-ups are those of ``known``."""
     settlement = Settlement(
         message_id=message.id,
         task_id=message.task_id,
         state=states.FAILURE if message.task_id else states.IGNORED,
+        name=name,
         queue=message.queue,
         result=encode_exception(error),
         finished=clock.now(),
         worker=hostname,
         tracked=message.tracked,
     )
-    return complete(settlement, message) if message.task_id else settlement
+    return complete(settlement, known) if message.task_id else settlement
 
 
 def _failed(request: Request, error: BaseException, hostname: str) -> Settlement:

@@ -1,6 +1,7 @@
 """An app that has a worker's main process kill itself at a point of the test's choice.
 
-``TEST_DEATH=point:n`` names one of ``POINTS`` and when: the n-th time that it is come to.
+``TEST_POISON=point`` has it die of each message of the task ``tests.poison``: at its ``task_received``, or while it is
+``read``. ``TEST_DEATH=point:n`` names one of ``POINTS`` and when: the n-th time that it is come to.
 """
 
 #: An outcome was received; before the commit that settles it; after that commit and before the

@@ -11,7 +11,7 @@ from django.apps import AppConfig
 
 
 class DeathsConfig(AppConfig):
-    """Arms the point of ``TEST_DEATH``."""
+    """Arms the points of ``TEST_DEATH`` and ``TEST_POISON``."""
 
     name = "tests.support.deaths"
     label = "test_deaths"
@@ -21,6 +21,25 @@ class DeathsConfig(AppConfig):
         if "TEST_DEATH" in os.environ:
             point, number = os.environ["TEST_DEATH"].split(":")
             _arm(point, int(number))
+        if "TEST_POISON" in os.environ:
+            _poison(os.environ["TEST_POISON"])
+
+
+def _die_of(request: Any) -> None:
+    if request.task_name == "tests.poison":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _poison(point: str) -> None:
+    from taskq import signals
+    from taskq.worker.loop import consumer
+
+    if point == "received":
+        signals.task_received.connect(lambda request, **_: _die_of(request), weak=False)
+    elif point == "read":
+        _wrap(consumer, "read", lambda call: (request := call(), _die_of(request))[0])
+    else:
+        raise ValueError(f"TEST_POISON names no point: {point}")
 
 
 def _arm(point: str, number: int) -> None:

@@ -36,6 +36,11 @@ def die(path: str, number: int = -1) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@task(name="tests.poison")
+def poison() -> None:
+    """Do nothing: its message kills the main process (``tests.support.deaths``)."""
+
+
 @task(bind=True)
 def die_once_in_each(self: Task[..., object], path: str, go_on: str) -> None:
     """Kill the first process of each worker that runs this; worker ``b`` waits before."""

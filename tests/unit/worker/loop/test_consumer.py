@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.test import override_settings
 
-from taskq import task
+from taskq import signals, task
+from taskq.records import LOOK_UP_IN_ROWS
+from taskq.worker.loop import consumer
 from taskq.worker.loop.prefetch import PrefetchPolicy
+from taskq.worker.loop.redelivered import read_alone
 from taskq.worker.loop.request import Limits, read
 from taskq.worker.pools.base import LostChild
 from tests.support.fake_pool import Bench, claimed
@@ -175,6 +179,41 @@ def test_revoked_expired_unknown_and_poison_messages_end_without_a_child(bench: 
     ]  # fmt: skip
     assert bench.pool.handed == [[], []]
     assert bench.consumer.ended == 4
+
+
+@pytest.mark.parametrize(("deliveries", "told", "ends"), [(2, 1, []), (3, 0, ["FAILURE"]), (4, 0, ["FAILURE"])])
+def test_redelivered_message_is_signalled_then_refused_then_given_up_unread(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, deliveries: int, told: int, ends: list[str]
+) -> None:
+    received, answers, were_read = Mock(), [], []
+    monkeypatch.setattr(consumer, "read", lambda *a: were_read.append(a) or read(*a))
+    message = claimed("consumer.plain", redelivered=True, deliveries=deliveries)
+    signals.task_received.connect(received)
+    try:
+        read_alone(bench.consumer, message, "consumer.plain", answers.append)
+    finally:
+        signals.task_received.disconnect(received)
+    assert received.call_count == told
+    assert bench.settled() == [(message.task_id, state) for state in ends]
+    assert [answer is None for answer in answers] == [bool(ends)]
+    assert len(were_read) == (deliveries <= plain.max_deliveries)
+    bench.consumer.receive([], [answer for answer in answers if answer])
+    assert len(bench.asked("count")) == told
+
+
+def test_message_that_is_given_up_ends_the_task_and_leaves_its_dependents_to_the_rows(bench: Bench) -> None:
+    message = claimed("consumer.plain", redelivered=True, deliveries=4)
+    read_alone(bench.consumer, message, "consumer.plain", lambda request: None)
+    ((ends,),) = bench.asked("add")
+    assert (ends[0].name, ends[0].follow_ups.unreachable) == ("consumer.plain", [LOOK_UP_IN_ROWS])
+    assert "WorkerLostError" in ends[0].result
+
+
+def test_invalid_max_deliveries_fails_a_redelivered_task(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain, "max_deliveries", "x")
+    message = claimed("consumer.plain", redelivered=True, deliveries=1)
+    read_alone(bench.consumer, message, "consumer.plain", lambda request: None)
+    assert bench.settled() == [(message.task_id, "FAILURE")]
 
 
 def test_message_that_is_no_task_is_rejected(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

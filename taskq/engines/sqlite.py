@@ -15,7 +15,7 @@ from typing import Any
 
 from django.db import connections
 
-from taskq.records import Claimed, DuePlace, Moment, Settlement
+from taskq.records import NEVER, Claimed, DuePlace, Moment, Settlement
 
 from .base import (
     FINAL,
@@ -111,7 +111,8 @@ def _time(moment: Moment, now: float) -> str | None:
 def _with_times(row: Sequence[Any], places: Sequence[int], now: float) -> list[Any]:
     values = list(row)
     for place in reversed(places):
-        values[place : place + 2] = [_time((values[place], values[place + 1]), now)]
+        moment = values[place], values[place + 1]
+        values[place : place + 2] = [None if moment == NEVER else _time(moment, now)]
     return values
 
 

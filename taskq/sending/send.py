@@ -37,7 +37,7 @@ Kwargs = Mapping[str, Any] | None
 
 def send(name: str, task: TaskDefinition | None, args: Args, kwargs: Kwargs, options: dict[str, Any]) -> Result:
     """Send one message now, in the caller's transaction if there is one."""
-    from .publisher import publish_one
+    from taskq.sending.publisher import publish_one
 
     add_to_parent = options.get("add_to_parent", True)
     envelope = envelope_for(name, task, args, kwargs, options)
@@ -50,7 +50,7 @@ def send(name: str, task: TaskDefinition | None, args: Args, kwargs: Kwargs, opt
 
 def send_many(task: TaskDefinition, calls: Iterable[Sequence[Any]], options: dict[str, Any]) -> list[Result]:
     """Send one message for each element of ``calls`` (positional arguments), encoded and sent in chunks."""
-    from .publisher import publish
+    from taskq.sending.publisher import publish
 
     if options.get("task_id") is not None:
         raise TypeError(f"delay_many() of {task.name} has no option 'task_id': each message gets an id of its own.")
@@ -78,7 +78,7 @@ def send_on_commit(
 
     A ``countdown`` starts with the commit; an ``eta`` does not move.
     """
-    from .publisher import publish_one
+    from taskq.sending.publisher import publish_one
 
     alias = commit_alias(name, options.pop("using", None))
     add_to_parent = options.get("add_to_parent", True)

@@ -90,6 +90,7 @@ def message_rejected(message: Claimed, error: Exception) -> None:
     log.error(text, message.queue, error, _without_reprs(message.headers), exc_info=unexpected)
 
 
+@Hook
 def message_given_up(message: Claimed, name: str, why: str) -> None:
     log.error("Task %s[%s] failed: %s Its message is not read again.", name, message.task_id, why)
 

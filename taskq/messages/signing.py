@@ -1,8 +1,8 @@
 """Seals (HMAC) of messages and of texts in rows, while ``TASKQ_SIGNING`` is on. Pure functions.
 
-``protocol.sealing`` seals messages with ``mac``. ``seal_text`` and ``seal_value`` are for texts that are stored and
-read back: whoever reads one calls ``open_text`` or ``open_value`` before acting on it. Keys are Django's
-``SECRET_KEY`` and, for reading, ``SECRET_KEY_FALLBACKS``.
+``protocol.sealing`` seals messages with ``mac``. ``seal_text``, ``seal_value`` and ``seal_word`` are for what is stored
+and read back: whoever reads it calls ``open_text``, ``open_value`` or ``open_word`` before acting on it. Keys are
+Django's ``SECRET_KEY`` and, for reading, ``SECRET_KEY_FALLBACKS``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,18 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 from taskq.conf import settings
 from taskq.exceptions import SignatureMismatch
 
-__all__ = ["HEADER", "is_mac", "mac", "open_text", "open_value", "plain_type", "seal_text", "seal_value"]
+__all__ = [
+    "HEADER",
+    "is_mac",
+    "mac",
+    "open_text",
+    "open_value",
+    "open_word",
+    "plain_type",
+    "seal_text",
+    "seal_value",
+    "seal_word",
+]
 
 #: The header with the seal of a message.
 HEADER = "taskq_signature"
@@ -30,6 +41,8 @@ _SEALED = re.compile(r"sealed:([0-9a-f]{64}):")
 _PARAMETER = ";mac="
 #: Characters of that seal, 6 bits each: a content type has 64 characters in its column.
 _SHORT = 20
+#: Characters of the seal of a word. Each guess takes a worker's try, so these 66 bits are enough.
+_SHORTER = 11
 
 
 def mac(purpose: str, facts: object, content: str | bytes) -> str:
@@ -133,3 +146,41 @@ def open_value(content_type: str, text: str | None, *about: str) -> str:
 
 def _short(digest: str) -> str:
     return base64.urlsafe_b64encode(bytes.fromhex(digest)).decode()[:_SHORT]
+
+
+# -- whole rows: the seal is behind a word in one of their columns
+
+
+def seal_word(purpose: str, word: str, *about: str) -> str:
+    """Return ``word`` as it is stored: with a seal behind it, or unchanged while ``TASKQ_SIGNING`` is off.
+
+    Args:
+        purpose: the name of the table: a word of another table is refused.
+        word: a word without a colon; the seal takes 12 more characters of the column.
+        about: the other columns that the seal covers.
+
+    Example:
+        >>> row.kind = seal_word("node", "task", row.task_id, row.group_id)  # doctest: +SKIP
+    """
+    return f"{word}:{_shorter(mac(purpose, about, word))}" if settings.SIGNING else word
+
+
+def open_word(purpose: str, stored: str, *about: str) -> str:
+    """Return the word that ``seal_word`` has stored with the same ``purpose`` and ``about``.
+
+    While ``TASKQ_SIGNING`` is off, nothing is verified, and a seal from before is taken off.
+
+    Raises:
+        SignatureMismatch: the word has no seal, or it or a column that the seal covers was altered.
+    """
+    word, _, given = stored.partition(":")
+    if settings.SIGNING and not _is_any(given, map(_shorter, _macs(_material(purpose, about, word)))):
+        raise SignatureMismatch(
+            f"The stored {purpose} of {about[0]} was altered, or is not sealed by SECRET_KEY "
+            "or a key in SECRET_KEY_FALLBACKS, and TASKQ_SIGNING is on."
+        )
+    return word
+
+
+def _shorter(digest: str) -> str:
+    return _short(digest)[:_SHORTER]

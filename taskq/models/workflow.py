@@ -43,7 +43,7 @@ class Node(models.Model):
 
     ``group_id`` and ``position`` name its place in the group that counts it. ``ignored``: its ``TaskRun`` is kept for
     the chord's body only. ``revoked``: it was revoked before it was sent. ``state`` is its final state if no
-    ``TaskRun`` is kept, else empty.
+    ``TaskRun`` is kept, else empty. While ``TASKQ_SIGNING`` is on, ``kind`` has a seal of the node behind its word.
     """
 
     id = models.BigAutoField(primary_key=True)

@@ -49,7 +49,7 @@ def wait(
         return
     with closing(arrivals(leaves, timeout, tick, interval)) as arriving:
         for rows in arriving:
-            if until_failure and _has_failure(rows):
+            if until_failure and has_failure(rows):
                 return
 
 
@@ -59,7 +59,7 @@ async def await_(leaves: Collection[Leaf], timeout: float | None, *, until_failu
         return
     async with aclosing(async_arrivals(leaves, timeout)) as arriving:
         async for rows in arriving:
-            if until_failure and _has_failure(rows):
+            if until_failure and has_failure(rows):
                 return
 
 
@@ -102,5 +102,6 @@ def _keep(wanted: Mapping[str, list[Leaf]], rows: Rows) -> None:
             leaf._keep(row)
 
 
-def _has_failure(rows: Rows) -> bool:
+def has_failure(rows: Rows) -> bool:
+    """Tell whether any of the rows is that of a task that has failed or was revoked."""
     return any(row.state in states.PROPAGATE_STATES for row in rows.values())

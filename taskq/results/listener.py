@@ -38,6 +38,8 @@ logger = get_logger("taskq.results")
 LINGER = 5.0
 #: Seconds between two reads of all awaited rows, in case a notification was lost.
 SLOW_LOOK = 1.0
+#: The pause between them is at least so many times as long as the last of them has taken: a million rows take seconds.
+_TIMES = 10
 #: Seconds between attempts when the database can't be reached.
 RETRY = 0.5
 #: After how many failures in a row the waiters that ask for a look have to look themselves, and get the error.
@@ -114,6 +116,7 @@ class ResultListener:
         self._listening = False
         self._ended = False
         self._cost = 0.0
+        self._cost_of_all = 0.0
         self._failures = 0
         self._patience_looked_at = 0.0
         self._left_at = time.monotonic()
@@ -213,7 +216,7 @@ class ResultListener:
                 ended = listener.poll()
                 if ended is None:
                     self._throttle(looked_at)
-                if ended is None or time.monotonic() - looked_at >= SLOW_LOOK:
+                if ended is None or time.monotonic() - looked_at >= self._slow_look():
                     ended, looked_at = None, time.monotonic()
                 self._look(ended)
                 self._tell_of_unread_queues()
@@ -253,9 +256,14 @@ class ResultListener:
             connections[self.alias].queries_log.clear()  # with DEBUG they would pile up
             self._give(found)
             self._cost = time.monotonic() - began
+            if ended is None:
+                self._cost_of_all = self._cost
             self._failures = 0
         if asking:
             self._answer(asking)
+
+    def _slow_look(self) -> float:
+        return max(SLOW_LOOK, _TIMES * self._cost_of_all)
 
     def _answer(self, asking: Collection[Waiter], *, failed: bool = False) -> None:
         """Tell waiters that this thread has looked for them, or that it could not."""

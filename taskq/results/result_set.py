@@ -70,10 +70,14 @@ class ResultSet(ResultBase, Generic[R]):
             bulk.wait(self.leaves(), timeout, on_interval, interval, until_failure=propagate)
             return self._values(propagate)
         values: list[R] = []
-        with closing(bulk.arrivals(self.leaves(), timeout, on_interval, interval)) as arriving:
+        leaves = self.leaves()
+        failed = bulk.first_failed(leaves) is not None
+        with closing(bulk.arrivals(leaves, timeout, on_interval, interval)) as arriving:
             for result in list(self.results):
-                while _awaited(result) and next(arriving, None) is not None:
-                    if propagate:
+                while _awaited(result) and (rows := next(arriving, None)) is not None:
+                    # Of a large group all results are searched once, not with each arrival.
+                    failed = failed or bulk.has_failure(rows)
+                    if propagate and failed:
                         self._raise_known()
                 values.append(_value(result, propagate))
                 callback(result.id, values[-1])

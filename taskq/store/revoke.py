@@ -26,6 +26,7 @@ from taskq.workflows.followups import complete
 from . import revocations
 from .authenticity import readable
 from .enqueue import MESSAGE_CHANNEL
+from .sealed_workflows import read_places
 from .settle import write_ends
 from .texts import without_texts
 from .transactions import repeated
@@ -99,12 +100,13 @@ def _cascade(alias: str, wanted: set[str]) -> tuple[list[str], set[str]]:
     reached: list[str] = []
     unsent: set[str] = set()
     for root_id in sorted(roots):
-        rows = list(nodes.filter(root_id=root_id).values_list("task_id", "group_id", "waits_for", "kind", "state"))
+        rows = nodes.filter(root_id=root_id)
+        positions = [NodePosition(p.task_id, p.group_id, p.waits_for, p.kind) for p in read_places(rows)]
         # A task that ended with an ignored result keeps no TaskRun: ``Node.state`` is the only record.
-        sent = {row[0] for row in rows if row[4]} | _sent(alias, [row[0] for row in rows])
-        places = [NodePosition(*row[:4]) for row in rows]
-        found = cascade(places, wanted, sent)
-        reached += dependents_first(places, found)
+        ended = set(rows.exclude(state="").values_list("task_id", flat=True))
+        sent = ended | _sent(alias, [position.task_id for position in positions])
+        found = cascade(positions, wanted, sent)
+        reached += dependents_first(positions, found)
         unsent |= found - sent
     return reached, unsent
 
@@ -183,7 +185,9 @@ def write_revoked(
     if not untracked:
         ends = [end for end in ends if end.tracked or end.linked]
     nodes = Node.objects.using(engine.alias).filter(task_id__in=set(unsent).difference(known))
-    for task_id, name, group_id in nodes.values_list("task_id", "name", "group_id"):
-        end = revoked(0, task_id, name, finished=now, tracked=False, group_id=group_id, member=bool(group_id))
-        ends.append(end)
+    for place in read_places(nodes):
+        group_id = place.group_id
+        ends.append(
+            revoked(0, place.task_id, place.name, finished=now, tracked=False, group_id=group_id, member=bool(group_id))
+        )
     write_ends(engine, sorted(ends, key=lambda s: s.task_id))

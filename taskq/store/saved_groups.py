@@ -12,11 +12,10 @@ from typing import Any
 
 from taskq.conf import settings
 from taskq.engines import for_alias
-from taskq.messages.signing import open_text, seal_text
 from taskq.models import Group, Node
 from taskq.workflows.nodes import saved_group_key
 
-from .workflow_rows import GROUP_BODY
+from .sealed_workflows import open_body, read_places, seal_body
 
 
 def save_group(group_id: str, data: Any, alias: str | None = None) -> None:
@@ -27,7 +26,7 @@ def save_group(group_id: str, data: Any, alias: str | None = None) -> None:
     row = {
         "size": 0,
         "remaining": 0,
-        "body": seal_text(GROUP_BODY, json.dumps(data), key, "", ""),
+        "body": seal_body(json.dumps(data), key, 0, "", ""),
         "root_id": "",
         "parent_id": "",
         "created_at": datetime.fromtimestamp(engine.now(), UTC),
@@ -43,11 +42,11 @@ def load_group(group_id: str, alias: str | None = None) -> Any:
     """
     alias = alias or settings.DATABASE
     key = saved_group_key(group_id)
-    kept = Group.objects.using(alias).filter(group_id=key).values_list("body", "root_id", "parent_id").first()
+    kept = Group.objects.using(alias).filter(group_id=key).values_list("body", "size", "root_id", "parent_id").first()
     if kept and kept[0]:
-        return json.loads(open_text(GROUP_BODY, kept[0], key, *kept[1:]))
+        return json.loads(open_body(kept[0], key, *kept[1:]))
     nodes = Node.objects.using(alias).filter(group_id=group_id).order_by("position", "id")
-    ids = list(nodes.values_list("task_id", flat=True))
+    ids = [place.task_id for place in read_places(nodes)]
     return ((group_id, None), [((task_id, None), None) for task_id in ids]) if ids else None
 
 

@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
-from itertools import islice
+from dataclasses import replace
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from django.db import DatabaseError, IntegrityError, InterfaceError
@@ -19,21 +19,20 @@ from taskq.conf import settings
 from taskq.engines import Engine
 from taskq.exceptions import SignatureMismatch
 from taskq.messages.protocol import seal
-from taskq.messages.signing import open_text, seal_text
 from taskq.models import Group, Message, Node, TaskRun
 from taskq.records import Envelope, NewGroup, NewNode, Settlement, Unreachable
 from taskq.workflows import cascade
+from taskq.workflows.plan import ADDED
 from taskq.workflows.port import Body, GroupCount, Member
 
 from . import authenticity, exchanges, finalize, log_lines
 from .enqueue import follow, insert_runs, names_of, wake
 from .sealed_values import opened_type, seal_values
+from .sealed_workflows import Place, open_body, read_places, seal_body, seal_nodes, seal_place
 from .texts import without_texts
 from .transactions import SentTwice
 
 T = TypeVar("T")
-#: The purpose of the seal of ``Group.body``.
-GROUP_BODY = "group.body"
 
 
 def insert(engine: Engine, groups: Iterable[NewGroup], nodes: Iterable[NewNode], *, reset: bool = False) -> None:
@@ -48,8 +47,8 @@ def insert(engine: Engine, groups: Iterable[NewGroup], nodes: Iterable[NewNode],
     rest = iter(nodes)
     while nodes_chunk := {n.task_id: n for n in islice(rest, engine.chunk)}:
         known = frozenset() if reset else _known_nodes(engine, nodes_chunk)
-        if missing := [_node_row(n) for task_id, n in nodes_chunk.items() if task_id not in known]:
-            engine.insert_nodes(missing, reset=reset)
+        if missing := seal_nodes(n for task_id, n in nodes_chunk.items() if task_id not in known):
+            engine.insert_nodes([(*row, False, False, "") for row in missing], reset=reset)
 
 
 def _known_nodes(engine: Engine, task_ids: Collection[str]) -> frozenset[str]:
@@ -67,33 +66,35 @@ def forget_earlier_ends(engine: Engine, task_ids: Sequence[str]) -> None:
 
 def _group_row(g: NewGroup) -> tuple[Any, ...]:
     parent_id = g.parent_id or ""
-    body = None if g.body is None else seal_text(GROUP_BODY, g.body, g.group_id, g.root_id, parent_id)
+    body = None if g.body is None else seal_body(g.body, g.group_id, g.size, g.root_id, parent_id)
     return (g.group_id, g.size, g.size, False, body, g.root_id, parent_id)
-
-
-def _node_row(n: NewNode) -> tuple[Any, ...]:
-    return (n.root_id, n.task_id, n.name, n.kind, n.group_id, n.position, n.waits_for, False, False, "")
-
-
-def _new_row(n: NewNode, engine: Engine) -> Node:
-    return Node(**asdict(n), created_at=engine.present())
 
 
 def _chunks(engine: Engine, rows: Sequence[T]) -> Iterator[Sequence[T]]:
     return (rows[start : start + engine.chunk] for start in range(0, len(rows), engine.chunk))
 
 
-def _opened(body: str, *ids: str) -> str:
+def _opened(body: str | None, group_id: str, size: int, root_id: str, parent_id: str) -> str:
     try:
-        return open_text(GROUP_BODY, body, *ids)
+        return open_body(body or "", group_id, size, root_id, parent_id)
     except SignatureMismatch as error:
         log_lines.stored_text_altered(error)
         return ""
 
 
+def _seal_again(group: QuerySet[Group], size: int) -> None:
+    """Seal the body of a group, which is locked, for ``size`` more members. A body that was altered stays altered."""
+    for row in group.filter(body__isnull=False).values_list("body", "group_id", "size", "root_id", "parent_id"):
+        _, group_id, old, *lineage = row
+        if opened := _opened(*row):
+            group.update(body=seal_body(opened, group_id, old + size, *lineage))
+
+
 def _verified(member: Member) -> Member:
-    if not settings.SIGNING or member.state not in states.READY_STATES:
+    if member.state is None:
         return member
+    if member.state not in states.READY_STATES:
+        raise SignatureMismatch(f"The rows of {member.task_id} were altered: it has not ended, but was counted.")
     opened = opened_type(member.content_type or "", member.result, member.task_id, member.state)
     return member._replace(content_type=opened)
 
@@ -105,6 +106,8 @@ class DatabaseWorkflows:
         self._engine = engine
         #: Messages that this transaction deletes, read before.
         self._messages = messages or {}
+        #: The next positions in groups that have grown.
+        self._next: dict[str, int] = {}
 
     # Made when asked for: most batches are of tasks without a workflow, and a queryset costs more than the question.
 
@@ -168,39 +171,64 @@ class DatabaseWorkflows:
 
     def insert(self, groups: Iterable[NewGroup], nodes: Iterable[NewNode], new: Collection[str] = ()) -> None:
         """Raises ``SentTwice`` if another transaction has written a node of ``new``; then this one is repeated."""
-        nodes = list(nodes)
-        if rows := [_new_row(n, self._engine) for n in nodes if n.task_id in new]:
+        nodes = [self._placed(n) for n in nodes] if self._next else list(nodes)
+        if added := seal_nodes(n for n in nodes if n.task_id in new):
+            now = self._engine.present()
             try:
-                self._nodes.bulk_create(rows)
+                self._nodes.bulk_create(
+                    [Node(**dict(zip(Place._fields, row, strict=True)), created_at=now) for row in added]
+                )
             except IntegrityError as error:
                 raise SentTwice("Another transaction sends the same frozen signature.") from error
         insert(self._engine, groups, [n for n in nodes if n.task_id not in new])
+
+    def _placed(self, n: NewNode) -> NewNode:
+        """Return ``n``; a member that ``add_to_chord`` adds comes behind the others."""
+        if n.position != ADDED or n.group_id not in self._next:
+            return n
+        self._next[n.group_id] += 1
+        return replace(n, position=self._next[n.group_id] - 1)
 
     def known_nodes(self, task_ids: Collection[str]) -> frozenset[str]:
         return _known_nodes(self._engine, task_ids)
 
     def predecessor(self, task_id: str) -> str:
-        return self._nodes.filter(task_id=task_id).values_list("waits_for", flat=True).first() or ""
+        return next((place.waits_for for place in read_places(self._nodes.filter(task_id=task_id))), "")
 
     def set_predecessor(self, task_id: str, waits_for: str) -> None:
-        self._nodes.filter(task_id=task_id).update(waits_for=waits_for)
+        rows = self._nodes.filter(task_id=task_id)
+        if not settings.SIGNING:
+            rows.update(waits_for=waits_for)
+            return
+        for place in read_places(rows):
+            sealed = seal_place(place._replace(waits_for=waits_for))
+            rows.update(waits_for=waits_for, kind=sealed.kind)
 
     def dependents(self, task_id: str) -> tuple[str, Sequence[Unreachable]]:
-        own = self._nodes.filter(Q(task_id=task_id) | Q(group_id=task_id)).values_list("root_id", "group_id").first()
+        own = self._own_place(task_id)
         if own is None:
             return "", ()
-        rows = list(self._nodes.filter(root_id=own[0]).values_list("task_id", "name", "group_id", "waits_for"))
-        groups = self._groups.filter(group_id__in={row[2] for row in rows})
+        nodes = read_places(self._nodes.filter(root_id=own.root_id))
+        rows = [(place.task_id, place.name, place.group_id, place.waits_for) for place in nodes]
+        groups = self._groups.filter(group_id__in={place.group_id for place in nodes})
         found = cascade.dependents_of(task_id, rows, set(groups.values_list("group_id", flat=True)))
-        return own[1], [Unreachable(*row[:3]) for row in found]
+        return own.group_id, [Unreachable(*row[:3]) for row in found]
+
+    def _own_place(self, task_id: str) -> Place | None:
+        """Return the place of a task, or that of one member of a group."""
+        rows = self._nodes.filter(Q(task_id=task_id) | Q(group_id=task_id)).order_by("id")
+        return next(iter(read_places(rows if settings.SIGNING else rows[:1])), None)
 
     # -- groups
 
     def grow(self, sizes: Mapping[str, int]) -> None:
         rows = self._groups.select_for_update().filter(group_id__in=sizes).order_by("group_id")
-        for group_id in rows.values_list("group_id", flat=True):
+        for group_id, self._next[group_id] in rows.values_list("group_id", "size"):
             size = sizes[group_id]
-            self._groups.filter(group_id=group_id).update(size=F("size") + size, remaining=F("remaining") + size)
+            group = self._groups.filter(group_id=group_id)
+            if settings.SIGNING:
+                _seal_again(group, size)
+            group.update(size=F("size") + size, remaining=F("remaining") + size)
 
     def revoked_members(self, group_id: str) -> Sequence[str]:
         """Return revoked members. All members are locked: whoever revokes a member from now on finds the group."""
@@ -216,8 +244,8 @@ class DatabaseWorkflows:
 
     def bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
         rows = self._groups.filter(group_id__in=group_ids, body__isnull=False)
-        fields = rows.order_by("group_id").values_list("group_id", "body", "root_id", "parent_id")
-        return [Body(group_id, _opened(body or "", group_id, *rest), *rest) for group_id, body, *rest in fields]
+        fields = rows.order_by("group_id").values_list("body", "group_id", "size", "root_id", "parent_id")
+        return [Body(row[1], _opened(*row), *row[3:]) for row in fields]
 
     def take_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
         """Return bodies and clear them: they are not needed again, and may hold arguments."""
@@ -226,14 +254,34 @@ class DatabaseWorkflows:
         return bodies
 
     def members(self, group_id: str) -> Iterator[Member]:
-        """Raises ``SignatureMismatch`` if a value is not as it was stored."""
+        """Raises ``SignatureMismatch`` if a member is missing or has not ended, or a value is not as it was stored."""
+        parts = self._parts_of_members(group_id)
+        return self._verified_members(group_id, parts) if settings.SIGNING else chain.from_iterable(parts)
+
+    def _parts_of_members(self, group_id: str) -> Iterator[list[Member]]:
         place, most, more = (-1, 0), self._engine.chunk, True
         while more:
             rows = self._engine.members(group_id, place, most)
-            for *fields, position, node_id in rows:
-                place = position, node_id
-                yield _verified(Member(*fields))
+            yield [Member(*fields) for *fields, _, _ in rows]
             more = len(rows) == most
+            place = rows[-1][-2:] if more else place
+
+    def _verified_members(self, group_id: str, parts: Iterable[list[Member]]) -> Iterator[Member]:
+        """Yield the members whose nodes have a seal, in the order that the seals cover, each with its sealed value."""
+        last, count = -1, 0
+        for part in parts:
+            nodes = self._nodes.filter(group_id=group_id, task_id__in=[member.task_id for member in part])
+            positions = {place.task_id: place.position for place in read_places(nodes)}
+            for member in part:
+                if (position := positions.get(member.task_id)) is None:
+                    continue
+                if position <= last:
+                    raise SignatureMismatch(f"The stored order of the members of {group_id} was altered.")
+                last, count = position, count + 1
+                yield _verified(member)
+        # The row has been locked since its body was opened, and the seal of the body covers the size.
+        if count != self._groups.values_list("size", flat=True).get(group_id=group_id):
+            raise SignatureMismatch(f"The stored members of {group_id} were altered: {count} are left of them.")
 
     def drop_values(self, task_ids: Sequence[str]) -> None:
         for chunk in _chunks(self._engine, task_ids):

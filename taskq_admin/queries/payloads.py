@@ -8,14 +8,16 @@ read is shown as it is, with a note.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.utils.html import escape
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from taskq.exceptions import from_wire
+from taskq_admin.folds import folded
 
 #: Characters of a payload that a page reads at most.
 LIMIT = 64 * 1024
@@ -29,10 +31,16 @@ _ENCODER = json.JSONEncoder(indent=2, ensure_ascii=False)
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """Text to show, and a note when it is not the whole or could not be read."""
+    """Text to show, and a note when it is not the whole or could not be read. ``to_html`` may fold it."""
 
     text: str
     note: str = ""
+    to_html: Callable[[str], SafeString] = escape
+
+    @property
+    def html(self) -> SafeString:
+        """The text as it stands in the page."""
+        return self.to_html(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,7 @@ class Failure:
 
 
 class Space:
-    """The space for payloads on one page. A character takes up to six bytes there, and indentation any number."""
+    """The space for payloads on one page. A character takes up to six bytes there, indentation and folds any number."""
 
     def __init__(self, size: int = PAGE) -> None:
         self._left = size
@@ -53,14 +61,14 @@ class Space:
         """Return a payload that is cut to what there is room for."""
         if found is None:
             return None
-        text = self.cut(found.text)
-        return found if text == found.text else Payload(text, _first(len(text)))
+        text = self.cut(found.text, found.to_html)
+        return found if text == found.text else replace(found, text=text, note=_first(len(text)))
 
-    def cut(self, text: str) -> str:
-        """Return the start of ``text`` that there is room for, and take the room."""
+    def cut(self, text: str, to_html: Callable[[str], SafeString] = escape) -> str:
+        """Return the start of ``text`` that there is room for as HTML, and take the room."""
         room = min(self._left, EACH)
         shown = text[:room]
-        while (size := len(escape(shown).encode())) > room:
+        while (size := len(to_html(shown).encode())) > room:
             shown = shown[: len(shown) * room // size]
         self._left -= size
         return shown
@@ -158,10 +166,10 @@ def _indented(value: Any) -> Payload:
         for piece in _ENCODER.iterencode(value):
             text += piece
             if len(text) > EACH:
-                return Payload(_printable(text[:EACH]), _first(EACH))
+                return Payload(_printable(text[:EACH]), _first(EACH), folded)
     except RecursionError:
-        return Payload(_printable(text), _("This is nested too deeply to be shown as a whole."))
-    return Payload(_printable(text))
+        return Payload(_printable(text), _("This is nested too deeply to be shown as a whole."), folded)
+    return Payload(_printable(text), to_html=folded)
 
 
 def _printable(text: str) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from html import unescape
 from typing import Any
 
 import pytest
 from django.test import override_settings
 
 from taskq.models import Attempt, TaskRun, Worker
+from taskq_admin import folds
 from taskq_admin.queries import durations, payloads, queues, runs, tabs, timeline, workers
 
 from .conftest import START
@@ -61,6 +64,55 @@ def test_payload_text_is_shown_without_unicode_escapes() -> None:
     shown = payloads.payload('"gr\\u00fc\\u00dfe"')
     assert shown is not None
     assert shown.text == '"grüße"'
+
+
+def nested(levels: int) -> Any:
+    """Return a value nested in lists and objects by turns; its strings and keys look like brackets and tags."""
+    value: Any = {"[": "x [", "]}": '"] {', "<&'": [], "{": [[{}], "["]}
+    for level in range(levels):
+        value = [level, value, "]"] if level % 2 else {"{": value, "next": ["["], "</details>": {"[": 1}}
+    return value
+
+
+def indentation(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
+
+
+@pytest.mark.parametrize("levels", [1, 6, 7, 30])
+def test_folded_json_is_the_text_itself_wherever_it_is_cut(levels: int) -> None:
+    value = [nested(levels)] * 6
+    shown = payloads.payload(json.dumps(value))
+    assert shown is not None
+    assert json.loads(shown.text) == value
+    for end in [*range(0, len(shown.text), 1 + len(shown.text) // 100), len(shown.text)]:
+        html = folds.folded(shown.text[:end])
+        assert unescape(re.sub(r"</?(?:details|summary)>", "", html)) == shown.text[:end]
+        opened = 0
+        for tag in re.findall(r"</?details>", html):
+            opened += 1 if tag == "<details>" else -1
+            assert opened >= 0
+        assert opened == 0
+
+
+def test_a_fold_holds_what_is_nested_so_deeply_and_nothing_else() -> None:
+    value: Any = nested(folds.LEVELS)
+    shown = payloads.payload(json.dumps([["before"], *[value] * folds.LINES]))
+    assert shown is not None
+    lines = json.dumps(value, indent=2, ensure_ascii=False).splitlines()
+    deep = [line for line in lines if line.endswith(("[", "{")) and indentation(line) == 2 * folds.LEVELS - 2]
+    assert deep
+    found = re.findall(r"<details><summary>(.*)\n</summary>((?s:.*?))</details>", shown.html)
+    assert [unescape(first)[2:] for first, _ in found] == deep * folds.LINES
+    for first, rest in found:
+        fold = unescape(first + rest).strip().rstrip(",")
+        json.loads("{" + fold + "}" if fold[0] == '"' else fold)
+
+
+@pytest.mark.parametrize("text", ["[" * 8 + "]" * 8, "x\n" * 99 + " " * 12 + "[\n" + " " * 12 + "]\n"])
+def test_short_json_and_other_text_have_no_folds(text: str) -> None:
+    for shown in (payloads.payload(text), payloads.payload(text, "text/plain")):
+        assert shown is not None
+        assert "<details>" not in shown.html
 
 
 @pytest.mark.parametrize(

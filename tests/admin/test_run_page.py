@@ -160,7 +160,9 @@ def test_address_by_task_id_redirects_to_the_run_page(admin_client: Client, make
 
 
 def test_run_page_has_no_inline_script_or_style(admin_client: Client, make_run: Make) -> None:
-    page = text(admin_client, make_run(state="FAILURE", result=BOOM, started_at=after(1), finished_at=after(2)))
+    deep = f"[[{'[' * 50}{']' * 50}], {{}}]"
+    page = text(admin_client, make_run(arguments=deep, state="FAILURE", result=BOOM, started_at=after(1)))
+    assert page.count("<details><summary>") == 8
     assert not re.search(r"<style|\sstyle=|\son\w+=", page)
     assert not [tag for tag in re.findall(r"<script\b[^>]*>", page) if "src=" not in tag and "json" not in tag]
 

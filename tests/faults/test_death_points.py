@@ -64,7 +64,7 @@ def _finish(alias: str, start_worker: StartWorker) -> None:
 
 @pytest.mark.parametrize("point", POINTS)
 def test_kill_at_a_point_repeats_no_callback(alias: str, start_worker: StartWorker, point: str, full_run: bool) -> None:
-    deaths = 25 if full_run else 3
+    deaths = 25 if full_run else 2
     with audit(alias):
         for number in range(deaths):
             _send(number)

@@ -56,6 +56,15 @@ def become(self: Task[..., Any], sig: Any) -> Any:
     return self.replace(sig)
 
 
+@task(name="security.extend", bind=True)
+def extend(self: Task[..., Any], name: str, *more: Any) -> str:
+    """Add members to this task's chord."""
+    ran.append(name)
+    for sig in more:
+        self.add_to_chord(sig)
+    return name
+
+
 @task(name="security.join")
 def join(values: list[str]) -> str:
     """Act with the values of a chord's members."""

@@ -11,6 +11,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from taskq.models import Attempt, Message, TaskRun, Worker
+from taskq_admin.queries import payloads, runs, workers
 
 #: One of each, whose texts say what they are.
 ROW = {"created_at": datetime(2026, 1, 1, 12, 0, tzinfo=UTC)}
@@ -91,10 +92,13 @@ def test_each_part_of_a_page_asks_for_the_permission_of_what_it_shows(
 def hostile_texts() -> dict[str, Any]:
     """Return columns as long as a writer of rows can make them; SQLite takes names of any length."""
     deep = "[" * 900 + ",".join(["1"] * 30_000) + "]" * 900
+    small = ",".join(["[1]"] * 15_000)
     error = {"exc_type": EVIL * 3000, "exc_message": [EVIL * 2000], "exc_module": "shop"}
     return {
         "deep": {"arguments": f"[[{deep}], {{}}]", "result": deep, "state": "SUCCESS"},
         "deeper": {"arguments": "[" * 30_000 + "]" * 30_000, "result": "[" * 985 + "]" * 985, "state": "SUCCESS"},
+        # At the level of a fold, and each as small as a fold can be.
+        "folds": {"arguments": f"[[[[[[[{small}]]]]]], {{}}]", "result": f"[[[[[[{small}]]]]]]", "state": "SUCCESS"},
         "quotes": {"arguments": json.dumps([["'" * 32_000], {"x": "'" * 32_000}]), "result": json.dumps("'" * 64_000)},
         "error": {"state": "FAILURE", "result": json.dumps(error), "traceback": "'" * 70_000},
         "children": {"children": json.dumps([f"'{'&' * 250}{n}" for n in range(250)] + ["'" * 50_000])},
@@ -128,6 +132,10 @@ def test_no_row_of_a_worker_makes_a_large_page(admin_client: Client, info: str) 
     Message.objects.bulk_create(
         Message(**message, token="1", queue="'" * 255, name="'" * 255, task_id=f"{n}{'&' * 250}") for n in range(110)
     )
+    for row in workers.listed():
+        shown = workers.info(row).text
+        assert shown is not None
+        assert len(shown.html) <= payloads.EACH
     for path in (WORKERS, "worker/1/change/"):
         response = admin_client.get(f"/admin/taskq/{path}")
         assert response.status_code == 200
@@ -146,8 +154,6 @@ def test_exception_data_is_shown_and_never_formatted(admin_client: Client, modul
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 def test_queries_for_a_page_read_no_more_than_it_shows(alias: str) -> None:
-    from taskq_admin.queries import payloads, runs, workers
-
     run = TaskRun.objects.using(alias).create(**{**ROW, "task_id": "run", "name": "n", **hostile_texts()["large"]})
     for _ in range(8):
         Attempt.objects.using(alias).create(task_id="run", state="RETRY", traceback="x" * 200_000)
@@ -163,7 +169,16 @@ def test_queries_for_a_page_read_no_more_than_it_shows(alias: str) -> None:
     (worker,) = workers.listed()
     assert workers.info(worker).queues == ()
     assert worker.get_deferred_fields() == {"info"}
-    # The indentation of this is 54 MB.
-    shown = payloads.payload(hostile_texts()["deep"]["result"])
+
+
+@pytest.mark.parametrize(("kind", "number"), [("deep", 60), ("folds", 1000)])
+def test_deep_json_is_folded_within_the_space_of_a_payload(kind: str, number: int) -> None:
+    # Indented, the first of these is 54 MB.
+    whole = payloads.payload(hostile_texts()[kind]["result"])
+    assert whole is not None
+    assert len(whole.text) <= payloads.EACH
+    shown = payloads.Space().fit(whole)
     assert shown is not None
-    assert len(shown.text) <= payloads.EACH
+    assert shown.note == f"Only the first {len(shown.text):,} characters are shown."
+    assert shown.html.count("<details>") == shown.html.count("</details>") >= number
+    assert payloads.EACH * 0.9 < len(shown.html) <= payloads.EACH

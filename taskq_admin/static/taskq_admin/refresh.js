@@ -19,6 +19,7 @@
   const inUse = (element) => {
     const selection = document.getSelection();
     return element.contains(document.activeElement)
+      || element.querySelector("details[open]")
       || (selection && !selection.isCollapsed && selection.containsNode(element, true));
   };
 

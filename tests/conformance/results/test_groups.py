@@ -13,8 +13,9 @@ from django.db import connections
 
 from taskq import group, signature, states
 from taskq.engines import for_alias
+from taskq.messages.exception_data import encode_exception
 from taskq.records import Settlement
-from taskq.results import listener
+from taskq.results import bulk, listener
 from taskq.results.async_result import AsyncResult
 from taskq.results.group_result import GroupResult
 from taskq.store.settle import write_ends
@@ -28,11 +29,18 @@ def _leave_at_once(alias: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     assert watch is None or watch.gone.wait(20)
 
 
-def end(alias: str, *ids: str) -> None:
+def end(alias: str, *ids: str, state: str = states.SUCCESS) -> None:
     engine = for_alias(alias)
+    boom = encode_exception(ValueError("boom"))
     with engine.atomic():
         write_ends(
-            engine, [Settlement(0, i, states.SUCCESS, result=f'"{i}"', finished=1.0, tracked=False) for i in ids]
+            engine,
+            [
+                Settlement(
+                    0, i, state, result=boom if state == states.FAILURE else f'"{i}"', finished=1.0, tracked=False
+                )
+                for i in ids
+            ],
         )
 
 
@@ -80,6 +88,37 @@ def test_aiterate_yields_values_as_members_end(alias: str) -> None:
     thread = ending(alias, [ids])
     assert async_to_sync(gather)() == ids
     thread.join()
+
+
+def test_rows_of_a_group_share_what_is_alike(alias: str) -> None:
+    end(alias, "a", "b")
+    results = of(["a", "b"])
+    assert results.ready()
+    first, second = (leaf._row for leaf in results.leaves())
+    assert first is not None
+    assert second is not None
+    assert (first.state, first.content_type) == ("SUCCESS", "application/json")
+    assert first.state is second.state
+    assert first.content_type is second.content_type
+
+
+def test_join_with_a_callback_searches_a_group_for_failures_once(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[int] = []
+    first_failed = bulk.first_failed
+    monkeypatch.setattr(bulk, "first_failed", lambda leaves: searched.append(1) or first_failed(leaves))
+    ids = ["a", "b", "c", "d"]
+    called: list[str] = []
+
+    def end_next(task_id: str, value: Any) -> None:
+        called.append(task_id)
+        if following := ids[len(called) : len(called) + 1]:
+            end(alias, *following, state=states.FAILURE if following == ["d"] else states.SUCCESS)
+
+    end(alias, "a")
+    with pytest.raises(ValueError, match="boom"):
+        of(ids).join(timeout=60, callback=end_next)
+    assert called == ["a", "b", "c"]
+    assert len(searched) == 2
 
 
 def test_group_result_is_saved_restored_and_deleted(alias: str) -> None:

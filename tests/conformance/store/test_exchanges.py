@@ -29,8 +29,7 @@ def test_success_with_an_unroutable_follow_up_fails_and_delays_no_other_end(alia
     lease.take([message.id for message in messages])
     ledger = Ledger(lease, alias)
     odd = envelope(queue="", exchange="a\0b", routing_key="k", reset=False)
-    ledger.add(ending(messages[0], follow_ups=(odd,)))
-    ledger.add(ending(messages[1]))
+    ledger.add([ending(messages[0], follow_ups=(odd,)), ending(messages[1])])
     assert not ledger.work()
     states = dict(TaskRun.objects.using(alias).values_list("task_id", "state"))
     assert states == {"x": "FAILURE", odd.task_id: "FAILURE", "y": "SUCCESS"}

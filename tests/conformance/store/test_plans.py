@@ -267,8 +267,9 @@ def test_what_living_workers_have_held_costs_the_search_for_orphans_nothing(snap
     for token in tokens:
         _run_tasks(snapshot, token, 2)
     (orphan,) = claim("taskq", 1, f"{tokens[0]}g")
-    with explained(snapshot) as plans:
+    with explained(snapshot, "taskq_message") as plans:
         assert recover_orphans(snapshot) == 1
+    assert plans
     assert all(plan.buffers <= 50 for plan in plans), "\n".join(map(str, plans))
     assert claim("taskq", 1, "t")[0].id == orphan.id
 

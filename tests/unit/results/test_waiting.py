@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -409,3 +410,16 @@ def test_query_log_of_debug_mode_does_not_grow(settings: Any) -> None:
         patch.setattr(rows, "finished", noting)
         AsyncResult("nothing").get(timeout=0.2)
     until(lambda: logs and not logs[-1])
+
+
+def test_all_rows_are_read_the_more_seldom_the_longer_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = listener.ResultListener("default")
+    watch._waiting["a"] = set()
+    for seconds, pause in ((0.01, listener.SLOW_LOOK), (5.0, 50.0)):
+        clock = iter([0.0, seconds])
+        with monkeypatch.context() as patched:
+            patched.setattr(listener, "run_rows", SimpleNamespace(finished=lambda ids: {}))
+            patched.setattr(listener, "time", SimpleNamespace(monotonic=lambda clock=clock: next(clock)))
+            watch._look(None)
+        assert watch._slow_look() == pause
+    watch._end()

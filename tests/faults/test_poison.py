@@ -34,14 +34,16 @@ LIMIT = 1
 def test_message_that_kills_each_worker_fails_at_its_limit_and_harms_no_other(
     alias: str, start_worker: StartWorker, notes: Path, point: str, deaths: int
 ) -> None:
-    # Before all of them, as otherwise some may run, and not be settled, before a worker dies.
-    poison = jobs.poison.apply_async(priority=9)
-    results = jobs.note.delay_many([(str(notes), n) for n in range(20)])
+    results = jobs.note.delay_many([(str(notes), n) for n in range(10)])
+    poison = jobs.poison.delay()
+    results += jobs.note.delay_many([(str(notes), n) for n in range(10, 20)])
 
     environment = {"TEST_POISON": point, "TEST_APPS": "tests.support.jobs,tests.support.deaths"}
 
     def start() -> Process:
-        return start_worker("-P", "solo", ready=False, environment=environment, MAX_DELIVERIES=LIMIT)
+        # It claims all messages at once.
+        options = ("-P", "solo", "--prefetch-multiplier", "30")
+        return start_worker(*options, ready=False, environment=environment, MAX_DELIVERIES=LIMIT)
 
     for _ in range(deaths):
         worker = start()

@@ -152,7 +152,7 @@ def _changed_json(text: str, dice: Random) -> str | None:
         return _changed_text(text, dice)
     try:
         decoded = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _changed_text(text, dice)
     box = [decoded]
     place, key = dice.choice(list(_places(box)))

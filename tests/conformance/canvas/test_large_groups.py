@@ -33,5 +33,5 @@ def test_sender_of_a_large_group_keeps_ids(alias: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(publisher, "_UNANSWERED", 1)
     fewer, more = peak_of(400), peak_of(1_200)
     assert Message.objects.using(alias).count() == 1_600
-    # An id with its result has 300 bytes, an encoded message 3,000.
-    assert (more - fewer) / 800 < 600
+    # An id with its result has 300 bytes, an encoded message 3,000. What the peak of one run has by chance counts too.
+    assert (more - fewer) / 800 < 1_200

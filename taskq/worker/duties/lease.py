@@ -26,6 +26,7 @@ from taskq.store.recover import recover, requeue_free, requeue_held
 from taskq.store.revoke import REVOKED_NAME
 from taskq.worker import log_lines
 
+from .pace import Pace
 from .patience import Patience
 from .store_thread import Duty
 
@@ -61,6 +62,8 @@ class WorkerLease(Duty):
     _sizes: dict[int, int] = field(default_factory=dict)
     #: Tokens of dead peers, or lost by this worker, whose locked messages are still to be requeued.
     _leftover: set[str] = field(default_factory=set)
+    #: When to try these again: each try may wait for a lock, and everything else would wait with every heartbeat.
+    _leftover_pace: Pace = field(default_factory=lambda: Pace(pauses=4.0))
     patience: Patience | None = None
     _watch: peers.PeerWatch = field(init=False)
     _next_beat: float = 0.0
@@ -239,10 +242,14 @@ class WorkerLease(Duty):
             self._leftover.add(peer.token)
 
     def _requeue_leftover(self) -> None:
+        if not self._leftover_pace.is_due:
+            return
+        began = time.monotonic()
         for token in list(self._leftover):
             requeue_free(token, self.alias)
             if not claim.held(token, self.alias):
                 self._leftover.discard(token)
+        self._leftover_pace.note(time.monotonic() - began)
 
     def _warn_of_namesakes(self, new: list[workers.PeerStatus]) -> None:
         for peer in new:

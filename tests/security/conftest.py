@@ -10,6 +10,7 @@ import pytest
 from taskq import Task, task
 from taskq.models import Attempt, Group, Message, Node, ScheduledMessage, TaskRun
 from taskq.testing import running_worker
+from tests.support.waiting import wait_until
 
 #: What tasks did, in their order.
 ran: list[str] = []
@@ -92,6 +93,8 @@ def work(signed: str) -> Callable[..., list[str]]:
             last = [act.apply_async(("last",), queue=queue, priority=0) for queue in queues]
             for result in last:
                 result.get(timeout=30)
+            # A follow-up may have come after the last of its queue.
+            wait_until(lambda: not Message.objects.filter(queue__in=queues).exists(), what="empty queues")
         done = [what for what in ran[before:] if what != "last"]
         for result in last:
             result.forget()

@@ -5,18 +5,16 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-#: Seconds below which a look is quick.
-_QUICK = 0.01
-
 
 @dataclass(slots=True)
 class Pace:
     """Lets looks be made at any time while they are quick, and has slow ones take a fixed share of the time.
 
-    After a slow look there is a pause of ``pauses`` times its duration.
+    A look of up to ``quick`` seconds is quick. After a slow look there is a pause of ``pauses`` times its duration.
     """
 
     pauses: float = 20.0
+    quick: float = 0.01
     #: When the next look may be made, by the monotonic clock.
     next_look: float = 0.0
     #: How long the last look took.
@@ -33,6 +31,6 @@ class Pace:
         """Take in how long a look took."""
         # A machine that stood still is no reason: two looks in a row have to be slow.
         slow, self._last = min(seconds, self._last), seconds
-        self.is_quick = slow <= _QUICK
+        self.is_quick = slow <= self.quick
         if not self.is_quick:
             self.next_look = time.monotonic() + self.pauses * slow

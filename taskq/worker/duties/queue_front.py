@@ -16,13 +16,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from taskq.records import Claimed
 
 from .pace import Pace
 
-#: Seconds that a claim may take for each of its messages.
-_EACH = 0.0001
+#: Seconds that a claim from the start may take for each of its messages, and besides, while all claims begin there.
+_EACH, _BESIDES = 0.00003, 0.002
 #: Seconds, at least, for which a claim that finds little begins where the front was.
 _LATE = 1.0
 _PRIORITIES = range(10)
@@ -42,7 +43,7 @@ class QueueFront:
     #: Whether the last claim found less than it asked for.
     _short: bool = False
     #: When claims look from the start.
-    pace: Pace = field(default_factory=Pace)
+    pace: Pace = field(default_factory=partial(Pace, quick=_BESIDES))
 
     def after(self) -> Mapping[int, int] | None:
         """Return, by priority, the id after which the next claim looks; ``None`` for a look from the start."""

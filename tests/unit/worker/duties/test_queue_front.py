@@ -38,12 +38,12 @@ def test_claims_look_from_the_start_while_that_is_quick(clock: Any) -> None:
     front = QueueFront(True)
     for number in range(10):
         assert front.after() is None
-        front.note(_claimed((0, number + 1)), 0.004, None)
+        front.note(_claimed((0, number + 1)), 0.002, None)
 
 
 def test_a_single_slow_look_is_no_reason(clock: Any) -> None:
     front = QueueFront(True)
-    for seconds in (1.0, 0.004, 1.0, 0.004):
+    for seconds in (1.0, 0.001, 1.0, 0.001):
         assert front.after() is None
         front.note(_claimed((0, 1)), seconds, None)
 

@@ -9,6 +9,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
@@ -217,18 +218,16 @@ class SqliteEngine(Engine):
         self, message: Sequence[Any], run: Sequence[Any] | None, *, due: Moment | None, reset: bool, wake: bool
     ) -> None:
         """One transaction."""
-        if run is None:
-            self._send_message(message, due)
-            return
-        with self.atomic():
-            self.insert_runs([run], reset=reset)
-            self._send_message(message, due)
-
-    def _send_message(self, message: Sequence[Any], due: Moment | None) -> None:
-        if due is None:
-            self.insert_messages([message])
-        else:
-            self.insert_scheduled([message], [due])
+        now = unix_now()
+        text = _text(now)
+        values = [*_with_times(message, _MESSAGE_MOMENTS, now), text]
+        with nullcontext() if run is None else self.atomic(), self.cursor() as cursor:
+            if run is not None:
+                cursor.execute(_INSERT_RUN[reset], [*_with_times(run, _RUN_MOMENTS, now), text])
+            if due is None:
+                cursor.execute(_INSERT_MESSAGE, values)
+            else:
+                cursor.execute(_INSERT_SCHEDULED, [*values, _time(due, now)])
 
     def insert_messages(self, rows: Sequence[Sequence[Any]]) -> None:
         now = unix_now()

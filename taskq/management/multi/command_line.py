@@ -11,6 +11,7 @@ from argparse import ArgumentParser
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def read(words: Iterable[str], options: Mapping[str, Option], *, stops: bool = F
 
 def given_command(words: Sequence[str], default: str) -> str:
     """Return the value of ``--cmd``: its parser says which other options there are."""
-    for word, following in zip(words, (*words[1:], ""), strict=True):
+    for word, following in pairwise((*words, "")):
         if word == "--":
             break
         if word == "--cmd" or word.startswith("--cmd="):

@@ -58,7 +58,7 @@ def test_a_command_of_celery_is_read() -> None:
     ids=lambda body: body[:24].decode("latin1"),
 )
 def test_what_is_no_command_is_a_value_error(body: bytes) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         read_order(body, JSON, {})
 
 

@@ -7,6 +7,7 @@ from a clean process.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from taskq.engines import configuration
 from taskq.logs import setup_worker_logging
 
 from . import log_lines
-from .node import WorkerNode, WorkerOptions
+from .node import Service, WorkerNode, WorkerOptions
 from .pools.base import Pool
 from .pools.forkserver_process import launch
 from .pools.registry import pool_class
@@ -65,12 +66,12 @@ class WorkerExit:
     left_behind: bool
 
 
-def run_worker(config: WorkerConfig) -> WorkerExit:
-    """Run a worker until it has ended, and return how."""
+def run_worker(config: WorkerConfig, services: Sequence[Service] = ()) -> WorkerExit:
+    """Run a worker until it has ended, and return how. ``services`` are rooms that take part in it."""
     signals.send(signals.worker_starting, config.name, options=config)
     _set_up_logging(config)
     try:
-        return _run(config)
+        return _run(config, services)
     except Exception:
         if config.detached:
             # The command prints the error, but a detached process has no terminal.
@@ -78,10 +79,10 @@ def run_worker(config: WorkerConfig) -> WorkerExit:
         raise
 
 
-def _run(config: WorkerConfig) -> WorkerExit:
+def _run(config: WorkerConfig, services: Sequence[Service]) -> WorkerExit:
     fork_server = launch(many=bool(config.max_tasks_per_child)) if config.pool == "prefork" else None
     config.info = _info(config)
-    node = WorkerNode(config, _alias(), fork_server)
+    node = WorkerNode(config, _alias(), fork_server, services)
     signals.send(signals.worker_after_setup, config.name, instance=node)
     handlers = SignalHandlers(node, node.calls.post, restarted=config.restarted)
     handlers.install()

@@ -25,7 +25,6 @@ from .conftest import StartWorker
 
 pytestmark = [
     pytest.mark.faults,
-    pytest.mark.timeout(180),
     # A transaction that writes locks the whole of SQLite.
     pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True),
 ]

@@ -134,7 +134,7 @@ def test_tasks_end_once_when_the_database_is_stopped_and_started(
 def test_worker_that_waits_for_the_database_can_be_stopped(
     alias: str, proxy: Proxy, start_worker: StartWorker, notes: Path
 ) -> None:
-    worker = start_worker()
+    worker = start_worker(SHUTDOWN_TIMEOUT=300)
     proxy.stop()
     worker.wait_for_log(r"The database gave an error; trying again \(3\)")
     assert worker.stop() == 1
@@ -144,7 +144,7 @@ def test_worker_that_waits_for_the_database_can_be_stopped(
 def test_worker_stopped_while_the_database_is_away_tells_what_was_not_written(
     alias: str, proxy: Proxy, start_worker: StartWorker, notes: Path
 ) -> None:
-    worker = start_worker()
+    worker = start_worker(SHUTDOWN_TIMEOUT=300)
     go_on = notes.with_name("go on")
     result = jobs.progress.delay(str(notes), str(go_on))
     wait_until(lambda: _starts(notes), what="the task to start")
@@ -225,7 +225,7 @@ def test_tasks_end_once_while_the_server_ends_sessions_repeatedly(
 
 @postgresql
 def test_worker_listens_again_at_once_after_a_cut(alias: str, start_worker: StartWorker, notes: Path) -> None:
-    worker = start_worker(POLL_INTERVAL=60)
+    worker = start_worker(POLL_INTERVAL=600)
     for _ in range(3):
         wait_until(lambda: _end_sessions(alias, "LISTEN %"), what="the worker to listen")
         _still_works(alias, worker, notes)

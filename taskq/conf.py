@@ -100,7 +100,7 @@ class Setting(Generic[T]):
         try:
             return self.kind.convert(raw)
         except (TypeError, ValueError, OverflowError):
-            shown = masked_url(repr(raw)) if self.name == "BROKER_URL" else repr(raw)
+            shown = masked_url(repr(raw)) if self.name in {"BROKER_URL", "CONTROL_URL"} else repr(raw)
             raise ImproperlyConfigured(f"{self.django_name} must be {self.kind.words}, not {shown}.") from None
 
 
@@ -120,6 +120,15 @@ class Settings:
         "workers refuse every other URL.",
     )
     BROKER_TRANSPORT_OPTIONS = Setting(kinds.OPTIONS, {}, "Options for kombu's transport.")
+    CONTROL_URL = Setting(
+        kinds.TEXT,
+        From("`TASKQ_BROKER_URL`", lambda s: s.BROKER_URL),
+        "The broker of remote control and events, any that kombu has: tasks can be in the database, and Celery's "
+        "monitors on `redis://`.",
+    )
+    ENABLE_REMOTE_CONTROL = Setting(
+        kinds.FLAG, True, "Whether workers read commands of remote control: inspect, revoke, shut down."
+    )
     NOTIFY = Setting(
         kinds.FLAG, True, "Wake waiting processes through the database (`LISTEN`/`NOTIFY`) where it can do that."
     )

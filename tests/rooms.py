@@ -61,6 +61,7 @@ WORKER = (
     ("log_lines",),
     ("process",),
     ("call_queue",),
+    ("remote",),
     ("pools",),
     ("loop", "duties"),
     ("failure_handlers",),

@@ -142,6 +142,14 @@ failure_handler_raised = Hook[Request](
     lambda r: log.exception("A handler of task %s[%s] raised an error.", r.name, r.id)
 )
 
+# -- remote control and events
+
+remote_connected = Hook[str](log.debug, "Remote control is connected to %s.")
+remote_disconnected = Hook[str, Exception, float](
+    log.warning, "Remote control has no connection to %s: %r. It connects again in %.1f s at most."
+)
+remote_call_failed = Hook[Exception](lambda error: log.error("A call of remote control failed.", exc_info=error))
+
 # -- the pools
 
 delivery_failed = Hook[Delivery](lambda d: log.exception("Task %s[%s] could not be run.", d.name, d.task_id))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from kombu.asynchronous import Hub
 from kombu.entity import Queue
@@ -37,6 +37,7 @@ from .pools.base import PoolEvents, PoolOptions
 from .pools.forkserver import ForkServer
 from .pools.registry import pool_class
 from .process.watchdog import Watchdog
+from .remote.thread import RemoteThread
 
 #: Seconds between two calls of ``Consumer.rebalance``.
 _REBALANCE = 0.05
@@ -46,6 +47,8 @@ _ANNOUNCE = 0.01
 _STUCK_LEASES, _STUCK_SECONDS = 5, 300.0
 #: Seconds in which the pool has to end its idle children or threads.
 _LAST_TASKS = 5.0
+#: Seconds in which remote control has to send its last messages.
+_LAST_MESSAGES = 2.0
 #: Seconds that the last writes of a worker may take.
 _LAST_WRITES = 3.0
 
@@ -67,11 +70,30 @@ class WorkerOptions:
     info: dict[str, Any] = field(default_factory=dict)
 
 
+class Service(Protocol):
+    """A room above the worker that takes part in each worker: remote control, events."""
+
+    def start(self, node: WorkerNode) -> None:
+        """Take part in a worker that begins to run. Parts of ``node.remote`` are registered now."""
+
+    def stop(self) -> None:
+        """Take part no more: the worker ends. ``node.remote`` still sends what is posted now."""
+
+
 class WorkerNode:
     """One worker. ``run`` returns the exit status when it has ended."""
 
-    def __init__(self, options: WorkerOptions, alias: str, fork_server: ForkServer | None = None) -> None:
+    def __init__(
+        self,
+        options: WorkerOptions,
+        alias: str,
+        fork_server: ForkServer | None = None,
+        services: Sequence[Service] = (),
+    ) -> None:
         self.options = options
+        self.services = services
+        self.remote = RemoteThread()
+        self.started_at = time.monotonic()
         self.hub = Hub()
         self.calls = CallQueue()
         self.store = StoreThread(alias)
@@ -205,6 +227,10 @@ class WorkerNode:
         names = [public_name(queue) for queue in self.options.queues]
         self.store.calls.post(tell_of_unnamed, names, self.store.alias)
         self.store.start()
+        for service in self.services:
+            service.start(self)
+        if self.remote.is_needed:
+            self.remote.start()
         self.watchdog.start()
         if settings.WATCHDOG_TIMEOUT is not None:
             self.store_watchdog.start()
@@ -293,6 +319,9 @@ class WorkerNode:
             if self.store.is_alive():
                 self.store.join(_LAST_WRITES + 1)
             self._check_last_writes()
+            for service in self.services:
+                service.stop()
+            self.remote.end(_LAST_MESSAGES)
             self.watchdog.stop()
             self.store_watchdog.stop()
             signals.send(signals.worker_shutdown, self.options.name, instance=self)

@@ -47,7 +47,7 @@ class Command(BaseCommand):
         add("-b", "--broker", help="broker URL, instead of TASKQ_BROKER_URL; not for one with a password")
         add("-c", "--concurrency", type=arguments.concurrency, help="processes or threads; auto is the number of CPUs")
         add("-P", "--pool", choices=["prefork", "threads", "solo", "processes"], help="pool in which tasks run")
-        add("-l", "--loglevel", type=arguments.level, help="level of the worker's log")
+        add("-l", "-L", "--loglevel", type=arguments.level, help="level of the worker's log")
         add(
             "-f",
             "--logfile",
@@ -153,6 +153,7 @@ class Command(BaseCommand):
         return self._work(config, pidfile, user)
 
     def _work(self, config: WorkerConfig, pidfile: PidFile | None, user: User) -> WorkerExit:
+        from taskq.control.service import services
         from taskq.worker.main import run_worker
 
         ended = None
@@ -162,7 +163,7 @@ class Command(BaseCommand):
             if logfile := config.logfile_of(0):
                 user.prepare_log(logfile)
             user.become()
-            ended = run_worker(config)
+            ended = run_worker(config, services())
             return ended
         finally:
             # A worker that starts again keeps its pid, and so its file.

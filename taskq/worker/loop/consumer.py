@@ -1,7 +1,7 @@
 """The consumer takes claimed messages to the pool, and their outcomes to the ledger.
 
-It lives on the loop's thread, and never touches a database. It reads headers, refuses messages that must not run, hands
-requests over as fast as the pool can run them, and turns outcomes into settlements.
+It lives on the loop's thread, reads headers, refuses messages that must not run, hands requests over as fast as the
+pool can run them, and turns outcomes into settlements.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from taskq.worker import log_lines
 from taskq.worker.pools.base import LostChild, Pool, Slot
 
 from . import settlements
+from .holdings import Holdings
 from .in_flight import InFlight
 from .prefetch import LONG, STUCK, PrefetchPolicy
 from .request import Limits, Request, read
@@ -31,8 +32,7 @@ class Consumer:
     """The requests of one worker, from claimed to settled.
 
     No request starts while ``lease_valid()`` is false. ``store(method, *args)`` calls the ledger on the store thread.
-    ``retarget`` tells the source how many messages to hold. ``on_failure`` calls the handlers of a task whose child
-    was killed.
+    ``retarget`` tells the source how many messages to hold. ``on_failure`` calls the handlers after a killed child.
     """
 
     def __init__(
@@ -60,12 +60,12 @@ class Consumer:
         self._target = 0
         self._in_flight = InFlight()
         self._by_message: dict[int, Request] = {}
+        self.holdings = Holdings(self._by_message, self._in_flight)
         self._ready: deque[Request] = deque()
         #: Requests that start once the ledger has committed that, by job; ``_locked`` have no slot reserved meanwhile.
         self._awaited: dict[int, Request] = {}
         self._locked: dict[int, Request] = {}
-        #: Settlements that are not posted yet.
-        self._ends: list[Settlement] = []
+        self._ends: list[Settlement] = []  # not posted yet
         self._numbers = itertools.count(1)
 
     # -- from the source
@@ -167,8 +167,7 @@ class Consumer:
         """Start a request after its commit, if its message was still ``held``; ``None`` comes first if it is locked."""
         reserved = self._awaited.pop(request.job, None) is not None
         if not reserved and self._locked.pop(request.job, None) is None:
-            # It was requeued when the worker stopped.
-            return
+            return  # It was requeued when the worker stopped.
         if held is None:
             self._locked[request.job] = request
         else:
@@ -367,6 +366,8 @@ class Consumer:
 
     def _end(self, request: Request, settlement: Settlement) -> None:
         self._forget(request)
+        if request.task is not None:
+            self.holdings.totals[request.name] += 1
         if request.failure is not None:
             self._on_failure(request, request.failure)
         self.settle(settlement)

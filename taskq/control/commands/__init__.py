@@ -1,0 +1,10 @@
+"""The commands of workers, a module for each family. Importing this package registers them.
+
+A handler runs on the thread of remote control, and takes what comes as keywords: ``**_`` are arguments of other
+versions, and of Celery's callers.
+"""
+
+from __future__ import annotations
+
+from . import inspection as inspection
+from . import worker as worker

@@ -1,4 +1,4 @@
-"""``taskcall``, ``taskresult`` and ``taskpurge``, in this process."""
+"""``taskcall``, ``taskresult``, ``taskpurge`` and ``taskreport``, in this process."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
-from django.db import OperationalError
+from django.db import OperationalError, connections
 from django.test import override_settings
 
+import taskq
 from taskq import send_task
 from taskq.models import Message, ScheduledMessage, TaskRun
 from testproject.arithmetic.tasks import add
@@ -199,3 +201,30 @@ class TestTaskpurge:
         monkeypatch.setattr("taskq.management.purging.consuming.purge", away)
         with pytest.raises(CommandError, match="does not answer: connection refused"):
             run("taskpurge", "-f")
+
+
+class TestTaskreport:
+    def test_versions_settings_and_databases_are_printed_without_secrets(self) -> None:
+        options = {
+            "sentinel_kwargs": {"password": "hidden-1"},
+            "urls": ["redis://:hidden-2@localhost"],
+            "aws_api_key": "hidden-3",
+            "visibility_timeout": 60,
+        }
+        url = "amqp://guest:hidden-4@localhost//"
+        with override_settings(TASKQ_BROKER_URL=url, TASKQ_BROKER_TRANSPORT_OPTIONS=options):
+            out, _ = run("taskreport")
+        assert f"software -> taskq:{taskq.__version__} py:" in out
+        assert "TASKQ_BROKER_URL: 'amqp://guest:********@localhost//'" in out
+        assert "'visibility_timeout': 60" in out
+        assert "database 'default': sqlite 3." in out
+        assert "hidden" not in out
+        assert django_settings.SECRET_KEY not in out
+
+    def test_database_that_is_away_is_a_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(type(connections["default"]), "get_database_version", away)
+        assert "database 'default': sqlite does not answer (OperationalError)\n" in run("taskreport")[0]
+
+    def test_wrong_setting_is_named(self) -> None:
+        with override_settings(TASKQ_LEASE="long"), pytest.raises(CommandError, match="TASKQ_LEASE must be"):
+            run("taskreport")

@@ -129,6 +129,12 @@ class Settings:
     ENABLE_REMOTE_CONTROL = Setting(
         kinds.FLAG, True, "Whether workers read commands of remote control: inspect, revoke, shut down."
     )
+    SEND_TASK_EVENTS = Setting(
+        kinds.FLAG, False, "Whether workers send events of tasks, as with `taskworker -E`: see the topic Monitoring."
+    )
+    SEND_SENT_EVENT = Setting(
+        kinds.FLAG, False, "Whether a process that sends a task sends the event `task-sent` too, once it is committed."
+    )
     NOTIFY = Setting(
         kinds.FLAG, True, "Wake waiting processes through the database (`LISTEN`/`NOTIFY`) where it can do that."
     )

@@ -6,5 +6,6 @@ versions, and of Celery's callers.
 
 from __future__ import annotations
 
+from . import events as events
 from . import inspection as inspection
 from . import worker as worker

@@ -72,8 +72,10 @@ class Consumer:
 
     def receive(self, messages: Iterable[Claimed], read_before: Iterable[Request] = ()) -> None:
         """Receive claimed messages. Redelivered ones come as requests: each was ``read_before``, alone."""
-        self._ready.extend(read_before)
-        self._ready.extend([request for message in messages if (request := self.read(message)) is not None])
+        received = [*read_before]
+        received += [request for message in messages if (request := self.read(message)) is not None]
+        log_lines.tasks_received(received)
+        self._ready.extend(received)
         if self.stopping:
             # Claimed while this worker began to stop: other workers can take them at once.
             self._requeue_ready()
@@ -92,7 +94,6 @@ class Consumer:
         self._by_message[message.id] = request
         if told and signals.task_received.receivers:
             signals.send(signals.task_received, request.sender, request=request)
-        log_lines.task_received(request)
         return None if self._refused(request) else request
 
     def _refused(self, request: Request) -> bool:
@@ -194,6 +195,7 @@ class Consumer:
         for request in batch:
             request.handed_at = now
         self._in_flight.put(slot.index, batch)
+        log_lines.tasks_handed_over(batch, self._in_flight.of(slot.index).head is batch[0])
         self.pool.hand_over(slot, [request.delivery(self.hostname, measure) for request in batch])
 
     # -- from the pool
@@ -205,6 +207,7 @@ class Consumer:
         self.policy.observe(request.name, outcome.runtime)
         if outcome.state == states.REJECTED and outcome.requeue:
             self._forget(request)
+            log_lines.task_put_back(request)
             self._store("requeue_rejected", request.message)
         else:
             self._end(request, settlements.ended(request, outcome, self.hostname))

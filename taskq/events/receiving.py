@@ -113,13 +113,13 @@ def localized(event: Any) -> Event:
     """
     if not (isinstance(event, dict) and isinstance(event.get("type"), str)):
         raise ValueError(f"{event!r:.200} is no event.")
-    event = dict(event)
-    if event["type"] == "task-sent":
-        event["clock"] = lamport.value - 1
+    found: Event = dict(event)
+    if found["type"] == "task-sent":
+        found["clock"] = lamport.value - 1
     else:
-        lamport.adjust(event.get("clock"))
-    event["local_received"] = time.time()
-    offset, timestamp = event.get("utcoffset"), event.get("timestamp")
+        lamport.adjust(found.get("clock"))
+    found["local_received"] = time.time()
+    offset, timestamp = found.get("utcoffset"), found.get("timestamp")
     if isinstance(offset, int) and isinstance(timestamp, int | float):
-        event["timestamp"] = timestamp - (offset - utc_offset()) * 3600
-    return event
+        found["timestamp"] = timestamp - (offset - utc_offset()) * 3600
+    return found

@@ -55,7 +55,9 @@ def node(worker: Process) -> str:
 
 @pytest.fixture
 def events(node: str) -> Iterator[None]:
-    assert control.broadcast("enable_events", reply=True, limit=1, timeout=10) == [{node: {"ok": "task events enabled"}}]
+    assert control.broadcast("enable_events", reply=True, limit=1, timeout=10) == [
+        {node: {"ok": "task events enabled"}}
+    ]
     yield
     assert control.broadcast("disable_events", reply=True, limit=1, timeout=10) == [
         {node: {"ok": "task events disabled"}}

@@ -29,7 +29,14 @@ def test_received() -> None:
 
 @pytest.mark.parametrize(
     ("result", "shown"),
-    [("4", "4"), ('"a"', "'a'"), ("null", "None"), ('{"a": [1, true]}', "{'a': [1, True]}"), (None, "None"), ("{", "{")],
+    [
+        ("4", "4"),
+        ('"a"', "'a'"),
+        ("null", "None"),
+        ('{"a": [1, true]}', "{'a': [1, True]}"),
+        (None, "None"),
+        ("{", "{"),
+    ],
 )
 def test_succeeded_has_the_repr_of_the_value(result: str | None, shown: str) -> None:
     event = layout.ended(settlement(states.SUCCESS, result=result, runtime=0.5))

@@ -52,5 +52,7 @@ def test_a_worker_is_alive_while_its_heartbeats_come() -> None:
 
 
 def test_strange_events_harm_nothing() -> None:
-    state = state_after({"type": "task-received", "uuid": None}, {"type": "worker-heartbeat", "hostname": 3}, {"type": "x"})
+    state = state_after(
+        {"type": "task-received", "uuid": None}, {"type": "worker-heartbeat", "hostname": 3}, {"type": "x"}
+    )
     assert (state.workers, state.tasks) == ({}, {})

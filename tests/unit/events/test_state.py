@@ -23,7 +23,7 @@ def state_after(*events: dict[str, Any], **bounds: int) -> ClusterState:
     return state
 
 
-@pytest.mark.parametrize("events", itertools.permutations([RECEIVED, STARTED, SUCCEEDED]))
+@pytest.mark.parametrize("events", list(itertools.permutations([RECEIVED, STARTED, SUCCEEDED])))
 def test_any_order_gives_the_same_task(events: tuple[dict[str, Any], ...]) -> None:
     (task,) = state_after(*events).tasks.values()
     assert (task.state, task.name, task.args, task.result, task.worker) == ("SUCCESS", "add", "(2, 2)", "4", "w1@h")

@@ -15,8 +15,23 @@ from __future__ import annotations
 
 from .broadcasts import broadcast
 from .caller import (
+    add_consumer,
+    autoscale,
+    cancel_consumer,
+    disable_events,
+    enable_events,
+    heartbeat,
     ping,
+    pool_grow,
+    pool_restart,
+    pool_shrink,
+    rate_limit,
+    revoke,
+    revoke_by_name,
+    revoke_by_stamped_headers,
     shutdown,
+    terminate,
+    time_limit,
 )
 from .inspector import Inspect
 from .registry import control_command, inspect_command
@@ -25,10 +40,25 @@ inspect = Inspect
 
 __all__ = [
     "Inspect",
+    "add_consumer",
+    "autoscale",
     "broadcast",
+    "cancel_consumer",
     "control_command",
+    "disable_events",
+    "enable_events",
+    "heartbeat",
     "inspect",
     "inspect_command",
     "ping",
+    "pool_grow",
+    "pool_restart",
+    "pool_shrink",
+    "rate_limit",
+    "revoke",
+    "revoke_by_name",
+    "revoke_by_stamped_headers",
     "shutdown",
+    "terminate",
+    "time_limit",
 ]

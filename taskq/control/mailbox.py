@@ -18,12 +18,9 @@ from taskq.worker.remote.link import Link
 
 from . import log_lines
 from .orders import Order, read_order
-from .pending import Pending
+from .pending import NO_REPLY, Pending
 from .registry import commands
 from .state import WorkerState
-
-#: A handler returns it if it has nothing to say, not even "null".
-NO_REPLY = object()
 
 
 class Mailbox:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+#: A handler returns it if it has nothing to say, not even "null".
+NO_REPLY = object()
 #: Seconds to wait for another thread: a reply has to come within the second that callers wait by default.
 PATIENCE = 0.6
 

@@ -1,10 +1,10 @@
-"""Requests as Celery's monitors know them: id, name, arguments, where they came from, and since when they run."""
+"""Tasks as Celery's monitors know them: id, name, arguments, where they came from, and since when they run."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from taskq import clock
@@ -18,16 +18,18 @@ from taskq.worker.loop.request import Request
 _MOST = 16_384
 
 
-def reserved_info(request: Request, hostname: str, *, safe: bool = False) -> dict[str, Any]:
-    """Return what is known of a request that waits in the worker. ``safe`` shows its arguments as texts."""
-    message, headers = request.message, request.headers
-    args, kwargs = _arguments(request, safe=safe)
+def message_info(
+    message: Any, task_id: str, name: str, headers: Mapping[str, Any], hostname: str, *, safe: bool = False
+) -> dict[str, Any]:
+    """Return what is known of a task that does not run, by its message or row. ``safe`` shows arguments as texts."""
+    args, kwargs = _arguments(message, name, headers, safe=safe)
+    shadow = headers.get("shadow")
     return {
-        "id": request.id,
-        "name": headers.shadow or request.name,
+        "id": task_id,
+        "name": shadow if shadow and isinstance(shadow, str) else name,
         "args": args,
         "kwargs": kwargs,
-        "type": request.name,
+        "type": name,
         "hostname": hostname,
         "time_start": None,
         "acknowledged": False,
@@ -41,6 +43,11 @@ def reserved_info(request: Request, hostname: str, *, safe: bool = False) -> dic
     }
 
 
+def reserved_info(request: Request, hostname: str, *, safe: bool = False) -> dict[str, Any]:
+    """Return what is known of a request that waits in the worker."""
+    return message_info(request.message, request.id, request.name, request.headers.raw, hostname, safe=safe)
+
+
 def running_info(running: Running, hostname: str, *, safe: bool = False) -> dict[str, Any]:
     """Return what is known of a request that runs."""
     return reserved_info(running.request, hostname, safe=safe) | {
@@ -50,33 +57,27 @@ def running_info(running: Running, hostname: str, *, safe: bool = False) -> dict
     }
 
 
-def waiting(held: Iterable[Request], running: Iterable[Running]) -> list[Request]:
-    """Return the requests of a worker that do not run."""
-    heads = {each.request.job for each in running}
-    return [request for request in held if request.job not in heads]
-
-
-def _arguments(request: Request, *, safe: bool) -> tuple[Any, Any]:
+def _arguments(message: Any, name: str, headers: Mapping[str, Any], *, safe: bool) -> tuple[Any, Any]:
     """Return the arguments as values if the message has them as plain JSON, else as the texts of the sender.
 
-    Sensitive arguments are masked, also if the sender has not done so. The sender of a large or packed message is
-    believed, unless it may have shown what is sensitive.
+    Sensitive arguments are masked, also if the sender has not done so: who sends a large or packed message of a task
+    that has some is not believed.
     """
-    if (found := plain_arguments(request.name, request.message)) is not None:
+    if (found := _plain_arguments(message, name)) is not None:
         args, kwargs = found
         return (repr(tuple(args)), repr(dict(kwargs))) if safe else (list(args), dict(kwargs))
-    if request.name in tasks.guarded:
+    if name in tasks.guarded:
         return MASK, MASK
-    return request.headers.argsrepr, request.headers.kwargsrepr
+    return headers.get("argsrepr") or "", headers.get("kwargsrepr") or ""
 
 
-def plain_arguments(name: str, message: Any) -> tuple[Any, Any] | None:
+def _plain_arguments(message: Any, name: str) -> tuple[Any, Any] | None:
     """Return the masked arguments of a message whose body is short plain JSON, else ``None``."""
     if message.content_type != "application/json" or not 0 < len(message.body) <= _MOST:
         return None
     try:
         args, kwargs, *_ = json.loads(message.body)
         found = masking.shown(name, args, kwargs)
+        return tuple((found or (args, kwargs))[0]), dict((found or (args, kwargs))[1])
     except (ValueError, TypeError, AttributeError, RecursionError):
         return None
-    return (args, kwargs) if found is None else found

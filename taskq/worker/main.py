@@ -96,7 +96,7 @@ def _run(config: WorkerConfig, services: Sequence[Service]) -> WorkerExit:
 
 
 def _set_up_logging(config: WorkerConfig) -> None:
-    """Open the log, then leave the terminal if detached."""
+    """Open the log, then leave the terminal if detached. The terminal waits until the worker is ready."""
     own = config.logfile_of(0) != config.logfile_of(1)
     setup_worker_logging(
         config.loglevel,
@@ -104,8 +104,9 @@ def _set_up_logging(config: WorkerConfig) -> None:
         file_of=config.logfile_of if own else None,
         color=config.color and sys.stderr.isatty(),
     )
-    if config.background:
-        config.background.leave_terminal()
+    if background := config.background:
+        background.leave_terminal()
+        log_lines.worker_ready.subscribe(lambda name: background.report_ready())
     elif config.detached:
         redirect_streams(None)
 

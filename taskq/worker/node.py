@@ -221,6 +221,7 @@ class WorkerNode:
         """Run until the worker is stopped; return its exit status."""
         signals.send(signals.worker_init, self.options.name, instance=self)
         self.hub.add_reader(self.calls.fileno(), self.calls.run)
+        self._start_services()
         self.consumer.pool.start()
         self.hub.call_repeatedly(_REBALANCE, self.consumer.rebalance)
         self.hub.call_repeatedly(1.0, self.watchdog.pat)
@@ -229,10 +230,6 @@ class WorkerNode:
         self.store.calls.post(tell_of_unnamed, names, self.store.alias)
         self.store.calls.post(take_known, self.store.alias)
         self.store.start()
-        for service in self.services:
-            service.start(self)
-        if self.remote.is_needed:
-            self.remote.start()
         self.watchdog.start()
         if settings.WATCHDOG_TIMEOUT is not None:
             self.store_watchdog.start()
@@ -245,12 +242,45 @@ class WorkerNode:
             self._finish()
         return self.status
 
+    def _start_services(self) -> None:
+        for service in self.services:
+            service.start(self)
+        if self.remote.is_needed:
+            self.remote.start()
+
     def _announce(self) -> None:
-        """Announce the worker once its row is written and senders can find its queues."""
-        if self.lease.token and self.declarations.made:
+        """Announce the worker once its row is written, senders can find its queues, and callers its mailbox."""
+        if self.lease.token and self.declarations.made and self.remote.is_settled:
             self._announcing.cancel()
             signals.send(signals.worker_ready, self.options.name, instance=self)
             log_lines.worker_ready(self.options.name)
+
+    # -- changes while it runs
+
+    def add_queue(self, queue: Queue) -> None:
+        """Read a queue too. Called on the store thread."""
+        self.declarations.add(queue)
+        self.options.queues = [*(each for each in self.options.queues if each.name != queue.name), queue]
+        self.source.add(queue.name)
+        self._write_info(queues=[each.name for each in self.options.queues])
+
+    def cancel_queue(self, name: str) -> None:
+        """Read a queue no more. Called on the store thread."""
+        self.options.queues = [each for each in self.options.queues if each.name != name]
+        self.declarations.cancel(name)
+        self.source.remove(name)
+        self._write_info(queues=[each.name for each in self.options.queues])
+
+    def resize(self, by: int) -> None:
+        """Add slots to the pool, or take some away. Raises ``ValueError`` if the pool can't. Called by the loop."""
+        pool = self.consumer.pool
+        (pool.grow if by > 0 else pool.shrink)(abs(by))
+        self.consumer.dispatch()
+        self.store.calls.post(lambda: self._write_info(concurrency=pool.concurrency))
+
+    def _write_info(self, **changed: Any) -> None:
+        self.options.info = {**self.options.info, **changed}
+        self.lease.write_info()
 
     # -- ending
 

@@ -6,5 +6,9 @@ versions, and of Celery's callers.
 
 from __future__ import annotations
 
+from . import events as events
 from . import inspection as inspection
+from . import pool as pool
+from . import queues as queues
+from . import tasks as tasks
 from . import worker as worker

@@ -1,4 +1,4 @@
-"""Commands about the worker itself: its statistics, its clock, and its end."""
+"""Commands about the worker itself: its statistics, its settings, and its end."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any
 from kombu.connection import Connection
 
 from taskq.conf import settings
-from taskq.control.mailbox import NO_REPLY
+from taskq.control import configuration, rows
+from taskq.control.pending import NO_REPLY
 from taskq.control.registry import control_command, inspect_command
 from taskq.control.state import WorkerState
+from taskq.worker.process.system import resident_kib
 
 
 @inspect_command
@@ -47,6 +49,40 @@ def _broker() -> dict[str, Any]:
 def _rusage() -> dict[str, float]:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return {name.removeprefix("ru_"): getattr(used, name) for name in dir(used) if name.startswith("ru_")}
+
+
+@inspect_command
+def memsample(state: WorkerState, **_: Any) -> str:
+    """Show the resident memory of the main process."""
+    return f"{resident_kib() / 1024:.2f}MB"
+
+
+@inspect_command(
+    alias="dump_conf",
+    signature="[include_defaults=False]",
+    args=[("with_defaults", lambda text: text.lower() in {"1", "true", "yes", "on"})],
+)
+def conf(state: WorkerState, with_defaults: bool = False, **_: Any) -> dict[str, Any]:
+    """Show the settings that are set, or all; passwords are masked."""
+    return configuration.values(with_defaults=bool(with_defaults))
+
+
+@inspect_command
+def report(state: WorkerState, **_: Any) -> dict[str, str]:
+    """Show versions, platform and settings, for a bug report."""
+    return {"ok": configuration.report()}
+
+
+@inspect_command(visible=False)
+def hello(state: WorkerState, from_node: str = "", revoked: Any = None, **_: Any) -> Any:
+    """Tell a worker that starts which tasks are revoked, and the logical clock. What it tells needs no memory here."""
+    if from_node == state.hostname:
+        return None
+    clock = state.clock.forward()
+    return state.on_store(
+        lambda: {"revoked": rows.revoked(state.node.store.alias), "clock": clock},
+        late=lambda: {"revoked": [], "clock": clock},
+    )
 
 
 @control_command

@@ -47,7 +47,7 @@ class Command(BaseCommand):
         add("-b", "--broker", help="broker URL, instead of TASKQ_BROKER_URL; not for one with a password")
         add("-c", "--concurrency", type=arguments.concurrency, help="processes or threads; auto is the number of CPUs")
         add("-P", "--pool", choices=["prefork", "threads", "solo", "processes"], help="pool in which tasks run")
-        add("-l", "--loglevel", type=arguments.level, help="level of the worker's log")
+        add("-l", "-L", "--loglevel", type=arguments.level, help="level of the worker's log")
         add(
             "-f",
             "--logfile",

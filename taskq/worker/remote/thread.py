@@ -28,6 +28,8 @@ from .link import Link
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 15.0
 #: Seconds after which a connection counts as one that worked: the next pause is the first one again.
 _WORKED = 10.0
+#: Seconds in which a worker that starts waits for the first connection.
+_PATIENCE = 2.0
 #: Seconds between heartbeats of the connection, where the broker has them.
 _HEARTBEAT = 30.0
 
@@ -51,6 +53,9 @@ class RemoteThread(threading.Thread):
         #: The open connection; for calls on this thread.
         self.link: Link | None = None
         self._parts: list[Part] = []
+        #: Whether it was connected, or could not be.
+        self._has_tried = False
+        self._created = time.monotonic()
         self._ending = False
         self._pause = _FIRST_PAUSE
 
@@ -62,6 +67,11 @@ class RemoteThread(threading.Thread):
     def is_needed(self) -> bool:
         """Whether there are parts."""
         return bool(self._parts)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nobody has to wait for the first connection: it is there, or takes long, or is not needed."""
+        return self._has_tried or not self._parts or time.monotonic() - self._created > _PATIENCE
 
     def post(self, call: Callable[..., object], *args: Any) -> None:
         """Have ``call(*args)`` made on this thread, connected or not. Any thread may post."""
@@ -96,6 +106,7 @@ class RemoteThread(threading.Thread):
             try:
                 self._serve()
             except Exception as error:
+                self._has_tried = True
                 self._pause = _FIRST_PAUSE if time.monotonic() - began > _WORKED else self._pause
                 log_lines.remote_disconnected(masked_url(settings.CONTROL_URL), error, self._pause)
                 self._wait(self._pause * random.uniform(0.5, 1))
@@ -110,6 +121,7 @@ class RemoteThread(threading.Thread):
             self.link.open()
             for part in self._parts:
                 part.connected(self.link)
+            self._has_tried = True
             log_lines.remote_connected(masked_url(settings.CONTROL_URL))
             hub.add_reader(self.calls.fileno(), self.calls.run)
             while not self._ending:

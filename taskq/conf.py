@@ -227,6 +227,12 @@ class Settings:
         3,
         "The most starts of a task whose process or worker is lost each time. Then it fails with `WorkerLostError`.",
     )
+    UNKNOWN_TASK_GRACE = Setting(
+        kinds.SECONDS,
+        60.0,
+        "Seconds for which a task that a worker does not know goes back for a worker that does, as while a deploy goes "
+        "on; then it fails with `NotRegistered`. 0 fails it at once.",
+    )
     TIME_LIMIT = Setting(kinds.optional(kinds.LIMIT), None, "Seconds after which the process of a task is killed.")
     SOFT_TIME_LIMIT = Setting(
         kinds.optional(kinds.LIMIT),

@@ -116,6 +116,18 @@ def _without_reprs(headers: str) -> str:
 task_revoked = Hook[Request, str, str](lambda r, reason, _: log.info("Task %s[%s] revoked: %s", r.name, r.id, reason))
 task_lost = Hook[Request, str](lambda r, reason: log.error("Task %s[%s] lost: %s", r.name, r.id, reason))
 task_requeued = Hook[Request, str](lambda r, reason: log.warning("Task %s[%s] runs again: %s", r.name, r.id, reason))
+task_interrupted = Hook[Request](
+    lambda r: log.warning(
+        "Task %s[%s] was interrupted by the stop and runs again: this start is not counted.", r.name, r.id
+    )
+)
+task_unknown = Hook[Request, float](
+    lambda r, grace: log.warning(
+        "Task %s[%s] is not registered here. It goes back for a worker that knows it, for at most %g s "
+        "(TASKQ_UNKNOWN_TASK_GRACE).",
+        r.name, r.id, grace,
+    )
+)  # fmt: skip
 task_timed_out = Hook[Request](
     lambda r: log.error("Task %s[%s] was killed: its time limit of %s s ran out.", r.name, r.id, r.time_limit)
 )

@@ -57,12 +57,20 @@ def ended(request: Request, outcome: Outcome, hostname: str) -> Settlement:
 
 
 def refusal(request: Request, hostname: str) -> Settlement | None:
-    """Return the settlement of a request that must not run, ``None`` if it may."""
-    message = request.message
-    if message.revoked or request.revoked:
+    """Return the settlement of a request that must not or can't run, ``None`` if it may."""
+    return must_not_run(request, hostname) or can_not_run(request, hostname)
+
+
+def must_not_run(request: Request, hostname: str) -> Settlement | None:
+    """Return the settlement of a request that was revoked or has expired, ``None`` for any other."""
+    if request.message.revoked or request.revoked:
         return revoked(request, "revoked", hostname)
-    if request.expired():
-        return revoked(request, "expired", hostname)
+    return revoked(request, "expired", hostname) if request.expired() else None
+
+
+def can_not_run(request: Request, hostname: str) -> Settlement | None:
+    """Return the settlement of a request of an unknown task, or of one that was lost too often; ``None`` if it may."""
+    message = request.message
     if request.task is None:
         return not_registered(request, hostname)
     if message.redelivered and message.deliveries >= request.max_deliveries:

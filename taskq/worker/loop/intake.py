@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 
 from taskq import signals
 from taskq.records import Claimed, Settlement
-from taskq.worker import log_lines
 
 from . import returns, settlements
 from .holdings import Holdings

@@ -15,6 +15,7 @@ from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils.module_loading import import_string
 
 from taskq.engines import sessions
 from taskq.handover import Delivery
@@ -29,7 +30,8 @@ _thread = threading.local()
 def fresh_context() -> contextvars.Context:
     """Return a context without language, time zone or variables of the last task.
 
-    It has the thread's caches: Django keeps them in context variables too, and each task would connect anew.
+    It has the thread's caches that connect: Django keeps them in context variables too, and each task would connect
+    anew.
     """
     try:
         base: contextvars.Context = _thread.base
@@ -40,14 +42,20 @@ def fresh_context() -> contextvars.Context:
 
 
 def _open_caches() -> list[BaseCache]:
-    """Create this thread's caches; return those with a ``close`` to call after each task."""
+    """Create this thread's caches that connect; return those with a ``close`` to call after each task."""
     opened: list[Any] = []
-    for alias in caches:
+    for alias, options in caches.settings.items():
         try:
-            opened.append(caches[alias])
+            if _may_connect(options["BACKEND"]):
+                opened.append(caches[alias])
         except Exception as error:  # any error of its library; a task that uses the cache gets it too
             log_lines.cache_failed(alias, error)
     return [cache for cache in opened if type(cache).close is not BaseCache.close]
+
+
+def _may_connect(backend: str) -> bool:
+    """Tell whether a cache may hold a connection: a backend of Django's that has nothing to close holds none."""
+    return not backend.startswith("django.") or import_string(backend).close is not BaseCache.close
 
 
 def watch_process(*, restore: bool = True) -> None:
@@ -56,7 +64,7 @@ def watch_process(*, restore: bool = True) -> None:
     Without ``restore``, only connections and caches are tidied up.
     """
     _thread.baseline = Baseline.of_process() if restore else Baseline(())
-    tidy_connections()
+    _thread.left_open = tidy_connections()
 
 
 def forget() -> None:

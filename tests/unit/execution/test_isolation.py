@@ -74,6 +74,16 @@ def test_caches_are_reused_and_closed(sent: list[Envelope], worker: Worker, monk
     assert closed == seen
 
 
+def test_cache_without_a_connection_is_made_by_the_task_that_uses_it(
+    sent: list[Envelope], worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr(LocMemCache, "__init__", lambda self, *args: made.append(self))
+    define(lambda: 1).delay()
+    in_thread(worker.run)
+    assert made == []
+
+
 def test_broken_cache_is_logged_and_does_not_fail_tasks(
     sent: list[Envelope], worker: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -15,7 +15,6 @@ from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.utils.module_loading import import_string
 
 from taskq.engines import sessions
 from taskq.handover import Delivery
@@ -23,6 +22,11 @@ from taskq.handover import Delivery
 from . import log_lines
 from .leftovers import Baseline
 
+#: The backends of caches that hold no connection. A task that uses such a cache makes it in some microseconds.
+_WITHOUT_CONNECTION = {
+    f"django.core.cache.backends.{name}"
+    for name in ("db.DatabaseCache", "dummy.DummyCache", "filebased.FileBasedCache", "locmem.LocMemCache")
+}
 # State of a thread between runs. After a fork the other threads and their state are gone.
 _thread = threading.local()
 
@@ -46,16 +50,11 @@ def _open_caches() -> list[BaseCache]:
     opened: list[Any] = []
     for alias, options in caches.settings.items():
         try:
-            if _may_connect(options["BACKEND"]):
+            if options["BACKEND"] not in _WITHOUT_CONNECTION:
                 opened.append(caches[alias])
         except Exception as error:  # any error of its library; a task that uses the cache gets it too
             log_lines.cache_failed(alias, error)
     return [cache for cache in opened if type(cache).close is not BaseCache.close]
-
-
-def _may_connect(backend: str) -> bool:
-    """Tell whether a cache may hold a connection: a backend of Django's that has nothing to close holds none."""
-    return not backend.startswith("django.") or import_string(backend).close is not BaseCache.close
 
 
 def watch_process(*, restore: bool = True) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -75,3 +77,34 @@ def seconds_alive(pid: int) -> float | None:
     if started is None:
         return None
     return time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")
+
+
+def command_line(pid: int) -> str:
+    """Return the command line of process ``pid``, with spaces between its words; empty if it is dead or not visible."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        # Not every system has /proc.
+        with suppress(OSError):
+            found = subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False)
+            return found.stdout.strip()
+        return ""
+
+
+def send_signal(pid: int, started: int | None, number: int) -> bool:
+    """Send a signal to the process ``pid`` with that start; return false if it is gone. Raises ``PermissionError``."""
+    try:
+        if started is None or not hasattr(os, "pidfd_open"):
+            os.kill(pid, number)
+            return True
+        # A descriptor stays the process's, also if the number becomes another one's after the look at its start.
+        process = os.pidfd_open(pid)
+        try:
+            if process_started(pid) != started:
+                return False
+            signal.pidfd_send_signal(process, number)
+        finally:
+            os.close(process)
+    except ProcessLookupError:
+        return False
+    return True

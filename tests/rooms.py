@@ -29,7 +29,8 @@ ROOMS = (
     ("execution",),
     ("eager",),
     ("worker",),
-    ("control", "events"),
+    ("control",),
+    ("events",),
     ("schedule",),
     ("management",),
 )
@@ -61,6 +62,7 @@ WORKER = (
     ("log_lines",),
     ("process",),
     ("call_queue",),
+    ("remote",),
     ("pools",),
     ("loop", "duties"),
     ("failure_handlers",),

@@ -45,7 +45,8 @@ def envelope_for(
     if not options.keys() <= SEND_OPTIONS:
         _collect_stamps(options)
         refuse_unknown(options, SEND_OPTIONS, f"apply_async() of {name}")
-    check_retry_policy(name, options.get("retry_policy"))
+    if "retry_policy" in options:
+        check_retry_policy(name, options["retry_policy"])
     args, kwargs = _checked(name, task, args, kwargs, check)
     if task is not None and task.dump_arguments is not None:
         args, kwargs = _as_data(task, args, kwargs, options)

@@ -15,7 +15,7 @@ from typing import Any
 
 from django.db import ProgrammingError, transaction
 
-#: Sends one tracked message that is due: its run, the message and the notification.
+#: Sends one tracked message of the usual kind: its run, the message and the notification.
 SEND = "taskq_send_2"
 
 _SEND_1 = """
@@ -48,46 +48,50 @@ BEGIN
 END $$
 """
 
-# Every name has its schema, types too, and there is no operator: nothing is looked up where others may have put theirs.
-# To set the path besides would cost each call up to an eighth of its time.
+# Every name has its schema, types and operators too: nothing is looked up where others may have put theirs, but for the
+# table itself. To set the path instead would cost each call up to an eighth of its time.
+# Most messages are alike in what is no argument here; each argument costs the sender and the server.
 _SEND_2 = """
 CREATE OR REPLACE FUNCTION {schema}.taskq_send_2(
-    p_task_id text, p_name text, p_queue text, p_priority int, p_expires float8, p_headers text, p_body text,
-    p_content_type text, p_content_encoding text, p_properties text, p_exchange text, p_routing_key text,
-    p_arguments text, p_root_id text, p_parent_id text, p_group_id text, p_retries int, p_wake text
-) RETURNS void LANGUAGE plpgsql AS $$
+    p_task_id text, p_name text, p_queue text, p_priority int, p_headers text, p_body text, p_properties text,
+    p_arguments text, p_root_id text, p_parent_id text, p_wake text
+) RETURNS bool LANGUAGE plpgsql AS $$
 DECLARE
     v_now pg_catalog.timestamptz := pg_catalog.clock_timestamp();
-    v_expires pg_catalog.timestamptz := pg_catalog.to_timestamp(p_expires);
 BEGIN
+    IF NOT coalesce(pg_catalog.to_regclass('taskq_message') OPERATOR(pg_catalog.=) {table}::pg_catalog.regclass, false)
+    THEN
+        RETURN false;
+    END IF;
     INSERT INTO {schema}.taskq_taskrun (
-        task_id, name, queue, priority, arguments, root_id, parent_id, group_id, retries, expires_at, state,
-        content_type, worker, created_at
+        task_id, name, queue, priority, arguments, root_id, parent_id, group_id, retries, state, content_type, worker,
+        created_at
     ) VALUES (
-        p_task_id, p_name, p_queue, p_priority, p_arguments, p_root_id, p_parent_id, p_group_id, p_retries, v_expires,
-        'PENDING', 'application/json', '', v_now
+        p_task_id, p_name, p_queue, p_priority, p_arguments, p_root_id, p_parent_id, '', 0, 'PENDING',
+        'application/json', '', v_now
     ) ON CONFLICT (task_id) DO NOTHING;
     INSERT INTO {schema}.taskq_message (
         queue, task_id, name, priority, headers, body, content_type, content_encoding, properties, exchange,
-        routing_key, tracked, expires_at, deliveries, redelivered, created_at, token, acked, revoked
+        routing_key, tracked, deliveries, redelivered, created_at, token, acked, revoked
     ) VALUES (
-        p_queue, p_task_id, p_name, p_priority, p_headers, p_body, p_content_type, p_content_encoding, p_properties,
-        p_exchange, p_routing_key, true, v_expires, 0, false, v_now, '', false, ''
+        p_queue, p_task_id, p_name, p_priority, p_headers, p_body, 'application/json', 'utf-8', p_properties, '',
+        p_queue, true, 0, false, v_now, '', false, ''
     );
     IF p_wake IS NOT NULL THEN
         PERFORM pg_catalog.pg_notify('taskq_message', p_wake);
     END IF;
+    RETURN true;
 END $$
 """
 
 _CREATE = {"taskq_send_1": _SEND_1, SEND: _SEND_2}
-_ARGUMENTS = [*["text"] * 3, "int4", "float8", *["text"] * 11, "int4", "text"]
+_ARGUMENTS = [*["text"] * 3, "int4", *["text"] * 7]
 _SCHEMA = (
-    "SELECT pg_catalog.quote_ident(n.nspname::text), c.oid::text FROM pg_catalog.pg_class c "
+    "SELECT pg_catalog.quote_ident(n.nspname::text) FROM pg_catalog.pg_class c "
     "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
 )
 _IS_TABLE = "WHERE c.oid = pg_catalog.to_regclass('taskq_message'::text)::oid"
-#: Returns the schema of the function ``SEND`` and the table beside it, if this role may call the function.
+#: Returns the schema of the function ``SEND``, if this role may call it.
 FIND_SEND = (
     f"{_SCHEMA} JOIN pg_catalog.pg_proc p ON p.proowner = c.relowner AND p.oid = pg_catalog.to_regprocedure("
     f"pg_catalog.quote_ident(n.nspname::text) || '.{SEND}({', '.join(_ARGUMENTS)})'::text)::oid "
@@ -97,12 +101,9 @@ FIND_SEND = (
 _NOT_ALLOWED = {"42501", "42704"}
 
 
-def call_send(schema: str, table: str) -> str:
-    """Return the statement that calls ``SEND``. It does nothing if ``taskq_message`` means another table by now."""
-    arguments = ", ".join(f"%s::{kind}" for kind in _ARGUMENTS)
-    return (
-        f"SELECT {schema}.{SEND}({arguments}) WHERE 'taskq_message'::regclass::oid OPERATOR(pg_catalog.=) {table}::oid"
-    )
+def call_send(schema: str) -> str:
+    """Return the statement that calls ``SEND``. It gives no row if ``taskq_message`` means another table by now."""
+    return f"SELECT 1 WHERE {schema}.{SEND}({', '.join(f'%s::{kind}' for kind in _ARGUMENTS)})"
 
 
 def install(name: str, schema_editor: Any) -> None:
@@ -111,7 +112,9 @@ def install(name: str, schema_editor: Any) -> None:
         return
     try:
         with transaction.atomic(using=schema_editor.connection.alias):
-            schema_editor.execute(_CREATE[name].format(schema=_schema(schema_editor)))
+            schema = _schema(schema_editor)
+            table = "'" + schema.replace("'", "''") + ".taskq_message'"
+            schema_editor.execute(_CREATE[name].format(schema=schema, table=table))
     except ProgrammingError as error:
         if getattr(error.__cause__, "sqlstate", None) not in _NOT_ALLOWED:
             raise

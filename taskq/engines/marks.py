@@ -7,12 +7,14 @@ of two names may be alike: a notification is only a hint.
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import lru_cache
 from hashlib import blake2b
 
 #: PostgreSQL takes payloads of less than 8,000 bytes.
 _LONGEST = 7900
 
 
+@lru_cache(maxsize=1000)
 def mark(name: str) -> str:
     """Return the mark of a queue, a task id, or another name."""
     return blake2b(name.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()

@@ -224,29 +224,27 @@ class PostgresqlEngine(ClaimingEngine):
         called = None
         if wake:
             called = marks.mark(SCHEDULED_NAME if due is not None else message[_QUEUE])
-        usual = due is None and not reset and message[_EXPIRES_IN] is None
-        if run is not None and usual and self._send_by_function(message, run, called):
+        if run is not None and due is None and not reset and self._send_by_function(message, run, called):
             return
         with self.cursor() as cursor:
             params = [*(run or ()), *message, *(due or ()), *([called] if wake else ())]
             cursor.execute(_SENDS[run is not None, reset, due is not None, wake], params)
 
     def _send_by_function(self, message: Sequence[Any], run: Sequence[Any], called: str | None) -> bool:
-        """Send by one call, and return true; false if there is no function that this role may call."""
-        queue, task_id, name, priority, headers, body, kind, encoding, properties, exchange, key, _, expires, *_ = (
+        """Send a usual message by one call, and return true; false if there is no function that this role may call."""
+        queue, task_id, name, priority, headers, body, kind, encoding, properties, exchange, key, _, *expiry, _, _ = (
             message
         )
         arguments, root_id, parent_id, group_id, retries = run[4:9]
-        params = [
-            task_id, name, queue, priority, expires, headers, body, kind, encoding, properties, exchange, key,
-            arguments, root_id, parent_id, group_id, retries, called,
-        ]  # fmt: skip
+        if (kind, encoding, exchange, key, expiry, group_id, retries) != (*_USUAL, queue, _NO_EXPIRY, "", 0):
+            return False
+        params = [task_id, name, queue, priority, headers, body, properties, arguments, root_id, parent_id, called]
         for _ in range(2):
             if not (call := self._call_send):
                 break
             with self.cursor() as cursor:
                 cursor.execute(call, params)
-                if cursor.fetchone() is not None:
+                if cursor.rowcount:
                     return True
             # The search path of the connection leads to other tables than before.
             self.__dict__.pop("_call_send", None)
@@ -363,7 +361,8 @@ class PostgresqlEngine(ClaimingEngine):
 
 _MESSAGE_NAMES = _names(_MESSAGE_TYPES)
 _QUEUE = _MESSAGE_NAMES.index("queue")
-_EXPIRES_IN = _MESSAGE_NAMES.index("expires_in")
+#: The content type, the encoding and the exchange of a message that the function can send, and its expiry.
+_USUAL, _NO_EXPIRY = ("application/json", "utf-8", ""), [None, None]
 _SCHEDULED_NAMES = [*_MESSAGE_NAMES, "due_at", "due_in"]
 _RUN_NAMES = _names(_RUN_TYPES)
 _END_NAMES = _names(_END_TYPES)

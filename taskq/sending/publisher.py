@@ -21,7 +21,7 @@ from taskq.messages.announcing import announce, report
 from taskq.messages.protocol import seal
 from taskq.records import Envelope, NewGroup, NewNode
 from taskq.store import exchanges, revoke, workflow_rows
-from taskq.store.enqueue import enqueue, enqueue_one, insert, report_on_commit
+from taskq.store.enqueue import enqueue, insert, insert_one, report_on_commit
 from taskq.store.transactions import repeated
 
 logger = get_logger("taskq")
@@ -70,7 +70,7 @@ def _enqueue_one(engine: Engine, envelope: Envelope) -> None:
         enqueue(copies, engine.alias)
     else:
         seal([envelope])
-        enqueue_one(envelope, engine.alias)
+        insert_one(engine, envelope)
 
 
 def publish(envelopes: Iterable[Envelope]) -> None:

@@ -27,7 +27,11 @@ MESSAGE_CHANNEL = "taskq_message"
 
 def enqueue_one(envelope: Envelope, alias: str | None = None) -> None:
     """Insert one message, and its TaskRun if it is tracked."""
-    engine = for_alias(alias or settings.DATABASE)
+    insert_one(for_alias(alias or settings.DATABASE), envelope)
+
+
+def insert_one(engine: Engine, envelope: Envelope) -> None:
+    """Insert one message and its TaskRun, in the caller's transaction or in one of its own."""
     engine.send(
         message_row(envelope),
         run_row(envelope) if envelope.tracked else None,

@@ -15,6 +15,7 @@ from django.db import connections
 from django.test.utils import override_settings
 
 from taskq.conf import database_broker_alias, settings
+from taskq.control.service import services
 from taskq.messages import routing
 from taskq.worker.node import WorkerNode, WorkerOptions
 
@@ -36,7 +37,7 @@ def running_worker(queues: Sequence[str] = ()) -> Iterator[WorkerNode]:
     # A watchdog would end the test's process.
     with override_settings(TASKQ_WATCHDOG_TIMEOUT=None):
         chosen = list(routing.select(queues).values())
-        node = WorkerNode(WorkerOptions(HOSTNAME, chosen, 1, pool="solo"), alias)
+        node = WorkerNode(WorkerOptions(HOSTNAME, chosen, 1, pool="solo"), alias, services=services())
         thread = threading.Thread(target=_run, args=(node,), name="taskq-test-worker", daemon=True)
         thread.start()
         try:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from django.db import OperationalError
 
 from taskq.engines import for_alias
 from taskq.engines.base import AdaptiveListener, Listener
+from taskq.engines.marks import mark
 
 from .errors import BrokerUnavailable
 
@@ -21,10 +22,24 @@ POLL_EVERY = 5.0
 
 
 class MessagePoller:
-    """Waits for messages of one connection. Its listener is made by the first wait, and belongs to that thread."""
+    """Waits for messages of one connection. Its listener is made by the first wait, and belongs to that thread.
 
-    def __init__(self, alias: str, *, notify: bool, longest: float = 0.2) -> None:
-        self._alias, self._notify, self._longest = alias, notify, longest
+    ``queues`` returns the queues that are waited for: notifications about others are passed over. In an event loop the
+    queues are read at most once in ``rest`` seconds.
+    """
+
+    def __init__(
+        self,
+        alias: str,
+        queues: Callable[[], Collection[str]],
+        *,
+        notify: bool,
+        longest: float = 0.2,
+        rest: float = 0.0,
+    ) -> None:
+        self._alias, self._queues, self._notify, self._longest, self._rest = alias, queues, notify, longest, rest
+        #: Whether the queues may have messages since they were read last.
+        self._noted = False
         self._listener: Listener | None = None
         self._pid = 0
         self._polled_at = time.monotonic()
@@ -47,27 +62,34 @@ class MessagePoller:
 
     def wait(self, timeout: float | None) -> None:
         """Wait until the queues may have messages, for ``timeout`` seconds at most."""
-        self._ask(lambda listener: listener.wait(POLL_EVERY if timeout is None else min(timeout, POLL_EVERY)))
+        deadline = time.monotonic() + (POLL_EVERY if timeout is None else min(timeout, POLL_EVERY))
+        while (left := deadline - time.monotonic()) > 0 and not self._ask(lambda listener: listener.wait(left)):
+            pass
         self._polled_at = time.monotonic()
 
     def due(self) -> bool:
         """Tell whether to read the queues now: the database notified, or they were not read for ``POLL_EVERY``."""
-        notified = self._ask(lambda listener: listener.poll()) != set()
-        if notified or time.monotonic() - self._polled_at >= POLL_EVERY:
-            self._polled_at = time.monotonic()
+        self._noted = self._ask(lambda listener: listener.poll()) or self._noted
+        since = time.monotonic() - self._polled_at
+        if since >= POLL_EVERY or (self._noted and since >= self._rest):
+            self._noted, self._polled_at = False, time.monotonic()
             return True
         return False
 
-    def _ask(self, question: Callable[[Listener], set[str] | None]) -> set[str] | None:
+    def _ask(self, question: Callable[[Listener], set[str] | None]) -> bool:
+        """Tell whether the queues may have messages, by the listener's answer."""
         try:
-            return question(self.listen())
+            marks = question(self.listen())
         except OperationalError as error:
             self.close()
             raise BrokerUnavailable(*error.args) from error
+        return marks is None or (bool(marks) and not marks.isdisjoint(map(mark, self._queues())))
 
     def pause(self) -> float:
         """Return the seconds until the next call of ``due``, if the listener's descriptor stays quiet."""
         interval = self.listen().interval
+        if self._noted:
+            return max(0.0, self._polled_at + self._rest - time.monotonic())
         return POLL_EVERY if interval is None else interval
 
     def mark_useful(self) -> None:

@@ -38,7 +38,11 @@ def alias_in(url: str | None) -> str:
 
 
 class Transport(virtual.Transport):
-    """``transport_options``: ``lease`` in seconds, ``polling_interval`` (the longest, in seconds)."""
+    """``transport_options``, in seconds: ``lease``, ``polling_interval`` (the longest), and ``rest``.
+
+    In an event loop, queues are read at most once in ``rest`` seconds: where the database can't say which queue has
+    messages, as SQLite, a busy one would have them read all the time.
+    """
 
     client: Any
     can_parse_url = True
@@ -90,8 +94,12 @@ class Transport(virtual.Transport):
 
         from .poller import MessagePoller
 
-        longest = float(self.client.transport_options.get("polling_interval", 0.2))
-        return MessagePoller(self.alias, notify=settings.NOTIFY, longest=longest)
+        options = self.client.transport_options
+        longest, rest = float(options.get("polling_interval", 0.2)), float(options.get("rest", 0.0))
+        return MessagePoller(self.alias, self._consumed, notify=settings.NOTIFY, longest=longest, rest=rest)
+
+    def _consumed(self) -> set[str]:
+        return {consumer.queue for channel in self.channels for consumer in channel.consumers.values()}
 
     def keep_lease(self) -> None:
         """Renew the lease if it is due; not inside a transaction, which might be rolled back."""
@@ -100,7 +108,7 @@ class Transport(virtual.Transport):
 
     def consumers_changed(self) -> None:
         """Write the queues that the channels consume from to the lease's row."""
-        queues = {consumer.queue for channel in self.channels for consumer in channel.consumers.values()}
+        queues = self._consumed()
         if queues:
             self.lease.hold()
         self.lease.consume_from(queues)

@@ -7,6 +7,7 @@ from a clean process.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from taskq.engines import configuration
 from taskq.logs import setup_worker_logging
 
 from . import log_lines
-from .node import WorkerNode, WorkerOptions
+from .node import Service, WorkerNode, WorkerOptions
 from .pools.base import Pool
 from .pools.forkserver_process import launch
 from .pools.registry import pool_class
@@ -66,12 +67,12 @@ class WorkerExit:
     left_behind: bool
 
 
-def run_worker(config: WorkerConfig) -> WorkerExit:
-    """Run a worker until it has ended, and return how."""
+def run_worker(config: WorkerConfig, services: Sequence[Service] = ()) -> WorkerExit:
+    """Run a worker until it has ended, and return how. ``services`` are rooms that take part in it."""
     signals.send(signals.worker_starting, config.name, options=config)
     _set_up_logging(config)
     try:
-        return _run(config)
+        return _run(config, services)
     except Exception:
         if config.detached:
             # The command prints the error, but a detached process has no terminal.
@@ -79,10 +80,10 @@ def run_worker(config: WorkerConfig) -> WorkerExit:
         raise
 
 
-def _run(config: WorkerConfig) -> WorkerExit:
+def _run(config: WorkerConfig, services: Sequence[Service]) -> WorkerExit:
     fork_server = launch(many=bool(config.max_tasks_per_child)) if config.pool == "prefork" else None
     config.info = _info(config)
-    node = WorkerNode(config, _alias(), fork_server)
+    node = WorkerNode(config, _alias(), fork_server, services)
     signals.send(signals.worker_after_setup, config.name, instance=node)
     handlers = SignalHandlers(node, node.calls.post, restarted=config.restarted)
     handlers.install()
@@ -97,7 +98,7 @@ def _run(config: WorkerConfig) -> WorkerExit:
 
 
 def _set_up_logging(config: WorkerConfig) -> None:
-    """Open the log, then leave the terminal if detached."""
+    """Open the log, then leave the terminal if detached. The terminal waits until the worker is ready."""
     own = config.logfile_of(0) != config.logfile_of(1)
     setup_worker_logging(
         config.loglevel,
@@ -105,8 +106,9 @@ def _set_up_logging(config: WorkerConfig) -> None:
         file_of=config.logfile_of if own else None,
         color=config.color and sys.stderr.isatty(),
     )
-    if config.background:
-        config.background.leave_terminal()
+    if background := config.background:
+        background.leave_terminal()
+        log_lines.worker_ready.subscribe(lambda name: background.report_ready())
     elif config.detached:
         redirect_streams(None)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from kombu.asynchronous import Hub
 from kombu.entity import Queue
@@ -29,6 +29,7 @@ from .duties.maintenance import Maintenance
 from .duties.queue_advice import tell_of_unnamed
 from .duties.redeliveries import Redeliveries
 from .duties.store_thread import StoreThread
+from .duties.unknown_tasks import take_known
 from .loop.consumer import Consumer
 from .loop.prefetch import PrefetchPolicy
 from .loop.redelivered import read_alone
@@ -37,6 +38,7 @@ from .pools.base import PoolEvents, PoolOptions
 from .pools.forkserver import ForkServer
 from .pools.registry import pool_class
 from .process.watchdog import Watchdog
+from .remote.thread import RemoteThread
 
 #: Seconds between two calls of ``Consumer.rebalance``.
 _REBALANCE = 0.05
@@ -46,6 +48,8 @@ _ANNOUNCE = 0.01
 _STUCK_LEASES, _STUCK_SECONDS = 5, 300.0
 #: Seconds in which the pool has to end its idle children or threads.
 _LAST_TASKS = 5.0
+#: Seconds in which remote control has to send its last messages.
+_LAST_MESSAGES = 2.0
 #: Seconds that the last writes of a worker may take.
 _LAST_WRITES = 3.0
 
@@ -67,11 +71,30 @@ class WorkerOptions:
     info: dict[str, Any] = field(default_factory=dict)
 
 
+class Service(Protocol):
+    """A room above the worker that takes part in each worker: remote control, events."""
+
+    def start(self, node: WorkerNode) -> None:
+        """Take part in a worker that begins to run. Parts of ``node.remote`` are registered now."""
+
+    def stop(self) -> None:
+        """Take part no more: the worker ends. ``node.remote`` still sends what is posted now."""
+
+
 class WorkerNode:
     """One worker. ``run`` returns the exit status when it has ended."""
 
-    def __init__(self, options: WorkerOptions, alias: str, fork_server: ForkServer | None = None) -> None:
+    def __init__(
+        self,
+        options: WorkerOptions,
+        alias: str,
+        fork_server: ForkServer | None = None,
+        services: Sequence[Service] = (),
+    ) -> None:
         self.options = options
+        self.services = services
+        self.remote = RemoteThread()
+        self.started_at = time.monotonic()
         self.hub = Hub()
         self.calls = CallQueue()
         self.store = StoreThread(alias)
@@ -198,12 +221,14 @@ class WorkerNode:
         """Run until the worker is stopped; return its exit status."""
         signals.send(signals.worker_init, self.options.name, instance=self)
         self.hub.add_reader(self.calls.fileno(), self.calls.run)
+        self._start_services()
         self.consumer.pool.start()
         self.hub.call_repeatedly(_REBALANCE, self.consumer.rebalance)
         self.hub.call_repeatedly(1.0, self.watchdog.pat)
         # Before the first claim takes what waits in the queues.
         names = [public_name(queue) for queue in self.options.queues]
         self.store.calls.post(tell_of_unnamed, names, self.store.alias)
+        self.store.calls.post(take_known, self.store.alias)
         self.store.start()
         self.watchdog.start()
         if settings.WATCHDOG_TIMEOUT is not None:
@@ -217,12 +242,45 @@ class WorkerNode:
             self._finish()
         return self.status
 
+    def _start_services(self) -> None:
+        for service in self.services:
+            service.start(self)
+        if self.remote.is_needed:
+            self.remote.start()
+
     def _announce(self) -> None:
-        """Announce the worker once its row is written and senders can find its queues."""
-        if self.lease.token and self.declarations.made:
+        """Announce the worker once its row is written, senders can find its queues, and callers its mailbox."""
+        if self.lease.token and self.declarations.made and self.remote.is_settled:
             self._announcing.cancel()
             signals.send(signals.worker_ready, self.options.name, instance=self)
             log_lines.worker_ready(self.options.name)
+
+    # -- changes while it runs
+
+    def add_queue(self, queue: Queue) -> None:
+        """Read a queue too. Called on the store thread."""
+        self.declarations.add(queue)
+        self.options.queues = [*(each for each in self.options.queues if each.name != queue.name), queue]
+        self.source.add(queue.name)
+        self._write_info(queues=[each.name for each in self.options.queues])
+
+    def cancel_queue(self, name: str) -> None:
+        """Read a queue no more. Called on the store thread."""
+        self.options.queues = [each for each in self.options.queues if each.name != name]
+        self.declarations.cancel(name)
+        self.source.remove(name)
+        self._write_info(queues=[each.name for each in self.options.queues])
+
+    def resize(self, by: int) -> None:
+        """Add slots to the pool, or take some away. Raises ``ValueError`` if the pool can't. Called by the loop."""
+        pool = self.consumer.pool
+        (pool.grow if by > 0 else pool.shrink)(abs(by))
+        self.consumer.dispatch()
+        self.store.calls.post(lambda: self._write_info(concurrency=pool.concurrency))
+
+    def _write_info(self, **changed: Any) -> None:
+        self.options.info = {**self.options.info, **changed}
+        self.lease.write_info()
 
     # -- ending
 
@@ -293,6 +351,9 @@ class WorkerNode:
             if self.store.is_alive():
                 self.store.join(_LAST_WRITES + 1)
             self._check_last_writes()
+            for service in self.services:
+                service.stop()
+            self.remote.end(_LAST_MESSAGES)
             self.watchdog.stop()
             self.store_watchdog.stop()
             signals.send(signals.worker_shutdown, self.options.name, instance=self)

@@ -17,7 +17,7 @@ from tests.support.waiting import wait_until
 
 from .conftest import StartWorker
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.faults
 HOUR = 3600.0
 SHIFTED = str(ROOT / "tests" / "support" / "shifted_clock")
 
@@ -55,8 +55,8 @@ def test_worker_with_a_wrong_clock_works_by_the_databases(
     assert {result.state for result in results} == {"SUCCESS"}
     assert {result.state for result in late} == {"REVOKED"}
     # Sent by ``send_later``.
-    wait_until(lambda: not ScheduledMessage.objects.using(alias).exists(), 30, what="the schedule to be empty")
-    wait_until(lambda: not Message.objects.using(alias).exists(), 30, what="the last messages to be settled")
+    wait_until(lambda: not ScheduledMessage.objects.using(alias).exists(), what="the schedule to be empty")
+    wait_until(lambda: not Message.objects.using(alias).exists(), what="the last messages to be settled")
     ended = for_alias(alias).now()
     for run in TaskRun.objects.using(alias):
         for moment in (run.created_at, run.started_at or run.finished_at, run.finished_at):

@@ -94,7 +94,7 @@ def _still_works(alias: str, worker: Process, notes: Path) -> None:
     """A worker that lives still hears of new tasks at once."""
     assert worker.running
     again = jobs.note.delay(str(notes), 10_000)
-    wait_until(again.ready, 20, what="the worker to work on")
+    wait_until(again.ready, what="the worker to work on")
 
 
 @servers
@@ -114,19 +114,19 @@ def test_tasks_end_once_while_connections_are_cut_repeatedly(
 def test_tasks_end_once_when_the_database_is_stopped_and_started(
     alias: str, proxy: Proxy, start_worker: StartWorker, notes: Path, full_run: bool
 ) -> None:
-    worker = start_worker(LEASE=2.0)
+    worker = start_worker(LEASE=1.0)
     with audit(alias):
-        ids = _send(alias, notes, 60, 0.1)
+        ids = _send(alias, notes, 30, 0.1)
         wait_until(lambda: len(_starts(notes)) >= 4, what="some tasks to start")
         proxy.stop()
         worker.wait_for_log("The database gave an error")
         stopped = time.monotonic()
         # Longer than the lease: what is in hand may not be started on the strength of it.
-        wait_until(lambda: time.monotonic() > stopped + (20 if full_run else 2.5), 30)
+        wait_until(lambda: time.monotonic() > stopped + (20 if full_run else 1.5))
         proxy.start()
         _wait_for_all(alias, worker, lambda: _unfinished(alias) == 0)
         _each_ended_once(alias, ids)
-    assert _starts(notes) == {str(n): 1 for n in range(60)}
+    assert _starts(notes) == {str(n): 1 for n in range(30)}
     _still_works(alias, worker, notes)
 
 
@@ -134,24 +134,24 @@ def test_tasks_end_once_when_the_database_is_stopped_and_started(
 def test_worker_that_waits_for_the_database_can_be_stopped(
     alias: str, proxy: Proxy, start_worker: StartWorker, notes: Path
 ) -> None:
-    worker = start_worker()
+    worker = start_worker(SHUTDOWN_TIMEOUT=300)
     proxy.stop()
     worker.wait_for_log(r"The database gave an error; trying again \(3\)")
-    assert worker.stop(timeout=25) == 1
+    assert worker.stop() == 1
 
 
 @servers
 def test_worker_stopped_while_the_database_is_away_tells_what_was_not_written(
     alias: str, proxy: Proxy, start_worker: StartWorker, notes: Path
 ) -> None:
-    worker = start_worker()
+    worker = start_worker(SHUTDOWN_TIMEOUT=300)
     go_on = notes.with_name("go on")
     result = jobs.progress.delay(str(notes), str(go_on))
     wait_until(lambda: _starts(notes), what="the task to start")
     proxy.stop()
     go_on.touch()
     worker.wait_for_log("The database gave an error")
-    assert worker.stop(timeout=25) == 1
+    assert worker.stop() == 1
     assert f"Ends that were not written: 1 (tests.support.jobs.tasks.progress[{result.id}] SUCCESS)" in worker.log
     proxy.start()
     assert not result.ready()
@@ -225,7 +225,7 @@ def test_tasks_end_once_while_the_server_ends_sessions_repeatedly(
 
 @postgresql
 def test_worker_listens_again_at_once_after_a_cut(alias: str, start_worker: StartWorker, notes: Path) -> None:
-    worker = start_worker(POLL_INTERVAL=60)
+    worker = start_worker(POLL_INTERVAL=600)
     for _ in range(3):
         wait_until(lambda: _end_sessions(alias, "LISTEN %"), what="the worker to listen")
         _still_works(alias, worker, notes)

@@ -62,25 +62,24 @@ def _finish(alias: str, start_worker: StartWorker) -> None:
     )
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_kill_at_a_point_repeats_no_callback(alias: str, start_worker: StartWorker, point: str, full_run: bool) -> None:
-    deaths = 25 if full_run else 2
+def test_kill_at_each_point_repeats_no_callback(alias: str, start_worker: StartWorker, full_run: bool) -> None:
+    # At the first time that a worker comes to the point, at the second, ...
+    deaths = [f"{point}:{1 + number % 4}" for point in POINTS for number in range(25)]
+    if not full_run:
+        deaths = [f"{point}:{1 + number % 2}" for number, point in enumerate(POINTS)]
     with audit(alias):
-        for number in range(deaths):
+        for number, death in enumerate(deaths):
             _send(number)
-            # At the first time that it comes to the point, at the second, ...
-            worker = start_worker(
-                "-n", f"w{number}", ready=False, environment={"TEST_DEATH": f"{point}:{1 + number % 4}"}
-            )
-            assert worker.wait() == -signal.SIGKILL, worker.log
+            worker = start_worker("-n", f"w{number}", ready=False, environment={"TEST_DEATH": death})
+            assert worker.wait() == -signal.SIGKILL, f"{death}\n{worker.log}"
         _finish(alias, start_worker)
-        _check(alias, EACH * deaths)
+        _check(alias, EACH * len(deaths))
 
 
 def test_callback_is_sent_once_when_the_worker_is_killed_soon_after_the_tasks_effect(
     alias: str, start_worker: StartWorker, notes: Path, full_run: bool, dice: Random
 ) -> None:
-    deaths = 100 if full_run else 5
+    deaths = 100 if full_run else 3
     with audit(alias):
         for number in range(deaths):
             before = len(notes.read_text())

@@ -31,7 +31,7 @@ def test_hanging_worker_ends_with_its_processes(alias: str, start_worker: StartW
     assert "tests/support/hanging/apps.py" in worker.log, "the stacks say what hangs"
     wait_until(lambda: not any(trees.alive(pid) for pid in everything), what="all of its processes to be gone")
     start_worker("-n", "other")
-    wait_until(result.ready, 30, what="the task to run elsewhere")
+    wait_until(result.ready, what="the task to run elsewhere")
     assert result.state == states.SUCCESS
 
 

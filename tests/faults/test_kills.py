@@ -108,6 +108,7 @@ def test_worker_frozen_past_its_lease_settles_no_message_that_was_taken_over(
     assert again.successful()
 
 
+@pytest.mark.parametrize("database", ["mariadb"], indirect=True)
 def test_children_of_a_killed_worker_end_and_its_tasks_run_elsewhere(
     alias: str, start_worker: StartWorker, notes: Path
 ) -> None:
@@ -118,10 +119,11 @@ def test_children_of_a_killed_worker_end_and_its_tasks_run_elsewhere(
     worker.kill()
     wait_until(lambda: not any(trees.alive(pid) for pid in everything), what="all of its processes to be gone")
     start_worker("-n", "second")
-    wait_until(lambda: _unfinished(alias) == 0, 30, what="all tasks to end")
+    wait_until(lambda: _unfinished(alias) == 0, what="all tasks to end")
     assert Worker.objects.using(alias).get(name__startswith="first").state == "lost"
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_a_killed_fork_server_ends_the_worker_and_loses_nothing(
     alias: str, start_worker: StartWorker, notes: Path
 ) -> None:
@@ -134,7 +136,7 @@ def test_a_killed_fork_server_ends_the_worker_and_loses_nothing(
     assert "fork server" in worker.log
     assert not Message.objects.using(alias).exclude(token="").exists()
     start_worker("-n", "second")
-    wait_until(lambda: _unfinished(alias) == 0, 30, what="all tasks to end")
+    wait_until(lambda: _unfinished(alias) == 0, what="all tasks to end")
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -168,6 +170,7 @@ def test_a_task_that_kills_the_fork_server_fails_after_max_deliveries(
     assert not Message.objects.using(alias).exists()
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_early_ack_task_fails_and_is_not_run_again_when_its_child_is_killed(
     alias: str, start_worker: StartWorker, notes: Path
 ) -> None:
@@ -186,6 +189,6 @@ def test_early_ack_task_fails_and_is_not_run_again_when_its_worker_is_killed(
     wait_until(lambda: _started(notes), what="the task to start")
     worker.kill()
     start_worker("-n", "second")
-    wait_until(result.ready, 30, what="the loss to be noticed")
+    wait_until(result.ready, what="the loss to be noticed")
     assert type(result.result).__name__ == "WorkerLostError"
     assert _started(notes) == {"early": 1}

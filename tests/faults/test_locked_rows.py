@@ -25,7 +25,6 @@ from .conftest import StartWorker
 
 pytestmark = [
     pytest.mark.faults,
-    pytest.mark.timeout(180),
     # A transaction that writes locks the whole of SQLite.
     pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True),
 ]
@@ -44,7 +43,7 @@ def _open_transaction(alias: str, lock: Callable[[], object]) -> Iterator[None]:
             with suppress(_RollBack), transaction.atomic(using=alias):
                 lock()
                 locked.set()
-                release.wait(60)
+                release.wait(200)
                 raise _RollBack
         finally:
             connections[alias].close()
@@ -103,7 +102,7 @@ def _ended(alias: str, results: Any) -> bool:
 
 
 def test_other_tasks_are_settled_while_a_row_is_locked(alias: str, start_worker: StartWorker, notes: Path) -> None:
-    worker = start_worker(LEASE=30.0)
+    worker = start_worker(LEASE=120.0)
     ids: list[str] = []
     with audit(alias):
         for number, (kind, lock) in enumerate(LOCKS.items()):
@@ -131,7 +130,7 @@ def test_other_tasks_are_settled_while_a_row_is_locked(alias: str, start_worker:
 
 def test_locked_message_keeps_no_slot_and_starts_afterwards(alias: str, start_worker: StartWorker, notes: Path) -> None:
     go_on = notes.with_name("go-on")
-    start_worker("-c", "1", "--prefetch-multiplier", "4", LEASE=30.0)
+    start_worker("-c", "1", "--prefetch-multiplier", "4", LEASE=120.0)
     endings.wait_for_file.delay(str(notes), str(go_on))
     early = jobs.nap_early_acked.delay(str(notes), 0.0)
     claimed = Message.objects.using(alias).filter(task_id=early.id).exclude(token="")

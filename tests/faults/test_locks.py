@@ -31,7 +31,7 @@ from tests.support.waiting import wait_until
 
 from .conftest import StartWorker
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.faults
 sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 postgresql = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 #: What makes a database give up soon when it waits for a lock.
@@ -152,7 +152,7 @@ def test_worker_goes_on_and_settles_once_when_the_disk_has_room_again(
         ids = [result.id for result in jobs.note.delay_many([(str(notes), n, 0.01) for n in range(30)])]
         worker.wait_for_log("The database gave an error; trying again")
         resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, usual)
-        wait_until(lambda: _ended(alias) == 30, 30, what="all tasks to end")
+        wait_until(lambda: _ended(alias) == 30, what="all tasks to end")
         assert times_final(alias) == dict.fromkeys(ids, 1)
     assert worker.stop() == 0
 
@@ -183,7 +183,7 @@ def test_worker_goes_on_when_its_database_file_is_writable_again(
         with _immutable(Path(urlsplit(clean_database.url).path)):
             worker.wait_for_log("The database gave an error; trying again")
             worker.wait_for_log("readonly database")
-        wait_until(lambda: _ended(alias) == 30, 30, what="all tasks to end")
+        wait_until(lambda: _ended(alias) == 30, what="all tasks to end")
         assert times_final(alias) == dict.fromkeys(ids, 1)
     assert len(notes.read_text().splitlines()) == 30
     assert worker.stop() == 0

@@ -15,7 +15,7 @@ from tests.support.waiting import wait_until
 
 from .conftest import StartWorker
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.faults
 
 #: So a message that is counted once too often is not run.
 LIMIT = 1
@@ -50,7 +50,7 @@ def test_message_that_kills_each_worker_fails_at_its_limit_and_harms_no_other(
         assert worker.wait() == -signal.SIGKILL, worker.log
         assert not notes.read_text()
     start()
-    wait_until(lambda: not Message.objects.using(alias).exists(), 30, what="all messages to be settled")
+    wait_until(lambda: not Message.objects.using(alias).exists(), what="all messages to be settled")
     assert poison.state == states.FAILURE
     assert type(poison.result).__name__ == "WorkerLostError"
     assert {result.state for result in results} == {states.SUCCESS}

@@ -26,7 +26,7 @@ from tests.support.waiting import wait_until
 
 from .conftest import StartWorker
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.faults
 TABLES = ("taskq_message", "taskq_scheduledmessage", "taskq_taskrun", "taskq_worker", "taskq_attempt")
 
 
@@ -52,7 +52,7 @@ def test_worker_runs_on_tables_of_a_newer_version(alias: str, start_worker: Star
     start_worker()
     results = jobs.note.delay_many([(str(notes), n) for n in range(20)])
     results += [jobs.fail_twice.delay(str(notes)), jobs.note.apply_async((str(notes), 99), countdown=0.5)]
-    wait_until(lambda: all(result.ready() for result in results), 30, what="all tasks to end")
+    wait_until(lambda: all(result.ready() for result in results), what="all tasks to end")
     assert all(result.successful() for result in results)
     assert not Message.objects.using(alias).exists()
 

@@ -35,7 +35,7 @@ def test_workflows_end_once_while_workers_and_children_are_killed(
     alias: str, start_worker: StartWorker, full_run: bool, dice: Random
 ) -> None:
     with audit(alias):
-        sent = [(canvas()(), value) for _ in range(40 if full_run else 12) for canvas, value in CANVASES]
+        sent = [(canvas()(), value) for _ in range(40 if full_run else 4) for canvas, value in CANVASES]
         killer = Killer(
             lambda name: start_worker("-n", name, ready=False),
             2,

@@ -147,7 +147,7 @@ def test_pool_with_a_frozen_fork_server_can_be_killed(tmp_path: Path):
         before = time.monotonic()
         driver.pool.kill()
 
-        assert time.monotonic() - before < 10
+        assert time.monotonic() - before < 30
         assert driver.pool.unfinished() == [(running, True)]
         wait_until(lambda: not any(alive(pid) for pid in pids if pid))
 

@@ -7,7 +7,6 @@ import pty
 import re
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -110,10 +109,9 @@ def test_cold_shutdown_by_a_second_sigint_waits_for_no_thread(busy: Any, pool: s
     b = busy("-P", pool, environment={"TEST_APPS": "tests.support.jobs"})
     b.worker.send(signal.SIGINT)
     b.worker.wait_for_log("Warm shutdown")
-    before = time.monotonic()
     b.worker.send(signal.SIGINT)
-    assert b.worker.wait() == 1
-    assert time.monotonic() - before < 4
+    # Less than TASKQ_SHUTDOWN_TIMEOUT: the task itself never ends.
+    assert b.worker.wait(20) == 1
     assert re.search(r"Cold shutdown \(SIGINT\): 1 task is running", b.worker.log)
     b.assert_put_back(b.running, *b.waiting)
     b.assert_gone()
@@ -259,7 +257,5 @@ def test_sigusr1_logs_stacks_and_the_worker_goes_on(alias: str, start_worker: St
 def test_sigterm_during_startup_stops_the_worker(alias: str, start_worker: StartWorker) -> None:
     worker = start_worker(ready=False)
     worker.wait_for_log(r"\[queues\]")
-    before = time.monotonic()
     worker.stop(timeout=20)
-    assert time.monotonic() - before < 20
     assert not Worker.objects.using(alias).exists()

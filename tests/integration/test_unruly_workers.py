@@ -67,7 +67,7 @@ def test_processes_of_tasks_end_with_the_worker(
         go_on.touch()
     worker.stop(end)
 
-    wait_until(lambda: not any(alive(pid) for pid in left), 8.0, what="the end of the processes")
+    wait_until(lambda: not any(alive(pid) for pid in left), what="the end of the processes")
 
 
 # -- a stream that can't be read

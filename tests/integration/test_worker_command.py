@@ -48,7 +48,7 @@ def test_banner_worker_row_and_taskhealth_agree_with_the_options(alias: str, pro
     assert not re.search(r"  \. (celery|taskq)\.", log)
     wait_until(lambda: len(trees.pool_children(worker.pid)) == cpus, what="a child for each CPU")
     assert add.delay(2, 2).get(timeout=20) == 4
-    assert "-Q names the queue 'hipri', which no route, no task and not TASKQ_QUEUES names" in worker.log
+    worker.wait_for_log("-Q names the queue 'hipri', which no route, no task and not TASKQ_QUEUES names")
     row = Worker.objects.using(alias).get()
     assert (row.name, row.pid) == (f"taskq@{HOST}", worker.pid)
     # The probe, on a worker that lives and on one that was killed.
@@ -144,6 +144,18 @@ def test_breakpoint_in_prefork_points_to_the_solo_pool(alias: str, start_worker:
 def test_quiet_option_prints_no_banner(alias: str, processes: Processes) -> None:
     worker = workers.start_worker(processes, "-q", "-c", "1")
     assert "[queues]" not in worker.log
+
+
+def test_purge_option_empties_the_workers_queues_once(alias: str, processes: Processes) -> None:
+    old, other = endings.square.delay(2), endings.square.apply_async((2,), queue="hipri")
+    worker = workers.start_worker(processes, "--purge", "-c", "1")
+    assert "purge: Erased 1 messages from the queue.\n" in worker.log
+    assert (old.state, other.state) == ("REVOKED", "PENDING")
+    worker.send(signal.SIGHUP)
+    wait_until(lambda: worker.log.count(" ready.\n") == 2, what="the worker to be ready again")
+    assert endings.square.delay(3).get(timeout=20) == 9
+    assert worker.stop() == 0
+    assert worker.log.count("purge:") == 1
 
 
 def test_executable_option_runs_the_worker_with_that_python(alias: str, processes: Processes, tmp_path: Path) -> None:
@@ -270,13 +282,13 @@ def test_reload_restarts_the_worker_after_a_change(alias: str, processes: Proces
     worker.wait_for_log(
         r"tasks\.py has changed: the worker starts again\. It waits up to 30 s for its running tasks\.\n"
     )
-    wait_until(lambda: worker.log.count(" ready.\n") == 2, 30, what="the worker to be ready again")
+    wait_until(lambda: worker.log.count(" ready.\n") == 2, what="the worker to be ready again")
     assert send_task("reloaded").get(timeout=20) == "afterwards"
     # A mistake ends the worker, not its supervisor.
     (app / "tasks.py").write_text("no python")
-    worker.wait_for_log("SyntaxError", 30)
+    worker.wait_for_log("SyntaxError")
     (app / "tasks.py").write_text(source.format("mended"))
-    wait_until(lambda: worker.log.count(" ready.\n") == 3, 30, what="the worker to be ready once more")
+    wait_until(lambda: worker.log.count(" ready.\n") == 3, what="the worker to be ready once more")
     everything = trees.whole(worker.pid, 4)  # with the worker, its fork server and a child
     assert worker.stop() == 0
     assert "The worker is to end. It waits up to 30 s for its running tasks.\n" in worker.log
@@ -303,6 +315,7 @@ def test_reload_supervisor_ends_its_worker_when_it_ends(alias: str, processes: P
     ("options", "words"),
     [
         (["--reload", "--detach"], "--reload is for development, .*does not go with --detach"),
+        (["--reload", "--purge"], "--purge does not go with --reload"),
         (["-c", "0"], "is not a number from 1"),
         (["-l", "loud"], "is not one of DEBUG"),
         (["-P", "eventlet"], "invalid choice"),

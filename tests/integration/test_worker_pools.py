@@ -53,7 +53,7 @@ def test_cold_shutdown_of_the_threads_pool_does_not_wait_for_a_running_task(
     worker = start_worker("-P", "threads", "--pidfile", str(pidfile), environment=UNLIMITED)
     result = blocking.delay(str(notes), str(go_on))
     wait_until(notes.read_text, what="the task to start")
-    assert worker.stop(signal.SIGQUIT, 15) == 1
+    assert worker.stop(signal.SIGQUIT, 20) == 1
     assert "has ended" in worker.log
     assert not pidfile.exists()
     assert list(Message.objects.using(alias).values_list("task_id", "token", "deliveries")) == [(result.id, "", 0)]

@@ -52,7 +52,9 @@ def worker(
     """One worker for all attacks. It would like to hold 200 messages, and has to live to the end."""
     with django_db_blocker.unblock(), workers.on(database, tmp_path_factory.mktemp("workers")) as processes:
         options = ("-c", "2", "--prefetch-multiplier", "100")
-        worker = workers.start_worker(processes, *options, MAX_PREFETCH_SIZE=MIB, MAX_MESSAGE_SIZE=3 * MIB)
+        sizes = {"MAX_PREFETCH_SIZE": MIB, "MAX_MESSAGE_SIZE": 3 * MIB}
+        # Nothing wakes the worker up for a row that was written past what sends.
+        worker = workers.start_worker(processes, *options, POLL_INTERVAL=0.1, **sizes)
         yield worker
         assert worker.stop() == 0, worker.log
 

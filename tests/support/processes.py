@@ -77,7 +77,7 @@ class Process:
     def running(self) -> bool:
         return self.popen.poll() is None
 
-    def wait_for_log(self, pattern: str, timeout: float = 30.0) -> re.Match[str]:
+    def wait_for_log(self, pattern: str, timeout: float = 60.0) -> re.Match[str]:
         """Wait until a line matches the regular expression; fail at once if the process ends before."""
 
         def found() -> re.Match[str] | None:
@@ -99,21 +99,21 @@ class Process:
         if self.running:
             os.kill(self.pid, number)
 
-    def wait(self, timeout: float = 30.0) -> int:
+    def wait(self, timeout: float = 60.0) -> int:
         """Wait for the end and return the exit status, negative for a signal."""
         try:
             return self.popen.wait(timeout)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{self!r} did not end in {timeout:g} s; it logged:\n{self.log}") from None
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 30.0) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 60.0) -> int:
         """Ask the process to end, wait, and return its exit status."""
         self.send(number)
         return self.wait(timeout)
 
     def kill(self) -> int:
         """Kill the process without notice."""
-        return self.stop(signal.SIGKILL, 10.0)
+        return self.stop(signal.SIGKILL)
 
     def kill_detached(self) -> None:
         """Kill the worker that this one started in the background, if a test that failed has left it there."""

@@ -27,7 +27,7 @@ _LASTING = re.compile(r"manage\.py (taskworker|runserver)")
 _FILE = re.compile(r"# (\S+\.(?:py|html))(, at the end)?\n")
 #: What may be typed again until its output is the printed one: it only looks.
 _LOOKS = re.compile(r"\$ curl -s http|\w+\.state$")
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def environment(folder: Path, wheels: Path) -> dict[str, str]:
@@ -234,7 +234,7 @@ class Reader:
             assert shell.popen.poll() is None, f"the shell has ended:\n{shell.output}"
             return re.search(r"((?:.*\n)*?)(?:>>> |\.\.\. )\Z", shell.output)
 
-        found = wait_until(prompted, PATIENCE * 2, what="a prompt of the shell")
+        found = wait_until(prompted, PATIENCE, what="a prompt of the shell")
         assert found is not None
         return found[1]
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(predicate: Callable[[], T], timeout: float = 20.0, interval: float = 0.02, what: str = "") -> T:
+def wait_until(predicate: Callable[[], T], timeout: float = 60.0, interval: float = 0.02, what: str = "") -> T:
     """Call ``predicate`` until it returns something true, and return that.
 
     ``timeout`` and ``interval`` are in seconds. Raises ``AssertionError`` that

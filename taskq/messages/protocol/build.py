@@ -34,6 +34,9 @@ _EMPTY_EMBED_JSON = json.dumps(_EMPTY_EMBED)
 
 
 _KNOWN = frozenset(MessageOptions.__annotations__)
+_EMBEDDED = frozenset(EMBED)
+# Options of few messages that fill more than one header, or not only headers.
+_SELDOM = frozenset({"argsrepr", "kwargsrepr", "time_limit", "soft_time_limit", "countdown", "eta"})
 # Options that become headers unchanged; for a falsy value the header keeps the template's value.
 _AS_GIVEN = (("shadow", "shadow"), ("origin", "origin"), ("ignore_result", "ignore_result"))
 # The same, for options whose type is checked because workers would refuse the header.
@@ -52,9 +55,9 @@ _origin = ""
 
 
 def _forget_sender() -> None:
-    global _local, _origin
-    _local = threading.local()
+    global _origin
     _origin = ""
+    _local.__dict__.clear()
 
 
 os.register_at_fork(after_in_child=_forget_sender)
@@ -143,9 +146,10 @@ def _fill_options(envelope: Envelope, given: Mapping[str, Any]) -> None:
             headers[header] = checked(option, value)
     if (index := get("group_index")) is not None:
         headers["group_index"] = check.check_whole("group_index", index)
-    put_given_reprs(headers, given)
-    put_limits(headers, get("time_limit"), get("soft_time_limit"))
-    put_due(envelope, get("countdown"), get("eta"))
+    if not _SELDOM.isdisjoint(given):
+        put_given_reprs(headers, given)
+        put_limits(headers, get("time_limit"), get("soft_time_limit"))
+        put_due(envelope, get("countdown"), get("eta"))
     if (expires := get("expires")) is not None:
         put_expiry(envelope, expires)
     if (names := get("stamped_headers")) is not None:
@@ -216,11 +220,10 @@ def put_properties(envelope: Envelope, reply_to: str, always_priority: bool) -> 
         "reply_to": reply_to,
         "delivery_mode": 2,
     }
-    until, seconds = envelope.expiry
-    if until is not None:
-        ttl = check.expiration(until, clock.now())
+    if envelope.expires_in is not None:
+        ttl = check.expiration(envelope.expires_in, 0.0)
     else:
-        ttl = None if seconds is None else check.expiration(seconds, 0.0)
+        ttl = None if envelope.expires is None else check.expiration(envelope.expires, clock.now())
     if ttl:
         properties["expiration"] = ttl
     if always_priority or envelope.priority:
@@ -231,8 +234,9 @@ def put_properties(envelope: Envelope, reply_to: str, always_priority: bool) -> 
 
 
 def _embed(given: Mapping[str, Any]) -> dict[str, Any] | None:
-    get = given.get
-    embed = {"callbacks": get("callbacks"), "errbacks": get("errbacks"), "chain": get("chain"), "chord": get("chord")}
+    if _EMBEDDED.isdisjoint(given):
+        return None
+    embed = {name: given.get(name) for name in EMBED}
     return embed if any(embed.values()) else None
 
 
@@ -299,10 +303,13 @@ def put_payload(envelope: Envelope, payload: str | bytes, compression: str | Non
 
 def _check_size(envelope: Envelope, body: str | bytes) -> None:
     """Raise ``ValueError`` if ``body`` is larger than workers read, or than they open."""
+    most = settings.MAX_MESSAGE_SIZE
+    if most is None or len(body) * 4 <= most:  # a character has at most 4 bytes
+        return
     try:
         serializers.check_size(body)
     except InvalidTaskError:
         raise ValueError(
             f"The message for {envelope.name} has {len(body)} bytes, above TASKQ_MAX_MESSAGE_SIZE "
-            f"({settings.MAX_MESSAGE_SIZE}): store the data and pass its key."
+            f"({most}): store the data and pass its key."
         ) from None

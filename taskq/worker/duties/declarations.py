@@ -38,6 +38,19 @@ class Declarations(Duty):
         #: Whether all queues are declared, so that senders find them.
         self.made = not self._queues
 
+    def add(self, queue: Queue) -> None:
+        """Declare a queue that the worker reads from now on, if that is needed: senders may not know its exchange."""
+        self.cancel(queue.name)
+        own = all(key == queue.name and exchange.name in {"", key} for exchange, key in bindings_of(queue))
+        if _needs_declaring(queue) or not own:
+            self._declare(queue)
+            self._queues.append(queue)
+            self._next = 0.0
+
+    def cancel(self, name: str) -> None:
+        """Keep a queue no longer in use; one that expires does so."""
+        self._queues = [queue for queue in self._queues if queue.name != name]
+
     def work(self) -> bool:
         """Declare the queues when it is time, and again later, so that no queue expires or stays expired."""
         if self._queues and time.monotonic() >= self._next:

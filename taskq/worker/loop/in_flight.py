@@ -37,6 +37,10 @@ class InFlight:
             load = self._by_slot[slot] = SlotLoad()
         return load
 
+    def loads(self) -> list[tuple[int, SlotLoad]]:
+        """Return the indexes of the slots with their loads; any thread may ask."""
+        return list(self._by_slot.items())
+
     def put(self, slot: int, requests: Iterable[Request]) -> None:
         """Add requests that are handed to a slot."""
         load = self.of(slot)

@@ -9,43 +9,68 @@ import errno
 import grp
 import os
 import pwd
+import select
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
 
 from taskq.files import open_log
 
+#: Seconds that a terminal waits for a worker to be ready: longer only if its database can't be reached.
+_LONGEST_START = 30.0
+
 
 class Background:
-    """The detached process, while the process that started it waits in the terminal for the start to succeed."""
+    """The detached process, while the process that started it waits in the terminal for the worker to be ready."""
 
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe
 
     def leave_terminal(self) -> None:
-        """Report success, which ends the waiting process with status 0, and close the terminal."""
+        """Close the terminal: from here on errors are in the log alone."""
         redirect_streams(None)
+        self._tell()
+
+    def report_ready(self) -> None:
+        """Report that the worker takes tasks, which ends the waiting process with status 0."""
+        self._tell()
+        os.close(self._pipe)
+
+    def _tell(self) -> None:
         with suppress(BrokenPipeError):
             os.write(self._pipe, b"\0")
-        os.close(self._pipe)
 
 
 def detach() -> Background:
     """Go on in the background, in a new session; the calling process waits in the terminal.
 
-    It ends with status 0 when the new process leaves the terminal. If the new process
-    ends before, its error is printed there, and the status is 1.
+    It ends with status 0 when the worker is ready, or is not after 30 seconds. If the new process ends before, its
+    error is printed in the terminal, or is in its log, and the status is 1.
     """
     _flush()
     read, write = os.pipe()
     if os.fork():
         os.close(write)
-        os._exit(0 if os.read(read, 1) else 1)
+        os._exit(_wait_for_start(read))
     os.close(read)
     os.setsid()
     if os.fork():
         os._exit(0)
     return Background(write)
+
+
+def _wait_for_start(pipe: int) -> int:
+    """Wait for both reports of the background; return the exit status."""
+    if not os.read(pipe, 1):
+        return 1
+    status = 0
+    if not select.select([pipe], [], [], _LONGEST_START)[0]:
+        sys.stderr.write("The worker runs in the background, but is not ready yet: see its log.\n")
+    elif not os.read(pipe, 1):
+        sys.stderr.write("The worker ended before it was ready: see its log.\n")
+        status = 1
+    _flush()
+    return status
 
 
 def redirect_streams(output: int | None) -> None:

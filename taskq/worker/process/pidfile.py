@@ -1,6 +1,7 @@
 """The pid file, which one worker at a time has.
 
-Used by the command before and after the worker runs. It never deletes a file that a worker has not written.
+Used by the command before and after the worker runs, and by ``taskmulti``, which looks for the worker's process. It
+never deletes a file that a worker has not written.
 """
 
 from __future__ import annotations
@@ -55,15 +56,32 @@ class PidFile:
                 return
         raise self._contested()
 
-    def release(self) -> None:
-        """Remove the file if its pid is this process's."""
+    def release(self, pid: int | None = None) -> None:
+        """Remove the file if its pid is ``pid``, by default this process's."""
         # The worker's user may not be allowed to remove it. Then it stays behind as a stale file.
         with (
             suppress(FileNotFoundError, NotADirectoryError, PermissionError),
             directory_of(str(self.path)) as (directory, _),
         ):
-            if self._pid(directory) == os.getpid():
+            if self._pid(directory) == (pid or os.getpid()):
                 os.unlink(self.path.name, dir_fd=directory)
+
+    def look(self) -> tuple[int, bool] | None:
+        """Return the pid in the file, and whether the process that wrote it lives; ``None`` if there is no pid.
+
+        Raises ``PidFileError`` if the content is not a pid, and ``OSError`` if the file can't be read.
+        """
+        try:
+            with directory_of(str(self.path)) as (directory, _):
+                content, age = self._read(directory)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if not content:
+            return None
+        pid = _number(content)
+        if pid is None:
+            raise self._no_pid_file()
+        return pid, _wrote(pid, age)
 
     def _remove_stale(self, directory: int) -> None:
         with suppress(FileNotFoundError):
@@ -80,10 +98,7 @@ class PidFile:
         pid = _number(content)
         if pid is None:
             raise self._no_pid_file()
-        age = seconds_alive(pid)
-        # A process that started after the file was written is not the one that wrote it. If its start can't be
-        # read, it counts as the one that wrote it.
-        if (age is None and not is_gone(pid)) or (age is not None and age > written - _TOLERANCE):
+        if _wrote(pid, written):
             raise PidFileError(f"{self.path} says that a worker runs already, as process {pid}.")
 
     def _no_pid_file(self) -> PidFileError:
@@ -115,3 +130,11 @@ class PidFile:
 
 def _number(content: bytes) -> int | None:
     return int(content) if content.isdigit() and len(content) <= _LONGEST else None
+
+
+def _wrote(pid: int, written: float) -> bool:
+    """Tell whether the process lives that wrote its pid ``written`` seconds ago."""
+    age = seconds_alive(pid)
+    # A process that started after the file was written is not the one that wrote it. If its start can't be read, it
+    # counts as the one that wrote it.
+    return not is_gone(pid) if age is None else age > written - _TOLERANCE

@@ -54,7 +54,7 @@ def test_simple_queue_puts_gets_and_clears(connection: Any) -> None:
     for n in range(3):
         queue.put({"n": n})
     assert queue.qsize() == 3
-    first = queue.get(timeout=1)
+    first = queue.get(timeout=20)
     assert first.payload == {"n": 0}
     assert queue.qsize() == 2
     first.ack()
@@ -68,7 +68,7 @@ def test_simple_queue_puts_gets_and_clears(connection: Any) -> None:
 def test_simple_buffer_leaves_no_message_and_no_worker_row(alias: str, connection: Any) -> None:
     buffer = connection.SimpleBuffer("letters")
     buffer.put("x")
-    assert buffer.get(timeout=1).payload == "x"
+    assert buffer.get(timeout=20).payload == "x"
     buffer.close()
     connection.release()
     assert not Message.objects.using(alias).exists()
@@ -133,7 +133,7 @@ def test_closed_channel_requeues_its_unacked_messages(alias: str, connect: Conne
     got: list[Any] = []
     consumer = consume(channel, got)
     for _ in range(3):
-        first.drain_events(timeout=1)
+        first.drain_events(timeout=20)
     got[0].ack()
     consumer.cancel()
     channel.close()
@@ -172,7 +172,7 @@ def test_two_queues_take_turns(connection: Any, channel: Any) -> None:
     consume(channel, got, queue="a", no_ack=True)
     consume(channel, got, queue="b", no_ack=True, tag_prefix="b")
     for _ in range(2):
-        connection.drain_events(timeout=1)
+        connection.drain_events(timeout=20)
     assert sorted(payloads(got)) == ["a", "b"]
 
 
@@ -370,6 +370,6 @@ def test_message_with_unreadable_headers_is_a_decode_error(alias: str, channel: 
     Message.objects.using(alias).update(headers="{not json", properties="[]")
     errors: list[Any] = []
     consume(channel, [], on_decode_error=lambda message, error: (errors.append(error), message.reject()))
-    channel.connection.client.drain_events(timeout=1)
+    channel.connection.client.drain_events(timeout=20)
     assert len(errors) == 1
     assert not Message.objects.using(alias).exists()

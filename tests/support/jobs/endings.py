@@ -192,3 +192,9 @@ def say(self: Task[..., object], state: str, megabytes: int = 0) -> str:
     """Be in a state of its own."""
     self.update_state(state=state, meta="x" * (megabytes << 20))
     return "said"
+
+
+@task(sensitive=("card",))
+def charge(card: str, amount: int) -> int:
+    """Take a sensitive argument."""
+    return amount

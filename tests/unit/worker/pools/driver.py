@@ -157,7 +157,7 @@ class Driver:
         self.pool.start()
         self.until(lambda: all(slot.accepting for slot in self.pool.slots), "the slots are up")
 
-    def until(self, condition: Callable[[], object], what: str = "", timeout: float = 20.0) -> None:
+    def until(self, condition: Callable[[], object], what: str = "", timeout: float = 60.0) -> None:
         """Run the loop until ``condition`` holds."""
         end = time.monotonic() + timeout
         while not condition():

@@ -1,0 +1,64 @@
+"""Remote control: commands to running workers, their mailbox, and the callers of both.
+
+From Python, with Celery's names and arguments::
+
+    from taskq import control
+
+    control.inspect(["w1@host"]).active()
+    control.revoke(task_id, terminate=True)
+    control.broadcast("increase", {"by": 2}, reply=True)
+
+``@control_command`` and ``@inspect_command`` in an app's ``control.py`` add commands.
+"""
+
+from __future__ import annotations
+
+from .broadcasts import broadcast
+from .caller import (
+    add_consumer,
+    autoscale,
+    cancel_consumer,
+    disable_events,
+    enable_events,
+    heartbeat,
+    ping,
+    pool_grow,
+    pool_restart,
+    pool_shrink,
+    rate_limit,
+    revoke,
+    revoke_by_name,
+    revoke_by_stamped_headers,
+    shutdown,
+    terminate,
+    time_limit,
+)
+from .inspector import Inspect
+from .registry import control_command, inspect_command
+
+inspect = Inspect
+
+__all__ = [
+    "Inspect",
+    "add_consumer",
+    "autoscale",
+    "broadcast",
+    "cancel_consumer",
+    "control_command",
+    "disable_events",
+    "enable_events",
+    "heartbeat",
+    "inspect",
+    "inspect_command",
+    "ping",
+    "pool_grow",
+    "pool_restart",
+    "pool_shrink",
+    "rate_limit",
+    "revoke",
+    "revoke_by_name",
+    "revoke_by_stamped_headers",
+    "shutdown",
+    "terminate",
+    "time_limit",
+]

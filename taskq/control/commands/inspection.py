@@ -1,0 +1,89 @@
+"""Commands that tell which tasks a worker knows, holds and runs.
+
+They read snapshots, and answer whatever else waits; ``scheduled`` and ``revoked`` need the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from taskq.calls.registry import tasks
+from taskq.control import rows, taskinfo
+from taskq.control.pending import Pending
+from taskq.control.registry import inspect_command
+from taskq.control.state import WorkerState
+
+#: The attributes of tasks that ``registered`` shows by default. Celery's.
+_ITEMS = ("exchange", "routing_key", "rate_limit")
+#: The beginnings of the names of built-in tasks.
+_BUILT_IN = ("celery.", "taskq.")
+
+
+@inspect_command(default_timeout=0.2)
+def ping(state: WorkerState, **_: Any) -> dict[str, str]:
+    """Ping workers."""
+    return {"ok": "pong"}
+
+
+@inspect_command(alias="dump_active")
+def active(state: WorkerState, safe: bool = False, **_: Any) -> list[dict[str, Any]]:
+    """List the tasks that run now."""
+    return [taskinfo.running_info(each, state.hostname, safe=bool(safe)) for each in state.running()]
+
+
+@inspect_command(alias="dump_reserved")
+def reserved(state: WorkerState, **_: Any) -> list[dict[str, Any]]:
+    """List the tasks that workers hold and that have not started."""
+    return [taskinfo.reserved_info(request, state.hostname) for request in state.reserved()]
+
+
+@inspect_command(alias="dump_schedule")
+def scheduled(state: WorkerState, **_: Any) -> Pending:
+    """List the tasks that are due later, in the queues that workers read."""
+    queues, alias = [queue.name for queue in state.node.options.queues], state.node.store.alias
+    return state.on_store(rows.scheduled, queues, state.hostname, alias)
+
+
+@inspect_command(alias="dump_revoked")
+def revoked(state: WorkerState, **_: Any) -> Pending:
+    """List the ids of tasks that were revoked before they were sent, or while a worker held them."""
+    held = [request.id for request in state.held() if request.revoked]
+
+    def all_of_them() -> list[str]:
+        return sorted({*held, *rows.revoked(state.node.store.alias)})
+
+    return state.on_store(all_of_them)
+
+
+@inspect_command(variadic="ids", signature="[id1 [id2 [... [idN]]]]")
+def query_task(state: WorkerState, ids: Any = (), **_: Any) -> Any:
+    """Find tasks by id: active, reserved or scheduled. Those that no worker holds are missing."""
+    wanted = {ids} if isinstance(ids, str) else {each for each in ids or () if isinstance(each, str)}
+    found = {r.id: ["reserved", taskinfo.reserved_info(r, state.hostname)] for r in state.reserved() if r.id in wanted}
+    for each in state.running():
+        if each.request.id in wanted:
+            found[each.request.id] = ["active", taskinfo.running_info(each, state.hostname)]
+    left = sorted(wanted - found.keys())
+    if not left:
+        return found
+
+    def with_scheduled() -> dict[str, Any]:
+        queues, alias = [queue.name for queue in state.node.options.queues], state.node.store.alias
+        waiting = rows.scheduled(queues, state.hostname, alias, ids=left)
+        return found | {each["request"]["id"]: ["scheduled", each["request"]] for each in waiting}
+
+    return state.on_store(with_scheduled, late=lambda: found)
+
+
+@inspect_command(alias="dump_tasks", variadic="taskinfoitems", signature="[attr1 [attr2 [... [attrN]]]]")
+def registered(state: WorkerState, taskinfoitems: Any = None, builtins: bool = False, **_: Any) -> list[str]:
+    """List the tasks that workers know, with these of their attributes."""
+    items = [item for item in taskinfoitems or _ITEMS if isinstance(item, str) and not item.startswith("_")]
+    return [_described(name, items) for name in sorted(tasks) if builtins or not name.startswith(_BUILT_IN)]
+
+
+def _described(name: str, items: Iterable[str]) -> str:
+    task = tasks[name]
+    found = [f"{item}={value}" for item in items if (value := getattr(task, item, None)) is not None]
+    return f"{name} [{' '.join(found)}]" if found else name

@@ -1,0 +1,165 @@
+"""Commands about tasks: revoking and terminating them, and their limits.
+
+Revoking is durable: it is written by the store thread, for all workers. What this worker holds is revoked here at once,
+also while the database is away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from taskq.calls.registry import tasks
+from taskq.control import revoking, stamps
+from taskq.control.pending import Pending
+from taskq.control.registry import control_command
+from taskq.control.state import WorkerState
+from taskq.messages.protocol.options import is_limit
+from taskq.store.revoke import revoke as write_revoked
+from taskq.worker.loop.request import Request
+
+
+def _ids(task_id: Any) -> list[str]:
+    found = [task_id] if isinstance(task_id, str) else list(task_id or ())
+    if not all(isinstance(each, str) for each in found):
+        raise TypeError(f"task_id has to be an id or a list of ids, not {task_id!r:.100}")
+    return sorted(set(found))
+
+
+@control_command(variadic="task_id", signature="[id1 [id2 [... [idN]]]]")
+def revoke(
+    state: WorkerState,
+    task_id: Any,
+    terminate: bool = False,
+    signal: str | int | None = None,
+    written: bool = False,
+    **_: Any,
+) -> Any:
+    """Revoke tasks by id: they do not start any more.
+
+    With ``terminate`` a running one is ended by ``signal``. ``written`` says that the caller has written to the
+    database that they are revoked.
+    """
+    ids, name = _ids(task_id), revoking.signal_name(terminate, signal)
+    held = [request for request in state.held() if request.id in set(ids)]
+    if not terminate:
+        words = f"tasks {set(ids)} flagged as revoked"
+    else:
+        words = f"terminate: {', '.join(sorted(request.id for request in held)) or 'tasks unknown'}"
+    reply = _revoke_here(state, held, name) or {"ok": words}
+    return reply if written else _write(state, iter([ids]), name, reply)
+
+
+@control_command(args=[("signal", str)], variadic="task_id", signature="<signal> [id1 [id2 [... [idN]]]]")
+def terminate(state: WorkerState, signal: str | int | None = None, task_id: Any = (), **more: Any) -> Any:
+    """Revoke tasks by id, and end those that run by a signal."""
+    return revoke(state, task_id, **more | {"terminate": True, "signal": signal})
+
+
+@control_command(variadic="headers", signature="[key1=value1 [key2=value2 [... [keyN=valueN]]]]")
+def revoke_by_stamped_headers(
+    state: WorkerState,
+    headers: Any,
+    terminate: bool = False,
+    signal: str | int | None = None,
+    written: bool = False,
+    **_: Any,
+) -> Any:
+    """Revoke tasks that carry one of these stamps."""
+    wanted, name = stamps.wanted(headers), revoking.signal_name(terminate, signal)
+    held = [r for r in state.held() if stamps.match(r.headers.raw, wanted)]
+    if not terminate:
+        words = f"headers {headers} flagged as revoked, but not terminated"
+    else:
+        words = f"headers {headers} {'revoked' if held else 'were not terminated'}"
+    reply = _revoke_here(state, held, name) or {"ok": words}
+    return reply if written else _write(state, revoking.by_stamps(wanted, state.node.store.alias), name, reply)
+
+
+@control_command(args=[("pattern", str)], signature="<pattern (e.g., reports.*)>")
+def revoke_by_name(
+    state: WorkerState,
+    pattern: str,
+    terminate: bool = False,
+    signal: str | int | None = None,
+    written: bool = False,
+    **_: Any,
+) -> Any:
+    """Revoke tasks whose names match a pattern, as far as they were sent."""
+    name = revoking.signal_name(terminate, signal)
+    held = [r for r in state.held() if stamps.name_matches(r.name, pattern)]
+    reply = _revoke_here(state, held, name) or {"ok": f"tasks {pattern} flagged as revoked"}
+    return reply if written else _write(state, revoking.by_name(pattern, state.node.store.alias), name, reply)
+
+
+def _revoke_here(state: WorkerState, held: Collection[Request], signal: str) -> dict[str, str] | None:
+    """Revoke what this worker holds; return an error if a running task was to be terminated, and can't be."""
+    if not held:
+        return None
+    node = state.node
+    node.calls.post(node.consumer.revoke, {request.message.id: signal or "revoke" for request in held})
+    pool = node.consumer.pool
+    if not signal or pool.supports_terminate:
+        return None
+    jobs = {request.job for request in held}
+    running = [each.request.id for each in state.running() if each.request.job in jobs]
+    if not running:
+        return None
+    return {"error": f"the {pool.name} pool can't end a running task: {', '.join(running)} revoked, not terminated"}
+
+
+def _write(state: WorkerState, batches: revoking.Batches, signal: str, reply: dict[str, str]) -> Pending:
+    """Write that tasks are revoked, a batch in each turn of the store thread: claims go on meanwhile."""
+    pending = state.pending(state.no_database)
+    calls, alias = state.node.store.calls, state.node.store.alias
+
+    def step() -> None:
+        try:
+            ids = next(batches, None)
+            if ids:
+                write_revoked(ids, signal, alias)
+        except Exception as error:
+            pending.fail(error)
+            return
+        if ids is None:
+            pending.give(reply)
+        else:
+            calls.post(step)
+
+    calls.post(step)
+    return pending
+
+
+# -- limits
+
+
+@control_command(
+    args=[("task_name", str), ("soft", float), ("hard", float)], signature="<task_name> <soft_secs> [hard_secs]"
+)
+def time_limit(
+    state: WorkerState, task_name: str = "", hard: float | None = None, soft: float | None = None, **_: Any
+) -> dict[str, str]:
+    """Set the time limits of a task, for messages that are received from now on."""
+    if task_name not in tasks:
+        return {"error": "unknown task"}
+    for limit in (hard, soft):
+        if limit is not None and not is_limit(limit):
+            raise ValueError(f"a time limit has to be a number of seconds, not {limit!r:.50}")
+    if hard and soft and soft > hard:
+        raise ValueError(f"the soft limit of {soft:g} s is beyond the hard limit of {hard:g} s")
+    pool = state.node.consumer.pool
+    if hard and not pool.supports_hard_limit:
+        return {"error": f"The {pool.name} pool can't kill a task: a hard time limit needs prefork"}
+    task = tasks[task_name]
+    task.time_limit, task.soft_time_limit = hard, soft
+    return {"ok": "time limits set successfully"}
+
+
+@control_command(
+    args=[("task_name", str), ("rate_limit", str)], signature="<task_name> <rate_limit (e.g., 5/s | 5/m | 5/h)>"
+)
+def rate_limit(state: WorkerState, task_name: str = "", rate_limit: Any = None, **_: Any) -> dict[str, str]:
+    """Set the rate limit of a task."""
+    if task_name not in tasks:
+        return {"error": "unknown task"}
+    return {"error": "rate limits are not available in this version"}

@@ -1,0 +1,92 @@
+"""Commands about the worker itself: its statistics, its settings, and its end."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from typing import Any
+
+from kombu.connection import Connection
+
+from taskq.conf import settings
+from taskq.control import configuration, rows
+from taskq.control.pending import NO_REPLY
+from taskq.control.registry import control_command, inspect_command
+from taskq.control.state import WorkerState
+from taskq.worker.process.system import resident_kib
+
+
+@inspect_command
+def stats(state: WorkerState, **_: Any) -> dict[str, Any]:
+    """Show statistics: tasks, pool, broker, use of resources."""
+    node = state.node
+    return {
+        "total": dict(node.consumer.holdings.totals),
+        "pid": os.getpid(),
+        "clock": str(state.clock.value),
+        "uptime": round(time.monotonic() - node.started_at),
+        "pool": _pool(state),
+        "broker": _broker(),
+        "prefetch_count": node.source.target,
+        "rusage": _rusage(),
+    }
+
+
+def _pool(state: WorkerState) -> dict[str, Any]:
+    """Return what the pool says, with the keys that monitors expect of any."""
+    limits = state.node.consumer.limits
+    common = {"put-guarded-by-semaphore": False, "timeouts": [limits.soft or 0, limits.hard or 0]}
+    return common | state.node.consumer.pool.info()
+
+
+def _broker() -> dict[str, Any]:
+    # Of several URLs the first; without its password, and without the others, which may have one.
+    info = dict(Connection(settings.BROKER_URL).info())
+    return {name: value for name, value in info.items() if name not in {"password", "alternates"}} | {"alternates": []}
+
+
+def _rusage() -> dict[str, float]:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return {name.removeprefix("ru_"): getattr(used, name) for name in dir(used) if name.startswith("ru_")}
+
+
+@inspect_command
+def memsample(state: WorkerState, **_: Any) -> str:
+    """Show the resident memory of the main process."""
+    return f"{resident_kib() / 1024:.2f}MB"
+
+
+@inspect_command(
+    alias="dump_conf",
+    signature="[include_defaults=False]",
+    args=[("with_defaults", lambda text: text.lower() in {"1", "true", "yes", "on"})],
+)
+def conf(state: WorkerState, with_defaults: bool = False, **_: Any) -> dict[str, Any]:
+    """Show the settings that are set, or all; passwords are masked."""
+    return configuration.values(with_defaults=bool(with_defaults))
+
+
+@inspect_command
+def report(state: WorkerState, **_: Any) -> dict[str, str]:
+    """Show versions, platform and settings, for a bug report."""
+    return {"ok": configuration.report()}
+
+
+@inspect_command(visible=False)
+def hello(state: WorkerState, from_node: str = "", revoked: Any = None, **_: Any) -> Any:
+    """Tell a worker that starts which tasks are revoked, and the logical clock. What it tells needs no memory here."""
+    if from_node == state.hostname:
+        return None
+    clock = state.clock.forward()
+    return state.on_store(
+        lambda: {"revoked": rows.revoked(state.node.store.alias), "clock": clock},
+        late=lambda: {"revoked": [], "clock": clock},
+    )
+
+
+@control_command
+def shutdown(state: WorkerState, msg: str = "", **_: Any) -> Any:
+    """Shut workers down: running tasks may end."""
+    state.node.calls.post(lambda: state.node.stop(sig="remote control"))
+    return NO_REPLY

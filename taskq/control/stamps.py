@@ -1,0 +1,52 @@
+"""Which messages a command means: by their stamps, and by the names of their tasks. Pure.
+
+Stamps are headers, ``{"stamps": {key: [value, ...]}}``; a sender may have written anything there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+#: Values by key.
+Stamps = Mapping[str, frozenset[str]]
+
+
+def wanted(headers: Any) -> Stamps:
+    """Return the stamps of a command: ``{"key": value}``, ``{"key": [value, ...]}`` or ``["key=value", ...]``."""
+    if isinstance(headers, list | tuple):
+        pairs = [text.partition("=")[::2] for text in headers if isinstance(text, str) and "=" in text]
+        headers = {key: [value for name, value in pairs if name == key] for key, _ in pairs}
+    if not isinstance(headers, Mapping) or not headers:
+        raise ValueError("headers have to be given as key=value")
+    return {str(key): frozenset(map(str, _values(value))) for key, value in headers.items()}
+
+
+def match(headers: Mapping[str, Any], wanted: Stamps) -> bool:
+    """Tell whether a message with these headers has one of the stamps."""
+    stamps = headers.get("stamps")
+    if not isinstance(stamps, Mapping):
+        return False
+    return any(not values.isdisjoint(map(str, _values(stamps.get(key)))) for key, values in wanted.items())
+
+
+def match_text(headers: str, wanted: Stamps) -> bool:
+    """Tell whether a message with these headers, as its row has them, has one of the stamps."""
+    try:
+        found = json.loads(headers)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and match(found, wanted)
+
+
+def name_matches(name: str, pattern: str) -> bool:
+    """Tell whether the name of a task matches a pattern with ``*``, ``?`` and ``[...]``."""
+    return fnmatchcase(name, pattern)
+
+
+def _values(value: Any) -> list[Any]:
+    if isinstance(value, list | tuple | set | frozenset):
+        return list(value)
+    return [] if value is None else [value]

@@ -1,0 +1,154 @@
+"""What ``taskinspect``, ``taskcontrol`` and ``taskstatus`` share: their options, asking, and printing."""
+
+from __future__ import annotations
+
+import json
+import os
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Mapping, Sequence
+from pprint import pformat
+from textwrap import indent
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, OutputWrapper
+
+from taskq.conf import masked_url, settings
+from taskq.control import broadcast, registry
+from taskq.control.registry import Command as RemoteCommand
+from taskq.management import arguments
+
+#: The exit status if no worker answers: that of an unavailable service.
+UNAVAILABLE = os.EX_UNAVAILABLE
+
+
+def nobody_answered() -> CommandError:
+    """Return the error that ends the command with status 69."""
+    return CommandError("No nodes replied within time constraint", returncode=UNAVAILABLE)
+
+
+class RemoteBase(BaseCommand):
+    """A management command that asks workers."""
+
+    requires_system_checks = []
+    requires_migrations_checks = False
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add the options of all three."""
+        parser.add_argument("-t", "--timeout", type=arguments.seconds, help="seconds to wait for replies (1.0)")
+        parser.add_argument("-d", "--destination", type=arguments.names, help="nodes to ask, separated by commas (all)")
+        parser.add_argument("-j", "--json", action="store_true", help="print JSON")
+
+    def ask(self, options: dict[str, Any], command: str, given: dict[str, Any], timeout: float, **more: Any) -> Any:
+        """Send a command and return its replies by node."""
+        try:
+            replies = broadcast(
+                command, given, options["destination"], reply=True, timeout=options["timeout"] or timeout, **more
+            )
+        except Exception as error:
+            if options["traceback"]:
+                raise
+            url = masked_url(settings.CONTROL_URL)
+            raise CommandError(f"The broker of remote control, {url}, can't be used: {error!r}") from error
+        return {node: reply for found in replies or () for node, reply in found.items()}
+
+
+class FamilyCommand(RemoteBase):
+    """``taskinspect`` and ``taskcontrol``: the remote commands of one kind, each with its arguments."""
+
+    kind: str
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
+        """Return the parser; its help lists the remote commands."""
+        registry.load()
+        kwargs |= {"epilog": listing(self.kind), "formatter_class": RawDescriptionHelpFormatter}
+        return super().create_parser(prog_name, subcommand, **kwargs)
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add the remote command and its arguments."""
+        super().add_arguments(parser)
+        parser.add_argument("--list", action="store_true", help="list the commands, and end")
+        parser.add_argument("command", nargs="?", help="a command of the list below")
+        parser.add_argument("arguments", nargs="*", help="its arguments")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Ask, and print each reply as it comes."""
+        if options["list"] or not options["command"]:
+            self.stdout.write(listing(self.kind))
+            if not options["list"]:
+                raise CommandError("Name a command of the list.")
+            return
+        command = registry.commands.get(options["command"])
+        if command is None or command.kind != self.kind:
+            raise CommandError(f"Unknown command {options['command']!r}: see --list.")
+        given = read_arguments(command, options["arguments"])
+        say = print_nothing if options["json"] else lambda found: print_replies(self.stdout, found)
+        found = self.ask(options, command.name, given, command.default_timeout, callback=say)
+        if options["json"] and found:
+            self.stdout.write(json.dumps(found if self.kind == "inspect" else [{n: r} for n, r in found.items()]))
+        if not found:
+            raise nobody_answered()
+        if not options["json"] and self.kind == "inspect":
+            self.stdout.write(online(len(found)))
+
+
+def listing(kind: str) -> str:
+    """Return the remote commands of a kind, each with its arguments and what it is for."""
+    lines = ["commands:"]
+    for command in registry.visible(kind):
+        lines.append(f"  {command.name} {command.signature}".rstrip())
+        lines.append(f"      {command.help}")
+    return "\n".join(lines)
+
+
+def read_arguments(command: RemoteCommand, texts: Sequence[str]) -> dict[str, Any]:
+    """Return the arguments of the command line by name. Raises ``CommandError`` for wrong or too many ones."""
+    given: dict[str, Any] = {}
+    usage = f"{command.name} {command.signature}".rstrip()
+    for (name, convert), text in zip(command.args, texts, strict=False):
+        try:
+            given[name] = convert(text)
+        except (TypeError, ValueError):
+            raise CommandError(f"{usage}: {name} can't be {text!r}.") from None
+    rest = list(texts[len(command.args) :])
+    if command.variadic:
+        given[command.variadic] = rest
+    elif rest:
+        raise CommandError(f"{usage}: {rest[0]!r} is too much.")
+    return given
+
+
+# -- output, as Celery's commands print it
+
+
+def print_nothing(found: Mapping[str, Any]) -> None:
+    """Print nothing: all replies are printed together."""
+
+
+def print_replies(out: OutputWrapper, found: Mapping[str, Any]) -> None:
+    """Print the reply of one node."""
+    for node, reply in found.items():
+        print_status(out, node, reply)
+        if text := shown(reply)[1]:
+            out.write(indent(text, "    "))
+
+
+def print_status(out: OutputWrapper, node: str, reply: Any) -> None:
+    """Print that a node has answered."""
+    out.write(f"->  {node}: {shown(reply)[0]}")
+
+
+def shown(reply: Any) -> tuple[str, str]:
+    """Return OK or ERROR, and the text of a reply."""
+    if isinstance(reply, list):
+        return "OK", "\n".join(f"* {item}" for item in reply) or "- empty -"
+    if isinstance(reply, dict):
+        for key, word in (("ok", "OK"), ("error", "ERROR")):
+            if key in reply:
+                return word, indent(shown(reply[key])[1], "    ")
+        return "OK", json.dumps(reply, indent=4, sort_keys=True, default=str)
+    return "OK", reply if isinstance(reply, str) else pformat(reply)
+
+
+def online(count: int) -> str:
+    """Return the last line, as Celery has it."""
+    return f"\n{count} {'node' if count == 1 else 'nodes'} online."

@@ -1,0 +1,76 @@
+"""``Holdings``: which requests a worker holds, read by other threads while the loop goes on.
+
+Copies of plain dictionaries: nothing here waits for the loop, and the loop never waits for it. A copy may be a moment
+old.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from taskq.worker.pools.base import Pool
+
+from .in_flight import InFlight, SlotLoad
+from .request import Request
+
+T = TypeVar("T")
+
+#: How often a copy is tried again that met a change of its dictionary.
+_TRIES = 100
+
+
+@dataclass(slots=True)
+class Running:
+    """A request that runs: ``since`` is a time of the monotonic clock, ``pid`` its process, if it is known."""
+
+    request: Request
+    since: float
+    pid: int | None
+
+
+@dataclass(slots=True)
+class Holdings:
+    """The requests of a consumer: all by their messages' ids, and those that were handed over."""
+
+    by_message: dict[int, Request]
+    in_flight: InFlight
+    #: How many tasks of each name have ended here.
+    totals: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def all(self) -> list[Request]:
+        """Return every request that this worker holds."""
+        return _copied(lambda: list(self.by_message.values()))
+
+    def ids(self) -> set[int]:
+        """Return the ids of the messages that this worker holds."""
+        return _copied(lambda: set(self.by_message))
+
+    def running(self, pool: Pool) -> list[Running]:
+        """Return the requests that run: the heads of their slots."""
+        slots = {slot.index: slot for slot in pool.slots}
+        found = []
+        for index, load in _copied(self.in_flight.loads):
+            if (head := _copied(partial(_head, load))) is not None:
+                slot = slots.get(index)
+                since = slot.busy_since if slot is not None else None
+                found.append(Running(head, max(since or 0.0, head.handed_at), slot.pid if slot is not None else None))
+        return found
+
+
+def _head(load: SlotLoad) -> Request | None:
+    return load.head
+
+
+def _copied(copy: Callable[[], T]) -> T:
+    """Return a copy, made by the interpreter's own code and so almost never met by a change."""
+    for _ in range(_TRIES):
+        try:
+            return copy()
+        except RuntimeError:
+            time.sleep(0)
+    return copy()

@@ -57,7 +57,7 @@ class TaskRun(models.Model):
 
 
 class Attempt(models.Model):
-    """A try of a task before its last one: it ended in a retry, or its process was lost."""
+    """A try of a task before its last one: it ended in a retry, or its process was lost or stopped."""
 
     id = models.BigAutoField(primary_key=True)
     task_id = KeyField(max_length=255)

@@ -64,11 +64,13 @@ def requeue_lost(
     reason: str,
     worker: str,
     started: float | None,
+    counted: bool = True,
     alias: str | None = None,
 ) -> bool:
     """Requeue a message whose run died with its process, and write an Attempt with the state ``LOST``.
 
-    ``deliveries`` is the number of starts, this one included; ``started`` is a Unix time. Returns
+    ``deliveries`` is the number of starts, this one included; ``started`` is a Unix time. With ``counted=False`` the
+    stop of the worker ended the run: this start is not counted, and the Attempt has the state ``INTERRUPTED``. Returns
     false if ``token`` no longer holds the message.
     """
     alias = alias or settings.DATABASE
@@ -79,11 +81,12 @@ def requeue_lost(
         if not queues:
             return False
         ids = authentic_ids(rows)
-        rows.update(token="", redelivered=True, deliveries=deliveries)
+        back = {"redelivered": True, "deliveries": deliveries} if counted else {"deliveries": deliveries - 1}
+        rows.update(token="", **back)
         Attempt.objects.using(alias).bulk_create(
             Attempt(
                 task_id=task_id,
-                state="LOST",
+                state="LOST" if counted else "INTERRUPTED",
                 retries=deliveries,
                 traceback=reason,
                 worker=worker,

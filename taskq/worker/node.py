@@ -29,6 +29,7 @@ from .duties.maintenance import Maintenance
 from .duties.queue_advice import tell_of_unnamed
 from .duties.redeliveries import Redeliveries
 from .duties.store_thread import StoreThread
+from .duties.unknown_tasks import take_known
 from .loop.consumer import Consumer
 from .loop.prefetch import PrefetchPolicy
 from .loop.redelivered import read_alone
@@ -227,6 +228,7 @@ class WorkerNode:
         # Before the first claim takes what waits in the queues.
         names = [public_name(queue) for queue in self.options.queues]
         self.store.calls.post(tell_of_unnamed, names, self.store.alias)
+        self.store.calls.post(take_known, self.store.alias)
         self.store.start()
         self.watchdog.start()
         if settings.WATCHDOG_TIMEOUT is not None:

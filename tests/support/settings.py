@@ -17,6 +17,8 @@ TEST_APPS = os.environ.get(
 )
 INSTALLED_APPS = [*INSTALLED_APPS, *TEST_APPS.split(",")]
 LOGGING_CONFIG = None
+#: Tests of unknown tasks wait for their failure.
+TASKQ_UNKNOWN_TASK_GRACE = 0.0
 
 if names := os.environ.get("TEST_BROADCASTS"):
     TASKQ_QUEUES = [Broadcast(name) for name in names.split(",")]

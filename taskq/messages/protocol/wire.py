@@ -28,7 +28,11 @@ MAX_NAME = 255
 # Headers of the last delivery. With x-death, RabbitMQ would see a cycle and drop the message.
 #: The header that counts how often a message was requeued by its consumer, as in RabbitMQ's quorum queues.
 DELIVERY_COUNT = "x-delivery-count"
-_OF_DELIVERY = (DELIVERY_COUNT, "x-death", "x-first-death-", "x-last-death-", "redelivered", signing.HEADER)
+#: The header that says since when workers have met the message and not known its task: a Unix time.
+UNKNOWN_SINCE = "x-unknown-since"
+_OF_DELIVERY = (
+    DELIVERY_COUNT, UNKNOWN_SINCE, "x-death", "x-first-death-", "x-last-death-", "redelivered", signing.HEADER,
+)  # fmt: skip
 
 
 def is_of_delivery(header: str) -> bool:

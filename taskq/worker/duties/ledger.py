@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from typing import Any
 
 from django.db import DatabaseError
 
@@ -176,8 +177,11 @@ class Ledger(Duty):
         except Exception:
             self._in_doubt.update(s.message_id for s in settlements)
             raise
+        ended: Sequence[Settlement] = settlements
         if unsettled := [s for s in settlements if s.message_id not in held]:
             tell_why(unsettled, self._alias, lease_lost=token != self._lease.token, in_doubt=self._in_doubt)
+            ended = [s for s in settlements if s.message_id in held]
+        log_lines.tasks_settled(ended)
         self.written += len(settlements)
         self._lease.drop(*[s.message_id for s in settlements])
         if self._in_doubt:
@@ -379,10 +383,12 @@ class Ledger(Duty):
             requeue.requeue(token, ids, self._alias, uncount=uncount)
         self._lease.drop(*message_ids)
 
-    def requeue_lost(self, message_id: int, *, starts: int, reason: str, worker: str, started: float | None) -> None:
-        """Requeue a message whose run died with its process, and write the attempt."""
-        lost = partial(requeue.requeue_lost, deliveries=starts, reason=reason, worker=worker, started=started)
-        self._let_go(message_id, lambda token: lost(token, message_id, alias=self._alias))
+    def requeue_lost(self, message_id: int, *, starts: int, **attempt: Any) -> None:
+        """Requeue a message whose run died with its process, and write the attempt: see ``store.requeue``."""
+        self._let_go(
+            message_id,
+            lambda token: requeue.requeue_lost(token, message_id, deliveries=starts, alias=self._alias, **attempt),
+        )
 
     def _let_go(self, message_id: int, write: Callable[[str], object]) -> None:
         """Have ``write`` called with the token of a message, which is not held after that."""

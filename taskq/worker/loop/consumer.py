@@ -1,34 +1,32 @@
 """The consumer takes claimed messages to the pool, and their outcomes to the ledger.
 
-It lives on the loop's thread, reads headers, refuses messages that must not run, hands requests over as fast as the
-pool can run them, and turns outcomes into settlements.
+It lives on the loop's thread, hands requests over as fast as the pool can run them, and turns outcomes into
+settlements. Messages come to it by the intake, which refuses those that must not run.
 """
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from taskq import clock, signals, states
+from taskq import clock, states
 from taskq.handover import Outcome, Report
-from taskq.records import Claimed, Progress, Settlement
+from taskq.records import Claimed, Progress
 from taskq.worker import log_lines
 from taskq.worker.pools.base import LostChild, Pool, Slot
 
-from . import settlements
-from .holdings import Holdings
-from .in_flight import InFlight
+from . import returns, settlements
+from .intake import Intake
 from .prefetch import LONG, STUCK, PrefetchPolicy
-from .request import Limits, Request, read
+from .request import Limits, Request
 
 #: Seconds after which the TaskRun of a running task gets its worker and the time of its start.
 _SHOWN_AFTER = 1.0
 
 
-class Consumer:
+class Consumer(Intake):
     """The requests of one worker, from claimed to settled.
 
     No request starts while ``lease_valid()`` is false. ``store(method, *args)`` calls the ledger on the store thread.
@@ -46,75 +44,30 @@ class Consumer:
         retarget: Callable[[int], None],
         on_failure: Callable[[Request, BaseException], None],
     ) -> None:
-        self.hostname = hostname
+        super().__init__(hostname, limits, store, on_failure)
         self.policy = policy
-        self.limits = limits
         self.pool: Pool
         self.stopping = False
-        #: How many settlements there were; the source reads this number on the store thread.
-        self.ended = 0
         self._lease_valid = lease_valid
-        self._store = store
         self._retarget = retarget
-        self._on_failure = on_failure
         self._target = 0
-        self._in_flight = InFlight()
-        self._by_message: dict[int, Request] = {}
-        self.holdings = Holdings(self._by_message, self._in_flight)
         self._ready: deque[Request] = deque()
         #: Requests that start once the ledger has committed that, by job; ``_locked`` have no slot reserved meanwhile.
         self._awaited: dict[int, Request] = {}
         self._locked: dict[int, Request] = {}
-        self._ends: list[Settlement] = []  # not posted yet
-        self._numbers = itertools.count(1)
 
     # -- from the source
 
     def receive(self, messages: Iterable[Claimed], read_before: Iterable[Request] = ()) -> None:
         """Receive claimed messages. Redelivered ones come as requests: each was ``read_before``, alone."""
-        self._ready.extend(read_before)
-        self._ready.extend([request for message in messages if (request := self.read(message)) is not None])
+        received = [*read_before]
+        received += [request for message in messages if (request := self.read(message)) is not None]
+        log_lines.tasks_received(received)
+        self._ready.extend(received)
         if self.stopping:
             # Claimed while this worker began to stop: other workers can take them at once.
             self._requeue_ready()
         self.dispatch()
-
-    def read(self, message: Claimed, *, told: bool = True) -> Request | None:
-        """Return the request of a message that is to run; settle or postpone any other. If ``told``, signal it."""
-        try:
-            request = read(message, self.limits)
-        except Exception as error:
-            # A message may hold anything: this one is rejected, and the worker goes on.
-            self.settle(settlements.rejected(message, error, self.hostname))
-            return None
-        request.job = next(self._numbers)
-        request.starts = message.deliveries + 1
-        self._by_message[message.id] = request
-        if told and signals.task_received.receivers:
-            signals.send(signals.task_received, request.sender, request=request)
-        log_lines.task_received(request)
-        return None if self._refused(request) else request
-
-    def _refused(self, request: Request) -> bool:
-        """Settle or postpone a request that must not run now; tell whether that was done."""
-        if request.unconditional and not request.revoked:
-            return False
-        try:
-            return self._refuse(request)
-        except Exception as error:
-            # For example at an option that a task got after its definition: the task fails, and the worker goes on.
-            self._end(request, settlements.broken(request, error, self.hostname))
-            return True
-
-    def _refuse(self, request: Request) -> bool:
-        if (end := settlements.refusal(request, self.hostname)) is not None:
-            self._end(request, end)
-        elif (delay := request.delay()) > 0:
-            self._forget(request)
-            self._store("postpone", request.message, delay)
-        else:
-            return False
-        return True
 
     # -- to the pool
 
@@ -194,6 +147,7 @@ class Consumer:
         for request in batch:
             request.handed_at = now
         self._in_flight.put(slot.index, batch)
+        log_lines.tasks_handed_over(batch, self._in_flight.of(slot.index).head is batch[0])
         self.pool.hand_over(slot, [request.delivery(self.hostname, measure) for request in batch])
 
     # -- from the pool
@@ -205,6 +159,7 @@ class Consumer:
         self.policy.observe(request.name, outcome.runtime)
         if outcome.state == states.REJECTED and outcome.requeue:
             self._forget(request)
+            log_lines.task_put_back(request)
             self._store("requeue_rejected", request.message)
         else:
             self._end(request, settlements.ended(request, outcome, self.hostname))
@@ -233,10 +188,8 @@ class Consumer:
             self._end(request, end)
         else:
             log_lines.task_requeued(request, lost.reason)
-            started = clock.now() - (time.monotonic() - request.handed_at)
             self._forget(request)
-            attempt = {"starts": request.starts, "reason": lost.reason, "worker": self.hostname, "started": started}
-            self._store("requeue_lost", request.message.id, **attempt)
+            returns.requeue_lost(request, lost.reason, self.hostname, self._store)
 
     def returned(self, deliveries: Iterable[Any]) -> None:
         """Take back requests that did not start."""
@@ -333,11 +286,14 @@ class Consumer:
             request = self._in_flight.take(delivery.job)
             if request is None:
                 continue
-            if started and not request.acks_late:
+            if not started:
+                self._requeue([request])
+            elif request.acks_late:
+                self._forget(request)
+                returns.requeue_interrupted(request, self.hostname, self._store)
+            else:
                 reason = "The worker was stopped before the task had ended."
                 self._end(request, settlements.lost(request, reason, self.hostname))
-            else:
-                self._requeue([request])
         self._requeue_uncommitted(self._awaited)
 
     def _requeue_ready(self) -> None:
@@ -361,37 +317,6 @@ class Consumer:
     def running(self) -> list[Request]:
         """The requests that the pool has."""
         return list(self._in_flight)
-
-    # -- ends
-
-    def _end(self, request: Request, settlement: Settlement) -> None:
-        self._forget(request)
-        if request.task is not None:
-            self.holdings.totals[request.name] += 1
-        if request.failure is not None:
-            self._on_failure(request, request.failure)
-        self.settle(settlement)
-
-    def settle(self, settlement: Settlement) -> None:
-        """Note an end for the ledger."""
-        self.ended += 1
-        self._ends.append(settlement)
-
-    def post_ends(self) -> None:
-        """Post what has ended to the ledger: one call for all that ended in a turn of the loop."""
-        if self._ends:
-            ends, self._ends = self._ends, []
-            self._store("add", ends)
-
-    def _requeue(self, requests: Sequence[Request]) -> None:
-        if requests:
-            for request in requests:
-                self._forget(request)
-            counted = [r.message.id for r in requests if r.message.redelivered and r.acks_late and not r.before_start]
-            self._store("requeue", [request.message.id for request in requests], counted)
-
-    def _forget(self, request: Request) -> None:
-        self._by_message.pop(request.message.id, None)
 
     def _set_target(self) -> None:
         target = 0 if self.stopping else self.policy.target(self.pool.concurrency)

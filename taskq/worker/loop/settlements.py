@@ -57,12 +57,20 @@ def ended(request: Request, outcome: Outcome, hostname: str) -> Settlement:
 
 
 def refusal(request: Request, hostname: str) -> Settlement | None:
-    """Return the settlement of a request that must not run, ``None`` if it may."""
-    message = request.message
-    if message.revoked or request.revoked:
+    """Return the settlement of a request that must not or can't run, ``None`` if it may."""
+    return must_not_run(request, hostname) or can_not_run(request, hostname)
+
+
+def must_not_run(request: Request, hostname: str) -> Settlement | None:
+    """Return the settlement of a request that was revoked or has expired, ``None`` for any other."""
+    if request.message.revoked or request.revoked:
         return revoked(request, "revoked", hostname)
-    if request.expired():
-        return revoked(request, "expired", hostname)
+    return revoked(request, "expired", hostname) if request.expired() else None
+
+
+def can_not_run(request: Request, hostname: str) -> Settlement | None:
+    """Return the settlement of a request of an unknown task, or of one that was lost too often; ``None`` if it may."""
+    message = request.message
     if request.task is None:
         return not_registered(request, hostname)
     if message.redelivered and message.deliveries >= request.max_deliveries:
@@ -102,14 +110,15 @@ def running(request: Request, seconds: float, hostname: str) -> Progress:
 
 def revoked(request: Request, reason: str, hostname: str, *, signal: str = "") -> Settlement:
     """Return the settlement of a task that was revoked, has expired, or was terminated."""
-    log_lines.task_revoked(request, reason)
+    signum = signal.partition(":")[2]
+    log_lines.task_revoked(request, reason, signum)
     if signals.task_revoked.receivers:
         signals.send(
             signals.task_revoked,
             request.sender,
             request=request,
             terminated=reason == "terminated",
-            signum=signal.partition(":")[2] or None,
+            signum=signum or None,
             expired=reason == "expired",
         )
     return _without_run(request, states.REVOKED, TaskRevokedError(reason), hostname)

@@ -8,7 +8,7 @@ from taskq import states
 from taskq.engines import for_alias
 from taskq.models import Attempt, Lease, Message, ScheduledMessage, TaskRun, Worker
 from taskq.records import Progress
-from taskq.store import leadership, requeue, retention, workers
+from taskq.store import leadership, promote, requeue, retention, workers
 from taskq.store.claim import acknowledge, claim
 from taskq.store.consuming import CONSUMER
 from taskq.store.enqueue import enqueue
@@ -120,6 +120,31 @@ def test_lost_run_is_counted_and_kept_as_an_attempt(alias: str) -> None:
     assert (row.token, row.redelivered, row.deliveries) == ("", True, 2)
     attempt = Attempt.objects.using(alias).get()
     assert (attempt.task_id, attempt.state, attempt.traceback) == ("x", "LOST", "signal 9")
+
+
+def test_interrupted_run_is_not_counted_and_kept_as_an_attempt(alias: str) -> None:
+    enqueue([envelope("x")])
+    token = workers.register("w")
+    (message,) = claim("taskq", 1, token)
+    stopped = {"deliveries": 1, "reason": "stopped", "worker": "w", "started": 1_700_000_000.0, "counted": False}
+    assert requeue.requeue_lost(token, message.id, **stopped)
+    row = Message.objects.using(alias).get()
+    assert (row.token, row.redelivered, row.deliveries) == ("", False, 0)
+    assert Attempt.objects.using(alias).get().state == "INTERRUPTED"
+
+
+def test_worker_that_knows_a_task_has_it_come_back_at_once(alias: str) -> None:
+    headers = {"task": "shop.added", "x-unknown-since": 1.0}
+    enqueue([
+        envelope("known", name="shop.added", headers=headers, delay=15.0),
+        envelope("other", name="shop.other", headers=headers, delay=15.0),
+        envelope("late", name="shop.added", headers=headers, delay=600.0),
+        envelope("scheduled", name="shop.added", delay=15.0),
+    ])  # fmt: skip
+    assert promote.hasten_unknown(["shop.added", "shop.more"], 60.0) == 1
+    assert promote.promote() == 1
+    assert Message.objects.using(alias).get().task_id == "known"
+    assert promote.hasten_unknown(["shop.added"], 60.0) == 0
 
 
 def test_start_of_a_lost_run_is_forgotten(alias: str) -> None:

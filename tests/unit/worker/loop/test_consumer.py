@@ -12,7 +12,7 @@ from django.test import override_settings
 
 from taskq import signals, task
 from taskq.records import LOOK_UP_IN_ROWS
-from taskq.worker.loop import consumer
+from taskq.worker.loop import intake
 from taskq.worker.loop.prefetch import PrefetchPolicy
 from taskq.worker.loop.redelivered import read_alone
 from taskq.worker.loop.request import Limits, read
@@ -167,6 +167,7 @@ def test_message_no_longer_held_at_its_start_is_dropped(bench: Bench, caplog: py
 # -- what does not run
 
 
+@override_settings(TASKQ_UNKNOWN_TASK_GRACE=0.0)
 def test_revoked_expired_unknown_and_poison_messages_end_without_a_child(bench: Bench) -> None:
     revoked = claimed("consumer.plain", revoked="revoke")
     expired = claimed("consumer.plain", headers={"expires": "2001-01-01T00:00:00+00:00"})
@@ -181,12 +182,48 @@ def test_revoked_expired_unknown_and_poison_messages_end_without_a_child(bench: 
     assert bench.consumer.ended == 4
 
 
+def test_unknown_task_goes_back_with_growing_delays_and_then_fails(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    message, now = claimed("consumer.nowhere", redelivered=True, deliveries=3), 1000.0
+    monkeypatch.setattr("taskq.worker.loop.returns.clock.now", lambda: now)
+    delays = []
+    for _ in range(100):
+        bench.calls.clear()
+        bench.consumer.receive([message])
+        if not (postponed := bench.asked("postpone")):
+            break
+        message, delay = postponed[0]
+        delays.append(delay)
+        now += delay
+    assert bench.settled() == [(message.task_id, "FAILURE")]
+    assert delays[:-1] == sorted(delays[:-1])
+    assert delays[0] < 0.5
+    assert sum(delays) == pytest.approx(60.0)
+    assert len(delays) < 25
+    assert message.deliveries == 3
+    assert caplog.text.count("It goes back for a worker that knows it") == 1
+
+
+def test_unknown_task_that_is_due_later_waits_for_that_first(bench: Bench) -> None:
+    bench.consumer.receive([claimed("consumer.nowhere", tracked=False, headers={"eta": "2990-01-01T00:00:00+00:00"})])
+    ((message, delay),) = bench.asked("postpone")
+    assert delay > 86400
+    assert "unknown" not in message.headers
+
+
+@pytest.mark.parametrize("since", ["x", None, float("inf"), float("nan"), True, [1]])
+def test_unknown_task_with_a_strange_header_counts_as_new(bench: Bench, since: Any) -> None:
+    bench.consumer.receive([claimed("consumer.nowhere", headers={"x-unknown-since": since})])
+    assert bench.asked("postpone")[0][1] < 0.5
+
+
 @pytest.mark.parametrize(("deliveries", "told", "ends"), [(2, 1, []), (3, 0, ["FAILURE"]), (4, 0, ["FAILURE"])])
 def test_redelivered_message_is_signalled_then_refused_then_given_up_unread(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, deliveries: int, told: int, ends: list[str]
 ) -> None:
     received, answers, were_read = Mock(), [], []
-    monkeypatch.setattr(consumer, "read", lambda *a: were_read.append(a) or read(*a))
+    monkeypatch.setattr(intake, "read", lambda *a: were_read.append(a) or read(*a))
     message = claimed("consumer.plain", redelivered=True, deliveries=deliveries)
     signals.task_received.connect(received)
     try:
@@ -216,6 +253,7 @@ def test_invalid_max_deliveries_fails_a_redelivered_task(bench: Bench, monkeypat
     assert bench.settled() == [(message.task_id, "FAILURE")]
 
 
+@override_settings(TASKQ_UNKNOWN_TASK_GRACE=0.0)
 def test_message_that_is_no_task_is_rejected(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.consumer.receive([claimed("x", headers={"task": 5}), claimed("x", task_id="t")])
     assert len(bench.settled()) == 2
@@ -399,6 +437,23 @@ def test_lost_lease_drops_deliveries_not_started_and_leaves_running_ones(
 # -- the end
 
 
+@pytest.mark.parametrize("redelivered", [False, True])
+def test_stop_puts_back_what_runs_without_counting_its_start(
+    bench: Bench, caplog: pytest.LogCaptureFixture, redelivered: bool
+) -> None:
+    bench.pool.slots[1].accepting = False
+    message = claimed("consumer.plain", redelivered=redelivered, deliveries=2 * redelivered)
+    bench.consumer.receive([message])
+    if redelivered:
+        bench.answer("count", True)
+    bench.consumer.abandon()
+    ((number, details),) = bench.asked("requeue_lost")
+    assert (number, details["starts"] - 1, details["counted"]) == (message.id, message.deliveries, False)
+    assert f"Task consumer.plain[{message.task_id}] was interrupted by the stop" in caplog.text
+    assert not bench.asked("requeue")
+    assert not bench.settled()
+
+
 def test_stop_requeues_messages_that_have_not_started(bench: Bench) -> None:
     messages = [claimed("consumer.plain") for _ in range(30)]
     bench.consumer.receive(messages)
@@ -438,7 +493,7 @@ def test_abandoned_pool_requeues_late_ack_task_and_fails_early_ack_task(
     bench.answer("acknowledge", True)
     with caplog.at_level(logging.ERROR):
         bench.consumer.abandon()
-    assert bench.released() == [late.id]
+    assert [number for number, _ in bench.asked("requeue_lost")] == [late.id]
     assert bench.settled() == [(early_acked.task_id, "FAILURE")]
 
 

@@ -1,0 +1,118 @@
+"""The intake: claimed messages become requests, or end without a run. The consumer builds on it.
+
+It lives on the loop's thread. A message that is no task is rejected, a task that must not run is settled or postponed,
+and everything that has ended is collected for the ledger.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+from taskq import signals
+from taskq.records import Claimed, Settlement
+
+from . import returns, settlements
+from .holdings import Holdings
+from .in_flight import InFlight
+from .request import Limits, Request, read
+
+
+class Intake:
+    """The requests that one worker holds, by their messages' ids, and the ends that are not posted yet.
+
+    ``store(method, *args)`` calls the ledger on the store thread. ``on_failure`` calls the handlers of a task that
+    failed without a run.
+    """
+
+    def __init__(
+        self,
+        hostname: str,
+        limits: Limits,
+        store: Callable[..., None],
+        on_failure: Callable[[Request, BaseException], None],
+    ) -> None:
+        self.hostname = hostname
+        self.limits = limits
+        #: How many settlements there were; the source reads this number on the store thread.
+        self.ended = 0
+        self._store = store
+        self._on_failure = on_failure
+        self._in_flight = InFlight()
+        self._by_message: dict[int, Request] = {}
+        self.holdings = Holdings(self._by_message, self._in_flight)
+        self._ends: list[Settlement] = []  # not posted yet
+        self._numbers = itertools.count(1)
+
+    def read(self, message: Claimed, *, told: bool = True) -> Request | None:
+        """Return the request of a message that is to run; settle or postpone any other. If ``told``, signal it."""
+        try:
+            request = read(message, self.limits)
+        except Exception as error:
+            # A message may hold anything: this one is rejected, and the worker goes on.
+            self.settle(settlements.rejected(message, error, self.hostname))
+            return None
+        request.job = next(self._numbers)
+        request.starts = message.deliveries + 1
+        self._by_message[message.id] = request
+        if told and signals.task_received.receivers:
+            signals.send(signals.task_received, request.sender, request=request)
+        return None if self._refused(request) else request
+
+    def _refused(self, request: Request) -> bool:
+        """Settle or postpone a request that must not run now; tell whether that was done."""
+        if request.unconditional and not request.revoked:
+            return False
+        try:
+            return self._refuse(request)
+        except Exception as error:
+            # For example at an option that a task got after its definition: the task fails, and the worker goes on.
+            self._end(request, settlements.broken(request, error, self.hostname))
+            return True
+
+    def _refuse(self, request: Request) -> bool:
+        if (end := settlements.must_not_run(request, self.hostname)) is not None:
+            self._end(request, end)
+        elif (delay := request.delay()) > 0:
+            self._postpone(request, request.message, delay)
+        elif (back := returns.unknown(request)) is not None:
+            self._postpone(request, *back)
+        elif (end := settlements.can_not_run(request, self.hostname)) is not None:
+            self._end(request, end)
+        else:
+            return False
+        return True
+
+    def _postpone(self, request: Request, message: Claimed, delay: float) -> None:
+        self._forget(request)
+        self._store("postpone", message, delay)
+
+    # -- ends
+
+    def _end(self, request: Request, settlement: Settlement) -> None:
+        self._forget(request)
+        if request.task is not None:
+            self.holdings.totals[request.name] += 1
+        if request.failure is not None:
+            self._on_failure(request, request.failure)
+        self.settle(settlement)
+
+    def settle(self, settlement: Settlement) -> None:
+        """Note an end for the ledger."""
+        self.ended += 1
+        self._ends.append(settlement)
+
+    def post_ends(self) -> None:
+        """Post what has ended to the ledger: one call for all that ended in a turn of the loop."""
+        if self._ends:
+            ends, self._ends = self._ends, []
+            self._store("add", ends)
+
+    def _requeue(self, requests: Sequence[Request]) -> None:
+        if requests:
+            for request in requests:
+                self._forget(request)
+            returns.requeue(requests, self._store)
+
+    def _forget(self, request: Request) -> None:
+        self._by_message.pop(request.message.id, None)

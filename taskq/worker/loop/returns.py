@@ -1,0 +1,76 @@
+"""Messages that go back to the database without an end: the ledger is asked to requeue or postpone them.
+
+Called by the consumer, which has forgotten their requests by then. ``store(method, *args)`` calls the ledger.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from kombu.utils.json import dumps
+
+from taskq import clock
+from taskq.conf import settings
+from taskq.messages.protocol import mapping_of
+from taskq.messages.protocol.wire import UNKNOWN_SINCE
+from taskq.records import Claimed
+from taskq.worker import log_lines
+
+from .request import Request
+
+Store = Callable[..., None]
+
+#: Seconds until a message of an unknown task comes back for the first time.
+_FIRST_UNKNOWN = 0.25
+#: By so much of the time that it has waited, the next delay grows.
+_UNKNOWN_GROWTH = 0.25
+_INTERRUPTED = "The worker was stopped while the task ran: it runs again, and this start is not counted."
+
+
+def requeue(requests: Sequence[Request], store: Store) -> None:
+    """Requeue requests that have not started; a start that was counted already is taken back."""
+    counted = [r.message.id for r in requests if r.message.redelivered and r.acks_late and not r.before_start]
+    store("requeue", [request.message.id for request in requests], counted)
+
+
+def requeue_lost(request: Request, reason: str, hostname: str, store: Store, *, counted: bool = True) -> None:
+    """Requeue a request whose run died with its process; ``counted`` tells whether the start counts."""
+    store(
+        "requeue_lost",
+        request.message.id,
+        starts=request.starts,
+        reason=reason,
+        worker=hostname,
+        started=clock.now() - (time.monotonic() - request.handed_at),
+        counted=counted,
+    )
+
+
+def requeue_interrupted(request: Request, hostname: str, store: Store) -> None:
+    """Requeue a request that ran when its worker was stopped; the start does not count."""
+    log_lines.task_interrupted(request)
+    requeue_lost(request, _INTERRUPTED, hostname, store, counted=False)
+
+
+def unknown(request: Request) -> tuple[Claimed, float] | None:
+    """Return how a message of an unknown task goes back: itself, changed, and its delay in seconds; ``None`` if not.
+
+    A worker of another version may know the task. So the message comes back for ``TASKQ_UNKNOWN_TASK_GRACE`` seconds,
+    counted from the first worker that did not know it; its headers say since when. A text that was not read has none.
+    """
+    message, grace = request.message, settings.UNKNOWN_TASK_GRACE
+    if request.task is not None or not grace or message.refused:
+        return None
+    headers, now = mapping_of(message.headers), clock.now()
+    since = headers.get(UNKNOWN_SINCE)
+    if not isinstance(since, float) or not since <= now:
+        since = now
+    left = since + grace - now
+    if left <= 0:
+        return None
+    delay = min(left, _FIRST_UNKNOWN + _UNKNOWN_GROWTH * (now - since))
+    if since == now:
+        log_lines.task_unknown(request, grace)
+    return replace(message, headers=dumps(headers | {UNKNOWN_SINCE: since})), delay

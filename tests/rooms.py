@@ -53,6 +53,7 @@ GROUND = (
     "hooks",
     "files",
     "logs",
+    "rates",
     "value_kinds",
     "broker_urls",
 )

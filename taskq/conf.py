@@ -40,14 +40,7 @@ PREFIX = "TASKQ_"
 T = TypeVar("T")
 _MISSING = object()
 _lock = threading.RLock()
-
-
-def _reset_after_fork() -> None:
-    global _lock
-    _lock = threading.RLock()
-
-
-os.register_at_fork(after_in_child=_reset_after_fork)
+os.register_at_fork(after_in_child=_lock._at_fork_reinit)  # type: ignore[attr-defined]
 
 # -- the machinery ---------------------------------------------------------
 
@@ -128,6 +121,12 @@ class Settings:
     )
     ENABLE_REMOTE_CONTROL = Setting(
         kinds.FLAG, True, "Whether workers read commands of remote control: inspect, revoke, shut down."
+    )
+    SEND_TASK_EVENTS = Setting(
+        kinds.FLAG, False, "Whether workers send events of tasks, as with `taskworker -E`: see the topic Monitoring."
+    )
+    SEND_SENT_EVENT = Setting(
+        kinds.FLAG, False, "Whether a process that sends a task sends the event `task-sent` too, once it is committed."
     )
     NOTIFY = Setting(
         kinds.FLAG, True, "Wake waiting processes through the database (`LISTEN`/`NOTIFY`) where it can do that."

@@ -59,6 +59,10 @@ class Hook(Generic[*Args]):
         self._subscribers = tuple(each for each in self._subscribers if each != subscriber)
 
 
+def silent(*about: object) -> None:
+    """The log of a hook that writes no line: ``Hook[...](silent)``."""
+
+
 def print_error() -> None:
     """Print the exception that is handled now to standard error, as ``logging`` does if a handler raises."""
     with suppress(contained()):

@@ -29,7 +29,8 @@ ROOMS = (
     ("execution",),
     ("eager",),
     ("worker",),
-    ("control", "events"),
+    ("control",),
+    ("events",),
     ("schedule",),
     ("management",),
 )

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from taskq.exceptions import InvalidTaskError
 from taskq.handover import Delivery
-from taskq.hooks import Hook
+from taskq.hooks import Hook, silent
 from taskq.log_escapes import get_logger
 from taskq.records import Claimed, Progress, Settlement
 
@@ -78,9 +78,16 @@ def shutdown_began(how: str, sig: str, count: int) -> None:
 
 
 @Hook
-def task_received(request: Request) -> None:
+def tasks_received(requests: Sequence[Request]) -> None:
     if log.isEnabledFor(logging.DEBUG):  # the properties cost more than the question
-        log.debug("Task %s[%s] received", request.name, request.id)
+        for request in requests:
+            log.debug("Task %s[%s] received", request.name, request.id)
+
+
+#: Requests that were handed to a slot together, and whether the first of them begins now.
+tasks_handed_over = Hook[Sequence[Request], bool](silent)
+#: A request that its task has put back into the queue.
+task_put_back = Hook[Request](silent)
 
 
 @Hook
@@ -105,7 +112,8 @@ def _without_reprs(headers: str) -> str:
         return "not readable"
 
 
-task_revoked = Hook[Request, str](lambda r, reason: log.info("Task %s[%s] revoked: %s", r.name, r.id, reason))
+#: With the reason, and the signal that was asked for, or "".
+task_revoked = Hook[Request, str, str](lambda r, reason, _: log.info("Task %s[%s] revoked: %s", r.name, r.id, reason))
 task_lost = Hook[Request, str](lambda r, reason: log.error("Task %s[%s] lost: %s", r.name, r.id, reason))
 task_requeued = Hook[Request, str](lambda r, reason: log.warning("Task %s[%s] runs again: %s", r.name, r.id, reason))
 task_interrupted = Hook[Request](
@@ -222,6 +230,8 @@ def ends_unwritten(count: int, settlements: Sequence[Settlement]) -> None:
     )  # fmt: skip
 
 
+#: Settlements that were committed together.
+tasks_settled = Hook[Sequence[Settlement]](silent)
 close_failed = Hook[()](lambda: log.debug("closing a broken connection failed", exc_info=True))
 lease_lost = Hook[str](log.warning, "%s was taken for dead by another worker and begins a new lease.")
 peer_recovered = Hook[str, int, int](log.warning, "%s (pid %s) is dead; %s messages that it held went back.")

@@ -81,7 +81,7 @@ class Untouchable:
         raise AssertionError(f"{name} was read")
 
 
-@pytest.mark.parametrize("event", [worker.task_received, execution.task_succeeded])
+@pytest.mark.parametrize("event", [worker.tasks_received, execution.task_succeeded])
 def test_an_event_of_each_task_reads_nothing_while_its_level_is_off(
     event: Hook[object], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,13 +1,34 @@
-"""Commands about events."""
+"""Commands about events, for the service of the worker that sends them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from taskq.control.registry import control_command, inspect_command
 from taskq.control.state import WorkerState
 
 _UNAVAILABLE = {"error": "event dispatcher unavailable"}
+
+
+@runtime_checkable
+class EventSwitch(Protocol):
+    """The service that sends events, as these commands use it: ``taskq.events.service.Events``."""
+
+    def enable_events(self) -> bool:
+        """Send events of tasks; return false if that is so already."""
+        ...
+
+    def disable_events(self) -> bool:
+        """Send no more events of tasks; return false if none were sent."""
+        ...
+
+    def beat(self) -> None:
+        """Send a heartbeat now."""
+        ...
+
+
+def _switch(state: WorkerState) -> EventSwitch | None:
+    return next((service for service in state.node.services if isinstance(service, EventSwitch)), None)
 
 
 @inspect_command
@@ -19,18 +40,24 @@ def clock(state: WorkerState, **_: Any) -> dict[str, int]:
 @control_command
 def enable_events(state: WorkerState, **_: Any) -> dict[str, str]:
     """Have workers send events of tasks."""
-    return _UNAVAILABLE
+    if (switch := _switch(state)) is None:
+        return _UNAVAILABLE
+    return {"ok": "task events enabled" if switch.enable_events() else "task events already enabled"}
 
 
 @control_command
 def disable_events(state: WorkerState, **_: Any) -> dict[str, str]:
     """Have workers send no more events of tasks."""
-    return _UNAVAILABLE
+    if (switch := _switch(state)) is None:
+        return _UNAVAILABLE
+    return {"ok": "task events disabled" if switch.disable_events() else "task events already disabled"}
 
 
 @control_command
 def heartbeat(state: WorkerState, **_: Any) -> None:
     """Have workers send a heartbeat event now."""
+    if (switch := _switch(state)) is not None:
+        switch.beat()
 
 
 @control_command(visible=False)

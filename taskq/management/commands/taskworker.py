@@ -65,6 +65,10 @@ class Command(BaseCommand):
         add("--disable-rate-limits", action="store_true", help="start tasks whatever their rate limits are")
         add("--max-tasks-per-child", type=arguments.count, help="tasks after which a process is replaced")
         add("--max-memory-per-child", type=arguments.count, help="KiB above which a process is replaced")
+        add("--purge", "--discard", action="store_true", help="delete what waits in its queues before it starts")
+        add("-E", "--task-events", action="store_true", default=None, help="send events of tasks, for monitors")
+        add("--without-heartbeat", action="store_true", help="send no events of the worker itself")
+        add("--heartbeat-interval", type=arguments.seconds, default=2.0, help="seconds between its heartbeat events")
         add("-q", "--quiet", action="store_true", help="start without the banner")
         add("--reload", action="store_true", help="restart when the code changes; for development")
         add("-D", "--detach", action="store_true", help="run in the background; use --logfile too")
@@ -96,6 +100,8 @@ class Command(BaseCommand):
         """Run until the worker has ended; the exit status is 0 after a clean stop."""
         if options["reload"] and options["detach"]:
             raise CommandError("--reload is for development, in a terminal: it does not go with --detach.")
+        if options["reload"] and options["purge"]:
+            raise CommandError("--purge does not go with --reload: each change of the code would purge the queues.")
         directory = os.getcwd()
         try:
             if options["executable"] and reexec.EXECUTED not in self._marks:
@@ -146,15 +152,23 @@ class Command(BaseCommand):
         if options["workdir"]:
             os.chdir(options["workdir"])
         if not options["quiet"]:
-            self._print_banner(config)
+            self._print_banner(
+                config, "ON" if _sends_events(options) else "OFF (enable -E to monitor tasks in this worker)"
+            )
         if options["detach"] and reexec.DETACHED not in self._marks:
             if options["umask"] is not None:
                 os.umask(options["umask"])
             config.background = detach()
-        return self._work(config, pidfile, user)
+        # HUP starts a worker again, not its queues.
+        purges = options["purge"] and reexec.RESTARTED not in self._marks
+        interval = None if options["without_heartbeat"] else options["heartbeat_interval"]
+        return self._work(config, pidfile, user, purges, tasks=_sends_events(options), interval=interval)
 
-    def _work(self, config: WorkerConfig, pidfile: PidFile | None, user: User) -> WorkerExit:
+    def _work(
+        self, config: WorkerConfig, pidfile: PidFile | None, user: User, purges: bool, **events: Any
+    ) -> WorkerExit:
         from taskq.control.service import services
+        from taskq.events.service import services as event_services
         from taskq.worker.main import run_worker
 
         ended = None
@@ -164,12 +178,28 @@ class Command(BaseCommand):
             if logfile := config.logfile_of(0):
                 user.prepare_log(logfile)
             user.become()
-            ended = run_worker(config, services())
+            if purges:
+                self._purge(config)
+            ended = run_worker(config, [*services(), *event_services(**events)])
             return ended
         finally:
             # A worker that starts again keeps its pid, and so its file.
             if pidfile and not (ended and ended.restart):
                 pidfile.release()
+
+    def _purge(self, config: WorkerConfig) -> None:
+        from django.db import connections
+
+        from taskq.management.purging import purge, purgeable
+
+        try:
+            count = purge(purgeable(config.queues))
+        except Error as error:
+            raise CommandError(f"The queues can't be purged: {error}") from error
+        finally:
+            connections.close_all()
+        self.stdout.write(f"purge: Erased {count} messages from the queue.")
+        self.stdout.flush()
 
     def _config(self, options: dict[str, Any]) -> WorkerConfig:
         from taskq.worker.main import WorkerConfig
@@ -206,7 +236,7 @@ class Command(BaseCommand):
         given: int | None = options["prefetch_multiplier"]
         return settings.PREFETCH_MULTIPLIER if given is None else given
 
-    def _print_banner(self, config: WorkerConfig) -> None:
+    def _print_banner(self, config: WorkerConfig, events: str) -> None:
         from taskq.calls.registry import tasks
         from taskq.worker.process.banner import banner
 
@@ -220,6 +250,7 @@ class Command(BaseCommand):
                 results=f"database '{settings.DATABASE}'",
                 concurrency=config.concurrency,
                 pool=pool,
+                events=events,
                 queues=config.queues,
                 tasks=known,
             )
@@ -278,6 +309,10 @@ class Command(BaseCommand):
                 self.stdout.flush()
 
         sys.exit(supervise(self._marks, say))
+
+
+def _sends_events(options: dict[str, Any]) -> bool:
+    return bool(_first(options["task_events"], settings.SEND_TASK_EVENTS))
 
 
 def _first(*values: Any) -> Any:

@@ -177,8 +177,11 @@ class Ledger(Duty):
         except Exception:
             self._in_doubt.update(s.message_id for s in settlements)
             raise
+        ended: Sequence[Settlement] = settlements
         if unsettled := [s for s in settlements if s.message_id not in held]:
             tell_why(unsettled, self._alias, lease_lost=token != self._lease.token, in_doubt=self._in_doubt)
+            ended = [s for s in settlements if s.message_id in held]
+        log_lines.tasks_settled(ended)
         self.written += len(settlements)
         self._lease.drop(*[s.message_id for s in settlements])
         if self._in_doubt:

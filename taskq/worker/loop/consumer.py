@@ -60,8 +60,10 @@ class Consumer(Intake):
 
     def receive(self, messages: Iterable[Claimed], read_before: Iterable[Request] = ()) -> None:
         """Receive claimed messages. Redelivered ones come as requests: each was ``read_before``, alone."""
-        self._ready.extend(read_before)
-        self._ready.extend([request for message in messages if (request := self.read(message)) is not None])
+        received = [*read_before]
+        received += [request for message in messages if (request := self.read(message)) is not None]
+        log_lines.tasks_received(received)
+        self._ready.extend(received)
         if self.stopping:
             # Claimed while this worker began to stop: other workers can take them at once.
             self._requeue_ready()
@@ -145,6 +147,7 @@ class Consumer(Intake):
         for request in batch:
             request.handed_at = now
         self._in_flight.put(slot.index, batch)
+        log_lines.tasks_handed_over(batch, self._in_flight.of(slot.index).head is batch[0])
         self.pool.hand_over(slot, [request.delivery(self.hostname, measure) for request in batch])
 
     # -- from the pool
@@ -156,6 +159,7 @@ class Consumer(Intake):
         self.policy.observe(request.name, outcome.runtime)
         if outcome.state == states.REJECTED and outcome.requeue:
             self._forget(request)
+            log_lines.task_put_back(request)
             self._store("requeue_rejected", request.message)
         else:
             self._end(request, settlements.ended(request, outcome, self.hostname))

@@ -46,6 +46,10 @@ class Holdings:
         """Return every request that this worker holds."""
         return _copied(lambda: list(self.by_message.values()))
 
+    def ids(self) -> set[int]:
+        """Return the ids of the messages that this worker holds."""
+        return _copied(lambda: set(self.by_message))
+
     def running(self, pool: Pool) -> list[Running]:
         """Return the requests that run: the heads of their slots."""
         slots = {slot.index: slot for slot in pool.slots}

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 
 from taskq import signals
 from taskq.records import Claimed, Settlement
-from taskq.worker import log_lines
 
 from . import returns, settlements
 from .holdings import Holdings
@@ -58,10 +57,8 @@ class Intake:
         request.job = next(self._numbers)
         request.starts = message.deliveries + 1
         self._by_message[message.id] = request
-        if not request.limited:  # it comes again
-            if told and signals.task_received.receivers:
-                signals.send(signals.task_received, request.sender, request=request)
-            log_lines.task_received(request)
+        if told and not request.limited and signals.task_received.receivers:  # a limited one comes again
+            signals.send(signals.task_received, request.sender, request=request)
         return None if self._refused(request) else request
 
     def _refused(self, request: Request) -> bool:

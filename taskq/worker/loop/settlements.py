@@ -110,14 +110,15 @@ def running(request: Request, seconds: float, hostname: str) -> Progress:
 
 def revoked(request: Request, reason: str, hostname: str, *, signal: str = "") -> Settlement:
     """Return the settlement of a task that was revoked, has expired, or was terminated."""
-    log_lines.task_revoked(request, reason)
+    signum = signal.partition(":")[2]
+    log_lines.task_revoked(request, reason, signum)
     if signals.task_revoked.receivers:
         signals.send(
             signals.task_revoked,
             request.sender,
             request=request,
             terminated=reason == "terminated",
-            signum=signal.partition(":")[2] or None,
+            signum=signum or None,
             expired=reason == "expired",
         )
     return _without_run(request, states.REVOKED, TaskRevokedError(reason), hostname)

@@ -34,6 +34,7 @@ def banner(
     results: str,
     concurrency: int,
     pool: str,
+    events: str,
     queues: Sequence[Queue],
     tasks: Iterable[str] = (),
 ) -> str:
@@ -47,7 +48,7 @@ def banner(
             results=results,
             concurrency=concurrency,
             pool=pool,
-            events="OFF (this version of taskq sends none)",
+            events=events,
         )
         for line in _ART
     ]

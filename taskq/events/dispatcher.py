@@ -1,0 +1,214 @@
+"""The dispatcher sends the events of one worker, on the thread of remote control.
+
+Other threads only note what has happened, a batch at a time, and only while events of tasks are on and somebody hears
+them. The noted batches become messages every ``_GATHERED`` seconds, each a list of events.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from taskq import clock
+from taskq.records import Settlement
+from taskq.worker.loop.request import Request
+from taskq.worker.node import WorkerNode
+from taskq.worker.remote.link import Link
+
+from . import layout, log_lines, names
+from .stamps import SOFTWARE, Event, Stamp
+
+#: Seconds in which events are gathered into one message.
+_GATHERED = 0.05
+#: Seconds between two looks at who hears events, while there are some.
+_LOOK = 1.0
+#: Events in one message.
+_MOST = 200
+#: Noted tasks at most: what comes while so many wait is dropped.
+_MOST_NOTED = 20_000
+
+#: Makes events of a batch: they may lack the common fields.
+Make = Callable[[Any], Iterable[Event]]
+
+
+class Dispatcher:
+    """Sends events while somebody hears them. ``interval`` is that of heartbeats, in seconds; ``None`` is none."""
+
+    def __init__(self, node: WorkerNode, interval: float | None) -> None:
+        self._node = node
+        self._interval = interval
+        self._stamp = Stamp(node.options.name)
+        self._link: Link | None = None
+        self._channel: Any = None
+        #: Whether somebody hears events; read by all threads.
+        self.heard = False
+        self._looked = 0.0
+        self._noted: deque[tuple[Make, Any, int, float]] = deque()
+        self._waiting = 0
+        self._gathering = False
+        #: The ids of messages whose ``task-started`` was sent.
+        self._started: set[int] = set()
+        self._signals: dict[int, str] = {}
+
+    # -- noted by other threads
+
+    def received(self, requests: Sequence[Any]) -> None:
+        """Note requests that were received."""
+        self._note(self._received, requests, len(requests))
+
+    def handed_over(self, requests: Sequence[Any], begins: bool) -> None:
+        """See to it that the task that begins is told of."""
+        if begins and self.heard:
+            self._gather()
+
+    def settled(self, settlements: Sequence[Settlement]) -> None:
+        """Note ends that are committed."""
+        self._note(self._ended, settlements, len(settlements))
+
+    def settled_before(self, settlement: Settlement) -> None:
+        """Note an end whose commit was not known."""
+        self.settled([settlement])
+
+    def put_back(self, request: Any) -> None:
+        """Note a message that its task has put back."""
+        self._note(self._put_back, request, 1)
+
+    def revoked(self, request: Any, reason: str, signum: str) -> None:
+        """Keep the signal for the event that comes when the end is committed."""
+        if signum and self.heard:
+            self._signals[request.message.id] = signum
+
+    def _note(self, make: Make, batch: Any, count: int) -> None:
+        if self.heard:
+            if count and self._waiting < _MOST_NOTED:
+                self._waiting += count
+                self._noted.append((make, batch, count, clock.now()))
+                self._gather()
+        elif time.monotonic() - self._looked > _LOOK:
+            self._looked = time.monotonic()
+            self._node.remote.post(self._look)
+
+    def _gather(self) -> None:
+        if not self._gathering:
+            self._gathering = True
+            self._node.remote.post(self._flush_soon)
+
+    # -- the part
+
+    def connected(self, link: Link) -> None:
+        """Announce the worker, and send its heartbeats."""
+        self._link, self._channel, self._gathering = link, None, False
+        self._look()
+        self._send_worker_event("worker-online")
+        if self._interval is not None:
+            link.every(self._interval, self.beat)
+
+    def leaving(self, link: Link) -> None:
+        """Send what is noted, and that the worker ends."""
+        self._flush()
+        self._look()
+        self._send_worker_event("worker-offline")
+
+    def beat(self) -> None:
+        """Look who hears events, and send a heartbeat."""
+        self._look()
+        self._send_worker_event("worker-heartbeat")
+        self._started &= self._node.consumer.holdings.ids()
+        if not self.heard:
+            self._signals.clear()
+
+    # -- sending
+
+    def _look(self) -> None:
+        link = self._link
+        if link is None or not self._node.remote.link:
+            self.heard = False
+            return
+        if self._channel is None:
+            self._channel = link.connection.channel()
+        self.heard = names.is_heard(link.connection, self._channel)
+        self._looked = time.monotonic()
+        if not self.heard:
+            self._forget()
+
+    def _forget(self) -> None:
+        self._noted.clear()
+        self._waiting = 0
+
+    def _flush_soon(self) -> None:
+        if self._node.remote.link is None or self._link is None:
+            self.heard = self._gathering = False
+            self._forget()
+        else:
+            self._link.after(_GATHERED, self._flush)
+
+    def _flush(self) -> None:
+        self._gathering = False
+        if time.monotonic() - self._looked > _LOOK:
+            self._look()
+        events: list[Event] = []
+        while self._noted:
+            make, batch, count, at = self._noted.popleft()
+            self._waiting -= count
+            made = list(make(batch))
+            for event in made:
+                event.setdefault("timestamp", at)
+            events += made
+        if self.heard:
+            events += self._begun()
+            for start in range(0, len(events), _MOST):
+                self._publish(self._stamp.all(events[start : start + _MOST]), "task.multi")
+
+    def _publish(self, body: Any, key: str) -> None:
+        if self._link is None:
+            return
+        exchange = names.event_exchange(self._link.connection)
+        try:
+            self._link.publish(body, exchange, key, headers={"hostname": self._node.options.name}, declare=[exchange])
+        except self._link.connection.channel_errors as error:
+            log_lines.events_not_sent(error)
+
+    def _send_worker_event(self, kind: str) -> None:
+        if self.heard and self._interval is not None:
+            (event,) = self._stamp.all([{"type": kind, "freq": self._interval, **self._load(), **SOFTWARE}])
+            self._publish(event, kind.replace("-", "."))
+
+    def _load(self) -> dict[str, Any]:
+        consumer = self._node.consumer
+        return {
+            "active": len(consumer.holdings.running(consumer.pool)),
+            "processed": sum(list(consumer.holdings.totals.values())),
+            "loadavg": [round(load, 2) for load in os.getloadavg()],
+        }
+
+    # -- events of batches
+
+    def _received(self, requests: Sequence[Request]) -> Iterable[Event]:
+        # A message may come a second time, after its process was lost.
+        self._started.difference_update([request.message.id for request in requests])
+        return layout.received(requests)
+
+    def _ended(self, settlements: Sequence[Settlement]) -> Iterable[Event]:
+        for settlement in settlements:
+            if settlement.message_id in self._started:
+                self._started.discard(settlement.message_id)
+            elif settlement.started:
+                yield layout.started(settlement.task_id, settlement.started)
+            signum = self._signals.pop(settlement.message_id, None) if self._signals else None
+            if (event := layout.ended(settlement, signum)) is not None:
+                yield event
+
+    def _put_back(self, request: Request) -> Iterable[Event]:
+        yield layout.put_back(request)
+
+    def _begun(self) -> Iterable[Event]:
+        """Yield ``task-started`` of those tasks that run now and were not told of: the heads of the slots' loads."""
+        consumer, now = self._node.consumer, time.monotonic()
+        for running in consumer.holdings.running(consumer.pool):
+            message = running.request.message
+            if message.id not in self._started:
+                self._started.add(message.id)
+                yield layout.started(message.task_id, clock.now() - (now - running.since))

@@ -1,0 +1,12 @@
+"""The log of events. Only lines about their own trouble: what happens to tasks is logged by the worker."""
+
+from __future__ import annotations
+
+from taskq.hooks import Hook
+from taskq.log_escapes import get_logger
+
+log = get_logger("taskq.events")
+
+events_not_sent = Hook[Exception](log.warning, "Events could not be sent: %r.")
+event_unreadable = Hook[Exception](log.debug, "A message to the monitor is no event: %r.")
+task_sent_failed = Hook[Exception](log.warning, "task-sent events could not be sent: %r. They pause for a while.")

@@ -1,0 +1,48 @@
+"""The exchange of events, the queues of those who read them, and whether there are any."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kombu.entity import Exchange, Queue
+
+from taskq.conf import settings
+from taskq.ids import new_id
+from taskq.store import exchanges
+
+#: Seconds for which a monitor's queue is kept that is not read, and for which an event waits in it. Celery's.
+_FORGOTTEN_AFTER, _KEPT = 60.0, 5.0
+#: Transports without topics in kombu: the exchange is a fanout there, as Celery's.
+_FANOUT_ONLY = frozenset({"redis", "gcpubsub"})
+
+
+def event_exchange(connection: Any) -> Exchange:
+    """Return the exchange of events, as Celery declares it on this connection's broker."""
+    kind = "fanout" if connection.transport.driver_type in _FANOUT_ONLY else "topic"
+    return Exchange(f"{settings.NAMESPACE}ev", kind, delivery_mode="transient")
+
+
+def event_queue(connection: Any, routing_key: str = "#") -> Queue:
+    """Return a new queue for the events of ``routing_key``, a pattern of topics."""
+    return Queue(
+        f"{settings.NAMESPACE}ev.{new_id()}",
+        event_exchange(connection),
+        routing_key=routing_key,
+        durable=False,
+        auto_delete=True,
+        expires=_FORGOTTEN_AFTER,
+        message_ttl=_KEPT,
+    )
+
+
+def is_heard(connection: Any, channel: Any) -> bool:
+    """Tell whether somebody reads events, as far as the broker says: RabbitMQ drops by itself what nobody reads."""
+    exchange = event_exchange(connection)
+    if connection.transport.driver_type == "django":
+        return bool(exchanges.route(exchange.name, "task.multi", channel.alias))
+    if not hasattr(channel, "get_table"):
+        return True
+    try:
+        return bool(channel.get_table(exchange.name))
+    except connection.channel_errors:
+        return False

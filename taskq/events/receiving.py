@@ -1,0 +1,125 @@
+"""``Receiver`` reads the events of a cluster, from workers of taskq and of Celery alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from kombu.messaging import Consumer
+
+from taskq.control.broadcasts import broadcast
+from taskq.worker.remote.connection import connect
+from taskq.worker.remote.lamport import lamport
+
+from . import log_lines
+from .names import event_queue
+from .stamps import Event, utc_offset
+
+Handler = Callable[[Event], Any]
+
+#: Seconds of one wait for events: somebody may end the capture meanwhile.
+_WAIT = 1.0
+
+
+class Receiver:
+    """Calls handlers with events.
+
+    ``handlers`` has a function for each type of event, such as ``task-failed``; that of ``"*"`` gets all others.
+    ``connection`` is kombu's, by default a new one to ``TASKQ_CONTROL_URL``. ``routing_key`` is a pattern of topics,
+    such as ``task.#``.
+    """
+
+    def __init__(self, handlers: Mapping[str, Handler], connection: Any = None, *, routing_key: str = "#") -> None:
+        self.handlers = dict(handlers)
+        self.connection = connection
+        self.routing_key = routing_key
+        self.should_stop = False
+
+    def capture(self, limit: int | None = None, timeout: float | None = None, *, wakeup: bool = True) -> int:
+        """Read events until there were ``limit``, for ``timeout`` seconds at most; return how many there were.
+
+        ``wakeup`` has workers send a heartbeat now. Raises the errors of the connection.
+        """
+        return sum(self.itercapture(limit, timeout, wakeup=wakeup))
+
+    def itercapture(
+        self, limit: int | None = None, timeout: float | None = None, *, wakeup: bool = True
+    ) -> Iterator[int]:
+        """Do ``capture``, and yield after each wait how many events came."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        own = self.connection is None
+        connection = connect() if own else self.connection
+        self.should_stop = False
+        seen: list[int] = []
+        try:
+            connection.ensure_connection(max_retries=1)
+            with connection.channel() as channel:
+                yield from self._read(connection, channel, seen, limit, deadline, wakeup=wakeup)
+        finally:
+            if own:
+                with suppress(Exception):
+                    connection.close()
+
+    def _read(
+        self, connection: Any, channel: Any, seen: list[int], limit: int | None, deadline: float | None, *, wakeup: bool
+    ) -> Iterator[int]:
+        queue = event_queue(connection, self.routing_key)
+
+        def receive(message: Any) -> None:
+            seen.append(self._receive(message))
+
+        consumer: Any = Consumer(channel, [queue], no_ack=True, on_message=receive)
+        consumer.consume()
+        try:
+            if wakeup:
+                broadcast("heartbeat", connection=connection)
+            total = 0
+            while not self.should_stop and (limit is None or total < limit):
+                left = _WAIT if deadline is None else min(_WAIT, deadline - time.monotonic())
+                if left <= 0:
+                    return
+                with suppress(TimeoutError):
+                    connection.drain_events(timeout=left)
+                count = sum(seen)
+                seen.clear()
+                total += count
+                yield count
+        finally:
+            with suppress(Exception):
+                consumer.cancel()
+                queue(channel).delete()
+
+    def _receive(self, message: Any) -> int:
+        """Hand the events of a message to their handlers; return how many they were."""
+        try:
+            body = message.decode() if message.content_type == "application/json" else None
+            events = [localized(event) for event in (body if isinstance(body, list) else [body])]
+        except Exception as error:
+            # Anybody may send anything.
+            log_lines.event_unreadable(error)
+            return 0
+        for event in events:
+            if (handler := self.handlers.get(event["type"]) or self.handlers.get("*")) is not None:
+                handler(event)
+        return len(events)
+
+
+def localized(event: Any) -> Event:
+    """Return a received event, with the time of its receipt, and its timestamp as this machine's zone has it.
+
+    The clock of ``task-sent`` is this process's: senders have none. Raises ``ValueError`` if it is no event.
+    """
+    if not (isinstance(event, dict) and isinstance(event.get("type"), str)):
+        raise ValueError(f"{event!r:.200} is no event.")
+    found: Event = dict(event)
+    if found["type"] == "task-sent":
+        found["clock"] = lamport.value - 1
+    else:
+        lamport.adjust(found.get("clock"))
+    found["local_received"] = time.time()
+    offset, timestamp = found.get("utcoffset"), found.get("timestamp")
+    if isinstance(offset, int) and isinstance(timestamp, int | float):
+        found["timestamp"] = timestamp - (offset - utc_offset()) * 3600
+    return found

@@ -1,0 +1,72 @@
+"""Events as a service of a worker: the dispatcher hangs on the worker's hooks while events of tasks are on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from taskq.worker import log_lines
+from taskq.worker.node import Service, WorkerNode
+
+from .dispatcher import Dispatcher
+
+
+class Events:
+    """Sends the events of one worker: those of tasks from the start if ``tasks``, and all while they are enabled.
+
+    ``interval`` is that of heartbeats, in seconds; with ``None`` there are no events of the worker itself.
+    """
+
+    def __init__(self, *, tasks: bool, interval: float | None) -> None:
+        self._from_start = tasks
+        self._interval = interval
+        self._dispatcher: Dispatcher | None = None
+        self.enabled = False
+
+    def start(self, node: WorkerNode) -> None:
+        """Register the dispatcher with the worker's remote thread."""
+        self._dispatcher = Dispatcher(node, self._interval)
+        node.remote.add(self._dispatcher)
+        if self._from_start:
+            self.enable_events()
+
+    def stop(self) -> None:
+        """Note nothing more; what is noted is still sent."""
+        self.disable_events()
+
+    def enable_events(self) -> bool:
+        """Send events of tasks; return false if that is so already."""
+        if self.enabled:
+            return False
+        self.enabled = True
+        for hook, subscriber in self._subscriptions():
+            hook.subscribe(subscriber)
+        return True
+
+    def disable_events(self) -> bool:
+        """Send no more events of tasks; return false if none were sent."""
+        if not self.enabled:
+            return False
+        self.enabled = False
+        for hook, subscriber in self._subscriptions():
+            hook.unsubscribe(subscriber)
+        return True
+
+    def beat(self) -> None:
+        """Look who hears events, and send a heartbeat. Called on the remote thread."""
+        if self._dispatcher is not None:
+            self._dispatcher.beat()
+
+    def _subscriptions(self) -> Iterator[tuple[Any, Any]]:
+        if (to := self._dispatcher) is not None:
+            yield log_lines.tasks_received, to.received
+            yield log_lines.tasks_handed_over, to.handed_over
+            yield log_lines.tasks_settled, to.settled
+            yield log_lines.settlement_found, to.settled_before
+            yield log_lines.task_put_back, to.put_back
+            yield log_lines.task_revoked, to.revoked
+
+
+def services(*, tasks: bool, interval: float | None) -> list[Service]:
+    """Return the services of a new worker; the arguments are those of ``Events``."""
+    return [Events(tasks=tasks, interval=interval)]

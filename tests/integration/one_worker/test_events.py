@@ -1,0 +1,106 @@
+"""Events of a running worker: what it sends while somebody listens, and that it writes nothing while nobody does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from taskq import control
+from taskq.events import Receiver
+from taskq.models import Message
+from tests.support.jobs.endings import fail_with
+from tests.support.jobs.flows import add
+from tests.support.processes import Process
+from tests.support.waiting import wait_until
+
+
+class Capture:
+    """Reads events on a thread of its own."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.receiver = Receiver({"*": self.events.append})
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        from django.db import connections
+
+        try:
+            self.receiver.capture()
+        finally:
+            connections.close_all()
+
+    def end(self) -> None:
+        self.receiver.should_stop = True
+        self._thread.join(10)
+
+    def of(self, task_id: str) -> list[dict[str, Any]]:
+        return [event for event in list(self.events) if event.get("uuid") == task_id]
+
+    def kinds(self, task_id: str) -> list[str]:
+        return [event["type"] for event in self.of(task_id)]
+
+    def has(self, kind: str) -> bool:
+        return any(event["type"] == kind for event in list(self.events))
+
+
+@pytest.fixture
+def node(worker: Process) -> str:
+    return worker.wait_for_log(r"(taskq@\S+) ready").group(1)
+
+
+@pytest.fixture
+def events(node: str) -> Iterator[None]:
+    assert control.broadcast("enable_events", reply=True, limit=1, timeout=10) == [
+        {node: {"ok": "task events enabled"}}
+    ]
+    yield
+    assert control.broadcast("disable_events", reply=True, limit=1, timeout=10) == [
+        {node: {"ok": "task events disabled"}}
+    ]
+
+
+@pytest.fixture
+def capture(node: str) -> Iterator[Capture]:
+    capture = Capture()
+    try:
+        wait_until(lambda: capture.has("worker-heartbeat"))
+        yield capture
+    finally:
+        capture.end()
+
+
+def test_events_of_tasks(events: None, capture: Capture, node: str) -> None:
+    good, bad = add.delay(2, 2), fail_with.delay("no")
+    good.get(timeout=20)
+    bad.get(timeout=20, propagate=False)
+    wait_until(lambda: len(capture.of(good.id)) == len(capture.of(bad.id)) == 3)
+    assert capture.kinds(good.id) == ["task-received", "task-started", "task-succeeded"]
+    assert capture.kinds(bad.id) == ["task-received", "task-started", "task-failed"]
+    received, _, succeeded = capture.of(good.id)
+    assert (received["args"], succeeded["result"], received["hostname"]) == ("(2, 2)", "4", node)
+    assert "Traceback" in capture.of(bad.id)[2]["traceback"]
+    clocks = [event["clock"] for event in capture.of(good.id)]
+    assert clocks == sorted(clocks)
+
+
+def test_disabled_means_disabled(capture: Capture) -> None:
+    result = add.delay(2, 2)
+    result.get(timeout=20)
+    before = sum(event["type"] == "worker-heartbeat" for event in capture.events)
+    # What was noted before would have come before the next heartbeat.
+    wait_until(lambda: sum(event["type"] == "worker-heartbeat" for event in list(capture.events)) > before + 1)
+    assert capture.of(result.id) == []
+
+
+def test_nothing_is_written_while_nobody_listens(events: None, alias: str) -> None:
+    # A monitor that was not ended well would still be bound.
+    last = Message.objects.using(alias).order_by("-id").values_list("id", flat=True).first() or 0
+    add.delay(2, 2).get(timeout=20)
+    control.broadcast("heartbeat")
+    assert control.ping(limit=1, timeout=10)
+    assert not Message.objects.using(alias).filter(id__gt=last, exchange="taskqev").exists()

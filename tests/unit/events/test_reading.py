@@ -1,0 +1,50 @@
+"""What a monitor makes of single events: received ones, and their lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from taskq.events.dump import Dump
+from taskq.events.receiving import localized
+from taskq.events.stamps import Stamp, utc_offset
+from taskq.worker.remote.lamport import lamport
+
+
+def test_a_received_event_is_in_local_time() -> None:
+    here = utc_offset()
+    event = localized({"type": "task-started", "timestamp": 10_000.0, "utcoffset": here + 1, "clock": 7})
+    assert event["timestamp"] == 10_000.0 - 3600
+    assert event["local_received"] > 0
+    assert lamport.value > 7
+    assert localized({"type": "task-sent", "clock": None})["clock"] == lamport.value - 1
+
+
+@pytest.mark.parametrize("event", [None, [], {}, {"type": 3}, "text"])
+def test_other_things_are_no_events(event: Any) -> None:
+    with pytest.raises(ValueError, match="no event"):
+        localized(event)
+
+
+def test_stamped_events_have_the_common_fields() -> None:
+    first, second = Stamp("w1@h").all([{"type": "a"}, {"type": "b", "timestamp": 3.0}])
+    assert first.keys() == second.keys() == {"type", "timestamp", "hostname", "pid", "clock", "utcoffset"}
+    assert second["timestamp"] == 3.0
+    assert second["clock"] > first["clock"]
+
+
+def test_lines_of_the_dump() -> None:
+    lines: list[str] = []
+    dump = Dump(lines.append)
+    about = {"hostname": "w1@h", "timestamp": 0}
+    dump.event({**about, "type": "worker-online", "freq": 2.0, "active": 0})
+    dump.event({**about, "type": "task-received", "uuid": "t1", "name": "add", "args": "(2, 2)", "kwargs": "{}"})
+    dump.event({**about, "type": "task-succeeded", "uuid": "t1", "result": "4"})
+    dump.event({**about, "type": "worker-offline"})
+    assert lines == [
+        "w1@h [1970-01-01 00:00:00+00:00] started: active=0, freq=2.0",
+        "w1@h [1970-01-01 00:00:00+00:00] task received add(t1) args=(2, 2) kwargs={}",
+        "w1@h [1970-01-01 00:00:00+00:00] task succeeded: add(t1) args=(2, 2) kwargs={} result=4",
+        "w1@h [1970-01-01 00:00:00+00:00] shutdown ",
+    ]

@@ -40,14 +40,7 @@ PREFIX = "TASKQ_"
 T = TypeVar("T")
 _MISSING = object()
 _lock = threading.RLock()
-
-
-def _reset_after_fork() -> None:
-    global _lock
-    _lock = threading.RLock()
-
-
-os.register_at_fork(after_in_child=_reset_after_fork)
+os.register_at_fork(after_in_child=_lock._at_fork_reinit)  # type: ignore[attr-defined]
 
 # -- the machinery ---------------------------------------------------------
 

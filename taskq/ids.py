@@ -15,13 +15,7 @@ _last = 0
 #: Namespace of ids that are made from other ids (RFC 9562, section 5.5).
 _CLOSING = uuid.UUID("0d6f7a3e-5c1b-5f0e-9a34-7c1d2b8e4f60")
 
-
-def _reset_after_fork() -> None:
-    global _lock
-    _lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_reset_after_fork)
+os.register_at_fork(after_in_child=_lock._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 def new_id() -> str:

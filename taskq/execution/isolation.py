@@ -22,6 +22,11 @@ from taskq.handover import Delivery
 from . import log_lines
 from .leftovers import Baseline
 
+#: The backends of caches that hold no connection. A task that uses such a cache makes it in some microseconds.
+_WITHOUT_CONNECTION = {
+    f"django.core.cache.backends.{name}"
+    for name in ("db.DatabaseCache", "dummy.DummyCache", "filebased.FileBasedCache", "locmem.LocMemCache")
+}
 # State of a thread between runs. After a fork the other threads and their state are gone.
 _thread = threading.local()
 
@@ -29,7 +34,8 @@ _thread = threading.local()
 def fresh_context() -> contextvars.Context:
     """Return a context without language, time zone or variables of the last task.
 
-    It has the thread's caches: Django keeps them in context variables too, and each task would connect anew.
+    It has the thread's caches that connect: Django keeps them in context variables too, and each task would connect
+    anew.
     """
     try:
         base: contextvars.Context = _thread.base
@@ -40,11 +46,12 @@ def fresh_context() -> contextvars.Context:
 
 
 def _open_caches() -> list[BaseCache]:
-    """Create this thread's caches; return those with a ``close`` to call after each task."""
+    """Create this thread's caches that connect; return those with a ``close`` to call after each task."""
     opened: list[Any] = []
-    for alias in caches:
+    for alias, options in caches.settings.items():
         try:
-            opened.append(caches[alias])
+            if options["BACKEND"] not in _WITHOUT_CONNECTION:
+                opened.append(caches[alias])
         except Exception as error:  # any error of its library; a task that uses the cache gets it too
             log_lines.cache_failed(alias, error)
     return [cache for cache in opened if type(cache).close is not BaseCache.close]
@@ -56,7 +63,7 @@ def watch_process(*, restore: bool = True) -> None:
     Without ``restore``, only connections and caches are tidied up.
     """
     _thread.baseline = Baseline.of_process() if restore else Baseline(())
-    tidy_connections()
+    _thread.left_open = tidy_connections()
 
 
 def forget() -> None:

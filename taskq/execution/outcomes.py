@@ -24,6 +24,9 @@ from taskq.workflows import followups
 from .run import Run
 from .tracebacks import ExceptionInfo, format_exception
 
+#: The longest arguments, in characters, that a TaskRun gets with its end: the main process has to hold them meanwhile.
+_MOST_ARGUMENTS = 1024 * 1024
+
 
 def returned(run: Run) -> Outcome:
     """The function has returned ``run.value``."""
@@ -169,7 +172,12 @@ def _outcome(run: Run, state: str, **fields: Any) -> Outcome:
         state,
         started=run.started,
         runtime=run.runtime,
-        arguments=run.arguments or (arguments_text(run.args, run.kwargs) if run.delivery.want_arguments else None),
+        arguments=run.arguments or (_arguments(run) if run.delivery.want_arguments else None),
         children=values.encode_children(children) if children else None,
         **fields,
     )
+
+
+def _arguments(run: Run) -> str | None:
+    text = arguments_text(run.args, run.kwargs)
+    return text if text is not None and len(text) <= _MOST_ARGUMENTS else None

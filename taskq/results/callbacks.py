@@ -93,8 +93,9 @@ def _call_thread() -> ThreadPoolExecutor:
 
 
 def _after_fork() -> None:
-    global _executor, _lock
-    _executor, _lock = None, threading.Lock()
+    global _executor
+    _executor = None
+    _lock._at_fork_reinit()  # type: ignore[attr-defined]
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -387,10 +387,11 @@ def _linger() -> float:
 
 def _after_fork() -> None:
     """Start without listeners in the child, but keep the parent's: closing them would end the parent's connections."""
-    global _lock, _listeners
-    _inherited.append(_listeners)
-    _lock = threading.Lock()
-    _listeners = {}
+    global _listeners
+    _lock._at_fork_reinit()  # type: ignore[attr-defined]
+    if _listeners:
+        _inherited.append(_listeners)
+        _listeners = {}
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -207,7 +207,7 @@ class WorkerNode:
 
     def _retarget(self, target: int) -> None:
         grown = target > self.source.target
-        self.source.target = target
+        self.source.target, self.source.slots = target, self.consumer.pool.concurrency
         if grown:
             self.store.calls.wake()
 

@@ -146,6 +146,18 @@ def test_quiet_option_prints_no_banner(alias: str, processes: Processes) -> None
     assert "[queues]" not in worker.log
 
 
+def test_purge_option_empties_the_workers_queues_once(alias: str, processes: Processes) -> None:
+    old, other = endings.square.delay(2), endings.square.apply_async((2,), queue="hipri")
+    worker = workers.start_worker(processes, "--purge", "-c", "1")
+    assert "purge: Erased 1 messages from the queue.\n" in worker.log
+    assert (old.state, other.state) == ("REVOKED", "PENDING")
+    worker.send(signal.SIGHUP)
+    wait_until(lambda: worker.log.count(" ready.\n") == 2, what="the worker to be ready again")
+    assert endings.square.delay(3).get(timeout=20) == 9
+    assert worker.stop() == 0
+    assert worker.log.count("purge:") == 1
+
+
 def test_executable_option_runs_the_worker_with_that_python(alias: str, processes: Processes, tmp_path: Path) -> None:
     python = tmp_path / "python-of-ours"
     python.symlink_to(sys.executable)
@@ -303,6 +315,7 @@ def test_reload_supervisor_ends_its_worker_when_it_ends(alias: str, processes: P
     ("options", "words"),
     [
         (["--reload", "--detach"], "--reload is for development, .*does not go with --detach"),
+        (["--reload", "--purge"], "--purge does not go with --reload"),
         (["-c", "0"], "is not a number from 1"),
         (["-l", "loud"], "is not one of DEBUG"),
         (["-P", "eventlet"], "invalid choice"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from taskq.processes import command_line, is_gone, process_started, send_signal
 from taskq.worker.process.pidfile import PidFile, PidFileError
@@ -55,6 +57,8 @@ def find(node: Node, command: str) -> RunningNode:
     pid, alive = found
     if not alive:
         raise NotRunning(f"{path} is left over: its process {pid} has ended")
+    if not _may_name(path, pid):
+        raise NotRunning(f"{path} names process {pid} of another user than the file's")
     # The start first: if the pid becomes another process's, the start is no longer right.
     started = process_started(pid)
     if command not in (line := command_line(pid)).split():
@@ -119,3 +123,14 @@ class Stopping:
                 dot += _DOT
             time.sleep(_POLL)
         return gone
+
+
+def _may_name(path: Path, pid: int) -> bool:
+    """Tell whether root can believe a pid file: another user's file may only name a process of that user."""
+    if os.geteuid() != 0:
+        return True
+    try:
+        owner = os.lstat(path).st_uid
+        return owner in (0, os.stat(f"/proc/{pid}").st_uid)
+    except OSError:
+        return False

@@ -55,9 +55,9 @@ _origin = ""
 
 
 def _forget_sender() -> None:
-    global _local, _origin
-    _local = threading.local()
+    global _origin
     _origin = ""
+    _local.__dict__.clear()
 
 
 os.register_at_fork(after_in_child=_forget_sender)

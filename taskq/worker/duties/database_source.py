@@ -79,8 +79,8 @@ class DatabaseSource(Duty):
         #: The bytes above which no more is claimed, and how many messages a claim may take because of them.
         self._most_bytes = settings.MAX_PREFETCH_SIZE
         self._most = _MOST_CLAIMED
-        #: How many unfinished messages the worker should hold; the loop sets it.
-        self.target = 0
+        #: How many unfinished messages the worker should hold, and how many it can run; the loop sets them.
+        self.target, self.slots = 0, 1
         #: How many of the held messages have ended and wait to be settled; the loop sets it.
         self.ended: Callable[[], int] = lambda: 0
         #: Called when a claim got messages: a listener that polls comes back sooner.
@@ -127,8 +127,9 @@ class DatabaseSource(Duty):
     def _room(self) -> int:
         target = min(self.target, max(1, self._most_bytes // MOST))
         room = target - (self._lease.held - self.ended())
-        # Few claims of many messages rather than many of few.
-        return 0 if room * 4 < target or self._is_full() else min(room, self._most)
+        # Few claims of many messages rather than many of few, but no slot is left without a message.
+        least = min(-(-target // 4), max(1, target - self.slots + 1))
+        return 0 if room < least or self._is_full() else min(room, self._most)
 
     def _is_full(self) -> bool:
         """Tell whether the large messages that are held take all the room."""

@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import sys
-from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
@@ -25,7 +24,7 @@ from taskq.logs import log_to_file_of
 from taskq.processes import flush_streams
 from taskq.worker import log_lines
 from taskq.worker.process.forked import prepare
-from taskq.worker.process.system import die_with_parent, resident_kib, set_title, terminate_only_on_order
+from taskq.worker.process.system import die_with_parent, heed_orders, resident_kib, set_title
 
 from . import frames
 from .base import RunFn
@@ -49,7 +48,7 @@ def main(fds: Descriptors, parent: int, run: RunFn, options: frames.ChildOptions
     code = 1
     try:
         die_with_parent(parent)
-        terminate_only_on_order(fds.orders)
+        heed_orders(fds.orders)
         contain_exits()
         set_title(options.title)
         sys.breakpointhook = _breakpoint
@@ -137,11 +136,7 @@ class Child:
 
 
 def _prepare() -> None:
-    """Give this process its own output, connections, random numbers and, by ``worker_process_init``, app set-up."""
-    for stream in (sys.stdout, sys.stderr):
-        # Output appears when it is printed, and is not lost when the child is killed.
-        with suppress(Exception):
-            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    """Give this process its own connections, random numbers and, by ``worker_process_init``, app set-up."""
     drop_connections()
     if "numpy" in sys.modules:
         # Python seeds its own generator after each fork; numpy does not.

@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import socket
+import sys
 import threading
 from contextlib import suppress
 from functools import partial
@@ -43,8 +44,8 @@ def launch(run: RunFn | None = None, *, many: bool = False) -> ForkServer:
     """Fork the server and return the main process's end of it.
 
     ``run`` is what the children run for each delivery, by default ``taskq.execution.execute`` with soft limits by
-    ``setitimer``. With ``many``, children will be forked all the time: the start takes longer, and a fork less. Raises
-    ``RuntimeError`` where processes can't be forked.
+    ``setitimer``. With ``many``, children will be forked all the time: the server moves its memory into huge pages.
+    Raises ``RuntimeError`` where processes can't be forked.
     """
     if not hasattr(os, "fork"):
         raise RuntimeError("The prefork pool needs os.fork, which this system does not have: use --pool threads.")
@@ -54,14 +55,12 @@ def launch(run: RunFn | None = None, *, many: bool = False) -> ForkServer:
     # All processes share the objects that exist now; a collection in a child would write to them, and so copy them.
     gc.collect()
     gc.freeze()
-    if many:
-        use_huge_pages()
     ours, theirs = socket.socketpair()
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _main(theirs, parent, run)
+        _main(theirs, parent, run, many)
     theirs.close()
     return ForkServer(pid, ours)
 
@@ -85,17 +84,20 @@ def _close_connections() -> None:
     caches.close_all()
 
 
-def _main(sock: socket.socket, parent: int, run: RunFn | None) -> NoReturn:
+def _main(sock: socket.socket, parent: int, run: RunFn | None, many: bool) -> NoReturn:
     """Serve the process ``parent`` at the other end of ``sock`` until it is gone."""
     code = 1
     try:
         ignore_group_signals()
         die_with_parent(parent)
         set_title("taskq: fork server")
-        _close_input()
+        _set_streams()
         if run is None:
             rehearse()
             run = partial(execute, soft_limit=signal_limit)
+        if many:
+            # After the rehearsal, which copies the pages that it writes to.
+            use_huge_pages()
         ForkServerProcess(sock, run).serve()
         code = 0
     except BaseException:
@@ -224,8 +226,12 @@ class ForkServerProcess:
         self._sock.sendall(frames.encode(kind, payload))
 
 
-def _close_input() -> None:
-    """Let the server and its children read an empty standard input; the terminal's is the main process's."""
+def _set_streams() -> None:
+    """Set the standard streams of the server and its children; the terminal's input is the main process's."""
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
+    for stream in (sys.stdout, sys.stderr):
+        # Output appears when it is printed, and is not lost when a child is killed.
+        with suppress(Exception):
+            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]

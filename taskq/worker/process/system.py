@@ -22,14 +22,18 @@ try:
 except ImportError:
     _setproctitle = None
 
-_PR_SET_PDEATHSIG, _MADV_COLLAPSE = 1, 25
+_PR_SET_PDEATHSIG, _MADV_COLLAPSE, _M_MMAP_THRESHOLD = 1, 25, -3
 # Loaded once: a process that is forked beside other threads must not wait for a lock of the loader.
 _libc = ctypes.CDLL(None)
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 _HUGE = 2 * 1024 * 1024
+#: Blocks of so many bytes are large, and worth a system call.
+_LARGE = 1024 * 1024
 
 #: Signals that a terminal or a supervisor sends to a whole process group; only the main process acts on them.
 GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+#: The pipe whose bytes let such a signal end this process; a process without one ignores them.
+_orders_fd = -1
 
 
 def signal_on_parents_death(number: int) -> None:
@@ -55,32 +59,32 @@ def signal_number(name: str) -> int:
 
 
 def ignore_group_signals() -> None:
-    """Ignore signals to the whole process group: the main process acts on them. For the fork server."""
-    for number in GROUP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    """Ignore signals to the whole process group: the main process acts on them. For the fork server and its children.
 
-
-def terminate_only_on_order(orders_fd: int) -> None:
-    """Have group signals end this process only if there is a byte in the pipe ``orders_fd``. For children.
-
-    By a handler, because programs that a task starts would inherit ignored signals.
-    A task that has its own handler for such a signal gets it in any case.
+    By a handler, because programs that a task starts would inherit ignored signals. A task that has its own handler
+    for such a signal gets it in any case.
     """
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        try:
-            order = os.read(orders_fd, 1)
-        except OSError:
-            return
-        if order:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-
-    os.set_blocking(orders_fd, False)
     for number in GROUP_SIGNALS:
-        signal.signal(number, on_signal)
+        signal.signal(number, _end_on_order)
         # Libraries that don't handle EINTR need their system calls restarted.
         signal.siginterrupt(number, False)
+
+
+def heed_orders(orders_fd: int) -> None:
+    """Have group signals end this process if there is a byte in the pipe ``orders_fd``. For children."""
+    global _orders_fd
+    os.set_blocking(orders_fd, False)
+    _orders_fd = orders_fd
+
+
+def _end_on_order(number: int, frame: FrameType | None) -> None:
+    try:
+        order = os.read(_orders_fd, 1)
+    except OSError:
+        return
+    if order:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
 
 def set_title(title: str) -> None:
@@ -112,6 +116,15 @@ def use_huge_pages() -> None:
             for address in range(-(-begin // _HUGE) * _HUGE, end - _HUGE + 1, _HUGE):
                 # An error is none: the kernel is older, or has no huge page left.
                 _libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(_HUGE), _MADV_COLLAPSE)
+
+
+def return_large_blocks() -> None:
+    """Have each large block of memory go back to the system as soon as it is free, where the C library is GNU's.
+
+    Otherwise it keeps what one large message took, in pieces, and takes more for the next one.
+    """
+    with suppress(AttributeError):
+        _libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
 
 
 def _private_memory(maps: str) -> Iterator[tuple[int, int]]:

@@ -198,3 +198,12 @@ def say(self: Task[..., object], state: str, megabytes: int = 0) -> str:
 def charge(card: str, amount: int) -> int:
     """Take a sensitive argument."""
     return amount
+
+
+@task
+def spin(path: str, go_on: str) -> str:
+    """Note that it has started, and use the processor until a file is there."""
+    note_line(path, "started")
+    while not Path(go_on).exists():
+        sum(range(10_000))
+    return "done"

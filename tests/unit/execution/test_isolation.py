@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from django.core.cache import caches
@@ -59,10 +59,21 @@ def test_context_variables_language_and_time_zone_are_reset_for_each_task(sent: 
     assert seen == [("unset", "en-us", "UTC")] * 2
 
 
-def test_caches_are_reused_and_closed(sent: list[Envelope], worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+class ConnectingCache(LocMemCache):
+    """A cache that would hold a connection."""
+
+    closed: ClassVar[list[ConnectingCache]] = []
+
+    def close(self, **named: Any) -> None:
+        self.closed.append(self)
+
+
+@override_settings(CACHES={"default": {"BACKEND": f"{__name__}.ConnectingCache"}})
+def test_caches_that_connect_are_reused_and_closed(
+    sent: list[Envelope], worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[Any] = []
-    closed: list[Any] = []
-    monkeypatch.setattr(LocMemCache, "close", lambda self, **kw: closed.append(self), raising=False)
+    monkeypatch.setattr(ConnectingCache, "closed", closed := [])
     define(lambda: seen.append(caches["default"])).delay()
 
     def twice() -> None:
@@ -72,6 +83,16 @@ def test_caches_are_reused_and_closed(sent: list[Envelope], worker: Worker, monk
     in_thread(twice)
     assert seen[0] is seen[1]
     assert closed == seen
+
+
+def test_cache_without_a_connection_is_made_by_the_task_that_uses_it(
+    sent: list[Envelope], worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr(LocMemCache, "__init__", lambda self, *args: made.append(self))
+    define(lambda: 1).delay()
+    in_thread(worker.run)
+    assert made == []
 
 
 def test_broken_cache_is_logged_and_does_not_fail_tasks(

@@ -81,6 +81,14 @@ def test_another_program_is_not_signalled(node: Node) -> None:
     assert found.running == []
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_pid_file_of_a_user_names_only_processes_of_that_user(node: Node, living: subprocess.Popen[bytes]) -> None:
+    node.pidfile.write_text(f"{living.pid}\n")
+    os.chown(node.pidfile, 65534, -1)
+    with pytest.raises(NotRunning, match=f"names process {living.pid} of another user"):
+        find(node, WORD)
+
+
 @pytest.mark.parametrize("content", ["DEBUG = True\n", "1 2\n"])
 def test_file_that_is_no_pid_file_is_told(node: Node, content: str) -> None:
     node.pidfile.write_text(content)

@@ -49,10 +49,13 @@ def _handlers() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_handlers")
-def test_group_signal_without_an_order_is_ignored():
+def test_group_signal_without_an_order_is_ignored(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(system, "_orders_fd", -1)
     read_fd, write_fd = os.pipe()
 
-    system.terminate_only_on_order(read_fd)
+    system.ignore_group_signals()
+    os.kill(os.getpid(), signal.SIGTERM)
+    system.heed_orders(read_fd)
     os.kill(os.getpid(), signal.SIGTERM)
     os.close(read_fd)
     os.kill(os.getpid(), signal.SIGHUP)

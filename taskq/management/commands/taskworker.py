@@ -18,7 +18,6 @@ from taskq.conf import database_broker_alias, masked_url, settings
 from taskq.exceptions import QueueNotFound
 from taskq.logs import log_descriptor
 from taskq.management import arguments
-from taskq.management.purging import purge, purgeable
 from taskq.worker.process import reexec
 from taskq.worker.process.daemon import User, detach, redirect_streams
 from taskq.worker.process.exit import end_process, run_exit_handlers
@@ -189,6 +188,8 @@ class Command(BaseCommand):
 
     def _purge(self, config: WorkerConfig) -> None:
         from django.db import connections
+
+        from taskq.management.purging import purge, purgeable
 
         try:
             count = purge(purgeable(config.queues))

@@ -39,6 +39,7 @@ def _declared(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
 def test_each_worker_runs_a_broadcast_once(alias: str, start_worker: StartWorker, notes: Path) -> None:
     workers = [start_worker("-n", name) for name in ("a", "b")]
     messages = Message.objects.using(alias)
+    queues = QueueRow.objects.using(alias).exclude(name__endswith=".pidbox")
     sent = [tasks.note.apply_async((str(notes), number), queue="news") for number in range(3)]
     wait_until(lambda: len(lines(notes)) == 6 and not messages.exists(), what="both workers to have run all")
     assert sorted(lines(notes)) == ["0", "0", "1", "1", "2", "2"]
@@ -47,12 +48,12 @@ def test_each_worker_runs_a_broadcast_once(alias: str, start_worker: StartWorker
     # One row for an id, of whoever was first.
     assert TaskRun.objects.using(alias).count() == 3
     assert workers[0].stop() == 0
-    assert QueueRow.objects.using(alias).count() == 1
+    assert queues.count() == 1
     tasks.note.apply_async((str(notes), 3), queue="news").get(timeout=20)
     wait_until(lambda: not messages.exists(), what="the last worker to have run it")
     assert lines(notes).count("3") == 1
     assert workers[1].stop() == 0
-    assert not QueueRow.objects.using(alias).exists()
+    assert not queues.exists()
 
 
 @on_one_database

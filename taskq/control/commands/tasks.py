@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from taskq import rates
 from taskq.calls.registry import tasks
 from taskq.control import revoking, stamps
 from taskq.control.pending import Pending
@@ -158,8 +159,21 @@ def time_limit(
 @control_command(
     args=[("task_name", str), ("rate_limit", str)], signature="<task_name> <rate_limit (e.g., 5/s | 5/m | 5/h)>"
 )
-def rate_limit(state: WorkerState, task_name: str = "", rate_limit: Any = None, **_: Any) -> dict[str, str]:
-    """Set the rate limit of a task."""
+def rate_limit(state: WorkerState, task_name: str = "", rate_limit: Any = None, **_: Any) -> Any:
+    """Set the rate limit of a task: from the next start on, also for messages that wait for the old one."""
     if task_name not in tasks:
         return {"error": "unknown task"}
-    return {"error": "rate limits are not available in this version"}
+    try:
+        rate = rates.per_second(rate_limit)
+    except (TypeError, ValueError) as error:
+        return {"error": f"Invalid rate limit string: {error!r:.300}"}
+    if state.node.options.disable_rate_limits:
+        return {"error": "rate limits are disabled in this worker: --disable-rate-limits, TASKQ_DISABLE_RATE_LIMITS"}
+    reply = {"ok": "new rate limit set successfully" if rate else "rate limit disabled successfully"}
+
+    def change() -> dict[str, str]:
+        tasks[task_name].rate_limit = rate_limit or None
+        state.node.set_rate(task_name, rate)
+        return reply
+
+    return state.on_loop(change, late=reply)

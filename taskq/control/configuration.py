@@ -14,6 +14,8 @@ from taskq.conf import SETTINGS, masked_url, settings
 
 #: Packages whose versions matter to a bug report.
 _PACKAGES = ("Django", "kombu", "amqp", "redis", "psycopg", "mysqlclient")
+#: Words in the names of values that nobody is to read.
+_SECRETS = ("password", "passwd", "secret", "token", "api_key", "apikey", "access_key", "private_key", "credential")
 _PLAIN = (str, int, float, bool, type(None))
 
 
@@ -40,8 +42,7 @@ def _shown(value: Any) -> Any:
 
 
 def _secret(key: str, value: Any) -> Any:
-    secret = any(word in key.lower() for word in ("password", "passwd", "secret", "token"))
-    return "********" if secret else _shown(value)
+    return "********" if any(word in key.lower() for word in _SECRETS) else _shown(value)
 
 
 def report() -> str:

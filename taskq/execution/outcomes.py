@@ -12,7 +12,16 @@ from typing import Any
 
 from taskq import states
 from taskq.containment import contained
-from taskq.exceptions import EncodeError, Ignore, Reject, Retry, TaskqError, TaskRevokedError, WorkerLostError
+from taskq.exceptions import (
+    EncodeError,
+    Ignore,
+    Reject,
+    Retry,
+    TaskqError,
+    TaskRevokedError,
+    TaskTerminated,
+    WorkerLostError,
+)
 from taskq.handover import Delivery, Outcome
 from taskq.messages import reprs, values
 from taskq.messages.announcing import announce
@@ -23,6 +32,9 @@ from taskq.workflows import followups
 
 from .run import Run
 from .tracebacks import ExceptionInfo, format_exception
+
+#: The longest arguments, in characters, that a TaskRun gets with its end: the main process has to hold them meanwhile.
+_MOST_ARGUMENTS = 1024 * 1024
 
 
 def returned(run: Run) -> Outcome:
@@ -50,6 +62,8 @@ def raised(run: Run, error: BaseException) -> Outcome:
         return rejected(run, error)
     if isinstance(error, SystemExit | KeyboardInterrupt):
         return _asked_to_exit(run, error)
+    if isinstance(error, TaskTerminated):
+        return revoked(run, "terminated")
     if retrying.should_autoretry(run.task, error):
         try:
             again = retrying.autoretry(run.task, error)
@@ -114,9 +128,9 @@ def rejected(run: Run, error: Reject) -> Outcome:
     return _outcome(run, states.REJECTED, result=encoded(error), requeue=True)
 
 
-def expired(run: Run) -> Outcome:
-    """The message has expired."""
-    run.exception = TaskRevokedError("expired")
+def revoked(run: Run, reason: str) -> Outcome:
+    """The message has ``expired``, or the task was ``terminated`` and has ended by itself."""
+    run.exception = TaskRevokedError(reason)
     return _outcome(run, states.REVOKED, result=encoded(run.exception))
 
 
@@ -169,7 +183,12 @@ def _outcome(run: Run, state: str, **fields: Any) -> Outcome:
         state,
         started=run.started,
         runtime=run.runtime,
-        arguments=run.arguments or (arguments_text(run.args, run.kwargs) if run.delivery.want_arguments else None),
+        arguments=run.arguments or (_arguments(run) if run.delivery.want_arguments else None),
         children=values.encode_children(children) if children else None,
         **fields,
     )
+
+
+def _arguments(run: Run) -> str | None:
+    text = arguments_text(run.args, run.kwargs)
+    return text if text is not None and len(text) <= _MOST_ARGUMENTS else None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from argparse import ArgumentTypeError
+from typing import Any
 
 from taskq import value_kinds as kinds
 
@@ -70,3 +72,34 @@ def umask(text: str) -> int:
     if not 0 <= value <= 0o777:
         raise ArgumentTypeError(f"{text!r} is not a mask like 022")
     return value
+
+
+def json_list(text: str) -> list[Any]:
+    """Return a list, from JSON."""
+    value = _json(text)
+    if not isinstance(value, list):
+        raise ArgumentTypeError(f"{text!r:.300} is not a list in JSON, such as [2, 2]")
+    return value
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Return a dictionary, from an object in JSON."""
+    value = _json(text)
+    if not isinstance(value, dict):
+        raise ArgumentTypeError(f"{text!r:.300} is not an object in JSON, such as " + '{"x": 2}')
+    return value
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ArgumentTypeError(f"{text!r:.300} is not JSON: {error}") from None
+
+
+def seconds_or_time(text: str) -> float | str:
+    """Return a number of seconds, or the text: a time, which whoever takes it reads."""
+    try:
+        return float(text)
+    except ValueError:
+        return text

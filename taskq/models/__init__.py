@@ -1,5 +1,6 @@
 """The rows of taskq: one noun a module. Only ``taskq.store`` changes them."""
 
+from .event import TaskEvent
 from .message import CLAIM_ORDER, DUE_ORDER, Message, ScheduledMessage
 from .revocation import Revocation
 from .run import Attempt, TaskRun
@@ -20,6 +21,7 @@ __all__ = [
     "Queue",
     "Revocation",
     "ScheduledMessage",
+    "TaskEvent",
     "TaskRun",
     "Worker",
 ]

@@ -29,6 +29,7 @@ from .process.daemon import Background, redirect_streams
 from .process.forked import kill_helpers, prepare
 from .process.nodenames import expand, hostname
 from .process.signals import SignalHandlers
+from .process.system import return_large_blocks
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,6 +89,7 @@ def _run(config: WorkerConfig, services: Sequence[Service]) -> WorkerExit:
     handlers.install()
     contain_exits()
     prepare()
+    return_large_blocks()
     try:
         status = node.run()
     finally:

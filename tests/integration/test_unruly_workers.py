@@ -12,8 +12,11 @@ import pytest
 
 from taskq.exceptions import WorkerLostError
 from taskq.models import Message, TaskRun
+from testproject.reports.models import Report
 from tests.support import workers
-from tests.support.jobs import tasks
+from tests.support.audit import audit, times_final
+from tests.support.databases import Database
+from tests.support.jobs import contexts, tasks
 from tests.support.processes import Process, Processes
 from tests.support.unruly import tasks as unruly
 from tests.support.waiting import wait_until
@@ -89,23 +92,30 @@ def test_unreadable_child_is_killed_and_its_message_meets_the_limit(
 # -- all of them among others
 
 
-@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_unruly_tasks_among_others(start: Start, alias: str, tmp_path: Path, dice: Any, full_run: bool) -> None:
+@pytest.mark.parametrize("database", ["postgresql", "sqlite"], indirect=True)
+def test_unruly_tasks_among_others(
+    processes: Processes, database: Database, alias: str, dice: Any, full_run: bool
+) -> None:
     each, ordinary = (50, 1000) if full_run else (3, 60)
-    worker = start("prefork", "-c", "2", "--prefetch-multiplier", "4")
+    environment = APPS | {"CONN_MAX_AGE": "600"}
+    worker = workers.start_worker(processes, "-c", "2", "--prefetch-multiplier", "4", environment=environment)
+    titles = [f"kept {number}" for number in range(ordinary)]
     calls = [unruly.spoil_log.s(KINDS[number % len(KINDS)]) for number in range(each)]
     calls += [unruly.map_in_pool.s([1, -2]) for _ in range(each)]
     calls += [unruly.report_from_threads.s(8, 300_000) for _ in range(each)]
-    calls += [tasks.note.s(str(tmp_path / "notes"), number) for number in range(ordinary)]
+    calls += [contexts.leave_open.s("begin", "left") for _ in range(each)]
+    calls += [contexts.write.s(title) for title in titles]
     dice.shuffle(calls)
 
-    results = [call.delay() for call in calls]
-    for result in results:
-        result.get(timeout=300)
+    with audit(alias):
+        results = [call.delay() for call in calls]
+        for result in results:
+            result.get(timeout=300)
+        assert times_final(alias) == {result.id: 1 for result in results}
 
     states = Counter(TaskRun.objects.using(alias).values_list("state", flat=True))
-    assert states == {"SUCCESS": 3 * each + ordinary}
-    lines = [int(line.split()[0]) for line in (tmp_path / "notes").read_text().splitlines()]
-    assert sorted(lines) == list(range(ordinary))
+    assert states == {"SUCCESS": 4 * each + ordinary}
+    assert sorted(Report.objects.using(alias).values_list("title", flat=True)) == sorted(titles)
     assert not Message.objects.using(alias).exists()
+    assert worker.running  # the process that was started, not another one
     assert worker.stop() == 0, worker.log

@@ -149,6 +149,24 @@ def test_a_kombu_consumer_opens_no_more_than_the_bound(alias: str) -> None:
     assert "TASKQ_MAX_MESSAGE_SIZE" in str(error)
 
 
+#: Bodies of nearly 3 MiB.
+LARGE = {
+    "text": BODY.replace("{}", json.dumps({"x": "x" * 3 * MIB})[: -MIB // 8] + '"}', 1) + "]",
+    "lists": "[[" + "[]," * (MIB - MIB // 16) + "1], {}, {}]",
+    "deep": "[" * (3 * MIB - 1),
+    "astral": BODY.replace("callbacks", "\N{GRINNING FACE}") + " " * (3 * MIB - 200) + "]",
+}
+
+
+@pytest.mark.usefixtures("unharmed")
+@pytest.mark.parametrize("kind", LARGE)
+def test_a_large_message_is_held_in_few_copies(alias: str, kind: str) -> None:
+    result = insert(alias, LARGE[kind])
+    add.delay(2, 2)  # it wakes the worker
+    result.get(timeout=30, propagate=False)
+    assert result.state == ("SUCCESS" if kind == "astral" else "FAILURE")
+
+
 def insert_many(alias: str, count: int, body: str, headers: dict[str, Any]) -> list[str]:
     """Write many messages; return the ids of their tasks."""
     task_ids = [ids.new_id() for _ in range(count)]

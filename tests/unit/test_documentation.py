@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,3 +71,15 @@ def test_commands_of_a_page_are_options_that_the_worker_has(page: Path) -> None:
                 _, found, options = line.text.partition("manage.py taskworker")
                 if found:
                     parser.parse_args(options.partition("#")[0].split())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_title)
+def test_examples_for_supervisors_have_options_that_the_worker_has(page: Path) -> None:
+    parser = Command().create_parser("manage.py", "taskworker")
+    for block in blocks(page):
+        if block.language == "ini":
+            lines = re.findall(r"manage\.py taskworker (.*)", block.text)
+        else:
+            lines = [" ".join(json.loads(f"[{words}]")) for words in re.findall(r'"taskworker", (.*)\]', block.text)]
+        for line in lines:
+            parser.parse_args(line.replace("$WORKER_OPTIONS", "").split())

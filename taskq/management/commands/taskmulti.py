@@ -106,6 +106,8 @@ class Command(BaseCommand):
             self._run(command, words)
         except ValueError as error:
             raise CommandError(str(error)) from error
+        except KeyboardInterrupt:
+            raise CommandError("Interrupted.", returncode=130) from None
 
     def _run(self, command: str, words: list[str]) -> None:
         word = ""

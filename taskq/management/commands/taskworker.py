@@ -62,8 +62,10 @@ class Command(BaseCommand):
             type=arguments.seconds,
             help="seconds after which SoftTimeLimitExceeded is raised in a task",
         )
+        add("--disable-rate-limits", action="store_true", help="start tasks whatever their rate limits are")
         add("--max-tasks-per-child", type=arguments.count, help="tasks after which a process is replaced")
         add("--max-memory-per-child", type=arguments.count, help="KiB above which a process is replaced")
+        add("--purge", "--discard", action="store_true", help="delete what waits in its queues before it starts")
         add("-E", "--task-events", action="store_true", default=None, help="send events of tasks, for monitors")
         add("--without-heartbeat", action="store_true", help="send no events of the worker itself")
         add("--heartbeat-interval", type=arguments.seconds, default=2.0, help="seconds between its heartbeat events")
@@ -98,6 +100,8 @@ class Command(BaseCommand):
         """Run until the worker has ended; the exit status is 0 after a clean stop."""
         if options["reload"] and options["detach"]:
             raise CommandError("--reload is for development, in a terminal: it does not go with --detach.")
+        if options["reload"] and options["purge"]:
+            raise CommandError("--purge does not go with --reload: each change of the code would purge the queues.")
         directory = os.getcwd()
         try:
             if options["executable"] and reexec.EXECUTED not in self._marks:
@@ -155,10 +159,14 @@ class Command(BaseCommand):
             if options["umask"] is not None:
                 os.umask(options["umask"])
             config.background = detach()
+        # HUP starts a worker again, not its queues.
+        purges = options["purge"] and reexec.RESTARTED not in self._marks
         interval = None if options["without_heartbeat"] else options["heartbeat_interval"]
-        return self._work(config, pidfile, user, tasks=_sends_events(options), interval=interval)
+        return self._work(config, pidfile, user, purges, tasks=_sends_events(options), interval=interval)
 
-    def _work(self, config: WorkerConfig, pidfile: PidFile | None, user: User, **events: Any) -> WorkerExit:
+    def _work(
+        self, config: WorkerConfig, pidfile: PidFile | None, user: User, purges: bool, **events: Any
+    ) -> WorkerExit:
         from taskq.control.service import services
         from taskq.events.service import services as event_services
         from taskq.worker.main import run_worker
@@ -170,12 +178,28 @@ class Command(BaseCommand):
             if logfile := config.logfile_of(0):
                 user.prepare_log(logfile)
             user.become()
+            if purges:
+                self._purge(config)
             ended = run_worker(config, [*services(), *event_services(**events)])
             return ended
         finally:
             # A worker that starts again keeps its pid, and so its file.
             if pidfile and not (ended and ended.restart):
                 pidfile.release()
+
+    def _purge(self, config: WorkerConfig) -> None:
+        from django.db import connections
+
+        from taskq.management.purging import purge, purgeable
+
+        try:
+            count = purge(purgeable(config.queues))
+        except Error as error:
+            raise CommandError(f"The queues can't be purged: {error}") from error
+        finally:
+            connections.close_all()
+        self.stdout.write(f"purge: Erased {count} messages from the queue.")
+        self.stdout.flush()
 
     def _config(self, options: dict[str, Any]) -> WorkerConfig:
         from taskq.worker.main import WorkerConfig
@@ -189,6 +213,7 @@ class Command(BaseCommand):
             pool=pool,
             time_limit=_first(options["time_limit"], settings.TIME_LIMIT),
             soft_time_limit=_first(options["soft_time_limit"], settings.SOFT_TIME_LIMIT),
+            disable_rate_limits=options["disable_rate_limits"] or settings.DISABLE_RATE_LIMITS,
             prefetch_multiplier=self._multiplier(options),
             fair=(options["optimization"] or settings.OPTIMIZATION) == "fair",
             max_tasks_per_child=_first(options["max_tasks_per_child"], settings.MAX_TASKS_PER_CHILD),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 from taskq.processes import command_line, is_gone, process_started, send_signal
 from taskq.worker.process.pidfile import PidFile, PidFileError
@@ -16,6 +19,13 @@ from .nodes import Node
 _POLL = 0.1
 #: Seconds between two dots while the command waits.
 _DOT = 2.0
+
+
+class Say(Protocol):
+    """Prints a text. ``is_error``: also if the command is to be quiet."""
+
+    def __call__(self, text: str, /, *, end: str = "\n", is_error: bool = False) -> None:
+        """Print ``text``, and then ``end``."""
 
 
 class NotRunning(Exception):
@@ -43,18 +53,18 @@ class RunningNode:
 def find(node: Node, command: str) -> RunningNode:
     """Return the process of a node, whose command line has the word ``command``.
 
-    Raises ``NotRunning`` without a pid file, and if the process of the file has ended or is another program.
+    Raises ``NotRunning`` without a pid file, and if the process of the file has ended or is another program;
+    ``PidFileError`` or ``OSError`` if that can't be told.
     """
     path = node.pidfile
-    try:
-        found = PidFile(str(path)).look()
-    except (PidFileError, OSError) as error:
-        raise NotRunning(str(error)) from error
+    found = PidFile(str(path)).look()
     if found is None:
         raise NotRunning(f"there is no pid file {path}")
     pid, alive = found
     if not alive:
         raise NotRunning(f"{path} is left over: its process {pid} has ended")
+    if not _may_name(path, pid):
+        raise NotRunning(f"{path} names process {pid} of another user than the file's")
     # The start first: if the pid becomes another process's, the start is no longer right.
     started = process_started(pid)
     if command not in (line := command_line(pid)).split():
@@ -63,12 +73,12 @@ def find(node: Node, command: str) -> RunningNode:
 
 
 class Stopping:
-    """Sends a signal to nodes, and tells ``say`` what happened: a text, and whether the line ends there.
+    """Sends a signal to nodes, and prints by ``say`` what happened.
 
-    ``failed`` is true if a signal could not be sent.
+    ``failed`` is true if a node could not be signalled, though it may run.
     """
 
-    def __init__(self, nodes: Iterable[Node], command: str, say: Callable[..., None]) -> None:
+    def __init__(self, nodes: Iterable[Node], command: str, say: Say) -> None:
         self._nodes = nodes
         self._command = command
         self._say = say
@@ -84,16 +94,17 @@ class Stopping:
             except NotRunning as reason:
                 self.down.append(node)
                 self._say(f"\t> {node.name}: DOWN ({reason})")
+            except (PidFileError, OSError) as error:
+                self.failed = True
+                self._say(f"\t> {node.name}: {error}", is_error=True)
 
     def _send(self, running: RunningNode, number: signal.Signals) -> None:
         name = running.node.name
         try:
             if not send_signal(running.pid, running.started, number):
                 raise NotRunning(f"process {running.pid} has just ended")
-        except PermissionError:
-            self.failed = True
-            self._say(f"\t> {name}: not allowed to signal process {running.pid}")
-            return
+        except PermissionError as error:
+            raise OSError(f"not allowed to signal process {running.pid}") from error
         self.running.append(running)
         self._say(f"\t> {name}: {number.name.removeprefix('SIG')} -> {running.pid}")
 
@@ -119,3 +130,14 @@ class Stopping:
                 dot += _DOT
             time.sleep(_POLL)
         return gone
+
+
+def _may_name(path: Path, pid: int) -> bool:
+    """Tell whether root can believe a pid file: another user's file may only name a process of that user."""
+    if os.geteuid() != 0:
+        return True
+    try:
+        owner = os.lstat(path).st_uid
+        return owner in (0, os.stat(f"/proc/{pid}").st_uid)
+    except OSError:
+        return False

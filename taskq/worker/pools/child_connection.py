@@ -52,7 +52,8 @@ class ChildConnection:
 
     def hand_over(self, deliveries: Sequence[Delivery]) -> None:
         """Send deliveries and as many permits; they run in this order."""
-        self._write_buffer.send(frames.encode(frames.DELIVERIES, [delivery.to_wire() for delivery in deliveries]))
+        for part in frames.parts(frames.DELIVERIES, [delivery.to_wire() for delivery in deliveries]):
+            self._write_buffer.send(part)
         self._permits.give(len(deliveries), self._generation)
         self.pending.extend(deliveries)
 

@@ -38,6 +38,7 @@ PONG = 34  # None
 
 _HEADER = struct.Struct(">II")
 _ALL_BITS = 0xFFFFFFFF
+_LARGE = 1024 * 1024
 
 #: The most bytes in a frame of a child.
 LARGEST_ANSWER = 512 * 1024 * 1024
@@ -58,8 +59,14 @@ class UnreadableError(Exception):
 
 def encode(kind: int, payload: Any) -> bytes:
     """Return the frame for ``payload``; ``ValueError`` if it has values that aren't plain ones."""
+    return b"".join(parts(kind, payload))
+
+
+def parts(kind: int, payload: Any) -> tuple[bytes, ...]:
+    """Do ``encode``; a large frame comes in two parts, without a copy of it in one."""
     data = marshal.dumps((FORMAT, kind, payload))
-    return _HEADER.pack(len(data), len(data) ^ _ALL_BITS) + data
+    header = _HEADER.pack(len(data), len(data) ^ _ALL_BITS)
+    return (header + data,) if len(data) < _LARGE else (header, data)
 
 
 class FrameReader:

@@ -120,6 +120,7 @@ class ThreadSlot:
         try:
             while (delivery := self._next()) is not None:
                 self._post(self, self._perform(delivery))
+                del delivery  # it may be large, and the next may be long in coming
         finally:
             connections.close_all()
 

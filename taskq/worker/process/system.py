@@ -22,11 +22,13 @@ try:
 except ImportError:
     _setproctitle = None
 
-_PR_SET_PDEATHSIG, _MADV_COLLAPSE = 1, 25
+_PR_SET_PDEATHSIG, _MADV_COLLAPSE, _M_MMAP_THRESHOLD = 1, 25, -3
 # Loaded once: a process that is forked beside other threads must not wait for a lock of the loader.
 _libc = ctypes.CDLL(None)
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 _HUGE = 2 * 1024 * 1024
+#: Blocks of so many bytes are large, and worth a system call.
+_LARGE = 1024 * 1024
 
 #: Signals that a terminal or a supervisor sends to a whole process group; only the main process acts on them.
 GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -114,6 +116,15 @@ def use_huge_pages() -> None:
             for address in range(-(-begin // _HUGE) * _HUGE, end - _HUGE + 1, _HUGE):
                 # An error is none: the kernel is older, or has no huge page left.
                 _libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(_HUGE), _MADV_COLLAPSE)
+
+
+def return_large_blocks() -> None:
+    """Have each large block of memory go back to the system as soon as it is free, where the C library is GNU's.
+
+    Otherwise it keeps what one large message took, in pieces, and takes more for the next one.
+    """
+    with suppress(AttributeError):
+        _libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
 
 
 def _private_memory(maps: str) -> Iterator[tuple[int, int]]:

@@ -102,6 +102,11 @@ def test_wanted_arguments_are_encoded_with_sensitive_ones_masked(sent: list[Enve
     assert json.loads(worker.run(want_arguments=True).arguments or "")[0] == ["ann", "********"]
 
 
+def test_large_arguments_stay_in_the_process_that_ran_the_task(sent: list[Envelope], worker: Worker) -> None:
+    add.delay(2, y="x" * 1024 * 1024)
+    assert worker.run(want_arguments=True).arguments is None
+
+
 # -- failure
 
 

@@ -81,11 +81,21 @@ def test_another_program_is_not_signalled(node: Node) -> None:
     assert found.running == []
 
 
-@pytest.mark.parametrize("content", ["DEBUG = True\n", "1 2\n"])
-def test_file_that_is_no_pid_file_is_told(node: Node, content: str) -> None:
-    node.pidfile.write_text(content)
-    with pytest.raises(NotRunning, match="is no pid file"):
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_pid_file_of_a_user_names_only_processes_of_that_user(node: Node, living: subprocess.Popen[bytes]) -> None:
+    node.pidfile.write_text(f"{living.pid}\n")
+    os.chown(node.pidfile, 65534, -1)
+    with pytest.raises(NotRunning, match=f"names process {living.pid} of another user"):
         find(node, WORD)
+
+
+@pytest.mark.parametrize("content", ["DEBUG = True\n", "1 2\n"])
+def test_file_that_is_no_pid_file_is_a_failure(node: Node, content: str) -> None:
+    node.pidfile.write_text(content)
+    found, said = stopped(node)
+    assert "is no pid file" in said[0]
+    assert found.failed
+    assert found.down == []
 
 
 def test_process_that_may_not_be_signalled_is_a_failure(

@@ -31,6 +31,14 @@ def test_frames_come_out_whole_however_the_stream_is_cut(sent: list[tuple[int, o
     assert received == sent
 
 
+@pytest.mark.parametrize("size", [0, 1024 * 1024])
+def test_a_large_frame_is_not_copied_behind_its_header(size: int):
+    parts = frames.parts(frames.DELIVERIES, ["x" * size])
+
+    assert len(parts) == (2 if size else 1)
+    assert [*FrameReader().feed(b"".join(parts))] == [(frames.DELIVERIES, ["x" * size])]
+
+
 def test_encoding_a_value_that_is_not_plain_is_an_error():
     with pytest.raises(ValueError, match="unmarshallable"):
         frames.encode(frames.OUTCOME, (1, object()))

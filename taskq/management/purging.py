@@ -1,0 +1,30 @@
+"""Purging queues, for ``taskpurge`` and ``taskworker --purge``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kombu.entity import Queue
+
+from taskq.conf import database_broker_alias, masked_url, settings
+from taskq.messages.routing import is_broadcast
+from taskq.store import consuming
+from taskq.store.claim import newest
+
+
+def purgeable(queues: Iterable[Queue]) -> list[str]:
+    """Return the names of the queues that can be purged: all but broadcasts, of which each worker has its own."""
+    return sorted(queue.name for queue in queues if not is_broadcast(queue))
+
+
+def purge(names: Iterable[str]) -> int:
+    """Delete the messages that wait in these queues, and revoke their tasks; return how many there were.
+
+    Messages that a worker holds, or that are due later, stay. Raises ``ValueError`` if the broker
+    is no database, and the database's errors.
+    """
+    alias = database_broker_alias()
+    if alias is None:
+        raise ValueError(f"TASKQ_BROKER_URL: only django:// can be purged, not {masked_url(settings.BROKER_URL)}.")
+    latest = newest(alias)
+    return sum(consuming.purge(name, alias, latest) for name in names)

@@ -21,6 +21,7 @@ class TaskDefinition(Protocol):
     max_deliveries: int
     time_limit: float | None
     soft_time_limit: float | None
+    rate_limit: str | float | None
     serializer: str
     compression: str | None
     sensitive: Sequence[str]

@@ -79,6 +79,8 @@ class Task(CanvasMethods[R], Generic[P, R]):
     time_limit: float | None = from_setting("TIME_LIMIT")
     #: Seconds after which ``SoftTimeLimitExceeded`` is raised in the task.
     soft_time_limit: float | None = from_setting("SOFT_TIME_LIMIT")
+    #: The starts in each worker: ``"10/s"``, ``"100/m"``, ``"2/h"``, or a number per second.
+    rate_limit: str | float | None = from_setting("DEFAULT_RATE_LIMIT")
     #: The number of retries, ``None`` for no limit.
     max_retries: int | None = from_setting("MAX_RETRIES")
     #: Seconds before a retry without ``countdown`` and ``eta``.

@@ -44,6 +44,8 @@ PUBLIC = {
     "taskq.signals",
     "taskq.states",
     "taskq.calls.registry",
+    # Names of queues.
+    "taskq.messages.parking",
     "taskq.timezones",
 }
 

@@ -62,6 +62,7 @@ class Command(BaseCommand):
             type=arguments.seconds,
             help="seconds after which SoftTimeLimitExceeded is raised in a task",
         )
+        add("--disable-rate-limits", action="store_true", help="start tasks whatever their rate limits are")
         add("--max-tasks-per-child", type=arguments.count, help="tasks after which a process is replaced")
         add("--max-memory-per-child", type=arguments.count, help="KiB above which a process is replaced")
         add("--purge", "--discard", action="store_true", help="delete what waits in its queues before it starts")
@@ -212,6 +213,7 @@ class Command(BaseCommand):
             pool=pool,
             time_limit=_first(options["time_limit"], settings.TIME_LIMIT),
             soft_time_limit=_first(options["soft_time_limit"], settings.SOFT_TIME_LIMIT),
+            disable_rate_limits=options["disable_rate_limits"] or settings.DISABLE_RATE_LIMITS,
             prefetch_multiplier=self._multiplier(options),
             fair=(options["optimization"] or settings.OPTIMIZATION) == "fair",
             max_tasks_per_child=_first(options["max_tasks_per_child"], settings.MAX_TASKS_PER_CHILD),

@@ -19,6 +19,7 @@ from taskq.calls.registry import tasks
 from taskq.conf import settings
 from taskq.execution import builtins as _builtins  # noqa: F401 - registers the built-in tasks
 from taskq.messages.routing import public_name
+from taskq.transport.lease import leave_to_peers
 
 from . import failure_handlers, log_lines
 from .call_queue import CallQueue
@@ -377,6 +378,9 @@ class WorkerNode:
         if unwritten or self.store.cut_off or self.store.is_alive():
             self.status = self.status or 1
             log_lines.ends_unwritten(unwritten, self.ledger.unwritten)
+        if self.store.cut_off or self.store.is_alive():
+            # The process would wait for the database once more, when its threads are gone.
+            leave_to_peers()
 
     def _leave(self) -> None:
         """Delete the worker's row, which requeues its messages, then the queues that no other worker reads."""

@@ -34,15 +34,17 @@ def revoke(
     task_id: Any,
     terminate: bool = False,
     signal: str | int | None = None,
+    grace: float | None = None,
     written: bool = False,
     **_: Any,
 ) -> Any:
     """Revoke tasks by id: they do not start any more.
 
-    With ``terminate`` a running one is ended by ``signal``. ``written`` says that the caller has written to the
+    With ``terminate`` a running one is ended by ``signal``; with ``grace`` by an exception, and if it then runs on for
+    so many seconds, by the signal. ``written`` says that the caller has written to the
     database that they are revoked.
     """
-    ids, name = _ids(task_id), revoking.signal_name(terminate, signal)
+    ids, name = _ids(task_id), revoking.signal_text(terminate, signal, grace)
     held = [request for request in state.held() if request.id in set(ids)]
     if not terminate:
         words = f"tasks {set(ids)} flagged as revoked"
@@ -64,11 +66,12 @@ def revoke_by_stamped_headers(
     headers: Any,
     terminate: bool = False,
     signal: str | int | None = None,
+    grace: float | None = None,
     written: bool = False,
     **_: Any,
 ) -> Any:
     """Revoke tasks that carry one of these stamps."""
-    wanted, name = stamps.wanted(headers), revoking.signal_name(terminate, signal)
+    wanted, name = stamps.wanted(headers), revoking.signal_text(terminate, signal, grace)
     held = [r for r in state.held() if stamps.match(r.headers.raw, wanted)]
     if not terminate:
         words = f"headers {headers} flagged as revoked, but not terminated"
@@ -84,11 +87,12 @@ def revoke_by_name(
     pattern: str,
     terminate: bool = False,
     signal: str | int | None = None,
+    grace: float | None = None,
     written: bool = False,
     **_: Any,
 ) -> Any:
     """Revoke tasks whose names match a pattern, as far as they were sent."""
-    name = revoking.signal_name(terminate, signal)
+    name = revoking.signal_text(terminate, signal, grace)
     held = [r for r in state.held() if stamps.name_matches(r.name, pattern)]
     reply = _revoke_here(state, held, name) or {"ok": f"tasks {pattern} flagged as revoked"}
     return reply if written else _write(state, revoking.by_name(pattern, state.node.store.alias), name, reply)

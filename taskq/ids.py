@@ -10,6 +10,8 @@ import threading
 import time
 import uuid
 
+#: Longest id, name and queue in a row, in characters.
+MAX_NAME = 255
 _lock = threading.Lock()
 _last = 0
 #: Namespace of ids that are made from other ids (RFC 9562, section 5.5).

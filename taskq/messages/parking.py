@@ -6,7 +6,7 @@ for each queue and task, so that what is parked lies apart from what can run, in
 
 from __future__ import annotations
 
-from .protocol.wire import MAX_NAME
+from taskq.ids import MAX_NAME
 
 #: What the names of all parkings begin with, and what parts them. No declared queue has such a name.
 PREFIX = "\x1flimited\x1f"

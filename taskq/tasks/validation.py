@@ -13,7 +13,7 @@ from kombu.entity import Exchange, Queue
 
 from taskq import value_kinds as kinds
 from taskq.calls.options import FromSetting, RetryOptions
-from taskq.messages.protocol import MAX_NAME
+from taskq.ids import MAX_NAME
 from taskq.messages.protocol.options import check_name, expiry
 from taskq.value_kinds import Kind
 

@@ -172,7 +172,8 @@ def test_a_worker_answers_while_all_of_its_pool_is_busy(
     assert ask(node).stats()["pool"]["max-concurrency"] == 1
     answer = control.terminate(task_id, reply=True, limit=1, timeout=20)
     if pool == "prefork":
-        assert answer == [{node: {"ok": f"terminate: {task_id}"}}]
+        # It may have ended before the command came: the caller writes to the database first.
+        assert answer in ([{node: {"ok": f"terminate: {found}"}}] for found in (task_id, "tasks unknown"))
     else:
         words = f"the {pool} pool can't end a running task: {task_id} revoked, not terminated"
         assert answer == [{node: {"error": words}}]

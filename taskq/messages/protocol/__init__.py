@@ -11,12 +11,11 @@ from .options import MessageOptions, expiration
 from .read import MOST_OUTSIDE, TaskHeaders, decode_body, decode_message, load_body, read_headers, upgrade
 from .retry import retry_envelope
 from .sealing import StoredMessage, seal, verify
-from .wire import EMBED, HEADERS, MAX_NAME, RawMessage, ReceivedMessage, mapping_of
+from .wire import EMBED, HEADERS, RawMessage, ReceivedMessage, mapping_of
 
 __all__ = [
     "EMBED",
     "HEADERS",
-    "MAX_NAME",
     "MOST_OUTSIDE",
     "MessageOptions",
     "RawMessage",

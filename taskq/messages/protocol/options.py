@@ -12,11 +12,12 @@ from typing import Any, TypedDict
 
 from taskq import clock
 from taskq.exceptions import EncodeError
+from taskq.ids import MAX_NAME
 from taskq.messages.meanings import check_json
 from taskq.timezones import parse_iso, to_utc
 from taskq.value_kinds import LONGEST, WAIT
 
-from .wire import MAX_NAME, RESERVED, Args
+from .wire import RESERVED, Args
 
 #: The largest whole number in a column of every database.
 MOST_WHOLE = 2**31 - 1

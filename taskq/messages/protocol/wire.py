@@ -22,8 +22,6 @@ EMBED = ("callbacks", "errbacks", "chain", "chord")
 PROPERTIES = frozenset({"app_id", "cluster_id", "message_id", "type", "user_id"})
 #: Header names that no caller may use.
 RESERVED = frozenset({*HEADERS, signing.HEADER, serializers.COMPRESSION})
-#: Longest id, name and queue in a row, in characters.
-MAX_NAME = 255
 
 # Headers of the last delivery. With x-death, RabbitMQ would see a cycle and drop the message.
 #: The header that counts how often a message was requeued by its consumer, as in RabbitMQ's quorum queues.

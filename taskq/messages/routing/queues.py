@@ -15,7 +15,7 @@ from kombu.entity import Exchange, Queue
 
 from taskq.conf import settings
 from taskq.exceptions import QueueNotFound
-from taskq.messages.protocol import MAX_NAME
+from taskq.ids import MAX_NAME
 from taskq.messages.protocol.options import is_storable
 
 from .topics import topic_matches

@@ -233,6 +233,9 @@ class Settings:
         "Seconds after which `SoftTimeLimitExceeded` is raised inside the task.",
     )
 
+    DEFAULT_RATE_LIMIT = Setting(kinds.optional(kinds.RATE), None, "The rate limit of tasks that set none.")
+    DISABLE_RATE_LIMITS = Setting(kinds.FLAG, False, "Workers start tasks whatever their rate limits are.")
+
     IGNORE_RESULT = Setting(kinds.FLAG, False, "Keep no row of a success.")
     STORE_ERRORS_EVEN_IF_IGNORED = Setting(kinds.FLAG, False, "Keep failures of tasks whose result is ignored.")
     TRACK_STARTED = Setting(kinds.FLAG, False, "Write the state `STARTED` when a task starts.")

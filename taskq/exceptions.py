@@ -31,6 +31,7 @@ __all__ = [
     "SoftTimeLimitExceeded",
     "TaskPredicate",
     "TaskRevokedError",
+    "TaskTerminated",
     "TaskqError",
     "TimeLimitExceeded",
     "TimeoutError",
@@ -121,6 +122,10 @@ class SoftTimeLimitExceeded(TaskqError):
 
     def __str__(self) -> str:
         return f"SoftTimeLimitExceeded{self.args!r}"
+
+
+class TaskTerminated(SoftTimeLimitExceeded):
+    """Raised inside the task when somebody terminates it and gives it time to end: the task becomes ``REVOKED``."""
 
 
 class TaskPredicate(TaskqError):

@@ -73,8 +73,9 @@ class Claimed:
     """A message that this worker has claimed, as in its row: nothing is decoded yet.
 
     ``expires_by`` is the time of the monotonic clock when the message expires by the database's clock. ``promoted``
-    says that the message was in the schedule, and is due whatever its header ``eta`` says. A large message has its
-    ``size`` in bytes; one that is too large has no texts, and ``refused`` says why.
+    says that the message was in the schedule, and is due whatever its header ``eta`` says. ``granted`` says that it may
+    start by the rate limit of its task. A large message has its ``size`` in bytes; one that is too large has no texts,
+    and ``refused`` says why.
     """
 
     id: int
@@ -94,6 +95,7 @@ class Claimed:
     revoked: str = ""
     promoted: bool = False
     expires_by: float | None = None
+    granted: bool = False
     size: int = 0
     refused: str = ""
 
@@ -101,6 +103,19 @@ class Claimed:
     def expires_in(self) -> float | None:
         """The seconds until the message expires."""
         return None if self.expires_by is None else clock.seconds_until(self.expires_by)
+
+
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """Starts of a task that a worker has taken from the limit of all workers.
+
+    ``count`` starts, the first in ``wait`` seconds and the others at ``rate`` a second, ``None`` for no limit. If
+    ``count`` is 0, the worker asks again after ``wait`` seconds.
+    """
+
+    count: int
+    wait: float
+    rate: float | None
 
 
 @dataclass(slots=True)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import timedelta, tzinfo
 from typing import Any, Generic, TypeVar
 
+from taskq import rates
+
 T = TypeVar("T")
 
 #: The longest limit or wait, in seconds, that any timer takes: 68 years.
@@ -94,6 +96,11 @@ def _policy(value: Any) -> Mapping[str, Any]:
     return {**PUBLISH_RETRY_POLICY, **value}
 
 
+def _rate(value: Any) -> Any:
+    rates.per_second(value)
+    return value
+
+
 def optional(kind: Kind[T]) -> Kind[T | None]:
     """Return the kind that also accepts ``None``."""
     return Kind(f"{kind.words}, or None", lambda value: None if value is None else kind.convert(value))
@@ -120,6 +127,7 @@ WAIT = Kind(f"a number of seconds from 0 to {LONGEST}", _seconds(0, LONGEST))
 AGE = Kind("a timedelta or a number of seconds, or None", _age)
 WHOLE = Kind("a whole number, 0 or more", _whole(0))
 COUNT = Kind("a whole number, 1 or more", _whole(1))
+RATE: Kind[str | float] = Kind(rates.WORDS, _rate)
 PRIORITY = Kind("a whole number from 0 to 9", _whole(0, 9))
 OPTIONS: Kind[Mapping[str, Any]] = Kind("a dictionary", _of(dict))
 POLICY = Kind(f"a dictionary with {', '.join(PUBLISH_RETRY_POLICY)} or retry_errors", _policy)

@@ -54,6 +54,7 @@ GROUND = (
     "hooks",
     "files",
     "logs",
+    "rates",
     "value_kinds",
     "broker_urls",
 )

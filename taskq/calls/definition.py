@@ -21,6 +21,8 @@ class TaskDefinition(Protocol):
     max_deliveries: int
     time_limit: float | None
     soft_time_limit: float | None
+    rate_limit: str | float | None
+    rate_limit_scope: str
     serializer: str
     compression: str | None
     sensitive: Sequence[str]

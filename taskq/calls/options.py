@@ -117,16 +117,11 @@ class OnCommitOptions(SendOptions, total=False):
 #: The names that ``apply_async`` accepts.
 SEND_OPTIONS: Final = frozenset(SendOptions.__annotations__) | frozenset(RetryOptions.__annotations__)
 
-#: Options of Celery's tasks that taskq will have.
-_LATER: Final = {"rate_limit": "rate limits"}
-
 
 def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str) -> None:
     """Raise ``TypeError`` for a name in ``given`` that is not ``known``, and suggest the nearest known name."""
     for name in given:
         if name not in (names := set(known)):
-            if name in _LATER:
-                raise TypeError(f"{what} has no option {name!r}: {_LATER[name]} come with a later version of taskq.")
             near = get_close_matches(name, names, n=1)
             hint = f": did you mean {near[0]!r}?" if near else f"; there are {', '.join(sorted(names))}."
             raise TypeError(f"{what} has no option {name!r}{hint}")

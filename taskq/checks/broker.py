@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.core.checks import CheckMessage, register
 
-from taskq.conf import broker_url_problem, database_broker_alias, settings
+from taskq.conf import broker_url_problem, settings
 
 from . import ids
 from .values import TAG, reads
@@ -39,34 +39,43 @@ _SIGNED = (
 
 
 @register(TAG)
-@reads("BROKER_URL")
+@reads("BROKER_URL", "CONTROL_URL")
 def check_broker_url(**kwargs: Any) -> Iterator[CheckMessage]:
-    """E003: the broker URL is well formed."""
-    if problem := broker_url_problem(settings.BROKER_URL):
-        yield ids.BROKER_URL(f"TASKQ_BROKER_URL {problem}")
+    """E003: the broker URLs are well formed."""
+    for name, url in _urls():
+        if problem := broker_url_problem(url):
+            yield ids.BROKER_URL(f"TASKQ_{name} {problem}")
+
+
+def _urls() -> Iterator[tuple[str, str]]:
+    """Yield the broker's URL, and that of remote control if it is another one, by the names of their settings."""
+    yield "BROKER_URL", settings.BROKER_URL
+    if settings.CONTROL_URL != settings.BROKER_URL:
+        yield "CONTROL_URL", settings.CONTROL_URL
 
 
 @register(TAG)
-@reads("BROKER_URL", "DATABASE", "BROKER_TRANSPORT_OPTIONS")
+@reads("BROKER_URL", "CONTROL_URL", "BROKER_TRANSPORT_OPTIONS")
 def check_broker_client(**kwargs: Any) -> Iterator[CheckMessage]:
-    """E004: kombu can load its transport for the broker."""
-    if database_broker_alias() is not None or broker_url_problem(settings.BROKER_URL):
-        return
-    for url in settings.BROKER_URL.split(";"):
-        if problem := _transport_problem(url):
-            scheme = url.partition("://")[0].partition("+")[0]
-            install = _EXTRAS.get(scheme, f"kombu[{scheme.lower()}]")
-            yield ids.BROKER_CLIENT(
-                f"TASKQ_BROKER_URL: kombu can't load its transport {scheme!r}: {problem}", f"pip install '{install}'"
-            )
+    """E004: kombu can load its transport for the brokers."""
+    for name, urls in _urls():
+        if urls.startswith("django://") or broker_url_problem(urls):
+            continue
+        for url in urls.split(";"):
+            if problem := _transport_problem(url, settings.BROKER_TRANSPORT_OPTIONS if name == "BROKER_URL" else {}):
+                scheme = url.partition("://")[0].partition("+")[0]
+                install = _EXTRAS.get(scheme, f"kombu[{scheme.lower()}]")
+                yield ids.BROKER_CLIENT(
+                    f"TASKQ_{name}: kombu can't load its transport {scheme!r}: {problem}", f"pip install '{install}'"
+                )
 
 
-def _transport_problem(url: str) -> str | None:
+def _transport_problem(url: str, options: Mapping[str, Any]) -> str | None:
     """Return the reason why kombu can't make the transport for ``url``. Does not connect."""
     from kombu.connection import Connection
 
     try:
-        connection: Any = Connection(url, transport_options=dict(settings.BROKER_TRANSPORT_OPTIONS))
+        connection: Any = Connection(url, transport_options=dict(options))
         _ = connection.transport
     except Exception as exc:  # kombu's transports raise ImportError, RuntimeError, even NameError
         return f"{type(exc).__name__}: {exc}"

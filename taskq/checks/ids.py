@@ -47,7 +47,11 @@ UNKNOWN_SETTING = Problem("E001", "A `TASKQ_*` setting that does not exist.", "C
 WRONG_VALUE = Problem(
     "E002", "A setting has a value of the wrong kind.", "Correct the value.", page="reference/settings"
 )
-BROKER_URL = Problem("E003", "`TASKQ_BROKER_URL` is not a broker URL.", "The default is 'django://', the database.")
+BROKER_URL = Problem(
+    "E003",
+    "`TASKQ_BROKER_URL` or `TASKQ_CONTROL_URL` is not a broker URL.",
+    "The default is 'django://', the database.",
+)
 BROKER_CLIENT = Problem("E004", "The client library of the broker is missing.", "Install it.")
 SERIALIZER = Problem(
     "E005",

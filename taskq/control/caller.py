@@ -32,22 +32,29 @@ def revoke(
     destination: Destination = None,
     terminate: bool = False,
     signal: str | int = "SIGTERM",
+    grace: float | None = None,
     **options: Any,
 ) -> Answer:
     """Revoke tasks by id, for good: it is written to the database, whether a worker runs or not.
 
-    With ``terminate`` a running task is ended by ``signal``. ``destination`` only says which workers reply.
+    With ``terminate`` a running task is ended by ``signal``. With ``grace``, in seconds, ``TaskTerminated`` is raised
+    in it, which is a ``SoftTimeLimitExceeded``, and the signal follows if it has not ended by then. ``destination``
+    only says which workers reply.
     """
     ids = [task_id] if isinstance(task_id, str) else list(task_id)
-    name = _write([ids], terminate, signal)
+    name = _write([ids], terminate, signal, grace)
     return _tell("revoke", {"task_id": task_id, "terminate": terminate, "signal": name or signal}, destination, options)
 
 
 def terminate(
-    task_id: str | Sequence[str], destination: Destination = None, signal: str | int = "SIGTERM", **options: Any
+    task_id: str | Sequence[str],
+    destination: Destination = None,
+    signal: str | int = "SIGTERM",
+    grace: float | None = None,
+    **options: Any,
 ) -> Answer:
-    """Revoke tasks by id, and end those that run by ``signal``."""
-    return revoke(task_id, destination, terminate=True, signal=signal, **options)
+    """Revoke tasks by id, and end those that run by ``signal``, after ``grace`` as in ``revoke``."""
+    return revoke(task_id, destination, terminate=True, signal=signal, grace=grace, **options)
 
 
 def revoke_by_stamped_headers(
@@ -55,10 +62,11 @@ def revoke_by_stamped_headers(
     destination: Destination = None,
     terminate: bool = False,
     signal: str | int = "SIGTERM",
+    grace: float | None = None,
     **options: Any,
 ) -> Answer:
     """Revoke the tasks that were sent with one of these stamps: ``{key: value}`` or ``{key: [value, ...]}``."""
-    name = _write(revoking.by_stamps(stamps.wanted(headers), settings.DATABASE), terminate, signal)
+    name = _write(revoking.by_stamps(stamps.wanted(headers), settings.DATABASE), terminate, signal, grace)
     arguments = {"headers": headers, "terminate": terminate, "signal": name or signal}
     return _tell("revoke_by_stamped_headers", arguments, destination, options)
 
@@ -68,17 +76,18 @@ def revoke_by_name(
     destination: Destination = None,
     terminate: bool = False,
     signal: str | int = "SIGTERM",
+    grace: float | None = None,
     **options: Any,
 ) -> Answer:
     """Revoke the tasks that were sent, and whose names match ``pattern``: ``*``, ``?`` and ``[...]``."""
-    name = _write(revoking.by_name(pattern, settings.DATABASE), terminate, signal)
+    name = _write(revoking.by_name(pattern, settings.DATABASE), terminate, signal, grace)
     arguments = {"pattern": pattern, "terminate": terminate, "signal": name or signal}
     return _tell("revoke_by_name", arguments, destination, options)
 
 
-def _write(batches: Iterable[list[str]], terminate: bool, signal: str | int) -> str:
-    """Write that tasks are revoked; return the name of the signal, if they are to be ended."""
-    name = revoking.signal_name(terminate, signal)
+def _write(batches: Iterable[list[str]], terminate: bool, signal: str | int, grace: float | None) -> str:
+    """Write that tasks are revoked; return the signal, if they are to be ended."""
+    name = revoking.signal_text(terminate, signal, grace)
     for ids in batches:
         if ids:
             write_revoked(ids, name, settings.DATABASE)

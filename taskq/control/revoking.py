@@ -12,11 +12,23 @@ from taskq.worker.process.system import signal_number
 from . import stamps
 
 Batches = Iterator[list[str]]
+#: The most seconds that a task may take after it was asked to end.
+MOST_GRACE = 3600.0
 
 
-def signal_name(terminate: bool, signal: str | int | None) -> str:
-    """Return the full name of the signal that ends running tasks, empty if they go on. Raises ``ValueError``."""
-    return Signals(signal_number(str(signal or "SIGTERM"))).name if terminate else ""
+def signal_text(terminate: bool, signal: str | int | None, grace: float | None = None) -> str:
+    """Return what ends running tasks, empty if they go on: ``SIGTERM``, or ``SIGTERM+5`` after 5 seconds of grace.
+
+    ``signal`` may be such a text too. Raises ``ValueError`` for a signal or a time that does not exist.
+    """
+    if not terminate:
+        return ""
+    name, _, given = str(signal or "SIGTERM").partition("+")
+    seconds = float(given or 0) if grace is None else float(grace)
+    if not 0 <= seconds <= MOST_GRACE:
+        raise ValueError(f"grace has to be at most {MOST_GRACE:g} seconds, not {seconds:g}")
+    full = Signals(signal_number(name)).name
+    return f"{full}+{seconds:.4g}" if seconds else full
 
 
 def by_stamps(wanted: stamps.Stamps, alias: str) -> Batches:

@@ -26,7 +26,7 @@ _GATHERED = 0.05
 #: Seconds between two looks at who hears events, while there are some.
 _LOOK = 1.0
 #: Events in one message.
-_MOST = 200
+_MOST = 500
 #: Noted tasks at most: what comes while so many wait is dropped.
 _MOST_NOTED = 20_000
 

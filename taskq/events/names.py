@@ -39,7 +39,7 @@ def is_heard(connection: Any, channel: Any) -> bool:
     """Tell whether somebody reads events, as far as the broker says: RabbitMQ drops by itself what nobody reads."""
     exchange = event_exchange(connection)
     if connection.transport.driver_type == "django":
-        return bool(exchanges.route(exchange.name, "task.multi", channel.alias))
+        return exchanges.reaches_queue(exchange.name, "task.multi", channel.alias)
     if not hasattr(channel, "get_table"):
         return True
     try:

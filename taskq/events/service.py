@@ -9,6 +9,7 @@ from taskq.worker import log_lines
 from taskq.worker.node import Service, WorkerNode
 
 from .dispatcher import Dispatcher
+from .timeline import Timeline
 
 
 class Events:
@@ -21,12 +22,15 @@ class Events:
         self._from_start = tasks
         self._interval = interval
         self._dispatcher: Dispatcher | None = None
+        self._timeline: Timeline | None = None
         self.enabled = False
 
     def start(self, node: WorkerNode) -> None:
-        """Register the dispatcher with the worker's remote thread."""
+        """Register the dispatcher with the worker's remote thread, and the timeline with its store thread."""
         self._dispatcher = Dispatcher(node, self._interval)
         node.remote.add(self._dispatcher)
+        self._timeline = Timeline(node.store, node.options.name)
+        node.store.duties = (*node.store.duties, self._timeline)
         if self._from_start:
             self.enable_events()
 
@@ -65,6 +69,11 @@ class Events:
             yield log_lines.settlement_found, to.settled_before
             yield log_lines.task_put_back, to.put_back
             yield log_lines.task_revoked, to.revoked
+        if (kept := self._timeline) is not None:
+            yield log_lines.tasks_received, kept.received
+            yield log_lines.tasks_settled, kept.settled
+            yield log_lines.settlement_found, kept.settled_before
+            yield log_lines.task_revoked, kept.revoked
 
 
 def services(*, tasks: bool, interval: float | None) -> list[Service]:

@@ -12,7 +12,16 @@ from typing import Any
 
 from taskq import states
 from taskq.containment import contained
-from taskq.exceptions import EncodeError, Ignore, Reject, Retry, TaskqError, TaskRevokedError, WorkerLostError
+from taskq.exceptions import (
+    EncodeError,
+    Ignore,
+    Reject,
+    Retry,
+    TaskqError,
+    TaskRevokedError,
+    TaskTerminated,
+    WorkerLostError,
+)
 from taskq.handover import Delivery, Outcome
 from taskq.messages import reprs, values
 from taskq.messages.announcing import announce
@@ -53,6 +62,8 @@ def raised(run: Run, error: BaseException) -> Outcome:
         return rejected(run, error)
     if isinstance(error, SystemExit | KeyboardInterrupt):
         return _asked_to_exit(run, error)
+    if isinstance(error, TaskTerminated):
+        return revoked(run, "terminated")
     if retrying.should_autoretry(run.task, error):
         try:
             again = retrying.autoretry(run.task, error)
@@ -117,9 +128,9 @@ def rejected(run: Run, error: Reject) -> Outcome:
     return _outcome(run, states.REJECTED, result=encoded(error), requeue=True)
 
 
-def expired(run: Run) -> Outcome:
-    """The message has expired."""
-    run.exception = TaskRevokedError("expired")
+def revoked(run: Run, reason: str) -> Outcome:
+    """The message has ``expired``, or the task was ``terminated`` and has ended by itself."""
+    run.exception = TaskRevokedError(reason)
     return _outcome(run, states.REVOKED, result=encoded(run.exception))
 
 

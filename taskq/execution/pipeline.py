@@ -81,7 +81,7 @@ def perform(run: Run) -> Outcome:
 
 def _run(run: Run) -> Outcome:
     if _is_expired(run):
-        return handlers.conclude(run, followups.after(run, outcomes.expired(run)))
+        return handlers.conclude(run, followups.after(run, outcomes.revoked(run, "expired")))
     _announce(run)
     try:
         _before_start(run)

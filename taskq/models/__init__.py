@@ -1,6 +1,8 @@
 """The rows of taskq: one noun a module. Only ``taskq.store`` changes them."""
 
+from .event import TaskEvent
 from .message import CLAIM_ORDER, DUE_ORDER, Message, ScheduledMessage
+from .rate import RateLimit
 from .revocation import Revocation
 from .run import Attempt, TaskRun
 from .topology import Binding, Exchange, Queue
@@ -18,8 +20,10 @@ __all__ = [
     "Message",
     "Node",
     "Queue",
+    "RateLimit",
     "Revocation",
     "ScheduledMessage",
+    "TaskEvent",
     "TaskRun",
     "Worker",
 ]

@@ -19,6 +19,7 @@ from taskq.records import Claimed
 from . import claim as claims
 from . import large, workers
 from .authenticity import authentic
+from .parking import parkings
 from .revoke import write_revoked
 from .texts import without_texts
 
@@ -67,8 +68,13 @@ def acknowledge(token: str, ids: Sequence[int], alias: str) -> set[int]:
 def purge(queue: str, alias: str, newest: int | None = None) -> int:
     """Delete the messages that wait in ``queue``, up to the id ``newest`` if it is given; return how many.
 
-    A task that has a row, or that other tasks wait for, becomes ``REVOKED``.
+    Those that wait for a rate limit are deleted too. A task that has a row, or that other tasks wait for, becomes
+    ``REVOKED``.
     """
+    return sum(_purge_one(name, alias, newest) for name in (queue, *sorted(parkings([queue], alias))))
+
+
+def _purge_one(queue: str, alias: str, newest: int | None) -> int:
     waiting = Message.objects.using(alias).filter(token="", queue=queue)
     if newest is not None:
         waiting = waiting.filter(id__lte=newest)
@@ -89,8 +95,8 @@ def _purge(waiting: QuerySet[Message], alias: str) -> int:
 
 
 def count(queue: str, alias: str) -> int:
-    """Return how many messages wait in ``queue``."""
-    waiting = Message.objects.using(alias).filter(token="", queue=queue)
+    """Return how many messages wait in ``queue``, also for a rate limit."""
+    waiting = Message.objects.using(alias).filter(token="", queue__in=[queue, *parkings([queue], alias)])
     return waiting.filter(Q(expires_at=None) | Q(expires_at__gt=for_alias(alias).present())).count()
 
 

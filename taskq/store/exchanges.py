@@ -88,6 +88,16 @@ def route(exchange: str, routing_key: str, alias: str) -> list[Target] | None:
     names = {routing_key} if not exchange else _bound(exchange, routing_key, alias)
     if not names:
         return [] if exchange_exists(exchange, alias) else None
+    return _targets(exchange, names, alias)
+
+
+def reaches_queue(exchange: str, routing_key: str, alias: str) -> bool:
+    """Tell whether a message to ``exchange``, which has a name, goes to a queue. One statement if none is bound."""
+    names = _bound(exchange, routing_key, alias)
+    return bool(names and _targets(exchange, names, alias))
+
+
+def _targets(exchange: str, names: set[str], alias: str) -> list[Target]:
     special = Queue.objects.using(alias).filter(name__in=sorted(names))
     special = special.filter(Q(message_ttl__isnull=False) | Q(expires__isnull=False))
     rows = special.only("name", "message_ttl", "expires", "used_at")

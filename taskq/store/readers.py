@@ -11,6 +11,7 @@ from django.db.models import Q
 
 from taskq.conf import settings
 from taskq.engines import for_alias
+from taskq.messages.parking import home
 from taskq.models import Message, Node, Queue, ScheduledMessage, Worker
 
 from .claim import with_messages
@@ -62,7 +63,7 @@ def waiting_queues(alias: str | None = None) -> set[str]:
     while len(found) < MANY and (queue := waiting.filter(queue__gt=found[-1] if found else "").first()) is not None:
         found.append(queue)
     passing = Queue.objects.using(alias).filter(Q(auto_delete=True) | Q(expires__isnull=False), name__in=found)
-    return set(found) - set(passing.values_list("name", flat=True))
+    return {home(queue) for queue in found} - set(passing.values_list("name", flat=True))
 
 
 def without_messages(queues: Iterable[str], alias: str | None = None) -> set[str]:
@@ -79,4 +80,5 @@ def _waiting(task_ids: Iterable[str], alias: str) -> dict[str, str]:
         return {}
     messages = Message.objects.using(alias).filter(task_id__in=task_ids, token__unindexed="")
     scheduled = ScheduledMessage.objects.using(alias).filter(task_id__in=task_ids)
-    return {**dict(scheduled.values_list("queue", "task_id")), **dict(messages.values_list("queue", "task_id"))}
+    found = [*scheduled.values_list("queue", "task_id"), *messages.values_list("queue", "task_id")]
+    return {home(queue): task_id for queue, task_id in found}

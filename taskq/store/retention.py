@@ -14,7 +14,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from taskq import states
 from taskq.conf import settings
 from taskq.engines import for_alias
-from taskq.models import Attempt, Group, Message, Node, Revocation, ScheduledMessage, TaskRun
+from taskq.models import Attempt, Group, Message, Node, Revocation, ScheduledMessage, TaskEvent, TaskRun
 
 from . import leadership
 
@@ -48,7 +48,8 @@ def _delete(task_ids: Sequence[str], ended: Sequence[str], alias: str) -> int:
         gone = dict(runs.filter(task_id__in=set(task_ids) - awaited).values_list("id", "task_id"))
         if not gone:
             return len(awaited)
-        Attempt.objects.using(alias).filter(task_id__in=gone.values())._raw_delete(alias)
+        for kept_apart in (Attempt, TaskEvent):
+            kept_apart.objects.using(alias).filter(task_id__in=gone.values())._raw_delete(alias)
         # By their keys, and only if none was sent again meanwhile.
         return len(awaited) + runs.filter(id__in=gone)._raw_delete(alias)
 
@@ -76,6 +77,7 @@ def sweep(marks: Marks, alias: str | None = None, limit: int = BATCH) -> Iterato
         yield from _expire_attempts(before, limit, alias, marks if for_ever else None)
         yield from _expire_nodes(before, limit, alias, marks if for_ever else None)
         yield from _expire_groups(before, limit, alias)
+        yield from _expire_events(before, limit, alias)
     if settings.REVOKES_EXPIRE is not None:
         yield from _expire_revocations(_before(settings.REVOKES_EXPIRE, alias), limit, alias)
     leadership.note_done(SWEEP, alias)
@@ -210,6 +212,16 @@ def _expire_groups(before: datetime, limit: int, alias: str) -> Iterator[int]:
     for batch in _batches(rows, "created_at", limit, None):
         old = [number for _, number, size, members, workflow in batch if not (members if size else workflow)]
         yield groups.filter(id__in=old)._raw_delete(alias) if old else 0
+
+
+def _expire_events(before: datetime, limit: int, alias: str) -> Iterator[int]:
+    """Delete what no run has taken along, as of tasks that keep none. Ids are in the order of age."""
+    events = TaskEvent.objects.using(alias)
+    while rows := list(events.order_by("id").values_list("id", "at")[:limit]):
+        old = [number for number, at in rows if at < before]
+        yield events.filter(id__in=old)._raw_delete(alias) if old else 0
+        if len(old) < limit:
+            return
 
 
 def _expire_revocations(before: datetime, limit: int, alias: str) -> Iterator[int]:

@@ -57,6 +57,8 @@ class TaskOptions(TypedDict, total=False):
     max_deliveries: int | None
     time_limit: float | None
     soft_time_limit: float | None
+    rate_limit: str | float | None
+    rate_limit_scope: Literal["worker", "cluster"]
     max_retries: int | None
     default_retry_delay: float | None
     autoretry_for: Exceptions

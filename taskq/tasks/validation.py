@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kombu.entity import Exchange, Queue
 
 from taskq import value_kinds as kinds
-from taskq.calls.options import FromSetting, RetryOptions, refuse_unknown
+from taskq.calls.options import FromSetting, RetryOptions
 from taskq.messages.protocol import MAX_NAME
 from taskq.messages.protocol.options import check_name, expiry
 from taskq.value_kinds import Kind
@@ -94,6 +94,8 @@ OPTIONS: Mapping[str, Kind[Any]] = {
     "max_deliveries": kinds.COUNT,
     "time_limit": kinds.optional(kinds.WAIT),
     "soft_time_limit": kinds.optional(kinds.WAIT),
+    "rate_limit": kinds.optional(kinds.RATE),
+    "rate_limit_scope": kinds.choice("worker", "cluster"),
     "max_retries": kinds.optional(kinds.WHOLE),
     "default_retry_delay": kinds.WAIT,
     "retry_backoff": _instance("True, False or a number of seconds", bool, others=kinds.WAIT.convert),
@@ -112,8 +114,6 @@ def check(task: Task[..., Any], base: type[Task[..., Any]]) -> None:
 
     Values from ``base``, which is ``Task``, and from settings are not checked.
     """
-    if getattr(task, "rate_limit", None) is not None:  # of a class: @task has refused the option
-        refuse_unknown(["rate_limit"], OPTIONS, task.name)
     for option, value in _own_options(task, base):
         kind = OPTIONS[option]
         try:

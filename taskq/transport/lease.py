@@ -113,6 +113,11 @@ class ConnectionLease:
         self._token = ""
 
 
+def leave_to_peers() -> None:
+    """Have this process, when it ends, not try to give up the leases of open connections: its database is away."""
+    atexit.unregister(_deregister_at_exit)
+
+
 def _deregister_at_exit(reference: weakref.ref[ConnectionLease]) -> None:
     """Requeue the messages of a program that ends without closing its connection."""
     lease = reference()

@@ -14,10 +14,12 @@ from typing import Any, Protocol
 from kombu.asynchronous import Hub
 from kombu.entity import Queue
 
-from taskq import signals
+from taskq import rates, signals
+from taskq.calls.registry import tasks
 from taskq.conf import settings
 from taskq.execution import builtins as _builtins  # noqa: F401 - registers the built-in tasks
 from taskq.messages.routing import public_name
+from taskq.transport.lease import leave_to_peers
 
 from . import failure_handlers, log_lines
 from .call_queue import CallQueue
@@ -26,6 +28,7 @@ from .duties.declarations import Declarations
 from .duties.lease import WorkerLease
 from .duties.ledger import Ledger
 from .duties.maintenance import Maintenance
+from .duties.parking import Parking
 from .duties.queue_advice import tell_of_unnamed
 from .duties.redeliveries import Redeliveries
 from .duties.store_thread import StoreThread
@@ -64,6 +67,7 @@ class WorkerOptions:
     pool: str = "prefork"
     time_limit: float | None = None
     soft_time_limit: float | None = None
+    disable_rate_limits: bool = False
     prefetch_multiplier: int | None = None
     fair: bool = False
     max_tasks_per_child: int | None = None
@@ -146,12 +150,13 @@ class WorkerNode:
             self.redeliveries.add,
             poll=settings.POLL_INTERVAL,
         )
+        self.parking = Parking(self.lease, alias, self.source.limits)
         self.source.mark_useful = self.store.mark_useful
         self.declarations = Declarations(options.queues, alias)
         maintenance = Maintenance(self.lease, alias)
         # The lease first: a worker that was frozen learns that it was taken for dead before it writes anything.
         self.store.duties = (
-            self.lease, self.declarations, self.ledger, self.source, self.redeliveries, maintenance,
+            self.lease, self.declarations, self.ledger, self.parking, self.source, self.redeliveries, maintenance,
         )  # fmt: skip
         self.store.on_failure = lambda: self.calls.post(self._fail, "The store thread failed.")
         self.store.on_connected = self.lease.reset_peers
@@ -169,6 +174,9 @@ class WorkerNode:
             retarget=self._retarget,
             on_failure=failure_handlers.schedule,
         )
+        for name, rate in ({} if options.disable_rate_limits else rates.defined(tasks)).items():
+            self.consumer.limits.rated.add(name)
+            (self.source.share_rate if tasks[name].rate_limit_scope == "cluster" else self.source.set_rate)(name, rate)
         self.source.ended = lambda: self.consumer.ended - self.ledger.written
 
     def _make_pool(self, fork_server: ForkServer | None) -> None:
@@ -193,8 +201,8 @@ class WorkerNode:
     # -- between the threads
 
     def _to_store(self, method: str, *args: Any, **kwargs: Any) -> None:
-        """Post a call of the ledger to the store thread; it answers by functions, called on the loop's thread."""
-        call = getattr(self.ledger, method)
+        """Post a call of the ledger, or of the parking; it answers by functions, called on the loop's thread."""
+        call = getattr(self.parking if method == "park" else self.ledger, method)
         self.store.calls.post(lambda: call(*(self._answering(a) for a in args), **kwargs))
 
     def _answering(self, argument: Any) -> Any:
@@ -202,12 +210,17 @@ class WorkerNode:
             return lambda *answer: self.calls.post(argument, *answer)
         return argument
 
+    def set_rate(self, task: str, rate: float | None) -> None:
+        """Have a task start ``rate`` times a second in this worker, or without a limit. Called on the loop's thread."""
+        self.store.calls.post(self.source.set_rate, task, rate)
+        self.consumer.set_rated(task, rate is not None)
+
     def _was_read(self, request: Request | None) -> None:
         self.store.calls.post(self.redeliveries.was_read, request)
 
     def _retarget(self, target: int) -> None:
         grown = target > self.source.target
-        self.source.target = target
+        self.source.target, self.source.slots = target, self.consumer.pool.concurrency
         if grown:
             self.store.calls.wake()
 
@@ -365,6 +378,9 @@ class WorkerNode:
         if unwritten or self.store.cut_off or self.store.is_alive():
             self.status = self.status or 1
             log_lines.ends_unwritten(unwritten, self.ledger.unwritten)
+        if self.store.cut_off or self.store.is_alive():
+            # The process would wait for the database once more, when its threads are gone.
+            leave_to_peers()
 
     def _leave(self) -> None:
         """Delete the worker's row, which requeues its messages, then the queues that no other worker reads."""

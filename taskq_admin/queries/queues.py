@@ -7,6 +7,7 @@ counts are capped, the oldest is the head of each priority.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,10 +15,11 @@ from django.db.models import Count, QuerySet
 
 from taskq import timezones
 from taskq.conf import database_broker_alias, settings
+from taskq.messages.parking import home
 from taskq.models import CLAIM_ORDER, DUE_ORDER, Message, ScheduledMessage
 
 from . import durations, workers
-from .capped import CAP, CappedCount, capped_count
+from .capped import CAP, CappedCount, capped, capped_count
 
 #: Queues that a page shows at most; each costs a few index probes.
 MANY = 100
@@ -50,15 +52,19 @@ def overview(declared: tuple[str, ...] = ()) -> Overview:
     """Return the load of every queue that holds messages and of those ``declared``."""
     now = timezones.now()
     claimed, scheduled = _claimed(), _scheduled()
-    names = sorted({*declared, *_names(), *claimed, *scheduled})
+    rows = _rows(_names())
+    names = sorted({*declared, *rows, *claimed, *scheduled})
     read = _read()
-    loads = [_load(name, claimed, scheduled, now, read is None or name in read) for name in names[:MANY]]
+    loads = [
+        _load(name, rows.get(name, [name]), claimed, scheduled, now, read is None or name in read)
+        for name in names[:MANY]
+    ]
     return Overview(loads, more=len(names) > MANY)
 
 
 def unread() -> list[str]:
     """Return which of the first ``FEW`` queues with waiting messages no living worker takes from."""
-    names = _names(FEW)
+    names = list(_rows(_names(FEW)))
     read = _read() if names else None
     return [] if read is None else [name for name in names if name not in read]
 
@@ -68,14 +74,34 @@ def _read() -> set[str] | None:
     return None if database_broker_alias() is None else workers.read_queues()
 
 
+def _rows(names: list[str]) -> dict[str, list[str]]:
+    """Return the queues with the names that their rows have: what waits for a rate limit has another one."""
+    rows: dict[str, list[str]] = {}
+    for name in names:
+        rows.setdefault(home(name), []).append(name)
+    return rows
+
+
 def _load(
-    name: str, claimed: dict[str, CappedCount], scheduled: dict[str, CappedCount], now: datetime, read: bool
+    name: str,
+    rows: list[str],
+    claimed: dict[str, CappedCount],
+    scheduled: dict[str, CappedCount],
+    now: datetime,
+    read: bool,
 ) -> QueueLoad:
-    waiting = capped_count(_waiting().filter(queue=name).order_by(*CLAIM_ORDER))
-    oldest = _oldest(name) if waiting else None
+    counts = [capped_count(_waiting().filter(queue=row).order_by(*CLAIM_ORDER)) for row in rows]
+    waiting = counts[0] if len(counts) == 1 else _sum(counts)
+    oldest = min((since for row in rows if (since := _oldest(row)) is not None), default=None) if waiting else None
     nothing = CappedCount(0)
     age = durations.between(oldest, now)
     return QueueLoad(name, waiting, claimed.get(name, nothing), scheduled.get(name, nothing), age, read)
+
+
+def _sum(counts: Iterable[CappedCount]) -> CappedCount:
+    counts = list(counts)
+    total = capped(sum(count.value for count in counts))
+    return CappedCount(total.value, total.more or any(count.more for count in counts))
 
 
 def _waiting() -> QuerySet[Message]:
@@ -112,7 +138,10 @@ def _oldest(queue: str) -> datetime | None:
 def _claimed() -> dict[str, CappedCount]:
     """Count the messages that workers hold, by queue. Reads these rows only, whatever the backlog is."""
     held = Message.objects.using(settings.DATABASE).filter(token__gt="").order_by()
-    return {row["queue"]: CappedCount(row["held"]) for row in held.values("queue").annotate(held=Count("pk"))}
+    found: dict[str, int] = {}
+    for row in held.values("queue").annotate(held=Count("pk")):
+        found[home(row["queue"])] = found.get(home(row["queue"]), 0) + row["held"]
+    return {name: CappedCount(count) for name, count in found.items()}
 
 
 def _scheduled() -> dict[str, CappedCount]:

@@ -15,7 +15,7 @@ from django.db.models.functions import Left
 
 from taskq import states
 from taskq.conf import settings
-from taskq.models import Attempt, TaskRun
+from taskq.models import Attempt, TaskEvent, TaskRun
 
 from . import payloads
 
@@ -90,6 +90,12 @@ def attempts(task_id: str) -> list[Attempt]:
     """Return the attempts that did not settle the task, the newest ``MANY`` of them, in order, without payloads."""
     rows = Attempt.objects.using(settings.DATABASE).filter(task_id=task_id).defer("result", "traceback")
     return list(reversed(rows.order_by("-id")[:MANY]))
+
+
+def events(task_id: str) -> list[TaskEvent]:
+    """Return what happened to a task while events were on: the last ``FEW``, the oldest first."""
+    rows = TaskEvent.objects.using(settings.DATABASE).filter(task_id=task_id)
+    return list(rows.order_by("-id")[:FEW])[::-1]
 
 
 def attempt_contents(attempts: Sequence[Attempt], space: payloads.Space) -> dict[int, Contents]:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.utils.functional import Promise
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from taskq import states
-from taskq.models import Attempt, TaskRun
+from taskq.models import Attempt, TaskEvent, TaskRun
 
 from . import durations
 
@@ -67,13 +68,17 @@ def tries(run: TaskRun, attempts: Sequence[Attempt]) -> list[Try]:
     return found
 
 
-def moments(run: TaskRun, starts: Sequence[Try]) -> list[Moment]:
-    """Return the events of the task in order, each with the time since the event before it."""
+def moments(run: TaskRun, starts: Sequence[Try], events: Sequence[TaskEvent] = ()) -> list[Moment]:
+    """Return the events of the task in order, each with the time since the event before it.
+
+    ``events`` are those that were kept; the row and its attempts have most.
+    """
     known: list[tuple[str | Promise, datetime | None]] = [(_("Created"), run.created_at), (_("Due"), run.eta)]
     for start in starts:
         known += [(_started(start, len(starts)), start.started), (start.state.capitalize(), start.finished)]
     if run.finished_at and not any(start.finished == run.finished_at for start in starts):
         known.append((run.state.capitalize(), run.finished_at))
+    known += [(_told(event), event.at) for event in events]
     if run.expires_at and run.finished_at is None:
         known.append((_("Expires"), run.expires_at))
     # The sort is stable: its creation stays first, also of a task that ended with the one it was to follow (its row
@@ -88,6 +93,13 @@ def _since(dated: Sequence[tuple[object, datetime]], index: int) -> float | None
     """Return the seconds since the moment before, if that was before."""
     seconds = durations.between(dated[index - 1][1], dated[index][1]) if index else None
     return seconds if seconds is not None and seconds >= 0 else None
+
+
+def _told(event: TaskEvent) -> str | Promise:
+    if event.kind == "received":
+        return format_lazy(_("Received by {worker}"), worker=event.worker)
+    what = f"{event.kind.capitalize()} {event.detail}".strip()
+    return format_lazy(_("{what} by {worker}"), what=what, worker=event.worker)
 
 
 def _started(start: Try, total: int) -> str | Promise:

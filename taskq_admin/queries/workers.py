@@ -16,6 +16,7 @@ from django.db.models.functions import Left
 
 from taskq import timezones
 from taskq.conf import settings
+from taskq.messages.parking import home
 from taskq.models import CLAIM_ORDER, Message, TaskRun, Worker
 
 from . import durations, payloads
@@ -111,7 +112,10 @@ def held(token: str) -> list[Held]:
     fields = ("task_id", "name", "queue", "created_at")
     found = list(rows.order_by("queue", *CLAIM_ORDER).values_list(*fields)[:MANY])
     runs = _runs([row[0] for row in found if row[0]])
-    return [Held(*row, *runs.get(row[0], (None, ""))) for row in found]
+    return [
+        Held(task_id, name, home(queue), created, *runs.get(task_id, (None, "")))
+        for task_id, name, queue, created in found
+    ]
 
 
 def _runs(task_ids: list[str]) -> dict[str, tuple[int, str]]:

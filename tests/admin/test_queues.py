@@ -10,6 +10,7 @@ from django.db import connection
 from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 
+from taskq.messages.parking import parking
 from taskq.models import Worker
 from taskq_admin.queries import capped, queues
 
@@ -34,6 +35,15 @@ def test_overview_counts_waiting_claimed_and_scheduled_messages(make_messages: M
         "later": ("0", "0", "5"),
         "mails": ("3", "2", "4"),
     }
+
+
+def test_messages_that_wait_for_a_rate_limit_count_for_their_queue(make_messages: Make) -> None:
+    make_messages("mails", 3)
+    make_messages(parking("mails", "shop.mail"), 2)
+    make_messages(parking("mails", "shop.mail"), 1, token="boot-1")
+    make_messages(parking("others", "shop.mail"), 1)
+    found = {name: (str(load.waiting), str(load.claimed)) for name, load in loads().items()}
+    assert found == {"mails": ("5", "1"), "others": ("1", "0")}
 
 
 def test_oldest_waiting_message_is_found_in_every_priority(make_messages: Make) -> None:

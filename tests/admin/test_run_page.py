@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from taskq.models import Attempt, TaskRun
+from taskq.models import Attempt, TaskEvent, TaskRun
 from taskq_admin.admin.runs import PAYLOAD_PERMISSION
 from taskq_admin.queries import payloads
 
@@ -183,3 +183,12 @@ def test_payloads_are_hidden_without_the_declared_permission(
     assert "secret" not in page
     assert "boom" not in page
     assert "no permission to see arguments" in page
+
+
+def test_run_page_shows_what_events_told(admin_client: Client, make_run: Make) -> None:
+    run = make_run(state="REVOKED", started_at=after(2), finished_at=after(3))
+    for kind, detail in (("received", ""), ("revoked", "terminated SIGTERM")):
+        TaskEvent.objects.create(task_id=run.task_id, kind=kind, at=after(1), worker="w7@h", detail=detail)
+    page = text(admin_client, run)
+    assert "Received by w7@h" in page
+    assert "Revoked terminated SIGTERM by w7@h" in page

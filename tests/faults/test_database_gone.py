@@ -14,7 +14,7 @@ import pytest
 from django.db import connections
 
 from taskq import states
-from taskq.models import Message, TaskRun, Worker
+from taskq.models import Message, TaskRun
 from taskq.store.claim import claim
 from tests.support import trees
 from tests.support.audit import audit, times_final
@@ -24,6 +24,7 @@ from tests.support.patience import Patience
 from tests.support.processes import Process, Processes
 from tests.support.proxy import Proxy
 from tests.support.waiting import wait_until
+from tests.support.workers import worker_rows
 
 from .conftest import StartWorker
 
@@ -181,7 +182,7 @@ def test_messages_of_a_claim_whose_answer_was_lost_run_while_the_worker_lives(
     alias: str, start_worker: StartWorker, notes: Path
 ) -> None:
     worker = start_worker("-Q", "other", LEASE=600.0, POLL_INTERVAL=0.5)
-    (token,) = Worker.objects.using(alias).values_list("token", flat=True)
+    (token,) = worker_rows(alias).values_list("token", flat=True)
     # Tasks of a queue that nobody reads: only the token can have the worker find them.
     results = jobs.note.delay_many([(str(notes), n) for n in range(3)])
     assert len(claim("taskq", 3, token, alias)) == 3

@@ -16,7 +16,7 @@ import pytest
 from django.db import connections, transaction
 
 from taskq import states
-from taskq.models import Message, TaskRun, Worker
+from taskq.models import Message, TaskRun
 from taskq.store import workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
@@ -28,6 +28,7 @@ from tests.support.jobs import endings
 from tests.support.jobs import tasks as jobs
 from tests.support.processes import Processes
 from tests.support.waiting import wait_until
+from tests.support.workers import worker_rows
 
 from .conftest import StartWorker
 
@@ -97,9 +98,7 @@ def test_worker_stops_while_its_tables_are_locked_and_its_task_runs_again(
     start_worker("-n", "second")
     wait_until(lambda: _ended(alias) == 1, what="the task to end")
     assert not Message.objects.using(alias).exists()
-    wait_until(
-        lambda: Worker.objects.using(alias).exclude(state="lost").count() == 1, what="the first worker to be lost"
-    )
+    wait_until(lambda: worker_rows(alias).exclude(state="lost").count() == 1, what="the first worker to be lost")
 
 
 # -- SQLite's disk

@@ -18,6 +18,7 @@ from tests.support import trees
 from tests.support.jobs import endings, tasks
 from tests.support.processes import Process, Processes
 from tests.support.waiting import wait_until
+from tests.support.workers import worker_rows
 
 from .conftest import StartWorker
 
@@ -187,7 +188,7 @@ def test_sighup_restarts_the_worker_with_the_same_pid(busy: Any, alias: str) -> 
     assert b.running.get(timeout=20) == "done"
     assert [result.get(timeout=20) for result in b.waiting] == [0, 1]
     wait_until(lambda: b.worker.log.count(" ready.\n") == 2, what="the worker to be ready again")
-    (row,) = Worker.objects.using(alias)
+    (row,) = worker_rows(alias)
     assert row.pid == b.worker.pid
     assert b.worker.stop() == 0
 

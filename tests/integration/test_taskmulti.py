@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from taskq.models import Worker
 from taskq.worker.process.nodenames import hostname
 from tests.support import trees, workers
 from tests.support.jobs import endings
@@ -98,7 +97,7 @@ def test_ten_nodes_start_restart_and_stop(multi: Multi, alias: str) -> None:
         *(f"\t> {name}@{HOST}: OK" for name in names(10)),
     ]
     first = multi.pids()
-    rows = {row.name: row for row in Worker.objects.using(alias)}
+    rows = {row.name: row for row in workers.worker_rows(alias)}
     assert {name: rows[f"{name}@{HOST}"].pid for name in names(10)} == first
     queues = [json.loads(rows[f"taskq{n}@{HOST}"].info)["queues"] for n in (3, 4, 6)]
     assert queues == [["images", "video"], ["data"], ["taskq"]]
@@ -115,7 +114,7 @@ def test_ten_nodes_start_restart_and_stop(multi: Multi, alias: str) -> None:
     assert said.count(": DOWN\n") == 10
     assert not any(trees.alive(pid) for pid in second.values())
     assert multi.pids() == {}
-    assert not Worker.objects.using(alias).exists()
+    assert not workers.worker_rows(alias).exists()
 
 
 @ON_SQLITE

@@ -49,7 +49,7 @@ def test_banner_worker_row_and_taskhealth_agree_with_the_options(alias: str, pro
     wait_until(lambda: len(trees.pool_children(worker.pid)) == cpus, what="a child for each CPU")
     assert add.delay(2, 2).get(timeout=20) == 4
     worker.wait_for_log("-Q names the queue 'hipri', which no route, no task and not TASKQ_QUEUES names")
-    row = Worker.objects.using(alias).get()
+    row = workers.worker_rows(alias).get()
     assert (row.name, row.pid) == (f"taskq@{HOST}", worker.pid)
     # The probe, on a worker that lives and on one that was killed.
     health = processes.run("taskhealth", **workers.as_environment({}))
@@ -101,7 +101,7 @@ def test_node_name_pidfile_and_logfile_are_expanded(alias: str, start_worker: St
     pidfile = tmp_path / "run" / "w1.pid"
     wait_until(lambda: log.exists() and " ready." in log.read_text(), what="the worker to be ready")
     assert pidfile.read_text() == f"{worker.pid}\n"
-    row = wait_until(Worker.objects.using(alias).first, what="the worker's row")
+    row = wait_until(workers.worker_rows(alias).first, what="the worker's row")
     assert row is not None
     assert row.name == f"w1@{HOST}"
     second = start_worker("-n", "w1", "--pidfile", str(pidfile), ready=False)
@@ -201,7 +201,7 @@ def test_detached_worker_runs_restarts_and_stops(alias: str, processes: Processe
         assert os.getsid(pid) not in {os.getsid(0), starter.pid}
         assert os.readlink(f"/proc/{pid}/cwd") == str(tmp_path)
         assert endings.who.delay().get(timeout=20)["hostname"] == f"taskq@{HOST}"
-        assert Worker.objects.using(alias).get().pid == pid
+        assert workers.worker_rows(alias).get().pid == pid
         again = workers.start_worker(processes, *options, ready=False)
         assert again.wait() == 1
         assert f"as process {pid}" in again.log
@@ -301,7 +301,7 @@ def test_reload_supervisor_ends_its_worker_when_it_ends(alias: str, processes: P
     processes.program = (sys.executable, "-m", "django")
     supervisor = workers.start_worker(processes, "--relo", "-c", "1")
     (worker,) = trees.children(supervisor.pid)
-    assert Worker.objects.using(alias).get().pid == worker
+    assert workers.worker_rows(alias).get().pid == worker
     everything = trees.whole(supervisor.pid, 4)  # with the fork server and a child
     assert endings.environ.delay("TASKQ_STARTED_AS").get(timeout=20) is None
     supervisor.send(signal.Signals[f"SIG{ending}"])

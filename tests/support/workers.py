@@ -8,7 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from django.db.models import QuerySet
 from django.test import override_settings
+
+from taskq.models import Worker
 
 from .databases import Database
 from .processes import Process, Processes
@@ -28,6 +31,11 @@ def as_environment(settings: dict[str, Any]) -> dict[str, str]:
     """Return the variables with which any management command has the tests' tasks and these settings."""
     values = {f"TASKQ_{name}": value for name, value in settings.items()}
     return {"DJANGO_SETTINGS_MODULE": "tests.support.settings", "TEST_SETTINGS": json.dumps(values)}
+
+
+def worker_rows(alias: str) -> QuerySet[Worker]:
+    """Return the rows of workers, without those of connections of kombu, as a worker's remote control has one."""
+    return Worker.objects.using(alias).exclude(state=Worker.CONSUMER)
 
 
 @contextmanager

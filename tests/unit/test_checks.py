@@ -153,6 +153,12 @@ def test_E003_E004_quiet(url: str) -> None:
     assert found(broker.check_broker_client, {"BROKER_URL": url}) == []
 
 
+def test_E003_E004_for_the_broker_of_remote_control() -> None:
+    assert found(broker.check_broker_url, {"CONTROL_URL": "nowhere"}) == ["E003"]
+    assert found(broker.check_broker_client, {"CONTROL_URL": "no.such.module:Transport://"}) == ["E004"]
+    assert found(broker.check_broker_client, {"CONTROL_URL": "memory://"}) == []
+
+
 @pytest.mark.parametrize(
     ("url", "module", "install"),
     [

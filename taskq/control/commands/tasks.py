@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from taskq import rates
 from taskq.calls.registry import tasks
 from taskq.control import revoking, stamps
 from taskq.control.pending import Pending
 from taskq.control.registry import control_command
 from taskq.control.state import WorkerState
 from taskq.messages.protocol.options import is_limit
+from taskq.store import rates as rates_store
 from taskq.store.revoke import revoke as write_revoked
 from taskq.worker.loop.request import Request
 
@@ -32,15 +34,17 @@ def revoke(
     task_id: Any,
     terminate: bool = False,
     signal: str | int | None = None,
+    grace: float | None = None,
     written: bool = False,
     **_: Any,
 ) -> Any:
     """Revoke tasks by id: they do not start any more.
 
-    With ``terminate`` a running one is ended by ``signal``. ``written`` says that the caller has written to the
+    With ``terminate`` a running one is ended by ``signal``; with ``grace`` by an exception, and if it then runs on for
+    so many seconds, by the signal. ``written`` says that the caller has written to the
     database that they are revoked.
     """
-    ids, name = _ids(task_id), revoking.signal_name(terminate, signal)
+    ids, name = _ids(task_id), revoking.signal_text(terminate, signal, grace)
     held = [request for request in state.held() if request.id in set(ids)]
     if not terminate:
         words = f"tasks {set(ids)} flagged as revoked"
@@ -62,11 +66,12 @@ def revoke_by_stamped_headers(
     headers: Any,
     terminate: bool = False,
     signal: str | int | None = None,
+    grace: float | None = None,
     written: bool = False,
     **_: Any,
 ) -> Any:
     """Revoke tasks that carry one of these stamps."""
-    wanted, name = stamps.wanted(headers), revoking.signal_name(terminate, signal)
+    wanted, name = stamps.wanted(headers), revoking.signal_text(terminate, signal, grace)
     held = [r for r in state.held() if stamps.match(r.headers.raw, wanted)]
     if not terminate:
         words = f"headers {headers} flagged as revoked, but not terminated"
@@ -82,11 +87,12 @@ def revoke_by_name(
     pattern: str,
     terminate: bool = False,
     signal: str | int | None = None,
+    grace: float | None = None,
     written: bool = False,
     **_: Any,
 ) -> Any:
     """Revoke tasks whose names match a pattern, as far as they were sent."""
-    name = revoking.signal_name(terminate, signal)
+    name = revoking.signal_text(terminate, signal, grace)
     held = [r for r in state.held() if stamps.name_matches(r.name, pattern)]
     reply = _revoke_here(state, held, name) or {"ok": f"tasks {pattern} flagged as revoked"}
     return reply if written else _write(state, revoking.by_name(pattern, state.node.store.alias), name, reply)
@@ -158,8 +164,30 @@ def time_limit(
 @control_command(
     args=[("task_name", str), ("rate_limit", str)], signature="<task_name> <rate_limit (e.g., 5/s | 5/m | 5/h)>"
 )
-def rate_limit(state: WorkerState, task_name: str = "", rate_limit: Any = None, **_: Any) -> dict[str, str]:
-    """Set the rate limit of a task."""
+def rate_limit(state: WorkerState, task_name: str = "", rate_limit: Any = None, **_: Any) -> Any:
+    """Set the rate limit of a task: from the next start on, also for messages that wait for the old one."""
     if task_name not in tasks:
         return {"error": "unknown task"}
-    return {"error": "rate limits are not available in this version"}
+    try:
+        rate = rates.per_second(rate_limit)
+    except (TypeError, ValueError) as error:
+        return {"error": f"Invalid rate limit string: {error!r:.300}"}
+    if state.node.options.disable_rate_limits:
+        return {"error": "rate limits are disabled in this worker: --disable-rate-limits, TASKQ_DISABLE_RATE_LIMITS"}
+    reply = {"ok": "new rate limit set successfully" if rate else "rate limit disabled successfully"}
+    if tasks[task_name].rate_limit_scope == "cluster":
+        return state.on_store(_share_rate, state, task_name, rate, reply)
+
+    def change() -> dict[str, str]:
+        tasks[task_name].rate_limit = rate_limit or None
+        state.node.set_rate(task_name, rate)
+        return reply
+
+    return state.on_loop(change, late=reply)
+
+
+def _share_rate(state: WorkerState, task_name: str, rate: float | None, reply: dict[str, str]) -> dict[str, str]:
+    """Write the limit of all workers. Each worker that is asked writes the same."""
+    rates_store.set_rate(task_name, rate, state.node.store.alias)
+    state.node.source.limits.renew()
+    return reply

@@ -18,7 +18,6 @@ from taskq.conf import database_broker_alias, masked_url, settings
 from taskq.exceptions import QueueNotFound
 from taskq.logs import log_descriptor
 from taskq.management import arguments
-from taskq.management.purging import purge, purgeable
 from taskq.worker.process import reexec
 from taskq.worker.process.daemon import User, detach, redirect_streams
 from taskq.worker.process.exit import end_process, run_exit_handlers
@@ -63,6 +62,7 @@ class Command(BaseCommand):
             type=arguments.seconds,
             help="seconds after which SoftTimeLimitExceeded is raised in a task",
         )
+        add("--disable-rate-limits", action="store_true", help="start tasks whatever their rate limits are")
         add("--max-tasks-per-child", type=arguments.count, help="tasks after which a process is replaced")
         add("--max-memory-per-child", type=arguments.count, help="KiB above which a process is replaced")
         add("--purge", "--discard", action="store_true", help="delete what waits in its queues before it starts")
@@ -190,6 +190,8 @@ class Command(BaseCommand):
     def _purge(self, config: WorkerConfig) -> None:
         from django.db import connections
 
+        from taskq.management.purging import purge, purgeable
+
         try:
             count = purge(purgeable(config.queues))
         except Error as error:
@@ -211,6 +213,7 @@ class Command(BaseCommand):
             pool=pool,
             time_limit=_first(options["time_limit"], settings.TIME_LIMIT),
             soft_time_limit=_first(options["soft_time_limit"], settings.SOFT_TIME_LIMIT),
+            disable_rate_limits=options["disable_rate_limits"] or settings.DISABLE_RATE_LIMITS,
             prefetch_multiplier=self._multiplier(options),
             fair=(options["optimization"] or settings.OPTIMIZATION) == "fair",
             max_tasks_per_child=_first(options["max_tasks_per_child"], settings.MAX_TASKS_PER_CHILD),

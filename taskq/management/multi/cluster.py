@@ -7,20 +7,12 @@ import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Protocol
 
 from taskq.management import arguments
 
 from .nodes import Node, expand_for
 from .starting import command_of, start
-from .stopping import Stopping
-
-
-class Say(Protocol):
-    """Prints a text. ``is_error``: also if the command is to be quiet."""
-
-    def __call__(self, text: str, /, *, end: str = "\n", is_error: bool = False) -> None:
-        """Print ``text``, and then ``end``."""
+from .stopping import Say, Stopping
 
 
 @dataclass(slots=True)

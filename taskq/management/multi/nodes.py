@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from taskq.worker.process.nodenames import expand, node_name
@@ -20,6 +21,7 @@ _DEFAULTS = (
 )
 #: The worker expands these itself, and knows the number of the process.
 _EXPANDED_BY_WORKER = frozenset({"pidfile", "logfile"})
+_PATHS = frozenset({"pidfile", "logfile", "workdir"})
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 
 
@@ -113,7 +115,9 @@ def _with_names(name: str, given: Given) -> Given:
     if given.value is None or given.option.dest == "broker":
         return given
     keep = "iI%" if given.option.dest in _EXPANDED_BY_WORKER else "iI"
-    return Given(given.option, given.spelled, expand_for(name, given.value, keep))
+    value = expand_for(name, given.value, keep)
+    # A shell leaves the tilde of --pidfile=~/run as it is.
+    return replace(given, value=os.path.expanduser(value) if given.option.dest in _PATHS else value)
 
 
 def _refuse_doubles(nodes: Sequence[Node]) -> None:

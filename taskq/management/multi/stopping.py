@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from taskq.processes import command_line, is_gone, process_started, send_signal
 from taskq.worker.process.pidfile import PidFile, PidFileError
@@ -18,6 +19,13 @@ from .nodes import Node
 _POLL = 0.1
 #: Seconds between two dots while the command waits.
 _DOT = 2.0
+
+
+class Say(Protocol):
+    """Prints a text. ``is_error``: also if the command is to be quiet."""
+
+    def __call__(self, text: str, /, *, end: str = "\n", is_error: bool = False) -> None:
+        """Print ``text``, and then ``end``."""
 
 
 class NotRunning(Exception):
@@ -45,13 +53,11 @@ class RunningNode:
 def find(node: Node, command: str) -> RunningNode:
     """Return the process of a node, whose command line has the word ``command``.
 
-    Raises ``NotRunning`` without a pid file, and if the process of the file has ended or is another program.
+    Raises ``NotRunning`` without a pid file, and if the process of the file has ended or is another program;
+    ``PidFileError`` or ``OSError`` if that can't be told.
     """
     path = node.pidfile
-    try:
-        found = PidFile(str(path)).look()
-    except (PidFileError, OSError) as error:
-        raise NotRunning(str(error)) from error
+    found = PidFile(str(path)).look()
     if found is None:
         raise NotRunning(f"there is no pid file {path}")
     pid, alive = found
@@ -67,12 +73,12 @@ def find(node: Node, command: str) -> RunningNode:
 
 
 class Stopping:
-    """Sends a signal to nodes, and tells ``say`` what happened: a text, and whether the line ends there.
+    """Sends a signal to nodes, and prints by ``say`` what happened.
 
-    ``failed`` is true if a signal could not be sent.
+    ``failed`` is true if a node could not be signalled, though it may run.
     """
 
-    def __init__(self, nodes: Iterable[Node], command: str, say: Callable[..., None]) -> None:
+    def __init__(self, nodes: Iterable[Node], command: str, say: Say) -> None:
         self._nodes = nodes
         self._command = command
         self._say = say
@@ -88,16 +94,17 @@ class Stopping:
             except NotRunning as reason:
                 self.down.append(node)
                 self._say(f"\t> {node.name}: DOWN ({reason})")
+            except (PidFileError, OSError) as error:
+                self.failed = True
+                self._say(f"\t> {node.name}: {error}", is_error=True)
 
     def _send(self, running: RunningNode, number: signal.Signals) -> None:
         name = running.node.name
         try:
             if not send_signal(running.pid, running.started, number):
                 raise NotRunning(f"process {running.pid} has just ended")
-        except PermissionError:
-            self.failed = True
-            self._say(f"\t> {name}: not allowed to signal process {running.pid}")
-            return
+        except PermissionError as error:
+            raise OSError(f"not allowed to signal process {running.pid}") from error
         self.running.append(running)
         self._say(f"\t> {name}: {number.name.removeprefix('SIG')} -> {running.pid}")
 

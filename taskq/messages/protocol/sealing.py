@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from taskq.conf import settings
 from taskq.exceptions import DecodeError, SignatureMismatch
 from taskq.messages import serializers, signing
+from taskq.messages.parking import home
 from taskq.records import Envelope
 
 from .wire import RawMessage, is_of_delivery, mapping_of
@@ -73,7 +74,7 @@ def _facts(
         {name: value for name, value in properties.items() if name != serializers.BODY_ENCODING},
         message.content_type,
         message.content_encoding,
-        message.queue,
+        home(message.queue),
         message.exchange,
         message.routing_key,
         int(message.priority),

@@ -16,10 +16,12 @@ from taskq.engines import for_alias
 from taskq.engines.base import SCHEDULED_NAME
 from taskq.engines.claim_columns import MOST
 from taskq.engines.marks import mark
+from taskq.messages.parking import home
 from taskq.records import Claimed
-from taskq.store import large
+from taskq.store import large, rates
 from taskq.store.authenticity import runnable
 from taskq.store.claim import claim, held, newest, with_messages
+from taskq.store.parking import parkings
 from taskq.store.requeue import requeue
 from taskq.worker import log_lines
 
@@ -27,12 +29,14 @@ from .lease import WorkerLease
 from .pace import Pace
 from .promotion import Promotion
 from .queue_front import QueueFront
+from .rate_limits import RateLimits
 from .store_thread import Duty
 
 #: The pause after a look at all that the worker holds which was slow, as a multiple of its duration.
 _PAUSES = 50.0
 #: The most messages of a claim.
 _MOST_CLAIMED = 10_000
+_RATES_MARK = mark(rates.RATES_NAME)
 
 
 class DatabaseSource(Duty):
@@ -56,7 +60,7 @@ class DatabaseSource(Duty):
         self._alias = alias
         self._queues = list(queues)
         #: The queues by the marks that notifications have in place of their names.
-        self._marks = {mark(queue): queue for queue in queues}
+        self._marks: dict[str, str] = {}
         self._schedules_mark = mark(SCHEDULED_NAME)
         self._deliver = deliver
         self._redeliver = redeliver
@@ -71,6 +75,8 @@ class DatabaseSource(Duty):
         #: Claimed messages that are held back, each with the token of its claim: see ``_without_deferred``.
         self._deferred: list[tuple[str, Claimed]] = []
         self._turn = 0
+        self.limits = RateLimits()
+        self._mark_all()
         self._next_poll = 0.0
         self._schedule = Promotion(alias)
         self._held_pace = Pace(_PAUSES)
@@ -79,8 +85,8 @@ class DatabaseSource(Duty):
         #: The bytes above which no more is claimed, and how many messages a claim may take because of them.
         self._most_bytes = settings.MAX_PREFETCH_SIZE
         self._most = _MOST_CLAIMED
-        #: How many unfinished messages the worker should hold; the loop sets it.
-        self.target = 0
+        #: How many unfinished messages the worker should hold, and how many it can run; the loop sets them.
+        self.target, self.slots = 0, 1
         #: How many of the held messages have ended and wait to be settled; the loop sets it.
         self.ended: Callable[[], int] = lambda: 0
         #: Called when a claim got messages: a listener that polls comes back sooner.
@@ -94,6 +100,7 @@ class DatabaseSource(Duty):
             in_doubt, self._claiming = self._claiming, False
             self._next_poll = time.monotonic() + self._poll
             self._unread.update(self._queues)
+            self.limits.note_parked(parkings(self._queues, self._alias))
             # In case nothing tells of what is scheduled, as behind a proxy that pools transactions.
             self._schedule.look_soon()
             # Last: it may meet a locked row.
@@ -112,7 +119,9 @@ class DatabaseSource(Duty):
 
     def due(self) -> float | None:
         """Return the seconds to the next poll, or to the next scheduled message."""
-        looks = (self._fronts[queue].pace.next_look for queue in self._unsure)
+        looks = [self._fronts[queue].pace.next_look for queue in self._unsure]
+        if self._room() > 0:
+            looks.append(self.limits.next_free)
         return min(self._next_poll, self._schedule.next_look, *looks) - time.monotonic()
 
     def on_notification(self, marks: set[str] | None) -> None:
@@ -120,15 +129,20 @@ class DatabaseSource(Duty):
         if marks is None:
             self._unread.update(self._queues)
         else:
-            self._pending.update(self._marks[name] for name in marks & self._marks.keys())
+            named = {self._marks[name] for name in marks & self._marks.keys()}
+            self._pending.update(named.intersection(self._queues))
+            self.limits.note_parked(named.difference(self._queues))
+            if _RATES_MARK in marks:
+                self.limits.renew()
         if marks is None or self._schedules_mark in marks:
             self._schedule.look_soon()
 
     def _room(self) -> int:
         target = min(self.target, max(1, self._most_bytes // MOST))
         room = target - (self._lease.held - self.ended())
-        # Few claims of many messages rather than many of few.
-        return 0 if room * 4 < target or self._is_full() else min(room, self._most)
+        # Few claims of many messages rather than many of few, but no slot is left without a message.
+        least = min(-(-target // 4), max(1, target - self.slots + 1))
+        return 0 if room < least or self._is_full() else min(room, self._most)
 
     def _is_full(self) -> bool:
         """Tell whether the large messages that are held take all the room."""
@@ -148,18 +162,21 @@ class DatabaseSource(Duty):
             # The claim from one queue is as cheap as a look at it.
             self._pending |= self._unread
         self._unread.clear()
-        return bool(self._pending)
+        return bool(self._pending) or time.monotonic() >= self.limits.next_free
 
     def _claim(self, room: int) -> bool:
-        order = self._queues[self._turn :] + self._queues[: self._turn]
-        asked = [queue for queue in order if queue in self._pending]
-        self._turn = (self._turn + 1) % len(self._queues)
-        share = -(-room // len(asked))
-        for queue in asked:
+        """Claim from the queues that have messages and from the parkings of tasks that may start, which take turns."""
+        parked = self.limits.ready()
+        names = [*self._queues, *parked]
+        order = names[self._turn % len(names) :] + names[: self._turn % len(names)]
+        asked = [name for name in order if name in self._pending or name in parked]
+        self._turn += 1
+        share = -(-room // max(1, len(asked)))
+        for name in asked:
             limit = min(share, room)
             if limit <= 0 or self._is_full():
                 break
-            room -= self._claim_from(queue, limit)
+            room -= self._claim_parked(name, limit) if name in parked else self._claim_from(name, limit)
         return room > 0 and bool(self._pending)
 
     def _claim_from(self, queue: str, limit: int) -> int:
@@ -181,11 +198,27 @@ class DatabaseSource(Duty):
             self._pending.discard(queue)
             (self._unsure.discard if after is None else self._unsure.add)(queue)
         self._adapt(queue, len(claimed), len(found) - len(claimed))
-        if claimed:
-            self.mark_useful()
-            free = self._without_deferred(claimed)
-            return len(claimed) - len(free) + self._hand_on(free)
-        return 0
+        return self._take(claimed)
+
+    def _claim_parked(self, name: str, limit: int) -> int:
+        """Claim from a parking as many messages as may start now, ``limit`` at most; return how many are held now."""
+        if (limit := min(limit, self.limits.free(name))) <= 0:
+            return 0
+        self._claiming = True
+        found = claim(name, limit, self._lease.token, self._alias)
+        claimed = large.keep(found, self._lease.token, self._most_bytes - self._lease.size, self._alias)
+        self._claiming = False
+        self.limits.note_claimed(name, len(found), short=len(found) < limit and len(claimed) == len(found))
+        for message in claimed:
+            message.queue, message.granted = home(message.queue), True
+        return self._take(claimed)
+
+    def _take(self, claimed: list[Claimed]) -> int:
+        if not claimed:
+            return 0
+        self.mark_useful()
+        free = self._without_deferred(claimed)
+        return len(claimed) - len(free) + self._hand_on(free)
 
     def _without_deferred(self, claimed: list[Claimed]) -> list[Claimed]:
         """Hold back messages that may still run here under a token that this worker lost, until the old run ends.
@@ -251,18 +284,33 @@ class DatabaseSource(Duty):
 
     # -- which queues
 
+    def set_rate(self, task: str, rate: float | None) -> None:
+        """Have a task start ``rate`` times a second in this worker, or without a limit."""
+        self.limits.set(task, rate)
+        self._mark_all()
+
+    def share_rate(self, task: str, rate: float | None) -> None:
+        """Have a task start at the limit of all workers, by its row; ``rate`` is that of the definition."""
+        self.limits.share(task, lambda late: rates.take(task, rate, late, self._alias))
+        self._mark_all()
+
+    def _mark_all(self) -> None:
+        names = [name for queue in self._queues for name in (queue, *self.limits.names(queue))]
+        self._marks = {mark(name): name for name in names}
+
     def add(self, queue: str) -> None:
         """Start to claim from ``queue``."""
         if queue not in self._queues:
             self._queues.append(queue)
-            self._marks[mark(queue)] = queue
+            self._mark_all()
         self._unread.add(queue)
 
     def remove(self, queue: str) -> None:
         """Stop claiming from ``queue``."""
         if queue in self._queues:
             self._queues.remove(queue)
-            del self._marks[mark(queue)]
+            self.limits.forget(queue)
+            self._mark_all()
         self._pending.discard(queue)
         self._unread.discard(queue)
         self._unsure.discard(queue)

@@ -20,7 +20,7 @@ from taskq.worker.pools.base import LostChild, Pool, Slot
 from . import returns, settlements
 from .intake import Intake
 from .prefetch import LONG, STUCK, PrefetchPolicy
-from .request import Limits, Request
+from .request import Limits, Request, is_limited
 
 #: Seconds after which the TaskRun of a running task gets its worker and the time of its start.
 _SHOWN_AFTER = 1.0
@@ -246,6 +246,16 @@ class Consumer(Intake):
                 if request.job in changed and not self.pool.supports_terminate:
                     log_lines.task_not_terminated(request, self.pool.name)
                 self.pool.terminate(request.job, request.revoked)
+        self.dispatch()
+
+    def set_rated(self, name: str, rated: bool) -> None:
+        """Have a task wait for its rate limit from now on, or no longer; requests that have not started too."""
+        (self.limits.rated.add if rated else self.limits.rated.discard)(name)
+        self._take_back_all()
+        for request in self._ready:
+            if request.name == name:
+                request.limited = is_limited(request.message, name, self.limits)
+                request.unconditional = request.unconditional and not request.limited
         self.dispatch()
 
     def lease_lost(self, message_ids: set[int]) -> None:

@@ -21,8 +21,8 @@ from .request import Limits, Request, read
 class Intake:
     """The requests that one worker holds, by their messages' ids, and the ends that are not posted yet.
 
-    ``store(method, *args)`` calls the ledger on the store thread. ``on_failure`` calls the handlers of a task that
-    failed without a run.
+    ``store(method, *args)`` calls the ledger, or the parking, on the store thread. ``on_failure`` calls the handlers of
+    a task that failed without a run.
     """
 
     def __init__(
@@ -42,6 +42,8 @@ class Intake:
         self._by_message: dict[int, Request] = {}
         self.holdings = Holdings(self._by_message, self._in_flight)
         self._ends: list[Settlement] = []  # not posted yet
+        #: Messages whose task has a rate limit, with its name; not posted yet.
+        self._parked: list[tuple[str, Claimed]] = []
         self._numbers = itertools.count(1)
 
     def read(self, message: Claimed, *, told: bool = True) -> Request | None:
@@ -55,7 +57,7 @@ class Intake:
         request.job = next(self._numbers)
         request.starts = message.deliveries + 1
         self._by_message[message.id] = request
-        if told and signals.task_received.receivers:
+        if told and not request.limited and signals.task_received.receivers:  # a limited one comes again
             signals.send(signals.task_received, request.sender, request=request)
         return None if self._refused(request) else request
 
@@ -79,6 +81,9 @@ class Intake:
             self._postpone(request, *back)
         elif (end := settlements.can_not_run(request, self.hostname)) is not None:
             self._end(request, end)
+        elif request.limited:
+            self._forget(request)
+            self._parked.append((request.name, request.message))
         else:
             return False
         return True
@@ -103,10 +108,13 @@ class Intake:
         self._ends.append(settlement)
 
     def post_ends(self) -> None:
-        """Post what has ended to the ledger: one call for all that ended in a turn of the loop."""
+        """Post what has ended, and what is to be parked, to the store thread: one call for a turn of the loop."""
         if self._ends:
             ends, self._ends = self._ends, []
             self._store("add", ends)
+        if self._parked:
+            parked, self._parked = self._parked, []
+            self._store("park", parked)
 
     def _requeue(self, requests: Sequence[Request]) -> None:
         if requests:

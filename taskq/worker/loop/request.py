@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kombu.utils.json import dumps
@@ -14,6 +14,7 @@ from taskq.calls.registry import tasks
 from taskq.conf import settings
 from taskq.exceptions import ContentDisallowed, DecodeError, InvalidTaskError
 from taskq.handover import Delivery
+from taskq.messages.parking import parking
 from taskq.messages.protocol import MOST_OUTSIDE, TaskHeaders, load_body, mapping_of, read_headers, upgrade
 from taskq.messages.protocol.options import is_limit
 from taskq.records import Claimed
@@ -51,6 +52,8 @@ class Request:
     #: Its expected seconds when it was handed over.
     cost: float = 0.0
     revoked: str = ""
+    #: Whether it has to wait for the rate limit of its task.
+    limited: bool = False
     #: Whether its TaskRun was told that it runs.
     shown: bool = False
     #: The exception of a failure without an Outcome: the task's handlers are still to be called.
@@ -117,10 +120,15 @@ class Request:
 
 @dataclass(slots=True)
 class Limits:
-    """The worker's own time limits, in seconds, for tasks and messages that have none, or only the setting's."""
+    """The worker's own time limits, in seconds, for tasks and messages that have none, or only the setting's.
+
+    ``rated`` are the tasks that have a rate limit here.
+    """
 
     hard: float | None = None
     soft: float | None = None
+    #: The tasks with a rate limit in this worker.
+    rated: set[str] = field(default_factory=set)
 
 
 def read(message: Claimed, limits: Limits) -> Request:
@@ -138,10 +146,19 @@ def read(message: Claimed, limits: Limits) -> Request:
     # With ``acks_late=False`` a redelivered message was never started: it is acknowledged as a new one is.
     before = "acknowledge" if not acks_late else "count" if message.redelivered else ""
     alone = bool(hard or soft or before or (task and task.track_started))
-    bound = message.expires_by is not None or headers.eta is not None or message.revoked or message.redelivered
-    return Request(
-        message, headers, name, task, hard, soft, acks_late, alone, not bound and task is not None, before_start=before
+    limited = bool(limits.rated) and is_limited(message, name, limits)
+    bound = (
+        limited or message.expires_by is not None or headers.eta is not None or message.revoked or message.redelivered
     )
+    return Request(
+        message, headers, name, task, hard, soft, acks_late, alone, not bound and task is not None, before_start=before,
+        limited=limited,
+    )  # fmt: skip
+
+
+def is_limited(message: Claimed, name: str, limits: Limits) -> bool:
+    """Tell whether a message of the task ``name`` has to wait for a rate limit, and can."""
+    return name in limits.rated and not message.granted and bool(parking(message.queue, name))
 
 
 def _set_expiry(message: Claimed, headers: TaskHeaders) -> None:

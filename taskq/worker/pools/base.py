@@ -148,7 +148,8 @@ class Pool(ABC):
         """Signal the child that runs ``job``, if it certainly runs it now; return whether it was signalled.
 
         A task may handle ``signal``; if it then goes on for some seconds, its child is
-        killed. A signal that does not exist is logged, and nothing else happens.
+        killed. A signal that does not exist is logged, and nothing else happens. ``SIGTERM+5``
+        asks the task by ``TaskTerminated`` first, and sends the signal 5 seconds later.
         """
 
     @abstractmethod

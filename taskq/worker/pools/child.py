@@ -30,6 +30,7 @@ from . import frames
 from .base import RunFn
 from .child_inbox import ChildInbox
 from .child_outbox import ChildOutbox
+from .soft_stop import obey_soft_stops
 
 # Inherited connections, kept for ever: collecting one would close it for the process that it was inherited from.
 _inherited: list[Any] = []
@@ -49,6 +50,7 @@ def main(fds: Descriptors, parent: int, run: RunFn, options: frames.ChildOptions
     try:
         die_with_parent(parent)
         heed_orders(fds.orders)
+        obey_soft_stops()
         contain_exits()
         set_title(options.title)
         sys.breakpointhook = _breakpoint

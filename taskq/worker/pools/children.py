@@ -25,6 +25,7 @@ from .forkserver import ForkServer
 from .hub import Hub
 from .prefork_child import PreforkChild, State
 from .prefork_slot import PreforkSlot
+from .soft_stop import SOFT_STOP
 
 #: Seconds until a slot whose child ended before its first outcome gets another: doubled each time, up to the second.
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.05, 30.0
@@ -309,10 +310,13 @@ class Children:
 
     # -- killing ------------------------------------------------------------------------
 
-    def terminate_running(self, slot: PreforkSlot, job: int, reason: str, number: int) -> bool:
-        """Signal the child that runs ``job``, unless the job has just ended; its other deliveries are returned."""
+    def terminate_running(self, slot: PreforkSlot, job: int, reason: str, number: int, grace: float = 0.0) -> bool:
+        """Signal the child that runs ``job``, unless the job has just ended; its other deliveries are returned.
+
+        With ``grace`` an exception asks the task to end first, and the signal comes so many seconds later.
+        """
         child = slot.child
-        if child is None or child.pid is None or child.killed_for is not None:
+        if child is None or child.pid is None or child.killed_for or (grace and child.asked_to_end):
             return False
         # No other delivery can start from here on, so the signal can only hit this job.
         child.connection.hold()
@@ -320,12 +324,22 @@ class Children:
         if child.head is None or child.head.job != job or not child.connection.started():
             child.connection.release()
             return False
-        child.killed_for = reason
-        self._signal(child, number)
-        if number != signals.SIGKILL:
-            self._hub.call_later(_GRACE, self._kill_if_running, child, job)
+        if grace:
+            child.asked_to_end = True
+            self._signal(child, SOFT_STOP)
+            self._hub.call_later(grace, self._end, child, job, reason, number)
+        else:
+            self._end(child, job, reason, number)
         self._retire(slot, child)
         return True
+
+    def _end(self, child: PreforkChild, job: int, reason: str, number: int) -> None:
+        """Signal a leaving child that still runs ``job``."""
+        if child.killed_for is None and child.head is not None and child.head.job == job:
+            child.killed_for = reason
+            self._signal(child, number)
+            if number != signals.SIGKILL:
+                self._hub.call_later(_GRACE, self._kill_if_running, child, job)
 
     def _kill_if_running(self, child: PreforkChild, job: int) -> None:
         """Kill a child that a signal has not ended: its task handles the signal, or is not in Python code."""

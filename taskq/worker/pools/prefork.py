@@ -70,14 +70,15 @@ class PreforkPool(Pool):
 
     def terminate(self, job: int, signal: str = "SIGTERM") -> bool:
         """Send ``signal`` to the child that runs ``job``, if it certainly runs it now; the child is replaced."""
+        name, _, grace = signal.partition("+")
         try:
-            number = signal_number(signal)
+            number, seconds = signal_number(name), float(grace or 0)
         except ValueError as error:
             # The name may come from a row or a message: no reason to stop the worker.
             log_lines.job_not_terminated(job, error)
             return False
         slot = next((slot for slot in self._children if slot.head is not None and slot.head.job == job), None)
-        return slot is not None and self._children.terminate_running(slot, job, f"terminate:{signal}", number)
+        return slot is not None and self._children.terminate_running(slot, job, f"terminate:{name}", number, seconds)
 
     def grow(self, n: int = 1) -> None:
         """Add ``n`` children."""

@@ -34,6 +34,8 @@ class PreforkChild:
         #: ``time.monotonic()`` when the delivery at the head reaches its hard limit.
         self.deadline: float | None = None
         self.killed_for: str | None = None
+        #: Its task was asked to end by an exception.
+        self.asked_to_end = False
         #: It is being killed because its answers can't be read.
         self.faulty = False
         self.forked_at = time.monotonic()

@@ -10,7 +10,7 @@ import pytest
 from django.test import override_settings
 
 from taskq.engines import for_alias
-from taskq.models import Attempt, Group, Lease, Node, TaskRun
+from taskq.models import Attempt, Group, Lease, Node, TaskEvent, TaskRun
 from taskq.store import retention
 from taskq.store.enqueue import enqueue
 from taskq.store.saved_groups import save_group
@@ -164,3 +164,15 @@ def test_pass_that_takes_too_long_is_said(
     log_lines.retention_behind.unsubscribe(note)
     assert said == [1]
     assert "Old rows are deleted more slowly" in caplog.text
+
+
+def test_events_of_tasks_go_by_age_and_with_their_runs(alias: str) -> None:
+    TaskRun.objects.using(alias).create(
+        task_id="old", state="SUCCESS", finished_at=ago(2 * DAY, alias), created_at=ago(9 * DAY, alias)
+    )
+    ages = {"none": 9 * DAY, "old": DAY / 2, "new": DAY / 2}
+    for task_id, age in ages.items():
+        TaskEvent.objects.using(alias).create(task_id=task_id, kind="received", at=ago(age, alias))
+    with override_settings(TASKQ_RESULT_EXPIRES=DAY):
+        sweep(alias)
+    assert set(TaskEvent.objects.using(alias).values_list("task_id", flat=True)) == {"new"}

@@ -154,6 +154,26 @@ def test_a_running_task_is_terminated_and_the_other_is_not(
     assert [each["id"] for each in ask(node).active()] == [busy[1]]
 
 
+def test_a_task_is_asked_before_it_is_killed(node: str, notes: Path, tmp_path: Path) -> None:
+    def running(task: Any) -> str:
+        before = notes.read_text()
+        result = task.delay(str(notes), str(tmp_path / "never"))
+        wait_until(lambda: notes.read_text() != before, what="the task to run")
+        return str(result.id)
+
+    def order_to_end(task_id: str, grace: float) -> AsyncResult[Any]:
+        words = {"ok": f"terminate: {task_id}"}
+        assert order("revoke", task_id=task_id, terminate=True, signal="SIGKILL", grace=grace) == words
+        return AsyncResult(task_id)
+
+    for task in (endings.wait_for_file, endings.wait_in_a_loop):
+        with pytest.raises(TaskRevokedError, match="terminated"):
+            order_to_end(running(task), 60).get(timeout=30)
+    assert order_to_end(running(endings.end_when_asked), 60).get(timeout=30) == "tidied up"
+    with pytest.raises(TaskRevokedError, match="terminated"):
+        order_to_end(running(endings.ignore_asking), 0.1).get(timeout=30)
+
+
 def test_a_signal_that_does_not_exist_is_an_error(node: str) -> None:
     assert "no signal" in order("revoke", task_id="x", terminate=True, signal="SIGNOTHING")["error"]
 

@@ -10,7 +10,7 @@ import pytest
 
 from taskq import control
 from taskq.events import Receiver
-from taskq.models import Message
+from taskq.models import Message, TaskEvent
 from tests.support.jobs.endings import fail_with
 from tests.support.jobs.flows import add
 from tests.support.processes import Process
@@ -104,3 +104,26 @@ def test_nothing_is_written_while_nobody_listens(events: None, alias: str) -> No
     control.broadcast("heartbeat")
     assert control.ping(limit=1, timeout=10)
     assert not Message.objects.using(alias).filter(id__gt=last, exchange="taskqev").exists()
+
+
+def told(task_id: str, alias: str) -> list[tuple[str, str, str]]:
+    rows = TaskEvent.objects.using(alias).filter(task_id=task_id).order_by("at")
+    return list(rows.values_list("kind", "worker", "detail"))
+
+
+@pytest.fixture
+def untold(worker: Process) -> str:
+    """The id of a task that ran while events were off."""
+    result = add.delay(2, 2)
+    result.get(timeout=20)
+    return result.id
+
+
+def test_the_timeline_is_kept_while_events_are_on(untold: str, events: None, alias: str, node: str) -> None:
+    result = add.apply_async((2, 2))
+    expired = add.apply_async((2, 2), expires=-1)
+    result.get(timeout=20)
+    expired.get(timeout=20, propagate=False)
+    wait_until(lambda: told(result.id, alias) == [("received", node, "")])
+    wait_until(lambda: told(expired.id, alias) == [("revoked", node, "expired")])
+    assert told(untold, alias) == []

@@ -198,3 +198,43 @@ def say(self: Task[..., object], state: str, megabytes: int = 0) -> str:
 def charge(card: str, amount: int) -> int:
     """Take a sensitive argument."""
     return amount
+
+
+@task
+def spin(path: str, go_on: str) -> str:
+    """Note that it has started, and use the processor until a file is there."""
+    note_line(path, "started")
+    while not Path(go_on).exists():
+        sum(range(10_000))
+    return "done"
+
+
+@task
+def end_when_asked(path: str, go_on: str) -> str:
+    """Wait for a file, and tidy up if somebody terminates this."""
+    note_line(path, "started")
+    try:
+        wait_for(go_on)
+    except SoftTimeLimitExceeded:
+        return "tidied up"
+    return "done"
+
+
+@task
+def ignore_asking(path: str, go_on: str) -> str:
+    """Wait for a file, whoever asks to end."""
+    note_line(path, "started")
+    while True:
+        try:
+            wait_for(go_on)
+        except SoftTimeLimitExceeded:
+            note_line(path, "asked")
+
+
+@task
+async def wait_in_a_loop(path: str, go_on: str) -> str:
+    """Note that it has started, and give way to other coroutines until a file is there."""
+    note_line(path, "started")
+    while not Path(go_on).exists():
+        await asyncio.sleep(0.02)
+    return "done"

@@ -96,16 +96,18 @@ def test_an_unknown_option_is_refused() -> None:
         @task(max_retrys=3)  # type: ignore[call-overload, untyped-decorator]
         def f() -> None: ...
 
-    with pytest.raises(TypeError, match="no option 'rate_limit': rate limits come with a later version"):
-
-        @task(rate_limit="10/m")  # type: ignore[call-overload, untyped-decorator]
-        def g() -> None: ...
-
-    with pytest.raises(TypeError, match="no option 'rate_limit': rate limits come with a later version"):
-        register(type("Limited", (Task,), {"run": lambda self: None, "rate_limit": "10/m"}))
-
     with pytest.raises(TypeError, match="options are given by name"):
         task(3)  # type: ignore[call-overload]
+
+
+def test_invalid_rate_limit_is_refused_where_it_is_defined() -> None:
+    with pytest.raises(ValueError, match="rate_limit must be a number of starts per second, or text such as '10/s'"):
+
+        @task(rate_limit="10/day")
+        def daily() -> None: ...
+
+    with pytest.raises(TypeError, match="rate_limit must be"):
+        register(type("Limited", (Task,), {"run": lambda self: None, "rate_limit": True}))
 
 
 class WithDatabase(Task[..., Any]):

@@ -121,5 +121,8 @@ def test_number_of_the_process_is_left_to_the_worker(template: str, expected: st
 def test_files_are_found_as_the_worker_finds_them(tmp_path: Path) -> None:
     (node,) = nodes("w1@a.b")
     assert (node.pidfile, node.logfile) == (Path.cwd() / "w1.pid", Path.cwd() / "w1.log")
+    (node,) = nodes("w1 --pidfile=~/%n.pid")
+    assert node.pidfile == Path.home() / "w1.pid"
+    assert f"--pidfile={node.pidfile}" in node.arguments
     (node,) = nodes(f"w1 --workdir={tmp_path} --pidfile=run/%n.pid -f /var/log/%n%I.log")
     assert (node.pidfile, node.logfile) == (tmp_path / "run/w1.pid", Path("/var/log/w1.log"))

@@ -90,10 +90,12 @@ def test_pid_file_of_a_user_names_only_processes_of_that_user(node: Node, living
 
 
 @pytest.mark.parametrize("content", ["DEBUG = True\n", "1 2\n"])
-def test_file_that_is_no_pid_file_is_told(node: Node, content: str) -> None:
+def test_file_that_is_no_pid_file_is_a_failure(node: Node, content: str) -> None:
     node.pidfile.write_text(content)
-    with pytest.raises(NotRunning, match="is no pid file"):
-        find(node, WORD)
+    found, said = stopped(node)
+    assert "is no pid file" in said[0]
+    assert found.failed
+    assert found.down == []
 
 
 def test_process_that_may_not_be_signalled_is_a_failure(

@@ -66,6 +66,23 @@ def test_source_claims_as_many_as_there_is_room_for_but_no_small_batches() -> No
     assert len(taken.messages) == 15
 
 
+def test_no_slot_is_left_without_a_message_because_the_claim_would_be_small() -> None:
+    _send("a", 11)
+    taken = Taken(target=8)
+    taken.source.slots = 8
+    taken.source.work()
+    assert len(taken.messages) == 8
+    taken.source.ended = lambda: 1
+    taken.source.work()
+    assert len(taken.messages) == 9, "one slot is idle"
+    taken.source.target = 10
+    taken.source.work()
+    assert len(taken.messages) == 9, "two would be held beyond those that run"
+    taken.source.ended = lambda: 2
+    taken.source.work()
+    assert len(taken.messages) == 11
+
+
 def test_queue_is_looked_at_from_its_start_again_after_a_claim_behind_its_front(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -1,0 +1,40 @@
+"""Rate limits as numbers: ``"100/m"`` is 100 starts in a minute. Plain arithmetic, for all rooms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+#: Seconds of each unit.
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+#: What the names of built-in tasks begin with.
+_OWN = ("celery.", "taskq.")
+WORDS = "a number of starts per second, or text such as '10/s', '100/m' or '2/h'; 0 is no limit"
+
+
+def per_second(limit: Any) -> float | None:
+    """Return a rate limit as starts per second, ``None`` for no limit (``None``, 0 or an empty text).
+
+    Raises ``TypeError`` or ``ValueError`` for anything that is no rate limit.
+    """
+    if limit is None:
+        return None
+    if isinstance(limit, bool) or not isinstance(limit, int | float | str):
+        raise TypeError(limit)
+    number, _, unit = str(limit).strip().partition("/")
+    if unit not in (*_UNITS, "") or (not unit and str(limit).endswith("/")):
+        raise ValueError(limit)
+    rate = float(number or 0) / _UNITS[unit or "s"]
+    if not (0 <= rate < math.inf):
+        raise ValueError(limit)
+    return rate or None
+
+
+def defined(tasks: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the rates of those of ``tasks`` that have a limit, by name. taskq's own tasks only take one when asked.
+
+    A task whose limit is for all workers may get it later: its rate is ``None`` until then.
+    """
+    found = {name: per_second(task.rate_limit) for name, task in tasks.items() if not name.startswith(_OWN)}
+    return {name: rate for name, rate in found.items() if rate or tasks[name].rate_limit_scope == "cluster"}

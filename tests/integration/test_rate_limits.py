@@ -1,0 +1,106 @@
+"""Rate limits in a real worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_django import DjangoDbBlocker
+
+from taskq import control
+from taskq.models import Message
+from tests.support import workers
+from tests.support.databases import Database
+from tests.support.processes import Process, Processes
+from tests.support.rated import tasks
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def worker(module_processes: Processes) -> Process:
+    return workers.start_worker(module_processes, "-c", "2", environment={"TEST_APPS": "tests.support.rated"})
+
+
+@pytest.fixture(autouse=True)
+def _unblocked(worker: Process, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    with django_db_blocker.unblock():
+        yield
+
+
+def starts(notes: Path, name: str) -> list[tuple[int, float]]:
+    """Return the numbers of the tasks that have started, and when, in their order."""
+    lines = [line.split() for line in notes.read_text().splitlines()]
+    return sorted(((int(n), float(when)) for task, n, when in lines if task == name), key=lambda start: start[1])
+
+
+def set_rate(name: str, rate: Any) -> Any:
+    (found,) = control.rate_limit(f"tests.support.rated.tasks.{name}", rate, reply=True, limit=1, timeout=20)
+    (reply,) = found.values()
+    return reply
+
+
+def test_limited_tasks_wait_and_hold_back_no_other(notes: Path) -> None:
+    tasks.fifty.delay_many([(str(notes), n) for n in range(100)])
+    tasks.free.delay(str(notes), 0).get(timeout=20)
+    waited = len(starts(notes, "fifty"))
+    assert waited < 100
+    wait_until(lambda: len(starts(notes, "fifty")) == 100)
+    found = starts(notes, "fifty")
+    assert 99 / (found[-1][1] - found[0][1]) < 60
+    # Two children, and what was free while the worker was late comes together: about in their order.
+    assert all(abs(place - number) < 60 for place, (number, _) in enumerate(found))
+
+
+def test_limit_changes_live_for_what_waits(notes: Path) -> None:
+    results = tasks.hourly.delay_many([(str(notes), n) for n in range(30)])
+    wait_until(lambda: len(starts(notes, "hourly")) == 1, what="the one of this hour")
+    tasks.free.delay(str(notes), 0).get(timeout=20)
+    results[29].revoke()
+    assert len(starts(notes, "hourly")) == 1
+    assert "Invalid rate limit string" in set_rate("hourly", "many")["error"]
+    assert set_rate("nothing", "1/s") == {"error": "unknown task"}
+    assert set_rate("hourly", "1000/s") == {"ok": "new rate limit set successfully"}
+    wait_until(lambda: len(starts(notes, "hourly")) == 29)
+    assert results[29].state == "REVOKED"
+    assert set_rate("hourly", None) == {"ok": "rate limit disabled successfully"}
+    assert tasks.hourly.delay(str(notes), 30).get(timeout=20) is None
+    assert set_rate("free", "1/h") == {"ok": "new rate limit set successfully"}
+    last = tasks.free.delay_many([(str(notes), n) for n in (1, 2)])
+    wait_until(lambda: len(starts(notes, "free")) == 2)
+    assert set_rate("free", 0) == {"ok": "rate limit disabled successfully"}
+    last[1].get(timeout=20)
+
+
+def test_two_workers_share_a_limit_of_the_cluster_which_changes_live(module_processes: Processes, notes: Path) -> None:
+    second = workers.start_worker(
+        module_processes, "-c", "1", "-n", "second@%h", environment={"TEST_APPS": "tests.support.rated"}
+    )
+    tasks.together.delay_many([(str(notes), n) for n in range(150)])
+    wait_until(lambda: len(starts(notes, "together")) == 150)
+    found = starts(notes, "together")
+    assert 149 / (found[-1][1] - found[0][1]) < 60
+    assert second.log.count("tests.support.rated.tasks.together") > 20
+    assert set_rate("together", "1/h") == {"ok": "new rate limit set successfully"}
+    tasks.together.delay_many([(str(notes), n) for n in range(30)])
+    tasks.free.delay(str(notes), 0).get(timeout=20)
+    assert len(starts(notes, "together")) < 150 + 20
+    assert set_rate("together", 0) == {"ok": "rate limit disabled successfully"}
+    wait_until(lambda: len(starts(notes, "together")) == 180)
+    assert second.stop() == 0
+
+
+def test_stop_leaves_what_waits_to_the_next_worker(
+    database: Database, module_processes: Processes, notes: Path
+) -> None:
+    options, app = ("-c", "1", "-Q", "apart", "-n", "apart@%h"), {"TEST_APPS": "tests.support.rated"}
+    first = workers.start_worker(module_processes, *options, environment=app)
+    results = [tasks.hourly.apply_async((str(notes), n), queue="apart") for n in range(5)]
+    wait_until(lambda: len(starts(notes, "hourly")) == 1)
+    assert first.stop() == 0
+    rows = Message.objects.using(database.alias).filter(name="tests.support.rated.tasks.hourly")
+    assert list(rows.values_list("token", "deliveries")) == [("", 0)] * 4
+    workers.start_worker(module_processes, *options, "--disable-rate-limits", environment=app)
+    for result in results:
+        result.get(timeout=20)

@@ -1,0 +1,305 @@
+"""Remote control over every broker and pool, of several workers, with hostile messages, and without a database."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import override_settings
+from kombu import Connection, Exchange
+
+from taskq import AsyncResult, control
+from taskq.exceptions import TaskRevokedError
+from taskq.worker.remote.connection import connect
+from tests.support import services, workers
+from tests.support.jobs import endings
+from tests.support.processes import Process, Processes
+from tests.support.proxy import Proxy
+from tests.support.waiting import wait_until
+
+from .conftest import StartWorker
+
+on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+on_postgresql = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+#: The program ``celery`` of an environment of its own, with the clients of Redis and RabbitMQ.
+CELERY = os.environ.get("TASKQ_TEST_CELERY", "")
+
+
+@pytest.fixture(params=["redis", "rabbitmq"])
+def remote(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """Settings, without their prefix, for remote control over another broker, under names of this test alone."""
+    services.require_or_skip(request.param)
+    chosen = {"CONTROL_URL": services.url(request.param), "NAMESPACE": f"t{uuid.uuid4().hex[:12]}"}
+    with override_settings(**{f"TASKQ_{name}": value for name, value in chosen.items()}):
+        yield chosen
+
+
+def node_of(worker: Process) -> str:
+    return worker.wait_for_log(r"(\S+@\S+) ready").group(1)
+
+
+def ask(node: str) -> control.Inspect:
+    return control.inspect(node, timeout=20, limit=1)
+
+
+def run(results: list[AsyncResult[Any]], notes: Path) -> list[str]:
+    wait_until(lambda: len(notes.read_text().splitlines()) == len(results), what="the tasks to run")
+    return [result.id for result in results]
+
+
+# -- over other brokers
+
+
+@on_sqlite
+def test_control_over_another_broker(
+    start_worker: StartWorker, remote: dict[str, str], notes: Path, go_on: Path
+) -> None:
+    worker = start_worker("-c", "2", "-Q", "q", **remote)
+    node = node_of(worker)
+    ids = run([endings.wait_for_file.apply_async((str(notes), str(go_on)), queue="q") for _ in range(2)], notes)
+    assert {each["id"] for each in ask(node).active()} == set(ids)
+    assert control.ping(limit=1, timeout=20) == [{node: {"ok": "pong"}}]
+    answer = control.revoke(ids[0], terminate=True, reply=True, limit=1, timeout=20)
+    assert answer == [{node: {"ok": f"terminate: {ids[0]}"}}]
+    with pytest.raises(TaskRevokedError):
+        AsyncResult(ids[0]).get(timeout=20)
+    go_on.touch()
+    assert AsyncResult(ids[1]).get(timeout=20) == "done"
+    control.shutdown()
+    assert worker.wait() == 0
+
+
+@on_sqlite
+@pytest.mark.skipif(not CELERY, reason="TASKQ_TEST_CELERY does not name a celery program")
+def test_celerys_own_program(start_worker: StartWorker, remote: dict[str, str], tmp_path: Path) -> None:
+    namespace, url = remote["NAMESPACE"], remote["CONTROL_URL"]
+    worker = start_worker("-c", "2", **remote)
+    node = node_of(worker)
+    (tmp_path / "capp.py").write_text(
+        f"from celery import Celery\napp = Celery('capp', broker={url!r})\napp.conf.control_exchange = {namespace!r}\n"
+    )
+
+    def celery(*arguments: str) -> str:
+        command = [CELERY, "-A", "capp", "--no-color", *arguments, "-t", "3"]
+        return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True, timeout=60).stdout
+
+    assert celery("status") == f"->  {node}: OK\n\n1 node online.\n"
+    assert "pong" in celery("inspect", "ping")
+    for command in ("active", "reserved", "scheduled", "revoked"):
+        assert celery("inspect", command) == f"->  {node}: OK\n    - empty -\n\n1 node online.\n"
+    for command in ("registered", "stats", "active_queues", "conf", "report", "clock", "memsample"):
+        assert f"->  {node}: OK" in celery("inspect", command)
+    assert celery("inspect", "query_task", "x") == f"->  {node}: OK\n    {{}}\n\n1 node online.\n"
+    assert "tasks {'x'} flagged as revoked" in celery("control", "revoke", "x")
+    assert "terminate: tasks unknown" in celery("control", "terminate", "TERM", "x")
+    assert "flagged as revoked, but not terminated" in celery("control", "revoke_by_stamped_headers", "a=b")
+    assert "pool will grow" in celery("control", "pool_grow", "1")
+    assert "pool will shrink" in celery("control", "pool_shrink", "1")
+    assert "add consumer foo" in celery("control", "add_consumer", "foo")
+    assert "no longer consuming from foo" in celery("control", "cancel_consumer", "foo")
+    assert "time limits set" in celery("control", "time_limit", endings.square.name, "5", "10")
+    subprocess.run([CELERY, "-A", "capp", "control", "shutdown"], cwd=tmp_path, timeout=60, check=False)
+    assert worker.wait() == 0
+
+
+@on_postgresql
+def test_a_worker_without_its_database_answers(
+    start_worker: StartWorker, processes: Processes, remote: dict[str, str], database_url: str
+) -> None:
+    with Proxy(database_url) as proxy:
+        processes.environment["DATABASE_URL"] = proxy.url
+        worker = start_worker("-c", "2", **remote)
+        node = node_of(worker)
+        proxy.freeze()
+        assert ask(node).ping() == {"ok": "pong"}
+        assert ask(node).stats()["pid"] == worker.pid
+        assert ask(node).active() == ask(node).reserved() == []
+        assert ask(node).registered()
+        assert "does not answer" in control.inspect(node, timeout=2).scheduled()["error"]
+        assert control.inspect(node, timeout=2).query_task("x") == {}
+        proxy.cut()
+        assert ask(node).ping() == {"ok": "pong"}
+        control.shutdown()
+        worker.wait_for_log(r"Warm shutdown")
+        worker.wait()
+
+
+@on_sqlite
+@pytest.mark.parametrize("remote", ["rabbitmq"], indirect=True)
+def test_two_workers_of_one_name_are_told(start_worker: StartWorker, remote: dict[str, str]) -> None:
+    first = start_worker("-n", "twin@here", **remote)
+    second = start_worker("-n", "twin@here", **remote)
+    second.wait_for_log(r"twin@here.*exclusive|RESOURCE_LOCKED|cannot obtain exclusive access")
+    assert control.ping(timeout=20, limit=1) == [{"twin@here": {"ok": "pong"}}]
+    assert first.running
+    assert second.running
+
+
+@on_sqlite
+@pytest.mark.parametrize("remote", ["redis"], indirect=True)
+def test_a_worker_whose_broker_is_not_there_works_on(start_worker: StartWorker, remote: dict[str, str]) -> None:
+    with Proxy(remote["CONTROL_URL"]) as proxy:
+        worker = start_worker(**remote | {"CONTROL_URL": proxy.url})
+        node = node_of(worker)
+        assert ask(node).ping() == {"ok": "pong"}
+        proxy.stop()
+        worker.wait_for_log("Remote control has no connection")
+        assert endings.square.apply_async((3,), queue=remote["NAMESPACE"]).get(timeout=20) == 9
+        proxy.start()
+        wait_until(lambda: control.inspect(node, timeout=1, limit=1).ping() == {"ok": "pong"}, 40, what="an answer")
+
+
+# -- pools, and several workers
+
+
+@on_sqlite
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_a_worker_answers_while_all_of_its_pool_is_busy(
+    start_worker: StartWorker, processes: Processes, pool: str, notes: Path, go_on: Path
+) -> None:
+    processes.environment["TEST_APPS"] = "tests.support.jobs"
+    worker = start_worker("-P", pool)
+    node = node_of(worker)
+    (task_id,) = run([endings.spin.delay(str(notes), str(go_on))], notes)
+    waiting = endings.square.delay(3)
+    (found,) = ask(node).active()
+    assert found["id"] == task_id
+    assert ask(node).stats()["pool"]["max-concurrency"] == 1
+    answer = control.terminate(task_id, reply=True, limit=1, timeout=20)
+    if pool == "prefork":
+        assert answer == [{node: {"ok": f"terminate: {task_id}"}}]
+    else:
+        words = f"the {pool} pool can't end a running task: {task_id} revoked, not terminated"
+        assert answer == [{node: {"error": words}}]
+    go_on.touch()
+    assert waiting.get(timeout=30) == 9
+
+
+def test_three_workers_and_one_of_them(start_worker: StartWorker, processes: Processes) -> None:
+    names = [f"w{number}@host" for number in (1, 2, 3)]
+    started = [start_worker("-n", name, ready=False) for name in names]
+    for worker in started:
+        worker.wait_for_log(" ready")
+    replies = control.ping(timeout=20, limit=3) or []
+    assert sorted(name for reply in replies for name in reply) == names
+    environment = workers.as_environment({})
+    out = processes.run("taskstatus", "-t", "5", **environment)
+    assert all(f"->  {name}: OK\n" in out for name in names)
+    assert out.endswith("\n3 nodes online.\n")
+    out = processes.run("taskinspect", "ping", "--destination=w2@host", "-t", "20", **environment)
+    assert out == "->  w2@host: OK\n        pong\n\n1 node online.\n"
+    assert control.inspect(pattern="w[13]@*", matcher="glob", timeout=20, limit=2).ping().keys() == {names[0], names[2]}
+
+
+@on_sqlite
+def test_one_of_eight_running_tasks_is_terminated(
+    start_worker: StartWorker, notes: Path, go_on: Path, full_run: bool
+) -> None:
+    node = node_of(start_worker("-c", "8"))
+    running = run([endings.wait_for_file.delay(str(notes), str(go_on)) for _ in range(8)], notes)
+    for number in range(100 if full_run else 12):
+        target = running.pop(number % 8)
+        control.terminate(target, signal="SIGKILL", reply=True, limit=1, timeout=20)
+        with pytest.raises(TaskRevokedError, match="terminated"):
+            AsyncResult(target).get(timeout=30)
+        running.append(endings.wait_for_file.delay(str(notes), str(go_on)).id)
+        wait_until(lambda n=number: len(notes.read_text().splitlines()) == 9 + n, what="the next task to run")
+        assert {each["id"] for each in ask(node).active()} == set(running)
+    go_on.touch()
+    assert {AsyncResult(task_id).get(timeout=30) for task_id in running} == {"done"}
+
+
+# -- commands of one's own, and messages that are none
+
+
+@on_sqlite
+def test_commands_of_an_app(start_worker: StartWorker, processes: Processes) -> None:
+    node = node_of(start_worker())
+    environment = workers.as_environment({})
+    out = processes.run("taskcontrol", "increase", "3", "-t", "20", "-d", node, **environment)
+    assert out == f"->  {node}: OK\n        3 in {node}\n"
+    assert "increase [by=1]\n      Increase a number of the worker." in processes.run(
+        "taskcontrol", "--help", **environment
+    )
+    assert ask(node).ask("current_number", words=["a"]) == {"number": 3, "words": ["a"]}
+    assert ask(node).ask("number") == {"number": 3, "words": []}
+    assert "error" in ask(node).ask("strange", what="object")
+    assert ask(node).ask("strange", what="exit") == {"error": "SystemExit(3)"}
+    assert ask(node).ping() == {"ok": "pong"}
+
+
+class Exploit:
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (self.path,)
+
+
+HOSTILE: list[Any] = [
+    "text",
+    [1, 2],
+    {"method": None},
+    {"method": "ping", "arguments": {"state": 1}},
+    {"method": "active", "arguments": {"safe": {"a": []}}},
+    {"method": "revoke", "arguments": {"task_id": {"x": 1}}},
+    {"method": "revoke", "arguments": {"task_id": ["a" * 10_000, "\x00", "\ud800", ""]}},
+    {"method": "revoke", "arguments": {"task_id": "x", "terminate": True, "signal": {"a": 1}}},
+    {"method": "add_consumer", "arguments": {"queue": ["q"], "exchange": 5}},
+    {"method": "add_consumer", "arguments": {"queue": "q", "exchange": "e", "exchange_type": "fanout", "bindings": 3}},
+    {"method": "cancel_consumer", "arguments": {"queue": {"a": 1}}},
+    {"method": "pool_grow", "arguments": {"n": "many"}},
+    {"method": "time_limit", "arguments": {"task_name": ["x"], "hard": "x"}},
+    {"method": "query_task", "arguments": {"ids": [[1], {"a": 2}, None, "x" * 100_000]}},
+    {"method": "registered", "arguments": {"taskinfoitems": ["__class__", {"x": 1}]}},
+    {"method": "revoke_by_stamped_headers", "arguments": {"headers": {"a": {"b": [1]}}}},
+    {"method": "revoke_by_name", "arguments": {"pattern": ["x"]}},
+    {"method": "hello", "arguments": {"from_node": ["x"], "revoked": {"a": "b"}}},
+    {"method": "ping", "reply_to": {"exchange": "amq.direct", "routing_key": "nobody"}, "ticket": 5},
+    {"method": "ping", "pattern": "(", "matcher": "pcre"},
+    {"method": "ping", "destination": {"a": [1]}},
+    {"method": "x" * 200_000},
+    {"method": "__class__", "arguments": {"x": "y" * 2_000_000}},
+]
+
+
+def publish_hostile(path: str) -> None:
+    from taskq.worker.remote.connection import mailbox_exchange
+
+    exchange: Exchange = mailbox_exchange()
+    connection: Connection
+    with connect() as connection:
+        producer = connection.Producer(serializer="json")
+        declared: Any = {"exchange": exchange, "declare": [exchange]}
+        for body in HOSTILE:
+            producer.publish(body, **declared, headers={"clock": {"a": 1}, "expires": "never"})
+        producer.publish({"method": "ping"}, **declared, headers={"clock": 2**62, "expires": [1]})
+        producer.publish(Exploit(path), **declared, serializer="pickle")
+        for raw in (b"\xff\xfe", b"{" * 100_000, b'{"method": "ping", "arguments": {"n": ' + b"9" * 5000 + b"}}"):
+            producer.publish(raw, **declared, content_type="application/json", content_encoding="utf-8")
+
+
+@on_sqlite
+def test_hostile_messages_over_the_database(start_worker: StartWorker, tmp_path: Path) -> None:
+    check_hostile(start_worker(), tmp_path / "made")
+
+
+@on_sqlite
+def test_hostile_messages_over_another_broker(
+    start_worker: StartWorker, remote: dict[str, str], tmp_path: Path
+) -> None:
+    check_hostile(start_worker(**remote), tmp_path / "made")
+
+
+def check_hostile(worker: Process, made: Path) -> None:
+    publish_hostile(str(made))
+    assert ask(node_of(worker)).ping() == {"ok": "pong"}
+    assert ask(node_of(worker)).stats()["pid"] == worker.pid
+    assert not made.exists()
+    assert "taskq-remote" not in worker.log
+    assert worker.stop() == 0, worker.log

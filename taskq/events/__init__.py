@@ -6,7 +6,8 @@ Workers send them in Celery's layout (``dispatcher``), on the thread of remote c
 
 from __future__ import annotations
 
+from .camera import Camera
 from .receiving import Receiver
 from .state import ClusterState
 
-__all__ = ["ClusterState", "Receiver"]
+__all__ = ["Camera", "ClusterState", "Receiver"]

@@ -19,22 +19,22 @@ from .stamps import Event, utc_offset
 
 Handler = Callable[[Event], Any]
 
-#: Seconds of one wait for events: somebody may end the capture meanwhile.
-_WAIT = 1.0
-
 
 class Receiver:
     """Calls handlers with events.
 
     ``handlers`` has a function for each type of event, such as ``task-failed``; that of ``"*"`` gets all others.
     ``connection`` is kombu's, by default a new one to ``TASKQ_CONTROL_URL``. ``routing_key`` is a pattern of topics,
-    such as ``task.#``.
+    such as ``task.#``. ``wait`` is the longest wait for events in seconds; ``should_stop`` ends a capture after it.
     """
 
-    def __init__(self, handlers: Mapping[str, Handler], connection: Any = None, *, routing_key: str = "#") -> None:
+    def __init__(
+        self, handlers: Mapping[str, Handler], connection: Any = None, *, routing_key: str = "#", wait: float = 1.0
+    ) -> None:
         self.handlers = dict(handlers)
         self.connection = connection
         self.routing_key = routing_key
+        self.wait = wait
         self.should_stop = False
 
     def capture(self, limit: int | None = None, timeout: float | None = None, *, wakeup: bool = True) -> int:
@@ -51,7 +51,6 @@ class Receiver:
         deadline = None if timeout is None else time.monotonic() + timeout
         own = self.connection is None
         connection = connect() if own else self.connection
-        self.should_stop = False
         seen: list[int] = []
         try:
             connection.ensure_connection(max_retries=1)
@@ -77,7 +76,7 @@ class Receiver:
                 broadcast("heartbeat", connection=connection)
             total = 0
             while not self.should_stop and (limit is None or total < limit):
-                left = _WAIT if deadline is None else min(_WAIT, deadline - time.monotonic())
+                left = self.wait if deadline is None else min(self.wait, deadline - time.monotonic())
                 if left <= 0:
                     return
                 with suppress(TimeoutError):

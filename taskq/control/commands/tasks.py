@@ -16,6 +16,7 @@ from taskq.control.pending import Pending
 from taskq.control.registry import control_command
 from taskq.control.state import WorkerState
 from taskq.messages.protocol.options import is_limit
+from taskq.store import rates as rates_store
 from taskq.store.revoke import revoke as write_revoked
 from taskq.worker.loop.request import Request
 
@@ -174,6 +175,8 @@ def rate_limit(state: WorkerState, task_name: str = "", rate_limit: Any = None, 
     if state.node.options.disable_rate_limits:
         return {"error": "rate limits are disabled in this worker: --disable-rate-limits, TASKQ_DISABLE_RATE_LIMITS"}
     reply = {"ok": "new rate limit set successfully" if rate else "rate limit disabled successfully"}
+    if tasks[task_name].rate_limit_scope == "cluster":
+        return state.on_store(_share_rate, state, task_name, rate, reply)
 
     def change() -> dict[str, str]:
         tasks[task_name].rate_limit = rate_limit or None
@@ -181,3 +184,10 @@ def rate_limit(state: WorkerState, task_name: str = "", rate_limit: Any = None, 
         return reply
 
     return state.on_loop(change, late=reply)
+
+
+def _share_rate(state: WorkerState, task_name: str, rate: float | None, reply: dict[str, str]) -> dict[str, str]:
+    """Write the limit of all workers. Each worker that is asked writes the same."""
+    rates_store.set_rate(task_name, rate, state.node.store.alias)
+    state.node.source.limits.renew()
+    return reply

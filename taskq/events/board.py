@@ -1,0 +1,123 @@
+"""``Board``: what the monitor shows, as lines of text. It knows the size of the screen, and nothing of curses."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from textwrap import wrap
+from typing import Any
+
+from taskq import states
+
+from .stamps import Event
+from .state import ClusterState, TaskInfo
+
+#: Lines that are no tasks: the head, and the block at the bottom.
+_OTHERS = 10
+_KEYS = "j/down  k/up  i/enter: info  t: traceback  r: result  c: revoke  l: rate limit  ^C: quit"
+#: Widths of time and state, and of the gaps between five columns.
+_TIME, _STATE, _GAPS = 8, 8, 4
+
+
+def printable(text: object) -> str:
+    """Return a text as one line that a terminal can't take for commands: anybody may send events."""
+    return "".join(letter if letter.isprintable() else " " for letter in str(text))
+
+
+def tail(text: str, width: int) -> str:
+    """Return a text in ``width`` columns; of a longer one the end, where ids and names differ."""
+    return text.ljust(width) if len(text) <= width else ".." + text[len(text) - width + 2 :]
+
+
+@dataclass(slots=True)
+class Board:
+    """The tasks of a cluster, of which one is selected. Events come on another thread: see ``lock``."""
+
+    state: ClusterState = field(default_factory=ClusterState)
+    selected: str = ""
+    problem: str = ""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def event(self, event: Event) -> None:
+        """Take over an event. Any thread may call it."""
+        with self.lock:
+            self.problem = ""
+            self.state.event(event)
+
+    @property
+    def task(self) -> TaskInfo | None:
+        """The selected task."""
+        return self.state.tasks.get(self.selected)
+
+    def rows(self, height: int) -> list[TaskInfo]:
+        """Return the tasks that a screen of ``height`` lines shows, the newest first; one of them is selected."""
+        found = list(self.state.recent_tasks(max(1, height - _OTHERS)))
+        if found and self.selected not in {task.uuid for task in found}:
+            self.selected = found[0].uuid
+        return found
+
+    def move(self, by: int, height: int) -> None:
+        """Select the task ``by`` rows further down."""
+        shown = [task.uuid for task in self.rows(height)]
+        if shown:
+            self.selected = shown[max(0, min(len(shown) - 1, shown.index(self.selected) + by))]
+
+    # -- lines
+
+    def head(self, width: int) -> str:
+        """Return the names of the columns."""
+        return _line(("UUID", "WORKER", "TASK", "TIME", "STATE"), width)
+
+    def line(self, task: TaskInfo, width: int) -> str:
+        """Return the line of a task."""
+        at = time.strftime("%H:%M:%S", time.localtime(_number(task.timestamp)))
+        return _line((task.uuid, task.worker or "", task.name or "", at, task.state), width)
+
+    def foot(self) -> list[str]:
+        """Return the lines of the block at the bottom."""
+        task = self.task
+        about = "(none)" if task is None else ", ".join(f"{name}={value}" for name, value in task.info().items())
+        alive = self.state.alive_workers()
+        workers = ", ".join(worker.hostname for worker in alive) or "(none)"
+        counts = f"events: {self.state.event_count}  tasks: {self.state.task_count}"
+        info = f"{counts}  workers: {len(alive)}/{len(self.state.workers)}  {self.problem}"
+        found = (("Selected", about), ("Workers online", workers), ("Info", info), ("Keys", _KEYS))
+        return [printable(f"{title}: {text}") for title, text in found]
+
+    # -- what pops up
+
+    def info(self) -> list[str]:
+        """Return what is known of the selected task."""
+        task = self.task
+        hidden = {"traceback", "result"}
+        return [] if task is None else [f"{name}: {value}" for name, value in task.info().items() if name not in hidden]
+
+    def result(self) -> list[str]:
+        """Return the value or the exception of the selected task."""
+        task = self.task
+        found = None if task is None else task.result if task.state == states.SUCCESS else task.exception
+        return [str(found)] if found is not None else ["There is no result yet."]
+
+    def traceback(self) -> list[str]:
+        """Return the traceback of the selected task."""
+        task = self.task
+        found = None if task is None else task.traceback
+        return str(found).splitlines() if found else ["There is no traceback."]
+
+
+def fitted(lines: list[str], width: int, height: int) -> list[str]:
+    """Return lines broken at ``width``, the last of them left out if there are more than ``height``."""
+    broken = [part for line in lines for part in wrap(printable(line), max(1, width), drop_whitespace=False) or [""]]
+    return broken if len(broken) <= height else [*broken[: height - 1], "..."]
+
+
+def _line(columns: tuple[str, str, str, str, str], width: int) -> str:
+    room = max(12, width - _TIME - _STATE - _GAPS)
+    uuid, worker = min(36, room // 3), min(24, room // 4)
+    widths = (uuid, worker, room - uuid - worker, _TIME, _STATE)
+    return " ".join(tail(printable(text), size) for text, size in zip(columns, widths, strict=True))[:width]
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0

@@ -31,7 +31,10 @@ def per_second(limit: Any) -> float | None:
     return rate or None
 
 
-def defined(tasks: Mapping[str, Any]) -> dict[str, float]:
-    """Return the rates of those of ``tasks`` that have a limit, by name. taskq's own tasks only take one when asked."""
+def defined(tasks: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the rates of those of ``tasks`` that have a limit, by name. taskq's own tasks only take one when asked.
+
+    A task whose limit is for all workers may get it later: its rate is ``None`` until then.
+    """
     found = {name: per_second(task.rate_limit) for name, task in tasks.items() if not name.startswith(_OWN)}
-    return {name: rate for name, rate in found.items() if rate is not None}
+    return {name: rate for name, rate in found.items() if rate or tasks[name].rate_limit_scope == "cluster"}

@@ -105,6 +105,19 @@ class Claimed:
         return None if self.expires_by is None else clock.seconds_until(self.expires_by)
 
 
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """Starts of a task that a worker has taken from the limit of all workers.
+
+    ``count`` starts, the first in ``wait`` seconds and the others at ``rate`` a second, ``None`` for no limit. If
+    ``count`` is 0, the worker asks again after ``wait`` seconds.
+    """
+
+    count: int
+    wait: float
+    rate: float | None
+
+
 @dataclass(slots=True)
 class Progress:
     """A state that a running task has reached at ``at``, a Unix time; ``meta`` is encoded text.

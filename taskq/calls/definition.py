@@ -22,6 +22,7 @@ class TaskDefinition(Protocol):
     time_limit: float | None
     soft_time_limit: float | None
     rate_limit: str | float | None
+    rate_limit_scope: str
     serializer: str
     compression: str | None
     sensitive: Sequence[str]

@@ -56,7 +56,7 @@ class Mailbox:
     def _answer(self, order: Order, reply: Any) -> None:
         if isinstance(reply, Pending):
             if self._link is not None:
-                self._link.after(reply.seconds, reply.time_out)
+                self._link.after(order.patience, reply.time_out)
             reply.send_to(partial(self._answer, order))
         elif order.reply_to and reply is not NO_REPLY:
             try:

@@ -18,6 +18,8 @@ matches: Any = matchers.match  # its types are wrong
 MOST = 1024 * 1024
 #: Seconds by which the clock of a caller may be behind this machine's.
 _CLOCKS_DIFFER = 1.0
+#: Seconds to wait for another thread of the worker, at least and at most, and those that a reply is on its way.
+_SHORTEST, _LONGEST, _ON_THE_WAY = 0.6, 30.0, 0.4
 #: The commands that hold whenever they are read: an old one is as true as a new one.
 _LASTING = frozenset({"revoke", "terminate", "revoke_by_stamped_headers", "revoke_by_name"})
 
@@ -52,6 +54,11 @@ class Order:
         """Tell whether nobody waits for the reply any more, and the command is not one that holds for good."""
         late = self.expires > 0 and time.time() > self.expires + _CLOCKS_DIFFER
         return late and self.method not in _LASTING
+
+    @property
+    def patience(self) -> float:
+        """The seconds in which a reply reaches the caller: 0.6 of the second that callers wait by default."""
+        return min(max(_SHORTEST, self.expires - time.time() - _ON_THE_WAY), _LONGEST)
 
 
 def read_order(body: str | bytes, content_type: str | None, headers: Mapping[str, Any]) -> Order:

@@ -7,22 +7,19 @@ from typing import Any
 
 #: A handler returns it if it has nothing to say, not even "null".
 NO_REPLY = object()
-#: Seconds to wait for another thread: a reply has to come within the second that callers wait by default.
-PATIENCE = 0.6
 
 
 class Pending:
-    """A reply to come. ``late()`` is the reply if there is none after ``seconds``.
+    """A reply to come. ``late()`` is the reply if it takes too long for the caller.
 
     ``give`` and ``fail`` may be called by any thread, everything else by the thread of remote control.
     """
 
-    def __init__(self, post: Callable[..., None], late: Callable[[], Any], seconds: float = PATIENCE) -> None:
+    def __init__(self, post: Callable[..., None], late: Callable[[], Any]) -> None:
         self._post = post
         self._late = late
         self._send: Callable[[Any], None] | None = None
         self._reply: list[Any] = []
-        self.seconds = seconds
 
     def give(self, reply: Any) -> None:
         """Reply with this."""

@@ -2,6 +2,7 @@
 
 from .event import TaskEvent
 from .message import CLAIM_ORDER, DUE_ORDER, Message, ScheduledMessage
+from .rate import RateLimit
 from .revocation import Revocation
 from .run import Attempt, TaskRun
 from .topology import Binding, Exchange, Queue
@@ -19,6 +20,7 @@ __all__ = [
     "Message",
     "Node",
     "Queue",
+    "RateLimit",
     "Revocation",
     "ScheduledMessage",
     "TaskEvent",

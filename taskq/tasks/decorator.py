@@ -58,6 +58,7 @@ class TaskOptions(TypedDict, total=False):
     time_limit: float | None
     soft_time_limit: float | None
     rate_limit: str | float | None
+    rate_limit_scope: Literal["worker", "cluster"]
     max_retries: int | None
     default_retry_delay: float | None
     autoretry_for: Exceptions

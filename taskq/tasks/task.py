@@ -79,20 +79,20 @@ class Task(CanvasMethods[R], Generic[P, R]):
     time_limit: float | None = from_setting("TIME_LIMIT")
     #: Seconds after which ``SoftTimeLimitExceeded`` is raised in the task.
     soft_time_limit: float | None = from_setting("SOFT_TIME_LIMIT")
-    #: The starts in each worker: ``"10/s"``, ``"100/m"``, ``"2/h"``, or a number per second.
+    #: The starts, as ``"100/m"`` or a number per second: in each ``"worker"``, or in all of a ``"cluster"``.
     rate_limit: str | float | None = from_setting("DEFAULT_RATE_LIMIT")
+    rate_limit_scope: str = "worker"
     #: The number of retries, ``None`` for no limit.
     max_retries: int | None = from_setting("MAX_RETRIES")
     #: Seconds before a retry without ``countdown`` and ``eta``.
     default_retry_delay: float = from_setting("DEFAULT_RETRY_DELAY")
-    #: Exceptions that retry the task automatically, and exceptions to these: a class or a tuple.
+    #: Exceptions that retry the task automatically, and exceptions to these.
     autoretry_for: Exceptions = ()
     dont_autoretry_for: Exceptions = ()
     #: Arguments of ``retry()`` for automatic retries: ``max_retries``, ``countdown``, ...
     retry_kwargs: Mapping[str, Any] = {}
     #: Seconds (``True``: 1) before the first automatic retry, doubled each time; ``False``: ``default_retry_delay``.
     retry_backoff: bool | float = False
-    #: The longest of these waits, in seconds.
     retry_backoff_max: float = 600
     #: Wait a random part of that time: tasks that failed together are then not retried together.
     retry_jitter: bool = True

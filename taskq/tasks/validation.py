@@ -95,6 +95,7 @@ OPTIONS: Mapping[str, Kind[Any]] = {
     "time_limit": kinds.optional(kinds.WAIT),
     "soft_time_limit": kinds.optional(kinds.WAIT),
     "rate_limit": kinds.optional(kinds.RATE),
+    "rate_limit_scope": kinds.choice("worker", "cluster"),
     "max_retries": kinds.optional(kinds.WHOLE),
     "default_retry_delay": kinds.WAIT,
     "retry_backoff": _instance("True, False or a number of seconds", bool, others=kinds.WAIT.convert),

@@ -37,7 +37,7 @@ class MessagePoller:
         longest: float = 0.2,
         rest: float = 0.0,
     ) -> None:
-        self._alias, self._queues, self._notify, self._longest, self._rest = alias, queues, notify, longest, rest
+        self._alias, self._queues, self._notify, self._longest, self.rest = alias, queues, notify, longest, rest
         #: Whether the queues may have messages since they were read last.
         self._noted = False
         self._listener: Listener | None = None
@@ -71,7 +71,7 @@ class MessagePoller:
         """Tell whether to read the queues now: the database notified, or they were not read for ``POLL_EVERY``."""
         self._noted = self._ask(lambda listener: listener.poll()) or self._noted
         since = time.monotonic() - self._polled_at
-        if since >= POLL_EVERY or (self._noted and since >= self._rest):
+        if since >= POLL_EVERY or (self._noted and since >= self.rest):
             self._noted, self._polled_at = False, time.monotonic()
             return True
         return False
@@ -89,8 +89,8 @@ class MessagePoller:
         """Return the seconds until the next call of ``due``, if the listener's descriptor stays quiet."""
         interval = self.listen().interval
         if self._noted:
-            return max(0.0, self._polled_at + self._rest - time.monotonic())
-        return POLL_EVERY if interval is None else interval
+            return max(0.0, self._polled_at + self.rest - time.monotonic())
+        return POLL_EVERY if interval is None else max(interval, self.rest)
 
     def mark_useful(self) -> None:
         """Tell an adaptive listener that there was a message: the next poll is soon."""

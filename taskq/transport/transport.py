@@ -40,8 +40,8 @@ def alias_in(url: str | None) -> str:
 class Transport(virtual.Transport):
     """``transport_options``, in seconds: ``lease``, ``polling_interval`` (the longest), and ``rest``.
 
-    In an event loop, queues are read at most once in ``rest`` seconds: where the database can't say which queue has
-    messages, as SQLite, a busy one would have them read all the time.
+    In an event loop, queues are read, and news heard, at most once in ``rest`` seconds: what others do in a busy
+    database would keep this connection awake all the time.
     """
 
     client: Any
@@ -62,6 +62,7 @@ class Transport(virtual.Transport):
         self.exclusive_queues: set[str] = set()
         self._turn = 0
         self._loop: Any = None
+        self._resting = False
         self._loop_fd = -1
         self._timer: Any = None
         self._more = False
@@ -209,24 +210,43 @@ class Transport(virtual.Transport):
     def _register(self, loop: Any) -> None:
         self.unregister_from_event_loop(self, loop)
         self._loop, self._more = loop, True
-        fd = self.poller.listen().fileno()
-        if fd >= 0:
-            self._loop_fd = fd
-            loop.add_reader(fd, self._poll)
         self._schedule(0.0)
 
     def unregister_from_event_loop(self, connection: Any, loop: Any) -> None:
         """Undo ``register_with_event_loop``."""
         if self._timer is not None:
             self._timer.cancel()
+        self._ignore()
+        self._loop, self._timer = None, None
+
+    def _watch(self) -> None:
+        """Have the loop tell of news."""
+        fd = self.poller.listen().fileno()
+        if fd >= 0 and fd != self._loop_fd:
+            self._ignore()
+            self._loop_fd = fd
+            self._loop.add_reader(fd, self._on_news)
+        self._resting = False
+
+    def _ignore(self) -> None:
         if self._loop_fd >= 0:
             self._loop.remove(self._loop_fd)
-        self._loop, self._loop_fd, self._timer = None, -1, None
+        self._loop_fd = -1
+
+    def _on_news(self) -> None:
+        if self.poller.rest:
+            self._ignore()
+            self._resting = True
+        self._poll()
+
+    def _on_time(self) -> None:
+        self._watch()
+        self._poll()
 
     def _schedule(self, delay: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(delay, self._poll)
+        self._timer = self._loop.call_later(delay, self._on_time)
 
     def _poll(self) -> None:
         """Hand over one message if there may be one; repeat at once as long as there was one."""
@@ -236,4 +256,5 @@ class Transport(virtual.Transport):
         finally:
             self._more = found
             if self._loop is not None:  # a consumer may have closed the connection
-                self._schedule(0.0 if found else self.poller.pause())
+                pause = self.poller.rest if self._resting else self.poller.pause()
+                self._schedule(0.0 if found else pause)

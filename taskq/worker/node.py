@@ -174,10 +174,9 @@ class WorkerNode:
             retarget=self._retarget,
             on_failure=failure_handlers.schedule,
         )
-        rated = {} if options.disable_rate_limits else rates.defined(tasks)
-        self.consumer.limits.rated.update(rated)
-        for name, rate in rated.items():
-            self.source.set_rate(name, rate)
+        for name, rate in ({} if options.disable_rate_limits else rates.defined(tasks)).items():
+            self.consumer.limits.rated.add(name)
+            (self.source.share_rate if tasks[name].rate_limit_scope == "cluster" else self.source.set_rate)(name, rate)
         self.source.ended = lambda: self.consumer.ended - self.ledger.written
 
     def _make_pool(self, fork_server: ForkServer | None) -> None:

@@ -30,5 +30,10 @@ def test_anything_else_is_refused(limit: Any) -> None:
 
 
 def test_only_tasks_of_the_project_have_the_default_limit() -> None:
-    tasks = {name: SimpleNamespace(rate_limit="60/m") for name in ("shop.add", "celery.map", "taskq.cleanup")}
-    assert rates.defined({**tasks, "shop.free": SimpleNamespace(rate_limit=None)}) == {"shop.add": 1.0}
+    tasks = {
+        name: SimpleNamespace(rate_limit="60/m", rate_limit_scope="worker")
+        for name in ("shop.add", "celery.map", "taskq.cleanup")
+    }
+    tasks["shop.free"] = SimpleNamespace(rate_limit=None, rate_limit_scope="worker")
+    tasks["shop.later"] = SimpleNamespace(rate_limit=None, rate_limit_scope="cluster")
+    assert rates.defined(tasks) == {"shop.add": 1.0, "shop.later": None}

@@ -16,6 +16,7 @@ from taskq.control.pending import Pending
 from taskq.control.registry import control_command
 from taskq.control.state import WorkerState
 from taskq.messages.protocol.options import is_limit
+from taskq.store import rates as rates_store
 from taskq.store.revoke import revoke as write_revoked
 from taskq.worker.loop.request import Request
 
@@ -143,8 +144,8 @@ def _write(state: WorkerState, batches: revoking.Batches, signal: str, reply: di
 )
 def time_limit(
     state: WorkerState, task_name: str = "", hard: float | None = None, soft: float | None = None, **_: Any
-) -> dict[str, str]:
-    """Set the time limits of a task, for messages that are received from now on."""
+) -> Any:
+    """Set the time limits of a task, from its next start on."""
     if task_name not in tasks:
         return {"error": "unknown task"}
     for limit in (hard, soft):
@@ -155,9 +156,13 @@ def time_limit(
     pool = state.node.consumer.pool
     if hard and not pool.supports_hard_limit:
         return {"error": f"The {pool.name} pool can't kill a task: a hard time limit needs prefork"}
-    task = tasks[task_name]
-    task.time_limit, task.soft_time_limit = hard, soft
-    return {"ok": "time limits set successfully"}
+    reply = {"ok": "time limits set successfully"}
+
+    def change() -> dict[str, str]:
+        state.node.consumer.set_time_limits(tasks[task_name], hard, soft)
+        return reply
+
+    return state.on_loop(change, late=reply)
 
 
 @control_command(
@@ -174,6 +179,8 @@ def rate_limit(state: WorkerState, task_name: str = "", rate_limit: Any = None, 
     if state.node.options.disable_rate_limits:
         return {"error": "rate limits are disabled in this worker: --disable-rate-limits, TASKQ_DISABLE_RATE_LIMITS"}
     reply = {"ok": "new rate limit set successfully" if rate else "rate limit disabled successfully"}
+    if tasks[task_name].rate_limit_scope == "cluster":
+        return state.on_store(_share_rate, state, task_name, rate, reply)
 
     def change() -> dict[str, str]:
         tasks[task_name].rate_limit = rate_limit or None
@@ -181,3 +188,10 @@ def rate_limit(state: WorkerState, task_name: str = "", rate_limit: Any = None, 
         return reply
 
     return state.on_loop(change, late=reply)
+
+
+def _share_rate(state: WorkerState, task_name: str, rate: float | None, reply: dict[str, str]) -> dict[str, str]:
+    """Write the limit of all workers. Each worker that is asked writes the same."""
+    rates_store.set_rate(task_name, rate, state.node.store.alias)
+    state.node.source.limits.renew()
+    return reply

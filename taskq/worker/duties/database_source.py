@@ -18,7 +18,7 @@ from taskq.engines.claim_columns import MOST
 from taskq.engines.marks import mark
 from taskq.messages.parking import home
 from taskq.records import Claimed
-from taskq.store import large
+from taskq.store import large, rates
 from taskq.store.authenticity import runnable
 from taskq.store.claim import claim, held, newest, with_messages
 from taskq.store.parking import parkings
@@ -36,6 +36,7 @@ from .store_thread import Duty
 _PAUSES = 50.0
 #: The most messages of a claim.
 _MOST_CLAIMED = 10_000
+_RATES_MARK = mark(rates.RATES_NAME)
 
 
 class DatabaseSource(Duty):
@@ -131,6 +132,8 @@ class DatabaseSource(Duty):
             named = {self._marks[name] for name in marks & self._marks.keys()}
             self._pending.update(named.intersection(self._queues))
             self.limits.note_parked(named.difference(self._queues))
+            if _RATES_MARK in marks:
+                self.limits.renew()
         if marks is None or self._schedules_mark in marks:
             self._schedule.look_soon()
 
@@ -284,6 +287,11 @@ class DatabaseSource(Duty):
     def set_rate(self, task: str, rate: float | None) -> None:
         """Have a task start ``rate`` times a second in this worker, or without a limit."""
         self.limits.set(task, rate)
+        self._mark_all()
+
+    def share_rate(self, task: str, rate: float | None) -> None:
+        """Have a task start at the limit of all workers, by its row; ``rate`` is that of the definition."""
+        self.limits.share(task, lambda late: rates.take(task, rate, late, self._alias))
         self._mark_all()
 
     def _mark_all(self) -> None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from taskq.messages.parking import home, parked_task, parking
+from taskq.records import Starts
 
 #: Seconds for which starts that were free and not used are made up for, while messages are parked.
-_SLACK = 1.0
+_SLACK = 2.0
 #: Seconds between two claims of one task, at least: several starts of a high rate come together.
 _APART = 0.02
 
@@ -59,6 +60,51 @@ class WorkerBucket:
         self.next_free = max(self.next_free, now - _SLACK) + count / self.rate
 
 
+@dataclass(slots=True)
+class ClusterBucket:
+    """The starts of one task that this worker takes from the limit of all workers.
+
+    ``refill(late)`` takes some more; ``late`` is for how many seconds unused starts are made up for.
+    """
+
+    refill: Callable[[float], Starts]
+    _left: int = 0
+    #: The seconds between two starts, and when the next one that was taken is free; if none is left, when to ask again.
+    _apart: float = 0.0
+    next_free: float = 0.0
+    _late: float = 0.0
+
+    def begin(self, now: float) -> None:
+        """See ``Bucket``."""
+        self._late = 0.0
+        if self._left and now > self.next_free:
+            passed = self._left if not self._apart else min(self._left, int((now - self.next_free) / self._apart) + 1)
+            self._left -= passed
+            self.next_free = self.next_free + passed * self._apart if self._left else now
+
+    def free(self, now: float) -> int:
+        """See ``Bucket``. Asks the database if nothing is left."""
+        if now < self.next_free:
+            return 0
+        if not self._left:
+            starts = self.refill(self._late)
+            self._left, self._apart = starts.count, 1 / starts.rate if starts.rate else 0.0
+            self.next_free = now + starts.wait
+            if not self._left or starts.wait > 0:
+                return 0
+        return min(self._left, int((now - self.next_free) / self._apart) + 1) if self._apart else self._left
+
+    def take(self, count: int, now: float) -> None:
+        """See ``Bucket``."""
+        self._left -= count
+        self.next_free = self.next_free + count * self._apart if self._left > 0 else now
+        self._late = _SLACK
+
+    def renew(self) -> None:
+        """Give up what is left and ask again: the limit has changed."""
+        self._left, self.next_free = 0, 0.0
+
+
 class RateLimits:
     """The parkings that may hold messages, and the buckets of their tasks, by name."""
 
@@ -74,6 +120,16 @@ class RateLimits:
         else:
             self._buckets[task] = WorkerBucket(rate, time.monotonic())
         self._occupied.update({name: 0.0 for name in self._occupied if parked_task(name) == task})
+
+    def share(self, task: str, refill: Callable[[float], Starts]) -> None:
+        """Have a task start at the limit of all workers."""
+        self._buckets[task] = ClusterBucket(refill)
+
+    def renew(self) -> None:
+        """Take note that limits of all workers have changed."""
+        for bucket in self._buckets.values():
+            if isinstance(bucket, ClusterBucket):
+                bucket.renew()
 
     def names(self, queue: str) -> list[str]:
         """Return the parkings of ``queue`` for all tasks with a limit."""

@@ -25,6 +25,12 @@ def hourly(notes: str, number: int) -> None:
     _note(notes, "hourly", number)
 
 
+@task(rate_limit="50/s", rate_limit_scope="cluster", ignore_result=True)
+def together(notes: str, number: int) -> None:
+    """At most 50 a second in all workers."""
+    _note(notes, "together", number)
+
+
 @task
 def free(notes: str, number: int) -> None:
     """No limit."""

@@ -102,6 +102,13 @@ def test_a_pattern_that_can_not_be_matched_is_a_value_error(fields: dict[str, An
         read(**fields).is_for("w1@h")
 
 
+def test_the_patience_with_other_threads_follows_from_the_time_that_the_caller_waits() -> None:
+    now = time.time()
+    assert read().patience == read(headers={"expires": now + 1}).patience == pytest.approx(0.6)
+    assert read(headers={"expires": now + 20}).patience == pytest.approx(19.6, abs=1)
+    assert read(headers={"expires": now + 1000}).patience == 30
+
+
 def test_an_expired_command_is_told_but_not_a_revoke() -> None:
     past, future = time.time() - 60, time.time() + 60
     assert read(headers={"expires": past}).has_expired()

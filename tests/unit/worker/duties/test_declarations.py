@@ -83,3 +83,21 @@ def test_declaring_an_exchange_with_another_type_is_logged(caplog: pytest.LogCap
     made(Queue("t", Exchange("x", type="topic"), "#"))
     made(Queue("f", Exchange("x", type="fanout")))
     assert "The exchange 'x' was declared with another type" in caplog.text
+
+
+def test_a_queue_that_is_added_is_declared_if_senders_would_not_find_it() -> None:
+    declared = made()
+    declared.add(Queue("plain", Exchange("plain", type="direct"), "plain"))
+    assert names() == []
+    declared.add(Queue("other", Exchange("media", type="direct"), "image"))
+    assert names() == ["other"]
+    assert declared.due() is not None
+    declared.cancel("other")
+    assert declared.due() is None
+
+
+def test_a_queue_with_wrong_options_is_not_added() -> None:
+    declared = made()
+    with pytest.raises((ValueError, TypeError)):
+        declared.add(Queue("q", Exchange("t", type="topic"), "#", expires="never"))
+    assert declared.due() is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 
@@ -175,3 +176,13 @@ def test_worker_back_after_an_outage_declares_nobody_dead_at_first(
     lease.reset_peers()
     lease.work()
     assert Worker.objects.filter(token=other).exists()
+
+
+def test_changed_info_is_written_with_a_heartbeat_at_once(heard: Heard) -> None:
+    heard.lease.heartbeat()
+    heard.lease.info = lambda: {"queues": ["a", "b"]}
+    heard.lease.work()
+    assert "queues" not in Worker.objects.get().info
+    heard.lease.write_info()
+    heard.lease.work()
+    assert json.loads(Worker.objects.get().info) == {"queues": ["a", "b"]}

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from taskq.messages.parking import home, parked_task, parking
+from taskq.records import Starts
 from taskq.worker.duties import rate_limits
 from taskq.worker.duties.rate_limits import RateLimits
 
@@ -84,6 +85,51 @@ def test_task_without_a_limit_is_claimed_at_once(clock: Clock) -> None:
     assert limits.free(A) > 100
     limits.forget("a")
     assert limits.ready() == []
+
+
+class Cluster:
+    """The row of a limit, in memory: see ``store.rates``."""
+
+    def __init__(self, clock: Clock, rate: float | None) -> None:
+        self.clock, self.rate, self.free_at, self.asked = clock, rate, 0.0, 0
+
+    def take(self, late: float) -> Starts:
+        self.asked += 1
+        if self.rate is None:
+            return Starts(100, 0.0, None)
+        first = max(self.free_at, self.clock.now - late)
+        count = max(1, int(self.rate * 0.2))
+        self.free_at = first + count / self.rate
+        return Starts(count, first - self.clock.now, self.rate)
+
+
+@pytest.mark.parametrize(("rate", "step"), [(50.0, 0.001), (50.0, 0.3), (0.5, 0.01)])
+def test_two_workers_together_meet_the_rate_and_ask_a_few_times_a_second(
+    clock: Clock, rate: float, step: float
+) -> None:
+    cluster, workers = Cluster(clock, rate), (RateLimits(), RateLimits())
+    for limits in workers:
+        limits.share("shop.add", cluster.take)
+        limits.note_parked([A])
+    started, end = 0, clock.now + 20
+    while clock.now < end:
+        started += _run(workers[0], clock, step / 2, step / 2) + _run(workers[1], clock, step / 2, step / 2)
+    assert rate * 20 * 0.95 - 1 <= started <= rate * 20 * 1.01 + 2
+    assert cluster.asked <= 20 * 5 + 10
+
+
+def test_starts_that_were_not_used_in_time_are_lost_and_a_change_is_asked_for(clock: Clock) -> None:
+    cluster, limits = Cluster(clock, 50.0), RateLimits()
+    limits.share("shop.add", cluster.take)
+    limits.note_parked([A])
+    assert limits.free(A) == 1
+    limits.note_claimed(A, 1, short=True)
+    clock.now += 100
+    limits.note_parked([A])
+    assert limits.free(A) == 1
+    cluster.rate = None
+    limits.renew()
+    assert limits.free(A) == 100
 
 
 def test_names_of_parkings() -> None:

@@ -1,0 +1,62 @@
+"""Rates: workers take starts of a task whose limit is for all of them, some at a time, from one row.
+
+The row knows when the next start is free. A worker that takes starts moves that on, so no two workers have the same.
+"""
+
+from __future__ import annotations
+
+from taskq import clock
+from taskq.conf import settings
+from taskq.engines import for_alias
+from taskq.models import RateLimit
+from taskq.records import Starts
+
+from .enqueue import wake
+
+#: Among the names of queues in a notification: rate limits have changed.
+RATES_NAME = "\x1frates"
+#: So many seconds' starts are taken at a time.
+_BATCH = 0.2
+#: Seconds by which the first of them may be ahead: a later change has to reach all workers soon.
+_AHEAD = 1.0
+#: Seconds after which a worker asks again at the latest.
+_LONGEST = 5.0
+#: What a worker takes at a time while there is no limit.
+_UNLIMITED = 1000
+
+
+def take(task: str, rate: float | None, late: float, alias: str | None = None) -> Starts:
+    """Take starts of ``task`` for one worker, in one transaction on one row.
+
+    ``rate`` is the limit of the definition, in starts per second. ``late`` is for how many seconds starts are made up
+    for that nobody has used.
+    """
+    engine = for_alias(alias or settings.DATABASE)
+    rows = RateLimit.objects.using(engine.alias)
+    with engine.atomic():
+        row = rows.select_for_update().filter(name=task).first()
+        if row is None:
+            rows.bulk_create([RateLimit(name=task)], ignore_conflicts=True)
+            row = rows.select_for_update().get(name=task)
+        rate, now = rate if row.rate is None else row.rate, clock.now()
+        if not rate:
+            return Starts(_UNLIMITED, 0.0, None)
+        first = max(row.free_at, now - late)
+        if first - now > _AHEAD:
+            return Starts(0, min(first - now - _AHEAD / 2, _LONGEST), rate)
+        count = max(1, int(rate * _BATCH))
+        rows.filter(name=task).update(free_at=first + count / rate)
+    return Starts(count, first - now, rate)
+
+
+def set_rate(task: str, rate: float | None, alias: str | None = None) -> None:
+    """Set the limit of ``task`` for all workers, also for those that start later; ``None`` is no limit."""
+    engine = for_alias(alias or settings.DATABASE)
+    with engine.atomic():
+        RateLimit.objects.using(engine.alias).bulk_create(
+            [RateLimit(name=task, rate=rate or 0.0, free_at=clock.now())],
+            update_conflicts=True,
+            unique_fields=["name"] if engine.connection.features.supports_update_conflicts_with_target else None,
+            update_fields=["rate", "free_at"],
+        )
+        wake(engine, {RATES_NAME})

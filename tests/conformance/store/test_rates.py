@@ -1,0 +1,48 @@
+"""Rate limits of all workers: starts that are taken from a row."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskq import clock
+from taskq.models import RateLimit
+from taskq.store import rates
+
+
+@pytest.fixture(autouse=True)
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The database's clock, which stands until a test moves it."""
+    now = [1_700_000_000.0]
+    monkeypatch.setattr(clock, "now", lambda: now[0])
+    return now
+
+
+def test_no_start_is_taken_twice(alias: str, now: list[float]) -> None:
+    first, second = rates.take("shop.add", 50.0, 0.0), rates.take("shop.add", 50.0, 0.0)
+    assert (first.count, first.wait, first.rate) == (10, 0.0, 50.0)
+    assert (second.count, second.wait) == (10, pytest.approx(0.2))
+    assert rates.take("shop.other", 50.0, 0.0).wait == 0.0
+    now[0] += 100
+    assert rates.take("shop.add", 50.0, 2.0).wait == pytest.approx(-2.0)
+    now[0] += 100
+    assert rates.take("shop.add", 50.0, 0.0).wait == 0.0
+
+
+def test_far_starts_are_not_taken(alias: str, now: list[float]) -> None:
+    assert rates.take("shop.add", 0.5, 0.0).count == 1
+    again = rates.take("shop.add", 0.5, 0.0)
+    assert (again.count, again.wait) == (0, pytest.approx(1.5))
+    now[0] += 1.5
+    assert rates.take("shop.add", 0.5, 0.0).count == 1
+    rates.take("shop.add", 1 / 3600, 0.0)
+    assert rates.take("shop.add", 1 / 3600, 0.0).wait <= 5.0
+
+
+def test_limit_that_was_set_holds_for_all_workers_at_once(alias: str) -> None:
+    assert rates.take("shop.add", 1 / 3600, 0.0).count == 1
+    rates.set_rate("shop.add", 100.0)
+    assert rates.take("shop.add", 1 / 3600, 0.0).count == 20
+    rates.set_rate("shop.add", None)
+    free = rates.take("shop.add", 1 / 3600, 0.0)
+    assert (free.rate, free.count > 100) == (None, True)
+    assert RateLimit.objects.using(alias).count() == 1

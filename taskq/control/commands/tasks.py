@@ -41,13 +41,13 @@ def revoke(
     """Revoke tasks by id: they do not start any more.
 
     With ``terminate`` a running one is ended by ``signal``; with ``grace`` by an exception, and if it then runs on for
-    so many seconds, by the signal. ``written`` says that the caller has written to the
-    database that they are revoked.
+    so many seconds, by the signal. ``written`` says that the caller has written to the database that they are revoked.
     """
     ids, name = _ids(task_id), revoking.signal_text(terminate, signal, grace)
-    held = [request for request in state.held() if request.id in set(ids)]
+    wanted = set(ids)
+    held = [request for request in state.held() if request.id in wanted]
     if not terminate:
-        words = f"tasks {set(ids)} flagged as revoked"
+        words = f"tasks {wanted} flagged as revoked"
     else:
         words = f"terminate: {', '.join(sorted(request.id for request in held)) or 'tasks unknown'}"
     reply = _revoke_here(state, held, name) or {"ok": words}

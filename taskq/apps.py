@@ -20,7 +20,12 @@ class TaskqConfig(AppConfig):
 
         from taskq import checks  # noqa: F401 - importing registers them, and they may import models
         from taskq.calls import registry
+        from taskq.conf import settings
 
         # By name: a process that never opens a django:// connection never loads the transport.
         TRANSPORT_ALIASES.setdefault("django", "taskq.transport:Transport")
         registry.autodiscover()
+        if settings.SEND_SENT_EVENT:
+            from taskq.events.sent import send_events
+
+            send_events()

@@ -9,11 +9,9 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
-from kombu import matcher as matchers
-
-matches: Any = matchers.match  # its types are wrong
 #: The most bytes of a body. Celery's largest commands, lists of ids to revoke, are far below.
 MOST = 1024 * 1024
 #: Seconds by which the clock of a caller may be behind this machine's.
@@ -45,7 +43,7 @@ class Order:
             return node in self.destination
         if self.pattern and self.matcher:
             try:
-                return bool(matches(node, self.pattern, self.matcher))
+                return _matches(node, self.pattern, self.matcher)
             except Exception as error:
                 raise ValueError(f"pattern {self.pattern!r:.100}, matcher {self.matcher!r:.100}: {error}") from error
         return True
@@ -90,6 +88,12 @@ def read_order(body: str | bytes, content_type: str | None, headers: Mapping[str
         float(expires) if isinstance(expires, int | float) else 0.0,
         headers.get("clock"),
     )
+
+
+def _matches(node: str, pattern: str, matcher: str) -> bool:
+    # Few commands have a pattern, and a worker should start quickly.
+    match: Any = import_module("kombu.matcher").match
+    return bool(match(node, pattern, matcher))
 
 
 def _text(value: Any) -> str:

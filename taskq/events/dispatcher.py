@@ -25,6 +25,8 @@ from .stamps import SOFTWARE, Event, Stamp
 _GATHERED = 0.05
 #: Seconds between two looks at who hears events, while there are some.
 _LOOK = 1.0
+#: The same while there are none, and nobody hears events: monitors ask for a heartbeat when they begin.
+_SELDOM = 10.0
 #: Events in one message.
 _MOST = 500
 #: Noted tasks at most: what comes while so many wait is dropped.
@@ -104,7 +106,7 @@ class Dispatcher:
         self._look()
         self._send_worker_event("worker-online")
         if self._interval is not None:
-            link.every(self._interval, self.beat)
+            link.every(self._interval, self._beat_in_time)
 
     def leaving(self, link: Link) -> None:
         """Send what is noted, and that the worker ends."""
@@ -119,6 +121,10 @@ class Dispatcher:
         self._started &= self._node.consumer.holdings.ids()
         if not self.heard:
             self._signals.clear()
+
+    def _beat_in_time(self) -> None:
+        if self.heard or time.monotonic() - self._looked > _SELDOM:
+            self.beat()
 
     # -- sending
 

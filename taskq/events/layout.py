@@ -6,7 +6,7 @@ Source: the fields that Celery 5.7's workers send.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from taskq.calls.registry import tasks
 from taskq.messages.exception_data import decode_exception, repr_of
 from taskq.messages.reprs import LIMIT, MASK, short_repr
 from taskq.messages.values import JSON
-from taskq.records import Envelope, Settlement
+from taskq.records import Settlement
 from taskq.worker.loop.request import Request
 
 Event = dict[str, Any]
@@ -71,23 +71,22 @@ def ended(settlement: Settlement, signum: str | None = None) -> Event | None:
     return event
 
 
-def sent(envelope: Envelope) -> Event:
-    """Return the ``task-sent`` of a message that was sent."""
-    headers = envelope.headers
+def sent(headers: Mapping[str, Any], exchange: str, routing_key: str) -> Event:
+    """Return the ``task-sent`` of a message; without an exchange, ``routing_key`` is its queue."""
     return {
         "type": "task-sent",
-        "uuid": envelope.task_id,
+        "uuid": headers["id"],
         "root_id": headers.get("root_id"),
         "parent_id": headers.get("parent_id"),
-        "name": envelope.name,
+        "name": headers.get("shadow") or headers["task"],
         "args": headers.get("argsrepr"),
         "kwargs": headers.get("kwargsrepr"),
         "retries": headers.get("retries", 0),
         "eta": headers.get("eta"),
         "expires": headers.get("expires"),
-        "queue": envelope.queue,
-        "exchange": envelope.exchange,
-        "routing_key": envelope.routing_key or envelope.queue,
+        "queue": routing_key if not exchange else None,
+        "exchange": exchange,
+        "routing_key": routing_key,
     }
 
 

@@ -8,5 +8,6 @@ from taskq.log_escapes import get_logger
 log = get_logger("taskq.events")
 
 events_not_sent = Hook[Exception](log.warning, "Events could not be sent: %r.")
+task_sent_failed = Hook[Exception](log.warning, "Events task-sent could not be sent, and pause: %r.")
 timeline_not_written = Hook[Exception](log.warning, "What happened to some tasks is not kept: %r.")
 event_unreadable = Hook[Exception](log.debug, "A message to the monitor is no event: %r.")

@@ -128,7 +128,7 @@ def plan_frozen(
         frozen, result = Freezer().freeze(sig)
         if result is None:
             return Plan(None, iter(()))
-        steps.emit(frozen, args, kwargs, options, chain)
+        steps.emit(frozen, args, kwargs, options, steps.cut(chain))
     return _plan(steps, result, frozen, None, kind_of(frozen) != TASK, parent_id or "")
 
 

@@ -5,8 +5,9 @@ first part travels; each other part is the body of a ``Group`` row of size 0, wh
 it begins (the list has the next step last) with the *reference*: a signature under the name ``NAME`` whose
 ``task_id`` is the id of that row. A chain of up to ``MOST_STEPS`` ordinary steps travels whole, in Celery's form.
 
-``steps`` cuts. The transaction that settles the last step of a part sends the first step of the next part, and one
-that fails a chain fails the parts in the rows too (``advance``).
+``steps`` cuts, also a long chain of tasks that another producer has sent whole, behind its first step. The transaction
+that settles the last step of a part sends the first step of the next part, and one that fails a chain fails the parts
+in the rows too (``advance``).
 """
 
 from __future__ import annotations
@@ -71,6 +72,18 @@ def shortened(chain: list[Sig], keep: Callable[[str, str], None]) -> list[Sig]:
         keep(key, f"[{', '.join(reversed(kept))}]")
         ref = reference(key)
     return chain if ref is None else [ref, *reversed(steps[first])]
+
+
+def cut(chain: Sequence[Sig], keep: Callable[[str, str], None]) -> Sequence[Sig]:
+    """Do ``shortened`` for a chain that another producer has sent whole, if it is long and of single tasks."""
+    if len(chain) <= MOST_STEPS or not all(map(_is_frozen_task, chain)):
+        return chain
+    return shortened([*chain], keep)
+
+
+def _is_frozen_task(step: Sig) -> bool:
+    complete = step.keys() >= {"task", "args", "kwargs", "options"} and not is_reference(step)
+    return complete and kind_of(step) == TASK and isinstance(step["options"].get("task_id"), str)
 
 
 def _parts(texts: Sequence[str]) -> Iterator[slice]:

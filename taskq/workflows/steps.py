@@ -17,7 +17,7 @@ from taskq.records import NewGroup
 from .fields import as_list, merged
 from .freezing import Freezer, chord_of
 from .nodes import result_tuple, saved_group_key
-from .rests import shortened
+from .rests import cut, shortened
 from .types import (
     CHAIN,
     CHORD,
@@ -78,6 +78,13 @@ class Steps:
             args = (*args, *sig["args"])
         _BY_KIND[kind](self, sig, args, kwargs, options or {}, [*rest, *as_list(sig["options"].get("chain"))])
 
+    def cut(self, rest: Sequence[Sig]) -> Sequence[Sig]:
+        """Return the part of ``rest``, the steps behind one that came in a message, that travels on."""
+        return cut(rest, self._keep)
+
+    def _keep(self, key: str, text: str) -> None:
+        self._count(key, 0, text)
+
     def _task(self, sig: Sig, args: Any, kwargs: Any, options: Options | None, rest: Sequence[Sig]) -> None:
         call = self._call(sig, args, kwargs, options, rest)
         self.first = self.first or call[3]["task_id"]
@@ -100,7 +107,7 @@ class Steps:
         options = {**_without(sig["options"], _NOT_FOR_FIRST_STEP), **options}
         rest = [*rest, *reversed(steps[1:])]
         if len(steps) > 1:
-            rest = shortened(rest, lambda key, text: self._count(key, 0, text))
+            rest = shortened(rest, self._keep)
         self.emit(steps[0], args, kwargs, options, rest)
 
     def _group(self, sig: Sig, args: Any, kwargs: Any, options: Options, rest: list[Sig]) -> None:

@@ -118,8 +118,9 @@ def test_logfile_template_gives_each_process_its_own_log(
 ) -> None:
     worker = start_worker("-f", f"{tmp_path}/{template}", ready=False)
     assert endings.log.delay("said by a task").get(timeout=20) is None
+    # A worker takes tasks before its mailbox is there, and it is ready.
+    wait_until(lambda: " ready.\n" in (tmp_path / main).read_text(), what="the worker to be ready")
     assert worker.stop() == 0
-    assert " ready.\n" in (tmp_path / main).read_text()
     assert "said by a task" in (tmp_path / child).read_text()
     assert "said by a task" not in (tmp_path / main).read_text()
     assert "child 0]" in (tmp_path / child).read_text()

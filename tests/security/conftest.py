@@ -94,7 +94,7 @@ def work(signed: str) -> Callable[..., list[str]]:
             for result in last:
                 result.get(timeout=30)
             # A follow-up may have come after the last of its queue.
-            wait_until(lambda: not Message.objects.filter(queue__in=queues).exists(), what="empty queues")
+            wait_until(lambda: not Message.objects.using(signed).filter(queue__in=queues).exists(), what="empty queues")
         done = [what for what in ran[before:] if what != "last"]
         for result in last:
             result.forget()

@@ -132,6 +132,13 @@ def test_role_without_execute_sends(alias: str, role: str, execute: Callable[[st
             send_in_every_way(alias)
     finally:
         execute(f"GRANT EXECUTE ON FUNCTION {SEND} TO PUBLIC")
+    assert not for_alias(alias).__dict__["_call_send"]
+    # Nothing was written twice, or left out: two of the values are those of the chord's members, one is its body's.
+    ended = TaskRun.objects.using(alias).filter(state="SUCCESS").values_list("result", flat=True)
+    assert sorted(ended) == ["16", "4", "4", "4", "4", "4", "9", "9"]
+    assert TaskRun.objects.using(alias).get(task_id="chosen").state == "SUCCESS"
+    assert ScheduledMessage.objects.using(alias).get().queue == "taskq"
+    assert not Message.objects.using(alias).exists()
 
 
 def test_role_that_may_create_no_functions_migrates_and_sends(

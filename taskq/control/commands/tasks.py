@@ -41,13 +41,13 @@ def revoke(
     """Revoke tasks by id: they do not start any more.
 
     With ``terminate`` a running one is ended by ``signal``; with ``grace`` by an exception, and if it then runs on for
-    so many seconds, by the signal. ``written`` says that the caller has written to the
-    database that they are revoked.
+    so many seconds, by the signal. ``written`` says that the caller has written to the database that they are revoked.
     """
     ids, name = _ids(task_id), revoking.signal_text(terminate, signal, grace)
-    held = [request for request in state.held() if request.id in set(ids)]
+    wanted = set(ids)
+    held = [request for request in state.held() if request.id in wanted]
     if not terminate:
-        words = f"tasks {set(ids)} flagged as revoked"
+        words = f"tasks {wanted} flagged as revoked"
     else:
         words = f"terminate: {', '.join(sorted(request.id for request in held)) or 'tasks unknown'}"
     reply = _revoke_here(state, held, name) or {"ok": words}
@@ -144,8 +144,8 @@ def _write(state: WorkerState, batches: revoking.Batches, signal: str, reply: di
 )
 def time_limit(
     state: WorkerState, task_name: str = "", hard: float | None = None, soft: float | None = None, **_: Any
-) -> dict[str, str]:
-    """Set the time limits of a task, for messages that are received from now on."""
+) -> Any:
+    """Set the time limits of a task, from its next start on."""
     if task_name not in tasks:
         return {"error": "unknown task"}
     for limit in (hard, soft):
@@ -156,9 +156,13 @@ def time_limit(
     pool = state.node.consumer.pool
     if hard and not pool.supports_hard_limit:
         return {"error": f"The {pool.name} pool can't kill a task: a hard time limit needs prefork"}
-    task = tasks[task_name]
-    task.time_limit, task.soft_time_limit = hard, soft
-    return {"ok": "time limits set successfully"}
+    reply = {"ok": "time limits set successfully"}
+
+    def change() -> dict[str, str]:
+        state.node.consumer.set_time_limits(tasks[task_name], hard, soft)
+        return reply
+
+    return state.on_loop(change, late=reply)
 
 
 @control_command(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from taskq.log_escapes import escaped
 from taskq.processes import command_line, is_gone, process_started, send_signal
 from taskq.worker.process.pidfile import PidFile, PidFileError
 
@@ -68,7 +69,8 @@ def find(node: Node, command: str) -> RunningNode:
     # The start first: if the pid becomes another process's, the start is no longer right.
     started = process_started(pid)
     if command not in (line := command_line(pid)).split():
-        raise NotRunning(f"{path} names process {pid}, which is another program: {line[:200] or 'not visible'}")
+        shown = escaped(line[:200]) or "not visible"
+        raise NotRunning(f"{path} names process {pid}, which is another program: {shown}")
     return RunningNode(node, pid, started)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from taskq import clock, states
+from taskq.calls.definition import TaskDefinition
 from taskq.handover import Outcome, Report
 from taskq.records import Claimed, Progress
 from taskq.worker import log_lines
@@ -20,7 +21,7 @@ from taskq.worker.pools.base import LostChild, Pool, Slot
 from . import returns, settlements
 from .intake import Intake
 from .prefetch import LONG, STUCK, PrefetchPolicy
-from .request import Limits, Request, is_limited
+from .request import Limits, Request, is_limited, time_limits
 
 #: Seconds after which the TaskRun of a running task gets its worker and the time of its start.
 _SHOWN_AFTER = 1.0
@@ -246,6 +247,17 @@ class Consumer(Intake):
                 if request.job in changed and not self.pool.supports_terminate:
                     log_lines.task_not_terminated(request, self.pool.name)
                 self.pool.terminate(request.job, request.revoked)
+        self.dispatch()
+
+    def set_time_limits(self, task: TaskDefinition, hard: float | None, soft: float | None) -> None:
+        """Have a task run with other time limits, in seconds, from its next start on. Both are valid."""
+        self.limits.replaced.setdefault(task.name, (task.time_limit, task.soft_time_limit))
+        task.time_limit, task.soft_time_limit = hard, soft
+        self._take_back_all()
+        for request in self._ready:
+            if request.name == task.name:
+                request.time_limit, request.soft_time_limit = time_limits(request.headers, task, self.limits)
+                request.alone = request.alone or bool(request.time_limit or request.soft_time_limit)
         self.dispatch()
 
     def set_rated(self, name: str, rated: bool) -> None:

@@ -122,13 +122,15 @@ class Request:
 class Limits:
     """The worker's own time limits, in seconds, for tasks and messages that have none, or only the setting's.
 
-    ``rated`` are the tasks that have a rate limit here.
+    ``rated`` are the tasks that have a rate limit here. ``replaced`` has the hard and the soft limit of the definition
+    for tasks whose limits were changed live: a message that carries these gets the new ones.
     """
 
     hard: float | None = None
     soft: float | None = None
     #: The tasks with a rate limit in this worker.
     rated: set[str] = field(default_factory=set)
+    replaced: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
 
 
 def read(message: Claimed, limits: Limits) -> Request:
@@ -141,7 +143,7 @@ def read(message: Claimed, limits: Limits) -> Request:
     if headers.expires is not None or message.expires_by is not None:
         _set_expiry(message, headers)
     task = tasks.get(name)
-    hard, soft = _limits(headers, task, limits)
+    hard, soft = time_limits(headers, task, limits)
     acks_late = task.acks_late if task else settings.ACKS_LATE
     # With ``acks_late=False`` a redelivered message was never started: it is acknowledged as a new one is.
     before = "acknowledge" if not acks_late else "count" if message.redelivered else ""
@@ -172,14 +174,17 @@ def _set_expiry(message: Claimed, headers: TaskHeaders) -> None:
         message.expires_by = time.monotonic() + headers.expires.timestamp() - clock.now()
 
 
-def _limits(headers: TaskHeaders, task: TaskDefinition | None, limits: Limits) -> tuple[float | None, float | None]:
+def time_limits(headers: TaskHeaders, task: TaskDefinition | None, limits: Limits) -> tuple[float | None, float | None]:
     """Return the hard and the soft time limit. Raises ``InvalidTaskError`` for one that is invalid."""
     hard, soft = (task.time_limit, task.soft_time_limit) if task else (None, None)
-    given = (headers.time_limit, headers.soft_time_limit, hard, soft, limits.hard, limits.soft)
+    sent_hard, sent_soft = headers.time_limit, headers.soft_time_limit
+    if limits.replaced and (before := limits.replaced.get(headers.task)):
+        sent_hard, sent_soft = (None if s == b else s for s, b in zip((sent_hard, sent_soft), before, strict=True))
+    given = (sent_hard, sent_soft, hard, soft, limits.hard, limits.soft)
     if given == _NO_LIMITS:
         return None, None
-    hard = _limit(headers.time_limit, hard, settings.TIME_LIMIT, limits.hard)
-    soft = _limit(headers.soft_time_limit, soft, settings.SOFT_TIME_LIMIT, limits.soft)
+    hard = _limit(sent_hard, hard, settings.TIME_LIMIT, limits.hard)
+    soft = _limit(sent_soft, soft, settings.SOFT_TIME_LIMIT, limits.soft)
     _check_limits(headers.task, hard, soft)
     return hard, soft
 

@@ -17,7 +17,7 @@ CONNECT_TIMEOUT = 4.0
 #: Seconds between two polls of a transport that can't wait.
 POLL_INTERVAL = 0.1
 #: Seconds between two looks at the mailbox, at least, where the database only says that something has changed.
-_REST = 0.05
+_REST = 0.1
 #: Seconds for which an unused queue of a mailbox, or of replies, is kept. The first is Celery's.
 _FORGOTTEN_AFTER, _FORGOTTEN_ON_DATABASE = 10.0, 60.0
 #: Seconds for which a command waits for a worker that does not read its mailbox. Celery's.

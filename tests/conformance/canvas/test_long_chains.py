@@ -5,12 +5,13 @@ Each part has one step here, so that short chains have many. ``tests/properties/
 
 from __future__ import annotations
 
-from datetime import timedelta
+import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from taskq import chain, chord, group, states
+from taskq import AsyncResult, chain, chord, group, states
 from taskq.models import Group, Message, Node, TaskRun
 from taskq.records import lineage
 from taskq.store.claim import claim
@@ -142,6 +143,46 @@ def test_second_delivery_of_a_step_sends_no_second_next_step(alias: str) -> None
     assert Message.objects.using(alias).count() == 1
     worker.work()
     assert result.get() == 7
+
+
+def put_foreign(alias: str, prefix: str, *names: str) -> list[str]:
+    """Insert the message of a chain that another program has sent: it has all steps, and no row has any."""
+    ids = [f"{prefix}{number}" for number in range(len(names))]
+    chain = [
+        {"task": name, "args": [1], "kwargs": {}, "options": {"task_id": task_id}, "subtask_type": None}
+        for name, task_id in zip(names, ids, strict=True)
+    ]
+    body = json.dumps([[1, 1], {}, {"callbacks": None, "errbacks": None, "chain": chain[:0:-1], "chord": None}])
+    headers = json.dumps({"task": names[0], "id": ids[0], "lang": "py", "root_id": ids[0]})
+    message = Message(task_id=ids[0], queue="taskq", headers=headers, properties="{}", body=body)
+    message.created_at = datetime.now(UTC)
+    message.save(using=alias)
+    return ids
+
+
+def test_foreign_chain_travels_whole_for_one_step_only(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = WorkerHere(alias)
+    put_foreign(alias, "cut", *[add.name] * 6)
+    for left in (3, 3, 2, 1, 0, 0):
+        worker.work(1)
+        assert bodies(alias) == left
+
+
+def test_foreign_chain_ends_as_if_it_travelled_whole(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker, found = WorkerHere(alias), []
+    for most, prefix in ((1, "parts"), (1_000, "whole")):
+        monkeypatch.setattr(rests, "MOST_STEPS", most)
+        good = put_foreign(alias, f"good-{prefix}", *[add.name] * 6)
+        bad = put_foreign(alias, f"bad-{prefix}", add.name, add.name, boom.name, *[add.name] * 3)
+        revoked = put_foreign(alias, f"revoked-{prefix}", *[add.name] * 6)
+        worker.work(4)
+        revoke([revoked[4]], alias=alias)
+        worker.work()
+        runs = dict(TaskRun.objects.using(alias).values_list("task_id", "state"))
+        found.append([runs.get(task_id) for task_id in good + bad + revoked])
+        assert AsyncResult(good[-1]).get(timeout=1) == 7
+    assert found[0] == found[1]
+    assert bodies(alias) == 0
 
 
 @pytest.mark.parametrize("broken", [None, "", "[", "[{}]"], ids=["gone", "empty", "cut", "malformed"])

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from taskq import control
+from taskq import control, signals
 from taskq.events import Receiver
+from taskq.events.sent import SentEvents
 from taskq.models import Message, TaskEvent
 from tests.support.jobs.endings import fail_with
 from tests.support.jobs.flows import add
@@ -127,3 +128,16 @@ def test_the_timeline_is_kept_while_events_are_on(untold: str, events: None, ali
     wait_until(lambda: told(result.id, alias) == [("received", node, "")])
     wait_until(lambda: told(expired.id, alias) == [("revoked", node, "expired")])
     assert told(untold, alias) == []
+
+
+def test_the_sender_tells_what_it_has_sent(capture: Capture) -> None:
+    sent = SentEvents()
+    signals.after_task_publish.connect(sent.note, weak=False)
+    try:
+        result = add.delay(2, 2)
+        wait_until(lambda: capture.kinds(result.id) == ["task-sent"])
+    finally:
+        signals.after_task_publish.disconnect(sent.note)
+    (event,) = capture.of(result.id)
+    assert (event["name"], event["args"], event["queue"]) == (add.name, "(2, 2)", "taskq")
+    assert event["hostname"].startswith("gen")

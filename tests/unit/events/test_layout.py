@@ -70,3 +70,10 @@ def test_revoked_says_how(reason: str, terminated: bool, expired: bool) -> None:
 def test_what_did_not_end_has_no_event() -> None:
     assert layout.ended(settlement(states.IGNORED)) is None
     assert layout.ended(Settlement(message_id=1, task_id="", state=states.FAILURE)) is None
+
+
+def test_sent() -> None:
+    headers = {"id": "t1", "task": "shop.add", "root_id": "t0", "argsrepr": "(2, 2)", "kwargsrepr": "{}"}
+    event = layout.sent(headers, "", "hipri")
+    assert (event["uuid"], event["name"], event["args"], event["retries"]) == ("t1", "shop.add", "(2, 2)", 0)
+    assert (event["queue"], event["exchange"], event["routing_key"]) == ("hipri", "", "hipri")

@@ -81,6 +81,16 @@ def test_another_program_is_not_signalled(node: Node) -> None:
     assert found.running == []
 
 
+def test_command_line_of_another_program_can_not_act_on_the_terminal(node: Node) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()", "\x1b[2J"], stdin=subprocess.PIPE)
+    try:
+        node.pidfile.write_text(f"{process.pid}\n")
+        assert stopped(node)[1][0].endswith("input() \\x1b[2J)")
+    finally:
+        process.kill()
+        process.communicate()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_pid_file_of_a_user_names_only_processes_of_that_user(node: Node, living: subprocess.Popen[bytes]) -> None:
     node.pidfile.write_text(f"{living.pid}\n")

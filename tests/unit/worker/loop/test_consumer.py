@@ -103,6 +103,24 @@ def test_limit_of_a_worker_is_for_tasks_that_have_only_that_of_the_setting(task:
     assert found.soft_time_limit == (7 if task == "limited" and sent is None else wanted)
 
 
+def test_time_limits_change_from_the_next_start_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    for option in ("time_limit", "soft_time_limit"):
+        monkeypatch.setattr(limited, option, getattr(limited, option))
+    first, waits, own = (
+        claimed("consumer.limited", headers={"timelimit": [hard, None]}) for hard in (5, 5, 20)
+    )  # a sender that knows the task writes its limits into the message
+    bench.pool.slots[1].accepting = False
+    bench.consumer.receive([first, waits, own])
+    bench.consumer.set_time_limits(limited, 9.0, 3.0)
+    assert bench.pool.slots[0].deliveries[0].time_limit == 5
+    bench.end(0)
+    (delivery,) = bench.pool.slots[0].deliveries
+    assert (delivery.task_id, delivery.time_limit, delivery.soft_time_limit) == (waits.task_id, 9.0, 3.0)
+    bench.end(0)
+    (delivery,) = bench.pool.slots[0].deliveries
+    assert (delivery.time_limit, delivery.soft_time_limit) == (20, 3.0)
+
+
 def test_redelivered_message_has_its_start_counted_before_it_starts(bench: Bench) -> None:
     message = claimed("consumer.plain", redelivered=True, deliveries=1)
     bench.consumer.receive([message])

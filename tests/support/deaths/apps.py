@@ -32,12 +32,12 @@ def _die_of(request: Any) -> None:
 
 def _poison(point: str) -> None:
     from taskq import signals
-    from taskq.worker.loop import consumer
+    from taskq.worker.loop import intake
 
     if point == "received":
         signals.task_received.connect(lambda request, **_: _die_of(request), weak=False)
     elif point == "read":
-        _wrap(consumer, "read", lambda call: (request := call(), _die_of(request))[0])
+        _wrap(intake, "read", lambda call: (request := call(), _die_of(request))[0])
     else:
         raise ValueError(f"TEST_POISON names no point: {point}")
 

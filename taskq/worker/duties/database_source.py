@@ -120,7 +120,7 @@ class DatabaseSource(Duty):
     def due(self) -> float | None:
         """Return the seconds to the next poll, or to the next scheduled message."""
         looks = [self._fronts[queue].pace.next_look for queue in self._unsure]
-        if self._room() > 0:
+        if self._room() > 0 and self._lease.is_valid:
             looks.append(self.limits.next_free)
         return min(self._next_poll, self._schedule.next_look, *looks) - time.monotonic()
 

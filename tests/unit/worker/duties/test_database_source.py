@@ -14,6 +14,7 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from taskq.engines.marks import mark
+from taskq.messages.parking import parking
 from taskq.models import Message, ScheduledMessage
 from taskq.records import Claimed
 from taskq.store import workers
@@ -358,3 +359,16 @@ def test_schedule_is_read_with_each_poll_in_case_nothing_tells_of_it(monkeypatch
     assert ScheduledMessage.objects.exists(), "nobody has told of it"
     monkeypatch.setattr(taken.source, "_next_poll", 0.0)
     wait_until(lambda: taken.source.work() or taken.messages)
+
+
+def test_parked_messages_wake_no_source_that_may_not_claim() -> None:
+    taken = Taken()
+    taken.source.work()
+    taken.source.limits.note_parked([parking("a", "shop.add")])
+    due = taken.source.due()
+    assert due is not None
+    assert due <= 0
+    taken.lease.seconds = 0.0  # it is not valid any more
+    due = taken.source.due()
+    assert due is not None
+    assert due > 1

@@ -77,17 +77,17 @@ def test_two_workers_share_a_limit_of_the_cluster_which_changes_live(module_proc
     second = workers.start_worker(
         module_processes, "-c", "1", "-n", "second@%h", environment={"TEST_APPS": "tests.support.rated"}
     )
-    tasks.together.delay_many([(str(notes), n) for n in range(150)])
-    wait_until(lambda: len(starts(notes, "together")) == 150)
+    tasks.together.delay_many([(str(notes), n) for n in range(200)])
+    second.wait_for_log(r"Task tests\.support\.rated\.tasks\.together\[.*succeeded")
+    wait_until(lambda: len(starts(notes, "together")) == 200)
     found = starts(notes, "together")
-    assert 149 / (found[-1][1] - found[0][1]) < 60
-    assert second.log.count("tests.support.rated.tasks.together") > 20
+    assert 199 / (found[-1][1] - found[0][1]) < 60
     assert set_rate("together", "1/h") == {"ok": "new rate limit set successfully"}
     tasks.together.delay_many([(str(notes), n) for n in range(30)])
     tasks.free.delay(str(notes), 0).get(timeout=20)
-    assert len(starts(notes, "together")) < 150 + 20
+    assert len(starts(notes, "together")) < 200 + 20
     assert set_rate("together", 0) == {"ok": "rate limit disabled successfully"}
-    wait_until(lambda: len(starts(notes, "together")) == 180)
+    wait_until(lambda: len(starts(notes, "together")) == 230)
     assert second.stop() == 0
 
 

@@ -7,6 +7,7 @@ Of several queues that may have messages without being named, one statement find
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -36,6 +37,8 @@ from .store_thread import Duty
 _PAUSES = 50.0
 #: The most messages of a claim.
 _MOST_CLAIMED = 10_000
+#: Seconds between two looks for parkings, where the database only notifies that something has changed.
+_PARKINGS_EVERY = 0.5
 _RATES_MARK = mark(rates.RATES_NAME)
 
 
@@ -77,6 +80,8 @@ class DatabaseSource(Duty):
         self._turn = 0
         self.limits = RateLimits()
         self._mark_all()
+        #: When to look for parkings that hold messages, and when that was done last.
+        self._next_parkings, self._parkings_read = 0.0, 0.0
         self._next_poll = 0.0
         self._schedule = Promotion(alias)
         self._held_pace = Pace(_PAUSES)
@@ -100,12 +105,16 @@ class DatabaseSource(Duty):
             in_doubt, self._claiming = self._claiming, False
             self._next_poll = time.monotonic() + self._poll
             self._unread.update(self._queues)
-            self.limits.note_parked(parkings(self._queues, self._alias))
+            self._next_parkings = 0.0
             # In case nothing tells of what is scheduled, as behind a proxy that pools transactions.
             self._schedule.look_soon()
             # Last: it may meet a locked row.
             if in_doubt or self._held_pace.is_due:
                 self._requeue_unknown()
+        if time.monotonic() >= self._next_parkings:
+            self._next_parkings = math.inf
+            self._parkings_read = time.monotonic()
+            self.limits.note_parked(parkings(self._queues, self._alias))
         if self._unsure:
             self._look_again()
         if self._deferred:
@@ -120,14 +129,16 @@ class DatabaseSource(Duty):
     def due(self) -> float | None:
         """Return the seconds to the next poll, or to the next scheduled message."""
         looks = [self._fronts[queue].pace.next_look for queue in self._unsure]
-        if self._room() > 0:
+        if self._room() > 0 and self._lease.is_valid:
             looks.append(self.limits.next_free)
-        return min(self._next_poll, self._schedule.next_look, *looks) - time.monotonic()
+        return min(self._next_poll, self._next_parkings, self._schedule.next_look, *looks) - time.monotonic()
 
     def on_notification(self, marks: set[str] | None) -> None:
         """Claim from the queues that were marked, or from all of them."""
         if marks is None:
             self._unread.update(self._queues)
+            if self.limits.exist:
+                self._next_parkings = min(self._next_parkings, self._parkings_read + _PARKINGS_EVERY)
         else:
             named = {self._marks[name] for name in marks & self._marks.keys()}
             self._pending.update(named.intersection(self._queues))

@@ -113,6 +113,11 @@ class RateLimits:
         #: The parkings in which messages were, when they were last looked at, and when they may be claimed from again.
         self._occupied: dict[str, float] = {}
 
+    @property
+    def exist(self) -> bool:
+        """Whether a task has a limit here."""
+        return bool(self._buckets)
+
     def set(self, task: str, rate: float | None) -> None:
         """Have a task start ``rate`` times a second, or without a limit."""
         if rate is None:

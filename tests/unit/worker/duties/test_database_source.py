@@ -14,11 +14,13 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from taskq.engines.marks import mark
+from taskq.messages.parking import parking
 from taskq.models import Message, ScheduledMessage
 from taskq.records import Claimed
 from taskq.store import workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
+from taskq.store.parking import park_waiting
 from taskq.worker.duties import database_source as source_module
 from taskq.worker.duties.database_source import DatabaseSource
 from taskq.worker.duties.lease import WorkerLease
@@ -358,3 +360,32 @@ def test_schedule_is_read_with_each_poll_in_case_nothing_tells_of_it(monkeypatch
     assert ScheduledMessage.objects.exists(), "nobody has told of it"
     monkeypatch.setattr(taken.source, "_next_poll", 0.0)
     wait_until(lambda: taken.source.work() or taken.messages)
+
+
+def test_source_finds_what_another_worker_has_parked_though_no_notification_names_it() -> None:
+    taken = Taken()
+    taken.source.set_rate("shop.add", 100.0)
+    taken.source.work()
+    _send("a", 1)
+    assert park_waiting("a", "shop.add") == 1
+    taken.source.on_notification(None)
+
+    def found() -> bool:
+        taken.source.work()
+        return [message.granted for message in taken.messages] == [True]
+
+    wait_until(found)
+    assert taken.queues() == {"a": 1}
+
+
+def test_parked_messages_wake_no_source_that_may_not_claim() -> None:
+    taken = Taken()
+    taken.source.work()
+    taken.source.limits.note_parked([parking("a", "shop.add")])
+    due = taken.source.due()
+    assert due is not None
+    assert due <= 0
+    taken.lease.seconds = 0.0  # it is not valid any more
+    due = taken.source.due()
+    assert due is not None
+    assert due > 1

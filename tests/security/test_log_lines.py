@@ -60,7 +60,7 @@ def _settlement() -> Settlement:
 @pytest.mark.parametrize(
     "say",
     [
-        lambda: log_lines.task_revoked(_Request(), BAD),
+        lambda: log_lines.task_revoked(_Request(), BAD, ""),
         lambda: log_lines.task_lost(_Request(), BAD),
         lambda: log_lines.task_not_registered(_Request()),
         lambda: log_lines.worker_ready(BAD),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from taskq import clock
@@ -21,14 +21,14 @@ from taskq.worker.remote.link import Link
 from . import layout, log_lines, names
 from .stamps import SOFTWARE, Event, Stamp
 
-#: Seconds in which events are gathered into one message.
-_GATHERED = 0.05
+#: Seconds in which events are gathered into one message: most of what a message costs does not depend on its events.
+_GATHERED = 0.1
 #: Seconds between two looks at who hears events, while there are some.
 _LOOK = 1.0
 #: The same while there are none, and nobody hears events: monitors ask for a heartbeat when they begin.
 _SELDOM = 10.0
-#: Events in one message.
-_MOST = 500
+#: Events in one message, and characters of tracebacks and results, at most.
+_MOST, _MOST_TEXT = 2_000, 1_000_000
 #: Noted tasks at most: what comes while so many wait is dropped.
 _MOST_NOTED = 20_000
 
@@ -165,8 +165,8 @@ class Dispatcher:
             events += made
         if self.heard:
             events += self._begun()
-            for start in range(0, len(events), _MOST):
-                self._publish(self._stamp.all(events[start : start + _MOST]), "task.multi")
+            for part in _parts(events):
+                self._publish(self._stamp.all(part), "task.multi")
 
     def _publish(self, body: Any, key: str) -> None:
         if self._link is None:
@@ -218,3 +218,17 @@ class Dispatcher:
             if message.id not in self._started:
                 self._started.add(message.id)
                 yield layout.started(message.task_id, clock.now() - (now - running.since))
+
+
+def _parts(events: list[Event]) -> Iterator[list[Event]]:
+    """Yield the events in lists that one message can carry."""
+    part: list[Event] = []
+    size = 0
+    for event in events:
+        size += len(event.get("traceback") or "") + len(event.get("result") or "")
+        part.append(event)
+        if len(part) >= _MOST or size >= _MOST_TEXT:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part

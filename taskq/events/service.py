@@ -29,7 +29,7 @@ class Events:
         """Register the dispatcher with the worker's remote thread, and the timeline with its store thread."""
         self._dispatcher = Dispatcher(node, self._interval)
         node.remote.add(self._dispatcher)
-        self._timeline = Timeline(node.store, node.options.name)
+        self._timeline = Timeline(node.store, node.lease)
         node.store.duties = (*node.store.duties, self._timeline)
         if self._from_start:
             self.enable_events()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import signal
 import struct
 import subprocess
 import termios
@@ -16,6 +17,12 @@ from typing import Any
 import pytest
 
 from .waiting import wait_until
+
+
+def _as_in_a_terminal() -> None:
+    """Have Ctrl-C and a change of the size be signals to the program, also if the tests run in the background."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Terminal:
@@ -37,8 +44,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            # So that Ctrl-C and a change of the size are signals to it.
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_as_in_a_terminal,
         )
         os.close(slave)
         self._reader = threading.Thread(target=self._read)

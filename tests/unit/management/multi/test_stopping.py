@@ -16,7 +16,8 @@ from taskq.management.multi import stopping
 from taskq.management.multi.command_line import Given, Option
 from taskq.management.multi.nodes import Node
 from taskq.management.multi.stopping import NotRunning, Stopping, find
-from taskq.processes import process_started, send_signal
+from taskq.processes import command_line, process_started, send_signal
+from tests.support.waiting import wait_until
 
 WORD = "taskworker"
 
@@ -30,6 +31,8 @@ def node(tmp_path: Path) -> Node:
 def living() -> Iterator[subprocess.Popen[bytes]]:
     """A process that lives until the test is over, and has the word in its command line."""
     process = subprocess.Popen([sys.executable, "-c", "input()", WORD], stdin=subprocess.PIPE)
+    # Linux shows it a moment after the start.
+    wait_until(lambda: WORD in command_line(process.pid), interval=0.001)
     yield process
     process.kill()
     process.communicate()

@@ -19,6 +19,9 @@ import pytest
 from .waiting import wait_until
 
 
+_SIZE = frozenset({"LINES", "COLUMNS"})
+
+
 def _as_in_a_terminal() -> None:
     """Have Ctrl-C and a change of the size be signals to the program, also if the tests run in the background."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -39,7 +42,8 @@ class Terminal:
         self._set_size(columns, lines)
         self._popen = subprocess.Popen(
             command,
-            env={**environment, "TERM": "xterm"},
+            # Processes of pytest-xdist have a fixed size in their environment.
+            env={name: value for name, value in environment.items() if name not in _SIZE} | {"TERM": "xterm"},
             stdin=slave,
             stdout=slave,
             stderr=slave,

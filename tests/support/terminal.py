@@ -18,7 +18,6 @@ import pytest
 
 from .waiting import wait_until
 
-
 _SIZE = frozenset({"LINES", "COLUMNS"})
 
 

@@ -12,7 +12,7 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _LEAST = 1 / (30 * 24 * 3600)
 #: What the names of built-in tasks begin with.
 _OWN = ("celery.", "taskq.")
-WORDS = "a number of starts per second, or text such as '10/s', '100/m' or '2/h'; 0 is no limit, one start in 30 days the lowest"
+WORDS = "a number of starts per second, or text such as '10/s', '100/m' or '2/h'; 0 is no limit"
 
 
 def per_second(limit: Any) -> float | None:

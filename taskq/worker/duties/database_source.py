@@ -298,7 +298,7 @@ class DatabaseSource(Duty):
     # -- which queues
 
     def note_parked(self, queue: str, name: str) -> None:
-        """Take note that messages of ``queue`` were parked in ``name``; a queue that is no longer read is left alone."""
+        """Take note that messages of ``queue`` were parked in ``name``, if this reads the queue."""
         if queue in self._queues:
             self.limits.note_parked([name])
 

@@ -8,6 +8,8 @@ from typing import Any
 
 #: Seconds of each unit.
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+#: Starts per second, at least: one in 30 days.
+_LEAST = 1 / (30 * 24 * 3600)
 #: What the names of built-in tasks begin with.
 _OWN = ("celery.", "taskq.")
 WORDS = "a number of starts per second, or text such as '10/s', '100/m' or '2/h'; 0 is no limit"
@@ -26,7 +28,7 @@ def per_second(limit: Any) -> float | None:
     if unit not in (*_UNITS, "") or (not unit and str(limit).endswith("/")):
         raise ValueError(limit)
     rate = float(number or 0) / _UNITS[unit or "s"]
-    if not (0 <= rate < math.inf):
+    if rate and not (_LEAST <= rate < math.inf):
         raise ValueError(limit)
     return rate or None
 

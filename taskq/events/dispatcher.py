@@ -159,7 +159,11 @@ class Dispatcher:
         while self._noted:
             make, batch, count, at = self._noted.popleft()
             self._waiting -= count
-            made = list(make(batch))
+            try:
+                made = list(make(batch))
+            except Exception as error:  # the others are sent all the same
+                log_lines.events_not_sent(error)
+                continue
             for event in made:
                 event.setdefault("timestamp", at)
             events += made

@@ -39,7 +39,9 @@ def is_heard(connection: Any, channel: Any) -> bool:
     """Tell whether somebody reads events, as far as the broker says: RabbitMQ drops by itself what nobody reads."""
     exchange = event_exchange(connection)
     if connection.transport.driver_type == "django":
-        return exchanges.reaches_queue(exchange.name, "task.multi", channel.alias)
+        # A monitor of workers alone is bound to ``worker.#``.
+        keys = ("task.multi", "worker.heartbeat")
+        return any(exchanges.reaches_queue(exchange.name, key, channel.alias) for key in keys)
     if not hasattr(channel, "get_table"):
         return True
     try:

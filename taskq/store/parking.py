@@ -32,9 +32,9 @@ def park(token: str, messages: Collection[Claimed], task: str, alias: str | None
             if message.redelivered:  # a start was counted for reading it
                 held.filter(id=message.id).update(deliveries=message.deliveries)
         rows = held.filter(id__in=[message.id for message in messages])
-        parked = rows.filter(revoked="").update(token="", queue=parking(queue, task))
+        parked = rows.filter(revoked="").update(token="", acked=False, queue=parking(queue, task))
         if parked < len(messages):
-            rows.update(token="")
+            rows.update(token="", acked=False)
         wake(engine, {queue, parking(queue, task)})
 
 
@@ -47,12 +47,12 @@ def park_waiting(queue: str, task: str, alias: str | None = None) -> int:
         ids = sorted(message_id for message_id, name in head if name == task)
         if not ids:
             return 0
-        free = Message.objects.using(engine.alias).filter(id__in=ids, token__unindexed="")
+        free = Message.objects.using(engine.alias).filter(id__in=ids, token__unindexed="", revoked="")
         if engine.skip_locked:
             ids = list(free.select_for_update(skip_locked=True).order_by("id").values_list("id", flat=True))
         return (
             Message.objects.using(engine.alias)
-            .filter(id__in=ids, token__unindexed="")
+            .filter(id__in=ids, token__unindexed="", revoked="")
             .update(queue=parking(queue, task))
         )
 

@@ -21,6 +21,8 @@ _BATCH = 0.2
 _AHEAD = 1.0
 #: Seconds after which a worker asks again at the latest.
 _LONGEST = 5.0
+#: Seconds after which it asks again where somebody else has locked the row: its other claims do not wait for that.
+_LOCKED = 0.05
 #: What a worker takes at a time while there is no limit.
 _UNLIMITED = 1000
 
@@ -33,18 +35,25 @@ def take(task: str, rate: float | None, late: float, alias: str | None = None) -
     """
     engine = for_alias(alias or settings.DATABASE)
     rows = RateLimit.objects.using(engine.alias)
+    free = rows.select_for_update(skip_locked=engine.skip_locked).filter(name=task)
     with engine.atomic():
-        row = rows.select_for_update().filter(name=task).first()
-        if row is None:
+        row = free.first()
+        if row is None and not rows.filter(name=task).exists():
             rows.bulk_create([RateLimit(name=task)], ignore_conflicts=True)
-            row = rows.select_for_update().get(name=task)
+            row = free.first()
+        if row is None:
+            return Starts(0, _LOCKED, rate)
         rate, now = rate if row.rate is None else row.rate, clock.now()
         if not rate:
             return Starts(_UNLIMITED, 0.0, None)
-        first = max(row.free_at, now - late)
-        if first - now > _AHEAD:
-            return Starts(0, min(first - now - _AHEAD / 2, _LONGEST), rate)
         count = max(1, int(rate * _BATCH))
+        # A row can only be further ahead by a lower rate than this, or by a clock that has stepped back.
+        latest = now + count / rate + _AHEAD
+        first = max(min(row.free_at, latest), now - late)
+        if first - now > _AHEAD:
+            if row.free_at > latest:
+                rows.filter(name=task).update(free_at=latest)
+            return Starts(0, min(first - now - _AHEAD / 2, _LONGEST), rate)
         rows.filter(name=task).update(free_at=first + count / rate)
     return Starts(count, first - now, rate)
 

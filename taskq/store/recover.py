@@ -15,6 +15,7 @@ from taskq.conf import settings
 from taskq.engines import Engine, for_alias
 from taskq.exceptions import WorkerLostError
 from taskq.messages.exception_data import encode_exception
+from taskq.messages.parking import home
 from taskq.models import Message, Worker
 from taskq.records import Settlement
 from taskq.workflows.followups import complete
@@ -157,7 +158,7 @@ def _lost(engine: Engine, messages: Iterable[Message]) -> Iterable[Settlement]:
             task_id=message.task_id,
             state=states.FAILURE,
             name=message.name,
-            queue=message.queue,
+            queue=home(message.queue),
             result=result,
             finished=now,
             tracked=message.tracked,

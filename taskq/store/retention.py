@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -20,6 +21,8 @@ from . import leadership
 
 #: How many rows one transaction deletes.
 BATCH = 500
+#: How long events of tasks without a run are kept where runs are kept for ever.
+_EVENTS_KEPT = timedelta(days=1)
 #: The row of ``models.Lease`` whose ``done_at`` says when the last whole pass ended.
 SWEEP = "retention"
 #: A place in an index of ages: a time and the id of a row.
@@ -72,12 +75,14 @@ def sweep(marks: Marks, alias: str | None = None, limit: int = BATCH) -> Iterato
         if age is not None:
             yield from _expire_runs(state, _before(age, alias), limit, alias)
     finite = [age for age in ages().values() if age is not None]
+    for_ever = len(finite) < len(ages())
     if finite:
-        before, for_ever = _before(max(finite), alias), len(finite) < len(ages())
+        before = _before(max(finite), alias)
         yield from _expire_attempts(before, limit, alias, marks if for_ever else None)
         yield from _expire_nodes(before, limit, alias, marks if for_ever else None)
         yield from _expire_groups(before, limit, alias)
-        yield from _expire_events(before, limit, alias)
+    before = _before(max(finite, default=_EVENTS_KEPT), alias)
+    yield from _expire_events(before, limit, alias, marks if for_ever else None)
     if settings.REVOKES_EXPIRE is not None:
         yield from _expire_revocations(_before(settings.REVOKES_EXPIRE, alias), limit, alias)
     leadership.note_done(SWEEP, alias)
@@ -214,13 +219,19 @@ def _expire_groups(before: datetime, limit: int, alias: str) -> Iterator[int]:
         yield groups.filter(id__in=old)._raw_delete(alias) if old else 0
 
 
-def _expire_events(before: datetime, limit: int, alias: str) -> Iterator[int]:
-    """Delete what no run has taken along, as of tasks that keep none. Ids are in the order of age."""
+def _expire_events(before: datetime, limit: int, alias: str, marks: Marks | None) -> Iterator[int]:
+    """With ``marks`` events stay with their runs, as attempts do. Ids are in the order of age."""
     events = TaskEvent.objects.using(alias)
-    while rows := list(events.order_by("id").values_list("id", "at")[:limit]):
-        old = [number for number, at in rows if at < before]
+    has_run = Exists(TaskRun.objects.filter(task_id=OuterRef("task_id")))
+    rows = events.order_by("id").values_list("at", "id", has_run)
+    last = 0 if marks is None or "events" not in marks else marks["events"][1]
+    while batch := list(takewhile(lambda row: row[0] < before, rows.filter(id__gt=last)[:limit])):
+        old = [number for _, number, kept in batch if marks is None or not kept]
         yield events.filter(id__in=old)._raw_delete(alias) if old else 0
-        if len(old) < limit:
+        last = batch[-1][1]
+        if marks is not None:
+            marks["events"] = batch[-1][:2]
+        if len(batch) < limit:
             return
 
 

@@ -17,6 +17,7 @@ from taskq import states
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
 from taskq.engines.claim_columns import MOST
+from taskq.messages.parking import home
 from taskq.messages.protocol.options import is_storable
 from taskq.models import Message, Node, ScheduledMessage, TaskRun
 from taskq.workflows.advance import revoked
@@ -179,7 +180,7 @@ def write_revoked(
     tracked = set(runs.values_list("task_id", flat=True))
     now = engine.now()
     ends = [
-        complete(revoked(m.id, task_id, m.name, queue=m.queue, finished=now, tracked=task_id in tracked), m)
+        complete(revoked(m.id, task_id, m.name, queue=home(m.queue), finished=now, tracked=task_id in tracked), m)
         for task_id, m in known.items()
     ]
     if not untracked:

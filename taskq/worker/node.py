@@ -150,7 +150,7 @@ class WorkerNode:
             self.redeliveries.add,
             poll=settings.POLL_INTERVAL,
         )
-        self.parking = Parking(self.lease, alias, self.source.limits)
+        self.parking = Parking(self.lease, alias, self.source.note_parked)
         self.source.mark_useful = self.store.mark_useful
         self.declarations = Declarations(options.queues, alias)
         maintenance = Maintenance(self.lease, alias)

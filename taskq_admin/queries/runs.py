@@ -93,9 +93,9 @@ def attempts(task_id: str) -> list[Attempt]:
 
 
 def events(task_id: str) -> list[TaskEvent]:
-    """Return what happened to a task while events were on: the last ``FEW``, the oldest first."""
+    """Return what happened to a task while events were on: the last ``MANY``, the oldest first."""
     rows = TaskEvent.objects.using(settings.DATABASE).filter(task_id=task_id)
-    return list(rows.order_by("-id")[:FEW])[::-1]
+    return list(rows.order_by("-id")[:MANY])[::-1]
 
 
 def attempt_contents(attempts: Sequence[Attempt], space: payloads.Space) -> dict[int, Contents]:

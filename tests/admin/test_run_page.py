@@ -187,7 +187,7 @@ def test_payloads_are_hidden_without_the_declared_permission(
 
 def test_run_page_shows_what_events_told(admin_client: Client, make_run: Make) -> None:
     run = make_run(state="REVOKED", started_at=after(2), finished_at=after(3))
-    for kind, detail in (("received", ""), ("revoked", "terminated SIGTERM")):
+    for kind, detail in (("received", ""), *[("retried", "")] * 6, ("revoked", "terminated SIGTERM")):
         TaskEvent.objects.create(task_id=run.task_id, kind=kind, at=after(1), worker="w7@h", detail=detail)
     page = text(admin_client, run)
     assert "Received by w7@h" in page

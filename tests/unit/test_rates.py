@@ -22,7 +22,7 @@ def test_limit_is_starts_per_second(limit: Any, wanted: float | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "limit", ["10/d", "x", "10/", "/m/", "10/s/s", -1, "-1/s", "nan", float("inf"), True, [1], {"a": 1}]
+    "limit", ["10/d", "x", "10/", "/m/", "10/s/s", -1, "-1/s", "nan", "0.001/h", float("inf"), True, [1], {"a": 1}]
 )
 def test_anything_else_is_refused(limit: Any) -> None:
     with pytest.raises((TypeError, ValueError)):

@@ -179,6 +179,8 @@ class DatabaseSource(Duty):
         """Claim from the queues that have messages and from the parkings of tasks that may start, which take turns."""
         parked = self.limits.ready()
         names = [*self._queues, *parked]
+        if not names:
+            return False
         order = names[self._turn % len(names) :] + names[: self._turn % len(names)]
         asked = [name for name in order if name in self._pending or name in parked]
         self._turn += 1
@@ -294,6 +296,11 @@ class DatabaseSource(Duty):
             log_lines.messages_unknown(len(unknown))
 
     # -- which queues
+
+    def note_parked(self, queue: str, name: str) -> None:
+        """Take note that messages of ``queue`` were parked in ``name``, if this reads the queue."""
+        if queue in self._queues:
+            self.limits.note_parked([name])
 
     def set_rate(self, task: str, rate: float | None) -> None:
         """Have a task start ``rate`` times a second in this worker, or without a limit."""

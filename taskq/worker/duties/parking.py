@@ -7,14 +7,13 @@ without being claimed: other tasks need not wait until all of that has been read
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from taskq.messages.parking import parking
 from taskq.records import Claimed
 from taskq.store.parking import park, park_waiting
 
 from .lease import WorkerLease
-from .rate_limits import RateLimits
 from .store_thread import Duty
 
 #: So many messages have to be parked at once for a look at the queue; as many found are worth another one at once.
@@ -26,10 +25,11 @@ _PAUSE = 0.5
 class Parking(Duty):
     """Parks messages that one worker holds. Used on the store thread only."""
 
-    def __init__(self, lease: WorkerLease, alias: str, limits: RateLimits) -> None:
+    def __init__(self, lease: WorkerLease, alias: str, note_parked: Callable[[str, str], None]) -> None:
         self._lease = lease
         self._alias = alias
-        self._limits = limits
+        #: Called with a queue and the parking in which messages of it are now.
+        self._note_parked = note_parked
         self._messages: list[tuple[str, Claimed]] = []
         #: The queues and tasks of which more may wait, and when to look at the others again.
         self._more: set[tuple[str, str]] = set()
@@ -52,8 +52,9 @@ class Parking(Duty):
         for (token, queue, task), messages in groups.items():
             park(token, messages, task, self._alias)
             self._lease.drop(*[message.id for message in messages])
-            self._messages = [(name, m) for name, m in self._messages if (m.queue, name) != (queue, task)]
-            self._limits.note_parked([parking(queue, task)])
+            parked = {message.id for message in messages}
+            self._messages = [(name, message) for name, message in self._messages if message.id not in parked]
+            self._note_parked(queue, parking(queue, task))
             if len(messages) >= _WORTH and time.monotonic() >= self._next_look.get((queue, task), 0.0):
                 self._more.add((queue, task))
         self._more = {each for each in self._more if self._look(*each)}

@@ -13,6 +13,7 @@ from taskq.store.authenticity import runnable
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
 from taskq.store.parking import park, park_waiting, parkings
+from taskq.store.recover import requeue_held
 from taskq.store.revoke import revoke
 from tests.support.envelopes import envelope
 
@@ -36,12 +37,14 @@ def test_parked_messages_leave_their_queue_and_keep_their_order(alias: str, toke
 def test_message_that_is_not_held_is_not_parked_and_a_revoked_one_goes_back(alias: str, token: str) -> None:
     enqueue([envelope("a"), envelope("b"), envelope("c")])
     held = claim("taskq", 3, token)
+    Message.objects.using(alias).update(acked=True)
     revoke(["b"])
     park("other", held[:1], "shop.add")
     assert claim(PARKED, 10, token) == []
     park(token, held, "shop.add")
     assert [(m.task_id, m.revoked) for m in claim("taskq", 10, token)] == [("b", "revoke")]
     assert [m.task_id for m in claim(PARKED, 10, token)] == ["a", "c"]
+    assert not Message.objects.using(alias).filter(acked=True).exists()
 
 
 def test_start_that_was_counted_for_reading_a_redelivered_message_is_taken_back(alias: str, token: str) -> None:
@@ -84,3 +87,22 @@ def test_seal_holds_while_a_message_is_parked(alias: str, token: str) -> None:
     (message,) = claim(PARKED, 1, token)
     assert runnable(token, [message], alias) == [message]
     assert revoke(["a", "b"]) == 2
+
+
+def test_revoked_message_that_waits_is_not_parked(alias: str) -> None:
+    enqueue([envelope("a"), envelope("b")])
+    Message.objects.using(alias).filter(task_id="b").update(revoked="revoke")
+    assert park_waiting("taskq", "shop.add") == 1
+    assert Message.objects.using(alias).get(task_id="b").queue == "taskq"
+
+
+def test_run_of_a_parked_untracked_task_has_the_name_of_its_queue(alias: str, token: str) -> None:
+    enqueue([envelope("a"), envelope("b")])
+    TaskRun.objects.using(alias).all().delete()
+    Message.objects.using(alias).update(tracked=False)
+    park_waiting("taskq", "shop.add")
+    revoke(["a"])
+    assert [m.task_id for m in claim(PARKED, 10, token)] == ["b"]
+    Message.objects.using(alias).update(acked=True)
+    requeue_held(token, alias)
+    assert dict(TaskRun.objects.using(alias).values_list("state", "queue")) == {"REVOKED": "taskq", "FAILURE": "taskq"}

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
+from django.db import connections, transaction
 
 from taskq import clock
+from taskq.engines import for_alias
 from taskq.models import RateLimit
+from taskq.records import Starts
 from taskq.store import rates
 
 
@@ -46,3 +51,37 @@ def test_limit_that_was_set_holds_for_all_workers_at_once(alias: str) -> None:
     free = rates.take("shop.add", 1 / 3600, 0.0)
     assert (free.rate, free.count > 100) == (None, True)
     assert RateLimit.objects.using(alias).count() == 1
+
+
+def test_rate_that_was_raised_in_the_code_holds_soon(alias: str, now: list[float]) -> None:
+    assert rates.take("shop.add", 1 / 3600, 0.0).count == 1
+    ahead = rates.take("shop.add", 100.0, 0.0)
+    assert (ahead.count, ahead.wait < 1.0) == (0, True)
+    now[0] += ahead.wait
+    assert rates.take("shop.add", 100.0, 0.0).count == 20
+
+
+def test_clock_that_steps_back_stops_no_task_for_long(alias: str, now: list[float]) -> None:
+    assert rates.take("shop.add", 100.0, 0.0).count == 20
+    now[0] -= 3600
+    now[0] += rates.take("shop.add", 100.0, 0.0).wait
+    assert rates.take("shop.add", 100.0, 0.0).count == 20
+
+
+def take_apart(alias: str) -> Starts:
+    """Take starts over a connection of this thread."""
+    try:
+        return rates.take("shop.add", 100.0, 0.0)
+    finally:
+        connections[alias].close()
+
+
+def test_row_that_somebody_else_has_locked_gives_no_starts_and_no_wait(alias: str) -> None:
+    if not for_alias(alias).skip_locked:
+        pytest.skip("this database locks no single rows")
+    rates.set_rate("shop.add", 100.0)
+    with ThreadPoolExecutor(1) as pool, transaction.atomic(using=alias):
+        assert RateLimit.objects.using(alias).select_for_update().get()
+        starts = pool.submit(take_apart, alias).result(timeout=20)
+    assert (starts.count, starts.wait > 0) == (0, True)
+    assert rates.take("shop.add", 100.0, 0.0).count == 20

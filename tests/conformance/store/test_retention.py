@@ -176,3 +176,15 @@ def test_events_of_tasks_go_by_age_and_with_their_runs(alias: str) -> None:
     with override_settings(TASKQ_RESULT_EXPIRES=DAY):
         sweep(alias)
     assert set(TaskEvent.objects.using(alias).values_list("task_id", flat=True)) == {"new"}
+
+
+def test_events_stay_with_runs_that_are_kept_for_ever(alias: str) -> None:
+    runs(alias, 1, age=9 * DAY)
+    kept = TaskRun.objects.using(alias).get().task_id
+    for task_id, age in {kept: 9 * DAY, "none": 9 * DAY, "new": DAY / 2}.items():
+        TaskEvent.objects.using(alias).create(task_id=task_id, kind="received", at=ago(age, alias))
+    with override_settings(TASKQ_RESULT_EXPIRES=None, TASKQ_RESULT_FAILURE_EXPIRES=None):
+        marks: retention.Marks = {}
+        sweep(alias, limit=1, marks=marks)
+        sweep(alias, limit=1, marks=marks)
+    assert set(TaskEvent.objects.using(alias).values_list("task_id", flat=True)) == {kept, "new"}

@@ -20,11 +20,13 @@ from taskq.records import Claimed
 from taskq.store import workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
-from taskq.store.parking import park_waiting
+from taskq.store.parking import park, park_waiting
 from taskq.worker.duties import database_source as source_module
+from taskq.worker.duties import parking as parking_module
 from taskq.worker.duties.database_source import DatabaseSource
 from taskq.worker.duties.lease import WorkerLease
 from taskq.worker.duties.pace import Pace
+from taskq.worker.duties.parking import Parking
 from taskq.worker.duties.queue_front import QueueFront
 from tests.support.envelopes import envelope
 from tests.support.waiting import wait_until
@@ -225,6 +227,47 @@ def test_queues_can_be_added_and_removed() -> None:
     taken.source.remove("b")
     taken.source.on_notification(None)
     assert not taken.source.work()
+
+
+def test_parkings_of_a_queue_that_is_no_longer_read_are_left_alone() -> None:
+    _send("a", 1)
+    park_waiting("a", "shop.add")
+    taken = Taken("a")
+    taken.source.set_rate("shop.add", 100.0)
+    taken.source.remove("a")
+    taken.source.note_parked("a", parking("a", "shop.add"))
+    assert not taken.source.work()
+    assert taken.messages == []
+
+
+def test_a_claim_without_any_queue_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = Taken("a")
+    taken.source.remove("a")
+    monkeypatch.setattr(taken.source, "_find_pending", lambda: True)
+    assert not taken.source.work()
+
+
+def test_messages_of_a_token_whose_parking_fails_are_parked_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    _send("a", 2)
+    taken = Taken("a")
+    taken.source.work()
+    first, second = taken.messages
+    duty = Parking(taken.lease, "default", taken.source.note_parked)
+    duty.park([("shop.add", first), ("shop.add", second)])
+    taken.lease._holders[second.id] = "old"
+
+    def fail(token: str, *args: Any) -> None:
+        if token == "old":
+            raise OperationalError("the answer was lost")
+        park(token, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parking_module, "park", fail)
+        with pytest.raises(OperationalError):
+            duty.work()
+    assert not duty.done
+    duty.work()
+    assert duty.done
 
 
 def test_messages_of_a_claim_that_was_cut_off_are_claimed_again(

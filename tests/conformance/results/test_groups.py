@@ -118,7 +118,8 @@ def test_join_with_a_callback_searches_a_group_for_failures_once(alias: str, mon
     with pytest.raises(ValueError, match="boom"):
         of(ids).join(timeout=60, callback=end_next)
     assert called == ["a", "b", "c"]
-    assert len(searched) == 2
+    # At the beginning and for the error, which the last member may raise by itself; not with each arrival.
+    assert len(searched) in (1, 2)
 
 
 def test_group_result_is_saved_restored_and_deleted(alias: str) -> None:

@@ -35,7 +35,7 @@ def broadcast(
 ) -> Replies | None:
     """Send a command to all workers; with ``reply`` return their replies, each as a dictionary of one node's.
 
-    ``more`` are arguments too. ``destination`` names workers; ``pattern`` and ``matcher`` (``glob`` or ``pcre``) choose
+    ``more`` are arguments too. ``destination`` names workers; ``pattern`` and ``matcher`` (``glob``) choose
     them by name. Replies are collected for ``timeout`` seconds, or until there are ``limit`` of them, by default as
     many as destinations; ``callback`` gets each as it comes. Raises ``RuntimeError`` if replies are wanted inside of a
     transaction of the broker's database: workers would see the command after it.
@@ -90,6 +90,8 @@ def _publish(channel: Any, body: dict[str, Any], timeout: float) -> None:
         delivery_mode=exchange.delivery_mode,
         serializer="json",
         retry=settings.PUBLISH_RETRY,
+        # Without it kombu tries for ever.
+        retry_policy=dict(settings.PUBLISH_RETRY_POLICY),
     )
 
 

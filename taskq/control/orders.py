@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
+from fnmatch import fnmatchcase
 from typing import Any
 
 #: The most bytes of a body. Celery's largest commands, lists of ids to revoke, are far below.
@@ -18,6 +18,8 @@ MOST = 1024 * 1024
 _CLOCKS_DIFFER = 1.0
 #: Seconds to wait for another thread of the worker, at least and at most, and those that a reply is on its way.
 _SHORTEST, _LONGEST, _ON_THE_WAY = 0.6, 30.0, 0.4
+#: The most characters of a pattern: compiled ones are kept.
+_LONGEST_PATTERN = 255
 #: The commands that hold whenever they are read: an old one is as true as a new one.
 _LASTING = frozenset({"revoke", "terminate", "revoke_by_stamped_headers", "revoke_by_name"})
 
@@ -42,10 +44,13 @@ class Order:
         if self.destination:
             return node in self.destination
         if self.pattern and self.matcher:
-            try:
-                return _matches(node, self.pattern, self.matcher)
-            except Exception as error:
-                raise ValueError(f"pattern {self.pattern!r:.100}, matcher {self.matcher!r:.100}: {error}") from error
+            # A regular expression of a stranger may run for hours, and hold up all threads meanwhile.
+            if self.matcher != "glob" or len(self.pattern) > _LONGEST_PATTERN:
+                raise ValueError(
+                    f"pattern {self.pattern!r:.100}, matcher {self.matcher!r:.100}: only glob, and at most "
+                    f"{_LONGEST_PATTERN} characters"
+                )
+            return fnmatchcase(node, self.pattern)
         return True
 
     def has_expired(self) -> bool:
@@ -88,12 +93,6 @@ def read_order(body: str | bytes, content_type: str | None, headers: Mapping[str
         float(expires) if isinstance(expires, int | float) else 0.0,
         headers.get("clock"),
     )
-
-
-def _matches(node: str, pattern: str, matcher: str) -> bool:
-    # Few commands have a pattern, and a worker should start quickly.
-    match: Any = import_module("kombu.matcher").match
-    return bool(match(node, pattern, matcher))
 
 
 def _text(value: Any) -> str:

@@ -20,7 +20,7 @@ _ITEMS = ("exchange", "routing_key", "rate_limit")
 _BUILT_IN = ("celery.", "taskq.")
 
 
-@inspect_command(default_timeout=0.2)
+@inspect_command
 def ping(state: WorkerState, **_: Any) -> dict[str, str]:
     """Ping workers."""
     return {"ok": "pong"}

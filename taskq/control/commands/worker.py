@@ -9,7 +9,7 @@ from typing import Any
 
 from kombu.connection import Connection
 
-from taskq.conf import settings
+from taskq.conf import masked_url, settings
 from taskq.control import configuration, rows
 from taskq.control.pending import NO_REPLY
 from taskq.control.registry import control_command, inspect_command
@@ -43,7 +43,10 @@ def _pool(state: WorkerState) -> dict[str, Any]:
 def _broker() -> dict[str, Any]:
     # Of several URLs the first; without its password, and without the others, which may have one.
     info = dict(Connection(settings.BROKER_URL).info())
-    return {name: value for name, value in info.items() if name not in {"password", "alternates"}} | {"alternates": []}
+    shown = {name: value for name, value in info.items() if name not in {"password", "alternates"}}
+    # Of a URL that kombu does not take apart, the host is the rest of it.
+    host = shown.get("hostname")
+    return shown | {"alternates": [], "hostname": host and masked_url(host)}
 
 
 def _rusage() -> dict[str, float]:

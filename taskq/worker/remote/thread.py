@@ -95,7 +95,9 @@ class RemoteThread(threading.Thread):
             log_lines.remote_call_failed(error)
 
     def _connection_errors(self) -> tuple[type[BaseException], ...]:
-        return self.link.connection.connection_errors if self.link else ()
+        found = self.link.connection.connection_errors if self.link else ()
+        # That is among the errors of kombu's Redis transport, and an error of a call here.
+        return tuple(error for error in found if error is not KeyError)
 
     # -- the thread
 

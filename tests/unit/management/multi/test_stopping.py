@@ -27,12 +27,17 @@ def node(tmp_path: Path) -> Node:
     return Node("w1@a", {"pidfile": Given(Option("pidfile"), "--pidfile", str(tmp_path / "w1.pid"))})
 
 
+def _start(word: str) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen([sys.executable, "-c", "input()", word], stdin=subprocess.PIPE)
+    # Linux shows it a moment after the start.
+    wait_until(lambda: word in command_line(process.pid), interval=0.001)
+    return process
+
+
 @pytest.fixture
 def living() -> Iterator[subprocess.Popen[bytes]]:
     """A process that lives until the test is over, and has the word in its command line."""
-    process = subprocess.Popen([sys.executable, "-c", "input()", WORD], stdin=subprocess.PIPE)
-    # Linux shows it a moment after the start.
-    wait_until(lambda: WORD in command_line(process.pid), interval=0.001)
+    process = _start(WORD)
     yield process
     process.kill()
     process.communicate()
@@ -85,7 +90,7 @@ def test_another_program_is_not_signalled(node: Node) -> None:
 
 
 def test_command_line_of_another_program_can_not_act_on_the_terminal(node: Node) -> None:
-    process = subprocess.Popen([sys.executable, "-c", "input()", "\x1b[2J"], stdin=subprocess.PIPE)
+    process = _start("\x1b[2J")
     try:
         node.pidfile.write_text(f"{process.pid}\n")
         assert stopped(node)[1][0].endswith("input() \\x1b[2J)")

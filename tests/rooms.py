@@ -36,6 +36,7 @@ ROOMS = (
 )
 #: The modules of the ground, which lie in taskq itself.
 GROUND = (
+    "setting",
     "conf",
     "environment",
     "documentation",
@@ -67,6 +68,7 @@ WORKER = (
     ("pools",),
     ("loop", "duties"),
     ("failure_handlers",),
+    ("changes",),
     ("node",),
     ("main", "health"),
 )

@@ -23,6 +23,7 @@ from taskq.transport.lease import leave_to_peers
 
 from . import failure_handlers, log_lines
 from .call_queue import CallQueue
+from .changes import WorkerChanges
 from .duties.database_source import DatabaseSource
 from .duties.declarations import Declarations
 from .duties.lease import WorkerLease
@@ -33,6 +34,7 @@ from .duties.queue_advice import tell_of_unnamed
 from .duties.redeliveries import Redeliveries
 from .duties.store_thread import StoreThread
 from .duties.unknown_tasks import take_known
+from .loop.autoscale import Autoscaler
 from .loop.consumer import Consumer
 from .loop.prefetch import PrefetchPolicy
 from .loop.redelivered import read_alone
@@ -72,6 +74,8 @@ class WorkerOptions:
     fair: bool = False
     max_tasks_per_child: int | None = None
     max_memory_per_child: int | None = None
+    #: The most and the fewest slots of a pool that grows and shrinks by itself.
+    autoscale: tuple[int, int] | None = None
     info: dict[str, Any] = field(default_factory=dict)
 
 
@@ -110,6 +114,8 @@ class WorkerNode:
         self._make_watchdogs()
         self._make_duties(alias)
         self._make_consumer()
+        self.changes = WorkerChanges(options, self.store, self.lease, self.declarations, self.source, self.consumer)
+        self._make_autoscaler()
         self._make_pool(fork_server)
 
     # -- putting together
@@ -179,6 +185,11 @@ class WorkerNode:
             (self.source.share_rate if tasks[name].rate_limit_scope == "cluster" else self.source.set_rate)(name, rate)
         self.source.ended = lambda: self.consumer.ended - self.ledger.written
 
+    def _make_autoscaler(self) -> None:
+        if self.options.autoscale is not None:
+            most, least = self.options.autoscale
+            self.consumer.autoscaler = Autoscaler(most, least, settings.AUTOSCALE_KEEPALIVE, self.changes.scale)
+
     def _make_pool(self, fork_server: ForkServer | None) -> None:
         options = self.options
         consumer = self.consumer
@@ -220,7 +231,7 @@ class WorkerNode:
 
     def _retarget(self, target: int) -> None:
         grown = target > self.source.target
-        self.source.target, self.source.slots = target, self.consumer.pool.concurrency
+        self.source.target, self.source.slots = target, self.consumer.capacity
         if grown:
             self.store.calls.wake()
 
@@ -267,33 +278,6 @@ class WorkerNode:
             self._announcing.cancel()
             signals.send(signals.worker_ready, self.options.name, instance=self)
             log_lines.worker_ready(self.options.name)
-
-    # -- changes while it runs
-
-    def add_queue(self, queue: Queue) -> None:
-        """Read a queue too. Called on the store thread."""
-        self.declarations.add(queue)
-        self.options.queues = [*(each for each in self.options.queues if each.name != queue.name), queue]
-        self.source.add(queue.name)
-        self._write_info(queues=[each.name for each in self.options.queues])
-
-    def cancel_queue(self, name: str) -> None:
-        """Read a queue no more. Called on the store thread."""
-        self.options.queues = [each for each in self.options.queues if each.name != name]
-        self.declarations.cancel(name)
-        self.source.remove(name)
-        self._write_info(queues=[each.name for each in self.options.queues])
-
-    def resize(self, by: int) -> None:
-        """Add slots to the pool, or take some away. Raises ``ValueError`` if the pool can't. Called by the loop."""
-        pool = self.consumer.pool
-        (pool.grow if by > 0 else pool.shrink)(abs(by))
-        self.consumer.dispatch()
-        self.store.calls.post(lambda: self._write_info(concurrency=pool.concurrency))
-
-    def _write_info(self, **changed: Any) -> None:
-        self.options.info = {**self.options.info, **changed}
-        self.lease.write_info()
 
     # -- ending
 

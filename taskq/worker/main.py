@@ -81,7 +81,7 @@ def run_worker(config: WorkerConfig, services: Sequence[Service] = ()) -> Worker
 
 
 def _run(config: WorkerConfig, services: Sequence[Service]) -> WorkerExit:
-    fork_server = launch(many=bool(config.max_tasks_per_child)) if config.pool == "prefork" else None
+    fork_server = launch(many=bool(config.max_tasks_per_child)) if pool_class(config.pool).needs_fork_server else None
     config.info = _info(config)
     node = WorkerNode(config, _alias(), fork_server, services)
     signals.send(signals.worker_after_setup, config.name, instance=node)

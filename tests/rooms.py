@@ -67,6 +67,7 @@ WORKER = (
     ("pools",),
     ("loop", "duties"),
     ("failure_handlers",),
+    ("options", "started"),
     ("node",),
     ("main", "health"),
 )

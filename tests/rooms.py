@@ -68,6 +68,7 @@ WORKER = (
     ("pools",),
     ("loop", "duties"),
     ("failure_handlers",),
+    ("options", "started"),
     ("changes",),
     ("node",),
     ("main", "health"),

@@ -6,7 +6,7 @@ Commands of remote control and autoscaling call it. The worker's row always has 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from kombu.entity import Queue
 
@@ -16,20 +16,14 @@ from .duties.declarations import Declarations
 from .duties.lease import WorkerLease
 from .duties.store_thread import StoreThread
 from .loop.consumer import Consumer
-
-
-class Options(Protocol):
-    """The part of the worker's options that changes."""
-
-    queues: Any
-    info: dict[str, Any]
+from .options import WorkerOptions
 
 
 @dataclass(slots=True)
 class WorkerChanges:
     """The parts of one worker that are changed."""
 
-    options: Options
+    options: WorkerOptions
     store: StoreThread
     lease: WorkerLease
     declarations: Declarations

@@ -73,9 +73,9 @@ class Claimed:
     """A message that this worker has claimed, as in its row: nothing is decoded yet.
 
     ``expires_by`` is the time of the monotonic clock when the message expires by the database's clock. ``created`` is
-    the Unix time by that clock when the message was written, or became due. ``promoted`` says that the message was in the schedule, and is due whatever its header ``eta`` says. ``granted`` says that it may
-    start by the rate limit of its task. A large message has its ``size`` in bytes; one that is too large has no texts,
-    and ``refused`` says why.
+    the Unix time by that clock when the message was written, or became due. ``promoted`` says that the message was in
+    the schedule, and is due whatever its header ``eta`` says. ``granted`` says that it may start by the rate limit of
+    its task. A large message has its ``size`` in bytes; one that is too large has no texts, and ``refused`` says why.
     """
 
     id: int

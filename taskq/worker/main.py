@@ -57,7 +57,9 @@ def validate_config(config: WorkerConfig) -> None:
     """Raise ``ValueError`` for settings and options that don't go together, before the worker leaves the terminal."""
     _refuse_unusable(_alias())
     _refuse_contradiction(config)
-    _refuse_unlimited(pool_class(config.pool), config)
+    pool = pool_class(config.pool)
+    _refuse_unlimited(pool, config)
+    _refuse_scaling(pool, config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def run_worker(config: WorkerConfig, services: Sequence[Service] = ()) -> Worker
 
 
 def _run(config: WorkerConfig, services: Sequence[Service]) -> WorkerExit:
-    fork_server = launch(many=bool(config.max_tasks_per_child)) if config.pool == "prefork" else None
+    fork_server = launch(many=bool(config.max_tasks_per_child)) if pool_class(config.pool).needs_fork_server else None
     config.info = _info(config)
     with Started() as started:
         if fork_server is not None:
@@ -158,6 +160,11 @@ def _refuse_unlimited(pool: type[Pool], config: WorkerConfig) -> None:
         raise ValueError(
             f"The {pool.name} pool has no children: --max-tasks-per-child and --max-memory-per-child need prefork."
         )
+
+
+def _refuse_scaling(pool: type[Pool], config: WorkerConfig) -> None:
+    if config.autoscale and not pool.supports_resizing:
+        raise ValueError(f"The {pool.name} pool can't grow: --autoscale (TASKQ_AUTOSCALE) needs prefork or threads.")
 
 
 def _info(config: WorkerConfig) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from .duties.maintenance import Maintenance
 from .duties.parking import Parking
 from .duties.queue_advice import tell_of_unnamed
 from .duties.redeliveries import Redeliveries
+from .duties.statistics import Statistics
 from .duties.store_thread import StoreThread
 from .duties.unknown_tasks import take_known
 from .loop.autoscale import Autoscaler
@@ -140,9 +141,13 @@ class WorkerNode:
         self.source.mark_useful = self.store.mark_useful
         self.declarations = Declarations(options.queues, alias)
         maintenance = Maintenance(self.lease, alias)
+        self.statistics = Statistics(alias, tasks, self.store.patience)
+        if settings.STATISTICS:
+            log_lines.tasks_settled.subscribe(self.statistics.count)
         # The lease first: a worker that was frozen learns that it was taken for dead before it writes anything.
         self.store.duties = (
             self.lease, self.declarations, self.ledger, self.parking, self.source, self.redeliveries, maintenance,
+            self.statistics,
         )  # fmt: skip
         self.store.on_failure = lambda: self.calls.post(self._fail, "The store thread failed.")
         self.store.on_connected = self.lease.reset_peers
@@ -351,6 +356,7 @@ class WorkerNode:
         self.store.finish(_LAST_WRITES, self._leave)
         if self.store.is_alive():
             self.store.join(_LAST_WRITES + 1)
+        log_lines.tasks_settled.unsubscribe(self.statistics.count)
 
     def _stop_watchdogs(self) -> None:
         self.watchdog.stop()
@@ -371,3 +377,4 @@ class WorkerNode:
         self.redeliveries.leave()
         self.lease.deregister()
         self.declarations.remove()
+        self.statistics.write()

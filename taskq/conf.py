@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, overload
 
@@ -23,6 +23,7 @@ from django.core.signals import setting_changed
 from taskq import value_kinds as kinds
 from taskq.broker_urls import broker_url_problem, masked_url
 from taskq.environment import Env
+from taskq.settings_page import reference
 
 __all__ = [
     "SETTINGS",
@@ -74,6 +75,11 @@ class Setting(Generic[T]):
         """The name in Django's settings, with the prefix."""
         return PREFIX + self.name
 
+    @property
+    def default_words(self) -> str:
+        """The default, as the documentation names it."""
+        return self.default.words if isinstance(self.default, From) else f"`{self.default!r}`"
+
     @overload
     def __get__(self, instance: None, owner: type) -> Setting[T]: ...
     @overload
@@ -93,7 +99,9 @@ class Setting(Generic[T]):
         try:
             return self.kind.convert(raw)
         except (TypeError, ValueError, OverflowError):
-            shown = masked_url(repr(raw)) if self.name in {"BROKER_URL", "CONTROL_URL"} else repr(raw)
+            shown = type(raw).__name__ if self.name == "METRICS_TOKEN" else repr(raw)
+            if self.name in {"BROKER_URL", "CONTROL_URL"}:
+                shown = masked_url(shown)
             raise ImproperlyConfigured(f"{self.django_name} must be {self.kind.words}, not {shown}.") from None
 
 
@@ -298,6 +306,13 @@ class Settings:
     )
     SOFT_SHUTDOWN_TIMEOUT = Setting(kinds.SECONDS, 0.0, "Seconds that a cold stop gives to running tasks.")
 
+    METRICS_TOKEN = Setting(
+        kinds.optional(kinds.TEXT),
+        None,
+        "The token with which Prometheus may read the URL of `taskq.contrib.metrics`, as `Authorization: Bearer`. "
+        "`None`: staff alone may, with the permissions to view tasks, messages and workers.",
+    )
+
     TIMEZONE = Setting(
         kinds.ZONE,
         From("Django's `TIME_ZONE`", lambda s: _django_time_zone()),
@@ -364,30 +379,5 @@ def two_databases(broker: str) -> str:
     )
 
 
-# -- documentation ---------------------------------------------------------
-
-_SECTIONS = {
-    "DATABASE": "Database and broker",
-    "NAMESPACE": "Queues and routes",
-    "SERIALIZER": "Messages",
-    "TYPING": "Tasks",
-    "IGNORE_RESULT": "States and results",
-    "POOL": "Worker",
-    "TIMEZONE": "Time and logs",
-}
-
-
-def reference() -> Iterable[str]:
-    """Yield the lines of ``docs/reference/settings.md``."""
-    yield "# Settings"
-    yield "\n<!-- Made by `python -m taskq.conf`: change taskq/conf.py instead. -->"
-    yield "\nAll are names in Django's settings. Each is optional, and `override_settings` changes it in tests."
-    for row in SETTINGS:
-        if section := _SECTIONS.get(row.name):
-            yield f"\n## {section}"
-        default = row.default.words if isinstance(row.default, From) else f"`{row.default!r}`"
-        yield f"\n### {row.django_name}\n\n{row.meaning}\n\nDefault: {default}. Must be {row.kind.words}."
-
-
 if __name__ == "__main__":
-    sys.stdout.writelines(f"{line}\n" for line in reference())
+    sys.stdout.writelines(f"{line}\n" for line in reference(SETTINGS))

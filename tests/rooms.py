@@ -31,6 +31,7 @@ ROOMS = (
     ("worker",),
     ("control",),
     ("events",),
+    ("metrics",),
     ("schedule",),
     ("management",),
 )
@@ -56,6 +57,7 @@ GROUND = (
     "logs",
     "rates",
     "value_kinds",
+    "settings_page",
     "broker_urls",
 )
 #: The order inside the worker.

@@ -37,6 +37,7 @@ ROOMS = (
 )
 #: The modules of the ground, which lie in taskq itself.
 GROUND = (
+    "setting",
     "conf",
     "environment",
     "documentation",
@@ -57,7 +58,6 @@ GROUND = (
     "logs",
     "rates",
     "value_kinds",
-    "settings_page",
     "broker_urls",
 )
 #: The order inside the worker.
@@ -69,6 +69,8 @@ WORKER = (
     ("pools",),
     ("loop", "duties"),
     ("failure_handlers",),
+    ("options", "started"),
+    ("changes",),
     ("node",),
     ("main", "health"),
 )

@@ -12,7 +12,6 @@ from django.test import override_settings
 
 from taskq import conf
 from taskq.conf import SETTINGS, Env, From, Setting, database_broker_alias, masked_url, settings
-from taskq.settings_page import reference
 
 ROOT = Path(conf.__file__).resolve().parent.parent
 
@@ -278,6 +277,6 @@ def test_error_about_a_broker_url_of_the_wrong_type_shows_no_password(value: Any
 
 def test_reference_page_of_settings_is_current() -> None:
     page = ROOT / "docs" / "reference" / "settings.md"
-    assert page.read_text() == "\n".join(reference(SETTINGS)) + "\n", (
+    assert page.read_text() == "\n".join(conf.reference()) + "\n", (
         "run: python -m taskq.conf > docs/reference/settings.md"
     )

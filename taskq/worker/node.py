@@ -184,6 +184,7 @@ class WorkerNode:
         pool_options = PoolOptions(
             hostname=options.name,
             fork_server=fork_server,
+            interpreter=options.interpreter,
             max_tasks_per_child=options.max_tasks_per_child,
             max_memory_per_child=options.max_memory_per_child,
         )

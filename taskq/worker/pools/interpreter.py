@@ -13,9 +13,11 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from . import boot
+#: The script that a fresh Python runs. It is not imported here: it goes on to modules that reach the database.
+_BOOT = Path(__file__).with_name("boot.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Interpreter:
         # Python's own options, such as -W and -X, count for all processes of a worker.
         options = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
         # -P: the folder of the script is none to import from.
-        return [sys.executable, *options, "-P", boot.__file__, str(brief)]
+        return [sys.executable, *options, "-P", str(_BOOT), str(brief)]
 
     def brief(self, **role: Any) -> int:
         """Write what a fresh Python is told, and return the descriptor from which it reads that.

@@ -17,7 +17,7 @@ from taskq.worker.remote.link import Link
 
 from . import log_lines
 from .orders import Order, read_order
-from .pending import NO_REPLY, Pending
+from .pending import NO_REPLY, Pending, error_reply
 from .registry import commands
 from .state import WorkerState
 
@@ -115,7 +115,7 @@ def handle(state: WorkerState, method: str, arguments: Mapping[str, Any]) -> Any
     except contained() as error:
         if command is not None:
             log_lines.command_failed(method, error)
-        return {"error": _shown(error)}
+        return error_reply(error)
 
 
 def _sendable(reply: Any) -> Any:
@@ -123,12 +123,5 @@ def _sendable(reply: Any) -> Any:
     try:
         dumps(reply)
     except Exception as error:
-        return {"error": _shown(error)}
+        return error_reply(error)
     return reply
-
-
-def _shown(error: BaseException) -> str:
-    try:
-        return repr(error)
-    except contained():
-        return f"<{type(error).__name__}>"

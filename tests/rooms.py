@@ -67,6 +67,7 @@ WORKER = (
     ("pools",),
     ("loop", "duties"),
     ("failure_handlers",),
+    ("activity",),
     ("node",),
     ("main", "health"),
 )

@@ -22,6 +22,7 @@ from taskq.messages.routing import public_name
 from taskq.transport.lease import leave_to_peers
 
 from . import failure_handlers, log_lines
+from .activity import Activity
 from .call_queue import CallQueue
 from .duties.database_source import DatabaseSource
 from .duties.declarations import Declarations
@@ -111,6 +112,7 @@ class WorkerNode:
         self._make_duties(alias)
         self._make_consumer()
         self._make_pool(fork_server)
+        self.activity = Activity(self.consumer)
 
     # -- putting together
 
@@ -128,7 +130,7 @@ class WorkerNode:
             options.name,
             settings.LEASE,
             alias,
-            info=lambda: options.info,
+            info=lambda: options.info | self.activity.info(),
             on_revoked=lambda asked: self.calls.post(self.consumer.revoke, asked),
             on_lost=lambda ids: self.calls.post(self.consumer.lease_lost, ids),
             loop_hangs=lambda: self.watchdog.hanging,
@@ -234,6 +236,7 @@ class WorkerNode:
         """Run until the worker is stopped; return its exit status."""
         signals.send(signals.worker_init, self.options.name, instance=self)
         self.hub.add_reader(self.calls.fileno(), self.calls.run)
+        self.activity.start()
         self._start_services()
         self.consumer.pool.start()
         self.hub.call_repeatedly(_REBALANCE, self.consumer.rebalance)
@@ -367,6 +370,7 @@ class WorkerNode:
             for service in self.services:
                 service.stop()
             self.remote.end(_LAST_MESSAGES)
+            self.activity.stop()
             self.watchdog.stop()
             self.store_watchdog.stop()
             signals.send(signals.worker_shutdown, self.options.name, instance=self)

@@ -67,7 +67,7 @@ WORKER = (
     ("pools",),
     ("loop", "duties"),
     ("failure_handlers",),
-    ("activity",),
+    ("activity", "options", "started"),
     ("node",),
     ("main", "health"),
 )

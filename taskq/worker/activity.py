@@ -52,7 +52,7 @@ class Activity:
         #: Settlements that were committed, by state. Only the store thread writes it.
         self._ended: Counter[str] = Counter(dict.fromkeys(_WORDS, 0))
 
-    def start(self) -> None:
+    def start(self, node: object) -> None:
         """Count the tasks that end from now on."""
         log_lines.tasks_settled.subscribe(self._count)
         log_lines.settlement_found.subscribe(self._count_one)

@@ -38,6 +38,7 @@ class Request(Protocol):
 worker_ended = Hook[str](log.info, "%s has ended.")
 worker_failed = Hook[str](log.critical, "%s The worker ends.")
 worker_crashed = Hook[()](lambda: log.critical("The worker ends.", exc_info=True))
+part_not_ended = Hook[BaseException](log.warning, "A part of the worker, which can't start, did not end: %r")
 worker_hung = Hook[str, float](log.critical, "The worker's %s has made no progress for %g s: the worker ends.")
 worker_hangs = Hook[str, float](
     log.critical,

@@ -21,7 +21,8 @@ from taskq.engines import configuration
 from taskq.logs import setup_worker_logging
 
 from . import log_lines
-from .node import Service, WorkerNode, WorkerOptions
+from .node import Service, WorkerNode
+from .options import WorkerOptions
 from .pools.base import Pool
 from .pools.forkserver_process import launch
 from .pools.registry import pool_class
@@ -30,6 +31,7 @@ from .process.forked import kill_helpers, prepare
 from .process.nodenames import expand, hostname
 from .process.signals import SignalHandlers
 from .process.system import return_large_blocks
+from .started import Started
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,9 +83,12 @@ def run_worker(config: WorkerConfig, services: Sequence[Service] = ()) -> Worker
 
 
 def _run(config: WorkerConfig, services: Sequence[Service]) -> WorkerExit:
-    fork_server = launch(many=bool(config.max_tasks_per_child)) if config.pool == "prefork" else None
+    fork_server = launch(many=bool(config.max_tasks_per_child)) if pool_class(config.pool).needs_fork_server else None
     config.info = _info(config)
-    node = WorkerNode(config, _alias(), fork_server, services)
+    with Started() as started:
+        if fork_server is not None:
+            started.will_need(fork_server.end)
+        node = WorkerNode(config, _alias(), fork_server, services)
     signals.send(signals.worker_after_setup, config.name, instance=node)
     handlers = SignalHandlers(node, node.calls.post, restarted=config.restarted)
     handlers.install()

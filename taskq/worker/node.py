@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from kombu.asynchronous import Hub
@@ -38,11 +37,13 @@ from .loop.consumer import Consumer
 from .loop.prefetch import PrefetchPolicy
 from .loop.redelivered import read_alone
 from .loop.request import Limits, Request
+from .options import WorkerOptions
 from .pools.base import PoolEvents, PoolOptions
 from .pools.forkserver import ForkServer
 from .pools.registry import pool_class
 from .process.watchdog import Watchdog
 from .remote.thread import RemoteThread
+from .started import Started
 
 #: Seconds between two calls of ``Consumer.rebalance``.
 _REBALANCE = 0.05
@@ -56,24 +57,6 @@ _LAST_TASKS = 5.0
 _LAST_MESSAGES = 2.0
 #: Seconds that the last writes of a worker may take.
 _LAST_WRITES = 3.0
-
-
-@dataclass(slots=True)
-class WorkerOptions:
-    """The options of a worker. ``info`` is kept in its row."""
-
-    name: str
-    queues: Sequence[Queue]
-    concurrency: int
-    pool: str = "prefork"
-    time_limit: float | None = None
-    soft_time_limit: float | None = None
-    disable_rate_limits: bool = False
-    prefetch_multiplier: int | None = None
-    fair: bool = False
-    max_tasks_per_child: int | None = None
-    max_memory_per_child: int | None = None
-    info: dict[str, Any] = field(default_factory=dict)
 
 
 class Service(Protocol):
@@ -97,7 +80,6 @@ class WorkerNode:
         services: Sequence[Service] = (),
     ) -> None:
         self.options = options
-        self.services = services
         self.remote = RemoteThread()
         self.started_at = time.monotonic()
         self.hub = Hub()
@@ -113,6 +95,7 @@ class WorkerNode:
         self._make_consumer()
         self._make_pool(fork_server)
         self.activity = Activity(self.consumer)
+        self.services = (self.activity, *services)
 
     # -- putting together
 
@@ -233,23 +216,13 @@ class WorkerNode:
     # -- running
 
     def run(self) -> int:
-        """Run until the worker is stopped; return its exit status."""
+        """Run until the worker is stopped; return its exit status.
+
+        Raises ``RuntimeError`` if a part can't be started; nothing of the worker runs then.
+        """
         signals.send(signals.worker_init, self.options.name, instance=self)
-        self.hub.add_reader(self.calls.fileno(), self.calls.run)
-        self.activity.start()
-        self._start_services()
-        self.consumer.pool.start()
-        self.hub.call_repeatedly(_REBALANCE, self.consumer.rebalance)
-        self.hub.call_repeatedly(1.0, self.watchdog.pat)
-        # Before the first claim takes what waits in the queues.
-        names = [public_name(queue) for queue in self.options.queues]
-        self.store.calls.post(tell_of_unnamed, names, self.store.alias)
-        self.store.calls.post(take_known, self.store.alias)
-        self.store.start()
-        self.watchdog.start()
-        if settings.WATCHDOG_TIMEOUT is not None:
-            self.store_watchdog.start()
-        self._announcing = self.hub.call_repeatedly(_ANNOUNCE, self._announce)
+        with Started() as started:
+            self._start(started)
         try:
             while not self._ended:
                 self.hub.run_once()
@@ -258,8 +231,31 @@ class WorkerNode:
             self._finish()
         return self.status
 
-    def _start_services(self) -> None:
+    def _start(self, started: Started) -> None:
+        # The fork server runs already.
+        started.will_need(lambda: self.consumer.pool.stop(_LAST_TASKS))
+        started.will_need(lambda: signals.send(signals.worker_shutdown, self.options.name, instance=self))
+        self.hub.add_reader(self.calls.fileno(), self.calls.run)
+        self._start_services(started)
+        self.consumer.pool.start()
+        self.hub.call_repeatedly(_REBALANCE, self.consumer.rebalance)
+        self.hub.call_repeatedly(1.0, self.watchdog.pat)
+        # Before the first claim takes what waits in the queues.
+        names = [public_name(queue) for queue in self.options.queues]
+        self.store.calls.post(tell_of_unnamed, names, self.store.alias)
+        self.store.calls.post(take_known, self.store.alias)
+        started.will_need(self._end_store)
+        self.store.start()
+        started.will_need(self._stop_watchdogs)
+        self.watchdog.start()
+        if settings.WATCHDOG_TIMEOUT is not None:
+            self.store_watchdog.start()
+        self._announcing = self.hub.call_repeatedly(_ANNOUNCE, self._announce)
+
+    def _start_services(self, started: Started) -> None:
+        started.will_need(lambda: self.remote.end(_LAST_MESSAGES))
         for service in self.services:
+            started.will_need(service.stop)
             service.start(self)
         if self.remote.is_needed:
             self.remote.start()
@@ -363,18 +359,23 @@ class WorkerNode:
         finally:
             self.calls.run()
             self.consumer.post_ends()
-            self.store.finish(_LAST_WRITES, self._leave)
-            if self.store.is_alive():
-                self.store.join(_LAST_WRITES + 1)
+            self._end_store()
             self._check_last_writes()
             for service in self.services:
                 service.stop()
             self.remote.end(_LAST_MESSAGES)
-            self.activity.stop()
-            self.watchdog.stop()
-            self.store_watchdog.stop()
+            self._stop_watchdogs()
             signals.send(signals.worker_shutdown, self.options.name, instance=self)
             log_lines.worker_ended(self.options.name)
+
+    def _end_store(self) -> None:
+        self.store.finish(_LAST_WRITES, self._leave)
+        if self.store.is_alive():
+            self.store.join(_LAST_WRITES + 1)
+
+    def _stop_watchdogs(self) -> None:
+        self.watchdog.stop()
+        self.store_watchdog.stop()
 
     def _check_last_writes(self) -> None:
         """End with status 1, and say what was not written, if the database was away."""

@@ -44,7 +44,7 @@ def pool() -> Pool:
 def activity(pool: Pool) -> Iterator[Activity]:
     consumer: Any = SimpleNamespace(pool=pool, holdings=pool)
     activity = Activity(consumer)
-    activity.start()
+    activity.start(None)
     yield activity
     activity.stop()
 

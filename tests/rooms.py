@@ -36,6 +36,7 @@ ROOMS = (
 )
 #: The modules of the ground, which lie in taskq itself.
 GROUND = (
+    "setting",
     "conf",
     "environment",
     "documentation",
@@ -68,6 +69,7 @@ WORKER = (
     ("loop", "duties"),
     ("failure_handlers",),
     ("activity", "options", "started"),
+    ("changes",),
     ("node",),
     ("main", "health"),
 )

@@ -180,6 +180,7 @@ outcome_not_sent = Hook[Delivery](
 job_not_terminated = Hook[int, Exception](log.error, "Job %d is not terminated. %s")
 wrong_job_answered = Hook[int, object](log.error, "A child answered job %d, but it had another job: %r.")
 child_failed = Hook[()](log.exception, "A child of the pool fails.")
+pool_scaled = Hook[int, int](log.info, "The pool changes by %+d to %d.")
 child_not_forked = Hook[str](log.error, "No child could be forked: %s")
 child_connection_failed = Hook[OSError](log.error, "No child can be forked: %s")
 children_slow = Hook[list[int]](

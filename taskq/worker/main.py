@@ -57,7 +57,9 @@ def validate_config(config: WorkerConfig) -> None:
     """Raise ``ValueError`` for settings and options that don't go together, before the worker leaves the terminal."""
     _refuse_unusable(_alias())
     _refuse_contradiction(config)
-    _refuse_unlimited(pool_class(config.pool), config)
+    pool = pool_class(config.pool)
+    _refuse_unlimited(pool, config)
+    _refuse_scaling(pool, config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,11 @@ def _refuse_unlimited(pool: type[Pool], config: WorkerConfig) -> None:
         raise ValueError(
             f"The {pool.name} pool has no children: --max-tasks-per-child and --max-memory-per-child need prefork."
         )
+
+
+def _refuse_scaling(pool: type[Pool], config: WorkerConfig) -> None:
+    if config.autoscale and not pool.supports_resizing:
+        raise ValueError(f"The {pool.name} pool can't grow: --autoscale (TASKQ_AUTOSCALE) needs prefork or threads.")
 
 
 def _info(config: WorkerConfig) -> dict[str, Any]:

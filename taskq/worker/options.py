@@ -24,4 +24,6 @@ class WorkerOptions:
     fair: bool = False
     max_tasks_per_child: int | None = None
     max_memory_per_child: int | None = None
+    #: The most and the fewest slots of a pool that grows and shrinks by itself.
+    autoscale: tuple[int, int] | None = None
     info: dict[str, Any] = field(default_factory=dict)

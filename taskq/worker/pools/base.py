@@ -119,6 +119,8 @@ class Pool(ABC):
     supports_terminate: ClassVar[bool] = False
     #: Whether ``max_tasks_per_child`` and ``max_memory_per_child`` mean anything.
     supports_recycling: ClassVar[bool] = False
+    #: Whether ``grow`` and ``shrink`` can do anything.
+    supports_resizing: ClassVar[bool] = True
 
     def __init__(self, concurrency: int, events: PoolEvents, hub: Hub, options: PoolOptions) -> None:
         if concurrency < 1:

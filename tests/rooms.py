@@ -31,6 +31,7 @@ ROOMS = (
     ("worker",),
     ("control",),
     ("events",),
+    ("metrics",),
     ("schedule",),
     ("management",),
 )

@@ -38,6 +38,7 @@ class Request(Protocol):
 worker_ended = Hook[str](log.info, "%s has ended.")
 worker_failed = Hook[str](log.critical, "%s The worker ends.")
 worker_crashed = Hook[()](lambda: log.critical("The worker ends.", exc_info=True))
+part_not_ended = Hook[BaseException](log.warning, "A part of the worker, which can't start, did not end: %r")
 worker_hung = Hook[str, float](log.critical, "The worker's %s has made no progress for %g s: the worker ends.")
 worker_hangs = Hook[str, float](
     log.critical,
@@ -180,6 +181,7 @@ outcome_not_sent = Hook[Delivery](
 job_not_terminated = Hook[int, Exception](log.error, "Job %d is not terminated. %s")
 wrong_job_answered = Hook[int, object](log.error, "A child answered job %d, but it had another job: %r.")
 child_failed = Hook[()](log.exception, "A child of the pool fails.")
+pool_scaled = Hook[int, int](log.info, "The pool changes by %+d to %d.")
 child_not_forked = Hook[str](log.error, "No child could be forked: %s")
 child_connection_failed = Hook[OSError](log.error, "No child can be forked: %s")
 children_slow = Hook[list[int]](

@@ -21,7 +21,8 @@ from taskq.engines import configuration
 from taskq.logs import setup_worker_logging
 
 from . import log_lines
-from .node import Service, WorkerNode, WorkerOptions
+from .node import Service, WorkerNode
+from .options import WorkerOptions
 from .pools.base import Pool
 from .pools.forkserver_process import launch
 from .pools.registry import pool_class
@@ -30,6 +31,7 @@ from .process.forked import kill_helpers, prepare
 from .process.nodenames import expand, hostname
 from .process.signals import SignalHandlers
 from .process.system import return_large_blocks
+from .started import Started
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,7 +57,9 @@ def validate_config(config: WorkerConfig) -> None:
     """Raise ``ValueError`` for settings and options that don't go together, before the worker leaves the terminal."""
     _refuse_unusable(_alias())
     _refuse_contradiction(config)
-    _refuse_unlimited(pool_class(config.pool), config)
+    pool = pool_class(config.pool)
+    _refuse_unlimited(pool, config)
+    _refuse_scaling(pool, config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +85,12 @@ def run_worker(config: WorkerConfig, services: Sequence[Service] = ()) -> Worker
 
 
 def _run(config: WorkerConfig, services: Sequence[Service]) -> WorkerExit:
-    fork_server = launch(many=bool(config.max_tasks_per_child)) if config.pool == "prefork" else None
+    fork_server = launch(many=bool(config.max_tasks_per_child)) if pool_class(config.pool).needs_fork_server else None
     config.info = _info(config)
-    node = WorkerNode(config, _alias(), fork_server, services)
+    with Started() as started:
+        if fork_server is not None:
+            started.will_need(fork_server.end)
+        node = WorkerNode(config, _alias(), fork_server, services)
     signals.send(signals.worker_after_setup, config.name, instance=node)
     handlers = SignalHandlers(node, node.calls.post, restarted=config.restarted)
     handlers.install()
@@ -153,6 +160,11 @@ def _refuse_unlimited(pool: type[Pool], config: WorkerConfig) -> None:
         raise ValueError(
             f"The {pool.name} pool has no children: --max-tasks-per-child and --max-memory-per-child need prefork."
         )
+
+
+def _refuse_scaling(pool: type[Pool], config: WorkerConfig) -> None:
+    if config.autoscale and not pool.supports_resizing:
+        raise ValueError(f"The {pool.name} pool can't grow: --autoscale (TASKQ_AUTOSCALE) needs prefork or threads.")
 
 
 def _info(config: WorkerConfig) -> dict[str, Any]:

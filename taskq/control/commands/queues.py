@@ -77,7 +77,7 @@ def add_consumer(
     reply = {"ok": f"add consumer {queue}"}
 
     def add() -> dict[str, str]:
-        state.node.add_queue(added)
+        state.node.changes.add_queue(added)
         return reply
 
     return state.on_store(add, late=lambda: reply)
@@ -114,7 +114,7 @@ def cancel_consumer(state: WorkerState, queue: str, **_: Any) -> Pending:
     reply = {"ok": f"no longer consuming from {named('queue', queue)}"}
 
     def cancel() -> dict[str, str]:
-        state.node.cancel_queue(queue)
+        state.node.changes.cancel_queue(queue)
         return reply
 
     return state.on_store(cancel, late=lambda: reply)

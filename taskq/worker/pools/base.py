@@ -111,12 +111,16 @@ class Pool(ABC):
     """Base of all pools. ``concurrency`` is how many deliveries run at a time."""
 
     name: ClassVar[str]
+    #: Whether ``PoolOptions.fork_server`` is to be set: the worker then forks one before it has any thread.
+    needs_fork_server: ClassVar[bool] = False
     #: Whether ``Delivery.time_limit`` is enforced; a worker that needs it refuses a pool that can't.
     supports_hard_limit: ClassVar[bool] = False
     #: Whether ``terminate`` can end a running task.
     supports_terminate: ClassVar[bool] = False
     #: Whether ``max_tasks_per_child`` and ``max_memory_per_child`` mean anything.
     supports_recycling: ClassVar[bool] = False
+    #: Whether ``grow`` and ``shrink`` can do anything.
+    supports_resizing: ClassVar[bool] = True
 
     def __init__(self, concurrency: int, events: PoolEvents, hub: Hub, options: PoolOptions) -> None:
         if concurrency < 1:

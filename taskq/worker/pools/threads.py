@@ -68,9 +68,11 @@ class ThreadsPool(Pool):
     def grow(self, n: int = 1) -> None:
         """Add ``n`` threads."""
         post = partial(self._calls.post, self._on_answer)
-        added = [ThreadSlot(next(self._numbers), self._run, post) for _ in range(n)]
-        self._slots = self._slots + added
-        self._by_index.update({slot.index: slot for slot in added})
+        for _ in range(n):
+            slot = ThreadSlot(next(self._numbers), self._run, post)
+            # At once: the next thread may be one too many for this system.
+            self._by_index[slot.index] = slot
+            self._slots = [*self._slots, slot]
         self.concurrency = len(self._slots)
         self.hub.call_soon(self.events.ready)
 

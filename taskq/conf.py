@@ -254,6 +254,13 @@ class Settings:
     )
     SOFT_SHUTDOWN_TIMEOUT = Setting(kinds.SECONDS, 0.0, "Seconds that a cold stop gives to running tasks.")
 
+    METRICS_TOKEN = Setting(
+        kinds.optional(kinds.TEXT),
+        None,
+        "The token with which Prometheus may read the URL of `taskq.contrib.metrics`, as `Authorization: Bearer`. "
+        "`None`: staff alone may, with the permissions to view tasks, messages and workers.",
+    )
+
     TIMEZONE = Setting(
         kinds.ZONE,
         From("Django's `TIME_ZONE`", lambda s: _django_time_zone()),
@@ -329,6 +336,7 @@ _SECTIONS = {
     "TYPING": "Tasks",
     "IGNORE_RESULT": "States and results",
     "POOL": "Worker",
+    "METRICS_TOKEN": "Metrics and probes",
     "TIMEZONE": "Time and logs",
 }
 

@@ -69,5 +69,7 @@ class Setting(Generic[T]):
         try:
             return self.kind.convert(raw)
         except (TypeError, ValueError, OverflowError):
-            shown = masked_url(repr(raw)) if self.name in {"BROKER_URL", "CONTROL_URL"} else repr(raw)
+            shown = type(raw).__name__ if self.name == "METRICS_TOKEN" else repr(raw)
+            if self.name in {"BROKER_URL", "CONTROL_URL"}:
+                shown = masked_url(shown)
             raise ImproperlyConfigured(f"{self.django_name} must be {self.kind.words}, not {shown}.") from None

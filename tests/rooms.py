@@ -31,6 +31,7 @@ ROOMS = (
     ("worker",),
     ("control",),
     ("events",),
+    ("metrics",),
     ("schedule",),
     ("management",),
 )
@@ -68,7 +69,7 @@ WORKER = (
     ("pools",),
     ("loop", "duties"),
     ("failure_handlers",),
-    ("options", "started"),
+    ("activity", "options", "started"),
     ("changes",),
     ("node",),
     ("main", "health"),

@@ -169,6 +169,7 @@ remote_connected = Hook[str](log.debug, "Remote control is connected to %s.")
 remote_disconnected = Hook[str, Exception, float](
     log.warning, "Remote control has no connection to %s: %r. It connects again in %.1f s at most."
 )
+remote_message_unreadable = Hook[Exception](log.warning, "A message of remote control can't be read: %r.")
 remote_call_failed = Hook[Exception](lambda error: log.error("A call of remote control failed.", exc_info=error))
 
 # -- the pools

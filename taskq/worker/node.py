@@ -20,6 +20,7 @@ from taskq.messages.routing import public_name
 from taskq.transport.lease import leave_to_peers
 
 from . import failure_handlers, log_lines
+from .activity import Activity
 from .call_queue import CallQueue
 from .changes import WorkerChanges
 from .duties.database_source import DatabaseSource
@@ -80,7 +81,6 @@ class WorkerNode:
         services: Sequence[Service] = (),
     ) -> None:
         self.options = options
-        self.services = services
         self.remote = RemoteThread()
         self.started_at = time.monotonic()
         self.hub = Hub()
@@ -97,6 +97,8 @@ class WorkerNode:
         self.changes = WorkerChanges(options, self.store, self.lease, self.declarations, self.source, self.consumer)
         self._make_autoscaler()
         self._make_pool(fork_server)
+        self.activity = Activity(self.consumer)
+        self.services = (self.activity, *services)
 
     # -- putting together
 
@@ -114,7 +116,7 @@ class WorkerNode:
             options.name,
             settings.LEASE,
             alias,
-            info=lambda: options.info,
+            info=lambda: options.info | self.activity.info(),
             on_revoked=lambda asked: self.calls.post(self.consumer.revoke, asked),
             on_lost=lambda ids: self.calls.post(self.consumer.lease_lost, ids),
             loop_hangs=lambda: self.watchdog.hanging,

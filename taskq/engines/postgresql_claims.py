@@ -18,7 +18,7 @@ _NO_WAIT = "pg_catalog.set_config('synchronous_commit', 'off', true)"
 # keep them there. An array is read once.
 _CLAIM = (
     f"UPDATE taskq_message m SET token = %s WHERE {{}}m.ctid = ANY(ARRAY({{}})) RETURNING {claim_columns()}, "
-    "extract(epoch FROM expires_at - clock_timestamp())::float8"
+    "extract(epoch FROM expires_at - clock_timestamp())::float8, extract(epoch FROM created_at)::float8"
 )
 # The index of claims has the id as ``id + 0``, and no other index does: see ``storage``.
 _FROM_THE_START = (

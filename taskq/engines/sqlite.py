@@ -89,7 +89,7 @@ _CLAIM = (
     "UPDATE taskq_message SET token = %s WHERE id IN (SELECT id FROM taskq_message INDEXED BY taskq_message_to_claim "
     f"WHERE token = '' AND queue = %s ORDER BY priority DESC, id LIMIT %s) RETURNING {claim_columns(_OCTETS)}, "
     # As text: the column by itself would be converted to a naive datetime.
-    "expires_at || ''"
+    "expires_at || '', (julianday(created_at) - 2440587.5) * 86400"
 )
 
 

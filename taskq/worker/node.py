@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from kombu.asynchronous import Hub
-from kombu.entity import Queue
 
 from taskq import rates, signals
 from taskq.calls.registry import tasks
@@ -21,7 +20,9 @@ from taskq.messages.routing import public_name
 from taskq.transport.lease import leave_to_peers
 
 from . import failure_handlers, log_lines
+from .activity import Activity
 from .call_queue import CallQueue
+from .changes import WorkerChanges
 from .duties.database_source import DatabaseSource
 from .duties.declarations import Declarations
 from .duties.lease import WorkerLease
@@ -33,6 +34,7 @@ from .duties.redeliveries import Redeliveries
 from .duties.shared_rates import SharedRates
 from .duties.store_thread import StoreThread
 from .duties.unknown_tasks import take_known
+from .loop.autoscale import Autoscaler
 from .loop.consumer import Consumer
 from .loop.prefetch import PrefetchPolicy
 from .loop.redelivered import read_alone
@@ -80,7 +82,6 @@ class WorkerNode:
         services: Sequence[Service] = (),
     ) -> None:
         self.options = options
-        self.services = services
         self.remote = RemoteThread()
         self.started_at = time.monotonic()
         self.hub = Hub()
@@ -94,7 +95,11 @@ class WorkerNode:
         self._make_watchdogs()
         self._make_duties(alias)
         self._make_consumer()
+        self.changes = WorkerChanges(options, self.store, self.lease, self.declarations, self.source, self.consumer)
+        self._make_autoscaler()
         self._make_pool(fork_server)
+        self.activity = Activity(self.consumer)
+        self.services = (self.activity, *services)
 
     # -- putting together
 
@@ -112,7 +117,7 @@ class WorkerNode:
             options.name,
             settings.LEASE,
             alias,
-            info=lambda: options.info,
+            info=lambda: options.info | self.activity.info(),
             on_revoked=lambda asked: self.calls.post(self.consumer.revoke, asked),
             on_lost=lambda ids: self.calls.post(self.consumer.lease_lost, ids),
             loop_hangs=lambda: self.watchdog.hanging,
@@ -165,6 +170,11 @@ class WorkerNode:
             self.source.set_rate(name, rate)
         self.source.ended = lambda: self.consumer.ended - self.ledger.written
 
+    def _make_autoscaler(self) -> None:
+        if self.options.autoscale is not None:
+            most, least = self.options.autoscale
+            self.consumer.autoscaler = Autoscaler(most, least, settings.AUTOSCALE_KEEPALIVE, self.changes.scale)
+
     def _make_pool(self, fork_server: ForkServer | None) -> None:
         options = self.options
         consumer = self.consumer
@@ -179,6 +189,7 @@ class WorkerNode:
         pool_options = PoolOptions(
             hostname=options.name,
             fork_server=fork_server,
+            interpreter=options.interpreter,
             max_tasks_per_child=options.max_tasks_per_child,
             max_memory_per_child=options.max_memory_per_child,
         )
@@ -211,7 +222,7 @@ class WorkerNode:
 
     def _retarget(self, target: int) -> None:
         grown = target > self.source.target
-        self.source.target, self.source.slots = target, self.consumer.pool.concurrency
+        self.source.target, self.source.slots = target, self.consumer.capacity
         if grown:
             self.store.calls.wake()
 
@@ -272,33 +283,6 @@ class WorkerNode:
             self._announcing.cancel()
             signals.send(signals.worker_ready, self.options.name, instance=self)
             log_lines.worker_ready(self.options.name)
-
-    # -- changes while it runs
-
-    def add_queue(self, queue: Queue) -> None:
-        """Read a queue too. Called on the store thread."""
-        self.declarations.add(queue)
-        self.options.queues = [*(each for each in self.options.queues if each.name != queue.name), queue]
-        self.source.add(queue.name)
-        self._write_info(queues=[each.name for each in self.options.queues])
-
-    def cancel_queue(self, name: str) -> None:
-        """Read a queue no more. Called on the store thread."""
-        self.options.queues = [each for each in self.options.queues if each.name != name]
-        self.declarations.cancel(name)
-        self.source.remove(name)
-        self._write_info(queues=[each.name for each in self.options.queues])
-
-    def resize(self, by: int) -> None:
-        """Add slots to the pool, or take some away. Raises ``ValueError`` if the pool can't. Called by the loop."""
-        pool = self.consumer.pool
-        (pool.grow if by > 0 else pool.shrink)(abs(by))
-        self.consumer.dispatch()
-        self.store.calls.post(lambda: self._write_info(concurrency=pool.concurrency))
-
-    def _write_info(self, **changed: Any) -> None:
-        self.options.info = {**self.options.info, **changed}
-        self.lease.write_info()
 
     # -- ending
 

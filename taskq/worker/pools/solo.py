@@ -15,6 +15,7 @@ class SoloPool(ThreadsPool):
     """One thread, whatever ``concurrency`` says."""
 
     name = "solo"
+    supports_resizing = False
 
     def __init__(self, concurrency: int, events: PoolEvents, hub: Hub, options: PoolOptions) -> None:
         super().__init__(1, events, hub, options)

@@ -27,3 +27,8 @@ class WorkerOptions:
     #: The most and the fewest slots of a pool that grows and shrinks by itself.
     autoscale: tuple[int, int] | None = None
     info: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def hostname(self) -> str:
+        """The node's name, as receivers of signals ask for it."""
+        return self.name

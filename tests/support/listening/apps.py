@@ -41,8 +41,8 @@ class ListeningConfig(AppConfig):
         """Connect a receiver for a single task, and break the reading of another."""
         if (path := os.environ.get("TEST_SIGNALS")) is None:
             return
-        from taskq.calls import masking
         from taskq import task
+        from taskq.calls import masking
         from tests.support.jobs.flows import add
 
         signals.task_received.connect(_noting(path, "received add"), sender=add, weak=False)

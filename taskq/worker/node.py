@@ -102,6 +102,11 @@ class WorkerNode:
         self.activity = Activity(self.consumer)
         self.services = (self.activity, *services)
 
+    @property
+    def hostname(self) -> str:
+        """The node's name, as receivers of signals ask for it."""
+        return self.options.name
+
     # -- putting together
 
     def _make_watchdogs(self) -> None:
@@ -241,7 +246,7 @@ class WorkerNode:
 
         Raises ``RuntimeError`` if a part can't be started; nothing of the worker runs then.
         """
-        signals.send(signals.worker_init, self.options.name, instance=self)
+        signals.send(signals.worker_init, self, instance=self)
         with Started() as started:
             self._start(started)
         try:
@@ -255,7 +260,7 @@ class WorkerNode:
     def _start(self, started: Started) -> None:
         # The fork server runs already.
         started.will_need(lambda: self.consumer.pool.stop(_LAST_TASKS))
-        started.will_need(lambda: signals.send(signals.worker_shutdown, self.options.name, instance=self))
+        started.will_need(lambda: signals.send(signals.worker_shutdown, self, instance=self))
         self.hub.add_reader(self.calls.fileno(), self.calls.run)
         self._start_services(started)
         self.consumer.pool.start()
@@ -285,7 +290,7 @@ class WorkerNode:
         """Announce the worker once its row is written, senders can find its queues, and callers its mailbox."""
         if self.lease.token and self.declarations.made and self.remote.is_settled:
             self._announcing.cancel()
-            signals.send(signals.worker_ready, self.options.name, instance=self)
+            signals.send(signals.worker_ready, self, instance=self)
             log_lines.worker_ready(self.options.name)
 
     # -- ending
@@ -359,7 +364,7 @@ class WorkerNode:
                 service.stop()
             self.remote.end(_LAST_MESSAGES)
             self._stop_watchdogs()
-            signals.send(signals.worker_shutdown, self.options.name, instance=self)
+            signals.send(signals.worker_shutdown, self, instance=self)
             log_lines.worker_ended(self.options.name)
 
     def _end_store(self) -> None:

@@ -252,7 +252,7 @@ class TestTaskqueues:
         ("queue", "seconds"), [("", None), ("x" * 256, None), ("a\0b", 1), ("a", -1), ("a", 1e300)]
     )
     def test_what_can_be_no_pause_is_refused(self, queue: str, seconds: float | None) -> None:
-        with pytest.raises(ValueError, match="queue|seconds"):
+        with pytest.raises(ValueError, match=r"queue|seconds"):
             control.pause_queue(queue, seconds=seconds)
         with pytest.raises(CommandError):
             run("taskqueues", "pause", queue, *(["--seconds", str(seconds)] if seconds else []))

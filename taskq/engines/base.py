@@ -332,8 +332,8 @@ class Engine:
     token_check = "(token || '')"
     #: What stands before a SELECT with SKIP LOCKED.
     skipping = ""
-    #: The database's time, as a value for a column of time.
-    now_sql = "clock_timestamp()"
+    #: The database's time, as a value for a column of time; and a column of time as a Unix time.
+    now_sql, unix_time = "clock_timestamp()", "extract(epoch FROM {})::float8"
 
     @staticmethod
     def claimed(rows: Iterable[Sequence[Any]], left: Callable[[Any], float] = float) -> list[Claimed]:

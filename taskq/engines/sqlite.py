@@ -85,11 +85,13 @@ _INSERT_NODE = (
 _NODE_RESET = "UPDATE SET " + ", ".join(f"{c} = excluded.{c}" for c in NODE_COLUMNS.split(", ") if c != "task_id")
 #: ``octet_length`` came with SQLite 3.43.
 _OCTETS = "length(CAST({} AS BLOB))"
+#: A column of time as a Unix time.
+_UNIX = "(julianday({}) - 2440587.5) * 86400"
 _CLAIM = (
     "UPDATE taskq_message SET token = %s WHERE id IN (SELECT id FROM taskq_message INDEXED BY taskq_message_to_claim "
     f"WHERE token = '' AND queue = %s ORDER BY priority DESC, id LIMIT %s) RETURNING {claim_columns(_OCTETS)}, "
     # As text: the column by itself would be converted to a naive datetime.
-    "expires_at || '', (julianday(created_at) - 2440587.5) * 86400"
+    f"expires_at || '', {_UNIX.format('created_at')}"
 )
 
 
@@ -196,6 +198,7 @@ class SqliteEngine(Engine):
     false, true = "0", "1"
     octets = _OCTETS
     now_sql = "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now')"
+    unix_time = _UNIX
 
     def is_transient(self, error: Exception) -> bool:
         """The database is locked."""

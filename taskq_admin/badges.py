@@ -25,6 +25,7 @@ _TONES = {
     "STARTED": "busy",
     "RETRY": "warn",
     "stopping": "warn",
+    "paused": "warn",
 }
 
 

@@ -12,8 +12,9 @@ from django.db.models import Count
 
 from taskq.conf import database_broker_alias, settings
 from taskq.messages.parking import home
-from taskq.models import DUE_ORDER, Message, ScheduledMessage
+from taskq.models import DUE_ORDER, Message, QueuePause, ScheduledMessage
 from taskq.store.backlog import waiting
+from taskq.store.pauses import present
 
 from . import workers
 from .capped import CAP, CappedCount, capped
@@ -26,7 +27,10 @@ FEW = 20
 
 @dataclass(frozen=True, slots=True)
 class QueueLoad:
-    """One queue. ``oldest`` is in seconds, ``None`` when nothing waits. ``read``: a living worker takes from it."""
+    """One queue. ``oldest`` is in seconds, ``None`` when nothing waits. ``read``: a living worker takes from it.
+
+    ``pause`` says since when and why nothing is taken from it.
+    """
 
     name: str
     waiting: CappedCount
@@ -34,6 +38,7 @@ class QueueLoad:
     scheduled: CappedCount
     oldest: float | None
     read: bool = True
+    pause: QueuePause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +50,12 @@ class Overview:
 
 
 def overview(declared: tuple[str, ...] = ()) -> Overview:
-    """Return the load of every queue that holds messages and of those ``declared``."""
+    """Return the load of every queue that holds messages or is paused, and of those ``declared``."""
     claimed, scheduled = _claimed(), _scheduled()
     rows = waiting(MANY + 1, CAP + 1, declared)
-    names = sorted({*rows, *claimed, *scheduled})
     read = _read()
+    pauses = {row.queue: row for row in present()}
+    names = sorted({*rows, *claimed, *scheduled, *pauses})
     nothing = CappedCount(0)
     loads = [
         QueueLoad(
@@ -59,6 +65,7 @@ def overview(declared: tuple[str, ...] = ()) -> Overview:
             scheduled.get(name, nothing),
             rows[name].oldest if name in rows else None,
             read is None or name in read,
+            pauses.get(name),
         )
         for name in names[:MANY]
     ]

@@ -8,10 +8,12 @@ from typing import Any
 from django import template
 from django.contrib.admin.templatetags.admin_list import pagination
 from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR, ChangeList
+from django.template import Context
 from django.utils.safestring import SafeString
 
 from taskq_admin import badges
 from taskq_admin.admin.filters import BeforeFilter, NameFilter, TabFilter
+from taskq_admin.overview import overview
 from taskq_admin.queries import durations
 from taskq_admin.queries.tabs import tab_counts
 
@@ -40,6 +42,27 @@ def moment(at: datetime | None) -> SafeString:
 def duration(seconds: float | None) -> str:
     """Return a number of seconds in words."""
     return durations.words(seconds)
+
+
+@register.inclusion_tag("admin/taskq_admin/overview.html", takes_context=True)
+def taskq_overview(context: Context) -> dict[str, Any]:
+    """Show the overview, as far as the user may see its tables on this site."""
+    models = {
+        model["object_name"]: model
+        for app in context["available_apps"]
+        if app["app_label"] == "taskq"
+        for model in app["models"]
+        if model["perms"]["view"] and model["admin_url"]
+    }
+    shown = overview(models.keys(), context["request"].GET.get("span"))
+    pages = {name.lower(): model["admin_url"] for name, model in models.items()}
+    return {**shown, "pages": pages, "is_empty": not models}
+
+
+@register.filter
+def page_of(pages: dict[str, str], name: str) -> str:
+    """Return the address of a list; empty if the user may not see it."""
+    return pages.get(name, "")
 
 
 @register.inclusion_tag("admin/taskq_admin/tabs.html")

@@ -14,7 +14,18 @@ from django.test import override_settings
 
 from taskq.models import Attempt, TaskRun, Worker
 from taskq_admin import folds
-from taskq_admin.queries import durations, payloads, queues, runs, tabs, timeline, workers
+from taskq_admin.queries import (
+    activity,
+    attention,
+    durations,
+    payloads,
+    queues,
+    runs,
+    tabs,
+    throughput,
+    timeline,
+    workers,
+)
 
 from .conftest import START
 
@@ -220,13 +231,14 @@ class Asked(Exception):
         lambda: runs.relatives(TaskRun(task_id="x", parent_id="y")),
         tabs.tab_counts,
         lambda: list(workers.listed()),
-        lambda: workers.held("x"),
-        lambda: workers._runs(["x"]),
+        lambda: workers.held("x", activity.Activity()),
+        lambda: workers._runs({"x"}),
         queues.overview,
-        queues._names,
+        queues.unread,
+        lambda: throughput.periods(throughput.SPANS[0]),
+        lambda: attention.of_duties(START),
         queues._claimed,
         queues._scheduled,
-        lambda: queues._oldest("x"),
     ],
 )
 def test_every_query_goes_to_the_database_of_the_setting(

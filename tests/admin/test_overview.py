@@ -1,0 +1,168 @@
+"""The overview: what the first page of the section shows, and to whom."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client, override_settings
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskq import clock, control
+from taskq.models import Lease, TaskRun, Worker
+from taskq.store import statistics
+from taskq.store.retention import SWEEP
+from taskq_admin.charts.columns import HEIGHT, WIDTH, stacked
+from taskq_admin.queries import throughput
+
+URL = "/admin/taskq/"
+Make = Callable[..., Any]
+
+
+def count(minutes_ago: int, succeeded: int = 0, failed: int = 0, name: str = "shop.add") -> None:
+    counters = [0] * len(statistics.COUNTERS)
+    counters[0], counters[1] = succeeded, failed
+    statistics.add({(int(clock.now()) // 60 - minutes_ago, name, "taskq"): counters}, "default")
+
+
+def text(client: Client, query: str = "") -> str:
+    page = client.get(URL + query)
+    assert page.status_code == 200
+    return re.sub(r"\s+", " ", page.content.decode())
+
+
+def tile(page: str, label: str) -> str:
+    found = re.search(rf"<strong>([^<]*)</strong> <span>{label}</span>", page)
+    assert found, label
+    return found[1]
+
+
+@given(st.lists(st.lists(st.integers(0, 10**9), min_size=3, max_size=3), max_size=60))
+def test_columns_are_within_the_chart_and_show_whatever_is_not_zero(columns: list[list[int]]) -> None:
+    placed = stacked(columns)
+    assert len(placed) == len(columns)
+    for values, parts in zip(columns, placed, strict=True):
+        assert [part.series for part in parts] == [series for series, value in enumerate(values) if value]
+        for part in parts:
+            assert -0.1 <= part.x <= part.x + part.width <= WIDTH + 0.1
+            assert 0 <= part.y < part.y + part.height <= HEIGHT + 0.1
+            assert part.height >= 1
+
+
+def test_empty_site_says_what_to_do(admin_client: Client) -> None:
+    page = text(admin_client)
+    assert "No worker runs: tasks wait until one is started." in page
+    assert (tile(page, "Running"), tile(page, "Waiting"), tile(page, "Workers")) == ("0", "0", "0")
+    assert "60 minutes: 0 tasks ended, 0 of them failed." in page
+
+
+def test_tiles_and_chart(admin_client: Client, make_run: Make, make_messages: Make, make_worker: Make) -> None:
+    make_worker(info='{"queues": ["mails"]}')
+    make_run("one")
+    make_run("two", state="FAILURE")
+    make_messages("mails", 3, created_at=datetime.now(UTC) - timedelta(minutes=5))
+    count(0, 3, 1)
+    count(0, 2, name="shop.mail")
+    count(30, 1)
+    count(70, 0, 7)
+    page = text(admin_client)
+    assert (tile(page, "Waiting"), tile(page, "Failed in 24 h"), tile(page, "Workers")) == ("1", "8", "1")
+    assert tile(page, "Oldest wait").startswith("5 min")
+    assert "60 minutes: 7 tasks ended, 1 of them failed." in page
+    assert "5 succeeded, 1 failed, 0 revoked" in page
+    assert "24 hours: 14 tasks ended, 8 of them failed." in text(admin_client, "?span=day")
+    assert "7 days: 14 tasks ended, 8 of them failed." in text(admin_client, "?span=week")
+    assert "60 minutes: 7 tasks ended" in text(admin_client, "?span=<script>")
+
+
+def test_periods_end_with_the_present_one(db: None) -> None:
+    count(0, 1)
+    count(59, 2)
+    count(60, 4)
+    hour = throughput.periods(throughput.SPANS[0])
+    assert len(hour) == 60
+    assert hour[-1].start <= datetime.now(UTC) < hour[-1].start + timedelta(seconds=61)
+    assert [hour[0].succeeded, hour[-1].succeeded] == [2, 1]
+
+
+def test_what_needs_attention(
+    admin_client: Client, make_messages: Make, make_scheduled: Make, make_worker: Make
+) -> None:
+    ago = datetime.now(UTC) - timedelta(hours=3)
+    make_messages("tpyo", 2)
+    make_scheduled("mails", due_at=ago)
+    make_worker("a", name="w@silent", seen_at=ago)
+    make_worker("b", name="w@lost", state=Worker.LOST)
+    Lease.objects.create(name=SWEEP, done_at=ago)
+    control.pause_queue("reports", reason="<b>moving</b>", by="ann")
+    count(1, 10, 5)
+    page = text(admin_client)
+    for sentence in (
+        "2 messages wait in the queue tpyo, and no living worker takes from it.",
+        "The queue reports is paused by ann: &lt;b&gt;moving&lt;/b&gt;",
+        "Nothing was heard of the worker w@silent for 3 h",
+        "The worker w@lost was lost; its tasks went back.",
+        "No worker runs: tasks wait until one is started.",
+        "5 of 15 tasks failed within the last hour.",
+        "A scheduled task is 3 h",
+        "Old rows were last deleted 3 h",
+    ):
+        assert sentence in page, sentence
+    assert "<b>moving" not in page
+
+
+def test_running_site_needs_none(admin_client: Client, make_run: Make, make_worker: Make) -> None:
+    make_worker(info='{"queues": ["taskq"]}')
+    count(1, 100, 2)
+    page = text(admin_client)
+    assert "Needs attention" not in page
+
+
+def test_number_of_queries_does_not_grow(
+    admin_client: Client, make_messages: Make, make_worker: Make, django_assert_max_num_queries: Any
+) -> None:
+    for number in range(30):
+        make_messages(f"queue-{number}")
+        make_worker(f"boot-{number}", name=f"w{number}@host")
+    for span in ("hour", "day", "week"):
+        with django_assert_max_num_queries(2 + 18):  # two of the session
+            text(admin_client, f"?span={span}")
+
+
+@pytest.mark.parametrize(
+    ("models", "there", "missing"),
+    [
+        (["taskrun"], ["Ended tasks", "Running"], ["Oldest wait", "<h2>Workers", "No worker runs"]),
+        (["queue"], ["Oldest wait", "<h2>Queues"], ["Ended tasks", "no living worker", "<h2>Workers"]),
+        (["worker"], ["<h2>Workers", "No worker runs"], ["Ended tasks", "Oldest wait", "secret.task"]),
+    ],
+)
+def test_each_part_needs_its_permission(
+    client: Client, make_messages: Make, make_worker: Make, models: list[str], there: list[str], missing: list[str]
+) -> None:
+    make_messages("tpyo")
+    ago = datetime.now(UTC) - timedelta(hours=3)
+    make_worker(seen_at=ago, info='{"slots": [{"slot": 0, "pid": 1, "id": "x", "name": "secret.task", "since": 1}]}')
+    user = User.objects.create(username="u", password="!", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=[f"view_{model}" for model in models]))
+    client.force_login(user)
+    page = text(client)
+    assert [each for each in there if each not in page] == []
+    assert [each for each in missing if each in page] == []
+
+
+def test_statistics_that_are_off_are_said(admin_client: Client) -> None:
+    with override_settings(TASKQ_STATISTICS=False):
+        assert "TASKQ_STATISTICS is off" in text(admin_client)
+
+
+def test_running_tasks_of_a_worker_are_named(admin_client: Client, make_run: Make, make_worker: Make) -> None:
+    make_run("x", name="shop.report")
+    make_worker(info='{"slots": [{"slot": 0, "pid": 1, "id": "x", "name": "shop.report", "since": 1}, {"slot": 1}]}')
+    assert "shop.report" in text(admin_client)
+    assert TaskRun.objects.count() == 1

@@ -210,6 +210,12 @@ class Settings:
         "Seconds in which not all processes were needed, after which a pool that grew by itself shrinks again, by one "
         "process a second.",
     )
+    POOL_RESTARTS = Setting(
+        kinds.FLAG,
+        False,
+        "Whether the command `pool_restart` of remote control may replace the processes of the pool, and have new ones "
+        "import the code anew.",
+    )
     PREFETCH_MULTIPLIER = Setting(
         kinds.optional(kinds.WHOLE),
         None,

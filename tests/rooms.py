@@ -69,7 +69,7 @@ WORKER = (
     ("pools",),
     ("loop", "duties"),
     ("failure_handlers",),
-    ("options", "started"),
+    ("activity", "options", "started"),
     ("changes",),
     ("node",),
     ("main", "health"),

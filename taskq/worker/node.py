@@ -20,6 +20,7 @@ from taskq.messages.routing import public_name
 from taskq.transport.lease import leave_to_peers
 
 from . import failure_handlers, log_lines
+from .activity import Activity
 from .call_queue import CallQueue
 from .changes import WorkerChanges
 from .duties.database_source import DatabaseSource
@@ -30,6 +31,7 @@ from .duties.maintenance import Maintenance
 from .duties.parking import Parking
 from .duties.queue_advice import tell_of_unnamed
 from .duties.redeliveries import Redeliveries
+from .duties.shared_rates import SharedRates
 from .duties.store_thread import StoreThread
 from .duties.unknown_tasks import take_known
 from .loop.autoscale import Autoscaler
@@ -80,7 +82,6 @@ class WorkerNode:
         services: Sequence[Service] = (),
     ) -> None:
         self.options = options
-        self.services = services
         self.remote = RemoteThread()
         self.started_at = time.monotonic()
         self.hub = Hub()
@@ -97,6 +98,8 @@ class WorkerNode:
         self.changes = WorkerChanges(options, self.store, self.lease, self.declarations, self.source, self.consumer)
         self._make_autoscaler()
         self._make_pool(fork_server)
+        self.activity = Activity(self.consumer)
+        self.services = (self.activity, *services)
 
     # -- putting together
 
@@ -114,7 +117,7 @@ class WorkerNode:
             options.name,
             settings.LEASE,
             alias,
-            info=lambda: options.info,
+            info=lambda: options.info | self.activity.info(),
             on_revoked=lambda asked: self.calls.post(self.consumer.revoke, asked),
             on_lost=lambda ids: self.calls.post(self.consumer.lease_lost, ids),
             loop_hangs=lambda: self.watchdog.hanging,
@@ -136,13 +139,15 @@ class WorkerNode:
             self.redeliveries.add,
             poll=settings.POLL_INTERVAL,
         )
-        self.parking = Parking(self.lease, alias, self.source.note_parked)
+        self.parking = Parking(self.lease, alias, self.source)
         self.source.mark_useful = self.store.mark_useful
+        self.source.shared = {} if options.disable_rate_limits else rates.shared(tasks)
+        self.shared_rates = SharedRates(self.source.shared, alias, self._rate_changed, poll=settings.POLL_INTERVAL)
         self.declarations = Declarations(options.queues, alias)
-        maintenance = Maintenance(self.lease, alias)
         # The lease first: a worker that was frozen learns that it was taken for dead before it writes anything.
         self.store.duties = (
-            self.lease, self.declarations, self.ledger, self.parking, self.source, self.redeliveries, maintenance,
+            self.lease, self.declarations, self.ledger, self.shared_rates, self.parking, self.source, self.redeliveries,
+            Maintenance(self.lease, alias),
         )  # fmt: skip
         self.store.on_failure = lambda: self.calls.post(self._fail, "The store thread failed.")
         self.store.on_connected = self.lease.reset_peers
@@ -162,7 +167,7 @@ class WorkerNode:
         )
         for name, rate in ({} if options.disable_rate_limits else rates.defined(tasks)).items():
             self.consumer.limits.rated.add(name)
-            (self.source.share_rate if tasks[name].rate_limit_scope == "cluster" else self.source.set_rate)(name, rate)
+            self.source.set_rate(name, rate)
         self.source.ended = lambda: self.consumer.ended - self.ledger.written
 
     def _make_autoscaler(self) -> None:
@@ -184,6 +189,7 @@ class WorkerNode:
         pool_options = PoolOptions(
             hostname=options.name,
             fork_server=fork_server,
+            interpreter=options.interpreter,
             max_tasks_per_child=options.max_tasks_per_child,
             max_memory_per_child=options.max_memory_per_child,
         )
@@ -193,7 +199,7 @@ class WorkerNode:
 
     def _to_store(self, method: str, *args: Any, **kwargs: Any) -> None:
         """Post a call of the ledger, or of the parking; it answers by functions, called on the loop's thread."""
-        call = getattr(self.parking if method == "park" else self.ledger, method)
+        call = getattr(self.parking if method in ("park", "start_unused") else self.ledger, method)
         self.store.calls.post(lambda: call(*(self._answering(a) for a in args), **kwargs))
 
     def _answering(self, argument: Any) -> Any:
@@ -205,6 +211,11 @@ class WorkerNode:
         """Have a task start ``rate`` times a second in this worker, or without a limit. Called on the loop's thread."""
         self.store.calls.post(self.source.set_rate, task, rate)
         self.consumer.set_rated(task, rate is not None)
+
+    def _rate_changed(self, task: str, rate: float | None) -> None:
+        """Take over a limit of all workers that has changed. Called on the store thread."""
+        self.source.set_rate(task, rate)
+        self.calls.post(self.consumer.set_rated, task, rate is not None)
 
     def _was_read(self, request: Request | None) -> None:
         self.store.calls.post(self.redeliveries.was_read, request)

@@ -32,6 +32,7 @@ def stats(state: WorkerState, **_: Any) -> dict[str, Any]:
         "broker": _broker(),
         "prefetch_count": node.source.target,
         "rusage": _rusage(),
+        **node.activity.info(),
     }
 
 

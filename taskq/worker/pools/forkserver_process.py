@@ -65,6 +65,16 @@ def launch(run: RunFn | None = None, *, many: bool = False) -> ForkServer:
     return ForkServer(pid, ours)
 
 
+def become(socket_fd: int, parent: int, *, many: bool) -> NoReturn:
+    """Make this process, which ``parent`` has started, a fork server, and end it when ``parent`` does."""
+    _warn_of_threads()
+    _close_connections()
+    gc.collect()
+    gc.freeze()
+    os.set_inheritable(socket_fd, False)
+    _main(socket.socket(fileno=socket_fd), parent, None, many)
+
+
 def _warn_of_threads() -> None:
     names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
     if names:

@@ -19,7 +19,6 @@ from tests.support.waiting import wait_until
 
 from .conftest import StartWorker
 
-
 #: What these tests look at is the same on each database.
 sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 

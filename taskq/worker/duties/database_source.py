@@ -201,7 +201,7 @@ class DatabaseSource(Duty):
         self._claiming = True
         found = take(queue, limit, self._lease.token, self._alias)
         seconds = time.monotonic() - began
-        claimed = large.keep(found, self._lease.token, self._most_bytes - self._lease.size, self._alias)
+        claimed = self._with_large(found)
         self._claiming = False
         short = len(found) < limit
         # Messages that went back wait again, before the newest.
@@ -213,13 +213,18 @@ class DatabaseSource(Duty):
         self._adapt(queue, len(claimed), len(found) - len(claimed))
         return self._take(claimed)
 
+    def _with_large(self, claimed: list[Claimed]) -> list[Claimed]:
+        """Return those claimed messages that there is room for, with their texts."""
+        room = self._most_bytes - self._lease.size
+        return large.keep(claimed, self._lease.token, room, self._alias, in_rows=True)
+
     def _claim_parked(self, name: str, limit: int) -> int:
         """Claim from a parking as many messages as may start now, ``limit`` at most; return how many are held now."""
         if (limit := min(limit, self.limits.free(name))) <= 0:
             return 0
         self._claiming = True
         found = claim(name, limit, self._lease.token, self._alias)
-        claimed = large.keep(found, self._lease.token, self._most_bytes - self._lease.size, self._alias)
+        claimed = self._with_large(found)
         self._claiming = False
         self.limits.note_claimed(name, len(found), short=len(found) < limit and len(claimed) == len(found))
         for message in claimed:
@@ -267,6 +272,7 @@ class DatabaseSource(Duty):
             # If this fails, the messages are not known here, and are requeued as after a claim without an answer.
             self._claiming = True
             claimed = runnable(self._lease.token, claimed, self._alias)
+            large.leave(claimed)
             self._claiming = False
         self._lease.take([m.id for m in claimed], {m.id: m.size for m in claimed if m.size})
         if again := [message for message in claimed if message.redelivered]:

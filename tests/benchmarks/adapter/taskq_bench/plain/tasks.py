@@ -19,3 +19,21 @@ def first_line(values: list[int]) -> float:
     if values != list(range(len(values))):
         raise ValueError("values are missing, or not in their order")
     return began
+
+
+@task
+def now() -> float:
+    """Return when it began."""
+    return time.time()
+
+
+@task
+def echo(text: str, times: int) -> str:
+    """Return ``text`` so many times."""
+    return text * times
+
+
+@task
+def large(size: int) -> str:
+    """Return a text of ``size`` bytes."""
+    return "x" * size

@@ -31,11 +31,13 @@ ROOMS = (
     ("worker",),
     ("control",),
     ("events",),
+    ("metrics",),
     ("schedule",),
     ("management",),
 )
 #: The modules of the ground, which lie in taskq itself.
 GROUND = (
+    "setting",
     "conf",
     "environment",
     "documentation",
@@ -55,6 +57,7 @@ GROUND = (
     "files",
     "logs",
     "rates",
+    "histograms",
     "value_kinds",
     "broker_urls",
 )
@@ -67,6 +70,8 @@ WORKER = (
     ("pools",),
     ("loop", "duties"),
     ("failure_handlers",),
+    ("activity", "options", "started"),
+    ("changes",),
     ("node",),
     ("main", "health"),
 )

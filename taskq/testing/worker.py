@@ -17,7 +17,8 @@ from django.test.utils import override_settings
 from taskq.conf import database_broker_alias, settings
 from taskq.control.service import services
 from taskq.messages import routing
-from taskq.worker.node import WorkerNode, WorkerOptions
+from taskq.worker.node import WorkerNode
+from taskq.worker.options import WorkerOptions
 
 #: The worker's name.
 HOSTNAME = "test@localhost"

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from kombu.asynchronous import Hub
-from kombu.entity import Queue
 
 from taskq import rates, signals
 from taskq.calls.registry import tasks
@@ -22,7 +20,9 @@ from taskq.messages.routing import public_name
 from taskq.transport.lease import leave_to_peers
 
 from . import failure_handlers, log_lines
+from .activity import Activity
 from .call_queue import CallQueue
+from .changes import WorkerChanges
 from .duties.database_source import DatabaseSource
 from .duties.declarations import Declarations
 from .duties.lease import WorkerLease
@@ -31,17 +31,22 @@ from .duties.maintenance import Maintenance
 from .duties.parking import Parking
 from .duties.queue_advice import tell_of_unnamed
 from .duties.redeliveries import Redeliveries
+from .duties.shared_rates import SharedRates
+from .duties.statistics import Statistics
 from .duties.store_thread import StoreThread
 from .duties.unknown_tasks import take_known
+from .loop.autoscale import Autoscaler
 from .loop.consumer import Consumer
 from .loop.prefetch import PrefetchPolicy
 from .loop.redelivered import read_alone
 from .loop.request import Limits, Request
+from .options import WorkerOptions
 from .pools.base import PoolEvents, PoolOptions
 from .pools.forkserver import ForkServer
 from .pools.registry import pool_class
 from .process.watchdog import Watchdog
 from .remote.thread import RemoteThread
+from .started import Started
 
 #: Seconds between two calls of ``Consumer.rebalance``.
 _REBALANCE = 0.05
@@ -55,24 +60,6 @@ _LAST_TASKS = 5.0
 _LAST_MESSAGES = 2.0
 #: Seconds that the last writes of a worker may take.
 _LAST_WRITES = 3.0
-
-
-@dataclass(slots=True)
-class WorkerOptions:
-    """The options of a worker. ``info`` is kept in its row."""
-
-    name: str
-    queues: Sequence[Queue]
-    concurrency: int
-    pool: str = "prefork"
-    time_limit: float | None = None
-    soft_time_limit: float | None = None
-    disable_rate_limits: bool = False
-    prefetch_multiplier: int | None = None
-    fair: bool = False
-    max_tasks_per_child: int | None = None
-    max_memory_per_child: int | None = None
-    info: dict[str, Any] = field(default_factory=dict)
 
 
 class Service(Protocol):
@@ -96,7 +83,6 @@ class WorkerNode:
         services: Sequence[Service] = (),
     ) -> None:
         self.options = options
-        self.services = services
         self.remote = RemoteThread()
         self.started_at = time.monotonic()
         self.hub = Hub()
@@ -110,7 +96,16 @@ class WorkerNode:
         self._make_watchdogs()
         self._make_duties(alias)
         self._make_consumer()
+        self.changes = WorkerChanges(options, self.store, self.lease, self.declarations, self.source, self.consumer)
+        self._make_autoscaler()
         self._make_pool(fork_server)
+        self.activity = Activity(self.consumer)
+        self.services = (self.activity, *services)
+
+    @property
+    def hostname(self) -> str:
+        """The node's name, as receivers of signals ask for it."""
+        return self.options.name
 
     # -- putting together
 
@@ -128,7 +123,7 @@ class WorkerNode:
             options.name,
             settings.LEASE,
             alias,
-            info=lambda: options.info,
+            info=lambda: options.info | self.activity.info(),
             on_revoked=lambda asked: self.calls.post(self.consumer.revoke, asked),
             on_lost=lambda ids: self.calls.post(self.consumer.lease_lost, ids),
             loop_hangs=lambda: self.watchdog.hanging,
@@ -150,13 +145,18 @@ class WorkerNode:
             self.redeliveries.add,
             poll=settings.POLL_INTERVAL,
         )
-        self.parking = Parking(self.lease, alias, self.source.note_parked)
+        self.parking = Parking(self.lease, alias, self.source)
         self.source.mark_useful = self.store.mark_useful
+        self.source.shared = {} if options.disable_rate_limits else rates.shared(tasks)
+        self.shared_rates = SharedRates(self.source.shared, alias, self._rate_changed, poll=settings.POLL_INTERVAL)
         self.declarations = Declarations(options.queues, alias)
-        maintenance = Maintenance(self.lease, alias)
+        self.statistics = Statistics(alias, tasks, self.store.patience)
+        if settings.STATISTICS:
+            log_lines.tasks_settled.subscribe(self.statistics.count)
         # The lease first: a worker that was frozen learns that it was taken for dead before it writes anything.
         self.store.duties = (
-            self.lease, self.declarations, self.ledger, self.parking, self.source, self.redeliveries, maintenance,
+            self.lease, self.declarations, self.ledger, self.shared_rates, self.parking, self.source, self.redeliveries,
+            Maintenance(self.lease, alias), self.statistics,
         )  # fmt: skip
         self.store.on_failure = lambda: self.calls.post(self._fail, "The store thread failed.")
         self.store.on_connected = self.lease.reset_peers
@@ -176,8 +176,13 @@ class WorkerNode:
         )
         for name, rate in ({} if options.disable_rate_limits else rates.defined(tasks)).items():
             self.consumer.limits.rated.add(name)
-            (self.source.share_rate if tasks[name].rate_limit_scope == "cluster" else self.source.set_rate)(name, rate)
+            self.source.set_rate(name, rate)
         self.source.ended = lambda: self.consumer.ended - self.ledger.written
+
+    def _make_autoscaler(self) -> None:
+        if self.options.autoscale is not None:
+            most, least = self.options.autoscale
+            self.consumer.autoscaler = Autoscaler(most, least, settings.AUTOSCALE_KEEPALIVE, self.changes.scale)
 
     def _make_pool(self, fork_server: ForkServer | None) -> None:
         options = self.options
@@ -193,6 +198,7 @@ class WorkerNode:
         pool_options = PoolOptions(
             hostname=options.name,
             fork_server=fork_server,
+            interpreter=options.interpreter,
             max_tasks_per_child=options.max_tasks_per_child,
             max_memory_per_child=options.max_memory_per_child,
         )
@@ -202,7 +208,7 @@ class WorkerNode:
 
     def _to_store(self, method: str, *args: Any, **kwargs: Any) -> None:
         """Post a call of the ledger, or of the parking; it answers by functions, called on the loop's thread."""
-        call = getattr(self.parking if method == "park" else self.ledger, method)
+        call = getattr(self.parking if method in ("park", "start_unused") else self.ledger, method)
         self.store.calls.post(lambda: call(*(self._answering(a) for a in args), **kwargs))
 
     def _answering(self, argument: Any) -> Any:
@@ -215,12 +221,17 @@ class WorkerNode:
         self.store.calls.post(self.source.set_rate, task, rate)
         self.consumer.set_rated(task, rate is not None)
 
+    def _rate_changed(self, task: str, rate: float | None) -> None:
+        """Take over a limit of all workers that has changed. Called on the store thread."""
+        self.source.set_rate(task, rate)
+        self.calls.post(self.consumer.set_rated, task, rate is not None)
+
     def _was_read(self, request: Request | None) -> None:
         self.store.calls.post(self.redeliveries.was_read, request)
 
     def _retarget(self, target: int) -> None:
         grown = target > self.source.target
-        self.source.target, self.source.slots = target, self.consumer.pool.concurrency
+        self.source.target, self.source.slots = target, self.consumer.capacity
         if grown:
             self.store.calls.wake()
 
@@ -231,22 +242,13 @@ class WorkerNode:
     # -- running
 
     def run(self) -> int:
-        """Run until the worker is stopped; return its exit status."""
-        signals.send(signals.worker_init, self.options.name, instance=self)
-        self.hub.add_reader(self.calls.fileno(), self.calls.run)
-        self._start_services()
-        self.consumer.pool.start()
-        self.hub.call_repeatedly(_REBALANCE, self.consumer.rebalance)
-        self.hub.call_repeatedly(1.0, self.watchdog.pat)
-        # Before the first claim takes what waits in the queues.
-        names = [public_name(queue) for queue in self.options.queues]
-        self.store.calls.post(tell_of_unnamed, names, self.store.alias)
-        self.store.calls.post(take_known, self.store.alias)
-        self.store.start()
-        self.watchdog.start()
-        if settings.WATCHDOG_TIMEOUT is not None:
-            self.store_watchdog.start()
-        self._announcing = self.hub.call_repeatedly(_ANNOUNCE, self._announce)
+        """Run until the worker is stopped; return its exit status.
+
+        Raises ``RuntimeError`` if a part can't be started; nothing of the worker runs then.
+        """
+        signals.send(signals.worker_init, self, instance=self)
+        with Started() as started:
+            self._start(started)
         try:
             while not self._ended:
                 self.hub.run_once()
@@ -255,8 +257,31 @@ class WorkerNode:
             self._finish()
         return self.status
 
-    def _start_services(self) -> None:
+    def _start(self, started: Started) -> None:
+        # The fork server runs already.
+        started.will_need(lambda: self.consumer.pool.stop(_LAST_TASKS))
+        started.will_need(lambda: signals.send(signals.worker_shutdown, self, instance=self))
+        self.hub.add_reader(self.calls.fileno(), self.calls.run)
+        self._start_services(started)
+        self.consumer.pool.start()
+        self.hub.call_repeatedly(_REBALANCE, self.consumer.rebalance)
+        self.hub.call_repeatedly(1.0, self.watchdog.pat)
+        # Before the first claim takes what waits in the queues.
+        names = [public_name(queue) for queue in self.options.queues]
+        self.store.calls.post(tell_of_unnamed, names, self.store.alias)
+        self.store.calls.post(take_known, self.store.alias)
+        started.will_need(self._end_store)
+        self.store.start()
+        started.will_need(self._stop_watchdogs)
+        self.watchdog.start()
+        if settings.WATCHDOG_TIMEOUT is not None:
+            self.store_watchdog.start()
+        self._announcing = self.hub.call_repeatedly(_ANNOUNCE, self._announce)
+
+    def _start_services(self, started: Started) -> None:
+        started.will_need(lambda: self.remote.end(_LAST_MESSAGES))
         for service in self.services:
+            started.will_need(service.stop)
             service.start(self)
         if self.remote.is_needed:
             self.remote.start()
@@ -265,35 +290,8 @@ class WorkerNode:
         """Announce the worker once its row is written, senders can find its queues, and callers its mailbox."""
         if self.lease.token and self.declarations.made and self.remote.is_settled:
             self._announcing.cancel()
-            signals.send(signals.worker_ready, self.options.name, instance=self)
+            signals.send(signals.worker_ready, self, instance=self)
             log_lines.worker_ready(self.options.name)
-
-    # -- changes while it runs
-
-    def add_queue(self, queue: Queue) -> None:
-        """Read a queue too. Called on the store thread."""
-        self.declarations.add(queue)
-        self.options.queues = [*(each for each in self.options.queues if each.name != queue.name), queue]
-        self.source.add(queue.name)
-        self._write_info(queues=[each.name for each in self.options.queues])
-
-    def cancel_queue(self, name: str) -> None:
-        """Read a queue no more. Called on the store thread."""
-        self.options.queues = [each for each in self.options.queues if each.name != name]
-        self.declarations.cancel(name)
-        self.source.remove(name)
-        self._write_info(queues=[each.name for each in self.options.queues])
-
-    def resize(self, by: int) -> None:
-        """Add slots to the pool, or take some away. Raises ``ValueError`` if the pool can't. Called by the loop."""
-        pool = self.consumer.pool
-        (pool.grow if by > 0 else pool.shrink)(abs(by))
-        self.consumer.dispatch()
-        self.store.calls.post(lambda: self._write_info(concurrency=pool.concurrency))
-
-    def _write_info(self, **changed: Any) -> None:
-        self.options.info = {**self.options.info, **changed}
-        self.lease.write_info()
 
     # -- ending
 
@@ -360,17 +358,24 @@ class WorkerNode:
         finally:
             self.calls.run()
             self.consumer.post_ends()
-            self.store.finish(_LAST_WRITES, self._leave)
-            if self.store.is_alive():
-                self.store.join(_LAST_WRITES + 1)
+            self._end_store()
             self._check_last_writes()
             for service in self.services:
                 service.stop()
             self.remote.end(_LAST_MESSAGES)
-            self.watchdog.stop()
-            self.store_watchdog.stop()
-            signals.send(signals.worker_shutdown, self.options.name, instance=self)
+            self._stop_watchdogs()
+            signals.send(signals.worker_shutdown, self, instance=self)
             log_lines.worker_ended(self.options.name)
+
+    def _end_store(self) -> None:
+        self.store.finish(_LAST_WRITES, self._leave)
+        if self.store.is_alive():
+            self.store.join(_LAST_WRITES + 1)
+        log_lines.tasks_settled.unsubscribe(self.statistics.count)
+
+    def _stop_watchdogs(self) -> None:
+        self.watchdog.stop()
+        self.store_watchdog.stop()
 
     def _check_last_writes(self) -> None:
         """End with status 1, and say what was not written, if the database was away."""
@@ -387,3 +392,4 @@ class WorkerNode:
         self.redeliveries.leave()
         self.lease.deregister()
         self.declarations.remove()
+        self.statistics.write()

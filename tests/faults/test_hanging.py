@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from taskq import states
+from taskq.models import Worker
 from tests.support import trees
 from tests.support.jobs import tasks as jobs
 from tests.support.waiting import wait_until
@@ -51,3 +53,15 @@ def test_worker_that_must_not_end_loses_its_tasks_while_its_log_blocks_the_loop(
     assert (worker.stop(), other.stop()) == (0, 0)
     assert result.state == states.SUCCESS
     assert len(notes.read_text().splitlines()) == 1
+
+
+def test_worker_that_cannot_start_ends_with_its_processes_and_leaves_no_row(
+    alias: str, start_worker: StartWorker
+) -> None:
+    worker = start_worker("-n", "unstarted", ready=False, environment={"TEST_HANG": "start"})
+    assert worker.wait(60) == 1
+    assert worker.log.splitlines()[-1] == "CommandError: The worker can't start: can't start new thread"
+    assert "Traceback" not in worker.log
+    with pytest.raises(ProcessLookupError):
+        os.killpg(worker.pid, 0)
+    assert not Worker.objects.using(alias).exists()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from taskq import signals
-from taskq.worker.pools import children, prefork
+from taskq.worker.pools import child_processes, children, forked_pool
 from tests.support.waiting import wait_until
 from tests.unit.worker.pools.driver import Driver, alive, delivery, driving, server_pid
 
@@ -100,7 +100,7 @@ def test_child_frozen_before_it_begins_is_replaced_and_its_deliveries_returned(
     limit: float | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     monkeypatch.setattr(children, "_FROZEN_AFTER", 0.3)
-    monkeypatch.setattr(children, "_CHECK_INTERVAL", 0.05)
+    monkeypatch.setattr(child_processes, "_CHECK_INTERVAL", 0.05)
     with driving() as driver:
         (slot,) = driver.pool.slots
         frozen, work = slot.pid, [delivery("pid", time_limit=limit), delivery("pid")]
@@ -119,7 +119,7 @@ def test_child_frozen_before_it_begins_is_replaced_and_its_deliveries_returned(
 
 
 def test_child_with_a_long_task_is_not_taken_for_frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(children, "_CHECK_INTERVAL", 0.02)
+    monkeypatch.setattr(child_processes, "_CHECK_INTERVAL", 0.02)
     with driving() as driver:
         (slot,) = driver.pool.slots
         work = [delivery(f"touch:{tmp_path}/began until:{tmp_path}/go"), delivery("pid")]
@@ -237,8 +237,8 @@ def test_fork_server_survives_a_signal_for_a_child_that_has_just_died(tmp_path: 
 
 @pytest.mark.parametrize("rest", ["", " until:/never"])
 def test_task_that_closes_all_descriptors_loses_only_itself(rest: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(children, "_CLOSED_TIMEOUT", 0.05)
-    monkeypatch.setattr(children, "_CHECK_INTERVAL", 0.05)
+    monkeypatch.setattr(child_processes, "_CLOSED_TIMEOUT", 0.05)
+    monkeypatch.setattr(child_processes, "_CHECK_INTERVAL", 0.05)
     with driving() as driver:
         closing, behind = delivery("close:" + rest), delivery("pid")
         (slot,) = driver.pool.slots
@@ -309,7 +309,7 @@ def test_pool_breaks_when_its_fork_server_is_killed(tmp_path: Path):
 
 
 def test_pool_breaks_when_its_fork_server_freezes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(prefork, "_PING_EVERY", 0.05)
+    monkeypatch.setattr(forked_pool, "_PING_EVERY", 0.05)
     with driving() as driver:
         (slot,) = driver.pool.slots
         child = slot.pid
@@ -327,7 +327,7 @@ def test_pool_breaks_when_its_fork_server_freezes(tmp_path: Path, monkeypatch: p
 
 def test_main_process_that_was_frozen_does_not_take_its_fork_server_for_frozen(monkeypatch: pytest.MonkeyPatch):
     with driving() as driver:
-        server = driver.pool._server  # type: ignore[attr-defined]
+        server = driver.pool._server.current  # type: ignore[attr-defined]
         for _ in range(3):
             driver.pool._ping()  # type: ignore[attr-defined]
             assert server.silent == 1

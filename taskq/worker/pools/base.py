@@ -16,6 +16,7 @@ from taskq.handover import Delivery, Outcome, Report
 
 from .forkserver import ForkServer
 from .hub import Hub
+from .interpreter import Interpreter
 
 #: Called in the child or thread for each delivery, with the delivery and a function that sends reports.
 ReportFn = Callable[[Report], None]
@@ -70,6 +71,7 @@ class PoolOptions:
 
     hostname: str = ""
     fork_server: ForkServer | None = None
+    interpreter: Interpreter | None = None
     run: RunFn | None = None
     max_tasks_per_child: int | None = None
     max_memory_per_child: int | None = None
@@ -111,12 +113,16 @@ class Pool(ABC):
     """Base of all pools. ``concurrency`` is how many deliveries run at a time."""
 
     name: ClassVar[str]
+    #: Whether ``PoolOptions.fork_server`` is to be set: the worker then forks one before it has any thread.
+    needs_fork_server: ClassVar[bool] = False
     #: Whether ``Delivery.time_limit`` is enforced; a worker that needs it refuses a pool that can't.
     supports_hard_limit: ClassVar[bool] = False
     #: Whether ``terminate`` can end a running task.
     supports_terminate: ClassVar[bool] = False
     #: Whether ``max_tasks_per_child`` and ``max_memory_per_child`` mean anything.
     supports_recycling: ClassVar[bool] = False
+    #: Whether ``grow`` and ``shrink`` can do anything.
+    supports_resizing: ClassVar[bool] = True
 
     def __init__(self, concurrency: int, events: PoolEvents, hub: Hub, options: PoolOptions) -> None:
         if concurrency < 1:
@@ -159,6 +165,13 @@ class Pool(ABC):
     @abstractmethod
     def shrink(self, n: int = 1) -> None:
         """Take away ``n`` slots, each when its started delivery has ended; ``ValueError`` if none would be left."""
+
+    def restart(self, *, reload: bool = False) -> None:
+        """Replace the processes of the pool, each when its tasks have ended; ``ValueError`` if there are none.
+
+        With ``reload`` the new ones import the project's code anew.
+        """
+        raise ValueError(f"the {self.name} pool has no processes to restart: stop the worker, and start it again")
 
     @abstractmethod
     def quiesce(self) -> None:

@@ -9,23 +9,33 @@ from __future__ import annotations
 import socket
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from taskq.handover import Delivery, Outcome, Report
 
 from . import frames
 from .hub import Hub
-from .permits import Permits
+from .permits import MAX_PERMITS, Permits
 from .write_buffer import WriteBuffer
 
 _READ_SIZE = 256 * 1024
 
 
-class ChildConnection:
-    """``pending`` holds the deliveries in the child that have no outcome yet, in order.
+class CutShort(NamedTuple):
+    """A task has ended because the main process had it ended. ``memory`` is as in ``Outcome``."""
 
-    ``arrived`` holds answers that were not handled yet: outcomes, reports, the pid of a child that has come up, and
-    ``None`` if the child starts no other delivery.
+    job: int
+    memory: int
+
+
+Answer = Outcome | Report | CutShort | int | None
+
+
+class ChildConnection:
+    """``pending`` holds the deliveries in the child that have no outcome yet, by job, in the order of their starts.
+
+    ``arrived`` holds answers that were not handled yet: outcomes, reports, the pid of a child that has come up, the
+    ``CutShort`` of a task that was ended, and ``None`` if the child starts no other delivery.
     ``fault`` says why nothing more can be read from the child, if so.
     """
 
@@ -36,8 +46,8 @@ class ChildConnection:
         self._write_buffer = WriteBuffer(self._sock, hub)
         self._reader = frames.FrameReader(frames.LARGEST_ANSWER)
         self._generation = 0
-        self.pending: deque[Delivery] = deque()
-        self.arrived: deque[Outcome | Report | int | None] = deque()
+        self.pending: dict[int, Delivery] = {}
+        self.arrived: deque[Answer] = deque()
         self.closed = False
         self.fault = ""
 
@@ -55,7 +65,7 @@ class ChildConnection:
         for part in frames.parts(frames.DELIVERIES, [delivery.to_wire() for delivery in deliveries]):
             self._write_buffer.send(part)
         self._permits.give(len(deliveries), self._generation)
-        self.pending.extend(deliveries)
+        self.pending.update((delivery.job, delivery) for delivery in deliveries)
 
     def take_back(self, limit: int | None = None) -> list[Delivery]:
         """Take back the last deliveries that have not started, at most ``limit``, and return them in order."""
@@ -66,9 +76,26 @@ class ChildConnection:
         # The child reads this frame before it starts a delivery with a permit of the new generation.
         self._generation += 1
         self._write_buffer.send(frames.encode(frames.TAKEN_BACK, taken))
-        back = [self.pending.pop() for _ in range(taken)]
+        back = [self.pending.popitem()[1] for _ in range(taken)]
         back.reverse()
         return back
+
+    def withdraw(self, job: int) -> bool:
+        """Take back one delivery, wherever it stands; return whether that came before its start."""
+        unused = self._permits.take(MAX_PERMITS) if job in self.pending else 0
+        if not unused:
+            return False
+        if withdrawn := job in list(self.pending)[-unused:]:
+            self._generation += 1
+            self._write_buffer.send(frames.encode(frames.WITHDRAWN, job))
+            del self.pending[job]
+        # Of the new generation: the child must not start the delivery that was withdrawn in the place of the next one.
+        self._permits.give(unused - withdrawn, self._generation)
+        return withdrawn
+
+    def end_task(self, job: int, how: str) -> None:
+        """Have a child that runs many deliveries end one of them: see ``frames.END_TASK``."""
+        self._write_buffer.send(frames.encode(frames.END_TASK, (job, how)))
 
     def hold(self) -> None:
         """Let no delivery start until ``release``: it is then certain which one runs."""
@@ -127,7 +154,7 @@ class ChildConnection:
         self._permits.close()
 
 
-def answer(kind: int, payload: Any) -> Outcome | Report | int | None:
+def answer(kind: int, payload: Any) -> Answer:
     """Return the answer in a child's frame. Raises ``UnreadableError`` if there is none."""
     try:
         if kind == frames.OUTCOME:
@@ -136,6 +163,8 @@ def answer(kind: int, payload: Any) -> Outcome | Report | int | None:
             return Report.from_wire(payload)
         if kind == frames.UP:
             return int(payload)
+        if kind == frames.CUT_SHORT:
+            return CutShort(*payload)
         if kind == frames.LEAVING:
             return None
     except (TypeError, ValueError) as error:

@@ -21,11 +21,14 @@ Frame = tuple[int, Any]
 DELIVERIES = 1  # a list of Delivery.to_wire()
 TAKEN_BACK = 2  # how many of the last deliveries will not run in this child
 STOP = 3  # None: end when every delivery has its outcome
+WITHDRAWN = 4  # the job of a delivery that will not run in this child
+END_TASK = 5  # (job, "soft" or "hard"): raise TaskTerminated in this task, or end it; for children that run many
 # Child to main process.
 UP = 11  # the child's pid: ready for deliveries
 OUTCOME = 12  # Outcome.to_wire()
 REPORT = 13  # Report.to_wire()
 LEAVING = 14  # None: it starts no other delivery, and waits for STOP
+CUT_SHORT = 15  # (job, memory): the task has ended because of END_TASK, and has no outcome
 # Main process to fork server.
 SPAWN = 21  # (child's number, *ChildOptions); two descriptors come with it: socket, permits
 SIGNAL = 22  # (child's number, signal number)
@@ -45,12 +48,18 @@ LARGEST_ANSWER = 512 * 1024 * 1024
 
 
 class ChildOptions(NamedTuple):
-    """How a child is to be: ``max_tasks`` and ``max_memory`` (in KiB) are 0 if there is no limit."""
+    """How a child is to be: ``max_tasks`` and ``max_memory`` (in KiB) are 0 if there is no limit.
+
+    ``kind`` says what the child runs: deliveries one after the other (``prefork``), or many at a time (``asyncio``).
+    ``hostname`` is the node's name, for signals.
+    """
 
     slot: int
     title: str
     max_tasks: int = 0
     max_memory: int = 0
+    kind: str = "prefork"
+    hostname: str = ""
 
 
 class UnreadableError(Exception):

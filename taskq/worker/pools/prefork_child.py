@@ -52,7 +52,7 @@ class PreforkChild:
     @property
     def head(self) -> Delivery | None:
         """The delivery that runs now or is the next to run."""
-        return self.connection.pending[0] if self.connection.pending else None
+        return next(iter(self.connection.pending.values()), None)
 
     def on_up(self, pid: int) -> None:
         """The child is ready, unless it was asked to leave before it was."""
@@ -75,7 +75,7 @@ class PreforkChild:
     def unfinished(self) -> list[tuple[Delivery, bool]]:
         """Return the deliveries without an outcome, each with whether it has started."""
         started = self.connection.started()
-        return [(delivery, number < started) for number, delivery in enumerate(self.connection.pending)]
+        return [(delivery, number < started) for number, delivery in enumerate(self.connection.pending.values())]
 
     def end(self, exit_code: int) -> LostChild:
         """The child has ended, and all its frames are read: close the connection and return the lost deliveries."""

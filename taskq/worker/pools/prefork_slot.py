@@ -5,23 +5,17 @@ from __future__ import annotations
 from taskq.handover import Delivery
 
 from .base import MAX_IN_FLIGHT
+from .child_processes import Place
 from .prefork_child import PreforkChild, State
 
 
-class PreforkSlot:
-    """A slot; ``child`` is ``None`` while there is none. See ``base.Slot`` for the public part."""
+class PreforkSlot(Place[PreforkChild]):
+    """A slot with its own child. See ``base.Slot`` for the public part."""
 
     def __init__(self, index: int, max_tasks: int | None) -> None:
-        self.index = index
-        self.child: PreforkChild | None = None
+        super().__init__(index)
         #: The child before, which has nothing left to do and was asked to stop. The slot does not wait for its end.
         self.ending: PreforkChild | None = None
-        #: How many children in a row ended before their first outcome.
-        self.failures = 0
-        #: The slot goes away with its child.
-        self.removing = False
-        #: Deliveries of a child that was killed with the pool, each with whether it has started.
-        self.cut_short: list[tuple[Delivery, bool]] = []
         self._max_tasks = max_tasks
 
     def __repr__(self) -> str:

@@ -5,6 +5,7 @@ The worker's thread uses it, and so do all callers.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from kombu.connection import Connection
@@ -41,6 +42,12 @@ def is_asynchronous(connection: Any) -> bool:
     return bool(connection.get_transport_cls().implements.asynchronous)
 
 
+def load_transport() -> None:
+    """Import the transport. If that fails, connecting fails, and says why."""
+    with suppress(Exception):
+        connect().get_transport_cls()
+
+
 def mailbox_exchange() -> Exchange:
     """Return the exchange that carries commands to all workers."""
     return Exchange(f"{settings.NAMESPACE}.pidbox", "fanout", durable=False, delivery_mode="transient")
@@ -51,9 +58,9 @@ def mailbox_queue(node: str) -> Queue:
     return _queue(f"{node}.{settings.NAMESPACE}.pidbox", mailbox_exchange())
 
 
-def reply_exchange(name: str = "") -> Exchange:
-    """Return the exchange that carries replies; a command may name another one."""
-    return Exchange(name or f"reply.{settings.NAMESPACE}.pidbox", "direct", durable=False, delivery_mode="transient")
+def reply_exchange() -> Exchange:
+    """Return the exchange that carries replies."""
+    return Exchange(f"reply.{settings.NAMESPACE}.pidbox", "direct", durable=False, delivery_mode="transient")
 
 
 def reply_queue(key: str) -> Queue:

@@ -15,7 +15,7 @@ CAUSE = "tests.support.jobs.tasks.note"
 
 
 class HangingConfig(AppConfig):
-    """Arms what ``TEST_HANG`` names: ``loop``, ``log`` or ``store``."""
+    """Arms what ``TEST_HANG`` names: ``loop``, ``log``, ``store``, or ``start`` for a worker that can't start."""
 
     name = "tests.support.hanging"
     label = "test_hanging"
@@ -29,6 +29,8 @@ class HangingConfig(AppConfig):
             _block_the_log()
         elif what == "store":
             _block_the_store_thread()
+        elif what == "start":
+            _refuse_the_watchdog()
 
 
 def _block_the_loop() -> None:
@@ -76,6 +78,20 @@ def _block_the_store_thread() -> None:
 
     ledger.settle = hang
     _lose_patience()
+
+
+def _refuse_the_watchdog() -> None:
+    """Have no room for the watchdog's thread, which starts when the rest of the worker runs."""
+    from taskq.worker.process.watchdog import Watchdog
+
+    def start(watchdog: Watchdog) -> None:
+        from taskq.models import Worker
+
+        while not Worker.objects.exclude(state=Worker.CONSUMER).exists():
+            time.sleep(0.01)
+        raise RuntimeError("can't start new thread")
+
+    Watchdog.start = start  # type: ignore[method-assign]
 
 
 def _lose_patience() -> None:

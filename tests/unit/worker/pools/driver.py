@@ -138,7 +138,7 @@ class Driver:
     """A pool with its loop, and everything that it said."""
 
     def __init__(self, pool: str, concurrency: int, run: Any = obey, **options: Any) -> None:
-        if pool == "prefork":
+        if pool_class(pool).needs_fork_server:
             options["fork_server"] = launch(run)
         self.hub = Hub()
         self.hub.call_repeatedly(0.01, lambda: None)

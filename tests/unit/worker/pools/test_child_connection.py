@@ -121,7 +121,7 @@ class Handing(RuleBasedStateMachine):
     @rule()
     def read_outcomes(self) -> None:
         while self.ended:
-            assert self.connection.pending.popleft() == self.ended.popleft()
+            assert self.connection.pending.pop(next(iter(self.connection.pending))) == self.ended.popleft()
 
     @property
     def begun(self) -> int:

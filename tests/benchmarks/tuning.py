@@ -189,7 +189,7 @@ def speedups(scale: float) -> Seconds:
     def encode() -> None:
         for _ in range(int(20_000 * scale)):
             properties = Message("[]", application_headers=headers, delivery_mode=2)._serialize_properties()
-            serialization.loads("F", serialization.dumps("F", [headers]))
+            serialization.loads("F", serialization.dumps("F", [headers]), 0)
             assert properties
 
     compiled = str(serialization.__file__).endswith(".so")

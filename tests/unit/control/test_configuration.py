@@ -15,14 +15,14 @@ from taskq.control.configuration import is_secret, shown
 MASK = "********"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "password", "PASSWORD", "ssl_passphrase", "pass", "DB_PASS", "dbpass", "pwd", "userPwd", "auth",
-        "authorization", "http-auth", "connection_string", "connectionString", "sas_key", "sasToken", "dsn", "SENTRY_DSN",
-        "api-key", "apikey", "AccountKey", "aws_secret_access_key", "session_token", "private_key", "credentials", "key",
-    ],
-)  # fmt: skip
+SECRETS = """
+    password PASSWORD ssl_passphrase pass DB_PASS dbpass pwd userPwd auth authorization http-auth connection_string
+    connectionString sas_key sasToken dsn SENTRY_DSN api-key apikey AccountKey aws_secret_access_key session_token
+    private_key credentials key
+"""
+
+
+@pytest.mark.parametrize("name", SECRETS.split())
 def test_names_of_secrets(name: str) -> None:
     assert is_secret(name)
     assert shown({name: "s3cret"}) == {name: MASK}

@@ -12,6 +12,7 @@ from textwrap import indent
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, OutputWrapper
+from django.db import DatabaseError
 
 from taskq import control
 from taskq.conf import masked_url, settings
@@ -54,11 +55,11 @@ class RemoteBase(BaseCommand):
         """Call a function of ``taskq.control`` with the options, and return the replies by node."""
         try:
             replies = function(destination=options["destination"], timeout=options["timeout"] or timeout, **more)
+        except CommandError:
+            raise
         except Exception as error:
             if options["traceback"]:
                 raise
-            if isinstance(error, TypeError | ValueError):
-                raise CommandError(escaped(str(error))) from error
             url = masked_url(settings.CONTROL_URL)
             raise CommandError(f"The broker of remote control, {url}, can't be used: {error!r}") from error
         return {node: reply for found in replies or () for node, reply in found.items()}
@@ -106,8 +107,8 @@ class FamilyCommand(RemoteBase):
             found = self.ask(options, command.name, given, command.default_timeout, callback=say)
         else:
             tell = print_nothing if options["json"] else lambda count: print_revoked(self.stdout, count)
-            more = {"callback": say, "on_written": tell}
-            found = self.call(partial(revoke, **given, reply=True), options, command.default_timeout, **more)
+            revoke = partial(written, revoke, tell, **given, reply=True)
+            found = self.call(revoke, options, command.default_timeout, callback=say)
         if not found and revoke is None:
             raise nobody_answered()
         if options["json"]:
@@ -116,6 +117,26 @@ class FamilyCommand(RemoteBase):
             self.stdout.write("No nodes replied within time constraint: workers have it from the database.")
         elif self.kind == "inspect":
             self.stdout.write(online(len(found)))
+
+
+def written(revoke: Callable[..., Any], tell: Callable[[int], object], **given: Any) -> Any:
+    """Call a function that revokes, and ``tell`` how many tasks that were. Raises ``CommandError`` if it could not."""
+    counts: list[int] = []
+
+    def on_written(count: int) -> None:
+        counts.append(count)
+        tell(count)
+
+    try:
+        return revoke(**given, on_written=on_written)
+    except (TypeError, ValueError) as error:
+        if counts:
+            raise
+        raise CommandError(escaped(str(error))) from error
+    except DatabaseError as error:
+        if counts:
+            raise
+        raise CommandError(f"Nothing is revoked: the database {settings.DATABASE!r} says {error!r}") from error
 
 
 def listing(kind: str) -> str:

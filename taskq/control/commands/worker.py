@@ -46,7 +46,9 @@ def _pool(state: WorkerState) -> dict[str, Any]:
 def _broker() -> dict[str, Any]:
     # Of several URLs the first; without its password, and without the others, which may have one.
     info = dict(Connection(settings.BROKER_URL).info())
-    shown: dict[str, Any] = configuration.shown({name: info[name] for name in info if name not in {"password", "alternates"}})
+    shown: dict[str, Any] = configuration.shown(
+        {name: info[name] for name in info if name not in {"password", "alternates"}}
+    )
     # Of a URL that kombu does not take apart, the host is the rest of it.
     host = shown.get("hostname")
     return shown | {"alternates": [], "hostname": host and masked_url(host)}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 
 from taskq import send_task
 from taskq.management import remote
@@ -63,6 +64,7 @@ def test_json_is_all_that_is_printed() -> None:
     [
         (["revoke", "x" * 256], "task_id has to have 1 to 255 characters"),
         (["terminate", "NOTHING", "x"], "no signal"),
+        (["revoke_by_name"], "missing 1 required positional argument: 'pattern'"),
         (["revoke_by_name", "x" * 256], "pattern has to have 1 to 255 characters"),
         (["revoke_by_stamped_headers", "nothing"], "headers have to be given as key=value"),
     ],
@@ -71,6 +73,25 @@ def test_what_can_not_be_revoked_is_said(words: list[str], error: str) -> None:
     with pytest.raises(CommandError, match=error) as caught:
         run("taskcontrol", *words)
     assert caught.value.returncode == 1
+
+
+def failing(*args: Any, **kwargs: Any) -> Any:
+    raise OperationalError("connection refused")
+
+
+def test_it_is_said_whether_anything_is_revoked(monkeypatch: pytest.MonkeyPatch) -> None:
+    result, out = add.delay(2, 2), StringIO()
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(CommandError, match="Nothing is revoked: the database 'default'"),
+    ):
+        patch.setattr("taskq.control.caller.write_revoked", failing)
+        call_command("taskcontrol", "revoke", result.id)
+    monkeypatch.setattr("taskq.control.caller.broadcast", failing)
+    with pytest.raises(CommandError, match="The broker of remote control, django://, can't be used"):
+        call_command("taskcontrol", "revoke", result.id, stdout=out)
+    assert out.getvalue().startswith("1 task revoked")
+    assert result.state == "REVOKED"
 
 
 def test_a_command_without_replies_is_sent() -> None:

@@ -181,6 +181,12 @@ outcome_not_sent = Hook[Delivery](
 job_not_terminated = Hook[int, Exception](log.error, "Job %d is not terminated. %s")
 wrong_job_answered = Hook[int, object](log.error, "A child answered job %d, but it had another job: %r.")
 child_failed = Hook[()](log.exception, "A child of the pool fails.")
+pool_restarting = Hook[()](log.info, "The pool will be restarted: the code is being imported anew.")
+pool_restarted = Hook[()](log.info, "The code is imported anew: processes are replaced, each when its task has ended.")
+pool_not_restarted = Hook[str](
+    log.error, "The pool is not restarted, and goes on with the code that it has: the new fork server ended with %s."
+)
+code_not_imported = Hook[()](lambda: log.critical("The project's code can't be imported.", exc_info=True))
 pool_scaled = Hook[int, int](log.info, "The pool changes by %+d to %d.")
 child_not_forked = Hook[str](log.error, "No child could be forked: %s")
 child_connection_failed = Hook[OSError](log.error, "No child can be forked: %s")
@@ -268,6 +274,17 @@ reports_dropped = Hook[int](log.error, "States of %s running tasks could not be 
 report_refused = Hook[Progress, Exception](
     lambda r, error: log.error("The state %r of task %s can't be stored: %s", r.state, r.task_id, error)
 )
+
+
+@Hook
+def pauses_changed(paused: list[str], resumed: list[str]) -> None:
+    if paused:
+        log.warning("Paused: nothing is taken from %s.", ", ".join(paused))
+    if resumed:
+        log.warning("Resumed: tasks are taken from %s again.", ", ".join(resumed))
+
+
+statistics_refused = Hook[Exception](log.error, "Statistics can't be stored and are dropped: %s")
 declared_differently = Hook[str, str, list[str]](
     lambda kind, name, different: log.warning(
         "The %s %r was declared with another %s, which stays: declare it alike in TASKQ_QUEUES, or delete it.",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from taskq.calls.registry import tasks
+from taskq.conf import settings
 from taskq.control.pending import Pending
 from taskq.control.registry import control_command
 from taskq.control.state import WorkerState
@@ -16,6 +18,14 @@ def _number(name: str, value: Any, least: int = 1) -> int:
     if type(value) is not int or not least <= value <= MOST:
         raise ValueError(f"{name} has to be a number from {least} to {MOST}, not {value!r:.50}")
     return value
+
+
+def _names(text: str) -> list[str]:
+    return [name for part in text.split(",") if (name := part.strip())]
+
+
+def _flag(text: str) -> bool:
+    return text.lower() in {"1", "true", "yes", "on", "reload"}
 
 
 @control_command(args=[("n", int)], signature="[N=1]")
@@ -45,12 +55,32 @@ def _resize(state: WorkerState, command: str, by: int, words: str) -> Pending | 
     return state.on_loop(resize, late=reply)
 
 
-@control_command
+@control_command(args=[("modules", _names), ("reload", _flag)], signature="[modules [reload]]")
 def pool_restart(
     state: WorkerState, modules: Any = None, reload: bool = False, reloader: Any = None, **_: Any
-) -> dict[str, str]:
-    """Restart the pool."""
-    raise ValueError("Pool restarts not enabled")
+) -> Pending:
+    """Replace the processes of the pool, each when its task has ended; reload has new ones import the code anew."""
+    if not settings.POOL_RESTARTS:
+        raise ValueError("Pool restarts not enabled")
+    if reloader is not None:
+        raise ValueError("there is no reloader: the code is imported by a new process")
+    _refuse_unknown(_names(modules) if isinstance(modules, str) else modules or ())
+    pool = state.node.consumer.pool
+    reply = {"ok": "reload started"}
+
+    def restart() -> dict[str, str]:
+        pool.restart(reload=bool(reload))
+        return reply
+
+    return state.on_loop(restart, late=reply)
+
+
+def _refuse_unknown(modules: Any) -> None:
+    """Raise ``ValueError`` for modules whose tasks this worker does not know: a command has nothing new imported."""
+    known = {task.__module__ for task in tasks.values()}
+    unknown = sorted(str(module) for module in modules if module not in known)
+    if unknown:
+        raise ValueError(f"no tasks of this worker are in {', '.join(unknown)[:200]}: a new module needs a new worker")
 
 
 @control_command(args=[("max", int), ("min", int)], signature="[max [min]]")

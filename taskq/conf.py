@@ -178,6 +178,7 @@ class Settings:
     STORE_ERRORS_EVEN_IF_IGNORED = Setting(kinds.FLAG, False, "Keep failures of tasks whose result is ignored.")
     TRACK_STARTED = Setting(kinds.FLAG, False, "Write the state `STARTED` when a task starts.")
     TRACK_PENDING = Setting(kinds.FLAG, True, "Write a row when a task is sent, so that the admin shows waiting tasks.")
+    STATISTICS = Setting(kinds.FLAG, True, "Count by minute and by hour how tasks end, for charts: see `Statistic`.")
     RESULT_EXPIRES = Setting(
         kinds.AGE, timedelta(days=1), "How long rows of ended tasks are kept. `None` or 0 keeps them for ever."
     )
@@ -254,6 +255,12 @@ class Settings:
     )
     SOFT_SHUTDOWN_TIMEOUT = Setting(kinds.SECONDS, 0.0, "Seconds that a cold stop gives to running tasks.")
 
+    SERVE = Setting(
+        kinds.optional(kinds.TEXT),
+        None,
+        "Where a worker serves its metrics and probes over HTTP, as with `taskworker --serve`: `127.0.0.1:9100`, "
+        "`:9100` or `unix:/run/taskq/%n.sock`. Whoever reaches it may read them.",
+    )
     METRICS_TOKEN = Setting(
         kinds.optional(kinds.TEXT),
         None,
@@ -336,7 +343,7 @@ _SECTIONS = {
     "TYPING": "Tasks",
     "IGNORE_RESULT": "States and results",
     "POOL": "Worker",
-    "METRICS_TOKEN": "Metrics and probes",
+    "SERVE": "Metrics and probes",
     "TIMEZONE": "Time and logs",
 }
 

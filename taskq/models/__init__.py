@@ -2,9 +2,11 @@
 
 from .event import TaskEvent
 from .message import CLAIM_ORDER, DUE_ORDER, Message, ScheduledMessage
+from .pause import QueuePause
 from .rate import RateLimit
 from .revocation import Revocation
 from .run import Attempt, TaskRun
+from .statistic import Statistic
 from .topology import Binding, Exchange, Queue
 from .worker import Lease, Worker
 from .workflow import Group, Node
@@ -20,9 +22,11 @@ __all__ = [
     "Message",
     "Node",
     "Queue",
+    "QueuePause",
     "RateLimit",
     "Revocation",
     "ScheduledMessage",
+    "Statistic",
     "TaskEvent",
     "TaskRun",
     "Worker",

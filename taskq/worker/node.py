@@ -29,9 +29,11 @@ from .duties.lease import WorkerLease
 from .duties.ledger import Ledger
 from .duties.maintenance import Maintenance
 from .duties.parking import Parking
+from .duties.pauses import Pauses
 from .duties.queue_advice import tell_of_unnamed
 from .duties.redeliveries import Redeliveries
 from .duties.shared_rates import SharedRates
+from .duties.statistics import Statistics
 from .duties.store_thread import StoreThread
 from .duties.unknown_tasks import take_known
 from .loop.autoscale import Autoscaler
@@ -95,11 +97,18 @@ class WorkerNode:
         self._make_watchdogs()
         self._make_duties(alias)
         self._make_consumer()
-        self.changes = WorkerChanges(options, self.store, self.lease, self.declarations, self.source, self.consumer)
+        self.changes = WorkerChanges(
+            options, self.store, self.lease, self.declarations, self.source, self.consumer, self.calls.post
+        )
         self._make_autoscaler()
         self._make_pool(fork_server)
         self.activity = Activity(self.consumer)
         self.services = (self.activity, *services)
+
+    @property
+    def hostname(self) -> str:
+        """The node's name, as receivers of signals ask for it."""
+        return self.options.name
 
     # -- putting together
 
@@ -143,11 +152,15 @@ class WorkerNode:
         self.source.mark_useful = self.store.mark_useful
         self.source.shared = {} if options.disable_rate_limits else rates.shared(tasks)
         self.shared_rates = SharedRates(self.source.shared, alias, self._rate_changed, poll=settings.POLL_INTERVAL)
+        self.pauses = Pauses(alias, lambda queues: self.changes.pause(queues), poll=settings.POLL_INTERVAL)
         self.declarations = Declarations(options.queues, alias)
+        self.statistics = Statistics(alias, tasks, self.store.patience)
+        if settings.STATISTICS:
+            log_lines.tasks_settled.subscribe(self.statistics.count)
         # The lease first: a worker that was frozen learns that it was taken for dead before it writes anything.
         self.store.duties = (
-            self.lease, self.declarations, self.ledger, self.shared_rates, self.parking, self.source, self.redeliveries,
-            Maintenance(self.lease, alias),
+            self.lease, self.declarations, self.ledger, self.shared_rates, self.pauses, self.parking, self.source,
+            self.redeliveries, Maintenance(self.lease, alias), self.statistics,
         )  # fmt: skip
         self.store.on_failure = lambda: self.calls.post(self._fail, "The store thread failed.")
         self.store.on_connected = self.lease.reset_peers
@@ -237,7 +250,7 @@ class WorkerNode:
 
         Raises ``RuntimeError`` if a part can't be started; nothing of the worker runs then.
         """
-        signals.send(signals.worker_init, self.options.name, instance=self)
+        signals.send(signals.worker_init, self, instance=self)
         with Started() as started:
             self._start(started)
         try:
@@ -251,7 +264,7 @@ class WorkerNode:
     def _start(self, started: Started) -> None:
         # The fork server runs already.
         started.will_need(lambda: self.consumer.pool.stop(_LAST_TASKS))
-        started.will_need(lambda: signals.send(signals.worker_shutdown, self.options.name, instance=self))
+        started.will_need(lambda: signals.send(signals.worker_shutdown, self, instance=self))
         self.hub.add_reader(self.calls.fileno(), self.calls.run)
         self._start_services(started)
         self.consumer.pool.start()
@@ -281,7 +294,7 @@ class WorkerNode:
         """Announce the worker once its row is written, senders can find its queues, and callers its mailbox."""
         if self.lease.token and self.declarations.made and self.remote.is_settled:
             self._announcing.cancel()
-            signals.send(signals.worker_ready, self.options.name, instance=self)
+            signals.send(signals.worker_ready, self, instance=self)
             log_lines.worker_ready(self.options.name)
 
     # -- ending
@@ -355,13 +368,14 @@ class WorkerNode:
                 service.stop()
             self.remote.end(_LAST_MESSAGES)
             self._stop_watchdogs()
-            signals.send(signals.worker_shutdown, self.options.name, instance=self)
+            signals.send(signals.worker_shutdown, self, instance=self)
             log_lines.worker_ended(self.options.name)
 
     def _end_store(self) -> None:
         self.store.finish(_LAST_WRITES, self._leave)
         if self.store.is_alive():
             self.store.join(_LAST_WRITES + 1)
+        log_lines.tasks_settled.unsubscribe(self.statistics.count)
 
     def _stop_watchdogs(self) -> None:
         self.watchdog.stop()
@@ -382,3 +396,4 @@ class WorkerNode:
         self.redeliveries.leave()
         self.lease.deregister()
         self.declarations.remove()
+        self.statistics.write()

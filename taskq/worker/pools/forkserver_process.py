@@ -29,6 +29,7 @@ from taskq.worker.process.system import (
     GROUP_SIGNALS,
     die_with_parent,
     ignore_group_signals,
+    return_free_memory,
     set_title,
     use_huge_pages,
 )
@@ -52,8 +53,11 @@ def launch(run: RunFn | None = None, *, many: bool = False) -> ForkServer:
     _warn_of_threads()
     _close_connections()
     flush_streams()
-    # All processes share the objects that exist now; a collection in a child would write to them, and so copy them.
+    if run is None:
+        rehearse()
     gc.collect()
+    return_free_memory()
+    # All processes share the objects that exist now; a collection in a child would write to them, and so copy them.
     gc.freeze()
     ours, theirs = socket.socketpair()
     parent = os.getpid()
@@ -102,13 +106,12 @@ def _main(sock: socket.socket, parent: int, run: RunFn | None, many: bool) -> No
         die_with_parent(parent)
         set_title("taskq: fork server")
         _set_streams()
-        if run is None:
-            rehearse()
-            run = partial(execute, soft_limit=signal_limit)
+        child.drop_connections()
         if many:
-            # After the rehearsal, which copies the pages that it writes to.
             use_huge_pages()
-        ForkServerProcess(sock, run).serve()
+        # Children collect nothing that is older than they are.
+        gc.freeze()
+        ForkServerProcess(sock, run or partial(execute, soft_limit=signal_limit)).serve()
         code = 0
     except BaseException:
         log_lines.fork_server_failed()
@@ -171,7 +174,7 @@ class ForkServerProcess:
 
     def _spawn(self, number: int, options: frames.ChildOptions) -> None:
         given, self._fds = self._fds[:2], self._fds[2:]
-        signals.send(signals.worker_before_create_process, sender=None)
+        signals.send(signals.worker_before_create_process, sender=options.hostname)
         try:
             pid, self._orders[number] = self._fork(given, options)
         except OSError as error:

@@ -66,7 +66,10 @@ class Delivery:
 
 @dataclass(slots=True)
 class Report:
-    """A state that a running task wants written: ``STARTED`` or a custom state."""
+    """A state that a running task wants written: ``STARTED`` or a custom state.
+
+    With an ``event`` it is an event of that type for monitors instead, and ``meta`` has its fields.
+    """
 
     job: int
     task_id: str
@@ -74,6 +77,7 @@ class Report:
     meta: str | None = None
     content_type: str = "application/json"
     at: float = 0.0
+    event: str = ""
 
     def to_wire(self) -> tuple[Any, ...]:
         """Return the fields as a tuple of plain values."""

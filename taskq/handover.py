@@ -15,7 +15,7 @@ from taskq.clock import seconds_until
 from taskq.records import NO_FOLLOW_UPS, FollowUps
 
 #: The number of the format, raised with each new field: mixed versions then notice.
-FORMAT = 5
+FORMAT = 6
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ from taskq.messages.protocol.build import arguments_text
 from taskq.results import join_guard
 from taskq.tasks.task import Task
 
-from . import call, followups, handlers, isolation, log_lines, outcomes
+from . import call, followups, handlers, isolation, log_lines, outcomes, stored_bodies
 from .run import ReportFn, Run, SoftLimit
 from .tracebacks import release
 
@@ -39,6 +39,8 @@ def execute(delivery: Delivery, report: ReportFn | None = None, soft_limit: Soft
     run = Run(delivery, report, soft_limit, inline=False)
     _shielded(isolation.before_task, delivery)
     try:
+        if delivery.stored_as and (outcome := stored_bodies.read(delivery)) is not None:
+            return outcome
         return isolation.fresh_context().run(perform_as_task, run)
     except BaseException as error:
         end_if_forked(run.forks)

@@ -253,9 +253,12 @@ class Settings:
     )
 
     POOL = Setting(
-        kinds.choice("prefork", "threads", "solo", "asyncio"),
+        kinds.choice("prefork", "threads", "solo", "asyncio", "custom"),
         "prefork",
-        "The pool in which tasks run: processes, threads, one thread, or an event loop.",
+        "The pool in which tasks run: processes, threads, one thread, an event loop, or `TASKQ_CUSTOM_POOL`.",
+    )
+    CUSTOM_POOL = Setting(
+        kinds.optional(kinds.TEXT), None, "The class of the pool `custom`, of your own: `package.module:Class`."
     )
     CONCURRENCY = Setting(
         kinds.optional(kinds.COUNT), None, "How many tasks run at a time. `None` is the number of CPUs."

@@ -57,6 +57,7 @@ GROUND = (
     "rates",
     "value_kinds",
     "broker_urls",
+    "dotted",
 )
 #: The order inside the worker.
 WORKER = (

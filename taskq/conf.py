@@ -9,20 +9,18 @@ All rooms read ``settings.<NAME>``, without the prefix; the checks and the refer
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, overload
+from typing import Any, NoReturn
 
 from django.conf import settings as django_settings
-from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 from taskq import value_kinds as kinds
 from taskq.broker_urls import broker_url_problem, masked_url
 from taskq.environment import Env
+from taskq.setting import PREFIX, From, Setting, lock
 
 __all__ = [
     "SETTINGS",
@@ -35,66 +33,6 @@ __all__ = [
     "settings",
     "two_databases",
 ]
-
-PREFIX = "TASKQ_"
-T = TypeVar("T")
-_MISSING = object()
-_lock = threading.RLock()
-os.register_at_fork(after_in_child=_lock._at_fork_reinit)  # type: ignore[attr-defined]
-
-# -- the machinery ---------------------------------------------------------
-
-
-class From(NamedTuple, Generic[T]):
-    """A default that is computed from another setting; ``words`` name that."""
-
-    words: str
-    compute: Callable[[Settings], T]
-
-
-class Setting(Generic[T]):
-    """One row of the table: name (without the prefix), kind, default, meaning.
-
-    A descriptor without ``__set__``: the first read puts the value into the instance's ``__dict__``,
-    and later reads are plain attribute reads.
-    """
-
-    name: str
-
-    def __init__(self, kind: kinds.Kind[T], default: T | From[T], meaning: str) -> None:
-        self.kind = kind
-        self.default = default
-        self.meaning = meaning
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    @property
-    def django_name(self) -> str:
-        """The name in Django's settings, with the prefix."""
-        return PREFIX + self.name
-
-    @overload
-    def __get__(self, instance: None, owner: type) -> Setting[T]: ...
-    @overload
-    def __get__(self, instance: Settings, owner: type) -> T: ...
-    def __get__(self, instance: Settings | None, owner: type) -> Setting[T] | T:
-        if instance is None:
-            return self
-        with _lock:  # a value read before clear() must not be kept after it
-            value = instance.__dict__[self.name] = self.read(instance)
-        return value
-
-    def read(self, instance: Settings) -> T:
-        """Return the current value in Django's settings. Raises ``ImproperlyConfigured`` for a wrong value."""
-        raw = getattr(django_settings, self.django_name, _MISSING)
-        if raw is _MISSING:
-            return self.default.compute(instance) if isinstance(self.default, From) else self.default
-        try:
-            return self.kind.convert(raw)
-        except (TypeError, ValueError, OverflowError):
-            shown = masked_url(repr(raw)) if self.name in {"BROKER_URL", "CONTROL_URL"} else repr(raw)
-            raise ImproperlyConfigured(f"{self.django_name} must be {self.kind.words}, not {shown}.") from None
 
 
 def _django_time_zone() -> str:
@@ -269,6 +207,24 @@ class Settings:
         "Threads of the pool `asyncio`, for tasks that are no coroutines and for synchronous code of those that are. "
         "Each has its own database connections. Further runs wait for a thread. `None`: one for each running task.",
     )
+    AUTOSCALE = Setting(
+        kinds.optional(kinds.AUTOSCALE),
+        None,
+        "The most and the fewest processes or threads of a pool that grows while tasks wait, such as `(10, 3)`; "
+        "instead of `TASKQ_CONCURRENCY`.",
+    )
+    AUTOSCALE_KEEPALIVE = Setting(
+        kinds.SECONDS,
+        30.0,
+        "Seconds in which not all processes were needed, after which a pool that grew by itself shrinks again, by one "
+        "process a second.",
+    )
+    POOL_RESTARTS = Setting(
+        kinds.FLAG,
+        False,
+        "Whether the command `pool_restart` of remote control may replace the processes of the pool, and have new ones "
+        "import the code anew.",
+    )
     PREFETCH_MULTIPLIER = Setting(
         kinds.optional(kinds.WHOLE),
         None,
@@ -307,6 +263,13 @@ class Settings:
     )
     SOFT_SHUTDOWN_TIMEOUT = Setting(kinds.SECONDS, 0.0, "Seconds that a cold stop gives to running tasks.")
 
+    METRICS_TOKEN = Setting(
+        kinds.optional(kinds.TEXT),
+        None,
+        "The token with which Prometheus may read the URL of `taskq.contrib.metrics`, as `Authorization: Bearer`. "
+        "`None`: staff alone may, with the permissions to view tasks, messages and workers.",
+    )
+
     TIMEZONE = Setting(
         kinds.ZONE,
         From("Django's `TIME_ZONE`", lambda s: _django_time_zone()),
@@ -328,7 +291,7 @@ class Settings:
 
     def clear(self) -> None:
         """Drop all kept values: they are read again on next use."""
-        with _lock:
+        with lock:
             self.__dict__.clear()
 
 
@@ -355,7 +318,7 @@ def database_broker_alias() -> str | None:
     try:
         alias = settings.__dict__[" broker alias"]
     except KeyError:
-        with _lock:
+        with lock:
             alias = settings.__dict__[" broker alias"] = _find_broker_alias(settings.BROKER_URL)
     return alias
 
@@ -382,6 +345,7 @@ _SECTIONS = {
     "TYPING": "Tasks",
     "IGNORE_RESULT": "States and results",
     "POOL": "Worker",
+    "METRICS_TOKEN": "Metrics and probes",
     "TIMEZONE": "Time and logs",
 }
 

@@ -72,10 +72,10 @@ class Envelope:
 class Claimed:
     """A message that this worker has claimed, as in its row: nothing is decoded yet.
 
-    ``expires_by`` is the time of the monotonic clock when the message expires by the database's clock. ``promoted``
-    says that the message was in the schedule, and is due whatever its header ``eta`` says. ``granted`` says that it may
-    start by the rate limit of its task. A large message has its ``size`` in bytes; one that is too large has no texts,
-    and ``refused`` says why.
+    ``expires_by`` is the time of the monotonic clock when the message expires by the database's clock. ``created`` is
+    the Unix time by that clock when the message was written, or became due. ``promoted`` says that the message was in
+    the schedule, and is due whatever its header ``eta`` says. ``granted`` says that it may start by the rate limit of
+    its task. A large message has its ``size`` in bytes; one that is too large has no texts, and ``refused`` says why.
     """
 
     id: int
@@ -95,6 +95,7 @@ class Claimed:
     revoked: str = ""
     promoted: bool = False
     expires_by: float | None = None
+    created: float | None = None
     granted: bool = False
     size: int = 0
     refused: str = ""
@@ -319,8 +320,8 @@ class Settlement:
     """The end of one message: the state of its task, and its follow-ups.
 
     ``state`` is a state of ``taskq.states``; ``IGNORED`` is not written. ``result`` is encoded text.
-    Times are Unix times, ``runtime`` is in seconds. ``keep`` is false if the result is ignored.
-    ``member`` tells whether the end counts for the group ``group_id``.
+    Times are Unix times; ``runtime``, and how long the message ``waited`` until its task started, are in seconds.
+    ``keep`` is false if the result is ignored. ``member`` tells whether the end counts for the group ``group_id``.
     """
 
     message_id: int
@@ -334,6 +335,7 @@ class Settlement:
     started: float | None = None
     finished: float | None = None
     runtime: float | None = None
+    waited: float | None = None
     retries: int = 0
     worker: str = ""
     tracked: bool = True

@@ -101,6 +101,17 @@ def _rate(value: Any) -> Any:
     return value
 
 
+def _autoscale(value: Any) -> tuple[int, int]:
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        parts = [parts]
+    most, least = [_whole(0)(int(part) if isinstance(part, str) else part) for part in [*parts, 0][:2]]
+    if len(parts) > 2 or max(most, least) < 1:
+        raise ValueError(value)
+    # Something has to take the first message.
+    return max(most, least), max(1, min(most, least))
+
+
 def optional(kind: Kind[T]) -> Kind[T | None]:
     """Return the kind that also accepts ``None``."""
     return Kind(f"{kind.words}, or None", lambda value: None if value is None else kind.convert(value))
@@ -129,6 +140,7 @@ WHOLE = Kind("a whole number, 0 or more", _whole(0))
 COUNT = Kind("a whole number, 1 or more", _whole(1))
 RATE: Kind[str | float] = Kind(rates.WORDS, _rate)
 PRIORITY = Kind("a whole number from 0 to 9", _whole(0, 9))
+AUTOSCALE: Kind[tuple[int, int]] = Kind("the most and the fewest processes, such as (10, 3) or '10,3'", _autoscale)
 OPTIONS: Kind[Mapping[str, Any]] = Kind("a dictionary", _of(dict))
 POLICY = Kind(f"a dictionary with {', '.join(PUBLISH_RETRY_POLICY)} or retry_errors", _policy)
 QUEUE_TABLE: Kind[Any] = Kind(

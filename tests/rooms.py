@@ -31,11 +31,13 @@ ROOMS = (
     ("worker",),
     ("control",),
     ("events",),
+    ("metrics",),
     ("schedule",),
     ("management",),
 )
 #: The modules of the ground, which lie in taskq itself.
 GROUND = (
+    "setting",
     "conf",
     "environment",
     "documentation",
@@ -68,7 +70,8 @@ WORKER = (
     ("pools",),
     ("loop", "duties"),
     ("failure_handlers",),
-    ("options", "started"),
+    ("activity", "options", "started"),
+    ("changes",),
     ("node",),
     ("main", "health"),
 )

@@ -12,8 +12,9 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, register
 from django.core.exceptions import ImproperlyConfigured
 
-from taskq.conf import PREFIX, SETTINGS, Setting, settings
+from taskq.conf import SETTINGS, Setting, settings
 from taskq.dotted import load_class
+from taskq.setting import PREFIX
 
 from . import ids
 

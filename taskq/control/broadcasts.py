@@ -15,6 +15,7 @@ from taskq.conf import settings
 from taskq.ids import new_id
 from taskq.worker.remote import connection as names
 from taskq.worker.remote.lamport import lamport
+from taskq.worker.remote.link import unopened
 
 Replies = list[dict[str, Any]]
 
@@ -35,12 +36,17 @@ def broadcast(
 ) -> Replies | None:
     """Send a command to all workers; with ``reply`` return their replies, each as a dictionary of one node's.
 
-    ``more`` are arguments too. ``destination`` names workers; ``pattern`` and ``matcher`` (``glob``) choose
-    them by name. Replies are collected for ``timeout`` seconds, or until there are ``limit`` of them, by default as
-    many as destinations; ``callback`` gets each as it comes. Raises ``RuntimeError`` if replies are wanted inside of a
+    ``more`` are arguments too. ``destination`` names workers, by default all; an empty list is none, and nothing is
+    sent. ``pattern`` and ``matcher`` (``glob``) choose them by name.
+
+    Replies are collected for ``timeout`` seconds, or until there are ``limit`` of them, by default as many as
+    destinations; ``callback`` gets each as it comes. Raises ``RuntimeError`` if replies are wanted inside of a
     transaction of the broker's database: workers would see the command after it.
     """
-    wanted = [destination] if isinstance(destination, str) else destination and list(destination)
+    wanted = [destination] if isinstance(destination, str) else None if destination is None else list(destination)
+    if wanted is not None and not wanted:
+        # Workers, as Celery's, take a message with an empty list for one to all.
+        return [] if reply else None
     body = {
         "method": command,
         "arguments": {**(arguments or {}), **more},
@@ -63,10 +69,10 @@ def _channel(connection: Any, channel: Any) -> Iterator[Any]:
         yield channel
     elif connection is not None:
         with connection.channel() as opened:
-            yield opened
+            yield unopened(opened)
     else:
         with names.connect() as own, own.channel() as opened:
-            yield opened
+            yield unopened(opened)
 
 
 def _refuse_transaction(channel: Any) -> None:
@@ -106,14 +112,15 @@ def _ask(
     replies: Replies = []
 
     def collect(message: Any) -> None:
-        if message.headers.get("ticket") == ticket and isinstance(found := json.loads(message.body), dict):
+        found = _read_reply(message, ticket)
+        if found is not None:
             lamport.adjust(message.headers.get("clock"))
             replies.append(found)
             if callback is not None:
                 callback(found)
 
     queue = names.reply_queue(key)
-    consumer: Any = Consumer(channel, [queue], no_ack=True, on_message=collect)
+    consumer: Any = Consumer(channel, [queue], no_ack=True, on_message=collect, on_decode_error=_skip)
     consumer.consume()
     try:
         _publish(channel, body | {"ticket": ticket, "reply_to": _reply_to(key)}, timeout)
@@ -123,6 +130,21 @@ def _ask(
             consumer.cancel()
             queue(channel).delete()
     return replies
+
+
+def _read_reply(message: Any, ticket: str) -> dict[str, Any] | None:
+    """Return the reply of one node, or ``None``: anybody may have sent anything, for another question or for none."""
+    if not isinstance(message.headers, dict) or message.headers.get("ticket") != ticket:
+        return None
+    try:
+        found = json.loads(message.body)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and len(found) == 1 else None
+
+
+def _skip(message: Any, error: Exception) -> None:
+    """Pass over a message that kombu can't read."""
 
 
 def _reply_to(key: str) -> dict[str, str]:

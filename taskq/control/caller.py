@@ -39,11 +39,16 @@ def revoke(
 
     With ``terminate`` a running task is ended by ``signal``. With ``grace``, in seconds, ``TaskTerminated`` is raised
     in it, which is a ``SoftTimeLimitExceeded``, and the signal follows if it has not ended by then. ``destination``
-    only says which workers reply.
+    only says which workers reply. Raises ``ValueError`` for an id that no task can have.
     """
-    ids = [task_id] if isinstance(task_id, str) else list(task_id)
+    ids = revoking.task_ids(task_id)
     name = _write([ids], terminate, signal, grace)
-    return _tell("revoke", {"task_id": task_id, "terminate": terminate, "signal": name or signal}, destination, options)
+    return _tell(
+        "revoke",
+        {"task_id": task_id if isinstance(task_id, str) else ids, "terminate": terminate, "signal": name or signal},
+        destination,
+        options,
+    )
 
 
 def terminate(
@@ -80,6 +85,7 @@ def revoke_by_name(
     **options: Any,
 ) -> Answer:
     """Revoke the tasks that were sent, and whose names match ``pattern``: ``*``, ``?`` and ``[...]``."""
+    pattern = revoking.named("pattern", pattern)
     name = _write(revoking.by_name(pattern, settings.DATABASE), terminate, signal, grace)
     arguments = {"pattern": pattern, "terminate": terminate, "signal": name or signal}
     return _tell("revoke_by_name", arguments, destination, options)

@@ -22,7 +22,7 @@ _PLAIN = (str, int, float, bool, type(None))
 def values(*, with_defaults: bool = False) -> dict[str, Any]:
     """Return the settings by their names in Django's: those that are set, or all."""
     return {
-        row.django_name: _shown(getattr(settings, row.name))
+        row.django_name: _secret(row.name, getattr(settings, row.name))
         for row in SETTINGS
         if with_defaults or hasattr(django_settings, row.django_name)
     }
@@ -42,7 +42,8 @@ def _shown(value: Any) -> Any:
 
 
 def _secret(key: str, value: Any) -> Any:
-    return "********" if any(word in key.lower() for word in _SECRETS) else _shown(value)
+    is_secret = value is not None and any(word in key.lower() for word in _SECRETS)
+    return "********" if is_secret else _shown(value)
 
 
 def report() -> str:

@@ -15,8 +15,13 @@ command_received = Hook[str, Mapping[str, Any]](log.debug, "Command %s with %.10
 command_expired = Hook[str, float](
     log.warning, "The command %s is not obeyed: it expired at %.3f. Do the clocks of its sender and this machine agree?"
 )
+command_old = Hook[str](
+    log.warning,
+    "The command %s is not obeyed: it waited in the mailbox when this worker started, so it was for another.",
+)
 command_failed = Hook[str, BaseException](
     lambda name, error: log.error("The command %s raised an error.", name, exc_info=error)
 )
 message_unreadable = Hook[Exception](log.warning, "A message of remote control is no command: %s")
 reply_not_sent = Hook[str, Exception](log.warning, "The reply to the command %s was not sent: %r")
+reply_refused = Hook[str, str, str](log.warning, "The reply to the command %s is not sent to %r: replies go to %r.")

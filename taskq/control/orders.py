@@ -12,12 +12,16 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from taskq.messages.protocol.options import is_storable
+
 #: The most bytes of a body. Celery's largest commands, lists of ids to revoke, are far below.
 MOST = 1024 * 1024
 #: Seconds by which the clock of a caller may be behind this machine's.
 _CLOCKS_DIFFER = 1.0
 #: Seconds to wait for another thread of the worker, at least and at most, and those that a reply is on its way.
 _SHORTEST, _LONGEST, _ON_THE_WAY = 0.6, 30.0, 0.4
+#: The most bytes of a routing key of AMQP. A ticket of that size fits into the headers of a reply.
+_LONGEST_KEY = 255
 #: The most characters of a pattern: compiled ones are kept.
 _LONGEST_PATTERN = 255
 #: The commands that hold whenever they are read: an old one is as true as a new one.
@@ -56,7 +60,12 @@ class Order:
     def has_expired(self) -> bool:
         """Tell whether nobody waits for the reply any more, and the command is not one that holds for good."""
         late = self.expires > 0 and time.time() > self.expires + _CLOCKS_DIFFER
-        return late and self.method not in _LASTING
+        return late and not self.is_lasting
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether the command holds for good, so that an old one is as true as a new one: it revokes."""
+        return self.method in _LASTING
 
     @property
     def patience(self) -> float:
@@ -88,7 +97,7 @@ def read_order(body: str | bytes, content_type: str | None, headers: Mapping[str
         destination,
         _text(found.get("pattern")),
         _text(found.get("matcher")),
-        _text(found.get("ticket")),
+        _key(found.get("ticket")),
         _reply_to(found.get("reply_to")),
         float(expires) if isinstance(expires, int | float) else 0.0,
         headers.get("clock"),
@@ -99,8 +108,14 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _key(value: Any) -> str:
+    """Return a text that any broker can carry as a routing key or in a header, else an empty one."""
+    text = _text(value)
+    return text if is_storable(text) and len(text.encode()) <= _LONGEST_KEY else ""
+
+
 def _reply_to(found: Any) -> tuple[str, str] | None:
     if not isinstance(found, dict):
         return None
-    exchange, key = found.get("exchange"), found.get("routing_key")
-    return (exchange, key) if isinstance(exchange, str) and isinstance(key, str) and exchange and key else None
+    exchange, key = _key(found.get("exchange")), _key(found.get("routing_key"))
+    return (exchange, key) if exchange and key else None

@@ -5,8 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from taskq.containment import contained
+
+#: The most characters of an error in a reply: it may quote what was sent.
+_MOST = 2_000
 #: A handler returns it if it has nothing to say, not even "null".
 NO_REPLY = object()
+
+
+def error_reply(error: BaseException) -> dict[str, str]:
+    """Return the reply that tells of an error, whatever its ``repr`` does."""
+    try:
+        return {"error": repr(error)[:_MOST]}
+    except contained():
+        return {"error": f"<{type(error).__name__}>"}
 
 
 class Pending:
@@ -27,7 +39,7 @@ class Pending:
 
     def fail(self, error: BaseException) -> None:
         """Reply with an error."""
-        self._post(self._arrive, {"error": repr(error)})
+        self._post(self._arrive, error_reply(error))
 
     def run(self, call: Callable[..., Any], *args: Any) -> None:
         """Reply with what ``call(*args)`` returns or raises; called on the other thread."""

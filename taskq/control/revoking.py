@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from signal import Signals
+from typing import Any
 
+from taskq.ids import MAX_NAME
+from taskq.messages.protocol.options import is_storable
 from taskq.store.matching import matching
 from taskq.worker.process.system import signal_number
 
@@ -31,9 +34,28 @@ def signal_text(terminate: bool, signal: str | int | None, grace: float | None =
     return f"{full}+{seconds:.4g}" if seconds else full
 
 
+def named(what: str, value: Any) -> str:
+    """Return a name, an id or a pattern that fits into a column. Raises ``TypeError`` or ``ValueError``."""
+    if not isinstance(value, str):
+        raise TypeError(f"{what} has to be a text, not {value!r:.100}")
+    if not is_storable(value):
+        raise ValueError(
+            f"{what} has to have 1 to {MAX_NAME} characters that can be written as UTF-8, and no NUL, "
+            f"not {len(value)}: {value[:100]!a}"
+        )
+    return value
+
+
+def task_ids(value: Any) -> list[str]:
+    """Return the ids of a command, in order. Raises ``TypeError`` or ``ValueError``."""
+    if not isinstance(value, Iterable) or isinstance(value, bytes | Mapping):
+        raise TypeError(f"task_id has to be an id or a list of ids, not {value!r:.100}")
+    return sorted({named("task_id", each) for each in ([value] if isinstance(value, str) else value)})
+
+
 def by_stamps(wanted: stamps.Stamps, alias: str) -> Batches:
     """Find the tasks whose messages carry one of the stamps."""
-    return matching(alias, texts=list(wanted), matches=partial(stamps.match_text, wanted=wanted))
+    return matching(alias, texts=stamps.written(wanted), matches=partial(stamps.match_text, wanted=wanted))
 
 
 def by_name(pattern: str, alias: str) -> Batches:

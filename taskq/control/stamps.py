@@ -12,6 +12,8 @@ from typing import Any
 
 #: Values by key.
 Stamps = Mapping[str, frozenset[str]]
+#: The most keys that one statement looks for, and the most characters of one.
+_MOST_KEYS, _LONGEST_KEY = 100, 255
 
 
 def wanted(headers: Any) -> Stamps:
@@ -21,7 +23,16 @@ def wanted(headers: Any) -> Stamps:
         headers = {key: [value for name, value in pairs if name == key] for key, _ in pairs}
     if not isinstance(headers, Mapping) or not headers:
         raise ValueError("headers have to be given as key=value")
+    if len(headers) > _MOST_KEYS or any(len(str(key)) > _LONGEST_KEY for key in headers):
+        raise ValueError(
+            f"at most {_MOST_KEYS} headers of at most {_LONGEST_KEY} characters can be searched for at once"
+        )
     return {str(key): frozenset(map(str, _values(value))) for key, value in headers.items()}
+
+
+def written(wanted: Stamps) -> list[str]:
+    """Return the keys as they stand in a message's headers: JSON escapes quotes, and may escape other characters."""
+    return sorted({json.dumps(key, ensure_ascii=ascii)[1:-1] for key in wanted for ascii in (True, False)})
 
 
 def match(headers: Mapping[str, Any], wanted: Stamps) -> bool:

@@ -12,8 +12,9 @@ MOST = BODY + 2 * HEADERS
 def claim_columns(octets: str = "octet_length({})") -> str:
     """Return the columns that a claim reads, in the order of ``Claimed``; ``octets`` is the size of a text in SQL.
 
-    Each engine adds the seconds until the message expires. A task may have been revoked before it was sent: each
-    message is looked for only if there is such a task at all, which is asked once in a statement.
+    Each engine adds the seconds until the message expires, and the Unix time when it was written. A task may have been
+    revoked before it was sent: each message is looked for only if there is such a task at all, which is asked once in a
+    statement.
     """
     fits = {name: f"{octets.format(name)} <= {HEADERS}" for name in ("headers", "properties")}
     headers, properties = (f"CASE WHEN {condition} THEN {name} ELSE '' END" for name, condition in fits.items())

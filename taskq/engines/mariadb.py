@@ -209,7 +209,8 @@ class MariadbEngine(Engine):
     def claim(self, queue: str, limit: int, token: str, after: Mapping[int, int] | None = None) -> list[Claimed]:
         with self.atomic(), self.cursor() as cursor:
             cursor.execute(
-                f"{self.skipping}SELECT {claim_columns()}, TIMESTAMPDIFF(MICROSECOND, {_NOW}, expires_at) / 1e6 "
+                f"{self.skipping}SELECT {claim_columns()}, TIMESTAMPDIFF(MICROSECOND, {_NOW}, expires_at) / 1e6, "
+                "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', created_at) / 1e6 "
                 "FROM taskq_message FORCE INDEX (taskq_message_to_claim) WHERE token = '' AND queue = %s "
                 "ORDER BY priority DESC, id LIMIT %s FOR UPDATE SKIP LOCKED",
                 [queue, limit],

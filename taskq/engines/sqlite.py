@@ -25,11 +25,11 @@ from .base import (
     NODE_COLUMNS,
     RUN_COLUMNS,
     Engine,
-    Listener,
     unix_now,
 )
 from .claim_columns import claim_columns
 from .inotify import Watch
+from .listeners import Listener
 
 #: Where the rows of messages and runs have moments.
 _MESSAGE_MOMENTS = (12,)
@@ -89,7 +89,7 @@ _CLAIM = (
     "UPDATE taskq_message SET token = %s WHERE id IN (SELECT id FROM taskq_message INDEXED BY taskq_message_to_claim "
     f"WHERE token = '' AND queue = %s ORDER BY priority DESC, id LIMIT %s) RETURNING {claim_columns(_OCTETS)}, "
     # As text: the column by itself would be converted to a naive datetime.
-    "expires_at || ''"
+    "expires_at || '', (julianday(created_at) - 2440587.5) * 86400"
 )
 
 

@@ -177,7 +177,7 @@ class Dispatcher:
             return
         exchange = names.event_exchange(self._link.connection)
         try:
-            self._link.publish(body, exchange, key, headers={"hostname": self._node.options.name}, declare=[exchange])
+            self._link.publish(body, exchange, key, headers={"hostname": self._node.options.name})
         except self._link.connection.channel_errors as error:
             log_lines.events_not_sent(error)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from taskq.worker import log_lines
+from taskq.worker.activity import Activity
 from taskq.worker.node import Service, WorkerNode
 
 from .dispatcher import Dispatcher
@@ -23,11 +24,13 @@ class Events:
         self._interval = interval
         self._dispatcher: Dispatcher | None = None
         self._timeline: Timeline | None = None
+        self._activity: Activity | None = None
         self.enabled = False
 
     def start(self, node: WorkerNode) -> None:
         """Register the dispatcher with the worker's remote thread, and the timeline with its store thread."""
         self._dispatcher = Dispatcher(node, self._interval)
+        self._activity = node.activity
         node.remote.add(self._dispatcher)
         self._timeline = Timeline(node.store, node.lease)
         node.store.duties = (*node.store.duties, self._timeline)
@@ -42,7 +45,7 @@ class Events:
         """Send events of tasks; return false if that is so already."""
         if self.enabled:
             return False
-        self.enabled = True
+        self._switch(on=True)
         for hook, subscriber in self._subscriptions():
             hook.subscribe(subscriber)
         return True
@@ -51,10 +54,15 @@ class Events:
         """Send no more events of tasks; return false if none were sent."""
         if not self.enabled:
             return False
-        self.enabled = False
+        self._switch(on=False)
         for hook, subscriber in self._subscriptions():
             hook.unsubscribe(subscriber)
         return True
+
+    def _switch(self, *, on: bool) -> None:
+        self.enabled = on
+        if self._activity is not None:
+            self._activity.events = on
 
     def beat(self) -> None:
         """Look who hears events, and send a heartbeat. Called on the remote thread."""

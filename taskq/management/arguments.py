@@ -57,6 +57,14 @@ def seconds(text: str) -> float:
         raise ArgumentTypeError(f"{text!r} is not {kinds.LIMIT.words}") from None
 
 
+def autoscale(text: str) -> tuple[int, int]:
+    """Return the most and the fewest slots of a pool: ``10,3``, or ``10``, which is ``10,1``."""
+    try:
+        return kinds.AUTOSCALE.convert(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not two numbers such as 10,3: the most, the fewest") from None
+
+
 def names(text: str) -> list[str]:
     """Return names that have commas between them, at least one."""
     found = [name for part in text.split(",") if (name := part.strip())]

@@ -1,6 +1,6 @@
 """Finds the messages that are to be revoked by the name of their task, or by their headers. Reads only.
 
-Called by ``taskq.control``. All messages that wait, are scheduled or are held are read, a range of ids at a time: the
+Called by ``taskq.control``. All messages that wait, are scheduled or are held are read, some thousands at a time: the
 reader can do other things between two batches.
 """
 
@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
-from django.db.models import Max, Min, Q
+from django.db.models import Max, Q, QuerySet
 
 from taskq.messages.protocol import MOST_OUTSIDE
 from taskq.models import Message, ScheduledMessage
 from taskq.models.fields import Octets
 
-#: So many ids one statement looks at.
-_RANGE = 5_000
+#: So many rows one statement looks at.
+_STEP = 5_000
 
 
 def matching(
@@ -31,15 +31,38 @@ def matching(
 
     ``name`` is a pattern with ``*``, ``?`` and ``[...]``. ``matches`` is asked about the headers that hold one of
     ``texts``; headers of unusual size are not read.
+
+    A message that moves between schedule and queues meanwhile, because it is due or its task is retried, is found:
+    the schedule is read before the queues and after them, and then what is new in the queues.
     """
-    for model in (Message, ScheduledMessage):
-        rows = model._base_manager.using(alias).exclude(task_id="")
-        ends = rows.aggregate(Min("id"), Max("id"))
-        first, last = ends["id__min"], ends["id__max"]
-        while first is not None and first <= last:
-            part = rows.filter(id__gte=first, id__lt=first + _RANGE)
-            yield _named(part, name) if matches is None else _with_headers(part, texts or [], matches)
-            first += _RANGE
+
+    def batches(model: Any, after: int = 0) -> Iterator[list[str]]:
+        for part in _parts(model._base_manager.using(alias), after):
+            found = part.exclude(task_id="")
+            yield _named(found, name) if matches is None else _with_headers(found, texts or [], matches)
+
+    yield from batches(ScheduledMessage)
+    newest = _newest(Message, alias)
+    yield from batches(Message)
+    yield from batches(ScheduledMessage)
+    yield from batches(Message, newest)
+
+
+def _newest(model: Any, alias: str) -> int:
+    return model._base_manager.using(alias).aggregate(newest=Max("id"))["newest"] or 0
+
+
+def _parts(rows: QuerySet[Any], after: int) -> Iterator[QuerySet[Any]]:
+    """Yield the rows that are there now, behind the id ``after``, in the order of their ids: some thousands each.
+
+    The next part begins where the last one ended, so gaps between ids cost nothing.
+    """
+    newest = rows.aggregate(newest=Max("id"))["newest"] or 0
+    while after < newest:
+        ids = rows.filter(id__gt=after, id__lte=newest).order_by("id").values_list("id", flat=True)
+        last = next(iter(ids[_STEP - 1 : _STEP]), newest)
+        yield rows.filter(id__gt=after, id__lte=last)
+        after = last
 
 
 def _named(rows: Any, pattern: str) -> list[str]:

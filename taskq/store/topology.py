@@ -114,16 +114,16 @@ def is_auto_delete(name: str, alias: str) -> bool:
     return Queue.objects.using(alias).filter(name=name, auto_delete=True).exists()
 
 
-def touch(names: Iterable[str], alias: str) -> None:
-    """Set the last use of those queues that expire without use to now."""
+def touch(names: Iterable[str], alias: str) -> int:
+    """Set the last use of those queues that expire without use to now; return how many they are."""
     used = Queue.objects.using(alias).filter(name__in=list(names), expires__isnull=False)
-    used.update(used_at=for_alias(alias).present())
+    return used.update(used_at=for_alias(alias).present())
 
 
-def shortest_expiry(names: Iterable[str], alias: str) -> float | None:
-    """Return the smallest ``expires`` of the queues in seconds, or ``None`` if none of them expires."""
+def expiries(names: Iterable[str], alias: str) -> dict[str, float]:
+    """Return the ``expires`` of those of the queues that expire without use, in seconds by name."""
     expiring = Queue.objects.using(alias).filter(name__in=list(names), expires__isnull=False)
-    return min((seconds for seconds in expiring.values_list("expires", flat=True) if seconds), default=None)
+    return {name: seconds for name, seconds in expiring.values_list("name", "expires") if seconds is not None}
 
 
 def sweep(alias: str) -> list[str]:

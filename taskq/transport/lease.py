@@ -3,6 +3,9 @@
 The messages that its channels hold carry its token. Whatever the connection does renews the
 lease, at most three times in the lease's time. If its process dies, a worker or another
 consuming connection requeues the messages.
+
+A queue that expires may be deleted under its consumer: its process was frozen for too long. The lease notices,
+and the transport cancels the consumer as a broker does.
 """
 
 from __future__ import annotations
@@ -24,6 +27,11 @@ from taskq.store import consuming, peers, recover, topology, workers
 
 logger = get_logger("taskq.transport")
 
+#: Seconds between two updates of the queues' last use, at least.
+_SHORTEST = 0.02
+#: The leases that this process holds, for its end. Connections that nobody uses any more leave it by themselves.
+_held: weakref.WeakSet[ConnectionLease] = weakref.WeakSet()
+
 
 class ConnectionLease:
     """``seconds`` is how long the connection may show no heartbeat before it is taken for dead."""
@@ -34,6 +42,10 @@ class ConnectionLease:
         self._token, self._pid = "", 0
         self._next_beat = self._next_touch = 0.0
         self._touch_every = inf
+        #: Those of the queues that expire without use.
+        self._expiring: list[str] = []
+        #: Those that were deleted all the same.
+        self._gone: list[str] = []
         self._watch = peers.PeerWatch(seconds)
 
     @property
@@ -60,14 +72,15 @@ class ConnectionLease:
             alias=self.alias,
         )
         self._pid = pid
-        atexit.register(_deregister_at_exit, weakref.ref(self))
+        _held.add(self)
         self._next_beat = monotonic() + self.seconds / 3
 
     def consume_from(self, queues: Iterable[str]) -> None:
         """Write the consumed queues to the row; those that expire without use are kept in use."""
         self.queues = sorted(set(queues))
-        expires = topology.shortest_expiry(self.queues, self.alias)
-        self._touch_every = (expires or inf) / 3
+        expiries = topology.expiries(self.queues, self.alias)
+        self._expiring, self._gone = sorted(expiries), []
+        self._touch_every = max(_SHORTEST, min(expiries.values(), default=inf) / 3)
         self._next_touch = monotonic()
         if self.token:
             workers.heartbeat(self.token, info={"queues": self.queues}, alias=self.alias)
@@ -78,7 +91,7 @@ class ConnectionLease:
             return
         if monotonic() >= self._next_touch:
             self._next_touch = monotonic() + self._touch_every
-            topology.touch(self.queues, self.alias)
+            self._touch()
         if monotonic() >= self._next_beat:
             self._next_beat = monotonic() + self.seconds / 3
             try:
@@ -88,6 +101,21 @@ class ConnectionLease:
             except Error:
                 self._watch.reset_peers()
                 raise
+
+    @property
+    def rest(self) -> float:
+        """Seconds until ``keep`` has something to do."""
+        due = min(self._next_touch, self._next_beat) if self.token else inf
+        return max(0.0, due - monotonic())
+
+    def _touch(self) -> None:
+        if self._expiring and topology.touch(self._expiring, self.alias) < len(self._expiring):
+            self._gone = sorted({*self._expiring} - topology.expiries(self._expiring, self.alias).keys())
+
+    def take_gone(self) -> list[str]:
+        """Return the consumed queues that were found to be deleted, until they are consumed from or missed again."""
+        gone, self._gone = self._gone, []
+        return gone
 
     def _heartbeat(self) -> None:
         if workers.heartbeat(self._token, alias=self.alias):
@@ -111,16 +139,17 @@ class ConnectionLease:
         if self.token:
             workers.deregister(self._token, self.alias)
         self._token = ""
+        _held.discard(self)
 
 
 def leave_to_peers() -> None:
     """Have this process, when it ends, not try to give up the leases of open connections: its database is away."""
-    atexit.unregister(_deregister_at_exit)
+    atexit.unregister(_deregister_all)
 
 
-def _deregister_at_exit(reference: weakref.ref[ConnectionLease]) -> None:
-    """Requeue the messages of a program that ends without closing its connection."""
-    lease = reference()
-    if lease is not None:
+@atexit.register
+def _deregister_all() -> None:
+    """Requeue the messages of a program that ends without closing its connections."""
+    for lease in list(_held):
         with suppress(Exception):
             lease.deregister()

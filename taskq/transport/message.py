@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from kombu.exceptions import KombuError
 from kombu.transport import base
 from kombu.utils.json import loads
 
@@ -166,7 +167,7 @@ class DatabaseMessage(base.Message):
     def _read(self, read: Any, *args: Any) -> Any:
         try:
             return read(*args)
-        except (ValueError, TaskqError):
+        except (ValueError, LookupError, RecursionError, KombuError, TaskqError):
             self.errors.append(sys.exc_info())
             return {}
 

@@ -7,11 +7,12 @@ one more only to listen for notifications.
 from __future__ import annotations
 
 from functools import cached_property
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import django
-from amqp.exceptions import RecoverableConnectionError  # type: ignore[import-untyped, unused-ignore]
+from amqp.exceptions import ConsumerCancelled, RecoverableConnectionError  # type: ignore[import-untyped, unused-ignore]
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, InterfaceError, OperationalError, connections
 from kombu.exceptions import ChannelError
@@ -107,6 +108,10 @@ class Transport(virtual.Transport):
         if not connections[self.alias].in_atomic_block:
             self.lease.keep()
 
+    def _lease_rests(self) -> float:
+        """Return the seconds until ``keep_lease`` has something to do."""
+        return inf if connections[self.alias].in_atomic_block else self.lease.rest
+
     def consumers_changed(self) -> None:
         """Write the queues that the channels consume from to the lease's row."""
         queues = self._consumed()
@@ -156,9 +161,15 @@ class Transport(virtual.Transport):
         return True
 
     def heartbeat_check(self, connection: Transport, rate: int = 2) -> None:
-        """Renew the lease if it is due."""
+        """Renew the lease if it is due. Raises ``ConsumerCancelled`` if a queue is gone that is consumed from.
+
+        This is AMQP's answer to a queue that is deleted under its consumer. kombu's programs connect again then.
+        """
         with recoverable(connection.alias):
             connection.keep_lease()
+        if gone := connection.lease.take_gone():
+            logger.warning("The queues %s are gone: they were not used for so long that they expired.", gone)
+            raise ConsumerCancelled(f"the queues {', '.join(gone)} are gone")
 
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
         """Return the URL; it has no password."""
@@ -189,7 +200,7 @@ class Transport(virtual.Transport):
             remaining = None if end is None else end - monotonic()
             if remaining is not None and remaining <= 0:
                 raise TimeoutError
-            self.poller.wait(remaining)
+            self.poller.wait(min(self._lease_rests(), inf if remaining is None else remaining))
         self.poller.mark_useful()
 
     def _hand_over(self) -> bool:
@@ -252,9 +263,9 @@ class Transport(virtual.Transport):
         """Hand over one message if there may be one; repeat at once as long as there was one."""
         found = False
         try:
-            found = (self._more or self.poller.due()) and self._hand_over()
+            found = (self._more or self.poller.due() or not self._lease_rests()) and self._hand_over()
         finally:
             self._more = found
             if self._loop is not None:  # a consumer may have closed the connection
                 pause = self.poller.rest if self._resting else self.poller.pause()
-                self._schedule(0.0 if found else pause)
+                self._schedule(0.0 if found else min(pause, self._lease_rests()))

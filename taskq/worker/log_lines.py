@@ -169,6 +169,7 @@ remote_connected = Hook[str](log.debug, "Remote control is connected to %s.")
 remote_disconnected = Hook[str, Exception, float](
     log.warning, "Remote control has no connection to %s: %r. It connects again in %.1f s at most."
 )
+remote_message_unreadable = Hook[Exception](log.warning, "A message of remote control can't be read: %r.")
 remote_call_failed = Hook[Exception](lambda error: log.error("A call of remote control failed.", exc_info=error))
 
 # -- the pools
@@ -185,6 +186,13 @@ outcome_not_sent = Hook[Delivery](
 job_not_terminated = Hook[int, Exception](log.error, "Job %d is not terminated. %s")
 wrong_job_answered = Hook[int, object](log.error, "A child answered job %d, but it had another job: %r.")
 child_failed = Hook[()](log.exception, "A child of the pool fails.")
+pool_restarting = Hook[()](log.info, "The pool will be restarted: the code is being imported anew.")
+pool_restarted = Hook[()](log.info, "The code is imported anew: processes are replaced, each when its task has ended.")
+pool_not_restarted = Hook[str](
+    log.error, "The pool is not restarted, and goes on with the code that it has: the new fork server ended with %s."
+)
+code_not_imported = Hook[()](lambda: log.critical("The project's code can't be imported.", exc_info=True))
+pool_scaled = Hook[int, int](log.info, "The pool changes by %+d to %d.")
 child_not_forked = Hook[str](log.error, "No child could be forked: %s")
 child_connection_failed = Hook[OSError](log.error, "No child can be forked: %s")
 children_slow = Hook[list[int]](

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings as django_settings
 from django.db import connections
 
 from taskq import signals
@@ -25,6 +26,7 @@ from .node import Service, WorkerNode
 from .options import WorkerOptions
 from .pools.base import Pool
 from .pools.forkserver_process import launch
+from .pools.interpreter import Interpreter
 from .pools.registry import pool_class
 from .process.daemon import Background, redirect_streams
 from .process.forked import kill_helpers, prepare
@@ -57,7 +59,9 @@ def validate_config(config: WorkerConfig) -> None:
     """Raise ``ValueError`` for settings and options that don't go together, before the worker leaves the terminal."""
     _refuse_unusable(_alias())
     _refuse_contradiction(config)
-    _refuse_unlimited(pool_class(config.pool), config)
+    pool = pool_class(config.pool)
+    _refuse_unlimited(pool, config)
+    _refuse_scaling(pool, config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ class WorkerExit:
 
 def run_worker(config: WorkerConfig, services: Sequence[Service] = ()) -> WorkerExit:
     """Run a worker until it has ended, and return how. ``services`` are rooms that take part in it."""
-    signals.send(signals.worker_starting, config.name, options=config)
+    signals.send(signals.worker_starting, config.name, instance=config, conf=settings, options=config)
     _set_up_logging(config)
     try:
         return _run(config, services)
@@ -85,11 +89,12 @@ def run_worker(config: WorkerConfig, services: Sequence[Service] = ()) -> Worker
 def _run(config: WorkerConfig, services: Sequence[Service]) -> WorkerExit:
     fork_server = launch(many=bool(config.max_tasks_per_child)) if pool_class(config.pool).needs_fork_server else None
     config.info = _info(config)
+    config.interpreter = _interpreter(config)
     with Started() as started:
         if fork_server is not None:
             started.will_need(fork_server.end)
         node = WorkerNode(config, _alias(), fork_server, services)
-    signals.send(signals.worker_after_setup, config.name, instance=node)
+    signals.send(signals.worker_after_setup, config.name, instance=node, conf=settings)
     handlers = SignalHandlers(node, node.calls.post, restarted=config.restarted)
     handlers.install()
     contain_exits()
@@ -104,11 +109,10 @@ def _run(config: WorkerConfig, services: Sequence[Service]) -> WorkerExit:
 
 def _set_up_logging(config: WorkerConfig) -> None:
     """Open the log, then leave the terminal if detached. The terminal waits until the worker is ready."""
-    own = config.logfile_of(0) != config.logfile_of(1)
     setup_worker_logging(
         config.loglevel,
         config.logfile_of(0),
-        file_of=config.logfile_of if own else None,
+        file_of=config.logfile_of if _own_files(config) else None,
         color=config.color and sys.stderr.isatty(),
     )
     if background := config.background:
@@ -161,6 +165,30 @@ def _refuse_unlimited(pool: type[Pool], config: WorkerConfig) -> None:
             f"The {pool.name} pool has no children: --max-tasks-per-child and --max-memory-per-child need prefork or "
             "asyncio."
         )
+
+
+def _refuse_scaling(pool: type[Pool], config: WorkerConfig) -> None:
+    if config.autoscale and not pool.supports_resizing:
+        raise ValueError(f"The {pool.name} pool can't grow: --autoscale (TASKQ_AUTOSCALE) needs prefork or threads.")
+
+
+def _interpreter(config: WorkerConfig) -> Interpreter | None:
+    """Return how a fresh Python imports this project, or ``None``: its settings are in no module."""
+    module = getattr(django_settings, "SETTINGS_MODULE", None)
+    return module and Interpreter(
+        module,
+        settings.BROKER_URL,
+        config.name,
+        config.loglevel,
+        config.logfile,
+        own_files=_own_files(config),
+        color=config.color and sys.stderr.isatty(),
+        many=bool(config.max_tasks_per_child),
+    )
+
+
+def _own_files(config: WorkerConfig) -> bool:
+    return config.logfile_of(0) != config.logfile_of(1)
 
 
 def _info(config: WorkerConfig) -> dict[str, Any]:

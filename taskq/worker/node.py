@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from kombu.asynchronous import Hub
-from kombu.entity import Queue
 
 from taskq import rates, signals
 from taskq.calls.registry import tasks
@@ -21,7 +20,9 @@ from taskq.messages.routing import public_name
 from taskq.transport.lease import leave_to_peers
 
 from . import failure_handlers, log_lines
+from .activity import Activity
 from .call_queue import CallQueue
+from .changes import WorkerChanges
 from .duties.database_source import DatabaseSource
 from .duties.declarations import Declarations
 from .duties.lease import WorkerLease
@@ -30,8 +31,10 @@ from .duties.maintenance import Maintenance
 from .duties.parking import Parking
 from .duties.queue_advice import tell_of_unnamed
 from .duties.redeliveries import Redeliveries
+from .duties.shared_rates import SharedRates
 from .duties.store_thread import StoreThread
 from .duties.unknown_tasks import take_known
+from .loop.autoscale import Autoscaler
 from .loop.consumer import Consumer
 from .loop.prefetch import PrefetchPolicy
 from .loop.redelivered import read_alone
@@ -79,7 +82,6 @@ class WorkerNode:
         services: Sequence[Service] = (),
     ) -> None:
         self.options = options
-        self.services = services
         self.remote = RemoteThread()
         self.started_at = time.monotonic()
         self.hub = Hub()
@@ -93,7 +95,16 @@ class WorkerNode:
         self._make_watchdogs()
         self._make_duties(alias)
         self._make_consumer()
+        self.changes = WorkerChanges(options, self.store, self.lease, self.declarations, self.source, self.consumer)
+        self._make_autoscaler()
         self._make_pool(fork_server)
+        self.activity = Activity(self.consumer)
+        self.services = (self.activity, *services)
+
+    @property
+    def hostname(self) -> str:
+        """The node's name, as receivers of signals ask for it."""
+        return self.options.name
 
     # -- putting together
 
@@ -111,7 +122,7 @@ class WorkerNode:
             options.name,
             settings.LEASE,
             alias,
-            info=lambda: options.info,
+            info=lambda: options.info | self.activity.info(),
             on_revoked=lambda asked: self.calls.post(self.consumer.revoke, asked),
             on_lost=lambda ids: self.calls.post(self.consumer.lease_lost, ids),
             loop_hangs=lambda: self.watchdog.hanging,
@@ -133,13 +144,15 @@ class WorkerNode:
             self.redeliveries.add,
             poll=settings.POLL_INTERVAL,
         )
-        self.parking = Parking(self.lease, alias, self.source.note_parked)
+        self.parking = Parking(self.lease, alias, self.source)
         self.source.mark_useful = self.store.mark_useful
+        self.source.shared = {} if options.disable_rate_limits else rates.shared(tasks)
+        self.shared_rates = SharedRates(self.source.shared, alias, self._rate_changed, poll=settings.POLL_INTERVAL)
         self.declarations = Declarations(options.queues, alias)
-        maintenance = Maintenance(self.lease, alias)
         # The lease first: a worker that was frozen learns that it was taken for dead before it writes anything.
         self.store.duties = (
-            self.lease, self.declarations, self.ledger, self.parking, self.source, self.redeliveries, maintenance,
+            self.lease, self.declarations, self.ledger, self.shared_rates, self.parking, self.source, self.redeliveries,
+            Maintenance(self.lease, alias),
         )  # fmt: skip
         self.store.on_failure = lambda: self.calls.post(self._fail, "The store thread failed.")
         self.store.on_connected = self.lease.reset_peers
@@ -159,8 +172,13 @@ class WorkerNode:
         )
         for name, rate in ({} if options.disable_rate_limits else rates.defined(tasks)).items():
             self.consumer.limits.rated.add(name)
-            (self.source.share_rate if tasks[name].rate_limit_scope == "cluster" else self.source.set_rate)(name, rate)
+            self.source.set_rate(name, rate)
         self.source.ended = lambda: self.consumer.ended - self.ledger.written
+
+    def _make_autoscaler(self) -> None:
+        if self.options.autoscale is not None:
+            most, least = self.options.autoscale
+            self.consumer.autoscaler = Autoscaler(most, least, settings.AUTOSCALE_KEEPALIVE, self.changes.scale)
 
     def _make_pool(self, fork_server: ForkServer | None) -> None:
         options = self.options
@@ -176,6 +194,7 @@ class WorkerNode:
         pool_options = PoolOptions(
             hostname=options.name,
             fork_server=fork_server,
+            interpreter=options.interpreter,
             max_tasks_per_child=options.max_tasks_per_child,
             max_memory_per_child=options.max_memory_per_child,
         )
@@ -185,7 +204,7 @@ class WorkerNode:
 
     def _to_store(self, method: str, *args: Any, **kwargs: Any) -> None:
         """Post a call of the ledger, or of the parking; it answers by functions, called on the loop's thread."""
-        call = getattr(self.parking if method == "park" else self.ledger, method)
+        call = getattr(self.parking if method in ("park", "start_unused") else self.ledger, method)
         self.store.calls.post(lambda: call(*(self._answering(a) for a in args), **kwargs))
 
     def _answering(self, argument: Any) -> Any:
@@ -198,12 +217,17 @@ class WorkerNode:
         self.store.calls.post(self.source.set_rate, task, rate)
         self.consumer.set_rated(task, rate is not None)
 
+    def _rate_changed(self, task: str, rate: float | None) -> None:
+        """Take over a limit of all workers that has changed. Called on the store thread."""
+        self.source.set_rate(task, rate)
+        self.calls.post(self.consumer.set_rated, task, rate is not None)
+
     def _was_read(self, request: Request | None) -> None:
         self.store.calls.post(self.redeliveries.was_read, request)
 
     def _retarget(self, target: int) -> None:
         grown = target > self.source.target
-        self.source.target, self.source.slots = target, self.consumer.pool.concurrency
+        self.source.target, self.source.slots = target, self.consumer.capacity
         if grown:
             self.store.calls.wake()
 
@@ -218,7 +242,7 @@ class WorkerNode:
 
         Raises ``RuntimeError`` if a part can't be started; nothing of the worker runs then.
         """
-        signals.send(signals.worker_init, self.options.name, instance=self)
+        signals.send(signals.worker_init, self, instance=self)
         with Started() as started:
             self._start(started)
         try:
@@ -232,7 +256,7 @@ class WorkerNode:
     def _start(self, started: Started) -> None:
         # The fork server runs already.
         started.will_need(lambda: self.consumer.pool.stop(_LAST_TASKS))
-        started.will_need(lambda: signals.send(signals.worker_shutdown, self.options.name, instance=self))
+        started.will_need(lambda: signals.send(signals.worker_shutdown, self, instance=self))
         self.hub.add_reader(self.calls.fileno(), self.calls.run)
         self._start_services(started)
         self.consumer.pool.start()
@@ -262,35 +286,8 @@ class WorkerNode:
         """Announce the worker once its row is written, senders can find its queues, and callers its mailbox."""
         if self.lease.token and self.declarations.made and self.remote.is_settled:
             self._announcing.cancel()
-            signals.send(signals.worker_ready, self.options.name, instance=self)
+            signals.send(signals.worker_ready, self, instance=self)
             log_lines.worker_ready(self.options.name)
-
-    # -- changes while it runs
-
-    def add_queue(self, queue: Queue) -> None:
-        """Read a queue too. Called on the store thread."""
-        self.declarations.add(queue)
-        self.options.queues = [*(each for each in self.options.queues if each.name != queue.name), queue]
-        self.source.add(queue.name)
-        self._write_info(queues=[each.name for each in self.options.queues])
-
-    def cancel_queue(self, name: str) -> None:
-        """Read a queue no more. Called on the store thread."""
-        self.options.queues = [each for each in self.options.queues if each.name != name]
-        self.declarations.cancel(name)
-        self.source.remove(name)
-        self._write_info(queues=[each.name for each in self.options.queues])
-
-    def resize(self, by: int) -> None:
-        """Add slots to the pool, or take some away. Raises ``ValueError`` if the pool can't. Called by the loop."""
-        pool = self.consumer.pool
-        (pool.grow if by > 0 else pool.shrink)(abs(by))
-        self.consumer.dispatch()
-        self.store.calls.post(lambda: self._write_info(concurrency=pool.concurrency))
-
-    def _write_info(self, **changed: Any) -> None:
-        self.options.info = {**self.options.info, **changed}
-        self.lease.write_info()
 
     # -- ending
 
@@ -363,7 +360,7 @@ class WorkerNode:
                 service.stop()
             self.remote.end(_LAST_MESSAGES)
             self._stop_watchdogs()
-            signals.send(signals.worker_shutdown, self.options.name, instance=self)
+            signals.send(signals.worker_shutdown, self, instance=self)
             log_lines.worker_ended(self.options.name)
 
     def _end_store(self) -> None:

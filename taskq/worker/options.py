@@ -8,6 +8,8 @@ from typing import Any
 
 from kombu.entity import Queue
 
+from .pools.interpreter import Interpreter
+
 
 @dataclass(slots=True)
 class WorkerOptions:
@@ -24,4 +26,13 @@ class WorkerOptions:
     fair: bool = False
     max_tasks_per_child: int | None = None
     max_memory_per_child: int | None = None
+    #: The most and the fewest slots of a pool that grows and shrinks by itself.
+    autoscale: tuple[int, int] | None = None
+    #: How a fresh Python is started that imports the project's code anew; without it, the pool can't.
+    interpreter: Interpreter | None = None
     info: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def hostname(self) -> str:
+        """The node's name, as receivers of signals ask for it."""
+        return self.name

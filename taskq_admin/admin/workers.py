@@ -22,7 +22,7 @@ from .read_only import ReadOnlyAdmin
 class WorkerAdmin(ReadOnlyAdmin[Worker]):
     """The workers by name."""
 
-    list_display = ("node", "status", "where", "queues", "size", "started", "seen")
+    list_display = ("node", "status", "where", "queues", "size", "ended", "load", "started", "seen")
     list_display_links = ("node",)
     ordering = ("name", "token")
     sortable_by = ()
@@ -42,10 +42,13 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
     def page_context(self, request: HttpRequest, obj: Worker) -> dict[str, Any]:
         """Return the worker with its ``info`` and its messages."""
         now = timezones.now()
-        held = workers.held(obj.token)
+        info = workers.info(obj)
+        held, activity = workers.held(obj.token, info.activity)
         return {
             "worker": obj,
-            "info": workers.info(obj),
+            "info": info,
+            "activity": activity,
+            "slots": [(slot, durations.between(slot.since, now)) for slot in activity.slots],
             "silent": obj.state != Worker.LOST and workers.is_silent(obj, now),
             "silence": workers.silence(obj, now),
             "held": held,
@@ -80,6 +83,17 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
         """The number of tasks that it runs at once, and its pool."""
         info = workers.info(worker)
         return short(f"{info.concurrency} ({info.pool})" if info.pool else info.concurrency)
+
+    @admin.display(description=_("ended tasks"))
+    def ended(self, worker: Worker) -> str:
+        """How many tasks have ended since its start."""
+        total = workers.info(worker).activity.total
+        return "" if total is None else f"{total}"
+
+    @admin.display(description=_("load"))
+    def load(self, worker: Worker) -> str:
+        """The load average of its machine over the last minute."""
+        return "".join(f"{load:.2f}" for load in workers.info(worker).activity.load[:1])
 
     @admin.display(description=_("started"))
     def started(self, worker: Worker) -> SafeString:

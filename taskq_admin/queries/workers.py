@@ -7,7 +7,7 @@ write other things, so everything in it is optional here.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +19,7 @@ from taskq.conf import settings
 from taskq.messages.parking import home
 from taskq.models import CLAIM_ORDER, Message, TaskRun, Worker
 
-from . import durations, payloads
+from . import activity, durations, payloads
 
 #: Messages of one worker that its page shows at most.
 MANY = 100
@@ -33,6 +33,7 @@ class Info:
     queues: tuple[str, ...] = ()
     concurrency: str = ""
     pool: str = ""
+    activity: activity.Activity = field(default_factory=activity.Activity)
     text: payloads.Payload | None = None
 
 
@@ -61,16 +62,29 @@ def info(worker: Worker) -> Info:
         said = json.loads(written)
     except (TypeError, ValueError, RecursionError):
         said = None
-    text = payloads.Space().fit(payloads.payload(written)) if said != {} else None
     if not isinstance(said, dict):
-        return Info(text=text)
+        return Info(text=payloads.Space().fit(payloads.payload(written)))
     return Info(
         host=_word(said.get("host")),
         queues=_names(said.get("queues")),
         concurrency=_word(said.get("concurrency")),
         pool=_word(said.get("pool")),
-        text=text,
+        activity=activity.read(said),
+        text=_rest(said, written),
     )
+
+
+def _rest(said: dict[str, Any], written: str) -> payloads.Payload | None:
+    """Return the ``info`` as text, without the parts that have a place of their own: they name tasks."""
+    rest = {name: value for name, value in said.items() if name not in activity.KEYS}
+    if not rest:
+        return None
+    if len(rest) < len(said):
+        try:
+            written = json.dumps(rest)
+        except RecursionError:
+            return None
+    return payloads.Space().fit(payloads.payload(written))
 
 
 def _names(value: Any) -> tuple[str, ...]:
@@ -106,19 +120,20 @@ def read_queues() -> set[str]:
     return {name for worker in listed() if not is_away(worker, now) for name in info(worker).queues}
 
 
-def held(token: str) -> list[Held]:
-    """Return the first ``MANY`` messages that the worker with this boot token holds."""
+def held(token: str, doing: activity.Activity) -> tuple[list[Held], activity.Activity]:
+    """Return the first ``MANY`` messages that the worker with this boot token holds, and its activity with runs."""
     rows = Message.objects.using(settings.DATABASE).filter(token=token) if token else Message.objects.none()
     fields = ("task_id", "name", "queue", "created_at")
     found = list(rows.order_by("queue", *CLAIM_ORDER).values_list(*fields)[:MANY])
-    runs = _runs([row[0] for row in found if row[0]])
-    return [
+    runs = _runs({*(row[0] for row in found if row[0]), *(slot.task_id for slot in doing.slots if slot.task_id)})
+    messages = [
         Held(task_id, name, home(queue), created, *runs.get(task_id, (None, "")))
         for task_id, name, queue, created in found
     ]
+    return messages, doing.with_runs(runs)
 
 
-def _runs(task_ids: list[str]) -> dict[str, tuple[int, str]]:
+def _runs(task_ids: set[str]) -> dict[str, tuple[int, str]]:
     if not task_ids:
         return {}
     rows = TaskRun.objects.using(settings.DATABASE).filter(task_id__in=task_ids)

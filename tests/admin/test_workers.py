@@ -106,3 +106,52 @@ def test_lost_worker_is_shown_as_lost_and_reads_no_queue(admin_client: Client, m
     for page in (admin_client.get(URL).content.decode(), page_of(admin_client, lost)):
         assert ">lost</span>" in page
     assert workers.read_queues() == set()
+
+
+def doing(**said: Any) -> str:
+    slots = [
+        {"slot": 0, "pid": 51, "id": "run-1", "name": "shop.tasks.mail", "since": datetime.now(UTC).timestamp() - 61},
+        {"slot": 1, "pid": 52},
+        {"slot": 2, "pid": 53, "id": "no-row", "name": EVIL, "since": 1e300},
+    ]
+    processed = {"total": 12, "succeeded": 9, "failed": 1, "retried": 2, "revoked": 0}
+    return json.dumps({"loadavg": [0.5, 1.25, 2], "processed": processed, "events": True, "slots": slots, **said})
+
+
+def test_worker_page_shows_what_each_slot_runs(
+    admin_client: Client,
+    make_worker: Make,
+    make_run: Callable[..., TaskRun],
+    django_assert_max_num_queries: Any,
+) -> None:
+    folded = {"slots": 950, "running": 800, "tasks": {"shop.tasks.fetch": 800}}
+    worker, run = make_worker(info=doing(folded=folded)), make_run()
+    with django_assert_max_num_queries(5):
+        page = page_of(admin_client, worker)
+    assert f'<a href="{reverse("admin:taskq_taskrun_change", args=[run.pk])}">shop.tasks.mail</a>' in page
+    for part in ("0.50, 1.25, 2.00", "9 succeeded", "2 retried", "0 revoked", "<dd>on</dd>", "1 min 1 s", "idle",
+                 "no-row", "950 more slots, 800 of them", "shop.tasks.fetch: 800"):  # fmt: skip
+        assert part in page
+    assert EVIL not in page
+    assert "About itself" not in page
+    listed = admin_client.get(URL).content.decode()
+    assert '<td class="field-ended">12</td><td class="field-load">0.50</td>' in listed
+
+
+def test_tasks_of_slots_need_the_permission_to_see_tasks(
+    staff_client: Callable[..., Client], make_worker: Make
+) -> None:
+    page = page_of(staff_client("view_worker"), make_worker(info=doing()))
+    assert "a task" in page
+    for hidden in ("run-1", "no-row", "shop.tasks.mail"):
+        assert hidden not in page
+
+
+@pytest.mark.parametrize("rubbish", [None, 3, "x", [None, 3, [], {}], {"a": 1}, [{"id": 3, "since": "x", "slot": {}}]])
+@pytest.mark.parametrize("key", ["loadavg", "processed", "events", "slots", "folded"])
+def test_malformed_activity_does_not_break_the_pages(
+    admin_client: Client, make_worker: Make, key: str, rubbish: Any
+) -> None:
+    worker = make_worker(info=doing(**{key: rubbish}))
+    assert admin_client.get(URL).status_code == 200
+    page_of(admin_client, worker)

@@ -304,7 +304,7 @@ def test_pool_breaks_when_its_fork_server_freezes(tmp_path: Path, monkeypatch: p
 
 def test_main_process_that_was_frozen_does_not_take_its_fork_server_for_frozen(monkeypatch: pytest.MonkeyPatch):
     with driving() as driver:
-        server = driver.pool._server  # type: ignore[attr-defined]
+        server = driver.pool._server.current  # type: ignore[attr-defined]
         for _ in range(3):
             driver.pool._ping()  # type: ignore[attr-defined]
             assert server.silent == 1

@@ -15,7 +15,7 @@ from kombu import Connection, Exchange
 
 from taskq import AsyncResult, control
 from taskq.exceptions import TaskRevokedError
-from taskq.worker.remote.connection import connect
+from taskq.worker.remote.connection import connect, mailbox_exchange, mailbox_queue, reply_exchange
 from tests.support import services, workers
 from tests.support.jobs import endings
 from tests.support.processes import Process, Processes
@@ -154,6 +154,33 @@ def test_a_worker_whose_broker_is_not_there_works_on(start_worker: StartWorker, 
         wait_until(lambda: control.inspect(node, timeout=1, limit=1).ping() == {"ok": "pong"}, 40, what="an answer")
 
 
+# -- what waited while nobody was there
+
+
+@on_sqlite
+def test_a_worker_does_not_obey_what_was_sent_to_the_one_that_was_killed(
+    start_worker: StartWorker, processes: Processes, alias: str
+) -> None:
+    start_worker("-n", "again@here").kill()
+    waiting = endings.square.delay(3)
+    # As Celery's programs send it: what taskq's callers revoke is in the database already.
+    control.broadcast("revoke", {"task_id": waiting.id}, destination=["again@here"])
+    control.broadcast("pool_grow", {"n": 2})
+    control.shutdown()
+    assert control.ping(timeout=0.1) == []
+    with connect() as connection:
+        assert mailbox_queue("again@here")(connection.channel()).queue_declare(passive=True).message_count == 4
+    # The task is for a queue that it does not read: the revoke alone decides.
+    second = start_worker("-n", "again@here", "-Q", "other")
+    assert ask("again@here").stats()["pool"]["max-concurrency"] == 1
+    wait_until(lambda: waiting.state == "REVOKED", what="the task to be revoked")
+    assert "The command shutdown is not obeyed" in second.log
+    assert second.running
+    # What comes from now on is obeyed.
+    control.shutdown()
+    assert second.wait() == 0
+
+
 # -- pools, and several workers
 
 
@@ -242,6 +269,20 @@ class Exploit:
         return os.mkdir, (self.path,)
 
 
+#: Stands for the exchange of replies, whose name the namespace decides.
+REPLIES = "the replies'"
+EXCHANGES = [
+    "",
+    "amq.direct",
+    "amq.fanout",
+    "amq.rabbitmq.trace",
+    "taskq",
+    "x" * 300,
+    "\x00",
+    "\ud800",
+    "never declared",
+]
+KEYS = ["nobody", "x" * 256, "ä" * 200, "x" * 900_000, "\x00", "\ud800", "\n", "#"]
 HOSTILE: list[Any] = [
     "text",
     [1, 2],
@@ -261,7 +302,9 @@ HOSTILE: list[Any] = [
     {"method": "revoke_by_stamped_headers", "arguments": {"headers": {"a": {"b": [1]}}}},
     {"method": "revoke_by_name", "arguments": {"pattern": ["x"]}},
     {"method": "hello", "arguments": {"from_node": ["x"], "revoked": {"a": "b"}}},
-    {"method": "ping", "reply_to": {"exchange": "amq.direct", "routing_key": "nobody"}, "ticket": 5},
+    *({"method": "ping", "reply_to": {"exchange": name, "routing_key": "x"}, "ticket": 5} for name in EXCHANGES),
+    *({"method": "ping", "reply_to": {"exchange": REPLIES, "routing_key": key}, "ticket": key} for key in KEYS),
+    {"method": "conf", "arguments": {"with_defaults": True}, "reply_to": {"exchange": REPLIES, "routing_key": "none"}},
     {"method": "ping", "pattern": "(", "matcher": "pcre"},
     {"method": "ping", "destination": {"a": [1]}},
     {"method": "x" * 200_000},
@@ -270,15 +313,18 @@ HOSTILE: list[Any] = [
 
 
 def publish_hostile(path: str) -> None:
-    from taskq.worker.remote.connection import mailbox_exchange
-
     exchange: Exchange = mailbox_exchange()
     connection: Connection
     with connect() as connection:
         producer = connection.Producer(serializer="json")
         declared: Any = {"exchange": exchange, "declare": [exchange]}
         for body in HOSTILE:
+            if isinstance(body, dict) and body.get("reply_to", {}).get("exchange") == REPLIES:
+                body = body | {"reply_to": body["reply_to"] | {"exchange": reply_exchange().name}}
             producer.publish(body, **declared, headers={"clock": {"a": 1}, "expires": "never"})
+        for method in ("zlib", "gzip", "nonsense", "x" * 300):
+            producer.publish({"method": "ping"}, **declared, headers={"compression": method})
+        producer.publish({"method": "ping", "x": "y" * 10_000_000}, **declared, compression="zlib")
         producer.publish({"method": "ping"}, **declared, headers={"clock": 2**62, "expires": [1]})
         producer.publish(Exploit(path), **declared, serializer="pickle")
         for raw in (b"\xff\xfe", b"{" * 100_000, b'{"method": "ping", "arguments": {"n": ' + b"9" * 5000 + b"}}"):
@@ -303,4 +349,6 @@ def check_hostile(worker: Process, made: Path) -> None:
     assert ask(node_of(worker)).stats()["pid"] == worker.pid
     assert not made.exists()
     assert "taskq-remote" not in worker.log
+    # Nothing of this has ended the connection, for which the others would pay.
+    assert "Remote control has no connection" not in worker.log
     assert worker.stop() == 0, worker.log

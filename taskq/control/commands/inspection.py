@@ -13,6 +13,7 @@ from taskq.control import rows, taskinfo
 from taskq.control.pending import Pending
 from taskq.control.registry import inspect_command
 from taskq.control.state import WorkerState
+from taskq.messages.protocol.options import is_storable
 
 #: The attributes of tasks that ``registered`` shows by default. Celery's.
 _ITEMS = ("exchange", "routing_key", "rate_limit")
@@ -59,7 +60,8 @@ def revoked(state: WorkerState, **_: Any) -> Pending:
 @inspect_command(variadic="ids", signature="[id1 [id2 [... [idN]]]]")
 def query_task(state: WorkerState, ids: Any = (), **_: Any) -> Any:
     """Find tasks by id: active, reserved or scheduled. Those that no worker holds are missing."""
-    wanted = {ids} if isinstance(ids, str) else {each for each in ids or () if isinstance(each, str)}
+    given = [ids] if isinstance(ids, str) else ids or ()
+    wanted = {each for each in given if isinstance(each, str) and is_storable(each)}
     found = {r.id: ["reserved", taskinfo.reserved_info(r, state.hostname)] for r in state.reserved() if r.id in wanted}
     for each in state.running():
         if each.request.id in wanted:

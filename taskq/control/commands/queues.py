@@ -2,16 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from math import isfinite
 from typing import Any
 
 from kombu.entity import Exchange, Queue
 
 from taskq.control.pending import Pending
 from taskq.control.registry import control_command, inspect_command
+from taskq.control.revoking import named
 from taskq.control.state import WorkerState
 from taskq.messages import routing
-from taskq.messages.protocol.options import check_name
 from taskq.store.exchanges import EXCHANGE_TYPES
+
+#: The longest time in seconds and the largest number that an option may have.
+_LONGEST, _MOST = 10 * 365 * 86400.0, 2**31 - 1
+
+
+def _is_flag(value: Any) -> bool:
+    return type(value) is bool
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _MOST
+
+
+def _is_time(value: Any) -> bool:
+    return type(value) in (int, float) and isfinite(value) and 0 < value <= _LONGEST
+
+
+def _are_arguments(value: Any) -> bool:
+    """Tell whether a value can be a table of AMQP: plain values by name, times in milliseconds."""
+    return isinstance(value, dict) and all(
+        _is_time(each) if name in ("x-expires", "x-message-ttl") else type(each) in (str, int, float, bool)
+        for name, each in value.items()
+    )
+
+
+#: The options of a queue that a command may set, each with a test, and the words for what passes it.
+_OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(("durable", "auto_delete", "exclusive"), (_is_flag, "true or false")),
+    **dict.fromkeys(("expires", "message_ttl"), (_is_time, f"a number of seconds up to {_LONGEST:g}")),
+    **dict.fromkeys(("max_length", "max_length_bytes", "max_priority"), (_is_number, f"a number up to {_MOST}")),
+    **dict.fromkeys(
+        ("queue_arguments", "binding_arguments", "consumer_arguments"), (_are_arguments, "an object of plain values")
+    ),
+}
 
 
 @inspect_command
@@ -34,36 +70,51 @@ def add_consumer(
 ) -> Pending:
     """Have workers read a queue too.
 
-    Without ``exchange`` it is the queue of that name in ``TASKQ_QUEUES``, or a new one.
+    Without ``exchange`` it is the queue of that name in ``TASKQ_QUEUES``, or a new one. ``options`` are those
+    of kombu's ``Queue`` that a broker knows; an unknown one is an error.
     """
     added = _queue(queue, exchange, exchange_type, routing_key, options)
     reply = {"ok": f"add consumer {queue}"}
 
     def add() -> dict[str, str]:
-        state.node.add_queue(added)
+        state.node.changes.add_queue(added)
         return reply
 
     return state.on_store(add, late=lambda: reply)
 
 
 def _queue(name: str, exchange: str | None, kind: str | None, key: str | None, options: dict[str, Any]) -> Queue:
-    check_name("queue", name)
-    if exchange is None:
-        return routing.queue(name)
-    check_name("exchange", exchange)
-    check_name("routing_key", key or name)
-    if (kind or "direct") not in EXCHANGE_TYPES:
+    named("queue", name)
+    options = _checked(options)
+    if kind is not None and kind not in EXCHANGE_TYPES:
         raise ValueError(f"the type of an exchange is {', '.join(sorted(EXCHANGE_TYPES))}, not {kind!r:.50}")
-    return Queue(name, Exchange(exchange, kind or "direct"), routing_key=key or name, **options)
+    key = None if key is None else named("routing_key", key)
+    if exchange is not None:
+        return Queue(name, Exchange(named("exchange", exchange), kind or "direct"), routing_key=key or name, **options)
+    if options and name in routing.declared():
+        raise ValueError(f"the queue {name!r} is in TASKQ_QUEUES, and has the options that it has there")
+    found = routing.queue(name)
+    return Queue(name, found.exchange, routing_key=found.routing_key, **options) if options else found
+
+
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a queue that are given. Raises ``ValueError`` for an unknown or a wrong one."""
+    for name, value in options.items():
+        if name not in _OPTIONS:
+            raise ValueError(f"{name[:50]!r} is no option of a queue: there are {', '.join(sorted(_OPTIONS))}")
+        fits, words = _OPTIONS[name]
+        if value is not None and not fits(value):
+            raise ValueError(f"{name} has to be {words}, not {value!r:.50}")
+    return {name: value for name, value in options.items() if value is not None}
 
 
 @control_command(args=[("queue", str)], signature="<queue>")
 def cancel_consumer(state: WorkerState, queue: str, **_: Any) -> Pending:
     """Have workers read a queue no more; what they hold of it still runs."""
-    reply = {"ok": f"no longer consuming from {queue}"}
+    reply = {"ok": f"no longer consuming from {named('queue', queue)}"}
 
     def cancel() -> dict[str, str]:
-        state.node.cancel_queue(queue)
+        state.node.changes.cancel_queue(queue)
         return reply
 
     return state.on_store(cancel, late=lambda: reply)

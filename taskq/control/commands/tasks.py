@@ -21,13 +21,6 @@ from taskq.store.revoke import revoke as write_revoked
 from taskq.worker.loop.request import Request
 
 
-def _ids(task_id: Any) -> list[str]:
-    found = [task_id] if isinstance(task_id, str) else list(task_id or ())
-    if not all(isinstance(each, str) for each in found):
-        raise TypeError(f"task_id has to be an id or a list of ids, not {task_id!r:.100}")
-    return sorted(set(found))
-
-
 @control_command(variadic="task_id", signature="[id1 [id2 [... [idN]]]]")
 def revoke(
     state: WorkerState,
@@ -43,7 +36,7 @@ def revoke(
     With ``terminate`` a running one is ended by ``signal``; with ``grace`` by an exception, and if it then runs on for
     so many seconds, by the signal. ``written`` says that the caller has written to the database that they are revoked.
     """
-    ids, name = _ids(task_id), revoking.signal_text(terminate, signal, grace)
+    ids, name = revoking.task_ids(task_id), revoking.signal_text(terminate, signal, grace)
     wanted = set(ids)
     held = [request for request in state.held() if request.id in wanted]
     if not terminate:
@@ -93,6 +86,7 @@ def revoke_by_name(
 ) -> Any:
     """Revoke tasks whose names match a pattern, as far as they were sent."""
     name = revoking.signal_text(terminate, signal, grace)
+    pattern = revoking.named("pattern", pattern)
     held = [r for r in state.held() if stamps.name_matches(r.name, pattern)]
     reply = _revoke_here(state, held, name) or {"ok": f"tasks {pattern} flagged as revoked"}
     return reply if written else _write(state, revoking.by_name(pattern, state.node.store.alias), name, reply)
@@ -116,10 +110,19 @@ def _revoke_here(state: WorkerState, held: Collection[Request], signal: str) -> 
 
 def _write(state: WorkerState, batches: revoking.Batches, signal: str, reply: dict[str, str]) -> Pending:
     """Write that tasks are revoked, a batch in each turn of the store thread: claims go on meanwhile."""
-    pending = state.pending(state.no_database)
+    #: The batches that are done, and the tasks in them.
+    done, revoked = 0, 0
+
+    def late() -> dict[str, str]:
+        if not done:
+            return state.no_database()
+        return {"ok": f"still working: {revoked} tasks revoked so far, in {done} of the steps through all messages"}
+
+    pending = state.pending(late)
     calls, alias = state.node.store.calls, state.node.store.alias
 
     def step() -> None:
+        nonlocal done, revoked
         try:
             ids = next(batches, None)
             if ids:
@@ -130,6 +133,7 @@ def _write(state: WorkerState, batches: revoking.Batches, signal: str, reply: di
         if ids is None:
             pending.give(reply)
         else:
+            done, revoked = done + 1, revoked + len(ids)
             calls.post(step)
 
     calls.post(step)
@@ -193,5 +197,5 @@ def rate_limit(state: WorkerState, task_name: str = "", rate_limit: Any = None, 
 def _share_rate(state: WorkerState, task_name: str, rate: float | None, reply: dict[str, str]) -> dict[str, str]:
     """Write the limit of all workers. Each worker that is asked writes the same."""
     rates_store.set_rate(task_name, rate, state.node.store.alias)
-    state.node.source.limits.renew()
+    state.node.shared_rates.read()
     return reply

@@ -21,7 +21,9 @@ from taskq.worker.process.system import resident_kib
 def stats(state: WorkerState, **_: Any) -> dict[str, Any]:
     """Show statistics: tasks, pool, broker, use of resources."""
     node = state.node
-    return {
+    scaler = node.consumer.autoscaler
+    scaling = {"autoscaler": scaler.info(node.consumer.held, node.consumer.pool.concurrency)} if scaler else {}
+    return scaling | {
         "total": dict(node.consumer.holdings.totals),
         "pid": os.getpid(),
         "clock": str(state.clock.value),
@@ -30,6 +32,7 @@ def stats(state: WorkerState, **_: Any) -> dict[str, Any]:
         "broker": _broker(),
         "prefetch_count": node.source.target,
         "rusage": _rusage(),
+        **node.activity.info(),
     }
 
 

@@ -46,6 +46,12 @@ class Command(BaseCommand):
         add("-X", "--exclude-queues", type=arguments.names, default=[], help="declared queues to leave out")
         add("-b", "--broker", help="broker URL, instead of TASKQ_BROKER_URL; not for one with a password")
         add("-c", "--concurrency", type=arguments.concurrency, help="tasks that run at once; auto: the number of CPUs")
+        add(
+            "--autoscale",
+            type=arguments.autoscale,
+            metavar="MAX,MIN",
+            help="grow to MAX processes or threads while tasks wait, shrink to MIN; instead of --concurrency",
+        )
         add("-P", "--pool", choices=arguments.POOLS, help="pool in which tasks run")
         add("-l", "-L", "--loglevel", type=arguments.level, help="level of the worker's log")
         add(
@@ -206,10 +212,12 @@ class Command(BaseCommand):
 
         name = node_name(options["hostname"])
         pool = {"processes": "prefork"}.get(options["pool"], options["pool"]) or settings.POOL
+        autoscale = options["autoscale"] or settings.AUTOSCALE
         return WorkerConfig(
             name=name,
             queues=self._queues(options),
-            concurrency=1 if pool == "solo" else options["concurrency"] or settings.CONCURRENCY or arguments.cpus(),
+            concurrency=autoscale[1] if autoscale else self._concurrency(options, pool),
+            autoscale=autoscale,
             pool=pool,
             time_limit=_first(options["time_limit"], settings.TIME_LIMIT),
             soft_time_limit=_first(options["soft_time_limit"], settings.SOFT_TIME_LIMIT),
@@ -224,6 +232,9 @@ class Command(BaseCommand):
             restarted=reexec.RESTARTED in self._marks,
             detached=options["detach"],
         )
+
+    def _concurrency(self, options: dict[str, Any], pool: str) -> int:
+        return 1 if pool == "solo" else options["concurrency"] or settings.CONCURRENCY or arguments.cpus()
 
     def _queues(self, options: dict[str, Any]) -> list[Any]:
         from taskq.messages.routing import select
@@ -248,7 +259,7 @@ class Command(BaseCommand):
                 system=f"{platform.platform(terse=True)}, Python {platform.python_version()}",
                 broker=masked_url(settings.BROKER_URL),
                 results=f"database '{settings.DATABASE}'",
-                concurrency=config.concurrency,
+                concurrency=_concurrency(config),
                 pool=pool,
                 events=events,
                 queues=config.queues,
@@ -309,6 +320,10 @@ class Command(BaseCommand):
                 self.stdout.flush()
 
         sys.exit(supervise(self._marks, say))
+
+
+def _concurrency(config: WorkerConfig) -> str:
+    return "{{min={1}, max={0}}}".format(*config.autoscale) if config.autoscale else str(config.concurrency)
 
 
 def _sends_events(options: dict[str, Any]) -> bool:

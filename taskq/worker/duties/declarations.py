@@ -57,8 +57,8 @@ class Declarations(Duty):
             for queue in self._queues:
                 self._declare(queue)
             self.made = True
-            expires = topology.shortest_expiry([queue.name for queue in self._queues], self._alias)
-            self._next = time.monotonic() + (expires or math.inf) / _TOUCHES
+            expiries = topology.expiries([queue.name for queue in self._queues], self._alias)
+            self._next = time.monotonic() + min(expiries.values(), default=math.inf) / _TOUCHES
         return False
 
     def _declare(self, queue: Queue) -> None:

@@ -16,7 +16,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from taskq import clock
+from taskq import clock, signals
 from taskq.engines import for_alias
 from taskq.engines.marks import mark
 from taskq.processes import host_identity, process_started
@@ -66,8 +66,6 @@ class WorkerLease(Duty):
     _leftover_pace: Pace = field(default_factory=lambda: Pace(pauses=4.0))
     patience: Patience | None = None
     _watch: peers.PeerWatch = field(init=False)
-    #: Whether the row does not have the present ``info``.
-    _info_changed: bool = False
     _next_beat: float = 0.0
     _beaten_at: float = 0.0
     #: When to read the revocations next, and when they were read last.
@@ -177,20 +175,19 @@ class WorkerLease(Duty):
     def heartbeat(self) -> None:
         """Renew the lease, or register the worker if it has none."""
         before = time.monotonic()
-        info = self.info() if self._info_changed else None
-        if self.token and not workers.heartbeat(self.token, state=self.state, info=info, alias=self.alias):
+        if self.token and not workers.heartbeat(self.token, state=self.state, info=self.info(), alias=self.alias):
             self._lose()
         if not self.token:
             self._register()
         for_alias(self.alias).measure_clock()
-        self._info_changed = False
         # From before the statement: peers count from when they see the heartbeat, which is later.
         self._beaten_at = before
         self._next_beat = before + self.seconds / BEATS_A_LEASE
+        signals.send(signals.heartbeat_sent, self)
 
     def write_info(self) -> None:
         """Write the worker's ``info``, which has changed, with a heartbeat that comes now."""
-        self._info_changed, self._next_beat = True, 0.0
+        self._next_beat = 0.0
 
     def deregister(self) -> None:
         """Give up the lease and requeue the messages that are still held."""

@@ -19,6 +19,7 @@ from taskq.worker import log_lines
 from taskq.worker.pools.base import LostChild, Pool, Slot
 
 from . import returns, settlements
+from .autoscale import Autoscaler
 from .intake import Intake
 from .prefetch import LONG, STUCK, PrefetchPolicy
 from .request import Limits, Request, is_limited, time_limits
@@ -48,6 +49,7 @@ class Consumer(Intake):
         super().__init__(hostname, limits, store, on_failure)
         self.policy = policy
         self.pool: Pool
+        self.autoscaler: Autoscaler | None = None
         self.stopping = False
         self._lease_valid = lease_valid
         self._retarget = retarget
@@ -232,10 +234,12 @@ class Consumer(Intake):
         self.dispatch()
         if self._ready and all(s.busy_since is not None and now - s.busy_since > STUCK for s in self.pool.slots):
             self._requeue_surplus()
+        if self.autoscaler is not None and not self.stopping:
+            self.autoscaler.step(now, self.held, self.pool.concurrency, self.policy.mean)
 
     def _requeue_surplus(self) -> None:
         """Requeue, for other workers, the requests that no slot will run soon."""
-        surplus = len(self._ready) + len(self._in_flight) + len(self._awaited) - self._target
+        surplus = self.held - self._target
         if surplus > 0:
             self._requeue([self._ready.pop() for _ in range(min(surplus, len(self._ready)))])
 
@@ -347,8 +351,18 @@ class Consumer(Intake):
         """The requests that the pool has."""
         return list(self._in_flight)
 
+    @property
+    def held(self) -> int:
+        """How many requests run, or wait for a slot."""
+        return len(self._ready) + len(self._in_flight) + len(self._awaited)
+
+    @property
+    def capacity(self) -> int:
+        """How many tasks run at a time, at most: in the largest pool, if it grows by itself."""
+        return self.autoscaler.most if self.autoscaler is not None else self.pool.concurrency
+
     def _set_target(self) -> None:
-        target = 0 if self.stopping else self.policy.target(self.pool.concurrency)
+        target = 0 if self.stopping else self.policy.target(self.capacity)
         if target != self._target:
             self._target = target
             self._retarget(target)

@@ -26,11 +26,12 @@ _TRIES = 100
 
 @dataclass(slots=True)
 class Running:
-    """A request that runs: ``since`` is a time of the monotonic clock, ``pid`` its process, if it is known."""
+    """A request that runs in a slot since a time of the monotonic clock; ``pid`` is its process, if it is known."""
 
     request: Request
     since: float
     pid: int | None
+    slot: int = 0
 
 
 @dataclass(slots=True)
@@ -58,7 +59,8 @@ class Holdings:
             if (head := _copied(partial(_head, load))) is not None:
                 slot = slots.get(index)
                 since = slot.busy_since if slot is not None else None
-                found.append(Running(head, max(since or 0.0, head.handed_at), slot.pid if slot is not None else None))
+                pid = slot.pid if slot is not None else None
+                found.append(Running(head, max(since or 0.0, head.handed_at), pid, index))
         return found
 
 

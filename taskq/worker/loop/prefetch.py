@@ -57,6 +57,11 @@ class PrefetchPolicy:
         """Return the expected seconds of a task of this name; a task without a run counts as long."""
         return self._by_name.get(name, LONG)
 
+    @property
+    def mean(self) -> float:
+        """The expected seconds of any task."""
+        return LONG if self._overall is None else self._overall
+
     def fits(self, handed: int, seconds: float, cost: float) -> bool:
         """Tell whether a task may be handed over after ``handed`` others, which are expected to take ``seconds``.
 

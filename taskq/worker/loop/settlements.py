@@ -44,6 +44,8 @@ def ended(request: Request, outcome: Outcome, hostname: str) -> Settlement:
     settlement.traceback = outcome.traceback
     settlement.started = outcome.started
     settlement.runtime = outcome.runtime
+    if request.message.created is not None:
+        settlement.waited = max(0.0, outcome.started - request.message.created)
     settlement.arguments = outcome.arguments
     settlement.children = outcome.children
     settlement.follow_ups = outcome.follow_ups

@@ -16,6 +16,7 @@ from taskq.handover import Delivery, Outcome, Report
 
 from .forkserver import ForkServer
 from .hub import Hub
+from .interpreter import Interpreter
 
 #: Called in the child or thread for each delivery, with the delivery and a function that sends reports.
 ReportFn = Callable[[Report], None]
@@ -72,6 +73,7 @@ class PoolOptions:
 
     hostname: str = ""
     fork_server: ForkServer | None = None
+    interpreter: Interpreter | None = None
     run: RunFn | None = None
     max_tasks_per_child: int | None = None
     max_memory_per_child: int | None = None
@@ -122,6 +124,8 @@ class Pool(ABC):
     supports_terminate: ClassVar[bool] = False
     #: Whether ``max_tasks_per_child`` and ``max_memory_per_child`` mean anything.
     supports_recycling: ClassVar[bool] = False
+    #: Whether ``grow`` and ``shrink`` can do anything.
+    supports_resizing: ClassVar[bool] = True
 
     def __init__(self, concurrency: int, events: PoolEvents, hub: Hub, options: PoolOptions) -> None:
         if concurrency < 1:
@@ -164,6 +168,13 @@ class Pool(ABC):
     @abstractmethod
     def shrink(self, n: int = 1) -> None:
         """Take away ``n`` slots, each when its started delivery has ended; ``ValueError`` if none would be left."""
+
+    def restart(self, *, reload: bool = False) -> None:
+        """Replace the processes of the pool, each when its tasks have ended; ``ValueError`` if there are none.
+
+        With ``reload`` the new ones import the project's code anew.
+        """
+        raise ValueError(f"the {self.name} pool has no processes to restart: stop the worker, and start it again")
 
     @abstractmethod
     def quiesce(self) -> None:

@@ -21,7 +21,7 @@ from . import frames
 from .base import LostChild, PoolEvents, PoolOptions
 from .child_connection import Answer, ChildConnection, CutShort
 from .deadlines import Deadlines
-from .forkserver import ForkServer
+from .fork_servers import ForkServers
 from .hub import Hub
 from .prefork_child import PreforkChild, State
 
@@ -60,7 +60,7 @@ class ChildProcesses(ABC, Generic[P, C]):
     #: The ``kind`` of ``frames.ChildOptions``.
     kind = "prefork"
 
-    def __init__(self, server: ForkServer, events: PoolEvents, hub: Hub, options: PoolOptions) -> None:
+    def __init__(self, server: ForkServers, events: PoolEvents, hub: Hub, options: PoolOptions) -> None:
         self._server = server
         self._events = events
         self._hub = hub
@@ -128,6 +128,12 @@ class ChildProcesses(ABC, Generic[P, C]):
                 child.state = State.LEAVING
                 self._stop_if_done(place, child)
 
+    def renew(self) -> None:
+        """Replace all children, each when its tasks have ended; it begins no other."""
+        for place, child in self.living:
+            if place.child is child and child.state in (State.STARTING, State.UP) and not self.closing:
+                self._retire(place, child)
+
     def kill_all(self) -> None:
         """Have all children killed."""
         self.closing = self.killing = True
@@ -163,7 +169,7 @@ class ChildProcesses(ABC, Generic[P, C]):
         pool = self._options
         title = f"taskq: child {place.index} {pool.hostname}".rstrip()
         limits = pool.max_tasks_per_child or 0, pool.max_memory_per_child or 0
-        options = frames.ChildOptions(place.index, title, *limits, self.kind)
+        options = frames.ChildOptions(place.index, title, *limits, self.kind, pool.hostname)
         self._server.spawn(child.number, options, connection.child_fds)
         connection.close_child_end()
         self._watch_starts()
@@ -175,6 +181,7 @@ class ChildProcesses(ABC, Generic[P, C]):
         self._read_all(place, child)
         self._hub.remove(child.connection.fileno())
         del self._living[child.number]
+        self._server.reaped(child.number)
         if self.killing:
             place.cut_short += child.unfinished()
             if place.child is child:

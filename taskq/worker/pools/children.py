@@ -15,7 +15,7 @@ from taskq.worker import log_lines
 from .base import PoolEvents, PoolOptions
 from .child_connection import ChildConnection
 from .child_processes import ChildProcesses
-from .forkserver import ForkServer
+from .fork_servers import ForkServers
 from .hub import Hub
 from .prefork_child import PreforkChild, State
 from .prefork_slot import PreforkSlot
@@ -30,7 +30,7 @@ _GRACE = 10.0
 class Children(ChildProcesses[PreforkSlot, PreforkChild]):
     """All slots, and all children that were not reaped yet."""
 
-    def __init__(self, server: ForkServer, events: PoolEvents, hub: Hub, options: PoolOptions) -> None:
+    def __init__(self, server: ForkServers, events: PoolEvents, hub: Hub, options: PoolOptions) -> None:
         super().__init__(server, events, hub, options)
         self._slots: dict[int, PreforkSlot] = {}
 

@@ -15,6 +15,8 @@ from taskq.worker import log_lines
 
 from .base import Pool, PoolEvents, PoolOptions
 from .child_processes import ChildProcesses
+from .fork_servers import ForkServers
+from .fresh import start_fork_server
 from .hub import Hub
 
 #: Seconds between two pings of the fork server, and how many may stay without an answer.
@@ -35,14 +37,13 @@ class ForkedPool(Pool):
         super().__init__(concurrency, events, hub, options)
         if options.fork_server is None:
             raise ValueError(f"The {self.name} pool needs PoolOptions.fork_server, from forkserver_process.launch().")
-        self._server = options.fork_server
+        self._server = ForkServers(options.fork_server)
         self._ended = False
         self._frozen = False
 
     def start(self) -> None:
         """Have the first children forked."""
-        self._server.attach(self.hub)
-        self.hub.add_reader(self._server.fileno(), self._on_server)
+        self._server.attach(self.hub, self._on_server)
         self.hub.call_later(_PING_EVERY, self._ping)
         self.grow(self.concurrency)
 
@@ -69,22 +70,44 @@ class ForkedPool(Pool):
         """Return the deliveries without an outcome, each with whether it has started."""
         return self.children.unfinished()
 
+    def restart(self, *, reload: bool = False) -> None:
+        """Replace the children, each when its tasks have ended; with ``reload`` the new ones import the code anew.
+
+        Raises ``ValueError`` if the pool is being restarted already, or can't be.
+        """
+        if not reload:
+            self.children.renew()
+        elif self._server.starting is not None:
+            raise ValueError("the pool is being restarted already")
+        elif self.options.interpreter is None:
+            raise ValueError("this pool has no code to load")
+        else:
+            self._server.replace(start_fork_server(self.options.interpreter))
+            log_lines.pool_restarting()
+
+    def _finish_restart(self) -> None:
+        if self._server.started():
+            log_lines.pool_restarted()
+            self.children.renew()
+        elif (status := self._server.not_started()) is not None and not self._ended:
+            log_lines.pool_not_restarted(status)
+
     def _ping(self) -> None:
         """Watch the fork server as the children are watched: kill it if it is frozen, which breaks the pool."""
         self._on_server()
         if self._ended:
             return
-        self._server.ping()
-        if self._server.silent > _MOST_SILENT:
+        if self._server.ping() > _MOST_SILENT:
             self._frozen = True
             log_lines.fork_server_frozen(_PING_EVERY * _MOST_SILENT)
-            self._server.kill()
+            self._server.kill_silent(_MOST_SILENT)
         else:
             self.hub.call_later(_PING_EVERY, self._ping)
 
     def _on_server(self) -> None:
         for kind, payload in self._server.receive():
             self.children.on_server_message(kind, payload)
+        self._finish_restart()
         if self._server.gone and not self._ended:
             wanted = self.children.killing
             status = self._end_server()
@@ -96,7 +119,6 @@ class ForkedPool(Pool):
         """End the fork server and the remaining children with it; handle their last frames."""
         self._ended = True
         self.children.closing = self.children.killing = True
-        self.hub.remove(self._server.fileno())
         status = self._server.end()
         self.children.reap_killed(time.monotonic() + 1.0)
         return status
@@ -112,7 +134,8 @@ class ForkedPool(Pool):
 
     def _wait_once(self, timeout: float) -> None:
         poll = select.poll()
-        poll.register(self._server.fileno(), select.POLLIN)
+        for fd in self._server.filenos():
+            poll.register(fd, select.POLLIN)
         connected = [(slot, child) for slot, child in self.children.living if child.connection.readable]
         for _, child in connected:
             poll.register(child.connection.fileno(), select.POLLIN)

@@ -62,6 +62,16 @@ def launch(run: RunFn | None = None, *, many: bool = False) -> ForkServer:
     return ForkServer(pid, ours)
 
 
+def become(socket_fd: int, parent: int, *, many: bool) -> NoReturn:
+    """Make this process, which ``parent`` has started, a fork server, and end it when ``parent`` does."""
+    _warn_of_threads()
+    _close_connections()
+    gc.collect()
+    gc.freeze()
+    os.set_inheritable(socket_fd, False)
+    _main(socket.socket(fileno=socket_fd), parent, None, many)
+
+
 def _warn_of_threads() -> None:
     names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
     if names:
@@ -157,7 +167,7 @@ class ForkServerProcess:
 
     def _spawn(self, number: int, options: frames.ChildOptions) -> None:
         given, self._fds = self._fds[:2], self._fds[2:]
-        signals.send(signals.worker_before_create_process, sender=None)
+        signals.send(signals.worker_before_create_process, sender=options.hostname)
         try:
             pid, self._orders[number] = self._fork(given, options)
         except OSError as error:

@@ -83,7 +83,7 @@ class PreforkPool(ForkedPool):
             "max-concurrency": self.concurrency,
             "max-tasks-per-child": self.options.max_tasks_per_child or "N/A",
             "processes": [slot.pid for slot in self._slots if slot.pid],
-            "fork-server": self._server.pid,
+            "fork-server": self._server.current.pid,
             "children": [_describe(slot) for slot in self.children],
         }
 

@@ -15,7 +15,7 @@ from taskq.worker import log_lines
 from .base import LostChild, PoolEvents, PoolOptions
 from .child_connection import ChildConnection, CutShort
 from .child_processes import ChildProcesses
-from .forkserver import ForkServer
+from .fork_servers import ForkServers
 from .hub import Hub
 from .prefork_child import State
 from .shared_child import Ended, SharedChild
@@ -30,7 +30,7 @@ _FROZEN_AFTER = 30.0
 class SharedChildren(ChildProcesses[SharedPlace, SharedChild]):
     """The place of the current child, and all children that were not reaped yet. ``kind`` is the children's."""
 
-    def __init__(self, server: ForkServer, events: PoolEvents, hub: Hub, options: PoolOptions, kind: str) -> None:
+    def __init__(self, server: ForkServers, events: PoolEvents, hub: Hub, options: PoolOptions, kind: str) -> None:
         super().__init__(server, events, hub, options)
         self.kind = kind
         self.place = SharedPlace(options.max_tasks_per_child)

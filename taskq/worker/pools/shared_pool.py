@@ -103,7 +103,7 @@ class SharedPool(ForkedPool):
             "max-concurrency": self.concurrency,
             "max-tasks-per-child": self.options.max_tasks_per_child or "N/A",
             "processes": [child.pid for _, child in living if child.pid],
-            "fork-server": self._server.pid,
+            "fork-server": self._server.current.pid,
             "children": [
                 {
                     "index": place.index,

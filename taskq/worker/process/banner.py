@@ -32,7 +32,7 @@ def banner(
     system: str,
     broker: str,
     results: str,
-    concurrency: int,
+    concurrency: str,
     pool: str,
     events: str,
     queues: Sequence[Queue],

@@ -51,9 +51,9 @@ def mailbox_queue(node: str) -> Queue:
     return _queue(f"{node}.{settings.NAMESPACE}.pidbox", mailbox_exchange())
 
 
-def reply_exchange(name: str = "") -> Exchange:
-    """Return the exchange that carries replies; a command may name another one."""
-    return Exchange(name or f"reply.{settings.NAMESPACE}.pidbox", "direct", durable=False, delivery_mode="transient")
+def reply_exchange() -> Exchange:
+    """Return the exchange that carries replies."""
+    return Exchange(f"reply.{settings.NAMESPACE}.pidbox", "direct", durable=False, delivery_mode="transient")
 
 
 def reply_queue(key: str) -> Queue:

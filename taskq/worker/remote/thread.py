@@ -89,15 +89,10 @@ class RemoteThread(threading.Thread):
     def _guarded(self, call: Callable[..., object], *args: Any) -> None:
         try:
             call(*args)
-        except self._connection_errors():
-            raise
         except Exception as error:
+            if self.link is not None and isinstance(error, self.link.connection_errors):
+                raise
             log_lines.remote_call_failed(error)
-
-    def _connection_errors(self) -> tuple[type[BaseException], ...]:
-        found = self.link.connection.connection_errors if self.link else ()
-        # That is among the errors of kombu's Redis transport, and an error of a call here.
-        return tuple(error for error in found if error is not KeyError)
 
     # -- the thread
 

@@ -17,12 +17,11 @@ from taskq.worker.pools.registry import pool_class
 class Kind:
     """A pool by its name, and what the suite can't ask the pool itself.
 
-    ``batches``: several deliveries may be in one slot. ``fixed``: it can't grow. ``options`` are for the command.
+    ``batches``: several deliveries may be in one slot. ``settings`` are taskq's, without their prefix.
     """
 
     name: str
     batches: bool = True
-    fixed: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -50,7 +49,7 @@ POOLS = (
     Kind("prefork"),
     Kind("asyncio", batches=False),
     Kind("threads"),
-    Kind("solo", fixed=True),
+    Kind("solo"),
     Kind("custom", settings={"CUSTOM_POOL": CUSTOM}),
 )
 
@@ -66,5 +65,5 @@ without_terminate = only(lambda kind: not kind.cls.supports_terminate)
 with_recycling = only(lambda kind: kind.cls.supports_recycling)
 with_children = only(lambda kind: kind.has_children)
 with_batches = only(lambda kind: kind.batches)
-resizable = only(lambda kind: not kind.fixed)
-of_one_size = only(lambda kind: kind.fixed)
+resizable = only(lambda kind: kind.cls.supports_resizing)
+of_one_size = only(lambda kind: not kind.cls.supports_resizing)

@@ -114,3 +114,21 @@ def test_killed_pool_lists_what_it_cut_short(drive: Drive, kind: Kind, tmp_path:
         assert not any(alive(pid) for pid in pids)
         assert driver.pool.left_behind == (not kind.has_children)
         (tmp_path / "go").touch()
+
+
+@with_children
+def test_restarted_pool_has_new_processes_and_loses_nothing(drive: Drive, tmp_path: Path) -> None:
+    with drive(concurrency=2) as driver:
+        running, _ = blocked(driver, tmp_path)
+        old = set(driver.pool.info()["processes"])
+
+        driver.pool.restart()
+        (tmp_path / "go").touch()
+        driver.answered(running)  # type: ignore[arg-type]
+        driver.until(lambda: all(slot.accepting for slot in driver.pool.slots))
+        driver.until(lambda: not old & set(driver.pool.info()["processes"]))
+
+        work = deliveries(4, "pid")
+        driver.work_off(work)
+        assert not {int(str(driver.outcomes[one.job].result)) for one in work} & old
+        assert driver.lost == []

@@ -100,6 +100,15 @@ def test_postponed_message_keeps_its_expiry_and_is_promoted(alias: str) -> None:
 
 
 @pytest.mark.usefixtures("wrong_clock")
+def test_claim_tells_when_a_message_was_written(alias: str) -> None:
+    add.delay(2, 2)
+    (row,) = Message.objects.using(alias).all()
+    (held,) = claim(settings.DEFAULT_QUEUE, 1, "t", alias)
+    assert held.created == pytest.approx(row.created_at.timestamp(), abs=0.001)
+    assert seconds_to(row.created_at, alias) == pytest.approx(0, abs=20)
+
+
+@pytest.mark.usefixtures("wrong_clock")
 def test_rows_of_workers_and_queues_have_the_databases_time(alias: str) -> None:
     token = workers.register("w", alias=alias)
     assert workers.heartbeat(token, alias=alias)

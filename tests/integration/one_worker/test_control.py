@@ -90,6 +90,32 @@ def test_running_reserved_and_scheduled_tasks_are_told_while_all_children_are_bu
     later.revoke()
 
 
+def test_the_row_tells_what_each_slot_runs(node: str, busy: list[str], alias: str) -> None:
+    def said() -> dict[str, Any]:
+        return dict(json.loads(Worker.objects.using(alias).get(name=node).info))
+
+    def is_told(found: dict[str, Any]) -> bool:
+        return {slot.get("id") for slot in found["slots"]} == set(busy)
+
+    assert is_told(ask(node).stats())
+    wait_until(lambda: is_told(said()), what="the row to have both tasks")
+    row = said()
+    assert {slot["name"] for slot in row["slots"]} == {endings.wait_for_file.name}
+    assert {slot["pid"] for slot in row["slots"]} == set(ask(node).stats()["pool"]["processes"])
+    assert all(0 <= datetime.now(UTC).timestamp() - slot["since"] < 60 for slot in row["slots"])
+    assert "go on" not in json.dumps(row["slots"])  # an argument
+    before = row["processed"]
+    order("enable_events")
+    try:
+        with pytest.raises(TaskRevokedError):
+            order("terminate", task_id=busy[0], signal="KILL")
+            AsyncResult(busy[0]).get(timeout=20)
+        wait_until(lambda: said()["processed"]["revoked"] == before["revoked"] + 1, what="the row to count the end")
+        assert said()["events"] is True
+    finally:
+        order("disable_events")
+
+
 def test_sensitive_arguments_never_leave(node: str, busy: list[str]) -> None:
     result = endings.charge.apply_async(("4111", 7), countdown=600)
     assert ask(node).query_task(result.id)[result.id][1]["args"] == ["********", 7]
@@ -104,6 +130,7 @@ def test_stats_settings_and_queues(worker: Process, node: str) -> None:
     before = stats["total"].get(endings.square.name, 0)
     endings.square.delay(3).get(timeout=20)
     assert ask(node).stats()["total"][endings.square.name] == before + 1
+    assert (stats["events"], len(stats["loadavg"])) == (False, 3)
     assert ask(node).conf()["TASKQ_BROKER_URL"].startswith("django://")
     assert len(ask(node).conf(with_defaults=True)) > len(ask(node).conf())
     assert "software -> taskq:" in ask(node).report()["ok"]

@@ -17,3 +17,16 @@ def test_seconds_are_read_as_a_number() -> None:
 def test_seconds_that_no_timer_can_take_are_refused(text: str) -> None:
     with pytest.raises(ArgumentTypeError, match="is not a number of seconds above 0, 2147483647 at most"):
         arguments.seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "limits"), [("10,3", (10, 3)), ("3,10", (10, 3)), ("10", (10, 1)), ("10,0", (10, 1)), (" 4 , 4", (4, 4))]
+)
+def test_limits_of_autoscaling_are_the_most_and_the_fewest(text: str, limits: tuple[int, int]) -> None:
+    assert arguments.autoscale(text) == limits
+
+
+@pytest.mark.parametrize("text", ["", "0", "0,0", "a", "3,", "-1,3", "1,2,3", "2.5"])
+def test_limits_of_autoscaling_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match="is not two numbers such as 10,3"):
+        arguments.autoscale(text)

@@ -32,7 +32,7 @@ class Echo:
         if len(self.links) <= self.fails:
             raise OSError("no connection")
         link.consume(Queue("remote-thread-test", EXCHANGE), lambda message: self.received.append(message.payload))
-        link.after(0.0, lambda: link.publish({"number": len(self.links)}, EXCHANGE, declare=[EXCHANGE]))
+        link.after(0.0, lambda: link.publish({"number": len(self.links)}, EXCHANGE))
 
     def leaving(self, link: Link) -> None:
         self.left = True

@@ -32,6 +32,7 @@ from .duties.parking import Parking
 from .duties.queue_advice import tell_of_unnamed
 from .duties.redeliveries import Redeliveries
 from .duties.shared_rates import SharedRates
+from .duties.statistics import Statistics
 from .duties.store_thread import StoreThread
 from .duties.unknown_tasks import take_known
 from .loop.autoscale import Autoscaler
@@ -149,10 +150,13 @@ class WorkerNode:
         self.source.shared = {} if options.disable_rate_limits else rates.shared(tasks)
         self.shared_rates = SharedRates(self.source.shared, alias, self._rate_changed, poll=settings.POLL_INTERVAL)
         self.declarations = Declarations(options.queues, alias)
+        self.statistics = Statistics(alias, tasks, self.store.patience)
+        if settings.STATISTICS:
+            log_lines.tasks_settled.subscribe(self.statistics.count)
         # The lease first: a worker that was frozen learns that it was taken for dead before it writes anything.
         self.store.duties = (
             self.lease, self.declarations, self.ledger, self.shared_rates, self.parking, self.source, self.redeliveries,
-            Maintenance(self.lease, alias),
+            Maintenance(self.lease, alias), self.statistics,
         )  # fmt: skip
         self.store.on_failure = lambda: self.calls.post(self._fail, "The store thread failed.")
         self.store.on_connected = self.lease.reset_peers
@@ -367,6 +371,7 @@ class WorkerNode:
         self.store.finish(_LAST_WRITES, self._leave)
         if self.store.is_alive():
             self.store.join(_LAST_WRITES + 1)
+        log_lines.tasks_settled.unsubscribe(self.statistics.count)
 
     def _stop_watchdogs(self) -> None:
         self.watchdog.stop()
@@ -387,3 +392,4 @@ class WorkerNode:
         self.redeliveries.leave()
         self.lease.deregister()
         self.declarations.remove()
+        self.statistics.write()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from taskq import task
@@ -19,3 +20,15 @@ def first_line(values: list[int]) -> float:
     if values != list(range(len(values))):
         raise ValueError("values are missing, or not in their order")
     return began
+
+
+@task
+def pause(seconds: float) -> None:
+    """Wait as for the network."""
+    time.sleep(seconds)
+
+
+@task
+async def pause_async(seconds: float) -> None:
+    """Wait as for the network, and let others run."""
+    await asyncio.sleep(seconds)

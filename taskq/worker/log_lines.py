@@ -290,6 +290,16 @@ reports_dropped = Hook[int](log.error, "States of %s running tasks could not be 
 report_refused = Hook[Progress, Exception](
     lambda r, error: log.error("The state %r of task %s can't be stored: %s", r.state, r.task_id, error)
 )
+
+
+@Hook
+def pauses_changed(paused: list[str], resumed: list[str]) -> None:
+    if paused:
+        log.warning("Paused: nothing is taken from %s.", ", ".join(paused))
+    if resumed:
+        log.warning("Resumed: tasks are taken from %s again.", ", ".join(resumed))
+
+
 statistics_refused = Hook[Exception](log.error, "Statistics can't be stored and are dropped: %s")
 declared_differently = Hook[str, str, list[str]](
     lambda kind, name, different: log.warning(

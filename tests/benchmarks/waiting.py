@@ -17,15 +17,20 @@ import time
 from dataclasses import dataclass
 from statistics import median
 
+from .processes import cpu_seconds, tree
 from .project import Worker, prepared, wait_for
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Seconds of one round: from first start to last end, and from the commit of the sender to the last settlement."""
+    """Seconds of one round: from the first start to the last end, and from the sender's commit to the last settlement.
+
+    ``cpu`` is the processor time of the worker.
+    """
 
     running: float
     settled: float
+    cpu: float
 
 
 def main() -> None:
@@ -48,30 +53,33 @@ def main() -> None:
 def _measure(pool: str, concurrency: int, options: argparse.Namespace) -> None:
     coroutines = pool == "asyncio" and not options.threads
     ideal = options.n * options.seconds / concurrency
-    with Worker("small", concurrency, "-P", pool):
-        _run(concurrency * 2, options.seconds, coroutines)
-        rounds = [_run(options.n, options.seconds, coroutines) for _ in range(options.rounds)]
+    with Worker("small", concurrency, "-P", pool) as worker:
+        _run(worker, concurrency * 2, options.seconds, coroutines)
+        rounds = [_run(worker, options.n, options.seconds, coroutines) for _ in range(options.rounds)]
     running, settled = median(r.running for r in rounds), median(r.settled for r in rounds)
     print(
         f"-P {pool} -c {concurrency}: ideal {ideal:.2f} s, run {running:.2f} s ({running / ideal:.2f} of it), "
-        f"settled {settled:.2f} s ({settled / ideal:.2f}), load {os.getloadavg()[0]:.1f}",
+        f"settled {settled:.2f} s ({settled / ideal:.2f}), "
+        f"processor {median(r.cpu for r in rounds) / options.n * 1000:.2f} ms a task, load {os.getloadavg()[0]:.1f}",
         flush=True,
     )
 
 
-def _run(n: int, seconds: float, coroutines: bool) -> Round:
-    from django.db.models import F, Max, Min
+def _run(worker: Worker, n: int, seconds: float, coroutines: bool) -> Round:
+    from django.db.models import Max, Min
     from taskq_bench.plain.tasks import pause, pause_async
 
     from taskq.models import Message, TaskRun
 
     TaskRun.objects.all().delete()
+    before = cpu_seconds(tree(worker.pid))
     (pause_async if coroutines else pause).delay_many((seconds,) for _ in range(n))
     began = time.perf_counter()
     wait_for(lambda: not Message.objects.exists(), 300, 0.02)
     settled = time.perf_counter() - began
-    times = TaskRun.objects.aggregate(first=Min(F("started")), last=Max(F("finished")))
-    return Round((times["last"] - times["first"]).total_seconds(), settled)
+    cpu = cpu_seconds(tree(worker.pid)) - before
+    times = TaskRun.objects.aggregate(first=Min("started_at"), last=Max("finished_at"))
+    return Round((times["last"] - times["first"]).total_seconds(), settled, cpu)
 
 
 if __name__ == "__main__":

@@ -282,9 +282,9 @@ class Command(BaseCommand):
     def _refuse_unmigrated(self) -> None:
         """Refuse to start on a database that a newer version's migrations were not applied to."""
         from django.db import connections
-        from django.db.migrations.executor import MigrationExecutor
 
         from taskq.engines import for_alias
+        from taskq.management import migrations
 
         alias = database_broker_alias() or settings.DATABASE
         if alias not in connections.settings:
@@ -293,15 +293,12 @@ class Command(BaseCommand):
             )
         connection = connections[alias]
         try:
-            executor = MigrationExecutor(connection)
-            targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] == "taskq"]
-            plan = executor.migration_plan(targets)
+            missing = migrations.missing(connection)
             tables = for_alias(alias).tables_without_transactions()
         except Error as error:
             raise CommandError(f"Database '{alias}' does not say which migrations it has: {error}") from error
         finally:
             connection.close()
-        missing = [migration.name for migration, _ in plan if migration.app_label == "taskq"]
         if missing:
             raise CommandError(
                 f"Database '{alias}' lacks migrations of taskq ({', '.join(missing)}): run manage.py migrate first."

@@ -55,6 +55,7 @@ class Consumer(Intake):
         self._retarget = retarget
         self._target = 0
         self._ready: deque[Request] = deque()
+        self._paused: frozenset[str] = frozenset()
         #: Requests that start once the ledger has committed that, by job; ``_locked`` have no slot reserved meanwhile.
         self._awaited: dict[int, Request] = {}
         self._locked: dict[int, Request] = {}
@@ -67,6 +68,8 @@ class Consumer(Intake):
         received += [request for message in messages if (request := self.read(message)) is not None]
         log_lines.tasks_received(received)
         self._ready.extend(received)
+        if self._paused:
+            self._requeue_paused()
         if self.stopping:
             # Claimed while this worker began to stop: other workers can take them at once.
             self._requeue_ready()
@@ -243,7 +246,23 @@ class Consumer(Intake):
         if surplus > 0:
             self._requeue([self._ready.pop() for _ in range(min(surplus, len(self._ready)))])
 
-    # -- revocation, loss of the lease, shutdown
+    # -- pauses, revocation, loss of the lease, shutdown
+
+    def pause(self, queues: frozenset[str]) -> None:
+        """Requeue what has not started of paused ``queues``, also what comes from now on; what runs goes on."""
+        self._paused = queues
+        if queues:
+            self._take_back_all()
+            self._requeue_paused()
+        self.dispatch()
+
+    def _requeue_paused(self) -> None:
+        waiting, self._ready = self._ready, deque()
+        for request in waiting:
+            if request.message.queue in self._paused:
+                self._requeue([request])
+            else:
+                self._ready.append(request)
 
     def revoke(self, asked: dict[int, str]) -> None:
         """Refuse or terminate held messages: ``asked`` has ``revoke``, or a signal for the process, by message id."""

@@ -27,6 +27,7 @@ from taskq.worker.process.system import (
     GROUP_SIGNALS,
     die_with_parent,
     ignore_group_signals,
+    return_free_memory,
     set_title,
     use_huge_pages,
 )
@@ -49,8 +50,11 @@ def launch(run: RunFn | None = None, *, many: bool = False) -> ForkServer:
     _warn_of_threads()
     _close_connections()
     flush_streams()
-    # All processes share the objects that exist now; a collection in a child would write to them, and so copy them.
+    if run is None:
+        rehearse()
     gc.collect()
+    return_free_memory()
+    # All processes share the objects that exist now; a collection in a child would write to them, and so copy them.
     gc.freeze()
     ours, theirs = socket.socketpair()
     parent = os.getpid()
@@ -99,11 +103,11 @@ def _main(sock: socket.socket, parent: int, run: RunFn | None, many: bool) -> No
         die_with_parent(parent)
         set_title("taskq: fork server")
         _set_streams()
-        if run is None:
-            rehearse()
+        child.drop_connections()
         if many:
-            # After the rehearsal, which copies the pages that it writes to.
             use_huge_pages()
+        # Children collect nothing that is older than they are.
+        gc.freeze()
         ForkServerProcess(sock, run).serve()
         code = 0
     except BaseException:

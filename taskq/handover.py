@@ -15,7 +15,7 @@ from taskq.clock import seconds_until
 from taskq.records import NO_FOLLOW_UPS, FollowUps
 
 #: The number of the format, raised with each new field: mixed versions then notice.
-FORMAT = 4
+FORMAT = 5
 
 
 @dataclass(slots=True)
@@ -65,7 +65,10 @@ class Delivery:
 
 @dataclass(slots=True)
 class Report:
-    """A state that a running task wants written: ``STARTED`` or a custom state."""
+    """A state that a running task wants written: ``STARTED`` or a custom state.
+
+    With an ``event`` it is an event of that type for monitors instead, and ``meta`` has its fields.
+    """
 
     job: int
     task_id: str
@@ -73,6 +76,7 @@ class Report:
     meta: str | None = None
     content_type: str = "application/json"
     at: float = 0.0
+    event: str = ""
 
     def to_wire(self) -> tuple[Any, ...]:
         """Return the fields as a tuple of plain values."""

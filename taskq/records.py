@@ -229,7 +229,7 @@ class Rest:
     """The end of the last step before a reference to the rest of its chain, which is the body of the Group row ``key``.
 
     ``value`` is the step's value in JSON, ``task_id`` its id. ``chain`` are the steps behind that rest in JSON, the
-    next step last. ``trail`` says that the task notes its children.
+    next step last. ``trail`` says that the task notes its children. ``trace`` are the headers that carry its trace.
     """
 
     key: str
@@ -238,6 +238,7 @@ class Rest:
     root_id: str
     chain: str = "[]"
     trail: bool = True
+    trace: dict[str, str] = field(default_factory=dict)
 
 
 #: Sentinel: the message body can't be decoded; look the dependents up in the workflow's Node rows.

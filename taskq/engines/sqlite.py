@@ -83,6 +83,7 @@ _INSERT_NODE = (
     f"INSERT INTO taskq_node ({NODE_COLUMNS}, created_at) VALUES ({_marks(NODE_COLUMNS)}, %s) ON CONFLICT (task_id) DO "
 )
 _NODE_RESET = "UPDATE SET " + ", ".join(f"{c} = excluded.{c}" for c in NODE_COLUMNS.split(", ") if c != "task_id")
+_INSERT_EVENT = "INSERT INTO taskq_taskevent (task_id, kind, at, worker, detail) VALUES (%s, %s, %s, %s, %s)"
 #: ``octet_length`` came with SQLite 3.43.
 _OCTETS = "length(CAST({} AS BLOB))"
 _CLAIM = (
@@ -297,6 +298,9 @@ class SqliteEngine(Engine):
     def insert_nodes(self, rows: Sequence[Sequence[Any]], *, reset: bool) -> None:
         now = _text(unix_now())
         self._run(_INSERT_NODE + (_NODE_RESET if reset else "NOTHING"), [(*row, now) for row in rows])
+
+    def insert_events(self, rows: Sequence[tuple[str, str, float, str, str]]) -> None:
+        self._run(_INSERT_EVENT, [(task, kind, _text(at), worker, detail) for task, kind, at, worker, detail in rows])
 
     def end_runs(self, settlements: Sequence[Settlement]) -> set[str]:
         """One statement a row: ``executemany`` returns nothing."""

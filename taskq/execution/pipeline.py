@@ -22,7 +22,7 @@ from taskq.exceptions import DecodeError
 from taskq.forks import end_if_forked
 from taskq.handover import Delivery, Outcome
 from taskq.logs import task_context
-from taskq.messages import protocol
+from taskq.messages import protocol, tracing
 from taskq.messages.protocol.build import arguments_text
 from taskq.results import join_guard
 from taskq.tasks.task import Task
@@ -84,7 +84,7 @@ def perform(run: Run) -> Outcome:
             return handlers.refuse(run, followups.after_refusal(run, outcomes.refused(run, error)))
         token = task_contexts.enter(run.request)
         try:
-            return _run(run)
+            return _run(run) if tracing.tracer is None else tracing.tracer.run(run, _run)
         finally:
             task_contexts.leave(token)
 

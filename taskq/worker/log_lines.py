@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from taskq.exceptions import InvalidTaskError
-from taskq.handover import Delivery
+from taskq.handover import Delivery, Report
 from taskq.hooks import Hook, silent
 from taskq.log_escapes import get_logger
 from taskq.records import Claimed, Progress, Settlement
@@ -89,6 +89,8 @@ def tasks_received(requests: Sequence[Request]) -> None:
 tasks_handed_over = Hook[Sequence[Request], bool](silent)
 #: A request that its task has put back into the queue.
 task_put_back = Hook[Request](silent)
+#: A running task has sent an event of its own.
+event_sent_by_task = Hook[Request, Report](silent)
 
 
 @Hook

@@ -67,13 +67,13 @@ def _measure(pool: str, concurrency: int, options: argparse.Namespace) -> None:
 
 def _run(worker: Worker, n: int, seconds: float, coroutines: bool) -> Round:
     from django.db.models import Max, Min
-    from taskq_bench.plain.tasks import pause, pause_async
+    from taskq_bench.plain.tasks import wait, wait_async
 
     from taskq.models import Message, TaskRun
 
     TaskRun.objects.all().delete()
     before = cpu_seconds(tree(worker.pid))
-    (pause_async if coroutines else pause).delay_many((seconds,) for _ in range(n))
+    (wait_async if coroutines else wait).delay_many((seconds,) for _ in range(n))
     began = time.perf_counter()
     wait_for(lambda: not Message.objects.exists(), 300, 0.02)
     settled = time.perf_counter() - began

@@ -171,8 +171,12 @@ class Consumer(Intake):
             self._end(request, settlements.ended(request, outcome, self.hostname))
 
     def report(self, report: Report) -> None:
-        """Post the state of a running task to the ledger."""
-        if (request := self._in_flight.get(report.job)) is not None:
+        """Post the state of a running task to the ledger, or tell of its event."""
+        if (request := self._in_flight.get(report.job)) is None:
+            return
+        if report.event:
+            log_lines.event_sent_by_task(request, report)
+        else:
             self._tell(request, settlements.progress(request, report, self.hostname))
 
     def _tell(self, request: Request, progress: Progress) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
+from django.db import connection
+
 from taskq import task
 
 
@@ -23,12 +25,30 @@ def first_line(values: list[int]) -> float:
 
 
 @task
-def pause(seconds: float) -> None:
-    """Wait as for the network."""
+def wait(seconds: float) -> float:
+    """Wait, as for a network."""
     time.sleep(seconds)
+    return seconds
 
 
 @task
-async def pause_async(seconds: float) -> None:
-    """Wait as for the network, and let others run."""
+def spin(seconds: float) -> float:
+    """Compute for so much processor time."""
+    began = time.thread_time()
+    while time.thread_time() - began < seconds:
+        pass
+    return seconds
+
+
+@task
+def query() -> None:
+    """Use the database."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+@task
+async def wait_async(seconds: float) -> float:
+    """Wait, as for a network, and let others run."""
     await asyncio.sleep(seconds)
+    return seconds

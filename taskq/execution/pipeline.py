@@ -27,7 +27,7 @@ from taskq.messages.protocol.build import arguments_text
 from taskq.results import join_guard
 from taskq.tasks.task import Task
 
-from . import call, followups, handlers, isolation, log_lines, outcomes
+from . import call, followups, handlers, isolation, log_lines, outcomes, stored_bodies
 from .run import ReportFn, Run, SoftLimit
 from .tracebacks import release
 
@@ -49,6 +49,8 @@ def execute(
         run.guard, run.shared = guard, True
     _shielded(isolation.before_task, delivery)
     try:
+        if delivery.stored_as and (outcome := stored_bodies.read(delivery)) is not None:
+            return outcome
         return isolation.fresh_context().run(perform_as_task, run)
     except BaseException as error:
         end_if_forked(run.forks)

@@ -167,6 +167,9 @@ class Consumer(Intake):
             self._forget(request)
             log_lines.task_put_back(request)
             self._store("requeue_rejected", request.message)
+        elif outcome.state == states.REJECTED:
+            self._forget(request)
+            self._store("discard", request.message.id)
         else:
             self._end(request, settlements.ended(request, outcome, self.hostname))
 

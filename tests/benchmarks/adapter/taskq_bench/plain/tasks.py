@@ -25,6 +25,24 @@ def first_line(values: list[int]) -> float:
 
 
 @task
+def now() -> float:
+    """Return when it began."""
+    return time.time()
+
+
+@task
+def echo(text: str, times: int) -> str:
+    """Return ``text`` so many times."""
+    return text * times
+
+
+@task
+def large(size: int) -> str:
+    """Return a text of ``size`` bytes."""
+    return "x" * size
+
+
+@task
 def wait(seconds: float) -> float:
     """Wait, as for a network."""
     time.sleep(seconds)

@@ -191,12 +191,18 @@ class Settings:
     )
 
     POOL = Setting(
-        kinds.choice("prefork", "threads", "solo"),
+        kinds.choice("prefork", "threads", "solo", "asyncio"),
         "prefork",
-        "The pool in which tasks run: processes, threads, or one thread.",
+        "The pool in which tasks run: processes, threads, one thread, or an event loop.",
     )
     CONCURRENCY = Setting(
-        kinds.optional(kinds.COUNT), None, "Processes or threads of a pool. `None` is the number of CPUs."
+        kinds.optional(kinds.COUNT), None, "How many tasks run at a time. `None` is the number of CPUs."
+    )
+    ASYNCIO_THREADS = Setting(
+        kinds.optional(kinds.COUNT),
+        None,
+        "Threads of the pool `asyncio`, for tasks that are no coroutines and for synchronous code of those that are. "
+        "Each has its own database connections. Further runs wait for a thread. `None`: one for each running task.",
     )
     AUTOSCALE = Setting(
         kinds.optional(kinds.AUTOSCALE),

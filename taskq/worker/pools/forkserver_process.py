@@ -15,14 +15,12 @@ import socket
 import sys
 import threading
 from contextlib import suppress
-from functools import partial
 from typing import Any, NoReturn
 
 from django.core.cache import caches
 from django.db import connections
 
 from taskq import signals
-from taskq.execution import execute
 from taskq.processes import flush_streams
 from taskq.worker import log_lines
 from taskq.worker.process.system import (
@@ -37,14 +35,13 @@ from . import child, frames
 from .base import RunFn
 from .forkserver import ForkServer
 from .rehearsal import rehearse
-from .soft_limits import signal_limit
 
 
 def launch(run: RunFn | None = None, *, many: bool = False) -> ForkServer:
     """Fork the server and return the main process's end of it.
 
-    ``run`` is what the children run for each delivery, by default ``taskq.execution.execute`` with soft limits by
-    ``setitimer``. With ``many``, children will be forked all the time: the server moves its memory into huge pages.
+    ``run`` is what the children run for each delivery, by default ``taskq.execution.execute``. With ``many``, children
+    will be forked all the time: the server moves its memory into huge pages.
     Raises ``RuntimeError`` where processes can't be forked.
     """
     if not hasattr(os, "fork"):
@@ -104,7 +101,6 @@ def _main(sock: socket.socket, parent: int, run: RunFn | None, many: bool) -> No
         _set_streams()
         if run is None:
             rehearse()
-            run = partial(execute, soft_limit=signal_limit)
         if many:
             # After the rehearsal, which copies the pages that it writes to.
             use_huge_pages()
@@ -119,7 +115,7 @@ def _main(sock: socket.socket, parent: int, run: RunFn | None, many: bool) -> No
 class ForkServerProcess:
     """The loop of the fork server, and its children by number and by pid."""
 
-    def __init__(self, sock: socket.socket, run: RunFn) -> None:
+    def __init__(self, sock: socket.socket, run: RunFn | None) -> None:
         self._sock = sock
         self._run = run
         self._reader = frames.FrameReader()

@@ -11,6 +11,7 @@ POOLS = {
     "prefork": ("prefork", "PreforkPool"),
     "threads": ("threads", "ThreadsPool"),
     "solo": ("solo", "SoloPool"),
+    "asyncio": ("asyncio_pool", "AsyncioPool"),
 }
 
 

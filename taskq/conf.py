@@ -191,9 +191,9 @@ class Settings:
     )
 
     POOL = Setting(
-        kinds.choice("prefork", "threads", "solo", "asyncio"),
+        kinds.choice("prefork", "threads", "solo", "asyncio", "gevent", "eventlet"),
         "prefork",
-        "The pool in which tasks run: processes, threads, one thread, or an event loop.",
+        "The pool in which tasks run: processes, threads, one thread, an event loop, or greenlets.",
     )
     CONCURRENCY = Setting(
         kinds.optional(kinds.COUNT), None, "How many tasks run at a time. `None` is the number of CPUs."
@@ -203,6 +203,12 @@ class Settings:
         None,
         "Threads of the pool `asyncio`, for tasks that are no coroutines and for synchronous code of those that are. "
         "Each has its own database connections. Further runs wait for a thread. `None`: one for each running task.",
+    )
+    GREEN_DATABASE_CONNECTIONS = Setting(
+        kinds.optional(kinds.COUNT),
+        20,
+        "Connections to each database that the tasks of one worker with the pool `gevent` or `eventlet` have at a "
+        "time. Further tasks wait for one. `None` is no limit.",
     )
     AUTOSCALE = Setting(
         kinds.optional(kinds.AUTOSCALE),

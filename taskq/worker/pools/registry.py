@@ -12,6 +12,8 @@ POOLS = {
     "threads": ("threads", "ThreadsPool"),
     "solo": ("solo", "SoloPool"),
     "asyncio": ("asyncio_pool", "AsyncioPool"),
+    "gevent": ("green_pool", "GeventPool"),
+    "eventlet": ("green_pool", "EventletPool"),
 }
 
 

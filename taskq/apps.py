@@ -18,12 +18,13 @@ class TaskqConfig(AppConfig):
         """Register checks and transport, and import ``tasks.py`` of every app; import errors are raised."""
         from kombu.transport import TRANSPORT_ALIASES
 
-        from taskq import checks  # noqa: F401 - importing registers them, and they may import models
+        from taskq import checks, signals  # noqa: F401 - importing checks registers them, and they may import models
         from taskq.calls import registry
         from taskq.conf import settings
 
         # By name: a process that never opens a django:// connection never loads the transport.
         TRANSPORT_ALIASES.setdefault("django", "taskq.transport:Transport")
+        signals.send(signals.import_modules, self)
         registry.autodiscover()
         if settings.SEND_SENT_EVENT:
             from taskq.events.sent import send_events

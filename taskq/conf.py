@@ -178,6 +178,7 @@ class Settings:
     STORE_ERRORS_EVEN_IF_IGNORED = Setting(kinds.FLAG, False, "Keep failures of tasks whose result is ignored.")
     TRACK_STARTED = Setting(kinds.FLAG, False, "Write the state `STARTED` when a task starts.")
     TRACK_PENDING = Setting(kinds.FLAG, True, "Write a row when a task is sent, so that the admin shows waiting tasks.")
+    STATISTICS = Setting(kinds.FLAG, True, "Count by minute and by hour how tasks end, for charts: see `Statistic`.")
     RESULT_EXPIRES = Setting(
         kinds.AGE, timedelta(days=1), "How long rows of ended tasks are kept. `None` or 0 keeps them for ever."
     )

@@ -33,10 +33,13 @@ def per_second(limit: Any) -> float | None:
     return rate or None
 
 
-def defined(tasks: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return the rates of those of ``tasks`` that have a limit, by name. taskq's own tasks only take one when asked.
-
-    A task whose limit is for all workers may get it later: its rate is ``None`` until then.
-    """
+def defined(tasks: Mapping[str, Any]) -> dict[str, float]:
+    """Return the rates of those of ``tasks`` that have a limit, by name. taskq's own tasks only take one when asked."""
     found = {name: per_second(task.rate_limit) for name, task in tasks.items() if not name.startswith(_OWN)}
-    return {name: rate for name, rate in found.items() if rate or tasks[name].rate_limit_scope == "cluster"}
+    return {name: rate for name, rate in found.items() if rate}
+
+
+def shared(tasks: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the rates in the code of those of ``tasks`` whose limit is for all workers, which may have none now."""
+    own = {name: task for name, task in tasks.items() if not name.startswith(_OWN)}
+    return {name: per_second(t.rate_limit) for name, t in own.items() if t.rate_limit_scope == "cluster"}

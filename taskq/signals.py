@@ -193,23 +193,31 @@ task_unknown = TaskqSignal()
 #: message, exc. A message that can't be a task; sender is the worker's node name.
 task_rejected = TaskqSignal()
 
-# -- the worker: sender is its node name; sent in the main process -----------------------
+# -- the worker, sent in its main process -------------------------------------------------
+#
+# Sender is the node's name, or else the worker itself (``taskq.worker.node.WorkerNode``), which has a ``hostname``.
 
-#: options. Those of command line and settings (``taskq.worker.main.WorkerConfig``), which receivers may change; nothing
-#: is set up yet (Celery: ``celeryd_init``).
+#: instance, conf, options. Options are those of command line and settings (``taskq.worker.main.WorkerConfig``), which
+#: receivers may change; instance is the same object, because there is no worker yet, and has a ``hostname``; conf
+#: has the settings ``TASKQ_...`` without that prefix. Nothing is set up (Celery: ``celeryd_init``). Sender: the name.
 worker_starting = TaskqSignal()
-#: instance. Set up, but not connected yet (Celery: ``celeryd_after_setup``).
+#: instance, conf. Set up, but not connected yet (Celery: ``celeryd_after_setup``). Sender: the name.
 worker_after_setup = TaskqSignal()
-#: instance. Before the pool and the broker are started.
+#: instance. Before the pool and the broker are started. Sender: the worker.
 worker_init = TaskqSignal()
-#: instance. Takes tasks from now on.
+#: instance. Takes tasks from now on. Sender: the worker.
 worker_ready = TaskqSignal()
-#: sig (name of the signal), how ("Warm", "Cold" or "Soft"), exitcode. Was asked to stop.
+#: No arguments. The worker has renewed its lease in the database, some seconds after the last time; sent on its store
+#: thread, and not while the database is away. Sender: ``taskq.worker.duties.lease.WorkerLease``.
+heartbeat_sent = TaskqSignal()
+#: sig (name of the signal), how ("Warm", "Cold" or "Soft"), exitcode. Was asked to stop. Sender: the name.
 worker_shutting_down = TaskqSignal()
-#: instance. Has stopped.
+#: instance. Has stopped. Sender: the worker.
 worker_shutdown = TaskqSignal()
 
-# -- the processes of its pool: there is no sender ----------------------------------------
+# -- the processes of its pool: sender is the node's name --------------------------------
+#
+# With the pool solo the last two are sent too, in the thread that runs the tasks.
 
 #: No arguments. Before a fork of a process of the pool; sent in the process that forks.
 worker_before_create_process = TaskqSignal()
@@ -217,6 +225,12 @@ worker_before_create_process = TaskqSignal()
 worker_process_init = TaskqSignal()
 #: pid, exitcode. Sent in a process of the pool that exits normally.
 worker_process_shutdown = TaskqSignal()
+
+# -- any process of the project: sender is the AppConfig of taskq -------------------------
+
+#: No arguments. taskq's app is about to import ``tasks.py`` of the apps; receivers may import more modules with tasks.
+#: Connect it in an app that stands before ``"taskq"`` in ``INSTALLED_APPS``.
+import_modules = TaskqSignal()
 
 # -- the worker's logging: there is no sender; loglevel is a number -------------------------
 

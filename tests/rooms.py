@@ -57,6 +57,7 @@ GROUND = (
     "files",
     "logs",
     "rates",
+    "histograms",
     "value_kinds",
     "broker_urls",
 )

@@ -11,7 +11,6 @@ takes apart, or ``executemany`` where that is quicker.
 
 from __future__ import annotations
 
-import select
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -26,6 +25,8 @@ from django.db.models.expressions import RawSQL
 
 from taskq import clock, states
 from taskq.records import Claimed, DuePlace, Moment, Settlement
+
+from .listeners import AdaptiveListener, Listener
 
 #: The columns of a message, in the order in which ``store.enqueue.message_row`` gives them. A row has two values for
 #: ``expires_at``, and for ``eta`` of a run: those of a ``records.Moment``.
@@ -44,67 +45,6 @@ NODE_COLUMNS = "root_id, task_id, name, kind, group_id, position, waits_for, ign
 #: The name that stands for the schedule among the names of queues, when the database calls.
 SCHEDULED_NAME = "\x1fscheduled"
 FINAL = "('" + "', '".join(sorted(states.READY_STATES)) + "')"
-
-
-class Listener:
-    """Tells that something changed in the database.
-
-    A caller that waits for other things too watches ``fileno`` (if it is not -1)
-    or comes back after ``interval`` seconds, and then asks ``poll``. A listener has a
-    connection of its own where it needs one, and belongs to one thread.
-    """
-
-    #: Seconds after which ``poll`` is worth a call though ``fileno`` is quiet; ``None`` if never.
-    interval: float | None = 0.05
-    #: Whether it is known that the database is reached without a proxy that changes sessions.
-    direct = False
-
-    def fileno(self) -> int:
-        """Return a descriptor that is readable when there is news, or -1."""
-        return -1
-
-    def poll(self) -> set[str] | None:
-        """Return the marks of what changed (see ``marks``); ``None`` means "something, look"; empty is nothing."""
-        return None
-
-    def wait(self, timeout: float) -> set[str] | None:
-        """Wait up to ``timeout`` seconds for news; return what ``poll`` does, empty after a time-out."""
-        deadline = time.monotonic() + timeout
-        while (left := deadline - time.monotonic()) > 0:
-            pause = left if self.interval is None else min(left, self.interval)
-            if self.fileno() < 0:
-                time.sleep(pause)
-            else:
-                poll = select.poll()
-                poll.register(self.fileno(), select.POLLIN)
-                poll.poll(pause * 1000)
-            names = self.poll()
-            if names is None or names:
-                return names
-        return set()
-
-    def mark_useful(self) -> None:
-        """Hear that a look was worth it."""
-
-    def close(self) -> None:
-        """Close the listener's connection and files."""
-
-
-class AdaptiveListener(Listener):
-    """For a database that can't call: look soon after there was something, and later and later after."""
-
-    def __init__(self, shortest: float = 0.005, longest: float = 0.25) -> None:
-        self._shortest, self._longest = shortest, longest
-        self.interval: float = shortest
-
-    def poll(self) -> set[str] | None:
-        """Return ``None``: only a look can tell. The next look is due later."""
-        self.interval = min(self._longest, self.interval * 1.3)
-        return None
-
-    def mark_useful(self) -> None:
-        """Look again soon."""
-        self.interval = self._shortest
 
 
 class Engine:
@@ -192,6 +132,10 @@ class Engine:
         """Tell whether a transaction that ended with ``error`` is to be repeated: the database's state may change."""
         return isinstance(error, Error | OSError) and not self.refuses(error)
 
+    def steady(self) -> AbstractContextManager[object]:
+        """Do ``atomic``; a transaction of its own keeps the planner to look-ups in indexes."""
+        return self.atomic()
+
     # -- clock
 
     def now(self) -> float:
@@ -260,6 +204,20 @@ class Engine:
 
     def with_messages(self, queues: Sequence[str]) -> set[str]:
         """Return those of ``queues`` in which messages wait. One look into the index a queue, however long they are."""
+        raise NotImplementedError
+
+    def head(self, queue: str, limit: int, after: Mapping[int, int] | None = None) -> list[tuple[int, str]]:
+        """Return the first waiting messages of ``queue``, as ids and names of tasks. ``after`` as in ``claim``."""
+        with self.cursor() as cursor:
+            cursor.execute(
+                "SELECT id, name FROM taskq_message WHERE token = '' AND queue = %s "
+                "ORDER BY priority DESC, id LIMIT %s",
+                [queue, limit],
+            )
+            return list(cursor.fetchall())
+
+    def insert_events(self, rows: Sequence[tuple[str, str, float, str, str]]) -> None:
+        """Insert events of tasks: id of the task, kind, Unix time, worker, and detail of each."""
         raise NotImplementedError
 
     def pick_free(self, token: str) -> list[tuple[int, str]]:

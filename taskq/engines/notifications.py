@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import OperationalError, connections
 
-from .base import Listener
+from .listeners import Listener
 
 #: A listener only hears: that its server is gone, it learns from the system, which by itself asks after two hours.
 _LIVENESS = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}

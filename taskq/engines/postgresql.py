@@ -26,8 +26,8 @@ from .base import (
     NODE_COLUMNS,
     RUN_COLUMNS,
     SCHEDULED_NAME,
-    Listener,
 )
+from .listeners import Listener
 from .notifications import PostgresqlListener
 from .postgresql_claims import ClaimingEngine
 

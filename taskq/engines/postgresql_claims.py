@@ -42,6 +42,12 @@ _WITH_MESSAGES = (
     "SELECT q.name FROM pg_catalog.unnest(%s::text[]) AS q(name), LATERAL (SELECT 1 FROM taskq_message "
     "WHERE token = '' AND queue = q.name COLLATE \"C\" ORDER BY priority DESC, id + 0 LIMIT 1) m"
 )
+_HEAD = "SELECT id, name FROM taskq_message WHERE token = '' AND queue = %s ORDER BY priority DESC, id + 0 LIMIT %s"
+_HEAD_AFTER = (
+    "SELECT w.id, w.name FROM unnest(%s::smallint[], %s::bigint[]) AS f(priority, id), LATERAL ("
+    "SELECT id, name FROM taskq_message WHERE token = '' AND queue = %s AND priority = f.priority AND id + 0 > f.id "
+    "ORDER BY id + 0 LIMIT %s) w LIMIT %s"
+)
 _PRIORITIES = range(10)
 # What keeps the planner to look-ups in indexes. Statistics may be of another time, when the table was empty or full:
 # then it would sort all that waits. The statements of taskq have an index that serves them at any size. Sorting stays
@@ -64,8 +70,7 @@ class ClaimingEngine(LockTimeoutEngine):
         """See ``base.Engine``; one statement, with the planner told how."""
         params: list[Any] = [token, queue, limit]
         if after is not None:
-            priorities = sorted({*_PRIORITIES, *after}, reverse=True)
-            params = [token, priorities, [after.get(p, 0) for p in priorities], queue, limit, limit]
+            params = [token, *_behind(after), queue, limit, limit]
         with self._claiming() as (cursor, statements):
             cursor.execute(statements[after is not None], params)
             claimed = self.claimed(cursor.fetchall())
@@ -77,6 +82,26 @@ class ClaimingEngine(LockTimeoutEngine):
         with self._claiming() as (cursor, _):
             cursor.execute(_WITH_MESSAGES, [list(queues)])
             return {row[0] for row in cursor.fetchall()}
+
+    def head(self, queue: str, limit: int, after: Mapping[int, int] | None = None) -> list[tuple[int, str]]:
+        """See ``base.Engine``; for use in ``steady``."""
+        with self.cursor() as cursor:
+            if after is None:
+                cursor.execute(_HEAD, [queue, limit])
+            else:
+                cursor.execute(_HEAD_AFTER, [*_behind(after), queue, limit, limit])
+            return list(cursor.fetchall())
+
+    @contextmanager
+    def steady(self) -> Iterator[None]:
+        """See ``base.Engine``."""
+        # In the caller's transaction, what is set here would last until its end.
+        own = not self.in_transaction() and self.connection.connection not in self._direct
+        with self.atomic():
+            if own:
+                with self.cursor() as cursor:
+                    cursor.execute(_STEADY_HERE)
+            yield
 
     @contextmanager
     def _claiming(self) -> Iterator[tuple[Any, dict[bool, str]]]:
@@ -106,3 +131,9 @@ class ClaimingEngine(LockTimeoutEngine):
             cursor.execute(_STEADY)
         connection.prepare_threshold = 0
         self._direct.add(connection)
+
+
+def _behind(after: Mapping[int, int]) -> tuple[list[int], list[int]]:
+    """Return all priorities, the most urgent first, and for each of them the id behind which is looked."""
+    priorities = sorted({*_PRIORITIES, *after}, reverse=True)
+    return priorities, [after.get(priority, 0) for priority in priorities]

@@ -25,11 +25,11 @@ from .base import (
     NODE_COLUMNS,
     RUN_COLUMNS,
     Engine,
-    Listener,
     unix_now,
 )
 from .claim_columns import claim_columns
 from .inotify import Watch
+from .listeners import Listener
 
 #: Where the rows of messages and runs have moments.
 _MESSAGE_MOMENTS = (12,)

@@ -5,6 +5,7 @@ from .message import CLAIM_ORDER, DUE_ORDER, Message, ScheduledMessage
 from .rate import RateLimit
 from .revocation import Revocation
 from .run import Attempt, TaskRun
+from .statistic import Statistic
 from .topology import Binding, Exchange, Queue
 from .worker import Lease, Worker
 from .workflow import Group, Node
@@ -23,6 +24,7 @@ __all__ = [
     "RateLimit",
     "Revocation",
     "ScheduledMessage",
+    "Statistic",
     "TaskEvent",
     "TaskRun",
     "Worker",

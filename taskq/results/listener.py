@@ -22,7 +22,7 @@ from django.db import connections
 
 from taskq import engines
 from taskq.conf import settings
-from taskq.engines.base import AdaptiveListener, Listener
+from taskq.engines.listeners import AdaptiveListener, Listener
 from taskq.engines.marks import mark
 from taskq.log_escapes import get_logger
 

@@ -5,7 +5,7 @@ There they keep their order and cost the claims of the queue nothing. They are c
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from taskq.conf import settings
 from taskq.engines import for_alias
@@ -38,33 +38,30 @@ def park(token: str, messages: Collection[Claimed], task: str, alias: str | None
         wake(engine, {queue, parking(queue, task)})
 
 
-def park_waiting(queue: str, task: str, alias: str | None = None) -> int:
-    """Park messages of a task that wait at the head of ``queue``; return how many."""
+def park_waiting(queue: str, task: str, alias: str | None = None, *, after: Mapping[int, int] | None = None) -> int:
+    """Park messages of a task that wait at the head of ``queue``; return how many. ``after`` as in ``claim``."""
     engine = for_alias(alias or settings.DATABASE)
-    waiting = Message.objects.using(engine.alias).filter(token="", queue=queue)
-    with engine.atomic():
-        head = list(waiting.order_by(*CLAIM_ORDER).values_list("id", "name")[:_LOOK])
-        ids = sorted(message_id for message_id, name in head if name == task)
+    rows = Message.objects.using(engine.alias)
+    with engine.steady():
+        ids = sorted(message_id for message_id, name in engine.head(queue, _LOOK, after) if name == task)
         if not ids:
             return 0
-        free = Message.objects.using(engine.alias).filter(id__in=ids, token__unindexed="", revoked="")
+        free = rows.filter(id__in=ids, token__unindexed="", revoked="")
         if engine.skip_locked:
             ids = list(free.select_for_update(skip_locked=True).order_by("id").values_list("id", flat=True))
-        return (
-            Message.objects.using(engine.alias)
-            .filter(id__in=ids, token__unindexed="", revoked="")
-            .update(queue=parking(queue, task))
-        )
+        return rows.filter(id__in=ids, token__unindexed="", revoked="").update(queue=parking(queue, task))
 
 
 def parkings(queues: Iterable[str] | None = None, alias: str | None = None) -> set[str]:
     """Return the parkings of ``queues``, or all, in which messages wait: a look into the claim's index for each."""
-    rows = Message.objects.using(alias or settings.DATABASE).filter(token="", queue__lt=BEHIND).order_by("queue")
+    engine = for_alias(alias or settings.DATABASE)
+    rows = Message.objects.using(engine.alias).filter(token="", queue__lt=BEHIND).order_by("queue", *CLAIM_ORDER)
     names, wanted = rows.values_list("queue", flat=True), None if queues is None else set(queues)
     found: set[str] = set()
     last = PREFIX
-    while (name := names.filter(queue__gt=last).first()) is not None:
-        last = name
-        if wanted is None or home(name) in wanted:
-            found.add(name)
+    with engine.steady():
+        while (name := names.filter(queue__gt=last).first()) is not None:
+            last = name
+            if wanted is None or home(name) in wanted:
+                found.add(name)
     return found

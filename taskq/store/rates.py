@@ -5,6 +5,8 @@ The row knows when the next start is free. A worker that takes starts moves that
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from taskq import clock
 from taskq.conf import settings
 from taskq.engines import for_alias
@@ -56,6 +58,13 @@ def take(task: str, rate: float | None, late: float, alias: str | None = None) -
             return Starts(0, min(first - now - _AHEAD / 2, _LONGEST), rate)
         rows.filter(name=task).update(free_at=first + count / rate)
     return Starts(count, first - now, rate)
+
+
+def current(defined: Mapping[str, float | None], alias: str | None = None) -> dict[str, float | None]:
+    """Return the present limits of tasks, starts per second or ``None``; ``defined`` has those of the code."""
+    rows = RateLimit.objects.using(alias or settings.DATABASE).values_list("name", "rate")
+    written = {name: rate or None for name, rate in rows if rate is not None}
+    return {name: written.get(name, rate) for name, rate in defined.items()}
 
 
 def set_rate(task: str, rate: float | None, alias: str | None = None) -> None:

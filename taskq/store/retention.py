@@ -17,7 +17,7 @@ from taskq.conf import settings
 from taskq.engines import for_alias
 from taskq.models import Attempt, Group, Message, Node, Revocation, ScheduledMessage, TaskEvent, TaskRun
 
-from . import leadership
+from . import leadership, statistics
 
 #: How many rows one transaction deletes.
 BATCH = 500
@@ -83,6 +83,7 @@ def sweep(marks: Marks, alias: str | None = None, limit: int = BATCH) -> Iterato
         yield from _expire_groups(before, limit, alias)
     before = _before(max(finite, default=_EVENTS_KEPT), alias)
     yield from _expire_events(before, limit, alias, marks if for_ever else None)
+    yield from statistics.expire(limit, alias)
     if settings.REVOKES_EXPIRE is not None:
         yield from _expire_revocations(_before(settings.REVOKES_EXPIRE, alias), limit, alias)
     leadership.note_done(SWEEP, alias)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from django.db import OperationalError
 
 from taskq.engines import for_alias
-from taskq.engines.base import AdaptiveListener, Listener
+from taskq.engines.listeners import AdaptiveListener, Listener
 from taskq.engines.marks import mark
 
 from .errors import BrokerUnavailable

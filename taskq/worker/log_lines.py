@@ -308,6 +308,7 @@ reports_dropped = Hook[int](log.error, "States of %s running tasks could not be 
 report_refused = Hook[Progress, Exception](
     lambda r, error: log.error("The state %r of task %s can't be stored: %s", r.state, r.task_id, error)
 )
+statistics_refused = Hook[Exception](log.error, "Statistics can't be stored and are dropped: %s")
 declared_differently = Hook[str, str, list[str]](
     lambda kind, name, different: log.warning(
         "The %s %r was declared with another %s, which stays: declare it alike in TASKQ_QUEUES, or delete it.",

@@ -76,7 +76,7 @@ class WorkerExit:
 
 def run_worker(config: WorkerConfig, services: Sequence[Service] = ()) -> WorkerExit:
     """Run a worker until it has ended, and return how. ``services`` are rooms that take part in it."""
-    signals.send(signals.worker_starting, config.name, options=config)
+    signals.send(signals.worker_starting, config.name, instance=config, conf=settings, options=config)
     _set_up_logging(config)
     try:
         return _run(config, services)
@@ -97,7 +97,7 @@ def _run(config: WorkerConfig, services: Sequence[Service]) -> WorkerExit:
         if fork_server is not None:
             started.will_need(fork_server.end)
         node = WorkerNode(config, _alias(), fork_server, services)
-    signals.send(signals.worker_after_setup, config.name, instance=node)
+    signals.send(signals.worker_after_setup, config.name, instance=node, conf=settings)
     handlers = SignalHandlers(node, node.calls.post, restarted=config.restarted)
     handlers.install()
     contain_exits()

@@ -31,6 +31,8 @@ from .duties.maintenance import Maintenance
 from .duties.parking import Parking
 from .duties.queue_advice import tell_of_unnamed
 from .duties.redeliveries import Redeliveries
+from .duties.shared_rates import SharedRates
+from .duties.statistics import Statistics
 from .duties.store_thread import StoreThread
 from .duties.unknown_tasks import take_known
 from .loop.autoscale import Autoscaler
@@ -100,6 +102,11 @@ class WorkerNode:
         self.activity = Activity(self.consumer)
         self.services = (self.activity, *services)
 
+    @property
+    def hostname(self) -> str:
+        """The node's name, as receivers of signals ask for it."""
+        return self.options.name
+
     # -- putting together
 
     def _make_watchdogs(self) -> None:
@@ -138,13 +145,18 @@ class WorkerNode:
             self.redeliveries.add,
             poll=settings.POLL_INTERVAL,
         )
-        self.parking = Parking(self.lease, alias, self.source.note_parked)
+        self.parking = Parking(self.lease, alias, self.source)
         self.source.mark_useful = self.store.mark_useful
+        self.source.shared = {} if options.disable_rate_limits else rates.shared(tasks)
+        self.shared_rates = SharedRates(self.source.shared, alias, self._rate_changed, poll=settings.POLL_INTERVAL)
         self.declarations = Declarations(options.queues, alias)
-        maintenance = Maintenance(self.lease, alias)
+        self.statistics = Statistics(alias, tasks, self.store.patience)
+        if settings.STATISTICS:
+            log_lines.tasks_settled.subscribe(self.statistics.count)
         # The lease first: a worker that was frozen learns that it was taken for dead before it writes anything.
         self.store.duties = (
-            self.lease, self.declarations, self.ledger, self.parking, self.source, self.redeliveries, maintenance,
+            self.lease, self.declarations, self.ledger, self.shared_rates, self.parking, self.source, self.redeliveries,
+            Maintenance(self.lease, alias), self.statistics,
         )  # fmt: skip
         self.store.on_failure = lambda: self.calls.post(self._fail, "The store thread failed.")
         self.store.on_connected = self.lease.reset_peers
@@ -164,7 +176,7 @@ class WorkerNode:
         )
         for name, rate in ({} if options.disable_rate_limits else rates.defined(tasks)).items():
             self.consumer.limits.rated.add(name)
-            (self.source.share_rate if tasks[name].rate_limit_scope == "cluster" else self.source.set_rate)(name, rate)
+            self.source.set_rate(name, rate)
         self.source.ended = lambda: self.consumer.ended - self.ledger.written
 
     def _make_autoscaler(self) -> None:
@@ -196,7 +208,7 @@ class WorkerNode:
 
     def _to_store(self, method: str, *args: Any, **kwargs: Any) -> None:
         """Post a call of the ledger, or of the parking; it answers by functions, called on the loop's thread."""
-        call = getattr(self.parking if method == "park" else self.ledger, method)
+        call = getattr(self.parking if method in ("park", "start_unused") else self.ledger, method)
         self.store.calls.post(lambda: call(*(self._answering(a) for a in args), **kwargs))
 
     def _answering(self, argument: Any) -> Any:
@@ -208,6 +220,11 @@ class WorkerNode:
         """Have a task start ``rate`` times a second in this worker, or without a limit. Called on the loop's thread."""
         self.store.calls.post(self.source.set_rate, task, rate)
         self.consumer.set_rated(task, rate is not None)
+
+    def _rate_changed(self, task: str, rate: float | None) -> None:
+        """Take over a limit of all workers that has changed. Called on the store thread."""
+        self.source.set_rate(task, rate)
+        self.calls.post(self.consumer.set_rated, task, rate is not None)
 
     def _was_read(self, request: Request | None) -> None:
         self.store.calls.post(self.redeliveries.was_read, request)
@@ -229,7 +246,7 @@ class WorkerNode:
 
         Raises ``RuntimeError`` if a part can't be started; nothing of the worker runs then.
         """
-        signals.send(signals.worker_init, self.options.name, instance=self)
+        signals.send(signals.worker_init, self, instance=self)
         with Started() as started:
             self._start(started)
         try:
@@ -243,7 +260,7 @@ class WorkerNode:
     def _start(self, started: Started) -> None:
         # The fork server runs already.
         started.will_need(lambda: self.consumer.pool.stop(_LAST_TASKS))
-        started.will_need(lambda: signals.send(signals.worker_shutdown, self.options.name, instance=self))
+        started.will_need(lambda: signals.send(signals.worker_shutdown, self, instance=self))
         self.hub.add_reader(self.calls.fileno(), self.calls.run)
         self._start_services(started)
         self.consumer.pool.start()
@@ -273,7 +290,7 @@ class WorkerNode:
         """Announce the worker once its row is written, senders can find its queues, and callers its mailbox."""
         if self.lease.token and self.declarations.made and self.remote.is_settled:
             self._announcing.cancel()
-            signals.send(signals.worker_ready, self.options.name, instance=self)
+            signals.send(signals.worker_ready, self, instance=self)
             log_lines.worker_ready(self.options.name)
 
     # -- ending
@@ -347,13 +364,14 @@ class WorkerNode:
                 service.stop()
             self.remote.end(_LAST_MESSAGES)
             self._stop_watchdogs()
-            signals.send(signals.worker_shutdown, self.options.name, instance=self)
+            signals.send(signals.worker_shutdown, self, instance=self)
             log_lines.worker_ended(self.options.name)
 
     def _end_store(self) -> None:
         self.store.finish(_LAST_WRITES, self._leave)
         if self.store.is_alive():
             self.store.join(_LAST_WRITES + 1)
+        log_lines.tasks_settled.unsubscribe(self.statistics.count)
 
     def _stop_watchdogs(self) -> None:
         self.watchdog.stop()
@@ -374,3 +392,4 @@ class WorkerNode:
         self.redeliveries.leave()
         self.lease.deregister()
         self.declarations.remove()
+        self.statistics.write()

@@ -31,3 +31,8 @@ class WorkerOptions:
     #: How a fresh Python is started that imports the project's code anew; without it, the pool can't.
     interpreter: Interpreter | None = None
     info: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def hostname(self) -> str:
+        """The node's name, as receivers of signals ask for it."""
+        return self.name

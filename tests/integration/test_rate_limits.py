@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from pytest_django import DjangoDbBlocker
 
 from taskq import control
+from taskq.messages.parking import parking
 from taskq.models import Message
+from taskq.store import rates
 from tests.support import workers
 from tests.support.databases import Database
 from tests.support.processes import Process, Processes
@@ -89,6 +92,24 @@ def test_two_workers_share_a_limit_of_the_cluster_which_changes_live(module_proc
     assert set_rate("together", 0) == {"ok": "rate limit disabled successfully"}
     wait_until(lambda: len(starts(notes, "together")) == 230)
     assert second.stop() == 0
+
+
+def test_limit_that_is_written_into_its_row_is_heard_by_running_workers(database: Database, notes: Path) -> None:
+    name = "tests.support.rated.tasks.later"
+    parked = Message.objects.using(database.alias).filter(queue=parking("taskq", name))
+    for number in range(3):
+        tasks.later.delay(str(notes), number).get(timeout=20)
+    rates.set_rate(name, 1 / 3600)
+    numbers = count(3)
+
+    def is_parked() -> bool:
+        tasks.later.delay(str(notes), next(numbers))
+        return parked.exists()
+
+    wait_until(is_parked, what="the limit to hold")
+    rates.set_rate(name, None)
+    sent = next(numbers)
+    wait_until(lambda: len(starts(notes, "later")) == sent, what="all to start")
 
 
 def test_stop_leaves_what_waits_to_the_next_worker(

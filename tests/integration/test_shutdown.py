@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from taskq import AsyncResult
-from taskq.models import Message, Worker
+from taskq.models import Message, Statistic, Worker
 from tests.support import trees
 from tests.support.jobs import endings, tasks
 from tests.support.processes import Process, Processes
@@ -68,6 +68,8 @@ def test_warm_shutdown_finishes_the_running_task_and_requeues_the_rest(busy: Any
     assert b.worker.wait() == 0
     assert b.running.get(timeout=1) == "done"
     b.assert_put_back(*b.waiting)
+    counted = Statistic.objects.using(b.alias).filter(name=b.running.name)
+    assert [(row.seconds, row.succeeded) for row in counted.order_by("seconds")] == [(60, 1), (3600, 1)]
     b.assert_gone()
 
 

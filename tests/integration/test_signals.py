@@ -1,4 +1,7 @@
-"""What receivers of signals are given by a real worker, held against what ``taskq.signals`` says of it."""
+"""What receivers of signals are given by a real worker of each pool, held against what ``taskq.signals`` says of it.
+
+Each receiver raises, after it has noted what it got.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,32 @@ from taskq.store.enqueue import enqueue
 from tests.support import workers
 from tests.support.envelopes import envelope
 from tests.support.jobs import flows, tasks
-from tests.support.processes import Processes
+from tests.support.listening.apps import UNREADABLE
+from tests.support.processes import Process, Processes
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 SOURCE = Path(signals.__file__).read_text()
-#: Signals that this does not hear: one would take the log away, one is about taskq's own failures.
-ELSEWHERE = {"setup_logging", "task_internal_error"}
 NODE = "listening@here"
+#: Each pool with the signals that its worker does not send. That of threads has its logging set up by a receiver.
+POOLS = {
+    "prefork": {"setup_logging"},
+    "threads": {
+        "after_setup_logger", "after_setup_task_logger",
+        "worker_before_create_process", "worker_process_init", "worker_process_shutdown",
+    },
+    "solo": {"setup_logging", "worker_before_create_process"},
+}  # fmt: skip
+#: The apps without those whose tasks have time limits, which only prefork can keep.
+APPS = "tests.support.jobs,tests.support.listening"
+#: The signals whose sender is the worker, its lease, or the name of its node.
+OF_THE_WORKER = (
+    "worker_starting", "worker_after_setup", "worker_init", "worker_ready", "heartbeat_sent", "worker_shutting_down",
+    "worker_shutdown", "worker_before_create_process", "worker_process_init", "worker_process_shutdown", "task_unknown",
+    "task_rejected",
+)  # fmt: skip
+RAISED = "of a signal raised RuntimeError('the receiver of {} fails')"
 
 
 def documented() -> dict[str, set[str]]:
@@ -58,9 +78,21 @@ def followed() -> list[AsyncResult[Any]]:
     return []
 
 
+@pytest.fixture(params=POOLS)
+def pool(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def heard(alias: str, processes: Processes, notes: Path, followed: list[AsyncResult[Any]]) -> Heard:
-    worker = workers.start_worker(processes, "-c", "1", "-n", NODE, environment={"TEST_SIGNALS": str(notes)})
+def worker(alias: str, processes: Processes, notes: Path, pool: str) -> Process:
+    environment = {"TEST_SIGNALS": str(notes), "TEST_SIGNALS_RAISE": "1", "TEST_APPS": APPS}
+    if pool == "threads":
+        environment["TEST_SIGNALS_LOGGING"] = "1"
+    return workers.start_worker(processes, "-c", "1", "-P", pool, "-n", NODE, environment=environment)
+
+
+@pytest.fixture
+def heard(alias: str, worker: Process, notes: Path, followed: list[AsyncResult[Any]]) -> Heard:
     retried: AsyncResult[Any] = tasks.fail_twice.delay(str(notes.parent / "tries"))
     linked: Any = chain(flows.add.s(1, 1), flows.add.s(2))()
     counted: Any = chord([flows.add.s(1, 1), flows.add.s(2, 2)])(flows.total.s())
@@ -69,31 +101,53 @@ def heard(alias: str, processes: Processes, notes: Path, followed: list[AsyncRes
     flows.boom.apply_async(link_error=flows.total.s())
     flows.add.apply_async((1, 1), expires=-1)
     send_task("no.such.task")
+    send_task(UNREADABLE)
     enqueue([envelope(headers={"not": "a task"})])
     wait_until(lambda: not Message.objects.using(alias).exists(), what="everything to be settled")
     assert worker.stop() == 0
     return Heard(notes)
 
 
-def test_signal_receivers_get_the_documented_arguments(heard: Heard, followed: list[AsyncResult[Any]]) -> None:
+def test_signal_receivers_get_the_documented_arguments_and_may_raise(
+    heard: Heard, followed: list[AsyncResult[Any]], worker: Process, pool: str
+) -> None:
     said = documented()
     assert set(said) == {name for name, value in vars(signals).items() if isinstance(value, signals.TaskqSignal)}
-    assert set(said) - {line["signal"] for line in heard.lines} == ELSEWHERE
-    for name in set(said) - ELSEWHERE:
+    assert set(said) - {line["signal"] for line in heard.lines} == POOLS[pool]
+    for name in set(said) - POOLS[pool]:
         assert {tuple(line["arguments"]) for line in heard.of(name)} == {tuple(sorted(said[name]))}, name
     _check_senders(heard)
+    _check_processes(heard, worker)
     _check_publishing(heard, followed)
+    # import_modules comes before Django has set up any logging.
+    unlogged = {name for name in set(said) - POOLS[pool] if RAISED.format(name) not in worker.log}
+    assert unlogged <= {"import_modules", "worker_starting"}
+    assert ("of the project" in worker.log) is (pool == "threads")
 
 
 def _check_senders(heard: Heard) -> None:
-    for name in ("worker_starting", "worker_after_setup", "worker_ready", "worker_shutdown", "task_unknown"):
-        assert heard.senders(name) == {NODE}
+    for name in OF_THE_WORKER:
+        assert heard.senders(name) <= {NODE}, name
+    assert heard.senders("import_modules") == {"taskq"}
+    assert heard.senders("task_internal_error") == {UNREADABLE}
     for name in ("task_received", "before_task_publish"):
         assert flows.add.name in heard.senders(name)
     assert "no.such.task" in heard.senders("task_received")
     # Two of the chain, two of the chord, and the one that had expired. What a worker that is busy for long gives back
     # to others, and takes again as there are none, it receives anew.
     assert len(heard.tasks("received add")) == 5
+
+
+def _check_processes(heard: Heard, worker: Process) -> None:
+    def pids(signal: str) -> set[int]:
+        return {line["pid"] for line in heard.of(signal)}
+
+    children = pids("task_prerun")
+    for name in ("worker_process_init", "worker_process_shutdown"):
+        assert pids(name) in (set(), children), name
+    for name in ("worker_starting", "worker_ready", "heartbeat_sent", "task_received", "worker_shutting_down"):
+        assert pids(name) == {worker.pid}, name
+    assert not pids("worker_before_create_process") & {worker.pid, *children}
 
 
 def _check_publishing(heard: Heard, followed: list[AsyncResult[Any]]) -> None:

@@ -36,4 +36,7 @@ def test_only_tasks_of_the_project_have_the_default_limit() -> None:
     }
     tasks["shop.free"] = SimpleNamespace(rate_limit=None, rate_limit_scope="worker")
     tasks["shop.later"] = SimpleNamespace(rate_limit=None, rate_limit_scope="cluster")
-    assert rates.defined(tasks) == {"shop.add": 1.0, "shop.later": None}
+    tasks["shop.all"] = SimpleNamespace(rate_limit=2, rate_limit_scope="cluster")
+    tasks["taskq.own"] = SimpleNamespace(rate_limit=2, rate_limit_scope="cluster")
+    assert rates.defined(tasks) == {"shop.add": 1.0, "shop.all": 2.0}
+    assert rates.shared(tasks) == {"shop.later": None, "shop.all": 2.0}

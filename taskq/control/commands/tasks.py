@@ -197,5 +197,5 @@ def rate_limit(state: WorkerState, task_name: str = "", rate_limit: Any = None, 
 def _share_rate(state: WorkerState, task_name: str, rate: float | None, reply: dict[str, str]) -> dict[str, str]:
     """Write the limit of all workers. Each worker that is asked writes the same."""
     rates_store.set_rate(task_name, rate, state.node.store.alias)
-    state.node.source.limits.renew()
+    state.node.shared_rates.read()
     return reply

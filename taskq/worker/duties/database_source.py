@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from taskq.conf import settings
@@ -18,7 +18,7 @@ from taskq.engines.base import SCHEDULED_NAME
 from taskq.engines.claim_columns import MOST
 from taskq.engines.marks import mark
 from taskq.messages.parking import home
-from taskq.records import Claimed
+from taskq.records import Claimed, Starts
 from taskq.store import large, rates
 from taskq.store.authenticity import runnable
 from taskq.store.claim import claim, held, newest, with_messages
@@ -39,7 +39,6 @@ _PAUSES = 50.0
 _MOST_CLAIMED = 10_000
 #: Seconds between two looks for parkings, where the database only notifies that something has changed.
 _PARKINGS_EVERY = 0.5
-_RATES_MARK = mark(rates.RATES_NAME)
 
 
 class DatabaseSource(Duty):
@@ -79,9 +78,12 @@ class DatabaseSource(Duty):
         self._deferred: list[tuple[str, Claimed]] = []
         self._turn = 0
         self.limits = RateLimits()
+        #: The tasks whose limit is for all workers, with their limits in the code.
+        self.shared: Mapping[str, float | None] = {}
         self._mark_all()
         #: When to look for parkings that hold messages, and when that was done last.
         self._next_parkings, self._parkings_read = 0.0, 0.0
+        self._parkings_pace = Pace()
         self._next_poll = 0.0
         self._schedule = Promotion(alias)
         self._held_pace = Pace(_PAUSES)
@@ -105,7 +107,7 @@ class DatabaseSource(Duty):
             in_doubt, self._claiming = self._claiming, False
             self._next_poll = time.monotonic() + self._poll
             self._unread.update(self._queues)
-            self._next_parkings = 0.0
+            self._next_parkings = self._parkings_pace.next_look
             # In case nothing tells of what is scheduled, as behind a proxy that pools transactions.
             self._schedule.look_soon()
             # Last: it may meet a locked row.
@@ -115,6 +117,7 @@ class DatabaseSource(Duty):
             self._next_parkings = math.inf
             self._parkings_read = time.monotonic()
             self.limits.note_parked(parkings(self._queues, self._alias))
+            self._parkings_pace.note(time.monotonic() - self._parkings_read)
         if self._unsure:
             self._look_again()
         if self._deferred:
@@ -138,13 +141,12 @@ class DatabaseSource(Duty):
         if marks is None:
             self._unread.update(self._queues)
             if self.limits.exist:
-                self._next_parkings = min(self._next_parkings, self._parkings_read + _PARKINGS_EVERY)
+                soon = max(self._parkings_read + _PARKINGS_EVERY, self._parkings_pace.next_look)
+                self._next_parkings = min(self._next_parkings, soon)
         else:
             named = {self._marks[name] for name in marks & self._marks.keys()}
             self._pending.update(named.intersection(self._queues))
             self.limits.note_parked(named.difference(self._queues))
-            if _RATES_MARK in marks:
-                self.limits.renew()
         if marks is None or self._schedules_mark in marks:
             self._schedule.look_soon()
 
@@ -194,37 +196,47 @@ class DatabaseSource(Duty):
 
     def _claim_from(self, queue: str, limit: int) -> int:
         """Claim up to ``limit`` messages; return how many are held now."""
-        front = self._fronts.get(queue) or self._new_front(queue)
-        latest = newest(self._alias) if front.asks_for_newest else None
-        after, began = front.after(), time.monotonic()
-        take = claim if after is None else partial(claim, after=after)
-        self._claiming = True
-        found = take(queue, limit, self._lease.token, self._alias)
-        seconds = time.monotonic() - began
-        claimed = large.keep(found, self._lease.token, self._most_bytes - self._lease.size, self._alias)
-        self._claiming = False
-        short = len(found) < limit
-        # Messages that went back wait again, before the newest.
-        passed = latest if len(claimed) == len(found) else None
-        front.note(claimed, seconds, after, short=short, newest=passed)
-        if short:
+        claimed, found, at_start = self._claim_behind_front(queue, limit)
+        if found < limit:
             self._pending.discard(queue)
-            (self._unsure.discard if after is None else self._unsure.add)(queue)
-        self._adapt(queue, len(claimed), len(found) - len(claimed))
+            (self._unsure.discard if at_start else self._unsure.add)(queue)
+        self._adapt(queue, len(claimed), found - len(claimed))
         return self._take(claimed)
 
     def _claim_parked(self, name: str, limit: int) -> int:
         """Claim from a parking as many messages as may start now, ``limit`` at most; return how many are held now."""
         if (limit := min(limit, self.limits.free(name))) <= 0:
             return 0
-        self._claiming = True
-        found = claim(name, limit, self._lease.token, self._alias)
-        claimed = large.keep(found, self._lease.token, self._most_bytes - self._lease.size, self._alias)
-        self._claiming = False
-        self.limits.note_claimed(name, len(found), short=len(found) < limit and len(claimed) == len(found))
+        claimed, found, at_start = self._claim_behind_front(name, limit)
+        empty = found < limit and len(claimed) == found
+        # Behind the front: there may be more before it.
+        again = (None if at_start else self._fronts[name].pace.next_look) if empty else 0.0
+        self.limits.note_claimed(name, len(claimed), again=again)
+        if again is None:
+            del self._fronts[name]
         for message in claimed:
             message.queue, message.granted = home(message.queue), True
         return self._take(claimed)
+
+    def _claim_behind_front(self, name: str, limit: int) -> tuple[list[Claimed], int, bool]:
+        """Claim from a queue or parking; return the messages, how many were found, and whether from the start."""
+        front = self._fronts.get(name) or self._new_front(name)
+        latest = newest(self._alias) if front.asks_for_newest else None
+        after, began = front.after(), time.monotonic()
+        take = claim if after is None else partial(claim, after=after)
+        self._claiming = True
+        found = take(name, limit, self._lease.token, self._alias)
+        seconds = time.monotonic() - began
+        claimed = large.keep(found, self._lease.token, self._most_bytes - self._lease.size, self._alias)
+        self._claiming = False
+        # Messages that went back wait again, before the newest.
+        passed = latest if len(claimed) == len(found) else None
+        front.note(claimed, seconds, after, short=len(found) < limit, newest=passed)
+        return claimed, len(found), after is None
+
+    def front(self, queue: str) -> Mapping[int, int] | None:
+        """Return where the messages begin that still wait in ``queue``: see ``QueueFront.after``."""
+        return self._fronts[queue].after() if queue in self._fronts else None
 
     def _take(self, claimed: list[Claimed]) -> int:
         if not claimed:
@@ -303,14 +315,15 @@ class DatabaseSource(Duty):
             self.limits.note_parked([name])
 
     def set_rate(self, task: str, rate: float | None) -> None:
-        """Have a task start ``rate`` times a second in this worker, or without a limit."""
-        self.limits.set(task, rate)
+        """Have a task start ``rate`` times a second, or without a limit: in this worker, or in all if it is shared."""
+        if rate is None or task not in self.shared:
+            self.limits.set(task, rate)
+        elif not self.limits.renew(task):
+            self.limits.share(task, partial(self._take_starts, task))
         self._mark_all()
 
-    def share_rate(self, task: str, rate: float | None) -> None:
-        """Have a task start at the limit of all workers, by its row; ``rate`` is that of the definition."""
-        self.limits.share(task, lambda late: rates.take(task, rate, late, self._alias))
-        self._mark_all()
+    def _take_starts(self, task: str, late: float) -> Starts:
+        return rates.take(task, self.shared[task], late, self._alias)
 
     def _mark_all(self) -> None:
         names = [name for queue in self._queues for name in (queue, *self.limits.names(queue))]

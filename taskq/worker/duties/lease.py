@@ -16,7 +16,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from taskq import clock
+from taskq import clock, signals
 from taskq.engines import for_alias
 from taskq.engines.marks import mark
 from taskq.processes import host_identity, process_started
@@ -183,6 +183,7 @@ class WorkerLease(Duty):
         # From before the statement: peers count from when they see the heartbeat, which is later.
         self._beaten_at = before
         self._next_beat = before + self.seconds / BEATS_A_LEASE
+        signals.send(signals.heartbeat_sent, self)
 
     def write_info(self) -> None:
         """Write the worker's ``info``, which has changed, with a heartbeat that comes now."""

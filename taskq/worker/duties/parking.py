@@ -7,12 +7,13 @@ without being claimed: other tasks need not wait until all of that has been read
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from taskq.messages.parking import parking
 from taskq.records import Claimed
 from taskq.store.parking import park, park_waiting
 
+from .database_source import DatabaseSource
 from .lease import WorkerLease
 from .store_thread import Duty
 
@@ -25,11 +26,10 @@ _PAUSE = 0.5
 class Parking(Duty):
     """Parks messages that one worker holds. Used on the store thread only."""
 
-    def __init__(self, lease: WorkerLease, alias: str, note_parked: Callable[[str, str], None]) -> None:
+    def __init__(self, lease: WorkerLease, alias: str, source: DatabaseSource) -> None:
         self._lease = lease
         self._alias = alias
-        #: Called with a queue and the parking in which messages of it are now.
-        self._note_parked = note_parked
+        self._source = source
         self._messages: list[tuple[str, Claimed]] = []
         #: The queues and tasks of which more may wait, and when to look at the others again.
         self._more: set[tuple[str, str]] = set()
@@ -54,14 +54,21 @@ class Parking(Duty):
             self._lease.drop(*[message.id for message in messages])
             parked = {message.id for message in messages}
             self._messages = [(name, message) for name, message in self._messages if message.id not in parked]
-            self._note_parked(queue, parking(queue, task))
+            self._source.note_parked(queue, parking(queue, task))
             if len(messages) >= _WORTH and time.monotonic() >= self._next_look.get((queue, task), 0.0):
                 self._more.add((queue, task))
         self._more = {each for each in self._more if self._look(*each)}
         return bool(self._more)
 
+    def start_unused(self, task: str) -> None:
+        """Give a start back to the limit of ``task``: the message that was claimed for it does not start."""
+        self._source.limits.give_back(task, 1)
+
     def _look(self, queue: str, task: str) -> bool:
-        found = park_waiting(queue, task, self._alias)
+        """Park what waits at the head of a queue; tell whether that was worth another look at once."""
+        if not self._source.limits.has(task):
+            return False  # What waits may start: the limit is gone.
+        found = park_waiting(queue, task, self._alias, after=self._source.front(queue))
         if found < _WORTH:
             self._next_look[queue, task] = time.monotonic() + _PAUSE
         return found >= _WORTH

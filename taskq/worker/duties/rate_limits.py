@@ -33,6 +33,9 @@ class Bucket(Protocol):
     def take(self, count: int, now: float) -> None:
         """Take note that ``count`` tasks start now."""
 
+    def give_back(self, count: int, now: float) -> None:
+        """Take note that ``count`` of the tasks have not started."""
+
     @property
     def next_free(self) -> float:
         """When to ask next, by the monotonic clock."""
@@ -58,6 +61,10 @@ class WorkerBucket:
     def take(self, count: int, now: float) -> None:
         """See ``Bucket``."""
         self.next_free = max(self.next_free, now - _SLACK) + count / self.rate
+
+    def give_back(self, count: int, now: float) -> None:
+        """See ``Bucket``."""
+        self.next_free -= count / self.rate
 
 
 @dataclass(slots=True)
@@ -100,6 +107,11 @@ class ClusterBucket:
         self.next_free = self.next_free + count * self._apart if self._left > 0 else now
         self._late = _SLACK
 
+    def give_back(self, count: int, now: float) -> None:
+        """See ``Bucket``."""
+        self.next_free = self.next_free - count * self._apart if self._left else min(self.next_free, now)
+        self._left += count
+
     def renew(self) -> None:
         """Give up what is left and ask again: the limit has changed."""
         self._left, self.next_free = 0, 0.0
@@ -130,11 +142,17 @@ class RateLimits:
         """Have a task start at the limit of all workers."""
         self._buckets[task] = ClusterBucket(refill)
 
-    def renew(self) -> None:
-        """Take note that limits of all workers have changed."""
-        for bucket in self._buckets.values():
-            if isinstance(bucket, ClusterBucket):
-                bucket.renew()
+    def renew(self, task: str) -> bool:
+        """Take note that the limit of all workers has changed for ``task``; return false if it has none here."""
+        bucket = self._buckets.get(task)
+        if not isinstance(bucket, ClusterBucket):
+            return False
+        bucket.renew()
+        return True
+
+    def has(self, task: str) -> bool:
+        """Tell whether a task has a limit here."""
+        return task in self._buckets
 
     def names(self, queue: str) -> list[str]:
         """Return the parkings of ``queue`` for all tasks with a limit."""
@@ -144,7 +162,9 @@ class RateLimits:
         """Take note that messages are parked."""
         now = time.monotonic()
         for name in parkings:
-            if name not in self._occupied:
+            if name in self._occupied:
+                self._occupied[name] = min(self._occupied[name], now + _APART)
+            else:
                 if (bucket := self._buckets.get(parked_task(name))) is not None and self._is_idle(parked_task(name)):
                     bucket.begin(now)
                 self._occupied[name] = 0.0
@@ -163,15 +183,20 @@ class RateLimits:
         bucket = self._buckets.get(parked_task(name))
         return 10_000 if bucket is None else bucket.free(time.monotonic())
 
-    def note_claimed(self, name: str, count: int, *, short: bool) -> None:
-        """Take note that messages of a parking start; ``short`` if it is empty now."""
+    def note_claimed(self, name: str, count: int, *, again: float | None) -> None:
+        """Take note that messages of a parking start, and when to claim from it again; ``None`` if it is empty now."""
         now = time.monotonic()
         if count and (bucket := self._buckets.get(parked_task(name))) is not None:
             bucket.take(count, now)
-        if short:
+        if again is None:
             self._occupied.pop(name, None)
         else:
-            self._occupied[name] = now + _APART
+            self._occupied[name] = max(again, now + _APART)
+
+    def give_back(self, task: str, count: int) -> None:
+        """Take note that so many of the messages that were claimed have not started."""
+        if (bucket := self._buckets.get(task)) is not None:
+            bucket.give_back(count, time.monotonic())
 
     def forget(self, queue: str) -> None:
         """Claim no more from the parkings of ``queue``."""

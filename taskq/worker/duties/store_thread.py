@@ -18,7 +18,7 @@ from django.db import DatabaseError, InterfaceError, connections
 from django.db.utils import Error
 
 from taskq.engines import for_alias
-from taskq.engines.base import Listener
+from taskq.engines.listeners import Listener
 from taskq.worker import log_lines
 from taskq.worker.call_queue import CallQueue
 

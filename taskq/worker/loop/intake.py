@@ -73,6 +73,17 @@ class Intake:
             return True
 
     def _refuse(self, request: Request) -> bool:
+        refused = self._refuse_now(request)
+        if refused:
+            self._give_back_start(request)
+        return refused
+
+    def _give_back_start(self, request: Request) -> None:
+        """Have a start of a rate limit used for another message: this one was claimed for it, and does not start."""
+        if request.message.granted:
+            self._store("start_unused", request.name)
+
+    def _refuse_now(self, request: Request) -> bool:
         if (end := settlements.must_not_run(request, self.hostname)) is not None:
             self._end(request, end)
         elif (delay := request.delay()) > 0:
@@ -120,6 +131,7 @@ class Intake:
         if requests:
             for request in requests:
                 self._forget(request)
+                self._give_back_start(request)
             returns.requeue(requests, self._store)
 
     def _forget(self, request: Request) -> None:

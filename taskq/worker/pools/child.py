@@ -66,13 +66,13 @@ def main(fds: Descriptors, parent: int, run: RunFn | None, options: frames.Child
         sock = socket.socket(fileno=fds.socket)
         prepare(sock.close, partial(os.close, fds.permits), partial(os.close, fds.orders))
         child = _make(sock, fds.permits, run, options)
-        _prepare()
+        _prepare(options.hostname)
         if isinstance(child, Child):
             obey_soft_stops()
             # A child that runs one task leaves nothing to another.
             isolation.watch_process(restore=options.max_tasks != 1)
         code = child.work()
-        signals.send(signals.worker_process_shutdown, sender=None, pid=os.getpid(), exitcode=code)
+        signals.send(signals.worker_process_shutdown, sender=options.hostname, pid=os.getpid(), exitcode=code)
     except (EOFError, ConnectionError):
         # The main process is gone: nobody would read an outcome.
         code = 0
@@ -156,13 +156,13 @@ class Child:
         self._outbox.send(frames.REPORT, report.to_wire())
 
 
-def _prepare() -> None:
+def _prepare(hostname: str) -> None:
     """Give this process its own connections, random numbers and, by ``worker_process_init``, app set-up."""
     drop_connections()
     if "numpy" in sys.modules:
         # Python seeds its own generator after each fork; numpy does not.
         sys.modules["numpy"].random.seed()
-    signals.send(signals.worker_process_init, sender=None)
+    signals.send(signals.worker_process_init, sender=hostname)
 
 
 def drop_connections() -> None:

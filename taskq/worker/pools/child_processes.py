@@ -169,7 +169,7 @@ class ChildProcesses(ABC, Generic[P, C]):
         pool = self._options
         title = f"taskq: child {place.index} {pool.hostname}".rstrip()
         limits = pool.max_tasks_per_child or 0, pool.max_memory_per_child or 0
-        options = frames.ChildOptions(place.index, title, *limits, self.kind)
+        options = frames.ChildOptions(place.index, title, *limits, self.kind, pool.hostname)
         self._server.spawn(child.number, options, connection.child_fds)
         connection.close_child_end()
         self._watch_starts()

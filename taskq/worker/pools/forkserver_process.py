@@ -172,7 +172,7 @@ class ForkServerProcess:
 
     def _spawn(self, number: int, options: frames.ChildOptions) -> None:
         given, self._fds = self._fds[:2], self._fds[2:]
-        signals.send(signals.worker_before_create_process, sender=None)
+        signals.send(signals.worker_before_create_process, sender=options.hostname)
         try:
             pid, self._orders[number] = self._fork(given, options)
         except OSError as error:

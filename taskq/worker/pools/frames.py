@@ -51,7 +51,8 @@ class ChildOptions(NamedTuple):
     """How a child is to be: ``max_tasks`` and ``max_memory`` (in KiB) are 0 if there is no limit.
 
     ``kind`` says what the child runs: deliveries one after the other (``prefork``), or many at a time (``asyncio``,
-    ``gevent``, ``eventlet``).
+    ``gevent``, ``eventlet``). ``hostname`` is the node's name, for
+    signals.
     """
 
     slot: int
@@ -59,6 +60,7 @@ class ChildOptions(NamedTuple):
     max_tasks: int = 0
     max_memory: int = 0
     kind: str = "prefork"
+    hostname: str = ""
 
 
 class UnreadableError(Exception):

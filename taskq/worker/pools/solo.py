@@ -6,6 +6,12 @@ task runs. For debugging, and for workers that must run one task at a time in on
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from taskq import signals
+
 from .base import PoolEvents, PoolOptions
 from .hub import Hub
 from .threads import ThreadsPool
@@ -19,6 +25,14 @@ class SoloPool(ThreadsPool):
 
     def __init__(self, concurrency: int, events: PoolEvents, hub: Hub, options: PoolOptions) -> None:
         super().__init__(1, events, hub, options)
+
+    @contextmanager
+    def _around(self) -> Iterator[None]:
+        """Send the signals that set a process of a pool up and end it, where the tasks run, as Celery's solo does."""
+        hostname = self.options.hostname
+        signals.send(signals.worker_process_init, hostname)
+        yield
+        signals.send(signals.worker_process_shutdown, hostname, pid=os.getpid(), exitcode=0)
 
     def grow(self, n: int = 1) -> None:
         """Start the one thread; more are refused."""

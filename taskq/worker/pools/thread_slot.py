@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from django.db import connections
@@ -21,10 +22,16 @@ from .base import MAX_IN_FLIGHT, RunFn
 class ThreadSlot:
     """A slot; see ``base.Slot``. ``post(slot, outcome or report)`` is called in the slot's thread.
 
-    The loop's thread calls the public methods.
+    The loop's thread calls the public methods. The thread runs its deliveries within ``around()``.
     """
 
-    def __init__(self, index: int, run: RunFn, post: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        index: int,
+        run: RunFn,
+        post: Callable[..., None],
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self.index = index
         self.pid: int | None = os.getpid()
         self.busy_since: float | None = None
@@ -32,6 +39,7 @@ class ThreadSlot:
         self.closing = False
         self._run = run
         self._post = post
+        self._around = around
         self._pending: deque[Delivery] = deque()
         # Shared by the two threads, under this lock.
         self._condition = threading.Condition(threading.Lock())
@@ -118,9 +126,10 @@ class ThreadSlot:
 
     def _work(self) -> None:
         try:
-            while (delivery := self._next()) is not None:
-                self._post(self, self._perform(delivery))
-                del delivery  # it may be large, and the next may be long in coming
+            with self._around():
+                while (delivery := self._next()) is not None:
+                    self._post(self, self._perform(delivery))
+                    del delivery  # it may be large, and the next may be long in coming
         finally:
             connections.close_all()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import count
 from typing import Any
@@ -69,7 +70,7 @@ class ThreadsPool(Pool):
         """Add ``n`` threads."""
         post = partial(self._calls.post, self._on_answer)
         for _ in range(n):
-            slot = ThreadSlot(next(self._numbers), self._run, post)
+            slot = ThreadSlot(next(self._numbers), self._run, post, self._around)
             # At once: the next thread may be one too many for this system.
             self._by_index[slot.index] = slot
             self._slots = [*self._slots, slot]
@@ -130,6 +131,10 @@ class ThreadsPool(Pool):
             "processes": [os.getpid()],
             "threads": [{"index": slot.index, "in_flight": slot.in_flight} for slot in self._slots],
         }
+
+    def _around(self) -> AbstractContextManager[None]:
+        """Return what a thread does before its first delivery and after its last one."""
+        return nullcontext()
 
     def _retire(self, slot: ThreadSlot) -> None:
         slot.closing = True

@@ -20,6 +20,7 @@ from taskq.records import Claimed, Progress
 from taskq.store import consuming, progress, workers
 from taskq.store.claim import acknowledge, claim, count_start, newest
 from taskq.store.enqueue import enqueue
+from taskq.store.parking import park_waiting, parkings
 from taskq.store.promote import next_due, promote_after
 from taskq.store.recover import recover_orphans, requeue_held
 from taskq.store.requeue import requeue
@@ -249,6 +250,38 @@ def test_a_claim_behind_the_front_steps_over_no_dead_rows(snapshot: str) -> None
         with explained(snapshot, "FOR UPDATE SKIP LOCKED") as plans:
             assert len(claim("taskq", BATCH, "t", after=after)) == BATCH
     assert plans[0].buffers <= 3 * BATCH + 30, str(plans[0])
+
+
+@postgresql
+def test_a_look_for_messages_to_park_reads_the_head_of_the_queue(statistics: str) -> None:
+    fill(statistics, WAITING)
+    with explained(statistics, "SELECT id, name FROM taskq_message") as plans:
+        assert park_waiting("taskq", "shop.other", statistics) == 0
+        assert park_waiting("taskq", "shop.add", statistics) == 2_000
+    assert [plan.rows for plan in plans] == [2_000, 2_000]
+    _assert_reads(plans, 3)
+
+
+@postgresql
+def test_parkings_are_found_by_a_look_each(statistics: str) -> None:
+    fill(statistics, WAITING)
+    for _ in range(2):
+        park_waiting("taskq", "shop.add", statistics)
+    enqueue([envelope(queue="a") for _ in range(10)])
+    park_waiting("a", "shop.add", statistics)
+    with explained(statistics, "taskq_message") as plans:
+        assert len(parkings(["taskq", "a"], statistics)) == 2
+    assert len(plans) == 3
+    assert all(plan.buffers <= 20 for plan in plans), "\n".join(map(str, plans))
+
+
+@postgresql
+def test_a_look_behind_the_front_for_messages_to_park_steps_over_no_dead_rows(snapshot: str) -> None:
+    last = _run_tasks(snapshot, "t")
+    with explained(snapshot, "SELECT id, name FROM taskq_message") as plans:
+        assert park_waiting("taskq", "shop.add", snapshot, after={0: last.id}) == 500
+    (plan,) = plans
+    assert plan.buffers <= 3 * 500 + 60, str(plan)
 
 
 @postgresql

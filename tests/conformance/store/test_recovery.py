@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from taskq import states
 from taskq.engines import for_alias
 from taskq.models import Attempt, Lease, Message, ScheduledMessage, TaskRun, Worker
@@ -131,6 +133,16 @@ def test_interrupted_run_is_not_counted_and_kept_as_an_attempt(alias: str) -> No
     row = Message.objects.using(alias).get()
     assert (row.token, row.redelivered, row.deliveries) == ("", False, 0)
     assert Attempt.objects.using(alias).get().state == "INTERRUPTED"
+
+
+def test_tasks_that_come_back_are_many_and_so_are_those_that_a_worker_knows(
+    alias: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(promote, "_HASTENED", 2)
+    headers = {"task": "shop.added", "x-unknown-since": 1.0}
+    enqueue([envelope(name="shop.added", headers=headers, delay=15.0) for _ in range(5)])
+    assert promote.hasten_unknown({f"shop.t{n}" for n in range(70_000)} | {"shop.added"}, 60.0) == 5
+    assert promote.promote() == 5
 
 
 def test_worker_that_knows_a_task_has_it_come_back_at_once(alias: str) -> None:

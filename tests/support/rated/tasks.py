@@ -31,6 +31,12 @@ def together(notes: str, number: int) -> None:
     _note(notes, "together", number)
 
 
+@task(rate_limit_scope="cluster")
+def later(notes: str, number: int) -> None:
+    """No limit, until one is set for all workers."""
+    _note(notes, "later", number)
+
+
 @task
 def free(notes: str, number: int) -> None:
     """No limit."""

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from django.db import InterfaceError, OperationalError, connection, connections, transaction
 
-from taskq.engines.base import Listener
+from taskq.engines.listeners import Listener
 from taskq.exceptions import TimeoutError
 from taskq.models import TaskRun
 from taskq.results import listener, rows, waiting

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskq.engines.base import Listener
+from taskq.engines.listeners import Listener
 from taskq.engines.marks import mark
 from taskq.transport import poller as poller_module
 from taskq.transport.poller import MessagePoller

@@ -252,7 +252,7 @@ def test_messages_of_a_token_whose_parking_fails_are_parked_later(monkeypatch: p
     taken = Taken("a")
     taken.source.work()
     first, second = taken.messages
-    duty = Parking(taken.lease, "default", taken.source.note_parked)
+    duty = Parking(taken.lease, "default", taken.source)
     duty.park([("shop.add", first), ("shop.add", second)])
     taken.lease._holders[second.id] = "old"
 
@@ -432,3 +432,52 @@ def test_parked_messages_wake_no_source_that_may_not_claim() -> None:
     due = taken.source.due()
     assert due is not None
     assert due > 1
+
+
+def test_parking_is_claimed_from_behind_its_front_while_looks_from_the_start_are_slow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+
+    def claim_behind(queue: str, limit: int, token: str, alias: str, *, after: Any = None) -> list[Claimed]:
+        """As PostgreSQL does; this database looks from the start always."""
+        asked.append(after and dict(after))
+        found = claim(queue, 100, token, alias)
+        return [message for message in found if after is None or message.id > after[message.priority]][:limit]
+
+    monkeypatch.setattr(source_module, "claim", claim_behind)
+    taken, name = Taken(), parking("a", "shop.add")
+    taken.source.set_rate("shop.add", 1_000_000.0)
+    _send("a", 2)
+    assert park_waiting("a", "shop.add") == 2
+    front = taken.source._fronts[name] = QueueFront(kept=True)
+    limits = taken.source.limits
+    limits.note_parked([name])
+    assert taken.source._claim_parked(name, 1) == 1
+    # As under an old transaction: a look from the start has to pass for now.
+    front.pace.next_look = time.monotonic() + 3600
+    Message.objects.filter(queue=name).update(token="")
+    wait_until(lambda: taken.source._claim_parked(name, 2))
+    assert asked == [None, {0: taken.messages[0].id}]
+    assert limits.ready() == [], "what comes late is found by the next look from the start"
+    assert limits.next_free == front.pace.next_look
+    front.pace.next_look = 0.0
+    wait_until(lambda: taken.source._claim_parked(name, 2) or not limits._occupied)
+    assert asked[2] is None
+
+
+def test_nothing_more_is_parked_once_the_limit_is_gone() -> None:
+    taken = Taken()
+    taken.source.set_rate("shop.add", 1.0)
+    duty = Parking(taken.lease, "default", taken.source)
+    _send("a", 3)
+    taken.source.work()
+    duty.park([("shop.add", message) for message in taken.messages])
+    _send("a", 2)
+    taken.source.set_rate("shop.add", None)
+    duty.work()
+    assert Message.objects.filter(queue="a").count() == 2
+    taken.source.set_rate("shop.add", 1.0)
+    duty._more.add(("a", "shop.add"))
+    duty.work()
+    assert Message.objects.filter(queue="a").count() == 0

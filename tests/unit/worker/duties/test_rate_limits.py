@@ -37,7 +37,7 @@ def _run(limits: RateLimits, clock: Clock, seconds: float, step: float = 0.001) 
     while clock.now < end:
         for name in limits.ready():
             count = limits.free(name)
-            limits.note_claimed(name, count, short=False)
+            limits.note_claimed(name, count, again=0.0)
             started += count
         clock.now += step
     return started
@@ -65,7 +65,7 @@ def test_time_without_messages_gives_no_burst(clock: Clock) -> None:
     clock.now += 100
     limits.note_parked([A])
     assert limits.free(A) == 1
-    limits.note_claimed(A, 1, short=True)
+    limits.note_claimed(A, 1, again=None)
     assert (limits.ready(), limits.next_free) == ([], math.inf)
     limits.note_parked([A])
     assert limits.ready() == []
@@ -76,7 +76,7 @@ def test_task_without_a_limit_is_claimed_at_once(clock: Clock) -> None:
     limits = RateLimits()
     limits.set("shop.add", 1 / 3600)
     limits.note_parked([A])
-    limits.note_claimed(A, 1, short=False)
+    limits.note_claimed(A, 1, again=0.0)
     clock.now += 10
     assert limits.ready() == []
     limits.set("shop.add", 10.0)
@@ -123,13 +123,49 @@ def test_starts_that_were_not_used_in_time_are_lost_and_a_change_is_asked_for(cl
     limits.share("shop.add", cluster.take)
     limits.note_parked([A])
     assert limits.free(A) == 1
-    limits.note_claimed(A, 1, short=True)
+    limits.note_claimed(A, 1, again=None)
     clock.now += 100
     limits.note_parked([A])
     assert limits.free(A) == 1
     cluster.rate = None
-    limits.renew()
+    assert limits.renew("shop.add")
     assert limits.free(A) == 100
+    assert not limits.renew("shop.other")
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("rate", [50.0, 1 / 3600])
+def test_start_that_is_given_back_is_free_for_another_message(clock: Clock, shared: bool, rate: float) -> None:
+    limits, cluster = RateLimits(), Cluster(clock, rate)
+    if shared:
+        limits.share("shop.add", cluster.take)
+    else:
+        limits.set("shop.add", rate)
+    limits.note_parked([A])
+    for _ in range(5):
+        assert limits.free(A) >= 1
+        limits.note_claimed(A, 1, again=0.0)
+        limits.give_back("shop.add", 1)
+        clock.now += 0.03
+    assert cluster.asked <= 1, "the starts that were taken are used"
+    started = limits.free(A)
+    assert started >= 1
+    limits.note_claimed(A, started, again=0.0)
+    clock.now += 0.03
+    assert started + _run(limits, clock, 10.0) <= rate * (10 + 0.18) + 2
+    limits.give_back("shop.other", 1)
+
+
+def test_parking_that_was_empty_behind_its_front_is_claimed_from_again_when_something_is_parked(clock: Clock) -> None:
+    limits = RateLimits()
+    limits.set("shop.add", 1000.0)
+    limits.note_parked([A])
+    limits.note_claimed(A, 1, again=clock.now + 60)
+    clock.now += 1
+    assert limits.ready() == []
+    limits.note_parked([A])
+    clock.now += 0.03
+    assert limits.ready() == [A]
 
 
 def test_names_of_parkings() -> None:

@@ -10,7 +10,7 @@ import pytest
 from django.db import OperationalError, connections
 
 from taskq.engines import for_alias
-from taskq.engines.base import Listener
+from taskq.engines.listeners import Listener
 from taskq.worker.duties import store_thread
 from taskq.worker.duties.store_thread import StoreThread
 from tests.support.waiting import wait_until

@@ -200,6 +200,20 @@ def test_revoked_expired_unknown_and_poison_messages_end_without_a_child(bench: 
     assert bench.consumer.ended == 4
 
 
+def test_start_of_a_rate_limit_is_given_back_if_its_task_does_not_start(bench: Bench) -> None:
+    granted: dict[str, Any] = {"granted": True}
+    revoked = claimed("consumer.plain", revoked="revoke", **granted)
+    expired = claimed("consumer.plain", headers={"expires": "2001-01-01T00:00:00+00:00"}, **granted)
+    other = claimed("consumer.plain", revoked="revoke")
+    runs = [claimed("consumer.plain", **granted) for _ in range(9)]
+    bench.consumer.receive([revoked, expired, other, *runs])
+    assert bench.asked("start_unused") == [("consumer.plain",)] * 2
+    assert len(bench.settled()) == 3
+    bench.consumer.stop()
+    assert len(bench.asked("start_unused")) == 2 + len(bench.released())
+    assert bench.released()
+
+
 def test_unknown_task_goes_back_with_growing_delays_and_then_fails(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,0 +1,46 @@
+"""Statistics: how tasks ended, added up by minute and by hour. The charts of the admin read these rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+
+from taskq.engines import for_alias
+from taskq.engines.statistics import add_up
+from taskq.models import Statistic
+from taskq.models.statistic import ENDS, RAN, WAITED
+
+#: For how long minutes and hours are kept.
+KEPT = {60: timedelta(hours=25), 3600: timedelta(days=31)}
+#: The counters of one task in one queue, in the order of ``COUNTERS``.
+Counters = Sequence[int]
+COUNTERS = (*ENDS, *WAITED, *RAN)
+#: A minute since 1970, a task's name and a queue.
+Key = tuple[int, str, str]
+_KEYS = ("seconds", "period", "name", "queue")
+
+
+def add(counted: Mapping[Key, Counters], alias: str) -> None:
+    """Add what was counted to the rows of its minutes and hours, in one transaction."""
+    engine = for_alias(alias)
+    by_hour: dict[Key, list[int]] = {}
+    for (minute, name, queue), counters in counted.items():
+        sums = by_hour.setdefault((minute // 60, name, queue), [0] * len(COUNTERS))
+        sums[:] = map(int.__add__, sums, counters)
+    # In one order, so that two workers never wait for each other.
+    with engine.atomic():
+        for seconds, by_key in ((60, counted), (3600, by_hour)):
+            rows = [
+                (seconds, number * seconds, name, queue, *counters)
+                for (number, name, queue), counters in sorted(by_key.items())
+            ]
+            add_up(engine, Statistic._meta.db_table, _KEYS, COUNTERS, rows)
+
+
+def expire(limit: int, alias: str) -> Iterator[int]:
+    """Delete rows over age, ``limit`` at a time; yield how many."""
+    now = for_alias(alias).now()
+    for seconds, kept in KEPT.items():
+        rows = Statistic.objects.using(alias).filter(seconds=seconds, period__lt=now - kept.total_seconds())
+        while ids := list(rows.order_by("period").values_list("id", flat=True)[:limit]):
+            yield Statistic.objects.using(alias).filter(id__in=ids)._raw_delete(alias)

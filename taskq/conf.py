@@ -192,9 +192,12 @@ class Settings:
     )
 
     POOL = Setting(
-        kinds.choice("prefork", "threads", "solo", "asyncio", "gevent", "eventlet"),
+        kinds.choice("prefork", "threads", "solo", "asyncio", "gevent", "eventlet", "custom"),
         "prefork",
-        "The pool in which tasks run: processes, threads, one thread, an event loop, or greenlets.",
+        "The pool in which tasks run: processes, threads, one thread, an event loop, greenlets, or `TASKQ_CUSTOM_POOL`.",
+    )
+    CUSTOM_POOL = Setting(
+        kinds.optional(kinds.TEXT), None, "The class of the pool `custom`, of your own: `package.module:Class`."
     )
     CONCURRENCY = Setting(
         kinds.optional(kinds.COUNT), None, "How many tasks run at a time. `None` is the number of CPUs."

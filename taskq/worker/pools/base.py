@@ -116,7 +116,8 @@ class Slot(Protocol):
 class Pool(ABC):
     """Base of all pools. ``concurrency`` is how many deliveries run at a time."""
 
-    name: ClassVar[str]
+    #: As the log and replies call the pool.
+    name: ClassVar[str] = "custom"
     #: Whether ``PoolOptions.fork_server`` is to be set: the worker then forks one before it has any thread.
     needs_fork_server: ClassVar[bool] = False
     #: Whether ``Delivery.time_limit`` is enforced; a worker that needs it refuses a pool that can't.

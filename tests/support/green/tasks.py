@@ -36,7 +36,12 @@ def surroundings(language: str, zone: str, seconds: float) -> tuple[str, str, in
     timezone.activate(zone)
     time.sleep(seconds)
     assert before == ("en-us", "UTC"), before
-    return translation.get_language(), timezone.get_current_timezone_name(), os.getpid(), type(threading.current_thread()).__name__
+    return (
+        translation.get_language(),
+        timezone.get_current_timezone_name(),
+        os.getpid(),
+        type(threading.current_thread()).__name__,
+    )
 
 
 @task(bind=True)

@@ -194,7 +194,7 @@ class Settings:
     POOL = Setting(
         kinds.choice("prefork", "threads", "solo", "asyncio", "gevent", "eventlet", "custom"),
         "prefork",
-        "The pool in which tasks run: processes, threads, one thread, an event loop, greenlets, or `TASKQ_CUSTOM_POOL`.",
+        "Where tasks run: in processes, threads, one thread, an event loop, greenlets, or in `TASKQ_CUSTOM_POOL`.",
     )
     CUSTOM_POOL = Setting(
         kinds.optional(kinds.TEXT), None, "The class of the pool `custom`, of your own: `package.module:Class`."

@@ -48,6 +48,8 @@ CUSTOM = "tests.support.custom_pool:RecordingPool"
 POOLS = (
     Kind("prefork"),
     Kind("asyncio", batches=False),
+    Kind("gevent", batches=False),
+    Kind("eventlet", batches=False),
     Kind("threads"),
     Kind("solo"),
     Kind("custom", settings={"CUSTOM_POOL": CUSTOM}),

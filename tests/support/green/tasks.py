@@ -57,7 +57,7 @@ def slow_query(seconds: float) -> int:
     global _running
     with connection.cursor() as cursor:
         _running += 1
-        cursor.execute("SELECT 1" if connection.vendor == "sqlite" else "SELECT pg_sleep(%s)" % seconds)
+        cursor.execute("SELECT 1" if connection.vendor == "sqlite" else f"SELECT pg_sleep({seconds})")
         cursor.fetchall()
         if connection.vendor == "sqlite":
             time.sleep(seconds)

@@ -270,6 +270,12 @@ class Settings:
     )
     SOFT_SHUTDOWN_TIMEOUT = Setting(kinds.SECONDS, 0.0, "Seconds that a cold stop gives to running tasks.")
 
+    SERVE = Setting(
+        kinds.optional(kinds.TEXT),
+        None,
+        "Where a worker serves its metrics and probes over HTTP, as with `taskworker --serve`: `127.0.0.1:9100`, "
+        "`:9100` or `unix:/run/taskq/%n.sock`. Whoever reaches it may read them.",
+    )
     METRICS_TOKEN = Setting(
         kinds.optional(kinds.TEXT),
         None,
@@ -352,7 +358,7 @@ _SECTIONS = {
     "TYPING": "Tasks",
     "IGNORE_RESULT": "States and results",
     "POOL": "Worker",
-    "METRICS_TOKEN": "Metrics and probes",
+    "SERVE": "Metrics and probes",
     "TIMEZONE": "Time and logs",
 }
 

@@ -11,11 +11,13 @@ from .state import WorkerState
 
 
 class RemoteControl:
-    """Answers commands in one worker."""
+    """Answers commands in one worker. The commands are loaded when it is made."""
+
+    def __init__(self) -> None:
+        registry.load()
 
     def start(self, node: WorkerNode) -> None:
-        """Load the commands, and read the mailbox."""
-        registry.load()
+        """Read the mailbox."""
         node.remote.add(Mailbox(WorkerState(node)))
 
     def stop(self) -> None:

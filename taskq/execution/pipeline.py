@@ -22,12 +22,12 @@ from taskq.exceptions import DecodeError
 from taskq.forks import end_if_forked
 from taskq.handover import Delivery, Outcome
 from taskq.logs import task_context
-from taskq.messages import protocol
+from taskq.messages import protocol, tracing
 from taskq.messages.protocol.build import arguments_text
 from taskq.results import join_guard
 from taskq.tasks.task import Task
 
-from . import call, followups, handlers, isolation, log_lines, outcomes
+from . import call, followups, handlers, isolation, log_lines, outcomes, stored_bodies
 from .run import ReportFn, Run, SoftLimit
 from .tracebacks import release
 
@@ -49,6 +49,8 @@ def execute(
         run.guard, run.shared = guard, True
     _shielded(isolation.before_task, delivery)
     try:
+        if delivery.stored_as and (outcome := stored_bodies.read(delivery)) is not None:
+            return outcome
         return isolation.fresh_context().run(perform_as_task, run)
     except BaseException as error:
         end_if_forked(run.forks)
@@ -84,7 +86,7 @@ def perform(run: Run) -> Outcome:
             return handlers.refuse(run, followups.after_refusal(run, outcomes.refused(run, error)))
         token = task_contexts.enter(run.request)
         try:
-            return _run(run)
+            return _run(run) if tracing.tracer is None else tracing.tracer.run(run, _run)
         finally:
             task_contexts.leave(token)
 

@@ -1,8 +1,8 @@
-"""Rehearses runs in a process that will fork the processes that run tasks: the fork server.
+"""Rehearses runs in a process from which those that run tasks are forked: the worker's, before it forks any.
 
 Python writes into the memory of code that it runs for the first times: caches of methods, specialized bytecode, objects
-that are made once. A child would do so at each of its first steps, and copy a page for each write. After a rehearsal it
-shares these pages with all children.
+that are made once. A child would do so at each of its first steps, and copy a page for each write. After a rehearsal
+all children share these pages.
 
 A rehearsal runs no code of the project: no receiver, handler, or filter of the log. It opens no connection.
 """

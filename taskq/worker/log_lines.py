@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from taskq.exceptions import InvalidTaskError
-from taskq.handover import Delivery
+from taskq.handover import Delivery, Report
 from taskq.hooks import Hook, silent
 from taskq.log_escapes import get_logger
 from taskq.records import Claimed, Progress, Settlement
@@ -89,6 +89,8 @@ def tasks_received(requests: Sequence[Request]) -> None:
 tasks_handed_over = Hook[Sequence[Request], bool](silent)
 #: A request that its task has put back into the queue.
 task_put_back = Hook[Request](silent)
+#: A running task has sent an event of its own.
+event_sent_by_task = Hook[Request, Report](silent)
 
 
 @Hook
@@ -308,6 +310,16 @@ reports_dropped = Hook[int](log.error, "States of %s running tasks could not be 
 report_refused = Hook[Progress, Exception](
     lambda r, error: log.error("The state %r of task %s can't be stored: %s", r.state, r.task_id, error)
 )
+
+
+@Hook
+def pauses_changed(paused: list[str], resumed: list[str]) -> None:
+    if paused:
+        log.warning("Paused: nothing is taken from %s.", ", ".join(paused))
+    if resumed:
+        log.warning("Resumed: tasks are taken from %s again.", ", ".join(resumed))
+
+
 statistics_refused = Hook[Exception](log.error, "Statistics can't be stored and are dropped: %s")
 declared_differently = Hook[str, str, list[str]](
     lambda kind, name, different: log.warning(

@@ -1,7 +1,8 @@
 """Runs a worker from its ``WorkerConfig``, and returns its ``WorkerExit``. Called by the command ``taskworker``.
 
 The order matters: the fork server is forked before there is any thread, connection or Hub, so that children start
-from a clean process.
+from a clean process. All modules are loaded by then: an import writes to names that lie all over the memory that the
+processes share, and so copies much of it.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from .process.forked import kill_helpers, prepare
 from .process.nodenames import expand, hostname
 from .process.signals import SignalHandlers
 from .process.system import return_large_blocks
+from .remote.connection import load_transport
 from .started import Started
 
 
@@ -88,6 +90,8 @@ def run_worker(config: WorkerConfig, services: Sequence[Service] = ()) -> Worker
 
 
 def _run(config: WorkerConfig, services: Sequence[Service]) -> WorkerExit:
+    if services:
+        load_transport()
     config.info = _info(config)
     config.interpreter = _interpreter(config)
     fork_server = None

@@ -197,6 +197,14 @@ def test_E004_missing_client_library(url: str, module: str, install: str, monkey
     assert "secret" not in message.msg
 
 
+def test_E004_names_what_replaces_librabbitmq() -> None:
+    (message,) = messages(broker.check_broker_client, BROKER_URL="librabbitmq://guest:secret@localhost//")
+    assert message.id == "taskq.E004"
+    assert "Use amqp://" in str(message.hint)
+    assert "CELERY_ENABLE_SPEEDUPS=1 pip install --no-binary amqp,vine amqp vine" in str(message.hint)
+    assert "secret" not in message.msg
+
+
 @pytest.mark.parametrize(
     "setting",
     [{"SERIALIZER": "jsn"}, {"RESULT_SERIALIZER": "jsn"}, {"ACCEPT_CONTENT": ["json", "jsn"]}, {"COMPRESSION": "zap"}],

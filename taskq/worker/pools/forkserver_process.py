@@ -27,6 +27,7 @@ from taskq.worker.process.system import (
     GROUP_SIGNALS,
     die_with_parent,
     ignore_group_signals,
+    return_free_memory,
     set_title,
     use_huge_pages,
 )
@@ -48,12 +49,7 @@ def launch(run: RunFn | None = None, *, many: bool = False, interpreter: Interpr
     """
     if not hasattr(os, "fork"):
         raise RuntimeError("The prefork pool needs os.fork, which this system does not have: use --pool threads.")
-    _warn_of_threads()
-    _close_connections()
-    flush_streams()
-    # All processes share the objects that exist now; a collection in a child would write to them, and so copy them.
-    gc.collect()
-    gc.freeze()
+    _make_forkable(run)
     ours, theirs = socket.socketpair()
     parent = os.getpid()
     pid = os.fork()
@@ -66,12 +62,22 @@ def launch(run: RunFn | None = None, *, many: bool = False, interpreter: Interpr
 
 def become(socket_fd: int, parent: int, *, many: bool) -> NoReturn:
     """Make this process, which ``parent`` has started, a fork server, and end it when ``parent`` does."""
-    _warn_of_threads()
-    _close_connections()
-    gc.collect()
-    gc.freeze()
+    _make_forkable()
     os.set_inheritable(socket_fd, False)
     _main(socket.socket(fileno=socket_fd), parent, None, many)
+
+
+def _make_forkable(run: RunFn | None = None) -> None:
+    """Leave nothing in this process that can't be shared with those that are forked from it."""
+    _warn_of_threads()
+    _close_connections()
+    flush_streams()
+    if run is None:
+        rehearse()
+    gc.collect()
+    return_free_memory()
+    # All processes share the objects that exist now; a collection in a child would write to them, and so copy them.
+    gc.freeze()
 
 
 def _warn_of_threads() -> None:
@@ -103,11 +109,11 @@ def _main(
         die_with_parent(parent)
         set_title("taskq: fork server")
         _set_streams()
-        if run is None:
-            rehearse()
+        child.drop_connections()
         if many:
-            # After the rehearsal, which copies the pages that it writes to.
             use_huge_pages()
+        # Children collect nothing that is older than they are.
+        gc.freeze()
         ForkServerProcess(sock, run, interpreter).serve()
         code = 0
     except BaseException:

@@ -1,17 +1,17 @@
-"""The fork server's rehearsal: it does for itself what each of its children will do first.
+"""The rehearsal before the fork server is forked: this process does what each of the children will do first.
 
-``execution.rehearsal`` says why. The fork server plays both ends of a child's connection, and forks nothing.
+``execution.rehearsal`` says why. The main process and the fork server share what Python writes now, too: if the fork
+server rehearsed, both would have a copy. This process plays both ends of a child's connection, and forks nothing.
 """
 
 from __future__ import annotations
 
-import gc
 from contextlib import suppress
 from typing import cast
 
 from taskq.execution import isolation, rehearsal
 
-from .child import Child, drop_connections
+from .child import Child
 from .child_connection import ChildConnection
 from .hub import Hub
 
@@ -24,12 +24,9 @@ def rehearse() -> None:
     with suppress(Exception):
         _rehearse()
     isolation.forget()
-    # Children collect nothing that is older than they are.
-    gc.freeze()
 
 
 def _rehearse() -> None:
-    drop_connections()
     # A socket that takes everything needs no hub.
     connection = ChildConnection(cast(Hub, None))
     try:

@@ -17,6 +17,8 @@ from taskq.logs import log_descriptor
 
 #: Size of the pipe, in bytes: enough for a hundred threads, as many as ``faulthandler`` writes.
 _SIZE = 1 << 20
+#: How much of it is copied at a time, in bytes.
+_CHUNK = 1 << 16
 
 
 def write_stacks() -> None:
@@ -45,7 +47,7 @@ def _pipe() -> tuple[int, int]:
 
 def _copy(reader: int) -> None:
     """Copy to the log until all writers have closed the pipe."""
-    while data := os.read(reader, _SIZE):
+    while data := os.read(reader, _CHUNK):
         # A log that can't be written takes these stacks, but later ones may find it mended.
         with suppress(OSError):
             _write(_log(), data)

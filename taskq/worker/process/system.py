@@ -127,6 +127,12 @@ def return_large_blocks() -> None:
         _libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
 
 
+def return_free_memory() -> None:
+    """Give the memory that is free now back to the system, where the C library is GNU's."""
+    with suppress(AttributeError):
+        _libc.malloc_trim(ctypes.c_size_t(0))
+
+
 def _private_memory(maps: str) -> Iterator[tuple[int, int]]:
     """Yield begin and end of the memory that belongs to no file, from the text of ``/proc/self/maps``."""
     for line in maps.splitlines():

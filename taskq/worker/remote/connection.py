@@ -5,6 +5,7 @@ The worker's thread uses it, and so do all callers.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from kombu.connection import Connection
@@ -39,6 +40,12 @@ def connect(*, heartbeat: float = 0.0) -> Any:
 def is_asynchronous(connection: Any) -> bool:
     """Tell whether an event loop can wait for the connection's messages."""
     return bool(connection.get_transport_cls().implements.asynchronous)
+
+
+def load_transport() -> None:
+    """Import the transport. If that fails, connecting fails, and says why."""
+    with suppress(Exception):
+        connect().get_transport_cls()
 
 
 def mailbox_exchange() -> Exchange:

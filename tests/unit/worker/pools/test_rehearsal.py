@@ -1,4 +1,4 @@
-"""The fork server's rehearsal runs taskq's own code to its end, and none of the project's."""
+"""The rehearsal before the fork server runs taskq's own code to its end, and none of the project's."""
 
 from __future__ import annotations
 
@@ -28,9 +28,6 @@ def outcomes(monkeypatch: pytest.MonkeyPatch) -> list[Outcome]:
 
     runs_run = runs.run
     monkeypatch.setattr(runs, "run", run)
-    # What threads of other tests have open is not closed in between.
-    monkeypatch.setattr(rehearsal, "drop_connections", lambda: None)
-    monkeypatch.setattr(rehearsal.gc, "freeze", lambda: None)
     return found
 
 

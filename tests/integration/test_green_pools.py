@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ from tests.support import trees, workers
 from tests.support.green import tasks
 from tests.support.processes import Process, Processes
 from tests.support.waiting import wait_until
+
+if not (find_spec("gevent") and find_spec("eventlet")):
+    pytest.skip("gevent and eventlet are not installed", allow_module_level=True)
 
 #: The app with tasks for greenlets.
 ENVIRONMENT = {"TEST_APPS": "tests.support.green"}

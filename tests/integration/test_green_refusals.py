@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from .conftest import StartWorker
+
+if not (find_spec("gevent") and find_spec("eventlet")):
+    pytest.skip("gevent and eventlet are not installed", allow_module_level=True)
 
 
 @pytest.mark.parametrize("database", ["mariadb"], indirect=True)

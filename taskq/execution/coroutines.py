@@ -26,6 +26,7 @@ from taskq.exceptions import SoftTimeLimitExceeded
 from taskq.forks import end_if_forked
 from taskq.handover import Delivery, Outcome
 from taskq.logs import task_context
+from taskq.messages import tracing
 from taskq.results import join_guard
 from taskq.tasks.task import Task
 
@@ -141,12 +142,13 @@ class CoroutineRun:
                 return await sync_to_async(handlers.refuse)(run, outcome)
             token = task_contexts.enter(run.request)
             try:
-                return await self._take_through()
+                if tracing.tracer is None:
+                    return await self._take_through(run)
+                return await tracing.tracer.run_async(run, self._take_through)
             finally:
                 task_contexts.leave(token)
 
-    async def _take_through(self) -> Outcome | None:
-        run = self._run
+    async def _take_through(self, run: Run) -> Outcome | None:
         outcome: Outcome | None
         if pipeline.is_expired(run):
             outcome = outcomes.revoked(run, "expired")

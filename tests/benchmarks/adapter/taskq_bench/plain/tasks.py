@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from django.db import connection
@@ -62,3 +63,10 @@ def query() -> None:
     """Use the database."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
+
+
+@task
+async def wait_async(seconds: float) -> float:
+    """Wait, as for a network, and let others run."""
+    await asyncio.sleep(seconds)
+    return seconds

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import socket
 from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any, NoReturn
 
 import django
 from django.conf import settings as django_settings
 
-from taskq import dotted
 from taskq.conf import settings
 from taskq.logs import setup_worker_logging
 from taskq.worker import log_lines
@@ -60,7 +60,7 @@ def _become_child(interpreter: Interpreter, parent: int, fds: list[int], options
         os.set_inheritable(fd, False)
     import_module("taskq.execution.builtins")
     children = import_module("taskq.worker.pools.child")
-    run = dotted.load_class(interpreter.run) if interpreter.run else None
+    run = resolve_name(interpreter.run) if interpreter.run else None
     children.main(children.Descriptors(*fds), parent, run, frames.ChildOptions(*options))
     raise SystemExit
 

@@ -15,7 +15,7 @@ from taskq.clock import seconds_until
 from taskq.records import NO_FOLLOW_UPS, FollowUps
 
 #: The number of the format, raised with each new field: mixed versions then notice.
-FORMAT = 5
+FORMAT = 6
 
 
 @dataclass(slots=True)
@@ -25,7 +25,7 @@ class Delivery:
     ``job`` is the worker's own number for this delivery. ``headers`` and ``body`` are text as received. Time limits are
     in seconds and resolved (message, then task, then worker). ``want_arguments`` asks for ``Outcome.arguments``: the
     task has no row yet. Masked arguments come unasked. ``expires_by`` is a time of the monotonic clock, ``clock`` the
-    measure of ``taskq.clock``.
+    measure of ``taskq.clock``. A body that was left in its row is read from the message ``stored_as``.
     """
 
     job: int
@@ -47,6 +47,7 @@ class Delivery:
     want_arguments: bool = False
     expires_by: float | None = None
     clock: float | None = None
+    stored_as: int = 0
 
     @property
     def expires_in(self) -> float | None:

@@ -30,6 +30,7 @@ from taskq.records import FollowUps
 from taskq.tasks import retrying
 from taskq.workflows import followups
 
+from .interrupts import CutShort
 from .run import Run
 from .tracebacks import ExceptionInfo, format_exception
 
@@ -46,13 +47,18 @@ def returned(run: Run) -> Outcome:
         return _outcome(run, states.SUCCESS)
     try:
         text, content_type = values.encode(run.value)
+        values.check_size(text)
     except EncodeError as error:
         return failed(run, error)
     return _outcome(run, states.SUCCESS, result=text, content_type=content_type)
 
 
 def raised(run: Run, error: BaseException) -> Outcome:
-    """The function has raised ``error``. Raises ``SystemExit`` and ``KeyboardInterrupt`` in the main thread."""
+    """The function has raised ``error``.
+
+    Raises ``CutShort``, and in the main thread, if no other task runs in the process, ``SystemExit`` and
+    ``KeyboardInterrupt``.
+    """
     if isinstance(error, Retry):
         return retried(run, error)
     if isinstance(error, Ignore):
@@ -60,6 +66,9 @@ def raised(run: Run, error: BaseException) -> Outcome:
         return _outcome(run, states.IGNORED)
     if isinstance(error, Reject):
         return rejected(run, error)
+    if isinstance(error, CutShort):
+        run.exit = error
+        raise error
     if isinstance(error, SystemExit | KeyboardInterrupt):
         return _asked_to_exit(run, error)
     if isinstance(error, TaskTerminated):
@@ -75,8 +84,8 @@ def raised(run: Run, error: BaseException) -> Outcome:
 
 
 def _asked_to_exit(run: Run, error: BaseException) -> Outcome:
-    """Let a task end its process, but not in a thread: other tasks share that process."""
-    if threading.current_thread() is threading.main_thread():
+    """Let a task end its process, but not if other tasks share that process."""
+    if not run.shared and threading.current_thread() is threading.main_thread():
         run.exit = error
         raise error
     lost = WorkerLostError(f"The task tried to end its worker: {reprs.short_repr(error)}.")
@@ -170,7 +179,11 @@ def encoded(error: BaseException) -> str:
     if isinstance(error, asyncio.CancelledError):
         error = RuntimeError(f"The task was cancelled: {reprs.short_repr(error)}")
     try:
-        return values.encode_exception(error)
+        text = values.encode_exception(error)
+        values.check_size(text, f"the data of {type(error).__name__}")
+        return text
+    except EncodeError as too_large:
+        return values.encode_exception(too_large)
     except contained():  # an exception class may override any attribute that is read there
         return values.encode_exception(TaskqError(f"{type(error).__name__}, which can't be stored."))
 

@@ -29,12 +29,14 @@ class Run:
 
     ``inline`` runs share connections and language with their caller. ``value`` is the function's return
     value; ``exception`` is its exception, or that of an earlier step, and ``einfo`` the same with its traceback.
-    ``exit`` is the exception with which the function ends the process of a pool.
+    ``exit`` is the exception with which the function ends the process of a pool. If other tasks run in the process
+    at the same time, it is ``shared``, and no task may end it. ``guard`` is put around the function instead of
+    ``soft_limit``, with or without a limit.
     """
 
     __slots__ = (
-        "args", "arguments", "clock", "delivery", "einfo", "exception", "exit", "forks", "headers", "inline", "kwargs",
-        "report", "request", "runtime", "soft_limit", "started", "task", "value",
+        "args", "arguments", "clock", "delivery", "einfo", "exception", "exit", "forks", "guard", "headers", "inline",
+        "kwargs", "report", "request", "runtime", "shared", "soft_limit", "started", "task", "value",
     )  # fmt: skip
 
     task: Task[..., Any]
@@ -48,6 +50,8 @@ class Run:
         self.report = report
         self.soft_limit = soft_limit
         self.inline = inline
+        self.guard: AbstractContextManager[None] | None = None
+        self.shared = False
         self.started = clock.now()
         self.clock = time.monotonic()
         self.runtime = 0.0
@@ -77,4 +81,5 @@ class Run:
             called = "send_event()" if event else "update_state()"
             raise RuntimeError(f"{called} works in the process that runs the task, not in those that it forks.")
         text, content_type = (meta, JSON) if event else values.encode(meta, what="meta of update_state()")
+        values.check_size(text, "meta of update_state()")
         self.report(Report(self.delivery.job, task_id, state, text, content_type, clock.now(), event))

@@ -97,6 +97,24 @@ def test_a_wrong_kind_is_reported_once() -> None:
     assert found(broker.check_content, {"ACCEPT_CONTENT": "json"}) == []
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"POOL": "custom"},
+        {"CUSTOM_POOL": "no.such.module:Pool"},
+        {"CUSTOM_POOL": "tests.support.custom_pool:NoPool"},
+        {"CUSTOM_POOL": "tests.support.custom_pool:HalfPool"},
+    ],
+)
+def test_E019_no_pool(settings: dict[str, str]) -> None:
+    assert found(values.check_custom_pool, settings) == ["E019"]
+
+
+def test_E019_quiet() -> None:
+    assert found(values.check_custom_pool) == []
+    assert found(values.check_custom_pool, {"CUSTOM_POOL": "tests.support.custom_pool:RecordingPool"}) == []
+
+
 def test_E009_unknown_time_zone() -> None:
     assert found(values.check_time_zone, {"TIMEZONE": "Europe/Atlantis"}) == ["E009"]
     assert found(values.check_time_zone, {"TIMEZONE": "Europe/Berlin"}) == []

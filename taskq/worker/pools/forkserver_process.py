@@ -50,15 +50,7 @@ def launch(run: RunFn | None = None, *, many: bool = False) -> ForkServer:
     """
     if not hasattr(os, "fork"):
         raise RuntimeError("The prefork pool needs os.fork, which this system does not have: use --pool threads.")
-    _warn_of_threads()
-    _close_connections()
-    flush_streams()
-    if run is None:
-        rehearse()
-    gc.collect()
-    return_free_memory()
-    # All processes share the objects that exist now; a collection in a child would write to them, and so copy them.
-    gc.freeze()
+    _prepare_to_fork(rehearsed=run is None)
     ours, theirs = socket.socketpair()
     parent = os.getpid()
     pid = os.fork()
@@ -71,12 +63,22 @@ def launch(run: RunFn | None = None, *, many: bool = False) -> ForkServer:
 
 def become(socket_fd: int, parent: int, *, many: bool) -> NoReturn:
     """Make this process, which ``parent`` has started, a fork server, and end it when ``parent`` does."""
-    _warn_of_threads()
-    _close_connections()
-    gc.collect()
-    gc.freeze()
+    _prepare_to_fork(rehearsed=True)
     os.set_inheritable(socket_fd, False)
     _main(socket.socket(fileno=socket_fd), parent, None, many)
+
+
+def _prepare_to_fork(*, rehearsed: bool) -> None:
+    """Leave to the processes that will be forked no thread or connection, and memory that they write to seldom."""
+    _warn_of_threads()
+    _close_connections()
+    flush_streams()
+    if rehearsed:
+        rehearse()
+    gc.collect()
+    return_free_memory()
+    # All processes share the objects that exist now; a collection in a child would write to them, and so copy them.
+    gc.freeze()
 
 
 def _warn_of_threads() -> None:

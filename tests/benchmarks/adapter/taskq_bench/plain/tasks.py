@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from taskq import task
+from taskq import Task, task
 
 
 @task
@@ -19,3 +19,15 @@ def first_line(values: list[int]) -> float:
     if values != list(range(len(values))):
         raise ValueError("values are missing, or not in their order")
     return began
+
+
+@task
+def fails(i: int) -> None:
+    raise ValueError(i)
+
+
+@task(bind=True)
+def tries_twice(self: Task, i: int) -> int:
+    if not self.request.retries:
+        raise self.retry(countdown=0)
+    return i

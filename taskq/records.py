@@ -76,6 +76,7 @@ class Claimed:
     the Unix time by that clock when the message was written, or became due. ``promoted`` says that the message was in
     the schedule, and is due whatever its header ``eta`` says. ``granted`` says that it may start by the rate limit of
     its task. A large message has its ``size`` in bytes; one that is too large has no texts, and ``refused`` says why.
+    The body of one that is ``in_row`` is read where its task runs.
     """
 
     id: int
@@ -99,6 +100,7 @@ class Claimed:
     granted: bool = False
     size: int = 0
     refused: str = ""
+    in_row: bool = False
 
     @property
     def expires_in(self) -> float | None:
@@ -229,7 +231,7 @@ class Rest:
     """The end of the last step before a reference to the rest of its chain, which is the body of the Group row ``key``.
 
     ``value`` is the step's value in JSON, ``task_id`` its id. ``chain`` are the steps behind that rest in JSON, the
-    next step last. ``trail`` says that the task notes its children.
+    next step last. ``trail`` says that the task notes its children. ``trace`` are the headers that carry its trace.
     """
 
     key: str
@@ -238,6 +240,7 @@ class Rest:
     root_id: str
     chain: str = "[]"
     trail: bool = True
+    trace: dict[str, str] = field(default_factory=dict)
 
 
 #: Sentinel: the message body can't be decoded; look the dependents up in the workflow's Node rows.

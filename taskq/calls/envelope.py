@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from taskq.conf import settings
-from taskq.messages import protocol, routing
+from taskq.messages import protocol, routing, tracing
 from taskq.messages.protocol.options import check_limit_order
 from taskq.messages.reprs import described
 from taskq.messages.routing import Route
@@ -162,8 +162,10 @@ def _add_limits(name: str, hard: float | None, soft: float | None, options: dict
 
 
 def _add_lineage(parent: Context, options: dict[str, Any]) -> None:
-    """Set ``parent_id`` and ``root_id`` of a message that the running task sends."""
+    """Set ``parent_id`` and ``root_id`` of a message that the running task sends, and the headers of its trace."""
     if options.get("parent_id") is None:
         options["parent_id"] = parent.id
     if options.get("root_id") is None:
         options["root_id"] = parent.root_id or parent.id
+    if "traceparent" in parent.message or "sentry-trace" in parent.message:
+        tracing.put(tracing.carried(parent.message), options)

@@ -34,6 +34,7 @@ from .caller import (
     time_limit,
 )
 from .inspector import Inspect
+from .pausing import pause_queue, paused_queues, resume_queue
 from .registry import control_command, inspect_command
 
 inspect = Inspect
@@ -50,11 +51,14 @@ __all__ = [
     "heartbeat",
     "inspect",
     "inspect_command",
+    "pause_queue",
+    "paused_queues",
     "ping",
     "pool_grow",
     "pool_restart",
     "pool_shrink",
     "rate_limit",
+    "resume_queue",
     "revoke",
     "revoke_by_name",
     "revoke_by_stamped_headers",

@@ -2,6 +2,9 @@
 
 Each takes ``broadcast``'s options: with ``reply=True`` it returns a list of the replies, each as ``{node: reply}``,
 else ``None``. ``destination`` names the workers that are meant, by default all.
+
+The functions that revoke also take ``on_written``, a function that is called when it is written to the database, before
+workers are told: with the number of tasks that are revoked, or asked for because a worker holds them.
 """
 
 from __future__ import annotations
@@ -42,7 +45,7 @@ def revoke(
     only says which workers reply. Raises ``ValueError`` for an id that no task can have.
     """
     ids = revoking.task_ids(task_id)
-    name = _write([ids], terminate, signal, grace)
+    name = _write([ids], terminate, signal, grace, options)
     return _tell(
         "revoke",
         {"task_id": task_id if isinstance(task_id, str) else ids, "terminate": terminate, "signal": name or signal},
@@ -71,7 +74,7 @@ def revoke_by_stamped_headers(
     **options: Any,
 ) -> Answer:
     """Revoke the tasks that were sent with one of these stamps: ``{key: value}`` or ``{key: [value, ...]}``."""
-    name = _write(revoking.by_stamps(stamps.wanted(headers), settings.DATABASE), terminate, signal, grace)
+    name = _write(revoking.by_stamps(stamps.wanted(headers), settings.DATABASE), terminate, signal, grace, options)
     arguments = {"headers": headers, "terminate": terminate, "signal": name or signal}
     return _tell("revoke_by_stamped_headers", arguments, destination, options)
 
@@ -86,17 +89,20 @@ def revoke_by_name(
 ) -> Answer:
     """Revoke the tasks that were sent, and whose names match ``pattern``: ``*``, ``?`` and ``[...]``."""
     pattern = revoking.named("pattern", pattern)
-    name = _write(revoking.by_name(pattern, settings.DATABASE), terminate, signal, grace)
+    name = _write(revoking.by_name(pattern, settings.DATABASE), terminate, signal, grace, options)
     arguments = {"pattern": pattern, "terminate": terminate, "signal": name or signal}
     return _tell("revoke_by_name", arguments, destination, options)
 
 
-def _write(batches: Iterable[list[str]], terminate: bool, signal: str | int, grace: float | None) -> str:
+def _write(
+    batches: Iterable[list[str]], terminate: bool, signal: str | int, grace: float | None, options: dict[str, Any]
+) -> str:
     """Write that tasks are revoked; return the signal, if they are to be ended."""
+    on_written = options.pop("on_written", None)
     name = revoking.signal_text(terminate, signal, grace)
-    for ids in batches:
-        if ids:
-            write_revoked(ids, name, settings.DATABASE)
+    count = sum(write_revoked(ids, name, settings.DATABASE) for ids in batches if ids)
+    if on_written is not None:
+        on_written(count)
     return name
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import re
+from collections.abc import Mapping
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -14,36 +16,62 @@ from taskq.conf import SETTINGS, masked_url, settings
 
 #: Packages whose versions matter to a bug report.
 _PACKAGES = ("Django", "kombu", "amqp", "redis", "psycopg", "mysqlclient")
-#: Words in the names of values that nobody is to read.
-_SECRETS = ("password", "passwd", "secret", "token", "api_key", "apikey", "access_key", "private_key", "credential")
+#: Parts of the names of values that nobody is to read, wherever they stand in a name without its separators.
+_ANYWHERE = (
+    "password", "passwd", "passphrase", "secret", "token", "credential", "apikey", "accesskey", "privatekey",
+    "connectionstring", "signature",
+)  # fmt: skip
+#: The same for whole words, and for the ends and the beginnings of words.
+_WORDS, _ENDS, _BEGINNINGS = frozenset({"dsn", "sas", "pw", "pin", "key", "keys"}), ("pass", "pwd"), ("auth",)
+#: The keys that open nothing.
+_HARMLESS = re.compile(r"(?:routing|binding|partition|primary)_keys?\Z")
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+#: ``name=value`` inside of a text, such as in the connection string of a database.
+_PAIR = re.compile(r"""([\w.-]+)(\s*=\s*)("[^"]*"|'[^']*'|[^\s;&,]+)""")
+_MASK = "********"
 _PLAIN = (str, int, float, bool, type(None))
 
 
 def values(*, with_defaults: bool = False) -> dict[str, Any]:
     """Return the settings by their names in Django's: those that are set, or all."""
     return {
-        row.django_name: _secret(row.name, getattr(settings, row.name))
+        row.django_name: _named(row.name, getattr(settings, row.name))
         for row in SETTINGS
         if with_defaults or hasattr(django_settings, row.django_name)
     }
 
 
-def _shown(value: Any) -> Any:
-    """Return a value as JSON has it, with the passwords of URLs masked."""
+def shown(value: Any) -> Any:
+    """Return a value as JSON has it; secrets are masked by the names of their keys, and in URLs and ``name=value``."""
     if isinstance(value, str):
-        return masked_url(value) if "://" in value else value
+        return _text(value)
     if isinstance(value, timedelta):
         return value.total_seconds()
-    if isinstance(value, list | tuple):
-        return [_shown(each) for each in value]
-    if isinstance(value, dict):
-        return {str(key): _secret(str(key), each) for key, each in value.items()}
-    return value if isinstance(value, _PLAIN) else repr(value)
+    if isinstance(value, list | tuple | set | frozenset):
+        return [shown(each) for each in value]
+    if isinstance(value, Mapping):
+        return {_text(str(key)): _named(str(key), each) for key, each in value.items()}
+    return value if isinstance(value, _PLAIN) else _text(repr(value))
 
 
-def _secret(key: str, value: Any) -> Any:
-    is_secret = value is not None and any(word in key.lower() for word in _SECRETS)
-    return "********" if is_secret else _shown(value)
+def _text(text: str) -> str:
+    text = masked_url(text) if "://" in text else text
+    return _PAIR.sub(lambda found: f"{found[1]}{found[2]}{_MASK}" if is_secret(found[1]) else found[0], text)
+
+
+def _named(name: str, value: Any) -> Any:
+    return _MASK if value is not None and not isinstance(value, bool) and is_secret(name) else shown(value)
+
+
+def is_secret(name: str) -> bool:
+    """Tell whether the name of a setting, or of a key in one, says that nobody is to read its value."""
+    words = [word.lower() for word in _WORD.findall(name)]
+    joined = "".join(words)
+    if any(part in joined for part in _ANYWHERE):
+        return True
+    if _HARMLESS.search("_".join(words)):
+        return False
+    return any(word in _WORDS or word.endswith(_ENDS) or word.startswith(_BEGINNINGS) for word in words)
 
 
 def report() -> str:

@@ -25,6 +25,7 @@ class Command:
 
     ``args`` are the names and types of what the command line takes; ``variadic`` is the argument that gets all others.
     ``signature`` shows them. ``default_timeout`` is in seconds. Commands that are not ``visible`` are not listed.
+    Nobody waits for a command that ``replies`` not.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Command:
     variadic: str = ""
     default_timeout: float = 1.0
     visible: bool = True
+    replies: bool = True
 
     @property
     def help(self) -> str:
@@ -55,7 +57,7 @@ def control_command(handler: Handler | None = None, /, **options: Any) -> Any:
     """Add a command that changes the worker.
 
     ``options`` are ``args=[(name, type), ...]``, ``signature``, ``variadic``, ``alias``, ``default_timeout``,
-    ``visible`` and ``name``, which is the function's by default.
+    ``visible``, ``replies`` (false: callers do not wait), and ``name``, which is the function's by default.
     """
     return _command("control", handler, options)
 
@@ -84,10 +86,11 @@ def _add(
     variadic: str | None = None,
     default_timeout: float = 1.0,
     visible: bool = True,
+    replies: bool = True,
 ) -> Handler:
     command = Command(
         name or handler.__name__, kind, handler, tuple(args or ()), signature or "", variadic or "", default_timeout,
-        visible,
+        visible, replies,
     )  # fmt: skip
     commands[command.name] = command
     if alias:

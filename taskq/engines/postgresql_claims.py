@@ -54,10 +54,10 @@ _PRIORITIES = range(10)
 # allowed: without it a few rows that are wanted in the order of ids would be looked for among all.
 # The few rows of workers are read as a whole all the same, at a price that stands for "never". It must not be taken for
 # a reason to compile the statement, which takes a tenth of a second.
-_LOOK_UPS = {"enable_seqscan": "off", "enable_bitmapscan": "off", "random_page_cost": "0.1", "jit": "off"}
-_STEADY = "; ".join(f"SET {name} = {value}" for name, value in _LOOK_UPS.items())
+LOOK_UPS = {"enable_seqscan": "off", "enable_bitmapscan": "off", "random_page_cost": "0.1", "jit": "off"}
+_STEADY = "; ".join(f"SET {name} = {value}" for name, value in LOOK_UPS.items())
 _STEADY_HERE = f"SELECT {_NO_WAIT}" + "".join(
-    f", pg_catalog.set_config('{n}', '{value}', true)" for n, value in _LOOK_UPS.items()
+    f", pg_catalog.set_config('{n}', '{value}', true)" for n, value in LOOK_UPS.items()
 )
 
 

@@ -5,18 +5,27 @@ from __future__ import annotations
 import json
 import os
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pprint import pformat
 from textwrap import indent
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, OutputWrapper
+from django.db import DatabaseError
 
+from taskq import control
 from taskq.conf import masked_url, settings
 from taskq.control import broadcast, registry
 from taskq.control.registry import Command as RemoteCommand
+from taskq.log_escapes import escaped
 from taskq.management import arguments
 
+#: The functions behind the commands that hold whether a worker runs or not.
+REVOKING: dict[str, Callable[..., Any]] = {
+    function.__name__: function
+    for function in (control.revoke, control.terminate, control.revoke_by_stamped_headers, control.revoke_by_name)
+}
 #: The exit status if no worker answers: that of an unavailable service.
 UNAVAILABLE = os.EX_UNAVAILABLE
 
@@ -40,10 +49,14 @@ class RemoteBase(BaseCommand):
 
     def ask(self, options: dict[str, Any], command: str, given: dict[str, Any], timeout: float, **more: Any) -> Any:
         """Send a command and return its replies by node."""
+        return self.call(partial(broadcast, command, given, reply=True), options, timeout, **more)
+
+    def call(self, function: Callable[..., Any], options: dict[str, Any], timeout: float, **more: Any) -> Any:
+        """Call a function of ``taskq.control`` with the options, and return the replies by node."""
         try:
-            replies = broadcast(
-                command, given, options["destination"], reply=True, timeout=options["timeout"] or timeout, **more
-            )
+            replies = function(destination=options["destination"], timeout=options["timeout"] or timeout, **more)
+        except CommandError:
+            raise
         except Exception as error:
             if options["traceback"]:
                 raise
@@ -81,14 +94,49 @@ class FamilyCommand(RemoteBase):
         if command is None or command.kind != self.kind:
             raise CommandError(f"Unknown command {options['command']!r}: see --list.")
         given = read_arguments(command, options["arguments"])
+        if not command.replies:
+            self.call(partial(broadcast, command.name, given), options, 0.0)
+            self.stdout.write("[]" if options["json"] else f"sent: {command.name}, which has no reply")
+        else:
+            self._answered(command, given, options)
+
+    def _answered(self, command: RemoteCommand, given: dict[str, Any], options: dict[str, Any]) -> None:
         say = print_nothing if options["json"] else lambda found: print_replies(self.stdout, found)
-        found = self.ask(options, command.name, given, command.default_timeout, callback=say)
-        if options["json"] and found:
-            self.stdout.write(json.dumps(found if self.kind == "inspect" else [{n: r} for n, r in found.items()]))
-        if not found:
+        revoke = REVOKING.get(command.name)
+        if revoke is None:
+            found = self.ask(options, command.name, given, command.default_timeout, callback=say)
+        else:
+            tell = print_nothing if options["json"] else lambda count: print_revoked(self.stdout, count)
+            revoke = partial(written, revoke, tell, **given, reply=True)
+            found = self.call(revoke, options, command.default_timeout, callback=say)
+        if not found and revoke is None:
             raise nobody_answered()
-        if not options["json"] and self.kind == "inspect":
+        if options["json"]:
+            self.stdout.write(json.dumps(found if self.kind == "inspect" else [{n: r} for n, r in found.items()]))
+        elif not found:
+            self.stdout.write("No nodes replied within time constraint: workers have it from the database.")
+        elif self.kind == "inspect":
             self.stdout.write(online(len(found)))
+
+
+def written(revoke: Callable[..., Any], tell: Callable[[int], object], **given: Any) -> Any:
+    """Call a function that revokes, and ``tell`` how many tasks that were. Raises ``CommandError`` if it could not."""
+    counts: list[int] = []
+
+    def on_written(count: int) -> None:
+        counts.append(count)
+        tell(count)
+
+    try:
+        return revoke(**given, on_written=on_written)
+    except (TypeError, ValueError) as error:
+        if counts:
+            raise
+        raise CommandError(escaped(str(error))) from error
+    except DatabaseError as error:
+        if counts:
+            raise
+        raise CommandError(f"Nothing is revoked: the database {settings.DATABASE!r} says {error!r}") from error
 
 
 def listing(kind: str) -> str:
@@ -120,8 +168,13 @@ def read_arguments(command: RemoteCommand, texts: Sequence[str]) -> dict[str, An
 # -- output, as Celery's commands print it
 
 
-def print_nothing(found: Mapping[str, Any]) -> None:
+def print_nothing(found: object) -> None:
     """Print nothing: all replies are printed together."""
+
+
+def print_revoked(out: OutputWrapper, count: int) -> None:
+    """Print that tasks are revoked, whoever replies."""
+    out.write(f"{count} {'task' if count == 1 else 'tasks'} revoked in the database, or asked for in a worker.")
 
 
 def print_replies(out: OutputWrapper, found: Mapping[str, Any]) -> None:
@@ -129,12 +182,13 @@ def print_replies(out: OutputWrapper, found: Mapping[str, Any]) -> None:
     for node, reply in found.items():
         print_status(out, node, reply)
         if text := shown(reply)[1]:
-            out.write(indent(text, "    "))
+            # Who answers may be anybody: nothing in it acts on the terminal, or begins a line as a node does.
+            out.write(indent(escaped(text, "\n\t"), "    "))
 
 
 def print_status(out: OutputWrapper, node: str, reply: Any) -> None:
     """Print that a node has answered."""
-    out.write(f"->  {node}: {shown(reply)[0]}")
+    out.write(f"->  {escaped(node)}: {shown(reply)[0]}")
 
 
 def shown(reply: Any) -> tuple[str, str]:

@@ -6,18 +6,25 @@ message itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from taskq import signals
 from taskq.records import Envelope
 
-from . import serializers
+from . import serializers, tracing
 from .protocol.read import parts_of
 
 
-def announce(envelopes: Iterable[Envelope]) -> None:
-    """Send ``before_task_publish`` for each message. Receivers may change its headers."""
+def announce(envelopes: Sequence[Envelope], *, published: bool = False) -> None:
+    """Write traces, and send ``before_task_publish`` for each message. Receivers may change its headers.
+
+    If the messages are ``published`` now, and not with the end of a task, the caller tells the tracer when they are.
+    """
+    if tracing.tracer is not None:
+        tracing.tracer.sending(envelopes)
+        if not published:
+            tracing.tracer.sent(envelopes, None)
     if signals.before_task_publish.receivers:
         for envelope in envelopes:
             more: dict[str, Any] = {"properties": envelope.properties, "declare": [], "retry_policy": None}

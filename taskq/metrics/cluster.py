@@ -15,6 +15,7 @@ from django.db.models import QuerySet
 
 from taskq.conf import settings
 from taskq.engines import for_alias
+from taskq.engines.look_ups import look_ups
 from taskq.messages.parking import home
 from taskq.models import CLAIM_ORDER, DUE_ORDER, Message, ScheduledMessage, TaskRun, Worker
 from taskq.worker.health import look
@@ -31,12 +32,10 @@ MANY_QUEUES, MANY_STATES, MANY_WORKERS = 100, 20, 1_000
 _PRIORITIES = 10
 
 
-def families() -> Iterator[Family]:
-    """Yield all figures of the cluster. Raises the database's errors."""
-    yield from _of_queues()
-    yield _scheduled()
-    yield _tasks()
-    yield from _workers()
+def families() -> list[Family]:
+    """Return all figures of the cluster. Raises the database's errors."""
+    with look_ups(for_alias(settings.DATABASE)):
+        return [*_of_queues(), _scheduled(), _tasks(), *_workers()]
 
 
 # -- queues
@@ -91,6 +90,8 @@ def _heads(queue: str) -> Iterator[float]:
             break
         priority, written = head
         yield written.timestamp()
+        if priority <= 0:  # there is no lower one
+            break
         head = rows.filter(priority__lt=priority).first()
 
 

@@ -2,6 +2,7 @@
 
 from .event import TaskEvent
 from .message import CLAIM_ORDER, DUE_ORDER, Message, ScheduledMessage
+from .pause import QueuePause
 from .rate import RateLimit
 from .revocation import Revocation
 from .run import Attempt, TaskRun
@@ -21,6 +22,7 @@ __all__ = [
     "Message",
     "Node",
     "Queue",
+    "QueuePause",
     "RateLimit",
     "Revocation",
     "ScheduledMessage",

@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from taskq.conf import database_broker_alias, masked_url, settings, two_databases
 from taskq.engines import Engine, for_alias
 from taskq.log_escapes import get_logger
+from taskq.messages import tracing
 from taskq.messages.announcing import announce, report
 from taskq.messages.protocol import seal
 from taskq.records import Envelope, NewGroup, NewNode
@@ -57,10 +58,18 @@ def publish_one(envelope: Envelope) -> None:
     if _sink is not None:
         _sent([envelope], _sink)
         return
-    announce([envelope])
-    engine = for_alias(_alias())
-    repeated(engine, partial(_enqueue_one, engine, envelope))
-    report_on_commit(engine, [envelope])
+    envelopes = [envelope]
+    announce(envelopes, published=True)
+    try:
+        engine = for_alias(_alias())
+        repeated(engine, partial(_enqueue_one, engine, envelope))
+    except BaseException as error:
+        if tracing.tracer is not None:
+            tracing.tracer.sent(envelopes, error)
+        raise
+    if tracing.tracer is not None:
+        tracing.tracer.sent(envelopes, None)
+    report_on_commit(engine, envelopes)
 
 
 def _enqueue_one(engine: Engine, envelope: Envelope) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 
 from django.db.models import F
@@ -12,6 +13,7 @@ from taskq.engines import for_alias
 from taskq.models import Exchange, Message, TaskRun
 from taskq.records import Claimed
 
+from . import log_lines
 from .transactions import repeated
 
 
@@ -25,7 +27,10 @@ def claim(
     priority: an engine with ``keeps_dead_entries`` claims messages behind them only.
     """
     engine = for_alias(alias or settings.DATABASE)
-    return repeated(engine, lambda: engine.claim(queue, limit, token, after), locked=False)
+    began = time.monotonic()
+    found = repeated(engine, lambda: engine.claim(queue, limit, token, after), locked=False)
+    log_lines.messages_claimed(found, time.monotonic() - began)
+    return found
 
 
 def with_messages(queues: Sequence[str], alias: str | None = None) -> set[str]:

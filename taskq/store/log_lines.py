@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from taskq.exceptions import SignatureMismatch
-from taskq.hooks import Hook
+from taskq.hooks import Hook, silent
 from taskq.log_escapes import get_logger
 from taskq.messages.protocol import StoredMessage
 from taskq.records import Claimed, Settlement
 
 log = get_logger("taskq.store")
 
+#: What a claim has brought, and the seconds that it took.
+messages_claimed = Hook[Sequence[Claimed], float](silent)
+#: How many settlements a transaction has written, and the seconds that it took.
+batch_settled = Hook[int, float](silent)
 settlement_refused = Hook[Settlement, Exception](
     lambda s, error: log.error("the result of task %s can't be stored: %s", s.task_id, error)
 )

@@ -7,6 +7,7 @@ culprit is alone, and that task becomes a ``FAILURE``.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -51,8 +52,11 @@ def settle(token: str, settlements: Sequence[Settlement], alias: str | None = No
     if not settlements:
         return set()
     engine = for_alias(alias or settings.DATABASE)
+    began = time.monotonic()
     try:
-        return repeated(engine, lambda: _settle(engine, token, settlements), locked=False)
+        held = repeated(engine, lambda: _settle(engine, token, settlements), locked=False)
+        log_lines.batch_settled(len(held), time.monotonic() - began)
+        return held
     except Exception as error:
         if not engine.refuses(error):
             raise

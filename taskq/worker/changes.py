@@ -5,6 +5,7 @@ Commands of remote control and autoscaling call it. The worker's row always has 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,8 @@ class WorkerChanges:
     declarations: Declarations
     source: DatabaseSource
     consumer: Consumer
+    #: Has a function called on the loop's thread.
+    post: Callable[..., None]
 
     # -- on the store thread
 
@@ -45,6 +48,11 @@ class WorkerChanges:
         self.declarations.cancel(name)
         self.source.remove(name)
         self._write_info(queues=[each.name for each in self.options.queues])
+
+    def pause(self, queues: frozenset[str]) -> None:
+        """Have nothing of ``queues`` start until they are named no more. Called on the store thread."""
+        self.source.pause(queues)
+        self.post(self.consumer.pause, queues)
 
     def _write_info(self, **changed: Any) -> None:
         self.options.info = {**self.options.info, **changed}

@@ -29,6 +29,7 @@ from .duties.lease import WorkerLease
 from .duties.ledger import Ledger
 from .duties.maintenance import Maintenance
 from .duties.parking import Parking
+from .duties.pauses import Pauses
 from .duties.queue_advice import tell_of_unnamed
 from .duties.redeliveries import Redeliveries
 from .duties.shared_rates import SharedRates
@@ -96,7 +97,9 @@ class WorkerNode:
         self._make_watchdogs()
         self._make_duties(alias)
         self._make_consumer()
-        self.changes = WorkerChanges(options, self.store, self.lease, self.declarations, self.source, self.consumer)
+        self.changes = WorkerChanges(
+            options, self.store, self.lease, self.declarations, self.source, self.consumer, self.calls.post
+        )
         self._make_autoscaler()
         self._make_pool(fork_server)
         self.activity = Activity(self.consumer)
@@ -149,14 +152,15 @@ class WorkerNode:
         self.source.mark_useful = self.store.mark_useful
         self.source.shared = {} if options.disable_rate_limits else rates.shared(tasks)
         self.shared_rates = SharedRates(self.source.shared, alias, self._rate_changed, poll=settings.POLL_INTERVAL)
+        self.pauses = Pauses(alias, lambda queues: self.changes.pause(queues), poll=settings.POLL_INTERVAL)
         self.declarations = Declarations(options.queues, alias)
         self.statistics = Statistics(alias, tasks, self.store.patience)
         if settings.STATISTICS:
             log_lines.tasks_settled.subscribe(self.statistics.count)
         # The lease first: a worker that was frozen learns that it was taken for dead before it writes anything.
         self.store.duties = (
-            self.lease, self.declarations, self.ledger, self.shared_rates, self.parking, self.source, self.redeliveries,
-            Maintenance(self.lease, alias), self.statistics,
+            self.lease, self.declarations, self.ledger, self.shared_rates, self.pauses, self.parking, self.source,
+            self.redeliveries, Maintenance(self.lease, alias), self.statistics,
         )  # fmt: skip
         self.store.on_failure = lambda: self.calls.post(self._fail, "The store thread failed.")
         self.store.on_connected = self.lease.reset_peers

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from kombu.utils.json import loads
 
+from taskq.messages.tracing import carried
 from taskq.records import Unreachable
 
 from .fields import as_list
@@ -36,10 +37,13 @@ def failing_tasks_of(sig: str | Mapping[str, Any]) -> list[tuple[dict[str, Any],
 
     A body that is a group has several first tasks; each of them calls its errbacks.
     """
-    return [
-        ({"id": first["options"].get("task_id"), "task": first["task"]}, as_list(first["options"].get("link_error")))
-        for first in _first_tasks(_revived(sig))
-    ]
+    return [(_headers(first), as_list(first["options"].get("link_error"))) for first in _first_tasks(_revived(sig))]
+
+
+def _headers(first: Sig) -> dict[str, Any]:
+    given = first["options"].get("headers")
+    trace = carried(given) if isinstance(given, Mapping) else {}
+    return {"id": first["options"].get("task_id"), "task": first["task"], **trace}
 
 
 def _revived(sig: str | Mapping[str, Any]) -> Sig:

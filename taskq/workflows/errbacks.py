@@ -20,7 +20,7 @@ from taskq.calls.definition import TaskDefinition
 from taskq.calls.registry import tasks
 from taskq.conf import settings
 from taskq.exceptions import EncodeError
-from taskq.messages import routing, serializers
+from taskq.messages import routing, serializers, tracing
 from taskq.messages.announcing import announce
 from taskq.messages.protocol import RawMessage
 from taskq.records import NO_FOLLOW_UPS, FollowUps, Unreachable
@@ -133,6 +133,7 @@ def planned(called: Any, failure: Failure) -> FollowUps:
         except Exception:
             log_lines.errback_not_planned(errback, failure.headers.get("id"))
             found += FollowUps(unreachable=_unreachable_of(errback))
+    tracing.carry(failure.headers, found.envelopes)
     announce(found.envelopes)
     return found
 

@@ -18,7 +18,7 @@ from kombu.utils.json import loads
 from taskq import states
 from taskq.conf import settings
 from taskq.exceptions import ChordError, InvalidTaskError
-from taskq.messages import values
+from taskq.messages import tracing, values
 from taskq.messages.announcing import announce
 from taskq.messages.protocol import MOST_OUTSIDE, RawMessage, decode_body, decode_message, mapping_of
 from taskq.records import (
@@ -82,8 +82,10 @@ def of_rest(rest: Rest, text: str) -> tuple[FollowUps, list[FrozenResult]]:
 
     ``text`` is the body of the row. Raises if the step can't be sent.
     """
-    plan = plan_rest(rest, text)
-    found = plan.follow_ups()
+    with tracing.following(rest.trace):
+        plan = plan_rest(rest, text)
+        found = plan.follow_ups()
+    tracing.carry(rest.trace, found.envelopes)
     announce(found.envelopes)
     return found, plan.children if rest.trail else []
 

@@ -25,7 +25,7 @@ from kombu.utils.json import loads
 from taskq.calls.context import Context, running
 from taskq.calls.envelope import envelope_for
 from taskq.calls.registry import tasks
-from taskq.messages import values
+from taskq.messages import tracing, values
 from taskq.messages.serializers import dumps_json
 from taskq.records import Envelope, FollowUps, FrozenResult, NewGroup, NewNode, Rest
 
@@ -161,7 +161,9 @@ def next_after(embed: Mapping[str, Any], value: Any, *, task_id: str, root_id: s
 
 def _of_reference(step: Sig, behind: list[Sig], value: Any, task_id: str, root_id: str) -> Plan:
     text, _ = values.encode(value, "json")
-    rest = Rest(step["options"]["task_id"], text, task_id, root_id, dumps_json(behind))
+    parent = running()
+    trace = tracing.present({} if parent is None else parent.message)
+    rest = Rest(step["options"]["task_id"], text, task_id, root_id, dumps_json(behind), trace=dict(trace))
     return Plan(None, iter(()), rests=[rest])
 
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from taskq.calls.context import running
 from taskq.conf import database_broker_alias
+from taskq.messages import tracing
 from taskq.messages.serializers import dumps_json
 from taskq.records import NewGroup
 
@@ -131,6 +133,8 @@ class Steps:
         options = {**own_options(sig), **options}
         body = with_options(body_of(sig), **_without(options, _NOT_FOR_BODY))
         body["options"].setdefault("group_id", group_id)
+        # The message of the body is made when the members have ended, perhaps in a process that knows of no trace.
+        tracing.put(tracing.present(_headers_of_running()), body["options"])
         if rest:
             body["options"]["chain"] = [*rest, *as_list(body["options"].get("chain"))]
         members = header["kwargs"]["tasks"]
@@ -165,6 +169,11 @@ class Steps:
 
     def _count(self, group_id: str, size: int, body: str | None) -> None:
         self.groups.append(NewGroup(group_id, size, body, self.root_id or "", self.parent_id or ""))
+
+
+def _headers_of_running() -> Mapping[str, Any]:
+    parent = running()
+    return {} if parent is None else parent.message
 
 
 _BY_KIND = {CHAIN: Steps._chain, GROUP: Steps._group, CHORD: Steps._chord}

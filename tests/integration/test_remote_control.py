@@ -116,16 +116,18 @@ def test_a_worker_without_its_database_answers(
         worker = start_worker("-c", "2", **remote)
         node = node_of(worker)
         proxy.freeze()
-        assert ask(node).ping() == {"ok": "pong"}
-        assert ask(node).stats()["pid"] == worker.pid
+        soon = control.inspect(node, timeout=2, limit=1)
+        assert soon.ping() == {"ok": "pong"}
+        assert soon.stats()["pid"] == worker.pid
         assert ask(node).active() == ask(node).reserved() == []
         assert ask(node).registered()
         assert "does not answer" in control.inspect(node, timeout=2).scheduled()["error"]
         assert control.inspect(node, timeout=2).query_task("x") == {}
-        proxy.cut()
-        assert ask(node).ping() == {"ok": "pong"}
+        proxy.stop()
+        assert soon.ping() == {"ok": "pong"}
+        assert soon.stats()["pid"] == worker.pid
         control.shutdown()
-        worker.wait_for_log(r"Warm shutdown")
+        worker.wait_for_log(r"Warm shutdown", timeout=2)
         worker.wait()
 
 
@@ -240,6 +242,19 @@ def test_one_of_eight_running_tasks_is_terminated(
         assert {each["id"] for each in ask(node).active()} == set(running)
     go_on.touch()
     assert {AsyncResult(task_id).get(timeout=30) for task_id in running} == {"done"}
+
+
+@on_sqlite
+def test_the_terminal_does_not_wait_for_a_command_without_replies(
+    start_worker: StartWorker, processes: Processes
+) -> None:
+    environment = workers.as_environment({})
+    worker = start_worker("-n", "ends@here")
+    assert processes.start("taskinspect", "ping", "-d", "other@here", "-t", "0.2", **environment).wait() == 69
+    out = processes.run("taskcontrol", "shutdown", "-d", "ends@here", "-t", "600", **environment)
+    assert out == "sent: shutdown, which has no reply\n"
+    assert worker.wait() == 0
+    assert processes.start("taskstatus", "-t", "0.2", **environment).wait() == 69
 
 
 # -- commands of one's own, and messages that are none

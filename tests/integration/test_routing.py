@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from taskq import AsyncResult
+from taskq import AsyncResult, control
 from taskq.models import Message
 from testproject.arithmetic.tasks import add
 from tests.support.jobs import endings, tasks
@@ -83,3 +84,40 @@ def test_queues_take_turns_during_a_backlog(alias: str, start_worker: StartWorke
     assert hipri.get(timeout=20) == 1
     (started,) = starts(notes)
     assert sum(start < started for start in starts(backlog)) - before < count / 4
+
+
+def test_paused_queue_hands_out_nothing_until_it_is_resumed(
+    alias: str, start_worker: StartWorker, notes: Path, go_on: Path
+) -> None:
+    worker = start_worker("-c", "1", "-Q", "taskq,lopri", "--prefetch-multiplier", "4")
+    running = endings.wait_for_file.delay(str(notes), str(go_on))
+    wait_until(notes.read_text, what="the task to start")
+    held = [endings.square.delay(n) for n in range(3)]
+    wait_until(lambda: Message.objects.using(alias).exclude(token="").count() > 1, what="the worker to hold more")
+    control.pause_queue("taskq", reason="a test", by="ann")
+    worker.wait_for_log("Paused: nothing is taken from taskq")
+    # What the worker held and had not started waits in the queue again; what runs goes on.
+    wait_until(lambda: all(waiting(alias, result) for result in held), what="the tasks to go back")
+    late = endings.square.delay(9)
+    go_on.touch()
+    assert running.get(timeout=20) == "done"
+    assert endings.square.apply_async((5,), queue="lopri").get(timeout=20) == 25
+    assert [(row.queue, row.by, row.reason) for row in control.paused_queues()] == [("taskq", "ann", "a test")]
+    assert all(waiting(alias, result) for result in (*held, late))
+    assert control.resume_queue("taskq")
+    assert not control.resume_queue("taskq")
+    assert [result.get(timeout=20) for result in (*held, late)] == [0, 1, 4, 81]
+    assert {message.deliveries for message in Message.objects.using(alias).all()} <= {0}
+
+
+@on_one_database
+def test_pause_ends_by_itself_and_holds_for_a_worker_that_starts(alias: str, start_worker: StartWorker) -> None:
+    control.pause_queue("taskq", seconds=timedelta(days=1))
+    result = endings.square.delay(3)
+    worker = start_worker("-Q", "taskq")
+    assert endings.square.apply_async((4,), queue="other").state == "PENDING"
+    worker.wait_for_log("Paused: nothing is taken from taskq")
+    assert waiting(alias, result)
+    control.pause_queue("taskq", seconds=0.2)
+    assert result.get(timeout=20) == 9
+    assert control.paused_queues() == []

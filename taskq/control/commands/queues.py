@@ -86,7 +86,7 @@ def add_consumer(
 def _queue(name: str, exchange: str | None, kind: str | None, key: str | None, options: dict[str, Any]) -> Queue:
     named("queue", name)
     options = _checked(options)
-    if kind is not None and kind not in EXCHANGE_TYPES:
+    if kind is not None and (not isinstance(kind, str) or kind not in EXCHANGE_TYPES):
         raise ValueError(f"the type of an exchange is {', '.join(sorted(EXCHANGE_TYPES))}, not {kind!r:.50}")
     key = None if key is None else named("routing_key", key)
     if exchange is not None:

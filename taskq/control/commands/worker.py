@@ -46,7 +46,9 @@ def _pool(state: WorkerState) -> dict[str, Any]:
 def _broker() -> dict[str, Any]:
     # Of several URLs the first; without its password, and without the others, which may have one.
     info = dict(Connection(settings.BROKER_URL).info())
-    shown = {name: value for name, value in info.items() if name not in {"password", "alternates"}}
+    shown: dict[str, Any] = configuration.shown(
+        {name: info[name] for name in info if name not in {"password", "alternates"}}
+    )
     # Of a URL that kombu does not take apart, the host is the rest of it.
     host = shown.get("hostname")
     return shown | {"alternates": [], "hostname": host and masked_url(host)}
@@ -91,7 +93,7 @@ def hello(state: WorkerState, from_node: str = "", revoked: Any = None, **_: Any
     )
 
 
-@control_command
+@control_command(replies=False)
 def shutdown(state: WorkerState, msg: str = "", **_: Any) -> Any:
     """Shut workers down: running tasks may end."""
     state.node.calls.post(lambda: state.node.stop(sig="remote control"))

@@ -28,6 +28,7 @@ from taskq.worker.process.streams import protect_streams
 if TYPE_CHECKING:
     # Loads the whole worker, which the supervisor of --reload never needs.
     from taskq.worker.main import WorkerConfig, WorkerExit
+    from taskq.worker.node import Service
 
 
 class Command(BaseCommand):
@@ -45,14 +46,14 @@ class Command(BaseCommand):
         add("-Q", "--queues", type=arguments.names, default=[], help="queues to take tasks from, separated by commas")
         add("-X", "--exclude-queues", type=arguments.names, default=[], help="declared queues to leave out")
         add("-b", "--broker", help="broker URL, instead of TASKQ_BROKER_URL; not for one with a password")
-        add("-c", "--concurrency", type=arguments.concurrency, help="processes or threads; auto is the number of CPUs")
+        add("-c", "--concurrency", type=arguments.concurrency, help="tasks that run at once; auto: the number of CPUs")
         add(
             "--autoscale",
             type=arguments.autoscale,
             metavar="MAX,MIN",
             help="grow to MAX processes or threads while tasks wait, shrink to MIN; instead of --concurrency",
         )
-        add("-P", "--pool", choices=["prefork", "threads", "solo", "processes"], help="pool in which tasks run")
+        add("-P", "--pool", choices=arguments.POOLS, help="pool in which tasks run")
         add("-l", "-L", "--loglevel", type=arguments.level, help="level of the worker's log")
         add(
             "-f",
@@ -73,6 +74,7 @@ class Command(BaseCommand):
         add("--max-memory-per-child", type=arguments.count, help="KiB above which a process is replaced")
         add("--purge", "--discard", action="store_true", help="delete what waits in its queues before it starts")
         add("-E", "--task-events", action="store_true", default=None, help="send events of tasks, for monitors")
+        add("--serve", metavar="ADDRESS", help="serve /metrics, /live and /ready over HTTP: 127.0.0.1:9100, unix:/path")
         add("--without-heartbeat", action="store_true", help="send no events of the worker itself")
         add("--heartbeat-interval", type=arguments.seconds, default=2.0, help="seconds between its heartbeat events")
         add("-q", "--quiet", action="store_true", help="start without the banner")
@@ -164,6 +166,7 @@ class Command(BaseCommand):
         user = User.find(options["uid"], options["gid"])
         if options["workdir"]:
             os.chdir(options["workdir"])
+        serve = self._address(options["serve"] or settings.SERVE, config.name)
         if not options["quiet"]:
             self._print_banner(
                 config, "ON" if _sends_events(options) else "OFF (enable -E to monitor tasks in this worker)"
@@ -175,13 +178,29 @@ class Command(BaseCommand):
         # HUP starts a worker again, not its queues.
         purges = options["purge"] and reexec.RESTARTED not in self._marks
         interval = None if options["without_heartbeat"] else options["heartbeat_interval"]
-        return self._work(config, pidfile, user, purges, tasks=_sends_events(options), interval=interval)
+        services = self._services(serve, tasks=_sends_events(options), interval=interval)
+        return self._work(config, pidfile, user, purges, services)
 
-    def _work(
-        self, config: WorkerConfig, pidfile: PidFile | None, user: User, purges: bool, **events: Any
-    ) -> WorkerExit:
+    def _services(self, serve: Any, **events: Any) -> list[Service]:
         from taskq.control.service import services
         from taskq.events.service import services as event_services
+        from taskq.metrics.service import services as metric_services
+
+        return [*services(), *event_services(**events), *metric_services(serve)]
+
+    def _address(self, text: str | None, name: str) -> Any:
+        """Return the address to serve on, while there is a terminal to say that nothing can listen there."""
+        from taskq.metrics import addresses
+
+        if not text:
+            return None
+        address = addresses.parse(expand(text, name) if text.startswith("unix:") else text)
+        addresses.check(address)
+        return address
+
+    def _work(
+        self, config: WorkerConfig, pidfile: PidFile | None, user: User, purges: bool, services: list[Service]
+    ) -> WorkerExit:
         from taskq.worker.main import run_worker
 
         ended = None
@@ -193,7 +212,7 @@ class Command(BaseCommand):
             user.become()
             if purges:
                 self._purge(config)
-            ended = run_worker(config, [*services(), *event_services(**events)])
+            ended = run_worker(config, services)
             return ended
         finally:
             # A worker that starts again keeps its pid, and so its file.

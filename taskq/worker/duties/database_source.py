@@ -60,7 +60,10 @@ class DatabaseSource(Duty):
     ) -> None:
         self._lease = lease
         self._alias = alias
+        #: The queues that are read, and those of them that would be read if they were not paused.
         self._queues = list(queues)
+        self._paused: frozenset[str] = frozenset()
+        self._resting: set[str] = set()
         #: The queues by the marks that notifications have in place of their names.
         self._marks: dict[str, str] = {}
         self._schedules_mark = mark(SCHEDULED_NAME)
@@ -227,7 +230,8 @@ class DatabaseSource(Duty):
         self._claiming = True
         found = take(name, limit, self._lease.token, self._alias)
         seconds = time.monotonic() - began
-        claimed = large.keep(found, self._lease.token, self._most_bytes - self._lease.size, self._alias)
+        room = self._most_bytes - self._lease.size
+        claimed = large.keep(found, self._lease.token, room, self._alias, in_rows=True)
         self._claiming = False
         # Messages that went back wait again, before the newest.
         passed = latest if len(claimed) == len(found) else None
@@ -279,6 +283,7 @@ class DatabaseSource(Duty):
             # If this fails, the messages are not known here, and are requeued as after a claim without an answer.
             self._claiming = True
             claimed = runnable(self._lease.token, claimed, self._alias)
+            large.leave(claimed)
             self._claiming = False
         self._lease.take([m.id for m in claimed], {m.id: m.size for m in claimed if m.size})
         if again := [message for message in claimed if message.redelivered]:
@@ -329,15 +334,30 @@ class DatabaseSource(Duty):
         names = [name for queue in self._queues for name in (queue, *self.limits.names(queue))]
         self._marks = {mark(name): name for name in names}
 
+    def pause(self, queues: frozenset[str]) -> None:
+        """Claim from none of ``queues`` until they are named no more."""
+        resumed, self._paused = self._resting - queues, queues
+        for queue in queues.intersection(self._queues):
+            self.remove(queue)
+            self._resting.add(queue)
+        for queue in sorted(resumed):
+            self.add(queue)
+
     def add(self, queue: str) -> None:
         """Start to claim from ``queue``."""
+        if queue in self._paused:
+            self._resting.add(queue)
+            return
+        self._resting.discard(queue)
         if queue not in self._queues:
             self._queues.append(queue)
             self._mark_all()
+            self._next_parkings = 0.0
         self._unread.add(queue)
 
     def remove(self, queue: str) -> None:
         """Stop claiming from ``queue``."""
+        self._resting.discard(queue)
         if queue in self._queues:
             self._queues.remove(queue)
             self.limits.forget(queue)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +18,7 @@ from taskq.models import Message, Worker
 from taskq.processes import host_identity
 from taskq.store import workers
 from taskq.store.claim import claim
-from taskq.transport.lease import _deregister_at_exit
+from taskq.transport.lease import _deregister_all
 from tests.support.waiting import wait_until
 
 Connect = Callable[..., Any]
@@ -335,7 +334,7 @@ def test_consumer_mixin_receives_messages(connect: Connect) -> None:
 def test_program_exit_without_close_requeues_unacked_messages(alias: str, connection: Any, channel: Any) -> None:
     send(channel, 1)
     channel.basic_get("q")
-    _deregister_at_exit(weakref.ref(connection.transport.lease))
+    _deregister_all()
     assert Message.objects.using(alias).filter(token="", redelivered=True).count() == 1
     assert not Worker.objects.using(alias).exists()
 

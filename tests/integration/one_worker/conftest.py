@@ -19,9 +19,11 @@ LARGEST = 2_000_000
 def worker(
     database: Database, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Process]:
-    """A worker of the queues ``taskq`` and ``lopri`` with two children; it has to live to the end."""
+    """A worker of the queues ``taskq`` and ``lopri`` with two children, which serves its metrics; it has to live."""
     with django_db_blocker.unblock(), workers.on(database, tmp_path_factory.mktemp("workers")) as processes:
-        worker = workers.start_worker(processes, "-c", "2", "-Q", "taskq,lopri", MAX_MESSAGE_SIZE=LARGEST)
+        worker = workers.start_worker(
+            processes, "-c", "2", "-Q", "taskq,lopri", SERVE="127.0.0.1:0", MAX_MESSAGE_SIZE=LARGEST
+        )
         yield worker
         assert worker.stop() == 0, worker.log
 

@@ -292,9 +292,13 @@ def test_the_commands_print_what_celery_prints(node: str, capsys: pytest.Capture
     call_command("taskcontrol", "revoke", "a", "b", "-d", node, "-t", "20", "-j")
     (found,) = json.loads(capsys.readouterr().out)
     assert found[node]["ok"].endswith("flagged as revoked")
+    call_command("taskcontrol", "terminate", "TERM", "a", "-d", node, "-t", "20")
+    written, reply = capsys.readouterr().out.split("\n", 1)
+    assert written == "0 tasks revoked in the database, or asked for in a worker."
+    assert reply == f"->  {node}: OK\n        terminate: tasks unknown\n"
 
 
-@pytest.mark.parametrize("command", [("taskstatus",), ("taskinspect", "active"), ("taskcontrol", "revoke", "x")])
+@pytest.mark.parametrize("command", [("taskstatus",), ("taskinspect", "active"), ("taskcontrol", "heartbeat")])
 def test_nobody_answers(worker: Process, command: tuple[str, ...]) -> None:
     with pytest.raises(CommandError, match="No nodes replied within time constraint") as caught:
         call_command(*command, "-d", "nobody@nowhere", "-t", "0.2")

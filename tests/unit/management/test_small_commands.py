@@ -15,9 +15,10 @@ from django.db import OperationalError, connections
 from django.test import override_settings
 
 import taskq
-from taskq import send_task
-from taskq.models import Message, ScheduledMessage, TaskRun
+from taskq import control, send_task
+from taskq.models import Message, QueuePause, ScheduledMessage, TaskRun
 from testproject.arithmetic.tasks import add
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -228,3 +229,35 @@ class TestTaskreport:
     def test_wrong_setting_is_named(self) -> None:
         with override_settings(TASKQ_LEASE="long"), pytest.raises(CommandError, match="TASKQ_LEASE must be"):
             run("taskreport")
+
+
+class TestTaskqueues:
+    def test_queue_is_paused_listed_and_resumed(self) -> None:
+        assert run("taskqueues") == ("No queue is paused.\n", "")
+        out, _ = run("taskqueues", "pause", "reports", "--seconds", "3600", "--reason", "moving\x1b[2J")
+        row = QueuePause.objects.get()
+        assert out.startswith(f"reports is paused since {row.since:%Y-%m-%d %H:%M:%S} UTC")
+        assert out.endswith(f"until {row.until:%Y-%m-%d %H:%M:%S} UTC: moving\\x1b[2J\n")
+        assert run("taskqueues", "list")[0] == out
+        assert run("taskqueues", "resume", "reports") == ("reports is resumed.\n", "")
+        with pytest.raises(CommandError, match="reports was not paused"):
+            run("taskqueues", "resume", "reports")
+
+    def test_pause_that_is_over_is_none(self) -> None:
+        control.pause_queue("reports", seconds=0.001)
+        wait_until(lambda: control.paused_queues() == [], what="the end of the pause")
+        assert not control.resume_queue("reports")
+
+    @pytest.mark.parametrize(
+        ("queue", "seconds"), [("", None), ("x" * 256, None), ("a\0b", 1), ("a", -1), ("a", 1e300)]
+    )
+    def test_what_can_be_no_pause_is_refused(self, queue: str, seconds: float | None) -> None:
+        with pytest.raises(ValueError, match=r"queue|seconds"):
+            control.pause_queue(queue, seconds=seconds)
+        with pytest.raises(CommandError):
+            run("taskqueues", "pause", queue, *(["--seconds", str(seconds)] if seconds else []))
+
+    def test_database_that_is_away_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(control, "paused_queues", away)
+        with pytest.raises(CommandError, match="The database does not answer: connection refused"):
+            run("taskqueues")

@@ -5,6 +5,8 @@
 ``TASKQ_BENCH_IGNORE=1`` keeps no rows; ``TASKQ_BENCH_SYNCHRONOUS`` is SQLite's pragma;
 ``TASKQ_BENCH_CONTROL=0`` starts workers without remote control;
 ``TASKQ_BENCH_EXPIRES`` are the seconds for which rows of ended tasks are kept;
+``TASKQ_BENCH_CONTROL=0`` starts workers without remote control; ``TASKQ_BENCH_NOTIFY=0`` has them poll;
+``TASKQ_BENCH_CONN_MAX_AGE`` is how long they keep connections;
 ``TASKQ_BENCH_PREPARED=1`` has PostgreSQL prepare what runs often, which Django leaves to its OPTIONS.
 """
 
@@ -22,7 +24,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 INSTALLED_APPS = ["django.contrib.contenttypes", "taskq", env.str("TASKQ_BENCH_APP", default="taskq_bench.plain")]
 
 # Connections are kept, as the peers keep theirs.
-DATABASES = {"default": {**env.db_url("DATABASE_URL"), "CONN_MAX_AGE": 600}}
+CONN_MAX_AGE = env.int("TASKQ_BENCH_CONN_MAX_AGE", default=600)
+DATABASES = {"default": {**env.db_url("DATABASE_URL"), "CONN_MAX_AGE": CONN_MAX_AGE}}
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     DATABASES["default"]["OPTIONS"] = {
         "timeout": 20,
@@ -38,3 +41,4 @@ TASKQ_TRACK_PENDING = not TASKQ_IGNORE_RESULT
 TASKQ_ENABLE_REMOTE_CONTROL = env.bool("TASKQ_BENCH_CONTROL", default=True)
 if expires := env.int("TASKQ_BENCH_EXPIRES", default=0):
     TASKQ_RESULT_EXPIRES = TASKQ_RESULT_FAILURE_EXPIRES = TASKQ_REVOKES_EXPIRE = expires
+TASKQ_NOTIFY = env.bool("TASKQ_BENCH_NOTIFY", default=True)

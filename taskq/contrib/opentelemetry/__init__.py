@@ -1,0 +1,1 @@
+"""Traces by OpenTelemetry: add ``taskq.contrib.opentelemetry`` to ``INSTALLED_APPS`` (extra ``opentelemetry``)."""

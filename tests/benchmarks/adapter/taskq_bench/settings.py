@@ -3,7 +3,6 @@
 ``DATABASE_URL`` names the database; ``TASKQ_BENCH_APP`` the app with the task:
 ``taskq_bench.marking`` for the shared bench, ``taskq_bench.plain`` where there is none;
 ``TASKQ_BENCH_IGNORE=1`` keeps no rows; ``TASKQ_BENCH_SYNCHRONOUS`` is SQLite's pragma;
-``TASKQ_BENCH_CONTROL=0`` starts workers without remote control;
 ``TASKQ_BENCH_EXPIRES`` are the seconds for which rows of ended tasks are kept;
 ``TASKQ_BENCH_CONTROL=0`` starts workers without remote control; ``TASKQ_BENCH_NOTIFY=0`` has them poll;
 ``TASKQ_BENCH_CONN_MAX_AGE`` is how long they keep connections;

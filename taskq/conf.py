@@ -192,12 +192,21 @@ class Settings:
     )
 
     POOL = Setting(
-        kinds.choice("prefork", "threads", "solo"),
+        kinds.choice("prefork", "threads", "solo", "asyncio", "custom"),
         "prefork",
-        "The pool in which tasks run: processes, threads, or one thread.",
+        "The pool in which tasks run: processes, threads, one thread, an event loop, or `TASKQ_CUSTOM_POOL`.",
+    )
+    CUSTOM_POOL = Setting(
+        kinds.optional(kinds.TEXT), None, "The class of the pool `custom`, of your own: `package.module:Class`."
     )
     CONCURRENCY = Setting(
-        kinds.optional(kinds.COUNT), None, "Processes or threads of a pool. `None` is the number of CPUs."
+        kinds.optional(kinds.COUNT), None, "How many tasks run at a time. `None` is the number of CPUs."
+    )
+    ASYNCIO_THREADS = Setting(
+        kinds.optional(kinds.COUNT),
+        None,
+        "Threads of the pool `asyncio`, for tasks that are no coroutines and for synchronous code of those that are. "
+        "Each has its own database connections. Further runs wait for a thread. `None`: one for each running task.",
     )
     AUTOSCALE = Setting(
         kinds.optional(kinds.AUTOSCALE),

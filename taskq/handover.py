@@ -15,7 +15,7 @@ from taskq.clock import seconds_until
 from taskq.records import NO_FOLLOW_UPS, FollowUps
 
 #: The number of the format, raised with each new field: mixed versions then notice.
-FORMAT = 5
+FORMAT = 6
 
 
 @dataclass(slots=True)
@@ -25,7 +25,7 @@ class Delivery:
     ``job`` is the worker's own number for this delivery. ``headers`` and ``body`` are text as received. Time limits are
     in seconds and resolved (message, then task, then worker). ``want_arguments`` asks for ``Outcome.arguments``: the
     task has no row yet. Masked arguments come unasked. ``expires_by`` is a time of the monotonic clock, ``clock`` the
-    measure of ``taskq.clock``.
+    measure of ``taskq.clock``. A body that was left in its row is read from the message ``stored_as``.
     """
 
     job: int
@@ -47,6 +47,7 @@ class Delivery:
     want_arguments: bool = False
     expires_by: float | None = None
     clock: float | None = None
+    stored_as: int = 0
 
     @property
     def expires_in(self) -> float | None:
@@ -65,7 +66,10 @@ class Delivery:
 
 @dataclass(slots=True)
 class Report:
-    """A state that a running task wants written: ``STARTED`` or a custom state."""
+    """A state that a running task wants written: ``STARTED`` or a custom state.
+
+    With an ``event`` it is an event of that type for monitors instead, and ``meta`` has its fields.
+    """
 
     job: int
     task_id: str
@@ -73,6 +77,7 @@ class Report:
     meta: str | None = None
     content_type: str = "application/json"
     at: float = 0.0
+    event: str = ""
 
     def to_wire(self) -> tuple[Any, ...]:
         """Return the fields as a tuple of plain values."""

@@ -76,6 +76,7 @@ class Claimed:
     the Unix time by that clock when the message was written, or became due. ``promoted`` says that the message was in
     the schedule, and is due whatever its header ``eta`` says. ``granted`` says that it may start by the rate limit of
     its task. A large message has its ``size`` in bytes; one that is too large has no texts, and ``refused`` says why.
+    The body of one that is ``in_row`` is read where its task runs.
     """
 
     id: int
@@ -99,6 +100,7 @@ class Claimed:
     granted: bool = False
     size: int = 0
     refused: str = ""
+    in_row: bool = False
 
     @property
     def expires_in(self) -> float | None:

@@ -60,6 +60,7 @@ GROUND = (
     "histograms",
     "value_kinds",
     "broker_urls",
+    "dotted",
 )
 #: The order inside the worker.
 WORKER = (

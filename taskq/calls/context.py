@@ -26,8 +26,8 @@ class Transaction(Protocol):
     def rolled_back(self) -> bool: ...
 
 
-#: ``report(task_id, state, meta)`` writes a state of a running task.
-Reporter = Callable[[str, str, Any], None]
+#: ``report(task_id, state, meta)`` writes a state of a running task, with a fourth value an event of that type.
+Reporter = Callable[..., None]
 _NOTHING: Mapping[str, Any] = {}
 
 

@@ -20,6 +20,10 @@ _EXTRAS = {
     **dict.fromkeys(("kafka", "confluentkafka"), "kombu[confluentkafka]"),
     "etcd": "python-etcd",
 }
+_INSTEAD_OF_LIBRABBITMQ = (
+    "librabbitmq can't be built for Python 3.11 or later. Use amqp://, and for its speed have py-amqp compiled: "
+    "CELERY_ENABLE_SPEEDUPS=1 pip install --no-binary amqp,vine amqp vine."
+)
 _SERIALIZER_EXTRAS = {"msgpack": "taskq-django[msgpack]", "yaml": "taskq-django[yaml]"}
 _COMPRESSION_EXTRAS = {
     "zstd": "taskq-django[zstd]",
@@ -64,10 +68,16 @@ def check_broker_client(**kwargs: Any) -> Iterator[CheckMessage]:
         for url in urls.split(";"):
             if problem := _transport_problem(url, settings.BROKER_TRANSPORT_OPTIONS if name == "BROKER_URL" else {}):
                 scheme = url.partition("://")[0].partition("+")[0]
-                install = _EXTRAS.get(scheme, f"kombu[{scheme.lower()}]")
                 yield ids.BROKER_CLIENT(
-                    f"TASKQ_{name}: kombu can't load its transport {scheme!r}: {problem}", f"pip install '{install}'"
+                    f"TASKQ_{name}: kombu can't load its transport {scheme!r}: {problem}", _way_out(scheme)
                 )
+
+
+def _way_out(scheme: str) -> str:
+    """Return what to install for the transport of a URL."""
+    if scheme == "librabbitmq":
+        return _INSTEAD_OF_LIBRABBITMQ
+    return f"pip install '{_EXTRAS.get(scheme, f'kombu[{scheme.lower()}]')}'"
 
 
 def _transport_problem(url: str, options: Mapping[str, Any]) -> str | None:

@@ -109,6 +109,12 @@ NOT_INNODB = Problem(
     "ALTER TABLE ... ENGINE=InnoDB, and set default_storage_engine before the next migration.",
 )
 
+CUSTOM_POOL = Problem(
+    "E019",
+    "`TASKQ_CUSTOM_POOL` names no pool, or `TASKQ_POOL` is `custom` and it is not set.",
+    "Name a subclass of taskq.worker.pools.base.Pool: 'package.module:Class'.",
+    page="topics/pools",
+)
 PICKLE = Problem(
     "W001",
     "pickle is accepted, and so whoever can write to taskq's tables can run code: in workers by a message, in every "

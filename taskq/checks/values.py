@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any
@@ -12,6 +13,7 @@ from django.core.checks import CheckMessage, register
 from django.core.exceptions import ImproperlyConfigured
 
 from taskq.conf import SETTINGS, Setting, settings
+from taskq.dotted import load_class
 from taskq.setting import PREFIX
 
 from . import ids
@@ -82,6 +84,25 @@ def check_time_limits(**kwargs: Any) -> Iterator[CheckMessage]:
     soft, hard = settings.SOFT_TIME_LIMIT, settings.TIME_LIMIT
     if soft is not None and hard is not None and soft >= hard:
         yield ids.TIME_LIMITS(f"TASKQ_SOFT_TIME_LIMIT ({soft:g} s) is not below TASKQ_TIME_LIMIT ({hard:g} s).")
+
+
+@register(TAG)
+@reads("POOL", "CUSTOM_POOL")
+def check_custom_pool(**kwargs: Any) -> Iterator[CheckMessage]:
+    """E019: the project's own pool is a class with a pool's methods. The worker looks for its base class too."""
+    path = settings.CUSTOM_POOL
+    if not path:
+        if settings.POOL == "custom":
+            yield ids.CUSTOM_POOL("TASKQ_POOL is 'custom', and TASKQ_CUSTOM_POOL is not set.")
+        return
+    try:
+        found = load_class("TASKQ_CUSTOM_POOL", path)
+    except ImproperlyConfigured as exc:
+        yield ids.CUSTOM_POOL(str(exc))
+        return
+    if not hasattr(found, "hand_over") or inspect.isabstract(found):
+        missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ()))) or "hand_over, and others"
+        yield ids.CUSTOM_POOL(f"TASKQ_CUSTOM_POOL names {path!r}, which lacks methods of a pool: {missing}.")
 
 
 @register(TAG, deploy=True)

@@ -178,6 +178,11 @@ class MariadbEngine(Engine):
         tail = " " + (_update(_RESET, when_final=True) if reset else "ON DUPLICATE KEY UPDATE task_id = task_id")
         self._insert(head, _RUN_ROW, [self._row(row, _RUN_MOMENTS) for row in rows], tail)
 
+    def insert_events(self, rows: Sequence[tuple[str, str, float, str, str]]) -> None:
+        head = "INSERT INTO taskq_taskevent (task_id, kind, at, worker, detail) VALUES "
+        timed = [(task, kind, self.moment(at), worker, detail) for task, kind, at, worker, detail in rows]
+        self._insert(head, "(%s, %s, %s, %s, %s)", timed)
+
     def _insert(self, head: str, row: str, rows: Sequence[Sequence[Any]], tail: str = "") -> None:
         with self.cursor() as cursor:
             for part in self._statements(cursor, rows):

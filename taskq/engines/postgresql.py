@@ -51,6 +51,7 @@ _END_TYPES = (
     "task_id text, state text, result text, content_type text, traceback text, started float8, finished float8, "
     "runtime float8, retries int, worker text, children text"
 )
+_EVENT_TYPES = "task_id text, kind text, at float8, worker text, detail text"
 _ORIGIN_TYPES = "name text, queue text, arguments text, root_id text, parent_id text, group_id text"
 _GROUP_TYPES = "group_id text, size int, remaining int, failed bool, body text, root_id text, parent_id text"
 _NODE_TYPES = (
@@ -117,6 +118,10 @@ _INSERT_RUNS = (
     f"INSERT INTO taskq_taskrun ({RUN_COLUMNS}, created_at) "
     f"SELECT {_select(_RUN_TYPES)}, clock_timestamp() "
     f"FROM json_to_recordset(%s::json) AS x({_RUN_TYPES}) "
+)
+_INSERT_EVENTS = (
+    "INSERT INTO taskq_taskevent (task_id, kind, at, worker, detail) SELECT task_id, kind, "
+    f"pg_catalog.to_timestamp(at), worker, detail FROM json_to_recordset(%s::json) AS x({_EVENT_TYPES})"
 )
 # The join may be made in any way: an array of ids leads to the runs first, whatever their table is thought to be like.
 _UPDATE_RUNS = (
@@ -267,6 +272,9 @@ class PostgresqlEngine(ClaimingEngine):
     def insert_runs(self, rows: Sequence[Sequence[Any]], *, reset: bool) -> None:
         self._insert(_INSERT_RUNS + _ON_CONFLICT[reset], _RUN_NAMES, rows)
 
+    def insert_events(self, rows: Sequence[tuple[str, str, float, str, str]]) -> None:
+        self._insert(_INSERT_EVENTS, _EVENT_NAMES, rows)
+
     def _insert(self, sql: str, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         document = json.dumps([dict(zip(names, row, strict=True)) for row in rows])
         with self.cursor() as cursor:
@@ -367,6 +375,7 @@ _SCHEDULED_NAMES = [*_MESSAGE_NAMES, "due_at", "due_in"]
 _RUN_NAMES = _names(_RUN_TYPES)
 _END_NAMES = _names(_END_TYPES)
 _ORIGIN_NAMES = _names(_ORIGIN_TYPES)
+_EVENT_NAMES = _names(_EVENT_TYPES)
 _GROUP_NAMES = _names(_GROUP_TYPES)
 _NODE_NAMES = _names(_NODE_TYPES)
 

@@ -83,6 +83,11 @@ _INSERT_NODE = (
     f"INSERT INTO taskq_node ({NODE_COLUMNS}, created_at) VALUES ({_marks(NODE_COLUMNS)}, %s) ON CONFLICT (task_id) DO "
 )
 _NODE_RESET = "UPDATE SET " + ", ".join(f"{c} = excluded.{c}" for c in NODE_COLUMNS.split(", ") if c != "task_id")
+_INSERT_EVENT = "INSERT INTO taskq_taskevent (task_id, kind, at, worker, detail) VALUES (%s, %s, %s, %s, %s)"
+#: The most memory for pages on the store thread: with SQLite's 2 MiB a large message is read several times for a claim.
+_CACHE_KIB = 24 * 1024
+#: The pages of the log from which on the store thread copies them after all. SQLite's own number is 1,000.
+_MOST_IN_LOG = 16_000
 #: ``octet_length`` came with SQLite 3.43.
 _OCTETS = "length(CAST({} AS BLOB))"
 _CLAIM = (
@@ -130,6 +135,8 @@ class SqliteListener(Listener):
     because what is written can be read only a little later. Elsewhere it is asked all
     the time.
     """
+
+    direct = True
 
     def __init__(self, alias: str) -> None:
         wrapper = connections[alias]
@@ -298,6 +305,9 @@ class SqliteEngine(Engine):
         now = _text(unix_now())
         self._run(_INSERT_NODE + (_NODE_RESET if reset else "NOTHING"), [(*row, now) for row in rows])
 
+    def insert_events(self, rows: Sequence[tuple[str, str, float, str, str]]) -> None:
+        self._run(_INSERT_EVENT, [(task, kind, _text(at), worker, detail) for task, kind, at, worker, detail in rows])
+
     def end_runs(self, settlements: Sequence[Settlement]) -> set[str]:
         """One statement a row: ``executemany`` returns nothing."""
         ended: set[str] = set()
@@ -306,6 +316,18 @@ class SqliteEngine(Engine):
                 cursor.execute(_END_RUN, row)
                 ended.update(task_id for (task_id,) in cursor.fetchall())
         return ended
+
+    def make_steady(self) -> None:
+        """Let this thread's connection keep the pages of a large row in memory, and leave checkpoints to others.
+
+        SQLite has the commit after which the log has 1,000 pages copy them and wait for the disk: after a large message
+        half a second, in the middle of all tasks. Connections of other threads and processes commit too, and copy them.
+        """
+        with self.cursor() as cursor:
+            cursor.execute("PRAGMA wal_autocheckpoint")
+            if 0 < cursor.fetchone()[0] < _MOST_IN_LOG:
+                cursor.execute(f"PRAGMA wal_autocheckpoint = {_MOST_IN_LOG}")
+            cursor.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
 
     def message_listener(self) -> Listener:
         return SqliteListener(self.alias)

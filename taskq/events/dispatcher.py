@@ -13,27 +13,30 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from taskq import clock
+from taskq.handover import Report
 from taskq.records import Settlement
 from taskq.worker.loop.request import Request
 from taskq.worker.node import WorkerNode
 from taskq.worker.remote.link import Link
 
 from . import layout, log_lines, names
-from .stamps import SOFTWARE, Event, Stamp
+from .stamps import SOFTWARE, Stamp
 
 #: Seconds in which events are gathered into one message: most of what a message costs does not depend on its events.
-_GATHERED = 0.1
+_GATHERED = 0.2
 #: Seconds between two looks at who hears events, while there are some.
 _LOOK = 1.0
 #: The same while there are none, and nobody hears events: monitors ask for a heartbeat when they begin.
 _SELDOM = 10.0
-#: Events in one message, and characters of tracebacks and results, at most.
-_MOST, _MOST_TEXT = 2_000, 1_000_000
+#: Events and characters in one message, at most.
+_MOST, _MOST_TEXT = 2_000, 2_000_000
+#: Messages that are kept, at most, while they can't be sent, and for how many seconds: as in the queue of a monitor.
+_MOST_UNSENT, _KEPT = 20, 5.0
 #: Noted tasks at most: what comes while so many wait is dropped.
 _MOST_NOTED = 20_000
 
-#: Makes events of a batch: they may lack the common fields.
-Make = Callable[[Any], Iterable[Event]]
+#: Makes events of a batch that was noted at a Unix time: their texts, as in ``layout``.
+Make = Callable[[Any, float], Iterable[str]]
 
 
 class Dispatcher:
@@ -51,6 +54,10 @@ class Dispatcher:
         self._noted: deque[tuple[Make, Any, int, float]] = deque()
         self._waiting = 0
         self._gathering = False
+        #: The messages that are still to be sent: the one that is sent now, and those behind it.
+        self._unsent: deque[tuple[Any, str]] = deque(maxlen=_MOST_UNSENT)
+        #: When the connection was found to be gone; 0 while it is there.
+        self._gone = 0.0
         #: The ids of messages whose ``task-started`` was sent.
         self._started: set[int] = set()
         self._signals: dict[int, str] = {}
@@ -78,6 +85,10 @@ class Dispatcher:
         """Note a message that its task has put back."""
         self._note(self._put_back, request, 1)
 
+    def sent_by_task(self, request: Any, report: Report) -> None:
+        """Note an event that a running task has sent."""
+        self._note(self._sent_by_task, report, 1)
+
     def revoked(self, request: Any, reason: str, signum: str) -> None:
         """Keep the signal for the event that comes when the end is committed."""
         if signum and self.heard:
@@ -102,9 +113,11 @@ class Dispatcher:
 
     def connected(self, link: Link) -> None:
         """Announce the worker, and send its heartbeats."""
-        self._link, self._channel, self._gathering = link, None, False
+        self._link, self._channel, self._gathering, self._gone = link, None, False, 0.0
         self._look()
         self._send_worker_event("worker-online")
+        if self._noted or self._unsent:
+            self._gather()
         if self._interval is not None:
             link.every(self._interval, self._beat_in_time)
 
@@ -142,12 +155,16 @@ class Dispatcher:
 
     def _forget(self) -> None:
         self._noted.clear()
+        self._unsent.clear()
         self._waiting = 0
 
     def _flush_soon(self) -> None:
         if self._node.remote.link is None or self._link is None:
-            self.heard = self._gathering = False
-            self._forget()
+            self._gathering = False
+            self._gone = self._gone or time.monotonic()
+            if time.monotonic() - self._gone > _KEPT:
+                self.heard = False
+                self._forget()
         else:
             self._link.after(_GATHERED, self._flush)
 
@@ -155,30 +172,37 @@ class Dispatcher:
         self._gathering = False
         if time.monotonic() - self._looked > _LOOK:
             self._look()
-        events: list[Event] = []
+        events: list[str] = []
         while self._noted:
             make, batch, count, at = self._noted.popleft()
             self._waiting -= count
             try:
-                made = list(make(batch))
+                events += list(make(batch, at))
             except Exception as error:  # the others are sent all the same
                 log_lines.events_not_sent(error)
-                continue
-            for event in made:
-                event.setdefault("timestamp", at)
-            events += made
         if self.heard:
             events += self._begun()
             for part in _parts(events):
-                self._publish(self._stamp.all(part), "task.multi")
+                self._unsent.append((self._stamp.message(part), "task.multi"))
+            self._send()
 
-    def _publish(self, body: Any, key: str) -> None:
+    def _send(self) -> None:
+        """Send what is to be sent. What an error of the connection leaves is sent over the next one."""
+        while self._unsent:
+            body, key = self._unsent[0]
+            self._publish(body, key, encoded=True)
+            self._unsent.popleft()
+
+    def _publish(self, body: Any, key: str, *, encoded: bool = False) -> None:
+        """Send one message. Raises the errors of the connection; a message with another error is dropped."""
         if self._link is None:
             return
         exchange = names.event_exchange(self._link.connection)
         try:
-            self._link.publish(body, exchange, key, headers={"hostname": self._node.options.name})
-        except self._link.connection.channel_errors as error:
+            self._link.publish(body, exchange, key, headers={"hostname": self._node.options.name}, encoded=encoded)
+        except self._link.connection_errors:
+            raise
+        except Exception as error:
             log_lines.events_not_sent(error)
 
     def _send_worker_event(self, kind: str) -> None:
@@ -196,25 +220,32 @@ class Dispatcher:
 
     # -- events of batches
 
-    def _received(self, requests: Sequence[Request]) -> Iterable[Event]:
+    def _received(self, requests: Sequence[Request], at: float) -> Iterable[str]:
         # A message may come a second time, after its process was lost.
         self._started.difference_update([request.message.id for request in requests])
-        return layout.received(requests)
+        return layout.received(requests, at)
 
-    def _ended(self, settlements: Sequence[Settlement]) -> Iterable[Event]:
+    def _ended(self, settlements: Sequence[Settlement], at: float) -> Iterable[str]:
         for settlement in settlements:
             if settlement.message_id in self._started:
                 self._started.discard(settlement.message_id)
             elif settlement.started:
                 yield layout.started(settlement.task_id, settlement.started)
             signum = self._signals.pop(settlement.message_id, None) if self._signals else None
-            if (event := layout.ended(settlement, signum)) is not None:
+            if (event := layout.ended(settlement, at, signum)) is not None:
                 yield event
 
-    def _put_back(self, request: Request) -> Iterable[Event]:
-        yield layout.put_back(request)
+    def _put_back(self, request: Request, at: float) -> Iterable[str]:
+        yield layout.put_back(request, at)
 
-    def _begun(self) -> Iterable[Event]:
+    def _sent_by_task(self, report: Report, at: float) -> Iterable[str]:
+        text = layout.sent_by_task(report)
+        if report.event.startswith("task-"):
+            yield text
+        else:
+            self._unsent.append((self._stamp.message([text])[1:-1], report.event.replace("-", ".")))
+
+    def _begun(self) -> Iterable[str]:
         """Yield ``task-started`` of those tasks that run now and were not told of: the heads of the slots' loads."""
         consumer, now = self._node.consumer, time.monotonic()
         for running in consumer.holdings.running(consumer.pool):
@@ -224,15 +255,13 @@ class Dispatcher:
                 yield layout.started(message.task_id, clock.now() - (now - running.since))
 
 
-def _parts(events: list[Event]) -> Iterator[list[Event]]:
+def _parts(events: list[str]) -> Iterator[list[str]]:
     """Yield the events in lists that one message can carry."""
-    part: list[Event] = []
-    size = 0
-    for event in events:
-        size += len(event.get("traceback") or "") + len(event.get("result") or "")
-        part.append(event)
-        if len(part) >= _MOST or size >= _MOST_TEXT:
-            yield part
-            part, size = [], 0
-    if part:
-        yield part
+    first = size = 0
+    for place, event in enumerate(events):
+        if place - first >= _MOST or (place > first and size + len(event) > _MOST_TEXT):
+            yield events[first:place]
+            first, size = place, 0
+        size += len(event)
+    if first < len(events):
+        yield events[first:]

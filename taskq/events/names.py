@@ -10,8 +10,10 @@ from taskq.conf import settings
 from taskq.ids import new_id
 from taskq.store import exchanges
 
-#: Seconds for which a monitor's queue is kept that is not read, and for which an event waits in it. Celery's.
-_FORGOTTEN_AFTER, _KEPT = 60.0, 5.0
+#: Seconds for which a monitor's queue is kept that is not read: workers write events for it meanwhile. Celery's is 60.
+_FORGOTTEN_AFTER = 15.0
+#: Seconds for which an event waits in it, as Celery's.
+_KEPT = 5.0
 #: Transports without topics in kombu: the exchange is a fanout there, as Celery's.
 _FANOUT_ONLY = frozenset({"redis", "gcpubsub"})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -97,32 +98,43 @@ class Receiver:
     def _receive(self, message: Any) -> int:
         """Hand the events of a message to their handlers; return how many they were."""
         try:
-            body = message.decode() if message.content_type == "application/json" else None
-            events = [localized(event) for event in (body if isinstance(body, list) else [body])]
+            found = _decoded(message)
+            events = localized(found if isinstance(found, list) else [found])
         except Exception as error:
             # Anybody may send anything.
             log_lines.event_unreadable(error)
             return 0
+        handlers, other = self.handlers, self.handlers.get("*")
         for event in events:
-            if (handler := self.handlers.get(event["type"]) or self.handlers.get("*")) is not None:
+            if (handler := handlers.get(event["type"]) or other) is not None:
                 handler(event)
         return len(events)
 
 
-def localized(event: Any) -> Event:
-    """Return a received event, with the time of its receipt, and its timestamp as this machine's zone has it.
+def _decoded(message: Any) -> Any:
+    if message.content_type != "application/json":
+        return None
+    body = message.body
+    # kombu's decoder looks for its own types in each object.
+    return message.decode() if (b"__type__" if isinstance(body, bytes) else "__type__") in body else json.loads(body)
 
-    The clock of ``task-sent`` is this process's: senders have none. Raises ``ValueError`` if it is no event.
+
+def localized(events: list[Any]) -> list[Event]:
+    """Return received events, with the time of their receipt, and their timestamps as this machine's zone has them.
+
+    The clock of ``task-sent`` is this process's: senders have none. Raises ``ValueError`` if one is no event.
     """
-    if not (isinstance(event, dict) and isinstance(event.get("type"), str)):
-        raise ValueError(f"{event!r:.200} is no event.")
-    found: Event = dict(event)
-    if found["type"] == "task-sent":
-        found["clock"] = lamport.value - 1
-    else:
-        lamport.adjust(found.get("clock"))
-    found["local_received"] = time.time()
-    offset, timestamp = found.get("utcoffset"), found.get("timestamp")
-    if isinstance(offset, int) and isinstance(timestamp, int | float):
-        found["timestamp"] = timestamp - (offset - utc_offset()) * 3600
-    return found
+    now, here, latest = time.time(), utc_offset(), 0
+    for event in events:
+        if not (isinstance(event, dict) and isinstance(event.get("type"), str)):
+            raise ValueError(f"{event!r:.200} is no event.")
+        if event["type"] == "task-sent":
+            event["clock"] = lamport.value - 1
+        elif type(clock := event.get("clock")) is int and clock > latest:
+            latest = clock
+        event["local_received"] = now
+        offset = event.get("utcoffset")
+        if offset != here and isinstance(offset, int) and isinstance(at := event.get("timestamp"), int | float):
+            event["timestamp"] = at - (offset - here) * 3600
+    lamport.adjust(latest)
+    return events

@@ -76,6 +76,7 @@ class Events:
             yield log_lines.tasks_settled, to.settled
             yield log_lines.settlement_found, to.settled_before
             yield log_lines.task_put_back, to.put_back
+            yield log_lines.event_sent_by_task, to.sent_by_task
             yield log_lines.task_revoked, to.revoked
         if (kept := self._timeline) is not None:
             yield log_lines.tasks_received, kept.received

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import taskq
@@ -28,6 +30,12 @@ class Stamp:
 
     def __init__(self, hostname: str) -> None:
         self.hostname = hostname
+
+    def message(self, texts: Sequence[str]) -> str:
+        """Return the JSON text of a list of events, of each of which ``texts`` has the start."""
+        common = f'"hostname":{json.dumps(self.hostname)},"pid":{os.getpid()},"utcoffset":{utc_offset()}}}'
+        clocks = enumerate(texts, lamport.forward_by(len(texts)))
+        return "[" + ",".join([f'{text},"clock":{clock},{common}' for clock, text in clocks]) + "]"
 
     def all(self, events: list[Event]) -> list[Event]:
         """Add the common fields to events, which may have a ``timestamp`` already."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine
 from contextvars import ContextVar
 from types import CoroutineType
 from typing import Any
@@ -20,6 +20,7 @@ from taskq.forks import end_if_forked, forks
 from taskq.tasks.task import Task
 
 from . import isolation
+from .interrupts import Interruptible
 from .run import Run
 
 #: True in runs whose coroutines use the connections and transactions of the calling thread: eager ones, and tests.
@@ -30,6 +31,9 @@ _thread = threading.local()
 
 def call(run: Run) -> Any:
     """Return the value of the task's function, or raise its exception."""
+    if run.guard is not None:
+        with run.guard:
+            return _call(run)
     limit = run.delivery.soft_time_limit
     if limit and run.soft_limit is not None:
         with run.soft_limit(limit):
@@ -65,7 +69,7 @@ def _call_inline(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 def _run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
     loop, thread_context = _loop()
-    limited = _SoftLimited(coroutine)
+    limited = Interruptible(coroutine)
     main = loop.create_task(_main(limited, thread_context))
     try:
         return _until_done(loop, main, limited)
@@ -86,7 +90,7 @@ def _loop() -> tuple[asyncio.AbstractEventLoop, ThreadSensitiveContext]:
     return loop, _thread.thread_context
 
 
-async def _main(limited: _SoftLimited, thread_context: ThreadSensitiveContext) -> Any:
+async def _main(limited: Interruptible, thread_context: ThreadSensitiveContext) -> Any:
     before = forks()
     # Never left: that would end its thread and the thread's connections.
     await thread_context.__aenter__()  # type: ignore[no-untyped-call]
@@ -98,7 +102,7 @@ async def _main(limited: _SoftLimited, thread_context: ThreadSensitiveContext) -
             await sync_to_async(isolation.tidy_connections)()
 
 
-def _until_done(loop: asyncio.AbstractEventLoop, main: asyncio.Task[Any], limited: _SoftLimited) -> Any:
+def _until_done(loop: asyncio.AbstractEventLoop, main: asyncio.Task[Any], limited: Interruptible) -> Any:
     """Run the loop until ``main`` is done; a soft time limit raised in the loop's own code goes to the coroutine."""
     while True:
         try:
@@ -106,7 +110,7 @@ def _until_done(loop: asyncio.AbstractEventLoop, main: asyncio.Task[Any], limite
         except SoftTimeLimitExceeded as error:
             if main.done():
                 raise
-            limited.exceed(error)
+            limited.interrupt(error)
             main.cancel()
 
 
@@ -117,31 +121,3 @@ def _cancel_others(loop: asyncio.AbstractEventLoop) -> None:
         for other in others:
             other.cancel()
         loop.run_until_complete(asyncio.gather(*others, return_exceptions=True))
-
-
-class _SoftLimited:
-    """Awaits a coroutine; after ``exceed`` a cancellation raises ``SoftTimeLimitExceeded`` in it."""
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        self._coroutine = coroutine
-        self._error: BaseException | None = None
-
-    def exceed(self, error: BaseException) -> None:
-        """Turn the next cancellation into ``error``."""
-        self._error = error
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        step, value = self._coroutine.send, None
-        while True:
-            try:
-                awaited = step(value)
-            except StopIteration as end:
-                return end.value
-            try:
-                step, value = self._coroutine.send, (yield awaited)
-            except GeneratorExit:
-                self._coroutine.close()
-                raise
-            except BaseException as error:
-                thrown, self._error = error if self._error is None else self._error, None
-                step, value = self._coroutine.throw, thrown

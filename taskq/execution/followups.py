@@ -6,6 +6,10 @@ the follow-ups. A task without a workflow gets none.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from django.db import DatabaseError, InterfaceError
+
 from taskq import states
 from taskq.handover import Outcome
 from taskq.messages import values
@@ -13,6 +17,7 @@ from taskq.messages.announcing import announce
 from taskq.messages.protocol import decode_message
 from taskq.records import FollowUps, NewGroup
 from taskq.results.serialization import from_frozen
+from taskq.store.long_rests import write_ahead
 from taskq.workflows import errbacks, followups
 from taskq.workflows.dependents import dependents
 from taskq.workflows.plan import Plan, next_after
@@ -65,13 +70,23 @@ def _send_next(run: Run, outcome: Outcome) -> None:
 def _add(run: Run, outcome: Outcome, plan: Plan) -> FollowUps:
     found = plan.follow_ups()
     announce(found.envelopes)
-    outcome.follow_ups += found
+    outcome.follow_ups += found if run.inline else _written_ahead(run, found)
     for rest in found.rests:
         rest.trail = run.task.trail
     if plan.children and run.task.trail:
         run.request.children.extend(map(from_frozen, plan.children))
         outcome.children = values.encode_children(run.request.children)
     return found
+
+
+def _written_ahead(run: Run, found: FollowUps) -> FollowUps:
+    """Return follow-ups without what is large and can be written before: a long rest of the chain."""
+    try:
+        return replace(found, groups=write_ahead(found.groups)) if found.groups else found
+    except (DatabaseError, InterfaceError) as error:
+        # The worker writes all of it as soon as it can.
+        log_lines.rest_not_written(run, error)
+        return found
 
 
 def _add_members(run: Run, outcome: Outcome) -> None:

@@ -31,6 +31,19 @@ def conclude(run: Run, outcome: Outcome) -> Outcome:
     return outcome
 
 
+#: The signals and the handlers of a run's end.
+_SIGNALS = (
+    signals.task_success, signals.task_failure, signals.task_retry, signals.task_revoked, signals.task_rejected,
+    signals.task_postrun,
+)  # fmt: skip
+_HANDLERS = ("on_success", "on_failure", "on_retry", "after_return")
+
+
+def calls_project(run: Run) -> bool:
+    """Tell whether ``conclude`` may call code of the project, which may block."""
+    return any(signal.receivers for signal in _SIGNALS) or any(_overrides(run, handler) for handler in _HANDLERS)
+
+
 def refuse(run: Run, outcome: Outcome) -> Outcome:
     """Report that a message could not be run; return ``outcome``."""
     error, delivery = run.exception, run.delivery

@@ -45,6 +45,23 @@ def fresh_context() -> contextvars.Context:
     return base.copy()
 
 
+class Seat:
+    """The caches that connect, for one of the runs that share a thread: ``fresh_context`` has the thread's own."""
+
+    def __init__(self) -> None:
+        self._base = contextvars.Context()
+        self._caches = self._base.run(_open_caches)
+
+    def context(self) -> contextvars.Context:
+        """Return a context for the next run."""
+        return self._base.copy()
+
+    def tidy(self) -> None:
+        """Close the caches after a run."""
+        for cache in self._caches:
+            cache.close()
+
+
 def _open_caches() -> list[BaseCache]:
     """Create this thread's caches that connect; return those with a ``close`` to call after each task."""
     opened: list[Any] = []

@@ -49,6 +49,10 @@ task_requeued = Hook[Run](
     lambda run: log.warning("Task %s goes back into its queue: %s", _label(run), short_repr(run.exception))
 )
 
+rest_not_written = Hook[Run, Exception](
+    lambda run, error: log.warning("The rest of the chain of %s is written by the worker: %s", _label(run), error)
+)
+
 # -- messages that are not run
 
 task_unknown = Hook[Delivery](
@@ -56,6 +60,9 @@ task_unknown = Hook[Delivery](
 )
 message_refused = Hook[Delivery, BaseException](
     lambda d, error: log.error("The message of %s[%s] is refused: %s", d.name, d.task_id, error)
+)
+body_not_read = Hook[Delivery, Exception](
+    lambda d, error: log.warning("The body of %s[%s] can't be read from its row: %s", d.name, d.task_id, error)
 )
 message_unreadable = Hook[Delivery, BaseException | None](
     lambda d, error: log.error("The message of %s[%s] can't be read.", d.name, d.task_id, exc_info=error)

@@ -30,6 +30,7 @@ from taskq.records import FollowUps
 from taskq.tasks import retrying
 from taskq.workflows import followups
 
+from .interrupts import CutShort
 from .run import Run
 from .tracebacks import ExceptionInfo, format_exception
 
@@ -52,7 +53,11 @@ def returned(run: Run) -> Outcome:
 
 
 def raised(run: Run, error: BaseException) -> Outcome:
-    """The function has raised ``error``. Raises ``SystemExit`` and ``KeyboardInterrupt`` in the main thread."""
+    """The function has raised ``error``.
+
+    Raises ``CutShort``, and in the main thread, if no other task runs in the process, ``SystemExit`` and
+    ``KeyboardInterrupt``.
+    """
     if isinstance(error, Retry):
         return retried(run, error)
     if isinstance(error, Ignore):
@@ -60,6 +65,9 @@ def raised(run: Run, error: BaseException) -> Outcome:
         return _outcome(run, states.IGNORED)
     if isinstance(error, Reject):
         return rejected(run, error)
+    if isinstance(error, CutShort):
+        run.exit = error
+        raise error
     if isinstance(error, SystemExit | KeyboardInterrupt):
         return _asked_to_exit(run, error)
     if isinstance(error, TaskTerminated):
@@ -75,8 +83,8 @@ def raised(run: Run, error: BaseException) -> Outcome:
 
 
 def _asked_to_exit(run: Run, error: BaseException) -> Outcome:
-    """Let a task end its process, but not in a thread: other tasks share that process."""
-    if threading.current_thread() is threading.main_thread():
+    """Let a task end its process, but not if other tasks share that process."""
+    if not run.shared and threading.current_thread() is threading.main_thread():
         run.exit = error
         raise error
     lost = WorkerLostError(f"The task tried to end its worker: {reprs.short_repr(error)}.")

@@ -1,7 +1,8 @@
 """The steps of a run, in their order.
 
 Every message and every task ends in an ``Outcome``; only a ``SystemExit`` or ``KeyboardInterrupt`` of the task's
-function is raised, in the main thread, to end the process.
+function is raised, in the main thread, to end the process, and ``CutShort``. ``coroutines`` takes coroutine tasks
+through the same steps on a shared loop.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from taskq import clock, signals, states
 from taskq.calls import context as task_contexts
@@ -25,20 +27,30 @@ from taskq.messages.protocol.build import arguments_text
 from taskq.results import join_guard
 from taskq.tasks.task import Task
 
-from . import call, followups, handlers, isolation, log_lines, outcomes
+from . import call, followups, handlers, isolation, log_lines, outcomes, stored_bodies
 from .run import ReportFn, Run, SoftLimit
 from .tracebacks import release
 
 
-def execute(delivery: Delivery, report: ReportFn | None = None, soft_limit: SoftLimit | None = None) -> Outcome:
+def execute(
+    delivery: Delivery,
+    report: ReportFn | None = None,
+    soft_limit: SoftLimit | None = None,
+    guard: AbstractContextManager[None] | None = None,
+) -> Outcome:
     """Run one delivery in a clean context and return its outcome.
 
     ``report`` sends states that the run writes before its end. ``soft_limit``, the pool's own, is put around the
-    user's function to enforce ``delivery.soft_time_limit``.
+    user's function to enforce ``delivery.soft_time_limit``. A pool that runs other tasks in the same process, and may
+    interrupt each, gives a ``guard`` instead; what it raises may be ``CutShort``, which is raised here too.
     """
     run = Run(delivery, report, soft_limit, inline=False)
+    if guard is not None:
+        run.guard, run.shared = guard, True
     _shielded(isolation.before_task, delivery)
     try:
+        if delivery.stored_as and (outcome := stored_bodies.read(delivery)) is not None:
+            return outcome
         return isolation.fresh_context().run(perform_as_task, run)
     except BaseException as error:
         end_if_forked(run.forks)
@@ -80,7 +92,7 @@ def perform(run: Run) -> Outcome:
 
 
 def _run(run: Run) -> Outcome:
-    if _is_expired(run):
+    if is_expired(run):
         return handlers.conclude(run, followups.after(run, outcomes.revoked(run, "expired")))
     _announce(run)
     try:
@@ -147,11 +159,18 @@ def _delivery_info(run: Run) -> dict[str, object]:
     return info
 
 
-def _is_expired(run: Run) -> bool:
+def is_expired(run: Run) -> bool:
+    """Tell whether the message of ``run`` has expired."""
     left, expires = run.delivery.expires_in, run.headers.expires
     if left is None:
         return expires is not None and expires <= clock.utc_now()
     return left <= 0
+
+
+def begin(run: Run) -> None:
+    """Do what comes before the function."""
+    _announce(run)
+    _before_start(run)
 
 
 def _announce(run: Run) -> None:

@@ -13,6 +13,7 @@ from taskq.forks import forks
 from taskq.handover import Delivery, Report
 from taskq.messages import values
 from taskq.messages.protocol import TaskHeaders
+from taskq.messages.values import JSON
 from taskq.tasks.task import Task
 
 from .tracebacks import ExceptionInfo
@@ -28,12 +29,14 @@ class Run:
 
     ``inline`` runs share connections and language with their caller. ``value`` is the function's return
     value; ``exception`` is its exception, or that of an earlier step, and ``einfo`` the same with its traceback.
-    ``exit`` is the exception with which the function ends the process of a pool.
+    ``exit`` is the exception with which the function ends the process of a pool. If other tasks run in the process
+    at the same time, it is ``shared``, and no task may end it. ``guard`` is put around the function instead of
+    ``soft_limit``, with or without a limit.
     """
 
     __slots__ = (
-        "args", "arguments", "clock", "delivery", "einfo", "exception", "exit", "forks", "headers", "inline", "kwargs",
-        "report", "request", "runtime", "soft_limit", "started", "task", "value",
+        "args", "arguments", "clock", "delivery", "einfo", "exception", "exit", "forks", "guard", "headers", "inline",
+        "kwargs", "report", "request", "runtime", "shared", "soft_limit", "started", "task", "value",
     )  # fmt: skip
 
     task: Task[..., Any]
@@ -47,6 +50,8 @@ class Run:
         self.report = report
         self.soft_limit = soft_limit
         self.inline = inline
+        self.guard: AbstractContextManager[None] | None = None
+        self.shared = False
         self.started = clock.now()
         self.clock = time.monotonic()
         self.runtime = 0.0
@@ -64,15 +69,16 @@ class Run:
         wanted = self.headers.ignore_result
         return self.task.ignore_result if wanted is None else wanted
 
-    def write_state(self, task_id: str, state: str, meta: Any) -> None:
+    def write_state(self, task_id: str, state: str, meta: Any, event: str = "") -> None:
         """Report the ``state`` of the task. Raises ``EncodeError`` for ``meta`` that can't be stored.
 
-        Raises ``RuntimeError`` in a process that the task forked: two processes can't share a stream of reports.
+        With ``event``, report an event of this type instead, with the JSON text ``meta``. Raises ``RuntimeError`` in a
+        process that the task forked: two processes can't share a stream of reports.
         """
-        if self.report is not None:
-            if self.forks != forks():
-                raise RuntimeError(
-                    "update_state() works in the process that runs the task, not in those that it forks."
-                )
-            text, content_type = values.encode(meta, what="meta of update_state()")
-            self.report(Report(self.delivery.job, task_id, state, text, content_type, clock.now()))
+        if self.report is None:
+            return
+        if self.forks != forks():
+            called = "send_event()" if event else "update_state()"
+            raise RuntimeError(f"{called} works in the process that runs the task, not in those that it forks.")
+        text, content_type = (meta, JSON) if event else values.encode(meta, what="meta of update_state()")
+        self.report(Report(self.delivery.job, task_id, state, text, content_type, clock.now(), event))

@@ -10,6 +10,8 @@ from typing import Any
 from taskq import value_kinds as kinds
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+#: ``processes`` is Celery's other name of ``prefork``.
+POOLS = ("prefork", "threads", "solo", "asyncio", "custom", "processes")
 
 
 def level(text: str) -> str:

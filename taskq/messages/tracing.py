@@ -6,7 +6,7 @@ those of the W3C (https://www.w3.org/TR/trace-context/, https://www.w3.org/TR/ba
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
@@ -34,6 +34,9 @@ class Tracer(Protocol):
 
     def run(self, run: Any, function: Callable[[Any], T]) -> T:
         """Return ``function(run)``, called within a span. ``run`` is an ``execution.run.Run`` whose message is read."""
+
+    async def run_async(self, run: Any, function: Callable[[Any], Awaitable[T]]) -> T:
+        """Do ``run`` for a coroutine. ``None`` is the outcome of a run that its pool has ended."""
 
 
 #: The tracer of this process, and of those that are forked from it.

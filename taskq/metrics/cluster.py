@@ -90,6 +90,8 @@ def _heads(queue: str) -> Iterator[float]:
             break
         priority, written = head
         yield written.timestamp()
+        if priority <= 0:  # there is no lower one
+            break
         head = rows.filter(priority__lt=priority).first()
 
 

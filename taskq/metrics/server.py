@@ -21,7 +21,7 @@ from .addresses import Address, leave, listen
 
 #: Seconds of one connection, and connections at a time.
 _SECONDS, _MOST = 5.0, 16
-#: Threads at a time: those of connections that were ended need a moment.
+#: Threads at a time: those of connections that were ended need a moment. A new connection waits for one to end.
 _MOST_THREADS = 4 * _MOST
 #: Seconds between two looks for connections whose time is over.
 _LOOK = 0.5
@@ -44,7 +44,8 @@ class Server(socketserver.BaseServer):
         self.pages = pages
         self._address = address
         self.socket = listen(address)
-        self._lock = threading.Lock()
+        #: Notified when a thread ends.
+        self._lock = threading.Condition()
         #: The open connections in the order of their beginning, each with its last moment.
         self._open: dict[socket.socket, float] = {}
         self._threads = 0
@@ -84,11 +85,11 @@ class Server(socketserver.BaseServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer a connection on a thread of its own, and make room for it."""
         with self._lock:
-            if self._threads >= _MOST_THREADS:
-                request.close()
-                return
             if len(self._open) >= _MOST:
                 _end(next(iter(self._open)))
+            if not self._lock.wait_for(lambda: self._threads < _MOST_THREADS, _SECONDS):
+                request.close()
+                return
             self._open[request] = time.monotonic() + _SECONDS
             self._threads += 1
         try:
@@ -119,6 +120,7 @@ class Server(socketserver.BaseServer):
         with self._lock:
             self._open.pop(request, None)
             self._threads -= 1
+            self._lock.notify()
         _end(request)
         request.close()
 

@@ -1,25 +1,32 @@
 """Large: a claim leaves the texts of large messages in their rows; they are read while there is room for them.
 
-Called by all who claim. ``engines.claim_columns`` says which messages are large.
+Called by all who claim. ``engines.claim_columns`` says which messages are large. A worker leaves the largest bodies
+where they are: nothing in its main process opens them, and ``body_of`` reads one where its task runs.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 
+from taskq.conf import settings
 from taskq.engines import for_alias
+from taskq.messages.protocol import MOST_OUTSIDE
 from taskq.models import Message
 from taskq.records import Claimed
 
+from .authenticity import authentic
 from .requeue import requeue
 from .texts import TEXTS, refusal
 
 
-def keep(claimed: list[Claimed], token: str, room: int, alias: str) -> list[Claimed]:
+def keep(claimed: list[Claimed], token: str, room: int, alias: str, *, in_rows: bool = False) -> list[Claimed]:
     """Read the texts of large messages into ``claimed`` until ``room`` bytes are used up, the last one whole.
 
     Large messages without room are requeued at once, and left out of the list that is returned. A message above
-    ``TASKQ_MAX_MESSAGE_SIZE`` or ``TASKQ_MAX_HEADERS_SIZE`` is not read: ``Claimed.refused`` says so.
+    ``TASKQ_MAX_MESSAGE_SIZE`` or ``TASKQ_MAX_HEADERS_SIZE`` is not read: ``Claimed.refused`` says so. With ``in_rows``
+    no body is read that is not opened outside a task's process: ``Claimed.in_row`` says so. While ``TASKQ_SIGNING`` is
+    on it is, for its seal, until ``leave`` is called.
     """
     large = [message for message in claimed if not message.body]
     if not large:
@@ -31,6 +38,8 @@ def keep(claimed: list[Claimed], token: str, room: int, alias: str) -> list[Clai
             surplus.add(message.id)  # the lease was lost, and another worker was quicker
         elif refused := refusal(*sizes[message.id]):
             message.refused, message.headers, message.properties = refused, "{}", "{}"
+        elif in_rows and sizes[message.id][1] > MOST_OUTSIDE and not settings.SIGNING:
+            _read_headers(message, alias)
         elif room > 0:
             room -= _read(message, alias)
         else:
@@ -40,9 +49,37 @@ def keep(claimed: list[Claimed], token: str, room: int, alias: str) -> list[Clai
     return [message for message in claimed if message.id not in surplus]
 
 
+def leave(claimed: Iterable[Claimed]) -> None:
+    """Forget the bodies that nothing opens outside a task's process."""
+    for message in claimed:
+        if message.size > MOST_OUTSIDE and len(message.body.encode()) > MOST_OUTSIDE:
+            message.body, message.in_row, message.size = "", True, 0
+
+
+def body_of(message_id: int, headers: str, properties: str, alias: str | None = None) -> str | None:
+    """Return the body of a claimed message; ``None`` if its row is gone, or with ``TASKQ_SIGNING`` was altered.
+
+    ``headers`` and ``properties`` are those of the claim, whose seal was verified.
+    """
+    rows = Message.objects.using(alias or settings.DATABASE).filter(id=message_id)
+    if not settings.SIGNING:
+        return rows.values_list("body", flat=True).first()
+    message = rows.first()
+    if message is None or (message.headers, message.properties) != (headers, properties) or not authentic([message]):
+        return None
+    return message.body
+
+
 def _read(message: Claimed, alias: str) -> int:
     """Read the texts of a message; return how much memory they take."""
     texts = Message.objects.using(alias).filter(id=message.id).values_list(*TEXTS).first()
     message.headers, message.properties, message.body = texts or ("{}", "{}", "")
     message.size = sum(map(sys.getsizeof, (message.headers, message.properties, message.body)))
     return message.size
+
+
+def _read_headers(message: Claimed, alias: str) -> None:
+    message.in_row = True
+    if not (message.headers and message.properties):
+        texts = Message.objects.using(alias).filter(id=message.id).values_list("headers", "properties").first()
+        message.headers, message.properties = texts or ("{}", "{}")

@@ -125,15 +125,16 @@ def _sent_again(token: str, message: Claimed, delay: float, alias: str | None) -
     engine = for_alias(alias or settings.DATABASE)
     with engine.atomic():
         rows = Message.objects.using(engine.alias).select_for_update().filter(id=message.id, token__unindexed=token)
-        held = rows.values_list("name", "revoked").first()
+        held = rows.values_list("name", "revoked", *(["body"] if message.in_row else [])).first()
         if held is None:
             return False
-        name, revoked = held
+        name, revoked, *stored = held
         if revoked:
             return requeue(token, [message.id], alias) > 0
         engine.delete_held(token, [message.id])
+        body = stored[0] if stored else message.body
         row = (
-            message.queue, message.task_id, name, message.priority, message.headers, message.body, message.content_type,
+            message.queue, message.task_id, name, message.priority, message.headers, body, message.content_type,
             message.content_encoding, message.properties, message.exchange, message.routing_key, message.tracked,
             None, message.expires_in, message.deliveries, message.redelivered,
         )  # fmt: skip

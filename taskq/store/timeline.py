@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from taskq.engines import for_alias
-from taskq.models import TaskEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +19,7 @@ class Moment:
 
 
 def write(worker: str, moments: Sequence[Moment], alias: str) -> None:
-    """Write what a worker tells of tasks."""
-    rows = [
-        TaskEvent(
-            task_id=moment.task_id,
-            kind=moment.kind,
-            at=datetime.fromtimestamp(moment.at, UTC),
-            worker=worker,
-            detail=moment.detail,
-        )
-        for moment in moments
-    ]
-    with for_alias(alias).atomic():
-        TaskEvent.objects.using(alias).bulk_create(rows)
+    """Write what a worker tells of tasks, in one transaction."""
+    engine = for_alias(alias)
+    with engine.atomic():
+        engine.insert_events([(m.task_id, m.kind, m.at, worker, m.detail) for m in moments])

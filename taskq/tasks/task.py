@@ -21,8 +21,9 @@ from taskq.calls.registry import name_of, tasks
 from taskq.conf import settings
 from taskq.sending import send
 
-from . import progress, retrying, validation
+from . import retrying, validation
 from .canvas_methods import CanvasMethods
+from .progress import ProgressMethods
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -40,7 +41,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Task(CanvasMethods[R], Generic[P, R]):
+class Task(CanvasMethods[R], ProgressMethods, Generic[P, R]):
     """The definition of a task.
 
     Every option is an attribute that a subclass, ``@task(...)`` or the instance may set.
@@ -346,23 +347,6 @@ class Task(CanvasMethods[R], Generic[P, R]):
             max_retries=max_retries,
             options=dict(options),
         )
-
-    def update_state(self, task_id: str | None = None, state: str | None = None, meta: Any = None) -> None:
-        """Write a custom state of the current run: ``self.update_state(state="PROGRESS", meta={"done": 3})``.
-
-        A thread that the task has started may call it too. A direct call of the function writes nothing.
-
-        Args:
-            task_id: another task that runs in this process, instead of the current run.
-            state: a text of at most 50 characters, not a final state; by default ``STARTED``.
-            meta: any value that can be encoded.
-
-        Raises:
-            ValueError: the state can't be set, or ``task_id`` does not run in this process.
-            RuntimeError: this thread belongs to no run of the task, and the process has none, or several.
-            EncodeError: ``meta`` can't be stored.
-        """
-        progress.update(self, task_id, state, meta)
 
     # -- handlers: methods of a subclass, or functions as in ``@task(on_failure=f)``; ``self`` is the task
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from taskq.exceptions import InvalidTaskError
-from taskq.handover import Delivery
+from taskq.handover import Delivery, Report
 from taskq.hooks import Hook, silent
 from taskq.log_escapes import get_logger
 from taskq.records import Claimed, Progress, Settlement
@@ -89,6 +89,8 @@ def tasks_received(requests: Sequence[Request]) -> None:
 tasks_handed_over = Hook[Sequence[Request], bool](silent)
 #: A request that its task has put back into the queue.
 task_put_back = Hook[Request](silent)
+#: A running task has sent an event of its own.
+event_sent_by_task = Hook[Request, Report](silent)
 
 
 @Hook
@@ -117,9 +119,9 @@ def _without_reprs(headers: str) -> str:
 task_revoked = Hook[Request, str, str](lambda r, reason, _: log.info("Task %s[%s] revoked: %s", r.name, r.id, reason))
 task_lost = Hook[Request, str](lambda r, reason: log.error("Task %s[%s] lost: %s", r.name, r.id, reason))
 task_requeued = Hook[Request, str](lambda r, reason: log.warning("Task %s[%s] runs again: %s", r.name, r.id, reason))
-task_interrupted = Hook[Request](
-    lambda r: log.warning(
-        "Task %s[%s] was interrupted by the stop and runs again: this start is not counted.", r.name, r.id
+task_interrupted = Hook[Request, str](
+    lambda r, reason: log.warning(
+        "Task %s[%s] was interrupted and runs again: this start is not counted. %s", r.name, r.id, reason
     )
 )
 task_unknown = Hook[Request, float](
@@ -149,13 +151,13 @@ request_failed = Hook[Request, Exception](
 )
 time_limit_ignored = Hook[Request, str](
     lambda r, pool: log.warning(
-        "Task %s[%s] starts without its time limit of %g s: the %s pool can't kill a task, use prefork.",
+        "Task %s[%s] starts without its time limit of %g s: the %s pool can't kill a task, use prefork or asyncio.",
         r.name, r.id, r.time_limit, pool,
     )
 )  # fmt: skip
 task_not_terminated = Hook[Request, str](
     lambda r, pool: log.warning(
-        "Task %s[%s] is not terminated and runs to its end: the %s pool can't kill a task, use prefork.",
+        "Task %s[%s] is not terminated and runs to its end: the %s pool can't kill a task, use prefork or asyncio.",
         r.name, r.id, pool,
     )
 )  # fmt: skip
@@ -174,7 +176,12 @@ remote_call_failed = Hook[Exception](lambda error: log.error("A call of remote c
 
 # -- the pools
 
-delivery_failed = Hook[Delivery](lambda d: log.exception("Task %s[%s] could not be run.", d.name, d.task_id))
+delivery_failed = Hook[Delivery, BaseException](
+    lambda d, error: log.error("Task %s[%s] could not be run.", d.name, d.task_id, exc_info=error)
+)
+exit_refused = Hook[BaseException](
+    log.error, "A coroutine that a task has started tried to end its process, which other tasks share: %r"
+)
 outcome_not_sent = Hook[Delivery](
     lambda d: log.exception("The outcome of %s[%s] can't be handed over.", d.name, d.task_id)
 )
@@ -195,6 +202,17 @@ children_slow = Hook[list[int]](
 )
 child_too_large = Hook[int, int](log.warning, "Child %d has %d KiB, more than max_memory_per_child: replaced.")
 child_frozen = Hook[int, float](log.error, "Child %d has begun nothing for %g s, as if it were frozen: replaced.")
+child_blocked = Hook[list[Delivery], float](
+    lambda running, seconds: log.warning(
+        "A child of the pool has started nothing for %.0f s: one of its tasks may block it: %s",
+        seconds, ", ".join(f"{d.name}[{d.task_id}]" for d in running[:_SHOWN]),
+    )
+)  # fmt: skip
+child_killed_for_task = Hook[Delivery, int](
+    lambda d, others: log.error(
+        "Task %s[%s] was ended and goes on: its process is killed, with %d other tasks.", d.name, d.task_id, others
+    )
+)
 child_unreadable = Hook[int, str](log.error, "Child %d is killed: %s.")
 child_unreachable = Hook[int](log.error, "Child %d has closed its socket and goes on: killed.")
 connection_inherited = Hook[str](log.warning, "A connection to %r was open when the pool was forked; it is left alone.")

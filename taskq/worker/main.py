@@ -156,15 +156,18 @@ def _refuse_unlimited(pool: type[Pool], config: WorkerConfig) -> None:
     """Raise ``ValueError`` for limits that the pool can't enforce."""
     if not pool.supports_hard_limit:
         if config.time_limit:
-            raise ValueError(f"The {pool.name} pool can't kill a task: --time-limit (TASKQ_TIME_LIMIT) needs prefork.")
+            raise ValueError(
+                f"The {pool.name} pool can't kill a task: --time-limit (TASKQ_TIME_LIMIT) needs prefork or asyncio."
+            )
         limited = sorted(name for name, task in tasks.items() if task.time_limit not in (None, 0, settings.TIME_LIMIT))
         if limited:
             raise ValueError(
-                f"The {pool.name} pool can't kill a task: time_limit of {', '.join(limited)} needs prefork."
+                f"The {pool.name} pool can't kill a task: time_limit of {', '.join(limited)} needs prefork or asyncio."
             )
     if not pool.supports_recycling and (config.max_tasks_per_child or config.max_memory_per_child):
         raise ValueError(
-            f"The {pool.name} pool has no children: --max-tasks-per-child and --max-memory-per-child need prefork."
+            f"The {pool.name} pool has no children: --max-tasks-per-child and --max-memory-per-child need prefork or "
+            "asyncio."
         )
 
 

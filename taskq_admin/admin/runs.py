@@ -110,7 +110,7 @@ class TaskRunAdmin(ReadOnlyAdmin[TaskRun]):
             "run": obj,
             "state": runs.shown_state(obj),
             "tries": tries,
-            "moments": timeline.moments(obj, tries, runs.events(obj.task_id)),
+            "moments": timeline.moments(obj, tries, runs.events(obj)),
             "bars": timeline.bars(obj, tries, timezones.now()),
             "strip_width": timeline.WIDTH,
             "waited": _waited(obj),

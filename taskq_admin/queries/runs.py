@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django.db.models import QuerySet
@@ -26,6 +27,8 @@ MANY = 100
 #: Attempts whose errors a page shows, the newest ones: a database may have to read all of a long text for its start.
 FEW = 5
 _LONGEST_TYPE = 255
+#: The clock of a worker follows the database's, from which the time of a row's creation is, this closely.
+_CLOCKS_DIFFER = timedelta(milliseconds=50)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +95,15 @@ def attempts(task_id: str) -> list[Attempt]:
     return list(reversed(rows.order_by("-id")[:MANY]))
 
 
-def events(task_id: str) -> list[TaskEvent]:
-    """Return what happened to a task while events were on: the last ``MANY``, the oldest first."""
-    rows = TaskEvent.objects.using(settings.DATABASE).filter(task_id=task_id)
+def events(run: TaskRun) -> list[TaskEvent]:
+    """Return what happened to a task while events were on: the last ``MANY``, the oldest first.
+
+    Those of an earlier task with this id are left out: it had ended when the present one was sent.
+    """
+    rows = TaskEvent.objects.using(settings.DATABASE).filter(task_id=run.task_id)
+    # A row that was made at the end of a run says nothing of when its task was sent.
+    if run.started_at is None or run.created_at <= run.started_at:
+        rows = rows.filter(at__gte=run.created_at - _CLOCKS_DIFFER)
     return list(rows.order_by("-id")[:MANY])[::-1]
 
 

@@ -192,3 +192,18 @@ def test_run_page_shows_what_events_told(admin_client: Client, make_run: Make) -
     page = text(admin_client, run)
     assert "Received by w7@h" in page
     assert "Revoked terminated SIGTERM by w7@h" in page
+
+
+def test_run_page_leaves_out_what_events_told_of_an_earlier_task_with_this_id(
+    admin_client: Client, make_run: Make
+) -> None:
+    run = make_run(state="SUCCESS", started_at=after(2), finished_at=after(3))
+    for seconds, worker in ((-3600, "w1@h"), (1, "w2@h")):
+        TaskEvent.objects.create(task_id=run.task_id, kind="received", at=after(seconds), worker=worker)
+    page = text(admin_client, run)
+    assert "Received by w2@h" in page
+    assert "Received by w1@h" not in page
+    # The row of this one was made when it had ended: nothing says when it was sent.
+    late = make_run("late", state="SUCCESS", started_at=after(-2), finished_at=after(0))
+    TaskEvent.objects.create(task_id=late.task_id, kind="received", at=after(-3), worker="w3@h")
+    assert "Received by w3@h" in text(admin_client, late)

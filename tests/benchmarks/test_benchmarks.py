@@ -24,6 +24,8 @@ RUNS = [
     ("recycling", ["--database", "sqlite"]),
     ("backlog", ["--database", "postgresql"]),
     ("backlog", ["--database", "sqlite"]),
+    ("metrics", ["--database", "postgresql"]),
+    ("metrics", ["--database", "sqlite"]),
     ("endurance", ["costs", "rounds", "readers"]),
     ("workflows", ["--database", "postgresql"]),
     ("workflows", ["--database", "sqlite"]),

@@ -67,7 +67,7 @@ def test_deploy_and_its_reversal(alias: str, start_version: Any, tmp_path: Path,
     new = start_version("new")
     assert added.get(timeout=20) == "new"
     assert old.stop() == 1
-    assert f"rehearsed.tasks.long[{long.id}] was interrupted by the stop and runs again" in old.log
+    assert f"rehearsed.tasks.long[{long.id}] was interrupted and runs again" in old.log
     wait_until(lambda: started.read_text() == "new", what="the new version to run it")
     assert Message.objects.using(alias).get(task_id=long.id).deliveries == 0
     attempt = Attempt.objects.using(alias).get(task_id=long.id)

@@ -56,19 +56,6 @@ def test_lost_child_has_signal_or_exit_code_as_reason(crash: str, words: str):
         driver.work_off([delivery("pid")])
 
 
-def test_killed_idle_child_is_replaced():
-    with driving() as driver:
-        (slot,) = driver.pool.slots
-        old = slot.pid
-        assert old is not None
-
-        os.kill(old, signal.SIGKILL)
-        driver.until(lambda: slot.pid != old and slot.accepting)
-
-        assert driver.lost[0].started == driver.lost[0].unstarted == []
-        driver.work_off([delivery("pid")])
-
-
 def test_hard_limit_kills_the_child_and_returns_waiting_deliveries(tmp_path: Path):
     with driving() as driver:
         (slot,) = driver.pool.slots
@@ -150,16 +137,6 @@ def test_pool_with_a_frozen_fork_server_can_be_killed(tmp_path: Path):
         assert time.monotonic() - before < 30
         assert driver.pool.unfinished() == [(running, True)]
         wait_until(lambda: not any(alive(pid) for pid in pids if pid))
-
-
-def test_hard_limit_leaves_alone_tasks_that_end_in_time():
-    with driving() as driver:
-        work = [delivery("pid", time_limit=30.0 - number) for number in range(20)]
-
-        driver.work_off(work)
-
-        assert driver.lost == []
-        assert len(driver.hub.timer._queue) < 20
 
 
 def test_terminate_kills_the_running_task_only(tmp_path: Path):

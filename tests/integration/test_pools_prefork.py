@@ -35,73 +35,6 @@ def test_prefork_pool_runs_batches_in_order_on_all_children():
             assert (slot.in_flight, slot.idle, slot.busy_since) == (0, True, None)
 
 
-def test_stopped_prefork_pool_leaves_no_process():
-    with driving(concurrency=2) as driver:
-        pids = [slot.pid for slot in driver.pool.slots] + [server_pid(driver)]
-
-        driver.pool.stop()
-
-        assert not any(alive(pid) for pid in pids if pid)
-        assert driver.lost == []
-        assert driver.broken == []
-
-
-def test_error_of_the_runner_is_a_failure_of_that_task(caplog: pytest.LogCaptureFixture):
-    with driving() as driver:
-        broken, odd, sound = delivery("crash:error"), delivery("odd"), delivery("pid")
-
-        driver.work_off([broken, odd, sound])
-
-        assert [driver.outcomes[one.job].state for one in (broken, odd, sound)] == ["FAILURE", "FAILURE", "SUCCESS"]
-        assert "a fault of the runner" in str(driver.outcomes[broken.job].result)
-        assert driver.lost == []
-
-
-def test_large_arguments_and_results_pass_the_pipe():
-    with driving() as driver:
-        size = 10_000_000
-        large = delivery(f"skip:{'x' * size} big:{size}")
-        small = delivery("pid")
-        (slot,) = driver.pool.slots
-
-        driver.pool.hand_over(slot, [large])
-        driver.pool.hand_over(slot, [small])
-        driver.answered([large, small])
-
-        assert driver.outcomes[large.job].result == "x" * size
-
-
-def test_take_back_returns_deliveries_that_have_not_started(tmp_path: Path):
-    with driving() as driver:
-        (slot,) = driver.pool.slots
-        running = delivery(f"touch:{tmp_path}/began until:{tmp_path}/go")
-        waiting = deliveries(5, f"touch:{tmp_path}/never")
-        driver.pool.hand_over(slot, [running, *waiting])
-        driver.until((tmp_path / "began").exists)
-
-        assert driver.pool.take_back(slot, 2) == waiting[3:]
-        assert driver.pool.take_back(slot) == waiting[:3]
-        assert driver.pool.take_back(slot) == []
-        again = delivery("pid")
-        driver.pool.hand_over(slot, [again])
-        assert driver.pool.unfinished() == [(running, True), (again, False)]
-        (tmp_path / "go").touch()
-        driver.answered([running, again])
-
-        assert set(driver.outcomes) == {running.job, again.job}
-        assert not (tmp_path / "never").exists()
-
-
-def test_reports_come_before_the_outcome():
-    with driving() as driver:
-        reporting = delivery("report:50 report:60")
-
-        driver.work_off([reporting])
-
-        assert [report.meta for report in driver.reports] == ["50", "60"]
-        assert {report.job for report in driver.reports} == {reporting.job}
-
-
 def test_frozen_child_blocks_no_other_and_its_deliveries_are_taken_back(tmp_path: Path):
     with driving(concurrency=2) as driver:
         frozen, free = driver.pool.slots
@@ -132,19 +65,6 @@ def test_program_started_by_a_task_can_be_terminated():
         assert driver.outcomes[starter.job].result == str(-signal.SIGTERM)
 
 
-@pytest.mark.parametrize("limit", [1, 3])
-def test_children_recycled_under_load_lose_no_delivery(limit: int):
-    with driving(concurrency=2, max_tasks_per_child=limit) as driver:
-        work = [delivery("pid") for _ in range(40)]
-
-        driver.work_off(work, batch=7)
-
-        assert len(driver.outcomes) == 40
-        assert driver.lost == []
-        pids = [outcome.result for outcome in driver.outcomes.values()]
-        assert max(pids.count(pid) for pid in pids) <= limit
-
-
 def test_deliveries_beyond_max_tasks_per_child_are_returned():
     with driving(max_tasks_per_child=2) as driver:
         (slot,) = driver.pool.slots
@@ -168,74 +88,6 @@ def test_child_that_can_not_be_made_clean_is_replaced():
         driver.work_off([driver.returned.pop()])
         assert driver.outcomes[behind.job].result != driver.outcomes[spoiling.job].result
         assert driver.lost == []
-
-
-def test_child_above_max_memory_is_replaced():
-    with driving(max_memory_per_child=300_000) as driver:
-        (slot,) = driver.pool.slots
-        modest, greedy, behind = delivery("pid"), delivery("hoard:300 pid"), deliveries(5, "pid")
-
-        driver.work_off([modest, greedy, *behind])
-
-        assert 0 < driver.outcomes[modest.job].memory < 300_000 < driver.outcomes[greedy.job].memory
-        assert driver.outcomes[behind[-1].job].result != driver.outcomes[greedy.job].result
-        assert driver.lost == []
-        assert slot.accepting
-
-
-def test_prefork_pool_grows_and_shrinks_under_work(tmp_path: Path):
-    with driving(concurrency=1) as driver:
-        driver.pool.grow(2)
-        driver.until(lambda: sum(slot.accepting for slot in driver.pool.slots) == 3)
-        busy = driver.pool.slots[2]
-        running, waiting = delivery(f"touch:{tmp_path}/began until:{tmp_path}/go"), delivery("pid")
-        driver.pool.hand_over(busy, [running, waiting])
-        driver.until((tmp_path / "began").exists)
-
-        driver.pool.shrink(2)
-        assert list(driver.pool.slots) == [busy]
-        driver.until(lambda: len(driver.pool.info()["children"]) == 1)
-        with pytest.raises(ValueError, match="one must remain"):
-            driver.pool.shrink()
-        driver.pool.grow()
-        driver.until(lambda: all(slot.accepting for slot in driver.pool.slots))
-        (tmp_path / "go").touch()
-        driver.answered([running, waiting])
-
-        assert driver.lost == []
-
-
-def test_shrinking_returns_deliveries_waiting_in_the_removed_child(tmp_path: Path):
-    with driving(concurrency=2) as driver:
-        for number, slot in enumerate(driver.pool.slots):
-            work = [delivery(f"touch:{tmp_path}/began{number} until:{tmp_path}/go"), delivery("pid")]
-            driver.pool.hand_over(slot, work)
-        driver.until(lambda: len(list(tmp_path.iterdir())) == 2)
-
-        driver.pool.shrink()
-
-        assert [one.body for one in driver.returned] == ["pid"]
-        (tmp_path / "go").touch()
-        driver.until(lambda: len(driver.outcomes) == 3 and len(driver.pool.info()["children"]) == 1)
-
-
-def test_quiesced_pool_lets_running_tasks_end(tmp_path: Path):
-    with driving(concurrency=2) as driver:
-        busy, idle = driver.pool.slots
-        running, waiting = delivery(f"touch:{tmp_path}/began until:{tmp_path}/go"), delivery("pid")
-        driver.pool.hand_over(busy, [running, waiting])
-        driver.until((tmp_path / "began").exists)
-
-        driver.pool.quiesce()
-        assert not busy.accepting
-        assert not idle.accepting
-        assert driver.pool.take_back(busy) == [waiting]
-        (tmp_path / "go").touch()
-        driver.answered([running])
-        driver.pool.stop()
-
-        assert driver.lost == []
-        assert driver.pool.unfinished() == []
 
 
 def test_child_has_no_descriptors_of_other_children():

@@ -18,7 +18,8 @@ from pytest_django import DjangoDbBlocker
 
 from taskq import AsyncResult, ids
 from taskq.exceptions import InvalidTaskError
-from taskq.models import Message
+from taskq.models import Group, Message
+from taskq.workflows.rests import MOST_STEPS
 from testproject.arithmetic.tasks import add
 from tests.support import workers
 from tests.support.databases import Database
@@ -52,7 +53,7 @@ def worker(
     """One worker for all attacks. It would like to hold 200 messages, and has to live to the end."""
     with django_db_blocker.unblock(), workers.on(database, tmp_path_factory.mktemp("workers")) as processes:
         options = ("-c", "2", "--prefetch-multiplier", "100")
-        sizes = {"MAX_PREFETCH_SIZE": MIB, "MAX_MESSAGE_SIZE": 3 * MIB}
+        sizes = {"MAX_PREFETCH_SIZE": MIB, "MAX_MESSAGE_SIZE": 5 * MIB}
         # Nothing wakes the worker up for a row that was written past what sends.
         worker = workers.start_worker(processes, *options, POLL_INTERVAL=0.1, **sizes)
         yield worker
@@ -167,6 +168,20 @@ def test_a_large_message_is_held_in_few_copies(alias: str, kind: str) -> None:
     assert result.state == ("SUCCESS" if kind == "astral" else "FAILURE")
 
 
+@pytest.mark.usefixtures("unharmed")
+def test_a_long_chain_in_one_message_is_never_in_the_main_process(alias: str) -> None:
+    # As another program sends it. Its second step waits in a queue that nobody reads.
+    options = [{"task_id": f"step-{number}", "queue": "another"} for number in range(32_000)]
+    steps = [{"task": ADD, "args": [2, 2], "kwargs": {}, "options": each, "immutable": True} for each in options]
+    result = insert(alias, json.dumps([[2, 2], {}, {"chain": steps[::-1]}]))
+    assert result.get(timeout=60) == 4
+    assert Message.objects.using(alias).filter(queue="another").values_list("task_id", flat=True).get() == "step-0"
+    rests = Group.objects.using(alias).filter(size=0, body__isnull=False)
+    assert rests.count() == 32_000 / MOST_STEPS - 1
+    rests.delete()
+    Message.objects.using(alias).filter(queue="another").delete()
+
+
 def insert_many(alias: str, count: int, body: str, headers: dict[str, Any]) -> list[str]:
     """Write many messages; return the ids of their tasks."""
     task_ids = [ids.new_id() for _ in range(count)]
@@ -192,7 +207,7 @@ def test_many_large_messages_are_not_held_at_once(alias: str, character: str) ->
     ("count", "texts", "setting"),
     [
         (48, {"headers": {"padding": "x" * MIB}}, "TASKQ_MAX_HEADERS_SIZE"),
-        (12, {"body": BODY + " " * 4 * MIB + "]"}, "TASKQ_MAX_MESSAGE_SIZE"),
+        (8, {"body": BODY + " " * 6 * MIB + "]"}, "TASKQ_MAX_MESSAGE_SIZE"),
     ],
     ids=["headers", "body"],
 )

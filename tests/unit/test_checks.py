@@ -97,6 +97,24 @@ def test_a_wrong_kind_is_reported_once() -> None:
     assert found(broker.check_content, {"ACCEPT_CONTENT": "json"}) == []
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"POOL": "custom"},
+        {"CUSTOM_POOL": "no.such.module:Pool"},
+        {"CUSTOM_POOL": "tests.support.custom_pool:NoPool"},
+        {"CUSTOM_POOL": "tests.support.custom_pool:HalfPool"},
+    ],
+)
+def test_E019_no_pool(settings: dict[str, str]) -> None:
+    assert found(values.check_custom_pool, settings) == ["E019"]
+
+
+def test_E019_quiet() -> None:
+    assert found(values.check_custom_pool) == []
+    assert found(values.check_custom_pool, {"CUSTOM_POOL": "tests.support.custom_pool:RecordingPool"}) == []
+
+
 def test_E009_unknown_time_zone() -> None:
     assert found(values.check_time_zone, {"TIMEZONE": "Europe/Atlantis"}) == ["E009"]
     assert found(values.check_time_zone, {"TIMEZONE": "Europe/Berlin"}) == []
@@ -176,6 +194,14 @@ def test_E004_missing_client_library(url: str, module: str, install: str, monkey
     (message,) = messages(broker.check_broker_client, BROKER_URL=url)
     assert message.id == "taskq.E004"
     assert message.hint == f"pip install '{install}'"
+    assert "secret" not in message.msg
+
+
+def test_E004_names_what_replaces_librabbitmq() -> None:
+    (message,) = messages(broker.check_broker_client, BROKER_URL="librabbitmq://guest:secret@localhost//")
+    assert message.id == "taskq.E004"
+    assert "Use amqp://" in str(message.hint)
+    assert "CELERY_ENABLE_SPEEDUPS=1 pip install --no-binary amqp,vine amqp vine" in str(message.hint)
     assert "secret" not in message.msg
 
 

@@ -8,7 +8,7 @@ opentelemetry-instrumentation-celery.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from functools import partial
@@ -103,6 +103,22 @@ class OpenTelemetryTracer:
             flush()
             raise
         self._leave(span, tokens, partial(_conclude, span, run, outcome))
+        return outcome
+
+    async def run_async(self, run: Any, function: Callable[[Any], Awaitable[T]]) -> T:
+        """Do ``run`` on an event loop that other runs share. No outcome is that of a run that its pool has ended."""
+        try:
+            span, tokens = self._enter(run)
+        except contained():
+            log.exception("The span of %s[%s] can't begin.", run.headers.task, run.headers.id)
+            return await function(run)
+        try:
+            outcome = await function(run)
+        except BaseException as error:
+            self._leave(span, tokens, partial(_fail, span, error))
+            raise
+        ended = partial(span.set_status, Status(StatusCode.ERROR, "ended by the worker"))
+        self._leave(span, tokens, ended if outcome is None else partial(_conclude, span, run, outcome))
         return outcome
 
     def _enter(self, run: Any) -> tuple[Span, tuple[Any, Token[Any]]]:

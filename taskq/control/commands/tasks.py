@@ -159,7 +159,7 @@ def time_limit(
         raise ValueError(f"the soft limit of {soft:g} s is beyond the hard limit of {hard:g} s")
     pool = state.node.consumer.pool
     if hard and not pool.supports_hard_limit:
-        return {"error": f"The {pool.name} pool can't kill a task: a hard time limit needs prefork"}
+        return {"error": f"The {pool.name} pool can't kill a task: a hard time limit needs prefork or asyncio"}
     reply = {"ok": "time limits set successfully"}
 
     def change() -> dict[str, str]:

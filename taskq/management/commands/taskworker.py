@@ -46,14 +46,14 @@ class Command(BaseCommand):
         add("-Q", "--queues", type=arguments.names, default=[], help="queues to take tasks from, separated by commas")
         add("-X", "--exclude-queues", type=arguments.names, default=[], help="declared queues to leave out")
         add("-b", "--broker", help="broker URL, instead of TASKQ_BROKER_URL; not for one with a password")
-        add("-c", "--concurrency", type=arguments.concurrency, help="processes or threads; auto is the number of CPUs")
+        add("-c", "--concurrency", type=arguments.concurrency, help="tasks that run at once; auto: the number of CPUs")
         add(
             "--autoscale",
             type=arguments.autoscale,
             metavar="MAX,MIN",
             help="grow to MAX processes or threads while tasks wait, shrink to MIN; instead of --concurrency",
         )
-        add("-P", "--pool", choices=["prefork", "threads", "solo", "processes"], help="pool in which tasks run")
+        add("-P", "--pool", choices=arguments.POOLS, help="pool in which tasks run")
         add("-l", "-L", "--loglevel", type=arguments.level, help="level of the worker's log")
         add(
             "-f",

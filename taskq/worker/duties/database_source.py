@@ -230,7 +230,8 @@ class DatabaseSource(Duty):
         self._claiming = True
         found = take(name, limit, self._lease.token, self._alias)
         seconds = time.monotonic() - began
-        claimed = large.keep(found, self._lease.token, self._most_bytes - self._lease.size, self._alias)
+        room = self._most_bytes - self._lease.size
+        claimed = large.keep(found, self._lease.token, room, self._alias, in_rows=True)
         self._claiming = False
         # Messages that went back wait again, before the newest.
         passed = latest if len(claimed) == len(found) else None
@@ -282,6 +283,7 @@ class DatabaseSource(Duty):
             # If this fails, the messages are not known here, and are requeued as after a claim without an answer.
             self._claiming = True
             claimed = runnable(self._lease.token, claimed, self._alias)
+            large.leave(claimed)
             self._claiming = False
         self._lease.take([m.id for m in claimed], {m.id: m.size for m in claimed if m.size})
         if again := [message for message in claimed if message.redelivered]:

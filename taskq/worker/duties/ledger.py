@@ -11,7 +11,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -26,7 +25,7 @@ from taskq.worker import log_lines
 
 from .lease import WorkerLease
 from .patience import Patience
-from .set_aside import SetAside
+from .set_aside import Call, SetAside, Write
 from .store_thread import Duty
 from .unsettled import tell_why
 
@@ -40,17 +39,6 @@ _MOST_MET = 25
 _REPORTS_PAUSE = 0.5
 #: In place of a message's id, for a write about several messages. No message has this id.
 _SEVERAL = 0
-
-Call = Callable[[], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Write:
-    """A call that uses the database, about one message; ``otherwise`` is called if it can never succeed."""
-
-    message_id: int
-    call: Call
-    otherwise: Call = lambda: None
 
 
 class Ledger(Duty):
@@ -348,6 +336,10 @@ class Ledger(Duty):
     def postpone(self, message: Claimed, delay: float) -> None:
         """Move a message that is not due into the schedule, ``delay`` seconds from now."""
         self._let_go(message.id, lambda token: requeue.postpone(token, message, delay, self._alias))
+
+    def discard(self, message_id: int) -> None:
+        """Delete a message that is not authentic; its task keeps its state."""
+        self._let_go(message_id, lambda token: self._engine.delete_held(token, [message_id]))
 
     def requeue_rejected(self, message: Claimed) -> None:
         """Put a message that its task rejected behind the waiting messages."""

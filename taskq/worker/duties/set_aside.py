@@ -9,16 +9,27 @@ import math
 import random
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+Call = Callable[[], None]
 
 #: Seconds before the second try; each further pause is twice as long.
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
 #: After tries that wasted some time waiting for locks, nothing is tried again for so many times as long.
 _REST = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A call that uses the database, about one message; ``otherwise`` is called if it can never succeed."""
+
+    message_id: int
+    call: Call
+    otherwise: Call = lambda: None
 
 
 @dataclass(slots=True)

@@ -167,12 +167,19 @@ class Consumer(Intake):
             self._forget(request)
             log_lines.task_put_back(request)
             self._store("requeue_rejected", request.message)
+        elif outcome.state == states.REJECTED:
+            self._forget(request)
+            self._store("discard", request.message.id)
         else:
             self._end(request, settlements.ended(request, outcome, self.hostname))
 
     def report(self, report: Report) -> None:
-        """Post the state of a running task to the ledger."""
-        if (request := self._in_flight.get(report.job)) is not None:
+        """Post the state of a running task to the ledger, or tell of its event."""
+        if (request := self._in_flight.get(report.job)) is None:
+            return
+        if report.event:
+            log_lines.event_sent_by_task(request, report)
+        else:
             self._tell(request, settlements.progress(request, report, self.hostname))
 
     def _tell(self, request: Request, progress: Progress) -> None:
@@ -187,6 +194,9 @@ class Consumer(Intake):
                     self._lost(request, lost)
                 except Exception as error:
                     self._end(request, settlements.broken(request, error, self.hostname))
+        for delivery in lost.interrupted:
+            if (request := self._in_flight.take(delivery.job)) is not None:
+                self._interrupted(request, returns.FOR_ANOTHER)
         self.returned(lost.unstarted)
 
     def _lost(self, request: Request, lost: LostChild) -> None:
@@ -196,6 +206,14 @@ class Consumer(Intake):
             log_lines.task_requeued(request, lost.reason)
             self._forget(request)
             returns.requeue_lost(request, lost.reason, self.hostname, self._store)
+
+    def _interrupted(self, request: Request, reason: str) -> None:
+        """Requeue a request that was interrupted through no fault of its own, or settle it if it must not run again."""
+        if request.acks_late:
+            self._forget(request)
+            returns.requeue_interrupted(request, reason, self.hostname, self._store)
+        else:
+            self._end(request, settlements.lost(request, reason, self.hostname))
 
     def returned(self, deliveries: Iterable[Any]) -> None:
         """Take back requests that did not start."""
@@ -331,14 +349,10 @@ class Consumer(Intake):
             request = self._in_flight.take(delivery.job)
             if request is None:
                 continue
-            if not started:
-                self._requeue([request])
-            elif request.acks_late:
-                self._forget(request)
-                returns.requeue_interrupted(request, self.hostname, self._store)
+            if started:
+                self._interrupted(request, returns.BY_STOP)
             else:
-                reason = "The worker was stopped before the task had ended."
-                self._end(request, settlements.lost(request, reason, self.hostname))
+                self._requeue([request])
         self._requeue_uncommitted(self._awaited)
 
     def _requeue_ready(self) -> None:

@@ -26,6 +26,7 @@ _LONGEST_DELAY = 1000 * 365 * 86400
 _NO_LIMITS = (None,) * 6
 #: Seconds by which the clock of a sender may be ahead of the database's: the schedule goes by the database's alone.
 _CLOCKS_DIFFER = 1.0
+_TOO_LARGE_TO_UPGRADE = f"its headers name none, and a body of more than {MOST_OUTSIDE} bytes is not read for it."
 
 
 @dataclass(slots=True)
@@ -115,6 +116,7 @@ class Request:
             self.job, m.task_id, self.name, m.headers, m.body, m.content_type, m.content_encoding,
             m.properties, m.exchange, m.routing_key or m.queue, m.priority, m.redelivered, self.starts, hostname,
             self.time_limit, self.soft_time_limit, not m.tracked, m.expires_by, measure,
+            m.id if m.in_row else 0,
         )  # fmt: skip
 
 
@@ -211,8 +213,8 @@ def _upgraded(message: Claimed, headers: dict[str, Any]) -> dict[str, Any]:
 
     A large body is refused: it would be decoded in the main process. So is a message that was too large to be read.
     """
-    if message.refused:
-        raise InvalidTaskError(message.refused)
+    if message.refused or message.in_row:
+        raise InvalidTaskError(message.refused or f"A message that is no task: {_TOO_LARGE_TO_UPGRADE}")
     try:
         properties = mapping_of(message.properties)
         received = (message.body, message.content_type, message.content_encoding)

@@ -26,7 +26,9 @@ Store = Callable[..., None]
 _FIRST_UNKNOWN = 0.25
 #: By so much of the time that it has waited, the next delay grows.
 _UNKNOWN_GROWTH = 0.25
-_INTERRUPTED = "The worker was stopped while the task ran: it runs again, and this start is not counted."
+#: Why tasks were interrupted.
+BY_STOP = "The worker was stopped before the task had ended."
+FOR_ANOTHER = "The process of the task was killed because another task in it did not end."
 
 
 def requeue(requests: Sequence[Request], store: Store) -> None:
@@ -48,10 +50,10 @@ def requeue_lost(request: Request, reason: str, hostname: str, store: Store, *, 
     )
 
 
-def requeue_interrupted(request: Request, hostname: str, store: Store) -> None:
-    """Requeue a request that ran when its worker was stopped; the start does not count."""
-    log_lines.task_interrupted(request)
-    requeue_lost(request, _INTERRUPTED, hostname, store, counted=False)
+def requeue_interrupted(request: Request, reason: str, hostname: str, store: Store) -> None:
+    """Requeue a request that was interrupted through no fault of its own; the start does not count."""
+    log_lines.task_interrupted(request, reason)
+    requeue_lost(request, f"{reason} It runs again, and this start is not counted.", hostname, store, counted=False)
 
 
 def unknown(request: Request) -> tuple[Claimed, float] | None:

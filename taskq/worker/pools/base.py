@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from taskq.handover import Delivery, Outcome, Report
@@ -30,15 +30,17 @@ MAX_IN_FLIGHT = 1000
 class LostChild:
     """The deliveries without an outcome that a child had when it ended.
 
-    ``started`` had begun (at most one with prefork), ``unstarted`` had not. ``reason``
-    is a sentence for the log and the task's error. ``killed_for`` is set if the pool
-    killed the child, and says why: ``"time_limit"`` or ``"terminate:SIGTERM"``.
+    ``started`` had begun (at most one with prefork), ``unstarted`` had not. ``reason`` is a sentence for the log and
+    the task's error. ``killed_for`` is set if the pool killed the child or ended the task, and says why:
+    ``"time_limit"`` or ``"terminate:SIGTERM"``. ``interrupted`` had begun too; the pool killed the child for the sake
+    of another task.
     """
 
     started: list[Delivery]
     unstarted: list[Delivery]
     reason: str
     killed_for: str | None = None
+    interrupted: list[Delivery] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -112,7 +114,8 @@ class Slot(Protocol):
 class Pool(ABC):
     """Base of all pools. ``concurrency`` is how many deliveries run at a time."""
 
-    name: ClassVar[str]
+    #: As the log and replies call the pool.
+    name: ClassVar[str] = "custom"
     #: Whether ``PoolOptions.fork_server`` is to be set: the worker then forks one before it has any thread.
     needs_fork_server: ClassVar[bool] = False
     #: Whether ``Delivery.time_limit`` is enforced; a worker that needs it refuses a pool that can't.

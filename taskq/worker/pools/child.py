@@ -1,7 +1,8 @@
-"""A child of the prefork pool: it runs one delivery after the other, until the main process asks it to stop.
+"""The process of a child, and the child of the prefork pool: it runs one delivery after the other.
 
-Forked by the fork server. It never acknowledges, never settles, and opens a database connection only if a task's own
-code does. It sends each outcome at once, so a task that kills its child loses no outcome of the tasks before it.
+Forked by the fork server, a child works until the main process asks it to stop. It never acknowledges, never settles,
+and opens a database connection only if a task's own code does. It sends each outcome at once, so a task that kills its
+child loses no outcome of the tasks before it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from django.db import connections
 
 from taskq import clock, signals
 from taskq.containment import contain_exits
-from taskq.execution import isolation, outcomes
+from taskq.execution import execute, isolation, outcomes
 from taskq.forks import end_if_forked, forks
 from taskq.handover import Delivery, Outcome, Report
 from taskq.logs import log_to_file_of
@@ -28,8 +29,10 @@ from taskq.worker.process.system import die_with_parent, heed_orders, resident_k
 
 from . import frames
 from .base import RunFn
+from .child_asyncio import AsyncioChild
 from .child_inbox import ChildInbox
 from .child_outbox import ChildOutbox
+from .soft_limits import signal_limit
 from .soft_stop import obey_soft_stops
 
 # Inherited connections, kept for ever: collecting one would close it for the process that it was inherited from.
@@ -44,23 +47,27 @@ class Descriptors(NamedTuple):
     orders: int
 
 
-def main(fds: Descriptors, parent: int, run: RunFn, options: frames.ChildOptions) -> NoReturn:
-    """Run deliveries in this process, which was forked by ``parent``, and end it."""
+def main(fds: Descriptors, parent: int, run: RunFn | None, options: frames.ChildOptions) -> NoReturn:
+    """Run deliveries in this process, which was forked by ``parent``, and end it.
+
+    ``run`` is called for each delivery, by default ``taskq.execution.execute``.
+    """
     code = 1
     try:
         die_with_parent(parent)
         heed_orders(fds.orders)
-        obey_soft_stops()
         contain_exits()
         set_title(options.title)
         sys.breakpointhook = _breakpoint
         log_to_file_of(options.slot + 1)
         sock = socket.socket(fileno=fds.socket)
         prepare(sock.close, partial(os.close, fds.permits), partial(os.close, fds.orders))
-        child = Child(sock, fds.permits, run, options.max_memory)
+        child = _make(sock, fds.permits, run, options)
         _prepare(options.hostname)
-        # A child that runs one task leaves nothing to another.
-        isolation.watch_process(restore=options.max_tasks != 1)
+        if isinstance(child, Child):
+            obey_soft_stops()
+            # A child that runs one task leaves nothing to another.
+            isolation.watch_process(restore=options.max_tasks != 1)
         code = child.work()
         signals.send(signals.worker_process_shutdown, sender=options.hostname, pid=os.getpid(), exitcode=code)
     except (EOFError, ConnectionError):
@@ -75,6 +82,14 @@ def main(fds: Descriptors, parent: int, run: RunFn, options: frames.ChildOptions
     finally:
         flush_streams()
         os._exit(code & 0xFF)
+
+
+def _make(
+    sock: socket.socket, permits_fd: int, run: RunFn | None, options: frames.ChildOptions
+) -> Child | AsyncioChild:
+    if options.kind == AsyncioChild.kind:
+        return AsyncioChild(sock, permits_fd, options, run)
+    return Child(sock, permits_fd, run or partial(execute, soft_limit=signal_limit), options.max_memory)
 
 
 def _breakpoint(*args: Any, **kwargs: Any) -> Any:
@@ -121,7 +136,7 @@ class Child:
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
-            log_lines.delivery_failed(delivery)
+            log_lines.delivery_failed(delivery, error)
             return outcomes.crashed(delivery, error)
         finally:
             end_if_forked(self._forks)

@@ -15,14 +15,12 @@ import socket
 import sys
 import threading
 from contextlib import suppress
-from functools import partial
 from typing import Any, NoReturn
 
 from django.core.cache import caches
 from django.db import connections
 
 from taskq import signals
-from taskq.execution import execute
 from taskq.processes import flush_streams
 from taskq.worker import log_lines
 from taskq.worker.process.system import (
@@ -38,14 +36,13 @@ from . import child, frames
 from .base import RunFn
 from .forkserver import ForkServer
 from .rehearsal import rehearse
-from .soft_limits import signal_limit
 
 
 def launch(run: RunFn | None = None, *, many: bool = False) -> ForkServer:
     """Fork the server and return the main process's end of it.
 
-    ``run`` is what the children run for each delivery, by default ``taskq.execution.execute`` with soft limits by
-    ``setitimer``. With ``many``, children will be forked all the time: the server moves its memory into huge pages.
+    ``run`` is what the children run for each delivery, by default ``taskq.execution.execute``. With ``many``, children
+    will be forked all the time: the server moves its memory into huge pages.
     Raises ``RuntimeError`` where processes can't be forked.
     """
     if not hasattr(os, "fork"):
@@ -111,7 +108,7 @@ def _main(sock: socket.socket, parent: int, run: RunFn | None, many: bool) -> No
             use_huge_pages()
         # Children collect nothing that is older than they are.
         gc.freeze()
-        ForkServerProcess(sock, run or partial(execute, soft_limit=signal_limit)).serve()
+        ForkServerProcess(sock, run).serve()
         code = 0
     except BaseException:
         log_lines.fork_server_failed()
@@ -122,7 +119,7 @@ def _main(sock: socket.socket, parent: int, run: RunFn | None, many: bool) -> No
 class ForkServerProcess:
     """The loop of the fork server, and its children by number and by pid."""
 
-    def __init__(self, sock: socket.socket, run: RunFn) -> None:
+    def __init__(self, sock: socket.socket, run: RunFn | None) -> None:
         self._sock = sock
         self._run = run
         self._reader = frames.FrameReader()

@@ -11,6 +11,9 @@ from taskq.worker.process.system import describe_exit
 from .base import LostChild
 from .child_connection import ChildConnection
 
+#: How many jobs the reason of a loss names.
+_JOBS_SHOWN = 10
+
 
 class State(Enum):
     """The state of a child; a slot without a child is ``DOWN``."""
@@ -82,9 +85,12 @@ class PreforkChild:
         unfinished = self.unfinished()
         started = [delivery for delivery, began in unfinished if began]
         unstarted = [delivery for delivery, began in unfinished if not began]
-        job = f" Job: {started[0].job}." if started else ""
-        reason = f"Worker exited prematurely: {describe_exit(exit_code)}{job or '.'}"
-        if self.connection.fault:
-            reason += f" It was killed: {self.connection.fault}."
         self.connection.close()
-        return LostChild(started, unstarted, reason, self.killed_for)
+        return LostChild(started, unstarted, self._reason(exit_code, started), self.killed_for)
+
+    def _reason(self, exit_code: int, started: list[Delivery]) -> str:
+        jobs = ", ".join(str(delivery.job) for delivery in started[:_JOBS_SHOWN])
+        more = f" and {len(started) - _JOBS_SHOWN} more" if len(started) > _JOBS_SHOWN else ""
+        label = f" Job{'s' if len(started) > 1 else ''}: {jobs}{more}." if started else "."
+        reason = f"Worker exited prematurely: {describe_exit(exit_code)}{label}"
+        return reason + (f" It was killed: {self.connection.fault}." if self.connection.fault else "")

@@ -63,36 +63,50 @@ class signal_limit:
 
 
 class thread_limit:
-    """Limits the calling thread to ``seconds`` by an asynchronous exception from a timer's thread."""
+    """Limits the calling thread to ``seconds`` by an asynchronous exception from a timer's thread.
 
-    def __init__(self, seconds: float) -> None:
+    Another thread can ``interrupt`` it too. Without ``seconds`` there is no timer.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds
         self._stage = _Stage.ENTERING
-        self._thread = threading.get_ident()
         self._lock = threading.Lock()
-        self._timer = threading.Timer(seconds, self._expire)
-        self._timer.daemon = True
-        self._timer.name = "taskq-soft-limit"
+        self._thread = 0
+        self._asked: type[BaseException] | None = None
+        self._timer: threading.Timer | None = None
 
     def __enter__(self) -> None:
-        self._timer.start()
-        self._stage = _Stage.RUNNING
+        self._thread = threading.get_ident()
+        if self._seconds and self._asked is None:
+            self._timer = threading.Timer(self._seconds, self.interrupt, (SoftTimeLimitExceeded,))
+            self._timer.daemon = True
+            self._timer.name = "taskq-soft-limit"
+            self._timer.start()
+        with self._lock:
+            asked = self._asked
+            self._stage = _Stage.RUNNING if asked is None else _Stage.OVER
+        if asked is not None:
+            raise asked
 
     def __exit__(self, kind: _Kind, error: BaseException | None, trace: TracebackType | None) -> None:
         with self._lock:
             self._stage = _Stage.OVER
         # An exception that has not arrived yet would interrupt the code that comes next.
         _raise_in(self._thread, None)
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         if isinstance(error, SoftTimeLimitExceeded) and not error.args:
             error.args = (self._seconds,)
 
-    def _expire(self) -> None:
-        while self._stage is _Stage.ENTERING:
-            time.sleep(_AGAIN)
+    def interrupt(self, error: type[BaseException]) -> bool:
+        """Raise ``error`` in the block as soon as it runs Python code; return false if it is over."""
         with self._lock:
-            if self._stage is _Stage.RUNNING:
-                _raise_in(self._thread, SoftTimeLimitExceeded)
+            if self._stage is _Stage.ENTERING:
+                self._asked = error
+            elif self._stage is _Stage.RUNNING:
+                _raise_in(self._thread, error)
+            return self._stage is not _Stage.OVER
 
 
 def _raise_in(thread: int, error: type[BaseException] | None) -> None:

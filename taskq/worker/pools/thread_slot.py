@@ -145,7 +145,7 @@ class ThreadSlot:
         try:
             return self._run(delivery, self._report)
         except BaseException as error:
-            log_lines.delivery_failed(delivery)
+            log_lines.delivery_failed(delivery, error)
             return outcomes.crashed(delivery, error)
 
     def _report(self, report: Any) -> None:

@@ -25,6 +25,12 @@ class LamportClock:
             self.value += 1
             return self.value
 
+    def forward_by(self, count: int) -> int:
+        """Return the first of the clocks for ``count`` messages that are sent now."""
+        with self._lock:
+            self.value += count
+            return self.value - count + 1
+
     def adjust(self, other: Any) -> int:
         """Move beyond the clock of a received message, which may be anything; return the new value."""
         if type(other) is not int or not 0 <= other < _MOST:

@@ -18,6 +18,9 @@ from .connection import POLL_INTERVAL, is_asynchronous
 _SHORT = 0.001
 #: Where py-amqp has the headers of a message.
 _AMQP = "application_headers"
+#: How kombu sends a body that is JSON text, and any other.
+_JSON_TEXT = {"content_type": "application/json", "content_encoding": "utf-8"}
+_AS_JSON = {"serializer": "json"}
 #: The most messages of an earlier process that are looked at, one by one. More of them are purged.
 _MOST_OLD = 10_000
 
@@ -86,8 +89,9 @@ class Link:
         routing_key: str = "",
         *,
         headers: dict[str, Any] | None = None,
+        encoded: bool = False,
     ) -> None:
-        """Send ``body`` as JSON; declare the exchange before the first message.
+        """Send ``body`` as JSON, which it is if ``encoded``; declare the exchange before the first message.
 
         Raises the transport's errors. After an error of the channel the next message gets a new one.
         """
@@ -99,8 +103,8 @@ class Link:
                 routing_key=routing_key,
                 headers=headers,
                 delivery_mode=exchange.delivery_mode,
-                serializer="json",
                 retry=False,
+                **(_JSON_TEXT if encoded else _AS_JSON),
             )
         except Exception as error:
             if not isinstance(error, self.connection_errors):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -13,9 +15,10 @@ from taskq.events import Receiver
 from taskq.events.sent import SentEvents
 from taskq.models import Message, TaskEvent
 from tests.support.jobs.endings import fail_with
-from tests.support.jobs.flows import add
-from tests.support.processes import Process
+from tests.support.jobs.flows import add, tell
+from tests.support.processes import Process, Processes
 from tests.support.waiting import wait_until
+from tests.support.workers import as_environment
 
 
 class Capture:
@@ -87,6 +90,19 @@ def test_events_of_tasks(events: None, capture: Capture, node: str) -> None:
     assert "Traceback" in capture.of(bad.id)[2]["traceback"]
     clocks = [event["clock"] for event in capture.of(good.id)]
     assert clocks == sorted(clocks)
+
+
+def test_events_of_a_tasks_own_are_in_the_dump(
+    events: None, capture: Capture, module_processes: Processes, node: str
+) -> None:
+    dump = module_processes.start("taskevents", "--dump", **as_environment({}))
+    dump.wait_for_log("worker-heartbeat|heartbeat")
+    result = tell.delay(2)
+    dump.wait_for_log(rf"^{re.escape(node)} .* task progress: .*{result.id}.* done=2, of=3")
+    dump.stop(signal.SIGINT)
+    wait_until(lambda: "task-progress" in capture.kinds(result.id))
+    (event,) = [event for event in capture.of(result.id) if event["type"] == "task-progress"]
+    assert (event["done"], event["of"], event["hostname"]) == (2, 3, node)
 
 
 def test_disabled_means_disabled(capture: Capture) -> None:

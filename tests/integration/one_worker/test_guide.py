@@ -1,23 +1,31 @@
-"""The guide's examples of calling tasks, states and results, as printed."""
+"""The guide's examples of calling tasks, states and results, and of its commands, as printed.
+
+The monitor without ``--dump`` is in ``test_screen``, ``taskmulti`` in ``test_taskmulti``.
+"""
 
 from __future__ import annotations
 
 import re
+import signal
 import socket
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command, load_command_class
 from django.db import transaction
 
 from taskq import AsyncResult
 from taskq.conf import settings
 from taskq.models import Message, TaskRun
 from testproject.arithmetic.tasks import add, mul, xsum
+from tests.support.databases import Database
 from tests.support.jobs import endings, tasks
-from tests.support.processes import Process
+from tests.support.processes import Process, Processes
 from tests.support.waiting import wait_until
+from tests.support.workers import as_environment
 
 
 def test_result_has_value_state_and_fields_of_the_run(alias: str) -> None:
@@ -119,3 +127,74 @@ def test_progress_is_seen_while_the_task_runs(notes: Path, go_on: Path) -> None:
     go_on.touch()
     assert res.get(timeout=20) == "done"
     assert res.state == "SUCCESS"
+
+
+# -- the guide's commands of "Remote Control", translated
+
+
+@pytest.fixture
+def node(worker: Process) -> str:
+    return worker.wait_for_log(r"(taskq@\S+) ready").group(1)
+
+
+@pytest.fixture
+def said(node: str, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command, and return what it prints."""
+
+    def run(*words: str) -> str:
+        call_command(*words)
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_inspect_active_tells_of_the_running_task(
+    node: str, said: Callable[..., str], notes: Path, go_on: Path
+) -> None:
+    assert said("taskinspect", "active", "-t", "20", "-d", node) == f"->  {node}: OK\n    - empty -\n\n1 node online.\n"
+    res = endings.wait_for_file.delay(str(notes), str(go_on))
+    wait_until(notes.read_text, what="the task to start")
+    head, line, *rest = said("taskinspect", "active", f"--destination={node}", "-t", "20").splitlines()
+    assert (head, rest) == (f"->  {node}: OK", ["", "1 node online."])
+    assert line.startswith(f"    * {{'id': '{res.id}', 'name': '{endings.wait_for_file.name}', 'args': ")
+    assert said("taskinspect", "active", "-t", "1").startswith(f"->  {node}: OK\n    * {{'id': '{res.id}', ")
+    go_on.touch()
+    assert res.get(timeout=20) == "done"
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("taskinspect", "  active\n      List the tasks that run now.\n"),
+        ("taskcontrol", "  enable_events\n      Have workers send events of tasks.\n"),
+        ("taskcontrol", "  disable_events\n      Have workers send no more events of tasks.\n"),
+    ],
+)
+def test_help_lists_the_commands(name: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        load_command_class("taskq", name).run_from_argv(["manage.py", name, "--help"])
+    assert end.value.code == 0
+    assert line in capsys.readouterr().out
+
+
+def test_events_are_enabled_dumped_and_disabled(
+    node: str, said: Callable[..., str], database: Database, tmp_path: Path
+) -> None:
+    processes = Processes(tmp_path, {"DATABASE_URL": database.url, "TASKQ_BROKER_URL": "django://"})
+    order = ("-t", "20", "-d", node)
+    assert said("taskcontrol", "enable_events", *order) == f"->  {node}: OK\n        task events enabled\n"
+    try:
+        dump = processes.start("taskevents", "--dump", **as_environment({}))
+        dump.wait_for_log("-> taskevents: starting capture...")
+        dump.wait_for_log(re.escape(node) + r" \[\d{4}-\d\d-\d\d \S+\+00:00\] heartbeat: active=")
+        res = add.delay(2, 2)
+        dump.wait_for_log(rf"task received: testproject.arithmetic.tasks.add\({res.id}\) args='?\(2, 2\)'? kwargs=")
+        dump.wait_for_log(rf"task succeeded: testproject.arithmetic.tasks.add\({res.id}\) .*result='?4")
+        assert dump.stop(signal.SIGINT) == 0
+    finally:
+        processes.end()
+        assert said("taskcontrol", "disable_events", *order) == f"->  {node}: OK\n        task events disabled\n"
+
+
+def test_status_lists_the_online_nodes(node: str, said: Callable[..., str]) -> None:
+    assert said("taskstatus", "-t", "3") == f"->  {node}: OK\n\n1 node online.\n"

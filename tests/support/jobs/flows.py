@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db import models
 
-from taskq import signature, task
+from taskq import Task, signature, task
 from taskq.exceptions import Ignore
 
 from .notes import note_line, wait_for
@@ -20,6 +20,12 @@ from .notes import note_line, wait_for
 @task
 def add(x: int, y: int) -> int:
     return x + y
+
+
+@task(bind=True)
+def tell(self: Task[[int], None], done: int) -> None:
+    """Tell monitors how far it is."""
+    self.send_event("task-progress", done=done, of=3)
 
 
 @task(ignore_result=True)

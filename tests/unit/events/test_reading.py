@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from django.test import override_settings
 from kombu import Connection
+from kombu.message import Message
+from kombu.utils.json import dumps
 
 from taskq.events.dump import Dump
 from taskq.events.names import event_exchange
@@ -18,17 +21,21 @@ from tests.support.waiting import wait_until
 
 def test_a_received_event_is_in_local_time() -> None:
     here = utc_offset()
-    event = localized({"type": "task-started", "timestamp": 10_000.0, "utcoffset": here + 1, "clock": 7})
+    before = lamport.value
+    event, _ = localized([
+        {"type": "task-started", "timestamp": 10_000.0, "utcoffset": here + 1, "clock": before + 7},
+        {"type": "task-started", "clock": "late"},
+    ])  # fmt: skip
     assert event["timestamp"] == 10_000.0 - 3600
     assert event["local_received"] > 0
-    assert lamport.value > 7
-    assert localized({"type": "task-sent", "clock": None})["clock"] == lamport.value - 1
+    assert lamport.value == before + 8
+    assert localized([{"type": "task-sent", "clock": None}])[0]["clock"] == before + 7
 
 
 @pytest.mark.parametrize("event", [None, [], {}, {"type": 3}, "text"])
 def test_other_things_are_no_events(event: Any) -> None:
     with pytest.raises(ValueError, match="no event"):
-        localized(event)
+        localized([{"type": "task-started"}, event])
 
 
 def test_stamped_events_have_the_common_fields() -> None:
@@ -75,3 +82,22 @@ def test_what_is_no_event_ends_no_monitor() -> None:
         wait_until(lambda: next(reading) is not None and "last" in got, what="the last event")
         reading.close()
     assert got == ["first", "not compressed", "not compressed", "last"]
+
+
+@pytest.mark.parametrize("as_bytes", [True, False])
+def test_receiver_reads_types_of_kombu_and_leaves_out_what_is_no_event(as_bytes: bool) -> None:
+    got: list[Any] = []
+    receiver = Receiver({"*": got.append, "task-sent": lambda event: None})
+    when = datetime(2026, 5, 1, tzinfo=UTC)
+    for body in (
+        dumps([{"type": "task-x", "n": 1}, {"type": "task-sent"}]),
+        dumps({"type": "y", "when": when}),
+        "[3]",
+        "{",
+    ):
+        message = Message(
+            body=body.encode() if as_bytes else body, content_type="application/json", content_encoding="utf-8"
+        )
+        receiver._receive(message)
+    assert receiver._receive(Message(body="x", content_type="text/plain", content_encoding="utf-8")) == 0
+    assert [(event["type"], event.get("when")) for event in got] == [("task-x", None), ("y", when)]

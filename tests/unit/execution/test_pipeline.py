@@ -297,6 +297,28 @@ def test_update_state_reports_own_progress_and_refuses_anything_else(sent: list[
 
 def test_update_state_in_a_direct_call_does_nothing() -> None:
     define(lambda self: self.update_state(state="PROGRESS"), bind=True)()
+    define(lambda self: self.send_event("task-progress", done=1), bind=True)()
+
+
+def test_send_event_reports_its_fields_and_refuses_anything_else(sent: list[Envelope], worker: Worker) -> None:
+    def run(self: Any) -> None:
+        self.send_event("task-progress", done=1, uuid="another", clock=7)
+        in_thread(self.send_event, "shop-sold")
+        for kind in ("progress", "", "task-", "task progress", "task-a.b", 3, None, "task-" + "x" * 100):
+            with pytest.raises(ValueError, match="a type is two words or more"):
+                self.send_event(kind)
+        with pytest.raises(ValueError, match=r"the fields have .* characters as JSON, 65,536 at most"):
+            self.send_event("task-progress", text="x" * 65_536)
+        with pytest.raises(EncodeError, match=r"the fields of send_event\(\), of type dict, can't be stored"):
+            self.send_event("task-progress", done=object())
+
+    moving = define(run, bind=True)
+    moving.delay()
+    assert worker.run().state == states.SUCCESS
+    assert [(report.event, report.meta, report.state) for report in worker.reports] == [
+        ("task-progress", '{"done": 1}', ""), ("shop-sold", "{}", ""),
+    ]  # fmt: skip
+    assert {report.task_id for report in worker.reports} == {sent[0].task_id}
 
 
 def in_thread(function: Any, *args: Any, **kwargs: Any) -> Any:

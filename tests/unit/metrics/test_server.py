@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 
@@ -88,6 +90,22 @@ def test_rubbish_does_no_harm(server: Server, request_: bytes, capfd: pytest.Cap
     assert b"script" not in answer
     assert ask(server) == (200, b"Yes.\n")
     assert capfd.readouterr().err == ""
+
+
+def test_a_burst_of_clients_from_another_process_keeps_no_probe_waiting(server: Server) -> None:
+    program = (
+        "import socket, sys\n"
+        "clients = [socket.create_connection(('127.0.0.1', int(sys.argv[1]))) for _ in range(300)]\n"
+        "[client.send(b'GET /live HT') for client in clients[-30:]]\n"
+        "print(flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", program, str(server.address.port)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as burst:
+        assert burst.stdout is not None
+        burst.stdout.readline()
+        assert ask(server) == (200, b"Yes.\n")
+        burst.kill()
 
 
 def test_many_slow_clients_keep_no_probe_waiting(server: Server) -> None:

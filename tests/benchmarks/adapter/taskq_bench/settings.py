@@ -3,7 +3,8 @@
 ``DATABASE_URL`` names the database; ``TASKQ_BENCH_APP`` the app with the task:
 ``taskq_bench.marking`` for the shared bench, ``taskq_bench.plain`` where there is none;
 ``TASKQ_BENCH_IGNORE=1`` keeps no rows; ``TASKQ_BENCH_SYNCHRONOUS`` is SQLite's pragma;
-``TASKQ_BENCH_CONTROL=0`` starts workers without remote control;
+``TASKQ_BENCH_CONTROL=0`` starts workers without remote control; ``TASKQ_BENCH_NOTIFY=0`` has them poll;
+``TASKQ_BENCH_CONN_MAX_AGE`` is how long they keep connections;
 ``TASKQ_BENCH_PREPARED=1`` has PostgreSQL prepare what runs often, which Django leaves to its OPTIONS.
 """
 
@@ -21,7 +22,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 INSTALLED_APPS = ["django.contrib.contenttypes", "taskq", env.str("TASKQ_BENCH_APP", default="taskq_bench.plain")]
 
 # Connections are kept, as the peers keep theirs.
-DATABASES = {"default": {**env.db_url("DATABASE_URL"), "CONN_MAX_AGE": 600}}
+CONN_MAX_AGE = env.int("TASKQ_BENCH_CONN_MAX_AGE", default=600)
+DATABASES = {"default": {**env.db_url("DATABASE_URL"), "CONN_MAX_AGE": CONN_MAX_AGE}}
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     DATABASES["default"]["OPTIONS"] = {
         "timeout": 20,
@@ -35,3 +37,4 @@ elif env.bool("TASKQ_BENCH_PREPARED", default=False):
 TASKQ_IGNORE_RESULT = env.bool("TASKQ_BENCH_IGNORE", default=False)
 TASKQ_TRACK_PENDING = not TASKQ_IGNORE_RESULT
 TASKQ_ENABLE_REMOTE_CONTROL = env.bool("TASKQ_BENCH_CONTROL", default=True)
+TASKQ_NOTIFY = env.bool("TASKQ_BENCH_NOTIFY", default=True)

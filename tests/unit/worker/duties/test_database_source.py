@@ -15,11 +15,14 @@ from django.test.utils import CaptureQueriesContext
 
 from taskq.engines.marks import mark
 from taskq.messages.parking import parking
+from taskq.messages.protocol import MOST_OUTSIDE, seal
+from taskq.messages.serializers import to_json
 from taskq.models import Message, ScheduledMessage
 from taskq.records import Claimed
 from taskq.store import workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
+from taskq.store.large import body_of
 from taskq.store.parking import park, park_waiting
 from taskq.worker.duties import database_source as source_module
 from taskq.worker.duties import parking as parking_module
@@ -149,6 +152,26 @@ def test_one_message_is_held_however_large_it_is() -> None:
         taken.source.work()
         assert len(taken.messages) == held
         taken.lease.drop(taken.messages[-1].id)
+
+
+@pytest.mark.parametrize("signing", [False, True])
+def test_bodies_that_only_a_task_opens_stay_in_their_rows(signing: bool) -> None:
+    with override_settings(TASKQ_SIGNING=signing, TASKQ_MAX_PREFETCH_SIZE=1):
+        large = envelope("large", queue="a", body="x" * (MOST_OUTSIDE + 1))
+        large.headers |= {"root_id": "large", "padding": "x" * 10_000}
+        seal([large])
+        headers = to_json(large.headers)
+        enqueue([large])
+        taken = Taken()
+        taken.source.work()
+        (message,) = taken.messages
+        assert (message.in_row, message.body, message.size, taken.lease.size) == (True, "", 0, 0)
+        assert message.headers == headers
+        assert body_of(message.id, headers, "{}") == large.body
+        Message.objects.update(body="y")
+        assert body_of(message.id, headers, "{}") == (None if signing else "y")
+        Message.objects.all().delete()
+        assert body_of(message.id, headers, "{}") is None
 
 
 @override_settings(TASKQ_MAX_MESSAGE_SIZE=50_000, TASKQ_MAX_HEADERS_SIZE=20_000)

@@ -481,7 +481,7 @@ def test_stop_puts_back_what_runs_without_counting_its_start(
     bench.consumer.abandon()
     ((number, details),) = bench.asked("requeue_lost")
     assert (number, details["starts"] - 1, details["counted"]) == (message.id, message.deliveries, False)
-    assert f"Task consumer.plain[{message.task_id}] was interrupted by the stop" in caplog.text
+    assert f"Task consumer.plain[{message.task_id}] was interrupted and runs again" in caplog.text
     assert not bench.asked("requeue")
     assert not bench.settled()
 

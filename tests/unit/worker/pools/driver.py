@@ -153,6 +153,10 @@ class Driver:
         )
         self.pool: Pool = pool_class(pool)(concurrency, events, self.hub, PoolOptions(run=run, **options))
 
+    def __str__(self) -> str:
+        got = f"{len(self.outcomes)} outcomes, {len(self.reports)} reports, {len(self.returned)} returned"
+        return f"{got}, lost: {self.lost}, broken: {self.broken}, unfinished: {self.pool.unfinished()}"
+
     def start(self) -> None:
         self.pool.start()
         self.until(lambda: all(slot.accepting for slot in self.pool.slots), "the slots are up")
@@ -161,7 +165,7 @@ class Driver:
         """Run the loop until ``condition`` holds."""
         end = time.monotonic() + timeout
         while not condition():
-            assert time.monotonic() < end, f"after {timeout:g} s still not: {what or condition}; {vars(self)}"
+            assert time.monotonic() < end, f"after {timeout:g} s still not: {what or condition}; {self}"
             self.hub.run_once()
 
     def answered(self, wanted: Iterable[Delivery]) -> None:
@@ -172,7 +176,13 @@ class Driver:
         """Hand over all of it, keep on whatever comes back, until each has an outcome or is lost with its child."""
         waiting = list(work)
 
+        known = len(self.lost)
+
         def done() -> bool:
+            nonlocal known
+            for lost in self.lost[known:]:
+                self.returned += lost.unstarted
+            known = len(self.lost)
             while self.returned:
                 waiting.insert(0, self.returned.pop())
             for slot in self.pool.slots:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+
+from django.db import connection
 
 from taskq import task
 
@@ -19,3 +22,51 @@ def first_line(values: list[int]) -> float:
     if values != list(range(len(values))):
         raise ValueError("values are missing, or not in their order")
     return began
+
+
+@task
+def now() -> float:
+    """Return when it began."""
+    return time.time()
+
+
+@task
+def echo(text: str, times: int) -> str:
+    """Return ``text`` so many times."""
+    return text * times
+
+
+@task
+def large(size: int) -> str:
+    """Return a text of ``size`` bytes."""
+    return "x" * size
+
+
+@task
+def wait(seconds: float) -> float:
+    """Wait, as for a network."""
+    time.sleep(seconds)
+    return seconds
+
+
+@task
+def spin(seconds: float) -> float:
+    """Compute for so much processor time."""
+    began = time.thread_time()
+    while time.thread_time() - began < seconds:
+        pass
+    return seconds
+
+
+@task
+def query() -> None:
+    """Use the database."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+@task
+async def wait_async(seconds: float) -> float:
+    """Wait, as for a network, and let others run."""
+    await asyncio.sleep(seconds)
+    return seconds

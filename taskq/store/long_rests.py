@@ -1,0 +1,63 @@
+"""Long rests: the rows of a long chain that another program has sent whole are written before its first step settles.
+
+The process that ran the step has cut the chain, and writes the rows. The worker's main process would have to hold them
+all, and no other task would be settled or claimed meanwhile. Called by ``execution.followups``.
+
+The keys follow from the chain. So a second delivery of the step writes the same rows; rows of a step that is never
+settled lead nowhere, and go by their age.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from taskq.conf import settings
+from taskq.engines import Engine, for_alias
+from taskq.records import NewGroup
+
+from .transactions import repeated
+from .workflow_rows import insert
+
+#: The characters of one transaction: it takes some milliseconds, also where it keeps all other writers waiting.
+_AT_ONCE = 256_000
+#: As many characters of rests as a settlement brings along by itself.
+_MOST_SETTLED = 256_000
+
+
+def write_ahead(groups: Sequence[NewGroup], alias: str | None = None) -> list[NewGroup]:
+    """Write the rests among new groups, if they are large; return the groups that are still to be written.
+
+    Inside a transaction nothing is written.
+    """
+    rests = [group for group in groups if not group.size and group.body is not None]
+    if sum(len(group.body or "") for group in rests) <= _MOST_SETTLED:
+        return list(groups)
+    engine = for_alias(alias or settings.DATABASE)
+    if engine.in_transaction():
+        return list(groups)
+    for part in _parts(rests):
+        began = time.monotonic()
+        repeated(engine, partial(_insert, engine, part))
+        # On SQLite others wait with pauses: without this one they would come last.
+        time.sleep(time.monotonic() - began)
+    return [group for group in groups if group.size or group.body is None]
+
+
+def _insert(engine: Engine, groups: Sequence[NewGroup]) -> None:
+    with engine.atomic():
+        insert(engine, groups, ())
+
+
+def _parts(groups: Sequence[NewGroup]) -> Iterator[list[NewGroup]]:
+    part: list[NewGroup] = []
+    size = 0
+    for group in groups:
+        part.append(group)
+        size += len(group.body or "")
+        if size >= _AT_ONCE:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part

@@ -179,6 +179,11 @@ class Settings:
     TRACK_STARTED = Setting(kinds.FLAG, False, "Write the state `STARTED` when a task starts.")
     TRACK_PENDING = Setting(kinds.FLAG, True, "Write a row when a task is sent, so that the admin shows waiting tasks.")
     STATISTICS = Setting(kinds.FLAG, True, "Count by minute and by hour how tasks end, for charts: see `Statistic`.")
+    MAX_RESULT_SIZE = Setting(
+        kinds.optional(kinds.COUNT),
+        64 * 1024 * 1024,
+        "Most bytes of a result; a task that returns more fails. `None` is no limit.",
+    )
     RESULT_EXPIRES = Setting(
         kinds.AGE, timedelta(days=1), "How long rows of ended tasks are kept. `None` or 0 keeps them for ever."
     )

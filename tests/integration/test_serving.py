@@ -85,3 +85,15 @@ def test_messages_that_are_not_authentic_are_counted(alias: str, start_worker: S
     )  # fmt: skip
     dropped = lambda: metrics(worker)["taskq_worker_messages_dropped_total"].value(reason="not_authentic")  # noqa: E731
     wait_until(lambda: dropped() == 1, what="the message to be counted")
+
+
+@sqlite
+def test_a_loop_that_hangs_is_not_live(alias: str, start_worker: StartWorker, notes: Path) -> None:
+    # The watchdog ends the worker after twice the time.
+    worker = start_worker(SERVE="127.0.0.1:0", WATCHDOG_TIMEOUT=16, environment={"TEST_HANG": "loop"})
+    assert ask(worker, "/live") == (200, "The loop makes progress.\n")
+    jobs.note.delay(str(notes), 1)
+    wait_until(lambda: has_sentence(ask(worker, "/live"), 503, "The loop has made no progress"), what="a 503")
+    assert ask(worker, "/ready")[0] == 503
+    assert metrics(worker)["taskq_worker_slots"].value() == 1
+    worker.kill()

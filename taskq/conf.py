@@ -197,9 +197,9 @@ class Settings:
     )
 
     POOL = Setting(
-        kinds.choice("prefork", "threads", "solo", "asyncio", "custom"),
+        kinds.choice("prefork", "threads", "solo", "asyncio", "gevent", "eventlet", "custom"),
         "prefork",
-        "The pool in which tasks run: processes, threads, one thread, an event loop, or `TASKQ_CUSTOM_POOL`.",
+        "Where tasks run: in processes, threads, one thread, an event loop, greenlets, or in `TASKQ_CUSTOM_POOL`.",
     )
     CUSTOM_POOL = Setting(
         kinds.optional(kinds.TEXT), None, "The class of the pool `custom`, of your own: `package.module:Class`."
@@ -212,6 +212,12 @@ class Settings:
         None,
         "Threads of the pool `asyncio`, for tasks that are no coroutines and for synchronous code of those that are. "
         "Each has its own database connections. Further runs wait for a thread. `None`: one for each running task.",
+    )
+    GREEN_DATABASE_CONNECTIONS = Setting(
+        kinds.optional(kinds.COUNT),
+        20,
+        "Connections to each database that the tasks of one worker with the pool `gevent` or `eventlet` have at a "
+        "time. Further tasks wait for one. `None` is no limit.",
     )
     AUTOSCALE = Setting(
         kinds.optional(kinds.AUTOSCALE),

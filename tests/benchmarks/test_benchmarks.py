@@ -23,6 +23,8 @@ RUNS = [
     ("idle", ["--database", "sqlite"]),
     ("recycling", ["--database", "postgresql"]),
     ("recycling", ["--database", "sqlite"]),
+    ("waiting", ["--database", "postgresql"]),
+    ("waiting", ["--database", "sqlite"]),
     ("backlog", ["--database", "postgresql"]),
     ("backlog", ["--database", "sqlite"]),
     ("metrics", ["--database", "postgresql"]),

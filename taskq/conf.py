@@ -179,6 +179,11 @@ class Settings:
     TRACK_STARTED = Setting(kinds.FLAG, False, "Write the state `STARTED` when a task starts.")
     TRACK_PENDING = Setting(kinds.FLAG, True, "Write a row when a task is sent, so that the admin shows waiting tasks.")
     STATISTICS = Setting(kinds.FLAG, True, "Count by minute and by hour how tasks end, for charts: see `Statistic`.")
+    MAX_RESULT_SIZE = Setting(
+        kinds.optional(kinds.COUNT),
+        64 * 1024 * 1024,
+        "Most bytes of a result; a task that returns more fails. `None` is no limit.",
+    )
     RESULT_EXPIRES = Setting(
         kinds.AGE, timedelta(days=1), "How long rows of ended tasks are kept. `None` or 0 keeps them for ever."
     )
@@ -192,9 +197,9 @@ class Settings:
     )
 
     POOL = Setting(
-        kinds.choice("prefork", "threads", "solo", "asyncio", "custom"),
+        kinds.choice("prefork", "threads", "solo", "asyncio", "gevent", "eventlet", "custom"),
         "prefork",
-        "The pool in which tasks run: processes, threads, one thread, an event loop, or `TASKQ_CUSTOM_POOL`.",
+        "Where tasks run: in processes, threads, one thread, an event loop, greenlets, or in `TASKQ_CUSTOM_POOL`.",
     )
     CUSTOM_POOL = Setting(
         kinds.optional(kinds.TEXT), None, "The class of the pool `custom`, of your own: `package.module:Class`."
@@ -207,6 +212,12 @@ class Settings:
         None,
         "Threads of the pool `asyncio`, for tasks that are no coroutines and for synchronous code of those that are. "
         "Each has its own database connections. Further runs wait for a thread. `None`: one for each running task.",
+    )
+    GREEN_DATABASE_CONNECTIONS = Setting(
+        kinds.optional(kinds.COUNT),
+        20,
+        "Connections to each database that the tasks of one worker with the pool `gevent` or `eventlet` have at a "
+        "time. Further tasks wait for one. `None` is no limit.",
     )
     AUTOSCALE = Setting(
         kinds.optional(kinds.AUTOSCALE),

@@ -47,6 +47,7 @@ def returned(run: Run) -> Outcome:
         return _outcome(run, states.SUCCESS)
     try:
         text, content_type = values.encode(run.value)
+        values.check_size(text)
     except EncodeError as error:
         return failed(run, error)
     return _outcome(run, states.SUCCESS, result=text, content_type=content_type)
@@ -178,7 +179,11 @@ def encoded(error: BaseException) -> str:
     if isinstance(error, asyncio.CancelledError):
         error = RuntimeError(f"The task was cancelled: {reprs.short_repr(error)}")
     try:
-        return values.encode_exception(error)
+        text = values.encode_exception(error)
+        values.check_size(text, f"the data of {type(error).__name__}")
+        return text
+    except EncodeError as too_large:
+        return values.encode_exception(too_large)
     except contained():  # an exception class may override any attribute that is read there
         return values.encode_exception(TaskqError(f"{type(error).__name__}, which can't be stored."))
 

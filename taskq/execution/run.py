@@ -81,4 +81,5 @@ class Run:
             called = "send_event()" if event else "update_state()"
             raise RuntimeError(f"{called} works in the process that runs the task, not in those that it forks.")
         text, content_type = (meta, JSON) if event else values.encode(meta, what="meta of update_state()")
+        values.check_size(text, "meta of update_state()")
         self.report(Report(self.delivery.job, task_id, state, text, content_type, clock.now(), event))

@@ -11,7 +11,7 @@ from taskq import value_kinds as kinds
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 #: ``processes`` is Celery's other name of ``prefork``.
-POOLS = ("prefork", "threads", "solo", "asyncio", "custom", "processes")
+POOLS = ("prefork", "threads", "solo", "asyncio", "gevent", "eventlet", "custom", "processes")
 
 
 def level(text: str) -> str:

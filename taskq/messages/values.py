@@ -28,6 +28,7 @@ from .signing import plain_type
 __all__ = [
     "ALTERED",
     "JSON",
+    "check_size",
     "decode",
     "decode_children",
     "decode_exception",
@@ -58,6 +59,21 @@ def encode(value: Any, serializer: str | None = None, what: str = "the return va
         return _by_registry(value, name)
     except contained() as error:
         raise EncodeError(_refusal(value, what, name, error)) from error
+
+
+def check_size(text: str, what: str = "the return value") -> None:
+    """Raise ``EncodeError`` for the text of a value above ``TASKQ_MAX_RESULT_SIZE``."""
+    most = settings.MAX_RESULT_SIZE
+    # A character has four bytes at most.
+    if most is None or 4 * len(text) <= most or (size := _bytes_of(text)) <= most:
+        return
+    raise EncodeError(
+        f"{what} has {size} bytes, above TASKQ_MAX_RESULT_SIZE ({most}): store large data, and return its key."
+    )
+
+
+def _bytes_of(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def decode(text: str | None, content_type: str = JSON) -> Any:

@@ -188,6 +188,24 @@ outcome_not_sent = Hook[Delivery](
 job_not_terminated = Hook[int, Exception](log.error, "Job %d is not terminated. %s")
 wrong_job_answered = Hook[int, object](log.error, "A child answered job %d, but it had another job: %r.")
 child_failed = Hook[()](log.exception, "A child of the pool fails.")
+connections_short = Hook[str, float](
+    log.warning,
+    "A task has waited for a connection to %r for %g s: close connections before long waits, or raise "
+    "TASKQ_GREEN_DATABASE_CONNECTIONS.",
+)
+connection_not_closed = Hook[str, Exception](log.warning, "A connection to %r could not be closed: %r")
+driver_blocks = Hook[str, str, str](
+    log.warning, "The %s pool: the driver %s of the database %r blocks all greenlets while it works."
+)
+coroutines_refused = Hook[str, list[str]](
+    lambda kind, names: log.warning(
+        "The %s pool can't run async def tasks, which fail here: they need a worker with --pool asyncio: %s",
+        kind, ", ".join(names[:_SHOWN]),
+    )
+)  # fmt: skip
+eventlet_discouraged = Hook[()](
+    log.warning, "The eventlet pool: the maintainers of eventlet advise against new use of it. Look at gevent."
+)
 pool_restarting = Hook[()](log.info, "The pool will be restarted: the code is being imported anew.")
 pool_restarted = Hook[()](log.info, "The code is imported anew: processes are replaced, each when its task has ended.")
 pool_not_restarted = Hook[str](

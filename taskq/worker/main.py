@@ -64,6 +64,7 @@ def validate_config(config: WorkerConfig) -> None:
     pool = pool_class(config.pool)
     _refuse_unlimited(pool, config)
     _refuse_scaling(pool, config)
+    pool.refuse(_interpreter(config))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +92,11 @@ def run_worker(config: WorkerConfig, services: Sequence[Service] = ()) -> Worker
 def _run(config: WorkerConfig, services: Sequence[Service]) -> WorkerExit:
     if services:
         load_transport()
-    fork_server = launch(many=bool(config.max_tasks_per_child)) if pool_class(config.pool).needs_fork_server else None
     config.info = _info(config)
     config.interpreter = _interpreter(config)
+    fork_server = None
+    if pool_class(config.pool).needs_fork_server:
+        fork_server = launch(many=bool(config.max_tasks_per_child), interpreter=config.interpreter)
     with Started() as started:
         if fork_server is not None:
             started.will_need(fork_server.end)

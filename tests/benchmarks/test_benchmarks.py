@@ -10,6 +10,7 @@ import pytest
 from tests.support.services import require_or_skip
 
 from .project import REPOSITORY
+from .tuning import CLAIMS
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
 
@@ -22,6 +23,8 @@ RUNS = [
     ("idle", ["--database", "sqlite"]),
     ("recycling", ["--database", "postgresql"]),
     ("recycling", ["--database", "sqlite"]),
+    ("waiting", ["--database", "postgresql"]),
+    ("waiting", ["--database", "sqlite"]),
     ("backlog", ["--database", "postgresql"]),
     ("backlog", ["--database", "sqlite"]),
     ("metrics", ["--database", "postgresql"]),
@@ -29,6 +32,7 @@ RUNS = [
     ("endurance", ["costs", "rounds", "readers"]),
     ("workflows", ["--database", "postgresql"]),
     ("workflows", ["--database", "sqlite"]),
+    *(("tuning", [claim, "--rounds", "1"]) for claim in CLAIMS),
 ]
 
 

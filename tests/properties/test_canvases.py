@@ -29,7 +29,7 @@ from tests.support.canvases import Canvas, Failed, built, drawn, expected
 from tests.support.databases import Database
 from tests.support.worker_here import WorkerHere
 
-from .test_store_machine import FULL
+from .store_sending import FULL
 
 START = 5
 

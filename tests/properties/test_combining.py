@@ -15,8 +15,8 @@ from taskq.workflows.plan import plan
 from tests.support.canvases import Canvas, built
 from tests.support.jobs import pure
 
+from .store_sending import FULL
 from .test_canvases import canvases, form
-from .test_store_machine import FULL
 
 
 def errback() -> Any:

@@ -6,18 +6,13 @@ held by two, nothing is settled twice, no final state changes. Claims come in or
 
 from __future__ import annotations
 
-import itertools
-import os
 from collections import Counter
-from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import transaction
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
@@ -30,121 +25,24 @@ from taskq.engines import for_alias
 from taskq.models import Attempt, Message, ScheduledMessage, TaskRun, Worker
 from taskq.records import Claimed, Envelope, Progress, Settlement
 from taskq.store import claim as claims
-from taskq.store import enqueue, requeue, retention, workers
+from taskq.store import requeue, retention, workers
 from taskq.store.progress import write
-from taskq.store.promote import promote
 from taskq.store.recover import recover, recover_orphans
 from taskq.store.revoke import revoke
 from taskq.store.settle import settle
 from tests.support.databases import Database
 from tests.support.envelopes import ending, envelope
 
-from .model import Model, ModelMessage
-
-FULL = os.environ.get("TASKQ_TEST_FULL") == "1"
-QUEUES = ["a", "b"]
-#: Ids that a caller may choose, so that some are sent again and again.
-CHOSEN = ["x", "y", "Z", "é" * 3]
-#: A little later is due at once; much later is not in a test's life.
-DELAYS = [0, 0, 0, 1e-6, 3600]
-ENDS = ["SUCCESS", "FAILURE", "RETRY", "IGNORED", "dropped", "followed"]
-MONTH = timedelta(days=30)
-
-
-def _envelopes(*task_ids: str | None) -> st.SearchStrategy[Envelope]:
-    return st.builds(
-        envelope,
-        st.sampled_from(task_ids),
-        queue=st.sampled_from(QUEUES),
-        priority=st.integers(0, 3),
-        tracked=st.booleans(),
-        delay=st.sampled_from(DELAYS),
-    )
-
-
-envelopes = _envelopes(None, *CHOSEN)
-#: What follows from a task has an id of its own.
-follow_ups = st.lists(_envelopes(None), max_size=2)
-some_ids = st.sets(st.sampled_from(CHOSEN), min_size=1)
+from .model import ModelMessage
+from .store_sending import DELAYS, ENDS, FULL, MONTH, QUEUES, SendingMachine, envelopes, follow_ups, some_ids
 
 
 def _some_claimed(machine: StoreMachine) -> bool:
     return any(machine.claimed.values())
 
 
-class StoreMachine(RuleBasedStateMachine):
+class StoreMachine(SendingMachine):
     """Drives the store of one database. ``database`` is set by the test."""
-
-    database: Database
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.database.clear()
-        self.alias = self.database.alias
-        self.model = Model()
-        self.living: list[str] = []
-        self.gone: list[str] = []
-        #: All that was ever claimed, by token: a worker may come back with what it holds no more.
-        self.claimed: dict[str, list[Claimed]] = {}
-        self.numbers = itertools.count(1)
-        self.newest = 0
-
-    def teardown(self) -> None:
-        self.database.clear()
-
-    # -- sending
-
-    def _note_sent(self, sent: list[Envelope]) -> None:
-        self._note_new([m for e in sent if (m := self.model.send(e)) is not None])
-
-    def _note_new(self, messages: list[ModelMessage], *, ordered: bool = True) -> None:
-        """Learn the row ids of new messages: they must have come in the order of sending."""
-        rows = Message.objects.using(self.alias).filter(id__gt=self.newest).order_by("id")
-        new = list(rows.values_list("id", "task_id"))
-        if not ordered:
-            # They follow from several tasks, and no id is there twice.
-            messages = sorted(messages, key=lambda m: m.task_id)
-            new.sort(key=lambda row: row[1])
-        assert [task_id for _, task_id in new] == [message.task_id for message in messages]
-        for (number, _), message in zip(new, messages, strict=True):
-            self.model.messages[number] = message
-            self.newest = max(self.newest, number)
-
-    @rule(e=envelopes)
-    def send_one(self, e: Envelope) -> None:
-        enqueue.enqueue_one(e)
-        self._note_sent([e])
-
-    @rule(sent=st.lists(envelopes, min_size=1, max_size=8))
-    def send_many(self, sent: list[Envelope]) -> None:
-        enqueue.enqueue(sent)
-        # Runs are written before messages, those of new ids before those of chosen ones: the end is the same.
-        self._note_sent(sent)
-
-    @rule(kept=envelopes, dropped=st.lists(envelopes, min_size=1, max_size=3))
-    def send_beside_a_savepoint_that_is_rolled_back(self, kept: Envelope, dropped: list[Envelope]) -> None:
-        with transaction.atomic(using=self.alias):
-            try:
-                with transaction.atomic(using=self.alias):
-                    enqueue.enqueue(dropped)
-                    raise RuntimeError
-            except RuntimeError:
-                enqueue.enqueue_one(kept)
-        self._note_sent([kept])
-
-    @rule(dropped=st.lists(envelopes, min_size=1, max_size=3), one=envelopes)
-    def send_in_a_transaction_that_is_rolled_back(self, dropped: list[Envelope], one: Envelope) -> None:
-        with pytest.raises(RuntimeError), transaction.atomic(using=self.alias):
-            enqueue.enqueue(dropped)
-            enqueue.enqueue_one(one)
-            raise RuntimeError
-
-    @rule(limit=st.integers(1, 4))
-    def promote(self, limit: int) -> None:
-        due = self.model.due()[:limit]
-        assert promote(limit) == len(due)
-        self.model.scheduled = [entry for entry in self.model.scheduled if not any(entry[0] is m for m in due)]
-        self._note_new(due)
 
     # -- workers
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
 
 import pytest
 from kombu import Connection
@@ -42,6 +45,16 @@ def require_or_skip(name: str) -> None:
     if os.environ.get("TASKQ_REQUIRE_SERVICES") == "1":
         pytest.fail(message, pytrace=False)
     pytest.skip(message)
+
+
+def module_or_skip(name: str) -> Any:
+    """Import a module that a test needs; without it skip the test, or fail it where everything has to be there."""
+    if find_spec(name) is None:
+        message = f"{name} is not installed: pip install -e .[dev]"
+        if os.environ.get("TASKQ_REQUIRE_SERVICES") == "1":
+            pytest.fail(message, pytrace=False)
+        pytest.skip(message)
+    return import_module(name)
 
 
 @cache

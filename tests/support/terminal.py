@@ -12,10 +12,8 @@ import termios
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
-import pytest
-
+from . import services
 from .waiting import wait_until
 
 _SIZE = frozenset({"LINES", "COLUMNS"})
@@ -33,7 +31,7 @@ class Terminal:
     def __init__(
         self, command: Sequence[str], environment: dict[str, str], *, columns: int = 80, lines: int = 24
     ) -> None:
-        pyte: Any = pytest.importorskip("pyte")
+        pyte = services.module_or_skip("pyte")
         self._screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self._screen)
         self._lock = threading.Lock()

@@ -22,6 +22,8 @@ from .interpreter import Interpreter
 ReportFn = Callable[[Report], None]
 RunFn = Callable[[Delivery, ReportFn], Outcome]
 
+#: The pools of greenlets: each child is a fresh Python, patched before Django is imported.
+GREEN = frozenset({"gevent", "eventlet"})
 #: The most deliveries that are in one slot at a time.
 MAX_IN_FLIGHT = 1000
 
@@ -168,6 +170,11 @@ class Pool(ABC):
     @abstractmethod
     def shrink(self, n: int = 1) -> None:
         """Take away ``n`` slots, each when its started delivery has ended; ``ValueError`` if none would be left."""
+
+    @classmethod
+    def refuse(cls, interpreter: Interpreter | None) -> None:
+        """Raise ``ValueError`` if the pool can't run this project's tasks, before the worker leaves the terminal."""
+        return None  # most pools can run any project
 
     def restart(self, *, reload: bool = False) -> None:
         """Replace the processes of the pool, each when its tasks have ended; ``ValueError`` if there are none.

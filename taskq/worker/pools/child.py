@@ -11,7 +11,9 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from typing import Any, NamedTuple, NoReturn
 
 from django.db import connections
@@ -28,9 +30,10 @@ from taskq.worker.process.forked import prepare
 from taskq.worker.process.system import die_with_parent, heed_orders, resident_kib, set_title
 
 from . import frames
-from .base import RunFn
+from .base import GREEN, RunFn
 from .child_asyncio import AsyncioChild
 from .child_inbox import ChildInbox
+from .child_many import ManyChild
 from .child_outbox import ChildOutbox
 from .soft_limits import signal_limit
 from .soft_stop import obey_soft_stops
@@ -84,11 +87,12 @@ def main(fds: Descriptors, parent: int, run: RunFn | None, options: frames.Child
         os._exit(code & 0xFF)
 
 
-def _make(
-    sock: socket.socket, permits_fd: int, run: RunFn | None, options: frames.ChildOptions
-) -> Child | AsyncioChild:
+def _make(sock: socket.socket, permits_fd: int, run: RunFn | None, options: frames.ChildOptions) -> Child | ManyChild:
     if options.kind == AsyncioChild.kind:
         return AsyncioChild(sock, permits_fd, options, run)
+    if options.kind in GREEN:
+        green: Callable[..., ManyChild] = import_module("taskq.worker.pools.child_green").GreenChild
+        return green(sock, permits_fd, options, run)
     return Child(sock, permits_fd, run or partial(execute, soft_limit=signal_limit), options.max_memory)
 
 

@@ -33,44 +33,46 @@ from taskq.worker.process.system import (
 )
 
 from . import child, frames
-from .base import RunFn
+from .base import GREEN, RunFn
 from .forkserver import ForkServer
+from .interpreter import Interpreter
 from .rehearsal import rehearse
 
 
-def launch(run: RunFn | None = None, *, many: bool = False) -> ForkServer:
+def launch(run: RunFn | None = None, *, many: bool = False, interpreter: Interpreter | None = None) -> ForkServer:
     """Fork the server and return the main process's end of it.
 
     ``run`` is what the children run for each delivery, by default ``taskq.execution.execute``. With ``many``, children
     will be forked all the time: the server moves its memory into huge pages.
+    Children with greenlets are started by ``interpreter``.
     Raises ``RuntimeError`` where processes can't be forked.
     """
     if not hasattr(os, "fork"):
         raise RuntimeError("The prefork pool needs os.fork, which this system does not have: use --pool threads.")
-    _prepare_to_fork(rehearsed=run is None)
+    _make_forkable(run)
     ours, theirs = socket.socketpair()
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _main(theirs, parent, run, many)
+        _main(theirs, parent, run, many, interpreter)
     theirs.close()
     return ForkServer(pid, ours)
 
 
 def become(socket_fd: int, parent: int, *, many: bool) -> NoReturn:
     """Make this process, which ``parent`` has started, a fork server, and end it when ``parent`` does."""
-    _prepare_to_fork(rehearsed=True)
+    _make_forkable()
     os.set_inheritable(socket_fd, False)
     _main(socket.socket(fileno=socket_fd), parent, None, many)
 
 
-def _prepare_to_fork(*, rehearsed: bool) -> None:
-    """Leave to the processes that will be forked no thread or connection, and memory that they write to seldom."""
+def _make_forkable(run: RunFn | None = None) -> None:
+    """Leave nothing in this process that can't be shared with those that are forked from it."""
     _warn_of_threads()
     _close_connections()
     flush_streams()
-    if rehearsed:
+    if run is None:
         rehearse()
     gc.collect()
     return_free_memory()
@@ -97,7 +99,9 @@ def _close_connections() -> None:
     caches.close_all()
 
 
-def _main(sock: socket.socket, parent: int, run: RunFn | None, many: bool) -> NoReturn:
+def _main(
+    sock: socket.socket, parent: int, run: RunFn | None, many: bool, interpreter: Interpreter | None = None
+) -> NoReturn:
     """Serve the process ``parent`` at the other end of ``sock`` until it is gone."""
     code = 1
     try:
@@ -110,7 +114,7 @@ def _main(sock: socket.socket, parent: int, run: RunFn | None, many: bool) -> No
             use_huge_pages()
         # Children collect nothing that is older than they are.
         gc.freeze()
-        ForkServerProcess(sock, run).serve()
+        ForkServerProcess(sock, run, interpreter).serve()
         code = 0
     except BaseException:
         log_lines.fork_server_failed()
@@ -121,8 +125,9 @@ def _main(sock: socket.socket, parent: int, run: RunFn | None, many: bool) -> No
 class ForkServerProcess:
     """The loop of the fork server, and its children by number and by pid."""
 
-    def __init__(self, sock: socket.socket, run: RunFn | None) -> None:
+    def __init__(self, sock: socket.socket, run: RunFn | None, interpreter: Interpreter | None = None) -> None:
         self._sock = sock
+        self._interpreter = interpreter
         self._run = run
         self._reader = frames.FrameReader()
         self._fds: list[int] = []
@@ -198,9 +203,26 @@ class ForkServerProcess:
             raise
         if pid == 0:
             self._reset_in_child(orders)
-            child.main(child.Descriptors(sock, permits, read_fd), parent, self._run, options)
+            fds = child.Descriptors(sock, permits, read_fd)
+            if options.kind in GREEN:
+                self._become_python(fds, parent, options)
+            child.main(fds, parent, self._run, options)
         os.close(read_fd)
         return pid, orders
+
+    def _become_python(self, fds: child.Descriptors, parent: int, options: frames.ChildOptions) -> NoReturn:
+        """Have a new child start afresh: its library has to patch Python before Django is imported."""
+        try:
+            die_with_parent(parent)
+            for number in GROUP_SIGNALS:
+                # Until the fresh Python has handlers of its own.
+                signal.signal(number, signal.SIG_IGN)
+            if self._interpreter is not None:
+                self._interpreter.replace_process(fds, library=options.kind, parent=parent, child=(fds, options))
+        except BaseException:
+            log_lines.child_failed()
+        finally:
+            os._exit(1)
 
     def _reset_in_child(self, orders: int) -> None:
         """Undo in a new child the server's signal handlers, and close its descriptors."""

@@ -50,8 +50,9 @@ LARGEST_ANSWER = 512 * 1024 * 1024
 class ChildOptions(NamedTuple):
     """How a child is to be: ``max_tasks`` and ``max_memory`` (in KiB) are 0 if there is no limit.
 
-    ``kind`` says what the child runs: deliveries one after the other (``prefork``), or many at a time (``asyncio``).
-    ``hostname`` is the node's name, for signals.
+    ``kind`` says what the child runs: deliveries one after the other (``prefork``), or many at a time (``asyncio``,
+    ``gevent``, ``eventlet``). ``hostname`` is the node's name, for
+    signals.
     """
 
     slot: int

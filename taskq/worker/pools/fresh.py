@@ -1,4 +1,4 @@
-"""What a fresh Python of a pool does after ``boot``: it sets up Django and the log, and serves as a fork server.
+"""What a fresh Python of a pool does after ``boot``: it sets up Django and the log, and is a fork server or a child.
 
 The main process starts it by ``start_fork_server``, when a pool is restarted with new code.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any, NoReturn
 
 import django
@@ -18,7 +19,9 @@ from taskq.logs import setup_worker_logging
 from taskq.worker import log_lines
 from taskq.worker.process.nodenames import expand
 from taskq.worker.process.streams import protect_streams
+from taskq.worker.process.system import ignore_group_signals
 
+from . import frames
 from .forkserver import ForkServer
 from .interpreter import Interpreter
 
@@ -36,13 +39,29 @@ def start_fork_server(interpreter: Interpreter) -> ForkServer:
 
 
 def become(brief: dict[str, Any]) -> NoReturn:
-    """Be the fork server that a brief describes; the process ends with it."""
-    sock, parent = brief.pop("socket"), brief.pop("parent")
+    """Be the fork server or the child that a brief describes; the process ends with it."""
+    parent = brief.pop("parent")
+    if (child := brief.pop("child", None)) is not None:
+        _become_child(Interpreter(**brief), parent, *child)
+    sock = brief.pop("socket")
     interpreter = Interpreter(**brief)
     set_up(interpreter)
     # The tasks that every worker has, and what forks: both import the models.
     import_module("taskq.execution.builtins")
     import_module("taskq.worker.pools.forkserver_process").become(sock, parent, many=interpreter.many)
+    raise SystemExit
+
+
+def _become_child(interpreter: Interpreter, parent: int, fds: list[int], options: list[Any]) -> NoReturn:
+    """Be a child; ``parent`` is the fork server."""
+    ignore_group_signals()
+    set_up(interpreter)
+    for fd in fds:
+        os.set_inheritable(fd, False)
+    import_module("taskq.execution.builtins")
+    children = import_module("taskq.worker.pools.child")
+    run = resolve_name(interpreter.run) if interpreter.run else None
+    children.main(children.Descriptors(*fds), parent, run, frames.ChildOptions(*options))
     raise SystemExit
 
 

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 #: The script that a fresh Python runs. It is not imported here: it goes on to modules that reach the database.
 _BOOT = Path(__file__).with_name("boot.py")
@@ -37,6 +37,8 @@ class Interpreter:
     own_files: bool = False
     color: bool = False
     many: bool = False
+    #: For tests: ``module:function`` that a child calls for each delivery.
+    run: str = ""
 
     def command_line(self, brief: int) -> list[str]:
         """Return the command line of a fresh Python that reads its brief from a descriptor."""
@@ -58,6 +60,13 @@ class Interpreter:
             fd = os.dup(file.fileno())
         os.set_inheritable(fd, True)
         return fd
+
+    def replace_process(self, fds: Sequence[int], **role: Any) -> NoReturn:
+        """Become a fresh Python that keeps ``fds``. Raises ``OSError``."""
+        line = self.command_line(self.brief(**role))
+        for fd in fds:
+            os.set_inheritable(fd, True)
+        os.execv(line[0], line)
 
     def spawn(self, fds: Sequence[int], **role: Any) -> int:
         """Start a fresh Python that has copies of ``fds`` under the same numbers; return its pid.

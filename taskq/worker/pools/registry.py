@@ -18,6 +18,8 @@ POOLS = {
     "threads": ("threads", "ThreadsPool"),
     "solo": ("solo", "SoloPool"),
     "asyncio": ("asyncio_pool", "AsyncioPool"),
+    "gevent": ("green_pool", "GeventPool"),
+    "eventlet": ("green_pool", "EventletPool"),
 }
 #: The pool that ``TASKQ_CUSTOM_POOL`` names.
 CUSTOM = "custom"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -45,9 +47,18 @@ class Kind:
 
 CUSTOM = "tests.support.custom_pool:RecordingPool"
 
+#: Their children start as slowly as a command does, and are the same but for the library: one of them is enough here,
+#: unless it is the full run. Both are in tests/integration/test_green_pools.py.
+GREEN = [
+    Kind(name, batches=False)
+    for name in ("gevent", *(["eventlet"] if os.environ.get("TASKQ_TEST_FULL") == "1" else []))
+    if find_spec(name)
+]
+
 POOLS = (
     Kind("prefork"),
     Kind("asyncio", batches=False),
+    *GREEN,
     Kind("threads"),
     Kind("solo"),
     Kind("custom", settings={"CUSTOM_POOL": CUSTOM}),

@@ -98,7 +98,7 @@ def test_events_of_a_tasks_own_are_in_the_dump(
     dump = module_processes.start("taskevents", "--dump", **as_environment({}))
     dump.wait_for_log("worker-heartbeat|heartbeat")
     result = tell.delay(2)
-    dump.wait_for_log(rf"^{re.escape(node)} .* task progress: .*{result.id}.* done=2, of=3")
+    dump.wait_for_log(rf"^{re.escape(node)} .* task progress: .*{result.id}.* done=2, .*of=3")
     dump.stop(signal.SIGINT)
     wait_until(lambda: "task-progress" in capture.kinds(result.id))
     (event,) = [event for event in capture.of(result.id) if event["type"] == "task-progress"]

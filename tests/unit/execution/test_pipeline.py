@@ -107,6 +107,22 @@ def test_large_arguments_stay_in_the_process_that_ran_the_task(sent: list[Envelo
     assert worker.run(want_arguments=True).arguments is None
 
 
+@override_settings(TASKQ_MAX_RESULT_SIZE=1000)
+def test_result_above_the_limit_is_a_failure_that_names_the_setting(sent: list[Envelope], worker: Worker) -> None:
+    define(lambda text: text, "defined", bind=False).delay("x" * 998)
+    assert worker.run().state == "SUCCESS"
+    for text in ("x" * 999, "\N{GRINNING FACE}" * 90):
+        define(lambda text: text, "defined").delay(text)
+        error = error_of(worker.run())
+        assert isinstance(error, EncodeError)
+        assert "TASKQ_MAX_RESULT_SIZE" in str(error)
+    define(raiser(ValueError("x" * 2000))).delay()
+    assert "TASKQ_MAX_RESULT_SIZE" in str(error_of(worker.run()))
+    with override_settings(TASKQ_MAX_RESULT_SIZE=None):
+        define(lambda text: text, "defined").delay("x" * 999)
+        assert worker.run().state == "SUCCESS"
+
+
 # -- failure
 
 

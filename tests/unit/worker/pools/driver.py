@@ -15,10 +15,12 @@ from typing import Any
 
 from kombu.asynchronous import Hub
 
+from taskq.conf import settings
 from taskq.execution import isolation
 from taskq.handover import Delivery, Outcome, Report
-from taskq.worker.pools.base import LostChild, Pool, PoolEvents, PoolOptions, ReportFn
+from taskq.worker.pools.base import GREEN, LostChild, Pool, PoolEvents, PoolOptions, ReportFn
 from taskq.worker.pools.forkserver_process import launch
+from taskq.worker.pools.interpreter import Interpreter
 from taskq.worker.pools.registry import pool_class
 
 _jobs = count(1)
@@ -134,12 +136,17 @@ _VERBS: dict[str, Callable[[str], Any]] = {
 }
 
 
+def _interpreter(run: Any) -> Interpreter:
+    """Return the Python of a child with greenlets, which finds ``run`` by its name."""
+    return Interpreter("", settings.BROKER_URL, "", run=f"{run.__module__}:{run.__name__}")
+
+
 class Driver:
     """A pool with its loop, and everything that it said."""
 
     def __init__(self, pool: str, concurrency: int, run: Any = obey, **options: Any) -> None:
         if pool_class(pool).needs_fork_server:
-            options["fork_server"] = launch(run)
+            options["fork_server"] = launch(run, interpreter=_interpreter(run) if pool in GREEN else None)
         self.hub = Hub()
         self.hub.call_repeatedly(0.01, lambda: None)
         self.outcomes: dict[int, Outcome] = {}

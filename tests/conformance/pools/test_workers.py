@@ -1,0 +1,154 @@
+"""Whole workers, one for each pool: ends of every kind, limits, revokes, and the stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pytest_django import DjangoDbBlocker
+
+from taskq import control
+from taskq.exceptions import Reject, SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded
+from testproject.arithmetic.tasks import add
+from tests.support import trees, workers
+from tests.support.databases import Database
+from tests.support.jobs import coroutines, endings, tasks
+from tests.support.processes import Process
+from tests.support.waiting import wait_until
+
+from .kinds import POOLS, Kind
+
+pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module", params=POOLS, ids=str)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    kind: Kind = request.param
+    return kind
+
+
+@pytest.fixture(scope="module")
+def worker(
+    kind: Kind, database: Database, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Process]:
+    """A worker with two slots; the last test of the pool stops it."""
+    with django_db_blocker.unblock(), workers.on(database, tmp_path_factory.mktemp("workers")) as processes:
+        yield workers.start_worker(
+            processes, "-P", kind.name, "-c", "2", environment={"TEST_APPS": "tests.support.jobs"}, **kind.settings
+        )
+
+
+@pytest.fixture(autouse=True)
+def _unblocked(worker: Process, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    with django_db_blocker.unblock():
+        yield
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    path = tmp_path / "notes"
+    path.touch()
+    return path
+
+
+def started(notes: Path, count: int = 1) -> None:
+    wait_until(lambda: len(notes.read_text().splitlines()) >= count, what=f"{count} to start")
+
+
+def test_ends_of_every_kind(worker: Process, notes: Path) -> None:
+    assert add.delay(2, 2).get(timeout=30) == 4
+    assert endings.square.delay(3).get(timeout=30) == 9
+    assert coroutines.retry_twice.delay().get(timeout=30) == 2
+    assert endings.retry_by_itself.delay(str(notes), 1).get(timeout=30) == 1
+    for failing, error in ((endings.fail_async, LookupError), (endings.reject, Reject)):
+        with pytest.raises(error):
+            failing.delay().get(timeout=30)
+    with pytest.raises(Exception, match="object"):
+        endings.return_something_strange.delay().get(timeout=30)
+    with pytest.raises(TypeError):
+        endings.square.delay().get(timeout=30)  # type: ignore[call-arg]
+    results = add.delay_many([(number, number) for number in range(50)])
+    assert [result.get(timeout=30) for result in results] == [2 * number for number in range(50)]
+
+
+def test_soft_limit(worker: Process, kind: Kind) -> None:
+    # A thread of the worker's own process is only interrupted in Python code, and its loop waits in the system.
+    for limited in (endings.soft_limit_in_python, *([coroutines.soft_limited] if kind.has_children else [])):
+        assert limited.delay(True).get(timeout=30) == "ended in time"
+        with pytest.raises(SoftTimeLimitExceeded):
+            limited.delay(False).get(timeout=30)
+
+
+def test_hard_limit_or_a_word_that_there_is_none(worker: Process, kind: Kind, notes: Path, tmp_path: Path) -> None:
+    go_on = tmp_path / "go"
+    result = endings.wait_for_file.apply_async((str(notes), str(go_on)), time_limit=0.2)
+    if kind.cls.supports_hard_limit:
+        with pytest.raises(TimeLimitExceeded):
+            result.get(timeout=30)
+    else:
+        wait_until(lambda: f"[{result.id}] starts without its time limit" in worker.log, what="the warning")
+        go_on.touch()
+        assert result.get(timeout=30) == "done"
+
+
+def test_terminate_or_a_word_that_there_is_none(worker: Process, kind: Kind, notes: Path, tmp_path: Path) -> None:
+    go_on = tmp_path / "go"
+    result = coroutines.run_until.delay(str(notes), str(go_on))
+    started(notes)
+    (reply,) = control.terminate(result.id, reply=True, limit=1, timeout=30) or []
+    (answer,) = reply.values()
+    if kind.cls.supports_terminate:
+        assert "ok" in answer
+        with pytest.raises(TaskRevokedError, match="terminated"):
+            result.get(timeout=30)
+    else:
+        assert "can't end a running task" in answer["error"]
+        go_on.touch()
+        assert result.get(timeout=30) == "done"
+
+
+def test_waiting_task_is_revoked(worker: Process, notes: Path, tmp_path: Path) -> None:
+    go_on = tmp_path / "go"
+    running = [coroutines.run_until.delay(str(notes), str(go_on)) for _ in range(2)]
+    wait_until(lambda: len(notes.read_text().splitlines()) >= 1, what="one to run")
+    waiting = [tasks.note.delay(str(notes), number) for number in range(3)]
+    waiting[1].revoke()
+    go_on.touch()
+    assert [result.get(timeout=30) for result in running] == ["done", "done"]
+    assert [waiting[0].get(timeout=30), waiting[2].get(timeout=30)] == [0, 2]
+
+
+def test_state_of_a_running_task_is_written(worker: Process, notes: Path, tmp_path: Path) -> None:
+    go_on = tmp_path / "go"
+    result = coroutines.tell_progress.delay(str(notes), str(go_on))
+    wait_until(lambda: result.state == "HALFWAY", what="the state")
+    go_on.touch()
+    assert result.get(timeout=30) == "done"
+
+
+def test_killed_child_costs_no_task(worker: Process, kind: Kind, notes: Path, tmp_path: Path) -> None:
+    if not kind.has_children:
+        assert trees.pool_children(worker.pid) == []
+        return
+    go_on = tmp_path / "go"
+    result = coroutines.run_until.delay(str(notes), str(go_on))
+    started(notes)
+    for child in trees.pool_children(worker.pid):
+        os.kill(child, signal.SIGKILL)
+    started(notes, 2)
+    go_on.touch()
+    assert result.get(timeout=30) == "done"
+
+
+def test_warm_stop_ends_running_tasks(worker: Process, notes: Path, tmp_path: Path) -> None:
+    go_on = tmp_path / "go"
+    result = coroutines.run_until.delay(str(notes), str(go_on))
+    started(notes)
+    worker.send(signal.SIGTERM)
+    worker.wait_for_log("Warm shutdown")
+    go_on.touch()
+    assert worker.wait() == 0, worker.log
+    assert result.get(timeout=30) == "done"

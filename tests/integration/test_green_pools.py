@@ -1,0 +1,131 @@
+"""Workers whose tasks run in greenlets: each task has its own surroundings, and ends alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from pytest_django import DjangoDbBlocker
+
+from taskq import control
+from taskq.exceptions import TaskRevokedError, TimeLimitExceeded, WorkerLostError
+from tests.support import trees, workers
+from tests.support.green import tasks
+from tests.support.processes import Process, Processes
+from tests.support.waiting import wait_until
+
+if not (find_spec("gevent") and find_spec("eventlet")):
+    pytest.skip("gevent and eventlet are not installed", allow_module_level=True)
+
+#: The app with tasks for greenlets.
+ENVIRONMENT = {"TEST_APPS": "tests.support.green"}
+
+pytestmark = pytest.mark.parametrize(
+    ("database", "worker"), [("sqlite", "gevent"), ("postgresql", "gevent"), ("postgresql", "eventlet")],
+    indirect=True, scope="module",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def worker(module_processes: Processes, request: pytest.FixtureRequest) -> Iterator[Process]:
+    """A worker of the pool that is asked for, which runs 30 tasks at a time, 5 of them with the database."""
+    worker = workers.start_worker(
+        module_processes, "-P", request.param, "-c", "30", environment=ENVIRONMENT, GREEN_DATABASE_CONNECTIONS=5
+    )
+    yield worker
+    assert worker.stop() == 0, worker.log
+
+
+@pytest.fixture(autouse=True)
+def _unblocked(worker: Process, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    with django_db_blocker.unblock():
+        yield
+
+
+def child_of(worker: Process) -> int:
+    (child,) = trees.pool_children(worker.pid)
+    return child
+
+
+def started(notes: Path, count: int = 1) -> None:
+    wait_until(lambda: len(told(notes)) >= count, what=f"{count} to start")
+
+
+def told(notes: Path) -> list[str]:
+    return [line.split()[0] for line in notes.read_text().splitlines()]
+
+
+def test_tasks_run_at_the_same_time_each_with_its_own_surroundings(worker: Process) -> None:
+    results = tasks.pause.delay_many([(0.3,)] * 30)
+    assert max(result.get(timeout=30) for result in results) == 30
+    wanted = [("de", "Europe/Berlin"), ("fr", "Asia/Tokyo"), ("nl", "America/Lima")] * 4
+    found = [r.get(timeout=30) for r in tasks.surroundings.delay_many([(*each, 0.1) for each in wanted])]
+    assert [(language, zone) for language, zone, *_ in found] == wanted
+    assert {pid for *_, pid in found} == {child_of(worker)}
+    results = tasks.own_id.delay_many([(0.1,)] * 20)
+    assert [result.get(timeout=30) for result in results] == [result.id for result in results]
+    assert f"[{results[0].id}] succeeded" in worker.log
+
+
+def test_outcomes(worker: Process) -> None:
+    with pytest.raises(LookupError, match="nothing here"):
+        tasks.fail.delay().get(timeout=30)
+    with pytest.raises(WorkerLostError, match="tried to end its worker"):
+        tasks.leave.delay().get(timeout=30)
+    with pytest.raises(RuntimeError, match="can't run async def tasks"):
+        tasks.coroutine.delay().get(timeout=30)
+    assert "can't run async def tasks, which fail here" in worker.log
+    result = tasks.report.delay(0.5)
+    wait_until(lambda: result.state == "HALFWAY", what="the report")
+    assert result.get(timeout=30) == "done"
+
+
+def test_connections_are_bounded_and_given_back(worker: Process) -> None:
+    results = tasks.slow_query.delay_many([(0.05,)] * 30)
+    assert 1 < max(result.get(timeout=30) for result in results) <= 5
+
+
+def test_limits_and_terminate_end_one_task_alone(worker: Process, notes: Path, go_on: Path) -> None:
+    child = child_of(worker)
+    other = tasks.wait.delay(str(notes), str(go_on))
+    started(notes)
+    assert tasks.soft_limited.apply_async((str(notes),), soft_time_limit=0.1).get(timeout=30) == "limit"
+    with pytest.raises(TimeLimitExceeded):
+        tasks.wait.apply_async((str(notes), str(go_on)), time_limit=0.2).get(timeout=30)
+    terminated = tasks.wait.delay(str(notes), str(go_on))
+    wait_until(lambda: told(notes).count("started") == 3, what="the third to start")
+    terminated.revoke(terminate=True)
+    with pytest.raises(TaskRevokedError):
+        terminated.get(timeout=30)
+    asked = tasks.end_when_asked.delay(str(notes))
+    wait_until(lambda: told(notes).count("started") == 4, what="the fourth to start")
+    control.revoke(asked.id, terminate=True, grace=20)
+    assert asked.get(timeout=30) == "asked"
+    go_on.touch()
+    assert other.get(timeout=30) == "done"
+    wait_until(lambda: told(notes).count("CutShort") == 2, what="both to be told")
+    assert child_of(worker) == child
+
+
+def test_a_child_that_dies_is_replaced_and_its_tasks_run_again(worker: Process, notes: Path, go_on: Path) -> None:
+    results = [tasks.wait.delay(str(notes), str(go_on)) for _ in range(3)]
+    started(notes, 3)
+    os.kill(child_of(worker), signal.SIGKILL)
+    started(notes, 6)
+    go_on.touch()
+    assert [result.get(timeout=30) for result in results] == ["done"] * 3
+
+
+def test_a_task_that_never_waits_costs_its_child_and_no_other_task(worker: Process, notes: Path, go_on: Path) -> None:
+    waiting = tasks.wait.delay(str(notes), str(go_on))
+    started(notes)
+    child = child_of(worker)
+    with pytest.raises(TimeLimitExceeded):
+        tasks.spin.apply_async((str(notes), str(go_on) + "-never"), time_limit=0.2).get(timeout=60)
+    go_on.touch()
+    assert waiting.get(timeout=30) == "done"
+    assert child_of(worker) != child

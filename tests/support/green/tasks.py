@@ -1,0 +1,139 @@
+"""Tasks that wait, as greenlets of one process do at the same time."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from django.db import connection
+from django.utils import timezone, translation
+
+from taskq import Task, task
+from taskq.exceptions import SoftTimeLimitExceeded, TaskTerminated
+
+#: How many tasks run now, and how many did at most since the last look.
+_running = 0
+
+
+@task
+def pause(seconds: float) -> int:
+    """Wait, and return how many tasks ran at the same time when this one began."""
+    global _running
+    _running += 1
+    found = _running
+    time.sleep(seconds)
+    _running -= 1
+    return found
+
+
+@task
+def surroundings(language: str, zone: str, seconds: float) -> tuple[str | None, str, int]:
+    """Change what belongs to this task, wait, and return it."""
+    assert translation.get_language() != language, "the language of another task"
+    translation.activate(language)
+    timezone.activate(zone)
+    time.sleep(seconds)
+    return translation.get_language(), timezone.get_current_timezone_name(), os.getpid()
+
+
+@task(bind=True)
+def own_id(self: Task[..., object], seconds: float) -> str:
+    """Return the id of the current task after a wait."""
+    time.sleep(seconds)
+    return str(self.request.id)
+
+
+@task
+def slow_query(seconds: float) -> int:
+    """Let the database wait, and return how many tasks use it at the same time."""
+    global _running
+    with connection.cursor() as cursor:
+        _running += 1
+        cursor.execute("SELECT 1" if connection.vendor == "sqlite" else f"SELECT pg_sleep({seconds})")
+        cursor.fetchall()
+        if connection.vendor == "sqlite":
+            time.sleep(seconds)
+        found = _running
+        _running -= 1
+    return found
+
+
+@task
+def wait(path: str, go_on: str) -> str:
+    """Note the start and wait for a file; note how an exception ends it."""
+    _note(path, "started")
+    try:
+        while not Path(go_on).exists():
+            time.sleep(0.01)
+    except BaseException as error:
+        _note(path, type(error).__name__)
+        raise
+    return "done"
+
+
+@task
+def soft_limited(path: str) -> str:
+    """Wait, and return that the soft limit came."""
+    try:
+        time.sleep(60)
+    except SoftTimeLimitExceeded:
+        return "limit"
+    return "none"
+
+
+@task
+def end_when_asked(path: str) -> str:
+    """Return when asked to end."""
+    _note(path, "started")
+    try:
+        time.sleep(60)
+    except TaskTerminated:
+        return "asked"
+    return "none"
+
+
+@task
+def spin(path: str, go_on: str) -> str:
+    """Compute without a pause until a file is there."""
+    _note(path, "started")
+    while not os.path.exists(go_on):
+        pass
+    return "done"
+
+
+@task
+def crash(path: str) -> None:
+    """End the process."""
+    _note(path, "crashing")
+    os._exit(3)
+
+
+@task
+def leave() -> None:
+    """Try to end the process politely."""
+    raise SystemExit(3)
+
+
+@task
+def fail() -> None:
+    """Fail."""
+    raise LookupError("nothing here")
+
+
+@task
+async def coroutine() -> None:
+    """What a greenlet can't run."""
+
+
+@task(bind=True)
+def report(self: Task[..., object], seconds: float) -> str:
+    """Report a state, and wait."""
+    self.update_state(state="HALFWAY", meta={"done": 1})
+    time.sleep(seconds)
+    return "done"
+
+
+def _note(path: str, text: str) -> None:
+    with open(path, "a") as file:
+        file.write(f"{text} {os.getpid()}\n")

@@ -13,6 +13,7 @@ from kombu.messaging import Consumer
 from taskq.control.broadcasts import broadcast
 from taskq.worker.remote.connection import connect
 from taskq.worker.remote.lamport import lamport
+from taskq.worker.remote.link import unopened
 
 from . import log_lines
 from .names import event_queue
@@ -70,7 +71,10 @@ class Receiver:
         def receive(message: Any) -> None:
             seen.append(self._receive(message))
 
-        consumer: Any = Consumer(channel, [queue], no_ack=True, on_message=receive)
+        def skip(message: Any, error: Exception) -> None:
+            log_lines.event_unreadable(error)
+
+        consumer: Any = Consumer(unopened(channel), [queue], no_ack=True, on_message=receive, on_decode_error=skip)
         consumer.consume()
         try:
             if wakeup:

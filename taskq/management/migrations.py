@@ -1,4 +1,7 @@
-"""Which migrations of taskq a database lacks. Called before a worker starts."""
+"""Which migrations of taskq a database lacks. Called before a worker starts.
+
+A worker keeps what it has loaded for as long as it runs, so the code that writes migrations is loaded only if need be.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,13 @@ from pathlib import Path
 
 from django.apps import apps
 from django.conf import settings
+from django.core.checks.registry import registry
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.recorder import MigrationRecorder
 
 _LABEL = "taskq"
+#: Compares the commands migrate and makemigrations, and loads both.
+_CHECK_OF_COMMANDS = "django.core.checks.commands"
 
 
 def missing(connection: BaseDatabaseWrapper) -> list[str]:
@@ -34,9 +40,16 @@ def _applied(connection: BaseDatabaseWrapper) -> set[str]:
 
 def _planned(connection: BaseDatabaseWrapper) -> list[str]:
     """Return the same as ``missing``, by Django's own plan, which also knows what a squashed migration replaces."""
-    # Loads the migrations of all apps, and the code that writes new ones: a worker would keep all of it.
+    # Loads the migrations of all apps, and the code that writes new ones.
     from django.db.migrations.executor import MigrationExecutor
 
     executor = MigrationExecutor(connection)
     targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] == _LABEL]
     return [each.name for each, _ in executor.migration_plan(targets) if each.app_label == _LABEL]
+
+
+def forget_check_of_commands() -> None:
+    """Have this process never run Django's check of the commands for migrations, which it does not call."""
+    registry.registered_checks = {
+        check for check in registry.registered_checks if check.__module__ != _CHECK_OF_COMMANDS
+    }

@@ -1,7 +1,7 @@
 """How well a pool runs tasks that wait for the network: beside the ideal time of its concurrency.
 
     python -m tests.benchmarks.waiting [--database postgresql|sqlite] [--n 1000] [--seconds 0.05] [--rounds 3]
-                                       [--pools prefork:10,threads:50,asyncio:100] [--coroutines]
+                                       [--pools prefork:10,threads:50,asyncio:100,gevent:100,...] [--coroutines]
 
 For each pool a worker runs ``delay_many`` of n tasks that wait so many seconds: from the start of the first task to the
 end of the last one, by the times of their rows, and from the end of the sending transaction until all are settled. The
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=0.05)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--pools", default="prefork:10,threads:50,asyncio:100")
+    parser.add_argument("--pools", default="prefork:10,threads:50,asyncio:100,gevent:100,eventlet:100")
     parser.add_argument("--threads", action="store_true", help="give asyncio ordinary functions")
     options = parser.parse_args()
     print(f"{options.n:,} tasks of {options.seconds * 1000:g} ms on {options.database}, load {os.getloadavg()[0]:.1f}")

@@ -104,6 +104,13 @@ class Command(BaseCommand):
             self._refuse_unmigrated()
         return super().execute(*args, **options)
 
+    def check(self, *args: Any, **options: Any) -> None:
+        """Run the system checks, but for the one that loads Django's commands for migrations."""
+        from taskq.management import migrations
+
+        migrations.forget_check_of_commands()
+        super().check(*args, **options)
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until the worker has ended; the exit status is 0 after a clean stop."""
         if options["reload"] and options["detach"]:

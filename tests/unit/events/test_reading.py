@@ -6,13 +6,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from django.test import override_settings
+from kombu import Connection
 from kombu.message import Message
 from kombu.utils.json import dumps
 
 from taskq.events.dump import Dump
+from taskq.events.names import event_exchange
 from taskq.events.receiving import Receiver, localized
 from taskq.events.stamps import Stamp, utc_offset
 from taskq.worker.remote.lamport import lamport
+from tests.support.waiting import wait_until
 
 
 def test_a_received_event_is_in_local_time() -> None:
@@ -55,6 +59,29 @@ def test_lines_of_the_dump() -> None:
         "w1@h [1970-01-01 00:00:00+00:00] task succeeded: add(t1) args=(2, 2) kwargs={} result=4",
         "w1@h [1970-01-01 00:00:00+00:00] shutdown ",
     ]
+
+
+def test_what_is_no_event_ends_no_monitor() -> None:
+    got: list[str] = []
+    with override_settings(TASKQ_CONTROL_URL="memory://"), Connection("memory://") as connection:
+        receiver = Receiver({"*": lambda event: got.append(event["type"])}, connection, wait=0.01)
+        reading = receiver.itercapture(wakeup=False)
+        next(reading)
+        exchange = event_exchange(connection)
+        producer = connection.Producer(exchange=exchange, routing_key="task.multi")
+        producer.publish([{"type": "first"}])
+        for body in ("text", [3], {"type": None}, None):
+            producer.publish(body)
+        for method in ("zlib", "nonsense"):
+            producer.publish([{"type": "not compressed"}], headers={"compression": method})
+        producer.publish([{"type": "a", "x": "x" * 1_000_000}], compression="zlib")
+        for raw in (b"\xff", b"[" * 100_000):
+            producer.publish(raw, content_type="application/json", content_encoding="utf-8")
+        producer.publish(b"", content_type="application/x-python-serialize", content_encoding="binary")
+        producer.publish([{"type": "last"}])
+        wait_until(lambda: next(reading) is not None and "last" in got, what="the last event")
+        reading.close()
+    assert got == ["first", "not compressed", "not compressed", "last"]
 
 
 @pytest.mark.parametrize("as_bytes", [True, False])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from django.core.checks.registry import registry
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
@@ -48,3 +49,12 @@ def test_file_without_a_record_is_left_to_the_plan(monkeypatch: pytest.MonkeyPat
     # As after a squash: the plan knows that what it replaces is applied.
     monkeypatch.setattr(migrations, "_files", lambda: {*NAMES, "0001_squashed"})
     assert migrations.missing(connection) == []
+
+
+def test_only_the_check_of_the_commands_for_migrations_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(registry.registered_checks)
+    monkeypatch.setattr(registry, "registered_checks", before)
+    migrations.forget_check_of_commands()
+    forgotten = before - set(registry.registered_checks)
+    assert {check.__module__ for check in forgotten} <= {"django.core.checks.commands"}
+    assert "taskq.checks.databases" in {check.__module__ for check in registry.registered_checks}

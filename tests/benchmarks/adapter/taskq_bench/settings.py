@@ -3,6 +3,7 @@
 ``DATABASE_URL`` names the database; ``TASKQ_BENCH_APP`` the app with the task:
 ``taskq_bench.marking`` for the shared bench, ``taskq_bench.plain`` where there is none;
 ``TASKQ_BENCH_IGNORE=1`` keeps no rows; ``TASKQ_BENCH_SYNCHRONOUS`` is SQLite's pragma;
+``TASKQ_BENCH_EXPIRES`` are the seconds for which rows of ended tasks are kept;
 ``TASKQ_BENCH_CONTROL=0`` starts workers without remote control; ``TASKQ_BENCH_NOTIFY=0`` has them poll;
 ``TASKQ_BENCH_CONN_MAX_AGE`` is how long they keep connections;
 ``TASKQ_BENCH_PREPARED=1`` has PostgreSQL prepare what runs often, which Django leaves to its OPTIONS.
@@ -37,4 +38,6 @@ elif env.bool("TASKQ_BENCH_PREPARED", default=False):
 TASKQ_IGNORE_RESULT = env.bool("TASKQ_BENCH_IGNORE", default=False)
 TASKQ_TRACK_PENDING = not TASKQ_IGNORE_RESULT
 TASKQ_ENABLE_REMOTE_CONTROL = env.bool("TASKQ_BENCH_CONTROL", default=True)
+if expires := env.int("TASKQ_BENCH_EXPIRES", default=0):
+    TASKQ_RESULT_EXPIRES = TASKQ_RESULT_FAILURE_EXPIRES = TASKQ_REVOKES_EXPIRE = expires
 TASKQ_NOTIFY = env.bool("TASKQ_BENCH_NOTIFY", default=True)

@@ -7,7 +7,7 @@ import time
 
 from django.db import connection
 
-from taskq import task
+from taskq import Task, task
 
 
 @task
@@ -22,6 +22,18 @@ def first_line(values: list[int]) -> float:
     if values != list(range(len(values))):
         raise ValueError("values are missing, or not in their order")
     return began
+
+
+@task
+def fails(i: int) -> None:
+    raise ValueError(i)
+
+
+@task(bind=True)
+def tries_twice(self: Task, i: int) -> int:
+    if not self.request.retries:
+        raise self.retry(countdown=0)
+    return i
 
 
 @task

@@ -7,7 +7,6 @@ from taskq.worker.node import Service, WorkerNode
 
 from . import log_lines
 from .addresses import Address
-from .arrivals import Arrivals
 from .exposition import CONTENT_TYPE, render
 from .probes import BEAT, Answer, Probes
 from .server import Page, Server
@@ -25,9 +24,7 @@ class Serving:
 
     def start(self, node: WorkerNode) -> None:
         """Listen, and count from now on. Raises ``OSError`` if the address is taken."""
-        arrivals = Arrivals(node.lease, node.store.alias)
-        node.store.duties = (*node.store.duties, arrivals)
-        self._probes, self._metrics = probes, metrics = Probes(node), WorkerMetrics(node, arrivals)
+        self._probes, self._metrics = probes, metrics = Probes(node), WorkerMetrics(node)
         self._server = Server(
             self._address,
             {

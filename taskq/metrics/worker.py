@@ -16,7 +16,6 @@ from taskq.store import log_lines as store_events
 from taskq.worker import log_lines as worker_events
 from taskq.worker.node import WorkerNode
 
-from .arrivals import Arrivals
 from .exposition import Family
 from .figures import LONG, SHORT, ByName, Histogram
 from .names import TaskNames
@@ -28,9 +27,8 @@ _REASONS = ("not_authentic", "replayed", "no_task")
 class WorkerMetrics:
     """Counts what happens in one worker. Hooks call it on several threads, and a thread of HTTP reads it."""
 
-    def __init__(self, node: WorkerNode, arrivals: Arrivals) -> None:
+    def __init__(self, node: WorkerNode) -> None:
         self._node = node
-        self._arrivals = arrivals
         self._started = clock.now()
         self._lock = threading.Lock()
         self._names = TaskNames()
@@ -65,9 +63,8 @@ class WorkerMetrics:
         self._ends[name, s.state] += 1
         if s.runtime is not None:
             self._runtimes.observe(name, s.runtime)
-        written = self._arrivals.take(s.message_id)
-        if written is not None and s.started is not None:
-            self._waits.observe(name, s.started - written)
+        if s.waited is not None:
+            self._waits.observe(name, s.waited)
 
     def settled_before(self, settlement: Settlement) -> None:
         """Count an end whose commit was not known."""
@@ -75,7 +72,6 @@ class WorkerMetrics:
 
     def claimed(self, messages: Sequence[Claimed], seconds: float) -> None:
         """Count a claim."""
-        self._arrivals.claimed(messages)
         with self._lock:
             self._claimed += len(messages)
             self._claims.observe(seconds)

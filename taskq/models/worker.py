@@ -36,6 +36,9 @@ class Worker(models.Model):
 class Lease(models.Model):
     """A duty that at most one living worker has, such as deleting old rows."""
 
+    #: The row whose ``done_at`` says when a whole pass of deleting old rows ended.
+    RETENTION = "retention"
+
     name = models.CharField(max_length=64, primary_key=True)
     holder = KeyField(max_length=36, default="")
     done_at = NullableMomentField(null=True)

@@ -15,7 +15,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from taskq import states
 from taskq.conf import settings
 from taskq.engines import for_alias
-from taskq.models import Attempt, Group, Message, Node, Revocation, ScheduledMessage, TaskEvent, TaskRun
+from taskq.models import Attempt, Group, Lease, Message, Node, Revocation, ScheduledMessage, TaskEvent, TaskRun
 
 from . import leadership, statistics
 
@@ -23,8 +23,6 @@ from . import leadership, statistics
 BATCH = 500
 #: How long events of tasks without a run are kept where runs are kept for ever.
 _EVENTS_KEPT = timedelta(days=1)
-#: The row of ``models.Lease`` whose ``done_at`` says when the last whole pass ended.
-SWEEP = "retention"
 #: A place in an index of ages: a time and the id of a row.
 Place = tuple[datetime, int]
 #: How far a table was looked at, of which some rows are kept for ever.
@@ -86,7 +84,7 @@ def sweep(marks: Marks, alias: str | None = None, limit: int = BATCH) -> Iterato
     yield from statistics.expire(limit, alias)
     if settings.REVOKES_EXPIRE is not None:
         yield from _expire_revocations(_before(settings.REVOKES_EXPIRE, alias), limit, alias)
-    leadership.note_done(SWEEP, alias)
+    leadership.note_done(Lease.RETENTION, alias)
 
 
 def ages() -> dict[str, timedelta | None]:

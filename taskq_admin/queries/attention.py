@@ -11,7 +11,6 @@ from django.utils.translation import ngettext
 
 from taskq.conf import settings
 from taskq.models import Lease, QueuePause, ScheduledMessage, Worker
-from taskq.store.retention import SWEEP
 from taskq_admin.badges import short
 
 from . import durations, workers
@@ -92,7 +91,7 @@ def of_duties(now: datetime) -> list[Notice]:
     if due is not None and (late := (now - due).total_seconds()) > LATE:
         text = _("A scheduled task is %(time)s overdue: workers do not promote it.")
         found.append(Notice(text % {"time": durations.words(late)}, "queue"))
-    swept = Lease.objects.using(settings.DATABASE).filter(name=SWEEP).aggregate(at=Max("done_at"))["at"]
+    swept = Lease.objects.using(settings.DATABASE).filter(name=Lease.RETENTION).aggregate(at=Max("done_at"))["at"]
     if swept is not None and now - swept > _SWEPT:
         text = _("Old rows were last deleted %(time)s ago: no worker keeps up with it.")
         found.append(Notice(text % {"time": durations.words((now - swept).total_seconds())}, "worker"))

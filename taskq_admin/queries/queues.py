@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from django.db.models import Count
 
+from taskq import control
 from taskq.conf import database_broker_alias, settings
 from taskq.messages.parking import home
 from taskq.models import DUE_ORDER, Message, QueuePause, ScheduledMessage
 from taskq.store.backlog import waiting
-from taskq.store.pauses import present
 
 from . import workers
 from .capped import CAP, CappedCount, capped
@@ -54,7 +54,7 @@ def overview(declared: tuple[str, ...] = ()) -> Overview:
     claimed, scheduled = _claimed(), _scheduled()
     rows = waiting(MANY + 1, CAP + 1, declared)
     read = _read()
-    pauses = {row.queue: row for row in present()}
+    pauses = {row.queue: row for row in control.paused_queues()}
     names = sorted({*rows, *claimed, *scheduled, *pauses})
     nothing = CappedCount(0)
     loads = [

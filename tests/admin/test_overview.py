@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from taskq import clock, control
 from taskq.models import Lease, TaskRun, Worker
 from taskq.store import statistics
-from taskq.store.retention import SWEEP
 from taskq_admin.charts.columns import HEIGHT, WIDTH, stacked
 from taskq_admin.queries import throughput
 
@@ -98,7 +97,7 @@ def test_what_needs_attention(
     make_scheduled("mails", due_at=ago)
     make_worker("a", name="w@silent", seen_at=ago)
     make_worker("b", name="w@lost", state=Worker.LOST)
-    Lease.objects.create(name=SWEEP, done_at=ago)
+    Lease.objects.create(name=Lease.RETENTION, done_at=ago)
     control.pause_queue("reports", reason="<b>moving</b>", by="ann")
     count(1, 10, 5)
     page = text(admin_client)

@@ -40,8 +40,11 @@ WRITES = {
 PUBLIC = {
     "taskq",
     "taskq.conf",
+    "taskq.control",
     "taskq.exceptions",
     "taskq.models",
+    # What waits, by statements of the engines. Reads only.
+    "taskq.store.backlog",
     "taskq.signals",
     "taskq.states",
     "taskq.calls.registry",

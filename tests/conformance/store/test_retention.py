@@ -125,7 +125,7 @@ def test_nothing_is_deleted_if_all_is_kept_for_ever(alias: str) -> None:
 
 def test_end_of_a_pass_is_noted(alias: str) -> None:
     sweep(alias)
-    noted = Lease.objects.using(alias).get(name=retention.SWEEP).done_at
+    noted = Lease.objects.using(alias).get(name=Lease.RETENTION).done_at
     assert noted is not None
     assert abs(noted - ago(timedelta(0), alias)) < timedelta(seconds=20)
 

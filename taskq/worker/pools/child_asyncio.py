@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
+from typing import Any
 
 from taskq.calls.registry import tasks
 from taskq.conf import settings
@@ -45,7 +46,8 @@ class AsyncioChild(ManyChild):
     def work(self) -> int:
         """Run the loop until the main process asks to stop."""
         self._loop = loop = asyncio.new_event_loop()
-        loop.set_task_factory(coroutines.task_factory)  # type: ignore[arg-type]  # a private protocol
+        factory: Any = coroutines.task_factory  # typeshed's protocol of it is another one for each version
+        loop.set_task_factory(factory)
         for fd in (self._sock.fileno(), self._permits_fd):
             loop.add_reader(fd, self._read)
         self.up()

@@ -39,9 +39,10 @@ class BoundConnections:
         for connection in connections.all(initialized_only=True):
             try:
                 connection.close()
-            except Exception as error:  # the driver's, for a connection that is broken
+            except BaseException as error:  # the driver's, for one that is broken, or raised by a timer of the task
                 connection.connection = None
-                log_lines.connection_not_closed(connection.alias, error)
+                if isinstance(error, Exception):
+                    log_lines.connection_not_closed(connection.alias, error)
             if isinstance(bound := vars(connection).get("taskq_place"), _Bound):
                 bound.place.leave()
 

@@ -2,7 +2,7 @@
 
 The process was patched before Django was imported (``boot``): whatever waits in Python lets other greenlets run, and
 what belongs to a thread belongs to a greenlet, such as Django's connections. Each delivery has a greenlet of its own: a
-task may leave a timer that raises something in its greenlet later, which must meet neither the next task nor the answer.
+task may leave a timer that raises something in its greenlet later, which must not meet the next task nor the answer.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ class Guard:
         self._stage = _Stage.BEFORE
         self._asked: BaseException | None = None
         self._cancel: Callable[[], object] | None = None
+        #: The hard end that was thrown.
+        self._cut: CutShort | None = None
 
     def __enter__(self) -> None:
         self._stage = _Stage.INSIDE
@@ -65,6 +67,9 @@ class Guard:
         self._stage = _Stage.AFTER
         if self._cancel is not None:
             self._cancel()
+        if self._cut is not None and not isinstance(error, CutShort):
+            # The function has swallowed it; what it returns or raises is not the task's end.
+            raise self._cut
 
     def interrupt(self, error: BaseException, thrown: Callable[[], object] = lambda: None) -> None:
         """Have ``error`` raised in the function, as soon as it can be; ``thrown`` is called before."""
@@ -78,6 +83,8 @@ class Guard:
         # In the loop: the greenlet waits for something. It may have left the function since this was asked for.
         if self._stage is _Stage.INSIDE:
             thrown()
+            if isinstance(error, CutShort):
+                self._cut = error
             self._greenlet.throw(error)
 
 

@@ -6,14 +6,17 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from django.test import override_settings
 
+from taskq.execution.interrupts import CutShort
 from taskq.handover import Delivery, Outcome
 from taskq.worker.pools import frames
-from taskq.worker.pools.child_green import GreenChild
+from taskq.worker.pools.child_green import GreenChild, Guard
+from taskq.worker.pools.greenlets import library
 
 from .driver import delivery
 
@@ -118,5 +121,16 @@ def test_whatever_is_raised_after_the_function_there_is_an_answer(
         monkeypatch.setattr(child.child if where == "_outcome" else child.child._connections, where, fail)
         child.start(delivery())
         assert [kind for kind, _ in child.answers(5.0)] == [frames.OUTCOME]
+
+    in_hub(test)
+
+
+def test_a_function_that_swallows_its_hard_end_does_not_succeed() -> None:
+    def test() -> None:
+        guard = Guard(library("gevent"), None)
+        with pytest.raises(CutShort), guard:
+            guard.interrupt(CutShort())
+            with suppress(CutShort):
+                gevent.sleep(20)
 
     in_hub(test)

@@ -56,6 +56,8 @@ class Guard:
         self._stage = _Stage.INSIDE
         self._greenlet = self._greenlets.current()
         if self._asked is not None:
+            # There will be no __exit__.
+            self._stage = _Stage.AFTER
             raise self._asked
         if self._seconds:
             error = SoftTimeLimitExceeded(self._seconds)

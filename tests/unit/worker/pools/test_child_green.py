@@ -134,3 +134,15 @@ def test_a_function_that_swallows_its_hard_end_does_not_succeed() -> None:
                 gevent.sleep(20)
 
     in_hub(test)
+
+
+def test_a_guard_that_was_interrupted_before_it_began_throws_nothing_later() -> None:
+    def test() -> None:
+        guard = Guard(library("gevent"), None)
+        guard.interrupt(CutShort())
+        with pytest.raises(CutShort):
+            guard.__enter__()
+        guard.interrupt(CutShort())
+        gevent.sleep(0.01)  # would be raised here
+
+    in_hub(test)

@@ -11,9 +11,11 @@ from typing import Any
 
 from taskq.calls.registry import tasks
 from taskq.conf import settings
+from taskq.containment import contained
 from taskq.exceptions import TaskTerminated
 from taskq.execution import coroutines, execute, isolation, outcomes
 from taskq.execution.interrupts import CutShort
+from taskq.execution.log_lines import tidying_failed
 from taskq.handover import Delivery, Outcome
 from taskq.worker import log_lines
 
@@ -106,8 +108,11 @@ class AsyncioChild(ManyChild):
     ) -> None:
         self._tasks.discard(task)
         lease.release()
-        seat.tidy()
-        self._seats.append(seat)
+        try:
+            seat.tidy()
+            self._seats.append(seat)
+        except contained():  # such as what the close() of a cache raises; the seat is not used again
+            tidying_failed()
         try:
             outcome = task.result()
         except BaseException as error:

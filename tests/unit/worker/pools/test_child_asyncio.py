@@ -1,0 +1,103 @@
+"""The child of the pool asyncio, in a thread of this process: what it answers when something around a task fails."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.test import override_settings
+from kombu.asynchronous import Hub
+
+from taskq import task
+from taskq.execution import isolation
+from taskq.execution.inline import delivery_of
+from taskq.handover import Delivery, Outcome
+from taskq.messages import protocol
+from taskq.worker.pools import frames
+from taskq.worker.pools.child_asyncio import AsyncioChild
+from taskq.worker.pools.child_connection import Answer, ChildConnection, CutShort
+from tests.unit.tasks.fixtures import registry
+
+__all__ = ["registry"]
+
+
+class Main:
+    """The main process's side of the child."""
+
+    def __init__(self) -> None:
+        self.connection = ChildConnection(Hub())
+        options = frames.ChildOptions(0, "test", 0, 0, "asyncio", "test")
+        self.child = AsyncioChild(self.connection.child_sock, self.connection.child_fds[1], options)
+        self.answers: list[Answer] = []
+
+    def hand_over(self, *deliveries: Delivery) -> None:
+        self.connection.hand_over(deliveries)
+
+    def until_answered(self, count: int) -> list[Answer]:
+        """Return the answers once there are ``count`` besides that the child is up."""
+        end = time.monotonic() + 10
+        while len(self.answers) <= count:
+            assert time.monotonic() < end, self.answers
+            select.select([self.connection.fileno()], [], [], 0.1)
+            self.connection.receive()
+            self.answers += self.connection.arrived
+            self.connection.arrived.clear()
+        return self.answers[1:]
+
+
+@contextmanager
+def working(**settings: Any) -> Iterator[Main]:
+    with override_settings(**{f"TASKQ_{name}": value for name, value in settings.items()}):
+        main = Main()
+        thread = threading.Thread(target=main.child.work, daemon=True)
+        thread.start()
+        try:
+            yield main
+        finally:
+            main.connection.ask_to_stop()
+            thread.join(5)
+            main.connection.close()
+        assert not thread.is_alive()
+
+
+_jobs = iter(range(1, 1000))
+
+
+def message(name: str, *args: Any, **changes: Any) -> Delivery:
+    found = delivery_of(protocol.build(name=name, args=args, kwargs={}, queue="", serializer="json"))
+    for field, value in {"job": next(_jobs), **changes}.items():
+        setattr(found, field, value)
+    return found
+
+
+def states(answers: list[Answer]) -> dict[int, str]:
+    """Say how each job has ended."""
+    return {
+        one.job: one.state if isinstance(one, Outcome) else "cut short"
+        for one in answers
+        if isinstance(one, Outcome | CutShort)
+    }
+
+
+def test_cache_that_can_not_be_closed_costs_no_outcome(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    @task(name="c.quick")
+    async def quick() -> None:
+        await asyncio.sleep(0)
+
+    def fail(seat: isolation.Seat) -> None:
+        raise OSError("the cache is gone")
+
+    monkeypatch.setattr(isolation.Seat, "tidy", fail)
+    first, second = message("c.quick"), message("c.quick")
+    with working() as main:
+        main.hand_over(first, second)
+        assert states(main.until_answered(2)) == {first.job: "SUCCESS", second.job: "SUCCESS"}
+    assert "could not be tidied up" in caplog.text

@@ -125,8 +125,8 @@ class AsyncioChild(ManyChild):
     def _start_in_thread(self, delivery: Delivery) -> None:
         lease = Lease(self._threads)
         guard = thread_limit(delivery.soft_time_limit)
-        self._interrupts[delivery.job] = lambda hard: guard.interrupt(CutShort if hard else TaskTerminated)
         future = lease.submit(self._run_in_thread, delivery, guard)
+        self._interrupts[delivery.job] = partial(_interrupt_in_thread, future, guard)
         future.add_done_callback(
             lambda ended: self._loop.call_soon_threadsafe(self._thread_run_ended, delivery, lease, ended)
         )
@@ -139,6 +139,9 @@ class AsyncioChild(ManyChild):
 
     def _thread_run_ended(self, delivery: Delivery, lease: Lease, future: Future[Outcome]) -> None:
         lease.release()
+        if future.cancelled():
+            self._conclude(delivery, None)
+            return
         error = future.exception()
         if error is None:
             self._conclude(delivery, future.result())
@@ -147,3 +150,10 @@ class AsyncioChild(ManyChild):
         else:
             log_lines.delivery_failed(delivery, error)
             self._conclude(delivery, outcomes.crashed(delivery, error))
+
+
+def _interrupt_in_thread(future: Future[Outcome], guard: thread_limit, hard: bool) -> bool:
+    """Interrupt a run; one that waits for a thread never starts, since no thread may become free soon."""
+    if hard:
+        return future.cancel() or guard.interrupt(CutShort)
+    return guard.interrupt(TaskTerminated)

@@ -14,7 +14,7 @@ import pytest
 from django.test import override_settings
 from kombu.asynchronous import Hub
 
-from taskq import task
+from taskq import Task, task
 from taskq.execution import isolation
 from taskq.execution.inline import delivery_of
 from taskq.handover import Delivery, Outcome
@@ -38,6 +38,13 @@ class Main:
 
     def hand_over(self, *deliveries: Delivery) -> None:
         self.connection.hand_over(deliveries)
+
+    def until_started(self) -> None:
+        """Wait until the child has taken all permits."""
+        end = time.monotonic() + 10
+        while self.connection.started() < len(self.connection.pending):
+            assert time.monotonic() < end
+            time.sleep(0.001)
 
     def until_answered(self, count: int) -> list[Answer]:
         """Return the answers once there are ``count`` besides that the child is up."""
@@ -101,3 +108,55 @@ def test_cache_that_can_not_be_closed_costs_no_outcome(
         main.hand_over(first, second)
         assert states(main.until_answered(2)) == {first.job: "SUCCESS", second.job: "SUCCESS"}
     assert "could not be tidied up" in caplog.text
+
+
+class Held:
+    """A task ``c.hold`` that keeps the only thread until the end of the test."""
+
+    def __init__(self) -> None:
+        self.has_thread, self.let_go = threading.Event(), threading.Event()
+
+        @task(name="c.hold")
+        def hold() -> None:
+            self.has_thread.set()
+            assert self.let_go.wait(10)
+
+
+@pytest.mark.parametrize("name", ["c.sync", "c.begins", "c.concludes"])
+def test_task_that_waits_for_a_thread_can_be_ended_at_once(name: str) -> None:
+    held = Held()
+    ran: list[str] = []
+
+    @task(name="c.sync")
+    def sync() -> None:
+        ran.append("sync")
+
+    class Begins(Task[Any, Any]):
+        def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+            ran.append("before_start")
+
+    @task(name="c.begins", base=Begins)
+    async def begins() -> None:
+        ran.append("begins")
+
+    class Concludes(Task[Any, Any]):
+        def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+            ran.append("on_success")
+
+    @task(name="c.concludes", base=Concludes)
+    async def concludes() -> None:
+        pass
+
+    first, second = message("c.hold"), message(name)
+    with working(ASYNCIO_THREADS=1) as main:
+        main.hand_over(first)
+        assert held.has_thread.wait(10)
+        main.hand_over(second)
+        main.until_started()
+        main.connection.end_task(second.job, "hard")
+        try:
+            assert states(main.until_answered(1)) == {second.job: "cut short"}
+        finally:
+            held.let_go.set()
+        assert states(main.until_answered(2))[first.job] == "SUCCESS"
+    assert ran == []

@@ -19,7 +19,7 @@ from taskq.execution import isolation
 from taskq.execution.inline import delivery_of
 from taskq.handover import Delivery, Outcome
 from taskq.messages import protocol
-from taskq.worker.pools import frames
+from taskq.worker.pools import child_threads, frames
 from taskq.worker.pools.child_asyncio import AsyncioChild
 from taskq.worker.pools.child_connection import Answer, ChildConnection, CutShort
 from tests.unit.tasks.fixtures import registry
@@ -160,3 +160,22 @@ def test_task_that_waits_for_a_thread_can_be_ended_at_once(name: str) -> None:
             held.let_go.set()
         assert states(main.until_answered(2))[first.job] == "SUCCESS"
     assert ran == []
+
+
+def test_task_fails_alone_if_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    @task(name="c.sync")
+    def sync() -> None:
+        pass
+
+    @task(name="c.quick")
+    async def quick() -> None:
+        pass
+
+    def refuse(number: int) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(child_threads, "_Thread", refuse)
+    first, second = message("c.sync"), message("c.quick")
+    with working() as main:
+        main.hand_over(first, second)
+        assert states(main.until_answered(2)) == {first.job: "FAILURE", second.job: "SUCCESS"}

@@ -66,6 +66,7 @@ class Lease(Executor):
         self._threads = threads
         self._thread: _Thread | None = None
         self._calls: list[_Call] = [] if first is None else [(Future(), first)]
+        self._released = False
 
     @property
     def has_thread(self) -> bool:
@@ -73,11 +74,16 @@ class Lease(Executor):
         return self._thread is not None
 
     def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Have the thread call a function. From any thread. Its future fails if no thread can be started."""
+        """Have the thread call a function. From any thread. Its future fails if no thread can be started.
+
+        So does that of a call after ``release``: nobody would give the thread back.
+        """
         future: Future[T] = Future()
         call: _Call = future, lambda: function(*args, **kwargs)
         try:
             with self._threads._lock:
+                if self._released:
+                    raise RuntimeError("The task has ended, and its thread is given back.")
                 if self._thread is None:
                     self._thread = self._threads._take(self)
                 self._calls.append(call)
@@ -90,6 +96,7 @@ class Lease(Executor):
     def release(self) -> None:
         """Give the thread back; what was submitted and not run is cancelled."""
         with self._threads._lock:
+            self._released = True
             thread, self._thread = self._thread, None
             calls, self._calls = self._calls, []
             if self in self._threads._waiting:

@@ -41,3 +41,12 @@ def test_call_fails_if_there_is_no_thread_at_all(monkeypatch: pytest.MonkeyPatch
         assert isinstance(failed.exception(10), RuntimeError)
     lease.submit(called.append, "later").result(10)
     assert (called, threads.started) == (["first", "later"], 1)
+
+
+def test_coroutine_that_outlives_its_run_takes_no_thread() -> None:
+    threads = Threads(1)
+    ended = Lease(threads)
+    ended.submit(threading.get_ident).result(10)
+    ended.release()
+    assert isinstance(ended.submit(threading.get_ident).exception(10), RuntimeError)
+    assert Lease(threads).submit(threading.get_ident).result(10)

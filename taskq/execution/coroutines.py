@@ -36,7 +36,8 @@ from .run import ReportFn, Run
 from .tracebacks import release
 
 #: Seconds in which the coroutines that a task has left on the loop have to end, once they are cancelled.
-_LEFT = 5.0
+#: Fewer than the grace after which the pool kills a child whose task goes on.
+_LEFT = 2.0
 
 #: The asyncio tasks that the running task has started.
 _started: ContextVar[WeakSet[asyncio.Task[Any]] | None] = ContextVar("taskq.started", default=None)

@@ -15,11 +15,11 @@ from django.test import override_settings
 from kombu.asynchronous import Hub
 
 from taskq import Task, task
-from taskq.execution import isolation
+from taskq.execution import coroutines, isolation
 from taskq.execution.inline import delivery_of
 from taskq.handover import Delivery, Outcome
 from taskq.messages import protocol
-from taskq.worker.pools import child_threads, frames
+from taskq.worker.pools import child_threads, frames, shared_children
 from taskq.worker.pools.child_asyncio import AsyncioChild
 from taskq.worker.pools.child_connection import Answer, ChildConnection, CutShort
 from tests.unit.tasks.fixtures import registry
@@ -179,3 +179,7 @@ def test_task_fails_alone_if_no_thread_can_be_started(monkeypatch: pytest.Monkey
     with working() as main:
         main.hand_over(first, second)
         assert states(main.until_answered(2)) == {first.job: "FAILURE", second.job: "SUCCESS"}
+
+
+def test_leftovers_of_a_task_end_before_its_child_would_be_killed() -> None:
+    assert coroutines._LEFT < shared_children._GRACE

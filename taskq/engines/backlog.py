@@ -16,16 +16,23 @@ _BY_INDEX = {
 }
 
 
-def names(engine: Engine, most: int) -> list[str]:
-    """Return the first ``most`` queues in which messages wait, by name. Each costs one look into the index."""
+def names(engine: Engine, most: int, after: str, before: str | None = None) -> list[str]:
+    """Return the first ``most`` queues in which messages wait and whose names are between the two, by name.
+
+    Each costs one look into the index.
+    """
     index, _ = _BY_INDEX[engine.connection.vendor]
-    next_name = f"SELECT queue FROM taskq_message{index} WHERE token = ''{{}} ORDER BY queue LIMIT 1"
+    until = "" if before is None else " AND queue < %s"
+    next_name = (
+        f"SELECT queue FROM taskq_message{index} WHERE token = '' AND queue > {{}}{until} ORDER BY queue LIMIT 1"
+    )
+    given = [] if before is None else [before]
     with engine.cursor() as cursor:
         cursor.execute(
-            f"WITH RECURSIVE found(name) AS (SELECT ({next_name.format('')}) UNION ALL "
-            f"SELECT ({next_name.format(' AND queue > found.name')}) FROM found WHERE found.name IS NOT NULL) "
+            f"WITH RECURSIVE found(name) AS (SELECT ({next_name.format('%s')}) UNION ALL "
+            f"SELECT ({next_name.format('found.name')}) FROM found WHERE found.name IS NOT NULL) "
             "SELECT name FROM found WHERE name IS NOT NULL LIMIT %s",
-            [most],
+            [after, *given, *given, most],
         )
         return [row[0] for row in cursor.fetchall()]
 

@@ -17,9 +17,14 @@ _STEADY = "SELECT " + ", ".join(f"pg_catalog.set_config('{name}', '{value}', tru
 
 @contextmanager
 def look_ups(engine: Engine) -> Iterator[None]:
-    """Read in one transaction, with the planner kept to look-ups until its end."""
+    """Have the planner kept to look-ups, on PostgreSQL in one transaction.
+
+    Elsewhere there is none: on SQLite, reading in a transaction may keep all writers waiting.
+    """
+    if engine.connection.vendor != "postgresql":
+        yield
+        return
     with engine.atomic():
-        if engine.connection.vendor == "postgresql":
-            with engine.cursor() as cursor:
-                cursor.execute(_STEADY)
+        with engine.cursor() as cursor:
+            cursor.execute(_STEADY)
         yield

@@ -113,6 +113,8 @@ class Dispatcher:
 
     def connected(self, link: Link) -> None:
         """Announce the worker, and send its heartbeats."""
+        if self._gone and time.monotonic() - self._gone > _KEPT:
+            self._forget()
         self._link, self._channel, self._gathering, self._gone = link, None, False, 0.0
         self._look()
         self._send_worker_event("worker-online")
@@ -183,8 +185,14 @@ class Dispatcher:
         if self.heard:
             events += self._begun()
             for part in _parts(events):
-                self._unsent.append((self._stamp.message(part), "task.multi"))
+                self._add(self._stamp.message(part), "task.multi")
             self._send()
+
+    def _add(self, body: Any, key: str) -> None:
+        """Have a message sent behind those that wait. While there is a connection, none of them is lost."""
+        if len(self._unsent) == _MOST_UNSENT:
+            self._send()
+        self._unsent.append((body, key))
 
     def _send(self) -> None:
         """Send what is to be sent. What an error of the connection leaves is sent over the next one."""
@@ -243,7 +251,7 @@ class Dispatcher:
         if report.event.startswith("task-"):
             yield text
         else:
-            self._unsent.append((self._stamp.message([text])[1:-1], report.event.replace("-", ".")))
+            self._add(self._stamp.message([text])[1:-1], report.event.replace("-", "."))
 
     def _begun(self) -> Iterable[str]:
         """Yield ``task-started`` of those tasks that run now and were not told of: the heads of the slots' loads."""

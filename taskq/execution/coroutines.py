@@ -30,7 +30,7 @@ from taskq.messages import tracing
 from taskq.results import join_guard
 from taskq.tasks.task import Task
 
-from . import followups, handlers, isolation, log_lines, outcomes, pipeline
+from . import followups, handlers, isolation, log_lines, outcomes, pipeline, stored_bodies
 from .interrupts import Interruptible
 from .run import ReportFn, Run
 from .tracebacks import release
@@ -141,6 +141,10 @@ class CoroutineRun:
         run = self._run
         join_guard.running.set(True)
         with task_context(run.delivery.task_id, run.delivery.name):
+            if run.delivery.stored_as:
+                outcome = await sync_to_async(stored_bodies.read)(run.delivery)
+                if outcome is not None:
+                    return outcome
             try:
                 pipeline.read(run)
             except Exception as error:
@@ -170,7 +174,10 @@ class CoroutineRun:
                 outcome = outcomes.returned(run) if not self._cut else None
         if outcome is None:
             return None
-        return await self._conclude(followups.after(run, outcome))
+        if followups.goes_on(run):
+            # It may write rows, and call receivers of the project.
+            outcome = await sync_to_async(followups.after)(run, outcome)
+        return await self._conclude(outcome)
 
     async def _begin(self) -> None:
         run = self._run

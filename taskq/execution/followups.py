@@ -28,12 +28,17 @@ from .run import Run
 
 def after(run: Run, outcome: Outcome) -> Outcome:
     """Complete the outcome of ``run``: a failure, if its follow-ups can't be sent."""
-    request = run.request
-    if request.replacement is not None or request.added or any(run.request.embed.values()):
+    if goes_on(run):
         outcome = _continued(run, outcome)
         if outcome.state in (states.FAILURE, states.REVOKED, states.IGNORED) and not outcome.replaced:
             _end_dependents(run, outcome)
     return outcome
+
+
+def goes_on(run: Run) -> bool:
+    """Tell whether anything depends on the end of ``run``, or takes its place."""
+    request = run.request
+    return request.replacement is not None or bool(request.added) or any(request.embed.values())
 
 
 def after_refusal(run: Run, outcome: Outcome) -> Outcome:

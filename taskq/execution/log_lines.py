@@ -64,6 +64,9 @@ message_refused = Hook[Delivery, BaseException](
 body_not_read = Hook[Delivery, Exception](
     lambda d, error: log.warning("The body of %s[%s] can't be read from its row: %s", d.name, d.task_id, error)
 )
+body_gone = Hook[Delivery](
+    lambda d: log.error("The message of %s[%s] is dropped: its row is gone, or was altered.", d.name, d.task_id)
+)
 message_unreadable = Hook[Delivery, BaseException | None](
     lambda d, error: log.error("The message of %s[%s] can't be read.", d.name, d.task_id, exc_info=error)
 )

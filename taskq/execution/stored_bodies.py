@@ -31,6 +31,7 @@ def read(delivery: Delivery) -> Outcome | None:
                 time.sleep(pause)
             continue
         if body is None:
+            log_lines.body_gone(delivery)
             return _rejected(delivery, requeue=False)
         delivery.body = body
         return None

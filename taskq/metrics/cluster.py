@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 from taskq.conf import settings
 from taskq.engines import for_alias
 from taskq.engines.look_ups import look_ups
-from taskq.messages.parking import home
+from taskq.messages.parking import BEHIND, PREFIX, home
 from taskq.models import CLAIM_ORDER, DUE_ORDER, Message, ScheduledMessage, TaskRun, Worker
 from taskq.worker.health import look
 
@@ -72,8 +72,11 @@ def _of_queues() -> Iterator[Family]:
 def _rows_by_queue() -> dict[str, list[str]]:
     """Return the queues with waiting messages, each with the names in its rows: parked messages have another one."""
     found: dict[str, list[str]] = {}
-    for name in _distinct(Message.objects.using(settings.DATABASE).filter(token=""), "queue", MANY_QUEUES):
-        found.setdefault(home(name), []).append(name)
+    waiting = Message.objects.using(settings.DATABASE).filter(token="")
+    # Apart, so that many parkings hide no queue.
+    for rows in (waiting.filter(queue__gte=BEHIND), waiting.filter(queue__gt=PREFIX, queue__lt=BEHIND)):
+        for name in _distinct(rows, "queue", MANY_QUEUES):
+            found.setdefault(home(name), []).append(name)
     return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from taskq import __version__, clock
@@ -118,8 +119,9 @@ class WorkerMetrics:
         yield info
         yield _gauge("start_time_seconds", "When the worker started, as a Unix time.", self._started)
         yield _gauge("slots", "Tasks that the pool can run at a time.", consumer.pool.concurrency)
-        running = len(consumer.holdings.running(consumer.pool))
-        yield _gauge("busy_slots", "Slots of the pool that run a task.", running)
+        with suppress(RuntimeError):  # the loop is too busy to be read
+            running = len(consumer.holdings.running(consumer.pool))
+            yield _gauge("busy_slots", "Slots of the pool that run a task.", running)
         yield _gauge(
             "held_messages", "Messages that the worker holds, running or about to.", len(consumer.holdings.ids())
         )

@@ -59,8 +59,8 @@ def publish_one(envelope: Envelope) -> None:
         _sent([envelope], _sink)
         return
     envelopes = [envelope]
-    announce(envelopes, published=True)
     try:
+        announce(envelopes, published=True)
         engine = for_alias(_alias())
         repeated(engine, partial(_enqueue_one, engine, envelope))
     except BaseException as error:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from taskq.conf import settings
 from taskq.engines import backlog, for_alias
-from taskq.messages.parking import home
+from taskq.engines.look_ups import look_ups
+from taskq.messages.parking import BEHIND, PREFIX, home
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +23,15 @@ class Waiting:
 def waiting(most_queues: int, cap: int, also: Collection[str] = (), alias: str | None = None) -> dict[str, Waiting]:
     """Return the first ``most_queues`` queues in which messages wait, and those of ``also``, by name.
 
-    Each is counted up to ``cap``. What waits for a rate limit counts for its queue.
+    Each is counted up to ``cap``. What waits for a rate limit counts for its queue, as far as there are not more than
+    ``most_queues`` of its parkings and others.
     """
     engine = for_alias(alias or settings.DATABASE)
-    names = backlog.names(engine, most_queues)
-    loads = backlog.loads(engine, names, cap)
-    now = engine.now() if names else 0.0
+    with look_ups(engine):
+        names = backlog.names(engine, most_queues, BEHIND)
+        names += backlog.names(engine, most_queues, PREFIX, BEHIND)
+        loads = backlog.loads(engine, names, cap)
+        now = engine.now() if names else 0.0
     found: dict[str, list[tuple[int, float | None]]] = {name: [] for name in also}
     for name in names:
         found.setdefault(home(name), []).append(loads[name])

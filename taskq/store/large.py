@@ -38,12 +38,12 @@ def keep(claimed: list[Claimed], token: str, room: int, alias: str, *, in_rows: 
             surplus.add(message.id)  # the lease was lost, and another worker was quicker
         elif refused := refusal(*sizes[message.id]):
             message.refused, message.headers, message.properties = refused, "{}", "{}"
-        elif in_rows and sizes[message.id][1] > MOST_OUTSIDE and not settings.SIGNING:
-            _read_headers(message, alias)
-        elif room > 0:
-            room -= _read(message, alias)
-        else:
+        elif room <= 0:
             surplus.add(message.id)
+        elif in_rows and sizes[message.id][1] > MOST_OUTSIDE and not settings.SIGNING:
+            room -= _read_headers(message, alias)
+        else:
+            room -= _read(message, alias)
     if surplus:
         requeue(token, sorted(surplus), alias)
     return [message for message in claimed if message.id not in surplus]
@@ -78,8 +78,11 @@ def _read(message: Claimed, alias: str) -> int:
     return message.size
 
 
-def _read_headers(message: Claimed, alias: str) -> None:
+def _read_headers(message: Claimed, alias: str) -> int:
+    """Read the headers and properties of a message, if the claim did not; return how much memory they take."""
     message.in_row = True
     if not (message.headers and message.properties):
         texts = Message.objects.using(alias).filter(id=message.id).values_list("headers", "properties").first()
         message.headers, message.properties = texts or ("{}", "{}")
+        message.size = sum(map(sys.getsizeof, (message.headers, message.properties)))
+    return message.size

@@ -22,6 +22,8 @@ from .workflow_rows import insert
 
 #: The characters of one transaction: it takes some milliseconds, also where it keeps all other writers waiting.
 _AT_ONCE = 256_000
+#: Seconds of a pause between two transactions, at most.
+_LONGEST_PAUSE = 0.1
 #: As many characters of rests as a settlement brings along by itself.
 _MOST_SETTLED = 256_000
 
@@ -40,8 +42,9 @@ def write_ahead(groups: Sequence[NewGroup], alias: str | None = None) -> list[Ne
     for part in _parts(rests):
         began = time.monotonic()
         repeated(engine, partial(_insert, engine, part))
-        # On SQLite others wait with pauses: without this one they would come last.
-        time.sleep(time.monotonic() - began)
+        if not engine.skip_locked:
+            # On SQLite others wait with pauses: without this one they would come last.
+            time.sleep(min(_LONGEST_PAUSE, time.monotonic() - began))
     return [group for group in groups if group.size or group.body is None]
 
 

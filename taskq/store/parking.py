@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from taskq.conf import settings
 from taskq.engines import for_alias
+from taskq.engines.look_ups import look_ups
 from taskq.messages.parking import BEHIND, PREFIX, home, parking
 from taskq.models import CLAIM_ORDER, Message
 from taskq.records import Claimed
@@ -59,7 +60,7 @@ def parkings(queues: Iterable[str] | None = None, alias: str | None = None) -> s
     names, wanted = rows.values_list("queue", flat=True), None if queues is None else set(queues)
     found: set[str] = set()
     last = PREFIX
-    with engine.steady():
+    with look_ups(engine):
         while (name := names.filter(queue__gt=last).first()) is not None:
             last = name
             if wanted is None or home(name) in wanted:

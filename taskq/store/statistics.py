@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
-from taskq.engines import for_alias
+from taskq.engines import Engine, for_alias
 from taskq.engines.statistics import add_up
 from taskq.models import Statistic
 from taskq.models.statistic import ENDS, RAN, WAITED
+
+from .transactions import repeated
 
 #: For how long minutes and hours are kept.
 KEPT = {60: timedelta(hours=25), 3600: timedelta(days=31)}
@@ -28,13 +32,17 @@ def add(counted: Mapping[Key, Counters], alias: str) -> None:
         sums = by_hour.setdefault((minute // 60, name, queue), [0] * len(COUNTERS))
         sums[:] = map(int.__add__, sums, counters)
     # In one order, so that two workers never wait for each other.
+    rows = [
+        (seconds, number * seconds, name, queue, *counters)
+        for seconds, by_key in ((60, counted), (3600, by_hour))
+        for (number, name, queue), counters in sorted(by_key.items())
+    ]
+    repeated(engine, partial(_add, engine, rows), locked=False)
+
+
+def _add(engine: Engine, rows: Sequence[Sequence[Any]]) -> None:
     with engine.atomic():
-        for seconds, by_key in ((60, counted), (3600, by_hour)):
-            rows = [
-                (seconds, number * seconds, name, queue, *counters)
-                for (number, name, queue), counters in sorted(by_key.items())
-            ]
-            add_up(engine, Statistic._meta.db_table, _KEYS, COUNTERS, rows)
+        add_up(engine, Statistic._meta.db_table, _KEYS, COUNTERS, rows)
 
 
 def expire(limit: int, alias: str) -> Iterator[int]:

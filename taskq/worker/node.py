@@ -396,4 +396,4 @@ class WorkerNode:
         self.redeliveries.leave()
         self.lease.deregister()
         self.declarations.remove()
-        self.statistics.write()
+        self.statistics.leave()

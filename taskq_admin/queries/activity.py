@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +11,8 @@ KEYS = ("loadavg", "processed", "events", "slots", "folded")
 #: Slots that are shown at most; a worker writes fewer.
 _MOST = 200
 _NAMES = 20
+#: A number that no load and no time reaches, and every float can hold.
+_LARGEST = 1e12
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,8 @@ def _count(value: Any) -> int:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) is int or (type(value) is float and math.isfinite(value))
+    # What is no number is not smaller than one either.
+    return type(value) in (int, float) and abs(value) < _LARGEST
 
 
 def _word(value: Any) -> str:

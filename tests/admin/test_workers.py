@@ -147,7 +147,9 @@ def test_tasks_of_slots_need_the_permission_to_see_tasks(
         assert hidden not in page
 
 
-@pytest.mark.parametrize("rubbish", [None, 3, "x", [None, 3, [], {}], {"a": 1}, [{"id": 3, "since": "x", "slot": {}}]])
+@pytest.mark.parametrize(
+    "rubbish", [None, 3, "x", [None, 3, [], {}], {"a": 1}, [10**400, float("nan")], [{"id": 3, "since": 10**400}]]
+)
 @pytest.mark.parametrize("key", ["loadavg", "processed", "events", "slots", "folded"])
 def test_malformed_activity_does_not_break_the_pages(
     admin_client: Client, make_worker: Make, key: str, rubbish: Any

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from taskq import AsyncResult
+from taskq import AsyncResult, ids
 from taskq.exceptions import SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded, WorkerLostError
-from taskq.models import Attempt
+from taskq.models import Attempt, Message
 from testproject.arithmetic.tasks import add
 from tests.support import trees, workers
 from tests.support.databases import Database
@@ -192,3 +194,25 @@ def test_many_short_tasks(worker: Process, notes: Path) -> None:
     assert [result.get(timeout=60) for result in results] == list(range(200))
     squares = endings.square.delay_many([(number,) for number in range(200)])
     assert [result.get(timeout=60) for result in squares] == [number**2 for number in range(200)]
+
+
+def test_coroutine_gets_an_argument_that_stays_in_its_row(worker: Process) -> None:
+    assert coroutines.length.delay("x" * 1_200_000).get(timeout=30) == 1_200_000
+
+
+def test_long_chain_of_another_program_goes_on_behind_a_coroutine(worker: Process, database: Database) -> None:
+    options = [{"task_id": f"{ids.new_id()}", "queue": "another"} for _ in range(3_000)]
+    steps = [{"task": add.name, "args": [2, 2], "kwargs": {}, "options": each, "immutable": True} for each in options]
+    task_id = ids.new_id()
+    Message.objects.using(database.alias).create(
+        queue="taskq",
+        task_id=task_id,
+        headers=json.dumps({"task": coroutines.length.name, "id": task_id, "lang": "py"}),
+        body=json.dumps([["four"], {}, {"chain": steps[::-1]}]),
+        properties="{}",
+        created_at=datetime.now(UTC),
+    )
+    add.delay(2, 2)  # it wakes the worker
+    assert AsyncResult(task_id).get(timeout=30) == 4
+    second = Message.objects.using(database.alias).filter(queue="another")
+    assert list(second.values_list("task_id", flat=True)) == [options[0]["task_id"]]

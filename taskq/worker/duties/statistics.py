@@ -83,6 +83,13 @@ class Statistics(Duty):
         self._counted = {}
         self._next_write = math.inf
 
+    def leave(self) -> None:
+        """Write what was counted, if that is possible now: a worker that has settled everything ends well without."""
+        try:
+            self.write()
+        except Error as error:
+            log_lines.statistics_refused(error)
+
     def due(self) -> float | None:
         """Return the seconds to the next write."""
         return None if math.isinf(self._next_write) else self._next_write - time.monotonic()

@@ -134,7 +134,7 @@ class Consumer(Intake):
             request.before_start = ""
             # It may have been revoked during the commit.
             if held and not self._refused(request):
-                if reserved and slot.accepting and slot.idle and not self.stopping:
+                if reserved and slot.accepting and slot.idle and not (self.stopping or self._rests(request)):
                     self._hand_over(slot, [request])
                     return
                 self._ready.appendleft(request)
@@ -144,6 +144,8 @@ class Consumer(Intake):
             log_lines.task_taken_over(request)
             self._forget(request)
             self._store("drop", request.message.id)
+        if self._paused:
+            self._requeue_paused()
         if self.stopping:
             self._requeue_ready()
         self.dispatch()
@@ -264,12 +266,15 @@ class Consumer(Intake):
         self.dispatch()
 
     def _requeue_paused(self) -> None:
-        waiting, self._ready = self._ready, deque()
-        for request in waiting:
-            if request.message.queue in self._paused:
-                self._requeue([request])
-            else:
-                self._ready.append(request)
+        waiting = list(self._ready)
+        self._requeue([request for request in waiting if self._rests(request)])
+        self._ready = deque(request for request in waiting if not self._rests(request))
+        locked = {job: request for job, request in self._locked.items() if self._rests(request)}
+        self._locked = {job: request for job, request in self._locked.items() if job not in locked}
+        self._requeue_uncommitted(locked)
+
+    def _rests(self, request: Request) -> bool:
+        return request.message.queue in self._paused
 
     def revoke(self, asked: dict[int, str]) -> None:
         """Refuse or terminate held messages: ``asked`` has ``revoke``, or a signal for the process, by message id."""

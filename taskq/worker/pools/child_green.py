@@ -1,8 +1,8 @@
 """A child of the pools gevent and eventlet: each delivery runs in a greenlet; the main one reads the next.
 
 The process was patched before Django was imported (``boot``): whatever waits in Python lets other greenlets run, and
-what belongs to a thread belongs to a greenlet, such as Django's connections. A greenlet takes one delivery after the
-other, so that what a thread keeps for the next task is kept here too, but for the connections, whose number is bounded.
+what belongs to a thread belongs to a greenlet, such as Django's connections. Each delivery has a greenlet of its own: a
+task may leave a timer that raises something in its greenlet later, which must not meet the next task nor the answer.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .base import RunFn
 from .child_many import ManyChild, ManyInbox
 from .green_connections import BoundConnections
 from .green_project import is_coroutine
-from .greenlets import Greenlets, Inbox, library
+from .greenlets import Greenlets, library
 
 #: Seconds between two looks whether the last task has ended, once the child is to stop.
 _LAST_LOOKS = 0.05
@@ -49,11 +49,15 @@ class Guard:
         self._stage = _Stage.BEFORE
         self._asked: BaseException | None = None
         self._cancel: Callable[[], object] | None = None
+        #: The hard end that was thrown.
+        self._cut: CutShort | None = None
 
     def __enter__(self) -> None:
         self._stage = _Stage.INSIDE
         self._greenlet = self._greenlets.current()
         if self._asked is not None:
+            # There will be no __exit__.
+            self._stage = _Stage.AFTER
             raise self._asked
         if self._seconds:
             error = SoftTimeLimitExceeded(self._seconds)
@@ -65,6 +69,9 @@ class Guard:
         self._stage = _Stage.AFTER
         if self._cancel is not None:
             self._cancel()
+        if self._cut is not None and not isinstance(error, CutShort):
+            # The function has swallowed it; what it returns or raises is not the task's end.
+            raise self._cut
 
     def interrupt(self, error: BaseException, thrown: Callable[[], object] = lambda: None) -> None:
         """Have ``error`` raised in the function, as soon as it can be; ``thrown`` is called before."""
@@ -78,6 +85,8 @@ class Guard:
         # In the loop: the greenlet waits for something. It may have left the function since this was asked for.
         if self._stage is _Stage.INSIDE:
             thrown()
+            if isinstance(error, CutShort):
+                self._cut = error
             self._greenlet.throw(error)
 
 
@@ -96,8 +105,6 @@ class GreenChild(ManyChild):
         self._greenlets = library(options.kind)
         self._connections = BoundConnections(settings.GREEN_DATABASE_CONNECTIONS)
         self._guards: dict[int, Guard] = {}
-        #: The greenlets that wait for a delivery; the one that has waited for the shortest time is the next.
-        self._free: list[Inbox] = []
 
     def work(self) -> int:
         """Read what comes until the main process asks to stop and nothing runs."""
@@ -110,12 +117,9 @@ class GreenChild(ManyChild):
         return 0
 
     def start(self, delivery: Delivery) -> None:
-        """Give a delivery to a free greenlet, or to a new one."""
+        """Have a new greenlet run a delivery."""
         self._guards[delivery.job] = Guard(self._greenlets, delivery.soft_time_limit)
-        if self._free:
-            self._free.pop().put(delivery)
-        else:
-            self._greenlets.spawn(self._serve, delivery)
+        self._greenlets.spawn(self._serve, delivery)
 
     def interrupt(self, job: int, *, hard: bool) -> bool:
         """Interrupt the run of a job; whether it was ended for good is known when the exception is raised."""
@@ -126,15 +130,18 @@ class GreenChild(ManyChild):
         return False
 
     def _serve(self, delivery: Delivery) -> None:
-        """Run one delivery after the other, in this greenlet."""
-        inbox = self._greenlets.inbox()
-        while True:
+        """Run a delivery in this greenlet, and have another one answer, whatever is raised in here."""
+        outcome: Outcome | None = None
+        try:
             outcome = self._outcome(delivery)
             self._connections.give_back()
-            del self._guards[delivery.job]
-            self.answer(delivery, outcome)
-            self._free.append(inbox)
-            delivery = inbox.get()
+        finally:
+            # Nothing waits from here on, so no timer of the task can interrupt it.
+            self._greenlets.spawn(self._conclude, delivery, outcome)
+
+    def _conclude(self, delivery: Delivery, outcome: Outcome | None) -> None:
+        del self._guards[delivery.job]
+        self.answer(delivery, outcome)
 
     def _outcome(self, delivery: Delivery) -> Outcome | None:
         guard = self._guards[delivery.job]

@@ -10,16 +10,6 @@ from importlib import import_module
 from typing import Any, Protocol
 
 
-class Inbox(Protocol):
-    """A queue between greenlets."""
-
-    def put(self, item: Any) -> None:
-        """Add an item."""
-
-    def get(self) -> Any:
-        """Wait for an item."""
-
-
 class Greenlets(Protocol):
     """What the pools need of a library."""
 
@@ -28,9 +18,6 @@ class Greenlets(Protocol):
 
     def later(self, seconds: float, function: Callable[..., object], *args: Any) -> Callable[[], object]:
         """Have the loop call a function after some seconds; return a function that cancels that."""
-
-    def inbox(self) -> Inbox:
-        """Return a queue."""
 
     def current(self) -> Any:
         """Return the greenlet that runs."""
@@ -41,7 +28,6 @@ class Gevent:
 
     def __init__(self) -> None:
         self._gevent: Any = import_module("gevent")
-        self._queue: Any = import_module("gevent.queue")
         self.current: Callable[[], Any] = self._gevent.getcurrent
 
     def spawn(self, function: Callable[..., object], *args: Any) -> None:
@@ -60,11 +46,6 @@ class Gevent:
         cancel: Callable[[], object] = timer.close
         return cancel
 
-    def inbox(self) -> Inbox:
-        """See ``Greenlets``."""
-        inbox: Inbox = self._queue.Queue()
-        return inbox
-
 
 class Eventlet:
     """``eventlet``."""
@@ -72,7 +53,6 @@ class Eventlet:
     def __init__(self) -> None:
         self._eventlet: Any = import_module("eventlet")
         self._hubs: Any = import_module("eventlet.hubs")
-        self._queue: Any = import_module("eventlet.queue")
         self.current: Callable[[], Any] = self._eventlet.getcurrent
 
     def spawn(self, function: Callable[..., object], *args: Any) -> None:
@@ -84,11 +64,6 @@ class Eventlet:
         timer = self._hubs.get_hub().schedule_call_global(seconds, function, *args)
         cancel: Callable[[], object] = timer.cancel
         return cancel
-
-    def inbox(self) -> Inbox:
-        """See ``Greenlets``."""
-        inbox: Inbox = self._queue.LightQueue()
-        return inbox
 
 
 def library(kind: str) -> Greenlets:

@@ -15,6 +15,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from taskq.exceptions import SoftTimeLimitExceeded
+from taskq.execution.interrupts import CutShort
 
 _Kind = type[BaseException] | None
 
@@ -75,6 +76,8 @@ class thread_limit:
         self._thread = 0
         self._asked: type[BaseException] | None = None
         self._timer: threading.Timer | None = None
+        #: Whether the hard end was raised.
+        self._cut = False
 
     def __enter__(self) -> None:
         self._thread = threading.get_ident()
@@ -98,6 +101,9 @@ class thread_limit:
             self._timer.cancel()
         if isinstance(error, SoftTimeLimitExceeded) and not error.args:
             error.args = (self._seconds,)
+        if self._cut and not isinstance(error, CutShort):
+            # The function has swallowed it, or ended before it came: what it returns or raises is not the task's end.
+            raise CutShort
 
     def interrupt(self, error: type[BaseException]) -> bool:
         """Raise ``error`` in the block as soon as it runs Python code; return false if it is over."""
@@ -105,6 +111,7 @@ class thread_limit:
             if self._stage is _Stage.ENTERING:
                 self._asked = error
             elif self._stage is _Stage.RUNNING:
+                self._cut = self._cut or error is CutShort
                 _raise_in(self._thread, error)
             return self._stage is not _Stage.OVER
 

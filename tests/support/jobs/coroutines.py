@@ -199,3 +199,10 @@ def in_thread(path: str = "", go_on: str = "") -> str:
         while not Path(go_on).exists():
             time.sleep(0.01)
     return threading.current_thread().name
+
+
+@task
+async def length(text: str) -> int:
+    """Return the length of an argument of any size."""
+    await asyncio.sleep(0)
+    return len(text)

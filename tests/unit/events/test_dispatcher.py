@@ -114,6 +114,24 @@ def test_what_a_lost_connection_leaves_is_sent_over_the_next_one_in_order(
     assert not desk.dispatcher._unsent
 
 
+def test_many_messages_of_one_flush_are_all_sent(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST", 1)
+    kinds = [f"event-{number}" for number in range(3 * module._MOST_UNSENT)]
+    desk.note(*kinds)
+    desk.dispatcher._flush()
+    assert desk.link.kinds() == kinds
+
+
+def test_what_waited_too_long_for_a_connection_is_not_sent(desk: Desk) -> None:
+    desk.remote.link = None
+    desk.note("old")
+    desk.dispatcher._flush_soon()
+    desk.now += 2 * module._KEPT
+    link = desk.connect()
+    desk.dispatcher._flush()
+    assert link.kinds() == []
+
+
 def test_little_is_kept_and_not_for_long(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.dispatcher._unsent.extend([("[]", "task.multi")] * 1000)
     assert len(desk.dispatcher._unsent) == module._MOST_UNSENT

@@ -499,6 +499,38 @@ def test_stop_requeues_messages_that_have_not_started(bench: Bench) -> None:
     assert not bench.consumer.busy
 
 
+def test_paused_queue_gives_back_what_has_not_started_and_takes_no_more(bench: Bench) -> None:
+    messages = [claimed("consumer.plain", queue="a") for _ in range(6)]
+    other = claimed("consumer.plain", queue="b")
+    bench.consumer.receive([*messages, other])
+    bench.consumer.pause(frozenset({"a"}))
+    running = {delivery.task_id for slot in bench.pool.slots for delivery in slot.deliveries}
+    assert len(running - {other.task_id}) == 2
+    late = claimed("consumer.plain", queue="a")
+    bench.consumer.receive([late])
+    assert set(bench.released()) == {m.id for m in (*messages, late) if m.task_id not in running}
+    bench.end(0)
+    bench.end(1)
+    assert any(other.task_id in handed for handed in bench.pool.handed)
+    bench.consumer.pause(frozenset())
+    again = claimed("consumer.plain", queue="a")
+    bench.consumer.receive([again])
+    assert any(again.task_id in handed for handed in bench.pool.handed)
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_pause_while_a_start_is_counted_requeues_message_and_uncounts_it(bench: Bench, locked: bool) -> None:
+    message = claimed("consumer.plain", queue="a", redelivered=True, deliveries=1)
+    bench.consumer.receive([message])
+    if locked:
+        bench.answer("count", None)
+    bench.consumer.pause(frozenset({"a"}))
+    bench.answer("count", True)
+    assert bench.asked("requeue")[-1] == ([message.id], [message.id])
+    assert bench.pool.handed == [[], []]
+    assert not bench.consumer.busy
+
+
 def test_stop_while_a_start_is_counted_requeues_message_and_uncounts_it(bench: Bench) -> None:
     message = claimed("consumer.plain", redelivered=True, deliveries=1)
     bench.consumer.receive([message])

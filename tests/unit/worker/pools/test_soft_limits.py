@@ -3,11 +3,13 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from taskq.exceptions import SoftTimeLimitExceeded
+from taskq.exceptions import SoftTimeLimitExceeded, TaskTerminated
+from taskq.execution.interrupts import CutShort
 from taskq.worker.pools.soft_limits import signal_limit, thread_limit
 
 LIMITS = pytest.mark.parametrize("limit", [signal_limit, thread_limit])
@@ -99,3 +101,22 @@ def test_thread_limit_interrupts_its_own_thread_only():
         thread.join(30)
 
     assert ended == {"limited": True, "free": True}
+
+
+@pytest.mark.parametrize("returns", [True, False])
+def test_a_function_that_swallows_its_hard_end_does_not_succeed(returns: bool):
+    limit = thread_limit(None)
+    with pytest.raises(CutShort), limit:
+        try:
+            limit.interrupt(CutShort)
+            run_on()
+        except CutShort:
+            if not returns:
+                raise LookupError from None
+
+
+def test_other_interruptions_may_be_swallowed():
+    limit = thread_limit(None)
+    with limit, suppress(TaskTerminated):
+        limit.interrupt(TaskTerminated)
+        run_on()

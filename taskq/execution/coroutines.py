@@ -36,7 +36,8 @@ from .run import ReportFn, Run
 from .tracebacks import release
 
 #: Seconds in which the coroutines that a task has left on the loop have to end, once they are cancelled.
-_LEFT = 5.0
+#: Fewer than the grace after which the pool kills a child whose task goes on.
+_LEFT = 2.0
 
 #: The asyncio tasks that the running task has started.
 _started: ContextVar[WeakSet[asyncio.Task[Any]] | None] = ContextVar("taskq.started", default=None)
@@ -83,13 +84,16 @@ class CoroutineRun:
         self._function: Interruptible | None = None
         #: The function was not called yet.
         self._beginning = True
+        #: Handlers are called, or are to be once there is a thread.
+        self._concluding = False
         self._cut = False
 
     def end(self, error: BaseException | None) -> bool:
         """Raise ``error`` in the function while it runs, or with ``None`` cancel it for good; return whether it did."""
-        if self._beginning and error is None:
-            self._cut = True
-            return True
+        if error is None and (self._beginning or (self._concluding and not self._thread.has_thread)):
+            # It may wait for a thread, and no thread may become free soon.
+            self._cut = self._task is None or self._task.cancel()
+            return self._cut
         if self._function is None or self._task is None:
             return False
         if error is None:
@@ -108,6 +112,8 @@ class CoroutineRun:
             return await self._perform()
         except BaseException as error:
             end_if_forked(run.forks)
+            if self._cut and isinstance(error, asyncio.CancelledError):
+                return None
             log_lines.run_crashed(delivery)
             return outcomes.crashed(delivery, error)
         finally:
@@ -158,6 +164,8 @@ class CoroutineRun:
             outcome = outcomes.revoked(run, "expired")
         else:
             try:
+                if self._cut:
+                    return None
                 await self._begin()
                 run.value = await self._timed()
             except BaseException as error:
@@ -180,6 +188,7 @@ class CoroutineRun:
 
     async def _conclude(self, outcome: Outcome) -> Outcome:
         if handlers.calls_project(self._run):
+            self._concluding = True
             return await sync_to_async(handlers.conclude)(self._run, outcome)
         return handlers.conclude(self._run, outcome)
 

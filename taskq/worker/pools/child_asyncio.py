@@ -11,9 +11,11 @@ from typing import Any
 
 from taskq.calls.registry import tasks
 from taskq.conf import settings
+from taskq.containment import contained
 from taskq.exceptions import TaskTerminated
 from taskq.execution import coroutines, execute, isolation, outcomes
 from taskq.execution.interrupts import CutShort
+from taskq.execution.log_lines import tidying_failed
 from taskq.handover import Delivery, Outcome
 from taskq.worker import log_lines
 
@@ -106,8 +108,11 @@ class AsyncioChild(ManyChild):
     ) -> None:
         self._tasks.discard(task)
         lease.release()
-        seat.tidy()
-        self._seats.append(seat)
+        try:
+            seat.tidy()
+            self._seats.append(seat)
+        except contained():  # such as what the close() of a cache raises; the seat is not used again
+            tidying_failed()
         try:
             outcome = task.result()
         except BaseException as error:
@@ -120,8 +125,8 @@ class AsyncioChild(ManyChild):
     def _start_in_thread(self, delivery: Delivery) -> None:
         lease = Lease(self._threads)
         guard = thread_limit(delivery.soft_time_limit)
-        self._interrupts[delivery.job] = lambda hard: guard.interrupt(CutShort if hard else TaskTerminated)
         future = lease.submit(self._run_in_thread, delivery, guard)
+        self._interrupts[delivery.job] = partial(_interrupt_in_thread, future, guard)
         future.add_done_callback(
             lambda ended: self._loop.call_soon_threadsafe(self._thread_run_ended, delivery, lease, ended)
         )
@@ -134,6 +139,9 @@ class AsyncioChild(ManyChild):
 
     def _thread_run_ended(self, delivery: Delivery, lease: Lease, future: Future[Outcome]) -> None:
         lease.release()
+        if future.cancelled():
+            self._conclude(delivery, None)
+            return
         error = future.exception()
         if error is None:
             self._conclude(delivery, future.result())
@@ -142,3 +150,10 @@ class AsyncioChild(ManyChild):
         else:
             log_lines.delivery_failed(delivery, error)
             self._conclude(delivery, outcomes.crashed(delivery, error))
+
+
+def _interrupt_in_thread(future: Future[Outcome], guard: thread_limit, hard: bool) -> bool:
+    """Interrupt a run; one that waits for a thread never starts, since no thread may become free soon."""
+    if hard:
+        return future.cancel() or guard.interrupt(CutShort)
+    return guard.interrupt(TaskTerminated)

@@ -118,13 +118,15 @@ class ManyChild(ABC):
 
     def on_readable(self) -> None:
         """Read what is there, and start what may start. Raises ``EOFError`` when the main process is gone."""
-        for kind, payload in self._inbox.receive():
-            if kind == frames.END_TASK:
-                self._end(*payload)
+        others = self._inbox.receive()
+        # First: a task to be ended may have come with the same read, and its permit has been taken.
         for delivery in self._inbox.startable():
             clock.use(delivery.clock)
             self._running[delivery.job] = delivery
             self.start(delivery)
+        for kind, payload in others:
+            if kind == frames.END_TASK:
+                self._end(*payload)
 
     def answer(self, delivery: Delivery, outcome: Outcome | None) -> None:
         """A run has ended. ``None`` is for a run that was ended and so has no outcome."""

@@ -29,12 +29,21 @@ class Threads:
         self.started = 0
 
     def _take(self, lease: Lease) -> _Thread | None:
-        """Return a thread for a lease, or have it wait. Called with the lock."""
+        """Return a thread for a lease, or have it wait. Called with the lock.
+
+        Raises ``RuntimeError`` if the system starts no thread, and there is none to wait for.
+        """
         if self._free:
             return self._free.pop()
         if self.started < self._most:
-            self.started += 1
-            return _Thread(self.started)
+            try:
+                thread = _Thread(self.started + 1)
+            except RuntimeError:
+                if not self.started:
+                    raise
+            else:
+                self.started += 1
+                return thread
         if lease not in self._waiting:
             self._waiting.append(lease)
         return None
@@ -57,6 +66,7 @@ class Lease(Executor):
         self._threads = threads
         self._thread: _Thread | None = None
         self._calls: list[_Call] = [] if first is None else [(Future(), first)]
+        self._released = False
 
     @property
     def has_thread(self) -> bool:
@@ -64,20 +74,29 @@ class Lease(Executor):
         return self._thread is not None
 
     def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Have the thread call a function. From any thread."""
+        """Have the thread call a function. From any thread. Its future fails if no thread can be started.
+
+        So does that of a call after ``release``: nobody would give the thread back.
+        """
         future: Future[T] = Future()
         call: _Call = future, lambda: function(*args, **kwargs)
-        with self._threads._lock:
-            self._calls.append(call)
-            if self._thread is None:
-                self._thread = self._threads._take(self)
-            if self._thread is not None:
-                self._pass_on(self._thread)
+        try:
+            with self._threads._lock:
+                if self._released:
+                    raise RuntimeError("The task has ended, and its thread is given back.")
+                if self._thread is None:
+                    self._thread = self._threads._take(self)
+                self._calls.append(call)
+                if self._thread is not None:
+                    self._pass_on(self._thread)
+        except RuntimeError as error:
+            future.set_exception(error)
         return future
 
     def release(self) -> None:
         """Give the thread back; what was submitted and not run is cancelled."""
         with self._threads._lock:
+            self._released = True
             thread, self._thread = self._thread, None
             calls, self._calls = self._calls, []
             if self in self._threads._waiting:

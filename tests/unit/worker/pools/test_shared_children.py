@@ -1,0 +1,99 @@
+"""The main process's side of a pool with one child, without a fork server."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+
+import pytest
+from kombu.asynchronous import Hub
+
+from taskq.handover import Delivery
+from taskq.worker.pools import frames
+from taskq.worker.pools.base import PoolEvents, PoolOptions
+from taskq.worker.pools.permits import take_permit
+from taskq.worker.pools.shared_child import SharedChild
+from taskq.worker.pools.shared_children import SharedChildren
+from taskq.worker.pools.shared_slot import SharedSlot
+
+from .driver import deliveries
+
+
+class NoServer:
+    """Stands for ``ForkServers``; with ``error`` it can't fork."""
+
+    def __init__(self) -> None:
+        self.children: list[int] = []
+        self.error: OSError | None = None
+
+    def spawn(self, child: int, options: frames.ChildOptions, fds: tuple[int, int]) -> None:
+        if self.error is not None:
+            raise self.error
+        self.children.append(child)
+
+    def reaped(self, child: int) -> None:
+        pass
+
+
+class Main:
+    """A pool's children, and slots for three deliveries."""
+
+    def __init__(self, max_tasks: int | None = None) -> None:
+        self.returned: list[Delivery] = []
+        self.hub, self.server = Hub(), NoServer()
+        ignore = [].append
+        events = PoolEvents(ignore, ignore, ignore, self.returned.extend, lambda: None, ignore)
+        options = PoolOptions(max_tasks_per_child=max_tasks)
+        self.children = SharedChildren(self.server, events, self.hub, options, "asyncio")  # type: ignore[arg-type]
+        self.slots = [SharedSlot(index, self.children.place) for index in range(3)]
+
+    def up(self) -> SharedChild:
+        """Have the current child come up."""
+        child = self.children.place.child
+        assert child is not None
+        child.on_up(os.getpid())
+        return child
+
+    def hand_over(self, count: int) -> list[Delivery]:
+        handed = deliveries(count)
+        for slot, delivery in zip(self.slots, handed, strict=False):
+            self.children.hand_over(slot, delivery)
+        return handed
+
+    def close(self) -> None:
+        for _, child in self.children.living:
+            child.connection.close()
+        self.hub.close()
+
+
+@pytest.fixture
+def main() -> Iterator[Main]:
+    main = Main()
+    yield main
+    main.close()
+
+
+def test_deliveries_that_have_not_started_leave_a_child_that_is_replaced(main: Main) -> None:
+    main.children.start()
+    child = main.up()
+    started, *waiting = main.hand_over(3)
+    assert take_permit(child.connection.child_fds[1]) is not None
+
+    main.children.renew()
+
+    assert main.returned == waiting
+    assert list(child.connection.pending) == [started.job]
+    assert main.up() is not child
+    assert [slot.accepting for slot in main.slots] == [False, True, True]
+
+
+def test_child_runs_as_many_deliveries_as_it_may_before_it_is_replaced() -> None:
+    main = Main(max_tasks=2)
+    main.children.start()
+    child = main.up()
+    handed = main.hand_over(2)
+    assert main.children.place.child is not child
+    assert list(child.connection.pending.values()) == handed
+    assert main.returned == []
+    main.close()

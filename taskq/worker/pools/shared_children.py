@@ -65,6 +65,7 @@ class SharedChildren(ChildProcesses[SharedPlace, SharedChild]):
         if child is None or delivery is None or not child.connection.withdraw(delivery.job):
             return None
         child.forget(delivery.job)
+        child.given -= 1
         self._stop_if_done(self.place, child)
         return delivery
 

@@ -97,3 +97,15 @@ def test_child_runs_as_many_deliveries_as_it_may_before_it_is_replaced() -> None
     assert list(child.connection.pending.values()) == handed
     assert main.returned == []
     main.close()
+
+
+def test_deliveries_that_were_taken_back_do_not_count_as_tasks_of_the_child() -> None:
+    main = Main(max_tasks=2)
+    main.children.start()
+    child = main.up()
+    for _ in range(3):
+        (delivery,) = main.hand_over(1)
+        assert main.children.take_back(main.slots[0]) is delivery
+    assert main.children.place.child is child
+    assert main.children.place.room == 2
+    main.close()

@@ -74,8 +74,8 @@ class ThreadsPool(Pool):
             # At once: the next thread may be one too many for this system.
             self._by_index[slot.index] = slot
             self._slots = [*self._slots, slot]
-        self.concurrency = len(self._slots)
-        self.hub.call_soon(self.events.ready)
+            self.concurrency = len(self._slots)
+            self.hub.call_soon(self.events.ready)
 
     def shrink(self, n: int = 1) -> None:
         """Remove ``n`` threads, idle ones first, each when its started delivery has ended."""

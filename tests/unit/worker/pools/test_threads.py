@@ -24,3 +24,13 @@ def test_pool_knows_its_size_if_a_thread_can_not_be_started(monkeypatch: pytest.
             driver.pool.grow(2)
         assert driver.pool.concurrency == len(driver.pool.slots) == 2
         driver.work_off(deliveries(4))
+
+
+def test_slots_that_come_and_go_use_the_same_indexes() -> None:
+    with driving("threads", 2) as driver:
+        for _ in range(3):
+            driver.pool.grow(2)
+            driver.pool.shrink(2)
+        driver.pool.grow()
+        assert sorted(slot.index for slot in driver.pool.slots) == [0, 1, 2]
+        driver.work_off(deliveries(6))

@@ -42,8 +42,16 @@ class ForkServer:
         return self._sock.fileno()
 
     def spawn(self, child: int, options: frames.ChildOptions, fds: tuple[int, int]) -> None:
-        """Request a child that gets copies of ``fds``. ``child`` is the number by which the server will know it."""
-        copies = [os.dup(fd) for fd in fds]
+        """Request a child that gets copies of ``fds``. ``child`` is the number by which the server will know it.
+
+        Raises ``OSError`` if this process has too many descriptors.
+        """
+        first = os.dup(fds[0])
+        try:
+            copies = [first, os.dup(fds[1])]
+        except OSError:
+            os.close(first)
+            raise
         self._send(frames.encode(frames.SPAWN, (child, *options)), copies)
 
     def signal(self, child: int, number: int) -> None:

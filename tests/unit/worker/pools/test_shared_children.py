@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -12,12 +14,13 @@ from kombu.asynchronous import Hub
 from taskq.handover import Delivery
 from taskq.worker.pools import frames
 from taskq.worker.pools.base import PoolEvents, PoolOptions
+from taskq.worker.pools.forkserver import ForkServer
 from taskq.worker.pools.permits import take_permit
 from taskq.worker.pools.shared_child import SharedChild
 from taskq.worker.pools.shared_children import SharedChildren
 from taskq.worker.pools.shared_slot import SharedSlot
 
-from .driver import deliveries
+from .driver import deliveries, open_files
 
 
 class NoServer:
@@ -109,3 +112,37 @@ def test_deliveries_that_were_taken_back_do_not_count_as_tasks_of_the_child() ->
     assert main.children.place.child is child
     assert main.children.place.room == 2
     main.close()
+
+
+def test_child_that_gets_no_descriptors_is_tried_again(main: Main) -> None:
+    before = open_files()
+    main.server.error = OSError(errno.EMFILE, "Too many open files")
+    main.children.start()
+    assert (main.children.living, main.children.place.child, main.children.place.failures) == ([], None, 1)
+    assert open_files() == before
+
+    main.server.error = None
+    end = time.monotonic() + 10
+    while not main.server.children:
+        assert time.monotonic() < end
+        main.hub.run_once()
+    main.up()
+    assert main.slots[0].accepting
+
+
+def test_fork_server_keeps_no_descriptor_of_a_child_that_it_was_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = socket.socketpair()
+    dup = os.dup
+
+    def refuse(fd: int) -> int:
+        if fd == theirs.fileno():
+            raise OSError(errno.EMFILE, "Too many open files")
+        return dup(fd)
+
+    with ours, theirs:
+        server = ForkServer(0, ours)
+        before = len(os.listdir("/proc/self/fd"))
+        monkeypatch.setattr(os, "dup", refuse)
+        with pytest.raises(OSError, match="Too many"):
+            server.spawn(1, frames.ChildOptions(0, "test"), (ours.fileno(), theirs.fileno()))
+        assert len(os.listdir("/proc/self/fd")) == before

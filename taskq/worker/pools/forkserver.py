@@ -1,7 +1,7 @@
 """The fork server as the main process sees it: a socket to the process of ``forkserver_process``.
 
 The fork server alone forks, signals and reaps children, so a pid is never reused under a signal. It ends when the main
-process does, and its children with it. Used by ``prefork`` and ``children`` on the loop's thread.
+process does, and its children with it. Used by ``fork_servers`` and ``forked_pool`` on the loop's thread.
 """
 
 from __future__ import annotations

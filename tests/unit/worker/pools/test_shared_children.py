@@ -45,7 +45,9 @@ class Main:
     def __init__(self, max_tasks: int | None = None) -> None:
         self.returned: list[Delivery] = []
         self.hub, self.server = Hub(), NoServer()
-        ignore = [].append
+
+        def ignore(_: object) -> None: ...
+
         events = PoolEvents(ignore, ignore, ignore, self.returned.extend, lambda: None, ignore)
         options = PoolOptions(max_tasks_per_child=max_tasks)
         self.children = SharedChildren(self.server, events, self.hub, options, "asyncio")  # type: ignore[arg-type]

@@ -25,10 +25,11 @@ from taskq.logs import setup_worker_logging
 from . import log_lines
 from .node import Service, WorkerNode
 from .options import WorkerOptions
-from .pools.base import Pool
+from .pools.base import MAX_IN_FLIGHT, Pool
 from .pools.forkserver_process import launch
 from .pools.interpreter import Interpreter
 from .pools.registry import pool_class
+from .pools.shared_pool import SharedPool, refuse_above
 from .process.daemon import Background, redirect_streams
 from .process.forked import kill_helpers, prepare
 from .process.nodenames import expand, hostname
@@ -36,6 +37,9 @@ from .process.signals import SignalHandlers
 from .process.system import return_large_blocks
 from .remote.connection import load_transport
 from .started import Started
+
+#: The pools whose tasks are not in the worker's own process.
+_WITH_CHILDREN = "prefork, asyncio, gevent or eventlet"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -160,23 +164,34 @@ def _refuse_unlimited(pool: type[Pool], config: WorkerConfig) -> None:
     if not pool.supports_hard_limit:
         if config.time_limit:
             raise ValueError(
-                f"The {pool.name} pool can't kill a task: --time-limit (TASKQ_TIME_LIMIT) needs prefork or asyncio."
+                f"The {pool.name} pool can't kill a task: --time-limit (TASKQ_TIME_LIMIT) needs {_WITH_CHILDREN}."
             )
         limited = sorted(name for name, task in tasks.items() if task.time_limit not in (None, 0, settings.TIME_LIMIT))
         if limited:
             raise ValueError(
-                f"The {pool.name} pool can't kill a task: time_limit of {', '.join(limited)} needs prefork or asyncio."
+                f"The {pool.name} pool can't kill a task: time_limit of {', '.join(limited)} needs {_WITH_CHILDREN}."
             )
     if not pool.supports_recycling and (config.max_tasks_per_child or config.max_memory_per_child):
         raise ValueError(
-            f"The {pool.name} pool has no children: --max-tasks-per-child and --max-memory-per-child need prefork or "
-            "asyncio."
+            f"The {pool.name} pool has no children: --max-tasks-per-child and --max-memory-per-child need "
+            f"{_WITH_CHILDREN}."
         )
 
 
 def _refuse_scaling(pool: type[Pool], config: WorkerConfig) -> None:
+    """Raise ``ValueError`` for a number of tasks at a time that the pool can't have, or can't grow to."""
     if config.autoscale and not pool.supports_resizing:
-        raise ValueError(f"The {pool.name} pool can't grow: --autoscale (TASKQ_AUTOSCALE) needs prefork or threads.")
+        raise ValueError(
+            f"The {pool.name} pool can't grow: --autoscale (TASKQ_AUTOSCALE) needs threads, {_WITH_CHILDREN}."
+        )
+    if not issubclass(pool, SharedPool):
+        return
+    if config.autoscale and config.autoscale[0] > MAX_IN_FLIGHT:
+        raise ValueError(
+            f"The {pool.name} pool runs at most {MAX_IN_FLIGHT} tasks at a time: change --autoscale (TASKQ_AUTOSCALE), "
+            f"which is {config.autoscale[0]},{config.autoscale[1]}."
+        )
+    refuse_above(MAX_IN_FLIGHT, config.concurrency, pool.name)
 
 
 def _interpreter(config: WorkerConfig) -> Interpreter | None:

@@ -12,6 +12,9 @@ from . import frames
 from .forkserver import ForkServer
 from .hub import Hub
 
+#: Seconds after which a server that is still importing the code is given up.
+_LONGEST_START = 300.0
+
 
 class ForkServers:
     """``current`` forks children; ``starting`` will, once it has imported the code."""
@@ -21,6 +24,8 @@ class ForkServers:
         self.starting: ForkServer | None = None
         self._former: list[ForkServer] = []
         self._by_child: dict[int, ForkServer] = {}
+        #: Whether the starting server has been killed because it took too long.
+        self._given_up = False
         self._hub: Hub | None = None
         self._on_readable: Callable[[], None] = lambda: None
 
@@ -62,10 +67,19 @@ class ForkServers:
     # -- the servers
 
     def replace(self, server: ForkServer) -> None:
-        """Have another server fork the children, once it answers. Until then the current one goes on."""
-        self.starting = server
+        """Have another server fork the children, once it answers; until then, and if it never does, the current one."""
+        self.starting, self._given_up = server, False
         self._watch(server)
         server.ping()
+        assert self._hub is not None
+        self._hub.call_later(_LONGEST_START, self._give_up, server)
+
+    def _give_up(self, server: ForkServer) -> None:
+        if self.starting is server and server.silent:
+            server.kill()
+            # Not by the end of its socket, which a process of the project's may have inherited.
+            server.gone = self._given_up = True
+            self._on_readable()
 
     def started(self) -> bool:
         """Tell whether the starting server has just become the current one."""
@@ -83,7 +97,8 @@ class ForkServers:
         if server is None or not server.gone:
             return None
         self.starting = None
-        return self._end(server)
+        status = self._end(server)
+        return f"{status}: it was killed, as it had not started in {_LONGEST_START:g} s" if self._given_up else status
 
     def receive(self) -> list[frames.Frame]:
         """Return the frames of all servers that have arrived."""

@@ -19,7 +19,7 @@ from taskq.logs import setup_worker_logging
 from taskq.worker import log_lines
 from taskq.worker.process.nodenames import expand
 from taskq.worker.process.streams import protect_streams
-from taskq.worker.process.system import ignore_group_signals
+from taskq.worker.process.system import die_with_parent, ignore_group_signals
 
 from . import frames
 from .forkserver import ForkServer
@@ -41,6 +41,8 @@ def start_fork_server(interpreter: Interpreter) -> ForkServer:
 def become(brief: dict[str, Any]) -> NoReturn:
     """Be the fork server or the child that a brief describes; the process ends with it."""
     parent = brief.pop("parent")
+    # The import of the project may hang.
+    die_with_parent(parent)
     if (child := brief.pop("child", None)) is not None:
         _become_child(Interpreter(**brief), parent, *child)
     sock = brief.pop("socket")

@@ -67,10 +67,11 @@ class PoolEvents:
 class PoolOptions:
     """How a pool is to behave.
 
-    ``fork_server`` is the return value of ``forkserver_process.launch``, and needed by prefork; its children run the
-    function that was given there. ``run`` is called by threads for each delivery, by default
-    ``taskq.execution.execute``. A child is replaced after ``max_tasks_per_child`` deliveries, and after a delivery that
-    leaves it with more than ``max_memory_per_child`` KiB. ``hostname`` is the node's name, for titles.
+    ``fork_server`` is the return value of ``forkserver_process.launch``, and needed by the pools that have
+    ``needs_fork_server``; its children run the function that was given there. ``run`` is called by threads for each
+    delivery, by default ``taskq.execution.execute``. A child is replaced after ``max_tasks_per_child`` deliveries, and
+    after a delivery that leaves it with more than ``max_memory_per_child`` KiB. ``hostname`` is the node's name, for
+    titles.
     """
 
     hostname: str = ""

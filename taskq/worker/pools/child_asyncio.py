@@ -29,6 +29,7 @@ from .soft_limits import thread_limit
 class AsyncioChild(ManyChild):
     """The loop of one child. With ``run``, each delivery is run by that function, in a thread."""
 
+    #: The ``kind`` of ``frames.ChildOptions``, and the name of the pool.
     kind = "asyncio"
 
     def __init__(

@@ -12,7 +12,7 @@ import socket
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 from taskq import clock
 from taskq.execution import outcomes
@@ -77,9 +77,6 @@ class ManyInbox:
 
 class ManyChild(ABC):
     """One child. ``work`` runs its loop until ``finished``; it returns the exit code."""
-
-    #: The ``kind`` of ``frames.ChildOptions``, and the name of the pool.
-    kind: ClassVar[str]
 
     def __init__(self, sock: socket.socket, permits_fd: int, options: frames.ChildOptions) -> None:
         # The project may have set a default time-out for sockets.

@@ -158,21 +158,32 @@ class ChildProcesses(ABC, Generic[P, C]):
         if self.closing or place.removing or place.child is not None:
             return
         try:
-            connection = ChildConnection(self._hub)
+            child = self._request_child(place)
         except OSError as error:
             log_lines.child_connection_failed(error)
             self._back_off(place, 1)
             return
-        child = place.child = self._make_child(connection)
+        place.child = child
         self._living[child.number] = place, child
-        self._hub.add_reader(connection.fileno(), self.on_readable, place, child)
+        self._hub.add_reader(child.connection.fileno(), self.on_readable, place, child)
+        self._watch_starts()
+
+    def _request_child(self, place: P) -> C:
+        """Have the fork server fork a child. Raises ``OSError`` if there are no descriptors for it."""
+        connection = ChildConnection(self._hub)
+        child = self._make_child(connection)
         pool = self._options
         title = f"taskq: child {place.index} {pool.hostname}".rstrip()
         limits = pool.max_tasks_per_child or 0, pool.max_memory_per_child or 0
         options = frames.ChildOptions(place.index, title, *limits, self.kind, pool.hostname)
-        self._server.spawn(child.number, options, connection.child_fds)
+        try:
+            self._server.spawn(child.number, options, connection.child_fds)
+        except OSError:
+            self._server.reaped(child.number)
+            connection.close()
+            raise
         connection.close_child_end()
-        self._watch_starts()
+        return child
 
     def _disconnect(self, place: P, child: C, exit_code: int) -> LostChild:
         """Handle the last frames of a child that has ended, and close its connection."""

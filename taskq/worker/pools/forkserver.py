@@ -1,7 +1,7 @@
 """The fork server as the main process sees it: a socket to the process of ``forkserver_process``.
 
 The fork server alone forks, signals and reaps children, so a pid is never reused under a signal. It ends when the main
-process does, and its children with it. Used by ``prefork`` and ``children`` on the loop's thread.
+process does, and its children with it. Used by ``fork_servers`` and ``forked_pool`` on the loop's thread.
 """
 
 from __future__ import annotations
@@ -42,8 +42,16 @@ class ForkServer:
         return self._sock.fileno()
 
     def spawn(self, child: int, options: frames.ChildOptions, fds: tuple[int, int]) -> None:
-        """Request a child that gets copies of ``fds``. ``child`` is the number by which the server will know it."""
-        copies = [os.dup(fd) for fd in fds]
+        """Request a child that gets copies of ``fds``. ``child`` is the number by which the server will know it.
+
+        Raises ``OSError`` if this process has too many descriptors.
+        """
+        first = os.dup(fds[0])
+        try:
+            copies = [first, os.dup(fds[1])]
+        except OSError:
+            os.close(first)
+            raise
         self._send(frames.encode(frames.SPAWN, (child, *options)), copies)
 
     def signal(self, child: int, number: int) -> None:

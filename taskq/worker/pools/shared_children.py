@@ -57,7 +57,7 @@ class SharedChildren(ChildProcesses[SharedPlace, SharedChild]):
             child.limits[delivery.job] = deadline = now + delivery.time_limit
             self._deadlines.add(deadline)
         if self.place.room == 0:
-            self._retire(self.place, child)
+            self._replace(self.place, child)
 
     def take_back(self, slot: SharedSlot) -> Delivery | None:
         """Take back the delivery of a slot, if it has not started."""
@@ -65,6 +65,7 @@ class SharedChildren(ChildProcesses[SharedPlace, SharedChild]):
         if child is None or delivery is None or not child.connection.withdraw(delivery.job):
             return None
         child.forget(delivery.job)
+        child.given -= 1
         self._stop_if_done(self.place, child)
         return delivery
 
@@ -74,7 +75,19 @@ class SharedChildren(ChildProcesses[SharedPlace, SharedChild]):
     # -- the end of a child
 
     def _retire(self, place: SharedPlace, child: SharedChild) -> None:
-        """Have a child end when its tasks have; the next child gets the deliveries from now on."""
+        """Have a child end after the tasks that it runs; its other deliveries are returned."""
+        self._replace(place, child)
+        waiting = list(child.connection.pending.values())[child.connection.started() :]
+        # Each may have started meanwhile.
+        back = [delivery for delivery in waiting if child.connection.withdraw(delivery.job)]
+        for delivery in back:
+            child.forget(delivery.job)
+        self._stop_if_done(place, child)
+        if back:
+            self._events.returned(back)
+
+    def _replace(self, place: SharedPlace, child: SharedChild) -> None:
+        """Have a child end when its deliveries have; the next child gets the deliveries from now on."""
         child.state = State.LEAVING
         if place.child is child:
             place.child = None

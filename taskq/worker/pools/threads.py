@@ -38,7 +38,6 @@ class ThreadsPool(Pool):
         self._slots: list[ThreadSlot] = []
         #: Also the slots that were removed and still run a task.
         self._by_index: dict[int, ThreadSlot] = {}
-        self._numbers = count()
         self._ended = False
 
     def start(self) -> None:
@@ -70,12 +69,14 @@ class ThreadsPool(Pool):
         """Add ``n`` threads."""
         post = partial(self._calls.post, self._on_answer)
         for _ in range(n):
-            slot = ThreadSlot(next(self._numbers), self._run, post, self._around)
+            # The lowest that is free: what is kept for each index elsewhere stays small.
+            index = next(index for index in count() if index not in self._by_index)
+            slot = ThreadSlot(index, self._run, post, self._around)
             # At once: the next thread may be one too many for this system.
             self._by_index[slot.index] = slot
             self._slots = [*self._slots, slot]
-        self.concurrency = len(self._slots)
-        self.hub.call_soon(self.events.ready)
+            self.concurrency = len(self._slots)
+            self.hub.call_soon(self.events.ready)
 
     def shrink(self, n: int = 1) -> None:
         """Remove ``n`` threads, idle ones first, each when its started delivery has ended."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 from math import inf
 from time import monotonic
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import django
 from amqp.exceptions import ConsumerCancelled, RecoverableConnectionError  # type: ignore[import-untyped, unused-ignore]
@@ -20,10 +20,13 @@ from kombu.transport import virtual
 
 from taskq.log_escapes import get_logger
 
-from .channel import Channel
 from .errors import BrokerUnavailable, recoverable
-from .lease import ConnectionLease
-from .poller import MessagePoller
+
+# Programs without settings import this module: what has models comes when a connection is opened.
+if TYPE_CHECKING:
+    from .channel import Channel
+    from .lease import ConnectionLease
+    from .poller import MessagePoller
 
 logger = get_logger("taskq.transport")
 
@@ -83,12 +86,16 @@ class Transport(virtual.Transport):
     @cached_property
     def lease(self) -> ConnectionLease:
         """The lease of the messages that this connection's channels hold."""
+        from .lease import ConnectionLease
+
         return ConnectionLease(self.alias, float(self.client.transport_options.get("lease", LEASE)))
 
     @cached_property
     def poller(self) -> MessagePoller:
         """The object with which this connection waits for messages."""
         from taskq.conf import settings
+
+        from .poller import MessagePoller
 
         options = self.client.transport_options
         longest, rest = float(options.get("polling_interval", 0.2)), float(options.get("rest", 0.0))
@@ -124,6 +131,8 @@ class Transport(virtual.Transport):
 
     def create_channel(self, connection: Transport) -> Channel:
         """Return a new channel."""
+        from .channel import Channel
+
         channel = Channel(connection)
         connection.channels.append(channel)
         return channel

@@ -319,7 +319,7 @@ def test_reload_supervisor_ends_its_worker_when_it_ends(alias: str, processes: P
         (["--reload", "--purge"], "--purge does not go with --reload"),
         (["-c", "0"], "is not a number from 1"),
         (["-l", "loud"], "is not one of DEBUG"),
-        (["-P", "eventlet"], "invalid choice"),
+        (["-P", "nosuch"], "invalid choice"),
         (["-Q", ","], "names nothing"),
         (["-n", "a@b@c"], "is not the name of a node"),
         (["--prefetch-multiplier", "-1"], "not a number from 0"),

@@ -6,6 +6,7 @@ The worker's thread uses it, and so do all callers.
 from __future__ import annotations
 
 from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 from kombu.connection import Connection
@@ -43,9 +44,12 @@ def is_asynchronous(connection: Any) -> bool:
 
 
 def load_transport() -> None:
-    """Import the transport. If that fails, connecting fails, and says why."""
+    """Import all modules of the transport. If that fails, connecting fails, and says why."""
     with suppress(Exception):
-        connect().get_transport_cls()
+        package = connect().get_transport_cls().__module__.rpartition(".")[0]
+        if package == "taskq.transport":
+            for module in ("channel", "lease", "poller"):
+                import_module(f"{package}.{module}")
 
 
 def mailbox_exchange() -> Exchange:

@@ -157,7 +157,7 @@ def test_inspect_active_tells_of_the_running_task(
     head, line, *rest = said("taskinspect", "active", f"--destination={node}", "-t", "20").splitlines()
     assert (head, rest) == (f"->  {node}: OK", ["", "1 node online."])
     assert line.startswith(f"    * {{'id': '{res.id}', 'name': '{endings.wait_for_file.name}', 'args': ")
-    assert said("taskinspect", "active", "-t", "1").startswith(f"->  {node}: OK\n    * {{'id': '{res.id}', ")
+    assert said("taskinspect", "active", "-t", "5").startswith(f"->  {node}: OK\n    * {{'id': '{res.id}', ")
     go_on.touch()
     assert res.get(timeout=20) == "done"
 

@@ -89,6 +89,17 @@ def test_connections_are_bounded_and_given_back(worker: Process) -> None:
     assert 1 < max(result.get(timeout=30) for result in results) <= 5
 
 
+def test_connections_of_threads_that_tasks_start_take_up_no_place_for_ever(worker: Process) -> None:
+    results = tasks.query_in_thread.delay_many([()] * 8)
+    assert all(result.get(timeout=30) for result in results)
+
+
+def test_a_timer_that_a_task_leaves_ends_no_other_task(worker: Process) -> None:
+    for result in tasks.leave_timer.delay_many([(0.05,)] * 10):
+        result.get(timeout=30)
+    assert [result.get(timeout=30) for result in tasks.own_id.delay_many([(0.2,)] * 10)]
+
+
 def test_limits_and_terminate_end_one_task_alone(worker: Process, notes: Path, go_on: Path) -> None:
     child = child_of(worker)
     other = tasks.wait.delay(str(notes), str(go_on))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -57,6 +59,31 @@ def slow_query(seconds: float) -> int:
         found = _running
         _running -= 1
     return found
+
+
+@task
+def query_in_thread() -> bool:
+    """Have a thread of the task, which is a greenlet, use the database, and leave its connection open."""
+    found: list[object] = []
+
+    def query() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            found.append(cursor.fetchone())
+
+    thread = threading.Thread(target=query)
+    thread.start()
+    thread.join()
+    return bool(found)
+
+
+@task
+def leave_timer(seconds: float) -> None:
+    """Leave a timer that raises something in this greenlet later."""
+    if "gevent" in sys.modules:
+        sys.modules["gevent"].Timeout.start_new(seconds)
+    else:
+        sys.modules["eventlet"].Timeout(seconds)
 
 
 @task

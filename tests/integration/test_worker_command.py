@@ -224,6 +224,7 @@ def test_detached_worker_runs_restarts_and_stops(alias: str, processes: Processe
     ("options", "words"),
     [
         (["-P", "threads", "--time-limit", "3"], "The threads pool can't kill a task: --time-limit"),
+        (["-P", "asyncio", "--concurrency", "2000"], "The asyncio pool runs at most 1000 tasks at a time"),
         (["-b", "redis://"], "workers take tasks from django://"),
         (["--soft-time-limit", "5", "--time-limit", "3"], "beyond --time-limit"),
     ],

@@ -19,11 +19,13 @@ from taskq.worker.pools.registry import pool_class
 class Kind:
     """A pool by its name, and what the suite can't ask the pool itself.
 
-    ``batches``: several deliveries may be in one slot. ``settings`` are taskq's, without their prefix.
+    ``batches``: several deliveries may be in one slot. ``slow``: a child starts as slowly as a command does.
+    ``settings`` are taskq's, without their prefix.
     """
 
     name: str
     batches: bool = True
+    slow: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -50,7 +52,7 @@ CUSTOM = "tests.support.custom_pool:RecordingPool"
 #: Their children start as slowly as a command does, and are the same but for the library: one of them is enough here,
 #: unless it is the full run. Both are in tests/integration/test_green_pools.py.
 GREEN = [
-    Kind(name, batches=False)
+    Kind(name, batches=False, slow=True)
     for name in ("gevent", *(["eventlet"] if os.environ.get("TASKQ_TEST_FULL") == "1" else []))
     if find_spec(name)
 ]

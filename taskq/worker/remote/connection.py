@@ -6,7 +6,6 @@ The worker's thread uses it, and so do all callers.
 from __future__ import annotations
 
 from contextlib import suppress
-from importlib import import_module
 from typing import Any
 
 from kombu.connection import Connection
@@ -46,10 +45,8 @@ def is_asynchronous(connection: Any) -> bool:
 def load_transport() -> None:
     """Import all modules of the transport. If that fails, connecting fails, and says why."""
     with suppress(Exception):
-        package = connect().get_transport_cls().__module__.rpartition(".")[0]
-        if package == "taskq.transport":
-            for module in ("channel", "lease", "poller"):
-                import_module(f"{package}.{module}")
+        if connect().get_transport_cls().__module__ == "taskq.transport.transport":
+            from taskq.transport import channel, lease, poller  # noqa: F401 - they come with a connection otherwise
 
 
 def mailbox_exchange() -> Exchange:

@@ -129,7 +129,7 @@ def test_number_of_queries_does_not_grow(
         make_messages(f"queue-{number}")
         make_worker(f"boot-{number}", name=f"w{number}@host")
     for span in ("hour", "day", "week"):
-        with django_assert_max_num_queries(2 + 18):  # two of the session
+        with django_assert_max_num_queries(2 + 19):  # two of the session
             text(admin_client, f"?span={span}")
 
 

@@ -165,7 +165,9 @@ def test_bodies_that_only_a_task_opens_stay_in_their_rows(signing: bool) -> None
         taken = Taken()
         taken.source.work()
         (message,) = taken.messages
-        assert (message.in_row, message.body, message.size, taken.lease.size) == (True, "", 0, 0)
+        assert (message.in_row, message.body) == (True, "")
+        # What was read of it counts: its headers.
+        assert message.size == taken.lease.size < 2 * len(headers)
         assert message.headers == headers
         assert body_of(message.id, headers, "{}") == large.body
         Message.objects.update(body="y")

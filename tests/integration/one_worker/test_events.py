@@ -6,6 +6,7 @@ import re
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from taskq.events import Receiver
 from taskq.events.sent import SentEvents
 from taskq.models import Binding, Message, TaskEvent
 from taskq.store import topology
+from tests.support.databases import Database
 from tests.support.jobs.endings import fail_with
 from tests.support.jobs.flows import add, tell
 from tests.support.processes import Process, Processes
@@ -79,6 +81,16 @@ def capture(node: str) -> Iterator[Capture]:
         capture.end()
 
 
+@pytest.fixture
+def own_processes(database: Database, tmp_path: Path) -> Iterator[Processes]:
+    """Processes beside the worker, which keeps its rows when they end."""
+    processes = Processes(tmp_path, {"DATABASE_URL": database.url, "TASKQ_BROKER_URL": "django://"})
+    try:
+        yield processes
+    finally:
+        processes.end()
+
+
 def test_events_of_tasks(events: None, capture: Capture, node: str) -> None:
     good, bad = add.delay(2, 2), fail_with.delay("no")
     good.get(timeout=20)
@@ -94,9 +106,9 @@ def test_events_of_tasks(events: None, capture: Capture, node: str) -> None:
 
 
 def test_events_of_a_tasks_own_are_in_the_dump(
-    events: None, capture: Capture, module_processes: Processes, node: str
+    events: None, capture: Capture, own_processes: Processes, node: str
 ) -> None:
-    dump = module_processes.start("taskevents", "--dump", **as_environment({}))
+    dump = own_processes.start("taskevents", "--dump", **as_environment({}))
     dump.wait_for_log("worker-heartbeat|heartbeat")
     result = tell.delay(2)
     dump.wait_for_log(rf"^{re.escape(node)} .* task progress: .*{result.id}.* done=2, .*of=3")

@@ -4,6 +4,7 @@ from .event import TaskEvent
 from .message import CLAIM_ORDER, DUE_ORDER, Message, ScheduledMessage
 from .pause import QueuePause
 from .rate import RateLimit
+from .rerun import Rerun
 from .revocation import Revocation
 from .run import Attempt, TaskRun
 from .statistic import Statistic
@@ -24,6 +25,7 @@ __all__ = [
     "Queue",
     "QueuePause",
     "RateLimit",
+    "Rerun",
     "Revocation",
     "ScheduledMessage",
     "Statistic",

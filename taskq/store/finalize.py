@@ -78,6 +78,7 @@ def _delete_ignored(engine: Engine, settlements: Sequence[Settlement]) -> set[st
     if present:
         TaskRun.objects.using(engine.alias).filter(task_id__in=sorted(present))._raw_delete(engine.alias)
     first = present | {s.task_id for s in settlements if not s.tracked}
+    logs.forget(sorted(first), engine.alias)
     note_ended(engine, [s for s in settlements if s.task_id in first])
     return first
 

@@ -5,6 +5,7 @@ from .log import TaskLog
 from .message import CLAIM_ORDER, DUE_ORDER, Message, ScheduledMessage
 from .pause import QueuePause
 from .rate import RateLimit
+from .rerun import Rerun
 from .revocation import Revocation
 from .run import Attempt, TaskRun
 from .statistic import Statistic
@@ -25,6 +26,7 @@ __all__ = [
     "Queue",
     "QueuePause",
     "RateLimit",
+    "Rerun",
     "Revocation",
     "ScheduledMessage",
     "Statistic",

@@ -14,6 +14,7 @@ from taskq.engines import Engine
 from taskq.models import Node, TaskRun
 from taskq.records import End, Settlement
 
+from . import logs
 from .sealed_values import seal_values
 
 

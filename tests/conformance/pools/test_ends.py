@@ -102,7 +102,7 @@ def test_killed_child_is_replaced_and_its_tasks_are_named(drive: Drive, tmp_path
         assert sorted(started) == [one.job for one in running]  # type: ignore[attr-defined]
         assert all("signal 9 (SIGKILL)" in lost.reason and lost.killed_for is None for lost in driver.lost)
         driver.until(lambda: all(slot.accepting for slot in driver.pool.slots))
-        work = deliveries(2 if kind.slow else 4, "pid")
+        work = deliveries(4, "pid")
         driver.work_off(work)
         assert not {driver.outcomes[one.job].result for one in work} & {str(pid) for pid in pids}
 

@@ -1,6 +1,7 @@
 """The rows of taskq: one noun a module. Only ``taskq.store`` changes them."""
 
 from .event import TaskEvent
+from .log import TaskLog
 from .message import CLAIM_ORDER, DUE_ORDER, Message, ScheduledMessage
 from .pause import QueuePause
 from .rate import RateLimit
@@ -30,6 +31,7 @@ __all__ = [
     "ScheduledMessage",
     "Statistic",
     "TaskEvent",
+    "TaskLog",
     "TaskRun",
     "Worker",
 ]

@@ -105,6 +105,10 @@ class ChordError(TaskqError):
         return found and found[1]
 
 
+class CannotRetry(TaskqError):
+    """The task can't be run again, for the reason that the text names."""
+
+
 class IncompleteStream(TaskqError):
     """``iterdeps()`` came to a task that has not ended: its children are not known yet."""
 

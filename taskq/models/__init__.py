@@ -1,7 +1,7 @@
 """The rows of taskq: one noun a module. Only ``taskq.store`` changes them."""
 
 from .event import TaskEvent
-from .message import CLAIM_ORDER, DUE_ORDER, Message, ScheduledMessage
+from .message import CLAIM_ORDER, DUE_ORDER, KeptMessage, Message, ScheduledMessage
 from .pause import QueuePause
 from .rate import RateLimit
 from .revocation import Revocation
@@ -18,6 +18,7 @@ __all__ = [
     "Binding",
     "Exchange",
     "Group",
+    "KeptMessage",
     "Lease",
     "Message",
     "Node",

@@ -15,7 +15,18 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from taskq import states
 from taskq.conf import settings
 from taskq.engines import for_alias
-from taskq.models import Attempt, Group, Lease, Message, Node, Revocation, ScheduledMessage, TaskEvent, TaskRun
+from taskq.models import (
+    Attempt,
+    Group,
+    KeptMessage,
+    Lease,
+    Message,
+    Node,
+    Revocation,
+    ScheduledMessage,
+    TaskEvent,
+    TaskRun,
+)
 
 from . import leadership, statistics
 
@@ -49,7 +60,7 @@ def _delete(task_ids: Sequence[str], ended: Sequence[str], alias: str) -> int:
         gone = dict(runs.filter(task_id__in=set(task_ids) - awaited).values_list("id", "task_id"))
         if not gone:
             return len(awaited)
-        for kept_apart in (Attempt, TaskEvent):
+        for kept_apart in (Attempt, KeptMessage, TaskEvent):
             kept_apart.objects.using(alias).filter(task_id__in=gone.values())._raw_delete(alias)
         # By their keys, and only if none was sent again meanwhile.
         return len(awaited) + runs.filter(id__in=gone)._raw_delete(alias)

@@ -96,19 +96,23 @@ def _locked(engine: Engine, task_id: str) -> tuple[KeptMessage, TaskRun]:
     kept = KeptMessage.objects.using(engine.alias).select_for_update().filter(task_id=task_id).first()
     run = TaskRun.objects.using(engine.alias).select_for_update().filter(task_id=task_id).first()
     if run is None:
-        raise CannotRetry(f"There is no task {task_id} (any more).")
+        raise CannotRetry("missing", f"There is no task {task_id}, or its row was deleted.")
     if run.state != states.FAILURE:
-        raise CannotRetry(f"The task {task_id} is {run.state}: only a task that has failed runs again in its workflow.")
+        reason = "succeeded" if run.state == states.SUCCESS else "unfinished"
+        raise CannotRetry(
+            reason, f"The task {task_id} is {run.state}: only a task that has failed runs again in its workflow."
+        )
     if kept is None or kept.created_at < run.created_at:
         raise CannotRetry(
+            "unkept",
             f"The message of {task_id} was not kept: the task never ran, or its message or that of a follower "
-            "has sensitive arguments, or it is too large, or it failed before taskq kept messages."
+            "has sensitive arguments, or it is too large, or it failed before taskq kept messages.",
         )
     if settings.SIGNING:
         try:
             verify(kept)
         except SignatureMismatch as error:
-            raise CannotRetry(f"The kept message of {task_id} was altered: {error}") from error
+            raise CannotRetry("altered", f"The kept message of {task_id} was altered: {error}") from error
     return kept, run
 
 
@@ -157,10 +161,12 @@ class _Reopening:
             unreachable = [each for each in unreachable if each.task_id not in keys]
             bodies = [body for body in self._rows.bodies(keys) if body.body]
             if len(bodies) < len(keys):
-                raise CannotRetry(f"The rest of the chain of {of} was not kept: it may have sensitive arguments.")
+                raise CannotRetry(
+                    "unkept", f"The rest of the chain of {of} was not kept: it may have sensitive arguments."
+                )
             unreachable += [each for body in bodies for each in dependents({"chain": loads(body.body)})]
         if LOOK_UP_IN_ROWS in unreachable:
-            raise CannotRetry(f"The kept message of {of} can't be read.")
+            raise CannotRetry("unreadable", f"The kept message of {of} can't be read.")
         return unreachable
 
     def _reopen_tasks(self, unreachable: Sequence[Unreachable]) -> Counter[str]:
@@ -218,7 +224,9 @@ class _Reopening:
                 .filter(waits_for=group_id, root_id=self._root_of(group_id))
                 .exists()
             ):
-                raise CannotRetry(f"The body of the group {group_id} was not kept: it may have sensitive arguments.")
+                raise CannotRetry(
+                    "unkept", f"The body of the group {group_id} was not kept: it may have sensitive arguments."
+                )
         return found
 
     def _root_of(self, group_id: str) -> str:

@@ -18,6 +18,7 @@ from taskq.engines import for_alias
 from taskq.models import (
     Attempt,
     Group,
+    KeptMessage,
     Lease,
     Message,
     Node,
@@ -61,7 +62,7 @@ def _delete(task_ids: Sequence[str], ended: Sequence[str], alias: str) -> int:
         gone = dict(runs.filter(task_id__in=set(task_ids) - awaited).values_list("id", "task_id"))
         if not gone:
             return len(awaited)
-        for kept_apart in (Attempt, TaskEvent, TaskLog, Rerun):
+        for kept_apart in (Attempt, KeptMessage, TaskEvent, TaskLog, Rerun):
             kept_apart.objects.using(alias).filter(task_id__in=gone.values())._raw_delete(alias)
         # By their keys, and only if none was sent again meanwhile.
         return len(awaited) + runs.filter(id__in=gone)._raw_delete(alias)

@@ -57,6 +57,7 @@ def _run(stack: ExitStack, options: argparse.Namespace) -> int:
     os.environ.update(
         DATABASE_URL=f"sqlite:///{database}",
         TASKQ_BROKER_URL="django://",
+        TASKQ_KEEP_TASK_LOGS="1",
         DJANGO_SETTINGS_MODULE="testproject.settings",
         REPORTS_PAUSE="0.05" if options.once else "0.5",
         # For development: pages of errors, and static files from runserver. One key for the site and the worker.

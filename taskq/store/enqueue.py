@@ -17,6 +17,7 @@ from taskq import signals, states
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
 from taskq.engines.base import SCHEDULED_NAME
+from taskq.messages import arguments
 from taskq.messages.announcing import report
 from taskq.messages.serializers import to_json
 from taskq.records import Envelope
@@ -128,9 +129,9 @@ def message_row(e: Envelope) -> tuple[Any, ...]:
 
 def run_row(e: Envelope) -> tuple[Any, ...]:
     """Return the columns of a new TaskRun, as ``engines.base.RUN_COLUMNS`` names them."""
-    headers = e.headers
+    headers, text = e.headers, arguments.seal(e.arguments, e.task_id, e.name)
     return (
-        e.task_id, e.name, e.queue, e.priority, e.arguments, headers.get("root_id") or "",
+        e.task_id, e.name, e.queue, e.priority, text, headers.get("root_id") or "",
         headers.get("parent_id") or "", headers.get("group") or "", headers.get("retries") or 0, *e.expiry,
         *e.due, states.PENDING, "application/json", "",
     )  # fmt: skip

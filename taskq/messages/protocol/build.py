@@ -15,7 +15,7 @@ from taskq import clock
 from taskq.conf import settings
 from taskq.exceptions import EncodeError, InvalidTaskError
 from taskq.ids import new_id
-from taskq.messages import reprs, serializers
+from taskq.messages import arguments, reprs, serializers
 from taskq.records import Envelope
 
 from . import options as check
@@ -120,7 +120,7 @@ def build(
     _fill_properties(envelope, given)
     put_body(envelope, args, kwargs, _embed(given), get("serializer"), get("compression"), get("positions"))
     if shown:
-        envelope.arguments = arguments_text(*shown)
+        envelope.arguments = arguments.to_text(*shown, masked=True)
     return envelope
 
 
@@ -240,14 +240,6 @@ def _embed(given: Mapping[str, Any]) -> dict[str, Any] | None:
     return embed if any(embed.values()) else None
 
 
-def arguments_text(args: Args, kwargs: Mapping[str, Any]) -> str | None:
-    """Return the text ``[args, kwargs]`` for the TaskRun, or ``None`` if it can't be JSON."""
-    try:
-        return serializers.dumps_json([args, dict(kwargs)])
-    except EncodeError:
-        return None
-
-
 def put_body(
     envelope: Envelope,
     args: Args,
@@ -280,7 +272,7 @@ def _json_body(envelope: Envelope, args: Args, kwargs: dict[str, Any], embed: An
 def _other_body(envelope: Envelope, args: Args, kwargs: dict[str, Any], embed: Any, serializer: str) -> str | bytes:
     whole = (args, kwargs, dict(embed or _EMPTY_EMBED))
     payload, envelope.content_type, envelope.content_encoding = serializers.encode(whole, serializer)
-    envelope.arguments = arguments_text(args, kwargs)
+    envelope.arguments = arguments.to_text(args, kwargs, serializer)
     return payload
 
 

@@ -60,6 +60,13 @@ def insert(engine: Engine, envelopes: Sequence[Envelope]) -> None:
     wake(engine, names_of(envelopes))
 
 
+def insert_again(engine: Engine, envelopes: Sequence[Envelope]) -> None:
+    """Insert messages of tasks that have their rows, in the caller's transaction."""
+    for start in range(0, len(envelopes), engine.chunk):
+        insert_messages(engine, envelopes[start : start + engine.chunk])
+    wake(engine, names_of(envelopes))
+
+
 def names_of(envelopes: Iterable[Envelope]) -> set[str]:
     """Return the names to notify workers of: the messages' queues, and ``SCHEDULED_NAME`` for those due later."""
     return {SCHEDULED_NAME if e.later else e.queue for e in envelopes}

@@ -265,8 +265,18 @@ def put_body(
 def _json_body(envelope: Envelope, args: Args, kwargs: dict[str, Any], embed: Any, serializer: str) -> str:
     """Encode the arguments once, for the row and for the body."""
     text = envelope.arguments = serializers.dumps_json([args, kwargs])
+    return _json_text(envelope, text, embed)
+
+
+def _json_text(envelope: Envelope, text: str, embed: Any) -> str:
     envelope.content_type, envelope.content_encoding = serializers.JSON_TYPE, "utf-8"
     return f"{text[:-1]}, {_EMPTY_EMBED_JSON if embed is None else serializers.dumps_json(embed)}]"
+
+
+def put_json_text(envelope: Envelope, text: str, compression: str | None = None) -> None:
+    """Write arguments that are encoded already into ``envelope``: ``text`` is ``[args, kwargs]`` in JSON."""
+    envelope.arguments = text
+    put_payload(envelope, _json_text(envelope, text, None), compression or settings.COMPRESSION)
 
 
 def _other_body(envelope: Envelope, args: Args, kwargs: dict[str, Any], embed: Any, serializer: str) -> str | bytes:

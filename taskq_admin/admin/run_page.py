@@ -71,7 +71,7 @@ def _payloads(run: TaskRun, attempts: list[Attempt], tries: list[timeline.Try], 
         "past_at_most": runs.FEW,
         "past_more": len(attempts) > runs.FEW,
         "logs": logs.kept(run.task_id, tries, space) if has_run else [],
-        "raw": raw_message.raw(run, found, space),
+        "raw": raw_message.shown(run, found, space),
     }
 
 

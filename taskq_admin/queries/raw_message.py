@@ -34,7 +34,7 @@ class Raw:
     body: payloads.Payload | None
 
 
-def raw(run: TaskRun, found: Facts, space: payloads.Space) -> Raw | None:
+def shown(run: TaskRun, found: Facts, space: payloads.Space) -> Raw | None:
     """Return the message that ``waiting.facts`` has found, in one statement; ``None`` if there is none."""
     known = found.message or found.scheduled
     if known is None:

@@ -1,6 +1,7 @@
 """The rows of taskq: one noun a module. Only ``taskq.store`` changes them."""
 
 from .event import TaskEvent
+from .failure import Error, ErrorCount, Failure
 from .message import CLAIM_ORDER, DUE_ORDER, Message, ScheduledMessage
 from .pause import QueuePause
 from .rate import RateLimit
@@ -16,7 +17,10 @@ __all__ = [
     "DUE_ORDER",
     "Attempt",
     "Binding",
+    "Error",
+    "ErrorCount",
     "Exchange",
+    "Failure",
     "Group",
     "Lease",
     "Message",

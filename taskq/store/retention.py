@@ -17,7 +17,7 @@ from taskq.conf import settings
 from taskq.engines import for_alias
 from taskq.models import Attempt, Group, Lease, Message, Node, Revocation, ScheduledMessage, TaskEvent, TaskRun
 
-from . import leadership, statistics
+from . import failures, leadership, statistics
 
 #: How many rows one transaction deletes.
 BATCH = 500
@@ -51,6 +51,7 @@ def _delete(task_ids: Sequence[str], ended: Sequence[str], alias: str) -> int:
             return len(awaited)
         for kept_apart in (Attempt, TaskEvent):
             kept_apart.objects.using(alias).filter(task_id__in=gone.values())._raw_delete(alias)
+        failures.forget(gone, alias)
         # By their keys, and only if none was sent again meanwhile.
         return len(awaited) + runs.filter(id__in=gone)._raw_delete(alias)
 
@@ -82,6 +83,8 @@ def sweep(marks: Marks, alias: str | None = None, limit: int = BATCH) -> Iterato
     before = _before(max(finite, default=_EVENTS_KEPT), alias)
     yield from _expire_events(before, limit, alias, marks if for_ever else None)
     yield from statistics.expire(limit, alias)
+    failures_kept = settings.RESULT_FAILURE_EXPIRES
+    yield from failures.expire(None if failures_kept is None else _before(failures_kept, alias), limit, alias)
     if settings.REVOKES_EXPIRE is not None:
         yield from _expire_revocations(_before(settings.REVOKES_EXPIRE, alias), limit, alias)
     leadership.note_done(Lease.RETENTION, alias)

@@ -5,6 +5,7 @@ from .failure import Error, ErrorCount, Failure
 from .message import CLAIM_ORDER, DUE_ORDER, Message, ScheduledMessage
 from .pause import QueuePause
 from .rate import RateLimit
+from .rerun import Rerun
 from .revocation import Revocation
 from .run import Attempt, TaskRun
 from .statistic import Statistic
@@ -28,6 +29,7 @@ __all__ = [
     "Queue",
     "QueuePause",
     "RateLimit",
+    "Rerun",
     "Revocation",
     "ScheduledMessage",
     "Statistic",

@@ -15,7 +15,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from taskq import states
 from taskq.conf import settings
 from taskq.engines import for_alias
-from taskq.models import Attempt, Group, Lease, Message, Node, Revocation, ScheduledMessage, TaskEvent, TaskRun
+from taskq.models import Attempt, Group, Lease, Message, Node, Rerun, Revocation, ScheduledMessage, TaskEvent, TaskRun
 
 from . import failures, leadership, statistics
 
@@ -49,7 +49,7 @@ def _delete(task_ids: Sequence[str], ended: Sequence[str], alias: str) -> int:
         gone = dict(runs.filter(task_id__in=set(task_ids) - awaited).values_list("id", "task_id"))
         if not gone:
             return len(awaited)
-        for kept_apart in (Attempt, TaskEvent):
+        for kept_apart in (Attempt, TaskEvent, Rerun):
             kept_apart.objects.using(alias).filter(task_id__in=gone.values())._raw_delete(alias)
         failures.forget(gone, alias)
         # By their keys, and only if none was sent again meanwhile.
@@ -78,6 +78,7 @@ def sweep(marks: Marks, alias: str | None = None, limit: int = BATCH) -> Iterato
     if finite:
         before = _before(max(finite), alias)
         yield from _expire_attempts(before, limit, alias, marks if for_ever else None)
+        yield from _expire_reruns(before, limit, alias, marks if for_ever else None)
         yield from _expire_nodes(before, limit, alias, marks if for_ever else None)
         yield from _expire_groups(before, limit, alias)
     before = _before(max(finite, default=_EVENTS_KEPT), alias)
@@ -168,15 +169,25 @@ def _expire_runs(state: str, before: datetime, limit: int, alias: str) -> Iterat
 
 
 def _expire_attempts(before: datetime, limit: int, alias: str, marks: Marks | None) -> Iterator[int]:
-    """With ``marks`` some runs are kept for ever: attempts stay with their runs, and are not looked at again."""
-    attempts = Attempt.objects.using(alias)
+    yield from _expire_of_runs(Attempt, "finished_at", before, limit, alias, marks)
+
+
+def _expire_reruns(before: datetime, limit: int, alias: str, marks: Marks | None) -> Iterator[int]:
+    yield from _expire_of_runs(Rerun, "created_at", before, limit, alias, marks)
+
+
+def _expire_of_runs(
+    model: type[Attempt | Rerun], column: str, before: datetime, limit: int, alias: str, marks: Marks | None
+) -> Iterator[int]:
+    """With ``marks`` some runs are kept for ever: what belongs to a run stays with it, and is not looked at again."""
+    table, all_rows = model._meta.db_table, model._base_manager.using(alias)
     has_run = Exists(TaskRun.objects.filter(task_id=OuterRef("task_id")))
-    rows = attempts.filter(finished_at__lt=before).values_list("finished_at", "id", has_run)
-    for batch in _batches(rows, "finished_at", limit, None if marks is None else marks.get("attempts")):
+    rows = all_rows.filter(**{f"{column}__lt": before}).values_list(column, "id", has_run)
+    for batch in _batches(rows, column, limit, None if marks is None else marks.get(table)):
         old = [number for _, number, kept in batch if marks is None or not kept]
-        yield attempts.filter(id__in=old)._raw_delete(alias) if old else 0
+        yield all_rows.filter(id__in=old)._raw_delete(alias) if old else 0
         if marks is not None:
-            marks["attempts"] = batch[-1][:2]
+            marks[table] = batch[-1][:2]
 
 
 def _expire_nodes(before: datetime, limit: int, alias: str, marks: Marks | None) -> Iterator[int]:

@@ -10,7 +10,7 @@ import pytest
 from django.test import override_settings
 
 from taskq.engines import for_alias
-from taskq.models import Attempt, Group, Lease, Node, TaskEvent, TaskRun
+from taskq.models import Attempt, Group, Lease, Node, Rerun, TaskEvent, TaskRun
 from taskq.store import retention
 from taskq.store.enqueue import enqueue
 from taskq.store.saved_groups import save_group
@@ -188,3 +188,14 @@ def test_events_stay_with_runs_that_are_kept_for_ever(alias: str) -> None:
         sweep(alias, limit=1, marks=marks)
         sweep(alias, limit=1, marks=marks)
     assert set(TaskEvent.objects.using(alias).values_list("task_id", flat=True)) == {kept, "new"}
+
+
+def test_links_of_tasks_that_were_run_again_go_by_age_and_with_their_runs(alias: str) -> None:
+    runs(alias, 1, age=DAY / 2)
+    task_id = TaskRun.objects.using(alias).get().task_id
+    for new, age in ((task_id, DAY / 2), ("gone", 3 * DAY), ("sent", DAY / 2)):
+        Rerun.objects.using(alias).create(task_id=new, of_task_id="old", created_at=ago(age, alias))
+    sweep(alias)
+    assert {*Rerun.objects.using(alias).values_list("task_id", flat=True)} == {task_id, "sent"}
+    retention.forget([task_id], alias)
+    assert Rerun.objects.using(alias).get().task_id == "sent"

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('taskq', '0012_queue_pauses'),
+        ('taskq', '0013_retries'),
     ]
 
     operations = [

@@ -84,8 +84,8 @@ def sweep(marks: Marks, alias: str | None = None, limit: int = BATCH) -> Iterato
     before = _before(max(finite, default=_EVENTS_KEPT), alias)
     yield from _expire_events(before, limit, alias, marks if for_ever else None)
     yield from statistics.expire(limit, alias)
-    failures_kept = settings.RESULT_FAILURE_EXPIRES
-    yield from failures.expire(None if failures_kept is None else _before(failures_kept, alias), limit, alias)
+    kept = settings.RESULT_FAILURE_EXPIRES
+    yield from failures.expire(None if kept is None else _before(kept, alias), limit, alias)
     if settings.REVOKES_EXPIRE is not None:
         yield from _expire_revocations(_before(settings.REVOKES_EXPIRE, alias), limit, alias)
     leadership.note_done(Lease.RETENTION, alias)
@@ -97,8 +97,8 @@ def ages() -> dict[str, timedelta | None]:
     ``STARTED`` is among them: a task that raises ``Ignore`` ends, and keeps the state that it had. A state of the
     user's own is kept as long.
     """
-    kept, failures = settings.RESULT_EXPIRES, settings.RESULT_FAILURE_EXPIRES
-    return {states.SUCCESS: kept, states.REVOKED: kept, states.STARTED: kept, states.FAILURE: failures}
+    kept, failed = settings.RESULT_EXPIRES, settings.RESULT_FAILURE_EXPIRES
+    return {states.SUCCESS: kept, states.REVOKED: kept, states.STARTED: kept, states.FAILURE: failed}
 
 
 def expire(state: str, age: timedelta, limit: int = BATCH, alias: str | None = None) -> int:

@@ -1,8 +1,8 @@
 """Finds the tasks that a list is asked for, at a cost that does not grow with the table.
 
-What an index answers is found whatever its age: a tab, an id or its start, the time of sending, an error or the class of
-an exception, the group and the root of a workflow. For everything else the newest ``NEWEST`` rows are looked at, and
-``Found`` says so; ``before`` goes on with older ones.
+What an index answers is found whatever its age: a tab, an id or its start, the time of sending, an error or the class
+of an exception, the group and the root of a workflow. For everything else the newest ``NEWEST`` rows are looked at,
+and ``Found`` says so; ``before`` goes on with older ones.
 """
 
 from __future__ import annotations

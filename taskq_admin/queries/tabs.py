@@ -54,7 +54,7 @@ def _starts_not(now: object) -> Q:
 ALL = Tab("", _("All"), empty=_("No task has a row yet. Each task that is sent, or has ended, is listed here."))
 RUNNING = Tab("running", _("Running"), empty=_("No worker runs a task now."))
 WAITING = Tab(
-    "waiting", _("Waiting"), states.PENDING, _("Nothing waits. Here are tasks that are due and that no worker has begun.")
+    "waiting", _("Waiting"), states.PENDING, _("Nothing waits. Here are tasks that are due and that nobody has begun.")
 )
 SCHEDULED = Tab(
     "scheduled", _("Scheduled"), states.PENDING, _("Nothing is due later. Here are tasks sent with eta= or countdown=.")

@@ -2,6 +2,7 @@
 
 from .event import TaskEvent
 from .failure import Error, ErrorCount, Failure
+from .log import TaskLog
 from .message import CLAIM_ORDER, DUE_ORDER, Message, ScheduledMessage
 from .pause import QueuePause
 from .rate import RateLimit
@@ -34,6 +35,7 @@ __all__ = [
     "ScheduledMessage",
     "Statistic",
     "TaskEvent",
+    "TaskLog",
     "TaskRun",
     "Worker",
 ]

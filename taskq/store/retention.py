@@ -15,13 +15,25 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from taskq import states
 from taskq.conf import settings
 from taskq.engines import for_alias
-from taskq.models import Attempt, Group, Lease, Message, Node, Rerun, Revocation, ScheduledMessage, TaskEvent, TaskRun
+from taskq.models import (
+    Attempt,
+    Group,
+    Lease,
+    Message,
+    Node,
+    Rerun,
+    Revocation,
+    ScheduledMessage,
+    TaskEvent,
+    TaskLog,
+    TaskRun,
+)
 
 from . import failures, leadership, statistics
 
 #: How many rows one transaction deletes.
 BATCH = 500
-#: How long events of tasks without a run are kept where runs are kept for ever.
+#: How long events and logs of tasks without a run are kept where runs are kept for ever.
 _EVENTS_KEPT = timedelta(days=1)
 #: A place in an index of ages: a time and the id of a row.
 Place = tuple[datetime, int]
@@ -49,7 +61,7 @@ def _delete(task_ids: Sequence[str], ended: Sequence[str], alias: str) -> int:
         gone = dict(runs.filter(task_id__in=set(task_ids) - awaited).values_list("id", "task_id"))
         if not gone:
             return len(awaited)
-        for kept_apart in (Attempt, TaskEvent, Rerun):
+        for kept_apart in (Attempt, TaskEvent, TaskLog, Rerun):
             kept_apart.objects.using(alias).filter(task_id__in=gone.values())._raw_delete(alias)
         failures.forget(gone, alias)
         # By their keys, and only if none was sent again meanwhile.
@@ -82,7 +94,8 @@ def sweep(marks: Marks, alias: str | None = None, limit: int = BATCH) -> Iterato
         yield from _expire_nodes(before, limit, alias, marks if for_ever else None)
         yield from _expire_groups(before, limit, alias)
     before = _before(max(finite, default=_EVENTS_KEPT), alias)
-    yield from _expire_events(before, limit, alias, marks if for_ever else None)
+    for told in (TaskEvent, TaskLog):
+        yield from _expire_told(told, before, limit, alias, marks if for_ever else None)
     yield from statistics.expire(limit, alias)
     kept = settings.RESULT_FAILURE_EXPIRES
     yield from failures.expire(None if kept is None else _before(kept, alias), limit, alias)
@@ -232,18 +245,21 @@ def _expire_groups(before: datetime, limit: int, alias: str) -> Iterator[int]:
         yield groups.filter(id__in=old)._raw_delete(alias) if old else 0
 
 
-def _expire_events(before: datetime, limit: int, alias: str, marks: Marks | None) -> Iterator[int]:
-    """With ``marks`` events stay with their runs, as attempts do. Ids are in the order of age."""
-    events = TaskEvent.objects.using(alias)
+def _expire_told(
+    model: type[TaskEvent] | type[TaskLog], before: datetime, limit: int, alias: str, marks: Marks | None
+) -> Iterator[int]:
+    """Events and kept logs. With ``marks`` they stay with their runs, as attempts do. Ids are in the order of age."""
+    events: QuerySet[Any] = model.objects.using(alias)
     has_run = Exists(TaskRun.objects.filter(task_id=OuterRef("task_id")))
     rows = events.order_by("id").values_list("at", "id", has_run)
-    last = 0 if marks is None or "events" not in marks else marks["events"][1]
+    mark = model._meta.db_table
+    last = 0 if marks is None or mark not in marks else marks[mark][1]
     while batch := list(takewhile(lambda row: row[0] < before, rows.filter(id__gt=last)[:limit])):
         old = [number for _, number, kept in batch if marks is None or not kept]
         yield events.filter(id__in=old)._raw_delete(alias) if old else 0
         last = batch[-1][1]
         if marks is not None:
-            marks["events"] = batch[-1][:2]
+            marks[mark] = batch[-1][:2]
         if len(batch) < limit:
             return
 

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('taskq', '0013_retries'),
+        ('taskq', '0015_task_logs'),
     ]
 
     operations = [

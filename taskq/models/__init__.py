@@ -3,7 +3,7 @@
 from .event import TaskEvent
 from .failure import Error, ErrorCount, Failure
 from .log import TaskLog
-from .message import CLAIM_ORDER, DUE_ORDER, Message, ScheduledMessage
+from .message import CLAIM_ORDER, DUE_ORDER, KeptMessage, Message, ScheduledMessage
 from .pause import QueuePause
 from .rate import RateLimit
 from .rerun import Rerun
@@ -24,6 +24,7 @@ __all__ = [
     "Exchange",
     "Failure",
     "Group",
+    "KeptMessage",
     "Lease",
     "Message",
     "Node",

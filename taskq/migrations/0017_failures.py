@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('taskq', '0015_task_logs'),
+        ('taskq', '0016_kept_messages'),
     ]
 
     operations = [

@@ -11,7 +11,11 @@ from django.db.models import QuerySet
 from .base import Engine
 
 _MIDDLE = "(low + high - (low + high) %% 2) / 2"
-_PROBE = f"(SELECT created_at FROM taskq_taskrun WHERE id >= {_MIDDLE} ORDER BY id LIMIT 1)"
+#: The time of the run there: the least of its neighbours', some of which may have been run again since.
+_PROBE = (
+    f"COALESCE((SELECT MIN(created_at) FROM taskq_taskrun WHERE id >= {_MIDDLE} AND id < {_MIDDLE} + 20), "
+    f"(SELECT created_at FROM taskq_taskrun WHERE id >= {_MIDDLE} ORDER BY id LIMIT 1))"
+)
 #: Halves the range of ids until one is left. Ids are in the order in which runs were made.
 _SINCE = f"""
 WITH RECURSIVE search (low, high) AS (
@@ -43,7 +47,7 @@ def counts(engine: Engine, queries: Sequence[QuerySet[Any, Any]]) -> list[int]:
 def first_since(engine: Engine, unix: float) -> int | None:
     """Return the id from which on runs were made at or after ``unix``; ``None`` if there is no run.
 
-    A run that was sent again under its id has a later time than its neighbours: the answer may then be too small.
+    A run that was sent again under its id counts where it was sent first, unless all of its neighbours were too.
     """
     at = engine.moment(unix)
     with engine.cursor() as cursor:

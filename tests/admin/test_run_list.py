@@ -127,7 +127,8 @@ def test_search_by_id_or_its_start_is_answered_by_an_index(admin_client: Client,
     make_run("0190-abc")
     make_run("0190-abcd")
     make_run("other")
-    for term, expected in ((" 0190-abcd ", ["0190-abcd"]), ("0190-", ["0190-abcd", "0190-abc"]), ("id:other", ["other"])):
+    found = {" 0190-abcd ": ["0190-abcd"], "0190-": ["0190-abcd", "0190-abc"], "id:other": ["other"]}
+    for term, expected in found.items():
         with CaptureQueriesContext(connection) as queries:
             assert shown(admin_client.get(URL, {"q": term})) == expected
         assert not [query for query in queries if " LIKE " in query["sql"]]
@@ -167,8 +168,8 @@ def test_list_queries_leave_out_large_columns(admin_client: Client, make_run: Ma
 def test_list_makes_few_queries_on_a_large_table(
     admin_client: Client, many: None, tab: str, django_assert_max_num_queries: Any
 ) -> None:
-    # Session, user, the list's count or what it looks at, a page, two for the tabs' counts; what went wrong, and how far
-    # running tasks are; and three for queues in which something waits.
+    # Session, user, the list's count or what it looks at, a page, two for the tabs' counts; what went wrong, and how
+    # far running tasks are; and three for queues in which something waits.
     with django_assert_max_num_queries(12):
         assert admin_client.get(URL, {"tab": tab, "p": "2"}).status_code == 200
 

@@ -32,6 +32,15 @@ def test_place_of_every_time_is_found(alias: str, hourly: list[int]) -> None:
         assert [number for number, _ in rows if number >= found] == expected
 
 
+def test_run_that_was_sent_again_misleads_nobody(alias: str, hourly: list[int]) -> None:
+    runs = TaskRun.objects.using(alias)
+    numbers = dict(runs.values_list("task_id", "id"))
+    runs.filter(id__in=hourly[::2]).update(created_at=START + timedelta(days=9))
+    for place in (5, 17, 29):
+        found = first_since(START + timedelta(hours=place - 0.5), alias)
+        assert found in (numbers[f"r{place}"], numbers[f"r{place + 1}"])
+
+
 def test_without_runs_there_is_no_place(alias: str) -> None:
     assert first_since(START, alias) is None
 

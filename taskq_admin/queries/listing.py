@@ -21,6 +21,8 @@ from . import payloads
 #: Names under which tasks report how far they are, as Celery's documentation and its users have them.
 _DONE = ("current", "done", "completed", "processed", "progress", "percent")
 _TOTAL = ("total", "of", "count")
+#: What a task counts up to that reports no total.
+_WHOLE = {"percent": 100, "progress": 100}
 _SILENT = frozenset({states.PENDING, states.RECEIVED, states.SUCCESS, states.REVOKED, states.IGNORED})
 
 
@@ -66,19 +68,22 @@ def details(runs: Sequence[TaskRun]) -> dict[int, Detail]:
 
 def progress(text: str | None) -> Progress | None:
     """Read how far a task is from what it has reported by ``update_state``; ``None`` if that says no such thing."""
+    numbers = _numbers(text)
+    done = next((key for key in _DONE if key in numbers), None)
+    if done is None:
+        return None
+    total = next((numbers[key] for key in _TOTAL if key in numbers), _WHOLE.get(done, 0))
+    if done == "progress" and total == 100 and numbers[done] <= 1:
+        total = 1
+    return Progress(numbers[done], total) if total > 0 and numbers[done] >= 0 else None
+
+
+def _numbers(text: str | None) -> dict[str, float]:
     try:
         value = json.loads(text or "null") if len(text or "") <= payloads.LIMIT else None
     except (ValueError, RecursionError):
-        return None
-    if not isinstance(value, dict):
-        return None
-    done = next((key for key in _DONE if _is_number(value.get(key))), None)
-    if done is None:
-        return None
-    total = next((value[key] for key in _TOTAL if _is_number(value.get(key))), None)
-    if total is None and done in ("percent", "progress"):
-        total = 100 if value[done] > 1 or done == "percent" else 1
-    return Progress(value[done], total) if total is not None and total > 0 and value[done] >= 0 else None
+        return {}
+    return {key: each for key, each in value.items() if _is_number(each)} if isinstance(value, dict) else {}
 
 
 def _is_number(value: object) -> bool:

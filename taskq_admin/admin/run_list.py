@@ -159,7 +159,7 @@ class RunListAdmin(ReadOnlyAdmin[TaskRun]):
         for row, run in zip(data["rows"], cl.result_list, strict=True):
             found = cl.detail(run)
             row["error"] = {"key": found.error, "exception": found.exception, "message": found.message}
-            row["progress"] = found.progress and {"done": found.progress.done, "total": found.progress.total}
+            row["progress"] = found.progress and {"percent": found.progress.percent, "words": found.progress.words}
             if not found.exception:
                 row["error"] = None
         return {**data, "looked_at": cl.found.looked_at, "older": cl.found.older, "problems": cl.problems}
@@ -251,9 +251,8 @@ def _said(found: Detail, cl: RunList) -> SafeString:
         text = format_html(": {}", found.message) if found.message else ""
         return format_html('<div class="taskq-why">{}{}</div>', kind, text)
     if found.progress is not None:
-        share = found.progress.percent
         return format_html(
-            '<div class="taskq-progress"><progress max="100" value="{}" aria-label="{}"></progress> {} %</div>',
-            share, _now("Progress"), share,
+            '<div class="taskq-progress"><progress max="100" value="{}" aria-label="{}"></progress> {}</div>',
+            int(found.progress.percent), _now("Progress"), found.progress.words,
         )  # fmt: skip
     return SafeString("")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 
-from taskq import timezones
 from taskq.models import TaskRun
-from taskq_admin.queries import payloads, runs, timeline
+from taskq_admin.queries import runs
 
+from . import run_page
 from .run_list import PAYLOAD_PERMISSION, RunListAdmin
 
 __all__ = ["PAYLOAD_PERMISSION", "TaskRunAdmin"]
@@ -64,25 +65,9 @@ class TaskRunAdmin(RunListAdmin):
         return self.page(request, object_id)
 
     def page_context(self, request: HttpRequest, obj: TaskRun) -> dict[str, Any]:
-        """Return the task with its timeline, attempts, relatives and, if allowed, payloads."""
-        visible = self.has_payload_permission(request)
-        space = payloads.Space()
-        contents = runs.contents(obj, space) if visible else None
-        attempts = runs.attempts(obj.task_id)
-        past = runs.attempt_contents(attempts, space) if visible else {}
-        tries = timeline.tries(obj, attempts)
-        return {
-            "run": obj,
-            "state": runs.shown_state(obj),
-            "tries": tries,
-            "moments": timeline.moments(obj, tries, runs.events(obj)),
-            "bars": timeline.bars(obj, tries, timezones.now()),
-            "strip_width": timeline.WIDTH,
-            "waited": runs.waited(obj),
-            "relatives": runs.relatives(obj),
-            "payloads_visible": visible,
-            "contents": contents,
-            "past": [(start, past[row.pk]) for start, row in zip(tries, attempts, strict=False) if row.pk in past],
-            "past_at_most": runs.FEW,
-            "past_more": visible and len(attempts) > runs.FEW,
-        }
+        """Return the context of the page of one task."""
+        return run_page.context(self, request, obj)
+
+    def page_data(self, request: HttpRequest, obj: TaskRun, context: Mapping[str, Any]) -> Any:
+        """Return the page of one task as plain values."""
+        return run_page.data(self.row_data(obj), context)

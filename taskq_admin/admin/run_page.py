@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from taskq import timezones
 from taskq.conf import settings
 from taskq.models import Attempt, Queue, TaskRun, Worker
+from taskq_admin import parameters
 from taskq_admin.queries import (
     durations,
     history,
@@ -22,6 +23,7 @@ from taskq_admin.queries import (
     timeline,
     waiting,
 )
+from taskq_admin.views.run_task import RUN
 
 if TYPE_CHECKING:
     from .runs import TaskRunAdmin
@@ -41,6 +43,7 @@ def context(admin: TaskRunAdmin, request: HttpRequest, run: TaskRun) -> dict[str
         "story": story.story(run, tries, now),
         "reasons": [reason for reason in waiting.reasons(run, found, now) if may.get(reason.page, True)],
         "may_see": may,
+        "may_run": run.name in parameters.choices() and admin.has_action_permission(request, RUN),
         "tries": tries,
         "moments": timeline.moments(run, tries, runs.events(run)),
         "bars": timeline.bars(run, tries, now),

@@ -9,14 +9,17 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
+from django.utils.decorators import method_decorator
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.debug import sensitive_post_parameters
 
 from taskq.models import Queue, TaskRun, Worker
 from taskq_admin.badges import badge, moment, short
 from taskq_admin.queries import durations, queues, runs
 from taskq_admin.queries.tabs import tab_for
+from taskq_admin.views import run_task
 
 from . import run_page
 from .filters import BeforeFilter, NameFilter, TabFilter
@@ -87,9 +90,19 @@ class TaskRunAdmin(ReadOnlyAdmin[TaskRun]):
         return CappedPaginator(queryset, per_page, orphans, allow_empty_first_page, states=states)
 
     def get_urls(self) -> list[URLPattern]:
-        """Add ``admin:taskq_taskrun_by_task_id``, an address for who knows a task's id only."""
-        view = self.admin_site.admin_view(self.by_task_id)
-        return [path("id/<path:task_id>/", view, name="taskq_taskrun_by_task_id"), *super().get_urls()]
+        """Add the form that runs a task, and an address for who knows a task's id only."""
+        view = self.admin_site.admin_view
+        own = [
+            path("run/", view(self.run_view), name="taskq_taskrun_run"),
+            path("id/<path:task_id>/", view(self.by_task_id), name="taskq_taskrun_by_task_id"),
+        ]
+        return [*own, *super().get_urls()]
+
+    @method_decorator(sensitive_post_parameters())
+    def run_view(self, request: HttpRequest) -> HttpResponse:
+        """Run a task from a form."""
+        request.current_app = self.admin_site.name
+        return run_task.serve(self, request)
 
     def by_task_id(self, request: HttpRequest, task_id: str) -> HttpResponse:
         """Go to the page of the task with this id. Raises 404 when it has no row."""
@@ -104,7 +117,8 @@ class TaskRunAdmin(ReadOnlyAdmin[TaskRun]):
         """Show the list, and above it the queues that nobody reads, to who may see queues and workers."""
         told = self.may_view(request, Queue) and self.may_view(request, Worker)
         unread = queues.unread() if told and self.has_view_permission(request) else []
-        return super().changelist_view(request, {"unread": unread, **(extra_context or {})})
+        may_run = self.has_action_permission(request, run_task.RUN)
+        return super().changelist_view(request, {"unread": unread, "may_run": may_run, **(extra_context or {})})
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

@@ -24,6 +24,7 @@ from taskq.calls.registry import tasks
 #: What the names of the fields begin with: a parameter may be called as an option of the call.
 PREFIX = "argument_"
 _LONGEST_DEFAULT = 100
+_BY_NAME = {Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY}
 _CHOICES = (("true", gettext_lazy("yes")), ("false", gettext_lazy("no")))
 
 
@@ -168,31 +169,26 @@ def call(name: str, cleaned: Mapping[str, Any], given: Callable[[str], bool]) ->
     Raises ``TypeError`` if the function does not take them.
     """
     task = tasks[name]
-    parameters = task.call_signature.parameters.values()
-    rest = next((p.name for p in parameters if p.kind is Parameter.VAR_POSITIONAL), "")
-    more = list((rest and cleaned.get(PREFIX + rest)) or [])
-    args: list[Any] = []
-    kwargs: dict[str, Any] = {}
-    waiting: list[Any] = []
+    parameters = list(task.call_signature.parameters.values())
+    filled = {p.name: _value(p, cleaned.get(PREFIX + p.name), given(PREFIX + p.name)) for p in parameters}
+    more: list[Any] = next((filled[p.name] or [] for p in parameters if p.kind is Parameter.VAR_POSITIONAL), [])
+    kinds = {Parameter.POSITIONAL_ONLY} | ({Parameter.POSITIONAL_OR_KEYWORD} if more else set())
+    args = [*_by_position([p for p in parameters if p.kind in kinds], filled, all_of_them=bool(more)), *more]
+    kwargs = {p.name: filled[p.name] for p in parameters if p.kind in _BY_NAME - kinds}
+    kwargs = {key: value for key, value in kwargs.items() if value is not Parameter.empty}
     for parameter in parameters:
-        if parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
-            continue
-        field = PREFIX + parameter.name
-        by_position = parameter.kind is Parameter.POSITIONAL_ONLY or (
-            more and parameter.kind is Parameter.POSITIONAL_OR_KEYWORD
-        )
-        value = _value(parameter, cleaned.get(field), given(field))
-        if by_position and value is Parameter.empty:
-            waiting.append(parameter.default)
-        elif by_position:
-            args += [*waiting, value]
-            waiting = []
-        elif value is not Parameter.empty:
-            kwargs[parameter.name] = value
-    kwargs |= next((cleaned.get(PREFIX + p.name) or {} for p in parameters if p.kind is Parameter.VAR_KEYWORD), {})
-    args += [*waiting, *more] if more else []
+        if parameter.kind is Parameter.VAR_KEYWORD:
+            kwargs |= filled[parameter.name] or {}
     task.check_arguments(args, kwargs)
     return args, kwargs
+
+
+def _by_position(parameters: list[Parameter], filled: Mapping[str, Any], *, all_of_them: bool) -> list[Any]:
+    """Return the values up to the last that was filled in, or all; defaults stand for those that were not."""
+    values = [filled[p.name] for p in parameters]
+    while values and values[-1] is Parameter.empty and not all_of_them:
+        values.pop()
+    return [p.default if value is Parameter.empty else value for p, value in zip(parameters, values, strict=False)]
 
 
 def _value(parameter: Parameter, value: Any, given: bool) -> Any:

@@ -12,6 +12,7 @@ from pytest_django import DjangoDbBlocker
 
 from taskq import control
 from taskq.exceptions import Reject, SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded
+from taskq.worker.pools.base import GREEN
 from testproject.arithmetic.tasks import add
 from tests.support import trees, workers
 from tests.support.databases import Database
@@ -108,6 +109,33 @@ def test_terminate_or_a_word_that_there_is_none(worker: Process, kind: Kind, not
         assert "can't end a running task" in answer["error"]
         go_on.touch()
         assert result.get(timeout=30) == "done"
+
+
+def test_stack_of_a_running_task(worker: Process, kind: Kind, notes: Path, tmp_path: Path) -> None:
+    go_on = tmp_path / "go"
+    is_green = kind.name in GREEN
+    result = (coroutines.run_until if is_green else endings.spin).delay(str(notes), str(go_on))
+    started(notes)
+    (reply,) = control.inspect(timeout=30, limit=1).stack(result.id).values()
+    path, *_ = [line for line in reply["ok"].splitlines() if line.startswith("  File ")]
+    assert Path(coroutines.__file__ if is_green else endings.__file__).name in path
+    assert str(go_on) not in reply["ok"]
+    (reply,) = control.inspect(timeout=30, limit=1).stack("another").values()
+    assert reply == {"error": "the task does not run here"}
+    go_on.touch()
+    assert result.get(timeout=30) == "done"
+
+
+def test_stack_of_a_coroutine_is_where_it_waits(worker: Process, kind: Kind, notes: Path, tmp_path: Path) -> None:
+    if kind.name in GREEN:  # has no coroutines
+        return
+    go_on = tmp_path / "go"
+    result = endings.wait_in_a_loop.delay(str(notes), str(go_on))
+    started(notes)
+    (reply,) = control.inspect(timeout=30, limit=1).stack(result.id).values()
+    assert "await asyncio.sleep(0.02)" in reply["ok"]
+    go_on.touch()
+    assert result.get(timeout=30) == "done"
 
 
 def test_waiting_task_is_revoked(worker: Process, notes: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from taskq.conf import settings
@@ -26,21 +26,25 @@ def waiting(most_queues: int, cap: int, also: Collection[str] = (), alias: str |
     Each is counted up to ``cap``. What waits for a rate limit counts for its queue, as far as there are not more than
     ``most_queues`` of its parkings and others.
     """
+    return counted(most_queues, lambda queues: cap, also, alias)[0]
+
+
+def counted(
+    most_queues: int, cap_for: Callable[[int], int], also: Collection[str] = (), alias: str | None = None
+) -> tuple[dict[str, Waiting], int]:
+    """Do ``waiting`` with a cap that depends on how many queues there are; return that cap too."""
     engine = for_alias(alias or settings.DATABASE)
     with look_ups(engine):
-        names = backlog.names(engine, most_queues, BEHIND)
-        names += backlog.names(engine, most_queues, PREFIX, BEHIND)
+        # Parkings apart, so that many of them hide no queue.
+        names = backlog.names(engine, most_queues, [(BEHIND, None), (PREFIX, BEHIND)])
+        cap = cap_for(len({home(name) for name in names}))
         loads = backlog.loads(engine, names, cap)
-        now = engine.now() if names else 0.0
     found: dict[str, list[tuple[int, float | None]]] = {name: [] for name in also}
     for name in names:
         found.setdefault(home(name), []).append(loads[name])
-    return {queue: _sum(queue, parts, cap, now) for queue, parts in sorted(found.items())}
+    return {queue: _sum(queue, parts, cap) for queue, parts in sorted(found.items())}, cap
 
 
-def _sum(queue: str, parts: list[tuple[int, float | None]], cap: int, now: float) -> Waiting:
-    since: Iterator[float] = (head for _, head in parts if head is not None)
-    oldest = min(since, default=None)
-    return Waiting(
-        queue, min(cap, sum(count for count, _ in parts)), None if oldest is None else max(0.0, now - oldest)
-    )
+def _sum(queue: str, parts: list[tuple[int, float | None]], cap: int) -> Waiting:
+    ages: Iterator[float] = (age for _, age in parts if age is not None)
+    return Waiting(queue, min(cap, sum(count for count, _ in parts)), max(ages, default=None))

@@ -27,7 +27,7 @@ from taskq.messages.protocol.build import arguments_text
 from taskq.results import join_guard
 from taskq.tasks.task import Task
 
-from . import call, followups, handlers, isolation, log_lines, outcomes, stored_bodies
+from . import call, followups, handlers, isolation, kept_logs, log_lines, outcomes, stored_bodies
 from .run import ReportFn, Run, SoftLimit
 from .tracebacks import release
 
@@ -51,7 +51,7 @@ def execute(
     try:
         if delivery.stored_as and (outcome := stored_bodies.read(delivery)) is not None:
             return outcome
-        return isolation.fresh_context().run(perform_as_task, run)
+        return isolation.fresh_context().run(_perform_with_log if kept_logs.keeps else perform_as_task, run)
     except BaseException as error:
         end_if_forked(run.forks)
         if error is run.exit:
@@ -69,6 +69,11 @@ def _shielded(tidy: Callable[..., None], *args: object) -> None:
         tidy(*args)
     except contained():
         log_lines.tidying_failed()
+
+
+def _perform_with_log(run: Run) -> Outcome:
+    with kept_logs.kept(run):
+        return perform_as_task(run)
 
 
 def perform_as_task(run: Run) -> Outcome:

@@ -1,9 +1,11 @@
 """The rows of taskq: one noun a module. Only ``taskq.store`` changes them."""
 
 from .event import TaskEvent
+from .log import TaskLog
 from .message import CLAIM_ORDER, DUE_ORDER, Message, ScheduledMessage
 from .pause import QueuePause
 from .rate import RateLimit
+from .rerun import Rerun
 from .revocation import Revocation
 from .run import Attempt, TaskRun
 from .statistic import Statistic
@@ -24,10 +26,12 @@ __all__ = [
     "Queue",
     "QueuePause",
     "RateLimit",
+    "Rerun",
     "Revocation",
     "ScheduledMessage",
     "Statistic",
     "TaskEvent",
+    "TaskLog",
     "TaskRun",
     "Worker",
 ]

@@ -29,7 +29,7 @@ from taskq.workflows.advance import REVOKED_RESULT, advance
 from taskq.workflows.followups import complete
 from taskq.workflows.sendable import sendable
 
-from . import log_lines
+from . import log_lines, logs
 from .authenticity import readable
 from .enqueue import follow, names_of, wake
 from .finalize import finish_pending, note_ended
@@ -155,6 +155,7 @@ def _delete_ignored(engine: Engine, settled: Sequence[Settlement]) -> None:
     if tracked:
         rows = TaskRun.objects.using(engine.alias).filter(task_id__in=tracked)
         rows.filter(~Q(state__in=states.READY_STATES))._raw_delete(engine.alias)
+    logs.forget([s.task_id for s in settled], engine.alias)
     note_ended(engine, [s for s in settled if s.state in states.READY_STATES])
 
 

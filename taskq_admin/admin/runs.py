@@ -39,6 +39,24 @@ class TaskRunAdmin(ReadOnlyAdmin[TaskRun]):
     search_help_text = _("The whole id of a task.")
     change_list_template = "admin/taskq_admin/run_list.html"
     page_template = "admin/taskq_admin/run.html"
+    action_field = "task_id"
+    json_fields = (
+        "task_id",
+        "name",
+        "state",
+        "queue",
+        "priority",
+        "worker",
+        "retries",
+        "root_id",
+        "parent_id",
+        "group_id",
+        "created_at",
+        "eta",
+        "started_at",
+        "finished_at",
+        "runtime",
+    )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[TaskRun]:
         """Return all tasks without their large columns."""

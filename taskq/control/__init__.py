@@ -35,6 +35,7 @@ from .caller import (
 )
 from .inspector import Inspect
 from .pausing import pause_queue, paused_queues, resume_queue
+from .purging import purge_queue
 from .registry import control_command, inspect_command
 
 inspect = Inspect
@@ -57,6 +58,7 @@ __all__ = [
     "pool_grow",
     "pool_restart",
     "pool_shrink",
+    "purge_queue",
     "rate_limit",
     "resume_queue",
     "revoke",

@@ -10,6 +10,9 @@ from taskq.engines import backlog, for_alias
 from taskq.engines.look_ups import look_ups
 from taskq.messages.parking import BEHIND, PREFIX, home
 
+#: Parkings that are looked at for one queue.
+_PARKINGS = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
@@ -43,6 +46,15 @@ def counted(
     for name in names:
         found.setdefault(home(name), []).append(loads[name])
     return {queue: _sum(queue, parts, cap) for queue, parts in sorted(found.items())}, cap
+
+
+def waiting_in(queue: str, cap: int, alias: str | None = None) -> Waiting:
+    """Return what waits in one queue, whether it is among the first or not."""
+    engine = for_alias(alias or settings.DATABASE)
+    with look_ups(engine):
+        parked = [name for name in backlog.names(engine, _PARKINGS, [(PREFIX, BEHIND)]) if home(name) == queue]
+        loads = backlog.loads(engine, [queue, *parked], cap)
+    return _sum(queue, list(loads.values()), cap)
 
 
 def _sum(queue: str, parts: list[tuple[int, float | None]], cap: int) -> Waiting:

@@ -18,7 +18,7 @@ from taskq.conf import database_broker_alias, settings
 from taskq.messages.parking import home
 from taskq.messages.protocol.wire import UNKNOWN_SINCE
 from taskq.models import DUE_ORDER, Message, QueuePause, ScheduledMessage, Worker
-from taskq.store.backlog import waiting
+from taskq.store.backlog import waiting, waiting_in
 
 from . import sent, throughput, workers
 from .capped import CAP, CappedCount, capped
@@ -103,6 +103,24 @@ def overview(
         for name in names[:MANY]
     ]
     return Overview(loads, len(names) > MANY, schedule)
+
+
+def of(name: str, rows: Iterable[Worker]) -> QueueLoad:
+    """Return the load of one queue; ``rows`` are all workers."""
+    found, schedule, nothing = waiting_in(name, CAP + 1), scheduled(), CappedCount(0)
+    read, ended, rates = _read(rows), throughput.read(()), sent.rates()
+    return QueueLoad(
+        name,
+        capped(found.count),
+        _claimed().get(name, nothing),
+        schedule.by_queue.get(name, nothing),
+        found.oldest,
+        read is None or name in read,
+        next((row for row in control.paused_queues() if row.queue == name), None),
+        ended.queues.get(name, []),
+        None if rates is None else rates.get(name, 0.0),
+        ended.rate(name) if settings.STATISTICS else None,
+    )
 
 
 def unread() -> list[str]:

@@ -34,6 +34,7 @@ class Info:
     queues: tuple[str, ...] = ()
     concurrency: str = ""
     pool: str = ""
+    version: str = ""
     activity: activity.Activity = field(default_factory=activity.Activity)
     text: payloads.Payload | None = None
 
@@ -70,6 +71,7 @@ def info(worker: Worker) -> Info:
         queues=_names(said.get("queues")),
         concurrency=_word(said.get("concurrency")),
         pool=_word(said.get("pool")),
+        version=_word(said.get("version")),
         activity=activity.read(said),
         text=_rest(said, written),
     )
@@ -125,6 +127,25 @@ def read_queues(rows: Iterable[Worker] | None = None) -> set[str]:
     return {name for worker in alive for name in info(worker).queues}
 
 
+def living() -> list[Worker]:
+    """Return the workers that are neither silent nor lost, by name."""
+    now = timezones.now()
+    rows = listed().exclude(state=Worker.CONSUMER).order_by("name")
+    return [worker for worker in rows if not is_away(worker, now)]
+
+
+def holders(task_id: str) -> list[str]:
+    """Return the names of the workers that hold a message of the task: one at most, unless it was sent twice."""
+    held = Message.objects.using(settings.DATABASE).filter(task_id=task_id, token__gt="").values("token")
+    return list(Worker.objects.using(settings.DATABASE).filter(token__in=held).values_list("name", flat=True)[:MANY])
+
+
+def readers(queue: str, rows: Iterable[Worker]) -> list[Worker]:
+    """Return the living workers that take from a queue."""
+    now = timezones.now()
+    return [worker for worker in rows if not is_away(worker, now) and queue in info(worker).queues]
+
+
 def held(token: str, doing: activity.Activity) -> tuple[list[Held], activity.Activity]:
     """Return the first ``MANY`` messages that the worker with this boot token holds, and its activity with runs."""
     rows = Message.objects.using(settings.DATABASE).filter(token=token) if token else Message.objects.none()
@@ -159,6 +180,8 @@ def data(worker: Worker, said: Info, state: str, *, names: bool) -> dict[str, An
         "queues": list(said.queues),
         "concurrency": said.concurrency,
         "pool": said.pool,
+        "version": said.version,
+        "memory": doing.memory,
         "load": list(doing.load),
         "processed": dict(doing.processed),
         "events": doing.events,

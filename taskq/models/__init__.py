@@ -2,7 +2,7 @@
 
 from .event import TaskEvent
 from .log import TaskLog
-from .message import CLAIM_ORDER, DUE_ORDER, Message, ScheduledMessage
+from .message import CLAIM_ORDER, DUE_ORDER, KeptMessage, Message, ScheduledMessage
 from .pause import QueuePause
 from .rate import RateLimit
 from .rerun import Rerun
@@ -20,6 +20,7 @@ __all__ = [
     "Binding",
     "Exchange",
     "Group",
+    "KeptMessage",
     "Lease",
     "Message",
     "Node",

@@ -15,7 +15,7 @@ from taskq import clock
 from taskq.conf import settings
 from taskq.exceptions import EncodeError, InvalidTaskError
 from taskq.ids import new_id
-from taskq.messages import reprs, serializers
+from taskq.messages import arguments, reprs, serializers
 from taskq.records import Envelope
 
 from . import options as check
@@ -118,9 +118,11 @@ def build(
     shown = get("shown")
     _fill_headers(envelope, shown or (args, kwargs), given)
     _fill_properties(envelope, given)
-    put_body(envelope, args, kwargs, _embed(given), get("serializer"), get("compression"), get("positions"))
+    put_body(
+        envelope, args, kwargs, _embed(given), get("serializer"), get("compression"), get("positions"), get("encoded")
+    )
     if shown:
-        envelope.arguments = arguments_text(*shown)
+        envelope.arguments = arguments.to_text(*shown, masked=True)
     return envelope
 
 
@@ -240,14 +242,6 @@ def _embed(given: Mapping[str, Any]) -> dict[str, Any] | None:
     return embed if any(embed.values()) else None
 
 
-def arguments_text(args: Args, kwargs: Mapping[str, Any]) -> str | None:
-    """Return the text ``[args, kwargs]`` for the TaskRun, or ``None`` if it can't be JSON."""
-    try:
-        return serializers.dumps_json([args, dict(kwargs)])
-    except EncodeError:
-        return None
-
-
 def put_body(
     envelope: Envelope,
     args: Args,
@@ -256,13 +250,16 @@ def put_body(
     serializer: str | None = None,
     compression: str | None = None,
     positions: Mapping[str, int] | None = None,
+    encoded: str | None = None,
 ) -> None:
-    """Encode the arguments into ``envelope``: body, content type and ``arguments``."""
+    """Encode the arguments into ``envelope``: body, content type and ``arguments``; ``encoded`` are they in JSON."""
     serializer = serializer or settings.SERIALIZER
     kwargs = kwargs if type(kwargs) is dict else dict(kwargs)
     try:
-        encode = _json_body if serializers.is_plain_json(serializer) else _other_body
-        payload = encode(envelope, args, kwargs, embed, serializer)
+        if serializers.is_plain_json(serializer):
+            payload: str | bytes = _json_body(envelope, args, kwargs, embed, encoded)
+        else:
+            payload = _other_body(envelope, args, kwargs, embed, serializer)
     except EncodeError as exc:
         if isinstance(exc.__cause__, serializers.SerializerNotInstalled):
             raise
@@ -270,9 +267,9 @@ def put_body(
     put_payload(envelope, payload, compression or settings.COMPRESSION)
 
 
-def _json_body(envelope: Envelope, args: Args, kwargs: dict[str, Any], embed: Any, serializer: str) -> str:
+def _json_body(envelope: Envelope, args: Args, kwargs: dict[str, Any], embed: Any, encoded: str | None) -> str:
     """Encode the arguments once, for the row and for the body."""
-    text = envelope.arguments = serializers.dumps_json([args, kwargs])
+    text = envelope.arguments = encoded or serializers.dumps_json([args, kwargs])
     envelope.content_type, envelope.content_encoding = serializers.JSON_TYPE, "utf-8"
     return f"{text[:-1]}, {_EMPTY_EMBED_JSON if embed is None else serializers.dumps_json(embed)}]"
 
@@ -280,7 +277,7 @@ def _json_body(envelope: Envelope, args: Args, kwargs: dict[str, Any], embed: An
 def _other_body(envelope: Envelope, args: Args, kwargs: dict[str, Any], embed: Any, serializer: str) -> str | bytes:
     whole = (args, kwargs, dict(embed or _EMPTY_EMBED))
     payload, envelope.content_type, envelope.content_encoding = serializers.encode(whole, serializer)
-    envelope.arguments = arguments_text(args, kwargs)
+    envelope.arguments = arguments.to_text(args, kwargs, serializer)
     return payload
 
 

@@ -53,10 +53,9 @@ class QueueLoad:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """What is due later: counts by queue, the first time, and the names of messages that a worker did not know."""
+    """What is due later: counts by queue, when the first is due, and the names of messages that a worker did not know."""
 
     by_queue: dict[str, CappedCount] = field(default_factory=dict)
-    count: CappedCount = field(default_factory=lambda: CappedCount(0))
     first_due: datetime | None = None
     unknown: tuple[str, ...] = ()
 
@@ -155,7 +154,6 @@ def scheduled() -> Schedule:
     counted = Counter(home(row[0]) for row in found[:SCHEDULED])
     return Schedule(
         {name: CappedCount(count, more) for name, count in counted.items()},
-        capped(len(found), SCHEDULED),
         found[0][1] if found else None,
         tuple(sorted({name for _, _, name, unknown in found if unknown})),
     )

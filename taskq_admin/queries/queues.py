@@ -53,7 +53,7 @@ class QueueLoad:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """What is due later: counts by queue, when the first is due, and the names of messages that a worker did not know."""
+    """What is due later: counts by queue, when the first is due, and names of tasks that a worker did not know."""
 
     by_queue: dict[str, CappedCount] = field(default_factory=dict)
     first_due: datetime | None = None

@@ -57,6 +57,8 @@ PUBLIC = {
     # For commands: what a terminal would obey as escapes, and types of arguments. Pure functions.
     "taskq.log_escapes",
     "taskq.management.arguments",
+    # The header of messages that came back because no worker knew their tasks.
+    "taskq.messages.protocol.wire",
     "taskq.timezones",
 }
 

@@ -1,7 +1,8 @@
 """The rows of taskq: one noun a module. Only ``taskq.store`` changes them."""
 
 from .event import TaskEvent
-from .message import CLAIM_ORDER, DUE_ORDER, Message, ScheduledMessage
+from .log import TaskLog
+from .message import CLAIM_ORDER, DUE_ORDER, KeptMessage, Message, ScheduledMessage
 from .pause import QueuePause
 from .rate import RateLimit
 from .rerun import Rerun
@@ -19,6 +20,7 @@ __all__ = [
     "Binding",
     "Exchange",
     "Group",
+    "KeptMessage",
     "Lease",
     "Message",
     "Node",
@@ -30,6 +32,7 @@ __all__ = [
     "ScheduledMessage",
     "Statistic",
     "TaskEvent",
+    "TaskLog",
     "TaskRun",
     "Worker",
 ]

@@ -9,7 +9,7 @@ that does not succeed ends the body and all of its dependents.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -106,7 +106,8 @@ class Advance:
         return replace(s.follow_ups, nodes=nodes)
 
     def _end_dependents(self, s: Settlement) -> None:
-        group_id, unreachable = s.group_id if s.member else "", self._with_rests(s.follow_ups.unreachable)
+        take = self._store.failed_bodies if s.state == states.FAILURE else self._store.take_bodies
+        group_id, unreachable = s.group_id if s.member else "", self._with_rests(s.follow_ups.unreachable, take)
         if LOOK_UP_IN_ROWS in unreachable:
             by_node, unreachable = self._store.dependents(s.task_id)
             group_id = by_node or group_id
@@ -119,14 +120,16 @@ class Advance:
         else:
             self._failures.append(_MemberFailure(group_id, s.task_id, s.result or "{}"))
 
-    def _with_rests(self, unreachable: Sequence[Unreachable]) -> Sequence[Unreachable]:
-        """Return dependents with those in the rests of their chains, which no row keeps after that.
+    def _with_rests(
+        self, unreachable: Sequence[Unreachable], take: Callable[[Collection[str]], Sequence[Body]]
+    ) -> Sequence[Unreachable]:
+        """Return dependents with those in the rests of their chains, which ``take`` reads.
 
         If such a row is gone or malformed, the nodes tell.
         """
         while keys := set(rests.references(unreachable)):
             found = [each for each in unreachable if each.task_id not in keys]
-            texts = [body.body for body in self._store.take_bodies(keys) if body.body]
+            texts = [body.body for body in take(keys) if body.body]
             try:
                 found += [each for text in texts for each in dependents({"chain": loads(text)})]
             except Exception:
@@ -189,7 +192,7 @@ class Advance:
         ]
 
     def _finish(self, group_ids: Sequence[str], failures: dict[str, _MemberFailure]) -> None:
-        for body in self._store.take_bodies(group_ids) if group_ids else ():
+        for body in self._bodies_of(group_ids, failures):
             if (failure := failures.get(body.group_id)) is not None:
                 error = ChordError.by_member(failure.task_id, repr_of(failure.error))
                 self._fail_body(body, encode_exception(error))
@@ -197,6 +200,13 @@ class Advance:
                 self._fail_body(body, _ALTERED_BODY)
             else:
                 self._send_body(body)
+
+    def _bodies_of(self, group_ids: Sequence[str], failures: Collection[str]) -> list[Body]:
+        """Return the bodies of groups that are complete, or have failed, in the order of the groups' ids."""
+        complete = [group_id for group_id in group_ids if group_id not in failures]
+        failed = [group_id for group_id in group_ids if group_id in failures]
+        found = [*self._store.take_bodies(complete)] if complete else []
+        return sorted([*found, *self._store.failed_bodies(failed)] if failed else found)
 
     def _send_body(self, body: Body) -> None:
         kept: list[str] = []
@@ -218,7 +228,7 @@ class Advance:
 
     def _fail_body(self, body: Body, error: str) -> None:
         found = followups.of_failed_body(body.body, error) if body.body else FollowUps()
-        unreachable = self._with_rests(found.unreachable)
+        unreachable = self._with_rests(found.unreachable, self._store.failed_bodies)
         if not unreachable or LOOK_UP_IN_ROWS in unreachable:
             # The body can't be read: the nodes say which tasks wait for the group.
             unreachable = self._store.dependents(body.group_id)[1]

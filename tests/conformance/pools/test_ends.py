@@ -145,7 +145,7 @@ def test_frozen_child_gives_back_what_it_has_not_started(drive: Drive) -> None:
 @with_recycling
 def test_children_recycled_under_load_lose_no_delivery(drive: Drive, kind: Kind, limit: int) -> None:
     with drive(concurrency=2, max_tasks_per_child=limit) as driver:
-        count = 4 if kind.slow else 30
+        count = limit + 1 if kind.slow else 30
         driver.work_off(deliveries(count, "pid"), batch=7)
 
         assert len(driver.outcomes) == count
@@ -162,7 +162,7 @@ def test_recycled_child_ends_its_tasks_while_the_next_one_works(drive: Drive, ki
         driver.pool.hand_over(first, [long])
         driver.until((tmp_path / "began").exists)
 
-        work = deliveries(4, "pid")
+        work = deliveries(2 if kind.slow else 4, "pid")
         for one in work:
             driver.until(lambda: second.accepting)
             driver.pool.hand_over(second, [one])
@@ -171,7 +171,7 @@ def test_recycled_child_ends_its_tasks_while_the_next_one_works(drive: Drive, ki
         (tmp_path / "go").touch()
         driver.answered([long])
         pids = [driver.outcomes[one.job].result for one in (long, *work)]
-        assert len(set(pids)) == 5
+        assert len(set(pids)) == len(pids)
         driver.until(lambda: not any(alive(int(str(pid))) for pid in pids))
         assert driver.lost == []
 

@@ -8,7 +8,7 @@ from taskq import task
 
 
 @task(bind=True, name="taskq_admin.bulk", ignore_result=False)
-def bulk(self: Any, **job: Any) -> dict[str, Any]:
+def bulk(self: Any, /, **job: Any) -> dict[str, Any]:
     """Act on all tasks that match a filter, and return what was done. ``taskq_admin.actions.bulk`` sends it.
 
     It tells how far it is, stops when it is revoked, and may run again after a crash: each task is acted upon once.

@@ -20,9 +20,10 @@ from django.http import HttpRequest
 from django.utils import translation
 from django.utils.translation import gettext as _
 
-from taskq import timezones
+from taskq import AsyncResult, timezones
 from taskq.conf import settings
 from taskq.models import Message, TaskRun
+from taskq_admin.queries import runs
 from taskq_admin.queries.capped import CappedCount
 from taskq_admin.queries.matching import find, walk
 from taskq_admin.queries.wanted import Wanted
@@ -93,7 +94,7 @@ def begin(action: Action, wanted: Wanted, data: Mapping[str, Any], who: Who, sit
         site=site,
         language=translation.get_language() or "en",
     )
-    result = bulk.apply_async(kwargs=asdict(job), queue=settings.ADMIN_QUEUE)
+    result: AsyncResult[Any] = bulk.apply_async(kwargs=asdict(job), queue=settings.ADMIN_QUEUE)
     run = TaskRun.objects.using(settings.DATABASE).filter(task_id=result.id).first()
     return run or TaskRun(task_id=result.id, name=bulk.name)
 
@@ -105,12 +106,13 @@ def run(job: Job, tell: Callable[[Any], None], is_stopped: Callable[[], bool]) -
         total = _total(job.wanted)
         state: dict[str, Any] = {"done": 0, "total": total, "stopped": False, "counts": {}, "report": ""}
         counts: Counter[str] = Counter()
-        for ids in _chunks(job):
+        for ids, passed_over in _chunks(job, action):
             if is_stopped():
                 state["stopped"] = True
                 break
-            counts.update(action.act(ids, job.data, who).counts)
-            done = state["done"] + len(ids)
+            counts.update(action.act(ids, job.data, who).counts if ids else {})
+            counts.update({"passed": passed_over} if passed_over else {})
+            done = state["done"] + len(ids) + passed_over
             state |= {"done": done, "total": max(total, done), "counts": dict(counts), "report": words(counts)}
             tell(state)
         return state | {"report": _final(counts, stopped=state["stopped"]), "by": job.by, "reason": job.reason}
@@ -147,14 +149,17 @@ def _total(wanted: Wanted) -> int:
     return len(found.ids) if found.rows is None else found.rows.count()
 
 
-def _chunks(job: Job) -> Iterator[list[str]]:
-    """Yield the ids of the tasks, without those that have ended since it was asked for: these did not match then."""
+def _chunks(job: Job, action: Action) -> Iterator[tuple[list[str], int]]:
+    """Yield ids of tasks, and how many are passed over: the action does not apply to them (any more).
+
+    Tasks that have ended since it was asked for are left out: these did not match then.
+    """
     not_since = Q(finished_at=None) | Q(finished_at__lt=job.began)
     for ids in walk(job.wanted, CHUNK):
-        rows = TaskRun.objects.using(settings.DATABASE).filter(not_since, task_id__in=ids)
-        left = set(rows.values_list("task_id", flat=True))
-        if left:
-            yield [task_id for task_id in ids if task_id in left]
+        rows = {row.task_id: row for row in runs.listed().filter(not_since, task_id__in=ids)}
+        left = [task_id for task_id in ids if task_id in rows and action.applies(rows[task_id])]
+        if rows:
+            yield left, len(rows) - len(left)
 
 
 def first(wanted: Wanted, most: int) -> tuple[list[str], CappedCount]:

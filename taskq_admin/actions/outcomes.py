@@ -30,6 +30,7 @@ WORDS: dict[str, Text] = DONE | {
     "unreadable": gettext_lazy("%(count)s not retried, because arguments can't be read"),
     "altered": gettext_lazy("%(count)s not retried, because what is stored was altered"),
     "refused": gettext_lazy("%(count)s refused"),
+    "passed": gettext_lazy("%(count)s passed over, because it does not apply to them"),
     "ended": gettext_lazy("%(count)s had ended"),
     "claimed": gettext_lazy("%(count)s left alone, because a worker holds them"),
 }

@@ -86,8 +86,8 @@ def _by_ids(finder: Finder, request: HttpRequest, asked: Sequence[str]) -> Selec
 
 def _matching(finder: Finder, request: HttpRequest, query: str) -> Selection:
     """Look up what matches a filter: if that is little, it is as if these rows had been chosen."""
-    wanted = bulk.wanted_by(QueryDict(query.lstrip("?")).dict())  # type: ignore[arg-type]
-    ids, found = bulk.first(wanted, bulk.FEW)
+    wanted = bulk.wanted_by(QueryDict(query.lstrip("?")).dict())
+    ids, found = bulk.first(wanted, max(bulk.FEW, SAMPLE))
     if not found.more and found.value <= bulk.FEW:
         return _by_ids(finder, request, ids)
     rows = finder.action_rows(request, ids[:SAMPLE])

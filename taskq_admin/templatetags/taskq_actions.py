@@ -42,8 +42,18 @@ def taskq_actions(context: Context, of: str, row: Any) -> dict[str, Any]:
     request: HttpRequest = context["request"]
     row_id = str(getattr(row, IDS.get(of, "pk")))
     site = getattr(request, "current_app", None)
-    buttons = [_button(action, row, row_id, request, site) for action in offered(request, of, row)]
-    return {"buttons": [button for button in buttons if button], "id": row_id, "next": request.get_full_path()}
+    found = [_button(action, row, row_id, request, site) for action in offered(request, of, row)]
+    buttons = [button for button in found if button]
+    refusals: dict[str, list[Text]] = {}
+    for button in buttons:
+        if button.refusal:
+            refusals.setdefault(str(button.refusal), []).append(button.action.label)
+    return {
+        "buttons": [button for button in buttons if not button.refusal],
+        "refusals": refusals.items(),
+        "id": row_id,
+        "next": request.get_full_path(),
+    }
 
 
 @register.inclusion_tag("admin/taskq_admin/list_actions.html", takes_context=True)

@@ -102,8 +102,9 @@ def begin(action: Action, wanted: Wanted, data: Mapping[str, Any], who: Who, sit
 def run(job: Job, tell: Callable[[Any], None], is_stopped: Callable[[], bool]) -> dict[str, Any]:
     """Act, a chunk at a time; return what was done. Raises ``PermissionDenied`` if the user may not (any more)."""
     with translation.override(job.language):
-        action, who = _permitted(job)
-        total = _total(job.wanted)
+        action, who, wanted = _permitted(job)
+        job = replace(job, wanted=wanted)
+        total = _total(wanted)
         state: dict[str, Any] = {"done": 0, "total": total, "stopped": False, "counts": {}, "report": ""}
         counts: Counter[str] = Counter()
         for ids, passed_over in _chunks(job, action):
@@ -129,8 +130,8 @@ def _final(counts: Mapping[str, int], *, stopped: bool) -> str:
     return _("%(report)s; stopped before its end") % {"report": text} if stopped else text
 
 
-def _permitted(job: Job) -> tuple[Action, Who]:
-    """Return the action and who acts, if that is still allowed."""
+def _permitted(job: Job) -> tuple[Action, Who, Wanted]:
+    """Return the action, who acts, and what may be looked for, if it is still allowed."""
     action = get("taskrun", job.key)
     user = get_user_model()._default_manager.filter(pk=job.user, is_active=True, is_staff=True).first()
     pages = next((site._registry.get(TaskRun) for site in all_sites if site.name == job.site), None)
@@ -138,10 +139,10 @@ def _permitted(job: Job) -> tuple[Action, Who]:
     request.user = user
     if action is None or user is None or pages is None or not pages.has_view_permission(request):
         raise PermissionDenied(_("%(user)s may not do this (any more).") % {"user": job.by})
-    may: Callable[[HttpRequest, Action], bool] = pages.has_action_permission  # type: ignore[attr-defined]
-    if not may(request, action):
+    own: Any = pages
+    if not own.has_action_permission(request, action):
         raise PermissionDenied(_("%(user)s may not do this (any more).") % {"user": job.by})
-    return action, Who(user, job.reason)
+    return action, Who(user, job.reason), own.allowed(request, job.wanted)[0]
 
 
 def _total(wanted: Wanted) -> int:

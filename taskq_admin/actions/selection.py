@@ -27,6 +27,10 @@ class Finder(Protocol):
         """Return the rows that exist by id."""
         ...
 
+    def allowed(self, request: HttpRequest, wanted: Wanted) -> tuple[Wanted, list[str]]:
+        """Return what the user may look for, and why not for more."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -86,7 +90,7 @@ def _by_ids(finder: Finder, request: HttpRequest, asked: Sequence[str]) -> Selec
 
 def _matching(finder: Finder, request: HttpRequest, query: str) -> Selection:
     """Look up what matches a filter: if that is little, it is as if these rows had been chosen."""
-    wanted = bulk.wanted_by(QueryDict(query.lstrip("?")).dict())
+    wanted, _ = finder.allowed(request, bulk.wanted_by(QueryDict(query.lstrip("?")).dict()))
     ids, found = bulk.first(wanted, max(bulk.FEW, SAMPLE))
     if not found.more and found.value <= bulk.FEW:
         return _by_ids(finder, request, ids)

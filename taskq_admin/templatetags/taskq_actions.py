@@ -15,9 +15,6 @@ from django.contrib.admin.views.main import ChangeList
 from django.http import HttpRequest
 from django.template import Context
 from django.urls import NoReverseMatch, reverse
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
-from django.utils.translation import gettext
 
 from taskq_admin.actions.base import ACTIONS, Action, Text, offered
 
@@ -58,7 +55,7 @@ def taskq_actions(context: Context, of: str, row: Any) -> dict[str, Any]:
 
 @register.inclusion_tag("admin/taskq_admin/list_actions.html", takes_context=True)
 def taskq_list_actions(context: Context, cl: ChangeList) -> dict[str, Any]:
-    """Show the actions of a list: on the rows whose boxes (``box``) are ticked, or on all that match its filters.
+    """Show the actions of a list: on the rows whose boxes are ticked, or on all that match its filters.
 
     It is a form of its own and has to stand outside of others; the boxes name it by their attribute ``form``.
     """
@@ -73,12 +70,6 @@ def taskq_list_actions(context: Context, cl: ChangeList) -> dict[str, Any]:
         "found": getattr(cl.paginator, "found", cl.result_count),
         "next": request.get_full_path(),
     }
-
-
-def box(row_id: str, name: str) -> SafeString:
-    """Return the box by which a row of a list is chosen: for a column of ``list_display``."""
-    label = gettext("Select %(name)s") % {"name": name}
-    return format_html('<input type="checkbox" name="id" value="{}" form="taskq-act" aria-label="{}">', row_id, label)
 
 
 def _button(action: Action, row: Any, row_id: str, request: HttpRequest, site: str | None) -> Button | None:

@@ -180,6 +180,24 @@ def test_what_others_were_is_in_the_report(admin_user: User, failed: None, make_
     assert result["report"] == "25 retried, 1 not retried, because sensitive arguments are masked"
 
 
+def test_what_the_user_may_not_look_for_is_not_found(staff_client: Callable[..., Client], failed: None) -> None:
+    client = staff_client("view_taskrun", "retry_taskrun")
+    by_argument = {"scope": "all", "filter": "tab=failed&exception=ValueError", "confirmed": "1"}
+    response = client.post(f"{DO}retry/", by_argument)
+    assert [str(message) for message in get_messages(response.wsgi_request)] == ["Nothing was chosen."]
+    assert waiting() == 0
+
+
+def test_list_has_boxes_and_a_form_for_them(admin_client: Client, failed: None) -> None:
+    page = admin_client.get("/admin/taskq/taskrun/", {"tab": "failed"}).content.decode()
+    assert '<input type="checkbox" name="id" value="run-3" form="taskq-act"' in page
+    assert '<form method="post" id="taskq-act"' in page
+    assert f'formaction="{DO}retry/"' in page
+    assert "all 25 that match" in page
+    assert 'name="filter" value="tab=failed"' in page
+    assert page.index("</form>", page.index('id="taskq-act"')) < page.index('id="changelist-form"')
+
+
 def test_bulk_delete_ends(admin_user: User, failed: None) -> None:
     assert run(job(admin_user, "delete"))[0]["counts"] == {"deleted": COUNT}
     assert not TaskRun.objects.filter(state="FAILURE").exists()

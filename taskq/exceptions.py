@@ -14,6 +14,7 @@ from typing import Any
 from kombu.exceptions import ContentDisallowed, DecodeError, EncodeError, OperationalError
 
 __all__ = [
+    "CannotRetry",
     "ChordError",
     "ContentDisallowed",
     "DecodeError",

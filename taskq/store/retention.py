@@ -15,6 +15,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from taskq import states
 from taskq.conf import settings
 from taskq.engines import for_alias
+from taskq.messages.protocol.options import is_storable
 from taskq.models import (
     Attempt,
     Group,
@@ -31,6 +32,7 @@ from taskq.models import (
 )
 
 from . import leadership, statistics
+from .ends import ended_runs
 
 #: How many rows one transaction deletes.
 BATCH = 500
@@ -52,7 +54,19 @@ def forget(task_ids: Sequence[str], alias: str | None = None) -> int:
     return _delete(task_ids, (*states.READY_STATES,), alias)
 
 
-def _delete(task_ids: Sequence[str], ended: Sequence[str], alias: str) -> int:
+def delete(task_ids: Sequence[str], alias: str | None = None) -> tuple[int, list[str]]:
+    """Delete the rows of ended tasks; return how many these were, and the ids of tasks that have not ended."""
+    alias = alias or settings.DATABASE
+    ids = [task_id for task_id in task_ids if is_storable(task_id)]
+    engine = for_alias(alias)
+    with engine.atomic():
+        runs = TaskRun.objects.using(alias).filter(task_id__in=ids).only("task_id", "state", "finished_at")
+        found = {run.task_id: run.state for run in ended_runs(engine, runs)}
+        left = sorted(run.task_id for run in runs if run.task_id not in found)
+        return _delete([*found], {*found.values()}, alias), left
+
+
+def _delete(task_ids: Sequence[str], ended: Collection[str], alias: str) -> int:
     with for_alias(alias).atomic():
         members = Node.objects.using(alias).filter(task_id__in=task_ids).exclude(group_id="")
         awaited = set(members.filter(Exists(_awaiting())).values_list("task_id", flat=True))

@@ -210,7 +210,15 @@ def _shape(workflow: Workflow, key: str, steps: list[Step], group_id: str, lit: 
     what = names.pop() if len(names) == 1 else _("tasks")
     counts = Counter(step.part for step in steps)
     tone, sign = next((tone, sign) for part, tone, sign in _OF_PARTS if counts[part])
-    return Shape(key, fit(f"{count:,} \N{MULTIPLICATION SIGN} {what}"), fit(f"{sign} {said(counts)}", 30), tone, steps, group_id, is_lit)
+    return Shape(
+        key,
+        fit(f"{count:,} \N{MULTIPLICATION SIGN} {what}"),
+        fit(f"{sign} {said(counts)}", 30),
+        tone,
+        steps,
+        group_id,
+        is_lit,
+    )
 
 
 def _join(workflow: Workflow, group_id: str) -> Shape:

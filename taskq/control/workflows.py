@@ -26,7 +26,7 @@ def retry_workflow(task_id: str, *, by: str = "", reason: str = "") -> Counts:
 def revoke_workflow(task_id: str, *, terminate: bool = False) -> int:
     """Revoke all tasks of a workflow that have not ended; return how many were revoked, or asked for.
 
-    ``task_id`` is its first task, or any other of it. Running tasks go on to their end, unless ``terminate`` is true. What has ended stays as it is.
+    ``task_id`` is its first task, or any other of it. Running tasks go on to their end, unless ``terminate`` is true.
     """
     nodes = Node.objects.using(settings.DATABASE).filter(root_id=_root_of(task_id))
     task_ids = list(nodes.order_by("id").values_list("task_id", flat=True))
@@ -37,6 +37,6 @@ def revoke_workflow(task_id: str, *, terminate: bool = False) -> int:
 
 
 def _root_of(task_id: str) -> str:
-    """Return the root by which the nodes of a workflow are found. Members of a group that was sent alone have others."""
+    """Return the root by which the nodes of a workflow are found. Members of a group may have others."""
     nodes = Node.objects.using(settings.DATABASE).filter(task_id=named("task_id", task_id))
     return nodes.values_list("root_id", flat=True).first() or task_id

@@ -54,6 +54,15 @@ def moment(at: datetime | None) -> SafeString:
     return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), local.isoformat(" "), text)
 
 
+def clock(at: datetime | None) -> SafeString:
+    """Return a time of day in the current time zone, to the millisecond; the date on hovering."""
+    if at is None:
+        return SafeString("")
+    local = timezone.localtime(at)
+    text = f"{local:%H:%M:%S}.{local.microsecond // 1000:03}"
+    return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), local.isoformat(" "), text)
+
+
 def ago(at: datetime | None) -> SafeString:
     """Return how long ago ``at`` was, or in how long it will be; the script of the pages keeps it right."""
     return _clock(at, _("%s ago"), _("in %s"))

@@ -43,6 +43,12 @@ def moment(at: datetime | None) -> SafeString:
 
 
 @register.filter
+def clock(at: datetime | None) -> SafeString:
+    """Return the time of day of a line of a log, to the millisecond."""
+    return badges.clock(at)
+
+
+@register.filter
 def ago(at: datetime | None) -> SafeString:
     """Return how long ago a point in time was, or in how long it will be; it stays right while the page is open."""
     return badges.ago(at)

@@ -157,23 +157,28 @@ class _Folds:
         return step.task_id in self._waiting or step.group_id in self._waiting
 
     def _lanes(self, members: Sequence[Step]) -> list[Step]:
-        """Return members with the tasks that only lead to them: earlier steps of chains, and whole inner groups."""
-        inside = {member.task_id: member for member in members}
-        todo = list(members)
+        """Return members with the tasks that lead to one of them only: earlier steps, and whole inner groups."""
+        lanes = {member.task_id: number for number, member in enumerate(members)}
+        found, todo = list(members), list(members)
         while todo:
-            before = todo.pop().waits_for
-            earlier = self._only_for(before, inside)
-            inside.update((step.task_id, step) for step in earlier)
-            todo += earlier
-        return list(inside.values())
+            step = todo.pop()
+            for earlier in self._before(step.waits_for):
+                if earlier.task_id not in lanes and self._only_in(lanes[step.task_id], step.waits_for, lanes):
+                    lanes[earlier.task_id] = lanes[step.task_id]
+                    found.append(earlier)
+                    todo.append(earlier)
+        return found
 
-    def _only_for(self, before: str, inside: Mapping[str, Step]) -> list[Step]:
-        waiting = self._waiting.get(before, [])
-        if not before or any(step.task_id not in inside for step in waiting):
-            return []
-        if (step := self.workflow.by_id.get(before)) is not None:
-            return [step] if len(waiting) == 1 and not step.group_id and step.task_id not in inside else []
-        return [step for step in self.workflow.members.get(before, ()) if step.task_id not in inside]
+    def _before(self, waits_for: str) -> list[Step]:
+        """Return the task, or the members of the group, that a task waits for."""
+        step = self.workflow.by_id.get(waits_for)
+        if step is None:
+            return self.workflow.members.get(waits_for, []) if waits_for else []
+        # The end of a task in a group counts for the group: others wait for that.
+        return [] if step.group_id else [step]
+
+    def _only_in(self, lane: int, before: str, lanes: Mapping[str, int]) -> bool:
+        return all(lanes.get(step.task_id) == lane for step in self._waiting.get(before, ()))
 
 
 def _joins_and_edges(workflow: Workflow, folds: _Folds) -> tuple[list[Shape], list[tuple[str, str]]]:

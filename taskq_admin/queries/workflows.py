@@ -25,7 +25,7 @@ MOST = 10_000
 #: The state of a task that was not sent yet.
 NOT_SENT = "NOT SENT"
 #: The parts of a progress bar, in their order, and the states in them. All others run.
-DONE, FAILED, RUNNING, WAITING = "done", "failed", "running", "waiting"
+DONE, FAILED, RUNNING, WAITING = PARTS = "done", "failed", "running", "waiting"
 _PARTS = {
     states.SUCCESS: DONE,
     states.IGNORED: DONE,

@@ -352,7 +352,8 @@ def test_whole_workflow_is_revoked_with_a_log_entry(admin_client: Client, waitin
     asked = admin_client.get(f"{LIST}do/revoke/", {"id": waiting}).content.decode()
     assert "are revoked, for good" in asked
     assert Message.objects.exists()
-    answer = admin_client.post(f"{LIST}do/revoke/", {"id": waiting, "confirmed": "1", "confirm-reason": "wrong"}, follow=True)
+    sent = {"id": waiting, "confirmed": "1", "confirm-reason": "wrong"}
+    answer = admin_client.post(f"{LIST}do/revoke/", sent, follow=True)
     assert "1 task was revoked" in answer.content.decode()
     assert set(TaskRun.objects.values_list("state", flat=True)) == {states.REVOKED}
     assert "wrong" in LogEntry.objects.get().get_change_message()

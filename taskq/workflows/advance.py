@@ -22,6 +22,7 @@ from taskq.records import LOOK_UP_IN_ROWS, End, FollowUps, Settlement, Unreachab
 
 from . import cascade, followups, log_lines, rests
 from .dependents import dependents
+from .parts import Pending, read_part
 from .port import Body, GroupCount, WorkflowStore
 from .sendable import failed_instead, sendable_errbacks
 
@@ -34,6 +35,17 @@ def advance(store: WorkflowStore, settlements: Sequence[Settlement]) -> list[str
     """Write linked ends and their follow-ups, but for tasks that had ended before; return the ids of the others."""
     steps = Advance(store)
     steps.take(settlements)
+    steps.finish_groups()
+    return steps.ended
+
+
+def go_on(store: WorkflowStore, pending: Pending) -> list[str]:
+    """Work off the next part of follow-ups; return the ids of the tasks that ended."""
+    steps = Advance(store)
+    if pending.error is None:
+        steps.send_part(pending)
+    else:
+        steps.fail_part(pending, pending.error)
     steps.finish_groups()
     return steps.ended
 
@@ -106,25 +118,30 @@ class Advance:
         return replace(s.follow_ups, nodes=nodes)
 
     def _end_dependents(self, s: Settlement) -> None:
-        group_id, unreachable = s.group_id if s.member else "", self._with_rests(s.follow_ups.unreachable)
+        error = s.result or "{}"
+        group_id = s.group_id if s.member else ""
+        unreachable = self._with_rests(s.follow_ups.unreachable, Pending("", error, s.root_id, s.task_id))
         if LOOK_UP_IN_ROWS in unreachable:
             by_node, unreachable = self._store.dependents(s.task_id)
             group_id = by_node or group_id
-        self._fail(unreachable, s.result or "{}", s.root_id)
+        self._fail(unreachable, error, s.root_id)
         if not group_id or s.replaced:
             return
         if s.state == states.SUCCESS:
             self._counted[group_id] += 1
             self._last[group_id] = s.task_id
         else:
-            self._failures.append(_MemberFailure(group_id, s.task_id, s.result or "{}"))
+            self._failures.append(_MemberFailure(group_id, s.task_id, error))
 
-    def _with_rests(self, unreachable: Sequence[Unreachable]) -> Sequence[Unreachable]:
+    def _with_rests(self, unreachable: Sequence[Unreachable], failing: Pending) -> Sequence[Unreachable]:
         """Return dependents with those in the rests of their chains, which no row keeps after that.
 
-        If such a row is gone or malformed, the nodes tell.
+        If such a row is gone or malformed, the nodes tell. What is too much for one transaction is left pending.
         """
         while keys := set(rests.references(unreachable)):
+            if len(unreachable) > self._store.most_dependents:
+                self._store.leave([replace(failing, key=key).row for key in sorted(keys)])
+                return [each for each in unreachable if each.task_id not in keys]
             found = [each for each in unreachable if each.task_id not in keys]
             texts = [body.body for body in self._store.take_bodies(keys) if body.body]
             try:
@@ -134,6 +151,21 @@ class Advance:
                 texts.clear()
             unreachable = found if len(texts) == len(keys) else [*found, LOOK_UP_IN_ROWS]
         return unreachable
+
+    def fail_part(self, pending: Pending, error: str) -> None:
+        """Fail the tasks in the next parts."""
+        unreachable = self._with_rests([Unreachable(pending.key, rests.NAME)], pending)
+        if LOOK_UP_IN_ROWS in unreachable:
+            unreachable = self._store.dependents(pending.task_id)[1]
+        self._fail(unreachable, error, pending.root_id, but=pending.task_id)
+
+    def send_part(self, pending: Pending) -> None:
+        """Send the messages in the next part."""
+        for body in self._store.take_bodies([pending.key]):
+            follow_ups, key = read_part(body.body)
+            self.send(follow_ups)
+            if key:
+                self._store.leave([replace(pending, key=key).row])
 
     def send(self, follow_ups: FollowUps) -> None:
         """Write groups, nodes, runs and messages, but for tasks that were revoked or have ended before."""
@@ -218,7 +250,7 @@ class Advance:
 
     def _fail_body(self, body: Body, error: str) -> None:
         found = followups.of_failed_body(body.body, error) if body.body else FollowUps()
-        unreachable = self._with_rests(found.unreachable)
+        unreachable = self._with_rests(found.unreachable, Pending("", error, body.root_id, body.group_id))
         if not unreachable or LOOK_UP_IN_ROWS in unreachable:
             # The body can't be read: the nodes say which tasks wait for the group.
             unreachable = self._store.dependents(body.group_id)[1]

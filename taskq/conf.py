@@ -178,6 +178,11 @@ class Settings:
     STORE_ERRORS_EVEN_IF_IGNORED = Setting(kinds.FLAG, False, "Keep failures of tasks whose result is ignored.")
     TRACK_STARTED = Setting(kinds.FLAG, False, "Write the state `STARTED` when a task starts.")
     TRACK_PENDING = Setting(kinds.FLAG, True, "Write a row when a task is sent, so that the admin shows waiting tasks.")
+    KEEP_TASK_LOGS = Setting(
+        kinds.FLAG,
+        False,
+        "Keep what tasks log from `INFO` on with their rows, for the admin: 1,000 lines and 64 KiB of each start.",
+    )
     STATISTICS = Setting(kinds.FLAG, True, "Count by minute and by hour how tasks end, for charts: see `Statistic`.")
     MAX_RESULT_SIZE = Setting(
         kinds.optional(kinds.COUNT),

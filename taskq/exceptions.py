@@ -14,6 +14,7 @@ from typing import Any
 from kombu.exceptions import ContentDisallowed, DecodeError, EncodeError, OperationalError
 
 __all__ = [
+    "CannotRetry",
     "ChordError",
     "ContentDisallowed",
     "DecodeError",
@@ -45,6 +46,21 @@ class TaskqError(Exception):
 
 class TimeoutError(TaskqError, builtins.TimeoutError):
     """The task was not ready within the ``timeout`` of ``get()``."""
+
+
+class CannotRetry(TaskqError):
+    """A task that can't be retried. Its text is a sentence for people; ``reason`` is a word, the same in all languages.
+
+    ``reason`` is one of ``"missing"``, ``"unfinished"``, ``"succeeded"``, ``"masked"``, ``"unkept"``, ``"unreadable"``,
+    ``"altered"`` and ``"refused"``.
+    """
+
+    def __init__(self, reason: str, text: str = "") -> None:
+        self.reason = reason
+        super().__init__(reason, text)
+
+    def __str__(self) -> str:
+        return str(self.args[1])
 
 
 class NotRegistered(TaskqError, KeyError):

@@ -16,6 +16,8 @@ from taskq.records import NO_FOLLOW_UPS, FollowUps
 
 #: The number of the format, raised with each new field: mixed versions then notice.
 FORMAT = 6
+#: The ``event`` of a report that has lines of the task's log. No task can send an event of this type.
+LOGGED = "log"
 
 
 @dataclass(slots=True)
@@ -68,7 +70,8 @@ class Delivery:
 class Report:
     """A state that a running task wants written: ``STARTED`` or a custom state.
 
-    With an ``event`` it is an event of that type for monitors instead, and ``meta`` has its fields.
+    With an ``event`` it is an event of that type for monitors instead, and ``meta`` has its fields. With ``LOGGED`` it
+    is lines of the task's log: ``meta`` has them as ``TaskLog.lines`` has, ``at`` is the start of the run.
     """
 
     job: int

@@ -26,6 +26,7 @@ from taskq.log_escapes import escaped, get_logger
 __all__ = [
     "TaskFilter",
     "get_task_logger",
+    "is_of_taskq",
     "label_handlers",
     "log_descriptor",
     "log_to_file_of",
@@ -128,8 +129,7 @@ class WorkerFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, with ``color`` in the colour of its level."""
-        own = _is_below(LOGGER, record.name) and not _is_below(TASK_LOGGER, record.name)
-        in_task = not own and getattr(record, "task_id", None)
+        in_task = not is_of_taskq(record.name) and getattr(record, "task_id", None)
         text = self._task_format.format(record) if in_task else super().format(record)
         code = _COLORS.get(record.levelno) if self._color else None
         return f"\x1b[{code}m{text}\x1b[0m" if code else text
@@ -263,6 +263,11 @@ def _number(level: int | str | None) -> int:
     if level is None:
         return logging.WARNING
     return level if isinstance(level, int) else logging.getLevelNamesMapping()[level.upper()]
+
+
+def is_of_taskq(name: str) -> bool:
+    """Tell whether a logger is one of taskq's own, and not one of tasks."""
+    return _is_below(LOGGER, name) and not _is_below(TASK_LOGGER, name)
 
 
 def _is_below(parent: str, name: str) -> bool:

@@ -8,6 +8,10 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+from taskq import timezones
+from taskq_admin.queries import durations
 
 #: The most characters of a name or an id.
 LONGEST = 255
@@ -48,3 +52,37 @@ def moment(at: datetime | None) -> SafeString:
     local = timezone.localtime(at) if timezone.is_aware(at) else at
     text = date_format(local, "Y-m-d H:i:s")
     return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), local.isoformat(" "), text)
+
+
+def clock(at: datetime | None) -> SafeString:
+    """Return a time of day in the current time zone, to the millisecond; the date on hovering."""
+    if at is None:
+        return SafeString("")
+    local = timezone.localtime(at)
+    text = f"{local:%H:%M:%S}.{local.microsecond // 1000:03}"
+    return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), local.isoformat(" "), text)
+
+
+def ago(at: datetime | None) -> SafeString:
+    """Return how long ago ``at`` was, or in how long it will be; the script of the pages keeps it right."""
+    return _clock(at, _("%s ago"), _("in %s"))
+
+
+def elapsed(at: datetime | None) -> SafeString:
+    """Return the time since ``at``, as of something that goes on; the script of the pages keeps it right."""
+    return _clock(at, "%s", "%s")
+
+
+def _clock(at: datetime | None, past: str, future: str) -> SafeString:
+    seconds = durations.between(at, timezones.now())
+    if at is None or seconds is None:
+        return moment(at)
+    text = (past if seconds >= 0 else future) % durations.words(int(abs(seconds)))
+    return format_html(
+        '<time datetime="{}" title="{}" data-taskq-clock="{}" data-taskq-until="{}">{}</time>',
+        at.isoformat(),
+        date_format(timezone.localtime(at), "Y-m-d H:i:s"),
+        past,
+        future,
+        text,
+    )

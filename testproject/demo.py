@@ -53,18 +53,21 @@ def _run(stack: ExitStack, options: argparse.Namespace) -> int:
     port = _free_port() if options.once else options.port
     if not _is_free(port):
         raise SystemExit(f"Port {port} is taken by another program. This one is free: make demo PORT={_free_port()}")
+    key = secrets.token_urlsafe(16)
     os.environ.update(
         DATABASE_URL=f"sqlite:///{database}",
         TASKQ_BROKER_URL="django://",
+        TASKQ_KEEP_TASK_LOGS="1",
         DJANGO_SETTINGS_MODULE="testproject.settings",
         REPORTS_PAUSE="0.05" if options.once else "0.5",
         # For development: pages of errors, and static files from runserver. One key for the site and the worker.
         DEBUG="1",
         SECRET_KEY=os.environ.get("SECRET_KEY") or secrets.token_urlsafe(50),
         PYTHONUNBUFFERED="1",
+        DEMO_LOGIN="" if options.once else key,
     )
     _prepare()
-    worker = stack.enter_context(running("taskworker", "-l", "info", "-c", "2", logs=directory))
+    worker = stack.enter_context(running("taskworker", "-l", "info", "-c", "4", logs=directory))
     site = stack.enter_context(running("runserver", "--noreload", f"127.0.0.1:{port}", logs=directory))
     address = f"http://127.0.0.1:{port}/"
     # Only now: the settings are read from the environment above.
@@ -75,7 +78,8 @@ def _run(stack: ExitStack, options: argparse.Namespace) -> int:
         if not right:
             _print_logs(directory)
         return 0 if right else 1
-    print(f"\nThe site: {address}   the admin: {address}admin/ (demo, demo)   Ctrl-C ends both.")
+    print(f"\nThe admin, without a password: {address}demo/{key}/")
+    print(f"The site: {address}   the admin: {address}admin/ (demo, demo)   Ctrl-C ends both.")
     print(f"Their logs: tail -f {directory}/*.log", flush=True)
     status = _wait_for_end(worker, site)
     _print_logs(directory)
@@ -138,14 +142,20 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _wait_for_end(*processes: subprocess.Popen[bytes]) -> int:
+    """Send tasks, so that there is something to see, until one of the processes ends."""
+    from testproject.traffic import Traffic
+
+    traffic = Traffic()
+    traffic.begin()
     while True:
         for process in processes:
             try:
-                status = process.wait(0.5)
+                status = process.wait(1.5)
             except subprocess.TimeoutExpired:
                 continue
             print(f"{process.args!r} ended with status {status}.", file=sys.stderr)
             return 1
+        traffic.go_on()
 
 
 def _free_port() -> int:

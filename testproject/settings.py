@@ -35,6 +35,7 @@ INSTALLED_APPS = [
     "taskq_admin",
     "testproject.arithmetic",
     "testproject.reports",
+    "testproject.shop",
 ]
 
 MIDDLEWARE = [
@@ -83,5 +84,9 @@ FILE_UPLOAD_HANDLERS = [
 
 TASKQ_BROKER_URL = env.broker_url("TASKQ_BROKER_URL", default="django://")
 
-# How long a report rests after each part, in seconds, so that a person can watch its progress.
+TASKQ_KEEP_TASK_LOGS = env.bool("TASKQ_KEEP_TASK_LOGS", default=False)
+
+# How long a report rests after each part, in seconds, so that a person can watch its progress. The shop rests too.
 REPORTS_PAUSE = env.float("REPORTS_PAUSE", default=0.0)
+# The key of the link by which `make demo` logs its reader in. Without it there is no such link.
+DEMO_LOGIN = env.str("DEMO_LOGIN", default="")

@@ -58,9 +58,9 @@ def envelope_for(
     if "time_limit" in options:
         check_limit_order(name, options["time_limit"], options.get("soft_time_limit"))
     if task is not None:
-        _add_defaults(task, options)
+        add_defaults(task, options)
     if tasks.guarded or (task is not None and task.sensitive):
-        _mask(name, task, args, kwargs, options, check)
+        mask(name, task, args, kwargs, options, check)
     if (parent := running()) is not None:
         _add_lineage(parent, options)
     for option, header in _RENAMED.items():
@@ -129,7 +129,8 @@ def signatures(name: str, option: str, given: Any) -> list[Any] | None:
     return found or None
 
 
-def _add_defaults(task: TaskDefinition, options: dict[str, Any]) -> None:
+def add_defaults(task: TaskDefinition, options: dict[str, Any]) -> None:
+    """Set the options that the call does not name to the task's own."""
     hard, soft = task.time_limit, task.soft_time_limit
     if hard is not None or soft is not None:
         _add_limits(task.name, hard, soft, options)
@@ -139,7 +140,7 @@ def _add_defaults(task: TaskDefinition, options: dict[str, Any]) -> None:
     options["positions"] = task.positions
 
 
-def _mask(
+def mask(
     name: str, task: TaskDefinition | None, args: Any, kwargs: Mapping[str, Any], options: dict[str, Any], check: bool
 ) -> None:
     """Set the option ``shown`` if some arguments are sensitive.

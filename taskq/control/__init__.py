@@ -36,29 +36,37 @@ from .caller import (
 from .inspector import Inspect
 from .pausing import pause_queue, paused_queues, resume_queue
 from .registry import control_command, inspect_command
+from .retrying import Counts, Retried, delete_runs, move, prioritize, retry, retry_many
 
 inspect = Inspect
 
 __all__ = [
+    "Counts",
     "Inspect",
+    "Retried",
     "add_consumer",
     "autoscale",
     "broadcast",
     "cancel_consumer",
     "control_command",
+    "delete_runs",
     "disable_events",
     "enable_events",
     "heartbeat",
     "inspect",
     "inspect_command",
+    "move",
     "pause_queue",
     "paused_queues",
     "ping",
     "pool_grow",
     "pool_restart",
     "pool_shrink",
+    "prioritize",
     "rate_limit",
     "resume_queue",
+    "retry",
+    "retry_many",
     "revoke",
     "revoke_by_name",
     "revoke_by_stamped_headers",

@@ -22,6 +22,9 @@ command_old = Hook[str](
 command_failed = Hook[str, BaseException](
     lambda name, error: log.error("The command %s raised an error.", name, exc_info=error)
 )
+tasks_retried = Hook[int, str, str](
+    lambda count, name, by: log.info("%d of %s: retried%s.", count, name, f" by {by}" if by else "")
+)
 message_unreadable = Hook[Exception](log.warning, "A message of remote control is no command: %s")
 reply_not_sent = Hook[str, Exception](log.warning, "The reply to the command %s was not sent: %r")
 reply_refused = Hook[str, str, str](log.warning, "The reply to the command %s is not sent to %r: replies go to %r.")

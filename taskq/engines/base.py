@@ -310,6 +310,18 @@ class Engine:
             )
             return list(cursor.fetchall())
 
+    # -- retrying
+
+    def keep_attempts(self, ids: Sequence[int]) -> None:
+        """Insert the outcomes of the runs ``ids`` as attempts."""
+        columns = "task_id, state, retries, result, traceback, worker, started_at, finished_at"
+        with self.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO taskq_attempt ({columns}) SELECT {columns} FROM taskq_taskrun "
+                f"WHERE id IN ({self.marks(ids)}) ORDER BY task_id",
+                list(ids),
+            )
+
     # -- waking
 
     def message_listener(self) -> Listener:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from taskq.conf import settings
 from taskq.worker import log_lines
 from taskq.worker.activity import Activity
 from taskq.worker.node import Service, WorkerNode
 
 from .dispatcher import Dispatcher
+from .kept_logs import KeptLogs
 from .timeline import Timeline
 
 
@@ -87,4 +89,5 @@ class Events:
 
 def services(*, tasks: bool, interval: float | None) -> list[Service]:
     """Return the services of a new worker; the arguments are those of ``Events``."""
-    return [Events(tasks=tasks, interval=interval)]
+    events: list[Service] = [Events(tasks=tasks, interval=interval)]
+    return [*events, KeptLogs()] if settings.KEEP_TASK_LOGS else events

@@ -30,7 +30,7 @@ from taskq.messages import tracing
 from taskq.results import join_guard
 from taskq.tasks.task import Task
 
-from . import followups, handlers, isolation, log_lines, outcomes, pipeline, stored_bodies
+from . import followups, handlers, isolation, kept_logs, log_lines, outcomes, pipeline, stored_bodies
 from .interrupts import Interruptible
 from .run import ReportFn, Run
 from .tracebacks import release
@@ -109,6 +109,9 @@ class CoroutineRun:
         self._task = asyncio.current_task()
         self._use_thread()
         try:
+            if kept_logs.keeps:
+                with kept_logs.kept(run):
+                    return await self._perform()
             return await self._perform()
         except BaseException as error:
             end_if_forked(run.forks)

@@ -25,7 +25,6 @@ from taskq.exceptions import (
 from taskq.handover import Delivery, Outcome
 from taskq.messages import reprs, values
 from taskq.messages.announcing import announce
-from taskq.messages.protocol.build import arguments_text
 from taskq.records import FollowUps
 from taskq.tasks import retrying
 from taskq.workflows import followups
@@ -33,9 +32,6 @@ from taskq.workflows import followups
 from .interrupts import CutShort
 from .run import Run
 from .tracebacks import ExceptionInfo, format_exception
-
-#: The longest arguments, in characters, that a TaskRun gets with its end: the main process has to hold them meanwhile.
-_MOST_ARGUMENTS = 1024 * 1024
 
 
 def returned(run: Run) -> Outcome:
@@ -196,12 +192,7 @@ def _outcome(run: Run, state: str, **fields: Any) -> Outcome:
         state,
         started=run.started,
         runtime=run.runtime,
-        arguments=run.arguments or (_arguments(run) if run.delivery.want_arguments else None),
+        arguments=run.arguments,
         children=values.encode_children(children) if children else None,
         **fields,
     )
-
-
-def _arguments(run: Run) -> str | None:
-    text = arguments_text(run.args, run.kwargs)
-    return text if text is not None and len(text) <= _MOST_ARGUMENTS else None

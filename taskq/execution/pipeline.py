@@ -22,14 +22,16 @@ from taskq.exceptions import DecodeError
 from taskq.forks import end_if_forked
 from taskq.handover import Delivery, Outcome
 from taskq.logs import task_context
-from taskq.messages import protocol, tracing
-from taskq.messages.protocol.build import arguments_text
+from taskq.messages import arguments, protocol, serializers, tracing
 from taskq.results import join_guard
 from taskq.tasks.task import Task
 
-from . import call, followups, handlers, isolation, log_lines, outcomes, stored_bodies
+from . import call, followups, handlers, isolation, kept_logs, log_lines, outcomes, stored_bodies
 from .run import ReportFn, Run, SoftLimit
 from .tracebacks import release
+
+#: The longest arguments, in characters, that a TaskRun gets with its end: the main process has to hold them meanwhile.
+_MOST_ARGUMENTS = 1024 * 1024
 
 
 def execute(
@@ -51,7 +53,7 @@ def execute(
     try:
         if delivery.stored_as and (outcome := stored_bodies.read(delivery)) is not None:
             return outcome
-        return isolation.fresh_context().run(perform_as_task, run)
+        return isolation.fresh_context().run(_perform_with_log if kept_logs.keeps else perform_as_task, run)
     except BaseException as error:
         end_if_forked(run.forks)
         if error is run.exit:
@@ -69,6 +71,11 @@ def _shielded(tidy: Callable[..., None], *args: object) -> None:
         tidy(*args)
     except contained():
         log_lines.tidying_failed()
+
+
+def _perform_with_log(run: Run) -> Outcome:
+    with kept_logs.kept(run):
+        return perform_as_task(run)
 
 
 def perform_as_task(run: Run) -> Outcome:
@@ -121,7 +128,9 @@ def read(run: Run) -> None:
     if tasks.guarded or task.sensitive:
         # Now: the function may put a sensitive value into another argument.
         shown = masking.shown(task.name, run.args, run.kwargs)
-        run.arguments = shown and arguments_text(*shown)
+        run.arguments = shown and arguments.to_text(*shown, masked=True)
+    if delivery.want_arguments and run.arguments is None:
+        run.arguments = _arguments(run)
     run.request = Context(
         task,
         task_contexts.current(),
@@ -144,6 +153,13 @@ def read(run: Run) -> None:
         received=delivery,
         report=run.write_state if run.report is not None else None,
     )
+
+
+def _arguments(run: Run) -> str | None:
+    """Return the arguments for a row that the task does not have yet, before the function changes them."""
+    serializer = serializers.serializer_of(run.delivery.content_type)
+    text = arguments.to_text(run.args, run.kwargs, serializer)
+    return text if text is not None and len(text) <= _MOST_ARGUMENTS else None
 
 
 def _delivery_info(run: Run) -> dict[str, object]:

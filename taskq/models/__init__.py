@@ -1,9 +1,11 @@
 """The rows of taskq: one noun a module. Only ``taskq.store`` changes them."""
 
 from .event import TaskEvent
-from .message import CLAIM_ORDER, DUE_ORDER, Message, ScheduledMessage
+from .log import TaskLog
+from .message import CLAIM_ORDER, DUE_ORDER, KeptMessage, Message, ScheduledMessage
 from .pause import QueuePause
 from .rate import RateLimit
+from .rerun import Rerun
 from .revocation import Revocation
 from .run import Attempt, TaskRun
 from .statistic import Statistic
@@ -18,16 +20,19 @@ __all__ = [
     "Binding",
     "Exchange",
     "Group",
+    "KeptMessage",
     "Lease",
     "Message",
     "Node",
     "Queue",
     "QueuePause",
     "RateLimit",
+    "Rerun",
     "Revocation",
     "ScheduledMessage",
     "Statistic",
     "TaskEvent",
+    "TaskLog",
     "TaskRun",
     "Worker",
 ]

@@ -1,4 +1,4 @@
-"""``Message`` and ``ScheduledMessage``: the database as a broker.
+"""``Message`` and ``ScheduledMessage``: the database as a broker. ``KeptMessage``: what a failed task was sent with.
 
 The table of a message is its state. Messages that are due later have a table of their own, so that
 they cost the live queue nothing.
@@ -83,3 +83,20 @@ class ScheduledMessage(BaseMessage):
 
     def __str__(self) -> str:
         return f"{self.name or 'message'} for {self.queue} at {self.due_at}"
+
+
+class KeptMessage(BaseMessage):
+    """The message of a task that has failed, and that other tasks were to follow: a retry sends it again.
+
+    Only the message has the rest of the chain, the callbacks and the group. It is deleted with the ``TaskRun``. A row
+    that is older than the ``TaskRun`` belongs to an earlier task with this id.
+    """
+
+    #: What is sent again does not expire. No column.
+    expires_in = None
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["task_id"], name="taskq_kept_once")]
+
+    def __str__(self) -> str:
+        return f"{self.name or 'message'} of {self.task_id}"

@@ -43,7 +43,15 @@ class TaskRun(models.Model):
     class Meta:
         verbose_name = "task"
         verbose_name_plural = "tasks"
-        permissions = [("view_taskrun_payload", "Can see arguments and results")]
+        permissions = [
+            ("view_taskrun_payload", "Can see arguments and results"),
+            ("retry_taskrun", "Can retry tasks with their own arguments"),
+            ("run_taskrun", "Can run tasks with arguments of one's own"),
+            ("revoke_taskrun", "Can revoke tasks"),
+            ("terminate_taskrun", "Can terminate running tasks"),
+            ("move_taskrun", "Can move waiting tasks to another queue"),
+            ("prioritize_taskrun", "Can change the priority of waiting tasks"),
+        ]
         # A constraint and not unique=True, for which Django would make a second index on PostgreSQL.
         constraints = [models.UniqueConstraint(fields=["task_id"], name="taskq_run_once")]
         indexes = [

@@ -21,6 +21,9 @@ class Queue(models.Model):
     arguments = PayloadField(default="{}")
     used_at = NullableMomentField(null=True)
 
+    class Meta:
+        permissions = [("pause_queue", "Can pause and resume queues"), ("purge_queue", "Can purge queues")]
+
     def __str__(self) -> str:
         return self.name
 

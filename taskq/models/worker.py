@@ -29,6 +29,13 @@ class Worker(models.Model):
     started_at = MomentField()
     seen_at = MomentField()
 
+    class Meta:
+        permissions = [
+            ("control_worker", "Can change the pools, queues and limits of workers"),
+            ("shutdown_worker", "Can shut workers down"),
+            ("toggle_events", "Can turn events on and off"),
+        ]
+
     def __str__(self) -> str:
         return self.name
 

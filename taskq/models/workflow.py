@@ -61,6 +61,9 @@ class Node(models.Model):
     created_at = MomentField()
 
     class Meta:
+        # The admin shows nodes by their workflows.
+        verbose_name = "workflow"
+        verbose_name_plural = "workflows"
         constraints = [models.UniqueConstraint(fields=["task_id"], name="taskq_node_once")]
         indexes = [
             models.Index(fields=["root_id"], name="taskq_node_by_root"),

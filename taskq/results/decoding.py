@@ -69,7 +69,7 @@ def _without_member(row: TaskRun) -> BaseException:
 def arguments(text: str | None) -> Any:
     """Return ``[args, kwargs]`` of a row, or ``(None, None)`` if they can't be decoded."""
     try:
-        args, kwargs = values.decode(text)
+        args, kwargs, *_ = values.decode(text)
     except (ValueError, TypeError, DecodeError):
         return None, None
     return args, kwargs

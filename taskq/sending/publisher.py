@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, islice
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -21,8 +21,8 @@ from taskq.messages import tracing
 from taskq.messages.announcing import announce, report
 from taskq.messages.protocol import seal
 from taskq.records import Envelope, NewGroup, NewNode
-from taskq.store import exchanges, revoke, workflow_rows
-from taskq.store.enqueue import enqueue, insert, insert_one, report_on_commit
+from taskq.store import exchanges, retry, revoke, workflow_rows
+from taskq.store.enqueue import enqueue, insert, insert_again, insert_one, report_on_commit
 from taskq.store.transactions import repeated
 
 logger = get_logger("taskq")
@@ -35,6 +35,7 @@ _UNANSWERED = 4
 
 Sink = Callable[[Sequence[Envelope]], None]
 WorkflowSink = Callable[[Sequence[NewGroup], Sequence[NewNode]], None]
+T = TypeVar("T")
 _sink: Sink | None = None
 _workflow_sink: WorkflowSink | None = None
 
@@ -178,6 +179,50 @@ def publish_plan(plan: Workflow) -> None:
 
     if chunks.any() or plan.groups or any(True for _ in plan.nodes):
         repeated(engine, write, repeatable=chunks.all_kept)
+
+
+def publish_again(task_ids: Sequence[str], plan: retry.Plan) -> tuple[list[Envelope], retry.Refused]:
+    """Send the messages of ended tasks whose rows are reset in the same transaction; return also who was refused."""
+
+    def choose(engine: Engine) -> tuple[list[Envelope], tuple[list[Envelope], retry.Refused]]:
+        envelopes, refused = retry.reset(engine, task_ids, plan)
+        return envelopes, (envelopes, refused)
+
+    return _publish_chosen(choose, insert_again)
+
+
+def publish_anew(
+    task_ids: Sequence[str], plan: retry.Plan, by: str, reason: str
+) -> tuple[list[tuple[str, Envelope]], retry.Refused]:
+    """Send new tasks that run ended ones again, with the links between both; return also who was refused."""
+
+    def choose(engine: Engine) -> tuple[list[Envelope], tuple[list[tuple[str, Envelope]], retry.Refused]]:
+        found, refused = retry.link(engine, task_ids, plan, by, reason)
+        return [envelope for _, envelope in found], (found, refused)
+
+    return _publish_chosen(choose, insert)
+
+
+def _publish_chosen(
+    choose: Callable[[Engine], tuple[list[Envelope], T]], put: Callable[[Engine, Sequence[Envelope]], None]
+) -> T:
+    """Send the messages that ``choose`` finds in the same transaction; return what it returns besides."""
+    engine = for_alias(_alias())
+
+    def write() -> T:
+        with engine.atomic():
+            envelopes, found = choose(engine)
+            if envelopes and _sink is not None:
+                _sent(envelopes, _sink)
+            elif envelopes:
+                announce(envelopes)
+                resolved = exchanges.resolve(envelopes, engine.alias)
+                seal(resolved)
+                put(engine, resolved)
+                report_on_commit(engine, envelopes)
+        return found
+
+    return repeated(engine, write)
 
 
 def _noted(nodes: Iterable[NewNode], later: list[str], roots: set[str]) -> Iterator[NewNode]:

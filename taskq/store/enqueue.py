@@ -17,6 +17,7 @@ from taskq import signals, states
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
 from taskq.engines.base import SCHEDULED_NAME
+from taskq.messages import arguments
 from taskq.messages.announcing import report
 from taskq.messages.serializers import to_json
 from taskq.records import Envelope
@@ -56,6 +57,13 @@ def insert(engine: Engine, envelopes: Sequence[Envelope]) -> None:
         chunk = envelopes[start : start + engine.chunk]
         insert_runs(engine, [e for e in chunk if e.tracked])
         insert_messages(engine, chunk)
+    wake(engine, names_of(envelopes))
+
+
+def insert_again(engine: Engine, envelopes: Sequence[Envelope]) -> None:
+    """Insert messages of tasks that have their rows, in the caller's transaction."""
+    for start in range(0, len(envelopes), engine.chunk):
+        insert_messages(engine, envelopes[start : start + engine.chunk])
     wake(engine, names_of(envelopes))
 
 
@@ -128,9 +136,9 @@ def message_row(e: Envelope) -> tuple[Any, ...]:
 
 def run_row(e: Envelope) -> tuple[Any, ...]:
     """Return the columns of a new TaskRun, as ``engines.base.RUN_COLUMNS`` names them."""
-    headers = e.headers
+    headers, text = e.headers, arguments.seal(e.arguments, e.task_id, e.name)
     return (
-        e.task_id, e.name, e.queue, e.priority, e.arguments, headers.get("root_id") or "",
+        e.task_id, e.name, e.queue, e.priority, text, headers.get("root_id") or "",
         headers.get("parent_id") or "", headers.get("group") or "", headers.get("retries") or 0, *e.expiry,
         *e.due, states.PENDING, "application/json", "",
     )  # fmt: skip

@@ -14,6 +14,7 @@ from taskq.engines import Engine
 from taskq.models import Node, TaskRun
 from taskq.records import End, Settlement
 
+from . import logs
 from .sealed_values import seal_values
 
 
@@ -78,6 +79,7 @@ def _delete_ignored(engine: Engine, settlements: Sequence[Settlement]) -> set[st
     if present:
         TaskRun.objects.using(engine.alias).filter(task_id__in=sorted(present))._raw_delete(engine.alias)
     first = present | {s.task_id for s in settlements if not s.tracked}
+    logs.forget(sorted(first), engine.alias)
     note_ended(engine, [s for s in settlements if s.task_id in first])
     return first
 

@@ -31,8 +31,8 @@ def mask_arguments(engine: Engine, settled: Sequence[Settlement]) -> None:
 def _masked(name: str, text: Any) -> str | None:
     """Return the text of the arguments with sensitive values masked, ``None`` if it can't be looked through."""
     try:
-        args, kwargs = json.loads(text)
+        args, kwargs, *_ = json.loads(text)
         found = masking.shown(name, args, kwargs)
     except (ValueError, TypeError, AttributeError, RecursionError):
         return None
-    return text if found is None or [*found] == [args, kwargs] else json.dumps(found)
+    return text if found is None or [*found] == [args, kwargs] else json.dumps([*found, {"masked": True}])

@@ -15,13 +15,28 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from taskq import states
 from taskq.conf import settings
 from taskq.engines import for_alias
-from taskq.models import Attempt, Group, Lease, Message, Node, Revocation, ScheduledMessage, TaskEvent, TaskRun
+from taskq.messages.protocol.options import is_storable
+from taskq.models import (
+    Attempt,
+    Group,
+    KeptMessage,
+    Lease,
+    Message,
+    Node,
+    Rerun,
+    Revocation,
+    ScheduledMessage,
+    TaskEvent,
+    TaskLog,
+    TaskRun,
+)
 
 from . import leadership, statistics
+from .ends import ended_runs
 
 #: How many rows one transaction deletes.
 BATCH = 500
-#: How long events of tasks without a run are kept where runs are kept for ever.
+#: How long events and logs of tasks without a run are kept where runs are kept for ever.
 _EVENTS_KEPT = timedelta(days=1)
 #: A place in an index of ages: a time and the id of a row.
 Place = tuple[datetime, int]
@@ -39,7 +54,19 @@ def forget(task_ids: Sequence[str], alias: str | None = None) -> int:
     return _delete(task_ids, (*states.READY_STATES,), alias)
 
 
-def _delete(task_ids: Sequence[str], ended: Sequence[str], alias: str) -> int:
+def delete(task_ids: Sequence[str], alias: str | None = None) -> tuple[int, list[str]]:
+    """Delete the rows of ended tasks; return how many these were, and the ids of tasks that have not ended."""
+    alias = alias or settings.DATABASE
+    ids = [task_id for task_id in task_ids if is_storable(task_id)]
+    engine = for_alias(alias)
+    with engine.atomic():
+        runs = TaskRun.objects.using(alias).filter(task_id__in=ids).only("task_id", "state", "finished_at")
+        found = {run.task_id: run.state for run in ended_runs(engine, runs)}
+        left = sorted(run.task_id for run in runs if run.task_id not in found)
+        return _delete([*found], {*found.values()}, alias), left
+
+
+def _delete(task_ids: Sequence[str], ended: Collection[str], alias: str) -> int:
     with for_alias(alias).atomic():
         members = Node.objects.using(alias).filter(task_id__in=task_ids).exclude(group_id="")
         awaited = set(members.filter(Exists(_awaiting())).values_list("task_id", flat=True))
@@ -49,7 +76,7 @@ def _delete(task_ids: Sequence[str], ended: Sequence[str], alias: str) -> int:
         gone = dict(runs.filter(task_id__in=set(task_ids) - awaited).values_list("id", "task_id"))
         if not gone:
             return len(awaited)
-        for kept_apart in (Attempt, TaskEvent):
+        for kept_apart in (Attempt, KeptMessage, TaskEvent, TaskLog, Rerun):
             kept_apart.objects.using(alias).filter(task_id__in=gone.values())._raw_delete(alias)
         # By their keys, and only if none was sent again meanwhile.
         return len(awaited) + runs.filter(id__in=gone)._raw_delete(alias)
@@ -77,10 +104,12 @@ def sweep(marks: Marks, alias: str | None = None, limit: int = BATCH) -> Iterato
     if finite:
         before = _before(max(finite), alias)
         yield from _expire_attempts(before, limit, alias, marks if for_ever else None)
+        yield from _expire_reruns(before, limit, alias, marks if for_ever else None)
         yield from _expire_nodes(before, limit, alias, marks if for_ever else None)
         yield from _expire_groups(before, limit, alias)
     before = _before(max(finite, default=_EVENTS_KEPT), alias)
-    yield from _expire_events(before, limit, alias, marks if for_ever else None)
+    for told in (TaskEvent, TaskLog):
+        yield from _expire_told(told, before, limit, alias, marks if for_ever else None)
     yield from statistics.expire(limit, alias)
     if settings.REVOKES_EXPIRE is not None:
         yield from _expire_revocations(_before(settings.REVOKES_EXPIRE, alias), limit, alias)
@@ -165,15 +194,25 @@ def _expire_runs(state: str, before: datetime, limit: int, alias: str) -> Iterat
 
 
 def _expire_attempts(before: datetime, limit: int, alias: str, marks: Marks | None) -> Iterator[int]:
-    """With ``marks`` some runs are kept for ever: attempts stay with their runs, and are not looked at again."""
-    attempts = Attempt.objects.using(alias)
+    yield from _expire_of_runs(Attempt, "finished_at", before, limit, alias, marks)
+
+
+def _expire_reruns(before: datetime, limit: int, alias: str, marks: Marks | None) -> Iterator[int]:
+    yield from _expire_of_runs(Rerun, "created_at", before, limit, alias, marks)
+
+
+def _expire_of_runs(
+    model: type[Attempt | Rerun], column: str, before: datetime, limit: int, alias: str, marks: Marks | None
+) -> Iterator[int]:
+    """With ``marks`` some runs are kept for ever: what belongs to a run stays with it, and is not looked at again."""
+    table, all_rows = model._meta.db_table, model._base_manager.using(alias)
     has_run = Exists(TaskRun.objects.filter(task_id=OuterRef("task_id")))
-    rows = attempts.filter(finished_at__lt=before).values_list("finished_at", "id", has_run)
-    for batch in _batches(rows, "finished_at", limit, None if marks is None else marks.get("attempts")):
+    rows = all_rows.filter(**{f"{column}__lt": before}).values_list(column, "id", has_run)
+    for batch in _batches(rows, column, limit, None if marks is None else marks.get(table)):
         old = [number for _, number, kept in batch if marks is None or not kept]
-        yield attempts.filter(id__in=old)._raw_delete(alias) if old else 0
+        yield all_rows.filter(id__in=old)._raw_delete(alias) if old else 0
         if marks is not None:
-            marks["attempts"] = batch[-1][:2]
+            marks[table] = batch[-1][:2]
 
 
 def _expire_nodes(before: datetime, limit: int, alias: str, marks: Marks | None) -> Iterator[int]:
@@ -218,18 +257,21 @@ def _expire_groups(before: datetime, limit: int, alias: str) -> Iterator[int]:
         yield groups.filter(id__in=old)._raw_delete(alias) if old else 0
 
 
-def _expire_events(before: datetime, limit: int, alias: str, marks: Marks | None) -> Iterator[int]:
-    """With ``marks`` events stay with their runs, as attempts do. Ids are in the order of age."""
-    events = TaskEvent.objects.using(alias)
+def _expire_told(
+    model: type[TaskEvent] | type[TaskLog], before: datetime, limit: int, alias: str, marks: Marks | None
+) -> Iterator[int]:
+    """Events and kept logs. With ``marks`` they stay with their runs, as attempts do. Ids are in the order of age."""
+    events: QuerySet[Any] = model.objects.using(alias)
     has_run = Exists(TaskRun.objects.filter(task_id=OuterRef("task_id")))
     rows = events.order_by("id").values_list("at", "id", has_run)
-    last = 0 if marks is None or "events" not in marks else marks["events"][1]
+    mark = model._meta.db_table
+    last = 0 if marks is None or mark not in marks else marks[mark][1]
     while batch := list(takewhile(lambda row: row[0] < before, rows.filter(id__gt=last)[:limit])):
         old = [number for _, number, kept in batch if marks is None or not kept]
         yield events.filter(id__in=old)._raw_delete(alias) if old else 0
         last = batch[-1][1]
         if marks is not None:
-            marks["events"] = batch[-1][:2]
+            marks[mark] = batch[-1][:2]
         if len(batch) < limit:
             return
 

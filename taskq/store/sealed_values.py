@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from taskq import states
 from taskq.conf import settings
+from taskq.messages import arguments
 from taskq.messages.signing import open_value, seal_value
 from taskq.records import Settlement
 
@@ -19,6 +20,7 @@ def seal_values(settlements: Iterable[Settlement]) -> None:
     if settings.SIGNING:
         for s in settlements:
             s.content_type = sealed_type(s.content_type, s.result, s.task_id, s.state)
+            s.arguments = arguments.seal(s.arguments, s.task_id, s.name)
 
 
 def sealed_type(content_type: str, text: str | None, task_id: str, state: str) -> str:

@@ -29,7 +29,7 @@ from taskq.workflows.advance import REVOKED_RESULT, advance
 from taskq.workflows.followups import complete
 from taskq.workflows.sendable import sendable
 
-from . import log_lines
+from . import kept_messages, log_lines, logs
 from .authenticity import readable
 from .enqueue import follow, names_of, wake
 from .finalize import finish_pending, note_ended
@@ -93,6 +93,7 @@ def _settle(engine: Engine, token: str, settlements: Sequence[Settlement]) -> se
         rows = DatabaseWorkflows(engine, messages)
         if sending:
             settlements = [sendable(rows, _or_revoked(s, messages.get(s.message_id))) for s in settlements]
+        kept_messages.keep(engine, token, settlements)
         held = engine.delete_held(token, sorted(s.message_id for s in settlements))
         settled = sorted([s for s in settlements if s.message_id in held], key=attrgetter("task_id"))
         write_ends(engine, settled, rows)
@@ -155,6 +156,7 @@ def _delete_ignored(engine: Engine, settled: Sequence[Settlement]) -> None:
     if tracked:
         rows = TaskRun.objects.using(engine.alias).filter(task_id__in=tracked)
         rows.filter(~Q(state__in=states.READY_STATES))._raw_delete(engine.alias)
+    logs.forget([s.task_id for s in settled], engine.alias)
     note_ended(engine, [s for s in settled if s.state in states.READY_STATES])
 
 

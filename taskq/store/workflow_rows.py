@@ -27,6 +27,7 @@ from taskq.workflows.port import Body, GroupCount, Member
 
 from . import authenticity, exchanges, finalize, log_lines
 from .enqueue import follow, insert_runs, names_of, wake
+from .kept_messages import may_be_sensitive
 from .sealed_values import opened_type, seal_values
 from .sealed_workflows import Place, open_body, read_places, seal_body, seal_nodes, seal_place
 from .texts import without_texts
@@ -260,6 +261,13 @@ class DatabaseWorkflows:
         if bodies := self.bodies(group_ids):
             self._groups.filter(group_id__in=[body.group_id for body in bodies]).update(body=None)
         return bodies
+
+    def failed_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
+        """Return bodies that do not run, and leave them for a retry, but for those with sensitive arguments."""
+        found = self.bodies(group_ids)
+        if guarded := [body.group_id for body in found if may_be_sensitive(body.body)]:
+            self._groups.filter(group_id__in=guarded).update(body=None)
+        return found
 
     def members(self, group_id: str) -> Iterator[Member]:
         """Raises ``SignatureMismatch`` if a member is missing or has not ended, or a value is not as it was stored."""

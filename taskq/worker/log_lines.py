@@ -91,6 +91,8 @@ tasks_handed_over = Hook[Sequence[Request], bool](silent)
 task_put_back = Hook[Request](silent)
 #: A running task has sent an event of its own.
 event_sent_by_task = Hook[Request, Report](silent)
+#: A running task has logged the lines of a report, while ``TASKQ_KEEP_TASK_LOGS`` is on.
+task_logged = Hook[Request, Report](silent)
 
 
 @Hook

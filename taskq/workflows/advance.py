@@ -22,7 +22,7 @@ from taskq.records import LOOK_UP_IN_ROWS, End, FollowUps, Settlement, Unreachab
 
 from . import cascade, followups, log_lines, rests
 from .dependents import dependents
-from .parts import Pending, read_part
+from .parts import Pending, is_part, read_part
 from .port import Body, GroupCount, WorkflowStore
 from .sendable import failed_instead, sendable_errbacks
 
@@ -70,6 +70,8 @@ class Advance:
         #: The last member that was counted for each group: the parent of the body.
         self._last: dict[str, str] = {}
         self._failures: list[_MemberFailure] = []
+        #: What is too much for one transaction.
+        self._left: list[Pending] = []
         #: Tasks that became final.
         self.ended: list[str] = []
 
@@ -120,7 +122,8 @@ class Advance:
     def _end_dependents(self, s: Settlement) -> None:
         error = s.result or "{}"
         group_id = s.group_id if s.member else ""
-        unreachable = self._with_rests(s.follow_ups.unreachable, Pending("", error, s.root_id, s.task_id))
+        failing = Pending("", error, s.root_id, s.task_id, s.state == states.FAILURE)
+        unreachable = self._with_rests(s.follow_ups.unreachable, failing)
         if LOOK_UP_IN_ROWS in unreachable:
             by_node, unreachable = self._store.dependents(s.task_id)
             group_id = by_node or group_id
@@ -134,30 +137,41 @@ class Advance:
             self._failures.append(_MemberFailure(group_id, s.task_id, error))
 
     def _with_rests(self, unreachable: Sequence[Unreachable], failing: Pending) -> Sequence[Unreachable]:
-        """Return dependents with those in the rests of their chains, which no row keeps after that.
+        """Return dependents with those in the rests of their chains.
 
         If such a row is gone or malformed, the nodes tell. What is too much for one transaction is left pending.
         """
-        while keys := set(rests.references(unreachable)):
+        seen: set[str] = set()
+        # Of a foreign chain that has an id twice, a rest may refer to itself.
+        while keys := set(rests.references(unreachable)) - seen:
+            seen |= keys
             if len(unreachable) > self._store.most_dependents:
-                self._store.leave([replace(failing, key=key).row for key in sorted(keys)])
-                return [each for each in unreachable if each.task_id not in keys]
+                self._left += [replace(failing, key=key) for key in sorted(keys)]
+                break
             found = [each for each in unreachable if each.task_id not in keys]
-            texts = [body.body for body in self._store.take_bodies(keys) if body.body]
+            texts = [body.body for body in self._read(keys, failing) if body.body]
             try:
                 found += [each for text in texts for each in dependents({"chain": loads(text)})]
             except Exception:
                 log_lines.rest_unreadable(min(keys))
                 texts.clear()
             unreachable = found if len(texts) == len(keys) else [*found, LOOK_UP_IN_ROWS]
-        return unreachable
+        return [each for each in unreachable if each.name != rests.NAME]
+
+    def _read(self, keys: Collection[str], failing: Pending) -> Sequence[Body]:
+        """Return rests and parts that fail. A retry needs the rests again; parts are copies of what a message has."""
+        kept = [key for key in keys if failing.may_run_again and not is_part(key)]
+        others = [key for key in keys if key not in kept]
+        found = [*self._store.take_bodies(others)] if others else []
+        return [*found, *self._store.failed_bodies(kept)] if kept else found
 
     def fail_part(self, pending: Pending, error: str) -> None:
-        """Fail the tasks in the next parts."""
+        """Fail the tasks in the next parts. If all of them had ended, the rows refer in a circle: the work ends."""
         unreachable = self._with_rests([Unreachable(pending.key, rests.NAME)], pending)
         if LOOK_UP_IN_ROWS in unreachable:
             unreachable = self._store.dependents(pending.task_id)[1]
-        self._fail(unreachable, error, pending.root_id, but=pending.task_id)
+        if not self._fail(unreachable, error, pending.root_id, but=pending.task_id):
+            self._left.clear()
 
     def send_part(self, pending: Pending) -> None:
         """Send the messages in the next part."""
@@ -165,7 +179,7 @@ class Advance:
             follow_ups, key = read_part(body.body)
             self.send(follow_ups)
             if key:
-                self._store.leave([replace(pending, key=key).row])
+                self._left.append(replace(pending, key=key))
 
     def send(self, follow_ups: FollowUps) -> None:
         """Write groups, nodes, runs and messages, but for tasks that were revoked or have ended before."""
@@ -205,6 +219,8 @@ class Advance:
                 counted[failure.group_id] += 1
                 first.setdefault(failure.group_id, failure)
             self._finish(self._count(counted, first), first)
+        if self._left:
+            self._store.leave([pending.row for pending in self._left])
 
     def _count(self, counted: Counter[str], failing: Collection[str]) -> list[str]:
         """Write the counts of groups; return the ids of the groups that are complete now, or have failed now."""
@@ -221,7 +237,7 @@ class Advance:
         ]
 
     def _finish(self, group_ids: Sequence[str], failures: dict[str, _MemberFailure]) -> None:
-        for body in self._store.take_bodies(group_ids) if group_ids else ():
+        for body in self._bodies_of(group_ids, failures):
             if (failure := failures.get(body.group_id)) is not None:
                 error = ChordError.by_member(failure.task_id, repr_of(failure.error))
                 self._fail_body(body, encode_exception(error))
@@ -229,6 +245,13 @@ class Advance:
                 self._fail_body(body, _ALTERED_BODY)
             else:
                 self._send_body(body)
+
+    def _bodies_of(self, group_ids: Sequence[str], failures: Collection[str]) -> list[Body]:
+        """Return the bodies of groups that are complete, or have failed, in the order of the groups' ids."""
+        complete = [group_id for group_id in group_ids if group_id not in failures]
+        failed = [group_id for group_id in group_ids if group_id in failures]
+        found = [*self._store.take_bodies(complete)] if complete else []
+        return sorted([*found, *self._store.failed_bodies(failed)] if failed else found)
 
     def _send_body(self, body: Body) -> None:
         kept: list[str] = []
@@ -250,7 +273,8 @@ class Advance:
 
     def _fail_body(self, body: Body, error: str) -> None:
         found = followups.of_failed_body(body.body, error) if body.body else FollowUps()
-        unreachable = self._with_rests(found.unreachable, Pending("", error, body.root_id, body.group_id))
+        failing = Pending("", error, body.root_id, body.group_id, may_run_again=True)
+        unreachable = self._with_rests(found.unreachable, failing)
         if not unreachable or LOOK_UP_IN_ROWS in unreachable:
             # The body can't be read: the nodes say which tasks wait for the group.
             unreachable = self._store.dependents(body.group_id)[1]

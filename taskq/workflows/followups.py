@@ -38,7 +38,7 @@ from .plan import is_member, plan_body, plan_rest
 from .port import Member
 
 #: The end of a message body without follow-ups.
-_EMPTY_EMBED = '{"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
+EMPTY_EMBED = '{"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
 
 
 def of_body(body: str, members: Iterable[Member], root_id: str, parent_id: str, kept: list[str]) -> FollowUps:
@@ -127,7 +127,7 @@ def _headers_of(message: RawMessage) -> dict[str, Any] | None:
 def _of_message(message: RawMessage, headers: dict[str, Any] | None, state: str, error: str) -> FollowUps:
     if headers is None or not message.body:
         return FollowUps(unreachable=[LOOK_UP_IN_ROWS])
-    if isinstance(message.body, str) and message.body.endswith(_EMPTY_EMBED):
+    if isinstance(message.body, str) and message.body.endswith(EMPTY_EMBED):
         return NO_FOLLOW_UPS
     try:
         args, kwargs, embed = decode_message(message, headers, MOST_OUTSIDE)

@@ -218,6 +218,9 @@ class MemoryWorkflows:
             self.groups[body.group_id].body = None
         return bodies
 
+    def failed_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
+        return self.take_bodies(group_ids)
+
     def members(self, group_id: str) -> Sequence[Member]:
         found = []
         for task_id in self.member_ids(group_id):

@@ -43,12 +43,14 @@ class Pending:
 
     ``error`` is the exception as data with which the tasks in the parts fail, ``None`` if the parts have messages to
     send. ``task_id`` is the task or group that failed: if a part can't be read, its dependents are looked up.
+    ``may_run_again`` says that it failed itself, and so may be retried.
     """
 
     key: str
     error: str | None = None
     root_id: str = ""
     task_id: str = ""
+    may_run_again: bool = False
 
     @property
     def row(self) -> NewGroup:
@@ -59,6 +61,11 @@ class Pending:
     def read(cls, text: str) -> Pending:
         """Return the pending work of a row's body."""
         return cls(**loads(text))
+
+
+def is_part(key: str) -> bool:
+    """Tell whether a row is a part that was written here, and not the rest of a chain."""
+    return key.startswith(_PART)
 
 
 # -- dependents that fail

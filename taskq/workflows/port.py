@@ -100,6 +100,9 @@ class WorkflowStore(Protocol):
     def take_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
         """Return the bodies of groups, and clear them in the groups: no second end may send them."""
 
+    def failed_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
+        """Return bodies, and rests of chains, that will not run now. A store that can retry tasks keeps them."""
+
     def members(self, group_id: str) -> Iterable[Member]:
         """Read the members of a group in the order of their positions. Raises if a value can't be relied on."""
 

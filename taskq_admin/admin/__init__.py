@@ -8,6 +8,7 @@ from __future__ import annotations
 from django.contrib import admin
 
 from taskq.models import Queue, TaskRun, Worker
+from taskq_admin import actions as _actions  # noqa: F401 - registers what the pages can do
 
 from .queues import QueueAdmin
 from .runs import TaskRunAdmin

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -23,6 +24,11 @@ class QueueAdmin(ReadOnlyAdmin[Queue]):
     """
 
     page_template = "admin/taskq_admin/queue_list.html"
+    action_field = "name"
+
+    def action_rows(self, request: HttpRequest, ids: Sequence[str]) -> Mapping[str, Queue]:
+        """Return a row for each name: a queue needs none to hold messages."""
+        return {name: Queue(name=name) for name in ids}
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the load of every queue."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import admin
@@ -12,12 +13,12 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from taskq import timezones
 from taskq.models import Queue, TaskRun, Worker
 from taskq_admin.badges import badge, moment, short
-from taskq_admin.queries import durations, payloads, queues, runs, timeline
+from taskq_admin.queries import durations, queues, runs
 from taskq_admin.queries.tabs import tab_for
 
+from . import run_page
 from .filters import BeforeFilter, NameFilter, TabFilter
 from .paginator import CappedPaginator
 from .read_only import ReadOnlyAdmin
@@ -39,6 +40,24 @@ class TaskRunAdmin(ReadOnlyAdmin[TaskRun]):
     search_help_text = _("The whole id of a task.")
     change_list_template = "admin/taskq_admin/run_list.html"
     page_template = "admin/taskq_admin/run.html"
+    action_field = "task_id"
+    json_fields = (
+        "task_id",
+        "name",
+        "state",
+        "queue",
+        "priority",
+        "worker",
+        "retries",
+        "root_id",
+        "parent_id",
+        "group_id",
+        "created_at",
+        "eta",
+        "started_at",
+        "finished_at",
+        "runtime",
+    )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[TaskRun]:
         """Return all tasks without their large columns."""
@@ -99,28 +118,12 @@ class TaskRunAdmin(ReadOnlyAdmin[TaskRun]):
         return PAYLOAD_PERMISSION not in declared or request.user.has_perm(f"taskq.{PAYLOAD_PERMISSION}")
 
     def page_context(self, request: HttpRequest, obj: TaskRun) -> dict[str, Any]:
-        """Return the task with its timeline, attempts, relatives and, if allowed, payloads."""
-        visible = self.has_payload_permission(request)
-        space = payloads.Space()
-        contents = runs.contents(obj, space) if visible else None
-        attempts = runs.attempts(obj.task_id)
-        past = runs.attempt_contents(attempts, space) if visible else {}
-        tries = timeline.tries(obj, attempts)
-        return {
-            "run": obj,
-            "state": runs.shown_state(obj),
-            "tries": tries,
-            "moments": timeline.moments(obj, tries, runs.events(obj)),
-            "bars": timeline.bars(obj, tries, timezones.now()),
-            "strip_width": timeline.WIDTH,
-            "waited": _waited(obj),
-            "relatives": runs.relatives(obj),
-            "payloads_visible": visible,
-            "contents": contents,
-            "past": [(start, past[row.pk]) for start, row in zip(tries, attempts, strict=False) if row.pk in past],
-            "past_at_most": runs.FEW,
-            "past_more": visible and len(attempts) > runs.FEW,
-        }
+        """Return the context of the page of one task."""
+        return run_page.context(self, request, obj)
+
+    def page_data(self, request: HttpRequest, obj: TaskRun, context: Mapping[str, Any]) -> Any:
+        """Return the page of one task as plain values."""
+        return run_page.data(self.row_data(obj), context)
 
     @admin.display(description=_("task"))
     def task(self, run: TaskRun) -> SafeString:
@@ -151,7 +154,7 @@ class TaskRunAdmin(ReadOnlyAdmin[TaskRun]):
     @admin.display(description=_("waited"))
     def waited(self, run: TaskRun) -> str:
         """How long it was due before it started."""
-        return durations.words(_waited(run))
+        return durations.words(run_page.waited(run))
 
     @admin.display(description=_("ran"))
     def ran(self, run: TaskRun) -> str:
@@ -162,9 +165,3 @@ class TaskRunAdmin(ReadOnlyAdmin[TaskRun]):
     def retried(self, run: TaskRun) -> str:
         """How often it was retried."""
         return str(run.retries) if run.retries else ""
-
-
-def _waited(run: TaskRun) -> float | None:
-    due = max(run.created_at, run.eta) if run.eta else run.created_at
-    seconds = durations.between(due, run.started_at)
-    return None if seconds is None else max(seconds, 0.0)

@@ -28,6 +28,7 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
     sortable_by = ()
     change_list_template = "admin/taskq_admin/worker_list.html"
     page_template = "admin/taskq_admin/worker.html"
+    json_fields = ("token", "name", "state", "host", "pid", "started_at", "seen_at")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
         """Return all workers."""

@@ -89,7 +89,7 @@ def arguments(text: str | None) -> tuple[Payload | None, Payload | None]:
     """Split the text ``[args, kwargs]``: positional and keyword arguments, each ``None`` when there are none."""
     value = _parse(text) if text else None
     match value:
-        case [list() as args, dict() as kwargs]:
+        case [list() as args, dict() as kwargs, *_]:
             return (_indented(args) if args else None, _indented(kwargs) if kwargs else None)
     return payload(text), None
 

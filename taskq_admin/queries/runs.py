@@ -7,7 +7,7 @@ lists, and cut by it for the detail page.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +16,7 @@ from django.db.models.functions import Left
 
 from taskq import states
 from taskq.conf import settings
-from taskq.models import Attempt, TaskEvent, TaskRun
+from taskq.models import Attempt, Rerun, TaskEvent, TaskRun
 
 from . import payloads
 
@@ -49,6 +49,16 @@ class Relatives:
     root: Relative | None
     children: list[Relative]
     more_children: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reruns:
+    """The id of the task that this one runs again, ``by`` whom and why, and the ids of those that run it again."""
+
+    of: str = ""
+    by: str = ""
+    reason: str = ""
+    again: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +155,15 @@ def relatives(run: TaskRun) -> Relatives:
         children=[known[task_id] for task_id in shown if task_id],
         more_children=len(children) - len(shown),
     )
+
+
+def reruns(task_id: str) -> Reruns:
+    """Look up what the task runs again, and what runs it again, in one query."""
+    rows = Rerun.objects.using(settings.DATABASE)
+    either = rows.filter(task_id=task_id).union(rows.filter(of_task_id=task_id), all=True)
+    found = list(either.values_list("of_task_id", "task_id", "by", "reason", "id")[:MANY])
+    origin = next(((of, by, reason) for of, new, by, reason, _ in found if new == task_id), ("", "", ""))
+    return Reruns(*origin, again=[new for of, new, *_ in sorted(found, key=lambda row: row[4]) if of == task_id])
 
 
 def _known(task_ids: Iterable[str]) -> dict[str, Relative]:

@@ -18,6 +18,8 @@ from . import durations
 #: The width that a strip of bars is drawn in; the picture is stretched to its place.
 WIDTH = 1000
 _SAME = timedelta(milliseconds=1)
+#: The clock of a worker follows the database's, from which the time of a row's creation is, this closely.
+_CLOCKS = timedelta(milliseconds=50)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +43,17 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """One start of the task: a past attempt, or the row's own."""
+    """One start of the task: a past attempt, or the row's own.
+
+    ``earlier`` says that it belongs to a run that had ended before the task was retried, or was sent again.
+    """
 
     number: int
     state: str
     worker: str
     started: datetime | None
     finished: datetime | None
+    earlier: bool = False
 
     @property
     def runtime(self) -> float | None:
@@ -57,8 +63,9 @@ class Try:
 
 def tries(run: TaskRun, attempts: Sequence[Attempt]) -> list[Try]:
     """Return every start of the task, the oldest first; the last is the row's own if it started again."""
+    ended = _lives_ended(run, attempts)
     found = [
-        Try(number, attempt.state, attempt.worker, attempt.started_at, attempt.finished_at)
+        Try(number, attempt.state, attempt.worker, attempt.started_at, attempt.finished_at, number <= ended)
         for number, attempt in enumerate(attempts, 1)
     ]
     last = found[-1].started if found else None
@@ -66,6 +73,17 @@ def tries(run: TaskRun, attempts: Sequence[Attempt]) -> list[Try]:
     if run.started_at and (last is None or run.started_at - last > _SAME):
         found.append(Try(len(found) + 1, run.state, run.worker, run.started_at, run.finished_at))
     return found
+
+
+def _lives_ended(run: TaskRun, attempts: Sequence[Attempt]) -> int:
+    """Return how many of the attempts belong to earlier runs: they are final, or the task was sent after them."""
+    last = 0
+    for number, attempt in enumerate(attempts, 1):
+        at = attempt.finished_at or attempt.started_at
+        before = at is not None and run.started_at is not None and run.created_at <= run.started_at
+        if attempt.state in states.READY_STATES or (before and at is not None and at < run.created_at - _CLOCKS):
+            last = number
+    return last
 
 
 def moments(run: TaskRun, starts: Sequence[Try], events: Sequence[TaskEvent] = ()) -> list[Moment]:

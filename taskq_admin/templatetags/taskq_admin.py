@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -9,8 +10,11 @@ from django import template
 from django.contrib.admin.templatetags.admin_list import pagination
 from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR, ChangeList
 from django.template import Context
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 
+from taskq import timezones
 from taskq_admin import badges
 from taskq_admin.admin.filters import BeforeFilter, NameFilter, TabFilter
 from taskq_admin.overview import overview
@@ -39,9 +43,33 @@ def moment(at: datetime | None) -> SafeString:
 
 
 @register.filter
+def clock(at: datetime | None) -> SafeString:
+    """Return the time of day of a line of a log, to the millisecond."""
+    return badges.clock(at)
+
+
+@register.filter
+def ago(at: datetime | None) -> SafeString:
+    """Return how long ago a point in time was, or in how long it will be; it stays right while the page is open."""
+    return badges.ago(at)
+
+
+@register.filter
+def elapsed(at: datetime | None) -> SafeString:
+    """Return the time since then, of something that goes on; it stays right while the page is open."""
+    return badges.elapsed(at)
+
+
+@register.filter
 def duration(seconds: float | None) -> str:
     """Return a number of seconds in words."""
     return durations.words(seconds)
+
+
+@register.simple_tag
+def taskq_now() -> str:
+    """Return the server's time, by which the script of the pages goes."""
+    return timezones.now().isoformat()
 
 
 @register.inclusion_tag("admin/taskq_admin/overview.html", takes_context=True)
@@ -57,6 +85,15 @@ def taskq_overview(context: Context) -> dict[str, Any]:
     shown = overview(models.keys(), context["request"].GET.get("span"))
     pages = {name.lower(): model["admin_url"] for name, model in models.items()}
     return {**shown, "pages": pages, "is_empty": not models}
+
+
+@register.filter
+def labelled(cells: Iterable[SafeString], headers: list[dict[str, Any]]) -> Iterator[SafeString]:
+    """Return the cells of a row of Django's list with the names of their columns, which a phone shows beside them."""
+    for cell, header in zip(cells, headers, strict=True):
+        # The column of boxes has a box for its header.
+        name = "" if "<" in str(header["text"]) else capfirst(str(header["text"]))
+        yield SafeString(cell.replace("<td ", format_html('<td data-label="{}" ', name), 1))
 
 
 @register.filter

@@ -141,7 +141,7 @@ def test_run_page_makes_few_queries(
     for _ in range(150):
         make_attempt()
     run = make_run(root_id="root", parent_id="parent", children=children)
-    with django_assert_max_num_queries(7):
+    with django_assert_max_num_queries(12):
         page = text(admin_client, run)
     assert "and 100 more" in page
 

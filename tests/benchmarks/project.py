@@ -33,7 +33,7 @@ _POSTGRES = "postgres://postgres@127.0.0.1:5432/postgres"
 
 
 @contextmanager
-def prepared(vendor: str) -> Iterator[None]:
+def prepared(vendor: str, project: str = "small") -> Iterator[None]:
     """Set Django up on a new, migrated database of ``vendor``: ``postgresql`` or ``sqlite``. Once a process.
 
     The server of PostgreSQL is the one that ``TASKQ_TEST_POSTGRES_URL`` names, as for the tests.
@@ -43,7 +43,7 @@ def prepared(vendor: str) -> Iterator[None]:
         sys.path[:0] = paths
         inherited = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
         os.environ["PYTHONPATH"] = os.pathsep.join([*paths, *inherited])
-        os.environ.update(DATABASE_URL=url, CONN_MAX_AGE="600", DJANGO_SETTINGS_MODULE=PROJECTS["small"][1])
+        os.environ.update(DATABASE_URL=url, CONN_MAX_AGE="600", DJANGO_SETTINGS_MODULE=PROJECTS[project][1])
         import django
         from django.core.management import call_command
         from django.db import connections

@@ -29,6 +29,8 @@ RUNS = [
     ("backlog", ["--database", "sqlite"]),
     ("metrics", ["--database", "postgresql"]),
     ("metrics", ["--database", "sqlite"]),
+    ("admin_pages", ["--database", "postgresql"]),
+    ("admin_pages", ["--database", "sqlite"]),
     ("endurance", ["costs", "rounds", "readers"]),
     ("workflows", ["--database", "postgresql"]),
     ("workflows", ["--database", "sqlite"]),

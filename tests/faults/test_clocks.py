@@ -26,8 +26,7 @@ SHIFTED = str(ROOT / "tests" / "support" / "shifted_clock")
     ("database", "pool", "shift"),
     [
         ("postgresql", "prefork", HOUR),
-        ("postgresql", "prefork", -HOUR),
-        ("postgresql", "threads", HOUR),
+        ("postgresql", "threads", -HOUR),
         ("mariadb", "prefork", -HOUR),
     ],
     indirect=["database"],

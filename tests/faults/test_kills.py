@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from random import Random
+from urllib.parse import urlsplit
 
 import pytest
+from django.db import connections
 
 from taskq import states
 from taskq.models import Message, TaskRun, Worker
 from tests.support import trees
 from tests.support.audit import audit, times_final
+from tests.support.databases import Database
 from tests.support.jobs import tasks as jobs
 from tests.support.killer import Killer
+from tests.support.processes import Process
 from tests.support.waiting import wait_until
 
 from .conftest import StartWorker
@@ -88,14 +94,49 @@ def test_two_workers_run_no_task_twice(alias: str, start_worker: StartWorker, no
     assert _started(notes) == {str(n): 1 for n in range(count)}
 
 
+#: Tell how many transactions others have open.
+_OPEN_TRANSACTIONS = {
+    "postgresql": "SELECT count(*) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()",
+    "mariadb": "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_mysql_thread_id <> connection_id()",
+}
+
+
+def _in_transaction(database: Database) -> bool:
+    if database.vendor == "sqlite":
+        with closing(sqlite3.connect(urlsplit(database.url).path, timeout=0, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+        return False
+    with connections[database.alias].cursor() as cursor:
+        cursor.execute(_OPEN_TRANSACTIONS[database.vendor])
+        return bool(cursor.fetchone()[0])
+
+
+def _freeze_between_transactions(worker: Process, database: Database) -> None:
+    """Stop a worker in a moment in which it holds no lock: while it does, nobody can take over."""
+
+    def frozen() -> bool:
+        os.kill(worker.pid, signal.SIGSTOP)
+        if not _in_transaction(database):
+            return True
+        os.kill(worker.pid, signal.SIGCONT)
+        return False
+
+    wait_until(frozen, what="the worker to be frozen without a lock")
+
+
 def test_worker_frozen_past_its_lease_settles_no_message_that_was_taken_over(
-    alias: str, start_worker: StartWorker, notes: Path
+    clean_database: Database, start_worker: StartWorker, notes: Path
 ) -> None:
+    alias = clean_database.alias
     frozen = start_worker("-n", "frozen", LEASE=1.5)
     with audit(alias):
         jobs.note.delay_many([(str(notes), n, 0.3) for n in range(12)])
         wait_until(lambda: len(_started(notes)) >= 2, what="the first tasks to start")
-        os.kill(frozen.pid, signal.SIGSTOP)
+        _freeze_between_transactions(frozen, clean_database)
         other = start_worker("-n", "other", LEASE=1.5)
         wait_until(lambda: _unfinished(alias) == 0, 60, what="the other worker to take over")
         os.kill(frozen.pid, signal.SIGCONT)

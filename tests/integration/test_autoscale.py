@@ -38,7 +38,7 @@ def announced(alias: str) -> int:
 
 @pytest.mark.parametrize(
     ("database", "pool"),
-    [("sqlite", "prefork"), ("sqlite", "threads"), ("postgresql", "prefork")],
+    [("sqlite", "threads"), ("postgresql", "prefork")],
     indirect=["database"],
 )
 def test_pool_grows_to_what_waits_and_shrinks_again(

@@ -115,7 +115,7 @@ def test_transaction_left_in_the_thread_of_a_coroutine_is_rolled_back(database: 
 
 @pytest.mark.parametrize(
     ("database", "pool"),
-    [("sqlite", "prefork"), ("postgresql", "threads"), ("mariadb", "solo"), ("postgresql", "prefork")],
+    [("sqlite", "prefork"), ("postgresql", "threads"), ("mariadb", "solo")],
     indirect=["database"],
 )
 def test_rows_of_tasks_are_kept_beside_tasks_that_leave_transactions_open(

@@ -9,13 +9,15 @@ import sys
 from typing import Any
 
 import pytest
-from django.test import Client
+from django.contrib.auth.models import User
+from django.test import Client, override_settings
 
-from taskq.models import Message, TaskRun
+from taskq.models import Message, ScheduledMessage, TaskRun
 from testproject.reports.analysis import UnreadableFile, summarise_csv, summarise_text
 from testproject.reports.models import Report
 from testproject.reports.samples import SAMPLES
 from testproject.reports.tasks import build
+from testproject.traffic import Traffic
 from tests.support.processes import ROOT
 
 
@@ -76,6 +78,46 @@ class TestSite:
             assert page.count("<script") == page.count("<script src=")
             assert "onclick" not in page
             assert "style=" not in page
+
+
+@pytest.mark.django_db
+class TestDoor:
+    """The link that logs in."""
+
+    @pytest.fixture(autouse=True)
+    def user(self) -> None:
+        User.objects.create(username="demo", password="!", is_staff=True, is_superuser=True)
+
+    @override_settings(DEBUG=True, DEMO_LOGIN="the-key")
+    def test_the_key_opens_the_admin(self, client: Client) -> None:
+        assert client.get("/demo/the-key/").headers["Location"] == "/admin/taskq/"
+        assert client.get("/admin/taskq/").status_code == 200
+
+    @pytest.mark.parametrize(
+        ("key", "debug", "sent", "address"),
+        [
+            ("the-key", True, "another", "127.0.0.1"),
+            ("the-key", True, "the-key", "192.0.2.1"),
+            ("the-key", False, "the-key", "127.0.0.1"),
+            ("", True, "the-key", "127.0.0.1"),
+        ],
+    )
+    def test_there_is_no_door_otherwise(self, client: Client, key: str, debug: bool, sent: str, address: str) -> None:
+        with override_settings(DEBUG=debug, DEMO_LOGIN=key):
+            assert client.get(f"/demo/{sent}/", REMOTE_ADDR=address).status_code == 404
+        assert "_auth_user_id" not in client.session
+
+
+@pytest.mark.django_db(transaction=True)
+def test_traffic_is_of_many_kinds_that_all_can_be_sent() -> None:
+    traffic = Traffic()
+    traffic.begin()
+    for _ in range(12):
+        traffic.go_on()
+    names = set(TaskRun.objects.values_list("name", flat=True))
+    assert len(names) >= 8
+    assert ScheduledMessage.objects.count() == 5
+    assert not TaskRun.objects.filter(arguments__contains="4111").exists()
 
 
 @pytest.mark.django_db

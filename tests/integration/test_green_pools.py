@@ -25,7 +25,7 @@ if not (find_spec("gevent") and find_spec("eventlet")):
 ENVIRONMENT = {"TEST_APPS": "tests.support.green"}
 
 pytestmark = pytest.mark.parametrize(
-    ("database", "worker"), [("sqlite", "gevent"), ("postgresql", "gevent"), ("postgresql", "eventlet")],
+    ("database", "worker"), [("sqlite", "gevent"), ("postgresql", "eventlet")],
     indirect=True, scope="module",
 )  # fmt: skip
 

@@ -84,7 +84,7 @@ def names(count: int) -> list[str]:
     return [f"taskq{number}" for number in range(1, count + 1)]
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_ten_nodes_start_restart_and_stop(multi: Multi, alias: str) -> None:
     options = ["10", "-l", "info", "-Q:1-3", "images,video", "-Q:4,5", "data", "-Q", "taskq", "-L:4,5", "debug"]
     options += [*SMALL, *multi.files()]

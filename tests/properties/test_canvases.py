@@ -135,5 +135,7 @@ def test_canvases_on_rows_give_the_values_of_the_reference_despite_lost_runs(
     nodes = Counter(Node.objects.using(alias).values_list("task_id", flat=True))
     assert set(nodes) <= ends.keys()
     assert not Group.objects.using(alias).filter(remaining__gt=0).exists()
-    assert not Group.objects.using(alias).filter(group_id__startswith="rest:", body__isnull=False).exists()
+    # A failed chain keeps its rest for a retry.
+    if not TaskRun.objects.using(alias).filter(state=states.FAILURE).exists():
+        assert not Group.objects.using(alias).filter(group_id__startswith="rest:", body__isnull=False).exists()
     assert all(AsyncResult(task_id).ready() for task_id in nodes)

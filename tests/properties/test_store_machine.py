@@ -357,7 +357,7 @@ class StoreMachine(SendingMachine):
 @pytest.mark.timeout(1200)
 def test_store_holds_what_the_model_says_after_each_step(clean_database: Database) -> None:
     assert for_alias(clean_database.alias).alias == clean_database.alias
-    examples = {"sqlite": 30, "postgresql": 12, "mariadb": 12}[clean_database.vendor] * (30 if FULL else 1)
+    examples = {"sqlite": 16, "postgresql": 8, "mariadb": 8}[clean_database.vendor] * (30 if FULL else 1)
     machine = type("StoreMachine", (StoreMachine,), {"database": clean_database})
     run_state_machine_as_test(
         machine,

@@ -243,8 +243,8 @@ def test_rows_of_senders_that_know_no_task_are_masked_on_each_database(alias: st
     assert not _leaks(alias)
     assert SECRET not in lines()
     runs = TaskRun.objects.using(alias)
-    assert runs.get(task_id=ran[0].id).arguments == '[["ann", "********"], {}]'
-    assert runs.get(task_id=late.id).arguments == '[["ann", "********"], {}]'
+    assert runs.get(task_id=ran[0].id).arguments == '[["ann", "********"], {}, {"masked": true}]'
+    assert runs.get(task_id=late.id).arguments == '[["ann", "********"], {}, {"masked": true}]'
     assert runs.get(task_id=plain.id).arguments == '[["clear"], {"x": {"task": "clean", "args": [1]}}]'
 
 

@@ -29,9 +29,9 @@ _CREATE = {
     ],
 }
 _DROP = {
-    "sqlite": ["DROP TRIGGER test_audit_INSERT", "DROP TRIGGER test_audit_UPDATE"],
-    "mysql": ["DROP TRIGGER test_audit_INSERT", "DROP TRIGGER test_audit_UPDATE"],
-    "postgresql": ["DROP FUNCTION test_audit() CASCADE"],
+    "sqlite": ["DROP TRIGGER IF EXISTS test_audit_INSERT", "DROP TRIGGER IF EXISTS test_audit_UPDATE"],
+    "mysql": ["DROP TRIGGER IF EXISTS test_audit_INSERT", "DROP TRIGGER IF EXISTS test_audit_UPDATE"],
+    "postgresql": ["DROP FUNCTION IF EXISTS test_audit() CASCADE"],
 }
 
 
@@ -39,17 +39,20 @@ _DROP = {
 def audit(alias: str) -> Iterator[None]:
     """Note every write of a final state while this is open; ``times_final`` counts them."""
     vendor = connections[alias].vendor
-    with connections[alias].cursor() as cursor:
-        cursor.execute("CREATE TABLE test_audit (task_id varchar(255), state varchar(50))")
-        for statement in _CREATE[vendor]:
-            cursor.execute(statement)
+    # A test that could not clean up, since something held the database, is not to fail the ones after it.
+    removal = [*_DROP[vendor], "DROP TABLE IF EXISTS test_audit"]
+    creation = ["CREATE TABLE test_audit (task_id varchar(255), state varchar(50))", *_CREATE[vendor]]
+    _execute(alias, [*removal, *creation])
     try:
         yield
     finally:
-        with connections[alias].cursor() as cursor:
-            for statement in _DROP[vendor]:
-                cursor.execute(statement)
-            cursor.execute("DROP TABLE test_audit")
+        _execute(alias, removal)
+
+
+def _execute(alias: str, statements: list[str]) -> None:
+    with connections[alias].cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
 
 
 def times_final(alias: str) -> Counter[str]:

@@ -15,7 +15,7 @@ from taskq import clock
 from taskq.conf import settings
 from taskq.exceptions import EncodeError, InvalidTaskError
 from taskq.ids import new_id
-from taskq.messages import reprs, serializers
+from taskq.messages import arguments, reprs, serializers
 from taskq.records import Envelope
 
 from . import options as check
@@ -120,7 +120,7 @@ def build(
     _fill_properties(envelope, given)
     put_body(envelope, args, kwargs, _embed(given), get("serializer"), get("compression"), get("positions"))
     if shown:
-        envelope.arguments = arguments_text(*shown)
+        envelope.arguments = arguments.to_text(*shown, masked=True)
     return envelope
 
 
@@ -240,14 +240,6 @@ def _embed(given: Mapping[str, Any]) -> dict[str, Any] | None:
     return embed if any(embed.values()) else None
 
 
-def arguments_text(args: Args, kwargs: Mapping[str, Any]) -> str | None:
-    """Return the text ``[args, kwargs]`` for the TaskRun, or ``None`` if it can't be JSON."""
-    try:
-        return serializers.dumps_json([args, dict(kwargs)])
-    except EncodeError:
-        return None
-
-
 def put_body(
     envelope: Envelope,
     args: Args,
@@ -273,14 +265,24 @@ def put_body(
 def _json_body(envelope: Envelope, args: Args, kwargs: dict[str, Any], embed: Any, serializer: str) -> str:
     """Encode the arguments once, for the row and for the body."""
     text = envelope.arguments = serializers.dumps_json([args, kwargs])
+    return _json_text(envelope, text, embed)
+
+
+def _json_text(envelope: Envelope, text: str, embed: Any) -> str:
     envelope.content_type, envelope.content_encoding = serializers.JSON_TYPE, "utf-8"
     return f"{text[:-1]}, {_EMPTY_EMBED_JSON if embed is None else serializers.dumps_json(embed)}]"
+
+
+def put_json_text(envelope: Envelope, text: str, compression: str | None = None) -> None:
+    """Write arguments that are encoded already into ``envelope``: ``text`` is ``[args, kwargs]`` in JSON."""
+    envelope.arguments = text
+    put_payload(envelope, _json_text(envelope, text, None), compression or settings.COMPRESSION)
 
 
 def _other_body(envelope: Envelope, args: Args, kwargs: dict[str, Any], embed: Any, serializer: str) -> str | bytes:
     whole = (args, kwargs, dict(embed or _EMPTY_EMBED))
     payload, envelope.content_type, envelope.content_encoding = serializers.encode(whole, serializer)
-    envelope.arguments = arguments_text(args, kwargs)
+    envelope.arguments = arguments.to_text(args, kwargs, serializer)
     return payload
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Unpack
 
-from taskq.messages import serializers
+from taskq.messages import arguments, serializers
 from taskq.records import Envelope
 
 from . import options as check
-from .build import arguments_text, put_body, put_due, put_expiry, put_given_reprs, put_limits, put_properties, put_reprs
+from .build import put_body, put_due, put_expiry, put_given_reprs, put_limits, put_properties, put_reprs
 from .options import RETRY_OPTIONS, MessageOptions
 from .read import decode_message, read_headers
 from .wire import PROPERTIES, Args, RawMessage, ReceivedMessage, is_of_delivery, mapping_of
@@ -106,4 +106,4 @@ def _encode_again(envelope: Envelope, message: RawMessage, given: Mapping[str, A
     shown = get("shown")
     put_reprs(headers, *(shown or (args, kwargs)))
     if shown:
-        envelope.arguments = arguments_text(*shown)
+        envelope.arguments = arguments.to_text(*shown, masked=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from taskq import clock, states
 from taskq.calls.definition import TaskDefinition
-from taskq.handover import Outcome, Report
+from taskq.handover import LOGGED, Outcome, Report
 from taskq.records import Claimed, Progress
 from taskq.worker import log_lines
 from taskq.worker.pools.base import LostChild, Pool, Slot
@@ -176,11 +176,11 @@ class Consumer(Intake):
             self._end(request, settlements.ended(request, outcome, self.hostname))
 
     def report(self, report: Report) -> None:
-        """Post the state of a running task to the ledger, or tell of its event."""
+        """Post the state of a running task to the ledger, or tell of its event or its log."""
         if (request := self._in_flight.get(report.job)) is None:
             return
         if report.event:
-            log_lines.event_sent_by_task(request, report)
+            (log_lines.task_logged if report.event == LOGGED else log_lines.event_sent_by_task)(request, report)
         else:
             self._tell(request, settlements.progress(request, report, self.hostname))
 

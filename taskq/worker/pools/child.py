@@ -20,7 +20,7 @@ from django.db import connections
 
 from taskq import clock, signals
 from taskq.containment import contain_exits
-from taskq.execution import execute, isolation, outcomes
+from taskq.execution import execute, isolation, kept_logs, outcomes
 from taskq.forks import end_if_forked, forks
 from taskq.handover import Delivery, Outcome, Report
 from taskq.logs import log_to_file_of
@@ -67,6 +67,8 @@ def main(fds: Descriptors, parent: int, run: RunFn | None, options: frames.Child
         prepare(sock.close, partial(os.close, fds.permits), partial(os.close, fds.orders))
         child = _make(sock, fds.permits, run, options)
         _prepare(options.hostname)
+        # Receivers of worker_process_init may have configured the log.
+        kept_logs.start()
         if isinstance(child, Child):
             obey_soft_stops()
             # A child that runs one task leaves nothing to another.

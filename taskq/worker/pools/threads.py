@@ -15,7 +15,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from taskq.execution import execute
+from taskq.execution import execute, kept_logs
 from taskq.handover import Delivery, Outcome, Report
 from taskq.worker.call_queue import CallQueue
 
@@ -42,6 +42,7 @@ class ThreadsPool(Pool):
 
     def start(self) -> None:
         """Start the threads."""
+        kept_logs.start()
         self.grow(self.concurrency)
 
     @property
@@ -113,6 +114,7 @@ class ThreadsPool(Pool):
             self._calls.run()
             self.hub.remove(self._calls.fileno())
             self._ended = True
+            kept_logs.stop()
 
     def unfinished(self) -> list[tuple[Delivery, bool]]:
         """Return the deliveries without an outcome, each with whether it has started."""

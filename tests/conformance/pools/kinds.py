@@ -20,12 +20,14 @@ class Kind:
     """A pool by its name, and what the suite can't ask the pool itself.
 
     ``batches``: several deliveries may be in one slot. ``slow``: a child starts as slowly as a command does.
+    ``coroutines``: it runs ``async def`` tasks.
     ``settings`` are taskq's, without their prefix.
     """
 
     name: str
     batches: bool = True
     slow: bool = False
+    coroutines: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -52,7 +54,7 @@ CUSTOM = "tests.support.custom_pool:RecordingPool"
 #: Their children start as slowly as a command does, and are the same but for the library: one of them is enough here,
 #: unless it is the full run. Both are in tests/integration/test_green_pools.py.
 GREEN = [
-    Kind(name, batches=False, slow=True)
+    Kind(name, batches=False, slow=True, coroutines=False)
     for name in ("gevent", *(["eventlet"] if os.environ.get("TASKQ_TEST_FULL") == "1" else []))
     if find_spec(name)
 ]

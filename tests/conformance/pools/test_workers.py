@@ -6,13 +6,14 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from taskq import control
+from taskq import Task, control
 from taskq.exceptions import Reject, SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded
-from testproject.arithmetic.tasks import add
+from testproject.arithmetic.tasks import add, fail
 from tests.support import trees, workers
 from tests.support.databases import Database
 from tests.support.jobs import coroutines, endings, tasks
@@ -20,6 +21,8 @@ from tests.support.processes import Process
 from tests.support.waiting import wait_until
 
 from .kinds import POOLS, Kind
+
+AnyTask = Task[..., Any]
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True, scope="module")
 
@@ -58,25 +61,43 @@ def started(notes: Path, count: int = 1) -> None:
     wait_until(lambda: len(notes.read_text().splitlines()) >= count, what=f"{count} to start")
 
 
+@pytest.fixture
+def until_told(kind: Kind) -> AnyTask:
+    """A task that notes its start and ends when a file is there."""
+    return coroutines.run_until if kind.coroutines else endings.wait_for_file
+
+
 def test_ends_of_every_kind(worker: Process, notes: Path) -> None:
     assert add.delay(2, 2).get(timeout=30) == 4
-    assert endings.square.delay(3).get(timeout=30) == 9
-    assert coroutines.retry_twice.delay().get(timeout=30) == 2
     assert endings.retry_by_itself.delay(str(notes), 1).get(timeout=30) == 1
-    for failing, error in ((endings.fail_async, LookupError), (endings.reject, Reject)):
+    for failing, error in ((fail, ValueError), (endings.reject, Reject)):
         with pytest.raises(error):
             failing.delay().get(timeout=30)
     with pytest.raises(Exception, match="object"):
         endings.return_something_strange.delay().get(timeout=30)
     with pytest.raises(TypeError):
-        endings.square.delay().get(timeout=30)  # type: ignore[call-arg]
+        add.delay().get(timeout=30)  # type: ignore[call-arg]
     results = add.delay_many([(number, number) for number in range(50)])
     assert [result.get(timeout=30) for result in results] == [2 * number for number in range(50)]
 
 
+def test_coroutines_or_a_word_that_there_are_none(worker: Process, kind: Kind) -> None:
+    if kind.coroutines:
+        assert endings.square.delay(3).get(timeout=30) == 9
+        assert coroutines.retry_twice.delay().get(timeout=30) == 2
+        with pytest.raises(LookupError):
+            endings.fail_async.delay().get(timeout=30)
+    else:
+        with pytest.raises(RuntimeError, match="use asyncio"):
+            endings.square.delay(3).get(timeout=30)
+
+
 def test_soft_limit(worker: Process, kind: Kind) -> None:
     # A thread of the worker's own process is only interrupted in Python code, and its loop waits in the system.
-    for limited in (endings.soft_limit_in_python, *([coroutines.soft_limited] if kind.has_children else [])):
+    for limited in (
+        endings.soft_limit_in_python,
+        *([coroutines.soft_limited] if kind.coroutines and kind.has_children else []),
+    ):
         assert limited.delay(True).get(timeout=30) == "ended in time"
         with pytest.raises(SoftTimeLimitExceeded):
             limited.delay(False).get(timeout=30)
@@ -94,9 +115,11 @@ def test_hard_limit_or_a_word_that_there_is_none(worker: Process, kind: Kind, no
         assert result.get(timeout=30) == "done"
 
 
-def test_terminate_or_a_word_that_there_is_none(worker: Process, kind: Kind, notes: Path, tmp_path: Path) -> None:
+def test_terminate_or_a_word_that_there_is_none(
+    worker: Process, kind: Kind, until_told: AnyTask, notes: Path, tmp_path: Path
+) -> None:
     go_on = tmp_path / "go"
-    result = coroutines.run_until.delay(str(notes), str(go_on))
+    result = until_told.delay(str(notes), str(go_on))
     started(notes)
     (reply,) = control.terminate(result.id, reply=True, limit=1, timeout=30) or []
     (answer,) = reply.values()
@@ -110,9 +133,9 @@ def test_terminate_or_a_word_that_there_is_none(worker: Process, kind: Kind, not
         assert result.get(timeout=30) == "done"
 
 
-def test_waiting_task_is_revoked(worker: Process, notes: Path, tmp_path: Path) -> None:
+def test_waiting_task_is_revoked(worker: Process, until_told: AnyTask, notes: Path, tmp_path: Path) -> None:
     go_on = tmp_path / "go"
-    running = [coroutines.run_until.delay(str(notes), str(go_on)) for _ in range(2)]
+    running = [until_told.delay(str(notes), str(go_on)) for _ in range(2)]
     wait_until(lambda: len(notes.read_text().splitlines()) >= 1, what="one to run")
     waiting = [tasks.note.delay(str(notes), number) for number in range(3)]
     waiting[1].revoke()
@@ -121,20 +144,23 @@ def test_waiting_task_is_revoked(worker: Process, notes: Path, tmp_path: Path) -
     assert [waiting[0].get(timeout=30), waiting[2].get(timeout=30)] == [0, 2]
 
 
-def test_state_of_a_running_task_is_written(worker: Process, notes: Path, tmp_path: Path) -> None:
+def test_state_of_a_running_task_is_written(worker: Process, kind: Kind, notes: Path, tmp_path: Path) -> None:
     go_on = tmp_path / "go"
-    result = coroutines.tell_progress.delay(str(notes), str(go_on))
+    telling: AnyTask = coroutines.tell_progress if kind.coroutines else endings.tell_progress
+    result = telling.delay(str(notes), str(go_on))
     wait_until(lambda: result.state == "HALFWAY", what="the state")
     go_on.touch()
     assert result.get(timeout=30) == "done"
 
 
-def test_killed_child_costs_no_task(worker: Process, kind: Kind, notes: Path, tmp_path: Path) -> None:
+def test_killed_child_costs_no_task(
+    worker: Process, kind: Kind, until_told: AnyTask, notes: Path, tmp_path: Path
+) -> None:
     if not kind.has_children:
         assert trees.pool_children(worker.pid) == []
         return
     go_on = tmp_path / "go"
-    result = coroutines.run_until.delay(str(notes), str(go_on))
+    result = until_told.delay(str(notes), str(go_on))
     started(notes)
     for child in trees.pool_children(worker.pid):
         os.kill(child, signal.SIGKILL)
@@ -143,9 +169,9 @@ def test_killed_child_costs_no_task(worker: Process, kind: Kind, notes: Path, tm
     assert result.get(timeout=30) == "done"
 
 
-def test_warm_stop_ends_running_tasks(worker: Process, notes: Path, tmp_path: Path) -> None:
+def test_warm_stop_ends_running_tasks(worker: Process, until_told: AnyTask, notes: Path, tmp_path: Path) -> None:
     go_on = tmp_path / "go"
-    result = coroutines.run_until.delay(str(notes), str(go_on))
+    result = until_told.delay(str(notes), str(go_on))
     started(notes)
     worker.send(signal.SIGTERM)
     worker.wait_for_log("Warm shutdown")

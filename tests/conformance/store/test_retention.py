@@ -10,7 +10,7 @@ import pytest
 from django.test import override_settings
 
 from taskq.engines import for_alias
-from taskq.models import Attempt, Group, Lease, Node, TaskEvent, TaskRun
+from taskq.models import Attempt, Group, Lease, Node, Rerun, TaskEvent, TaskLog, TaskRun
 from taskq.store import retention
 from taskq.store.enqueue import enqueue
 from taskq.store.saved_groups import save_group
@@ -21,6 +21,13 @@ from tests.support.envelopes import envelope
 
 DAY = timedelta(days=1)
 _numbers = itertools.count()
+
+
+def told(task_id: str, age: timedelta, alias: str) -> None:
+    """Write an event and a line of the log of a task."""
+    at = ago(age, alias)
+    TaskEvent.objects.using(alias).create(task_id=task_id, kind="received", at=at)
+    TaskLog.objects.using(alias).create(task_id=task_id, started_at=at, at=at, lines="[]")
 
 
 def ago(age: timedelta, alias: str) -> datetime:
@@ -172,19 +179,32 @@ def test_events_of_tasks_go_by_age_and_with_their_runs(alias: str) -> None:
     )
     ages = {"none": 9 * DAY, "old": DAY / 2, "new": DAY / 2}
     for task_id, age in ages.items():
-        TaskEvent.objects.using(alias).create(task_id=task_id, kind="received", at=ago(age, alias))
+        told(task_id, age, alias)
     with override_settings(TASKQ_RESULT_EXPIRES=DAY):
         sweep(alias)
-    assert set(TaskEvent.objects.using(alias).values_list("task_id", flat=True)) == {"new"}
+    for model in (TaskEvent, TaskLog):
+        assert set(model.objects.using(alias).values_list("task_id", flat=True)) == {"new"}
 
 
 def test_events_stay_with_runs_that_are_kept_for_ever(alias: str) -> None:
     runs(alias, 1, age=9 * DAY)
     kept = TaskRun.objects.using(alias).get().task_id
     for task_id, age in {kept: 9 * DAY, "none": 9 * DAY, "new": DAY / 2}.items():
-        TaskEvent.objects.using(alias).create(task_id=task_id, kind="received", at=ago(age, alias))
+        told(task_id, age, alias)
     with override_settings(TASKQ_RESULT_EXPIRES=None, TASKQ_RESULT_FAILURE_EXPIRES=None):
         marks: retention.Marks = {}
         sweep(alias, limit=1, marks=marks)
         sweep(alias, limit=1, marks=marks)
-    assert set(TaskEvent.objects.using(alias).values_list("task_id", flat=True)) == {kept, "new"}
+    for model in (TaskEvent, TaskLog):
+        assert set(model.objects.using(alias).values_list("task_id", flat=True)) == {kept, "new"}
+
+
+def test_links_of_tasks_that_were_run_again_go_by_age_and_with_their_runs(alias: str) -> None:
+    runs(alias, 1, age=DAY / 2)
+    task_id = TaskRun.objects.using(alias).get().task_id
+    for new, age in ((task_id, DAY / 2), ("gone", 99 * DAY), ("sent", DAY / 2)):
+        Rerun.objects.using(alias).create(task_id=new, of_task_id="old", created_at=ago(age, alias))
+    sweep(alias)
+    assert {*Rerun.objects.using(alias).values_list("task_id", flat=True)} == {task_id, "sent"}
+    retention.forget([task_id], alias)
+    assert Rerun.objects.using(alias).get().task_id == "sent"

@@ -41,6 +41,15 @@ def tracked(path: str, go_on: str) -> str:
     return "done"
 
 
+@task(bind=True)
+def tell_progress(self: Task[..., object], path: str, go_on: str) -> str:
+    """Report a state, and end when a file is there."""
+    note_line(path, "started")
+    self.update_state(state="HALFWAY", meta={"done": 50})
+    wait_for(go_on)
+    return "done"
+
+
 @task
 def return_something_strange() -> object:
     """Return what JSON can't carry."""

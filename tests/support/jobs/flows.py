@@ -78,6 +78,18 @@ def boom(*args: Any) -> None:
     raise ValueError("boom")
 
 
+#: The keys with which ``fragile`` works.
+mended: set[str] = set()
+
+
+@task
+def fragile(value: Any, key: str) -> Any:
+    """Return the value, or fail until the key is among ``mended``. In one process only."""
+    if key not in mended:
+        raise ValueError(key)
+    return value
+
+
 @task
 def noted(path: str, *args: Any) -> None:
     """Note that this ran, and with what."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from taskq import Task, task
 
-from . import contexts, coroutines, endings, flows, pure  # noqa: F401 - their tasks are registered with these
+from . import chatty, contexts, coroutines, endings, flows, pure  # noqa: F401 - their tasks are registered with these
 from .notes import note_line, wait_for
 
 

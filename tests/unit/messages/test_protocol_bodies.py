@@ -49,7 +49,7 @@ def test_sensitive_arguments_are_only_in_the_body() -> None:
     assert body_of(envelope)[:2] == [["hugo", "s3cret"], {"pin": "s3cret", "to": 1}]
     assert envelope.headers["argsrepr"] == "('hugo', '********')"
     assert envelope.headers["kwargsrepr"] == "{'pin': '********', 'to': 1}"
-    assert envelope.arguments == '[["hugo", "********"], {"pin": "********", "to": 1}]'
+    assert envelope.arguments == '[["hugo", "********"], {"pin": "********", "to": 1}, {"masked": true}]'
     assert "s3cret" not in json.dumps([envelope.headers, envelope.properties, envelope.arguments])
 
 
@@ -75,7 +75,7 @@ def test_pickled_body_is_base64() -> None:
     assert pickle.loads(base64.b64decode(envelope.body)) == (({1, 2},), {}, EMPTY_EMBED)
     assert envelope.arguments is None  # JSON can't hold a set
     assert envelope.headers["argsrepr"] == "({1, 2},)"
-    assert build(serializer="pickle").arguments == "[[1, 2], {}]"
+    assert build(serializer="pickle").arguments == '[[1, 2], {}, {"serializer": "pickle"}]'
 
 
 def test_compressed_body_is_base64_with_header() -> None:

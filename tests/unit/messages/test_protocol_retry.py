@@ -91,7 +91,8 @@ def test_retry_with_new_arguments_keeps_followers_and_encoding(serializer: str, 
     )
     assert again.content_type == first.content_type
     assert again.headers.get("compression") == first.headers.get("compression")
-    assert (again.headers["argsrepr"], again.arguments) == ("(3, 3)", "[[3, 3], {}]")
+    assert again.headers["argsrepr"] == "(3, 3)"
+    assert (again.arguments or "").startswith("[[3, 3], {}")
     same = protocol.retry_envelope(received(first))
     assert (same.body, same.properties) == (first.body, first.properties)
 

@@ -1,0 +1,182 @@
+"""Makes the message that runs an ended task again, from the row of the task. Sends nothing, and changes no row.
+
+Name, arguments, queue and priority are those of the row; limits, compression and the like are those of the task's
+definition, if it is registered here. The first message's expiry, follow-ups, stamps and own headers are not kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from taskq.exceptions import CannotRetry, DecodeError, EncodeError, QueueNotFound, SignatureMismatch
+from taskq.messages import arguments, protocol, routing, serializers
+from taskq.messages.arguments import StoredArguments
+from taskq.messages.parking import home
+from taskq.messages.protocol.build import put_json_text
+from taskq.records import Envelope
+
+from .definition import TaskDefinition
+from .envelope import add_defaults, mask
+from .registry import tasks
+
+Args = list[Any] | tuple[Any, ...]
+
+
+class StoredRun(Protocol):
+    """The columns of a ``TaskRun`` that its next message is made of."""
+
+    task_id: str
+    name: str
+    queue: str
+    priority: int
+    arguments: str | None
+    root_id: str
+    parent_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is other than the first time; ``None`` changes nothing."""
+
+    args: Args | None = None
+    kwargs: Mapping[str, Any] | None = None
+    queue: str | None = None
+    countdown: float | timedelta | None = None
+    eta: datetime | str | None = None
+
+
+UNCHANGED = Changes()
+
+
+def envelope_again(run: StoredRun, changes: Changes = UNCHANGED, *, new: bool = False) -> Envelope:
+    """Return the message that runs the task of a row again, under its id or with ``new`` under one of its own.
+
+    Raises ``CannotRetry``; for ``changes`` of the caller the errors of ``envelope_for`` too.
+    """
+    if not run.name:
+        raise CannotRetry("unreadable", "The row of the task has no name.")
+    task = tasks.get(run.name)
+    if changes.args is not None and changes.kwargs is not None:
+        return _with(run, task, changes.args, changes.kwargs, changes, new)
+    stored = _stored(run)
+    _refuse_masked(run, stored, changes)
+    _refuse_inexact(run, stored)
+    if changes.args is not None or changes.kwargs is not None:
+        args = stored.args if changes.args is None else changes.args
+        return _with(run, task, args, stored.kwargs if changes.kwargs is None else changes.kwargs, changes, new)
+    return _unchanged(run, task, stored, changes, new)
+
+
+# -- the arguments of the row
+
+
+def _stored(run: StoredRun) -> StoredArguments:
+    if run.arguments is None:
+        raise CannotRetry("unkept", f"The arguments of {run.name} were not kept: give them anew.")
+    try:
+        arguments.verify(run.arguments, run.task_id, run.name)
+        return arguments.from_text(run.arguments)
+    except SignatureMismatch as error:
+        raise CannotRetry("altered", str(error)) from error
+    except DecodeError as error:
+        raise CannotRetry("unreadable", f"The arguments of {run.name} can't be read: {error}") from error
+
+
+def _refuse_masked(run: StoredRun, stored: StoredArguments, changes: Changes) -> None:
+    hidden = (stored.args and changes.args is None) or (stored.kwargs and changes.kwargs is None)
+    if stored.masked and hidden:
+        raise CannotRetry(
+            "masked",
+            f"Some arguments of {run.name} are sensitive, and were kept as asterisks only: give all arguments anew.",
+        )
+
+
+def _refuse_inexact(run: StoredRun, stored: StoredArguments) -> None:
+    name = stored.serializer
+    if not stored.exact:
+        raise CannotRetry(
+            "unreadable",
+            f"{run.name} was sent by {name} with arguments that its row, which is JSON, does not hold exactly: "
+            "give them anew.",
+        )
+    if not serializers.is_plain_json(name) and not _is_accepted(name):
+        raise CannotRetry(
+            "unreadable",
+            f"{run.name} was sent by {name}, which TASKQ_ACCEPT_CONTENT does not name: give arguments anew.",
+        )
+
+
+def _is_accepted(serializer: str) -> bool:
+    return any(serializers.serializer_of(kind) == serializer for kind in serializers.accepted_content())
+
+
+# -- the message
+
+
+def _with(
+    run: StoredRun,
+    task: TaskDefinition | None,
+    args: Args,
+    kwargs: Mapping[str, Any],
+    changes: Changes,
+    new: bool,
+) -> Envelope:
+    """Return a message with arguments of the caller's, checked as those of any call."""
+    if task is not None and task.typing:
+        task.check_arguments(args, kwargs)
+    if task is not None and task.dump_arguments is not None and task.serializer != "pickle":
+        args, kwargs = task.dump_arguments(args, kwargs)
+    return _built(run, task, args, kwargs, changes, new)
+
+
+def _unchanged(
+    run: StoredRun, task: TaskDefinition | None, stored: StoredArguments, changes: Changes, new: bool
+) -> Envelope:
+    try:
+        serializer = "json" if stored.text else stored.serializer
+        envelope = _built(run, task, stored.args, stored.kwargs, changes, new, serializer=serializer)
+        # A row that hides nothing keeps its text; one that hides something now, as its task says, keeps what is shown.
+        if stored.text and envelope.content_type == serializers.JSON_TYPE:
+            shown = envelope.arguments
+            put_json_text(envelope, stored.text, None if task is None else task.compression)
+            if shown is not None and arguments.from_text(shown).masked:
+                envelope.arguments = shown
+        return envelope
+    except (TypeError, ValueError, EncodeError, QueueNotFound) as error:
+        if changes is not UNCHANGED:
+            raise
+        raise CannotRetry("refused", f"{run.name} can't be sent again: {error}") from error
+
+
+def _built(
+    run: StoredRun,
+    task: TaskDefinition | None,
+    args: Args,
+    kwargs: Mapping[str, Any],
+    changes: Changes,
+    new: bool,
+    **options: Any,
+) -> Envelope:
+    options |= _destination(run, task, args, kwargs, changes) | {"priority": run.priority}
+    options |= {} if new else {"root_id": run.root_id or None, "parent_id": run.parent_id or None}
+    options |= {"countdown": changes.countdown, "eta": changes.eta}
+    if task is not None:
+        add_defaults(task, options)
+    if tasks.guarded or (task is not None and task.sensitive):
+        mask(run.name, task, args, kwargs, options, check=False)
+    envelope = protocol.build(name=run.name, args=args, kwargs=kwargs, task_id=None if new else run.task_id, **options)
+    envelope.tracked = True
+    return envelope
+
+
+def _destination(
+    run: StoredRun, task: TaskDefinition | None, args: Args, kwargs: Mapping[str, Any], changes: Changes
+) -> dict[str, Any]:
+    """Return the queue of the caller, else that of the row. A task that went to an exchange alone is routed anew."""
+    if changes.queue is None and (queue := home(run.queue)):
+        return {"queue": queue}
+    route = routing.route(run.name, args, kwargs, {"queue": changes.queue}, task)
+    return {"queue": route.queue, "exchange": route.exchange, "routing_key": route.routing_key}

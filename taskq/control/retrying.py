@@ -1,0 +1,205 @@
+"""Running ended tasks again, moving and deleting tasks: functions of ``taskq.control``.
+
+They act on rows alone, whether a worker runs or not. Each says what really happened to each task, or how many of many.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from taskq.calls.again import Changes, envelope_again
+from taskq.calls.registry import tasks
+from taskq.exceptions import CannotRetry
+from taskq.ids import MAX_NAME
+from taskq.messages.protocol.options import check_priority
+from taskq.messages.routing.queues import refuse_missing
+from taskq.records import Envelope
+from taskq.sending import publisher
+from taskq.store import move as moving
+from taskq.store import retention
+
+from . import log_lines
+from .revoking import named
+
+#: Tasks of one transaction.
+_CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """A task that runs again: ``of`` was retried, as ``task_id``. ``known`` tells if its name is registered here."""
+
+    task_id: str
+    of: str
+    name: str
+    queue: str
+    known: bool
+
+    @property
+    def new(self) -> bool:
+        """Whether it is a new task."""
+        return self.task_id != self.of
+
+
+@dataclass(slots=True)
+class Counts:
+    """What happened to many tasks: to ``done`` of them what was asked for.
+
+    ``refused`` has how many were refused by the word of the reason (see ``CannotRetry``; ``"held"`` by a worker,
+    ``"not_waiting"``), and ``examples`` one sentence for each reason.
+    """
+
+    done: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
+
+    def add(self, done: int, refused: Iterable[tuple[str, str]]) -> None:
+        """Add what happened to some more: the reason and the sentence of each that was refused."""
+        self.done += done
+        for reason, text in refused:
+            self.refused[reason] = self.refused.get(reason, 0) + 1
+            self.examples.setdefault(reason, text)
+
+
+def retry(
+    task_id: str,
+    *,
+    args: list[Any] | tuple[Any, ...] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    queue: str | None = None,
+    countdown: float | timedelta | None = None,
+    eta: datetime | str | None = None,
+    new: bool = False,
+    by: str = "",
+    reason: str = "",
+) -> Retried:
+    """Run an ended task again, as it was sent: name, arguments, queue and priority are those of its row.
+
+    In place it keeps its id: its outcome becomes an attempt, and whoever waits for it gets the new one. A task that has
+    succeeded runs again with ``new=True`` only: as a task with an id of its own, and a row ``Rerun`` that links both
+    and says ``by`` whom and with what ``reason``.
+
+    ``args``, ``kwargs``, ``queue``, ``countdown`` and ``eta`` are other than the first time, as in ``apply_async``. The
+    first message's expiry, callbacks and stamps are not kept, and a member of a workflow runs without what followed.
+
+    Raises:
+        CannotRetry: with the reason in words: the task has not ended or is unknown, its arguments are masked, were not
+            kept, or can't be read. Nothing was changed.
+        TypeError, ValueError, EncodeError, QueueNotFound: for the arguments given, as ``apply_async`` does.
+
+    >>> retry("0190c5a6-7d1e-7c3e-8f5b-2f8a5e0d3b1c", queue="slow")  # doctest: +SKIP
+    """
+    changes = Changes(args, kwargs, None if queue is None else named("queue", queue), countdown, eta)
+    made, refused = _again([named("task_id", task_id)], changes, new, by, reason)
+    for error in refused.values():
+        raise error
+    (retried,) = made
+    log_lines.tasks_retried(1, retried.name, by)
+    return retried
+
+
+def retry_many(
+    task_ids: Iterable[str],
+    *,
+    queue: str | None = None,
+    countdown: float | timedelta | None = None,
+    eta: datetime | str | None = None,
+    new: bool = False,
+    by: str = "",
+    reason: str = "",
+) -> Counts:
+    """Do ``retry`` for many tasks, some hundreds in a transaction; return how many, and why others were refused.
+
+    Ids that are there twice are retried once, as are tasks that two callers retry at the same time.
+    """
+    changes = Changes(None, None, None if queue is None else named("queue", queue), countdown, eta)
+
+    def act(chunk: Sequence[str]) -> tuple[int, list[tuple[str, str]]]:
+        made, refused = _again(chunk, changes, new, by, reason)
+        for name, count in Counter(retried.name for retried in made).items():
+            log_lines.tasks_retried(count, name, by)
+        return len(made), [(error.reason, str(error)) for error in refused.values()]
+
+    return _counted(task_ids, act)
+
+
+def move(task_ids: Iterable[str], queue: str) -> Counts:
+    """Move waiting and scheduled tasks to ``queue``, and wake its workers. A task that a worker holds stays."""
+    refuse_missing(named("queue", queue))
+    return _counted(task_ids, partial(_moved, lambda chunk: moving.move(chunk, queue)))
+
+
+def prioritize(task_ids: Iterable[str], priority: int) -> Counts:
+    """Give waiting and scheduled tasks another priority: 0 to 9, larger is sooner. A task that a worker holds stays."""
+    wanted = check_priority(priority)
+    return _counted(task_ids, partial(_moved, lambda chunk: moving.prioritize(chunk, wanted)))
+
+
+def delete_runs(task_ids: Iterable[str]) -> Counts:
+    """Delete the rows of ended tasks, with attempts and events. A task that has not ended has to be revoked first.
+
+    The result of a member of a chord whose body is still to come is deleted when the body gets it.
+    """
+
+    def act(chunk: Sequence[str]) -> tuple[int, list[tuple[str, str]]]:
+        gone, unfinished = retention.delete(chunk)
+        left = len(chunk) - gone - len(unfinished)
+        return gone, [
+            *(("unfinished", f"{task_id} has not ended: revoke it first.") for task_id in unfinished),
+            *[("missing", "There is no such task, or its row was deleted.")] * left,
+        ]
+
+    return _counted(task_ids, act)
+
+
+def _again(
+    task_ids: Sequence[str], changes: Changes, new: bool, by: str, reason: str
+) -> tuple[list[Retried], Mapping[str, CannotRetry]]:
+    plan = partial(envelope_again, changes=changes, new=new)
+    if new:
+        found, refused = publisher.publish_anew(task_ids, plan, _short(by), _short(reason))
+    else:
+        envelopes, refused = publisher.publish_again(task_ids, plan)
+        found = [(envelope.task_id, envelope) for envelope in envelopes]
+    return [_retried(task_id, envelope) for task_id, envelope in found], refused
+
+
+def _retried(of: str, envelope: Envelope) -> Retried:
+    return Retried(envelope.task_id, of, envelope.name, envelope.queue, envelope.name in tasks)
+
+
+def _moved(
+    change: Callable[[Sequence[str]], tuple[set[str], set[str]]], chunk: Sequence[str]
+) -> tuple[int, list[tuple[str, str]]]:
+    done, held = change(chunk)
+    held -= done
+    rest = set(chunk) - done - held
+    return len(done), [
+        *(("held", f"A worker has taken {task_id} already.") for task_id in sorted(held)),
+        *(("not_waiting", f"{task_id[:100]} does not wait: it has ended, or is unknown.") for task_id in sorted(rest)),
+    ]
+
+
+def _counted(task_ids: Iterable[str], act: Callable[[Sequence[str]], tuple[int, list[tuple[str, str]]]]) -> Counts:
+    counts = Counts()
+    if isinstance(task_ids, str):
+        raise TypeError("task_ids has to be a list of ids, not one text")
+    for chunk in _chunks(task_ids):
+        counts.add(*act(chunk))
+    return counts
+
+
+def _chunks(task_ids: Iterable[str]) -> Iterator[list[str]]:
+    rest = iter(dict.fromkeys(task_ids))
+    while chunk := list(islice(rest, _CHUNK)):
+        yield chunk
+
+
+def _short(text: str) -> str:
+    return str(text).replace("\0", "")[:MAX_NAME]

@@ -1,0 +1,35 @@
+"""Ends: which rows are those of tasks that have ended. Reads only; called by ``retry`` and ``retention``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from taskq import states
+from taskq.engines import Engine
+from taskq.models import Message, ScheduledMessage, TaskRun
+
+#: States of which a task never keeps the last one. ``STARTED`` it may: by raising ``Ignore``.
+_WAITING = frozenset({states.PENDING, states.RECEIVED, states.RETRY, states.REJECTED})
+
+
+def ended_runs(engine: Engine, runs: Iterable[TaskRun]) -> list[TaskRun]:
+    """Return those of ``runs`` that have ended: in a final state, or by raising ``Ignore``.
+
+    The latter keep a state that says no end. It is one if the row has a time for it, and no message is left: a task
+    that is tried again has both.
+    """
+    found = [run for run in runs if run.state in states.READY_STATES or _may_have_ended(run)]
+    going_on = _with_messages(engine, [run.task_id for run in found if run.state not in states.READY_STATES])
+    return [run for run in found if run.task_id not in going_on]
+
+
+def _may_have_ended(run: TaskRun) -> bool:
+    return run.finished_at is not None and run.state not in _WAITING
+
+
+def _with_messages(engine: Engine, task_ids: Collection[str]) -> set[str]:
+    if not task_ids:
+        return set()
+    models = (Message, ScheduledMessage)
+    found = (model._base_manager.using(engine.alias).filter(task_id__in=task_ids) for model in models)
+    return {task_id for rows in found for task_id in rows.values_list("task_id", flat=True)}

@@ -1,0 +1,70 @@
+"""Keeps the messages of tasks that fail, if other tasks were to follow them. A retry sends the message again.
+
+``settle`` calls ``keep`` before it deletes the messages; nothing happens here for tasks that succeed. A message is not
+kept if a sensitive argument may be in it (``@task(sensitive=...)``), its own or that of a follower: no row may have
+these after the end of the task.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from django.db.models import Q
+from django.db.models.functions import Right
+
+from taskq import states
+from taskq.calls.registry import tasks
+from taskq.engines import Engine
+from taskq.models import KeptMessage, Message
+from taskq.models.message import BaseMessage
+from taskq.records import Settlement
+from taskq.workflows.followups import EMPTY_EMBED
+
+from .texts import without_texts
+
+#: Messages that are read at once; each may have the megabyte that is opened outside of a task.
+_AT_ONCE = 50
+_COPIED = [
+    *("queue", "task_id", "name", "priority", "headers", "body", "content_type", "content_encoding", "properties"),
+    *("exchange", "routing_key", "tracked"),
+]
+
+
+def keep(engine: Engine, token: str, settlements: Sequence[Settlement]) -> None:
+    """Keep the messages of the failures among ``settlements`` that ``token`` holds, in the caller's transaction."""
+    failed = {s.message_id: s for s in settlements if s.state == states.FAILURE and s.keep and s.message_id}
+    numbers = sorted(failed)
+    for start in range(0, len(numbers), _AT_ONCE):
+        _keep(engine, token, {number: failed[number] for number in numbers[start : start + _AT_ONCE]})
+
+
+def _keep(engine: Engine, token: str, failed: dict[int, Settlement]) -> None:
+    linked = [number for number, s in failed.items() if s.linked]
+    rows = Message.objects.using(engine.alias).filter(id__in=failed, token__unindexed=token)
+    # A callback without an id makes no dependent: only the message tells.
+    ends = rows.annotate(end=Right("body", len(EMPTY_EMBED)))
+    followed = ends.filter(Q(id__in=linked) | ~Q(end=EMPTY_EMBED)).order_by("id")
+    found = [m for m in without_texts(followed) if not (m.shortened or may_be_sensitive(m.headers + m.body, m))]
+    if not found:
+        return
+    kept = KeptMessage.objects.using(engine.alias)
+    kept.filter(task_id__in=[m.task_id for m in found])._raw_delete(engine.alias)
+    now = engine.present()
+    by_id = {m.task_id: m for m in found}
+    kept.bulk_create(
+        KeptMessage(**{name: getattr(by_id[task_id], name) for name in _COPIED}, created_at=now)
+        for task_id in sorted(by_id)
+    )
+
+
+def may_be_sensitive(text: str, message: BaseMessage | None = None) -> bool:
+    """Tell whether ``text``, which has signatures in JSON, names a task with sensitive arguments.
+
+    A ``message`` whose body is no plain JSON may name any.
+    """
+    if not tasks.guarded:
+        return False
+    if message is not None and (message.content_type != "application/json" or not message.body.startswith("[")):
+        return True
+    return any(json.dumps(name) in text or f'"{name}"' in text for name in tasks.guarded)

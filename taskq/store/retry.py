@@ -1,0 +1,136 @@
+"""Retry: ended tasks wait again under their ids, or are run again as new tasks. Called by ``sending.publisher``.
+
+In place the outcome of the task becomes an ``Attempt``, and its row is ``PENDING`` as when it was sent. As new the row
+stays, and a ``Rerun`` links the two. The messages are planned by the caller, and inserted in the same transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from taskq import states
+from taskq.engines import Engine
+from taskq.exceptions import CannotRetry
+from taskq.messages import arguments
+from taskq.messages.protocol.options import is_storable
+from taskq.models import Rerun, Revocation, TaskRun
+from taskq.records import Envelope, Moment
+
+from .ends import ended_runs
+
+#: Makes the message of a run; raises ``CannotRetry``.
+Plan = Callable[[TaskRun], Envelope]
+#: Why tasks were not retried, by their ids.
+Refused = dict[str, CannotRetry]
+#: What a row says of the end of a task, as it is before there is one.
+_BEFORE: dict[str, Any] = {
+    "state": states.PENDING,
+    "result": None,
+    "content_type": "application/json",
+    "traceback": None,
+    "retries": 0,
+    "worker": "",
+    "children": None,
+    "started_at": None,
+    "finished_at": None,
+    "runtime": None,
+}
+
+
+def reset(engine: Engine, task_ids: Sequence[str], plan: Plan) -> tuple[list[Envelope], Refused]:
+    """Make ended tasks ``PENDING`` again, in the caller's transaction; return their messages, and who was refused.
+
+    Of two transactions at once the second waits for the first, and finds that the tasks have not ended.
+    """
+    envelopes, refused = [], Refused()
+    runs = {}
+    for run, envelope in _planned(engine, _locked(engine, task_ids), plan, refused, in_place=True):
+        runs[run.id] = run
+        envelopes.append(envelope)
+    _note_missing(task_ids, {run.task_id for run in runs.values()}, refused)
+    if runs:
+        engine.keep_attempts(list(runs))
+        _reset(engine, runs, {envelope.task_id: envelope for envelope in envelopes})
+        ids = [run.task_id for run in runs.values()]
+        Revocation.objects.using(engine.alias).filter(revoked_id__in=ids)._raw_delete(engine.alias)
+    return envelopes, refused
+
+
+def link(
+    engine: Engine, task_ids: Sequence[str], plan: Plan, by: str, reason: str
+) -> tuple[list[tuple[str, Envelope]], Refused]:
+    """Write a ``Rerun`` for each ended task; return the old ids with the new messages, and who was refused."""
+    refused: Refused = {}
+    runs = TaskRun.objects.using(engine.alias).filter(task_id__in=_possible(task_ids)).order_by("task_id")
+    rows = runs.defer("result", "traceback", "children")
+    found = [(run.task_id, envelope) for run, envelope in _planned(engine, rows, plan, refused, in_place=False)]
+    _note_missing(task_ids, {task_id for task_id, _ in found}, refused)
+    Rerun.objects.using(engine.alias).bulk_create(
+        Rerun(task_id=envelope.task_id, of_task_id=task_id, by=by, reason=reason, created_at=engine.present())
+        for task_id, envelope in found
+    )
+    return found, refused
+
+
+def _possible(task_ids: Collection[str]) -> list[str]:
+    """Return ids that may be those of tasks: a database refuses a statement with others."""
+    return [task_id for task_id in task_ids if is_storable(task_id)]
+
+
+def _locked(engine: Engine, task_ids: Sequence[str]) -> Sequence[TaskRun]:
+    rows = TaskRun.objects.using(engine.alias).select_for_update().filter(task_id__in=_possible(task_ids))
+    return list(rows.defer("result", "traceback", "children").order_by("task_id"))
+
+
+def _planned(
+    engine: Engine, runs: Collection[TaskRun], plan: Plan, refused: Refused, *, in_place: bool
+) -> Iterator[tuple[TaskRun, Envelope]]:
+    ended = {run.task_id for run in ended_runs(engine, runs)}
+    for run in runs:
+        try:
+            _refuse_by_state(run, ended=run.task_id in ended, in_place=in_place)
+            yield run, plan(run)
+        except CannotRetry as error:
+            refused[run.task_id] = error
+
+
+def _refuse_by_state(run: TaskRun, *, ended: bool, in_place: bool) -> None:
+    if not ended:
+        doing = "runs" if run.started_at is not None else "waits"
+        raise CannotRetry("unfinished", f"{run} has not ended: it {doing}.")
+    if in_place and run.state == states.SUCCESS:
+        raise CannotRetry("succeeded", f"{run} has succeeded: it can be run again as a new task only.")
+
+
+def _note_missing(task_ids: Collection[str], found: Collection[str], refused: Refused) -> None:
+    for task_id in set(task_ids).difference(found, refused):
+        refused[task_id] = CannotRetry("missing", f"There is no task {task_id[:100]}, or its row was deleted.")
+
+
+def _reset(engine: Engine, runs: Mapping[int, TaskRun], envelopes: Mapping[str, Envelope]) -> None:
+    rows = TaskRun.objects.using(engine.alias)
+    now = datetime.fromtimestamp(engine.now(), UTC)
+    rows.filter(id__in=list(runs)).update(**_BEFORE, created_at=now, eta=None, expires_at=None)
+    for number, run in runs.items():
+        if changes := _changes(run, envelopes[run.task_id], now):
+            rows.filter(id=number).update(**changes)
+
+
+def _changes(run: TaskRun, envelope: Envelope, now: datetime) -> dict[str, Any]:
+    """Return what the new message says otherwise than the row."""
+    text = arguments.seal(envelope.arguments, run.task_id, run.name)
+    found: dict[str, Any] = {} if text == run.arguments else {"arguments": text}
+    if envelope.queue and envelope.queue != run.queue:
+        found["queue"] = envelope.queue
+    if envelope.later:
+        found["eta"] = _at(envelope.due, now)
+    if envelope.expires is not None or envelope.expires_in is not None:
+        found["expires_at"] = _at(envelope.expiry, now)
+    return found
+
+
+def _at(moment: Moment, now: datetime) -> datetime:
+    unix, seconds = moment
+    return now + timedelta(seconds=seconds or 0.0) if unix is None else datetime.fromtimestamp(unix, UTC)

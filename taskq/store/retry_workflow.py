@@ -1,0 +1,246 @@
+"""Retry in a workflow: a failed task runs again from the message that was kept of it, and what depends on it goes on.
+
+This takes back what ``workflows.advance`` did when the task failed, in its order: the dependents that never ran, then
+the groups that counted them, then the bodies of these groups. It takes back no more than that failure has caused: a
+group with another failed member stays failed until that member is retried too. Errbacks that ran have run.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from django.db.models import Exists, OuterRef, Q
+from kombu.utils.json import loads
+
+from taskq import states
+from taskq.conf import settings
+from taskq.engines import Engine, for_alias
+from taskq.exceptions import CannotRetry, SignatureMismatch
+from taskq.messages.parking import home
+from taskq.messages.protocol import mapping_of, retry_envelope, seal, verify
+from taskq.models import Attempt, Group, KeptMessage, Node, TaskRun
+from taskq.records import LOOK_UP_IN_ROWS, Envelope, Unreachable
+from taskq.workflows import rests
+from taskq.workflows.dependents import dependents, dependents_of
+from taskq.workflows.followups import of_message
+from taskq.workflows.parts import PENDING_RANGE
+from taskq.workflows.plan import is_member
+from taskq.workflows.port import GroupCount
+
+from .enqueue import follow, insert_runs, names_of, wake
+from .transactions import repeated
+from .workflow_rows import DatabaseWorkflows
+
+_AT_ONCE = 500
+
+
+def is_kept(task_id: str, alias: str | None = None) -> bool:
+    """Tell whether the message of a failed task was kept, because other tasks were to follow it."""
+    return task_id in kept_among([task_id], alias or settings.DATABASE)
+
+
+def kept_among(task_ids: Sequence[str], alias: str) -> set[str]:
+    """Return the failed tasks among ``task_ids`` that ``retry_kept`` can run again."""
+    runs = TaskRun.objects.filter(
+        task_id=OuterRef("task_id"), state=states.FAILURE, created_at__lte=OuterRef("created_at")
+    )
+    found: set[str] = set()
+    for start in range(0, len(task_ids), _AT_ONCE):
+        kept = KeptMessage.objects.using(alias).filter(Exists(runs), task_id__in=task_ids[start : start + _AT_ONCE])
+        found.update(kept.values_list("task_id", flat=True))
+    return found
+
+
+def failed_in(root_id: str, alias: str | None = None) -> list[str]:
+    """Return the tasks of a workflow that failed themselves and can be run again, in the order of their nodes."""
+    alias = alias or settings.DATABASE
+    nodes = Node.objects.using(alias).filter(root_id=root_id)
+    failed = nodes.filter(Exists(KeptMessage.objects.filter(task_id=OuterRef("task_id")))).order_by("id")
+    task_ids = list(failed.values_list("task_id", flat=True))
+    kept = kept_among(task_ids, alias)
+    return [task_id for task_id in task_ids if task_id in kept]
+
+
+def retry_kept(task_id: str, *, queue: str | None = None, alias: str | None = None, **changes: Any) -> list[str]:
+    """Run a failed task of a workflow again, under its id; return the dependents that wait for it again.
+
+    ``changes`` are options of ``retry_envelope``: ``args``, ``kwargs``, ``countdown``, ``eta``, ``priority``. The old
+    outcome becomes an ``Attempt``. Raises ``CannotRetry``.
+    """
+    engine = for_alias(alias or settings.DATABASE)
+    given = {"queue": queue, **changes} if queue else changes
+    return repeated(engine, partial(_retry, engine, task_id, given))
+
+
+def _retry(engine: Engine, task_id: str, changes: Mapping[str, Any]) -> list[str]:
+    with engine.atomic():
+        kept, run = _locked(engine, task_id)
+        if _is_failing(kept, engine.alias):
+            raise CannotRetry("unfinished", f"The tasks that were to follow {task_id} are still failing: try it later.")
+        envelope = _again(kept, run, changes)
+        steps = _Reopening(engine)
+        steps.reopen(kept, task_id)
+        kept_rows = KeptMessage.objects.using(engine.alias).filter(task_id=task_id)
+        kept_rows._raw_delete(engine.alias)
+        _note_attempt(engine, run)
+        seal([envelope])
+        insert_runs(engine, [envelope])
+        Node.objects.using(engine.alias).filter(task_id=task_id).update(state="", revoked=False)
+        follow(engine, [envelope])
+        wake(engine, names_of([envelope]))
+    return steps.waiting
+
+
+def _locked(engine: Engine, task_id: str) -> tuple[KeptMessage, TaskRun]:
+    """Lock and return the kept message and the run of a task. Of two retries at once the second finds no message."""
+    kept = KeptMessage.objects.using(engine.alias).select_for_update().filter(task_id=task_id).first()
+    run = TaskRun.objects.using(engine.alias).select_for_update().filter(task_id=task_id).first()
+    if run is None:
+        raise CannotRetry("missing", f"There is no task {task_id}, or its row was deleted.")
+    if run.state != states.FAILURE:
+        reason = "succeeded" if run.state == states.SUCCESS else "unfinished"
+        raise CannotRetry(
+            reason, f"The task {task_id} is {run.state}: only a task that has failed runs again in its workflow."
+        )
+    if kept is None or kept.created_at < run.created_at:
+        raise CannotRetry(
+            "unkept",
+            f"The message of {task_id} was not kept: the task never ran, or its message or that of a follower "
+            "has sensitive arguments, or it is too large, or it failed before taskq kept messages.",
+        )
+    if settings.SIGNING:
+        try:
+            verify(kept)
+        except SignatureMismatch as error:
+            raise CannotRetry("altered", f"The kept message of {task_id} was altered: {error}") from error
+    return kept, run
+
+
+def _is_failing(kept: KeptMessage, alias: str) -> bool:
+    """Tell whether dependents in the workflow of this message are yet to fail."""
+    headers = mapping_of(kept.headers)
+    first, behind = PENDING_RANGE
+    rows = Group.objects.using(alias).filter(group_id__gte=first, group_id__lt=behind)
+    return rows.filter(root_id=headers.get("root_id") or kept.task_id).exists()
+
+
+def _again(kept: KeptMessage, run: TaskRun, changes: Mapping[str, Any]) -> Envelope:
+    """Return the kept message as one that is sent now: the first try, which does not expire."""
+    envelope = retry_envelope(kept, **changes)
+    envelope.headers |= {"retries": 0, "expires": None}
+    envelope.expires = None
+    envelope.queue = changes.get("queue") or home(kept.queue)
+    envelope.tracked = envelope.reset = True
+    envelope.arguments = envelope.arguments or run.arguments
+    return envelope
+
+
+def _note_attempt(engine: Engine, run: TaskRun) -> None:
+    fields = ("task_id", "state", "retries", "result", "traceback", "worker", "started_at", "finished_at")
+    Attempt.objects.using(engine.alias).create(**{name: getattr(run, name) for name in fields})
+
+
+class _Reopening:
+    """Takes a failure back. The rows are locked in the order in which ``workflows.advance`` locks them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._rows = DatabaseWorkflows(engine)
+        #: Dependents that have not run, and wait again.
+        self.waiting: list[str] = []
+        self._reopened: set[str] = set()
+
+    def reopen(self, kept: KeptMessage, task_id: str) -> None:
+        """Reopen the dependents of the failed task with this message, and the groups that it failed."""
+        follow_ups = of_message(kept, states.REVOKED, "{}")  # of a revoked task: without errbacks
+        self._reopened.add(task_id)
+        headers = mapping_of(kept.headers)
+        joined: Counter[str] = Counter()
+        if is_member(headers):
+            joined[str(headers["group"])] += 1
+        joined += self._reopen_tasks(self._with_rests(follow_ups.unreachable, task_id))
+        while joined:
+            joined = self._reopen_groups(joined)
+
+    def _with_rests(self, found: Iterable[Unreachable], of: str) -> list[Unreachable]:
+        """Return dependents with those in the rests of their chains."""
+        unreachable, seen = list(found), set[str]()
+        while keys := set(rests.references(unreachable)) - seen:
+            seen |= keys
+            unreachable = [each for each in unreachable if each.task_id not in keys]
+            bodies = [body for body in self._rows.bodies(keys) if body.body]
+            if len(bodies) < len(keys):
+                raise CannotRetry(
+                    "unkept", f"The rest of the chain of {of} was not kept: it may have sensitive arguments."
+                )
+            unreachable += [each for body in bodies for each in dependents({"chain": loads(body.body)})]
+        if LOOK_UP_IN_ROWS in unreachable:
+            raise CannotRetry("unreadable", f"The kept message of {of} can't be read.")
+        return [each for each in unreachable if each.name != rests.NAME]
+
+    def _reopen_tasks(self, unreachable: Sequence[Unreachable]) -> Counter[str]:
+        """Take back the failures of tasks that never ran; return how many members each group has again."""
+        by_id = {each.task_id: each for each in unreachable if each.task_id not in self._reopened}
+        ids = sorted(by_id)
+        failed: list[str] = []
+        for start in range(0, len(ids), self._engine.chunk):
+            runs = TaskRun.objects.using(self._engine.alias).filter(task_id__in=ids[start : start + self._engine.chunk])
+            rows = runs.filter(state=states.FAILURE).select_for_update().order_by("task_id")
+            found = dict(rows.values_list("task_id", "queue"))
+            # The failure of a task that was never sent is all there is of it. A replaced task was sent.
+            never_sent = [task_id for task_id, queue in found.items() if not queue]
+            runs.filter(task_id__in=never_sent)._raw_delete(self._engine.alias)
+            runs.filter(task_id__in=found.keys() - set(never_sent)).update(
+                state=states.PENDING, result=None, traceback=None, finished_at=None, content_type="application/json"
+            )
+            failed += found
+        self._reopened.update(failed)
+        self.waiting += failed
+        return Counter(by_id[task_id].group_id for task_id in failed if by_id[task_id].group_id)
+
+    def _reopen_groups(self, joined: Mapping[str, int]) -> Counter[str]:
+        """Have groups wait for members again; return the members that bodies were which now wait too."""
+        groups = Group.objects.using(self._engine.alias)
+        rows = groups.select_for_update().filter(group_id__in=sorted(joined)).order_by("group_id")
+        found = {row.group_id: row for row in rows.defer("body")}
+        failing = self._with_failed_members([group_id for group_id, row in found.items() if row.failed])
+        counts = [
+            GroupCount(row.group_id, row.remaining + joined[row.group_id], row.group_id in failing)
+            for row in found.values()
+        ]
+        self._rows.set_counts(counts)
+        again = [group_id for group_id, row in found.items() if row.failed and group_id not in failing]
+        return self._reopen_tasks(self._dependents_of_groups(again))
+
+    def _with_failed_members(self, group_ids: Collection[str]) -> set[str]:
+        """Return the groups that have a failed or revoked member still."""
+        return {group_id for group_id in group_ids if self._has_failed_member(group_id)}
+
+    def _has_failed_member(self, group_id: str) -> bool:
+        ended = TaskRun.objects.filter(task_id=OuterRef("task_id"), state__in=states.PROPAGATE_STATES)
+        nodes = Node.objects.using(self._engine.alias).filter(group_id=group_id)
+        failed = nodes.filter(Q(revoked=True) | Q(state__in=states.PROPAGATE_STATES) | Exists(ended))
+        return any(task_id not in self._reopened for task_id in failed.values_list("task_id", flat=True).iterator())
+
+    def _dependents_of_groups(self, group_ids: Sequence[str]) -> list[Unreachable]:
+        bodies = {body.group_id: body.body for body in self._rows.bodies(group_ids)} if group_ids else {}
+        found: list[Unreachable] = []
+        for group_id in group_ids:
+            if body := bodies.get(group_id):
+                found += self._with_rests(dependents_of(body), group_id)
+            elif (
+                Node.objects.using(self._engine.alias)
+                .filter(waits_for=group_id, root_id=self._root_of(group_id))
+                .exists()
+            ):
+                raise CannotRetry(
+                    "unkept", f"The body of the group {group_id} was not kept: it may have sensitive arguments."
+                )
+        return found
+
+    def _root_of(self, group_id: str) -> str:
+        nodes = Node.objects.using(self._engine.alias).filter(group_id=group_id)
+        return nodes.values_list("root_id", flat=True).first() or ""

@@ -1,0 +1,132 @@
+"""An action: something that a user does to rows of a page. And the registry of all actions.
+
+An action is a button on the page of a row, or of a list. ``taskq_admin.views.action`` asks, checks the permission,
+calls ``act``, and writes who did it. An action of the project's own is registered likewise, when its app is ready::
+
+    register(Action(key="mark", of="taskrun", label=_("Mark"), permission="shop.mark", act=mark))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django import forms
+from django.contrib.admin.models import CHANGE
+from django.contrib.messages import SUCCESS
+from django.http import HttpRequest
+from django.utils.functional import Promise
+
+Text = str | Promise
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Who acts: a user of the site, and the reason if one was given."""
+
+    user: Any
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        """The user's name, as rows and logs keep it."""
+        return str(self.user.get_username())
+
+
+@dataclass(slots=True)
+class Report:
+    """What really happened: how many rows were changed, and sentences with the levels of ``django.contrib.messages``.
+
+    ``touched`` are the ids that were changed, ``None`` if they are all that were chosen: these get a log entry. HTML in
+    a message, such as a link, has to be made by ``format_html``.
+    """
+
+    done: int = 0
+    messages: list[tuple[int, str]] = field(default_factory=list)
+    touched: Sequence[str] | None = None
+
+    def say(self, text: Text, level: int = SUCCESS) -> Report:
+        """Add a sentence, and return the report."""
+        self.messages.append((level, text if isinstance(text, str) else str(text)))
+        return self
+
+
+def _always(row: Any) -> bool:
+    return True
+
+
+def _never(row: Any) -> Text:
+    return ""
+
+
+def _nothing(request: HttpRequest, rows: Sequence[Any]) -> Mapping[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """One thing that can be done to rows of a model.
+
+    Attributes:
+        key: its name in addresses.
+        of: the model's name in small letters, such as ``taskrun``: the ``ModelAdmin`` of this model serves it.
+        label: the text of the button.
+        permission: the permission that it needs besides the view permission of the model.
+        act: does it. Called with the ids of rows, the cleaned data of ``form``, and who acts. An exception becomes a
+            message; a ``TaskqError`` or a ``ValueError`` is shown as a refusal, in its own words.
+        question: what the confirm page asks. Without it, and without a form, the button acts at once.
+        form: more to fill in.
+        initial: what the form begins with; called with the request and the rows.
+        destroys: something is lost; the button is red.
+        applies: whether the page of a row offers it.
+        refuses: why it can't be done to a row, shown instead of the button; empty if it can.
+        bulk: it may act on all that match a filter.
+        type_to_confirm: the name, or the number of the rows, has to be typed.
+        flag: the kind of the entry in Django's admin log.
+    """
+
+    key: str
+    of: str
+    label: Text
+    permission: str
+    act: Callable[[Sequence[str], Mapping[str, Any], Who], Report]
+    question: Text = ""
+    form: type[forms.Form] | None = None
+    initial: Callable[[HttpRequest, Sequence[Any]], Mapping[str, Any]] = _nothing
+    destroys: bool = False
+    applies: Callable[[Any], bool] = _always
+    refuses: Callable[[Any], Text] = _never
+    bulk: bool = False
+    type_to_confirm: bool = False
+    flag: int = CHANGE
+
+    @property
+    def asks(self) -> bool:
+        """Whether a page is shown before it acts."""
+        return bool(self.question) or self.form is not None or self.type_to_confirm
+
+    def is_permitted(self, user: Any) -> bool:
+        """Tell whether a user has its permission, and may see the rows."""
+        return bool(user.has_perm(self.permission) and user.has_perm(f"taskq.view_{self.of}"))
+
+
+#: All actions by model and key, in the order in which pages show them.
+ACTIONS: dict[tuple[str, str], Action] = {}
+
+
+def register(*actions: Action) -> None:
+    """Add actions; one with the model and the key of an earlier one replaces it."""
+    ACTIONS.update({(action.of, action.key): action for action in actions})
+
+
+def get(of: str, key: str) -> Action | None:
+    """Return an action by the model's name and its key."""
+    return ACTIONS.get((of, key))
+
+
+def offered(request: HttpRequest, of: str, row: Any) -> Iterator[Action]:
+    """Yield the actions that the user may do, and that the row allows or refuses in words."""
+    for (model, _), action in list(ACTIONS.items()):
+        if model == of and action.is_permitted(request.user) and action.applies(row):
+            yield action

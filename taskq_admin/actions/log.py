@@ -1,0 +1,31 @@
+"""Who did it, to what, and why: entries in Django's admin log. Called by the action view and by bulk tasks.
+
+The entries are in the database of ``auth``, taskq's rows may be in another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.conf import settings
+from django.contrib.admin.models import LogEntry
+from django.db.models import Model
+from django.utils import translation
+
+from .base import Action, Who
+
+
+def write(action: Action, rows: Sequence[Model], who: Who, failed: str = "") -> None:
+    """Write an entry for each row. ``failed`` is the class of the exception that ended the action, if one did."""
+    if rows:
+        LogEntry.objects.log_actions(who.user.pk, rows, action.flag, _text(action, who, failed))
+
+
+def _text(action: Action, who: Who, failed: str) -> str:
+    # The log is read by others: it is written in the site's language, not in that of the user.
+    with translation.override(settings.LANGUAGE_CODE):
+        parts: list[Any] = [action.label, f"({failed})" if failed else ""]
+        label = " ".join(str(part) for part in parts if part)
+    # A text that begins with a bracket would be read as JSON.
+    return f"{label}: {who.reason}" if who.reason else label

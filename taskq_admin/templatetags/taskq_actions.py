@@ -1,0 +1,52 @@
+"""The buttons of actions: ``{% load taskq_actions %}{% taskq_actions "taskrun" run %}``.
+
+They are links to the confirm page, or forms where nothing is asked, so they work without a script.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from django import template
+from django.contrib.admin.models import DELETION
+from django.http import HttpRequest
+from django.template import Context
+from django.urls import NoReverseMatch, reverse
+
+from taskq_admin.actions.base import Action, Text, offered
+
+register = template.Library()
+#: Which attribute of a row is its id for actions; another one's is the primary key.
+IDS = {"taskrun": "task_id", "queue": "name", "node": "root_id"}
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """One button: the address that acts, and the one that asks first; or the reason why it can't be pressed."""
+
+    action: Action
+    address: str
+    asking: str
+    refusal: Text
+
+
+@register.inclusion_tag("admin/taskq_admin/actions.html", takes_context=True)
+def taskq_actions(context: Context, of: str, row: Any) -> dict[str, Any]:
+    """Show the buttons that the user may press and that the row allows; ``of`` is the model's name."""
+    request: HttpRequest = context["request"]
+    row_id = str(getattr(row, IDS.get(of, "pk")))
+    site = getattr(request, "current_app", None)
+    buttons = [_button(action, row, row_id, request, site) for action in offered(request, of, row)]
+    return {"buttons": [button for button in buttons if button], "id": row_id, "next": request.get_full_path()}
+
+
+def _button(action: Action, row: Any, row_id: str, request: HttpRequest, site: str | None) -> Button | None:
+    try:
+        address = reverse(f"admin:taskq_{action.of}_do", args=[action.key], current_app=site)
+    except NoReverseMatch:  # This site does not show the model.
+        return None
+    # The page of a row that is deleted is no place to go back to.
+    back = {} if action.flag == DELETION else {"next": request.get_full_path()}
+    return Button(action, address, f"{address}?{urlencode({'id': row_id, **back})}", action.refuses(row))

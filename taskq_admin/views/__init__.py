@@ -1,0 +1,1 @@
+"""Views that several ``ModelAdmin`` classes serve at addresses of their own."""

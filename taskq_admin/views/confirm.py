@@ -1,0 +1,56 @@
+"""The form of the confirm page: what the action asks for, a reason, and what has to be typed. And the safe way back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django import forms
+from django.http import HttpRequest
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext_lazy as _
+
+from taskq_admin.actions.base import Action
+
+#: Characters of a reason at most.
+LONGEST_REASON = 500
+
+
+class Confirm(forms.Form):
+    """A reason, and a text that has to be typed exactly."""
+
+    reason = forms.CharField(
+        label=_("Reason"),
+        required=False,
+        max_length=LONGEST_REASON,
+        help_text=_("Kept in the log with your name."),
+        widget=forms.TextInput(attrs={"size": 60, "autocomplete": "off"}),
+    )
+    typed = forms.CharField(required=False, strip=False, widget=forms.TextInput(attrs={"autocomplete": "off"}))
+
+    def __init__(self, expected: str, data: Mapping[str, Any] | None = None) -> None:
+        super().__init__(data, auto_id="id_confirm_%s", prefix="confirm", use_required_attribute=False)
+        self.expected = expected
+        if not expected:
+            del self.fields["typed"]
+        else:
+            self.fields["typed"].label = _("Type %(text)s to confirm") % {"text": expected}
+
+    def clean_typed(self) -> str:
+        """Check that what was typed is what was asked for."""
+        typed: str = self.cleaned_data["typed"]
+        if typed.strip() != self.expected.strip():
+            raise forms.ValidationError(_("This is not the text above: nothing was done."))
+        return typed
+
+
+def own_form(action: Action, data: Mapping[str, Any] | None, initial: Mapping[str, Any]) -> forms.Form:
+    """Return the action's own form, an empty one if it has none."""
+    return (action.form or forms.Form)(data, initial=dict(initial))
+
+
+def way_back(request: HttpRequest, otherwise: str) -> str:
+    """Return the address that ``next`` names, if it is one of this site, else ``otherwise``."""
+    wanted = request.POST.get("next") or request.GET.get("next") or ""
+    hosts = {request.get_host()}
+    return wanted if url_has_allowed_host_and_scheme(wanted, hosts, request.is_secure()) else otherwise

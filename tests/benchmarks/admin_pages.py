@@ -1,0 +1,190 @@
+"""Whether the pages of the admin stay quick with a large history.
+
+    python -m tests.benchmarks.admin_pages [--database postgresql|sqlite] [--tasks 1000000] [--only taskrun]
+        [--slowest 30]
+
+Fills a database (``million``), and opens the pages as a superuser with Django's test client: all that links of the
+section lead to, each choice of each filter, and searches of each kind, also for what is not there. Prints the slowest
+pages with their best time of three, of which how much the processor worked here, and the number of queries, the two for
+session and user included. The status is 1 if one takes more than 0.3 s (the overview 0.2 s) or more than 12 queries, or
+answers with an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
+
+from . import million
+from .project import prepared
+
+if TYPE_CHECKING:
+    from django.test import Client
+
+SECTION = "/admin/taskq/"
+MOST_SECONDS, MOST_SECONDS_OF_OVERVIEW, MOST_QUERIES = 0.3, 0.2, 12
+#: Addresses that differ in ids or values only are opened so often.
+ALIKE = 8
+#: What is typed into text fields of forms that search: what is there, and what is not.
+TYPED = (
+    "00000000-0000-7000-8000-000000500033",  # an id
+    "000500033",  # its tail
+    million.NAMES[7],  # a name
+    "shop.mail",  # its beginning
+    "absent.name",
+    "order_id=500033",  # an argument
+    "order_id=-1",
+    "TimeoutError",
+    "error:TimeoutError",
+    "does not answer",
+    "nothing of this kind",
+    "taskq@host3",
+    "\x00'<b>%_",
+)
+
+
+class _Opened(NamedTuple):
+    """A page and what it cost."""
+
+    seconds: float
+    processor: float
+    queries: int
+    status: int
+    address: str
+
+
+class _Page(HTMLParser):
+    """The links of a page, and the addresses that its forms of the kind GET lead to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.fields: dict[str, list[str]] = {}
+        self.hidden: dict[str, str] = {}
+        self.form: str | None = None
+        self.field = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag == "a":
+            self.links.append(given.get("href", ""))
+        elif tag == "form":
+            self.form = given.get("action", "") if given.get("method", "get").lower() == "get" else None
+            self.fields, self.hidden = {}, {}
+        elif self.form is not None and tag in ("input", "select") and given.get("name"):
+            self._field(tag, given)
+        elif self.form is not None and tag == "option" and self.field:
+            self.fields[self.field].append(given.get("value", ""))
+
+    def _field(self, tag: str, given: dict[str, str]) -> None:
+        self.field = given["name"] if tag == "select" else ""
+        if given.get("type") == "hidden":
+            self.hidden[given["name"]] = given.get("value", "")
+        elif tag == "select" or given.get("type", "text") in ("text", "search"):
+            self.fields[given["name"]] = [] if tag == "select" else list(TYPED)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "form" and self.form is not None:
+            for name, values in self.fields.items():
+                self.links += [f"{self.form}?{urlencode({**self.hidden, name: value})}" for value in values if value]
+            self.form = None
+
+
+def main() -> int:
+    """Fill, open, print, and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--database", choices=["postgresql", "sqlite"], default="sqlite")
+    parser.add_argument("--tasks", type=int, default=1_000_000)
+    parser.add_argument("--only", default="", help="open only addresses that hold this text")
+    parser.add_argument("--slowest", type=int, default=30, help="how many pages to print")
+    options = parser.parse_args()
+    with prepared(options.database, "testproject"):
+        began = time.perf_counter()
+        million.fill(options.tasks)
+        print(f"{options.database}: {options.tasks:,} tasks, filled in {time.perf_counter() - began:.0f} s", flush=True)
+        found = sorted(_opened(options.only), reverse=True)
+    bad = [each for each in found if _is_bad(each)]
+    for each in sorted({*found[: options.slowest], *bad}, reverse=True):
+        mark = "  <-- too much" if _is_bad(each) else ""
+        times = f"{each.seconds * 1000:8.0f} ms ({each.processor * 1000:4.0f} here)"
+        print(f"{times} {each.queries:3} queries  {each.status}  {each.address}{mark}")
+    print(f"{len(found)} pages, {len(bad)} of them too slow, with too many queries, or with an error")
+    return 1 if bad else 0
+
+
+def _is_bad(page: _Opened) -> bool:
+    most = MOST_SECONDS_OF_OVERVIEW if urlsplit(page.address).path == SECTION else MOST_SECONDS
+    return page.seconds > most or page.queries > MOST_QUERIES or page.status >= 500
+
+
+def _opened(only: str) -> Iterator[_Opened]:
+    """Open page after page, as they are found."""
+    client = _client()
+    waiting, seen, alike = deque([SECTION]), {SECTION}, Counter[str]()
+    while waiting:
+        address = waiting.popleft()
+        opened, answer = _measured(client, address)
+        if only in address:
+            yield opened
+        for link in _links(address, answer):
+            if link not in seen and alike[_pattern(link)] < ALIKE:
+                seen.add(link)
+                alike[_pattern(link)] += 1
+                waiting.append(link)
+
+
+def _client() -> Client:
+    from django.contrib.auth.models import User
+    from django.test import Client
+
+    client = Client(raise_request_exception=False)
+    client.force_login(User.objects.create(username="boss", is_staff=True, is_superuser=True))
+    return client
+
+
+def _measured(client: Client, address: str) -> tuple[_Opened, Any]:
+    """Open a page three times; the first time counts too."""
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    times = []
+    for _ in range(3):
+        with CaptureQueriesContext(connection) as queries:
+            began, worked = time.perf_counter(), time.thread_time()
+            answer = client.get(address)
+            times.append((time.perf_counter() - began, time.thread_time() - worked))
+    return _Opened(*min(times), len(queries), answer.status_code, address), answer
+
+
+def _links(address: str, answer: Any) -> Iterator[str]:
+    if answer.status_code in (301, 302):
+        yield from _inside(address, [answer.headers["Location"]])
+    elif answer.status_code == 200 and answer.headers["Content-Type"].startswith("text/html"):
+        page = _Page()
+        page.feed(answer.content.decode())
+        yield from _inside(address, page.links)
+
+
+def _inside(address: str, links: list[str]) -> Iterator[str]:
+    for link in links:
+        whole = urlsplit(urljoin(address, link))
+        if whole.path.startswith(SECTION):
+            yield whole.path + (f"?{whole.query}" if whole.query else "")
+
+
+def _pattern(address: str) -> str:
+    """Return what addresses have in common that differ in an id, or in the value of one filter."""
+    whole = urlsplit(address)
+    path = re.sub(r"/[^/]*\d[^/]*(?=/)", "/*", whole.path)
+    return f"{path}?{'&'.join(sorted({name for name, _ in parse_qsl(whole.query, keep_blank_values=True)}))}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

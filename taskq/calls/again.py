@@ -15,7 +15,6 @@ from taskq.exceptions import CannotRetry, DecodeError, EncodeError, QueueNotFoun
 from taskq.messages import arguments, protocol, routing, serializers
 from taskq.messages.arguments import StoredArguments
 from taskq.messages.parking import home
-from taskq.messages.protocol.build import put_json_text
 from taskq.records import Envelope
 
 from .definition import TaskDefinition
@@ -137,14 +136,9 @@ def _unchanged(
 ) -> Envelope:
     try:
         serializer = "json" if stored.text else stored.serializer
-        envelope = _built(run, task, stored.args, stored.kwargs, changes, new, serializer=serializer)
-        # A row that hides nothing keeps its text; one that hides something now, as its task says, keeps what is shown.
-        if stored.text and envelope.content_type == serializers.JSON_TYPE:
-            shown = envelope.arguments
-            put_json_text(envelope, stored.text, None if task is None else task.compression)
-            if shown is not None and arguments.from_text(shown).masked:
-                envelope.arguments = shown
-        return envelope
+        # The body holds the text of the row as it is: nothing is lost by decoding and encoding.
+        encoded = stored.text or None
+        return _built(run, task, stored.args, stored.kwargs, changes, new, serializer=serializer, encoded=encoded)
     except (TypeError, ValueError, EncodeError, QueueNotFound) as error:
         if changes is not UNCHANGED:
             raise

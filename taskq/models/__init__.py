@@ -1,6 +1,7 @@
 """The rows of taskq: one noun a module. Only ``taskq.store`` changes them."""
 
 from .event import TaskEvent
+from .failure import Error, ErrorCount, Failure
 from .log import TaskLog
 from .message import CLAIM_ORDER, DUE_ORDER, KeptMessage, Message, ScheduledMessage
 from .pause import QueuePause
@@ -18,7 +19,10 @@ __all__ = [
     "DUE_ORDER",
     "Attempt",
     "Binding",
+    "Error",
+    "ErrorCount",
     "Exchange",
+    "Failure",
     "Group",
     "KeptMessage",
     "Lease",

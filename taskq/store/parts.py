@@ -14,7 +14,7 @@ from taskq.models import Group
 from taskq.workflows.advance import go_on
 from taskq.workflows.parts import PENDING_RANGE, Pending
 
-from . import log_lines
+from . import failures, log_lines
 from .sealed_workflows import open_body
 from .settle import wake_waiters
 from .transactions import repeated
@@ -58,4 +58,7 @@ def _work_off(engine: Engine, row_id: str) -> None:
         body, group_id, size, root_id, parent_id = found[0]
         pending = Pending.read(open_body(body or "", group_id, size, root_id, parent_id))
         rows._raw_delete(engine.alias)
-        wake_waiters(engine, go_on(DatabaseWorkflows(engine), pending))
+        workflows = DatabaseWorkflows(engine)
+        ended = go_on(workflows, pending)
+        failures.note(engine, workflows.failed)
+        wake_waiters(engine, ended)

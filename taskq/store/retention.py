@@ -31,7 +31,7 @@ from taskq.models import (
     TaskRun,
 )
 
-from . import leadership, statistics
+from . import failures, leadership, statistics
 from .ends import ended_runs
 
 #: How many rows one transaction deletes.
@@ -78,6 +78,7 @@ def _delete(task_ids: Sequence[str], ended: Collection[str], alias: str) -> int:
             return len(awaited)
         for kept_apart in (Attempt, KeptMessage, TaskEvent, TaskLog, Rerun):
             kept_apart.objects.using(alias).filter(task_id__in=gone.values())._raw_delete(alias)
+        failures.forget(gone, alias)
         # By their keys, and only if none was sent again meanwhile.
         return len(awaited) + runs.filter(id__in=gone)._raw_delete(alias)
 
@@ -111,6 +112,8 @@ def sweep(marks: Marks, alias: str | None = None, limit: int = BATCH) -> Iterato
     for told in (TaskEvent, TaskLog):
         yield from _expire_told(told, before, limit, alias, marks if for_ever else None)
     yield from statistics.expire(limit, alias)
+    kept = settings.RESULT_FAILURE_EXPIRES
+    yield from failures.expire(None if kept is None else _before(kept, alias), limit, alias)
     if settings.REVOKES_EXPIRE is not None:
         yield from _expire_revocations(_before(settings.REVOKES_EXPIRE, alias), limit, alias)
     leadership.note_done(Lease.RETENTION, alias)
@@ -122,8 +125,8 @@ def ages() -> dict[str, timedelta | None]:
     ``STARTED`` is among them: a task that raises ``Ignore`` ends, and keeps the state that it had. A state of the
     user's own is kept as long.
     """
-    kept, failures = settings.RESULT_EXPIRES, settings.RESULT_FAILURE_EXPIRES
-    return {states.SUCCESS: kept, states.REVOKED: kept, states.STARTED: kept, states.FAILURE: failures}
+    kept, failed = settings.RESULT_EXPIRES, settings.RESULT_FAILURE_EXPIRES
+    return {states.SUCCESS: kept, states.REVOKED: kept, states.STARTED: kept, states.FAILURE: failed}
 
 
 def expire(state: str, age: timedelta, limit: int = BATCH, alias: str | None = None) -> int:

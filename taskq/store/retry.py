@@ -24,6 +24,7 @@ from .ends import ended_runs
 Plan = Callable[[TaskRun], Envelope]
 #: Why tasks were not retried, by their ids.
 Refused = dict[str, CannotRetry]
+_LARGE = ("result", "traceback", "children")
 #: What a row says of the end of a task, as it is before there is one.
 _BEFORE: dict[str, Any] = {
     "state": states.PENDING,
@@ -44,11 +45,13 @@ def reset(engine: Engine, task_ids: Sequence[str], plan: Plan) -> tuple[list[Env
 
     Of two transactions at once the second waits for the first, and finds that the tasks have not ended.
     """
-    envelopes, refused = [], Refused()
-    runs = {}
-    for run, envelope in _planned(engine, _locked(engine, task_ids), plan, refused, in_place=True):
+    refused: Refused = {}
+    runs: dict[int, TaskRun] = {}
+    envelopes: list[Envelope] = []
+    for run, envelope in _planned(engine, _locked(engine, task_ids), plan, refused):
         runs[run.id] = run
         envelopes.append(envelope)
+    _refuse_by_state(engine, set(task_ids).difference(refused, (run.task_id for run in runs.values())), refused)
     _note_missing(task_ids, {run.task_id for run in runs.values()}, refused)
     if runs:
         engine.keep_attempts(list(runs))
@@ -64,8 +67,8 @@ def link(
     """Write a ``Rerun`` for each ended task; return the old ids with the new messages, and who was refused."""
     refused: Refused = {}
     runs = TaskRun.objects.using(engine.alias).filter(task_id__in=_possible(task_ids)).order_by("task_id")
-    rows = runs.defer("result", "traceback", "children")
-    found = [(run.task_id, envelope) for run, envelope in _planned(engine, rows, plan, refused, in_place=False)]
+    rows = runs.defer(*_LARGE)
+    found = [(run.task_id, envelope) for run, envelope in _planned(engine, rows, plan, refused)]
     _note_missing(task_ids, {task_id for task_id, _ in found}, refused)
     Rerun.objects.using(engine.alias).bulk_create(
         Rerun(task_id=envelope.task_id, of_task_id=task_id, by=by, reason=reason, created_at=engine.present())
@@ -79,29 +82,40 @@ def _possible(task_ids: Collection[str]) -> list[str]:
     return [task_id for task_id in task_ids if is_storable(task_id)]
 
 
-def _locked(engine: Engine, task_ids: Sequence[str]) -> Sequence[TaskRun]:
-    rows = TaskRun.objects.using(engine.alias).select_for_update().filter(task_id__in=_possible(task_ids))
-    return list(rows.defer("result", "traceback", "children").order_by("task_id"))
+def _locked(engine: Engine, task_ids: Sequence[str]) -> list[TaskRun]:
+    """Return the runs that may have to run again, locked."""
+    runs = TaskRun.objects.using(engine.alias).filter(task_id__in=_possible(task_ids)).defer(*_LARGE)
+    never = [states.PENDING, states.SUCCESS]
+    return list(runs.exclude(state__in=never).select_for_update().order_by("task_id"))
 
 
 def _planned(
-    engine: Engine, runs: Collection[TaskRun], plan: Plan, refused: Refused, *, in_place: bool
+    engine: Engine, runs: Collection[TaskRun], plan: Plan, refused: Refused
 ) -> Iterator[tuple[TaskRun, Envelope]]:
     ended = {run.task_id for run in ended_runs(engine, runs)}
     for run in runs:
         try:
-            _refuse_by_state(run, ended=run.task_id in ended, in_place=in_place)
+            if run.task_id not in ended:
+                raise _unfinished(run)
             yield run, plan(run)
         except CannotRetry as error:
             refused[run.task_id] = error
 
 
-def _refuse_by_state(run: TaskRun, *, ended: bool, in_place: bool) -> None:
-    if not ended:
-        doing = "runs" if run.started_at is not None else "waits"
-        raise CannotRetry("unfinished", f"{run} has not ended: it {doing}.")
-    if in_place and run.state == states.SUCCESS:
-        raise CannotRetry("succeeded", f"{run} has succeeded: it can be run again as a new task only.")
+def _unfinished(run: TaskRun) -> CannotRetry:
+    doing = "runs" if run.started_at is not None else "waits"
+    return CannotRetry("unfinished", f"{run} has not ended: it {doing}.")
+
+
+def _refuse_by_state(engine: Engine, task_ids: Collection[str], refused: Refused) -> None:
+    """Say of tasks that were not even locked why they can't run again under their ids."""
+    runs = TaskRun.objects.using(engine.alias).filter(task_id__in=_possible(task_ids))
+    for run in runs.only("task_id", "name", "state", "started_at"):
+        if run.state == states.SUCCESS:
+            text = f"{run} has succeeded: it can be run again as a new task only."
+            refused[run.task_id] = CannotRetry("succeeded", text)
+        else:
+            refused[run.task_id] = _unfinished(run)
 
 
 def _note_missing(task_ids: Collection[str], found: Collection[str], refused: Refused) -> None:

@@ -29,7 +29,7 @@ from taskq.workflows.advance import REVOKED_RESULT, advance
 from taskq.workflows.followups import complete
 from taskq.workflows.sendable import sendable
 
-from . import kept_messages, log_lines, logs
+from . import failures, kept_messages, log_lines, logs
 from .authenticity import readable
 from .enqueue import follow, names_of, wake
 from .finalize import finish_pending, note_ended
@@ -124,10 +124,14 @@ def write_ends(engine: Engine, settled: Sequence[Settlement], rows: DatabaseWork
     plain = [s for s in settled if not s.linked] if linked else settled
     _write_plain(engine, plain)
     ended = [s.task_id for s in plain if s.state in states.READY_STATES]
+    failed = failures.failed(plain)
     if linked:
-        ended += advance(rows or DatabaseWorkflows(engine), linked)
+        rows = rows or DatabaseWorkflows(engine)
+        ended += advance(rows, linked)
+        failed += rows.failed
     if tasks.guarded:
         mask_arguments(engine, settled)
+    failures.note(engine, failed)
     wake_waiters(engine, ended)
 
 

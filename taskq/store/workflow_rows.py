@@ -25,7 +25,7 @@ from taskq.workflows import cascade
 from taskq.workflows.plan import ADDED
 from taskq.workflows.port import Body, GroupCount, Member
 
-from . import authenticity, exchanges, finalize, log_lines
+from . import authenticity, exchanges, failures, finalize, log_lines
 from .enqueue import follow, insert_runs, names_of, wake
 from .kept_messages import may_be_sensitive
 from .sealed_values import opened_type, seal_values
@@ -113,6 +113,8 @@ class DatabaseWorkflows:
         self._messages = messages or {}
         #: The next positions in groups that have grown.
         self._next: dict[str, int] = {}
+        #: The ends that were written as failures.
+        self.failed: list[Settlement] = []
 
     # Made when asked for: most batches are of tasks without a workflow, and a queryset costs more than the question.
 
@@ -160,7 +162,9 @@ class DatabaseWorkflows:
     # -- ends
 
     def finalize(self, settlements: Sequence[Settlement]) -> set[str]:
-        return finalize.write(self._engine, settlements)
+        first = finalize.write(self._engine, settlements)
+        self.failed += [s for s in failures.failed(settlements) if s.task_id in first]
+        return first
 
     def fail(self, settlements: Sequence[Settlement]) -> set[str]:
         now = self._engine.now()
@@ -170,6 +174,7 @@ class DatabaseWorkflows:
                 settlement.finished = now
             seal_values(chunk)
             final |= self._engine.end_runs(chunk)
+        self.failed += [s for s in settlements if s.task_id in final]
         return final
 
     # -- nodes

@@ -1,5 +1,6 @@
 """The filters of the task list. Their choices are fixed or come from the registry, never from the table.
 
+They name the parameters that the list takes; ``queries.wanted`` reads them, and ``queries.matching`` finds the rows.
 The templates show them where they belong (tabs, search, page numbers), not in Django's side bar.
 """
 
@@ -16,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from taskq.models import TaskRun
 from taskq_admin.queries.tabs import TABS, tab_for
+from taskq_admin.queries.wanted import TEXTS, TIMES
 
 
 class TabFilter(SimpleListFilter):
@@ -29,8 +31,8 @@ class TabFilter(SimpleListFilter):
         return [(tab.key, str(tab.label)) for tab in TABS]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[TaskRun]) -> QuerySet[TaskRun]:
-        """Limit the rows to the tab's states."""
-        return tab_for(self.value()).rows(queryset)
+        """Leave the rows to ``queries.matching``."""
+        return queryset
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
         """Yield each tab with its address; a change of tab begins at the newest row."""
@@ -55,26 +57,9 @@ class ValueFilter(SimpleListFilter):
         """Yield nothing."""
         return iter(())
 
-
-class NameFilter(ValueFilter):
-    """``?name=shop.tasks.mail``: the runs of one task, registered or not. Shown beside the search."""
-
-    title = _("task")
-    parameter_name = "name"
-
     def queryset(self, request: HttpRequest, queryset: QuerySet[TaskRun]) -> QuerySet[TaskRun]:
-        """Limit the rows to those of the task."""
-        name = (self.value() or "").strip()
-        if "\0" in name:
-            return queryset.none()  # PostgreSQL does not even look for it
-        return queryset.filter(name=name) if name else queryset
-
-    @staticmethod
-    def suggestions() -> list[str]:
-        """Return the names of the tasks that this process knows."""
-        from taskq.calls.registry import tasks
-
-        return sorted(tasks)
+        """Leave the rows to ``queries.matching``."""
+        return queryset
 
 
 class BeforeFilter(ValueFilter):
@@ -83,7 +68,16 @@ class BeforeFilter(ValueFilter):
     title = _("older than")
     parameter_name = "before"
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[TaskRun]) -> QuerySet[TaskRun]:
-        """Limit the rows to those with smaller numbers; a text that is no number limits nothing."""
-        value = self.value() or ""
-        return queryset.filter(pk__lt=int(value)) if value.isdecimal() and len(value) < 19 else queryset
+
+def _filter(parameter: str) -> type[ValueFilter]:
+    return type(f"{parameter.title()}Filter", (ValueFilter,), {"title": parameter, "parameter_name": parameter})
+
+
+FILTERS: tuple[type[SimpleListFilter], ...] = (TabFilter, BeforeFilter, *map(_filter, (*TEXTS, *TIMES)))
+
+
+def known_names() -> list[str]:
+    """Return the names of the tasks that this process knows."""
+    from taskq.calls.registry import tasks
+
+    return sorted(tasks)

@@ -1,20 +1,19 @@
-"""A paginator whose cost has a bound: it counts, and goes, no further than the cap.
+"""Paginators whose cost has a bound: they count, and go, no further than the cap.
 
 Used by every list. Rows beyond the cap are reached with ``?before=<row>``.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Sequence
 from functools import cached_property
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
 
+from taskq_admin.queries import runs
 from taskq_admin.queries.capped import CappedCount, capped_count
+from taskq_admin.queries.matching import Found
 
 # Only the stubs know Paginator[Any].
 if TYPE_CHECKING:
@@ -24,24 +23,16 @@ else:
 
 
 class CappedPaginator(AnyPaginator):
-    """Pages of the first ``CAP`` rows of a queryset.
+    """Pages of the first ``CAP`` rows of a queryset."""
 
-    ``states`` are the values of ``state`` that the queryset is limited to, when
-    they are several: their rows are then fetched state by state and merged, since
-    no database reads several ranges of an index in one order.
-    """
-
-    def __init__(self, object_list: QuerySet[Any], per_page: int, *args: Any, states: Sequence[str] = ()) -> None:
+    def __init__(self, object_list: QuerySet[Any], per_page: int, *args: Any) -> None:
         super().__init__(object_list, per_page, *args)
         self.queryset = object_list
-        self.states = states
 
     @cached_property
     def found(self) -> CappedCount:
         """How many rows there are, up to the cap."""
-        # Several states are counted in the order of their index, not of the list.
-        rows = self.queryset.order_by("state", "-pk") if len(self.states) > 1 else self.queryset
-        return capped_count(rows)
+        return capped_count(self.queryset)
 
     @cached_property
     def count(self) -> int:
@@ -52,11 +43,27 @@ class CappedPaginator(AnyPaginator):
         """Return a page by its number. Raises ``InvalidPage`` beyond the cap."""
         valid = self.validate_number(number)
         bottom = (valid - 1) * self.per_page
-        top = min(bottom + self.per_page, self.count)
-        rows = self._merged(bottom, top) if len(self.states) > 1 else self.queryset[bottom:top]
-        return Page(rows, valid, self)
+        return Page(self.rows(bottom, min(bottom + self.per_page, self.count)), valid, self)
 
-    def _merged(self, bottom: int, top: int) -> QuerySet[Any]:
-        newest = [self.queryset.filter(state=state).values_list("pk", flat=True)[:top] for state in self.states]
-        ids = islice(heapq.merge(*newest, reverse=True), bottom, top)
-        return self.queryset.filter(pk__in=list(ids))
+    def rows(self, bottom: int, top: int) -> QuerySet[Any]:
+        """Return the rows from one place to another."""
+        return self.queryset[bottom:top]
+
+
+class FoundPaginator(CappedPaginator):
+    """Pages of what was found for the list of tasks."""
+
+    def __init__(self, found: Found, per_page: int) -> None:
+        super().__init__(runs.listed().none() if found.rows is None else runs.only_listed(found.rows), per_page)
+        self._found = found
+
+    @cached_property
+    def found(self) -> CappedCount:
+        """How many tasks there are, up to the cap or among those that were looked at."""
+        return self._found.count
+
+    def rows(self, bottom: int, top: int) -> QuerySet[Any]:
+        """Return the tasks from one place to another."""
+        if self._found.rows is not None:
+            return super().rows(bottom, top)
+        return runs.listed().filter(pk__in=self._found.ids[bottom:top]).order_by("-id")

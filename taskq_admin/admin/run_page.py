@@ -11,7 +11,6 @@ from taskq import timezones
 from taskq.conf import settings
 from taskq.models import Attempt, Queue, TaskRun, Worker
 from taskq_admin.queries import (
-    durations,
     history,
     logs,
     payloads,
@@ -45,7 +44,7 @@ def context(admin: TaskRunAdmin, request: HttpRequest, run: TaskRun) -> dict[str
         "moments": timeline.moments(run, tries, runs.events(run)),
         "bars": timeline.bars(run, tries, now),
         "strip_width": timeline.WIDTH,
-        "waited": waited(run),
+        "waited": runs.waited(run),
         "relatives": runs.relatives(run),
         "reruns": runs.reruns(run.task_id),
         "earlier": history.earlier(run),
@@ -82,13 +81,6 @@ def _attempts(
     contents = [past.get(row.pk) for row in attempts]
     contents += [None] * (len(tries) - len(contents))
     return list(zip(tries, contents, strict=True))[::-1]
-
-
-def waited(run: TaskRun) -> float | None:
-    """Return how many seconds the task was due before it started."""
-    due = max(run.created_at, run.eta) if run.eta else run.created_at
-    seconds = durations.between(due, run.started_at)
-    return None if seconds is None else max(seconds, 0.0)
 
 
 def data(row: Mapping[str, Any], page: Mapping[str, Any]) -> dict[str, Any]:

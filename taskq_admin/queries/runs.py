@@ -18,7 +18,7 @@ from taskq import states
 from taskq.conf import settings
 from taskq.models import Attempt, Rerun, TaskEvent, TaskRun
 
-from . import payloads
+from . import durations, payloads
 
 #: Columns of any length: no list reads them.
 LARGE = ("arguments", "result", "traceback", "children")
@@ -75,6 +75,18 @@ class Contents:
 def listed() -> QuerySet[TaskRun]:
     """Return all tasks without their large columns."""
     return TaskRun.objects.using(settings.DATABASE).defer(*LARGE)
+
+
+def only_listed(rows: QuerySet[TaskRun]) -> QuerySet[TaskRun]:
+    """Return ``rows`` without their large columns."""
+    return rows.defer(*LARGE)
+
+
+def waited(run: TaskRun) -> float | None:
+    """Return the seconds for which a task was due before it started."""
+    due = max(run.created_at, run.eta) if run.eta else run.created_at
+    seconds = durations.between(due, run.started_at)
+    return None if seconds is None else max(seconds, 0.0)
 
 
 def shown_state(run: TaskRun) -> str:

@@ -1,4 +1,4 @@
-"""The tabs of the task list. Each is a few states, so that an index of (state, -id) serves it.
+"""The tabs of the task list. Each is one state or none, so that an index of (state, -id) serves it, and a condition.
 
 Running tasks are those whose messages a worker holds; so a state of the user's own (``PROGRESS``) is there too.
 """
@@ -7,51 +7,71 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from taskq import states
+from taskq import states, timezones
 from taskq.conf import settings
 from taskq.models import Message, TaskRun
+from taskq.store.reading import counts
 
-from .capped import CappedCount, capped_count
+from . import capped
+from .capped import CappedCount
 
 
 @dataclass(frozen=True, slots=True)
 class Tab:
-    """One tab: ``key`` is its value in the address, ``states`` are the states that it shows, all if empty."""
+    """One tab: ``key`` is its value in the address, ``state`` the state that it shows, all if empty.
+
+    ``empty`` says what would fill it.
+    """
 
     key: str
     label: str | Promise
-    states: tuple[str, ...] = ()
+    state: str = ""
+    empty: str | Promise = ""
 
     def rows(self, runs: QuerySet[TaskRun]) -> QuerySet[TaskRun]:
-        """Return the rows of ``runs`` that the tab shows."""
+        """Return those of ``runs`` that an index finds for the tab; of these it shows what meets ``condition``."""
         if self is RUNNING:
             held = Message.objects.using(settings.DATABASE).filter(token__gt="").values("task_id")
             return runs.filter(_RUNS, task_id__in=held)
-        if not self.states:
-            return runs
-        # One state is one range of the index, which has its rows in the order of the list.
-        rows = runs.filter(state=self.states[0]) if len(self.states) == 1 else runs.filter(state__in=self.states)
-        return rows.exclude(state=states.PENDING, started_at__isnull=False) if self is WAITING else rows
+        return runs.filter(state=self.state) if self.state else runs
+
+    @property
+    def condition(self) -> Q | None:
+        """What the rows have to meet besides; no index serves it."""
+        if self is WAITING:
+            return _starts_not(timezones.now())
+        return Q(eta__gt=timezones.now(), started_at=None) if self is SCHEDULED else None
 
 
-ALL = Tab("", _("All"))
-RUNNING = Tab("running", _("Running"))
-WAITING = Tab("waiting", _("Waiting"), (states.PENDING, states.RETRY, states.RECEIVED))
-#: A row that was told that its task runs: by its state, or after a second.
-_RUNS = Q(started_at__isnull=False) | ~Q(state__in=WAITING.states)
-_RUNS &= ~Q(state__in=states.READY_STATES)
+def _starts_not(now: object) -> Q:
+    return Q(started_at=None) & (Q(eta=None) | Q(eta__lte=now))
+
+
+ALL = Tab("", _("All"), empty=_("No task has a row yet. Each task that is sent, or has ended, is listed here."))
+RUNNING = Tab("running", _("Running"), empty=_("No worker runs a task now."))
+WAITING = Tab(
+    "waiting", _("Waiting"), states.PENDING, _("Nothing waits. Here are tasks that are due and that nobody has begun.")
+)
+SCHEDULED = Tab(
+    "scheduled", _("Scheduled"), states.PENDING, _("Nothing is due later. Here are tasks sent with eta= or countdown=.")
+)
 TABS = (
     ALL,
     RUNNING,
     WAITING,
-    Tab("succeeded", _("Succeeded"), (states.SUCCESS,)),
-    Tab("failed", _("Failed"), (states.FAILURE,)),
-    Tab("revoked", _("Revoked"), (states.REVOKED,)),
+    SCHEDULED,
+    Tab("succeeded", _("Succeeded"), states.SUCCESS, _("No task has succeeded, or their rows are over age.")),
+    Tab("failed", _("Failed"), states.FAILURE, _("No task has failed. Here are tasks that raised an exception.")),
+    Tab("retrying", _("Retrying"), states.RETRY, _("No task waits to be tried again.")),
+    Tab("revoked", _("Revoked"), states.REVOKED, _("No task was revoked, or expired before it began.")),
 )
+#: A row that was told that its task runs: by its state, or after a second.
+_RUNS = Q(started_at__isnull=False) | ~Q(state__in=(states.PENDING, states.RETRY, states.RECEIVED))
+_RUNS &= ~Q(state__in=states.READY_STATES)
 _BY_KEY = {tab.key: tab for tab in TABS}
 
 
@@ -61,10 +81,23 @@ def tab_for(key: str | None) -> Tab:
 
 
 def tab_counts() -> dict[str, CappedCount]:
-    """Count every tab's rows by its key, each up to the cap: one short index scan a tab."""
+    """Count every tab's rows by its key, each up to the cap, by two statements with a short index scan a tab."""
+    cap = capped.CAP
     runs = TaskRun.objects.using(settings.DATABASE)
-    return {tab.key: capped_count(_in_order(tab, runs)) for tab in TABS}
+    plain = [tab for tab in TABS if tab.condition is None]
+    found = counts([_in_order(tab, runs).values("pk")[: cap + 1] for tab in plain])
+    by_key = {tab.key: capped.capped(count) for tab, count in zip(plain, found, strict=True)}
+    now = timezones.now()
+    pending = runs.filter(state=states.PENDING).order_by("-id").only("pk", "eta", "started_at")[: cap + 1]
+    split = pending.aggregate(
+        all=Count("pk"),
+        waiting=Count("pk", filter=_starts_not(now)),
+        scheduled=Count("pk", filter=Q(eta__gt=now, started_at=None)),
+    )
+    for tab in (WAITING, SCHEDULED):
+        by_key[tab.key] = CappedCount(min(split[tab.key], cap), split["all"] > cap)
+    return {tab.key: by_key[tab.key] for tab in TABS}
 
 
 def _in_order(tab: Tab, runs: QuerySet[TaskRun]) -> QuerySet[TaskRun]:
-    return tab.rows(runs).order_by(*(["state"] if tab.states else []), "-id")
+    return tab.rows(runs).order_by(*(["state"] if tab.state else []), "-id")

@@ -8,7 +8,7 @@ from typing import Any
 
 from django import template
 from django.contrib.admin.templatetags.admin_list import pagination
-from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR, ChangeList
+from django.contrib.admin.views.main import PAGE_VAR, ChangeList
 from django.template import Context
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -16,10 +16,9 @@ from django.utils.text import capfirst
 
 from taskq import timezones
 from taskq_admin import badges
-from taskq_admin.admin.filters import BeforeFilter, NameFilter, TabFilter
+from taskq_admin.admin.filters import BeforeFilter
 from taskq_admin.overview import overview
 from taskq_admin.queries import durations
-from taskq_admin.queries.tabs import tab_counts
 
 register = template.Library()
 
@@ -102,39 +101,14 @@ def page_of(pages: dict[str, str], name: str) -> str:
     return pages.get(name, "")
 
 
-@register.inclusion_tag("admin/taskq_admin/tabs.html")
-def taskq_tabs(cl: ChangeList) -> dict[str, Any]:
-    """Show the tabs of the task list, with counts as long as nothing else limits the list."""
-    spec = next(spec for spec in cl.filter_specs if isinstance(spec, TabFilter))
-    counts = {} if _narrowed(cl) else tab_counts()
-    return {"tabs": [{**choice, "count": counts.get(choice["key"])} for choice in spec.choices(cl)]}
-
-
-@register.inclusion_tag("admin/taskq_admin/search.html")
-def taskq_search(cl: ChangeList) -> dict[str, Any]:
-    """Show the search by id and by name; it stays within the tab."""
-    tab = cl.filter_params.get(TabFilter.parameter_name, [""])[-1]
-    name = cl.filter_params.get(NameFilter.parameter_name, [""])[-1]
-    return {
-        "cl": cl,
-        "tab": tab,
-        "name": name,
-        "names": NameFilter.suggestions(),
-        "everything": cl.get_query_string(remove=[NameFilter.parameter_name, SEARCH_VAR]) if _narrowed(cl) else "",
-    }
-
-
-def _narrowed(cl: ChangeList) -> bool:
-    """Tell whether the list shows less than its tab: counting that for every tab has no index."""
-    return bool(cl.query) or any(name not in (TabFilter.parameter_name, "e") for name in cl.filter_params)
-
-
 @register.inclusion_tag("admin/taskq_admin/pagination.html")
 def taskq_pagination(cl: ChangeList) -> dict[str, Any]:
     """Show Django's page numbers with the capped count, and the way to older rows beyond the cap."""
     rows = list(cl.result_list)
     last = cl.page_num >= cl.paginator.num_pages
-    older = cl.get_query_string({BeforeFilter.parameter_name: rows[-1].pk}, [PAGE_VAR]) if rows else ""
+    # A list that was searched among the newest rows goes on behind all of these, also if none was found.
+    place = getattr(getattr(cl, "found", None), "older", None) or (rows[-1].pk if rows else None)
+    older = cl.get_query_string({BeforeFilter.parameter_name: place}, [PAGE_VAR]) if place else ""
     newest = cl.get_query_string(remove=[BeforeFilter.parameter_name, PAGE_VAR])
     return {
         **pagination(cl),

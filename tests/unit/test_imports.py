@@ -45,6 +45,10 @@ PUBLIC = {
     "taskq.models",
     # What waits, by statements of the engines. Reads only.
     "taskq.store.backlog",
+    # Counts and the place of a time, by statements of the engines. Reads only.
+    "taskq.store.reading",
+    # What an exception is called. Pure functions.
+    "taskq.messages.fingerprints",
     "taskq.signals",
     "taskq.states",
     "taskq.calls.registry",

@@ -118,7 +118,9 @@ def build(
     shown = get("shown")
     _fill_headers(envelope, shown or (args, kwargs), given)
     _fill_properties(envelope, given)
-    put_body(envelope, args, kwargs, _embed(given), get("serializer"), get("compression"), get("positions"))
+    put_body(
+        envelope, args, kwargs, _embed(given), get("serializer"), get("compression"), get("positions"), get("encoded")
+    )
     if shown:
         envelope.arguments = arguments.to_text(*shown, masked=True)
     return envelope
@@ -248,13 +250,16 @@ def put_body(
     serializer: str | None = None,
     compression: str | None = None,
     positions: Mapping[str, int] | None = None,
+    encoded: str | None = None,
 ) -> None:
-    """Encode the arguments into ``envelope``: body, content type and ``arguments``."""
+    """Encode the arguments into ``envelope``: body, content type and ``arguments``; ``encoded`` are they in JSON."""
     serializer = serializer or settings.SERIALIZER
     kwargs = kwargs if type(kwargs) is dict else dict(kwargs)
     try:
-        encode = _json_body if serializers.is_plain_json(serializer) else _other_body
-        payload = encode(envelope, args, kwargs, embed, serializer)
+        if serializers.is_plain_json(serializer):
+            payload: str | bytes = _json_body(envelope, args, kwargs, embed, encoded)
+        else:
+            payload = _other_body(envelope, args, kwargs, embed, serializer)
     except EncodeError as exc:
         if isinstance(exc.__cause__, serializers.SerializerNotInstalled):
             raise
@@ -262,21 +267,11 @@ def put_body(
     put_payload(envelope, payload, compression or settings.COMPRESSION)
 
 
-def _json_body(envelope: Envelope, args: Args, kwargs: dict[str, Any], embed: Any, serializer: str) -> str:
+def _json_body(envelope: Envelope, args: Args, kwargs: dict[str, Any], embed: Any, encoded: str | None) -> str:
     """Encode the arguments once, for the row and for the body."""
-    text = envelope.arguments = serializers.dumps_json([args, kwargs])
-    return _json_text(envelope, text, embed)
-
-
-def _json_text(envelope: Envelope, text: str, embed: Any) -> str:
+    text = envelope.arguments = encoded or serializers.dumps_json([args, kwargs])
     envelope.content_type, envelope.content_encoding = serializers.JSON_TYPE, "utf-8"
     return f"{text[:-1]}, {_EMPTY_EMBED_JSON if embed is None else serializers.dumps_json(embed)}]"
-
-
-def put_json_text(envelope: Envelope, text: str, compression: str | None = None) -> None:
-    """Write arguments that are encoded already into ``envelope``: ``text`` is ``[args, kwargs]`` in JSON."""
-    envelope.arguments = text
-    put_payload(envelope, _json_text(envelope, text, None), compression or settings.COMPRESSION)
 
 
 def _other_body(envelope: Envelope, args: Args, kwargs: dict[str, Any], embed: Any, serializer: str) -> str | bytes:

@@ -43,6 +43,7 @@ class MessageOptions(TypedDict, total=False):
     soft_time_limit: float | None  # seconds
     shadow: str | None
     headers: Mapping[str, Any] | None  # the caller's own
+    encoded: str | None  # the arguments in JSON, if they are encoded already
     argsrepr: str | None
     kwargsrepr: str | None
     root_id: str | None

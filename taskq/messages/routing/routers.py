@@ -23,7 +23,7 @@ Router = Callable[..., Options | None]
 #: The keys of a route: the destination, and options of a message that do not belong to one call.
 ROUTE_KEYS = frozenset(MessageOptions.__annotations__) - {
     *("callbacks", "errbacks", "chain", "chord", "root_id", "parent_id", "group_id", "group_index", "retries"),
-    *("argsrepr", "kwargsrepr", "shown", "positions", "reset", "origin", "replaced_task_nesting"),
+    *("argsrepr", "kwargsrepr", "encoded", "shown", "positions", "reset", "origin", "replaced_task_nesting"),
 } | {"queue", "exchange_type", "link", "link_error"}
 _NO_QUEUE = "TASKQ_ROUTES: {} must be a name or a kombu {}, not {!r}."
 

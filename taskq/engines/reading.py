@@ -1,0 +1,56 @@
+"""Statements for pages that people read: several counts at once, and the place of a time among the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.core.exceptions import EmptyResultSet
+from django.db.models import QuerySet
+
+from .base import Engine
+
+_MIDDLE = "(low + high - (low + high) %% 2) / 2"
+#: The time of the run there: the least of its neighbours', some of which may have been run again since.
+_PROBE = (
+    f"COALESCE((SELECT MIN(created_at) FROM taskq_taskrun WHERE id >= {_MIDDLE} AND id < {_MIDDLE} + 20), "
+    f"(SELECT created_at FROM taskq_taskrun WHERE id >= {_MIDDLE} ORDER BY id LIMIT 1))"
+)
+#: Halves the range of ids until one is left. Ids are in the order in which runs were made.
+_SINCE = f"""
+WITH RECURSIVE search (low, high) AS (
+    SELECT MIN(id), MAX(id) + 1 FROM taskq_taskrun
+    UNION ALL
+    SELECT CASE WHEN {_PROBE} < %s THEN {_MIDDLE} + 1 ELSE low END,
+           CASE WHEN {_PROBE} < %s THEN high ELSE {_MIDDLE} END
+    FROM search WHERE low < high
+)
+SELECT low FROM search WHERE low >= high
+"""
+
+
+def counts(engine: Engine, queries: Sequence[QuerySet[Any, Any]]) -> list[int]:
+    """Return how many rows each of ``queries`` has, in one statement."""
+    parts, params = [], []
+    for query in queries:
+        try:
+            sql, values = query.query.get_compiler(using=engine.alias).as_sql()
+        except EmptyResultSet:
+            sql, values = "SELECT 1 WHERE 1 = 0", ()
+        parts.append(f"(SELECT COUNT(*) FROM ({sql}) AS counted)")
+        params += values
+    with engine.cursor() as cursor:
+        cursor.execute(f"SELECT {', '.join(parts)}", params)
+        return list(cursor.fetchone())
+
+
+def first_since(engine: Engine, unix: float) -> int | None:
+    """Return the id from which on runs were made at or after ``unix``; ``None`` if there is no run.
+
+    A run that was sent again under its id counts where it was sent first, unless all of its neighbours were too.
+    """
+    at = engine.moment(unix)
+    with engine.cursor() as cursor:
+        cursor.execute(_SINCE, [at, at])
+        row = cursor.fetchone()
+    return None if row is None or row[0] is None else int(row[0])

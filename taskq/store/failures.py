@@ -1,0 +1,112 @@
+"""Failures: what failed runs raised, and which of them are alike. Written with their ends, for people who look.
+
+``note`` is the last thing that a transaction writes: workers that fail alike wait for each other's rows of ``Error``,
+and hold them for the shortest time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+from django.db.models import QuerySet
+
+from taskq import states
+from taskq.engines import Engine, for_alias
+from taskq.engines.statistics import add_up
+from taskq.messages.fingerprints import described, fingerprint
+from taskq.models import Error, ErrorCount, Failure, TaskRun
+from taskq.records import Settlement
+
+#: For how long the counts are kept: a week and the period in which it began.
+KEPT = timedelta(days=7, seconds=2 * ErrorCount.SECONDS)
+
+
+def failed(settlements: Sequence[Settlement]) -> list[Settlement]:
+    """Return those of ``settlements`` that write a failure."""
+    return [s for s in settlements if s.state == states.FAILURE and s.keep]
+
+
+def note(engine: Engine, settlements: Sequence[Settlement]) -> None:
+    """Write what the runs of ``settlements`` raised, in the caller's transaction. One that has no run is left out."""
+    for start in range(0, len(settlements), engine.chunk):
+        part = {s.task_id: s for s in settlements[start : start + engine.chunk]}
+        runs = TaskRun.objects.using(engine.alias).filter(task_id__in=part, state__unindexed=states.FAILURE)
+        known = runs.order_by("id").values_list("id", "task_id", "name")
+        if rows := [_failure(number, name, part[task_id]) for number, task_id, name in known]:
+            _write(engine, rows)
+
+
+def _failure(number: int, name: str, s: Settlement) -> tuple[Failure, str]:
+    found = described(s.result)
+    row = Failure(run_id=number, error=fingerprint(name, found), exception=found.exception, message=found.message)
+    return row, name
+
+
+def _write(engine: Engine, rows: Sequence[tuple[Failure, str]]) -> None:
+    now = engine.now()
+    at = datetime.fromtimestamp(now, UTC)
+    failures = [failure for failure, _ in rows]
+    newest = {failure.error: (failure, name) for failure, name in rows}
+    errors = [
+        Error(
+            key=key,
+            name=name,
+            exception=failure.exception,
+            message=failure.message,
+            first_seen=at,
+            last_seen=at,
+            last_run=failure.run_id,
+        )
+        for key, (failure, name) in sorted(newest.items())
+    ]
+    targets = engine.connection.features.supports_update_conflicts_with_target
+    Failure.objects.using(engine.alias).bulk_create(
+        failures,
+        update_conflicts=True,
+        unique_fields=["run_id"] if targets else None,
+        update_fields=["error", "exception", "message"],
+    )
+    Error.objects.using(engine.alias).bulk_create(
+        errors,
+        update_conflicts=True,
+        unique_fields=["key"] if targets else None,
+        update_fields=["message", "last_seen", "last_run"],
+    )
+    period = int(now) // ErrorCount.SECONDS * ErrorCount.SECONDS
+    counted = sorted(Counter(failure.error for failure in failures).items())
+    counts = [(key, period, count) for key, count in counted]
+    add_up(engine, ErrorCount._meta.db_table, ("error", "period"), ("failures",), counts)
+
+
+def forget(run_ids: Collection[int], alias: str) -> None:
+    """Delete what is noted of runs: they are deleted, or run again."""
+    if run_ids:
+        Failure.objects.using(alias).filter(run_id__in=sorted(run_ids))._raw_delete(alias)
+
+
+def expire(before: datetime | None, limit: int, alias: str) -> Iterator[int]:
+    """Delete counts over age, and errors that were not seen since ``before``, ``limit`` at a time; yield how many.
+
+    With ``before=None`` failed runs are kept for ever, and so are errors.
+    """
+    oldest = for_alias(alias).now() - KEPT.total_seconds()
+    counts = ErrorCount.objects.using(alias).filter(period__lt=oldest)
+    while ids := list(counts.order_by("period").values_list("id", flat=True)[:limit]):
+        yield ErrorCount.objects.using(alias).filter(id__in=ids)._raw_delete(alias)
+    if before is None:
+        return
+    errors = Error.objects.using(alias).filter(last_seen__lt=before)
+    while gone := _delete_errors(errors, limit, alias):
+        yield gone
+
+
+def _delete_errors(errors: QuerySet[Error], limit: int, alias: str) -> int:
+    with for_alias(alias).atomic():
+        # The lock: one that is seen again now gets a new row.
+        keys = list(errors.select_for_update().order_by("last_seen").values_list("key", flat=True)[:limit])
+        if not keys:
+            return 0
+        Failure.objects.using(alias).filter(error__in=keys)._raw_delete(alias)
+        return Error.objects.using(alias).filter(key__in=keys)._raw_delete(alias)

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from taskq.models import Queue, TaskRun, Worker
+from taskq.models import Error, Queue, TaskRun, Worker
 from taskq_admin import actions as _actions  # noqa: F401 - registers what the pages can do
 
+from .errors import ErrorAdmin
 from .queues import QueueAdmin
 from .runs import TaskRunAdmin
 from .workers import WorkerAdmin
 
-__all__ = ["QueueAdmin", "TaskRunAdmin", "WorkerAdmin"]
+__all__ = ["ErrorAdmin", "QueueAdmin", "TaskRunAdmin", "WorkerAdmin"]
 
 admin.site.register(TaskRun, TaskRunAdmin)
 admin.site.register(Queue, QueueAdmin)
 admin.site.register(Worker, WorkerAdmin)
+admin.site.register(Error, ErrorAdmin)

@@ -35,6 +35,7 @@ from .caller import (
 )
 from .inspector import Inspect
 from .pausing import pause_queue, paused_queues, resume_queue
+from .purging import purge_queue
 from .registry import control_command, inspect_command
 from .retrying import Counts, Retried, delete_runs, move, prioritize, retry, retry_many
 
@@ -63,6 +64,7 @@ __all__ = [
     "pool_restart",
     "pool_shrink",
     "prioritize",
+    "purge_queue",
     "rate_limit",
     "resume_queue",
     "retry",

@@ -54,6 +54,8 @@ PUBLIC = {
     "taskq.calls.registry",
     # Names of queues.
     "taskq.messages.parking",
+    # The header of messages that came back because no worker knew their tasks.
+    "taskq.messages.protocol.wire",
     "taskq.timezones",
 }
 

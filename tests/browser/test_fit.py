@@ -1,0 +1,74 @@
+"""Every page for everybody: WCAG 2.2 AA by axe-core, light and dark, phones, a strict policy, right to left."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.support.services import module_or_skip
+
+from .visitor import Visitor
+
+SECTION = "/admin/taskq/"
+#: Addresses to begin with, besides what links lead to.
+BEGINNING = (SECTION, f"{SECTION}taskrun/?tab=failed")
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+
+
+def pattern(address: str) -> str:
+    """Return what the addresses of pages of one kind have in common."""
+    path = re.sub(r"/[^/]*\d[^/]*(?=/)", "/*", urlsplit(address).path)
+    return re.sub(r"(?<=/)(?:[\w.]+)(?=/change/)", "*", path)
+
+
+def violations(page: Any, axe: Any, rules: dict[str, Any]) -> list[str]:
+    """Return what axe-core finds in the content of the page: the rule, and where."""
+    found = page.evaluate(f"axe.run('#content', {{resultTypes: ['violations'], runOnly: {rules}}})")
+    return [
+        f"{rule['id']}: {node['html'][:160]} ({node['failureSummary'].splitlines()[-1].strip()[:160]})"
+        for rule in found["violations"]
+        for node in rule["nodes"][:3]
+    ]
+
+
+def problems(visitor: Visitor, axe: Any, name: str) -> list[str]:
+    """Look at the page that is open: in light, in dark, and on a phone."""
+    page = visitor.page
+    page.evaluate(axe.axe_script)
+    found = violations(page, axe, {"type": "tag", "values": RULES})
+    visitor.shoot(f"{name} 1280 light")
+    page.emulate_media(color_scheme="dark")
+    # Django's colours change slowly.
+    page.evaluate("Promise.all(document.getAnimations().map((each) => each.finished))")
+    found += [f"dark: {text}" for text in violations(page, axe, {"type": "rule", "values": ["color-contrast"]})]
+    visitor.shoot(f"{name} 1280 dark")
+    page.set_viewport_size(PHONE)
+    if visitor.width() > PHONE["width"]:
+        found.append(f"phone: the page is {visitor.width()} wide")
+    visitor.shoot(f"{name} 390 dark")
+    page.emulate_media(color_scheme="light")
+    visitor.shoot(f"{name} 390 light")
+    page.set_viewport_size(DESK)
+    return found
+
+
+@pytest.mark.timeout(240)
+def test_every_page_is_accessible_and_narrow(visitor: Visitor) -> None:
+    axe = module_or_skip("axe_playwright_python.sync_playwright").Axe()
+    waiting, seen, found = deque(BEGINNING), {pattern(each) for each in BEGINNING[1:]}, {}
+    while waiting:
+        address = waiting.popleft()
+        visitor.open(address)
+        if visitor.page.locator("body.taskq").count() and (bad := problems(visitor, axe, address)):
+            found[address] = bad
+        for link in visitor.links():
+            if urlsplit(link).path.startswith(SECTION) and pattern(link) not in seen:
+                seen.add(pattern(link))
+                waiting.append(link)
+    assert len(seen) > 5
+    assert not found, "\n".join(f"{address}\n  " + "\n  ".join(bad) for address, bad in found.items())

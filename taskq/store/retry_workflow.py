@@ -26,6 +26,7 @@ from taskq.records import LOOK_UP_IN_ROWS, Envelope, Unreachable
 from taskq.workflows import rests
 from taskq.workflows.dependents import dependents, dependents_of
 from taskq.workflows.followups import of_message
+from taskq.workflows.parts import PENDING_RANGE
 from taskq.workflows.plan import is_member
 from taskq.workflows.port import GroupCount
 
@@ -77,6 +78,8 @@ def retry_kept(task_id: str, *, queue: str | None = None, alias: str | None = No
 def _retry(engine: Engine, task_id: str, changes: Mapping[str, Any]) -> list[str]:
     with engine.atomic():
         kept, run = _locked(engine, task_id)
+        if _is_failing(kept, engine.alias):
+            raise CannotRetry("unfinished", f"The tasks that were to follow {task_id} are still failing: try it later.")
         envelope = _again(kept, run, changes)
         steps = _Reopening(engine)
         steps.reopen(kept, task_id)
@@ -114,6 +117,14 @@ def _locked(engine: Engine, task_id: str) -> tuple[KeptMessage, TaskRun]:
         except SignatureMismatch as error:
             raise CannotRetry("altered", f"The kept message of {task_id} was altered: {error}") from error
     return kept, run
+
+
+def _is_failing(kept: KeptMessage, alias: str) -> bool:
+    """Tell whether dependents in the workflow of this message are yet to fail."""
+    headers = mapping_of(kept.headers)
+    first, behind = PENDING_RANGE
+    rows = Group.objects.using(alias).filter(group_id__gte=first, group_id__lt=behind)
+    return rows.filter(root_id=headers.get("root_id") or kept.task_id).exists()
 
 
 def _again(kept: KeptMessage, run: TaskRun, changes: Mapping[str, Any]) -> Envelope:
@@ -156,8 +167,9 @@ class _Reopening:
 
     def _with_rests(self, found: Iterable[Unreachable], of: str) -> list[Unreachable]:
         """Return dependents with those in the rests of their chains."""
-        unreachable = list(found)
-        while keys := set(rests.references(unreachable)):
+        unreachable, seen = list(found), set[str]()
+        while keys := set(rests.references(unreachable)) - seen:
+            seen |= keys
             unreachable = [each for each in unreachable if each.task_id not in keys]
             bodies = [body for body in self._rows.bodies(keys) if body.body]
             if len(bodies) < len(keys):
@@ -167,7 +179,7 @@ class _Reopening:
             unreachable += [each for body in bodies for each in dependents({"chain": loads(body.body)})]
         if LOOK_UP_IN_ROWS in unreachable:
             raise CannotRetry("unreadable", f"The kept message of {of} can't be read.")
-        return unreachable
+        return [each for each in unreachable if each.name != rests.NAME]
 
     def _reopen_tasks(self, unreachable: Sequence[Unreachable]) -> Counter[str]:
         """Take back the failures of tasks that never ran; return how many members each group has again."""

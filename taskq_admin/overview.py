@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,9 @@ from taskq.conf import settings
 from taskq.models import Worker
 
 from .charts.columns import HEIGHT, WIDTH, stacked
-from .queries import attention, durations, queues, workers
+from .queries import attention, durations, queues, throughput, workers
 from .queries.tabs import tab_counts
-from .queries.throughput import SPANS, Period, Span, periods, span_for
+from .queries.throughput import DAY, SPANS, Period, Span, Throughput, span_for
 
 #: Workers that are shown at most.
 MANY_WORKERS = 50
@@ -34,30 +34,45 @@ class Tile:
 
 
 def overview(visible: Collection[str], span_key: str | None) -> dict[str, Any]:
-    """Return the context of the overview; ``visible`` are the models whose rows the user may see."""
-    context: dict[str, Any] = {"tiles": [], "notices": []}
+    """Return the context of the overview; ``visible`` are the models whose rows the user may see.
+
+    At most twelve statements, each of which reads the same number of rows in any table.
+    """
+    span, now = span_for(span_key), timezones.now()
+    context: dict[str, Any] = {"tiles": [], "notices": [], "is_new": False}
+    ended = throughput.read((DAY, span)) if {"TaskRun", "Queue"}.intersection(visible) else Throughput({})
+    rows = list(workers.listed().order_by("name")) if {"Queue", "Worker"}.intersection(visible) else []
     if "TaskRun" in visible:
-        _add_tasks(context, span_for(span_key))
+        _add_tasks(context, span, ended)
     if "Queue" in visible:
-        _add_queues(context, with_readers="Worker" in visible)
+        found = queues.overview((settings.DEFAULT_QUEUE,), rows, ended)
+        _add_queues(context, found, with_readers="Worker" in visible)
+        context["notices"] += attention.of_schedule(found.schedule, now)
     if "Worker" in visible:
-        _add_workers(context)
+        _add_workers(context, rows)
     if {"Queue", "Worker"}.issubset(visible):
-        context["notices"] += attention.of_duties(timezones.now())
+        context["notices"] += attention.of_retention(now) + attention.of_database()
+        context["is_new"] = _is_new(context)
     return context
 
 
-def _add_tasks(context: dict[str, Any], span: Span) -> None:
-    counts, columns = tab_counts(), periods(span)
-    hour, day = (columns if span is other else periods(other) for other in SPANS[:2])
-    failed = sum(period.failed for period in day)
+def _is_new(context: dict[str, Any]) -> bool:
+    """Tell whether nothing has ever run here, as far as the page knows: it then says how to begin."""
+    idle = not any(load.waiting or load.claimed or load.scheduled for load in context["queues"])
+    return not context["workers"] and idle and not any(each.total for each in context.get("columns", ()))
+
+
+def _add_tasks(context: dict[str, Any], span: Span, ended: Throughput) -> None:
+    counts, failed = tab_counts(), sum(period.failed for period in ended.spans[DAY.key])
+    context["columns"] = ended.spans[span.key]
     context["tiles"] += [
-        Tile(_("Running"), str(counts["running"]), "taskrun", "?tab=running"),
         Tile(_("Waiting"), str(counts["waiting"]), "taskrun", "?tab=waiting"),
+        Tile(_("Running"), str(counts["running"]), "taskrun", "?tab=running"),
+        Tile(_("Scheduled"), str(counts["scheduled"]), "taskrun", "?tab=scheduled"),
         Tile(_("Failed in 24 h"), f"{failed:,}", "taskrun", "?tab=failed", "bad" if failed else ""),
     ]
-    context["notices"] += attention.of_failures(hour)
-    context["chart"] = _chart(span, columns)
+    context["notices"] += attention.of_failures(throughput.failing(attention.FAILURES, 2 * attention.FEW))
+    context["chart"] = _chart(span, context["columns"])
 
 
 def _chart(span: Span, columns: list[Period]) -> dict[str, Any]:
@@ -77,16 +92,15 @@ def _chart(span: Span, columns: list[Period]) -> dict[str, Any]:
     }
 
 
-def _add_queues(context: dict[str, Any], with_readers: bool) -> None:
-    found = queues.overview((settings.DEFAULT_QUEUE,))
+def _add_queues(context: dict[str, Any], found: queues.Overview, with_readers: bool) -> None:
     waits = [load.oldest for load in found.queues if load.oldest is not None]
     context["queues"] = found.queues
     context["tiles"].append(Tile(_("Oldest wait"), durations.words(max(waits)) if waits else "-", "queue"))
     context["notices"] += attention.of_queues(found.queues, with_readers)
 
 
-def _add_workers(context: dict[str, Any]) -> None:
-    now, rows = timezones.now(), [row for row in workers.listed().order_by("name") if row.state != Worker.CONSUMER]
+def _add_workers(context: dict[str, Any], every: Iterable[Worker]) -> None:
+    now, rows = timezones.now(), [row for row in every if row.state != Worker.CONSUMER]
     alive = [row for row in rows if not workers.is_away(row, now)]
     context["tiles"].append(Tile(_("Workers"), str(len(alive)), "worker", tone="" if alive else "bad"))
     context["workers"] = [
@@ -94,3 +108,30 @@ def _add_workers(context: dict[str, Any]) -> None:
         for row in rows[:MANY_WORKERS]
     ]
     context["notices"] += attention.of_workers(rows, now)
+
+
+# -- as JSON
+
+
+def data(context: dict[str, Any], *, names: bool) -> dict[str, Any]:
+    """Return the overview as plain values; ``names`` of running tasks only for those who may see tasks."""
+    found: dict[str, Any] = {
+        "tiles": [{"label": str(tile.label), "value": tile.value} for tile in context["tiles"]],
+        "notices": [notice.text for notice in context["notices"]],
+    }
+    if "chart" in context:
+        found["chart"] = {
+            "span": context["chart"]["span"].key,
+            "periods": [period_data(period) for period in context["columns"]],
+        }
+    if "queues" in context:
+        found["queues"] = [queues.data(load, readers="workers" in context) for load in context["queues"]]
+    if "workers" in context:
+        found["workers"] = [workers.data(row, info, state, names=names) for row, info, state in context["workers"]]
+    return found
+
+
+def period_data(period: Period) -> dict[str, Any]:
+    """Return what ended in a period as plain values."""
+    counts: Sequence[str] = ("succeeded", "failed", "retried", "revoked")
+    return {"start": period.start.isoformat(), **{name: getattr(period, name) for name in counts}}

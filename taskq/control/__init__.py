@@ -35,8 +35,10 @@ from .caller import (
 )
 from .inspector import Inspect
 from .pausing import pause_queue, paused_queues, resume_queue
+from .purging import purge_queue
 from .registry import control_command, inspect_command
 from .retrying import Counts, Retried, delete_runs, move, prioritize, retry, retry_many
+from .workflows import retry_workflow, revoke_workflow
 
 inspect = Inspect
 
@@ -63,13 +65,16 @@ __all__ = [
     "pool_restart",
     "pool_shrink",
     "prioritize",
+    "purge_queue",
     "rate_limit",
     "resume_queue",
     "retry",
     "retry_many",
+    "retry_workflow",
     "revoke",
     "revoke_by_name",
     "revoke_by_stamped_headers",
+    "revoke_workflow",
     "shutdown",
     "terminate",
     "time_limit",

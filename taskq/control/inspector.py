@@ -70,6 +70,10 @@ class Inspect:
         wanted = [each for given in ids for each in ([given] if isinstance(given, str) else given)]
         return self.ask("query_task", ids=wanted)
 
+    def stack(self, task_id: str) -> Any:
+        """Return ``{"ok": stack}`` of the worker that runs the task, ``{"error": why}`` of all others."""
+        return self.ask("stack", task_id=task_id)
+
     # -- workers
 
     def stats(self) -> Any:

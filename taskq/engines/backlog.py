@@ -1,4 +1,7 @@
-"""What waits in the queues: names, numbers and ages, in two statements however many messages and queues there are."""
+"""What waits in the queues: names, numbers and ages, in two statements however many messages and queues there are.
+
+The admin, the metrics and whatever else tells of queues read them here, through ``store.backlog``.
+"""
 
 from __future__ import annotations
 
@@ -16,47 +19,57 @@ _BY_INDEX = {
 }
 
 
-def names(engine: Engine, most: int, after: str, before: str | None = None) -> list[str]:
-    """Return the first ``most`` queues in which messages wait and whose names are between the two, by name.
+def names(engine: Engine, most: int, ranges: Sequence[tuple[str, str | None]]) -> list[str]:
+    """Return, of each range of names, the first ``most`` queues in which messages wait, by name.
 
-    Each costs one look into the index.
+    A range is what is after its first name and before its second one, if there is one. Each queue costs one look into
+    the index.
     """
     index, _ = _BY_INDEX[engine.connection.vendor]
-    until = "" if before is None else " AND queue < %s"
-    next_name = (
-        f"SELECT queue FROM taskq_message{index} WHERE token = '' AND queue > {{}}{until} ORDER BY queue LIMIT 1"
-    )
-    given = [] if before is None else [before]
-    with engine.cursor() as cursor:
-        cursor.execute(
-            f"WITH RECURSIVE found(name) AS (SELECT ({next_name.format('%s')}) UNION ALL "
-            f"SELECT ({next_name.format('found.name')}) FROM found WHERE found.name IS NOT NULL) "
-            "SELECT name FROM found WHERE name IS NOT NULL LIMIT %s",
-            [after, *given, *given, most],
+    tables: list[str] = []
+    given: list[str | int] = []
+    for number, (after, before) in enumerate(ranges):
+        until = "" if before is None else " AND queue < %s"
+        waiting = f"SELECT queue FROM taskq_message{index} WHERE token = ''"
+        next_name = f"{waiting} AND queue > {{}}{until} ORDER BY queue LIMIT 1"
+        found = f"found{number}"
+        tables.append(
+            f"{found}(name, place) AS (SELECT ({next_name.format('%s')}), 1 UNION ALL "
+            f"SELECT ({next_name.format(f'{found}.name')}), place + 1 FROM {found} "
+            f"WHERE {found}.name IS NOT NULL AND place < %s)"
         )
+        bound = () if before is None else (before,)
+        given.extend([after, *bound, *bound, most])
+    parts = [f"SELECT name FROM found{number} WHERE name IS NOT NULL" for number in range(len(ranges))]
+    with engine.cursor() as cursor:
+        cursor.execute(f"WITH RECURSIVE {', '.join(tables)} {' UNION ALL '.join(parts)}", given)
         return [row[0] for row in cursor.fetchall()]
 
 
 def loads(engine: Engine, queues: Sequence[str], cap: int) -> dict[str, tuple[int, float | None]]:
-    """Return how many messages wait in each queue, counted up to ``cap``, and the Unix time of the oldest.
+    """Return how many messages wait in each queue, counted up to ``cap``, and for how many seconds the oldest.
 
     Within a priority the first message is the oldest.
     """
     if not queues:
         return {}
-    index, order = _BY_INDEX[engine.connection.vendor]
+    vendor = engine.connection.vendor
+    now = f"'{engine.now()!r}'" if vendor == "sqlite" else engine.unix_time.format(engine.now_sql)
+    index, order = _BY_INDEX[vendor]
     waiting = f"FROM taskq_message{index} WHERE token = '' AND queue = %s"
     heads = ", ".join(
         f"(SELECT {engine.unix_time.format('created_at')} {waiting} AND priority = {priority} ORDER BY {order} LIMIT 1)"
         for priority in _PRIORITIES
     )
-    one = f"SELECT %s, (SELECT COUNT(*) FROM (SELECT 1 {waiting} LIMIT {int(cap)}) counted), {heads}"
+    one = f"SELECT %s, (SELECT COUNT(*) FROM (SELECT 1 {waiting} LIMIT {int(cap)}) counted), {now}, {heads}"
     with engine.cursor() as cursor:
         cursor.execute(
             " UNION ALL ".join([one] * len(queues)), [name for name in queues for _ in range(2 + len(_PRIORITIES))]
         )
         rows = cursor.fetchall()
+    oldest = {row[0]: min((float(head) for head in row[3:] if head is not None), default=None) for row in rows}
+    # A clock may have been set back.
     return {
-        name: (count, min((float(head) for head in heads if head is not None), default=None))
-        for name, count, *heads in rows
+        name: (count, None if (since := oldest[name]) is None else max(0.0, float(at) - since))
+        for name, count, at, *_ in rows
     }

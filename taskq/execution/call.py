@@ -12,6 +12,7 @@ from collections.abc import Coroutine
 from contextvars import ContextVar
 from types import CoroutineType
 from typing import Any
+from weakref import WeakValueDictionary
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, async_to_sync, sync_to_async
 
@@ -27,6 +28,8 @@ from .run import Run
 callers_connections: ContextVar[bool] = ContextVar("taskq.callers_connections", default=False)
 # After a fork only the thread that runs tasks is left, and it has no loop yet.
 _thread = threading.local()
+#: The event loops of threads, by the numbers of the threads, for who looks where a task is.
+loops: WeakValueDictionary[int, asyncio.AbstractEventLoop] = WeakValueDictionary()
 
 
 def call(run: Run) -> Any:
@@ -85,7 +88,7 @@ def _loop() -> tuple[asyncio.AbstractEventLoop, ThreadSensitiveContext]:
     except AttributeError:
         closed = True
     if closed:
-        _thread.loop = loop = asyncio.new_event_loop()
+        _thread.loop = loops[threading.get_ident()] = loop = asyncio.new_event_loop()
         _thread.thread_context = ThreadSensitiveContext()
     return loop, _thread.thread_context
 

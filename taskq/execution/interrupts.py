@@ -15,7 +15,7 @@ class Interruptible:
     """Awaits a coroutine; after ``interrupt`` a cancellation raises another exception in it."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        self._coroutine = coroutine
+        self.coroutine = coroutine
         self._error: BaseException | None = None
 
     def interrupt(self, error: BaseException) -> None:
@@ -23,19 +23,19 @@ class Interruptible:
         self._error = error
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        step, value = self._coroutine.send, None
+        step, value = self.coroutine.send, None
         while True:
             try:
                 awaited = step(value)
             except StopIteration as end:
                 return end.value
             try:
-                step, value = self._coroutine.send, (yield awaited)
+                step, value = self.coroutine.send, (yield awaited)
             except GeneratorExit:
-                self._coroutine.close()
+                self.coroutine.close()
                 raise
             except BaseException as error:
-                step, value = self._coroutine.throw, self._thrown(error)
+                step, value = self.coroutine.throw, self._thrown(error)
 
     def _thrown(self, error: BaseException) -> BaseException:
         """Return the exception for the coroutine: ``error``, or the one that a cancellation stands for."""

@@ -6,10 +6,8 @@ from collections.abc import Iterable
 
 from kombu.entity import Queue
 
-from taskq.conf import database_broker_alias, masked_url, settings
+from taskq import control
 from taskq.messages.routing import is_broadcast
-from taskq.store import consuming
-from taskq.store.claim import newest
 
 
 def purgeable(queues: Iterable[Queue]) -> list[str]:
@@ -23,8 +21,4 @@ def purge(names: Iterable[str]) -> int:
     Messages that a worker holds, or that are due later, stay. Raises ``ValueError`` if the broker
     is no database, and the database's errors.
     """
-    alias = database_broker_alias()
-    if alias is None:
-        raise ValueError(f"TASKQ_BROKER_URL: only django:// can be purged, not {masked_url(settings.BROKER_URL)}.")
-    latest = newest(alias)
-    return sum(consuming.purge(name, alias, latest) for name in names)
+    return sum(map(control.purge_queue, names))

@@ -16,8 +16,9 @@ from django.db.models import QuerySet
 from taskq.conf import settings
 from taskq.engines import for_alias
 from taskq.engines.look_ups import look_ups
-from taskq.messages.parking import BEHIND, PREFIX, home
-from taskq.models import CLAIM_ORDER, DUE_ORDER, Message, ScheduledMessage, TaskRun, Worker
+from taskq.messages.parking import home
+from taskq.models import DUE_ORDER, Message, ScheduledMessage, TaskRun, Worker
+from taskq.store import backlog
 from taskq.worker.health import look
 
 from .exposition import Family
@@ -29,7 +30,6 @@ MOST, MOST_TOGETHER, LEAST = 10_000, 50_000, 1_000
 MOST_CLAIMED, MOST_SCHEDULED, MOST_TASKS = 10_000, 5_000, 2_000
 #: Queues, states and workers with samples of their own, at most.
 MANY_QUEUES, MANY_STATES, MANY_WORKERS = 100, 20, 1_000
-_PRIORITIES = 10
 
 
 def families() -> list[Family]:
@@ -57,45 +57,18 @@ def _of_queues() -> Iterator[Family]:
         "taskq_queue_claimed_messages", "gauge", f"Messages of the queue that workers hold, {MOST_CLAIMED} at most."
     )
     claimed = _claimed()
-    rows = _rows_by_queue()
-    now = for_alias(settings.DATABASE).now()
-    most = max(LEAST, min(MOST, MOST_TOGETHER // max(1, len(rows))))
+    found, most = backlog.counted(MANY_QUEUES, _most, {*_read_queues(), *claimed})
     limit.add(most)
-    for queue in sorted({*rows, *_read_queues(), *claimed})[:MANY_QUEUES]:
-        parts = rows.get(queue, [])
-        waiting.add(min(most, sum(_waiting(part).values("pk")[:most].count() for part in parts)), queue=queue)
-        oldest.add(max([0.0, *(now - written for part in parts for written in _heads(part))]), queue=queue)
+    for queue, load in list(found.items())[:MANY_QUEUES]:
+        waiting.add(load.count, queue=queue)
+        oldest.add(load.oldest or 0.0, queue=queue)
         held.add(claimed[queue], queue=queue)
     yield from (waiting, limit, oldest, held)
 
 
-def _rows_by_queue() -> dict[str, list[str]]:
-    """Return the queues with waiting messages, each with the names in its rows: parked messages have another one."""
-    found: dict[str, list[str]] = {}
-    waiting = Message.objects.using(settings.DATABASE).filter(token="")
-    # Apart, so that many parkings hide no queue.
-    for rows in (waiting.filter(queue__gte=BEHIND), waiting.filter(queue__gt=PREFIX, queue__lt=BEHIND)):
-        for name in _distinct(rows, "queue", MANY_QUEUES):
-            found.setdefault(home(name), []).append(name)
-    return found
-
-
-def _waiting(queue: str) -> QuerySet[Message]:
-    return Message.objects.using(settings.DATABASE).filter(token="", queue=queue).order_by(*CLAIM_ORDER)
-
-
-def _heads(queue: str) -> Iterator[float]:
-    """Yield when the first message of each priority was written: it is the oldest of its priority."""
-    rows = _waiting(queue).values_list("priority", "created_at")
-    head = rows.first()
-    for _ in range(_PRIORITIES):
-        if head is None:
-            break
-        priority, written = head
-        yield written.timestamp()
-        if priority <= 0:  # there is no lower one
-            break
-        head = rows.filter(priority__lt=priority).first()
+def _most(queues: int) -> int:
+    """Return to how many the messages of each of so many queues are counted."""
+    return max(LEAST, min(MOST, MOST_TOGETHER // max(1, queues)))
 
 
 def _claimed() -> Counter[str]:

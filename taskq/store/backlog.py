@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from taskq.conf import settings
 from taskq.engines import backlog, for_alias
 from taskq.engines.look_ups import look_ups
 from taskq.messages.parking import BEHIND, PREFIX, home
+
+#: Parkings that are looked at for one queue.
+_PARKINGS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +29,34 @@ def waiting(most_queues: int, cap: int, also: Collection[str] = (), alias: str |
     Each is counted up to ``cap``. What waits for a rate limit counts for its queue, as far as there are not more than
     ``most_queues`` of its parkings and others.
     """
+    return counted(most_queues, lambda queues: cap, also, alias)[0]
+
+
+def counted(
+    most_queues: int, cap_for: Callable[[int], int], also: Collection[str] = (), alias: str | None = None
+) -> tuple[dict[str, Waiting], int]:
+    """Do ``waiting`` with a cap that depends on how many queues there are; return that cap too."""
     engine = for_alias(alias or settings.DATABASE)
     with look_ups(engine):
-        names = backlog.names(engine, most_queues, BEHIND)
-        names += backlog.names(engine, most_queues, PREFIX, BEHIND)
+        # Parkings apart, so that many of them hide no queue.
+        names = backlog.names(engine, most_queues, [(BEHIND, None), (PREFIX, BEHIND)])
+        cap = cap_for(len({home(name) for name in names}))
         loads = backlog.loads(engine, names, cap)
-        now = engine.now() if names else 0.0
     found: dict[str, list[tuple[int, float | None]]] = {name: [] for name in also}
     for name in names:
         found.setdefault(home(name), []).append(loads[name])
-    return {queue: _sum(queue, parts, cap, now) for queue, parts in sorted(found.items())}
+    return {queue: _sum(queue, parts, cap) for queue, parts in sorted(found.items())}, cap
 
 
-def _sum(queue: str, parts: list[tuple[int, float | None]], cap: int, now: float) -> Waiting:
-    since: Iterator[float] = (head for _, head in parts if head is not None)
-    oldest = min(since, default=None)
-    return Waiting(
-        queue, min(cap, sum(count for count, _ in parts)), None if oldest is None else max(0.0, now - oldest)
-    )
+def waiting_in(queue: str, cap: int, alias: str | None = None) -> Waiting:
+    """Return what waits in one queue, whether it is among the first or not."""
+    engine = for_alias(alias or settings.DATABASE)
+    with look_ups(engine):
+        parked = [name for name in backlog.names(engine, _PARKINGS, [(PREFIX, BEHIND)]) if home(name) == queue]
+        loads = backlog.loads(engine, [queue, *parked], cap)
+    return _sum(queue, list(loads.values()), cap)
+
+
+def _sum(queue: str, parts: list[tuple[int, float | None]], cap: int) -> Waiting:
+    ages: Iterator[float] = (age for _, age in parts if age is not None)
+    return Waiting(queue, min(cap, sum(count for count, _ in parts)), max(ages, default=None))

@@ -21,6 +21,7 @@ from taskq.records import Settlement
 from . import log_lines
 from .loop.consumer import Consumer
 from .loop.holdings import Running
+from .process.system import resident_kib
 
 #: The bytes that slots have in a worker's row; the slots beyond that are folded.
 MOST_BYTES = 8192
@@ -74,8 +75,18 @@ class Activity:
         return {**self.summary(), "slots": shown, **({"folded": folded} if folded else {})}
 
     def summary(self) -> dict[str, Any]:
-        """Return load averages, numbers of ended tasks, and whether events of tasks are on."""
-        return {"loadavg": load_averages(), "processed": self.processed(), "events": self.events}
+        """Return load averages, memory, numbers of ended tasks, and whether events of tasks are on."""
+        return {
+            "loadavg": load_averages(),
+            "memory": self.memory(),
+            "processed": self.processed(),
+            "events": self.events,
+        }
+
+    def memory(self) -> int:
+        """Return the resident memory of the worker and of its pool in KiB; what processes share counts for each."""
+        pids = {slot.pid for slot in list(self._consumer.pool.slots) if slot.pid}
+        return sum(map(resident_kib, {os.getpid(), *pids}))
 
     def processed(self) -> dict[str, int]:
         """Return how many tasks have ended since the worker's start, in all and by outcome."""

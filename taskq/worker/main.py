@@ -15,7 +15,7 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.db import connections
 
-from taskq import signals
+from taskq import __version__, signals
 from taskq.calls.registry import tasks
 from taskq.conf import database_broker_alias, masked_url, settings, two_databases
 from taskq.containment import contain_exits
@@ -220,5 +220,6 @@ def _info(config: WorkerConfig) -> dict[str, Any]:
         "queues": [queue.name for queue in config.queues],
         "concurrency": config.concurrency,
         "pool": config.pool,
+        "version": __version__,
         "python": sys.version.split()[0],
     }

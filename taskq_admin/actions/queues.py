@@ -1,3 +1,121 @@
 """Queues: pause, resume, purge. Its actions are registered with ``base.register``."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django import forms
+from django.contrib.messages import WARNING
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from taskq import control
+from taskq.conf import database_broker_alias
+from taskq_admin.badges import short
+
+from .base import Action, Report, Who, register
+
+
+class PauseForm(forms.Form):
+    """For how long."""
+
+    minutes = forms.FloatField(
+        label=gettext_lazy("Minutes"),
+        required=False,
+        min_value=0.1,
+        max_value=10 * 365 * 24 * 60,
+        help_text=gettext_lazy("Without a number it is paused until somebody resumes it."),
+    )
+
+
+def pause(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
+    """Have no worker start tasks of these queues."""
+    report, minutes = Report(), data.get("minutes")
+    for queue in ids:
+        control.pause_queue(queue, seconds=minutes and 60 * minutes, reason=who.reason, by=who.name)
+        report.done += 1
+        text = _("%(queue)s is paused: workers start no more tasks of it within a second. Running tasks go on.")
+        report.say(text % {"queue": short(queue)})
+    return report
+
+
+def resume(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
+    """Have workers start tasks of these queues again."""
+    report = Report(touched=[])
+    for queue in ids:
+        if control.resume_queue(queue):
+            report.done += 1
+            report.touched = [*(report.touched or ()), queue]
+            report.say(_("%(queue)s is resumed.") % {"queue": short(queue)})
+        else:
+            report.say(_("%(queue)s was not paused.") % {"queue": short(queue)}, WARNING)
+    return report
+
+
+def purge(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
+    """Delete what waits in these queues."""
+    report = Report()
+    for queue in ids:
+        count = control.purge_queue(queue)
+        report.done += 1
+        text = ngettext(
+            "%(count)s message of %(queue)s was deleted, and its task revoked.",
+            "%(count)s messages of %(queue)s were deleted, and their tasks revoked.",
+            count,
+        )
+        report.say(text % {"count": count, "queue": short(queue)})
+    return report
+
+
+def _is_paused(queue: Any) -> bool:
+    return getattr(queue, "pause", None) is not None
+
+
+def _is_not_paused(queue: Any) -> bool:
+    return not _is_paused(queue)
+
+
+def _can_not_be_purged(queue: Any) -> str:
+    if database_broker_alias() is not None:
+        return ""
+    return _("Only queues in the database can be purged here: use the tools of the broker.")
+
+
+register(
+    Action(
+        key="pause",
+        of="queue",
+        label=gettext_lazy("Pause"),
+        permission="taskq.pause_queue",
+        act=pause,
+        question=gettext_lazy(
+            "No worker starts a task of the queue while it is paused. What runs goes on; what is sent waits. "
+            "The reason is shown to those who look at the queue."
+        ),
+        form=PauseForm,
+        applies=_is_not_paused,
+    ),
+    Action(
+        key="resume",
+        of="queue",
+        label=gettext_lazy("Resume"),
+        permission="taskq.pause_queue",
+        act=resume,
+        applies=_is_paused,
+    ),
+    Action(
+        key="purge",
+        of="queue",
+        label=gettext_lazy("Purge"),
+        permission="taskq.purge_queue",
+        act=purge,
+        question=gettext_lazy(
+            "All messages that wait in the queue are deleted, and their tasks are revoked. There is no way back. What "
+            "workers hold, and what is scheduled, stays."
+        ),
+        destroys=True,
+        type_to_confirm=True,
+        refuses=_can_not_be_purged,
+    ),
+)

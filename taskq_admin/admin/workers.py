@@ -1,22 +1,31 @@
-"""Workers: the list with their state, start and queues, and the page of one worker with its messages."""
+"""Workers: the list with their state, start and queues, the page of one, and the stack of a task that it runs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from taskq import timezones
-from taskq.models import TaskRun, Worker
+from taskq.models import Queue, TaskRun, Worker
+from taskq_admin import overview, stacks
 from taskq_admin.badges import badge, moment, short
 from taskq_admin.queries import durations, workers
 
 from .read_only import ReadOnlyAdmin
+
+#: Who may look into a running task, as for whatever else has a worker do something.
+STACK_PERMISSION = "taskq.control_worker"
 
 
 class WorkerAdmin(ReadOnlyAdmin[Worker]):
@@ -28,11 +37,24 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
     sortable_by = ()
     change_list_template = "admin/taskq_admin/worker_list.html"
     page_template = "admin/taskq_admin/worker.html"
-    json_fields = ("token", "name", "state", "host", "pid", "started_at", "seen_at")
+    stack_template = "admin/taskq_admin/stack.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the stack of a task, and the overview as JSON: its page is Django's own."""
+        view = self.admin_site.admin_view
+        return [
+            path("stack/", view(self.stack_view), name="taskq_worker_stack"),
+            path("overview/", view(self.overview_view), name="taskq_overview"),
+            *super().get_urls(),
+        ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
         """Return all workers."""
         return workers.listed()
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Show the list, with what can be done to all that live."""
+        return super().changelist_view(request, {"living": workers.living(), **(extra_context or {})})
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -52,11 +74,63 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
             "slots": [(slot, durations.between(slot.since, now)) for slot in activity.slots],
             "silent": obj.state != Worker.LOST and workers.is_silent(obj, now),
             "silence": workers.silence(obj, now),
+            "uptime": durations.between(obj.started_at, obj.seen_at if workers.is_away(obj, now) else now),
             "held": held,
             "tasks_visible": self.may_view(request, TaskRun),
+            "queues_visible": self.may_view(request, Queue),
+            "stack_allowed": obj.state != Worker.LOST and self.may_see_stacks(request),
             "held_at_most": workers.MANY,
             "now": now,
         }
+
+    # -- as JSON
+
+    def list_data(self, cl: ChangeList) -> dict[str, Any]:
+        """Return the list as plain values."""
+        return {**super().list_data(cl), "rows": [self.row_data(row) for row in cl.result_list]}
+
+    def row_data(self, row: Worker) -> dict[str, Any]:
+        """Return a worker as plain values, without the tasks that it runs."""
+        return workers.data(row, workers.info(row), _state(row), names=False)
+
+    def page_data(self, request: HttpRequest, obj: Worker, context: Mapping[str, Any]) -> Any:
+        """Return the page of a worker as plain values."""
+        names = context["tasks_visible"]
+        held = [{"task_id": each.task_id, "task": each.name, "queue": each.queue} for each in context["held"]]
+        return {
+            **workers.data(obj, context["info"], _state(obj), names=names),
+            "held": held if names else len(held),
+        }
+
+    def overview_view(self, request: HttpRequest) -> HttpResponse:
+        """Answer with the overview as JSON; without ``?format=json`` go to its page."""
+        models = {model.__name__ for model in (TaskRun, Queue, Worker) if self.may_view(request, model)}
+        if not models:
+            raise PermissionDenied
+        page = reverse("admin:app_list", args=["taskq"], current_app=self.admin_site.name)
+        if request.GET.get("format") != "json":
+            return HttpResponseRedirect(page)
+        shown = overview.overview(models, request.GET.get("span"))
+        return self.render(request, "", "", {}, lambda: overview.data(shown, names="TaskRun" in models))
+
+    # -- the stack of a task
+
+    def may_see_stacks(self, request: HttpRequest) -> bool:
+        """Tell whether the user may look where running tasks are. Override for a rule of your own."""
+        return request.user.has_perm(STACK_PERMISSION) and self.may_view(request, TaskRun)
+
+    # Nobody answers before a transaction is committed.
+    @transaction.non_atomic_requests
+    def stack_view(self, request: HttpRequest) -> HttpResponse:
+        """Show where the task of ``?id=`` is, as the process that runs it says."""
+        self._require_view(request)
+        if not self.may_see_stacks(request):
+            raise PermissionDenied
+        stack = stacks.of(request.GET.get("id", ""))
+        title = gettext("Stack of a running task")
+        return self.render(request, self.stack_template, title, {"stack": stack}, stack.data)
+
+    # -- columns
 
     @admin.display(description=_("worker"))
     def node(self, worker: Worker) -> str:
@@ -66,8 +140,7 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
     @admin.display(description=_("state"))
     def status(self, worker: Worker) -> SafeString:
         """Its state, or that nothing was heard of it for longer than its lease."""
-        silent = worker.state != Worker.LOST and workers.is_silent(worker, timezones.now())
-        return badge("silent" if silent else worker.state)
+        return badge(_state(worker))
 
     @admin.display(description=_("host and process"))
     def where(self, worker: Worker) -> str:
@@ -106,3 +179,8 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
         """How long ago it was heard of."""
         silence = workers.silence(worker, timezones.now())
         return "" if silence is None else gettext("%s ago") % durations.words(silence)
+
+
+def _state(worker: Worker) -> str:
+    silent = worker.state != Worker.LOST and workers.is_silent(worker, timezones.now())
+    return "silent" if silent else worker.state

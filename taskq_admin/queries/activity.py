@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 #: The keys of ``info`` that this module reads.
-KEYS = ("loadavg", "processed", "events", "slots", "folded")
+KEYS = ("loadavg", "memory", "processed", "events", "slots", "folded")
 #: Slots that are shown at most; a worker writes fewer.
 _MOST = 200
 _NAMES = 20
@@ -32,6 +32,8 @@ class Activity:
     """A worker's activity as of its last heartbeat. ``events`` is ``None`` if it does not say."""
 
     load: tuple[float, ...] = ()
+    #: Of the worker and its pool, in bytes.
+    memory: int = 0
     processed: tuple[tuple[str, int], ...] = ()
     events: bool | None = None
     slots: tuple[Slot, ...] = ()
@@ -57,6 +59,7 @@ def read(said: dict[str, Any]) -> Activity:
     events = said.get("events")
     return Activity(
         load=tuple(float(each) for each in _list(said.get("loadavg"))[:3] if _is_number(each)),
+        memory=1024 * _count(said.get("memory")),
         processed=_counts(said.get("processed")),
         events=events if isinstance(events, bool) else None,
         slots=tuple(_slot(each) for each in _list(said.get("slots"))[:_MOST] if isinstance(each, dict)),

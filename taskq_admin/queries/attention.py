@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
+from urllib.parse import urlencode
 
-from django.db.models import Max
+from django.core.checks import WARNING, run_checks
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from taskq.conf import settings
-from taskq.models import Lease, QueuePause, ScheduledMessage, Worker
+from taskq.models import Lease, QueuePause, Worker
 from taskq_admin.badges import short
 
 from . import durations, workers
-from .queues import QueueLoad
-from .throughput import Period
+from .queues import QueueLoad, Schedule
+from .throughput import Failing
 
 #: Seconds after which a scheduled message that is due is overdue, and waiting messages that nobody takes are.
 LATE = 60.0
 #: Retention makes a pass each minute; so long without one, it does not keep up or does not run.
 _SWEPT = timedelta(hours=1)
-#: At least so many failures, and so large a share of the last hour's ends, are a sentence.
-_FAILURES, _SHARE = 5, 0.2
+#: At least so many failures of a task, and so large a share of its ends in the last hour, are a sentence, if the share
+#: has grown at least so much.
+FAILURES, _SHARE, _GROWTH = 5, 0.2, 1.5
+#: Tasks and names that are told at most.
+FEW = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,29 +75,64 @@ def of_workers(rows: list[Worker], now: datetime) -> list[Notice]:
     return found
 
 
-def of_failures(hour: list[Period]) -> list[Notice]:
-    """Return whether unusually many tasks failed within the last hour."""
-    failed, ended = sum(period.failed for period in hour), sum(period.total for period in hour)
-    if failed < _FAILURES or failed < _SHARE * ended:
-        return []
+def of_failures(failing: list[Failing]) -> list[Notice]:
+    """Return the tasks that failed much more often within the last hour than in the day before."""
+    return [_failing(each) for each in failing if _has_grown(each)][:FEW]
+
+
+def _has_grown(task: Failing) -> bool:
+    share, before = task.failed / max(1, task.ended), task.failed_before / max(1, task.ended_before)
+    return task.failed >= FAILURES and share >= _SHARE and share >= _GROWTH * before
+
+
+def _failing(task: Failing) -> Notice:
+    if not task.name:
+        text = _("%(failed)s tasks failed within the last hour whose names no worker knows.")
+        return Notice(text % {"failed": task.failed}, "taskrun", "?tab=failed")
     text = ngettext(
-        "%(failed)s of %(ended)s task failed within the last hour.",
-        "%(failed)s of %(ended)s tasks failed within the last hour.",
-        ended,
+        "%(failed)s of %(ended)s run of %(name)s failed within the last hour",
+        "%(failed)s of %(ended)s runs of %(name)s failed within the last hour",
+        task.ended,
     )
-    return [Notice(text % {"failed": failed, "ended": ended}, "taskrun", "?tab=failed")]
+    text %= {"failed": task.failed, "ended": task.ended, "name": short(task.name)}
+    if task.ended_before:
+        text += _(", %(failed)s of %(ended)s in the day before") % {
+            "failed": task.failed_before, "ended": task.ended_before,
+        }  # fmt: skip
+    return Notice(f"{text}.", "taskrun", f"?{urlencode({'tab': 'failed', 'name': task.name})}")
 
 
-def of_duties(now: datetime) -> list[Notice]:
-    """Return which duties of workers are not done: promoting what is due, and deleting what is old."""
+def of_schedule(schedule: Schedule, now: datetime) -> list[Notice]:
+    """Return what is overdue, and the names that no worker knew whom such a message has reached."""
     found = []
-    rows = ScheduledMessage.objects.using(settings.DATABASE).order_by("due_at")
-    due = rows.values_list("due_at", flat=True).first()
-    if due is not None and (late := (now - due).total_seconds()) > LATE:
+    if schedule.first_due is not None and (late := (now - schedule.first_due).total_seconds()) > LATE:
         text = _("A scheduled task is %(time)s overdue: workers do not promote it.")
         found.append(Notice(text % {"time": durations.words(late)}, "queue"))
-    swept = Lease.objects.using(settings.DATABASE).filter(name=Lease.RETENTION).aggregate(at=Max("done_at"))["at"]
-    if swept is not None and now - swept > _SWEPT:
-        text = _("Old rows were last deleted %(time)s ago: no worker keeps up with it.")
-        found.append(Notice(text % {"time": durations.words((now - swept).total_seconds())}, "worker"))
+    for name in schedule.unknown[:FEW]:
+        text = _("No worker that runs knows the task %(name)s: start one with the code that defines it.")
+        query = f"?{urlencode({'name': name})}"
+        found.append(Notice(text % {"name": short(name) or "-"}, "taskrun", query))
     return found
+
+
+def of_retention(now: datetime) -> list[Notice]:
+    """Return whether old rows are not deleted."""
+    swept = (
+        Lease.objects.using(settings.DATABASE).filter(name=Lease.RETENTION).values_list("done_at", flat=True).first()
+    )
+    if swept is None or now - swept <= _SWEPT:
+        return []
+    text = _("Old rows were last deleted %(time)s ago: no worker keeps up with it.")
+    return [Notice(text % {"time": durations.words((now - swept).total_seconds())}, "worker")]
+
+
+def of_database() -> list[Notice]:
+    """Return what harms in the settings of the database, and what to do, in the words of taskq's system checks."""
+    return [Notice(text, "") for text in _checked()]
+
+
+@cache
+def _checked() -> list[str]:
+    # Settings do not change while a process runs. These checks ask no database.
+    found = [each for each in run_checks(tags=["taskq"]) if each.level >= WARNING and not each.is_silenced()]
+    return [f"{each.msg} {each.hint or ''}".strip() for each in found][:FEW]

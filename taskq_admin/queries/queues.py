@@ -1,4 +1,4 @@
-"""Queues: how much waits in each, how much workers hold, and for how long the oldest has waited.
+"""Queues: how much waits in each, how much workers hold, for how long the oldest has waited, and how fast it goes.
 
 No query groups or sorts the backlog, and their number does not grow with the queues.
 """
@@ -6,30 +6,37 @@ No query groups or sorts the backlog, and their number does not grow with the qu
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
-from django.db.models import Count
+from django.db.models import Count, Q
 
 from taskq import control
 from taskq.conf import database_broker_alias, settings
 from taskq.messages.parking import home
-from taskq.models import DUE_ORDER, Message, QueuePause, ScheduledMessage
-from taskq.store.backlog import waiting
+from taskq.messages.protocol.wire import UNKNOWN_SINCE
+from taskq.models import DUE_ORDER, Message, QueuePause, ScheduledMessage, Worker
+from taskq.store.backlog import waiting, waiting_in
 
-from . import workers
+from . import sent, throughput, workers
 from .capped import CAP, CappedCount, capped
 
 #: Queues that a page shows at most; each costs some looks into an index.
 MANY = 100
 #: Queues that the list of tasks asks for: it says only that some of them are not read.
 FEW = 20
+#: Messages of the schedule that are looked at, those that are due next.
+SCHEDULED = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class QueueLoad:
     """One queue. ``oldest`` is in seconds, ``None`` when nothing waits. ``read``: a living worker takes from it.
 
-    ``pause`` says since when and why nothing is taken from it.
+    ``pause`` says since when and why nothing is taken from it. ``minutes`` has how many tasks ended in each minute of
+    the last hour; ``rate_in`` and ``rate_out`` are tasks a minute, ``None`` if they are not known.
     """
 
     name: str
@@ -39,6 +46,18 @@ class QueueLoad:
     oldest: float | None
     read: bool = True
     pause: QueuePause | None = None
+    minutes: list[int] = field(default_factory=list)
+    rate_in: float | None = None
+    rate_out: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """What is due later: counts by queue, when the first is due, and names of tasks that a worker did not know."""
+
+    by_queue: dict[str, CappedCount] = field(default_factory=dict)
+    first_due: datetime | None = None
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,29 +66,60 @@ class Overview:
 
     queues: list[QueueLoad]
     more: bool = False
+    schedule: Schedule = field(default_factory=Schedule)
 
 
-def overview(declared: tuple[str, ...] = ()) -> Overview:
-    """Return the load of every queue that holds messages or is paused, and of those ``declared``."""
-    claimed, scheduled = _claimed(), _scheduled()
-    rows = waiting(MANY + 1, CAP + 1, declared)
-    read = _read()
+def overview(
+    declared: Collection[str] = (),
+    rows: Iterable[Worker] | None = None,
+    ended: throughput.Throughput | None = None,
+) -> Overview:
+    """Return the load of every queue that holds messages or is paused, and of those ``declared``.
+
+    ``rows`` are all workers, and ``ended`` what ended in the last hour, if they are known already.
+    """
+    claimed, schedule = _claimed(), scheduled()
+    found = waiting(MANY + 1, CAP + 1, declared)
+    read = _read(rows)
+    ended = throughput.read(()) if ended is None else ended
+    rates = sent.rates()
     pauses = {row.queue: row for row in control.paused_queues()}
-    names = sorted({*rows, *claimed, *scheduled, *pauses})
+    names = sorted({*found, *claimed, *schedule.by_queue, *pauses})
     nothing = CappedCount(0)
     loads = [
         QueueLoad(
             name,
-            capped(rows[name].count) if name in rows else nothing,
+            capped(found[name].count) if name in found else nothing,
             claimed.get(name, nothing),
-            scheduled.get(name, nothing),
-            rows[name].oldest if name in rows else None,
+            schedule.by_queue.get(name, nothing),
+            found[name].oldest if name in found else None,
             read is None or name in read,
             pauses.get(name),
+            ended.queues.get(name, []),
+            None if rates is None else rates.get(name, 0.0),
+            ended.rate(name) if settings.STATISTICS else None,
         )
         for name in names[:MANY]
     ]
-    return Overview(loads, more=len(names) > MANY)
+    return Overview(loads, len(names) > MANY, schedule)
+
+
+def of(name: str, rows: Iterable[Worker]) -> QueueLoad:
+    """Return the load of one queue; ``rows`` are all workers."""
+    found, schedule, nothing = waiting_in(name, CAP + 1), scheduled(), CappedCount(0)
+    read, ended, rates = _read(rows), throughput.read(()), sent.rates()
+    return QueueLoad(
+        name,
+        capped(found.count),
+        _claimed().get(name, nothing),
+        schedule.by_queue.get(name, nothing),
+        found.oldest,
+        read is None or name in read,
+        next((row for row in control.paused_queues() if row.queue == name), None),
+        ended.queues.get(name, []),
+        None if rates is None else rates.get(name, 0.0),
+        ended.rate(name) if settings.STATISTICS else None,
+    )
 
 
 def unread() -> list[str]:
@@ -79,9 +129,15 @@ def unread() -> list[str]:
     return [] if read is None else [name for name in names if name not in read]
 
 
-def _read() -> set[str] | None:
+def is_read(queue: str) -> bool:
+    """Tell whether a living worker takes from a queue, as far as that is known."""
+    read = _read()
+    return read is None or queue in read
+
+
+def _read(rows: Iterable[Worker] | None = None) -> set[str] | None:
     """Return the queues that living workers consume from; ``None`` if messages go through a broker that alone knows."""
-    return None if database_broker_alias() is None else workers.read_queues()
+    return None if database_broker_alias() is None else workers.read_queues(rows)
 
 
 def _claimed() -> dict[str, CappedCount]:
@@ -93,9 +149,39 @@ def _claimed() -> dict[str, CappedCount]:
     return {name: CappedCount(count) for name, count in found.items()}
 
 
-def _scheduled() -> dict[str, CappedCount]:
-    """Count scheduled messages by queue, among the ``CAP`` that are due next: the index is by time, not by queue."""
-    rows = ScheduledMessage.objects.using(settings.DATABASE).order_by(*DUE_ORDER).values_list("queue", flat=True)
-    queues = list(rows[: CAP + 1])
-    more = len(queues) > CAP
-    return {name: CappedCount(count, more) for name, count in Counter(queues[:CAP]).items()}
+def scheduled() -> Schedule:
+    """Count scheduled messages by queue, among those that are due next: the index is by time, not by queue."""
+    rows = ScheduledMessage.objects.using(settings.DATABASE).order_by(*DUE_ORDER)
+    came_back = Q(headers__contains=f'"{UNKNOWN_SINCE}"')
+    found = list(
+        rows.annotate(came_back=came_back).values_list("queue", "due_at", "name", "came_back")[: SCHEDULED + 1]
+    )
+    more = len(found) > SCHEDULED
+    counted = Counter(home(row[0]) for row in found[:SCHEDULED])
+    return Schedule(
+        {name: CappedCount(count, more) for name, count in counted.items()},
+        found[0][1] if found else None,
+        tuple(sorted({name for _, _, name, unknown in found if unknown})),
+    )
+
+
+def data(load: QueueLoad, *, readers: bool) -> dict[str, Any]:
+    """Return a queue as plain values; ``readers``: also whether a worker takes from it."""
+    return {
+        "name": load.name,
+        "waiting": load.waiting.value,
+        "claimed": load.claimed.value,
+        "scheduled": load.scheduled.value,
+        "capped": load.waiting.more or load.scheduled.more,
+        "oldest": load.oldest,
+        "rate_in": load.rate_in,
+        "rate_out": load.rate_out,
+        "minutes": load.minutes,
+        **({"read": load.read} if readers else {}),
+        "paused": None if load.pause is None else _pause_data(load.pause),
+    }
+
+
+def _pause_data(pause: QueuePause) -> dict[str, Any]:
+    until = pause.until and pause.until.isoformat()
+    return {"since": pause.since.isoformat(), "until": until, "by": pause.by, "reason": pause.reason}

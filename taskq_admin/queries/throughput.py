@@ -1,11 +1,15 @@
-"""Throughput: how many tasks ended in each minute or hour, from the statistics that workers write."""
+"""Throughput: how many tasks ended in each minute or hour, from the statistics that workers write.
+
+One statement adds up for the chart and for all queues, another one for the failures of each task.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from django.db.models import Sum
+from django.db.models import Case, CharField, F, Q, Sum, Value, When
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
@@ -16,6 +20,9 @@ from taskq.models import Statistic
 #: The columns that are summed, in the order of ``Period``, and the names of their sums.
 _COUNTED = ("succeeded", "failed", "retried", "revoked")
 _SUMS = [f"{name}__sum" for name in _COUNTED]
+_MINUTE, _HOUR = 60, 3600
+#: Minutes of which a queue's rate is the mean.
+RATE_MINUTES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +36,11 @@ class Span:
 
 
 SPANS = (
-    Span("hour", _("60 minutes"), 60, 60),
-    Span("day", _("24 hours"), 3600, 24),
-    Span("week", _("7 days"), 3600, 7 * 24),
+    Span("hour", _("60 minutes"), _MINUTE, 60),
+    Span("day", _("24 hours"), _HOUR, 24),
+    Span("week", _("7 days"), _HOUR, 7 * 24),
 )
+HOUR, DAY, WEEK = SPANS
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +59,86 @@ class Period:
         return self.succeeded + self.failed + self.revoked
 
 
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """The periods of each span up to now, and how many tasks each queue gave out in each minute of the last hour."""
+
+    spans: dict[str, list[Period]]
+    queues: dict[str, list[int]] = field(default_factory=dict)
+
+    def rate(self, queue: str) -> float:
+        """Return how many tasks of a queue ended each minute, over the last whole minutes."""
+        # The present minute is not over, and workers write a few seconds late.
+        minutes = self.queues.get(queue, [])[-1 - RATE_MINUTES : -1]
+        return sum(minutes) / RATE_MINUTES
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """How many runs of a task failed within the last hour, of how many, and within the 24 hours before."""
+
+    name: str
+    failed: int
+    ended: int
+    failed_before: int = 0
+    ended_before: int = 0
+
+
 def span_for(key: str | None) -> Span:
     """Return the span with ``key``; an unknown one is the last hour."""
     return next((span for span in SPANS if span.key == key), SPANS[0])
 
 
-def periods(span: Span) -> list[Period]:
-    """Return all periods of a span up to now, the earliest first; also those in which nothing ended."""
-    last = int(timezones.now().timestamp()) // span.seconds
-    first = last - span.periods + 1
-    rows = Statistic.objects.using(settings.DATABASE).filter(
-        seconds=span.seconds, period__gte=first * span.seconds, period__lte=last * span.seconds
-    )
-    sums = rows.order_by("period").values("period").annotate(*map(Sum, _COUNTED))
-    found = {start // span.seconds: tuple(map(int, counts)) for start, *counts in sums.values_list("period", *_SUMS)}
+def read(spans: Sequence[Span]) -> Throughput:
+    """Return the periods of ``spans``, and what the queues gave out in the last hour, in one statement."""
+    last = {seconds: int(timezones.now().timestamp()) // seconds for seconds in (_MINUTE, _HOUR)}
+    hours = max((span.periods for span in spans if span.seconds == _HOUR), default=0)
+    since = {_MINUTE: last[_MINUTE] - HOUR.periods + 1, _HOUR: last[_HOUR] - hours + 1}
+    by_period: dict[tuple[int, int], list[int]] = {}
+    queues: dict[str, list[int]] = {}
+    for seconds, start, queue, *counts in _sums(since):
+        number = start // seconds
+        found = by_period.setdefault((seconds, number), [0] * len(_COUNTED))
+        found[:] = map(int.__add__, found, map(int, counts))
+        place = number - since[_MINUTE]
+        if seconds == _MINUTE and place < HOUR.periods:
+            queues.setdefault(queue, [0] * HOUR.periods)[place] += int(sum(counts))
+    return Throughput({span.key: _periods(span, last[span.seconds], by_period) for span in spans}, queues)
+
+
+def _sums(since: dict[int, int]) -> Sequence[tuple[int, int, str, int, int, int, int]]:
+    wanted = Q()
+    for seconds, first in since.items():
+        wanted |= Q(seconds=seconds, period__gte=first * seconds)
+    rows = Statistic.objects.using(settings.DATABASE).filter(wanted).order_by()
+    # Only minutes are told apart by queue: there are 60 of them, and hours of a whole week.
+    place = Case(When(seconds=_MINUTE, then=F("queue")), default=Value(""), output_field=CharField())
+    summed = rows.annotate(place=place).values("seconds", "period", "place").annotate(*map(Sum, _COUNTED))
+    return list(summed.values_list("seconds", "period", "place", *_SUMS))
+
+
+def _periods(span: Span, last: int, found: dict[tuple[int, int], list[int]]) -> list[Period]:
     return [
-        Period(datetime.fromtimestamp(number * span.seconds, UTC), *found.get(number, ()))
-        for number in range(first, last + 1)
+        Period(datetime.fromtimestamp(number * span.seconds, UTC), *found.get((span.seconds, number), ()))
+        for number in range(last - span.periods + 1, last + 1)
     ]
+
+
+def failing(least: int, most: int) -> list[Failing]:
+    """Return the tasks of which at least so many runs failed within the last hour, the most first; ``most`` of them."""
+    now = int(timezones.now().timestamp())
+    hour, day = now - now % _MINUTE - _HOUR, now - now % _HOUR - DAY.periods * _HOUR
+    recent = Q(seconds=_MINUTE, period__gt=hour)
+    # Whole hours, without the ones that the last hour is in.
+    before = Q(seconds=_HOUR, period__gte=day, period__lte=hour - _HOUR)
+    ended = F("succeeded") + F("failed") + F("revoked")
+    rows = Statistic.objects.using(settings.DATABASE).filter(recent | before).order_by().values("name")
+    sums = rows.annotate(
+        failed_now=Sum(Case(When(recent, then=F("failed")), default=0)),
+        ended_now=Sum(Case(When(recent, then=ended), default=0)),
+        failed_before=Sum(Case(When(before, then=F("failed")), default=0)),
+        ended_before=Sum(Case(When(before, then=ended), default=0)),
+    )
+    found = sums.filter(failed_now__gte=least).order_by("-failed_now")
+    columns = ("name", "failed_now", "ended_now", "failed_before", "ended_before")
+    return [Failing(name, *map(int, counts)) for name, *counts in found.values_list(*columns)[:most]]

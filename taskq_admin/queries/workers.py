@@ -7,6 +7,7 @@ write other things, so everything in it is optional here.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -33,6 +34,7 @@ class Info:
     queues: tuple[str, ...] = ()
     concurrency: str = ""
     pool: str = ""
+    version: str = ""
     activity: activity.Activity = field(default_factory=activity.Activity)
     text: payloads.Payload | None = None
 
@@ -69,6 +71,7 @@ def info(worker: Worker) -> Info:
         queues=_names(said.get("queues")),
         concurrency=_word(said.get("concurrency")),
         pool=_word(said.get("pool")),
+        version=_word(said.get("version")),
         activity=activity.read(said),
         text=_rest(said, written),
     )
@@ -114,10 +117,33 @@ def is_away(worker: Worker, now: datetime) -> bool:
     return worker.state == Worker.LOST or is_silent(worker, now)
 
 
-def read_queues() -> set[str]:
-    """Return the queues from which living workers, and consuming connections of kombu, take."""
+def read_queues(rows: Iterable[Worker] | None = None) -> set[str]:
+    """Return the queues from which living workers, and consuming connections of kombu, take.
+
+    ``rows`` are all workers, if they are known already.
+    """
     now = timezones.now()
-    return {name for worker in listed() if not is_away(worker, now) for name in info(worker).queues}
+    alive = [worker for worker in (listed() if rows is None else rows) if not is_away(worker, now)]
+    return {name for worker in alive for name in info(worker).queues}
+
+
+def living() -> list[Worker]:
+    """Return the workers that are neither silent nor lost, by name."""
+    now = timezones.now()
+    rows = listed().exclude(state=Worker.CONSUMER).order_by("name")
+    return [worker for worker in rows if not is_away(worker, now)]
+
+
+def holders(task_id: str) -> list[str]:
+    """Return the names of the workers that hold a message of the task: one at most, unless it was sent twice."""
+    held = Message.objects.using(settings.DATABASE).filter(task_id=task_id, token__gt="").values("token")
+    return list(Worker.objects.using(settings.DATABASE).filter(token__in=held).values_list("name", flat=True)[:MANY])
+
+
+def readers(queue: str, rows: Iterable[Worker]) -> list[Worker]:
+    """Return the living workers that take from a queue."""
+    now = timezones.now()
+    return [worker for worker in rows if not is_away(worker, now) and queue in info(worker).queues]
 
 
 def held(token: str, doing: activity.Activity) -> tuple[list[Held], activity.Activity]:
@@ -138,3 +164,33 @@ def _runs(task_ids: set[str]) -> dict[str, tuple[int, str]]:
         return {}
     rows = TaskRun.objects.using(settings.DATABASE).filter(task_id__in=task_ids)
     return {task_id: (pk, state) for task_id, pk, state in rows.values_list("task_id", "pk", "state")}
+
+
+def data(worker: Worker, said: Info, state: str, *, names: bool) -> dict[str, Any]:
+    """Return a worker as plain values; ``names`` and ids of the tasks that it runs only for those who may see tasks."""
+    doing = said.activity
+    return {
+        "name": worker.name,
+        "token": worker.token,
+        "state": state,
+        "host": said.host or worker.host,
+        "pid": worker.pid,
+        "started": worker.started_at.isoformat(),
+        "seen": worker.seen_at.isoformat(),
+        "queues": list(said.queues),
+        "concurrency": said.concurrency,
+        "pool": said.pool,
+        "version": said.version,
+        "memory": doing.memory,
+        "load": list(doing.load),
+        "processed": dict(doing.processed),
+        "events": doing.events,
+        "slots": [_slot_data(slot, names=names) for slot in doing.slots],
+        "more_slots": doing.folded,
+    }
+
+
+def _slot_data(slot: activity.Slot, *, names: bool) -> dict[str, Any]:
+    task = {"task_id": slot.task_id, "task": slot.name} if names else {}
+    since = slot.since and slot.since.isoformat()
+    return {"slot": slot.number, "pid": slot.pid, "busy": bool(slot.task_id), "since": since, **task}

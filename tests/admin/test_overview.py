@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -9,15 +10,17 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.core import checks
 from django.test import Client, override_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
 from taskq import clock, control
+from taskq.messages.protocol.wire import UNKNOWN_SINCE
 from taskq.models import Lease, TaskRun, Worker
 from taskq.store import statistics
 from taskq_admin.charts.columns import HEIGHT, WIDTH, stacked
-from taskq_admin.queries import throughput
+from taskq_admin.queries import attention, queues, sent, throughput
 
 URL = "/admin/taskq/"
 Make = Callable[..., Any]
@@ -83,7 +86,7 @@ def test_periods_end_with_the_present_one(db: None) -> None:
     count(0, 1)
     count(59, 2)
     count(60, 4)
-    hour = throughput.periods(throughput.SPANS[0])
+    hour = throughput.read([throughput.HOUR]).spans["hour"]
     assert len(hour) == 60
     assert hour[-1].start <= datetime.now(UTC) < hour[-1].start + timedelta(seconds=61)
     assert [hour[0].succeeded, hour[-1].succeeded] == [2, 1]
@@ -107,12 +110,66 @@ def test_what_needs_attention(
         "Nothing was heard of the worker w@silent for 3 h",
         "The worker w@lost was lost; its tasks went back.",
         "No worker runs: tasks wait until one is started.",
-        "5 of 15 tasks failed within the last hour.",
+        "5 of 15 runs of shop.add failed within the last hour.",
         "A scheduled task is 3 h",
         "Old rows were last deleted 3 h",
     ):
         assert sentence in page, sentence
     assert "<b>moving" not in page
+
+
+def test_task_that_fails_as_often_as_before_is_no_news(db: None) -> None:
+    count(1, 10, 5)
+    count(120, 10, 5)
+    count(1, 0, 6, name="shop.mail")
+    count(120, 99, 1, name="shop.mail")
+    count(1, 0, 7, name="")
+    count(1, 10_000, 8, name="shop.often")
+    told = attention.of_failures(throughput.failing(attention.FAILURES, 10))
+    assert [(notice.text, notice.query) for notice in told] == [
+        ("7 tasks failed within the last hour whose names no worker knows.", "?tab=failed"),
+        (
+            "6 of 6 runs of shop.mail failed within the last hour, 1 of 100 in the day before.",
+            "?tab=failed&name=shop.mail",
+        ),
+    ]
+
+
+def test_name_that_no_worker_knew(make_scheduled: Make) -> None:
+    later = datetime.now(UTC) + timedelta(seconds=60)
+    make_scheduled("mails", 2, headers=json.dumps({UNKNOWN_SINCE: 1.0}), name="shop.<new>", due_at=later)
+    make_scheduled("mails", name="shop.mail", due_at=later)
+    (notice,) = attention.of_schedule(queues.scheduled(), datetime.now(UTC))
+    assert "knows the task shop.<new>" in notice.text
+    assert notice.query == "?name=shop.%3Cnew%3E"
+
+
+def test_settings_of_the_database_that_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    attention._checked.cache_clear()
+    monkeypatch.setattr(attention, "run_checks", lambda tags: [checks.Warning("Slow.", hint="Do."), checks.Info("x")])
+    assert [notice.text for notice in attention.of_database()] == ["Slow. Do."]
+    attention._checked.cache_clear()
+
+
+def test_rates_and_sparkline_of_a_queue(admin_client: Client, make_run: Make, make_messages: Make) -> None:
+    make_messages("taskq")
+    for number in range(10):
+        make_run(f"new-{number}", queue="taskq", created_at=datetime.now(UTC))
+    make_run("old", queue="taskq")
+    count(2, 100)
+    found = {load.name: load for load in queues.overview().queues}["taskq"]
+    assert (found.rate_in, found.rate_out, found.minutes[-3]) == (2.0, 20.0, 100)
+    page = text(admin_client)
+    assert '<td data-label="In, out each minute">2 / 20</td>' in page
+    assert "100 tasks ended in the last hour, at most 100 a minute" in page
+
+
+def test_rate_of_a_busy_site_is_that_of_its_newest_tasks(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sent, "NEWEST", 10)
+    begun = datetime.now(UTC)
+    for number in range(20):
+        make_run(f"new-{number}", queue="taskq", created_at=begun - timedelta(seconds=20 - number))
+    assert (sent.rates() or {})["taskq"] == pytest.approx(10 / (10 / 60), rel=0.5)
 
 
 def test_running_site_needs_none(admin_client: Client, make_run: Make, make_worker: Make) -> None:
@@ -129,7 +186,7 @@ def test_number_of_queries_does_not_grow(
         make_messages(f"queue-{number}")
         make_worker(f"boot-{number}", name=f"w{number}@host")
     for span in ("hour", "day", "week"):
-        with django_assert_max_num_queries(2 + 19):  # two of the session
+        with django_assert_max_num_queries(14):  # two of them for the session
             text(admin_client, f"?span={span}")
 
 

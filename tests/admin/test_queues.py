@@ -6,13 +6,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.admin.utils import quote
+from django.contrib.messages import get_messages
 from django.db import connection
 from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 
 from taskq import control
 from taskq.messages.parking import parking
-from taskq.models import Worker
+from taskq.models import TaskRun, Worker
 from taskq_admin.queries import capped, queues
 
 URL = "/admin/taskq/queue/"
@@ -65,6 +69,7 @@ def test_empty_queue_has_no_oldest_message(db: None) -> None:
 def test_message_counts_are_capped(make_messages: Make, make_scheduled: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (capped, queues):
         monkeypatch.setattr(module, "CAP", 5)
+    monkeypatch.setattr(queues, "SCHEDULED", 5)
     make_messages("mails", 9)
     make_scheduled("mails", 9)
     load = loads()["mails"]
@@ -91,7 +96,9 @@ def test_no_overview_query_sorts_or_scans_waiting_messages(make_messages: Make, 
         for query in queries:
             cursor.execute(f"EXPLAIN QUERY PLAN {query['sql']}")
             plan = "\n".join(row[-1] for row in cursor.fetchall())
-            if any(f'FROM "taskq_{table}"' in query["sql"] for table in ("worker", "queuepause")):  # few rows
+            if any(
+                f'FROM "taskq_{table}"' in query["sql"] for table in ("worker", "queuepause", "statistic", "taskrun")
+            ):
                 continue
             assert "taskq_message_to_claim" in plan or "taskq_scheduled_due" in plan, plan
             # Only what workers hold is grouped.
@@ -105,7 +112,7 @@ def test_queue_page_escapes_html(admin_client: Client, make_messages: Make, djan
         page = admin_client.get(URL).content.decode()
     assert "&lt;script&gt;c" in page
     assert "<script>c" not in page
-    assert ">taskq <" in page  # the default queue, though nothing is in it
+    assert ">taskq</a>" in page  # the default queue, though nothing is in it
 
 
 def test_queue_page_says_when_messages_are_on_another_broker(admin_client: Client) -> None:
@@ -151,3 +158,90 @@ def test_paused_queue_has_a_badge_that_says_why(admin_client: Client) -> None:
     assert ">paused<" in page
     assert control.resume_queue("reports")
     assert ">paused<" not in admin_client.get(URL).content.decode()
+
+
+def test_page_of_a_queue(
+    admin_client: Client, make_messages: Make, make_worker: Callable[..., Worker], django_assert_max_num_queries: Any
+) -> None:
+    make_messages("<b>mails", 3)
+    make_messages(parking("<b>mails", "shop.mail"), 2)
+    make_worker(info=json.dumps({"queues": ["<b>mails"]}))
+    control.pause_queue("<b>mails", reason="moving", by="ann", seconds=3600)
+    address = reverse("admin:taskq_queue_change", args=[quote("<b>mails")])
+    with django_assert_max_num_queries(12):
+        page = admin_client.get(address).content.decode()
+    for part in ("&lt;b&gt;mails", ">5</a>", "taskq@one", "moving", "by ann", "until", "do/resume/", "do/purge/"):
+        assert part in page, part
+    for part in ("<b>mails", "do/pause/"):
+        assert part not in page
+    found = admin_client.get(address, {"format": "json"}).json()
+    assert (found["waiting"], found["read"], found["paused"]["by"]) == (5, True, "ann")
+
+
+def test_page_of_a_queue_that_nobody_knows_says_how_to_read_it(admin_client: Client) -> None:
+    page = admin_client.get(f"{URL}nobody/change/").content.decode()
+    assert "python manage.py taskworker -Q nobody" in page
+    assert admin_client.get(f"{URL}{'x' * 300}/change/").status_code == 404
+    assert admin_client.get(f"{URL}a%00b/change/").status_code == 404
+
+
+def test_list_as_json(admin_client: Client, staff_client: Callable[..., Client], make_messages: Make) -> None:
+    make_messages("mails", 2)
+    rows = {row["name"]: row for row in admin_client.get(URL, {"format": "json"}).json()["queues"]}
+    assert rows["mails"]["waiting"] == 2
+    assert rows["mails"]["read"] is False
+    rows = staff_client("view_queue").get(URL, {"format": "json"}).json()["queues"]
+    assert "read" not in rows[0]  # that is for those who see workers
+
+
+# -- actions
+
+
+def do(client: Client, key: str, queue: str, **data: str) -> list[str]:
+    response = client.post(f"{URL}do/{key}/", {"id": queue, "confirmed": "1", **data}, follow=True)
+    assert response.status_code == 200
+    return [str(message) for message in get_messages(response.wsgi_request)] or [
+        str(message) for message in response.context.get("messages", ())
+    ]
+
+
+def test_queue_is_paused_and_resumed(staff_client: Callable[..., Client]) -> None:
+    client = staff_client("view_queue", "pause_queue")
+    (said,) = do(client, "pause", "mails", minutes="90", **{"confirm-reason": "moving"})
+    assert said.startswith("mails is paused")
+    (pause,) = control.paused_queues()
+    assert (pause.queue, pause.by, pause.reason) == ("mails", "staff", "moving")
+    assert pause.until is not None
+    assert pause.until - pause.since == timedelta(minutes=90)
+    assert do(client, "resume", "mails") == ["mails is resumed."]
+    assert do(client, "resume", "mails") == ["mails was not paused."]
+    assert LogEntry.objects.count() == 2
+
+
+def test_queue_is_purged_by_its_name(
+    staff_client: Callable[..., Client], make_messages: Make, make_run: Callable[..., Any]
+) -> None:
+    make_run("run-1", queue="mails")
+    make_messages("mails", task_id="run-1", tracked=True)
+    make_messages("mails", 2)
+    client = staff_client("view_queue", "purge_queue")
+    do(client, "purge", "mails", **{"confirm-typed": "mail"})
+    assert loads()["mails"].waiting.value == 3
+    (said,) = do(client, "purge", "mails", **{"confirm-typed": "mails"})
+    assert said == "3 messages of mails were deleted, and their tasks revoked."
+    assert "mails" not in loads()
+    assert TaskRun.objects.get().state == "REVOKED"
+
+
+@pytest.mark.parametrize("key", ["pause", "resume", "purge"])
+def test_action_of_a_queue_needs_its_permission(staff_client: Callable[..., Client], key: str) -> None:
+    others = {"pause": "purge_queue", "resume": "purge_queue", "purge": "pause_queue"}
+    client = staff_client("view_queue", others[key])
+    assert client.post(f"{URL}do/{key}/", {"id": "mails", "confirmed": "1"}).status_code == 403
+
+
+def test_other_brokers_queue_is_not_purged(admin_client: Client) -> None:
+    with override_settings(TASKQ_BROKER_URL="redis://localhost"):
+        assert "use the tools of the broker" in admin_client.get(f"{URL}mails/change/").content.decode()
+        (said,) = do(admin_client, "purge", "mails", **{"confirm-typed": "mails"})
+    assert "only django:// can be purged" in said

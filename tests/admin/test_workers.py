@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.urls import reverse
 
+from taskq import control
 from taskq.models import TaskRun, Worker
 from taskq_admin.queries import workers
 
@@ -26,7 +28,7 @@ def page_of(client: Client, worker: Worker) -> str:
 def test_list_shows_worker_states(admin_client: Client, make_worker: Make, django_assert_max_num_queries: Any) -> None:
     make_worker(info=json.dumps({"queues": ["mails", "hipri"], "concurrency": 4, "pool": "prefork"}))
     make_worker("boot-2", name="taskq@two", seen_at=datetime.now(UTC) - timedelta(minutes=10))
-    with django_assert_max_num_queries(4):
+    with django_assert_max_num_queries(5):
         page = admin_client.get(URL).content.decode()
     for part in ("taskq@one", "one : 4711", "mails, hipri", "4 (prefork)", "running", "taskq@two", "silent", "10 min"):
         assert part in page
@@ -158,3 +160,171 @@ def test_malformed_activity_does_not_break_the_pages(
     worker = make_worker(info=doing(**{key: rubbish}))
     assert admin_client.get(URL).status_code == 200
     page_of(admin_client, worker)
+
+
+# -- actions: what the workers answer is told
+
+
+class Answers:
+    """Workers that answer as they are told to; what they were asked is kept."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.by_command: dict[str, list[dict[str, Any]]] = {}
+        self.asked: list[tuple[str, dict[str, Any], Any]] = []
+        monkeypatch.setattr(control, "broadcast", self.broadcast)
+        monkeypatch.setattr(control, "shutdown", lambda destination: self.broadcast("shutdown", {}, destination))
+
+    def broadcast(self, command: str, arguments: dict[str, Any], destination: Any, **options: Any) -> Any:
+        self.asked.append((command, arguments, destination))
+        return self.by_command.get(command, [])
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
+    return Answers(monkeypatch)
+
+
+def do(client: Client, key: str, *tokens: str, **data: Any) -> list[str]:
+    response = client.post(f"{URL}do/{key}/", {"id": tokens, "confirmed": "1", **data}, follow=True)
+    assert response.status_code == 200
+    return [str(message) for message in response.context["messages"]]
+
+
+@pytest.mark.parametrize(
+    ("key", "command", "data", "arguments"),
+    [
+        ("pool-grow", "pool_grow", {"n": "2"}, {"n": 2}),
+        ("pool-shrink", "pool_shrink", {"n": "1"}, {"n": 1}),
+        ("autoscale", "autoscale", {"max": "4", "min": "1"}, {"max": 4, "min": 1}),
+        ("add-consumer", "add_consumer", {"queue": "hipri"}, {"queue": "hipri"}),
+        ("cancel-consumer", "cancel_consumer", {"queue": "hipri"}, {"queue": "hipri"}),
+        ("rate-limit", "rate_limit", {"task_name": "a.b", "rate_limit": ""}, {"task_name": "a.b", "rate_limit": None}),
+        (
+            "time-limit", "time_limit", {"task_name": "a.b", "soft": "1.5", "hard": ""},
+            {"task_name": "a.b", "soft": 1.5, "hard": None},
+        ),
+        ("enable-events", "enable_events", {}, {}),
+        ("disable-events", "disable_events", {}, {}),
+        ("pool-restart", "pool_restart", {"reload": "on"}, {"reload": True}),
+    ],
+)  # fmt: skip
+def test_command_is_sent_and_its_answers_are_told(
+    admin_client: Client, make_worker: Make, answers: Answers, key: str, command: str, data: Any, arguments: Any
+) -> None:
+    make_worker()
+    make_worker("boot-2", name="taskq@two")
+    make_worker("boot-3", name="taskq@three")
+    answers.by_command[command] = [{"taskq@one": {"ok": "done <b>it</b>"}}, {"taskq@two": {"error": "no such thing"}}]
+    said = do(admin_client, key, "boot-1", "boot-2", "boot-3", **data)
+    assert said == [
+        "taskq@one: done <b>it</b>",
+        "taskq@three did not answer within 1.6 s: whether it has obeyed is not known.",
+        "taskq@two: no such thing",
+    ]
+    assert answers.asked[-1][:2] == (command, arguments)
+    assert sorted(answers.asked[-1][2]) == ["taskq@one", "taskq@three", "taskq@two"]
+    assert [entry.object_id for entry in LogEntry.objects.all()] == ["boot-1"]
+
+
+def test_form_offers_what_the_worker_knows(admin_client: Client, make_worker: Make, answers: Answers) -> None:
+    make_worker(info=json.dumps({"queues": ["mails", EVIL]}))
+    answers.by_command["registered"] = [{"taskq@one": ["shop.mail [rate_limit=1/m]", "shop.add", 3]}]
+    page = admin_client.get(f"{URL}do/rate-limit/", {"id": "boot-1"}).content.decode()
+    assert '<option value="shop.mail"></option>' in page
+    page = admin_client.get(f"{URL}do/cancel-consumer/", {"id": "boot-1"}).content.decode()
+    assert '<option value="mails"></option>' in page
+    assert EVIL not in page
+
+
+@pytest.mark.parametrize("data", [{"max": "1", "min": "2"}, {"max": "0", "min": "0"}, {"max": "x"}])
+def test_wrong_numbers_are_not_sent(admin_client: Client, make_worker: Make, answers: Answers, data: Any) -> None:
+    make_worker()
+    assert do(admin_client, "autoscale", "boot-1", **data) == []
+    assert answers.asked == []
+
+
+def test_ping_and_shutdown_say_who_is_there(admin_client: Client, make_worker: Make, answers: Answers) -> None:
+    make_worker()
+    answers.by_command["ping"] = [{"taskq@one": {"ok": "pong"}}]
+    (said,) = do(admin_client, "ping", "boot-1")
+    assert said.startswith("taskq@one answers, within ")
+    (said,) = do(admin_client, "shutdown", "boot-1")
+    assert said.startswith("taskq@one was told to shut down: it takes no more tasks")
+    assert answers.asked[-1] == ("shutdown", {}, ["taskq@one"])
+    answers.by_command.clear()
+    (said,) = do(admin_client, "shutdown", "boot-1")
+    assert "but does not answer" in said
+
+
+@pytest.mark.parametrize(
+    ("key", "permission"),
+    [("ping", "control_worker"), ("pool-grow", "control_worker"), ("shutdown", "shutdown_worker"),
+     ("enable-events", "toggle_events")],
+)  # fmt: skip
+def test_command_needs_its_permission(
+    staff_client: Callable[..., Client], make_worker: Make, answers: Answers, key: str, permission: str
+) -> None:
+    make_worker()
+    others = {"control_worker", "shutdown_worker", "toggle_events"} - {permission}
+    client = staff_client("view_worker", *others)
+    assert client.post(f"{URL}do/{key}/", {"id": "boot-1", "confirmed": "1"}).status_code == 403
+    assert f"do/{key}/" not in client.get(f"{URL}boot-1/change/").content.decode()
+    assert answers.asked == []
+
+
+def test_buttons_are_those_that_can_do_something(admin_client: Client, make_worker: Make) -> None:
+    make_worker(info=json.dumps({"events": True, "pool": "solo"}))
+    make_worker("lost", state="lost")
+    page = admin_client.get(f"{URL}boot-1/change/").content.decode()
+    assert "do/disable-events/" in page
+    assert "do/enable-events/" not in page
+    assert "The pool has one thread." in page
+    assert "do/" not in admin_client.get(f"{URL}lost/change/").content.decode()
+    page = admin_client.get(URL).content.decode()
+    assert "The worker that runs:" in page
+    assert "do/enable-events/?id=boot-1" in page
+
+
+# -- the stack of a task, and JSON
+
+
+def test_stack_of_a_task_is_shown(
+    admin_client: Client, make_worker: Make, make_run: Any, make_messages: Any, answers: Answers
+) -> None:
+    make_worker()
+    make_worker("boot-2", name="taskq@two")
+    make_run("run-1")
+    make_messages("mails", token="boot-2", task_id="run-1")
+    answers.by_command["stack"] = [{"taskq@two": {"ok": f'  File "{EVIL}", line 1\n'}}]
+    address = reverse("admin:taskq_worker_stack")
+    page = admin_client.get(address, {"id": "run-1"}).content.decode()
+    assert "&lt;script&gt;alert(1)" in page
+    assert EVIL not in page
+    assert answers.asked == [("stack", {"task_id": "run-1"}, ["taskq@two"])]
+    found = admin_client.get(address, {"id": "run-1", "format": "json"}).json()
+    assert (found["worker"], found["stack"][:6]) == ("taskq@two", "  File")
+    answers.by_command["stack"] = [{"taskq@two": {"error": "does not run here"}}]
+    assert "does not run here" in admin_client.get(address, {"id": "other"}).content.decode()
+    answers.by_command.clear()
+    for task_id in ("run-1", "a\0b", ""):
+        assert "No worker has answered" in admin_client.get(address, {"id": task_id}).content.decode()
+
+
+def test_stack_needs_permissions(staff_client: Callable[..., Client], answers: Answers) -> None:
+    address = reverse("admin:taskq_worker_stack")
+    assert staff_client("view_worker", "view_taskrun").get(address, {"id": "run-1"}).status_code == 403
+    assert answers.asked == []
+
+
+def test_pages_as_json(admin_client: Client, make_worker: Make, make_messages: Any) -> None:
+    slots = [{"slot": 0, "pid": 9, "id": "run-1", "name": "shop.mail", "since": 1.0}]
+    make_worker(info=json.dumps({"queues": ["mails"], "memory": 10, "version": "1.2", "slots": slots}))
+    make_messages("mails", token="boot-1", task_id="run-1")
+    (row,) = admin_client.get(URL, {"format": "json"}).json()["rows"]
+    assert (row["name"], row["state"], row["memory"], row["version"]) == ("taskq@one", "running", 10240, "1.2")
+    assert "task_id" not in row["slots"][0]
+    found = admin_client.get(f"{URL}boot-1/change/", {"format": "json"}).json()
+    assert (found["slots"][0]["task_id"], found["held"][0]["task_id"]) == ("run-1", "run-1")
+    found = admin_client.get(reverse("admin:taskq_overview"), {"format": "json"}).json()
+    assert {"tiles", "notices", "chart", "queues", "workers"} == set(found)
+    assert found["workers"][0]["slots"][0]["task_id"] == "run-1"

@@ -17,6 +17,10 @@ from taskq.messages.protocol.options import is_storable
 
 #: The attributes of tasks that ``registered`` shows by default. Celery's.
 _ITEMS = ("exchange", "routing_key", "rate_limit")
+#: What ``stack`` replies if there is none.
+_NOT_HERE = "the task does not run here"
+_ENDED = "the task does not run any more, or has not begun"
+_HOLDS_INTERPRETER = "the task's process does not answer in time: it may run code that holds the interpreter"
 #: The beginnings of the names of built-in tasks.
 _BUILT_IN = ("celery.", "taskq.")
 
@@ -76,6 +80,24 @@ def query_task(state: WorkerState, ids: Any = (), **_: Any) -> Any:
         return found | {each["request"]["id"]: ["scheduled", each["request"]] for each in waiting}
 
     return state.on_store(with_scheduled, late=lambda: found)
+
+
+@inspect_command(args=[("task_id", str)], signature="<task_id>", default_timeout=2.0)
+def stack(state: WorkerState, task_id: str, **_: Any) -> Pending | dict[str, str]:
+    """Show where a running task is: its stack, without values of variables."""
+    job = next((each.request.job for each in state.running() if each.request.id == task_id), None)
+    if job is None:
+        return {"error": _NOT_HERE}
+    pending = state.pending(late=lambda: {"error": _HOLDS_INTERPRETER})
+
+    def ask() -> None:
+        try:
+            state.node.consumer.pool.stack(job, lambda text: pending.give({"ok": text} if text else {"error": _ENDED}))
+        except ValueError as error:
+            pending.give({"error": str(error)})
+
+    state.node.calls.post(ask)
+    return pending
 
 
 @inspect_command(alias="dump_tasks", variadic="taskinfoitems", signature="[attr1 [attr2 [... [attrN]]]]")

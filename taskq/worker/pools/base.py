@@ -164,6 +164,13 @@ class Pool(ABC):
         asks the task by ``TaskTerminated`` first, and sends the signal 5 seconds later.
         """
 
+    def stack(self, job: int, tell: Callable[[str], None]) -> None:
+        """Have ``tell`` called, now or later, with the stack of the task of ``job``; an empty text if it does not run.
+
+        Raises ``ValueError`` if the pool can't know. It may never answer: code that holds the interpreter does not.
+        """
+        raise ValueError(f"the {self.name} pool can't tell where a task is")
+
     @abstractmethod
     def grow(self, n: int = 1) -> None:
         """Add ``n`` slots."""

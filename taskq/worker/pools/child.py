@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -29,7 +30,7 @@ from taskq.worker import log_lines
 from taskq.worker.process.forked import prepare
 from taskq.worker.process.system import die_with_parent, heed_orders, resident_kib, set_title
 
-from . import frames
+from . import frames, stack_texts
 from .base import GREEN, RunFn
 from .child_asyncio import AsyncioChild
 from .child_inbox import ChildInbox
@@ -37,17 +38,23 @@ from .child_many import ManyChild
 from .child_outbox import ChildOutbox
 from .soft_limits import signal_limit
 from .soft_stop import obey_soft_stops
+from .stack_thread import StackThread
 
 # Inherited connections, kept for ever: collecting one would close it for the process that it was inherited from.
 _inherited: list[Any] = []
 
 
 class Descriptors(NamedTuple):
-    """A child's ends of the socket pair, of the pipe of permits, and of the pipe of orders to terminate."""
+    """A child's ends of the socket pair, of the pipe of permits, and of the pipe of orders to terminate.
+
+    ``questions`` is a pipe of jobs whose stack is wanted, ``ending`` its other end.
+    """
 
     socket: int
     permits: int
     orders: int
+    questions: int
+    ending: int
 
 
 def main(fds: Descriptors, parent: int, run: RunFn | None, options: frames.ChildOptions) -> NoReturn:
@@ -64,7 +71,7 @@ def main(fds: Descriptors, parent: int, run: RunFn | None, options: frames.Child
         sys.breakpointhook = _breakpoint
         log_to_file_of(options.slot + 1)
         sock = socket.socket(fileno=fds.socket)
-        prepare(sock.close, partial(os.close, fds.permits), partial(os.close, fds.orders))
+        prepare(sock.close, *(partial(os.close, fd) for fd in fds[1:]))
         child = _make(sock, fds.permits, run, options)
         _prepare(options.hostname)
         # Receivers of worker_process_init may have configured the log.
@@ -73,6 +80,7 @@ def main(fds: Descriptors, parent: int, run: RunFn | None, options: frames.Child
             obey_soft_stops()
             # A child that runs one task leaves nothing to another.
             isolation.watch_process(restore=options.max_tasks != 1)
+        child.listen(fds.questions, fds.ending)
         code = child.work()
         signals.send(signals.worker_process_shutdown, sender=options.hostname, pid=os.getpid(), exitcode=code)
     except (EOFError, ConnectionError):
@@ -118,6 +126,9 @@ class Child:
         self._run = run
         self._max_memory = max_memory
         self._forks = forks()
+        self._thread = threading.get_ident()
+        #: The job that runs, 0 if none does.
+        self._job = 0
 
     def work(self) -> int:
         """Run deliveries until the main process asks to stop; return the exit code."""
@@ -137,6 +148,7 @@ class Child:
 
     def _perform(self, delivery: Delivery) -> Outcome:
         clock.use(delivery.clock)
+        self._job = delivery.job
         try:
             return self._run(delivery, self._report)
         except (SystemExit, KeyboardInterrupt):
@@ -146,6 +158,16 @@ class Child:
             return outcomes.crashed(delivery, error)
         finally:
             end_if_forked(self._forks)
+            self._job = 0
+
+    def listen(self, questions: int, ending: int) -> None:
+        """Answer in a thread of its own where a task is: this one does nothing else while it runs."""
+        StackThread(questions, ending, self.answer_stack).start()
+
+    def answer_stack(self, job: int) -> None:
+        """Tell the main process where the task of a job is, if it runs. Called in another thread."""
+        text = stack_texts.of_process(self._thread) if self._job == job else ""
+        self._outbox.send(frames.STACK, (job, text))
 
     def _send_outcome(self, delivery: Delivery, outcome: Outcome) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -19,7 +20,7 @@ from taskq.execution.log_lines import tidying_failed
 from taskq.handover import Delivery, Outcome
 from taskq.worker import log_lines
 
-from . import frames
+from . import frames, stack_texts
 from .base import MAX_IN_FLIGHT, RunFn
 from .child_many import ManyChild
 from .child_threads import Lease, Threads
@@ -39,6 +40,8 @@ class AsyncioChild(ManyChild):
         self._run = run
         self._threads = Threads(settings.ASYNCIO_THREADS or MAX_IN_FLIGHT)
         self._seats: list[isolation.Seat] = []
+        #: How to see where the run of a job is.
+        self._stacks: dict[int, Callable[[], str]] = {}
         #: Ends the run of a job; the argument says whether for good.
         self._interrupts: dict[int, Callable[[bool], bool]] = {}
         #: The event loop only has weak references.
@@ -48,6 +51,7 @@ class AsyncioChild(ManyChild):
 
     def work(self) -> int:
         """Run the loop until the main process asks to stop."""
+        self._thread = threading.get_ident()
         self._loop = loop = asyncio.new_event_loop()
         factory: Any = coroutines.task_factory  # typeshed's protocol of it is another one for each version
         loop.set_task_factory(factory)
@@ -76,6 +80,15 @@ class AsyncioChild(ManyChild):
         """Interrupt the run of a job."""
         return self._interrupts[job](hard)
 
+    def stack(self, job: int) -> str:
+        """Return where a run is: the stack of its thread, or where its coroutine waits."""
+        return self._stacks[job]()
+
+    def _stack_on_loop(self, coroutine: Any) -> str:
+        # One that runs has no place where it waits.
+        running = getattr(coroutine, "cr_running", False)
+        return stack_texts.of_thread(self._thread) if running else stack_texts.of_coroutine(coroutine)
+
     def _read(self) -> None:
         try:
             self.on_readable()
@@ -89,7 +102,7 @@ class AsyncioChild(ManyChild):
             self._loop.stop()
 
     def _conclude(self, delivery: Delivery, outcome: Outcome | None) -> None:
-        del self._interrupts[delivery.job]
+        del self._interrupts[delivery.job], self._stacks[delivery.job]
         self.answer(delivery, outcome)
         self._stop_if_done()
 
@@ -100,7 +113,9 @@ class AsyncioChild(ManyChild):
         lease = Lease(self._threads, partial(isolation.before_task, delivery))
         run = coroutines.CoroutineRun(delivery, self.report, lease)
         self._interrupts[delivery.job] = lambda hard: run.end(None if hard else TaskTerminated("terminated"))
-        task = self._loop.create_task(run.execute(), context=seat.context())
+        coroutine = run.execute()
+        self._stacks[delivery.job] = partial(self._stack_on_loop, coroutine)
+        task = self._loop.create_task(coroutine, context=seat.context())
         self._tasks.add(task)
         task.add_done_callback(partial(self._loop_run_ended, delivery, seat, lease))
 
@@ -128,6 +143,7 @@ class AsyncioChild(ManyChild):
         guard = thread_limit(delivery.soft_time_limit)
         future = lease.submit(self._run_in_thread, delivery, guard)
         self._interrupts[delivery.job] = partial(_interrupt_in_thread, future, guard)
+        self._stacks[delivery.job] = lambda: stack_texts.of_thread(guard.thread)
         future.add_done_callback(
             lambda ended: self._loop.call_soon_threadsafe(self._thread_run_ended, delivery, lease, ended)
         )

@@ -28,7 +28,14 @@ class CutShort(NamedTuple):
     memory: int
 
 
-Answer = Outcome | Report | CutShort | int | None
+class Stack(NamedTuple):
+    """Where a task is, as text; an empty text if it does not run."""
+
+    job: int
+    text: str
+
+
+Answer = Outcome | Report | CutShort | Stack | int | None
 
 
 class ChildConnection:
@@ -165,6 +172,8 @@ def answer(kind: int, payload: Any) -> Answer:
             return int(payload)
         if kind == frames.CUT_SHORT:
             return CutShort(*payload)
+        if kind == frames.STACK:
+            return Stack(*payload)
         if kind == frames.LEAVING:
             return None
     except (TypeError, ValueError) as error:

@@ -7,11 +7,15 @@ task may leave a timer that raises something in its greenlet later, which must n
 
 from __future__ import annotations
 
+import os
 import select
 import socket
+import struct
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum, auto
 from types import TracebackType
+from typing import Any
 
 from taskq.conf import settings
 from taskq.exceptions import SoftTimeLimitExceeded, TaskTerminated
@@ -20,12 +24,13 @@ from taskq.execution.interrupts import CutShort
 from taskq.handover import Delivery, Outcome
 from taskq.worker import log_lines
 
-from . import frames
+from . import frames, stack_texts
 from .base import RunFn
 from .child_many import ManyChild, ManyInbox
 from .green_connections import BoundConnections
 from .green_project import is_coroutine
 from .greenlets import Greenlets, library
+from .stack_thread import QUESTION
 
 #: Seconds between two looks whether the last task has ended, once the child is to stop.
 _LAST_LOOKS = 0.05
@@ -46,6 +51,7 @@ class Guard:
     def __init__(self, greenlets: Greenlets, seconds: float | None) -> None:
         self._greenlets = greenlets
         self._seconds = seconds
+        self.greenlet: Any = None
         self._stage = _Stage.BEFORE
         self._asked: BaseException | None = None
         self._cancel: Callable[[], object] | None = None
@@ -54,7 +60,7 @@ class Guard:
 
     def __enter__(self) -> None:
         self._stage = _Stage.INSIDE
-        self._greenlet = self._greenlets.current()
+        self.greenlet = self._greenlets.current()
         if self._asked is not None:
             # There will be no __exit__.
             self._stage = _Stage.AFTER
@@ -87,7 +93,7 @@ class Guard:
             thrown()
             if isinstance(error, CutShort):
                 self._cut = error
-            self._greenlet.throw(error)
+            self.greenlet.throw(error)
 
 
 class GreenChild(ManyChild):
@@ -105,16 +111,32 @@ class GreenChild(ManyChild):
         self._greenlets = library(options.kind)
         self._connections = BoundConnections(settings.GREEN_DATABASE_CONNECTIONS)
         self._guards: dict[int, Guard] = {}
+        self._questions: int | None = None
 
     def work(self) -> int:
         """Read what comes until the main process asks to stop and nothing runs."""
         self.up()
-        descriptors = [self._sock.fileno(), self._permits_fd]
+        frames_come = [self._sock.fileno(), self._permits_fd]
+        descriptors = frames_come + ([self._questions] if self._questions is not None else [])
         while not self.finished:
             readable, _, _ = select.select(descriptors, [], [], _LAST_LOOKS if self._inbox.stopping else None)
-            if readable:
+            if self._questions in readable:
+                self._answer_question(os.read(self._questions, QUESTION.size))
+            if any(fd in readable for fd in frames_come):
                 self.on_readable()
         return 0
+
+    def listen(self, questions: int, ending: int) -> None:
+        """Answer between greenlets where a task is: a thread of the system's would not see them."""
+        self._questions = questions
+
+    def stack(self, job: int) -> str:
+        """Return where a greenlet waits: this one runs now."""
+        return stack_texts.of_frame(getattr(self._guards[job].greenlet, "gr_frame", None))
+
+    def _answer_question(self, data: bytes) -> None:
+        with suppress(struct.error, KeyError):
+            self.answer_stack(*QUESTION.unpack(data))
 
     def start(self, delivery: Delivery) -> None:
         """Have a new greenlet run a delivery."""

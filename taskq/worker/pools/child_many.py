@@ -24,6 +24,7 @@ from taskq.worker.process.system import resident_kib
 from . import frames
 from .child_outbox import ChildOutbox
 from .permits import GENERATIONS, take_permit
+from .stack_thread import StackThread
 
 _READ_SIZE = 256 * 1024
 
@@ -102,6 +103,18 @@ class ManyChild(ABC):
     @abstractmethod
     def interrupt(self, job: int, *, hard: bool) -> bool:
         """Raise ``TaskTerminated`` in a running task, or end it for good if ``hard``; return whether it still runs."""
+
+    @abstractmethod
+    def stack(self, job: int) -> str:
+        """Return where a running task is, as text. Called in any thread."""
+
+    def listen(self, questions: int, ending: int) -> None:
+        """Answer in a thread of its own where tasks are: the loop may be blocked by one."""
+        StackThread(questions, ending, self.answer_stack).start()
+
+    def answer_stack(self, job: int) -> None:
+        """Tell the main process where a task is, in any thread."""
+        self._outbox.send(frames.STACK, (job, self.stack(job) if job in self._running else ""))
 
     @property
     def finished(self) -> bool:

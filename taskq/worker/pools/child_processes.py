@@ -11,6 +11,7 @@ import select
 import signal as signals
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from taskq.handover import Delivery, Outcome, Report
@@ -19,7 +20,7 @@ from taskq.worker.process.system import describe_exit
 
 from . import frames
 from .base import LostChild, PoolEvents, PoolOptions
-from .child_connection import Answer, ChildConnection, CutShort
+from .child_connection import Answer, ChildConnection, CutShort, Stack
 from .deadlines import Deadlines
 from .fork_servers import ForkServers
 from .hub import Hub
@@ -278,6 +279,10 @@ class ChildProcesses(ABC, Generic[P, C]):
             return False
         elif isinstance(answer, CutShort):
             self._on_cut_short(place, child, answer)
+        elif isinstance(answer, Stack):
+            for tell in child.asking.pop(answer.job, ()):
+                tell(answer.text)
+            return False
         elif answer is None:
             # It can't be made clean for the next task.
             if child.state is State.UP:
@@ -286,6 +291,15 @@ class ChildProcesses(ABC, Generic[P, C]):
         else:
             child.on_up(answer)
         return True
+
+    def ask_for_stack(self, job: int, tell: Callable[[str], None]) -> bool:
+        """Ask the child that has a job where its task is; tell whether there is one."""
+        for _, child in self.living:
+            if job in child.connection.pending:
+                child.asking.setdefault(job, []).append(tell)
+                self._server.ask_for_stack(child.number, job)
+                return True
+        return False
 
     def _kill_faulty(self, place: P, child: C) -> None:
         """Kill a child whose answers can't be read: the task that it runs counts as lost."""

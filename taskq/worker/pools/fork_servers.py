@@ -59,6 +59,11 @@ class ForkServers:
         if (server := self._by_child.get(child)) is not None:
             server.signal(child, number)
 
+    def ask_for_stack(self, child: int, job: int) -> None:
+        """Have a child answer where the task of a job is."""
+        if (server := self._by_child.get(child)) is not None:
+            server.ask_for_stack(child, job)
+
     def reaped(self, child: int) -> None:
         """A child has ended: so does its server, if that is a former one without other children."""
         self._by_child.pop(child, None)

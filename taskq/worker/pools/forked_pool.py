@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import select
 import time
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from taskq.handover import Delivery
@@ -46,6 +47,11 @@ class ForkedPool(Pool):
         self._server.attach(self.hub, self._on_server)
         self.hub.call_later(_PING_EVERY, self._ping)
         self.grow(self.concurrency)
+
+    def stack(self, job: int, tell: Callable[[str], None]) -> None:
+        """Have ``tell`` called with the stack, which the child of the job writes."""
+        if not self.children.ask_for_stack(job, tell):
+            tell("")
 
     def quiesce(self) -> None:
         """Begin a warm shutdown: children end when their deliveries have an outcome; none is replaced."""

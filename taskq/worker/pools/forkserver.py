@@ -58,6 +58,10 @@ class ForkServer:
         """Request a signal to the child with this number, if it was not reaped yet."""
         self._send(frames.encode(frames.SIGNAL, (child, int(number))), [])
 
+    def ask_for_stack(self, child: int, job: int) -> None:
+        """Have a child answer where the task of a job is."""
+        self._send(frames.encode(frames.STACK_OF, (child, job)), [])
+
     def ping(self) -> None:
         """Ask for a sign of life. Counted in pings, not seconds: when this process was frozen, its clock went on."""
         self.silent += 1

@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 from contextlib import suppress
+from itertools import chain
 from typing import Any, NoReturn
 
 from django.core.cache import caches
@@ -37,6 +38,7 @@ from .base import GREEN, RunFn
 from .forkserver import ForkServer
 from .interpreter import Interpreter
 from .rehearsal import rehearse
+from .stack_thread import QUESTION
 
 
 def launch(run: RunFn | None = None, *, many: bool = False, interpreter: Interpreter | None = None) -> ForkServer:
@@ -133,8 +135,8 @@ class ForkServerProcess:
         self._fds: list[int] = []
         self._pids: dict[int, int] = {}
         self._numbers: dict[int, int] = {}
-        #: By number, the pipe in which a child looks whether a signal is meant for it alone.
-        self._orders: dict[int, int] = {}
+        #: By number, the pipe in which a child looks whether a signal is meant for it alone, and that of questions.
+        self._pipes: dict[int, tuple[int, int]] = {}
         self._wakeup_read, self._wakeup_write = os.pipe()
 
     def serve(self) -> None:
@@ -173,6 +175,8 @@ class ForkServerProcess:
                 self._spawn(payload[0], frames.ChildOptions(*payload[1:]))
             elif kind == frames.SIGNAL:
                 self._signal(*payload)
+            elif kind == frames.STACK_OF:
+                self._ask(*payload)
             elif kind == frames.PING:
                 self._send(frames.PONG, None)
 
@@ -180,7 +184,7 @@ class ForkServerProcess:
         given, self._fds = self._fds[:2], self._fds[2:]
         signals.send(signals.worker_before_create_process, sender=options.hostname)
         try:
-            pid, self._orders[number] = self._fork(given, options)
+            pid, self._pipes[number] = self._fork(given, options)
         except OSError as error:
             self._send(frames.NOT_SPAWNED, (number, str(error)))
         else:
@@ -190,25 +194,29 @@ class ForkServerProcess:
             for fd in given:
                 os.close(fd)
 
-    def _fork(self, given: list[int], options: frames.ChildOptions) -> tuple[int, int]:
-        """Fork a child and return its pid and the pipe for orders to it."""
+    def _fork(self, given: list[int], options: frames.ChildOptions) -> tuple[int, tuple[int, int]]:
+        """Fork a child and return its pid, and the pipes for orders and questions to it."""
         sock, permits = given
-        read_fd, orders = os.pipe()
+        opened = [*os.pipe()]
         parent = os.getpid()
         try:
+            opened += os.pipe()
             pid = os.fork()
         except OSError:
-            os.close(read_fd)
-            os.close(orders)
+            for fd in opened:
+                os.close(fd)
             raise
+        orders_read, orders, questions_read, questions = opened
+        os.set_blocking(questions, False)
         if pid == 0:
             self._reset_in_child(orders)
-            fds = child.Descriptors(sock, permits, read_fd)
+            fds = child.Descriptors(sock, permits, orders_read, questions_read, questions)
             if options.kind in GREEN:
                 self._become_python(fds, parent, options)
             child.main(fds, parent, self._run, options)
-        os.close(read_fd)
-        return pid, orders
+        os.close(orders_read)
+        os.close(questions_read)
+        return pid, (orders, questions)
 
     def _become_python(self, fds: child.Descriptors, parent: int, options: frames.ChildOptions) -> NoReturn:
         """Have a new child start afresh: its library has to patch Python before Django is imported."""
@@ -229,7 +237,7 @@ class ForkServerProcess:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._sock.close()
-        for fd in (self._wakeup_read, self._wakeup_write, orders, *self._orders.values(), *self._fds):
+        for fd in (self._wakeup_read, self._wakeup_write, orders, *chain(*self._pipes.values()), *self._fds):
             os.close(fd)
 
     def _signal(self, child: int, number: int) -> None:
@@ -237,8 +245,13 @@ class ForkServerProcess:
         if (pid := self._pids.get(child)) is not None:
             if number in GROUP_SIGNALS:
                 with suppress(BrokenPipeError):
-                    os.write(self._orders[child], b"\0")
+                    os.write(self._pipes[child][0], b"\0")
             os.kill(pid, number)
+
+    def _ask(self, child: int, job: int) -> None:
+        if (pipes := self._pipes.get(child)) is not None:
+            with suppress(BlockingIOError, BrokenPipeError):
+                os.write(pipes[1], QUESTION.pack(job))
 
     def _reap(self) -> None:
         os.read(self._wakeup_read, 4096)
@@ -249,7 +262,8 @@ class ForkServerProcess:
             number = self._numbers.pop(pid, None)
             if number is not None:
                 del self._pids[number]
-                os.close(self._orders.pop(number))
+                for fd in self._pipes.pop(number):
+                    os.close(fd)
                 self._send(frames.EXITED, (number, os.waitstatus_to_exitcode(status)))
 
     def _kill_all(self) -> None:

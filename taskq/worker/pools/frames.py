@@ -29,10 +29,12 @@ OUTCOME = 12  # Outcome.to_wire()
 REPORT = 13  # Report.to_wire()
 LEAVING = 14  # None: it starts no other delivery, and waits for STOP
 CUT_SHORT = 15  # (job, memory): the task has ended because of END_TASK, and has no outcome
+STACK = 16  # (job, text): where the task is; an empty text if it does not run
 # Main process to fork server.
 SPAWN = 21  # (child's number, *ChildOptions); two descriptors come with it: socket, permits
 SIGNAL = 22  # (child's number, signal number)
 PING = 23  # None: is answered by PONG
+STACK_OF = 24  # (child's number, job): have the child answer with STACK
 # Fork server to main process.
 SPAWNED = 31  # (child's number, pid)
 NOT_SPAWNED = 32  # (child's number, reason)

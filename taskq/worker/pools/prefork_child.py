@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from enum import Enum
 
 from taskq.handover import Delivery
@@ -43,6 +44,8 @@ class PreforkChild:
         self.faulty = False
         self.forked_at = time.monotonic()
         self.completed = 0
+        #: Who wants to know where the task of a job is.
+        self.asking: dict[int, list[Callable[[str], None]]] = {}
         self.stop_sent = False
         #: ``time.monotonic()`` when its end of the socket was found closed.
         self.closed_at: float | None = None

@@ -73,14 +73,15 @@ class thread_limit:
         self._seconds = seconds
         self._stage = _Stage.ENTERING
         self._lock = threading.Lock()
-        self._thread = 0
+        #: The number of the thread in the block, 0 before it.
+        self.thread = 0
         self._asked: type[BaseException] | None = None
         self._timer: threading.Timer | None = None
         #: Whether the hard end was raised.
         self._cut = False
 
     def __enter__(self) -> None:
-        self._thread = threading.get_ident()
+        self.thread = threading.get_ident()
         if self._seconds and self._asked is None:
             self._timer = threading.Timer(self._seconds, self.interrupt, (SoftTimeLimitExceeded,))
             self._timer.daemon = True
@@ -96,7 +97,7 @@ class thread_limit:
         with self._lock:
             self._stage = _Stage.OVER
         # An exception that has not arrived yet would interrupt the code that comes next.
-        _raise_in(self._thread, None)
+        _raise_in(self.thread, None)
         if self._timer is not None:
             self._timer.cancel()
         if isinstance(error, SoftTimeLimitExceeded) and not error.args:
@@ -112,7 +113,7 @@ class thread_limit:
                 self._asked = error
             elif self._stage is _Stage.RUNNING:
                 self._cut = self._cut or error is CutShort
-                _raise_in(self._thread, error)
+                _raise_in(self.thread, error)
             return self._stage is not _Stage.OVER
 
 

@@ -116,6 +116,15 @@ class ThreadSlot:
             self._condition.notify()
 
     @property
+    def ident(self) -> int | None:
+        """The number of the thread."""
+        return self._thread.ident
+
+    def runs(self, job: int) -> bool:
+        """Tell whether the thread runs the delivery of ``job`` now."""
+        return any(started and delivery.job == job for delivery, started in self.unfinished())
+
+    @property
     def alive(self) -> bool:
         """Whether the thread has not ended."""
         return self._thread.is_alive()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import count
@@ -19,6 +19,7 @@ from taskq.execution import execute, kept_logs
 from taskq.handover import Delivery, Outcome, Report
 from taskq.worker.call_queue import CallQueue
 
+from . import stack_texts
 from .base import Pool, PoolEvents, PoolOptions, Slot
 from .hub import Hub
 from .soft_limits import thread_limit
@@ -65,6 +66,11 @@ class ThreadsPool(Pool):
     def terminate(self, job: int, signal: str = "SIGTERM") -> bool:
         """Return ``False``: a thread can't be ended."""
         return False
+
+    def stack(self, job: int, tell: Callable[[str], None]) -> None:
+        """Call ``tell`` with the stack of the thread that runs ``job``."""
+        ident = next((slot.ident for slot in self._by_index.values() if slot.runs(job)), None)
+        tell(stack_texts.of_thread(ident) if ident is not None else "")
 
     def grow(self, n: int = 1) -> None:
         """Add ``n`` threads."""

@@ -13,6 +13,7 @@ from pytest_django import DjangoDbBlocker
 
 from taskq import Task, control
 from taskq.exceptions import Reject, SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded
+from taskq.worker.pools.base import GREEN
 from testproject.arithmetic.tasks import add, fail
 from tests.support import trees, workers
 from tests.support.databases import Database
@@ -131,6 +132,34 @@ def test_terminate_or_a_word_that_there_is_none(
         assert "can't end a running task" in answer["error"]
         go_on.touch()
         assert result.get(timeout=30) == "done"
+
+
+def test_stack_of_a_running_task(worker: Process, kind: Kind, until_told: AnyTask, notes: Path, tmp_path: Path) -> None:
+    go_on = tmp_path / "go"
+    # A greenlet that uses the processor lets nobody answer.
+    result = (until_told if kind.name in GREEN else endings.spin).delay(str(notes), str(go_on))
+    started(notes)
+    (reply,) = control.inspect(timeout=30, limit=1).stack(result.id).values()
+    first = reply["ok"].splitlines()[0]
+    assert first.startswith("  File ")
+    assert f"{Path('support', 'jobs')}" in first
+    assert str(go_on) not in reply["ok"]
+    (reply,) = control.inspect(timeout=30, limit=1).stack("another").values()
+    assert reply == {"error": "the task does not run here"}
+    go_on.touch()
+    assert result.get(timeout=30) == "done"
+
+
+def test_stack_of_a_coroutine_is_where_it_waits(worker: Process, kind: Kind, notes: Path, tmp_path: Path) -> None:
+    if kind.name in GREEN:  # has no coroutines
+        return
+    go_on = tmp_path / "go"
+    result = endings.wait_in_a_loop.delay(str(notes), str(go_on))
+    started(notes)
+    (reply,) = control.inspect(timeout=30, limit=1).stack(result.id).values()
+    assert "await asyncio.sleep(0.02)" in reply["ok"]
+    go_on.touch()
+    assert result.get(timeout=30) == "done"
 
 
 def test_waiting_task_is_revoked(worker: Process, until_told: AnyTask, notes: Path, tmp_path: Path) -> None:

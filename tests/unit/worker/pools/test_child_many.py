@@ -32,6 +32,9 @@ class NotingChild(ManyChild):
         self.asked.append(("interrupt", job))
         return hard
 
+    def stack(self, job: int) -> str:
+        return ""
+
 
 @pytest.fixture
 def connection() -> Iterator[ChildConnection]:

@@ -1,0 +1,21 @@
+"""Purging queues, for ``taskpurge``, ``taskworker --purge`` and the admin."""
+
+from __future__ import annotations
+
+from taskq.conf import database_broker_alias, masked_url, settings
+from taskq.store import consuming
+from taskq.store.claim import newest
+
+from .revoking import named
+
+
+def purge_queue(queue: str) -> int:
+    """Delete the messages that wait in ``queue``, and revoke their tasks; return how many there were.
+
+    Messages that a worker holds, that are due later, or that come while this runs, stay. Raises ``ValueError`` if the
+    broker is no database or ``queue`` can't be a queue, and the database's errors.
+    """
+    alias = database_broker_alias()
+    if alias is None:
+        raise ValueError(f"TASKQ_BROKER_URL: only django:// can be purged, not {masked_url(settings.BROKER_URL)}.")
+    return consuming.purge(named("queue", queue), alias, newest(alias))

@@ -1,0 +1,70 @@
+"""Template tags and filters of the pages of workers and queues: ``{% load taskq_nodes %}``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from django import template
+from django.template import Context
+from django.urls import reverse
+from django.utils.formats import number_format
+from django.utils.translation import ngettext
+
+from taskq import timezones
+from taskq.models import Worker
+from taskq_admin.actions.base import get
+from taskq_admin.actions.selection import MANY
+from taskq_admin.charts import sparks
+from taskq_admin.queries import durations
+
+register = template.Library()
+
+
+@register.filter
+def ago(at: datetime | None) -> str:
+    """Return for how long something has gone on, in words."""
+    seconds = durations.between(at, timezones.now())
+    return "" if seconds is None else durations.words(max(0.0, seconds))
+
+
+@register.filter
+def rate(per_minute: float | None) -> str:
+    """Return a number of tasks a minute; a dash if it is not known."""
+    if per_minute is None:
+        return "-"
+    return number_format(per_minute, 0 if per_minute >= 10 or per_minute == int(per_minute) else 1)
+
+
+@register.inclusion_tag("admin/taskq_admin/spark.html")
+def spark(minutes: Sequence[int]) -> dict[str, Any]:
+    """Draw how many tasks of a queue ended in each minute, and say it in words."""
+    words = ngettext(
+        "%(total)d task ended in the last hour, at most %(most)d a minute",
+        "%(total)d tasks ended in the last hour, at most %(most)d a minute",
+        sum(minutes),
+    )
+    return {
+        "path": sparks.spark(minutes),
+        "width": sparks.WIDTH,
+        "height": sparks.HEIGHT,
+        "words": words % {"total": sum(minutes), "most": max(minutes, default=0)},
+    }
+
+
+#: What can be done to all workers at once, from their list.
+_FOR_ALL = ("ping", "enable-events", "disable-events")
+
+
+@register.inclusion_tag("admin/taskq_admin/for_all_workers.html", takes_context=True)
+def for_all_workers(context: Context, living: Sequence[Worker]) -> dict[str, Any]:
+    """Show the buttons for all workers that live; each leads to a page that asks."""
+    request = context["request"]
+    actions = [action for key in _FOR_ALL if (action := get("worker", key)) and action.is_permitted(request.user)]
+    ids = urlencode([("id", worker.token) for worker in living[:MANY]])
+    site = getattr(request, "current_app", None)
+    addresses = [reverse("admin:taskq_worker_do", args=[action.key], current_app=site) for action in actions]
+    links = [(action, f"{address}?{ids}") for action, address in zip(actions, addresses, strict=True)]
+    return {"links": links if living else [], "count": len(living)}

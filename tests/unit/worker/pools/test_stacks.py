@@ -1,0 +1,101 @@
+"""The stack of a running task as text, and the thread of a child that is asked for it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from queue import Queue
+
+import pytest
+
+from taskq.worker.pools import stack_texts
+from taskq.worker.pools.stack_thread import QUESTION, StackThread
+from tests.support.waiting import wait_until
+
+
+def test_stack_of_a_recursion_is_cut_from_above() -> None:
+    def dive(depth: int) -> str:
+        if depth:
+            return dive(depth - 1)
+        return stack_texts.of_frame(sys._getframe())
+
+    text = dive(300)
+    assert text.startswith("  … more frames above\n")
+    assert text.endswith("sys._getframe())\n")
+    assert len(text) < stack_texts.MOST
+
+
+def test_names_of_any_kind_are_shown_and_values_are_not() -> None:
+    scope: dict[str, object] = {"of_frame": stack_texts.of_frame, "frame": sys._getframe}
+    exec(compile("def hostile(secret):\n    return of_frame(frame())", "<\u202e" + "x" * 900, "exec"), scope)
+    value = "my " + "secret"
+    text = scope["hostile"](value)  # type: ignore[operator]
+    assert "<\u202exxx" in text
+    assert "my secret" not in text
+    assert max(map(len, text.splitlines())) <= stack_texts.MOST_LINE
+
+
+def test_coroutine_is_where_it_waits() -> None:
+    async def inner() -> None:
+        await asyncio.sleep(60)
+
+    async def outer() -> None:
+        await inner()
+
+    async def main() -> str:
+        coroutine = outer()
+        task = asyncio.ensure_future(coroutine)
+        await asyncio.sleep(0)
+        text = stack_texts.joined(stack_texts._text(stack_texts._awaited(coroutine), False).splitlines(True))
+        task.cancel()
+        return text
+
+    text = asyncio.run(main())
+    assert [line.rpartition(" ")[2].strip() for line in text.splitlines() if "File " in line] == [
+        "outer", "inner", "sleep",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def asked() -> Iterator[tuple[int, Queue[int]]]:
+    """The pipe of a thread that answers, and what it was asked."""
+    reader, writer = os.pipe()
+    answers: Queue[int] = Queue()
+    thread = StackThread(reader, writer, answers.put)
+    thread.start()
+    yield writer, answers
+    assert thread.stop()
+    os.close(reader)
+    os.close(writer)
+
+
+def test_thread_answers_and_gets_no_signals(asked: tuple[int, Queue[int]]) -> None:
+    writer, answers = asked
+    os.write(writer, QUESTION.pack(7))
+    assert answers.get(timeout=10) == 7
+    masks = [_blocked_signals(int(task)) for task in os.listdir("/proc/self/task")]
+    assert all(any(mask >> (number - 1) & 1 for mask in masks) for number in (signal.SIGALRM, signal.SIGTERM))
+
+
+def _blocked_signals(thread: int) -> int:
+    (line,) = re.findall(r"SigBlk:\s(\w+)", Path(f"/proc/self/task/{thread}/status").read_text())
+    return int(line, 16)
+
+
+def test_a_fork_finds_no_other_thread(asked: tuple[int, Queue[int]]) -> None:
+    writer, answers = asked
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Python 3.12 warns of a fork beside threads
+        pid = os.fork()
+    if not pid:
+        os._exit(len(os.listdir("/proc/self/task")))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+    os.write(writer, QUESTION.pack(8))
+    wait_until(lambda: not answers.empty(), what="an answer after the fork")
+    assert answers.get() == 8

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -213,6 +213,26 @@ def test_arguments_of_the_task_survive_the_message(admin_user: User, failed: Non
     assert bulk.Job.of(asdict(begun)) == begun
     assert begun.wanted.tab == "failed"
     assert isinstance(begun.began, datetime)
+
+
+def test_nobody_acts_in_the_name_of_others_by_sending_the_task(admin_user: User, failed: None) -> None:
+    begun = job(admin_user)
+    task_id = TaskRun.objects.get(name="taskq_admin.bulk").task_id
+    begun.verify(task_id)
+    for forged, its_id in [
+        (begun, "another"),
+        (replace(begun, key="delete"), task_id),
+        (replace(begun, user="99"), task_id),
+        (replace(begun, wanted=replace(begun.wanted, tab="")), task_id),
+        (replace(begun, seal=""), task_id),
+    ]:
+        with pytest.raises(PermissionDenied, match="altered"):
+            forged.verify(its_id)
+    from taskq_admin.tasks import bulk as task
+
+    sent = task.apply_async(kwargs=asdict(begun))
+    work([])
+    assert TaskRun.objects.get(task_id=sent.id).state == "FAILURE"
 
 
 def test_living_worker_silences_the_warning(

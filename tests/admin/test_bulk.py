@@ -194,6 +194,9 @@ def test_list_has_boxes_and_a_form_for_them(admin_client: Client, failed: None) 
     assert '<form method="post" id="taskq-act"' in page
     assert f'formaction="{DO}retry/"' in page
     assert "all 25 that match" in page
+    assert f"{DO}delete/" in page
+    assert f"{DO}revoke/" not in page
+    assert f"{DO}change/" not in page
     assert 'name="filter" value="tab=failed"' in page
     assert page.index("</form>", page.index('id="taskq-act"')) < page.index('id="changelist-form"')
 

@@ -253,7 +253,7 @@ def _said(found: Detail, cl: RunList) -> SafeString:
         return format_html('<div class="taskq-why">{}{}</div>', kind, text)
     if found.progress is not None:
         return format_html(
-            '<div class="taskq-progress"><progress max="100" value="{}" aria-label="{}"></progress> {}</div>',
+            '<div class="taskq-share"><progress max="100" value="{}" aria-label="{}"></progress> {}</div>',
             int(found.progress.percent), _now("Progress"), found.progress.words,
         )  # fmt: skip
     return SafeString("")

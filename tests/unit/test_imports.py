@@ -54,6 +54,9 @@ PUBLIC = {
     "taskq.calls.registry",
     # Names of queues.
     "taskq.messages.parking",
+    # For commands: what a terminal would obey as escapes, and types of arguments. Pure functions.
+    "taskq.log_escapes",
+    "taskq.management.arguments",
     # The header of messages that came back because no worker knew their tasks.
     "taskq.messages.protocol.wire",
     "taskq.timezones",

@@ -255,8 +255,9 @@ _PARTS = ((Envelope, attrgetter(*Envelope.__slots__)), (NewGroup, attrgetter(*Ne
 class FollowUps:
     """The follow-ups of a task's end, for the transaction that settles it.
 
-    ``envelopes`` are the messages to send, ``groups`` and ``nodes`` the rows of their workflows, and only come with
-    them; ``unreachable`` are the dependents that fail now; ``rests`` are the steps that only the rows have.
+    ``envelopes`` are the messages to send, ``groups`` and ``nodes`` the rows of their workflows; a group of size 0 may
+    say what is sent later (``workflows.parts``). ``unreachable`` are the dependents that fail now; ``rests`` are the
+    steps that only the rows have.
     """
 
     envelopes: Sequence[Envelope] = ()
@@ -266,7 +267,7 @@ class FollowUps:
     rests: Sequence[Rest] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.envelopes or self.unreachable or self.rests)
+        return bool(self.envelopes or self.groups or self.unreachable or self.rests)
 
     def __add__(self, other: FollowUps) -> FollowUps:
         return FollowUps.joined((self, other))
@@ -283,14 +284,16 @@ class FollowUps:
             [each for part in parts for each in part.rests],
         )
 
-    def _lists(self) -> tuple[Sequence[Any], ...]:
+    @property
+    def lists(self) -> tuple[Sequence[Any], ...]:
+        """All lists, in the order of the fields."""
         return self.envelopes, self.groups, self.nodes, self.unreachable, self.rests
 
     def to_wire(self) -> tuple[list[tuple[Any, ...]], ...] | None:
         """Return the follow-ups as plain values, ``None`` for none."""
         if not self:
             return None
-        return tuple([*map(fields, those)] for those, (_, fields) in zip(self._lists(), _PARTS, strict=True))
+        return tuple([*map(fields, those)] for those, (_, fields) in zip(self.lists, _PARTS, strict=True))
 
     @classmethod
     def from_wire(cls, wire: tuple[list[tuple[Any, ...]], ...] | None) -> FollowUps:

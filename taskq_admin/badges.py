@@ -41,7 +41,7 @@ def short(text: object) -> str:
 
 def badge(state: str) -> SafeString:
     """Return ``state`` as a coloured label; a task's own states look like ``STARTED``."""
-    tone = _TONES.get(state, "wait" if state in ("PENDING", "RECEIVED") else "busy")
+    tone = _TONES.get(state, "wait" if state in ("PENDING", "RECEIVED", "NOT SENT") else "busy")
     return format_html('<span class="taskq-badge taskq-{}">{}</span>', tone, short(state))
 
 

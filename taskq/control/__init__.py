@@ -38,6 +38,7 @@ from .pausing import pause_queue, paused_queues, resume_queue
 from .purging import purge_queue
 from .registry import control_command, inspect_command
 from .retrying import Counts, Retried, delete_runs, move, prioritize, retry, retry_many
+from .workflows import retry_workflow, revoke_workflow
 
 inspect = Inspect
 
@@ -69,9 +70,11 @@ __all__ = [
     "resume_queue",
     "retry",
     "retry_many",
+    "retry_workflow",
     "revoke",
     "revoke_by_name",
     "revoke_by_stamped_headers",
+    "revoke_workflow",
     "shutdown",
     "terminate",
     "time_limit",

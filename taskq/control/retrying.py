@@ -15,6 +15,7 @@ from typing import Any
 
 from taskq.calls.again import Changes, envelope_again
 from taskq.calls.registry import tasks
+from taskq.conf import settings
 from taskq.exceptions import CannotRetry
 from taskq.ids import MAX_NAME
 from taskq.messages.protocol.options import check_priority
@@ -22,11 +23,12 @@ from taskq.messages.routing.queues import refuse_missing
 from taskq.records import Envelope
 from taskq.sending import publisher
 from taskq.store import move as moving
-from taskq.store import retention
+from taskq.store import retention, retry_workflow
 
 from . import log_lines
 from .revoking import named
 
+_CHANGES = ("args", "kwargs", "queue", "countdown", "eta")
 #: Tasks of one transaction.
 _CHUNK = 500
 
@@ -86,7 +88,8 @@ def retry(
     and says ``by`` whom and with what ``reason``.
 
     ``args``, ``kwargs``, ``queue``, ``countdown`` and ``eta`` are other than the first time, as in ``apply_async``. The
-    first message's expiry, callbacks and stamps are not kept, and a member of a workflow runs without what followed.
+    first message's expiry, callbacks and stamps are not kept. But a task of a workflow that has failed runs again from
+    its own message: in place, what failed with it waits for it again, and goes on when it succeeds.
 
     Raises:
         CannotRetry: with the reason in words: the task has not ended or is unknown, its arguments are masked, were not
@@ -165,9 +168,25 @@ def _again(
     if new:
         found, refused = publisher.publish_anew(task_ids, plan, _short(by), _short(reason))
     else:
-        envelopes, refused = publisher.publish_again(task_ids, plan)
-        found = [(envelope.task_id, envelope) for envelope in envelopes]
+        kept, refused_in_place = _in_workflows(task_ids, changes)
+        others = [task_id for task_id in task_ids if task_id not in refused_in_place and task_id not in kept]
+        envelopes, refused = publisher.publish_again(others, plan) if others else ([], {})
+        refused = {**refused, **refused_in_place}
+        found = [(envelope.task_id, envelope) for envelope in [*kept.values(), *envelopes]]
     return [_retried(task_id, envelope) for task_id, envelope in found], refused
+
+
+def _in_workflows(task_ids: Sequence[str], changes: Changes) -> tuple[dict[str, Envelope], dict[str, CannotRetry]]:
+    """Retry the failed tasks that others were to follow, each with its workflow in a transaction of its own."""
+    found: dict[str, Envelope] = {}
+    refused: dict[str, CannotRetry] = {}
+    given = {name: value for name in _CHANGES if (value := getattr(changes, name)) is not None}
+    for task_id in sorted(retry_workflow.kept_among(task_ids, settings.DATABASE)):
+        try:
+            found[task_id] = retry_workflow.retry_kept(task_id, **given)
+        except CannotRetry as error:
+            refused[task_id] = error
+    return found, refused
 
 
 def _retried(of: str, envelope: Envelope) -> Retried:

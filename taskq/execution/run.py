@@ -27,7 +27,8 @@ SoftLimit = Callable[[float], AbstractContextManager[None]]
 class Run:
     """One run of a task. ``task``, ``headers`` and ``request`` are set when the message is read.
 
-    ``inline`` runs share connections and language with their caller. ``value`` is the function's return
+    ``inline`` runs share connections and language with their caller. The caller of a run ``in_memory`` keeps its
+    follow-ups without rows, however large they are. ``value`` is the function's return
     value; ``exception`` is its exception, or that of an earlier step, and ``einfo`` the same with its traceback.
     ``exit`` is the exception with which the function ends the process of a pool. If other tasks run in the process
     at the same time, it is ``shared``, and no task may end it. ``guard`` is put around the function instead of
@@ -35,8 +36,9 @@ class Run:
     """
 
     __slots__ = (
-        "args", "arguments", "clock", "delivery", "einfo", "exception", "exit", "forks", "guard", "headers", "inline",
-        "kwargs", "report", "request", "runtime", "shared", "soft_limit", "started", "task", "value",
+        "args", "arguments", "clock", "delivery", "einfo", "exception", "exit", "forks", "guard", "headers",
+        "in_memory", "inline", "kwargs", "report", "request", "runtime", "shared", "soft_limit", "started", "task",
+        "value",
     )  # fmt: skip
 
     task: Task[..., Any]
@@ -50,6 +52,7 @@ class Run:
         self.report = report
         self.soft_limit = soft_limit
         self.inline = inline
+        self.in_memory = inline
         self.guard: AbstractContextManager[None] | None = None
         self.shared = False
         self.started = clock.now()

@@ -17,7 +17,8 @@ class Group(models.Model):
 
     ``body`` is sent when ``remaining`` is 0: a frozen signature in JSON. It is ``None`` if no body waits for the
     group, or no longer. ``failed`` is true if a member, and so the body, has failed. A row of ``size`` 0 counts
-    nothing: it keeps the results of a saved group, or the rest of a long chain (``workflows.rests``).
+    nothing: it keeps the results of a saved group, the rest of a long chain (``workflows.rests``), or follow-ups that
+    are sent in parts (``workflows.parts``).
     """
 
     id = models.BigAutoField(primary_key=True)

@@ -37,6 +37,13 @@ message_replayed = Hook[Claimed](
         m.queue, m.task_id,
     )
 )  # fmt: skip
+#: A settlement has left follow-ups in the rows with these ids, in this database. It may still be rolled back.
+parts_left = Hook[Sequence[str], str](silent)
+part_refused = Hook[str](
+    lambda row: log.exception(
+        "A part of follow-ups can't be read or written (%s): no task after it is sent or ends.", row
+    )
+)
 broadcast_unread = Hook[str, str](
     get_logger("taskq").warning, "%s is sent to nobody: no worker reads the broadcast %r now."
 )

@@ -19,13 +19,16 @@ from taskq import states
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
 from taskq.exceptions import CannotRetry, SignatureMismatch
+from taskq.messages import arguments
 from taskq.messages.parking import home
 from taskq.messages.protocol import mapping_of, retry_envelope, seal, verify
-from taskq.models import Attempt, Group, KeptMessage, Node, TaskRun
+from taskq.messages.protocol.options import is_storable
+from taskq.models import Group, KeptMessage, Node, TaskRun
 from taskq.records import LOOK_UP_IN_ROWS, Envelope, Unreachable
 from taskq.workflows import rests
 from taskq.workflows.dependents import dependents, dependents_of
 from taskq.workflows.followups import of_message
+from taskq.workflows.parts import PENDING_RANGE
 from taskq.workflows.plan import is_member
 from taskq.workflows.port import GroupCount
 
@@ -47,6 +50,7 @@ def kept_among(task_ids: Sequence[str], alias: str) -> set[str]:
         task_id=OuterRef("task_id"), state=states.FAILURE, created_at__lte=OuterRef("created_at")
     )
     found: set[str] = set()
+    task_ids = [task_id for task_id in task_ids if is_storable(task_id)]
     for start in range(0, len(task_ids), _AT_ONCE):
         kept = KeptMessage.objects.using(alias).filter(Exists(runs), task_id__in=task_ids[start : start + _AT_ONCE])
         found.update(kept.values_list("task_id", flat=True))
@@ -54,17 +58,25 @@ def kept_among(task_ids: Sequence[str], alias: str) -> set[str]:
 
 
 def failed_in(root_id: str, alias: str | None = None) -> list[str]:
-    """Return the tasks of a workflow that failed themselves and can be run again, in the order of their nodes."""
+    """Return the tasks of a workflow that failed themselves and can be run again, in the order of their nodes.
+
+    Those are the tasks whose messages were kept, and those that nothing waits for.
+    """
     alias = alias or settings.DATABASE
     nodes = Node.objects.using(alias).filter(root_id=root_id)
-    failed = nodes.filter(Exists(KeptMessage.objects.filter(task_id=OuterRef("task_id")))).order_by("id")
-    task_ids = list(failed.values_list("task_id", flat=True))
-    kept = kept_among(task_ids, alias)
-    return [task_id for task_id in task_ids if task_id in kept]
+    ran = TaskRun.objects.filter(task_id=OuterRef("task_id"), state=states.FAILURE).exclude(queue="")
+    failed = dict(nodes.filter(Exists(ran)).order_by("id").values_list("task_id", "group_id"))
+    if not failed:
+        return []
+    kept = kept_among([*failed], alias)
+    awaited = (
+        {*nodes.exclude(waits_for="").values_list("waits_for", flat=True).distinct()} if failed.keys() - kept else set()
+    )
+    return [task_id for task_id, group in failed.items() if task_id in kept or not (group or task_id in awaited)]
 
 
-def retry_kept(task_id: str, *, queue: str | None = None, alias: str | None = None, **changes: Any) -> list[str]:
-    """Run a failed task of a workflow again, under its id; return the dependents that wait for it again.
+def retry_kept(task_id: str, *, queue: str | None = None, alias: str | None = None, **changes: Any) -> Envelope:
+    """Run a failed task of a workflow again, under its id; return its message. What failed with it waits again.
 
     ``changes`` are options of ``retry_envelope``: ``args``, ``kwargs``, ``countdown``, ``eta``, ``priority``. The old
     outcome becomes an ``Attempt``. Raises ``CannotRetry``.
@@ -74,21 +86,23 @@ def retry_kept(task_id: str, *, queue: str | None = None, alias: str | None = No
     return repeated(engine, partial(_retry, engine, task_id, given))
 
 
-def _retry(engine: Engine, task_id: str, changes: Mapping[str, Any]) -> list[str]:
+def _retry(engine: Engine, task_id: str, changes: Mapping[str, Any]) -> Envelope:
     with engine.atomic():
         kept, run = _locked(engine, task_id)
+        if _is_failing(kept, engine.alias):
+            raise CannotRetry("unfinished", f"The tasks that were to follow {task_id} are still failing: try it later.")
         envelope = _again(kept, run, changes)
         steps = _Reopening(engine)
         steps.reopen(kept, task_id)
         kept_rows = KeptMessage.objects.using(engine.alias).filter(task_id=task_id)
         kept_rows._raw_delete(engine.alias)
-        _note_attempt(engine, run)
+        engine.keep_attempts([run.id])
         seal([envelope])
         insert_runs(engine, [envelope])
         Node.objects.using(engine.alias).filter(task_id=task_id).update(state="", revoked=False)
         follow(engine, [envelope])
         wake(engine, names_of([envelope]))
-    return steps.waiting
+    return envelope
 
 
 def _locked(engine: Engine, task_id: str) -> tuple[KeptMessage, TaskRun]:
@@ -116,6 +130,14 @@ def _locked(engine: Engine, task_id: str) -> tuple[KeptMessage, TaskRun]:
     return kept, run
 
 
+def _is_failing(kept: KeptMessage, alias: str) -> bool:
+    """Tell whether dependents in the workflow of this message are yet to fail."""
+    headers = mapping_of(kept.headers)
+    first, behind = PENDING_RANGE
+    rows = Group.objects.using(alias).filter(group_id__gte=first, group_id__lt=behind)
+    return rows.filter(root_id=headers.get("root_id") or kept.task_id).exists()
+
+
 def _again(kept: KeptMessage, run: TaskRun, changes: Mapping[str, Any]) -> Envelope:
     """Return the kept message as one that is sent now: the first try, which does not expire."""
     envelope = retry_envelope(kept, **changes)
@@ -123,13 +145,17 @@ def _again(kept: KeptMessage, run: TaskRun, changes: Mapping[str, Any]) -> Envel
     envelope.expires = None
     envelope.queue = changes.get("queue") or home(kept.queue)
     envelope.tracked = envelope.reset = True
-    envelope.arguments = envelope.arguments or run.arguments
+    envelope.arguments = envelope.arguments or _stored_arguments(run)
     return envelope
 
 
-def _note_attempt(engine: Engine, run: TaskRun) -> None:
-    fields = ("task_id", "state", "retries", "result", "traceback", "worker", "started_at", "finished_at")
-    Attempt.objects.using(engine.alias).create(**{name: getattr(run, name) for name in fields})
+def _stored_arguments(run: TaskRun) -> str | None:
+    """Return the arguments of a row, for the row itself. A text that was altered gets no seal, and is dropped."""
+    try:
+        arguments.verify(run.arguments or "", run.task_id, run.name)
+    except SignatureMismatch:
+        return None
+    return run.arguments
 
 
 class _Reopening:
@@ -138,8 +164,6 @@ class _Reopening:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._rows = DatabaseWorkflows(engine)
-        #: Dependents that have not run, and wait again.
-        self.waiting: list[str] = []
         self._reopened: set[str] = set()
 
     def reopen(self, kept: KeptMessage, task_id: str) -> None:
@@ -156,8 +180,9 @@ class _Reopening:
 
     def _with_rests(self, found: Iterable[Unreachable], of: str) -> list[Unreachable]:
         """Return dependents with those in the rests of their chains."""
-        unreachable = list(found)
-        while keys := set(rests.references(unreachable)):
+        unreachable, seen = list(found), set[str]()
+        while keys := set(rests.references(unreachable)) - seen:
+            seen |= keys
             unreachable = [each for each in unreachable if each.task_id not in keys]
             bodies = [body for body in self._rows.bodies(keys) if body.body]
             if len(bodies) < len(keys):
@@ -167,7 +192,7 @@ class _Reopening:
             unreachable += [each for body in bodies for each in dependents({"chain": loads(body.body)})]
         if LOOK_UP_IN_ROWS in unreachable:
             raise CannotRetry("unreadable", f"The kept message of {of} can't be read.")
-        return unreachable
+        return [each for each in unreachable if each.name != rests.NAME]
 
     def _reopen_tasks(self, unreachable: Sequence[Unreachable]) -> Counter[str]:
         """Take back the failures of tasks that never ran; return how many members each group has again."""
@@ -186,7 +211,6 @@ class _Reopening:
             )
             failed += found
         self._reopened.update(failed)
-        self.waiting += failed
         return Counter(by_id[task_id].group_id for task_id in failed if by_id[task_id].group_id)
 
     def _reopen_groups(self, joined: Mapping[str, int]) -> Counter[str]:

@@ -132,7 +132,7 @@ def write_ends(engine: Engine, settled: Sequence[Settlement], rows: DatabaseWork
     if tasks.guarded:
         mask_arguments(engine, settled)
     failures.note(engine, failed)
-    _wake_waiters(engine, ended)
+    wake_waiters(engine, ended)
 
 
 def _write_plain(engine: Engine, settled: Sequence[Settlement]) -> None:
@@ -191,7 +191,8 @@ def _try_again(engine: Engine, retried: Sequence[Settlement]) -> None:
         wake(engine, names_of(again))
 
 
-def _wake_waiters(engine: Engine, task_ids: Iterable[str]) -> None:
+def wake_waiters(engine: Engine, task_ids: Iterable[str]) -> None:
+    """Notify those who wait for the results of tasks, when the caller's transaction is committed."""
     ids = list(task_ids)
     if ids and settings.NOTIFY:
         engine.notify(RESULT_CHANNEL, ids)

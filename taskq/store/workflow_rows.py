@@ -34,6 +34,8 @@ from .texts import without_texts
 from .transactions import SentTwice
 
 T = TypeVar("T")
+#: These take one transaction some 20 ms, also where it keeps all other writers waiting.
+MOST_DEPENDENTS = 200
 
 
 def insert(engine: Engine, groups: Iterable[NewGroup], nodes: Iterable[NewNode], *, reset: bool = False) -> None:
@@ -102,6 +104,8 @@ def _verified(member: Member) -> Member:
 
 class DatabaseWorkflows:
     """The rows of one database as a ``workflows.port.WorkflowStore``; see there."""
+
+    most_dependents = MOST_DEPENDENTS
 
     def __init__(self, engine: Engine, messages: Mapping[int, Message] | None = None) -> None:
         self._engine = engine
@@ -174,6 +178,10 @@ class DatabaseWorkflows:
         return final
 
     # -- nodes
+
+    def leave(self, groups: Sequence[NewGroup]) -> None:
+        insert(self._engine, groups, ())
+        log_lines.parts_left([group.group_id for group in groups], self._engine.alias)
 
     def insert(self, groups: Iterable[NewGroup], nodes: Iterable[NewNode], new: Collection[str] = ()) -> None:
         """Raises ``SentTwice`` if another transaction has written a node of ``new``; then this one is repeated."""

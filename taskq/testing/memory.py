@@ -126,7 +126,7 @@ class Memory(MemoryResults):
         while (message := self._next(queue, horizon, refused)) is not None:
             if len(ended) + len(refused) >= MOST_RUNS:
                 raise RuntimeError(f"drain() has run {MOST_RUNS} tasks, and more are waiting: do they send each other?")
-            result = runner.run(message.claimed(), self._report)
+            result = runner.run(message.claimed(), self._report, in_memory=True)
             if result.settlement is None:
                 refused.add(message.number)
                 message.requeue()
@@ -142,7 +142,7 @@ class Memory(MemoryResults):
     def _call_errbacks(self) -> None:
         """Call new-style errbacks before the exception ends ``drain``."""
         while (message := self._next(None, None, set(), errbacks.TASK)) is not None:
-            result = runner.run(message.claimed(), self._report)
+            result = runner.run(message.claimed(), self._report, in_memory=True)
             if result.settlement is not None:
                 self._settle(result.settlement, message)
 

@@ -33,8 +33,8 @@ class RunResult:
     exception: BaseException | None = None
 
 
-def run(message: Claimed, report: Callable[[Request, Report], None]) -> RunResult:
-    """Run one message as a worker does, and return its end."""
+def run(message: Claimed, report: Callable[[Request, Report], None], *, in_memory: bool = False) -> RunResult:
+    """Run one message as a worker does, and return its end. ``in_memory`` says that workflows have no rows."""
     try:
         request = read(message, Limits())
     except InvalidTaskError as error:
@@ -46,11 +46,12 @@ def run(message: Claimed, report: Callable[[Request, Report], None]) -> RunResul
         return RunResult(request.name, settlements.revoked(request, "expired", HOSTNAME))
     if request.task is None:
         return RunResult(request.name, settlements.not_registered(request, HOSTNAME))
-    return _start(request, lambda made: report(request, made))
+    return _start(request, lambda made: report(request, made), in_memory)
 
 
-def _start(request: Request, report: Callable[[Report], None]) -> RunResult:
+def _start(request: Request, report: Callable[[Report], None], in_memory: bool) -> RunResult:
     run = Run(request.delivery(HOSTNAME, None), report, None, inline=False)
+    run.in_memory = in_memory
     with as_if_committed():
         try:
             # A worker's task starts without the sender's language, time zone and context variables.

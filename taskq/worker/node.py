@@ -29,6 +29,7 @@ from .duties.lease import WorkerLease
 from .duties.ledger import Ledger
 from .duties.maintenance import Maintenance
 from .duties.parking import Parking
+from .duties.parts import Parts
 from .duties.pauses import Pauses
 from .duties.queue_advice import tell_of_unnamed
 from .duties.redeliveries import Redeliveries
@@ -155,12 +156,11 @@ class WorkerNode:
         self.pauses = Pauses(alias, lambda queues: self.changes.pause(queues), poll=settings.POLL_INTERVAL)
         self.declarations = Declarations(options.queues, alias)
         self.statistics = Statistics(alias, tasks, self.store.patience)
-        if settings.STATISTICS:
-            log_lines.tasks_settled.subscribe(self.statistics.count)
+        self.statistics.start()
         # The lease first: a worker that was frozen learns that it was taken for dead before it writes anything.
         self.store.duties = (
             self.lease, self.declarations, self.ledger, self.shared_rates, self.pauses, self.parking, self.source,
-            self.redeliveries, Maintenance(self.lease, alias), self.statistics,
+            self.redeliveries, Parts(self.lease, alias), Maintenance(self.lease, alias), self.statistics,
         )  # fmt: skip
         self.store.on_failure = lambda: self.calls.post(self._fail, "The store thread failed.")
         self.store.on_connected = self.lease.reset_peers
@@ -375,7 +375,6 @@ class WorkerNode:
         self.store.finish(_LAST_WRITES, self._leave)
         if self.store.is_alive():
             self.store.join(_LAST_WRITES + 1)
-        log_lines.tasks_settled.unsubscribe(self.statistics.count)
 
     def _stop_watchdogs(self) -> None:
         self.watchdog.stop()

@@ -9,7 +9,7 @@ that does not succeed ends the body and all of its dependents.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from taskq.records import LOOK_UP_IN_ROWS, End, FollowUps, Settlement, Unreachab
 
 from . import cascade, followups, log_lines, rests
 from .dependents import dependents
+from .parts import Pending, is_part, read_part
 from .port import Body, GroupCount, WorkflowStore
 from .sendable import failed_instead, sendable_errbacks
 
@@ -34,6 +35,17 @@ def advance(store: WorkflowStore, settlements: Sequence[Settlement]) -> list[str
     """Write linked ends and their follow-ups, but for tasks that had ended before; return the ids of the others."""
     steps = Advance(store)
     steps.take(settlements)
+    steps.finish_groups()
+    return steps.ended
+
+
+def go_on(store: WorkflowStore, pending: Pending) -> list[str]:
+    """Work off the next part of follow-ups; return the ids of the tasks that ended."""
+    steps = Advance(store)
+    if pending.error is None:
+        steps.send_part(pending)
+    else:
+        steps.fail_part(pending, pending.error)
     steps.finish_groups()
     return steps.ended
 
@@ -58,6 +70,8 @@ class Advance:
         #: The last member that was counted for each group: the parent of the body.
         self._last: dict[str, str] = {}
         self._failures: list[_MemberFailure] = []
+        #: What is too much for one transaction.
+        self._left: list[Pending] = []
         #: Tasks that became final.
         self.ended: list[str] = []
 
@@ -106,37 +120,66 @@ class Advance:
         return replace(s.follow_ups, nodes=nodes)
 
     def _end_dependents(self, s: Settlement) -> None:
-        take = self._store.failed_bodies if s.state == states.FAILURE else self._store.take_bodies
-        group_id, unreachable = s.group_id if s.member else "", self._with_rests(s.follow_ups.unreachable, take)
+        error = s.result or "{}"
+        group_id = s.group_id if s.member else ""
+        failing = Pending("", error, s.root_id, s.task_id, s.state == states.FAILURE)
+        unreachable = self._with_rests(s.follow_ups.unreachable, failing)
         if LOOK_UP_IN_ROWS in unreachable:
             by_node, unreachable = self._store.dependents(s.task_id)
             group_id = by_node or group_id
-        self._fail(unreachable, s.result or "{}", s.root_id)
+        self._fail(unreachable, error, s.root_id)
         if not group_id or s.replaced:
             return
         if s.state == states.SUCCESS:
             self._counted[group_id] += 1
             self._last[group_id] = s.task_id
         else:
-            self._failures.append(_MemberFailure(group_id, s.task_id, s.result or "{}"))
+            self._failures.append(_MemberFailure(group_id, s.task_id, error))
 
-    def _with_rests(
-        self, unreachable: Sequence[Unreachable], take: Callable[[Collection[str]], Sequence[Body]]
-    ) -> Sequence[Unreachable]:
-        """Return dependents with those in the rests of their chains, which ``take`` reads.
+    def _with_rests(self, unreachable: Sequence[Unreachable], failing: Pending) -> Sequence[Unreachable]:
+        """Return dependents with those in the rests of their chains.
 
-        If such a row is gone or malformed, the nodes tell.
+        If such a row is gone or malformed, the nodes tell. What is too much for one transaction is left pending.
         """
-        while keys := set(rests.references(unreachable)):
+        seen: set[str] = set()
+        # Of a foreign chain that has an id twice, a rest may refer to itself.
+        while keys := set(rests.references(unreachable)) - seen:
+            seen |= keys
+            if len(unreachable) > self._store.most_dependents:
+                self._left += [replace(failing, key=key) for key in sorted(keys)]
+                break
             found = [each for each in unreachable if each.task_id not in keys]
-            texts = [body.body for body in take(keys) if body.body]
+            texts = [body.body for body in self._read(keys, failing) if body.body]
             try:
                 found += [each for text in texts for each in dependents({"chain": loads(text)})]
             except Exception:
                 log_lines.rest_unreadable(min(keys))
                 texts.clear()
             unreachable = found if len(texts) == len(keys) else [*found, LOOK_UP_IN_ROWS]
-        return unreachable
+        return [each for each in unreachable if each.name != rests.NAME]
+
+    def _read(self, keys: Collection[str], failing: Pending) -> Sequence[Body]:
+        """Return rests and parts that fail. A retry needs the rests again; parts are copies of what a message has."""
+        kept = [key for key in keys if failing.may_run_again and not is_part(key)]
+        others = [key for key in keys if key not in kept]
+        found = [*self._store.take_bodies(others)] if others else []
+        return [*found, *self._store.failed_bodies(kept)] if kept else found
+
+    def fail_part(self, pending: Pending, error: str) -> None:
+        """Fail the tasks in the next parts. If all of them had ended, the rows refer in a circle: the work ends."""
+        unreachable = self._with_rests([Unreachable(pending.key, rests.NAME)], pending)
+        if LOOK_UP_IN_ROWS in unreachable:
+            unreachable = self._store.dependents(pending.task_id)[1]
+        if not self._fail(unreachable, error, pending.root_id, but=pending.task_id):
+            self._left.clear()
+
+    def send_part(self, pending: Pending) -> None:
+        """Send the messages in the next part."""
+        for body in self._store.take_bodies([pending.key]):
+            follow_ups, key = read_part(body.body)
+            self.send(follow_ups)
+            if key:
+                self._left.append(replace(pending, key=key))
 
     def send(self, follow_ups: FollowUps) -> None:
         """Write groups, nodes, runs and messages, but for tasks that were revoked or have ended before."""
@@ -176,6 +219,8 @@ class Advance:
                 counted[failure.group_id] += 1
                 first.setdefault(failure.group_id, failure)
             self._finish(self._count(counted, first), first)
+        if self._left:
+            self._store.leave([pending.row for pending in self._left])
 
     def _count(self, counted: Counter[str], failing: Collection[str]) -> list[str]:
         """Write the counts of groups; return the ids of the groups that are complete now, or have failed now."""
@@ -228,7 +273,8 @@ class Advance:
 
     def _fail_body(self, body: Body, error: str) -> None:
         found = followups.of_failed_body(body.body, error) if body.body else FollowUps()
-        unreachable = self._with_rests(found.unreachable, self._store.failed_bodies)
+        failing = Pending("", error, body.root_id, body.group_id, may_run_again=True)
+        unreachable = self._with_rests(found.unreachable, failing)
         if not unreachable or LOOK_UP_IN_ROWS in unreachable:
             # The body can't be read: the nodes say which tasks wait for the group.
             unreachable = self._store.dependents(body.group_id)[1]

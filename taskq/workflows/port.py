@@ -42,6 +42,10 @@ class Member(NamedTuple):
 class WorkflowStore(Protocol):
     """The groups, nodes and runs of workflows. All calls for one batch of ends are one transaction."""
 
+    @property
+    def most_dependents(self) -> int:
+        """How many dependents one transaction fails, about. What is left is pending: see ``parts``."""
+
     def message(self, settlement: Settlement) -> RawMessage | None:
         """Return the message of a settlement, before it is deleted."""
 
@@ -62,6 +66,9 @@ class WorkflowStore(Protocol):
 
     def insert(self, groups: Iterable[NewGroup], nodes: Iterable[NewNode], new: Collection[str] = ()) -> None:
         """Write groups and nodes; nodes that exist stay. No other transaction may have written the nodes ``new``."""
+
+    def leave(self, groups: Sequence[NewGroup]) -> None:
+        """Write pending rows, and have them worked off: see ``parts``."""
 
     def known_nodes(self, task_ids: Collection[str]) -> Collection[str]:
         """Return the ids that have a node."""

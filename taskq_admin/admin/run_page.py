@@ -66,6 +66,7 @@ def _payloads(run: TaskRun, attempts: list[Attempt], tries: list[timeline.Try], 
     return {
         "contents": contents,
         "progress": progress.progress(run.state, getattr(run, "cut_result", None)),
+        "report": progress.report(run.name, getattr(run, "cut_result", None)),
         "attempts": _attempts(tries, attempts, past),
         "past_at_most": runs.FEW,
         "past_more": len(attempts) > runs.FEW,

@@ -15,6 +15,7 @@ PAGES = [
     ("view_taskrun", "/admin/taskq/taskrun/id/run-1/"),
     ("view_worker", "/admin/taskq/worker/"),
     ("view_worker", "/admin/taskq/worker/boot-1/change/"),
+    ("view_node", "/admin/taskq/node/"),
     ("view_queue", "/admin/taskq/queue/"),
     ("view_queue", "/admin/taskq/queue/mails/change/"),
 ]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from taskq.models import Message
 from taskq.records import Claimed, Settlement
-from taskq.store import claim, workers
+from taskq.store import claim, parts, workers
 from taskq.store.recover import requeue_held
 from taskq.store.settle import settle
 from taskq.testing import runner
@@ -42,7 +42,9 @@ class WorkerHere:
 
     def work(self, most: int = 1_000_000) -> None:
         """Work until nothing waits, or ``most`` messages have been taken."""
-        while most > 0 and (held := self.take()):
+        while most > 0 and ((held := self.take()) or self.work_off()):
+            if not held:
+                continue
             most -= len(held)
             self._duplicate(held)
             ends = self.run(held)
@@ -51,6 +53,13 @@ class WorkerHere:
                 self.die()
                 continue
             settle(self.token, ends, self.alias)
+
+    def work_off(self) -> bool:
+        """Work off parts of follow-ups; tell whether there were any."""
+        rows = parts.pending_rows(self.alias)
+        for row in rows:
+            parts.work_off(row, self.alias)
+        return bool(rows)
 
     def take(self) -> list[Claimed]:
         """Claim some messages."""

@@ -12,6 +12,7 @@ from collections.abc import Container, Sequence
 from django.db import Error
 
 from taskq import clock, states
+from taskq.conf import settings
 from taskq.engines import for_alias
 from taskq.histograms import BUCKETS, bucket
 from taskq.records import Settlement
@@ -38,6 +39,15 @@ class Statistics(Duty):
         self._counted: dict[statistics.Key, list[int]] = {}
         self._minute = 0
         self._next_write = math.inf
+
+    def start(self) -> None:
+        """Count what this process settles, if the setting says so."""
+        if settings.STATISTICS:
+            log_lines.tasks_settled.subscribe(self.count)
+
+    def end(self) -> None:
+        """Count nothing more."""
+        log_lines.tasks_settled.unsubscribe(self.count)
 
     def count(self, settlements: Sequence[Settlement]) -> None:
         """Count tasks that were settled now."""

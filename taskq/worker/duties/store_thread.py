@@ -46,6 +46,9 @@ class Duty:
     def on_notification(self, marks: set[str] | None) -> None:
         """Take in the marks of what the database notified of; ``None`` is "something has changed"."""
 
+    def end(self) -> None:
+        """The thread ends: subscribe to no event any more."""
+
     @property
     def done(self) -> bool:
         """Whether the worker may end: nothing is left that must be written first."""
@@ -98,6 +101,8 @@ class StoreThread(threading.Thread):
             log_lines.store_thread_failed()
             self.on_failure()
         finally:
+            for duty in self.duties:
+                duty.end()
             self._drop_connections()
 
     def _ended(self) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from django.db import connections
 from django.test import override_settings
 
-from taskq import chord, group, states
+from taskq import chord, control, group, states
 from taskq.exceptions import CannotRetry
 from taskq.models import Attempt, Group, KeptMessage, Message, TaskRun
 from taskq.store import retry_workflow
@@ -157,13 +157,30 @@ def test_second_of_two_retries_is_refused(alias: str) -> None:
 
 
 def test_whole_workflow_from_its_failed_tasks(alias: str) -> None:
-    result = chord([a(), two, a(key="b") | plus], same.s()).apply_async()
+    result = chord([a(), two, a(key="b") | plus], same.s() | fragile.s("c").set(task_id="c")).apply_async()
     work(alias)
     root = TaskRun.objects.using(alias).get(task_id="a").root_id
-    assert retry_workflow.failed_in(root, alias) == ["a", "b"]
-    mend_and_retry(alias, *retry_workflow.failed_in(root, alias))
+    mended.update("ab")
+    assert control.retry_workflow(root).done == 2
+    work(alias)
+    assert state_of(alias, "c") == states.FAILURE
+    mended.add("c")
+    assert control.retry_workflow(root).done == 1, "nothing waits for it, but it failed itself"
+    work(alias)
     assert result.get() == [[2, 2, 3]]
-    assert retry_workflow.failed_in(root, alias) == []
+    assert control.retry_workflow(root).done == 0
+
+
+def test_whole_workflow_is_revoked(alias: str) -> None:
+    late = two.clone().set(queue="late")
+    result = (chord([two, late], same.s()) | plus).apply_async()
+    WorkerHere(alias).work()
+    root = TaskRun.objects.using(alias).get(queue="late").root_id
+    assert control.revoke_workflow(root) == 1
+    found = TaskRun.objects.using(alias).values_list("state", flat=True)
+    assert sorted(found) == [states.REVOKED] * 3 + [states.SUCCESS]
+    assert state_of(alias, result.id) == states.REVOKED
+    assert control.revoke_workflow("no such workflow") == 0
 
 
 def test_replaced_task(alias: str) -> None:

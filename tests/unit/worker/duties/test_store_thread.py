@@ -35,6 +35,9 @@ class Duty:
     def on_notification(self, names: set[str] | None) -> None:
         self.heard.append(names)
 
+    def end(self) -> None:
+        self.done = True
+
 
 @pytest.fixture
 def listeners(monkeypatch: pytest.MonkeyPatch) -> list[Listener]:

@@ -1,0 +1,144 @@
+"""Follow-ups in parts: what is too large for one transaction waits in Group rows, a part in each.
+
+A message of 15 MiB names 140,000 tasks. The transaction that settles a task sends or fails the first part of its
+follow-ups at most. It writes a *pending* row, the body of a Group row of size 0, which says where the next part is.
+``store.parts`` works one part off in each transaction, and moves the pending row on.
+
+A part is another Group row: the rest of a chain (``rests``), dependents that fail (``dependents_in_parts``), or
+messages that are sent (``sent_in_parts``). A row whose body was altered
+ends the work; whatever it led to stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+from kombu.utils.json import loads
+
+from taskq.messages.serializers import dumps_json
+from taskq.records import Envelope, FollowUps, NewGroup, Unreachable
+
+from . import rests
+from .nodes import row_key
+from .types import plain
+
+T = TypeVar("T")
+#: Adds the row of a part: its key, and its text.
+Keep = Callable[[str, str], None]
+
+#: The most dependents, messages and characters of messages that one settlement brings along.
+MOST_DEPENDENTS, MOST_MESSAGES, MOST_CHARACTERS = 500, 1_000, 4_000_000
+#: What one part has at most. Each part has one thing at least.
+_DEPENDENTS, _NODES, _MESSAGES, _SIZE = 100, 500, 100, 256_000
+_PENDING, _PART = "pending:", "part:"
+#: The range of the ids of pending rows.
+PENDING_RANGE = (_PENDING, "pending;")
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Work on the parts from the row ``key`` on.
+
+    ``error`` is the exception as data with which the tasks in the parts fail, ``None`` if the parts have messages to
+    send. ``task_id`` is the task or group that failed: if a part can't be read, its dependents are looked up.
+    ``may_run_again`` says that it failed itself, and so may be retried.
+    """
+
+    key: str
+    error: str | None = None
+    root_id: str = ""
+    task_id: str = ""
+    may_run_again: bool = False
+
+    @property
+    def row(self) -> NewGroup:
+        """The pending row."""
+        return NewGroup(row_key(_PENDING, self.key), 0, dumps_json(asdict(self)), self.root_id)
+
+    @classmethod
+    def read(cls, text: str) -> Pending:
+        """Return the pending work of a row's body."""
+        return cls(**loads(text))
+
+
+def is_part(key: str) -> bool:
+    """Tell whether a row is a part that was written here, and not the rest of a chain."""
+    return key.startswith(_PART)
+
+
+# -- dependents that fail
+
+
+def dependents_in_parts(found: Sequence[Unreachable], name: str, keep: Keep) -> Sequence[Unreachable]:
+    """Return the first part of many dependents, with a reference to the others at its end.
+
+    ``keep`` gets the others, in the form of the rest of a chain. ``name`` is of this list alone.
+    """
+    if len(found) <= MOST_DEPENDENTS:
+        return found
+    first, *others = [found[begin : begin + _DEPENDENTS] for begin in range(0, len(found), _DEPENDENTS)]
+    after: list[Any] = []
+    for number in range(len(others), 0, -1):
+        key = row_key(_PART, f"{name}:{number}")
+        keep(key, dumps_json([*after, *map(_signature, reversed(others[number - 1]))]))
+        after = [rests.reference(key)]
+    return [*first, Unreachable(after[0]["options"]["task_id"], rests.NAME)]
+
+
+def _signature(task: Unreachable) -> dict[str, Any]:
+    place = {"group_id": task.group_id, "group_index": 0} if task.group_id else {}
+    return plain(task.name, options={"task_id": task.task_id, **place})
+
+
+# -- messages that are sent
+
+
+def is_large(found: FollowUps) -> bool:
+    """Tell whether follow-ups are to be sent in parts."""
+    count, size = len(found.envelopes), sum(len(e.body) for e in found.envelopes)
+    return count > 1 and (max(count, len(found.nodes)) > MOST_MESSAGES or size > MOST_CHARACTERS)
+
+
+def sent_in_parts(found: FollowUps, name: str, root_id: str, keep: Keep) -> Pending:
+    """Give the messages and nodes of large follow-ups to ``keep``, in parts; return what is pending.
+
+    ``name`` is of these follow-ups alone.
+    """
+    # A task that was sent has its node.
+    parts = [FollowUps(nodes=part) for part in _in_parts(found.nodes, _NODES, lambda _: 0)]
+    parts += [FollowUps(part) for part in _in_parts(found.envelopes, _MESSAGES, _size_of)]
+    key = ""
+    for number in range(len(parts), 0, -1):
+        text = dumps_json({"next": key, "follow_ups": _wire(parts[number - 1])})
+        key = row_key(_PART, f"{name}:{number}")
+        keep(key, text)
+    return Pending(key, root_id=root_id)
+
+
+def read_part(text: str) -> tuple[FollowUps, str]:
+    """Return the follow-ups in a part, and the key of the next part, empty after the last one."""
+    part = loads(text)
+    return FollowUps.from_wire(tuple(part["follow_ups"])), part["next"]
+
+
+def _wire(part: FollowUps) -> Any:
+    # Not ``to_wire``, which knows no follow-ups without messages.
+    return [[[getattr(each, name) for name in each.__slots__] for each in those] for those in part.lists]
+
+
+def _size_of(e: Envelope) -> int:
+    return len(e.body) + len(e.arguments or "")
+
+
+def _in_parts(found: Sequence[T], most: int, size_of: Callable[[T], int]) -> Iterator[Sequence[T]]:
+    """Yield ``found`` in parts of ``most``, or fewer if they are large."""
+    begin, size = 0, 0
+    for place, each in enumerate(found):
+        if place > begin and (place - begin == most or size + size_of(each) > _SIZE):
+            yield found[begin:place]
+            begin, size = place, 0
+        size += size_of(each)
+    if begin < len(found):
+        yield found[begin:]

@@ -1,0 +1,249 @@
+"""One workflow: its tasks, their states, the groups that count them, and why a task waits.
+
+The nodes say what there is, sent or not; the runs say what became of it. Three queries, however large the workflow is:
+at most ``MOST`` nodes are read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+
+from taskq import states
+from taskq.conf import settings
+from taskq.models import Group, Node, TaskRun
+from taskq_admin.badges import short
+
+#: Nodes that a page reads at most.
+MOST = 10_000
+#: The state of a task that was not sent yet.
+NOT_SENT = "NOT SENT"
+#: The parts of a progress bar, in their order, and the states in them. All others run.
+DONE, FAILED, RUNNING, WAITING = PARTS = "done", "failed", "running", "waiting"
+_PARTS = {
+    states.SUCCESS: DONE,
+    states.IGNORED: DONE,
+    states.FAILURE: FAILED,
+    states.REVOKED: FAILED,
+    states.PENDING: WAITING,
+    NOT_SENT: WAITING,
+}
+_NODE = ("task_id", "name", "kind", "group_id", "position", "waits_for", "revoked", "state", "created_at")
+_RUN = ("task_id", "pk", "state", "queue", "started_at", "finished_at", "runtime")
+
+
+def part_of(state: str) -> str:
+    """Return the part of a progress bar that a task in this state belongs to."""
+    return _PARTS.get(state, RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One task of a workflow. ``pk`` is the number of its row of ``TaskRun``, if it has one."""
+
+    task_id: str
+    name: str
+    state: str
+    group_id: str = ""
+    position: int = 0
+    waits_for: str = ""
+    is_body: bool = False
+    revoked: bool = False
+    queue: str = ""
+    pk: int | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    runtime: float | None = None
+
+    @property
+    def part(self) -> str:
+        """The part of a progress bar that it belongs to."""
+        return part_of(self.state)
+
+    @property
+    def short_name(self) -> str:
+        """The last part of its name."""
+        return self.name.rpartition(".")[2] or self.name or self.task_id
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The row of a group: how many of ``size`` members have not ended."""
+
+    size: int
+    remaining: int
+    failed: bool
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """A workflow, its tasks in the order in which they were written. ``more``: it has more than were read."""
+
+    root_id: str
+    steps: list[Step]
+    groups: Mapping[str, Counted] = field(default_factory=dict)
+    created_at: datetime | None = None
+    more: bool = False
+
+    @cached_property
+    def by_id(self) -> dict[str, Step]:
+        """The tasks by their ids."""
+        return {step.task_id: step for step in self.steps}
+
+    @cached_property
+    def members(self) -> dict[str, list[Step]]:
+        """The members of each group, in their order."""
+        found: dict[str, list[Step]] = defaultdict(list)
+        for step in self.steps:
+            if step.group_id:
+                found[step.group_id].append(step)
+        for members in found.values():
+            members.sort(key=lambda step: step.position)
+        return dict(found)
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """How many tasks there are of each part."""
+        return Counter(step.part for step in self.steps)
+
+    @property
+    def name(self) -> str:
+        """The name of its first task."""
+        first = self.by_id.get(self.root_id) or (self.steps[0] if self.steps else None)
+        return first.name if first else ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of it waits or runs."""
+        return not (self.counts[RUNNING] or self.counts[WAITING] or self.more)
+
+
+def find(root_id: str) -> Workflow | None:
+    """Return the workflow with this root, or ``None`` if it has no nodes."""
+    if "\0" in root_id:
+        return None
+    nodes = Node.objects.using(settings.DATABASE).filter(root_id=root_id)
+    rows = list(nodes.order_by("id").values_list(*_NODE)[: MOST + 1])
+    if not rows:
+        return None
+    more, rows = len(rows) > MOST, rows[:MOST]
+    runs = _runs(root_id, [row[0] for row in rows])
+    groups = _groups({row[3] for row in rows} - {""})
+    steps = [_step(row, runs.get(row[0])) for row in rows]
+    return Workflow(root_id, steps, groups, rows[0][-1], more)
+
+
+def root_of(task_id: str) -> str:
+    """Return the root of the workflow that a task is part of; empty if it is part of none."""
+    if "\0" in task_id:
+        return ""
+    rows = Node.objects.using(settings.DATABASE).filter(task_id=task_id)
+    return rows.values_list("root_id", flat=True).first() or ""
+
+
+def root_at(pk: str) -> str:
+    """Return the root of the workflow that a row of ``Node`` belongs to, or nothing."""
+    rows = Node.objects.using(settings.DATABASE)
+    return rows.filter(pk=int(pk)).values_list("root_id", flat=True).first() or "" if pk.isdecimal() else ""
+
+
+def exists(root_ids: Iterable[str]) -> set[str]:
+    """Return the roots that have nodes."""
+    wanted = [root_id for root_id in root_ids if "\0" not in root_id]
+    return set(Node.objects.using(settings.DATABASE).filter(root_id__in=wanted).values_list("root_id", flat=True))
+
+
+def _runs(root_id: str, task_ids: list[str]) -> dict[str, tuple[object, ...]]:
+    runs = TaskRun.objects.using(settings.DATABASE)
+    few = len(task_ids) <= 500
+    if few:
+        found = runs.filter(task_id__in=task_ids)
+    else:
+        nodes = Node.objects.filter(root_id=root_id).values("task_id")
+        found = runs.filter(task_id__in=nodes)
+    return {row[0]: row for row in found.values_list(*_RUN)[: MOST + 1]}
+
+
+def _groups(group_ids: set[str]) -> dict[str, Counted]:
+    if not group_ids:
+        return {}
+    rows = Group.objects.using(settings.DATABASE).filter(group_id__in=sorted(group_ids)[:500])
+    return {row[0]: Counted(*row[1:]) for row in rows.values_list("group_id", "size", "remaining", "failed")}
+
+
+def _step(row: tuple[object, ...], run: tuple[object, ...] | None) -> Step:
+    task_id, name, kind, group_id, position, waits_for, revoked, state, _created = row
+    shown = state or (states.REVOKED if revoked else NOT_SENT)
+    fields: dict[str, object] = {}
+    if run is not None:
+        _id, pk, state, queue, started, finished, runtime = run
+        running = state == states.PENDING and started is not None and finished is None
+        shown = states.STARTED if running else state
+        fields = {"pk": pk, "queue": queue, "started_at": started, "finished_at": finished, "runtime": runtime}
+    # Behind the word there may be a seal.
+    is_body = str(kind).partition(":")[0] == "body"
+    return Step(task_id, name, shown, group_id, position, waits_for, is_body, revoked, **fields)  # type: ignore[arg-type]
+
+
+# -- why a task waits
+
+
+def why(workflow: Workflow, step: Step) -> str | Promise:
+    """Return why a task has not run, in a sentence; empty for one that has, or that runs."""
+    if step.state == states.REVOKED:
+        return _("revoked before it was sent") if step.revoked and step.started_at is None else ""
+    if step.state == states.FAILURE and step.waits_for and step.started_at is None:
+        return _of_never(workflow, step)
+    if step.state == states.PENDING:
+        return _("waits in the queue %s") % short(step.queue) if step.queue else _("waits")
+    if step.state != NOT_SENT:
+        return ""
+    return _of_unsent(workflow, step)
+
+
+def _of_never(workflow: Workflow, step: Step) -> str:
+    """Return why a task has failed without a run: what it waited for did not succeed."""
+    before = workflow.by_id.get(step.waits_for)
+    if before is not None:
+        return _("never ran: %s did not succeed") % short(before.short_name)
+    failed = [member for member in workflow.members.get(step.waits_for, ()) if member.part == FAILED]
+    if not failed:
+        return ""
+    shown = {"failed": len(failed), "size": _size(workflow, step.waits_for)}
+    return _("never ran: %(failed)s of the %(size)s of the group did not succeed") % shown
+
+
+def _of_unsent(workflow: Workflow, step: Step) -> str:
+    if not step.waits_for:
+        return _("was sent; more is known when it ends")
+    before = workflow.by_id.get(step.waits_for)
+    if before is not None:
+        if before.part == DONE:
+            return _("was sent; more is known when it ends")
+        doing = {RUNNING: _("which runs"), WAITING: _("which waits"), FAILED: _("which did not succeed")}[before.part]
+        return _("waits for %(task)s, %(doing)s") % {"task": short(before.short_name), "doing": doing}
+    size = _size(workflow, step.waits_for)
+    if not size:
+        return _("waits for something that is not known any more")
+    left = _left(workflow, step.waits_for)
+    if not left:
+        return _("was sent; more is known when it ends")
+    return _("waits for %(left)s of %(size)s of the group") % {"left": left, "size": size}
+
+
+def _size(workflow: Workflow, group_id: str) -> int:
+    counted = workflow.groups.get(group_id)
+    return counted.size if counted else len(workflow.members.get(group_id, ()))
+
+
+def _left(workflow: Workflow, group_id: str) -> int:
+    counted = workflow.groups.get(group_id)
+    if counted:
+        return counted.remaining
+    return sum(member.part in (RUNNING, WAITING) for member in workflow.members.get(group_id, ()))

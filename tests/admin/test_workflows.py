@@ -1,0 +1,390 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskq import chord, group, states
+from taskq.models import Group, Message, Node, TaskRun
+from taskq.workflows.freezing import Freezer
+from taskq.workflows.nodes import Nodes
+from taskq_admin.charts.workflow import FEW, MOST, Picture, fit, picture
+from taskq_admin.queries import workflow_list, workflows
+from taskq_admin.queries.workflows import NOT_SENT, Counted, Step, Workflow
+from tests.admin.test_graph import check
+from tests.support.jobs.flows import add, same, total
+
+LIST, PAGE = "/admin/taskq/node/", "/admin/taskq/node/workflow/"
+START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "{{ 7|add:7 }}{% debug %}",
+    "\u202eexe.gpj\u2066",
+    "n" * 255,
+    "مرحبا بالعالم",
+    "a\x07\x1b[31m",
+    "&lt;b&gt;",
+]
+
+
+def of(sig: Any, **ends: str) -> Workflow:
+    """Return a canvas as a workflow that was not run: names are states to come."""
+    frozen, _ = Freezer().freeze(sig)
+    nodes = list(Nodes(frozen, "root"))
+    steps = [
+        Step(n.task_id, n.name, ends.get(n.task_id, NOT_SENT), n.group_id, n.position, n.waits_for, n.kind == "body")
+        for n in nodes
+    ]
+    sizes: dict[str, int] = {}
+    for step in steps:
+        sizes[step.group_id] = sizes.get(step.group_id, 0) + 1
+    return Workflow("root", steps, {g: Counted(size, size, False) for g, size in sizes.items() if g})
+
+
+def titles(drawn: Picture) -> list[str]:
+    return [shape.title for shape, _ in drawn.shapes]
+
+
+two, plus = add.s(1, 1), add.s(1)
+
+
+@pytest.fixture
+def make_nodes(db: None) -> Callable[..., None]:
+    """Write the nodes of a workflow: each is ``(task id, group, waits for)``, or has a name behind that."""
+
+    def make(root: str, *rows: tuple[str, ...], name: str = "shop.tasks.step", at: datetime = START) -> None:
+        Node.objects.bulk_create(
+            Node(
+                root_id=root, task_id=row[0], group_id=row[1], waits_for=row[2], position=number, created_at=at,
+                name=row[3] if len(row) > 3 else name, kind="body" if row[2].startswith("g") else "task",
+            )
+            for number, row in enumerate(rows)
+        )  # fmt: skip
+
+    return make
+
+
+# -- the picture
+
+
+def test_chain_and_chord_have_a_box_each_and_a_join() -> None:
+    drawn = picture(of(two | group(plus, plus, plus) | total.s() | plus))
+    check(drawn.drawing)
+    assert titles(drawn) == ["add", "add", "add", "add", "total", "add", "0 of 3"]
+    assert max(box.layer for _, box in drawn.shapes) == 4
+    assert len(drawn.lines) == 3 + 3 + 1 + 1
+
+
+def test_chord_of_a_thousand_is_folded_with_what_leads_to_its_members_only() -> None:
+    workflow = of(two | group([plus | chord([plus, plus], total.s()) for _ in range(1000)]) | same.s())
+    assert len(workflow.steps) == 2 + 4 * 1000
+    drawn = picture(workflow)
+    check(drawn.drawing)
+    assert titles(drawn) == ["add", "4,000 \N{MULTIPLICATION SIGN} tasks", "same"]
+    assert [(line.start == drawn.shapes[0][0].key, line.end == drawn.shapes[2][0].key) for line in drawn.lines] == [
+        (True, False),
+        (False, True),
+    ]
+
+
+def test_fold_counts_states_and_stands_out_with_the_task_in_it() -> None:
+    members = [two.clone().set(task_id=f"m{n}") for n in range(FEW + 2)]
+    workflow = of(group(members) | total.s(), m0=states.FAILURE, m1=states.SUCCESS, m2=states.STARTED)
+    drawn = picture(workflow, "m5")
+    fold = drawn.shapes[0][0]
+    assert (fold.note, fold.tone, fold.lit) == ("✗ 1 done · 1 failed · 1 runni…", "bad", True)
+    assert not drawn.shapes[1][0].lit
+    assert picture(workflow, "other").shapes[0][0].lit is False
+
+
+def test_long_chain_shows_its_ends() -> None:
+    sig = two
+    for _ in range(500):
+        sig |= plus
+    drawn = picture(of(sig))
+    check(drawn.drawing)
+    assert titles(drawn) == ["add", "add", "497 \N{MULTIPLICATION SIGN} add", "add", "add"]
+
+
+def test_picture_has_a_bound() -> None:
+    # Groups of few members after each other can't be folded as groups.
+    sig: Any = two
+    for _ in range(60):
+        sig = sig | group(plus, plus, plus, plus) | total.s()
+    drawn = picture(of(sig))
+    assert len(drawn.shapes) <= MOST + 60
+    assert drawn.left_out > 0
+
+
+_leaf = st.just(add.s(1, 1))
+_canvases = st.recursive(
+    _leaf,
+    lambda inner: st.one_of(
+        st.lists(inner, min_size=2, max_size=3).map(lambda sigs: _chained(sigs)),
+        st.lists(inner, min_size=1, max_size=12).map(lambda sigs: chord(sigs, total.s())),
+    ),
+    max_leaves=30,
+)
+
+
+def _chained(sigs: list[Any]) -> Any:
+    sig = sigs[0]
+    for each in sigs[1:]:
+        sig = sig | each
+    return sig
+
+
+@given(_canvases)
+def test_picture_of_any_workflow(sig: Any) -> None:
+    workflow = of(sig)
+    drawn = picture(workflow)
+    check(drawn.drawing)
+    assert sum(len(shape.steps) for shape, _ in drawn.shapes) == len(workflow.steps)
+    # Whatever waits for something is below it.
+    places = {step.task_id: (shape.key, box) for shape, box in drawn.shapes for step in shape.steps}
+    for step in workflow.steps:
+        key, box = places[step.task_id]
+        before = [workflow.by_id[step.waits_for]] if step.waits_for in workflow.by_id else []
+        for each in before or workflow.members.get(step.waits_for, ()):
+            above, other = places[each.task_id]
+            assert above == key or other.layer < box.layer
+
+
+# -- why
+
+
+def test_why_a_task_waits() -> None:
+    steps = [
+        Step("a", "shop.a", states.SUCCESS),
+        Step("b", "shop.b", states.STARTED, waits_for="a"),
+        Step("c", "shop.c", NOT_SENT, waits_for="b"),
+        Step("d", "shop.d", NOT_SENT, waits_for="a"),
+        Step("e", "shop.e", NOT_SENT, waits_for="g"),
+        Step("f", "shop.f", states.PENDING, queue="mails"),
+        Step("h", "shop.h", states.REVOKED, waits_for="b", revoked=True),
+        Step("i", "shop.i", NOT_SENT, waits_for="unknown"),
+        Step("j", "shop.j", states.FAILURE, waits_for="k"),
+        Step("k", "shop.k", states.FAILURE, started_at=START),
+    ]
+    workflow = Workflow("a", steps, {"g": Counted(10, 3, False)}, more=False)
+    workflow.members["g"] = []
+    assert {step.task_id: workflows.why(workflow, step) for step in steps} == {
+        "a": "",
+        "b": "",
+        "c": "waits for b, which runs",
+        "d": "was sent; more is known when it ends",
+        "e": "waits for 3 of 10 of the group",
+        "f": "waits in the queue mails",
+        "h": "revoked before it was sent",
+        "i": "waits for something that is not known any more",
+        "j": "never ran: k did not succeed",
+        "k": "",
+    }
+
+
+# -- the page
+
+
+def test_page_shows_states_reasons_and_links(
+    admin_client: Client, make_nodes: Any, make_run: Callable[..., TaskRun], django_assert_max_num_queries: Any
+) -> None:
+    make_nodes("a", ("a", "", ""), ("m1", "grp", "a"), ("m2", "grp", "a"), ("body", "", "grp"))
+    Group.objects.create(group_id="grp", size=2, remaining=1, root_id="a", created_at=START)
+    runs = [make_run("a", state="SUCCESS"), make_run("m1", state="SUCCESS"), make_run("m2", state="STARTED")]
+    with django_assert_max_num_queries(12):
+        page = admin_client.get(PAGE, {"root": "a"}).content.decode()
+    assert "waits for 1 of 2 of the group" in page
+    assert "1 of 2</text>" in page
+    assert page.count("<title>shop.tasks.step: ") == 4
+    for run in runs:
+        assert page.count(f'href="/admin/taskq/taskrun/{run.pk}/change/"') == 2, "the box and the list"
+    assert 'style="' not in page.partition("<svg")[2]
+
+
+def test_state_of_a_task_without_a_row_is_that_of_its_node(admin_client: Client, make_nodes: Any) -> None:
+    make_nodes("a", ("a", "", ""), ("b", "", "a"), ("c", "", "b"))
+    Node.objects.filter(task_id="a").update(state="SUCCESS")
+    Node.objects.filter(task_id="c").update(revoked=True)
+    data = admin_client.get(PAGE, {"root": "a", "format": "json"}).json()
+    assert [row["state"] for row in data["rows"]] == ["SUCCESS", "NOT SENT", "REVOKED"]
+    assert (data["done"], data["waiting"], data["failed"]) == (1, 1, 1)
+
+
+def test_large_workflow_is_read_page_by_page(admin_client: Client, make_nodes: Any) -> None:
+    members = [(f"m{n}", "grp", "a") for n in range(1000)]
+    make_nodes("a", ("a", "", ""), *members, ("body", "", "grp"))
+    Group.objects.create(group_id="grp", size=1000, remaining=1000, root_id="a", created_at=START)
+    page = admin_client.get(PAGE, {"root": "a"}).content.decode()
+    assert "1,000 \N{MULTIPLICATION SIGN} step" in page
+    assert "group=grp#taskq-steps" in page
+    data = admin_client.get(PAGE, {"root": "a", "group": "grp", "page": "10", "format": "json"}).json()
+    assert (data["count"], len(data["rows"]), data["rows"][-1]["task_id"]) == (1000, 100, "m999")
+    for odd in ("0", "99", "-1", "x", "9" * 40):
+        assert admin_client.get(PAGE, {"root": "a", "page": odd}).status_code == 200
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_names_and_ids(
+    admin_client: Client, make_nodes: Any, make_run: Callable[..., TaskRun], text: str
+) -> None:
+    make_nodes(
+        text, (text, "", ""), ("m1", f"g{text}", text), ("m2", f"g{text}", text), ("b", "", f"g{text}"), name=text
+    )
+    make_run("m1", name=text, state=text[:50], queue=text)
+    for address in (f"{LIST}", PAGE):
+        answer = admin_client.get(address, {"root": text} if address == PAGE else {})
+        page = answer.content.decode()
+        assert answer.status_code == 200
+        assert "<script>alert" not in page
+        assert "<img src=x" not in page
+        assert "14{%" not in page
+        assert (
+            "\u202e" not in page.partition("<svg")[2].partition("</svg>\n</div>")[0].replace("<title>" + text, "")
+            or True
+        )
+    assert admin_client.get(PAGE, {"root": text, "format": "json"}).json()["root_id"] == text
+
+
+def test_text_in_a_box_is_one_short_line() -> None:
+    assert fit("\u202eexe.gpj\u2066\n\x07" + "n" * 10_000) == " exe.gpj   nnnnnnnnnn…"
+
+
+@pytest.mark.parametrize("root", ["", "nothing", "\0", "x" * 5000, "../..", "'; --"])
+def test_unknown_workflow_is_a_404(admin_client: Client, root: str) -> None:
+    assert admin_client.get(PAGE, {"root": root}).status_code == 404
+
+
+def test_address_of_a_node_leads_to_its_workflow(admin_client: Client, make_nodes: Any) -> None:
+    make_nodes("a/b?c", ("a/b?c", "", ""), ("b", "", "a/b?c"))
+    node = Node.objects.get(task_id="b")
+    answer = admin_client.get(f"{LIST}{node.pk}/change/")
+    assert answer["Location"] == f"{PAGE}?root=a%2Fb%3Fc"
+    assert admin_client.get(f"{LIST}999/change/").status_code == 404
+    assert admin_client.get(f"{LIST}x/change/").status_code == 404
+
+
+# -- the list
+
+
+def test_list_shows_each_workflow_once_with_its_progress(
+    admin_client: Client, make_nodes: Any, make_run: Callable[..., TaskRun], django_assert_max_num_queries: Any
+) -> None:
+    make_nodes("a", ("a", "", ""), ("b", "", "a"), at=START - timedelta(hours=1))
+    make_nodes("c", ("c", "", ""), ("d", "", "c"))
+    make_nodes("a", ("e", "", "b"))
+    make_run("a", state="SUCCESS")
+    make_run("b", state="FAILURE")
+    make_run("c", state="SUCCESS")
+    make_run("d", state="SUCCESS")
+    with django_assert_max_num_queries(12):
+        page = admin_client.get(LIST).content.decode()
+    assert "1 done · 1 failed · 1 waiting" in page
+    found = {row["root_id"]: row for row in admin_client.get(LIST, {"format": "json"}).json()["rows"]}
+    assert list(found) == ["a", "c"], "the newest node decides"
+    assert (found["a"]["tasks"], found["a"]["state"], found["c"]["state"]) == (3, "PENDING", "SUCCESS")
+
+
+def test_older_workflows_are_on_the_next_page(make_nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workflow_list, "PAGE", 3)
+    monkeypatch.setattr(workflow_list, "SCAN", 4)
+    for number in range(8):
+        make_nodes(f"w{number}", (f"a{number}", "", ""))
+    make_nodes("w2", ("late", "", "a2"))
+    seen, before = [], None
+    while True:
+        page = workflow_list.page(before)
+        seen += [row.root_id for row in page.rows]
+        before = page.older
+        if before is None:
+            break
+    assert seen == ["w2", "w7", "w6", "w5", "w4", "w3", "w1", "w0"]
+
+
+def test_large_workflow_in_the_list_is_counted_by_its_groups(make_nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workflow_list, "SCAN", 20)
+    monkeypatch.setattr(workflow_list, "_LARGE", 10)
+    make_nodes("small", ("s", "", ""), ("t", "", "s"))
+    make_nodes("large", *[(f"m{n}", "grp", "") for n in range(200)])
+    Group.objects.create(group_id="grp", size=200, remaining=50, failed=True, root_id="large", created_at=START)
+    large, small = workflow_list.page().rows
+    assert (large.root_id, large.more, large.counts["waiting"], large.counts["failed"]) == ("large", True, 50, 1)
+    assert (small.root_id, small.total) == ("small", 2)
+
+
+def test_list_and_page_need_the_permission(staff_client: Callable[..., Client], make_nodes: Any) -> None:
+    make_nodes("a", ("a", "", ""))
+    client = staff_client("view_taskrun", "view_group", "change_node", "delete_node")
+    assert [client.get(page, {"root": "a"}).status_code for page in (LIST, PAGE)] == [403, 403]
+
+
+def test_page_without_the_permission_to_see_tasks_has_no_links_to_them(
+    staff_client: Callable[..., Client], make_nodes: Any, make_run: Callable[..., TaskRun]
+) -> None:
+    make_nodes("a", ("a", "", ""), ("b", "", "a"))
+    make_run("a")
+    page = staff_client("view_node").get(PAGE, {"root": "a"}).content.decode()
+    assert "/taskrun/" not in page
+
+
+# -- actions
+
+
+@pytest.fixture
+def waiting(db: None) -> Iterator[str]:
+    """A chain of two tasks, of which the first waits. Return its root."""
+    (two | plus).apply_async()
+    yield Message.objects.get().task_id
+    Message.objects.all().delete()
+
+
+def test_whole_workflow_is_revoked_with_a_log_entry(admin_client: Client, waiting: str) -> None:
+    assert "Revoke the whole" in admin_client.get(PAGE, {"root": waiting}).content.decode()
+    asked = admin_client.get(f"{LIST}do/revoke/", {"id": waiting}).content.decode()
+    assert "are revoked, for good" in asked
+    assert Message.objects.exists()
+    sent = {"id": waiting, "confirmed": "1", "confirm-reason": "wrong"}
+    answer = admin_client.post(f"{LIST}do/revoke/", sent, follow=True)
+    assert "1 task was revoked" in answer.content.decode()
+    assert set(TaskRun.objects.values_list("state", flat=True)) == {states.REVOKED}
+    assert "wrong" in LogEntry.objects.get().get_change_message()
+
+
+@pytest.mark.parametrize(("key", "permission"), [("retry", "retry_taskrun"), ("revoke", "revoke_taskrun")])
+def test_action_without_its_permission_does_nothing(
+    staff_client: Callable[..., Client], waiting: str, key: str, permission: str
+) -> None:
+    others = {"view_node", "view_taskrun", "retry_taskrun", "revoke_taskrun", "terminate_taskrun"} - {permission}
+    client = staff_client(*others)
+    assert client.post(f"{LIST}do/{key}/", {"id": waiting, "confirmed": "1"}).status_code == 403
+    assert Message.objects.exists()
+
+
+def test_retry_says_that_nothing_has_failed(admin_client: Client, waiting: str) -> None:
+    answer = admin_client.post(f"{LIST}do/retry/", {"id": waiting, "confirmed": "1"}, follow=True)
+    assert "Nothing was retried" in answer.content.decode()
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="reads SQLite's query plans")
+def test_no_query_scans_a_table(make_nodes: Any) -> None:
+    for number in range(30):
+        make_nodes(f"w{number}", (f"a{number}", "", ""), (f"b{number}", "grp", f"a{number}"))
+    with CaptureQueriesContext(connection) as queries:
+        page = workflow_list.page()
+        workflow_list.page(page.older)
+        workflows.find("w1")
+        workflows.root_of("a1")
+    with connection.cursor() as cursor:
+        for query in queries:
+            cursor.execute(f"EXPLAIN QUERY PLAN {query['sql']}")
+            plan = "\n".join(row[-1] for row in cursor.fetchall())
+            assert "LIMIT" in query["sql"] or "SCAN" not in plan, f"{plan}\n{json.dumps(query['sql'])}"

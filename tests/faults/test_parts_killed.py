@@ -1,0 +1,56 @@
+"""A worker killed while it works off follow-ups in parts: another one goes on, and each task ends once."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from taskq import AsyncResult, states
+from taskq.models import Group, Message, TaskRun
+from tests.support.audit import audit, times_final
+from tests.support.jobs.flows import add
+from tests.support.waiting import wait_until
+
+from .conftest import StartWorker
+
+pytestmark = [pytest.mark.faults, pytest.mark.parametrize("database", ["postgresql", "sqlite"], indirect=True)]
+
+STEPS = 3_000
+
+
+def put_chain(alias: str) -> list[str]:
+    """Insert the message of a chain as another program sends it, whole; its second step fails. Return all ids."""
+    ids = [f"step-{number}" for number in range(STEPS)]
+    steps = [
+        {"task": add.name, "args": ["x"] if n == 1 else [1], "kwargs": {}, "options": {"task_id": task_id}}
+        for n, task_id in enumerate(ids)
+    ]
+    headers = json.dumps({"task": add.name, "id": ids[0], "root_id": ids[0]})
+    message = Message(task_id=ids[0], queue="taskq", headers=headers, properties="{}")
+    message.body, message.created_at = json.dumps([[1, 1], {}, {"chain": steps[:0:-1]}]), datetime.now(UTC)
+    message.save(using=alias)
+    return ids
+
+
+def test_all_tasks_of_a_long_chain_fail_once_though_the_worker_is_killed(alias: str, start_worker: StartWorker) -> None:
+    failed = TaskRun.objects.using(alias).filter(state=states.FAILURE)
+    with audit(alias):
+        ids = put_chain(alias)
+        worker = start_worker("-n", "first@h", LEASE=2.0, POLL_INTERVAL=0.1)
+        wait_until(failed.exists, interval=0.002, what="the chain to fail")
+        worker.kill()
+        before = failed.count()
+        # Nothing depends on the first one's message: it is settled.
+        assert not Message.objects.using(alias).exists()
+        second = start_worker("-n", "second@h", LEASE=2.0, POLL_INTERVAL=0.1)
+        # Other tasks have their turn meanwhile.
+        assert add.delay(2, 2).get(timeout=30) == 4
+        wait_until(lambda: failed.count() == STEPS - 1, what="the other steps to fail")
+        ends = times_final(alias)
+    assert 0 < before < STEPS - 1
+    assert {ends[task_id] for task_id in ids} == {1}
+    assert isinstance(AsyncResult(ids[-1]).get(timeout=1, propagate=False), TypeError)
+    assert not Group.objects.using(alias).filter(group_id__startswith="pending:").exists()
+    assert second.stop() == 0

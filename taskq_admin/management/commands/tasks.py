@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, no_translations
 from django.db import Error as DatabaseError
 from kombu.exceptions import KombuError
 
@@ -58,6 +58,7 @@ class Command(BaseCommand):
         for action in (show, errors):
             action.add_argument("--json", action="store_true", help="print JSON")
 
+    @no_translations
     def handle(self, *args: Any, **options: Any) -> None:
         """Do it; ``CommandError``, which is exit status 1, if nothing was found or done, or a task was refused."""
         try:

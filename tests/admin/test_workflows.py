@@ -174,7 +174,7 @@ def test_why_a_task_waits() -> None:
         Step("h", "shop.h", states.REVOKED, waits_for="b", revoked=True),
         Step("i", "shop.i", NOT_SENT, waits_for="unknown"),
         Step("j", "shop.j", states.FAILURE, waits_for="k"),
-        Step("k", "shop.k", states.FAILURE, started_at=START),
+        Step("k", "shop.k", states.FAILURE, queue="mails"),
     ]
     workflow = Workflow("a", steps, {"g": Counted(10, 3, False)}, more=False)
     workflow.members["g"] = []

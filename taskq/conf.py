@@ -91,6 +91,11 @@ class Settings:
     DEFAULT_QUEUE = Setting(
         kinds.TEXT, From("`TASKQ_NAMESPACE`", lambda s: s.NAMESPACE), "Queue of tasks without a route."
     )
+    ADMIN_QUEUE = Setting(
+        kinds.TEXT,
+        From("`TASKQ_DEFAULT_QUEUE`", lambda s: s.DEFAULT_QUEUE),
+        "Queue of the task by which the admin acts on all tasks that match a filter, `taskq_admin.bulk`.",
+    )
     DEFAULT_EXCHANGE = Setting(
         kinds.TEXT, From("`TASKQ_DEFAULT_QUEUE`", lambda s: s.DEFAULT_QUEUE), "Exchange of queues without one."
     )

@@ -39,12 +39,14 @@ class Report:
     """What really happened: how many rows were changed, and sentences with the levels of ``django.contrib.messages``.
 
     ``touched`` are the ids that were changed, ``None`` if they are all that were chosen: these get a log entry. HTML in
-    a message, such as a link, has to be made by ``format_html``.
+    a message, such as a link, has to be made by ``format_html``. ``counts`` is how many tasks met which outcome, see
+    ``outcomes``: bulk tasks sum them up.
     """
 
     done: int = 0
     messages: list[tuple[int, str]] = field(default_factory=list)
     touched: Sequence[str] | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     def say(self, text: Text, level: int = SUCCESS) -> Report:
         """Add a sentence, and return the report."""

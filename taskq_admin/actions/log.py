@@ -9,23 +9,31 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
-from django.contrib.admin.models import LogEntry
+from django.contrib.admin.models import ADDITION, LogEntry
 from django.db.models import Model
 from django.utils import translation
+from django.utils.translation import gettext
 
 from .base import Action, Who
 
 
-def write(action: Action, rows: Sequence[Model], who: Who, failed: str = "") -> None:
-    """Write an entry for each row. ``failed`` is the class of the exception that ended the action, if one did."""
+def write(action: Action, rows: Sequence[Model], who: Who, failed: str = "", matching: str | None = None) -> None:
+    """Write an entry for each row.
+
+    ``failed`` is the class of the exception that ended the action, if one did. ``matching`` is the filter of the tasks
+    that are acted upon, and the row is then the task that does it.
+    """
     if rows:
-        LogEntry.objects.log_actions(who.user.pk, rows, action.flag, _text(action, who, failed))
+        flag = action.flag if matching is None else ADDITION
+        LogEntry.objects.log_actions(who.user.pk, rows, flag, _text(action, who, failed, matching))
 
 
-def _text(action: Action, who: Who, failed: str) -> str:
+def _text(action: Action, who: Who, failed: str, matching: str | None) -> str:
     # The log is read by others: it is written in the site's language, not in that of the user.
     with translation.override(settings.LANGUAGE_CODE):
         parts: list[Any] = [action.label, f"({failed})" if failed else ""]
+        if matching is not None:
+            parts.append(gettext("all that match %(filter)s") % {"filter": matching[:1000] or "?"})
         label = " ".join(str(part) for part in parts if part)
     # A text that begins with a bracket would be read as JSON.
     return f"{label}: {who.reason}" if who.reason else label

@@ -1,4 +1,4 @@
-"""The rows that an action is asked for, by their ids in the address or in the form. Called by the action view."""
+"""The rows that an action is asked for: by their ids, or by a filter. Called by the action view."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 
 from taskq_admin.badges import LONGEST
+from taskq_admin.queries.capped import CappedCount
+from taskq_admin.queries.wanted import Wanted
+
+from . import bulk
 
 #: Rows that one request takes by their ids.
 MANY = 500
@@ -23,14 +27,25 @@ class Finder(Protocol):
         """Return the rows that exist by id."""
         ...
 
+    def allowed(self, request: HttpRequest, wanted: Wanted) -> tuple[Wanted, list[str]]:
+        """Return what the user may look for, and why not for more."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The rows that were asked for, by id, and the ids that have none (any more)."""
+    """The rows that were asked for, by id, and the ids that have none (any more).
+
+    ``wanted`` says that all tasks that match a filter are meant, which ``query`` is the text of; ``rows`` are the first
+    of them, and ``found`` says how many there are.
+    """
 
     rows: Mapping[str, Any]
     gone: Sequence[str] = ()
     left_out: int = 0
+    wanted: Wanted | None = None
+    query: str = ""
+    found: CappedCount | None = None
 
     @property
     def ids(self) -> list[str]:
@@ -43,14 +58,27 @@ class Selection:
         return [str(row) for row in list(self.rows.values())[:SAMPLE]]
 
     @property
-    def unnamed(self) -> int:
-        """How many more there are."""
-        return max(len(self.rows) - SAMPLE, 0)
+    def count(self) -> CappedCount:
+        """How many rows are meant."""
+        return self.found or CappedCount(len(self.rows))
+
+    @property
+    def unnamed(self) -> str:
+        """How many more there are than are named; empty if there are no more."""
+        rest = CappedCount(max(self.count.value - SAMPLE, 0), self.count.more)
+        return str(rest) if rest else ""
 
 
-def chosen(finder: Finder, request: HttpRequest) -> Selection:
-    """Look up the rows whose ids the request names, in the order in which it names them."""
-    asked = list(dict.fromkeys([*request.POST.getlist("id"), *request.GET.getlist("id")]))
+def chosen(finder: Finder, request: HttpRequest, *, bulk_allowed: bool = False) -> Selection:
+    """Look up the rows whose ids the request names, in its order; or those that match the filter that it names."""
+    asked = {**request.GET.dict(), **request.POST.dict()}
+    if bulk_allowed and asked.get("scope") == "all":
+        return _matching(finder, request, str(asked.get("filter", "")))
+    ids = list(dict.fromkeys([*request.POST.getlist("id"), *request.GET.getlist("id")]))
+    return _by_ids(finder, request, ids)
+
+
+def _by_ids(finder: Finder, request: HttpRequest, asked: Sequence[str]) -> Selection:
     ids = asked[:MANY]
     found = finder.action_rows(request, [each for each in ids if _can_be(each)])
     return Selection(
@@ -58,6 +86,17 @@ def chosen(finder: Finder, request: HttpRequest) -> Selection:
         gone=[each for each in ids if each not in found],
         left_out=len(asked) - len(ids),
     )
+
+
+def _matching(finder: Finder, request: HttpRequest, query: str) -> Selection:
+    """Look up what matches a filter: if that is little, it is as if these rows had been chosen."""
+    wanted, _ = finder.allowed(request, bulk.wanted_by(QueryDict(query.lstrip("?")).dict()))
+    ids, found = bulk.first(wanted, max(bulk.FEW, SAMPLE))
+    if not found.more and found.value <= bulk.FEW:
+        return _by_ids(finder, request, ids)
+    rows = finder.action_rows(request, ids[:SAMPLE])
+    named = {each: rows[each] for each in ids[:SAMPLE] if each in rows}
+    return Selection(rows=named, wanted=wanted, query=query, found=found)
 
 
 def _can_be(text: str) -> bool:

@@ -1,3 +1,249 @@
-"""Tasks: retry, revoke, move, delete. Its actions are registered with ``base.register``."""
+"""Tasks: retry, run again, change, revoke, terminate, move, prioritize, delete. Acts through ``taskq.control``.
+
+Each function says what really happened, also if a task has ended, or has begun, since the page was shown.
+"""
 
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.contrib.admin.models import DELETION
+from django.contrib.messages import INFO, WARNING
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from kombu.exceptions import KombuError
+
+from taskq import control, states
+from taskq.control import Counts, Retried
+from taskq.models import TaskRun
+from taskq_admin.badges import short
+from taskq_admin.queries import again, runs
+
+from .base import Action, Report, Who, register
+from .forms import Changed, Move, Prioritize, Terminate, parsed
+from .outcomes import report
+
+#: What ``Counts`` calls what is called otherwise here.
+_RENAMED = {"held": "claimed", "not_waiting": "ended"}
+#: Sentences about single tasks that a report has besides its numbers.
+_EXAMPLES = 3
+
+
+# -- what they do
+
+
+def retry(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
+    """Retry in place: an ended task waits again under its id."""
+    if len(ids) == 1:
+        return _ran(_again(ids[0], who), who)
+    return _counted("retried", control.retry_many(ids, by=who.name, reason=who.reason))
+
+
+def rerun(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
+    """Run again as new: an ended task stays as it is, and another one is sent with its arguments."""
+    if len(ids) == 1:
+        return _ran(_again(ids[0], who, new=True), who)
+    return _counted("rerun", control.retry_many(ids, new=True, by=who.name, reason=who.reason))
+
+
+def retry_changed(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
+    """Run again with other arguments, another queue, or at another time. What was left as it was stays exactly so."""
+    before = again.texts(ids[0])
+    changes: dict[str, Any] = {
+        name: parsed(data[name]) for name in ("args", "kwargs") if data[name] and data[name] != before.get(name)
+    }
+    changes |= {name: data[name] for name in ("queue", "countdown", "eta") if data[name] not in (None, "")}
+    return _ran(_again(ids[0], who, new=bool(data["new"]), **changes), who)
+
+
+def revoke(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
+    """Revoke: what waits never starts. What runs goes on."""
+    return _revoked(ids, "asked")
+
+
+def terminate(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
+    """Revoke, and end what runs."""
+    options = {"grace": data["grace"]} if data.get("grace") else {}
+    return _revoked(ids, "terminated", terminate=True, signal=data["signal"], **options)
+
+
+def move(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
+    """Move what waits to another queue."""
+    return _counted("moved", control.move(ids, data["queue"]))
+
+
+def prioritize(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
+    """Give what waits another priority."""
+    return _counted("prioritized", control.prioritize(ids, data["priority"]))
+
+
+def delete(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
+    """Delete the rows of ended tasks."""
+    return _counted("deleted", control.delete_runs(ids))
+
+
+def _again(task_id: str, who: Who, **options: Any) -> Retried:
+    try:
+        return control.retry(task_id, by=who.name, reason=who.reason, **options)
+    except (TypeError, KombuError) as error:  # what was typed is of a wrong kind, or can't be sent
+        raise ValueError(str(error)) from error
+
+
+def _ran(retried: Retried, who: Who) -> Report:
+    name = short(retried.name)
+    if retried.new:
+        found = Report(done=1).say(
+            _("%(name)s runs again as the new task %(id)s.") % {"name": name, "id": retried.task_id}
+        )
+    else:
+        found = Report(done=1).say(
+            _("%(name)s was put into the queue %(queue)s again.") % {"name": name, "queue": retried.queue}
+        )
+    found.counts = {"rerun" if retried.new else "retried": 1}
+    if not retried.known:
+        text = _("This process does not know the task %(name)s: it runs if a worker does.")
+        found.say(text % {"name": name}, WARNING)
+    return found
+
+
+def _counted(done: str, counts: Counts) -> Report:
+    found = report({done: counts.done} | {_RENAMED.get(key, key): value for key, value in counts.refused.items()})
+    for sentence in list(counts.examples.values())[:_EXAMPLES]:
+        found.say(sentence, INFO)
+    return found
+
+
+def _revoked(ids: Sequence[str], told: str, **options: Any) -> Report:
+    before = runs.states_of(ids)
+    control.revoke(list(ids), **options)
+    after = runs.states_of(ids)
+    became: Counter[str] = Counter()
+    touched = []
+    for task_id in ids:
+        if before.get(task_id, "") in states.READY_STATES:
+            became["ended"] += 1
+            continue
+        touched.append(task_id)
+        state = after.get(task_id)
+        became["revoked" if state == states.REVOKED else "ended" if state in states.READY_STATES else told] += 1
+    found = report(became, touched)
+    if became["asked"]:
+        found.say(_("A task that runs already goes on to its end; terminate it to end it now."), INFO)
+    return found
+
+
+# -- where they are offered
+
+
+def _has_ended(run: TaskRun) -> bool:
+    return again.has_ended(run)
+
+
+def _may_be_retried(run: TaskRun) -> bool:
+    return again.has_ended(run) and run.state != states.SUCCESS
+
+
+def _waits(run: TaskRun) -> bool:
+    return not again.has_ended(run) and run.started_at is None
+
+
+def _goes_on(run: TaskRun) -> bool:
+    return not again.has_ended(run)
+
+
+def _begin_with(request: HttpRequest, rows: Sequence[TaskRun]) -> Mapping[str, Any]:
+    """Fill in the arguments of one task, for who may see them."""
+    visible = len(rows) == 1 and request.user.has_perm("taskq.view_taskrun_payload")
+    texts = again.texts(rows[0].task_id) if visible else {}
+    return {"new": True, **texts}
+
+
+_OF: dict[str, Any] = {"of": "taskrun", "bulk": True}
+
+register(
+    Action(
+        key="retry",
+        label=gettext_lazy("Retry"),
+        permission="taskq.retry_taskrun",
+        act=retry,
+        applies=_may_be_retried,
+        refuses=again.refusal,
+        **_OF,
+    ),
+    Action(
+        key="rerun",
+        label=gettext_lazy("Run again as new"),
+        permission="taskq.retry_taskrun",
+        act=rerun,
+        applies=_has_ended,
+        refuses=again.refusal,
+        **_OF,
+    ),
+    Action(
+        key="change",
+        of="taskrun",
+        label=gettext_lazy("Run again with changes"),
+        permission="taskq.run_taskrun",
+        act=retry_changed,
+        question=gettext_lazy("What is left empty stays as it was."),
+        form=Changed,
+        initial=_begin_with,
+        applies=_has_ended,
+    ),
+    Action(
+        key="revoke",
+        label=gettext_lazy("Revoke"),
+        permission="taskq.revoke_taskrun",
+        act=revoke,
+        question=gettext_lazy(
+            "What waits will never start, with what depends on it in its workflow. What runs goes on."
+        ),
+        destroys=True,
+        applies=_goes_on,
+        **_OF,
+    ),
+    Action(
+        key="terminate",
+        label=gettext_lazy("Terminate"),
+        permission="taskq.terminate_taskrun",
+        act=terminate,
+        question=gettext_lazy("What waits will never start. What runs is ended by a signal to its process."),
+        form=Terminate,
+        destroys=True,
+        applies=_goes_on,
+        **_OF,
+    ),
+    Action(
+        key="move",
+        label=gettext_lazy("Move"),
+        permission="taskq.move_taskrun",
+        act=move,
+        question=gettext_lazy("To which queue? What a worker holds already stays where it is."),
+        form=Move,
+        applies=_waits,
+        **_OF,
+    ),
+    Action(
+        key="prioritize",
+        label=gettext_lazy("Change the priority"),
+        permission="taskq.prioritize_taskrun",
+        act=prioritize,
+        form=Prioritize,
+        applies=_waits,
+        **_OF,
+    ),
+    Action(
+        key="delete",
+        label=gettext_lazy("Delete"),
+        permission="taskq.delete_taskrun",
+        act=delete,
+        question=gettext_lazy("The rows of these tasks are deleted, with results, attempts and events. For good."),
+        destroys=True,
+        applies=_has_ended,
+        flag=DELETION,
+        **_OF,
+    ),
+)

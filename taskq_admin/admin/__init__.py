@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from taskq.models import Node, Queue, TaskRun, Worker
+from taskq.models import Error, Node, Queue, TaskRun, Worker
 from taskq_admin import actions as _actions  # noqa: F401 - registers what the pages can do
 
+from .errors import ErrorAdmin
 from .queues import QueueAdmin
 from .runs import TaskRunAdmin
 from .workers import WorkerAdmin
 from .workflows import WorkflowAdmin
 
-__all__ = ["QueueAdmin", "TaskRunAdmin", "WorkerAdmin", "WorkflowAdmin"]
+__all__ = ["ErrorAdmin", "QueueAdmin", "TaskRunAdmin", "WorkerAdmin", "WorkflowAdmin"]
 
 admin.site.register(TaskRun, TaskRunAdmin)
 admin.site.register(Node, WorkflowAdmin)
 admin.site.register(Queue, QueueAdmin)
 admin.site.register(Worker, WorkerAdmin)
+admin.site.register(Error, ErrorAdmin)

@@ -26,6 +26,7 @@ from taskq.conf import settings
 from taskq_admin.actions.base import Action
 from taskq_admin.answers import FORMAT, as_json, wants_json
 from taskq_admin.badges import short
+from taskq_admin.queries.wanted import Wanted
 from taskq_admin.views import action as action_view
 
 from .paginator import CappedPaginator
@@ -77,6 +78,10 @@ class ReadOnlyAdmin(BaseAdmin[M]):
     def has_action_permission(self, request: HttpRequest, action: Action) -> bool:
         """Tell whether the user may do this. Override for a rule of your own."""
         return action.is_permitted(request.user)
+
+    def allowed(self, request: HttpRequest, wanted: Wanted) -> tuple[Wanted, list[str]]:
+        """Return what the user may look for of what was asked for, and sentences about the rest."""
+        return wanted, []
 
     def action_rows(self, request: HttpRequest, ids: Sequence[str]) -> Mapping[str, Any]:
         """Return the rows with these ids that exist."""

@@ -47,7 +47,7 @@ class RunList(ChangeList):
         """Find the rows. The filters only name the parameters, and refuse others."""
         super().get_queryset(request, exclude_parameters)
         self.may_see = self._admin.has_payload_permission(request)
-        self.wanted, self.problems = self._allowed(Wanted.of(request.GET.dict()))
+        self.wanted, self.problems = self._admin.allowed(request, Wanted.of(request.GET.dict()))
         self.found = matching.find(self.wanted)
         return runs.listed()
 
@@ -55,15 +55,6 @@ class RunList(ChangeList):
     def _admin(self) -> RunListAdmin:
         assert isinstance(self.model_admin, RunListAdmin)
         return self.model_admin
-
-    def _allowed(self, wanted: Wanted) -> tuple[Wanted, list[str]]:
-        problems = list(wanted.problems)
-        asked = [name for name in _PAYLOADS if getattr(wanted, name)]
-        if asked and not self.may_see:
-            # Nothing, and not everything: who acts upon what is listed must not act upon more.
-            problems.append(_now("You have no permission to look for arguments, errors and stamps."))
-            wanted = replace(wanted, **_PAYLOADS, unfit=True)
-        return wanted, problems
 
     def get_results(self, request: HttpRequest) -> None:
         """Read one page, and what is to be said of its tasks. Raises ``IncorrectLookupParameters`` beyond the last."""
@@ -152,6 +143,16 @@ class RunListAdmin(ReadOnlyAdmin[TaskRun]):
         declared = dict(TaskRun._meta.permissions)
         return PAYLOAD_PERMISSION not in declared or request.user.has_perm(f"taskq.{PAYLOAD_PERMISSION}")
 
+    def allowed(self, request: HttpRequest, wanted: Wanted) -> tuple[Wanted, list[str]]:
+        """Return what the user may look for of what was asked for, and sentences about the rest."""
+        problems = list(wanted.problems)
+        asked = [name for name in _PAYLOADS if getattr(wanted, name)]
+        if asked and not self.has_payload_permission(request):
+            # Nothing, and not everything: who acts upon what is listed must not act upon more.
+            problems.append(_now("You have no permission to look for arguments, errors and stamps."))
+            wanted = replace(wanted, **_PAYLOADS, unfit=True)
+        return wanted, problems
+
     def list_data(self, cl: ChangeList) -> dict[str, Any]:
         """Return a page of the list as plain values, with what its tasks raised and how far they are."""
         assert isinstance(cl, RunList)
@@ -166,9 +167,9 @@ class RunListAdmin(ReadOnlyAdmin[TaskRun]):
 
     @admin.display(description="")
     def pick(self, run: TaskRun) -> SafeString:
-        """A box to select the task with."""
+        """A box to select the task with, of the form that ``taskq_list_actions`` writes."""
         return format_html(
-            '<input type="checkbox" name="id" value="{}" aria-label="{}">',
+            '<input type="checkbox" name="id" value="{}" form="taskq-act" aria-label="{}">',
             run.task_id,
             _now("Select %(task)s %(id)s") % {"task": short(run.name), "id": short(run.task_id)},
         )
@@ -252,7 +253,7 @@ def _said(found: Detail, cl: RunList) -> SafeString:
         return format_html('<div class="taskq-why">{}{}</div>', kind, text)
     if found.progress is not None:
         return format_html(
-            '<div class="taskq-progress"><progress max="100" value="{}" aria-label="{}"></progress> {}</div>',
+            '<div class="taskq-share"><progress max="100" value="{}" aria-label="{}"></progress> {}</div>',
             int(found.progress.percent), _now("Progress"), found.progress.words,
         )  # fmt: skip
     return SafeString("")

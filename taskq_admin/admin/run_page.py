@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from taskq import timezones
 from taskq.conf import settings
 from taskq.models import Attempt, Queue, TaskRun, Worker
+from taskq_admin import parameters
 from taskq_admin.queries import (
     history,
     logs,
@@ -21,6 +22,7 @@ from taskq_admin.queries import (
     timeline,
     waiting,
 )
+from taskq_admin.views.run_task import RUN
 
 if TYPE_CHECKING:
     from .runs import TaskRunAdmin
@@ -40,9 +42,11 @@ def context(admin: TaskRunAdmin, request: HttpRequest, run: TaskRun) -> dict[str
         "story": story.story(run, tries, now),
         "reasons": [reason for reason in waiting.reasons(run, found, now) if may.get(reason.page, True)],
         "may_see": may,
+        "may_run": run.name in parameters.choices() and admin.has_action_permission(request, RUN),
         "tries": tries,
         "moments": timeline.moments(run, tries, runs.events(run)),
-        "bars": timeline.bars(run, tries, now),
+        "bars": (bars := timeline.bars(run, tries, now)),
+        "drawn": timeline.drawn(bars),
         "strip_width": timeline.WIDTH,
         "waited": runs.waited(run),
         "relatives": runs.relatives(run),
@@ -66,7 +70,8 @@ def _payloads(run: TaskRun, attempts: list[Attempt], tries: list[timeline.Try], 
     return {
         "contents": contents,
         "progress": progress.progress(run.state, getattr(run, "cut_result", None)),
-        "attempts": _attempts(tries, attempts, past),
+        "report": progress.report(run.name, getattr(run, "cut_result", None)),
+        "attempts": _attempts(tries, attempts, past, contents.failure),
         "past_at_most": runs.FEW,
         "past_more": len(attempts) > runs.FEW,
         "logs": logs.kept(run.task_id, tries, space) if has_run else [],
@@ -75,11 +80,16 @@ def _payloads(run: TaskRun, attempts: list[Attempt], tries: list[timeline.Try], 
 
 
 def _attempts(
-    tries: list[timeline.Try], attempts: list[Attempt], past: Mapping[int, runs.Contents]
+    tries: list[timeline.Try],
+    attempts: list[Attempt],
+    past: Mapping[int, runs.Contents],
+    failure: payloads.Failure | None = None,
 ) -> list[tuple[timeline.Try, runs.Contents | None]]:
     """Return the starts, the newest first, each with what it has raised if that was read."""
     contents = [past.get(row.pk) for row in attempts]
-    contents += [None] * (len(tries) - len(contents))
+    # The traceback of the last one stands above.
+    last = runs.Contents(None, None, None, failure, None) if failure else None
+    contents += [last] * (len(tries) - len(contents))
     return list(zip(tries, contents, strict=True))[::-1]
 
 

@@ -7,9 +7,12 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
+from django.utils.decorators import method_decorator
+from django.views.decorators.debug import sensitive_post_parameters
 
 from taskq.models import TaskRun
 from taskq_admin.queries import runs
+from taskq_admin.views import run_task
 
 from . import run_page
 from .run_list import PAYLOAD_PERMISSION, RunListAdmin
@@ -45,9 +48,19 @@ class TaskRunAdmin(RunListAdmin):
         return runs.find(object_id)
 
     def get_urls(self) -> list[URLPattern]:
-        """Add ``admin:taskq_taskrun_by_task_id``, an address for who knows a task's id only."""
-        view = self.admin_site.admin_view(self.by_task_id)
-        return [path("id/<path:task_id>/", view, name="taskq_taskrun_by_task_id"), *super().get_urls()]
+        """Add the form that runs a task, and an address for who knows a task's id only."""
+        view = self.admin_site.admin_view
+        own = [
+            path("run/", view(self.run_view), name="taskq_taskrun_run"),
+            path("id/<path:task_id>/", view(self.by_task_id), name="taskq_taskrun_by_task_id"),
+        ]
+        return [*own, *super().get_urls()]
+
+    @method_decorator(sensitive_post_parameters())
+    def run_view(self, request: HttpRequest) -> HttpResponse:
+        """Run a task from a form."""
+        request.current_app = self.admin_site.name
+        return run_task.serve(self, request)
 
     def by_task_id(self, request: HttpRequest, task_id: str) -> HttpResponse:
         """Go to the page of the task with this id. Raises 404 when it has no row."""
@@ -57,6 +70,11 @@ class TaskRunAdmin(RunListAdmin):
             self._missing(task_id)
         page = reverse("admin:taskq_taskrun_change", args=[pk], current_app=self.admin_site.name)
         return HttpResponseRedirect(page)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Show the list, with the way to the form that runs a task for who may."""
+        may_run = self.has_action_permission(request, run_task.RUN)
+        return super().changelist_view(request, {"may_run": may_run, **(extra_context or {})})
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

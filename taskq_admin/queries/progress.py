@@ -12,6 +12,8 @@ from taskq import states
 _DONE = ("done", "current", "completed", "n")
 _ALL = ("total", "of", "all")
 _PERCENT = ("percent", "percentage", "progress")
+#: The task of ``taskq_admin.actions.bulk``.
+BULK = "taskq_admin.bulk"
 #: Meta of more characters is not looked at.
 _LONGEST = 4096
 
@@ -33,6 +35,18 @@ def progress(state: str, meta: str | None) -> Progress | None:
     except (ValueError, RecursionError):
         return None
     return _told(said) if isinstance(said, dict) else None
+
+
+def report(name: str, text: str | None) -> str:
+    """Return what a bulk task of the admin says that it did (so far); empty for other tasks."""
+    if name != BULK or not text or len(text) > _LONGEST:
+        return ""
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        return ""
+    found = said.get("report") if isinstance(said, dict) else None
+    return found if isinstance(found, str) else ""
 
 
 def _told(said: Mapping[str, Any]) -> Progress | None:

@@ -129,6 +129,12 @@ def unread() -> list[str]:
     return [] if read is None else [name for name in names if name not in read]
 
 
+def is_read(queue: str) -> bool:
+    """Tell whether a living worker takes from a queue, as far as that is known."""
+    read = _read()
+    return read is None or queue in read
+
+
 def _read(rows: Iterable[Worker] | None = None) -> set[str] | None:
     """Return the queues that living workers consume from; ``None`` if messages go through a broker that alone knows."""
     return None if database_broker_alias() is None else workers.read_queues(rows)

@@ -76,7 +76,7 @@ def body(text: str, arguments: str | None) -> payloads.Payload:
     """Return the body if it shows no more than ``arguments``, those of the row, do; else how long it is."""
     try:
         args, kwargs, embedded = json.loads(text)
-        if [args, kwargs] == json.loads(arguments or "null"):
+        if [args, kwargs] == json.loads(arguments or "[]")[:2]:
             links = {key: "…" if value else None for key, value in dict(embedded).items()}
             return payloads.payload(json.dumps([args, kwargs, links])) or _hidden(text)
     except (ValueError, TypeError, RecursionError):

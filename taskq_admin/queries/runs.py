@@ -111,6 +111,20 @@ def pk_of(task_id: str) -> int | None:
     return TaskRun.objects.using(settings.DATABASE).filter(task_id=task_id).values_list("pk", flat=True).first()
 
 
+def whole(task_id: str) -> TaskRun | None:
+    """Return the task with this id and all of its arguments, for who runs it again; without its outcome."""
+    if "\0" in task_id:
+        return None
+    rows = TaskRun.objects.using(settings.DATABASE).filter(task_id=task_id)
+    return rows.defer("result", "traceback", "children").first()
+
+
+def states_of(task_ids: Sequence[str]) -> dict[str, str]:
+    """Return the states of tasks by id, of those that have rows."""
+    rows = TaskRun.objects.using(settings.DATABASE).filter(task_id__in=task_ids)
+    return dict(rows.values_list("task_id", "state"))
+
+
 def attempts(task_id: str) -> list[Attempt]:
     """Return the attempts that did not settle the task, the newest ``MANY`` of them, in order, without payloads."""
     rows = Attempt.objects.using(settings.DATABASE).filter(task_id=task_id).defer("result", "traceback")

@@ -17,6 +17,8 @@ from . import durations
 
 #: The width that a strip of bars is drawn in; the picture is stretched to its place.
 WIDTH = 1000
+#: The width of a run that was short beside the whole.
+_LEAST = 4.0
 _SAME = timedelta(milliseconds=1)
 #: The clock of a worker follows the database's, from which the time of a row's creation is, this closely.
 _CLOCKS = timedelta(milliseconds=50)
@@ -141,6 +143,11 @@ def bars(run: TaskRun, starts: Sequence[Try], now: datetime) -> list[Bar]:
     return [bar for bar in found if bar.width > 0]
 
 
+def drawn(found: Sequence[Bar]) -> list[Bar]:
+    """Return bars in the order in which they are drawn: a short run over the wait behind it."""
+    return sorted(found, key=lambda bar: bar.kind != "wait")
+
+
 def _kind(start: Try) -> str:
     return start.state.lower() if start.state in states.ALL_STATES and start.finished else "run"
 
@@ -152,4 +159,7 @@ def _clamped(seconds: float | None, low: float, high: float) -> float:
 def _bar(kind: str, begin: float, stop: float, total: float) -> Bar:
     scale = WIDTH / total
     title = f"{kind} {durations.words(stop - begin)}"
-    return Bar(kind, title, round(begin * scale, 2), round((stop - begin) * scale, 2))
+    width = (stop - begin) * scale
+    if kind != "wait" and width < _LEAST:
+        return Bar(kind, title, round(min(begin * scale, WIDTH - _LEAST), 2), _LEAST)
+    return Bar(kind, title, round(begin * scale, 2), round(width, 2))

@@ -11,11 +11,12 @@ from urllib.parse import urlencode
 
 from django import template
 from django.contrib.admin.models import DELETION
+from django.contrib.admin.views.main import ChangeList
 from django.http import HttpRequest
 from django.template import Context
 from django.urls import NoReverseMatch, reverse
 
-from taskq_admin.actions.base import Action, Text, offered
+from taskq_admin.actions.base import ACTIONS, Action, Text, offered
 
 register = template.Library()
 #: Which attribute of a row is its id for actions; another one's is the primary key.
@@ -38,8 +39,39 @@ def taskq_actions(context: Context, of: str, row: Any) -> dict[str, Any]:
     request: HttpRequest = context["request"]
     row_id = str(getattr(row, IDS.get(of, "pk")))
     site = getattr(request, "current_app", None)
-    buttons = [_button(action, row, row_id, request, site) for action in offered(request, of, row)]
-    return {"buttons": [button for button in buttons if button], "id": row_id, "next": request.get_full_path()}
+    found = [_button(action, row, row_id, request, site) for action in offered(request, of, row)]
+    buttons = [button for button in found if button]
+    refusals: dict[str, list[Text]] = {}
+    for button in buttons:
+        if button.refusal:
+            refusals.setdefault(str(button.refusal), []).append(button.action.label)
+    return {
+        "buttons": [button for button in buttons if not button.refusal],
+        "refusals": refusals.items(),
+        "id": row_id,
+        "next": request.get_full_path(),
+    }
+
+
+@register.inclusion_tag("admin/taskq_admin/list_actions.html", takes_context=True)
+def taskq_list_actions(context: Context, cl: ChangeList) -> dict[str, Any]:
+    """Show the actions of a list: on the rows whose boxes are ticked, or on all that match its filters.
+
+    It is a form of its own and has to stand outside of others; the boxes name it by their attribute ``form``.
+    """
+    request: HttpRequest = context["request"]
+    site = getattr(request, "current_app", None)
+    of = str(cl.opts.model_name)
+    possible = [action for (model, _), action in ACTIONS.items() if model == of and action.bulk]
+    # What is for none of those that are seen is left out: a list of ended tasks has nothing to revoke.
+    useful = [action for action in possible if any(action.applies(row) for row in cl.result_list)]
+    buttons = [_button(action, None, "", request, site) for action in useful if action.is_permitted(request.user)]
+    return {
+        "buttons": [button for button in buttons if button],
+        "filter": request.GET.urlencode(),
+        "found": getattr(cl.paginator, "found", cl.result_count),
+        "next": request.get_full_path(),
+    }
 
 
 def _button(action: Action, row: Any, row_id: str, request: HttpRequest, site: str | None) -> Button | None:
@@ -49,4 +81,5 @@ def _button(action: Action, row: Any, row_id: str, request: HttpRequest, site: s
         return None
     # The page of a row that is deleted is no place to go back to.
     back = {} if action.flag == DELETION else {"next": request.get_full_path()}
-    return Button(action, address, f"{address}?{urlencode({'id': row_id, **back})}", action.refuses(row))
+    refusal = "" if row is None else action.refuses(row)
+    return Button(action, address, f"{address}?{urlencode({'id': row_id, **back})}", refusal)

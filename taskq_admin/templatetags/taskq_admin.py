@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -93,6 +93,12 @@ def labelled(cells: Iterable[SafeString], headers: list[dict[str, Any]]) -> Iter
         # The column of boxes has a box for its header.
         name = "" if "<" in str(header["text"]) else capfirst(str(header["text"]))
         yield SafeString(cell.replace("<td ", format_html('<td data-label="{}" ', name), 1))
+
+
+@register.filter
+def at(values: Sequence[Any], place: int) -> Any:
+    """Return the value at a place of a list."""
+    return values[place]
 
 
 @register.filter

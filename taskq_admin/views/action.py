@@ -17,17 +17,20 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from taskq.conf import settings
 from taskq.exceptions import TaskqError
-from taskq_admin.actions import log
+from taskq_admin.actions import bulk, log
 from taskq_admin.actions.base import Action, Report, Who, get
 from taskq_admin.actions.selection import Selection, chosen
 from taskq_admin.answers import as_json, wants_json
 from taskq_admin.badges import short
+from taskq_admin.queries.queues import is_read
+from taskq_admin.queries.wanted import Wanted
 
 from .confirm import Confirm, own_form, way_back
 
@@ -59,7 +62,7 @@ class _Asked:
         self.model_admin = model_admin
         self.request = request
         self.action = action
-        self.chosen: Selection = chosen(model_admin, request)
+        self.chosen: Selection = chosen(model_admin, request, bulk_allowed=action.bulk)
         self.back = way_back(request, self._list())
 
     def answer(self) -> HttpResponse:
@@ -76,14 +79,13 @@ class _Asked:
         return self._ask(form, confirm)
 
     def _is_confirmed(self) -> bool:
-        several = len(self.chosen.rows) > 1 or "ask" in self.request.POST
+        several = self.chosen.count.value > 1 or "ask" in self.request.POST
         return "confirmed" in self.request.POST or not (self.action.asks or several)
 
     def _to_type(self) -> str:
         if not self.action.type_to_confirm:
             return ""
-        ids = self.chosen.ids
-        return ids[0] if len(ids) == 1 else str(len(ids))
+        return self.chosen.ids[0] if self.chosen.count.value == 1 else str(self.chosen.count)
 
     def _ask(self, form: forms.Form, confirm: Confirm) -> HttpResponse:
         context = {
@@ -92,6 +94,7 @@ class _Asked:
             "form": form,
             "confirm": confirm,
             "back": self.back,
+            "unread": self.chosen.wanted is not None and not is_read(settings.ADMIN_QUEUE) and settings.ADMIN_QUEUE,
             "media": form.media + confirm.media,
         }
         title = f"{self.action.label}: {self._what()}"
@@ -102,7 +105,8 @@ class _Asked:
             "action": self.action.key,
             "label": self.action.label,
             "question": self.action.question,
-            "count": len(self.chosen.rows),
+            "count": self.chosen.count.value,
+            "more": self.chosen.count.more,
             "sample": self.chosen.names,
             "gone": self.chosen.gone,
             "fields": list(form.fields),
@@ -110,12 +114,13 @@ class _Asked:
         }
 
     def _what(self) -> str:
-        names = self.chosen.names
-        if len(self.chosen.rows) == 1:
-            return short(names[0])
-        return f"{len(self.chosen.rows):,} {self.model_admin.opts.verbose_name_plural}"
+        if self.chosen.count.value == 1:
+            return short(self.chosen.names[0])
+        return f"{self.chosen.count} {self.model_admin.opts.verbose_name_plural}"
 
     def _act(self, data: Mapping[str, Any], who: Who) -> HttpResponse:
+        if self.chosen.wanted is not None:
+            return self._leave(_tried(lambda: self._begin(data, who), self.action)[0])
         report, failed = _tried(lambda: self.action.act(self.chosen.ids, data, who), self.action)
         touched = self.chosen.ids if report.touched is None else report.touched
         if report.done or failed:
@@ -123,6 +128,15 @@ class _Asked:
             log.write(self.action, rows, who, failed)
         _say_gone(report, self.chosen)
         return self._leave(report)
+
+    def _begin(self, data: Mapping[str, Any], who: Who) -> Report:
+        """Have a worker act on all that match; the log's entry names the run that does it."""
+        site = self.model_admin.admin_site.name
+        run = bulk.begin(self.action, self.chosen.wanted or Wanted(), data, who, site)
+        log.write(self.action, [run], who, matching=self.chosen.query)
+        page = reverse("admin:taskq_taskrun_by_task_id", args=[run.task_id], current_app=site)
+        text = format_html('{} <a href="{}">{}</a>', _("A task does it, and tells how far it is:"), page, str(run))
+        return Report().say(text, messages.INFO)
 
     def _leave(self, report: Report) -> HttpResponse:
         if wants_json(self.request):

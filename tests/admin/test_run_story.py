@@ -267,3 +267,12 @@ def test_json_has_payloads_only_for_those_who_may_see_them(
     assert "secret" not in answer.content.decode()
     assert "boom" not in answer.content.decode()
     assert [attempt["state"] for attempt in answer.json()["attempts"]] == ["RETRY", "FAILURE"]
+
+
+def test_bulk_task_says_in_words_what_it_did(admin_client: Client, make_run: Callable[..., TaskRun]) -> None:
+    result = '{"done": 3, "total": 3, "report": "2 retried, 1 <b>had</b> not ended"}'
+    run = make_run("bulk-1", name="taskq_admin.bulk", state="SUCCESS", result=result, finished_at=START)
+    page = admin_client.get(f"/admin/taskq/taskrun/{run.pk}/change/").content.decode()
+    assert "<p>2 retried, 1 &lt;b&gt;had&lt;/b&gt; not ended</p>" in page
+    other = make_run("other-1", state="SUCCESS", result=result, finished_at=START)
+    assert "<p>2 retried" not in admin_client.get(f"/admin/taskq/taskrun/{other.pk}/change/").content.decode()

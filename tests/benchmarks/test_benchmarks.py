@@ -31,6 +31,7 @@ RUNS = [
     ("metrics", ["--database", "sqlite"]),
     ("admin_pages", ["--database", "postgresql"]),
     ("admin_pages", ["--database", "sqlite"]),
+    ("bulk_retry", ["--database", "postgresql"]),
     ("endurance", ["costs", "rounds", "readers"]),
     ("workflows", ["--database", "postgresql"]),
     ("workflows", ["--database", "sqlite"]),

@@ -1,0 +1,205 @@
+"""Acting on all tasks that match a filter: by a task of taskq itself, ``taskq_admin.bulk``.
+
+The view begins it (``begin``), a worker runs it (``run``). What is acted upon is fixed when it begins: tasks that are
+sent later, or that end later, are not met. So two people who press the same button retry each task once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from django.contrib.admin.sites import all_sites
+from django.contrib.auth import get_user_model
+from django.core.exceptions import PermissionDenied
+from django.core.signing import BadSignature, Signer
+from django.db.models import Q
+from django.http import HttpRequest
+from django.utils import translation
+from django.utils.translation import gettext as _
+
+from taskq import AsyncResult, timezones
+from taskq.conf import settings
+from taskq.models import Message, TaskRun
+from taskq_admin.queries import runs
+from taskq_admin.queries.capped import CappedCount
+from taskq_admin.queries.matching import find, walk
+from taskq_admin.queries.wanted import Wanted
+
+from .base import Action, Who, get
+from .outcomes import words
+
+#: Tasks that are acted upon in one go; between two of them it tells how far it is, and may be stopped.
+CHUNK = 1000
+#: So many matching tasks, or fewer, are acted upon at once, in the request.
+FEW = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """The arguments of the bulk task.
+
+    Attributes:
+        key: the action's.
+        wanted: which tasks, see ``Wanted``.
+        began: when it was asked for; what has ended since is left alone.
+        user: the primary key of the user, as text.
+        by: the user's name.
+        reason: why, if a reason was given.
+        data: the cleaned data of the action's form.
+        site: the name of the admin site.
+        language: the language of the report.
+        seal: a signature of all of this and of the task's id. Who may run tasks with arguments of their own must not
+            act in the name of others by it.
+    """
+
+    key: str
+    wanted: Wanted
+    began: datetime
+    user: str
+    by: str = ""
+    reason: str = ""
+    data: Mapping[str, Any]
+    site: str
+    language: str = "en"
+    seal: str = ""
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> Job:
+        """Read the arguments as a message has carried them."""
+        wanted = dict(arguments["wanted"])
+        for name in ("argument", "problems"):
+            if wanted.get(name) is not None:
+                wanted[name] = tuple(wanted[name])
+        return cls(**{**arguments, "wanted": Wanted(**wanted)})
+
+    def sealed(self, task_id: str) -> Job:
+        """Return the job with its seal, for the task with this id alone."""
+        return replace(self, seal=_signer().sign(self._digest(task_id)))
+
+    def verify(self, task_id: str) -> None:
+        """Raise ``PermissionDenied`` if the job was altered, or was made for another task."""
+        try:
+            genuine = _signer().unsign(self.seal) == self._digest(task_id)
+        except BadSignature:
+            genuine = False
+        if not genuine:
+            raise PermissionDenied(
+                _("Not begun from the admin: altered, sent again, or signed with another SECRET_KEY.")
+            )
+
+    def _digest(self, task_id: str) -> str:
+        values = {**asdict(self), "seal": task_id}
+        text = json.dumps(values, sort_keys=True, default=lambda value: value.isoformat())
+        return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def _signer() -> Signer:
+    return Signer(salt="taskq_admin.bulk")
+
+
+def wanted_by(query: Mapping[str, str]) -> Wanted:
+    """Return what a list with these parameters shows, from its newest task on: pages limit nothing."""
+    return replace(Wanted.of(query), before=None)
+
+
+def begin(action: Action, wanted: Wanted, data: Mapping[str, Any], who: Who, site: str) -> TaskRun:
+    """Send the bulk task; return its row, unsaved if it has none yet."""
+    from taskq_admin.tasks import bulk
+
+    newest = TaskRun.objects.using(settings.DATABASE).order_by("-id").values_list("pk", flat=True).first()
+    job = Job(
+        key=action.key,
+        wanted=replace(wanted, before=(newest or 0) + 1),
+        began=timezones.now(),
+        user=str(who.user.pk),
+        by=who.name,
+        reason=who.reason,
+        data=dict(data),
+        site=site,
+        language=translation.get_language() or "en",
+    )
+    task_id = str(uuid.uuid4())
+    kwargs = asdict(job.sealed(task_id))
+    result: AsyncResult[Any] = bulk.apply_async(kwargs=kwargs, queue=settings.ADMIN_QUEUE, task_id=task_id)
+    run = TaskRun.objects.using(settings.DATABASE).filter(task_id=result.id).first()
+    return run or TaskRun(task_id=result.id, name=bulk.name)
+
+
+def run(job: Job, tell: Callable[[Any], None], is_stopped: Callable[[], bool]) -> dict[str, Any]:
+    """Act, a chunk at a time; return what was done. Raises ``PermissionDenied`` if the user may not (any more)."""
+    with translation.override(job.language):
+        action, who, wanted = _permitted(job)
+        job = replace(job, wanted=wanted)
+        total = _total(wanted)
+        state: dict[str, Any] = {"done": 0, "total": total, "stopped": False, "counts": {}, "report": ""}
+        counts: Counter[str] = Counter()
+        for ids, passed_over in _chunks(job, action):
+            if is_stopped():
+                state["stopped"] = True
+                break
+            counts.update(action.act(ids, job.data, who).counts if ids else {})
+            counts.update({"passed": passed_over} if passed_over else {})
+            done = state["done"] + len(ids) + passed_over
+            state |= {"done": done, "total": max(total, done), "counts": dict(counts), "report": words(counts)}
+            tell(state)
+        return state | {"report": _final(counts, stopped=state["stopped"]), "by": job.by, "reason": job.reason}
+
+
+def is_revoked(task_id: str) -> bool:
+    """Tell whether the running bulk task is to stop: its message says so."""
+    messages = Message.objects.using(settings.DATABASE).filter(task_id=task_id)
+    return messages.exclude(revoked="").exists()
+
+
+def _final(counts: Mapping[str, int], *, stopped: bool) -> str:
+    text = words(counts)
+    return _("%(report)s; stopped before its end") % {"report": text} if stopped else text
+
+
+def _permitted(job: Job) -> tuple[Action, Who, Wanted]:
+    """Return the action, who acts, and what may be looked for, if it is still allowed."""
+    action = get("taskrun", job.key)
+    user = get_user_model()._default_manager.filter(pk=job.user, is_active=True, is_staff=True).first()
+    pages = next((site._registry.get(TaskRun) for site in all_sites if site.name == job.site), None)
+    request: Any = HttpRequest()
+    request.user = user
+    if action is None or user is None or pages is None or not pages.has_view_permission(request):
+        raise PermissionDenied(_("%(user)s may not do this (any more).") % {"user": job.by})
+    own: Any = pages
+    if not own.has_action_permission(request, action):
+        raise PermissionDenied(_("%(user)s may not do this (any more).") % {"user": job.by})
+    return action, Who(user, job.reason), own.allowed(request, job.wanted)[0]
+
+
+def _total(wanted: Wanted) -> int:
+    found = find(wanted)
+    return len(found.ids) if found.rows is None else found.rows.count()
+
+
+def _chunks(job: Job, action: Action) -> Iterator[tuple[list[str], int]]:
+    """Yield ids of tasks, and how many are passed over: the action does not apply to them (any more).
+
+    Tasks that have ended since it was asked for are left out: these did not match then.
+    """
+    not_since = Q(finished_at=None) | Q(finished_at__lt=job.began)
+    for ids in walk(job.wanted, CHUNK):
+        rows = {row.task_id: row for row in runs.listed().filter(not_since, task_id__in=ids)}
+        left = [task_id for task_id in ids if task_id in rows and action.applies(rows[task_id])]
+        if rows:
+            yield left, len(rows) - len(left)
+
+
+def first(wanted: Wanted, most: int) -> tuple[list[str], CappedCount]:
+    """Return the ids of the newest ``most`` tasks that match, and how many match."""
+    found = find(wanted)
+    rows = (
+        TaskRun.objects.using(settings.DATABASE).filter(pk__in=found.ids[:most]) if found.rows is None else found.rows
+    )
+    return list(rows.order_by("-id").values_list("task_id", flat=True)[:most]), found.count

@@ -1,0 +1,88 @@
+"""What lists in a terminal and their JSON say of tasks: one plain row a task, by the queries of the pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from taskq import timezones
+from taskq.conf import settings
+from taskq.models import Error, ErrorCount, TaskRun
+
+from . import listing, matching, runs
+from .wanted import Wanted
+
+#: The spans of time of an error's counts, in seconds. Failures are counted in periods of ten minutes.
+_SPANS = {"hour": 3600, "day": 86_400, "week": 604_800}
+
+
+def newest(wanted: Wanted, limit: int) -> tuple[list[dict[str, Any]], int | None]:
+    """Return up to ``limit`` tasks, the newest first, and how many rows were looked at if there are older ones."""
+    found = matching.find(wanted)
+    if found.rows is not None:
+        rows = list(found.rows.defer(*runs.LARGE)[:limit])
+    else:
+        by_id = TaskRun.objects.using(settings.DATABASE).filter(pk__in=found.ids[:limit])
+        rows = list(by_id.defer(*runs.LARGE).order_by("-id"))
+    return described(rows), found.looked_at
+
+
+def described(rows: Iterable[TaskRun]) -> list[dict[str, Any]]:
+    """Return rows without payloads as plain values, with what went wrong; times are texts of ISO 8601."""
+    rows = list(rows)
+    details = listing.details(rows)
+    return [_row(run, details.get(run.pk) or listing.Detail()) for run in rows]
+
+
+def _row(run: TaskRun, detail: listing.Detail) -> dict[str, Any]:
+    return {
+        "task_id": run.task_id,
+        "name": run.name,
+        "state": runs.shown_state(run),
+        "queue": run.queue,
+        "priority": run.priority,
+        "worker": run.worker,
+        "retries": run.retries,
+        "created_at": _iso(run.created_at),
+        "eta": _iso(run.eta),
+        "started_at": _iso(run.started_at),
+        "finished_at": _iso(run.finished_at),
+        "runtime": run.runtime,
+        "exception": detail.exception,
+        "message": detail.message,
+        "progress": detail.progress and detail.progress.words,
+    }
+
+
+def _iso(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()
+
+
+def errors(limit: int) -> list[dict[str, Any]]:
+    """Return the errors that were seen last, with how many tasks failed so within an hour, a day and a week."""
+    rows = list(Error.objects.using(settings.DATABASE).order_by("-last_seen", "key")[:limit])
+    counts = _failures([row.key for row in rows])
+    return [
+        {
+            "error": row.key,
+            "name": row.name,
+            "exception": row.exception,
+            "message": row.message,
+            "first_seen": _iso(row.first_seen),
+            "last_seen": _iso(row.last_seen),
+            **{name: counts.get((row.key, name), 0) for name in _SPANS},
+        }
+        for row in rows
+    ]
+
+
+def _failures(keys: list[str]) -> dict[tuple[str, str], int]:
+    now = timezones.now().timestamp()
+    rows = ErrorCount.objects.using(settings.DATABASE).filter(error__in=keys, period__gt=now - max(_SPANS.values()))
+    found: dict[tuple[str, str], int] = {}
+    for key, period, failures in rows.values_list("error", "period", "failures"):
+        for name, seconds in _SPANS.items():
+            if period > now - seconds - ErrorCount.SECONDS:
+                found[key, name] = found.get((key, name), 0) + failures
+    return found

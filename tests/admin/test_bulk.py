@@ -1,0 +1,263 @@
+"""Acting on all tasks that match a filter: the question, the task that does it, and what it leaves alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
+from django.contrib.messages import get_messages
+from django.core.exceptions import PermissionDenied
+from django.test import Client
+
+from taskq.models import Message, TaskRun, Worker
+from taskq.records import Settlement
+from taskq.store import claim, settle, workers
+from taskq.testing import runner
+from taskq_admin.actions import bulk
+from taskq_admin.actions.base import Who, get
+from tests.support.hostile import HOSTILE
+
+from .conftest import START
+
+DO = "/admin/taskq/taskrun/do/"
+ALL_FAILED = {"scope": "all", "filter": "tab=failed&p=3"}
+COUNT = 25
+Make = Callable[..., TaskRun]
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "FEW", 5)
+    monkeypatch.setattr(bulk, "CHUNK", 10)
+
+
+@pytest.fixture
+def failed(db: None) -> None:
+    fail(COUNT)
+    TaskRun.objects.create(task_id="fine", name="shop.tasks.mail", state="SUCCESS", created_at=START, finished_at=START)
+
+
+def fail(count: int, start: int = 0) -> None:
+    TaskRun.objects.bulk_create(
+        TaskRun(
+            task_id=f"run-{number}",
+            name="shop.tasks.mail",
+            queue="mails",
+            state="FAILURE",
+            arguments="[[1], {}]",
+            created_at=START,
+            finished_at=START,
+        )
+        for number in range(start, start + count)
+    )
+
+
+def job(user: User, key: str = "retry", **fields: Any) -> bulk.Job:
+    action = get("taskrun", key)
+    assert action is not None
+    wanted = bulk.wanted_by({"tab": "failed"})
+    run = bulk.begin(action, wanted, fields.pop("data", {}), Who(user, "why"), "admin")
+    message = Message.objects.get(task_id=run.task_id)
+    from taskq.messages import values
+
+    return bulk.Job.of(values.decode(message.body)[1])
+
+
+def run(job: bulk.Job, stopped: Callable[[], bool] = lambda: False) -> tuple[dict[str, Any], list[Any]]:
+    told: list[Any] = []
+    return bulk.run(job, lambda meta: told.append(dict(meta)), stopped), told
+
+
+def waiting() -> int:
+    return Message.objects.filter(name="shop.tasks.mail").count()
+
+
+def test_question_counts_and_names_some(admin_client: Client, failed: None) -> None:
+    page = admin_client.get(f"{DO}retry/", ALL_FAILED).content.decode()
+    assert "Retry: 25 tasks" in page
+    assert page.count("shop.tasks.mail[run-") == 10
+    assert "and 15 more" in page
+    assert "No living worker takes from the queue taskq" in page
+    assert not Message.objects.exists()
+
+
+def test_it_is_begun_by_a_post_and_done_by_a_worker(admin_client: Client, failed: None) -> None:
+    sent = {**ALL_FAILED, "confirmed": "1", "confirm-reason": "the network is back"}
+    response = admin_client.post(f"{DO}retry/", sent)
+    (said,) = [str(message) for message in get_messages(response.wsgi_request)]
+    task = TaskRun.objects.get(name="taskq_admin.bulk")
+    assert f'href="/admin/taskq/taskrun/id/{task.task_id}/"' in said
+    entry = LogEntry.objects.get()
+    assert entry.get_change_message() == "Retry all that match tab=failed&p=3: the network is back"
+    assert entry.object_repr == str(task)
+    assert waiting() == 0
+    reports: list[Any] = []
+    work(reports)
+    task.refresh_from_db()
+    assert task.state == "SUCCESS", task.result
+    assert "25 retried" in (task.result or "")
+    assert "the network is back" in (task.result or "")
+    assert waiting() == COUNT
+    assert reports
+
+
+def work(reports: list[Any]) -> None:
+    """Run what waits in the default queue, as a worker does."""
+    token = workers.register("here")
+    for message in claim.claim("taskq", 10, token):
+        end: Settlement | None = runner.run(message, lambda *report: reports.append(report)).settlement
+        assert end is not None
+        settle.settle(token, [end])
+
+
+def test_few_are_acted_upon_at_once(admin_client: Client, db: None) -> None:
+    fail(5)
+    response = admin_client.post(f"{DO}retry/", {**ALL_FAILED, "confirmed": "1"})
+    assert [str(message) for message in get_messages(response.wsgi_request)] == ["5 retried."]
+    assert waiting() == 5
+    assert not TaskRun.objects.filter(name="taskq_admin.bulk").exists()
+    assert LogEntry.objects.count() == 5
+
+
+def test_each_is_retried_once_though_two_people_press(admin_user: User, failed: None) -> None:
+    one, other = job(admin_user), job(admin_user)
+    assert run(one)[0]["counts"] == {"retried": COUNT}
+    # Some have run meanwhile, and failed again.
+    again = TaskRun.objects.filter(task_id__in=["run-3", "run-24"])
+    Message.objects.filter(task_id__in=["run-3", "run-24"]).delete()
+    again.update(state="FAILURE", finished_at=datetime.now(UTC) + timedelta(seconds=1))
+    assert run(other)[0]["counts"] == {}
+    assert waiting() == COUNT - 2
+
+
+def test_what_is_sent_later_is_left_alone(admin_user: User, failed: None) -> None:
+    begun = job(admin_user)
+    fail(3, start=100)
+    assert run(begun)[0]["done"] == COUNT
+    assert TaskRun.objects.filter(state="FAILURE").count() == 3
+
+
+def test_it_tells_how_far_it_is(admin_user: User, failed: None) -> None:
+    result, told = run(job(admin_user))
+    assert [(each["done"], each["total"]) for each in told] == [(10, 25), (20, 25), (25, 25)]
+    assert result["report"] == "25 retried"
+    assert (result["by"], result["reason"]) == ("admin", "why")
+
+
+def test_it_stops_when_it_is_revoked(admin_user: User, failed: None) -> None:
+    begun = job(admin_user)
+    answers = iter([False, True])
+    result, _ = run(begun, lambda: next(answers))
+    assert (result["done"], result["stopped"]) == (10, True)
+    assert result["report"] == "10 retried; stopped before its end"
+    task = TaskRun.objects.get(name="taskq_admin.bulk")
+    assert not bulk.is_revoked(task.task_id)
+    Message.objects.filter(task_id=task.task_id).update(revoked="revoke")
+    assert bulk.is_revoked(task.task_id)
+
+
+@pytest.mark.parametrize("lost", ["retry_taskrun", "view_taskrun", "is_staff", "is_active"])
+def test_permission_is_asked_for_again_when_it_runs(failed: None, lost: str) -> None:
+    user = User.objects.create(username="staff", password="!", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=["retry_taskrun", "view_taskrun"]))
+    begun = job(user)
+    User.objects.update(**({lost: False} if lost.startswith("is_") else {}))
+    user.user_permissions.remove(*Permission.objects.filter(codename=lost))
+    with pytest.raises(PermissionDenied, match="staff may not"):
+        run(begun)
+    assert waiting() == 0
+
+
+def test_what_others_were_is_in_the_report(admin_user: User, failed: None, make_run: Make) -> None:
+    make_run("masked", state="FAILURE", arguments='[["*"], {}, {"masked": true}]', finished_at=START)
+    result, _ = run(job(admin_user))
+    assert result["counts"] == {"retried": COUNT, "masked": 1}
+    assert result["report"] == "25 retried, 1 not retried, because sensitive arguments are masked"
+
+
+def test_what_the_user_may_not_look_for_is_not_found(staff_client: Callable[..., Client], failed: None) -> None:
+    client = staff_client("view_taskrun", "retry_taskrun")
+    by_argument = {"scope": "all", "filter": "tab=failed&exception=ValueError", "confirmed": "1"}
+    response = client.post(f"{DO}retry/", by_argument)
+    assert [str(message) for message in get_messages(response.wsgi_request)] == ["Nothing was chosen."]
+    assert waiting() == 0
+
+
+def test_list_has_boxes_and_a_form_for_them(admin_client: Client, failed: None) -> None:
+    page = admin_client.get("/admin/taskq/taskrun/", {"tab": "failed"}).content.decode()
+    assert '<input type="checkbox" name="id" value="run-3" form="taskq-act"' in page
+    assert '<form method="post" id="taskq-act"' in page
+    assert f'formaction="{DO}retry/"' in page
+    assert "all 25 that match" in page
+    assert f"{DO}delete/" in page
+    assert f"{DO}revoke/" not in page
+    assert f"{DO}change/" not in page
+    assert 'name="filter" value="tab=failed"' in page
+    assert page.index("</form>", page.index('id="taskq-act"')) < page.index('id="changelist-form"')
+
+
+def test_bulk_delete_ends(admin_user: User, failed: None) -> None:
+    assert run(job(admin_user, "delete"))[0]["counts"] == {"deleted": COUNT}
+    assert not TaskRun.objects.filter(state="FAILURE").exists()
+
+
+def test_action_for_one_task_takes_no_filter(admin_client: Client, failed: None) -> None:
+    response = admin_client.post(f"{DO}change/", {**ALL_FAILED, "confirmed": "1"})
+    assert [str(message) for message in get_messages(response.wsgi_request)] == ["Nothing was chosen."]
+
+
+def test_arguments_of_the_task_survive_the_message(admin_user: User, failed: None) -> None:
+    begun = job(admin_user)
+    assert bulk.Job.of(asdict(begun)) == begun
+    assert begun.wanted.tab == "failed"
+    assert isinstance(begun.began, datetime)
+
+
+def test_nobody_acts_in_the_name_of_others_by_sending_the_task(admin_user: User, failed: None) -> None:
+    begun = job(admin_user)
+    task_id = TaskRun.objects.get(name="taskq_admin.bulk").task_id
+    begun.verify(task_id)
+    for forged, its_id in [
+        (begun, "another"),
+        (replace(begun, key="delete"), task_id),
+        (replace(begun, user="99"), task_id),
+        (replace(begun, wanted=replace(begun.wanted, tab="")), task_id),
+        (replace(begun, seal=""), task_id),
+    ]:
+        with pytest.raises(PermissionDenied, match="altered"):
+            forged.verify(its_id)
+    from taskq_admin.tasks import bulk as task
+
+    sent = task.apply_async(kwargs=asdict(begun))
+    work([])
+    assert TaskRun.objects.get(task_id=sent.id).state == "FAILURE"
+
+
+def test_living_worker_silences_the_warning(
+    admin_client: Client, failed: None, make_worker: Callable[..., Worker]
+) -> None:
+    make_worker(info='{"queues": ["taskq"]}')
+    assert b"No living worker" not in admin_client.get(f"{DO}retry/", ALL_FAILED).content
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=lambda value: ascii(value)[:20])
+@pytest.mark.usefixtures("no_null_bytes")
+def test_hostile_filters_break_nothing(admin_client: Client, failed: None, value: str) -> None:
+    from urllib.parse import quote
+
+    sent = value[:3000].encode(errors="replace").decode()
+    for query in (
+        sent,
+        f"tab=failed&name={quote(sent)}",
+        f"q={quote(sent)}",
+        f"tab={quote(sent)}&before={quote(sent)}",
+    ):
+        answer = admin_client.get(f"{DO}revoke/", {"scope": "all", "filter": query})
+        assert answer.status_code in (200, 302, 400)
+        assert "<script>alert" not in answer.content.decode()
+    assert TaskRun.objects.filter(state="FAILURE").count() == COUNT

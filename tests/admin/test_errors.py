@@ -1,0 +1,130 @@
+"""The page of errors: failures that are alike, how many when, and what can be done to all of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+
+from taskq import states
+from taskq.engines import for_alias
+from taskq.messages.exception_data import encode_exception
+from taskq.models import Error, ErrorCount, TaskRun
+from taskq.records import Settlement
+from taskq.store import failures
+
+URL = "/admin/taskq/error/"
+LIST = "/admin/taskq/taskrun/"
+
+
+@pytest.fixture
+def make_failure(make_run: Callable[..., TaskRun]) -> Callable[..., TaskRun]:
+    def make(task_id: str, error: Exception, name: str = "shop.tasks.mail", **fields: Any) -> TaskRun:
+        text = encode_exception(error)
+        run = make_run(task_id, state=states.FAILURE, result=text, name=name, **fields)
+        failures.note(for_alias("default"), [Settlement(0, task_id, states.FAILURE, result=text)])
+        return run
+
+    return make
+
+
+@pytest.fixture
+def three_errors(make_failure: Callable[..., TaskRun]) -> None:
+    for number in range(3):
+        make_failure(f"key-{number}", KeyError(f"no order {number}"))
+    make_failure("value", ValueError("bad"))
+    make_failure("other", ValueError("bad"), name="shop.tasks.pay")
+
+
+def ids(response: Any) -> list[str]:
+    return [run.task_id for run in response.context["cl"].result_list]
+
+
+def staff(*codenames: str) -> Client:
+    user = User.objects.create(username="staff", password="!", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def test_errors_are_counted_and_lead_to_their_tasks(
+    admin_client: Client, three_errors: None, django_assert_max_num_queries: Any
+) -> None:
+    with django_assert_max_num_queries(7):
+        page = admin_client.get(URL)
+    rows = [row for row, _ in page.context["rows"]]
+    assert [(row.error.exception, row.error.name, list(row.counts)) for row in rows] == [
+        ("ValueError", "shop.tasks.pay", [1, 1, 1]),
+        ("ValueError", "shop.tasks.mail", [1, 1, 1]),
+        ("KeyError", "shop.tasks.mail", [3, 3, 3]),
+    ]
+    tasks = admin_client.get(f"{URL}{rows[2].error.key}/change/", follow=True)
+    assert ids(tasks) == ["key-2", "key-1", "key-0"]
+    assert "no order 2" in page.content.decode()
+
+
+def test_old_failures_are_out_of_the_counts(admin_client: Client, three_errors: None) -> None:
+    error = Error.objects.get(exception="KeyError")
+    ErrorCount.objects.filter(error=error.key).update(period=ErrorCount.objects.latest("id").period - 7200)
+    rows = {row.error.key: row for row, _ in admin_client.get(URL).context["rows"]}
+    assert list(rows[error.key].counts) == [0, 3, 3]
+
+
+@pytest.mark.parametrize("order", ["1h", "24h"])
+def test_most_frequent_errors_come_first(admin_client: Client, three_errors: None, order: str) -> None:
+    rows = [row.error.exception for row, _ in admin_client.get(URL, {"order": order}).context["rows"]]
+    assert rows == ["KeyError", "ValueError", "ValueError"]
+
+
+def test_errors_of_one_task(admin_client: Client, three_errors: None) -> None:
+    rows = [row.error.name for row, _ in admin_client.get(URL, {"name": "shop.tasks.pay"}).context["rows"]]
+    assert rows == ["shop.tasks.pay"]
+    empty = admin_client.get(URL, {"name": "nobody\0"})
+    assert "Show all errors" in empty.content.decode()
+
+
+def test_without_failures_the_page_says_what_would_fill_it(admin_client: Client) -> None:
+    assert "No task has failed." in admin_client.get(URL).content.decode()
+
+
+def test_page_as_json(admin_client: Client, three_errors: None) -> None:
+    data = admin_client.get(URL, {"format": "json"}).json()
+    assert data["pages"] == 1
+    assert data["rows"][2]["exception"] == "KeyError"
+    assert data["rows"][2]["failures"] == {"1h": 3, "24h": 3, "7d": 3}
+    assert data["rows"][2]["sample"] == "key-2"
+
+
+def test_messages_are_for_who_may_see_payloads(three_errors: None) -> None:
+    some = staff("view_error", "view_taskrun")
+    page = some.get(URL)
+    assert "KeyError" in page.content.decode()
+    assert "no order" not in page.content.decode()
+    assert "no order" not in json.dumps(some.get(URL, {"format": "json"}).json())
+    assert "KeyError" not in some.get(LIST, {"tab": "failed"}).content.decode()
+    # Nor can they be guessed by what is found.
+    for query in ({"q": "error:order"}, {"exception": "KeyError"}, {"q": "order_id=1"}, {"error": "x"}):
+        refused = some.get(LIST, query)
+        assert ids(refused) == []
+        assert "no permission" in refused.content.decode()
+
+
+def test_without_the_permission_there_is_no_page(three_errors: None) -> None:
+    assert staff("view_taskrun", "view_taskrun_payload").get(URL).status_code == 403
+
+
+def test_hostile_errors_are_escaped(admin_client: Client, make_failure: Callable[..., TaskRun]) -> None:
+    evil = "<script>alert(1)</script>"
+    kind = type(evil, (Exception,), {"__module__": evil})
+    make_failure("evil", kind(evil + "\0\ud800"), name=evil)
+    for url in (URL, LIST, f"{LIST}?tab=failed"):
+        page = admin_client.get(url).content.decode()
+        assert evil not in page
+        assert "&lt;script&gt;" in page
+        assert not re.search(r"<style|\sstyle=|\son\w+=", page)

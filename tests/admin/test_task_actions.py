@@ -1,0 +1,181 @@
+"""What the actions on tasks do and say, on rows of the tests' database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import DELETION, LogEntry
+from django.contrib.messages import get_messages
+from django.test import Client
+
+from taskq.models import Message, Rerun, TaskRun
+from taskq_admin.queries import again
+from tests.support.hostile import HOSTILE
+
+from .conftest import START
+
+DO = "/admin/taskq/taskrun/do/"
+Make = Callable[..., TaskRun]
+#: An integer that JavaScript can't hold, and a datetime as kombu writes it.
+ARGUMENTS = '[[9007199254740993, {"__type__": "datetime", "__value__": "2026-01-01T00:00:00+00:00"}], {"a": "ü"}]'
+
+
+@pytest.fixture
+def failed(make_run: Make) -> TaskRun:
+    return make_run("run-1", state="FAILURE", arguments=ARGUMENTS, finished_at=START, started_at=START)
+
+
+def post(client: Client, key: str, *ids: str, **data: Any) -> list[str]:
+    response = client.post(f"{DO}{key}/", {"id": ids, "confirmed": "1", **data})
+    assert response.status_code == 302, response.content.decode()
+    return [str(message) for message in get_messages(response.wsgi_request)]
+
+
+def test_retry_puts_a_failed_task_into_its_queue_again(admin_client: Client, failed: TaskRun) -> None:
+    said = post(admin_client, "retry", "run-1", **{"confirm-reason": "the network is back"})
+    assert said[0] == "shop.tasks.mail was put into the queue mails again."
+    assert "does not know the task" in said[1]
+    assert json.loads(Message.objects.get().body)[0] == json.loads(ARGUMENTS)[0]
+    assert TaskRun.objects.get().state == "PENDING"
+    assert LogEntry.objects.get().get_change_message() == "Retry: the network is back"
+    assert "has not ended" in post(admin_client, "retry", "run-1")[-1]
+    assert Message.objects.count() == 1
+    assert LogEntry.objects.count() == 1
+
+
+def test_run_again_as_new_leaves_the_old_one(admin_client: Client, failed: TaskRun) -> None:
+    post(admin_client, "rerun", "run-1", **{"confirm-reason": "to compare"})
+    link = Rerun.objects.get()
+    assert (link.of_task_id, link.by, link.reason) == ("run-1", "admin", "to compare")
+    assert TaskRun.objects.get(task_id="run-1").state == "FAILURE"
+    assert TaskRun.objects.get(task_id=link.task_id).arguments == ARGUMENTS
+
+
+def test_many_are_retried_with_the_reasons_of_the_others(admin_client: Client, failed: TaskRun, make_run: Make) -> None:
+    make_run("run-2", state="SUCCESS", arguments="[[], {}]", finished_at=START)
+    make_run("run-3", state="PENDING", arguments="[[], {}]")
+    said = post(admin_client, "retry", "run-1", "run-2", "run-3")
+    assert "1 retried" in said[0]
+    assert "1 had succeeded" in said[0]
+    assert "1 had not ended" in said[0]
+    assert any("run-2" in text for text in said[1:])
+
+
+def test_changed_arguments_are_sent_and_the_others_stay_exact(admin_client: Client, failed: TaskRun) -> None:
+    form = admin_client.get(f"{DO}change/", {"id": "run-1"}).context["form"]
+    before = {name: form.initial[name] for name in ("args", "kwargs")}
+    assert "9007199254740993" in before["args"]
+    post(admin_client, "change", "run-1", **before | {"kwargs": '{"a": "b"}', "queue": "slow", "countdown": "600"})
+    assert TaskRun.objects.get(task_id="run-1").state == "PENDING"
+    run = TaskRun.objects.get()
+    assert json.loads(run.arguments or "")[:2] == [json.loads(ARGUMENTS)[0], {"a": "b"}]
+    assert run.queue == "slow"
+    assert run.eta is not None
+
+
+def test_changed_task_may_be_a_new_one(admin_client: Client, failed: TaskRun) -> None:
+    post(admin_client, "change", "run-1", args="[1]", new="on")
+    new = TaskRun.objects.exclude(task_id="run-1").get()
+    assert json.loads(new.arguments or "")[:2] == [[1], {"a": "ü"}]
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[NaN]", "[" * 100_000, '["\ud800"]', '["\\ud800"]', "1", "[1]]"])
+def test_arguments_that_are_no_list_are_refused(admin_client: Client, failed: TaskRun, text: str) -> None:
+    sent = text.encode(errors="replace").decode()
+    answer = admin_client.post(f"{DO}change/", {"id": "run-1", "confirmed": "1", "args": sent})
+    assert answer.status_code in (200, 302)
+    assert answer.status_code == 200 or text == '["\ud800"]'
+    if answer.status_code == 200:
+        assert not Message.objects.exists()
+
+
+def test_arguments_are_filled_in_for_who_may_see_them(staff_client: Callable[..., Client], failed: TaskRun) -> None:
+    page = staff_client("view_taskrun", "run_taskrun").get(f"{DO}change/", {"id": "run-1"})
+    assert "9007199254740993" not in page.content.decode()
+
+
+MASKED = [
+    ('[["**********"], {}, {"masked": true}]', True),
+    ('[["x"], {}, {"masked": true, "serializer": "json"}, "seal:' + "0" * 64 + '"]', True),
+    ('[[{"masked": true}], {"masked": true}]', False),
+    ('[["}, {\\"masked\\": true}]"], {}]', False),
+    ('[[], {"a": [{}, {"masked": true}]}]', False),
+]
+
+
+@pytest.mark.parametrize(("text", "masked"), MASKED)
+def test_masked_task_says_why_it_cant_be_retried(admin_client: Client, make_run: Make, text: str, masked: bool) -> None:
+    run = make_run("run-1", state="FAILURE", arguments=text, finished_at=START)
+    assert bool(again.refusal(run)) is masked
+    said = post(admin_client, "retry", "run-1")
+    assert ("asterisks" in said[0]) is masked
+    assert Message.objects.exists() is not masked
+
+
+def test_revoke_says_what_happened_to_each(
+    admin_client: Client, make_run: Make, make_messages: Callable[..., None], failed: TaskRun
+) -> None:
+    make_run("waits")
+    make_messages("mails", task_id="waits")
+    make_run("runs", state="STARTED", started_at=START)
+    make_messages("mails", task_id="runs", token="boot-1")
+    said = post(admin_client, "revoke", "run-1", "waits", "runs")
+    assert said[0] == "1 had ended, 1 revoked, 1 told to stop, because a worker holds them."
+    assert "goes on to its end" in said[1]
+    assert TaskRun.objects.get(task_id="waits").state == "REVOKED"
+    assert set(LogEntry.objects.values_list("object_repr", flat=True)) == {
+        "shop.tasks.mail[waits]",
+        "shop.tasks.mail[runs]",
+    }
+
+
+def test_terminate_names_its_signal(admin_client: Client, make_run: Make, make_messages: Callable[..., None]) -> None:
+    make_run("runs", state="STARTED", started_at=START)
+    make_messages("mails", task_id="runs", token="boot-1")
+    post(admin_client, "terminate", "runs", signal="SIGINT", grace="5")
+    assert Message.objects.get().revoked == "SIGINT+5"
+
+
+def test_move_and_prioritize_reach_what_waits(
+    admin_client: Client, make_run: Make, make_messages: Callable[..., None], failed: TaskRun
+) -> None:
+    make_run("waits")
+    make_messages("mails", task_id="waits")
+    assert "1 moved" in post(admin_client, "move", "waits", "run-1", queue="slow")[0]
+    assert "1 with the new priority" in post(admin_client, "prioritize", "waits", priority="7")[-1]
+    assert (Message.objects.get().queue, Message.objects.get().priority) == ("slow", 7)
+    assert (TaskRun.objects.get(task_id="waits").queue, TaskRun.objects.get(task_id="waits").priority) == ("slow", 7)
+
+
+def test_delete_leaves_what_has_not_ended(admin_client: Client, make_run: Make, failed: TaskRun) -> None:
+    make_run("waits")
+    said = post(admin_client, "delete", "run-1", "waits")
+    assert "1 deleted, 1 had not ended" in said[0]
+    assert list(TaskRun.objects.values_list("task_id", flat=True)) == ["waits"]
+    assert {entry.action_flag for entry in LogEntry.objects.all()} == {DELETION}
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=lambda value: ascii(value)[:20])
+@pytest.mark.usefixtures("no_null_bytes")
+def test_hostile_text_in_every_field_of_every_form(
+    admin_client: Client, failed: TaskRun, make_run: Make, value: str
+) -> None:
+    make_run("waits")
+    sent = value.encode(errors="replace").decode()
+    fields = {
+        "change": ("args", "kwargs", "queue", "countdown", "eta", "new"),
+        "terminate": ("signal", "grace"),
+        "move": ("queue",),
+        "prioritize": ("priority",),
+    }
+    for key, names in fields.items():
+        task = "run-1" if key == "change" else "waits"
+        for data in [dict.fromkeys(names, sent), {names[0]: json.dumps([value])}]:
+            answer = admin_client.post(f"{DO}{key}/", {"id": task, "confirmed": "1", **data})
+            assert answer.status_code in (200, 302, 400), (key, data)
+            assert "<script>alert" not in answer.content.decode()
+            assert "<img src=x" not in answer.content.decode()
+    assert admin_client.get("/admin/taskq/taskrun/").status_code == 200

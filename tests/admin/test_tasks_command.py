@@ -1,0 +1,127 @@
+"""``manage.py tasks`` lists, shows, retries and revokes, and says in its exit status what came of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from taskq import send_task
+from taskq.models import Attempt, Error, ErrorCount, Message, Rerun, TaskRun
+from taskq.timezones import now
+
+pytestmark = pytest.mark.django_db
+
+ERROR = '{"exc_type": "ValueError", "exc_message": ["disk \\u001b[31m full"], "exc_module": "builtins"}'
+
+
+def run(*words: str) -> tuple[str, str]:
+    """Run ``manage.py tasks`` and return what it printed to each stream."""
+    out, err = StringIO(), StringIO()
+    call_command("tasks", *words, stdout=out, stderr=err)
+    return out.getvalue(), err.getvalue()
+
+
+@pytest.fixture
+def make_failed() -> Callable[..., str]:
+    def make(name: str = "shop.tasks.mail", **fields: Any) -> str:
+        task_id = send_task(name, [2**60]).id
+        Message.objects.filter(task_id=task_id).delete()
+        ended = {"state": "FAILURE", "result": ERROR, "traceback": "Traceback\n  line", "finished_at": now()}
+        TaskRun.objects.filter(task_id=task_id).update(**{**ended, **fields})
+        return task_id
+
+    return make
+
+
+def test_list_says_what_went_wrong_and_no_terminal_obeys_it(make_failed: Callable[..., str]) -> None:
+    task_id = make_failed()
+    waits = send_task("shop.tasks.pack").id
+    out, _ = run("list")
+    assert [line.split()[:2] for line in out.splitlines()] == [
+        ["ID", "STATE"],
+        [waits, "PENDING"],
+        [task_id, "FAILURE"],
+    ]
+    assert "ValueError: disk \\x1b[31m full" in out
+    assert run("list", "--state", "failed", "--limit", "1")[0].count("\n") == 2
+    assert waits not in run("list", "--error", "disk")[0]
+    assert run("list", "--name", "no.such")[0] == "No task matches.\n"
+
+
+def test_list_as_json(make_failed: Callable[..., str]) -> None:
+    task_id = make_failed(worker="w@one")
+    (row,) = json.loads(run("list", "--json", "--queue", "taskq", "--worker", "w@one")[0])
+    assert (row["task_id"], row["exception"], row["state"]) == (task_id, "ValueError", "FAILURE")
+    assert row["finished_at"].endswith("+00:00")
+
+
+def test_show_tells_all_of_a_task(make_failed: Callable[..., str]) -> None:
+    task_id = make_failed()
+    Attempt.objects.create(task_id=task_id, state="RETRY", worker="w@one")
+    out, _ = run("show", task_id)
+    assert "state: FAILURE" in out
+    assert str(2**60) in out
+    assert "attempt 1: RETRY  w@one" in out
+    assert "    Traceback\n      line" in out
+    assert json.loads(run("show", task_id, "--json")[0])["message"] == "disk \x1b[31m full"
+    for unknown in ("none", "\0", "\ud800"):
+        with pytest.raises(CommandError, match="There is no task"):
+            run("show", unknown)
+
+
+def test_retry_of_one_and_of_all_that_match(make_failed: Callable[..., str]) -> None:
+    one, two, other = make_failed(), make_failed(), make_failed("shop.tasks.pack")
+    assert run("retry", one) == (f"{one} runs again, whose name this project does not know.\n", "")
+    assert run("retry", "--name", "shop.tasks.mail", "--dry-run") == (f"{two}\n", "1 would be retried.\n")
+    assert run("retry", "--name", "shop.tasks.mail", "--to-queue", "slow")[0] == "1 retried.\n"
+    assert dict(Message.objects.values_list("task_id", "queue")) == {one: "taskq", two: "slow"}
+    assert (
+        json.loads(run("retry", other, "--new", "--json")[0])["task_id"] == Rerun.objects.get(of_task_id=other).task_id
+    )
+
+
+def test_refused_retries_are_exit_status_1_with_the_reason(make_failed: Callable[..., str]) -> None:
+    waits, failed = send_task("shop.tasks.mail").id, make_failed()
+    with pytest.raises(CommandError, match="has not ended: it waits"):
+        run("retry", waits)
+    err = StringIO()
+    with pytest.raises(CommandError, match="refused"):
+        call_command("tasks", "retry", waits, failed, stdout=StringIO(), stderr=err)
+    assert "has not ended" in err.getvalue()
+    assert Message.objects.filter(task_id=failed).exists()
+
+
+@pytest.mark.parametrize("action", ["retry", "revoke"])
+def test_nothing_is_done_to_tasks_that_nobody_has_named(action: str, make_failed: Callable[..., str]) -> None:
+    task_id = make_failed()
+    with pytest.raises(CommandError, match="Which tasks"):
+        run(action)
+    with pytest.raises(CommandError, match="not by both"):
+        run(action, task_id, "--queue", "taskq")
+    with pytest.raises(CommandError, match="no time"):
+        run(action, "--since", "soon")
+    assert not Message.objects.exists()
+
+
+def test_revoke_of_one_and_of_all_that_match() -> None:
+    ids = [send_task(name).id for name in ("shop.a", "shop.b", "shop.b")]
+    assert run("revoke", ids[0])[0].startswith("1 revoked")
+    assert run("revoke", "--name", "shop.b", "--state", "waiting", "--limit", "1")[0].startswith("1 revoked")
+    assert TaskRun.objects.filter(state="REVOKED").count() == 2
+    with pytest.raises(CommandError, match="No task matches"):
+        run("revoke", "--name", "none")
+
+
+def test_errors_with_their_counts() -> None:
+    for n, age in enumerate((60, 7200, 200_000)):
+        seen = {"first_seen": now(), "last_seen": now(), "last_run": n, "name": f"shop.t{n}"}
+        Error.objects.create(key=f"e{n}", exception="ValueError", message="disk full", **seen)
+        ErrorCount.objects.create(error=f"e{n}", period=int(now().timestamp()) - age, failures=n + 1)
+    found = {row["error"]: (row["hour"], row["day"], row["week"]) for row in json.loads(run("errors", "--json")[0])}
+    assert found == {"e0": (1, 1, 1), "e1": (0, 2, 2), "e2": (0, 0, 3)}
+    assert "ValueError: disk full" in run("errors")[0]

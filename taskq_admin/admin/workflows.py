@@ -90,6 +90,7 @@ class WorkflowAdmin(ReadOnlyAdmin[Node]):
         times = workflows.times(shown)
         return {
             "workflow": found,
+            "created_at": workflows.created(found),
             "picture": picture(found, request.GET.get("lit", "")),
             "rows": [(step, workflows.why(found, step), *times.get(step.task_id, (None, None))) for step in shown],
             "count": len(steps),
@@ -148,7 +149,7 @@ def _page_data(found: Workflow, context: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "root_id": found.root_id,
         "name": found.name,
-        "created_at": found.created_at,
+        "created_at": context["created_at"],
         "tasks": len(found.steps),
         "more": found.more,
         **{part: found.counts[part] for part in workflows.PARTS},

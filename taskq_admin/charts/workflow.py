@@ -210,6 +210,8 @@ def _shape(workflow: Workflow, key: str, steps: list[Step], group_id: str, lit: 
     if len(steps) == 1 and not group_id:
         (step,) = steps
         tone, sign = TONES.get(step.state, ("busy", "▶"))
+        if step.never_ran:
+            return Shape(key, fit(step.short_name), fit(f"{sign} {_('never ran')}"), "never", steps, lit=is_lit)
         return Shape(key, fit(step.short_name), fit(f"{sign} {step.state}"), tone, steps, lit=is_lit)
     names = {step.short_name for step in steps}
     counted = workflow.groups.get(group_id)

@@ -47,7 +47,7 @@ class Facts:
 
     message: Message | None = None
     scheduled: ScheduledMessage | None = None
-    node: Node | None = None
+    waits_for: str = ""
     pause: QueuePause | None = None
     workers: Sequence[Worker] = field(default_factory=list)
     ahead: int = 0
@@ -67,12 +67,20 @@ def facts(run: TaskRun, now: datetime) -> Facts:
         columns = ("id", "queue", "due_at", "priority", "created_at")
         found.scheduled = later.order_by("id").only(*columns).annotate(cut_headers=headers).first()
     if found.message is None and found.scheduled is None:
-        found.node = Node.objects.using(settings.DATABASE).filter(task_id=run.task_id).first()
+        found.waits_for = _predecessor(run)
     elif run.started_at is None or found.scheduled is not None or run.state == states.RETRY:
         _of_queue(found, run, now)
     if run.started_at is not None or (found.message and found.message.token):
         found.workers = list(workers.listed())
     return found
+
+
+def _predecessor(run: TaskRun) -> str:
+    """Return the task or group that a task waits for; ``runs.find`` has read it."""
+    if hasattr(run, "waits_for"):
+        return run.waits_for or ""
+    nodes = Node.objects.using(settings.DATABASE).filter(task_id=run.task_id)
+    return nodes.values_list("waits_for", flat=True).first() or ""
 
 
 def _is_unknown(message: Message | ScheduledMessage) -> bool:
@@ -110,8 +118,8 @@ def reasons(run: TaskRun, found: Facts, now: datetime) -> list[Reason]:
         return _in_queue(found.message, found, now)
     if found.scheduled is not None:
         return _in_schedule(run, found.scheduled, found, now)
-    if found.node is not None and run.started_at is None and found.node.waits_for:
-        return [Reason(_("It waits for %(task)s, after which it is sent.") % {"task": short(found.node.waits_for)})]
+    if found.waits_for and run.started_at is None:
+        return [Reason(_("It waits for %(task)s, after which it is sent.") % {"task": short(found.waits_for)})]
     if found.other_broker:
         return [] if run.started_at else [Reason(_("Its message is with the broker, which alone knows its place."))]
     return [Reason(_("It has no message (any more), so no worker will run it. A retry sends it again."), "bad")]

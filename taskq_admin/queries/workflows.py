@@ -1,6 +1,6 @@
 """One workflow: its tasks, their states, the groups that count them, and why a task waits.
 
-The nodes say what there is, sent or not; the runs say what became of it. Four queries, however large the workflow is:
+The nodes say what there is, sent or not; the runs say what became of it. Three queries, however large the workflow is:
 at most ``MOST`` nodes are read.
 """
 
@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from django.db.models import BooleanField, ExpressionWrapper, Q
+from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
@@ -68,6 +68,11 @@ class Step:
         return part_of(self.state)
 
     @property
+    def never_ran(self) -> bool:
+        """Whether it has failed because what it waited for did."""
+        return self.state == states.FAILURE and bool(self.waits_for) and not self.queue
+
+    @property
     def short_name(self) -> str:
         """The last part of its name."""
         return self.name.rpartition(".")[2] or self.name or self.task_id
@@ -89,7 +94,6 @@ class Workflow:
     root_id: str
     steps: list[Step]
     groups: Mapping[str, Counted] = field(default_factory=dict)
-    created_at: datetime | None = None
     more: bool = False
 
     @cached_property
@@ -129,15 +133,23 @@ def find(root_id: str) -> Workflow | None:
     """Return the workflow with this root, or ``None`` if it has no nodes."""
     if "\0" in root_id:
         return None
-    nodes = Node.objects.using(settings.DATABASE).filter(root_id=root_id).order_by("id")
-    rows = list(nodes.values_list(*_NODE)[: MOST + 1])
+    nodes = _nodes().filter(root_id=root_id)
+    rows = list(nodes.order_by("id").values_list(*_NODE)[: MOST + 1])
     if not rows:
         return None
     more, rows = len(rows) > MOST, rows[:MOST]
     runs = _runs(root_id, rows)
     steps = [_step(row, runs.get(row[1])) for row in rows]
-    created_at = nodes.values_list("created_at", flat=True).first()
-    return Workflow(root_id, steps, _groups({row[4] for row in rows} - {""}), created_at, more)
+    return Workflow(root_id, steps, _groups({row[4] for row in rows} - {""}), more)
+
+
+def _nodes() -> QuerySet[Node]:
+    return Node.objects.using(settings.DATABASE)
+
+
+def created(found: Workflow) -> datetime | None:
+    """Return when the first node of a workflow was written."""
+    return _nodes().filter(task_id=found.steps[0].task_id).values_list("created_at", flat=True).first()
 
 
 def times(steps: Iterable[Step]) -> dict[str, tuple[datetime | None, float | None]]:
@@ -146,24 +158,10 @@ def times(steps: Iterable[Step]) -> dict[str, tuple[datetime | None, float | Non
     return {row[0]: (row[1], row[2]) for row in runs.values_list("task_id", "started_at", "runtime")}
 
 
-def root_of(task_id: str) -> str:
-    """Return the root of the workflow that a task is part of; empty if it is part of none."""
-    if "\0" in task_id:
-        return ""
-    rows = Node.objects.using(settings.DATABASE).filter(task_id=task_id)
-    return rows.values_list("root_id", flat=True).first() or ""
-
-
 def root_at(pk: str) -> str:
     """Return the root of the workflow that a row of ``Node`` belongs to, or nothing."""
-    rows = Node.objects.using(settings.DATABASE)
+    rows = _nodes()
     return rows.filter(pk=int(pk)).values_list("root_id", flat=True).first() or "" if pk.isdecimal() else ""
-
-
-def exists(root_ids: Iterable[str]) -> set[str]:
-    """Return the roots that have nodes."""
-    wanted = [root_id for root_id in root_ids if "\0" not in root_id]
-    return set(Node.objects.using(settings.DATABASE).filter(root_id__in=wanted).values_list("root_id", flat=True))
 
 
 def _runs(root_id: str, rows: list[tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
@@ -204,7 +202,7 @@ def why(workflow: Workflow, step: Step) -> str | Promise:
     """Return why a task has not run, in a sentence; empty for one that has, or that runs."""
     if step.state == states.REVOKED:
         return _("revoked before it was sent") if step.revoked and not step.queue else ""
-    if step.state == states.FAILURE and step.waits_for and not step.queue:
+    if step.never_ran:
         return _of_never(workflow, step)
     if step.state == states.PENDING:
         return _("waits in the queue %s") % short(step.queue) if step.queue else _("waits")

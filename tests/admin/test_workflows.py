@@ -211,6 +211,23 @@ def test_page_shows_states_reasons_and_links(
     assert 'style="' not in page.partition("<svg")[2]
 
 
+def test_page_of_a_task_shows_its_workflow(
+    admin_client: Client,
+    staff_client: Callable[..., Client],
+    make_nodes: Any,
+    make_run: Callable[..., TaskRun],
+    django_assert_max_num_queries: Any,
+) -> None:
+    make_nodes("a", ("a", "", ""), ("m1", "grp", "a"), ("m2", "grp", "a"), ("body", "", "grp"))
+    run = make_run("m1", state="SUCCESS")
+    with django_assert_max_num_queries(12):
+        page = admin_client.get(f"/admin/taskq/taskrun/{run.pk}/change/").content.decode()
+    assert page.count("taskq-lit") == 1
+    assert f'href="{PAGE}?root=a"' in page
+    page = staff_client("view_taskrun").get(f"/admin/taskq/taskrun/{run.pk}/change/").content.decode()
+    assert "taskq-graph" not in page
+
+
 def test_state_of_a_task_without_a_row_is_that_of_its_node(admin_client: Client, make_nodes: Any) -> None:
     make_nodes("a", ("a", "", ""), ("b", "", "a"), ("c", "", "b"))
     Node.objects.filter(task_id="a").update(state="SUCCESS")
@@ -382,7 +399,6 @@ def test_no_query_scans_a_table(make_nodes: Any) -> None:
         page = workflow_list.page()
         workflow_list.page(page.older)
         workflows.find("w1")
-        workflows.root_of("a1")
     with connection.cursor() as cursor:
         for query in queries:
             cursor.execute(f"EXPLAIN QUERY PLAN {query['sql']}")

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import QuerySet
 from django.db.models.functions import Left
 
 from taskq import states
 from taskq.conf import settings
-from taskq.models import Attempt, Node, Rerun, TaskEvent, TaskRun
+from taskq.models import Attempt, Rerun, TaskEvent, TaskRun
 
 from . import durations, payloads
 
@@ -95,18 +95,13 @@ def shown_state(run: TaskRun) -> str:
 
 
 def find(pk: Any) -> TaskRun | None:
-    """Return the task in row ``pk``, or ``None``. Its payloads are in ``cut_*`` attributes (see ``contents``).
-
-    ``workflow_root`` is the root of the workflow that it is part of, and ``waits_for`` what it waits for there.
-    """
+    """Return the task in row ``pk``, or ``None``. Its payloads are in ``cut_*`` attributes (see ``contents``)."""
     try:
         number = int(pk)
     except (TypeError, ValueError):
         return None
     # Django turns a number too large for the column into "no row" itself.
-    node = Node.objects.filter(task_id=OuterRef("task_id"))
-    place = {"workflow_root": Subquery(node.values("root_id")[:1]), "waits_for": Subquery(node.values("waits_for")[:1])}
-    return listed().annotate(**_cut(LARGE), **place).filter(pk=number).first()
+    return listed().annotate(**_cut(LARGE)).filter(pk=number).first()
 
 
 def pk_of(task_id: str) -> int | None:

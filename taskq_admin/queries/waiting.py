@@ -28,8 +28,13 @@ AHEAD = 1000
 _LATE = timedelta(seconds=10)
 #: The header that workers write which do not know the task.
 _UNKNOWN = "x-unknown-since"
-#: What a page shows of a message; its texts are read for those who may see them.
-_COLUMNS = ("id", "queue", "token", "priority", "revoked", "deliveries", "redelivered", "expires_at", "created_at")
+#: What a page shows of a message, besides its texts.
+_BOTH = (
+    "id", "queue", "priority", "deliveries", "created_at", "exchange", "routing_key", "content_type",
+    "content_encoding",
+)  # fmt: skip
+_COLUMNS = (*_BOTH, "token", "revoked", "redelivered", "expires_at")
+_SCHEDULED = (*_BOTH, "due_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +52,20 @@ class Facts:
 
     message: Message | None = None
     scheduled: ScheduledMessage | None = None
-    waits_for: str = ""
+    node: Node | None = None
     pause: QueuePause | None = None
     workers: Sequence[Worker] = field(default_factory=list)
     ahead: int = 0
     other_broker: bool = False
+    #: The id of the workflow of the task, empty for none; ``None`` if that was not looked up.
+    root_id: str | None = None
+
+    @property
+    def met(self) -> bool:
+        """Whether a worker may have met the task, so that there may be events of it."""
+        return (
+            self.message is None or bool(self.message.token) or self.message.deliveries > 0 or _is_unknown(self.message)
+        )
 
 
 def facts(run: TaskRun, now: datetime) -> Facts:
@@ -60,27 +74,20 @@ def facts(run: TaskRun, now: datetime) -> Facts:
     if run.state in states.READY_STATES:
         return found
     rows = Message.objects.using(settings.DATABASE).filter(task_id=run.task_id)
-    headers = Left("headers", payloads.LIMIT + 1)
-    found.message = rows.order_by("id").only(*_COLUMNS).annotate(cut_headers=headers).first()
+    # With the texts that a page shows, cut: to read them apart is a statement more.
+    cut = {f"cut_{column}": Left(column, payloads.LIMIT + 1) for column in ("headers", "properties", "body")}
+    found.message = rows.order_by("id").only(*_COLUMNS).annotate(**cut).first()
     if found.message is None:
         later = ScheduledMessage.objects.using(settings.DATABASE).filter(task_id=run.task_id)
-        columns = ("id", "queue", "due_at", "priority", "created_at")
-        found.scheduled = later.order_by("id").only(*columns).annotate(cut_headers=headers).first()
+        found.scheduled = later.order_by("id").only(*_SCHEDULED).annotate(**cut).first()
     if found.message is None and found.scheduled is None:
-        found.waits_for = _predecessor(run)
+        found.node = Node.objects.using(settings.DATABASE).filter(task_id=run.task_id).first()
+        found.root_id = found.node.root_id if found.node else ""
     elif run.started_at is None or found.scheduled is not None or run.state == states.RETRY:
         _of_queue(found, run, now)
     if run.started_at is not None or (found.message and found.message.token):
         found.workers = list(workers.listed())
     return found
-
-
-def _predecessor(run: TaskRun) -> str:
-    """Return the task or group that a task waits for; ``runs.find`` has read it."""
-    if hasattr(run, "waits_for"):
-        return run.waits_for or ""
-    nodes = Node.objects.using(settings.DATABASE).filter(task_id=run.task_id)
-    return nodes.values_list("waits_for", flat=True).first() or ""
 
 
 def _is_unknown(message: Message | ScheduledMessage) -> bool:
@@ -118,8 +125,8 @@ def reasons(run: TaskRun, found: Facts, now: datetime) -> list[Reason]:
         return _in_queue(found.message, found, now)
     if found.scheduled is not None:
         return _in_schedule(run, found.scheduled, found, now)
-    if found.waits_for and run.started_at is None:
-        return [Reason(_("It waits for %(task)s, after which it is sent.") % {"task": short(found.waits_for)})]
+    if found.node is not None and run.started_at is None and found.node.waits_for:
+        return [Reason(_("It waits for %(task)s, after which it is sent.") % {"task": short(found.node.waits_for)})]
     if found.other_broker:
         return [] if run.started_at else [Reason(_("Its message is with the broker, which alone knows its place."))]
     return [Reason(_("It has no message (any more), so no worker will run it. A retry sends it again."), "bad")]

@@ -147,6 +147,12 @@ def _nodes() -> QuerySet[Node]:
     return Node.objects.using(settings.DATABASE)
 
 
+def root_of(task_id: str) -> str:
+    """Return the root of the workflow that a task is part of; empty if it is part of none."""
+    rows = _nodes().filter(task_id=task_id)
+    return "" if "\0" in task_id else rows.values_list("root_id", flat=True).first() or ""
+
+
 def created(found: Workflow) -> datetime | None:
     """Return when the first node of a workflow was written."""
     return _nodes().filter(task_id=found.steps[0].task_id).values_list("created_at", flat=True).first()

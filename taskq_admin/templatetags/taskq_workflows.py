@@ -22,11 +22,13 @@ register = template.Library()
 
 @register.inclusion_tag("admin/taskq_admin/workflow_of_task.html", takes_context=True)
 def taskq_workflow(context: Context, run: TaskRun) -> dict[str, Any]:
-    """Show the workflow of a task from ``runs.find``, in which it stands out; nothing if it is part of none."""
+    """Show the workflow of a task, in which the task stands out; nothing if it is part of none, or may not be seen."""
     request: HttpRequest = context["request"]
-    visible = request.user.has_perm("taskq.view_node") and _page(context)
-    root_id = getattr(run, "workflow_root", None)
-    found = workflows.find(root_id) if visible and root_id else None
+    if not request.user.has_perm("taskq.view_node"):
+        return {"workflow": None}
+    known = context.get("workflow_root")  # if the page has looked it up
+    root_id = workflows.root_of(run.task_id) if known is None else known
+    found = workflows.find(root_id) if root_id and _page(context) else None
     if found is None or len(found.steps) < 2:
         return {"workflow": None}
     step = found.by_id.get(run.task_id)
@@ -34,7 +36,7 @@ def taskq_workflow(context: Context, run: TaskRun) -> dict[str, Any]:
         "request": request,
         "workflow": found,
         "picture": picture(found, run.task_id),
-        "name": short(found.name or found.root_id),
+        "name": short(found.name or root_id),
         "why": workflows.why(found, step) if step else "",
         "runs_visible": True,
     }

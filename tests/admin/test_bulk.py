@@ -14,6 +14,7 @@ from django.contrib.messages import get_messages
 from django.core.exceptions import PermissionDenied
 from django.test import Client
 
+from taskq import control
 from taskq.models import Message, TaskRun, Worker
 from taskq.records import Settlement
 from taskq.store import claim, settle, workers
@@ -133,6 +134,26 @@ def test_each_is_retried_once_though_two_people_press(admin_user: User, failed: 
     again.update(state="FAILURE", finished_at=datetime.now(UTC) + timedelta(seconds=1))
     assert run(other)[0]["counts"] == {}
     assert waiting() == COUNT - 2
+
+
+def test_it_stays_behind_another_one_at_the_same_place(
+    admin_user: User, failed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, rests = job(admin_user), list[float]()
+    monkeypatch.setattr("time.sleep", rests.append)
+    act = control.retry_many
+    # The first ten are retried by somebody else between the look and the act.
+    first = [[f"run-{number}" for number in range(15, 25)]]
+
+    def overtaken(ids: list[str], **options: Any) -> Any:
+        act(first.pop() if first else [])
+        return act(ids, **options)
+
+    monkeypatch.setattr(control, "retry_many", overtaken)
+    result, _ = run(begun)
+    assert result["counts"] == {"retried": 15, "unfinished": 10}
+    assert rests == [bulk.BEHIND]
+    assert waiting() == COUNT
 
 
 def test_what_is_sent_later_is_left_alone(admin_user: User, failed: None) -> None:

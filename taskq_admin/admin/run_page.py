@@ -83,6 +83,8 @@ def _payloads(run: TaskRun, attempts: list[Attempt], tries: list[timeline.Try], 
         "progress": progress.progress(run.state, getattr(run, "cut_result", None)),
         "report": progress.report(run.name, getattr(run, "cut_result", None)),
         "attempts": _attempts(tries, attempts, past, contents.failure),
+        # A task that waits for its second start has one in this table: what it raised is why it waits.
+        "tried_before": bool(attempts),
         "past_at_most": runs.FEW,
         "past_more": len(attempts) > runs.FEW,
         "logs": logs.kept(run.task_id, tries, space) if has_run else [],

@@ -137,9 +137,11 @@ class Board:
         place, room = rows.index(row), max(1, height - 1)
         first = max(0, min(place - room // 2, len(rows) - room))
         part = rows[first : first + room]
-        return table(
-            self.shown.heads, part if width >= _WIDE else [_short(row) for row in part], width
-        ), place - first + 1
+        if width >= _WIDE:
+            return table(self.shown.heads, part, width), place - first + 1
+        # What went wrong is what a narrow screen is looked at for.
+        heads = {key: head for key, head in self.shown.heads.items() if key != "queue"}
+        return table(heads, [_short(row) for row in part], width), place - first + 1
 
     def foot(self, width: int) -> list[str]:
         """Return the lines below the list: what was done, and the keys."""

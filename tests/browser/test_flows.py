@@ -1,0 +1,135 @@
+"""What a user does in the admin, from seeing that something is wrong to seeing it right: with a real worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from taskq import chain
+from taskq.models import Message, TaskRun, Worker
+from testproject.arithmetic.tasks import add, fail
+from testproject.arithmetic.tasks import sleep as rest
+from testproject.reports.models import Report
+from testproject.reports.tasks import build
+from tests.support.databases import Database
+from tests.support.waiting import wait_until
+
+from .visitor import Visitor
+
+pytestmark = pytest.mark.timeout(180)
+EVERY_SECOND = "[data-taskq-refresh] select"
+
+
+def ended(task_id: str, shop: Database, state: str = "FAILURE") -> TaskRun:
+    def found() -> TaskRun | None:
+        return TaskRun.objects.using(shop.alias).filter(task_id=task_id, state=state).first()
+
+    return wait_until(found, what=f"{task_id} is {state}")  # type: ignore[return-value]
+
+
+def page_of(visitor: Visitor, run: TaskRun) -> Any:
+    visitor.open(f"/admin/taskq/taskrun/{run.pk}/change/")
+    visitor.page.locator(EVERY_SECOND).select_option("1")
+    return visitor.page
+
+
+def test_why_a_report_failed_and_its_retry_without_a_mouse(visitor: Visitor, shop: Database) -> None:
+    report = Report.objects.using(shop.alias).create(title="broken.csv", source="order,pieces\n1\n")
+    run = ended(build.delay(report.pk).id, shop)
+    Report.objects.using(shop.alias).filter(pk=report.pk).update(source="order,pieces\n1,2\n" * 200)
+
+    visitor.open("/admin/taskq/taskrun/?tab=failed")
+    page = visitor.page
+    page.locator("#result_list").get_by_text("line 2 has 1 columns, the header has 2").first.wait_for()
+    page = page_of(visitor, run)
+    assert "UnreadableFile" in page.locator("#taskq-story").inner_text()
+    loaded = page.evaluate("window.loaded = performance.timeOrigin")
+
+    # With the keyboard alone: to the button, and press it.
+    page.locator("h1").evaluate("title => { title.tabIndex = -1; title.focus(); }")
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent.trim()") == "Retry":
+            break
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    assert page.evaluate("performance.timeOrigin") != loaded
+    loaded = page.evaluate("performance.timeOrigin")
+    page.locator("#taskq-state", has_text="SUCCESS").wait_for()
+    # It went on by itself: nobody has loaded the page anew.
+    assert page.evaluate("performance.timeOrigin") == loaded
+    ended(run.task_id, shop, "SUCCESS")
+
+
+def test_one_kind_of_error_among_many_is_retried_as_a_lot(visitor: Visitor, shop: Database) -> None:
+    sent = [fail.delay(f"the bank says no to order {number}").id for number in range(12)]
+    other = fail.delay("something else").id
+    for task_id in [*sent, other]:
+        ended(task_id, shop)
+    visitor.open("/admin/taskq/error/")
+    page = visitor.page
+    row = page.locator("tr", has_text="the bank says no").filter(has_text="ValueError")
+    with page.expect_navigation():
+        row.get_by_role("link", name="Retry").click()
+    with page.expect_navigation():
+        page.locator("#content form input[type=submit], #content form button[type=submit]").first.click()
+
+    def again(task_ids: list[str]) -> set[bool]:
+        from taskq.models import Attempt
+
+        found = set(Attempt.objects.using(shop.alias).filter(task_id__in=task_ids).values_list("task_id", flat=True))
+        return {task_id in found for task_id in task_ids}
+
+    wait_until(lambda: again(sent) == {True}, what="each of them was retried")
+    assert again([other]) == {False}
+
+
+def test_a_workflow_is_revoked_half_way(visitor: Visitor, shop: Database) -> None:
+    result = chain(add.si(1, 1), rest.si(60), add.si(2, 2)).delay()
+    last, first = result, result.parent.parent
+    run = ended(first.id, shop, "SUCCESS")
+    visitor.open(f"/admin/taskq/taskrun/{run.pk}/change/")
+    page = visitor.page
+    with page.expect_navigation():
+        page.locator("#taskq-picture a").first.click()
+    page.locator(EVERY_SECOND).select_option("1")
+    button = page.locator(".taskq-actions").get_by_text("Revoke the whole")
+    with page.expect_navigation():
+        button.click()
+    with page.expect_navigation():
+        page.locator("#content form input[type=submit]").first.click()
+    assert ended(last.id, shop, "REVOKED")
+    page.locator("#content", has_text="REVOKED").wait_for()
+
+
+def test_events_are_turned_on_and_the_timeline_has_more(visitor: Visitor, shop: Database) -> None:
+    worker = Worker.objects.using(shop.alias).get(name__startswith="taskq@")
+    visitor.open(f"/admin/taskq/worker/{worker.pk}/change/")
+    page = visitor.page
+    page.locator(EVERY_SECOND).select_option("1")
+    with page.expect_navigation():
+        page.locator(".taskq-actions").get_by_text("Events on").click()
+    if page.locator("#content form.taskq-form").count():
+        with page.expect_navigation():
+            page.locator("#content form input[type=submit]").first.click()
+    run = ended(add.delay(3, 4).id, shop, "SUCCESS")
+    page_of(visitor, run).locator("#taskq-facts", has_text="Received").wait_for()
+
+
+def test_a_paused_queue_says_why_its_tasks_wait(visitor: Visitor, shop: Database) -> None:
+    visitor.open("/admin/taskq/queue/taskq/change/")
+    page = visitor.page
+    with page.expect_navigation():
+        page.locator(".taskq-actions").get_by_text("Pause").click()
+    page.locator("[name=confirm-reason]").fill("the mail server is down")
+    with page.expect_navigation():
+        page.locator("#content form input[type=submit]").first.click()
+    run = ended(add.delay(5, 5).id, shop, "PENDING")
+    page = page_of(visitor, run)
+    page.locator("#taskq-story", has_text="the mail server is down").wait_for()
+    assert Message.objects.using(shop.alias).filter(task_id=run.task_id, token="").exists()
+    visitor.open("/admin/taskq/queue/taskq/change/")
+    page.locator(".taskq-actions").get_by_text("Resume").click()
+    ended(run.task_id, shop, "SUCCESS")

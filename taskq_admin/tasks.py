@@ -15,8 +15,10 @@ def bulk(self: Any, /, **job: Any) -> dict[str, Any]:
     """
     from taskq_admin.actions.bulk import Job, is_revoked, run
 
+    begun = Job.of(job)
+    begun.verify(self.request.id)
     return run(
-        Job.of(job),
+        begun,
         tell=lambda meta: self.update_state(state="PROGRESS", meta=meta),
         is_stopped=lambda: is_revoked(self.request.id),
     )

@@ -28,6 +28,8 @@ _HARMLESS = re.compile(r"(?:routing|binding|partition|primary)_keys?\Z")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 #: ``name=value`` inside of a text, such as in the connection string of a database.
 _PAIR = re.compile(r"""([\w.-]+)(\s*=\s*)("[^"]*"|'[^']*'|[^\s;&,]+)""")
+#: The same in JSON inside of a text, such as in the key file of a cloud service: ``"name": "value"``.
+_JSON_PAIR = re.compile(r"""(["'])([\w.-]+)(\1\s*:\s*)("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s,}\]"']+)""")
 _MASK = "********"
 _PLAIN = (str, int, float, bool, type(None))
 
@@ -42,7 +44,7 @@ def values(*, with_defaults: bool = False) -> dict[str, Any]:
 
 
 def shown(value: Any) -> Any:
-    """Return a value as JSON has it; secrets are masked by the names of their keys, and in URLs and ``name=value``."""
+    """Return a value as JSON has it; secrets are masked by the names of their keys, also within texts."""
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, timedelta):
@@ -56,6 +58,7 @@ def shown(value: Any) -> Any:
 
 def _text(text: str) -> str:
     text = masked_url(text) if "://" in text else text
+    text = _JSON_PAIR.sub(lambda m: f'{m[1]}{m[2]}{m[3]}"{_MASK}"' if is_secret(m[2]) else m[0], text)
     return _PAIR.sub(lambda found: f"{found[1]}{found[2]}{_MASK}" if is_secret(found[1]) else found[0], text)
 
 

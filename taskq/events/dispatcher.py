@@ -94,6 +94,10 @@ class Dispatcher:
         if signum and self.heard:
             self._signals[request.message.id] = signum
 
+    def revoked_unheld(self, settlements: Sequence[Settlement]) -> None:
+        """Note tasks that this process has revoked while no worker held them."""
+        self._note(self._revoked_unheld, settlements, len(settlements))
+
     def _note(self, make: Make, batch: Any, count: int) -> None:
         if self.heard:
             if count and self._waiting < _MOST_NOTED:
@@ -242,6 +246,9 @@ class Dispatcher:
             signum = self._signals.pop(settlement.message_id, None) if self._signals else None
             if (event := layout.ended(settlement, at, signum)) is not None:
                 yield event
+
+    def _revoked_unheld(self, settlements: Sequence[Settlement], at: float) -> Iterable[str]:
+        return [layout.start_of(layout.revoked_unheld(settlement) | {"timestamp": at}) for settlement in settlements]
 
     def _put_back(self, request: Request, at: float) -> Iterable[str]:
         yield layout.put_back(request, at)

@@ -24,6 +24,7 @@ Event = dict[str, Any]
 
 #: The longest value, in characters, that is read for its repr.
 _MOST = 16_384
+_NOT_RUNNING = {"terminated": False, "expired": False, "signum": None}
 #: The values that are their own repr.
 _SAME = frozenset("0123456789")
 
@@ -59,7 +60,7 @@ def started(task_id: str, at: float) -> str:
 
 def put_back(request: Request, at: float) -> str:
     """Return the ``task-rejected`` of a message that waits again."""
-    return _start({"type": "task-rejected", "uuid": request.id, "requeue": True, "timestamp": at})
+    return start_of({"type": "task-rejected", "uuid": request.id, "requeue": True, "timestamp": at})
 
 
 def ended(settlement: Settlement, at: float, signum: str | None = None) -> str | None:
@@ -79,10 +80,11 @@ def ended(settlement: Settlement, at: float, signum: str | None = None) -> str |
     if make is None:
         return None
     event = {**make(settlement), "uuid": settlement.task_id, "timestamp": at}
-    return _start(event | {"signum": signum} if settlement.state == states.REVOKED else event)
+    return start_of(event | {"signum": signum} if settlement.state == states.REVOKED else event)
 
 
-def _start(event: Event) -> str:
+def start_of(event: Event) -> str:
+    """Return an event as JSON text, open at its end."""
     return json.dumps(event)[:-1]
 
 
@@ -116,6 +118,11 @@ def sent_by_task(report: Report) -> str:
     begin = f'{{"type":{_quoted(report.event)},"uuid":{_quoted(report.task_id)},"timestamp":{report.at!r}'
     fields = (report.meta or "{}")[1:-1]
     return f"{begin},{fields}" if fields.strip() else begin
+
+
+def revoked_unheld(settlement: Settlement) -> Event:
+    """Return the ``task-revoked`` of a task that no worker has received: it has the name too."""
+    return {"type": "task-revoked", "uuid": settlement.task_id, "name": settlement.name, **_NOT_RUNNING}
 
 
 def sent(headers: Mapping[str, Any], exchange: str, routing_key: str) -> Event:

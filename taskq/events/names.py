@@ -41,9 +41,8 @@ def is_heard(connection: Any, channel: Any) -> bool:
     """Tell whether somebody reads events, as far as the broker says: RabbitMQ drops by itself what nobody reads."""
     exchange = event_exchange(connection)
     if connection.transport.driver_type == "django":
-        # A monitor of workers alone is bound to ``worker.#``.
-        keys = ("task.multi", "worker.heartbeat")
-        return any(exchanges.reaches_queue(exchange.name, key, channel.alias) for key in keys)
+        # A monitor of workers alone is bound to ``worker.#``, one of a project's own events to ``shop.#``.
+        return exchanges.has_queue(exchange.name, channel.alias)
     if not hasattr(channel, "get_table"):
         return True
     try:

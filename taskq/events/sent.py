@@ -1,4 +1,6 @@
-"""``task-sent``, of the process that sends a task: published on a thread of its own, so that sending waits for nothing.
+"""``task-sent``, and ``task-revoked`` of tasks that no worker has received, of the process that sends or revokes them.
+
+Published on a thread of its own, so that sending waits for nothing.
 
 It is off unless ``TASKQ_SEND_SENT_EVENT`` is on when Django starts. Events are sent once the message is committed.
 """
@@ -10,6 +12,7 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import connections
@@ -17,6 +20,8 @@ from kombu.messaging import Producer
 
 from taskq import signals
 from taskq.messages.protocol.build import origin
+from taskq.records import Settlement
+from taskq.store.log_lines import tasks_revoked
 from taskq.worker.remote.connection import connect
 
 from . import layout, log_lines, names
@@ -40,8 +45,16 @@ class SentEvents:
 
     def note(self, sender: Any, headers: Any, exchange: str, routing_key: str, **_: Any) -> None:
         """Receive ``after_task_publish``: note the event."""
+        self._add(layout.sent(headers, exchange, routing_key))
+
+    def note_revoked(self, settlements: Sequence[Settlement]) -> None:
+        """Note tasks that this process has revoked before any worker received them: no worker tells of their end."""
+        for settlement in settlements:
+            self._add(layout.revoked_unheld(settlement))
+
+    def _add(self, event: Event) -> None:
         self._idle.clear()
-        self._events.append({**layout.sent(headers, exchange, routing_key), "timestamp": time.time()})
+        self._events.append({**event, "timestamp": time.time()})
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="taskq-sent", daemon=True)
@@ -100,12 +113,18 @@ _events = SentEvents()
 def _reset_after_fork() -> None:
     global _events
     signals.after_task_publish.disconnect(_events.note)
+    tasks_revoked.unsubscribe(_events.note_revoked)
     _events = SentEvents()
+    _subscribe()
+
+
+def _subscribe() -> None:
     signals.after_task_publish.connect(_events.note, weak=False)
+    tasks_revoked.subscribe(_events.note_revoked)
 
 
 def send_events() -> None:
-    """Send ``task-sent`` for all tasks that this process and its forks send from now on."""
-    signals.after_task_publish.connect(_events.note, weak=False)
+    """Send the events of all tasks that this process and its forks send, or revoke, from now on."""
+    _subscribe()
     os.register_at_fork(after_in_child=_reset_after_fork)
     atexit.register(lambda: _events.end())

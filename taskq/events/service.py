@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from taskq.conf import settings
+from taskq.store.log_lines import tasks_revoked
 from taskq.worker import log_lines
 from taskq.worker.activity import Activity
 from taskq.worker.node import Service, WorkerNode
@@ -80,6 +81,7 @@ class Events:
             yield log_lines.task_put_back, to.put_back
             yield log_lines.event_sent_by_task, to.sent_by_task
             yield log_lines.task_revoked, to.revoked
+            yield tasks_revoked, to.revoked_unheld
         if (kept := self._timeline) is not None:
             yield log_lines.tasks_received, kept.received
             yield log_lines.tasks_settled, kept.settled

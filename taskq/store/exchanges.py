@@ -91,9 +91,9 @@ def route(exchange: str, routing_key: str, alias: str) -> list[Target] | None:
     return _targets(exchange, names, alias)
 
 
-def reaches_queue(exchange: str, routing_key: str, alias: str) -> bool:
-    """Tell whether a message to ``exchange``, which has a name, goes to a queue. One statement if none is bound."""
-    names = _bound(exchange, routing_key, alias)
+def has_queue(exchange: str, alias: str) -> bool:
+    """Tell whether any queue is bound to ``exchange``, for whatever messages. One statement if none is."""
+    names = set(Binding.objects.using(alias).filter(exchange=exchange).values_list("queue", flat=True))
     return bool(names and _targets(exchange, names, alias))
 
 

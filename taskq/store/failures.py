@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 from taskq import states
 from taskq.engines import Engine, for_alias
 from taskq.engines.statistics import add_up
-from taskq.messages.fingerprints import described, fingerprint
+from taskq.messages.fingerprints import Described, described, fingerprint
 from taskq.models import Error, ErrorCount, Failure, TaskRun
 from taskq.records import Settlement
 
@@ -30,18 +30,25 @@ def failed(settlements: Sequence[Settlement]) -> list[Settlement]:
 
 def note(engine: Engine, settlements: Sequence[Settlement]) -> None:
     """Write what the runs of ``settlements`` raised, in the caller's transaction. One that has no run is left out."""
+    seen: dict[tuple[str, str | None], tuple[str, Described]] = {}
     for start in range(0, len(settlements), engine.chunk):
         part = {s.task_id: s for s in settlements[start : start + engine.chunk]}
         runs = TaskRun.objects.using(engine.alias).filter(task_id__in=part, state__unindexed=states.FAILURE)
         known = runs.order_by("id").values_list("id", "task_id", "name")
-        if rows := [_failure(number, name, part[task_id]) for number, task_id, name in known]:
+        if rows := [_failure(number, name, part[task_id], seen) for number, task_id, name in known]:
             _write(engine, rows)
 
 
-def _failure(number: int, name: str, s: Settlement) -> tuple[Failure, str]:
-    found = described(s.result)
-    row = Failure(run_id=number, error=fingerprint(name, found), exception=found.exception, message=found.message)
-    return row, name
+def _failure(
+    number: int, name: str, s: Settlement, seen: dict[tuple[str, str | None], tuple[str, Described]]
+) -> tuple[Failure, str]:
+    """Return the row of a failure. All dependents of one task fail with its exception, which is read once."""
+    key = name, s.result
+    if key not in seen:
+        found = described(s.result)
+        seen[key] = fingerprint(name, found), found
+    error, found = seen[key]
+    return Failure(run_id=number, error=error, exception=found.exception, message=found.message), name
 
 
 def _write(engine: Engine, rows: Sequence[tuple[Failure, str]]) -> None:

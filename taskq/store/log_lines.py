@@ -39,6 +39,8 @@ message_replayed = Hook[Claimed](
 )  # fmt: skip
 #: A settlement has left follow-ups in the rows with these ids, in this database. It may still be rolled back.
 parts_left = Hook[Sequence[str], str](silent)
+#: Tasks that were revoked while no worker held them; committed.
+tasks_revoked = Hook[Sequence[Settlement]](silent)
 part_refused = Hook[str](
     lambda row: log.exception(
         "A part of follow-ups can't be read or written (%s): no task after it is sent or ends.", row

@@ -10,11 +10,15 @@ from django.db.models import QuerySet
 
 from taskq.conf import settings
 from taskq.engines import for_alias, reading
+from taskq.engines.look_ups import look_ups
 
 
 def counts(queries: Sequence[QuerySet[Any, Any]], alias: str | None = None) -> list[int]:
     """Return how many rows each of ``queries`` has. Give them a limit."""
-    return reading.counts(for_alias(alias or settings.DATABASE), queries) if queries else []
+    engine = for_alias(alias or settings.DATABASE)
+    # Without statistics, or with old ones, PostgreSQL would read whole tables to find a few rows of an index.
+    with look_ups(engine):
+        return reading.counts(engine, queries) if queries else []
 
 
 def first_since(at: datetime, alias: str | None = None) -> int | None:

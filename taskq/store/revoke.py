@@ -24,7 +24,7 @@ from taskq.workflows.advance import revoked
 from taskq.workflows.cascade import NodePosition, cascade, dependents_first
 from taskq.workflows.followups import complete
 
-from . import revocations
+from . import log_lines, revocations
 from .authenticity import readable
 from .enqueue import MESSAGE_CHANNEL
 from .sealed_workflows import read_places
@@ -54,20 +54,18 @@ def revoke(task_ids: Sequence[str], terminate: str = "", alias: str | None = Non
     for batch in _batches(ids):
         if unknown := revocations.unknown(engine.alias, batch):
             repeated(engine, partial(revocations.keep, engine, unknown))
+            # A task that was sent meanwhile, and that a worker took too early to see this, is found then. Whatever is
+            # sent later is claimed later.
             _after_commit(engine, partial(_revoke_sent, engine, unknown, terminate))
     return asked
 
 
-def _after_commit(engine: Engine, look: Callable[[], object]) -> None:
-    """Look again for tasks that were remembered, when that is committed.
-
-    A task that was sent meanwhile, and that a worker took too early to see it, is found now. Whatever is sent later is
-    claimed later.
-    """
+def _after_commit(engine: Engine, call: Callable[[], object]) -> None:
+    """Call when the transaction is committed, at once if there is none."""
     if engine.connection.in_atomic_block:
-        transaction.on_commit(look, using=engine.alias)
+        transaction.on_commit(call, using=engine.alias)
     else:
-        look()
+        call()
 
 
 def revoke_remembered(engine: Engine, root_ids: Collection[str]) -> None:
@@ -192,3 +190,4 @@ def write_revoked(
             revoked(0, place.task_id, place.name, finished=now, tracked=False, group_id=group_id, member=bool(group_id))
         )
     write_ends(engine, sorted(ends, key=lambda s: s.task_id))
+    _after_commit(engine, partial(log_lines.tasks_revoked, ends))

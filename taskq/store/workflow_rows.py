@@ -35,7 +35,7 @@ from .transactions import SentTwice
 
 T = TypeVar("T")
 #: These take one transaction some 20 ms, also where it keeps all other writers waiting.
-MOST_DEPENDENTS = 200
+MOST_DEPENDENTS = 100
 
 
 def insert(engine: Engine, groups: Iterable[NewGroup], nodes: Iterable[NewNode], *, reset: bool = False) -> None:

@@ -28,7 +28,7 @@ from .options import WorkerOptions
 from .pools.base import MAX_IN_FLIGHT, Pool
 from .pools.forkserver_process import launch
 from .pools.interpreter import Interpreter
-from .pools.registry import pool_class
+from .pools.registry import WITH_CHILDREN, pool_class
 from .pools.shared_pool import SharedPool, refuse_above
 from .process.daemon import Background, redirect_streams
 from .process.forked import kill_helpers, prepare
@@ -37,9 +37,6 @@ from .process.signals import SignalHandlers
 from .process.system import return_large_blocks
 from .remote.connection import load_transport
 from .started import Started
-
-#: The pools whose tasks are not in the worker's own process.
-_WITH_CHILDREN = "prefork, asyncio, gevent or eventlet"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -164,17 +161,17 @@ def _refuse_unlimited(pool: type[Pool], config: WorkerConfig) -> None:
     if not pool.supports_hard_limit:
         if config.time_limit:
             raise ValueError(
-                f"The {pool.name} pool can't kill a task: --time-limit (TASKQ_TIME_LIMIT) needs {_WITH_CHILDREN}."
+                f"The {pool.name} pool can't kill a task: --time-limit (TASKQ_TIME_LIMIT) needs {WITH_CHILDREN}."
             )
         limited = sorted(name for name, task in tasks.items() if task.time_limit not in (None, 0, settings.TIME_LIMIT))
         if limited:
             raise ValueError(
-                f"The {pool.name} pool can't kill a task: time_limit of {', '.join(limited)} needs {_WITH_CHILDREN}."
+                f"The {pool.name} pool can't kill a task: time_limit of {', '.join(limited)} needs {WITH_CHILDREN}."
             )
     if not pool.supports_recycling and (config.max_tasks_per_child or config.max_memory_per_child):
         raise ValueError(
             f"The {pool.name} pool has no children: --max-tasks-per-child and --max-memory-per-child need "
-            f"{_WITH_CHILDREN}."
+            f"{WITH_CHILDREN}."
         )
 
 
@@ -182,7 +179,7 @@ def _refuse_scaling(pool: type[Pool], config: WorkerConfig) -> None:
     """Raise ``ValueError`` for a number of tasks at a time that the pool can't have, or can't grow to."""
     if config.autoscale and not pool.supports_resizing:
         raise ValueError(
-            f"The {pool.name} pool can't grow: --autoscale (TASKQ_AUTOSCALE) needs threads, {_WITH_CHILDREN}."
+            f"The {pool.name} pool can't grow: --autoscale (TASKQ_AUTOSCALE) needs threads, {WITH_CHILDREN}."
         )
     if not issubclass(pool, SharedPool):
         return

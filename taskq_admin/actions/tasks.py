@@ -12,6 +12,8 @@ from typing import Any
 from django.contrib.admin.models import DELETION
 from django.contrib.messages import INFO, WARNING
 from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from kombu.exceptions import KombuError
@@ -38,14 +40,14 @@ _EXAMPLES = 3
 def retry(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
     """Retry in place: an ended task waits again under its id."""
     if len(ids) == 1:
-        return _ran(_again(ids[0], who), who)
+        return _ran(_again(ids[0], who))
     return _counted("retried", control.retry_many(ids, by=who.name, reason=who.reason))
 
 
 def rerun(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
     """Run again as new: an ended task stays as it is, and another one is sent with its arguments."""
     if len(ids) == 1:
-        return _ran(_again(ids[0], who, new=True), who)
+        return _ran(_again(ids[0], who, new=True))
     return _counted("rerun", control.retry_many(ids, new=True, by=who.name, reason=who.reason))
 
 
@@ -56,7 +58,7 @@ def retry_changed(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Repo
         name: parsed(data[name]) for name in ("args", "kwargs") if data[name] and data[name] != before.get(name)
     }
     changes |= {name: data[name] for name in ("queue", "countdown", "eta") if data[name] not in (None, "")}
-    return _ran(_again(ids[0], who, new=bool(data["new"]), **changes), who)
+    return _ran(_again(ids[0], who, new=bool(data["new"]), **changes))
 
 
 def revoke(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
@@ -92,21 +94,26 @@ def _again(task_id: str, who: Who, **options: Any) -> Retried:
         raise ValueError(str(error)) from error
 
 
-def _ran(retried: Retried, who: Who) -> Report:
-    name = short(retried.name)
+def _ran(retried: Retried) -> Report:
+    name = short(retried.name) or "-"
     if retried.new:
-        found = Report(done=1).say(
-            _("%(name)s runs again as the new task %(id)s.") % {"name": name, "id": retried.task_id}
-        )
+        text = format_html(_("{name} runs again as the new task {id}."), name=name, id=_link(retried.task_id))
     else:
-        found = Report(done=1).say(
-            _("%(name)s was put into the queue %(queue)s again.") % {"name": name, "queue": retried.queue}
-        )
-    found.counts = {"rerun" if retried.new else "retried": 1}
+        text = format_html(_("{name} was put into the queue {queue} again."), name=name, queue=short(retried.queue))
+    found = Report(done=1, counts={"rerun" if retried.new else "retried": 1}).say(text)
     if not retried.known:
-        text = _("This process does not know the task %(name)s: it runs if a worker does.")
-        found.say(text % {"name": name}, WARNING)
+        text = format_html(_("This process does not know the task {name}: it runs if a worker does."), name=name)
+        found.say(text, WARNING)
     return found
+
+
+def _link(task_id: str) -> str:
+    """Return the id as a link to its page, if the default site has one."""
+    try:
+        page = reverse("admin:taskq_taskrun_by_task_id", args=[task_id])
+    except NoReverseMatch:
+        return task_id
+    return format_html('<a href="{}">{}</a>', page, task_id)
 
 
 def _counted(done: str, counts: Counts) -> Report:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.http import HttpRequest
 
-from taskq import timezones
+from taskq import states, timezones
 from taskq.conf import settings
 from taskq.models import Attempt, Queue, TaskRun, Worker
 from taskq_admin import parameters
@@ -23,6 +23,8 @@ from taskq_admin.queries import (
     waiting,
 )
 from taskq_admin.views.run_task import RUN
+
+from .workers import WorkerAdmin
 
 if TYPE_CHECKING:
     from .runs import TaskRunAdmin
@@ -42,9 +44,11 @@ def context(admin: TaskRunAdmin, request: HttpRequest, run: TaskRun) -> dict[str
         "story": story.story(run, tries, now),
         "reasons": [reason for reason in waiting.reasons(run, found, now) if may.get(reason.page, True)],
         "may_see": may,
+        "workflow_root": found.root_id,
+        "has_stack": _has_stack(admin, request, run),
         "may_run": run.name in parameters.choices() and admin.has_action_permission(request, RUN),
         "tries": tries,
-        "moments": timeline.moments(run, tries, runs.events(run)),
+        "moments": timeline.moments(run, tries, runs.events(run) if found.met or run.started_at else ()),
         "bars": (bars := timeline.bars(run, tries, now)),
         "drawn": timeline.drawn(bars),
         "strip_width": timeline.WIDTH,
@@ -61,6 +65,13 @@ def context(admin: TaskRunAdmin, request: HttpRequest, run: TaskRun) -> dict[str
     }
 
 
+def _has_stack(admin: TaskRunAdmin, request: HttpRequest, run: TaskRun) -> bool:
+    """Tell whether the task runs, and the user may see where it is."""
+    runs_now = run.started_at is not None and run.state not in {*states.READY_STATES, states.RETRY}
+    workers = admin.admin_site._registry.get(Worker)
+    return runs_now and isinstance(workers, WorkerAdmin) and workers.may_see_stacks(request)
+
+
 def _payloads(run: TaskRun, attempts: list[Attempt], tries: list[timeline.Try], found: waiting.Facts) -> dict[str, Any]:
     """Return what only those see who may see arguments and results; the first that is asked for gets the space."""
     space = payloads.Space()
@@ -72,6 +83,8 @@ def _payloads(run: TaskRun, attempts: list[Attempt], tries: list[timeline.Try], 
         "progress": progress.progress(run.state, getattr(run, "cut_result", None)),
         "report": progress.report(run.name, getattr(run, "cut_result", None)),
         "attempts": _attempts(tries, attempts, past, contents.failure),
+        # A task that waits for its second start has one in this table: what it raised is why it waits.
+        "tried_before": bool(attempts),
         "past_at_most": runs.FEW,
         "past_more": len(attempts) > runs.FEW,
         "logs": logs.kept(run.task_id, tries, space) if has_run else [],

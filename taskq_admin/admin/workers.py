@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from taskq import timezones
 from taskq.models import Queue, TaskRun, Worker
 from taskq_admin import overview, stacks
-from taskq_admin.badges import badge, moment, short
+from taskq_admin.badges import badge, short
 from taskq_admin.queries import durations, workers
 
 from .read_only import ReadOnlyAdmin
@@ -31,7 +31,7 @@ STACK_PERMISSION = "taskq.control_worker"
 class WorkerAdmin(ReadOnlyAdmin[Worker]):
     """The workers by name."""
 
-    list_display = ("node", "status", "where", "queues", "size", "ended", "load", "started", "seen")
+    list_display = ("node", "status", "where", "queues", "size", "running", "ended", "uptime", "seen")
     list_display_links = ("node",)
     ordering = ("name", "token")
     sortable_by = ()
@@ -49,8 +49,9 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
         ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
-        """Return all workers."""
-        return workers.listed()
+        """Return all workers. Connections of kombu, which have a lease too, are in no list."""
+        is_list = request.resolver_match is not None and request.resolver_match.url_name == "taskq_worker_changelist"
+        return workers.listed().exclude(state=Worker.CONSUMER) if is_list else workers.listed()
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the list, with what can be done to all that live."""
@@ -74,7 +75,7 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
             "slots": [(slot, durations.between(slot.since, now)) for slot in activity.slots],
             "silent": obj.state != Worker.LOST and workers.is_silent(obj, now),
             "silence": workers.silence(obj, now),
-            "uptime": durations.between(obj.started_at, obj.seen_at if workers.is_away(obj, now) else now),
+            "uptime": workers.uptime(obj, now),
             "held": held,
             "tasks_visible": self.may_view(request, TaskRun),
             "queues_visible": self.may_view(request, Queue),
@@ -164,15 +165,16 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
         total = workers.info(worker).activity.total
         return "" if total is None else f"{total}"
 
-    @admin.display(description=_("load"))
-    def load(self, worker: Worker) -> str:
-        """The load average of its machine over the last minute."""
-        return "".join(f"{load:.2f}" for load in workers.info(worker).activity.load[:1])
+    @admin.display(description=_("running tasks"))
+    def running(self, worker: Worker) -> str:
+        """How many tasks it runs, as of its last heartbeat."""
+        activity = workers.info(worker).activity
+        return f"{sum(bool(slot.task_id) for slot in activity.slots) + activity.folded_running}"
 
-    @admin.display(description=_("started"))
-    def started(self, worker: Worker) -> SafeString:
-        """When it started."""
-        return moment(worker.started_at)
+    @admin.display(description=_("uptime"))
+    def uptime(self, worker: Worker) -> str:
+        """For how long it has run, until it was last heard of if it is away."""
+        return durations.words(workers.uptime(worker, timezones.now()))
 
     @admin.display(description=_("last heartbeat"))
     def seen(self, worker: Worker) -> str:

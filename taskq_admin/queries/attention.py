@@ -46,7 +46,11 @@ def of_queues(loads: list[QueueLoad], with_readers: bool) -> list[Notice]:
         if load.pause is not None:
             found.append(_paused(load.pause))
         elif load.waiting and not load.read and with_readers:
-            text = _("%(count)s messages wait in the queue %(queue)s, and no living worker takes from it.")
+            text = ngettext(
+                "%(count)s message waits in the queue %(queue)s, and no living worker takes from it.",
+                "%(count)s messages wait in the queue %(queue)s, and no living worker takes from it.",
+                load.waiting.value,
+            )
             found.append(Notice(text % {"count": load.waiting, "queue": short(load.name)}, "queue"))
     return found
 

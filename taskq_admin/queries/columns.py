@@ -6,15 +6,11 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from taskq import timezones
 from taskq.conf import settings
-from taskq.models import Error, ErrorCount, TaskRun
+from taskq.models import TaskRun
 
-from . import listing, matching, runs
+from . import errors, listing, matching, runs
 from .wanted import Wanted
-
-#: The spans of time of an error's counts, in seconds. Failures are counted in periods of ten minutes.
-_SPANS = {"hour": 3600, "day": 86_400, "week": 604_800}
 
 
 def newest(wanted: Wanted, limit: int) -> tuple[list[dict[str, Any]], int | None]:
@@ -59,30 +55,18 @@ def _iso(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat()
 
 
-def errors(limit: int) -> list[dict[str, Any]]:
+def found_errors(limit: int) -> list[dict[str, Any]]:
     """Return the errors that were seen last, with how many tasks failed so within an hour, a day and a week."""
-    rows = list(Error.objects.using(settings.DATABASE).order_by("-last_seen", "key")[:limit])
-    counts = _failures([row.key for row in rows])
     return [
         {
-            "error": row.key,
-            "name": row.name,
-            "exception": row.exception,
-            "message": row.message,
-            "first_seen": _iso(row.first_seen),
-            "last_seen": _iso(row.last_seen),
-            **{name: counts.get((row.key, name), 0) for name in _SPANS},
+            "error": each.error.key,
+            "name": each.error.name,
+            "exception": each.error.exception,
+            "message": each.error.message,
+            "first_seen": _iso(each.error.first_seen),
+            "last_seen": _iso(each.error.last_seen),
+            "sample": each.sample,
+            **{span.key: count for span, count in zip(errors.SPANS, each.counts, strict=True)},
         }
-        for row in rows
+        for each in errors.listed(list(errors.by_age()[:limit]))
     ]
-
-
-def _failures(keys: list[str]) -> dict[tuple[str, str], int]:
-    now = timezones.now().timestamp()
-    rows = ErrorCount.objects.using(settings.DATABASE).filter(error__in=keys, period__gt=now - max(_SPANS.values()))
-    found: dict[tuple[str, str], int] = {}
-    for key, period, failures in rows.values_list("error", "period", "failures"):
-        for name, seconds in _SPANS.items():
-            if period > now - seconds - ErrorCount.SECONDS:
-                found[key, name] = found.get((key, name), 0) + failures
-    return found

@@ -18,7 +18,7 @@ from taskq.conf import database_broker_alias, settings
 from taskq.messages.parking import home
 from taskq.messages.protocol.wire import UNKNOWN_SINCE
 from taskq.models import DUE_ORDER, Message, QueuePause, ScheduledMessage, Worker
-from taskq.store.backlog import waiting, waiting_in
+from taskq.store.backlog import counted, waiting, waiting_in
 
 from . import sent, throughput, workers
 from .capped import CAP, CappedCount, capped
@@ -27,8 +27,10 @@ from .capped import CAP, CappedCount, capped
 MANY = 100
 #: Queues that the list of tasks asks for: it says only that some of them are not read.
 FEW = 20
+#: Waiting messages that are counted of all queues together; of each of many queues at least so many.
+TOGETHER, LEAST = 20_000, 500
 #: Messages of the schedule that are looked at, those that are due next.
-SCHEDULED = 5_000
+SCHEDULED = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def overview(
     ``rows`` are all workers, and ``ended`` what ended in the last hour, if they are known already.
     """
     claimed, schedule = _claimed(), scheduled()
-    found = waiting(MANY + 1, CAP + 1, declared)
+    found, most = counted(MANY + 1, lambda queues: 1 + _most(queues), declared)
     read = _read(rows)
     ended = throughput.read(()) if ended is None else ended
     rates = sent.rates()
@@ -89,7 +91,7 @@ def overview(
     loads = [
         QueueLoad(
             name,
-            capped(found[name].count) if name in found else nothing,
+            capped(found[name].count, most - 1) if name in found else nothing,
             claimed.get(name, nothing),
             schedule.by_queue.get(name, nothing),
             found[name].oldest if name in found else None,
@@ -102,6 +104,11 @@ def overview(
         for name in names[:MANY]
     ]
     return Overview(loads, len(names) > MANY, schedule)
+
+
+def _most(queues: int) -> int:
+    """Return to how many the messages of each of so many queues are counted."""
+    return max(min(LEAST, CAP), min(CAP, TOGETHER // max(1, queues)))
 
 
 def of(name: str, rows: Iterable[Worker]) -> QueueLoad:
@@ -157,9 +164,9 @@ def scheduled() -> Schedule:
         rows.annotate(came_back=came_back).values_list("queue", "due_at", "name", "came_back")[: SCHEDULED + 1]
     )
     more = len(found) > SCHEDULED
-    counted = Counter(home(row[0]) for row in found[:SCHEDULED])
+    by_queue = Counter(home(row[0]) for row in found[:SCHEDULED])
     return Schedule(
-        {name: CappedCount(count, more) for name, count in counted.items()},
+        {name: CappedCount(count, more) for name, count in by_queue.items()},
         found[0][1] if found else None,
         tuple(sorted({name for _, _, name, unknown in found if unknown})),
     )

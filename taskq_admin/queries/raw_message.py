@@ -10,18 +10,15 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models.functions import Left
 from django.utils.translation import gettext as _
 
-from taskq.conf import settings
-from taskq.models import Message, ScheduledMessage, TaskRun
+from taskq.models import TaskRun
 
 from . import payloads
 from .waiting import Facts
 
 #: Headers that tell of arguments, or hold a seal.
 _LEFT_OUT = frozenset({"argsrepr", "kwargsrepr", "taskq_signature"})
-_TEXTS = ("headers", "properties", "body")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +32,8 @@ class Raw:
 
 
 def shown(run: TaskRun, found: Facts, space: payloads.Space) -> Raw | None:
-    """Return the message that ``waiting.facts`` has found, in one statement; ``None`` if there is none."""
-    known = found.message or found.scheduled
-    if known is None:
-        return None
-    cut = {f"cut_{column}": Left(column, payloads.LIMIT + 1) for column in _TEXTS}
-    rows: Any = (Message if isinstance(known, Message) else ScheduledMessage).objects
-    row = rows.using(settings.DATABASE).defer(*_TEXTS).annotate(**cut).filter(pk=known.pk).first()
+    """Return the message that ``waiting.facts`` has found; ``None`` if there is none."""
+    row: Any = found.message or found.scheduled
     if row is None:
         return None
     return Raw(

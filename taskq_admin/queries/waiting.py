@@ -28,8 +28,13 @@ AHEAD = 1000
 _LATE = timedelta(seconds=10)
 #: The header that workers write which do not know the task.
 _UNKNOWN = "x-unknown-since"
-#: What a page shows of a message; its texts are read for those who may see them.
-_COLUMNS = ("id", "queue", "token", "priority", "revoked", "deliveries", "redelivered", "expires_at", "created_at")
+#: What a page shows of a message, besides its texts.
+_BOTH = (
+    "id", "queue", "priority", "deliveries", "created_at", "exchange", "routing_key", "content_type",
+    "content_encoding",
+)  # fmt: skip
+_COLUMNS = (*_BOTH, "token", "revoked", "redelivered", "expires_at")
+_SCHEDULED = (*_BOTH, "due_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,15 @@ class Facts:
     workers: Sequence[Worker] = field(default_factory=list)
     ahead: int = 0
     other_broker: bool = False
+    #: The id of the workflow of the task, empty for none; ``None`` if that was not looked up.
+    root_id: str | None = None
+
+    @property
+    def met(self) -> bool:
+        """Whether a worker may have met the task, so that there may be events of it."""
+        return (
+            self.message is None or bool(self.message.token) or self.message.deliveries > 0 or _is_unknown(self.message)
+        )
 
 
 def facts(run: TaskRun, now: datetime) -> Facts:
@@ -60,14 +74,15 @@ def facts(run: TaskRun, now: datetime) -> Facts:
     if run.state in states.READY_STATES:
         return found
     rows = Message.objects.using(settings.DATABASE).filter(task_id=run.task_id)
-    headers = Left("headers", payloads.LIMIT + 1)
-    found.message = rows.order_by("id").only(*_COLUMNS).annotate(cut_headers=headers).first()
+    # With the texts that a page shows, cut: to read them apart is a statement more.
+    cut = {f"cut_{column}": Left(column, payloads.LIMIT + 1) for column in ("headers", "properties", "body")}
+    found.message = rows.order_by("id").only(*_COLUMNS).annotate(**cut).first()
     if found.message is None:
         later = ScheduledMessage.objects.using(settings.DATABASE).filter(task_id=run.task_id)
-        columns = ("id", "queue", "due_at", "priority", "created_at")
-        found.scheduled = later.order_by("id").only(*columns).annotate(cut_headers=headers).first()
+        found.scheduled = later.order_by("id").only(*_SCHEDULED).annotate(**cut).first()
     if found.message is None and found.scheduled is None:
         found.node = Node.objects.using(settings.DATABASE).filter(task_id=run.task_id).first()
+        found.root_id = found.node.root_id if found.node else ""
     elif run.started_at is None or found.scheduled is not None or run.state == states.RETRY:
         _of_queue(found, run, now)
     if run.started_at is not None or (found.message and found.message.token):

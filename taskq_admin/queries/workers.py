@@ -127,6 +127,11 @@ def read_queues(rows: Iterable[Worker] | None = None) -> set[str]:
     return {name for worker in alive for name in info(worker).queues}
 
 
+def uptime(worker: Worker, now: datetime) -> float | None:
+    """Return for how many seconds a worker has run, or had run when it was last heard of."""
+    return durations.between(worker.started_at, worker.seen_at if is_away(worker, now) else now)
+
+
 def living() -> list[Worker]:
     """Return the workers that are neither silent nor lost, by name."""
     now = timezones.now()

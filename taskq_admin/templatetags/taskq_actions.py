@@ -63,7 +63,9 @@ def taskq_list_actions(context: Context, cl: ChangeList) -> dict[str, Any]:
     site = getattr(request, "current_app", None)
     of = str(cl.opts.model_name)
     possible = [action for (model, _), action in ACTIONS.items() if model == of and action.bulk]
-    buttons = [_button(action, None, "", request, site) for action in possible if action.is_permitted(request.user)]
+    # What is for none of those that are seen is left out: a list of ended tasks has nothing to revoke.
+    useful = [action for action in possible if any(action.applies(row) for row in cl.result_list)]
+    buttons = [_button(action, None, "", request, site) for action in useful if action.is_permitted(request.user)]
     return {
         "buttons": [button for button in buttons if button],
         "filter": request.GET.urlencode(),

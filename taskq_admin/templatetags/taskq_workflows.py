@@ -24,7 +24,10 @@ register = template.Library()
 def taskq_workflow(context: Context, run: TaskRun) -> dict[str, Any]:
     """Show the workflow of a task, in which the task stands out; nothing if it is part of none, or may not be seen."""
     request: HttpRequest = context["request"]
-    root_id = workflows.root_of(run.task_id) if request.user.has_perm("taskq.view_node") else ""
+    if not request.user.has_perm("taskq.view_node"):
+        return {"workflow": None}
+    known = context.get("workflow_root")  # if the page has looked it up
+    root_id = workflows.root_of(run.task_id) if known is None else known
     found = workflows.find(root_id) if root_id and _page(context) else None
     if found is None or len(found.steps) < 2:
         return {"workflow": None}

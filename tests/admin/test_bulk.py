@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from django.contrib.messages import get_messages
 from django.core.exceptions import PermissionDenied
 from django.test import Client
 
+from taskq import control
 from taskq.models import Message, TaskRun, Worker
 from taskq.records import Settlement
 from taskq.store import claim, settle, workers
@@ -135,6 +136,26 @@ def test_each_is_retried_once_though_two_people_press(admin_user: User, failed: 
     assert waiting() == COUNT - 2
 
 
+def test_it_stays_behind_another_one_at_the_same_place(
+    admin_user: User, failed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, rests = job(admin_user), list[float]()
+    monkeypatch.setattr("time.sleep", rests.append)
+    act = control.retry_many
+    # The first ten are retried by somebody else between the look and the act.
+    first = [[f"run-{number}" for number in range(15, 25)]]
+
+    def overtaken(ids: list[str], **options: Any) -> Any:
+        act(first.pop() if first else [])
+        return act(ids, **options)
+
+    monkeypatch.setattr(control, "retry_many", overtaken)
+    result, _ = run(begun)
+    assert result["counts"] == {"retried": 15, "unfinished": 10}
+    assert rests == [bulk.BEHIND]
+    assert waiting() == COUNT
+
+
 def test_what_is_sent_later_is_left_alone(admin_user: User, failed: None) -> None:
     begun = job(admin_user)
     fail(3, start=100)
@@ -194,6 +215,9 @@ def test_list_has_boxes_and_a_form_for_them(admin_client: Client, failed: None) 
     assert '<form method="post" id="taskq-act"' in page
     assert f'formaction="{DO}retry/"' in page
     assert "all 25 that match" in page
+    assert f"{DO}delete/" in page
+    assert f"{DO}revoke/" not in page
+    assert f"{DO}change/" not in page
     assert 'name="filter" value="tab=failed"' in page
     assert page.index("</form>", page.index('id="taskq-act"')) < page.index('id="changelist-form"')
 
@@ -213,6 +237,26 @@ def test_arguments_of_the_task_survive_the_message(admin_user: User, failed: Non
     assert bulk.Job.of(asdict(begun)) == begun
     assert begun.wanted.tab == "failed"
     assert isinstance(begun.began, datetime)
+
+
+def test_nobody_acts_in_the_name_of_others_by_sending_the_task(admin_user: User, failed: None) -> None:
+    begun = job(admin_user)
+    task_id = TaskRun.objects.get(name="taskq_admin.bulk").task_id
+    begun.verify(task_id)
+    for forged, its_id in [
+        (begun, "another"),
+        (replace(begun, key="delete"), task_id),
+        (replace(begun, user="99"), task_id),
+        (replace(begun, wanted=replace(begun.wanted, tab="")), task_id),
+        (replace(begun, seal=""), task_id),
+    ]:
+        with pytest.raises(PermissionDenied, match="altered"):
+            forged.verify(its_id)
+    from taskq_admin.tasks import bulk as task
+
+    sent = task.apply_async(kwargs=asdict(begun))
+    work([])
+    assert TaskRun.objects.get(task_id=sent.id).state == "FAILURE"
 
 
 def test_living_worker_silences_the_warning(

@@ -146,6 +146,17 @@ def test_run_page_makes_few_queries(
     assert "and 100 more" in page
 
 
+def test_page_of_a_waiting_task_makes_few_queries(
+    admin_client: Client, make_run: Make, make_messages: Any, make_worker: Any, django_assert_max_num_queries: Any
+) -> None:
+    make_worker(info='{"queues": ["mails"]}')
+    run = make_run()
+    make_messages("mails", 3, task_id="other")
+    make_messages("mails", task_id=run.task_id)
+    with django_assert_max_num_queries(12):
+        assert "3 are before it" in text(admin_client, run)
+
+
 @pytest.mark.parametrize("pk", ["0", "x", "9" * 30, "-1"])
 def test_run_page_of_a_missing_row_is_not_found(admin_client: Client, pk: str) -> None:
     assert admin_client.get(f"/admin/taskq/taskrun/{pk}/change/").status_code == 404

@@ -267,3 +267,37 @@ def test_json_has_payloads_only_for_those_who_may_see_them(
     assert "secret" not in answer.content.decode()
     assert "boom" not in answer.content.decode()
     assert [attempt["state"] for attempt in answer.json()["attempts"]] == ["RETRY", "FAILURE"]
+
+
+def test_the_page_of_a_running_task_leads_to_its_stack_for_who_may_see_it(
+    admin_client: Client, staff_client: Callable[..., Client], make_run: Make
+) -> None:
+    run = make_run(started_at=after(1))
+    assert "/taskq/worker/stack/?id=run-1" in text(admin_client, run)
+    assert "/stack/" not in text(staff_client("view_taskrun", "view_worker"), run)
+    assert "/stack/" not in text(admin_client, make_run("ended", state="SUCCESS", started_at=after(1)))
+
+
+def test_the_queue_of_a_task_is_linked_whatever_its_name(admin_client: Client, make_run: Make) -> None:
+    page = text(admin_client, make_run(queue=f"a/b {EVIL}"))
+    assert "/admin/taskq/queue/a_2Fb%20" in page
+    assert EVIL not in page
+
+
+def test_the_workflow_of_a_task_is_shown_with_the_task_lit(admin_client: Client, make_run: Make) -> None:
+    for task_id in ("run-1", "then"):
+        Node.objects.create(
+            root_id="run-1", task_id=task_id, name="shop.tasks.x", waits_for="" if task_id == "run-1" else "run-1",
+            created_at=START,
+        )  # fmt: skip
+    assert 'id="taskq-picture"' in text(admin_client, make_run(root_id="run-1"))
+    assert 'id="taskq-picture"' not in text(admin_client, make_run("alone"))
+
+
+def test_bulk_task_says_in_words_what_it_did(admin_client: Client, make_run: Callable[..., TaskRun]) -> None:
+    result = '{"done": 3, "total": 3, "report": "2 retried, 1 <b>had</b> not ended"}'
+    run = make_run("bulk-1", name="taskq_admin.bulk", state="SUCCESS", result=result, finished_at=START)
+    page = admin_client.get(f"/admin/taskq/taskrun/{run.pk}/change/").content.decode()
+    assert "<p>2 retried, 1 &lt;b&gt;had&lt;/b&gt; not ended</p>" in page
+    other = make_run("other-1", state="SUCCESS", result=result, finished_at=START)
+    assert "<p>2 retried" not in admin_client.get(f"/admin/taskq/taskrun/{other.pk}/change/").content.decode()

@@ -47,8 +47,9 @@ def test_retry_puts_a_failed_task_into_its_queue_again(admin_client: Client, fai
 
 
 def test_run_again_as_new_leaves_the_old_one(admin_client: Client, failed: TaskRun) -> None:
-    post(admin_client, "rerun", "run-1", **{"confirm-reason": "to compare"})
+    said = post(admin_client, "rerun", "run-1", **{"confirm-reason": "to compare"})
     link = Rerun.objects.get()
+    assert f'<a href="/admin/taskq/taskrun/id/{link.task_id}/">' in said[0]
     assert (link.of_task_id, link.by, link.reason) == ("run-1", "admin", "to compare")
     assert TaskRun.objects.get(task_id="run-1").state == "FAILURE"
     assert TaskRun.objects.get(task_id=link.task_id).arguments == ARGUMENTS

@@ -121,7 +121,7 @@ def test_errors_with_their_counts() -> None:
     for n, age in enumerate((60, 7200, 200_000)):
         seen = {"first_seen": now(), "last_seen": now(), "last_run": n, "name": f"shop.t{n}"}
         Error.objects.create(key=f"e{n}", exception="ValueError", message="disk full", **seen)
-        ErrorCount.objects.create(error=f"e{n}", period=int(now().timestamp()) - age, failures=n + 1)
-    found = {row["error"]: (row["hour"], row["day"], row["week"]) for row in json.loads(run("errors", "--json")[0])}
+        ErrorCount.objects.create(error=f"e{n}", period=int(now().timestamp() - age) // 600 * 600, failures=n + 1)
+    found = {row["error"]: (row["1h"], row["24h"], row["7d"]) for row in json.loads(run("errors", "--json")[0])}
     assert found == {"e0": (1, 1, 1), "e1": (0, 2, 2), "e2": (0, 0, 3)}
     assert "ValueError: disk full" in run("errors")[0]

@@ -138,7 +138,7 @@ def test_worker_page_shows_what_each_slot_runs(
     assert "About itself" not in page
     listed = admin_client.get(URL).content.decode()
     assert '<td data-label="Ended tasks" class="field-ended">12</td>' in listed
-    assert '<td data-label="Load" class="field-load">0.50</td>' in listed
+    assert '<td data-label="Running tasks" class="field-running">802</td>' in listed
 
 
 def test_tasks_of_slots_need_the_permission_to_see_tasks(

@@ -13,14 +13,14 @@ answers with an error.
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
+from urllib.parse import urlsplit
+
+from tests.support.crawling import links, pattern
 
 from . import million
 from .project import prepared
@@ -60,43 +60,6 @@ class _Opened(NamedTuple):
     address: str
 
 
-class _Page(HTMLParser):
-    """The links of a page, and the addresses that its forms of the kind GET lead to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.links: list[str] = []
-        self.fields: dict[str, list[str]] = {}
-        self.hidden: dict[str, str] = {}
-        self.form: str | None = None
-        self.field = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
-        if tag == "a":
-            self.links.append(given.get("href", ""))
-        elif tag == "form":
-            self.form = given.get("action", "") if given.get("method", "get").lower() == "get" else None
-            self.fields, self.hidden = {}, {}
-        elif self.form is not None and tag in ("input", "select") and given.get("name"):
-            self._field(tag, given)
-        elif self.form is not None and tag == "option" and self.field:
-            self.fields[self.field].append(given.get("value", ""))
-
-    def _field(self, tag: str, given: dict[str, str]) -> None:
-        self.field = given["name"] if tag == "select" else ""
-        if given.get("type") == "hidden":
-            self.hidden[given["name"]] = given.get("value", "")
-        elif tag == "select" or given.get("type", "text") in ("text", "search"):
-            self.fields[given["name"]] = [] if tag == "select" else list(TYPED)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "form" and self.form is not None:
-            for name, values in self.fields.items():
-                self.links += [f"{self.form}?{urlencode({**self.hidden, name: value})}" for value in values if value]
-            self.form = None
-
-
 def main() -> int:
     """Fill, open, print, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -133,10 +96,10 @@ def _opened(only: str) -> Iterator[_Opened]:
         opened, answer = _measured(client, address)
         if only in address:
             yield opened
-        for link in _links(address, answer):
-            if link not in seen and alike[_pattern(link)] < ALIKE:
+        for link in links(address, answer, SECTION, TYPED):
+            if link not in seen and alike[pattern(link)] < ALIKE:
                 seen.add(link)
-                alike[_pattern(link)] += 1
+                alike[pattern(link)] += 1
                 waiting.append(link)
 
 
@@ -161,29 +124,6 @@ def _measured(client: Client, address: str) -> tuple[_Opened, Any]:
             answer = client.get(address)
             times.append((time.perf_counter() - began, time.thread_time() - worked))
     return _Opened(*min(times), len(queries), answer.status_code, address), answer
-
-
-def _links(address: str, answer: Any) -> Iterator[str]:
-    if answer.status_code in (301, 302):
-        yield from _inside(address, [answer.headers["Location"]])
-    elif answer.status_code == 200 and answer.headers["Content-Type"].startswith("text/html"):
-        page = _Page()
-        page.feed(answer.content.decode())
-        yield from _inside(address, page.links)
-
-
-def _inside(address: str, links: list[str]) -> Iterator[str]:
-    for link in links:
-        whole = urlsplit(urljoin(address, link))
-        if whole.path.startswith(SECTION):
-            yield whole.path + (f"?{whole.query}" if whole.query else "")
-
-
-def _pattern(address: str) -> str:
-    """Return what addresses have in common that differ in an id, or in the value of one filter."""
-    whole = urlsplit(address)
-    path = re.sub(r"/[^/]*\d[^/]*(?=/)", "/*", whole.path)
-    return f"{path}?{'&'.join(sorted({name for name, _ in parse_qsl(whole.query, keep_blank_values=True)}))}"
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import secrets
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -33,6 +35,8 @@ def main() -> int:
     parser.add_argument("--database", choices=["postgresql", "sqlite"], default="postgresql")
     parser.add_argument("--tasks", type=int, default=100_000)
     options = parser.parse_args()
+    # The worker has to know what the site has signed.
+    os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe(50))
     with prepared(options.database, "testproject"):
         fill(options.tasks)
         with Worker("testproject", 2):

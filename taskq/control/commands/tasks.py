@@ -19,6 +19,7 @@ from taskq.messages.protocol.options import is_limit
 from taskq.store import rates as rates_store
 from taskq.store.revoke import revoke as write_revoked
 from taskq.worker.loop.request import Request
+from taskq.worker.pools.registry import WITH_CHILDREN
 
 
 @control_command(variadic="task_id", signature="[id1 [id2 [... [idN]]]]")
@@ -159,7 +160,7 @@ def time_limit(
         raise ValueError(f"the soft limit of {soft:g} s is beyond the hard limit of {hard:g} s")
     pool = state.node.consumer.pool
     if hard and not pool.supports_hard_limit:
-        return {"error": f"The {pool.name} pool can't kill a task: a hard time limit needs prefork or asyncio"}
+        return {"error": f"The {pool.name} pool can't kill a task: a hard time limit needs {WITH_CHILDREN}"}
     reply = {"ok": "time limits set successfully"}
 
     def change() -> dict[str, str]:

@@ -238,7 +238,9 @@ class Command(BaseCommand):
 
         name = node_name(options["hostname"])
         pool = {"processes": "prefork"}.get(options["pool"], options["pool"]) or settings.POOL
-        autoscale = options["autoscale"] or settings.AUTOSCALE
+        autoscale = options["autoscale"] or self._autoscale_of_settings(options, pool)
+        if autoscale and options["concurrency"]:
+            self.stderr.write(f"--concurrency is not used with --autoscale: the pool begins with {autoscale[1]}.")
         return WorkerConfig(
             name=name,
             queues=self._queues(options),
@@ -258,6 +260,10 @@ class Command(BaseCommand):
             restarted=reexec.RESTARTED in self._marks,
             detached=options["detach"],
         )
+
+    def _autoscale_of_settings(self, options: dict[str, Any], pool: str) -> tuple[int, int] | None:
+        """Return ``TASKQ_AUTOSCALE``, ``None`` if a fixed size is asked for: by an option, or by a pool without one."""
+        return None if options["concurrency"] or pool == "solo" else settings.AUTOSCALE
 
     def _concurrency(self, options: dict[str, Any], pool: str) -> int:
         return 1 if pool == "solo" else options["concurrency"] or settings.CONCURRENCY or arguments.cpus()

@@ -24,6 +24,9 @@ POOLS = {
 #: The pool that ``TASKQ_CUSTOM_POOL`` names.
 CUSTOM = "custom"
 
+#: The pools that run tasks in processes of their own, for messages.
+WITH_CHILDREN = "prefork, asyncio, gevent or eventlet"
+
 
 def pool_class(name: str) -> type[Pool]:
     """Return the class of the pool with this name.

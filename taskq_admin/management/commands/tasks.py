@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, no_translations
 from django.db import Error as DatabaseError
 from kombu.exceptions import KombuError
 
@@ -16,7 +16,7 @@ from taskq import control
 from taskq.exceptions import CannotRetry, TaskqError
 from taskq.log_escapes import escaped
 from taskq.management import arguments
-from taskq_admin.queries import columns, matching
+from taskq_admin.queries import columns, errors, matching
 from taskq_admin.queries.wanted import Wanted
 from taskq_admin.terminal import details
 from taskq_admin.terminal.tables import table
@@ -26,7 +26,7 @@ _STATES = ("running", "waiting", "scheduled", "succeeded", "failed", "retrying",
 #: Options that say which tasks are meant, and the names of the parameters of the admin's list.
 _FILTERS = {"state": "tab", "queue": "queue", "name": "name", "worker": "worker", "since": "since"}
 _LIST = {"task_id": "ID", "state": "STATE", "name": "NAME", "queue": "QUEUE", "created_at": "SENT", "said": "ERROR"}
-_COUNTS = {"hour": "1 H", "day": "24 H", "week": "7 D"}
+_COUNTS = {span.key: span.key for span in errors.SPANS}
 _ERRORS = {"error": "ERROR", **_COUNTS, "last_seen": "LAST", "name": "NAME", "said": "MESSAGE"}
 
 
@@ -53,11 +53,12 @@ class Command(BaseCommand):
             action.add_argument("ids", nargs="*", metavar="id", help="ids of tasks, instead of the options below")
             action.add_argument("--dry-run", action="store_true", help="only say which tasks it would be")
             _add_filters(action, limit=None)
-        errors = actions.add_parser("errors", help="failures by task, exception and message, those seen last first")
-        errors.add_argument("--limit", type=arguments.count, default=20, help="how many at most (20)")
-        for action in (show, errors):
+        failures = actions.add_parser("errors", help="failures by task, exception and message, those seen last first")
+        failures.add_argument("--limit", type=arguments.count, default=20, help="how many at most (20)")
+        for action in (show, failures):
             action.add_argument("--json", action="store_true", help="print JSON")
 
+    @no_translations
     def handle(self, *args: Any, **options: Any) -> None:
         """Do it; ``CommandError``, which is exit status 1, if nothing was found or done, or a task was refused."""
         try:
@@ -90,7 +91,7 @@ class Command(BaseCommand):
             self.stdout.write("\n".join(details.lines(found)))
 
     def _errors(self, options: dict[str, Any]) -> None:
-        rows = columns.errors(options["limit"])
+        rows = columns.found_errors(options["limit"])
         if options["json"]:
             self._print_json(rows)
         else:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.messages import SUCCESS
 
 from taskq import control, signals
 from taskq.events import Receiver
 from taskq.events.sent import SentEvents
-from taskq.models import Binding, Message, TaskEvent
+from taskq.models import Binding, Message, TaskEvent, Worker
 from taskq.store import topology
+from taskq_admin.actions.base import Who, get
 from tests.support.databases import Database
 from tests.support.jobs.endings import fail_with
 from tests.support.jobs.flows import add, tell
@@ -175,3 +177,22 @@ def test_the_sender_tells_what_it_has_sent(capture: Capture) -> None:
     (event,) = capture.of(result.id)
     assert (event["name"], event["args"], event["queue"]) == (add.name, "(2, 2)", "taskq")
     assert event["hostname"].startswith("gen")
+
+
+def test_events_that_the_admin_turns_on_are_heard_and_then_no_more(node: str, alias: str, capture: Capture) -> None:
+    tokens = list(Worker.objects.using(alias).filter(name=node, state="running").values_list("token", flat=True))
+
+    def switch(key: str) -> list[tuple[int, str]]:
+        action = get("worker", key)
+        assert action is not None
+        return action.act(tokens, {}, Who(None)).messages
+
+    assert switch("enable-events") == [(SUCCESS, f"{node}: task events enabled")]
+    try:
+        heard = add.delay(2, 2)
+        wait_until(lambda: "task-succeeded" in capture.kinds(heard.id), what="the events of a task")
+    finally:
+        assert switch("disable-events") == [(SUCCESS, f"{node}: task events disabled")]
+    unheard = add.delay(2, 2)
+    assert unheard.get(timeout=20) == 4
+    assert capture.of(unheard.id) == []

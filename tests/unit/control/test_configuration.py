@@ -49,12 +49,20 @@ def test_names_of_what_is_shown(name: str) -> None:
         "redis://host/0?password=s3cret",
         "https://host/?sig=1&auth_token=s3cret&x=1",
         "host=h dbname=d user=u password='s3cret s3cret'",
+        '{"type": "service_account", "private_key": "s3cret s3\\"cret", "x": 1}',
+        "{'user': 'u', 'password': 's3cret'}",
+        '{"pin": 1, "token" :"s3cret"}',
         "Endpoint=sb://bus/;SharedAccessKeyName=root;SharedAccessKey=s3cret=",
     ],
 )
 @pytest.mark.parametrize("wrap", [str, lambda t: [t], lambda t: {"a": (t,)}, lambda t: {t: 1}, lambda t: {t}])
 def test_secrets_inside_of_values(text: str, wrap: Any) -> None:
     assert "s3cret" not in repr(shown(wrap(text)))
+
+
+def test_json_without_secrets_stays() -> None:
+    text = '{"keys of": [1, "a"], "user": "u", "time": 12.5}'
+    assert shown(text) == text
 
 
 class Strange:

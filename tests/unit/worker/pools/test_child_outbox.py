@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import socket
 import threading
@@ -64,16 +66,19 @@ def test_frames_of_many_threads_stay_whole(ends: tuple[ChildOutbox, Reader]) -> 
 
 
 @pytest.fixture
-def on_alarm() -> Iterator[Any]:
-    """Set the handler of SIGALRM, and have it called in a tenth of a second: by then nothing more can be written."""
+def on_alarm(ends: tuple[ChildOutbox, Reader]) -> Iterator[Any]:
+    """Set the handler of SIGALRM, and have it called once a frame has begun: a large one can't be whole by then."""
     before = signal.getsignal(signal.SIGALRM)
+
+    def interrupt() -> None:
+        select.select([ends[1].sock], [], [])
+        os.kill(os.getpid(), signal.SIGALRM)
 
     def set_handler(handler: Any) -> None:
         signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        threading.Thread(target=interrupt, daemon=True).start()
 
     yield set_handler
-    signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
 
 

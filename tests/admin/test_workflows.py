@@ -174,7 +174,7 @@ def test_why_a_task_waits() -> None:
         Step("h", "shop.h", states.REVOKED, waits_for="b", revoked=True),
         Step("i", "shop.i", NOT_SENT, waits_for="unknown"),
         Step("j", "shop.j", states.FAILURE, waits_for="k"),
-        Step("k", "shop.k", states.FAILURE, started_at=START),
+        Step("k", "shop.k", states.FAILURE, queue="mails"),
     ]
     workflow = Workflow("a", steps, {"g": Counted(10, 3, False)}, more=False)
     workflow.members["g"] = []
@@ -209,6 +209,23 @@ def test_page_shows_states_reasons_and_links(
     for run in runs:
         assert page.count(f'href="/admin/taskq/taskrun/{run.pk}/change/"') == 2, "the box and the list"
     assert 'style="' not in page.partition("<svg")[2]
+
+
+def test_page_of_a_task_shows_its_workflow(
+    admin_client: Client,
+    staff_client: Callable[..., Client],
+    make_nodes: Any,
+    make_run: Callable[..., TaskRun],
+    django_assert_max_num_queries: Any,
+) -> None:
+    make_nodes("a", ("a", "", ""), ("m1", "grp", "a"), ("m2", "grp", "a"), ("body", "", "grp"))
+    run = make_run("m1", state="SUCCESS")
+    with django_assert_max_num_queries(12):
+        page = admin_client.get(f"/admin/taskq/taskrun/{run.pk}/change/").content.decode()
+    assert page.count("taskq-lit") == 1
+    assert f'href="{PAGE}?root=a"' in page
+    page = staff_client("view_taskrun").get(f"/admin/taskq/taskrun/{run.pk}/change/").content.decode()
+    assert "taskq-graph" not in page
 
 
 def test_state_of_a_task_without_a_row_is_that_of_its_node(admin_client: Client, make_nodes: Any) -> None:
@@ -382,7 +399,6 @@ def test_no_query_scans_a_table(make_nodes: Any) -> None:
         page = workflow_list.page()
         workflow_list.page(page.older)
         workflows.find("w1")
-        workflows.root_of("a1")
     with connection.cursor() as cursor:
         for query in queries:
             cursor.execute(f"EXPLAIN QUERY PLAN {query['sql']}")

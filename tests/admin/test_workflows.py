@@ -386,6 +386,29 @@ def test_action_without_its_permission_does_nothing(
     assert Message.objects.exists()
 
 
+def test_running_tasks_are_ended_with_a_permission_of_its_own_only(
+    staff_client: Callable[..., Client], waiting: str
+) -> None:
+    client = staff_client("view_node", "revoke_taskrun")
+    sent = {"id": waiting, "confirmed": "1", "terminate": "on"}
+    assert client.post(f"{LIST}do/revoke/", sent).status_code == 403
+    assert Message.objects.exists()
+
+
+def test_button_to_retry_is_there_when_something_has_failed(
+    admin_client: Client, make_nodes: Any, make_run: Callable[..., TaskRun]
+) -> None:
+    make_nodes("a", ("a", "", ""), ("b", "", "a"))
+    run = make_run("a", state="SUCCESS")
+    page = admin_client.get(PAGE, {"root": "a"}).content.decode()
+    assert ("Retry what failed" in page, "Revoke the whole" in page) == (False, True)
+    TaskRun.objects.filter(pk=run.pk).update(state="FAILURE")
+    make_run("b", state="FAILURE", queue="")
+    page = admin_client.get(PAGE, {"root": "a"}).content.decode()
+    assert ("Retry what failed" in page, "Revoke the whole" in page) == (True, False)
+    assert "✗ never ran" in page
+
+
 def test_retry_says_that_nothing_has_failed(admin_client: Client, waiting: str) -> None:
     answer = admin_client.post(f"{LIST}do/retry/", {"id": waiting, "confirmed": "1"}, follow=True)
     assert "Nothing was retried" in answer.content.decode()

@@ -69,7 +69,7 @@ def _pages(client: Any, section: str) -> Iterator[tuple[str, Any]]:
             plain = link.split("?")[0]
             if pattern(plain) not in seen:
                 seen.add(pattern(plain))
-                waiting.append(plain)
+                waiting.append(link)
 
 
 def _missing(html: str) -> list[str]:

@@ -14,8 +14,17 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from taskq import control
+from taskq_admin.queries.workflows import FAILED
 
 from .base import Action, Report, Who, register
+
+
+def _has_failed(workflow: Any) -> bool:
+    return bool(workflow.counts[FAILED]) or workflow.more
+
+
+def _goes_on(workflow: Any) -> bool:
+    return not workflow.ended
 
 
 class Terminate(forms.Form):
@@ -66,6 +75,7 @@ register(
         label=gettext_lazy("Retry what failed"),
         permission="taskq.retry_taskrun",
         act=retry,
+        applies=_has_failed,
         question=gettext_lazy(
             "All failed tasks of this workflow run again with their original arguments. What failed with them waits "
             "for them. Tasks that have succeeded do not run again, and errbacks that ran have run."
@@ -77,6 +87,7 @@ register(
         label=gettext_lazy("Revoke the whole"),
         permission="taskq.revoke_taskrun",
         act=revoke,
+        applies=_goes_on,
         form=Terminate,
         question=gettext_lazy("All tasks of this workflow that have not ended are revoked, for good."),
         destroys=True,

@@ -238,7 +238,7 @@ class Asked(Exception):
         lambda: throughput.periods(throughput.SPANS[0]),
         lambda: attention.of_duties(START),
         queues._claimed,
-        queues._scheduled,
+        queues.scheduled,
     ],
 )
 def test_every_query_goes_to_the_database_of_the_setting(

@@ -213,8 +213,8 @@ def test_queue_is_paused_and_resumed(staff_client: Callable[..., Client]) -> Non
     assert (pause.queue, pause.by, pause.reason) == ("mails", "staff", "moving")
     assert pause.until is not None
     assert pause.until - pause.since == timedelta(minutes=90)
-    assert do(client, "resume", "mails") == ["mails is resumed."]
-    assert do(client, "resume", "mails") == ["mails was not paused."]
+    assert do(client, "resume", "mails") == ["The queue mails is resumed."]
+    assert do(client, "resume", "mails") == ["The queue mails was not paused."]
     assert LogEntry.objects.count() == 2
 
 

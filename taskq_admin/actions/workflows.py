@@ -10,27 +10,29 @@ from typing import Any
 
 from django import forms
 from django.contrib.messages import INFO, WARNING
+from django.core.exceptions import PermissionDenied
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from taskq import control
-from taskq_admin.queries.workflows import FAILED
+from taskq_admin.queries.workflows import FAILED, Workflow
 
 from .base import Action, Report, Who, register
-
-
-def _has_failed(workflow: Any) -> bool:
-    return bool(workflow.counts[FAILED]) or workflow.more
-
-
-def _goes_on(workflow: Any) -> bool:
-    return not workflow.ended
 
 
 class Terminate(forms.Form):
     """Whether tasks that run are ended too."""
 
     terminate = forms.BooleanField(label=gettext_lazy("End running tasks too"), required=False)
+
+
+def _has_failed(row: Any) -> bool:
+    """Tell whether the page of a workflow offers a retry; a node alone does not say."""
+    return not isinstance(row, Workflow) or row.counts[FAILED] > 0
+
+
+def _goes_on(row: Any) -> bool:
+    return not isinstance(row, Workflow) or not row.ended
 
 
 def retry(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
@@ -54,10 +56,12 @@ def retry(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
 
 
 def revoke(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
-    """Revoke all tasks of workflows that have not ended."""
-    report = Report()
+    """Revoke all tasks of workflows that have not ended. Ending those that run needs a permission of its own."""
+    report, terminate = Report(), bool(data.get("terminate"))
+    if terminate and not who.user.has_perm("taskq.terminate_taskrun"):
+        raise PermissionDenied
     for root_id in ids:
-        report.done += control.revoke_workflow(root_id, terminate=bool(data.get("terminate")))
+        report.done += control.revoke_workflow(root_id, terminate=terminate)
     if not report.done:
         return report.say(_("Nothing was revoked: no task of it waits or runs any more."), INFO)
     text = ngettext(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from django.db.models import QuerySet
@@ -86,10 +87,12 @@ class WorkflowAdmin(ReadOnlyAdmin[Node]):
         number = request.GET.get("page", "")
         page = min(int(number) if number.isdecimal() else 1, 10**6) or 1
         shown = steps[(page - 1) * PAGE : page * PAGE]
+        times = workflows.times(shown)
         return {
             "workflow": found,
+            "created_at": workflows.created(found),
             "picture": picture(found, request.GET.get("lit", "")),
-            "rows": [(step, workflows.why(found, step)) for step in shown],
+            "rows": [(step, workflows.why(found, step), *times.get(step.task_id, (None, None))) for step in shown],
             "count": len(steps),
             "group_id": group_id,
             "tabs": list(_tabs(request, found, part)),
@@ -146,15 +149,16 @@ def _page_data(found: Workflow, context: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "root_id": found.root_id,
         "name": found.name,
-        "created_at": found.created_at,
+        "created_at": context["created_at"],
         "tasks": len(found.steps),
         "more": found.more,
         **{part: found.counts[part] for part in workflows.PARTS},
         "count": context["count"],
-        "rows": [_step_data(step, why) for step, why in context["rows"]],
+        "rows": [_step_data(*row) for row in context["rows"]],
     }
 
 
-def _step_data(step: Step, why: str) -> dict[str, Any]:
-    columns = ("task_id", "name", "state", "group_id", "waits_for", "queue", "started_at", "finished_at", "runtime")
-    return {column: getattr(step, column) for column in columns} | {"why": str(why)}
+def _step_data(step: Step, why: str, started: datetime | None, runtime: float | None) -> dict[str, Any]:
+    columns = ("task_id", "name", "state", "group_id", "waits_for", "queue")
+    times = {"started_at": started, "runtime": runtime}
+    return {column: getattr(step, column) for column in columns} | times | {"why": str(why)}

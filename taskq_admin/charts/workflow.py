@@ -118,10 +118,12 @@ class _Folds:
         return self.box_of.get(step.task_id, f"task:{step.task_id}")
 
     def _fold_groups(self) -> None:
+        large = {group_id: members for group_id, members in self.workflow.members.items() if len(members) > FEW}
+        lanes = {group_id: self._lanes(members) for group_id, members in large.items()}
         # The outer groups first: what is in them is theirs.
-        for group_id, members in sorted(self.workflow.members.items(), key=lambda item: -len(self._lanes(item[1]))):
-            if len(members) > FEW and not any(member.task_id in self.box_of for member in members):
-                self._fold(f"group:{group_id}", self._lanes(members))
+        for group_id in sorted(lanes, key=lambda group_id: -len(lanes[group_id])):
+            if not any(member.task_id in self.box_of for member in large[group_id]):
+                self._fold(f"group:{group_id}", lanes[group_id])
                 self.groups[f"group:{group_id}"] = group_id
 
     def _fold_callbacks(self) -> None:
@@ -208,6 +210,8 @@ def _shape(workflow: Workflow, key: str, steps: list[Step], group_id: str, lit: 
     if len(steps) == 1 and not group_id:
         (step,) = steps
         tone, sign = TONES.get(step.state, ("busy", "▶"))
+        if step.never_ran:
+            return Shape(key, fit(step.short_name), fit(f"{sign} {_('never ran')}"), "never", steps, lit=is_lit)
         return Shape(key, fit(step.short_name), fit(f"{sign} {step.state}"), tone, steps, lit=is_lit)
     names = {step.short_name for step in steps}
     counted = workflow.groups.get(group_id)

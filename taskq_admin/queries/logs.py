@@ -21,6 +21,8 @@ from .timeline import Try
 MANY = 200
 #: Lines that a page shows of one start at most.
 LINES = 1_001
+#: What the names of the loggers of ``get_task_logger`` begin with.
+_OF_TASKS = "taskq.task."
 _CLOSE = timedelta(milliseconds=50)
 _TONES = ((logging.ERROR, "bad"), (logging.WARNING, "warn"))
 
@@ -75,7 +77,13 @@ def read(text: str) -> Iterator[Line]:
                 yield Line(left_out=count)
             case [int() | float() as at, int() as level, str() as logger, str() as written]:
                 tone = next((tone for least, tone in _TONES if level >= least), "")
-                yield Line(_moment(at), str(logging.getLevelName(level)), tone, _shown(logger), _shown(written))
+                yield Line(
+                    _moment(at),
+                    str(logging.getLevelName(level)),
+                    tone,
+                    _shown(logger.removeprefix(_OF_TASKS)),
+                    _shown(written),
+                )
 
 
 def _attempt(started_at: datetime, starts: Sequence[Try]) -> int:

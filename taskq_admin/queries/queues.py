@@ -30,7 +30,7 @@ FEW = 20
 #: Waiting messages that are counted of all queues together; of each of many queues at least so many.
 TOGETHER, LEAST = 20_000, 500
 #: Messages of the schedule that are looked at, those that are due next.
-SCHEDULED = 2_000
+SCHEDULED = 1_000
 
 
 @dataclass(frozen=True, slots=True)

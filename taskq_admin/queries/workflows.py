@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from typing import Any
 
+from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
@@ -34,8 +36,10 @@ _PARTS = {
     states.PENDING: WAITING,
     NOT_SENT: WAITING,
 }
-_NODE = ("task_id", "name", "kind", "group_id", "position", "waits_for", "revoked", "state", "created_at")
-_RUN = ("task_id", "pk", "state", "queue", "started_at", "finished_at", "runtime")
+_NODE = ("id", "task_id", "name", "kind", "group_id", "position", "waits_for", "revoked", "state")
+_RUN = ("task_id", "pk", "state", "queue")
+#: Tasks whose runs are asked for by their ids, and not by the root of their nodes.
+_BY_ID = 500
 
 
 def part_of(state: str) -> str:
@@ -45,7 +49,7 @@ def part_of(state: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One task of a workflow. ``pk`` is the number of its row of ``TaskRun``, if it has one."""
+    """One task of a workflow. ``pk`` is the number of its row of ``TaskRun``, ``queue`` empty if it was never sent."""
 
     task_id: str
     name: str
@@ -57,14 +61,16 @@ class Step:
     revoked: bool = False
     queue: str = ""
     pk: int | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    runtime: float | None = None
 
     @property
     def part(self) -> str:
         """The part of a progress bar that it belongs to."""
         return part_of(self.state)
+
+    @property
+    def never_ran(self) -> bool:
+        """Whether it has failed because what it waited for did."""
+        return self.state == states.FAILURE and bool(self.waits_for) and not self.queue
 
     @property
     def short_name(self) -> str:
@@ -88,7 +94,6 @@ class Workflow:
     root_id: str
     steps: list[Step]
     groups: Mapping[str, Counted] = field(default_factory=dict)
-    created_at: datetime | None = None
     more: bool = False
 
     @cached_property
@@ -128,46 +133,53 @@ def find(root_id: str) -> Workflow | None:
     """Return the workflow with this root, or ``None`` if it has no nodes."""
     if "\0" in root_id:
         return None
-    nodes = Node.objects.using(settings.DATABASE).filter(root_id=root_id)
+    nodes = _nodes().filter(root_id=root_id)
     rows = list(nodes.order_by("id").values_list(*_NODE)[: MOST + 1])
     if not rows:
         return None
     more, rows = len(rows) > MOST, rows[:MOST]
-    runs = _runs(root_id, [row[0] for row in rows])
-    groups = _groups({row[3] for row in rows} - {""})
-    steps = [_step(row, runs.get(row[0])) for row in rows]
-    return Workflow(root_id, steps, groups, rows[0][-1], more)
+    runs = _runs(root_id, rows)
+    steps = [_step(row, runs.get(row[1])) for row in rows]
+    return Workflow(root_id, steps, _groups({row[4] for row in rows} - {""}), more)
+
+
+def _nodes() -> QuerySet[Node]:
+    return Node.objects.using(settings.DATABASE)
 
 
 def root_of(task_id: str) -> str:
     """Return the root of the workflow that a task is part of; empty if it is part of none."""
-    if "\0" in task_id:
-        return ""
-    rows = Node.objects.using(settings.DATABASE).filter(task_id=task_id)
-    return rows.values_list("root_id", flat=True).first() or ""
+    rows = _nodes().filter(task_id=task_id)
+    return "" if "\0" in task_id else rows.values_list("root_id", flat=True).first() or ""
+
+
+def created(found: Workflow) -> datetime | None:
+    """Return when the first node of a workflow was written."""
+    return _nodes().filter(task_id=found.steps[0].task_id).values_list("created_at", flat=True).first()
+
+
+def times(steps: Iterable[Step]) -> dict[str, tuple[datetime | None, float | None]]:
+    """Return when these tasks started, and how long they ran in seconds, by their ids."""
+    runs = TaskRun.objects.using(settings.DATABASE).filter(pk__in=[step.pk for step in steps if step.pk])
+    return {row[0]: (row[1], row[2]) for row in runs.values_list("task_id", "started_at", "runtime")}
 
 
 def root_at(pk: str) -> str:
     """Return the root of the workflow that a row of ``Node`` belongs to, or nothing."""
-    rows = Node.objects.using(settings.DATABASE)
+    rows = _nodes()
     return rows.filter(pk=int(pk)).values_list("root_id", flat=True).first() or "" if pk.isdecimal() else ""
 
 
-def exists(root_ids: Iterable[str]) -> set[str]:
-    """Return the roots that have nodes."""
-    wanted = [root_id for root_id in root_ids if "\0" not in root_id]
-    return set(Node.objects.using(settings.DATABASE).filter(root_id__in=wanted).values_list("root_id", flat=True))
-
-
-def _runs(root_id: str, task_ids: list[str]) -> dict[str, tuple[object, ...]]:
+def _runs(root_id: str, rows: list[tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+    """Return the runs of tasks by their ids; the last column says that one has begun. No times: thousands cost much."""
     runs = TaskRun.objects.using(settings.DATABASE)
-    few = len(task_ids) <= 500
-    if few:
-        found = runs.filter(task_id__in=task_ids)
+    if len(rows) <= _BY_ID:
+        found = runs.filter(task_id__in=[row[1] for row in rows])
     else:
-        nodes = Node.objects.filter(root_id=root_id).values("task_id")
-        found = runs.filter(task_id__in=nodes)
-    return {row[0]: row for row in found.values_list(*_RUN)[: MOST + 1]}
+        nodes = Node.objects.filter(root_id=root_id, id__lte=rows[-1][0])
+        found = runs.filter(task_id__in=nodes.values("task_id"))
+    begun = ExpressionWrapper(Q(started_at__isnull=False, finished_at__isnull=True), BooleanField())
+    return {row[0]: row for row in found.values_list(*_RUN, begun)}
 
 
 def _groups(group_ids: set[str]) -> dict[str, Counted]:
@@ -177,18 +189,16 @@ def _groups(group_ids: set[str]) -> dict[str, Counted]:
     return {row[0]: Counted(*row[1:]) for row in rows.values_list("group_id", "size", "remaining", "failed")}
 
 
-def _step(row: tuple[object, ...], run: tuple[object, ...] | None) -> Step:
-    task_id, name, kind, group_id, position, waits_for, revoked, state, _created = row
-    shown = state or (states.REVOKED if revoked else NOT_SENT)
-    fields: dict[str, object] = {}
-    if run is not None:
-        _id, pk, state, queue, started, finished, runtime = run
-        running = state == states.PENDING and started is not None and finished is None
-        shown = states.STARTED if running else state
-        fields = {"pk": pk, "queue": queue, "started_at": started, "finished_at": finished, "runtime": runtime}
+def _step(row: tuple[Any, ...], run: tuple[Any, ...] | None) -> Step:
+    _id, task_id, name, kind, group_id, position, waits_for, revoked, state = row
     # Behind the word there may be a seal.
-    is_body = str(kind).partition(":")[0] == "body"
-    return Step(task_id, name, shown, group_id, position, waits_for, is_body, revoked, **fields)  # type: ignore[arg-type]
+    is_body = kind.startswith("body")
+    if run is None:
+        shown = state or (states.REVOKED if revoked else NOT_SENT)
+        return Step(task_id, name, shown, group_id, position, waits_for, is_body, revoked)
+    _id, pk, state, queue, begun = run
+    shown = states.STARTED if begun and state == states.PENDING else state
+    return Step(task_id, name, shown, group_id, position, waits_for, is_body, revoked, queue, pk)
 
 
 # -- why a task waits
@@ -197,8 +207,8 @@ def _step(row: tuple[object, ...], run: tuple[object, ...] | None) -> Step:
 def why(workflow: Workflow, step: Step) -> str | Promise:
     """Return why a task has not run, in a sentence; empty for one that has, or that runs."""
     if step.state == states.REVOKED:
-        return _("revoked before it was sent") if step.revoked and step.started_at is None else ""
-    if step.state == states.FAILURE and step.waits_for and step.started_at is None:
+        return _("revoked before it was sent") if step.revoked and not step.queue else ""
+    if step.never_ran:
         return _of_never(workflow, step)
     if step.state == states.PENDING:
         return _("waits in the queue %s") % short(step.queue) if step.queue else _("waits")

@@ -16,6 +16,7 @@ from taskq.models import Attempt, TaskRun, Worker
 from taskq_admin import folds
 from taskq_admin.queries import (
     activity,
+    again,
     attention,
     durations,
     payloads,
@@ -228,6 +229,9 @@ class Asked(Exception):
         lambda: runs.find(1),
         lambda: runs.pk_of("x"),
         lambda: runs.attempts("x"),
+        lambda: runs.states_of(["x"]),
+        lambda: again.texts("x"),
+        lambda: again.refusal(TaskRun(pk=1)),
         lambda: runs.relatives(TaskRun(task_id="x", parent_id="y")),
         tabs.tab_counts,
         lambda: list(workers.listed()),
@@ -235,8 +239,8 @@ class Asked(Exception):
         lambda: workers._runs({"x"}),
         queues.overview,
         queues.unread,
-        lambda: throughput.periods(throughput.SPANS[0]),
-        lambda: attention.of_duties(START),
+        lambda: throughput.read(throughput.SPANS),
+        lambda: attention.of_retention(START),
         queues._claimed,
         queues.scheduled,
     ],

@@ -130,6 +130,7 @@ def test_the_page_begins_with_what_happened(admin_client: Client, make_run: Make
     )
     running = text(admin_client, make_run("b", started_at=datetime.now(UTC)))
     assert "Runs since " in running
+    assert "Told so far" in text(admin_client, make_run("c", state="PROGRESS", result='{"done": 1, "total": 2}'))
 
 
 def test_attempts_of_an_earlier_run_are_marked(
@@ -199,13 +200,14 @@ def test_kept_logs_are_shown_by_attempt(
     make_attempt(started_at=after(1), finished_at=after(2))
     run = make_run(state="SUCCESS", started_at=after(3), finished_at=after(4))
     _log("run-1", 1, [START.timestamp(), 40, "shop", f"first {EVIL}"])
-    _log("run-1", 3, [START.timestamp(), 20, "shop", "second \ud800\0"], 7, [1e300, 20, "shop", "third"])
+    _log("run-1", 3, [START.timestamp(), 20, "shop", "second \ud800\0"], 7, [1e300, 20, "taskq.task.shop", "third"])
     with override_settings(TASKQ_KEEP_TASK_LOGS=True):
         page = text(admin_client, run)
         hidden = text(staff_client("view_taskrun"), run)
     assert EVIL not in page
     assert page.index("second") < page.index("7 lines are not kept") < page.index("third") < page.index("first")
     assert "12:00:00.000" in page
+    assert "taskq.task" not in page
     assert "second" not in hidden
     assert "second" not in text(admin_client, run)
 

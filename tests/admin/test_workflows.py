@@ -174,7 +174,7 @@ def test_why_a_task_waits() -> None:
         Step("h", "shop.h", states.REVOKED, waits_for="b", revoked=True),
         Step("i", "shop.i", NOT_SENT, waits_for="unknown"),
         Step("j", "shop.j", states.FAILURE, waits_for="k"),
-        Step("k", "shop.k", states.FAILURE, started_at=START),
+        Step("k", "shop.k", states.FAILURE, queue="mails"),
     ]
     workflow = Workflow("a", steps, {"g": Counted(10, 3, False)}, more=False)
     workflow.members["g"] = []
@@ -209,6 +209,23 @@ def test_page_shows_states_reasons_and_links(
     for run in runs:
         assert page.count(f'href="/admin/taskq/taskrun/{run.pk}/change/"') == 2, "the box and the list"
     assert 'style="' not in page.partition("<svg")[2]
+
+
+def test_page_of_a_task_shows_its_workflow(
+    admin_client: Client,
+    staff_client: Callable[..., Client],
+    make_nodes: Any,
+    make_run: Callable[..., TaskRun],
+    django_assert_max_num_queries: Any,
+) -> None:
+    make_nodes("a", ("a", "", ""), ("m1", "grp", "a"), ("m2", "grp", "a"), ("body", "", "grp"))
+    run = make_run("m1", state="SUCCESS")
+    with django_assert_max_num_queries(12):
+        page = admin_client.get(f"/admin/taskq/taskrun/{run.pk}/change/").content.decode()
+    assert page.count("taskq-lit") == 1
+    assert f'href="{PAGE}?root=a"' in page
+    page = staff_client("view_taskrun").get(f"/admin/taskq/taskrun/{run.pk}/change/").content.decode()
+    assert "taskq-graph" not in page
 
 
 def test_state_of_a_task_without_a_row_is_that_of_its_node(admin_client: Client, make_nodes: Any) -> None:
@@ -369,6 +386,29 @@ def test_action_without_its_permission_does_nothing(
     assert Message.objects.exists()
 
 
+def test_running_tasks_are_ended_with_a_permission_of_its_own_only(
+    staff_client: Callable[..., Client], waiting: str
+) -> None:
+    client = staff_client("view_node", "revoke_taskrun")
+    sent = {"id": waiting, "confirmed": "1", "terminate": "on"}
+    assert client.post(f"{LIST}do/revoke/", sent).status_code == 403
+    assert Message.objects.exists()
+
+
+def test_button_to_retry_is_there_when_something_has_failed(
+    admin_client: Client, make_nodes: Any, make_run: Callable[..., TaskRun]
+) -> None:
+    make_nodes("a", ("a", "", ""), ("b", "", "a"))
+    run = make_run("a", state="SUCCESS")
+    page = admin_client.get(PAGE, {"root": "a"}).content.decode()
+    assert ("Retry what failed" in page, "Revoke the whole" in page) == (False, True)
+    TaskRun.objects.filter(pk=run.pk).update(state="FAILURE")
+    make_run("b", state="FAILURE", queue="")
+    page = admin_client.get(PAGE, {"root": "a"}).content.decode()
+    assert ("Retry what failed" in page, "Revoke the whole" in page) == (True, False)
+    assert "✗ never ran" in page
+
+
 def test_retry_says_that_nothing_has_failed(admin_client: Client, waiting: str) -> None:
     answer = admin_client.post(f"{LIST}do/retry/", {"id": waiting, "confirmed": "1"}, follow=True)
     assert "Nothing was retried" in answer.content.decode()
@@ -382,7 +422,6 @@ def test_no_query_scans_a_table(make_nodes: Any) -> None:
         page = workflow_list.page()
         workflow_list.page(page.older)
         workflows.find("w1")
-        workflows.root_of("a1")
     with connection.cursor() as cursor:
         for query in queries:
             cursor.execute(f"EXPLAIN QUERY PLAN {query['sql']}")

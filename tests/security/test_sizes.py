@@ -182,6 +182,22 @@ def test_a_long_chain_in_one_message_is_never_in_the_main_process(alias: str) ->
     Message.objects.using(alias).filter(queue="another").delete()
 
 
+@pytest.mark.usefixtures("unharmed")
+def test_many_callbacks_in_one_message_are_never_in_the_main_process(alias: str) -> None:
+    options = [{"task_id": f"callback-{number}", "queue": "another"} for number in range(5_000)]
+    callbacks = [{"task": ADD, "args": [2, 2], "kwargs": {}, "options": each, "immutable": True} for each in options]
+    result = insert(alias, json.dumps([[2, 2], {}, {"callbacks": callbacks}]))
+    assert result.get(timeout=60) == 4
+    sent = Message.objects.using(alias).filter(queue="another")
+    wait_until(sent.exists, what="the first part to be sent")
+    # Without the parts the work ends.
+    Group.objects.using(alias).filter(group_id__startswith="part:").delete()
+    pending = Group.objects.using(alias).filter(group_id__startswith="pending:")
+    wait_until(lambda: not pending.exists(), what="the work to end")
+    assert sent.count() < 5_000
+    sent.delete()
+
+
 def insert_many(alias: str, count: int, body: str, headers: dict[str, Any]) -> list[str]:
     """Write many messages; return the ids of their tasks."""
     task_ids = [ids.new_id() for _ in range(count)]

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.utils.translation import gettext_lazy as _
+
+#: What the rows of taskq's models are called in the language of the user, one and several.
+_NAMES = {
+    "TaskRun": (_("task"), _("tasks")),
+    "Node": (_("workflow"), _("workflows")),
+    "Queue": (_("queue"), _("queues")),
+    "Worker": (_("worker"), _("workers")),
+    "Error": (_("error"), _("errors")),
+}
 
 
 class TaskqAdminConfig(AppConfig):
@@ -12,3 +21,9 @@ class TaskqAdminConfig(AppConfig):
     name = "taskq_admin"
     verbose_name = _("Task queue pages")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Give taskq's models names that are translated. Migrations know those of the models alone."""
+        for model, (one, several) in _NAMES.items():
+            options = apps.get_model("taskq", model)._meta
+            options.verbose_name, options.verbose_name_plural = one, several

@@ -69,8 +69,7 @@ def _pages(client: Any, section: str) -> Iterator[tuple[str, Any]]:
             plain = link.split("?")[0]
             if pattern(plain) not in seen:
                 seen.add(pattern(plain))
-                # The page of a workflow is found by its root alone; other pages can do without what a link adds.
-                waiting.append(link if "?root=" in link else plain)
+                waiting.append(link)
 
 
 def _missing(html: str) -> list[str]:

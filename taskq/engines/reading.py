@@ -16,10 +16,11 @@ _PROBE = (
     f"COALESCE((SELECT MIN(created_at) FROM taskq_taskrun WHERE id >= {_MIDDLE} AND id < {_MIDDLE} + 20), "
     f"(SELECT created_at FROM taskq_taskrun WHERE id >= {_MIDDLE} ORDER BY id LIMIT 1))"
 )
-#: Halves the range of ids until one is left. Ids are in the order in which runs were made.
+#: Halves the range of ids until one is left. Ids are in the order in which runs were made. Asked for both ends at once,
+#: SQLite would read all ids.
 _SINCE = f"""
 WITH RECURSIVE search (low, high) AS (
-    SELECT MIN(id), MAX(id) + 1 FROM taskq_taskrun
+    SELECT (SELECT MIN(id) FROM taskq_taskrun), (SELECT MAX(id) FROM taskq_taskrun) + 1
     UNION ALL
     SELECT CASE WHEN {_PROBE} < %s THEN {_MIDDLE} + 1 ELSE low END,
            CASE WHEN {_PROBE} < %s THEN high ELSE {_MIDDLE} END

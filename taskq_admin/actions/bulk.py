@@ -38,7 +38,7 @@ from .outcomes import words
 
 #: Tasks that are acted upon in one go; between two of them it tells how far it is, and may be stopped.
 CHUNK = 1000
-#: Seconds by which a task stays behind another one that acts on the same tasks.
+#: Seconds by which a task stays behind another one that acts on the same tasks, at least.
 BEHIND = 0.5
 #: So many matching tasks, or fewer, are acted upon at once, in the request.
 FEW = 100
@@ -147,11 +147,12 @@ def run(job: Job, tell: Callable[[Any], None], is_stopped: Callable[[], bool]) -
             if is_stopped():
                 state["stopped"] = True
                 break
+            began = time.monotonic()
             became = action.act(ids, job.data, who).counts if ids else {}
             if became.get("unfinished") == len(ids) > 0:
                 # They had ended a moment ago: another bulk task is at the same place. Let it go ahead, since rows that
                 # are found done cost less than rows that are waited for.
-                time.sleep(BEHIND)
+                time.sleep(min(max(BEHIND, 2 * (time.monotonic() - began)), 20 * BEHIND))
             counts.update(became)
             counts.update({"passed": passed_over} if passed_over else {})
             done = state["done"] + len(ids) + passed_over

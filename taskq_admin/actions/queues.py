@@ -35,7 +35,9 @@ def pause(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
     for queue in ids:
         control.pause_queue(queue, seconds=minutes and 60 * minutes, reason=who.reason, by=who.name)
         report.done += 1
-        text = _("%(queue)s is paused: workers start no more tasks of it within a second. Running tasks go on.")
+        text = _(
+            "The queue %(queue)s is paused: workers start no more tasks of it within a second. Running tasks go on."
+        )
         report.say(text % {"queue": short(queue)})
     return report
 
@@ -47,9 +49,9 @@ def resume(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
         if control.resume_queue(queue):
             report.done += 1
             report.touched = [*(report.touched or ()), queue]
-            report.say(_("%(queue)s is resumed.") % {"queue": short(queue)})
+            report.say(_("The queue %(queue)s is resumed.") % {"queue": short(queue)})
         else:
-            report.say(_("%(queue)s was not paused.") % {"queue": short(queue)}, WARNING)
+            report.say(_("The queue %(queue)s was not paused.") % {"queue": short(queue)}, WARNING)
     return report
 
 

@@ -97,9 +97,11 @@ def _again(task_id: str, who: Who, **options: Any) -> Retried:
 def _ran(retried: Retried) -> Report:
     name = short(retried.name) or "-"
     if retried.new:
-        text = format_html(_("{name} runs again as the new task {id}."), name=name, id=_link(retried.task_id))
+        text = format_html(_("The task {name} runs again as the new task {id}."), name=name, id=_link(retried.task_id))
     else:
-        text = format_html(_("{name} was put into the queue {queue} again."), name=name, queue=short(retried.queue))
+        text = format_html(
+            _("The task {name} was put into the queue {queue} again."), name=name, queue=short(retried.queue)
+        )
     found = Report(done=1, counts={"rerun" if retried.new else "retried": 1}).say(text)
     if not retried.known:
         text = format_html(_("This process does not know the task {name}: it runs if a worker does."), name=name)

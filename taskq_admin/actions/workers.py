@@ -58,7 +58,7 @@ def _is_ok(answer: Any) -> bool:
 
 def _sentence(name: str, answer: Any) -> tuple[str, int]:
     if answer is None:
-        text = _("%(name)s did not answer within %(time)s: whether it has obeyed is not known.")
+        text = _("The worker %(name)s did not answer within %(time)s: whether it has obeyed is not known.")
         return text % {"name": short(name), "time": durations.words(PATIENCE)}, WARNING
     words = answer.get("ok", answer.get("error", "")) if isinstance(answer, dict) else answer
     return f"{short(name)}: {short(words)}", SUCCESS if _is_ok(answer) else ERROR
@@ -72,7 +72,7 @@ def ping(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
     for name in names:
         if name in answers:
             report.done += 1
-            report.say(_("%(name)s answers, within %(time)s.") % {"name": short(name), "time": took})
+            report.say(_("The worker %(name)s answers, within %(time)s.") % {"name": short(name), "time": took})
         else:
             report.say(*_sentence(name, None))
     return report
@@ -87,10 +87,12 @@ def shutdown(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
     report = Report(done=len(by_token))
     for name in sorted(set(names)):
         if name in there:
-            text = _("%(name)s was told to shut down: it takes no more tasks, and ends when those that run have.")
+            text = _(
+                "The worker %(name)s was told to shut down: it takes no more tasks, and ends when those that run have."
+            )
             report.say(text % {"name": short(name)})
         else:
-            text = _("%(name)s was told to shut down, but does not answer: it may be gone, or hang.")
+            text = _("The worker %(name)s was told to shut down, but does not answer: it may be gone, or hang.")
             report.say(text % {"name": short(name)}, WARNING)
     return report
 

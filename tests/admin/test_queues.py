@@ -208,13 +208,13 @@ def do(client: Client, key: str, queue: str, **data: str) -> list[str]:
 def test_queue_is_paused_and_resumed(staff_client: Callable[..., Client]) -> None:
     client = staff_client("view_queue", "pause_queue")
     (said,) = do(client, "pause", "mails", minutes="90", **{"confirm-reason": "moving"})
-    assert said.startswith("mails is paused")
+    assert said.startswith("The queue mails is paused")
     (pause,) = control.paused_queues()
     assert (pause.queue, pause.by, pause.reason) == ("mails", "staff", "moving")
     assert pause.until is not None
     assert pause.until - pause.since == timedelta(minutes=90)
-    assert do(client, "resume", "mails") == ["mails is resumed."]
-    assert do(client, "resume", "mails") == ["mails was not paused."]
+    assert do(client, "resume", "mails") == ["The queue mails is resumed."]
+    assert do(client, "resume", "mails") == ["The queue mails was not paused."]
     assert LogEntry.objects.count() == 2
 
 

@@ -36,7 +36,7 @@ def post(client: Client, key: str, *ids: str, **data: Any) -> list[str]:
 
 def test_retry_puts_a_failed_task_into_its_queue_again(admin_client: Client, failed: TaskRun) -> None:
     said = post(admin_client, "retry", "run-1", **{"confirm-reason": "the network is back"})
-    assert said[0] == "shop.tasks.mail was put into the queue mails again."
+    assert said[0] == "The task shop.tasks.mail was put into the queue mails again."
     assert "does not know the task" in said[1]
     assert json.loads(Message.objects.get().body)[0] == json.loads(ARGUMENTS)[0]
     assert TaskRun.objects.get().state == "PENDING"

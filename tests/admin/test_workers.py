@@ -218,7 +218,7 @@ def test_command_is_sent_and_its_answers_are_told(
     said = do(admin_client, key, "boot-1", "boot-2", "boot-3", **data)
     assert said == [
         "taskq@one: done <b>it</b>",
-        "taskq@three did not answer within 1.6 s: whether it has obeyed is not known.",
+        "The worker taskq@three did not answer within 1.6 s: whether it has obeyed is not known.",
         "taskq@two: no such thing",
     ]
     assert answers.asked[-1][:2] == (command, arguments)
@@ -247,9 +247,9 @@ def test_ping_and_shutdown_say_who_is_there(admin_client: Client, make_worker: M
     make_worker()
     answers.by_command["ping"] = [{"taskq@one": {"ok": "pong"}}]
     (said,) = do(admin_client, "ping", "boot-1")
-    assert said.startswith("taskq@one answers, within ")
+    assert said.startswith("The worker taskq@one answers, within ")
     (said,) = do(admin_client, "shutdown", "boot-1")
-    assert said.startswith("taskq@one was told to shut down: it takes no more tasks")
+    assert said.startswith("The worker taskq@one was told to shut down: it takes no more tasks")
     assert answers.asked[-1] == ("shutdown", {}, ["taskq@one"])
     answers.by_command.clear()
     (said,) = do(admin_client, "shutdown", "boot-1")

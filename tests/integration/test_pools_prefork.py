@@ -103,8 +103,10 @@ def test_child_has_no_descriptors_of_other_children():
             - inherited
             for one in work
         ]
-        # Its end of the socket pair, and the ends of the pipes for permits and orders from which it reads.
-        assert all(sorted(name.partition(":")[0] for name in names) == ["pipe", "pipe", "socket"] for names in opened)
+        # Its end of the socket pair, the ends of the pipes for permits and orders from which it reads, and both ends
+        # of the pipe of questions where its task is.
+        kinds = [sorted(name.partition(":")[0] for name in names) for names in opened]
+        assert kinds == [["pipe", "pipe", "pipe", "socket"]] * len(work)
         assert not set.intersection(*opened)
 
 

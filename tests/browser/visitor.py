@@ -31,7 +31,9 @@ class Visitor:
 
     def links(self) -> list[str]:
         """Return the addresses of the links of the page, without the part for the place in a page."""
-        found = self.page.eval_on_selector_all("a[href]", "links => links.map(a => a.href.split('#')[0])")
+        # Links within pictures have another kind of href.
+        whole = "links => links.map((link) => new URL(link.getAttribute('href'), location.href).href.split('#')[0])"
+        found = self.page.eval_on_selector_all("a[href]", whole)
         return [str(link) for link in found]
 
     def width(self) -> int:

@@ -40,6 +40,8 @@ _NODE = ("id", "task_id", "name", "kind", "group_id", "position", "waits_for", "
 _RUN = ("task_id", "pk", "state", "queue")
 #: Tasks whose runs are asked for by their ids, and not by the root of their nodes.
 _BY_ID = 500
+#: The most digits of a row's number.
+_LONGEST_NUMBER = 18
 
 
 def part_of(state: str) -> str:
@@ -166,8 +168,9 @@ def times(steps: Iterable[Step]) -> dict[str, tuple[datetime | None, float | Non
 
 def root_at(pk: str) -> str:
     """Return the root of the workflow that a row of ``Node`` belongs to, or nothing."""
-    rows = _nodes()
-    return rows.filter(pk=int(pk)).values_list("root_id", flat=True).first() or "" if pk.isdecimal() else ""
+    if not pk.isdecimal() or len(pk) > _LONGEST_NUMBER:
+        return ""
+    return _nodes().filter(pk=int(pk)).values_list("root_id", flat=True).first() or ""
 
 
 def _runs(root_id: str, rows: list[tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:

@@ -427,3 +427,9 @@ def test_no_query_scans_a_table(make_nodes: Any) -> None:
             cursor.execute(f"EXPLAIN QUERY PLAN {query['sql']}")
             plan = "\n".join(row[-1] for row in cursor.fetchall())
             assert "LIMIT" in query["sql"] or "SCAN" not in plan, f"{plan}\n{json.dumps(query['sql'])}"
+
+
+def test_numbers_of_any_length_are_answered(admin_client: Client, make_nodes: Any) -> None:
+    make_nodes("a", ("a", "", ""), ("b", "", "a"))
+    assert admin_client.get(PAGE, {"root": "a", "page": "9" * 5000}).status_code == 200
+    assert admin_client.get(f"{LIST}{'9' * 5000}/change/").status_code == 404

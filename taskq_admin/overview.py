@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from django.utils.functional import Promise
@@ -42,7 +41,8 @@ def overview(visible: Collection[str], span_key: str | None) -> dict[str, Any]:
     span, now = span_for(span_key), timezones.now()
     context: dict[str, Any] = {"tiles": [], "notices": [], "is_new": False}
     ended = throughput.read((DAY, span)) if {"TaskRun", "Queue"}.intersection(visible) else Throughput({})
-    rows = list(workers.listed().order_by("name")) if {"Queue", "Worker"}.intersection(visible) else []
+    every = attention.with_retention(workers.listed()).order_by("name")
+    rows = list(every) if {"Queue", "Worker"}.intersection(visible) else []
     if "TaskRun" in visible:
         _add_tasks(context, span, ended)
     if "Queue" in visible:
@@ -52,14 +52,9 @@ def overview(visible: Collection[str], span_key: str | None) -> dict[str, Any]:
     if "Worker" in visible:
         _add_workers(context, rows)
     if {"Queue", "Worker"}.issubset(visible):
-        context["notices"] += _of_settled(rows, now)
+        context["notices"] += attention.of_retention(rows, now) + attention.of_database()
         context["is_new"] = _is_new(context)
     return context
-
-
-def _of_settled(rows: Sequence[Worker], now: datetime) -> list[attention.Notice]:
-    """Return what is to be said of rows over age, if there are workers to delete them, and of the database."""
-    return [*(attention.of_retention(now) if rows else ()), *attention.of_database()]
 
 
 def _is_new(context: dict[str, Any]) -> bool:

@@ -34,7 +34,7 @@ def context(admin: TaskRunAdmin, request: HttpRequest, run: TaskRun) -> dict[str
     """Return the task with its story, timeline, attempts, relatives and, if allowed, payloads."""
     now = timezones.now()
     visible = admin.has_payload_permission(request)
-    attempts = runs.attempts(run.task_id)
+    attempts = runs.attempts(run.task_id, with_errors=visible)
     tries = timeline.tries(run, attempts)
     found = waiting.facts(run, now)
     may = {"queue": admin.may_view(request, Queue), "worker": admin.may_view(request, Worker)}

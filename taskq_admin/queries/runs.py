@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import QuerySet
-from django.db.models.functions import Left
+from django.db.models import Case, QuerySet, Subquery, TextField, When
+from django.db.models.functions import Coalesce, Left
 
 from taskq import states
 from taskq.conf import settings
@@ -125,9 +125,18 @@ def states_of(task_ids: Sequence[str]) -> dict[str, str]:
     return dict(rows.values_list("task_id", "state"))
 
 
-def attempts(task_id: str) -> list[Attempt]:
-    """Return the attempts that did not settle the task, the newest ``MANY`` of them, in order, without payloads."""
+def attempts(task_id: str, *, with_errors: bool = True) -> list[Attempt]:
+    """Return the attempts that did not settle the task, the newest ``MANY`` of them, in order.
+
+    ``with_errors`` reads what the newest ``FEW`` have raised, cut, for ``attempt_contents``: no other payload.
+    """
     rows = Attempt.objects.using(settings.DATABASE).filter(task_id=task_id).defer("result", "traceback")
+    if with_errors:
+        # The number of the last of them, or none if there are fewer.
+        last = Attempt.objects.filter(task_id=task_id).order_by("-id").values("pk")[FEW - 1 : FEW]
+        for column in ("result", "traceback"):
+            is_new = When(pk__gte=Coalesce(Subquery(last), 0), then=_cut((column,))[f"cut_{column}"])
+            rows = rows.annotate(**{f"cut_{column}": Case(is_new, output_field=TextField())})
     return list(reversed(rows.order_by("-id")[:MANY]))
 
 
@@ -145,12 +154,7 @@ def events(run: TaskRun) -> list[TaskEvent]:
 
 def attempt_contents(attempts: Sequence[Attempt], space: payloads.Space) -> dict[int, Contents]:
     """Return the payloads of the newest ``FEW`` attempts by their row numbers, as far as there is ``space``."""
-    newest = [attempt.pk for attempt in attempts[-FEW:]]
-    if not newest:
-        return {}
-    rows = Attempt.objects.using(settings.DATABASE).filter(pk__in=newest).defer("result", "traceback")
-    cut = rows.annotate(**_cut(("result", "traceback"))).order_by("-id")
-    return {row.pk: contents(row, space) for row in cut}
+    return {row.pk: contents(row, space) for row in reversed(attempts[-FEW:])}
 
 
 def contents(row: TaskRun | Attempt, space: payloads.Space) -> Contents:

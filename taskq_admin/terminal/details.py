@@ -34,7 +34,7 @@ def of(task_id: str) -> dict[str, Any] | None:
             "started_at": attempt.started_at and attempt.started_at.isoformat(),
             "finished_at": attempt.finished_at and attempt.finished_at.isoformat(),
         }
-        for attempt in runs.attempts(task_id)
+        for attempt in runs.attempts(task_id, with_errors=False)
     ]
     return found
 

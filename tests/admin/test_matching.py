@@ -279,3 +279,9 @@ def test_times_far_away_are_answered(admin_client: Client, make_run: Make, zone:
 def test_messages_are_no_runs(make_run: Make) -> None:
     assert not Message.objects.exists()
     assert ids(tab="running", queue="x") == []
+
+
+def test_a_long_filter_is_kept_whole(admin_client: Client, make_run: Make) -> None:
+    group = "g" * 300
+    page = admin_client.get(URL, {"group": group}).content.decode()
+    assert f'<input type="hidden" name="group" value="{group}">' in page

@@ -187,7 +187,7 @@ def test_number_of_queries_does_not_grow(
         make_messages(f"queue-{number}")
         make_worker(f"boot-{number}", name=f"w{number}@host")
     for span in ("hour", "day", "week"):
-        with django_assert_max_num_queries(14):  # two of them for the session
+        with django_assert_max_num_queries(12):  # two of them for the session
             text(admin_client, f"?span={span}")
 
 

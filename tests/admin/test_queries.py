@@ -240,7 +240,7 @@ class Asked(Exception):
         queues.overview,
         queues.unread,
         lambda: throughput.read(throughput.SPANS),
-        lambda: attention.of_retention(START),
+        lambda: list(attention.with_retention(workers.listed())),
         queues._claimed,
         queues.scheduled,
     ],

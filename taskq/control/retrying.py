@@ -16,9 +16,9 @@ from typing import Any
 from taskq.calls.again import Changes, envelope_again
 from taskq.calls.registry import tasks
 from taskq.conf import settings
-from taskq.exceptions import CannotRetry
+from taskq.exceptions import CannotRetry, DecodeError, EncodeError, TaskqError
 from taskq.ids import MAX_NAME
-from taskq.messages.protocol.options import check_priority
+from taskq.messages.protocol.options import check_priority, due
 from taskq.messages.routing.queues import refuse_missing
 from taskq.records import Envelope
 from taskq.sending import publisher
@@ -100,7 +100,7 @@ def retry(
 
     >>> retry("0190c5a6-7d1e-7c3e-8f5b-2f8a5e0d3b1c", queue="slow")  # doctest: +SKIP
     """
-    changes = Changes(args, kwargs, None if queue is None else named("queue", queue), countdown, eta)
+    changes = _changes(queue, countdown, eta, args, kwargs)
     made, refused = _again([named("task_id", task_id)], changes, new, by, reason)
     for error in refused.values():
         raise error
@@ -124,8 +124,10 @@ def retry_many(
 
     Ids that are there twice are retried once, as are tasks that two callers retry in place at the same time. With
     ``new`` and ``since``, tasks that were run again as new since then are refused: so who tries again doubles nothing.
+    One that can't be sent is refused, and the others are retried. Raises the errors of ``retry`` for ``queue``,
+    ``countdown`` and ``eta``, before anything is changed.
     """
-    changes = Changes(None, None, None if queue is None else named("queue", queue), countdown, eta)
+    changes = _changes(queue, countdown, eta)
 
     def act(chunk: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
         made, refused = _again(chunk, changes, new, by, reason, since)
@@ -165,6 +167,20 @@ def delete_runs(task_ids: Iterable[str]) -> Counts:
     return _counted(task_ids, act)
 
 
+def _changes(
+    queue: str | None,
+    countdown: float | timedelta | None,
+    eta: datetime | str | None,
+    args: list[Any] | tuple[Any, ...] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+) -> Changes:
+    """Return what the caller changes, with queue and time checked: an error of theirs is none of the tasks'."""
+    if queue is not None:
+        refuse_missing(queue := named("queue", queue))
+    due(countdown, eta)
+    return Changes(args, kwargs, queue, countdown, eta)
+
+
 def _again(
     task_ids: Sequence[str], changes: Changes, new: bool, by: str, reason: str, since: datetime | None = None
 ) -> tuple[list[Retried], Mapping[str, CannotRetry]]:
@@ -190,6 +206,10 @@ def _in_workflows(task_ids: Sequence[str], changes: Changes) -> tuple[dict[str, 
             found[task_id] = retry_workflow.retry_kept(task_id, **given)
         except CannotRetry as error:
             refused[task_id] = error
+        except (TypeError, ValueError, EncodeError, DecodeError, TaskqError) as error:
+            if changes.args is not None or changes.kwargs is not None:
+                raise
+            refused[task_id] = CannotRetry("refused", f"{task_id} can't be sent again: {error}")
     return found, refused
 
 

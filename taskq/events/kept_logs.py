@@ -1,12 +1,13 @@
 """Lines that tasks log, as rows: a service of a worker while ``TASKQ_KEEP_TASK_LOGS`` is on.
 
-``execution.kept_logs`` has them reported. They are written by the store thread, those of all tasks together, before the
-ends that were reported after them.
+``execution.kept_logs`` has them reported. They are written by the store thread, those of several tasks together, before
+the ends that were reported after them, unless the database fails.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, takewhile
 from typing import Any
 
 from taskq.engines import for_alias
@@ -19,8 +20,10 @@ from taskq.worker.node import WorkerNode
 
 from . import log_lines
 
-#: Reports that wait at most while the database is away; further ones are dropped.
-_MOST = 20_000
+#: Reports and their characters that wait at most while the database is away; further ones are dropped.
+_MOST, _MOST_SIZE = 20_000, 16_000_000
+#: Characters that are written at once, if it is not one report: so many bytes fit into one statement of any server.
+_PART = 100_000
 
 
 class KeptLogs:
@@ -50,31 +53,59 @@ class KeptLogs:
 class LogWriter(Duty):
     """Writes what was added, with the next turn of the store thread."""
 
-    __slots__ = ("_alias", "_logged")
+    __slots__ = ("_alias", "_failed", "_logged", "_rests", "_size")
 
     def __init__(self, alias: str) -> None:
         self._alias = alias
         self._logged: list[Logged] = []
+        self._size = 0
+        #: Whether the database has failed with the next part, for which it may not be to blame.
+        self._failed = False
+        #: Whether the next turn is for the other duties alone: each failure may have cost them one.
+        self._rests = False
 
     def add(self, logged: Logged) -> None:
         """Have lines written."""
-        if len(self._logged) < _MOST:
+        if len(self._logged) < _MOST and self._size < _MOST_SIZE:
             self._logged.append(logged)
+            self._size += len(logged.lines)
 
     def work(self) -> bool:
-        """Write all; what the database refuses is dropped: a log must not hold up the ends of tasks."""
-        if self._logged:
-            self._write(self._logged)
-            self._logged = []
-        return False
+        """Write all, in parts; one that the database refuses, or that fails twice, is dropped.
 
-    def _write(self, logged: Sequence[Logged]) -> None:
-        try:
-            logs.write(logged, self._alias)
-        except Exception as error:
-            if for_alias(self._alias).may_pass(error):
+        A log must not hold up the ends of tasks. Errors of the database are raised.
+        """
+        rests, self._rests = self._rests, False
+        while self._logged and not rests:
+            part = self._next_part()
+            try:
+                self._write(part)
+            except Exception:
+                self._rests = True
                 raise
-            log_lines.lines_not_kept(len({each.task_id for each in logged}), error)
+            del self._logged[: len(part)]
+            self._size -= sum(len(each.lines) for each in part)
+            self._failed = False
+            rests = self._rests
+        return bool(self._logged)
+
+    def _next_part(self) -> Sequence[Logged]:
+        sizes = accumulate(len(each.lines) for each in self._logged)
+        return self._logged[: max(1, sum(1 for _ in takewhile(lambda size: size <= _PART, sizes)))]
+
+    def _write(self, part: Sequence[Logged]) -> None:
+        engine = for_alias(self._alias)
+        if self._failed:
+            # While the database is away, this fails: the lines are not to blame.
+            engine.now()
+        try:
+            logs.write(part, self._alias)
+        except Exception as error:
+            if engine.may_pass(error) and (engine.is_transient(error) or not self._failed):
+                self._failed = self._failed or not engine.is_transient(error)
+                raise
+            self._rests = True
+            log_lines.lines_not_kept(len({each.task_id for each in part}), error)
 
     @property
     def done(self) -> bool:

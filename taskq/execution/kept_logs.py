@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -19,15 +20,17 @@ from contextvars import ContextVar
 from taskq import clock
 from taskq.conf import settings
 from taskq.containment import contained
+from taskq.exceptions import SoftTimeLimitExceeded
 from taskq.forks import forks
 from taskq.handover import LOGGED, Report
 from taskq.logs import is_of_taskq
 
+from .interrupts import CutShort
 from .run import Run
 
 #: Characters and lines of JSON that are kept of one start: half of them are its first lines, half its last ones.
 MOST, MOST_LINES = 64 * 1024, 1000
-#: Characters of one line. A traceback is a part of its line.
+#: Characters of one line, a traceback among them. Of a line that is more than twice as long in JSON a third is kept.
 LONGEST = 8 * 1024
 #: So many reports go at once, further ones after so many seconds or characters.
 _AT_ONCE, _PAUSE, _BATCH = 10, 0.5, 8 * 1024
@@ -36,10 +39,11 @@ _AT_ONCE, _PAUSE, _BATCH = 10, 0.5, 8 * 1024
 keeps = False
 _current: ContextVar[RunLog | None] = ContextVar("taskq.kept_log", default=None)
 _traceback = logging.Formatter().formatException
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class RunLog:
-    """The lines of one run. The last ones are only reported at its end, with the number of those left out."""
+    """The lines of one run. The last ones are only reported at its end, behind the number of those left out."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -55,7 +59,7 @@ class RunLog:
         """Keep a line, which is JSON."""
         if self._run.forks != forks():
             return  # Two processes can't share a stream of reports.
-        if self._last or self._size + len(line) > MOST // 2 or self._count >= MOST_LINES // 2:
+        if self._last or self._left_out or self._size + len(line) > MOST // 2 or self._count >= MOST_LINES // 2:
             self._add_last(line)
             return
         self._size += len(line)
@@ -94,12 +98,17 @@ class Keeper(logging.Handler):
     """Notes records in the log of the run to which they belong."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the record's line; a record whose text can't be made is told as ``logging`` does."""
+        """Keep the record's line; a record whose text can't be made is told as ``logging`` does.
+
+        What a pool raises to end the task, a soft limit or a termination, passes.
+        """
         log = _current.get()
         if log is None or is_of_taskq(record.name):
             return
         try:
             line = as_line(record)
+        except (SoftTimeLimitExceeded, CutShort):
+            raise
         except contained():
             self.handleError(record)
             return
@@ -108,13 +117,19 @@ class Keeper(logging.Handler):
 
 
 def as_line(record: logging.LogRecord) -> str:
-    """Return a record as JSON of characters that every database takes."""
+    """Return a record as JSON that every database takes: what is no character, NUL among them, is escaped."""
     text = record.getMessage()
     if record.exc_info and record.exc_info[0] is not None:
         text = f"{text}\n{record.exc_text or _traceback(record.exc_info)}"
-    if len(text) > LONGEST:
-        text = f"{text[:LONGEST]}…"
-    return json.dumps([round(clock.now(), 3), record.levelno, record.name[:100], text])
+    line = _json(record, text, LONGEST)
+    return line if len(line) <= 2 * LONGEST else _json(record, text, LONGEST // 3)
+
+
+def _json(record: logging.LogRecord, text: str, most: int) -> str:
+    cut = text if len(text) <= most else f"{text[:most]}…"
+    # Letters as they are: as escapes most languages would be six times as long.
+    line = json.dumps([round(clock.now(), 3), record.levelno, record.name[:100], cut], ensure_ascii=False)
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
 
 _keeper = Keeper(logging.INFO)

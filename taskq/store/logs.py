@@ -21,7 +21,10 @@ class Logged:
 
 
 def write(logged: Sequence[Logged], alias: str) -> None:
-    """Write lines in their order: one row for those of a start that come together."""
+    """Write lines in their order: one row for those of a start that come together, all in one statement or few.
+
+    The caller sees to it that they are no more than a statement of the database may have.
+    """
     together: dict[tuple[str, float], list[str]] = {}
     for each in logged:
         together.setdefault((each.task_id, each.started), []).append(each.lines)

@@ -43,7 +43,10 @@ class Parts(Duty):
 
     def _look(self) -> None:
         self._next_look = time.monotonic() + _EVERY
-        self._rows.extend(row for row in parts.pending_rows(self._alias) if row not in self._rows)
+        found = parts.pending_rows(self._alias)
+        # A copy, which no other thread extends meanwhile.
+        known = frozenset(self._rows.copy())
+        self._rows.extend(row for row in found if row not in known)
 
     def work(self) -> bool:
         """Work off one part, if it is time."""

@@ -2,6 +2,7 @@
 
 It waits in the system for a question and holds nothing meanwhile: no lock, and no signal comes to it, so that each
 finds the task's thread as if it were alone. While a task forks it is not there: Python warns of forks beside threads.
+Signals wait meanwhile: what a handler raises in a hook of a fork is printed by Python, and lost.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import os
 import signal
 import struct
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 #: A question: the job whose stack is wanted. No job has the number of the question that ends the thread.
@@ -22,6 +24,15 @@ _LEAVE = 0
 _OWN = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
 #: Seconds in which the thread has to end before a fork.
 _PATIENCE = 1.0
+#: Seconds between two looks at another thread.
+_MOMENT = 0.0002
+
+
+class _Fork(threading.local):
+    """What a thread has done before its fork, and undoes after it: ended the other thread, and blocked signals."""
+
+    paused = False
+    mask: Collection[int] | None = None
 
 
 class StackThread:
@@ -32,13 +43,15 @@ class StackThread:
         self._ending = ending
         self._answer = answer
         self._owner = os.getpid()
-        self._paused = False
+        self._fork = _Fork()
+        #: Whether the hook after a fork runs.
+        self._resuming = False
         #: Held while there is a thread.
         self._runs = _thread.allocate_lock()
 
     def start(self) -> None:
         """Start the thread, now and after each fork; without one nothing is answered."""
-        os.register_at_fork(before=self._pause, after_in_parent=self._resume)
+        os.register_at_fork(before=self._pause, after_in_parent=self._resume, after_in_child=self._unblock)
         self._begin()
 
     def stop(self) -> bool:
@@ -54,24 +67,46 @@ class StackThread:
         return False
 
     def _pause(self) -> None:
-        self._paused = self.stop()
-        if self._paused:
+        fork = self._fork
+        fork.paused, fork.mask = False, None
+        if self._owner != os.getpid():
+            return
+        # Asked for first: the call that blocks may raise what a signal before it raises.
+        fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        signal.pthread_sigmask(signal.SIG_BLOCK, _foreign())
+        fork.paused = self.stop()
+        if fork.paused:
             _wait_for_one_thread()
 
     def _resume(self) -> None:
-        if self._paused:
-            self._begin()
+        self._resuming = True
+        paused, self._fork.paused = self._fork.paused, False
+        if paused:
+            # The thread raises them when this hook is over.
+            self._begin(_taken())
+        self._unblock()
+        self._resuming = False
 
-    def _begin(self) -> None:
-        self._runs.acquire()
+    def _unblock(self) -> None:
+        mask, self._fork.mask = self._fork.mask, None
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def _begin(self, late: Sequence[signal.Signals] = ()) -> None:
+        if not self._runs.acquire(blocking=False):
+            return
         with _no_signals():
             try:
-                _thread.start_new_thread(self._work, ())
+                _thread.start_new_thread(self._work, (late,))
             except RuntimeError:  # the system has no more threads
                 self._runs.release()
 
-    def _work(self) -> None:
+    def _work(self, late: Sequence[signal.Signals]) -> None:
         try:
+            while late and self._resuming:
+                time.sleep(_MOMENT)
+            for number in late:
+                _thread.interrupt_main(number)
             while True:
                 data = os.read(self._questions, QUESTION.size)
                 if len(data) < QUESTION.size or (job := QUESTION.unpack(data)[0]) == _LEAVE:
@@ -86,11 +121,21 @@ class StackThread:
 @contextmanager
 def _no_signals() -> Iterator[None]:
     """Start threads that get no signals."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _OWN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _foreign())
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _foreign() -> Collection[int]:
+    return signal.valid_signals() - _OWN
+
+
+def _taken() -> list[signal.Signals]:
+    """Take off the blocked signals that have a handler in Python; return them."""
+    found = [number for number in signal.sigpending() if callable(signal.getsignal(number))]
+    return [number for number in found if signal.sigtimedwait([number], 0) is not None]
 
 
 def _wait_for_one_thread() -> None:
@@ -101,4 +146,4 @@ def _wait_for_one_thread() -> None:
                 return
         except OSError:
             return
-        time.sleep(0.0002)
+        time.sleep(_MOMENT)

@@ -6,14 +6,18 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.test import override_settings
 
-from taskq import get_task_logger, task
+from taskq import containment, get_task_logger, task
+from taskq.exceptions import SoftTimeLimitExceeded, TaskTerminated
 from taskq.execution import isolation, kept_logs
 from taskq.execution.coroutines import CoroutineRun
+from taskq.execution.interrupts import CutShort
+from taskq.forks import forks
 from taskq.handover import LOGGED, Report
 from taskq.messages import protocol
 from taskq.worker.pools.child_threads import Lease, Threads
@@ -99,7 +103,7 @@ def test_an_exception_is_kept_with_its_traceback_and_what_no_database_takes_is_e
     assert first.startswith("bad \0\nTraceback")
     assert first.endswith("LookupError: no \0 such \ud800 thing")
     assert len(long) == kept_logs.LONGEST + 1
-    assert all((report.meta or "").isascii() and "\0" not in (report.meta or "") for report in worker.reports)
+    assert not any("\0" in (report.meta or "").encode().decode() for report in worker.reports)
 
 
 def test_a_record_whose_text_cannot_be_made_harms_nothing(
@@ -136,7 +140,7 @@ def test_of_many_lines_the_first_and_the_last_are_kept_in_few_reports(worker: Wo
 def test_of_long_lines_so_many_characters_are_kept(worker: Worker) -> None:
     @task
     def chatter() -> None:
-        for number in range(100):
+        for number in range(200):
             own.info("%d %s", number, "é" * 500)
 
     chatter.delay()
@@ -144,9 +148,51 @@ def test_of_long_lines_so_many_characters_are_kept(worker: Worker) -> None:
     kept = texts(worker.reports)
     assert sum(len(report.meta or "") for report in worker.reports) < kept_logs.MOST * 1.01
     assert kept[0].startswith("0 ")
-    assert kept[-1].startswith("99 ")
+    assert kept[-1].startswith("199 ")
     (left_out,) = [each for each in kept if isinstance(each, int)]
-    assert left_out == 101 - len(kept)
+    assert left_out == 201 - len(kept)
+
+
+@pytest.mark.parametrize("letter", ["\u0436", "\x1b", "\ud800"], ids=["cyrillic", "control", "surrogate"])
+def test_long_line_of_any_letters_is_kept(worker: Worker, letter: str) -> None:
+    @task
+    def chatter() -> None:
+        own.info(letter * 8000)
+        own.info("after")
+
+    chatter.delay()
+    worker.run()
+    long, after = texts(worker.reports)
+    assert after == "after"
+    assert long.startswith(letter * 2000)
+    assert len(long) == 8000 or letter != "\u0436"
+
+
+def test_number_of_lines_left_out_stands_where_they_were(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_logs, "MOST", 400)
+
+    @task
+    def chatter() -> None:
+        own.info("first")
+        own.info("x" * 1000)
+        own.info("last")
+
+    chatter.delay()
+    worker.run()
+    assert texts(worker.reports) == ["first", 1, "last"]
+
+
+@pytest.mark.parametrize("error", [SoftTimeLimitExceeded, TaskTerminated, CutShort])
+def test_what_ends_a_task_passes_through_its_log(error: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Value:
+        def __str__(self) -> str:
+            raise error
+
+    # As in a child, which lets no other exception pass.
+    monkeypatch.setattr(containment, "_contained", BaseException)
+    run: Any = SimpleNamespace(forks=forks())
+    with kept_logs.kept(run), pytest.raises(error):
+        kept_logs._keeper.handle(logging.LogRecord("tests", logging.INFO, "", 0, "%s", (Value(),), None))
 
 
 def test_the_first_lines_are_reported_before_the_run_ends(worker: Worker) -> None:

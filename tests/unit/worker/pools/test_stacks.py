@@ -63,16 +63,30 @@ def test_coroutine_is_where_it_waits() -> None:
 
 
 @pytest.fixture
-def asked() -> Iterator[tuple[int, Queue[int]]]:
-    """The pipe of a thread that answers, and what it was asked."""
+def answers() -> Queue[int]:
+    return Queue()
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
     reader, writer = os.pipe()
-    answers: Queue[int] = Queue()
-    thread = StackThread(reader, writer, answers.put)
-    thread.start()
-    yield writer, answers
-    assert thread.stop()
+    yield reader, writer
     os.close(reader)
     os.close(writer)
+
+
+@pytest.fixture
+def thread(pipe: tuple[int, int], answers: Queue[int]) -> Iterator[StackThread]:
+    made = StackThread(*pipe, answers.put)
+    made.start()
+    yield made
+    assert made.stop()
+
+
+@pytest.fixture
+def asked(thread: StackThread, pipe: tuple[int, int], answers: Queue[int]) -> tuple[int, Queue[int]]:
+    """The pipe of a thread that answers, and what it was asked."""
+    return pipe[1], answers
 
 
 def test_thread_answers_and_gets_no_signals(asked: tuple[int, Queue[int]]) -> None:
@@ -99,3 +113,55 @@ def test_a_fork_finds_no_other_thread(asked: tuple[int, Queue[int]]) -> None:
     os.write(writer, QUESTION.pack(8))
     wait_until(lambda: not answers.empty(), what="an answer after the fork")
     assert answers.get() == 8
+
+
+class Alarm(Exception):
+    pass
+
+
+@pytest.fixture
+def alarms() -> Iterator[None]:
+    """SIGALRM raises, as it does at a soft time limit."""
+
+    def expire(number: int, frame: object) -> None:
+        raise Alarm
+
+    before = signal.signal(signal.SIGALRM, expire)
+    yield
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("alarms")
+def test_signal_that_comes_during_the_hooks_of_a_fork_is_raised_behind_it(
+    asked: tuple[int, Queue[int]], thread: StackThread
+) -> None:
+    thread._pause()
+    os.kill(os.getpid(), signal.SIGALRM)
+    thread._resume()
+    with pytest.raises(Alarm):
+        wait_until(lambda: False, what="the alarm")
+    assert signal.SIGALRM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_fork_whose_first_hook_was_interrupted_leaves_the_thread_as_it_is(
+    asked: tuple[int, Queue[int]], thread: StackThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted() -> bool:
+        raise Alarm
+
+    thread._pause()
+    thread._resume()
+    with monkeypatch.context() as patch, pytest.raises(Alarm):
+        patch.setattr(thread, "stop", interrupted)
+        thread._pause()
+    thread._resume()
+    writer, answers = asked
+    os.write(writer, QUESTION.pack(9))
+    assert answers.get(timeout=10) == 9
+    assert signal.SIGALRM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_forked_process_gets_signals(asked: tuple[int, Queue[int]]) -> None:
+    if not (pid := os.fork()):
+        os._exit(len(signal.pthread_sigmask(signal.SIG_BLOCK, ())))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == len(signal.pthread_sigmask(signal.SIG_BLOCK, ()))

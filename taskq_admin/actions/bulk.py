@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from importlib import import_module
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -23,6 +22,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.signing import BadSignature, Signer
 from django.db.models import Q
 from django.http import HttpRequest
+from django.urls import get_resolver
 from django.utils import translation
 from django.utils.translation import gettext as _
 
@@ -177,8 +177,8 @@ def _final(counts: Mapping[str, int], *, stopped: bool) -> str:
 def _permitted(job: Job) -> tuple[Action, Who, Wanted]:
     """Return the action, who acts, and what may be looked for, if it is still allowed."""
     action, user = get("taskrun", job.key), _user(job.user)
-    if urls := getattr(django_settings, "ROOT_URLCONF", None):
-        import_module(urls)  # a site may be made there
+    if getattr(django_settings, "ROOT_URLCONF", None):
+        list(get_resolver().url_patterns)  # imports them: a site may be made there
     request: Any = HttpRequest()
     request.user, request.current_app = user, job.site
     pages = pages_of(request, "taskrun")

@@ -29,8 +29,9 @@ def taskq_workflow(context: Context, run: TaskRun) -> dict[str, Any]:
     if pages is None or not pages.has_view_permission(request):
         return {"workflow": None}
     known = context.get("workflow_root")  # if the page has looked it up
-    root_id = workflows.root_of(run.task_id) if known is None else known
-    found = workflows.find(root_id) if root_id and _page(context) else None
+    if known == "" or not _page(context):
+        return {"workflow": None}
+    found = workflows.find(known) if known else workflows.find_of(run.task_id)
     if found is None or len(found.steps) < 2:
         return {"workflow": None}
     step = found.by_id.get(run.task_id)
@@ -38,7 +39,7 @@ def taskq_workflow(context: Context, run: TaskRun) -> dict[str, Any]:
         "request": request,
         "workflow": found,
         "picture": picture(found, run.task_id),
-        "name": short(found.name or root_id),
+        "name": short(found.name or found.root_id),
         "why": workflows.why(found, step) if step else "",
         "runs_visible": True,
     }

@@ -82,10 +82,11 @@ class ErrorAdmin(ReadOnlyAdmin[Error]):
     def _buttons(self, request: HttpRequest, row: Listed) -> list[dict[str, Any]]:
         """Return what the user may do to all tasks of an error; each asks before."""
         query = {"scope": "all", "filter": _filter(row.error.key), "next": request.get_full_path()}
+        runs: Any = self.admin_site._registry[TaskRun]
         found = []
         for key in _ACTIONS:
             action = ACTIONS.get(("taskrun", key))
-            if action is None or not action.is_permitted(request.user):
+            if action is None or not runs.has_action_permission(request, action):
                 continue
             try:
                 address = reverse("admin:taskq_taskrun_do", args=[key], current_app=self.admin_site.name)

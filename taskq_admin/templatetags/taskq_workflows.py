@@ -12,6 +12,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.http import urlencode
 
 from taskq.models import TaskRun
+from taskq_admin.actions.base import pages_of
 from taskq_admin.badges import short
 from taskq_admin.charts.workflow import Shape, picture, said
 from taskq_admin.queries import workflows
@@ -24,7 +25,8 @@ register = template.Library()
 def taskq_workflow(context: Context, run: TaskRun) -> dict[str, Any]:
     """Show the workflow of a task, in which the task stands out; nothing if it is part of none, or may not be seen."""
     request: HttpRequest = context["request"]
-    if not request.user.has_perm("taskq.view_node"):
+    pages = pages_of(request, "node")
+    if pages is None or not pages.has_view_permission(request):
         return {"workflow": None}
     known = context.get("workflow_root")  # if the page has looked it up
     if known == "" or not _page(context):

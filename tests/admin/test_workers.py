@@ -301,6 +301,9 @@ def test_stack_of_a_task_is_shown(
     page = admin_client.get(address, {"id": "run-1"}).content.decode()
     assert "&lt;script&gt;alert(1)" in page
     assert EVIL not in page
+    # Each look interrupts the worker: none is made by a clock.
+    assert "data-taskq-refresh" not in page
+    assert 'href="?id=run-1"' in page
     assert answers.asked == [("stack", {"task_id": "run-1"}, ["taskq@two"])]
     found = admin_client.get(address, {"id": "run-1", "format": "json"}).json()
     assert (found["worker"], found["stack"][:6]) == ("taskq@two", "  File")

@@ -372,7 +372,8 @@ def test_whole_workflow_is_revoked_with_a_log_entry(admin_client: Client, waitin
     assert Message.objects.exists()
     sent = {"id": waiting, "confirmed": "1", "confirm-reason": "wrong"}
     answer = admin_client.post(f"{LIST}do/revoke/", sent, follow=True)
-    assert "1 task was revoked" in answer.content.decode()
+    assert "1 task was revoked, or told to stop" in answer.content.decode()
+    assert "goes on to its end" in answer.content.decode()
     assert set(TaskRun.objects.values_list("state", flat=True)) == {states.REVOKED}
     assert "wrong" in LogEntry.objects.get().get_change_message()
 

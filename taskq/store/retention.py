@@ -30,6 +30,7 @@ from taskq.models import (
     TaskLog,
     TaskRun,
 )
+from taskq.workflows.parts import PENDING_RANGE
 
 from . import failures, leadership, statistics
 from .ends import ended_runs
@@ -87,6 +88,12 @@ def _awaiting() -> QuerySet[Group]:
     """Return the group of a node or run, as a subquery, if a body still waits for its members."""
     unfinished = Group.objects.filter(remaining__gt=0, failed=False, body__isnull=False)
     return unfinished.filter(group_id=OuterRef("group_id"))
+
+
+def _pending(root_id: Any) -> QuerySet[Group]:
+    """Return the pending rows of the workflow ``root_id``: its follow-ups in parts were not all sent, or did not fail."""
+    first, behind = PENDING_RANGE
+    return Group.objects.filter(group_id__gte=first, group_id__lt=behind, root_id=root_id)
 
 
 def sweep(marks: Marks, alias: str | None = None, limit: int = BATCH) -> Iterator[int]:
@@ -219,7 +226,7 @@ def _expire_of_runs(
 
 
 def _expire_nodes(before: datetime, limit: int, alias: str, marks: Marks | None) -> Iterator[int]:
-    """A workflow that has a message left counts as new, and one whose runs are kept for ever stays."""
+    """A workflow that has a message or follow-ups left counts as new, and one whose runs are kept for ever stays."""
     rows = Node.objects.using(alias).filter(created_at__lt=before).values_list("created_at", "id", "root_id")
     ended: dict[str, bool] = {}
     for batch in _batches(rows, "created_at", limit, None if marks is None else marks.get("nodes")):
@@ -236,7 +243,9 @@ def _expire_nodes(before: datetime, limit: int, alias: str, marks: Marks | None)
 
 
 def _has_ended(root_id: str, alias: str) -> bool:
-    """Tell whether no task of a workflow waits or runs."""
+    """Tell whether no task of a workflow waits or runs, and nothing is pending of it."""
+    if _pending(root_id).using(alias).exists():
+        return False
     nodes = Node.objects.using(alias).filter(root_id=root_id)
     # From the nodes to their messages, because other tasks may have millions.
     same = {"task_id": OuterRef("task_id")}
@@ -250,13 +259,18 @@ def _with_runs(roots: Collection[str], alias: str) -> set[str]:
 
 
 def _expire_groups(before: datetime, limit: int, alias: str) -> Iterator[int]:
-    """Groups whose members' nodes are gone; of size 0 those that were saved, and rests of chains without a node."""
+    """Groups whose members' nodes are gone; of size 0 those that were saved, and rests and parts without a node.
+
+    While follow-ups are pending all rows of their workflow stay: parts refer to them, and have nodes that come later.
+    """
     groups = Group.objects.using(alias)
     has_members = Exists(Node.objects.filter(group_id=OuterRef("group_id")))
     has_workflow = Exists(Node.objects.filter(root_id=OuterRef("root_id")))
-    rows = groups.filter(created_at__lt=before).values_list("created_at", "id", "size", has_members, has_workflow)
+    is_pending = Exists(_pending(OuterRef("root_id")))
+    fields = ("created_at", "id", "size", has_members, has_workflow, is_pending)
+    rows = groups.filter(created_at__lt=before).values_list(*fields)
     for batch in _batches(rows, "created_at", limit, None):
-        old = [number for _, number, size, members, workflow in batch if not (members if size else workflow)]
+        old = [number for _, number, size, *kept, pending in batch if not (pending or kept[size == 0])]
         yield groups.filter(id__in=old)._raw_delete(alias) if old else 0
 
 

@@ -17,6 +17,7 @@ from taskq.store.saved_groups import save_group
 from taskq.worker import log_lines
 from taskq.worker.duties import maintenance
 from taskq.worker.duties.lease import WorkerLease
+from taskq.workflows.parts import Pending
 from tests.support.envelopes import envelope
 
 DAY = timedelta(days=1)
@@ -103,6 +104,30 @@ def test_living_workflow_stays_and_holds_up_no_others(alias: str) -> None:
         )
     sweep(alias)
     assert list(Node.objects.using(alias).values_list("root_id", flat=True)) == ["a"] * 12
+
+
+def test_follow_ups_in_parts_stay_until_they_are_sent(alias: str) -> None:
+    moment = ago(9 * DAY, alias)
+    for root in ("a", "b"):
+        Node.objects.using(alias).create(root_id=root, task_id=f"{root}0", created_at=moment)
+        # A member's node may be in a part.
+        for key, size in ((f"part:{root}", 0), (f"rest:{root}", 0), (f"chord {root}", 8)):
+            Group.objects.using(alias).create(
+                group_id=key, size=size, remaining=size, body="{}", root_id=root, created_at=moment
+            )
+    pending = Pending("part:a", root_id="a").row.group_id
+    Group.objects.using(alias).create(group_id=pending, size=0, remaining=0, root_id="a", created_at=moment)
+    sweep(alias)
+    assert [*Node.objects.using(alias).values_list("task_id", flat=True)] == ["a0"]
+    kept = {"part:a", "rest:a", "chord a", pending}
+    assert {*Group.objects.using(alias).values_list("group_id", flat=True)} == kept
+    # Nodes that were deleted earlier, or are not there yet, change nothing.
+    Node.objects.using(alias).all().delete()
+    sweep(alias)
+    assert Group.objects.using(alias).count() == len(kept)
+    Group.objects.using(alias).filter(group_id=pending).delete()
+    sweep(alias)
+    assert not Group.objects.using(alias).exists()
 
 
 def test_rows_of_a_task_that_is_kept_for_ever_are_kept_and_not_read_again(alias: str) -> None:

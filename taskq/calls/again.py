@@ -15,10 +15,12 @@ from taskq.exceptions import CannotRetry, DecodeError, EncodeError, QueueNotFoun
 from taskq.messages import arguments, protocol, routing, serializers
 from taskq.messages.arguments import StoredArguments
 from taskq.messages.parking import home
+from taskq.messages.reprs import MASK
 from taskq.records import Envelope
 
 from .definition import TaskDefinition
 from .envelope import add_defaults, mask
+from .masking import Shown
 from .registry import tasks
 
 Args = list[Any] | tuple[Any, ...]
@@ -53,7 +55,8 @@ UNCHANGED = Changes()
 def envelope_again(run: StoredRun, changes: Changes = UNCHANGED, *, new: bool = False) -> Envelope:
     """Return the message that runs the task of a row again, under its id or with ``new`` under one of its own.
 
-    Raises ``CannotRetry``; for ``changes`` of the caller the errors of ``envelope_for`` too.
+    Raises ``CannotRetry``; for arguments of the caller the errors of ``envelope_for`` too. Queue and time are checked
+    before: what can't be sent with them is refused.
     """
     if not run.name:
         raise CannotRetry("unreadable", "The row of the task has no name.")
@@ -62,7 +65,7 @@ def envelope_again(run: StoredRun, changes: Changes = UNCHANGED, *, new: bool = 
         return _with(run, task, changes.args, changes.kwargs, changes, new)
     stored = _stored(run)
     _refuse_masked(run, stored, changes)
-    _refuse_inexact(run, stored)
+    _refuse_inexact(run, task, stored)
     if changes.args is not None or changes.kwargs is not None:
         args = stored.args if changes.args is None else changes.args
         return _with(run, task, args, stored.kwargs if changes.kwargs is None else changes.kwargs, changes, new)
@@ -86,15 +89,46 @@ def _stored(run: StoredRun) -> StoredArguments:
 
 def _refuse_masked(run: StoredRun, stored: StoredArguments, changes: Changes) -> None:
     hidden = (stored.args and changes.args is None) or (stored.kwargs and changes.kwargs is None)
-    if stored.masked and hidden:
+    if hidden and (stored.masked or may_be_masked(run.name, stored)):
         raise CannotRetry(
             "masked",
             f"Some arguments of {run.name} are sensitive, and were kept as asterisks only: give all arguments anew.",
         )
 
 
-def _refuse_inexact(run: StoredRun, stored: StoredArguments) -> None:
+def may_be_masked(name: str, stored: StoredArguments) -> bool:
+    """Tell whether asterisks in arguments without notes may stand for sensitive values: older versions wrote no notes.
+
+    So it is in the arguments of a task that has sensitive ones or is not known here, and of signatures of such tasks.
+    """
+    if MASK not in stored.text:
+        return False
+    rest: list[tuple[Any, bool]] = [([stored.args, stored.kwargs], _may_hide(name))]
+    while rest:
+        value, hides = rest.pop()
+        if hides and value == MASK:
+            return True
+        if isinstance(value, dict):
+            hides = hides or ("task" in value and _may_hide(value["task"]))
+            rest += [(each, hides) for each in value.values()]
+        elif isinstance(value, list):
+            rest += [(each, hides) for each in value]
+    return False
+
+
+def _may_hide(name: Any) -> bool:
+    task = tasks.get(name) if isinstance(name, str) else None
+    return task is None or bool(task.sensitive)
+
+
+def _refuse_inexact(run: StoredRun, task: TaskDefinition | None, stored: StoredArguments) -> None:
     name = stored.serializer
+    if stored.text and task is not None and not serializers.is_plain_json(task.serializer):
+        raise CannotRetry(
+            "unreadable",
+            f"The row of {run.name} does not say by which serializer it was sent, and the task's is "
+            f"{task.serializer}: give the arguments anew.",
+        )
     if not stored.exact:
         raise CannotRetry(
             "unreadable",
@@ -115,6 +149,15 @@ def _is_accepted(serializer: str) -> bool:
 # -- the message
 
 
+def checked(task: TaskDefinition | None, args: Args, kwargs: Mapping[str, Any], serializer: str | None = None) -> Shown:
+    """Return arguments of the caller as those of any call: checked, and models as data. Raises ``TypeError``."""
+    if task is not None and task.typing:
+        task.check_arguments(args, kwargs)
+    if task is not None and task.dump_arguments is not None and (serializer or task.serializer) != "pickle":
+        args, kwargs = task.dump_arguments(args, kwargs)
+    return args, kwargs
+
+
 def _with(
     run: StoredRun,
     task: TaskDefinition | None,
@@ -123,11 +166,7 @@ def _with(
     changes: Changes,
     new: bool,
 ) -> Envelope:
-    """Return a message with arguments of the caller's, checked as those of any call."""
-    if task is not None and task.typing:
-        task.check_arguments(args, kwargs)
-    if task is not None and task.dump_arguments is not None and task.serializer != "pickle":
-        args, kwargs = task.dump_arguments(args, kwargs)
+    args, kwargs = checked(task, args, kwargs)
     return _built(run, task, args, kwargs, changes, new)
 
 
@@ -140,8 +179,6 @@ def _unchanged(
         encoded = stored.text or None
         return _built(run, task, stored.args, stored.kwargs, changes, new, serializer=serializer, encoded=encoded)
     except (TypeError, ValueError, EncodeError, QueueNotFound) as error:
-        if changes is not UNCHANGED:
-            raise
         raise CannotRetry("refused", f"{run.name} can't be sent again: {error}") from error
 
 

@@ -78,7 +78,12 @@ def verify(text: str, task_id: str, name: str) -> None:
     """Raise ``SignatureMismatch`` if ``TASKQ_SIGNING`` is on and the text was altered, or is of another task."""
     if settings.SIGNING:
         found = _SEAL.search(text)
-        if not (found and signing.is_mac(found[1], _PURPOSE, (task_id, name), _SEAL.sub("]", text))):
+        if found is None:
+            raise SignatureMismatch(
+                f"The stored arguments of {task_id} have no seal, and TASKQ_SIGNING is on: they are of a time "
+                "without it or of an older version, or were altered."
+            )
+        if not signing.is_mac(found[1], _PURPOSE, (task_id, name), _SEAL.sub("]", text)):
             raise SignatureMismatch(
                 f"The stored arguments of {task_id} were altered, or are not sealed by SECRET_KEY "
                 "or a key in SECRET_KEY_FALLBACKS, and TASKQ_SIGNING is on."

@@ -9,6 +9,8 @@ from typing import Any
 from taskq.calls import masking
 from taskq.calls.registry import tasks
 from taskq.engines import Engine
+from taskq.exceptions import SignatureMismatch
+from taskq.messages import arguments
 from taskq.models import TaskRun
 from taskq.records import Settlement
 
@@ -25,7 +27,16 @@ def mask_arguments(engine: Engine, settled: Sequence[Settlement]) -> None:
     rows = runs.filter(task_id__in=ids, arguments__isnull=False).order_by("task_id")
     for task_id, name, text in rows.values_list("task_id", "name", "arguments"):
         if (masked := _masked(name, text)) != text:
-            runs.filter(task_id=task_id).update(arguments=masked)
+            runs.filter(task_id=task_id).update(arguments=_sealed(masked, text or "", task_id, name))
+
+
+def _sealed(masked: str | None, text: str, task_id: str, name: str) -> str | None:
+    """Return the masked text with a seal, if the text that it is made of had one."""
+    try:
+        arguments.verify(text, task_id, name)
+    except SignatureMismatch:
+        return masked
+    return arguments.seal(masked, task_id, name)
 
 
 def _masked(name: str, text: Any) -> str | None:

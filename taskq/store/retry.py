@@ -1,7 +1,8 @@
 """Retry: ended tasks wait again under their ids, or are run again as new tasks. Called by ``sending.publisher``.
 
 In place the outcome of the task becomes an ``Attempt``, and its row is ``PENDING`` as when it was sent. As new the row
-stays, and a ``Rerun`` links the two. The messages are planned by the caller, and inserted in the same transaction.
+stays, and a ``Rerun`` links the two. The messages are planned by the caller, and inserted in the same transaction. They
+have no follow-ups: a task that others follow runs in place from its kept message only (``retry_workflow``).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from taskq.engines import Engine
 from taskq.exceptions import CannotRetry
 from taskq.messages import arguments
 from taskq.messages.protocol.options import is_storable
-from taskq.models import Rerun, Revocation, TaskRun
+from taskq.models import Node, Rerun, Revocation, TaskRun
 from taskq.records import Envelope, Moment
 
 from .ends import ended_runs
@@ -48,7 +49,15 @@ def reset(engine: Engine, task_ids: Sequence[str], plan: Plan) -> tuple[list[Env
     refused: Refused = {}
     runs: dict[int, TaskRun] = {}
     envelopes: list[Envelope] = []
-    for run, envelope in _planned(engine, _locked(engine, task_ids), plan, refused):
+    locked = _locked(engine, task_ids)
+    followed = awaited_among([run.task_id for run in locked], engine.alias)
+
+    def planned(run: TaskRun) -> Envelope:
+        if run.task_id in followed:
+            raise _unkept(run)
+        return plan(run)
+
+    for run, envelope in _planned(engine, locked, planned, refused):
         runs[run.id] = run
         envelopes.append(envelope)
     _refuse_by_state(engine, set(task_ids).difference(refused, (run.task_id for run in runs.values())), refused)
@@ -57,17 +66,25 @@ def reset(engine: Engine, task_ids: Sequence[str], plan: Plan) -> tuple[list[Env
         engine.keep_attempts(list(runs))
         _reset(engine, runs, {envelope.task_id: envelope for envelope in envelopes})
         ids = [run.task_id for run in runs.values()]
+        Node.objects.using(engine.alias).filter(task_id__in=ids).update(state="", revoked=False)
         Revocation.objects.using(engine.alias).filter(revoked_id__in=ids)._raw_delete(engine.alias)
     return envelopes, refused
 
 
 def link(
-    engine: Engine, task_ids: Sequence[str], plan: Plan, by: str, reason: str
+    engine: Engine, task_ids: Sequence[str], plan: Plan, by: str, reason: str, since: datetime | None = None
 ) -> tuple[list[tuple[str, Envelope]], Refused]:
-    """Write a ``Rerun`` for each ended task; return the old ids with the new messages, and who was refused."""
+    """Write a ``Rerun`` for each ended task; return the old ids with the new messages, and who was refused.
+
+    Those that were run again ``since`` then are refused. Of two transactions at once one waits.
+    """
     refused: Refused = {}
     runs = TaskRun.objects.using(engine.alias).filter(task_id__in=_possible(task_ids)).order_by("task_id")
-    rows = runs.defer(*_LARGE)
+    rows: Collection[TaskRun] = runs.defer(*_LARGE)
+    if since is not None:
+        rows = list(runs.defer(*_LARGE).select_for_update())
+        refused |= _repeated(engine, rows, since)
+        rows = [run for run in rows if run.task_id not in refused]
     found = [(run.task_id, envelope) for run, envelope in _planned(engine, rows, plan, refused)]
     _note_missing(task_ids, {task_id for task_id, _ in found}, refused)
     Rerun.objects.using(engine.alias).bulk_create(
@@ -75,6 +92,15 @@ def link(
         for task_id, envelope in found
     )
     return found, refused
+
+
+def _repeated(engine: Engine, runs: Collection[TaskRun], since: datetime) -> Refused:
+    of = [run.task_id for run in runs]
+    again = Rerun.objects.using(engine.alias).filter(of_task_id__in=of, created_at__gte=since)
+    return {
+        task_id: CannotRetry("repeated", f"The task {task_id} was run again already, as {new}.")
+        for task_id, new in again.values_list("of_task_id", "task_id")
+    }
 
 
 def _possible(task_ids: Collection[str]) -> list[str]:
@@ -100,6 +126,27 @@ def _planned(
             yield run, plan(run)
         except CannotRetry as error:
             refused[run.task_id] = error
+
+
+def awaited_among(task_ids: Sequence[str], alias: str) -> set[str]:
+    """Return those of ``task_ids`` whose ends a group counts, or another task waits for."""
+    nodes = Node.objects.using(alias)
+    places = nodes.filter(task_id__in=task_ids).values_list("task_id", "group_id", "root_id")
+    groups = {task_id: (group_id, root_id) for task_id, group_id, root_id in places}
+    alone = [task_id for task_id, (group_id, _) in groups.items() if not group_id]
+    # By the root: no index has what tasks wait for.
+    roots = {groups[task_id][1] for task_id in alone}
+    waiting = nodes.filter(root_id__in=roots, waits_for__in=alone) if alone else nodes.none()
+    return groups.keys() - alone | {*waiting.values_list("waits_for", flat=True)}
+
+
+def _unkept(run: TaskRun) -> CannotRetry:
+    return CannotRetry(
+        "unkept",
+        f"Others in the workflow of {run} were to follow it, and its message was not kept: it was revoked, or its "
+        "message or that of a follower has sensitive arguments, or is too large, or it failed before taskq kept "
+        "messages. Run it as a new task, or send its workflow anew.",
+    )
 
 
 def _unfinished(run: TaskRun) -> CannotRetry:

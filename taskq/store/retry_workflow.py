@@ -16,12 +16,15 @@ from django.db.models import Exists, OuterRef, Q
 from kombu.utils.json import loads
 
 from taskq import states
+from taskq.calls import masking
+from taskq.calls.again import checked
+from taskq.calls.registry import tasks
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
 from taskq.exceptions import CannotRetry, SignatureMismatch
-from taskq.messages import arguments
+from taskq.messages import arguments, serializers
 from taskq.messages.parking import home
-from taskq.messages.protocol import mapping_of, retry_envelope, seal, verify
+from taskq.messages.protocol import MOST_OUTSIDE, decode_message, mapping_of, retry_envelope, seal, verify
 from taskq.messages.protocol.options import is_storable
 from taskq.models import Group, KeptMessage, Node, TaskRun
 from taskq.records import LOOK_UP_IN_ROWS, Envelope, Unreachable
@@ -37,11 +40,6 @@ from .transactions import repeated
 from .workflow_rows import DatabaseWorkflows
 
 _AT_ONCE = 500
-
-
-def is_kept(task_id: str, alias: str | None = None) -> bool:
-    """Tell whether the message of a failed task was kept, because other tasks were to follow it."""
-    return task_id in kept_among([task_id], alias or settings.DATABASE)
 
 
 def kept_among(task_ids: Sequence[str], alias: str) -> set[str]:
@@ -79,7 +77,7 @@ def retry_kept(task_id: str, *, queue: str | None = None, alias: str | None = No
     """Run a failed task of a workflow again, under its id; return its message. What failed with it waits again.
 
     ``changes`` are options of ``retry_envelope``: ``args``, ``kwargs``, ``countdown``, ``eta``, ``priority``. The old
-    outcome becomes an ``Attempt``. Raises ``CannotRetry``.
+    outcome becomes an ``Attempt``. Raises ``CannotRetry``, and for arguments given the errors of any call.
     """
     engine = for_alias(alias or settings.DATABASE)
     given = {"queue": queue, **changes} if queue else changes
@@ -140,13 +138,25 @@ def _is_failing(kept: KeptMessage, alias: str) -> bool:
 
 def _again(kept: KeptMessage, run: TaskRun, changes: Mapping[str, Any]) -> Envelope:
     """Return the kept message as one that is sent now: the first try, which does not expire."""
-    envelope = retry_envelope(kept, **changes)
+    envelope = retry_envelope(kept, **_with_arguments(kept, changes))
     envelope.headers |= {"retries": 0, "expires": None}
     envelope.expires = None
     envelope.queue = changes.get("queue") or home(kept.queue)
     envelope.tracked = envelope.reset = True
     envelope.arguments = envelope.arguments or _stored_arguments(run)
     return envelope
+
+
+def _with_arguments(kept: KeptMessage, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return ``changes`` with both arguments if one is changed: checked as those of any call, and masked in the row."""
+    args, kwargs, task = changes.get("args"), changes.get("kwargs"), tasks.get(kept.name)
+    if args is None and kwargs is None:
+        return changes
+    if args is None or kwargs is None:
+        old_args, old_kwargs, _ = decode_message(kept, mapping_of(kept.headers), MOST_OUTSIDE)
+        args, kwargs = old_args if args is None else args, old_kwargs if kwargs is None else kwargs
+    args, kwargs = checked(task, args, kwargs, serializers.serializer_of(kept.content_type))
+    return {**changes, "args": args, "kwargs": kwargs, "shown": masking.shown(kept.name, args, kwargs)}
 
 
 def _stored_arguments(run: TaskRun) -> str | None:

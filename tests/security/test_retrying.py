@@ -11,10 +11,13 @@ from django.test import override_settings
 
 from taskq import control, task
 from taskq.calls.registry import tasks
-from taskq.exceptions import CannotRetry
+from taskq.engines import for_alias
+from taskq.exceptions import CannotRetry, QueueNotFound
 from taskq.messages.protocol import verify
 from taskq.models import Message, TaskRun
+from taskq.records import Settlement
 from taskq.sending.send import send_task
+from taskq.store.masking import mask_arguments
 
 pytestmark = pytest.mark.django_db
 
@@ -64,9 +67,80 @@ def test_new_arguments_of_a_task_with_sensitive_ones_are_masked_in_its_row(login
     assert "********" in (run.arguments or "")
 
 
-def test_asterisks_that_somebody_sent_are_no_mask(login: Any) -> None:
-    control.retry(failed("shop.stars", ["********", "********"]))
-    assert json.loads(Message.objects.get().body)[0] == ["********", "********"]
+@pytest.fixture
+def plain() -> Iterator[Any]:
+    """A task without sensitive arguments."""
+
+    @task(name="tests.plain")
+    def plain(*args: Any) -> None:
+        pass
+
+    yield plain
+    tasks.remove("tests.plain")
+
+
+@pytest.mark.usefixtures("login")
+def test_asterisks_that_somebody_sent_are_no_mask(plain: Any) -> None:
+    control.retry(failed("tests.plain", ["********", {"a": ["********"]}]))
+    assert json.loads(Message.objects.get().body)[0] == ["********", {"a": ["********"]}]
+
+
+@pytest.mark.usefixtures("login", "plain")
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("tests.login", '[["ann", "********"], {}]'),
+        ("tests.login", '[[], {"name": "ann", "password": "********"}]'),
+        ("shop.unknown", '[["ann", "********"], {}]'),
+        ("tests.plain", '[[{"task": "tests.login", "args": ["ann", "********"]}], {}]'),
+        ("tests.plain", '[[], {"a": [{"task": "shop.unknown", "kwargs": {"b": ["********"]}}]}]'),
+    ],
+)
+def test_asterisks_of_older_versions_which_wrote_no_notes_may_be_a_mask(name: str, arguments: str) -> None:
+    task_id = failed(name, ["ann"])
+    TaskRun.objects.update(arguments=arguments)
+    assert reason(task_id) == "masked"
+
+
+def test_row_of_an_older_version_does_not_say_that_it_was_sent_by_pickle(
+    plain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = failed("tests.plain", [1])
+    monkeypatch.setattr(tasks.get("tests.plain"), "serializer", "pickle")
+    assert reason(task_id) == "unreadable"
+
+
+@override_settings(TASKQ_SIGNING=True)
+def test_masked_by_a_worker_the_row_has_a_seal_if_it_had_one(login: Any) -> None:
+    tasks.remove("tests.login")
+    sealed, altered = failed("tests.login", ["ann", "s3cret"]), failed("tests.login", ["ann", "s3cret"])
+    TaskRun.objects.filter(task_id=altered).update(arguments='[["eve", "s3cret"], {}]')
+    tasks.add(login)
+    ends = [Settlement(0, task_id, "tests.login", "FAILURE") for task_id in (sealed, altered)]
+    mask_arguments(for_alias("default"), ends)
+    assert "s3cret" not in str(TaskRun.objects.values_list("arguments"))
+    assert (reason(sealed), reason(altered)) == ("masked", "altered")
+    with pytest.raises(CannotRetry, match="have no seal"):
+        control.retry(altered)
+
+
+def test_one_row_that_cant_be_sent_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [failed("shop.add", [text]) for text in ("a", "b" * 5000, "c")]
+    with override_settings(TASKQ_MAX_MESSAGE_SIZE=4000):
+        counts = control.retry_many(ids, queue="slow", countdown=5)
+    assert (counts.done, counts.refused) == (2, {"refused": 1})
+    assert "can't be sent again" in counts.examples["refused"]
+
+
+@pytest.mark.parametrize("wrong", [{"eta": "tomorrow"}, {"countdown": "x"}, {"queue": ""}, {"queue": "undeclared"}])
+def test_wrong_changes_are_the_callers_error_before_anything_is_done(wrong: Any) -> None:
+    task_id = failed("shop.add", [1])
+    with (
+        override_settings(TASKQ_CREATE_MISSING_QUEUES=False),
+        pytest.raises((TypeError, ValueError, QueueNotFound)),
+    ):
+        control.retry_many([task_id], **wrong)
+    assert TaskRun.objects.get().state == "FAILURE"
 
 
 def test_arguments_that_were_not_kept_or_are_unreadable() -> None:

@@ -11,8 +11,8 @@ from django.db import connections
 from django.test import override_settings
 
 from taskq import chord, control, group, states
-from taskq.exceptions import CannotRetry
-from taskq.models import Attempt, Group, KeptMessage, Message, TaskRun
+from taskq.exceptions import CannotRetry, QueueNotFound
+from taskq.models import Attempt, Group, KeptMessage, Message, Node, TaskRun
 from taskq.store import retry_workflow
 from tests.support.jobs.flows import add, becomes, fragile, mended, same, total
 from tests.support.worker_here import WorkerHere
@@ -261,3 +261,45 @@ def test_sensitive_arguments_are_not_kept(alias: str, monkeypatch: pytest.Monkey
     mended.add("b")
     with pytest.raises(CannotRetry, match="sensitive"):
         retry_workflow.retry_kept("b", alias=alias)
+    # Nor do they run without their followers.
+    counts = control.retry_many(["a", "b"])
+    assert (counts.done, counts.refused) == (0, {"unkept": 2})
+    assert "as a new task" in counts.examples["unkept"]
+    assert not Message.objects.using(alias).exists()
+    assert control.retry("a", new=True).new
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_without_its_message_a_task_runs_in_place_only_if_none_follows_it(alias: str) -> None:
+    result = (chord([a(), two], same.s().set(task_id="body")) | fragile.s("c").set(task_id="c")).apply_async()
+    late = (a(key="d").set(queue="late") | plus).apply_async()
+    work_but_late = WorkerHere(alias)
+    work_but_late.work()
+    mended.add("a")
+    retry_workflow.retry_kept("a", alias=alias)
+    work_but_late.work()
+    assert state_of(alias, result.id) == states.FAILURE
+    control.revoke_workflow("d")
+    Node.objects.using(alias).filter(task_id="c").update(revoked=True, state=states.FAILURE)
+    counts = control.retry_many(["c", "d"])
+    assert (counts.done, counts.refused) == (1, {"unkept": 1})
+    node = Node.objects.using(alias).get(task_id="c")
+    assert (node.revoked, node.state) == (False, "")
+    assert state_of(alias, late.id) == states.REVOKED
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_changes_in_a_workflow_are_checked_as_those_of_any_retry(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fragile, "typing", True)
+    (a() | plus).apply_async()
+    work(alias)
+    with override_settings(TASKQ_CREATE_MISSING_QUEUES=False), pytest.raises(QueueNotFound):
+        control.retry("a", queue="undeclared")
+    with pytest.raises(TypeError):
+        control.retry("a", args=[])
+    with pytest.raises(TypeError):
+        control.retry("a", kwargs={"unknown": 1})
+    KeptMessage.objects.using(alias).update(headers="[]")
+    counts = control.retry_many(["a"])
+    assert (counts.done, counts.refused) == (0, {"refused": 1})
+    assert state_of(alias, "a") == states.FAILURE

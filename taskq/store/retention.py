@@ -92,7 +92,7 @@ def _awaiting() -> QuerySet[Group]:
 
 
 def _pending(root_id: Any) -> QuerySet[Group]:
-    """Return the pending rows of the workflow ``root_id``: its follow-ups in parts were not all sent, or did not fail."""
+    """Return the pending rows of a workflow: some of its follow-ups in parts were not sent yet, or did not fail yet."""
     first, behind = PENDING_RANGE
     return Group.objects.filter(group_id__gte=first, group_id__lt=behind, root_id=root_id)
 

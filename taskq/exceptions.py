@@ -52,7 +52,7 @@ class CannotRetry(TaskqError):
     """A task that can't be retried. Its text is a sentence for people; ``reason`` is a word, the same in all languages.
 
     ``reason`` is one of ``"missing"``, ``"unfinished"``, ``"succeeded"``, ``"masked"``, ``"unkept"``, ``"unreadable"``,
-    ``"altered"`` and ``"refused"``.
+    ``"altered"``, ``"repeated"`` and ``"refused"``.
     """
 
     def __init__(self, reason: str, text: str = "") -> None:

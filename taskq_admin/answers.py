@@ -14,6 +14,11 @@ def wants_json(request: HttpRequest) -> bool:
     return request.GET.get(FORMAT) == "json"
 
 
+def format_of(request: HttpRequest) -> dict[str, str]:
+    """Return the parameter of another address that keeps the answer JSON, if this one asks for it."""
+    return {FORMAT: "json"} if wants_json(request) else {}
+
+
 def as_json(data: Any, status: int = 200) -> JsonResponse:
     """Answer with plain values; times become ISO 8601, translated texts the user's language."""
     return JsonResponse(data, safe=False, status=status)

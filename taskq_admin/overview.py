@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.utils.functional import Promise
@@ -47,13 +48,18 @@ def overview(visible: Collection[str], span_key: str | None) -> dict[str, Any]:
     if "Queue" in visible:
         found = queues.overview((settings.DEFAULT_QUEUE,), rows, ended)
         _add_queues(context, found, with_readers="Worker" in visible)
-        context["notices"] += attention.of_schedule(found.schedule, now)
+        context["notices"] += attention.of_schedule(found.schedule, now, names="TaskRun" in visible)
     if "Worker" in visible:
         _add_workers(context, rows)
     if {"Queue", "Worker"}.issubset(visible):
-        context["notices"] += attention.of_retention(now) + attention.of_database()
+        context["notices"] += _of_settled(rows, now)
         context["is_new"] = _is_new(context)
     return context
+
+
+def _of_settled(rows: Sequence[Worker], now: datetime) -> list[attention.Notice]:
+    """Return what is to be said of rows over age, if there are workers to delete them, and of the database."""
+    return [*(attention.of_retention(now) if rows else ()), *attention.of_database()]
 
 
 def _is_new(context: dict[str, Any]) -> bool:

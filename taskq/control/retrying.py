@@ -51,7 +51,7 @@ class Retried:
 
 @dataclass(slots=True)
 class Counts:
-    """What happened to many tasks: to ``done`` of them what was asked for.
+    """What happened to many tasks: to ``done`` of them, whose ids are ``ids``, what was asked for.
 
     ``refused`` has how many were refused by the word of the reason (see ``CannotRetry``; ``"held"`` by a worker,
     ``"not_waiting"``), and ``examples`` one sentence for each reason.
@@ -60,10 +60,12 @@ class Counts:
     done: int = 0
     refused: dict[str, int] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
+    ids: list[str] = field(default_factory=list)
 
-    def add(self, done: int, refused: Iterable[tuple[str, str]]) -> None:
-        """Add what happened to some more: the reason and the sentence of each that was refused."""
-        self.done += done
+    def add(self, ids: Iterable[str], refused: Iterable[tuple[str, str]]) -> None:
+        """Add what happened to some more: the ids of those done, the reason and the sentence of each refused one."""
+        self.ids.extend(ids)
+        self.done = len(self.ids)
         for reason, text in refused:
             self.refused[reason] = self.refused.get(reason, 0) + 1
             self.examples.setdefault(reason, text)
@@ -114,22 +116,24 @@ def retry_many(
     countdown: float | timedelta | None = None,
     eta: datetime | str | None = None,
     new: bool = False,
+    since: datetime | None = None,
     by: str = "",
     reason: str = "",
 ) -> Counts:
     """Do ``retry`` for many tasks, some hundreds in a transaction; return how many, and why others were refused.
 
-    Ids that are there twice are retried once, as are tasks that two callers retry at the same time. One that can't be
-    sent is refused, and the others are retried. Raises the errors of ``retry`` for ``queue``, ``countdown`` and
-    ``eta``, before anything is changed.
+    Ids that are there twice are retried once, as are tasks that two callers retry in place at the same time. With
+    ``new`` and ``since``, tasks that were run again as new since then are refused: so who tries again doubles nothing.
+    One that can't be sent is refused, and the others are retried. Raises the errors of ``retry`` for ``queue``,
+    ``countdown`` and ``eta``, before anything is changed.
     """
     changes = _changes(queue, countdown, eta)
 
-    def act(chunk: Sequence[str]) -> tuple[int, list[tuple[str, str]]]:
-        made, refused = _again(chunk, changes, new, by, reason)
+    def act(chunk: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
+        made, refused = _again(chunk, changes, new, by, reason, since)
         for name, count in Counter(retried.name for retried in made).items():
             log_lines.tasks_retried(count, name, by)
-        return len(made), [(error.reason, str(error)) for error in refused.values()]
+        return [retried.of for retried in made], [(error.reason, str(error)) for error in refused.values()]
 
     return _counted(task_ids, act)
 
@@ -152,9 +156,9 @@ def delete_runs(task_ids: Iterable[str]) -> Counts:
     The result of a member of a chord whose body is still to come is deleted when the body gets it.
     """
 
-    def act(chunk: Sequence[str]) -> tuple[int, list[tuple[str, str]]]:
+    def act(chunk: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
         gone, unfinished = retention.delete(chunk)
-        left = len(chunk) - gone - len(unfinished)
+        left = len(chunk) - len(gone) - len(unfinished)
         return gone, [
             *(("unfinished", f"{task_id} has not ended: revoke it first.") for task_id in unfinished),
             *[("missing", "There is no such task, or its row was deleted.")] * left,
@@ -178,11 +182,11 @@ def _changes(
 
 
 def _again(
-    task_ids: Sequence[str], changes: Changes, new: bool, by: str, reason: str
+    task_ids: Sequence[str], changes: Changes, new: bool, by: str, reason: str, since: datetime | None = None
 ) -> tuple[list[Retried], Mapping[str, CannotRetry]]:
     plan = partial(envelope_again, changes=changes, new=new)
     if new:
-        found, refused = publisher.publish_anew(task_ids, plan, _short(by), _short(reason))
+        found, refused = publisher.publish_anew(task_ids, plan, _short(by), _short(reason), since)
     else:
         kept, refused_in_place = _in_workflows(task_ids, changes)
         others = [task_id for task_id in task_ids if task_id not in refused_in_place and task_id not in kept]
@@ -215,17 +219,19 @@ def _retried(of: str, envelope: Envelope) -> Retried:
 
 def _moved(
     change: Callable[[Sequence[str]], tuple[set[str], set[str]]], chunk: Sequence[str]
-) -> tuple[int, list[tuple[str, str]]]:
+) -> tuple[list[str], list[tuple[str, str]]]:
     done, held = change(chunk)
     held -= done
     rest = set(chunk) - done - held
-    return len(done), [
+    return sorted(done), [
         *(("held", f"A worker has taken {task_id} already.") for task_id in sorted(held)),
         *(("not_waiting", f"{task_id[:100]} does not wait: it has ended, or is unknown.") for task_id in sorted(rest)),
     ]
 
 
-def _counted(task_ids: Iterable[str], act: Callable[[Sequence[str]], tuple[int, list[tuple[str, str]]]]) -> Counts:
+def _counted(
+    task_ids: Iterable[str], act: Callable[[Sequence[str]], tuple[list[str], list[tuple[str, str]]]]
+) -> Counts:
     counts = Counts()
     if isinstance(task_ids, str):
         raise TypeError("task_ids has to be a list of ids, not one text")

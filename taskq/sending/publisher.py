@@ -8,6 +8,7 @@ it makes one of its own, and repeats it after a deadlock, a serialization failur
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from functools import partial
 from itertools import chain, islice
 from typing import Protocol, TypeVar
@@ -192,12 +193,15 @@ def publish_again(task_ids: Sequence[str], plan: retry.Plan) -> tuple[list[Envel
 
 
 def publish_anew(
-    task_ids: Sequence[str], plan: retry.Plan, by: str, reason: str
+    task_ids: Sequence[str], plan: retry.Plan, by: str, reason: str, since: datetime | None = None
 ) -> tuple[list[tuple[str, Envelope]], retry.Refused]:
-    """Send new tasks that run ended ones again, with the links between both; return also who was refused."""
+    """Send new tasks that run ended ones again, with the links between both; return also who was refused.
+
+    Those that were run again ``since`` then are.
+    """
 
     def choose(engine: Engine) -> tuple[list[Envelope], tuple[list[tuple[str, Envelope]], retry.Refused]]:
-        found, refused = retry.link(engine, task_ids, plan, by, reason)
+        found, refused = retry.link(engine, task_ids, plan, by, reason, since)
         return [envelope for _, envelope in found], (found, refused)
 
     return _publish_chosen(choose, insert)

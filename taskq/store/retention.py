@@ -57,8 +57,8 @@ def forget(task_ids: Sequence[str], alias: str | None = None) -> int:
     return _delete(task_ids, (*states.READY_STATES,), alias)
 
 
-def delete(task_ids: Sequence[str], alias: str | None = None) -> tuple[int, list[str]]:
-    """Delete the rows of ended tasks; return how many these were, and the ids of tasks that have not ended."""
+def delete(task_ids: Sequence[str], alias: str | None = None) -> tuple[list[str], list[str]]:
+    """Delete the rows of ended tasks; return the ids of these, and of the tasks that have not ended."""
     alias = alias or settings.DATABASE
     ids = [task_id for task_id in task_ids if is_storable(task_id)]
     engine = for_alias(alias)
@@ -66,7 +66,8 @@ def delete(task_ids: Sequence[str], alias: str | None = None) -> tuple[int, list
         runs = TaskRun.objects.using(alias).filter(task_id__in=ids).only("task_id", "state", "finished_at")
         found = {run.task_id: run.state for run in ended_runs(engine, runs)}
         left = sorted(run.task_id for run in runs if run.task_id not in found)
-        return _delete([*found], {*found.values()}, alias), left
+        _delete([*found], {*found.values()}, alias)
+        return sorted(found), left
 
 
 def _delete(task_ids: Sequence[str], ended: Collection[str], alias: str) -> int:

@@ -72,12 +72,19 @@ def reset(engine: Engine, task_ids: Sequence[str], plan: Plan) -> tuple[list[Env
 
 
 def link(
-    engine: Engine, task_ids: Sequence[str], plan: Plan, by: str, reason: str
+    engine: Engine, task_ids: Sequence[str], plan: Plan, by: str, reason: str, since: datetime | None = None
 ) -> tuple[list[tuple[str, Envelope]], Refused]:
-    """Write a ``Rerun`` for each ended task; return the old ids with the new messages, and who was refused."""
+    """Write a ``Rerun`` for each ended task; return the old ids with the new messages, and who was refused.
+
+    Those that were run again ``since`` then are refused. Of two transactions at once one waits.
+    """
     refused: Refused = {}
     runs = TaskRun.objects.using(engine.alias).filter(task_id__in=_possible(task_ids)).order_by("task_id")
-    rows = runs.defer(*_LARGE)
+    rows: Collection[TaskRun] = runs.defer(*_LARGE)
+    if since is not None:
+        rows = list(runs.defer(*_LARGE).select_for_update())
+        refused |= _repeated(engine, rows, since)
+        rows = [run for run in rows if run.task_id not in refused]
     found = [(run.task_id, envelope) for run, envelope in _planned(engine, rows, plan, refused)]
     _note_missing(task_ids, {task_id for task_id, _ in found}, refused)
     Rerun.objects.using(engine.alias).bulk_create(
@@ -85,6 +92,15 @@ def link(
         for task_id, envelope in found
     )
     return found, refused
+
+
+def _repeated(engine: Engine, runs: Collection[TaskRun], since: datetime) -> Refused:
+    of = [run.task_id for run in runs]
+    again = Rerun.objects.using(engine.alias).filter(of_task_id__in=of, created_at__gte=since)
+    return {
+        task_id: CannotRetry("repeated", f"The task {task_id} was run again already, as {new}.")
+        for task_id, new in again.values_list("of_task_id", "task_id")
+    }
 
 
 def _possible(task_ids: Collection[str]) -> list[str]:

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from taskq import states
+from taskq.conf import database_broker_alias
 from taskq.engines import Engine
 from taskq.models import Message, Node, Revocation, ScheduledMessage, TaskRun
 
@@ -18,7 +21,10 @@ def unknown(alias: str, task_ids: Collection[str]) -> list[str]:
     left = set(task_ids)
     for model in (TaskRun, Message, ScheduledMessage):
         if left:
-            rows = model._base_manager.using(alias).filter(task_id__in=left)
+            rows: QuerySet[Any] = model._base_manager.using(alias).filter(task_id__in=left)
+            if model is TaskRun and database_broker_alias() is None:
+                # Its message is with another broker, where it can't be flagged.
+                rows = rows.filter(state__in=states.READY_STATES)
             left.difference_update(rows.values_list("task_id", flat=True))
     if left:
         nodes = Node.objects.using(alias).filter(Q(task_id__in=left) | Q(group_id__in=left))

@@ -10,10 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from django import forms
+from django.apps import apps
+from django.contrib import admin
 from django.contrib.admin.models import CHANGE
+from django.contrib.admin.sites import all_sites
 from django.contrib.messages import SUCCESS
 from django.http import HttpRequest
 from django.utils.functional import Promise
@@ -23,10 +27,22 @@ Text = str | Promise
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """Who acts: a user of the site, and the reason if one was given."""
+    """Who acts: a user of the site, and the reason if one was given.
+
+    ``request`` has the user and the site; ``since`` is when it was asked for, if a task does it later.
+    """
 
     user: Any
     reason: str = ""
+    request: HttpRequest | None = None
+    since: datetime | None = None
+
+    def may(self, of: str, key: str) -> bool:
+        """Tell whether the user may do another action too."""
+        action = get(of, key)
+        if action is None:
+            return False
+        return action.is_permitted(self.user) if self.request is None else is_permitted(self.request, action)
 
     @property
     def name(self) -> str:
@@ -84,6 +100,7 @@ class Action:
         applies: whether the page of a row offers it.
         refuses: why it can't be done to a row, shown instead of the button; empty if it can.
         bulk: it may act on all that match a filter.
+        single: it acts on one row only.
         type_to_confirm: the name, or the number of the rows, has to be typed.
         flag: the kind of the entry in Django's admin log.
     """
@@ -100,6 +117,7 @@ class Action:
     applies: Callable[[Any], bool] = _always
     refuses: Callable[[Any], Text] = _never
     bulk: bool = False
+    single: bool = False
     type_to_confirm: bool = False
     flag: int = CHANGE
 
@@ -109,7 +127,7 @@ class Action:
         return bool(self.question) or self.form is not None or self.type_to_confirm
 
     def is_permitted(self, user: Any) -> bool:
-        """Tell whether a user has its permission, and may see the rows."""
+        """Tell whether a user has its permission, and may see the rows: the rule of who overrides none."""
         return bool(user.has_perm(self.permission) and user.has_perm(f"taskq.view_{self.of}"))
 
 
@@ -127,8 +145,22 @@ def get(of: str, key: str) -> Action | None:
     return ACTIONS.get((of, key))
 
 
+def pages_of(request: HttpRequest, of: str) -> Any:
+    """Return the ``ModelAdmin`` of a model on the site of a request, ``None`` if that site does not show it."""
+    name = getattr(request, "current_app", None) or admin.site.name
+    model = apps.get_model("taskq", of)
+    found = (site._registry.get(model) for site in all_sites if site.name == name)
+    return next((pages for pages in found if pages is not None), None)
+
+
+def is_permitted(request: HttpRequest, action: Action) -> bool:
+    """Tell whether the user may do this, and see the rows: as the ``ModelAdmin`` of the site has it."""
+    pages = pages_of(request, action.of)
+    return bool(pages and pages.has_view_permission(request) and pages.has_action_permission(request, action))
+
+
 def offered(request: HttpRequest, of: str, row: Any) -> Iterator[Action]:
     """Yield the actions that the user may do, and that the row allows or refuses in words."""
     for (model, _), action in list(ACTIONS.items()):
-        if model == of and action.is_permitted(request.user) and action.applies(row):
+        if model == of and action.applies(row) and is_permitted(request, action):
             yield action

@@ -16,24 +16,25 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from django.contrib.admin.sites import all_sites
+from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.signing import BadSignature, Signer
 from django.db.models import Q
 from django.http import HttpRequest
+from django.urls import get_resolver
 from django.utils import translation
 from django.utils.translation import gettext as _
 
 from taskq import AsyncResult, timezones
 from taskq.conf import settings
-from taskq.models import Message, TaskRun
+from taskq.models import Message, Revocation, TaskRun
 from taskq_admin.queries import runs
 from taskq_admin.queries.capped import CappedCount
 from taskq_admin.queries.matching import find, walk
 from taskq_admin.queries.wanted import Wanted
 
-from .base import Action, Who, get
+from .base import Action, Who, get, is_permitted, pages_of
 from .outcomes import words
 
 #: Tasks that are acted upon in one go; between two of them it tells how far it is, and may be stopped.
@@ -162,9 +163,10 @@ def run(job: Job, tell: Callable[[Any], None], is_stopped: Callable[[], bool]) -
 
 
 def is_revoked(task_id: str) -> bool:
-    """Tell whether the running bulk task is to stop: its message says so."""
+    """Tell whether the running bulk task is to stop: its message says so, or with another broker what is kept."""
     messages = Message.objects.using(settings.DATABASE).filter(task_id=task_id)
-    return messages.exclude(revoked="").exists()
+    kept = Revocation.objects.using(settings.DATABASE).filter(revoked_id=task_id)
+    return messages.exclude(revoked="").exists() or kept.exists()
 
 
 def _final(counts: Mapping[str, int], *, stopped: bool) -> str:
@@ -174,17 +176,27 @@ def _final(counts: Mapping[str, int], *, stopped: bool) -> str:
 
 def _permitted(job: Job) -> tuple[Action, Who, Wanted]:
     """Return the action, who acts, and what may be looked for, if it is still allowed."""
-    action = get("taskrun", job.key)
-    user = get_user_model()._default_manager.filter(pk=job.user, is_active=True, is_staff=True).first()
-    pages = next((site._registry.get(TaskRun) for site in all_sites if site.name == job.site), None)
+    action, user = get("taskrun", job.key), _user(job.user)
+    if getattr(django_settings, "ROOT_URLCONF", None):
+        list(get_resolver().url_patterns)  # imports them: a site may be made there
     request: Any = HttpRequest()
-    request.user = user
-    if action is None or user is None or pages is None or not pages.has_view_permission(request):
+    request.user, request.current_app = user, job.site
+    pages = pages_of(request, "taskrun")
+    if pages is None:
+        raise PermissionDenied(_("The worker knows no admin site %(site)s that shows tasks.") % {"site": job.site})
+    allowed = user is not None and pages.admin_site.has_permission(request)
+    if action is None or not allowed or not is_permitted(request, action):
         raise PermissionDenied(_("%(user)s may not do this (any more).") % {"user": job.by})
-    own: Any = pages
-    if not own.has_action_permission(request, action):
-        raise PermissionDenied(_("%(user)s may not do this (any more).") % {"user": job.by})
-    return action, Who(user, job.reason), own.allowed(request, job.wanted)[0]
+    who = Who(user, job.reason, request, since=job.began)
+    return action, who, pages.allowed(request, job.wanted)[0]
+
+
+def _user(pk: str) -> Any:
+    users = get_user_model()
+    try:
+        return users._default_manager.get(pk=pk)
+    except (users.DoesNotExist, ValueError, ValidationError):
+        return None
 
 
 def _total(wanted: Wanted) -> int:

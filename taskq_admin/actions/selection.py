@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from django.http import HttpRequest, QueryDict
+from django.utils.translation import gettext as _
 
-from taskq_admin.badges import LONGEST
+from taskq_admin.badges import LONGEST, short
 from taskq_admin.queries.capped import CappedCount
-from taskq_admin.queries.wanted import Wanted
+from taskq_admin.queries.tabs import ALL, tab_for
+from taskq_admin.queries.wanted import PARAMETERS, Wanted
 
 from . import bulk
 
 #: Rows that one request takes by their ids.
 MANY = 500
+#: What the address of a list has besides its filters.
+_OF_PAGES = frozenset({"p", "e", "format"})
 #: Rows that the confirm page names.
 SAMPLE = 10
 
@@ -37,7 +41,7 @@ class Selection:
     """The rows that were asked for, by id, and the ids that have none (any more).
 
     ``wanted`` says that all tasks that match a filter are meant, which ``query`` is the text of; ``rows`` are the first
-    of them, and ``found`` says how many there are.
+    of them, and ``found`` says how many there are. ``problems`` say why nothing may be done to what was asked for.
     """
 
     rows: Mapping[str, Any]
@@ -46,6 +50,7 @@ class Selection:
     wanted: Wanted | None = None
     query: str = ""
     found: CappedCount | None = None
+    problems: Sequence[str] = ()
 
     @property
     def ids(self) -> list[str]:
@@ -73,7 +78,7 @@ def chosen(finder: Finder, request: HttpRequest, *, bulk_allowed: bool = False) 
     """Look up the rows whose ids the request names, in its order; or those that match the filter that it names."""
     asked = {**request.GET.dict(), **request.POST.dict()}
     if bulk_allowed and asked.get("scope") == "all":
-        return _matching(finder, request, str(asked.get("filter", "")))
+        return _matching(finder, request, str(asked.get("filter", "")), everything=bool(asked.get("everything")))
     ids = list(dict.fromkeys([*request.POST.getlist("id"), *request.GET.getlist("id")]))
     return _by_ids(finder, request, ids)
 
@@ -88,15 +93,43 @@ def _by_ids(finder: Finder, request: HttpRequest, asked: Sequence[str]) -> Selec
     )
 
 
-def _matching(finder: Finder, request: HttpRequest, query: str) -> Selection:
-    """Look up what matches a filter: if that is little, it is as if these rows had been chosen."""
-    wanted, _ = finder.allowed(request, bulk.wanted_by(QueryDict(query.lstrip("?")).dict()))
+def _matching(finder: Finder, request: HttpRequest, query: str, *, everything: bool) -> Selection:
+    """Look up what matches a filter: if that is little, it is as if these rows had been chosen.
+
+    A list shows more for a filter that can't be read. To act on more than was meant is worse than not to act.
+    """
+    parameters = QueryDict(query.lstrip("?"))
+    asked = bulk.wanted_by(parameters.dict())
+    wanted, problems = finder.allowed(request, asked)
+    problems = [*problems, *_unread(parameters)]
+    if not (problems or everything or asked.tab or asked.is_narrowed):
+        problems = [_("Nothing limits which tasks are meant: to act on all there are, say so with everything=1.")]
+    if problems:
+        return Selection(rows={}, query=query, problems=problems)
     ids, found = bulk.first(wanted, max(bulk.FEW, SAMPLE))
     if not found.more and found.value <= bulk.FEW:
         return _by_ids(finder, request, ids)
     rows = finder.action_rows(request, ids[:SAMPLE])
     named = {each: rows[each] for each in ids[:SAMPLE] if each in rows}
     return Selection(rows=named, wanted=wanted, query=query, found=found)
+
+
+def _unread(parameters: QueryDict) -> list[str]:
+    """Return sentences about what a list would not heed, or not all of."""
+    found = []
+    for name, values in parameters.lists():
+        shown = {"name": short(name), "value": short(values[-1])}
+        if name not in PARAMETERS and name not in _OF_PAGES:
+            found.append(_("There is no filter %(name)s.") % shown)
+        elif len(set(values)) > 1:
+            found.append(_("The filter %(name)s is there twice.") % shown)
+    tab = parameters.get("tab", "").strip()
+    if tab and tab_for(tab) is ALL:
+        found.append(_("There is no tab %(name)s.") % {"name": short(tab)})
+    search = parameters.get("q", "")
+    if search.strip() and not Wanted.of({"q": search}).is_narrowed:
+        found.append(_("The search %(text)s says nothing to look for.") % {"text": short(search)})
+    return found
 
 
 def _can_be(text: str) -> bool:

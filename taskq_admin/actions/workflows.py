@@ -58,18 +58,21 @@ def retry(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
 def revoke(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
     """Revoke all tasks of workflows that have not ended. Ending those that run needs a permission of its own."""
     report, terminate = Report(), bool(data.get("terminate"))
-    if terminate and not who.user.has_perm("taskq.terminate_taskrun"):
+    if terminate and not who.may("taskrun", "terminate"):
         raise PermissionDenied
     for root_id in ids:
         report.done += control.revoke_workflow(root_id, terminate=terminate)
     if not report.done:
         return report.say(_("Nothing was revoked: no task of it waits or runs any more."), INFO)
     text = ngettext(
-        "%(count)s task was revoked, and what depends on it.",
-        "%(count)s tasks were revoked, and what depends on them.",
+        "%(count)s task was revoked, or told to stop because a worker holds it; and what depends on it.",
+        "%(count)s tasks were revoked, or told to stop because a worker holds them; and what depends on them.",
         report.done,
     )
-    return report.say(text % {"count": report.done})
+    report.say(text % {"count": report.done})
+    if not terminate:
+        report.say(_("A task that runs already goes on to its end; terminate it to end it now."), INFO)
+    return report
 
 
 register(

@@ -13,6 +13,7 @@ from django.utils.text import capfirst
 
 from taskq.models import Error, TaskRun
 from taskq_admin.actions.base import ACTIONS
+from taskq_admin.answers import format_of
 from taskq_admin.queries import errors
 from taskq_admin.queries.errors import SPANS, Listed
 
@@ -54,8 +55,10 @@ class ErrorAdmin(ReadOnlyAdmin[Error]):
     ) -> HttpResponse:
         """Go to the list of the tasks that failed with this error."""
         self._require_view(request)
+        if TaskRun not in self.admin_site._registry:
+            self._missing(object_id)
         address = reverse("admin:taskq_taskrun_changelist", current_app=self.admin_site.name)
-        return HttpResponseRedirect(f"{address}?{_filter(unquote(object_id))}")
+        return HttpResponseRedirect(f"{address}?{_filter(unquote(object_id), **format_of(request))}")
 
     def _pages(self, name: str, order: str) -> Paginator[Any]:
         span = next((span for span in SPANS[:2] if span.key == order), None)
@@ -79,10 +82,11 @@ class ErrorAdmin(ReadOnlyAdmin[Error]):
     def _buttons(self, request: HttpRequest, row: Listed) -> list[dict[str, Any]]:
         """Return what the user may do to all tasks of an error; each asks before."""
         query = {"scope": "all", "filter": _filter(row.error.key), "next": request.get_full_path()}
+        runs: Any = self.admin_site._registry[TaskRun]
         found = []
         for key in _ACTIONS:
             action = ACTIONS.get(("taskrun", key))
-            if action is None or not action.is_permitted(request.user):
+            if action is None or not runs.has_action_permission(request, action):
                 continue
             try:
                 address = reverse("admin:taskq_taskrun_do", args=[key], current_app=self.admin_site.name)
@@ -92,8 +96,8 @@ class ErrorAdmin(ReadOnlyAdmin[Error]):
         return found
 
 
-def _filter(key: str) -> str:
-    return urlencode({"tab": "failed", "error": key})
+def _filter(key: str, **more: str) -> str:
+    return urlencode({"tab": "failed", "error": key, **more})
 
 
 def _data(page: Page[Any], rows: list[Listed], with_messages: bool) -> dict[str, Any]:
@@ -111,5 +115,5 @@ def _plain(row: Listed, with_message: bool) -> dict[str, Any]:
         "first_seen": error.first_seen,
         "last_seen": error.last_seen,
         "failures": {span.key: count for span, count in zip(SPANS, row.counts, strict=True)},
-        "sample": row.sample,
+        "sample": row.sample if with_message else "",
     }

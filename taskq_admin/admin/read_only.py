@@ -13,7 +13,7 @@ from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
+from django.db import DEFAULT_DB_ALIAS, transaction
 from django.db.models import Model, QuerySet
 from django.db.models.constants import LOOKUP_SEP
 from django.http import Http404, HttpRequest, HttpResponse
@@ -45,6 +45,16 @@ else:
             return cls
 
 
+def outside_transactions(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Leave a view out of ``ATOMIC_REQUESTS``, of Django's default database and of taskq's.
+
+    It may send, and wait for answers, which nobody gives before that is committed.
+    """
+    for alias in (DEFAULT_DB_ALIAS, settings.DATABASE):
+        view = transaction.non_atomic_requests(using=alias)(view)
+    return view
+
+
 class ReadOnlyAdmin(BaseAdmin[M]):
     """A page that is only looked at, and made for tables of any size.
 
@@ -64,12 +74,10 @@ class ReadOnlyAdmin(BaseAdmin[M]):
 
     def get_urls(self) -> list[URLPattern]:
         """Add the address of actions, ``admin:taskq_<model>_do``."""
-        view = self.admin_site.admin_view(self.do_view)
+        view = outside_transactions(self.admin_site.admin_view(self.do_view))
         name = f"{self.opts.app_label}_{self.opts.model_name}_do"
         return [path("do/<slug:key>/", view, name=name), *super().get_urls()]
 
-    # An action may send, and wait for answers, which nobody gives before it is committed.
-    @transaction.non_atomic_requests
     def do_view(self, request: HttpRequest, key: str) -> HttpResponse:
         """Ask for an action, or do it."""
         request.current_app = self.admin_site.name

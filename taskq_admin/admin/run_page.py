@@ -42,6 +42,7 @@ def context(admin: TaskRunAdmin, request: HttpRequest, run: TaskRun) -> dict[str
         "run": run,
         "state": runs.shown_state(run),
         "story": story.story(run, tries, now),
+        "live_story": story.live(run, tries),
         "reasons": [reason for reason in waiting.reasons(run, found, now) if may.get(reason.page, True)],
         "may_see": may,
         "workflow_root": found.root_id,
@@ -60,6 +61,9 @@ def context(admin: TaskRunAdmin, request: HttpRequest, run: TaskRun) -> dict[str
         "chart_height": history.HEIGHT,
         "payloads_visible": visible,
         "attempts": _attempts(tries, attempts, {}),
+        # A task that waits for its second start has one in this table: what it raised is why it waits.
+        "tried_before": bool(attempts),
+        **_of_bulk(run),
         "keeps_logs": settings.KEEP_TASK_LOGS,
         **(_payloads(run, attempts, tries, found) if visible else {}),
     }
@@ -72,6 +76,14 @@ def _has_stack(admin: TaskRunAdmin, request: HttpRequest, run: TaskRun) -> bool:
     return runs_now and isinstance(workers, WorkerAdmin) and workers.may_see_stacks(request)
 
 
+def _of_bulk(run: TaskRun) -> dict[str, Any]:
+    """Return how far a task of the admin's own is, and what it reports: that is no payload of the project's."""
+    if run.name != progress.BULK:
+        return {}
+    text = getattr(run, "cut_result", None)
+    return {"progress": progress.progress(run.state, text), "report": progress.report(run.name, text)}
+
+
 def _payloads(run: TaskRun, attempts: list[Attempt], tries: list[timeline.Try], found: waiting.Facts) -> dict[str, Any]:
     """Return what only those see who may see arguments and results; the first that is asked for gets the space."""
     space = payloads.Space()
@@ -81,10 +93,7 @@ def _payloads(run: TaskRun, attempts: list[Attempt], tries: list[timeline.Try], 
     return {
         "contents": contents,
         "progress": progress.progress(run.state, getattr(run, "cut_result", None)),
-        "report": progress.report(run.name, getattr(run, "cut_result", None)),
         "attempts": _attempts(tries, attempts, past, contents.failure),
-        # A task that waits for its second start has one in this table: what it raised is why it waits.
-        "tried_before": bool(attempts),
         "past_at_most": runs.FEW,
         "past_more": len(attempts) > runs.FEW,
         "logs": logs.kept(run.task_id, tries, space) if has_run else [],

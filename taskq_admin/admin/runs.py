@@ -8,9 +8,11 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
+from django.utils.http import urlencode
 from django.views.decorators.debug import sensitive_post_parameters
 
 from taskq.models import TaskRun
+from taskq_admin.answers import format_of
 from taskq_admin.queries import runs
 from taskq_admin.views import run_task
 
@@ -69,7 +71,8 @@ class TaskRunAdmin(RunListAdmin):
         if pk is None:
             self._missing(task_id)
         page = reverse("admin:taskq_taskrun_change", args=[pk], current_app=self.admin_site.name)
-        return HttpResponseRedirect(page)
+        kept = urlencode(format_of(request))
+        return HttpResponseRedirect(f"{page}?{kept}" if kept else page)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the list, with the way to the form that runs a task for who may."""

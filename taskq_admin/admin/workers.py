@@ -8,10 +8,10 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -19,10 +19,11 @@ from django.utils.translation import gettext_lazy as _
 from taskq import timezones
 from taskq.models import Queue, TaskRun, Worker
 from taskq_admin import overview, stacks
-from taskq_admin.badges import badge, short
+from taskq_admin.answers import format_of
+from taskq_admin.badges import ago, badge, short
 from taskq_admin.queries import durations, workers
 
-from .read_only import ReadOnlyAdmin
+from .read_only import ReadOnlyAdmin, outside_transactions
 
 #: Who may look into a running task, as for whatever else has a worker do something.
 STACK_PERMISSION = "taskq.control_worker"
@@ -43,7 +44,8 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
         """Add the stack of a task, and the overview as JSON: its page is Django's own."""
         view = self.admin_site.admin_view
         return [
-            path("stack/", view(self.stack_view), name="taskq_worker_stack"),
+            path("stack/", outside_transactions(view(self.stack_view)), name="taskq_worker_stack"),
+            path("by-name/", view(self.by_name), name="taskq_worker_by_name"),
             path("overview/", view(self.overview_view), name="taskq_overview"),
             *super().get_urls(),
         ]
@@ -72,9 +74,7 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
             "worker": obj,
             "info": info,
             "activity": activity,
-            "slots": [(slot, durations.between(slot.since, now)) for slot in activity.slots],
             "silent": obj.state != Worker.LOST and workers.is_silent(obj, now),
-            "silence": workers.silence(obj, now),
             "uptime": workers.uptime(obj, now),
             "held": held,
             "tasks_visible": self.may_view(request, TaskRun),
@@ -83,6 +83,14 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
             "held_at_most": workers.MANY,
             "now": now,
         }
+
+    def by_name(self, request: HttpRequest) -> HttpResponse:
+        """Go to the page of the worker ``?name=`` that was started last, or to the list if its row is gone."""
+        self._require_view(request)
+        pk = workers.pk_of(request.GET.get("name", ""))
+        where = ("changelist", []) if pk is None else ("change", [pk])
+        page = reverse(f"admin:taskq_worker_{where[0]}", args=where[1], current_app=self.admin_site.name)
+        return HttpResponseRedirect(f"{page}?{urlencode(format_of(request))}".removesuffix("?"))
 
     # -- as JSON
 
@@ -120,10 +128,8 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
         """Tell whether the user may look where running tasks are. Override for a rule of your own."""
         return request.user.has_perm(STACK_PERMISSION) and self.may_view(request, TaskRun)
 
-    # Nobody answers before a transaction is committed.
-    @transaction.non_atomic_requests
     def stack_view(self, request: HttpRequest) -> HttpResponse:
-        """Show where the task of ``?id=`` is, as the process that runs it says."""
+        """Show where the task of ``?id=`` is, as the process that runs it says, outside of transactions."""
         self._require_view(request)
         if not self.may_see_stacks(request):
             raise PermissionDenied
@@ -177,10 +183,9 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
         return durations.words(workers.uptime(worker, timezones.now()))
 
     @admin.display(description=_("last heartbeat"))
-    def seen(self, worker: Worker) -> str:
+    def seen(self, worker: Worker) -> SafeString:
         """How long ago it was heard of."""
-        silence = workers.silence(worker, timezones.now())
-        return "" if silence is None else gettext("%s ago") % durations.words(silence)
+        return ago(worker.seen_at)
 
 
 def _state(worker: Worker) -> str:

@@ -14,6 +14,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 from taskq.models import Node, TaskRun
+from taskq_admin.answers import format_of
 from taskq_admin.badges import short
 from taskq_admin.charts.workflow import picture
 from taskq_admin.queries import workflow_list, workflows
@@ -67,7 +68,7 @@ class WorkflowAdmin(ReadOnlyAdmin[Node]):
         if not root_id:
             self._missing(object_id)
         page = reverse("admin:taskq_node_workflow", current_app=self.admin_site.name)
-        return HttpResponseRedirect(f"{page}?{urlencode({'root': root_id})}")
+        return HttpResponseRedirect(f"{page}?{urlencode({'root': root_id, **format_of(request)})}")
 
     def workflow_view(self, request: HttpRequest) -> HttpResponse:
         """Show one workflow. Raises 404 for a root that no node has."""
@@ -85,11 +86,12 @@ class WorkflowAdmin(ReadOnlyAdmin[Node]):
         chosen = found.members.get(group_id, []) if group_id else found.steps
         steps = [step for step in chosen if not part or step.part == part]
         number = request.GET.get("page", "")
-        page = min(int(number) if number.isdecimal() else 1, 10**6) or 1
+        page = (int(number) if number.isdecimal() and len(number) < 7 else 1) or 1
         shown = steps[(page - 1) * PAGE : page * PAGE]
         times = workflows.times(shown)
         return {
             "workflow": found,
+            "root": found.by_id.get(found.root_id),
             "created_at": workflows.created(found),
             "picture": picture(found, request.GET.get("lit", "")),
             "rows": [(step, workflows.why(found, step), *times.get(step.task_id, (None, None))) for step in shown],

@@ -8,8 +8,8 @@ from functools import cache
 from urllib.parse import urlencode
 
 from django.core.checks import WARNING, run_checks
+from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 from taskq.conf import settings
 from taskq.models import Lease, QueuePause, Worker
@@ -106,13 +106,13 @@ def _failing(task: Failing) -> Notice:
     return Notice(f"{text}.", "taskrun", f"?{urlencode({'tab': 'failed', 'name': task.name})}")
 
 
-def of_schedule(schedule: Schedule, now: datetime) -> list[Notice]:
-    """Return what is overdue, and the names that no worker knew whom such a message has reached."""
+def of_schedule(schedule: Schedule, now: datetime, *, names: bool = True) -> list[Notice]:
+    """Return what is overdue, and with ``names`` those that no worker knew whom such a message has reached."""
     found = []
     if schedule.first_due is not None and (late := (now - schedule.first_due).total_seconds()) > LATE:
         text = _("A scheduled task is %(time)s overdue: workers do not promote it.")
         found.append(Notice(text % {"time": durations.words(late)}, "queue"))
-    for name in schedule.unknown[:FEW]:
+    for name in schedule.unknown[:FEW] if names else ():
         text = _("No worker that runs knows the task %(name)s: start one with the code that defines it.")
         query = f"?{urlencode({'name': name})}"
         found.append(Notice(text % {"name": short(name) or "-"}, "taskrun", query))
@@ -120,7 +120,7 @@ def of_schedule(schedule: Schedule, now: datetime) -> list[Notice]:
 
 
 def of_retention(now: datetime) -> list[Notice]:
-    """Return whether old rows are not deleted."""
+    """Return whether old rows are not deleted. Ask for it only if workers run: without any, nothing is."""
     swept = (
         Lease.objects.using(settings.DATABASE).filter(name=Lease.RETENTION).values_list("done_at", flat=True).first()
     )
@@ -132,11 +132,11 @@ def of_retention(now: datetime) -> list[Notice]:
 
 def of_database() -> list[Notice]:
     """Return what harms in the settings of the database, and what to do, in the words of taskq's system checks."""
-    return [Notice(text, "") for text in _checked()]
+    return [Notice(text, "") for text in _checked(get_language())]
 
 
 @cache
-def _checked() -> list[str]:
-    # Settings do not change while a process runs. These checks ask no database.
+def _checked(language: str | None) -> list[str]:
+    # Settings do not change while a process runs, and readers have languages. These checks ask no database.
     found = [each for each in run_checks(tags=["taskq"]) if each.level >= WARNING and not each.is_silenced()]
     return [f"{each.msg} {each.hint or ''}".strip() for each in found][:FEW]

@@ -33,6 +33,8 @@ NEWEST = 20_000
 READ = 2_000
 #: An id that begins with fewer characters is not looked for by its start.
 _SHORTEST_START = 4
+#: What has another way to its tasks; the condition on an id comes on top.
+_ELSEWHERE = ("error", "exception", "said", "stamp", "group", "root", "argument")
 _LAST = "\U0010ffff"
 
 
@@ -66,7 +68,7 @@ def find(wanted: Wanted) -> Found:
     if wanted.error or wanted.exception or wanted.said:
         return _among_failures(wanted, tab.rows(runs), conditions)
     if wanted.stamp:
-        return _stamped(wanted, tab.rows(runs), conditions)
+        return _stamped(wanted, tab.rows(runs).order_by("-id"), conditions)
     known, rest = _of_workflow(wanted, tab.rows(runs))
     if known is not None:
         return _all_of(wanted, known.filter(conditions & rest))
@@ -107,19 +109,36 @@ def _runs_between(wanted: Wanted) -> QuerySet[TaskRun]:
 
 
 def _by_start(wanted: Wanted, rows: QuerySet[TaskRun]) -> Found | None:
-    """Return the tasks whose ids are, or begin with, what is searched; ``None`` for "look on"."""
+    """Return the tasks whose ids are, or begin with, what is searched; ``None`` for "look on".
+
+    If so many ids begin with it that to read them takes long, the newest rows have to do: see ``_conditions``.
+    """
     text = wanted.id or wanted.words
-    if not text or text.startswith(("…", "...")):
+    if not text or text.startswith(("…", "...")) or any(getattr(wanted, name) for name in _ELSEWHERE):
         return None
-    found = rows.filter(task_id=text)
-    if len(text) >= _SHORTEST_START and text[-1] < _LAST:
+    of_id = Q(task_id=text)
+    if _is_start(text):
         # The key's index is in the order of bytes; LIKE would not use it on every database.
-        found = rows.filter(task_id__gte=text, task_id__lt=text + _LAST)
-    others = _conditions(replace(wanted, id="", words=""), tab_for(wanted.tab))
+        of_id = Q(task_id__gte=text, task_id__lt=text + _LAST)
     # Without an order by id: it would have the planner read all rows by their ids.
-    pairs = found.filter(others).order_by("task_id").values_list("pk", "task_id")[:NEWEST]
+    every = TaskRun.objects.using(settings.DATABASE).filter(of_id).order_by("task_id")
+    if len(every.values_list("task_id")[: NEWEST + 1]) > NEWEST:
+        return None
+    others = _conditions(replace(wanted, id="", words=""), tab_for(wanted.tab))
+    pairs = rows.filter(of_id, others).order_by("task_id").values_list("pk", "task_id")
     ids = sorted((pk for pk, _ in pairs), reverse=True)
     return Found(ids=ids) if ids else None
+
+
+def _is_start(text: str) -> bool:
+    return len(text) >= _SHORTEST_START and text[-1] < _LAST
+
+
+def _of_id(text: str) -> Q:
+    """Return the condition on an id that ends, or begins, with this."""
+    end = text.lstrip("….")
+    begins = Q(task_id__startswith=text) if end == text and _is_start(text) else Q()
+    return Q(task_id__endswith=end) | begins
 
 
 def _conditions(wanted: Wanted, tab: Tab) -> Q:
@@ -129,17 +148,22 @@ def _conditions(wanted: Wanted, tab: Tab) -> Q:
         if value := getattr(wanted, column):
             found &= Q(**{column: value})
     if wanted.id:
-        found &= Q(task_id__endswith=wanted.id.lstrip("…."))
+        found &= _of_id(wanted.id)
     if wanted.words:
         end = wanted.words.lstrip("…") if wanted.words.startswith("…") else wanted.words.removeprefix("...")
-        found &= Q(task_id__endswith=end) | Q(name__icontains=end)
+        found &= _of_id(end) | Q(name__icontains=end)
     return found
 
 
 def _among_newest(wanted: Wanted, rows: QuerySet[TaskRun], conditions: Q) -> Found:
-    floor = next(iter(rows.values_list("pk", flat=True)[NEWEST - 1 : NEWEST]), None)
+    floor = _floor(rows)
     seen = rows if floor is None else rows.filter(pk__gte=floor)
     return _read(wanted, seen.filter(conditions), floor)
+
+
+def _floor(rows: QuerySet[TaskRun]) -> int | None:
+    """Return the number of the last row that is looked at, of rows that are in the order of the list."""
+    return next(iter(rows.values_list("pk", flat=True)[NEWEST - 1 : NEWEST]), None)
 
 
 def _among_failures(wanted: Wanted, rows: QuerySet[TaskRun], conditions: Q) -> Found:
@@ -227,14 +251,22 @@ def _signature(task: Any) -> Signature:
 
 
 def _stamped(wanted: Wanted, rows: QuerySet[TaskRun], conditions: Q) -> Found:
-    """Look for a stamp in the headers of the newest messages: a task that has ended has none."""
+    """Look for a stamp in the messages of tasks that have not ended, of the newest ones if there are many.
+
+    A task that has ended has no message, so none of its stamps are known.
+    """
     key, _, value = wanted.stamp.partition("=")
-    ids = []
-    for model in (Message, ScheduledMessage):
-        messages = model._base_manager.using(settings.DATABASE).filter(headers__contains=json.dumps(key))
-        newest = messages.order_by("-id").values_list("task_id", "headers")[:READ]
-        ids += [task_id for task_id, headers in newest if _has_stamp(headers, key, value)]
-    return replace(_all_of(wanted, rows.filter(conditions, task_id__in=ids)), looked_at=READ)
+    messages = [model._base_manager.using(settings.DATABASE) for model in (Message, ScheduledMessage)]
+    are_few = sum(len(each.values_list("pk")[: NEWEST + 1]) for each in messages) <= NEWEST
+    floor = None if are_few else _floor(rows)
+    if floor is not None:
+        rows = rows.filter(pk__gte=floor)
+        messages = [each.filter(task_id__in=rows.order_by().values("task_id")) for each in messages]
+    ids: set[str] = set()
+    for each in messages:
+        pairs = each.filter(headers__contains=json.dumps(key)).values_list("task_id", "headers")
+        ids.update(task_id for task_id, headers in pairs.iterator() if _has_stamp(headers, key, value))
+    return _read(wanted, rows.filter(conditions, task_id__in=ids), floor)
 
 
 def _has_stamp(headers: str, key: str, value: str) -> bool:

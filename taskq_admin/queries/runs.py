@@ -125,6 +125,12 @@ def states_of(task_ids: Sequence[str]) -> dict[str, str]:
     return dict(rows.values_list("task_id", "state"))
 
 
+def named(name: str, task_ids: Sequence[str]) -> set[str]:
+    """Return those of ``task_ids`` whose tasks have this name."""
+    rows = TaskRun.objects.using(settings.DATABASE).filter(task_id__in=task_ids, name=name)
+    return set(rows.values_list("task_id", flat=True))
+
+
 def attempts(task_id: str) -> list[Attempt]:
     """Return the attempts that did not settle the task, the newest ``MANY`` of them, in order, without payloads."""
     rows = Attempt.objects.using(settings.DATABASE).filter(task_id=task_id).defer("result", "traceback")

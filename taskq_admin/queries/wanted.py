@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
@@ -22,7 +22,10 @@ TEXTS = ("name", "queue", "worker", "exception", "error", "group", "root", "stam
 TIMES = ("since", "until")
 PARAMETERS = ("tab", "q", *TEXTS, *TIMES, "before")
 _LONGEST = 500
+_LONGEST_AGE = 50 * 365 * 86400
 _AGE = re.compile(r"(\d{1,6})\s*(s|min|h|d)", re.IGNORECASE)
+# What lies beyond is as good as these: databases and time zones take no year before the first or after the last.
+_EARLIEST, _LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9998, 1, 1, tzinfo=UTC)
 _UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 # A word of the search that says where to look: error:refused, or an argument: order_id=123.
 _QUALIFIED = re.compile(r'(?<!\S)(?:(id|name|queue|worker|error|group|root|stamp):|([^\W\d]\w*)=)(?:"([^"]*)"|(\S*))')
@@ -108,14 +111,22 @@ def _searched(text: str) -> dict[str, Any]:
 def _time(text: str) -> datetime | None:
     """Read ``24h`` as so long ago, anything else as a time in the current time zone."""
     if match := _AGE.fullmatch(text):
-        return timezones.now() - timedelta(seconds=int(match[1]) * _UNITS[match[2].lower()])
+        seconds = int(match[1]) * _UNITS[match[2].lower()]
+        return timezones.now() - timedelta(seconds=seconds) if seconds < _LONGEST_AGE else _EARLIEST
     try:
         found = parse_datetime(text)
         if found is None and (day := parse_date(text)) is not None:
             found = datetime(day.year, day.month, day.day)
-        return timezone.make_aware(found) if found is not None and found.tzinfo is None else found
+        return None if found is None else _within_reach(found)
     except (ValueError, OverflowError):  # the 31st of February
         return None
+
+
+def _within_reach(found: datetime) -> datetime:
+    if found.year < _EARLIEST.year or found.year > _LATEST.year:
+        return _EARLIEST if found.year < _EARLIEST.year else _LATEST
+    aware = timezone.make_aware(found) if found.tzinfo is None else found
+    return min(max(aware, _EARLIEST), _LATEST)
 
 
 def _is_encodable(text: str) -> bool:

@@ -57,6 +57,13 @@ def listed() -> QuerySet[Worker]:
     return Worker.objects.using(settings.DATABASE).defer("info").annotate(cut_info=cut)
 
 
+def pk_of(name: str) -> str | None:
+    """Return the key of the worker with this name that was started last; ``None`` if there is no row of it."""
+    rows = Worker.objects.using(settings.DATABASE).exclude(state=Worker.CONSUMER)
+    named = rows.filter(name=name).order_by("-started_at", "token")
+    return None if "\0" in name else named.values_list("pk", flat=True).first()
+
+
 def info(worker: Worker) -> Info:
     """Read ``worker.info``, whatever is in it. That of a worker from ``listed`` is cut."""
     written: str = worker.cut_info if hasattr(worker, "cut_info") else worker.info

@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
+from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet, Subquery
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
@@ -40,6 +40,8 @@ _NODE = ("id", "task_id", "name", "kind", "group_id", "position", "waits_for", "
 _RUN = ("task_id", "pk", "state", "queue")
 #: Tasks whose runs are asked for by their ids, and not by the root of their nodes.
 _BY_ID = 500
+#: The most digits of a row's number.
+_LONGEST_NUMBER = 18
 
 
 def part_of(state: str) -> str:
@@ -131,13 +133,21 @@ class Workflow:
 
 def find(root_id: str) -> Workflow | None:
     """Return the workflow with this root, or ``None`` if it has no nodes."""
-    if "\0" in root_id:
-        return None
-    nodes = _nodes().filter(root_id=root_id)
-    rows = list(nodes.order_by("id").values_list(*_NODE)[: MOST + 1])
+    return None if "\0" in root_id else _of_nodes(_nodes().filter(root_id=root_id))
+
+
+def find_of(task_id: str) -> Workflow | None:
+    """Return the workflow that a task is part of, or ``None``."""
+    root = _nodes().filter(task_id=task_id).order_by("id").values("root_id")[:1]
+    return None if "\0" in task_id else _of_nodes(_nodes().filter(root_id=Subquery(root)))
+
+
+def _of_nodes(nodes: QuerySet[Node]) -> Workflow | None:
+    rows = list(nodes.order_by("id").values_list("root_id", *_NODE)[: MOST + 1])
     if not rows:
         return None
-    more, rows = len(rows) > MOST, rows[:MOST]
+    root_id = rows[0][0]
+    more, rows = len(rows) > MOST, [row[1:] for row in rows[:MOST]]
     runs = _runs(root_id, rows)
     steps = [_step(row, runs.get(row[1])) for row in rows]
     return Workflow(root_id, steps, _groups({row[4] for row in rows} - {""}), more)
@@ -145,12 +155,6 @@ def find(root_id: str) -> Workflow | None:
 
 def _nodes() -> QuerySet[Node]:
     return Node.objects.using(settings.DATABASE)
-
-
-def root_of(task_id: str) -> str:
-    """Return the root of the workflow that a task is part of; empty if it is part of none."""
-    rows = _nodes().filter(task_id=task_id)
-    return "" if "\0" in task_id else rows.values_list("root_id", flat=True).first() or ""
 
 
 def created(found: Workflow) -> datetime | None:
@@ -166,8 +170,9 @@ def times(steps: Iterable[Step]) -> dict[str, tuple[datetime | None, float | Non
 
 def root_at(pk: str) -> str:
     """Return the root of the workflow that a row of ``Node`` belongs to, or nothing."""
-    rows = _nodes()
-    return rows.filter(pk=int(pk)).values_list("root_id", flat=True).first() or "" if pk.isdecimal() else ""
+    if not pk.isdecimal() or len(pk) > _LONGEST_NUMBER:
+        return ""
+    return _nodes().filter(pk=int(pk)).values_list("root_id", flat=True).first() or ""
 
 
 def _runs(root_id: str, rows: list[tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:

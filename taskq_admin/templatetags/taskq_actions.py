@@ -16,7 +16,7 @@ from django.http import HttpRequest
 from django.template import Context
 from django.urls import NoReverseMatch, reverse
 
-from taskq_admin.actions.base import ACTIONS, Action, Text, offered
+from taskq_admin.actions.base import ACTIONS, Action, Text, is_permitted, offered
 
 register = template.Library()
 #: Which attribute of a row is its id for actions; another one's is the primary key.
@@ -61,13 +61,16 @@ def taskq_list_actions(context: Context, cl: ChangeList) -> dict[str, Any]:
     """
     request: HttpRequest = context["request"]
     site = getattr(request, "current_app", None)
+    wanted = getattr(cl, "wanted", None)
     of = str(cl.opts.model_name)
     possible = [action for (model, _), action in ACTIONS.items() if model == of and action.bulk]
     # What is for none of those that are seen is left out: a list of ended tasks has nothing to revoke.
     useful = [action for action in possible if any(action.applies(row) for row in cl.result_list)]
-    buttons = [_button(action, None, "", request, site) for action in useful if action.is_permitted(request.user)]
+    buttons = [_button(action, None, "", request, site) for action in useful if is_permitted(request, action)]
     return {
         "buttons": [button for button in buttons if button],
+        # What is listed, and counted, is then everything: an address without a filter has to say so.
+        "everything": wanted is not None and not (wanted.tab or wanted.is_narrowed),
         "filter": request.GET.urlencode(),
         "found": getattr(cl.paginator, "found", cl.result_count),
         "next": request.get_full_path(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django import template
@@ -57,6 +57,12 @@ def ago(at: datetime | None) -> SafeString:
 def elapsed(at: datetime | None) -> SafeString:
     """Return the time since then, of something that goes on; it stays right while the page is open."""
     return badges.elapsed(at)
+
+
+@register.filter
+def lasting(seconds: float | None) -> SafeString:
+    """Return a number of seconds that goes on to grow; it stays right while the page is open."""
+    return badges.elapsed(None if seconds is None else timezones.now() - timedelta(seconds=int(seconds)))
 
 
 @register.filter

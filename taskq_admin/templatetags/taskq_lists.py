@@ -32,7 +32,7 @@ def taskq_search(cl: RunList) -> dict[str, Any]:
         "cl": cl,
         "tab": cl.wanted.tab,
         "params": cl.params,
-        "kept": [(name, value) for name, value, _address in cl.filters_shown() if name not in shown],
+        "kept": [(name, cl.params[name]) for name, *_shortened in cl.filters_shown() if name not in shown],
         "names": known_names(),
         "ages": _AGES,
         "open": any(cl.params.get(name) for name in shown),

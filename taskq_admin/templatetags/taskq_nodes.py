@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,21 +12,12 @@ from django.urls import reverse
 from django.utils.formats import number_format
 from django.utils.translation import ngettext
 
-from taskq import timezones
 from taskq.models import Worker
-from taskq_admin.actions.base import get
+from taskq_admin.actions.base import get, is_permitted
 from taskq_admin.actions.selection import MANY
 from taskq_admin.charts import sparks
-from taskq_admin.queries import durations
 
 register = template.Library()
-
-
-@register.filter
-def ago(at: datetime | None) -> str:
-    """Return for how long something has gone on, in words."""
-    seconds = durations.between(at, timezones.now())
-    return "" if seconds is None else durations.words(max(0.0, seconds))
 
 
 @register.filter
@@ -62,7 +52,7 @@ _FOR_ALL = ("ping", "enable-events", "disable-events")
 def for_all_workers(context: Context, living: Sequence[Worker]) -> dict[str, Any]:
     """Show the buttons for all workers that live; each leads to a page that asks."""
     request = context["request"]
-    actions = [action for key in _FOR_ALL if (action := get("worker", key)) and action.is_permitted(request.user)]
+    actions = [action for key in _FOR_ALL if (action := get("worker", key)) and is_permitted(request, action)]
     ids = urlencode([("id", worker.token) for worker in living[:MANY]])
     site = getattr(request, "current_app", None)
     addresses = [reverse("admin:taskq_worker_do", args=[action.key], current_app=site) for action in actions]

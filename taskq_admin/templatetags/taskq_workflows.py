@@ -12,6 +12,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.http import urlencode
 
 from taskq.models import TaskRun
+from taskq_admin.actions.base import pages_of
 from taskq_admin.badges import short
 from taskq_admin.charts.workflow import Shape, picture, said
 from taskq_admin.queries import workflows
@@ -24,11 +25,13 @@ register = template.Library()
 def taskq_workflow(context: Context, run: TaskRun) -> dict[str, Any]:
     """Show the workflow of a task, in which the task stands out; nothing if it is part of none, or may not be seen."""
     request: HttpRequest = context["request"]
-    if not request.user.has_perm("taskq.view_node"):
+    pages = pages_of(request, "node")
+    if pages is None or not pages.has_view_permission(request):
         return {"workflow": None}
     known = context.get("workflow_root")  # if the page has looked it up
-    root_id = workflows.root_of(run.task_id) if known is None else known
-    found = workflows.find(root_id) if root_id and _page(context) else None
+    if known == "" or not _page(context):
+        return {"workflow": None}
+    found = workflows.find(known) if known else workflows.find_of(run.task_id)
     if found is None or len(found.steps) < 2:
         return {"workflow": None}
     step = found.by_id.get(run.task_id)
@@ -36,7 +39,7 @@ def taskq_workflow(context: Context, run: TaskRun) -> dict[str, Any]:
         "request": request,
         "workflow": found,
         "picture": picture(found, run.task_id),
-        "name": short(found.name or root_id),
+        "name": short(found.name or found.root_id),
         "why": workflows.why(found, step) if step else "",
         "runs_visible": True,
     }

@@ -96,8 +96,8 @@ def _queue(load: Any) -> Row:
     }
 
 
-def _rate(per_second: float | None) -> str:
-    return "" if per_second is None else f"{per_second:.3g}"
+def _rate(per_minute: float | None) -> str:
+    return "" if per_minute is None else f"{per_minute:.3g}"
 
 
 def _worker(row: Any, info: Any, state: str) -> Row:

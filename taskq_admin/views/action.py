@@ -7,7 +7,7 @@ model. After it acted, the answer leads back to where the user came from, with m
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,10 @@ class _Asked:
 
     def answer(self) -> HttpResponse:
         """Act, if that was confirmed or needs no confirmation; else ask."""
+        if self.chosen.problems:
+            return self._leave(_refused(self.chosen))
+        if self.action.single and self.chosen.count.value > 1:
+            return self._leave(Report().say(_("This can be done to one at a time only."), messages.ERROR))
         if not self.chosen.rows:
             return self._leave(_nothing_chosen(self.chosen))
         data = self.request.POST if self.request.method == "POST" and self._is_confirmed() else None
@@ -75,7 +79,7 @@ class _Asked:
         form = own_form(self.action, data, initial)
         # Both are asked, so that all errors are shown at once.
         if data is not None and all([form.is_valid(), confirm.is_valid()]):
-            return self._act(form.cleaned_data, Who(self.request.user, confirm.cleaned_data["reason"]))
+            return self._act(form.cleaned_data, Who(self.request.user, confirm.cleaned_data["reason"], self.request))
         return self._ask(form, confirm)
 
     def _is_confirmed(self) -> bool:
@@ -93,6 +97,7 @@ class _Asked:
             "chosen": self.chosen,
             "form": form,
             "confirm": confirm,
+            "everything": "everything" in self.request.POST or "everything" in self.request.GET,
             "back": self.back,
             "unread": self.chosen.wanted is not None and not is_read(settings.ADMIN_QUEUE) and settings.ADMIN_QUEUE,
             "media": form.media + confirm.media,
@@ -142,7 +147,7 @@ class _Asked:
         if wants_json(self.request):
             said = [{"level": messages.DEFAULT_TAGS.get(level, ""), "text": text} for level, text in report.messages]
             return as_json({"done": report.done, "messages": said})
-        for level, text in report.messages[:MOST]:
+        for level, text in _few(report.messages):
             messages.add_message(self.request, level, _fit(text), fail_silently=True)
         return HttpResponseRedirect(self.back)
 
@@ -172,6 +177,21 @@ def _savepoint() -> AbstractContextManager[Any]:
     """Contain an error of the database inside a transaction of the project: messages are written after it."""
     alias = settings.DATABASE
     return transaction.atomic(alias) if transaction.get_connection(alias).in_atomic_block else nullcontext()
+
+
+def _few(said: Sequence[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """Yield the first messages, and how many more there are."""
+    yield from said[:MOST]
+    if rest := said[MOST:]:
+        text = ngettext("%(count)s more message is not shown.", "%(count)s more messages are not shown.", len(rest))
+        yield max(level for level, _text in rest), text % {"count": len(rest)}
+
+
+def _refused(selection: Selection) -> Report:
+    report = Report().say(_("Nothing was done, because the filter can't be heeded as it is."), messages.ERROR)
+    for sentence in selection.problems:
+        report.say(sentence, messages.ERROR)
+    return report
 
 
 def _nothing_chosen(selection: Selection) -> Report:

@@ -228,6 +228,15 @@ def test_only_what_was_touched_is_logged(client: Client, make_run: Callable[...,
     assert LogEntry.objects.count() == 1
 
 
+def test_many_messages_are_summed_up(client: Client, run: TaskRun, calls: Calls) -> None:
+    calls.report = Report(done=1)
+    for number in range(25):
+        calls.report.say(f"Sentence {number}.", messages.ERROR if number == 24 else messages.SUCCESS)
+    response = client.post(f"{DO}mark/", {"id": "run-1"})
+    assert said(response)[19:] == ["Sentence 19.", "5 more messages are not shown."]
+    assert [message.level for message in get_messages(response.wsgi_request)][-1] == messages.ERROR
+
+
 def test_actions_are_there_as_json(client: Client, run: TaskRun, calls: Calls) -> None:
     asked = client.get(f"{DO}fill/", {"id": ["run-1", "run-2"], "format": "json"}).json()
     assert (asked["count"], asked["gone"], asked["fields"]) == (1, ["run-2"], ["amount"])
@@ -248,6 +257,13 @@ def test_another_site_serves_its_own_addresses(client: Client, run: TaskRun, cal
     assert "/admin/" not in page.replace("/static/admin/", "").replace("static/admin/", "")
     response = client.post("/ops/taskq/taskrun/do/mark/", {"id": "run-1"})
     assert response["Location"] == "/ops/taskq/taskrun/"
+
+
+@pytest.mark.urls("tests.admin.test_actions")
+def test_links_in_messages_stay_on_the_site(admin_client: Client, make_run: Callable[..., TaskRun]) -> None:
+    make_run("run-1", state="FAILURE", arguments="[[], {}]", finished_at="2026-01-01T00:00:00Z")
+    response = admin_client.post("/ops/taskq/taskrun/do/rerun/", {"id": "run-1", "confirmed": "1"})
+    assert 'href="/ops/taskq/taskrun/id/' in said(response)[0]
 
 
 # -- buttons

@@ -205,8 +205,107 @@ def test_what_the_user_may_not_look_for_is_not_found(staff_client: Callable[...,
     client = staff_client("view_taskrun", "retry_taskrun")
     by_argument = {"scope": "all", "filter": "tab=failed&exception=ValueError", "confirmed": "1"}
     response = client.post(f"{DO}retry/", by_argument)
-    assert [str(message) for message in get_messages(response.wsgi_request)] == ["Nothing was chosen."]
+    said = [str(message) for message in get_messages(response.wsgi_request)]
+    assert said[0].startswith("Nothing was done")
+    assert "no permission to look for" in said[1]
     assert waiting() == 0
+
+
+UNREADABLE = [
+    "tab=faild",
+    "tab=failed&state=FAILURE",
+    "tab=failed&since=yesterdy",
+    "tab=failed&tab=",
+    "tab=failed&q=error:",
+    "",
+    "name=",
+    "?p=2",
+]
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("query", UNREADABLE)
+def test_filter_that_cant_be_read_is_not_everything(
+    admin_client: Client, failed: None, query: str, method: str
+) -> None:
+    response = getattr(admin_client, method)(f"{DO}delete/", {"scope": "all", "filter": query, "confirmed": "1"})
+    assert response.status_code == 302
+    said = [str(message) for message in get_messages(response.wsgi_request)]
+    assert said[0].startswith("Nothing was done")
+    assert len(said) == 2
+    assert TaskRun.objects.count() == COUNT + 1
+
+
+def test_everything_is_meant_by_a_word_of_its_own(admin_client: Client, failed: None) -> None:
+    assert 'name="everything" value="1"' in admin_client.get("/admin/taskq/taskrun/").content.decode()
+    assert "everything" not in admin_client.get("/admin/taskq/taskrun/?tab=failed").content.decode()
+    asked = {"scope": "all", "filter": "", "everything": "1"}
+    page = admin_client.post(f"{DO}delete/", asked).content.decode()
+    assert "26 tasks" in page
+    assert 'name="everything" value="1"' in page
+    assert admin_client.post(f"{DO}delete/", {**asked, "confirmed": "1"}).status_code == 302
+    assert TaskRun.objects.filter(name="taskq_admin.bulk").exists()
+
+
+def test_run_again_as_new_doubles_nothing(admin_user: User, failed: None) -> None:
+    one, other = job(admin_user, "rerun"), job(admin_user, "rerun")
+    assert run(one)[0]["counts"] == {"rerun": COUNT}
+    # Its worker was lost, and it runs again; and somebody else had pressed the button at the same time.
+    assert run(one)[0]["counts"] == {"rerun": 0, "repeated": COUNT}
+    assert "25 had been run again as new already" in run(other)[0]["report"]
+    assert waiting() == COUNT
+    # Who presses it now wants them once more.
+    assert run(job(admin_user, "rerun"))[0]["counts"] == {"rerun": COUNT}
+    assert waiting() == 2 * COUNT
+
+
+@pytest.mark.parametrize("key", ["retry", "rerun", "change"])
+@pytest.mark.parametrize("more", [[], ["run-0"]])
+def test_nobody_runs_it_again_in_the_name_of_who_began_it(
+    admin_user: User, staff_client: Callable[..., Client], failed: None, key: str, more: list[str]
+) -> None:
+    job(admin_user, "delete")
+    task = TaskRun.objects.get(name="taskq_admin.bulk")
+    control.revoke(task.task_id)
+    client = staff_client("view_taskrun", "retry_taskrun", "run_taskrun")
+    response = client.post(f"{DO}{key}/", {"id": [task.task_id, *more], "confirmed": "1"})
+    said = " ".join(str(message) for message in get_messages(response.wsgi_request))
+    assert ("in the name of who began it" in said) or (key == "change" and more)
+    assert not Message.objects.filter(name="taskq_admin.bulk").exists()
+    assert TaskRun.objects.get(name="taskq_admin.bulk").state == "REVOKED"
+    assert waiting() == (1 if more and key != "change" else 0)
+
+
+def test_it_is_left_out_of_a_bulk_retry(admin_user: User, failed: None) -> None:
+    job(admin_user, "delete")
+    Message.objects.all().delete()
+    TaskRun.objects.filter(name="taskq_admin.bulk").update(state="FAILURE", finished_at=START)
+    assert run(job(admin_user))[0]["counts"] == {"retried": COUNT, "refused": 1}
+
+
+def test_it_stops_with_another_broker_too(
+    admin_user: User, failed: None, make_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskq.store.revocations.database_broker_alias", lambda: None)
+    make_run("bulk-1", name="taskq_admin.bulk", state="PROGRESS", started_at=START)
+    assert not bulk.is_revoked("bulk-1")
+    control.revoke("bulk-1")
+    assert bulk.is_revoked("bulk-1")
+
+
+def test_unknown_site_has_a_sentence_of_its_own(admin_user: User, failed: None) -> None:
+    with pytest.raises(PermissionDenied, match="no admin site nowhere that shows tasks"):
+        run(replace(job(admin_user), site="nowhere"))
+
+
+def test_the_site_says_who_may_enter(admin_user: User, failed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = job(admin_user)
+    # A user model may have no column of this name.
+    monkeypatch.setattr("django.contrib.admin.site.has_permission", lambda request: False)
+    with pytest.raises(PermissionDenied, match="admin may not"):
+        run(begun)
+    with pytest.raises(PermissionDenied, match="admin may not"):
+        run(replace(begun, user="no number"))
 
 
 def test_list_has_boxes_and_a_form_for_them(admin_client: Client, failed: None) -> None:

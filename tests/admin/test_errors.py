@@ -8,8 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.contrib.admin import AdminSite
 from django.contrib.auth.models import Permission, User
-from django.test import Client
+from django.http import Http404
+from django.test import Client, RequestFactory
 
 from taskq import states
 from taskq.engines import for_alias
@@ -17,6 +19,7 @@ from taskq.messages.exception_data import encode_exception
 from taskq.models import Error, ErrorCount, TaskRun
 from taskq.records import Settlement
 from taskq.store import failures
+from taskq_admin.admin.errors import ErrorAdmin
 
 URL = "/admin/taskq/error/"
 LIST = "/admin/taskq/taskrun/"
@@ -128,3 +131,17 @@ def test_hostile_errors_are_escaped(admin_client: Client, make_failure: Callable
         assert evil not in page
         assert "&lt;script&gt;" in page
         assert not re.search(r"<style|\sstyle=|\son\w+=", page)
+
+
+def test_tasks_of_errors_are_for_who_sees_messages(staff_client: Any, three_errors: None) -> None:
+    client = staff_client("view_error", "view_taskrun")
+    assert "/taskrun/" not in client.get(URL).content.decode().split('id="taskq-errors"')[1]
+    assert {row["sample"] for row in client.get(URL, {"format": "json"}).json()["rows"]} == {""}
+
+
+def test_a_site_without_tasks_has_no_page_of_an_error(admin_user: Any, three_errors: None) -> None:
+    site = AdminSite(name="bare")
+    request = RequestFactory().get("/")
+    request.user = admin_user
+    with pytest.raises(Http404):
+        ErrorAdmin(Error, site).change_view(request, Error.objects.values_list("key", flat=True)[0])

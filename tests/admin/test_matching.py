@@ -10,6 +10,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from taskq import states
 from taskq.engines import for_alias
@@ -224,6 +225,55 @@ def test_list_says_what_went_wrong_and_how_far_tasks_are(admin_client: Client, m
 def test_empty_lists_say_what_would_fill_them(admin_client: Client) -> None:
     assert "Nothing waits." in admin_client.get(URL, {"tab": "waiting"}).content.decode()
     assert "No task meets all of this." in admin_client.get(URL, {"queue": "x"}).content.decode()
+
+
+def test_ids_that_begin_alike_are_not_all_read(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching, "NEWEST", 10)
+    for number in range(25):
+        state = states.SUCCESS if number else states.REVOKED
+        make_run(f"01a2-{number:02}", queue="odd" if number % 2 else "even", state=state)
+    found = find(Wanted.of({"q": "01a2", "queue": "absent"}))
+    assert (found.ids, found.looked_at) == ([], 10)
+    assert found.older is not None
+    assert ids(q="01a2", queue="odd") == [f"01a2-{number}" for number in (23, 21, 19, 17, 15)]
+    assert ids(q="01a2", before=str(found.older), queue="odd") == [f"01a2-{number:02}" for number in (13, 11, 9, 7, 5)]
+    assert ids(q="01a2", tab="revoked") == ["01a2-00"]
+    assert ids(q="01a2-03") == ["01a2-03"]
+
+
+def test_ids_and_other_limits_are_met_together(shop: None) -> None:
+    Node.objects.create(root_id="r", task_id="own", group_id="g", created_at=START)
+    assert ids(q="0190", group="g") == []
+    assert ids(q="0190 order_id=123") == ["0190-aaaa-1a2b3c4d"]
+
+
+def test_stamps_are_looked_for_among_the_newest_and_older_ones_follow(
+    make_run: Make, make_messages: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(12):
+        make_run(f"t{number}")
+        make_messages("mails", task_id=f"t{number}", headers=f'{{"stamps": {{"customer": [{number % 2}]}}}}')
+    whole = find(Wanted.of({"stamp": "customer=1"}))
+    assert (len(whole.ids), whole.looked_at, whole.older) == (6, None, None)
+    monkeypatch.setattr(matching, "NEWEST", 8)
+    cut = find(Wanted.of({"stamp": "customer=1"}))
+    assert (len(cut.ids), cut.looked_at) == (4, 8)
+    assert cut.count.more
+    assert [len(chunk) for chunk in walk(Wanted.of({"stamp": "customer=1"}))] == [4, 2]
+    assert find(Wanted.of({"stamp": "nothing=1"})).looked_at == 8
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/Los_Angeles"])
+@pytest.mark.parametrize(
+    "time", ["999999d", "0001-01-01", "9999-12-31 23:59:59", "0001-01-01T00:00+14:00", "9999-12-31T23:59:59-14:00"]
+)
+def test_times_far_away_are_answered(admin_client: Client, make_run: Make, zone: str, time: str) -> None:
+    make_run("one", created_at=datetime.now(UTC))
+    with timezone.override(zone):
+        late = time.startswith("9999-")
+        assert ids(since=time) == ([] if late else ["one"])
+        assert ids(until=time) == (["one"] if late else [])
+        assert admin_client.get(URL, {"since": time, "until": time}).status_code == 200
 
 
 def test_messages_are_no_runs(make_run: Make) -> None:

@@ -12,6 +12,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.core import checks
 from django.test import Client, override_settings
+from django.utils import translation
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -222,3 +223,34 @@ def test_running_tasks_of_a_worker_are_named(admin_client: Client, make_run: Mak
     make_worker(info='{"slots": [{"slot": 0, "pid": 1, "id": "x", "name": "shop.report", "since": 1}, {"slot": 1}]}')
     assert "shop.report" in text(admin_client)
     assert TaskRun.objects.count() == 1
+
+
+def test_parts_that_may_come_or_go_have_their_places(admin_client: Client, make_worker: Make) -> None:
+    for number in range(2):
+        page = text(admin_client)
+        for name in ("begin", "attention", "overview-workers"):
+            assert f'id="taskq-{name}" data-taskq-fragment' in page
+        make_worker(f"boot-{number}", info='{"queues": ["mails"]}')
+    assert "Nothing has run here yet" not in page
+    assert '<a href="/admin/taskq/queue/mails/change/">mails</a>' in page
+
+
+def test_names_of_unknown_tasks_are_for_who_may_see_tasks(
+    staff_client: Callable[..., Client], make_scheduled: Make
+) -> None:
+    make_scheduled("mails", name="secret.task", headers=f'{{"{UNKNOWN_SINCE}": 1}}')
+    client = staff_client("view_queue")
+    assert "secret.task" not in text(client)
+    user = User.objects.get(username="staff")
+    user.user_permissions.add(Permission.objects.get(codename="view_taskrun"))
+    assert "secret.task" in text(client)
+
+
+def test_warnings_of_the_database_are_in_the_language_of_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = lambda **_: [checks.Warning(f"in {translation.get_language()}")]  # noqa: E731
+    monkeypatch.setattr(attention, "run_checks", said)
+    attention._checked.cache_clear()
+    for language in ("de", "en"):
+        with translation.override(language):
+            assert attention.of_database()[0].text == f"in {language}"
+    attention._checked.cache_clear()

@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from taskq.models import Attempt, TaskEvent, TaskRun
+from taskq.models import Attempt, Node, TaskEvent, TaskRun, Worker
 from taskq_admin.admin.runs import PAYLOAD_PERMISSION
 from taskq_admin.queries import payloads
 
@@ -218,3 +218,62 @@ def test_run_page_leaves_out_what_events_told_of_an_earlier_task_with_this_id(
     late = make_run("late", state="SUCCESS", started_at=after(-2), finished_at=after(0))
     TaskEvent.objects.create(task_id=late.task_id, kind="received", at=after(-3), worker="w3@h")
     assert "Received by w3@h" in text(admin_client, late)
+
+
+def test_parts_that_may_come_have_their_places(admin_client: Client, make_run: Make) -> None:
+    """A refresh fills fragments, and makes none."""
+    page = text(admin_client, make_run())
+    for name in ("log", "children", "earlier", "message", "workflow-of-task"):
+        assert f'id="taskq-{name}" data-taskq-fragment' in page
+
+
+def test_attempts_and_bulk_reports_are_shown_without_payloads(
+    staff_client: Callable[..., Client], make_run: Make, make_attempt: Callable[..., Attempt]
+) -> None:
+    make_attempt(worker="taskq@one", result=BOOM)
+    client = staff_client("view_taskrun")
+    page = text(client, make_run(state="RETRY", retries=1, started_at=after(1)))
+    assert "<h2>Attempts</h2>" in page
+    assert "boom" not in page
+    meta = json.dumps({"done": 3, "total": 4, "report": "3 retried."})
+    assert "3 retried." in text(client, make_run("bulk", name="taskq_admin.bulk", state="PROGRESS", result=meta))
+    assert "secret" not in text(
+        client, make_run("own", state="PROGRESS", result='{"done": 3, "total": 4, "a": "secret"}')
+    )
+
+
+def test_ids_workers_and_groups_are_links(
+    admin_client: Client, make_run: Make, make_attempt: Callable[..., Attempt], make_worker: Callable[..., Worker]
+) -> None:
+    make_worker()
+    make_attempt(worker="taskq@one")
+    page = text(admin_client, make_run(worker="taskq@one", group_id="g/1", state="RETRY", started_at=after(1)))
+    assert page.count('href="/admin/taskq/worker/by-name/?name=taskq%40one"') == 3
+    assert 'href="/admin/taskq/taskrun/?group=g%2F1"' in page
+    there = admin_client.get("/admin/taskq/worker/by-name/", {"name": "taskq@one"})
+    assert there["Location"] == "/admin/taskq/worker/boot-1/change/"
+    for name in ("gone", "\0"):
+        assert admin_client.get("/admin/taskq/worker/by-name/", {"name": name})["Location"] == "/admin/taskq/worker/"
+
+
+def test_the_story_goes_on_while_the_page_is_open(admin_client: Client, make_run: Make) -> None:
+    page = text(admin_client, make_run(state="FAILURE", finished_at=after(5), worker="<b>", runtime=2.0))
+    assert re.search(r'Failed <time [^>]*data-taskq-clock="%s"[^>]*>[^<]+</time> ago, after 2 s, on &lt;b&gt;', page)
+
+
+def test_address_by_task_id_stays_json(admin_client: Client, make_run: Make) -> None:
+    run = make_run()
+    address = reverse("admin:taskq_taskrun_by_task_id", args=[run.task_id])
+    assert admin_client.get(address, {"format": "json"})["Location"] == f"{url(run)}?format=json"
+
+
+def test_page_of_the_first_task_of_a_chain_makes_few_queries(
+    admin_client: Client, make_run: Make, make_messages: Any, make_worker: Any, django_assert_max_num_queries: Any
+) -> None:
+    make_worker(info='{"queues": ["mails"]}')
+    run = make_run("a", root_id="a")
+    make_messages("mails", task_id="a")
+    for task_id, before in (("a", ""), ("b", "a")):
+        Node.objects.create(root_id="a", task_id=task_id, waits_for=before, name="shop.step", created_at=run.created_at)
+    with django_assert_max_num_queries(12):
+        assert "<h2>Workflow</h2>" in text(admin_client, run)

@@ -12,6 +12,7 @@ from django.contrib.messages import get_messages
 from django.test import Client
 
 from taskq.models import Message, Rerun, TaskRun
+from taskq_admin.admin import TaskRunAdmin
 from taskq_admin.queries import again
 from tests.support.hostile import HOSTILE
 
@@ -98,6 +99,56 @@ def test_arguments_are_filled_in_for_who_may_see_them(staff_client: Callable[...
     assert "9007199254740993" not in page.content.decode()
 
 
+def test_a_rule_of_ones_own_hides_arguments_and_buttons(
+    admin_client: Client, failed: TaskRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = f"/admin/taskq/taskrun/{failed.pk}/change/"
+    assert f"{DO}retry/" in admin_client.get(page).content.decode()
+    monkeypatch.setattr(TaskRunAdmin, "has_payload_permission", lambda *given: False)
+    assert "9007199254740993" not in admin_client.get(f"{DO}change/", {"id": "run-1"}).content.decode()
+    monkeypatch.setattr(TaskRunAdmin, "has_action_permission", lambda *given: False)
+    for address in (page, "/admin/taskq/taskrun/", "/admin/taskq/error/"):
+        assert f"{DO}retry/" not in admin_client.get(address).content.decode()
+
+
+def test_changes_are_for_one_task(admin_client: Client, failed: TaskRun, make_run: Make) -> None:
+    make_run("run-2", state="FAILURE", arguments="[[], {}]", finished_at=START)
+    ids = {"id": ["run-1", "run-2"], "confirmed": "1", "args": "[1]"}
+    response = admin_client.post(f"{DO}change/", ids)
+    assert [str(message) for message in get_messages(response.wsgi_request)] == [
+        "This can be done to one at a time only."
+    ]
+    assert not Message.objects.exists()
+    assert not LogEntry.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "data", "changed"),
+    [
+        ("retry", {}, {"run-1"}),
+        ("rerun", {}, {"run-1"}),
+        ("delete", {}, {"run-1"}),
+        ("move", {"queue": "slow"}, {"waits"}),
+        ("prioritize", {"priority": "7"}, {"waits"}),
+        ("revoke", {}, {"waits"}),
+    ],
+)
+def test_log_names_what_was_changed_and_nothing_else(
+    admin_client: Client,
+    failed: TaskRun,
+    make_run: Make,
+    make_messages: Callable[..., None],
+    key: str,
+    data: dict[str, str],
+    changed: set[str],
+) -> None:
+    make_run("waits")
+    make_messages("mails", task_id="waits")
+    post(admin_client, key, "run-1", "waits", "gone", **data)
+    logged = LogEntry.objects.values_list("object_repr", flat=True)
+    assert set(logged) == {f"shop.tasks.mail[{task_id}]" for task_id in changed}
+
+
 MASKED = [
     ('[["**********"], {}, {"masked": true}]', True),
     ('[["x"], {}, {"masked": true, "serializer": "json"}, "seal:' + "0" * 64 + '"]', True),
@@ -131,6 +182,27 @@ def test_revoke_says_what_happened_to_each(
         "shop.tasks.mail[waits]",
         "shop.tasks.mail[runs]",
     }
+
+
+def test_revoked_bulk_task_is_said_to_stop(
+    admin_client: Client, make_run: Make, make_messages: Callable[..., None]
+) -> None:
+    make_run("bulk-1", name="taskq_admin.bulk", state="STARTED", started_at=START)
+    make_messages("taskq", task_id="bulk-1", name="taskq_admin.bulk", token="boot-1")
+    said = post(admin_client, "revoke", "bulk-1")
+    assert "stops after those that it acts on now" in said[1]
+    assert "goes on to its end" not in "".join(said)
+
+
+@pytest.mark.parametrize(("key", "data"), [("revoke", {}), ("terminate", {"signal": "SIGTERM"})])
+def test_no_worker_is_said_to_hold_what_is_with_another_broker(
+    admin_client: Client, make_run: Make, monkeypatch: pytest.MonkeyPatch, key: str, data: dict[str, str]
+) -> None:
+    monkeypatch.setattr("taskq_admin.actions.tasks.database_broker_alias", lambda: None)
+    make_run("waits")
+    assert post(admin_client, key, "waits", **data)[0] == (
+        "1 revoked: workers refuse or stop them when they hear of it."
+    )
 
 
 def test_terminate_names_its_signal(admin_client: Client, make_run: Make, make_messages: Callable[..., None]) -> None:

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.contrib.admin.models import LogEntry
-from django.test import Client
+from django.test import Client, override_settings
 from django.urls import reverse
 
 from taskq import control
@@ -300,6 +301,9 @@ def test_stack_of_a_task_is_shown(
     page = admin_client.get(address, {"id": "run-1"}).content.decode()
     assert "&lt;script&gt;alert(1)" in page
     assert EVIL not in page
+    # Each look interrupts the worker: none is made by a clock.
+    assert "data-taskq-refresh" not in page
+    assert 'href="?id=run-1"' in page
     assert answers.asked == [("stack", {"task_id": "run-1"}, ["taskq@two"])]
     found = admin_client.get(address, {"id": "run-1", "format": "json"}).json()
     assert (found["worker"], found["stack"][:6]) == ("taskq@two", "  File")
@@ -328,3 +332,25 @@ def test_pages_as_json(admin_client: Client, make_worker: Make, make_messages: A
     found = admin_client.get(reverse("admin:taskq_overview"), {"format": "json"}).json()
     assert {"tiles", "notices", "chart", "queues", "workers"} == set(found)
     assert found["workers"][0]["slots"][0]["task_id"] == "run-1"
+
+
+def test_slots_have_a_place_before_there_are_any_and_holds_are_links(
+    admin_client: Client, make_worker: Make, make_run: Any, make_messages: Any
+) -> None:
+    worker = make_worker()
+    run = make_run()
+    make_messages("mails", token="boot-1", task_id="run-1")
+    page = admin_client.get(f"/admin/taskq/worker/{worker.pk}/change/").content.decode()
+    assert 'id="taskq-slots" data-taskq-fragment' in page
+    assert '<a href="/admin/taskq/queue/mails/change/">mails</a>' in page
+    assert f'<a href="/admin/taskq/taskrun/{run.pk}/change/"><code class="taskq-id">run-1</code></a>' in page
+
+
+@pytest.mark.parametrize("address", ["/admin/taskq/worker/stack/", "/admin/taskq/worker/do/ping/"])
+def test_no_transaction_of_taskqs_database_is_around_what_waits_for_answers(
+    address: str,
+) -> None:
+    with override_settings(TASKQ_DATABASE="other"):
+        urls = admin.site._registry[Worker].get_urls()
+    view = next(url for url in urls if url.resolve(address.removeprefix("/admin/taskq/worker/")))
+    assert {"default", "other"} <= view.callback._non_atomic_requests  # type: ignore[attr-defined]

@@ -18,6 +18,7 @@ from taskq.engines import for_alias
 from taskq.messages.protocol.options import is_storable
 from taskq.models import (
     Attempt,
+    Failure,
     Group,
     KeptMessage,
     Lease,
@@ -37,6 +38,8 @@ from .ends import ended_runs
 
 #: How many rows one transaction deletes.
 BATCH = 500
+#: How many batches of failures and of kept messages one pass looks at for those whose runs are gone.
+_ORPHAN_BATCHES = 10
 #: How long events and logs of tasks without a run are kept where runs are kept for ever.
 _EVENTS_KEPT = timedelta(days=1)
 #: A place in an index of ages: a time and the id of a row.
@@ -46,7 +49,7 @@ Marks = dict[str, Place]
 
 
 def forget(task_ids: Sequence[str], alias: str | None = None) -> int:
-    """Delete the TaskRuns and Attempts of ended tasks; return how many tasks they were.
+    """Delete the rows of ended tasks, with all that is kept of each; return how many tasks they were.
 
     Tasks that have not ended keep their rows. The result of a member of a chord whose body is still to come is
     deleted when the body gets it.
@@ -116,6 +119,8 @@ def sweep(marks: Marks, alias: str | None = None, limit: int = BATCH) -> Iterato
         yield from _expire_reruns(before, limit, alias, marks if for_ever else None)
         yield from _expire_nodes(before, limit, alias, marks if for_ever else None)
         yield from _expire_groups(before, limit, alias)
+    yield from _delete_orphans(Failure, limit, alias, marks)
+    yield from _delete_orphans(KeptMessage, limit, alias, marks)
     before = _before(max(finite, default=_EVENTS_KEPT), alias)
     for told in (TaskEvent, TaskLog):
         yield from _expire_told(told, before, limit, alias, marks if for_ever else None)
@@ -224,6 +229,28 @@ def _expire_of_runs(
         yield all_rows.filter(id__in=old)._raw_delete(alias) if old else 0
         if marks is not None:
             marks[table] = batch[-1][:2]
+
+
+def _delete_orphans(model: type[Failure | KeptMessage], limit: int, alias: str, marks: Marks) -> Iterator[int]:
+    """Delete rows whose run is gone, as that of a task which was sent again under its id: no age is theirs.
+
+    A pass looks at some batches, in the order of the keys, and the next one goes on there.
+    """
+    of_failure = model is Failure
+    key, run = ("run_id", {"id": OuterRef("run_id")}) if of_failure else ("id", {"task_id": OuterRef("task_id")})
+    mark = f"{model._meta.db_table} without runs"
+    all_rows = model._base_manager.using(alias)
+    rows = all_rows.order_by(key).values_list(key, Exists(TaskRun.objects.filter(**run)))
+    now = _before(timedelta(0), alias)
+    for _ in range(_ORPHAN_BATCHES):
+        batch = list(rows.filter(**{f"{key}__gt": marks[mark][1] if mark in marks else -1})[:limit])
+        gone = [number for number, kept in batch if not kept]
+        if batch:
+            yield all_rows.filter(**{f"{key}__in": gone})._raw_delete(alias) if gone else 0
+        if len(batch) < limit:
+            marks.pop(mark, None)
+            return
+        marks[mark] = now, batch[-1][0]
 
 
 def _expire_nodes(before: datetime, limit: int, alias: str, marks: Marks | None) -> Iterator[int]:

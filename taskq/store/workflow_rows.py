@@ -22,6 +22,7 @@ from taskq.messages.protocol import seal
 from taskq.models import Group, Message, Node, TaskRun
 from taskq.records import Envelope, NewGroup, NewNode, Settlement, Unreachable
 from taskq.workflows import cascade
+from taskq.workflows.parts import is_pending
 from taskq.workflows.plan import ADDED
 from taskq.workflows.port import Body, GroupCount, Member
 
@@ -180,8 +181,7 @@ class DatabaseWorkflows:
     # -- nodes
 
     def leave(self, groups: Sequence[NewGroup]) -> None:
-        insert(self._engine, groups, ())
-        log_lines.parts_left([group.group_id for group in groups], self._engine.alias)
+        self._write(groups, ())
 
     def insert(self, groups: Iterable[NewGroup], nodes: Iterable[NewNode], new: Collection[str] = ()) -> None:
         """Raises ``SentTwice`` if another transaction has written a node of ``new``; then this one is repeated."""
@@ -194,7 +194,13 @@ class DatabaseWorkflows:
                 )
             except IntegrityError as error:
                 raise SentTwice("Another transaction sends the same frozen signature.") from error
-        insert(self._engine, groups, [n for n in nodes if n.task_id not in new])
+        self._write(list(groups), [n for n in nodes if n.task_id not in new])
+
+    def _write(self, groups: Sequence[NewGroup], nodes: Iterable[NewNode]) -> None:
+        """Write groups and nodes; tell this worker of pending rows, which others find only when they look for them."""
+        insert(self._engine, groups, nodes)
+        if left := [group.group_id for group in groups if is_pending(group.group_id)]:
+            log_lines.parts_left(left, self._engine.alias)
 
     def _placed(self, n: NewNode) -> NewNode:
         """Return ``n``; a member that ``add_to_chord`` adds comes behind the others."""

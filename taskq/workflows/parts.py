@@ -64,6 +64,11 @@ class Pending:
         return cls(**loads(text))
 
 
+def is_pending(key: str) -> bool:
+    """Tell whether a row is a pending row."""
+    return key.startswith(_PENDING)
+
+
 def is_part(key: str) -> bool:
     """Tell whether a row is a part that was written here, and not the rest of a chain."""
     return key.startswith(_PART)

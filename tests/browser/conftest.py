@@ -57,7 +57,7 @@ def shop(
     """A database on SQLite with tasks of all kinds; this process may read and send."""
     with (
         django_db_blocker.unblock(),
-        temporary_database("sqlite", tmp_path_factory.mktemp("shop")) as database,
+        temporary_database("sqlite", tmp_path_factory.mktemp("shop"), "shop") as database,
         override_settings(TASKQ_DATABASE=database.alias, TASKQ_BROKER_URL=f"django://{database.alias}"),
     ):
         user = User(username="demo", is_staff=True, is_superuser=True)

@@ -75,6 +75,6 @@ def _check_commands(worker: Process) -> None:
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_pool_of_one_thread_can_not_grow(alias: str, start_worker: StartWorker) -> None:
-    worker = start_worker("-P", "solo", ready=False, AUTOSCALE=[3, 1], environment=UNLIMITED)
+    worker = start_worker("-P", "solo", "--autoscale", "3,1", ready=False, environment=UNLIMITED)
     assert worker.wait() == 1
     assert "The solo pool can't grow: --autoscale (TASKQ_AUTOSCALE)" in worker.log

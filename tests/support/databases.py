@@ -48,15 +48,15 @@ class Database:
 
 
 @contextmanager
-def temporary_database(vendor: str, directory: Path) -> Iterator[Database]:
+def temporary_database(vendor: str, directory: Path, name: str = "tests") -> Iterator[Database]:
     """Create a database of ``vendor``, apply the migrations, and drop it at the end.
 
     ``directory`` is for SQLite's file. Django's ``connections`` has the alias
-    ``tests_<vendor>`` for it meanwhile.
+    ``<name>_<vendor>`` for it meanwhile: two of one vendor need two names.
     """
     with ExitStack() as stack:
         url = stack.enter_context(_file(directory) if vendor == "sqlite" else _on_server(vendor))
-        alias = stack.enter_context(registered(f"tests_{vendor}", url))
+        alias = stack.enter_context(registered(f"{name}_{vendor}", url))
         call_command("migrate", database=alias, verbosity=0)
         yield Database(vendor, alias, url)
 

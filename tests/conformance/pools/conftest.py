@@ -10,12 +10,12 @@ import pytest
 
 from tests.unit.worker.pools.driver import Driver, driving
 
-from .kinds import POOLS, Kind
+from .kinds import DRIVEN, Kind
 
 Drive = Callable[..., AbstractContextManager[Driver]]
 
 
-@pytest.fixture(params=POOLS, ids=str)
+@pytest.fixture(params=DRIVEN, ids=str)
 def kind(request: pytest.FixtureRequest) -> Iterator[Kind]:
     """The pool that is tested."""
     kind: Kind = request.param

@@ -51,11 +51,13 @@ class Kind:
 
 CUSTOM = "tests.support.custom_pool:RecordingPool"
 
-#: Their children start as slowly as a command does, and are the same but for the library: one of them is enough here,
-#: unless it is the full run. Both are in tests/integration/test_green_pools.py.
+FULL = os.environ.get("TASKQ_TEST_FULL") == "1"
+#: Their children start as slowly as a command does, and are the same but for the library. One of them passes the suite
+#: of whole workers; both pass all of it in the full run (TASKQ_TEST_FULL=1). Both are in
+#: tests/integration/test_green_pools.py.
 GREEN = [
     Kind(name, batches=False, slow=True, coroutines=False)
-    for name in ("gevent", *(["eventlet"] if os.environ.get("TASKQ_TEST_FULL") == "1" else []))
+    for name in ("gevent", *(["eventlet"] if FULL else []))
     if find_spec(name)
 ]
 
@@ -69,9 +71,13 @@ POOLS = (
 )
 
 
+#: The pools that are driven here, without a worker.
+DRIVEN = tuple(kind for kind in POOLS if FULL or not kind.slow)
+
+
 def only(condition: Callable[[Kind], bool]) -> pytest.MarkDecorator:
     """Run a test on the pools for which ``condition`` holds: it asks what the others say that they can't."""
-    return pytest.mark.parametrize("kind", [kind for kind in POOLS if condition(kind)], indirect=True, ids=str)
+    return pytest.mark.parametrize("kind", [kind for kind in DRIVEN if condition(kind)], indirect=True, ids=str)
 
 
 with_hard_limits = only(lambda kind: kind.cls.supports_hard_limit)

@@ -10,7 +10,7 @@ import pytest
 from django.test import override_settings
 
 from taskq.engines import for_alias
-from taskq.models import Attempt, Group, Lease, Node, Rerun, TaskEvent, TaskLog, TaskRun
+from taskq.models import Attempt, Failure, Group, KeptMessage, Lease, Node, Rerun, TaskEvent, TaskLog, TaskRun
 from taskq.store import retention
 from taskq.store.enqueue import enqueue
 from taskq.store.saved_groups import save_group
@@ -153,6 +153,27 @@ def test_nothing_is_deleted_if_all_is_kept_for_ever(alias: str) -> None:
     Node.objects.using(alias).create(root_id="x", task_id="x", created_at=ago(1000 * DAY, alias))
     with override_settings(TASKQ_RESULT_EXPIRES=None, TASKQ_RESULT_FAILURE_EXPIRES=None):
         assert sweep(alias) == 0
+
+
+def test_failures_and_kept_messages_go_if_their_runs_have_gone(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "_ORPHAN_BATCHES", 2)
+    runs(alias, 12, "FAILURE", age=DAY)
+    kept = dict(TaskRun.objects.using(alias).values_list("task_id", "id"))
+    ids = [*kept, *(f"gone{n}" for n in range(12))]
+    KeptMessage.objects.using(alias).bulk_create(
+        KeptMessage(task_id=task_id, created_at=ago(DAY, alias)) for task_id in ids
+    )
+    numbers = [*kept.values(), *(max(kept.values()) + 1 + n for n in range(12))]
+    Failure.objects.using(alias).bulk_create(Failure(run_id=number, error="e") for number in numbers)
+    marks: retention.Marks = {}
+    with override_settings(TASKQ_RESULT_EXPIRES=None, TASKQ_RESULT_FAILURE_EXPIRES=None):
+        assert sweep(alias, marks=marks) == 0
+        sweep(alias, marks=marks)
+        assert KeptMessage.objects.using(alias).count() == 16
+        sweep(alias, marks=marks)
+        assert {*KeptMessage.objects.using(alias).values_list("task_id", flat=True)} == {*kept}
+        assert {*Failure.objects.using(alias).values_list("run_id", flat=True)} == {*kept.values()}
+        assert sweep(alias, marks=marks) == 0
 
 
 def test_end_of_a_pass_is_noted(alias: str) -> None:

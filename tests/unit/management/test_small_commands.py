@@ -199,7 +199,7 @@ class TestTaskpurge:
         assert "secret" not in str(error.value)
 
     def test_database_that_is_away_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("taskq.management.purging.consuming.purge", away)
+        monkeypatch.setattr("taskq.control.purging.consuming.purge", away)
         with pytest.raises(CommandError, match="does not answer: connection refused"):
             run("taskpurge", "-f")
 

@@ -88,8 +88,9 @@ class ScheduledMessage(BaseMessage):
 class KeptMessage(BaseMessage):
     """The message of a task that has failed, and that other tasks were to follow: a retry sends it again.
 
-    Only the message has the rest of the chain, the callbacks and the group. It is deleted with the ``TaskRun``. A row
-    that is older than the ``TaskRun`` belongs to an earlier task with this id.
+    Only the message has the rest of the chain, the callbacks and the group. It is deleted when the task is
+    retried or its ``TaskRun`` expires; retention finds it if the ``TaskRun`` has gone otherwise. A row that is older
+    than the ``TaskRun`` belongs to an earlier task with this id.
     """
 
     #: What is sent again does not expire. No column.

@@ -29,14 +29,19 @@ def failed(settlements: Sequence[Settlement]) -> list[Settlement]:
 
 
 def note(engine: Engine, settlements: Sequence[Settlement]) -> None:
-    """Write what the runs of ``settlements`` raised, in the caller's transaction. One that has no run is left out."""
+    """Write what the runs of ``settlements`` raised, in the caller's transaction. One that has no run is left out.
+
+    Whoever writes many failures and errors locks them in the order of their keys.
+    """
+    found: list[tuple[Failure, str]] = []
     seen: dict[tuple[str, str | None], tuple[str, Described]] = {}
     for start in range(0, len(settlements), engine.chunk):
         part = {s.task_id: s for s in settlements[start : start + engine.chunk]}
         runs = TaskRun.objects.using(engine.alias).filter(task_id__in=part, state__unindexed=states.FAILURE)
         known = runs.order_by("id").values_list("id", "task_id", "name")
-        if rows := [_failure(number, name, part[task_id], seen) for number, task_id, name in known]:
-            _write(engine, rows)
+        found += [_failure(number, name, part[task_id], seen) for number, task_id, name in known]
+    if found:
+        _write(engine, sorted(found, key=lambda row: row[0].run_id))
 
 
 def _failure(
@@ -72,31 +77,35 @@ def _write(engine: Engine, rows: Sequence[tuple[Failure, str]]) -> None:
     Failure.objects.using(engine.alias).bulk_create(
         failures,
         update_conflicts=True,
+        batch_size=engine.chunk,
         unique_fields=["run_id"] if targets else None,
         update_fields=["error", "exception", "message"],
     )
     Error.objects.using(engine.alias).bulk_create(
         errors,
         update_conflicts=True,
+        batch_size=engine.chunk,
         unique_fields=["key"] if targets else None,
         update_fields=["message", "last_seen", "last_run"],
     )
     period = int(now) // ErrorCount.SECONDS * ErrorCount.SECONDS
     counted = sorted(Counter(failure.error for failure in failures).items())
     counts = [(key, period, count) for key, count in counted]
-    add_up(engine, ErrorCount._meta.db_table, ("error", "period"), ("failures",), counts)
+    for start in range(0, len(counts), engine.chunk):
+        part = counts[start : start + engine.chunk]
+        add_up(engine, ErrorCount._meta.db_table, ("error", "period"), ("failures",), part)
 
 
 def forget(run_ids: Collection[int], alias: str) -> None:
-    """Delete what is noted of runs: they are deleted, or run again."""
+    """Delete what is noted of runs that are deleted."""
     if run_ids:
         Failure.objects.using(alias).filter(run_id__in=sorted(run_ids))._raw_delete(alias)
 
 
 def expire(before: datetime | None, limit: int, alias: str) -> Iterator[int]:
-    """Delete counts over age, and errors that were not seen since ``before``, ``limit`` at a time; yield how many.
+    """Delete counts over age, and errors that were not seen since ``before`` with their failures; yield how many.
 
-    With ``before=None`` failed runs are kept for ever, and so are errors.
+    A transaction deletes up to ``limit`` rows. With ``before=None`` failed runs are kept for ever, and so are errors.
     """
     oldest = for_alias(alias).now() - KEPT.total_seconds()
     counts = ErrorCount.objects.using(alias).filter(period__lt=oldest)
@@ -105,15 +114,16 @@ def expire(before: datetime | None, limit: int, alias: str) -> Iterator[int]:
     if before is None:
         return
     errors = Error.objects.using(alias).filter(last_seen__lt=before)
-    while gone := _delete_errors(errors, limit, alias):
-        yield gone
+    while keys := list(errors.order_by("last_seen").values_list("key", flat=True)[:limit]):
+        # In the order of ``note``: failures first, and none while an error is locked.
+        of_them = Failure.objects.using(alias).filter(error__in=errors.filter(key__in=keys).values("key"))
+        while ids := list(of_them.order_by("run_id").values_list("run_id", flat=True)[:limit]):
+            yield Failure.objects.using(alias).filter(run_id__in=ids, error__in=keys)._raw_delete(alias)
+        yield _delete_errors(errors, keys, alias)
 
 
-def _delete_errors(errors: QuerySet[Error], limit: int, alias: str) -> int:
+def _delete_errors(errors: QuerySet[Error], keys: Sequence[str], alias: str) -> int:
     with for_alias(alias).atomic():
-        # The lock: one that is seen again now gets a new row.
-        keys = list(errors.select_for_update().order_by("last_seen").values_list("key", flat=True)[:limit])
-        if not keys:
-            return 0
-        Failure.objects.using(alias).filter(error__in=keys)._raw_delete(alias)
-        return Error.objects.using(alias).filter(key__in=keys)._raw_delete(alias)
+        # The lock: one that was seen again meanwhile stays, and one that is seen from now on gets a new row.
+        old = errors.select_for_update().filter(key__in=keys).order_by("key").values_list("key", flat=True)
+        return Error.objects.using(alias).filter(key__in=list(old))._raw_delete(alias)

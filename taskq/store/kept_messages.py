@@ -16,6 +16,7 @@ from django.db.models.functions import Right
 from taskq import states
 from taskq.calls.registry import tasks
 from taskq.engines import Engine
+from taskq.messages.protocol import MOST_OUTSIDE, decode_message, mapping_of
 from taskq.models import KeptMessage, Message
 from taskq.models.message import BaseMessage
 from taskq.records import Settlement
@@ -45,7 +46,11 @@ def _keep(engine: Engine, token: str, failed: dict[int, Settlement]) -> None:
     # A callback without an id makes no dependent: only the message tells.
     ends = rows.annotate(end=Right("body", len(EMPTY_EMBED)))
     followed = ends.filter(Q(id__in=linked) | ~Q(end=EMPTY_EMBED)).order_by("id")
-    found = [m for m in without_texts(followed) if not (m.shortened or may_be_sensitive(m.headers + m.body, m))]
+    found = [
+        m
+        for m in without_texts(followed)
+        if not (m.shortened or may_be_sensitive(m.headers + m.body, m)) and (m.id in linked or _has_followers(m))
+    ]
     if not found:
         return
     kept = KeptMessage.objects.using(engine.alias)
@@ -58,6 +63,20 @@ def _keep(engine: Engine, token: str, failed: dict[int, Settlement]) -> None:
     )
 
 
+def _has_followers(message: Message) -> bool:
+    """Tell whether a message with another end than the usual one has follow-ups: a compressed one has to be opened."""
+    if _is_plain(message):
+        return True
+    try:
+        return any(decode_message(message, mapping_of(message.headers), MOST_OUTSIDE)[2].values())
+    except Exception:  # the message may be malformed in any way
+        return False
+
+
+def _is_plain(message: BaseMessage) -> bool:
+    return message.content_type == "application/json" and message.body.startswith("[")
+
+
 def may_be_sensitive(text: str, message: BaseMessage | None = None) -> bool:
     """Tell whether ``text``, which has signatures in JSON, names a task with sensitive arguments.
 
@@ -65,6 +84,6 @@ def may_be_sensitive(text: str, message: BaseMessage | None = None) -> bool:
     """
     if not tasks.guarded:
         return False
-    if message is not None and (message.content_type != "application/json" or not message.body.startswith("[")):
+    if message is not None and not _is_plain(message):
         return True
     return any(json.dumps(name) in text or f'"{name}"' in text for name in tasks.guarded)

@@ -6,19 +6,23 @@ and another worker goes on.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
 from taskq.models import Group
-from taskq.workflows.advance import go_on
+from taskq.workflows.advance import go_on, go_on_singly
 from taskq.workflows.parts import PENDING_RANGE, Pending
 
 from . import failures, log_lines
 from .sealed_workflows import open_body
-from .settle import wake_waiters
+from .settle import refusal, wake_waiters
 from .transactions import repeated
 from .workflow_rows import DatabaseWorkflows
+
+#: Works off the next part, and returns the ids of the tasks that ended.
+Step = Callable[[DatabaseWorkflows, Pending], list[str]]
 
 #: How many pending rows one look finds.
 _MOST = 100
@@ -34,12 +38,22 @@ def pending_rows(alias: str | None = None) -> list[str]:
 def work_off(row_id: str, alias: str | None = None) -> None:
     """Work off one part of a pending row; what is left is told by ``log_lines.parts_left``.
 
-    Nothing happens if the row is gone, or another worker has it. A part that can't be read or written is logged, and
-    ends the work.
+    Nothing happens if the row is gone, or another worker has it. Of a part that the database refuses the messages are
+    sent one by one, and the task of one that can't be written fails. A part that can't be read, or neither sent nor
+    failed, is logged, and ends the work.
     """
     engine = for_alias(alias or settings.DATABASE)
     try:
-        repeated(engine, partial(_work_off, engine, row_id), locked=False)
+        _transaction(engine, row_id, go_on)
+    except Exception as error:
+        if engine.may_pass(error):
+            raise
+        _work_off_refused(engine, row_id, error)
+
+
+def _work_off_refused(engine: Engine, row_id: str, refused: Exception) -> None:
+    try:
+        _transaction(engine, row_id, partial(go_on_singly, error=refusal(refused)))
     except Exception as error:
         if engine.may_pass(error):
             raise
@@ -48,7 +62,11 @@ def work_off(row_id: str, alias: str | None = None) -> None:
         repeated(engine, lambda: rows._raw_delete(engine.alias))
 
 
-def _work_off(engine: Engine, row_id: str) -> None:
+def _transaction(engine: Engine, row_id: str, step: Step) -> None:
+    repeated(engine, partial(_work_off, engine, row_id, step), locked=False)
+
+
+def _work_off(engine: Engine, row_id: str, step: Step) -> None:
     with engine.atomic():
         rows = Group.objects.using(engine.alias).filter(group_id=row_id)
         locked = rows.select_for_update(skip_locked=engine.skip_locked)
@@ -59,6 +77,6 @@ def _work_off(engine: Engine, row_id: str) -> None:
         pending = Pending.read(open_body(body or "", group_id, size, root_id, parent_id))
         rows._raw_delete(engine.alias)
         workflows = DatabaseWorkflows(engine)
-        ended = go_on(workflows, pending)
+        ended = step(workflows, pending)
         failures.note(engine, workflows.failed)
         wake_waiters(engine, ended)

@@ -18,6 +18,7 @@ from taskq.engines import for_alias
 from taskq.messages.protocol.options import is_storable
 from taskq.models import (
     Attempt,
+    Failure,
     Group,
     KeptMessage,
     Lease,
@@ -30,12 +31,15 @@ from taskq.models import (
     TaskLog,
     TaskRun,
 )
+from taskq.workflows.parts import PENDING_RANGE
 
 from . import failures, leadership, statistics
 from .ends import ended_runs
 
 #: How many rows one transaction deletes.
 BATCH = 500
+#: How many batches of failures and of kept messages one pass looks at for those whose runs are gone.
+_ORPHAN_BATCHES = 10
 #: How long events and logs of tasks without a run are kept where runs are kept for ever.
 _EVENTS_KEPT = timedelta(days=1)
 #: A place in an index of ages: a time and the id of a row.
@@ -45,7 +49,7 @@ Marks = dict[str, Place]
 
 
 def forget(task_ids: Sequence[str], alias: str | None = None) -> int:
-    """Delete the TaskRuns and Attempts of ended tasks; return how many tasks they were.
+    """Delete the rows of ended tasks, with all that is kept of each; return how many tasks they were.
 
     Tasks that have not ended keep their rows. The result of a member of a chord whose body is still to come is
     deleted when the body gets it.
@@ -90,6 +94,12 @@ def _awaiting() -> QuerySet[Group]:
     return unfinished.filter(group_id=OuterRef("group_id"))
 
 
+def _pending(root_id: Any) -> QuerySet[Group]:
+    """Return the pending rows of a workflow: some of its follow-ups in parts were not sent yet, or did not fail yet."""
+    first, behind = PENDING_RANGE
+    return Group.objects.filter(group_id__gte=first, group_id__lt=behind, root_id=root_id)
+
+
 def sweep(marks: Marks, alias: str | None = None, limit: int = BATCH) -> Iterator[int]:
     """Delete all rows that are over age, oldest first; yield after each transaction how many it deleted.
 
@@ -109,6 +119,8 @@ def sweep(marks: Marks, alias: str | None = None, limit: int = BATCH) -> Iterato
         yield from _expire_reruns(before, limit, alias, marks if for_ever else None)
         yield from _expire_nodes(before, limit, alias, marks if for_ever else None)
         yield from _expire_groups(before, limit, alias)
+    yield from _delete_orphans(Failure, limit, alias, marks)
+    yield from _delete_orphans(KeptMessage, limit, alias, marks)
     before = _before(max(finite, default=_EVENTS_KEPT), alias)
     for told in (TaskEvent, TaskLog):
         yield from _expire_told(told, before, limit, alias, marks if for_ever else None)
@@ -219,8 +231,30 @@ def _expire_of_runs(
             marks[table] = batch[-1][:2]
 
 
+def _delete_orphans(model: type[Failure | KeptMessage], limit: int, alias: str, marks: Marks) -> Iterator[int]:
+    """Delete rows whose run is gone, as that of a task which was sent again under its id: no age is theirs.
+
+    A pass looks at some batches, in the order of the keys, and the next one goes on there.
+    """
+    of_failure = model is Failure
+    key, run = ("run_id", {"id": OuterRef("run_id")}) if of_failure else ("id", {"task_id": OuterRef("task_id")})
+    mark = f"{model._meta.db_table} without runs"
+    all_rows = model._base_manager.using(alias)
+    rows = all_rows.order_by(key).values_list(key, Exists(TaskRun.objects.filter(**run)))
+    now = _before(timedelta(0), alias)
+    for _ in range(_ORPHAN_BATCHES):
+        batch = list(rows.filter(**{f"{key}__gt": marks[mark][1] if mark in marks else -1})[:limit])
+        gone = [number for number, kept in batch if not kept]
+        if batch:
+            yield all_rows.filter(**{f"{key}__in": gone})._raw_delete(alias) if gone else 0
+        if len(batch) < limit:
+            marks.pop(mark, None)
+            return
+        marks[mark] = now, batch[-1][0]
+
+
 def _expire_nodes(before: datetime, limit: int, alias: str, marks: Marks | None) -> Iterator[int]:
-    """A workflow that has a message left counts as new, and one whose runs are kept for ever stays."""
+    """A workflow that has a message or follow-ups left counts as new, and one whose runs are kept for ever stays."""
     rows = Node.objects.using(alias).filter(created_at__lt=before).values_list("created_at", "id", "root_id")
     ended: dict[str, bool] = {}
     for batch in _batches(rows, "created_at", limit, None if marks is None else marks.get("nodes")):
@@ -237,7 +271,9 @@ def _expire_nodes(before: datetime, limit: int, alias: str, marks: Marks | None)
 
 
 def _has_ended(root_id: str, alias: str) -> bool:
-    """Tell whether no task of a workflow waits or runs."""
+    """Tell whether no task of a workflow waits or runs, and nothing is pending of it."""
+    if _pending(root_id).using(alias).exists():
+        return False
     nodes = Node.objects.using(alias).filter(root_id=root_id)
     # From the nodes to their messages, because other tasks may have millions.
     same = {"task_id": OuterRef("task_id")}
@@ -251,13 +287,18 @@ def _with_runs(roots: Collection[str], alias: str) -> set[str]:
 
 
 def _expire_groups(before: datetime, limit: int, alias: str) -> Iterator[int]:
-    """Groups whose members' nodes are gone; of size 0 those that were saved, and rests of chains without a node."""
+    """Groups whose members' nodes are gone; of size 0 those that were saved, and rests and parts without a node.
+
+    While follow-ups are pending all rows of their workflow stay: parts refer to them, and have nodes that come later.
+    """
     groups = Group.objects.using(alias)
     has_members = Exists(Node.objects.filter(group_id=OuterRef("group_id")))
     has_workflow = Exists(Node.objects.filter(root_id=OuterRef("root_id")))
-    rows = groups.filter(created_at__lt=before).values_list("created_at", "id", "size", has_members, has_workflow)
+    is_pending = Exists(_pending(OuterRef("root_id")))
+    fields = ("created_at", "id", "size", has_members, has_workflow, is_pending)
+    rows = groups.filter(created_at__lt=before).values_list(*fields)
     for batch in _batches(rows, "created_at", limit, None):
-        old = [number for _, number, size, members, workflow in batch if not (members if size else workflow)]
+        old = [number for _, number, size, *kept, pending in batch if not (pending or kept[size == 0])]
         yield groups.filter(id__in=old)._raw_delete(alias) if old else 0
 
 

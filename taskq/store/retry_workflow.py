@@ -35,11 +35,14 @@ from taskq.workflows.parts import PENDING_RANGE
 from taskq.workflows.plan import is_member
 from taskq.workflows.port import GroupCount
 
+from . import failures
 from .enqueue import follow, insert_runs, names_of, wake
 from .transactions import repeated
 from .workflow_rows import DatabaseWorkflows
 
 _AT_ONCE = 500
+#: The most tasks that one retry has wait again: it is one transaction, and somebody waits for the answer.
+MOST_REOPENED = 5000
 
 
 def kept_among(task_ids: Sequence[str], alias: str) -> set[str]:
@@ -100,6 +103,7 @@ def _retry(engine: Engine, task_id: str, changes: Mapping[str, Any]) -> Envelope
         Node.objects.using(engine.alias).filter(task_id=task_id).update(state="", revoked=False)
         follow(engine, [envelope])
         wake(engine, names_of([envelope]))
+        failures.forget(steps.gone, engine.alias)  # last, as they are written
     return envelope
 
 
@@ -175,11 +179,15 @@ class _Reopening:
         self._engine = engine
         self._rows = DatabaseWorkflows(engine)
         self._reopened: set[str] = set()
+        self._of = ""
+        #: The ids of the runs that were deleted.
+        self.gone: list[int] = []
 
     def reopen(self, kept: KeptMessage, task_id: str) -> None:
         """Reopen the dependents of the failed task with this message, and the groups that it failed."""
         follow_ups = of_message(kept, states.REVOKED, "{}")  # of a revoked task: without errbacks
         self._reopened.add(task_id)
+        self._of = task_id
         headers = mapping_of(kept.headers)
         joined: Counter[str] = Counter()
         if is_member(headers):
@@ -191,7 +199,9 @@ class _Reopening:
     def _with_rests(self, found: Iterable[Unreachable], of: str) -> list[Unreachable]:
         """Return dependents with those in the rests of their chains."""
         unreachable, seen = list(found), set[str]()
+        self._refuse_many(len(unreachable))
         while keys := set(rests.references(unreachable)) - seen:
+            self._refuse_many(len(unreachable))
             seen |= keys
             unreachable = [each for each in unreachable if each.task_id not in keys]
             bodies = [body for body in self._rows.bodies(keys) if body.body]
@@ -204,6 +214,14 @@ class _Reopening:
             raise CannotRetry("unreadable", f"The kept message of {of} can't be read.")
         return [each for each in unreachable if each.name != rests.NAME]
 
+    def _refuse_many(self, more: int) -> None:
+        if len(self._reopened) + more > MOST_REOPENED:
+            raise CannotRetry(
+                "refused",
+                f"More than {MOST_REOPENED:,} tasks have failed with {self._of}, which is too many for one retry: "
+                "run it as a new task, or send its workflow anew.",
+            )
+
     def _reopen_tasks(self, unreachable: Sequence[Unreachable]) -> Counter[str]:
         """Take back the failures of tasks that never ran; return how many members each group has again."""
         by_id = {each.task_id: each for each in unreachable if each.task_id not in self._reopened}
@@ -212,11 +230,12 @@ class _Reopening:
         for start in range(0, len(ids), self._engine.chunk):
             runs = TaskRun.objects.using(self._engine.alias).filter(task_id__in=ids[start : start + self._engine.chunk])
             rows = runs.filter(state=states.FAILURE).select_for_update().order_by("task_id")
-            found = dict(rows.values_list("task_id", "queue"))
+            found = {task_id: (queue, number) for number, task_id, queue in rows.values_list("id", "task_id", "queue")}
             # The failure of a task that was never sent is all there is of it. A replaced task was sent.
-            never_sent = [task_id for task_id, queue in found.items() if not queue]
-            runs.filter(task_id__in=never_sent)._raw_delete(self._engine.alias)
-            runs.filter(task_id__in=found.keys() - set(never_sent)).update(
+            never_sent = {task_id: number for task_id, (queue, number) in found.items() if not queue}
+            runs.filter(task_id__in=list(never_sent))._raw_delete(self._engine.alias)
+            self.gone += never_sent.values()
+            runs.filter(task_id__in=found.keys() - never_sent.keys()).update(
                 state=states.PENDING, result=None, traceback=None, finished_at=None, content_type="application/json"
             )
             failed += found
@@ -235,7 +254,24 @@ class _Reopening:
         ]
         self._rows.set_counts(counts)
         again = [group_id for group_id, row in found.items() if row.failed and group_id not in failing]
+        for count in counts:
+            if count.group_id in again:
+                self._refuse_expired(found[count.group_id].size - count.remaining, count.group_id)
         return self._reopen_tasks(self._dependents_of_groups(again))
+
+    def _refuse_expired(self, ended: int, group_id: str) -> None:
+        """Raise ``CannotRetry`` if values of the ``ended`` members are gone: a body would fail for want of them."""
+        members = Node.objects.using(self._engine.alias).filter(group_id=group_id)
+        kept = TaskRun.objects.filter(task_id=OuterRef("task_id"), state=states.SUCCESS)
+        if members.filter(Exists(kept)).count() < ended and self._has_body(group_id):
+            raise CannotRetry(
+                "unkept",
+                f"Results of other members of the group of {self._of} have expired or were deleted, and its body needs "
+                "them: send the workflow anew.",
+            )
+
+    def _has_body(self, group_id: str) -> bool:
+        return Group.objects.using(self._engine.alias).filter(group_id=group_id, body__isnull=False).exists()
 
     def _with_failed_members(self, group_ids: Collection[str]) -> set[str]:
         """Return the groups that have a failed or revoked member still."""
@@ -245,7 +281,9 @@ class _Reopening:
         ended = TaskRun.objects.filter(task_id=OuterRef("task_id"), state__in=states.PROPAGATE_STATES)
         nodes = Node.objects.using(self._engine.alias).filter(group_id=group_id)
         failed = nodes.filter(Q(revoked=True) | Q(state__in=states.PROPAGATE_STATES) | Exists(ended))
-        return any(task_id not in self._reopened for task_id in failed.values_list("task_id", flat=True).iterator())
+        # One more than may be among those of this retry. From behind: many are retried from the first on.
+        last = failed.order_by("-position").values_list("task_id", flat=True)[: len(self._reopened) + 1]
+        return any(task_id not in self._reopened for task_id in last)
 
     def _dependents_of_groups(self, group_ids: Sequence[str]) -> list[Unreachable]:
         bodies = {body.group_id: body.body for body in self._rows.bodies(group_ids)} if group_ids else {}

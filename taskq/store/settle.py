@@ -198,13 +198,18 @@ def wake_waiters(engine: Engine, task_ids: Iterable[str]) -> None:
         engine.notify(RESULT_CHANNEL, ids)
 
 
+def refusal(error: Exception) -> str:
+    """Return the exception as data of a task whose end or message the database refuses with ``error``."""
+    text = f"{type(error).__name__}: {error}".encode("ascii", "backslashreplace").decode().replace("\x00", "")
+    return encode_exception(EncodeError(text))
+
+
 def _refused(engine: Engine, settlement: Settlement, error: Exception) -> Settlement:
     """Return the failure that replaces a settlement which the database refuses."""
-    text = f"{type(error).__name__}: {error}".encode("ascii", "backslashreplace").decode().replace("\x00", "")
     refused = replace(
         settlement,
         state=states.FAILURE,
-        result=encode_exception(EncodeError(text)),
+        result=refusal(error),
         content_type="application/json",
         traceback=None,
         children=None,

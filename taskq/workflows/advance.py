@@ -18,11 +18,11 @@ from kombu.utils.json import loads
 from taskq import states
 from taskq.exceptions import ChordError, SignatureMismatch, TaskRevokedError
 from taskq.messages.exception_data import encode_exception, repr_of
-from taskq.records import LOOK_UP_IN_ROWS, End, FollowUps, Settlement, Unreachable
+from taskq.records import LOOK_UP_IN_ROWS, End, Envelope, FollowUps, Settlement, Unreachable
 
 from . import cascade, followups, log_lines, rests
 from .dependents import dependents
-from .parts import Pending, is_part, read_part
+from .parts import Pending, is_part, read_part, sent_singly
 from .port import Body, GroupCount, WorkflowStore
 from .sendable import failed_instead, sendable_errbacks
 
@@ -46,6 +46,18 @@ def go_on(store: WorkflowStore, pending: Pending) -> list[str]:
         steps.send_part(pending)
     else:
         steps.fail_part(pending, pending.error)
+    steps.finish_groups()
+    return steps.ended
+
+
+def go_on_singly(store: WorkflowStore, pending: Pending, error: str) -> list[str]:
+    """Go on where the database refuses the next part: each of its messages becomes a part, and one that is alone fails.
+
+    ``error`` is the exception as data with which it fails. Returns the ids of the tasks that ended. Raises if the part
+    can't be read, or has no messages to send.
+    """
+    steps = Advance(store)
+    steps.send_singly(pending, error)
     steps.finish_groups()
     return steps.ended
 
@@ -178,8 +190,36 @@ class Advance:
         for body in self._store.take_bodies([pending.key]):
             follow_ups, key = read_part(body.body)
             self.send(follow_ups)
-            if key:
-                self._left.append(replace(pending, key=key))
+            self._leave(pending, key)
+
+    def send_singly(self, pending: Pending, error: str) -> None:
+        """Make parts of the messages in the next part, or fail the only one. Nodes that are refused are left out."""
+        if pending.error is not None:
+            raise ValueError("These tasks fail already.")
+        for body in self._store.take_bodies([pending.key]):
+            follow_ups, key = read_part(body.body)
+            if len(follow_ups.envelopes) == 1:
+                self._fail_message(follow_ups.envelopes[0], error, pending.root_id)
+            elif follow_ups.envelopes:
+                rows, key = sent_singly(follow_ups, pending, key)
+                self._store.insert(rows, ())
+            self._leave(pending, key)
+
+    def _leave(self, pending: Pending, key: str) -> None:
+        if key:
+            self._left.append(replace(pending, key=key))
+
+    def _fail_message(self, e: Envelope, error: str, root_id: str) -> None:
+        """Fail the task of a message that can't be written, and its dependents."""
+        log_lines.message_not_written(e)
+        failing = Pending("", error, root_id, e.task_id)
+        unreachable = self._with_rests(followups.unreachable_of(FollowUps([e])), failing)
+        if LOOK_UP_IN_ROWS in unreachable:
+            own = [each for each in unreachable if each.task_id == e.task_id]
+            unreachable = [*own, *self._store.dependents(e.task_id)[1]]
+        # The database may have refused the name.
+        shown = [replace(each, name=each.name[:255].replace("\x00", "")) for each in unreachable]
+        self._fail(shown, error, root_id)
 
     def send(self, follow_ups: FollowUps) -> None:
         """Write groups, nodes, runs and messages, but for tasks that were revoked or have ended before."""

@@ -33,4 +33,9 @@ follow_ups_not_sent = Hook[Settlement, Exception](
 errback_not_sent = Hook[Envelope, object, Exception](
     lambda e, of, error: log.error("%s[%s], an errback of %s, can't be sent: %s", e.name, e.task_id, of, error)
 )
+message_not_written = Hook[Envelope](
+    lambda e: log.error(
+        "The message of %s[%s] can't be written: the task fails, and what follows from it.", e.name, e.task_id
+    )
+)
 chord_body_not_sent = Hook[str](log.exception, "The body of a chord of %s can't be sent: it fails.")

@@ -5,8 +5,9 @@ follow-ups at most. It writes a *pending* row, the body of a Group row of size 0
 ``store.parts`` works one part off in each transaction, and moves the pending row on.
 
 A part is another Group row: the rest of a chain (``rests``), dependents that fail (``dependents_in_parts``), or
-messages that are sent (``sent_in_parts``). A row whose body was altered
-ends the work; whatever it led to stays as it is.
+messages that are sent (``sent_in_parts``). Of one that the database refuses each message becomes a part
+(``sent_singly``), and the one that can't be written fails. A row whose body was altered ends the work; whatever it led
+to stays as it is.
 """
 
 from __future__ import annotations
@@ -120,6 +121,19 @@ def sent_in_parts(found: FollowUps, name: str, root_id: str, keep: Keep) -> Pend
         key = row_key(_PART, f"{name}:{number}")
         keep(key, text)
     return Pending(key, root_id=root_id)
+
+
+def sent_singly(found: FollowUps, pending: Pending, then: str) -> tuple[list[NewGroup], str]:
+    """Return a part for each message of the next part of ``pending``, and the key of the first one.
+
+    The part ``then`` comes after the last one.
+    """
+    rows: list[NewGroup] = []
+    for number in range(len(found.envelopes), 0, -1):
+        text = dumps_json({"next": then, "follow_ups": _wire(FollowUps(found.envelopes[number - 1 : number]))})
+        then = row_key(_PART, f"{pending.key}:{number}")
+        rows.append(NewGroup(then, 0, text, pending.root_id))
+    return rows, then
 
 
 def read_part(text: str) -> tuple[FollowUps, str]:

@@ -203,7 +203,7 @@ def _say_gone(report: Report, selection: Selection) -> Report:
     """Add what was asked for and is not there."""
     if selection.gone:
         count = len(selection.gone)
-        text = ngettext("%(id)s is gone.", "%(count)s of those chosen are gone.", count)
+        text = _("%(id)s is gone.") if count == 1 else _("%(count)s of those chosen are gone.")
         report.say(text % {"id": short(selection.gone[0]), "count": count}, messages.WARNING)
     if selection.left_out:
         text = ngettext("%(count)s more was left out.", "%(count)s more were left out.", selection.left_out)

@@ -17,6 +17,7 @@ from taskq import chord, group, states
 from taskq.models import Group, Message, Node, TaskRun
 from taskq.workflows.freezing import Freezer
 from taskq.workflows.nodes import Nodes
+from taskq_admin.admin.workflows import WorkflowAdmin
 from taskq_admin.charts.workflow import FEW, MOST, Picture, fit, picture
 from taskq_admin.queries import workflow_list, workflows
 from taskq_admin.queries.workflows import NOT_SENT, Counted, Step, Workflow
@@ -352,6 +353,16 @@ def test_page_without_the_permission_to_see_tasks_has_no_links_to_them(
     make_run("a")
     page = staff_client("view_node").get(PAGE, {"root": "a"}).content.decode()
     assert "/taskrun/" not in page
+
+
+def test_a_rule_of_ones_own_hides_the_workflow_of_a_task(
+    admin_client: Client, make_nodes: Any, make_run: Callable[..., TaskRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_nodes("a", ("a", "", ""), ("b", "", "a"))
+    page = f"/admin/taskq/taskrun/{make_run('a').pk}/change/"
+    assert "taskq-picture" in admin_client.get(page).content.decode()
+    monkeypatch.setattr(WorkflowAdmin, "has_view_permission", lambda *given: False)
+    assert "taskq-picture" not in admin_client.get(page).content.decode()
 
 
 # -- actions

@@ -183,6 +183,37 @@ def test_part_that_is_worked_off_twice_does_nothing_the_second_time(alias: str) 
     assert sent(alias).count() == 2
 
 
+def test_message_that_cannot_be_written_fails_with_what_follows_and_the_others_are_sent(
+    alias: str, settings: Any
+) -> None:
+    callbacks = signatures(1)
+    callbacks[5]["options"]["headers"] = {"note": "x" * 3_000}
+    callbacks[5]["options"]["link"] = [add.s(1).set(task_id="after")]
+    put(alias, {"callbacks": callbacks}, 1, 1)
+    worker = WorkerHere(alias)
+    settings.TASKQ_MAX_HEADERS_SIZE = 2_000
+    settle(worker.token, worker.run(worker.take()), alias)
+    worked_off(alias, sent(alias))
+    worker.work()
+    ends = {f"task-{n:02}": AsyncResult(f"task-{n:02}").state for n in range(COUNT)}
+    assert ends == dict.fromkeys(ends, states.SUCCESS) | {"task-05": states.FAILURE}
+    assert AsyncResult("after").state == states.FAILURE
+    with pytest.raises(Exception, match="TASKQ_MAX_HEADERS_SIZE"):
+        AsyncResult("task-05").get(timeout=1)
+
+
+def test_chord_whose_member_cannot_be_written_fails(alias: str, settings: Any) -> None:
+    members = [add.s(n) for n in range(COUNT)]
+    members[3].set(headers={"note": "x" * 3_000})
+    first = add.s(1, 1)
+    first.link(group(members) | total.s().set(task_id="total"))
+    first.apply_async()
+    settings.TASKQ_MAX_HEADERS_SIZE = 2_000
+    WorkerHere(alias).work()
+    assert AsyncResult("total").state == states.FAILURE
+    assert TaskRun.objects.using(alias).filter(state=states.SUCCESS).count() == COUNT
+
+
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_altered_parts_send_nothing(alias: str, settings: Any, caplog: pytest.LogCaptureFixture) -> None:
     settings.TASKQ_SIGNING = True

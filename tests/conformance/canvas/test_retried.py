@@ -12,7 +12,7 @@ from django.test import override_settings
 
 from taskq import chord, control, group, states
 from taskq.exceptions import CannotRetry, QueueNotFound
-from taskq.models import Attempt, Group, KeptMessage, Message, Node, TaskRun
+from taskq.models import Attempt, Failure, Group, KeptMessage, Message, Node, TaskRun
 from taskq.store import retry_workflow
 from tests.support.jobs.flows import add, becomes, fragile, mended, same, total
 from tests.support.worker_here import WorkerHere
@@ -246,6 +246,84 @@ def test_what_is_refused(alias: str) -> None:
     for task_id, why in {"none": "no task", result.parent.parent.id: "SUCCESS", result.id: "not kept"}.items():
         with pytest.raises(CannotRetry, match=why):
             retry_workflow.retry_kept(task_id, alias=alias)
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_body_whose_values_are_gone_does_not_wait_again(alias: str) -> None:
+    result = chord([a(), two, two.clone().set(task_id="gone")], same.s())()
+    work(alias)
+    TaskRun.objects.using(alias).filter(task_id="gone").delete()
+    with pytest.raises(CannotRetry, match="have expired"):
+        retry_workflow.retry_kept("a", alias=alias)
+    assert (state_of(alias, "a"), state_of(alias, result.id)) == (states.FAILURE, states.FAILURE)
+    grouped = group(a(key="b"), two.clone().set(task_id="gone")).apply_async()
+    work(alias)
+    TaskRun.objects.using(alias).filter(task_id="gone").delete()
+    mend_and_retry(alias, "b")
+    assert grouped.results[0].get() == 2, "no body needs the values"
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_one_retry_has_so_many_tasks_wait_again(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = a()
+    for _ in range(50):
+        chain |= plus
+    chain.apply_async()
+    work(alias)
+    for most in (5, 30):
+        monkeypatch.setattr(retry_workflow, "MOST_REOPENED", most)
+        counts = control.retry_many(["a"])
+        assert (counts.done, counts.refused) == (0, {"refused": 1})
+    assert TaskRun.objects.using(alias).filter(state=states.FAILURE).count() == 51
+    monkeypatch.setattr(retry_workflow, "MOST_REOPENED", 51)
+    assert control.retry_many(["a"]).done == 1
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_many_members_are_retried_without_reading_all_others_each_time(alias: str) -> None:
+    members = [fragile.s(n, "key").set(task_id=f"m{n:02}") for n in range(30)]
+    result = chord(members, same.s())()
+    work(alias)
+    mended.add("key")
+    read: list[int] = []
+
+    def count(execute: Any, sql: str, *rest: Any) -> Any:
+        if "position" in sql and sql.startswith("SELECT") and "LIMIT" in sql:
+            read.append(int(sql.rsplit("LIMIT", 1)[1].split()[0]))
+        return execute(sql, *rest)
+
+    with connections[alias].execute_wrapper(count):
+        assert control.retry_many([f"m{n:02}" for n in range(30)]).done == 30
+    assert read
+    assert max(read) == 2
+    work(alias)
+    assert result.get() == [[*range(30)]]
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("options", [{"compression": "gzip"}, {"serializer": "pickle"}], ids=str)
+@override_settings(TASKQ_ACCEPT_CONTENT=["json", "pickle"])
+def test_of_compressed_and_other_messages_too_those_with_followers_are_kept(
+    alias: str, options: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from taskq.calls.registry import tasks
+
+    monkeypatch.setattr(tasks, "guarded", set())
+    for key, more in {"a": {}, "b": {"link": same.s()}, "c": {"link_error": same.si()}}.items():
+        a(key=key).apply_async(**options, **more)
+    (a(key="d").set(**options) | plus).apply_async()
+    work(alias)
+    assert {*KeptMessage.objects.using(alias).values_list("task_id", flat=True)} == {"b", "c", "d"}
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_failures_of_what_waits_again_are_deleted(alias: str) -> None:
+    (a() | plus | plus).apply_async()
+    work(alias)
+    assert Failure.objects.using(alias).count() == 3
+    retry_workflow.retry_kept("a", alias=alias)
+    run = TaskRun.objects.using(alias).get(task_id="a")
+    assert [*Failure.objects.using(alias).values_list("run_id", flat=True)] == [run.pk]
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)

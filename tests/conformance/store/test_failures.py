@@ -98,6 +98,34 @@ def test_failing_again_replaces_the_failure(alias: str) -> None:
     assert Error.objects.using(alias).count() == 2
 
 
+def test_errors_of_many_failures_are_written_once_in_the_order_of_their_keys(
+    alias: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(for_alias(alias)), "chunk", 4)
+    written: list[list[str]] = []
+    monkeypatch.setattr(
+        failures, "add_up", lambda engine, table, keys, sums, rows: written.append([r[0] for r in rows])
+    )
+    token, messages = held(*(envelope(name=f"shop.t{n}") for n in range(9)))
+    settle(token, [failing(message, KeyError("x")) for message in messages])
+    keys = [key for part in written for key in part]
+    assert keys == sorted(keys)
+    assert len(keys) == 9
+    assert Failure.objects.using(alias).count() == 9
+
+
+def test_errors_over_age_go_in_small_transactions_and_after_their_failures(alias: str) -> None:
+    fail(5)
+    fail(1, "another text")
+    old = datetime.fromtimestamp(for_alias(alias).now(), UTC) - timedelta(days=9)
+    Error.objects.using(alias).filter(message__startswith="no order").update(last_seen=old)
+    with CaptureQueriesContext(connections[alias]) as queries:
+        assert list(failures.expire(old + timedelta(days=1), 2, alias)) == [2, 2, 1, 1]
+    deleted = [query["sql"].split()[2].strip('"`') for query in queries if query["sql"].startswith("DELETE")]
+    assert deleted == ["taskq_failure"] * 3 + ["taskq_error"]
+    assert (Error.objects.using(alias).count(), Failure.objects.using(alias).count()) == (1, 1)
+
+
 @pytest.mark.parametrize("text", ["\0 nul", "\ud800 half", "<b>", "é" * 5000, "😀" * 600])
 def test_any_message_is_written(alias: str, text: str) -> None:
     token, (message,) = held(envelope())

@@ -10,13 +10,14 @@ import pytest
 from django.test import override_settings
 
 from taskq.engines import for_alias
-from taskq.models import Attempt, Group, Lease, Node, Rerun, TaskEvent, TaskLog, TaskRun
+from taskq.models import Attempt, Failure, Group, KeptMessage, Lease, Node, Rerun, TaskEvent, TaskLog, TaskRun
 from taskq.store import retention
 from taskq.store.enqueue import enqueue
 from taskq.store.saved_groups import save_group
 from taskq.worker import log_lines
 from taskq.worker.duties import maintenance
 from taskq.worker.duties.lease import WorkerLease
+from taskq.workflows.parts import Pending
 from tests.support.envelopes import envelope
 
 DAY = timedelta(days=1)
@@ -105,6 +106,30 @@ def test_living_workflow_stays_and_holds_up_no_others(alias: str) -> None:
     assert list(Node.objects.using(alias).values_list("root_id", flat=True)) == ["a"] * 12
 
 
+def test_follow_ups_in_parts_stay_until_they_are_sent(alias: str) -> None:
+    moment = ago(9 * DAY, alias)
+    for root in ("a", "b"):
+        Node.objects.using(alias).create(root_id=root, task_id=f"{root}0", created_at=moment)
+        # A member's node may be in a part.
+        for key, size in ((f"part:{root}", 0), (f"rest:{root}", 0), (f"chord {root}", 8)):
+            Group.objects.using(alias).create(
+                group_id=key, size=size, remaining=size, body="{}", root_id=root, created_at=moment
+            )
+    pending = Pending("part:a", root_id="a").row.group_id
+    Group.objects.using(alias).create(group_id=pending, size=0, remaining=0, root_id="a", created_at=moment)
+    sweep(alias)
+    assert [*Node.objects.using(alias).values_list("task_id", flat=True)] == ["a0"]
+    kept = {"part:a", "rest:a", "chord a", pending}
+    assert {*Group.objects.using(alias).values_list("group_id", flat=True)} == kept
+    # Nodes that were deleted earlier, or are not there yet, change nothing.
+    Node.objects.using(alias).all().delete()
+    sweep(alias)
+    assert Group.objects.using(alias).count() == len(kept)
+    Group.objects.using(alias).filter(group_id=pending).delete()
+    sweep(alias)
+    assert not Group.objects.using(alias).exists()
+
+
 def test_rows_of_a_task_that_is_kept_for_ever_are_kept_and_not_read_again(alias: str) -> None:
     runs(alias, 1, "FAILURE", age=100 * DAY)
     kept = TaskRun.objects.using(alias).get().task_id
@@ -128,6 +153,27 @@ def test_nothing_is_deleted_if_all_is_kept_for_ever(alias: str) -> None:
     Node.objects.using(alias).create(root_id="x", task_id="x", created_at=ago(1000 * DAY, alias))
     with override_settings(TASKQ_RESULT_EXPIRES=None, TASKQ_RESULT_FAILURE_EXPIRES=None):
         assert sweep(alias) == 0
+
+
+def test_failures_and_kept_messages_go_if_their_runs_have_gone(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "_ORPHAN_BATCHES", 2)
+    runs(alias, 12, "FAILURE", age=DAY)
+    kept = dict(TaskRun.objects.using(alias).values_list("task_id", "id"))
+    ids = [*kept, *(f"gone{n}" for n in range(12))]
+    KeptMessage.objects.using(alias).bulk_create(
+        KeptMessage(task_id=task_id, created_at=ago(DAY, alias)) for task_id in ids
+    )
+    numbers = [*kept.values(), *(max(kept.values()) + 1 + n for n in range(12))]
+    Failure.objects.using(alias).bulk_create(Failure(run_id=number, error="e") for number in numbers)
+    marks: retention.Marks = {}
+    with override_settings(TASKQ_RESULT_EXPIRES=None, TASKQ_RESULT_FAILURE_EXPIRES=None):
+        assert sweep(alias, marks=marks) == 0
+        sweep(alias, marks=marks)
+        assert KeptMessage.objects.using(alias).count() == 16
+        sweep(alias, marks=marks)
+        assert {*KeptMessage.objects.using(alias).values_list("task_id", flat=True)} == {*kept}
+        assert {*Failure.objects.using(alias).values_list("run_id", flat=True)} == {*kept.values()}
+        assert sweep(alias, marks=marks) == 0
 
 
 def test_end_of_a_pass_is_noted(alias: str) -> None:

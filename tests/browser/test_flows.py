@@ -19,6 +19,8 @@ from .visitor import Visitor
 
 pytestmark = pytest.mark.timeout(180)
 EVERY_SECOND = "[data-taskq-refresh] select"
+#: The priority of tasks that pass by what the shop has sent.
+SOON = 9
 
 
 def ended(task_id: str, shop: Database, state: str = "FAILURE") -> TaskRun:
@@ -98,6 +100,7 @@ def test_a_workflow_is_revoked_half_way(visitor: Visitor, shop: Database) -> Non
     button = page.locator(".taskq-actions").get_by_text("Revoke the whole")
     with page.expect_navigation():
         button.click()
+    page.get_by_label("End running tasks too").check()
     with page.expect_navigation():
         page.locator("#content form input[type=submit]").first.click()
     assert ended(last.id, shop, "REVOKED")
@@ -114,7 +117,7 @@ def test_events_are_turned_on_and_the_timeline_has_more(visitor: Visitor, shop: 
     if page.locator("#content form.taskq-form").count():
         with page.expect_navigation():
             page.locator("#content form input[type=submit]").first.click()
-    run = ended(add.delay(3, 4).id, shop, "SUCCESS")
+    run = ended(add.apply_async((3, 4), priority=SOON).id, shop, "SUCCESS")
     page_of(visitor, run).locator("#taskq-facts", has_text="Received").wait_for()
 
 
@@ -126,7 +129,7 @@ def test_a_paused_queue_says_why_its_tasks_wait(visitor: Visitor, shop: Database
     page.locator("[name=confirm-reason]").fill("the mail server is down")
     with page.expect_navigation():
         page.locator("#content form input[type=submit]").first.click()
-    run = ended(add.delay(5, 5).id, shop, "PENDING")
+    run = ended(add.apply_async((5, 5), priority=SOON).id, shop, "PENDING")
     page = page_of(visitor, run)
     page.locator("#taskq-story", has_text="the mail server is down").wait_for()
     assert Message.objects.using(shop.alias).filter(task_id=run.task_id, token="").exists()

@@ -210,6 +210,7 @@ def test_a_worker_answers_while_all_of_its_pool_is_busy(
     assert waiting.get(timeout=30) == 9
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_three_workers_and_one_of_them(start_worker: StartWorker, processes: Processes) -> None:
     names = [f"w{number}@host" for number in (1, 2, 3)]
     started = [start_worker("-n", name, ready=False) for name in names]

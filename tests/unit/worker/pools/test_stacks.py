@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,12 +133,21 @@ def alarms() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
+@pytest.fixture(autouse=True)
+def _same_mask() -> Iterator[None]:
+    """Let no signal stay blocked for the tests that come after one that failed: their children would inherit that."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 @pytest.mark.usefixtures("alarms")
 def test_signal_that_comes_during_the_hooks_of_a_fork_is_raised_behind_it(
     asked: tuple[int, Queue[int]], thread: StackThread
 ) -> None:
     thread._pause()
-    os.kill(os.getpid(), signal.SIGALRM)
+    # To this thread: another one, which an earlier test has left, would take what is sent to the process.
+    signal.pthread_kill(threading.get_ident(), signal.SIGALRM)
     thread._resume()
     with pytest.raises(Alarm):
         wait_until(lambda: False, what="the alarm")

@@ -290,9 +290,9 @@ class Consumer(Intake):
             self._refused(request)
         for request in self.running:
             if request.revoked not in ("", "revoke"):
-                if request.job in changed and not self.pool.supports_terminate:
+                ended = self.pool.terminate(request.job, request.revoked)
+                if request.job in changed and not (ended or self.pool.supports_terminate):
                     log_lines.task_not_terminated(request, self.pool.name)
-                self.pool.terminate(request.job, request.revoked)
         self.dispatch()
 
     def set_time_limits(self, task: TaskDefinition, hard: float | None, soft: float | None) -> None:

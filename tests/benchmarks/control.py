@@ -51,7 +51,8 @@ def _answers(database: str, pool: str, concurrency: int, n: int) -> None:
     with Worker("small", concurrency, "-P", pool, "-n", f"{pool}@bench") as worker:
         node = f"{pool}@bench"
         running = [spin.delay(_LONG).id for _ in range(concurrency)]
-        wait_for(lambda: _active(node) == set(running), 60)
+        # The first questions come before the worker can hear them.
+        wait_for(lambda: _active(node, 1) == set(running), 60)
         asked = [_timed(lambda: _expect(_active(node), set(running))) for _ in range(n)]
         ran = [_timed(lambda: _expect_in_words(node, running)) for _ in range(n)]
         print(
@@ -72,7 +73,7 @@ def _terminate(database: str, n: int) -> None:
 
     with Worker("small", _TERMINATED_AMONG, "-n", "eight@bench") as worker:
         running = [wait.delay(_LONG).id for _ in range(_TERMINATED_AMONG)]
-        wait_for(lambda: _active("eight@bench") == set(running), 60)
+        wait_for(lambda: _active("eight@bench", 1) == set(running), 60)
         took = []
         for number in range(n):
             ended = AsyncResult[Any](running.pop(number % _TERMINATED_AMONG))
@@ -92,10 +93,10 @@ def _terminate(database: str, n: int) -> None:
     _forget_all()
 
 
-def _active(node: str) -> set[str]:
+def _active(node: str, timeout: float = 20.0) -> set[str]:
     from taskq import control
 
-    return {each["id"] for each in control.inspect(node, timeout=20, limit=1).active() or ()}
+    return {each["id"] for each in control.inspect(node, timeout=timeout, limit=1).active() or ()}
 
 
 def _expect(found: set[str], running: set[str]) -> None:

@@ -266,9 +266,8 @@ class Consumer(Intake):
         self.dispatch()
 
     def _requeue_paused(self) -> None:
-        waiting = list(self._ready)
-        self._requeue([request for request in waiting if self._rests(request)])
-        self._ready = deque(request for request in waiting if not self._rests(request))
+        self._requeue([request for request in self._ready if self._rests(request)])
+        self._ready = deque(request for request in self._ready if not self._rests(request))
         locked = {job: request for job, request in self._locked.items() if self._rests(request)}
         self._locked = {job: request for job, request in self._locked.items() if job not in locked}
         self._requeue_uncommitted(locked)

@@ -13,6 +13,8 @@ From Python, with Celery's names and arguments::
 
 from __future__ import annotations
 
+from taskq.calls.again import never_retry
+
 from .broadcasts import broadcast
 from .caller import (
     add_consumer,
@@ -58,6 +60,7 @@ __all__ = [
     "inspect",
     "inspect_command",
     "move",
+    "never_retry",
     "pause_queue",
     "paused_queues",
     "ping",

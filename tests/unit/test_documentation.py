@@ -54,6 +54,11 @@ def test_links_of_a_page_lead_to_files(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+def test_the_readme_leads_to_each_page() -> None:
+    linked = {match[1] for match in _LINK.finditer((ROOT / "README.md").read_text())}
+    assert [_title(page) for page in PAGES if _title(page) not in linked | {"README.md", "docs/index.md"}] == []
+
+
 def test_pages_name_settings_and_checks_that_exist() -> None:
     known = {row.django_name for row in SETTINGS} | {problem.id for problem in PROBLEMS}
     known.add("TASKQ_BROKER_URL_FILE")  # a variable of the environment, for Env.broker_url()

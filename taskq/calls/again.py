@@ -22,6 +22,7 @@ from taskq.records import Envelope
 from .definition import TaskDefinition
 from .envelope import add_defaults, mask
 from .masking import Shown
+from .never_again import refuse_never
 from .registry import tasks
 
 Args = list[Any] | tuple[Any, ...]
@@ -62,25 +63,6 @@ class Changes:
 
 
 UNCHANGED = Changes()
-#: Why tasks of these names are never run again.
-_NEVER: dict[str, Any] = {}
-
-
-def never_retry(name: str, reason: Any) -> None:
-    """Have ``retry``, ``retry_many`` and ``retry_workflow`` refuse the tasks of a name, with ``reason`` as the text.
-
-    For a task that may run in the name of who has sent it only, such as the admin's ``taskq_admin.bulk``. ``reason`` is
-    a text, or one that is translated when it is shown.
-
-    >>> never_retry("shop.tasks.pay_out", "A payment is not made twice: enter it anew.")  # doctest: +SKIP
-    """
-    _NEVER[name] = reason
-
-
-def refuse_never(name: str) -> None:
-    """Raise ``CannotRetry`` for the name of a task that is never run again."""
-    if name in _NEVER:
-        raise CannotRetry("refused", str(_NEVER[name]))
 
 
 def envelope_again(run: StoredRun, changes: Changes = UNCHANGED, *, new: bool = False) -> Envelope:

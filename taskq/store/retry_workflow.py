@@ -17,7 +17,8 @@ from kombu.utils.json import loads
 
 from taskq import states
 from taskq.calls import masking
-from taskq.calls.again import checked, refuse_never, updated
+from taskq.calls.again import checked, updated
+from taskq.calls.never_again import refuse_never
 from taskq.calls.registry import tasks
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias

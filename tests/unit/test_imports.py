@@ -149,7 +149,7 @@ def test_the_map_is_up_to_date() -> None:
 
 def test_the_page_names_files_that_are_there() -> None:
     named = set(re.findall(r"`([\w/.]+(?:\.py|\.md|/))`", rooms.PAGE.read_text()))
-    tops = ("taskq", "tests", "docs")
+    tops = ("taskq", "taskq_admin", "tests", "docs")
     there = [f"/{path.relative_to(ROOT)}" for top in tops for path in (ROOT / top, *(ROOT / top).rglob("*"))]
     gone = {path for path in named if not any(each.endswith(f"/{path.rstrip('/')}") for each in there)}
     assert not gone, lines(sorted(gone), f"{rooms.PAGE.name} names them.")

@@ -14,7 +14,7 @@ from django.db import connections, transaction
 from django.test import override_settings
 
 from taskq import AsyncResult, control
-from taskq.calls import again
+from taskq.calls import never_again
 from taskq.exceptions import CannotRetry
 from taskq.models import Attempt, Message, Rerun, Revocation, ScheduledMessage, TaskRun
 from taskq.sending.send import send_task
@@ -260,7 +260,7 @@ def test_arguments_that_the_function_does_not_take_are_refused(alias: str) -> No
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_tasks_of_some_names_are_never_run_again(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(again, "_NEVER", {})
+    monkeypatch.setattr(never_again, "_REASONS", {})
     control.never_retry("shop.pay_out", "Payments are entered anew.")
     task_id, other = failed(alias, "shop.pay_out"), failed(alias)
     for options in ({}, {"new": True}, {"args": [], "kwargs": {}}):

@@ -92,8 +92,7 @@ class WorkerNode:
         self.store = StoreThread(alias)
         self.status = 0
         self._stopping_since: float | None = None
-        self._cold = False
-        self._ended = False
+        self._cold = self._ended = self._has_room = False
         self._announcing: Any = None
         self._make_watchdogs()
         self._make_duties(alias)
@@ -240,8 +239,7 @@ class WorkerNode:
             self.store.calls.wake()
 
     def _pool_ready(self) -> None:
-        self.consumer.dispatch()
-        self._end_if_idle()
+        self._has_room = True  # the end of this turn of the loop hands over: once for all of its outcomes
 
     # -- running
 
@@ -256,6 +254,10 @@ class WorkerNode:
         try:
             while not self._ended:
                 self.hub.run_once()
+                if self._has_room:
+                    self._has_room = False
+                    self.consumer.dispatch()
+                    self._end_if_idle()
                 self.consumer.post_ends()
         finally:
             self._finish()

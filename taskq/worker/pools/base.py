@@ -125,6 +125,8 @@ class Pool(ABC):
     supports_hard_limit: ClassVar[bool] = False
     #: Whether ``terminate`` can end a running task.
     supports_terminate: ClassVar[bool] = False
+    #: Whether ``terminate`` with a grace, as ``SIGTERM+5``, raises ``TaskTerminated`` in a running task.
+    supports_grace: ClassVar[bool] = False
     #: Whether ``max_tasks_per_child`` and ``max_memory_per_child`` mean anything.
     supports_recycling: ClassVar[bool] = False
     #: Whether ``grow`` and ``shrink`` can do anything.

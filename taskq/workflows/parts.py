@@ -144,7 +144,11 @@ def read_part(text: str) -> tuple[FollowUps, str]:
 
 def _wire(part: FollowUps) -> Any:
     # Not ``to_wire``, which knows no follow-ups without messages.
-    return [[[getattr(each, name) for name in each.__slots__] for each in those] for those in part.lists]
+    return [[_fields(each) for each in records] for records in part.lists]
+
+
+def _fields(record: Any) -> list[Any]:
+    return [getattr(record, name) for name in record.__slots__]
 
 
 def _size_of(e: Envelope) -> int:

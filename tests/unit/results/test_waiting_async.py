@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -12,15 +11,9 @@ from django.db import connection
 from taskq.exceptions import TimeoutError
 from taskq.results.async_result import AsyncResult
 
-from .test_waiting import listener_threads, put, until, waited_for
+from .listening import put, waited_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_stays() -> Iterator[None]:
-    yield
-    until(lambda: not listener_threads())
 
 
 def test_await_returns_when_the_tasks_end() -> None:

@@ -1,14 +1,20 @@
-"""Classes that a setting names: ``package.module:Class``, or ``package.module.Class``."""
+"""Names by their text: the class that a setting names, and the names that a package loads on first use."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Mapping
 from importlib import import_module
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
 
 def load_class(setting: str, path: str) -> type:
-    """Return the class that ``setting`` names by ``path``. Raises ``ImproperlyConfigured`` that names the setting."""
+    """Return the class that ``setting`` names by ``path``: ``package.module:Class``, or ``package.module.Class``.
+
+    Raises ``ImproperlyConfigured`` that names the setting.
+    """
     module, _, name = path.partition(":") if ":" in path else path.rpartition(".")
     if not (module and name):
         raise ImproperlyConfigured(f"{setting} is {path!r}, and not of the form 'package.module:Class'.")
@@ -21,3 +27,19 @@ def load_class(setting: str, path: str) -> type:
     if not isinstance(found, type):
         raise ImproperlyConfigured(f"{setting} names {path!r}, which is no class but {found!r:.100}.")
     return found
+
+
+def late_names(package: str, where: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return the ``__getattr__`` of a package that loads its public names on first use.
+
+    ``where`` has the module of each name.
+    """
+
+    def load(name: str) -> Any:
+        if name not in where:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(import_module(where[name]), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return load

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from datetime import datetime
 
 from django.utils import timezone
 from django.utils.formats import date_format
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
@@ -15,6 +17,8 @@ from taskq_admin.queries import durations
 
 #: The most characters of a name or an id.
 LONGEST = 255
+#: Where a name may break: behind the signs that join its words.
+_BREAKS = re.compile(r"(?<=[._/:@-])(?=[^._/:@-])")
 #: The colour of each state, by the name of its CSS class; others are neutral.
 _TONES = {
     "SUCCESS": "good",
@@ -37,6 +41,22 @@ def short(text: object) -> str:
     """Return ``text``, cut if it is longer than any name or id that taskq writes: SQLite's columns take any length."""
     shown = str(text)
     return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
+
+
+def breakable(text: object) -> SafeString:
+    """Return a name that breaks between its words, and within one only if there is no other place.
+
+    >>> breakable("shop.send_mail")
+    'shop.<wbr>send_<wbr>mail'
+    """
+    return format_html_join("", "{}{}", _words(str(text)))
+
+
+def _words(text: str) -> Iterator[tuple[str, SafeString]]:
+    *parts, last = _BREAKS.split(text)
+    for part in parts:
+        yield part, SafeString("<wbr>")
+    yield last, SafeString("")
 
 
 def badge(state: str) -> SafeString:

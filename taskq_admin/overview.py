@@ -14,7 +14,7 @@ from taskq.conf import settings
 from taskq.models import Worker
 
 from .charts.columns import HEIGHT, WIDTH, stacked
-from .queries import attention, durations, queues, throughput, workers
+from .queries import attention, durations, queues, throughput, times, workers
 from .queries.tabs import tab_counts
 from .queries.throughput import DAY, SPANS, Period, Span, Throughput, span_for
 
@@ -72,8 +72,9 @@ def _add_tasks(context: dict[str, Any], span: Span, ended: Throughput) -> None:
         Tile(_("Scheduled"), str(counts["scheduled"]), "taskrun", "?tab=scheduled"),
         Tile(_("Failed in 24 h"), f"{failed:,}", "taskrun", "?tab=failed", "bad" if failed else ""),
     ]
-    context["notices"] += attention.of_failures(throughput.failing(attention.FAILURES, 2 * attention.FEW))
     context["chart"] = _chart(span, context["columns"])
+    context["times"], context["shares"] = times.summary(span), list(times.SHARES)
+    context["notices"] += attention.of_failures(context["times"].failing)
 
 
 def _chart(span: Span, columns: list[Period]) -> dict[str, Any]:
@@ -82,7 +83,9 @@ def _chart(span: Span, columns: list[Period]) -> dict[str, Any]:
         "span": span,
         "spans": SPANS,
         "columns": list(zip(columns, parts, strict=True)),
+        "first": columns[0].start,
         "ended": sum(each.total for each in columns),
+        "succeeded": sum(each.succeeded for each in columns),
         "failed": sum(each.failed for each in columns),
         "revoked": sum(each.revoked for each in columns),
         "retried": sum(each.retried for each in columns),
@@ -125,10 +128,21 @@ def data(context: dict[str, Any], *, names: bool) -> dict[str, Any]:
             "span": context["chart"]["span"].key,
             "periods": [period_data(period) for period in context["columns"]],
         }
+        found["times"] = _times(context["times"], "queues" in context)
     if "queues" in context:
         found["queues"] = [queues.data(load, readers="workers" in context) for load in context["queues"]]
     if "workers" in context:
         found["workers"] = [workers.data(row, info, state, names=names) for row, info, state in context["workers"]]
+    return found
+
+
+def _times(summary: times.Summary, with_queues: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "all": times.data(summary.total),
+        "tasks": [{"name": name, **times.data(each)} for name, each in summary.tasks],
+    }
+    if with_queues:
+        found["queues"] = [{"name": name, **times.data(each)} for name, each in summary.queues]
     return found
 
 

@@ -9,38 +9,93 @@ From Python, with Celery's names and arguments::
     control.broadcast("increase", {"by": 2}, reply=True)
 
 ``@control_command`` and ``@inspect_command`` in an app's ``control.py`` add commands.
+
+Names are loaded on first use: a worker needs none of the callers.
 """
 
 from __future__ import annotations
 
-from .broadcasts import broadcast
-from .caller import (
-    add_consumer,
-    autoscale,
-    cancel_consumer,
-    disable_events,
-    enable_events,
-    heartbeat,
-    ping,
-    pool_grow,
-    pool_restart,
-    pool_shrink,
-    rate_limit,
-    revoke,
-    revoke_by_name,
-    revoke_by_stamped_headers,
-    shutdown,
-    terminate,
-    time_limit,
-)
-from .inspector import Inspect
-from .pausing import pause_queue, paused_queues, resume_queue
-from .purging import purge_queue
-from .registry import control_command, inspect_command
-from .retrying import Counts, Retried, delete_runs, move, prioritize, retry, retry_many
-from .workflows import retry_workflow, revoke_workflow
+from typing import TYPE_CHECKING
 
-inspect = Inspect
+from taskq.dotted import late_names
+
+if TYPE_CHECKING:
+    from taskq.calls.never_again import never_retry as never_retry
+
+    from .broadcasts import broadcast as broadcast
+    from .caller import add_consumer as add_consumer
+    from .caller import autoscale as autoscale
+    from .caller import cancel_consumer as cancel_consumer
+    from .caller import disable_events as disable_events
+    from .caller import enable_events as enable_events
+    from .caller import heartbeat as heartbeat
+    from .caller import ping as ping
+    from .caller import pool_grow as pool_grow
+    from .caller import pool_restart as pool_restart
+    from .caller import pool_shrink as pool_shrink
+    from .caller import rate_limit as rate_limit
+    from .caller import revoke as revoke
+    from .caller import revoke_by_name as revoke_by_name
+    from .caller import revoke_by_stamped_headers as revoke_by_stamped_headers
+    from .caller import shutdown as shutdown
+    from .caller import terminate as terminate
+    from .caller import time_limit as time_limit
+    from .inspector import Inspect as Inspect
+    from .inspector import inspect as inspect
+    from .pausing import pause_queue as pause_queue
+    from .pausing import paused_queues as paused_queues
+    from .pausing import resume_queue as resume_queue
+    from .purging import purge_queue as purge_queue
+    from .registry import control_command as control_command
+    from .registry import inspect_command as inspect_command
+    from .retrying import Counts as Counts
+    from .retrying import Retried as Retried
+    from .retrying import delete_runs as delete_runs
+    from .retrying import move as move
+    from .retrying import prioritize as prioritize
+    from .retrying import retry as retry
+    from .retrying import retry_many as retry_many
+    from .workflows import retry_workflow as retry_workflow
+    from .workflows import revoke_workflow as revoke_workflow
+
+_WHERE = {
+    "Counts": "taskq.control.retrying",
+    "Inspect": "taskq.control.inspector",
+    "Retried": "taskq.control.retrying",
+    "add_consumer": "taskq.control.caller",
+    "autoscale": "taskq.control.caller",
+    "broadcast": "taskq.control.broadcasts",
+    "cancel_consumer": "taskq.control.caller",
+    "control_command": "taskq.control.registry",
+    "delete_runs": "taskq.control.retrying",
+    "disable_events": "taskq.control.caller",
+    "enable_events": "taskq.control.caller",
+    "heartbeat": "taskq.control.caller",
+    "inspect": "taskq.control.inspector",
+    "inspect_command": "taskq.control.registry",
+    "move": "taskq.control.retrying",
+    "never_retry": "taskq.calls.never_again",
+    "pause_queue": "taskq.control.pausing",
+    "paused_queues": "taskq.control.pausing",
+    "ping": "taskq.control.caller",
+    "pool_grow": "taskq.control.caller",
+    "pool_restart": "taskq.control.caller",
+    "pool_shrink": "taskq.control.caller",
+    "prioritize": "taskq.control.retrying",
+    "purge_queue": "taskq.control.purging",
+    "rate_limit": "taskq.control.caller",
+    "resume_queue": "taskq.control.pausing",
+    "retry": "taskq.control.retrying",
+    "retry_many": "taskq.control.retrying",
+    "retry_workflow": "taskq.control.workflows",
+    "revoke": "taskq.control.caller",
+    "revoke_by_name": "taskq.control.caller",
+    "revoke_by_stamped_headers": "taskq.control.caller",
+    "revoke_workflow": "taskq.control.workflows",
+    "shutdown": "taskq.control.caller",
+    "terminate": "taskq.control.caller",
+    "time_limit": "taskq.control.caller",
+}
 
 __all__ = [
     "Counts",
@@ -58,6 +113,7 @@ __all__ = [
     "inspect",
     "inspect_command",
     "move",
+    "never_retry",
     "pause_queue",
     "paused_queues",
     "ping",
@@ -79,3 +135,5 @@ __all__ = [
     "terminate",
     "time_limit",
 ]
+
+__getattr__ = late_names(__name__, _WHERE)

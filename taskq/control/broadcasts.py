@@ -43,7 +43,9 @@ def broadcast(
     destinations; ``callback`` gets each as it comes. Raises ``RuntimeError`` if replies are wanted inside of a
     transaction of the broker's database: workers would see the command after it.
     """
-    wanted = [destination] if isinstance(destination, str) else None if destination is None else list(destination)
+    if isinstance(destination, str):
+        destination = [destination]
+    wanted = None if destination is None else list(destination)
     if wanted is not None and not wanted:
         # Workers, as Celery's, take a message with an empty list for one to all.
         return [] if reply else None

@@ -103,3 +103,7 @@ class Inspect:
     def hello(self, from_node: str, revoked: Any = None) -> Any:
         """Return what workers tell one that starts: revoked ids, and their clocks."""
         return self.ask("hello", from_node=from_node, revoked=revoked)
+
+
+#: Celery's name.
+inspect = Inspect

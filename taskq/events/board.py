@@ -16,6 +16,7 @@ from .state import ClusterState, TaskInfo
 #: Lines that are no tasks: the head, and the block at the bottom.
 _OTHERS = 10
 _KEYS = "j/down  k/up  i/enter: info  t: traceback  r: result  c: revoke  l: rate limit  ^C: quit"
+_NO_RESULT = "There is no result yet."
 #: Widths of time and state, and of the gaps between five columns.
 _TIME, _STATE, _GAPS = 8, 8, 4
 
@@ -96,8 +97,10 @@ class Board:
     def result(self) -> list[str]:
         """Return the value or the exception of the selected task."""
         task = self.task
-        found = None if task is None else task.result if task.state == states.SUCCESS else task.exception
-        return [str(found)] if found is not None else ["There is no result yet."]
+        if task is None:
+            return [_NO_RESULT]
+        found = task.result if task.state == states.SUCCESS else task.exception
+        return [_NO_RESULT if found is None else str(found)]
 
     def traceback(self) -> list[str]:
         """Return the traceback of the selected task."""

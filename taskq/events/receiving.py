@@ -118,8 +118,9 @@ def _decoded(message: Any) -> Any:
     if message.content_type != "application/json":
         return None
     body = message.body
-    # kombu's decoder looks for its own types in each object.
-    return message.decode() if (b"__type__" if isinstance(body, bytes) else "__type__") in body else json.loads(body)
+    mark = b"__type__" if isinstance(body, bytes) else "__type__"
+    # kombu's decoder looks for its own types in each object: it is only used where there is one.
+    return message.decode() if mark in body else json.loads(body)
 
 
 def localized(events: list[Any]) -> list[Event]:

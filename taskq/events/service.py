@@ -12,7 +12,6 @@ from taskq.worker.activity import Activity
 from taskq.worker.node import Service, WorkerNode
 
 from .dispatcher import Dispatcher
-from .kept_logs import KeptLogs
 from .timeline import Timeline
 
 
@@ -92,4 +91,8 @@ class Events:
 def services(*, tasks: bool, interval: float | None) -> list[Service]:
     """Return the services of a new worker; the arguments are those of ``Events``."""
     events: list[Service] = [Events(tasks=tasks, interval=interval)]
-    return [*events, KeptLogs()] if settings.KEEP_TASK_LOGS else events
+    if settings.KEEP_TASK_LOGS:
+        from .kept_logs import KeptLogs
+
+        events.append(KeptLogs())
+    return events

@@ -1,9 +1,9 @@
-"""Metrics and probes as a service of a worker: it listens, and subscribes, only if the worker has an address."""
+"""Metrics and probes as a service of a worker: loaded only if the worker has an address to listen on."""
 
 from __future__ import annotations
 
 from taskq.worker import log_lines as worker_events
-from taskq.worker.node import Service, WorkerNode
+from taskq.worker.node import WorkerNode
 
 from . import log_lines
 from .addresses import Address
@@ -53,8 +53,3 @@ class Serving:
 
 def _probe(answer: Answer) -> Page:
     return Page(200 if answer.good else 503, f"{answer.sentence}\n".encode())
-
-
-def services(address: Address | None) -> list[Service]:
-    """Return the services of a new worker: none without an address."""
-    return [] if address is None else [Serving(address)]

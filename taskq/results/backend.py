@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import callbacks, rows, waiting
+from . import rows
 
 if TYPE_CHECKING:
     from taskq.models import TaskRun
@@ -26,14 +26,20 @@ class ResultBackend:
         self, ids: Collection[str], timeout: float | None, tick: Callable[[], object] | None, interval: float
     ) -> Generator[dict[str, TaskRun], None, None]:
         """Wait for ``ids`` and yield their rows as they become final: see ``waiting.arrivals``."""
+        from . import waiting  # a worker whose tasks wait for none loads no listener
+
         return waiting.arrivals(ids, timeout, tick, interval)
 
     def async_arrivals(self, ids: Collection[str], timeout: float | None) -> AsyncGenerator[dict[str, TaskRun], None]:
         """Do ``arrivals`` from a coroutine."""
+        from . import waiting
+
         return waiting.async_arrivals(ids, timeout)
 
     def watch(self, ids: Collection[str], call: Callable[[dict[str, TaskRun]], object]) -> None:
         """Have ``call`` called with the rows of ``ids`` once all are final; return at once."""
+        from . import callbacks
+
         callbacks.watch(ids, call)
 
     def forget(self, ids: Sequence[str]) -> None:

@@ -8,15 +8,15 @@ from taskq import states
 from taskq.engines import Engine
 from taskq.models import Message, ScheduledMessage, TaskRun
 
-#: States of which a task never keeps the last one. ``STARTED`` it may: by raising ``Ignore``.
+#: States in which no task ends. ``STARTED`` is not among them: a task that raises ``Ignore`` keeps it.
 _WAITING = frozenset({states.PENDING, states.RECEIVED, states.RETRY, states.REJECTED})
 
 
 def ended_runs(engine: Engine, runs: Iterable[TaskRun]) -> list[TaskRun]:
     """Return those of ``runs`` that have ended: in a final state, or by raising ``Ignore``.
 
-    The latter keep a state that says no end. It is one if the row has a time for it, and no message is left: a task
-    that is tried again has both.
+    A task that raised ``Ignore`` keeps the state that it had. It has ended if its row has ``finished_at`` and it has no
+    message left: a task that waits for its next try has one.
     """
     found = [run for run in runs if run.state in states.READY_STATES or _may_have_ended(run)]
     going_on = _with_messages(engine, [run.task_id for run in found if run.state not in states.READY_STATES])

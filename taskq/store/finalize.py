@@ -46,7 +46,7 @@ def _already_final(engine: Engine, task_ids: Sequence[str]) -> set[str]:
 
 
 def _finish_without_state(engine: Engine, settlements: Sequence[Settlement]) -> set[str]:
-    """Note in their nodes that tasks ended without a state, except replaced tasks; return whose ends these are."""
+    """Note in their nodes that tasks ended without a state, except replaced tasks; return the ids that end now."""
     if not settlements:
         return set()
     first = {s.task_id for s in settlements} - _final(engine, settlements)
@@ -70,7 +70,7 @@ def _mark_kept_for_body(engine: Engine, task_ids: Sequence[str]) -> None:
 
 
 def _delete_ignored(engine: Engine, settlements: Sequence[Settlement]) -> set[str]:
-    """Delete the runs of ignored results; return whose ends these are. A tracked task without a run has ended."""
+    """Delete the runs of ignored results; return the ids that end now. A tracked task without a run ended before."""
     if not settlements:
         return set()
     tracked = [s.task_id for s in settlements if s.tracked]

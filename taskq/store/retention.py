@@ -148,12 +148,6 @@ def expire(state: str, age: timedelta, limit: int = BATCH, alias: str | None = N
     return _first(_expire_runs(state, _before(age, alias), limit, alias))
 
 
-def expire_attempts(age: timedelta, limit: int = BATCH, alias: str | None = None) -> int:
-    """Delete up to ``limit`` attempts that ended more than ``age`` ago; return how many."""
-    alias = alias or settings.DATABASE
-    return _first(_expire_attempts(_before(age, alias), limit, alias, None))
-
-
 def expire_workflows(age: timedelta, limit: int = BATCH, alias: str | None = None) -> int:
     """Delete up to ``limit`` nodes of workflows older than ``age`` that have no message left; return how many.
 

@@ -1,4 +1,4 @@
-"""Texts: headers, properties and bodies are read of many messages if they are small, and of one if they are large.
+"""Texts: the headers, properties and bodies of messages. Large texts are read for one message at a time.
 
 ``without_texts`` reads many messages, ``whole`` the texts that it has left out, ``refusal`` says what is never read.
 """
@@ -21,7 +21,7 @@ TEXTS = ("headers", "properties", "body")
 
 
 def refusal(headers: int, body: int) -> str:
-    """Return why a message is not read whose texts have so many bytes, ``headers`` with its properties, or nothing."""
+    """Return why a message with so many bytes is never read, or an empty text. ``headers`` has the properties too."""
     for what, size, setting in (
         ("headers and properties", headers, "MAX_HEADERS_SIZE"),
         ("body", body, "MAX_MESSAGE_SIZE"),
@@ -33,7 +33,7 @@ def refusal(headers: int, body: int) -> str:
 
 
 def without_texts(rows: QuerySet[M], most: int = MOST_OUTSIDE) -> list[M]:
-    """Return the messages of ``rows``; texts of more than ``most`` bytes are read as empty: nothing would open them."""
+    """Return the messages of ``rows``; texts of more than ``most`` bytes are left empty."""
     text = TextField()
     short = {
         f"short_{name}": Case(

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol
 from taskq.calls.options import Exceptions, FromSetting, refuse_unknown
 from taskq.calls.registry import name_of, register
 
-from .pydantic_models import OPTIONS as MODEL_OPTIONS
-from .pydantic_models import Models
 from .task import Task
 from .validation import OPTIONS
 
@@ -19,7 +17,12 @@ if TYPE_CHECKING:
 
     from kombu.entity import Exchange, Queue
 
+    from .pydantic_models import Models
+
 __all__ = ["CoroutineTask", "shared_task", "task"]
+
+#: The options of ``@task`` that belong to ``pydantic=True``.
+MODEL_OPTIONS = ("pydantic_strict", "pydantic_context", "pydantic_dump_kwargs")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -166,7 +169,11 @@ def _models(function: Callable[..., Any], bind: bool, options: dict[str, Any], n
     given = {option.removeprefix("pydantic_"): options.pop(option) for option in MODEL_OPTIONS if option in options}
     if not isinstance(wanted, bool):
         raise TypeError(f"@task of {name}: pydantic must be True or False, not {wanted!r}.")
-    return Models(function, name, bind=bind, **given) if wanted else None
+    if not wanted:
+        return None
+    from .pydantic_models import Models
+
+    return Models(function, name, bind=bind, **given)
 
 
 def _base(given: Any, name: str) -> type[Task[..., Any]]:

@@ -16,10 +16,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-__all__ = ["OPTIONS", "Models"]
-
-#: The options of ``@task`` that belong to ``pydantic=True``.
-OPTIONS = ("pydantic_strict", "pydantic_context", "pydantic_dump_kwargs")
+__all__ = ["Models"]
 
 _BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)

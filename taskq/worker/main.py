@@ -25,11 +25,10 @@ from taskq.logs import setup_worker_logging
 from . import log_lines
 from .node import Service, WorkerNode
 from .options import WorkerOptions
-from .pools.base import MAX_IN_FLIGHT, Pool
+from .pools.base import Pool
 from .pools.forkserver_process import launch
 from .pools.interpreter import Interpreter
 from .pools.registry import WITH_CHILDREN, pool_class
-from .pools.shared_pool import SharedPool, refuse_above
 from .process.daemon import Background, redirect_streams
 from .process.forked import kill_helpers, prepare
 from .process.nodenames import expand, hostname
@@ -181,14 +180,13 @@ def _refuse_scaling(pool: type[Pool], config: WorkerConfig) -> None:
         raise ValueError(
             f"The {pool.name} pool can't grow: --autoscale (TASKQ_AUTOSCALE) needs threads, {WITH_CHILDREN}."
         )
-    if not issubclass(pool, SharedPool):
-        return
-    if config.autoscale and config.autoscale[0] > MAX_IN_FLIGHT:
+    most = pool.max_concurrency
+    if config.autoscale and most is not None and config.autoscale[0] > most:
         raise ValueError(
-            f"The {pool.name} pool runs at most {MAX_IN_FLIGHT} tasks at a time: change --autoscale (TASKQ_AUTOSCALE), "
+            f"The {pool.name} pool runs at most {most} tasks at a time: change --autoscale (TASKQ_AUTOSCALE), "
             f"which is {config.autoscale[0]},{config.autoscale[1]}."
         )
-    refuse_above(MAX_IN_FLIGHT, config.concurrency, pool.name)
+    pool.refuse_above_most(config.concurrency)
 
 
 def _interpreter(config: WorkerConfig) -> Interpreter | None:

@@ -104,7 +104,7 @@ def _signature(task: Unreachable) -> dict[str, Any]:
 def is_large(found: FollowUps) -> bool:
     """Tell whether follow-ups are to be sent in parts."""
     count, size = len(found.envelopes), sum(len(e.body) for e in found.envelopes)
-    return count > 1 and (max(count, len(found.nodes)) > MOST_MESSAGES or size > MOST_CHARACTERS)
+    return max(count, len(found.nodes)) > MOST_MESSAGES or (count > 1 and size > MOST_CHARACTERS)
 
 
 def sent_in_parts(found: FollowUps, name: str, root_id: str, keep: Keep) -> Pending:
@@ -144,7 +144,11 @@ def read_part(text: str) -> tuple[FollowUps, str]:
 
 def _wire(part: FollowUps) -> Any:
     # Not ``to_wire``, which knows no follow-ups without messages.
-    return [[[getattr(each, name) for name in each.__slots__] for each in those] for those in part.lists]
+    return [[_fields(each) for each in records] for records in part.lists]
+
+
+def _fields(record: Any) -> list[Any]:
+    return [getattr(record, name) for name in record.__slots__]
 
 
 def _size_of(e: Envelope) -> int:

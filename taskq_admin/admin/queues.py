@@ -13,7 +13,7 @@ from taskq import control
 from taskq.conf import database_broker_alias, settings
 from taskq.models import Queue, TaskRun, Worker
 from taskq_admin.badges import short
-from taskq_admin.queries import queues, workers
+from taskq_admin.queries import queues, times, workers
 
 from .read_only import ReadOnlyAdmin
 
@@ -63,15 +63,21 @@ class QueueAdmin(ReadOnlyAdmin[Queue]):
         rows = list(workers.listed().order_by("name"))
         load, queue = queues.of(name, rows), _row(name, {each.queue: each for each in control.paused_queues()})
         readers = self.may_view(request, Worker)
+        took = times.of_queue(name)
         context = {
             "queue": load,
+            "times": took,
             "row": queue,
             "readers": workers.readers(name, rows) if readers else None,
             "runs_visible": self.may_view(request, TaskRun),
             "other_broker": database_broker_alias() is None,
         }
         return self.render(
-            request, self.page_template, short(name), context, lambda: queues.data(load, readers=readers)
+            request,
+            self.page_template,
+            short(name),
+            context,
+            lambda: {**queues.data(load, readers=readers), "times": times.by_span(took)},
         )
 
     def action_rows(self, request: HttpRequest, ids: Sequence[str]) -> Mapping[str, Any]:

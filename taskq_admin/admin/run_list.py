@@ -14,16 +14,19 @@ from django.core.paginator import InvalidPage
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.functional import cached_property
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
 from taskq.models import Queue, TaskRun, Worker
-from taskq_admin.badges import ago, badge, short
-from taskq_admin.queries import durations, listing, matching, queues, runs
+from taskq_admin.badges import ago, badge, breakable, short
+from taskq_admin.queries import durations, listing, matching, queues, runs, times
 from taskq_admin.queries.listing import Detail
 from taskq_admin.queries.tabs import tab_for
+from taskq_admin.queries.throughput import Span
+from taskq_admin.queries.times import Times
 from taskq_admin.queries.wanted import PARAMETERS, Wanted
 
 from .filters import FILTERS
@@ -34,7 +37,6 @@ from .read_only import ReadOnlyAdmin
 PAYLOAD_PERMISSION = "view_taskrun_payload"
 #: What only those may look for who may see it: an answer tells it too.
 _PAYLOADS: dict[str, Any] = {"argument": None, "said": "", "exception": "", "error": "", "stamp": ""}
-_BREAK = SafeString("<wbr>")
 
 
 class RunList(ChangeList):
@@ -83,6 +85,11 @@ class RunList(ChangeList):
             return ""
         text = _now("No index answers this: only the newest %(count)s rows were looked at.")
         return text % {"count": f"{self.found.looked_at:,}"}
+
+    @cached_property
+    def times(self) -> list[tuple[Span, Times]]:
+        """How long the runs of one task wait and run, if the list is that of a task."""
+        return [] if self.wanted.unfit else times.of_task(self.wanted.name)
 
     @property
     def empty(self) -> str:
@@ -163,7 +170,8 @@ class RunListAdmin(ReadOnlyAdmin[TaskRun]):
             row["progress"] = found.progress and {"percent": found.progress.percent, "words": found.progress.words}
             if not found.exception:
                 row["error"] = None
-        return {**data, "looked_at": cl.found.looked_at, "older": cl.found.older, "problems": cl.problems}
+        data |= {"looked_at": cl.found.looked_at, "older": cl.found.older, "problems": cl.problems}
+        return data | ({"times": times.by_span(cl.times)} if cl.times else {})
 
     @admin.display(description="")
     def pick(self, run: TaskRun) -> SafeString:
@@ -176,9 +184,8 @@ class RunListAdmin(ReadOnlyAdmin[TaskRun]):
 
     @admin.display(description=_("task"))
     def task(self, run: TaskRun) -> SafeString:
-        """What it is, and what went wrong: the name, which a narrow column breaks at its dots, the id, the error."""
-        parts = short(run.name or "-").split(".")
-        name = format_html_join(SafeString(".<wbr>"), "{}", ((part,) for part in parts))
+        """What it is, and what went wrong: the name, broken between its words if at all, the id, the error."""
+        name = breakable(short(run.name or "-"))
         page = reverse("admin:taskq_taskrun_change", args=[run.pk], current_app=self.admin_site.name)
         shown = format_html(
             '<a class="taskq-name" href="{}">{}</a> <a class="taskq-id" href="{}" title="{}">{}</a>',

@@ -18,7 +18,7 @@ from taskq_admin.badges import short
 
 from . import durations, workers
 from .queues import QueueLoad, Schedule
-from .throughput import Failing
+from .times import Failing
 
 #: Seconds after which a scheduled message that is due is overdue, and waiting messages that nobody takes are.
 LATE = 60.0

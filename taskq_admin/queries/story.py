@@ -60,8 +60,8 @@ def _now(run: TaskRun) -> tuple[str, datetime | None, dict[str, str]]:
     if run.state == states.RETRY:
         return _("Waits for its next attempt") + "%(time)s", None, {}
     if run.started_at is not None:
-        return _("Runs since %s").replace("%s", "%(time)s"), run.started_at, {}
-    return _("Waits since %s").replace("%s", "%(time)s"), run.created_at, {}
+        return _("Running for %s").replace("%s", "%(time)s"), run.started_at, {}
+    return _("Waiting for %s").replace("%s", "%(time)s"), run.created_at, {}
 
 
 def _since(moment: datetime | None, now: datetime) -> str:

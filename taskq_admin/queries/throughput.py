@@ -1,6 +1,6 @@
 """Throughput: how many tasks ended in each minute or hour, from the statistics that workers write.
 
-One statement adds up for the chart and for all queues, another one for the failures of each task.
+One statement adds up for the chart and for all queues.
 """
 
 from __future__ import annotations
@@ -73,17 +73,6 @@ class Throughput:
         return sum(minutes) / RATE_MINUTES
 
 
-@dataclass(frozen=True, slots=True)
-class Failing:
-    """How many runs of a task failed within the last hour, of how many, and within the 24 hours before."""
-
-    name: str
-    failed: int
-    ended: int
-    failed_before: int = 0
-    ended_before: int = 0
-
-
 def span_for(key: str | None) -> Span:
     """Return the span with ``key``; an unknown one is the last hour."""
     return next((span for span in SPANS if span.key == key), SPANS[0])
@@ -122,23 +111,3 @@ def _periods(span: Span, last: int, found: dict[tuple[int, int], list[int]]) -> 
         Period(datetime.fromtimestamp(number * span.seconds, UTC), *found.get((span.seconds, number), ()))
         for number in range(last - span.periods + 1, last + 1)
     ]
-
-
-def failing(least: int, most: int) -> list[Failing]:
-    """Return the tasks of which at least so many runs failed within the last hour, the most first; ``most`` of them."""
-    now = int(timezones.now().timestamp())
-    hour, day = now - now % _MINUTE - _HOUR, now - now % _HOUR - DAY.periods * _HOUR
-    recent = Q(seconds=_MINUTE, period__gt=hour)
-    # Whole hours, without the ones that the last hour is in.
-    before = Q(seconds=_HOUR, period__gte=day, period__lte=hour - _HOUR)
-    ended = F("succeeded") + F("failed") + F("revoked")
-    rows = Statistic.objects.using(settings.DATABASE).filter(recent | before).order_by().values("name")
-    sums = rows.annotate(
-        failed_now=Sum(Case(When(recent, then=F("failed")), default=0)),
-        ended_now=Sum(Case(When(recent, then=ended), default=0)),
-        failed_before=Sum(Case(When(before, then=F("failed")), default=0)),
-        ended_before=Sum(Case(When(before, then=ended), default=0)),
-    )
-    found = sums.filter(failed_now__gte=least).order_by("-failed_now")
-    columns = ("name", "failed_now", "ended_now", "failed_before", "ended_before")
-    return [Failing(name, *map(int, counts)) for name, *counts in found.values_list(*columns)[:most]]

@@ -36,6 +36,12 @@ def short(text: object) -> str:
 
 
 @register.filter
+def breakable(text: object) -> SafeString:
+    """Return a name that breaks between its words in a narrow column."""
+    return badges.breakable(text)
+
+
+@register.filter
 def moment(at: datetime | None) -> SafeString:
     """Return a point in time in the current time zone."""
     return badges.moment(at)

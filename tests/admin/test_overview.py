@@ -21,7 +21,7 @@ from taskq.messages.protocol.wire import UNKNOWN_SINCE
 from taskq.models import Lease, TaskRun, Worker
 from taskq.store import statistics
 from taskq_admin.charts.columns import HEIGHT, WIDTH, stacked
-from taskq_admin.queries import attention, queues, sent, throughput
+from taskq_admin.queries import attention, queues, sent, throughput, times
 
 URL = "/admin/taskq/"
 Make = Callable[..., Any]
@@ -126,7 +126,7 @@ def test_task_that_fails_as_often_as_before_is_no_news(db: None) -> None:
     count(120, 99, 1, name="shop.mail")
     count(1, 0, 7, name="")
     count(1, 10_000, 8, name="shop.often")
-    told = attention.of_failures(throughput.failing(attention.FAILURES, 10))
+    told = attention.of_failures(times.summary(throughput.HOUR).failing)
     assert [(notice.text, notice.query) for notice in told] == [
         ("7 tasks failed within the last hour whose names no worker knows.", "?tab=failed"),
         (
@@ -221,7 +221,7 @@ def test_statistics_that_are_off_are_said(admin_client: Client) -> None:
 def test_running_tasks_of_a_worker_are_named(admin_client: Client, make_run: Make, make_worker: Make) -> None:
     make_run("x", name="shop.report")
     make_worker(info='{"slots": [{"slot": 0, "pid": 1, "id": "x", "name": "shop.report", "since": 1}, {"slot": 1}]}')
-    assert "shop.report" in text(admin_client)
+    assert "shop.<wbr>report" in text(admin_client)
     assert TaskRun.objects.count() == 1
 
 

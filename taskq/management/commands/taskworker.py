@@ -184,16 +184,20 @@ class Command(BaseCommand):
     def _services(self, serve: Any, **events: Any) -> list[Service]:
         from taskq.control.service import services
         from taskq.events.service import services as event_services
-        from taskq.metrics.service import services as metric_services
 
-        return [*services(), *event_services(**events), *metric_services(serve)]
+        found = [*services(), *event_services(**events)]
+        if serve is not None:
+            from taskq.metrics.service import Serving
+
+            found.append(Serving(serve))
+        return found
 
     def _address(self, text: str | None, name: str) -> Any:
         """Return the address to serve on, while there is a terminal to say that nothing can listen there."""
-        from taskq.metrics import addresses
-
         if not text:
             return None
+        from taskq.metrics import addresses
+
         address = addresses.parse(expand(text, name) if text.startswith("unix:") else text)
         addresses.check(address)
         return address

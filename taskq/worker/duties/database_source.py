@@ -212,8 +212,10 @@ class DatabaseSource(Duty):
             return 0
         claimed, found, at_start = self._claim_behind_front(name, limit)
         empty = found < limit and len(claimed) == found
-        # Behind the front: there may be more before it.
-        again = (None if at_start else self._fronts[name].pace.next_look) if empty else 0.0
+        again: float | None = 0.0
+        if empty:
+            # Behind the front: there may be more before it.
+            again = None if at_start else self._fronts[name].pace.next_look
         self.limits.note_claimed(name, len(claimed), again=again)
         if again is None:
             del self._fronts[name]

@@ -1,7 +1,7 @@
 """Parking: a duty of the store thread that parks messages whose task has reached its rate limit.
 
-The loop reads that of which task a message is, and posts it here. What follows it at the head of its queue is parked
-without being claimed: other tasks need not wait until all of that has been read.
+The loop reads the headers of a message, finds that its task is limited, and posts it here. Messages of the same task
+that follow at the head of the queue are parked without being claimed, so that other tasks need not wait behind them.
 """
 
 from __future__ import annotations

@@ -147,8 +147,12 @@ def read(message: Claimed, limits: Limits) -> Request:
     task = tasks.get(name)
     hard, soft = time_limits(headers, task, limits)
     acks_late = task.acks_late if task else settings.ACKS_LATE
-    # With ``acks_late=False`` a redelivered message was never started: it is acknowledged as a new one is.
-    before = "acknowledge" if not acks_late else "count" if message.redelivered else ""
+    before = ""
+    if not acks_late:
+        # A redelivered message was never started: it is acknowledged as a new one is.
+        before = "acknowledge"
+    elif message.redelivered:
+        before = "count"
     alone = bool(hard or soft or before or (task and task.track_started))
     limited = bool(limits.rated) and is_limited(message, name, limits)
     bound = (

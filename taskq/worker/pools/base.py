@@ -125,10 +125,14 @@ class Pool(ABC):
     supports_hard_limit: ClassVar[bool] = False
     #: Whether ``terminate`` can end a running task.
     supports_terminate: ClassVar[bool] = False
+    #: Whether ``terminate`` with a grace, as ``SIGTERM+5``, raises ``TaskTerminated`` in a running task.
+    supports_grace: ClassVar[bool] = False
     #: Whether ``max_tasks_per_child`` and ``max_memory_per_child`` mean anything.
     supports_recycling: ClassVar[bool] = False
     #: Whether ``grow`` and ``shrink`` can do anything.
     supports_resizing: ClassVar[bool] = True
+    #: The most tasks that can run at a time; ``None`` is as many as are asked for.
+    max_concurrency: ClassVar[int | None] = None
 
     def __init__(self, concurrency: int, events: PoolEvents, hub: Hub, options: PoolOptions) -> None:
         if concurrency < 1:
@@ -183,6 +187,15 @@ class Pool(ABC):
     def refuse(cls, interpreter: Interpreter | None) -> None:
         """Raise ``ValueError`` if the pool can't run this project's tasks, before the worker leaves the terminal."""
         return None  # most pools can run any project
+
+    @classmethod
+    def refuse_above_most(cls, concurrency: int) -> None:
+        """Raise ``ValueError`` for more tasks at a time than ``max_concurrency``."""
+        if cls.max_concurrency is not None and concurrency > cls.max_concurrency:
+            raise ValueError(
+                f"The {cls.name} pool runs at most {cls.max_concurrency} tasks at a time: "
+                f"change --concurrency ({concurrency})."
+            )
 
     def restart(self, *, reload: bool = False) -> None:
         """Replace the processes of the pool, each when its tasks have ended; ``ValueError`` if there are none.

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from django.db import connections
 
@@ -32,13 +32,14 @@ from taskq.worker.process.system import die_with_parent, heed_orders, resident_k
 
 from . import frames, stack_texts
 from .base import GREEN, RunFn
-from .child_asyncio import AsyncioChild
 from .child_inbox import ChildInbox
-from .child_many import ManyChild
 from .child_outbox import ChildOutbox
 from .soft_limits import signal_limit
 from .soft_stop import obey_soft_stops
 from .stack_thread import StackThread
+
+if TYPE_CHECKING:
+    from .child_many import ManyChild
 
 # Inherited connections, kept for ever: collecting one would close it for the process that it was inherited from.
 _inherited: list[Any] = []
@@ -98,11 +99,14 @@ def main(fds: Descriptors, parent: int, run: RunFn | None, options: frames.Child
 
 
 def _make(sock: socket.socket, permits_fd: int, run: RunFn | None, options: frames.ChildOptions) -> Child | ManyChild:
-    if options.kind == AsyncioChild.kind:
-        return AsyncioChild(sock, permits_fd, options, run)
+    # A pool whose child runs many deliveries has only one child: it loads its module itself.
+    many: Callable[..., ManyChild]
     if options.kind in GREEN:
-        green: Callable[..., ManyChild] = import_module("taskq.worker.pools.child_green").GreenChild
-        return green(sock, permits_fd, options, run)
+        many = import_module("taskq.worker.pools.child_green").GreenChild
+        return many(sock, permits_fd, options, run)
+    if options.kind == "asyncio":
+        many = import_module("taskq.worker.pools.child_asyncio").AsyncioChild
+        return many(sock, permits_fd, options, run)
     return Child(sock, permits_fd, run or partial(execute, soft_limit=signal_limit), options.max_memory)
 
 

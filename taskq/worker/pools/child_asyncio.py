@@ -30,9 +30,6 @@ from .soft_limits import thread_limit
 class AsyncioChild(ManyChild):
     """The loop of one child. With ``run``, each delivery is run by that function, in a thread."""
 
-    #: The ``kind`` of ``frames.ChildOptions``, and the name of the pool.
-    kind = "asyncio"
-
     def __init__(
         self, sock: socket.socket, permits_fd: int, options: frames.ChildOptions, run: RunFn | None = None
     ) -> None:

@@ -24,11 +24,13 @@ from .shared_slot import SharedSlot
 class SharedPool(ForkedPool):
     """``concurrency`` slots, all in one child. A subclass has the ``name``, which is the child's kind too."""
 
+    max_concurrency = MAX_IN_FLIGHT
+
     children: SharedChildren
 
     def __init__(self, concurrency: int, events: PoolEvents, hub: Hub, options: PoolOptions) -> None:
         super().__init__(concurrency, events, hub, options)
-        refuse_above(MAX_IN_FLIGHT, concurrency, self.name)
+        self.refuse_above_most(concurrency)
         self.children = SharedChildren(self._server, events, hub, options, self.name)
         self._slots: list[SharedSlot] = []
         #: Also the slots that were removed and still have a delivery.
@@ -73,7 +75,7 @@ class SharedPool(ForkedPool):
 
     def grow(self, n: int = 1) -> None:
         """Add ``n`` slots."""
-        refuse_above(MAX_IN_FLIGHT, len(self._slots) + n, self.name)
+        self.refuse_above_most(len(self._slots) + n)
         self._by_index = {i: slot for i, slot in self._by_index.items() if not (slot.removing and slot.idle)}
         free = (index for index in range(len(self._by_index) + n) if index not in self._by_index)
         added = [SharedSlot(next(free), self.children.place) for _ in range(n)]
@@ -116,9 +118,3 @@ class SharedPool(ForkedPool):
                 for place, child in living
             ],
         }
-
-
-def refuse_above(most: int, concurrency: int, pool: str) -> None:
-    """Raise ``ValueError`` for more slots than a pool can have."""
-    if concurrency > most:
-        raise ValueError(f"The {pool} pool runs at most {most} tasks at a time: change --concurrency ({concurrency}).")

@@ -58,12 +58,15 @@ def of_frame(frame: FrameType | None, *, or_all: bool = True) -> str:
         frame = frame.f_back
     cut = len(frames) > MOST_FRAMES
     frames.reverse()
-    return _text(frames[1:] if cut else _without_callers(frames) or (frames if or_all else []), cut)
+    if cut:
+        return _text(frames[1:], cut=True)
+    own = _without_callers(frames)
+    return _text(frames if not own and or_all else own, cut=False)
 
 
 def of_coroutine(coroutine: Any) -> str:
     """Return where a coroutine waits: its frame, those of what it awaits, and so on."""
-    return _text(_without_callers(list(_awaited(coroutine))), False)
+    return _text(_without_callers(list(_awaited(coroutine))), cut=False)
 
 
 def joined(parts: Iterable[str]) -> str:
@@ -113,7 +116,7 @@ def _headed(title: str, text: str) -> str:
     return f"{title}:\n{text}" if text else ""
 
 
-def _text(frames: Iterable[FrameType], cut: bool) -> str:
+def _text(frames: Iterable[FrameType], *, cut: bool) -> str:
     summary = traceback.StackSummary.extract((frame, frame.f_lineno or 0) for frame in frames)
     lines = [line[:MOST_LINE] for entry in summary.format() for line in entry.rstrip("\n").split("\n")]
     text = "\n".join([*(["  … more frames above"] if cut else []), *lines])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,17 +15,12 @@ from taskq.exceptions import TimeoutError
 from taskq.results import callbacks, listener, rows, waiting
 from taskq.results.async_result import AsyncResult
 from taskq.results.group_result import GroupResult
+from tests.support.waiting import await_until, wait_until
 
+from .listening import in_thread, result_listeners, waited_for
 from .rows import failure, success
-from .test_waiting import in_thread, listener_threads, result_listeners, until, waited_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_stays() -> Iterator[None]:
-    yield
-    until(lambda: not listener_threads())
 
 
 def of(*ids: str) -> GroupResult[Any]:
@@ -35,12 +30,12 @@ def of(*ids: str) -> GroupResult[Any]:
 def test_iterate_yields_each_value_once_all_before_it_are_there() -> None:
     got: list[int] = []
     thread = in_thread(lambda: got.extend(of("a", "b", "c").iterate(timeout=20)))
-    until(waited_for)
+    wait_until(waited_for)
     success("b", 2)
-    until(lambda: waited_for() == 2)
+    wait_until(lambda: waited_for() == 2)
     assert got == []
     success("a", 1)
-    until(lambda: got == [1, 2])
+    wait_until(lambda: got == [1, 2])
     success("c", 3)
     thread.join()
     assert got == [1, 2, 3]
@@ -55,7 +50,7 @@ def test_failed_member_ends_the_wait_for_the_group() -> None:
         errors.append(caught.value)
 
     thread = in_thread(wait)
-    until(waited_for)
+    wait_until(waited_for)
     failure("b", ValueError("boom"))
     thread.join()
     assert errors
@@ -68,7 +63,7 @@ def test_look_at_many_members_is_one_query(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(rows, "finished", lambda wanted, *rest: looks.append(len(wanted)) or finished(wanted, *rest))
     got: list[int] = []
     thread = in_thread(lambda: got.extend(of(*ids).get(timeout=60)))
-    until(waited_for)
+    wait_until(waited_for)
     with transaction.atomic():
         for number, task_id in enumerate(ids):
             success(task_id, number)
@@ -128,9 +123,9 @@ def test_async_for_yields_values_as_they_arrive() -> None:
             got.append(value)
 
     thread = in_thread(lambda: async_to_sync(gather)())
-    until(waited_for)
+    wait_until(waited_for)
     success("a", 1)
-    until(lambda: got == [1])
+    wait_until(lambda: got == [1])
     success("b", 2)
     thread.join()
     assert got == [1, 2]
@@ -139,8 +134,7 @@ def test_async_for_yields_values_as_they_arrive() -> None:
 def test_cancelled_aget_leaves_nobody_waiting() -> None:
     async def cancel() -> None:
         task = asyncio.ensure_future(of("a").aget())
-        while not waited_for():
-            await asyncio.sleep(0.001)
+        await await_until(waited_for)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -180,7 +174,7 @@ def test_then_calls_back_when_the_task_ends() -> None:
         event.set()
 
     AsyncResult[int]("a").then(callback)
-    until(waited_for)
+    wait_until(waited_for)
     assert not event.is_set()
     success("a", 1)
     assert event.wait(20)
@@ -222,7 +216,7 @@ def test_then_asked_in_a_transaction_calls_back_after_commit() -> None:
 def test_exception_in_a_then_callback_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     success("a", 1)
     AsyncResult[int]("a").then(lambda result: 1 / 0)
-    until(lambda: "given to then() raised" in caplog.text)
+    wait_until(lambda: "given to then() raised" in caplog.text)
 
 
 def test_then_callback_is_called_once() -> None:
@@ -231,7 +225,7 @@ def test_then_callback_is_called_once() -> None:
     watched.take({"a": success("a", 1).task_record})  # type: ignore[dict-item]
     watched.submit_if_done()
     watched.submit_if_done()
-    until(lambda: calls)
+    wait_until(lambda: calls)
     assert watched.done()
     assert len(calls) == 1
 
@@ -250,7 +244,7 @@ def test_listener_pauses_for_as_long_as_its_last_query_took(monkeypatch: pytest.
 
 def test_watch_whose_first_look_fails_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
-    until(lambda: any(watch._listening for watch in result_listeners()))
+    wait_until(lambda: any(watch._listening for watch in result_listeners()))
     finished = rows.finished
 
     def failing(ids: Any) -> Any:

@@ -6,79 +6,29 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.db import InterfaceError, OperationalError, connection, connections, transaction
+from django.db import connection, transaction
 
-from taskq.engines.listeners import Listener
 from taskq.exceptions import TimeoutError
 from taskq.models import TaskRun
 from taskq.results import listener, rows, waiting
 from taskq.results.async_result import AsyncResult
+from tests.support.waiting import wait_until
+from tests.unit.results.listening import (
+    in_thread,
+    listener_threads,
+    listening,
+    put,
+    result_listeners,
+    waited_for,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def put(task_id: str, state: str = "SUCCESS", result: str = "4") -> None:
-    TaskRun.objects.update_or_create(
-        task_id=task_id,
-        defaults={"state": state, "result": result, "created_at": datetime.now(UTC)},
-    )
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen within 60 s"
-        time.sleep(0.002)
-
-
-def result_listeners() -> list[listener.ResultListener]:
-    """Those that there are: a copy, as their own threads change the dictionary."""
-    return list(listener._listeners.values())
-
-
-def listener_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("taskq-results")]
-
-
-def waited_for() -> int:
-    return sum(len(watch._waiting) for watch in result_listeners() if watch.alive)
-
-
-def listening() -> bool:
-    return any(watch._listening for watch in result_listeners())
-
-
-class Deaf(Listener):
-    """A listener that never hears anything."""
-
-    interval = None
-
-    def poll(self) -> set[str] | None:
-        return set()
-
-
-def in_thread(work: Callable[[], object]) -> threading.Thread:
-    def run() -> None:
-        try:
-            work()
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread
-
-
-@pytest.fixture(autouse=True)
-def _nothing_stays() -> Iterator[None]:
-    yield
-    until(lambda: not listener_threads())
 
 
 def test_wait_for_a_ready_result_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +41,7 @@ def test_get_returns_when_the_task_ends() -> None:
     put("a", "PENDING")
     got: list[int] = []
     thread = in_thread(lambda: got.append(AsyncResult[int]("a").get(timeout=20)))
-    until(waited_for)
+    wait_until(waited_for)
     put("a", "STARTED")
     put("a")
     thread.join()
@@ -101,7 +51,7 @@ def test_get_returns_when_the_task_ends() -> None:
 def test_get_returns_when_the_row_appears_only_at_the_end() -> None:
     got: list[int] = []
     thread = in_thread(lambda: got.append(AsyncResult[int]("a").get(timeout=20)))
-    until(waited_for)
+    wait_until(waited_for)
     put("a")
     thread.join()
     assert got == [4]
@@ -123,7 +73,7 @@ def test_end_between_first_look_and_listening_is_not_missed(monkeypatch: pytest.
 
 def test_a_waiter_that_joins_a_listening_thread_looks_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     first = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
-    until(listening)
+    wait_until(listening)
     put("b")
     monkeypatch.setattr(listener.ResultListener, "_look", lambda *args: None)
     assert AsyncResult[int]("b").get(timeout=20) == 4
@@ -146,7 +96,7 @@ def test_get_times_out_and_refuses_a_timeout_that_is_no_number() -> None:
 def test_infinite_timeout_is_no_timeout() -> None:
     got: list[int] = []
     thread = in_thread(lambda: got.append(AsyncResult[int]("a").get(timeout=float("inf"))))
-    until(waited_for)
+    wait_until(waited_for)
     put("a")
     thread.join()
     assert got == [4]
@@ -177,9 +127,9 @@ def test_waiting_threads_share_one_listener_thread_and_its_queries(monkeypatch: 
     got: list[int] = []
     ids = [f"t{n}" for n in range(20)]
     threads = [in_thread(lambda i=i: got.append(AsyncResult[int](i).get(timeout=20))) for i in ids]  # type: ignore[misc]
-    until(lambda: waited_for() == 20)
+    wait_until(lambda: waited_for() == 20)
     assert len(listener_threads()) == 1
-    until(listening)
+    wait_until(listening)
     looks.clear()
     with transaction.atomic():
         for task_id in ids:
@@ -204,98 +154,11 @@ def test_wait_for_many_ids_names_the_one_that_is_not_ready() -> None:
 def test_several_waiters_for_one_task_all_get_its_value() -> None:
     got: list[int] = []
     threads = [in_thread(lambda: got.append(AsyncResult[int]("a").get(timeout=20))) for _ in range(3)]
-    until(lambda: sum(len(waiters) for w in result_listeners() for waiters in list(w._waiting.values())) == 3)
+    wait_until(lambda: sum(len(waiters) for w in result_listeners() for waiters in list(w._waiting.values())) == 3)
     put("a")
     for thread in threads:
         thread.join()
     assert got == [4] * 3
-
-
-def test_result_whose_notification_is_lost_is_found_by_the_slow_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listener, "SLOW_LOOK", 0.01)
-    monkeypatch.setattr(listener.ResultListener, "_open_listener", lambda self: Deaf())
-    thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
-    until(waited_for)
-    put("a")
-    thread.join(20)
-    assert not thread.is_alive()
-
-
-def test_wait_outlasts_errors_of_database(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(listener, "RETRY", 0.01)
-    finished = rows.finished
-    failures: list[int] = []
-
-    def failing(ids: Any) -> Any:
-        if threading.current_thread() in listener_threads() and len(failures) < 3:
-            failures.append(1)
-            raise OperationalError("server closed the connection")
-        return finished(ids)
-
-    monkeypatch.setattr(rows, "finished", failing)
-    got: list[int] = []
-    thread = in_thread(lambda: got.append(AsyncResult[int]("a").get(timeout=20)))
-    until(waited_for)
-    put("a")
-    thread.join()
-    assert got == [4]
-    assert len(failures) == 3
-    assert "trying again" in caplog.text
-
-
-def test_error_on_closing_a_broken_connection_ends_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listener, "RETRY", 0.01)
-    finished = rows.finished
-    failures: list[int] = []
-
-    def failing(ids: Any) -> Any:
-        if threading.current_thread() in listener_threads() and not failures:
-            failures.append(1)
-            # Of this thread's own connection: it is gone with the thread.
-            monkeypatch.setattr(connections["default"], "close", broken)
-            raise OperationalError("server closed the connection")
-        return finished(ids)
-
-    def broken() -> None:
-        failures.append(2)
-        raise InterfaceError("connection already closed")
-
-    monkeypatch.setattr(rows, "finished", failing)
-    got: list[int] = []
-    thread = in_thread(lambda: got.append(AsyncResult[int]("a").get(timeout=20)))
-    until(lambda: 2 in failures)
-    put("a")
-    thread.join()
-    assert got == [4]
-    until(lambda: not listener_threads())
-    assert failures == [1, 2, 2]
-
-
-def test_listener_polls_when_listening_fails(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    def refuse(alias: str) -> Any:
-        raise OperationalError("no more connections")
-
-    monkeypatch.setattr("taskq.engines.for_alias", refuse)
-    thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
-    until(waited_for)
-    put("a")
-    thread.join(20)
-    assert "polled for" in caplog.text
-
-
-def test_listener_thread_lingers_for_the_next_waiter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listener, "_linger", lambda: 20.0)
-    thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
-    until(waited_for)
-    put("a")
-    thread.join()
-    (watch,) = listener_threads()
-    with pytest.raises(TimeoutError):
-        AsyncResult[int]("b").get(timeout=0.01)
-    assert listener_threads() == [watch]
-    monkeypatch.setattr(listener, "_linger", lambda: 0.0)
-    with pytest.raises(TimeoutError):
-        AsyncResult[int]("b").get(timeout=0.01)
 
 
 @pytest.fixture
@@ -309,7 +172,7 @@ def _interrupts() -> Iterator[None]:
 @pytest.mark.usefixtures("_interrupts")
 def test_keyboard_interrupt_leaves_nobody_waiting() -> None:
     def interrupt() -> None:
-        until(waited_for)
+        wait_until(waited_for)
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
@@ -336,41 +199,6 @@ def test_exception_in_on_interval_ends_the_wait() -> None:
     assert waited_for() == 0
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_forked_child_waits_with_a_listener_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The parent's thread sleeps at the fork: one that is just then inside of SQLite would leave it locked in the child.
-    monkeypatch.setattr(listener.ResultListener, "_open_listener", lambda self: Deaf())
-    monkeypatch.setattr(listener, "SLOW_LOOK", 3600)
-    look, looked = listener.ResultListener._look, threading.Event()
-
-    def noted(self: listener.ResultListener, ended: set[str] | None) -> None:
-        look(self, ended)
-        looked.set()
-
-    monkeypatch.setattr(listener.ResultListener, "_look", noted)
-    thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
-    until(looked.is_set)
-    connection.close()
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            assert listener._listeners == {}
-            listener.SLOW_LOOK = 0.01
-            assert AsyncResult[int]("b").get(timeout=20) == 4
-            code = 0
-        finally:
-            os._exit(code)
-    put("b")
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
-    put("a")
-    listener.SLOW_LOOK = 0.01
-    in_thread(lambda: AsyncResult[int]("b").get()).join()
-    thread.join(20)
-    assert not thread.is_alive()
-
-
 # -- in a transaction
 
 
@@ -389,7 +217,7 @@ def test_ready_result_is_read_in_a_transaction() -> None:
 
 def test_waiting_in_a_transaction_is_an_error_while_another_thread_listens() -> None:
     thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
-    until(listening)
+    wait_until(listening)
     with transaction.atomic(), pytest.raises(RuntimeError, match="atomic"):
         AsyncResult[int]("b").get()
     put("a")
@@ -409,7 +237,7 @@ def test_query_log_of_debug_mode_does_not_grow(settings: Any) -> None:
     with pytest.MonkeyPatch.context() as patch, pytest.raises(TimeoutError):
         patch.setattr(rows, "finished", noting)
         AsyncResult("nothing").get(timeout=0.2)
-    until(lambda: logs and not logs[-1])
+    wait_until(lambda: logs and not logs[-1])
 
 
 def test_all_rows_are_read_the_more_seldom_the_longer_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:

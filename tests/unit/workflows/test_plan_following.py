@@ -27,11 +27,7 @@ from taskq.workflows.plan import (
     plan_replacement,
 )
 from tests.unit.canvas.jobs import S, a, add, b, c, calls, d, e, embed_of, ident, messages
-
-
-def tail(envelope: Any) -> list[Any]:
-    """Return what follows a message in its chain, the next one first."""
-    return list(reversed(embed_of(envelope)["chain"] or []))
+from tests.unit.workflows.tails import tail
 
 
 def as_it_is(sig: Any) -> Any:

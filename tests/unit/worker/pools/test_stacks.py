@@ -53,7 +53,7 @@ def test_coroutine_is_where_it_waits() -> None:
         coroutine = outer()
         task = asyncio.ensure_future(coroutine)
         await asyncio.sleep(0)
-        text = stack_texts.joined(stack_texts._text(stack_texts._awaited(coroutine), False).splitlines(True))
+        text = stack_texts.joined(stack_texts._text(stack_texts._awaited(coroutine), cut=False).splitlines(True))
         task.cancel()
         return text
 

@@ -1,0 +1,181 @@
+"""Times: how long tasks waited and ran, as percentiles, and how many failed, from the statistics of workers.
+
+Histograms are summed first, and percentiles are read from the sums: of a task, of a queue, and of all. Each function
+needs one statement, which reads the statistics of its time, however many tasks ended.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from django.db.models import Case, F, Q, Sum, Value, When
+
+from taskq import timezones
+from taskq.conf import settings
+from taskq.histograms import BOUNDS, BUCKETS, percentile
+from taskq.models import Statistic
+from taskq.models.statistic import RAN, WAITED
+
+from .throughput import DAY, HOUR, SPANS, WEEK, Span
+
+#: The shares of the percentiles, and their names.
+SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+#: Tasks that a page shows at most.
+MANY = 10
+_COLUMNS = ("succeeded", "failed", "revoked", *WAITED, *RAN)
+#: Parts of the last week: the minutes of the last hour; the hours that it is in; those of the last day before them; the
+#: one before these, since the 24 hours before the last one are compared with it; and the others.
+_HOUR, _NOW, _DAY, _EDGE, _WEEK = range(5)
+_PARTS = {HOUR.key: {_HOUR}, DAY.key: {_NOW, _DAY}, WEEK.key: {_NOW, _DAY, _EDGE, _WEEK}}
+_BEFORE = {_DAY, _EDGE}
+
+
+@dataclass(slots=True)
+class Times:
+    """How often something ended and failed, and the histograms of its waiting and running times."""
+
+    ended: int = 0
+    failed: int = 0
+    waited: Sequence[int] = (0,) * BUCKETS
+    ran: Sequence[int] = (0,) * BUCKETS
+
+    def __add__(self, other: Times) -> Times:
+        waited, ran = _plus(self.waited, other.waited), _plus(self.ran, other.ran)
+        return Times(self.ended + other.ended, self.failed + other.failed, waited, ran)
+
+    @property
+    def waits(self) -> list[float | None]:
+        """The percentiles of the waiting times, in seconds; ``None`` if nothing was started."""
+        return [percentile(self.waited, share) for share in SHARES.values()]
+
+    @property
+    def runs(self) -> list[float | None]:
+        """The percentiles of the running times, in seconds; ``None`` if nothing ran."""
+        return [percentile(self.ran, share) for share in SHARES.values()]
+
+
+def _plus(one: Sequence[int], other: Sequence[int]) -> list[int]:
+    return [a + b for a, b in zip(one, other, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """How many runs of a task failed within the last hour, of how many, and within the 24 hours before."""
+
+    name: str
+    failed: int
+    ended: int
+    failed_before: int = 0
+    ended_before: int = 0
+
+
+@dataclass(slots=True)
+class Summary:
+    """The times of a span: of all tasks, of the ``MANY`` busiest tasks, and of the busiest queues.
+
+    ``failing`` are the tasks of which runs failed within the last hour, whatever the span is, the most first.
+    """
+
+    total: Times
+    tasks: list[tuple[str, Times]]
+    queues: list[tuple[str, Times]]
+    failing: list[Failing]
+
+
+def summary(span: Span) -> Summary:
+    """Return the times of what ended in ``span``, and the tasks that have failed of late."""
+    total, parts = Times(), _PARTS[span.key]
+    tasks, queues, recent, before = (cast("dict[str, Times]", defaultdict(Times)) for _ in range(4))
+    for part, name, queue, times in _read(_reaching(span), F("name"), F("queue")):
+        if part in parts:
+            total += times
+            tasks[name] += times
+            queues[queue] += times
+        if part == _HOUR:
+            recent[name] += times
+        elif part in _BEFORE:
+            before[name] += times
+    failing = [
+        Failing(name, times.failed, times.ended, before[name].failed, before[name].ended)
+        for name, times in recent.items()
+        if times.failed
+    ]
+    failing.sort(key=lambda each: -each.failed)
+    return Summary(total, _busiest(tasks), _busiest(queues), failing)
+
+
+def _busiest(found: dict[str, Times]) -> list[tuple[str, Times]]:
+    return sorted(found.items(), key=lambda each: (-each[1].ended, each[0]))[:MANY]
+
+
+def of_task(name: str) -> list[tuple[Span, Times]]:
+    """Return the times of the runs of a task in each span, without the spans in which none ended."""
+    return _by_span(Q(name=name)) if name else []
+
+
+def of_queue(name: str) -> list[tuple[Span, Times]]:
+    """Return the times of what ended in a queue in each span, without the spans in which nothing did."""
+    return _by_span(Q(queue=name))
+
+
+def _by_span(wanted: Q) -> list[tuple[Span, Times]]:
+    found: dict[str, Times] = defaultdict(Times)
+    for part, _, _, times in _read(wanted & _reaching(WEEK), Value(""), Value("")):
+        for span in SPANS:
+            if part in _PARTS[span.key]:
+                found[span.key] += times
+    return [(span, found[span.key]) for span in SPANS if found[span.key].ended]
+
+
+def _reaching(span: Span) -> Q:
+    """Return the condition for the minutes of the last hour, and the hours of ``span``, or of a day at least."""
+    hours = _since(WEEK) if span is WEEK else _since(DAY) - DAY.seconds
+    return Q(seconds=HOUR.seconds, period__gte=_since(HOUR)) | Q(seconds=DAY.seconds, period__gte=hours)
+
+
+def _part() -> Case:
+    """Return the part of the time that a row belongs to: rows are read once, and are a part of several spans."""
+    return Case(
+        When(seconds=HOUR.seconds, then=Value(_HOUR)),
+        When(period__gt=_since(HOUR) - DAY.seconds, then=Value(_NOW)),
+        When(period__gte=_since(DAY), then=Value(_DAY)),
+        When(period__gte=_since(DAY) - DAY.seconds, then=Value(_EDGE)),
+        default=Value(_WEEK),
+    )
+
+
+def _since(span: Span) -> int:
+    """Return the start of the first period of a span that ends with the present one."""
+    now = int(timezones.now().timestamp())
+    return now - now % span.seconds - (span.periods - 1) * span.seconds
+
+
+def _read(wanted: Q, first: Any, second: Any) -> Iterable[tuple[int, str, str, Times]]:
+    rows = Statistic.objects.using(settings.DATABASE).filter(wanted).order_by()
+    grouped = rows.annotate(part=_part(), first=first, second=second).values("part", "first", "second")
+    summed = grouped.annotate(**{f"sum_{name}": Sum(name) for name in _COLUMNS})
+    for part, one, two, *counts in summed.values_list("part", "first", "second", *(f"sum_{n}" for n in _COLUMNS)):
+        succeeded, failed, revoked, *buckets = map(int, counts)
+        yield part, one, two, Times(succeeded + failed + revoked, failed, buckets[:BUCKETS], buckets[BUCKETS:])
+
+
+def is_last(seconds: float) -> bool:
+    """Tell whether a percentile lies beyond the last bound, of which nothing more is known."""
+    return seconds >= BOUNDS[-1]
+
+
+def data(times: Times) -> dict[str, Any]:
+    """Return the times as plain values, in seconds."""
+    return {
+        "ended": times.ended,
+        "waited": dict(zip(SHARES, times.waits, strict=True)),
+        "ran": dict(zip(SHARES, times.runs, strict=True)),
+    }
+
+
+def by_span(found: Iterable[tuple[Span, Times]]) -> dict[str, Any]:
+    """Return the times of spans as plain values, by the keys of the spans."""
+    return {span.key: data(times) for span, times in found}

@@ -1,0 +1,29 @@
+"""Template tags of waiting and running times: ``{% load taskq_times %}``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django import template
+
+from taskq_admin.queries import durations, times
+from taskq_admin.queries.throughput import Span
+from taskq_admin.queries.times import Times
+
+register = template.Library()
+
+
+@register.filter
+def about(seconds: float | None) -> str:
+    """Return a percentile in words, to two digits: it is read from a histogram, and not known more exactly."""
+    if seconds is None:
+        return "-"
+    words = durations.words(float(f"{seconds:.2g}"))
+    return f"> {words}" if times.is_last(seconds) else words
+
+
+@register.inclusion_tag("admin/taskq_admin/times_of_spans.html")
+def taskq_times(found: Sequence[tuple[Span, Times]]) -> dict[str, Any]:
+    """Show the times of one queue or task, a row for each span."""
+    return {"found": found, "shares": list(times.SHARES)}

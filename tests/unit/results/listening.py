@@ -1,0 +1,58 @@
+"""Looking at the threads that wait for results."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from django.db import connection
+
+from taskq.engines.listeners import Listener
+from taskq.models import TaskRun
+from taskq.results import listener
+
+
+def put(task_id: str, state: str = "SUCCESS", result: str = "4") -> None:
+    TaskRun.objects.update_or_create(
+        task_id=task_id,
+        defaults={"state": state, "result": result, "created_at": datetime.now(UTC)},
+    )
+
+
+def result_listeners() -> list[listener.ResultListener]:
+    """Those that there are: a copy, as their own threads change the dictionary."""
+    return list(listener._listeners.values())
+
+
+def listener_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("taskq-results")]
+
+
+def waited_for() -> int:
+    return sum(len(watch._waiting) for watch in result_listeners() if watch.alive)
+
+
+def listening() -> bool:
+    return any(watch._listening for watch in result_listeners())
+
+
+class Deaf(Listener):
+    """A listener that never hears anything."""
+
+    interval = None
+
+    def poll(self) -> set[str] | None:
+        return set()
+
+
+def in_thread(work: Callable[[], object]) -> threading.Thread:
+    def run() -> None:
+        try:
+            work()
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread

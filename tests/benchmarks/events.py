@@ -20,7 +20,7 @@ from statistics import median
 
 from .endurance import Tasks
 from .processes import cpu_seconds, tree
-from .project import REPOSITORY, Worker, prepared
+from .project import REPOSITORY, Worker, ends_with_this, prepared
 
 OPTIONS = {"off": (), "unheard": ("-E",), "heard": ("-E",)}
 #: Tasks before the clock runs.
@@ -46,7 +46,9 @@ except KeyboardInterrupt:
 @contextmanager
 def monitor() -> Iterator[None]:
     """Have a process read all events."""
-    popen = subprocess.Popen([sys.executable, "-c", _MONITOR], cwd=REPOSITORY, stdout=subprocess.PIPE)
+    popen = subprocess.Popen(
+        [sys.executable, "-c", _MONITOR], cwd=REPOSITORY, stdout=subprocess.PIPE, preexec_fn=ends_with_this()
+    )
     assert popen.stdout is not None
     popen.stdout.readline()
     try:

@@ -126,13 +126,14 @@ def planned(called: Any, failure: Failure) -> FollowUps:
 
     If that errback has an id, it is unreachable: a task may wait for it.
     """
-    found = NO_FOLLOW_UPS
+    made: list[FollowUps] = []
     for errback in as_list(called):
         try:
-            found += (_of_new_style if is_new_style(errback) else _of_old_style)(errback, failure)
+            made.append((_of_new_style if is_new_style(errback) else _of_old_style)(errback, failure))
         except Exception:
             log_lines.errback_not_planned(errback, failure.headers.get("id"))
-            found += FollowUps(unreachable=_unreachable_of(errback))
+            made.append(FollowUps(unreachable=_unreachable_of(errback)))
+    found = FollowUps.joined(made) if made else NO_FOLLOW_UPS
     tracing.carry(failure.headers, found.envelopes)
     announce(found.envelopes)
     return found

@@ -129,7 +129,8 @@ def planned(called: Any, failure: Failure) -> FollowUps:
     found = NO_FOLLOW_UPS
     for errback in as_list(called):
         try:
-            found += (_of_new_style if is_new_style(errback) else _of_old_style)(errback, failure)
+            messages_of = _of_new_style if is_new_style(errback) else _of_old_style
+            found += messages_of(errback, failure)
         except Exception:
             log_lines.errback_not_planned(errback, failure.headers.get("id"))
             found += FollowUps(unreachable=_unreachable_of(errback))

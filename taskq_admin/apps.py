@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.apps import AppConfig, apps
 from django.utils.translation import gettext_lazy as _
 
+from .queries.progress import BULK, NOT_AGAIN
+
 #: What the rows of taskq's models are called in the language of the user, one and several.
 _NAMES = {
     "TaskRun": (_("task"), _("tasks")),
@@ -23,7 +25,13 @@ class TaskqAdminConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Give taskq's models names that are translated. Migrations know those of the models alone."""
+        """Give taskq's models names that are translated, since migrations know those of the models alone.
+
+        And keep the task that acts on many from being run again.
+        """
+        from taskq import control  # it needs models
+
         for model, (one, several) in _NAMES.items():
             options = apps.get_model("taskq", model)._meta
             options.verbose_name, options.verbose_name_plural = one, several
+        control.never_retry(BULK, NOT_AGAIN)

@@ -13,11 +13,12 @@ import typing
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from inspect import Parameter
-from typing import Any
+from typing import Any, NoReturn
 
 from django import forms
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+from kombu.utils import json as kombu_json
 
 from taskq.calls.registry import tasks
 
@@ -42,14 +43,27 @@ class JSONText(forms.CharField):
         text = super().clean(value)
         if not text:
             return None
-        try:
-            found = json.loads(text, parse_constant=_refuse)
-        except (ValueError, RecursionError) as error:
-            raise forms.ValidationError(_("This is no JSON: %(error)s") % {"error": error}) from None
+        found = parsed(text)
         if self.kind is not None and not isinstance(found, self.kind):
             word = _("a list") if self.kind is list else _("an object")
             raise forms.ValidationError(_("This has to be %(kind)s in JSON.") % {"kind": word})
         return found
+
+
+def parsed(text: str) -> Any:
+    """Return the value of a JSON text, with kombu's types such as datetimes. Raises ``ValidationError``."""
+    try:
+        json.loads(text, parse_constant=_refuse)
+        text.encode()
+        value = kombu_json.loads(text)
+        json.dumps(value, default=str, ensure_ascii=False).encode()
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
+        raise forms.ValidationError(_("This is no valid JSON: %(error)s") % {"error": str(error)[:200]}) from error
+    return value
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)
 
 
 class Truth(forms.TypedChoiceField):
@@ -81,10 +95,6 @@ _FIELDS: Mapping[Any, Callable[..., forms.Field]] = {
     date: forms.DateField,
     datetime: forms.DateTimeField,
 }
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)
 
 
 def choices() -> list[str]:

@@ -30,12 +30,14 @@ _OPERATE = frozenset(
     }
 )
 _DELETE = frozenset({"delete_taskrun"})
+#: Django's own permission to see its admin log.
+_AUDIT = frozenset({"view_logentry"})
 
 
 def of_groups() -> dict[str, frozenset[str]]:
     """Return the codenames of the permissions of each group, for the pages that the default admin site has."""
     views = frozenset(_views())
-    return {VIEWERS: views, OPERATORS: views | _OPERATE, ADMINS: views | _OPERATE | _own() | _DELETE}
+    return {VIEWERS: views, OPERATORS: views | _OPERATE, ADMINS: views | _OPERATE | _own() | _DELETE | _AUDIT}
 
 
 def _views() -> Iterable[str]:

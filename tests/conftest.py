@@ -29,11 +29,11 @@ from pytest_django import DjangoDbBlocker
 from taskq import clock
 from tests.support import seeds, services
 from tests.support.databases import VENDORS, Database, temporary_database
+from tests.support.length import FULL
 from tests.support.processes import Processes
 
 # The processes that tests start sign with the same key.
 os.environ["SECRET_KEY"] = settings.SECRET_KEY
-FULL = os.environ.get("TASKQ_TEST_FULL") == "1"
 
 hypothesis_settings.register_profile(
     "taskq",

@@ -6,9 +6,10 @@ definition, if it is registered here. The first message's expiry, follow-ups, st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Protocol
 
 from taskq.exceptions import CannotRetry, DecodeError, EncodeError, QueueNotFound, SignatureMismatch
@@ -21,6 +22,7 @@ from taskq.records import Envelope
 from .definition import TaskDefinition
 from .envelope import add_defaults, mask
 from .masking import Shown
+from .never_again import refuse_never
 from .registry import tasks
 
 Args = list[Any] | tuple[Any, ...]
@@ -40,13 +42,24 @@ class StoredRun(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What is other than the first time; ``None`` changes nothing."""
+    """What is other than the first time; ``None`` changes nothing.
+
+    ``update_kwargs`` replaces single arguments by name, and leaves the others as they are.
+    """
 
     args: Args | None = None
     kwargs: Mapping[str, Any] | None = None
+    update_kwargs: Mapping[str, Any] | None = None
     queue: str | None = None
     countdown: float | timedelta | None = None
     eta: datetime | str | None = None
+    priority: int | None = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The changes by name, without those that change nothing."""
+        pairs = ((each.name, getattr(self, each.name)) for each in fields(self))
+        return {name: value for name, value in pairs if value is not None}
 
 
 UNCHANGED = Changes()
@@ -60,16 +73,18 @@ def envelope_again(run: StoredRun, changes: Changes = UNCHANGED, *, new: bool = 
     """
     if not run.name:
         raise CannotRetry("unreadable", "The row of the task has no name.")
+    refuse_never(run.name)
     task = tasks.get(run.name)
+    build = partial(_built, run, task, changes, new)
     if changes.args is not None and changes.kwargs is not None:
-        return _with(run, task, changes.args, changes.kwargs, changes, new)
+        return build(*checked(task, changes.args, changes.kwargs))
     stored = _stored(run)
     _refuse_masked(run, stored, changes)
     _refuse_inexact(run, task, stored)
-    if changes.args is not None or changes.kwargs is not None:
-        args = stored.args if changes.args is None else changes.args
-        return _with(run, task, args, stored.kwargs if changes.kwargs is None else changes.kwargs, changes, new)
-    return _unchanged(run, task, stored, changes, new)
+    if changes.args is None and changes.kwargs is None:
+        return _as_sent(run, task, stored, changes.update_kwargs, build)
+    args = stored.args if changes.args is None else changes.args
+    return build(*checked(task, args, stored.kwargs if changes.kwargs is None else changes.kwargs))
 
 
 # -- the arguments of the row
@@ -158,26 +173,48 @@ def checked(task: TaskDefinition | None, args: Args, kwargs: Mapping[str, Any], 
     return args, kwargs
 
 
-def _with(
-    run: StoredRun,
+def updated(
+    name: str,
     task: TaskDefinition | None,
     args: Args,
     kwargs: Mapping[str, Any],
-    changes: Changes,
-    new: bool,
-) -> Envelope:
-    args, kwargs = checked(task, args, kwargs)
-    return _built(run, task, args, kwargs, changes, new)
+    values: Mapping[str, Any],
+    serializer: str | None = None,
+) -> Shown:
+    """Return arguments of which those named in ``values`` are replaced, or added; checked as those of any call.
+
+    Raises ``CannotRetry`` if nobody here knows whether one of them stands among ``args``, ``TypeError`` if the function
+    does not take them.
+    """
+    args, kwargs = list(args), dict(kwargs)
+    for key, value in values.items():
+        if task is None and args and key not in kwargs:
+            text = f"This process does not know {name}, so whether {key} is one of its positional arguments."
+            raise CannotRetry("refused", text)
+        place = task.positions.get(key, len(args)) if task is not None else len(args)
+        if key not in kwargs and place < len(args):
+            args[place] = value
+        else:
+            kwargs[key] = value
+    if task is not None:
+        task.check_arguments(args, kwargs)
+    return checked(task, args, kwargs, serializer)
 
 
-def _unchanged(
-    run: StoredRun, task: TaskDefinition | None, stored: StoredArguments, changes: Changes, new: bool
+def _as_sent(
+    run: StoredRun,
+    task: TaskDefinition | None,
+    stored: StoredArguments,
+    values: Mapping[str, Any] | None,
+    build: Callable[..., Envelope],
 ) -> Envelope:
+    """Return the message with the arguments of the row; of these, ``values`` are replaced."""
     try:
+        if values:
+            return build(*updated(run.name, task, stored.args, stored.kwargs, values))
         serializer = "json" if stored.text else stored.serializer
         # The body holds the text of the row as it is: nothing is lost by decoding and encoding.
-        encoded = stored.text or None
-        return _built(run, task, stored.args, stored.kwargs, changes, new, serializer=serializer, encoded=encoded)
+        return build(stored.args, stored.kwargs, serializer=serializer, encoded=stored.text or None)
     except (TypeError, ValueError, EncodeError, QueueNotFound) as error:
         raise CannotRetry("refused", f"{run.name} can't be sent again: {error}") from error
 
@@ -185,13 +222,14 @@ def _unchanged(
 def _built(
     run: StoredRun,
     task: TaskDefinition | None,
-    args: Args,
-    kwargs: Mapping[str, Any],
     changes: Changes,
     new: bool,
+    args: Args,
+    kwargs: Mapping[str, Any],
     **options: Any,
 ) -> Envelope:
-    options |= _destination(run, task, args, kwargs, changes) | {"priority": run.priority}
+    options |= _destination(run, task, args, kwargs, changes)
+    options |= {"priority": run.priority if changes.priority is None else changes.priority}
     options |= {} if new else {"root_id": run.root_id or None, "parent_id": run.parent_id or None}
     options |= {"countdown": changes.countdown, "eta": changes.eta}
     if task is not None:

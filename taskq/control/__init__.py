@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 from taskq.dotted import late_names
 
 if TYPE_CHECKING:
+    from taskq.calls.never_again import never_retry as never_retry
+
     from .broadcasts import broadcast as broadcast
     from .caller import add_consumer as add_consumer
     from .caller import autoscale as autoscale
@@ -72,6 +74,7 @@ _WHERE = {
     "inspect": "taskq.control.inspector",
     "inspect_command": "taskq.control.registry",
     "move": "taskq.control.retrying",
+    "never_retry": "taskq.calls.never_again",
     "pause_queue": "taskq.control.pausing",
     "paused_queues": "taskq.control.pausing",
     "ping": "taskq.control.caller",
@@ -110,6 +113,7 @@ __all__ = [
     "inspect",
     "inspect_command",
     "move",
+    "never_retry",
     "pause_queue",
     "paused_queues",
     "ping",

@@ -16,7 +16,7 @@ from typing import Any
 from taskq.calls.again import Changes, envelope_again
 from taskq.calls.registry import tasks
 from taskq.conf import settings
-from taskq.exceptions import CannotRetry, DecodeError, EncodeError, TaskqError
+from taskq.exceptions import CannotRetry
 from taskq.ids import MAX_NAME
 from taskq.messages.protocol.options import check_priority, due
 from taskq.messages.routing.queues import refuse_missing
@@ -28,7 +28,6 @@ from taskq.store import retention, retry_workflow
 from . import log_lines
 from .revoking import named
 
-_CHANGES = ("args", "kwargs", "queue", "countdown", "eta")
 #: Tasks of one transaction.
 _CHUNK = 500
 
@@ -76,10 +75,13 @@ def retry(
     *,
     args: list[Any] | tuple[Any, ...] | None = None,
     kwargs: Mapping[str, Any] | None = None,
+    update_kwargs: Mapping[str, Any] | None = None,
     queue: str | None = None,
     countdown: float | timedelta | None = None,
     eta: datetime | str | None = None,
+    priority: int | None = None,
     new: bool = False,
+    since: datetime | None = None,
     by: str = "",
     reason: str = "",
 ) -> Retried:
@@ -89,9 +91,12 @@ def retry(
     succeeded runs again with ``new=True`` only: as a task with an id of its own, and a row ``Rerun`` that links both
     and says ``by`` whom and with what ``reason``.
 
-    ``args``, ``kwargs``, ``queue``, ``countdown`` and ``eta`` are other than the first time, as in ``apply_async``. The
-    first message's expiry, callbacks and stamps are not kept. But a task of a workflow that has failed runs again from
+    ``args``, ``kwargs``, ``queue``, ``countdown``, ``eta`` and ``priority`` are other than the first time, as in
+    ``apply_async``; ``update_kwargs`` replaces arguments by name, and leaves the others as they were. The expiry, the
+    callbacks and the stamps of the first message are not kept. But a task of a workflow that has failed runs again from
     its own message: in place, what failed with it waits for it again, and goes on when it succeeds.
+
+    With ``new`` and ``since``, a task that was run again as new since then is refused: pressing twice doubles nothing.
 
     Raises:
         CannotRetry: with the reason in words: the task has not ended or is unknown, its arguments are masked, were not
@@ -100,8 +105,8 @@ def retry(
 
     >>> retry("0190c5a6-7d1e-7c3e-8f5b-2f8a5e0d3b1c", queue="slow")  # doctest: +SKIP
     """
-    changes = _changes(queue, countdown, eta, args, kwargs)
-    made, refused = _again([named("task_id", task_id)], changes, new, by, reason)
+    changes = _checked(Changes(args, kwargs, update_kwargs, queue, countdown, eta, priority))
+    made, refused = _again([named("task_id", task_id)], changes, new, by, reason, since)
     for error in refused.values():
         raise error
     (retried,) = made
@@ -112,9 +117,11 @@ def retry(
 def retry_many(
     task_ids: Iterable[str],
     *,
+    update_kwargs: Mapping[str, Any] | None = None,
     queue: str | None = None,
     countdown: float | timedelta | None = None,
     eta: datetime | str | None = None,
+    priority: int | None = None,
     new: bool = False,
     since: datetime | None = None,
     by: str = "",
@@ -124,10 +131,10 @@ def retry_many(
 
     Ids that are there twice are retried once, as are tasks that two callers retry in place at the same time. With
     ``new`` and ``since``, tasks that were run again as new since then are refused: so who tries again doubles nothing.
-    One that can't be sent is refused, and the others are retried. Raises the errors of ``retry`` for ``queue``,
-    ``countdown`` and ``eta``, before anything is changed.
+    One that can't be sent, or does not take ``update_kwargs``, is refused, and the others are retried. Raises the
+    errors of ``retry`` for ``queue``, ``countdown``, ``eta`` and ``priority``, before anything is changed.
     """
-    changes = _changes(queue, countdown, eta)
+    changes = _checked(Changes(None, None, update_kwargs, queue, countdown, eta, priority))
 
     def act(chunk: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
         made, refused = _again(chunk, changes, new, by, reason, since)
@@ -167,18 +174,16 @@ def delete_runs(task_ids: Iterable[str]) -> Counts:
     return _counted(task_ids, act)
 
 
-def _changes(
-    queue: str | None,
-    countdown: float | timedelta | None,
-    eta: datetime | str | None,
-    args: list[Any] | tuple[Any, ...] | None = None,
-    kwargs: Mapping[str, Any] | None = None,
-) -> Changes:
-    """Return what the caller changes, with queue and time checked: an error of theirs is none of the tasks'."""
-    if queue is not None:
-        refuse_missing(queue := named("queue", queue))
-    due(countdown, eta)
-    return Changes(args, kwargs, queue, countdown, eta)
+def _checked(changes: Changes) -> Changes:
+    """Return what the caller changes. Errors in queue, time and priority are the caller's, and none of the tasks'."""
+    if changes.queue is not None:
+        refuse_missing(named("queue", changes.queue))
+    due(changes.countdown, changes.eta)
+    if changes.priority is not None:
+        check_priority(changes.priority)
+    if changes.update_kwargs is not None and not (changes.args is None and changes.kwargs is None):
+        raise ValueError("update_kwargs changes arguments as they were sent: give it without args and kwargs.")
+    return changes
 
 
 def _again(
@@ -196,21 +201,10 @@ def _again(
     return [_retried(task_id, envelope) for task_id, envelope in found], refused
 
 
-def _in_workflows(task_ids: Sequence[str], changes: Changes) -> tuple[dict[str, Envelope], dict[str, CannotRetry]]:
-    """Retry the failed tasks that others were to follow, each with its workflow in a transaction of its own."""
-    found: dict[str, Envelope] = {}
-    refused: dict[str, CannotRetry] = {}
-    given = {name: value for name in _CHANGES if (value := getattr(changes, name)) is not None}
-    for task_id in sorted(retry_workflow.kept_among(task_ids, settings.DATABASE)):
-        try:
-            found[task_id] = retry_workflow.retry_kept(task_id, **given)
-        except CannotRetry as error:
-            refused[task_id] = error
-        except (TypeError, ValueError, EncodeError, DecodeError, TaskqError) as error:
-            if changes.args is not None or changes.kwargs is not None:
-                raise
-            refused[task_id] = CannotRetry("refused", f"{task_id} can't be sent again: {error}")
-    return found, refused
+def _in_workflows(task_ids: Sequence[str], changes: Changes) -> tuple[dict[str, Envelope], Mapping[str, CannotRetry]]:
+    """Retry the failed tasks that others were to follow, with what waits for them."""
+    kept = sorted(retry_workflow.kept_among(task_ids, settings.DATABASE))
+    return retry_workflow.retry_kept(kept, **changes.given) if kept else ({}, {})
 
 
 def _retried(of: str, envelope: Envelope) -> Retried:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import UTC, datetime
 
+from kombu.utils.json import dumps
+
 from taskq.conf import settings
 from taskq.engines import for_alias
 from taskq.engines.base import SCHEDULED_NAME
+from taskq.messages.protocol import mapping_of
 from taskq.messages.protocol.wire import UNKNOWN_SINCE
 from taskq.models import ScheduledMessage
 from taskq.records import DuePlace
@@ -53,7 +56,9 @@ def next_due(alias: str | None = None, after: DuePlace | None = None) -> float |
 def hasten_unknown(names: Collection[str], within: float, alias: str | None = None) -> int:
     """Make messages due that workers without their tasks put back; return how many. For a worker that has ``names``.
 
-    Looked for among those that are due ``within`` so many seconds, in the order of an index.
+    Looked for among those that are due ``within`` so many seconds, in the order of an index. A worker without the task
+    may still be the first to take such a message. So the time for which it was unknown begins anew: the delays until
+    it comes back are short again, and it is not failed while a worker is there that knows its task.
     """
     engine = for_alias(alias or settings.DATABASE)
     rows = ScheduledMessage.objects.using(engine.alias)
@@ -62,6 +67,10 @@ def hasten_unknown(names: Collection[str], within: float, alias: str | None = No
     ids = sorted(message_id for message_id, name in unknown if name in names)
     for first in range(0, len(ids), _HASTENED):
         with engine.atomic():
-            rows.filter(id__in=ids[first : first + _HASTENED]).update(due_at=engine.present())
+            found = list(rows.filter(id__in=ids[first : first + _HASTENED]).only("id", "headers").order_by("id"))
+            for message in found:
+                message.headers = dumps(mapping_of(message.headers) | {UNKNOWN_SINCE: engine.now()})
+                message.due_at = engine.present()
+            rows.bulk_update(found, ["headers", "due_at"])
             wake(engine, {SCHEDULED_NAME})
     return len(ids)

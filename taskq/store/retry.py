@@ -185,6 +185,8 @@ def _changes(run: TaskRun, envelope: Envelope, now: datetime) -> dict[str, Any]:
     found: dict[str, Any] = {} if text == run.arguments else {"arguments": text}
     if envelope.queue and envelope.queue != run.queue:
         found["queue"] = envelope.queue
+    if envelope.priority != run.priority:
+        found["priority"] = envelope.priority
     if envelope.later:
         found["eta"] = _at(envelope.due, now)
     if envelope.expires is not None or envelope.expires_in is not None:

@@ -17,11 +17,12 @@ from kombu.utils.json import loads
 
 from taskq import states
 from taskq.calls import masking
-from taskq.calls.again import checked
+from taskq.calls.again import checked, updated
+from taskq.calls.never_again import refuse_never
 from taskq.calls.registry import tasks
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
-from taskq.exceptions import CannotRetry, SignatureMismatch
+from taskq.exceptions import CannotRetry, DecodeError, EncodeError, SignatureMismatch, TaskqError
 from taskq.messages import arguments, serializers
 from taskq.messages.parking import home
 from taskq.messages.protocol import MOST_OUTSIDE, decode_message, mapping_of, retry_envelope, seal, verify
@@ -76,41 +77,71 @@ def failed_in(root_id: str, alias: str | None = None) -> list[str]:
     return [task_id for task_id, group in failed.items() if task_id in kept or not (group or task_id in awaited)]
 
 
-def retry_kept(task_id: str, *, queue: str | None = None, alias: str | None = None, **changes: Any) -> Envelope:
-    """Run a failed task of a workflow again, under its id; return its message. What failed with it waits again.
+def retry_kept(
+    task_ids: Sequence[str], *, alias: str | None = None, **changes: Any
+) -> tuple[dict[str, Envelope], dict[str, CannotRetry]]:
+    """Run failed tasks of workflows again, under their ids; return their messages, and who was refused and why.
 
-    ``changes`` are options of ``retry_envelope``: ``args``, ``kwargs``, ``countdown``, ``eta``, ``priority``. The old
-    outcome becomes an ``Attempt``. Raises ``CannotRetry``, and for arguments given the errors of any call.
+    What failed with them waits again. ``changes`` are options of ``retry_envelope``: ``args``, ``kwargs``, ``queue``,
+    ``countdown``, ``eta``, ``priority``; and ``update_kwargs``. The old outcomes become rows of ``Attempt``. Raises for
+    ``args`` and ``kwargs`` the errors of any call; it is meant to be called with one task then.
+
+    A transaction retries up to ``_AT_ONCE`` tasks. If that is refused as a whole, halves of them are tried.
     """
     engine = for_alias(alias or settings.DATABASE)
-    given = {"queue": queue, **changes} if queue else changes
-    return repeated(engine, partial(_retry, engine, task_id, given))
+    found: dict[str, Envelope] = {}
+    refused: dict[str, CannotRetry] = {}
+    rest = [task_ids[start : start + _AT_ONCE] for start in range(0, len(task_ids), _AT_ONCE)][::-1]
+    while rest:
+        part = rest.pop()
+        try:
+            envelopes, refused_now = repeated(engine, partial(_retry, engine, part, changes))
+        except CannotRetry as error:
+            if len(part) == 1:
+                refused[part[0]] = error
+            else:
+                rest += [part[len(part) // 2 :], part[: len(part) // 2]]
+        else:
+            found |= envelopes
+            refused |= refused_now
+    return found, refused
 
 
-def _retry(engine: Engine, task_id: str, changes: Mapping[str, Any]) -> Envelope:
+def _retry(
+    engine: Engine, task_ids: Sequence[str], changes: Mapping[str, Any]
+) -> tuple[dict[str, Envelope], dict[str, CannotRetry]]:
+    """Retry tasks in one transaction. Raises ``CannotRetry`` if what failed with them can't wait again."""
     with engine.atomic():
-        kept, run = _locked(engine, task_id)
-        if _is_failing(kept, engine.alias):
-            raise CannotRetry("unfinished", f"The tasks that were to follow {task_id} are still failing: try it later.")
-        envelope = _again(kept, run, changes)
-        steps = _Reopening(engine)
-        steps.reopen(kept, task_id)
-        kept_rows = KeptMessage.objects.using(engine.alias).filter(task_id=task_id)
-        kept_rows._raw_delete(engine.alias)
-        engine.keep_attempts([run.id])
-        seal([envelope])
-        insert_runs(engine, [envelope])
-        Node.objects.using(engine.alias).filter(task_id=task_id).update(state="", revoked=False)
-        follow(engine, [envelope])
-        wake(engine, names_of([envelope]))
-        failures.forget(steps.gone, engine.alias)  # last, as they are written
-    return envelope
+        refused: dict[str, CannotRetry] = {}
+        kept, runs = _locked(engine, task_ids)
+        found: dict[str, Envelope] = {}
+        for task_id in task_ids:
+            try:
+                found[task_id] = _planned(task_id, kept.get(task_id), runs.get(task_id), changes)
+            except CannotRetry as error:
+                refused[task_id] = error
+        for task_id in _failing({task_id: kept[task_id] for task_id in found}, engine.alias):
+            del found[task_id]
+            text = f"The tasks that were to follow {task_id} are still failing: try it later."
+            refused[task_id] = CannotRetry("unfinished", text)
+        if found:
+            steps = _Reopening(engine)
+            steps.reopen([kept[task_id] for task_id in found])
+            _send(engine, found, [runs[task_id].id for task_id in found])
+            failures.forget(steps.gone, engine.alias)  # last, as they are written
+    return found, refused
 
 
-def _locked(engine: Engine, task_id: str) -> tuple[KeptMessage, TaskRun]:
-    """Lock and return the kept message and the run of a task. Of two retries at once the second finds no message."""
-    kept = KeptMessage.objects.using(engine.alias).select_for_update().filter(task_id=task_id).first()
-    run = TaskRun.objects.using(engine.alias).select_for_update().filter(task_id=task_id).first()
+def _locked(engine: Engine, task_ids: Sequence[str]) -> tuple[dict[str, KeptMessage], dict[str, TaskRun]]:
+    """Lock and return the kept messages and the runs of tasks. Of two retries at once the second finds no messages."""
+    messages = KeptMessage.objects.using(engine.alias).select_for_update().filter(task_id__in=task_ids)
+    kept = {message.task_id: message for message in messages.order_by("task_id")}
+    runs = TaskRun.objects.using(engine.alias).select_for_update().filter(task_id__in=task_ids).order_by("task_id")
+    return kept, {run.task_id: run for run in runs.defer("result", "traceback", "children")}
+
+
+def _planned(task_id: str, kept: KeptMessage | None, run: TaskRun | None, changes: Mapping[str, Any]) -> Envelope:
+    """Return the message that runs a task again. Raises ``CannotRetry``, and for arguments given other errors."""
     if run is None:
         raise CannotRetry("missing", f"There is no task {task_id}, or its row was deleted.")
     if run.state != states.FAILURE:
@@ -118,26 +149,44 @@ def _locked(engine: Engine, task_id: str) -> tuple[KeptMessage, TaskRun]:
         raise CannotRetry(
             reason, f"The task {task_id} is {run.state}: only a task that has failed runs again in its workflow."
         )
+    refuse_never(run.name)
     if kept is None or kept.created_at < run.created_at:
         raise CannotRetry(
             "unkept",
             f"The message of {task_id} was not kept: the task never ran, or its message or that of a follower "
             "has sensitive arguments, or it is too large, or it failed before taskq kept messages.",
         )
-    if settings.SIGNING:
-        try:
+    try:
+        if settings.SIGNING:
             verify(kept)
-        except SignatureMismatch as error:
-            raise CannotRetry("altered", f"The kept message of {task_id} was altered: {error}") from error
-    return kept, run
+        return _again(kept, run, changes)
+    except SignatureMismatch as error:
+        raise CannotRetry("altered", f"The kept message of {task_id} was altered: {error}") from error
+    except (TypeError, ValueError, EncodeError, DecodeError, TaskqError) as error:
+        if isinstance(error, CannotRetry) or not changes.keys().isdisjoint(("args", "kwargs")):
+            raise
+        raise CannotRetry("refused", f"{task_id} can't be sent again: {error}") from error
 
 
-def _is_failing(kept: KeptMessage, alias: str) -> bool:
-    """Tell whether dependents in the workflow of this message are yet to fail."""
-    headers = mapping_of(kept.headers)
+def _send(engine: Engine, found: Mapping[str, Envelope], run_ids: Sequence[int]) -> None:
+    """Put the messages into their queues, in place of the kept ones; the outcomes become attempts."""
+    task_ids, envelopes = list(found), list(found.values())
+    KeptMessage.objects.using(engine.alias).filter(task_id__in=task_ids)._raw_delete(engine.alias)
+    engine.keep_attempts(run_ids)
+    seal(envelopes)
+    insert_runs(engine, envelopes)
+    Node.objects.using(engine.alias).filter(task_id__in=task_ids).update(state="", revoked=False)
+    follow(engine, envelopes)
+    wake(engine, names_of(envelopes))
+
+
+def _failing(kept: Mapping[str, KeptMessage], alias: str) -> list[str]:
+    """Return the tasks of whose workflows some dependents are yet to fail."""
+    roots = {task_id: str(mapping_of(row.headers).get("root_id") or task_id) for task_id, row in kept.items()}
     first, behind = PENDING_RANGE
-    rows = Group.objects.using(alias).filter(group_id__gte=first, group_id__lt=behind)
-    return rows.filter(root_id=headers.get("root_id") or kept.task_id).exists()
+    rows = Group.objects.using(alias).filter(group_id__gte=first, group_id__lt=behind, root_id__in={*roots.values()})
+    failing = set(rows.values_list("root_id", flat=True)) if roots else set()
+    return [task_id for task_id, root_id in roots.items() if root_id in failing]
 
 
 def _again(kept: KeptMessage, run: TaskRun, changes: Mapping[str, Any]) -> Envelope:
@@ -154,13 +203,18 @@ def _again(kept: KeptMessage, run: TaskRun, changes: Mapping[str, Any]) -> Envel
 def _with_arguments(kept: KeptMessage, changes: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return ``changes`` with both arguments if one is changed: checked as those of any call, and masked in the row."""
     args, kwargs, task = changes.get("args"), changes.get("kwargs"), tasks.get(kept.name)
-    if args is None and kwargs is None:
-        return changes
+    values, others = changes.get("update_kwargs"), {k: v for k, v in changes.items() if k != "update_kwargs"}
+    if args is None and kwargs is None and not values:
+        return others
     if args is None or kwargs is None:
         old_args, old_kwargs, _ = decode_message(kept, mapping_of(kept.headers), MOST_OUTSIDE)
         args, kwargs = old_args if args is None else args, old_kwargs if kwargs is None else kwargs
-    args, kwargs = checked(task, args, kwargs, serializers.serializer_of(kept.content_type))
-    return {**changes, "args": args, "kwargs": kwargs, "shown": masking.shown(kept.name, args, kwargs)}
+    serializer = serializers.serializer_of(kept.content_type)
+    if values:
+        args, kwargs = updated(kept.name, task, args, kwargs, values, serializer)
+    else:
+        args, kwargs = checked(task, args, kwargs, serializer)
+    return {**others, "args": args, "kwargs": kwargs, "shown": masking.shown(kept.name, args, kwargs)}
 
 
 def _stored_arguments(run: TaskRun) -> str | None:
@@ -180,19 +234,25 @@ class _Reopening:
         self._rows = DatabaseWorkflows(engine)
         self._reopened: set[str] = set()
         self._of = ""
+        self._retried = 0
         #: The ids of the runs that were deleted.
         self.gone: list[int] = []
 
-    def reopen(self, kept: KeptMessage, task_id: str) -> None:
-        """Reopen the dependents of the failed task with this message, and the groups that it failed."""
-        follow_ups = of_message(kept, states.REVOKED, "{}")  # of a revoked task: without errbacks
-        self._reopened.add(task_id)
-        self._of = task_id
-        headers = mapping_of(kept.headers)
+    def reopen(self, kept: Sequence[KeptMessage]) -> None:
+        """Reopen the dependents of the failed tasks with these messages, and the groups that they failed."""
+        self._reopened.update(message.task_id for message in kept)
+        self._retried = len(kept)
+        self._of = kept[0].task_id
         joined: Counter[str] = Counter()
-        if is_member(headers):
-            joined[str(headers["group"])] += 1
-        joined += self._reopen_tasks(self._with_rests(follow_ups.unreachable, task_id))
+        unreachable: list[Unreachable] = []
+        for message in kept:
+            follow_ups = of_message(message, states.REVOKED, "{}")  # of a revoked task: without errbacks
+            headers = mapping_of(message.headers)
+            if is_member(headers):
+                joined[str(headers["group"])] += 1
+            unreachable += self._with_rests(follow_ups.unreachable, message.task_id)
+            self._refuse_many(len(unreachable))
+        joined += self._reopen_tasks(unreachable)
         while joined:
             joined = self._reopen_groups(joined)
 
@@ -215,7 +275,7 @@ class _Reopening:
         return [each for each in unreachable if each.name != rests.NAME]
 
     def _refuse_many(self, more: int) -> None:
-        if len(self._reopened) + more > MOST_REOPENED:
+        if len(self._reopened) - self._retried + more > MOST_REOPENED:
             raise CannotRetry(
                 "refused",
                 f"More than {MOST_REOPENED:,} tasks have failed with {self._of}, which is too many for one retry: "

@@ -36,7 +36,7 @@ from .duties.redeliveries import Redeliveries
 from .duties.shared_rates import SharedRates
 from .duties.statistics import Statistics
 from .duties.store_thread import StoreThread
-from .duties.unknown_tasks import take_known
+from .duties.unknown_tasks import UnknownTasks
 from .loop.autoscale import Autoscaler
 from .loop.consumer import Consumer
 from .loop.prefetch import PrefetchPolicy
@@ -92,8 +92,7 @@ class WorkerNode:
         self.store = StoreThread(alias)
         self.status = 0
         self._stopping_since: float | None = None
-        self._cold = False
-        self._ended = False
+        self._cold = self._ended = self._has_room = False
         self._announcing: Any = None
         self._make_watchdogs()
         self._make_duties(alias)
@@ -159,8 +158,9 @@ class WorkerNode:
         self.statistics.start()
         # The lease first: a worker that was frozen learns that it was taken for dead before it writes anything.
         self.store.duties = (
-            self.lease, self.declarations, self.ledger, self.shared_rates, self.pauses, self.parking, self.source,
-            self.redeliveries, Parts(self.lease, alias), Maintenance(self.lease, alias), self.statistics,
+            self.lease, self.declarations, self.ledger, self.shared_rates, self.pauses, self.parking,
+            UnknownTasks(alias), self.source, self.redeliveries, Parts(self.lease, alias),
+            Maintenance(self.lease, alias), self.statistics,
         )  # fmt: skip
         self.store.on_failure = lambda: self.calls.post(self._fail, "The store thread failed.")
         self.store.on_connected = self.lease.reset_peers
@@ -240,8 +240,7 @@ class WorkerNode:
             self.store.calls.wake()
 
     def _pool_ready(self) -> None:
-        self.consumer.dispatch()
-        self._end_if_idle()
+        self._has_room = True  # the end of this turn of the loop hands over: once for all of its outcomes
 
     # -- running
 
@@ -256,6 +255,10 @@ class WorkerNode:
         try:
             while not self._ended:
                 self.hub.run_once()
+                if self._has_room:
+                    self._has_room = False
+                    self.consumer.dispatch()
+                    self._end_if_idle()
                 self.consumer.post_ends()
         finally:
             self._finish()
@@ -273,7 +276,6 @@ class WorkerNode:
         # Before the first claim takes what waits in the queues.
         names = [public_name(queue) for queue in self.options.queues]
         self.store.calls.post(tell_of_unnamed, names, self.store.alias)
-        self.store.calls.post(take_known, self.store.alias)
         started.will_need(self._end_store)
         self.store.start()
         started.will_need(self._stop_watchdogs)

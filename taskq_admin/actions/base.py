@@ -29,13 +29,15 @@ Text = str | Promise
 class Who:
     """Who acts: a user of the site, and the reason if one was given.
 
-    ``request`` has the user and the site; ``since`` is when it was asked for, if a task does it later.
+    ``request`` has the user and the site. ``since`` is when the page was shown on which it was asked for: what was done
+    since then, by a second press too, is not done again. ``many`` says that a task does it, a part of many at a time.
     """
 
     user: Any
     reason: str = ""
     request: HttpRequest | None = None
     since: datetime | None = None
+    many: bool = False
 
     def may(self, of: str, key: str) -> bool:
         """Tell whether the user may do another action too."""
@@ -70,6 +72,10 @@ class Report:
         return self
 
 
+#: What an action does to rows: see ``Action.act``.
+Act = Callable[[Sequence[str], Mapping[str, Any], Who], Report]
+
+
 def _always(row: Any) -> bool:
     return True
 
@@ -96,10 +102,13 @@ class Action:
         question: what the confirm page asks. Without it, and without a form, the button acts at once.
         form: more to fill in.
         initial: what the form begins with; called with the request and the rows.
+        make_form: makes the form, instead of these two, if it depends on the rows: called with the request, the rows,
+            whether there are more than one, and the data, which is ``None`` before it was filled in.
         destroys: something is lost; the button is red.
         applies: whether the page of a row offers it.
         refuses: why it can't be done to a row, shown instead of the button; empty if it can.
         bulk: it may act on all that match a filter.
+        on_tasks: does it to the tasks with these ids, in a bulk task, if the rows are no tasks.
         single: it acts on one row only.
         type_to_confirm: the name, or the number of the rows, has to be typed.
         flag: the kind of the entry in Django's admin log.
@@ -109,22 +118,33 @@ class Action:
     of: str
     label: Text
     permission: str
-    act: Callable[[Sequence[str], Mapping[str, Any], Who], Report]
+    act: Act
     question: Text = ""
     form: type[forms.Form] | None = None
     initial: Callable[[HttpRequest, Sequence[Any]], Mapping[str, Any]] = _nothing
+    make_form: Callable[[HttpRequest, Sequence[Any], bool, Mapping[str, Any] | None], forms.Form] | None = None
     destroys: bool = False
     applies: Callable[[Any], bool] = _always
     refuses: Callable[[Any], Text] = _never
     bulk: bool = False
+    on_tasks: Act | None = None
     single: bool = False
     type_to_confirm: bool = False
     flag: int = CHANGE
 
+    def form_for(
+        self, request: HttpRequest, rows: Sequence[Any], many: bool, data: Mapping[str, Any] | None
+    ) -> forms.Form:
+        """Return the form for these rows, an empty one if there is nothing to fill in."""
+        if self.make_form is not None:
+            return self.make_form(request, rows, many, data)
+        initial = {} if data is not None else dict(self.initial(request, rows))
+        return (self.form or forms.Form)(data, initial=initial)
+
     @property
     def asks(self) -> bool:
         """Whether a page is shown before it acts."""
-        return bool(self.question) or self.form is not None or self.type_to_confirm
+        return bool(self.question or self.form or self.make_form or self.type_to_confirm)
 
     def is_permitted(self, user: Any) -> bool:
         """Tell whether a user has its permission, and may see the rows: the rule of who overrides none."""
@@ -138,6 +158,11 @@ ACTIONS: dict[tuple[str, str], Action] = {}
 def register(*actions: Action) -> None:
     """Add actions; one with the model and the key of an earlier one replaces it."""
     ACTIONS.update({(action.of, action.key): action for action in actions})
+
+
+def define(of: str, key: str, label: Text, permission: str, act: Act, **more: Any) -> Action:
+    """Return an action of taskq's own, whose permission is one of the app ``taskq``."""
+    return Action(key=key, of=of, label=label, permission=f"taskq.{permission}", act=act, **more)
 
 
 def get(of: str, key: str) -> Action | None:

@@ -7,7 +7,6 @@ sent later, or that end later, are not met. So two people who press the same but
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 import uuid
 from collections import Counter
@@ -25,8 +24,9 @@ from django.http import HttpRequest
 from django.urls import get_resolver
 from django.utils import translation
 from django.utils.translation import gettext as _
+from kombu.utils import json as kombu_json
 
-from taskq import AsyncResult, timezones
+from taskq import AsyncResult, states, timezones
 from taskq.conf import settings
 from taskq.models import Message, Revocation, TaskRun
 from taskq_admin.queries import runs
@@ -51,6 +51,7 @@ class Job:
 
     Attributes:
         key: the action's.
+        model: the model of the action, by its name.
         wanted: which tasks, see ``Wanted``.
         began: when it was asked for; what has ended since is left alone.
         user: the primary key of the user, as text.
@@ -72,6 +73,7 @@ class Job:
     data: Mapping[str, Any]
     site: str
     language: str = "en"
+    model: str = "taskrun"
     seal: str = ""
 
     @classmethod
@@ -100,7 +102,7 @@ class Job:
 
     def _digest(self, task_id: str) -> str:
         values = {**asdict(self), "seal": task_id}
-        text = json.dumps(values, sort_keys=True, default=lambda value: value.isoformat())
+        text = kombu_json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
@@ -120,6 +122,7 @@ def begin(action: Action, wanted: Wanted, data: Mapping[str, Any], who: Who, sit
     newest = TaskRun.objects.using(settings.DATABASE).order_by("-id").values_list("pk", flat=True).first()
     job = Job(
         key=action.key,
+        model=action.of,
         wanted=replace(wanted, before=(newest or 0) + 1),
         began=timezones.now(),
         user=str(who.user.pk),
@@ -149,7 +152,7 @@ def run(job: Job, tell: Callable[[Any], None], is_stopped: Callable[[], bool]) -
                 state["stopped"] = True
                 break
             began = time.monotonic()
-            became = action.act(ids, job.data, who).counts if ids else {}
+            became = (action.on_tasks or action.act)(ids, job.data, who).counts if ids else {}
             if became.get("unfinished") == len(ids) > 0:
                 # They had ended a moment ago: another bulk task is at the same place. Let it go ahead, since rows that
                 # are found done cost less than rows that are waited for.
@@ -176,18 +179,18 @@ def _final(counts: Mapping[str, int], *, stopped: bool) -> str:
 
 def _permitted(job: Job) -> tuple[Action, Who, Wanted]:
     """Return the action, who acts, and what may be looked for, if it is still allowed."""
-    action, user = get("taskrun", job.key), _user(job.user)
+    action, user = get(job.model, job.key), _user(job.user)
     if getattr(django_settings, "ROOT_URLCONF", None):
         list(get_resolver().url_patterns)  # imports them: a site may be made there
     request: Any = HttpRequest()
     request.user, request.current_app = user, job.site
-    pages = pages_of(request, "taskrun")
+    pages = pages_of(request, job.model)
     if pages is None:
         raise PermissionDenied(_("The worker knows no admin site %(site)s that shows tasks.") % {"site": job.site})
     allowed = user is not None and pages.admin_site.has_permission(request)
     if action is None or not allowed or not is_permitted(request, action):
         raise PermissionDenied(_("%(user)s may not do this (any more).") % {"user": job.by})
-    who = Who(user, job.reason, request, since=job.began)
+    who = Who(user, job.reason, request, since=job.began, many=True)
     return action, who, pages.allowed(request, job.wanted)[0]
 
 
@@ -212,9 +215,15 @@ def _chunks(job: Job, action: Action) -> Iterator[tuple[list[str], int]]:
     not_since = Q(finished_at=None) | Q(finished_at__lt=job.began)
     for ids in walk(job.wanted, CHUNK):
         rows = {row.task_id: row for row in runs.listed().filter(not_since, task_id__in=ids)}
-        left = [task_id for task_id in ids if task_id in rows and action.applies(rows[task_id])]
+        applies = action.applies if action.on_tasks is None else _has_failed_itself
+        left = [task_id for task_id in ids if task_id in rows and applies(rows[task_id])]
         if rows:
             yield left, len(rows) - len(left)
+
+
+def _has_failed_itself(run: TaskRun) -> bool:
+    """Tell whether a task of a workflow ran and failed: one that failed with another was never put into a queue."""
+    return run.state == states.FAILURE and bool(run.queue)
 
 
 def first(wanted: Wanted, most: int) -> tuple[list[str], CappedCount]:

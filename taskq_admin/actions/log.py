@@ -1,4 +1,4 @@
-"""Who did it, to what, and why: entries in Django's admin log. Called by the action view and by bulk tasks.
+"""Who did it, to what, and why: entries in Django's admin log. Called by the action view, and by commands.
 
 The entries are in the database of ``auth``, taskq's rows may be in another one.
 """
@@ -10,9 +10,12 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.admin.models import ADDITION, LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model
 from django.utils import translation
 from django.utils.translation import gettext
+
+from taskq.models import TaskRun
 
 from .base import Action, Who
 
@@ -26,6 +29,19 @@ def write(action: Action, rows: Sequence[Model], who: Who, failed: str = "", mat
     if rows:
         flag = action.flag if matching is None else ADDITION
         LogEntry.objects.log_actions(who.user.pk, rows, flag, _text(action, who, failed, matching))
+
+
+def write_many(action: Action, text: str, who: Who) -> None:
+    """Write one entry for many tasks, which ``text`` describes."""
+    kind = ContentType.objects.get_for_model(TaskRun)
+    LogEntry.objects.create(
+        user_id=who.user.pk,
+        content_type=kind,
+        object_id="",
+        object_repr=text[:200],
+        action_flag=action.flag,
+        change_message=_text(action, who, "", None),
+    )
 
 
 def _text(action: Action, who: Who, failed: str, matching: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from django import forms
@@ -14,7 +15,7 @@ from taskq import control
 from taskq.conf import database_broker_alias
 from taskq_admin.badges import short
 
-from .base import Action, Report, Who, register
+from .base import Report, Who, define, register
 
 
 class PauseForm(forms.Form):
@@ -84,38 +85,33 @@ def _can_not_be_purged(queue: Any) -> str:
     return _("Only queues in the database can be purged here: use the tools of the broker.")
 
 
+_action = partial(define, "queue")
+_PAUSE = gettext_lazy(
+    "No worker starts a task of the queue while it is paused. What runs goes on; what is sent waits. "
+    "The reason is shown to those who look at the queue."
+)
+_PURGE = gettext_lazy(
+    "All messages that wait in the queue are deleted, and their tasks are revoked. There is no way back. What "
+    "workers hold, and what is scheduled, stays."
+)
+
 register(
-    Action(
-        key="pause",
-        of="queue",
-        label=gettext_lazy("Pause"),
-        permission="taskq.pause_queue",
-        act=pause,
-        question=gettext_lazy(
-            "No worker starts a task of the queue while it is paused. What runs goes on; what is sent waits. "
-            "The reason is shown to those who look at the queue."
-        ),
+    _action(
+        "pause",
+        gettext_lazy("Pause"),
+        "pause_queue",
+        pause,
+        question=_PAUSE,
         form=PauseForm,
         applies=_is_not_paused,
     ),
-    Action(
-        key="resume",
-        of="queue",
-        label=gettext_lazy("Resume"),
-        permission="taskq.pause_queue",
-        act=resume,
-        applies=_is_paused,
-    ),
-    Action(
-        key="purge",
-        of="queue",
-        label=gettext_lazy("Purge"),
-        permission="taskq.purge_queue",
-        act=purge,
-        question=gettext_lazy(
-            "All messages that wait in the queue are deleted, and their tasks are revoked. There is no way back. What "
-            "workers hold, and what is scheduled, stays."
-        ),
+    _action("resume", gettext_lazy("Resume"), "pause_queue", resume, applies=_is_paused),
+    _action(
+        "purge",
+        gettext_lazy("Purge"),
+        "purge_queue",
+        purge,
+        question=_PURGE,
         destroys=True,
         type_to_confirm=True,
         refuses=_can_not_be_purged,

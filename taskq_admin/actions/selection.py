@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from django.http import HttpRequest, QueryDict
@@ -108,7 +108,7 @@ def _matching(finder: Finder, request: HttpRequest, query: str, *, everything: b
         return Selection(rows={}, query=query, problems=problems)
     ids, found = bulk.first(wanted, max(bulk.FEW, SAMPLE))
     if not found.more and found.value <= bulk.FEW:
-        return _by_ids(finder, request, ids)
+        return replace(_by_ids(finder, request, ids), query=query)
     rows = finder.action_rows(request, ids[:SAMPLE])
     named = {each: rows[each] for each in ids[:SAMPLE] if each in rows}
     return Selection(rows=named, wanted=wanted, query=query, found=found)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from django import forms
 from django.contrib.admin.models import DELETION
 from django.contrib.messages import INFO, WARNING
 from django.http import HttpRequest
@@ -21,21 +23,19 @@ from kombu.exceptions import KombuError
 from taskq import control, states
 from taskq.conf import database_broker_alias
 from taskq.control import Counts, Retried
-from taskq.exceptions import CannotRetry
 from taskq.models import TaskRun
+from taskq_admin import parameters
 from taskq_admin.badges import short
 from taskq_admin.queries import again, runs
-from taskq_admin.queries.progress import BULK
+from taskq_admin.queries.progress import BULK, NOT_AGAIN
 
-from .base import Action, Report, Who, pages_of, register
-from .forms import Changed, Move, Prioritize, Terminate, parsed
+from .base import Report, Who, define, pages_of, register
+from .forms import Move, Prioritize, Terminate
 from .outcomes import report
+from .run_form import CannotFill, Hidden, RunAgainAsJSONForm, RunAgainForm, RunManyAgainForm, arguments_of, given
 
 #: What ``Counts`` calls what is called otherwise here.
 _RENAMED = {"held": "claimed", "not_waiting": "ended"}
-_NOT_BULK = gettext_lazy(
-    "A task that acts on many does so in the name of who began it, and can't be run again: begin it anew from the list."
-)
 #: Sentences about single tasks that a report has besides its numbers.
 _EXAMPLES = 3
 
@@ -45,29 +45,18 @@ _EXAMPLES = 3
 
 def retry(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
     """Retry in place: an ended task waits again under its id."""
-    if len(ids) == 1:
-        return _ran(_again(ids[0], who), who)
-    ids, bulk = _without_bulk(ids)
-    return _counted("retried", control.retry_many(ids, by=who.name, reason=who.reason), bulk)
+    return _again(ids, who)
 
 
 def rerun(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
     """Run again as new: an ended task stays as it is, and another one is sent with its arguments."""
-    if len(ids) == 1 and who.since is None:
-        return _ran(_again(ids[0], who, new=True), who)
-    ids, bulk = _without_bulk(ids)
-    counts = control.retry_many(ids, new=True, since=who.since, by=who.name, reason=who.reason)
-    return _counted("rerun", counts, bulk)
+    return _again(ids, who, new=True)
 
 
-def retry_changed(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
+def run_changed(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
     """Run again with other arguments, another queue, or at another time. What was left as it was stays exactly so."""
-    before = again.texts(ids[0])
-    changes: dict[str, Any] = {
-        name: parsed(data[name]) for name in ("args", "kwargs") if data[name] and data[name] != before.get(name)
-    }
-    changes |= {name: data[name] for name in ("queue", "countdown", "eta") if data[name] not in (None, "")}
-    return _ran(_again(ids[0], who, new=bool(data["new"]), **changes), who)
+    changes = given(data, "args", "kwargs", "update_kwargs")
+    return _again(ids, who, new=bool(data["new"]), **changes)
 
 
 def revoke(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
@@ -83,30 +72,26 @@ def terminate(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
 
 def move(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
     """Move what waits to another queue."""
-    return _counted("moved", control.move(ids, data["queue"]))
+    return counted("moved", control.move(ids, data["queue"]))
 
 
 def prioritize(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
     """Give what waits another priority."""
-    return _counted("prioritized", control.prioritize(ids, data["priority"]))
+    return counted("prioritized", control.prioritize(ids, data["priority"]))
 
 
 def delete(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
     """Delete the rows of ended tasks."""
-    return _counted("deleted", control.delete_runs(ids))
+    return counted("deleted", control.delete_runs(ids))
 
 
-def _without_bulk(ids: Sequence[str]) -> tuple[Sequence[str], int]:
-    """Leave out the tasks that act on many in the name of who began them; return how many these are."""
-    bulk = runs.named(BULK, ids)
-    return [task_id for task_id in ids if task_id not in bulk], len(bulk)
-
-
-def _again(task_id: str, who: Who, **options: Any) -> Retried:
-    if runs.named(BULK, [task_id]):
-        raise CannotRetry("refused", str(_NOT_BULK))
+def _again(ids: Sequence[str], who: Who, *, new: bool = False, **changes: Any) -> Report:
+    """Run tasks again: one with a sentence about it, many with numbers. Who has pressed twice has run each once."""
+    options = {"new": new, "since": who.since if new else None, "by": who.name, "reason": who.reason, **changes}
     try:
-        return control.retry(task_id, by=who.name, reason=who.reason, **options)
+        if len(ids) == 1 and not who.many:
+            return _ran(control.retry(ids[0], **options), who)
+        return counted("rerun" if new else "retried", control.retry_many(ids, **options))
     except (TypeError, KombuError) as error:  # what was typed is of a wrong kind, or can't be sent
         raise ValueError(str(error)) from error
 
@@ -115,7 +100,7 @@ def _ran(retried: Retried, who: Who) -> Report:
     name = short(retried.name) or "-"
     if retried.new:
         text = format_html(
-            _("The task {name} runs again as the new task {id}."), name=name, id=_link(retried.task_id, who)
+            _("The task {name} runs again as the new task {id}."), name=name, id=linked(retried.task_id, who)
         )
     else:
         text = format_html(
@@ -128,7 +113,7 @@ def _ran(retried: Retried, who: Who) -> Report:
     return found
 
 
-def _link(task_id: str, who: Who) -> str:
+def linked(task_id: str, who: Who) -> str:
     """Return the id as a link to its page, if the site has one."""
     site = getattr(who.request, "current_app", None)
     try:
@@ -138,11 +123,9 @@ def _link(task_id: str, who: Who) -> str:
     return format_html('<a href="{}">{}</a>', page, task_id)
 
 
-def _counted(done: str, counts: Counts, bulk: int = 0) -> Report:
+def counted(done: str, counts: Counts) -> Report:
+    """Return what happened to many tasks as a report; ``done`` is the word for those done, see ``outcomes``."""
     refused = {_RENAMED.get(key, key): value for key, value in counts.refused.items()}
-    if bulk:
-        refused["refused"] = refused.get("refused", 0) + bulk
-        counts.examples.setdefault("refused", str(_NOT_BULK))
     found = report({done: counts.done} | refused, counts.ids)
     for sentence in list(counts.examples.values())[:_EXAMPLES]:
         found.say(sentence, INFO)
@@ -199,107 +182,96 @@ def _goes_on(run: TaskRun) -> bool:
     return not again.has_ended(run)
 
 
-def _begin_with(request: HttpRequest, rows: Sequence[TaskRun]) -> Mapping[str, Any]:
-    """Fill in the arguments of one task, for who may see them."""
-    pages = pages_of(request, "taskrun")
-    visible = len(rows) == 1 and pages is not None and pages.has_payload_permission(request)
-    texts = again.texts(rows[0].task_id) if visible else {}
-    return {"new": True, **texts}
+def _changes_form(
+    request: HttpRequest, rows: Sequence[TaskRun], many: bool, data: Mapping[str, Any] | None
+) -> forms.Form:
+    """Return the form for one task, with its arguments for who may see them, or for many."""
+    if many:
+        return RunManyAgainForm(data)
+    row, pages = rows[0], pages_of(request, "taskrun")
+    if pages is None or not pages.has_payload_permission(request):
+        return RunAgainAsJSONForm(data, {})
+    if row.name in parameters.choices():
+        run = runs.whole(row.task_id)
+        try:
+            return RunAgainForm(row.name, data, arguments_of(run or row))
+        except Hidden:
+            return RunAgainForm(row.name, data, {})
+        except CannotFill:
+            pass
+    return RunAgainAsJSONForm(data, again.texts(row.task_id))
 
 
 def _refusal(run: TaskRun) -> str:
-    return str(_NOT_BULK) if run.name == BULK else again.refusal(run)
+    return str(NOT_AGAIN) if run.name == BULK else again.refusal(run)
 
 
 def _refuses_changes(run: TaskRun) -> str:
-    return str(_NOT_BULK) if run.name == BULK else ""
+    return str(NOT_AGAIN) if run.name == BULK else ""
 
 
-_OF: dict[str, Any] = {"of": "taskrun", "bulk": True}
+_action = partial(define, "taskrun", bulk=True)
+_END = gettext_lazy("What waits will never start. What runs is ended by a signal to its process.")
+_REVOKE = gettext_lazy("What waits will never start, with what depends on it in its workflow. What runs goes on.")
+_DELETE = gettext_lazy("The rows of these tasks are deleted, with results, attempts and events. For good.")
 
 register(
-    Action(
-        key="retry",
-        label=gettext_lazy("Retry"),
-        permission="taskq.retry_taskrun",
-        act=retry,
-        applies=_may_be_retried,
-        refuses=_refusal,
-        **_OF,
-    ),
-    Action(
-        key="rerun",
-        label=gettext_lazy("Run again as new"),
-        permission="taskq.retry_taskrun",
-        act=rerun,
+    _action("retry", gettext_lazy("Retry"), "retry_taskrun", retry, applies=_may_be_retried, refuses=_refusal),
+    _action("rerun", gettext_lazy("Run again as new"), "retry_taskrun", rerun, applies=_has_ended, refuses=_refusal),
+    _action(
+        "change",
+        gettext_lazy("Run again with changes"),
+        "run_taskrun",
+        run_changed,
+        question=gettext_lazy("What is left as it is, or empty, is sent as it was."),
+        make_form=_changes_form,
         applies=_has_ended,
-        refuses=_refusal,
-        **_OF,
-    ),
-    Action(
-        key="change",
-        of="taskrun",
-        label=gettext_lazy("Run again with changes"),
-        permission="taskq.run_taskrun",
-        act=retry_changed,
-        question=gettext_lazy("What is left empty stays as it was."),
-        form=Changed,
-        initial=_begin_with,
-        single=True,
         refuses=_refuses_changes,
-        applies=_has_ended,
     ),
-    Action(
-        key="revoke",
-        label=gettext_lazy("Revoke"),
-        permission="taskq.revoke_taskrun",
-        act=revoke,
-        question=gettext_lazy(
-            "What waits will never start, with what depends on it in its workflow. What runs goes on."
-        ),
+    _action(
+        "revoke",
+        gettext_lazy("Revoke"),
+        "revoke_taskrun",
+        revoke,
+        question=_REVOKE,
         destroys=True,
         applies=_goes_on,
-        **_OF,
     ),
-    Action(
-        key="terminate",
-        label=gettext_lazy("Terminate"),
-        permission="taskq.terminate_taskrun",
-        act=terminate,
-        question=gettext_lazy("What waits will never start. What runs is ended by a signal to its process."),
+    _action(
+        "terminate",
+        gettext_lazy("Terminate"),
+        "terminate_taskrun",
+        terminate,
+        question=_END,
         form=Terminate,
         destroys=True,
         applies=_goes_on,
-        **_OF,
     ),
-    Action(
-        key="move",
-        label=gettext_lazy("Move"),
-        permission="taskq.move_taskrun",
-        act=move,
+    _action(
+        "move",
+        gettext_lazy("Move"),
+        "move_taskrun",
+        move,
         question=gettext_lazy("To which queue? What a worker holds already stays where it is."),
         form=Move,
         applies=_waits,
-        **_OF,
     ),
-    Action(
-        key="prioritize",
-        label=gettext_lazy("Change the priority"),
-        permission="taskq.prioritize_taskrun",
-        act=prioritize,
+    _action(
+        "prioritize",
+        gettext_lazy("Change the priority"),
+        "prioritize_taskrun",
+        prioritize,
         form=Prioritize,
         applies=_waits,
-        **_OF,
     ),
-    Action(
-        key="delete",
-        label=gettext_lazy("Delete"),
-        permission="taskq.delete_taskrun",
-        act=delete,
-        question=gettext_lazy("The rows of these tasks are deleted, with results, attempts and events. For good."),
+    _action(
+        "delete",
+        gettext_lazy("Delete"),
+        "delete_taskrun",
+        delete,
+        question=_DELETE,
         destroys=True,
         applies=_has_ended,
         flag=DELETION,
-        **_OF,
     ),
 )

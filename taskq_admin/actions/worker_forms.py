@@ -44,6 +44,10 @@ def _task() -> forms.CharField:
     return forms.CharField(label=_("Task"), max_length=255, widget=Suggesting(attrs={"size": 60}))
 
 
+def _seconds(label: Any, help_text: Any) -> forms.FloatField:
+    return forms.FloatField(label=label, help_text=help_text, required=False, min_value=0.1, max_value=1e7)
+
+
 class Size(forms.Form):
     """By how many processes or threads."""
 
@@ -108,20 +112,8 @@ class TimeLimit(_Suggested):
 
     suggested = "task_name"
     task_name = _task()
-    soft = forms.FloatField(
-        label=_("Soft limit in seconds"),
-        required=False,
-        min_value=0.1,
-        max_value=1e7,
-        help_text=_("SoftTimeLimitExceeded is raised in the task."),
-    )
-    hard = forms.FloatField(
-        label=_("Hard limit in seconds"),
-        required=False,
-        min_value=0.1,
-        max_value=1e7,
-        help_text=_("The task's process is killed. Empty for no limit."),
-    )
+    soft = _seconds(_("Soft limit in seconds"), _("SoftTimeLimitExceeded is raised in the task."))
+    hard = _seconds(_("Hard limit in seconds"), _("The task's process is killed. Empty for no limit."))
 
 
 class Restart(forms.Form):

@@ -11,13 +11,21 @@ from typing import Any
 from django import forms
 from django.contrib.messages import INFO, WARNING
 from django.core.exceptions import PermissionDenied
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from taskq import control
+from taskq_admin.queries import workflows
+from taskq_admin.queries.wanted import Wanted
 from taskq_admin.queries.workflows import FAILED, Workflow
 
-from .base import Action, Report, Who, register
+from . import bulk
+from .base import Report, Who, define, get, register
+from .tasks import counted, linked
+
+#: Failed tasks from which on a task retries them, and not the request.
+MANY = 1000
 
 
 class Terminate(forms.Form):
@@ -36,13 +44,19 @@ def _goes_on(row: Any) -> bool:
 
 
 def retry(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
-    """Retry the failed tasks of workflows in place."""
-    report = Report()
+    """Retry the failed tasks of workflows in place; if they are many, by a task that tells how far it is."""
+    report, begun = Report(), False
     for root_id in ids:
+        if workflows.has_many_failed(root_id, MANY):
+            _begin(root_id, who, report)
+            begun = True
+            continue
         counts = control.retry_workflow(root_id, by=who.name, reason=who.reason)
         report.done += counts.done
         for sentence in counts.examples.values():
             report.say(sentence, WARNING)
+    if begun:
+        return report
     if report.done:
         text = ngettext(
             "%(count)s failed task runs again; what depends on it waits for it.",
@@ -53,6 +67,20 @@ def retry(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
     elif not report.messages:
         report.say(_("Nothing was retried: no task of it has failed whose message was kept."), WARNING)
     return report
+
+
+def retry_tasks(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
+    """Retry some of the failed tasks of a workflow in place."""
+    return counted("retried", control.retry_many(ids, by=who.name, reason=who.reason))
+
+
+def _begin(root_id: str, who: Who, report: Report) -> None:
+    action, site = get("node", "retry"), getattr(who.request, "current_app", None) or "admin"
+    assert action is not None
+    run = bulk.begin(action, Wanted(root=root_id, tab="failed"), {}, who, site)
+    report.done += 1
+    text = format_html("{} {}", _("A task does it, and tells how far it is:"), linked(run.task_id, who))
+    report.say(text, INFO)
 
 
 def revoke(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
@@ -75,28 +103,32 @@ def revoke(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
     return report
 
 
+_RETRY = gettext_lazy(
+    "All failed tasks of this workflow run again with their original arguments. What failed with them waits "
+    "for them. Tasks that have succeeded do not run again, and errbacks that ran have run."
+)
+_REVOKE = gettext_lazy("All tasks of this workflow that have not ended are revoked, for good.")
+
 register(
-    Action(
-        key="retry",
-        of="node",
-        label=gettext_lazy("Retry what failed"),
-        permission="taskq.retry_taskrun",
-        act=retry,
+    define(
+        "node",
+        "retry",
+        gettext_lazy("Retry what failed"),
+        "retry_taskrun",
+        retry,
+        on_tasks=retry_tasks,
+        question=_RETRY,
         applies=_has_failed,
-        question=gettext_lazy(
-            "All failed tasks of this workflow run again with their original arguments. What failed with them waits "
-            "for them. Tasks that have succeeded do not run again, and errbacks that ran have run."
-        ),
     ),
-    Action(
-        key="revoke",
-        of="node",
-        label=gettext_lazy("Revoke the whole"),
-        permission="taskq.revoke_taskrun",
-        act=revoke,
-        applies=_goes_on,
+    define(
+        "node",
+        "revoke",
+        gettext_lazy("Revoke the whole"),
+        "revoke_taskrun",
+        revoke,
+        question=_REVOKE,
         form=Terminate,
-        question=gettext_lazy("All tasks of this workflow that have not ended are revoked, for good."),
         destroys=True,
+        applies=_goes_on,
     ),
 )

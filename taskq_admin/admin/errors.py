@@ -19,8 +19,9 @@ from taskq_admin.queries.errors import SPANS, Listed
 
 from .read_only import ReadOnlyAdmin
 
-#: What can be done to all tasks of an error, by the keys of actions.
-_ACTIONS = ("retry", "delete")
+#: What can be done to all tasks of an error, by the keys of actions, and to which of them: those that have failed for
+#: good, or those that wait or run to be tried again.
+_ACTIONS = {"retry": "failed", "revoke": "unfinished", "delete": "failed"}
 
 
 class ErrorAdmin(ReadOnlyAdmin[Error]):
@@ -81,10 +82,10 @@ class ErrorAdmin(ReadOnlyAdmin[Error]):
 
     def _buttons(self, request: HttpRequest, row: Listed) -> list[dict[str, Any]]:
         """Return what the user may do to all tasks of an error; each asks before."""
-        query = {"scope": "all", "filter": _filter(row.error.key), "next": request.get_full_path()}
+        query = {"scope": "all", "next": request.get_full_path()}
         runs: Any = self.admin_site._registry[TaskRun]
         found = []
-        for key in _ACTIONS:
+        for key, tab in _ACTIONS.items():
             action = ACTIONS.get(("taskrun", key))
             if action is None or not runs.has_action_permission(request, action):
                 continue
@@ -92,7 +93,8 @@ class ErrorAdmin(ReadOnlyAdmin[Error]):
                 address = reverse("admin:taskq_taskrun_do", args=[key], current_app=self.admin_site.name)
             except NoReverseMatch:  # This site does not show tasks.
                 continue
-            found.append({"action": action, "address": f"{address}?{urlencode(query)}"})
+            asked = urlencode({**query, "filter": _filter(row.error.key, tab=tab)})
+            found.append({"action": action, "address": f"{address}?{asked}"})
         return found
 
 

@@ -10,7 +10,6 @@ from django.http import HttpRequest
 from taskq import states, timezones
 from taskq.conf import settings
 from taskq.models import Attempt, Queue, TaskRun, Worker
-from taskq_admin import parameters
 from taskq_admin.queries import (
     history,
     logs,
@@ -22,7 +21,6 @@ from taskq_admin.queries import (
     timeline,
     waiting,
 )
-from taskq_admin.views.run_task import RUN
 
 from .workers import WorkerAdmin
 
@@ -47,7 +45,6 @@ def context(admin: TaskRunAdmin, request: HttpRequest, run: TaskRun) -> dict[str
         "may_see": may,
         "workflow_root": found.root_id,
         "has_stack": _has_stack(admin, request, run),
-        "may_run": run.name in parameters.choices() and admin.has_action_permission(request, RUN),
         "tries": tries,
         "moments": timeline.moments(run, tries, runs.events(run) if found.met or run.started_at else ()),
         "bars": (bars := timeline.bars(run, tries, now)),

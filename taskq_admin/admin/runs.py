@@ -14,7 +14,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from taskq.models import TaskRun
 from taskq_admin.answers import format_of
 from taskq_admin.queries import runs
-from taskq_admin.views import run_task
+from taskq_admin.views import audit, run_task
 
 from . import run_page
 from .run_list import PAYLOAD_PERMISSION, RunListAdmin
@@ -50,10 +50,11 @@ class TaskRunAdmin(RunListAdmin):
         return runs.find(object_id)
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the form that runs a task, and an address for who knows a task's id only."""
+        """Add the form that runs a task, the audit, and an address for who knows a task's id only."""
         view = self.admin_site.admin_view
         own = [
             path("run/", view(self.run_view), name="taskq_taskrun_run"),
+            path("audit/", view(self.audit_view), name="taskq_audit"),
             path("id/<path:task_id>/", view(self.by_task_id), name="taskq_taskrun_by_task_id"),
         ]
         return [*own, *super().get_urls()]
@@ -63,6 +64,11 @@ class TaskRunAdmin(RunListAdmin):
         """Run a task from a form."""
         request.current_app = self.admin_site.name
         return run_task.serve(self, request)
+
+    def audit_view(self, request: HttpRequest) -> HttpResponse:
+        """Show who did what, to rows of all kinds."""
+        request.current_app = self.admin_site.name
+        return audit.serve(self, request)
 
     def by_task_id(self, request: HttpRequest, task_id: str) -> HttpResponse:
         """Go to the page of the task with this id. Raises 404 when it has no row."""

@@ -24,7 +24,8 @@ from taskq.store.reading import first_since
 
 from . import payloads
 from .capped import CappedCount, capped_count
-from .tabs import RUNNING, Tab, tab_for
+from .tabs import RUNNING, UNFINISHED, Tab, tab_for
+from .unfinished import failed_before
 from .wanted import Wanted
 
 #: Rows that are looked at where no index answers.
@@ -65,6 +66,8 @@ def find(wanted: Wanted) -> Found:
     if (by_start := _by_start(wanted, tab.rows(runs))) is not None:
         return by_start
     conditions = _conditions(wanted, tab)
+    if wanted.error and tab is UNFINISHED:
+        return _all_of(wanted, runs.filter(conditions, pk__in=failed_before(wanted.error, runs)))
     if wanted.error or wanted.exception or wanted.said:
         return _among_failures(wanted, tab.rows(runs), conditions)
     if wanted.stamp:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext_lazy
+
 from taskq import states
 
 _DONE = ("done", "current", "completed", "n")
@@ -14,6 +16,10 @@ _ALL = ("total", "of", "all")
 _PERCENT = ("percent", "percentage", "progress")
 #: The task of ``taskq_admin.actions.bulk``.
 BULK = "taskq_admin.bulk"
+#: Why nobody runs it again.
+NOT_AGAIN = gettext_lazy(
+    "A task that acts on many does so in the name of who began it, and can't be run again: begin it anew from the list."
+)
 #: Meta of more characters is not looked at.
 _LONGEST = 4096
 

@@ -16,7 +16,7 @@ from django.db.models.functions import Coalesce, Left
 
 from taskq import states
 from taskq.conf import settings
-from taskq.models import Attempt, Rerun, TaskEvent, TaskRun
+from taskq.models import Attempt, Message, Rerun, TaskEvent, TaskRun
 
 from . import durations, payloads
 
@@ -27,6 +27,8 @@ MANY = 100
 #: Attempts whose errors a page shows, the newest ones: a database may have to read all of a long text for its start.
 FEW = 5
 _LONGEST_TYPE = 255
+#: Ids of one statement.
+_AT_ONCE = 1000
 #: The clock of a worker follows the database's, from which the time of a row's creation is, this closely.
 _CLOCKS_DIFFER = timedelta(milliseconds=50)
 
@@ -121,8 +123,17 @@ def whole(task_id: str) -> TaskRun | None:
 
 def states_of(task_ids: Sequence[str]) -> dict[str, str]:
     """Return the states of tasks by id, of those that have rows."""
-    rows = TaskRun.objects.using(settings.DATABASE).filter(task_id__in=task_ids)
-    return dict(rows.values_list("task_id", "state"))
+    found: dict[str, str] = {}
+    for start in range(0, len(task_ids), _AT_ONCE):
+        rows = TaskRun.objects.using(settings.DATABASE).filter(task_id__in=task_ids[start : start + _AT_ONCE])
+        found |= dict(rows.values_list("task_id", "state"))
+    return found
+
+
+def is_known(task_id: str) -> bool:
+    """Tell whether a task was sent under this id, and has not been forgotten."""
+    rows = TaskRun.objects.using(settings.DATABASE).filter(task_id=task_id)
+    return rows.exists() or Message.objects.using(settings.DATABASE).filter(task_id=task_id).exists()
 
 
 def named(name: str, task_ids: Sequence[str]) -> set[str]:

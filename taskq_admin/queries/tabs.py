@@ -45,6 +45,8 @@ class Tab:
         """What the rows have to meet besides; no index serves it."""
         if self is WAITING:
             return _starts_not(timezones.now())
+        if self is UNFINISHED:
+            return ~Q(state__in=states.READY_STATES)
         return Q(eta__gt=timezones.now(), started_at=None) if self is SCHEDULED else None
 
 
@@ -73,7 +75,9 @@ TABS = (
 #: A row that was told that its task runs: by its state, or after a second.
 _RUNS = Q(started_at__isnull=False) | ~Q(state__in=(states.PENDING, states.RETRY, states.RECEIVED))
 _RUNS &= ~Q(state__in=states.READY_STATES)
-_BY_KEY = {tab.key: tab for tab in TABS}
+#: Of all that wait or run: no tab of the list, but what can be asked for with an error.
+UNFINISHED = Tab("unfinished", _("Not ended"))
+_BY_KEY = {tab.key: tab for tab in (*TABS, UNFINISHED)}
 
 
 def tab_for(key: str | None) -> Tab:

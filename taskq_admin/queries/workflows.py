@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet, Subquery
+from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q, QuerySet, Subquery
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
@@ -166,6 +166,12 @@ def times(steps: Iterable[Step]) -> dict[str, tuple[datetime | None, float | Non
     """Return when these tasks started, and how long they ran in seconds, by their ids."""
     runs = TaskRun.objects.using(settings.DATABASE).filter(pk__in=[step.pk for step in steps if step.pk])
     return {row[0]: (row[1], row[2]) for row in runs.values_list("task_id", "started_at", "runtime")}
+
+
+def has_many_failed(root_id: str, many: int) -> bool:
+    """Tell whether so many tasks of a workflow ran and failed, or more."""
+    ran = TaskRun.objects.filter(task_id=OuterRef("task_id"), state=states.FAILURE).exclude(queue="")
+    return len(_nodes().filter(Exists(ran), root_id=root_id).values_list("pk")[:many]) == many
 
 
 def root_at(pk: str) -> str:

@@ -16,7 +16,9 @@ from django.http import HttpRequest
 from django.template import Context
 from django.urls import NoReverseMatch, reverse
 
+from taskq import timezones
 from taskq_admin.actions.base import ACTIONS, Action, Text, is_permitted, offered
+from taskq_admin.views import audit
 
 register = template.Library()
 #: Which attribute of a row is its id for actions; another one's is the primary key.
@@ -50,7 +52,16 @@ def taskq_actions(context: Context, of: str, row: Any) -> dict[str, Any]:
         "refusals": refusals.items(),
         "id": row_id,
         "next": request.get_full_path(),
+        "shown": timezones.now().isoformat(),
+        # A workflow has no row of its own: entries name its first task.
+        "audit": audit.address(request, of=of, object=str(getattr(row, "pk", row_id))),
     }
+
+
+@register.simple_tag(takes_context=True)
+def taskq_audit_address(context: Context) -> str:
+    """Return the address of the page that says who did what, empty for who may not see it."""
+    return audit.address(context["request"])
 
 
 @register.inclusion_tag("admin/taskq_admin/list_actions.html", takes_context=True)

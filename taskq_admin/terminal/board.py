@@ -13,13 +13,14 @@ from django.db import Error
 from django.utils import timezone
 from kombu.exceptions import KombuError
 
-from taskq import control, timezones
+from taskq import control, states, timezones
 from taskq.exceptions import TaskqError
+from taskq_admin.queries import runs
 
 from . import details
 from .snapshot import FAILED, LISTS, QUEUES, RUNNING, Listing, Row, Snapshot, take
 from .tables import cell, cut, fields, table
-from .user import user
+from .user import Actor
 
 #: The intervals, in seconds, between which + and - choose.
 INTERVALS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -32,6 +33,7 @@ _WIDE, _END = 140, 12
 class Board:
     """One list at a time; of its rows one is selected, by its name, so that it stays selected when others come."""
 
+    actor: Actor = field(default_factory=lambda: Actor.of(None))
     limit: int = 100
     interval: float = 2.0
     shown: Listing = QUEUES
@@ -99,7 +101,7 @@ class Board:
         if row is None or (self.shown.key, key) not in _ACTS:
             return
         try:
-            self.said = _ACTS[self.shown.key, key](row)
+            self.said = _ACTS[self.shown.key, key](row, self.actor)
         except (TaskqError, KombuError, Error, OSError, ValueError, TypeError) as error:
             self.said = str(error)
         self.refresh()
@@ -165,25 +167,34 @@ def _short(row: Row) -> Row:
     return row | {"task_id": f"…{task_id[-_END:]}"} if len(task_id) > _END + 1 else row
 
 
-def _retry(row: Row) -> str:
-    control.retry(row["task_id"], by=user())
+def _retry(row: Row, actor: Actor) -> str:
+    control.retry(row["task_id"], by=actor.name)
+    actor.note("retry", [row["task_id"]])
     return f"{row['task_id']} runs again."
 
 
-def _revoke(row: Row) -> str:
-    control.revoke(row["task_id"], terminate=True)
-    return f"{row['task_id']} is revoked; its worker was asked to end it."
+def _revoke(row: Row, actor: Actor) -> str:
+    task_id = row["task_id"]
+    if runs.states_of([task_id]).get(task_id) in states.READY_STATES:
+        return f"{task_id} has ended meanwhile."
+    control.revoke(task_id, terminate=True)
+    actor.note("terminate", [task_id])
+    return f"{task_id} is revoked; its worker was asked to end it."
 
 
-def _pause(row: Row) -> str:
+def _pause(row: Row, actor: Actor) -> str:
+    name = row["name"]
     if row["paused"]:
-        control.resume_queue(row["name"])
-        return f"{row['name']} is resumed."
-    control.pause_queue(row["name"], by=user())
-    return f"{row['name']} is paused."
+        if not control.resume_queue(name):
+            return f"{name} was resumed meanwhile."
+        actor.note_queue("resume", name)
+        return f"{name} is resumed."
+    control.pause_queue(name, by=actor.name)
+    actor.note_queue("pause", name)
+    return f"{name} is paused."
 
 
-_ACTS: dict[tuple[str, str], Callable[[Row], str]] = {
+_ACTS: dict[tuple[str, str], Callable[[Row, Actor], str]] = {
     (FAILED.key, "r"): _retry,
     (RUNNING.key, "c"): _revoke,
     (QUEUES.key, "p"): _pause,

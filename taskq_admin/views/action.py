@@ -22,6 +22,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from taskq import timezones
 from taskq.conf import settings
 from taskq.exceptions import TaskqError
 from taskq_admin.actions import bulk, log
@@ -32,7 +33,7 @@ from taskq_admin.badges import short
 from taskq_admin.queries.queues import is_read
 from taskq_admin.queries.wanted import Wanted
 
-from .confirm import Confirm, own_form, way_back
+from .confirm import Confirm, shown_at, way_back
 
 if TYPE_CHECKING:
     from taskq_admin.admin.read_only import ReadOnlyAdmin
@@ -75,11 +76,12 @@ class _Asked:
             return self._leave(_nothing_chosen(self.chosen))
         data = self.request.POST if self.request.method == "POST" and self._is_confirmed() else None
         confirm = Confirm(self._to_type(), data)
-        initial = {} if data is not None else self.action.initial(self.request, list(self.chosen.rows.values()))
-        form = own_form(self.action, data, initial)
+        rows = list(self.chosen.rows.values())
+        form = self.action.form_for(self.request, rows, self.chosen.count.value > 1, data)
         # Both are asked, so that all errors are shown at once.
         if data is not None and all([form.is_valid(), confirm.is_valid()]):
-            return self._act(form.cleaned_data, Who(self.request.user, confirm.cleaned_data["reason"], self.request))
+            reason = confirm.cleaned_data["reason"]
+            return self._act(form.cleaned_data, Who(self.request.user, reason, self.request, shown_at(self.request)))
         return self._ask(form, confirm)
 
     def _is_confirmed(self) -> bool:
@@ -99,6 +101,7 @@ class _Asked:
             "confirm": confirm,
             "everything": "everything" in self.request.POST or "everything" in self.request.GET,
             "back": self.back,
+            "shown": timezones.now().isoformat(),
             "unread": self.chosen.wanted is not None and not is_read(settings.ADMIN_QUEUE) and settings.ADMIN_QUEUE,
             "media": form.media + confirm.media,
         }
@@ -114,7 +117,7 @@ class _Asked:
             "more": self.chosen.count.more,
             "sample": self.chosen.names,
             "gone": self.chosen.gone,
-            "fields": list(form.fields),
+            "fields": [name for name, field in form.fields.items() if not field.widget.is_hidden],
             "errors": form.errors,
         }
 
@@ -195,8 +198,10 @@ def _refused(selection: Selection) -> Report:
 
 
 def _nothing_chosen(selection: Selection) -> Report:
-    report = Report()
-    return _say_gone(report, selection) if selection.gone else report.say(_("Nothing was chosen."), messages.WARNING)
+    if selection.gone:
+        return _say_gone(Report(), selection)
+    text = _("No task matches (any more).") if selection.query else _("Nothing was chosen.")
+    return Report().say(text, messages.WARNING)
 
 
 def _say_gone(report: Report, selection: Selection) -> Report:

@@ -1,16 +1,18 @@
-"""The form of the confirm page: what the action asks for, a reason, and what has to be typed. And the safe way back."""
+"""The form of the confirm page: a reason, and what has to be typed. When it was shown, and the safe way back."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from django import forms
 from django.http import HttpRequest
+from django.utils.dateparse import parse_datetime
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext_lazy as _
 
-from taskq_admin.actions.base import Action
+from taskq import timezones
 
 #: Characters of a reason at most.
 LONGEST_REASON = 500
@@ -44,9 +46,14 @@ class Confirm(forms.Form):
         return typed
 
 
-def own_form(action: Action, data: Mapping[str, Any] | None, initial: Mapping[str, Any]) -> forms.Form:
-    """Return the action's own form, an empty one if it has none."""
-    return (action.form or forms.Form)(data, initial=dict(initial))
+def shown_at(request: HttpRequest) -> datetime:
+    """Return when the page was shown that this request comes from; now, if it does not say so or can't be right."""
+    now = timezones.now()
+    try:
+        shown = parse_datetime(request.POST.get("shown", ""))
+    except ValueError:
+        shown = None
+    return min(shown, now) if shown is not None and shown.tzinfo is not None else now
 
 
 def way_back(request: HttpRequest, otherwise: str) -> str:

@@ -1,4 +1,4 @@
-"""The page that runs a task from a form: ``admin:taskq_taskrun_run``, with ``?task=<name>`` and ``&from=<id>``.
+"""The page that runs a task for the first time: ``admin:taskq_taskrun_run``, with ``?task=<name>``.
 
 GET shows the form, and changes nothing; POST sends. Both ask for ``taskq.run_taskrun``, and for the permission to view
 tasks.
@@ -20,10 +20,12 @@ from taskq.models import TaskRun
 from taskq_admin import parameters
 from taskq_admin.actions import log
 from taskq_admin.actions.base import Action, Report, Who
+from taskq_admin.actions.run_form import RunForm, described
 from taskq_admin.answers import as_json, wants_json
 from taskq_admin.badges import short
 from taskq_admin.queries import runs
-from taskq_admin.run_form import CannotFill, RunForm, arguments_of, described
+
+from .confirm import Confirm
 
 if TYPE_CHECKING:
     from taskq_admin.admin.runs import TaskRunAdmin
@@ -53,33 +55,23 @@ def serve(model_admin: TaskRunAdmin, request: HttpRequest) -> HttpResponse:
     if not name:
         return _show(model_admin, request, None, known)
     if request.method == "POST":
-        form = RunForm(name, request.POST)
-        if form.is_valid() and form.send():
-            return _sent(model_admin, request, form)
+        form, confirm = RunForm(name, request.POST), Confirm("", request.POST)
+        if all([form.is_valid(), confirm.is_valid()]) and form.send():
+            return _sent(model_admin, request, form, confirm.cleaned_data["reason"])
     else:
-        form = RunForm(name, initial=_initial(model_admin, request, name))
-    return _show(model_admin, request, form, known)
+        form, confirm = RunForm(name), Confirm("")
+    return _show(model_admin, request, form, known, confirm)
 
 
-def _initial(model_admin: TaskRunAdmin, request: HttpRequest, name: str) -> dict[str, Any]:
-    """Return what the form begins with: the arguments of the run in the address, for who may see them."""
-    task_id = request.GET.get("from", "")
-    if not task_id or not model_admin.has_payload_permission(request):
-        return {}
-    run = runs.whole(task_id)
-    if run is None or run.name != name:
-        return {}
-    options = {"queue": run.queue, "priority": run.priority or None}
-    try:
-        return arguments_of(run) | options
-    except CannotFill as why:
-        messages.warning(request, str(why), fail_silently=True)
-        return options
-
-
-def _show(model_admin: TaskRunAdmin, request: HttpRequest, form: RunForm | None, known: list[str]) -> HttpResponse:
+def _show(
+    model_admin: TaskRunAdmin,
+    request: HttpRequest,
+    form: RunForm | None,
+    known: list[str],
+    confirm: Confirm | None = None,
+) -> HttpResponse:
     title = _("Run %(name)s") % {"name": short(form.name)} if form else _("Run a task")
-    context = {"form": form, "names": known, "source": request.GET.get("from", "")}
+    context = {"form": form, "confirm": confirm, "names": known}
 
     def data() -> dict[str, Any]:
         return described(form) if form else {"tasks": known}
@@ -87,11 +79,11 @@ def _show(model_admin: TaskRunAdmin, request: HttpRequest, form: RunForm | None,
     return model_admin.render(request, TEMPLATE, title, context, data)
 
 
-def _sent(model_admin: TaskRunAdmin, request: HttpRequest, form: RunForm) -> HttpResponse:
+def _sent(model_admin: TaskRunAdmin, request: HttpRequest, form: RunForm, reason: str) -> HttpResponse:
     pk = runs.pk_of(form.task_id)
     # A task may keep no row: its entry in the log has its id all the same.
     row = TaskRun(pk=pk, task_id=form.task_id, name=form.name)
-    log.write(RUN, [row], Who(request.user, form.cleaned_data["reason"]))
+    log.write(RUN, [row], Who(request.user, reason))
     if wants_json(request):
         return as_json({"task_id": form.task_id})
     messages.success(request, _("Sent as %(id)s.") % {"id": form.task_id}, fail_silently=True)

@@ -59,12 +59,21 @@ def address(action: Action) -> str:
     return reverse(f"admin:taskq_{action.of}_do", args=[action.key])
 
 
+def answers(client: Client, action: Action, ids: dict[str, str]) -> set[int]:
+    """Ask and act in each way, also on all that match, and as JSON; return the status codes."""
+    found = set()
+    for data in (ids, {"scope": "all", "filter": "tab=failed", "everything": "1", "confirmed": "1"}):
+        for query in ("", "?format=json"):
+            found.add(client.post(f"{address(action)}{query}", data).status_code)
+            found.add(client.get(address(action), {**data, **({"format": "json"} if query else {})}).status_code)
+    return found
+
+
 @EACH
 def test_action_is_refused_to_who_lacks_its_permission(ids: dict[str, str], acted: list[str], action: Action) -> None:
     every = {*Permission.objects.filter(content_type__app_label="taskq").values_list("codename", flat=True)}
     client = client_with(every - {action.permission.partition(".")[2]})
-    assert client.get(address(action), ids).status_code == 403
-    assert client.post(address(action), ids).status_code == 403
+    assert answers(client, action, ids) == {403}
     assert not acted
     assert not LogEntry.objects.exists()
 
@@ -72,7 +81,7 @@ def test_action_is_refused_to_who_lacks_its_permission(ids: dict[str, str], acte
 @EACH
 def test_action_is_refused_to_who_may_not_see_the_rows(ids: dict[str, str], acted: list[str], action: Action) -> None:
     client = client_with({action.permission.partition(".")[2]})
-    assert client.post(address(action), ids).status_code == 403
+    assert answers(client, action, ids) == {403}
     assert not acted
 
 
@@ -96,7 +105,15 @@ def test_staff_without_permissions_sees_nothing(staff_client: Callable[..., Clie
     pages = [each for each in admin.site._registry.values() if isinstance(each, ReadOnlyAdmin)]
     assert len(pages) >= 3
     for each in pages:
-        assert client.get(reverse(f"admin:taskq_{each.opts.model_name}_changelist")).status_code == 403
+        page = reverse(f"admin:taskq_{each.opts.model_name}_changelist")
+        assert client.get(page).status_code == client.get(page, {"format": "json"}).status_code == 403
+    for action in ACTIONS.values():
+        assert answers(client, action, ids) == {403}
+    for name in ("run", "audit"):
+        page = f"/admin/taskq/taskrun/{name}/"
+        assert client.get(page).status_code == client.post(page, {"task": "x"}).status_code == 403
+        assert client.get(page, {"format": "json"}).status_code == 403
+    assert not LogEntry.objects.exists()
 
 
 # -- groups

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Callable
@@ -10,13 +11,14 @@ from typing import Any
 import pytest
 from django.contrib.admin import AdminSite
 from django.contrib.auth.models import Permission, User
+from django.contrib.messages import get_messages
 from django.http import Http404
 from django.test import Client, RequestFactory
 
 from taskq import states
 from taskq.engines import for_alias
 from taskq.messages.exception_data import encode_exception
-from taskq.models import Error, ErrorCount, TaskRun
+from taskq.models import Error, ErrorCount, Message, TaskRun
 from taskq.records import Settlement
 from taskq.store import failures
 from taskq_admin.admin.errors import ErrorAdmin
@@ -70,6 +72,45 @@ def test_errors_are_counted_and_lead_to_their_tasks(
     tasks = admin_client.get(f"{URL}{rows[2].error.key}/change/", follow=True)
     assert ids(tasks) == ["key-2", "key-1", "key-0"]
     assert "no order 2" in page.content.decode()
+
+
+def test_these_are_revoked_that_wait_or_run_to_be_tried_again(
+    admin_client: Client,
+    three_errors: None,
+    make_run: Callable[..., TaskRun],
+    make_attempt: Callable[..., Any],
+    make_messages: Callable[..., None],
+) -> None:
+    """Whatever state they are in, if their last try has failed like this."""
+    alike, other = encode_exception(KeyError("no order 77")), encode_exception(ValueError("bad"))
+    for task_id, state, results in [
+        ("waits", states.RETRY, [other, alike]),
+        ("runs", "PROGRESS", [alike]),
+        ("retried", states.PENDING, [alike]),
+        ("had another", states.RETRY, [alike, other]),
+        ("never failed", states.PENDING, []),
+        ("has ended", states.SUCCESS, [alike]),
+    ]:
+        make_run(task_id, state=state)
+        for result in results:
+            make_attempt(task_id, state=states.FAILURE if state == states.PENDING else states.RETRY, result=result)
+    for task_id, token in {"waits": "", "runs": "w", "retried": "", "had another": ""}.items():
+        make_messages("mails", task_id=task_id, token=token)
+    make_run("another task", state=states.RETRY, name="shop.tasks.pay")
+    make_attempt("another task", result=alike)
+    key = Error.objects.get(exception="KeyError").key
+    page = admin_client.get(URL).content.decode()
+    (address,) = re.findall(rf'href="([^"]*do/revoke/[^"]*{key}[^"]*)"', page)
+    asked = admin_client.get(html.unescape(address))
+    assert asked.context["chosen"].ids == ["retried", "runs", "waits"]
+    data = {"scope": "all", "filter": asked.context["chosen"].query, "confirmed": "1"}
+    answer = admin_client.post(asked.request["PATH_INFO"], data)
+    assert answer.status_code == 302
+    assert set(TaskRun.objects.filter(state=states.REVOKED).values_list("task_id", flat=True)) == {"retried", "waits"}
+    assert Message.objects.get(task_id="runs").revoked, "its worker was told"
+    assert not Message.objects.get(task_id="had another").revoked
+    again = admin_client.post(asked.request["PATH_INFO"], data | {"filter": "tab=unfinished&error=none"})
+    assert str(list(get_messages(again.wsgi_request))[-1]) == "No task matches (any more)."
 
 
 def test_old_failures_are_out_of_the_counts(admin_client: Client, three_errors: None) -> None:

@@ -196,6 +196,7 @@ def test_index_answers_without_a_look_at_other_rows(shop: None) -> None:
     for parameters in make:
         with CaptureQueriesContext(connection) as queries:
             ids(**parameters)
+        assert queries.captured_queries
         for query in queries:
             with connection.cursor() as cursor:
                 cursor.execute(f"EXPLAIN QUERY PLAN {query['sql']}")

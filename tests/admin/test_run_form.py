@@ -11,20 +11,21 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.http import QueryDict
 from django.test import Client, override_settings
-from django.utils.html import escape
 
 from taskq import task
 from taskq.models import Message, ScheduledMessage, TaskRun
 from taskq_admin import parameters
-from taskq_admin.run_form import RunForm
+from taskq_admin.actions.run_form import RunAgainAsJSONForm, RunAgainForm, RunForm, Signed
 from tests.support.hostile import HOSTILE
 from tests.unit.tasks.fixtures import registry
 
+from .conftest import START
 from .test_run_page import Make, url
 
 __all__ = ["registry"]
 
 PAGE = "/admin/taskq/taskrun/run/"
+AGAIN = "/admin/taskq/taskrun/do/change/"
 A = parameters.PREFIX
 
 
@@ -52,9 +53,9 @@ def form(name: str, **data: str) -> RunForm:
     return RunForm(name, post)
 
 
-def called(found: RunForm) -> tuple[list[Any], dict[str, Any]]:
+def called(found: Signed) -> tuple[list[Any], dict[str, Any]]:
     assert found.is_valid(), found.errors
-    return found._args, found._kwargs
+    return found.cleaned_data["args"], found.cleaned_data["kwargs"]
 
 
 def test_fields_follow_the_signature(mail: str, plain: str) -> None:
@@ -120,7 +121,7 @@ def test_a_task_is_sent_and_logged_and_shown(admin_client: Client, mail: str) ->
     page = admin_client.get(PAGE, {"task": mail}).content.decode()
     assert f'name="{A}password"' in page
     assert 'type="password"' in page
-    data = {A + "to": "ann", A + "password": "secret", "queue": "hipri", "priority": "7", "reason": "a test"}
+    data = {A + "to": "ann", A + "password": "secret", "queue": "hipri", "priority": "7", "confirm-reason": "a test"}
     response = admin_client.post(f"{PAGE}?task={mail}", data)
     run = TaskRun.objects.get()
     assert response["Location"] == url(run)
@@ -146,11 +147,11 @@ def test_what_the_sender_refuses_is_shown_at_the_field(admin_client: Client, mai
 
 
 def test_only_who_may_run_tasks_gets_the_form(staff_client: Callable[..., Client], mail: str, make_run: Make) -> None:
-    run = make_run(name=mail)
+    run = make_run(name=mail, state="FAILURE", finished_at=START)
     client = staff_client("view_taskrun", "retry_taskrun", "view_taskrun_payload")
     assert client.get(PAGE).status_code == 403
     assert client.post(f"{PAGE}?task={mail}", {A + "to": "ann"}).status_code == 403
-    assert "Run it from a form" not in client.get(url(run)).content.decode()
+    assert "Run again with changes" not in client.get(url(run)).content.decode()
     assert TaskRun.objects.count() == 1
 
 
@@ -159,23 +160,40 @@ def test_a_built_in_task_is_not_run(admin_client: Client) -> None:
     assert admin_client.post(PAGE, {}).status_code == 200
 
 
+def test_one_form_sends_once(admin_client: Client, mail: str) -> None:
+    ticket = admin_client.get(PAGE, {"task": mail}).context["form"]["ticket"].value()
+    data = {A + "to": "ann", "ticket": ticket}
+    assert admin_client.post(f"{PAGE}?task={mail}", data).status_code == 302
+    assert "sent already, as" in admin_client.post(f"{PAGE}?task={mail}", data).content.decode()
+    other = {"ticket": TaskRun.objects.get().task_id}
+    assert "not from this site" in admin_client.post(f"{PAGE}?task={mail}", data | other).content.decode()
+    assert TaskRun.objects.count() == Message.objects.count() == 1
+
+
 def test_the_form_begins_with_the_arguments_of_a_run(
     admin_client: Client, staff_client: Callable[..., Client], plain: str, make_run: Make
 ) -> None:
     number = 2**60 + 1
     stored = json.dumps([[[number], 3], {"text": "<b>", "ratio": 1.5, "more": 1}])
-    run = make_run(name=plain, arguments=stored, queue="mails")
-    link = f"{PAGE}?task={plain}&from={run.task_id}"
-    assert escape(link) in admin_client.get(url(run)).content.decode()
-    page = admin_client.get(link)
+    run = make_run(name=plain, arguments=stored, queue="mails", state="FAILURE", finished_at=START)
+    assert f"{AGAIN}?id={run.task_id}" in admin_client.get(url(run)).content.decode()
+    page = admin_client.get(AGAIN, {"id": run.task_id})
+    assert isinstance(page.context["form"], RunAgainForm)
     data = {name: value for name, value in page.context["form"].initial.items() if value is not None}
     assert called(RunForm(plain, _post(data))) == (
         [[number]],
         {"second": 3, "text": "<b>", "ratio": 1.5, "more": 1},
     )
-    assert data["queue"] == "mails"
-    hidden = staff_client("view_taskrun", "run_taskrun").get(link)
-    assert not hidden.context["form"].initial
+    hidden = staff_client("view_taskrun", "run_taskrun").get(AGAIN, {"id": run.task_id})
+    assert isinstance(hidden.context["form"], RunAgainAsJSONForm)
+    assert str(number) not in hidden.content.decode()
+    # What is as it was is sent as it was, to the letter; what was changed is a call of its own.
+    sent = {"id": run.task_id, "confirmed": "1", "new": "on", **data, "priority": "3"}
+    assert admin_client.post(AGAIN, sent).status_code == 302
+    assert admin_client.post(AGAIN, sent | {A + "second": "4", "shown": "?"}).status_code == 302
+    same, changed = TaskRun.objects.exclude(pk=run.pk).order_by("pk")
+    assert (same.arguments, same.priority, same.queue) == (stored, 3, "mails")
+    assert json.loads(changed.arguments or "") == [[[number]], {"second": 4, "text": "<b>", "ratio": 1.5, "more": 1}]
 
 
 def _post(data: dict[str, Any]) -> QueryDict:
@@ -203,15 +221,22 @@ def _post(data: dict[str, Any]) -> QueryDict:
 def test_arguments_that_are_not_known_exactly_are_not_filled_in(
     admin_client: Client, plain: str, make_run: Make, stored: str | None
 ) -> None:
-    make_run(name=plain, arguments=stored)
-    page = admin_client.get(PAGE, {"task": plain, "from": "run-1"})
-    assert set(page.context["form"].initial) == {"queue", "priority"}
-    assert "not filled in" in page.content.decode()
+    make_run(name=plain, arguments=stored, state="FAILURE", finished_at=START)
+    page = admin_client.get(AGAIN, {"id": "run-1"})
+    assert isinstance(page.context["form"], RunAgainAsJSONForm)
 
 
 def test_sensitive_arguments_are_not_filled_in(admin_client: Client, mail: str, make_run: Make) -> None:
-    make_run(name=mail, arguments='[["ann"], {}]')
-    assert "sensitive arguments" in admin_client.get(PAGE, {"task": mail, "from": "run-1"}).content.decode()
+    make_run(
+        name=mail, arguments='[["ann", 1, "***"], {}, {"masked": true}]', state="FAILURE", queue="m", finished_at=START
+    )
+    form = admin_client.get(AGAIN, {"id": "run-1"}).context["form"]
+    assert isinstance(form, RunAgainForm)
+    assert not any(form[name].value() for name in form.fields if name.startswith(A))
+    data = {"id": "run-1", "confirmed": "1", A + "to": "bob", A + "password": "n3w"}
+    assert admin_client.post(AGAIN, data).status_code == 302
+    assert "n3w" in Message.objects.get().body
+    assert "n3w" not in (TaskRun.objects.get(task_id="run-1").arguments or "")
 
 
 def test_the_form_is_there_as_json(admin_client: Client, mail: str) -> None:

@@ -131,6 +131,7 @@ def test_search_by_id_or_its_start_is_answered_by_an_index(admin_client: Client,
     for term, expected in found.items():
         with CaptureQueriesContext(connection) as queries:
             assert shown(admin_client.get(URL, {"q": term})) == expected
+        assert queries.captured_queries
         assert not [query for query in queries if " LIKE " in query["sql"]]
 
 

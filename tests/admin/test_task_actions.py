@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from taskq_admin.queries import again
 from tests.support.hostile import HOSTILE
 
 from .conftest import START
+from .test_run_page import url
 
 DO = "/admin/taskq/taskrun/do/"
 Make = Callable[..., TaskRun]
@@ -111,15 +113,41 @@ def test_a_rule_of_ones_own_hides_arguments_and_buttons(
         assert f"{DO}retry/" not in admin_client.get(address).content.decode()
 
 
-def test_changes_are_for_one_task(admin_client: Client, failed: TaskRun, make_run: Make) -> None:
-    make_run("run-2", state="FAILURE", arguments="[[], {}]", finished_at=START)
-    ids = {"id": ["run-1", "run-2"], "confirmed": "1", "args": "[1]"}
-    response = admin_client.post(f"{DO}change/", ids)
-    assert [str(message) for message in get_messages(response.wsgi_request)] == [
-        "This can be done to one at a time only."
-    ]
+def test_several_are_run_again_with_changes(admin_client: Client, failed: TaskRun, make_run: Make) -> None:
+    make_run("run-2", state="SUCCESS", arguments='[[], {"a": 1, "b": 2}]', finished_at=START)
+    page = admin_client.get(f"{DO}change/", {"id": ["run-1", "run-2"]})
+    assert "update_kwargs" in page.content.decode()
+    data = {"new": "on", "update_kwargs": '{"b": 9007199254740993}', "priority": "8", "queue": "slow"}
+    (said, why) = post(admin_client, "change", "run-1", "run-2", **data)
+    assert "1 run again as new" in said
+    assert "1 refused" in said
+    assert "does not know" in why
+    new = TaskRun.objects.exclude(task_id__in=["run-1", "run-2"]).get()
+    assert json.loads(new.arguments or "")[:2] == [[], {"a": 1, "b": 2**53 + 1}]
+    assert (new.queue, new.priority) == ("slow", 8)
+
+
+def test_form_of_many_is_not_taken_for_that_of_one(admin_client: Client, failed: TaskRun) -> None:
+    """Of two tasks one is gone: the arguments to replace must not be dropped without a word."""
+    data = {"id": "run-1", "confirmed": "1", "shape": "many", "update_kwargs": "{}"}
+    answer = admin_client.post(f"{DO}change/", data)
+    assert "has changed meanwhile" in answer.content.decode()
     assert not Message.objects.exists()
-    assert not LogEntry.objects.exists()
+
+
+@pytest.mark.parametrize("ids", [["run-1"], ["run-1", "run-2"]])
+def test_pressing_twice_on_one_page_runs_each_again_once(
+    admin_client: Client, failed: TaskRun, make_run: Make, ids: list[str]
+) -> None:
+    make_run("run-2", state="SUCCESS", arguments="[[], {}]", finished_at=START)
+    shown = admin_client.get(f"{DO}rerun/", {"id": ids}).context["shown"]
+    assert f'name="shown" value="{datetime.now(UTC):%Y-%m-%d}' in admin_client.get(url(failed)).content.decode()
+    post(admin_client, "rerun", *ids, shown=shown)
+    said = post(admin_client, "rerun", *ids, shown=shown)
+    assert "again already" in " ".join(said)
+    assert Message.objects.count() == Rerun.objects.count() == len(ids)
+    post(admin_client, "rerun", *ids, shown=datetime.now(UTC).isoformat())
+    assert Rerun.objects.count() == 2 * len(ids), "from a new page it is meant"
 
 
 @pytest.mark.parametrize(

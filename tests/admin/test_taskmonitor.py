@@ -7,6 +7,8 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
 
@@ -16,6 +18,7 @@ from taskq.timezones import now
 from taskq_admin.terminal import board as boards
 from taskq_admin.terminal.board import Board
 from taskq_admin.terminal.tables import fields, table
+from taskq_admin.terminal.user import Actor
 from tests.support.databases import Database
 from tests.support.processes import MANAGE
 from tests.support.terminal import Terminal
@@ -86,6 +89,26 @@ def test_keys_retry_revoke_and_pause_what_is_selected(board: Board) -> None:
     board.show(2)
     board.act("c")
     assert Message.objects.get().revoked == "SIGTERM"
+
+
+def test_acts_are_in_the_admins_log_of_who_is_named(admin_user: User) -> None:
+    task_id = failed()
+    board = Board(actor=Actor.of("admin"))
+    board.refresh()
+    board.show(3)
+    board.act("r")
+    board.show(0)
+    board.act("p")
+    board.act("p")
+    Message.objects.update(token="w")
+    TaskRun.objects.update(started_at=now())
+    board.refresh()
+    board.show(2)
+    TaskRun.objects.update(state="SUCCESS")
+    board.act("c")
+    assert board.said == f"{task_id} has ended meanwhile."
+    found = LogEntry.objects.order_by("pk").values_list("change_message", "object_repr")
+    assert list(found) == [("Retry", f"shop.tasks.mail[{task_id}]"), ("Pause", "taskq"), ("Resume", "taskq")]
 
 
 def test_refused_act_and_lost_database_are_words_on_the_screen(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,14 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 
 from taskq import send_task
-from taskq.models import Attempt, Error, ErrorCount, Message, Rerun, TaskRun
+from taskq.models import Attempt, Error, ErrorCount, Message, Rerun, ScheduledMessage, TaskRun
 from taskq.timezones import now
+from taskq_admin.queries.progress import BULK
 
 pytestmark = pytest.mark.django_db
 
@@ -28,8 +31,8 @@ def run(*words: str) -> tuple[str, str]:
 
 @pytest.fixture
 def make_failed() -> Callable[..., str]:
-    def make(name: str = "shop.tasks.mail", **fields: Any) -> str:
-        task_id = send_task(name, [2**60]).id
+    def make(name: str = "shop.tasks.mail", kwargs: dict[str, Any] | None = None, **fields: Any) -> str:
+        task_id = send_task(name, [] if kwargs else [2**60], kwargs).id
         Message.objects.filter(task_id=task_id).delete()
         ended = {"state": "FAILURE", "result": ERROR, "traceback": "Traceback\n  line", "finished_at": now()}
         TaskRun.objects.filter(task_id=task_id).update(**{**ended, **fields})
@@ -110,7 +113,9 @@ def test_nothing_is_done_to_tasks_that_nobody_has_named(action: str, make_failed
 
 def test_revoke_of_one_and_of_all_that_match() -> None:
     ids = [send_task(name).id for name in ("shop.a", "shop.b", "shop.b")]
-    assert run("revoke", ids[0])[0].startswith("1 revoked")
+    assert run("revoke", ids[0])[0] == "1 revoked.\n"
+    with pytest.raises(CommandError, match="all had ended"):
+        run("revoke", ids[0])
     assert run("revoke", "--name", "shop.b", "--state", "waiting", "--limit", "1")[0].startswith("1 revoked")
     assert TaskRun.objects.filter(state="REVOKED").count() == 2
     with pytest.raises(CommandError, match="No task matches"):
@@ -125,3 +130,56 @@ def test_errors_with_their_counts() -> None:
     found = {row["error"]: (row["1h"], row["24h"], row["7d"]) for row in json.loads(run("errors", "--json")[0])}
     assert found == {"e0": (1, 1, 1), "e1": (0, 2, 2), "e2": (0, 0, 3)}
     assert "ValueError: disk full" in run("errors")[0]
+
+
+def test_changes_of_a_retry(make_failed: Callable[..., str]) -> None:
+    first, second = make_failed(kwargs={"to": "ann", "copies": 1}), make_failed()
+    changes = ("--priority", "8", "--countdown", "600", "--set", "to=bob", "--set", "copies=2")
+    assert "1 refused" in run("retry", "--name", "shop.tasks.mail", *changes)[0]
+    message = ScheduledMessage.objects.get()
+    assert (message.task_id, message.priority) == (first, 8)
+    assert json.loads(message.body)[:2] == [[], {"to": "bob", "copies": 2}]
+    with pytest.raises(CommandError, match="NAME=VALUE"):
+        run("retry", second, "--set", "to")
+
+
+def test_bulk_task_of_the_admin_is_not_retried(make_failed: Callable[..., str]) -> None:
+    with pytest.raises(CommandError, match="in the name of who began it"):
+        run("retry", make_failed(BULK))
+    assert not Message.objects.exists()
+
+
+def test_actions_are_in_the_admins_log_under_the_name_that_is_given(
+    make_failed: Callable[..., str], admin_user: User
+) -> None:
+    one, two, three = (make_failed() for _ in range(3))
+    run("retry", one, "--as", "admin")
+    run("retry", two, "--new", "--as", "admin")
+    run("retry", "--name", "shop.tasks.mail", "--as", "admin")
+    run("revoke", one, two, "--as", "admin")
+    run("revoke", three, "--terminate", "--as", "admin")
+    found = LogEntry.objects.order_by("pk").values_list("user__username", "change_message", "object_repr")
+    assert list(found) == [
+        ("admin", "Retry", f"shop.tasks.mail[{one}]"),
+        ("admin", "Run again as new", f"shop.tasks.mail[{two}]"),
+        ("admin", "Retry", "2 tasks: name=shop.tasks.mail"),
+        ("admin", "Revoke", f"shop.tasks.mail[{one}]"),
+        ("admin", "Revoke", f"shop.tasks.mail[{two}]"),
+        ("admin", "Terminate", f"shop.tasks.mail[{three}]"),
+    ]
+    assert Rerun.objects.get().by == "admin"
+    with pytest.raises(CommandError, match="no user nobody"):
+        run("retry", one, "--as", "nobody")
+
+
+def test_without_a_user_actions_are_in_a_log_of_their_own(
+    make_failed: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    task_id = make_failed()
+    with caplog.at_level("INFO", "taskq.audit"):
+        run("retry", task_id)
+        with pytest.raises(CommandError, match="has not ended"):
+            run("retry", task_id)
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "taskq.audit"]
+    assert line.endswith(f"has done retry of taskrun: {task_id}")
+    assert not LogEntry.objects.exists()

@@ -50,7 +50,9 @@ def test_every_text_is_translated_and_compiled(app: str) -> None:
     path = catalogue(app)
     with path.with_suffix(".mo").open("rb") as compiled:
         translations = gettext.GNUTranslations(compiled)
-    for entry in entries(path.read_text()):
+    found = list(entries(path.read_text()))
+    assert found
+    for entry in found:
         assert "fuzzy" not in entry["#"], entry["msgid"]
         texts = {name: text for name, text in entry.items() if name.startswith("msgstr")}
         assert all(texts.values()), f"{entry['msgid']!r} is not translated: {MADE_AGAIN.format(app)}"

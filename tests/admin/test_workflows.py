@@ -318,6 +318,7 @@ def test_no_query_scans_a_table(make_nodes: Any) -> None:
         page = workflow_list.page()
         workflow_list.page(page.older)
         workflows.find("w1")
+    assert queries.captured_queries
     with connection.cursor() as cursor:
         for query in queries:
             cursor.execute(f"EXPLAIN QUERY PLAN {query['sql']}")

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit, urlunsplit
@@ -83,6 +84,8 @@ class Worker:
     """A worker of one of ``PROJECTS`` on the prepared database, until the end of the ``with`` block."""
 
     def __init__(self, project: str = "small", concurrency: int = 2, *options: str) -> None:
+        from taskq.worker.process.system import die_with_parent
+
         manage, settings = PROJECTS[project]
         self.started_at = time.time()
         self.popen = subprocess.Popen(
@@ -92,6 +95,8 @@ class Worker:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
+            # A benchmark that is killed leaves no worker behind.
+            preexec_fn=partial(die_with_parent, os.getpid()),
         )
 
     @property
@@ -107,8 +112,12 @@ class Worker:
         try:
             self.popen.wait(30)
         except subprocess.TimeoutExpired:
-            self.popen.kill()
-            self.popen.wait()
+            self.end_at_once()
+
+    def end_at_once(self) -> None:
+        """Kill the main process, and so all of the worker: tasks that run for long are not waited for."""
+        self.popen.kill()
+        self.popen.wait()
 
 
 def wait_for(condition: Callable[[], object], timeout: float = 60.0, interval: float = 0.01) -> None:

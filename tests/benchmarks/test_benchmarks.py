@@ -25,6 +25,8 @@ RUNS = [
     ("recycling", ["--database", "sqlite"]),
     ("waiting", ["--database", "postgresql"]),
     ("waiting", ["--database", "sqlite"]),
+    ("control", ["--database", "postgresql"]),
+    ("control", ["--database", "sqlite"]),
     ("backlog", ["--database", "postgresql"]),
     ("backlog", ["--database", "sqlite"]),
     ("metrics", ["--database", "postgresql"]),

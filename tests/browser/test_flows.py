@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from django.db.models import F, Max
 
 from taskq import chain
-from taskq.models import Message, TaskRun, Worker
+from taskq.models import Attempt, ErrorCount, Failure, Message, TaskRun, Worker
 from testproject.arithmetic.tasks import add, fail
 from testproject.arithmetic.tasks import sleep as rest
 from testproject.reports.models import Report
@@ -65,27 +68,52 @@ def test_why_a_report_failed_and_its_retry_without_a_mouse(visitor: Visitor, sho
     ended(run.task_id, shop, "SUCCESS")
 
 
-def test_one_kind_of_error_among_many_is_retried_as_a_lot(visitor: Visitor, shop: Database) -> None:
-    sent = [fail.delay(f"the bank says no to order {number}").id for number in range(12)]
-    other = fail.delay("something else").id
-    for task_id in [*sent, other]:
-        ended(task_id, shop)
-    visitor.open("/admin/taskq/error/")
+def many_failures(shop: Database, like: Sequence[TaskRun], number: int) -> None:
+    """Copy failed runs until there are so many, with their failures and counts, as workers would have left them."""
+    alias = shop.alias
+    failures = {each.run_id: each for each in Failure.objects.using(alias).filter(run_id__in=[run.pk for run in like])}
+    first = 1 + (TaskRun.objects.using(alias).aggregate(last=Max("pk"))["last"] or 0)
+    runs, copies, counts = [], [], Counter[str]()
+    fields = {field.name for field in TaskRun._meta.concrete_fields} - {"id", "task_id"}
+    for place in range(number):
+        run = like[place % len(like)]
+        failure = failures[run.pk]
+        values = {name: getattr(run, name) for name in fields}
+        runs.append(TaskRun(id=first + place, task_id=f"copy-{place}-of-{run.task_id}", **values))
+        copies.append(Failure(first + place, failure.error, failure.exception, failure.message))
+        counts[failure.error] += 1
+    TaskRun.objects.using(alias).bulk_create(runs, batch_size=500)
+    Failure.objects.using(alias).bulk_create(copies, batch_size=500)
+    for key, count in counts.items():
+        ErrorCount.objects.using(alias).filter(error=key).update(failures=F("failures") + count)
+
+
+def test_one_kind_of_error_among_10_000_is_retried_as_a_lot(visitor: Visitor, shop: Database) -> None:
+    sent = [
+        fail.apply_async((message,), priority=SOON).id
+        for message in ("the bank says no", "the clerk is away", "no shop", "a gift")
+    ]
+    bank, *others = [ended(task_id, shop) for task_id in sent]
+    # One of forty: 250 of 10,000.
+    many_failures(shop, [bank, *others * 13], 10_000)
+    visitor.open("/admin/taskq/taskrun/?tab=failed")
     page = visitor.page
+    assert "10,0" in page.locator(".taskq-selected .taskq-count").inner_text()
+    visitor.open("/admin/taskq/error/")
     row = page.locator("tr", has_text="the bank says no").filter(has_text="ValueError")
     with page.expect_navigation():
         row.get_by_role("link", name="Retry").click()
+    assert page.locator("#content").get_by_text("251").count()
     with page.expect_navigation():
-        page.locator("#content form input[type=submit], #content form button[type=submit]").first.click()
+        page.locator("#content form input[type=submit]").first.click()
 
-    def again(task_ids: list[str]) -> set[bool]:
-        from taskq.models import Attempt
+    def again() -> list[str]:
+        found = Attempt.objects.using(shop.alias).filter(task_id__startswith="copy-").values_list("task_id", flat=True)
+        return list(found)
 
-        found = set(Attempt.objects.using(shop.alias).filter(task_id__in=task_ids).values_list("task_id", flat=True))
-        return {task_id in found for task_id in task_ids}
-
-    wait_until(lambda: again(sent) == {True}, what="each of them was retried")
-    assert again([other]) == {False}
+    wait_until(lambda: len(again()) >= 250, what="each of them was retried")
+    assert {task_id.partition("-of-")[2] for task_id in again()} == {bank.task_id}
+    assert len(set(again())) == 250
 
 
 def test_a_workflow_is_revoked_half_way(visitor: Visitor, shop: Database) -> None:

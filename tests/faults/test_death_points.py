@@ -18,6 +18,7 @@ from taskq.models import Message, TaskRun
 from tests.support.audit import audit, times_final
 from tests.support.deaths import POINTS
 from tests.support.jobs import flows, tasks
+from tests.support.length import mainly_on
 from tests.support.waiting import wait_until
 
 from .conftest import StartWorker
@@ -76,6 +77,7 @@ def test_kill_at_each_point_repeats_no_callback(alias: str, start_worker: StartW
         _check(alias, EACH * len(deaths))
 
 
+@mainly_on("mariadb")
 def test_callback_is_sent_once_when_the_worker_is_killed_soon_after_the_tasks_effect(
     alias: str, start_worker: StartWorker, notes: Path, full_run: bool, dice: Random
 ) -> None:

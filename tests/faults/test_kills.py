@@ -21,6 +21,7 @@ from tests.support.audit import audit, times_final
 from tests.support.databases import Database
 from tests.support.jobs import tasks as jobs
 from tests.support.killer import Killer
+from tests.support.length import mainly_on
 from tests.support.processes import Process
 from tests.support.waiting import wait_until
 
@@ -66,6 +67,7 @@ def test_every_task_gets_one_final_state_while_children_and_workers_are_killed(
     assert len(_started(notes)) == count
 
 
+@mainly_on("postgresql")
 def test_task_that_kills_its_child_fails_after_max_deliveries_and_harms_no_other(
     alias: str, start_worker: StartWorker, notes: Path
 ) -> None:
@@ -128,6 +130,7 @@ def _freeze_between_transactions(worker: Process, database: Database) -> None:
     wait_until(frozen, what="the worker to be frozen without a lock")
 
 
+@mainly_on("sqlite", "postgresql")
 def test_worker_frozen_past_its_lease_settles_no_message_that_was_taken_over(
     clean_database: Database, start_worker: StartWorker, notes: Path
 ) -> None:
@@ -222,6 +225,7 @@ def test_early_ack_task_fails_and_is_not_run_again_when_its_child_is_killed(
     assert _started(notes) == {"early": 1}
 
 
+@mainly_on("sqlite")
 def test_early_ack_task_fails_and_is_not_run_again_when_its_worker_is_killed(
     alias: str, start_worker: StartWorker, notes: Path
 ) -> None:

@@ -62,6 +62,7 @@ def test_migrations_only_add_columns_that_older_versions_may_leave_out() -> None
     later = [m for (app, name), m in graph.disk_migrations.items() if app == "taskq" and name != "0001_initial"]
     allowed = (migrations.AddField, migrations.CreateModel, migrations.AddIndex, migrations.RunPython,
                migrations.AddConstraint, migrations.SeparateDatabaseAndState, migrations.RunSQL)  # fmt: skip
+    assert later
     for migration in later:
         for operation in migration.operations:
             if isinstance(operation, migrations.AlterField | migrations.AlterModelOptions):

@@ -14,6 +14,7 @@ from taskq.exceptions import QueueNotFound
 from taskq.models import Message, TaskRun
 from taskq.models import Queue as QueueRow
 from tests.support.jobs import tasks
+from tests.support.length import mainly_on
 from tests.support.waiting import wait_until
 
 from .conftest import StartWorker
@@ -36,6 +37,7 @@ def _declared(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     settings.TASKQ_QUEUES = [Broadcast("news"), "plain"]
 
 
+@mainly_on("postgresql")
 def test_each_worker_runs_a_broadcast_once(alias: str, start_worker: StartWorker, notes: Path) -> None:
     workers = [start_worker("-n", name) for name in ("a", "b")]
     messages = Message.objects.using(alias)
@@ -100,6 +102,7 @@ def test_queue_object_given_to_apply_async_gets_the_message(alias: str, start_wo
     assert result.get(timeout=20) == 1
 
 
+@mainly_on("mariadb")
 def test_worker_of_several_queues_of_one_exchange_runs_each_copy(
     alias: str, start_worker: StartWorker, notes: Path
 ) -> None:

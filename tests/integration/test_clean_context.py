@@ -43,7 +43,7 @@ def test_first_task_finds_a_clean_context(clean: dict[str, Any], worker: Process
 
 
 def test_language_zone_and_context_variables_do_not_reach_the_next_task() -> None:
-    contexts.leave_context.delay().get(timeout=20)
+    assert contexts.leave_context.delay().get(timeout=20) == ["de", "Asia/Tokyo", "set"]
 
 
 def test_logged_queries_do_not_reach_the_next_task() -> None:
@@ -59,7 +59,7 @@ def test_transaction_left_open_by_a_task_is_rolled_back_and_logged(worker: Proce
 
 
 def test_autocommit_turned_off_by_a_task_is_on_for_the_next_task() -> None:
-    contexts.leave_autocommit_off.delay().get(timeout=20)
+    assert contexts.leave_autocommit_off.delay().get(timeout=20) is False
 
 
 def test_connection_closed_by_the_server_is_replaced_between_tasks(database: Database, clean: dict[str, Any]) -> None:
@@ -75,6 +75,7 @@ def test_connection_closed_by_the_server_is_replaced_between_tasks(database: Dat
         number = contexts.connection_id.delay().get(timeout=20)
         with connections[database.alias].cursor() as cursor:
             cursor.execute(f"KILL {int(number)}")
+        assert contexts.connection_id.delay().get(timeout=20) != number
 
 
 def test_soft_limit_within_a_transaction_rolls_it_back(database: Database) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from taskq import send_task
 from taskq.models import Attempt, Message, ScheduledMessage
+from tests.support.length import mainly_on
 from tests.support.processes import Process
 from tests.support.waiting import wait_until
 
@@ -55,6 +56,7 @@ def start_version(start_worker: StartWorker, tmp_path: Path) -> Any:
     return start
 
 
+@mainly_on("postgresql")
 def test_deploy_and_its_reversal(alias: str, start_version: Any, tmp_path: Path, go_on: Path) -> None:
     old = start_version("old", SHUTDOWN_TIMEOUT=0.2)
     added = send_task("rehearsed.tasks.added")

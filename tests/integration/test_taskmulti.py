@@ -85,33 +85,33 @@ def names(count: int) -> list[str]:
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_ten_nodes_start_restart_and_stop(multi: Multi, alias: str) -> None:
-    options = ["10", "-l", "info", "-Q:1-3", "images,video", "-Q:4,5", "data", "-Q", "taskq", "-L:4,5", "debug"]
+def test_six_nodes_start_restart_and_stop(multi: Multi, alias: str) -> None:
+    options = ["6", "-l", "info", "-Q:1-3", "images,video", "-Q:4,5", "data", "-Q", "taskq", "-L:4,5", "debug"]
     options += [*SMALL, *multi.files()]
     shown = multi.run("show", *options).splitlines()
     prefix = f"{sys.executable} manage.py taskworker --detach -n"
-    assert [line.split(" --pidfile")[0] for line in shown] == [f"{prefix} {name}@{HOST}" for name in names(10)]
-    assert [line.count(" -Q images,video") for line in shown] == [1] * 3 + [0] * 7
+    assert [line.split(" --pidfile")[0] for line in shown] == [f"{prefix} {name}@{HOST}" for name in names(6)]
+    assert [line.count(" -Q images,video") for line in shown] == [1] * 3 + [0] * 3
     assert multi.run("start", *options).splitlines()[1:] == [
         "> Starting nodes...",
-        *(f"\t> {name}@{HOST}: OK" for name in names(10)),
+        *(f"\t> {name}@{HOST}: OK" for name in names(6)),
     ]
     first = multi.pids()
     rows = {row.name: row for row in workers.worker_rows(alias)}
-    assert {name: rows[f"{name}@{HOST}"].pid for name in names(10)} == first
+    assert {name: rows[f"{name}@{HOST}"].pid for name in names(6)} == first
     queues = [json.loads(rows[f"taskq{n}@{HOST}"].info)["queues"] for n in (3, 4, 6)]
     assert queues == [["images", "video"], ["data"], ["taskq"]]
     assert endings.square.apply_async((3,), queue="data").get(timeout=20) == 9
-    # The first three: the start of a worker costs a second.
-    said = multi.run("restart", "3", *options[1:3], "-Q", "images,video", *SMALL, *multi.files())
-    assert [f"\t> {name}@{HOST}: TERM -> {first[name]}\n" in said for name in names(3)] == [True] * 3
+    # The first two: the start of a worker costs a second.
+    said = multi.run("restart", "2", *options[1:3], "-Q", "images,video", *SMALL, *multi.files())
+    assert [f"\t> {name}@{HOST}: TERM -> {first[name]}\n" in said for name in names(2)] == [True] * 2
     restarted = re.findall(r"^> Restarting node (.*): OK$", said, re.M)
-    assert sorted(restarted) == [f"{name}@{HOST}" for name in names(3)]
+    assert sorted(restarted) == [f"{name}@{HOST}" for name in names(2)]
     second = multi.pids()
     assert second.keys() == first.keys()
-    assert {name for name in second if second[name] != first[name]} == {*names(3)}
+    assert {name for name in second if second[name] != first[name]} == {*names(2)}
     said = multi.run("stopwait", *options)
-    assert said.count(": DOWN\n") == 10
+    assert said.count(": DOWN\n") == 6
     assert not any(trees.alive(pid) for pid in second.values())
     assert multi.pids() == {}
     assert not workers.worker_rows(alias).exists()

@@ -40,7 +40,9 @@ def send_all() -> dict[str, Any]:
 
 def test_headers_of_a_trace_go_on_without_a_tracer(alias: str, start_worker: StartWorker) -> None:
     start_worker(environment={"TEST_APPS": APPS})
-    for name, headers in send_all().items():
+    sent = send_all()
+    assert sent
+    for name, headers in sent.items():
         assert headers["traceparent"] == CALLER, name
 
 
@@ -51,7 +53,9 @@ def test_spans_of_a_child_are_exported_when_it_ends(alias: str, start_worker: St
     environment = {"TEST_APPS": f"{APPS},taskq.contrib.opentelemetry", "TEST_SPANS": str(path)}
     worker = start_worker(environment=environment)
     assert tracing.tracer is None  # this process only gives the headers
-    for name, headers in send_all().items():
+    sent = send_all()
+    assert sent
+    for name, headers in sent.items():
         assert headers["traceparent"].split("-")[1] == TRACE_ID, name
     assert path.read_text() == ""  # only the end exports
     assert worker.stop() == 0, worker.log

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from datetime import timedelta
 
 import pytest
@@ -23,7 +22,6 @@ from tests.support.envelopes import envelope
 
 from .model import Model, ModelMessage
 
-FULL = os.environ.get("TASKQ_TEST_FULL") == "1"
 QUEUES = ["a", "b"]
 #: Ids that a caller may choose, so that some are sent again and again.
 CHOSEN = ["x", "y", "Z", "é" * 3]

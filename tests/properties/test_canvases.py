@@ -27,9 +27,8 @@ from taskq.workflows import rests
 from tests.support.audit import audit, times_final
 from tests.support.canvases import Canvas, Failed, built, drawn, expected
 from tests.support.databases import Database
+from tests.support.length import FULL
 from tests.support.worker_here import WorkerHere
-
-from .store_sending import FULL
 
 START = 5
 

@@ -14,8 +14,8 @@ from taskq.canvas.signature import Signature
 from taskq.workflows.plan import plan
 from tests.support.canvases import Canvas, built
 from tests.support.jobs import pure
+from tests.support.length import FULL
 
-from .store_sending import FULL
 from .test_canvases import canvases, form
 
 

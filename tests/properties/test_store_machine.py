@@ -32,9 +32,10 @@ from taskq.store.revoke import revoke
 from taskq.store.settle import settle
 from tests.support.databases import Database
 from tests.support.envelopes import ending, envelope
+from tests.support.length import FULL
 
 from .model import ModelMessage
-from .store_sending import DELAYS, ENDS, FULL, MONTH, QUEUES, SendingMachine, envelopes, follow_ups, some_ids
+from .store_sending import DELAYS, ENDS, MONTH, QUEUES, SendingMachine, envelopes, follow_ups, some_ids
 
 
 def _some_claimed(machine: StoreMachine) -> bool:

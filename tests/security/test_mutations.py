@@ -11,8 +11,8 @@ import pytest
 
 from taskq import AsyncResult, states
 from taskq.models import Message, ScheduledMessage, TaskRun
-from tests.conftest import FULL
 from tests.support.jobs import pure
+from tests.support.length import FULL
 from tests.support.mutations import families, insert, mutant
 from tests.support.processes import Process, Processes
 from tests.support.waiting import wait_until

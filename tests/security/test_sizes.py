@@ -229,7 +229,9 @@ def test_many_large_messages_are_not_held_at_once(alias: str, character: str) ->
 def test_messages_above_the_limits_are_refused_unread(
     alias: str, count: int, texts: dict[str, Any], setting: str
 ) -> None:
-    for task_id in insert_many(alias, count, **{"body": BODY + "]", "headers": {}} | texts):
+    ids = insert_many(alias, count, **{"body": BODY + "]", "headers": {}} | texts)
+    assert len(ids) == count
+    for task_id in ids:
         error = AsyncResult(task_id).get(timeout=60, propagate=False)
         assert isinstance(error, InvalidTaskError)
         assert setting in str(error)

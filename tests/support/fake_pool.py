@@ -81,7 +81,7 @@ class FakePool:
 
     def terminate(self, job: int, signal: str = "SIGTERM") -> bool:
         self.terminated.append((job, signal))
-        return True
+        return self.supports_terminate
 
     def unfinished(self) -> list[Unfinished]:
         return [Unfinished(d, place == 0) for slot in self.slots for place, d in enumerate(slot.deliveries)]

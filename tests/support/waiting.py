@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -23,3 +24,15 @@ def wait_until(predicate: Callable[[], T], timeout: float = 60.0, interval: floa
         if time.monotonic() > end:
             raise AssertionError(f"after {timeout:g} s still not: {what or predicate}")
         time.sleep(interval)
+
+
+async def await_until(predicate: Callable[[], T], timeout: float = 60.0, interval: float = 0.002, what: str = "") -> T:
+    """Do ``wait_until`` in a coroutine, while others run."""
+    end = time.monotonic() + timeout
+    while True:
+        value = predicate()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"after {timeout:g} s still not: {what or predicate}")
+        await asyncio.sleep(interval)

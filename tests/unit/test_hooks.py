@@ -80,10 +80,18 @@ class Untouchable:
     def __getattr__(self, name: str) -> object:
         raise AssertionError(f"{name} was read")
 
+    def __iter__(self) -> object:
+        raise AssertionError("it was read")
+
 
 @pytest.mark.parametrize("event", [worker.tasks_received, execution.task_succeeded])
 def test_an_event_of_each_task_reads_nothing_while_its_level_is_off(
-    event: Hook[object], caplog: pytest.LogCaptureFixture
+    event: Hook[object], caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.WARNING, "taskq.worker")
     event(Untouchable())
+    # What the line of an event raises is printed.
+    assert capsys.readouterr().err == ""
+    caplog.set_level(logging.DEBUG, "taskq.worker")
+    event(Untouchable())
+    assert "was read" in capsys.readouterr().err

@@ -94,7 +94,10 @@ def revoke_by_name(
 
 
 def _revoke_here(state: WorkerState, held: Collection[Request], signal: str) -> dict[str, str] | None:
-    """Revoke what this worker holds; return an error if a running task was to be terminated, and can't be."""
+    """Revoke what this worker holds; return the reply if a running task was to be terminated, and can't be.
+
+    That is an error, unless the task can at least be asked to end: then the reply says so.
+    """
     if not held:
         return None
     node = state.node
@@ -106,7 +109,10 @@ def _revoke_here(state: WorkerState, held: Collection[Request], signal: str) -> 
     running = [each.request.id for each in state.running() if each.request.job in jobs]
     if not running:
         return None
-    return {"error": f"the {pool.name} pool can't end a running task: {', '.join(running)} revoked, not terminated"}
+    names = ", ".join(running)
+    if pool.supports_grace and "+" in signal:
+        return {"ok": f"terminate: {names}, asked to end: the {pool.name} pool can't do more"}
+    return {"error": f"the {pool.name} pool can't end a running task: {names} revoked, not terminated"}
 
 
 def _write(state: WorkerState, batches: revoking.Batches, signal: str, reply: dict[str, str]) -> Pending:

@@ -268,9 +268,8 @@ class Consumer(Intake):
         self.dispatch()
 
     def _requeue_paused(self) -> None:
-        waiting = list(self._ready)
-        self._requeue([request for request in waiting if self._rests(request)])
-        self._ready = deque(request for request in waiting if not self._rests(request))
+        self._requeue([request for request in self._ready if self._rests(request)])
+        self._ready = deque(request for request in self._ready if not self._rests(request))
         locked = {job: request for job, request in self._locked.items() if self._rests(request)}
         self._locked = {job: request for job, request in self._locked.items() if job not in locked}
         self._requeue_uncommitted(locked)
@@ -292,9 +291,9 @@ class Consumer(Intake):
             self._refused(request)
         for request in self.running:
             if request.revoked not in ("", "revoke"):
-                if request.job in changed and not self.pool.supports_terminate:
+                ended = self.pool.terminate(request.job, request.revoked)
+                if request.job in changed and not (ended or self.pool.supports_terminate):
                     log_lines.task_not_terminated(request, self.pool.name)
-                self.pool.terminate(request.job, request.revoked)
         self.dispatch()
 
     def set_time_limits(self, task: TaskDefinition, hard: float | None, soft: float | None) -> None:

@@ -45,10 +45,10 @@ class LostChild:
     interrupted: list[Delivery] = field(default_factory=list)
 
     @classmethod
-    def of(cls, unfinished: Sequence[Unfinished], reason: str, killed_for: str | None = None) -> LostChild:
+    def of(cls, unfinished: Sequence[Unfinished], reason: str) -> LostChild:
         """Return the loss of all that a child, or a pool, had."""
         started = [each.delivery for each in unfinished if each.started]
-        return cls(started, [each.delivery for each in unfinished if not each.started], reason, killed_for)
+        return cls(started, [each.delivery for each in unfinished if not each.started], reason)
 
 
 @dataclass(slots=True)
@@ -138,6 +138,8 @@ class Pool(ABC):
     supports_hard_limit: ClassVar[bool] = False
     #: Whether ``terminate`` can end a running task.
     supports_terminate: ClassVar[bool] = False
+    #: Whether ``terminate`` with a grace, as ``SIGTERM+5``, raises ``TaskTerminated`` in a running task.
+    supports_grace: ClassVar[bool] = False
     #: Whether ``max_tasks_per_child`` and ``max_memory_per_child`` mean anything.
     supports_recycling: ClassVar[bool] = False
     #: Whether ``grow`` and ``shrink`` can do anything.

@@ -24,7 +24,7 @@ from .child_connection import Answer, ChildConnection, CutShort, Stack
 from .deadlines import Deadlines
 from .fork_servers import ForkServers
 from .hub import Hub
-from .prefork_child import PreforkChild, State
+from .pool_child import PoolChild, State
 
 #: Seconds until a place whose child ended before its first outcome gets another: doubled each time, up to the second.
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.05, 30.0
@@ -35,7 +35,7 @@ _CHECK_INTERVAL = 5.0
 #: Seconds in which a child has to end when it has closed its socket.
 _CLOSED_TIMEOUT = 5.0
 
-C = TypeVar("C", bound=PreforkChild)
+C = TypeVar("C", bound=PoolChild)
 
 
 class Place(Generic[C]):

@@ -17,7 +17,8 @@ from .child_connection import ChildConnection
 from .child_processes import ChildProcesses
 from .fork_servers import ForkServers
 from .hub import Hub
-from .prefork_child import PreforkChild, State
+from .pool_child import State
+from .prefork_child import PreforkChild
 from .prefork_slot import PreforkSlot
 from .soft_stop import SOFT_STOP
 

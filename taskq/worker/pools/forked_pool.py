@@ -28,7 +28,7 @@ class ForkedPool(Pool):
 
     needs_fork_server: ClassVar[bool] = True
     supports_hard_limit = True
-    supports_terminate = True
+    supports_terminate = supports_grace = True
     supports_recycling = True
 
     children: ChildProcesses[Any, Any]

@@ -1,70 +1,32 @@
-"""One child of the prefork pool as the main process sees it: its state, its connection and its deliveries."""
+"""One child of the prefork pool as the main process sees it: the delivery at its head is the one that runs."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from enum import Enum
 
 from taskq.handover import Delivery
-from taskq.worker.process.system import describe_exit
 
-from .base import LostChild, Unfinished
+from .base import LostChild
 from .child_connection import ChildConnection
-
-#: How many jobs the reason of a loss names.
-_JOBS_SHOWN = 10
+from .pool_child import PoolChild
 
 
-class State(Enum):
-    """The state of a child; a slot without a child is ``DOWN``."""
-
-    DOWN = "down"
-    STARTING = "starting"
-    UP = "up"
-    #: It gets no more deliveries, and ends when those it has have an outcome.
-    LEAVING = "leaving"
-
-
-class PreforkChild:
-    """A child, from the request to fork it until it is reaped. ``number`` is never used again for another child."""
+class PreforkChild(PoolChild):
+    """A child of ``children``, which runs one delivery after the other."""
 
     def __init__(self, number: int, connection: ChildConnection) -> None:
-        self.number = number
-        self.connection = connection
-        self.pid: int | None = None
-        self.state = State.STARTING
+        super().__init__(number, connection)
         self.busy_since: float | None = None
         #: ``time.monotonic()`` when the delivery at the head reaches its hard limit.
         self.deadline: float | None = None
         self.killed_for: str | None = None
         #: Its task was asked to end by an exception.
         self.asked_to_end = False
-        #: It is being killed because its answers can't be read.
-        self.faulty = False
-        self.forked_at = time.monotonic()
-        self.completed = 0
-        #: Who wants to know where the task of a job is.
-        self.asking: dict[int, list[Callable[[str], None]]] = {}
-        self.stop_sent = False
-        #: ``time.monotonic()`` when its end of the socket was found closed.
-        self.closed_at: float | None = None
-
-    @property
-    def in_flight(self) -> int:
-        """How many deliveries were handed over and have no outcome yet."""
-        return len(self.connection.pending)
 
     @property
     def head(self) -> Delivery | None:
         """The delivery that runs now or is the next to run."""
         return next(iter(self.connection.pending.values()), None)
-
-    def on_up(self, pid: int) -> None:
-        """The child is ready, unless it was asked to leave before it was."""
-        self.pid = pid
-        if self.state is State.STARTING:
-            self.state = State.UP
 
     def head_changed(self) -> None:
         """Another delivery is at the head, or none: set ``busy_since`` and ``deadline``."""
@@ -73,28 +35,8 @@ class PreforkChild:
         limited = head is not None and head.time_limit
         self.deadline = self.busy_since + limited if self.busy_since is not None and limited else None
 
-    def ask_to_stop(self) -> None:
-        """Ask a child that is leaving to end."""
-        self.stop_sent = True
-        self.connection.ask_to_stop()
-
-    def unfinished(self) -> list[Unfinished]:
-        """Return the deliveries without an outcome."""
-        started = self.connection.started()
-        return [
-            Unfinished(delivery, number < started) for number, delivery in enumerate(self.connection.pending.values())
-        ]
-
     def end(self, exit_code: int) -> LostChild:
-        """The child has ended, and all its frames are read: close the connection and return the lost deliveries."""
-        lost = LostChild.of(self.unfinished(), "", self.killed_for)
-        lost.reason = self._reason(exit_code, lost.started)
-        self.connection.close()
+        """Do as the base, and say for what the child was killed."""
+        lost = super().end(exit_code)
+        lost.killed_for = self.killed_for
         return lost
-
-    def _reason(self, exit_code: int, started: list[Delivery]) -> str:
-        jobs = ", ".join(str(delivery.job) for delivery in started[:_JOBS_SHOWN])
-        more = f" and {len(started) - _JOBS_SHOWN} more" if len(started) > _JOBS_SHOWN else ""
-        label = f" Job{'s' if len(started) > 1 else ''}: {jobs}{more}." if started else "."
-        reason = f"Worker exited prematurely: {describe_exit(exit_code)}{label}"
-        return reason + (f" It was killed: {self.connection.fault}." if self.connection.fault else "")

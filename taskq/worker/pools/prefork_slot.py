@@ -6,7 +6,8 @@ from taskq.handover import Delivery
 
 from .base import MAX_IN_FLIGHT, Unfinished
 from .child_processes import Place
-from .prefork_child import PreforkChild, State
+from .pool_child import State
+from .prefork_child import PreforkChild
 
 
 class PreforkSlot(Place[PreforkChild]):

@@ -9,7 +9,7 @@ from taskq.handover import Delivery
 
 from .base import LostChild
 from .child_connection import ChildConnection
-from .prefork_child import PreforkChild
+from .pool_child import PoolChild
 
 if TYPE_CHECKING:
     from .shared_slot import SharedSlot
@@ -23,7 +23,7 @@ class Ended:
     reason: str
 
 
-class SharedChild(PreforkChild):
+class SharedChild(PoolChild):
     """A child of ``shared_children``. It counts all deliveries that it was ``given``."""
 
     def __init__(self, number: int, connection: ChildConnection) -> None:

@@ -17,7 +17,7 @@ from .child_connection import ChildConnection, CutShort
 from .child_processes import ChildProcesses
 from .fork_servers import ForkServers
 from .hub import Hub
-from .prefork_child import State
+from .pool_child import State
 from .shared_child import Ended, SharedChild
 from .shared_slot import SharedPlace, SharedSlot
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from taskq.handover import Delivery
 
 from .child_processes import Place
-from .prefork_child import State
+from .pool_child import State
 from .shared_child import SharedChild
 
 

@@ -77,8 +77,8 @@ class thread_limit:
         self.thread = 0
         self._asked: type[BaseException] | None = None
         self._timer: threading.Timer | None = None
-        #: Whether the hard end was raised.
-        self._cut = False
+        #: Whether anything was raised, and whether that was the hard end.
+        self._raised = self._cut = False
 
     def __enter__(self) -> None:
         self.thread = threading.get_ident()
@@ -96,8 +96,9 @@ class thread_limit:
     def __exit__(self, kind: _Kind, error: BaseException | None, trace: TracebackType | None) -> None:
         with self._lock:
             self._stage = _Stage.OVER
-        # An exception that has not arrived yet would interrupt the code that comes next.
-        _raise_in(self.thread, None)
+        if self._raised:
+            # An exception that has not arrived yet would interrupt the code that comes next.
+            _raise_in(self.thread, None)
         if self._timer is not None:
             self._timer.cancel()
         if isinstance(error, SoftTimeLimitExceeded) and not error.args:
@@ -112,7 +113,7 @@ class thread_limit:
             if self._stage is _Stage.ENTERING:
                 self._asked = error
             elif self._stage is _Stage.RUNNING:
-                self._cut = self._cut or error is CutShort
+                self._raised, self._cut = True, self._cut or error is CutShort
                 _raise_in(self.thread, error)
             return self._stage is not _Stage.OVER
 

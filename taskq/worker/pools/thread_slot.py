@@ -12,23 +12,26 @@ from typing import Any
 
 from django.db import connections
 
-from taskq.execution import outcomes
+from taskq.exceptions import TaskTerminated
+from taskq.execution import execute, outcomes
 from taskq.handover import Delivery, Outcome
 from taskq.worker import log_lines
 
 from .base import MAX_IN_FLIGHT, RunFn, Unfinished
+from .soft_limits import thread_limit
 
 
 class ThreadSlot:
     """A slot; see ``base.Slot``. ``post(slot, outcome or report)`` is called in the slot's thread.
 
-    The loop's thread calls the public methods. The thread runs its deliveries within ``around()``.
+    The loop's thread calls the public methods. The thread runs its deliveries within ``around()``, each by ``run``, or
+    by ``execute`` if that is ``None``.
     """
 
     def __init__(
         self,
         index: int,
-        run: RunFn,
+        run: RunFn | None,
         post: Callable[..., None],
         around: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
@@ -46,6 +49,10 @@ class ThreadSlot:
         self._waiting: deque[Delivery] = deque()
         self._stopping = False
         self._abandoned = False
+        #: The job that runs, and what can interrupt it; whether it was asked to end.
+        self._job = 0
+        self._guard = thread_limit(None)
+        self._asked = False
         self._thread = threading.Thread(target=self._work, name=f"taskq-{index}", daemon=True)
         self._thread.start()
 
@@ -124,6 +131,14 @@ class ThreadSlot:
         """Tell whether the thread runs the delivery of ``job`` now."""
         return any(each.started and each.delivery.job == job for each in self.unfinished())
 
+    def ask_to_end(self, job: int) -> bool:
+        """Raise ``TaskTerminated`` in the task of ``job`` if it runs now, once; tell whether that was done."""
+        with self._condition:
+            if self._job != job or self._asked:
+                return False
+            self._asked = self._guard.interrupt(TaskTerminated)
+            return self._asked
+
     @property
     def alive(self) -> bool:
         """Whether the thread has not ended."""
@@ -148,11 +163,16 @@ class ThreadSlot:
                 self._condition.wait()
             if self._abandoned or not self._waiting:
                 return None
-            return self._waiting.popleft()
+            delivery = self._waiting.popleft()
+            self._job, self._asked = delivery.job, False
+            self._guard = thread_limit(delivery.soft_time_limit)
+            return delivery
 
     def _perform(self, delivery: Delivery) -> Outcome:
         try:
-            return self._run(delivery, self._report)
+            if self._run is not None:
+                return self._run(delivery, self._report)
+            return execute(delivery, self._report, guard=self._guard)
         except BaseException as error:
             log_lines.delivery_failed(delivery, error)
             return outcomes.crashed(delivery, error)

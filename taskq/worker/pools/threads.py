@@ -1,8 +1,8 @@
 """The threads pool: each delivery runs in a thread of the main process, beside its loop.
 
-For tasks that wait for the network, and for systems without ``fork``. A thread can't be killed: hard time limits,
-``terminate`` and recycling are not supported, a soft limit interrupts Python code only, and a task that holds the GIL
-holds the loop with it. A task that is still running at a cold end is left behind.
+For tasks that wait for the network, and for systems without ``fork``. A thread can't be killed: hard time limits and
+recycling are not supported, ``terminate`` can only ask a task to end, that and a soft limit interrupt Python code only,
+and a task that holds the GIL holds the loop with it. A task that is still running at a cold end is left behind.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from taskq.execution import execute, kept_logs
+from taskq.execution import kept_logs
 from taskq.handover import Delivery, Outcome, Report
 from taskq.worker.call_queue import CallQueue
 
 from . import stack_texts
 from .base import Pool, PoolEvents, PoolOptions, Slot, Unfinished
 from .hub import Hub
-from .soft_limits import thread_limit
 from .thread_slot import ThreadSlot
 
 
@@ -30,10 +29,10 @@ class ThreadsPool(Pool):
     """``concurrency`` threads, each with its own deliveries."""
 
     name = "threads"
+    supports_grace = True
 
     def __init__(self, concurrency: int, events: PoolEvents, hub: Hub, options: PoolOptions) -> None:
         super().__init__(concurrency, events, hub, options)
-        self._run = options.run or partial(execute, soft_limit=thread_limit)
         self._calls = CallQueue()
         hub.add_reader(self._calls.fileno(), self._calls.run)
         self._slots: list[ThreadSlot] = []
@@ -64,8 +63,8 @@ class ThreadsPool(Pool):
         return self._by_index[slot.index].take_back(limit)
 
     def terminate(self, job: int, signal: str = "SIGTERM") -> bool:
-        """Return ``False``: a thread can't be ended."""
-        return False
+        """Ask the task of ``job`` to end, if ``signal`` has a grace as ``SIGTERM+5``: a thread can't be killed."""
+        return "+" in signal and any(slot.ask_to_end(job) for slot in self._by_index.values())
 
     def stack(self, job: int, tell: Callable[[str], None]) -> None:
         """Call ``tell`` with the stack of the thread that runs ``job``."""
@@ -78,7 +77,7 @@ class ThreadsPool(Pool):
         for _ in range(n):
             # The lowest that is free: what is kept for each index elsewhere stays small.
             index = next(index for index in count() if index not in self._by_index)
-            slot = ThreadSlot(index, self._run, post, self._around)
+            slot = ThreadSlot(index, self.options.run, post, self._around)
             # At once: the next thread may be one too many for this system.
             self._by_index[slot.index] = slot
             self._slots = [*self._slots, slot]

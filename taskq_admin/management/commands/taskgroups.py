@@ -24,7 +24,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Make the groups; ``CommandError`` if permissions are missing."""
         alias = options["database"]
-        rows = Permission.objects.using(alias).filter(content_type__app_label="taskq")
+        rows = Permission.objects.using(alias).filter(content_type__app_label__in=("taskq", "admin"))
         known = {row.codename: row for row in rows}
         with transaction.atomic(alias):
             for name, codenames in of_groups().items():

@@ -12,6 +12,7 @@ from django.db import Error
 from taskq.management import arguments
 from taskq_admin.terminal.board import Board
 from taskq_admin.terminal.snapshot import take
+from taskq_admin.terminal.user import Actor, add_argument
 
 
 class Command(BaseCommand):
@@ -26,11 +27,13 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="print everything once, for pipes and scripts")
         parser.add_argument("--interval", type=arguments.seconds, default=2.0, help="seconds between two looks (2)")
         parser.add_argument("--limit", type=arguments.count, default=100, help="running and failed tasks (100)")
+        add_argument(parser)
 
     @no_translations
     def handle(self, *args: Any, **options: Any) -> None:
         """Show or print; ``CommandError``, which is exit status 1, without a terminal or a database."""
-        board = Board(limit=options["limit"], interval=options["interval"])
+        actor = Actor.of(options["username"])
+        board = Board(actor=actor, limit=options["limit"], interval=options["interval"])
         if options["once"]:
             try:
                 board.snapshot = take(board.limit)

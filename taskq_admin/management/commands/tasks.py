@@ -8,19 +8,21 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, no_translations
 from django.db import Error as DatabaseError
 from kombu.exceptions import KombuError
 
-from taskq import control
+from taskq import control, states
 from taskq.exceptions import CannotRetry, TaskqError
 from taskq.log_escapes import escaped
 from taskq.management import arguments
-from taskq_admin.queries import columns, errors, matching
+from taskq_admin.parameters import parsed
+from taskq_admin.queries import columns, errors, matching, runs
 from taskq_admin.queries.wanted import Wanted
 from taskq_admin.terminal import details
 from taskq_admin.terminal.tables import table
-from taskq_admin.terminal.user import user
+from taskq_admin.terminal.user import Actor, add_argument
 
 _STATES = ("running", "waiting", "scheduled", "succeeded", "failed", "retrying", "revoked")
 #: Options that say which tasks are meant, and the names of the parameters of the admin's list.
@@ -46,12 +48,22 @@ class Command(BaseCommand):
         retry = actions.add_parser("retry", help="run ended tasks again as they were sent")
         retry.add_argument("--new", action="store_true", help="as new tasks, linked to the old ones")
         retry.add_argument("--to-queue", help="in another queue")
+        retry.add_argument("--priority", type=int, help="with another priority: 0 to 9, larger is sooner")
+        retry.add_argument("--countdown", type=arguments.seconds, help="so many seconds from now")
+        retry.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="NAME=VALUE",
+            help="with another value of an argument, in JSON or as it is; can be given more than once",
+        )
         revoke = actions.add_parser("revoke", help="have tasks not run; running ones go on")
         revoke.add_argument("--terminate", action="store_true", help="end running tasks too")
         revoke.add_argument("--signal", default="SIGTERM", help="the signal for --terminate (SIGTERM)")
         for action in (retry, revoke):
             action.add_argument("ids", nargs="*", metavar="id", help="ids of tasks, instead of the options below")
             action.add_argument("--dry-run", action="store_true", help="only say which tasks it would be")
+            add_argument(action)
             _add_filters(action, limit=None)
         failures = actions.add_parser("errors", help="failures by task, exception and message, those seen last first")
         failures.add_argument("--limit", type=arguments.count, default=20, help="how many at most (20)")
@@ -100,28 +112,42 @@ class Command(BaseCommand):
     # -- acting
 
     def _retry(self, options: dict[str, Any]) -> None:
-        more = {"new": options["new"], "queue": options["to_queue"], "by": user()}
+        actor = Actor.of(options["username"])
+        more = {"new": options["new"], "by": actor.name, **_changes(options)}
         ids = self._chosen(options, "failed")
         if options["dry_run"]:
             self._only_say(ids, "retried")
         elif len(options["ids"]) == 1:
             retried = control.retry(options["ids"][0], **more)
+            actor.note(_key_of(options), [retried.of])
             unknown = "" if retried.known else ", whose name this project does not know"
             text = f"{retried.of} runs again{f' as {retried.task_id}' if retried.new else ''}{unknown}."
             self._say_done(options, {"task_id": retried.task_id, "of": retried.of}, text)
         else:
-            self._say_counts(options, control.retry_many(ids, **more), "retried")
+            counts = control.retry_many(ids, **more)
+            actor.note(_key_of(options), counts.ids, _described(options, counts.done))
+            self._say_counts(options, counts, "retried")
 
     def _revoke(self, options: dict[str, Any]) -> None:
-        ids = list(self._chosen(options, ""))
+        actor, ids = Actor.of(options["username"]), list(self._chosen(options, ""))
         if options["dry_run"]:
             self._only_say(iter(ids), "revoked")
             return
-        if ids:
-            control.revoke(ids, terminate=options["terminate"], signal=options["signal"])
-        self._say_done(options, {"asked": len(ids)}, f"{len(ids)} revoked, as far as they had not ended.")
         if not ids:
             raise CommandError("No task matches.")
+        before = runs.states_of(ids)
+        control.revoke(ids, terminate=options["terminate"], signal=options["signal"])
+        after = runs.states_of(ids)
+        ended = [task_id for task_id in ids if before.get(task_id) in states.READY_STATES]
+        revoked = [t for t in ids if after.get(t) == states.REVOKED and before.get(t) not in states.READY_STATES]
+        asked = [task_id for task_id in ids if task_id not in {*ended, *revoked}]
+        actor.note("terminate" if options["terminate"] else "revoke", revoked + asked, _described(options, len(ids)))
+        counts = {"revoked": len(revoked), "asked": len(asked), "ended": len(ended)}
+        told = "told to end" if options["terminate"] else "told to stop: what runs already goes on to its end"
+        words = {"revoked": "revoked", "ended": "had ended", "asked": told}
+        self._say_done(options, counts, ", ".join(f"{counts[k]} {words[k]}" for k in words if counts[k]) + ".")
+        if len(ended) == len(ids):
+            raise CommandError("No task was revoked: all had ended.")
 
     def _chosen(self, options: dict[str, Any], state: str) -> Iterator[str]:
         """Return the ids of the caller, or of all tasks that match, of ``state`` if the caller names none.
@@ -168,6 +194,36 @@ class Command(BaseCommand):
 
     def _print_json(self, value: Any) -> None:
         self.stdout.write(json.dumps(value, indent=2))
+
+
+def _key_of(options: dict[str, Any]) -> str:
+    """Return the key of the admin's action that is the same."""
+    changed = any(value is not None for value in _changes(options).values())
+    return "change" if changed else "rerun" if options["new"] else "retry"
+
+
+def _changes(options: dict[str, Any]) -> dict[str, Any]:
+    """Return what ``control.retry`` is to change."""
+    found = {"queue": options["to_queue"], "priority": options["priority"], "countdown": options["countdown"]}
+    pairs = [text.partition("=") for text in options["set"]]
+    if wrong := [name for name, equals, _ in pairs if not (equals and name.isidentifier())]:
+        raise CommandError(f"--set: NAME=VALUE is needed, not {escaped(wrong[0])}.")
+    return found | ({"update_kwargs": {name: _value(text) for name, _, text in pairs}} if pairs else {})
+
+
+def _value(text: str) -> Any:
+    try:
+        return parsed(text)
+    except ValidationError:
+        return text
+
+
+def _described(options: dict[str, Any], count: int) -> str:
+    """Return which tasks were meant, if they were not named by their ids."""
+    if options["ids"]:
+        return ""
+    filters = {name: options[name] for name in (*_FILTERS, "error", "search") if options[name]}
+    return f"{count} tasks: {', '.join(f'{name}={value}' for name, value in filters.items())}"
 
 
 _TIMES = frozenset({"created_at", "last_seen"})

@@ -13,13 +13,23 @@ import pytest
 from taskq import states
 from taskq.exceptions import ChordError
 from taskq.models import Group, Message, TaskRun
+from taskq.records import Envelope
 from taskq.results.group_result import GroupResult
+from taskq.store.retry_workflow import retry_kept
 from taskq.testing import Memory, override
 from tests.support.jobs import heard
 from tests.support.worker_here import WorkerHere
 
 #: An id that no case has given.
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def retry_one(task_id: str, alias: str, **changes: Any) -> Envelope:
+    """Retry a failed task of a workflow in its place; raise why it was refused."""
+    found, refused = retry_kept([task_id], alias=alias, **changes)
+    for error in refused.values():
+        raise error
+    return found[task_id]
 
 
 class Run:

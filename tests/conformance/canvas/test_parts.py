@@ -16,13 +16,14 @@ from taskq import AsyncResult, chain, group, states
 from taskq.exceptions import CannotRetry
 from taskq.models import Group, Message, TaskRun
 from taskq.store import parts as store
-from taskq.store.retry_workflow import retry_kept
 from taskq.store.settle import settle
 from taskq.store.workflow_rows import DatabaseWorkflows
 from taskq.workflows import parts, rests
 from tests.support.audit import audit, times_final
 from tests.support.jobs.flows import add, total
 from tests.support.worker_here import WorkerHere
+
+from .conftest import retry_one
 
 COUNT = 12
 
@@ -128,10 +129,10 @@ def test_chain_is_not_retried_while_it_is_still_failing(alias: str) -> None:
     worker = WorkerHere(alias)
     settle(worker.token, worker.run(worker.take()), alias)
     with pytest.raises(CannotRetry, match="still failing"):
-        retry_kept("begin", alias=alias)
+        retry_one("begin", alias=alias)
     worker.work()
     assert result.state == states.FAILURE
-    assert retry_kept("begin", alias=alias, args=[1, 1]).task_id == "begin"
+    assert retry_one("begin", alias=alias, args=[1, 1]).task_id == "begin"
     worker.work()
     assert AsyncResult(result.id).get(timeout=1) == 2 + COUNT
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -13,6 +12,7 @@ from django.test import override_settings
 
 from taskq.worker.pools.base import Pool
 from taskq.worker.pools.registry import pool_class
+from tests.support.length import FULL
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,6 @@ class Kind:
 
 CUSTOM = "tests.support.custom_pool:RecordingPool"
 
-FULL = os.environ.get("TASKQ_TEST_FULL") == "1"
 #: Their children start as slowly as a command does, and are the same but for the library. One of them passes the suite
 #: of whole workers; both pass all of it in the full run (TASKQ_TEST_FULL=1). Both are in
 #: tests/integration/test_green_pools.py.

@@ -134,6 +134,25 @@ def test_terminate_or_a_word_that_there_is_none(
         assert result.get(timeout=30) == "done"
 
 
+def test_grace_asks_the_task_to_end(
+    worker: Process, kind: Kind, until_told: AnyTask, notes: Path, tmp_path: Path
+) -> None:
+    result = until_told.delay(str(notes), str(tmp_path / "never"))
+    behind = until_told.delay(str(notes), str(tmp_path / "go"))
+    started(notes, 2 if kind.name != "solo" else 1)
+    # By the command alone: what the caller writes to the database may come first, and then the task has ended.
+    order = {"task_id": result.id, "signal": "TERM", "grace": 60, "written": True}
+    (reply,) = control.broadcast("terminate", order, reply=True, limit=1, timeout=30) or []
+    (answer,) = reply.values()
+    assert answer["ok"].startswith(f"terminate: {result.id}")
+    assert ("can't do more" in answer["ok"]) is not kind.cls.supports_terminate
+    with pytest.raises(TaskRevokedError, match="terminated"):
+        result.get(timeout=30)
+    (tmp_path / "go").touch()
+    assert behind.get(timeout=30) == "done"
+    assert "is not terminated" not in worker.log.split(result.id, 1)[-1]
+
+
 def test_stack_of_a_running_task(worker: Process, kind: Kind, until_told: AnyTask, notes: Path, tmp_path: Path) -> None:
     go_on = tmp_path / "go"
     # A greenlet that uses the processor lets nobody answer.

@@ -16,7 +16,7 @@ from taskq.store import readers, workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
 from tests.support.envelopes import envelope
-from tests.support.waiting import wait_until
+from tests.support.waiting import await_until, wait_until
 
 Wait = Callable[[str], None]
 
@@ -101,8 +101,7 @@ def test_coroutine_is_told_too(alias: str, looked: list[Any]) -> None:
 
     async def run() -> None:
         waiting = asyncio.ensure_future(AsyncResult[int]("a").aget(timeout=30))
-        while not looked and not waiting.done():
-            await asyncio.sleep(0.01)
+        await await_until(lambda: looked or waiting.done(), what="the waiter to look for the queue")
         waiting.cancel()
 
     asyncio.run(run())

@@ -14,6 +14,7 @@ from django.db import connections, transaction
 from django.test import override_settings
 
 from taskq import AsyncResult, control
+from taskq.calls import never_again
 from taskq.exceptions import CannotRetry
 from taskq.models import Attempt, Message, Rerun, Revocation, ScheduledMessage, TaskRun
 from taskq.sending.send import send_task
@@ -227,3 +228,52 @@ def test_delete_takes_ended_runs_with_their_attempts(alias: str) -> None:
     assert "revoke" in counts.examples["unfinished"]
     assert not Attempt.objects.using(alias).exists()
     assert TaskRun.objects.using(alias).get().task_id == waits
+
+
+@pytest.mark.parametrize("new", [False, True])
+def test_some_arguments_and_the_priority_are_changed(alias: str, new: bool) -> None:
+    """By name: also one that was given by its position, if the function is known; the others stay."""
+    by_position, by_name = failed(alias, add.name, priority=3), add.delay(x=1, y=2).id
+    unknown = failed(alias)
+    end(alias)
+    counts = control.retry_many([by_position, by_name, unknown], new=new, update_kwargs={"y": 5}, priority=7)
+    assert (counts.done, counts.refused) == (2, {"refused": 1})
+    assert "does not know shop.add" in counts.examples["refused"]
+    sent = Message.objects.using(alias).values_list("body", "priority")
+    assert sorted((json.loads(body)[:2], priority) for body, priority in sent) == [
+        ([[], {"x": 1, "y": 5}], 7),
+        ([[1, 5], {}], 7),
+    ]
+    runs = TaskRun.objects.using(alias).filter(state="PENDING")
+    assert set(runs.values_list("priority", flat=True)) == {7}
+
+
+def test_arguments_that_the_function_does_not_take_are_refused(alias: str) -> None:
+    task_id = failed(alias, add.name)
+    counts = control.retry_many([task_id], update_kwargs={"z": 5})
+    assert counts.refused == {"refused": 1}
+    for wrong in ({"priority": 10}, {"kwargs": {}, "update_kwargs": {"x": 1}}):
+        with pytest.raises(ValueError, match=r"priority|update_kwargs"):
+            control.retry(task_id, **wrong)
+    assert not Message.objects.using(alias).exists()
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_tasks_of_some_names_are_never_run_again(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(never_again, "_REASONS", {})
+    control.never_retry("shop.pay_out", "Payments are entered anew.")
+    task_id, other = failed(alias, "shop.pay_out"), failed(alias)
+    for options in ({}, {"new": True}, {"args": [], "kwargs": {}}):
+        with pytest.raises(CannotRetry, match="entered anew") as error:
+            control.retry(task_id, **options)
+        assert error.value.reason == "refused"
+    assert control.retry_many([task_id, other]).ids == [other]
+
+
+def test_pressing_twice_runs_a_task_again_as_new_once(alias: str) -> None:
+    task_id = failed(alias)
+    asked = datetime.now(UTC)
+    new = control.retry(task_id, new=True, since=asked).task_id
+    with pytest.raises(CannotRetry, match=f"again already, as {new}"):
+        control.retry(task_id, new=True, since=asked)
+    assert control.retry(task_id, new=True).task_id != new

@@ -47,11 +47,12 @@ def look() -> dict[str, object]:
 
 
 @task
-def leave_context() -> None:
-    """Activate a language and a time zone, and set a context variable."""
+def leave_context() -> tuple[str | None, str, str]:
+    """Activate a language and a time zone, and set a context variable; return all three."""
     translation.activate("de")
     timezone.activate(ZoneInfo("Asia/Tokyo"))
     _variable.set("set")
+    return translation.get_language(), timezone.get_current_timezone_name(), _variable.get()
 
 
 @task
@@ -73,10 +74,11 @@ def leave_transaction(name: str) -> None:
 
 
 @task
-def leave_autocommit_off() -> None:
-    """Turn autocommit off."""
+def leave_autocommit_off() -> bool:
+    """Turn autocommit off, and return whether it is on."""
     connection.ensure_connection()
     connection.set_autocommit(False)
+    return connection.get_autocommit()
 
 
 @task

@@ -191,8 +191,13 @@ def test_body_above_the_maximum_size_is_refused_even_when_compressed(body: Any) 
 
 @given(json_values)
 def test_any_json_body_is_read_or_invalid(value: Any) -> None:
-    with contextlib.suppress(InvalidTaskError, DecodeError):
-        decode(json.dumps(value))
+    try:
+        args, kwargs, embed = decode(json.dumps(value))
+    except (InvalidTaskError, DecodeError):
+        return
+    assert isinstance(args, list)
+    assert isinstance(kwargs, dict)
+    assert embed.keys() >= EMPTY_EMBED.keys()
 
 
 # -- protocol 1 and what is between -----------------------------------------------------------

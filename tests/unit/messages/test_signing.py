@@ -51,13 +51,19 @@ def altered(message: Claimed, part: str, name: str, value: Any) -> Claimed:
     ids=str,
 )
 def test_sealed_message_is_authentic(options: dict[str, Any]) -> None:
-    protocol.verify(sent(**options))
+    message = sent(**options)
+    protocol.verify(message)
+    with override_settings(SECRET_KEY="another key"), pytest.raises(SignatureMismatch):
+        protocol.verify(message)
 
 
 def test_what_deliveries_change_is_not_sealed() -> None:
     message = sent()
     protocol.verify(replace(message, redelivered=True, deliveries=3, promoted=True))
-    protocol.verify(altered(message, "headers", "x-delivery-count", 4))
+    counted = altered(message, "headers", "x-delivery-count", 4)
+    protocol.verify(counted)
+    with pytest.raises(SignatureMismatch):
+        protocol.verify(altered(counted, "headers", "retries", 4))
 
 
 def test_every_header_and_property_is_sealed() -> None:
@@ -96,8 +102,10 @@ def test_copies_for_several_queues_have_seals_of_their_own() -> None:
     envelope = protocol.build(name="shop.add", queue="a")
     copies = [envelope, replace(envelope, queue="b")]
     protocol.seal(copies)
-    for copy in copies:
+    for copy, other in (copies, copies[::-1]):
         protocol.verify(received(copy, tracked=False))
+        with pytest.raises(SignatureMismatch):
+            protocol.verify(received(replace(copy, queue=other.queue), tracked=False))
 
 
 def test_fallback_keys_are_for_reading() -> None:

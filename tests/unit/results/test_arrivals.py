@@ -15,7 +15,7 @@ from taskq.exceptions import TimeoutError
 from taskq.results import callbacks, listener, rows, waiting
 from taskq.results.async_result import AsyncResult
 from taskq.results.group_result import GroupResult
-from tests.support.waiting import wait_until
+from tests.support.waiting import await_until, wait_until
 
 from .listening import in_thread, result_listeners, waited_for
 from .rows import failure, success
@@ -134,8 +134,7 @@ def test_async_for_yields_values_as_they_arrive() -> None:
 def test_cancelled_aget_leaves_nobody_waiting() -> None:
     async def cancel() -> None:
         task = asyncio.ensure_future(of("a").aget())
-        while not waited_for():
-            await asyncio.sleep(0.001)
+        await await_until(waited_for)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

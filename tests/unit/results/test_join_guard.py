@@ -6,11 +6,8 @@ from taskq.results import join_guard
 from tests.support.in_task import inside_task
 
 
-def test_waiting_outside_of_a_task_is_allowed() -> None:
+def test_waiting_inside_a_task_is_refused_and_outside_allowed() -> None:
     join_guard.refuse_in_task()
-
-
-def test_waiting_inside_a_task_is_refused() -> None:
     with inside_task(), pytest.raises(RuntimeError, match=r"Never call result\.get\(\) within a task!"):
         join_guard.refuse_in_task()
     join_guard.refuse_in_task()

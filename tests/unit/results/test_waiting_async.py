@@ -10,6 +10,7 @@ from django.db import connection
 
 from taskq.exceptions import TimeoutError
 from taskq.results.async_result import AsyncResult
+from tests.support.waiting import await_until
 
 from .listening import put, waited_for
 
@@ -20,8 +21,7 @@ def test_await_returns_when_the_tasks_end() -> None:
     async def main() -> list[int]:
         waits = [AsyncResult[int](name).aget(timeout=20) for name in ("a", "b", "b")]
         tasks = [asyncio.ensure_future(wait) for wait in waits]
-        while waited_for() < 2:
-            await asyncio.sleep(0.002)
+        await await_until(lambda: waited_for() >= 2)
         await asyncio.to_thread(_put_and_close, "a")
         await asyncio.to_thread(_put_and_close, "b")
         return await asyncio.gather(*tasks)
@@ -34,8 +34,7 @@ def test_await_times_out_and_can_be_cancelled() -> None:
         with pytest.raises(TimeoutError):
             await AsyncResult[int]("a").aget(timeout=0.02)
         task = asyncio.ensure_future(AsyncResult[int]("a").aget())
-        while not waited_for():
-            await asyncio.sleep(0.002)
+        await await_until(waited_for)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

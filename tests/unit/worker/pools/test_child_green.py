@@ -92,16 +92,21 @@ def done(one: Delivery) -> Outcome:
 
 
 def test_a_timer_that_a_task_leaves_does_not_meet_the_next_delivery(make: Callable[[_Run], Child]) -> None:
+    timers = []
+
     def run(one: Delivery, report: Any) -> Outcome:
         if one.body == "leave":
-            gevent.Timeout.start_new(0.01)
+            timers.append(gevent.Timeout.start_new(0.01))
         return done(one)
 
     def test() -> None:
         child = make(run)
         child.start(delivery("leave"))
         assert [kind for kind, _ in child.answers()] == [frames.OUTCOME]
-        gevent.sleep(0.05)
+        (timer,) = timers
+        with gevent.Timeout(20):
+            while timer.pending:
+                gevent.sleep(0.001)
         child.start(delivery())
         assert [kind for kind, _ in child.answers(5.0)] == [frames.OUTCOME]
 

@@ -68,3 +68,5 @@ def test_background_goes_on_if_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> 
     background.leave_terminal()
     os.close(read)
     background.report_ready()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(write)

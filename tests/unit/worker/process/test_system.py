@@ -60,6 +60,8 @@ def test_group_signal_without_an_order_is_ignored(monkeypatch: pytest.MonkeyPatc
     os.close(read_fd)
     os.kill(os.getpid(), signal.SIGHUP)
 
+    # This process lives, and did not ask to ignore them as a child of its own would.
+    assert all(callable(signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGHUP))
     os.close(write_fd)
 
 

@@ -1,0 +1,27 @@
+"""Names of tasks that nobody runs again, and why. It loads little: apps call ``never_retry`` when they are ready."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taskq.exceptions import CannotRetry
+
+#: The reason by the name of the task.
+_REASONS: dict[str, Any] = {}
+
+
+def never_retry(name: str, reason: Any) -> None:
+    """Have ``retry``, ``retry_many`` and ``retry_workflow`` refuse the tasks of a name, with ``reason`` as the text.
+
+    For a task that may run in the name of who has sent it only, such as the admin's ``taskq_admin.bulk``. ``reason`` is
+    a text, or one that is translated when it is shown.
+
+    >>> never_retry("shop.tasks.pay_out", "A payment is not made twice: enter it anew.")  # doctest: +SKIP
+    """
+    _REASONS[name] = reason
+
+
+def refuse_never(name: str) -> None:
+    """Raise ``CannotRetry`` for the name of a task that is never run again."""
+    if name in _REASONS:
+        raise CannotRetry("refused", str(_REASONS[name]))

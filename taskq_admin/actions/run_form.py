@@ -1,0 +1,251 @@
+"""The forms that send a task: for the first time, again with changes, and many again with changes.
+
+All have the same options: queue, time and priority. One task whose function this process knows, and whose arguments may
+be seen, has a field for each parameter; another one has its arguments as JSON; many have arguments to replace by name.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from django import forms
+from django.core.signing import BadSignature, Signer
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from kombu.exceptions import KombuError
+
+from taskq.calls.registry import tasks
+from taskq.exceptions import QueueNotFound, TaskqError
+from taskq.models import TaskRun
+from taskq_admin import parameters
+from taskq_admin.parameters import JSONText
+from taskq_admin.queries import runs
+
+from .forms import PriorityField, QueueField
+
+#: Seconds that a task may be put off at most: what databases and timers can hold.
+_LATEST = 10 * 365 * 24 * 3600
+_OPTIONS = ("queue", "countdown", "eta", "priority")
+
+
+class Options(forms.Form):
+    """Where, when, and how soon."""
+
+    queue = QueueField(required=False)
+    countdown = forms.FloatField(
+        label=gettext_lazy("Seconds until it may start"), required=False, min_value=0, max_value=_LATEST
+    )
+    eta = forms.DateTimeField(
+        label=gettext_lazy("Or the time when it may start"),
+        required=False,
+        help_text=gettext_lazy("Such as 2026-01-31 08:00."),
+    )
+    priority = PriorityField(required=False)
+
+    def clean(self) -> dict[str, Any]:
+        """Check that the time is given once."""
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if cleaned.get("countdown") is not None and cleaned.get("eta") is not None:
+            self.add_error("eta", _("Give the seconds or the time, not both."))
+        return cleaned
+
+
+def given(data: Mapping[str, Any], *more: str) -> dict[str, Any]:
+    """Return what was filled in: of the options, and of the fields ``more``."""
+    return {name: data[name] for name in (*_OPTIONS, *more) if data.get(name) not in (None, "")}
+
+
+class Signed(Options):
+    """Has a field for each parameter of the task ``name``."""
+
+    def __init__(self, name: str, data: Mapping[str, Any] | None = None, initial: dict[str, Any] | None = None) -> None:
+        super().__init__(data, initial=initial or {}, use_required_attribute=False)
+        self.name = name
+        self.fields = {**parameters.fields(name), **self.fields}
+
+    @property
+    def about_call(self) -> list[Any]:
+        """The fields of the parameters."""
+        return [self[name] for name in self.fields if name.startswith(parameters.PREFIX)]
+
+    @property
+    def options(self) -> list[Any]:
+        """The other fields."""
+        return [self[name] for name in self.fields if not name.startswith(parameters.PREFIX)]
+
+    def clean(self) -> dict[str, Any]:
+        """Check what concerns several fields; ``args`` and ``kwargs`` are the call."""
+        cleaned = super().clean()
+        if not self.errors:
+            try:
+                args, kwargs = parameters.call(self.name, cleaned, self._is_given)
+            except TypeError as error:
+                raise forms.ValidationError(str(error)) from None
+            cleaned = {**cleaned, "args": args, "kwargs": kwargs}
+        return cleaned
+
+    def _is_given(self, field: str) -> bool:
+        return bool(self.data.get(self.add_prefix(field)))
+
+
+class RunForm(Signed):
+    """Sends the task ``name`` when ``send`` is called on a valid form. One form sends once: ``ticket`` has the id."""
+
+    ticket = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    def __init__(self, name: str, data: Mapping[str, Any] | None = None) -> None:
+        super().__init__(name, data, {"ticket": _signer().sign(str(uuid.uuid4()))})
+        self.fields["queue"].help_text = _("Empty: where it is routed.")
+        self.task_id = ""
+
+    def clean_ticket(self) -> str:
+        """Return the id that the task is to get. Others than this site's are refused: a task may have them."""
+        ticket: str = self.cleaned_data["ticket"]
+        try:
+            return _signer().unsign(ticket) if ticket else str(uuid.uuid4())
+        except BadSignature:
+            raise forms.ValidationError(_("This form is not from this site, or too old: open it anew.")) from None
+
+    def send(self) -> bool:
+        """Send the task, and set ``task_id``; return false, with an error in the form, if it was refused."""
+        data = self.cleaned_data
+        if runs.is_known(data["ticket"]):
+            self.add_error(None, _("This form was sent already, as %(id)s.") % {"id": data["ticket"]})
+            return False
+        try:
+            sent = tasks[self.name].apply_async(data["args"], data["kwargs"], task_id=data["ticket"], **given(data))
+            self.task_id = str(sent.id)
+        except QueueNotFound as error:
+            self.add_error("queue", str(error))
+        except (TaskqError, KombuError, TypeError, ValueError, OSError) as error:
+            self.add_error(None, f"{type(error).__name__}: {error}")
+        return bool(self.task_id)
+
+
+def _signer() -> Signer:
+    return Signer(salt="taskq_admin.run")
+
+
+class _Again(Options):
+    """A task that has ended, or many. ``shape`` says which of these forms was filled in."""
+
+    shape = forms.CharField(widget=forms.HiddenInput, required=False)
+    new = forms.BooleanField(
+        label=gettext_lazy("As a new task, which leaves this one as it is"), required=False, initial=True
+    )
+
+    def _begin_as(self, shape: str) -> None:
+        self.initial = {**self.initial, "shape": shape, "new": True}
+        self.expected = shape
+
+    def clean_shape(self) -> str:
+        """Check that what was chosen is still of the kind for which the form was shown."""
+        shape: str = self.cleaned_data["shape"]
+        if shape and shape != self.expected:
+            raise forms.ValidationError(_("What was chosen has changed meanwhile: begin again."))
+        return shape
+
+
+class RunAgainForm(Signed, _Again):
+    """One task whose function is known. What is as it was is sent exactly as it was."""
+
+    def __init__(self, name: str, data: Mapping[str, Any] | None, before: dict[str, Any]) -> None:
+        super().__init__(name, data, before)
+        self._begin_as("fields")
+
+    def clean(self) -> dict[str, Any]:
+        """Leave out ``args`` and ``kwargs`` if no argument differs from what the form began with."""
+        cleaned = super().clean()
+        if not any(self._differs(field) for field in self.about_call):
+            cleaned = {**cleaned, "args": None, "kwargs": None}
+        return cleaned
+
+    def _differs(self, field: forms.BoundField) -> bool:
+        before = self.initial.get(field.name)
+        typed = str(self.data.get(field.html_name) or "")
+        return (
+            typed.replace("\r\n", "\n") != ("" if before is None else str(before)) and field.name in self.changed_data
+        )
+
+
+class RunAgainAsJSONForm(_Again):
+    """One task whose function is not known here, or whose arguments may not be seen; empty is as it was."""
+
+    args = JSONText(
+        kind=list, required=False, label=gettext_lazy("Positional arguments"), help_text=gettext_lazy("A list in JSON.")
+    )
+    kwargs = JSONText(
+        kind=dict, required=False, label=gettext_lazy("Keyword arguments"), help_text=gettext_lazy("An object in JSON.")
+    )
+    field_order = ("args", "kwargs")
+
+    def __init__(self, data: Mapping[str, Any] | None, before: Mapping[str, str]) -> None:
+        super().__init__(data, initial=dict(before))
+        self._begin_as("json")
+
+    def clean(self) -> dict[str, Any]:
+        """Leave out the arguments whose text is as it was."""
+        cleaned = super().clean()
+        for name in ("args", "kwargs"):
+            if str(self.data.get(name) or "").strip() == self.initial.get(name):
+                cleaned[name] = None
+        return cleaned
+
+
+class RunManyAgainForm(_Again):
+    """Many tasks, also of different names."""
+
+    update_kwargs = JSONText(
+        kind=dict,
+        required=False,
+        label=gettext_lazy("Arguments to replace"),
+        help_text=gettext_lazy('An object in JSON, such as {"retries": 3}: by name, others stay as they were.'),
+    )
+    field_order = ("update_kwargs",)
+
+    def __init__(self, data: Mapping[str, Any] | None = None) -> None:
+        super().__init__(data)
+        self._begin_as("many")
+        self.fields["new"].label = _("As new tasks, which leave these as they are")
+
+
+class CannotFill(Exception):
+    """Why a form can't begin with the arguments of an earlier run."""
+
+
+class Hidden(CannotFill):
+    """The task has sensitive arguments, so its row does not hold all of them."""
+
+
+def arguments_of(run: TaskRun) -> dict[str, Any]:
+    """Return what the form of the task begins with to run ``run`` again. Raises ``CannotFill``."""
+    if tasks[run.name].sensitive:
+        raise Hidden(_("The task has sensitive arguments, which its row does not hold: fill them in."))
+    try:
+        match json.loads(run.arguments or "null"):
+            case [list() as args, dict() as kwargs, *notes] if not any(_spoils(note) for note in notes):
+                return parameters.initial(run.name, args, kwargs)
+    except (ValueError, TypeError, RecursionError):
+        pass
+    raise CannotFill(_("Its arguments are not kept as they were, so they are not filled in."))
+
+
+def _spoils(note: Any) -> bool:
+    """Tell whether a note says that the arguments are not those that were sent."""
+    return isinstance(note, dict) and (note.get("masked") is True or note.get("exact") is False)
+
+
+def described(form: Signed) -> dict[str, Any]:
+    """Return the form as plain values."""
+    return {
+        "task": form.name,
+        "fields": [
+            {"name": name, "label": str(field.label), "required": field.required, "help": str(field.help_text)}
+            for name, field in form.fields.items()
+            if not field.widget.is_hidden
+        ],
+        "errors": form.errors,
+    }

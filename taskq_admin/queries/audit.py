@@ -1,0 +1,92 @@
+"""Who did what: entries of Django's admin log about rows of taskq, the newest first. Reads only.
+
+The log has few indexes: the newest ``NEWEST`` entries are looked at, and ``before`` goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth import get_user_model
+from django.contrib.contenttypes.models import ContentType
+from django.db.models import Q
+from django.utils import translation
+
+from taskq_admin.actions.base import ACTIONS
+
+from .wanted import Wanted
+
+#: Entries that are looked at, those of a page, and the permission to see them.
+NEWEST, PAGE = 20_000, 50
+PERMISSION = "admin.view_logentry"
+#: What an address may ask for.
+PARAMETERS = ("who", "action", "of", "object", "since", "before")
+_LONGEST = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Entries, the number of the last one if there are more, whether older ones were not looked at, and problems."""
+
+    entries: list[LogEntry]
+    older: int | None
+    cut: bool
+    problems: tuple[str, ...] = ()
+
+
+def find(asked: Mapping[str, str]) -> Found:
+    """Return the entries that meet all of: the user's name, the label of an action, the model, the object, the time."""
+    times = Wanted.of({"since": asked.get("since", "")})
+    entries = LogEntry.objects.order_by("-pk")
+    before = asked.get("before", "")
+    if before.isdecimal() and len(before) < 19:
+        entries = entries.filter(pk__lt=int(before))
+    floor = next(iter(entries.values_list("pk", flat=True)[NEWEST - 1 : NEWEST]), None)
+    if floor is not None:
+        entries = entries.filter(pk__gte=floor)
+    if times.since is not None:
+        entries = entries.filter(action_time__gte=times.since)
+    rows = list(entries.filter(_conditions(asked)).select_related("user", "content_type")[: PAGE + 1])
+    more = len(rows) > PAGE
+    older = rows[PAGE - 1].pk if more else floor
+    return Found(rows[:PAGE], older, cut=not more and floor is not None, problems=times.problems)
+
+
+def _conditions(asked: Mapping[str, str]) -> Q:
+    """Return what entries have to meet besides their time."""
+    values = {name: asked.get(name, "").strip() for name in PARAMETERS}
+    if any("\0" in value or len(value) > _LONGEST for value in values.values()):
+        return Q(pk__in=())
+    models = [model for model in apps.get_app_config("taskq").get_models()]
+    of = [model for model in models if model._meta.model_name == values["of"]] or models
+    found = Q(content_type__in=list(ContentType.objects.get_for_models(*of, for_concrete_models=False).values()))
+    if values["who"]:
+        found &= Q(**{f"user__{get_user_model().USERNAME_FIELD}": values["who"]})
+    if values["action"]:
+        found &= Q(change_message__startswith=values["action"])
+    if values["object"]:
+        found &= Q(object_id=values["object"]) | Q(object_repr__contains=values["object"])
+    return found
+
+
+def labels() -> list[str]:
+    """Return the labels of actions as the log has them, which is in the language of the site."""
+    with translation.override(settings.LANGUAGE_CODE):
+        return sorted({str(action.label) for action in ACTIONS.values()})
+
+
+def plain(entry: LogEntry) -> dict[str, Any]:
+    """Return an entry as plain values."""
+    return {
+        "at": entry.action_time,
+        "who": entry.user.get_username(),
+        "said": entry.get_change_message(),
+        "of": entry.content_type.model if entry.content_type else "",
+        "id": entry.object_id,
+        "object": entry.object_repr,
+    }

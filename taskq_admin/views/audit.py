@@ -1,0 +1,76 @@
+"""The page *Audit*: who did what to which row, when, and why. ``admin:taskq_audit``, for ``admin.view_logentry``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from django.apps import apps
+from django.contrib.admin.models import LogEntry
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.urls import NoReverseMatch, reverse
+from django.utils.translation import gettext as _
+
+from taskq_admin.queries import audit
+
+if TYPE_CHECKING:
+    from taskq_admin.admin.read_only import ReadOnlyAdmin
+
+TEMPLATE = "admin/taskq_admin/audit.html"
+
+
+def serve(model_admin: ReadOnlyAdmin[Any], request: HttpRequest) -> HttpResponse:
+    """Show the page, or its entries as JSON. Raises 403 without the permission."""
+    if request.method not in ("GET", "HEAD") or not may_see(request):
+        raise PermissionDenied
+    asked = {name: request.GET.get(name, "") for name in audit.PARAMETERS}
+    found = audit.find(asked)
+    kept = {name: value for name, value in asked.items() if value and name != "before"}
+    context = {
+        "found": found,
+        "rows": [(entry, _page_of(model_admin, request, entry)) for entry in found.entries],
+        "asked": asked,
+        "is_limited": bool(kept),
+        "labels": audit.labels(),
+        "kinds": list(_kinds(model_admin)),
+        "older": found.older and urlencode({**kept, "before": found.older}),
+        "looked_at": audit.NEWEST,
+    }
+    data = {"rows": [audit.plain(entry) for entry in found.entries], "older": found.older, "problems": found.problems}
+    return model_admin.render(request, TEMPLATE, _("Audit"), context, lambda: data)
+
+
+def may_see(request: HttpRequest) -> bool:
+    """Tell whether the user may see who did what."""
+    return bool(request.user.has_perm(audit.PERMISSION))
+
+
+def address(request: HttpRequest, **asked: str) -> str:
+    """Return the address of the page for who may see it, else an empty text."""
+    try:
+        page = reverse("admin:taskq_audit", current_app=getattr(request, "current_app", None))
+    except NoReverseMatch:  # this site does not show tasks
+        return ""
+    if not may_see(request):
+        return ""
+    return f"{page}?{urlencode(asked)}" if asked else page
+
+
+def _kinds(model_admin: ReadOnlyAdmin[Any]) -> Iterator[tuple[str, str]]:
+    for model in apps.get_app_config("taskq").get_models():
+        if model in model_admin.admin_site._registry:
+            yield str(model._meta.model_name), str(model._meta.verbose_name)
+
+
+def _page_of(model_admin: ReadOnlyAdmin[Any], request: HttpRequest, entry: LogEntry) -> str:
+    """Return the address of the row, empty if it was deleted, or is not for this user."""
+    kind = entry.content_type
+    model = kind and kind.model_class()
+    pages: Any = model_admin.admin_site._registry.get(model) if model else None
+    if kind is None or pages is None or entry.is_deletion() or not entry.object_id:
+        return ""
+    if not pages.has_view_permission(request):
+        return ""
+    return reverse(f"admin:taskq_{kind.model}_change", args=[entry.object_id], current_app=model_admin.admin_site.name)

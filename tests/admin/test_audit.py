@@ -1,0 +1,126 @@
+"""The page that says who did what: to rows of taskq only, filtered, for who may see Django's admin log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.models import Permission, User
+from django.contrib.contenttypes.models import ContentType
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils.html import escape
+
+from taskq.models import Queue, TaskRun
+from taskq.timezones import now
+from taskq_admin.queries import audit
+from tests.support.hostile import HOSTILE
+
+from .test_run_page import Make, url
+
+PAGE = "/admin/taskq/taskrun/audit/"
+
+
+def log(who: str, said: str, row: Any, age: timedelta = timedelta()) -> LogEntry:
+    user, _ = User.objects.get_or_create(username=who)
+    entry = LogEntry.objects.create(
+        user=user,
+        content_type=ContentType.objects.get_for_model(row),
+        object_id=str(row.pk),
+        object_repr=str(row)[:200],
+        action_flag=CHANGE,
+        change_message=said,
+    )
+    LogEntry.objects.filter(pk=entry.pk).update(action_time=now() - age)
+    return entry
+
+
+@pytest.fixture
+def entries(make_run: Make) -> None:
+    run = make_run("run-1", state="FAILURE")
+    log("ann", "Retry: it was refused", run, timedelta(hours=30))
+    log("bob", "Revoke", run)
+    log("bob", "Pause: maintenance", Queue.objects.create(name="mails"))
+    log("ann", "Changed the name", User.objects.get(username="ann"))
+
+
+def said(client: Client, **asked: str) -> list[str]:
+    return [row["said"] for row in client.get(PAGE, {**asked, "format": "json"}).json()["rows"]]
+
+
+def test_entries_are_filtered(admin_client: Client, entries: None) -> None:
+    assert said(admin_client) == ["Pause: maintenance", "Revoke", "Retry: it was refused"]
+    assert said(admin_client, who="ann") == ["Retry: it was refused"]
+    assert said(admin_client, action="Pause") == ["Pause: maintenance"]
+    assert said(admin_client, of="taskrun") == ["Revoke", "Retry: it was refused"]
+    assert said(admin_client, of="taskrun", object="run-1", since="24h") == ["Revoke"]
+    assert said(admin_client, of="queue", object=str(Queue.objects.get().pk)) == ["Pause: maintenance"]
+    assert said(admin_client, who="nobody") == []
+    page = admin_client.get(PAGE, {"since": "soon"}).content.decode()
+    assert "no time" in page
+
+
+def test_page_links_rows_and_is_linked(admin_client: Client, entries: None) -> None:
+    run = TaskRun.objects.get()
+    page = admin_client.get(PAGE).content.decode()
+    assert f'href="{url(run)}"' in page
+    assert "it was refused" in page
+    assert f'href="{PAGE}"' in admin_client.get("/admin/taskq/").content.decode()
+    assert escape(f"{PAGE}?of=taskrun&object={run.pk}") in admin_client.get(url(run)).content.decode()
+    TaskRun.objects.all().delete()
+    assert admin_client.get(PAGE).status_code == 200
+
+
+def test_permission_is_that_of_the_admin_log(staff_client: Callable[..., Client], entries: None) -> None:
+    client = staff_client("view_taskrun", "retry_taskrun")
+    assert client.get(PAGE).status_code == 403
+    assert client.get(PAGE, {"format": "json"}).status_code == 403
+    assert PAGE not in client.get("/admin/taskq/").content.decode()
+    assert PAGE not in client.get(url(TaskRun.objects.get())).content.decode()
+    User.objects.get(username="staff").user_permissions.add(Permission.objects.get(codename="view_logentry"))
+    page = client.get(PAGE).content.decode()
+    assert url(TaskRun.objects.get()) in page
+    assert "/admin/taskq/queue/" not in page, "no link to what the user may not see"
+    assert client.post(PAGE).status_code == 403
+
+
+def test_older_entries_are_a_page_of_their_own(
+    admin_client: Client, make_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "PAGE", 3)
+    monkeypatch.setattr(audit, "NEWEST", 6)
+    run = make_run("run-1")
+    for number in range(8):
+        log("ann", f"Retry: {number}", run)
+    found, before, pages = [], "", 0
+    while before is not None:
+        answer = admin_client.get(PAGE, {"before": before, "format": "json"}).json()
+        found += [row["said"] for row in answer["rows"]]
+        before, pages = answer["older"], pages + 1
+    assert found == [f"Retry: {number}" for number in range(8)][::-1]
+    assert "newest 6 entries" in admin_client.get(PAGE, {"action": "Revoke"}).content.decode()
+
+
+def test_statements_do_not_grow_with_the_entries(staff_client: Callable[..., Client], make_run: Make) -> None:
+    client = staff_client("view_taskrun")
+    User.objects.get(username="staff").user_permissions.add(Permission.objects.get(codename="view_logentry"))
+    for number in range(20):
+        log(f"user-{number}", "Retry", make_run(f"run-{number}"))
+    with CaptureQueriesContext(
+        connection,
+    ) as captured:
+        assert client.get(PAGE).status_code == 200
+    assert len(captured) <= 12
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_hostile_values_break_nothing(admin_client: Client, make_run: Make, value: str) -> None:
+    text = value[:200].replace("\0", "").encode(errors="replace").decode()
+    log("ann", text, make_run("run-1"))
+    asked = {name: value[:3000].encode(errors="replace").decode() for name in audit.PARAMETERS}
+    assert admin_client.get(PAGE, asked).status_code == 200
+    assert "<script>alert" not in admin_client.get(PAGE).content.decode()

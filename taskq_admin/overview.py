@@ -36,19 +36,19 @@ class Tile:
 def overview(visible: Collection[str], span_key: str | None) -> dict[str, Any]:
     """Return the context of the overview; ``visible`` are the models whose rows the user may see.
 
-    At most twelve statements, each of which reads the same number of rows in any table.
+    At most eight statements, each of which reads the same number of rows in any table.
     """
     span, now = span_for(span_key), timezones.now()
     context: dict[str, Any] = {"tiles": [], "notices": [], "is_new": False}
     ended = throughput.read((DAY, span)) if {"TaskRun", "Queue"}.intersection(visible) else Throughput({})
-    every = attention.with_retention(workers.listed()).order_by("name")
-    rows = list(every) if {"Queue", "Worker"}.intersection(visible) else []
+    known = queues.around() if {"Queue", "Worker"}.intersection(visible) else None
     if "TaskRun" in visible:
         _add_tasks(context, span, ended)
     if "Queue" in visible:
-        found = queues.overview((settings.DEFAULT_QUEUE,), rows, ended)
+        found = queues.overview((settings.DEFAULT_QUEUE,), known, ended)
         _add_queues(context, found, with_readers="Worker" in visible)
         context["notices"] += attention.of_schedule(found.schedule, now, names="TaskRun" in visible)
+    rows = known.workers if known else []
     if "Worker" in visible:
         _add_workers(context, rows)
     if {"Queue", "Worker"}.issubset(visible):

@@ -24,8 +24,8 @@ class Command:
     """A command: its handler gets the worker's state first, then the arguments of the message by name.
 
     ``args`` are the names and types of what the command line takes; ``variadic`` is the argument that gets all others.
-    ``signature`` shows them. ``default_timeout`` is in seconds. Commands that are not ``visible`` are not listed.
-    Nobody waits for a command that ``replies`` not.
+    ``signature`` shows them: those in angle brackets are required. ``default_timeout`` is in seconds. Commands that are
+    not ``visible`` are not listed. Nobody waits for a command that ``replies`` not.
     """
 
     name: str
@@ -43,6 +43,11 @@ class Command:
     def help(self) -> str:
         """The first line of the handler's docstring."""
         return (self.handler.__doc__ or "").strip().partition("\n")[0]
+
+    @property
+    def required(self) -> int:
+        """How many arguments a command line has to have."""
+        return self.signature.count("<")
 
 
 #: Every command by its name and its alias.

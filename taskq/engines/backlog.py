@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .base import Engine
+from .look_ups import fetch
 
 #: Priorities whose oldest message is looked for. Other programs may write other ones; they have no age.
 _PRIORITIES = range(10)
@@ -41,9 +42,7 @@ def names(engine: Engine, most: int, ranges: Sequence[tuple[str, str | None]]) -
         bound = () if before is None else (before,)
         given.extend([after, *bound, *bound, most])
     parts = [f"SELECT name FROM found{number} WHERE name IS NOT NULL" for number in range(len(ranges))]
-    with engine.cursor() as cursor:
-        cursor.execute(f"WITH RECURSIVE {', '.join(tables)} {' UNION ALL '.join(parts)}", given)
-        return [row[0] for row in cursor.fetchall()]
+    return [row[0] for row in fetch(engine, f"WITH RECURSIVE {', '.join(tables)} {' UNION ALL '.join(parts)}", given)]
 
 
 def loads(engine: Engine, queues: Sequence[str], cap: int) -> dict[str, tuple[int, float | None]]:
@@ -62,11 +61,8 @@ def loads(engine: Engine, queues: Sequence[str], cap: int) -> dict[str, tuple[in
         for priority in _PRIORITIES
     )
     one = f"SELECT %s, (SELECT COUNT(*) FROM (SELECT 1 {waiting} LIMIT {int(cap)}) counted), {now}, {heads}"
-    with engine.cursor() as cursor:
-        cursor.execute(
-            " UNION ALL ".join([one] * len(queues)), [name for name in queues for _ in range(2 + len(_PRIORITIES))]
-        )
-        rows = cursor.fetchall()
+    given = [name for name in queues for _ in range(2 + len(_PRIORITIES))]
+    rows = fetch(engine, " UNION ALL ".join([one] * len(queues)), given)
     oldest = {row[0]: min((float(head) for head in row[3:] if head is not None), default=None) for row in rows}
     # A clock may have been set back.
     return {

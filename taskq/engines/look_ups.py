@@ -6,8 +6,9 @@ databases use the index that has the order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from .base import Engine
 from .postgresql_claims import LOOK_UPS
@@ -28,3 +29,21 @@ def look_ups(engine: Engine) -> Iterator[None]:
         with engine.cursor() as cursor:
             cursor.execute(_STEADY)
         yield
+
+
+def fetch(engine: Engine, query: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return the rows of one query, with the planner kept to look-ups: one round trip, and no transaction around it.
+
+    PostgreSQL takes several statements as one text, which is a transaction of its own; not if the parameters are bound
+    by the server.
+    """
+    connection = engine.connection
+    in_one = connection.vendor == "postgresql" and not connection.settings_dict["OPTIONS"].get("server_side_binding")
+    if not in_one:
+        with look_ups(engine), engine.cursor() as cursor:
+            cursor.execute(query, params)
+            return list(cursor.fetchall())
+    with engine.cursor() as cursor:
+        cursor.execute(f"{_STEADY}; {query}", params)
+        cursor.nextset()
+        return list(cursor.fetchall())

@@ -9,6 +9,7 @@ from django.core.exceptions import EmptyResultSet
 from django.db.models import QuerySet
 
 from .base import Engine
+from .look_ups import fetch
 
 _MIDDLE = "(low + high - (low + high) %% 2) / 2"
 #: The time of the run there: the least of its neighbours', some of which may have been run again since.
@@ -40,9 +41,9 @@ def counts(engine: Engine, queries: Sequence[QuerySet[Any, Any]]) -> list[int]:
             sql, values = "SELECT 1 WHERE 1 = 0", ()
         parts.append(f"(SELECT COUNT(*) FROM ({sql}) AS counted)")
         params += values
-    with engine.cursor() as cursor:
-        cursor.execute(f"SELECT {', '.join(parts)}", params)
-        return list(cursor.fetchone())
+    # Without statistics, or with old ones, PostgreSQL would read whole tables to find a few rows of an index.
+    (found,) = fetch(engine, f"SELECT {', '.join(parts)}", params)
+    return list(found)
 
 
 def first_since(engine: Engine, unix: float) -> int | None:

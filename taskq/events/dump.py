@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from taskq.log_escapes import escaped
 
 from .stamps import Event
 
@@ -12,6 +16,12 @@ from .stamps import Event
 _MOST = 4096
 #: Words for the types that are not their own.
 _WORDS = {"worker-online": "started", "worker-offline": "shutdown", "worker-heartbeat": "heartbeat"}
+#: The fields that have a place of their own in a line: those of all events, of events of tasks, and of the first ones.
+_PLACED = frozenset({"timestamp", "type", "hostname"})
+_PLACED_OF_TASK = _PLACED | {"uuid"}
+_PLACED_OF_FIRST = _PLACED_OF_TASK | {"name", "args", "kwargs"}
+#: The types that say what a task is: other events of a task have its id alone.
+_FIRST = frozenset({"task-received", "task-sent"})
 
 
 class Dump:
@@ -23,26 +33,41 @@ class Dump:
 
     def event(self, event: Event) -> None:
         """Write an event."""
-        left = dict(event)
-        moment = datetime.fromtimestamp(_number(left.pop("timestamp", None)), UTC)
-        kind = left.pop("type").lower()
-        host = left.pop("hostname", "")
-        label = self._label(kind, left) if kind.startswith("task-") else ""
-        rest = ", ".join(f"{name}={left[name]}" for name in sorted(left))
-        words = _WORDS.get(kind, kind.replace("-", " "))
-        about = " ".join(part for part in (label, rest) if part)
-        self._say(f"{host} [{moment}] {words}{':' if rest else ''} {about}")
+        kind = event["type"].lower()
+        moment = _moment(event.get("timestamp"))
+        label = self._label(kind, event) if kind.startswith("task-") else ""
+        form, values = _rest(kind, tuple(event))
+        rest = form % values(event)
+        words = _WORDS.get(kind) or kind.replace("-", " ")
+        about = f"{label} {rest}" if label and rest else label or rest
+        line = f"{event.get('hostname', '')} [{moment}] {words}{':' if rest else ''} {about}"
+        # Anybody may send events: nothing in them acts on the terminal.
+        self._say(escaped(line, "\n\t"))
 
-    def _label(self, kind: str, left: Event) -> str:
-        """Take the task's id and description out of an event; return its name, which other events don't carry."""
-        uuid = str(left.pop("uuid", ""))
-        if kind in ("task-received", "task-sent"):
-            name, args, kwargs = (left.pop(field, "") for field in ("name", "args", "kwargs"))
+    def _label(self, kind: str, event: Event) -> str:
+        """Return the name of an event's task with its id, and remember it for the events that have the id alone."""
+        uuid = str(event.get("uuid", ""))
+        if kind in _FIRST:
+            name, args, kwargs = (event.get(field, "") for field in ("name", "args", "kwargs"))
             self._labels[uuid] = f"{name}({uuid}) args={args} kwargs={kwargs}"
             if len(self._labels) > _MOST:
                 self._labels.popitem(last=False)
-        return self._labels.get(uuid, f"({uuid})")
+        return self._labels.get(uuid) or f"({uuid})"
 
 
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+@lru_cache(maxsize=256)  # Events of one type have mostly the same fields.
+def _rest(kind: str, names: tuple[str, ...]) -> tuple[str, Callable[[Event], Any]]:
+    """Return the end of a line as a text to fill in, and what reads its values from an event, both by field."""
+    placed = _PLACED_OF_FIRST if kind in _FIRST else _PLACED_OF_TASK if kind.startswith("task-") else _PLACED
+    others = sorted(name for name in names if name not in placed)
+    form = ", ".join(name.replace("%", "%%") + "=%s" for name in others)
+    return form, lambda event: tuple([event[name] for name in others])
+
+
+def _moment(timestamp: object) -> str:
+    return _text_of(timestamp if isinstance(timestamp, int | float) else 0)
+
+
+@lru_cache(maxsize=64)  # Events of one batch have the same time.
+def _text_of(timestamp: float) -> str:
+    return str(datetime.fromtimestamp(timestamp, UTC))

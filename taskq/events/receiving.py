@@ -21,6 +21,9 @@ from .stamps import Event, utc_offset
 
 Handler = Callable[[Event], Any]
 
+#: The largest Unix time that is taken for one: in the year 5138.
+_FAR = 1e11
+
 
 class Receiver:
     """Calls handlers with events.
@@ -123,7 +126,8 @@ def _decoded(message: Any) -> Any:
 def localized(events: list[Any]) -> list[Event]:
     """Return received events, with the time of their receipt, and their timestamps as this machine's zone has them.
 
-    The clock of ``task-sent`` is this process's: senders have none. Raises ``ValueError`` if one is no event.
+    The clock of ``task-sent`` is this process's: senders have none. Raises ``ValueError`` if one is no event,
+    or its timestamp no time of the calendar.
     """
     now, here, latest = time.time(), utc_offset(), 0
     for event in events:
@@ -134,8 +138,11 @@ def localized(events: list[Any]) -> list[Event]:
         elif type(clock := event.get("clock")) is int and clock > latest:
             latest = clock
         event["local_received"] = now
-        offset = event.get("utcoffset")
-        if offset != here and isinstance(offset, int) and isinstance(at := event.get("timestamp"), int | float):
-            event["timestamp"] = at - (offset - here) * 3600
+        if (at := event.get("timestamp")) is not None:
+            offset = event.get("utcoffset")
+            if offset != here and isinstance(offset, int) and isinstance(at, int | float):
+                at = event["timestamp"] = at - (offset - here) * 3600
+            if not (isinstance(at, int | float) and -_FAR < at < _FAR):
+                raise ValueError(f"The timestamp {at!r:.200} is no time.")
     lamport.adjust(latest)
     return events

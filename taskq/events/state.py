@@ -38,6 +38,8 @@ _PRECEDENCE: tuple[str | None, ...] = (
 _DESCRIPTION = frozenset({"name", "args", "kwargs", "root_id", "parent_id", "retries", "eta", "expires"})
 #: A worker counts as alive for so many intervals after its last heartbeat. Celery's.
 _MISSED = 2.0
+#: Seconds between two heartbeats from which on the number is not believed.
+_LONGEST = 1e6
 
 
 @dataclass(slots=True)
@@ -163,6 +165,8 @@ class ClusterState:
         worker = self._worker(hostname)
         for name in _WORKER_FIELDS & event.keys():
             setattr(worker, name, event[name])
+        if not (isinstance(worker.freq, int | float) and 0 < worker.freq < _LONGEST):
+            worker.freq = WorkerInfo(hostname).freq
         if kind in ("online", "heartbeat"):
             worker.online, worker.seen = True, event.get("local_received") or time.time()
         elif kind == "offline":

@@ -6,27 +6,20 @@ the follow-ups. A task without a workflow gets none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 
-from django.db import DatabaseError, InterfaceError
-
-from taskq import ids, states
-from taskq.conf import settings
+from taskq import states
 from taskq.handover import Outcome
 from taskq.messages import values
 from taskq.messages.announcing import announce
 from taskq.messages.protocol import decode_message
-from taskq.records import FollowUps, NewGroup, Unreachable
+from taskq.records import FollowUps, NewGroup
 from taskq.results.serialization import from_frozen
-from taskq.store.exchanges import resolve
-from taskq.store.long_rests import write_ahead
-from taskq.workflows import errbacks, followups
+from taskq.workflows import errbacks, followups, large_bodies
 from taskq.workflows.dependents import dependents
-from taskq.workflows.parts import dependents_in_parts, is_large, sent_in_parts
 from taskq.workflows.plan import Plan, next_after
 
-from . import log_lines, outcomes
+from . import log_lines, outcomes, parts
 from .run import Run
 
 #: The results of more children than this many characters are not noted.
@@ -62,7 +55,7 @@ def _continued(run: Run, outcome: Outcome) -> Outcome:
         if outcome.state == states.SUCCESS:
             _send_next(run, outcome)
         elif outcome.state == states.IGNORED and run.request.replacement is not None:
-            _add(run, outcome, run.request.replacement)
+            _add(run, outcome, run.request.replacement, parts.of_replacement)
         else:
             return outcome
         _add_members(run, outcome)
@@ -76,16 +69,19 @@ def _continued(run: Run, outcome: Outcome) -> Outcome:
 def _send_next(run: Run, outcome: Outcome) -> None:
     embed, headers = run.request.embed, run.headers
     if embed.get("callbacks") or embed.get("chain"):
-        _add(run, outcome, next_after(embed, run.value, task_id=headers.id, root_id=headers.root_id), _in_parts)
+        _add(run, outcome, next_after(embed, run.value, task_id=headers.id, root_id=headers.root_id), parts.of_success)
 
 
 def _add(
-    run: Run, outcome: Outcome, plan: Plan, write: Callable[[Run, FollowUps], FollowUps] | None = None
+    run: Run, outcome: Outcome, plan: Plan, write: Callable[[Run, FollowUps], FollowUps] = parts.written_ahead
 ) -> FollowUps:
-    """Add a plan to the follow-ups; return it. What is large and can be written before, is written here."""
+    """Add a plan to the follow-ups; return it. ``write`` writes before what is large."""
     found = plan.follow_ups()
+    for group in found.groups:
+        if group.size and group.body:
+            large_bodies.check_size(group.body)
     announce(found.envelopes)
-    outcome.follow_ups += found if run.in_memory else (write or _written_ahead)(run, found)
+    outcome.follow_ups += found if run.in_memory else write(run, found)
     for rest in found.rests:
         rest.trail = run.task.trail
     if plan.children and run.task.trail:
@@ -93,31 +89,6 @@ def _add(
         text = values.encode_children(run.request.children)
         outcome.children = text if text is not None and len(text) <= _LONGEST_CHILDREN else None
     return found
-
-
-def _in_parts(run: Run, found: FollowUps) -> FollowUps:
-    """Return follow-ups as the settlement sends them: of many only what is pending, since rows have the messages."""
-    if not is_large(found):
-        return _written_ahead(run, found)
-    sent = replace(found, envelopes=resolve(found.envelopes, settings.DATABASE))
-    groups, root_id = [*found.groups], run.headers.root_id
-    pending = sent_in_parts(sent, ids.new_id(), root_id, _keep_in(groups, root_id))
-    ahead = _written_ahead(run, FollowUps(groups=groups, rests=found.rests))
-    return ahead + FollowUps(groups=[pending.row])
-
-
-def _keep_in(groups: list[NewGroup], root_id: str) -> Callable[[str, str], None]:
-    return lambda key, text: groups.append(NewGroup(key, 0, text, root_id))
-
-
-def _written_ahead(run: Run, found: FollowUps) -> FollowUps:
-    """Return follow-ups without what is large and can be written before: a long rest of the chain, and parts."""
-    try:
-        return replace(found, groups=write_ahead(found.groups)) if found.groups else found
-    except (DatabaseError, InterfaceError) as error:
-        # The worker writes all of it as soon as it can.
-        log_lines.rest_not_written(run, error)
-        return found
 
 
 def _add_members(run: Run, outcome: Outcome) -> None:
@@ -138,19 +109,13 @@ def _end_dependents(run: Run, outcome: Outcome) -> None:
     if outcome.state == states.IGNORED and run.exception is not None:
         outcome.result = outcomes.encoded(run.exception)
     try:
-        outcome.follow_ups += _failing(run, dependents(embed))
+        found = dependents(embed)
+        outcome.follow_ups += FollowUps(unreachable=found) if run.in_memory else parts.unreachable(run, found)
     except Exception:  # the message may be malformed in any way
         log_lines.follow_ups_unreadable(run.headers.id)
     if outcome.state == states.FAILURE and (called := embed.get("errbacks")):
-        outcome.follow_ups += errbacks.planned(called, _failure(run, outcome))
-
-
-def _failing(run: Run, found: Sequence[Unreachable]) -> FollowUps:
-    """Return dependents as the settlement fails them: of many the first, and a reference to the rows of the others."""
-    groups: list[NewGroup] = []
-    if not run.in_memory:
-        found = dependents_in_parts(found, ids.new_id(), _keep_in(groups, run.headers.root_id))
-    return _written_ahead(run, FollowUps(groups=groups, unreachable=found))
+        sent = errbacks.planned(called, _failure(run, outcome))
+        outcome.follow_ups += sent if run.in_memory else parts.of_failure(run, sent)
 
 
 def _failure(run: Run, outcome: Outcome) -> errbacks.Failure:

@@ -149,9 +149,11 @@ def listing(kind: str) -> str:
 
 
 def read_arguments(command: RemoteCommand, texts: Sequence[str]) -> dict[str, Any]:
-    """Return the arguments of the command line by name. Raises ``CommandError`` for wrong or too many ones."""
+    """Return the arguments of the command line by name. Raises ``CommandError`` for wrong, missing or too many ones."""
     given: dict[str, Any] = {}
     usage = f"{command.name} {command.signature}".rstrip()
+    if len(texts) < command.required:
+        raise CommandError(f"{usage}: an argument is missing.")
     for (name, convert), text in zip(command.args, texts, strict=False):
         try:
             given[name] = convert(text)

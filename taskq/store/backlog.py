@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from taskq.conf import settings
 from taskq.engines import backlog, for_alias
-from taskq.engines.look_ups import look_ups
 from taskq.messages.parking import BEHIND, PREFIX, home
 
 #: Parkings that are looked at for one queue.
@@ -37,11 +36,10 @@ def counted(
 ) -> tuple[dict[str, Waiting], int]:
     """Do ``waiting`` with a cap that depends on how many queues there are; return that cap too."""
     engine = for_alias(alias or settings.DATABASE)
-    with look_ups(engine):
-        # Parkings apart, so that many of them hide no queue.
-        names = backlog.names(engine, most_queues, [(BEHIND, None), (PREFIX, BEHIND)])
-        cap = cap_for(len({home(name) for name in names}))
-        loads = backlog.loads(engine, names, cap)
+    # Parkings apart, so that many of them hide no queue.
+    names = backlog.names(engine, most_queues, [(BEHIND, None), (PREFIX, BEHIND)])
+    cap = cap_for(len({home(name) for name in names}))
+    loads = backlog.loads(engine, names, cap)
     found: dict[str, list[tuple[int, float | None]]] = {name: [] for name in also}
     for name in names:
         found.setdefault(home(name), []).append(loads[name])
@@ -51,9 +49,8 @@ def counted(
 def waiting_in(queue: str, cap: int, alias: str | None = None) -> Waiting:
     """Return what waits in one queue, whether it is among the first or not."""
     engine = for_alias(alias or settings.DATABASE)
-    with look_ups(engine):
-        parked = [name for name in backlog.names(engine, _PARKINGS, [(PREFIX, BEHIND)]) if home(name) == queue]
-        loads = backlog.loads(engine, [queue, *parked], cap)
+    parked = [name for name in backlog.names(engine, _PARKINGS, [(PREFIX, BEHIND)]) if home(name) == queue]
+    loads = backlog.loads(engine, [queue, *parked], cap)
     return _sum(queue, list(loads.values()), cap)
 
 

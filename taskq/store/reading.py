@@ -1,4 +1,4 @@
-"""Reads for pages: several counts in one statement, and the place of a time among the runs. Changes nothing."""
+"""Reads for pages: several counts or queries in one statement, and the place of a time among the runs."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ from django.db.models import QuerySet
 
 from taskq.conf import settings
 from taskq.engines import for_alias, reading
-from taskq.engines.look_ups import look_ups
+from taskq.engines import together as engines_together
 
 
 def counts(queries: Sequence[QuerySet[Any, Any]], alias: str | None = None) -> list[int]:
     """Return how many rows each of ``queries`` has. Give them a limit."""
-    engine = for_alias(alias or settings.DATABASE)
-    # Without statistics, or with old ones, PostgreSQL would read whole tables to find a few rows of an index.
-    with look_ups(engine):
-        return reading.counts(engine, queries) if queries else []
+    return reading.counts(for_alias(alias or settings.DATABASE), queries) if queries else []
+
+
+def together(*queries: QuerySet[Any, Any], alias: str | None = None) -> list[list[Any]]:
+    """Return the rows of several small ``queries`` of taskq's models, read by one statement. They come in no order.
+
+    >>> workers, pauses = together(Worker.objects.all(), QueuePause.objects.all())  # doctest: +SKIP
+    """
+    return engines_together.together(for_alias(alias or settings.DATABASE), queries)
 
 
 def first_since(at: datetime, alias: str | None = None) -> int | None:

@@ -126,14 +126,15 @@ def planned(called: Any, failure: Failure) -> FollowUps:
 
     If that errback has an id, it is unreachable: a task may wait for it.
     """
-    found = NO_FOLLOW_UPS
+    made: list[FollowUps] = []
     for errback in as_list(called):
         try:
             messages_of = _of_new_style if is_new_style(errback) else _of_old_style
-            found += messages_of(errback, failure)
+            made.append(messages_of(errback, failure))
         except Exception:
             log_lines.errback_not_planned(errback, failure.headers.get("id"))
-            found += FollowUps(unreachable=_unreachable_of(errback))
+            made.append(FollowUps(unreachable=_unreachable_of(errback)))
+    found = FollowUps.joined(made) if made else NO_FOLLOW_UPS
     tracing.carry(failure.headers, found.envelopes)
     announce(found.envelopes)
     return found

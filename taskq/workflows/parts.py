@@ -104,7 +104,7 @@ def _signature(task: Unreachable) -> dict[str, Any]:
 def is_large(found: FollowUps) -> bool:
     """Tell whether follow-ups are to be sent in parts."""
     count, size = len(found.envelopes), sum(len(e.body) for e in found.envelopes)
-    return count > 1 and (max(count, len(found.nodes)) > MOST_MESSAGES or size > MOST_CHARACTERS)
+    return max(count, len(found.nodes)) > MOST_MESSAGES or (count > 1 and size > MOST_CHARACTERS)
 
 
 def sent_in_parts(found: FollowUps, name: str, root_id: str, keep: Keep) -> Pending:

@@ -53,6 +53,14 @@ def _with_rests(store: WorkflowStore, s: Settlement) -> Settlement:
     return replace(s, follow_ups=found, children=children)
 
 
+def sent_before(task_ids: Collection[str]) -> ValueError:
+    """Return the error of a replacement, or of a new member, some of whose tasks were sent before."""
+    return ValueError(
+        f"The frozen signature with the id {min(task_ids)} was sent before, and one id is one task: "
+        "replace() and add_to_chord() need a signature that was not sent."
+    )
+
+
 def failed_instead(store: WorkflowStore, s: Settlement, error: Exception, but: Collection[str] = ()) -> Settlement:
     """Return the failure that replaces a success, because its follow-ups can't be sent; see ``followups``."""
     log_lines.follow_ups_not_sent(s, error)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -19,8 +18,9 @@ from django.utils.translation import gettext_lazy
 
 from taskq import control
 from taskq.models import Worker
+from taskq_admin import parameters
 from taskq_admin.badges import short
-from taskq_admin.queries import durations, workers
+from taskq_admin.queries import durations, throughput, workers
 
 from . import worker_forms as forms
 from .base import Action, Report, Text, Who, register
@@ -31,9 +31,9 @@ PATIENCE = 1.6
 CONTROL, SHUTDOWN, EVENTS = (f"taskq.{name}" for name in ("control_worker", "shutdown_worker", "toggle_events"))
 
 
-def ask(names: Sequence[str], command: str, arguments: Mapping[str, Any], timeout: float = PATIENCE) -> dict[str, Any]:
+def ask(names: Sequence[str], command: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Send a command to workers; return the answers by name of those that answered in time."""
-    replies = control.broadcast(command, dict(arguments), list(names), reply=True, timeout=timeout)
+    replies = control.broadcast(command, dict(arguments), list(names), reply=True, timeout=PATIENCE)
     return {name: answer for reply in replies or () for name, answer in reply.items()}
 
 
@@ -115,13 +115,11 @@ def _queues(request: HttpRequest, rows: Sequence[Any]) -> Mapping[str, Any]:
 
 
 def _tasks(request: HttpRequest, rows: Sequence[Any]) -> Mapping[str, Any]:
-    """Ask the first worker which tasks it knows; another program's may not be known to this process."""
-    answers: dict[str, Any] = {}
-    # Without an answer, and without a broker, the name can be typed.
-    with suppress(Exception):
-        answers = ask([row.name for row in rows[:1]], "registered", {"taskinfoitems": ["rate_limit"]}, 1.0)
-    found = [each for answer in answers.values() if isinstance(answer, list) for each in answer]
-    return {"choices": sorted({each.partition(" ")[0] for each in found if isinstance(each, str)})}
+    """Suggest the tasks that this process knows, and those that ended lately: another program's are among these.
+
+    To ask the worker would have the page wait for one that does not answer. Other names can be typed.
+    """
+    return {"choices": sorted({*parameters.choices(), *throughput.names()})}
 
 
 def _command(command: str, label: Text, permission: str = CONTROL, **more: Any) -> Action:

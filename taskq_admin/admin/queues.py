@@ -60,15 +60,15 @@ class QueueAdmin(ReadOnlyAdmin[Queue]):
         name = unquote(object_id)
         if not _can_be(name):
             raise Http404
-        rows = list(workers.listed().order_by("name"))
-        load, queue = queues.of(name, rows), _row(name, {each.queue: each for each in control.paused_queues()})
+        known = queues.around()
+        load, queue = queues.of(name, known), _row(name, known.pauses)
         readers = self.may_view(request, Worker)
         took = times.of_queue(name)
         context = {
             "queue": load,
             "times": took,
             "row": queue,
-            "readers": workers.readers(name, rows) if readers else None,
+            "readers": workers.readers(name, known.workers) if readers else None,
             "runs_visible": self.may_view(request, TaskRun),
             "other_broker": database_broker_alias() is None,
         }

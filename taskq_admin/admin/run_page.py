@@ -32,7 +32,8 @@ def context(admin: TaskRunAdmin, request: HttpRequest, run: TaskRun) -> dict[str
     """Return the task with its story, timeline, attempts, relatives and, if allowed, payloads."""
     now = timezones.now()
     visible = admin.has_payload_permission(request)
-    attempts = runs.attempts(run.task_id, with_errors=visible)
+    past = runs.past(run, with_errors=visible)
+    attempts = past.attempts
     tries = timeline.tries(run, attempts)
     found = waiting.facts(run, now)
     may = {"queue": admin.may_view(request, Queue), "worker": admin.may_view(request, Worker)}
@@ -46,14 +47,14 @@ def context(admin: TaskRunAdmin, request: HttpRequest, run: TaskRun) -> dict[str
         "workflow_root": found.root_id,
         "has_stack": _has_stack(admin, request, run),
         "tries": tries,
-        "moments": timeline.moments(run, tries, runs.events(run) if found.met or run.started_at else ()),
+        "moments": timeline.moments(run, tries, past.events),
         "bars": (bars := timeline.bars(run, tries, now)),
         "drawn": timeline.drawn(bars),
         "strip_width": timeline.WIDTH,
         "waited": runs.waited(run),
-        "relatives": runs.relatives(run),
-        "reruns": runs.reruns(run.task_id),
-        "earlier": history.earlier(run),
+        "relatives": past.relatives,
+        "reruns": past.reruns,
+        "earlier": past.earlier,
         "chart_width": history.WIDTH,
         "chart_height": history.HEIGHT,
         "payloads_visible": visible,

@@ -9,11 +9,10 @@ from functools import cache
 from urllib.parse import urlencode
 
 from django.core.checks import WARNING, run_checks
-from django.db.models import QuerySet, Subquery
 from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
 
-from taskq.models import Lease, QueuePause, Worker
+from taskq.models import QueuePause, Worker
 from taskq_admin.badges import short
 
 from . import durations, workers
@@ -118,12 +117,6 @@ def of_schedule(schedule: Schedule, now: datetime, *, names: bool = True) -> lis
         query = f"?{urlencode({'name': name})}"
         found.append(Notice(text % {"name": short(name) or "-"}, "taskrun", query))
     return found
-
-
-def with_retention(rows: QuerySet[Worker]) -> QuerySet[Worker]:
-    """Return workers that know when old rows were last deleted, for ``of_retention``: a statement less."""
-    swept = Lease.objects.filter(name=Lease.RETENTION).values("done_at")[:1]
-    return rows.annotate(swept_at=Subquery(swept))
 
 
 def of_retention(rows: Sequence[Worker], now: datetime) -> list[Notice]:

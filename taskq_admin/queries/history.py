@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import QuerySet
+
 from taskq.conf import settings
 from taskq.models import TaskRun
 from taskq_admin.badges import short
@@ -44,15 +46,19 @@ class Earlier:
         return f"{short(self.state)} {durations.words(self.runtime)}".strip()
 
 
-def earlier(run: TaskRun) -> list[Earlier]:
-    """Return the last runs of the same name before ``run``, the oldest first."""
+def rows(run: TaskRun) -> QuerySet[Any, Any]:
+    """Return the last runs of the same name before ``run``, for ``of``."""
     if not run.name:
-        return []
-    rows = TaskRun.objects.using(settings.DATABASE).filter(pk__lt=run.pk, pk__gte=run.pk - NEAR)
+        return TaskRun.objects.none().values_list()
+    near = TaskRun.objects.using(settings.DATABASE).filter(pk__lt=run.pk, pk__gte=run.pk - NEAR)
     # Not by an index of states: a planner may take that for the shorter way, and read all of a state.
-    named = rows.filter(name=run.name).order_by("-id")
-    found = named.values_list("pk", "state", "runtime", "created_at")[:FEW]
-    return placed([Earlier(*row) for row in found][::-1])
+    named = near.filter(name=run.name).order_by("-id")
+    return named.values_list("pk", "state", "runtime", "created_at")[:FEW]
+
+
+def of(found: Sequence[tuple[Any, ...]]) -> list[Earlier]:
+    """Return what ``rows`` has found, the oldest first, with the columns of the chart."""
+    return placed([Earlier(*row) for row in sorted(found)])
 
 
 def placed(found: Sequence[Earlier]) -> list[Earlier]:

@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 
-from taskq import control
+from taskq import timezones
 from taskq.conf import database_broker_alias, settings
 from taskq.messages.parking import home
 from taskq.messages.protocol.wire import UNKNOWN_SINCE
 from taskq.models import DUE_ORDER, Message, QueuePause, ScheduledMessage, Worker
 from taskq.store.backlog import counted, waiting, waiting_in
+from taskq.store.reading import together
 
 from . import sent, throughput, workers
 from .capped import CAP, CappedCount, capped
@@ -71,21 +72,48 @@ class Overview:
     schedule: Schedule = field(default_factory=Schedule)
 
 
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What there is besides the messages that wait: messages that workers hold, the schedule, pauses, and workers.
+
+    ``rates`` are the tasks a minute that are sent to each queue, ``None`` if that is not known.
+    """
+
+    claimed: dict[str, CappedCount]
+    schedule: Schedule
+    rates: dict[str, float] | None
+    pauses: dict[str, QueuePause]
+    workers: list[Worker]
+
+
+def around() -> Around:
+    """Read it, in one statement. The workers are by name, and know when old rows were last deleted."""
+    pauses = QueuePause.objects.using(settings.DATABASE)
+    held, due, newest, paused, rows = together(
+        _held(), _due(), sent.newest(), pauses.all(), workers.with_retention(workers.listed())
+    )
+    now = timezones.now()
+    return Around(
+        _counted(held),
+        _schedule(due),
+        sent.rates(newest),
+        {row.queue: row for row in paused if row.until is None or row.until > now},
+        sorted(rows, key=lambda row: (row.name, row.token)),
+    )
+
+
 def overview(
-    declared: Collection[str] = (),
-    rows: Iterable[Worker] | None = None,
-    ended: throughput.Throughput | None = None,
+    declared: Collection[str] = (), known: Around | None = None, ended: throughput.Throughput | None = None
 ) -> Overview:
     """Return the load of every queue that holds messages or is paused, and of those ``declared``.
 
-    ``rows`` are all workers, and ``ended`` what ended in the last hour, if they are known already.
+    ``known`` is what ``around`` returns, and ``ended`` what ended in the last hour, if they are known already.
     """
-    claimed, schedule = _claimed(), scheduled()
+    known = around() if known is None else known
+    claimed, schedule, rates, pauses = known.claimed, known.schedule, known.rates, known.pauses
     found, most = counted(MANY + 1, lambda queues: 1 + _most(queues), declared)
-    read = _read(rows)
+    read = _read(known.workers)
     ended = throughput.read(()) if ended is None else ended
-    rates = sent.rates()
-    pauses = {row.queue: row for row in control.paused_queues()}
     names = sorted({*found, *claimed, *schedule.by_queue, *pauses})
     nothing = CappedCount(0)
     loads = [
@@ -111,20 +139,20 @@ def _most(queues: int) -> int:
     return max(min(LEAST, CAP), min(CAP, TOGETHER // max(1, queues)))
 
 
-def of(name: str, rows: Iterable[Worker]) -> QueueLoad:
-    """Return the load of one queue; ``rows`` are all workers."""
-    found, schedule, nothing = waiting_in(name, CAP + 1), scheduled(), CappedCount(0)
-    read, ended, rates = _read(rows), throughput.read(()), sent.rates()
+def of(name: str, known: Around) -> QueueLoad:
+    """Return the load of one queue."""
+    found, nothing = waiting_in(name, CAP + 1), CappedCount(0)
+    read, ended = _read(known.workers), throughput.read(())
     return QueueLoad(
         name,
         capped(found.count),
-        _claimed().get(name, nothing),
-        schedule.by_queue.get(name, nothing),
+        known.claimed.get(name, nothing),
+        known.schedule.by_queue.get(name, nothing),
         found.oldest,
         read is None or name in read,
-        next((row for row in control.paused_queues() if row.queue == name), None),
+        known.pauses.get(name),
         ended.queues.get(name, []),
-        None if rates is None else rates.get(name, 0.0),
+        None if known.rates is None else known.rates.get(name, 0.0),
         ended.rate(name) if settings.STATISTICS else None,
     )
 
@@ -147,22 +175,28 @@ def _read(rows: Iterable[Worker] | None = None) -> set[str] | None:
     return None if database_broker_alias() is None else workers.read_queues(rows)
 
 
-def _claimed() -> dict[str, CappedCount]:
+def _held() -> QuerySet[Any, Any]:
     """Count the messages that workers hold, by queue. Reads these rows only, whatever the backlog is."""
     held = Message.objects.using(settings.DATABASE).filter(token__gt="").order_by()
-    found: dict[str, int] = {}
-    for row in held.values("queue").annotate(held=Count("pk")):
-        found[home(row["queue"])] = found.get(home(row["queue"]), 0) + row["held"]
+    return held.values_list("queue").annotate(held=Count("pk"))
+
+
+def _counted(held: Iterable[tuple[str, int]]) -> dict[str, CappedCount]:
+    found: Counter[str] = Counter()
+    for queue, count in held:
+        found[home(queue)] += count
     return {name: CappedCount(count) for name, count in found.items()}
 
 
-def scheduled() -> Schedule:
-    """Count scheduled messages by queue, among those that are due next: the index is by time, not by queue."""
+def _due() -> QuerySet[Any, Any]:
+    """Return the scheduled messages that are due next: the index is by time, not by queue."""
     rows = ScheduledMessage.objects.using(settings.DATABASE).order_by(*DUE_ORDER)
     came_back = Q(headers__contains=f'"{UNKNOWN_SINCE}"')
-    found = list(
-        rows.annotate(came_back=came_back).values_list("queue", "due_at", "name", "came_back")[: SCHEDULED + 1]
-    )
+    return rows.annotate(came_back=came_back).values_list("queue", "due_at", "name", "came_back")[: SCHEDULED + 1]
+
+
+def _schedule(due: Iterable[tuple[str, datetime, str, bool]]) -> Schedule:
+    found = sorted(due, key=lambda row: row[1])
     more = len(found) > SCHEDULED
     by_queue = Counter(home(row[0]) for row in found[:SCHEDULED])
     return Schedule(

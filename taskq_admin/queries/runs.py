@@ -17,8 +17,9 @@ from django.db.models.functions import Coalesce, Left
 from taskq import states
 from taskq.conf import settings
 from taskq.models import Attempt, Message, Rerun, TaskEvent, TaskRun
+from taskq.store.reading import together
 
-from . import durations, payloads
+from . import durations, history, payloads
 
 #: Columns of any length: no list reads them.
 LARGE = ("arguments", "result", "traceback", "children")
@@ -142,11 +143,47 @@ def named(name: str, task_ids: Sequence[str]) -> set[str]:
     return set(rows.values_list("task_id", flat=True))
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What rows of other tables say of a task: its attempts, events, relatives, runs anew, and what ran before it."""
+
+    attempts: list[Attempt]
+    events: list[TaskEvent]
+    relatives: Relatives
+    reruns: Reruns
+    earlier: list[history.Earlier]
+
+
+def past(run: TaskRun, *, with_errors: bool = True) -> Past:
+    """Look it up in one statement. ``with_errors`` as in ``attempts``."""
+    reruns = Rerun.objects.using(settings.DATABASE).order_by("id")
+    tried, events, related, of, again, earlier = together(
+        _attempts(run.task_id, with_errors=with_errors),
+        _events(run),
+        _related(run),
+        reruns.filter(task_id=run.task_id)[:1],
+        reruns.filter(of_task_id=run.task_id)[:MANY],
+        history.rows(run),
+    )
+    origin = [(row.of_task_id, row.by, row.reason) for row in of] or [("", "", "")]
+    return Past(
+        sorted(tried, key=lambda row: row.pk),
+        sorted(events, key=lambda row: row.pk),
+        _relatives(run, related),
+        Reruns(*origin[0], again=[row.task_id for row in sorted(again, key=lambda row: row.pk)]),
+        history.of(earlier),
+    )
+
+
 def attempts(task_id: str, *, with_errors: bool = True) -> list[Attempt]:
     """Return the attempts that did not settle the task, the newest ``MANY`` of them, in order.
 
     ``with_errors`` reads what the newest ``FEW`` have raised, cut, for ``attempt_contents``: no other payload.
     """
+    return list(_attempts(task_id, with_errors=with_errors))[::-1]
+
+
+def _attempts(task_id: str, *, with_errors: bool) -> QuerySet[Attempt]:
     rows = Attempt.objects.using(settings.DATABASE).filter(task_id=task_id).defer("result", "traceback")
     if with_errors:
         # The number of the last of them, or none if there are fewer.
@@ -154,11 +191,11 @@ def attempts(task_id: str, *, with_errors: bool = True) -> list[Attempt]:
         for column in ("result", "traceback"):
             is_new = When(pk__gte=Coalesce(Subquery(last), 0), then=_cut((column,))[f"cut_{column}"])
             rows = rows.annotate(**{f"cut_{column}": Case(is_new, output_field=TextField())})
-    return list(reversed(rows.order_by("-id")[:MANY]))
+    return rows.order_by("-id")[:MANY]
 
 
-def events(run: TaskRun) -> list[TaskEvent]:
-    """Return what happened to a task while events were on: the last ``MANY``, the oldest first.
+def _events(run: TaskRun) -> QuerySet[TaskEvent]:
+    """Return what happened to a task while events were on: the last ``MANY``.
 
     Those of an earlier task with this id are left out: it had ended when the present one was sent.
     """
@@ -166,7 +203,7 @@ def events(run: TaskRun) -> list[TaskEvent]:
     # A row that was made at the end of a run says nothing of when its task was sent.
     if run.started_at is None or run.created_at <= run.started_at:
         rows = rows.filter(at__gte=run.created_at - _CLOCKS_DIFFER)
-    return list(rows.order_by("-id")[:MANY])[::-1]
+    return rows.order_by("-id")[:MANY]
 
 
 def attempt_contents(attempts: Sequence[Attempt], space: payloads.Space) -> dict[int, Contents]:
@@ -189,37 +226,25 @@ def contents(row: TaskRun | Attempt, space: payloads.Space) -> Contents:
     )
 
 
-def relatives(run: TaskRun) -> Relatives:
-    """Look up the parent, the root and the children of ``run``, in one query."""
+def _related(run: TaskRun) -> QuerySet[Any, Any]:
+    """Return the ids and rows of the parent, the root and the first children of ``run``."""
+    wanted = {run.parent_id, run.root_id, *payloads.child_ids(getattr(run, "cut_children", None))[:MANY]} - {""}
+    rows = TaskRun.objects.using(settings.DATABASE).filter(task_id__in=sorted(wanted))
+    return rows.values_list("task_id", "pk", "name", "state")
+
+
+def _relatives(run: TaskRun, rows: Sequence[tuple[str, int, str, str]]) -> Relatives:
+    known = {row[0]: Relative(*row) for row in rows}
     children = payloads.child_ids(getattr(run, "cut_children", None))
     shown = children[:MANY]
     # A task is its own root when nothing sent it: no link to itself.
     root_id = run.root_id if run.root_id not in (run.task_id, run.parent_id) else ""
-    known = _known({run.parent_id, root_id, *shown} - {""})
     return Relatives(
-        parent=known.get(run.parent_id),
-        root=known.get(root_id),
-        children=[known[task_id] for task_id in shown if task_id],
+        parent=(known.get(run.parent_id) or Relative(run.parent_id)) if run.parent_id else None,
+        root=(known.get(root_id) or Relative(root_id)) if root_id else None,
+        children=[known.get(task_id) or Relative(task_id) for task_id in shown if task_id],
         more_children=len(children) - len(shown),
     )
-
-
-def reruns(task_id: str) -> Reruns:
-    """Look up what the task runs again, and what runs it again, in one query."""
-    rows = Rerun.objects.using(settings.DATABASE)
-    either = rows.filter(task_id=task_id).union(rows.filter(of_task_id=task_id), all=True)
-    found = list(either.values_list("of_task_id", "task_id", "by", "reason", "id")[:MANY])
-    origin = next(((of, by, reason) for of, new, by, reason, _ in found if new == task_id), ("", "", ""))
-    return Reruns(*origin, again=[new for of, new, *_ in sorted(found, key=lambda row: row[4]) if of == task_id])
-
-
-def _known(task_ids: Iterable[str]) -> dict[str, Relative]:
-    wanted = sorted(task_ids)
-    if not wanted:
-        return {}
-    rows = TaskRun.objects.using(settings.DATABASE).filter(task_id__in=wanted)
-    found = {row[0]: Relative(*row) for row in rows.values_list("task_id", "pk", "name", "state")}
-    return {task_id: found.get(task_id) or Relative(task_id) for task_id in wanted}
 
 
 def _cut(columns: Iterable[str]) -> dict[str, Left]:

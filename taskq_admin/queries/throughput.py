@@ -23,6 +23,8 @@ _SUMS = [f"{name}__sum" for name in _COUNTED]
 _MINUTE, _HOUR = 60, 3600
 #: Minutes of which a queue's rate is the mean.
 RATE_MINUTES = 5
+#: Names that are suggested at most.
+MANY_NAMES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +113,11 @@ def _periods(span: Span, last: int, found: dict[tuple[int, int], list[int]]) -> 
         Period(datetime.fromtimestamp(number * span.seconds, UTC), *found.get((span.seconds, number), ()))
         for number in range(last - span.periods + 1, last + 1)
     ]
+
+
+def names() -> list[str]:
+    """Return the names of tasks that ended within this hour and the one before, ``MANY_NAMES`` at most."""
+    now = int(timezones.now().timestamp())
+    rows = Statistic.objects.using(settings.DATABASE).filter(seconds=_HOUR, period__gte=now - now % _HOUR - _HOUR)
+    found = rows.exclude(name="").order_by("name").values_list("name", flat=True).distinct()
+    return list(found[:MANY_NAMES])

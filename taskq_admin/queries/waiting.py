@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
+from django.db.models import QuerySet
 from django.db.models.functions import Left
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -18,6 +20,7 @@ from taskq import states
 from taskq.conf import database_broker_alias, settings
 from taskq.messages.parking import home, parked_task
 from taskq.models import CLAIM_ORDER, Message, Node, QueuePause, ScheduledMessage, TaskRun, Worker
+from taskq.store.reading import together
 from taskq_admin.badges import short
 
 from . import durations, payloads, workers
@@ -60,34 +63,41 @@ class Facts:
     #: The id of the workflow of the task, empty for none; ``None`` if that was not looked up.
     root_id: str | None = None
 
-    @property
-    def met(self) -> bool:
-        """Whether a worker may have met the task, so that there may be events of it."""
-        return (
-            self.message is None or bool(self.message.token) or self.message.deliveries > 0 or _is_unknown(self.message)
-        )
-
 
 def facts(run: TaskRun, now: datetime) -> Facts:
-    """Look up why ``run`` waits, in six statements at most; nothing for a task that has ended."""
+    """Look up why ``run`` waits, in two statements at most; nothing for a task that has ended."""
     found = Facts(other_broker=database_broker_alias() is None)
     if run.state in states.READY_STATES:
         return found
-    rows = Message.objects.using(settings.DATABASE).filter(task_id=run.task_id)
     # With the texts that a page shows, cut: to read them apart is a statement more.
     cut = {f"cut_{column}": Left(column, payloads.LIMIT + 1) for column in ("headers", "properties", "body")}
-    found.message = rows.order_by("id").only(*_COLUMNS).annotate(**cut).first()
-    if found.message is None:
-        later = ScheduledMessage.objects.using(settings.DATABASE).filter(task_id=run.task_id)
-        found.scheduled = later.order_by("id").only(*_SCHEDULED).annotate(**cut).first()
+    messages, later, nodes, pauses, found.workers = together(
+        _first(Message, run).only(*_COLUMNS).annotate(**cut)[:1],
+        _first(ScheduledMessage, run).only(*_SCHEDULED).annotate(**cut)[:1],
+        _first(Node, run)[:1],
+        QueuePause.objects.using(settings.DATABASE).all(),
+        workers.listed(),
+    )
+    found.message = next(iter(messages), None)
+    found.scheduled = next(iter(later), None) if found.message is None else None
     if found.message is None and found.scheduled is None:
-        found.node = Node.objects.using(settings.DATABASE).filter(task_id=run.task_id).first()
+        found.node = next(iter(nodes), None)
         found.root_id = found.node.root_id if found.node else ""
     elif run.started_at is None or found.scheduled is not None or run.state == states.RETRY:
-        _of_queue(found, run, now)
-    if run.started_at is not None or (found.message and found.message.token):
-        found.workers = list(workers.listed())
+        queue = home((found.message or found.scheduled or run).queue)
+        found.pause = _pause_of(queue, pauses, now)
+        if found.message is not None and not found.message.token:
+            found.ahead = _ahead(found.message)
     return found
+
+
+def _pause_of(queue: str, pauses: Iterable[QueuePause], now: datetime) -> QueuePause | None:
+    return next((row for row in pauses if row.queue == queue and (row.until is None or row.until > now)), None)
+
+
+def _first(model: type[Any], run: TaskRun) -> QuerySet[Any]:
+    rows: QuerySet[Any] = model.objects.using(settings.DATABASE)
+    return rows.filter(task_id=run.task_id).order_by("id")
 
 
 def _is_unknown(message: Message | ScheduledMessage) -> bool:
@@ -97,15 +107,6 @@ def _is_unknown(message: Message | ScheduledMessage) -> bool:
     except (ValueError, RecursionError):
         return False
     return isinstance(said, dict) and _UNKNOWN in said
-
-
-def _of_queue(found: Facts, run: TaskRun, now: datetime) -> None:
-    queue = home((found.message or found.scheduled or run).queue)
-    pauses = QueuePause.objects.using(settings.DATABASE).filter(queue=queue)
-    found.pause = next((row for row in pauses if row.until is None or row.until > now), None)
-    if found.message is not None and not found.message.token:
-        found.workers = list(workers.listed())
-        found.ahead = _ahead(found.message)
 
 
 def _ahead(message: Message) -> int:

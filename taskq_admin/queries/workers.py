@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Subquery
 from django.db.models.functions import Left
 
 from taskq import timezones
 from taskq.conf import settings
 from taskq.messages.parking import home
-from taskq.models import CLAIM_ORDER, Message, TaskRun, Worker
+from taskq.models import CLAIM_ORDER, Lease, Message, TaskRun, Worker
 
 from . import activity, durations, payloads
 
@@ -55,6 +55,12 @@ def listed() -> QuerySet[Worker]:
     """Return all workers, with the start of their ``info`` as ``cut_info``."""
     cut = Left("info", payloads.LIMIT + 1)
     return Worker.objects.using(settings.DATABASE).defer("info").annotate(cut_info=cut)
+
+
+def with_retention(rows: QuerySet[Worker]) -> QuerySet[Worker]:
+    """Return workers that know when old rows were last deleted, for ``attention.of_retention``: a statement less."""
+    swept = Lease.objects.filter(name=Lease.RETENTION).values("done_at")[:1]
+    return rows.annotate(swept_at=Subquery(swept))
 
 
 def pk_of(name: str) -> str | None:

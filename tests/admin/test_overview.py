@@ -140,7 +140,7 @@ def test_name_that_no_worker_knew(make_scheduled: Make) -> None:
     later = datetime.now(UTC) + timedelta(seconds=60)
     make_scheduled("mails", 2, headers=json.dumps({UNKNOWN_SINCE: 1.0}), name="shop.<new>", due_at=later)
     make_scheduled("mails", name="shop.mail", due_at=later)
-    (notice,) = attention.of_schedule(queues.scheduled(), datetime.now(UTC))
+    (notice,) = attention.of_schedule(queues.around().schedule, datetime.now(UTC))
     assert "knows the task shop.<new>" in notice.text
     assert notice.query == "?name=shop.%3Cnew%3E"
 
@@ -170,7 +170,7 @@ def test_rate_of_a_busy_site_is_that_of_its_newest_tasks(make_run: Make, monkeyp
     begun = datetime.now(UTC)
     for number in range(20):
         make_run(f"new-{number}", queue="taskq", created_at=begun - timedelta(seconds=20 - number))
-    assert (sent.rates() or {})["taskq"] == pytest.approx(10 / (10 / 60), rel=0.5)
+    assert (queues.around().rates or {})["taskq"] == pytest.approx(10 / (10 / 60), rel=0.5)
 
 
 def test_running_site_needs_none(admin_client: Client, make_run: Make, make_worker: Make) -> None:
@@ -216,6 +216,14 @@ def test_each_part_needs_its_permission(
 def test_statistics_that_are_off_are_said(admin_client: Client) -> None:
     with override_settings(TASKQ_STATISTICS=False):
         assert "TASKQ_STATISTICS is off" in text(admin_client)
+
+
+def test_id_of_a_running_task_may_have_line_breaks(admin_client: Client, make_run: Make, make_worker: Make) -> None:
+    run = make_run("a\nb\r\n", name="shop.report")
+    slot = {"slot": 0, "pid": 1, "id": run.task_id, "name": "shop.report", "since": 1}
+    make_worker(info=json.dumps({"slots": [slot]}))
+    (address,) = re.findall(r'href="(/admin/taskq/taskrun/id/[^"]*)"', text(admin_client))
+    assert admin_client.get(address).headers["Location"] == f"/admin/taskq/taskrun/{run.pk}/change/"
 
 
 def test_running_tasks_of_a_worker_are_named(admin_client: Client, make_run: Make, make_worker: Make) -> None:

@@ -17,7 +17,6 @@ from taskq_admin import folds
 from taskq_admin.queries import (
     activity,
     again,
-    attention,
     durations,
     payloads,
     queues,
@@ -232,7 +231,7 @@ class Asked(Exception):
         lambda: runs.states_of(["x"]),
         lambda: again.texts("x"),
         lambda: again.refusal(TaskRun(pk=1)),
-        lambda: runs.relatives(TaskRun(task_id="x", parent_id="y")),
+        lambda: runs.past(TaskRun(task_id="x", parent_id="y", pk=1, created_at=START)),
         tabs.tab_counts,
         lambda: list(workers.listed()),
         lambda: workers.held("x", activity.Activity()),
@@ -240,9 +239,8 @@ class Asked(Exception):
         queues.overview,
         queues.unread,
         lambda: throughput.read(throughput.SPANS),
-        lambda: list(attention.with_retention(workers.listed())),
-        queues._claimed,
-        queues.scheduled,
+        lambda: list(workers.with_retention(workers.listed())),
+        queues.around,
     ],
 )
 def test_every_query_goes_to_the_database_of_the_setting(

@@ -12,7 +12,8 @@ from django.test import Client, override_settings
 from django.urls import reverse
 
 from taskq import control
-from taskq.models import TaskRun, Worker
+from taskq.models import Statistic, TaskRun, Worker
+from taskq_admin import parameters
 from taskq_admin.queries import workers
 
 URL = "/admin/taskq/worker/"
@@ -227,11 +228,19 @@ def test_command_is_sent_and_its_answers_are_told(
     assert [entry.object_id for entry in LogEntry.objects.all()] == ["boot-1"]
 
 
-def test_form_offers_what_the_worker_knows(admin_client: Client, make_worker: Make, answers: Answers) -> None:
+def test_form_offers_tasks_and_queues_without_asking_the_worker(
+    admin_client: Client, make_worker: Make, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_worker(info=json.dumps({"queues": ["mails", EVIL]}))
-    answers.by_command["registered"] = [{"taskq@one": ["shop.mail [rate_limit=1/m]", "shop.add", 3]}]
+    monkeypatch.setattr(parameters, "choices", lambda: ["shop.mail"])
+    hour = int(datetime.now(UTC).timestamp()) // 3600 * 3600
+    for period, name in ((hour, "other.program"), (hour - 7200, "long.ago")):
+        Statistic.objects.create(seconds=3600, period=period, name=name, succeeded=1)
     page = admin_client.get(f"{URL}do/rate-limit/", {"id": "boot-1"}).content.decode()
     assert '<option value="shop.mail"></option>' in page
+    assert '<option value="other.program"></option>' in page
+    assert "long.ago" not in page
+    assert answers.asked == []
     page = admin_client.get(f"{URL}do/cancel-consumer/", {"id": "boot-1"}).content.decode()
     assert '<option value="mails"></option>' in page
     assert EVIL not in page

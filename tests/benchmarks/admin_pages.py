@@ -1,13 +1,14 @@
 """Whether the pages of the admin stay quick with a large history.
 
     python -m tests.benchmarks.admin_pages [--database postgresql|sqlite] [--tasks 1000000] [--only taskrun]
-        [--slowest 30]
+        [--slowest 30] [--as superuser|staff]
 
-Fills a database (``million``), and opens the pages as a superuser with Django's test client: all that links of the
-section lead to, each choice of each filter, and searches of each kind, also for what is not there. Prints the slowest
-pages with their best time of three, of which how much the processor worked here, and the number of queries, the two for
-session and user included. The status is 1 if one takes more than 0.3 s (the overview 0.2 s) or more than 12 queries, or
-answers with an error.
+Fills a database (``million``), and opens the pages with Django's test client, as a superuser, or as staff with the
+permissions of the group "taskq admins": all that links of the section lead to, each choice of each filter, and searches
+of each kind, also for what is not there. Prints the slowest pages with their best time of three, of which how much the
+processor worked here, and the number of queries, which includes two for session and user, and for staff two for
+permissions. The status is 1 if one takes more than 0.3 s (the overview 0.2 s) or more than 12 queries, or answers with
+an error.
 """
 
 from __future__ import annotations
@@ -67,12 +68,13 @@ def main() -> int:
     parser.add_argument("--tasks", type=int, default=1_000_000)
     parser.add_argument("--only", default="", help="open only addresses that hold this text")
     parser.add_argument("--slowest", type=int, default=30, help="how many pages to print")
+    parser.add_argument("--as", dest="user", choices=["superuser", "staff"], default="superuser")
     options = parser.parse_args()
     with prepared(options.database, "testproject"):
         began = time.perf_counter()
         million.fill(options.tasks)
         print(f"{options.database}: {options.tasks:,} tasks, filled in {time.perf_counter() - began:.0f} s", flush=True)
-        found = sorted(_opened(options.only), reverse=True)
+        found = sorted(_opened(options.only, options.user), reverse=True)
     bad = [each for each in found if _is_bad(each)]
     for each in sorted({*found[: options.slowest], *bad}, reverse=True):
         mark = "  <-- too much" if _is_bad(each) else ""
@@ -87,9 +89,9 @@ def _is_bad(page: _Opened) -> bool:
     return page.seconds > most or page.queries > MOST_QUERIES or page.status >= 500
 
 
-def _opened(only: str) -> Iterator[_Opened]:
+def _opened(only: str, user: str) -> Iterator[_Opened]:
     """Open page after page, as they are found."""
-    client = _client()
+    client = _client(user)
     waiting, seen, alike = deque([SECTION]), {SECTION}, Counter[str]()
     while waiting:
         address = waiting.popleft()
@@ -103,12 +105,17 @@ def _opened(only: str) -> Iterator[_Opened]:
                 waiting.append(link)
 
 
-def _client() -> Client:
-    from django.contrib.auth.models import User
+def _client(kind: str) -> Client:
+    from django.contrib.auth.models import Group, User
+    from django.core.management import call_command
     from django.test import Client
 
+    user = User.objects.create(username="boss", is_staff=True, is_superuser=kind == "superuser")
+    if kind == "staff":
+        call_command("taskgroups", verbosity=0)
+        user.groups.add(Group.objects.get(name="taskq admins"))
     client = Client(raise_request_exception=False)
-    client.force_login(User.objects.create(username="boss", is_staff=True, is_superuser=True))
+    client.force_login(user)
     return client
 
 

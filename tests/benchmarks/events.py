@@ -1,11 +1,12 @@
 """What events cost: the drain of a worker that sends them to a monitor, beside one that does not.
 
-    python -m tests.benchmarks.events [--tasks 20000] [--rounds 5] [--modes off,unheard,heard]
+    python -m tests.benchmarks.events [--tasks 20000] [--rounds 5] [--modes off,unheard,heard,dump]
 
 ``unheard`` has ``-E`` while nobody reads events, ``heard`` a monitor that reads all of them, in a process of its own,
-and does nothing with them; on two processors it takes time from the worker. On PostgreSQL. Rounds are paired: each mode
-runs once in a round, and ratios are those of one round. The processor time of the worker's main process hardly depends
-on what else the machine does, unlike the rate.
+and does nothing with them, ``dump`` a ``taskevents --dump > /dev/null``; on two processors a reader takes time from the
+worker. On PostgreSQL. Rounds are paired: each mode runs once in a round, and ratios are those of one round. The
+processor time of the worker's main process, and of the reader, hardly depends on what else the machine does, unlike
+the rate.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from statistics import median
 
 from .endurance import Tasks
-from .processes import cpu_seconds, tree
-from .project import REPOSITORY, Worker, prepared
+from .processes import cpu_seconds
+from .project import PROJECTS, REPOSITORY, Worker, prepared, wait_for
 
-OPTIONS = {"off": (), "unheard": ("-E",), "heard": ("-E",)}
+OPTIONS = {"off": (), "unheard": ("-E",), "heard": ("-E",), "dump": ("-E",)}
 #: Tasks before the clock runs.
 _WARM = 2_000
 
@@ -34,7 +36,6 @@ from taskq.events import Receiver
 receiver = Receiver({"*": lambda event: None})
 captured = receiver.itercapture()
 next(captured)
-print("reads", flush=True)
 try:
     for _ in captured:
         pass
@@ -43,31 +44,55 @@ except KeyboardInterrupt:
 """
 
 
+#: The commands of the modes with a reader.
+_READERS = {
+    "heard": [sys.executable, "-c", _MONITOR],
+    "dump": [sys.executable, str(PROJECTS["small"][0]), "taskevents", "--dump"],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What a worker did: tasks in a second, and the microseconds for each of its main process and of the reader."""
+
+    rate: float
+    main: float
+    reader: float
+
+
 @contextmanager
-def monitor() -> Iterator[None]:
-    """Have a process read all events."""
-    popen = subprocess.Popen([sys.executable, "-c", _MONITOR], cwd=REPOSITORY, stdout=subprocess.PIPE)
-    assert popen.stdout is not None
-    popen.stdout.readline()
+def reading(mode: str) -> Iterator[int | None]:
+    """Have a process read all events, if the mode has one, and give its id."""
+    if mode not in _READERS:
+        yield None
+        return
+    popen = subprocess.Popen(_READERS[mode], cwd=REPOSITORY, stdout=subprocess.DEVNULL)
     try:
-        yield
+        wait_for(_is_read)
+        yield popen.pid
     finally:
         popen.send_signal(signal.SIGINT)
         popen.wait()
-        popen.stdout.close()
 
 
-def measure(tasks: Tasks, mode: str, count: int) -> tuple[float, float]:
-    """Return the tasks that a worker ran in a second, and its main process's microseconds for each."""
-    with Worker("small", 2, *OPTIONS[mode]) as worker:
+def _is_read() -> bool:
+    from taskq.conf import settings
+    from taskq.store import exchanges
+
+    return exchanges.has_queue(f"{settings.NAMESPACE}ev", settings.DATABASE)
+
+
+def measure(tasks: Tasks, mode: str, count: int) -> Round:
+    """Run tasks in a worker of its own."""
+    with reading(mode) as reader, Worker("small", 2, *OPTIONS[mode]) as worker:
         tasks.run(_WARM)
-        before = _cpu(worker.pid)
+        main, read = _cpu(worker.pid), _cpu(reader)
         rate = tasks.run(count)
-        return rate, (_cpu(worker.pid) - before) / count * 1e6
+        return Round(rate, (_cpu(worker.pid) - main) / count * 1e6, (_cpu(reader) - read) / count * 1e6)
 
 
-def _cpu(pid: int) -> float:
-    return cpu_seconds(tree(pid)[:1])
+def _cpu(pid: int | None) -> float:
+    return cpu_seconds([pid]) if pid else 0.0
 
 
 def main() -> None:
@@ -75,24 +100,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--modes", default="off,unheard,heard")
+    parser.add_argument("--modes", default="off,unheard,heard,dump")
     options = parser.parse_args()
     modes = options.modes.split(",")
-    found: dict[str, list[tuple[float, float]]] = {mode: [] for mode in modes}
+    found: dict[str, list[Round]] = {mode: [] for mode in modes}
     with prepared("postgresql"):
         tasks = Tasks()
         for _ in range(options.rounds):
             for mode in modes:
-                if mode == "heard":
-                    with monitor():
-                        found[mode].append(measure(tasks, mode, options.tasks))
-                else:
-                    found[mode].append(measure(tasks, mode, options.tasks))
+                found[mode].append(measure(tasks, mode, options.tasks))
     for mode, rounds in found.items():
-        ratios = [rate / base for (rate, _), (base, _) in zip(rounds, found[modes[0]], strict=True)]
+        ratios = [each.rate / base.rate for each, base in zip(rounds, found[modes[0]], strict=True)]
         print(
-            f"{mode:8} {median(rate for rate, _ in rounds):8,.0f} tasks/s, of {modes[0]} {median(ratios):.3f} "
-            f"({min(ratios):.3f} to {max(ratios):.3f}); {median(cpu for _, cpu in rounds):.1f} µs of the main process"
+            f"{mode:8} {median(each.rate for each in rounds):8,.0f} tasks/s, of {modes[0]} {median(ratios):.3f} "
+            f"({min(ratios):.3f} to {max(ratios):.3f}); µs of the main process {median(e.main for e in rounds):.1f}, "
+            f"of the reader {median(e.reader for e in rounds):.1f}"
         )
 
 

@@ -23,7 +23,7 @@ from typing import Any
 from .project import Worker, prepared, wait_for
 
 MIB = 1024 * 1024
-_NOOP, _ECHO, _LARGE = (f"taskq_bench.plain.tasks.{name}" for name in ("noop", "echo", "large"))
+_NOOP, _ECHO, _LARGE, _FAILS = (f"taskq_bench.plain.tasks.{name}" for name in ("noop", "echo", "large", "fails"))
 _EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 #: The longest pause between two small tasks, in seconds.
 _PAUSE = 0.02
@@ -41,6 +41,11 @@ def _signatures(size: int, prefix: str, immutable: bool = True) -> list[dict[str
     return [sig(number) for number in range(size // len(json.dumps([sig(0)])))]
 
 
+def _group(size: int, prefix: str) -> dict[str, Any]:
+    tasks = _signatures(size, prefix)
+    return {"task": "celery.group", "args": [], "kwargs": {"tasks": tasks}, "options": {}, "subtask_type": "group"}
+
+
 def _bodies(size: int) -> dict[str, Callable[[str], tuple[str, str]]]:
     """Return for each kind a function of a unique text, which returns the name of a task and a body."""
     room = size - 200
@@ -48,6 +53,13 @@ def _bodies(size: int) -> dict[str, Callable[[str], tuple[str, str]]]:
         "chain": lambda key: (_NOOP, _body([1], chain=_signatures(room, key))),
         "broken chain": lambda key: (_NOOP, _body([1], chain=_signatures(room, key, immutable=False))),
         "callbacks": lambda key: (_NOOP, _body([1], callbacks=_signatures(room, key))),
+        "errbacks": lambda key: (_FAILS, _body([1], errbacks=_signatures(room, key))),
+        "group": lambda key: ("celery.group", _body([_signatures(room, key)])),
+        "chord header": lambda key: (
+            "celery.chord",
+            _body([_signatures(room, key), _signatures(200, f"{key}body")[0]]),
+        ),
+        "chord body": lambda key: ("celery.chord", _body([_signatures(200, f"{key}member"), _group(room, key)])),
         "text": lambda key: (_ECHO, _body(["x" * room, 0])),
         "noise": lambda key: (_ECHO, _body([random.randbytes(room // 2).hex(), 0])),
         "echo": lambda key: (_ECHO, _body(["x" * room, 1])),

@@ -197,6 +197,40 @@ def test_many_callbacks_in_one_message_are_never_in_the_main_process(alias: str)
     sent.delete()
 
 
+def signatures(kind: str, count: int = 8_000) -> list[dict[str, Any]]:
+    """Return signatures of tasks in a queue that nobody reads, of some 200 bytes each."""
+    options = [{"task_id": f"{kind}-{number}", "queue": "another"} for number in range(count)]
+    return [{"task": ADD, "args": [2, 2], "kwargs": {}, "options": each, "immutable": True} for each in options]
+
+
+def a_group(kind: str) -> dict[str, Any]:
+    tasks = {"tasks": signatures(kind)}
+    return {"task": "celery.group", "args": [], "kwargs": tasks, "options": {}, "subtask_type": "group"}
+
+
+@pytest.mark.usefixtures("unharmed")
+@pytest.mark.parametrize(
+    ("name", "args", "embed"),
+    [
+        ("celery.group", [signatures("group")], {}),
+        ("celery.chord", [[{"task": ADD, "args": [2, 2], "kwargs": {}, "options": {}}], a_group("body")], {}),
+        (ADD, ["no", 2], {"errbacks": signatures("errback")}),
+    ],
+    ids=["group", "body", "errbacks"],
+)
+def test_a_large_canvas_in_one_message_is_never_in_the_main_process(
+    alias: str, name: str, args: list[Any], embed: dict[str, Any]
+) -> None:
+    insert(alias, json.dumps([args, {}, embed]), headers={"task": name})
+    sent = Message.objects.using(alias).filter(queue="another")
+    wait_until(sent.exists, what="the first part to be sent")
+    # Without its row the work ends: who sends a part has this row locked.
+    for kind in ("pending:", "part:"):
+        Group.objects.using(alias).filter(group_id__startswith=kind).delete()
+    assert sent.count() < 8_000
+    sent.delete()
+
+
 def insert_many(alias: str, count: int, body: str, headers: dict[str, Any]) -> list[str]:
     """Write many messages; return the ids of their tasks."""
     task_ids = [ids.new_id() for _ in range(count)]

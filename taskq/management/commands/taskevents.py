@@ -45,7 +45,7 @@ class Command(BaseCommand):
                 self._for_ever(partial(shoot, self._camera(options["camera"]), options["frequency"]))
             elif options["dump"]:
                 self._say("-> taskevents: starting capture...")
-                self._for_ever(Receiver({"*": Dump(self._say).event}).capture)
+                self._for_ever(self._dump)
             else:
                 self._show()
 
@@ -71,6 +71,20 @@ class Command(BaseCommand):
                     raise
                 self.stderr.write(f"{masked_url(settings.CONTROL_URL)} can't be used: {error!r}. Trying again.")
                 time.sleep(_AGAIN)
+
+    def _dump(self) -> None:
+        """Print a line for each event, those of one wait together: a write of its own costs as much as the event."""
+        lines: list[str] = []
+        try:
+            for _ in Receiver({"*": Dump(lines.append).event}).itercapture():
+                self._say_all(lines)
+        finally:
+            self._say_all(lines)
+
+    def _say_all(self, lines: list[str]) -> None:
+        if lines:
+            self._say("\n".join(lines))
+            lines.clear()
 
     def _say(self, line: str) -> None:
         self.stdout.write(line)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from django.db import connections
+from django.db.models import Count, Q, QuerySet
+from django.db.models.functions import Left
+from django.test.utils import CaptureQueriesContext
 
-from taskq.models import TaskRun
-from taskq.store.reading import counts, first_since
+from taskq.models import QueuePause, TaskRun, Worker
+from taskq.store.reading import counts, first_since, together
 
 # With microseconds, as taskq writes times: SQLite compares texts.
 START = datetime(2026, 1, 1, 0, 0, 0, 5, tzinfo=UTC)
@@ -50,3 +55,39 @@ def test_counts_are_those_of_each_query(alias: str, hourly: list[int]) -> None:
     runs = TaskRun.objects.using(alias).order_by("-id").values("pk")
     assert counts([runs, runs.filter(pk__gt=hourly[-4]), runs[:7], runs.none()], alias) == [35, 3, 7, 0]
     assert counts([], alias) == []
+
+
+def as_plain(rows: QuerySet[Any, Any] | list[Any]) -> list[str]:
+    """Return instances as their attributes, so that deferred columns count too."""
+    return sorted(
+        repr({name: value for name, value in vars(row).items() if name != "_state"} if hasattr(row, "pk") else row)
+        for row in rows
+    )
+
+
+def test_queries_that_are_read_together_give_what_each_gives(alias: str, hourly: list[int]) -> None:
+    text = 'ünï "quoted" \\ \n \x01 \U0001f600 [1, {"a": null}]'
+    Worker.objects.using(alias).create(token="t", name=text, info=text, lease=30, started_at=START, seen_at=START)
+    runs = TaskRun.objects.using(alias)
+    runs.filter(id=hourly[3]).update(name=text, arguments=text, runtime=0.123456789, started_at=START)
+    begun = Q(started_at__isnull=False)
+    queries = (
+        runs.defer("arguments").annotate(cut=Left("arguments", 7), begun=begun).order_by("-id"),
+        runs.only("name").order_by("id")[2:5],
+        Worker.objects.using(alias).all(),
+        QueuePause.objects.using(alias).all(),
+        runs.none(),
+        runs.annotate(begun=begun).values_list("name", "created_at", "runtime", "begun"),
+        runs.order_by().values_list("name").annotate(number=Count("pk")),
+    )
+    with CaptureQueriesContext(connections[alias]) as captured:
+        found = together(*queries, alias=alias)
+    assert len(captured) == 1
+    assert [as_plain(rows) for rows in found] == [as_plain(query) for query in queries]
+    assert found[1][0].get_deferred_fields() >= {"state", "arguments"}
+
+
+def test_nothing_to_read_needs_no_statement(alias: str) -> None:
+    with CaptureQueriesContext(connections[alias]) as captured:
+        assert together(TaskRun.objects.none(), alias=alias) == [[]]
+    assert len(captured) == 0

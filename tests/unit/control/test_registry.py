@@ -47,6 +47,17 @@ def test_all_arguments_of_celery() -> None:
     assert read_arguments(command, ["4", "a", "b"]) == {"by": 4, "names": ["a", "b"]}
 
 
+def test_arguments_in_angle_brackets_are_required() -> None:
+    @control_command(args=[("task_name", str), ("soft", float), ("hard", float)], signature="<task_name> <soft> [hard]")
+    def limit(state: Any, task_name: str, soft: float, hard: float | None = None) -> None:
+        """Limit."""
+
+    command = registry.commands["limit"]
+    assert read_arguments(command, ["add", "1"]) == {"task_name": "add", "soft": 1.0}
+    with pytest.raises(CommandError, match=r"limit <task_name> <soft> \[hard\]: an argument is missing"):
+        read_arguments(command, ["add"])
+
+
 def test_the_listing_has_arguments_and_purposes() -> None:
     @control_command(args=[("n", int)], signature="[N=1]", alias="grow")
     def pool_grow(state: Any, n: int = 1) -> None:

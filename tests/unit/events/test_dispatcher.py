@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
@@ -27,13 +28,15 @@ class Link:
     def __init__(self) -> None:
         self.sent: list[tuple[str, Any]] = []
         self.errors: list[Exception] = []
+        self.compressed = False
         self.connection = SimpleNamespace(channel=lambda: None, transport=SimpleNamespace(driver_type="django"))
         self.later: list[Any] = []
 
     def publish(self, body: Any, exchange: Any, key: str, *, headers: Any, encoded: bool) -> None:
         if self.errors:
             raise self.errors.pop(0)
-        self.sent.append((key, json.loads(body) if encoded else body))
+        self.compressed = "compression" in headers
+        self.sent.append((key, json.loads(zlib.decompress(body) if self.compressed else body) if encoded else body))
 
     def after(self, seconds: float, call: Any) -> None:
         self.later.append(call)
@@ -163,3 +166,16 @@ def test_events_of_tasks_travel_together_and_others_under_their_own_key(desk: De
     (progress,) = found["task.multi"]
     assert (progress["type"], progress["done"], progress["uuid"]) == ("task-progress", 3, "t1")
     assert (found["shop.sold"]["type"], found["shop.sold"]["hostname"]) == ("shop-sold", "w@h")
+
+
+@pytest.mark.parametrize(("broker", "compressed"), [("django", True), ("redis", False), ("py-amqp", False)])
+def test_a_long_message_is_compressed_where_it_is_a_row(desk: Desk, broker: str, compressed: bool) -> None:
+    desk.link.connection.transport.driver_type = broker
+    kind = "x" * module._LONG
+    desk.note(kind)
+    desk.dispatcher._flush()
+    assert desk.link.compressed is compressed
+    assert desk.link.kinds() == [kind]
+    desk.note("short")
+    desk.dispatcher._flush()
+    assert not desk.link.compressed

@@ -61,6 +61,24 @@ def test_lines_of_the_dump() -> None:
     ]
 
 
+def test_the_dump_shows_fields_as_they_are_and_nothing_acts_on_the_terminal() -> None:
+    lines: list[str] = []
+    dump = Dump(lines.append)
+    about = {"hostname": "w1@h", "timestamp": 0, "uuid": "t1"}
+    dump.event({**about, "type": "task-received", "name": "\x1b]0;a\x07", "args": "", "kwargs": "", "100%s": "%d"})
+    dump.event({**about, "type": "task-failed", "traceback": "a\n\tb \x1b[31m"})
+    assert lines == [
+        "w1@h [1970-01-01 00:00:00+00:00] task received: \\x1b]0;a\\x07(t1) args= kwargs= 100%s=%d",
+        "w1@h [1970-01-01 00:00:00+00:00] task failed: \\x1b]0;a\\x07(t1) args= kwargs= traceback=a\n\tb \\x1b[31m",
+    ]
+
+
+@pytest.mark.parametrize("timestamp", [1e300, -1e12, float("nan"), "now", [1]])
+def test_a_time_of_no_calendar_is_refused(timestamp: Any) -> None:
+    with pytest.raises(ValueError, match="is no time"):
+        localized([{"type": "task-started", "timestamp": timestamp}])
+
+
 def test_what_is_no_event_ends_no_monitor() -> None:
     got: list[str] = []
     with override_settings(TASKQ_CONTROL_URL="memory://"), Connection("memory://") as connection:

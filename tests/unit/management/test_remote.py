@@ -64,7 +64,7 @@ def test_json_is_all_that_is_printed() -> None:
     [
         (["revoke", "x" * 256], "task_id has to have 1 to 255 characters"),
         (["terminate", "NOTHING", "x"], "no signal"),
-        (["revoke_by_name"], "missing 1 required positional argument: 'pattern'"),
+        (["revoke_by_name"], "an argument is missing"),
         (["revoke_by_name", "x" * 256], "pattern has to have 1 to 255 characters"),
         (["revoke_by_stamped_headers", "nothing"], "headers have to be given as key=value"),
     ],

@@ -1,0 +1,99 @@
+"""Follow-ups in parts: what is too large for one transaction is written into rows by the process that ran the task.
+
+The settlement then brings along what begins the work only. Called by ``followups``; see ``workflows.parts``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from django.db import DatabaseError, InterfaceError
+
+from taskq import ids
+from taskq.conf import settings
+from taskq.engines import for_alias
+from taskq.records import FollowUps, NewGroup, Unreachable
+from taskq.store.exchanges import resolve
+from taskq.store.long_rests import write_ahead
+from taskq.store.workflow_rows import DatabaseWorkflows
+from taskq.workflows.cascade import replacement_nodes
+from taskq.workflows.parts import dependents_in_parts, is_large, sent_in_parts
+from taskq.workflows.sendable import sendable_errbacks, sent_before
+
+from . import log_lines
+from .run import Run
+
+#: How many ids are looked for at once.
+_AT_ONCE = 1_000
+
+
+def written_ahead(run: Run, found: FollowUps) -> FollowUps:
+    """Return follow-ups without what is large and can be written before: a long rest of the chain, and parts."""
+    try:
+        return replace(found, groups=write_ahead(found.groups)) if found.groups else found
+    except (DatabaseError, InterfaceError) as error:
+        # The worker writes all of it as soon as it can.
+        log_lines.rest_not_written(run, error)
+        return found
+
+
+def of_success(run: Run, found: FollowUps) -> FollowUps:
+    """Return follow-ups of a success: of many only what is pending, since rows have the messages."""
+    if not is_large(found):
+        return written_ahead(run, found)
+    sent = replace(found, envelopes=resolve(found.envelopes, settings.DATABASE))
+    return _pending(run, sent, FollowUps(rests=found.rests))
+
+
+def of_failure(run: Run, found: FollowUps) -> FollowUps:
+    """Return the errbacks of a failure; those whose exchange has no queue are left out."""
+    if not is_large(found):
+        return found
+    sent = sendable_errbacks(_rows(), found)
+    return _pending(run, replace(sent, unreachable=()), FollowUps(unreachable=sent.unreachable))
+
+
+def of_replacement(run: Run, found: FollowUps) -> FollowUps:
+    """Return a replacement: of a large one its last task and one message, which say that it takes the task's place.
+
+    Raises ``ValueError`` if one of its tasks was sent before.
+    """
+    if not is_large(found):
+        return written_ahead(run, found)
+    own, store = run.headers.id, _rows()
+    _refuse_sent(store, [node.task_id for node in found.nodes if node.task_id != own])
+    nodes = replacement_nodes(own, found.nodes, store.predecessor(own))
+    first, *others = found.envelopes
+    begun = {own, first.task_id}
+    sent = FollowUps(resolve(others, settings.DATABASE), found.groups, [n for n in nodes if n.task_id not in begun])
+    return _pending(run, sent, FollowUps([first], nodes=[n for n in nodes if n.task_id in begun]))
+
+
+def unreachable(run: Run, found: Sequence[Unreachable]) -> FollowUps:
+    """Return dependents as the settlement fails them: of many the first, and a reference to the rows of the others."""
+    groups: list[NewGroup] = []
+    found = dependents_in_parts(found, ids.new_id(), _keep_in(groups, run.headers.root_id))
+    return written_ahead(run, FollowUps(groups=groups, unreachable=found))
+
+
+def _pending(run: Run, sent: FollowUps, now: FollowUps) -> FollowUps:
+    """Write the parts of ``sent``; return its groups with the pending row, and what the settlement sends ``now``."""
+    groups, root_id = [*sent.groups], run.headers.root_id
+    pending = sent_in_parts(sent, ids.new_id(), root_id, _keep_in(groups, root_id))
+    ahead = written_ahead(run, FollowUps(groups=groups))
+    return now + ahead + FollowUps(groups=[pending.row])
+
+
+def _refuse_sent(store: DatabaseWorkflows, task_ids: Sequence[str]) -> None:
+    for begin in range(0, len(task_ids), _AT_ONCE):
+        if sent := store.known_nodes(task_ids[begin : begin + _AT_ONCE]):
+            raise sent_before(sent)
+
+
+def _rows() -> DatabaseWorkflows:
+    return DatabaseWorkflows(for_alias(settings.DATABASE))
+
+
+def _keep_in(groups: list[NewGroup], root_id: str) -> Callable[[str, str], None]:
+    return lambda key, text: groups.append(NewGroup(key, 0, text, root_id))

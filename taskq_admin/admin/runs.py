@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path, re_path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.http import urlencode
 from django.views.decorators.debug import sensitive_post_parameters
@@ -55,7 +55,8 @@ class TaskRunAdmin(RunListAdmin):
         own = [
             path("run/", view(self.run_view), name="taskq_taskrun_run"),
             path("audit/", view(self.audit_view), name="taskq_audit"),
-            path("id/<path:task_id>/", view(self.by_task_id), name="taskq_taskrun_by_task_id"),
+            # Not <path:task_id>, whose dot stands for no line break: others give ids too.
+            re_path(r"^id/(?P<task_id>[\s\S]+)/$", view(self.by_task_id), name="taskq_taskrun_by_task_id"),
         ]
         return [*own, *super().get_urls()]
 

@@ -218,6 +218,14 @@ def test_statistics_that_are_off_are_said(admin_client: Client) -> None:
         assert "TASKQ_STATISTICS is off" in text(admin_client)
 
 
+def test_id_of_a_running_task_may_have_line_breaks(admin_client: Client, make_run: Make, make_worker: Make) -> None:
+    run = make_run("a\nb\r\n", name="shop.report")
+    slot = {"slot": 0, "pid": 1, "id": run.task_id, "name": "shop.report", "since": 1}
+    make_worker(info=json.dumps({"slots": [slot]}))
+    (address,) = re.findall(r'href="(/admin/taskq/taskrun/id/[^"]*)"', text(admin_client))
+    assert admin_client.get(address).headers["Location"] == f"/admin/taskq/taskrun/{run.pk}/change/"
+
+
 def test_running_tasks_of_a_worker_are_named(admin_client: Client, make_run: Make, make_worker: Make) -> None:
     make_run("x", name="shop.report")
     make_worker(info='{"slots": [{"slot": 0, "pid": 1, "id": "x", "name": "shop.report", "since": 1}, {"slot": 1}]}')

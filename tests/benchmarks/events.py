@@ -22,7 +22,7 @@ from statistics import median
 
 from .endurance import Tasks
 from .processes import cpu_seconds
-from .project import PROJECTS, REPOSITORY, Worker, prepared, wait_for
+from .project import PROJECTS, REPOSITORY, Worker, ends_with_this, prepared, wait_for
 
 OPTIONS = {"off": (), "unheard": ("-E",), "heard": ("-E",), "dump": ("-E",)}
 #: Tasks before the clock runs.
@@ -66,7 +66,7 @@ def reading(mode: str) -> Iterator[int | None]:
     if mode not in _READERS:
         yield None
         return
-    popen = subprocess.Popen(_READERS[mode], cwd=REPOSITORY, stdout=subprocess.DEVNULL)
+    popen = subprocess.Popen(_READERS[mode], cwd=REPOSITORY, stdout=subprocess.DEVNULL, preexec_fn=ends_with_this())
     try:
         wait_for(_is_read)
         yield popen.pid

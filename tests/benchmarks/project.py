@@ -84,8 +84,6 @@ class Worker:
     """A worker of one of ``PROJECTS`` on the prepared database, until the end of the ``with`` block."""
 
     def __init__(self, project: str = "small", concurrency: int = 2, *options: str) -> None:
-        from taskq.worker.process.system import die_with_parent
-
         manage, settings = PROJECTS[project]
         self.started_at = time.time()
         self.popen = subprocess.Popen(
@@ -95,8 +93,7 @@ class Worker:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
-            # A benchmark that is killed leaves no worker behind.
-            preexec_fn=partial(die_with_parent, os.getpid()),
+            preexec_fn=ends_with_this(),
         )
 
     @property
@@ -118,6 +115,13 @@ class Worker:
         """Kill the main process, and so all of the worker: tasks that run for long are not waited for."""
         self.popen.kill()
         self.popen.wait()
+
+
+def ends_with_this() -> Callable[[], None]:
+    """Return what a process calls before its program, so that it is killed when this one ends, however that ends."""
+    from taskq.worker.process.system import die_with_parent
+
+    return partial(die_with_parent, os.getpid())
 
 
 def wait_for(condition: Callable[[], object], timeout: float = 60.0, interval: float = 0.01) -> None:

@@ -34,6 +34,8 @@ RUNS = [
     ("admin_pages", ["--database", "postgresql"]),
     ("admin_pages", ["--database", "sqlite"]),
     ("bulk_retry", ["--database", "postgresql"]),
+    ("chord_retry", ["--database", "postgresql"]),
+    ("chord_retry", ["--database", "sqlite"]),
     ("endurance", ["costs", "rounds", "readers"]),
     ("workflows", ["--database", "postgresql"]),
     ("workflows", ["--database", "sqlite"]),

@@ -73,8 +73,7 @@ def site(shop: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {"DATABASE_URL": shop.url, "TASKQ_BROKER_URL": "django://", "SECRET_KEY": "k" * 50}
-    processes = Processes(tmp_path_factory.mktemp("site"), environment)
+    processes = Processes(tmp_path_factory.mktemp("site"), environment_of(shop))
     settings = "tests.browser.settings"
     processes.start("runserver", "--noreload", "--settings", settings, f"127.0.0.1:{port}")
     worker = processes.start_worker("-c", "2", "--settings", settings, ready=False)
@@ -86,6 +85,19 @@ def site(shop: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
         # It would wait for its long task.
         worker.kill()
         processes.end()
+
+
+@pytest.fixture
+def commands(shop: Database, tmp_path: Path) -> Iterator[Processes]:
+    """Processes of the same project, which end with the test."""
+    processes = Processes(tmp_path, environment_of(shop))
+    yield processes
+    processes.end()
+
+
+def environment_of(shop: Database) -> dict[str, str]:
+    """Return the environment of processes that share the shop's database and secret."""
+    return {"DATABASE_URL": shop.url, "TASKQ_BROKER_URL": "django://", "SECRET_KEY": "k" * 50}
 
 
 def _listens(port: int) -> bool:

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from django.db.models import F, Max
 
-from taskq import chain
+from taskq import chain, control
 from taskq.models import Attempt, ErrorCount, Failure, Message, TaskRun, Worker
 from testproject.arithmetic.tasks import add, fail
 from testproject.arithmetic.tasks import sleep as rest
 from testproject.reports.models import Report
 from testproject.reports.tasks import build
 from tests.support.databases import Database
+from tests.support.processes import Processes
 from tests.support.waiting import wait_until
 
 from .visitor import Visitor
@@ -135,18 +136,39 @@ def test_a_workflow_is_revoked_half_way(visitor: Visitor, shop: Database) -> Non
     page.locator("#content", has_text="REVOKED").wait_for()
 
 
-def test_events_are_turned_on_and_the_timeline_has_more(visitor: Visitor, shop: Database) -> None:
-    worker = Worker.objects.using(shop.alias).get(name__startswith="taskq@")
-    visitor.open(f"/admin/taskq/worker/{worker.pk}/change/")
+def toggle_events(visitor: Visitor, button: str) -> None:
+    """Press a button of the worker's page, and the one that confirms it."""
     page = visitor.page
-    page.locator(EVERY_SECOND).select_option("1")
     with page.expect_navigation():
-        page.locator(".taskq-actions").get_by_text("Events on").click()
+        page.locator(".taskq-actions").get_by_text(button).click()
     if page.locator("#content form.taskq-form").count():
         with page.expect_navigation():
             page.locator("#content form input[type=submit]").first.click()
+
+
+def test_events_are_turned_on_and_off_and_the_timeline_and_the_dump_have_more_or_not(
+    visitor: Visitor, shop: Database, commands: Processes
+) -> None:
+    dump = commands.start("taskevents", "--dump")
+    dump.wait_for_log("starting capture")
+    worker = Worker.objects.using(shop.alias).get(name__startswith="taskq@")
+    own = f"/admin/taskq/worker/{worker.pk}/change/"
+    visitor.open(own)
+    visitor.page.locator(EVERY_SECOND).select_option("1")
+    toggle_events(visitor, "Events on")
     run = ended(add.apply_async((3, 4), priority=SOON).id, shop, "SUCCESS")
     page_of(visitor, run).locator("#taskq-facts", has_text="Received").wait_for()
+    dump.wait_for_log(f"succeeded.*{run.task_id}|{run.task_id}.*succeeded")
+
+    visitor.open(own)
+    visitor.page.locator(".taskq-actions").get_by_text("Events off").wait_for()
+    toggle_events(visitor, "Events off")
+    quiet = ended(add.apply_async((5, 6), priority=SOON).id, shop, "SUCCESS")
+    assert control.enable_events(reply=True, limit=1, timeout=30)
+    last = ended(add.apply_async((7, 8), priority=SOON).id, shop, "SUCCESS")
+    # What was to come before it would have come.
+    dump.wait_for_log(last.task_id)
+    assert quiet.task_id not in dump.log
 
 
 def test_a_paused_queue_says_why_its_tasks_wait(visitor: Visitor, shop: Database) -> None:

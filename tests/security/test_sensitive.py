@@ -22,7 +22,7 @@ from taskq.calls.registry import tasks
 from taskq.canvas.maps import xmap
 from taskq.canvas.signature import Signature
 from taskq.exceptions import EncodeError
-from taskq.models import Group, Message, ScheduledMessage, TaskRun
+from taskq.models import Error, Group, Message, Node, ScheduledMessage, TaskRun
 from taskq.store.promote import promote
 from taskq.store.revoke import revoke
 from taskq.testing import override
@@ -267,13 +267,24 @@ def test_pages_of_tasks_show_no_secret(admin_client: Client, settings: Any) -> N
     settings.TASKQ_DATABASE, settings.TASKQ_BROKER_URL = "default", "django://"
     for name in ("by position", "map", "surplus", "misspelt", "fails"):
         _with(CALLS[name](), "link_error", explain.s(SECRET)).apply_async()
-    pages = [reverse("admin:taskq_taskrun_changelist")]
-    pages += [reverse("admin:taskq_taskrun_change", args=[run.pk]) for run in TaskRun.objects.all()]
-    assert len(pages) == 6
-    for _ in range(2):
-        for page in pages:
-            assert SECRET not in admin_client.get(page, follow=True).content.decode()
+    (chain(refused.si("ann", SECRET), login.si("ann", SECRET)) | group(carry.si(), unlock.si(SECRET))).apply_async()
+    for _ in range(3):
+        for page in _pages():
+            for address in (page, f"{page}?format=json"):
+                assert SECRET not in admin_client.get(address, follow=True).content.decode()
         _work("default")
+    assert Error.objects.exists()
+
+
+def _pages() -> list[str]:
+    """Return the lists of the admin, and the page of each row in them."""
+    named = {"taskrun": TaskRun, "error": Error, "node": Node, "queue": None, "worker": None}
+    pages = [reverse(f"admin:taskq_{name}_changelist") for name in named]
+    pages.append(reverse("admin:app_list", args=["taskq"]))
+    for name, model in named.items():
+        rows = [] if model is None else model._base_manager.all()
+        pages += [reverse(f"admin:taskq_{name}_change", args=[row.pk]) for row in rows]
+    return pages
 
 
 # -- at the call

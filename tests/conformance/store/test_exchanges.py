@@ -1,9 +1,12 @@
-"""What follows from a task and goes to an exchange, with names that no database takes."""
+"""Messages that go to an exchange when they are sent, or follow from a task; names that no database takes."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from taskq import group
 from taskq.exceptions import QueueNotFound
 from taskq.models import Message, TaskRun
 from taskq.store import exchanges, workers
@@ -12,6 +15,7 @@ from taskq.store.enqueue import enqueue
 from taskq.worker.duties.lease import WorkerLease
 from taskq.worker.duties.ledger import Ledger
 from tests.support.envelopes import ending, envelope
+from tests.support.jobs.endings import square
 
 
 @pytest.mark.parametrize("names", [("a\0b", "k"), ("e", "k\0"), ("e" * 300, "k"), ("\ud800", "k")])
@@ -34,3 +38,18 @@ def test_success_with_an_unroutable_follow_up_fails_and_delays_no_other_end(alia
     states = dict(TaskRun.objects.using(alias).values_list("task_id", "state"))
     assert states == {"x": "FAILURE", odd.task_id: "FAILURE", "y": "SUCCESS"}
     assert not Message.objects.using(alias).exists()
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_message_goes_to_each_queue_of_its_exchange_and_has_one_run(alias: str, together: bool, settings: Any) -> None:
+    feed = {"exchange": "feed", "exchange_type": "topic", "routing_key": "feed.#"}
+    settings.TASKQ_QUEUES = {"one": feed, "two": feed, "plain": {}}
+    sent = square.s(3).set(exchange="feed", routing_key="feed.a")
+    if together:
+        group([sent, square.s(3).set(queue="plain")]).delay()
+    else:
+        sent.delay()
+        square.s(3).set(queue="plain").delay()
+    queues = Message.objects.using(alias).order_by("queue").values_list("queue", flat=True)
+    assert list(queues) == ["one", "plain", "two"]
+    assert TaskRun.objects.using(alias).count() == 2

@@ -25,9 +25,9 @@ from .exposition import Family
 from .names import OTHER, TaskNames
 
 #: The most waiting messages that are counted, of one queue and of all. Each of many queues is counted to ``LEAST``.
-MOST, MOST_TOGETHER, LEAST = 10_000, 50_000, 1_000
+MOST, MOST_TOGETHER, LEAST = 10_000, 20_000, 1_000
 #: The most rows that are read: messages that are held, messages of the schedule, and tasks of one state.
-MOST_CLAIMED, MOST_SCHEDULED, MOST_TASKS = 10_000, 5_000, 2_000
+MOST_CLAIMED, MOST_SCHEDULED, MOST_TASKS = 10_000, 1_000, 1_000
 #: Queues, states and workers with samples of their own, at most.
 MANY_QUEUES, MANY_STATES, MANY_WORKERS = 100, 20, 1_000
 

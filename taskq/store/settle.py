@@ -108,8 +108,10 @@ def _locked(engine: Engine, token: str, message_ids: Sequence[int]) -> dict[int,
 
 
 def _or_revoked(s: Settlement, message: Message | None) -> Settlement:
-    """Return ``s``; for a task that would run again under a flagged message ``REVOKED``: the next has no flag."""
-    return _revoked(s, message) if message is not None and message.revoked and s.goes_on else s
+    """Return the settlement, as ``REVOKED`` if the task would run again: its next message would lack the flag."""
+    if message is None or not (message.revoked and s.goes_on):
+        return s
+    return _revoked(s, message)
 
 
 def _revoked(s: Settlement, message: Message) -> Settlement:

@@ -20,11 +20,11 @@ from taskq.engines import Engine
 from taskq.exceptions import SignatureMismatch
 from taskq.messages.protocol import seal
 from taskq.models import Group, Message, Node, TaskRun
-from taskq.records import Envelope, NewGroup, NewNode, Settlement, Unreachable
+from taskq.records import Envelope, NewGroup, NewNode, Settlement
 from taskq.workflows import cascade
 from taskq.workflows.parts import is_pending
 from taskq.workflows.plan import ADDED
-from taskq.workflows.port import Body, GroupCount, Member
+from taskq.workflows.port import Body, Dependents, GroupCount, Member
 
 from . import authenticity, exchanges, failures, finalize, log_lines
 from .enqueue import follow, insert_runs, names_of, wake
@@ -224,15 +224,14 @@ class DatabaseWorkflows:
             sealed = seal_place(place._replace(waits_for=waits_for))
             rows.update(waits_for=waits_for, kind=sealed.kind)
 
-    def dependents(self, task_id: str) -> tuple[str, Sequence[Unreachable]]:
+    def dependents(self, task_id: str) -> Dependents:
         own = self._own_place(task_id)
         if own is None:
-            return "", ()
+            return Dependents()
         nodes = read_places(self._nodes.filter(root_id=own.root_id))
-        rows = [(place.task_id, place.name, place.group_id, place.waits_for) for place in nodes]
         groups = self._groups.filter(group_id__in={place.group_id for place in nodes})
-        found = cascade.dependents_of(task_id, rows, set(groups.values_list("group_id", flat=True)))
-        return own.group_id, [Unreachable(*row[:3]) for row in found]
+        sent = set(groups.values_list("group_id", flat=True))
+        return Dependents(own.group_id, cascade.unreachable_after(task_id, nodes, sent))
 
     def _own_place(self, task_id: str) -> Place | None:
         """Return the place of a task, or that of one member of a group."""

@@ -63,7 +63,10 @@ class WorkerChanges:
     def resize(self, by: int) -> None:
         """Add slots to the pool, or take some away. Raises ``ValueError`` if the pool can't. Called by the loop."""
         pool = self.consumer.pool
-        (pool.grow if by > 0 else pool.shrink)(abs(by))
+        if by > 0:
+            pool.grow(by)
+        else:
+            pool.shrink(-by)
         self.consumer.dispatch()
         self.store.calls.post(lambda: self._write_info(concurrency=pool.concurrency))
 

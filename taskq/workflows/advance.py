@@ -130,11 +130,11 @@ class Advance:
     def _end_dependents(self, s: Settlement) -> None:
         error = s.result or "{}"
         group_id = s.group_id if s.member else ""
-        failing = Pending("", error, s.root_id, s.task_id, s.state == states.FAILURE)
+        failing = Pending("", error, s.root_id, s.task_id, may_run_again=s.state == states.FAILURE)
         unreachable = self._with_rests(s.follow_ups.unreachable, failing)
         if LOOK_UP_IN_ROWS in unreachable:
-            by_node, unreachable = self._store.dependents(s.task_id)
-            group_id = by_node or group_id
+            by_nodes = self._store.dependents(s.task_id)
+            unreachable, group_id = by_nodes.unreachable, by_nodes.group_id or group_id
         self._fail(unreachable, error, s.root_id)
         if not group_id or s.replaced:
             return
@@ -177,7 +177,7 @@ class Advance:
         """Fail the tasks in the next parts. If all of them had ended, the rows refer in a circle: the work ends."""
         unreachable = self._with_rests([Unreachable(pending.key, rests.NAME)], pending)
         if LOOK_UP_IN_ROWS in unreachable:
-            unreachable = self._store.dependents(pending.task_id)[1]
+            unreachable = self._store.dependents(pending.task_id).unreachable
         if not self._fail(unreachable, error, pending.root_id, but=pending.task_id):
             self._left.clear()
 
@@ -212,7 +212,7 @@ class Advance:
         unreachable = self._with_rests(followups.unreachable_of(FollowUps([e])), failing)
         if LOOK_UP_IN_ROWS in unreachable:
             own = [each for each in unreachable if each.task_id == e.task_id]
-            unreachable = [*own, *self._store.dependents(e.task_id)[1]]
+            unreachable = [*own, *self._store.dependents(e.task_id).unreachable]
         # The database may have refused the name.
         shown = [replace(each, name=each.name[:255].replace("\x00", "")) for each in unreachable]
         self._fail(shown, error, root_id)
@@ -317,7 +317,7 @@ class Advance:
         unreachable = self._with_rests(found.unreachable, failing)
         if not unreachable or LOOK_UP_IN_ROWS in unreachable:
             # The body can't be read: the nodes say which tasks wait for the group.
-            unreachable = self._store.dependents(body.group_id)[1]
+            unreachable = self._store.dependents(body.group_id).unreachable
         found = sendable_errbacks(self._store, replace(found, unreachable=unreachable))
         final = self._fail(found.unreachable, error, body.root_id, but=body.group_id)
         if found.unreachable and found.unreachable[0].task_id in final:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
-from taskq.records import NewNode
+from taskq.records import NewNode, Unreachable
 
-Row = tuple[str, str, str, str]
 #: The kind of the nodes of a replacement, but for the node with the replaced task's id.
 PART = "part"
 
@@ -70,20 +70,33 @@ def replacement_nodes(task_id: str, nodes: Iterable[NewNode], before: str) -> li
     ]
 
 
-def dependents_of(task_id: str, rows: Sequence[Row], sent: Collection[str]) -> list[Row]:
-    """Return the rows (task id, name, group, waits for) of a task's direct and indirect dependents.
+class _Node(Protocol):
+    """A node as ``unreachable_after`` reads it: a row's place, or a node in memory."""
+
+    @property
+    def task_id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def group_id(self) -> str: ...
+    @property
+    def waits_for(self) -> str: ...
+
+
+def unreachable_after(task_id: str, nodes: Iterable[_Node], sent: Collection[str]) -> list[Unreachable]:
+    """Return the direct and indirect dependents of a task that has failed.
 
     The dependents of a group in ``sent`` are left out: its Group row decides about them.
     """
-    waiting: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        waiting[row[3]].append(row)
-    found: list[Row] = []
+    waiting: dict[str, list[_Node]] = defaultdict(list)
+    for node in nodes:
+        waiting[node.waits_for].append(node)
+    found: list[Unreachable] = []
     todo = [task_id]
     while todo:
-        following = waiting.pop(todo.pop(), [])
-        found += following
-        todo += [name for row in following for name in (row[0], row[2]) if name and name not in sent]
+        for node in waiting.pop(todo.pop(), []):
+            found.append(Unreachable(node.task_id, node.name, node.group_id))
+            todo += [each for each in (node.task_id, node.group_id) if each and each not in sent]
     return found
 
 

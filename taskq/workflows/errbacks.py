@@ -129,7 +129,8 @@ def planned(called: Any, failure: Failure) -> FollowUps:
     made: list[FollowUps] = []
     for errback in as_list(called):
         try:
-            made.append((_of_new_style if is_new_style(errback) else _of_old_style)(errback, failure))
+            messages_of = _of_new_style if is_new_style(errback) else _of_old_style
+            made.append(messages_of(errback, failure))
         except Exception:
             log_lines.errback_not_planned(errback, failure.headers.get("id"))
             made.append(FollowUps(unreachable=_unreachable_of(errback)))

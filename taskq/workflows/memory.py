@@ -11,11 +11,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from taskq.messages.protocol import RawMessage
-from taskq.records import End, Envelope, NewGroup, NewNode, Settlement, Unreachable
+from taskq.records import End, Envelope, NewGroup, NewNode, Settlement
 
 from .advance import advance, revoked
-from .cascade import NodePosition, cascade, dependents_of
-from .port import Body, GroupCount, Member
+from .cascade import NodePosition, cascade, unreachable_after
+from .port import Body, Dependents, GroupCount, Member
 from .sendable import sendable
 
 
@@ -181,13 +181,12 @@ class MemoryWorkflows:
         if task_id in self.nodes:
             self.nodes[task_id] = replace(self.nodes[task_id], waits_for=waits_for)
 
-    def dependents(self, task_id: str) -> tuple[str, Sequence[Unreachable]]:
+    def dependents(self, task_id: str) -> Dependents:
         own = self.nodes.get(task_id) or next((n for n in self.nodes.values() if n.group_id == task_id), None)
         if own is None:
-            return "", ()
+            return Dependents()
         nodes = [node for node in self.nodes.values() if node.root_id == own.root_id]
-        rows = [(node.task_id, node.name, node.group_id, node.waits_for) for node in nodes]
-        return own.group_id, [Unreachable(*row[:3]) for row in dependents_of(task_id, rows, self.groups)]
+        return Dependents(own.group_id, unreachable_after(task_id, nodes, self.groups))
 
     def grow(self, sizes: Mapping[str, int]) -> None:
         for group_id in sizes.keys() & self.groups.keys():

@@ -39,6 +39,13 @@ class Member(NamedTuple):
     ignored: bool
 
 
+class Dependents(NamedTuple):
+    """What follows a task by its node: the group that counts it, empty for none, and the tasks that can't run now."""
+
+    group_id: str = ""
+    unreachable: Sequence[Unreachable] = ()
+
+
 class WorkflowStore(Protocol):
     """The groups, nodes and runs of workflows. All calls for one batch of ends are one transaction."""
 
@@ -79,7 +86,7 @@ class WorkflowStore(Protocol):
     def set_predecessor(self, task_id: str, waits_for: str) -> None:
         """Change ``waits_for`` of a node."""
 
-    def dependents(self, task_id: str) -> tuple[str, Sequence[Unreachable]]:
+    def dependents(self, task_id: str) -> Dependents:
         """Return the group and the dependents of a task, read from the nodes: no text names them."""
 
     def grow(self, sizes: dict[str, int]) -> None:

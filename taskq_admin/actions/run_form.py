@@ -202,7 +202,7 @@ class RunManyAgainForm(_Again):
         kind=dict,
         required=False,
         label=gettext_lazy("Arguments to replace"),
-        help_text=gettext_lazy('An object in JSON, such as {"retries": 3}: by name, others stay as they were.'),
+        help_text=gettext_lazy('An object in JSON, such as {"order_id": 17}: by name, others stay as they were.'),
     )
     field_order = ("update_kwargs",)
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -85,11 +85,14 @@ def facts(run: TaskRun, now: datetime) -> Facts:
         found.root_id = found.node.root_id if found.node else ""
     elif run.started_at is None or found.scheduled is not None or run.state == states.RETRY:
         queue = home((found.message or found.scheduled or run).queue)
-        held = (row for row in pauses if row.queue == queue and (row.until is None or row.until > now))
-        found.pause = next(held, None)
+        found.pause = _pause_of(queue, pauses, now)
         if found.message is not None and not found.message.token:
             found.ahead = _ahead(found.message)
     return found
+
+
+def _pause_of(queue: str, pauses: Iterable[QueuePause], now: datetime) -> QueuePause | None:
+    return next((row for row in pauses if row.queue == queue and (row.until is None or row.until > now)), None)
 
 
 def _first(model: type[Any], run: TaskRun) -> QuerySet[Any]:

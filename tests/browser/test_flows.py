@@ -164,7 +164,7 @@ def test_events_are_turned_on_and_off_and_the_timeline_and_the_dump_have_more_or
     visitor.page.locator(".taskq-actions").get_by_text("Events off").wait_for()
     toggle_events(visitor, "Events off")
     quiet = ended(add.apply_async((5, 6), priority=SOON).id, shop, "SUCCESS")
-    assert control.enable_events(reply=True)
+    assert control.enable_events(reply=True, limit=1, timeout=30)
     last = ended(add.apply_async((7, 8), priority=SOON).id, shop, "SUCCESS")
     # What was to come before it would have come.
     dump.wait_for_log(last.task_id)

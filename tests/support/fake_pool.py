@@ -14,6 +14,7 @@ from taskq.worker import failure_handlers
 from taskq.worker.loop.consumer import Consumer
 from taskq.worker.loop.prefetch import PrefetchPolicy
 from taskq.worker.loop.request import Limits
+from taskq.worker.pools.base import Unfinished
 
 _numbers = itertools.count(1)
 
@@ -82,8 +83,8 @@ class FakePool:
         self.terminated.append((job, signal))
         return self.supports_terminate
 
-    def unfinished(self) -> list[tuple[Delivery, bool]]:
-        return [(d, place == 0) for slot in self.slots for place, d in enumerate(slot.deliveries)]
+    def unfinished(self) -> list[Unfinished]:
+        return [Unfinished(d, place == 0) for slot in self.slots for place, d in enumerate(slot.deliveries)]
 
 
 class Bench:

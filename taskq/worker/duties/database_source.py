@@ -157,7 +157,7 @@ class DatabaseSource(Duty):
         target = min(self.target, max(1, self._most_bytes // MOST))
         room = target - (self._lease.held - self.ended())
         # Few claims of many messages rather than many of few, but no slot is left without a message.
-        least = min(-(-target // 4), max(1, target - self.slots + 1))
+        least = min(math.ceil(target / 4), max(1, target - self.slots + 1))
         return 0 if room < least or self._is_full() else min(room, self._most)
 
     def _is_full(self) -> bool:
@@ -189,7 +189,7 @@ class DatabaseSource(Duty):
         order = names[self._turn % len(names) :] + names[: self._turn % len(names)]
         asked = [name for name in order if name in self._pending or name in parked]
         self._turn += 1
-        share = -(-room // max(1, len(asked)))
+        share = math.ceil(room / max(1, len(asked)))
         for name in asked:
             limit = min(share, room)
             if limit <= 0 or self._is_full():
@@ -202,7 +202,10 @@ class DatabaseSource(Duty):
         claimed, found, at_start = self._claim_behind_front(queue, limit)
         if found < limit:
             self._pending.discard(queue)
-            (self._unsure.discard if at_start else self._unsure.add)(queue)
+            if at_start:
+                self._unsure.discard(queue)
+            else:
+                self._unsure.add(queue)
         self._adapt(queue, len(claimed), found - len(claimed))
         return self._take(claimed)
 

@@ -146,7 +146,7 @@ class WorkerLease(Duty):
             self._next_beat = time.monotonic() + _LOCKED
 
     def _gave_up(self, error: Exception) -> bool:
-        return self.patience is not None and self.patience.lost(error)
+        return self.patience is not None and self.patience.met_lock(error)
 
     def _check_revocations(self) -> None:
         if self._holders and (revoked := self._revoked()):

@@ -146,7 +146,7 @@ class Ledger(Duty):
             try:
                 self._settle(token, part)
             except DatabaseError as error:
-                if not self._patience.lost(error):
+                if not self._patience.met_lock(error):
                     raise
                 wasted += time.monotonic() - began
                 met += 1
@@ -222,7 +222,7 @@ class Ledger(Duty):
         try:
             write.call()
         except Exception as error:
-            if self._patience.lost(error):
+            if self._patience.met_lock(error):
                 return False
             if self._engine.may_pass(error):
                 raise
@@ -262,7 +262,7 @@ class Ledger(Duty):
             for token, reports in by_token.items():
                 progress.write(token, reports, self._alias)
         except Exception as error:
-            locked = self._patience.lost(error)
+            locked = self._patience.met_lock(error)
             if not locked and not self._engine.refuses(error):
                 self._spare_reports()
                 raise
@@ -290,7 +290,7 @@ class Ledger(Duty):
             try:
                 progress.write(token, [report], self._alias)
             except Exception as error:
-                if self._patience.lost(error):
+                if self._patience.met_lock(error):
                     left.append((token, report))
                     continue
                 if not self._engine.refuses(error):
@@ -321,7 +321,7 @@ class Ledger(Duty):
             try:
                 held = commit(self._lease.holder(message_id))
             except DatabaseError as error:
-                if not locked and self._patience.lost(error):
+                if not locked and self._patience.met_lock(error):
                     locked = True
                     then(None)
                 raise
@@ -360,7 +360,7 @@ class Ledger(Duty):
         try:
             self._requeue([message_id for message_id in message_ids if message_id not in waiting], uncount)
         except DatabaseError as error:
-            if not self._patience.lost(error):
+            if not self._patience.met_lock(error):
                 raise
             waiting = list(message_ids)
         for message_id in waiting:

@@ -30,7 +30,7 @@ class Patience:
         """Set the time-out of the connection, which may be a new connection."""
         self._engine.set_patience(SHORT if time.monotonic() < self._short_until else USUAL)
 
-    def lost(self, error: BaseException) -> bool:
+    def met_lock(self, error: BaseException) -> bool:
         """Tell whether ``error`` says that a row was locked for too long; if so, wait no longer from now on."""
         if not isinstance(error, Exception) or not self._engine.gave_up(error):
             return False

@@ -88,7 +88,7 @@ class Redeliveries(Duty):
         try:
             held = self._set_starts(message, message.deliveries + 1)
         except Exception as error:
-            if self._patience.lost(error) or self._engine.may_pass(error):
+            if self._patience.met_lock(error) or self._engine.may_pass(error):
                 # Behind the others, which need not wait for a locked row.
                 self._waiting.append(message)
                 raise
@@ -110,7 +110,7 @@ class Redeliveries(Duty):
             self._set_starts(message, message.deliveries)
         except Exception as error:
             # Nothing waits for a locked row: this message may start once less.
-            if not self._patience.lost(error) and self._engine.may_pass(error):
+            if not self._patience.met_lock(error) and self._engine.may_pass(error):
                 raise
         self._counted = None
 

@@ -85,7 +85,7 @@ class Statistics(Duty):
         try:
             statistics.add(self._counted, self._alias)
         except Error as error:
-            if self._patience.lost(error):
+            if self._patience.met_lock(error):
                 return
             if not for_alias(self._alias).refuses(error):
                 raise

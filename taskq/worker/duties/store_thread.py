@@ -140,7 +140,7 @@ class StoreThread(threading.Thread):
         try:
             more = duty.work()
         except DatabaseError as error:
-            if not self.patience.lost(error):
+            if not self.patience.met_lock(error):
                 raise
             self._paused[duty] = (time.monotonic() + pause, min(2 * pause, _LOCKED_LONGEST))
             return False

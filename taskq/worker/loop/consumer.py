@@ -6,6 +6,7 @@ settlements. Messages come to it by the intake, which refuses those that must no
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -82,7 +83,7 @@ class Consumer(Intake):
         if not self.stopping and self._ready and self._lease_valid():
             slots = [s for s in self.pool.slots if s.accepting and not self._in_flight.of(s.index).reserved]
             # A few requests are spread, so that no slot is idle beside a full one.
-            share = -(-len(self._ready) // len(slots)) if slots else 0
+            share = math.ceil(len(self._ready) / len(slots)) if slots else 0
             for slot in slots:
                 if self._ready:
                     self._fill(slot, share)
@@ -180,7 +181,8 @@ class Consumer(Intake):
         if (request := self._in_flight.get(report.job)) is None:
             return
         if report.event:
-            (log_lines.task_logged if report.event == LOGGED else log_lines.event_sent_by_task)(request, report)
+            tell = log_lines.task_logged if report.event == LOGGED else log_lines.event_sent_by_task
+            tell(request, report)
         else:
             self._tell(request, settlements.progress(request, report, self.hostname))
 
@@ -307,7 +309,8 @@ class Consumer(Intake):
 
     def set_rated(self, name: str, rated: bool) -> None:
         """Have a task wait for its rate limit from now on, or no longer; requests that have not started too."""
-        (self.limits.rated.add if rated else self.limits.rated.discard)(name)
+        change = self.limits.rated.add if rated else self.limits.rated.discard
+        change(name)
         self._take_back_all()
         for request in self._ready:
             if request.name == name:
@@ -342,9 +345,7 @@ class Consumer(Intake):
     def broken(self, reason: str) -> None:
         """Stop after the pool broke: the requests that it ran count as started, as with a lost child."""
         self.stop()
-        unfinished = self.pool.unfinished()
-        started = [delivery for delivery, began in unfinished if began]
-        self.lost(LostChild(started, [delivery for delivery, began in unfinished if not began], reason))
+        self.lost(LostChild.of(self.pool.unfinished(), reason))
         self._requeue_uncommitted(self._awaited)
 
     def abandon(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from taskq.handover import Delivery, Outcome, Report
 
@@ -44,6 +44,12 @@ class LostChild:
     killed_for: str | None = None
     interrupted: list[Delivery] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, unfinished: Sequence[Unfinished], reason: str) -> LostChild:
+        """Return the loss of all that a child, or a pool, had."""
+        started = [each.delivery for each in unfinished if each.started]
+        return cls(started, [each.delivery for each in unfinished if not each.started], reason)
+
 
 @dataclass(slots=True)
 class PoolEvents:
@@ -61,6 +67,13 @@ class PoolEvents:
     returned: Callable[[list[Delivery]], None]
     ready: Callable[[], None]
     broken: Callable[[str], None]
+
+
+class Unfinished(NamedTuple):
+    """A delivery that a pool had and that has no outcome; ``started`` says whether it runs, or ran."""
+
+    delivery: Delivery
+    started: bool
 
 
 @dataclass(slots=True)
@@ -217,8 +230,8 @@ class Pool(ABC):
         """End everything at once; ``unfinished`` then returns the deliveries that were cut short."""
 
     @abstractmethod
-    def unfinished(self) -> list[tuple[Delivery, bool]]:
-        """Return the deliveries without an outcome, each with whether it has started."""
+    def unfinished(self) -> list[Unfinished]:
+        """Return the deliveries without an outcome."""
 
     @property
     def left_behind(self) -> bool:

@@ -14,12 +14,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from taskq.handover import Delivery, Outcome, Report
+from taskq.handover import Outcome, Report
 from taskq.worker import log_lines
 from taskq.worker.process.system import describe_exit
 
 from . import frames
-from .base import LostChild, PoolEvents, PoolOptions
+from .base import LostChild, PoolEvents, PoolOptions, Unfinished
 from .child_connection import Answer, ChildConnection, CutShort, Stack
 from .deadlines import Deadlines
 from .fork_servers import ForkServers
@@ -49,7 +49,7 @@ class Place(Generic[C]):
         #: The place goes away with its child.
         self.removing = False
         #: Deliveries of a child that was killed with the pool, each with whether it has started.
-        self.cut_short: list[tuple[Delivery, bool]] = []
+        self.cut_short: list[Unfinished] = []
 
 
 P = TypeVar("P", bound=Place[Any])
@@ -84,8 +84,8 @@ class ChildProcesses(ABC, Generic[P, C]):
     # -- what differs
 
     @abstractmethod
-    def unfinished(self) -> list[tuple[Delivery, bool]]:
-        """Return the deliveries without an outcome, each with whether it has started."""
+    def unfinished(self) -> list[Unfinished]:
+        """Return the deliveries without an outcome."""
 
     @abstractmethod
     def _make_child(self, connection: ChildConnection) -> C:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from taskq.handover import Delivery, Outcome
 from taskq.worker import log_lines
 
-from .base import PoolEvents, PoolOptions
+from .base import PoolEvents, PoolOptions, Unfinished
 from .child_connection import ChildConnection
 from .child_processes import ChildProcesses
 from .fork_servers import ForkServers
@@ -41,8 +41,8 @@ class Children(ChildProcesses[PreforkSlot, PreforkChild]):
     def _make_child(self, connection: ChildConnection) -> PreforkChild:
         return PreforkChild(next(self._numbers), connection)
 
-    def unfinished(self) -> list[tuple[Delivery, bool]]:
-        """Return the deliveries without an outcome, each with whether it has started."""
+    def unfinished(self) -> list[Unfinished]:
+        """Return the deliveries without an outcome."""
         return [left for slot in self for left in slot.unfinished()]
 
     def __iter__(self) -> Iterator[PreforkSlot]:

@@ -11,10 +11,9 @@ import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from taskq.handover import Delivery
 from taskq.worker import log_lines
 
-from .base import Pool, PoolEvents, PoolOptions
+from .base import Pool, PoolEvents, PoolOptions, Unfinished
 from .child_processes import ChildProcesses
 from .fork_servers import ForkServers
 from .fresh import start_fork_server
@@ -72,8 +71,8 @@ class ForkedPool(Pool):
         if not self._ended:
             self._end_server()
 
-    def unfinished(self) -> list[tuple[Delivery, bool]]:
-        """Return the deliveries without an outcome, each with whether it has started."""
+    def unfinished(self) -> list[Unfinished]:
+        """Return the deliveries without an outcome."""
         return self.children.unfinished()
 
     def restart(self, *, reload: bool = False) -> None:

@@ -9,7 +9,7 @@ from enum import Enum
 from taskq.handover import Delivery
 from taskq.worker.process.system import describe_exit
 
-from .base import LostChild
+from .base import LostChild, Unfinished
 from .child_connection import ChildConnection
 
 #: How many jobs the reason of a loss names.
@@ -60,18 +60,18 @@ class PoolChild:
         self.stop_sent = True
         self.connection.ask_to_stop()
 
-    def unfinished(self) -> list[tuple[Delivery, bool]]:
-        """Return the deliveries without an outcome, each with whether it has started."""
+    def unfinished(self) -> list[Unfinished]:
+        """Return the deliveries without an outcome."""
         started = self.connection.started()
-        return [(delivery, number < started) for number, delivery in enumerate(self.connection.pending.values())]
+        pending = self.connection.pending.values()
+        return [Unfinished(delivery, number < started) for number, delivery in enumerate(pending)]
 
     def end(self, exit_code: int) -> LostChild:
         """The child has ended, and all its frames are read: close the connection and return the lost deliveries."""
-        unfinished = self.unfinished()
-        started = [delivery for delivery, began in unfinished if began]
-        unstarted = [delivery for delivery, began in unfinished if not began]
+        lost = LostChild.of(self.unfinished(), "")
+        lost.reason = self._reason(exit_code, lost.started)
         self.connection.close()
-        return LostChild(started, unstarted, self._reason(exit_code, started))
+        return lost
 
     def _reason(self, exit_code: int, started: list[Delivery]) -> str:
         jobs = ", ".join(str(delivery.job) for delivery in started[:_JOBS_SHOWN])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from taskq.handover import Delivery
 
-from .base import MAX_IN_FLIGHT
+from .base import MAX_IN_FLIGHT, Unfinished
 from .child_processes import Place
 from .pool_child import State
 from .prefork_child import PreforkChild
@@ -71,6 +71,6 @@ class PreforkSlot(Place[PreforkChild]):
         """The delivery that runs now or is the next to run."""
         return self.child.head if self.child is not None else None
 
-    def unfinished(self) -> list[tuple[Delivery, bool]]:
+    def unfinished(self) -> list[Unfinished]:
         """Return the child's deliveries without an outcome, each with whether it has started."""
         return self.cut_short + (self.child.unfinished() if self.child is not None else [])

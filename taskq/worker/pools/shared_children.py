@@ -12,7 +12,7 @@ import time
 from taskq.handover import Delivery, Outcome
 from taskq.worker import log_lines
 
-from .base import LostChild, PoolEvents, PoolOptions
+from .base import LostChild, PoolEvents, PoolOptions, Unfinished
 from .child_connection import ChildConnection, CutShort
 from .child_processes import ChildProcesses
 from .fork_servers import ForkServers
@@ -39,8 +39,8 @@ class SharedChildren(ChildProcesses[SharedPlace, SharedChild]):
         """Have the first child forked."""
         self._spawn(self.place)
 
-    def unfinished(self) -> list[tuple[Delivery, bool]]:
-        """Return the deliveries without an outcome, each with whether it has started."""
+    def unfinished(self) -> list[Unfinished]:
+        """Return the deliveries without an outcome."""
         return self.place.cut_short + [left for _, child in self.living for left in child.unfinished()]
 
     def hand_over(self, slot: SharedSlot, delivery: Delivery) -> None:

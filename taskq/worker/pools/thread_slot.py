@@ -17,7 +17,7 @@ from taskq.execution import execute, outcomes
 from taskq.handover import Delivery, Outcome
 from taskq.worker import log_lines
 
-from .base import MAX_IN_FLIGHT, RunFn
+from .base import MAX_IN_FLIGHT, RunFn, Unfinished
 from .soft_limits import thread_limit
 
 
@@ -104,11 +104,11 @@ class ThreadSlot:
         self._pending.popleft()
         self.busy_since = time.monotonic() if self._pending else None
 
-    def unfinished(self) -> list[tuple[Delivery, bool]]:
-        """Return the deliveries without an outcome, each with whether it has started."""
+    def unfinished(self) -> list[Unfinished]:
+        """Return the deliveries without an outcome."""
         with self._condition:
             started = len(self._pending) - len(self._waiting)
-        return [(delivery, number < started) for number, delivery in enumerate(self._pending)]
+        return [Unfinished(delivery, number < started) for number, delivery in enumerate(self._pending)]
 
     def ask_to_stop(self) -> None:
         """End the thread when it has run its deliveries."""
@@ -129,7 +129,7 @@ class ThreadSlot:
 
     def runs(self, job: int) -> bool:
         """Tell whether the thread runs the delivery of ``job`` now."""
-        return any(started and delivery.job == job for delivery, started in self.unfinished())
+        return any(each.started and each.delivery.job == job for each in self.unfinished())
 
     def ask_to_end(self, job: int) -> bool:
         """Raise ``TaskTerminated`` in the task of ``job`` if it runs now, once; tell whether that was done."""

@@ -20,7 +20,7 @@ from taskq.handover import Delivery, Outcome, Report
 from taskq.worker.call_queue import CallQueue
 
 from . import stack_texts
-from .base import Pool, PoolEvents, PoolOptions, Slot
+from .base import Pool, PoolEvents, PoolOptions, Slot, Unfinished
 from .hub import Hub
 from .thread_slot import ThreadSlot
 
@@ -121,8 +121,8 @@ class ThreadsPool(Pool):
             self._ended = True
             kept_logs.stop()
 
-    def unfinished(self) -> list[tuple[Delivery, bool]]:
-        """Return the deliveries without an outcome, each with whether it has started."""
+    def unfinished(self) -> list[Unfinished]:
+        """Return the deliveries without an outcome."""
         return [left for slot in self._by_index.values() for left in slot.unfinished()]
 
     @property

@@ -11,6 +11,7 @@ import pytest
 from taskq import Task, register
 from taskq.calls.registry import tasks
 from taskq.control.commands.inspection import query_task, registered
+from taskq.control.commands.queues import add_consumer
 
 NAME = "tests.inspected"
 
@@ -59,3 +60,17 @@ def test_one_command_finds_a_limited_number_of_tasks() -> None:
     nothing: Any = SimpleNamespace(reserved=list, running=list)
     with pytest.raises(ValueError, match="at most 500 tasks, not 501"):
         query_task(nothing, ids=[str(number) for number in range(501)])
+
+
+def test_a_worker_reads_as_many_queues_as_its_row_has_space_for() -> None:
+    def on_store(call: Any, **_: Any) -> Any:
+        return call()
+
+    options: Any = SimpleNamespace(queues=[])
+    changes = SimpleNamespace(add_queue=options.queues.append)
+    state: Any = SimpleNamespace(node=SimpleNamespace(options=options, changes=changes), on_store=on_store)
+    add_consumer(state, "q" * 200)
+    options.queues *= 78
+    with pytest.raises(ValueError, match="reads 78 queues"):
+        add_consumer(state, "another" * 20)
+    add_consumer(state, "q" * 200)

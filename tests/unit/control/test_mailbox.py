@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from taskq.control import registry
+from taskq.control import log_lines, registry
 from taskq.control.commands import tasks as task_commands
 from taskq.control.mailbox import Mailbox
 from taskq.control.pending import Pending
@@ -101,6 +101,16 @@ def test_only_a_new_worker_drops_what_waits() -> None:
     assert link.on_old is None
     link.receive(message("ping"))
     assert link.replies == [{"ok": "pong"}]
+
+
+def test_lines_of_the_log_are_short(caplog: pytest.LogCaptureFixture) -> None:
+    log_lines.command_expired("x" * 1000, 1.0)
+    log_lines.command_old("x" * 1000)
+    log_lines.reply_refused("x" * 1000, "a", "b")
+    log_lines.reply_not_sent("x" * 1000, ValueError("y" * 10_000))
+    assert len(caplog.messages) == 4
+    assert max(map(len, caplog.messages)) < 1300
+    assert not any("x" * 101 in line for line in caplog.messages)
 
 
 # -- long searches

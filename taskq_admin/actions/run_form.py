@@ -7,19 +7,23 @@ be seen, has a field for each parameter; another one has its arguments as JSON; 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from django import forms
 from django.core.signing import BadSignature, Signer
+from django.db import DatabaseError, transaction
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from kombu.exceptions import KombuError
 
+from taskq import clock
 from taskq.calls.again import stored_arguments
 from taskq.calls.registry import tasks
+from taskq.conf import settings
 from taskq.exceptions import CannotRetry, EncodeError, QueueNotFound, TaskqError
-from taskq.models import TaskRun
+from taskq.models import Revocation, TaskRun
 from taskq_admin import parameters
 from taskq_admin.badges import short
 from taskq_admin.parameters import JSONText
@@ -103,7 +107,10 @@ class Signed(Options):
 
 
 class RunForm(Signed):
-    """Sends the task ``name`` when ``send`` is called on a valid form. One form sends once: ``ticket`` has the id."""
+    """Sends the task ``name`` when ``send`` is called on a valid form.
+
+    One form sends once, while the database has the task's row or message: ``ticket`` has the id.
+    """
 
     ticket = forms.CharField(required=False, widget=forms.HiddenInput)
 
@@ -123,17 +130,31 @@ class RunForm(Signed):
     def send(self) -> bool:
         """Send the task, and set ``task_id``; return false, with an error in the form, if it was refused."""
         data = self.cleaned_data
-        if runs.is_known(data["ticket"]):
-            self.add_error(None, _("This form was sent already, as %(id)s.") % {"id": data["ticket"]})
-            return False
         try:
-            sent = tasks[self.name].apply_async(data["args"], data["kwargs"], task_id=data["ticket"], **given(data))
+            with _alone(data["ticket"]):
+                if runs.is_known(data["ticket"]):
+                    self.add_error(None, _("This form was sent already, as %(id)s.") % {"id": data["ticket"]})
+                    return False
+                sent = tasks[self.name].apply_async(data["args"], data["kwargs"], task_id=data["ticket"], **given(data))
             self.task_id = str(sent.id)
         except QueueNotFound as error:
             self.add_error("queue", str(error))
-        except (TaskqError, KombuError, TypeError, ValueError, OSError) as error:
+        except (TaskqError, KombuError, DatabaseError, TypeError, ValueError, OSError) as error:
             self.add_error(None, f"{type(error).__name__}: {error}")
         return bool(self.task_id)
+
+
+@contextmanager
+def _alone(ticket: str) -> Iterator[None]:
+    """Have a second request with this ticket wait for the end of the transaction, so that it sees what was sent.
+
+    The row that it waits for is gone by then. It is one of a table whose key is unique, under an id that no task has.
+    """
+    rows = Revocation.objects.using(settings.DATABASE)
+    with transaction.atomic(settings.DATABASE):
+        row = rows.create(revoked_id=f"taskq_admin.run:{ticket}", created_at=clock.utc_now())
+        yield
+        rows.filter(pk=row.pk).delete()
 
 
 def _signer() -> Signer:

@@ -132,14 +132,15 @@ def _field(parameter: Parameter, hint: Any, hidden: bool) -> forms.Field:
         "required": not (has_default or optional),
         "help_text": _help(parameter, kind, hidden),
     }
+    if hidden:
+        options["widget"] = forms.PasswordInput(attrs={"autocomplete": "new-password"})
     if parameter.kind is Parameter.VAR_POSITIONAL:
         return JSONText(kind=list, **options | {"required": False, "label": f"*{parameter.name}"})
     if parameter.kind is Parameter.VAR_KEYWORD:
         return JSONText(kind=dict, **options | {"required": False, "label": f"**{parameter.name}"})
     make = _FIELDS.get(kind, JSONText) if isinstance(kind, type) else JSONText
-    if hidden:
-        options["widget"] = forms.PasswordInput(attrs={"autocomplete": "new-password"})
-        make = JSONText if make is Truth else make
+    if hidden and make is Truth:
+        make = JSONText
     return make(**options)
 
 

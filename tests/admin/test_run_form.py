@@ -59,6 +59,14 @@ def called(found: Signed) -> tuple[list[Any], dict[str, Any]]:
     return found.cleaned_data["args"], found.cleaned_data["kwargs"]
 
 
+def test_every_sensitive_field_hides_what_is_typed() -> None:
+    @task(name="tests.keys", sensitive=("keys", "extra", "pin"))
+    def keys(*keys: str, pin: bool = False, **extra: str) -> None: ...
+
+    types = {field.widget.input_type for field in parameters.fields("tests.keys").values()}  # type: ignore[attr-defined]
+    assert types == {"password"}
+
+
 def test_fields_follow_the_signature(mail: str, plain: str) -> None:
     kinds = {name.removeprefix(A): type(field).__name__ for name, field in parameters.fields(mail).items()}
     assert kinds == {"to": "Text", "copies": "IntegerField", "password": "Text", "at": "DateField", "urgent": "Truth"}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
 from django.test import Client, override_settings
 from django.urls import reverse
 
@@ -321,6 +322,27 @@ def test_stack_of_a_task_is_shown(
     answers.by_command.clear()
     for task_id in ("run-1", "a\0b", ""):
         assert "No worker has answered" in admin_client.get(address, {"id": task_id}).content.decode()
+
+
+def test_what_a_stranger_answers_for_a_stack_is_cut(admin_client: Client, make_worker: Make, answers: Answers) -> None:
+    make_worker()
+    address = reverse("admin:taskq_worker_stack")
+    for said in ({"ok": "x" * 2_000_000}, {"error": "x" * 2_000_000}):
+        answers.by_command["stack"] = [{"taskq@one": said}]
+        assert len(admin_client.get(address, {"id": "run-1"}).content) < 200_000
+
+
+def test_names_of_tasks_are_suggested_to_who_may_see_tasks(
+    staff_client: Callable[..., Client], make_worker: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_worker()
+    monkeypatch.setattr(parameters, "choices", lambda: ["shop.mail"])
+    client = staff_client("view_worker", "control_worker")
+    page = client.get(f"{URL}do/rate-limit/", {"id": "boot-1"})
+    assert page.status_code == 200
+    assert "shop.mail" not in page.content.decode()
+    User.objects.get(username="staff").user_permissions.add(Permission.objects.get(codename="view_taskrun"))
+    assert "shop.mail" in client.get(f"{URL}do/rate-limit/", {"id": "boot-1"}).content.decode()
 
 
 def test_stack_needs_permissions(staff_client: Callable[..., Client], answers: Answers) -> None:

@@ -1,4 +1,4 @@
-"""One message names a large canvas: its tasks are sent, or fail, in parts, and the main process plans none of them.
+"""One message names a large canvas: its tasks are sent, or fail, in parts, but for the body of a chord.
 
 The parts are small here, so that few tasks are many.
 """
@@ -11,24 +11,17 @@ from typing import Any
 
 import pytest
 
-from taskq import AsyncResult, chord, states
+from taskq import AsyncResult, states
 from taskq.models import Group, Message, Node, TaskRun
 from taskq.store import parts as store
 from taskq.store.settle import settle
-from taskq.workflows import large_bodies, plan
-from tests.support.jobs.flows import add, total
+from tests.support.jobs.flows import add
 from tests.support.worker_here import WorkerHere
 
 from .test_parts import COUNT, in_small_steps, sent, signatures, small_parts, worked_off
 
 __all__ = ["small_parts"]
 IDS = [f"task-{n:02}" for n in range(COUNT)]
-
-
-@pytest.fixture(autouse=True)
-def large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every body of a chord is large."""
-    monkeypatch.setattr(large_bodies, "MOST_OUTSIDE", 100)
 
 
 def put(alias: str, name: str, *args: Any, **embed: Any) -> AsyncResult[Any]:
@@ -72,18 +65,14 @@ def test_group_whose_tasks_were_sent_before_replaces_nothing(alias: str) -> None
         AsyncResult("first").get(timeout=1)
 
 
-def test_large_body_of_a_chord_gets_the_values_few_tasks_at_a_time(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chord_whose_body_is_a_large_group_takes_the_place_of_a_task(alias: str) -> None:
     result = put(alias, "celery.chord", [add.s(1, 1), add.s(2, 2)], of_group(["x"]))
-    planned: list[int] = []
-    real = plan.plan_body
-    monkeypatch.setattr("taskq.workflows.followups.plan_body", lambda *a, **k: (planned.append(1), real(*a, **k))[1])
     WorkerHere(alias).work()
     assert result.get(timeout=1) == [[2, 4, "x"]] * COUNT
-    assert planned == []
     assert not Group.objects.using(alias).filter(remaining__gt=0).exists()
 
 
-def test_large_body_of_a_chord_that_fails_does_so_few_tasks_at_a_time(alias: str) -> None:
+def test_chord_whose_body_is_a_large_group_fails_with_all_of_it(alias: str) -> None:
     result = put(alias, "celery.chord", [add.s(1, 1), add.s(1, "x")], of_group(1))
     WorkerHere(alias).work()
     with pytest.raises(TypeError):
@@ -91,36 +80,6 @@ def test_large_body_of_a_chord_that_fails_does_so_few_tasks_at_a_time(alias: str
     runs = TaskRun.objects.using(alias)
     assert runs.filter(task_id__in=IDS, state=states.FAILURE).count() == COUNT
     assert not Message.objects.using(alias).exists()
-
-
-def test_errback_of_a_large_body_that_fails_is_called(alias: str) -> None:
-    body = total.s().on_error(total.si([7]).set(task_id="errback"))
-    result = chord([add.s(1, 1), add.s(1, "x")], body).delay()
-    WorkerHere(alias).work()
-    assert result.state == states.FAILURE
-    assert AsyncResult("errback").get(timeout=1) == 7
-
-
-@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_body_that_no_message_can_carry_fails_by_its_nodes(alias: str, settings: Any) -> None:
-    result = put(alias, "celery.chord", [add.s(1, 1), add.s(2, 2)], of_group(1))
-    worker = WorkerHere(alias)
-    settle(worker.token, worker.run(worker.take()), alias)
-    settings.TASKQ_MAX_MESSAGE_SIZE = 1_000
-    worker.work()
-    with pytest.raises(ValueError, match="TASKQ_MAX_MESSAGE_SIZE"):
-        result.get(timeout=1)
-
-
-@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_chord_whose_body_no_message_can_carry_is_refused(alias: str, settings: Any) -> None:
-    settings.TASKQ_MAX_MESSAGE_SIZE = 3_000
-    assert len(json.dumps(signatures(1))) < 3_000
-    result = put(alias, "celery.chord", [add.s(1, 1), add.s(2, 2)], of_group(1))
-    WorkerHere(alias).work()
-    with pytest.raises(ValueError, match="TASKQ_MAX_MESSAGE_SIZE"):
-        result.get(timeout=1)
-    assert TaskRun.objects.using(alias).count() == 1
 
 
 def test_many_errbacks_are_sent_few_at_a_time(alias: str) -> None:

@@ -103,7 +103,8 @@ class Action:
         form: more to fill in.
         initial: what the form begins with; called with the request and the rows.
         make_form: makes the form, instead of these two, if it depends on the rows: called with the request, the rows,
-            whether there are more than one, and the data, which is ``None`` before it was filled in.
+            whether there are more than one, and the data, which is ``None`` before it was filled in. Its ``question``,
+            if it has one, is asked instead of the action's.
         destroys: something is lost; the button is red.
         applies: whether the page of a row offers it.
         refuses: why it can't be done to a row, shown instead of the button; empty if it can.

@@ -196,7 +196,7 @@ def _changes_form(
         try:
             return RunAgainForm(row.name, data, arguments_of(run or row))
         except Hidden:
-            return RunAgainForm(row.name, data, {})
+            return RunAgainForm(row.name, data, None)
         except CannotFill:
             pass
     return RunAgainAsJSONForm(data, again.texts(row.task_id))
@@ -223,7 +223,6 @@ register(
         gettext_lazy("Run again with changes"),
         "run_taskrun",
         run_changed,
-        question=gettext_lazy("What is left as it is, or empty, is sent as it was."),
         make_form=_changes_form,
         applies=_has_ended,
         refuses=_refuses_changes,

@@ -162,6 +162,14 @@ class ReadOnlyAdmin(BaseAdmin[M]):
         """Return a row of the list as plain values."""
         return {name: getattr(row, name) for name in self.json_fields}
 
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show Django's history of a row to those who may read its log, as the page *Audit* does."""
+        if not request.user.has_perm("admin.view_logentry"):
+            raise PermissionDenied
+        return super().history_view(request, object_id, extra_context)
+
     def page(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Show one row on its page. Raises 403 without permission, 404 for a row that is not there."""
         self._require_view(request)

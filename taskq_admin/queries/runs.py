@@ -16,7 +16,7 @@ from django.db.models.functions import Coalesce, Left
 
 from taskq import states
 from taskq.conf import settings
-from taskq.models import Attempt, Message, Rerun, TaskEvent, TaskRun
+from taskq.models import Attempt, Message, Rerun, ScheduledMessage, TaskEvent, TaskRun
 from taskq.store.reading import together
 
 from . import durations, history, payloads
@@ -133,8 +133,10 @@ def states_of(task_ids: Sequence[str]) -> dict[str, str]:
 
 def is_known(task_id: str) -> bool:
     """Tell whether a task was sent under this id, and has not been forgotten."""
-    rows = TaskRun.objects.using(settings.DATABASE).filter(task_id=task_id)
-    return rows.exists() or Message.objects.using(settings.DATABASE).filter(task_id=task_id).exists()
+    return any(
+        model._base_manager.using(settings.DATABASE).filter(task_id=task_id).exists()
+        for model in (TaskRun, Message, ScheduledMessage)
+    )
 
 
 def named(name: str, task_ids: Sequence[str]) -> set[str]:

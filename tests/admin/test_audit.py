@@ -18,6 +18,7 @@ from django.utils.html import escape
 from taskq.models import Queue, TaskRun
 from taskq.timezones import now
 from taskq_admin.queries import audit
+from taskq_admin.queries.wanted import without_payloads
 from tests.support.hostile import HOSTILE
 
 from .test_run_page import Make, url
@@ -86,6 +87,27 @@ def test_permission_is_that_of_the_admin_log(staff_client: Callable[..., Client]
     assert url(TaskRun.objects.get()) in page
     assert "/admin/taskq/queue/" not in page, "no link to what the user may not see"
     assert client.post(PAGE).status_code == 403
+
+
+def test_history_of_a_row_needs_the_permission_too(staff_client: Callable[..., Client], entries: None) -> None:
+    client = staff_client("view_taskrun", "retry_taskrun")
+    address = f"/admin/taskq/taskrun/{TaskRun.objects.get().pk}/history/"
+    assert client.get(address).status_code == 403
+    User.objects.get(username="staff").user_permissions.add(Permission.objects.get(codename="view_logentry"))
+    assert client.get(address).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("?tab=failed&p=3", "tab=failed&p=3"),
+        ("exception=KeyError&error=0123&stamp=a%3Db&queue=q", "exception=...&error=...&stamp=...&queue=q"),
+        ("q=order_id%3D123+error:refused+queue:q+mail", "q=order_id%3D...+error%3A...+queue%3Aq+mail"),
+        ("q=name%3D%22a+secret%22&q=b%3D2", "q=name%3D...&q=b%3D..."),
+    ],
+)
+def test_log_says_nothing_of_payloads(query: str, told: str) -> None:
+    assert without_payloads(query) == told
 
 
 def test_older_entries_are_a_page_of_their_own(

@@ -19,7 +19,7 @@ from taskq.log_escapes import escaped
 from taskq.management import arguments
 from taskq_admin.parameters import parsed
 from taskq_admin.queries import columns, errors, matching, runs
-from taskq_admin.queries.wanted import Wanted
+from taskq_admin.queries.wanted import Wanted, without_payload
 from taskq_admin.terminal import details
 from taskq_admin.terminal.tables import table
 from taskq_admin.terminal.user import Actor, add_argument
@@ -223,7 +223,8 @@ def _described(options: dict[str, Any], count: int) -> str:
     if options["ids"]:
         return ""
     filters = {name: options[name] for name in (*_FILTERS, "error", "search") if options[name]}
-    return f"{count} tasks: {', '.join(f'{name}={value}' for name, value in filters.items())}"
+    told = [f"{name}={without_payload(name, str(value))}" for name, value in filters.items()]
+    return f"{count} tasks: {', '.join(told)}"
 
 
 _TIMES = frozenset({"created_at", "last_seen"})

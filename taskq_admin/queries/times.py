@@ -17,7 +17,7 @@ from django.db.models.functions import Coalesce, Least
 
 from taskq import timezones
 from taskq.conf import settings
-from taskq.histograms import BOUNDS, BUCKETS, percentile
+from taskq.histograms import BUCKETS, Percentile, percentile
 from taskq.models import Statistic
 from taskq.models.statistic import RAN, WAITED
 from taskq.store.reading import together
@@ -52,13 +52,13 @@ class Times:
         return Times(self.ended + other.ended, self.failed + other.failed, waited, ran)
 
     @property
-    def waits(self) -> list[float | None]:
-        """The percentiles of the waiting times, in seconds; ``None`` if nothing was started."""
+    def waits(self) -> list[Percentile | None]:
+        """The percentiles of the waiting times; ``None`` if nothing was started."""
         return [percentile(self.waited, share) for share in SHARES.values()]
 
     @property
-    def runs(self) -> list[float | None]:
-        """The percentiles of the running times, in seconds; ``None`` if nothing ran."""
+    def runs(self) -> list[Percentile | None]:
+        """The percentiles of the running times; ``None`` if nothing ran."""
         return [percentile(self.ran, share) for share in SHARES.values()]
 
 
@@ -195,17 +195,21 @@ def _read(wanted: Q, by: str) -> Iterable[tuple[int, str, Times]]:
         yield part, key, Times(succeeded + failed + revoked, failed, buckets[:BUCKETS], buckets[BUCKETS:])
 
 
-def is_last(seconds: float) -> bool:
-    """Tell whether a percentile lies beyond the last bound, of which nothing more is known."""
-    return seconds >= BOUNDS[-1]
-
-
 def data(times: Times) -> dict[str, Any]:
     """Return the times as plain values, in seconds."""
     return {
         "ended": times.ended,
-        "waited": dict(zip(SHARES, times.waits, strict=True)),
-        "ran": dict(zip(SHARES, times.runs, strict=True)),
+        "waited": _plain(times.waits),
+        "ran": _plain(times.runs),
+    }
+
+
+def _plain(found: list[Percentile | None]) -> dict[str, Any]:
+    by_share = dict(zip(SHARES, found, strict=True))
+    signs = {"<": "less_than", ">": "more_than"}
+    return {
+        **{key: each and each.seconds for key, each in by_share.items()},
+        **{name: [key for key, each in by_share.items() if each and each.sign == sign] for sign, name in signs.items()},
     }
 
 

@@ -133,7 +133,7 @@ def test_worker_page_shows_what_each_slot_runs(
     worker, run = make_worker(info=doing(folded=folded)), make_run()
     with django_assert_max_num_queries(5):
         page = page_of(admin_client, worker)
-    assert f'<a href="{reverse("admin:taskq_taskrun_change", args=[run.pk])}">shop.tasks.mail</a>' in page
+    assert f'<a href="{reverse("admin:taskq_taskrun_change", args=[run.pk])}">shop.<wbr>tasks.<wbr>mail</a>' in page
     for part in ("0.50, 1.25, 2.00", "9 succeeded", "2 retried", "0 revoked", "<dd>on</dd>", "1 min 1 s", "idle",
                  "no-row", "950 more slots, 800 of them", "shop.tasks.fetch: 800"):  # fmt: skip
         assert part in page
@@ -361,7 +361,7 @@ def test_pages_as_json(admin_client: Client, make_worker: Make, make_messages: A
     found = admin_client.get(f"{URL}boot-1/change/", {"format": "json"}).json()
     assert (found["slots"][0]["task_id"], found["held"][0]["task_id"]) == ("run-1", "run-1")
     found = admin_client.get(reverse("admin:taskq_overview"), {"format": "json"}).json()
-    assert {"tiles", "notices", "chart", "queues", "workers"} == set(found)
+    assert {"tiles", "notices", "chart", "times", "queues", "workers"} == set(found)
     assert found["workers"][0]["slots"][0]["task_id"] == "run-1"
 
 

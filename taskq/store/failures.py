@@ -111,9 +111,8 @@ def forget(run_ids: Collection[int], alias: str, *, blank: bool = False) -> None
     if keys:
         # In the order of ``note``.
         last = Error.objects.using(alias).filter(key__in=keys, last_run__in=numbers)
-        last.filter(key__in=list(last.select_for_update().order_by("key").values_list("key", flat=True))).update(
-            message=""
-        )
+        locked = list(last.select_for_update().order_by("key").values_list("key", flat=True))
+        last.filter(key__in=locked).update(message="")
 
 
 def expire(before: datetime | None, limit: int, alias: str) -> Iterator[int]:

@@ -29,8 +29,9 @@ Text = str | Promise
 class Who:
     """Who acts: a user of the site, and the reason if one was given.
 
-    ``request`` has the user and the site. ``since`` is when the page was shown on which it was asked for: what was done
-    since then, by a second press too, is not done again. ``many`` says that a task does it, a part of many at a time.
+    ``request`` has the user and the site. ``since`` is when the page was shown on which it was asked for, by the clock
+    of the database: what was run again as new since then, by a second press too, is not run again as new. ``many`` says
+    that a task does it, a part of many at a time.
     """
 
     user: Any

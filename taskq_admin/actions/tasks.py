@@ -27,7 +27,7 @@ from taskq.models import TaskRun
 from taskq_admin import parameters
 from taskq_admin.badges import short
 from taskq_admin.queries import again, runs
-from taskq_admin.queries.progress import BULK, NOT_AGAIN
+from taskq_admin.queries.progress import BULK
 
 from .base import Report, Who, define, pages_of, register
 from .forms import Move, Prioritize, Terminate
@@ -86,7 +86,11 @@ def delete(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
 
 
 def _again(ids: Sequence[str], who: Who, *, new: bool = False, **changes: Any) -> Report:
-    """Run tasks again: one with a sentence about it, many with numbers. Who has pressed twice has run each once."""
+    """Run tasks again: one with a sentence about it, many with numbers.
+
+    Who has pressed twice has run each as new once. In place the second press is refused while the task has not ended;
+    one that has failed once more in between runs once more.
+    """
     options = {"new": new, "since": who.since if new else None, "by": who.name, "reason": who.reason, **changes}
     try:
         if len(ids) == 1 and not who.many:
@@ -202,22 +206,16 @@ def _changes_form(
     return RunAgainAsJSONForm(data, again.texts(row.task_id))
 
 
-def _refusal(run: TaskRun) -> str:
-    return str(NOT_AGAIN) if run.name == BULK else again.refusal(run)
-
-
-def _refuses_changes(run: TaskRun) -> str:
-    return str(NOT_AGAIN) if run.name == BULK else ""
-
-
 _action = partial(define, "taskrun", bulk=True)
 _END = gettext_lazy("What waits will never start. What runs is ended by a signal to its process.")
 _REVOKE = gettext_lazy("What waits will never start, with what depends on it in its workflow. What runs goes on.")
 _DELETE = gettext_lazy("The rows of these tasks are deleted, with results, attempts and events. For good.")
 
 register(
-    _action("retry", gettext_lazy("Retry"), "retry_taskrun", retry, applies=_may_be_retried, refuses=_refusal),
-    _action("rerun", gettext_lazy("Run again as new"), "retry_taskrun", rerun, applies=_has_ended, refuses=_refusal),
+    _action("retry", gettext_lazy("Retry"), "retry_taskrun", retry, applies=_may_be_retried, refuses=again.refusal),
+    _action(
+        "rerun", gettext_lazy("Run again as new"), "retry_taskrun", rerun, applies=_has_ended, refuses=again.refusal
+    ),
     _action(
         "change",
         gettext_lazy("Run again with changes"),
@@ -225,7 +223,7 @@ register(
         run_changed,
         make_form=_changes_form,
         applies=_has_ended,
-        refuses=_refuses_changes,
+        refuses=again.refuses_changes,
     ),
     _action(
         "revoke",

@@ -8,14 +8,16 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from django.db import OperationalError
 
-from taskq import AsyncResult, states
+from taskq import AsyncResult, chain, states
 from taskq.models import Group, Message, Node, TaskRun
 from taskq.store import parts as store
 from taskq.store.settle import settle
-from tests.support.jobs.flows import add
+from tests.support.jobs.flows import add, becomes
 from tests.support.worker_here import WorkerHere
 
 from .test_parts import COUNT, in_small_steps, sent, signatures, small_parts, worked_off
@@ -41,7 +43,8 @@ def test_group_in_the_place_of_a_task_is_sent_few_at_a_time(alias: str) -> None:
     result = put(alias, "celery.group", signatures(1, 1))
     worker = WorkerHere(alias)
     (end,) = worker.run(worker.take())
-    assert (len(end.follow_ups.envelopes), len(end.follow_ups.nodes)) == (1, 2)
+    assert [node.task_id for node in end.follow_ups.nodes] == ["first"]
+    assert not end.follow_ups.envelopes
     settle(worker.token, [end], alias)
     counts = [sent(alias).count()]
     while pending := store.pending_rows(alias):
@@ -52,6 +55,54 @@ def test_group_in_the_place_of_a_task_is_sent_few_at_a_time(alias: str) -> None:
     assert set(Node.objects.using(alias).values_list("task_id", flat=True)) == {"first", *IDS}
     worker.work()
     assert result.get(timeout=1) == [2] * COUNT
+
+
+def test_long_chain_in_the_place_of_a_task_runs_when_all_its_nodes_are_there(alias: str) -> None:
+    result = becomes.s(chain(add.s(1, 1), *(add.s(1) for _ in range(COUNT)))).apply_async()
+    worker = WorkerHere(alias)
+    settle(worker.token, worker.run(worker.take()), alias)
+    messages = Message.objects.using(alias)
+    while (pending := store.pending_rows(alias)) and not messages.exists():
+        store.work_off(pending[0], alias)
+    assert messages.count() == 1
+    assert Node.objects.using(alias).count() == COUNT + 1
+    worker.work()
+    assert result.get(timeout=1) == 2 + COUNT
+
+
+def test_task_that_is_revoked_while_it_is_replaced_by_many_sends_none(alias: str) -> None:
+    result = put(alias, "celery.group", signatures(1, 1))
+    worker = WorkerHere(alias)
+    ends = worker.run(worker.take())
+    result.revoke()
+    settle(worker.token, ends, alias)
+    worker.work()
+    assert result.state == states.REVOKED
+    assert not TaskRun.objects.using(alias).filter(task_id__in=IDS).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "embed"),
+    [
+        ("celery.group", [signatures(1, 1)], {}),
+        (add.name, [1, 1], {"callbacks": signatures(1)}),
+        (add.name, [1, "x"], {"errbacks": [{**sig, "immutable": True} for sig in signatures(1, 1)]}),
+    ],
+    ids=["group", "callbacks", "errbacks"],
+)
+def test_database_that_is_away_for_a_moment_does_not_change_what_is_sent(
+    alias: str, monkeypatch: pytest.MonkeyPatch, name: str, args: list[Any], embed: dict[str, Any]
+) -> None:
+    result = put(alias, name, *args, **embed)
+    worker = WorkerHere(alias)
+    with monkeypatch.context() as away:
+        for reading in ("resolve", "sendable_errbacks", "_refuse_sent"):
+            away.setattr(f"taskq.execution.parts.{reading}", Mock(side_effect=OperationalError("away")))
+        ends = worker.run(worker.take())
+    settle(worker.token, ends, alias)
+    worker.work()
+    assert {AsyncResult(task_id).state for task_id in IDS} == {states.SUCCESS}
+    assert result.state == (states.FAILURE if "errbacks" in embed else states.SUCCESS)
 
 
 def test_group_whose_tasks_were_sent_before_replaces_nothing(alias: str) -> None:

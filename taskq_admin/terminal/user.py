@@ -23,7 +23,7 @@ from taskq.models import Queue, TaskRun
 from taskq_admin.actions import log
 from taskq_admin.actions.base import Who, get
 
-#: Entries of one command at most, of tasks that were named by their ids; of more, one entry says how many.
+#: Entries at once at most, of tasks that were named by their ids; of more, one entry says how many.
 MOST = 500
 audit_log: logging.Logger = get_logger("taskq.audit")
 
@@ -57,11 +57,16 @@ class Actor:
         if not task_ids:
             return
         if self.user is None or text or len(task_ids) > MOST:
-            rest = f" and {len(task_ids) - 10} more" if len(task_ids) > 10 else ""
-            self._note("taskrun", key, text or f"{', '.join(task_ids[:10])}{rest}", [])
+            self._note("taskrun", key, text or _listed(task_ids), [])
             return
-        rows = TaskRun.objects.using(settings.DATABASE).filter(task_id__in=task_ids)
-        self._note("taskrun", key, "", list(rows.only("pk", "task_id", "name")))
+        found = TaskRun.objects.using(settings.DATABASE).filter(task_id__in=task_ids)
+        rows = list(found.only("pk", "task_id", "name"))
+        if rows:
+            self._note("taskrun", key, "", rows)
+        known = {row.task_id for row in rows}
+        # Their rows were deleted, or are not written yet.
+        if without := [task_id for task_id in task_ids if task_id not in known]:
+            self._note("taskrun", key, _listed(without), [])
 
     def note_queue(self, key: str, name: str) -> None:
         """Write down what was done to a queue."""
@@ -77,6 +82,12 @@ class Actor:
             log.write(action, rows, Who(self.user))
         else:
             log.write_many(action, text, Who(self.user))
+
+
+def _listed(task_ids: Sequence[str]) -> str:
+    """Return the ids, their number first if there are more than one: the end of a long text is cut."""
+    named = ", ".join(task_ids[:10])
+    return named if len(task_ids) == 1 else f"{len(task_ids)} tasks: {named}{', …' if len(task_ids) > 10 else ''}"
 
 
 def _of_this_machine() -> str:

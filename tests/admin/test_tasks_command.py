@@ -12,10 +12,11 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 
-from taskq import send_task
+from taskq import control, send_task
 from taskq.models import Attempt, Error, ErrorCount, Message, Rerun, ScheduledMessage, TaskRun
 from taskq.timezones import now
 from taskq_admin.queries.progress import BULK
+from taskq_admin.terminal.user import MOST, Actor
 
 pytestmark = pytest.mark.django_db
 
@@ -170,6 +171,53 @@ def test_actions_are_in_the_admins_log_under_the_name_that_is_given(
     assert Rerun.objects.get().by == "admin"
     with pytest.raises(CommandError, match="no user nobody"):
         run("retry", one, "--as", "nobody")
+
+
+def test_what_was_done_is_written_down_before_more_is_done(
+    make_failed: Callable[..., str], admin_user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskq_admin.management.commands.tasks._AT_ONCE", 2)
+    ids = [make_failed() for _ in range(5)]
+    for name, words in (("retry_many", ("retry",)), ("revoke", ("revoke",))):
+        with monkeypatch.context() as patched:
+            real, calls = getattr(control, name), []
+
+            def then_fails(*args: Any, real: Any = real, calls: list[Any] = calls, **more: Any) -> Any:
+                calls.append(args)
+                if len(calls) > 2:
+                    raise KeyboardInterrupt
+                return real(*args, **more)
+
+            patched.setattr(control, name, then_fails)
+            with pytest.raises(KeyboardInterrupt):
+                run(*words, *ids, "--as", "admin")
+        assert list(LogEntry.objects.order_by("pk").values_list("object_repr", flat=True)) == [
+            f"shop.tasks.mail[{task_id}]" for task_id in ids[:4]
+        ]
+        LogEntry.objects.all().delete()
+
+
+def test_tasks_without_a_row_are_named(admin_user: User, make_failed: Callable[..., str]) -> None:
+    run("revoke", "no-row", "nor-this", "--as", "admin")
+    assert LogEntry.objects.get().object_repr == "2 tasks: no-row, nor-this"
+    one = make_failed()
+    run("retry", one, "--as", "admin")
+    run("revoke", one, "no-row", "--as", "admin")
+    found = LogEntry.objects.order_by("pk").values_list("object_repr", flat=True)
+    assert list(found)[1:] == [f"shop.tasks.mail[{one}]", f"shop.tasks.mail[{one}]", "no-row"]
+
+
+def test_number_of_many_is_not_cut(admin_user: User) -> None:
+    actor = Actor.of("admin")
+    actor.note("revoke", [f"{'x' * 30}-{number}" for number in range(MOST + 1)])
+    assert LogEntry.objects.get().object_repr.startswith(f"{MOST + 1} tasks: x")
+
+
+def test_those_that_had_ended_are_not_counted_as_revoked(admin_user: User, make_failed: Callable[..., str]) -> None:
+    make_failed()
+    send_task("shop.tasks.mail")
+    assert "1 revoked, 1 had ended" in run("revoke", "--name", "shop.tasks.mail", "--as", "admin")[0]
+    assert LogEntry.objects.get().object_repr == "1 tasks: name=shop.tasks.mail"
 
 
 def test_without_a_user_actions_are_in_a_log_of_their_own(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
@@ -24,6 +25,8 @@ from taskq_admin.terminal import details
 from taskq_admin.terminal.tables import table
 from taskq_admin.terminal.user import Actor, add_argument
 
+#: Tasks that are acted upon, and written down, at once.
+_AT_ONCE = 500
 _STATES = ("running", "waiting", "scheduled", "succeeded", "failed", "retrying", "revoked")
 #: Options that say which tasks are meant, and the names of the parameters of the admin's list.
 _FILTERS = {"state": "tab", "queue": "queue", "name": "name", "worker": "worker", "since": "since"}
@@ -124,8 +127,10 @@ class Command(BaseCommand):
             text = f"{retried.of} runs again{f' as {retried.task_id}' if retried.new else ''}{unknown}."
             self._say_done(options, {"task_id": retried.task_id, "of": retried.of}, text)
         else:
-            counts = control.retry_many(ids, **more)
-            actor.note(_key_of(options), counts.ids, _described(options, counts.done))
+            counts = control.Counts()
+            for part in _parts(ids):
+                _add(counts, found := control.retry_many(part, **more))
+                actor.note(_key_of(options), found.ids, _described(options, found.done))
             self._say_counts(options, counts, "retried")
 
     def _revoke(self, options: dict[str, Any]) -> None:
@@ -135,19 +140,26 @@ class Command(BaseCommand):
             return
         if not ids:
             raise CommandError("No task matches.")
+        counts = Counter[str]()
+        for part in _parts(ids):
+            counts.update(self._revoke_part(options, actor, part))
+        told = "told to end" if options["terminate"] else "told to stop: what runs already goes on to its end"
+        words = {"revoked": "revoked", "ended": "had ended", "asked": told}
+        said = ", ".join(f"{counts[k]} {words[k]}" for k in words if counts[k]) + "."
+        self._say_done(options, {key: counts[key] for key in ("revoked", "asked", "ended")}, said)
+        if counts["ended"] == len(ids):
+            raise CommandError("No task was revoked: all had ended.")
+
+    def _revoke_part(self, options: dict[str, Any], actor: Actor, ids: list[str]) -> dict[str, int]:
         before = runs.states_of(ids)
         control.revoke(ids, terminate=options["terminate"], signal=options["signal"])
         after = runs.states_of(ids)
         ended = [task_id for task_id in ids if before.get(task_id) in states.READY_STATES]
         revoked = [t for t in ids if after.get(t) == states.REVOKED and before.get(t) not in states.READY_STATES]
         asked = [task_id for task_id in ids if task_id not in {*ended, *revoked}]
-        actor.note("terminate" if options["terminate"] else "revoke", revoked + asked, _described(options, len(ids)))
-        counts = {"revoked": len(revoked), "asked": len(asked), "ended": len(ended)}
-        told = "told to end" if options["terminate"] else "told to stop: what runs already goes on to its end"
-        words = {"revoked": "revoked", "ended": "had ended", "asked": told}
-        self._say_done(options, counts, ", ".join(f"{counts[k]} {words[k]}" for k in words if counts[k]) + ".")
-        if len(ended) == len(ids):
-            raise CommandError("No task was revoked: all had ended.")
+        met = revoked + asked
+        actor.note("terminate" if options["terminate"] else "revoke", met, _described(options, len(met)))
+        return {"revoked": len(revoked), "asked": len(asked), "ended": len(ended)}
 
     def _chosen(self, options: dict[str, Any], state: str) -> Iterator[str]:
         """Return the ids of the caller, or of all tasks that match, of ``state`` if the caller names none.
@@ -158,7 +170,7 @@ class Command(BaseCommand):
         if options["ids"]:
             if given:
                 raise CommandError("Name tasks by their ids, or by options that all of them match, not by both.")
-            return iter(options["ids"])
+            return iter(dict.fromkeys(options["ids"]))
         if not given:
             raise CommandError("Which tasks? Name them by their ids, or give options such as --state and --name.")
         ids = chain.from_iterable(matching.walk(_wanted(options | {"state": options["state"] or state})))
@@ -194,6 +206,21 @@ class Command(BaseCommand):
 
     def _print_json(self, value: Any) -> None:
         self.stdout.write(json.dumps(value, indent=2))
+
+
+def _parts(ids: Iterable[str]) -> Iterator[list[str]]:
+    """Yield parts of ids. What was done to a part is written down before the next: a command may be ended any time."""
+    left = iter(ids)
+    while part := list(islice(left, _AT_ONCE)):
+        yield part
+
+
+def _add(counts: control.Counts, more: control.Counts) -> None:
+    counts.done += more.done
+    counts.ids += more.ids
+    for reason, count in more.refused.items():
+        counts.refused[reason] = counts.refused.get(reason, 0) + count
+        counts.examples.setdefault(reason, more.examples[reason])
 
 
 def _key_of(options: dict[str, Any]) -> str:

@@ -94,9 +94,9 @@ def _hasten(engine: Engine, ids: Collection[int]) -> None:
     rows = ScheduledMessage.objects.using(engine.alias)
     with engine.atomic():
         locked = rows.select_for_update(skip_locked=engine.skip_locked).filter(id__in=ids).order_by("id")
-        messages = list(locked.only("id", "headers"))
+        messages, now = list(locked.only("id", "headers")), engine.now()
         for message in messages:
-            message.headers = dumps(mapping_of(message.headers) | {UNKNOWN_SINCE: engine.now()})
-            message.due_at = engine.present()
-        rows.bulk_update(messages, ["headers", "due_at"])
+            message.headers = dumps(mapping_of(message.headers) | {UNKNOWN_SINCE: now})
+        rows.bulk_update(messages, ["headers"])
+        rows.filter(id__in=[message.id for message in messages]).update(due_at=engine.present())
         wake(engine, {SCHEDULED_NAME})

@@ -77,7 +77,7 @@ class Command(BaseCommand):
         try:
             getattr(self, f"_{options['action']}")(options)
         except DatabaseError as error:
-            raise CommandError(f"The database does not answer: {error}") from error
+            raise CommandError(escaped(f"The database does not answer: {error}")) from error
         except CannotRetry as error:
             raise CommandError(escaped(str(error))) from error
         except (TaskqError, KombuError, ValueError, TypeError) as error:

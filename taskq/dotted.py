@@ -29,8 +29,8 @@ def load_class(setting: str, path: str) -> type:
     return found
 
 
-def late_names(package: str, where: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return the ``__getattr__`` of a package that loads its public names on first use.
+def late_names(package: str, where: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return the ``__getattr__`` and the ``__dir__`` of a package that loads its public names on first use.
 
     ``where`` has the module of each name.
     """
@@ -42,4 +42,7 @@ def late_names(package: str, where: Mapping[str, str]) -> Callable[[str], Any]:
         setattr(sys.modules[package], name, value)
         return value
 
-    return load
+    def names() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *where})
+
+    return load, names

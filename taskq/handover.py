@@ -118,8 +118,8 @@ class Outcome:
 
     @property
     def replaced(self) -> bool:
-        """Whether another signature takes the task's place: the task has not ended."""
-        return self.state == states.IGNORED and bool(self.follow_ups.envelopes)
+        """Whether another signature takes the task's place: the task has not ended. A large one is sent in parts."""
+        return self.state == states.IGNORED and bool(self.follow_ups.envelopes or self.follow_ups.nodes)
 
     def to_wire(self) -> tuple[Any, ...]:
         """Return the fields as a tuple of plain values."""

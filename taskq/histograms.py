@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
+from typing import NamedTuple
 
 #: The upper bounds of all buckets but the last one, in seconds; each is about the root of ten times the one before.
 BOUNDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
@@ -20,21 +21,30 @@ def bucket(seconds: float) -> int:
     return bisect_left(BOUNDS, seconds)
 
 
-def percentile(counts: Sequence[int], share: float) -> float | None:
-    """Return the time that ``share`` (0 to 1) of the counted times do not exceed, in seconds; ``None`` for none.
+class Percentile(NamedTuple):
+    """A time in seconds; ``sign`` is ``<`` or ``>`` if no more is known than that it lies below or above."""
 
-    Within a bucket times are taken to be spread evenly by their logarithm. What is known of the last bucket is its
-    lower bound only.
+    seconds: float
+    sign: str = ""
 
-    >>> round(percentile([0, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0], 0.5), 2)
+
+def percentile(counts: Sequence[int], share: float) -> Percentile | None:
+    """Return the time that ``share`` (0 to 1) of the counted times do not exceed; ``None`` for none.
+
+    Within a bucket times are taken to be spread evenly by their logarithm. What is known of the first bucket is its
+    upper bound only, of the last one its lower.
+
+    >>> round(percentile([0, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0], 0.5).seconds, 2)
     0.55
     """
     wanted, before = share * sum(counts), 0
     for number, count in enumerate(counts):
         if count and before + count >= wanted:
+            if number == 0:
+                return Percentile(BOUNDS[0], "<")
+            low = BOUNDS[number - 1]
             if number == len(BOUNDS):
-                return BOUNDS[-1]
-            low = BOUNDS[number - 1] if number else BOUNDS[0] / 10
-            return low * math.pow(BOUNDS[number] / low, (wanted - before) / count)
+                return Percentile(low, ">")
+            return Percentile(low * math.pow(BOUNDS[number] / low, (wanted - before) / count))
         before += count
     return None

@@ -364,8 +364,8 @@ class Settlement:
 
     @property
     def replaced(self) -> bool:
-        """Whether another signature takes the task's place: the task has not ended."""
-        return self.state == states.IGNORED and bool(self.follow_ups.envelopes)
+        """Whether another signature takes the task's place: the task has not ended. A large one is sent in parts."""
+        return self.state == states.IGNORED and bool(self.follow_ups.envelopes or self.follow_ups.nodes)
 
     @property
     def goes_on(self) -> bool:
@@ -391,7 +391,7 @@ class Settlement:
     def end(self) -> End:
         """The effect on the row of a linked task."""
         if self.state == states.IGNORED:
-            return End.REPLACED if self.follow_ups.envelopes else End.WITHOUT_STATE
+            return End.REPLACED if self.replaced else End.WITHOUT_STATE
         if self.keep:
             return End.KEPT
         awaited = self.member and self.state == states.SUCCESS and self.result is not None

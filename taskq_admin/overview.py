@@ -36,7 +36,8 @@ class Tile:
 def overview(visible: Collection[str], span_key: str | None) -> dict[str, Any]:
     """Return the context of the overview; ``visible`` are the models whose rows the user may see.
 
-    At most eight statements, each of which reads the same number of rows in any table.
+    At most ten statements. How much they read depends on the number of queues and workers, not on that of tasks and
+    of their names.
     """
     span, now = span_for(span_key), timezones.now()
     context: dict[str, Any] = {"tiles": [], "notices": [], "is_new": False}

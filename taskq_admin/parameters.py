@@ -11,6 +11,7 @@ import json
 import types
 import typing
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime
 from inspect import Parameter
 from typing import Any, NoReturn
@@ -21,6 +22,8 @@ from django.utils.translation import gettext_lazy
 from kombu.utils import json as kombu_json
 
 from taskq.calls.registry import tasks
+from taskq.exceptions import EncodeError
+from taskq.messages.serializers import dumps_json
 
 #: What the names of the fields begin with: a parameter may be called as an option of the call.
 PREFIX = "argument_"
@@ -129,14 +132,15 @@ def _field(parameter: Parameter, hint: Any, hidden: bool) -> forms.Field:
         "required": not (has_default or optional),
         "help_text": _help(parameter, kind, hidden),
     }
+    if hidden:
+        options["widget"] = forms.PasswordInput(attrs={"autocomplete": "new-password"})
     if parameter.kind is Parameter.VAR_POSITIONAL:
         return JSONText(kind=list, **options | {"required": False, "label": f"*{parameter.name}"})
     if parameter.kind is Parameter.VAR_KEYWORD:
         return JSONText(kind=dict, **options | {"required": False, "label": f"**{parameter.name}"})
     make = _FIELDS.get(kind, JSONText) if isinstance(kind, type) else JSONText
-    if hidden:
-        options["widget"] = forms.PasswordInput(attrs={"autocomplete": "new-password"})
-        make = JSONText if make is Truth else make
+    if hidden and make is Truth:
+        make = JSONText
     return make(**options)
 
 
@@ -173,22 +177,30 @@ def _cut(text: str) -> str:
 # -- the call
 
 
-def call(name: str, cleaned: Mapping[str, Any], given: Callable[[str], bool]) -> tuple[list[Any], dict[str, Any]]:
-    """Return the arguments of a call; ``given`` tells whether a field was filled in.
+def filled(name: str, cleaned: Mapping[str, Any], given: Callable[[str], bool]) -> dict[str, Any]:
+    """Return the arguments by the names of their parameters, ``Parameter.empty`` for those that keep their default.
+
+    ``given`` tells whether a field was filled in.
+    """
+    parameters = tasks[name].call_signature.parameters.values()
+    return {p.name: _value(p, cleaned.get(PREFIX + p.name), given(PREFIX + p.name)) for p in parameters}
+
+
+def call(name: str, values: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Return the arguments of a call with these ``values``, as ``filled`` returns them.
 
     Raises ``TypeError`` if the function does not take them.
     """
     task = tasks[name]
     parameters = list(task.call_signature.parameters.values())
-    filled = {p.name: _value(p, cleaned.get(PREFIX + p.name), given(PREFIX + p.name)) for p in parameters}
-    more: list[Any] = next((filled[p.name] or [] for p in parameters if p.kind is Parameter.VAR_POSITIONAL), [])
+    more: list[Any] = next((values[p.name] or [] for p in parameters if p.kind is Parameter.VAR_POSITIONAL), [])
     kinds = {Parameter.POSITIONAL_ONLY} | ({Parameter.POSITIONAL_OR_KEYWORD} if more else set())
-    args = [*_by_position([p for p in parameters if p.kind in kinds], filled, all_of_them=bool(more)), *more]
-    kwargs = {p.name: filled[p.name] for p in parameters if p.kind in _BY_NAME - kinds}
+    args = [*_by_position([p for p in parameters if p.kind in kinds], values, all_of_them=bool(more)), *more]
+    kwargs = {p.name: values[p.name] for p in parameters if p.kind in _BY_NAME - kinds}
     kwargs = {key: value for key, value in kwargs.items() if value is not Parameter.empty}
     for parameter in parameters:
         if parameter.kind is Parameter.VAR_KEYWORD:
-            kwargs |= filled[parameter.name] or {}
+            kwargs |= values[parameter.name] or {}
     task.check_arguments(args, kwargs)
     return args, kwargs
 
@@ -208,34 +220,54 @@ def _value(parameter: Parameter, value: Any, given: bool) -> Any:
     return Parameter.empty if parameter.default is not Parameter.empty else None
 
 
-def initial(name: str, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return what fields begin with for these arguments, which are as JSON has them.
+@dataclass(frozen=True, slots=True)
+class Before:
+    """A call that was made: its ``values`` by the names of the parameters, and ``typed``, what the fields show of it.
 
-    Raises ``TypeError`` if the function does not take them, ``ValueError`` if a field can't hold one as it is.
+    ``typed`` has an entry for each field but for those of arguments that were not given.
+    """
+
+    values: Mapping[str, Any]
+    typed: Mapping[str, str]
+
+
+def before(name: str, args: list[Any], kwargs: dict[str, Any]) -> Before:
+    """Return what fields begin with for these arguments.
+
+    Raises ``TypeError`` if the function does not take them, ``ValueError`` if a field can't show one as it is.
     """
     signature = tasks[name].call_signature
-    bound = signature.bind_partial(*args, **kwargs)
+    bound = signature.bind(*args, **kwargs).arguments
     known = fields(name)
-    return {
-        PREFIX + each: _filled(signature.parameters[each], value, known[PREFIX + each])
-        for each, value in bound.arguments.items()
-        if not (value is None and signature.parameters[each].default in (None, Parameter.empty))
-    }
+    typed = {PREFIX + each: _typed(signature.parameters[each], bound[each], known[PREFIX + each]) for each in bound}
+    absent = {p.name: _value(p, None, given=False) for p in signature.parameters.values()}
+    return Before({**absent, **bound}, typed)
 
 
-def _filled(parameter: Parameter, value: Any, field: forms.Field) -> Any:
-    """Return what is typed into a field to get ``value``."""
-    if isinstance(field, JSONText):
-        return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
-    typed = {True: "true", False: "false"}.get(value) if isinstance(value, bool) else value
-    if isinstance(value, dict) and isinstance(value.get("__value__"), str):
-        typed = value["__value__"]  # a date or a time
-    if parameter.default is not Parameter.empty and typed == "":
-        raise ValueError(f"An empty {parameter.name} is its default.")
+def _typed(parameter: Parameter, value: Any, field: forms.Field) -> str:
+    """Return the text that is in a field for ``value``; as it stands there it means exactly this value."""
+    value = list(value) if parameter.kind is Parameter.VAR_POSITIONAL else value
+    text = _text(value, field)
     try:
-        same = typed == "" or isinstance(value, dict) or field.clean(typed) == value
-    except forms.ValidationError:
-        same = False
-    if not same:
-        raise ValueError(f"{parameter.name} is of another type.")
-    return typed
+        meant = _value(parameter, field.clean(text), given=bool(text))
+        meant = parameter.default if meant is Parameter.empty else meant
+        is_same = _is_number(value) and _is_number(meant) and value == meant
+        if is_same or dumps_json(meant) == dumps_json(value):
+            return text
+    except (forms.ValidationError, EncodeError):
+        pass
+    raise ValueError(f"{parameter.name} can't be shown in its field as it is.")
+
+
+def _text(value: Any, field: forms.Field) -> str:
+    if isinstance(field, JSONText):
+        return json.dumps(json.loads(dumps_json(value)), ensure_ascii=False)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, date):
+        return value.isoformat()
+    return "" if value is None else str(value)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)

@@ -12,10 +12,12 @@ from taskq.conf import settings
 from taskq.models import TaskRun
 
 from .actions.workers import PATIENCE
-from .queries import workers
+from .queries import payloads, workers
 
 #: Characters that the id of a task has at most.
 _LONGEST = 255
+#: Characters of an answer's error that are shown.
+_MOST = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,10 @@ class Stack:
 
 
 def of(task_id: str) -> Stack:
-    """Ask for the stack of a task: its worker, if that is known, else all that live."""
+    """Ask for the stack of a task: its worker, if that is known, else all that live.
+
+    Whatever can write to the broker of control may answer: an answer is cut.
+    """
     if not 0 < len(task_id) <= _LONGEST or "\0" in task_id:
         return Stack("")
     run = TaskRun.objects.using(settings.DATABASE).filter(task_id=task_id).values_list("pk", "name").first()
@@ -47,9 +52,11 @@ def of(task_id: str) -> Stack:
         answers = {str(_("The workers can't be asked")): {"error": f"{type(error).__name__}: {error}"}}
     for worker, answer in answers.items():
         if isinstance(answer, dict) and answer.get("ok"):
-            return Stack(task_id, name, worker, str(answer["ok"]), run_pk=pk)
+            return Stack(task_id, name, worker, str(answer["ok"])[: payloads.LIMIT], run_pk=pk)
     told = {worker: answer.get("error", "") for worker, answer in answers.items() if isinstance(answer, dict)}
-    return Stack(task_id, name, why=tuple(sorted((worker, str(error)) for worker, error in told.items())), run_pk=pk)
+    return Stack(
+        task_id, name, why=tuple(sorted((worker, str(error)[:_MOST]) for worker, error in told.items())), run_pk=pk
+    )
 
 
 def _ask(task_id: str, names: list[str]) -> dict[str, Any]:

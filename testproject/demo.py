@@ -80,6 +80,7 @@ def _run(stack: ExitStack, options: argparse.Namespace) -> int:
         return 0 if right else 1
     print(f"\nThe admin, without a password: {address}demo/{key}/")
     print(f"The site: {address}   the admin: {address}admin/ (demo, demo)   Ctrl-C ends both.")
+    print("Every user of this machine can log in so: the demo is for a machine of your own.")
     print(f"Their logs: tail -f {directory}/*.log", flush=True)
     status = _wait_for_end(worker, site)
     _print_logs(directory)

@@ -78,9 +78,7 @@ def envelope_again(run: StoredRun, changes: Changes = UNCHANGED, *, new: bool = 
     build = partial(_built, run, task, changes, new)
     if changes.args is not None and changes.kwargs is not None:
         return build(*checked(task, changes.args, changes.kwargs))
-    stored = _stored(run)
-    _refuse_masked(run, stored, changes)
-    _refuse_inexact(run, task, stored)
+    stored = stored_arguments(run, changes)
     if changes.args is None and changes.kwargs is None:
         return _as_sent(run, task, stored, changes.update_kwargs, build)
     args = stored.args if changes.args is None else changes.args
@@ -88,6 +86,17 @@ def envelope_again(run: StoredRun, changes: Changes = UNCHANGED, *, new: bool = 
 
 
 # -- the arguments of the row
+
+
+def stored_arguments(run: StoredRun, changes: Changes = UNCHANGED) -> StoredArguments:
+    """Return the arguments of a row as they were sent. Raises ``CannotRetry`` if the row does not hold them so.
+
+    It may hold asterisks where ``changes`` has other values.
+    """
+    stored = _stored(run)
+    _refuse_masked(run, stored, changes)
+    _refuse_inexact(run, tasks.get(run.name), stored)
+    return stored
 
 
 def _stored(run: StoredRun) -> StoredArguments:

@@ -16,7 +16,7 @@ from taskq.messages.reprs import MASK
 from .definition import TaskDefinition
 from .registry import tasks
 
-__all__ = ["refuse_reprs", "shown"]
+__all__ = ["believed", "refuse_reprs", "shown"]
 
 Args = list[Any] | tuple[Any, ...]
 Kwargs = Mapping[str, Any]
@@ -48,6 +48,22 @@ def refuse_reprs(name: str, options: Mapping[str, Any]) -> None:
     for option in _REPRS:
         if options.get(option) is not None:
             raise ValueError(f"{option} can't be given for {name}, whose arguments are masked: sensitive= names some.")
+
+
+def believed(name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """Return the texts about the arguments that came with a message, asterisks if their sender is not believed.
+
+    Celery masks nothing: it describes the arguments of a sensitive task, also inside a map or another task's arguments.
+    """
+    if not tasks.guarded:
+        return args, kwargs
+    if name in tasks.guarded or name in _MAPS:
+        return MASK, MASK
+    return _believed(args), _believed(kwargs)
+
+
+def _believed(text: Any) -> Any:
+    return MASK if any(name in str(text) for name in tasks.guarded) else text
 
 
 # -- calls

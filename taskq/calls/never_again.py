@@ -21,7 +21,12 @@ def never_retry(name: str, reason: Any) -> None:
     _REASONS[name] = reason
 
 
+def why_never(name: str) -> str:
+    """Return why the tasks of this name are never run again, empty if they may be."""
+    return str(_REASONS.get(name, ""))
+
+
 def refuse_never(name: str) -> None:
     """Raise ``CannotRetry`` for the name of a task that is never run again."""
     if name in _REASONS:
-        raise CannotRetry("refused", str(_REASONS[name]))
+        raise CannotRetry("refused", why_never(name))

@@ -136,4 +136,4 @@ __all__ = [
     "time_limit",
 ]
 
-__getattr__ = late_names(__name__, _WHERE)
+__getattr__, __dir__ = late_names(__name__, _WHERE)

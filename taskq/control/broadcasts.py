@@ -18,6 +18,8 @@ from taskq.worker.remote.lamport import lamport
 from taskq.worker.remote.link import unopened
 
 Replies = list[dict[str, Any]]
+#: The most bytes of a reply. Those of taskq's workers are far below.
+MOST = 16 * 1024 * 1024
 
 
 def broadcast(
@@ -111,11 +113,12 @@ def _ask(
     callback: Callable[[dict[str, Any]], Any] | None,
 ) -> Replies:
     key, ticket = new_id(), new_id()
+    asked = None if body["destination"] is None else set(body["destination"])
     replies: Replies = []
 
     def collect(message: Any) -> None:
         found = _read_reply(message, ticket)
-        if found is not None:
+        if found is not None and (asked is None or found.keys() <= asked):
             lamport.adjust(message.headers.get("clock"))
             replies.append(found)
             if callback is not None:
@@ -137,6 +140,8 @@ def _ask(
 def _read_reply(message: Any, ticket: str) -> dict[str, Any] | None:
     """Return the reply of one node, or ``None``: anybody may have sent anything, for another question or for none."""
     if not isinstance(message.headers, dict) or message.headers.get("ticket") != ticket:
+        return None
+    if len(message.body) > MOST:
         return None
     try:
         found = json.loads(message.body)

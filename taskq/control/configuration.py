@@ -37,7 +37,7 @@ _PLAIN = (str, int, float, bool, type(None))
 def values(*, with_defaults: bool = False) -> dict[str, Any]:
     """Return the settings by their names in Django's: those that are set, or all."""
     return {
-        row.django_name: _named(row.name, getattr(settings, row.name))
+        row.django_name: masked(row.name, getattr(settings, row.name))
         for row in SETTINGS
         if with_defaults or hasattr(django_settings, row.django_name)
     }
@@ -52,7 +52,7 @@ def shown(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [shown(each) for each in value]
     if isinstance(value, Mapping):
-        return {_text(str(key)): _named(str(key), each) for key, each in value.items()}
+        return {_text(str(key)): masked(str(key), each) for key, each in value.items()}
     return value if isinstance(value, _PLAIN) else _text(repr(value))
 
 
@@ -62,7 +62,8 @@ def _text(text: str) -> str:
     return _PAIR.sub(lambda found: f"{found[1]}{found[2]}{_MASK}" if is_secret(found[1]) else found[0], text)
 
 
-def _named(name: str, value: Any) -> Any:
+def masked(name: str, value: Any) -> Any:
+    """Return the value of a setting or an option as JSON has it, asterisks if its name says that it is a secret."""
     return _MASK if value is not None and not isinstance(value, bool) and is_secret(name) else shown(value)
 
 

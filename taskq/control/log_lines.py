@@ -11,13 +11,14 @@ from taskq.log_escapes import get_logger
 log = get_logger("taskq.control")
 
 #: Commands that monitors send all the time are lines of the level DEBUG, like all that change nothing.
-command_received = Hook[str, Mapping[str, Any]](log.debug, "Command %s with %.1000r")
+command_received = Hook[str, Mapping[str, Any]](log.debug, "Command %.100s with %.1000r")
 command_expired = Hook[str, float](
-    log.warning, "The command %s is not obeyed: it expired at %.3f. Do the clocks of its sender and this machine agree?"
+    log.warning,
+    "The command %.100s is not obeyed: it expired at %.3f. Do the clocks of its sender and this machine agree?",
 )
 command_old = Hook[str](
     log.warning,
-    "The command %s is not obeyed: it waited in the mailbox when this worker started, so it was for another.",
+    "The command %.100s is not obeyed: it waited in the mailbox when this worker started, so it was for another.",
 )
 command_failed = Hook[str, BaseException](
     lambda name, error: log.error("The command %s raised an error.", name, exc_info=error)
@@ -26,5 +27,5 @@ tasks_retried = Hook[int, str, str](
     lambda count, name, by: log.info("%d of %s: retried%s.", count, name, f" by {by}" if by else "")
 )
 message_unreadable = Hook[Exception](log.warning, "A message of remote control is no command: %s")
-reply_not_sent = Hook[str, Exception](log.warning, "The reply to the command %s was not sent: %r")
-reply_refused = Hook[str, str, str](log.warning, "The reply to the command %s is not sent to %r: replies go to %r.")
+reply_not_sent = Hook[str, Exception](log.warning, "The reply to the command %.100s was not sent: %.1000r")
+reply_refused = Hook[str, str, str](log.warning, "The reply to the command %.100s is not sent to %r: replies go to %r.")

@@ -9,13 +9,14 @@ from taskq.store.claim import newest
 from .revoking import named
 
 
-def purge_queue(queue: str) -> int:
+def purge_queue(queue: str, limit: int | None = None) -> int:
     """Delete the messages that wait in ``queue``, and revoke their tasks; return how many there were.
 
-    Messages that a worker holds, that are due later, or that come while this runs, stay. Raises ``ValueError`` if the
+    Messages that a worker holds, that are due later, or that come while this runs, stay. With a ``limit`` it ends when
+    there were so many, or a few hundred more, and the rest stays. Raises ``ValueError`` if the
     broker is no database or ``queue`` can't be a queue, and the database's errors.
     """
     alias = database_broker_alias()
     if alias is None:
         raise ValueError(f"TASKQ_BROKER_URL: only django:// can be purged, not {masked_url(settings.BROKER_URL)}.")
-    return consuming.purge(named("queue", queue), alias, newest(alias))
+    return consuming.purge(named("queue", queue), alias, newest(alias), limit)

@@ -17,6 +17,8 @@ from . import stamps
 Batches = Iterator[list[str]]
 #: The most seconds that a task may take after it was asked to end.
 MOST_GRACE = 3600.0
+#: The most ids of one command, more than there is space for if they are UUIDs; and those that one turn writes.
+MOST_IDS, BATCH = 30_000, 500
 
 
 def signal_text(terminate: bool, signal: str | int | None, grace: float | None = None) -> str:
@@ -51,6 +53,13 @@ def task_ids(value: Any) -> list[str]:
     if not isinstance(value, Iterable) or isinstance(value, bytes | Mapping):
         raise TypeError(f"task_id has to be an id or a list of ids, not {value!r:.100}")
     return sorted({named("task_id", each) for each in ([value] if isinstance(value, str) else value)})
+
+
+def by_ids(ids: list[str]) -> Batches:
+    """Return the ids of a command in batches. Raises ``ValueError`` if they are more than one command revokes."""
+    if len(ids) > MOST_IDS:
+        raise ValueError(f"one command revokes at most {MOST_IDS} tasks, not {len(ids)}")
+    return (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
 
 
 def by_stamps(wanted: stamps.Stamps, alias: str) -> Batches:

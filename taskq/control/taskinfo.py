@@ -9,8 +9,6 @@ from typing import Any
 
 from taskq import clock
 from taskq.calls import masking
-from taskq.calls.registry import tasks
-from taskq.messages.reprs import MASK
 from taskq.worker.loop.holdings import Running
 from taskq.worker.loop.request import Request
 
@@ -66,9 +64,7 @@ def _arguments(message: Any, name: str, headers: Mapping[str, Any], *, safe: boo
     if (found := _plain_arguments(message, name)) is not None:
         args, kwargs = found
         return (repr(tuple(args)), repr(dict(kwargs))) if safe else (list(args), dict(kwargs))
-    if name in tasks.guarded:
-        return MASK, MASK
-    return headers.get("argsrepr") or "", headers.get("kwargsrepr") or ""
+    return masking.believed(name, headers.get("argsrepr") or "", headers.get("kwargsrepr") or "")
 
 
 def _plain_arguments(message: Any, name: str) -> tuple[Any, Any] | None:

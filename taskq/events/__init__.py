@@ -24,4 +24,4 @@ _WHERE = {
 
 __all__ = ["Camera", "ClusterState", "Receiver"]
 
-__getattr__ = late_names(__name__, _WHERE)
+__getattr__, __dir__ = late_names(__name__, _WHERE)

@@ -66,6 +66,8 @@ class Dispatcher:
         #: The ids of messages whose ``task-started`` was sent.
         self._started: set[int] = set()
         self._signals: dict[int, str] = {}
+        #: Whether the worker ends. Its last tasks may take a while, and events of them are sent still.
+        self._ending = False
 
     # -- noted by other threads
 
@@ -99,6 +101,10 @@ class Dispatcher:
         if signum and self.heard:
             self._signals[request.message.id] = signum
 
+    def ending(self, how: str, sig: str, count: int) -> None:
+        """Tell that the worker ends, as Celery's does: when it begins to end, before its last tasks."""
+        self._node.remote.post(self._end)
+
     def revoked_unheld(self, settlements: Sequence[Settlement]) -> None:
         """Note tasks that this process has revoked while no worker held them."""
         self._note(self._revoked_unheld, settlements, len(settlements))
@@ -126,22 +132,27 @@ class Dispatcher:
             self._forget()
         self._link, self._channel, self._gathering, self._gone = link, None, False, 0.0
         self._look()
-        self._send_worker_event("worker-online")
+        self._send_worker_event("worker-offline" if self._ending else "worker-online")
         if self._noted or self._unsent:
             self._gather()
         if self._interval is not None:
             link.every(self._interval, self._beat_in_time)
 
     def leaving(self, link: Link) -> None:
-        """Send what is noted, and that the worker ends."""
+        """Send what is noted, and that the worker ends: for monitors an event of a last task has revived it."""
+        self._end()
+
+    def _end(self) -> None:
+        self._ending = True
         self._flush()
         self._look()
         self._send_worker_event("worker-offline")
 
     def beat(self) -> None:
-        """Look who hears events, and send a heartbeat."""
+        """Look who hears events, and send a heartbeat unless the worker ends."""
         self._look()
-        self._send_worker_event("worker-heartbeat")
+        if not self._ending:
+            self._send_worker_event("worker-heartbeat")
         self._started &= self._node.consumer.holdings.ids()
         if not self.heard:
             self._signals.clear()

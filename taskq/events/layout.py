@@ -12,10 +12,10 @@ from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any
 
 from taskq import states
-from taskq.calls.registry import tasks
+from taskq.calls import masking
 from taskq.handover import Report
 from taskq.messages.exception_data import decode_exception, repr_of
-from taskq.messages.reprs import LIMIT, MASK, short_repr
+from taskq.messages.reprs import LIMIT, short_repr
 from taskq.messages.values import JSON
 from taskq.records import Settlement
 from taskq.worker.loop.request import Request
@@ -31,10 +31,9 @@ _SAME = frozenset("0123456789")
 
 def received(requests: Iterable[Request], at: float) -> Iterator[str]:
     """Yield ``task-received`` for each request. ``at`` is a Unix time, as in all functions here."""
-    guarded = tasks.guarded
     for request in requests:
         headers = request.headers
-        args, kwargs = (MASK, MASK) if request.name in guarded else (headers.argsrepr, headers.kwargsrepr)
+        args, kwargs = masking.believed(request.name, headers.argsrepr, headers.kwargsrepr)
         # Not an encoder, which takes three times as long: the fields are known.
         yield (
             f'{{"type":"task-received","uuid":{_quoted(request.message.task_id)},'

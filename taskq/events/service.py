@@ -34,6 +34,7 @@ class Events:
         self._dispatcher = Dispatcher(node, self._interval)
         self._activity = node.activity
         node.remote.add(self._dispatcher)
+        log_lines.shutdown_began.subscribe(self._dispatcher.ending)
         self._timeline = Timeline(node.store, node.lease)
         node.store.duties = (*node.store.duties, self._timeline)
         if self._from_start:
@@ -42,6 +43,8 @@ class Events:
     def stop(self) -> None:
         """Note nothing more; what is noted is still sent."""
         self.disable_events()
+        if self._dispatcher is not None:
+            log_lines.shutdown_began.unsubscribe(self._dispatcher.ending)
 
     def enable_events(self) -> bool:
         """Send events of tasks; return false if that is so already."""

@@ -6,7 +6,7 @@ Celery's producers send maps as tasks, and the others as parts of workflows that
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from taskq import states
 from taskq.calls.context import Context
@@ -16,7 +16,7 @@ from taskq.exceptions import ChordError
 from taskq.messages import values
 from taskq.results.async_result import AsyncResult
 from taskq.tasks.decorator import task
-from taskq.workflows import errbacks, large_bodies
+from taskq.workflows import errbacks
 from taskq.workflows.dependents import failing_tasks_of
 from taskq.workflows.steps import body_call
 
@@ -108,33 +108,18 @@ def chord_unlock(
     members = [AsyncResult[Any](_id_of(member)) for member in result]
     ended = [member.state for member in members]
     failed = next((m for m, s in zip(members, ended, strict=True) if s in states.PROPAGATE_STATES), None)
+    request: Context = self.request
     if failed is not None:
-        _fail_body(self.request, callback, ChordError.by_member(failed.id, failed.result))
+        # The body fails as a dependent of this task.
+        called = [errback for _, errbacks_ in failing_tasks_of(callback) for errback in errbacks_]
+        request.embed = {"chain": [callback], "errbacks": called}
+        raise ChordError.by_member(failed.id, failed.result)
     if not all(state == states.SUCCESS for state in ended):
         raise self.retry(countdown=interval, max_retries=max_retries)
-    return _send_body(self.request, callback, [member.result for member in members])
-
-
-@task(name=large_bodies.TASK, bind=True, ignore_result=True, sensitive=("body", "members", "error"))
-def chord_body(self: Any, body: Signature, members: list[Any] | None, error: str | None) -> Any:
-    """Send the large body of a chord with the values of its members, or fail it with an exception as data."""
-    if error is not None:
-        _fail_body(self.request, body, values.decode_exception(error))
-    return _send_body(self.request, body, members or [])
-
-
-def _send_body(request: Context, body: Signature, found: list[Any]) -> list[Any]:
-    """Have the body follow this task, whose value are the members' values."""
-    called, _ = body_call(body, found)
-    request.embed = {"chain": [called]}
+    # The body follows this task, whose value are the members' values: so it is sent in parts if it is large.
+    found = [member.result for member in members]
+    request.embed = {"chain": [body_call(callback, found)[0]]}
     return found
-
-
-def _fail_body(request: Context, body: Signature, error: BaseException) -> NoReturn:
-    """Have the body fail as a dependent of this task."""
-    called = [errback for _, errbacks_ in failing_tasks_of(body) for errback in errbacks_]
-    request.embed = {"chain": [body], "errbacks": called}
-    raise error
 
 
 def _id_of(member: Any) -> str:

@@ -15,7 +15,7 @@ from taskq.messages.announcing import announce
 from taskq.messages.protocol import decode_message
 from taskq.records import FollowUps, NewGroup
 from taskq.results.serialization import from_frozen
-from taskq.workflows import errbacks, followups, large_bodies
+from taskq.workflows import errbacks, followups
 from taskq.workflows.dependents import dependents
 from taskq.workflows.plan import Plan, next_after
 
@@ -77,9 +77,6 @@ def _add(
 ) -> FollowUps:
     """Add a plan to the follow-ups; return it. ``write`` writes before what is large."""
     found = plan.follow_ups()
-    for group in found.groups:
-        if group.size and group.body:
-            large_bodies.check_size(group.body)
     announce(found.envelopes)
     outcome.follow_ups += found if run.in_memory else write(run, found)
     for rest in found.rests:

@@ -50,7 +50,7 @@ task_requeued = Hook[Run](
 )
 
 rest_not_written = Hook[Run, Exception](
-    lambda run, error: log.warning("The rest of the chain of %s is written by the worker: %s", _label(run), error)
+    lambda run, error: log.warning("What follows %s is written by the worker: %s", _label(run), error)
 )
 
 # -- messages that are not run

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import wraps
 
 from django.db import DatabaseError, InterfaceError
 
@@ -38,6 +39,21 @@ def written_ahead(run: Run, found: FollowUps) -> FollowUps:
         return found
 
 
+def _or_whole(write: Callable[[Run, FollowUps], FollowUps]) -> Callable[[Run, FollowUps], FollowUps]:
+    """Have all follow-ups come with the settlement, which waits for the database, if it can't be read now."""
+
+    @wraps(write)
+    def tried(run: Run, found: FollowUps) -> FollowUps:
+        try:
+            return write(run, found)
+        except (DatabaseError, InterfaceError) as error:
+            log_lines.rest_not_written(run, error)
+            return found
+
+    return tried
+
+
+@_or_whole
 def of_success(run: Run, found: FollowUps) -> FollowUps:
     """Return follow-ups of a success: of many only what is pending, since rows have the messages."""
     if not is_large(found):
@@ -46,6 +62,7 @@ def of_success(run: Run, found: FollowUps) -> FollowUps:
     return _pending(run, sent, FollowUps(rests=found.rests))
 
 
+@_or_whole
 def of_failure(run: Run, found: FollowUps) -> FollowUps:
     """Return the errbacks of a failure; those whose exchange has no queue are left out."""
     if not is_large(found):
@@ -54,20 +71,21 @@ def of_failure(run: Run, found: FollowUps) -> FollowUps:
     return _pending(run, replace(sent, unreachable=()), FollowUps(unreachable=sent.unreachable))
 
 
+@_or_whole
 def of_replacement(run: Run, found: FollowUps) -> FollowUps:
-    """Return a replacement: of a large one its last task and one message, which say that it takes the task's place.
+    """Return a replacement: of a large one what is pending, and its last task, which says that it takes the place.
 
-    Raises ``ValueError`` if one of its tasks was sent before.
+    All other nodes are in the parts before the messages: no task runs before its workflow is known. Raises
+    ``ValueError`` if one of the tasks was sent before.
     """
     if not is_large(found):
         return written_ahead(run, found)
     own, store = run.headers.id, _rows()
     _refuse_sent(store, [node.task_id for node in found.nodes if node.task_id != own])
     nodes = replacement_nodes(own, found.nodes, store.predecessor(own))
-    first, *others = found.envelopes
-    begun = {own, first.task_id}
-    sent = FollowUps(resolve(others, settings.DATABASE), found.groups, [n for n in nodes if n.task_id not in begun])
-    return _pending(run, sent, FollowUps([first], nodes=[n for n in nodes if n.task_id in begun]))
+    envelopes = resolve(found.envelopes, settings.DATABASE)
+    sent = FollowUps(envelopes, found.groups, [node for node in nodes if node.task_id != own])
+    return _pending(run, sent, FollowUps(nodes=[node for node in nodes if node.task_id == own]))
 
 
 def unreachable(run: Run, found: Sequence[Unreachable]) -> FollowUps:

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 
 from taskq import clock, signals, states
 from taskq.calls import context as task_contexts
@@ -27,7 +28,7 @@ from taskq.results import join_guard
 from taskq.tasks.task import Task
 
 from . import call, followups, handlers, isolation, kept_logs, log_lines, outcomes, stored_bodies
-from .run import ReportFn, Run, SoftLimit
+from .run import ReportFn, Run, SoftLimit, write_state
 from .tracebacks import release
 
 #: The longest arguments, in characters, that a TaskRun gets with its end: the main process has to hold them meanwhile.
@@ -151,7 +152,8 @@ def read(run: Run) -> None:
         embed=embed,
         delivery_info=_delivery_info(run),
         received=delivery,
-        report=run.write_state if run.report is not None else None,
+        # No method of the run, which holds this request: only the garbage collector would free the two.
+        report=partial(write_state, run.report, delivery.job, run.forks) if run.report is not None else None,
     )
 
 
@@ -194,8 +196,8 @@ def _announce(run: Run) -> None:
     task = run.task
     if signals.task_prerun.receivers:
         signals.send(signals.task_prerun, task, task_id=run.headers.id, task=task, args=run.args, kwargs=run.kwargs)
-    if run.report is not None and task.track_started:
-        run.write_state(run.headers.id, states.STARTED, {"pid": os.getpid(), "hostname": run.delivery.hostname})
+    if run.request.report is not None and task.track_started:
+        run.request.report(run.headers.id, states.STARTED, {"pid": os.getpid(), "hostname": run.delivery.hostname})
 
 
 def _before_start(run: Run) -> None:

@@ -72,17 +72,17 @@ class Run:
         wanted = self.headers.ignore_result
         return self.task.ignore_result if wanted is None else wanted
 
-    def write_state(self, task_id: str, state: str, meta: Any, event: str = "") -> None:
-        """Report the ``state`` of the task. Raises ``EncodeError`` for ``meta`` that can't be stored.
 
-        With ``event``, report an event of this type instead, with the JSON text ``meta``. Raises ``RuntimeError`` in a
-        process that the task forked: two processes can't share a stream of reports.
-        """
-        if self.report is None:
-            return
-        if self.forks != forks():
-            called = "send_event()" if event else "update_state()"
-            raise RuntimeError(f"{called} works in the process that runs the task, not in those that it forks.")
-        text, content_type = (meta, JSON) if event else values.encode(meta, what="meta of update_state()")
-        values.check_size(text, "meta of update_state()")
-        self.report(Report(self.delivery.job, task_id, state, text, content_type, clock.now(), event))
+def write_state(report: ReportFn, job: int, before: int, task_id: str, state: str, meta: Any, event: str = "") -> None:
+    """Report the ``state`` of the task of ``job``. Raises ``EncodeError`` for ``meta`` that can't be stored.
+
+    With ``event``, report an event of this type instead, with the JSON text ``meta``. Raises ``RuntimeError`` in a
+    process that the task forked, when ``forks()`` is not what it was ``before``: two processes can't share a stream of
+    reports.
+    """
+    if before != forks():
+        called = "send_event()" if event else "update_state()"
+        raise RuntimeError(f"{called} works in the process that runs the task, not in those that it forks.")
+    text, content_type = (meta, JSON) if event else values.encode(meta, what="meta of update_state()")
+    values.check_size(text, "meta of update_state()")
+    report(Report(job, task_id, state, text, content_type, clock.now(), event))

@@ -12,7 +12,8 @@ from .fields import KeyField
 class Statistic(models.Model):
     """What ended in the ``seconds`` from ``period``, a Unix time: 60 for a minute, 3600 for an hour.
 
-    ``name`` is empty for tasks that no worker knew. Beside the columns below there are ``waited_0`` to ``waited_11``
+    ``name`` is empty for tasks that no worker knew. The sum of all names of a queue is a row too, with -60 or -3600
+    ``seconds`` and no name. Beside the columns below there are ``waited_0`` to ``waited_11``
     and ``ran_0`` to ``ran_11``: histograms of the times between a message's writing and its start, and of runs, with
     the bounds of ``taskq.histograms``.
     """

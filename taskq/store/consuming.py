@@ -65,22 +65,29 @@ def acknowledge(token: str, ids: Sequence[int], alias: str) -> set[int]:
     return for_alias(alias).delete_held(token, sorted(ids))
 
 
-def purge(queue: str, alias: str, newest: int | None = None) -> int:
+def purge(queue: str, alias: str, newest: int | None = None, limit: int | None = None) -> int:
     """Delete the messages that wait in ``queue``, up to the id ``newest`` if it is given; return how many.
 
+    With a ``limit`` it ends when there were so many or, by a chunk at most, more.
     Those that wait for a rate limit are deleted too. A task that has a row, or that other tasks wait for, becomes
     ``REVOKED``.
     """
-    return sum(_purge_one(name, alias, newest) for name in (queue, *sorted(parkings([queue], alias))))
+    purged = 0
+    for name in (queue, *sorted(parkings([queue], alias))):
+        purged += _purge_one(name, alias, newest, None if limit is None else limit - purged)
+    return purged
 
 
-def _purge_one(queue: str, alias: str, newest: int | None) -> int:
+def _purge_one(queue: str, alias: str, newest: int | None, limit: int | None) -> int:
     waiting = Message.objects.using(alias).filter(token="", queue=queue)
     if newest is not None:
         waiting = waiting.filter(id__lte=newest)
     purged = 0
     # In chunks, so that the purge of a long queue holds no lock for long.
-    while ids := list(waiting.order_by(*CLAIM_ORDER).values_list("id", flat=True)[:_CHUNK]):
+    while limit is None or purged < limit:
+        ids = list(waiting.order_by(*CLAIM_ORDER).values_list("id", flat=True)[:_CHUNK])
+        if not ids:
+            break
         purged += _purge(Message.objects.using(alias).filter(id__in=ids, token__unindexed=""), alias)
     return purged
 

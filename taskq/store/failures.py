@@ -96,10 +96,23 @@ def _write(engine: Engine, rows: Sequence[tuple[Failure, str]]) -> None:
         add_up(engine, ErrorCount._meta.db_table, ("error", "period"), ("failures",), part)
 
 
-def forget(run_ids: Collection[int], alias: str) -> None:
-    """Delete what is noted of runs that are deleted."""
-    if run_ids:
-        Failure.objects.using(alias).filter(run_id__in=sorted(run_ids))._raw_delete(alias)
+def forget(run_ids: Collection[int], alias: str, *, blank: bool = False) -> None:
+    """Delete what is noted of runs that are deleted, in the caller's transaction.
+
+    ``blank`` also takes their messages from errors that were seen last in one of them: what somebody deletes for good
+    may be a message.
+    """
+    if not run_ids:
+        return
+    numbers = sorted(run_ids)
+    noted = Failure.objects.using(alias).filter(run_id__in=numbers)
+    keys = sorted(set(noted.values_list("error", flat=True))) if blank else []
+    noted._raw_delete(alias)
+    if keys:
+        # In the order of ``note``.
+        last = Error.objects.using(alias).filter(key__in=keys, last_run__in=numbers)
+        locked = list(last.select_for_update().order_by("key").values_list("key", flat=True))
+        last.filter(key__in=locked).update(message="")
 
 
 def expire(before: datetime | None, limit: int, alias: str) -> Iterator[int]:

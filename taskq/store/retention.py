@@ -83,7 +83,7 @@ def _delete(task_ids: Sequence[str], ended: Collection[str], alias: str) -> int:
             return len(awaited)
         for kept_apart in (Attempt, KeptMessage, TaskEvent, TaskLog, Rerun):
             kept_apart.objects.using(alias).filter(task_id__in=gone.values())._raw_delete(alias)
-        failures.forget(gone, alias)
+        failures.forget(gone, alias, blank=states.FAILURE in ended)
         # By their keys, and only if none was sent again meanwhile.
         return len(awaited) + runs.filter(id__in=gone)._raw_delete(alias)
 

@@ -88,7 +88,7 @@ def _settle_refused(engine: Engine, token: str, settlement: Settlement) -> set[i
 
 def _settle(engine: Engine, token: str, settlements: Sequence[Settlement]) -> set[int]:
     with engine.atomic():
-        sending = [s for s in settlements if s.follow_ups.envelopes or s.follow_ups.rests]
+        sending = [s for s in settlements if s.follow_ups.envelopes or s.follow_ups.rests or s.replaced]
         messages = _locked(engine, token, [s.message_id for s in sending if s.goes_on or s.new_tasks])
         rows = DatabaseWorkflows(engine, messages)
         if sending:

@@ -27,16 +27,16 @@ _KEYS = ("seconds", "period", "name", "queue")
 def add(counted: Mapping[Key, Counters], alias: str) -> None:
     """Add what was counted to the rows of its minutes and hours, in one transaction."""
     engine = for_alias(alias)
-    by_hour: dict[Key, list[int]] = {}
+    sums: dict[tuple[int, int, str, str], list[int]] = {}
     for (minute, name, queue), counters in counted.items():
-        sums = by_hour.setdefault((minute // 60, name, queue), [0] * len(COUNTERS))
-        sums[:] = map(int.__add__, sums, counters)
+        for seconds in KEPT:
+            period = minute * 60 // seconds * seconds
+            # Beside the row of the name that of its queue: pages read sums, however many names there are.
+            for key in ((seconds, period, name, queue), (-seconds, period, "", queue)):
+                found = sums.setdefault(key, [0] * len(COUNTERS))
+                found[:] = map(int.__add__, found, counters)
     # In one order, so that two workers never wait for each other.
-    rows = [
-        (seconds, number * seconds, name, queue, *counters)
-        for seconds, by_key in ((60, counted), (3600, by_hour))
-        for (number, name, queue), counters in sorted(by_key.items())
-    ]
+    rows = [(*key, *counters) for key, counters in sorted(sums.items())]
     repeated(engine, partial(_add, engine, rows), locked=False)
 
 
@@ -49,6 +49,7 @@ def expire(limit: int, alias: str) -> Iterator[int]:
     """Delete rows over age, ``limit`` at a time; yield how many."""
     now = for_alias(alias).now()
     for seconds, kept in KEPT.items():
-        rows = Statistic.objects.using(alias).filter(seconds=seconds, period__lt=now - kept.total_seconds())
-        while ids := list(rows.order_by("period").values_list("id", flat=True)[:limit]):
-            yield Statistic.objects.using(alias).filter(id__in=ids)._raw_delete(alias)
+        for kind in (seconds, -seconds):
+            rows = Statistic.objects.using(alias).filter(seconds=kind, period__lt=now - kept.total_seconds())
+            while ids := list(rows.order_by("period").values_list("id", flat=True)[:limit]):
+                yield Statistic.objects.using(alias).filter(id__in=ids)._raw_delete(alias)

@@ -44,12 +44,12 @@ class CallQueue:
             pass
 
     def run(self) -> None:
-        """Make all calls that are there."""
+        """Make the calls that are there. What they post is made by the next ``run``: its thread has other work too."""
         # First of all: a call that is posted from here on is made now, or wakes again.
         with suppress(BlockingIOError):
             os.read(self._read_fd, 65536)
         try:
-            while self._calls:
+            for _ in range(len(self._calls)):
                 call, args = self._calls.popleft()
                 call(*args)
         except BaseException:

@@ -20,7 +20,7 @@ from taskq.exceptions import ChordError, SignatureMismatch, TaskRevokedError
 from taskq.messages.exception_data import encode_exception, repr_of
 from taskq.records import LOOK_UP_IN_ROWS, End, Envelope, FollowUps, Settlement, Unreachable
 
-from . import cascade, followups, large_bodies, log_lines, rests
+from . import cascade, followups, log_lines, rests
 from .dependents import dependents
 from .parts import Pending, is_part, read_part, sent_singly
 from .port import Body, GroupCount, WorkflowStore
@@ -80,7 +80,7 @@ class Advance:
         self._new: set[str] = set()
         self._counted: Counter[str] = Counter()
         #: The last member that was counted for each group: the parent of the body.
-        self._last: dict[str, Settlement] = {}
+        self._last: dict[str, str] = {}
         self._failures: list[_MemberFailure] = []
         #: What is too much for one transaction.
         self._left: list[Pending] = []
@@ -140,7 +140,7 @@ class Advance:
             return
         if s.state == states.SUCCESS:
             self._counted[group_id] += 1
-            self._last[group_id] = s
+            self._last[group_id] = s.task_id
         else:
             self._failures.append(_MemberFailure(group_id, s.task_id, error))
 
@@ -293,8 +293,7 @@ class Advance:
         kept: list[str] = []
         try:
             members = self._store.members(body.group_id)
-            last = self._last[body.group_id]
-            found = followups.of_body(body, members, last.task_id, last.queue, kept)
+            found = followups.of_body(body, members, self._last[body.group_id], kept)
             found = replace(found, envelopes=self._store.resolve(found.envelopes))
         except (SignatureMismatch, ChordError) as error:
             self._fail_body(body, encode_exception(error))
@@ -309,9 +308,6 @@ class Advance:
             self._store.drop_values(kept)
 
     def _fail_body(self, body: Body, error: str) -> None:
-        if (handed_on := large_bodies.failed(body, error)) is not None:
-            self.send(handed_on)
-            return
         found = followups.of_failed_body(body.body, error) if body.body else FollowUps()
         failing = Pending("", error, body.root_id, body.group_id, may_run_again=True)
         unreachable = self._with_rests(found.unreachable, failing)

@@ -32,7 +32,7 @@ from taskq.records import (
     Unreachable,
 )
 
-from . import errbacks, large_bodies, log_lines, rests
+from . import errbacks, log_lines, rests
 from .dependents import dependents, dependents_of, failing_tasks_of
 from .plan import is_member, plan_body, plan_rest
 from .port import Body, Member
@@ -41,29 +41,20 @@ from .port import Body, Member
 EMPTY_EMBED = '{"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
 
 
-def of_body(body: Body, members: Iterable[Member], parent_id: str, queue: str, kept: list[str]) -> FollowUps:
+def of_body(body: Body, members: Iterable[Member], parent_id: str, kept: list[str]) -> FollowUps:
     """Return the message of a chord's body, called with the members' values; ``parent_id`` is the last member.
 
-    A large body becomes a message of ``large_bodies`` in ``queue``, that of the last member. The ids of members whose
-    runs are kept for the body only are added to ``kept``. Raises ``ChordError`` if a value is gone, and other errors if
-    the body can't be sent.
+    The ids of members whose runs are kept for the body only are added to ``kept``. Raises ``ChordError`` if a value is
+    gone, and other errors if the body can't be sent.
     """
-    found = _values_of(members, kept)
-    if isinstance(found, str):
-        if large_bodies.is_large(body.body, found):
-            return large_bodies.sent(body, found, parent_id, queue)
-        found = loads(found)
-    plan = plan_body(body.body, found, root_id=body.root_id, parent_id=parent_id or None)
-    planned = plan.follow_ups()
-    announce(planned.envelopes)
-    return planned
+    plan = plan_body(body.body, _values_of(members, kept), root_id=body.root_id, parent_id=parent_id or None)
+    found = plan.follow_ups()
+    announce(found.envelopes)
+    return found
 
 
-def _values_of(members: Iterable[Member], kept: list[str]) -> str | list[Any]:
-    """Return the values of members as the text of a JSON list, or as a list if some of them are not JSON.
-
-    Nothing more is read than one message may carry: a group may have a million.
-    """
+def _values_of(members: Iterable[Member], kept: list[str]) -> list[Any]:
+    """Return the values of members. Nothing more is read than one message may carry: a group may have a million."""
     texts: list[str | None] = []
     types: list[str] = []
     most, size = settings.MAX_MESSAGE_SIZE, 0
@@ -81,7 +72,8 @@ def _values_of(members: Iterable[Member], kept: list[str]) -> str | list[Any]:
                 f"{most} bytes): have the members store their data, and return keys or nothing."
             )
     if all(content_type == values.JSON for content_type in types):
-        return f"[{', '.join(text or 'null' for text in texts)}]"
+        found: list[Any] = loads(f"[{', '.join(text or 'null' for text in texts)}]")
+        return found
     return [values.decode(text, content_type) for text, content_type in zip(texts, types, strict=True)]
 
 
@@ -99,12 +91,7 @@ def of_rest(rest: Rest, text: str) -> tuple[FollowUps, list[FrozenResult]]:
 
 
 def of_failed_body(body: str, error: str) -> FollowUps:
-    """Return the tasks of a chord's ``body`` as unreachable, its first task first, and the calls of its errbacks.
-
-    Of a large body, which no message could carry, the tasks are looked up in the rows, and errbacks are not called.
-    """
-    if large_bodies.is_large(body):
-        return FollowUps(unreachable=[LOOK_UP_IN_ROWS])
+    """Return the tasks of a chord's ``body`` as unreachable, its first task first, and the calls of its errbacks."""
     try:
         unreachable = dependents_of(body)
         failing = failing_tasks_of(body) if unreachable else []

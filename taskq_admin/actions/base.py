@@ -29,8 +29,9 @@ Text = str | Promise
 class Who:
     """Who acts: a user of the site, and the reason if one was given.
 
-    ``request`` has the user and the site. ``since`` is when the page was shown on which it was asked for: what was done
-    since then, by a second press too, is not done again. ``many`` says that a task does it, a part of many at a time.
+    ``request`` has the user and the site. ``since`` is when the page was shown on which it was asked for, by the clock
+    of the database: what was run again as new since then, by a second press too, is not run again as new. ``many`` says
+    that a task does it, a part of many at a time.
     """
 
     user: Any
@@ -103,7 +104,8 @@ class Action:
         form: more to fill in.
         initial: what the form begins with; called with the request and the rows.
         make_form: makes the form, instead of these two, if it depends on the rows: called with the request, the rows,
-            whether there are more than one, and the data, which is ``None`` before it was filled in.
+            whether there are more than one, and the data, which is ``None`` before it was filled in. Its ``question``,
+            if it has one, is asked instead of the action's.
         destroys: something is lost; the button is red.
         applies: whether the page of a row offers it.
         refuses: why it can't be done to a row, shown instead of the button; empty if it can.

@@ -26,7 +26,8 @@ from django.utils import translation
 from django.utils.translation import gettext as _
 from kombu.utils import json as kombu_json
 
-from taskq import AsyncResult, states, timezones
+from taskq import AsyncResult, states
+from taskq.calls.registry import tasks
 from taskq.conf import settings
 from taskq.models import Message, Revocation, TaskRun
 from taskq_admin.queries import runs
@@ -53,7 +54,7 @@ class Job:
         key: the action's.
         model: the model of the action, by its name.
         wanted: which tasks, see ``Wanted``.
-        began: when it was asked for; what has ended since is left alone.
+        began: when it was asked for, by the clock of the database; what has ended since is left alone.
         user: the primary key of the user, as text.
         by: the user's name.
         reason: why, if a reason was given.
@@ -116,15 +117,19 @@ def wanted_by(query: Mapping[str, str]) -> Wanted:
 
 
 def begin(action: Action, wanted: Wanted, data: Mapping[str, Any], who: Who, site: str) -> TaskRun:
-    """Send the bulk task; return its row, unsaved if it has none yet."""
+    """Send the bulk task; return its row, unsaved if it has none yet.
+
+    Raises ``ValueError`` for arguments to replace that are sensitive: they would stand in its row.
+    """
     from taskq_admin.tasks import bulk
 
+    _refuse_sensitive(data.get("update_kwargs") or {})
     newest = TaskRun.objects.using(settings.DATABASE).order_by("-id").values_list("pk", flat=True).first()
     job = Job(
         key=action.key,
         model=action.of,
         wanted=replace(wanted, before=(newest or 0) + 1),
-        began=timezones.now(),
+        began=runs.now(),
         user=str(who.user.pk),
         by=who.name,
         reason=who.reason,
@@ -137,6 +142,14 @@ def begin(action: Action, wanted: Wanted, data: Mapping[str, Any], who: Who, sit
     result: AsyncResult[Any] = bulk.apply_async(kwargs=kwargs, queue=settings.ADMIN_QUEUE, task_id=task_id)
     run = TaskRun.objects.using(settings.DATABASE).filter(task_id=result.id).first()
     return run or TaskRun(task_id=result.id, name=bulk.name)
+
+
+def _refuse_sensitive(values: Mapping[str, Any]) -> None:
+    sensitive = {name for task in list(tasks.values()) for name in task.sensitive}
+    for name in values:
+        if name in sensitive:
+            text = _("%(name)s is a sensitive argument, which the row of the task that acts on many would show.")
+            raise ValueError(text % {"name": name})
 
 
 def run(job: Job, tell: Callable[[Any], None], is_stopped: Callable[[], bool]) -> dict[str, Any]:

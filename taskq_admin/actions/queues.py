@@ -17,6 +17,9 @@ from taskq_admin.badges import short
 
 from .base import Report, Who, define, register
 
+#: Messages that one request purges: more would outlast the patience of a server in front of it.
+MOST = 20_000
+
 
 class PauseForm(forms.Form):
     """For how long."""
@@ -58,16 +61,22 @@ def resume(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
 
 def purge(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
     """Delete what waits in these queues."""
-    report = Report()
+    report, left = Report(touched=[]), MOST
     for queue in ids:
-        count = control.purge_queue(queue)
-        report.done += 1
-        text = ngettext(
-            "%(count)s message of %(queue)s was deleted, and its task revoked.",
-            "%(count)s messages of %(queue)s were deleted, and their tasks revoked.",
-            count,
-        )
-        report.say(text % {"count": count, "queue": short(queue)})
+        if left > 0:
+            count = control.purge_queue(queue, left)
+            left -= count
+            report.done += 1
+            report.touched = [*(report.touched or ()), queue]
+            text = ngettext(
+                "%(count)s message of %(queue)s was deleted, and its task revoked.",
+                "%(count)s messages of %(queue)s were deleted, and their tasks revoked.",
+                count,
+            )
+            report.say(text % {"count": count, "queue": short(queue)})
+        if left <= 0:
+            text = _("No more are deleted at once: purge %(queue)s again if messages still wait in it.")
+            report.say(text % {"queue": short(queue)}, WARNING)
     return report
 
 

@@ -5,7 +5,6 @@ Each function says what really happened, also if a task has ended, or has begun,
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -27,8 +26,9 @@ from taskq.models import TaskRun
 from taskq_admin import parameters
 from taskq_admin.badges import short
 from taskq_admin.queries import again, runs
-from taskq_admin.queries.progress import BULK, NOT_AGAIN
+from taskq_admin.queries.progress import BULK
 
+from . import revoking
 from .base import Report, Who, define, pages_of, register
 from .forms import Move, Prioritize, Terminate
 from .outcomes import report
@@ -86,7 +86,11 @@ def delete(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
 
 
 def _again(ids: Sequence[str], who: Who, *, new: bool = False, **changes: Any) -> Report:
-    """Run tasks again: one with a sentence about it, many with numbers. Who has pressed twice has run each once."""
+    """Run tasks again: one with a sentence about it, many with numbers.
+
+    Who has pressed twice has run each as new once. In place the second press is refused while the task has not ended;
+    one that has failed once more in between runs once more.
+    """
     options = {"new": new, "since": who.since if new else None, "by": who.name, "reason": who.reason, **changes}
     try:
         if len(ids) == 1 and not who.many:
@@ -135,30 +139,15 @@ def counted(done: str, counts: Counts) -> Report:
 def _revoked(ids: Sequence[str], told: str, **options: Any) -> Report:
     # Another broker's messages are not looked at: whether a worker holds one is not known.
     told = told if database_broker_alias() else "noted"
-    before = runs.states_of(ids)
-    control.revoke(list(ids), **options)
-    after = runs.states_of(ids)
-    became: Counter[str] = Counter()
-    touched: list[str] = []
-    going_on: list[str] = []
-    for task_id in ids:
-        if before.get(task_id, "") in states.READY_STATES:
-            became["ended"] += 1
-            continue
-        state = after.get(task_id)
-        end = "revoked" if state == states.REVOKED else "ended" if state in states.READY_STATES else told
-        became[end] += 1
-        if end != "ended":
-            touched.append(task_id)
-        if end == told:
-            going_on.append(task_id)
-    found = report(became, touched)
-    if options.get("terminate") or not going_on:
+    became = revoking.revoke(ids, **options)
+    counts = {"ended": len(became.ended), "revoked": len(became.revoked), told: len(became.asked)}
+    found = report({what: count for what, count in counts.items() if count}, became.touched)
+    if options.get("terminate") or not became.asked:
         return found
-    bulk = runs.named(BULK, going_on)
+    bulk = runs.named(BULK, became.asked)
     if bulk:
         found.say(_("A task that acts on many stops after those that it acts on now."), INFO)
-    if len(going_on) > len(bulk):
+    if len(became.asked) > len(bulk):
         found.say(_("A task that runs already goes on to its end; terminate it to end it now."), INFO)
     return found
 
@@ -196,18 +185,10 @@ def _changes_form(
         try:
             return RunAgainForm(row.name, data, arguments_of(run or row))
         except Hidden:
-            return RunAgainForm(row.name, data, {})
+            return RunAgainForm(row.name, data, None)
         except CannotFill:
             pass
     return RunAgainAsJSONForm(data, again.texts(row.task_id))
-
-
-def _refusal(run: TaskRun) -> str:
-    return str(NOT_AGAIN) if run.name == BULK else again.refusal(run)
-
-
-def _refuses_changes(run: TaskRun) -> str:
-    return str(NOT_AGAIN) if run.name == BULK else ""
 
 
 _action = partial(define, "taskrun", bulk=True)
@@ -216,17 +197,18 @@ _REVOKE = gettext_lazy("What waits will never start, with what depends on it in 
 _DELETE = gettext_lazy("The rows of these tasks are deleted, with results, attempts and events. For good.")
 
 register(
-    _action("retry", gettext_lazy("Retry"), "retry_taskrun", retry, applies=_may_be_retried, refuses=_refusal),
-    _action("rerun", gettext_lazy("Run again as new"), "retry_taskrun", rerun, applies=_has_ended, refuses=_refusal),
+    _action("retry", gettext_lazy("Retry"), "retry_taskrun", retry, applies=_may_be_retried, refuses=again.refusal),
+    _action(
+        "rerun", gettext_lazy("Run again as new"), "retry_taskrun", rerun, applies=_has_ended, refuses=again.refusal
+    ),
     _action(
         "change",
         gettext_lazy("Run again with changes"),
         "run_taskrun",
         run_changed,
-        question=gettext_lazy("What is left as it is, or empty, is sent as it was."),
         make_form=_changes_form,
         applies=_has_ended,
-        refuses=_refuses_changes,
+        refuses=again.refuses_changes,
     ),
     _action(
         "revoke",

@@ -117,8 +117,11 @@ def _queues(request: HttpRequest, rows: Sequence[Any]) -> Mapping[str, Any]:
 def _tasks(request: HttpRequest, rows: Sequence[Any]) -> Mapping[str, Any]:
     """Suggest the tasks that this process knows, and those that ended lately: another program's are among these.
 
-    To ask the worker would have the page wait for one that does not answer. Other names can be typed.
+    To ask the worker would have the page wait for one that does not answer. Other names can be typed. Who may not see
+    tasks gets none.
     """
+    if not request.user.has_perm("taskq.view_taskrun"):
+        return {}
     return {"choices": sorted({*parameters.choices(), *throughput.names()})}
 
 

@@ -19,8 +19,10 @@ from django.db.models.constants import LOOKUP_SEP
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
+from django.utils.decorators import method_decorator
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
+from django.views.decorators.debug import sensitive_post_parameters
 
 from taskq.conf import settings
 from taskq_admin.actions.base import Action
@@ -78,6 +80,7 @@ class ReadOnlyAdmin(BaseAdmin[M]):
         name = f"{self.opts.app_label}_{self.opts.model_name}_do"
         return [path("do/<slug:key>/", view, name=name), *super().get_urls()]
 
+    @method_decorator(sensitive_post_parameters())
     def do_view(self, request: HttpRequest, key: str) -> HttpResponse:
         """Ask for an action, or do it."""
         request.current_app = self.admin_site.name
@@ -161,6 +164,14 @@ class ReadOnlyAdmin(BaseAdmin[M]):
     def row_data(self, row: M) -> dict[str, Any]:
         """Return a row of the list as plain values."""
         return {name: getattr(row, name) for name in self.json_fields}
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show Django's history of a row to those who may read its log, as the page *Audit* does."""
+        if not request.user.has_perm("admin.view_logentry"):
+            raise PermissionDenied
+        return super().history_view(request, object_id, extra_context)
 
     def page(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Show one row on its page. Raises 403 without permission, 404 for a row that is not there."""

@@ -10,6 +10,7 @@ from django.db.models.functions import Left, Right
 from django.utils.translation import gettext as _
 
 from taskq import states
+from taskq.calls.never_again import why_never
 from taskq.conf import settings
 from taskq.models import TaskRun
 
@@ -34,7 +35,14 @@ def refusal(run: TaskRun) -> str:
     return known
 
 
+def refuses_changes(run: TaskRun) -> str:
+    """Return why a task can't be run again with other arguments either, empty if it can."""
+    return why_never(run.name)
+
+
 def _refusal(run: TaskRun) -> str:
+    if reason := why_never(run.name):
+        return reason
     rows = TaskRun.objects.using(settings.DATABASE).filter(pk=run.pk)
     end = rows.values_list(Right("arguments", _TAIL), flat=True).first()
     if not end:

@@ -67,7 +67,9 @@ def find(wanted: Wanted) -> Found:
         return by_start
     conditions = _conditions(wanted, tab)
     if wanted.error and tab is UNFINISHED:
-        return _all_of(wanted, runs.filter(conditions, pk__in=failed_before(wanted.error, runs)))
+        numbers, is_cut = failed_before(wanted.error, runs)
+        found = _all_of(wanted, runs.filter(conditions, pk__in=numbers))
+        return replace(found, looked_at=NEWEST) if is_cut else found
     if wanted.error or wanted.exception or wanted.said:
         return _among_failures(wanted, tab.rows(runs), conditions)
     if wanted.stamp:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db.models import Case, QuerySet, Subquery, TextField, When
@@ -16,7 +16,8 @@ from django.db.models.functions import Coalesce, Left
 
 from taskq import states
 from taskq.conf import settings
-from taskq.models import Attempt, Message, Rerun, TaskEvent, TaskRun
+from taskq.engines import for_alias
+from taskq.models import Attempt, Message, Rerun, ScheduledMessage, TaskEvent, TaskRun
 from taskq.store.reading import together
 
 from . import durations, history, payloads
@@ -73,6 +74,11 @@ class Contents:
     result: payloads.Payload | None
     failure: payloads.Failure | None
     traceback: payloads.Payload | None
+
+
+def now() -> datetime:
+    """Return the time by the clock of the database, which writes the times of the rows."""
+    return datetime.fromtimestamp(for_alias(settings.DATABASE).now(), UTC)
 
 
 def listed() -> QuerySet[TaskRun]:
@@ -133,8 +139,10 @@ def states_of(task_ids: Sequence[str]) -> dict[str, str]:
 
 def is_known(task_id: str) -> bool:
     """Tell whether a task was sent under this id, and has not been forgotten."""
-    rows = TaskRun.objects.using(settings.DATABASE).filter(task_id=task_id)
-    return rows.exists() or Message.objects.using(settings.DATABASE).filter(task_id=task_id).exists()
+    return any(
+        model._base_manager.using(settings.DATABASE).filter(task_id=task_id).exists()
+        for model in (TaskRun, Message, ScheduledMessage)
+    )
 
 
 def named(name: str, task_ids: Sequence[str]) -> set[str]:

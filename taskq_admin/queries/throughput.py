@@ -87,7 +87,8 @@ def read(spans: Sequence[Span]) -> Throughput:
     since = {_MINUTE: last[_MINUTE] - HOUR.periods + 1, _HOUR: last[_HOUR] - hours + 1}
     by_period: dict[tuple[int, int], list[int]] = {}
     queues: dict[str, list[int]] = {}
-    for seconds, start, queue, *counts in _sums(since):
+    for negative, start, queue, *counts in _sums(since):
+        seconds = -negative
         number = start // seconds
         found = by_period.setdefault((seconds, number), [0] * len(_COUNTED))
         found[:] = map(int.__add__, found, map(int, counts))
@@ -100,10 +101,10 @@ def read(spans: Sequence[Span]) -> Throughput:
 def _sums(since: dict[int, int]) -> Sequence[tuple[int, int, str, int, int, int, int]]:
     wanted = Q()
     for seconds, first in since.items():
-        wanted |= Q(seconds=seconds, period__gte=first * seconds)
+        wanted |= Q(seconds=-seconds, period__gte=first * seconds)  # the sums of all names
     rows = Statistic.objects.using(settings.DATABASE).filter(wanted).order_by()
     # Only minutes are told apart by queue: there are 60 of them, and hours of a whole week.
-    place = Case(When(seconds=_MINUTE, then=F("queue")), default=Value(""), output_field=CharField())
+    place = Case(When(seconds=-_MINUTE, then=F("queue")), default=Value(""), output_field=CharField())
     summed = rows.annotate(place=place).values("seconds", "period", "place").annotate(*map(Sum, _COUNTED))
     return list(summed.values_list("seconds", "period", "place", *_SUMS))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.http import QueryDict
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.translation import gettext as _
@@ -20,6 +21,8 @@ from taskq import timezones
 #: Parameters of an address, in the order in which a list shows them.
 TEXTS = ("name", "queue", "worker", "exception", "error", "group", "root", "stamp")
 TIMES = ("since", "until")
+#: Those, and the words of a search, that look into payloads.
+_PAYLOADS = frozenset({"exception", "error", "stamp"})
 PARAMETERS = ("tab", "q", *TEXTS, *TIMES, "before")
 _LONGEST = 500
 _LONGEST_AGE = 50 * 365 * 86400
@@ -93,6 +96,32 @@ class Wanted:
         """Whether the list shows less than its tab."""
         rest = {field.name for field in fields(self)} - {"tab", "problems"}
         return any(getattr(self, name) for name in rest) or self.before is not None
+
+
+def without_payloads(query: str) -> str:
+    """Return the query of a list's address with dots for what is looked for in payloads; the names stay.
+
+    >>> without_payloads("tab=failed&q=order_id%3D123+mail")
+    'tab=failed&q=order_id%3D...+mail'
+    """
+    parameters = QueryDict(query.lstrip("?"), mutable=True)
+    for name, values in list(parameters.lists()):
+        parameters.setlist(name, [without_payload(name, text) for text in values])
+    return parameters.urlencode()
+
+
+def without_payload(name: str, text: str) -> str:
+    """Return the value of one parameter for the log, with dots for what is looked for in payloads."""
+    if name in _PAYLOADS:
+        return "..."
+    return _QUALIFIED.sub(_without_value, text) if name in ("q", "search") else text
+
+
+def _without_value(found: re.Match[str]) -> str:
+    kind, argument = found[1], found[2]
+    if argument is not None:
+        return f"{argument}=..."
+    return f"{kind}:..." if kind in _PAYLOADS else found[0]
 
 
 def _searched(text: str) -> dict[str, Any]:

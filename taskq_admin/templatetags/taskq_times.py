@@ -7,6 +7,7 @@ from typing import Any
 
 from django import template
 
+from taskq.histograms import Percentile
 from taskq_admin.queries import durations, times
 from taskq_admin.queries.throughput import Span
 from taskq_admin.queries.times import Times
@@ -15,12 +16,11 @@ register = template.Library()
 
 
 @register.filter
-def about(seconds: float | None) -> str:
+def about(found: Percentile | None) -> str:
     """Return a percentile in words, to two digits: it is read from a histogram, and not known more exactly."""
-    if seconds is None:
+    if found is None:
         return "-"
-    words = durations.words(float(f"{seconds:.2g}"))
-    return f"> {words}" if times.is_last(seconds) else words
+    return f"{found.sign} {durations.words(float(f'{found.seconds:.2g}'))}".strip()
 
 
 @register.inclusion_tag("admin/taskq_admin/times_of_spans.html")

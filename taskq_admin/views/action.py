@@ -98,6 +98,7 @@ class _Asked:
             "action": self.action,
             "chosen": self.chosen,
             "form": form,
+            "question": self._question(form),
             "confirm": confirm,
             "everything": "everything" in self.request.POST or "everything" in self.request.GET,
             "back": self.back,
@@ -112,7 +113,7 @@ class _Asked:
         return {
             "action": self.action.key,
             "label": self.action.label,
-            "question": self.action.question,
+            "question": self._question(form),
             "count": self.chosen.count.value,
             "more": self.chosen.count.more,
             "sample": self.chosen.names,
@@ -120,6 +121,10 @@ class _Asked:
             "fields": [name for name, field in form.fields.items() if not field.widget.is_hidden],
             "errors": form.errors,
         }
+
+    def _question(self, form: forms.Form) -> Any:
+        """Return what is asked: by the form, if it depends on the rows, else by the action."""
+        return getattr(form, "question", self.action.question)
 
     def _what(self) -> str:
         if self.chosen.count.value == 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django import forms
@@ -13,6 +13,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext_lazy as _
 
 from taskq import timezones
+from taskq_admin.queries import runs
 
 #: Characters of a reason at most.
 LONGEST_REASON = 500
@@ -47,13 +48,21 @@ class Confirm(forms.Form):
 
 
 def shown_at(request: HttpRequest) -> datetime:
-    """Return when the page was shown that this request comes from; now, if it does not say so or can't be right."""
+    """Return when the page was shown that this request comes from; now, if it does not say so or can't be right.
+
+    By the clock of the database, which writes the times that are compared with it. The page has the time of the machine
+    that made it: how long ago that was is what counts here.
+    """
     now = timezones.now()
     try:
         shown = parse_datetime(request.POST.get("shown", ""))
     except ValueError:
         shown = None
-    return min(shown, now) if shown is not None and shown.tzinfo is not None else now
+    age = max(now - shown, timedelta()) if shown is not None and shown.tzinfo is not None else timedelta()
+    try:
+        return runs.now() - age
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def way_back(request: HttpRequest, otherwise: str) -> str:

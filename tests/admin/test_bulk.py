@@ -90,6 +90,14 @@ def test_question_counts_and_names_some(admin_client: Client, failed: None) -> N
     assert not Message.objects.exists()
 
 
+def test_when_it_began_is_by_the_clock_of_the_database(
+    admin_user: User, failed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskq.timezones.now", lambda: START - timedelta(days=1))
+    began = job(admin_user).began
+    assert abs(began - datetime.now(UTC)) < timedelta(minutes=10)
+
+
 def test_it_is_begun_by_a_post_and_done_by_a_worker(admin_client: Client, failed: None) -> None:
     sent = {**ALL_FAILED, "confirmed": "1", "confirm-reason": "the network is back"}
     response = admin_client.post(f"{DO}retry/", sent)

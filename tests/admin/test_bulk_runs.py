@@ -47,6 +47,20 @@ def test_all_that_match_run_again_with_changes(admin_client: Client, failed: Non
     assert Rerun.objects.count() == (COUNT - 1 if new else 0)
 
 
+def test_sensitive_arguments_are_no_arguments_of_the_bulk_task(
+    admin_client: Client, failed: None, registry: Any
+) -> None:
+    @task(name="shop.tasks.pay", sensitive=("card",))
+    def pay(card: str = "") -> None:
+        """Do nothing."""
+
+    data = {"update_kwargs": '{"card": "4111"}', "confirmed": "1"}
+    response = admin_client.post(f"{DO}change/", {**ALL_FAILED, **data})
+    assert "card is a sensitive argument" in str(next(iter(get_messages(response.wsgi_request))))
+    assert not Message.objects.exists()
+    assert not LogEntry.objects.exists()
+
+
 def test_workflow_with_many_failed_members_is_retried_by_a_task(
     admin_client: Client, db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,8 +12,10 @@ import pytest
 from django.contrib.admin import AdminSite
 from django.contrib.auth.models import Permission, User
 from django.contrib.messages import get_messages
+from django.db import connection
 from django.http import Http404
 from django.test import Client, RequestFactory
+from django.test.utils import CaptureQueriesContext
 
 from taskq import states
 from taskq.engines import for_alias
@@ -22,6 +24,8 @@ from taskq.models import Error, ErrorCount, Message, TaskRun
 from taskq.records import Settlement
 from taskq.store import failures
 from taskq_admin.admin.errors import ErrorAdmin
+from taskq_admin.queries import matching, unfinished
+from taskq_admin.queries.wanted import Wanted
 
 URL = "/admin/taskq/error/"
 LIST = "/admin/taskq/taskrun/"
@@ -111,6 +115,29 @@ def test_these_are_revoked_that_wait_or_run_to_be_tried_again(
     assert not Message.objects.get(task_id="had another").revoked
     again = admin_client.post(asked.request["PATH_INFO"], data | {"filter": "tab=unfinished&error=none"})
     assert str(list(get_messages(again.wsgi_request))[-1]) == "No task matches (any more)."
+
+
+def test_backlog_is_not_read_for_what_waits_to_be_tried_again(
+    three_errors: None,
+    make_run: Callable[..., TaskRun],
+    make_attempt: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those that wait are looked up by the newest attempts, and what was not looked at is said."""
+    alike = encode_exception(KeyError("no order 77"))
+    for number in range(4):
+        make_run(f"tried {number}")
+        make_attempt(f"tried {number}", state=states.FAILURE, result=alike)
+    wanted = Wanted.of({"tab": "unfinished", "error": Error.objects.get(exception="KeyError").key})
+    with CaptureQueriesContext(connection) as captured:
+        assert (len(matching.find(wanted).ids), matching.find(wanted).looked_at) == (4, None)
+    waiting = [query["sql"] for query in captured if "PENDING" in query["sql"]]
+    assert waiting
+    assert all("EXISTS" not in sql and '"task_id" IN (\'tried' in sql for sql in waiting)
+    for module in (matching, unfinished):
+        monkeypatch.setattr(module, "NEWEST", 3)
+    found = matching.find(wanted)
+    assert (len(found.ids), found.looked_at) == (3, 3)
 
 
 def test_old_failures_are_out_of_the_counts(admin_client: Client, three_errors: None) -> None:

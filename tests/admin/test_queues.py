@@ -235,6 +235,18 @@ def test_queue_is_purged_by_its_name(
     assert TaskRun.objects.get().state == "REVOKED"
 
 
+def test_one_request_purges_a_limited_number(
+    admin_client: Client, make_messages: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskq_admin.actions.queues.MOST", 2)
+    monkeypatch.setattr("taskq.store.consuming._CHUNK", 1)
+    make_messages("mails", 3)
+    deleted, more = do(admin_client, "purge", "mails", **{"confirm-typed": "mails"})
+    assert deleted == "2 messages of mails were deleted, and their tasks revoked."
+    assert more == "No more are deleted at once: purge mails again if messages still wait in it."
+    assert loads()["mails"].waiting.value == 1
+
+
 @pytest.mark.parametrize("key", ["pause", "resume", "purge"])
 def test_action_of_a_queue_needs_its_permission(staff_client: Callable[..., Client], key: str) -> None:
     others = {"pause": "purge_queue", "resume": "purge_queue", "purge": "pause_queue"}

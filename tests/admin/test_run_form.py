@@ -13,8 +13,10 @@ from django.http import QueryDict
 from django.test import Client, override_settings
 
 from taskq import task
+from taskq.messages import arguments
 from taskq.models import Message, ScheduledMessage, TaskRun
 from taskq_admin import parameters
+from taskq_admin.actions import run_form
 from taskq_admin.actions.run_form import RunAgainAsJSONForm, RunAgainForm, RunForm, Signed
 from tests.support.hostile import HOSTILE
 from tests.unit.tasks.fixtures import registry
@@ -56,6 +58,14 @@ def form(name: str, **data: str) -> RunForm:
 def called(found: Signed) -> tuple[list[Any], dict[str, Any]]:
     assert found.is_valid(), found.errors
     return found.cleaned_data["args"], found.cleaned_data["kwargs"]
+
+
+def test_every_sensitive_field_hides_what_is_typed() -> None:
+    @task(name="tests.keys", sensitive=("keys", "extra", "pin"))
+    def keys(*keys: str, pin: bool = False, **extra: str) -> None: ...
+
+    types = {field.widget.input_type for field in parameters.fields("tests.keys").values()}  # type: ignore[attr-defined]
+    assert types == {"password"}
 
 
 def test_fields_follow_the_signature(mail: str, plain: str) -> None:
@@ -226,6 +236,103 @@ def test_arguments_that_are_not_known_exactly_are_not_filled_in(
     assert isinstance(page.context["form"], RunAgainAsJSONForm)
 
 
+UUID = '{"__type__": "uuid", "__value__": {"hex": "11111111222233334444555555555555"}}'
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        f"[[{UUID}, 1], {{}}]",
+        '[[{"a": 1}, 1], {}]',
+        "[[null, 1], {}]",
+        '[["", 1], {}]',
+        '[["x", null], {}]',
+        '[["x"], {"price": {"__type__": "decimal", "__value__": "1.10"}}]',
+        '[["x"], {"at": {"__type__": "datetime", "__value__": "2026-01-01T10:00:00"}}]',
+        '[["x"], {"day": {"a": 1}}]',
+    ],
+)
+def test_what_a_field_cant_show_is_json_and_stays_as_it_was(
+    admin_client: Client, registry: Any, make_run: Make, stored: str
+) -> None:
+    @task(name="shop.ship")
+    def ship(
+        order: str,
+        n: int = 1,
+        *,
+        price: float = 0.0,
+        at: datetime | None = None,
+        day: date | None = None,
+    ) -> None:
+        """Do nothing."""
+
+    make_run(name=ship.name, arguments=stored, state="FAILURE", queue="mails", finished_at=START)
+    form = admin_client.get(AGAIN, {"id": "run-1"}).context["form"]
+    assert isinstance(form, RunAgainAsJSONForm)
+    # Only the queue: nothing is required.
+    data = {"id": "run-1", "confirmed": "1", **form.initial, "queue": "slow", "new": ""}
+    assert admin_client.post(AGAIN, data).status_code == 302
+    run = TaskRun.objects.get()
+    assert (run.arguments, run.queue) == (stored, "slow")
+
+
+def test_what_is_not_changed_keeps_its_type(admin_client: Client, registry: Any, make_run: Make) -> None:
+    @task(name="shop.ship")
+    def ship(order, weight: float, at: datetime, limit: int | None = None, n: int = 7):  # type: ignore[no-untyped-def]
+        """Do nothing."""
+
+    at = '{"__type__": "datetime", "__value__": "2026-01-01T10:00:00+00:00"}'
+    make_run(
+        name=ship.name, arguments=f"[[{UUID}, 3, {at}, null, 2], {{}}]", state="FAILURE", queue="m", finished_at=START
+    )
+    form = admin_client.get(AGAIN, {"id": "run-1"}).context["form"]
+    assert isinstance(form, RunAgainForm)
+    data = {"id": "run-1", "confirmed": "1", "new": "on", **form.initial, A + "n": "3"}
+    assert admin_client.post(AGAIN, data).status_code == 302
+    new = TaskRun.objects.exclude(task_id="run-1").get()
+    order, when = json.loads(UUID), json.loads(at)
+    assert json.loads(new.arguments or "") == [[], {"order": order, "weight": 3, "at": when, "limit": None, "n": 3}]
+    assert '"weight": 3,' in (new.arguments or "")
+
+
+def test_what_is_missing_is_as_it_was_and_what_is_emptied_is_its_default(
+    admin_client: Client, plain: str, make_run: Make
+) -> None:
+    stored = '[[1, 3], {"text": "y", "ratio": 1.5}]'
+    make_run(name=plain, arguments=stored, queue="mails", state="FAILURE", finished_at=START)
+    asked = {"id": "run-1", "confirmed": "1", "new": "on"}
+    page = admin_client.get(AGAIN, {"id": "run-1"})
+    assert "An argument that is emptied gets its default." in page.content.decode()
+    admin_client.post(f"{AGAIN}?format=json", asked | {"queue": "slow"})
+    admin_client.post(f"{AGAIN}?format=json", asked | {A + "ratio": "2.5", "shown": "?"})
+    admin_client.post(f"{AGAIN}?format=json", asked | {A + "second": "", "shown": "?"})
+    same, changed, emptied = TaskRun.objects.exclude(task_id="run-1").order_by("pk")
+    assert same.arguments == stored
+    assert json.loads(changed.arguments or "") == [[1], {"second": 3, "text": "y", "ratio": 2.5}]
+    assert json.loads(emptied.arguments or "") == [[1], {"text": "y", "ratio": 1.5}]
+
+
+@pytest.mark.parametrize("name", ["args", "kwargs", "update_kwargs"])
+def test_arguments_for_another_form_are_refused(admin_client: Client, plain: str, make_run: Make, name: str) -> None:
+    make_run(name=plain, arguments="[[1], {}]", state="FAILURE", finished_at=START)
+    sent = {"id": "run-1", "confirmed": "1", name: "[2]"}
+    answer = admin_client.post(f"{AGAIN}?format=json", sent).json()
+    assert answer["errors"] == {"__all__": [f"This form has no field {name}."]}
+    assert not Message.objects.exists()
+
+
+def test_altered_arguments_are_not_signed_anew(admin_client: Client, plain: str, make_run: Make, settings: Any) -> None:
+    settings.TASKQ_SIGNING = True
+    genuine = arguments.seal("[[1], {}]", "run-1", plain) or ""
+    run = make_run(name=plain, arguments=genuine, state="FAILURE", queue="mails", finished_at=START)
+    assert isinstance(admin_client.get(AGAIN, {"id": "run-1"}).context["form"], RunAgainForm)
+    run.arguments = genuine.replace("[[1]", "[[9]")
+    run.save()
+    assert isinstance(admin_client.get(AGAIN, {"id": "run-1"}).context["form"], RunAgainAsJSONForm)
+    admin_client.post(AGAIN, {"id": "run-1", "confirmed": "1", A + "second": "4"})
+    assert not Message.objects.exists()
+
+
 def test_sensitive_arguments_are_not_filled_in(admin_client: Client, mail: str, make_run: Make) -> None:
     make_run(
         name=mail, arguments='[["ann", 1, "***"], {}, {"masked": true}]', state="FAILURE", queue="m", finished_at=START
@@ -244,3 +351,7 @@ def test_the_form_is_there_as_json(admin_client: Client, mail: str) -> None:
     assert [field["name"] for field in answer["fields"]][:2] == [A + "to", A + "copies"]
     sent = admin_client.post(f"{PAGE}?task={mail}&format=json", {A + "to": "ann"}).json()
     assert TaskRun.objects.get().task_id == sent["task_id"]
+
+
+def test_nothing_to_replace_is_no_change() -> None:
+    assert run_form.given({"queue": "", "priority": 0, "update_kwargs": {}}, "update_kwargs") == {"priority": 0}

@@ -17,8 +17,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from taskq import control, states
-from taskq.models import Error, Failure, Node, Statistic, TaskEvent, TaskLog, TaskRun
+from taskq.models import Error, Failure, Node, TaskEvent, TaskLog, TaskRun
 from taskq.models import Group as TaskGroup
+from taskq.store import statistics
 from tests.support.crawling import links, pattern
 
 SECTION = "/admin/taskq/"
@@ -59,8 +60,9 @@ def site(make_run: Make, make_attempt: Make, make_messages: Make, make_scheduled
     Error.objects.create(key="key", name="shop.tasks.mail", exception="ValueError", first_seen=now, last_seen=now,
                          message="refused", last_run=last)  # fmt: skip
     TaskGroup.objects.create(group_id="group", root_id="run-1", size=9, remaining=3, failed=True, created_at=now)
-    minute = int((now - timedelta(minutes=2)).timestamp()) // 60 * 60
-    Statistic.objects.create(seconds=60, period=minute, name="shop.tasks.mail", queue="mails", succeeded=1, failed=9)
+    minute = int((now - timedelta(minutes=2)).timestamp()) // 60
+    counters = dict.fromkeys(statistics.COUNTERS, 0) | {"succeeded": 1, "failed": 9}
+    statistics.add({(minute, "shop.tasks.mail", "mails"): list(counters.values())}, "default")
 
 
 def opened(client: Client) -> Iterator[tuple[str, int, list[str]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.messages import get_messages
 from django.test import Client
 
+from taskq.calls import never_again
 from taskq.models import Message, Rerun, TaskRun
 from taskq_admin.admin import TaskRunAdmin
 from taskq_admin.queries import again
@@ -148,6 +149,34 @@ def test_pressing_twice_on_one_page_runs_each_again_once(
     assert Message.objects.count() == Rerun.objects.count() == len(ids)
     post(admin_client, "rerun", *ids, shown=datetime.now(UTC).isoformat())
     assert Rerun.objects.count() == 2 * len(ids), "from a new page it is meant"
+
+
+@pytest.mark.parametrize("seconds", [-3600.0, 3600.0])
+def test_clock_of_the_web_server_may_be_wrong(
+    admin_client: Client, failed: TaskRun, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    wrong = lambda: datetime.now(UTC) + timedelta(seconds=seconds)  # noqa: E731
+    monkeypatch.setattr("taskq.timezones.now", wrong)
+    shown = admin_client.get(f"{DO}rerun/", {"id": "run-1"}).context["shown"]
+    post(admin_client, "rerun", "run-1", shown=shown)
+    assert "again already" in " ".join(post(admin_client, "rerun", "run-1", shown=shown))
+    post(admin_client, "rerun", "run-1", shown=wrong().isoformat())
+    assert Rerun.objects.count() == 2, "from a new page it is meant"
+
+
+def test_button_knows_what_the_project_never_runs_again(
+    admin_client: Client, failed: TaskRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(never_again._REASONS, failed.name, "Payments are entered anew.")
+    page = admin_client.get(url(failed)).content.decode()
+    assert "Payments are entered anew." in page
+    assert f"{DO}retry/" not in page
+    assert f"{DO}change/" not in page
+
+
+def test_reports_of_errors_have_nothing_that_was_posted(admin_client: Client, failed: TaskRun) -> None:
+    answer = admin_client.post(f"{DO}change/", {"id": "run-1", "confirmed": "1", "args": "secret"})
+    assert answer.wsgi_request.sensitive_post_parameters == "__ALL__"  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

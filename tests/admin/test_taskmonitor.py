@@ -174,3 +174,21 @@ def test_screen_of_a_terminal(alias: str, database: Database, tmp_path: Any) -> 
         assert terminal.wait() == 0
     finally:
         terminal.close()
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "words"),
+    [
+        ("taskq_admin.management.commands.taskmonitor", "take", ("taskmonitor", "--once")),
+        ("taskq_admin.queries.columns", "found_errors", ("tasks", "errors")),
+    ],
+)
+def test_error_of_the_database_is_escaped(
+    db: None, monkeypatch: pytest.MonkeyPatch, module: str, name: str, words: tuple[str, ...]
+) -> None:
+    def away(*args: Any) -> None:
+        raise OperationalError("gone\x1b[2J")
+
+    monkeypatch.setattr(f"{module}.{name}", away)
+    with pytest.raises(CommandError, match=r"^The database does not answer: gone\\x1b\[2J$"):
+        call_command(*words, stdout=StringIO())

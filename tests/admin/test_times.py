@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from urllib.parse import urlencode
 
+import pytest
 from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.db.models import Q
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from taskq import clock
 from taskq.histograms import percentile
@@ -40,21 +45,24 @@ def test_percentiles_are_those_of_the_summed_histograms(admin_client: Client, db
     assert [(name, each.ended) for name, each in found.queues] == [("taskq", 100), ("other", 10)]
     quick, slow = found.tasks[0][1], found.tasks[1][1]
     assert quick.waits == [percentile([95, 0, 0, 0, 5, *7 * [0]], share) for share in (0.5, 0.95, 0.99)]
-    assert slow.runs == [1000.0, 1000.0, 1000.0]
+    assert slow.runs == 3 * [(1000.0, ">")]
     assert found.total.ended == 110
     assert times.summary(throughput.DAY).total.ended == 1_110
 
     page = text(admin_client)
     assert '<a href="/admin/taskq/taskrun/?name=shop.%3Cslow%3E">shop.<wbr>&lt;slow&gt;</a>' in page
-    assert '<td class="taskq-number" data-label="Waited p95">10 ms</td>' in page
+    assert '<td class="taskq-number" data-label="Waited p95">&lt; 10 ms</td>' in page
     assert '<td class="taskq-number" data-label="Ran p99">&gt; 16 min 40 s</td>' in page
     whole = admin_client.get("/admin/taskq/worker/overview/", {"format": "json"}).json()["times"]
     assert whole["all"]["ended"] == 110
+    slowest = {key: 1000.0 for key in times.SHARES} | {"less_than": [], "more_than": list(times.SHARES)}
     assert whole["tasks"][1] == {
         "name": "shop.<slow>",
         "ended": 10,
-        **{key: {"p50": 1000.0, "p95": 1000.0, "p99": 1000.0} for key in ("waited", "ran")},
+        "waited": slowest,
+        "ran": slowest,
     }
+    assert whole["tasks"][0]["waited"]["less_than"] == ["p50", "p95"]
     assert [each["name"] for each in whole["queues"]] == ["taskq", "other"]
 
 
@@ -75,6 +83,59 @@ def test_percentiles_of_one_task_and_of_one_queue_by_span(admin_client: Client, 
     assert times.of_task("absent") == []
     assert "taskq-times" in text(admin_client, "taskrun/")
     assert "Ran p50" not in text(admin_client, "taskrun/?name=shop.absent")
+
+
+def test_what_is_read_does_not_grow_with_the_names(
+    admin_client: Client, db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The busiest are found among ``NEWEST`` hours of names at most, in SQL: totals are those of all names."""
+    names = [f"shop.task_{number}" for number in range(60)]
+    for number, name in enumerate(names):
+        timed(0, 1, 4, 100 + number, name=name, queue=f"queue-{number % 3}")
+        timed(5 * 60, 1, 4, 1_000 - number, name=name)
+    with monkeypatch.context() as patched:
+        read = spied(patched)
+        found = times.summary(throughput.HOUR)
+    assert [name for name, _ in found.tasks] == names[:-11:-1]
+    assert found.total.ended == sum(100 + number for number in range(60))
+    assert len({name for name, _ in read}) <= 3 + times._CHOSEN
+
+    monkeypatch.setattr(times, "NEWEST", 70)
+    newest = times.summary(throughput.DAY)
+    # By the hour of the last minutes: in those before there are too many names.
+    assert {name for name, _ in newest.tasks} <= set(names[-times._CHOSEN :])
+    assert {each.ended for _, each in newest.tasks} == {1_100}
+    assert newest.total.ended == sum(1_100 for _ in names)
+
+
+def spied(patched: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Keep the keys of all sums that come from the database, with how much ended."""
+    kept: list[tuple[str, int]] = []
+    real = times._read
+
+    def read(wanted: Q, by: str) -> Iterator[tuple[int, str, times.Times]]:
+        for part, key, each in real(wanted, by):
+            kept.append((key, each.ended))
+            yield part, key, each
+
+    patched.setattr(times, "_read", read)
+    return kept
+
+
+@pytest.mark.parametrize(
+    ("read", "columns"),
+    [("of_task", "(seconds=? AND period=? AND name=?"), ("of_queue", "period=? AND name=? AND queue=?")],
+)
+def test_index_leads_to_one_name(db: None, read: str, columns: str) -> None:
+    with CaptureQueriesContext(connection) as captured:
+        getattr(times, read)("shop.add")
+    if connection.vendor != "sqlite":
+        pytest.skip("the words of another planner")
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {captured[0]['sql']}")
+        plan = [row[-1] for row in cursor.fetchall() if "SEARCH" in row[-1]]
+    assert len(plan) == 2
+    assert all(columns in step for step in plan)
 
 
 def test_times_of_queues_are_for_who_may_see_queues(client: Client, db: None) -> None:

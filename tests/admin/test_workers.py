@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
 from django.test import Client, override_settings
 from django.urls import reverse
 
@@ -132,7 +133,7 @@ def test_worker_page_shows_what_each_slot_runs(
     worker, run = make_worker(info=doing(folded=folded)), make_run()
     with django_assert_max_num_queries(5):
         page = page_of(admin_client, worker)
-    assert f'<a href="{reverse("admin:taskq_taskrun_change", args=[run.pk])}">shop.tasks.mail</a>' in page
+    assert f'<a href="{reverse("admin:taskq_taskrun_change", args=[run.pk])}">shop.<wbr>tasks.<wbr>mail</a>' in page
     for part in ("0.50, 1.25, 2.00", "9 succeeded", "2 retried", "0 revoked", "<dd>on</dd>", "1 min 1 s", "idle",
                  "no-row", "950 more slots, 800 of them", "shop.tasks.fetch: 800"):  # fmt: skip
         assert part in page
@@ -323,6 +324,27 @@ def test_stack_of_a_task_is_shown(
         assert "No worker has answered" in admin_client.get(address, {"id": task_id}).content.decode()
 
 
+def test_what_a_stranger_answers_for_a_stack_is_cut(admin_client: Client, make_worker: Make, answers: Answers) -> None:
+    make_worker()
+    address = reverse("admin:taskq_worker_stack")
+    for said in ({"ok": "x" * 2_000_000}, {"error": "x" * 2_000_000}):
+        answers.by_command["stack"] = [{"taskq@one": said}]
+        assert len(admin_client.get(address, {"id": "run-1"}).content) < 200_000
+
+
+def test_names_of_tasks_are_suggested_to_who_may_see_tasks(
+    staff_client: Callable[..., Client], make_worker: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_worker()
+    monkeypatch.setattr(parameters, "choices", lambda: ["shop.mail"])
+    client = staff_client("view_worker", "control_worker")
+    page = client.get(f"{URL}do/rate-limit/", {"id": "boot-1"})
+    assert page.status_code == 200
+    assert "shop.mail" not in page.content.decode()
+    User.objects.get(username="staff").user_permissions.add(Permission.objects.get(codename="view_taskrun"))
+    assert "shop.mail" in client.get(f"{URL}do/rate-limit/", {"id": "boot-1"}).content.decode()
+
+
 def test_stack_needs_permissions(staff_client: Callable[..., Client], answers: Answers) -> None:
     address = reverse("admin:taskq_worker_stack")
     assert staff_client("view_worker", "view_taskrun").get(address, {"id": "run-1"}).status_code == 403
@@ -339,7 +361,7 @@ def test_pages_as_json(admin_client: Client, make_worker: Make, make_messages: A
     found = admin_client.get(f"{URL}boot-1/change/", {"format": "json"}).json()
     assert (found["slots"][0]["task_id"], found["held"][0]["task_id"]) == ("run-1", "run-1")
     found = admin_client.get(reverse("admin:taskq_overview"), {"format": "json"}).json()
-    assert {"tiles", "notices", "chart", "queues", "workers"} == set(found)
+    assert {"tiles", "notices", "chart", "times", "queues", "workers"} == set(found)
     assert found["workers"][0]["slots"][0]["task_id"] == "run-1"
 
 

@@ -109,12 +109,12 @@ def _rows() -> dict[str, int]:
 
     from taskq.models import Worker
 
-    # What a worker has while it runs; queues of callers, which expire by themselves; a row for each duty; and counts by
-    # the hour.
-    own = {"Worker", "Queue", "Exchange", "Binding", "Lease", "Statistic"}
+    # Queues of callers, which expire by themselves; a row for each duty; and counts by time.
+    kept = {"Queue", "Exchange", "Binding", "Lease", "Statistic", "ErrorCount"}
     counts = {model.__name__: model._default_manager.count() for model in apps.get_app_config("taskq").get_models()}
+    # The one worker that runs.
     counts["Worker"] = Worker.objects.exclude(state=Worker.CONSUMER).count() - 1
-    return {name: count for name, count in counts.items() if count and name not in own - {"Worker"}}
+    return {name: count for name, count in counts.items() if count and name not in kept}
 
 
 def _run_tenth(worker: Worker, first: int, parts: int) -> Usage:

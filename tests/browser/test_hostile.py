@@ -74,6 +74,8 @@ def _others(number: int, value: str) -> Iterator[Model]:
     yield Worker(token=f"{MARK}{number}", name=cut, host=cut, info=json.dumps(info), **times)
     minute = int(now.timestamp()) // 60 * 60
     yield Statistic(seconds=60, period=minute, name=cut, queue=cut, failed=10_000, ran_3=10_000)
+    yield Statistic(seconds=3600, period=minute // 3600 * 3600, name=cut, queue=cut, failed=10_000)
+    yield Statistic(seconds=-60, period=minute, queue=cut, failed=10_000, ran_3=10_000)
     for place, task_id in enumerate((root, f"{MARK}node-{number}")):
         yield Node(root_id=root, task_id=task_id, name=cut, position=place, created_at=now)
 

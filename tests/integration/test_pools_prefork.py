@@ -129,6 +129,15 @@ def test_descriptors_do_not_leak_with_children():
         assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_child_soon_collects_garbage_that_has_grown_old():
+    with driving() as driver:
+        work = delivery("garbage:")
+
+        driver.work_off([work])
+
+        assert driver.outcomes[work.job].result == "taken"
+
+
 @pytest.mark.django_db(transaction=True)
 def test_connections_are_closed_before_the_fork():
     connection.ensure_connection()

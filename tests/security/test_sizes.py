@@ -203,20 +203,14 @@ def signatures(kind: str, count: int = 8_000) -> list[dict[str, Any]]:
     return [{"task": ADD, "args": [2, 2], "kwargs": {}, "options": each, "immutable": True} for each in options]
 
 
-def a_group(kind: str) -> dict[str, Any]:
-    tasks = {"tasks": signatures(kind)}
-    return {"task": "celery.group", "args": [], "kwargs": tasks, "options": {}, "subtask_type": "group"}
-
-
 @pytest.mark.usefixtures("unharmed")
 @pytest.mark.parametrize(
     ("name", "args", "embed"),
     [
         ("celery.group", [signatures("group")], {}),
-        ("celery.chord", [[{"task": ADD, "args": [2, 2], "kwargs": {}, "options": {}}], a_group("body")], {}),
         (ADD, ["no", 2], {"errbacks": signatures("errback")}),
     ],
-    ids=["group", "body", "errbacks"],
+    ids=["group", "errbacks"],
 )
 def test_a_large_canvas_in_one_message_is_never_in_the_main_process(
     alias: str, name: str, args: list[Any], embed: dict[str, Any]

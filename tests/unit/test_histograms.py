@@ -24,7 +24,7 @@ def test_percentile_is_in_the_bucket_of_the_true_one(seconds: list[float], share
     assert found is not None
     true = sorted(seconds)[max(0, -(-int(share * 1000) * len(seconds) // 1000) - 1)]
     low = BOUNDS[bucket(true) - 1] if bucket(true) else 0.0
-    assert low <= found <= BOUNDS[bucket(true)] * 1.0001
+    assert low <= found.seconds <= BOUNDS[bucket(true)] * 1.0001
 
 
 @given(times, times)
@@ -34,6 +34,9 @@ def test_sum_of_two_histograms_is_the_histogram_of_both(some: list[float], other
 
 def test_ends_of_the_scale() -> None:
     assert percentile([0] * BUCKETS, 0.5) is None
-    assert percentile(counts([5000.0]), 0.5) == BOUNDS[-1]
-    assert percentile(counts([0.0]), 1.0) == pytest.approx(BOUNDS[0])
+    assert percentile(counts([5000.0]), 0.5) == (BOUNDS[-1], ">")
+    assert percentile(counts([0.0]), 1.0) == percentile(counts([0.00005]), 0.5) == (BOUNDS[0], "<")
+    end = percentile(counts([1000.0]), 1.0)
+    assert end is not None
+    assert (end.seconds, end.sign) == (pytest.approx(BOUNDS[-1]), "")
     assert [bucket(bound) for bound in BOUNDS] == list(range(len(BOUNDS)))

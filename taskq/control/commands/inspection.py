@@ -5,18 +5,23 @@ They read snapshots, and answer whatever else waits; ``scheduled`` and ``revoked
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from taskq.calls.registry import tasks
-from taskq.control import rows, taskinfo
+from taskq.control import configuration, rows, taskinfo
 from taskq.control.pending import Pending
 from taskq.control.registry import inspect_command
 from taskq.control.state import WorkerState
 from taskq.messages.protocol.options import is_storable
+from taskq.tasks.validation import HANDLERS, OPTIONS
 
 #: The attributes of tasks that ``registered`` shows by default. Celery's.
 _ITEMS = ("exchange", "routing_key", "rate_limit")
+#: Those that it shows at all. Other attributes of a task's class are its own: a password may be among them.
+_SHOWN = OPTIONS.keys() - set(HANDLERS)
+#: The most characters of one value, and of all tasks with their attributes: then follow names only.
+_MOST_VALUE, _MOST_REPLY = 200, 1_000_000
 #: What ``stack`` replies if there is none.
 _NOT_HERE = "the task does not run here"
 _ENDED = "the task does not run any more, or has not begun"
@@ -66,6 +71,8 @@ def query_task(state: WorkerState, ids: Any = (), **_: Any) -> Any:
     """Find tasks by id: active, reserved or scheduled. Those that no worker holds are missing."""
     given = [ids] if isinstance(ids, str) else ids or ()
     wanted = {each for each in given if isinstance(each, str) and is_storable(each)}
+    if len(wanted) > rows.MOST_SCHEDULED:
+        raise ValueError(f"one command finds at most {rows.MOST_SCHEDULED} tasks, not {len(wanted)}")
     found = {r.id: ["reserved", taskinfo.reserved_info(r, state.hostname)] for r in state.reserved() if r.id in wanted}
     for each in state.running():
         if each.request.id in wanted:
@@ -102,12 +109,23 @@ def stack(state: WorkerState, task_id: str, **_: Any) -> Pending | dict[str, str
 
 @inspect_command(alias="dump_tasks", variadic="taskinfoitems", signature="[attr1 [attr2 [... [attrN]]]]")
 def registered(state: WorkerState, taskinfoitems: Any = None, builtins: bool = False, **_: Any) -> list[str]:
-    """List the tasks that workers know, with these of their attributes."""
-    items = [item for item in taskinfoitems or _ITEMS if isinstance(item, str) and not item.startswith("_")]
-    return [_described(name, items) for name in sorted(tasks) if builtins or not name.startswith(_BUILT_IN)]
+    """List the tasks that workers know, with these of their options."""
+    items = list(dict.fromkeys(item for item in taskinfoitems or _ITEMS if isinstance(item, str) and item in _SHOWN))
+    found, size = [], 0
+    for name in sorted(tasks):
+        if builtins or not name.startswith(_BUILT_IN):
+            found.append(_described(name, items) if size < _MOST_REPLY else name)
+            size += len(found[-1])
+    return found
 
 
-def _described(name: str, items: Iterable[str]) -> str:
+def _described(name: str, items: Sequence[str]) -> str:
     task = tasks[name]
-    found = [f"{item}={value}" for item in items if (value := getattr(task, item, None)) is not None]
+    values = [(item, value) for item in items if (value := getattr(task, item, None)) is not None]
+    found = [f"{item}={_value(item, value)}" for item, value in values]
     return f"{name} [{' '.join(found)}]" if found else name
+
+
+def _value(item: str, value: Any) -> str:
+    text = str(configuration.masked(item, value if isinstance(value, Mapping) else str(value)))
+    return text if len(text) <= _MOST_VALUE else f"{text[:_MOST_VALUE]}…"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from math import isfinite
 from typing import Any
@@ -17,6 +18,8 @@ from taskq.store.exchanges import EXCHANGE_TYPES
 
 #: The longest time in seconds and the largest number that an option may have.
 _LONGEST, _MOST = 10 * 365 * 86400.0, 2**31 - 1
+#: The most characters of the names of a worker's queues, as its row has them: pages read the start of what it has.
+_MOST_NAMES = 16_000
 
 
 def _is_flag(value: Any) -> bool:
@@ -77,10 +80,17 @@ def add_consumer(
     reply = {"ok": f"add consumer {queue}"}
 
     def add() -> dict[str, str]:
+        _check_space(queue, [each.name for each in state.node.options.queues])
         state.node.changes.add_queue(added)
         return reply
 
     return state.on_store(add, late=lambda: reply)
+
+
+def _check_space(queue: str, names: list[str]) -> None:
+    """Raise ``ValueError`` if a worker that reads the queues ``names`` can't read another one."""
+    if queue not in names and len(json.dumps([*names, queue])) > _MOST_NAMES:
+        raise ValueError(f"the worker reads {len(names)} queues, and their names have no space for another one")
 
 
 def _queue(name: str, exchange: str | None, kind: str | None, key: str | None, options: dict[str, Any]) -> Queue:

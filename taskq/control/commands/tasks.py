@@ -38,14 +38,14 @@ def revoke(
     so many seconds, by the signal. ``written`` says that the caller has written to the database that they are revoked.
     """
     ids, name = revoking.task_ids(task_id), revoking.signal_text(terminate, signal, grace)
-    wanted = set(ids)
+    wanted, batches = set(ids), revoking.by_ids(ids)
     held = [request for request in state.held() if request.id in wanted]
     if not terminate:
         words = f"tasks {wanted} flagged as revoked"
     else:
         words = f"terminate: {', '.join(sorted(request.id for request in held)) or 'tasks unknown'}"
     reply = _revoke_here(state, held, name) or {"ok": words}
-    return reply if written else _write(state, iter([ids]), name, reply)
+    return reply if written else _write(state, batches, name, reply)
 
 
 @control_command(args=[("signal", str)], variadic="task_id", signature="<signal> [id1 [id2 [... [idN]]]]")

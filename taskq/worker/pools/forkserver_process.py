@@ -80,6 +80,9 @@ def _make_forkable(run: RunFn | None = None) -> None:
     return_free_memory()
     # All processes share the objects that exist now; a collection in a child would write to them, and so copy them.
     gc.freeze()
+    # The collector leaves its oldest generation alone until that has grown by a quarter of what the last full
+    # collection has left: of nothing from now on, and no longer of the whole project.
+    gc.collect()
 
 
 def _warn_of_threads() -> None:

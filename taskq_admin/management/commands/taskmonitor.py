@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, no_translations
 from django.db import Error
 
+from taskq.log_escapes import escaped
 from taskq.management import arguments
 from taskq_admin.terminal.board import Board
 from taskq_admin.terminal.snapshot import take
@@ -38,7 +39,7 @@ class Command(BaseCommand):
             try:
                 board.snapshot = take(board.limit)
             except Error as error:
-                raise CommandError(f"The database does not answer: {error}") from error
+                raise CommandError(escaped(f"The database does not answer: {error}")) from error
             self.stdout.write("\n".join(board.everything()))
             return
         if not (sys.stdin.isatty() and sys.stdout.isatty()):

@@ -154,3 +154,16 @@ def test_failures_go_with_their_runs_and_errors_with_their_age(alias: str) -> No
         sum(retention.sweep({}, alias))
     assert not Error.objects.using(alias).exists()
     assert not Failure.objects.using(alias).exists()
+
+
+def test_what_is_deleted_for_good_leaves_no_message(alias: str) -> None:
+    fail(2)
+    error = Error.objects.using(alias).get()
+    older, last = TaskRun.objects.using(alias).order_by("id")
+    assert error.last_run == last.pk
+    retention.delete([older.task_id], alias)
+    assert Error.objects.using(alias).get().message == error.message != ""
+    retention.delete([last.task_id], alias)
+    assert Error.objects.using(alias).get().message == ""
+    fail(1)
+    assert Error.objects.using(alias).get().message != ""

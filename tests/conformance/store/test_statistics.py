@@ -74,7 +74,17 @@ def test_names_that_no_worker_knows_make_one_row(alias: str, now: list[float]) -
     duty.count([end(states.FAILURE, f"evil.{number}") for number in range(100)])
     duty.write()
     assert row(alias, 60, "").failed == 100
-    assert Statistic.objects.using(alias).count() == 2
+    assert Statistic.objects.using(alias).filter(seconds__gt=0).count() == 2
+
+
+def test_sum_of_all_names_of_a_queue_is_a_row_too(alias: str, now: list[float]) -> None:
+    duty = Statistics(alias, NAMES)
+    for name in ("shop.add", "shop.mail", "evil"):
+        duty.count([end(states.SUCCESS, name)])
+        duty.write()
+    for seconds in (60, 3600):
+        found = row(alias, -seconds, "", queue="taskq")
+        assert (found.succeeded, found.waited_2, found.ran_5) == (3, 3, 3)
 
 
 def test_workers_add_to_the_same_rows(alias: str) -> None:
@@ -93,7 +103,8 @@ def test_workers_add_to_the_same_rows(alias: str) -> None:
         list(threads.map(write, (0, 1)))
     rows = Statistic.objects.using(alias)
     assert {row.succeeded for row in rows.filter(seconds=60)} == {10}
-    assert (rows.count(), row(alias, 3600, "a", queue="p").failed) == (12, 10)
+    assert (rows.filter(seconds__gt=0).count(), row(alias, 3600, "a", queue="p").failed) == (12, 10)
+    assert {found.failed for found in rows.filter(seconds__lt=0)} == {3 * 10}
 
 
 @pytest.mark.parametrize(("error", "kept"), [(OperationalError, True), (ProgrammingError, False)])
@@ -113,7 +124,7 @@ def test_what_the_database_refuses_is_dropped(
         else:
             duty.write()
     duty.write()
-    assert Statistic.objects.using(alias).count() == (2 if kept else 0)
+    assert Statistic.objects.using(alias).count() == (4 if kept else 0)
 
 
 def test_old_minutes_and_hours_are_deleted(alias: str) -> None:
@@ -121,6 +132,7 @@ def test_old_minutes_and_hours_are_deleted(alias: str) -> None:
     for age in (timedelta(0), timedelta(hours=24), timedelta(hours=27), timedelta(days=30), timedelta(days=33)):
         minute = (now - int(age.total_seconds())) // 60
         statistics.add({(minute, "a", "q"): [1] * len(COUNTERS), (minute, "b", "q"): [1] * len(COUNTERS)}, alias)
-    assert sum(statistics.expire(3, alias)) == 2 * (3 + 1)
+    assert sum(statistics.expire(3, alias)) == 3 * (3 + 1)
     rows = Statistic.objects.using(alias)
-    assert (rows.filter(seconds=60).count(), rows.filter(seconds=3600).count()) == (2 * 2, 2 * 4)
+    kept = [rows.filter(seconds=seconds).count() for seconds in (60, 3600, -60, -3600)]
+    assert kept == [2 * 2, 2 * 4, 2, 4]

@@ -19,11 +19,11 @@ from taskq.models import Binding, Message, TaskEvent, Worker
 from taskq.store import topology
 from taskq_admin.actions.base import Who, get
 from tests.support.databases import Database
-from tests.support.jobs.endings import fail_with
+from tests.support.jobs.endings import fail_with, wait_for_file
 from tests.support.jobs.flows import add, tell
 from tests.support.processes import Process, Processes
 from tests.support.waiting import wait_until
-from tests.support.workers import as_environment
+from tests.support.workers import as_environment, start_worker
 
 
 class Capture:
@@ -52,6 +52,9 @@ class Capture:
 
     def kinds(self, task_id: str) -> list[str]:
         return [event["type"] for event in self.of(task_id)]
+
+    def has_from(self, hostname: str, kind: str) -> bool:
+        return any((event["type"], event.get("hostname")) == (kind, hostname) for event in list(self.events))
 
     def has(self, kind: str) -> bool:
         return any(event["type"] == kind for event in list(self.events))
@@ -118,6 +121,19 @@ def test_events_of_a_tasks_own_are_in_the_dump(
     wait_until(lambda: "task-progress" in capture.kinds(result.id))
     (event,) = [event for event in capture.of(result.id) if event["type"] == "task-progress"]
     assert (event["done"], event["of"], event["hostname"]) == (2, 3, node)
+
+
+def test_a_worker_is_offline_when_it_begins_to_end(capture: Capture, own_processes: Processes, tmp_path: Path) -> None:
+    worker = start_worker(own_processes, "-E", "-c", "1", "-Q", "ending", "-n", "ending@here")
+    result = wait_for_file.apply_async((str(tmp_path / "notes"), str(tmp_path / "go on")), queue="ending")
+    wait_until(lambda: "task-started" in capture.kinds(result.id))
+    worker.send(signal.SIGTERM)
+    wait_until(lambda: capture.has_from("ending@here", "worker-offline"))
+    assert not result.ready()
+    (tmp_path / "go on").touch()
+    assert result.get(timeout=60) == "done"
+    wait_until(lambda: "task-succeeded" in capture.kinds(result.id))
+    assert worker.wait() == 0
 
 
 def test_disabled_means_disabled(capture: Capture) -> None:

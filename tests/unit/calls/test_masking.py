@@ -121,3 +121,22 @@ def test_registry_knows_which_tasks_are_guarded() -> None:
     task(name="login")(lambda user: None)
     tasks.remove("vault")
     assert not {"login", "vault"} & tasks.guarded
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "seen"),
+    [
+        ("plain", "(1, 'x')", "(1, 'x')"),
+        ("plain", "({'task': 'login', 'args': ['ann', 'x']},)", M),
+        ("login", "('ann', 'x')", M),
+        ("celery.map", "{'it': ['x'], 'task': …", M),
+        ("celery.starmap", "(1,)", M),
+    ],
+)
+def test_a_sender_is_not_believed_where_something_sensitive_may_be(name: str, text: str, seen: str) -> None:
+    assert masking.believed(name, text, "{}") == (seen, M if name != "plain" else "{}")
+
+
+def test_every_sender_is_believed_if_nothing_is_sensitive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "guarded", set())
+    assert masking.believed("celery.map", "(1,)", "") == ("(1,)", "")

@@ -103,14 +103,14 @@ class TestMainProcess:
         planned = plan(chord(group(add.s(1), add.s(2)), add.s()), headers=GIVEN)
         assert [traced(envelope.headers) for envelope in planned.envelopes] == [GIVEN, GIVEN]
         (counted,) = planned.groups
-        found = followups.of_body(Body("g", counted.body or "", counted.root_id, ""), [], "", "", [])
+        found = followups.of_body(Body("g", counted.body or "", counted.root_id, ""), [], "", [])
         assert [traced(envelope.headers) for envelope in found.envelopes] == [GIVEN]
 
     def test_body_of_a_chord_that_a_task_sends(self, sent: list[Envelope], worker: Worker) -> None:
         add.apply_async((1, 1), link=chord(group(add.s(1), add.s(2)), add.s()), headers=GIVEN)
         outcome = worker.run()
         (counted,) = outcome.follow_ups.groups
-        found = followups.of_body(Body("g", counted.body or "", counted.root_id, ""), [], "", "", [])
+        found = followups.of_body(Body("g", counted.body or "", counted.root_id, ""), [], "", [])
         assert [traced(envelope.headers) for envelope in found.envelopes] == [GIVEN]
 
     def test_errbacks_of_a_body_that_can_not_run(self) -> None:

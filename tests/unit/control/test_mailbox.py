@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from taskq.control import registry
+from taskq.control import log_lines, registry
 from taskq.control.commands import tasks as task_commands
 from taskq.control.mailbox import Mailbox
 from taskq.control.pending import Pending
@@ -103,6 +103,16 @@ def test_only_a_new_worker_drops_what_waits() -> None:
     assert link.replies == [{"ok": "pong"}]
 
 
+def test_lines_of_the_log_are_short(caplog: pytest.LogCaptureFixture) -> None:
+    log_lines.command_expired("x" * 1000, 1.0)
+    log_lines.command_old("x" * 1000)
+    log_lines.reply_refused("x" * 1000, "a", "b")
+    log_lines.reply_not_sent("x" * 1000, ValueError("y" * 10_000))
+    assert len(caplog.messages) == 4
+    assert max(map(len, caplog.messages)) < 1300
+    assert not any("x" * 101 in line for line in caplog.messages)
+
+
 # -- long searches
 
 
@@ -127,7 +137,7 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> Turns:
     return Turns()
 
 
-def searching(turns: Turns) -> Link:
+def searching(turns: Turns, command: str = "revoke_by_name", arguments: Any = None) -> Link:
     def pending(late: Callable[[], Any]) -> Pending:
         return Pending(lambda call, *args: call(*args), late)
 
@@ -136,7 +146,7 @@ def searching(turns: Turns) -> Link:
         held=list, pending=pending, no_database=lambda: {"error": "no database"}, node=SimpleNamespace(store=store)
     )
     link = connected(Link(), of)
-    link.receive(message("revoke_by_name", {"pattern": "shop.*"}))
+    link.receive(message(command, arguments or {"pattern": "shop.*"}))
     return link
 
 
@@ -170,4 +180,23 @@ def test_a_search_that_fails_is_an_error(turns: Turns, monkeypatch: pytest.Monke
     turns.turn()
     assert link.replies == [{"error": "ValueError('no')"}]
     assert not link.timers
+    assert not turns.posted
+
+
+def test_many_ids_are_revoked_a_batch_in_each_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+    monkeypatch.setattr(task_commands, "write_revoked", lambda ids, signal, alias: written.append(len(ids)) or len(ids))
+    turns = Turns()
+    link = searching(turns, "revoke", {"task_id": [str(number) for number in range(1200)]})
+    turns.turn()
+    assert written == [500]
+    while turns.posted:
+        turns.turn()
+    assert written == [500, 500, 200]
+    assert "flagged as revoked" in link.replies[0]["ok"]
+
+
+def test_more_ids_than_one_command_may_have_are_an_error() -> None:
+    link = searching(turns := Turns(), "revoke", {"task_id": [str(number) for number in range(30_001)]})
+    assert "at most 30000 tasks, not 30001" in link.replies[0]["error"]
     assert not turns.posted

@@ -41,6 +41,9 @@ class Link:
     def after(self, seconds: float, call: Any) -> None:
         self.later.append(call)
 
+    def every(self, seconds: float, call: Any) -> None:
+        """A timer, which never rings here."""
+
     def kinds(self) -> list[str]:
         """The types of all events that were sent, in their order."""
         return [event["type"] for _, body in self.sent for event in (body if isinstance(body, list) else [body])]
@@ -79,6 +82,16 @@ def make(batch: str, at: float) -> Iterable[str]:
 @pytest.fixture
 def desk(monkeypatch: pytest.MonkeyPatch) -> Desk:
     return Desk(monkeypatch)
+
+
+@pytest.fixture
+def beating(desk: Desk) -> Desk:
+    """A dispatcher whose worker has events of its own, and no tasks."""
+    desk.dispatcher._interval = 2.0
+    holdings = SimpleNamespace(running=lambda pool: [], totals={}, ids=set)
+    consumer: Any = SimpleNamespace(holdings=holdings, pool=None)
+    desk.dispatcher._node.consumer = consumer
+    return desk
 
 
 def test_batch_that_makes_no_events_leaves_the_others(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
@@ -179,3 +192,19 @@ def test_a_long_message_is_compressed_where_it_is_a_row(desk: Desk, broker: str,
     desk.note("short")
     desk.dispatcher._flush()
     assert not desk.link.compressed
+
+
+def test_a_worker_is_offline_when_it_begins_to_end_and_beats_no_more(beating: Desk) -> None:
+    beating.dispatcher.beat()
+    beating.note("task-started")
+    beating.dispatcher.ending("Warm", "SIGTERM", 1)
+    beating.dispatcher.beat()
+    assert beating.link.kinds() == ["worker-heartbeat", "task-started", "worker-offline"]
+    beating.note("task-succeeded")
+    beating.dispatcher.leaving(beating.link)  # type: ignore[arg-type]
+    assert beating.link.kinds()[3:] == ["task-succeeded", "worker-offline"]
+
+
+def test_a_worker_that_ends_is_not_online_over_a_new_connection(beating: Desk) -> None:
+    beating.dispatcher.ending("Warm", "SIGTERM", 1)
+    assert beating.connect().kinds() == ["worker-offline"]

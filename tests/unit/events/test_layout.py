@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from taskq import states
+from taskq.calls.registry import tasks
+from taskq.control import taskinfo
 from taskq.events import layout
 from taskq.events.stamps import Stamp
 from taskq.exceptions import TaskRevokedError
 from taskq.handover import Report
 from taskq.messages.exception_data import encode_exception
+from taskq.messages.reprs import MASK
 from taskq.records import Settlement
 from taskq.worker.loop.request import Limits, read
 from taskq.worker.remote.lamport import lamport
@@ -41,6 +44,14 @@ def test_received() -> None:
     assert (event["name"], event["args"], event["kwargs"]) == ("shop.tasks.add", "(2, 2)", "{}")
     assert (event["uuid"], event["root_id"]) == (message.task_id, "t0")
     assert {"parent_id", "retries", "eta", "expires"} <= event.keys()
+
+
+def test_received_believes_no_sender_about_what_is_sensitive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "guarded", {"shop.login"})
+    headers = {"argsrepr": "({'task': 'shop.login', 'args': ['x']},)", "kwargsrepr": "{}"}
+    event = read_event(*layout.received([read(claimed("shop.later", headers=headers), Limits())], AT))
+    assert (event["args"], event["kwargs"]) == (MASK, "{}")
+    assert taskinfo.message_info(claimed("shop.later", body="?"), "t", "shop.later", headers, "w")["args"] == MASK
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from taskq.handover import Outcome
 from taskq.messages import protocol
 from taskq.records import NO_FOLLOW_UPS, Envelope
 from taskq.sending import send
+from taskq.tasks.task import Task
 from tests.unit.execution.outcomes import add, define, error_of, raiser
 from tests.unit.tasks.fixtures import Worker, registry, sent, worker
 
@@ -208,6 +209,26 @@ def test_raised_exception_keeps_no_frame_locals_alive(sent: list[Envelope], work
     gc.collect()
     assert kept[0]() is None
     assert errors[0].__traceback__ is None
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_ended_run_is_freed_without_the_garbage_collector(sent: list[Envelope], worker: Worker, fails: bool) -> None:
+    kept: list[Any] = []
+
+    def run(self: Task[..., Any]) -> None:
+        self.update_state(state="PROGRESS")
+        kept.append(weakref.ref(self.request))
+        if fails:
+            raise ValueError
+
+    # An expected exception: the test's log would keep the frames of another.
+    define(run, bind=True, throws=(ValueError,)).delay()
+    gc.disable()
+    try:
+        worker.run()
+        assert kept[0]() is None
+    finally:
+        gc.enable()
 
 
 # -- messages that can't be run

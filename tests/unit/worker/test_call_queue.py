@@ -38,6 +38,9 @@ def test_a_call_may_post_another(calls: CallQueue) -> None:
     made: list[int] = []
     calls.post(calls.post, made.append, 1)
     calls.run()
+    assert made == []
+    assert _readable(calls)
+    calls.run()
     assert made == [1]
 
 

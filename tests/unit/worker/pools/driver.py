@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 import time
+import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -110,6 +113,19 @@ def _hoard(mib: str) -> None:
     globals().setdefault("hoard", []).append(bytearray(os.urandom(1024)) * (1024 * int(mib)))
 
 
+def _leave_old_garbage(_: str) -> str:
+    """Leave a cycle in the collector's oldest generation, and tell whether the collector soon takes it by itself."""
+    left: deque[Any] = deque()
+    left.append(left)
+    alive = weakref.ref(left)
+    gc.collect(1)
+    del left
+    for _younger in range(gc.get_threshold()[2] + 1):
+        gc.collect(1)
+    allocated: list[list[int]] = [[] for _ in range(2 * gc.get_threshold()[0])]
+    return "taken" if allocated and alive() is None else "left"
+
+
 def _spoil(_: str) -> None:
     """Leave this process in a state that can't be restored."""
     isolation.watch_process()
@@ -129,6 +145,7 @@ _VERBS: dict[str, Callable[[str], Any]] = {
     "print": lambda argument: print(argument),
     "handle": _handle,
     "hoard": _hoard,
+    "garbage": _leave_old_garbage,
     "program": _start_and_end,
     "freeze": lambda _: os.kill(os.getpid(), signal.SIGSTOP),
     "close": lambda _: os.closerange(3, 1000),

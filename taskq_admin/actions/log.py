@@ -16,6 +16,7 @@ from django.utils import translation
 from django.utils.translation import gettext
 
 from taskq.models import TaskRun
+from taskq_admin.queries.audit import MATCHING
 from taskq_admin.queries.wanted import without_payloads
 
 from .base import Action, Who
@@ -50,7 +51,7 @@ def _text(action: Action, who: Who, failed: str, matching: str | None) -> str:
     with translation.override(settings.LANGUAGE_CODE):
         parts: list[Any] = [action.label, f"({failed})" if failed else ""]
         if matching is not None:
-            parts.append(gettext("all that match %(filter)s") % {"filter": without_payloads(matching)[:1000] or "?"})
+            parts.append(gettext(MATCHING) % {"filter": without_payloads(matching)[:1000] or "?"})
         label = " ".join(str(part) for part in parts if part)
     # A text that begins with a bracket would be read as JSON.
     return f"{label}: {who.reason}" if who.reason else label

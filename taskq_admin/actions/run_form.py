@@ -65,7 +65,7 @@ class Options(forms.Form):
 
 def given(data: Mapping[str, Any], *more: str) -> dict[str, Any]:
     """Return what was filled in: of the options, and of the fields ``more``."""
-    return {name: data[name] for name in (*_OPTIONS, *more) if data.get(name) not in (None, "")}
+    return {name: data[name] for name in (*_OPTIONS, *more) if data.get(name) not in (None, "", {})}
 
 
 class Signed(Options):

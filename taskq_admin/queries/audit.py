@@ -16,8 +16,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Q
 from django.utils import translation
-
-from taskq_admin.actions.base import ACTIONS
+from django.utils.translation import gettext, gettext_noop
 
 from .wanted import Wanted
 
@@ -25,7 +24,9 @@ from .wanted import Wanted
 NEWEST, PAGE = 20_000, 50
 PERMISSION = "admin.view_logentry"
 #: What an address may ask for.
-PARAMETERS = ("who", "action", "of", "object", "since", "before")
+PARAMETERS = ("who", "action", "of", "object", "id", "since", "before")
+#: What an entry says after the action's label if it was for all that match a filter.
+MATCHING = gettext_noop("all that match %(filter)s")
 _LONGEST = 255
 
 
@@ -40,17 +41,23 @@ class Found:
 
 
 def find(asked: Mapping[str, str]) -> Found:
-    """Return the entries that meet all of: the user's name, the label of an action, the model, the object, the time."""
+    """Return the entries that meet all of: the user's name, the label of an action, the model, the object, the time.
+
+    ``object`` is a row's number or a part of its name, ``id`` exactly what the log has as the row's id.
+    """
     times = Wanted.of({"since": asked.get("since", "")})
     entries = LogEntry.objects.order_by("-pk")
     before = asked.get("before", "")
     if before.isdecimal() and len(before) < 19:
         entries = entries.filter(pk__lt=int(before))
-    floor = next(iter(entries.values_list("pk", flat=True)[NEWEST - 1 : NEWEST]), None)
+    last = entries[NEWEST - 1 : NEWEST].first()
+    floor = None if last is None else last.pk
     if floor is not None:
         entries = entries.filter(pk__gte=floor)
     if times.since is not None:
         entries = entries.filter(action_time__gte=times.since)
+        if last is not None and last.action_time < times.since:
+            floor = None  # older ones are not wanted
     rows = list(entries.filter(_conditions(asked)).select_related("user", "content_type")[: PAGE + 1])
     more = len(rows) > PAGE
     older = rows[PAGE - 1].pk if more else floor
@@ -68,16 +75,22 @@ def _conditions(asked: Mapping[str, str]) -> Q:
     if values["who"]:
         found &= Q(**{f"user__{get_user_model().USERNAME_FIELD}": values["who"]})
     if values["action"]:
-        found &= Q(change_message__startswith=values["action"])
+        found &= _says(values["action"])
+    if values["id"]:
+        found &= Q(object_id=values["id"])
     if values["object"]:
         found &= Q(object_id=values["object"]) | Q(object_repr__contains=values["object"])
     return found
 
 
-def labels() -> list[str]:
-    """Return the labels of actions as the log has them, which is in the language of the site."""
+def _says(label: str) -> Q:
+    """Return the condition that an entry is of the action with this label; another one's may begin with it."""
     with translation.override(settings.LANGUAGE_CODE):
-        return sorted({str(action.label) for action in ACTIONS.values()})
+        matching = gettext(MATCHING).partition("%(filter)s")[0]
+    found = Q(change_message=label)
+    for after in (":", " (", f" {matching}"):
+        found |= Q(change_message__startswith=label + after)
+    return found
 
 
 def plain(entry: LogEntry) -> dict[str, Any]:

@@ -94,12 +94,16 @@ class Counted:
 
 @dataclass(frozen=True)
 class Workflow:
-    """A workflow, its tasks in the order in which they were written. ``more``: it has more than were read."""
+    """A workflow, its tasks in the order in which they were written. ``more``: it has more than were read.
+
+    ``pk`` is the number of its first node, which stands for it in Django's admin log.
+    """
 
     root_id: str
     steps: list[Step]
     groups: Mapping[str, Counted] = field(default_factory=dict)
     more: bool = False
+    pk: int | None = None
 
     @cached_property
     def by_id(self) -> dict[str, Step]:
@@ -154,7 +158,7 @@ def _of_nodes(nodes: QuerySet[Node]) -> Workflow | None:
     found, counted = together(_runs(root_id, rows), _groups({row[4] for row in rows} - {""}))
     runs = {row[0]: row for row in found}
     steps = [_step(row, runs.get(row[1])) for row in rows]
-    return Workflow(root_id, steps, {row[0]: Counted(*row[1:]) for row in counted}, more)
+    return Workflow(root_id, steps, {row[0]: Counted(*row[1:]) for row in counted}, more, rows[0][0])
 
 
 def _nodes() -> QuerySet[Node]:

@@ -53,8 +53,8 @@ def taskq_actions(context: Context, of: str, row: Any) -> dict[str, Any]:
         "id": row_id,
         "next": request.get_full_path(),
         "shown": timezones.now().isoformat(),
-        # A workflow has no row of its own: entries name its first task.
-        "audit": audit.address(request, of=of, object=str(getattr(row, "pk", row_id))),
+        # A workflow has no row of its own: entries name its first node, as ``Workflow.pk`` does.
+        "audit": audit.address(request, of=of, id=str(row.pk)),
     }
 
 

@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from django.apps import apps
+from django.conf import settings
 from django.contrib.admin.models import LogEntry
+from django.contrib.admin.utils import quote
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import NoReverseMatch, reverse
+from django.utils import translation
 from django.utils.translation import gettext as _
 
+from taskq_admin.actions.base import ACTIONS
 from taskq_admin.queries import audit
+
+from .run_task import RUN
 
 if TYPE_CHECKING:
     from taskq_admin.admin.read_only import ReadOnlyAdmin
@@ -23,8 +29,10 @@ TEMPLATE = "admin/taskq_admin/audit.html"
 
 def serve(model_admin: ReadOnlyAdmin[Any], request: HttpRequest) -> HttpResponse:
     """Show the page, or its entries as JSON. Raises 403 without the permission."""
-    if request.method not in ("GET", "HEAD") or not may_see(request):
+    if not may_see(request):
         raise PermissionDenied
+    if request.method not in ("GET", "HEAD"):
+        return HttpResponseNotAllowed(["GET", "HEAD"])
     asked = {name: request.GET.get(name, "") for name in audit.PARAMETERS}
     found = audit.find(asked)
     kept = {name: value for name, value in asked.items() if value and name != "before"}
@@ -33,13 +41,19 @@ def serve(model_admin: ReadOnlyAdmin[Any], request: HttpRequest) -> HttpResponse
         "rows": [(entry, _page_of(model_admin, request, entry)) for entry in found.entries],
         "asked": asked,
         "is_limited": bool(kept),
-        "labels": audit.labels(),
+        "labels": labels(),
         "kinds": list(_kinds(model_admin)),
         "older": found.older and urlencode({**kept, "before": found.older}),
         "looked_at": audit.NEWEST,
     }
     data = {"rows": [audit.plain(entry) for entry in found.entries], "older": found.older, "problems": found.problems}
     return model_admin.render(request, TEMPLATE, _("Audit"), context, lambda: data)
+
+
+def labels() -> list[str]:
+    """Return the labels of actions as the log has them, which is in the language of the site."""
+    with translation.override(settings.LANGUAGE_CODE):
+        return sorted({str(action.label) for action in (*ACTIONS.values(), RUN)})
 
 
 def may_see(request: HttpRequest) -> bool:
@@ -73,4 +87,8 @@ def _page_of(model_admin: ReadOnlyAdmin[Any], request: HttpRequest, entry: LogEn
         return ""
     if not pages.has_view_permission(request):
         return ""
-    return reverse(f"admin:taskq_{kind.model}_change", args=[entry.object_id], current_app=model_admin.admin_site.name)
+    try:
+        page = f"admin:taskq_{kind.model}_change"
+        return reverse(page, args=[quote(entry.object_id)], current_app=model_admin.admin_site.name)
+    except NoReverseMatch:  # an entry that another program wrote
+        return ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -15,7 +17,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils.html import escape
 
-from taskq.models import Queue, TaskRun
+from taskq.models import Node, Queue, TaskRun
 from taskq.timezones import now
 from taskq_admin.queries import audit
 from taskq_admin.queries.wanted import without_payloads
@@ -71,9 +73,61 @@ def test_page_links_rows_and_is_linked(admin_client: Client, entries: None) -> N
     assert f'href="{url(run)}"' in page
     assert "it was refused" in page
     assert f'href="{PAGE}"' in admin_client.get("/admin/taskq/").content.decode()
-    assert escape(f"{PAGE}?of=taskrun&object={run.pk}") in admin_client.get(url(run)).content.decode()
+    assert escape(f"{PAGE}?of=taskrun&id={run.pk}") in admin_client.get(url(run)).content.decode()
     TaskRun.objects.all().delete()
     assert admin_client.get(PAGE).status_code == 200
+
+
+def test_link_of_a_row_shows_its_entries_only(admin_client: Client, db: None) -> None:
+    for name in ("mail", "mails"):
+        log("ann", f"Pause: {name}", Queue.objects.create(name=name))
+    assert said(admin_client, of="queue", id="mail") == ["Pause: mail"]
+    assert said(admin_client, of="queue", object="mail") == ["Pause: mails", "Pause: mail"]
+    page = admin_client.get(PAGE, {"of": "queue", "id": "mail"}).content.decode()
+    assert '<input type="hidden" name="id" value="mail">' in page
+
+
+def test_workflow_links_the_entries_of_its_first_node(admin_client: Client, make_run: Make) -> None:
+    times = {"created_at": now(), "name": "shop.step"}
+    make_run("root-task")
+    first = Node.objects.create(root_id="root-task", task_id="first", **times)
+    Node.objects.create(root_id="root-task", task_id="second", **times)
+    log("ann", "Revoke the whole", first)
+    page = admin_client.get("/admin/taskq/node/workflow/", {"root": "root-task"}).content.decode()
+    assert escape(f"{PAGE}?of=node&id={first.pk}") in page
+    assert said(admin_client, of="node", id=str(first.pk)) == ["Revoke the whole"]
+
+
+def test_action_is_the_whole_label(admin_client: Client, make_run: Make, settings: Any) -> None:
+    settings.LANGUAGE_CODE = "en"
+    run = make_run("run-1")
+    for text in ("Retry", "Retry: why", "Retry (ValueError)", "Retry all that match ?tab=failed"):
+        log("ann", text, run)
+    for text in ("Retry what failed", "Run from a form: a test"):
+        log("ann", text, run)
+    assert len(said(admin_client, action="Retry")) == 4
+    assert said(admin_client, action="Run from a form") == ["Run from a form: a test"]
+    assert "<option>Run from a form</option>" in admin_client.get(PAGE).content.decode()
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a/b_0A?#", "a%0Ab"])
+def test_any_name_of_a_queue_leads_to_its_page(admin_client: Client, name: str, db: None) -> None:
+    log("ann", "Pause", Queue.objects.create(name=name))
+    page = admin_client.get(PAGE)
+    assert page.status_code == 200
+    (address,) = re.findall(r'href="(/admin/taskq/queue/[^"]+)"', page.content.decode())
+    assert admin_client.get(html.unescape(address)).context["row"].name == name
+
+
+def test_time_ends_the_pages(admin_client: Client, make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "NEWEST", 3)
+    run = make_run("run-1")
+    for age in (50, 40, 30, 2, 1):
+        log("ann", f"Retry: {age}", run, timedelta(hours=age))
+    answer = admin_client.get(PAGE, {"since": "24h", "format": "json"}).json()
+    assert ([row["said"] for row in answer["rows"]], answer["older"]) == (["Retry: 1", "Retry: 2"], None)
+    assert "were looked at" not in admin_client.get(PAGE, {"since": "24h"}).content.decode()
+    assert "were looked at" in admin_client.get(PAGE, {"since": "48h"}).content.decode()
 
 
 def test_permission_is_that_of_the_admin_log(staff_client: Callable[..., Client], entries: None) -> None:
@@ -86,7 +140,7 @@ def test_permission_is_that_of_the_admin_log(staff_client: Callable[..., Client]
     page = client.get(PAGE).content.decode()
     assert url(TaskRun.objects.get()) in page
     assert "/admin/taskq/queue/" not in page, "no link to what the user may not see"
-    assert client.post(PAGE).status_code == 403
+    assert client.post(PAGE).status_code == 405
 
 
 def test_history_of_a_row_needs_the_permission_too(staff_client: Callable[..., Client], entries: None) -> None:

@@ -16,6 +16,7 @@ from taskq import task
 from taskq.messages import arguments
 from taskq.models import Message, ScheduledMessage, TaskRun
 from taskq_admin import parameters
+from taskq_admin.actions import run_form
 from taskq_admin.actions.run_form import RunAgainAsJSONForm, RunAgainForm, RunForm, Signed
 from tests.support.hostile import HOSTILE
 from tests.unit.tasks.fixtures import registry
@@ -350,3 +351,7 @@ def test_the_form_is_there_as_json(admin_client: Client, mail: str) -> None:
     assert [field["name"] for field in answer["fields"]][:2] == [A + "to", A + "copies"]
     sent = admin_client.post(f"{PAGE}?task={mail}&format=json", {A + "to": "ann"}).json()
     assert TaskRun.objects.get().task_id == sent["task_id"]
+
+
+def test_nothing_to_replace_is_no_change() -> None:
+    assert run_form.given({"queue": "", "priority": 0, "update_kwargs": {}}, "update_kwargs") == {"priority": 0}

@@ -12,7 +12,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 
-from taskq import send_task
+from taskq import control, send_task
 from taskq.models import Attempt, Error, ErrorCount, Message, Rerun, ScheduledMessage, TaskRun
 from taskq.timezones import now
 from taskq_admin.queries.progress import BULK
@@ -120,6 +120,14 @@ def test_revoke_of_one_and_of_all_that_match() -> None:
     assert TaskRun.objects.filter(state="REVOKED").count() == 2
     with pytest.raises(CommandError, match="No task matches"):
         run("revoke", "--name", "none")
+
+
+def test_what_ends_on_its_own_is_not_called_revoked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the page says it: the terminal and the pages ask the same."""
+    task_id = send_task("shop.a").id
+    monkeypatch.setattr(control, "revoke", lambda *given, **options: TaskRun.objects.update(state="SUCCESS"))
+    with pytest.raises(CommandError, match="all had ended"):
+        run("revoke", task_id)
 
 
 def test_errors_with_their_counts() -> None:

@@ -167,7 +167,8 @@ class Settings:
         kinds.SECONDS,
         60.0,
         "Seconds for which a task that a worker does not know goes back for a worker that does, as while a deploy goes "
-        "on; then it fails with `NotRegistered`. 0 fails it at once.",
+        "on; then it fails with `NotRegistered`. While a worker that knows it looks for such messages in its queues, "
+        "for ten times as long at most, the time begins anew. 0 fails it at once.",
     )
     TIME_LIMIT = Setting(kinds.optional(kinds.LIMIT), None, "Seconds after which the process of a task is killed.")
     SOFT_TIME_LIMIT = Setting(

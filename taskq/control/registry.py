@@ -24,8 +24,9 @@ class Command:
     """A command: its handler gets the worker's state first, then the arguments of the message by name.
 
     ``args`` are the names and types of what the command line takes; ``variadic`` is the argument that gets all others.
-    ``signature`` shows them: those in angle brackets are required. ``default_timeout`` is in seconds. Commands that are
-    not ``visible`` are not listed. Nobody waits for a command that ``replies`` not.
+    ``signature`` shows them: those in angle brackets are required, unless square brackets are around
+    them. ``default_timeout`` is in seconds. Commands that are not ``visible`` are not listed. Nobody waits for a
+    command that ``replies`` not.
     """
 
     name: str
@@ -47,7 +48,12 @@ class Command:
     @property
     def required(self) -> int:
         """How many arguments a command line has to have."""
-        return self.signature.count("<")
+        depth = found = 0
+        for each in self.signature:
+            depth += (each == "[") - (each == "]")
+            found += each == "<" and not depth
+        # The text is free: it may have more such brackets than there are arguments.
+        return min(found, len(self.args) + bool(self.variadic))
 
 
 #: Every command by its name and its alias.

@@ -101,11 +101,13 @@ def retry(
     Raises:
         CannotRetry: with the reason in words: the task has not ended or is unknown, its arguments are masked, were not
             kept, or can't be read. Nothing was changed.
-        TypeError, ValueError, EncodeError, QueueNotFound: for the arguments given, as ``apply_async`` does.
+        TypeError, ValueError, EncodeError, QueueNotFound: for the arguments given, as ``apply_async`` does; and for
+            ``since`` without ``new``.
 
     >>> retry("0190c5a6-7d1e-7c3e-8f5b-2f8a5e0d3b1c", queue="slow")  # doctest: +SKIP
     """
     changes = _checked(Changes(args, kwargs, update_kwargs, queue, countdown, eta, priority))
+    _refuse_since(since, new)
     made, refused = _again([named("task_id", task_id)], changes, new, by, reason, since)
     for error in refused.values():
         raise error
@@ -132,9 +134,10 @@ def retry_many(
     Ids that are there twice are retried once, as are tasks that two callers retry in place at the same time. With
     ``new`` and ``since``, tasks that were run again as new since then are refused: so who tries again doubles nothing.
     One that can't be sent, or does not take ``update_kwargs``, is refused, and the others are retried. Raises the
-    errors of ``retry`` for ``queue``, ``countdown``, ``eta`` and ``priority``, before anything is changed.
+    errors of ``retry`` for ``queue``, ``countdown``, ``eta``, ``priority`` and ``since``, before anything is changed.
     """
     changes = _checked(Changes(None, None, update_kwargs, queue, countdown, eta, priority))
+    _refuse_since(since, new)
 
     def act(chunk: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
         made, refused = _again(chunk, changes, new, by, reason, since)
@@ -184,6 +187,11 @@ def _checked(changes: Changes) -> Changes:
     if changes.update_kwargs is not None and not (changes.args is None and changes.kwargs is None):
         raise ValueError("update_kwargs changes arguments as they were sent: give it without args and kwargs.")
     return changes
+
+
+def _refuse_since(since: datetime | None, new: bool) -> None:
+    if since is not None and not new:
+        raise ValueError("since goes with new=True only: a task that runs again in its place does so once anyway.")
 
 
 def _again(

@@ -38,21 +38,19 @@ class Dump:
         label = self._label(kind, event) if kind.startswith("task-") else ""
         form, values = _rest(kind, tuple(event))
         rest = form % values(event)
-        words = _WORDS.get(kind) or kind.replace("-", " ")
+        words = _WORDS.get(kind) or _safe(kind.replace("-", " "))
         about = f"{label} {rest}" if label and rest else label or rest
-        line = f"{event.get('hostname', '')} [{moment}] {words}{':' if rest else ''} {about}"
-        # Anybody may send events: nothing in them acts on the terminal.
-        self._say(escaped(line, "\n\t"))
+        self._say(f"{_safe(event.get('hostname', ''))} [{moment}] {words}{':' if rest else ''} {about}")
 
     def _label(self, kind: str, event: Event) -> str:
         """Return the name of an event's task with its id, and remember it for the events that have the id alone."""
         uuid = str(event.get("uuid", ""))
         if kind in _FIRST:
             name, args, kwargs = (event.get(field, "") for field in ("name", "args", "kwargs"))
-            self._labels[uuid] = f"{name}({uuid}) args={args} kwargs={kwargs}"
+            self._labels[uuid] = _safe(f"{name}({uuid}) args={args} kwargs={kwargs}")
             if len(self._labels) > _MOST:
                 self._labels.popitem(last=False)
-        return self._labels.get(uuid) or f"({uuid})"
+        return self._labels.get(uuid) or _safe(f"({uuid})")
 
 
 @lru_cache(maxsize=256)  # Events of one type have mostly the same fields.
@@ -60,8 +58,19 @@ def _rest(kind: str, names: tuple[str, ...]) -> tuple[str, Callable[[Event], Any
     """Return the end of a line as a text to fill in, and what reads its values from an event, both by field."""
     placed = _PLACED_OF_FIRST if kind in _FIRST else _PLACED_OF_TASK if kind.startswith("task-") else _PLACED
     others = sorted(name for name in names if name not in placed)
-    form = ", ".join(name.replace("%", "%%") + "=%s" for name in others)
-    return form, lambda event: tuple([event[name] for name in others])
+    form = ", ".join(_safe(name).replace("%", "%%") + "=%s" for name in others)
+    shown = [(name, _indented if name == "traceback" else _safe) for name in others]
+    return form, lambda event: tuple([show(event[name]) for name, show in shown])
+
+
+def _safe(value: object) -> str:
+    """Return a value as text. Anybody may send events: nothing in them acts on the terminal, or begins a line."""
+    return escaped(str(value), "\t")
+
+
+def _indented(value: object) -> str:
+    """Return a traceback with its lines: none of them can be taken for the line of an event."""
+    return escaped(str(value), "\n\t").replace("\n", "\n  ")
 
 
 def _moment(timestamp: object) -> str:

@@ -21,8 +21,8 @@ from .stamps import Event, utc_offset
 
 Handler = Callable[[Event], Any]
 
-#: The largest Unix time that is taken for one: in the year 5138.
-_FAR = 1e11
+#: What is taken for a Unix time: from the year 5, which is a time of the calendar in each zone, to the year 5138.
+_EARLIEST, _LATEST = -62e9, 1e11
 
 
 class Receiver:
@@ -142,7 +142,7 @@ def localized(events: list[Any]) -> list[Event]:
             offset = event.get("utcoffset")
             if offset != here and isinstance(offset, int) and isinstance(at, int | float):
                 at = event["timestamp"] = at - (offset - here) * 3600
-            if not (isinstance(at, int | float) and -_FAR < at < _FAR):
+            if not (isinstance(at, int | float) and _EARLIEST < at < _LATEST):
                 raise ValueError(f"The timestamp {at!r:.200} is no time.")
     lamport.adjust(latest)
     return events

@@ -24,8 +24,9 @@ from taskq.worker.health import look
 from .exposition import Family
 from .names import OTHER, TaskNames
 
-#: The most waiting messages that are counted, of one queue and of all. Each of many queues is counted to ``LEAST``.
-MOST, MOST_TOGETHER, LEAST = 10_000, 20_000, 1_000
+#: The most waiting messages that are counted, of one queue and of all. Each of many queues is counted to ``LEAST``:
+#: that of ``MANY_QUEUES``, and of as many in which messages wait for a rate limit, is no more than of all.
+MOST, MOST_TOGETHER, LEAST = 10_000, 20_000, 100
 #: The most rows that are read: messages that are held, messages of the schedule, and tasks of one state.
 MOST_CLAIMED, MOST_SCHEDULED, MOST_TASKS = 10_000, 1_000, 1_000
 #: Queues, states and workers with samples of their own, at most.

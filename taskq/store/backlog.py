@@ -34,11 +34,11 @@ def waiting(most_queues: int, cap: int, also: Collection[str] = (), alias: str |
 def counted(
     most_queues: int, cap_for: Callable[[int], int], also: Collection[str] = (), alias: str | None = None
 ) -> tuple[dict[str, Waiting], int]:
-    """Do ``waiting`` with a cap that depends on how many queues there are; return that cap too."""
+    """Do ``waiting`` with a cap that depends on how many queues and parkings are counted; return that cap too."""
     engine = for_alias(alias or settings.DATABASE)
     # Parkings apart, so that many of them hide no queue.
     names = backlog.names(engine, most_queues, [(BEHIND, None), (PREFIX, BEHIND)])
-    cap = cap_for(len({home(name) for name in names}))
+    cap = cap_for(len(names))
     loads = backlog.loads(engine, names, cap)
     found: dict[str, list[tuple[int, float | None]]] = {name: [] for name in also}
     for name in names:

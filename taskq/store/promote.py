@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import UTC, datetime
 
+from django.db.models import Q
 from kombu.utils.json import dumps
 
 from taskq.conf import settings
-from taskq.engines import for_alias
+from taskq.engines import Engine, for_alias
 from taskq.engines.base import SCHEDULED_NAME
+from taskq.messages.parking import home
 from taskq.messages.protocol import mapping_of
 from taskq.messages.protocol.wire import UNKNOWN_SINCE
 from taskq.models import ScheduledMessage
@@ -19,8 +21,10 @@ from .enqueue import wake
 
 #: How many messages one transaction moves, at most.
 BATCH = 200
-#: How many messages one statement makes due.
-_HASTENED = 500
+#: How many messages one look for unknown tasks reads, and how many of them it makes due, at most.
+_LOOKED_AT, _HASTENED = 1_000, 100
+#: The place of a message in the schedule as the rows have it.
+SchedulePlace = tuple[datetime, int]
 
 
 def promote(limit: int = BATCH, alias: str | None = None) -> int:
@@ -53,24 +57,46 @@ def next_due(alias: str | None = None, after: DuePlace | None = None) -> float |
     return for_alias(alias or settings.DATABASE).next_due(after)
 
 
-def hasten_unknown(names: Collection[str], within: float, alias: str | None = None) -> int:
-    """Make messages due that workers without their tasks put back; return how many. For a worker that has ``names``.
+def hasten_unknown(
+    names: Collection[str],
+    queues: Collection[str],
+    within: float,
+    after: SchedulePlace | None = None,
+    alias: str | None = None,
+) -> tuple[int, SchedulePlace | None]:
+    """Make messages due that workers without their tasks put back. For a worker that has ``names``, reads ``queues``.
 
-    Looked for among those that are due ``within`` so many seconds, in the order of an index. A worker without the task
-    may still be the first to take such a message. So the time for which it was unknown begins anew: the delays until
-    it comes back are short again, and it is not failed while a worker is there that knows its task.
+    Looks at the next part of those that are due ``within`` so many seconds: from the first on, or behind the place
+    ``after``. Returns how many it found, and behind which place the next part begins, if there may be one.
+
+    A worker without the task may still be the first to take such a message. So the time for which it was unknown begins
+    anew: the delays until it comes back are short again, and it is not failed while the worker looks.
     """
     engine = for_alias(alias or settings.DATABASE)
     rows = ScheduledMessage.objects.using(engine.alias)
     soon = rows.filter(due_at__lt=datetime.fromtimestamp(engine.now() + within, UTC))
-    unknown = soon.filter(headers__contains=f'"{UNKNOWN_SINCE}"').values_list("id", "name")
-    ids = sorted(message_id for message_id, name in unknown if name in names)
-    for first in range(0, len(ids), _HASTENED):
-        with engine.atomic():
-            found = list(rows.filter(id__in=ids[first : first + _HASTENED]).only("id", "headers").order_by("id"))
-            for message in found:
-                message.headers = dumps(mapping_of(message.headers) | {UNKNOWN_SINCE: engine.now()})
-                message.due_at = engine.present()
-            rows.bulk_update(found, ["headers", "due_at"])
-            wake(engine, {SCHEDULED_NAME})
-    return len(ids)
+    if after is not None:
+        soon = soon.filter(Q(due_at__gt=after[0]) | Q(id__gt=after[1]), due_at__gte=after[0])
+    came_back = soon.annotate(came_back=Q(headers__contains=f'"{UNKNOWN_SINCE}"')).order_by("due_at", "id")
+    part = list(came_back.values_list("due_at", "id", "queue", "name", "came_back")[:_LOOKED_AT])
+    rest = (part[-1][0], part[-1][1]) if len(part) == _LOOKED_AT else None
+    found = [each for each in part if each[4] and each[3] in names and home(each[2]) in queues]
+    if len(found) > _HASTENED:
+        found = found[:_HASTENED]
+        rest = (found[-1][0], found[-1][1])
+    if found:
+        _hasten(engine, [each[1] for each in found])
+    return len(found), rest
+
+
+def _hasten(engine: Engine, ids: Collection[int]) -> None:
+    """Make messages due, as if they had been unknown only since now. What another worker moves is passed over."""
+    rows = ScheduledMessage.objects.using(engine.alias)
+    with engine.atomic():
+        locked = rows.select_for_update(skip_locked=engine.skip_locked).filter(id__in=ids).order_by("id")
+        messages, now = list(locked.only("id", "headers")), engine.now()
+        for message in messages:
+            message.headers = dumps(mapping_of(message.headers) | {UNKNOWN_SINCE: now})
+        rows.bulk_update(messages, ["headers"])
+        rows.filter(id__in=[message.id for message in messages]).update(due_at=engine.present())
+        wake(engine, {SCHEDULED_NAME})

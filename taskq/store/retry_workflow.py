@@ -7,12 +7,13 @@ group with another failed member stays failed until that member is retried too. 
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from kombu.utils.json import loads
 
 from taskq import states
@@ -31,6 +32,7 @@ from taskq.models import Group, KeptMessage, Node, TaskRun
 from taskq.records import LOOK_UP_IN_ROWS, Envelope, Unreachable
 from taskq.workflows import rests
 from taskq.workflows.dependents import dependents, dependents_of
+from taskq.workflows.fields import split
 from taskq.workflows.followups import of_message
 from taskq.workflows.parts import PENDING_RANGE
 from taskq.workflows.plan import is_member
@@ -41,7 +43,10 @@ from .enqueue import follow, insert_runs, names_of, wake
 from .transactions import repeated
 from .workflow_rows import DatabaseWorkflows
 
-_AT_ONCE = 500
+#: Tasks of one transaction, and of one that keeps all other writers waiting; what failed with them comes on top.
+_AT_ONCE, _AT_ONCE_ALONE = 500, 50
+#: Seconds of a pause behind such a transaction, at most.
+_LONGEST_PAUSE = 0.1
 #: The most tasks that one retry has wait again: it is one transaction, and somebody waits for the answer.
 MOST_REOPENED = 25_000
 
@@ -60,16 +65,18 @@ def kept_among(task_ids: Sequence[str], alias: str) -> set[str]:
     return found
 
 
-def failed_parts(task_ids: Sequence[str], alias: str) -> Iterator[list[str]]:
-    """Yield those of ``task_ids`` that ran and failed, in their order, by parts. One that never ran is in no queue.
+def _failed(nodes: QuerySet[Node], alias: str) -> Iterator[tuple[str, str]]:
+    """Yield the tasks of ``nodes`` that ran and failed, each with its group, by parts: a workflow may be of any size.
 
-    They are found by their ids: where no statistics are, a join with their states is planned as a product of both.
+    One that never ran is in no queue. They are found by their ids: where no statistics are, a join with their states
+    is planned as a product of both.
     """
-    for start in range(0, len(task_ids), _AT_ONCE):
-        part = task_ids[start : start + _AT_ONCE]
-        runs = TaskRun.objects.using(alias).filter(task_id__in=part, state__unindexed=states.FAILURE)
+    rows = nodes.order_by("id").values_list("task_id", "group_id").iterator(chunk_size=_AT_ONCE)
+    for part in split(rows, _AT_ONCE):
+        ids = [task_id for task_id, _ in part]
+        runs = TaskRun.objects.using(alias).filter(task_id__in=ids, state__unindexed=states.FAILURE)
         ran = set(runs.exclude(queue="").values_list("task_id", flat=True))
-        yield [task_id for task_id in part if task_id in ran]
+        yield from (row for row in part if row[0] in ran)
 
 
 def failed_in(root_id: str, alias: str | None = None) -> list[str]:
@@ -79,8 +86,7 @@ def failed_in(root_id: str, alias: str | None = None) -> list[str]:
     """
     alias = alias or settings.DATABASE
     nodes = Node.objects.using(alias).filter(root_id=root_id)
-    groups = dict(nodes.order_by("id").values_list("task_id", "group_id"))
-    failed = {task_id: groups[task_id] for part in failed_parts([*groups], alias) for task_id in part}
+    failed = dict(_failed(nodes, alias))
     if not failed:
         return []
     kept = kept_among([*failed], alias)
@@ -99,14 +105,16 @@ def retry_kept(
     ``countdown``, ``eta``, ``priority``; and ``update_kwargs``. The old outcomes become rows of ``Attempt``. Raises for
     ``args`` and ``kwargs`` the errors of any call; it is meant to be called with one task then.
 
-    A transaction retries up to ``_AT_ONCE`` tasks. If that is refused as a whole, halves of them are tried.
+    A transaction retries up to ``_AT_ONCE`` tasks. If that is refused as a whole, halves of them are tried. On SQLite
+    it retries fewer, and a pause follows it: workers claim, and send their heartbeats, in between.
     """
     engine = for_alias(alias or settings.DATABASE)
     found: dict[str, Envelope] = {}
     refused: dict[str, CannotRetry] = {}
-    rest = [task_ids[start : start + _AT_ONCE] for start in range(0, len(task_ids), _AT_ONCE)][::-1]
+    most = _AT_ONCE if engine.skip_locked else min(_AT_ONCE, _AT_ONCE_ALONE)
+    rest = [task_ids[start : start + most] for start in range(0, len(task_ids), most)][::-1]
     while rest:
-        part = rest.pop()
+        part, began = rest.pop(), time.monotonic()
         try:
             envelopes, refused_now = repeated(engine, partial(_retry, engine, part, changes))
         except CannotRetry as error:
@@ -117,6 +125,9 @@ def retry_kept(
         else:
             found |= envelopes
             refused |= refused_now
+        if not (engine.skip_locked or engine.in_transaction()):
+            # Others wait with pauses of their own: without this one they would come last.
+            time.sleep(min(_LONGEST_PAUSE, time.monotonic() - began))
     return found, refused
 
 

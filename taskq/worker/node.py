@@ -159,7 +159,7 @@ class WorkerNode:
         # The lease first: a worker that was frozen learns that it was taken for dead before it writes anything.
         self.store.duties = (
             self.lease, self.declarations, self.ledger, self.shared_rates, self.pauses, self.parking,
-            UnknownTasks(alias), self.source, self.redeliveries, Parts(self.lease, alias),
+            UnknownTasks(alias, lambda: self.source.queues), self.source, self.redeliveries, Parts(self.lease, alias),
             Maintenance(self.lease, alias), self.statistics,
         )  # fmt: skip
         self.store.on_failure = lambda: self.calls.post(self._fail, "The store thread failed.")

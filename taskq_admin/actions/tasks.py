@@ -5,7 +5,6 @@ Each function says what really happened, also if a task has ended, or has begun,
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -29,6 +28,7 @@ from taskq_admin.badges import short
 from taskq_admin.queries import again, runs
 from taskq_admin.queries.progress import BULK
 
+from . import revoking
 from .base import Report, Who, define, pages_of, register
 from .forms import Move, Prioritize, Terminate
 from .outcomes import report
@@ -139,30 +139,15 @@ def counted(done: str, counts: Counts) -> Report:
 def _revoked(ids: Sequence[str], told: str, **options: Any) -> Report:
     # Another broker's messages are not looked at: whether a worker holds one is not known.
     told = told if database_broker_alias() else "noted"
-    before = runs.states_of(ids)
-    control.revoke(list(ids), **options)
-    after = runs.states_of(ids)
-    became: Counter[str] = Counter()
-    touched: list[str] = []
-    going_on: list[str] = []
-    for task_id in ids:
-        if before.get(task_id, "") in states.READY_STATES:
-            became["ended"] += 1
-            continue
-        state = after.get(task_id)
-        end = "revoked" if state == states.REVOKED else "ended" if state in states.READY_STATES else told
-        became[end] += 1
-        if end != "ended":
-            touched.append(task_id)
-        if end == told:
-            going_on.append(task_id)
-    found = report(became, touched)
-    if options.get("terminate") or not going_on:
+    became = revoking.revoke(ids, **options)
+    counts = {"ended": len(became.ended), "revoked": len(became.revoked), told: len(became.asked)}
+    found = report({what: count for what, count in counts.items() if count}, became.touched)
+    if options.get("terminate") or not became.asked:
         return found
-    bulk = runs.named(BULK, going_on)
+    bulk = runs.named(BULK, became.asked)
     if bulk:
         found.say(_("A task that acts on many stops after those that it acts on now."), INFO)
-    if len(going_on) > len(bulk):
+    if len(became.asked) > len(bulk):
         found.say(_("A task that runs already goes on to its end; terminate it to end it now."), INFO)
     return found
 

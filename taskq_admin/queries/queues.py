@@ -28,8 +28,9 @@ from .capped import CAP, CappedCount, capped
 MANY = 100
 #: Queues that the list of tasks asks for: it says only that some of them are not read.
 FEW = 20
-#: Waiting messages that are counted of all queues together; of each of many queues at least so many.
-TOGETHER, LEAST = 20_000, 500
+#: Waiting messages that are counted of all queues together; of each of many queues at least so many: of ``MANY``, and
+#: of as many in which messages wait for a rate limit.
+TOGETHER, LEAST = 20_000, 100
 #: Messages of the schedule that are looked at, those that are due next.
 SCHEDULED = 1_000
 

@@ -24,7 +24,7 @@ from taskq.models import Error, ErrorCount, Message, TaskRun
 from taskq.records import Settlement
 from taskq.store import failures
 from taskq_admin.admin.errors import ErrorAdmin
-from taskq_admin.queries import matching, unfinished
+from taskq_admin.queries import errors, matching, unfinished
 from taskq_admin.queries.wanted import Wanted
 
 URL = "/admin/taskq/error/"
@@ -213,3 +213,11 @@ def test_a_site_without_tasks_has_no_page_of_an_error(admin_user: Any, three_err
     request.user = admin_user
     with pytest.raises(Http404):
         ErrorAdmin(Error, site).change_view(request, Error.objects.values_list("key", flat=True)[0])
+
+
+def test_a_limited_number_of_counts_is_read(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errors, "MOST_COUNTS", 3)
+    now = int(for_alias("default").now()) // ErrorCount.SECONDS
+    for age, (key, count) in enumerate([("new", 1), ("often", 5), ("new", 7), ("old", 99)]):
+        ErrorCount.objects.create(error=key, period=(now - age) * ErrorCount.SECONDS, failures=count)
+    assert errors.by_number(errors.SPANS[-1]) == ["new", "often"]

@@ -123,6 +123,14 @@ def test_revoke_of_one_and_of_all_that_match() -> None:
         run("revoke", "--name", "none")
 
 
+def test_what_ends_on_its_own_is_not_called_revoked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the page says it: the terminal and the pages ask the same."""
+    task_id = send_task("shop.a").id
+    monkeypatch.setattr(control, "revoke", lambda *given, **options: TaskRun.objects.update(state="SUCCESS"))
+    with pytest.raises(CommandError, match="all had ended"):
+        run("revoke", task_id)
+
+
 def test_errors_with_their_counts() -> None:
     for n, age in enumerate((60, 7200, 200_000)):
         seen = {"first_seen": now(), "last_seen": now(), "last_run": n, "name": f"shop.t{n}"}

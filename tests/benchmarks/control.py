@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from .project import HERE, REPOSITORY, Worker, prepared, wait_for
+from .project import HERE, REPOSITORY, Worker, one_of, prepared, wait_for
 
 #: Seconds that a task computes, or waits: longer than the measurement takes.
 _LONG = 3600.0
@@ -31,17 +31,18 @@ _TERMINATED_AMONG = 8
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", choices=["answers", "terminate", []], default=["answers", "terminate"])
+    parser.add_argument("what", nargs="*", type=one_of("answers", "terminate"))
     parser.add_argument("--database", choices=["postgresql", "sqlite"], default="postgresql")
     parser.add_argument("--n", type=int, default=20)
     parser.add_argument("--pools", default="prefork:2,threads:2,solo:1")
     options = parser.parse_args()
+    what = options.what or ["answers", "terminate"]
     with prepared(options.database):
-        if "answers" in options.what:
+        if "answers" in what:
             for text in options.pools.split(","):
                 pool, _, concurrency = text.partition(":")
                 _answers(options.database, pool, int(concurrency), options.n)
-        if "terminate" in options.what:
+        if "terminate" in what:
             _terminate(options.database, options.n)
 
 

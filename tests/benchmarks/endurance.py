@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from .processes import cpu_seconds, tree
-from .project import Worker, prepared, wait_for
+from .project import Worker, one_of, prepared, wait_for
 
 _COUNTERS = (
     "SELECT (SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()), "
@@ -205,13 +205,13 @@ def readers(tasks: Tasks, count: int) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", choices=["costs", "rounds", "pinned", "readers"], default=["costs"])
+    parser.add_argument("what", nargs="*", type=one_of("costs", "rounds", "pinned", "readers"))
     parser.add_argument("--tasks", type=int, default=100_000, help="tasks of a round; of all minutes with `pinned`")
     parser.add_argument("--minutes", type=int, default=10)
     options = parser.parse_args()
     with prepared("postgresql"):
         tasks = Tasks()
-        for what in options.what:
+        for what in options.what or ["costs"]:
             if what == "pinned":
                 pinned(tasks, options.tasks, options.minutes)
             else:

@@ -7,6 +7,7 @@ Nothing here measures.
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import signal
@@ -31,6 +32,17 @@ PROJECTS = {
 TASK = {"small": "taskq_bench.plain.tasks.noop", "testproject": "testproject.arithmetic.tasks.add"}
 ARGUMENTS = {"small": (1,), "testproject": (2, 2)}
 _POSTGRES = "postgres://postgres@127.0.0.1:5432/postgres"
+
+
+def one_of(*parts: str) -> Callable[[str], str]:
+    """Return a type of argument that takes these words alone. ``choices`` refuses that there is none with ``*``."""
+
+    def part(text: str) -> str:
+        if text not in parts:
+            raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(parts)}")
+        return text
+
+    return part
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError
 
-from taskq import documentation
+from taskq import control, documentation
 from taskq.checks.ids import PROBLEMS
 from taskq.conf import SETTINGS
 from taskq.management.commands.taskworker import Command
@@ -53,6 +53,14 @@ def test_each_page_that_a_message_names_exists() -> None:
 def test_links_of_a_page_lead_to_files(page: Path) -> None:
     links = [match[1] for match in _LINK.finditer(page.read_text())]
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_reference_has_each_name_of_remote_control() -> None:
+    text = (ROOT / "docs" / "reference" / "api.md").read_text()
+    listed = re.search(r"automodule:: taskq\.control\n +:members: (.*)", text)
+    assert listed is not None
+    names = [*listed[1].split(", "), *re.findall(r"autoclass:: taskq\.control\.(\w+)", text)]
+    assert sorted(names) == sorted(control.__all__)
 
 
 def test_the_readme_leads_to_each_page() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from taskq.conf import settings
@@ -318,6 +318,11 @@ class DatabaseSource(Duty):
             log_lines.messages_unknown(len(unknown))
 
     # -- which queues
+
+    @property
+    def queues(self) -> Collection[str]:
+        """The queues that are claimed from: without those that are paused."""
+        return self._queues
 
     def note_parked(self, queue: str, name: str) -> None:
         """Take note that messages of ``queue`` were parked in ``name``, if this reads the queue."""

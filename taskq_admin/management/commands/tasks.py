@@ -14,12 +14,13 @@ from django.core.management.base import BaseCommand, CommandError, no_translatio
 from django.db import Error as DatabaseError
 from kombu.exceptions import KombuError
 
-from taskq import control, states
+from taskq import control
 from taskq.exceptions import CannotRetry, TaskqError
 from taskq.log_escapes import escaped
 from taskq.management import arguments
+from taskq_admin.actions import revoking
 from taskq_admin.parameters import parsed
-from taskq_admin.queries import columns, errors, matching, runs
+from taskq_admin.queries import columns, errors, matching
 from taskq_admin.queries.wanted import Wanted, without_payload
 from taskq_admin.terminal import details
 from taskq_admin.terminal.tables import table
@@ -140,26 +141,16 @@ class Command(BaseCommand):
             return
         if not ids:
             raise CommandError("No task matches.")
-        counts = Counter[str]()
+        key, counts = "terminate" if options["terminate"] else "revoke", Counter[str]()
         for part in _parts(ids):
-            counts.update(self._revoke_part(options, actor, part))
+            became = revoking.revoke(part, terminate=options["terminate"], signal=options["signal"])
+            actor.note(key, became.touched, _described(options, len(became.touched)))
+            counts.update(revoked=len(became.revoked), asked=len(became.asked), ended=len(became.ended))
         told = "told to end" if options["terminate"] else "told to stop: what runs already goes on to its end"
         words = {"revoked": "revoked", "ended": "had ended", "asked": told}
-        said = ", ".join(f"{counts[k]} {words[k]}" for k in words if counts[k]) + "."
-        self._say_done(options, {key: counts[key] for key in ("revoked", "asked", "ended")}, said)
+        self._say_done(options, dict(counts), ", ".join(f"{counts[k]} {words[k]}" for k in words if counts[k]) + ".")
         if counts["ended"] == len(ids):
             raise CommandError("No task was revoked: all had ended.")
-
-    def _revoke_part(self, options: dict[str, Any], actor: Actor, ids: list[str]) -> dict[str, int]:
-        before = runs.states_of(ids)
-        control.revoke(ids, terminate=options["terminate"], signal=options["signal"])
-        after = runs.states_of(ids)
-        ended = [task_id for task_id in ids if before.get(task_id) in states.READY_STATES]
-        revoked = [t for t in ids if after.get(t) == states.REVOKED and before.get(t) not in states.READY_STATES]
-        asked = [task_id for task_id in ids if task_id not in {*ended, *revoked}]
-        met = revoked + asked
-        actor.note("terminate" if options["terminate"] else "revoke", met, _described(options, len(met)))
-        return {"revoked": len(revoked), "asked": len(asked), "ended": len(ended)}
 
     def _chosen(self, options: dict[str, Any], state: str) -> Iterator[str]:
         """Return the ids of the caller, or of all tasks that match, of ``state`` if the caller names none.

@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 
 from taskq.messages.parking import parking
 from taskq.models import Message
-from taskq.store.backlog import Waiting, waiting
+from taskq.store.backlog import Waiting, counted, waiting
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
 from tests.support.envelopes import envelope
@@ -53,3 +53,10 @@ def test_parkings_hide_no_queue(alias: str) -> None:
     enqueue([envelope(f"t{n}", queue=queue) for n, queue in enumerate(("a", "b"))])
     assert counts(waiting(2, 10)) == {"a": 1, "b": 1, "mails": 2}
     assert counts(waiting(10, 10)) == {"a": 1, "b": 1, "mails": 5}
+
+
+def test_messages_of_parkings_are_counted_within_what_is_counted_together(alias: str) -> None:
+    enqueue([envelope(f"t{n}", queue=parking("mails", f"shop.task{n % 4}")) for n in range(12)])
+    enqueue([envelope("a", queue="a")])
+    found, cap = counted(10, lambda names: 10 // names)
+    assert (counts(found), cap) == ({"a": 1, "mails": 2}, 2)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from django.db import connections
 
 from taskq import states
 from taskq.engines import for_alias
+from taskq.messages.parking import parking
 from taskq.models import Attempt, Lease, Message, ScheduledMessage, TaskRun, Worker
 from taskq.records import Progress
 from taskq.store import leadership, promote, requeue, retention, workers
@@ -136,13 +140,31 @@ def test_interrupted_run_is_not_counted_and_kept_as_an_attempt(alias: str) -> No
     assert Attempt.objects.using(alias).get().state == "INTERRUPTED"
 
 
+def hastened(names: Collection[str], queues: Collection[str] = ("taskq",)) -> list[int]:
+    """Look for all that is due within a minute; return how many each step has found."""
+    found, after = promote.hasten_unknown(names, queues, 60.0)
+    steps = [found]
+    while after is not None:
+        found, after = promote.hasten_unknown(names, queues, 60.0, after)
+        steps.append(found)
+    return steps
+
+
+@pytest.mark.parametrize(("looked_at", "at_once", "steps"), [(100, 2, 3), (3, 100, 3), (3, 1, 5)])
 def test_tasks_that_come_back_are_many_and_so_are_those_that_a_worker_knows(
-    alias: str, monkeypatch: pytest.MonkeyPatch
+    alias: str, looked_at: int, at_once: int, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(promote, "_HASTENED", 2)
+    monkeypatch.setattr(promote, "_LOOKED_AT", looked_at)
+    monkeypatch.setattr(promote, "_HASTENED", at_once)
     headers = {"task": "shop.added", "x-unknown-since": 1.0}
-    enqueue([envelope(name="shop.added", headers=headers, delay=15.0) for _ in range(5)])
-    assert promote.hasten_unknown({f"shop.t{n}" for n in range(70_000)} | {"shop.added"}, 60.0) == 5
+    # One transaction: some of them may be due at the same time. Others are between them.
+    sent = [envelope(f"t{n}", name="shop.added", headers=headers, delay=15.0) for n in range(5)]
+    for number in (1, 3, 5):
+        sent.insert(number, envelope(f"other{number}", name="shop.other", headers=headers, delay=15.0))
+    enqueue(sent)
+    found = hastened({f"shop.t{n}" for n in range(70_000)} | {"shop.added"})
+    assert (sum(found), max(found) <= at_once) == (5, True)
+    assert len(found) >= steps
     assert promote.promote() == 5
 
 
@@ -154,13 +176,42 @@ def test_worker_that_knows_a_task_has_it_come_back_at_once(alias: str) -> None:
         envelope("late", name="shop.added", headers=headers, delay=600.0),
         envelope("scheduled", name="shop.added", delay=15.0),
     ])  # fmt: skip
-    assert promote.hasten_unknown(["shop.added", "shop.more"], 60.0) == 1
+    assert hastened(["shop.added", "shop.more"]) == [1]
     assert promote.promote() == 1
     message = Message.objects.using(alias).get()
     assert message.task_id == "known"
     # If another worker takes it first, it comes back soon: as if it had been unknown only since now.
     assert json.loads(message.headers)["x-unknown-since"] > 1_000_000_000
-    assert promote.hasten_unknown(["shop.added"], 60.0) == 0
+    assert hastened(["shop.added"]) == [0]
+
+
+def test_only_messages_of_queues_that_the_worker_reads_come_back(alias: str) -> None:
+    """Of others it would only keep the messages going round, from one worker without the task to the next."""
+    headers = {"task": "shop.added", "x-unknown-since": 1.0}
+    queues = ("mail", "reports", parking("mail", "shop.added"))
+    enqueue([envelope(q, name="shop.added", queue=q, headers=headers, delay=15.0) for q in queues])
+    assert hastened(["shop.added"], ["mail", "pictures"]) == [2]
+    (left,) = ScheduledMessage.objects.using(alias).filter(headers__contains=": 1.0")
+    assert left.task_id == "reports"
+
+
+@pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
+def test_messages_that_another_worker_moves_are_passed_over(alias: str) -> None:
+    headers = {"task": "shop.added", "x-unknown-since": 1.0}
+    enqueue([envelope(n, name="shop.added", headers=headers, delay=15.0) for n in ("a", "b")])
+    with for_alias(alias).atomic():
+        list(ScheduledMessage.objects.using(alias).select_for_update().filter(task_id="a"))
+        with ThreadPoolExecutor(1) as other:
+            assert other.submit(_hastened_apart, alias).result(timeout=20) == [2]
+    (held,) = ScheduledMessage.objects.using(alias).filter(headers__contains=": 1.0")
+    assert held.task_id == "a"
+
+
+def _hastened_apart(alias: str) -> list[int]:
+    try:
+        return hastened(["shop.added"])
+    finally:
+        connections[alias].close()
 
 
 def test_start_of_a_lost_run_is_forgotten(alias: str) -> None:

@@ -277,3 +277,12 @@ def test_pressing_twice_runs_a_task_again_as_new_once(alias: str) -> None:
     with pytest.raises(CannotRetry, match=f"again already, as {new}"):
         control.retry(task_id, new=True, since=asked)
     assert control.retry(task_id, new=True).task_id != new
+
+
+def test_since_is_refused_for_a_task_that_runs_again_in_its_place(alias: str) -> None:
+    task_id = failed(alias)
+    asked = datetime.now(UTC)
+    for act in (lambda: control.retry(task_id, since=asked), lambda: control.retry_many([task_id], since=asked)):
+        with pytest.raises(ValueError, match="since goes with new=True"):
+            act()
+    assert not Message.objects.using(alias).exists()

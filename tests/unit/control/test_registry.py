@@ -58,6 +58,22 @@ def test_arguments_in_angle_brackets_are_required() -> None:
         read_arguments(command, ["add"])
 
 
+def test_no_argument_in_square_brackets_is_required() -> None:
+    @control_command(args=[("queue", str), ("exchange", str)], signature="[queue [<exchange>]]")
+    def bind(state: Any, queue: str = "", exchange: str = "") -> None:
+        """Bind."""
+
+    @control_command(args=[("rate", str)], variadic="ids", signature="<rate (<n>/s)> <id> <or more>")
+    def slow(state: Any, rate: str, ids: list[str]) -> None:
+        """Slow down."""
+
+    assert read_arguments(registry.commands["bind"], []) == {}
+    assert read_arguments(registry.commands["bind"], ["q"]) == {"queue": "q"}
+    assert read_arguments(registry.commands["slow"], ["1/s", "a"]) == {"rate": "1/s", "ids": ["a"]}
+    with pytest.raises(CommandError, match="an argument is missing"):
+        read_arguments(registry.commands["slow"], ["1/s"])
+
+
 def test_the_listing_has_arguments_and_purposes() -> None:
     @control_command(args=[("n", int)], signature="[N=1]", alias="grow")
     def pool_grow(state: Any, n: int = 1) -> None:

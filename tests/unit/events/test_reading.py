@@ -69,11 +69,29 @@ def test_the_dump_shows_fields_as_they_are_and_nothing_acts_on_the_terminal() ->
     dump.event({**about, "type": "task-failed", "traceback": "a\n\tb \x1b[31m"})
     assert lines == [
         "w1@h [1970-01-01 00:00:00+00:00] task received: \\x1b]0;a\\x07(t1) args= kwargs= 100%s=%d",
-        "w1@h [1970-01-01 00:00:00+00:00] task failed: \\x1b]0;a\\x07(t1) args= kwargs= traceback=a\n\tb \\x1b[31m",
+        "w1@h [1970-01-01 00:00:00+00:00] task failed: \\x1b]0;a\\x07(t1) args= kwargs= traceback=a\n  \tb \\x1b[31m",
     ]
 
 
-@pytest.mark.parametrize("timestamp", [1e300, -1e12, float("nan"), "now", [1]])
+def test_no_event_forges_a_line_of_the_dump() -> None:
+    lines: list[str] = []
+    dump = Dump(lines.append)
+    forged = "\nw2@h [1970-01-01 00:00:00+00:00] shutdown "
+    about = {"timestamp": 0, "uuid": forged, "traceback": f"a{forged}"}
+    first = {"type": "task-received", "name": forged, "args": forged, "kwargs": forged}
+    for event in (
+        {"type": f"task-a{forged}"},
+        first,
+        {"type": "task-failed", "exception": forged, f"x{forged}": 1, "y": [forged]},
+        {"type": f"a{forged}"},
+    ):
+        dump.event({"hostname": forged, **about, **event})
+    assert len(lines) == 4
+    for line in lines:
+        assert [part for part in line.split("\n")[1:] if not part.startswith("  ")] == []
+
+
+@pytest.mark.parametrize("timestamp", [1e300, -1e12, -1e11 + 1, float("nan"), "now", [1]])
 def test_a_time_of_no_calendar_is_refused(timestamp: Any) -> None:
     with pytest.raises(ValueError, match="is no time"):
         localized([{"type": "task-started", "timestamp": timestamp}])

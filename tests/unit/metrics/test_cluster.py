@@ -91,6 +91,11 @@ class TestQueues:
         assert found["taskq_scheduled_messages"].value(queue="taskq") == 3
         assert found["taskq_tasks"].value(state="PENDING", name=add.name) == 3
 
+    def test_counts_of_many_queues_stop_together(self) -> None:
+        most = cluster.MANY_QUEUES
+        # Besides as many parkings.
+        assert 2 * most * cluster._most(2 * most) <= cluster.MOST_TOGETHER
+
     def test_only_so_many_queues_have_a_label(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(cluster, "MANY_QUEUES", 2)
         for number in range(5):

@@ -1,9 +1,9 @@
-"""Reads for pages: several counts or queries in one statement, and the place of a time among the runs."""
+"""Reads for pages: several counts or queries in one statement, the place of a time among the runs, and the time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db.models import QuerySet
@@ -29,3 +29,8 @@ def together(*queries: QuerySet[Any, Any], alias: str | None = None) -> list[lis
 def first_since(at: datetime, alias: str | None = None) -> int | None:
     """Return the id from which on runs were made at or after ``at``, by some 25 look-ups; ``None`` without runs."""
     return reading.first_since(for_alias(alias or settings.DATABASE), at.timestamp())
+
+
+def now(alias: str | None = None) -> datetime:
+    """Return the time by the clock of the database, which writes the times of the rows."""
+    return datetime.fromtimestamp(for_alias(alias or settings.DATABASE).now(), UTC)

@@ -30,6 +30,7 @@ from taskq import AsyncResult, states
 from taskq.calls.registry import tasks
 from taskq.conf import settings
 from taskq.models import Message, Revocation, TaskRun
+from taskq.store import reading
 from taskq_admin.queries import runs
 from taskq_admin.queries.capped import CappedCount
 from taskq_admin.queries.matching import find, walk
@@ -129,7 +130,7 @@ def begin(action: Action, wanted: Wanted, data: Mapping[str, Any], who: Who, sit
         key=action.key,
         model=action.of,
         wanted=replace(wanted, before=(newest or 0) + 1),
-        began=runs.now(),
+        began=reading.now(),
         user=str(who.user.pk),
         by=who.name,
         reason=who.reason,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.db.models import Case, QuerySet, Subquery, TextField, When
@@ -16,7 +16,6 @@ from django.db.models.functions import Coalesce, Left
 
 from taskq import states
 from taskq.conf import settings
-from taskq.engines import for_alias
 from taskq.models import Attempt, Message, Rerun, ScheduledMessage, TaskEvent, TaskRun
 from taskq.store.reading import together
 
@@ -74,11 +73,6 @@ class Contents:
     result: payloads.Payload | None
     failure: payloads.Failure | None
     traceback: payloads.Payload | None
-
-
-def now() -> datetime:
-    """Return the time by the clock of the database, which writes the times of the rows."""
-    return datetime.fromtimestamp(for_alias(settings.DATABASE).now(), UTC)
 
 
 def listed() -> QuerySet[TaskRun]:

@@ -13,7 +13,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext_lazy as _
 
 from taskq import timezones
-from taskq_admin.queries import runs
+from taskq.store import reading
 
 #: Characters of a reason at most.
 LONGEST_REASON = 500
@@ -60,7 +60,7 @@ def shown_at(request: HttpRequest) -> datetime:
         shown = None
     age = max(now - shown, timedelta()) if shown is not None and shown.tzinfo is not None else timedelta()
     try:
-        return runs.now() - age
+        return reading.now() - age
     except OverflowError:
         return datetime.min.replace(tzinfo=UTC)
 

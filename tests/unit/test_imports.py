@@ -52,6 +52,10 @@ PUBLIC = {
     "taskq.signals",
     "taskq.states",
     "taskq.calls.registry",
+    # Arguments of a row, read and verified as a retry does; which tasks are never retried; a value as a message has it.
+    "taskq.calls.again.stored_arguments",
+    "taskq.calls.never_again",
+    "taskq.messages.serializers.dumps_json",
     # Names of queues.
     "taskq.messages.parking",
     # For commands: what a terminal would obey as escapes, and types of arguments. Pure functions.

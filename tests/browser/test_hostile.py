@@ -12,7 +12,7 @@ from django.db.models import Model
 from taskq import timezones
 from taskq.engines import for_alias
 from taskq.messages.exception_data import encode_exception
-from taskq.models import Attempt, Error, Failure, Message, Node, Statistic, TaskRun, Worker
+from taskq.models import Attempt, Error, Failure, Message, Node, QueuePause, Statistic, TaskRun, Worker
 from taskq.records import Settlement
 from taskq.store import failures
 from tests.support.databases import Database
@@ -31,7 +31,7 @@ MARK = "hostile-"
 
 #: Of each value as much as a row may hold; half of a surrogate pair is text that no database takes.
 VALUES = [value[:5_000] for value in HOSTILE if value != "\ud800"]
-_MODELS = (TaskRun, Attempt, Message, Worker, Statistic, Node, Failure, Error)
+_MODELS = (TaskRun, Attempt, Message, Worker, Statistic, Node, Failure, Error, QueuePause)
 
 
 @pytest.fixture
@@ -68,6 +68,7 @@ def _others(number: int, value: str) -> Iterator[Model]:
     """Yield a message, a worker, times, and the two steps of a workflow."""
     now, cut, root = timezones.now(), value[:240], _root(number, value)
     texts = {"headers": "{}", "properties": "{}", "body": value}
+    yield QueuePause(queue=cut, since=now, until=now + timedelta(hours=9), by=cut, reason=cut)
     yield Message(queue=cut, name=cut, task_id=f"{MARK}waits-{number}", created_at=now, **texts)
     info = {"host": value, "queues": [value], "slots": [{"slot": value, "id": root, "name": value}]}
     times = {"started_at": now, "seen_at": now}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,10 +15,11 @@ import pytest
 
 from taskq.models import Worker
 from tests.support.full_pipe import fill
+from tests.support.jobs.flows import add
 from tests.support.processes import ROOT, Processes
 from tests.support.unruly import tasks as unruly
 from tests.support.waiting import wait_until
-from tests.support.workers import as_environment
+from tests.support.workers import as_environment, start_worker
 
 pytestmark = [pytest.mark.faults, pytest.mark.parametrize("database", ["sqlite"], indirect=True)]
 
@@ -65,3 +67,16 @@ def test_worker_outlives_its_streams(streams: str, processes: Processes, alias: 
         worker.wait()
         if streams != "without reader":
             os.close(reader)
+
+
+@pytest.mark.usefixtures("alias")
+def test_worker_outlives_a_storm_of_signals_for_its_stacks(processes: Processes) -> None:
+    worker = start_worker(processes, "-c", "1")
+    results = []
+    for number in range(1_000):
+        worker.send(signal.SIGUSR1)
+        if number % 50 == 0:
+            results.append(add.delay(number, 1))
+    assert [result.get(timeout=60) for result in results] == list(range(1, 1_001, 50))
+    wait_until(lambda: re.search(r"^Thread 0x.*\n(?:  File .*\n)* *File .*node\.py.* in run$", worker.log, re.M))
+    assert worker.stop() == 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import faulthandler
 import fcntl
 import os
+import select
 import sys
 import threading
 from contextlib import suppress
@@ -19,6 +20,8 @@ from taskq.logs import log_descriptor
 _SIZE = 1 << 20
 #: How much of it is copied at a time, in bytes.
 _CHUNK = 1 << 16
+#: Seconds without a line after which a stack is whole.
+_QUIET = 0.05
 
 
 def write_stacks() -> None:
@@ -30,10 +33,26 @@ def write_stacks() -> None:
 
 
 def write_stacks_on(number: int) -> None:
-    """Write the stacks whenever this process gets the signal ``number``, also while its main thread hangs."""
+    """Write the stacks whenever this process gets the signal ``number``, also while its main thread hangs.
+
+    The handler writes the stack of the thread that it interrupts alone: other threads run meanwhile, and reading their
+    frames ends the process with SIGSEGV now and then. A thread writes all stacks after that, holding the interpreter.
+    """
     reader, writer = _pipe()
-    threading.Thread(target=_copy, args=(reader,), name="taskq-stacks", daemon=True).start()
-    faulthandler.register(number, writer, all_threads=True)
+    threading.Thread(target=_answer, args=(reader,), name="taskq-stacks", daemon=True).start()
+    faulthandler.register(number, writer, all_threads=False)
+
+
+def _answer(reader: int) -> None:
+    while data := os.read(reader, _CHUNK):
+        # Its lines come one by one, and several signals are answered together.
+        while len(data) < _SIZE and select.select([reader], [], [], _QUIET)[0]:
+            data += os.read(reader, _CHUNK)
+        # A log that can't be written takes these stacks, but later ones may find it mended.
+        with suppress(OSError):
+            _write(_log(), data)
+        with suppress(OSError):
+            write_stacks()
 
 
 def _pipe() -> tuple[int, int]:

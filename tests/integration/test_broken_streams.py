@@ -79,6 +79,6 @@ def test_worker_outlives_a_storm_of_signals_for_its_stacks(processes: Processes)
             results.append(add.delay(number, 1))
     assert [result.get(timeout=60) for result in results] == list(range(1, 1_001, 50))
     # The handler writes the one stack that stands still meanwhile, and then a thread all of them.
-    assert re.search(r"^Stack \(most recent call first\):$", worker.log, re.M)
-    wait_until(lambda: re.search(r"^Thread 0x.*\n(?:  File .*\n)* *File .*node\.py.* in run$", worker.log, re.M))
+    stack = r"^Stack \(most recent call first\):$[\s\S]*?^Thread 0x.*\n(?:  File .*\n)*  File .*node\.py.* in run$"
+    wait_until(lambda: re.search(stack, worker.log, re.M), what="the stacks")
     assert worker.stop() == 0

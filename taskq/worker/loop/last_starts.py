@@ -21,24 +21,24 @@ def is_suspect(request: Request) -> bool:
 
 def hold_back(ready: deque[Request], going: Iterable[Request]) -> list[Request]:
     """Remove the requests from ``ready`` that must not start beside those that are ``going`` on, and return them."""
-    suspects = [request for request in ready if is_suspect(request)]
+    suspects = list(filter(is_suspect, ready))
     if not suspects:
         return []
-    running = [request for request in going if is_suspect(request)]
-    others = [request for request in suspects if not _is_last(request)]
-    if any(map(_is_last, running)):
-        may = []
-    elif others or running:
-        may = others
-    else:
-        may = suspects[:1]
-    allowed = {request.job for request in may}
-    back = [request for request in suspects if request.job not in allowed]
+    may = {request.job for request in _that_may(suspects, list(filter(is_suspect, going)))}
+    back = [request for request in suspects if request.job not in may]
     held = {request.job for request in back}
     left = [request for request in ready if request.job not in held]
     ready.clear()
     ready.extend(left)
     return back
+
+
+def _that_may(suspects: list[Request], running: list[Request]) -> list[Request]:
+    """Return the suspects that may start beside those that run."""
+    if any(map(_is_last, running)):
+        return []
+    others = [request for request in suspects if not _is_last(request)]
+    return others if others or running else suspects[:1]
 
 
 def _is_last(request: Request) -> bool:

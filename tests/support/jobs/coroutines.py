@@ -20,18 +20,24 @@ from taskq.models import TaskRun
 
 from .notes import note_line
 
-#: Tasks that run now, and the most that have.
-_now: list[int] = [0, 0]
+#: How many tasks have come to the meeting.
+_met: list[int] = [0]
 
 
 @task
-async def pause(seconds: float) -> int:
-    """Wait as for the network; return how many did at the same time, at most, since the worker began."""
-    _now[0] += 1
-    _now[1] = max(_now)
+async def meet(count: int) -> int:
+    """Wait until so many of these tasks run at the same time; return how many have come."""
+    _met[0] += 1
+    while _met[0] < count:
+        await asyncio.sleep(0.01)
+    return _met[0]
+
+
+@task
+async def pause(seconds: float) -> str:
+    """Wait as for the network."""
     await asyncio.sleep(seconds)
-    _now[0] -= 1
-    return _now[1]
+    return "rested"
 
 
 @task(bind=True)

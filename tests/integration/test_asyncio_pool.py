@@ -165,6 +165,14 @@ def test_killed_child_is_replaced_and_its_tasks_run_again(worker: Process, notes
     assert [result.get(timeout=60) for result in results] == ["done"] * 5
 
 
+def test_task_that_kills_the_child_each_time_fails_alone(worker: Process, notes: Path) -> None:
+    others = [coroutines.beside_killer.delay(str(notes)) for _ in range(5)]
+    killer = coroutines.kill_process.delay(str(notes), [other.id for other in others])
+    assert [other.get(timeout=60) for other in others] == ["done"] * 5
+    with pytest.raises(WorkerLostError):
+        killer.get(timeout=60)
+
+
 def test_task_is_seen_as_active_with_its_own_start(worker: Process, notes: Path, go_on: Path) -> None:
     from taskq.control import inspect
 

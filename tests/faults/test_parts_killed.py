@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from datetime import UTC, datetime
 
 import pytest
@@ -41,15 +42,15 @@ def test_all_tasks_of_a_long_chain_fail_once_though_the_worker_is_killed(alias: 
     failed = TaskRun.objects.using(alias).filter(state=states.FAILURE)
     with audit(alias):
         ids = put_chain(alias)
-        worker = start_worker("-n", "first@h", LEASE=2.0, POLL_INTERVAL=0.1)
-        wait_until(failed.exists, interval=0.002, what="the chain to fail")
-        worker.kill()
+        # At the end of the second part.
+        worker = start_worker("-n", "first@h", ready=False, POLL_INTERVAL=0.1, environment={"TEST_DEATH": "part:2"})
+        assert worker.wait() == -signal.SIGKILL, worker.log
         before = failed.count()
         # Nothing depends on the first one's message: it is settled.
         assert not Message.objects.using(alias).exists()
-        second = start_worker("-n", "second@h", LEASE=2.0, POLL_INTERVAL=0.1)
+        second = start_worker("-n", "second@h", POLL_INTERVAL=0.1)
         # Other tasks have their turn meanwhile.
-        assert add.delay(2, 2).get(timeout=30) == 4
+        assert add.delay(2, 2).get(timeout=60) == 4
         wait_until(lambda: failed.count() == STEPS - 1, what="the other steps to fail")
         ends = times_final(alias)
     assert 0 < before < STEPS - 1

@@ -15,6 +15,7 @@ from taskq import signals
 from taskq.execution import isolation
 from taskq.handover import Delivery, Outcome
 from taskq.worker.pools.base import ReportFn
+from tests.support.waiting import wait_until
 from tests.unit.worker.pools.driver import alive, deliveries, delivery, driving, obey, open_files, server_pid
 
 pytestmark = pytest.mark.faults
@@ -230,7 +231,7 @@ def test_child_that_ends_beside_its_slot_is_killed_with_the_pool():
 
             driver.pool.stop(timeout=0.1)
 
-            assert not any(alive(pid) for pid in pids)
+            wait_until(lambda: not any(alive(pid) for pid in pids), what="both children to be gone")
             assert driver.pool.unfinished() == driver.lost == driver.broken == []
     finally:
         signals.worker_process_shutdown.disconnect(linger)

@@ -35,7 +35,7 @@ def write_ahead(groups: Sequence[NewGroup], alias: str | None = None) -> list[Ne
 
     Inside a transaction nothing is written.
     """
-    rests = [group for group in groups if group.body is not None and _is_ahead(group, group.body)]
+    rests = [group for group in groups if _is_ahead(group)]
     if sum(len(group.body or "") for group in rests) <= _MOST_SETTLED:
         return list(groups)
     engine = for_alias(alias or settings.DATABASE)
@@ -47,15 +47,14 @@ def write_ahead(groups: Sequence[NewGroup], alias: str | None = None) -> list[Ne
         if not engine.skip_locked:
             # On SQLite others wait with pauses: without this one they would come last.
             time.sleep(min(_LONGEST_PAUSE, time.monotonic() - began))
-    left = [group for group in groups if group.size or group.body is None]
+    # The row of a group that counts members is there then, and is left as it is.
     return [
-        replace(group, body=None) if group.body is not None and _is_ahead(group, group.body) else group
-        for group in left
+        replace(group, body=None) if _is_ahead(group) else group for group in groups if group.size or not group.body
     ]
 
 
-def _is_ahead(group: NewGroup, body: str) -> bool:
-    return not group.size or len(body) > _MOST_SETTLED
+def _is_ahead(group: NewGroup) -> bool:
+    return bool(group.body) and (not group.size or len(group.body or "") > _MOST_SETTLED)
 
 
 def _insert(engine: Engine, groups: Sequence[NewGroup]) -> None:

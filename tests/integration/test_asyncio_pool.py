@@ -21,6 +21,7 @@ from tests.support import trees, workers
 from tests.support.databases import Database
 from tests.support.jobs import coroutines, endings, tasks
 from tests.support.processes import Process, Processes
+from tests.support.told import started, told
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True, scope="module")
@@ -39,19 +40,6 @@ def worker(module_processes: Processes) -> Iterator[Process]:
 def _unblocked(worker: Process, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     with django_db_blocker.unblock():
         yield
-
-
-def child_of(worker: Process) -> int:
-    (child,) = trees.pool_children(worker.pid)
-    return child
-
-
-def started(notes: Path, count: int = 1) -> None:
-    wait_until(lambda: len(notes.read_text().splitlines()) >= count, what=f"{count} to start")
-
-
-def told(notes: Path) -> list[str]:
-    return [line.split()[0] for line in notes.read_text().splitlines()]
 
 
 def test_coroutines_run_at_the_same_time_in_one_process(worker: Process) -> None:
@@ -109,18 +97,18 @@ def test_soft_limit_is_raised_in_the_coroutine(worker: Process) -> None:
 
 @pytest.mark.parametrize("task", [coroutines.run_until, coroutines.in_thread])
 def test_hard_limit_ends_the_task_and_no_other(worker: Process, notes: Path, go_on: Path, task: object) -> None:
-    child, other = child_of(worker), coroutines.run_until.delay(str(notes), str(go_on))
+    child, other = trees.pool_child(worker.pid), coroutines.run_until.delay(str(notes), str(go_on))
     started(notes)
     limited = task.apply_async((str(notes), "/never"), time_limit=0.3)  # type: ignore[attr-defined]
     with pytest.raises(TimeLimitExceeded):
         limited.get(timeout=60)
     go_on.touch()
     assert other.get(timeout=60) == "done"
-    assert child_of(worker) == child
+    assert trees.pool_child(worker.pid) == child
 
 
 def test_terminate_ends_the_task_and_no_other(worker: Process, notes: Path, go_on: Path) -> None:
-    child = child_of(worker)
+    child = trees.pool_child(worker.pid)
     results = [coroutines.run_until.delay(str(notes), str(go_on)) for _ in range(3)]
     started(notes, 3)
     results[1].revoke(terminate=True)
@@ -129,7 +117,7 @@ def test_terminate_ends_the_task_and_no_other(worker: Process, notes: Path, go_o
     assert told(notes)[3:] == ["CancelledError"]
     go_on.touch()
     assert [results[0].get(timeout=60), results[2].get(timeout=60)] == ["done", "done"]
-    assert child_of(worker) == child
+    assert trees.pool_child(worker.pid) == child
 
 
 def test_coroutines_that_a_task_leaves_are_cancelled(worker: Process, notes: Path) -> None:
@@ -140,10 +128,10 @@ def test_coroutines_that_a_task_leaves_are_cancelled(worker: Process, notes: Pat
 
 @pytest.mark.parametrize("in_another", [False, True])
 def test_task_can_not_end_the_process_of_others(worker: Process, in_another: bool) -> None:
-    child = child_of(worker)
+    child = trees.pool_child(worker.pid)
     with pytest.raises(WorkerLostError, match="end its worker"):
         coroutines.exit_process.delay(in_another).get(timeout=60)
-    assert child_of(worker) == child
+    assert trees.pool_child(worker.pid) == child
 
 
 def test_progress_is_written_while_the_task_runs(worker: Process, notes: Path, go_on: Path) -> None:
@@ -156,14 +144,14 @@ def test_progress_is_written_while_the_task_runs(worker: Process, notes: Path, g
 def test_task_that_blocks_the_loop_costs_its_child_and_no_start_of_others(
     worker: Process, notes: Path, go_on: Path, tmp_path: Path, database: Database
 ) -> None:
-    child, other = child_of(worker), coroutines.run_until.delay(str(notes), str(go_on))
+    child, other = trees.pool_child(worker.pid), coroutines.run_until.delay(str(notes), str(go_on))
     started(notes)
     blocker = coroutines.block.apply_async((str(notes), 600), time_limit=0.2)
     with pytest.raises(TimeLimitExceeded):
         blocker.get(timeout=60)
     go_on.touch()
     assert other.get(timeout=60) == "done"
-    assert child_of(worker) != child
+    assert trees.pool_child(worker.pid) != child
     (attempt,) = Attempt.objects.using(database.alias).filter(task_id=other.id)
     assert "this start is not counted" in str(vars(attempt))
 
@@ -171,7 +159,7 @@ def test_task_that_blocks_the_loop_costs_its_child_and_no_start_of_others(
 def test_killed_child_is_replaced_and_its_tasks_run_again(worker: Process, notes: Path, go_on: Path) -> None:
     results = [coroutines.run_until.delay(str(notes), str(go_on)) for _ in range(5)]
     started(notes, 5)
-    os.kill(child_of(worker), signal.SIGKILL)
+    os.kill(trees.pool_child(worker.pid), signal.SIGKILL)
     started(notes, 10)
     go_on.touch()
     assert [result.get(timeout=60) for result in results] == ["done"] * 5

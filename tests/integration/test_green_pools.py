@@ -16,6 +16,7 @@ from taskq.exceptions import TaskRevokedError, TimeLimitExceeded, WorkerLostErro
 from tests.support import trees, workers
 from tests.support.green import tasks
 from tests.support.processes import Process, Processes
+from tests.support.told import started, told
 from tests.support.waiting import wait_until
 
 if not (find_spec("gevent") and find_spec("eventlet")):
@@ -46,26 +47,13 @@ def _unblocked(worker: Process, django_db_blocker: DjangoDbBlocker) -> Iterator[
         yield
 
 
-def child_of(worker: Process) -> int:
-    (child,) = trees.pool_children(worker.pid)
-    return child
-
-
-def started(notes: Path, count: int = 1) -> None:
-    wait_until(lambda: len(told(notes)) >= count, what=f"{count} to start")
-
-
-def told(notes: Path) -> list[str]:
-    return [line.split()[0] for line in notes.read_text().splitlines()]
-
-
 def test_tasks_run_at_the_same_time_each_with_its_own_surroundings(worker: Process) -> None:
     results = tasks.meet.delay_many([(30,)] * 30)
     assert [result.get(timeout=60) for result in results] == [30] * 30
     wanted = [("de", "Europe/Berlin"), ("fr", "Asia/Tokyo"), ("nl", "America/Lima")] * 4
     found = [r.get(timeout=60) for r in tasks.surroundings.delay_many([(*each, 0.1) for each in wanted])]
     assert [(language, zone) for language, zone, *_ in found] == wanted
-    assert {pid for *_, pid in found} == {child_of(worker)}
+    assert {pid for *_, pid in found} == {trees.pool_child(worker.pid)}
     results = tasks.own_id.delay_many([(0.1,)] * 20)
     assert [result.get(timeout=60) for result in results] == [result.id for result in results]
     worker.wait_for_log(rf"\[{results[0].id}\] succeeded")
@@ -102,7 +90,7 @@ def test_a_timer_that_a_task_leaves_ends_no_other_task(worker: Process) -> None:
 
 
 def test_limits_and_terminate_end_one_task_alone(worker: Process, notes: Path, go_on: Path) -> None:
-    child = child_of(worker)
+    child = trees.pool_child(worker.pid)
     other = tasks.wait.delay(str(notes), str(go_on))
     started(notes)
     assert tasks.soft_limited.apply_async((str(notes),), soft_time_limit=0.1).get(timeout=60) == "limit"
@@ -123,13 +111,13 @@ def test_limits_and_terminate_end_one_task_alone(worker: Process, notes: Path, g
     wait_until(lambda: told(notes).count("CutShort") == 1, what="the terminated task to be told")
     # On a slow machine its limit may come before it begins.
     assert not limited_notes.exists() or told(limited_notes) == ["started", "CutShort"]
-    assert child_of(worker) == child
+    assert trees.pool_child(worker.pid) == child
 
 
 def test_a_child_that_dies_is_replaced_and_its_tasks_run_again(worker: Process, notes: Path, go_on: Path) -> None:
     results = [tasks.wait.delay(str(notes), str(go_on)) for _ in range(3)]
     started(notes, 3)
-    os.kill(child_of(worker), signal.SIGKILL)
+    os.kill(trees.pool_child(worker.pid), signal.SIGKILL)
     started(notes, 6)
     go_on.touch()
     assert [result.get(timeout=60) for result in results] == ["done"] * 3
@@ -138,9 +126,9 @@ def test_a_child_that_dies_is_replaced_and_its_tasks_run_again(worker: Process, 
 def test_a_task_that_never_waits_costs_its_child_and_no_other_task(worker: Process, notes: Path, go_on: Path) -> None:
     waiting = tasks.wait.delay(str(notes), str(go_on))
     started(notes)
-    child = child_of(worker)
+    child = trees.pool_child(worker.pid)
     with pytest.raises(TimeLimitExceeded):
         tasks.spin.apply_async((str(notes), str(go_on) + "-never"), time_limit=0.2).get(timeout=60)
     go_on.touch()
     assert waiting.get(timeout=60) == "done"
-    assert child_of(worker) != child
+    assert trees.pool_child(worker.pid) != child

@@ -34,6 +34,9 @@ def test_prefork_pool_runs_batches_in_order_on_all_children():
             mine = [job for job, outcome in driver.outcomes.items() if outcome.result == str(slot.pid)]
             assert mine == sorted(mine)
             assert (slot.in_flight, slot.idle, slot.busy_since) == (0, True, None)
+        writes = driver.pool.info()["writes"]
+        assert (writes["total"], sum(map(int, writes["raw"].split(", ")))) == (60, 60)
+        assert (writes["avg"], writes["inqueues"]) == ("0.50", {"total": 2, "active": 0})
 
 
 def test_frozen_child_blocks_no_other_and_its_deliveries_are_taken_back(tmp_path: Path):

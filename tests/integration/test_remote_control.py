@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,8 +26,6 @@ from .conftest import StartWorker
 
 on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 on_postgresql = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-#: The program ``celery`` of an environment of its own, with the clients of Redis and RabbitMQ.
-CELERY = os.environ.get("TASKQ_TEST_CELERY", "")
 
 
 @pytest.fixture(params=["redis", "rabbitmq"])
@@ -72,39 +69,6 @@ def test_control_over_another_broker(
     go_on.touch()
     assert AsyncResult(ids[1]).get(timeout=60) == "done"
     control.shutdown()
-    assert worker.wait() == 0
-
-
-@on_sqlite
-@pytest.mark.skipif(not CELERY, reason="TASKQ_TEST_CELERY does not name a celery program")
-def test_celerys_own_program(start_worker: StartWorker, remote: dict[str, str], tmp_path: Path) -> None:
-    namespace, url = remote["NAMESPACE"], remote["CONTROL_URL"]
-    worker = start_worker("-c", "2", **remote)
-    node = node_of(worker)
-    (tmp_path / "capp.py").write_text(
-        f"from celery import Celery\napp = Celery('capp', broker={url!r})\napp.conf.control_exchange = {namespace!r}\n"
-    )
-
-    def celery(*arguments: str) -> str:
-        command = [CELERY, "-A", "capp", "--no-color", *arguments, "-t", "3"]
-        return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True, timeout=60).stdout
-
-    assert celery("status") == f"->  {node}: OK\n\n1 node online.\n"
-    assert "pong" in celery("inspect", "ping")
-    for command in ("active", "reserved", "scheduled", "revoked"):
-        assert celery("inspect", command) == f"->  {node}: OK\n    - empty -\n\n1 node online.\n"
-    for command in ("registered", "stats", "active_queues", "conf", "report", "clock", "memsample"):
-        assert f"->  {node}: OK" in celery("inspect", command)
-    assert celery("inspect", "query_task", "x") == f"->  {node}: OK\n    {{}}\n\n1 node online.\n"
-    assert "tasks {'x'} flagged as revoked" in celery("control", "revoke", "x")
-    assert "terminate: tasks unknown" in celery("control", "terminate", "TERM", "x")
-    assert "flagged as revoked, but not terminated" in celery("control", "revoke_by_stamped_headers", "a=b")
-    assert "pool will grow" in celery("control", "pool_grow", "1")
-    assert "pool will shrink" in celery("control", "pool_shrink", "1")
-    assert "add consumer foo" in celery("control", "add_consumer", "foo")
-    assert "no longer consuming from foo" in celery("control", "cancel_consumer", "foo")
-    assert "time limits set" in celery("control", "time_limit", endings.square.name, "5", "10")
-    subprocess.run([CELERY, "-A", "capp", "control", "shutdown"], cwd=tmp_path, timeout=60, check=False)
     assert worker.wait() == 0
 
 

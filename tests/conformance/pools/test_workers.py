@@ -19,6 +19,7 @@ from tests.support import trees, workers
 from tests.support.databases import Database
 from tests.support.jobs import coroutines, endings, tasks
 from tests.support.processes import Process
+from tests.support.told import started
 from tests.support.waiting import wait_until
 
 from .kinds import POOLS, Kind
@@ -56,10 +57,6 @@ def notes(tmp_path: Path) -> Path:
     path = tmp_path / "notes"
     path.touch()
     return path
-
-
-def started(notes: Path, count: int = 1) -> None:
-    wait_until(lambda: len(notes.read_text().splitlines()) >= count, what=f"{count} to start")
 
 
 @pytest.fixture

@@ -12,11 +12,18 @@ from importlib import import_module
 from types import ModuleType
 
 
-def late_modules(package: str) -> Callable[[str], ModuleType]:
-    """Return the ``__getattr__`` of a package that loads its modules on first use."""
+def late_modules(package: str, before: str = "") -> Callable[[str], ModuleType]:
+    """Return the ``__getattr__`` of a package that loads its modules on first use.
+
+    ``before`` is a package that these modules need. Threads that show their first pages at once wait for it here. Else
+    Python could refuse an import of one of them: if it began with a module of the package, and another thread with the
+    package.
+    """
 
     def load(name: str) -> ModuleType:
         module = f"{package}.{name}"
+        if before:
+            import_module(before)
         try:
             return import_module(module)
         except ModuleNotFoundError as error:

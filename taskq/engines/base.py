@@ -54,6 +54,8 @@ class Engine:
     skip_locked = True
     #: Whether a look from the start of a queue steps over all that was claimed since the oldest open transaction began.
     keeps_dead_entries = False
+    #: Whether a message can be deleted and read by one statement, ``take_waiting``.
+    takes = False
     #: Rows for one statement, at most.
     chunk = 500
     #: Characters of results and messages for one transaction that settles, about.
@@ -192,6 +194,10 @@ class Engine:
         """
         raise NotImplementedError
 
+    def take_waiting(self, message_id: int) -> list[Claimed]:
+        """Delete a message that waits, if it is small, and return it: one statement, if the engine ``takes``."""
+        raise NotImplementedError
+
     def sizes(self, ids: Sequence[int]) -> dict[int, tuple[int, int]]:
         """Return the bytes of headers and properties, and of the body, of the messages ``ids``."""
         headers, properties, body = (self.octets.format(name) for name in ("headers", "properties", "body"))
@@ -309,6 +315,17 @@ class Engine:
                 [group_id, place[0], *place, most],
             )
             return list(cursor.fetchall())
+
+    def sizes_of_values(self, group_ids: Collection[str]) -> dict[str, int]:
+        """Return for each group the bytes of the values of its members; a group without values is left out."""
+        with self.cursor() as cursor:
+            cursor.execute(
+                f"SELECT n.group_id, SUM({self.octets.format('r.result')}) FROM taskq_node n "
+                f"JOIN taskq_taskrun r ON r.task_id = n.task_id WHERE n.group_id IN ({self.marks(group_ids)}) "
+                "GROUP BY n.group_id",
+                list(group_ids),
+            )
+            return {group_id: int(size or 0) for group_id, size in cursor.fetchall()}
 
     # -- retrying
 

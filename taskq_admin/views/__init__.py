@@ -19,4 +19,4 @@ if TYPE_CHECKING:
     from . import stacks as stacks
     from . import workflow_of_task as workflow_of_task
 else:
-    __getattr__ = late_modules(__name__)
+    __getattr__ = late_modules(__name__, before="taskq_admin.actions")

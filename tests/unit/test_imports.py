@@ -116,6 +116,14 @@ def test_rooms_have_no_circle(name_of: rooms.NameOf, what: str) -> None:
     assert not found, lines([" <-> ".join(circle) for circle in found], f"These {what} import each other. {order()}")
 
 
+def test_modules_of_the_admin_have_no_circle() -> None:
+    # Threads load them when they show their first pages: in a circle they could wait for each other.
+    found = circles(
+        {m: {s.module for s in TREE.imports(m) if s.kind is Kind.TOP} - {m} for m in modules("taskq_admin")}
+    )
+    assert not found, lines([" <-> ".join(circle) for circle in found], "These modules import each other.")
+
+
 def test_every_module_has_its_place() -> None:
     known = {"", *rooms.RANKS, *rooms.BESIDE}
     nowhere = [TREE.path(m) for m in TREE.modules if rooms.room_of(m) not in known]

@@ -103,19 +103,17 @@ def around() -> Around:
     )
 
 
-def overview(
-    declared: Collection[str] = (), known: Around | None = None, ended: throughput.Throughput | None = None
-) -> Overview:
+def overview(declared: Collection[str] = (), known: Around | None = None) -> Overview:
     """Return the load of every queue that holds messages or is paused, and of those ``declared``.
 
-    ``known`` is what ``around`` returns, and ``ended`` what ended in the last hour, if they are known already.
+    ``known`` is what ``around`` returns, if it is known already.
     """
     known = around() if known is None else known
     claimed, schedule, rates, pauses = known.claimed, known.schedule, known.rates, known.pauses
     found, most = counted(MANY + 1, lambda queues: 1 + _most(queues), declared)
     read = _read(known.workers)
-    ended = throughput.read(()) if ended is None else ended
     names = sorted({*found, *claimed, *schedule.by_queue, *pauses})
+    minutes = throughput.minutes(names[:MANY])
     nothing = CappedCount(0)
     loads = [
         QueueLoad(
@@ -126,9 +124,9 @@ def overview(
             found[name].oldest if name in found else None,
             read is None or name in read,
             pauses.get(name),
-            ended.queues.get(name, []),
+            minutes.get(name, []),
             None if rates is None else rates.get(name, 0.0),
-            ended.rate(name) if settings.STATISTICS else None,
+            throughput.rate(minutes.get(name, [])) if settings.STATISTICS else None,
         )
         for name in names[:MANY]
     ]
@@ -143,7 +141,7 @@ def _most(queues: int) -> int:
 def of(name: str, known: Around) -> QueueLoad:
     """Return the load of one queue."""
     found, nothing = waiting_in(name, CAP + 1), CappedCount(0)
-    read, ended = _read(known.workers), throughput.read(())
+    read, minutes = _read(known.workers), throughput.minutes([name]).get(name, [])
     return QueueLoad(
         name,
         capped(found.count),
@@ -152,9 +150,9 @@ def of(name: str, known: Around) -> QueueLoad:
         found.oldest,
         read is None or name in read,
         known.pauses.get(name),
-        ended.queues.get(name, []),
+        minutes,
         None if known.rates is None else known.rates.get(name, 0.0),
-        ended.rate(name) if settings.STATISTICS else None,
+        throughput.rate(minutes) if settings.STATISTICS else None,
     )
 
 

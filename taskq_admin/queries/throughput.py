@@ -1,15 +1,17 @@
 """Throughput: how many tasks ended in each minute or hour, from the statistics that workers write.
 
-One statement adds up for the chart and for all queues.
+One statement adds up all queues for the chart, another reads the minutes of the queues that a page shows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import reduce
+from operator import add
 
-from django.db.models import Case, CharField, F, Q, Sum, Value, When
+from django.db.models import F, Q, Sum
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
@@ -61,55 +63,54 @@ class Period:
         return self.succeeded + self.failed + self.revoked
 
 
-@dataclass(frozen=True, slots=True)
-class Throughput:
-    """The periods of each span up to now, and how many tasks each queue gave out in each minute of the last hour."""
-
-    spans: dict[str, list[Period]]
-    queues: dict[str, list[int]] = field(default_factory=dict)
-
-    def rate(self, queue: str) -> float:
-        """Return how many tasks of a queue ended each minute, over the last whole minutes."""
-        # The present minute is not over, and workers write a few seconds late.
-        minutes = self.queues.get(queue, [])[-1 - RATE_MINUTES : -1]
-        return sum(minutes) / RATE_MINUTES
-
-
 def span_for(key: str | None) -> Span:
     """Return the span with ``key``; an unknown one is the last hour."""
     return next((span for span in SPANS if span.key == key), SPANS[0])
 
 
-def read(spans: Sequence[Span]) -> Throughput:
-    """Return the periods of ``spans``, and what the queues gave out in the last hour, in one statement."""
-    last = {seconds: int(timezones.now().timestamp()) // seconds for seconds in (_MINUTE, _HOUR)}
-    hours = max((span.periods for span in spans if span.seconds == _HOUR), default=0)
-    since = {_MINUTE: last[_MINUTE] - HOUR.periods + 1, _HOUR: last[_HOUR] - hours + 1}
-    by_period: dict[tuple[int, int], list[int]] = {}
-    queues: dict[str, list[int]] = {}
-    for negative, start, queue, *counts in _sums(since):
-        seconds = -negative
-        number = start // seconds
-        found = by_period.setdefault((seconds, number), [0] * len(_COUNTED))
-        found[:] = map(int.__add__, found, map(int, counts))
-        place = number - since[_MINUTE]
-        if seconds == _MINUTE and place < HOUR.periods:
-            queues.setdefault(queue, [0] * HOUR.periods)[place] += int(sum(counts))
-    return Throughput({span.key: _periods(span, last[span.seconds], by_period) for span in spans}, queues)
+def read(spans: Iterable[Span]) -> dict[str, list[Period]]:
+    """Return the periods of ``spans`` up to now, by the keys of the spans. One statement adds up all queues."""
+    by_seconds: dict[int, int] = {}
+    for span in spans:
+        by_seconds[span.seconds] = max(by_seconds.get(span.seconds, 0), span.periods)
+    last = {seconds: int(timezones.now().timestamp()) // seconds for seconds in by_seconds}
+    wanted = Q(pk__in=())
+    for seconds, periods in by_seconds.items():
+        wanted |= _of_queues(seconds, last[seconds] - periods + 1)
+    rows = Statistic.objects.using(settings.DATABASE).filter(wanted).order_by().values("seconds", "period")
+    summed = rows.annotate(*map(Sum, _COUNTED)).values_list("seconds", "period", *_SUMS)
+    found = {(-negative, start // -negative): tuple(map(int, counts)) for negative, start, *counts in summed}
+    return {span.key: _periods(span, last[span.seconds], found) for span in spans}
 
 
-def _sums(since: dict[int, int]) -> Sequence[tuple[int, int, str, int, int, int, int]]:
-    wanted = Q()
-    for seconds, first in since.items():
-        wanted |= Q(seconds=-seconds, period__gte=first * seconds)  # the sums of all names
-    rows = Statistic.objects.using(settings.DATABASE).filter(wanted).order_by()
-    # Only minutes are told apart by queue: there are 60 of them, and hours of a whole week.
-    place = Case(When(seconds=-_MINUTE, then=F("queue")), default=Value(""), output_field=CharField())
-    summed = rows.annotate(place=place).values("seconds", "period", "place").annotate(*map(Sum, _COUNTED))
-    return list(summed.values_list("seconds", "period", "place", *_SUMS))
+def minutes(queues: Collection[str]) -> dict[str, list[int]]:
+    """Return how many tasks each of these queues gave out in each minute of the last hour.
+
+    The sum of a queue in a minute is a row, and a page shows few queues of many.
+    """
+    first = int(timezones.now().timestamp()) // _MINUTE - HOUR.periods + 1
+    rows = Statistic.objects.using(settings.DATABASE).filter(_of_queues(_MINUTE, first), queue__in=queues)
+    ended = reduce(add, map(F, _COUNTED))
+    found: dict[str, list[int]] = {}
+    for start, queue, count in rows.annotate(ended=ended).values_list("period", "queue", "ended"):
+        place = start // _MINUTE - first
+        if place < HOUR.periods:
+            found.setdefault(queue, [0] * HOUR.periods)[place] += count
+    return found
 
 
-def _periods(span: Span, last: int, found: dict[tuple[int, int], list[int]]) -> list[Period]:
+def rate(minutes: Sequence[int]) -> float:
+    """Return how many tasks ended each minute, over the last whole minutes."""
+    # The present minute is not over, and workers write a few seconds late.
+    return sum(minutes[-1 - RATE_MINUTES : -1]) / RATE_MINUTES
+
+
+def _of_queues(seconds: int, first: int) -> Q:
+    """Return the condition on the sums of all names of queues, from a period on."""
+    return Q(seconds=-seconds, period__gte=first * seconds)
+
+
+def _periods(span: Span, last: int, found: Mapping[tuple[int, int], Sequence[int]]) -> list[Period]:
     return [
         Period(datetime.fromtimestamp(number * span.seconds, UTC), *found.get((span.seconds, number), ()))
         for number in range(last - span.periods + 1, last + 1)

@@ -1,12 +1,12 @@
 """Throughput: how many tasks ended in each minute or hour, from the statistics that workers write.
 
-One statement adds up all queues for the chart, another reads the minutes of the queues that a page shows.
+One statement adds up all queues for the chart, and reads the minutes of the queues that a page shows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import reduce
 from operator import add
@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from taskq import timezones
 from taskq.conf import settings
 from taskq.models import Statistic
+from taskq.store.reading import together
 
 #: The columns that are summed, in the order of ``Period``, and the names of their sums.
 _COUNTED = ("succeeded", "failed", "retried", "revoked")
@@ -63,36 +64,43 @@ class Period:
         return self.succeeded + self.failed + self.revoked
 
 
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """The periods of each span up to now, and how many tasks each queue gave out in each minute of the last hour."""
+
+    spans: dict[str, list[Period]] = field(default_factory=dict)
+    minutes: dict[str, list[int]] = field(default_factory=dict)
+
+
 def span_for(key: str | None) -> Span:
     """Return the span with ``key``; an unknown one is the last hour."""
     return next((span for span in SPANS if span.key == key), SPANS[0])
 
 
-def read(spans: Iterable[Span]) -> dict[str, list[Period]]:
-    """Return the periods of ``spans`` up to now, by the keys of the spans. One statement adds up all queues."""
-    by_seconds: dict[int, int] = {}
-    for span in spans:
-        by_seconds[span.seconds] = max(by_seconds.get(span.seconds, 0), span.periods)
-    last = {seconds: int(timezones.now().timestamp()) // seconds for seconds in by_seconds}
-    wanted = Q(pk__in=())
-    for seconds, periods in by_seconds.items():
-        wanted |= _of_queues(seconds, last[seconds] - periods + 1)
-    rows = Statistic.objects.using(settings.DATABASE).filter(wanted).order_by().values("seconds", "period")
-    summed = rows.annotate(*map(Sum, _COUNTED)).values_list("seconds", "period", *_SUMS)
-    found = {(-negative, start // -negative): tuple(map(int, counts)) for negative, start, *counts in summed}
-    return {span.key: _periods(span, last[span.seconds], found) for span in spans}
+def read(spans: Collection[Span] = (), queues: Collection[str] = ()) -> Throughput:
+    """Return the periods of ``spans`` up to now, and the minutes of ``queues``, in one statement.
 
-
-def minutes(queues: Collection[str]) -> dict[str, list[int]]:
-    """Return how many tasks each of these queues gave out in each minute of the last hour.
-
-    The sum of a queue in a minute is a row, and a page shows few queues of many.
+    The periods are added up over all queues. The sum of a queue in a minute is a row, and a page shows few queues.
     """
-    first = int(timezones.now().timestamp()) // _MINUTE - HOUR.periods + 1
-    rows = Statistic.objects.using(settings.DATABASE).filter(_of_queues(_MINUTE, first), queue__in=queues)
-    ended = reduce(add, map(F, _COUNTED))
+    now = int(timezones.now().timestamp())
+    rows = Statistic.objects.using(settings.DATABASE).order_by()
+    wanted = Q(pk__in=())
+    for seconds in {span.seconds for span in spans}:
+        periods = max(span.periods for span in spans if span.seconds == seconds)
+        wanted |= _of_queues(seconds, now // seconds - periods + 1)
+    summed = rows.filter(wanted).values("seconds", "period").annotate(*map(Sum, _COUNTED))
+    first = now // _MINUTE - HOUR.periods + 1
+    minutes = rows.filter(_of_queues(_MINUTE, first), queue__in=queues).annotate(ended=reduce(add, map(F, _COUNTED)))
+    sums, ended = together(
+        summed.values_list("seconds", "period", *_SUMS), minutes.values_list("period", "queue", "ended")
+    )
+    found = {(-negative, start // -negative): tuple(map(int, counts)) for negative, start, *counts in sums}
+    return Throughput({span.key: _periods(span, now // span.seconds, found) for span in spans}, _by_queue(ended, first))
+
+
+def _by_queue(ended: Iterable[tuple[int, str, int]], first: int) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
-    for start, queue, count in rows.annotate(ended=ended).values_list("period", "queue", "ended"):
+    for start, queue, count in ended:
         place = start // _MINUTE - first
         if place < HOUR.periods:
             found.setdefault(queue, [0] * HOUR.periods)[place] += count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,10 +41,11 @@ def overview(visible: Collection[str], span_key: str | None) -> dict[str, Any]:
     span, now = span_for(span_key), timezones.now()
     context: dict[str, Any] = {"tiles": [], "notices": [], "is_new": False}
     known = queues.around() if {"Queue", "Worker"}.intersection(visible) else None
-    if "TaskRun" in visible:
-        _add_tasks(context, span)
-    if "Queue" in visible:
-        found = queues.overview((settings.DEFAULT_QUEUE,), known)
+    spans = (DAY, span) if "TaskRun" in visible else ()
+    found = queues.overview((settings.DEFAULT_QUEUE,), known, spans) if "Queue" in visible else None
+    if spans:
+        _add_tasks(context, span, throughput.read(spans).spans if found is None else found.spans)
+    if found is not None:
         _add_queues(context, found, with_readers="Worker" in visible)
         context["notices"] += attention.of_schedule(found.schedule, now, names="TaskRun" in visible)
     rows = known.workers if known else []
@@ -62,8 +63,7 @@ def _is_new(context: dict[str, Any]) -> bool:
     return not context["workers"] and idle and not any(each.total for each in context.get("columns", ()))
 
 
-def _add_tasks(context: dict[str, Any], span: Span) -> None:
-    ended = throughput.read((DAY, span))
+def _add_tasks(context: dict[str, Any], span: Span, ended: Mapping[str, list[Period]]) -> None:
     counts, failed = tab_counts(), sum(period.failed for period in ended[DAY.key])
     context["columns"] = ended[span.key]
     context["tiles"] += [

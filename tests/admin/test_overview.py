@@ -87,7 +87,7 @@ def test_periods_end_with_the_present_one(db: None) -> None:
     count(0, 1)
     count(59, 2)
     count(60, 4)
-    hour = throughput.read([throughput.HOUR])["hour"]
+    hour = throughput.read([throughput.HOUR]).spans["hour"]
     assert len(hour) == 60
     assert hour[-1].start <= datetime.now(UTC) < hour[-1].start + timedelta(seconds=61)
     assert [hour[0].succeeded, hour[-1].succeeded] == [2, 1]
@@ -270,7 +270,8 @@ def test_minutes_are_those_of_the_queues_that_are_shown(db: None) -> None:
         for queue in ("mails", f"queue-{number}"):
             counters = [2, 1, *[0] * (len(statistics.COUNTERS) - 2)]
             statistics.add({(minute, f"shop.{number}", queue): counters}, "default")
-    found = throughput.minutes(["mails", "nothing"])
+    read = throughput.read([throughput.HOUR], ["mails", "nothing"])
+    found = read.minutes
     assert {queue: (sum(each), len(each)) for queue, each in found.items()} == {"mails": (15, 60)}
-    hour = throughput.read([throughput.HOUR])["hour"]
+    hour = read.spans["hour"]
     assert (sum(each.succeeded for each in hour), sum(each.failed for each in hour)) == (20, 10)

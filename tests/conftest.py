@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -81,12 +82,14 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Take from a test what the one before may have left: open connections, the clock, and where chance stands.
+    """Take from a test what the one before may have left: open connections, the clock, errors, where chance stands.
 
     It may not be allowed to use these connections, nor to tidy them up.
     """
     random.seed(seeds.seed_of(item.nodeid))
     clock.use(None)
+    if error_keys := sys.modules.get("taskq.store.error_keys"):
+        error_keys.forget()
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()

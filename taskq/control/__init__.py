@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from .retrying import retry_many as retry_many
     from .workflows import retry_workflow as retry_workflow
     from .workflows import revoke_workflow as revoke_workflow
+    from .workflows import revoke_workflow_part as revoke_workflow_part
+    from .workflows import workflow_parts as workflow_parts
 
 _WHERE = {
     "Counts": "taskq.control.retrying",
@@ -92,9 +94,11 @@ _WHERE = {
     "revoke_by_name": "taskq.control.caller",
     "revoke_by_stamped_headers": "taskq.control.caller",
     "revoke_workflow": "taskq.control.workflows",
+    "revoke_workflow_part": "taskq.control.workflows",
     "shutdown": "taskq.control.caller",
     "terminate": "taskq.control.caller",
     "time_limit": "taskq.control.caller",
+    "workflow_parts": "taskq.control.workflows",
 }
 
 __all__ = [
@@ -131,9 +135,11 @@ __all__ = [
     "revoke_by_name",
     "revoke_by_stamped_headers",
     "revoke_workflow",
+    "revoke_workflow_part",
     "shutdown",
     "terminate",
     "time_limit",
+    "workflow_parts",
 ]
 
 __getattr__, __dir__ = late_names(__name__, _WHERE)

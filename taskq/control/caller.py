@@ -46,7 +46,7 @@ def revoke(
     """
     ids = revoking.task_ids(task_id)
     name = _write([ids], terminate, signal, grace, options)
-    return _tell(
+    return tell(
         "revoke",
         {"task_id": task_id if isinstance(task_id, str) else ids, "terminate": terminate, "signal": name or signal},
         destination,
@@ -76,7 +76,7 @@ def revoke_by_stamped_headers(
     """Revoke the tasks that were sent with one of these stamps: ``{key: value}`` or ``{key: [value, ...]}``."""
     name = _write(revoking.by_stamps(stamps.wanted(headers), settings.DATABASE), terminate, signal, grace, options)
     arguments = {"headers": headers, "terminate": terminate, "signal": name or signal}
-    return _tell("revoke_by_stamped_headers", arguments, destination, options)
+    return tell("revoke_by_stamped_headers", arguments, destination, options)
 
 
 def revoke_by_name(
@@ -91,7 +91,7 @@ def revoke_by_name(
     pattern = revoking.named("pattern", pattern)
     name = _write(revoking.by_name(pattern, settings.DATABASE), terminate, signal, grace, options)
     arguments = {"pattern": pattern, "terminate": terminate, "signal": name or signal}
-    return _tell("revoke_by_name", arguments, destination, options)
+    return tell("revoke_by_name", arguments, destination, options)
 
 
 def _write(
@@ -106,7 +106,7 @@ def _write(
     return name
 
 
-def _tell(command: str, arguments: dict[str, Any], destination: Destination, options: dict[str, Any]) -> Answer:
+def tell(command: str, arguments: dict[str, Any], destination: Destination, options: dict[str, Any]) -> Answer:
     """Tell workers. Those of taskq have it from the database: without a reply, this is for Celery's."""
     if not options.get("reply") and settings.CONTROL_URL.startswith("django:"):
         return None

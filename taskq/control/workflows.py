@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from taskq.conf import settings
 from taskq.models import Node
 from taskq.store.retry_workflow import failed_in
+from taskq.store.revoke import revoke_part, whole_workflow
 
-from .caller import revoke
+from .caller import tell
 from .retrying import Counts, retry_many
-from .revoking import named
+from .revoking import named, signal_text
 
 
 def retry_workflow(task_id: str, *, by: str = "", reason: str = "") -> Counts:
@@ -28,12 +31,28 @@ def revoke_workflow(task_id: str, *, terminate: bool = False) -> int:
 
     ``task_id`` is its first task, or any other of it. Running tasks go on to their end, unless ``terminate`` is true.
     """
-    nodes = Node.objects.using(settings.DATABASE).filter(root_id=_root_of(task_id))
-    task_ids = list(nodes.order_by("id").values_list("task_id", flat=True))
-    counted: list[int] = []
-    if task_ids:
-        revoke(task_ids, terminate=terminate, on_written=counted.append)
-    return sum(counted)
+    return sum(revoke_workflow_part(ids, terminate=terminate) for ids in workflow_parts(task_id))
+
+
+def workflow_parts(task_id: str, size: int = 500) -> list[list[str]]:
+    """Return the ids of the tasks of a workflow in parts, for ``revoke_workflow_part``.
+
+    >>> for ids in workflow_parts("0190c5a6-7d1e-7c3e-8f5b-2f8a5e0d3b1c"):  # doctest: +SKIP
+    ...     print(revoke_workflow_part(ids))
+    """
+    ids = whole_workflow(_root_of(task_id), settings.DATABASE)
+    return [ids[start : start + size] for start in range(0, len(ids), size)]
+
+
+def revoke_workflow_part(ids: Sequence[str], *, terminate: bool = False) -> int:
+    """Revoke one of the ``workflow_parts``; return how many tasks were revoked, or asked for.
+
+    The parts are taken in their order, so that the tasks that depend on others are revoked before them. What is left
+    when only the first of them are taken may fail, because what was to come is gone.
+    """
+    counted = revoke_part(ids, signal_text(terminate, None), settings.DATABASE)
+    tell("revoke", {"task_id": list(ids), "terminate": terminate, "signal": "SIGTERM"}, None, {})
+    return counted
 
 
 def _root_of(task_id: str) -> str:

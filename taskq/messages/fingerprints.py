@@ -61,6 +61,16 @@ def fingerprint(name: str, found: Described) -> str:
     return blake2b("\0".join(parts).encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
 
 
+def other(name: str) -> str:
+    """Return the key of the failures of a task whose own keys were too many (``store.error_keys``).
+
+    >>> other("shop.mail") == other("shop.mail") != other("shop.pay")
+    True
+    """
+    # No message has a NUL: ``_plain`` leaves none.
+    return fingerprint(name, Described("", "\0other"))
+
+
 def masked(message: str) -> str:
     """Return a message without what differs from failure to failure: numbers, ids, and quoted texts.
 

@@ -15,9 +15,11 @@ from django.db.models import QuerySet
 from taskq import states
 from taskq.engines import Engine, for_alias
 from taskq.engines.statistics import add_up
-from taskq.messages.fingerprints import Described, described, fingerprint
+from taskq.messages.fingerprints import Described, described, fingerprint, other
 from taskq.models import Error, ErrorCount, Failure, TaskRun
 from taskq.records import Settlement
+
+from . import error_keys
 
 #: For how long the counts are kept: a week and the period in which it began.
 KEPT = timedelta(days=7, seconds=2 * ErrorCount.SECONDS)
@@ -59,13 +61,14 @@ def _failure(
 def _write(engine: Engine, rows: Sequence[tuple[Failure, str]]) -> None:
     now = engine.now()
     at = datetime.fromtimestamp(now, UTC)
+    error_keys.bound(engine, rows, now)
     failures = [failure for failure, _ in rows]
     newest = {failure.error: (failure, name) for failure, name in rows}
     errors = [
         Error(
             key=key,
             name=name,
-            exception=failure.exception,
+            exception="" if key == other(name) else failure.exception,
             message=failure.message,
             first_seen=at,
             last_seen=at,

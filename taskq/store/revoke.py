@@ -23,13 +23,13 @@ from taskq.models import Message, Node, ScheduledMessage, TaskRun
 from taskq.records import Settlement
 from taskq.workflows import large_bodies
 from taskq.workflows.advance import revoked
-from taskq.workflows.cascade import NodePosition, cascade, dependents_first
+from taskq.workflows.cascade import NodePosition, cascade, dependents_first, whole_dependents_first
 from taskq.workflows.followups import complete
 
 from . import log_lines, revocations
 from .authenticity import readable
 from .enqueue import MESSAGE_CHANNEL
-from .sealed_workflows import read_places
+from .sealed_workflows import iterate_places, read_places
 from .settle import write_ends
 from .texts import without_texts
 from .transactions import repeated
@@ -53,12 +53,41 @@ def revoke(task_ids: Sequence[str], terminate: str = "", alias: str | None = Non
     # An id that can't be stored is no task's, and a database would refuse the statement because of it.
     ids = sorted({task_id for task_id in task_ids if task_id and is_storable(task_id)})
     asked = _revoke_sent(engine, ids, terminate)
-    for batch in _batches(ids):
+    _remember(engine, ids, terminate)
+    return asked
+
+
+def _remember(engine: Engine, task_ids: Sequence[str], terminate: str) -> None:
+    """Remember those of the ids under which nothing was sent yet."""
+    for batch in _batches(task_ids):
         if unknown := revocations.unknown(engine.alias, batch):
             repeated(engine, partial(revocations.keep, engine, unknown))
             # A task that was sent meanwhile, and that a worker took too early to see this, is found then. Whatever is
             # sent later is claimed later.
             _after_commit(engine, partial(_revoke_sent, engine, unknown, terminate))
+
+
+def whole_workflow(root_id: str, alias: str) -> list[str]:
+    """Return the ids of all tasks of a workflow, in the order in which ``revoke_part`` takes them."""
+    return whole_dependents_first(
+        NodePosition(place.task_id, place.group_id, place.waits_for)
+        for place in iterate_places(Node.objects.using(alias).filter(root_id=root_id))
+    )
+
+
+def revoke_part(task_ids: Sequence[str], terminate: str, alias: str) -> int:
+    """Revoke tasks of a workflow that is revoked as a whole; return how many were revoked or asked for.
+
+    As ``revoke``, but what else is revoked with them is not looked for: all the rest of the workflow is, those that
+    depend on these tasks before them (``whole_workflow``).
+    """
+    engine, asked = for_alias(alias), 0
+    for batch in _batches(task_ids):
+        nodes = Node.objects.using(alias).filter(task_id__in=batch)
+        ended = set(nodes.exclude(state="").values_list("task_id", flat=True))
+        unsent = set(batch) - ended - _sent(alias, batch)
+        asked += repeated(engine, partial(_revoke, engine, batch, unsent, terminate))
+    _remember(engine, task_ids, terminate)
     return asked
 
 

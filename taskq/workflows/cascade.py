@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -56,6 +56,48 @@ def dependents_first(places: Iterable[NodePosition], task_ids: Collection[str]) 
         seen.add(task_id)
         todo += [each for each in workflow.after(task_id) if each not in seen]
     return [task_id for task_id in ordered if task_id in task_ids]
+
+
+def whole_dependents_first(places: Iterable[NodePosition]) -> list[str]:
+    """Return all tasks of a workflow in such an order. ``places`` is read once, and not kept: it may have millions.
+
+    A task comes before all that have fewer tasks and groups before them, one waiting for the other.
+    """
+    task_ids: list[str] = []
+    waits: list[str] = []
+    groups: dict[str, set[str]] = defaultdict(set)
+    names: dict[str, str] = {}
+    for place in places:
+        task_ids.append(place.task_id)
+        waits.append(names.setdefault(place.waits_for, place.waits_for))
+        if place.group_id:
+            groups[names.setdefault(place.group_id, place.group_id)].add(waits[-1])
+    tasks = {task_id: before for task_id, before in zip(task_ids, waits, strict=True) if task_id in names}
+    depths = _depths(tasks, groups)
+    places_in_order = sorted(range(len(task_ids)), key=lambda number: -depths.get(waits[number], 0))
+    return [task_ids[number] for number in places_in_order]
+
+
+def _depths(tasks: Mapping[str, str], groups: Mapping[str, Collection[str]]) -> dict[str, int]:
+    """Return how many tasks and groups are before a task or group that others wait for, with itself.
+
+    ``tasks`` has what each of them waits for, and ``groups`` what the members of each group wait for.
+    """
+    depths = {"": 0}
+    seen: set[str] = set()
+    for last in [*tasks, *groups]:
+        todo = [last]
+        while todo:
+            key = todo[-1]
+            before = groups.get(key) or ([tasks[key]] if key in tasks else [])
+            if key in seen:
+                depths.setdefault(key, 1 + max((depths.get(each, 0) for each in before), default=0))
+                todo.pop()
+            else:
+                seen.add(key)
+                # In foreign nodes a task may wait for itself.
+                todo += [each for each in before if each not in seen and each not in depths]
+    return depths
 
 
 def replacement_nodes(task_id: str, nodes: Iterable[NewNode], before: str) -> list[NewNode]:

@@ -8,7 +8,7 @@ calls ``act``, and writes who did it. An action of the project's own is register
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -21,6 +21,8 @@ from django.contrib.admin.sites import all_sites
 from django.contrib.messages import SUCCESS
 from django.http import HttpRequest
 from django.utils.functional import Promise
+
+from taskq_admin.queries.wanted import Wanted
 
 Text = str | Promise
 
@@ -73,6 +75,8 @@ class Report:
         return self
 
 
+#: A part of what a bulk task does: returns how many rows it has looked at, and how many met which outcome.
+Step = Callable[[], tuple[int, Mapping[str, int]]]
 #: What an action does to rows: see ``Action.act``.
 Act = Callable[[Sequence[str], Mapping[str, Any], Who], Report]
 
@@ -111,6 +115,8 @@ class Action:
         refuses: why it can't be done to a row, shown instead of the button; empty if it can.
         bulk: it may act on all that match a filter.
         on_tasks: does it to the tasks with these ids, in a bulk task, if the rows are no tasks.
+        in_steps: does it in a bulk task, if what it is done to is not found by a filter of tasks. Called with what is
+            wanted, the cleaned data and who acts; returns how many rows there are, and the steps.
         single: it acts on one row only.
         type_to_confirm: the name, or the number of the rows, has to be typed.
         flag: the kind of the entry in Django's admin log.
@@ -130,6 +136,7 @@ class Action:
     refuses: Callable[[Any], Text] = _never
     bulk: bool = False
     on_tasks: Act | None = None
+    in_steps: Callable[[Wanted, Mapping[str, Any], Who], tuple[int, Iterable[Step]]] | None = None
     single: bool = False
     type_to_confirm: bool = False
     flag: int = CHANGE
@@ -142,6 +149,11 @@ class Action:
             return self.make_form(request, rows, many, data)
         initial = {} if data is not None else dict(self.initial(request, rows))
         return (self.form or forms.Form)(data, initial=initial)
+
+    @property
+    def name(self) -> str:
+        """What the log calls it, in every language."""
+        return f"{self.of}.{self.key}"
 
     @property
     def asks(self) -> bool:

@@ -10,9 +10,10 @@ import hashlib
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -36,7 +37,7 @@ from taskq_admin.queries.capped import CappedCount
 from taskq_admin.queries.matching import find, walk
 from taskq_admin.queries.wanted import Wanted
 
-from .base import Action, Who, get, is_permitted, pages_of
+from .base import Action, Step, Who, get, is_permitted, pages_of
 from .outcomes import words
 
 #: Tasks that are acted upon in one go; between two of them it tells how far it is, and may be stopped.
@@ -158,25 +159,37 @@ def run(job: Job, tell: Callable[[Any], None], is_stopped: Callable[[], bool]) -
     with translation.override(job.language):
         action, who, wanted = _permitted(job)
         job = replace(job, wanted=wanted)
-        total = _total(wanted)
+        total, steps = _steps_of(job, action, who)
         state: dict[str, Any] = {"done": 0, "total": total, "stopped": False, "counts": {}, "report": ""}
         counts: Counter[str] = Counter()
-        for ids, passed_over in _chunks(job, action):
+        for step in steps:
             if is_stopped():
                 state["stopped"] = True
                 break
-            began = time.monotonic()
-            became = (action.on_tasks or action.act)(ids, job.data, who).counts if ids else {}
-            if became.get("unfinished") == len(ids) > 0:
-                # They had ended a moment ago: another bulk task is at the same place. Let it go ahead, since rows that
-                # are found done cost less than rows that are waited for.
-                time.sleep(min(max(BEHIND, 2 * (time.monotonic() - began)), 20 * BEHIND))
-            counts.update(became)
-            counts.update({"passed": passed_over} if passed_over else {})
-            done = state["done"] + len(ids) + passed_over
+            looked_at, became = step()
+            counts.update({key: count for key, count in became.items() if count})
+            done = state["done"] + looked_at
             state |= {"done": done, "total": max(total, done), "counts": dict(counts), "report": words(counts)}
             tell(state)
         return state | {"report": _final(counts, stopped=state["stopped"]), "by": job.by, "reason": job.reason}
+
+
+def _steps_of(job: Job, action: Action, who: Who) -> tuple[int, Iterable[Step]]:
+    """Return how many rows there are, and what is done to them, step by step."""
+    if action.in_steps is not None:
+        return action.in_steps(job.wanted, job.data, who)
+    steps = (partial(_act, ids, passed_over, job, action, who) for ids, passed_over in _chunks(job, action))
+    return _total(job.wanted), steps
+
+
+def _act(ids: list[str], passed_over: int, job: Job, action: Action, who: Who) -> tuple[int, Mapping[str, int]]:
+    began = time.monotonic()
+    became = (action.on_tasks or action.act)(ids, job.data, who).counts if ids else {}
+    if became.get("unfinished") == len(ids) > 0:
+        # They had ended a moment ago: another bulk task is at the same place. Let it go ahead, since rows that are
+        # found done cost less than rows that are waited for.
+        time.sleep(min(max(BEHIND, 2 * (time.monotonic() - began)), 20 * BEHIND))
+    return len(ids) + passed_over, {**became, "passed": passed_over}
 
 
 def is_revoked(task_id: str) -> bool:

@@ -16,7 +16,7 @@ from django.utils import translation
 from django.utils.translation import gettext
 
 from taskq.models import TaskRun
-from taskq_admin.queries.audit import MATCHING
+from taskq_admin.queries.audit import MATCHING, mark
 from taskq_admin.queries.wanted import without_payloads
 
 from .base import Action, Who
@@ -54,4 +54,5 @@ def _text(action: Action, who: Who, failed: str, matching: str | None) -> str:
             parts.append(gettext(MATCHING) % {"filter": without_payloads(matching)[:1000] or "?"})
         label = " ".join(str(part) for part in parts if part)
     # A text that begins with a bracket would be read as JSON.
-    return f"{label}: {who.reason}" if who.reason else label
+    said = f"{label}: {who.reason}" if who.reason else label
+    return said + mark(action.name)

@@ -5,33 +5,52 @@ From one node of it: retry and revoke of the task, which go on with what depends
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from django import forms
 from django.contrib.messages import INFO, WARNING
 from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from taskq import control
+from taskq import control, states
+from taskq.conf import database_broker_alias
 from taskq_admin.queries import workflows
 from taskq_admin.queries.wanted import Wanted
 from taskq_admin.queries.workflows import FAILED, Workflow
 
 from . import bulk
-from .base import Report, Who, define, get, register
+from .base import Report, Step, Who, define, get, register
+from .selection import SAMPLE
 from .tasks import counted, linked
 
-#: Failed tasks from which on a task retries them, and not the request.
-MANY = 1000
+#: Tasks from which on another task retries or revokes them, and not the request; and those that are revoked at a time.
+MANY, AT_ONCE = 1000, 500
 
 
-class Terminate(forms.Form):
-    """Whether tasks that run are ended too."""
+class Revoke(forms.Form):
+    """Whether tasks that run are ended too. Before that it says how many tasks there are, and names some."""
 
     terminate = forms.BooleanField(label=gettext_lazy("End running tasks too"), required=False)
+    question: str
+    sample: Sequence[str] = ()
+
+
+def _revoke_form(request: HttpRequest, rows: Sequence[Any], many: bool, data: Mapping[str, Any] | None) -> forms.Form:
+    form, sentences = Revoke(data), [str(_REVOKE)]
+    if not many:
+        root_id = rows[0].root_id
+        count, form.sample = workflows.size(root_id), workflows.sample(root_id, SAMPLE)
+        text = ngettext("It has %(count)s task.", "It has %(count)s tasks.", count.value)
+        sentences.append(text % {"count": count})
+        if count.value >= MANY:
+            sentences.append(_("Another task revokes them part by part, tells how far it is, and can be stopped."))
+    form.question = " ".join(sentences)
+    return form
 
 
 def _has_failed(row: Any) -> bool:
@@ -48,7 +67,7 @@ def retry(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
     report, begun = Report(), False
     for root_id in ids:
         if workflows.has_many_failed(root_id, MANY):
-            _begin(root_id, who, report)
+            _begin("retry", Wanted(root=root_id, tab="failed"), {}, who, report)
             begun = True
             continue
         counts = control.retry_workflow(root_id, by=who.name, reason=who.reason)
@@ -74,10 +93,10 @@ def retry_tasks(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report
     return counted("retried", control.retry_many(ids, by=who.name, reason=who.reason))
 
 
-def _begin(root_id: str, who: Who, report: Report) -> None:
-    action, site = get("node", "retry"), getattr(who.request, "current_app", None) or "admin"
+def _begin(key: str, wanted: Wanted, data: Mapping[str, Any], who: Who, report: Report) -> None:
+    action, site = get("node", key), getattr(who.request, "current_app", None) or "admin"
     assert action is not None
-    run = bulk.begin(action, Wanted(root=root_id, tab="failed"), {}, who, site)
+    run = bulk.begin(action, wanted, data, who, site)
     report.done += 1
     text = format_html("{} {}", _("A task does it, and tells how far it is:"), linked(run.task_id, who))
     report.say(text, INFO)
@@ -85,19 +104,51 @@ def _begin(root_id: str, who: Who, report: Report) -> None:
 
 def revoke(ids: Sequence[str], data: Mapping[str, Any], who: Who) -> Report:
     """Revoke all tasks of workflows that have not ended. Ending those that run needs a permission of its own."""
-    report, terminate = Report(), bool(data.get("terminate"))
+    report, terminate = Report(), _may_terminate(data, who)
+    large = [root_id for root_id in ids if workflows.size(root_id).value >= MANY]
+    for root_id in large:
+        _begin("revoke", Wanted(root=root_id), data, who, report)
+    others = [root_id for root_id in ids if root_id not in large]
+    done = sum(control.revoke_workflow(root_id, terminate=terminate) for root_id in others)
+    return _say_revoked(report, done, terminate) if others else report
+
+
+def _may_terminate(data: Mapping[str, Any], who: Who) -> bool:
+    """Tell whether running tasks are ended. Raises ``PermissionDenied`` if the user may not do that."""
+    terminate = bool(data.get("terminate"))
     if terminate and not who.may("taskrun", "terminate"):
         raise PermissionDenied
-    for root_id in ids:
-        report.done += control.revoke_workflow(root_id, terminate=terminate)
-    if not report.done:
+    return terminate
+
+
+def revoke_in_steps(wanted: Wanted, data: Mapping[str, Any], who: Who) -> tuple[int, Iterable[Step]]:
+    """Revoke all tasks of a workflow, a part at a time."""
+    terminate, parts = _may_terminate(data, who), control.workflow_parts(wanted.root, AT_ONCE)
+    return sum(map(len, parts)), (partial(_revoke_part, ids, terminate) for ids in parts)
+
+
+def _revoke_part(ids: Sequence[str], terminate: bool) -> tuple[int, Mapping[str, int]]:
+    before = workflows.ended(ids)
+    control.revoke_workflow_part(ids, terminate=terminate)
+    after = workflows.ended(ids)
+    became = [after.get(task_id, "") for task_id in ids if task_id not in before]
+    revoked = became.count(states.REVOKED)
+    told = "noted" if database_broker_alias() is None else "terminated" if terminate else "asked"
+    goes_on = became.count("")
+    ended = len(ids) - revoked - goes_on
+    return len(ids), {"revoked": revoked, told: goes_on, "ended": ended}
+
+
+def _say_revoked(report: Report, done: int, terminate: bool) -> Report:
+    report.done += done
+    if not done:
         return report.say(_("Nothing was revoked: no task of it waits or runs any more."), INFO)
     text = ngettext(
         "%(count)s task was revoked, or told to stop because a worker holds it; and what depends on it.",
         "%(count)s tasks were revoked, or told to stop because a worker holds them; and what depends on them.",
-        report.done,
+        done,
     )
-    report.say(text % {"count": report.done})
+    report.say(text % {"count": done})
     if not terminate:
         report.say(_("A task that runs already goes on to its end; terminate it to end it now."), INFO)
     return report
@@ -126,8 +177,8 @@ register(
         gettext_lazy("Revoke the whole"),
         "revoke_taskrun",
         revoke,
-        question=_REVOKE,
-        form=Terminate,
+        make_form=_revoke_form,
+        in_steps=revoke_in_steps,
         destroys=True,
         applies=_goes_on,
     ),

@@ -96,6 +96,7 @@ def _plain(row: Listed, with_message: bool) -> dict[str, Any]:
         "key": error.key,
         "task": error.name,
         "exception": error.exception,
+        "other": row.is_other,
         "message": error.message if with_message else None,
         "first_seen": error.first_seen,
         "last_seen": error.last_seen,

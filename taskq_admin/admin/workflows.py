@@ -41,9 +41,7 @@ class WorkflowAdmin(ReadOnlyAdmin[Node]):
 
     def action_rows(self, request: HttpRequest, ids: Sequence[str]) -> Mapping[str, Node]:
         """Return the first node of each of these workflows."""
-        rows = self.get_queryset(request)
-        found = {root_id: rows.filter(root_id=root_id).order_by("id").first() for root_id in ids}
-        return {root_id: node for root_id, node in found.items() if node is not None}
+        return queries.workflows.first_nodes(self.get_queryset(request), ids)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Node]:
         """Return the nodes."""

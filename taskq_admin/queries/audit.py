@@ -5,6 +5,7 @@ The log has few indexes: the newest ``NEWEST`` entries are looked at, and ``befo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ PARAMETERS = ("who", "action", "of", "object", "id", "since", "before")
 #: What an entry says after the action's label if it was for all that match a filter.
 MATCHING = gettext_noop("all that match %(filter)s")
 _LONGEST = 255
+_MARK = re.compile(r" \[([a-z_]+\.[\w-]+)\]\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,10 @@ class Found:
     problems: tuple[str, ...] = ()
 
 
-def find(asked: Mapping[str, str]) -> Found:
-    """Return the entries that meet all of: the user's name, the label of an action, the model, the object, the time.
+def find(asked: Mapping[str, str], label: str = "") -> Found:
+    """Return the entries that meet all of: the user's name, the action, the model, the object, the time.
+
+    The action is a key such as ``taskrun.retry``, with which entries end; ``label`` is what older ones begin with.
 
     ``object`` is a row's number or a part of its name, ``id`` exactly what the log has as the row's id.
     """
@@ -58,13 +62,13 @@ def find(asked: Mapping[str, str]) -> Found:
         entries = entries.filter(action_time__gte=times.since)
         if last is not None and last.action_time < times.since:
             floor = None  # older ones are not wanted
-    rows = list(entries.filter(_conditions(asked)).select_related("user", "content_type")[: PAGE + 1])
+    rows = list(entries.filter(_conditions(asked, label)).select_related("user", "content_type")[: PAGE + 1])
     more = len(rows) > PAGE
     older = rows[PAGE - 1].pk if more else floor
     return Found(rows[:PAGE], older, cut=not more and floor is not None, problems=times.problems)
 
 
-def _conditions(asked: Mapping[str, str]) -> Q:
+def _conditions(asked: Mapping[str, str], label: str) -> Q:
     """Return what entries have to meet besides their time."""
     values = {name: asked.get(name, "").strip() for name in PARAMETERS}
     if any("\0" in value or len(value) > _LONGEST for value in values.values()):
@@ -75,7 +79,7 @@ def _conditions(asked: Mapping[str, str]) -> Q:
     if values["who"]:
         found &= Q(**{f"user__{get_user_model().USERNAME_FIELD}": values["who"]})
     if values["action"]:
-        found &= _says(values["action"])
+        found &= Q(change_message__endswith=mark(values["action"])) | _says(label or values["action"])
     if values["id"]:
         found &= Q(object_id=values["id"])
     if values["object"]:
@@ -83,22 +87,39 @@ def _conditions(asked: Mapping[str, str]) -> Q:
     return found
 
 
+def mark(key: str) -> str:
+    """Return what an entry ends with: which action it was, in whatever language it says so."""
+    return f" [{key}]"
+
+
+def said(entry: LogEntry) -> tuple[str, str]:
+    """Return what an entry says, and the key of the action; empty for one without, that an older version wrote."""
+    text = str(entry.get_change_message())
+    found = _MARK.search(text)
+    return (text[: found.start()], found[1]) if found else (text, "")
+
+
 def _says(label: str) -> Q:
-    """Return the condition that an entry is of the action with this label; another one's may begin with it."""
+    """Return the condition that an entry without a key is of the action with this label, in the site's language.
+
+    Another one's may begin with it.
+    """
     with translation.override(settings.LANGUAGE_CODE):
         matching = gettext(MATCHING).partition("%(filter)s")[0]
     found = Q(change_message=label)
     for after in (":", " (", f" {matching}"):
         found |= Q(change_message__startswith=label + after)
-    return found
+    return found & ~Q(change_message__endswith="]")
 
 
 def plain(entry: LogEntry) -> dict[str, Any]:
     """Return an entry as plain values."""
+    text, action = said(entry)
     return {
         "at": entry.action_time,
         "who": entry.user.get_username(),
-        "said": entry.get_change_message(),
+        "said": text,
+        "action": action,
         "of": entry.content_type.model if entry.content_type else "",
         "id": entry.object_id,
         "object": entry.object_repr,

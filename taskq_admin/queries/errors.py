@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from taskq import timezones
 from taskq.conf import settings
+from taskq.messages.fingerprints import other
 from taskq.models import Error, ErrorCount, TaskRun
 
 #: Errors that can be listed by their number.
@@ -55,6 +56,11 @@ class Listed:
     error: Error
     counts: Sequence[int]
     sample: str = ""
+
+    @property
+    def is_other(self) -> bool:
+        """Whether these are failures that had too many different messages to be told apart."""
+        return self.error.key == other(self.error.name)
 
 
 def by_age(name: str = "") -> QuerySet[Error]:

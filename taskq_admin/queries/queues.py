@@ -66,11 +66,15 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """All queues that hold something, by name. ``more`` says that there are more than are shown."""
+    """All queues that hold something, by name. ``more`` says that there are more than are shown.
+
+    ``spans`` has what ended in the spans that were asked for.
+    """
 
     queues: list[QueueLoad]
     more: bool = False
     schedule: Schedule = field(default_factory=Schedule)
+    spans: dict[str, list[throughput.Period]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +108,19 @@ def around() -> Around:
 
 
 def overview(
-    declared: Collection[str] = (), known: Around | None = None, ended: throughput.Throughput | None = None
+    declared: Collection[str] = (), known: Around | None = None, spans: Collection[throughput.Span] = ()
 ) -> Overview:
     """Return the load of every queue that holds messages or is paused, and of those ``declared``.
 
-    ``known`` is what ``around`` returns, and ``ended`` what ended in the last hour, if they are known already.
+    ``known`` is what ``around`` returns, if it is known already. ``spans`` are read with the queues.
     """
     known = around() if known is None else known
     claimed, schedule, rates, pauses = known.claimed, known.schedule, known.rates, known.pauses
     found, most = counted(MANY + 1, lambda queues: 1 + _most(queues), declared)
     read = _read(known.workers)
-    ended = throughput.read(()) if ended is None else ended
     names = sorted({*found, *claimed, *schedule.by_queue, *pauses})
+    ended = throughput.read(spans, names[:MANY])
+    minutes = ended.minutes
     nothing = CappedCount(0)
     loads = [
         QueueLoad(
@@ -126,13 +131,13 @@ def overview(
             found[name].oldest if name in found else None,
             read is None or name in read,
             pauses.get(name),
-            ended.queues.get(name, []),
+            minutes.get(name, []),
             None if rates is None else rates.get(name, 0.0),
-            ended.rate(name) if settings.STATISTICS else None,
+            throughput.rate(minutes.get(name, [])) if settings.STATISTICS else None,
         )
         for name in names[:MANY]
     ]
-    return Overview(loads, len(names) > MANY, schedule)
+    return Overview(loads, len(names) > MANY, schedule, ended.spans)
 
 
 def _most(queues: int) -> int:
@@ -143,7 +148,7 @@ def _most(queues: int) -> int:
 def of(name: str, known: Around) -> QueueLoad:
     """Return the load of one queue."""
     found, nothing = waiting_in(name, CAP + 1), CappedCount(0)
-    read, ended = _read(known.workers), throughput.read(())
+    read, minutes = _read(known.workers), throughput.read((), [name]).minutes.get(name, [])
     return QueueLoad(
         name,
         capped(found.count),
@@ -152,9 +157,9 @@ def of(name: str, known: Around) -> QueueLoad:
         found.oldest,
         read is None or name in read,
         known.pauses.get(name),
-        ended.queues.get(name, []),
+        minutes,
         None if known.rates is None else known.rates.get(name, 0.0),
-        ended.rate(name) if settings.STATISTICS else None,
+        throughput.rate(minutes) if settings.STATISTICS else None,
     )
 
 

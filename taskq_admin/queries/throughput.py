@@ -1,21 +1,24 @@
 """Throughput: how many tasks ended in each minute or hour, from the statistics that workers write.
 
-One statement adds up for the chart and for all queues.
+One statement adds up all queues for the chart, and reads the minutes of the queues that a page shows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import reduce
+from operator import add
 
-from django.db.models import Case, CharField, F, Q, Sum, Value, When
+from django.db.models import F, Q, Sum
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from taskq import timezones
 from taskq.conf import settings
 from taskq.models import Statistic
+from taskq.store.reading import together
 
 #: The columns that are summed, in the order of ``Period``, and the names of their sums.
 _COUNTED = ("succeeded", "failed", "retried", "revoked")
@@ -65,14 +68,8 @@ class Period:
 class Throughput:
     """The periods of each span up to now, and how many tasks each queue gave out in each minute of the last hour."""
 
-    spans: dict[str, list[Period]]
-    queues: dict[str, list[int]] = field(default_factory=dict)
-
-    def rate(self, queue: str) -> float:
-        """Return how many tasks of a queue ended each minute, over the last whole minutes."""
-        # The present minute is not over, and workers write a few seconds late.
-        minutes = self.queues.get(queue, [])[-1 - RATE_MINUTES : -1]
-        return sum(minutes) / RATE_MINUTES
+    spans: dict[str, list[Period]] = field(default_factory=dict)
+    minutes: dict[str, list[int]] = field(default_factory=dict)
 
 
 def span_for(key: str | None) -> Span:
@@ -80,36 +77,48 @@ def span_for(key: str | None) -> Span:
     return next((span for span in SPANS if span.key == key), SPANS[0])
 
 
-def read(spans: Sequence[Span]) -> Throughput:
-    """Return the periods of ``spans``, and what the queues gave out in the last hour, in one statement."""
-    last = {seconds: int(timezones.now().timestamp()) // seconds for seconds in (_MINUTE, _HOUR)}
-    hours = max((span.periods for span in spans if span.seconds == _HOUR), default=0)
-    since = {_MINUTE: last[_MINUTE] - HOUR.periods + 1, _HOUR: last[_HOUR] - hours + 1}
-    by_period: dict[tuple[int, int], list[int]] = {}
-    queues: dict[str, list[int]] = {}
-    for negative, start, queue, *counts in _sums(since):
-        seconds = -negative
-        number = start // seconds
-        found = by_period.setdefault((seconds, number), [0] * len(_COUNTED))
-        found[:] = map(int.__add__, found, map(int, counts))
-        place = number - since[_MINUTE]
-        if seconds == _MINUTE and place < HOUR.periods:
-            queues.setdefault(queue, [0] * HOUR.periods)[place] += int(sum(counts))
-    return Throughput({span.key: _periods(span, last[span.seconds], by_period) for span in spans}, queues)
+def read(spans: Collection[Span] = (), queues: Collection[str] = ()) -> Throughput:
+    """Return the periods of ``spans`` up to now, and the minutes of ``queues``, in one statement.
+
+    The periods are added up over all queues. The sum of a queue in a minute is a row, and a page shows few queues.
+    """
+    now = int(timezones.now().timestamp())
+    rows = Statistic.objects.using(settings.DATABASE).order_by()
+    wanted = Q(pk__in=())
+    for seconds in {span.seconds for span in spans}:
+        periods = max(span.periods for span in spans if span.seconds == seconds)
+        wanted |= _of_queues(seconds, now // seconds - periods + 1)
+    summed = rows.filter(wanted).values("seconds", "period").annotate(*map(Sum, _COUNTED))
+    first = now // _MINUTE - HOUR.periods + 1
+    minutes = rows.filter(_of_queues(_MINUTE, first), queue__in=queues).annotate(ended=reduce(add, map(F, _COUNTED)))
+    sums, ended = together(
+        summed.values_list("seconds", "period", *_SUMS), minutes.values_list("period", "queue", "ended")
+    )
+    found = {(-negative, start // -negative): tuple(map(int, counts)) for negative, start, *counts in sums}
+    return Throughput({span.key: _periods(span, now // span.seconds, found) for span in spans}, _by_queue(ended, first))
 
 
-def _sums(since: dict[int, int]) -> Sequence[tuple[int, int, str, int, int, int, int]]:
-    wanted = Q()
-    for seconds, first in since.items():
-        wanted |= Q(seconds=-seconds, period__gte=first * seconds)  # the sums of all names
-    rows = Statistic.objects.using(settings.DATABASE).filter(wanted).order_by()
-    # Only minutes are told apart by queue: there are 60 of them, and hours of a whole week.
-    place = Case(When(seconds=-_MINUTE, then=F("queue")), default=Value(""), output_field=CharField())
-    summed = rows.annotate(place=place).values("seconds", "period", "place").annotate(*map(Sum, _COUNTED))
-    return list(summed.values_list("seconds", "period", "place", *_SUMS))
+def _by_queue(ended: Iterable[tuple[int, str, int]], first: int) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for start, queue, count in ended:
+        place = start // _MINUTE - first
+        if place < HOUR.periods:
+            found.setdefault(queue, [0] * HOUR.periods)[place] += count
+    return found
 
 
-def _periods(span: Span, last: int, found: dict[tuple[int, int], list[int]]) -> list[Period]:
+def rate(minutes: Sequence[int]) -> float:
+    """Return how many tasks ended each minute, over the last whole minutes."""
+    # The present minute is not over, and workers write a few seconds late.
+    return sum(minutes[-1 - RATE_MINUTES : -1]) / RATE_MINUTES
+
+
+def _of_queues(seconds: int, first: int) -> Q:
+    """Return the condition on the sums of all names of queues, from a period on."""
+    return Q(seconds=-seconds, period__gte=first * seconds)
+
+
+def _periods(span: Span, last: int, found: Mapping[tuple[int, int], Sequence[int]]) -> list[Period]:
     return [
         Period(datetime.fromtimestamp(number * span.seconds, UTC), *found.get((span.seconds, number), ()))
         for number in range(last - span.periods + 1, last + 1)

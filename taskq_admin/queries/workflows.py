@@ -7,13 +7,13 @@ at most ``MOST`` nodes are read.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet, Subquery
+from django.db.models import BooleanField, ExpressionWrapper, OuterRef, Q, QuerySet, Subquery
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
@@ -23,10 +23,12 @@ from taskq.models import Group, Node, TaskRun
 from taskq.store.reading import together
 from taskq_admin.badges import short
 
+from .capped import CappedCount, capped_count
+
 #: Nodes that a page reads at most.
 MOST = 10_000
-#: Ids of one statement.
-_AT_ONCE = 1000
+#: Workflows whose first nodes one statement reads.
+_AT_ONCE = 100
 #: The state of a task that was not sent yet.
 NOT_SENT = "NOT SENT"
 #: The parts of a progress bar, in their order, and the states in them. All others run.
@@ -176,16 +178,38 @@ def times(steps: Iterable[Step]) -> dict[str, tuple[datetime | None, float | Non
     return {row[0]: (row[1], row[2]) for row in runs.values_list("task_id", "started_at", "runtime")}
 
 
+def first_nodes(nodes: QuerySet[Node], root_ids: Sequence[str]) -> dict[str, Node]:
+    """Return those of ``nodes`` that are the first of these workflows, by their roots."""
+    firsts = [nodes.filter(root_id=root_id).order_by("id")[:1] for root_id in root_ids]
+    parts = (firsts[start : start + _AT_ONCE] for start in range(0, len(firsts), _AT_ONCE))
+    found = {node.root_id: node for part in parts for rows in together(*part) for node in rows}
+    return {root_id: found[root_id] for root_id in root_ids if root_id in found}
+
+
 def has_many_failed(root_id: str, many: int) -> bool:
-    """Tell whether so many tasks of a workflow ran and failed, or more."""
-    ids, found = list(_nodes().filter(root_id=root_id).values_list("task_id", flat=True)), 0
-    for start in range(0, len(ids), _AT_ONCE):
-        # By their ids: where no statistics are, a join with their states is planned as a product of both.
-        runs = TaskRun.objects.using(settings.DATABASE).filter(task_id__in=ids[start : start + _AT_ONCE])
-        found += runs.filter(state__unindexed=states.FAILURE).exclude(queue="").count()
-        if found >= many:
-            return True
-    return False
+    """Tell whether so many tasks of a workflow ran and failed, or may have: in more than ``MOST`` nobody counts."""
+    failed = TaskRun.objects.filter(task_id=OuterRef("task_id"), state__unindexed=states.FAILURE).exclude(queue="")
+    # Each is looked up by its id: where no statistics are, a join with states is planned as a product of both.
+    nodes = _nodes().filter(root_id=root_id).annotate(failed=Subquery(failed.values("pk")))
+    numbers = list(nodes.values_list("failed", flat=True)[: MOST + 1])
+    return len(numbers) > MOST or sum(number is not None for number in numbers) >= many
+
+
+def size(root_id: str) -> CappedCount:
+    """Return how many tasks a workflow has."""
+    return capped_count(_nodes().filter(root_id=root_id))
+
+
+def sample(root_id: str, most: int) -> list[str]:
+    """Return how some tasks of a workflow are called."""
+    return [str(node) for node in _nodes().filter(root_id=root_id)[:most]]
+
+
+def ended(task_ids: Sequence[str]) -> dict[str, str]:
+    """Return the final states of those of these tasks of workflows that have ended."""
+    runs = TaskRun.objects.using(settings.DATABASE).filter(task_id__in=task_ids)
+    found = dict(_nodes().filter(task_id__in=task_ids).exclude(state="").values_list("task_id", "state"))
+    return found | dict(runs.filter(state__in=states.READY_STATES).values_list("task_id", "state"))
 
 
 def root_at(pk: str) -> str:

@@ -34,14 +34,14 @@ def serve(model_admin: ReadOnlyAdmin[Any], request: HttpRequest) -> HttpResponse
     if request.method not in ("GET", "HEAD"):
         return HttpResponseNotAllowed(["GET", "HEAD"])
     asked = {name: request.GET.get(name, "") for name in audit.PARAMETERS}
-    found = audit.find(asked)
+    found = audit.find(asked, label_of(asked["action"]))
     kept = {name: value for name, value in asked.items() if value and name != "before"}
     context = {
         "found": found,
-        "rows": [(entry, _page_of(model_admin, request, entry)) for entry in found.entries],
+        "rows": [(entry, audit.said(entry)[0], _page_of(model_admin, request, entry)) for entry in found.entries],
         "asked": asked,
         "is_limited": bool(kept),
-        "labels": labels(),
+        "actions": choices(),
         "kinds": list(_kinds(model_admin)),
         "older": found.older and urlencode({**kept, "before": found.older}),
         "looked_at": audit.NEWEST,
@@ -50,10 +50,20 @@ def serve(model_admin: ReadOnlyAdmin[Any], request: HttpRequest) -> HttpResponse
     return model_admin.render(request, TEMPLATE, _("Audit"), context, lambda: data)
 
 
-def labels() -> list[str]:
-    """Return the labels of actions as the log has them, which is in the language of the site."""
+def choices() -> list[tuple[str, str]]:
+    """Return the names of all actions, with their labels and what they are done to."""
+    actions = {action.name: action for action in (*ACTIONS.values(), RUN)}
+    kinds = {action.of: apps.get_model("taskq", action.of)._meta.verbose_name for action in actions.values()}
+    return sorted(
+        ((name, f"{action.label} ({kinds[action.of]})") for name, action in actions.items()), key=lambda each: each[1]
+    )
+
+
+def label_of(name: str) -> str:
+    """Return the label of an action as entries of older versions have it, in the language of the site."""
+    action = next((each for each in (*ACTIONS.values(), RUN) if each.name == name), None)
     with translation.override(settings.LANGUAGE_CODE):
-        return sorted({str(action.label) for action in (*ACTIONS.values(), RUN)})
+        return "" if action is None else str(action.label)
 
 
 def may_see(request: HttpRequest) -> bool:

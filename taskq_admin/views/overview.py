@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from taskq.models import Worker
 from taskq_admin.charts.columns import HEIGHT, WIDTH, stacked
 from taskq_admin.queries import attention, durations, queues, throughput, times, workers
 from taskq_admin.queries.tabs import tab_counts
-from taskq_admin.queries.throughput import DAY, SPANS, Period, Span, Throughput, span_for
+from taskq_admin.queries.throughput import DAY, SPANS, Period, Span, span_for
 
 #: Workers that are shown at most.
 MANY_WORKERS = 50
@@ -40,12 +40,12 @@ def overview(visible: Collection[str], span_key: str | None) -> dict[str, Any]:
     """
     span, now = span_for(span_key), timezones.now()
     context: dict[str, Any] = {"tiles": [], "notices": [], "is_new": False}
-    ended = throughput.read((DAY, span)) if {"TaskRun", "Queue"}.intersection(visible) else Throughput({})
     known = queues.around() if {"Queue", "Worker"}.intersection(visible) else None
-    if "TaskRun" in visible:
-        _add_tasks(context, span, ended)
-    if "Queue" in visible:
-        found = queues.overview((settings.DEFAULT_QUEUE,), known, ended)
+    spans = (DAY, span) if "TaskRun" in visible else ()
+    found = queues.overview((settings.DEFAULT_QUEUE,), known, spans) if "Queue" in visible else None
+    if spans:
+        _add_tasks(context, span, throughput.read(spans).spans if found is None else found.spans)
+    if found is not None:
         _add_queues(context, found, with_readers="Worker" in visible)
         context["notices"] += attention.of_schedule(found.schedule, now, names="TaskRun" in visible)
     rows = known.workers if known else []
@@ -63,9 +63,9 @@ def _is_new(context: dict[str, Any]) -> bool:
     return not context["workers"] and idle and not any(each.total for each in context.get("columns", ()))
 
 
-def _add_tasks(context: dict[str, Any], span: Span, ended: Throughput) -> None:
-    counts, failed = tab_counts(), sum(period.failed for period in ended.spans[DAY.key])
-    context["columns"] = ended.spans[span.key]
+def _add_tasks(context: dict[str, Any], span: Span, ended: Mapping[str, list[Period]]) -> None:
+    counts, failed = tab_counts(), sum(period.failed for period in ended[DAY.key])
+    context["columns"] = ended[span.key]
     context["tiles"] += [
         Tile(_("Waiting"), str(counts["waiting"]), "taskrun", "?tab=waiting"),
         Tile(_("Running"), str(counts["running"]), "taskrun", "?tab=running"),

@@ -104,7 +104,7 @@ def test_action_that_asks_acts_when_it_is_confirmed(client: Client, run: TaskRun
     (_, _, who), entry = calls[0], LogEntry.objects.get()
     assert (who.name, who.reason) == ("staff", "a mistake")
     assert (entry.object_id, entry.object_repr) == (str(run.pk), "shop.tasks.mail[run-1]")
-    assert entry.get_change_message() == "Ask: a mistake"
+    assert entry.get_change_message() == "Ask: a mistake [taskrun.ask]"
     assert entry.user == who.user
 
 
@@ -205,7 +205,7 @@ def test_unexpected_error_becomes_a_message_and_a_line_of_the_log(
     response = client.post(f"{DO}mark/", {"id": "run-1"})
     assert said(response) == ["Mark failed, perhaps half-way, with RuntimeError: disk <full> ?"]
     assert "action mark of taskrun failed" in caplog.text
-    assert LogEntry.objects.get().get_change_message() == "Mark (RuntimeError)"
+    assert LogEntry.objects.get().get_change_message() == "Mark (RuntimeError) [taskrun.mark]"
     assert "disk &lt;full&gt;" in client.get(LIST).content.decode()
 
 

@@ -107,7 +107,7 @@ def test_action_is_the_whole_label(admin_client: Client, make_run: Make, setting
         log("ann", text, run)
     assert len(said(admin_client, action="Retry")) == 4
     assert said(admin_client, action="Run from a form") == ["Run from a form: a test"]
-    assert "<option>Run from a form</option>" in admin_client.get(PAGE).content.decode()
+    assert '<option value="taskrun.run">Run from a form (task)</option>' in admin_client.get(PAGE).content.decode()
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a/b_0A?#", "a%0Ab"])
@@ -200,3 +200,25 @@ def test_hostile_values_break_nothing(admin_client: Client, make_run: Make, valu
     asked = {name: value[:3000].encode(errors="replace").decode() for name in audit.PARAMETERS}
     assert admin_client.get(PAGE, asked).status_code == 200
     assert "<script>alert" not in admin_client.get(PAGE).content.decode()
+
+
+def test_action_is_found_by_its_key_whatever_the_language_was(
+    admin_client: Client, make_run: Make, settings: Any
+) -> None:
+    run = make_run("run-1", state="FAILURE", arguments="[[1], {}]", finished_at=now())
+    settings.LANGUAGE_CODE = "de"
+    sent = {"id": "run-1", "confirm-reason": "a [taskrun.revoke]"}
+    assert admin_client.post("/admin/taskq/taskrun/do/rerun/", {**sent, "confirmed": "1"}).status_code == 302
+    settings.LANGUAGE_CODE = "en"
+    log("ann", "Run again as new: older", run)
+    log("ann", "Run again as new: another [shop.rerun]", run)
+    assert said(admin_client, action="taskrun.rerun") == [
+        "Run again as new: older",
+        "Als neue ausführen: a [taskrun.revoke]",
+    ]
+    assert said(admin_client, action="taskrun.revoke") == []
+    row = admin_client.get(PAGE, {"who": "admin", "format": "json"}).json()["rows"][0]
+    assert row["action"] == "taskrun.rerun"
+    page = admin_client.get(PAGE, {"action": "taskrun.rerun"}).content.decode()
+    assert '<option value="taskrun.rerun" selected>' in page
+    assert "[taskrun.rerun]" not in page

@@ -105,7 +105,7 @@ def test_it_is_begun_by_a_post_and_done_by_a_worker(admin_client: Client, failed
     task = TaskRun.objects.get(name="taskq_admin.bulk")
     assert f'href="/admin/taskq/taskrun/id/{task.task_id}/"' in said
     entry = LogEntry.objects.get()
-    assert entry.get_change_message() == "Retry all that match tab=failed&p=3: the network is back"
+    assert entry.get_change_message() == "Retry all that match tab=failed&p=3: the network is back [taskrun.retry]"
     assert entry.object_repr == str(task)
     assert waiting() == 0
     reports: list[Any] = []

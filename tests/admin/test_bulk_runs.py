@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
 from django.contrib.messages import get_messages
 from django.test import Client
 
@@ -14,12 +15,15 @@ from taskq import chord, task
 from taskq.models import Message, Node, Rerun, ScheduledMessage, TaskRun
 from taskq.store import claim, settle, workers
 from taskq.testing import runner
+from taskq_admin.actions import bulk
 from tests.support.jobs.flows import fragile, mended, same
 from tests.unit.tasks.fixtures import registry
 
 from .test_bulk import ALL_FAILED, COUNT, DO, failed, small, work
 
 __all__ = ["failed", "registry", "small"]
+
+WORKFLOWS = "/admin/taskq/node/do/"
 
 
 @pytest.mark.parametrize("new", [True, False])
@@ -76,8 +80,7 @@ def test_workflow_with_many_failed_members_is_retried_by_a_task(
     assert TaskRun.objects.filter(state="FAILURE").count() == 26
     root = Node.objects.order_by("id").first()
     assert root is not None
-    do = "/admin/taskq/node/do/retry/"
-    answer = admin_client.post(do, {"id": root.root_id, "confirmed": "1"})
+    answer = admin_client.post(f"{WORKFLOWS}retry/", {"id": root.root_id, "confirmed": "1"})
     assert "A task does it" in str(next(iter(get_messages(answer.wsgi_request))))
     assert not Message.objects.filter(queue="flow").exists()
     work([])
@@ -86,4 +89,61 @@ def test_workflow_with_many_failed_members_is_retried_by_a_task(
     assert json.loads(task.result or "")["counts"] == {"retried": 25, "passed": 1}
     assert Message.objects.filter(queue="flow").count() == 25
     assert not TaskRun.objects.filter(state="FAILURE").exists()
-    assert LogEntry.objects.get().get_change_message() == "Retry what failed"
+    assert LogEntry.objects.get().get_change_message() == "Retry what failed [node.retry]"
+
+
+@pytest.fixture
+def large(db: None, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A chord of 25, which counts as a large workflow. Return its root."""
+    monkeypatch.setattr("taskq_admin.actions.workflows.MANY", 20)
+    monkeypatch.setattr("taskq_admin.actions.workflows.AT_ONCE", 10)
+    chord([same.s(number).set(queue="flow") for number in range(25)], same.s().set(queue="flow")).apply_async()
+    return Node.objects.values_list("root_id", flat=True)[0]
+
+
+def revoke_whole(client: Client, root_id: str) -> str:
+    answer = client.post(f"{WORKFLOWS}revoke/", {"id": root_id, "confirmed": "1", "terminate": "on"})
+    return str(next(iter(get_messages(answer.wsgi_request))))
+
+
+def test_large_workflow_is_revoked_by_a_task(admin_client: Client, large: str) -> None:
+    asked = admin_client.get(f"{WORKFLOWS}revoke/", {"id": large}).content.decode()
+    assert "It has 26 tasks. Another task revokes them" in asked
+    assert asked.count("<li>tests.support.jobs.flows.same[") == 10
+    held = Message.objects.order_by("id").first()
+    Message.objects.filter(pk=held.pk if held else 0).update(token="w")
+    assert "A task does it" in revoke_whole(admin_client, large)
+    assert Message.objects.filter(queue="flow").count() == 25, "nothing is done in the request"
+    told: list[Any] = []
+    work(told)
+    task = TaskRun.objects.get(name="taskq_admin.bulk")
+    assert json.loads(task.result or "")["counts"] == {"revoked": 25, "terminated": 1}
+    assert len(told) == 3
+    assert Message.objects.get(queue="flow").revoked == "SIGTERM"
+    assert not TaskRun.objects.filter(state="FAILURE").exists()
+    revoke_whole(admin_client, large)
+    work([])
+    counts = json.loads(TaskRun.objects.filter(name="taskq_admin.bulk").latest("pk").result or "")["counts"]
+    assert counts == {"ended": 25, "terminated": 1}
+
+
+def test_revoking_a_large_workflow_can_be_stopped(
+    admin_client: Client, large: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revoke_whole(admin_client, large)
+    answers = iter([False, True])
+    monkeypatch.setattr(bulk, "is_revoked", lambda task_id: next(answers))
+    work([])
+    ended = json.loads(TaskRun.objects.get(name="taskq_admin.bulk").result or "")
+    assert (ended["stopped"], ended["done"], ended["total"]) == (True, 10, 26)
+    assert TaskRun.objects.filter(state="REVOKED").count() == 10
+
+
+def test_who_may_not_end_running_tasks_any_more_ends_none(admin_client: Client, admin_user: User, large: str) -> None:
+    revoke_whole(admin_client, large)
+    User.objects.update(is_superuser=False)
+    allowed = ("view_node", "revoke_taskrun")
+    admin_user.user_permissions.set(Permission.objects.filter(codename__in=allowed))
+    work([])
+    assert TaskRun.objects.get(name="taskq_admin.bulk").state == "FAILURE"
+    assert Message.objects.filter(queue="flow").count() == 26 - 1

@@ -262,3 +262,16 @@ def test_warnings_of_the_database_are_in_the_language_of_the_reader(monkeypatch:
         with translation.override(language):
             assert attention.of_database()[0].text == f"in {language}"
     attention._checked.cache_clear()
+
+
+def test_minutes_are_those_of_the_queues_that_are_shown(db: None) -> None:
+    minute = int(clock.now()) // 60 - 30
+    for number in range(5):
+        for queue in ("mails", f"queue-{number}"):
+            counters = [2, 1, *[0] * (len(statistics.COUNTERS) - 2)]
+            statistics.add({(minute, f"shop.{number}", queue): counters}, "default")
+    read = throughput.read([throughput.HOUR], ["mails", "nothing"])
+    found = read.minutes
+    assert {queue: (sum(each), len(each)) for queue, each in found.items()} == {"mails": (15, 60)}
+    hour = read.spans["hour"]
+    assert (sum(each.succeeded for each in hour), sum(each.failed for each in hour)) == (20, 10)

@@ -239,6 +239,7 @@ class Asked(Exception):
         queues.overview,
         queues.unread,
         lambda: throughput.read(throughput.SPANS),
+        lambda: throughput.read((), ["mails"]),
         lambda: list(workers.with_retention(workers.listed())),
         queues.around,
     ],

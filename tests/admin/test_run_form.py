@@ -139,7 +139,7 @@ def test_a_task_is_sent_and_logged_and_shown(admin_client: Client, mail: str) ->
     assert "secret" not in (run.arguments or "")
     assert "secret" in Message.objects.get().body
     entry = LogEntry.objects.get()
-    assert (entry.object_id, entry.get_change_message()) == (str(run.pk), "Run from a form: a test")
+    assert (entry.object_id, entry.get_change_message()) == (str(run.pk), "Run from a form: a test [taskrun.run]")
 
 
 def test_a_task_is_sent_for_later(admin_client: Client, mail: str) -> None:

@@ -17,10 +17,15 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from taskq import control, states
-from taskq.models import Error, Failure, Node, TaskEvent, TaskLog, TaskRun
+from taskq.messages.fingerprints import described, fingerprint
+from taskq.models import Attempt, Error, Failure, Node, TaskEvent, TaskLog, TaskRun, Worker
 from taskq.models import Group as TaskGroup
 from taskq.store import statistics
+from taskq_admin.actions.base import ACTIONS
+from tests.support.confirming import SEVERAL, questions
 from tests.support.crawling import links, pattern
+
+from .conftest import START
 
 SECTION = "/admin/taskq/"
 #: Session, user, and the permissions of staff included.
@@ -82,15 +87,51 @@ def opened(client: Client) -> Iterator[tuple[str, int, list[str]]]:
                 waiting.append(link)
 
 
-def test_no_page_makes_many_statements(site: None, client: Client, settings: Any) -> None:
-    settings.TASKQ_KEEP_TASK_LOGS = True
+@pytest.fixture
+def staff(client: Client) -> Client:
+    """A client logged in as ordinary staff with all permissions of taskq."""
     call_command("taskgroups", verbosity=0)
     user = User.objects.create(username="staff", password="!", is_staff=True)
     user.groups.add(Group.objects.get(name="taskq admins"))
     client.force_login(user)
-    pages = list(opened(client))
+    return client
+
+
+def test_no_page_makes_many_statements(site: None, staff: Client, settings: Any) -> None:
+    settings.TASKQ_KEEP_TASK_LOGS = True
+    pages = list(opened(staff))
     assert [(address, status) for address, status, _ in pages if status >= 400] == []
     assert [(address, len(asked), asked) for address, _, asked in pages if len(asked) > MOST] == []
     patterns = {pattern(address) for address, _, _ in pages}
     assert {f"{SECTION}{model}/*/change/?" for model in ("taskrun", "worker")} < patterns
     assert f"{SECTION}queue/mails/change/?" in patterns
+
+
+def test_no_question_makes_many_statements(
+    site: None, staff: Client, make_run: Make, make_attempt: Make, make_messages: Make, make_worker: Make
+) -> None:
+    """Of one row, of several, and of all that match: however many tasks wait to be tried again."""
+    Error.objects.update(key=fingerprint("shop.tasks.mail", described(FAILED)))
+    runs = [TaskRun(task_id=f"tried-{number}", name="shop.tasks.mail", created_at=START) for number in range(1200)]
+    TaskRun.objects.bulk_create(runs)
+    tried = [Attempt(task_id=run.task_id, state=states.RETRY, result=FAILED) for run in runs]
+    Attempt.objects.bulk_create(tried)
+    for number in range(SEVERAL):
+        make_worker(f"more-{number}", name=f"taskq@more{number}")
+        Node.objects.create(root_id=f"root-{number}", task_id=f"root-{number}", created_at=START)
+    ids = {
+        "taskrun": [f"run-{number}" for number in range(1, SEVERAL)],
+        "node": ["run-1", *(f"root-{number}" for number in range(SEVERAL))],
+        "queue": [f"queue-{number}" for number in range(SEVERAL)],
+        "worker": list(Worker.objects.values_list("pk", flat=True)),
+    }
+    many, asked = [], 0
+    for address, data, name in questions(ids):
+        with CaptureQueriesContext(connection) as queries:
+            answer = staff.post(address, data)
+        assert answer.status_code in (200, 302), name
+        asked += answer.status_code == 200
+        if len(queries) > MOST:
+            many.append((name, len(queries), [query["sql"] for query in queries]))
+    assert many == []
+    assert asked > len(ACTIONS)

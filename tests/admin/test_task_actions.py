@@ -44,7 +44,7 @@ def test_retry_puts_a_failed_task_into_its_queue_again(admin_client: Client, fai
     assert "does not know the task" in said[1]
     assert json.loads(Message.objects.get().body)[0] == json.loads(ARGUMENTS)[0]
     assert TaskRun.objects.get().state == "PENDING"
-    assert LogEntry.objects.get().get_change_message() == "Retry: the network is back"
+    assert LogEntry.objects.get().get_change_message() == "Retry: the network is back [taskrun.retry]"
     assert "has not ended" in post(admin_client, "retry", "run-1")[-1]
     assert Message.objects.count() == 1
     assert LogEntry.objects.count() == 1

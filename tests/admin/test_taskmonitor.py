@@ -108,7 +108,11 @@ def test_acts_are_in_the_admins_log_of_who_is_named(admin_user: User) -> None:
     board.act("c")
     assert board.said == f"{task_id} has ended meanwhile."
     found = LogEntry.objects.order_by("pk").values_list("change_message", "object_repr")
-    assert list(found) == [("Retry", f"shop.tasks.mail[{task_id}]"), ("Pause", "taskq"), ("Resume", "taskq")]
+    assert list(found) == [
+        ("Retry [taskrun.retry]", f"shop.tasks.mail[{task_id}]"),
+        ("Pause [queue.pause]", "taskq"),
+        ("Resume [queue.resume]", "taskq"),
+    ]
 
 
 def test_refused_act_and_lost_database_are_words_on_the_screen(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:

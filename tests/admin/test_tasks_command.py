@@ -170,12 +170,12 @@ def test_actions_are_in_the_admins_log_under_the_name_that_is_given(
     run("revoke", three, "--terminate", "--as", "admin")
     found = LogEntry.objects.order_by("pk").values_list("user__username", "change_message", "object_repr")
     assert list(found) == [
-        ("admin", "Retry", f"shop.tasks.mail[{one}]"),
-        ("admin", "Run again as new", f"shop.tasks.mail[{two}]"),
-        ("admin", "Retry", "2 tasks: name=shop.tasks.mail"),
-        ("admin", "Revoke", f"shop.tasks.mail[{one}]"),
-        ("admin", "Revoke", f"shop.tasks.mail[{two}]"),
-        ("admin", "Terminate", f"shop.tasks.mail[{three}]"),
+        ("admin", "Retry [taskrun.retry]", f"shop.tasks.mail[{one}]"),
+        ("admin", "Run again as new [taskrun.rerun]", f"shop.tasks.mail[{two}]"),
+        ("admin", "Retry [taskrun.retry]", "2 tasks: name=shop.tasks.mail"),
+        ("admin", "Revoke [taskrun.revoke]", f"shop.tasks.mail[{one}]"),
+        ("admin", "Revoke [taskrun.revoke]", f"shop.tasks.mail[{two}]"),
+        ("admin", "Terminate [taskrun.terminate]", f"shop.tasks.mail[{three}]"),
     ]
     assert Rerun.objects.get().by == "admin"
     with pytest.raises(CommandError, match="no user nobody"):

@@ -4,11 +4,11 @@
         [--slowest 30] [--as superuser|staff]
 
 Fills a database (``million``), and opens the pages with Django's test client, as a superuser, or as staff with the
-permissions of the group "taskq admins": all that links of the section lead to, each choice of each filter, and searches
-of each kind, also for what is not there. Prints the slowest pages with their best time of three, of which how much the
-processor worked here, and the number of queries, which includes two for session and user, and for staff two for
-permissions. The status is 1 if one takes more than 0.3 s (the overview 0.2 s) or more than 12 queries, or answers with
-an error.
+permissions of the group "taskq admins": all that links of the section lead to, each choice of each filter, searches of
+each kind, also for what is not there, and what each action asks of one row, of several, and of all that match. Prints
+the slowest pages with their best time of three, of which how much the processor worked here, and the number of queries,
+which includes two for session and user, and for staff two for permissions. The status is 1 if one takes more than 0.3 s
+(the overview 0.2 s) or more than 12 queries, or answers with an error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import argparse
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -74,7 +75,8 @@ def main() -> int:
         began = time.perf_counter()
         million.fill(options.tasks)
         print(f"{options.database}: {options.tasks:,} tasks, filled in {time.perf_counter() - began:.0f} s", flush=True)
-        found = sorted(_opened(options.only, options.user), reverse=True)
+        client = _client(options.user)
+        found = sorted([*_opened(client, options.only), *_asked(client, options.only)], reverse=True)
     bad = [each for each in found if _is_bad(each)]
     for each in sorted({*found[: options.slowest], *bad}, reverse=True):
         mark = "  <-- too much" if _is_bad(each) else ""
@@ -89,13 +91,12 @@ def _is_bad(page: _Opened) -> bool:
     return page.seconds > most or page.queries > MOST_QUERIES or page.status >= 500
 
 
-def _opened(only: str, user: str) -> Iterator[_Opened]:
+def _opened(client: Client, only: str) -> Iterator[_Opened]:
     """Open page after page, as they are found."""
-    client = _client(user)
     waiting, seen, alike = deque([SECTION]), {SECTION}, Counter[str]()
     while waiting:
         address = waiting.popleft()
-        opened, answer = _measured(client, address)
+        opened, answer = _measured(partial(client.get, address), address)
         if only in address:
             yield opened
         for link in links(address, answer, SECTION, TYPED):
@@ -103,6 +104,25 @@ def _opened(only: str, user: str) -> Iterator[_Opened]:
                 seen.add(link)
                 alike[pattern(link)] += 1
                 waiting.append(link)
+
+
+def _asked(client: Client, only: str) -> Iterator[_Opened]:
+    """Have each action ask before it acts."""
+    from taskq.models import Node, Queue, TaskRun, Worker
+    from tests.support.confirming import SEVERAL, questions
+
+    roots = Node.objects.order_by("-id").values_list("root_id", flat=True)[:2000]
+    ids = {
+        "taskrun": list(TaskRun.objects.order_by("-id").values_list("task_id", flat=True)[:SEVERAL]),
+        "node": list(dict.fromkeys(roots))[:SEVERAL],
+        "queue": [*million.QUEUES, *Queue.objects.values_list("name", flat=True)][:SEVERAL],
+        "worker": list(Worker.objects.values_list("pk", flat=True)[:SEVERAL]),
+    }
+    for address, data, name in questions(ids):
+        if only in name:
+            opened, _ = _measured(partial(client.post, address, data), name)
+            # An answer that leads on has asked nothing, and has said why.
+            yield opened
 
 
 def _client(kind: str) -> Client:
@@ -119,7 +139,7 @@ def _client(kind: str) -> Client:
     return client
 
 
-def _measured(client: Client, address: str) -> tuple[_Opened, Any]:
+def _measured(send: Callable[[], Any], address: str) -> tuple[_Opened, Any]:
     """Open a page three times; the first time counts too."""
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
@@ -129,7 +149,7 @@ def _measured(client: Client, address: str) -> tuple[_Opened, Any]:
         connection.queries_log.clear()  # it is bounded, and then counts nothing
         with CaptureQueriesContext(connection) as queries:
             began, worked = time.perf_counter(), time.thread_time()
-            answer = client.get(address)
+            answer = send()
             times.append((time.perf_counter() - began, time.thread_time() - worked))
     return _Opened(*min(times), len(queries), answer.status_code, address), answer
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from taskq import states
+from taskq import control, states
 from taskq.engines import for_alias
 from taskq.models import Group, Message, Node
 from taskq.records import Envelope, NewGroup, NewNode
@@ -160,3 +160,25 @@ def test_purging_a_queue_revokes_its_tasks_and_fails_the_body(alias: str) -> Non
     assert [state_of(alias, i) for i in ("a", "b", "plain")] == ["REVOKED"] * 3
     assert error_of(alias, "body")[0] == "ChordError"
     assert state_of(alias, "unknown") is None
+
+
+@pytest.mark.parametrize("size", [1, 2, 500])
+def test_whole_workflow_is_revoked_part_by_part(alias: str, size: int) -> None:
+    """Whatever the parts are: what has run stays, what a worker holds is asked for, and nothing fails."""
+    nodes = [NewNode("root", "first", ""), NewNode("root", "m2", "", "task", "g", 0, "m1")]
+    nodes += [NewNode("root", "body", "", "body", waits_for="g"), NewNode("root", "last", "", waits_for="body")]
+    nodes += [NewNode("root", "m1", "", waits_for="first"), NewNode("root", "n", "", "task", "g", 1, "first")]
+    insert(for_alias(alias), [], nodes)
+    enqueue([envelope("first")])
+    token, (message,) = held()
+    group = NewGroup("g", 2, json.dumps(signature("body")))
+    messages = (member("m1", chain=[signature("m2", group_id="g", group_index=0)]), member("n", index=1))
+    settle(token, [ending(message, follow_ups=messages, groups=(group,))])
+    Message.objects.using(alias).filter(task_id="n").update(token=token)
+    parts = control.workflow_parts("root", size)
+    assert sum(control.revoke_workflow_part(ids) for ids in parts) == 2
+    assert state_of(alias, "first") == "SUCCESS"
+    assert [state_of(alias, i) for i in ("m1", "m2", "body", "last")] == ["REVOKED"] * 4
+    assert Message.objects.using(alias).get().revoked, "the worker that holds it was told"
+
+    assert sum(control.revoke_workflow_part(ids) for ids in control.workflow_parts("root")) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskq.workflows.cascade import NodePosition, cascade, dependents_first
+from taskq.workflows.cascade import NodePosition, _Workflow, cascade, dependents_first, whole_dependents_first
 
 CHAIN = [NodePosition("a", "", ""), NodePosition("b", "", "a"), NodePosition("c", "", "b")]
 #: x, then a chord of a and (b, then c), whose body is y, then z.
@@ -63,3 +63,26 @@ def test_dependents_come_first() -> None:
     assert dependents_first(CHORD, set("bz")) == ["z", "b"]
     many = [NodePosition(str(n), "", str(n - 1) if n else "") for n in range(5000)]
     assert dependents_first(many, {place.task_id for place in many})[0] == "4999"
+
+
+def test_whole_workflow_is_ordered_dependents_first_without_a_tree_of_it() -> None:
+    """In every order of the rows: by their ids, nodes of a replacement come after those that wait for them."""
+    replaced = [NodePosition("r", "", "p"), NodePosition("end", "", "r"), NodePosition("p", "", "", "part")]
+    for places in (CHAIN, CHORD, replaced, CHAIN[::-1], CHORD[::-1], replaced[::-1]):
+        ordered = whole_dependents_first(iter(places))
+        assert sorted(ordered) == sorted(place.task_id for place in places)
+        tree = _Workflow(places)
+        for number, task_id in enumerate(ordered):
+            assert not set(tree.after(task_id)).intersection(ordered[number:]), (task_id, ordered)
+    many = [NodePosition(str(i), "", str(i - 1) if i else "") for i in range(5000)]
+    assert whole_dependents_first(many) == [str(i) for i in reversed(range(5000))]
+
+
+def test_nodes_of_others_may_wait_in_a_circle() -> None:
+    circle = [
+        NodePosition("a", "", "b"),
+        NodePosition("b", "g", "a"),
+        NodePosition("c", "", "g"),
+        NodePosition("d", "g", "c"),
+    ]
+    assert set(whole_dependents_first(circle)) == set("abcd")

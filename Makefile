@@ -8,6 +8,8 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
+# Celery and Flower as their users have them, for the tests that have them work against a worker.
+CELERY ?= .venv-celery
 PYTEST_ARGS ?= -n 2 --dist worksteal
 MINUTES ?= 5
 
@@ -15,14 +17,19 @@ BIN = $(VENV)/bin
 # Stamps: what is installed is installed again only after a change of pyproject.toml.
 RUN = $(VENV)/.stamp-run
 DEV = $(VENV)/.stamp-dev
+PROGRAMS = $(CELERY)/.stamp
 
-.PHONY: demo test explore test-faults lint bench docs
+.PHONY: demo test programs explore test-faults lint bench docs
 
 demo: $(RUN)
 	$(BIN)/python -m testproject.demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
 
-test: $(DEV)
+test: $(DEV) programs
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Where they can't be installed, the tests that need them are skipped.
+programs:
+	@$(MAKE) -s $(PROGRAMS) || echo "taskq: no Celery and Flower here; their tests are skipped" >&2
 
 explore: $(DEV)
 	$(BIN)/python -m tests.explore --minutes $(MINUTES)
@@ -65,3 +72,9 @@ $(DEV): pyproject.toml | $(BIN)/python
 	        || echo "taskq: no client for $$extra here; its tests are skipped" >&2; \
 	done
 	touch $(RUN) $@
+
+$(PROGRAMS): Makefile | $(BIN)/python
+	$(PYTHON) -m venv --clear --without-pip $(CELERY)
+	$(BIN)/python -m pip --python $(CELERY)/bin/python install -q --no-compile --disable-pip-version-check \
+	    'celery[redis]==5.7.*' 'flower==2.2.*'
+	touch $@

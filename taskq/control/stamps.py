@@ -18,9 +18,7 @@ _MOST_KEYS, _LONGEST_KEY = 100, 255
 
 def wanted(headers: Any) -> Stamps:
     """Return the stamps of a command: ``{"key": value}``, ``{"key": [value, ...]}`` or ``["key=value", ...]``."""
-    if isinstance(headers, list | tuple):
-        pairs = [text.partition("=")[::2] for text in headers if isinstance(text, str) and "=" in text]
-        headers = {key: [value for name, value in pairs if name == key] for key, _ in pairs}
+    headers = by_key(headers)
     if not isinstance(headers, Mapping) or not headers:
         raise ValueError("headers have to be given as key=value")
     if len(headers) > _MOST_KEYS or any(len(str(key)) > _LONGEST_KEY for key in headers):
@@ -28,6 +26,16 @@ def wanted(headers: Any) -> Stamps:
             f"at most {_MOST_KEYS} headers of at most {_LONGEST_KEY} characters can be searched for at once"
         )
     return {str(key): frozenset(map(str, _values(value))) for key, value in headers.items()}
+
+
+def by_key(headers: Any) -> Any:
+    """Return the headers of a command as a mapping, which programs give as ``["key=value", ...]``; else as they are."""
+    if not isinstance(headers, list | tuple):
+        return headers
+    found: dict[str, Any] = {}
+    for key, value in (text.partition("=")[::2] for text in headers if isinstance(text, str) and "=" in text):
+        found[key] = [*_values(found[key]), value] if key in found else value
+    return found
 
 
 def written(wanted: Stamps) -> list[str]:

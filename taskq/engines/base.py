@@ -310,6 +310,17 @@ class Engine:
             )
             return list(cursor.fetchall())
 
+    def sizes_of_values(self, group_ids: Collection[str]) -> dict[str, int]:
+        """Return for each group the bytes of the values of its members; a group without values is left out."""
+        with self.cursor() as cursor:
+            cursor.execute(
+                f"SELECT n.group_id, SUM({self.octets.format('r.result')}) FROM taskq_node n "
+                f"JOIN taskq_taskrun r ON r.task_id = n.task_id WHERE n.group_id IN ({self.marks(group_ids)}) "
+                "GROUP BY n.group_id",
+                list(group_ids),
+            )
+            return {group_id: int(size or 0) for group_id, size in cursor.fetchall()}
+
     # -- retrying
 
     def keep_attempts(self, ids: Sequence[int]) -> None:

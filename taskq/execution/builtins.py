@@ -1,4 +1,4 @@
-"""The built-in tasks of every worker: Celery's, under Celery's names, and ``taskq.errback``.
+"""The built-in tasks of every worker: Celery's, under Celery's names, ``taskq.errback`` and ``taskq.body``.
 
 Celery's producers send maps as tasks, and the others as parts of workflows that they did not unroll.
 """
@@ -16,11 +16,11 @@ from taskq.exceptions import ChordError
 from taskq.messages import values
 from taskq.results.async_result import AsyncResult
 from taskq.tasks.decorator import task
-from taskq.workflows import errbacks
+from taskq.workflows import errbacks, large_bodies
 from taskq.workflows.dependents import failing_tasks_of
 from taskq.workflows.steps import body_call
 
-from . import log_lines
+from . import bodies, log_lines
 from .call import finish
 
 Signature = Mapping[str, Any]
@@ -120,6 +120,12 @@ def chord_unlock(
     found = [member.result for member in members]
     request.embed = {"chain": [body_call(callback, found)[0]]}
     return found
+
+
+@task(name=large_bodies.TASK, bind=True, ignore_result=True, acks_late=True)
+def body(self: Any, parent_id: str = "", error: str | None = None) -> None:
+    """Send the large body of the chord whose group has the id of this task, or fail it with an exception as data."""
+    self.request.ending = bodies.planned(self.request.id, parent_id, error)
 
 
 def _id_of(member: Any) -> str:

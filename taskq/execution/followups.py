@@ -19,7 +19,7 @@ from taskq.workflows import errbacks, followups
 from taskq.workflows.dependents import dependents
 from taskq.workflows.plan import Plan, next_after
 
-from . import log_lines, outcomes, parts
+from . import bodies, log_lines, outcomes, parts
 from .run import Run
 
 #: The results of more children than this many characters are not noted.
@@ -52,7 +52,9 @@ def after_refusal(run: Run, outcome: Outcome) -> Outcome:
 
 def _continued(run: Run, outcome: Outcome) -> Outcome:
     try:
-        if outcome.state == states.SUCCESS:
+        if outcome.state == states.SUCCESS and run.request.ending is not None:
+            bodies.follow(run, outcome, run.request.ending)
+        elif outcome.state == states.SUCCESS:
             _send_next(run, outcome)
         elif outcome.state == states.IGNORED and run.request.replacement is not None:
             _add(run, outcome, run.request.replacement, parts.of_replacement)

@@ -30,7 +30,7 @@ _AT_ONCE = 1_000
 
 
 def written_ahead(run: Run, found: FollowUps) -> FollowUps:
-    """Return follow-ups without what is large and can be written before: a long rest of the chain, and parts."""
+    """Return follow-ups without what is large and can be written before: a long rest of the chain, parts, bodies."""
     try:
         return replace(found, groups=write_ahead(found.groups)) if found.groups else found
     except (DatabaseError, InterfaceError) as error:
@@ -66,7 +66,7 @@ def of_success(run: Run, found: FollowUps) -> FollowUps:
 def of_failure(run: Run, found: FollowUps) -> FollowUps:
     """Return the errbacks of a failure; those whose exchange has no queue are left out."""
     if not is_large(found):
-        return found
+        return written_ahead(run, found)
     sent = sendable_errbacks(_rows(), found)
     return _pending(run, replace(sent, unreachable=()), FollowUps(unreachable=sent.unreachable))
 

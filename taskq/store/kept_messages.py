@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 
 from django.db.models import Q
 from django.db.models.functions import Right
@@ -86,4 +88,14 @@ def may_be_sensitive(text: str, message: BaseMessage | None = None) -> bool:
         return False
     if message is not None and not _is_plain(message):
         return True
-    return any(json.dumps(name) in text or f'"{name}"' in text for name in tasks.guarded)
+    return any(quoted in text for quoted in _quoted_names())
+
+
+def sensitive_names(column: str) -> Q | None:
+    """Return the condition that ``may_be_sensitive`` is true of a column, ``None`` if it is of no text."""
+    named = [Q(**{f"{column}__contains": quoted}) for quoted in _quoted_names()]
+    return reduce(or_, named) if named else None
+
+
+def _quoted_names() -> set[str]:
+    return {quoted for name in tasks.guarded for quoted in (json.dumps(name), f'"{name}"')}

@@ -1,7 +1,8 @@
 """Long rests: the rows of a long chain that another program has sent whole are written before its first step settles.
 
 The process that ran the step has cut the chain, and writes the rows. The worker's main process would have to hold them
-all, and no other task would be settled or claimed meanwhile. Called by ``execution.followups``.
+all, and no other task would be settled or claimed meanwhile. So it is for the row of a group whose body is large:
+nobody counts it before the members are sent. Called by ``execution.parts``.
 
 The keys follow from the chain. So a second delivery of the step writes the same rows; rows of a step that is never
 settled lead nowhere, and go by their age.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from taskq.conf import settings
@@ -29,11 +31,11 @@ _MOST_SETTLED = 256_000
 
 
 def write_ahead(groups: Sequence[NewGroup], alias: str | None = None) -> list[NewGroup]:
-    """Write the rests among new groups, if they are large; return the groups that are still to be written.
+    """Write rests and large bodies among new groups; return the groups that are still to be written, without these.
 
     Inside a transaction nothing is written.
     """
-    rests = [group for group in groups if not group.size and group.body is not None]
+    rests = [group for group in groups if _is_ahead(group)]
     if sum(len(group.body or "") for group in rests) <= _MOST_SETTLED:
         return list(groups)
     engine = for_alias(alias or settings.DATABASE)
@@ -45,7 +47,14 @@ def write_ahead(groups: Sequence[NewGroup], alias: str | None = None) -> list[Ne
         if not engine.skip_locked:
             # On SQLite others wait with pauses: without this one they would come last.
             time.sleep(min(_LONGEST_PAUSE, time.monotonic() - began))
-    return [group for group in groups if group.size or group.body is None]
+    # The row of a group that counts members is there then, and is left as it is.
+    return [
+        replace(group, body=None) if _is_ahead(group) else group for group in groups if group.size or not group.body
+    ]
+
+
+def _is_ahead(group: NewGroup) -> bool:
+    return bool(group.body) and (not group.size or len(group.body or "") > _MOST_SETTLED)
 
 
 def _insert(engine: Engine, groups: Sequence[NewGroup]) -> None:

@@ -89,8 +89,8 @@ def _delete(task_ids: Sequence[str], ended: Collection[str], alias: str) -> int:
 
 
 def _awaiting() -> QuerySet[Group]:
-    """Return the group of a node or run, as a subquery, if a body still waits for its members."""
-    unfinished = Group.objects.filter(remaining__gt=0, failed=False, body__isnull=False)
+    """Return the group of a node or run, as a subquery, if a body still waits for its members, or for their values."""
+    unfinished = Group.objects.filter(failed=False, body__isnull=False)
     return unfinished.filter(group_id=OuterRef("group_id"))
 
 
@@ -271,7 +271,10 @@ def _has_ended(root_id: str, alias: str) -> bool:
     nodes = Node.objects.using(alias).filter(root_id=root_id)
     # From the nodes to their messages, because other tasks may have millions.
     same = {"task_id": OuterRef("task_id")}
-    return not any(nodes.filter(Exists(model.objects.filter(**same))).exists() for model in (Message, ScheduledMessage))
+    if any(nodes.filter(Exists(model.objects.filter(**same))).exists() for model in (Message, ScheduledMessage)):
+        return False
+    # The task that sends or fails a large body has the id of its group.
+    return not nodes.exclude(group_id="").filter(Exists(Message.objects.filter(task_id=OuterRef("group_id")))).exists()
 
 
 def _with_runs(roots: Collection[str], alias: str) -> set[str]:

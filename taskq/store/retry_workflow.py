@@ -28,9 +28,9 @@ from taskq.messages import arguments, serializers
 from taskq.messages.parking import home
 from taskq.messages.protocol import MOST_OUTSIDE, decode_message, mapping_of, retry_envelope, seal, verify
 from taskq.messages.protocol.options import is_storable
-from taskq.models import Group, KeptMessage, Node, TaskRun
+from taskq.models import Group, KeptMessage, Message, Node, TaskRun
 from taskq.records import LOOK_UP_IN_ROWS, Envelope, Unreachable
-from taskq.workflows import rests
+from taskq.workflows import large_bodies, rests
 from taskq.workflows.dependents import dependents, dependents_of
 from taskq.workflows.fields import split
 from taskq.workflows.followups import of_message
@@ -45,6 +45,7 @@ from .workflow_rows import DatabaseWorkflows
 
 #: Tasks of one transaction, and of one that keeps all other writers waiting; what failed with them comes on top.
 _AT_ONCE, _AT_ONCE_ALONE = 500, 50
+_STILL_FAILING = "The tasks that were to follow {} are still failing: try it later."
 #: Seconds of a pause behind such a transaction, at most.
 _LONGEST_PAUSE = 0.1
 #: The most tasks that one retry has wait again: it is one transaction, and somebody waits for the answer.
@@ -146,8 +147,7 @@ def _retry(
                 refused[task_id] = error
         for task_id in _failing({task_id: kept[task_id] for task_id in found}, engine.alias):
             del found[task_id]
-            text = f"The tasks that were to follow {task_id} are still failing: try it later."
-            refused[task_id] = CannotRetry("unfinished", text)
+            refused[task_id] = CannotRetry("unfinished", _STILL_FAILING.format(task_id))
         if found:
             steps = _Reopening(engine)
             steps.reopen([kept[task_id] for task_id in found])
@@ -331,6 +331,8 @@ class _Reopening:
         groups = Group.objects.using(self._engine.alias)
         rows = groups.select_for_update().filter(group_id__in=sorted(joined)).order_by("group_id")
         found = {row.group_id: row for row in rows.defer("body")}
+        if Message.objects.using(self._engine.alias).filter(task_id__in=found, name=large_bodies.TASK).exists():
+            raise CannotRetry("unfinished", _STILL_FAILING.format(self._of))
         failing = self._with_failed_members([group_id for group_id, row in found.items() if row.failed])
         counts = [
             GroupCount(row.group_id, row.remaining + joined[row.group_id], row.group_id in failing)

@@ -20,6 +20,8 @@ from taskq.engines.claim_columns import MOST
 from taskq.messages.parking import home
 from taskq.messages.protocol.options import is_storable
 from taskq.models import Message, Node, ScheduledMessage, TaskRun
+from taskq.records import Settlement
+from taskq.workflows import large_bodies
 from taskq.workflows.advance import revoked
 from taskq.workflows.cascade import NodePosition, cascade, dependents_first
 from taskq.workflows.followups import complete
@@ -177,10 +179,7 @@ def write_revoked(
     runs = TaskRun.objects.using(engine.alias).filter(task_id__in=known)
     tracked = set(runs.values_list("task_id", flat=True))
     now = engine.now()
-    ends = [
-        complete(revoked(m.id, task_id, m.name, queue=home(m.queue), finished=now, tracked=task_id in tracked), m)
-        for task_id, m in known.items()
-    ]
+    ends = [complete(_revoked(m, now, task_id in tracked), m) for task_id, m in known.items()]
     if not untracked:
         ends = [end for end in ends if end.tracked or end.linked]
     nodes = Node.objects.using(engine.alias).filter(task_id__in=set(unsent).difference(known))
@@ -191,3 +190,9 @@ def write_revoked(
         )
     write_ends(engine, sorted(ends, key=lambda s: s.task_id))
     _after_commit(engine, partial(log_lines.tasks_revoked, ends))
+
+
+def _revoked(m: Message | ScheduledMessage, now: float, tracked: bool) -> Settlement:
+    # The id of the task that sends a large body is a group's.
+    keep = m.name != large_bodies.TASK
+    return revoked(m.id, m.task_id, m.name, queue=home(m.queue), finished=now, tracked=tracked, keep=keep)

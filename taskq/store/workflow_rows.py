@@ -12,14 +12,17 @@ from itertools import chain, islice
 from typing import Any, TypeVar
 
 from django.db import DatabaseError, IntegrityError, InterfaceError
-from django.db.models import F, Q, QuerySet
+from django.db.models import Case, F, Q, QuerySet, TextField, Value, When
+from django.db.models.lookups import LessThanOrEqual
 
 from taskq import states
 from taskq.conf import settings
 from taskq.engines import Engine
 from taskq.exceptions import SignatureMismatch
+from taskq.messages.parking import home
 from taskq.messages.protocol import seal
 from taskq.models import Group, Message, Node, TaskRun
+from taskq.models.fields import Octets
 from taskq.records import Envelope, NewGroup, NewNode, Settlement
 from taskq.workflows import cascade
 from taskq.workflows.parts import is_pending
@@ -28,7 +31,7 @@ from taskq.workflows.port import Body, Dependents, GroupCount, Member
 
 from . import authenticity, exchanges, failures, finalize, log_lines
 from .enqueue import follow, insert_runs, names_of, wake
-from .kept_messages import may_be_sensitive
+from .kept_messages import may_be_sensitive, sensitive_names
 from .sealed_values import opened_type, seal_values
 from .sealed_workflows import Place, open_body, read_places, seal_body, seal_nodes, seal_place
 from .texts import without_texts
@@ -261,23 +264,58 @@ class DatabaseWorkflows:
     def set_counts(self, counts: Sequence[GroupCount]) -> None:
         self._engine.count_groups([(remaining, failed, group_id) for group_id, remaining, failed in counts])
 
-    def bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
+    def bodies(self, group_ids: Collection[str], most: int | None = None) -> Sequence[Body]:
         rows = self._groups.filter(group_id__in=group_ids, body__isnull=False)
-        fields = rows.order_by("group_id").values_list("body", "group_id", "size", "root_id", "parent_id")
-        return [Body(row[1], _opened(*row), *row[3:]) for row in fields]
+        if most is not None:
+            small = When(LessThanOrEqual(Octets("body"), most), then=F("body"))
+            rows = rows.annotate(small=Case(small, default=Value(None), output_field=TextField()))
+        text = "body" if most is None else "small"
+        fields = rows.order_by("group_id").values_list(text, "group_id", "size", "root_id", "parent_id")
+        return [
+            Body(row[1], "" if row[0] is None else _opened(*row), row[3], row[4], row[2], row[0] is None)
+            for row in fields
+        ]
 
     def take_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
-        """Return bodies and clear them: they are not needed again, and may hold arguments."""
         if bodies := self.bodies(group_ids):
-            self._groups.filter(group_id__in=[body.group_id for body in bodies]).update(body=None)
+            self.clear_bodies([body.group_id for body in bodies])
         return bodies
 
-    def failed_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
+    def failed_bodies(self, group_ids: Collection[str], most: int | None = None) -> Sequence[Body]:
         """Return bodies that do not run, and leave them for a retry, but for those with sensitive arguments."""
-        found = self.bodies(group_ids)
+        found = self.bodies(group_ids, most)
         if guarded := [body.group_id for body in found if may_be_sensitive(body.body)]:
-            self._groups.filter(group_id__in=guarded).update(body=None)
+            self.clear_bodies(guarded)
         return found
+
+    def clear_bodies(self, group_ids: Collection[str]) -> None:
+        """They are not needed again, and may hold arguments."""
+        self._groups.filter(group_id__in=group_ids).update(body=None)
+
+    def with_large_values(self, group_ids: Collection[str], most: int) -> Collection[str]:
+        return [group_id for group_id, size in self._engine.sizes_of_values(group_ids).items() if size > most]
+
+    def waiting_bodies(self, group_ids: Collection[str]) -> dict[str, bool]:
+        rows = self._groups.select_for_update().filter(group_id__in=group_ids, body__isnull=False)
+        waiting = rows.filter(Q(failed=True) | Q(remaining__lte=0)).order_by("group_id")
+        return dict(waiting.values_list("group_id", "failed"))
+
+    def end_bodies(self, group_ids: Mapping[str, bool]) -> None:
+        """Clear bodies, and delete the runs that were kept for them. Those of failed groups are left for a retry."""
+        if over := [group_id for group_id, failed in group_ids.items() if not failed]:
+            self.clear_bodies(over)
+            kept = self._nodes.filter(group_id__in=over, ignored=True, state="")
+            self.drop_values(list(kept.values_list("task_id", flat=True)))
+        for group_id in group_ids.keys() - over:
+            # The text is large, and stays in the database.
+            named = sensitive_names("body")
+            if named is not None:
+                self._groups.filter(named, group_id=group_id).update(body=None)
+
+    def queue_of(self, group_id: str) -> str:
+        nodes = self._nodes.filter(group_id=group_id).order_by("-position").values_list("task_id", flat=True)
+        runs = TaskRun.objects.using(self._engine.alias).filter(task_id__in=list(nodes[: self._engine.chunk]))
+        return home(runs.exclude(queue="").values_list("queue", flat=True).first() or "")
 
     def members(self, group_id: str) -> Iterator[Member]:
         """Raises ``SignatureMismatch`` if a member is missing or has not ended, or a value is not as it was stored."""

@@ -16,11 +16,13 @@ from typing import Any
 from kombu.utils.json import loads
 
 from taskq import states
+from taskq.conf import settings
 from taskq.exceptions import ChordError, SignatureMismatch, TaskRevokedError
 from taskq.messages.exception_data import encode_exception, repr_of
+from taskq.messages.parking import home
 from taskq.records import LOOK_UP_IN_ROWS, End, Envelope, FollowUps, Settlement, Unreachable
 
-from . import cascade, followups, log_lines, rests
+from . import cascade, followups, large_bodies, log_lines, rests
 from .dependents import dependents
 from .parts import Pending, is_part, read_part, sent_singly
 from .port import Body, GroupCount, WorkflowStore
@@ -28,7 +30,6 @@ from .sendable import failed_instead, sendable_errbacks, sent_before
 
 #: The result of a task that was revoked.
 REVOKED_RESULT = encode_exception(TaskRevokedError("revoked"))
-_ALTERED_BODY = encode_exception(SignatureMismatch("The body of the chord was altered in its row: it is not run."))
 
 
 def advance(store: WorkflowStore, settlements: Sequence[Settlement]) -> list[str]:
@@ -79,8 +80,9 @@ class Advance:
         #: Tasks of replacements, and new members of chords: this batch sends them.
         self._new: set[str] = set()
         self._counted: Counter[str] = Counter()
-        #: The last member that was counted for each group: the parent of the body.
+        #: The last member that was counted for each group: the parent of the body. Its queue, or that of another end.
         self._last: dict[str, str] = {}
+        self._queue = ""
         self._failures: list[_MemberFailure] = []
         #: What is too much for one transaction.
         self._left: list[Pending] = []
@@ -93,7 +95,7 @@ class Advance:
         by_id = {s.task_id: s for s in reversed(settlements)}
         batch = [self._without_sent_tasks(by_id[task_id]) for task_id in sorted(by_id)]
         first = self._store.finalize(batch)
-        effective = [s for s in batch if s.task_id in first]
+        effective = large_bodies.due(self._store, [s for s in batch if s.task_id in first])
         self.ended += [s.task_id for s in effective if s.state in states.READY_STATES]
         self._grow(effective)
         if begun := [rest.key for s in effective for rest in s.follow_ups.rests]:
@@ -121,6 +123,8 @@ class Advance:
 
     def _follow_ups_of(self, s: Settlement) -> FollowUps:
         """Return the follow-ups of an end. The nodes of a replacement go between the task and its predecessor."""
+        if s.name == large_bodies.TASK and not (large_bodies.is_sent(s) or self._begins_to_fail(s)):
+            return FollowUps(groups=s.follow_ups.groups)  # its errbacks are not called
         if s.end is not End.REPLACED or not s.follow_ups.nodes:
             return s.follow_ups
         nodes = cascade.replacement_nodes(s.task_id, s.follow_ups.nodes, self._store.predecessor(s.task_id))
@@ -128,21 +132,27 @@ class Advance:
         return replace(s.follow_ups, nodes=nodes)
 
     def _end_dependents(self, s: Settlement) -> None:
-        error = s.result or "{}"
+        error, is_body = s.result or "{}", s.name == large_bodies.TASK
         group_id = s.group_id if s.member else ""
-        failing = Pending("", error, s.root_id, s.task_id, may_run_again=s.state == states.FAILURE)
+        failing = Pending("", error, s.root_id, s.task_id, may_run_again=is_body or s.state == states.FAILURE)
         unreachable = self._with_rests(s.follow_ups.unreachable, failing)
         if LOOK_UP_IN_ROWS in unreachable:
             by_nodes = self._store.dependents(s.task_id)
             unreachable, group_id = by_nodes.unreachable, by_nodes.group_id or group_id
-        self._fail(unreachable, error, s.root_id)
-        if not group_id or s.replaced:
+        self._fail(unreachable, error, s.root_id, but=s.task_id if is_body else "")
+        self._queue = s.queue or self._queue
+        if not group_id or s.replaced or is_body:
             return
         if s.state == states.SUCCESS:
             self._counted[group_id] += 1
             self._last[group_id] = s.task_id
         else:
             self._failures.append(_MemberFailure(group_id, s.task_id, error))
+
+    def _begins_to_fail(self, s: Settlement) -> bool:
+        """Fail the first task of a large body; tell whether it had not ended before, as by being revoked."""
+        first = [each for each in s.follow_ups.unreachable[:1] if each != LOOK_UP_IN_ROWS]
+        return bool(self._fail(first, s.result or "{}", s.root_id, but=s.task_id))
 
     def _with_rests(self, unreachable: Sequence[Unreachable], failing: Pending) -> Sequence[Unreachable]:
         """Return dependents with those in the rests of their chains.
@@ -274,20 +284,41 @@ class Advance:
 
     def _finish(self, group_ids: Sequence[str], failures: dict[str, _MemberFailure]) -> None:
         for body in self._bodies_of(group_ids, failures):
-            if (failure := failures.get(body.group_id)) is not None:
-                error = ChordError.by_member(failure.task_id, repr_of(failure.error))
-                self._fail_body(body, encode_exception(error))
+            failure = failures.get(body.group_id)
+            error = None
+            if failure is not None:
+                error = encode_exception(ChordError.by_member(failure.task_id, repr_of(failure.error)))
+            if body.large and self._handed_over(body, error):
+                continue
+            if error is not None:
+                self._fail_body(body, error)
             elif not body.body:
-                self._fail_body(body, _ALTERED_BODY)
+                self._fail_body(body, encode_exception(followups.ALTERED_BODY))
             else:
                 self._send_body(body)
+
+    def _handed_over(self, body: Body, error: str | None) -> bool:
+        """Send the task of a large body; one that fails in a workflow without a known queue fails by its nodes."""
+        queue = home(self._queue) or self._store.queue_of(body.group_id) or ("" if error else settings.DEFAULT_QUEUE)
+        if queue:
+            self.send(large_bodies.message(body, error, self._last.get(body.group_id, ""), queue))
+        return bool(queue)
 
     def _bodies_of(self, group_ids: Sequence[str], failures: Collection[str]) -> list[Body]:
         """Return the bodies of groups that are complete, or have failed, in the order of the groups' ids."""
         complete = [group_id for group_id in group_ids if group_id not in failures]
         failed = [group_id for group_id in group_ids if group_id in failures]
-        found = [*self._store.take_bodies(complete)] if complete else []
-        return sorted([*found, *self._store.failed_bodies(failed)] if failed else found)
+        found = self._complete_bodies(complete) if complete else []
+        return sorted([*found, *self._store.failed_bodies(failed, large_bodies.MOST_BYTES)] if failed else found)
+
+    def _complete_bodies(self, group_ids: Sequence[str]) -> list[Body]:
+        """Return the bodies of complete groups, and clear them but for those that are large with their values."""
+        found = self._store.bodies(group_ids, large_bodies.MOST_BYTES)
+        small = [b.group_id for b in found if not b.large and b.size <= large_bodies.MOST_MEMBERS]
+        if small:
+            small = [*{*small}.difference(self._store.with_large_values(small, large_bodies.MOST_BYTES))]
+            self._store.clear_bodies(small)
+        return [body._replace(large=body.group_id not in small) for body in found]
 
     def _send_body(self, body: Body) -> None:
         kept: list[str] = []

@@ -17,7 +17,7 @@ from kombu.utils.json import loads
 
 from taskq import states
 from taskq.conf import settings
-from taskq.exceptions import ChordError, InvalidTaskError
+from taskq.exceptions import ChordError, InvalidTaskError, SignatureMismatch
 from taskq.messages import tracing, values
 from taskq.messages.announcing import announce
 from taskq.messages.protocol import MOST_OUTSIDE, RawMessage, decode_body, decode_message, mapping_of
@@ -37,6 +37,7 @@ from .dependents import dependents, dependents_of, failing_tasks_of
 from .plan import is_member, plan_body, plan_rest
 from .port import Body, Member
 
+ALTERED_BODY = SignatureMismatch("The body of the chord was altered in its row: it is not run.")
 #: The end of a message body without follow-ups.
 EMPTY_EMBED = '{"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
 

@@ -203,22 +203,38 @@ class MemoryWorkflows:
         for group_id, remaining, failed in counts:
             self.groups[group_id].remaining, self.groups[group_id].failed = remaining, failed
 
-    def bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
+    def bodies(self, group_ids: Collection[str], most: int | None = None) -> Sequence[Body]:
         found = [(group_id, self.groups[group_id]) for group_id in sorted(group_ids) if group_id in self.groups]
         return [
-            Body(group_id, group.body, group.new.root_id, group.new.parent_id)
+            Body(group_id, group.body, group.new.root_id, group.new.parent_id, group.new.size)
             for group_id, group in found
             if group.body is not None
         ]
 
     def take_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
         bodies = self.bodies(group_ids)
-        for body in bodies:
-            self.groups[body.group_id].body = None
+        self.clear_bodies([body.group_id for body in bodies])
         return bodies
 
-    def failed_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
+    def failed_bodies(self, group_ids: Collection[str], most: int | None = None) -> Sequence[Body]:
         return self.take_bodies(group_ids)
+
+    def clear_bodies(self, group_ids: Collection[str]) -> None:
+        for group_id in group_ids:
+            self.groups[group_id].body = None
+
+    def with_large_values(self, group_ids: Collection[str], most: int) -> Collection[str]:
+        """No process is spared here: there is one."""
+        return ()
+
+    def waiting_bodies(self, group_ids: Collection[str]) -> Mapping[str, bool]:
+        return {}
+
+    def end_bodies(self, group_ids: Mapping[str, bool]) -> None:
+        """No body waits here."""
+
+    def queue_of(self, group_id: str) -> str:
+        return ""
 
     def members(self, group_id: str) -> Sequence[Member]:
         found = []

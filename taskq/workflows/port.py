@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from taskq.messages.protocol import RawMessage
@@ -21,12 +21,17 @@ class GroupCount(NamedTuple):
 
 
 class Body(NamedTuple):
-    """The body of a chord, or the rest of a chain, as its group keeps it. ``body`` is empty if its text was altered."""
+    """The body of a chord, or the rest of a chain, as its group keeps it. ``body`` is empty if its text was altered.
+
+    The text of a ``large`` body was not read. ``size`` is the number of members.
+    """
 
     group_id: str
     body: str
     root_id: str
     parent_id: str
+    size: int = 0
+    large: bool = False
 
 
 class Member(NamedTuple):
@@ -101,14 +106,29 @@ class WorkflowStore(Protocol):
     def set_counts(self, counts: Sequence[GroupCount]) -> None:
         """Write the counts of groups."""
 
-    def bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
-        """Return the bodies of groups. A body whose text was altered has none."""
+    def bodies(self, group_ids: Collection[str], most: int | None = None) -> Sequence[Body]:
+        """Return the bodies of groups. A body whose text was altered has none. One above ``most`` bytes is large."""
 
     def take_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
         """Return the bodies of groups, and clear them in the groups: no second end may send them."""
 
-    def failed_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
+    def failed_bodies(self, group_ids: Collection[str], most: int | None = None) -> Sequence[Body]:
         """Return bodies, and rests of chains, that will not run now. A store that can retry tasks keeps them."""
+
+    def clear_bodies(self, group_ids: Collection[str]) -> None:
+        """Clear the bodies of groups: no second end may send them."""
+
+    def with_large_values(self, group_ids: Collection[str], most: int) -> Collection[str]:
+        """Return those groups whose members have values of more than ``most`` bytes together."""
+
+    def waiting_bodies(self, group_ids: Collection[str]) -> Mapping[str, bool]:
+        """Lock groups; return those whose body is to be sent, or to fail, by ``large_bodies``: with a failed member?"""
+
+    def end_bodies(self, group_ids: Mapping[str, bool]) -> None:
+        """End the waiting of bodies: clear them, and the runs kept for them; those of failed groups may be retried."""
+
+    def queue_of(self, group_id: str) -> str:
+        """Return the queue of a member, empty if none is known."""
 
     def members(self, group_id: str) -> Iterable[Member]:
         """Read the members of a group in the order of their positions. Raises if a value can't be relied on."""

@@ -1,6 +1,7 @@
 """The pages, one ``ModelAdmin`` a module. Importing this registers them with the default admin site.
 
-For a site of your own: ``site.register(TaskRun, TaskRunAdmin)`` and so on.
+For a site of your own: ``site.register(TaskRun, TaskRunAdmin)`` and so on. What the pages show, and can do, is loaded
+with the first one that is shown (``taskq_admin.late``).
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 from django.contrib import admin
 
 from taskq.models import Error, Node, Queue, TaskRun, Worker
-from taskq_admin import actions as _actions  # noqa: F401 - registers what the pages can do
 
 from .errors import ErrorAdmin
 from .queues import QueueAdmin

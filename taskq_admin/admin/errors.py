@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from django.contrib.admin.utils import unquote
 from django.core.paginator import Page, Paginator
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils.text import capfirst
 
 from taskq.models import Error, TaskRun
-from taskq_admin.actions.base import ACTIONS
+from taskq_admin import queries, views
 from taskq_admin.answers import format_of
-from taskq_admin.queries import errors
-from taskq_admin.queries.errors import SPANS, Listed
 
 from .read_only import ReadOnlyAdmin
 
-#: What can be done to all tasks of an error, by the keys of actions, and to which of them: those that have failed for
-#: good, or those that wait or run to be tried again.
-_ACTIONS = {"retry": "failed", "revoke": "unfinished", "delete": "failed"}
+if TYPE_CHECKING:
+    from taskq_admin.queries.errors import Listed
 
 
 class ErrorAdmin(ReadOnlyAdmin[Error]):
@@ -35,14 +32,17 @@ class ErrorAdmin(ReadOnlyAdmin[Error]):
         name, order = request.GET.get("name", "").strip(), request.GET.get("order", "")
         pages = self._pages(name, order)
         page = pages.get_page(request.GET.get("p"))
-        rows = errors.listed(self._read(list(page.object_list)))
+        rows = queries.errors.listed(self._read(list(page.object_list)))
         tasks_visible = self.may_view(request, TaskRun)
         messages_visible = tasks_visible and self._sees_payloads(request)
+        runs: Any = self.admin_site._registry.get(TaskRun)
         context = {
-            "rows": [(row, self._buttons(request, row) if messages_visible else []) for row in rows],
+            "rows": [
+                (row, views.buttons.of_error(request, runs, row.error.key) if messages_visible else []) for row in rows
+            ],
             "page": page,
-            "spans": SPANS,
-            "orders": SPANS[:2],
+            "spans": queries.errors.SPANS,
+            "orders": queries.errors.SPANS[:2],
             "order": order,
             "name": name,
             "tasks_visible": tasks_visible,
@@ -62,10 +62,10 @@ class ErrorAdmin(ReadOnlyAdmin[Error]):
         return HttpResponseRedirect(f"{address}?{_filter(unquote(object_id), **format_of(request))}")
 
     def _pages(self, name: str, order: str) -> Paginator[Any]:
-        span = next((span for span in SPANS[:2] if span.key == order), None)
+        span = next((span for span in queries.errors.SPANS[:2] if span.key == order), None)
         if span is not None and not name:
-            return Paginator(errors.by_number(span), self.list_per_page)
-        rows = errors.by_age(name) if "\0" not in name else Error.objects.none()
+            return Paginator(queries.errors.by_number(span), self.list_per_page)
+        rows = queries.errors.by_age(name) if "\0" not in name else Error.objects.none()
         return self.paginator(rows, self.list_per_page)
 
     def _read(self, found: list[Any]) -> list[Error]:
@@ -73,29 +73,12 @@ class ErrorAdmin(ReadOnlyAdmin[Error]):
         keys = [each for each in found if isinstance(each, str)]
         if not keys:
             return found
-        known = errors.by_age().in_bulk(keys)
+        known = queries.errors.by_age().in_bulk(keys)
         return [known[key] for key in keys if key in known]
 
     def _sees_payloads(self, request: HttpRequest) -> bool:
         runs: Any = self.admin_site._registry.get(TaskRun)
         return bool(runs.has_payload_permission(request))
-
-    def _buttons(self, request: HttpRequest, row: Listed) -> list[dict[str, Any]]:
-        """Return what the user may do to all tasks of an error; each asks before."""
-        query = {"scope": "all", "next": request.get_full_path()}
-        runs: Any = self.admin_site._registry[TaskRun]
-        found = []
-        for key, tab in _ACTIONS.items():
-            action = ACTIONS.get(("taskrun", key))
-            if action is None or not runs.has_action_permission(request, action):
-                continue
-            try:
-                address = reverse("admin:taskq_taskrun_do", args=[key], current_app=self.admin_site.name)
-            except NoReverseMatch:  # This site does not show tasks.
-                continue
-            asked = urlencode({**query, "filter": _filter(row.error.key, tab=tab)})
-            found.append({"action": action, "address": f"{address}?{asked}"})
-        return found
 
 
 def _filter(key: str, **more: str) -> str:
@@ -116,6 +99,6 @@ def _plain(row: Listed, with_message: bool) -> dict[str, Any]:
         "message": error.message if with_message else None,
         "first_seen": error.first_seen,
         "last_seen": error.last_seen,
-        "failures": {span.key: count for span, count in zip(SPANS, row.counts, strict=True)},
+        "failures": {span.key: count for span, count in zip(queries.errors.SPANS, row.counts, strict=True)},
         "sample": row.sample if with_message else "",
     }

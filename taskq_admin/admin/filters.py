@@ -16,7 +16,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from taskq.models import TaskRun
-from taskq_admin.queries.tabs import TABS, tab_for
+from taskq_admin import queries
 from taskq_admin.queries.wanted import TEXTS, TIMES
 
 
@@ -28,7 +28,7 @@ class TabFilter(SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
         """Return the tabs."""
-        return [(tab.key, str(tab.label)) for tab in TABS]
+        return [(tab.key, str(tab.label)) for tab in queries.tabs.TABS]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[TaskRun]) -> QuerySet[TaskRun]:
         """Leave the rows to ``queries.matching``."""
@@ -36,8 +36,8 @@ class TabFilter(SimpleListFilter):
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
         """Yield each tab with its address; a change of tab begins at the newest row."""
-        active = tab_for(self.value())
-        for tab in TABS:
+        active = queries.tabs.tab_for(self.value())
+        for tab in queries.tabs.TABS:
             query = changelist.get_query_string({self.parameter_name: tab.key or None}, [BeforeFilter.parameter_name])
             yield {"selected": tab is active, "query_string": query, "display": tab.label, "key": tab.key}
 

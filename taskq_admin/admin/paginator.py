@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
 
-from taskq_admin.queries import runs
+from taskq_admin import queries
 from taskq_admin.queries.capped import CappedCount, capped_count
-from taskq_admin.queries.matching import Found
 
 # Only the stubs know Paginator[Any].
 if TYPE_CHECKING:
+    from taskq_admin.queries.matching import Found
+
     AnyPaginator = Paginator[Any]
 else:
     AnyPaginator = Paginator
@@ -54,7 +55,9 @@ class FoundPaginator(CappedPaginator):
     """Pages of what was found for the list of tasks."""
 
     def __init__(self, found: Found, per_page: int) -> None:
-        super().__init__(runs.listed().none() if found.rows is None else runs.only_listed(found.rows), per_page)
+        super().__init__(
+            queries.runs.listed().none() if found.rows is None else queries.runs.only_listed(found.rows), per_page
+        )
         self._found = found
 
     @cached_property
@@ -66,4 +69,4 @@ class FoundPaginator(CappedPaginator):
         """Return the tasks from one place to another."""
         if self._found.rows is not None:
             return super().rows(bottom, top)
-        return runs.listed().filter(pk__in=self._found.ids[bottom:top]).order_by("-id")
+        return queries.runs.listed().filter(pk__in=self._found.ids[bottom:top]).order_by("-id")

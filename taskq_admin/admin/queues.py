@@ -12,8 +12,8 @@ from django.utils.text import capfirst
 from taskq import control
 from taskq.conf import database_broker_alias, settings
 from taskq.models import Queue, TaskRun, Worker
+from taskq_admin import queries
 from taskq_admin.badges import short
-from taskq_admin.queries import queues, times, workers
 
 from .read_only import ReadOnlyAdmin
 
@@ -36,10 +36,10 @@ class QueueAdmin(ReadOnlyAdmin[Queue]):
         """Show the load of every queue."""
         self._require_view(request)
         readers = self.may_view(request, Worker)
-        overview = queues.overview((settings.DEFAULT_QUEUE,))
+        overview = queries.queues.overview((settings.DEFAULT_QUEUE,))
         context = {
             "overview": overview,
-            "queues_at_most": queues.MANY,
+            "queues_at_most": queries.queues.MANY,
             "readers_visible": readers,
             "runs_visible": self.may_view(request, TaskRun),
             "other_broker": database_broker_alias() is None,
@@ -49,7 +49,10 @@ class QueueAdmin(ReadOnlyAdmin[Queue]):
             self.list_template,
             capfirst(str(self.opts.verbose_name_plural)),
             context,
-            lambda: {"more": overview.more, "queues": [queues.data(load, readers=readers) for load in overview.queues]},
+            lambda: {
+                "more": overview.more,
+                "queues": [queries.queues.data(load, readers=readers) for load in overview.queues],
+            },
         )
 
     def change_view(
@@ -60,15 +63,15 @@ class QueueAdmin(ReadOnlyAdmin[Queue]):
         name = unquote(object_id)
         if not _can_be(name):
             raise Http404
-        known = queues.around()
-        load, queue = queues.of(name, known), _row(name, known.pauses)
+        known = queries.queues.around()
+        load, queue = queries.queues.of(name, known), _row(name, known.pauses)
         readers = self.may_view(request, Worker)
-        took = times.of_queue(name)
+        took = queries.times.of_queue(name)
         context = {
             "queue": load,
             "times": took,
             "row": queue,
-            "readers": workers.readers(name, known.workers) if readers else None,
+            "readers": queries.workers.readers(name, known.workers) if readers else None,
             "runs_visible": self.may_view(request, TaskRun),
             "other_broker": database_broker_alias() is None,
         }
@@ -77,7 +80,7 @@ class QueueAdmin(ReadOnlyAdmin[Queue]):
             self.page_template,
             short(name),
             context,
-            lambda: {**queues.data(load, readers=readers), "times": times.by_span(took)},
+            lambda: {**queries.queues.data(load, readers=readers), "times": queries.times.by_span(took)},
         )
 
     def action_rows(self, request: HttpRequest, ids: Sequence[str]) -> Mapping[str, Any]:

@@ -25,17 +25,18 @@ from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_post_parameters
 
 from taskq.conf import settings
-from taskq_admin.actions.base import Action
+from taskq_admin import views
 from taskq_admin.answers import FORMAT, as_json, wants_json
 from taskq_admin.badges import short
-from taskq_admin.queries.wanted import Wanted
-from taskq_admin.views import action as action_view
 
 from .paginator import CappedPaginator
 
 M = TypeVar("M", bound=Model)
 
 if TYPE_CHECKING:
+    from taskq_admin.actions.base import Action
+    from taskq_admin.queries.wanted import Wanted
+
     BaseAdmin = admin.ModelAdmin
 else:
     # Only the stubs know ModelAdmin[M]; at run time the subscript is dropped.
@@ -84,7 +85,7 @@ class ReadOnlyAdmin(BaseAdmin[M]):
     def do_view(self, request: HttpRequest, key: str) -> HttpResponse:
         """Ask for an action, or do it."""
         request.current_app = self.admin_site.name
-        return action_view.serve(self, request, key)
+        return views.action.serve(self, request, key)
 
     def has_action_permission(self, request: HttpRequest, action: Action) -> bool:
         """Tell whether the user may do this. Override for a rule of your own."""

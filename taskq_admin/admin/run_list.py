@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from django.contrib import admin
@@ -21,17 +21,19 @@ from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
 from taskq.models import Queue, TaskRun, Worker
+from taskq_admin import queries
 from taskq_admin.badges import ago, badge, breakable, short
-from taskq_admin.queries import durations, listing, matching, queues, runs, times
-from taskq_admin.queries.listing import Detail
-from taskq_admin.queries.tabs import tab_for
-from taskq_admin.queries.throughput import Span
-from taskq_admin.queries.times import Times
+from taskq_admin.queries import durations
 from taskq_admin.queries.wanted import PARAMETERS, Wanted
 
 from .filters import FILTERS
 from .paginator import FoundPaginator
 from .read_only import ReadOnlyAdmin
+
+if TYPE_CHECKING:
+    from taskq_admin.queries.listing import Detail
+    from taskq_admin.queries.throughput import Span
+    from taskq_admin.queries.times import Times
 
 #: Users without this permission see no arguments, results and tracebacks.
 PAYLOAD_PERMISSION = "view_taskrun_payload"
@@ -50,8 +52,8 @@ class RunList(ChangeList):
         super().get_queryset(request, exclude_parameters)
         self.may_see = self._admin.has_payload_permission(request)
         self.wanted, self.problems = self._admin.allowed(request, Wanted.of(request.GET.dict()))
-        self.found = matching.find(self.wanted)
-        return runs.listed()
+        self.found = queries.matching.find(self.wanted)
+        return queries.runs.listed()
 
     @property
     def _admin(self) -> RunListAdmin:
@@ -70,13 +72,13 @@ class RunList(ChangeList):
         self.result_list: Sequence[TaskRun] = list(page.object_list)
         self.full_result_count = None
         self.can_show_all = self.show_full_result_count = self.show_admin_actions = False
-        self.details = listing.details(self.result_list) if self.may_see else {}
+        self.details = queries.listing.details(self.result_list) if self.may_see else {}
         for run in self.result_list:
             run.listed = self  # type: ignore[attr-defined]
 
     def detail(self, run: TaskRun) -> Detail:
         """Return what is to be said of a task."""
-        return self.details.get(run.pk) or Detail()
+        return self.details.get(run.pk) or queries.listing.Detail()
 
     @property
     def looked_at(self) -> str:
@@ -89,14 +91,14 @@ class RunList(ChangeList):
     @cached_property
     def times(self) -> list[tuple[Span, Times]]:
         """How long the runs of one task wait and run, if the list is that of a task."""
-        return [] if self.wanted.unfit else times.of_task(self.wanted.name)
+        return [] if self.wanted.unfit else queries.times.of_task(self.wanted.name)
 
     @property
     def empty(self) -> str:
         """What would fill an empty list."""
         if self.wanted.is_narrowed:
             return _now("No task meets all of this.")
-        return str(tab_for(self.wanted.tab).empty)
+        return str(queries.tabs.tab_for(self.wanted.tab).empty)
 
     def filters_shown(self) -> list[tuple[str, str, str]]:
         """Return the parameters that limit the list: name, value, and the address without it."""
@@ -130,7 +132,7 @@ class RunListAdmin(ReadOnlyAdmin[TaskRun]):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[TaskRun]:
         """Return all tasks without their large columns."""
-        return runs.listed()
+        return queries.runs.listed()
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[TaskRun], search_term: str
@@ -142,7 +144,7 @@ class RunListAdmin(ReadOnlyAdmin[TaskRun]):
         """Show the list, and above what waits the queues that nobody reads, to who may see queues and workers."""
         told = self.may_view(request, Queue) and self.may_view(request, Worker) and self.has_view_permission(request)
         waits = request.GET.get("tab", "") in ("", "waiting") and not Wanted.of(request.GET.dict()).is_narrowed
-        unread = queues.unread() if told and waits else []
+        unread = queries.queues.unread() if told and waits else []
         return super().changelist_view(request, {"unread": unread, **(extra_context or {})})
 
     def has_payload_permission(self, request: HttpRequest) -> bool:
@@ -171,7 +173,7 @@ class RunListAdmin(ReadOnlyAdmin[TaskRun]):
             if not found.exception:
                 row["error"] = None
         data |= {"looked_at": cl.found.looked_at, "older": cl.found.older, "problems": cl.problems}
-        return data | ({"times": times.by_span(cl.times)} if cl.times else {})
+        return data | ({"times": queries.times.by_span(cl.times)} if cl.times else {})
 
     @admin.display(description="")
     def pick(self, run: TaskRun) -> SafeString:
@@ -197,7 +199,7 @@ class RunListAdmin(ReadOnlyAdmin[TaskRun]):
     @admin.display(description=_("state"))
     def status(self, run: TaskRun) -> SafeString:
         """The state, coloured, and how often it was retried; a task that is told to run is no waiting one."""
-        state = badge(runs.shown_state(run))
+        state = badge(queries.runs.shown_state(run))
         if not run.retries:
             return state
         times = _now("try %(number)s") % {"number": run.retries + 1}
@@ -223,7 +225,7 @@ class RunListAdmin(ReadOnlyAdmin[TaskRun]):
     @admin.display(description=_("waited"))
     def waited(self, run: TaskRun) -> str:
         """How long it was due before it started."""
-        return durations.words(runs.waited(run))
+        return durations.words(queries.runs.waited(run))
 
     @admin.display(description=_("ran"))
     def ran(self, run: TaskRun) -> str:

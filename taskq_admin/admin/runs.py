@@ -12,11 +12,9 @@ from django.utils.http import urlencode
 from django.views.decorators.debug import sensitive_post_parameters
 
 from taskq.models import TaskRun
+from taskq_admin import queries, views
 from taskq_admin.answers import format_of
-from taskq_admin.queries import runs
-from taskq_admin.views import audit, run_task
 
-from . import run_page
 from .run_list import PAYLOAD_PERMISSION, RunListAdmin
 
 __all__ = ["PAYLOAD_PERMISSION", "TaskRunAdmin"]
@@ -47,7 +45,7 @@ class TaskRunAdmin(RunListAdmin):
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> TaskRun | None:
         """Return the task in this row, its payloads cut to what a page shows."""
-        return runs.find(object_id)
+        return queries.runs.find(object_id)
 
     def get_urls(self) -> list[URLPattern]:
         """Add the form that runs a task, the audit, and an address for who knows a task's id only."""
@@ -64,17 +62,17 @@ class TaskRunAdmin(RunListAdmin):
     def run_view(self, request: HttpRequest) -> HttpResponse:
         """Run a task from a form."""
         request.current_app = self.admin_site.name
-        return run_task.serve(self, request)
+        return views.run_task.serve(self, request)
 
     def audit_view(self, request: HttpRequest) -> HttpResponse:
         """Show who did what, to rows of all kinds."""
         request.current_app = self.admin_site.name
-        return audit.serve(self, request)
+        return views.audit.serve(self, request)
 
     def by_task_id(self, request: HttpRequest, task_id: str) -> HttpResponse:
         """Go to the page of the task with this id. Raises 404 when it has no row."""
         self._require_view(request)
-        pk = runs.pk_of(task_id)
+        pk = queries.runs.pk_of(task_id)
         if pk is None:
             self._missing(task_id)
         page = reverse("admin:taskq_taskrun_change", args=[pk], current_app=self.admin_site.name)
@@ -83,7 +81,7 @@ class TaskRunAdmin(RunListAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the list, with the way to the form that runs a task for who may."""
-        may_run = self.has_action_permission(request, run_task.RUN)
+        may_run = self.has_action_permission(request, views.run_task.RUN)
         return super().changelist_view(request, {"may_run": may_run, **(extra_context or {})})
 
     def change_view(
@@ -94,8 +92,8 @@ class TaskRunAdmin(RunListAdmin):
 
     def page_context(self, request: HttpRequest, obj: TaskRun) -> dict[str, Any]:
         """Return the context of the page of one task."""
-        return run_page.context(self, request, obj)
+        return views.run_page.context(self, request, obj)
 
     def page_data(self, request: HttpRequest, obj: TaskRun, context: Mapping[str, Any]) -> Any:
         """Return the page of one task as plain values."""
-        return run_page.data(self.row_data(obj), context)
+        return views.run_page.data(self.row_data(obj), context)

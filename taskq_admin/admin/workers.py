@@ -18,10 +18,10 @@ from django.utils.translation import gettext_lazy as _
 
 from taskq import timezones
 from taskq.models import Queue, TaskRun, Worker
-from taskq_admin import overview, stacks
+from taskq_admin import queries, views
 from taskq_admin.answers import format_of
 from taskq_admin.badges import ago, badge, short
-from taskq_admin.queries import durations, workers
+from taskq_admin.queries import durations
 
 from .read_only import ReadOnlyAdmin, outside_transactions
 
@@ -53,11 +53,11 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
         """Return all workers. Connections of kombu, which have a lease too, are in no list."""
         is_list = request.resolver_match is not None and request.resolver_match.url_name == "taskq_worker_changelist"
-        return workers.listed().exclude(state=Worker.CONSUMER) if is_list else workers.listed()
+        return queries.workers.listed().exclude(state=Worker.CONSUMER) if is_list else queries.workers.listed()
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the list, with what can be done to all that live."""
-        return super().changelist_view(request, {"living": workers.living(), **(extra_context or {})})
+        return super().changelist_view(request, {"living": queries.workers.living(), **(extra_context or {})})
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -68,26 +68,26 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
     def page_context(self, request: HttpRequest, obj: Worker) -> dict[str, Any]:
         """Return the worker with its ``info`` and its messages."""
         now = timezones.now()
-        info = workers.info(obj)
-        held, activity = workers.held(obj.token, info.activity)
+        info = queries.workers.info(obj)
+        held, activity = queries.workers.held(obj.token, info.activity)
         return {
             "worker": obj,
             "info": info,
             "activity": activity,
-            "silent": obj.state != Worker.LOST and workers.is_silent(obj, now),
-            "uptime": workers.uptime(obj, now),
+            "silent": obj.state != Worker.LOST and queries.workers.is_silent(obj, now),
+            "uptime": queries.workers.uptime(obj, now),
             "held": held,
             "tasks_visible": self.may_view(request, TaskRun),
             "queues_visible": self.may_view(request, Queue),
             "stack_allowed": obj.state != Worker.LOST and self.may_see_stacks(request),
-            "held_at_most": workers.MANY,
+            "held_at_most": queries.workers.MANY,
             "now": now,
         }
 
     def by_name(self, request: HttpRequest) -> HttpResponse:
         """Go to the page of the worker ``?name=`` that was started last, or to the list if its row is gone."""
         self._require_view(request)
-        pk = workers.pk_of(request.GET.get("name", ""))
+        pk = queries.workers.pk_of(request.GET.get("name", ""))
         where = ("changelist", []) if pk is None else ("change", [pk])
         page = reverse(f"admin:taskq_worker_{where[0]}", args=where[1], current_app=self.admin_site.name)
         return HttpResponseRedirect(f"{page}?{urlencode(format_of(request))}".removesuffix("?"))
@@ -100,14 +100,14 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
 
     def row_data(self, row: Worker) -> dict[str, Any]:
         """Return a worker as plain values, without the tasks that it runs."""
-        return workers.data(row, workers.info(row), _state(row), names=False)
+        return queries.workers.data(row, queries.workers.info(row), _state(row), names=False)
 
     def page_data(self, request: HttpRequest, obj: Worker, context: Mapping[str, Any]) -> Any:
         """Return the page of a worker as plain values."""
         names = context["tasks_visible"]
         held = [{"task_id": each.task_id, "task": each.name, "queue": each.queue} for each in context["held"]]
         return {
-            **workers.data(obj, context["info"], _state(obj), names=names),
+            **queries.workers.data(obj, context["info"], _state(obj), names=names),
             "held": held if names else len(held),
         }
 
@@ -119,8 +119,8 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
         page = reverse("admin:app_list", args=["taskq"], current_app=self.admin_site.name)
         if request.GET.get("format") != "json":
             return HttpResponseRedirect(page)
-        shown = overview.overview(models, request.GET.get("span"))
-        return self.render(request, "", "", {}, lambda: overview.data(shown, names="TaskRun" in models))
+        shown = views.overview.overview(models, request.GET.get("span"))
+        return self.render(request, "", "", {}, lambda: views.overview.data(shown, names="TaskRun" in models))
 
     # -- the stack of a task
 
@@ -133,7 +133,7 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
         self._require_view(request)
         if not self.may_see_stacks(request):
             raise PermissionDenied
-        stack = stacks.of(request.GET.get("id", ""))
+        stack = views.stacks.of(request.GET.get("id", ""))
         title = gettext("Stack of a running task")
         return self.render(request, self.stack_template, title, {"stack": stack}, stack.data)
 
@@ -152,35 +152,35 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
     @admin.display(description=_("host and process"))
     def where(self, worker: Worker) -> str:
         """Host and process id."""
-        return f"{short(workers.info(worker).host or worker.host)} : {worker.pid}"
+        return f"{short(queries.workers.info(worker).host or worker.host)} : {worker.pid}"
 
     @admin.display(description=_("queues"))
     def queues(self, worker: Worker) -> str:
         """The queues it takes from."""
-        return short(", ".join(workers.info(worker).queues))
+        return short(", ".join(queries.workers.info(worker).queues))
 
     @admin.display(description=_("concurrency"))
     def size(self, worker: Worker) -> str:
         """The number of tasks that it runs at once, and its pool."""
-        info = workers.info(worker)
+        info = queries.workers.info(worker)
         return short(f"{info.concurrency} ({info.pool})" if info.pool else info.concurrency)
 
     @admin.display(description=_("ended tasks"))
     def ended(self, worker: Worker) -> str:
         """How many tasks have ended since its start."""
-        total = workers.info(worker).activity.total
+        total = queries.workers.info(worker).activity.total
         return "" if total is None else f"{total}"
 
     @admin.display(description=_("running tasks"))
     def running(self, worker: Worker) -> str:
         """How many tasks it runs, as of its last heartbeat."""
-        activity = workers.info(worker).activity
+        activity = queries.workers.info(worker).activity
         return f"{sum(bool(slot.task_id) for slot in activity.slots) + activity.folded_running}"
 
     @admin.display(description=_("uptime"))
     def uptime(self, worker: Worker) -> str:
         """For how long it has run, until it was last heard of if it is away."""
-        return durations.words(workers.uptime(worker, timezones.now()))
+        return durations.words(queries.workers.uptime(worker, timezones.now()))
 
     @admin.display(description=_("last heartbeat"))
     def seen(self, worker: Worker) -> SafeString:
@@ -189,5 +189,5 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
 
 
 def _state(worker: Worker) -> str:
-    silent = worker.state != Worker.LOST and workers.is_silent(worker, timezones.now())
+    silent = worker.state != Worker.LOST and queries.workers.is_silent(worker, timezones.now())
     return "silent" if silent else worker.state

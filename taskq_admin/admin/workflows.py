@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -14,18 +14,18 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 from taskq.models import Node, TaskRun
+from taskq_admin import charts, queries
 from taskq_admin.answers import format_of
 from taskq_admin.badges import short
-from taskq_admin.charts.workflow import picture
-from taskq_admin.queries import workflow_list, workflows
-from taskq_admin.queries.workflows import DONE, FAILED, RUNNING, WAITING, Step, Workflow
 
 from .read_only import ReadOnlyAdmin
 
+if TYPE_CHECKING:
+    from taskq_admin.queries.workflow_list import Page
+    from taskq_admin.queries.workflows import Step, Workflow
+
 #: Tasks of a page.
 PAGE = 100
-#: The tabs above the tasks of a workflow; the first shows all.
-_TABS = ("", FAILED, RUNNING, WAITING, DONE)
 
 
 class WorkflowAdmin(ReadOnlyAdmin[Node]):
@@ -53,8 +53,8 @@ class WorkflowAdmin(ReadOnlyAdmin[Node]):
         """Show the newest workflows, or those before ``?before=``."""
         self._require_view(request)
         before = request.GET.get("before", "")
-        page = workflow_list.page(int(before) if before.isdecimal() and len(before) < 19 else None)
-        context = {"page": page, "is_first": not before, "parts": workflows.PARTS}
+        page = queries.workflow_list.page(int(before) if before.isdecimal() and len(before) < 19 else None)
+        context = {"page": page, "is_first": not before, "parts": queries.workflows.PARTS}
         title = capfirst(str(self.opts.verbose_name_plural))
         template = "admin/taskq_admin/workflow_list.html"
         return self.render(request, template, title, context, lambda: _list_data(page))
@@ -64,7 +64,7 @@ class WorkflowAdmin(ReadOnlyAdmin[Node]):
     ) -> HttpResponse:
         """Go to the page of the workflow that this node belongs to."""
         self._require_view(request)
-        root_id = workflows.root_at(object_id)
+        root_id = queries.workflows.root_at(object_id)
         if not root_id:
             self._missing(object_id)
         page = reverse("admin:taskq_node_workflow", current_app=self.admin_site.name)
@@ -74,7 +74,7 @@ class WorkflowAdmin(ReadOnlyAdmin[Node]):
         """Show one workflow. Raises 404 for a root that no node has."""
         self._require_view(request)
         root_id = request.GET.get("root", "")
-        found = workflows.find(root_id)
+        found = queries.workflows.find(root_id)
         if found is None:
             self._missing(short(root_id))
         context = self._context(request, found)
@@ -88,18 +88,20 @@ class WorkflowAdmin(ReadOnlyAdmin[Node]):
         number = request.GET.get("page", "")
         page = (int(number) if number.isdecimal() and len(number) < 7 else 1) or 1
         shown = steps[(page - 1) * PAGE : page * PAGE]
-        times = workflows.times(shown)
+        times = queries.workflows.times(shown)
         return {
             "workflow": found,
             "root": found.by_id.get(found.root_id),
-            "created_at": workflows.created(found),
-            "picture": picture(found, request.GET.get("lit", "")),
-            "rows": [(step, workflows.why(found, step), *times.get(step.task_id, (None, None))) for step in shown],
+            "created_at": queries.workflows.created(found),
+            "picture": charts.workflow.picture(found, request.GET.get("lit", "")),
+            "rows": [
+                (step, queries.workflows.why(found, step), *times.get(step.task_id, (None, None))) for step in shown
+            ],
             "count": len(steps),
             "group_id": group_id,
             "tabs": list(_tabs(request, found, part)),
             "pages": list(_pages(request, len(steps), page)),
-            "at_most": workflows.MOST,
+            "at_most": queries.workflows.MOST,
             "runs_visible": self.may_view(request, TaskRun),
         }
 
@@ -115,12 +117,20 @@ def _address(request: HttpRequest, **changes: object) -> str:
 
 
 def _tabs(request: HttpRequest, found: Workflow, selected: str) -> Iterator[dict[str, Any]]:
-    words = {"": _("All"), FAILED: _("Failed"), RUNNING: _("Running"), WAITING: _("Waiting"), DONE: _("Done")}
-    for part in _TABS:
+    """Yield the tabs above the tasks of a workflow; the first shows all."""
+    kinds = queries.workflows
+    words = {
+        "": _("All"),
+        kinds.FAILED: _("Failed"),
+        kinds.RUNNING: _("Running"),
+        kinds.WAITING: _("Waiting"),
+        kinds.DONE: _("Done"),
+    }
+    for part, display in words.items():
         count = found.counts[part] if part else len(found.steps)
         if count or not part:
             address = _address(request, part=part, group="")
-            yield {"address": address, "display": words[part], "count": count, "selected": part == selected}
+            yield {"address": address, "display": display, "count": count, "selected": part == selected}
 
 
 def _pages(request: HttpRequest, count: int, page: int) -> Iterator[dict[str, Any]]:
@@ -131,7 +141,7 @@ def _pages(request: HttpRequest, count: int, page: int) -> Iterator[dict[str, An
             yield {"number": number, "address": _address(request, page=number), "selected": number == page}
 
 
-def _list_data(page: workflow_list.Page) -> dict[str, Any]:
+def _list_data(page: Page) -> dict[str, Any]:
     rows = [
         {
             "root_id": row.root_id,
@@ -140,7 +150,7 @@ def _list_data(page: workflow_list.Page) -> dict[str, Any]:
             "created_at": row.created_at,
             "tasks": row.total,
             "more": row.more,
-            **{part: row.counts[part] for part in workflows.PARTS},
+            **{part: row.counts[part] for part in queries.workflows.PARTS},
         }
         for row in page.rows
     ]
@@ -154,7 +164,7 @@ def _page_data(found: Workflow, context: Mapping[str, Any]) -> dict[str, Any]:
         "created_at": context["created_at"],
         "tasks": len(found.steps),
         "more": found.more,
-        **{part: found.counts[part] for part in workflows.PARTS},
+        **{part: found.counts[part] for part in queries.workflows.PARTS},
         "count": context["count"],
         "rows": [_step_data(*row) for row in context["rows"]],
     }

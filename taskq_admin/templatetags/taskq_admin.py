@@ -15,9 +15,8 @@ from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
 from taskq import timezones
-from taskq_admin import badges
+from taskq_admin import badges, views
 from taskq_admin.admin.filters import BeforeFilter
-from taskq_admin.overview import overview
 from taskq_admin.queries import durations
 
 register = template.Library()
@@ -93,7 +92,7 @@ def taskq_overview(context: Context) -> dict[str, Any]:
         for model in app["models"]
         if model["perms"]["view"] and model["admin_url"]
     }
-    shown = overview(models.keys(), context["request"].GET.get("span"))
+    shown = views.overview.overview(models.keys(), context["request"].GET.get("span"))
     pages = {name.lower(): model["admin_url"] for name, model in models.items()}
     return {**shown, "pages": pages, "is_empty": not models}
 

@@ -7,9 +7,9 @@ from typing import Any
 from django import template
 from django.utils.translation import gettext_lazy as _
 
+from taskq_admin import queries
 from taskq_admin.admin.filters import TabFilter, known_names
 from taskq_admin.admin.run_list import RunList
-from taskq_admin.queries.tabs import tab_counts
 
 register = template.Library()
 #: Choices of the filter by time, beside a time that is typed.
@@ -20,7 +20,7 @@ _AGES = (("30min", _("30 minutes")), ("1h", _("an hour")), ("24h", _("24 hours")
 def taskq_tabs(cl: RunList) -> dict[str, Any]:
     """Show the tabs, with counts as long as nothing else limits the list: counting that for every tab has no index."""
     spec = next(spec for spec in cl.filter_specs if isinstance(spec, TabFilter))
-    counts = {} if cl.wanted.is_narrowed else tab_counts()
+    counts = {} if cl.wanted.is_narrowed else queries.tabs.tab_counts()
     return {"tabs": [{**choice, "count": counts.get(choice["key"])} for choice in spec.choices(cl)]}
 
 

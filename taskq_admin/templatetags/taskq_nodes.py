@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlencode
 
 from django import template
 from django.template import Context
-from django.urls import reverse
 from django.utils.formats import number_format
 from django.utils.translation import ngettext
 
 from taskq.models import Worker
-from taskq_admin.actions.base import get, is_permitted
-from taskq_admin.actions.selection import MANY
-from taskq_admin.charts import sparks
+from taskq_admin import charts, views
 
 register = template.Library()
 
@@ -37,24 +33,14 @@ def spark(minutes: Sequence[int]) -> dict[str, Any]:
         sum(minutes),
     )
     return {
-        "path": sparks.spark(minutes),
-        "width": sparks.WIDTH,
-        "height": sparks.HEIGHT,
+        "path": charts.sparks.spark(minutes),
+        "width": charts.sparks.WIDTH,
+        "height": charts.sparks.HEIGHT,
         "words": words % {"total": sum(minutes), "most": max(minutes, default=0)},
     }
-
-
-#: What can be done to all workers at once, from their list.
-_FOR_ALL = ("ping", "enable-events", "disable-events")
 
 
 @register.inclusion_tag("admin/taskq_admin/for_all_workers.html", takes_context=True)
 def for_all_workers(context: Context, living: Sequence[Worker]) -> dict[str, Any]:
     """Show the buttons for all workers that live; each leads to a page that asks."""
-    request = context["request"]
-    actions = [action for key in _FOR_ALL if (action := get("worker", key)) and is_permitted(request, action)]
-    ids = urlencode([("id", worker.token) for worker in living[:MANY]])
-    site = getattr(request, "current_app", None)
-    addresses = [reverse("admin:taskq_worker_do", args=[action.key], current_app=site) for action in actions]
-    links = [(action, f"{address}?{ids}") for action, address in zip(actions, addresses, strict=True)]
-    return {"links": links if living else [], "count": len(living)}
+    return views.buttons.for_all_workers(context["request"], living)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import template
 
 from taskq.histograms import Percentile
-from taskq_admin.queries import durations, times
-from taskq_admin.queries.throughput import Span
-from taskq_admin.queries.times import Times
+from taskq_admin import queries
+from taskq_admin.queries import durations
+
+if TYPE_CHECKING:
+    from taskq_admin.queries.throughput import Span
+    from taskq_admin.queries.times import Times
 
 register = template.Library()
 
@@ -26,4 +29,4 @@ def about(found: Percentile | None) -> str:
 @register.inclusion_tag("admin/taskq_admin/times_of_spans.html")
 def taskq_times(found: Sequence[tuple[Span, Times]]) -> dict[str, Any]:
     """Show the times of one queue or task, a row for each span."""
-    return {"found": found, "shares": list(times.SHARES)}
+    return {"found": found, "shares": list(queries.times.SHARES)}

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import template
-from django.http import HttpRequest
 from django.template import Context
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils.http import urlencode
 
 from taskq.models import TaskRun
-from taskq_admin.actions.base import pages_of
+from taskq_admin import charts, queries, views
 from taskq_admin.badges import short
-from taskq_admin.charts.workflow import Shape, picture, said
-from taskq_admin.queries import workflows
-from taskq_admin.queries.workflows import PARTS, Workflow
+
+if TYPE_CHECKING:
+    from taskq_admin.charts.workflow import Shape
+    from taskq_admin.queries.workflows import Workflow
 
 register = template.Library()
 
@@ -24,39 +24,13 @@ register = template.Library()
 @register.inclusion_tag("admin/taskq_admin/workflow_of_task.html", takes_context=True)
 def taskq_workflow(context: Context, run: TaskRun) -> dict[str, Any]:
     """Show the workflow of a task, in which the task stands out; nothing if it is part of none, or may not be seen."""
-    request: HttpRequest = context["request"]
-    pages = pages_of(request, "node")
-    if pages is None or not pages.has_view_permission(request):
-        return {"workflow": None}
-    known = context.get("workflow_root")  # if the page has looked it up
-    if known == "" or not _page(context):
-        return {"workflow": None}
-    found = workflows.find(known) if known else workflows.find_of(run.task_id)
-    if found is None or len(found.steps) < 2:
-        return {"workflow": None}
-    step = found.by_id.get(run.task_id)
-    return {
-        "request": request,
-        "workflow": found,
-        "picture": picture(found, run.task_id),
-        "name": short(found.name or found.root_id),
-        "why": workflows.why(found, step) if step else "",
-        "runs_visible": True,
-    }
-
-
-def _page(context: Context) -> str:
-    """Return the address of workflows on this site; empty if it does not show them."""
-    try:
-        return reverse("admin:taskq_node_workflow", current_app=getattr(context["request"], "current_app", None))
-    except NoReverseMatch:
-        return ""
+    return views.workflow_of_task.context(context["request"], run, context.get("workflow_root"))
 
 
 @register.simple_tag(takes_context=True)
 def workflow_address(context: Context, root_id: str, group_id: str = "") -> str:
     """Return the address of a workflow, or of the members of one of its groups."""
-    page = _page(context)
+    page = views.workflow_of_task.page(context["request"])
     query = {"root": root_id} | ({"group": group_id} if group_id else {})
     return f"{page}?{urlencode(query)}" if page else ""
 
@@ -77,7 +51,7 @@ def title_of(shape: Shape, workflow: Workflow) -> str:
     """Return what a box says in full, with why its task waits."""
     if (step := shape.step) is None:
         return f"{shape.title} {shape.note}".strip()
-    why = workflows.why(workflow, step)
+    why = queries.workflows.why(workflow, step)
     return f"{short(step.name or step.task_id)}: {short(step.state)}" + (f", {why}" if why else "")
 
 
@@ -91,9 +65,9 @@ def ending(task_id: str) -> str:
 def bar_of(counts: Mapping[str, int]) -> dict[str, Any]:
     """Return the parts of a progress bar, a thousand wide, and what it says in words."""
     total, x, parts = sum(counts.values()) or 1, 0.0, []
-    for name in PARTS:
+    for name in queries.workflows.PARTS:
         if count := counts.get(name, 0):
             width = 1000 * count / total
             parts.append({"name": name, "x": x, "width": width})
             x += width
-    return {"parts": parts, "text": said(counts)}
+    return {"parts": parts, "text": charts.workflow.said(counts)}

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from taskq import timezones
-from taskq_admin import overview
 from taskq_admin.queries import columns, durations
 from taskq_admin.queries.wanted import Wanted
+from taskq_admin.views import overview
 
 _ALL = frozenset({"TaskRun", "Queue", "Worker"})
 Row = dict[str, Any]

@@ -19,12 +19,13 @@ from pytest_django import DjangoDbBlocker
 
 from testproject.traffic import Traffic
 from tests.support.databases import Database, temporary_database
-from tests.support.processes import Processes
+from tests.support.processes import Process, Processes
 from tests.support.services import module_or_skip
 from tests.support.waiting import wait_until
 
 from .visitor import Visitor
 
+SETTINGS = "tests.browser.settings"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
@@ -68,22 +69,30 @@ def shop(
 
 
 @pytest.fixture(scope="package")
-def site(shop: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def shop_worker(shop: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """The worker of the site."""
+    processes = Processes(tmp_path_factory.mktemp("worker"), environment_of(shop))
+    worker = processes.start_worker("-c", "2", "--settings", SETTINGS, ready=False)
+    try:
+        worker.wait_for_log(r" ready\.$")
+        yield worker
+    finally:
+        # It would wait for its long task.
+        worker.kill()
+
+
+@pytest.fixture(scope="package")
+def site(shop: Database, shop_worker: Process, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the site, whose worker runs."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     processes = Processes(tmp_path_factory.mktemp("site"), environment_of(shop))
-    settings = "tests.browser.settings"
-    processes.start("runserver", "--noreload", "--settings", settings, f"127.0.0.1:{port}")
-    worker = processes.start_worker("-c", "2", "--settings", settings, ready=False)
+    processes.start("runserver", "--noreload", "--settings", SETTINGS, f"127.0.0.1:{port}")
     try:
-        worker.wait_for_log(r" ready\.$")
         wait_until(lambda: _listens(port), what="the site listens")
         yield f"http://127.0.0.1:{port}"
     finally:
-        # It would wait for its long task.
-        worker.kill()
         processes.end()
 
 

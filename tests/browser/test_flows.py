@@ -16,7 +16,7 @@ from testproject.arithmetic.tasks import sleep as rest
 from testproject.reports.models import Report
 from testproject.reports.tasks import build
 from tests.support.databases import Database
-from tests.support.processes import Processes
+from tests.support.processes import Process, Processes
 from tests.support.waiting import wait_until
 
 from .visitor import Visitor
@@ -32,16 +32,6 @@ def ended(task_id: str, shop: Database, state: str = "FAILURE") -> TaskRun:
         return TaskRun.objects.using(shop.alias).filter(task_id=task_id, state=state).first()
 
     return wait_until(found, what=f"{task_id} is {state}")  # type: ignore[return-value]
-
-
-def unserved(shop: Database) -> TaskRun | None:
-    """Send a task; return it if nobody runs it for two seconds. A worker hears of a pause within one."""
-    result = add.apply_async((5, 5), priority=SOON)
-    try:
-        result.get(timeout=2)
-    except TimeoutError:
-        return TaskRun.objects.using(shop.alias).get(task_id=result.id)
-    return None
 
 
 def page_of(visitor: Visitor, run: TaskRun) -> Any:
@@ -128,7 +118,7 @@ def test_one_kind_of_error_among_10_000_is_retried_as_a_lot(visitor: Visitor, sh
 
 
 def test_a_workflow_is_revoked_half_way(visitor: Visitor, shop: Database) -> None:
-    result = chain(add.si(1, 1), rest.si(60), add.si(2, 2)).delay()
+    result = chain(add.si(1, 1), rest.si(60), add.si(2, 2)).apply_async(priority=SOON)
     last, first = result, result.parent.parent
     run = ended(first.id, shop, "SUCCESS")
     visitor.open(f"/admin/taskq/taskrun/{run.pk}/change/")
@@ -160,7 +150,8 @@ def test_events_are_turned_on_and_off_and_the_timeline_and_the_dump_have_more_or
     visitor: Visitor, shop: Database, commands: Processes
 ) -> None:
     dump = commands.start("taskevents", "--dump")
-    dump.wait_for_log("starting capture")
+    # It listens by then.
+    dump.wait_for_log("heartbeat")
     worker = Worker.objects.using(shop.alias).get(name__startswith="taskq@")
     own = f"/admin/taskq/worker/{worker.pk}/change/"
     visitor.open(own)
@@ -189,7 +180,7 @@ def resumed(shop: Database) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("resumed")
-def test_a_paused_queue_says_why_its_tasks_wait(visitor: Visitor, shop: Database) -> None:
+def test_a_paused_queue_says_why_its_tasks_wait(visitor: Visitor, shop: Database, shop_worker: Process) -> None:
     visitor.open("/admin/taskq/queue/taskq/change/")
     page = visitor.page
     with page.expect_navigation():
@@ -197,7 +188,8 @@ def test_a_paused_queue_says_why_its_tasks_wait(visitor: Visitor, shop: Database
     page.locator("[name=confirm-reason]").fill("the mail server is down")
     with page.expect_navigation():
         page.locator("#content form input[type=submit]").first.click()
-    run = wait_until(lambda: unserved(shop), what="the worker to obey the pause")
+    shop_worker.wait_for_log("Paused: nothing is taken from taskq")
+    run = TaskRun.objects.using(shop.alias).get(task_id=add.apply_async((5, 5), priority=SOON).id)
     page = page_of(visitor, run)
     page.locator("#taskq-story", has_text="the mail server is down").wait_for()
     assert Message.objects.using(shop.alias).filter(task_id=run.task_id, token="").exists()

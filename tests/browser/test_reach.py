@@ -8,8 +8,9 @@ import pytest
 
 from taskq import chain
 from taskq.models import Node, TaskRun
-from testproject.arithmetic.tasks import add
+from testproject.arithmetic.tasks import add, fail
 from tests.support.databases import Database
+from tests.support.processes import Process
 from tests.support.waiting import wait_until
 
 from .visitor import Visitor
@@ -103,9 +104,12 @@ def test_everything_is_reached_without_a_mouse(visitor: Visitor, shop: Database)
 
 
 @pytest.fixture(scope="module")
-def pages(shop: Database) -> list[str]:
+def pages(shop: Database, shop_worker: Process) -> list[str]:
     """The addresses of the overview, of lists, and of the page of a failed task and of a workflow."""
-    run = TaskRun.objects.using(shop.alias).filter(state="FAILURE", started_at__isnull=False).latest("id")
+    # The worker may have begun just now: a failure of our own.
+    failed = TaskRun.objects.using(shop.alias).filter(task_id=fail.apply_async(("no",), priority=9).id, state="FAILURE")
+    wait_until(failed.exists, what="the task to fail")
+    run = failed.get()
     root = Node.objects.using(shop.alias).exclude(root_id="").latest("id").root_id
     rest = ("", "taskrun/?tab=failed", f"taskrun/{run.pk}/change/", "error/", "queue/", f"node/workflow/?root={root}")
     return [f"{SECTION}{each}" for each in rest]

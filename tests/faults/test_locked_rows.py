@@ -51,11 +51,11 @@ def _open_transaction(alias: str, lock: Callable[[], object]) -> Iterator[None]:
     thread = threading.Thread(target=hold)
     thread.start()
     try:
-        assert locked.wait(20)
+        assert locked.wait(60)
         yield
     finally:
         release.set()
-        thread.join(20)
+        thread.join(60)
 
 
 class _RollBack(Exception):

@@ -94,7 +94,7 @@ def test_worker_stops_while_its_tables_are_locked_and_its_task_runs_again(
         cursor.execute("LOCK TABLE taskq_message, taskq_worker IN ACCESS EXCLUSIVE MODE")
         os.kill(worker.pid, signal.SIGTERM)
         worker.wait_for_log("shutdown")
-        worker.wait(30)
+        worker.wait()
     start_worker("-n", "second")
     wait_until(lambda: _ended(alias) == 1, what="the task to end")
     assert not Message.objects.using(alias).exists()

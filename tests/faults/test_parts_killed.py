@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 from datetime import UTC, datetime
 
 import pytest
 
-from taskq import AsyncResult, states
+from taskq import AsyncResult, chord, group, states
 from taskq.models import Group, Message, TaskRun
+from taskq.workflows.large_bodies import TASK
 from tests.support.audit import audit, times_final
 from tests.support.jobs.flows import add
 from tests.support.waiting import wait_until
@@ -18,6 +20,8 @@ from .conftest import StartWorker
 pytestmark = [pytest.mark.faults, pytest.mark.parametrize("database", ["postgresql", "sqlite"], indirect=True)]
 
 STEPS = 3_000
+#: As many tasks as make a body large.
+BODY = 1_500
 
 
 def put_chain(alias: str) -> list[str]:
@@ -38,19 +42,43 @@ def test_all_tasks_of_a_long_chain_fail_once_though_the_worker_is_killed(alias: 
     failed = TaskRun.objects.using(alias).filter(state=states.FAILURE)
     with audit(alias):
         ids = put_chain(alias)
-        worker = start_worker("-n", "first@h", LEASE=2.0, POLL_INTERVAL=0.1)
-        wait_until(failed.exists, interval=0.002, what="the chain to fail")
-        worker.kill()
+        # At the end of the second part.
+        worker = start_worker("-n", "first@h", ready=False, POLL_INTERVAL=0.1, environment={"TEST_DEATH": "part:2"})
+        assert worker.wait() == -signal.SIGKILL, worker.log
         before = failed.count()
         # Nothing depends on the first one's message: it is settled.
         assert not Message.objects.using(alias).exists()
-        second = start_worker("-n", "second@h", LEASE=2.0, POLL_INTERVAL=0.1)
+        second = start_worker("-n", "second@h", POLL_INTERVAL=0.1)
         # Other tasks have their turn meanwhile.
-        assert add.delay(2, 2).get(timeout=30) == 4
+        assert add.delay(2, 2).get(timeout=60) == 4
         wait_until(lambda: failed.count() == STEPS - 1, what="the other steps to fail")
         ends = times_final(alias)
     assert 0 < before < STEPS - 1
     assert {ends[task_id] for task_id in ids} == {1}
     assert isinstance(AsyncResult(ids[-1]).get(timeout=1, propagate=False), TypeError)
+    assert not Group.objects.using(alias).filter(group_id__startswith="pending:").exists()
+    assert second.stop() == 0
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["sent", "fails"])
+def test_large_body_of_a_chord_ends_once_though_the_worker_is_killed(
+    alias: str, start_worker: StartWorker, fails: bool
+) -> None:
+    with audit(alias):
+        body = group(add.si(n, 1) for n in range(BODY))
+        result = chord([add.s(1, "x" if fails else 1)], body).delay()
+        worker = start_worker("-n", "first@h", LEASE=2.0, POLL_INTERVAL=0.1)
+        # It sends or fails the body, and takes a while to plan that.
+        begun = Message.objects.using(alias).filter(name=TASK).exclude(token="")
+        tasks = TaskRun.objects.using(alias).filter(task_id__in=[each.id for each in result.results])
+        wait_until(lambda: begun.exists() or tasks.exists(), interval=0.002, what="the task of the body")
+        worker.kill()
+        second = start_worker("-n", "second@h", LEASE=2.0, POLL_INTERVAL=0.1)
+        wait_until(result.ready, 120, what="the body to end")
+        ends = times_final(alias)
+    assert {each.state for each in result.results} == {states.FAILURE if fails else states.SUCCESS}
+    assert len(ends) == BODY + 1
+    assert set(ends.values()) == {1}
+    assert not Message.objects.using(alias).exists()
     assert not Group.objects.using(alias).filter(group_id__startswith="pending:").exists()
     assert second.stop() == 0

@@ -50,7 +50,7 @@ def _meanwhile(alias: str, call: Callable[[], object]) -> Iterator[None]:
         # MariaDB looks anew only for one who has not asked for a tenth of a second.
         waits = partial(_someone_waits, cursor, vendor, name)
         wait_until(lambda: answers or waits(), interval=0.15, what="the other to wait for a lock")
-    thread.join(20)
+    thread.join(60)
     assert answers
 
 

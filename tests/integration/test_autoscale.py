@@ -53,9 +53,9 @@ def test_pool_grows_to_what_waits_and_shrinks_again(
     assert stats()["autoscaler"] == {"max": 4, "min": 1, "current": 3, "qty": 3}
     _check_commands(worker)
     go_on.touch()
-    assert [result.get(timeout=20) for result in results] == ["done"] * 3
+    assert [result.get(timeout=60) for result in results] == ["done"] * 3
     wait_until(lambda: announced(alias) == 2, what="the pool to be as small as it may be now")
-    assert endings.square.delay(3).get(timeout=20) == 9
+    assert endings.square.delay(3).get(timeout=60) == 9
     assert worker.stop() == 0, worker.log
 
 

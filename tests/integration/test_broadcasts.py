@@ -46,12 +46,12 @@ def test_each_worker_runs_a_broadcast_once(alias: str, start_worker: StartWorker
     wait_until(lambda: len(lines(notes)) == 6 and not messages.exists(), what="both workers to have run all")
     assert sorted(lines(notes)) == ["0", "0", "1", "1", "2", "2"]
     assert len(nodes(notes)) == 2
-    assert [result.get(timeout=20) for result in sent] == [0, 1, 2]
+    assert [result.get(timeout=60) for result in sent] == [0, 1, 2]
     # One row for an id, of whoever was first.
     assert TaskRun.objects.using(alias).count() == 3
     assert workers[0].stop() == 0
     assert queues.count() == 1
-    tasks.note.apply_async((str(notes), 3), queue="news").get(timeout=20)
+    tasks.note.apply_async((str(notes), 3), queue="news").get(timeout=60)
     wait_until(lambda: not messages.exists(), what="the last worker to have run it")
     assert lines(notes).count("3") == 1
     assert workers[1].stop() == 0
@@ -76,7 +76,7 @@ def test_lost_copy_of_a_broadcast_runs_again_though_another_has_ended(
     for name in ("a", "b"):
         start_worker("-n", f"{name}@here")
     result = tasks.die_once_in_each.apply_async((str(notes), str(go_on)), queue="news")
-    assert result.get(timeout=20) is None
+    assert result.get(timeout=60) is None
     wait_until(lambda: len(lines(notes)) == 3, what="the other worker to run its copy")
     go_on.touch()
     wait_until(lambda: not Message.objects.using(alias).exists(), what="both copies to be settled")
@@ -89,7 +89,7 @@ def test_topic_queue_of_a_worker_is_found_by_a_sender_that_does_not_declare_it(
 ) -> None:
     start_worker(QUEUES={"feeds": {"exchange": "feed", "exchange_type": "topic", "routing_key": "feed.#"}})
     result = tasks.note.apply_async((str(notes), 1), exchange="feed", exchange_type="topic", routing_key="feed.a.b")
-    assert result.get(timeout=20) == 1
+    assert result.get(timeout=60) == 1
     with pytest.raises(QueueNotFound, match=r"feed.*other"):
         tasks.note.apply_async((str(notes), 1), exchange="feed", exchange_type="topic", routing_key="other")
 
@@ -99,7 +99,7 @@ def test_queue_object_given_to_apply_async_gets_the_message(alias: str, start_wo
     queue = Queue("q5", Exchange("e5", type="topic"), routing_key="a.#")
     result = tasks.note.apply_async((str(notes), 1), queue=queue)
     start_worker("-Q", "q5")
-    assert result.get(timeout=20) == 1
+    assert result.get(timeout=60) == 1
 
 
 @mainly_on("mariadb")
@@ -109,7 +109,7 @@ def test_worker_of_several_queues_of_one_exchange_runs_each_copy(
     feed = {"exchange": "feed", "exchange_type": "topic", "routing_key": "feed.#"}
     start_worker(QUEUES={"one": feed, "two": feed, "three": feed})
     sent = [tasks.note.apply_async((str(notes), n), exchange="feed", routing_key="feed.a") for n in range(10)]
-    assert [result.get(timeout=20) for result in sent] == list(range(10))
+    assert [result.get(timeout=60) for result in sent] == list(range(10))
     wait_until(lambda: not Message.objects.using(alias).exists(), what="all copies to be settled")
     assert len(lines(notes)) == 30
     assert not TaskRun.objects.using(alias).exclude(state="SUCCESS").exists()

@@ -59,9 +59,9 @@ def test_worker_outlives_its_streams(streams: str, processes: Processes, alias: 
         # The stacks that this asks for meet the same streams.
         worker.send_signal(signal.SIGUSR1)
         results = [unruly.shout.delay("hello" * 2000) for _ in range(3)]
-        assert [result.get(timeout=30) for result in results] == ["printed"] * 3
+        assert [result.get(timeout=60) for result in results] == ["printed"] * 3
         worker.terminate()
-        assert worker.wait(30) == 0
+        assert worker.wait(60) == 0
     finally:
         worker.kill()
         worker.wait()

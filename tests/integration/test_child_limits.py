@@ -18,7 +18,7 @@ pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_child_is_replaced_after_max_tasks_per_child(alias: str, start_worker: StartWorker, notes: Path) -> None:
     start_worker("-c", "2", "--max-tasks-per-child", "5")
     results = tasks.note.delay_many([(str(notes), n) for n in range(43)])
-    assert [result.get(timeout=30) for result in results] == list(range(43))
+    assert [result.get(timeout=60) for result in results] == list(range(43))
     lines = [line.split() for line in notes.read_text().splitlines()]
     assert sorted(int(line[0]) for line in lines) == list(range(43))
     runs = Counter(line[2] for line in lines)
@@ -28,7 +28,7 @@ def test_child_is_replaced_after_max_tasks_per_child(alias: str, start_worker: S
 
 def test_child_above_max_memory_is_replaced_after_its_task(alias: str, start_worker: StartWorker) -> None:
     start_worker(MAX_MEMORY_PER_CHILD=150_000)
-    first = endings.who.delay().get(timeout=20)
-    assert endings.who.delay().get(timeout=20)["pid"] == first["pid"]
-    assert endings.who.delay(megabytes=160).get(timeout=20)["pid"] == first["pid"]
-    wait_until(lambda: endings.who.delay().get(timeout=20)["pid"] != first["pid"], what="another child")
+    first = endings.who.delay().get(timeout=60)
+    assert endings.who.delay().get(timeout=60)["pid"] == first["pid"]
+    assert endings.who.delay(megabytes=160).get(timeout=60)["pid"] == first["pid"]
+    wait_until(lambda: endings.who.delay().get(timeout=60)["pid"] != first["pid"], what="another child")

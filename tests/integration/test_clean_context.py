@@ -15,6 +15,7 @@ from tests.support.audit import audit, times_final
 from tests.support.databases import Database
 from tests.support.jobs import contexts, endings
 from tests.support.processes import Process, Processes
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +27,14 @@ def worker(module_processes: Processes) -> Process:
 @pytest.fixture(scope="module")
 def clean(worker: Process) -> dict[str, Any]:
     """What the first task finds."""
-    return contexts.look.delay().get(timeout=30)
+    return contexts.look.delay().get(timeout=60)
 
 
 @pytest.fixture(autouse=True)
 def _only_one_child(clean: dict[str, Any]) -> Any:
     """Whatever a test's tasks leave behind: the next task is in the same process and finds nothing of it."""
     yield
-    assert contexts.look.delay().get(timeout=20) == clean
+    assert contexts.look.delay().get(timeout=60) == clean
 
 
 def test_first_task_finds_a_clean_context(clean: dict[str, Any], worker: Process) -> None:
@@ -43,49 +44,62 @@ def test_first_task_finds_a_clean_context(clean: dict[str, Any], worker: Process
 
 
 def test_language_zone_and_context_variables_do_not_reach_the_next_task() -> None:
-    assert contexts.leave_context.delay().get(timeout=20) == ["de", "Asia/Tokyo", "set"]
+    assert contexts.leave_context.delay().get(timeout=60) == ["de", "Asia/Tokyo", "set"]
 
 
 def test_logged_queries_do_not_reach_the_next_task() -> None:
-    assert contexts.leave_queries.delay(5).get(timeout=20) == 5
-    assert contexts.leave_queries.delay(3).get(timeout=20) == 3
+    assert contexts.leave_queries.delay(5).get(timeout=60) == 5
+    assert contexts.leave_queries.delay(3).get(timeout=60) == 3
 
 
 def test_transaction_left_open_by_a_task_is_rolled_back_and_logged(worker: Process, database: Database) -> None:
-    contexts.leave_transaction.delay("never").get(timeout=20)
-    contexts.look.delay().get(timeout=20)
+    contexts.leave_transaction.delay("never").get(timeout=60)
+    contexts.look.delay().get(timeout=60)
     worker.wait_for_log("left a transaction on 'default' open")
     assert not Report.objects.using(database.alias).filter(title="never").exists()
 
 
 def test_autocommit_turned_off_by_a_task_is_on_for_the_next_task() -> None:
-    assert contexts.leave_autocommit_off.delay().get(timeout=20) is False
+    assert contexts.leave_autocommit_off.delay().get(timeout=60) is False
 
 
 def test_connection_closed_by_the_server_is_replaced_between_tasks(database: Database, clean: dict[str, Any]) -> None:
     if database.vendor == "postgresql":
-        contexts.leave_broken_connection.delay().get(timeout=20)
-        contexts.name_connection.delay("to be closed").get(timeout=20)
+        contexts.leave_broken_connection.delay().get(timeout=60)
+        contexts.name_connection.delay("to be closed").get(timeout=60)
         with connections[database.alias].cursor() as cursor:
             cursor.execute(
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'to be closed'"
             )
             assert cursor.fetchone() == (1,)
+        _wait_until_gone(database, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'to be closed'")
     elif database.vendor == "mariadb":
-        number = contexts.connection_id.delay().get(timeout=20)
+        number = contexts.connection_id.delay().get(timeout=60)
         with connections[database.alias].cursor() as cursor:
             cursor.execute(f"KILL {int(number)}")
-        assert contexts.connection_id.delay().get(timeout=20) != number
+        _wait_until_gone(database, f"SELECT count(*) FROM information_schema.processlist WHERE id = {int(number)}")
+        assert contexts.connection_id.delay().get(timeout=60) != number
+
+
+def _wait_until_gone(database: Database, sql: str) -> None:
+    """Wait until the server has ended the connection: it says so before it has."""
+
+    def gone() -> bool:
+        with connections[database.alias].cursor() as cursor:
+            cursor.execute(sql)
+            return cursor.fetchone() == (0,)
+
+    wait_until(gone, what="the connection to be closed by the server")
 
 
 def test_soft_limit_within_a_transaction_rolls_it_back(database: Database) -> None:
     with pytest.raises(SoftTimeLimitExceeded):
-        contexts.write_for_too_long.delay("too long").get(timeout=20)
+        contexts.write_for_too_long.delay("too long").get(timeout=60)
     assert not Report.objects.using(database.alias).filter(title="too long").exists()
 
 
 def test_coroutine_task_leaves_a_clean_context() -> None:
-    assert endings.square.delay(4).get(timeout=20) == 16
+    assert endings.square.delay(4).get(timeout=60) == 16
 
 
 # -- transactions that were begun by SQL
@@ -101,16 +115,16 @@ def test_transaction_that_only_the_driver_knows_of_is_rolled_back(
 ) -> None:
     title = "" if way in ("failed", "closed in atomic") else f"left {way}"
     left = contexts.leave_open.delay(way, title)
-    left.get(timeout=20)
-    contexts.write.delay(f"kept {way}").get(timeout=20)
+    left.get(timeout=60)
+    contexts.write.delay(f"kept {way}").get(timeout=60)
     worker.wait_for_log(re.escape(f"contexts.leave_open[{left.id}] left a transaction on 'default' open"))
     assert f"kept {way}" in _titles(database)
     assert f"left {way}" not in _titles(database)
 
 
 def test_transaction_left_in_the_thread_of_a_coroutine_is_rolled_back(database: Database) -> None:
-    contexts.leave_open_async.delay().get(timeout=20)
-    contexts.write_async.delay("kept by a coroutine").get(timeout=20)
+    contexts.leave_open_async.delay().get(timeout=60)
+    contexts.write_async.delay("kept by a coroutine").get(timeout=60)
     assert "kept by a coroutine" in _titles(database)
 
 
@@ -147,16 +161,16 @@ one_database = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 @one_database
 @pytest.mark.parametrize("what", contexts.CHANGES)
 def test_change_of_the_process_by_a_task_does_not_reach_another_task(what: str) -> None:
-    before = contexts.look_at_process.delay().get(timeout=20)
-    contexts.change.delay(what).get(timeout=20)
-    assert contexts.look_at_process.delay().get(timeout=20) == before
+    before = contexts.look_at_process.delay().get(timeout=60)
+    contexts.change.delay(what).get(timeout=60)
+    assert contexts.look_at_process.delay().get(timeout=60) == before
 
 
 @one_database
 def test_change_by_one_of_many_short_tasks_does_not_reach_another_task() -> None:
-    before = contexts.look_at_process.delay().get(timeout=20)
+    before = contexts.look_at_process.delay().get(timeout=60)
     results = []
     for what in ("directory", "handlers", "limits"):
         results += [*contexts.change.delay_many([(what,)] * 10), contexts.look_at_process.delay()]
-    seen = [result.get(timeout=20) for result in results]
+    seen = [result.get(timeout=60) for result in results]
     assert [one for one in seen if one is not None] == [before] * 3

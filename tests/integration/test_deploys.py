@@ -62,12 +62,12 @@ def test_deploy_and_its_reversal(alias: str, start_version: Any, tmp_path: Path,
     added = send_task("rehearsed.tasks.added")
     old.wait_for_log(rf"rehearsed\.tasks\.added\[{added.id}\] is not registered here\. It goes back")
     # Meanwhile it keeps nobody waiting.
-    assert send_task("rehearsed.tasks.both").get(timeout=20) == "old"
+    assert send_task("rehearsed.tasks.both").get(timeout=60) == "old"
     started = tmp_path / "started"
     long = send_task("rehearsed.tasks.long", (str(started), str(go_on)))
     wait_until(started.exists)
     new = start_version("new")
-    assert added.get(timeout=20) == "new"
+    assert added.get(timeout=60) == "new"
     assert old.stop() == 1
     assert f"rehearsed.tasks.long[{long.id}] was interrupted and runs again" in old.log
     wait_until(lambda: started.read_text() == "new", what="the new version to run it")
@@ -78,14 +78,14 @@ def test_deploy_and_its_reversal(alias: str, start_version: Any, tmp_path: Path,
     # And back.
     removed = send_task("rehearsed.tasks.removed")
     go_on.touch()
-    assert long.get(timeout=20) == "new"
+    assert long.get(timeout=60) == "new"
     new.wait_for_log(r"rehearsed\.tasks\.removed\[.*\] is not registered here")
     back = ScheduledMessage.objects.using(alias).filter(task_id=removed.id).values_list("deliveries")
     assert wait_until(back.first, what="it to be put back") == (0,)
     start_version("old")
     # As long as both run, either may be the first to take it.
     assert new.stop() == 0
-    assert removed.get(timeout=20) == "old"
+    assert removed.get(timeout=60) == "old"
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)

@@ -16,6 +16,7 @@ from taskq.exceptions import TaskRevokedError, TimeLimitExceeded, WorkerLostErro
 from tests.support import trees, workers
 from tests.support.green import tasks
 from tests.support.processes import Process, Processes
+from tests.support.told import started, told
 from tests.support.waiting import wait_until
 
 if not (find_spec("gevent") and find_spec("eventlet")):
@@ -46,97 +47,88 @@ def _unblocked(worker: Process, django_db_blocker: DjangoDbBlocker) -> Iterator[
         yield
 
 
-def child_of(worker: Process) -> int:
-    (child,) = trees.pool_children(worker.pid)
-    return child
-
-
-def started(notes: Path, count: int = 1) -> None:
-    wait_until(lambda: len(told(notes)) >= count, what=f"{count} to start")
-
-
-def told(notes: Path) -> list[str]:
-    return [line.split()[0] for line in notes.read_text().splitlines()]
-
-
 def test_tasks_run_at_the_same_time_each_with_its_own_surroundings(worker: Process) -> None:
-    results = tasks.pause.delay_many([(0.3,)] * 30)
-    assert max(result.get(timeout=30) for result in results) == 30
+    results = tasks.meet.delay_many([(30,)] * 30)
+    assert [result.get(timeout=60) for result in results] == [30] * 30
     wanted = [("de", "Europe/Berlin"), ("fr", "Asia/Tokyo"), ("nl", "America/Lima")] * 4
-    found = [r.get(timeout=30) for r in tasks.surroundings.delay_many([(*each, 0.1) for each in wanted])]
+    found = [r.get(timeout=60) for r in tasks.surroundings.delay_many([(*each, 0.1) for each in wanted])]
     assert [(language, zone) for language, zone, *_ in found] == wanted
-    assert {pid for *_, pid in found} == {child_of(worker)}
+    assert {pid for *_, pid in found} == {trees.pool_child(worker.pid)}
     results = tasks.own_id.delay_many([(0.1,)] * 20)
-    assert [result.get(timeout=30) for result in results] == [result.id for result in results]
-    assert f"[{results[0].id}] succeeded" in worker.log
+    assert [result.get(timeout=60) for result in results] == [result.id for result in results]
+    worker.wait_for_log(rf"\[{results[0].id}\] succeeded")
 
 
-def test_outcomes(worker: Process) -> None:
+def test_outcomes(worker: Process, go_on: Path) -> None:
     with pytest.raises(LookupError, match="nothing here"):
-        tasks.fail.delay().get(timeout=30)
+        tasks.fail.delay().get(timeout=60)
     with pytest.raises(WorkerLostError, match="tried to end its worker"):
-        tasks.leave.delay().get(timeout=30)
+        tasks.leave.delay().get(timeout=60)
     with pytest.raises(RuntimeError, match="can't run async def tasks"):
-        tasks.coroutine.delay().get(timeout=30)
+        tasks.coroutine.delay().get(timeout=60)
     assert "can't run async def tasks, which fail here" in worker.log
-    result = tasks.report.delay(0.5)
+    result = tasks.report.delay(str(go_on))
     wait_until(lambda: result.state == "HALFWAY", what="the report")
-    assert result.get(timeout=30) == "done"
+    go_on.touch()
+    assert result.get(timeout=60) == "done"
 
 
 def test_connections_are_bounded_and_given_back(worker: Process) -> None:
-    results = tasks.slow_query.delay_many([(0.05,)] * 30)
-    assert 1 < max(result.get(timeout=30) for result in results) <= 5
+    results = tasks.slow_query.delay_many([(5,)] * 30)
+    assert [result.get(timeout=60) for result in results] == [5] * 30
 
 
 def test_connections_of_threads_that_tasks_start_take_up_no_place_for_ever(worker: Process) -> None:
     results = tasks.query_in_thread.delay_many([()] * 8)
-    assert all(result.get(timeout=30) for result in results)
+    assert all(result.get(timeout=60) for result in results)
 
 
 def test_a_timer_that_a_task_leaves_ends_no_other_task(worker: Process) -> None:
     for result in tasks.leave_timer.delay_many([(0.05,)] * 10):
-        result.get(timeout=30)
-    assert [result.get(timeout=30) for result in tasks.own_id.delay_many([(0.2,)] * 10)]
+        result.get(timeout=60)
+    assert [result.get(timeout=60) for result in tasks.own_id.delay_many([(0.2,)] * 10)]
 
 
 def test_limits_and_terminate_end_one_task_alone(worker: Process, notes: Path, go_on: Path) -> None:
-    child = child_of(worker)
+    child = trees.pool_child(worker.pid)
     other = tasks.wait.delay(str(notes), str(go_on))
     started(notes)
-    assert tasks.soft_limited.apply_async((str(notes),), soft_time_limit=0.1).get(timeout=30) == "limit"
+    assert tasks.soft_limited.apply_async((str(notes),), soft_time_limit=0.1).get(timeout=60) == "limit"
+    limited_notes = notes.with_name("limited")
     with pytest.raises(TimeLimitExceeded):
-        tasks.wait.apply_async((str(notes), str(go_on)), time_limit=0.2).get(timeout=30)
+        tasks.wait.apply_async((str(limited_notes), str(go_on)), time_limit=0.2).get(timeout=60)
     terminated = tasks.wait.delay(str(notes), str(go_on))
-    wait_until(lambda: told(notes).count("started") == 3, what="the third to start")
+    started(notes, 2)
     terminated.revoke(terminate=True)
     with pytest.raises(TaskRevokedError):
-        terminated.get(timeout=30)
+        terminated.get(timeout=60)
     asked = tasks.end_when_asked.delay(str(notes))
-    wait_until(lambda: told(notes).count("started") == 4, what="the fourth to start")
-    control.revoke(asked.id, terminate=True, grace=20)
-    assert asked.get(timeout=30) == "asked"
+    wait_until(lambda: told(notes).count("started") == 3, what="the third to start")
+    control.revoke(asked.id, terminate=True, grace=60)
+    assert asked.get(timeout=60) == "asked"
     go_on.touch()
-    assert other.get(timeout=30) == "done"
-    wait_until(lambda: told(notes).count("CutShort") == 2, what="both to be told")
-    assert child_of(worker) == child
+    assert other.get(timeout=60) == "done"
+    wait_until(lambda: told(notes).count("CutShort") == 1, what="the terminated task to be told")
+    # On a slow machine its limit may come before it begins.
+    assert not limited_notes.exists() or told(limited_notes) == ["started", "CutShort"]
+    assert trees.pool_child(worker.pid) == child
 
 
 def test_a_child_that_dies_is_replaced_and_its_tasks_run_again(worker: Process, notes: Path, go_on: Path) -> None:
     results = [tasks.wait.delay(str(notes), str(go_on)) for _ in range(3)]
     started(notes, 3)
-    os.kill(child_of(worker), signal.SIGKILL)
+    os.kill(trees.pool_child(worker.pid), signal.SIGKILL)
     started(notes, 6)
     go_on.touch()
-    assert [result.get(timeout=30) for result in results] == ["done"] * 3
+    assert [result.get(timeout=60) for result in results] == ["done"] * 3
 
 
 def test_a_task_that_never_waits_costs_its_child_and_no_other_task(worker: Process, notes: Path, go_on: Path) -> None:
     waiting = tasks.wait.delay(str(notes), str(go_on))
     started(notes)
-    child = child_of(worker)
+    child = trees.pool_child(worker.pid)
     with pytest.raises(TimeLimitExceeded):
         tasks.spin.apply_async((str(notes), str(go_on) + "-never"), time_limit=0.2).get(timeout=60)
     go_on.touch()
-    assert waiting.get(timeout=30) == "done"
-    assert child_of(worker) != child
+    assert waiting.get(timeout=60) == "done"
+    assert trees.pool_child(worker.pid) != child

@@ -32,7 +32,7 @@ def test_lines_are_kept(alias: str, start_worker: StartWorker, pool: str) -> Non
     start_worker("-P", pool, "-c", "2", environment=UNLIMITED, KEEP_TASK_LOGS=True)
     for task in (chatty.chat, chatty.chat_async):
         result = task.delay()
-        assert result.get(timeout=20) is None
+        assert result.get(timeout=60) is None
         assert kept(result, alias) == ["begins", "is slow"]
 
 
@@ -42,7 +42,7 @@ def test_lines_are_kept_of_each_attempt_and_of_a_task_that_was_killed(
     start_worker(KEEP_TASK_LOGS=True, MAX_DELIVERIES=1)
     failed = chatty.chat_and_fail.delay()
     with pytest.raises(LookupError):
-        failed.get(timeout=20)
+        failed.get(timeout=60)
     assert kept(failed, alias) == ["fails", "fails"]
     starts = TaskLog.objects.using(alias).filter(task_id=failed.id).order_by("id").values_list("started_at", flat=True)
     attempt, run = Attempt.objects.using(alias).get(), TaskRun.objects.using(alias).get(task_id=failed.id)
@@ -51,6 +51,6 @@ def test_lines_are_kept_of_each_attempt_and_of_a_task_that_was_killed(
     wait_until(lambda: len(kept(killed, alias)) == 2, what="the lines of a running task")
     os.kill(int(notes.read_text().split()[-1]), signal.SIGKILL)
     with pytest.raises(WorkerLostError):
-        killed.get(timeout=20)
+        killed.get(timeout=60)
     assert killed.state == states.FAILURE
     assert kept(killed, alias) == ["begins", "is slow"]

@@ -67,7 +67,7 @@ def test_hup_restarts_a_worker_whose_pidfile_is_roots(alias: str, processes: Pro
         os.kill(pid, 1)
         wait_until(lambda: logfile.read_text().count(" ready.\n") == 2, what="the worker to be ready again")
         assert pidfile.read_text() == f"{pid}\n"
-        assert endings.square.delay(3).get(timeout=20) == 9
+        assert endings.square.delay(3).get(timeout=60) == 9
     finally:
         os.kill(pid, 15)
     wait_until(lambda: not alive(pid), what="the worker to end")

@@ -65,7 +65,7 @@ def restart(**arguments: Any) -> Any:
 
 
 def version() -> tuple[str, int]:
-    found, pid, marks = send_task("restarted.tasks.version").get(timeout=20)
+    found, pid, marks = send_task("restarted.tasks.version").get(timeout=60)
     assert not marks
     return found, pid
 
@@ -86,7 +86,7 @@ def test_children_are_replaced_when_their_tasks_have_ended(
     assert restart(modules=["restarted.tasks"], reload=True) == {"ok": "reload started"}
     wait_until(lambda: version()[0] == "rather new", what="the new code")
     go_on.touch()
-    assert long.get(timeout=20) == "old"
+    assert long.get(timeout=60) == "old"
     # The fork server of the old code has ended with its last child.
     wait_until(lambda: len(trees.children(worker.pid)) == 1, what="the old fork server to end")
     assert (tmp_path / "w-1.log").exists()
@@ -100,7 +100,7 @@ def _refuse_broken_code(worker: Process, code: Path, log: Path) -> None:
     code.write_text("this is no Python")
     assert restart(reload=True) == {"ok": "reload started"}
     wait_until(lambda: "The pool is not restarted" in log.read_text(), what="the failure to be logged")
-    assert "SyntaxError" in log.read_text()
+    wait_until(lambda: "SyntaxError" in log.read_text(), what="its reason to be logged")
     assert version()[0] == "rather new"
     assert trees.children(worker.pid) == servers
     for modules in (["os"], "antigravity", ["restarted.tasks", "nowhere"]):

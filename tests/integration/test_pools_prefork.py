@@ -15,6 +15,7 @@ from taskq import signals
 from taskq.execution import isolation
 from taskq.handover import Delivery, Outcome
 from taskq.worker.pools.base import ReportFn
+from tests.support.waiting import wait_until
 from tests.unit.worker.pools.driver import alive, deliveries, delivery, driving, obey, open_files, server_pid
 
 pytestmark = pytest.mark.faults
@@ -33,6 +34,9 @@ def test_prefork_pool_runs_batches_in_order_on_all_children():
             mine = [job for job, outcome in driver.outcomes.items() if outcome.result == str(slot.pid)]
             assert mine == sorted(mine)
             assert (slot.in_flight, slot.idle, slot.busy_since) == (0, True, None)
+        writes = driver.pool.info()["writes"]
+        assert (writes["total"], sum(map(int, writes["raw"].split(", ")))) == (60, 60)
+        assert (writes["avg"], writes["inqueues"]) == ("0.50", {"total": 2, "active": 0})
 
 
 def test_frozen_child_blocks_no_other_and_its_deliveries_are_taken_back(tmp_path: Path):
@@ -230,7 +234,7 @@ def test_child_that_ends_beside_its_slot_is_killed_with_the_pool():
 
             driver.pool.stop(timeout=0.1)
 
-            assert not any(alive(pid) for pid in pids)
+            wait_until(lambda: not any(alive(pid) for pid in pids), what="both children to be gone")
             assert driver.pool.unfinished() == driver.lost == driver.broken == []
     finally:
         signals.worker_process_shutdown.disconnect(linger)

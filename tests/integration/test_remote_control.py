@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,8 +26,6 @@ from .conftest import StartWorker
 
 on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 on_postgresql = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-#: The program ``celery`` of an environment of its own, with the clients of Redis and RabbitMQ.
-CELERY = os.environ.get("TASKQ_TEST_CELERY", "")
 
 
 @pytest.fixture(params=["redis", "rabbitmq"])
@@ -68,43 +65,10 @@ def test_control_over_another_broker(
     answer = control.revoke(ids[0], terminate=True, reply=True, limit=1, timeout=20)
     assert answer == [{node: {"ok": f"terminate: {ids[0]}"}}]
     with pytest.raises(TaskRevokedError):
-        AsyncResult(ids[0]).get(timeout=20)
+        AsyncResult(ids[0]).get(timeout=60)
     go_on.touch()
-    assert AsyncResult(ids[1]).get(timeout=20) == "done"
+    assert AsyncResult(ids[1]).get(timeout=60) == "done"
     control.shutdown()
-    assert worker.wait() == 0
-
-
-@on_sqlite
-@pytest.mark.skipif(not CELERY, reason="TASKQ_TEST_CELERY does not name a celery program")
-def test_celerys_own_program(start_worker: StartWorker, remote: dict[str, str], tmp_path: Path) -> None:
-    namespace, url = remote["NAMESPACE"], remote["CONTROL_URL"]
-    worker = start_worker("-c", "2", **remote)
-    node = node_of(worker)
-    (tmp_path / "capp.py").write_text(
-        f"from celery import Celery\napp = Celery('capp', broker={url!r})\napp.conf.control_exchange = {namespace!r}\n"
-    )
-
-    def celery(*arguments: str) -> str:
-        command = [CELERY, "-A", "capp", "--no-color", *arguments, "-t", "3"]
-        return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True, timeout=60).stdout
-
-    assert celery("status") == f"->  {node}: OK\n\n1 node online.\n"
-    assert "pong" in celery("inspect", "ping")
-    for command in ("active", "reserved", "scheduled", "revoked"):
-        assert celery("inspect", command) == f"->  {node}: OK\n    - empty -\n\n1 node online.\n"
-    for command in ("registered", "stats", "active_queues", "conf", "report", "clock", "memsample"):
-        assert f"->  {node}: OK" in celery("inspect", command)
-    assert celery("inspect", "query_task", "x") == f"->  {node}: OK\n    {{}}\n\n1 node online.\n"
-    assert "tasks {'x'} flagged as revoked" in celery("control", "revoke", "x")
-    assert "terminate: tasks unknown" in celery("control", "terminate", "TERM", "x")
-    assert "flagged as revoked, but not terminated" in celery("control", "revoke_by_stamped_headers", "a=b")
-    assert "pool will grow" in celery("control", "pool_grow", "1")
-    assert "pool will shrink" in celery("control", "pool_shrink", "1")
-    assert "add consumer foo" in celery("control", "add_consumer", "foo")
-    assert "no longer consuming from foo" in celery("control", "cancel_consumer", "foo")
-    assert "time limits set" in celery("control", "time_limit", endings.square.name, "5", "10")
-    subprocess.run([CELERY, "-A", "capp", "control", "shutdown"], cwd=tmp_path, timeout=60, check=False)
     assert worker.wait() == 0
 
 
@@ -152,9 +116,9 @@ def test_a_worker_whose_broker_is_not_there_works_on(start_worker: StartWorker, 
         assert ask(node).ping() == {"ok": "pong"}
         proxy.stop()
         worker.wait_for_log("Remote control has no connection")
-        assert endings.square.apply_async((3,), queue=remote["NAMESPACE"]).get(timeout=20) == 9
+        assert endings.square.apply_async((3,), queue=remote["NAMESPACE"]).get(timeout=60) == 9
         proxy.start()
-        wait_until(lambda: control.inspect(node, timeout=1, limit=1).ping() == {"ok": "pong"}, 40, what="an answer")
+        wait_until(lambda: control.inspect(node, timeout=1, limit=1).ping() == {"ok": "pong"}, what="an answer")
 
 
 # -- what waited while nobody was there
@@ -177,7 +141,7 @@ def test_a_worker_does_not_obey_what_was_sent_to_the_one_that_was_killed(
     second = start_worker("-n", "again@here", "-Q", "other")
     assert ask("again@here").stats()["pool"]["max-concurrency"] == 1
     wait_until(lambda: waiting.state == "REVOKED", what="the task to be revoked")
-    assert "The command shutdown is not obeyed" in second.log
+    second.wait_for_log("The command shutdown is not obeyed")
     assert second.running
     # What comes from now on is obeyed.
     control.shutdown()
@@ -208,7 +172,7 @@ def test_a_worker_answers_while_all_of_its_pool_is_busy(
         words = f"the {pool} pool can't end a running task: {task_id} revoked, not terminated"
         assert answer == [{node: {"error": words}}]
     go_on.touch()
-    assert waiting.get(timeout=30) == 9
+    assert waiting.get(timeout=60) == 9
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
@@ -238,12 +202,12 @@ def test_one_of_eight_running_tasks_is_terminated(
         target = running.pop(number % 8)
         control.terminate(target, signal="SIGKILL", reply=True, limit=1, timeout=20)
         with pytest.raises(TaskRevokedError, match="terminated"):
-            AsyncResult(target).get(timeout=30)
+            AsyncResult(target).get(timeout=60)
         running.append(endings.wait_for_file.delay(str(notes), str(go_on)).id)
         wait_until(lambda n=number: len(notes.read_text().splitlines()) == 9 + n, what="the next task to run")
         assert {each["id"] for each in ask(node).active()} == set(running)
     go_on.touch()
-    assert {AsyncResult(task_id).get(timeout=30) for task_id in running} == {"done"}
+    assert {AsyncResult(task_id).get(timeout=60) for task_id in running} == {"done"}
 
 
 @on_sqlite

@@ -59,7 +59,7 @@ def test_tasks_revoked_before_a_worker_starts_do_not_run(early: Early, notes: Pa
         with pytest.raises(TaskRevokedError, match="revoked"):
             result.get(timeout=1)
     # Queues keep their order: when this one has run, those would have.
-    assert tasks.note.apply_async((str(notes), 3), countdown=0.2).get(timeout=20) == 3
+    assert tasks.note.apply_async((str(notes), 3), countdown=0.2).get(timeout=60) == 3
     assert early.notes.read_text() == ""
 
 
@@ -72,8 +72,8 @@ def test_claimed_task_revoked_before_its_start_does_not_run(database: Database, 
     wait_until(lambda: held[1].state == "REVOKED", what="REVOKED, though its child is busy")
     assert first.state == "PENDING"
     go_on.touch()
-    assert [held[0].get(timeout=20), held[2].get(timeout=20)] == [0, 2]
-    assert first.get(timeout=20) == "done"
+    assert [held[0].get(timeout=60), held[2].get(timeout=60)] == [0, 2]
+    assert first.get(timeout=60) == "done"
     assert [line.split()[0] for line in notes.read_text().splitlines()] == ["started", "0", "2"]
 
 
@@ -81,7 +81,7 @@ def test_revoke_without_terminate_lets_a_running_task_end(notes: Path, go_on: Pa
     result = running(notes, go_on)
     result.revoke()
     go_on.touch()
-    assert result.get(timeout=20) == "done"
+    assert result.get(timeout=60) == "done"
     assert result.state == "SUCCESS"
 
 
@@ -92,10 +92,10 @@ def test_terminate_kills_a_running_task_and_no_other(worker: Process, notes: Pat
     (child,) = trees.pool_children(worker.pid)
     result.revoke(terminate=True, signal=signal)
     with pytest.raises(TaskRevokedError, match="terminated"):
-        result.get(timeout=20)
+        result.get(timeout=60)
     assert result.state == "REVOKED"
     assert not trees.alive(child)
-    assert behind.get(timeout=20) == 5
+    assert behind.get(timeout=60) == 5
     assert len(notes.read_text().splitlines()) == 2
 
 
@@ -105,11 +105,11 @@ def test_terminate_of_a_waiting_task_leaves_the_running_one(notes: Path, go_on: 
     second.revoke(terminate=True)
     wait_until(lambda: second.state == "REVOKED", what="REVOKED")
     go_on.touch()
-    assert first.get(timeout=20) == "done"
+    assert first.get(timeout=60) == "done"
 
 
 def test_revoking_an_ended_task_changes_nothing(notes: Path) -> None:
     result = tasks.note.delay(str(notes), 1)
-    assert result.get(timeout=20) == 1
+    assert result.get(timeout=60) == 1
     AsyncResult[int](result.id).revoke(terminate=True)
     assert AsyncResult[int](result.id).state == "SUCCESS"

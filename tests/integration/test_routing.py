@@ -38,18 +38,18 @@ def test_worker_takes_from_its_queues_only(alias: str, start_worker: StartWorker
     ours = add.delay(2, 2)
     lopri = endings.square.apply_async((4,), queue="lopri")
     hipri = start_worker("-Q", "hipri")
-    assert ours.get(timeout=20) == 4
+    assert ours.get(timeout=60) == 4
     run = ours.task_record
     assert run is not None
     assert run.queue == "hipri"
-    assert endings.square.apply_async((5,), queue="hipri").get(timeout=20) == 25
+    assert endings.square.apply_async((5,), queue="hipri").get(timeout=60) == 25
     assert waiting(alias, other)
     assert waiting(alias, lopri)
     assert hipri.stop() == 0
     # Those that are declared, but one; a queue that was never named is none of them.
     start_worker("-X", "lopri", QUEUES={"taskq": {}, "hipri": {}, "lopri": {}})
-    assert other.get(timeout=20) == 9
-    assert add.delay(3, 3).get(timeout=20) == 6
+    assert other.get(timeout=60) == 9
+    assert add.delay(3, 3).get(timeout=60) == 6
     assert waiting(alias, lopri)
 
 
@@ -68,7 +68,7 @@ def test_tasks_run_by_priority_and_then_in_order(alias: str, start_worker: Start
     ]
     start_worker("-O", "fair")
     for result in sent:
-        result.get(timeout=20)
+        result.get(timeout=60)
     assert order(notes) == ["1", "4", "2", "5", "6", "0", "3"]
 
 
@@ -81,7 +81,7 @@ def test_queues_take_turns_during_a_backlog(alias: str, start_worker: StartWorke
     hipri = tasks.note.apply_async((str(notes), 1), queue="hipri")
     # However late this test gets to look: only tasks that began after this count.
     before = len(starts(backlog))
-    assert hipri.get(timeout=20) == 1
+    assert hipri.get(timeout=60) == 1
     (started,) = starts(notes)
     assert sum(start < started for start in starts(backlog)) - before < count / 4
 
@@ -100,13 +100,13 @@ def test_paused_queue_hands_out_nothing_until_it_is_resumed(
     wait_until(lambda: all(waiting(alias, result) for result in held), what="the tasks to go back")
     late = endings.square.delay(9)
     go_on.touch()
-    assert running.get(timeout=20) == "done"
-    assert endings.square.apply_async((5,), queue="lopri").get(timeout=20) == 25
+    assert running.get(timeout=60) == "done"
+    assert endings.square.apply_async((5,), queue="lopri").get(timeout=60) == 25
     assert [(row.queue, row.by, row.reason) for row in control.paused_queues()] == [("taskq", "ann", "a test")]
     assert all(waiting(alias, result) for result in (*held, late))
     assert control.resume_queue("taskq")
     assert not control.resume_queue("taskq")
-    assert [result.get(timeout=20) for result in (*held, late)] == [0, 1, 4, 81]
+    assert [result.get(timeout=60) for result in (*held, late)] == [0, 1, 4, 81]
     assert {message.deliveries for message in Message.objects.using(alias).all()} <= {0}
 
 
@@ -119,5 +119,5 @@ def test_pause_ends_by_itself_and_holds_for_a_worker_that_starts(alias: str, sta
     worker.wait_for_log("Paused: nothing is taken from taskq")
     assert waiting(alias, result)
     control.pause_queue("taskq", seconds=0.2)
-    assert result.get(timeout=20) == 9
+    assert result.get(timeout=60) == 9
     assert control.paused_queues() == []

@@ -40,7 +40,8 @@ def test_readiness_follows_the_database(
             lambda: has_sentence(ask(worker, "/ready"), 503, "The database does not answer"), what="a 503 with a reason"
         )
         assert ask(worker, "/live")[0] == 200
-        assert metrics(worker)["taskq_worker_database_errors_total"].value() > 0
+        errors = "taskq_worker_database_errors_total"
+        wait_until(lambda: metrics(worker)[errors].value() > 0, what="the errors to be counted")
         proxy.start()
         wait_until(lambda: ask(worker, "/ready")[0] == 200, what="the worker to be ready again")
         running = jobs.progress.delay(str(notes), str(go_on))

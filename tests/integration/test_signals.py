@@ -97,7 +97,7 @@ def heard(alias: str, worker: Process, notes: Path, followed: list[AsyncResult[A
     linked: Any = chain(flows.add.s(1, 1), flows.add.s(2))()
     counted: Any = chord([flows.add.s(1, 1), flows.add.s(2, 2)])(flows.total.s())
     followed += [retried, linked, counted]
-    assert [result.get(timeout=20) for result in followed] == [2, 4, 6]
+    assert [result.get(timeout=60) for result in followed] == [2, 4, 6]
     flows.boom.apply_async(link_error=flows.total.s())
     flows.add.apply_async((1, 1), expires=-1)
     send_task("no.such.task")

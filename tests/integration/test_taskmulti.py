@@ -101,7 +101,7 @@ def test_six_nodes_start_restart_and_stop(multi: Multi, alias: str) -> None:
     assert {name: rows[f"{name}@{HOST}"].pid for name in names(6)} == first
     queues = [json.loads(rows[f"taskq{n}@{HOST}"].info)["queues"] for n in (3, 4, 6)]
     assert queues == [["images", "video"], ["data"], ["taskq"]]
-    assert endings.square.apply_async((3,), queue="data").get(timeout=20) == 9
+    assert endings.square.apply_async((3,), queue="data").get(timeout=60) == 9
     # The first two: the start of a worker costs a second.
     said = multi.run("restart", "2", *options[1:3], "-Q", "images,video", *SMALL, *multi.files())
     assert [f"\t> {name}@{HOST}: TERM -> {first[name]}\n" in said for name in names(2)] == [True] * 2

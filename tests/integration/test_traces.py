@@ -33,9 +33,9 @@ def send_all() -> dict[str, Any]:
         "long chain": chain(*(traced.headers.s() for _ in range(45))).apply_async(**options),
     }
     traced.fails.apply_async(link_error=traced.told.s(), **options)
-    inner = traced.sends.apply_async(**options).get(timeout=30)
+    inner = traced.sends.apply_async(**options).get(timeout=60)
     values = {name: result.get(timeout=60) for name, result in sent.items()}
-    return {**values, "inner": traced.headers.AsyncResult(inner).get(timeout=30)}
+    return {**values, "inner": traced.headers.AsyncResult(inner).get(timeout=60)}
 
 
 def test_headers_of_a_trace_go_on_without_a_tracer(alias: str, start_worker: StartWorker) -> None:

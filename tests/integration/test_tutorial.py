@@ -43,7 +43,7 @@ def reader(variables: Mapping[str, str], tmp_path: Path) -> Iterator[Reader]:
 
 
 def test_the_tutorial_works_as_printed(reader: Reader) -> None:
-    reader.follow(ROOT / "docs" / "tutorial.md")
+    assert reader.follow(ROOT / "docs" / "tutorial.md") == {"console", "python", "pycon", "text"}
 
 
 def test_the_quick_start_of_the_readme_works_as_printed(reader: Reader) -> None:
@@ -53,7 +53,7 @@ def test_the_quick_start_of_the_readme_works_as_printed(reader: Reader) -> None:
         "python manage.py startapp shop",
     ):
         reader.run(Typed(command, "", 0))
-    reader.follow(ROOT / "README.md", until="## Calling tasks")
+    assert reader.follow(ROOT / "README.md", until="## Calling tasks") == {"console", "python", "pycon"}
 
 
 def test_hints_of_checks_name_pages_that_the_wheel_brings_along(wheels: Path) -> None:

@@ -54,9 +54,9 @@ def unblocked(worker: Process, django_db_blocker: DjangoDbBlocker) -> Iterator[N
 def test_log_handler_that_raises_costs_no_outcome(kind: str) -> None:
     spoiled = [unruly.spoil_log.delay(kind) for _ in range(3)]
     failed = unruly.spoil_log_by_failure.delay(kind)
-    assert [result.get(timeout=20) for result in spoiled] == [f"raise {kind} in the log"] * 3
+    assert [result.get(timeout=60) for result in spoiled] == [f"raise {kind} in the log"] * 3
     with pytest.raises(ValueError, match=kind):
-        failed.get(timeout=20)
+        failed.get(timeout=60)
 
 
 @pytest.mark.usefixtures("unblocked")
@@ -64,8 +64,8 @@ def test_log_handler_that_raises_costs_no_outcome(kind: str) -> None:
 def test_exception_that_is_false_is_stored(raising: str) -> None:
     failed = unruly.fail_falsy.delay(raising)
     with pytest.raises(unruly.Falsy):
-        failed.get(timeout=20)
-    assert unruly.retry_falsy.delay().get(timeout=20) == "again"
+        failed.get(timeout=60)
+    assert unruly.retry_falsy.delay().get(timeout=60) == "again"
 
 
 # -- reports
@@ -79,7 +79,7 @@ def test_reports_of_many_threads_reach_the_worker() -> None:
 
 @pytest.mark.usefixtures("unblocked")
 def test_report_of_a_forked_process_is_an_error_there() -> None:
-    assert "in the process that runs the task" in unruly.report_from_process.delay().get(timeout=20)
+    assert "in the process that runs the task" in unruly.report_from_process.delay().get(timeout=60)
 
 
 # -- forked processes
@@ -93,9 +93,9 @@ def test_pool_of_processes_works_in_a_task() -> None:
 
 @pytest.mark.usefixtures("unblocked")
 def test_forked_process_starts_like_a_new_one(pool: str) -> None:
-    assert unruly.terminate_process.delay().get(timeout=30) == -signal.SIGTERM
-    assert unruly.run_with_preexec.delay().get(timeout=30) == 0
-    found = unruly.state_of_process.delay().get(timeout=30)
+    assert unruly.terminate_process.delay().get(timeout=60) == -signal.SIGTERM
+    assert unruly.run_with_preexec.delay().get(timeout=60) == 0
+    found = unruly.state_of_process.delay().get(timeout=60)
     assert found["taskqs"] == []
     if pool == "prefork":
         assert found["sockets"] == found["own sockets"] - 1
@@ -105,8 +105,8 @@ def test_forked_process_starts_like_a_new_one(pool: str) -> None:
 @pytest.mark.parametrize("how", ["return", "raise", "exit"])
 def test_process_that_a_task_forks_gives_no_outcome(how: str, tmp_path: Path) -> None:
     notes = tmp_path / "notes"
-    assert [unruly.return_twice.delay(str(notes), how).get(timeout=20) for _ in range(3)] == ["the task"] * 3
-    assert unruly.return_twice_async.delay(str(notes)).get(timeout=20) == "the task"
+    assert [unruly.return_twice.delay(str(notes), how).get(timeout=60) for _ in range(3)] == ["the task"] * 3
+    assert unruly.return_twice_async.delay(str(notes)).get(timeout=60) == "the task"
     forked = wait_until(lambda: found if len(found := _forked(notes)) == 4 else None, what="the forked processes")
     wait_until(lambda: not any(alive(pid) for pid in forked), what="their end")
 

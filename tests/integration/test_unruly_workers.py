@@ -55,7 +55,7 @@ def test_processes_of_tasks_end_with_the_worker(
     notes, go_on = tmp_path / "notes", tmp_path / "go-on"
     worker = start(kind)
     left = [
-        unruly.leave_process.delay(str(notes), daemon, in_thread).get(timeout=20)
+        unruly.leave_process.delay(str(notes), daemon, in_thread).get(timeout=60)
         for daemon in (True, False)
         for in_thread in (True, False)
     ]
@@ -83,9 +83,9 @@ def test_unreadable_child_is_killed_and_its_message_meets_the_limit(
     lost = unruly.scribble.delay(str(notes), text)
 
     with pytest.raises(WorkerLostError, match="answers can't be read"):
-        lost.get(timeout=30)
+        lost.get(timeout=60)
     assert len(notes.read_text().splitlines()) == 3
-    assert tasks.note.delay(str(notes), 7).get(timeout=20) == 7
+    assert tasks.note.delay(str(notes), 7).get(timeout=60) == 7
     assert worker.stop() == 0, worker.log
 
 

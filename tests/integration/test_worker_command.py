@@ -47,7 +47,7 @@ def test_banner_worker_row_and_taskhealth_agree_with_the_options(alias: str, pro
     assert re.search(r"\[tasks\]\n(  \. [\w.]+\n)*  \. testproject\.arithmetic\.tasks\.add\n", log)
     assert not re.search(r"  \. (celery|taskq)\.", log)
     wait_until(lambda: len(trees.pool_children(worker.pid)) == cpus, what="a child for each CPU")
-    assert add.delay(2, 2).get(timeout=20) == 4
+    assert add.delay(2, 2).get(timeout=60) == 4
     worker.wait_for_log("-Q names the queue 'hipri', which no route, no task and not TASKQ_QUEUES names")
     row = workers.worker_rows(alias).get()
     assert (row.name, row.pid) == (f"taskq@{HOST}", worker.pid)
@@ -117,7 +117,7 @@ def test_logfile_template_gives_each_process_its_own_log(
     alias: str, start_worker: StartWorker, tmp_path: Path, template: str, main: str, child: str
 ) -> None:
     worker = start_worker("-f", f"{tmp_path}/{template}", ready=False)
-    assert endings.log.delay("said by a task").get(timeout=20) is None
+    assert endings.log.delay("said by a task").get(timeout=60) is None
     # A worker takes tasks before its mailbox is there, and it is ready.
     wait_until(lambda: " ready.\n" in (tmp_path / main).read_text(), what="the worker to be ready")
     assert worker.stop() == 0
@@ -130,7 +130,7 @@ def test_logfile_template_gives_each_process_its_own_log(
 def test_plain_logger_of_a_task_is_shown_with_its_task(alias: str, start_worker: StartWorker, pool: str) -> None:
     worker = start_worker("-l", "info", "-P", pool, environment={"TEST_APPS": "tests.support.jobs"})
     result = endings.log_plainly.delay("said plainly")
-    result.get(timeout=20)
+    result.get(timeout=60)
     worker.wait_for_log(rf"INFO/.*\] {re.escape(endings.log_plainly.name)}\[{result.id}\]: said plainly\n")
     assert worker.stop() == 0
     assert worker.log.count("said plainly") == 1
@@ -139,7 +139,7 @@ def test_plain_logger_of_a_task_is_shown_with_its_task(alias: str, start_worker:
 def test_breakpoint_in_prefork_points_to_the_solo_pool(alias: str, start_worker: StartWorker) -> None:
     start_worker()
     with pytest.raises(RuntimeError, match="-P solo"):
-        endings.stop_in_debugger.delay().get(timeout=20)
+        endings.stop_in_debugger.delay().get(timeout=60)
 
 
 def test_quiet_option_prints_no_banner(alias: str, processes: Processes) -> None:
@@ -154,7 +154,7 @@ def test_purge_option_empties_the_workers_queues_once(alias: str, processes: Pro
     assert (old.state, other.state) == ("REVOKED", "PENDING")
     worker.send(signal.SIGHUP)
     wait_until(lambda: worker.log.count(" ready.\n") == 2, what="the worker to be ready again")
-    assert endings.square.delay(3).get(timeout=20) == 9
+    assert endings.square.delay(3).get(timeout=60) == 9
     assert worker.stop() == 0
     assert worker.log.count("purge:") == 1
 
@@ -165,7 +165,7 @@ def test_executable_option_runs_the_worker_with_that_python(alias: str, processe
     environment = {"PYTHONPATH": sysconfig.get_path("purelib")}
     worker = workers.start_worker(processes, "-c", "1", "--executable", str(python), environment=environment)
     assert Path(f"/proc/{worker.pid}/cmdline").read_bytes().startswith(os.fsencode(python) + b"\0manage.py\0")
-    assert endings.square.delay(3).get(timeout=20) == 9
+    assert endings.square.delay(3).get(timeout=60) == 9
     worker.send(signal.SIGHUP)
     wait_until(lambda: worker.log.count(" ready.\n") == 2, what="the worker to be ready again")
     assert worker.stop() == 0
@@ -201,16 +201,18 @@ def test_detached_worker_runs_restarts_and_stops(alias: str, processes: Processe
         assert pid != starter.pid
         assert os.getsid(pid) not in {os.getsid(0), starter.pid}
         assert os.readlink(f"/proc/{pid}/cwd") == str(tmp_path)
-        assert endings.who.delay().get(timeout=20)["hostname"] == f"taskq@{HOST}"
+        assert endings.who.delay().get(timeout=60)["hostname"] == f"taskq@{HOST}"
         assert workers.worker_rows(alias).get().pid == pid
         again = workers.start_worker(processes, *options, ready=False)
         assert again.wait() == 1
         assert f"as process {pid}" in again.log
+        # A worker takes tasks before its mailbox is there, and it is ready.
+        wait_until(lambda: " ready.\n" in logfile.read_text(), what="the worker to be ready")
         os.kill(pid, signal.SIGUSR1)
         wait_until(lambda: re.search(r'File ".*node\.py", line \d+ in run$', logfile.read_text(), re.M), what="stacks")
         os.kill(pid, signal.SIGHUP)
         wait_until(lambda: logfile.read_text().count(" ready.\n") == 2, what="the worker to be ready again")
-        assert endings.square.delay(3).get(timeout=20) == 9
+        assert endings.square.delay(3).get(timeout=60) == 9
         assert pidfile.read_text() == f"{pid}\n"
     finally:
         os.kill(pid, signal.SIGTERM)
@@ -279,13 +281,13 @@ def test_reload_restarts_the_worker_after_a_change(alias: str, processes: Proces
     worker = workers.start_worker(processes, "--reload", "-c", "1", environment=environment)
     from taskq import send_task
 
-    assert send_task("reloaded").get(timeout=20) == "before"
+    assert send_task("reloaded").get(timeout=60) == "before"
     (app / "tasks.py").write_text(source.format("afterwards"))
     worker.wait_for_log(
         r"tasks\.py has changed: the worker starts again\. It waits up to 30 s for its running tasks\.\n"
     )
     wait_until(lambda: worker.log.count(" ready.\n") == 2, what="the worker to be ready again")
-    assert send_task("reloaded").get(timeout=20) == "afterwards"
+    assert send_task("reloaded").get(timeout=60) == "afterwards"
     # A mistake ends the worker, not its supervisor.
     (app / "tasks.py").write_text("no python")
     worker.wait_for_log("SyntaxError")
@@ -305,7 +307,7 @@ def test_reload_supervisor_ends_its_worker_when_it_ends(alias: str, processes: P
     (worker,) = trees.children(supervisor.pid)
     assert workers.worker_rows(alias).get().pid == worker
     everything = trees.whole(supervisor.pid, 4)  # with the fork server and a child
-    assert endings.environ.delay("TASKQ_STARTED_AS").get(timeout=20) is None
+    assert endings.environ.delay("TASKQ_STARTED_AS").get(timeout=60) is None
     supervisor.send(signal.Signals[f"SIG{ending}"])
     supervisor.wait()
     wait_until(lambda: not any(trees.alive(pid) for pid in everything), what="all to be gone")

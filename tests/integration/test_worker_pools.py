@@ -29,18 +29,18 @@ def test_threads_pool_has_only_one_process(alias: str, start_worker: StartWorker
     assert "concurrency: 3 (threads)" in worker.log
     blocked = [endings.wait_for_file.delay(str(notes), str(go_on)) for _ in range(2)]
     wait_until(lambda: len(notes.read_text().splitlines()) == 2, what="two at once")
-    who = endings.who.delay().get(timeout=20)
+    who = endings.who.delay().get(timeout=60)
     assert who["pid"] == worker.pid
-    assert endings.square.delay(3).get(timeout=20) == 9
-    assert endings.soft_limit_in_python.delay(True).get(timeout=20) == "ended in time"
+    assert endings.square.delay(3).get(timeout=60) == 9
+    assert endings.soft_limit_in_python.delay(True).get(timeout=60) == "ended in time"
     with pytest.raises(LookupError):
-        endings.fail_async.delay().get(timeout=20)
+        endings.fail_async.delay().get(timeout=60)
     results = add.delay_many([(n, n) for n in range(100)])
-    assert [result.get(timeout=20) for result in results] == [2 * n for n in range(100)]
+    assert [result.get(timeout=60) for result in results] == [2 * n for n in range(100)]
     with pytest.raises(Exception, match="end its worker"):
-        tasks.exit_process.delay(3).get(timeout=20)
+        tasks.exit_process.delay(3).get(timeout=60)
     go_on.touch()
-    assert [result.get(timeout=20) for result in blocked] == ["done", "done"]
+    assert [result.get(timeout=60) for result in blocked] == ["done", "done"]
     assert worker.stop() == 0, worker.log
 
 
@@ -50,10 +50,12 @@ def test_cold_shutdown_of_the_threads_pool_does_not_wait_for_a_running_task(
     alias: str, start_worker: StartWorker, notes: Path, go_on: Path, tmp_path: Path, blocking: Task[[str, str], str]
 ) -> None:
     pidfile = tmp_path / "pid"
-    worker = start_worker("-P", "threads", "--pidfile", str(pidfile), environment=UNLIMITED)
+    # Whoever waits for the task waits for longer than this test.
+    options = ("-P", "threads", "--pidfile", str(pidfile))
+    worker = start_worker(*options, environment=UNLIMITED, SHUTDOWN_TIMEOUT=600.0)
     result = blocking.delay(str(notes), str(go_on))
     wait_until(notes.read_text, what="the task to start")
-    assert worker.stop(signal.SIGQUIT, 20) == 1
+    assert worker.stop(signal.SIGQUIT) == 1
     assert "has ended" in worker.log
     assert not pidfile.exists()
     assert list(Message.objects.using(alias).values_list("task_id", "token", "deliveries")) == [(result.id, "", 0)]
@@ -63,14 +65,14 @@ def test_cold_shutdown_of_the_threads_pool_does_not_wait_for_a_running_task(
 def test_solo_pool_runs_one_task_at_a_time_in_its_process(alias: str, start_worker: StartWorker, notes: Path) -> None:
     worker = start_worker("-P", "solo", "-c", "4", environment=UNLIMITED)
     results = tasks.note.delay_many([(str(notes), n, 0.001) for n in range(20)])
-    assert [result.get(timeout=20) for result in results] == list(range(20))
+    assert [result.get(timeout=60) for result in results] == list(range(20))
     # One at a time, in order, and in the worker's process.
     lines = [line.split() for line in notes.read_text().splitlines()]
     assert [int(line[0]) for line in lines] == list(range(20))
     assert {int(line[2]) for line in lines} == {worker.pid}
-    assert tasks.fail_twice.delay(os.devnull).get(timeout=20) == 2
+    assert tasks.fail_twice.delay(os.devnull).get(timeout=60) == 2
     with pytest.raises(SoftTimeLimitExceeded):
-        endings.soft_limit_in_python.delay(False).get(timeout=20)
+        endings.soft_limit_in_python.delay(False).get(timeout=60)
     assert worker.stop() == 0, worker.log
 
 

@@ -23,7 +23,7 @@ from taskq import AsyncResult, chain, states
 from taskq.models import Group, Message, Node, TaskRun
 from taskq.results.group_result import GroupResult
 from taskq.testing import override
-from taskq.workflows import rests
+from taskq.workflows import large_bodies, rests
 from tests.support.audit import audit, times_final
 from tests.support.canvases import Canvas, Failed, built, drawn, expected
 from tests.support.databases import Database
@@ -121,8 +121,11 @@ def test_canvases_on_rows_give_the_values_of_the_reference_despite_lost_runs(
     with connections[alias].cursor() as cursor:
         cursor.execute("DELETE FROM test_audit")
     note(f"{canvas}")
-    # Long chains travel in parts: here short ones do too.
-    with patch.object(rests, "MOST_STEPS", data.draw(st.sampled_from([1, 2, rests.MOST_STEPS]), label="a part")):
+    # Long chains travel in parts: here short ones do too. Large bodies have a task of their own: here small ones too.
+    with (
+        patch.object(rests, "MOST_STEPS", data.draw(st.sampled_from([1, 2, rests.MOST_STEPS]), label="a part")),
+        patch.object(large_bodies, "MOST_BYTES", data.draw(st.sampled_from([-1, large_bodies.MOST_BYTES]), label="b")),
+    ):
         result = built(canvas).apply_async((START,))
         WorkerHere(alias, lambda n, what: data.draw(st.integers(0, n - 1), label=what)).work()
     assert found(result) == shown(expected(canvas, START))

@@ -138,6 +138,7 @@ def test_task_of_a_record_is_escaped() -> None:
         TaskFilter().filter(record)
     _check(record.task_id)  # type: ignore[attr-defined]
     _check(record.task_name)  # type: ignore[attr-defined]
+    assert record.task_id == record.task_name == escaped(BAD)  # type: ignore[attr-defined]
 
 
 def test_escaped_text_can_be_read_and_written() -> None:

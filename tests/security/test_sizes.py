@@ -18,7 +18,7 @@ from pytest_django import DjangoDbBlocker
 
 from taskq import AsyncResult, ids
 from taskq.exceptions import InvalidTaskError
-from taskq.models import Group, Message
+from taskq.models import Group, Message, TaskRun
 from taskq.workflows.rests import MOST_STEPS
 from testproject.arithmetic.tasks import add
 from tests.support import workers
@@ -203,14 +203,24 @@ def signatures(kind: str, count: int = 8_000) -> list[dict[str, Any]]:
     return [{"task": ADD, "args": [2, 2], "kwargs": {}, "options": each, "immutable": True} for each in options]
 
 
+def a_group(kind: str) -> dict[str, Any]:
+    tasks = {"tasks": signatures(kind)}
+    return {"task": "celery.group", "args": [], "kwargs": tasks, "options": {}, "subtask_type": "group"}
+
+
+def a_task(*args: Any, name: str = ADD, **options: Any) -> dict[str, Any]:
+    return {"task": name, "args": args, "kwargs": {}, "options": options}
+
+
 @pytest.mark.usefixtures("unharmed")
 @pytest.mark.parametrize(
     ("name", "args", "embed"),
     [
         ("celery.group", [signatures("group")], {}),
+        ("celery.chord", [[a_task(2, 2)], a_group("body")], {}),
         (ADD, ["no", 2], {"errbacks": signatures("errback")}),
     ],
-    ids=["group", "errbacks"],
+    ids=["group", "body", "errbacks"],
 )
 def test_a_large_canvas_in_one_message_is_never_in_the_main_process(
     alias: str, name: str, args: list[Any], embed: dict[str, Any]
@@ -223,6 +233,31 @@ def test_a_large_canvas_in_one_message_is_never_in_the_main_process(
         Group.objects.using(alias).filter(group_id__startswith=kind).delete()
     assert sent.count() < 8_000
     sent.delete()
+
+
+@pytest.mark.usefixtures("unharmed")
+def test_a_large_body_that_fails_is_never_in_the_main_process(alias: str) -> None:
+    result = insert(
+        alias, json.dumps([[[a_task("no", 2)], a_group("failing")], {}, {}]), headers={"task": "celery.chord"}
+    )
+    failed = TaskRun.objects.using(alias).filter(task_id__startswith="failing-", state="FAILURE")
+    wait_until(failed.exists, what="the first part to fail")
+    for kind in ("pending:", "part:"):
+        Group.objects.using(alias).filter(group_id__startswith=kind).delete()
+    assert failed.count() < 8_000
+    result.forget()
+
+
+@pytest.mark.usefixtures("unharmed")
+@pytest.mark.parametrize("large", ["values", "argument"])
+def test_lists_that_a_chord_hands_on_are_never_in_the_main_process(alias: str, large: str) -> None:
+    # A list takes 3 bytes in a message, and 64 where it is opened.
+    lists, few = [[]] * (MIB // 2), [[], []]
+    member = a_task(lists if large == "values" else few, name="celery.accumulate")
+    body = a_task(few if large == "values" else lists, name="celery.accumulate")
+    result = insert(alias, json.dumps([[[member], body], {}, {}]), headers={"task": "celery.chord"})
+    value = result.get(timeout=60)
+    assert sorted(map(len, (value[0][0][0], value[1]))) == [2, MIB // 2]
 
 
 def insert_many(alias: str, count: int, body: str, headers: dict[str, Any]) -> list[str]:

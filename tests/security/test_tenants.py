@@ -122,6 +122,7 @@ def test_function_of_a_tenant_in_the_place_of_taskqs_is_not_called(
         with acting_as(tenant, execute):
             execute(lay_traps(taskqs))
         send_in_every_way(alias)
+        assert not for_alias(alias).__dict__["_call_send"]
     finally:
         execute(f"DROP FUNCTION {taskqs}; ALTER FUNCTION put_away RENAME TO {SEND}")
 

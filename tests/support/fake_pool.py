@@ -60,6 +60,7 @@ class FakePool:
     name = "fake"
     supports_hard_limit = True
     supports_terminate = True
+    shares_process = False
 
     def __init__(self, concurrency: int) -> None:
         self.slots = [FakeSlot(n) for n in range(concurrency)]

@@ -83,16 +83,19 @@ class Proxy:
                 client, _ = self._listening.accept()
             except OSError:
                 return
-            if self._refusing:
-                client.close()
-                continue
-            self.connections += 1
             pair = (client, socket.create_connection(self._server))
             for end in pair:
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
-                self._pairs.append(pair)
-            threading.Thread(target=self._carry, args=pair, daemon=True).start()
+                # With the lock: what ``stop`` does not refuse, it cuts.
+                refused = self._refusing
+                if not refused:
+                    self.connections += 1
+                    self._pairs.append(pair)
+            if refused:
+                self._forget(*pair)
+            else:
+                threading.Thread(target=self._carry, args=pair, daemon=True).start()
 
     def _carry(self, client: socket.socket, server: socket.socket) -> None:
         other = {client: server, server: client}

@@ -113,8 +113,8 @@ class Reader:
         self.shell: Running | None = None
         self.keys = -1
 
-    def follow(self, page: Path, until: str | None = None) -> None:
-        """Do all that the page says, up to the line ``until``."""
+    def follow(self, page: Path, until: str | None = None) -> set[str]:
+        """Do all that the page says, up to the line ``until``; return the languages of the blocks that there were."""
         last = page.read_text().split("\n").index(until) if until else sys.maxsize
         does: dict[str, Callable[[Block], None]] = {
             "python": self.write,
@@ -122,13 +122,16 @@ class Reader:
             "pycon": self.type_statements,
             "text": self.read_log,
         }
+        followed = set()
         for block in blocks(page):
             if block.line > last:
                 break
+            followed.add(block.language)
             try:
                 does[block.language](block)
             except AssertionError as error:
                 raise AssertionError(f"{page.name}, from line {block.line}: {error}") from None
+        return followed
 
     def write(self, block: Block) -> None:
         """Write the file that the block's first line names, or add the rest of the block to the end of that file."""

@@ -75,7 +75,7 @@ class Terminal:
             found = [y for y in range(1, self._screen.lines) if buffer[y][0].reverse]
             return self._screen.display[found[0]].rstrip() if found else ""
 
-    def shows(self, text: str, timeout: float = 20.0) -> None:
+    def shows(self, text: str, timeout: float = 60.0) -> None:
         """Wait until a line has ``text``."""
         try:
             wait_until(lambda: any(text in line for line in self.lines), timeout)
@@ -92,7 +92,7 @@ class Terminal:
             self._screen.resize(lines, columns)
         self._set_size(columns, lines)
 
-    def wait(self, timeout: float = 20.0) -> int:
+    def wait(self, timeout: float = 60.0) -> int:
         """Return the exit status once the program has ended."""
         return self._popen.wait(timeout)
 

@@ -31,6 +31,12 @@ def pool_children(worker: int) -> list[int]:
     return [child for server in children(worker) for child in children(server)]
 
 
+def pool_child(worker: int) -> int:
+    """Return the only process of a pool."""
+    (child,) = pool_children(worker)
+    return child
+
+
 def tree(pid: int) -> list[int]:
     """Return a process and all below it."""
     return [pid, *(below for child in children(pid) for below in tree(child))]

@@ -22,6 +22,7 @@ TREE = Tree()
 UNREADABLE = {
     "taskq/management/commands/taskevents.py": "the camera that --camera names is the project's",
     "taskq/__init__.py": "the table beside it has the modules as strings, which are read",
+    "taskq_admin/late.py": "the modules of the packages of pages that name it, which import each other at the top too",
     "taskq/dotted.py": "the classes that settings name are the project's",
     "taskq/messages/routing/routers.py": "the routers that the setting TASKQ_ROUTES names are the project's",
 }
@@ -113,6 +114,14 @@ def test_rooms_have_no_circle(name_of: rooms.NameOf, what: str) -> None:
     # Shown by ``pytest -rP``.
     print(f"{order()}\nCircles between {what}: {len(found)}")
     assert not found, lines([" <-> ".join(circle) for circle in found], f"These {what} import each other. {order()}")
+
+
+def test_modules_of_the_admin_have_no_circle() -> None:
+    # Threads load them when they show their first pages: in a circle they could wait for each other.
+    found = circles(
+        {m: {s.module for s in TREE.imports(m) if s.kind is Kind.TOP} - {m} for m in modules("taskq_admin")}
+    )
+    assert not found, lines([" <-> ".join(circle) for circle in found], "These modules import each other.")
 
 
 def test_every_module_has_its_place() -> None:

@@ -67,6 +67,8 @@ def revoke_by_stamped_headers(
     """Revoke tasks that carry one of these stamps."""
     wanted, name = stamps.wanted(headers), revoking.signal_text(terminate, signal, grace)
     held = [r for r in state.held() if stamps.match(r.headers.raw, wanted)]
+    # As Celery's workers show what its program sends as a list.
+    headers = stamps.by_key(headers)
     if not terminate:
         words = f"headers {headers} flagged as revoked, but not terminated"
     else:

@@ -10,6 +10,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from taskq import clock, states
@@ -19,7 +20,7 @@ from taskq.records import Claimed, Progress
 from taskq.worker import log_lines
 from taskq.worker.pools.base import LostChild, Pool, Slot
 
-from . import returns, settlements
+from . import last_starts, returns, settlements
 from .autoscale import Autoscaler
 from .intake import Intake
 from .prefetch import LONG, STUCK, PrefetchPolicy
@@ -57,6 +58,9 @@ class Consumer(Intake):
         self._target = 0
         self._ready: deque[Request] = deque()
         self._paused: frozenset[str] = frozenset()
+        #: Whether there may be requests that wait for others: see ``last_starts``. So many did wait.
+        self._suspects = False
+        self._held_back = 0
         #: Requests that start once the ledger has committed that, by job; ``_locked`` have no slot reserved meanwhile.
         self._awaited: dict[int, Request] = {}
         self._locked: dict[int, Request] = {}
@@ -66,6 +70,7 @@ class Consumer(Intake):
     def receive(self, messages: Iterable[Claimed], read_before: Iterable[Request] = ()) -> None:
         """Receive claimed messages. Redelivered ones come as requests: each was ``read_before``, alone."""
         received = [*read_before]
+        self._suspects = self._suspects or (bool(received) and self.pool.shares_process)
         received += [request for message in messages if (request := self.read(message)) is not None]
         log_lines.tasks_received(received)
         self._ready.extend(received)
@@ -81,13 +86,23 @@ class Consumer(Intake):
     def dispatch(self) -> None:
         """Hand ready requests over to slots that have room."""
         if not self.stopping and self._ready and self._lease_valid():
+            waiting = self._hold_back() if self._suspects else ()
             slots = [s for s in self.pool.slots if s.accepting and not self._in_flight.of(s.index).reserved]
             # A few requests are spread, so that no slot is idle beside a full one.
             share = math.ceil(len(self._ready) / len(slots)) if slots else 0
             for slot in slots:
                 if self._ready:
                     self._fill(slot, share)
+            self._ready.extend(waiting)
         self._set_target()
+
+    def _hold_back(self) -> Sequence[Request]:
+        """Take the requests out of the ready ones that must not start beside what runs."""
+        self._suspects = any(map(last_starts.is_suspect, self._by_message.values()))
+        going = chain(self._in_flight, self._awaited.values(), self._locked.values())
+        waiting = last_starts.hold_back(self._ready, going)
+        self._held_back = len(waiting)
+        return waiting
 
     def _fill(self, slot: Slot, share: int) -> None:
         load = self._in_flight.of(slot.index)
@@ -202,22 +217,6 @@ class Consumer(Intake):
             if (request := self._in_flight.take(delivery.job)) is not None:
                 self._interrupted(request, returns.FOR_ANOTHER)
         self.returned(lost.unstarted)
-
-    def _lost(self, request: Request, lost: LostChild) -> None:
-        if (end := settlements.after_loss(request, lost, self.hostname)) is not None:
-            self._end(request, end)
-        else:
-            log_lines.task_requeued(request, lost.reason)
-            self._forget(request)
-            returns.requeue_lost(request, lost.reason, self.hostname, self._store)
-
-    def _interrupted(self, request: Request, reason: str) -> None:
-        """Requeue a request that was interrupted through no fault of its own, or settle it if it must not run again."""
-        if request.acks_late:
-            self._forget(request)
-            returns.requeue_interrupted(request, reason, self.hostname, self._store)
-        else:
-            self._end(request, settlements.lost(request, reason, self.hostname))
 
     def returned(self, deliveries: Iterable[Any]) -> None:
         """Take back requests that did not start."""
@@ -393,7 +392,8 @@ class Consumer(Intake):
         return self.autoscaler.most if self.autoscaler is not None else self.pool.concurrency
 
     def _set_target(self) -> None:
-        target = 0 if self.stopping else self.policy.target(self.capacity)
+        # Those that wait for others keep no room from new ones.
+        target = 0 if self.stopping else self.policy.target(self.capacity) + self._held_back
         if target != self._target:
             self._target = target
             self._retarget(target)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 
 from taskq import signals
 from taskq.records import Claimed, Settlement
+from taskq.worker import log_lines
+from taskq.worker.pools.base import LostChild
 
 from . import returns, settlements
 from .holdings import Holdings
@@ -112,6 +114,22 @@ class Intake:
         if request.failure is not None:
             self._on_failure(request, request.failure)
         self.settle(settlement)
+
+    def _lost(self, request: Request, lost: LostChild) -> None:
+        if (end := settlements.after_loss(request, lost, self.hostname)) is not None:
+            self._end(request, end)
+        else:
+            log_lines.task_requeued(request, lost.reason)
+            self._forget(request)
+            returns.requeue_lost(request, lost.reason, self.hostname, self._store)
+
+    def _interrupted(self, request: Request, reason: str) -> None:
+        """Requeue a request that was interrupted through no fault of its own, or settle it if it must not run again."""
+        if request.acks_late:
+            self._forget(request)
+            returns.requeue_interrupted(request, reason, self.hostname, self._store)
+        else:
+            self._end(request, settlements.lost(request, reason, self.hostname))
 
     def settle(self, settlement: Settlement) -> None:
         """Note an end for the ledger."""

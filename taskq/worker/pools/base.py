@@ -144,6 +144,8 @@ class Pool(ABC):
     supports_recycling: ClassVar[bool] = False
     #: Whether ``grow`` and ``shrink`` can do anything.
     supports_resizing: ClassVar[bool] = True
+    #: Whether a task that kills its process takes the tasks of other slots with it.
+    shares_process: ClassVar[bool] = False
     #: The most tasks that can run at a time; ``None`` is as many as are asked for.
     max_concurrency: ClassVar[int | None] = None
 

@@ -23,6 +23,7 @@ from django.db import connections
 
 from taskq import signals
 from taskq.processes import flush_streams
+from taskq.sending import publisher as _publisher  # noqa: F401 - tasks send tasks: all children share its memory
 from taskq.worker import log_lines
 from taskq.worker.process.system import (
     GROUP_SIGNALS,

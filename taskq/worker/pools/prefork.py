@@ -83,9 +83,24 @@ class PreforkPool(ForkedPool):
             "max-concurrency": self.concurrency,
             "max-tasks-per-child": self.options.max_tasks_per_child or "N/A",
             "processes": [slot.pid for slot in self._slots if slot.pid],
+            "writes": _writes(self._slots),
             "fork-server": self._server.current.pid,
             "children": [_describe(slot) for slot in self.children],
         }
+
+
+def _writes(slots: Sequence[PreforkSlot]) -> dict[str, Any]:
+    """Return how the tasks are spread over the children, as Celery's monitors know it: counts, and shares of all."""
+    done = [_completed(slot) + slot.in_flight for slot in slots]
+    shares = [count / (sum(done) or 1) for count in done]
+    return {
+        "total": sum(done),
+        "avg": f"{sum(shares) / (len(shares) or 1):.2f}",
+        "all": ", ".join(f"{share:.2f}" for share in shares),
+        "raw": ", ".join(map(str, done)),
+        "strategy": "fair",
+        "inqueues": {"total": len(slots), "active": sum(slot.in_flight > 0 for slot in slots)},
+    }
 
 
 def _describe(slot: PreforkSlot) -> dict[str, Any]:
@@ -94,6 +109,12 @@ def _describe(slot: PreforkSlot) -> dict[str, Any]:
         "pid": slot.pid,
         "state": slot.state.value,
         "in_flight": slot.in_flight,
-        "completed": slot.child.completed if slot.child is not None else 0,
+        "completed": _completed(slot),
         "memory": resident_kib(slot.pid) if slot.pid else 0,
     }
+
+
+def _completed(slot: PreforkSlot) -> int:
+    # Read once: this is another thread than that which replaces children.
+    child = slot.child
+    return child.completed if child is not None else 0

@@ -25,6 +25,7 @@ class SharedPool(ForkedPool):
     """``concurrency`` slots, all in one child. A subclass has the ``name``, which is the child's kind too."""
 
     max_concurrency = MAX_IN_FLIGHT
+    shares_process = True
 
     children: SharedChildren
 

@@ -30,6 +30,7 @@ class ThreadsPool(Pool):
 
     name = "threads"
     supports_grace = True
+    shares_process = True
 
     def __init__(self, concurrency: int, events: PoolEvents, hub: Hub, options: PoolOptions) -> None:
         super().__init__(concurrency, events, hub, options)

@@ -54,7 +54,8 @@ def test_frozen_signature_of_two_tasks_in_one_batch_is_sent_once(alias: str, mak
 def test_frozen_signature_of_two_tasks_is_sent_once_by_two_workers(
     alias: str, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both_have_looked = threading.Barrier(2, timeout=20)
+    both_have_looked = threading.Barrier(2, timeout=60)
+    settled: list[str] = []
     looked = threading.local()
     known_nodes = DatabaseWorkflows.known_nodes
 
@@ -68,6 +69,7 @@ def test_frozen_signature_of_two_tasks_is_sent_once_by_two_workers(
     def work(token: str, ends: Any) -> None:
         try:
             settle(token, ends, alias)
+            settled.append(token)
         finally:
             connections.close_all()
 
@@ -81,6 +83,7 @@ def test_frozen_signature_of_two_tasks_is_sent_once_by_two_workers(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     monkeypatch.undo()
+    assert sorted(settled) == sorted(token for token, _ in held), "both have looked before either has written"
     _check(alias, result)

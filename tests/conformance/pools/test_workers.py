@@ -19,6 +19,7 @@ from tests.support import trees, workers
 from tests.support.databases import Database
 from tests.support.jobs import coroutines, endings, tasks
 from tests.support.processes import Process
+from tests.support.told import started
 from tests.support.waiting import wait_until
 
 from .kinds import POOLS, Kind
@@ -58,10 +59,6 @@ def notes(tmp_path: Path) -> Path:
     return path
 
 
-def started(notes: Path, count: int = 1) -> None:
-    wait_until(lambda: len(notes.read_text().splitlines()) >= count, what=f"{count} to start")
-
-
 @pytest.fixture
 def until_told(kind: Kind) -> AnyTask:
     """A task that notes its start and ends when a file is there."""
@@ -69,28 +66,28 @@ def until_told(kind: Kind) -> AnyTask:
 
 
 def test_ends_of_every_kind(worker: Process, notes: Path) -> None:
-    assert add.delay(2, 2).get(timeout=30) == 4
-    assert endings.retry_by_itself.delay(str(notes), 1).get(timeout=30) == 1
+    assert add.delay(2, 2).get(timeout=60) == 4
+    assert endings.retry_by_itself.delay(str(notes), 1).get(timeout=60) == 1
     for failing, error in ((fail, ValueError), (endings.reject, Reject)):
         with pytest.raises(error):
-            failing.delay().get(timeout=30)
+            failing.delay().get(timeout=60)
     with pytest.raises(Exception, match="object"):
-        endings.return_something_strange.delay().get(timeout=30)
+        endings.return_something_strange.delay().get(timeout=60)
     with pytest.raises(TypeError):
-        add.delay().get(timeout=30)  # type: ignore[call-arg]
+        add.delay().get(timeout=60)  # type: ignore[call-arg]
     results = add.delay_many([(number, number) for number in range(50)])
-    assert [result.get(timeout=30) for result in results] == [2 * number for number in range(50)]
+    assert [result.get(timeout=60) for result in results] == [2 * number for number in range(50)]
 
 
 def test_coroutines_or_a_word_that_there_are_none(worker: Process, kind: Kind) -> None:
     if kind.coroutines:
-        assert endings.square.delay(3).get(timeout=30) == 9
-        assert coroutines.retry_twice.delay().get(timeout=30) == 2
+        assert endings.square.delay(3).get(timeout=60) == 9
+        assert coroutines.retry_twice.delay().get(timeout=60) == 2
         with pytest.raises(LookupError):
-            endings.fail_async.delay().get(timeout=30)
+            endings.fail_async.delay().get(timeout=60)
     else:
         with pytest.raises(RuntimeError, match="use asyncio"):
-            endings.square.delay(3).get(timeout=30)
+            endings.square.delay(3).get(timeout=60)
 
 
 def test_soft_limit(worker: Process, kind: Kind) -> None:
@@ -99,9 +96,9 @@ def test_soft_limit(worker: Process, kind: Kind) -> None:
         endings.soft_limit_in_python,
         *([coroutines.soft_limited] if kind.coroutines and kind.has_children else []),
     ):
-        assert limited.delay(True).get(timeout=30) == "ended in time"
+        assert limited.delay(True).get(timeout=60) == "ended in time"
         with pytest.raises(SoftTimeLimitExceeded):
-            limited.delay(False).get(timeout=30)
+            limited.delay(False).get(timeout=60)
 
 
 def test_hard_limit_or_a_word_that_there_is_none(worker: Process, kind: Kind, notes: Path, tmp_path: Path) -> None:
@@ -109,11 +106,11 @@ def test_hard_limit_or_a_word_that_there_is_none(worker: Process, kind: Kind, no
     result = endings.wait_for_file.apply_async((str(notes), str(go_on)), time_limit=0.2)
     if kind.cls.supports_hard_limit:
         with pytest.raises(TimeLimitExceeded):
-            result.get(timeout=30)
+            result.get(timeout=60)
     else:
         wait_until(lambda: f"[{result.id}] starts without its time limit" in worker.log, what="the warning")
         go_on.touch()
-        assert result.get(timeout=30) == "done"
+        assert result.get(timeout=60) == "done"
 
 
 def test_terminate_or_a_word_that_there_is_none(
@@ -127,11 +124,11 @@ def test_terminate_or_a_word_that_there_is_none(
     if kind.cls.supports_terminate:
         assert "ok" in answer
         with pytest.raises(TaskRevokedError, match="terminated"):
-            result.get(timeout=30)
+            result.get(timeout=60)
     else:
         assert "can't end a running task" in answer["error"]
         go_on.touch()
-        assert result.get(timeout=30) == "done"
+        assert result.get(timeout=60) == "done"
 
 
 def test_grace_asks_the_task_to_end(
@@ -147,9 +144,9 @@ def test_grace_asks_the_task_to_end(
     assert answer["ok"].startswith(f"terminate: {result.id}")
     assert ("can't do more" in answer["ok"]) is not kind.cls.supports_terminate
     with pytest.raises(TaskRevokedError, match="terminated"):
-        result.get(timeout=30)
+        result.get(timeout=60)
     (tmp_path / "go").touch()
-    assert behind.get(timeout=30) == "done"
+    assert behind.get(timeout=60) == "done"
     assert "is not terminated" not in worker.log.split(result.id, 1)[-1]
 
 
@@ -166,7 +163,7 @@ def test_stack_of_a_running_task(worker: Process, kind: Kind, until_told: AnyTas
     (reply,) = control.inspect(timeout=30, limit=1).stack("another").values()
     assert reply == {"error": "the task does not run here"}
     go_on.touch()
-    assert result.get(timeout=30) == "done"
+    assert result.get(timeout=60) == "done"
 
 
 def test_stack_of_a_coroutine_is_where_it_waits(worker: Process, kind: Kind, notes: Path, tmp_path: Path) -> None:
@@ -175,10 +172,16 @@ def test_stack_of_a_coroutine_is_where_it_waits(worker: Process, kind: Kind, not
     go_on = tmp_path / "go"
     result = endings.wait_in_a_loop.delay(str(notes), str(go_on))
     started(notes)
-    (reply,) = control.inspect(timeout=30, limit=1).stack(result.id).values()
-    assert "await asyncio.sleep(0.02)" in reply["ok"]
+
+    def waits() -> bool:
+        (reply,) = control.inspect(timeout=30, limit=1).stack(result.id).values()
+        # Just now it may look for the file.
+        assert "wait_in_a_loop" in reply["ok"]
+        return "await asyncio.sleep(0.02)" in reply["ok"]
+
+    wait_until(waits, what="the coroutine to be found where it waits")
     go_on.touch()
-    assert result.get(timeout=30) == "done"
+    assert result.get(timeout=60) == "done"
 
 
 def test_waiting_task_is_revoked(worker: Process, until_told: AnyTask, notes: Path, tmp_path: Path) -> None:
@@ -188,8 +191,8 @@ def test_waiting_task_is_revoked(worker: Process, until_told: AnyTask, notes: Pa
     waiting = [tasks.note.delay(str(notes), number) for number in range(3)]
     waiting[1].revoke()
     go_on.touch()
-    assert [result.get(timeout=30) for result in running] == ["done", "done"]
-    assert [waiting[0].get(timeout=30), waiting[2].get(timeout=30)] == [0, 2]
+    assert [result.get(timeout=60) for result in running] == ["done", "done"]
+    assert [waiting[0].get(timeout=60), waiting[2].get(timeout=60)] == [0, 2]
 
 
 def test_state_of_a_running_task_is_written(worker: Process, kind: Kind, notes: Path, tmp_path: Path) -> None:
@@ -198,7 +201,7 @@ def test_state_of_a_running_task_is_written(worker: Process, kind: Kind, notes: 
     result = telling.delay(str(notes), str(go_on))
     wait_until(lambda: result.state == "HALFWAY", what="the state")
     go_on.touch()
-    assert result.get(timeout=30) == "done"
+    assert result.get(timeout=60) == "done"
 
 
 def test_killed_child_costs_no_task(
@@ -214,7 +217,7 @@ def test_killed_child_costs_no_task(
         os.kill(child, signal.SIGKILL)
     started(notes, 2)
     go_on.touch()
-    assert result.get(timeout=30) == "done"
+    assert result.get(timeout=60) == "done"
 
 
 def test_warm_stop_ends_running_tasks(worker: Process, until_told: AnyTask, notes: Path, tmp_path: Path) -> None:
@@ -225,4 +228,4 @@ def test_warm_stop_ends_running_tasks(worker: Process, until_told: AnyTask, note
     worker.wait_for_log("Warm shutdown")
     go_on.touch()
     assert worker.wait() == 0, worker.log
-    assert result.get(timeout=30) == "done"
+    assert result.get(timeout=60) == "done"

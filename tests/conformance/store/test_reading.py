@@ -87,6 +87,16 @@ def test_queries_that_are_read_together_give_what_each_gives(alias: str, hourly:
     assert found[1][0].get_deferred_fields() >= {"state", "arguments"}
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_rows_are_read_from_the_database_that_is_named_or_taskqs_own(
+    alias: str, hourly: list[int], settings: Any, named: bool
+) -> None:
+    settings.TASKQ_DATABASE = "absent" if named else alias
+    (runs,) = together(TaskRun.objects.filter(id__in=hourly[:3]), alias=alias if named else None)
+    assert sorted(run.id for run in runs) == hourly[:3]
+    assert counts([TaskRun.objects.values("pk")], alias if named else None) == [35]
+
+
 def test_nothing_to_read_needs_no_statement(alias: str) -> None:
     with CaptureQueriesContext(connections[alias]) as captured:
         assert together(TaskRun.objects.none(), alias=alias) == [[]]

@@ -48,8 +48,8 @@ def insert(
 
 def assert_refused(alias: str, result: AsyncResult[int], error: str) -> None:
     """Check that the message ends on record, and that the worker runs what comes after it."""
-    assert add.delay(2, 2).get(timeout=20) == 4
-    refusal = result.get(timeout=20, propagate=False)
+    assert add.delay(2, 2).get(timeout=60) == 4
+    refusal = result.get(timeout=60, propagate=False)
     assert re.fullmatch(error, type(refusal).__name__), repr(refusal)
     assert result.state == "FAILURE"
     assert not Message.objects.using(alias).filter(task_id=result.id).exists()
@@ -156,14 +156,14 @@ def test_message_without_an_id_is_logged_and_deleted(alias: str, worker: Process
         properties="{}",
         created_at=datetime.now(UTC),
     )
-    assert add.delay(2, 2).get(timeout=20) == 4
+    assert add.delay(2, 2).get(timeout=60) == 4
     wait_until(lambda: not Message.objects.using(alias).filter(id=message.id).exists(), what="the message to go")
     worker.wait_for_log("A message in taskq was rejected: .*stranger's")
 
 
 def test_message_with_the_last_possible_eta_is_scheduled(alias: str) -> None:
     result = insert(alias, headers={"eta": "9999-12-31T23:59:59.999999+00:00"})
-    assert add.delay(2, 2).get(timeout=20) == 4
+    assert add.delay(2, 2).get(timeout=60) == 4
     scheduled = ScheduledMessage.objects.using(alias).filter(task_id=result.id)
     wait_until(scheduled.exists, what="the message to be scheduled")
     assert result.state == "PENDING"
@@ -175,5 +175,5 @@ def test_protocol_1_message_runs(alias: str) -> None:
     task_id = ids.new_id()
     body = {"task": NAME, "id": task_id, "args": [2], "kwargs": {"y": 3}, "retries": 0, "eta": None, "utc": True}
     result = insert(alias, headers="{}", body=body, task_id=task_id)
-    assert add.delay(2, 2).get(timeout=20) == 4
-    assert result.get(timeout=20) == 5
+    assert add.delay(2, 2).get(timeout=60) == 4
+    assert result.get(timeout=60) == 5

@@ -45,7 +45,7 @@ def busy(notes: Path, tmp_path: Path) -> Iterator[list[str]]:
     yield [result.id for result in results]
     (tmp_path / "go on").touch()
     for result in results:
-        result.get(timeout=20, propagate=False)
+        result.get(timeout=60, propagate=False)
 
 
 # -- who is asked
@@ -104,12 +104,13 @@ def test_the_row_tells_what_each_slot_runs(node: str, busy: list[str], alias: st
     assert {slot["pid"] for slot in row["slots"]} == set(ask(node).stats()["pool"]["processes"])
     assert all(0 <= datetime.now(UTC).timestamp() - slot["since"] < 60 for slot in row["slots"])
     assert "go on" not in json.dumps(row["slots"])  # an argument
-    before = row["processed"]
+    # What the worker itself says: the row may not count the ends of the test before yet.
+    before = ask(node).stats()["processed"]
     order("enable_events")
     try:
         with pytest.raises(TaskRevokedError):
             order("terminate", task_id=busy[0], signal="KILL")
-            AsyncResult(busy[0]).get(timeout=20)
+            AsyncResult(busy[0]).get(timeout=60)
         wait_until(lambda: said()["processed"]["revoked"] == before["revoked"] + 1, what="the row to count the end")
         assert said()["events"] is True
     finally:
@@ -123,12 +124,14 @@ def test_sensitive_arguments_never_leave(node: str, busy: list[str]) -> None:
 
 
 def test_stats_settings_and_queues(worker: Process, node: str) -> None:
+    # The test before may have killed one.
+    wait_until(lambda: len(ask(node).stats()["pool"]["processes"]) == 2, what="both children")
     stats = ask(node).stats()
     assert stats["pid"] == worker.pid
-    assert stats["pool"]["max-concurrency"] == len(stats["pool"]["processes"]) == 2
+    assert stats["pool"]["max-concurrency"] == 2
     assert stats["broker"]["transport"] == "django"
     before = stats["total"].get(endings.square.name, 0)
-    endings.square.delay(3).get(timeout=20)
+    endings.square.delay(3).get(timeout=60)
     assert ask(node).stats()["total"][endings.square.name] == before + 1
     assert (stats["events"], len(stats["loadavg"])) == (False, 3)
     assert ask(node).conf()["TASKQ_BROKER_URL"].startswith("django://")
@@ -158,7 +161,7 @@ def test_revoke_by_id_and_list(node: str, busy: list[str], notes: Path) -> None:
     assert order("revoke", task_id=[each.id for each in results])["ok"].endswith("flagged as revoked")
     for result in results:
         with pytest.raises(TaskRevokedError):
-            result.get(timeout=20)
+            result.get(timeout=60)
     assert order("revoke", task_id=results[0].id, terminate=True) == {"ok": "terminate: tasks unknown"}
 
 
@@ -167,7 +170,7 @@ def test_revoked_before_it_is_sent(node: str, notes: Path) -> None:
     assert "not-sent-yet-1" in ask(node).revoked()
     result = tasks.note.apply_async((str(notes), 1), task_id="not-sent-yet-1")
     with pytest.raises(TaskRevokedError):
-        result.get(timeout=20)
+        result.get(timeout=60)
 
 
 @pytest.mark.parametrize("how", ["revoke", "terminate"])
@@ -177,7 +180,7 @@ def test_a_running_task_is_terminated_and_the_other_is_not(
     arguments = {"terminate": True, "signal": "KILL"} if how == "revoke" else {"signal": "SIGKILL"}
     assert order(how, task_id=busy[0], **arguments) == {"ok": f"terminate: {busy[0]}"}
     with pytest.raises(TaskRevokedError, match="terminated"):
-        AsyncResult(busy[0]).get(timeout=20)
+        AsyncResult(busy[0]).get(timeout=60)
     assert [each["id"] for each in ask(node).active()] == [busy[1]]
 
 
@@ -195,10 +198,10 @@ def test_a_task_is_asked_before_it_is_killed(node: str, notes: Path, tmp_path: P
 
     for task in (endings.wait_for_file, endings.wait_in_a_loop):
         with pytest.raises(TaskRevokedError, match="terminated"):
-            order_to_end(running(task), 60).get(timeout=30)
-    assert order_to_end(running(endings.end_when_asked), 60).get(timeout=30) == "tidied up"
+            order_to_end(running(task), 60).get(timeout=60)
+    assert order_to_end(running(endings.end_when_asked), 60).get(timeout=60) == "tidied up"
     with pytest.raises(TaskRevokedError, match="terminated"):
-        order_to_end(running(endings.ignore_asking), 0.1).get(timeout=30)
+        order_to_end(running(endings.ignore_asking), 0.1).get(timeout=60)
 
 
 def test_a_signal_that_does_not_exist_is_an_error(node: str) -> None:
@@ -232,7 +235,7 @@ def test_time_limits_change(node: str, notes: Path) -> None:
     assert "ValueError" in order("time_limit", task_name=name, hard="soon")["error"]
     assert order("time_limit", task_name=name, soft=0.1, hard=20) == {"ok": "time limits set successfully"}
     try:
-        assert "SoftTimeLimitExceeded" in repr(tasks.note.delay(str(notes), 1, 30.0).get(timeout=20, propagate=False))
+        assert "SoftTimeLimitExceeded" in repr(tasks.note.delay(str(notes), 1, 30.0).get(timeout=60, propagate=False))
     finally:
         assert order("time_limit", task_name=name) == {"ok": "time limits set successfully"}
 
@@ -257,12 +260,12 @@ def test_the_pool_grows_and_shrinks(node: str, alias: str) -> None:
 def test_queues_are_added_and_cancelled(node: str, notes: Path, alias: str) -> None:
     result = tasks.note.apply_async((str(notes), 1), queue="added")
     assert order("add_consumer", queue="added") == {"ok": "add consumer added"}
-    result.get(timeout=20)
+    result.get(timeout=60)
     wait_until(lambda: "added" in Worker.objects.using(alias).get(name=node).info, what="the row to have the queue")
     assert order("cancel_consumer", queue="added") == {"ok": "no longer consuming from added"}
     assert [queue["name"] for queue in ask(node).active_queues()] == ["taskq", "lopri"]
     waiting = tasks.note.apply_async((str(notes), 1), queue="added")
-    tasks.note.delay(str(notes), 1).get(timeout=20)
+    tasks.note.delay(str(notes), 1).get(timeout=60)
     assert waiting.state == "PENDING"
     waiting.revoke()
     assert "ValueError" in order("add_consumer", queue="q", exchange="e", exchange_type="strange")["error"]
@@ -273,7 +276,7 @@ def test_an_exchange_is_declared_with_its_queue(node: str, notes: Path) -> None:
     named = {"queue": "images", "exchange": "media", "exchange_type": "topic", "routing_key": "image.#"}
     assert order("add_consumer", **named) == {"ok": "add consumer images"}
     result = tasks.note.apply_async((str(notes), 1), exchange="media", routing_key="image.resize")
-    result.get(timeout=20)
+    result.get(timeout=60)
     order("cancel_consumer", queue="images")
 
 
@@ -285,6 +288,7 @@ def test_the_commands_print_what_celery_prints(node: str, capsys: pytest.Capture
     assert capsys.readouterr().out == f"->  {node}: OK\n\n1 node online.\n"
     call_command("taskinspect", "ping", "-d", node, "-t", "20")
     assert capsys.readouterr().out == f"->  {node}: OK\n        pong\n\n1 node online.\n"
+    wait_until(lambda: ask(node).active() == [], what="the tasks of other tests to end")
     call_command("taskinspect", "active", "-d", node, "-t", "20", "--json")
     assert json.loads(capsys.readouterr().out) == {node: []}
     call_command("taskcontrol", "pool_shrink", "9", "-d", node, "-t", "20")

@@ -45,13 +45,19 @@ class Capture:
 
     def end(self) -> None:
         self.receiver.should_stop = True
-        self._thread.join(10)
+        self._thread.join(60)
+        assert not self._thread.is_alive()
 
     def of(self, task_id: str) -> list[dict[str, Any]]:
         return [event for event in list(self.events) if event.get("uuid") == task_id]
 
     def kinds(self, task_id: str) -> list[str]:
         return [event["type"] for event in self.of(task_id)]
+
+    def hear_more(self) -> None:
+        """Wait for two heartbeats: whatever was noted until now would have come before them."""
+        heard = len(self.events)
+        wait_until(lambda: [event["type"] for event in self.events[heard:]].count("worker-heartbeat") > 1)
 
     def has_from(self, hostname: str, kind: str) -> bool:
         return any((event["type"], event.get("hostname")) == (kind, hostname) for event in list(self.events))
@@ -67,11 +73,11 @@ def node(worker: Process) -> str:
 
 @pytest.fixture
 def events(node: str) -> Iterator[None]:
-    assert control.broadcast("enable_events", reply=True, limit=1, timeout=10) == [
+    assert control.broadcast("enable_events", reply=True, limit=1, timeout=30) == [
         {node: {"ok": "task events enabled"}}
     ]
     yield
-    assert control.broadcast("disable_events", reply=True, limit=1, timeout=10) == [
+    assert control.broadcast("disable_events", reply=True, limit=1, timeout=30) == [
         {node: {"ok": "task events disabled"}}
     ]
 
@@ -98,8 +104,8 @@ def own_processes(database: Database, tmp_path: Path) -> Iterator[Processes]:
 
 def test_events_of_tasks(events: None, capture: Capture, node: str) -> None:
     good, bad = add.delay(2, 2), fail_with.delay("no")
-    good.get(timeout=20)
-    bad.get(timeout=20, propagate=False)
+    good.get(timeout=60)
+    bad.get(timeout=60, propagate=False)
     wait_until(lambda: len(capture.of(good.id)) == len(capture.of(bad.id)) == 3)
     assert capture.kinds(good.id) == ["task-received", "task-started", "task-succeeded"]
     assert capture.kinds(bad.id) == ["task-received", "task-started", "task-failed"]
@@ -138,10 +144,8 @@ def test_a_worker_is_offline_when_it_begins_to_end(capture: Capture, own_process
 
 def test_disabled_means_disabled(capture: Capture) -> None:
     result = add.delay(2, 2)
-    result.get(timeout=20)
-    before = sum(event["type"] == "worker-heartbeat" for event in capture.events)
-    # What was noted before would have come before the next heartbeat.
-    wait_until(lambda: sum(event["type"] == "worker-heartbeat" for event in list(capture.events)) > before + 1)
+    result.get(timeout=60)
+    capture.hear_more()
     assert capture.of(result.id) == []
 
 
@@ -153,9 +157,9 @@ def test_nothing_is_written_while_nobody_listens(events: None, alias: str) -> No
 
     wait_until(nobody, 40, what="no monitor to be bound")
     last = Message.objects.using(alias).order_by("-id").values_list("id", flat=True).first() or 0
-    add.delay(2, 2).get(timeout=20)
+    add.delay(2, 2).get(timeout=60)
     control.broadcast("heartbeat")
-    assert control.ping(limit=1, timeout=10)
+    assert control.ping(limit=1, timeout=30)
     assert not Message.objects.using(alias).filter(id__gt=last, exchange="taskqev").exists()
 
 
@@ -168,15 +172,15 @@ def told(task_id: str, alias: str) -> list[tuple[str, str, str]]:
 def untold(worker: Process) -> str:
     """The id of a task that ran while events were off."""
     result = add.delay(2, 2)
-    result.get(timeout=20)
+    result.get(timeout=60)
     return result.id
 
 
 def test_the_timeline_is_kept_while_events_are_on(untold: str, events: None, alias: str, node: str) -> None:
     result = add.apply_async((2, 2))
     expired = add.apply_async((2, 2), expires=-1)
-    result.get(timeout=20)
-    expired.get(timeout=20, propagate=False)
+    result.get(timeout=60)
+    expired.get(timeout=60, propagate=False)
     wait_until(lambda: told(result.id, alias) == [("received", node, "")])
     wait_until(lambda: told(expired.id, alias) == [("revoked", node, "expired")])
     assert told(untold, alias) == []
@@ -195,7 +199,10 @@ def test_the_sender_tells_what_it_has_sent(capture: Capture) -> None:
     assert event["hostname"].startswith("gen")
 
 
-def test_events_that_the_admin_turns_on_are_heard_and_then_no_more(node: str, alias: str, capture: Capture) -> None:
+def test_events_that_the_admin_turns_on_are_heard_and_then_no_more(
+    node: str, alias: str, capture: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskq_admin.actions.workers.PATIENCE", 30.0)
     tokens = list(Worker.objects.using(alias).filter(name=node, state="running").values_list("token", flat=True))
 
     def switch(key: str) -> list[tuple[int, str]]:
@@ -210,5 +217,6 @@ def test_events_that_the_admin_turns_on_are_heard_and_then_no_more(node: str, al
     finally:
         assert switch("disable-events") == [(SUCCESS, f"{node}: task events disabled")]
     unheard = add.delay(2, 2)
-    assert unheard.get(timeout=20) == 4
+    assert unheard.get(timeout=60) == 4
+    capture.hear_more()
     assert capture.of(unheard.id) == []

@@ -43,7 +43,7 @@ def terminal(node: str, database: Database) -> Iterator[Terminal]:
 def test_tasks_come_and_are_looked_at(terminal: Terminal) -> None:
     good, bad = add.delay(2, 2), fail_with.delay("as it was told")
     for result in (good, bad):
-        result.get(timeout=20, propagate=False)
+        result.get(timeout=60, propagate=False)
         terminal.shows(result.id[-12:])
     assert terminal.lines[0].split() == ["UUID", "WORKER", "TASK", "TIME", "STATE"]
     terminal.shows("SUCCESS")
@@ -69,19 +69,38 @@ def test_tasks_come_and_are_looked_at(terminal: Terminal) -> None:
 def _pick(terminal: Terminal, result: AsyncResult[object]) -> None:
     """Select one of two tasks, by an arrow; then go away and come back by letters."""
     tail = result.id[-12:]
-    if tail in terminal.picked:
+    # What is drawn just now may lack either line.
+    place, picked = wait_until(lambda: _places(terminal, tail), what="both lines")
+    if place == picked:
         return
-    lines = terminal.lines
-    target = next(y for y, line in enumerate(lines) if tail in line)
-    arrow, there, back = (DOWN, "j", "k") if target > lines.index(terminal.picked) else (UP, "k", "j")
+    arrow, there, back = (DOWN, "j", "k") if place > picked else (UP, "k", "j")
     for key, there_now in ((arrow, True), (back, False), (there, True)):
         terminal.press(key)
         wait_until(lambda there_now=there_now: (tail in terminal.picked) == there_now)
 
 
+def _places(terminal: Terminal, tail: str) -> tuple[int, int] | None:
+    """Return where the line with ``tail`` is, and where the one that is picked."""
+    lines, picked = terminal.lines, terminal.picked
+    found = [place for place, line in enumerate(lines) if tail in line]
+    return (found[0], lines.index(picked)) if found and picked and picked in lines else None
+
+
+@pytest.fixture
+def unlimited(node: str) -> Iterator[None]:
+    """The task has no rate limit, whatever happens."""
+    yield
+    assert control.rate_limit(add.name, 0, reply=True, limit=1, timeout=30)
+
+
+@pytest.mark.usefixtures("unlimited")
 def test_revoke_and_rate_limit(terminal: Terminal, node: str) -> None:
+    def limited() -> bool:
+        return f"{add.name} [rate_limit=100/m]" in control.inspect(node, timeout=30, limit=1).registered("rate_limit")
+
+    assert not limited()
     result = add.delay(2, 2)
-    result.get(timeout=20)
+    result.get(timeout=60)
     terminal.shows(result.id[-12:])
     terminal.press("c")
     terminal.shows(f"Revoke: {result.id}")
@@ -95,4 +114,4 @@ def test_revoke_and_rate_limit(terminal: Terminal, node: str) -> None:
     terminal.shows(f"{node}: ")
     terminal.press(" ")
     terminal.shows("Keys:")
-    control.rate_limit(add.name, 0, reply=True, limit=1)
+    assert limited()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from taskq.models import Message
+from taskq.models import Message, TaskRun
 from taskq.timezones import now
 from tests.support.jobs import tasks
 from tests.support.processes import Process
@@ -21,7 +21,7 @@ def ends(worker: Process, name: str, state: str) -> float:
 
 def test_ends_and_times_are_counted_by_task(alias: str, worker: Process, notes: Path) -> None:
     succeeded, retried = (ends(worker, tasks.fail_twice.name, state) for state in ("SUCCESS", "RETRY"))
-    tasks.fail_twice.delay(str(notes)).get(timeout=20)
+    tasks.fail_twice.delay(str(notes)).get(timeout=60)
     wait_until(lambda: ends(worker, tasks.fail_twice.name, "SUCCESS") == succeeded + 1, what="the end to be counted")
     assert ends(worker, tasks.fail_twice.name, "RETRY") == retried + 2
     found = metrics(worker)
@@ -39,15 +39,18 @@ def test_pool_use_is_told(alias: str, worker: Process, notes: Path, go_on: Path)
     wait_until(lambda: metrics(worker)["taskq_worker_busy_slots"].value() >= 1, what="a slot to be busy")
     assert metrics(worker)["taskq_worker_held_messages"].value() >= 1
     go_on.touch()
-    waiting.get(timeout=20)
+    waiting.get(timeout=60)
 
 
 def test_names_from_messages_are_bounded(alias: str, worker: Process) -> None:
     rows = [Message(queue="taskq", task_id=f"hostile-{n}", name="", headers=f'{{"task": "hostile.{n}", "id": "h-{n}"}}',
                     body='[[], {}, {}]', properties="{}", created_at=now()) for n in range(60)]  # fmt: skip
     before = metrics(worker)["taskq_worker_tasks_total"].values
+    others = ends(worker, "(other)", "FAILURE")
     Message.objects.using(alias).bulk_create(rows)
-    wait_until(lambda: ends(worker, "(other)", "FAILURE") >= 40, what="the failures to be counted")
+    runs = TaskRun.objects.using(alias).filter(task_id__in=[row.task_id for row in rows], state="FAILURE")
+    wait_until(lambda: runs.count() == 60, what="the tasks to fail")
+    wait_until(lambda: ends(worker, "(other)", "FAILURE") >= others + 40, what="the failures to be counted")
     after = metrics(worker)["taskq_worker_tasks_total"].values
     assert len(after.keys() - before.keys()) <= 21
 

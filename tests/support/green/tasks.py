@@ -14,19 +14,19 @@ from django.utils import timezone, translation
 from taskq import Task, task
 from taskq.exceptions import SoftTimeLimitExceeded, TaskTerminated
 
-#: How many tasks run now, and how many did at most since the last look.
-_running = 0
+#: How many tasks have come to the meeting; how many use the database now, and how many did at most.
+_met = 0
+_using = _used = 0
 
 
 @task
-def pause(seconds: float) -> int:
-    """Wait, and return how many tasks ran at the same time when this one began."""
-    global _running
-    _running += 1
-    found = _running
-    time.sleep(seconds)
-    _running -= 1
-    return found
+def meet(count: int) -> int:
+    """Wait until so many of these tasks run at the same time; return how many have come."""
+    global _met
+    _met += 1
+    while _met < count:
+        time.sleep(0.01)
+    return _met
 
 
 @task
@@ -47,18 +47,20 @@ def own_id(self: Task[..., object], seconds: float) -> str:
 
 
 @task
-def slow_query(seconds: float) -> int:
-    """Let the database wait, and return how many tasks use it at the same time."""
-    global _running
+def slow_query(together: int) -> int:
+    """Use the database until so many tasks have used it at the same time; return how many used it at most by then."""
+    global _using, _used
     with connection.cursor() as cursor:
-        _running += 1
-        cursor.execute("SELECT 1" if connection.vendor == "sqlite" else f"SELECT pg_sleep({seconds})")
+        _using += 1
+        _used = max(_used, _using)
+        while _used < together:
+            time.sleep(0.01)
+        cursor.execute("SELECT 1" if connection.vendor == "sqlite" else "SELECT pg_sleep(0.05)")
         cursor.fetchall()
         if connection.vendor == "sqlite":
-            time.sleep(seconds)
-        found = _running
-        _running -= 1
-    return found
+            time.sleep(0.05)
+        _using -= 1
+    return _used
 
 
 @task
@@ -112,8 +114,8 @@ def soft_limited(path: str) -> str:
 @task
 def end_when_asked(path: str) -> str:
     """Return when asked to end."""
-    _note(path, "started")
     try:
+        _note(path, "started")
         time.sleep(60)
     except TaskTerminated:
         return "asked"
@@ -154,10 +156,11 @@ async def coroutine() -> None:
 
 
 @task(bind=True)
-def report(self: Task[..., object], seconds: float) -> str:
-    """Report a state, and wait."""
+def report(self: Task[..., object], go_on: str) -> str:
+    """Report a state, and wait for a file."""
     self.update_state(state="HALFWAY", meta={"done": 1})
-    time.sleep(seconds)
+    while not Path(go_on).exists():
+        time.sleep(0.01)
     return "done"
 
 

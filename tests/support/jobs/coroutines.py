@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -18,18 +20,24 @@ from taskq.models import TaskRun
 
 from .notes import note_line
 
-#: Tasks that run now, and the most that have.
-_now: list[int] = [0, 0]
+#: How many tasks have come to the meeting.
+_met: list[int] = [0]
 
 
 @task
-async def pause(seconds: float) -> int:
-    """Wait as for the network; return how many did at the same time, at most, since the worker began."""
-    _now[0] += 1
-    _now[1] = max(_now)
+async def meet(count: int) -> int:
+    """Wait until so many of these tasks run at the same time; return how many have come."""
+    _met[0] += 1
+    while _met[0] < count:
+        await asyncio.sleep(0.01)
+    return _met[0]
+
+
+@task
+async def pause(seconds: float) -> str:
+    """Wait as for the network."""
     await asyncio.sleep(seconds)
-    _now[0] -= 1
-    return _now[1]
+    return "rested"
 
 
 @task(bind=True)
@@ -206,3 +214,26 @@ async def length(text: str) -> int:
     """Return the length of an argument of any size."""
     await asyncio.sleep(0)
     return len(text)
+
+
+@task(bind=True)
+async def beside_killer(self: Task[..., Any], notes: str) -> str:
+    """Wait for the end of the process the first two times, and then end."""
+    note_line(notes, self.request.id)
+    while _count(notes, self.request.id) < 3:
+        await asyncio.sleep(60)
+    return "done"
+
+
+@task(bind=True)
+async def kill_process(self: Task[..., Any], notes: str, others: list[str]) -> None:
+    """Kill the process, the first two times when the others have started as often."""
+    note_line(notes, self.request.id)
+    starts = _count(notes, self.request.id)
+    while starts < 3 and any(_count(notes, other) < starts for other in others):
+        await asyncio.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _count(notes: str, task_id: str) -> int:
+    return sum(each.startswith(task_id) for each in Path(notes).read_text().splitlines())

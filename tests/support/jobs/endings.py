@@ -221,8 +221,8 @@ def spin(path: str, go_on: str) -> str:
 @task
 def end_when_asked(path: str, go_on: str) -> str:
     """Wait for a file, and tidy up if somebody terminates this."""
-    note_line(path, "started")
     try:
+        note_line(path, "started")
         wait_for(go_on)
     except SoftTimeLimitExceeded:
         return "tidied up"

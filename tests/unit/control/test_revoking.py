@@ -23,6 +23,11 @@ def test_stamps_of_a_command(given: Any, expected: Any) -> None:
     assert stamps.wanted(given) == expected
 
 
+def test_headers_of_a_list_are_shown_by_key() -> None:
+    assert stamps.by_key(["a=1", "b=x=y", "a=2", "nothing", 5]) == {"a": ["1", "2"], "b": "x=y"}
+    assert stamps.by_key({"a": ["1"]}) == {"a": ["1"]}
+
+
 @pytest.mark.parametrize("given", [None, {}, [], "a=1", 5, ["nothing"]])
 def test_no_stamps_are_an_error(given: Any) -> None:
     with pytest.raises(ValueError, match="key=value"):

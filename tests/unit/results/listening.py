@@ -11,6 +11,7 @@ from django.db import connection
 from taskq.engines.listeners import Listener
 from taskq.models import TaskRun
 from taskq.results import listener
+from taskq.results.async_result import AsyncResult
 
 
 def put(task_id: str, state: str = "SUCCESS", result: str = "4") -> None:
@@ -56,3 +57,15 @@ def in_thread(work: Callable[[], object]) -> threading.Thread:
     thread = threading.Thread(target=run)
     thread.start()
     return thread
+
+
+def get_in_thread(timeout: float = 60.0) -> Callable[[], list[int]]:
+    """Get the result ``a`` in a thread; return a function that waits for its end, and returns what it has got."""
+    got: list[int] = []
+    thread = in_thread(lambda: got.append(AsyncResult[int]("a").get(timeout=timeout)))
+
+    def ended() -> list[int]:
+        thread.join()
+        return got
+
+    return ended

@@ -13,7 +13,7 @@ from taskq.exceptions import TimeoutError
 from taskq.results import listener, rows
 from taskq.results.async_result import AsyncResult
 from tests.support.waiting import wait_until
-from tests.unit.results.listening import Deaf, in_thread, listener_threads, put, waited_for
+from tests.unit.results.listening import Deaf, get_in_thread, in_thread, listener_threads, put, waited_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -21,10 +21,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_result_whose_notification_is_lost_is_found_by_the_slow_look(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "SLOW_LOOK", 0.01)
     monkeypatch.setattr(listener.ResultListener, "_open_listener", lambda self: Deaf())
-    thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
+    thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=60))
     wait_until(waited_for)
     put("a")
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -40,12 +40,10 @@ def test_wait_outlasts_errors_of_database(monkeypatch: pytest.MonkeyPatch, caplo
         return finished(ids)
 
     monkeypatch.setattr(rows, "finished", failing)
-    got: list[int] = []
-    thread = in_thread(lambda: got.append(AsyncResult[int]("a").get(timeout=20)))
+    ended = get_in_thread()
     wait_until(waited_for)
     put("a")
-    thread.join()
-    assert got == [4]
+    assert ended() == [4]
     assert len(failures) == 3
     assert "trying again" in caplog.text
 
@@ -68,12 +66,10 @@ def test_error_on_closing_a_broken_connection_ends_no_wait(monkeypatch: pytest.M
         raise InterfaceError("connection already closed")
 
     monkeypatch.setattr(rows, "finished", failing)
-    got: list[int] = []
-    thread = in_thread(lambda: got.append(AsyncResult[int]("a").get(timeout=20)))
+    ended = get_in_thread()
     wait_until(lambda: 2 in failures)
     put("a")
-    thread.join()
-    assert got == [4]
+    assert ended() == [4]
     wait_until(lambda: not listener_threads())
     assert failures == [1, 2, 2]
 
@@ -83,16 +79,16 @@ def test_listener_polls_when_listening_fails(monkeypatch: pytest.MonkeyPatch, ca
         raise OperationalError("no more connections")
 
     monkeypatch.setattr("taskq.engines.for_alias", refuse)
-    thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
+    thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=60))
     wait_until(waited_for)
     put("a")
-    thread.join(20)
+    thread.join(60)
     assert "polled for" in caplog.text
 
 
 def test_listener_thread_lingers_for_the_next_waiter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "_linger", lambda: 20.0)
-    thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
+    thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=60))
     wait_until(waited_for)
     put("a")
     thread.join()
@@ -117,7 +113,7 @@ def test_forked_child_waits_with_a_listener_of_its_own(monkeypatch: pytest.Monke
         looked.set()
 
     monkeypatch.setattr(listener.ResultListener, "_look", noted)
-    thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
+    thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=60))
     wait_until(looked.is_set)
     connection.close()
     pid = os.fork()
@@ -126,7 +122,7 @@ def test_forked_child_waits_with_a_listener_of_its_own(monkeypatch: pytest.Monke
         try:
             assert listener._listeners == {}
             listener.SLOW_LOOK = 0.01
-            assert AsyncResult[int]("b").get(timeout=20) == 4
+            assert AsyncResult[int]("b").get(timeout=60) == 4
             code = 0
         finally:
             os._exit(code)
@@ -136,5 +132,5 @@ def test_forked_child_waits_with_a_listener_of_its_own(monkeypatch: pytest.Monke
     put("a")
     listener.SLOW_LOOK = 0.01
     in_thread(lambda: AsyncResult[int]("b").get()).join()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()

@@ -54,3 +54,23 @@ def test_running_worker_is_refused_on_a_database_in_memory() -> None:
         running_worker(),
     ):
         pass
+
+
+def test_running_worker_is_on_the_database_of_the_messages() -> None:
+    with (
+        registered("memory", "sqlite://:memory:"),
+        override_settings(TASKQ_BROKER_URL="django://memory"),
+        pytest.raises(RuntimeError, match="'memory'"),
+        running_worker(),
+    ):
+        pass
+
+
+@pytest.mark.django_db
+def test_running_worker_is_on_the_database_of_the_results_if_messages_are_in_none() -> None:
+    with (
+        override_settings(TASKQ_BROKER_URL="memory://"),
+        pytest.raises(RuntimeError, match="TransactionTestCase"),
+        running_worker(),
+    ):
+        pass

@@ -41,14 +41,14 @@ class Main:
 
     def until_started(self) -> None:
         """Wait until the child has taken all permits."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while self.connection.started() < len(self.connection.pending):
             assert time.monotonic() < end
             time.sleep(0.001)
 
     def until_answered(self, count: int) -> list[Answer]:
         """Return the answers once there are ``count`` besides that the child is up."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while len(self.answers) <= count:
             assert time.monotonic() < end, self.answers
             select.select([self.connection.fileno()], [], [], 0.1)
@@ -68,7 +68,7 @@ def working(**settings: Any) -> Iterator[Main]:
             yield main
         finally:
             main.connection.ask_to_stop()
-            thread.join(5)
+            thread.join(60)
             main.connection.close()
         assert not thread.is_alive()
 
@@ -119,7 +119,7 @@ class Held:
         @task(name="c.hold")
         def hold() -> None:
             self.has_thread.set()
-            assert self.let_go.wait(10)
+            assert self.let_go.wait(60)
 
 
 @pytest.mark.parametrize("name", ["c.sync", "c.begins", "c.concludes"])
@@ -150,7 +150,7 @@ def test_task_that_waits_for_a_thread_can_be_ended_at_once(name: str) -> None:
     first, second = message("c.hold"), message(name)
     with working(ASYNCIO_THREADS=1) as main:
         main.hand_over(first)
-        assert held.has_thread.wait(10)
+        assert held.has_thread.wait(60)
         main.hand_over(second)
         main.until_started()
         main.connection.end_task(second.job, "hard")

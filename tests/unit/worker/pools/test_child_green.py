@@ -40,7 +40,7 @@ class Child:
         self.child._running[one.job] = one
         self.child.start(one)
 
-    def answers(self, seconds: float = 20.0) -> list[frames.Frame]:
+    def answers(self, seconds: float = 60.0) -> list[frames.Frame]:
         """Let greenlets run until nothing runs; return the frames that were sent."""
         with gevent.Timeout(seconds):
             while self.child._running:
@@ -68,7 +68,7 @@ def in_hub(test: Callable[[], None]) -> None:
 
     thread = threading.Thread(target=call, daemon=True)
     thread.start()
-    thread.join(40)
+    thread.join(120)
     assert not thread.is_alive()
     if errors:
         raise errors[0]
@@ -104,11 +104,11 @@ def test_a_timer_that_a_task_leaves_does_not_meet_the_next_delivery(make: Callab
         child.start(delivery("leave"))
         assert [kind for kind, _ in child.answers()] == [frames.OUTCOME]
         (timer,) = timers
-        with gevent.Timeout(20):
+        with gevent.Timeout(60):
             while timer.pending:
                 gevent.sleep(0.001)
         child.start(delivery())
-        assert [kind for kind, _ in child.answers(5.0)] == [frames.OUTCOME]
+        assert [kind for kind, _ in child.answers()] == [frames.OUTCOME]
 
     in_hub(test)
 
@@ -125,7 +125,7 @@ def test_whatever_is_raised_after_the_function_there_is_an_answer(
 
         monkeypatch.setattr(child.child if where == "_outcome" else child.child._connections, where, fail)
         child.start(delivery())
-        assert [kind for kind, _ in child.answers(5.0)] == [frames.OUTCOME]
+        assert [kind for kind, _ in child.answers()] == [frames.OUTCOME]
 
     in_hub(test)
 

@@ -44,7 +44,8 @@ def test_soft_limit_of_code_in_time_restores_handler_and_timer(limit: Any):
 @LIMITS
 def test_soft_limit_can_be_caught(limit: Any):
     caught = False
-    with limit(0.02):
+    # On a busy machine this may stand still for a moment before it is in the inner block.
+    with limit(0.3):
         try:
             run_on()
         except SoftTimeLimitExceeded:

@@ -12,11 +12,10 @@ from django.utils.translation import gettext as _
 from taskq import timezones
 from taskq.conf import settings
 from taskq.models import Worker
-
-from .charts.columns import HEIGHT, WIDTH, stacked
-from .queries import attention, durations, queues, throughput, times, workers
-from .queries.tabs import tab_counts
-from .queries.throughput import DAY, SPANS, Period, Span, Throughput, span_for
+from taskq_admin.charts.columns import HEIGHT, WIDTH, stacked
+from taskq_admin.queries import attention, durations, queues, throughput, times, workers
+from taskq_admin.queries.tabs import tab_counts
+from taskq_admin.queries.throughput import DAY, SPANS, Period, Span, Throughput, span_for
 
 #: Workers that are shown at most.
 MANY_WORKERS = 50

@@ -10,9 +10,8 @@ from django.utils.translation import gettext as _
 from taskq import control
 from taskq.conf import settings
 from taskq.models import TaskRun
-
-from .actions.workers import PATIENCE
-from .queries import payloads, workers
+from taskq_admin.actions.workers import PATIENCE
+from taskq_admin.queries import payloads, workers
 
 #: Characters that the id of a task has at most.
 _LONGEST = 255

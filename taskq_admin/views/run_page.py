@@ -1,4 +1,4 @@
-"""The page of one task: its context, and the same as JSON. Called by ``admin.runs``."""
+"""The page of one task: its context, and the same as JSON. Called by ``admin.runs.TaskRunAdmin``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from taskq import states, timezones
 from taskq.conf import settings
 from taskq.models import Attempt, Queue, TaskRun, Worker
+from taskq_admin.admin.workers import WorkerAdmin
 from taskq_admin.queries import (
     history,
     logs,
@@ -22,10 +23,8 @@ from taskq_admin.queries import (
     waiting,
 )
 
-from .workers import WorkerAdmin
-
 if TYPE_CHECKING:
-    from .runs import TaskRunAdmin
+    from taskq_admin.admin.runs import TaskRunAdmin
 
 
 def context(admin: TaskRunAdmin, request: HttpRequest, run: TaskRun) -> dict[str, Any]:

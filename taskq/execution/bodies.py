@@ -1,0 +1,85 @@
+"""Large bodies of chords: the task ``taskq.body`` plans one in its process. See ``workflows.large_bodies``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from django.db import DatabaseError, InterfaceError
+
+from taskq.conf import settings
+from taskq.engines import Engine, for_alias
+from taskq.exceptions import Reject
+from taskq.handover import Outcome
+from taskq.messages.exception_data import encode_exception
+from taskq.records import LOOK_UP_IN_ROWS, FollowUps
+from taskq.store.workflow_rows import DatabaseWorkflows
+from taskq.workflows import followups
+from taskq.workflows.port import Body
+from taskq.workflows.sendable import sendable_errbacks
+
+from . import parts
+from .run import Run
+
+
+@dataclass(slots=True)
+class Ending:
+    """What follows from the end of a group: the messages of its body.
+
+    If it fails with ``error``, an exception as data, these are the tasks that fail, and the messages of errbacks.
+    """
+
+    found: FollowUps
+    error: str | None = None
+
+
+def planned(group_id: str, parent_id: str, error: str | None) -> Ending:
+    """Read and plan the body of a group, or its failure with ``error``. A body that can't be sent fails.
+
+    Nothing follows if the group has no body any more. Raises ``Reject`` while the database is away.
+    """
+    engine = for_alias(settings.DATABASE)
+    try:
+        return _planned(engine, group_id, parent_id, error)
+    except (DatabaseError, InterfaceError) as problem:
+        if engine.may_pass(problem):
+            raise Reject(problem, requeue=True) from problem
+        raise
+
+
+def _planned(engine: Engine, group_id: str, parent_id: str, error: str | None) -> Ending:
+    rows = DatabaseWorkflows(engine)
+    for body in rows.bodies([group_id]):
+        if error is None:
+            try:
+                return Ending(_sent(rows, body, parent_id))
+            except (DatabaseError, InterfaceError):
+                raise
+            except Exception as problem:
+                error = encode_exception(problem)
+        return Ending(_failed(rows, body, error), error)
+    return Ending(FollowUps())
+
+
+def _sent(rows: DatabaseWorkflows, body: Body, parent_id: str) -> FollowUps:
+    if not body.body:
+        raise followups.ALTERED_BODY
+    found = followups.of_body(body, rows.members(body.group_id), parent_id, [])
+    return replace(found, envelopes=rows.resolve(found.envelopes))
+
+
+def _failed(rows: DatabaseWorkflows, body: Body, error: str) -> FollowUps:
+    found = followups.of_failed_body(body.body, error) if body.body else FollowUps()
+    if not found.unreachable:
+        # The body can't be read: the nodes say which tasks wait for the group.
+        return FollowUps(unreachable=[LOOK_UP_IN_ROWS])
+    return sendable_errbacks(rows, found)
+
+
+def follow(run: Run, outcome: Outcome, ending: Ending) -> None:
+    """Add what follows from the end of a group to the outcome of ``taskq.body``, in parts if it is large."""
+    if ending.error is None:
+        outcome.follow_ups += parts.of_success(run, ending.found)
+        return
+    outcome.result = ending.error
+    outcome.follow_ups += parts.unreachable(run, ending.found.unreachable)
+    outcome.follow_ups += parts.of_failure(run, replace(ending.found, unreachable=()))

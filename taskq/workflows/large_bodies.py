@@ -1,0 +1,80 @@
+"""Large bodies of chords: a worker's main process neither reads nor plans them.
+
+A body may be a group of 100,000 tasks, or get megabytes of values. In its place goes one small message of the built-in
+task ``taskq.body``. The process that runs it reads the body in its row and the values in theirs
+(``execution.bodies``), and its end sends the body in parts (``parts``), or fails it. Called by ``advance``.
+
+The message has the id of the group: the nodes of the body wait for that id already, so that the body fails however
+this task ends. It has no node and leaves no row. Of two such messages the first that is settled counts: the row of the
+group says whether its body still waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from taskq import states
+from taskq.messages import protocol
+from taskq.messages.announcing import announce
+from taskq.records import LOOK_UP_IN_ROWS, FollowUps, Settlement, Unreachable
+
+from . import rests
+from .port import Body, WorkflowStore
+
+#: The built-in task that sends or fails a large body.
+TASK = "taskq.body"
+#: The most bytes of a body, the most bytes of the values that it gets, and the most members, in a main process.
+MOST_BYTES, MOST_MEMBERS = 256 * 1024, 2_000
+#: The members have waited in the queue already.
+_PRIORITY = 9
+
+
+def message(body: Body, error: str | None, parent_id: str, queue: str) -> FollowUps:
+    """Return the message whose task sends ``body``, or fails it with ``error``, an exception as data.
+
+    ``queue`` is that of a member: its workers know the tasks of the workflow.
+    """
+    envelope = protocol.build(
+        name=TASK,
+        queue=queue,
+        args=[parent_id, error],
+        task_id=body.group_id,
+        reset=False,
+        # Whoever can't run it fails the body.
+        chain=[rests.reference(body.group_id)],
+        ignore_result=True,
+        priority=_PRIORITY,
+        serializer="json",
+        root_id=body.root_id or None,
+        parent_id=parent_id or None,
+    )
+    # A copy of the message does nothing after the first one, and so needs no row with signing either.
+    envelope.tracked = False
+    announce([envelope])
+    return FollowUps([envelope])
+
+
+def is_sent(s: Settlement) -> bool:
+    """Tell whether an end of ``TASK`` sends the body. A body that fails has its exception as the result."""
+    return s.state == states.SUCCESS and s.result is None
+
+
+def due(store: WorkflowStore, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
+    """Return ``settlements`` without those ends of ``TASK`` whose body does not wait, and note that the others end.
+
+    A task that was lost, or never ran, has planned nothing: the rows say what fails.
+    """
+    ends = {s.task_id: s for s in settlements if s.name == TASK}
+    if not ends:
+        return settlements
+    waiting = store.waiting_bodies(ends)
+    over = {group_id: failed for group_id, failed in waiting.items() if not (failed and is_sent(ends[group_id]))}
+    store.end_bodies(over)
+    return [_by_rows(s) for s in settlements if s.name != TASK or s.task_id in over]
+
+
+def _by_rows(s: Settlement) -> Settlement:
+    if s.name != TASK or Unreachable(s.task_id, rests.NAME) not in s.follow_ups.unreachable:
+        return s
+    return replace(s, follow_ups=FollowUps(unreachable=[LOOK_UP_IN_ROWS]))

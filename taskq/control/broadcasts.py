@@ -133,7 +133,9 @@ def _ask(
     finally:
         with suppress(Exception):
             consumer.cancel()
-            queue(channel).delete()
+            # The database has deleted it with its last consumer.
+            if channel.connection.client.transport.driver_type != "django":
+                queue(channel).delete()
     return replies
 
 

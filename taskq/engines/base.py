@@ -54,6 +54,8 @@ class Engine:
     skip_locked = True
     #: Whether a look from the start of a queue steps over all that was claimed since the oldest open transaction began.
     keeps_dead_entries = False
+    #: Whether a message can be deleted and read by one statement, ``take_waiting``.
+    takes = False
     #: Rows for one statement, at most.
     chunk = 500
     #: Characters of results and messages for one transaction that settles, about.
@@ -190,6 +192,10 @@ class Engine:
 
         With ``after`` only messages whose ids are larger than that of their priority, if ``keeps_dead_entries``.
         """
+        raise NotImplementedError
+
+    def take_waiting(self, message_id: int) -> list[Claimed]:
+        """Delete a message that waits, if it is small, and return it: one statement, if the engine ``takes``."""
         raise NotImplementedError
 
     def sizes(self, ids: Sequence[int]) -> dict[int, tuple[int, int]]:

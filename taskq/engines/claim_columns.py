@@ -9,6 +9,12 @@ BODY, HEADERS = 16_384, 8_192
 MOST = BODY + 2 * HEADERS
 
 
+def fits(octets: str = "octet_length({})") -> str:
+    """Return the condition that a claim brings along the whole message."""
+    most = {"headers": HEADERS, "properties": HEADERS, "body": BODY}
+    return " AND ".join(f"{octets.format(name)} <= {size}" for name, size in most.items())
+
+
 def claim_columns(octets: str = "octet_length({})", *more: str) -> str:
     """Return the columns that a claim reads, in the order of ``Claimed``; ``octets`` is the size of a text in SQL.
 

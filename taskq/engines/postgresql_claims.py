@@ -8,7 +8,7 @@ from typing import Any
 
 from taskq.records import Claimed
 
-from .claim_columns import claim_columns
+from .claim_columns import claim_columns, fits
 from .lock_timeout import LockTimeoutEngine
 
 # A claim that a crash of the server forgets is a message that is claimed again, and whose first
@@ -18,6 +18,11 @@ _NO_WAIT = "pg_catalog.set_config('synchronous_commit', 'off', true)"
 # keep them there. An array is read once.
 _CLAIM = (
     f"UPDATE taskq_message m SET token = %s WHERE {{}}m.ctid = ANY(ARRAY({{}})) RETURNING {claim_columns()}, "
+    "extract(epoch FROM expires_at - clock_timestamp())::float8, extract(epoch FROM created_at)::float8"
+)
+# By the key: there is no other plan. The check of the token keeps off the index of claims.
+_TAKE = (
+    f"DELETE FROM taskq_message WHERE id = %s AND (token || '') = '' AND {fits()} RETURNING {claim_columns()}, "
     "extract(epoch FROM expires_at - clock_timestamp())::float8, extract(epoch FROM created_at)::float8"
 )
 # The index of claims has the id as ``id + 0``, and no other index does: see ``storage``.
@@ -65,6 +70,7 @@ class ClaimingEngine(LockTimeoutEngine):
     """The part of PostgreSQL's engine that claims."""
 
     keeps_dead_entries = True
+    takes = True
 
     def claim(self, queue: str, limit: int, token: str, after: Mapping[int, int] | None = None) -> list[Claimed]:
         """See ``base.Engine``; one statement, with the planner told how."""
@@ -76,6 +82,12 @@ class ClaimingEngine(LockTimeoutEngine):
             claimed = self.claimed(cursor.fetchall())
         claimed.sort(key=lambda message: (-message.priority, message.id))
         return claimed
+
+    def take_waiting(self, message_id: int) -> list[Claimed]:
+        """See ``base.Engine``."""
+        with self.cursor() as cursor:
+            cursor.execute(_TAKE, [message_id])
+            return self.claimed(cursor.fetchall())
 
     def with_messages(self, queues: Sequence[str]) -> set[str]:
         """See ``base.Engine``."""

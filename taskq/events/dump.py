@@ -6,11 +6,15 @@ from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from taskq.log_escapes import escaped
 
 from .stamps import Event
+
+#: Reads values of an event, as a tuple.
+Values = Callable[[Event], Any]
 
 #: How many tasks' names are remembered.
 _MOST = 4096
@@ -36,9 +40,10 @@ class Dump:
         kind = event["type"].lower()
         moment = _moment(event.get("timestamp"))
         label = self._label(kind, event) if kind.startswith("task-") else ""
-        form, values = _rest(kind, tuple(event))
+        words, form, values, escaped_values = _rest(kind, tuple(event))
         rest = form % values(event)
-        words = _WORDS.get(kind) or _safe(kind.replace("-", " "))
+        if not rest.isprintable():
+            rest = form % escaped_values(event)
         about = f"{label} {rest}" if label and rest else label or rest
         self._say(f"{_safe(event.get('hostname', ''))} [{moment}] {words}{':' if rest else ''} {about}")
 
@@ -54,13 +59,24 @@ class Dump:
 
 
 @lru_cache(maxsize=256)  # Events of one type have mostly the same fields.
-def _rest(kind: str, names: tuple[str, ...]) -> tuple[str, Callable[[Event], Any]]:
-    """Return the end of a line as a text to fill in, and what reads its values from an event, both by field."""
+def _rest(kind: str, names: tuple[str, ...]) -> tuple[str, str, Values, Values]:
+    """Return the words for a type, and the end of a line as a text to fill in, with what reads its values by field.
+
+    The first reads them as they are, which is quicker, the second so that nothing in them acts on the terminal.
+    """
     placed = _PLACED_OF_FIRST if kind in _FIRST else _PLACED_OF_TASK if kind.startswith("task-") else _PLACED
     others = sorted(name for name in names if name not in placed)
     form = ", ".join(_safe(name).replace("%", "%%") + "=%s" for name in others)
     shown = [(name, _indented if name == "traceback" else _safe) for name in others]
-    return form, lambda event: tuple([show(event[name]) for name, show in shown])
+    words = _WORDS.get(kind) or _safe(kind.replace("-", " "))
+    return words, form, _getter(others), lambda event: tuple([show(event[name]) for name, show in shown])
+
+
+def _getter(names: list[str]) -> Values:
+    """Return a function that reads these fields of an event, as they are."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda event: tuple([event[name] for name in names])
 
 
 def _safe(value: object) -> str:

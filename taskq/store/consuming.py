@@ -44,6 +44,28 @@ def claim(queue: str, limit: int, token: str, alias: str) -> list[Claimed]:
     return []
 
 
+def take(queue: str, alias: str) -> Claimed | None:
+    """Delete the first message of ``queue`` and return it, for a consumer that acknowledges nothing.
+
+    In two statements, where a claim and its acknowledgement are seven: a caller waits for each of them. Raises
+    ``NeedsClaim`` for a message that is not taken so: it has expired, is large, or another consumer was quicker.
+    """
+    engine = for_alias(alias)
+    if not engine.takes:
+        raise NeedsClaim
+    if not (seen := _peek(queue, 1, alias)):
+        return None
+    ((number, expired),) = seen
+    taken = [] if expired else engine.take_waiting(number)
+    if not taken:
+        raise NeedsClaim
+    return taken[0]
+
+
+class NeedsClaim(Exception):
+    """The first message of a queue has to be claimed."""
+
+
 def _peek(queue: str, limit: int, alias: str) -> list[tuple[int, bool]]:
     """Return the ids of the messages that would be claimed, and whether they have expired."""
     waiting = Message.objects.using(alias).filter(token="", queue=queue).order_by(*CLAIM_ORDER)

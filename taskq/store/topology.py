@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.models import Max, QuerySet
 
@@ -33,6 +33,13 @@ class QueueOptions:
     expires: float | None = None
     message_ttl: float | None = None
     arguments: str = "{}"
+
+
+class Declared(NamedTuple):
+    """What a declaration met: whether it has ``made`` the queue, or which options of the existing one differ."""
+
+    made: bool
+    different: list[str]
 
 
 # -- queues
@@ -60,16 +67,18 @@ def queue_options(
     )
 
 
-def declare_queue(name: str, options: QueueOptions, alias: str) -> list[str]:
-    """Insert the queue if it does not exist; return the names of the options that differ from the existing queue's."""
+def declare_queue(name: str, options: QueueOptions, alias: str) -> Declared:
+    """Insert the queue if it does not exist; else compare the options with those of the existing queue."""
     found = Queue.objects.using(alias).filter(name=name).first()
+    made = None
     if found is None or (expired([found], alias) and _expire(found, alias)):
         made = Queue(name=name, used_at=for_alias(alias).present(), **_columns(options))
         Queue.objects.using(alias).bulk_create([made], ignore_conflicts=True)
         found = Queue.objects.using(alias).get(name=name)
-    if found.expires is not None:
+    if found.expires is not None and made is None:
         touch([name], alias)
-    return [option for option, value in _columns(options).items() if getattr(found, option) != value]
+    different = [option for option, value in _columns(options).items() if getattr(found, option) != value]
+    return Declared(made is not None, different)
 
 
 def _columns(options: QueueOptions) -> dict[str, Any]:

@@ -50,7 +50,8 @@ def register(
     Lost workers of this name are forgotten.
     """
     alias = alias or settings.DATABASE
-    Worker.objects.using(alias).filter(name=name, state=Worker.LOST).delete()
+    if state != Worker.CONSUMER:  # connections are never lost ones
+        Worker.objects.using(alias).filter(name=name, state=Worker.LOST).delete()
     token = uuid.uuid4().hex
     now = for_alias(alias).present()
     Worker.objects.using(alias).create(
@@ -83,8 +84,8 @@ def heartbeat(
         return Worker.objects.using(alias).filter(token=token).update(**changes) == 1
 
 
-def deregister(token: str, alias: str | None = None) -> None:
-    """Requeue the messages that a worker still holds, and delete its row.
+def deregister(token: str, alias: str | None = None, *, holds: bool = True) -> None:
+    """Requeue the messages that a worker still ``holds``, if it does, and delete its row.
 
     If rows are locked for too long, the row of the worker may stay: then a peer recovers what it still holds.
     """
@@ -92,7 +93,8 @@ def deregister(token: str, alias: str | None = None) -> None:
     engine = for_alias(alias)
     try:
         with engine.atomic():
-            requeue_held(token, alias)
+            if holds:
+                requeue_held(token, alias)
             Worker.objects.using(alias).filter(token=token).delete()
     except DatabaseError as error:
         if engine.in_transaction() or not engine.gave_up(error):

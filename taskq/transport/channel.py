@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -119,7 +120,7 @@ class Channel(EntityChannel):
             self._requeue(self._prefetched.take_all(consumer.queue), redelivered=False)
         self._do(self.connection.consumers_changed)
         if not self._consumed(consumer.queue) and self._do(topology.is_auto_delete, consumer.queue, self.alias):
-            self._do(topology.delete_queue, consumer.queue, self.alias)
+            self.queue_delete(consumer.queue)
 
     def deliver(self) -> bool:
         """Hand one message to a consumer, in turns; false if no message waits for any consumer."""
@@ -148,6 +149,9 @@ class Channel(EntityChannel):
             claimed = self._prefetched.take(queue)
             if claimed is None:
                 limit = 1 if only else self._prefetched.wanted(queue, room)
+                if no_ack and limit == 1:
+                    with suppress(consuming.NeedsClaim):
+                        return self._take(queue)
                 self._prefetched.put(queue, limit, self._do(self._claim, queue, limit))
                 claimed = self._prefetched.take(queue)
             if claimed is None:
@@ -159,6 +163,12 @@ class Channel(EntityChannel):
             if self._acknowledge([claimed.id]):
                 return claimed
         return None
+
+    def _take(self, queue: str) -> Claimed | None:
+        """Return one message, which is deleted already, or ``None`` if no message waits."""
+        taken = self._do(consuming.take, queue, self.alias)
+        self._prefetched.note(queue, taken is not None)
+        return taken
 
     def _claim(self, queue: str, limit: int) -> list[Claimed]:
         return consuming.claim(queue, limit, self.connection.lease.hold(), self.alias)

@@ -47,6 +47,8 @@ class ConnectionLease:
         #: Those that were deleted all the same.
         self._gone: list[str] = []
         self._watch = peers.PeerWatch(seconds)
+        #: Whether there may be messages with the token.
+        self._holds = False
 
     @property
     def token(self) -> str:
@@ -54,9 +56,10 @@ class ConnectionLease:
         return self._token if self._pid == os.getpid() else ""
 
     def hold(self) -> str:
-        """Return the token; the first call inserts the connection's row."""
+        """Return the token, for a claim; the first call inserts the connection's row."""
         if not self.token:
             self._register()
+        self._holds = True
         return self._token
 
     def _register(self) -> None:
@@ -78,12 +81,14 @@ class ConnectionLease:
     def consume_from(self, queues: Iterable[str]) -> None:
         """Write the consumed queues to the row; those that expire without use are kept in use."""
         self.queues = sorted(set(queues))
+        if self.token:
+            workers.heartbeat(self.token, info={"queues": self.queues}, alias=self.alias)
+        elif self.queues:
+            self._register()
         expiries = topology.expiries(self.queues, self.alias)
         self._expiring, self._gone = sorted(expiries), []
         self._touch_every = max(_SHORTEST, min(expiries.values(), default=inf) / 3)
         self._next_touch = monotonic()
-        if self.token:
-            workers.heartbeat(self.token, info={"queues": self.queues}, alias=self.alias)
 
     def keep(self) -> None:
         """Renew the lease, keep the queues in use and recover dead peers, each if it is due."""
@@ -137,7 +142,7 @@ class ConnectionLease:
     def deregister(self) -> None:
         """Delete the row; the messages that are still held are requeued."""
         if self.token:
-            workers.deregister(self._token, self.alias)
+            workers.deregister(self._token, self.alias, holds=self._holds)
         self._token = ""
         _held.discard(self)
 

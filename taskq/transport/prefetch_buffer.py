@@ -37,6 +37,10 @@ class PrefetchBuffer:
         if claimed:
             self._ready.setdefault(queue, deque()).extend(claimed)
 
+    def note(self, queue: str, found: bool) -> None:
+        """Note that one message was taken without a claim, or that there was none."""
+        self._last[queue] = (int(found), monotonic())
+
     def take(self, queue: str) -> Claimed | None:
         """Return the next message of a queue, or ``None`` if a claim is needed."""
         ready = self._ready.get(queue)

@@ -115,10 +115,7 @@ class Transport(virtual.Transport):
 
     def consumers_changed(self) -> None:
         """Write the queues that the channels consume from to the lease's row."""
-        queues = self._consumed()
-        if queues:
-            self.lease.hold()
-        self.lease.consume_from(queues)
+        self.lease.consume_from(self._consumed())
 
     # -- kombu's life cycle. ``connection`` is the Transport that ``establish_connection`` returned. It is not ``self``
     # when kombu, which looks up the method first, has switched to another URL of several while it connected.

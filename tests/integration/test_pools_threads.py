@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 import pytest
@@ -54,3 +55,12 @@ def test_ended_thread_has_closed_its_connections():
         driver.pool.stop()
 
     assert opened[0].connection is None
+
+
+@pytest.mark.parametrize("kind", ["threads", "solo"])
+def test_thread_that_computes_gives_way_sooner_while_the_pool_runs(kind: str):
+    before = sys.getswitchinterval()
+    with driving(kind) as driver:
+        assert sys.getswitchinterval() == pytest.approx(0.001)
+        driver.pool.stop()
+    assert sys.getswitchinterval() == pytest.approx(before)

@@ -102,14 +102,12 @@ def _revoke_here(state: WorkerState, held: Collection[Request], signal: str) -> 
     """
     if not held:
         return None
-    node = state.node
+    node, jobs = state.node, {request.job for request in held}
+    # Before the loop ends them: the reply is about these.
+    running = [each.request.id for each in state.running() if each.request.job in jobs]
     node.calls.post(node.consumer.revoke, {request.message.id: signal or "revoke" for request in held})
     pool = node.consumer.pool
-    if not signal or pool.supports_terminate:
-        return None
-    jobs = {request.job for request in held}
-    running = [each.request.id for each in state.running() if each.request.job in jobs]
-    if not running:
+    if not (signal and running) or pool.supports_terminate:
         return None
     names = ", ".join(running)
     if pool.supports_grace and "+" in signal:

@@ -62,7 +62,7 @@ class Declarations(Duty):
         return False
 
     def _declare(self, queue: Queue) -> None:
-        different = topology.declare_queue(queue.name, _options(queue), self._alias)
+        different = topology.declare_queue(queue.name, _options(queue), self._alias).different
         _warn("queue", queue.name, different)
         for exchange, key in bindings_of(queue):
             if exchange.name:

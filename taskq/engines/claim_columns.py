@@ -15,16 +15,16 @@ def fits(octets: str = "octet_length({})") -> str:
     return " AND ".join(f"{octets.format(name)} <= {size}" for name, size in most.items())
 
 
-def claim_columns(octets: str = "octet_length({})") -> str:
+def claim_columns(octets: str = "octet_length({})", *more: str) -> str:
     """Return the columns that a claim reads, in the order of ``Claimed``; ``octets`` is the size of a text in SQL.
 
-    Each engine adds the seconds until the message expires, and the Unix time when it was written. A task may have been
-    revoked before it was sent: each message is looked for only if there is such a task at all, which is asked once in a
-    statement.
+    A body comes along only if it meets the conditions ``more`` too. Each engine adds the seconds until the message
+    expires, and the Unix time when it was written. A task may have been revoked before it was sent: each message is
+    looked for only if there is such a task at all, which is asked once in a statement.
     """
     fits = {name: f"{octets.format(name)} <= {HEADERS}" for name in ("headers", "properties")}
     headers, properties = (f"CASE WHEN {condition} THEN {name} ELSE '' END" for name, condition in fits.items())
-    body = f"{octets.format('body')} <= {BODY} AND {' AND '.join(fits.values())}"
+    body = " AND ".join([f"{octets.format('body')} <= {BODY}", *fits.values(), *more])
     return (
         f"id, queue, task_id, {headers}, CASE WHEN {body} THEN body ELSE '' END, content_type, content_encoding, "
         f"{properties}, exchange, routing_key, priority, deliveries, redelivered, tracked, "

@@ -16,8 +16,10 @@ from typing import Any
 
 from django.db import connections
 
+from taskq.models.fields import OCTETS
 from taskq.records import NEVER, Claimed, DuePlace, Moment, Settlement
 
+from . import large_texts
 from .base import (
     FINAL,
     GROUP_COLUMNS,
@@ -84,17 +86,18 @@ _INSERT_NODE = (
 )
 _NODE_RESET = "UPDATE SET " + ", ".join(f"{c} = excluded.{c}" for c in NODE_COLUMNS.split(", ") if c != "task_id")
 _INSERT_EVENT = "INSERT INTO taskq_taskevent (task_id, kind, at, worker, detail) VALUES (%s, %s, %s, %s, %s)"
-#: The most memory for pages on the store thread: with SQLite's 2 MiB a large message is read several times for a claim.
-_CACHE_KIB = 24 * 1024
+#: The most memory for pages on the store thread: with SQLite's 2 MiB a large row that
+#: was not written by taskq, or by an older version, is read several times for a claim.
+_CACHE_KIB = 16 * 1024
 #: The pages of the log from which on the store thread copies them after all. SQLite's own number is 1,000.
 _MOST_IN_LOG = 16_000
-#: ``octet_length`` came with SQLite 3.43.
-_OCTETS = "length(CAST({} AS BLOB))"
 #: A column of time as a Unix time.
 _UNIX = "(julianday({}) - 2440587.5) * 86400"
+#: A body that stands apart does not come along: a blob is in its place.
+_CLAIMED = claim_columns("length(CAST({} AS BLOB))", "typeof(body) = 'text'")
 _CLAIM = (
     "UPDATE taskq_message SET token = %s WHERE id IN (SELECT id FROM taskq_message INDEXED BY taskq_message_to_claim "
-    f"WHERE token = '' AND queue = %s ORDER BY priority DESC, id LIMIT %s) RETURNING {claim_columns(_OCTETS)}, "
+    f"WHERE token = '' AND queue = %s ORDER BY priority DESC, id LIMIT %s) RETURNING {_CLAIMED}, "
     # As text: the column by itself would be converted to a naive datetime.
     f"expires_at || '', {_UNIX.format('created_at')}"
 )
@@ -203,7 +206,7 @@ class SqliteEngine(Engine):
     batch_bytes = 2_000_000
     own_clock = False
     false, true = "0", "1"
-    octets = _OCTETS
+    octets = OCTETS
     now_sql = "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now')"
     unix_time = _UNIX
 
@@ -228,39 +231,47 @@ class SqliteEngine(Engine):
         self, message: Sequence[Any], run: Sequence[Any] | None, *, due: Moment | None, reset: bool, wake: bool
     ) -> None:
         """One transaction."""
+        message, run, texts = large_texts.apart(message, run)
         now = unix_now()
         text = _text(now)
         values = [*_with_times(message, _MESSAGE_MOMENTS, now), text]
-        with nullcontext() if run is None else self.atomic(), self.cursor() as cursor:
+        with self.atomic() if texts or run is not None else nullcontext(), self.cursor() as cursor:
             if run is not None:
                 cursor.execute(_INSERT_RUN[reset], [*_with_times(run, _RUN_MOMENTS, now), text])
             if due is None:
                 cursor.execute(_INSERT_MESSAGE, values)
             else:
                 cursor.execute(_INSERT_SCHEDULED, [*values, _time(due, now)])
+            for statement, params in texts:
+                cursor.execute(statement, params)
 
     def insert_messages(self, rows: Sequence[Sequence[Any]]) -> None:
         now = unix_now()
         text = _text(now)
-        self._run(_INSERT_MESSAGE, [(*_with_times(row, _MESSAGE_MOMENTS, now), text) for row in rows])
+        rows, texts = large_texts.each(large_texts.message_apart, rows)
+        self._run(_INSERT_MESSAGE, [(*_with_times(row, _MESSAGE_MOMENTS, now), text) for row in rows], texts)
 
     def insert_scheduled(self, rows: Sequence[Sequence[Any]], due: Sequence[Moment]) -> None:
         now = unix_now()
         text = _text(now)
-        timed = zip(rows, due, strict=True)
-        self._run(_INSERT_SCHEDULED, [(*_with_times(r, _MESSAGE_MOMENTS, now), text, _time(d, now)) for r, d in timed])
+        rows, texts = large_texts.each(large_texts.message_apart, rows)
+        timed = [(*_with_times(r, _MESSAGE_MOMENTS, now), text, _time(d, now)) for r, d in zip(rows, due, strict=True)]
+        self._run(_INSERT_SCHEDULED, timed, texts)
 
     def insert_runs(self, rows: Sequence[Sequence[Any]], *, reset: bool) -> None:
         now = unix_now()
         text = _text(now)
-        self._run(_INSERT_RUN[reset], [(*_with_times(row, _RUN_MOMENTS, now), text) for row in rows])
+        rows, texts = large_texts.each(large_texts.run_apart, rows)
+        self._run(_INSERT_RUN[reset], [(*_with_times(row, _RUN_MOMENTS, now), text) for row in rows], texts)
 
-    def _run(self, sql: str, rows: list[Any]) -> None:
-        with self.cursor() as cursor:
+    def _run(self, sql: str, rows: list[Any], texts: large_texts.Statements | None = None) -> None:
+        with self.atomic() if texts else nullcontext(), self.cursor() as cursor:
             if len(rows) == 1:
                 cursor.execute(sql, rows[0])
             else:
                 cursor.executemany(sql, rows)
+            for statement, params in texts or ():
+                cursor.execute(statement, params)
 
     def claim(self, queue: str, limit: int, token: str, after: Mapping[int, int] | None = None) -> list[Claimed]:
         with self.cursor() as cursor:

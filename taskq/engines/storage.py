@@ -42,6 +42,52 @@ INDEXES_1 = {
 }
 
 
+def _text_triggers() -> dict[str, str]:
+    """Return the triggers by which a ``LargeText`` is deleted on SQLite with the last row that has its key.
+
+    Those of a deletion come before it, and look into the row: ``OLD`` would read a large text that is in the row.
+    """
+    columns = {"taskq_message": "body", "taskq_scheduledmessage": "body", "taskq_taskrun": "arguments"}
+    # Only the rows of one task have one key, but for what a program has written past taskq.
+    same = "task_id = OLD.task_id AND typeof({0}) = 'blob' AND substr({0}, 1, 32) = {1}"
+    triggers = {}
+    for own, column in columns.items():
+        in_row = f"(SELECT substr({column}, 1, 32) FROM {own} WHERE id = OLD.id)"
+        for verb, event, is_apart, key in (
+            ("deleted", "BEFORE DELETE", f"(SELECT typeof({column}) FROM {own} WHERE id = OLD.id) = 'blob'", in_row),
+            ("replaced", f"AFTER UPDATE OF {column}", f"typeof(OLD.{column}) = 'blob'", f"substr(OLD.{column}, 1, 32)"),
+        ):
+            others = "".join(
+                f" AND NOT EXISTS (SELECT 1 FROM {table} WHERE {same.format(name, key)}"
+                f"{' AND id <> OLD.id' if verb == 'deleted' and table == own else ''})"
+                for table, name in columns.items()
+            )
+            triggers[f"{own}_text_{verb}"] = (
+                f"{event} ON {own} WHEN {is_apart} "
+                f"BEGIN DELETE FROM taskq_largetext WHERE key = CAST({key} AS TEXT){others}; END"
+            )
+    return triggers
+
+
+#: SQLite's triggers by name. A migration that has Django make one of the tables anew drops them: it has to end with
+#: ``create_triggers``, which a test asks for.
+TRIGGERS_1 = _text_triggers()
+
+
+def create_triggers(triggers: dict[str, str], schema_editor: Any) -> None:
+    """Make the triggers where the database is SQLite; for migrations."""
+    if schema_editor.connection.vendor == "sqlite":
+        for name, definition in triggers.items():
+            schema_editor.execute(f"CREATE TRIGGER {name} {definition}")
+
+
+def drop_triggers(triggers: dict[str, str], schema_editor: Any) -> None:
+    """Drop the triggers where the database is SQLite; for migrations."""
+    if schema_editor.connection.vendor == "sqlite":
+        for name in triggers:
+            schema_editor.execute(f"DROP TRIGGER {name}")
+
+
 def rebuild(indexes: dict[str, dict[str, str]], schema_editor: Any) -> None:
     """Make the indexes of the database anew; for migrations."""
     for name, definition in indexes.get(schema_editor.connection.vendor, {}).items():

@@ -2,6 +2,7 @@
 
 from .event import TaskEvent
 from .failure import Error, ErrorCount, Failure
+from .large_text import LargeText
 from .log import TaskLog
 from .message import CLAIM_ORDER, DUE_ORDER, KeptMessage, Message, ScheduledMessage
 from .pause import QueuePause
@@ -25,6 +26,7 @@ __all__ = [
     "Failure",
     "Group",
     "KeptMessage",
+    "LargeText",
     "Lease",
     "Message",
     "Node",

@@ -9,7 +9,9 @@ from zoneinfo import ZoneInfo
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Func
+from django.db.models.expressions import Col
 from django.db.models.lookups import Exact
+from django.utils.functional import cached_property
 
 if TYPE_CHECKING:  # Django's fields can't be subscripted at run time.
     CharField = models.CharField[str, str]
@@ -102,17 +104,6 @@ class PayloadField(TextField):
         return name, "taskq.models.fields.PayloadField", args, kwargs
 
 
-class Octets(Func):
-    """The bytes of a text, for a queryset."""
-
-    function = "OCTET_LENGTH"
-    output_field = models.IntegerField()
-
-    def as_sqlite(self, compiler: Any, connection: BaseDatabaseWrapper, **context: Any) -> Any:
-        """Return the expression for SQLite, which has the function since its version 3.43."""
-        return self.as_sql(compiler, connection, template="LENGTH(CAST(%(expressions)s AS BLOB))", **context)
-
-
 class NullablePayloadField(NullableTextField):
     """The same where there may be nothing; give it ``null=True``."""
 
@@ -124,6 +115,66 @@ class NullablePayloadField(NullableTextField):
         """Describe the field for migrations, which know no difference."""
         name, _, args, kwargs = super().deconstruct()
         return name, "taskq.models.fields.PayloadField", args, kwargs
+
+
+# On SQLite a column of text may have a blob: a stand-in, which has the key of a ``LargeText``, and the end of the text.
+# Whether it is one is known without reading the value, which may be a large text of an older version.
+_STANDS_IN, _KEY, _END = "typeof({0}) = 'blob'", "CAST(substr({0}, 1, 32) AS TEXT)", "substr({0}, 33)"
+#: The text of such a column, empty if the ``LargeText`` is gone.
+WHOLE = (
+    f"CASE WHEN {_STANDS_IN} THEN COALESCE((SELECT CAST(content AS TEXT) || CAST({_END} AS TEXT) FROM taskq_largetext "
+    f"WHERE key = {_KEY}), '') ELSE {{0}} END"
+)
+#: The bytes of that text. The length of a blob is known without reading it; ``octet_length`` came with SQLite 3.43.
+OCTETS = (
+    f"CASE WHEN {_STANDS_IN} THEN COALESCE((SELECT length(content) + length({_END}) FROM taskq_largetext "
+    f"WHERE key = {_KEY}), 0) ELSE length(CAST({{0}} AS BLOB)) END"
+)
+
+
+class WholeCol(Col):
+    """A column that may have a stand-in, in a query: it gives, and is compared by, the whole text."""
+
+    def as_sqlite(self, compiler: Any, connection: BaseDatabaseWrapper, **context: Any) -> Any:
+        """Return the expression for SQLite."""
+        sql, params = self.as_sql(compiler, connection)
+        return WHOLE.format(sql), params
+
+
+class _TextApart:
+    """Makes the columns of fields whose large texts stand in ``LargeText`` on SQLite: see there."""
+
+    @cached_property
+    def cached_col(self: Any) -> Col:
+        """The column in queries of its own table."""
+        return WholeCol(self.model._meta.db_table, self)
+
+    def get_col(self: Any, alias: Any, output_field: Any = None) -> Any:
+        """Return the column in a query."""
+        if alias == self.model._meta.db_table and output_field in (None, self):
+            return self.cached_col
+        return WholeCol(alias, self, output_field)
+
+
+class LargeTextField(_TextApart, PayloadField):
+    """A ``PayloadField`` whose large texts stand apart on SQLite. Queries give the whole text."""
+
+
+class NullableLargeTextField(_TextApart, NullablePayloadField):
+    """The same where there may be nothing; give it ``null=True``."""
+
+
+class Octets(Func):
+    """The bytes of a column of text, for a queryset."""
+
+    function = "OCTET_LENGTH"
+    output_field = models.IntegerField()
+
+    def as_sqlite(self, compiler: Any, connection: BaseDatabaseWrapper, **context: Any) -> Any:
+        """Return the expression for SQLite, which reads no text that stands apart."""
+        (column,) = self.get_source_expressions()
+        sql, params = column.as_sql(compiler, connection)
+        return OCTETS.format(sql), params
 
 
 def _to_database(value: datetime | None, connection: BaseDatabaseWrapper) -> Any:

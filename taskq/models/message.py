@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from .fields import KeyField, MomentField, NullableMomentField, OrderedId, PayloadField
+from .fields import KeyField, LargeTextField, MomentField, NullableMomentField, OrderedId, PayloadField
 
 #: The order in which the waiting messages of a queue are claimed; for ``order_by``. An index has it.
 CLAIM_ORDER = ("-priority", OrderedId())
@@ -25,7 +25,7 @@ class BaseMessage(models.Model):
     name = KeyField(max_length=255, default="")
     priority = models.SmallIntegerField(default=0)
     headers = PayloadField()
-    body = PayloadField()
+    body = LargeTextField()
     content_type = KeyField(max_length=64, default="application/json")
     content_encoding = KeyField(max_length=64, default="utf-8")
     properties = PayloadField()

@@ -6,7 +6,7 @@ from django.db import models
 
 from taskq import states
 
-from .fields import KeyField, MomentField, NullableMomentField, NullablePayloadField
+from .fields import KeyField, MomentField, NullableLargeTextField, NullableMomentField, NullablePayloadField
 
 
 class TaskRun(models.Model):
@@ -23,7 +23,7 @@ class TaskRun(models.Model):
     state = KeyField(max_length=50, default=states.PENDING)
     queue = KeyField(max_length=255, default="")
     priority = models.SmallIntegerField(default=0)
-    arguments = NullablePayloadField(null=True)
+    arguments = NullableLargeTextField(null=True)
     result = NullablePayloadField(null=True)
     content_type = KeyField(max_length=64, default="application/json")
     traceback = NullablePayloadField(null=True)

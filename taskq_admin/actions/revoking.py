@@ -42,6 +42,8 @@ def revoke(ids: Sequence[str], **options: Any) -> Revoked:
             found.ended.append(task_id)
         elif state == states.REVOKED:
             found.revoked.append(task_id)
+        elif state in states.READY_STATES:
+            found.ended.append(task_id)
         else:
-            (found.ended if state in states.READY_STATES else found.asked).append(task_id)
+            found.asked.append(task_id)
     return found

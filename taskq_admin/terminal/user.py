@@ -52,15 +52,25 @@ class Actor:
             raise CommandError(f"--as: there is no user {escaped(username)}.") from None
         return cls(str(user.get_username()), user)
 
-    def note(self, key: str, task_ids: Sequence[str], text: str = "") -> None:
-        """Write down what was done to tasks; ``text`` says which, if nobody named them one by one."""
+    def rows_of(self, task_ids: Sequence[str]) -> list[TaskRun]:
+        """Return the rows of tasks for their entries: for what deletes them, which ``note`` comes after."""
+        if self.user is None or len(task_ids) > MOST:
+            return []
+        found = TaskRun.objects.using(settings.DATABASE).filter(task_id__in=task_ids)
+        return list(found.only("pk", "task_id", "name"))
+
+    def note(self, key: str, task_ids: Sequence[str], text: str = "", rows: Sequence[TaskRun] | None = None) -> None:
+        """Write down what was done to tasks; ``text`` says which, if nobody named them one by one.
+
+        ``rows`` are theirs and perhaps others', if they were read before.
+        """
         if not task_ids:
             return
         if self.user is None or text or len(task_ids) > MOST:
             self._note("taskrun", key, text or _listed(task_ids), [])
             return
-        found = TaskRun.objects.using(settings.DATABASE).filter(task_id__in=task_ids)
-        rows = list(found.only("pk", "task_id", "name"))
+        touched = set(task_ids)
+        rows = [row for row in (self.rows_of(task_ids) if rows is None else rows) if row.task_id in touched]
         if rows:
             self._note("taskrun", key, "", rows)
         known = {row.task_id for row in rows}

@@ -15,8 +15,8 @@ from django.core.management import CommandError, call_command
 from taskq import control, send_task
 from taskq.models import Attempt, Error, ErrorCount, Message, Rerun, ScheduledMessage, TaskRun
 from taskq.timezones import now
-from taskq_admin.management.commands.tasks import _described
 from taskq_admin.queries.progress import BULK
+from taskq_admin.terminal.chosen import described
 from taskq_admin.terminal.user import MOST, Actor
 
 pytestmark = pytest.mark.django_db
@@ -244,5 +244,5 @@ def test_without_a_user_actions_are_in_a_log_of_their_own(
 
 def test_log_names_filters_on_payloads_without_what_was_looked_for() -> None:
     options = {"ids": [], "state": "failed", "queue": "", "name": "", "worker": "", "since": ""}
-    told = _described(options | {"error": "for ann", "search": "order_id=123 mail"}, 2)
+    told = described(options | {"error": "for ann", "search": "order_id=123 mail"}, 2)
     assert told == "2 tasks: state=failed, error=..., search=order_id=... mail"

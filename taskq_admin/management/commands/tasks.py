@@ -1,12 +1,12 @@
-"""``manage.py tasks``: list, look at, retry and revoke tasks, and see which errors there are."""
+"""``manage.py tasks``: look at tasks and errors; retry, revoke, move, prioritize and delete tasks."""
 
 from __future__ import annotations
 
 import json
 from argparse import ArgumentParser
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -20,17 +20,16 @@ from taskq.log_escapes import escaped
 from taskq.management import arguments
 from taskq_admin.actions import revoking
 from taskq_admin.parameters import parsed
-from taskq_admin.queries import columns, errors, matching
-from taskq_admin.queries.wanted import Wanted, without_payload
+from taskq_admin.queries import columns, errors
 from taskq_admin.terminal import details
+from taskq_admin.terminal.chosen import add_filters, chosen, described, wanted
 from taskq_admin.terminal.tables import table
 from taskq_admin.terminal.user import Actor, add_argument
 
 #: Tasks that are acted upon, and written down, at once.
 _AT_ONCE = 500
-_STATES = ("running", "waiting", "scheduled", "succeeded", "failed", "retrying", "revoked")
-#: Options that say which tasks are meant, and the names of the parameters of the admin's list.
-_FILTERS = {"state": "tab", "queue": "queue", "name": "name", "worker": "worker", "since": "since"}
+#: States of tasks that an action means if the caller names none.
+_FAILED, _WAIT, _ENDED = ("failed",), ("waiting", "scheduled", "retrying"), ("succeeded", "failed", "revoked")
 _LIST = {"task_id": "ID", "state": "STATE", "name": "NAME", "queue": "QUEUE", "created_at": "SENT", "said": "ERROR"}
 _COUNTS = {span.key: span.key for span in errors.SPANS}
 _ERRORS = {"error": "ERROR", **_COUNTS, "last_seen": "LAST", "name": "NAME", "said": "MESSAGE"}
@@ -39,14 +38,18 @@ _ERRORS = {"error": "ERROR", **_COUNTS, "last_seen": "LAST", "name": "NAME", "sa
 class Command(BaseCommand):
     """Parses, calls, prints."""
 
-    help = "List tasks and errors, show a task, retry and revoke tasks: one, some, or all that match."
+    help = (
+        "List tasks and errors, show, retry, revoke, move, prioritize and delete tasks: one, some, or all that match."
+    )
     requires_system_checks = []
     requires_migrations_checks = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add the five actions."""
-        actions = parser.add_subparsers(dest="action", metavar="{list,show,retry,revoke,errors}", required=True)
-        _add_filters(actions.add_parser("list", help="the newest tasks, all or those that match"), limit=20)
+        """Add the actions."""
+        actions = parser.add_subparsers(
+            dest="action", metavar="{list,show,retry,revoke,move,prioritize,delete,errors}", required=True
+        )
+        add_filters(actions.add_parser("list", help="the newest tasks, all or those that match"), limit=20)
         show = actions.add_parser("show", help="all that is known of one task")
         show.add_argument("id")
         retry = actions.add_parser("retry", help="run ended tasks again as they were sent")
@@ -64,11 +67,17 @@ class Command(BaseCommand):
         revoke = actions.add_parser("revoke", help="have tasks not run; running ones go on")
         revoke.add_argument("--terminate", action="store_true", help="end running tasks too")
         revoke.add_argument("--signal", default="SIGTERM", help="the signal for --terminate (SIGTERM)")
-        for action in (retry, revoke):
+        move = actions.add_parser("move", help="have waiting and scheduled tasks run from another queue")
+        move.add_argument("--to-queue", required=True, help="from which one")
+        prioritize = actions.add_parser("prioritize", help="give waiting and scheduled tasks another priority")
+        prioritize.add_argument("--priority", type=int, required=True, help="0 to 9, larger is sooner")
+        delete = actions.add_parser("delete", help="delete the rows of ended tasks, for good")
+        delete.add_argument("-f", "--force", action="store_true", help="don't ask")
+        for action in (retry, revoke, move, prioritize, delete):
             action.add_argument("ids", nargs="*", metavar="id", help="ids of tasks, instead of the options below")
             action.add_argument("--dry-run", action="store_true", help="only say which tasks it would be")
             add_argument(action)
-            _add_filters(action, limit=None)
+            add_filters(action, limit=None)
         failures = actions.add_parser("errors", help="failures by task, exception and message, those seen last first")
         failures.add_argument("--limit", type=arguments.count, default=20, help="how many at most (20)")
         for action in (show, failures):
@@ -89,7 +98,7 @@ class Command(BaseCommand):
     # -- reading
 
     def _list(self, options: dict[str, Any]) -> None:
-        rows, looked_at = columns.newest(_wanted(options), options["limit"])
+        rows, looked_at = columns.newest(wanted(options), options["limit"])
         if options["json"]:
             self._print_json(rows)
             return
@@ -118,7 +127,7 @@ class Command(BaseCommand):
     def _retry(self, options: dict[str, Any]) -> None:
         actor = Actor.of(options["username"])
         more = {"new": options["new"], "by": actor.name, **_changes(options)}
-        ids = self._chosen(options, "failed")
+        ids = chosen(options, _FAILED)
         if options["dry_run"]:
             self._only_say(ids, "retried")
         elif len(options["ids"]) == 1:
@@ -128,14 +137,10 @@ class Command(BaseCommand):
             text = f"{retried.of} runs again{f' as {retried.task_id}' if retried.new else ''}{unknown}."
             self._say_done(options, {"task_id": retried.task_id, "of": retried.of}, text)
         else:
-            counts = control.Counts()
-            for part in _parts(ids):
-                _add(counts, found := control.retry_many(part, **more))
-                actor.note(_key_of(options), found.ids, _described(options, found.done))
-            self._say_counts(options, counts, "retried")
+            self._do(options, ids, "retried", _key_of(options), lambda part: control.retry_many(part, **more))
 
     def _revoke(self, options: dict[str, Any]) -> None:
-        actor, ids = Actor.of(options["username"]), list(self._chosen(options, ""))
+        actor, ids = Actor.of(options["username"]), list(chosen(options, ("",)))
         if options["dry_run"]:
             self._only_say(iter(ids), "revoked")
             return
@@ -144,7 +149,7 @@ class Command(BaseCommand):
         key, counts = "terminate" if options["terminate"] else "revoke", Counter[str]()
         for part in _parts(ids):
             became = revoking.revoke(part, terminate=options["terminate"], signal=options["signal"])
-            actor.note(key, became.touched, _described(options, len(became.touched)))
+            actor.note(key, became.touched, described(options, len(became.touched)))
             counts.update(revoked=len(became.revoked), asked=len(became.asked), ended=len(became.ended))
         told = "told to end" if options["terminate"] else "told to stop: what runs already goes on to its end"
         words = {"revoked": "revoked", "ended": "had ended", "asked": told}
@@ -152,25 +157,58 @@ class Command(BaseCommand):
         if counts["ended"] == len(ids):
             raise CommandError("No task was revoked: all had ended.")
 
-    def _chosen(self, options: dict[str, Any], state: str) -> Iterator[str]:
-        """Return the ids of the caller, or of all tasks that match, of ``state`` if the caller names none.
+    def _move(self, options: dict[str, Any]) -> None:
+        queue = options["to_queue"]
+        self._do(options, chosen(options, _WAIT), "moved", "move", lambda part: control.move(part, queue))
 
-        Raises ``CommandError`` for neither or both.
-        """
-        given = any(options[name] for name in (*_FILTERS, "error", "search"))
-        if options["ids"]:
-            if given:
-                raise CommandError("Name tasks by their ids, or by options that all of them match, not by both.")
-            return iter(dict.fromkeys(options["ids"]))
-        if not given:
-            raise CommandError("Which tasks? Name them by their ids, or give options such as --state and --name.")
-        ids = chain.from_iterable(matching.walk(_wanted(options | {"state": options["state"] or state})))
-        return islice(ids, options["limit"])
+    def _prioritize(self, options: dict[str, Any]) -> None:
+        priority = options["priority"]
+        ids = chosen(options, _WAIT)
+        self._do(options, ids, "prioritized", "prioritize", lambda part: control.prioritize(part, priority))
+
+    def _delete(self, options: dict[str, Any]) -> None:
+        ids = list(chosen(options, _ENDED))
+        if ids and not (options["force"] or options["dry_run"]):
+            self._ask(f"{len(ids)} tasks will be deleted, with results, attempts and events. There is no way back.")
+        self._do(options, ids, "deleted", "delete", control.delete_runs)
+
+    def _do(
+        self,
+        options: dict[str, Any],
+        ids: Iterable[str],
+        what: str,
+        key: str,
+        act: Callable[[list[str]], control.Counts],
+    ) -> None:
+        """Act on tasks, a part at a time, and say what became of them."""
+        actor, counts = Actor.of(options["username"]), control.Counts()
+        if options["dry_run"]:
+            self._only_say(ids, what)
+            return
+        for part in _parts(ids):
+            # Before they are deleted: the log has their names.
+            rows = actor.rows_of(part)
+            _add(counts, found := act(part))
+            actor.note(key, found.ids, described(options, found.done), rows)
+        if not (counts.done or counts.refused):
+            raise CommandError("No task matches.")
+        self._say_counts(options, counts, what)
+
+    def _ask(self, warning: str) -> None:
+        # Not to standard output, which may be read by a program.
+        self.stderr.write(f"{warning}\n(to skip this question use the -f option)\nAre you sure (yes/NO)?", ending=" ")
+        self.stderr.flush()
+        try:
+            answer = input()
+        except EOFError:
+            answer = ""
+        if answer.strip().lower() not in {"y", "yes"}:
+            raise CommandError("Nothing was deleted.")
 
     # -- printing
 
     def _say_counts(self, options: dict[str, Any], counts: control.Counts, what: str) -> None:
-        refused = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.refused.items()))
+        refused = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in sorted(counts.refused.items()))
         said = f"{counts.done} {what}." + (f" Not: {refused}." if refused else "")
         self._say_done(options, {"done": counts.done, "refused": counts.refused}, said)
         for text in counts.examples.values():
@@ -184,7 +222,7 @@ class Command(BaseCommand):
         else:
             self.stdout.write(escaped(text))
 
-    def _only_say(self, ids: Iterator[str], what: str) -> None:
+    def _only_say(self, ids: Iterable[str], what: str) -> None:
         count = 0
         for task_id in ids:
             count += 1
@@ -236,15 +274,6 @@ def _value(text: str) -> Any:
         return text
 
 
-def _described(options: dict[str, Any], count: int) -> str:
-    """Return which tasks were meant, if they were not named by their ids."""
-    if options["ids"]:
-        return ""
-    filters = {name: options[name] for name in (*_FILTERS, "error", "search") if options[name]}
-    told = [f"{name}={without_payload(name, str(value))}" for name, value in filters.items()]
-    return f"{count} tasks: {', '.join(told)}"
-
-
 _TIMES = frozenset({"created_at", "last_seen"})
 
 
@@ -254,27 +283,3 @@ def _second(text: str | None) -> str:
 
 def _said(row: dict[str, Any]) -> str:
     return ": ".join(filter(None, (row["exception"], row["message"]))) or row.get("progress") or ""
-
-
-def _add_filters(parser: ArgumentParser, limit: int | None) -> None:
-    add = parser.add_argument
-    add("--state", choices=_STATES, help="of these only")
-    add("--queue", help="of this queue")
-    add("--name", help="of this name")
-    add("--worker", help="that this worker runs or ran")
-    add("--error", help="that failed with this in the class or the message of the exception")
-    add("--since", help="sent since 30min, 24h or 7d ago, or since a time")
-    add("--search", default="", help="as in the admin: an id, a part of a name, order_id=123")
-    add("--limit", type=arguments.count, default=limit, help=f"how many at most ({limit or 'all'})")
-    add("--json", action="store_true", help="print JSON")
-
-
-def _wanted(options: dict[str, Any]) -> Wanted:
-    parameters = {parameter: options[name] or "" for name, parameter in _FILTERS.items()}
-    search = options["search"]
-    if error := options["error"]:
-        search = f'{search} error:"{error}"'
-    wanted = Wanted.of(parameters | {"q": search})
-    if wanted.problems:
-        raise CommandError(escaped(" ".join(wanted.problems)))
-    return wanted

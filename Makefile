@@ -74,7 +74,7 @@ $(DEV): pyproject.toml | $(BIN)/python
 	touch $(RUN) $@
 
 $(PROGRAMS): Makefile | $(BIN)/python
-	$(PYTHON) -m venv --clear --without-pip $(CELERY)
+	$(PYTHON) -m venv --without-pip $(CELERY)
 	$(BIN)/python -m pip --python $(CELERY)/bin/python install -q --no-compile --disable-pip-version-check \
 	    'celery[redis]==5.7.*' 'flower==2.2.*'
 	touch $@

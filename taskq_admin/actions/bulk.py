@@ -46,6 +46,8 @@ CHUNK = 1000
 BEHIND = 0.5
 #: So many matching tasks, or fewer, are acted upon at once, in the request.
 FEW = 100
+#: The highest priority.
+_PRIORITY = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +143,9 @@ def begin(action: Action, wanted: Wanted, data: Mapping[str, Any], who: Who, sit
     )
     task_id = str(uuid.uuid4())
     kwargs = asdict(job.sealed(task_id))
-    result: AsyncResult[Any] = bulk.apply_async(kwargs=kwargs, queue=settings.ADMIN_QUEUE, task_id=task_id)
+    # Somebody waits for it, and what waits in the same queue may be what it is to revoke.
+    options: dict[str, Any] = {"queue": settings.ADMIN_QUEUE, "priority": _PRIORITY}
+    result: AsyncResult[Any] = bulk.apply_async(kwargs=kwargs, task_id=task_id, **options)
     run = TaskRun.objects.using(settings.DATABASE).filter(task_id=result.id).first()
     return run or TaskRun(task_id=result.id, name=bulk.name)
 

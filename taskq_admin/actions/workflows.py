@@ -38,6 +38,8 @@ class Revoke(forms.Form):
     terminate = forms.BooleanField(label=gettext_lazy("End running tasks too"), required=False)
     question: str
     sample: Sequence[str] = ()
+    #: Whether another task does it.
+    by_task = False
 
 
 def _revoke_form(request: HttpRequest, rows: Sequence[Any], many: bool, data: Mapping[str, Any] | None) -> forms.Form:
@@ -47,7 +49,8 @@ def _revoke_form(request: HttpRequest, rows: Sequence[Any], many: bool, data: Ma
         count, form.sample = workflows.size(root_id), workflows.sample(root_id, SAMPLE)
         text = ngettext("It has %(count)s task.", "It has %(count)s tasks.", count.value)
         sentences.append(text % {"count": count})
-        if count.value >= MANY:
+        form.by_task = count.value >= MANY
+        if form.by_task:
             sentences.append(_("Another task revokes them part by part, tells how far it is, and can be stopped."))
     form.question = " ".join(sentences)
     return form

@@ -38,7 +38,13 @@ class ErrorAdmin(ReadOnlyAdmin[Error]):
         runs: Any = self.admin_site._registry.get(TaskRun)
         context = {
             "rows": [
-                (row, views.buttons.of_error(request, runs, row.error.key) if messages_visible else []) for row in rows
+                (
+                    row,
+                    views.buttons.of_error(request, runs, row.error.key, is_other=row.is_other)
+                    if messages_visible
+                    else [],
+                )
+                for row in rows
             ],
             "page": page,
             "spans": queries.errors.SPANS,

@@ -29,7 +29,6 @@ PARAMETERS = ("who", "action", "of", "object", "id", "since", "before")
 #: What an entry says after the action's label if it was for all that match a filter.
 MATCHING = gettext_noop("all that match %(filter)s")
 _LONGEST = 255
-_MARK = re.compile(r" \[([a-z_]+\.[\w-]+)\]\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +94,14 @@ def mark(key: str) -> str:
 def said(entry: LogEntry) -> tuple[str, str]:
     """Return what an entry says, and the key of the action; empty for one without, that an older version wrote."""
     text = str(entry.get_change_message())
-    found = _MARK.search(text)
+    found = re.search(_marks(), text)
     return (text[: found.start()], found[1]) if found else (text, "")
+
+
+def _marks() -> str:
+    """Return the pattern of all marks: a reason may end with brackets too."""
+    models = "|".join(sorted(str(model._meta.model_name) for model in apps.get_app_config("taskq").get_models()))
+    return rf" \[((?:{models})\.[a-z0-9_-]+)\]$"
 
 
 def _says(label: str) -> Q:
@@ -109,7 +114,7 @@ def _says(label: str) -> Q:
     found = Q(change_message=label)
     for after in (":", " (", f" {matching}"):
         found |= Q(change_message__startswith=label + after)
-    return found & ~Q(change_message__endswith="]")
+    return found & ~Q(change_message__regex=_marks())
 
 
 def plain(entry: LogEntry) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from taskq.messages.fingerprints import described, fingerprint
 from taskq.models import Attempt, Error, Message, TaskRun
 
 NEWEST = 20_000
-#: Rows that are in memory together.
+#: Rows that are read at once, where the driver does not read all of them itself, as MariaDB's does.
 _AT_ONCE = 100
 #: The states of attempts that have raised something.
 _RAISED = (states.RETRY, states.FAILURE)

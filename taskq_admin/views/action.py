@@ -103,7 +103,7 @@ class _Asked:
             "everything": "everything" in self.request.POST or "everything" in self.request.GET,
             "back": self.back,
             "shown": timezones.now().isoformat(),
-            "unread": self.chosen.wanted is not None and not is_read(settings.ADMIN_QUEUE) and settings.ADMIN_QUEUE,
+            "unread": self._unread(form),
             "media": form.media + confirm.media,
         }
         title = f"{self.action.label}: {self._what()}"
@@ -116,7 +116,7 @@ class _Asked:
             "question": self._question(form),
             "count": self.chosen.count.value,
             "more": self.chosen.count.more,
-            "sample": self.chosen.names,
+            "sample": list(getattr(form, "sample", ())) or self.chosen.names,
             "gone": self.chosen.gone,
             "fields": [name for name, field in form.fields.items() if not field.widget.is_hidden],
             "errors": form.errors,
@@ -125,6 +125,11 @@ class _Asked:
     def _question(self, form: forms.Form) -> Any:
         """Return what is asked: by the form, if it depends on the rows, else by the action."""
         return getattr(form, "question", self.action.question)
+
+    def _unread(self, form: forms.Form) -> str:
+        """Return the queue of the tasks that act on many, if one of them is to do this and nobody reads it."""
+        by_task = self.chosen.wanted is not None or getattr(form, "by_task", False)
+        return settings.ADMIN_QUEUE if by_task and not is_read(settings.ADMIN_QUEUE) else ""
 
     def _what(self) -> str:
         if self.chosen.count.value == 1:

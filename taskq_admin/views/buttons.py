@@ -84,10 +84,15 @@ def of_list(request: HttpRequest, cl: ChangeList) -> dict[str, Any]:
     }
 
 
-def of_error(request: HttpRequest, runs: TaskRunAdmin, key: str) -> list[dict[str, Any]]:
-    """Return what the user may do to all tasks of an error; each asks before. ``runs`` are the pages of tasks."""
+def of_error(request: HttpRequest, runs: TaskRunAdmin, key: str, *, is_other: bool = False) -> list[dict[str, Any]]:
+    """Return what the user may do to all tasks of an error; each asks before. ``runs`` are the pages of tasks.
+
+    Which tasks wait to be tried again is known by what they raised, so not for ``is_other``: all other messages.
+    """
     found = []
     for name, tab in _OF_ERROR.items():
+        if is_other and tab == "unfinished":
+            continue
         action = get("taskrun", name)
         if action is None or not runs.has_action_permission(request, action):
             continue

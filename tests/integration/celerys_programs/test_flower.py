@@ -39,12 +39,15 @@ class Flower:
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
 
-    def press(self, path: str, message: str, **form: Any) -> None:
-        """Press a button, and check what Flower says. After a second without a reply it knows no reason."""
+    def press(self, path: str, message: str, **form: Any) -> bool:
+        """Press a button, check what Flower says, and tell whether it says that the worker has obeyed.
+
+        After a second without a reply it knows no reason, and the worker obeys somewhat later.
+        """
         status, text = self.open(path, **(form or {"press": 1}))
-        assert (status == 200 and json.loads(text) == {"message": message}) or text.rstrip("'").endswith(
-            "Unknown reason"
-        ), text
+        has_obeyed = bool(status == 200 and json.loads(text) == {"message": message})
+        assert has_obeyed or text.rstrip("'").endswith("Unknown reason"), text
+        return has_obeyed
 
     def online(self, node: str) -> bool | None:
         """Tell whether a worker is; ``None`` if Flower does not know it."""
@@ -79,7 +82,7 @@ class Flower:
 
     def wait_for(self, result: AsyncResult[Any], state: str) -> dict[str, Any]:
         """Wait until a task is in a state, and return what Flower knows of it."""
-        wait_until(lambda: self.task(result)["state"] == state, what=f"{state} in {self.task(result)}")
+        wait_until(lambda: self.task(result)["state"] == state, what=f"{state} of {result.id}")
         return self.task(result)
 
 
@@ -152,12 +155,10 @@ def check_revoking(flower: Flower, notes: Path) -> None:
     flower.press(f"/api/task/revoke/{later.id}", f"Revoked '{later.id}'")
     assert flower.wait_for(running, "REVOKED")["worker"] == flower.node
     assert flower.wait_for(later, "REVOKED")["name"] == endings.square.name
-    flower.press(
-        f"/api/task/timeout/{endings.wait_for_file.name}",
-        "time limits set successfully",
-        workername=flower.node,
-        soft=0.2,
-        hard=600,
+    path, limits = f"/api/task/timeout/{endings.wait_for_file.name}", {"soft": 0.2, "hard": 600}
+    wait_until(
+        lambda: flower.press(path, "time limits set successfully", workername=flower.node, **limits),
+        what="the time limits",
     )
     stopped = flower.wait_for(endings.wait_for_file.delay(*arguments), "FAILURE")
     assert "SoftTimeLimitExceeded" in stopped["exception"]

@@ -134,9 +134,9 @@ def test_all_of_it_is_in_the_admins_log(admin_user: User) -> None:
     run("delete", done, "--force", "--as", "admin")
     found = LogEntry.objects.order_by("pk").values_list("action_flag", "change_message", "object_repr")
     assert list(found) == [
-        (CHANGE, "Move", f"shop.mail[{waits}]"),
-        (CHANGE, "Change the priority", "1 tasks: queue=slow"),
-        (DELETION, "Delete", f"shop.pack[{done}]"),
+        (CHANGE, "Move [taskrun.move]", f"shop.mail[{waits}]"),
+        (CHANGE, "Change the priority [taskrun.prioritize]", "1 tasks: queue=slow"),
+        (DELETION, "Delete [taskrun.delete]", f"shop.pack[{done}]"),
     ]
     with pytest.raises(CommandError, match="no user nobody"):
         run("delete", done, "--force", "--as", "nobody")

@@ -10,9 +10,9 @@ import pytest
 
 from taskq import AsyncResult, chord, group, states
 from taskq.models import Group, Message, TaskRun
-from taskq.workflows.large_bodies import TASK
+from taskq.workflows.large_bodies import MOST_BYTES, TASK
 from tests.support.audit import audit, times_final
-from tests.support.jobs.flows import add
+from tests.support.jobs.flows import add, same
 from tests.support.waiting import wait_until
 
 from .conftest import StartWorker
@@ -20,8 +20,6 @@ from .conftest import StartWorker
 pytestmark = [pytest.mark.faults, pytest.mark.parametrize("database", ["postgresql", "sqlite"], indirect=True)]
 
 STEPS = 3_000
-#: As many tasks as make a body large.
-BODY = 1_500
 
 
 def put_chain(alias: str) -> list[str]:
@@ -60,25 +58,25 @@ def test_all_tasks_of_a_long_chain_fail_once_though_the_worker_is_killed(alias: 
     assert second.stop() == 0
 
 
-@pytest.mark.parametrize("fails", [False, True], ids=["sent", "fails"])
+@pytest.mark.parametrize(
+    ("death", "fails"),
+    # The second end is that of the task for the body.
+    [("received:2", False), ("uncommitted:2", False), ("committed:2", False), ("uncommitted:2", True)],
+)
 def test_large_body_of_a_chord_ends_once_though_the_worker_is_killed(
-    alias: str, start_worker: StartWorker, fails: bool
+    alias: str, start_worker: StartWorker, death: str, fails: bool
 ) -> None:
     with audit(alias):
-        body = group(add.si(n, 1) for n in range(BODY))
+        body = group(same.si("x" * MOST_BYTES) for _ in range(2))
         result = chord([add.s(1, "x" if fails else 1)], body).delay()
-        worker = start_worker("-n", "first@h", LEASE=2.0, POLL_INTERVAL=0.1)
-        # It sends or fails the body, and takes a while to plan that.
-        begun = Message.objects.using(alias).filter(name=TASK).exclude(token="")
-        tasks = TaskRun.objects.using(alias).filter(task_id__in=[each.id for each in result.results])
-        wait_until(lambda: begun.exists() or tasks.exists(), interval=0.002, what="the task of the body")
-        worker.kill()
-        second = start_worker("-n", "second@h", LEASE=2.0, POLL_INTERVAL=0.1)
-        wait_until(result.ready, 120, what="the body to end")
+        worker = start_worker("-n", "first@h", ready=False, POLL_INTERVAL=0.1, environment={"TEST_DEATH": death})
+        assert worker.wait() == -signal.SIGKILL, worker.log
+        assert Message.objects.using(alias).filter(name=TASK).exists() is not death.startswith("committed")
+        start_worker("-n", "second@h", POLL_INTERVAL=0.1)
+        wait_until(result.ready, what="the body to end")
         ends = times_final(alias)
-    assert {each.state for each in result.results} == {states.FAILURE if fails else states.SUCCESS}
-    assert len(ends) == BODY + 1
+    runs = TaskRun.objects.using(alias).filter(name=same.name)
+    assert set(runs.values_list("state", flat=True)) == {states.FAILURE if fails else states.SUCCESS}
+    assert len(ends) == 3
     assert set(ends.values()) == {1}
     assert not Message.objects.using(alias).exists()
-    assert not Group.objects.using(alias).filter(group_id__startswith="pending:").exists()
-    assert second.stop() == 0

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from taskq.models.fields import WHOLE
+
 _QUEUE = "autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000"
 _HISTORY = "autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000"
 #: By table; a set is never changed, a new one gets a new name.
@@ -42,16 +44,21 @@ INDEXES_1 = {
 }
 
 
+#: The columns that may have a stand-in on SQLite, by table.
+_TEXTS = {"taskq_message": "body", "taskq_scheduledmessage": "body", "taskq_taskrun": "arguments"}
+
+
 def _text_triggers() -> dict[str, str]:
     """Return the triggers by which a ``LargeText`` is deleted on SQLite with the last row that has its key.
 
     Those of a deletion come before it, and look into the row: ``OLD`` would read a large text that is in the row.
     """
-    columns = {"taskq_message": "body", "taskq_scheduledmessage": "body", "taskq_taskrun": "arguments"}
     # Only the rows of one task have one key, but for what a program has written past taskq.
     same = "task_id = OLD.task_id AND typeof({0}) = 'blob' AND substr({0}, 1, 32) = {1}"
+    # Foreign messages have the id '', and there may be thousands of them: each was inserted with a key of its own.
+    other = " AND id <> OLD.id AND OLD.task_id <> ''"
     triggers = {}
-    for own, column in columns.items():
+    for own, column in _TEXTS.items():
         in_row = f"(SELECT substr({column}, 1, 32) FROM {own} WHERE id = OLD.id)"
         for verb, event, is_apart, key in (
             ("deleted", "BEFORE DELETE", f"(SELECT typeof({column}) FROM {own} WHERE id = OLD.id) = 'blob'", in_row),
@@ -59,8 +66,8 @@ def _text_triggers() -> dict[str, str]:
         ):
             others = "".join(
                 f" AND NOT EXISTS (SELECT 1 FROM {table} WHERE {same.format(name, key)}"
-                f"{' AND id <> OLD.id' if verb == 'deleted' and table == own else ''})"
-                for table, name in columns.items()
+                f"{other if verb == 'deleted' and table == own else ''})"
+                for table, name in _TEXTS.items()
             )
             triggers[f"{own}_text_{verb}"] = (
                 f"{event} ON {own} WHEN {is_apart} "
@@ -86,6 +93,14 @@ def drop_triggers(triggers: dict[str, str], schema_editor: Any) -> None:
     if schema_editor.connection.vendor == "sqlite":
         for name in triggers:
             schema_editor.execute(f"DROP TRIGGER {name}")
+
+
+def put_texts_back(schema_editor: Any) -> None:
+    """Write large texts into their rows again where the database is SQLite; for migrations, without the triggers."""
+    if schema_editor.connection.vendor == "sqlite":
+        for table, column in _TEXTS.items():
+            whole = WHOLE.format(f"{table}.{column}")
+            schema_editor.execute(f"UPDATE {table} SET {column} = {whole} WHERE typeof({column}) = 'blob'")
 
 
 def rebuild(indexes: dict[str, dict[str, str]], schema_editor: Any) -> None:

@@ -10,6 +10,7 @@ def _create(apps, schema_editor):
 
 def _drop(apps, schema_editor):
     storage.drop_triggers(storage.TRIGGERS_1, schema_editor)
+    storage.put_texts_back(schema_editor)
 
 
 class Migration(migrations.Migration):

@@ -11,6 +11,7 @@ from itertools import takewhile
 from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Coalesce
 
 from taskq import states
 from taskq.conf import settings
@@ -31,6 +32,7 @@ from taskq.models import (
     TaskLog,
     TaskRun,
 )
+from taskq.models.fields import Octets
 from taskq.workflows.parts import PENDING_RANGE
 
 from . import failures, leadership, statistics
@@ -200,7 +202,29 @@ def _expire_runs(state: str, before: datetime, limit: int, alias: str) -> Iterat
     rows = runs.values_list("finished_at", "id", "task_id", Exists(_awaiting()))
     for batch in _batches(rows, "finished_at", limit, None):
         old = [task_id for *_, task_id, awaited in batch if not awaited]
-        yield _delete(old, [state], alias) if old else 0
+        for part in _parts(old, alias):
+            yield _delete(part, [state], alias)
+
+
+def _parts(task_ids: list[str], alias: str) -> Iterator[list[str]]:
+    """Yield the ids for a transaction each: on SQLite with one run, or some megabytes of arguments and results at most.
+
+    A text of 15 MiB takes some 40 ms there, in which nobody else writes.
+    """
+    engine, part, filled = for_alias(alias), list[str](), 0
+    if engine.skip_locked:
+        yield from filter(None, [task_ids])
+        return
+    size = Coalesce(Octets("arguments"), 0) + Coalesce(Octets("result"), 0)
+    runs = TaskRun.objects.using(alias).filter(task_id__in=task_ids).order_by("finished_at", "id")
+    for task_id, octets in runs.values_list("task_id", size):
+        if part and filled + octets > engine.batch_bytes:
+            yield part
+            part, filled = [], 0
+        part.append(task_id)
+        filled += octets
+    if part:
+        yield part
 
 
 def _expire_attempts(before: datetime, limit: int, alias: str, marks: Marks | None) -> Iterator[int]:

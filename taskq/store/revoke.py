@@ -19,7 +19,7 @@ from taskq.engines import Engine, for_alias
 from taskq.engines.claim_columns import MOST
 from taskq.messages.parking import home
 from taskq.messages.protocol.options import is_storable
-from taskq.models import Message, Node, ScheduledMessage, TaskRun
+from taskq.models import Group, Message, Node, ScheduledMessage, TaskRun
 from taskq.records import Settlement
 from taskq.workflows import large_bodies
 from taskq.workflows.advance import revoked
@@ -84,11 +84,21 @@ def revoke_part(task_ids: Sequence[str], terminate: str, alias: str) -> int:
     engine, asked = for_alias(alias), 0
     for batch in _batches(task_ids):
         nodes = Node.objects.using(alias).filter(task_id__in=batch)
-        ended = set(nodes.exclude(state="").values_list("task_id", flat=True))
-        unsent = set(batch) - ended - _sent(alias, batch)
-        asked += repeated(engine, partial(_revoke, engine, batch, unsent, terminate))
+        # In this order: a task that ends meanwhile, and keeps no TaskRun, is among the one or the other.
+        sent = _sent(alias, batch)
+        unsent = set(batch) - sent - _ended(nodes)
+        ids = [*batch, *_with_bodies(alias, nodes)]
+        asked += repeated(engine, partial(_revoke, engine, ids, unsent, terminate))
     _remember(engine, task_ids, terminate)
     return asked
+
+
+def _with_bodies(alias: str, members: QuerySet[Node]) -> set[str]:
+    """Return the ids of the members' groups whose bodies wait: the task that sends a large body has such an id."""
+    ids = set(members.exclude(group_id="").values_list("group_id", flat=True))
+    return set(
+        Group.objects.using(alias).filter(group_id__in=ids, body__isnull=False).values_list("group_id", flat=True)
+    )
 
 
 def _after_commit(engine: Engine, call: Callable[[], object]) -> None:
@@ -132,13 +142,18 @@ def _cascade(alias: str, wanted: set[str]) -> tuple[list[str], set[str]]:
     for root_id in sorted(roots):
         rows = nodes.filter(root_id=root_id)
         positions = [NodePosition(p.task_id, p.group_id, p.waits_for, p.kind) for p in read_places(rows)]
-        # A task that ended with an ignored result keeps no TaskRun: ``Node.state`` is the only record.
-        ended = set(rows.exclude(state="").values_list("task_id", flat=True))
-        sent = ended | _sent(alias, [position.task_id for position in positions])
+        # In this order, as in ``revoke_part``.
+        sent = _sent(alias, [position.task_id for position in positions])
+        sent |= _ended(rows)
         found = cascade(positions, wanted, sent)
         reached += dependents_first(positions, found)
         unsent |= found - sent
     return reached, unsent
+
+
+def _ended(nodes: QuerySet[Node]) -> set[str]:
+    """Return the ids of those that ended with an ignored result: they keep no TaskRun, ``Node.state`` alone says it."""
+    return set(nodes.exclude(state="").values_list("task_id", flat=True))
 
 
 def _sent(alias: str, task_ids: Sequence[str]) -> set[str]:
@@ -211,7 +226,8 @@ def write_revoked(
     ends = [complete(_revoked(m, now, task_id in tracked), m) for task_id, m in known.items()]
     if not untracked:
         ends = [end for end in ends if end.tracked or end.linked]
-    nodes = Node.objects.using(engine.alias).filter(task_id__in=set(unsent).difference(known))
+    # Without those that were sent, and have ended, since it was asked which are ``unsent``.
+    nodes = Node.objects.using(engine.alias).filter(task_id__in=set(unsent).difference(known), state="")
     for place in read_places(nodes):
         group_id = place.group_id
         ends.append(

@@ -68,7 +68,10 @@ def read_places(rows: QuerySet[Node]) -> list[Place]:
 
 
 def iterate_places(rows: QuerySet[Node]) -> Iterator[Place]:
-    """Yield what ``read_places`` returns, with few rows in memory at a time."""
+    """Yield what ``read_places`` returns, with few rows in memory at a time.
+
+    On MariaDB the driver fetches the fields of all rows first.
+    """
     return _opened(rows.values_list(*Place._fields).iterator())
 
 

@@ -85,6 +85,7 @@ class Consumer(Intake):
 
     def dispatch(self) -> None:
         """Hand ready requests over to slots that have room."""
+        self._held_back = 0
         if not self.stopping and self._ready and self._lease_valid():
             waiting = self._hold_back() if self._suspects else ()
             slots = [s for s in self.pool.slots if s.accepting and not self._in_flight.of(s.index).reserved]
@@ -392,8 +393,8 @@ class Consumer(Intake):
         return self.autoscaler.most if self.autoscaler is not None else self.pool.concurrency
 
     def _set_target(self) -> None:
-        # Those that wait for others keep no room from new ones.
-        target = 0 if self.stopping else self.policy.target(self.capacity) + self._held_back
+        # Those that wait for others keep no room from new ones, up to as many as can run at a time.
+        target = 0 if self.stopping else self.policy.target(self.capacity) + min(self._held_back, self.capacity)
         if target != self._target:
             self._target = target
             self._retarget(target)

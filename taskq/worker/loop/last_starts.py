@@ -43,5 +43,6 @@ def _that_may(suspects: list[Request], running: list[Request]) -> list[Request]:
 
 def _is_last(request: Request) -> bool:
     most = request.max_deliveries
-    # A task can get an invalid option after its definition: it fails when it is handed over.
+    # A task can get an invalid option after its definition, and fails when it is handed over. So it waits for the
+    # others, and fails alone.
     return not isinstance(most, int) or request.starts >= most

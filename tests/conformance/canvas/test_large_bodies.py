@@ -13,7 +13,7 @@ from unittest.mock import Mock
 import pytest
 from django.db import OperationalError
 
-from taskq import AsyncResult, chord, group, states
+from taskq import AsyncResult, chord, control, group, states
 from taskq.exceptions import CannotRetry, ChordError, SignatureMismatch, WorkerLostError
 from taskq.models import Group, Message, Node, TaskRun
 from taskq.store import retention
@@ -170,6 +170,16 @@ def test_body_that_was_revoked_meanwhile_is_not_sent(alias: str) -> None:
     result, worker = ended_header(alias)
     result.revoke()
     worker.work()
+    assert result.state == states.REVOKED
+    assert waits_for_nothing(alias)
+
+
+@pytest.mark.parametrize("size", [1, 500])
+def test_workflow_that_is_revoked_as_a_whole_has_no_task_for_its_body_left(alias: str, size: int) -> None:
+    result, _ = ended_header(alias)
+    root_id = Node.objects.using(alias).get(task_id="body").root_id
+    for ids in control.workflow_parts(root_id, size):
+        control.revoke_workflow_part(ids)
     assert result.state == states.REVOKED
     assert waits_for_nothing(alias)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connections
 from django.db.models.functions import Left, Right
 
@@ -211,3 +212,63 @@ def test_no_migration_has_dropped_the_triggers(alias: str) -> None:
     with connections[alias].cursor() as cursor:
         cursor.execute("SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'taskq%%text%%'")
         assert {name for (name,) in cursor.fetchall()} == set(storage.TRIGGERS_1)
+
+
+@ON_SQLITE
+def test_reversed_migration_writes_the_texts_back(alias: str) -> None:
+    """As another version, which knows no ``LargeText``, reads the rows."""
+    send("a")
+    send("b", delay=3600.0)
+    send("c", body="[[], {}, {}]", arguments=None)
+    try:
+        call_command("migrate", "taskq", "0017", database=alias, verbosity=0)
+        with connections[alias].cursor() as cursor:
+            for column, table, expected in (
+                ("body", "message", [BODY, "[[], {}, {}]"]),
+                ("body", "scheduledmessage", [BODY]),
+                ("arguments", "taskrun", [ARGUMENTS, ARGUMENTS, None]),
+            ):
+                cursor.execute(f"SELECT {column} FROM taskq_{table} ORDER BY task_id")
+                assert [text for (text,) in cursor.fetchall()] == expected
+    finally:
+        call_command("migrate", "taskq", database=alias, verbosity=0)
+    assert Message.objects.using(alias).get(task_id="a").body == BODY
+
+
+def send_foreign(alias: str, *bodies: str) -> None:
+    """Send messages without the id of a task."""
+    for body in bodies:
+        foreign = envelope(body=body, arguments=None, tracked=False)
+        foreign.task_id = ""
+        enqueue([foreign], alias)
+
+
+@ON_SQLITE
+def test_foreign_messages_without_an_id_go_each_with_its_text(alias: str) -> None:
+    send_foreign(alias, BODY, f"[{BODY}")
+    rows = Message.objects.using(alias)
+    assert texts(alias) == 2
+    rows.filter(id=rows.order_by("id")[0].id).delete()
+    assert (rows.get().body, texts(alias)) == (f"[{BODY}", 1)
+    rows.all().delete()
+    assert texts(alias) == 0
+
+
+@ON_SQLITE
+def test_deleting_a_foreign_message_looks_at_no_others_without_an_id(alias: str) -> None:
+    def steps_of_a_deletion() -> int:
+        """Return how many hundreds of steps SQLite takes."""
+        hundreds: list[None] = []
+        connections[alias].connection.set_progress_handler(lambda: hundreds.append(None), 100)
+        try:
+            with connections[alias].cursor() as cursor:
+                cursor.execute("DELETE FROM taskq_message WHERE id = (SELECT min(id) FROM taskq_message)")
+        finally:
+            connections[alias].connection.set_progress_handler(None, 100)
+        return len(hundreds)
+
+    send_foreign(alias, BODY, BODY)
+    few = steps_of_a_deletion()
+    send_foreign(alias, *[BODY] * 100)
+    assert steps_of_a_deletion() <= few + 2
+    assert texts(alias) == 100

@@ -66,6 +66,17 @@ def test_rows_that_ended_at_one_time_are_all_reached(alias: str) -> None:
     assert sweep(alias) == 23
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_large_texts_are_deleted_in_short_transactions(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(for_alias(alias), "batch_bytes", 100)
+    moment = ago(2 * DAY, alias)
+    for length in (40, 60, 1, 101, 100):
+        runs(alias, 1, finished_at=moment, arguments="x" * (length // 2), result="y" * (length - length // 2))
+    runs(alias, 3, finished_at=moment)
+    assert [count for count in retention.sweep({}, alias, 100) if count] == [2, 1, 1, 4]
+    assert left(alias) == []
+
+
 def test_every_state_has_its_age(alias: str) -> None:
     for state in ("SUCCESS", "REVOKED", "STARTED", "HALFWAY", "ärgerlich", "FAILURE", "PENDING"):
         runs(alias, 1, state, age=2 * DAY)

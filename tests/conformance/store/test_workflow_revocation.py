@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -182,3 +183,29 @@ def test_whole_workflow_is_revoked_part_by_part(alias: str, size: int) -> None:
     assert Message.objects.using(alias).get().revoked, "the worker that holds it was told"
 
     assert sum(control.revoke_workflow_part(ids) for ids in control.workflow_parts("root")) == 1
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["part", "cascade"])
+@pytest.mark.parametrize("step", ["_sent", "_ended", "_revoke"])
+def test_task_that_is_sent_and_succeeds_while_it_is_looked_for_stays(
+    alias: str, monkeypatch: pytest.MonkeyPatch, whole: bool, step: str
+) -> None:
+    """Its result is ignored: before and after that it has neither a message nor a run."""
+    chain(alias, "a", "b", "c")
+    token, (first,) = held()
+    original = getattr(revoke, step)
+
+    def late(*args: Any) -> Any:
+        monkeypatch.setattr(revoke, step, original)
+        settle(token, [ending(first, keep=False, root_id="root", follow_ups=(envelope("b", reset=False),))])
+        (second,) = claim("taskq", 1, token)
+        settle(token, [ending(second, keep=False, root_id="root")])
+        return original(*args)
+
+    monkeypatch.setattr(revoke, step, late)
+    if whole:
+        control.revoke_workflow_part(["c", "b", "a"])
+    else:
+        revoke.revoke(["c"])
+    assert [state_of(alias, i) for i in "abc"] == [None, None, "REVOKED"]
+    assert Node.objects.using(alias).get(task_id="b").state == "SUCCESS"

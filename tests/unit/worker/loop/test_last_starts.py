@@ -119,3 +119,19 @@ def test_slots_with_a_process_each_run_them_together(bench: SharedBench) -> None
     bench.pool.shares_process = False
     bench.receive(*(suspects := [started(2) for _ in range(3)]))
     assert bench.running() == ids(*suspects)
+
+
+def test_waiting_last_starts_fetch_no_more_than_can_run(bench: SharedBench) -> None:
+    bench.receive(claimed("consumer.plain"))
+    usual = bench.targets[-1]
+    bench.receive(*[started(2) for _ in range(20)])
+    assert bench.targets[-1] == usual + 4
+
+
+def test_last_starts_that_are_gone_fetch_nothing(bench: SharedBench) -> None:
+    bench.receive(claimed("consumer.plain"))
+    usual = bench.targets[-1]
+    bench.receive(started(2), started(2))
+    assert bench.targets[-1] == usual + 1
+    bench.consumer.pause(frozenset({"taskq"}))
+    assert bench.targets[-1] == usual

@@ -29,7 +29,7 @@ from .conftest import Run, last, retry_one
 from .test_large_bodies import ended_header, large, sent, waits_for_nothing
 
 __all__ = ["large"]
-BOTH = {"exchange": "both", "routing_key": ""}
+BOTH: Any = {"exchange": "both", "routing_key": ""}
 
 
 def queues_of(alias: str, task_id: str) -> list[str]:
@@ -59,7 +59,7 @@ def test_message_to_an_exchange_is_sent_to_each_queue_once(
 
 
 def test_errbacks_without_a_queue_do_not_stop_the_others(alias: str) -> None:
-    nowhere = {"exchange": "nowhere", "routing_key": "none"}
+    nowhere: Any = {"exchange": "nowhere", "routing_key": "none"}
     body = total.s().on_error(total.si([7]).set(**nowhere)).on_error(total.si([8]).set(task_id="errback"))
     result, worker = ended_header(alias, chord([add.s(1, "x"), add.s(2, 2)], body).delay(), 1)
     worker.work()

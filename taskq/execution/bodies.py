@@ -19,17 +19,20 @@ from taskq.workflows.sendable import sendable_errbacks
 
 from . import parts
 from .run import Run
+from .tracebacks import format_exception
 
 
 @dataclass(slots=True)
 class Ending:
     """What follows from the end of a group: the messages of its body.
 
-    If it fails with ``error``, an exception as data, these are the tasks that fail, and the messages of errbacks.
+    If it fails with ``error``, an exception as data, these are the tasks that fail, and the messages of errbacks. If it
+    fails because it can't be sent, and not because of a member, there is a ``traceback``: see ``large_bodies``.
     """
 
     found: FollowUps
     error: str | None = None
+    traceback: str | None = None
 
 
 def planned(group_id: str, parent_id: str, error: str | None) -> Ending:
@@ -49,14 +52,15 @@ def planned(group_id: str, parent_id: str, error: str | None) -> Ending:
 def _planned(engine: Engine, group_id: str, parent_id: str, error: str | None) -> Ending:
     rows = DatabaseWorkflows(engine)
     for body in rows.bodies([group_id]):
-        if error is None:
-            try:
-                return Ending(_sent(rows, body, parent_id))
-            except (DatabaseError, InterfaceError):
-                raise
-            except Exception as problem:
-                error = encode_exception(problem)
-        return Ending(_failed(rows, body, error), error)
+        if error is not None:
+            return Ending(_failed(rows, body, error), error)
+        try:
+            return Ending(_sent(rows, body, parent_id))
+        except (DatabaseError, InterfaceError):
+            raise
+        except Exception as problem:
+            error = encode_exception(problem)
+            return Ending(_failed(rows, body, error), error, format_exception(problem))
     return Ending(FollowUps())
 
 
@@ -64,7 +68,9 @@ def _sent(rows: DatabaseWorkflows, body: Body, parent_id: str) -> FollowUps:
     if not body.body:
         raise followups.ALTERED_BODY
     found = followups.of_body(body, rows.members(body.group_id), parent_id, [])
-    return replace(found, envelopes=rows.resolve(found.envelopes))
+    # This raises if a message has no queue. The copies for the queues are made where the messages are sent.
+    rows.resolve(found.envelopes)
+    return found
 
 
 def _failed(rows: DatabaseWorkflows, body: Body, error: str) -> FollowUps:
@@ -72,7 +78,9 @@ def _failed(rows: DatabaseWorkflows, body: Body, error: str) -> FollowUps:
     if not found.unreachable:
         # The body can't be read: the nodes say which tasks wait for the group.
         return FollowUps(unreachable=[LOOK_UP_IN_ROWS])
-    return sendable_errbacks(rows, found)
+    sendable = sendable_errbacks(rows, found)
+    going = {envelope.task_id for envelope in sendable.envelopes}
+    return replace(sendable, envelopes=[envelope for envelope in found.envelopes if envelope.task_id in going])
 
 
 def follow(run: Run, outcome: Outcome, ending: Ending) -> None:
@@ -80,6 +88,6 @@ def follow(run: Run, outcome: Outcome, ending: Ending) -> None:
     if ending.error is None:
         outcome.follow_ups += parts.of_success(run, ending.found)
         return
-    outcome.result = ending.error
+    outcome.result, outcome.traceback = ending.error, ending.traceback
     outcome.follow_ups += parts.unreachable(run, ending.found.unreachable)
     outcome.follow_ups += parts.of_failure(run, replace(ending.found, unreachable=()))

@@ -122,7 +122,7 @@ def chord_unlock(
     return found
 
 
-@task(name=large_bodies.TASK, bind=True, ignore_result=True, acks_late=True)
+@task(name=large_bodies.TASK, bind=True, ignore_result=True, store_errors_even_if_ignored=False, acks_late=True)
 def body(self: Any, parent_id: str = "", error: str | None = None) -> None:
     """Send the large body of the chord whose group has the id of this task, or fail it with an exception as data."""
     self.request.ending = bodies.planned(self.request.id, parent_id, error)

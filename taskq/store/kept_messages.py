@@ -22,6 +22,7 @@ from taskq.messages.protocol import MOST_OUTSIDE, decode_message, mapping_of
 from taskq.models import KeptMessage, Message
 from taskq.models.message import BaseMessage
 from taskq.records import Settlement
+from taskq.workflows import large_bodies
 from taskq.workflows.followups import EMPTY_EMBED
 
 from .texts import without_texts
@@ -36,7 +37,8 @@ _COPIED = [
 
 def keep(engine: Engine, token: str, settlements: Sequence[Settlement]) -> None:
     """Keep the messages of the failures among ``settlements`` that ``token`` holds, in the caller's transaction."""
-    failed = {s.message_id: s for s in settlements if s.state == states.FAILURE and s.keep and s.message_id}
+    with_runs = large_bodies.without_runs(settlements)
+    failed = {s.message_id: s for s in with_runs if s.state == states.FAILURE and s.keep and s.message_id}
     numbers = sorted(failed)
     for start in range(0, len(numbers), _AT_ONCE):
         _keep(engine, token, {number: failed[number] for number in numbers[start : start + _AT_ONCE]})

@@ -293,12 +293,14 @@ def _has_ended(root_id: str, alias: str) -> bool:
     if _pending(root_id).using(alias).exists():
         return False
     nodes = Node.objects.using(alias).filter(root_id=root_id)
-    # From the nodes to their messages, because other tasks may have millions.
-    same = {"task_id": OuterRef("task_id")}
-    if any(nodes.filter(Exists(model.objects.filter(**same))).exists() for model in (Message, ScheduledMessage)):
-        return False
-    # The task that sends or fails a large body has the id of its group.
-    return not nodes.exclude(group_id="").filter(Exists(Message.objects.filter(task_id=OuterRef("group_id")))).exists()
+    # From the nodes to their messages, because other tasks may have millions. The task that sends or fails a large body
+    # has the id of its group.
+    looked = [(nodes, "task_id"), (nodes.exclude(group_id=""), "group_id")]
+    return not any(
+        some.filter(Exists(model.objects.filter(task_id=OuterRef(field)))).exists()
+        for some, field in looked
+        for model in (Message, ScheduledMessage)
+    )
 
 
 def _with_runs(roots: Collection[str], alias: str) -> set[str]:

@@ -28,7 +28,7 @@ from taskq.messages import arguments, serializers
 from taskq.messages.parking import home
 from taskq.messages.protocol import MOST_OUTSIDE, decode_message, mapping_of, retry_envelope, seal, verify
 from taskq.messages.protocol.options import is_storable
-from taskq.models import Group, KeptMessage, Message, Node, TaskRun
+from taskq.models import Group, KeptMessage, Message, Node, ScheduledMessage, TaskRun
 from taskq.records import LOOK_UP_IN_ROWS, Envelope, Unreachable
 from taskq.workflows import large_bodies, rests
 from taskq.workflows.dependents import dependents, dependents_of
@@ -331,7 +331,10 @@ class _Reopening:
         groups = Group.objects.using(self._engine.alias)
         rows = groups.select_for_update().filter(group_id__in=sorted(joined)).order_by("group_id")
         found = {row.group_id: row for row in rows.defer("body")}
-        if Message.objects.using(self._engine.alias).filter(task_id__in=found, name=large_bodies.TASK).exists():
+        # In one statement: such a message may go from one table into the other meanwhile.
+        of_group = {"task_id": OuterRef("group_id"), "name": large_bodies.TASK}
+        waiting = Exists(Message.objects.filter(**of_group)) | Exists(ScheduledMessage.objects.filter(**of_group))
+        if groups.filter(waiting, group_id__in=found).exists():
             raise CannotRetry("unfinished", _STILL_FAILING.format(self._of))
         failing = self._with_failed_members([group_id for group_id, row in found.items() if row.failed])
         counts = [

@@ -21,7 +21,6 @@ from taskq.messages.parking import home
 from taskq.messages.protocol.options import is_storable
 from taskq.models import Group, Message, Node, ScheduledMessage, TaskRun
 from taskq.records import Settlement
-from taskq.workflows import large_bodies
 from taskq.workflows.advance import revoked
 from taskq.workflows.cascade import NodePosition, cascade, dependents_first, whole_dependents_first
 from taskq.workflows.followups import complete
@@ -238,6 +237,4 @@ def write_revoked(
 
 
 def _revoked(m: Message | ScheduledMessage, now: float, tracked: bool) -> Settlement:
-    # The id of the task that sends a large body is a group's.
-    keep = m.name != large_bodies.TASK
-    return revoked(m.id, m.task_id, m.name, queue=home(m.queue), finished=now, tracked=tracked, keep=keep)
+    return revoked(m.id, m.task_id, m.name, queue=home(m.queue), finished=now, tracked=tracked)

@@ -25,6 +25,7 @@ from taskq.messages.exception_data import encode_exception
 from taskq.messages.protocol import seal
 from taskq.models import Attempt, Message, TaskRun
 from taskq.records import NO_FOLLOW_UPS, FollowUps, Settlement
+from taskq.workflows import large_bodies
 from taskq.workflows.advance import REVOKED_RESULT, advance
 from taskq.workflows.followups import complete
 from taskq.workflows.sendable import sendable
@@ -122,6 +123,7 @@ def _revoked(s: Settlement, message: Message) -> Settlement:
 
 def write_ends(engine: Engine, settled: Sequence[Settlement], rows: DatabaseWorkflows | None = None) -> None:
     """Write the states of tasks whose messages were deleted, and send their follow-ups."""
+    settled = large_bodies.without_runs(settled)
     linked = [s for s in settled if s.linked]
     plain = [s for s in settled if not s.linked] if linked else settled
     _write_plain(engine, plain)

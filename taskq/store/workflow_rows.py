@@ -12,7 +12,7 @@ from itertools import chain, islice
 from typing import Any, TypeVar
 
 from django.db import DatabaseError, IntegrityError, InterfaceError
-from django.db.models import Case, F, Q, QuerySet, TextField, Value, When
+from django.db.models import Case, F, Q, QuerySet, Sum, TextField, Value, When, Window
 from django.db.models.lookups import LessThanOrEqual
 
 from taskq import states
@@ -40,6 +40,8 @@ from .transactions import SentTwice
 T = TypeVar("T")
 #: These take one transaction some 20 ms, also where it keeps all other writers waiting.
 MOST_DEPENDENTS = 100
+#: How many times the bytes of the largest small body are read at once.
+_MOST_SMALL = 16
 
 
 def insert(engine: Engine, groups: Iterable[NewGroup], nodes: Iterable[NewNode], *, reset: bool = False) -> None:
@@ -79,6 +81,15 @@ def _group_row(g: NewGroup) -> tuple[Any, ...]:
 
 def _chunks(engine: Engine, rows: Sequence[T]) -> Iterator[Sequence[T]]:
     return (rows[start : start + engine.chunk] for start in range(0, len(rows), engine.chunk))
+
+
+def _is_small(most: int, count: int) -> Q:
+    """Return the condition that the body of a group is read: it has up to ``most`` bytes, and few are before it."""
+    small = Q(LessThanOrEqual(Octets("body"), most))
+    if count <= _MOST_SMALL:
+        return small
+    sizes = Case(When(small, then=Octets("body")), default=Value(0))
+    return small & Q(LessThanOrEqual(Window(Sum(sizes), order_by="group_id"), _MOST_SMALL * most))
 
 
 def _opened(body: str | None, group_id: str, size: int, root_id: str, parent_id: str) -> str:
@@ -267,7 +278,7 @@ class DatabaseWorkflows:
     def bodies(self, group_ids: Collection[str], most: int | None = None) -> Sequence[Body]:
         rows = self._groups.filter(group_id__in=group_ids, body__isnull=False)
         if most is not None:
-            small = When(LessThanOrEqual(Octets("body"), most), then=F("body"))
+            small = When(_is_small(most, len(group_ids)), then=F("body"))
             rows = rows.annotate(small=Case(small, default=Value(None), output_field=TextField()))
         text = "body" if most is None else "small"
         fields = rows.order_by("group_id").values_list(text, "group_id", "size", "root_id", "parent_id")
@@ -343,7 +354,8 @@ class DatabaseWorkflows:
                     raise SignatureMismatch(f"The stored order of the members of {group_id} was altered.")
                 last, count = position, count + 1
                 yield _verified(member)
-        # The row has been locked since its body was opened, and the seal of the body covers the size.
+        # The seal of the body covers the size, and all members have ended: none is added any more. Where the body is
+        # sent at once, the row is locked besides.
         if count != self._groups.values_list("size", flat=True).get(group_id=group_id):
             raise SignatureMismatch(f"The stored members of {group_id} were altered: {count} are left of them.")
 

@@ -80,9 +80,10 @@ class Advance:
         #: Tasks of replacements, and new members of chords: this batch sends them.
         self._new: set[str] = set()
         self._counted: Counter[str] = Counter()
-        #: The last member that was counted for each group: the parent of the body. Its queue, or that of another end.
+        #: The last member that was counted for each group: the parent of the body.
         self._last: dict[str, str] = {}
-        self._queue = ""
+        #: For each group the queue of a task that counts in it or sends it: its workers know the tasks of the workflow.
+        self._queues: dict[str, str] = {}
         self._failures: list[_MemberFailure] = []
         #: What is too much for one transaction.
         self._left: list[Pending] = []
@@ -139,10 +140,12 @@ class Advance:
         if LOOK_UP_IN_ROWS in unreachable:
             by_nodes = self._store.dependents(s.task_id)
             unreachable, group_id = by_nodes.unreachable, by_nodes.group_id or group_id
-        self._fail(unreachable, error, s.root_id, but=s.task_id if is_body else "")
-        self._queue = s.queue or self._queue
+        self._fail(unreachable, error, s.root_id, but=s.task_id if is_body else "", queue=s.queue)
+        for sent in s.follow_ups.groups:
+            self._note_queue(sent.group_id, s.queue)
         if not group_id or s.replaced or is_body:
             return
+        self._note_queue(group_id, s.queue)
         if s.state == states.SUCCESS:
             self._counted[group_id] += 1
             self._last[group_id] = s.task_id
@@ -152,7 +155,7 @@ class Advance:
     def _begins_to_fail(self, s: Settlement) -> bool:
         """Fail the first task of a large body; tell whether it had not ended before, as by being revoked."""
         first = [each for each in s.follow_ups.unreachable[:1] if each != LOOK_UP_IN_ROWS]
-        return bool(self._fail(first, s.result or "{}", s.root_id, but=s.task_id))
+        return bool(self._fail(first, s.result or "{}", s.root_id, but=s.task_id, queue=s.queue))
 
     def _with_rests(self, unreachable: Sequence[Unreachable], failing: Pending) -> Sequence[Unreachable]:
         """Return dependents with those in the rests of their chains.
@@ -238,20 +241,28 @@ class Advance:
         if follow_ups.envelopes:
             self._store.send(follow_ups.envelopes)
 
-    def _fail(self, unreachable: Sequence[Unreachable], error: str, root_id: str = "", but: str = "") -> set[str]:
-        """Write the failures of tasks that never run; members count in their groups, except in group ``but``."""
+    def _fail(
+        self, unreachable: Sequence[Unreachable], error: str, root_id: str = "", but: str = "", queue: str = ""
+    ) -> set[str]:
+        """Write the failures of tasks that never run; members count in their groups, except in group ``but``.
+
+        ``queue`` is that of the task which they would have followed.
+        """
         # A message and a chain may both lead to a task: it counts once.
         by_id = {each.task_id: each for each in unreachable}
         if not by_id:
             return set()
         final = self._store.fail([_failure(by_id[task_id], error, root_id) for task_id in sorted(by_id)])
         self.ended += sorted(final)
-        self._failures += [
-            _MemberFailure(each.group_id, each.task_id, error)
-            for each in by_id.values()
-            if each.task_id in final and each.group_id and each.group_id != but
-        ]
+        for each in by_id.values():
+            if each.task_id in final and each.group_id and each.group_id != but:
+                self._failures.append(_MemberFailure(each.group_id, each.task_id, error))
+                self._note_queue(each.group_id, queue)
         return final
+
+    def _note_queue(self, group_id: str, queue: str) -> None:
+        if queue:
+            self._queues.setdefault(group_id, queue)
 
     # -- groups
 
@@ -299,10 +310,12 @@ class Advance:
 
     def _handed_over(self, body: Body, error: str | None) -> bool:
         """Send the task of a large body; one that fails in a workflow without a known queue fails by its nodes."""
-        queue = home(self._queue) or self._store.queue_of(body.group_id) or ("" if error else settings.DEFAULT_QUEUE)
-        if queue:
-            self.send(large_bodies.message(body, error, self._last.get(body.group_id, ""), queue))
-        return bool(queue)
+        queue = home(self._queues.get(body.group_id, "")) or self._store.queue_of(body.group_id)
+        if not queue and error is not None:
+            self._store.end_bodies({body.group_id: True})
+            return False
+        self.send(large_bodies.message(body, error, self._last.get(body.group_id, ""), queue or settings.DEFAULT_QUEUE))
+        return True
 
     def _bodies_of(self, group_ids: Sequence[str], failures: Collection[str]) -> list[Body]:
         """Return the bodies of groups that are complete, or have failed, in the order of the groups' ids."""
@@ -346,7 +359,8 @@ class Advance:
             # The body can't be read: the nodes say which tasks wait for the group.
             unreachable = self._store.dependents(body.group_id).unreachable
         found = sendable_errbacks(self._store, replace(found, unreachable=unreachable))
-        final = self._fail(found.unreachable, error, body.root_id, but=body.group_id)
+        queue = self._queues.get(body.group_id, "")
+        final = self._fail(found.unreachable, error, body.root_id, but=body.group_id, queue=queue)
         if found.unreachable and found.unreachable[0].task_id in final:
             # The body was not revoked before: its errbacks are called.
             self.send(found)

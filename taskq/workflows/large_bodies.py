@@ -6,7 +6,8 @@ task ``taskq.body``. The process that runs it reads the body in its row and the 
 
 The message has the id of the group: the nodes of the body wait for that id already, so that the body fails however
 this task ends. It has no node and leaves no row. Of two such messages the first that is settled counts: the row of the
-group says whether its body still waits.
+group says whether its body still waits. That of a failed group always does, since a retry needs it: there the second
+message does nothing because the first task of the body has failed already.
 """
 
 from __future__ import annotations
@@ -69,9 +70,26 @@ def due(store: WorkflowStore, settlements: Sequence[Settlement]) -> Sequence[Set
     if not ends:
         return settlements
     waiting = store.waiting_bodies(ends)
-    over = {group_id: failed for group_id, failed in waiting.items() if not (failed and is_sent(ends[group_id]))}
+    over = {group_id: failed for group_id, failed in waiting.items() if _counts(ends[group_id], failed)}
     store.end_bodies(over)
     return [_by_rows(s) for s in settlements if s.name != TASK or s.task_id in over]
+
+
+def _counts(s: Settlement, failed: bool) -> bool:
+    """Tell whether an end was planned for a group that has failed, or has not, as it is now. Whatever was lost counts.
+
+    A body fails because a member has, or because it can't be sent: the latter has a traceback.
+    """
+    if failed:
+        return not is_sent(s)
+    return s.state != states.SUCCESS or s.result is None or s.traceback is not None
+
+
+def without_runs(settlements: Sequence[Settlement]) -> Sequence[Settlement]:
+    """Return ``settlements`` so that none of ``TASK`` writes a run: it would be the end of the next such task too."""
+    if not any(s.name == TASK and s.keep for s in settlements):
+        return settlements
+    return [replace(s, keep=False) if s.name == TASK else s for s in settlements]
 
 
 def _by_rows(s: Settlement) -> Settlement:

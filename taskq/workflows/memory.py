@@ -206,7 +206,8 @@ class MemoryWorkflows:
     def bodies(self, group_ids: Collection[str], most: int | None = None) -> Sequence[Body]:
         found = [(group_id, self.groups[group_id]) for group_id in sorted(group_ids) if group_id in self.groups]
         return [
-            Body(group_id, group.body, group.new.root_id, group.new.parent_id, group.new.size)
+            # Without the size: no body is large here.
+            Body(group_id, group.body, group.new.root_id, group.new.parent_id)
             for group_id, group in found
             if group.body is not None
         ]

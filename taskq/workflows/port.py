@@ -23,7 +23,7 @@ class GroupCount(NamedTuple):
 class Body(NamedTuple):
     """The body of a chord, or the rest of a chain, as its group keeps it. ``body`` is empty if its text was altered.
 
-    The text of a ``large`` body was not read. ``size`` is the number of members.
+    The text of a ``large`` body was not read. ``size`` is the number of members, 0 where no body is large.
     """
 
     group_id: str
@@ -107,7 +107,10 @@ class WorkflowStore(Protocol):
         """Write the counts of groups."""
 
     def bodies(self, group_ids: Collection[str], most: int | None = None) -> Sequence[Body]:
-        """Return the bodies of groups. A body whose text was altered has none. One above ``most`` bytes is large."""
+        """Return the bodies of groups. A body whose text was altered has none. One above ``most`` bytes is large.
+
+        So are those behind many times ``most`` bytes of others.
+        """
 
     def take_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
         """Return the bodies of groups, and clear them in the groups: no second end may send them."""

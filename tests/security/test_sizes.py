@@ -96,7 +96,13 @@ def memory(worker: Process, kind: str) -> float:
 
 
 @pytest.fixture
-def unharmed(alias: str, worker: Process) -> Iterator[None]:
+def growth() -> int:
+    """The most that the attack of a test may add, in MiB."""
+    return GROWTH
+
+
+@pytest.fixture
+def unharmed(alias: str, worker: Process, growth: int) -> Iterator[None]:
     """Check that the worker runs the next task, that nothing waits any more, and how much memory it took."""
     before = memory(worker, "VmRSS")
     Path(f"/proc/{worker.pid}/clear_refs").write_text("5")  # the most memory counts from now
@@ -105,7 +111,7 @@ def unharmed(alias: str, worker: Process) -> Iterator[None]:
     wait_until(lambda: not Message.objects.using(alias).exists(), 60, what="an empty queue")
     most = memory(worker, "VmHWM")
     assert most < MOST
-    assert most - before < GROWTH
+    assert most - before < growth
 
 
 @pytest.mark.parametrize(
@@ -251,7 +257,9 @@ def test_a_large_body_that_fails_is_never_in_the_main_process(alias: str) -> Non
     result.forget()
 
 
+# A result of 2 MiB passes the main process as a text, with copies: 8 to 30 MiB. Opened, the lists make it 40 to 55.
 @pytest.mark.usefixtures("unharmed")
+@pytest.mark.parametrize("growth", [38], ids=[""])
 @pytest.mark.parametrize("large", ["values", "argument"])
 def test_lists_that_a_chord_hands_on_are_never_in_the_main_process(alias: str, large: str) -> None:
     # A list takes 3 bytes in a message, and 64 where it is opened.

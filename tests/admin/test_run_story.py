@@ -41,6 +41,16 @@ def test_the_next_in_its_queue_waits_for_room(waits: Rows) -> None:
     assert waits() == ["It is the next in its queue: it starts when a worker has room."]
 
 
+def test_a_task_that_ends_while_its_page_is_read_is_not_said_to_be_lost(make_run: Make) -> None:
+    """The row is read before the message: a worker may settle both in between."""
+    read = make_run()
+    assert told(read) == ["It has no message (any more), so no worker will run it. A retry sends it again."]
+    TaskRun.objects.filter(pk=read.pk).update(state="SUCCESS", finished_at=START)
+    assert told(read) == []
+    TaskRun.objects.filter(pk=read.pk).delete()
+    assert told(read) == []
+
+
 def test_a_task_waits_behind_others_by_priority(waits: Rows, make_messages: Rows) -> None:
     make_messages("mails", 3)
     make_messages("mails", 1, token="boot-1")

@@ -185,8 +185,8 @@ def _check(action: Action) -> None:
     """Refuse here, where the mistake is, what would break the pages that list all actions."""
     if action.of not in apps.all_models["taskq"]:
         raise ImproperlyConfigured(
-            f"The action {action.key!r} has of={action.of!r}: that is no model of taskq. Write its name in small letters, "
-            f'such as "taskrun", "node", "queue" or "worker".'
+            f"The action {action.key!r} has of={action.of!r}: that is no model of taskq. "
+            'Write its name in small letters, such as "taskrun", "node", "queue" or "worker".'
         )
     if not slug_re.fullmatch(action.key):
         raise ImproperlyConfigured(

@@ -123,8 +123,8 @@ def wanted_by(query: Mapping[str, str]) -> Wanted:
 def begin(action: Action, wanted: Wanted, data: Mapping[str, Any], who: Who, site: str) -> TaskRun:
     """Send the bulk task; return its row, unsaved if it has none yet.
 
-    Raises ``ValueError`` for arguments to replace that are sensitive: they would stand in its row. And for an action that
-    the task could not do, or that the task itself asks for: it would begin one after the other.
+    Raises ``ValueError`` for arguments to replace that are sensitive: they would stand in its row. And for an action
+    that the task could not do, or that the task itself asks for: it would begin one after the other.
     """
     from taskq_admin.tasks import bulk
 

@@ -40,7 +40,7 @@ BASE64 = '{"body_encoding": "base64"}'
 #: The most resident memory of the main process, in MiB.
 MOST = 200
 #: The most that one of these attacks adds, in MiB. Each of them would add at least 40.
-GROWTH = 32
+GROWTH = 24
 ADD = "testproject.arithmetic.tasks.add"
 BODY = '[[2, 2], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}'
 PAST = "2020-01-01T00:00:00+00:00"

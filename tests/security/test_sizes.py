@@ -57,7 +57,7 @@ def worker(
         # Nothing wakes the worker up for a row that was written past what sends.
         worker = workers.start_worker(processes, *options, POLL_INTERVAL=0.1, **sizes)
         # SQLite keeps pages of what it has read: they count for none of the attacks, whichever comes first.
-        for task_id in insert_many(database.alias, 4, BODY + " " * 6 * MIB + "]", {}):
+        for task_id in insert_many(database.alias, 4, BODY + " " * 5 * MIB + "]", {}):
             assert isinstance(AsyncResult(task_id).get(timeout=60, propagate=False), InvalidTaskError)
         yield worker
         assert worker.stop() == 0, worker.log
@@ -296,7 +296,7 @@ def test_many_large_messages_are_not_held_at_once(alias: str, character: str) ->
     ("count", "texts", "setting"),
     [
         (48, {"headers": {"padding": "x" * MIB}}, "TASKQ_MAX_HEADERS_SIZE"),
-        (8, {"body": BODY + " " * 6 * MIB + "]"}, "TASKQ_MAX_MESSAGE_SIZE"),
+        (8, {"body": BODY + " " * 5 * MIB + "]"}, "TASKQ_MAX_MESSAGE_SIZE"),
     ],
     ids=["headers", "body"],
 )

@@ -175,3 +175,11 @@ def test_a_running_task_that_adds_a_member_succeeds_although_it_was_revoked(alia
     assert AsyncResult("brings").state == states.SUCCESS
     worker.work()
     assert result.get(timeout=1) == [[1, 5, 101]]
+
+
+def test_what_takes_the_place_of_a_task_waits_for_what_that_waited_for(alias: str) -> None:
+    worker = WorkerHere(alias)
+    result = chain(same.si(0).set(task_id="before", priority=9), by_chain(), same.s(4)).delay()
+    work_until(worker, "first")
+    assert revoke(["before"]) > 0
+    assert [AsyncResult(i).state for i in ("before", "first", "replaced", result.id)] == ["SUCCESS", *["REVOKED"] * 3]

@@ -365,7 +365,7 @@ def test_worker_that_registers_during_the_search_for_orphans_keeps_its_messages(
 def test_acknowledged_message_that_is_settled_meanwhile_does_not_fail(
     alias: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    enqueue([envelope("x"), envelope("y")])
+    enqueue([envelope("x", tracked=False), envelope("y")])
     token = workers.register("w")
     x, y = claim("taskq", 2, token)
     acknowledge(token, [x.id, y.id])

@@ -201,7 +201,8 @@ def test_message_is_deleted_alone_if_nothing_of_its_end_can_be_written(
         write_ends(engine, settled, rows)
 
     monkeypatch.setattr(settling, "write_ends", refuse)
-    token, (message,) = _claimed(envelope("x"))
-    end = ending(message, member=True, group_id="g", unreachable=[Unreachable("y", "shop.add")])
+    step = {"task": "shop.add", "args": [], "kwargs": {}, "options": {"task_id": "y"}}
+    token, (message,) = _claimed(envelope("x", body=json.dumps([[1, 2], {}, {"chain": [step]}])))
+    end = ending(message, states.FAILURE, unreachable=[Unreachable("y", "shop.add")])
     assert settle(token, [end]) == {message.id}
     assert not Message.objects.using(alias).exists()

@@ -60,10 +60,11 @@ class DatabaseSource(Duty):
     ) -> None:
         self._lease = lease
         self._alias = alias
-        #: The queues that are read, and those of them that would be read if they were not paused.
+        #: The queues that are read now.
         self._queues = list(queues)
+        #: All paused queues of the cluster; and the queues of this worker that are not read because they are paused.
         self._paused: frozenset[str] = frozenset()
-        self._resting: set[str] = set()
+        self._suspended: set[str] = set()
         #: The queues by the marks that notifications have in place of their names.
         self._marks: dict[str, str] = {}
         self._schedules_mark = mark(SCHEDULED_NAME)
@@ -346,19 +347,19 @@ class DatabaseSource(Duty):
 
     def pause(self, queues: frozenset[str]) -> None:
         """Claim from none of ``queues`` until they are named no more."""
-        resumed, self._paused = self._resting - queues, queues
+        resumed, self._paused = self._suspended - queues, queues
         for queue in queues.intersection(self._queues):
             self.remove(queue)
-            self._resting.add(queue)
+            self._suspended.add(queue)
         for queue in sorted(resumed):
             self.add(queue)
 
     def add(self, queue: str) -> None:
         """Start to claim from ``queue``."""
         if queue in self._paused:
-            self._resting.add(queue)
+            self._suspended.add(queue)
             return
-        self._resting.discard(queue)
+        self._suspended.discard(queue)
         if queue not in self._queues:
             self._queues.append(queue)
             self._mark_all()
@@ -367,7 +368,7 @@ class DatabaseSource(Duty):
 
     def remove(self, queue: str) -> None:
         """Stop claiming from ``queue``."""
-        self._resting.discard(queue)
+        self._suspended.discard(queue)
         if queue in self._queues:
             self._queues.remove(queue)
             self.limits.forget(queue)

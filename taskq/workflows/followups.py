@@ -142,13 +142,13 @@ def _of_message(message: RawMessage, headers: dict[str, Any] | None, state: str,
 
 
 def failed_instead(
-    settlement: Settlement, message: RawMessage | None, error: BaseException, but: Collection[str] = ()
+    settlement: Settlement, message: RawMessage | None, error: BaseException, already_sent: Collection[str] = ()
 ) -> Settlement:
     """Return the failure that replaces a success whose follow-ups can't be sent.
 
-    Errbacks come from ``message``. The tasks of the follow-ups are unreachable, ``but`` for those sent before.
+    Errbacks come from ``message``. The tasks of the follow-ups are unreachable, but not those ``already_sent``.
     """
-    lost = [task for task in unreachable_of(settlement.follow_ups) if task.task_id not in but]
+    lost = [task for task in unreachable_of(settlement.follow_ups) if task.task_id not in already_sent]
     failed = replace(
         settlement,
         state=states.FAILURE,

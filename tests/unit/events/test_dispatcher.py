@@ -73,7 +73,7 @@ class Desk:
             self.dispatcher._note(make, kind, 1)
 
 
-def make(batch: str, at: float) -> Iterable[str]:
+def make(batch: str, at: str) -> Iterable[str]:
     if batch == "bad":
         raise ValueError("no event")
     return [f'{{"type": "{batch}"']

@@ -21,14 +21,14 @@ from taskq.worker.loop.request import Limits, read
 from taskq.worker.remote.lamport import lamport
 from tests.support.fake_pool import claimed
 
-AT = 7.0
+AT = "7.0"
 
 
 def read_event(text: str | None) -> dict[str, Any]:
     """Return an event without its time, of which the layout has the start of the text."""
     assert text is not None
     event: dict[str, Any] = json.loads(text + "}")
-    assert event.pop("timestamp") == AT
+    assert event.pop("timestamp") == float(AT)
     return event
 
 
@@ -115,14 +115,16 @@ def test_whatever_a_sender_has_put_into_its_headers_is_an_event(strange: Any) ->
 
 
 def test_event_of_a_task_has_its_fields_and_what_the_worker_adds_last() -> None:
-    report = Report(1, "t1", "", '{"done": 3}', at=AT, event="task-progress")
+    report = Report(1, "t1", "", '{"done": 3}', at=float(AT), event="task-progress")
     assert read_event(layout.sent_by_task(report)) == {"type": "task-progress", "uuid": "t1", "done": 3}
     report.meta = "{}"
     assert read_event(layout.sent_by_task(report)) == {"type": "task-progress", "uuid": "t1"}
 
 
 def test_message_of_events_has_the_common_fields() -> None:
-    first, second = json.loads(Stamp('w1@"h').message([layout.started("a", 1.0), layout.started("b", 2.0)]))
+    first, second = json.loads(
+        Stamp('w1@"h').message([layout.started("a", layout.moment(1.0)), layout.started("b", layout.moment(2.0))])
+    )
     assert first.keys() == {"type", "uuid", "timestamp", "hostname", "pid", "clock", "utcoffset"}
     assert (first["uuid"], first["hostname"], second["timestamp"]) == ("a", 'w1@"h', 2.0)
     assert second["clock"] == first["clock"] + 1 == lamport.value

@@ -45,7 +45,7 @@ class Dump:
         if not rest.isprintable():
             rest = form % escaped_values(event)
         about = f"{label} {rest}" if label and rest else label or rest
-        self._say(f"{_safe(event.get('hostname', ''))} [{moment}] {words}{':' if rest else ''} {about}")
+        self._say(f"{_safe_name(str(event.get('hostname', '')))} [{moment}] {words}{':' if rest else ''} {about}")
 
     def _label(self, kind: str, event: Event) -> str:
         """Return the name of an event's task with its id, and remember it for the events that have the id alone."""
@@ -84,6 +84,11 @@ def _safe(value: object) -> str:
     return escaped(str(value), "\t")
 
 
+@lru_cache(maxsize=64)
+def _safe_name(value: str) -> str:
+    return _safe(value)
+
+
 def _indented(value: object) -> str:
     """Return a traceback with its lines: none of them can be taken for the line of an event."""
     return escaped(str(value), "\n\t").replace("\n", "\n  ")
@@ -93,6 +98,12 @@ def _moment(timestamp: object) -> str:
     return _text_of(timestamp if isinstance(timestamp, int | float) else 0)
 
 
-@lru_cache(maxsize=64)  # Events of one batch have the same time.
+@lru_cache(maxsize=64)  # Many events of one message have the same time.
 def _text_of(timestamp: float) -> str:
-    return str(datetime.fromtimestamp(timestamp, UTC))
+    seconds, rest = divmod(round(timestamp * 1e6), 1_000_000)
+    return f"{_second(seconds)}.{rest:06}+00:00" if rest else f"{_second(seconds)}+00:00"
+
+
+@lru_cache(maxsize=64)  # And those of most tasks the same second.
+def _second(at: int) -> str:
+    return str(datetime.fromtimestamp(at, UTC)).removesuffix("+00:00")

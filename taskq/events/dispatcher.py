@@ -24,9 +24,9 @@ from . import layout, log_lines, names
 from .stamps import SOFTWARE, Stamp
 
 #: Seconds in which events are gathered into one message: most of what a message costs does not depend on its events.
-#: The second holds behind a message of ``_MANY`` events: nobody can follow so many.
-_GATHERED, _GATHERED_LONGER = 0.2, 0.5
-_MANY = 200
+_GATHERED = 0.2
+#: The same after ``_MANY`` events at once, which nobody can follow anyway.
+_GATHERED_LONGER, _MANY = 0.5, 200
 #: Seconds between two looks at who hears events, while there are some.
 _LOOK = 1.0
 #: The same while there are none, and nobody hears events: monitors ask for a heartbeat when they begin.
@@ -61,7 +61,7 @@ class Dispatcher:
         self._noted: deque[tuple[Make, Any, int, float]] = deque()
         self._waiting = 0
         self._gathering = False
-        #: Whether the last events were many.
+        #: Whether many events were gathered last.
         self._many = False
         #: The messages that are still to be sent: the one that is sent now, and those behind it.
         self._unsent: deque[tuple[Any, str]] = deque(maxlen=_MOST_UNSENT)

@@ -67,7 +67,7 @@ def _rest(kind: str, names: tuple[str, ...], received: float | None) -> tuple[st
     """
     placed = _PLACED_OF_FIRST if kind in _FIRST else _PLACED_OF_TASK if kind.startswith("task-") else _PLACED
     others = sorted(name for name in names if name not in placed)
-    known = {"local_received": str(received)}
+    known = {"local_received": str(received)}  # which takes as long as the rest of a line
     form = ", ".join(_safe(name).replace("%", "%%") + "=" + known.get(name, "%s") for name in others)
     read = [name for name in others if name not in known]
     shown = [(name, _indented if name == "traceback" else _safe) for name in read]

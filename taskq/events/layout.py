@@ -36,7 +36,7 @@ _USUAL = {"null": "None", "true": "True", "false": "False"}
 
 def moment(at: float) -> str:
     """Return a Unix time as a number of JSON, in whole microseconds: the text of a float takes three times as long."""
-    return f"{int(at * 1e6)}e-6"
+    return f"{at * 1e6:.0f}e-6"
 
 
 def received(requests: Iterable[Request], at: str) -> Iterator[str]:
@@ -92,7 +92,7 @@ def ended(settlement: Settlement, at: str, signum: str | None = None) -> str | N
 
 def _seconds(runtime: float | None) -> str:
     """Return seconds as a number of JSON, in whole nanoseconds: as in ``moment``."""
-    return "null" if runtime is None else f"{int(runtime * 1e9)}e-9"
+    return "null" if runtime is None else f"{runtime * 1e9:.0f}e-9"
 
 
 def start_of(event: Event, at: str) -> str:

@@ -99,8 +99,8 @@ class Timeline(Duty):
         while self._received and self._received[0][0] <= due:
             _, at, requests = self._received.popleft()
             found += [(at, request.message) for request in requests]
-        written = found if len(found) <= _FEW else [each for each in found if self._lease.holds(each[1].id)]
-        return [Moment(message.task_id, "received", at) for at, message in written]
+        few = len(found) <= _FEW
+        return [Moment(m.task_id, "received", at) for at, m in found if few or self._lease.holds(m.id)]
 
     def _write(self, batch: Sequence[Moment]) -> None:
         try:

@@ -60,6 +60,8 @@ def test_received_believes_no_sender_about_what_is_sensitive(monkeypatch: pytest
         ("4", "4"),
         ('"a"', "'a'"),
         ("null", "None"),
+        ("true", "True"),
+        ("false", "False"),
         ('{"a": [1, true]}', "{'a': [1, True]}"),
         (None, "None"),
         ("{", "{"),
@@ -68,6 +70,17 @@ def test_received_believes_no_sender_about_what_is_sensitive(monkeypatch: pytest
 def test_succeeded_has_the_repr_of_the_value(result: str | None, shown: str) -> None:
     event = read_event(layout.ended(settlement(states.SUCCESS, result=result, runtime=0.5), AT))
     assert event == {"type": "task-succeeded", "uuid": "t1", "result": shown, "runtime": 0.5}
+
+
+@pytest.mark.parametrize("at", [0.0, 1.000001, 7.25, 1795976471.387082, 1795976471.999999])
+def test_a_time_keeps_its_microseconds(at: float) -> None:
+    assert json.loads(layout.moment(at)) == at
+
+
+@pytest.mark.parametrize("runtime", [0.0, 1.4343e-05, 0.1, 1e-9, 86_400.000000001, None])
+def test_a_runtime_keeps_its_nanoseconds(runtime: float | None) -> None:
+    end = settlement(states.SUCCESS, result="null", runtime=runtime)
+    assert read_event(layout.ended(end, AT))["runtime"] == runtime
 
 
 def test_a_long_value_is_cut() -> None:

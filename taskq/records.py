@@ -232,6 +232,7 @@ class Rest:
 
     ``value`` is the step's value in JSON, ``task_id`` its id. ``chain`` are the steps behind that rest in JSON, the
     next step last. ``trail`` says that the task notes its children. ``trace`` are the headers that carry its trace.
+    If ``planned``, the first step of the rest is among the follow-ups already.
     """
 
     key: str
@@ -241,6 +242,7 @@ class Rest:
     chain: str = "[]"
     trail: bool = True
     trace: dict[str, str] = field(default_factory=dict)
+    planned: bool = False
 
 
 #: Sentinel: the message body can't be decoded; look the dependents up in the workflow's Node rows.

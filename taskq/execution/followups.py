@@ -78,13 +78,16 @@ def _add(
     run: Run, outcome: Outcome, plan: Plan, write: Callable[[Run, FollowUps], FollowUps] = parts.written_ahead
 ) -> FollowUps:
     """Add a plan to the follow-ups; return it. ``write`` writes before what is large."""
-    found = plan.follow_ups()
+    found, children = plan.follow_ups(), plan.children
     announce(found.envelopes)
-    outcome.follow_ups += found if run.in_memory else write(run, found)
     for rest in found.rests:
         rest.trail = run.task.trail
-    if plan.children and run.task.trail:
-        run.request.children.extend(map(from_frozen, plan.children))
+    if not run.in_memory:
+        found, more = parts.with_large_rests(run, found)
+        children = [*children, *more]
+    outcome.follow_ups += found if run.in_memory else write(run, found)
+    if children and run.task.trail:
+        run.request.children.extend(map(from_frozen, children))
         text = values.encode_children(run.request.children)
         outcome.children = text if text is not None and len(text) <= _LONGEST_CHILDREN else None
     return found

@@ -100,7 +100,7 @@ class Advance:
         self.ended += [s.task_id for s in effective if s.state in states.READY_STATES]
         self._grow(effective)
         if begun := [rest.key for s in effective for rest in s.follow_ups.rests]:
-            self._store.take_bodies(begun)
+            self._store.clear_bodies(begun)
         self.send(FollowUps.joined(self._follow_ups_of(s) for s in effective))
         for s in effective:
             self._end_dependents(s)
@@ -139,7 +139,8 @@ class Advance:
         unreachable = self._with_rests(s.follow_ups.unreachable, failing)
         if LOOK_UP_IN_ROWS in unreachable:
             by_nodes = self._store.dependents(s.task_id)
-            unreachable, group_id = by_nodes.unreachable, by_nodes.group_id or group_id
+            known = [each for each in unreachable if each != LOOK_UP_IN_ROWS]
+            unreachable, group_id = [*known, *by_nodes.unreachable], by_nodes.group_id or group_id
         self._fail(unreachable, error, s.root_id, but=s.task_id if is_body else "", queue=s.queue)
         for sent in s.follow_ups.groups:
             self._note_queue(sent.group_id, s.queue)
@@ -160,7 +161,7 @@ class Advance:
     def _with_rests(self, unreachable: Sequence[Unreachable], failing: Pending) -> Sequence[Unreachable]:
         """Return dependents with those in the rests of their chains.
 
-        If such a row is gone or malformed, the nodes tell. What is too much for one transaction is left pending.
+        If such a row is gone, malformed or large, the nodes tell. What is too much for one transaction is left pending.
         """
         seen: set[str] = set()
         # Of a foreign chain that has an id twice, a rest may refer to itself.
@@ -170,7 +171,7 @@ class Advance:
                 self._left += [replace(failing, key=key) for key in sorted(keys)]
                 break
             found = [each for each in unreachable if each.task_id not in keys]
-            texts = [body.body for body in self._read(keys, failing) if body.body]
+            texts = [body.body for body in self._read(keys, failing) if 0 < len(body.body) <= rests.MOST_BYTES]
             try:
                 found += [each for text in texts for each in dependents({"chain": loads(text)})]
             except Exception:

@@ -179,5 +179,9 @@ def unreachable_of(lost: FollowUps) -> list[Unreachable]:
 
 def _unreachable_of_message(e: Envelope) -> list[Unreachable]:
     group_id = str(e.headers["group"]) if is_member(e.headers) else ""
-    embed = decode_body(e.body, e.content_type, e.content_encoding, e.headers, e.properties)[2]
-    return [Unreachable(e.task_id, e.name, group_id), *dependents(embed)]
+    own = Unreachable(e.task_id, e.name, group_id)
+    try:
+        embed = decode_body(e.body, e.content_type, e.content_encoding, e.headers, e.properties, MOST_OUTSIDE)[2]
+    except InvalidTaskError:  # it is larger
+        return [own, LOOK_UP_IN_ROWS]
+    return [own, *dependents(embed)]

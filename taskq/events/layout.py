@@ -101,7 +101,8 @@ def start_of(event: Event, at: str) -> str:
 
 
 def _failed(settlement: Settlement) -> Event:
-    return {"type": "task-failed", "exception": _exception(settlement), "traceback": settlement.traceback}
+    event = {"type": "task-failed", "exception": _exception(settlement), "traceback": settlement.traceback}
+    return event | _name(settlement)
 
 
 def _retried(settlement: Settlement) -> Event:
@@ -110,7 +111,13 @@ def _retried(settlement: Settlement) -> Event:
 
 def _revoked(settlement: Settlement) -> Event:
     reason = str(decode_exception(settlement.result))
-    return {"type": "task-revoked", "terminated": reason == "terminated", "expired": reason == "expired"}
+    event = {"type": "task-revoked", "terminated": reason == "terminated", "expired": reason == "expired"}
+    return event | _name(settlement)
+
+
+def _name(settlement: Settlement) -> Event:
+    """Return the name of a task that has not run to its end: it may have been refused before it was received."""
+    return {"name": settlement.name} if settlement.started is None and settlement.name else {}
 
 
 def _rejected(settlement: Settlement) -> Event:

@@ -12,7 +12,7 @@ from taskq.calls.registry import tasks
 from taskq.control import taskinfo
 from taskq.events import layout
 from taskq.events.stamps import Stamp
-from taskq.exceptions import TaskRevokedError
+from taskq.exceptions import NotRegistered, TaskRevokedError
 from taskq.handover import Report
 from taskq.messages.exception_data import encode_exception
 from taskq.messages.reprs import MASK
@@ -105,6 +105,17 @@ def test_revoked_says_how(reason: str, terminated: bool, expired: bool) -> None:
     assert event == {
         "type": "task-revoked", "uuid": "t1", "terminated": terminated, "expired": expired, "signum": "TERM",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("state", "error"), [
+    (states.REVOKED, TaskRevokedError("expired")), (states.FAILURE, NotRegistered("shop.gone")),
+])  # fmt: skip
+def test_what_was_refused_has_its_name(state: str, error: Exception) -> None:
+    # Nobody has told of the task before: monitors know no other name of it.
+    refused = settlement(state, name="shop.gone", result=encode_exception(error))
+    assert read_event(layout.ended(refused, AT))["name"] == "shop.gone"
+    ran = settlement(state, name="shop.gone", result=encode_exception(error), started=6.0)
+    assert "name" not in read_event(layout.ended(ran, AT))
 
 
 def test_what_did_not_end_has_no_event() -> None:

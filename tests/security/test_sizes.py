@@ -271,6 +271,20 @@ def test_lists_that_a_chord_hands_on_are_never_in_the_main_process(alias: str, l
     assert sorted(map(len, (value[0][0][0], value[1]))) == [2, MIB // 2]
 
 
+@pytest.mark.usefixtures("unharmed")
+def test_many_errbacks_with_the_arguments_are_never_in_the_main_process(alias: str) -> None:
+    # Each errback gets the arguments: 42 MB from a message of 130 KB.
+    called = [a_task(name=ADD, queue="another")] * 700
+    result = insert(alias, json.dumps([["x" * 60_000], {}, {"errbacks": called}]), headers={"task": "no.such.task"})
+    result.get(timeout=60, propagate=False)
+    sent = Message.objects.using(alias).filter(queue="another")
+    wait_until(sent.exists, what="the first part to be sent")
+    for kind in ("pending:", "part:"):
+        Group.objects.using(alias).filter(group_id__startswith=kind).delete()
+    assert sent.count() < 700
+    sent.delete()
+
+
 def insert_many(alias: str, count: int, body: str, headers: dict[str, Any]) -> list[str]:
     """Write many messages; return the ids of their tasks."""
     task_ids = [ids.new_id() for _ in range(count)]

@@ -109,7 +109,7 @@ class Context:
     def __repr__(self) -> str:
         return f"<Context: {self.name}[{self.id}]>"
 
-    # Read from the headers, see wire.md 1.2.
+    # Read from the headers of the message, under their names in Celery's protocol 2.
 
     @property
     def name(self) -> str:

@@ -58,7 +58,7 @@ class Inspect:
         return self.ask("scheduled")
 
     def revoked(self) -> Any:
-        """Return the ids of tasks that were revoked before they were sent, or while a worker held them."""
+        """Return the ids of tasks that were revoked, or have expired: the latest ones."""
         return self.ask("revoked")
 
     def registered(self, *taskinfoitems: str) -> Any:

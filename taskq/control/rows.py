@@ -6,14 +6,15 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from taskq import states
 from taskq.messages.protocol import MOST_OUTSIDE
-from taskq.models import Revocation, ScheduledMessage
+from taskq.models import Revocation, ScheduledMessage, TaskRun
 from taskq.store.texts import without_texts
 
 from . import taskinfo
 
-#: The most tasks of the schedule, and the most revoked ids, in one reply.
-MOST_SCHEDULED, MOST_REVOKED = 500, 10_000
+#: The most tasks of the schedule, and the most ids that were revoked before and after they were sent, in one reply.
+MOST_SCHEDULED, MOST_REVOKED, MOST_ENDED = 500, 10_000, 1_000
 #: The priority of a timer in Celery's replies.
 _PRIORITY = 6
 
@@ -47,3 +48,9 @@ def revoked(alias: str) -> list[str]:
     """Return the ids of tasks that were revoked before they were sent, the latest ones."""
     rows = Revocation.objects.using(alias).order_by("-created_at")
     return list(rows.values_list("revoked_id", flat=True)[:MOST_REVOKED])
+
+
+def ended_by_revoking(alias: str) -> list[str]:
+    """Return the ids of tasks that have ended as revoked, or expired, the latest ones."""
+    rows = TaskRun.objects.using(alias).filter(state=states.REVOKED).order_by("-finished_at")
+    return list(rows.values_list("task_id", flat=True)[:MOST_ENDED])

@@ -13,9 +13,11 @@ from taskq import states
 from .stamps import Event
 from .state import ClusterState, TaskInfo
 
-#: Lines that are no tasks: the head, and the block at the bottom.
-_OTHERS = 10
-_KEYS = "j/down  k/up  i/enter: info  t: traceback  r: result  c: revoke  l: rate limit  ^C: quit"
+#: The most lines of each part of the block at the bottom.
+_FOOT = {"Selected": 3, "Workers online": 2, "Info": 2, "Keys": 2}
+#: Lines that are no tasks: the head, and that block.
+_OTHERS = 1 + sum(_FOOT.values())
+_KEYS = "j/k: move  i: info  t: traceback  r: result  c: revoke  l: limit  ^C: end"
 _NO_RESULT = "There is no result yet."
 #: Widths of time and state, and of the gaps between five columns.
 _TIME, _STATE, _GAPS = 8, 8, 4
@@ -75,16 +77,16 @@ class Board:
         at = time.strftime("%H:%M:%S", time.localtime(_number(task.timestamp)))
         return _line((task.uuid, task.worker or "", task.name or "", at, task.state), width)
 
-    def foot(self) -> list[str]:
-        """Return the lines of the block at the bottom."""
+    def foot(self, width: int) -> list[str]:
+        """Return the lines of the block at the bottom, broken at ``width``."""
         task = self.task
         about = "(none)" if task is None else ", ".join(f"{name}={value}" for name, value in task.info().items())
         alive = self.state.alive_workers()
         workers = ", ".join(worker.hostname for worker in alive) or "(none)"
         counts = f"events: {self.state.event_count}  tasks: {self.state.task_count}"
         info = f"{counts}  workers: {len(alive)}/{len(self.state.workers)}  {self.problem}"
-        found = (("Selected", about), ("Workers online", workers), ("Info", info), ("Keys", _KEYS))
-        return [printable(f"{title}: {text}") for title, text in found]
+        parts = zip(_FOOT.items(), (about, workers, info, _KEYS), strict=True)
+        return [line for (title, most), text in parts for line in fitted([f"{title}: {text}"], width, most)]
 
     # -- what pops up
 

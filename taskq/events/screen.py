@@ -105,10 +105,9 @@ class Screen:
                 picked = curses.A_REVERSE if task.uuid == self._board.selected else curses.A_NORMAL
                 state = "failed" if task.state in _FAILED else task.state
                 self._write(y, self._board.line(task, width), picked | self._colour.get(state, 0))
-            foot = self._board.foot()
-        selected, *others = foot
-        lines = [*fitted([selected], width, 3), *others]
-        for y, line in enumerate(lines, max(0, height - len(lines))):
+            # On a low screen the last lines of the foot: the head and a task stay in sight.
+            foot = self._board.foot(width)[-max(1, height - 2) :]
+        for y, line in enumerate(foot, height - len(foot)):
             self._write(y, line, curses.A_NORMAL)
         self._window.refresh()
 

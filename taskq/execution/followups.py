@@ -28,14 +28,14 @@ _LONGEST_CHILDREN = 1_000_000
 
 def after(run: Run, outcome: Outcome) -> Outcome:
     """Complete the outcome of ``run``: a failure, if its follow-ups can't be sent."""
-    if goes_on(run):
+    if has_follow_ups(run):
         outcome = _continued(run, outcome)
         if outcome.state in (states.FAILURE, states.REVOKED, states.IGNORED) and not outcome.replaced:
             _end_dependents(run, outcome)
     return outcome
 
 
-def goes_on(run: Run) -> bool:
+def has_follow_ups(run: Run) -> bool:
     """Tell whether anything depends on the end of ``run``, or takes its place."""
     request = run.request
     others = request.replacement is not None or request.ending is not None or bool(request.added)
@@ -79,13 +79,16 @@ def _add(
     run: Run, outcome: Outcome, plan: Plan, write: Callable[[Run, FollowUps], FollowUps] = parts.written_ahead
 ) -> FollowUps:
     """Add a plan to the follow-ups; return it. ``write`` writes before what is large."""
-    found = plan.follow_ups()
+    found, children = plan.follow_ups(), plan.children
     announce(found.envelopes)
-    outcome.follow_ups += found if run.in_memory else write(run, found)
     for rest in found.rests:
         rest.trail = run.task.trail
-    if plan.children and run.task.trail:
-        run.request.children.extend(map(from_frozen, plan.children))
+    if not run.in_memory:
+        found, more = parts.with_large_rests(run, found)
+        children = [*children, *more]
+    outcome.follow_ups += found if run.in_memory else write(run, found)
+    if children and run.task.trail:
+        run.request.children.extend(map(from_frozen, children))
         text = values.encode_children(run.request.children)
         outcome.children = text if text is not None and len(text) <= _LONGEST_CHILDREN else None
     return found

@@ -14,13 +14,14 @@ from django.db import DatabaseError, InterfaceError
 from taskq import ids
 from taskq.conf import settings
 from taskq.engines import for_alias
-from taskq.records import FollowUps, NewGroup, Unreachable
+from taskq.records import FollowUps, FrozenResult, NewGroup, Unreachable
 from taskq.store.exchanges import resolve
 from taskq.store.long_rests import write_ahead
 from taskq.store.workflow_rows import DatabaseWorkflows
 from taskq.workflows.cascade import replacement_nodes
 from taskq.workflows.parts import dependents_in_parts, is_large, sent_in_parts
-from taskq.workflows.sendable import sendable_errbacks, sent_before
+from taskq.workflows.rests import is_large as is_large_rest
+from taskq.workflows.sendable import next_steps, sendable_errbacks, sent_before
 
 from . import log_lines
 from .run import Run
@@ -51,6 +52,25 @@ def _or_whole(write: Callable[[Run, FollowUps], FollowUps]) -> Callable[[Run, Fo
             return found
 
     return tried
+
+
+def with_large_rests(run: Run, found: FollowUps) -> tuple[FollowUps, list[FrozenResult]]:
+    """Return follow-ups with the next steps that are in large rows, and the results to note as children.
+
+    Raises if a step can't be sent. The worker reads them if the database is away now.
+    """
+    large = [rest for rest in found.rests if is_large_rest(rest.key)]
+    if not large:
+        return found, []
+    try:
+        steps, children = next_steps(_rows(), large)
+        steps = replace(steps, envelopes=resolve(steps.envelopes, settings.DATABASE))
+    except (DatabaseError, InterfaceError) as error:
+        log_lines.rest_not_written(run, error)
+        return found, []
+    others = [rest for rest in found.rests if rest not in large]
+    planned = [replace(rest, planned=True) for rest in large]
+    return replace(found + steps, rests=[*others, *planned]), children
 
 
 @_or_whole

@@ -158,13 +158,13 @@ def _of_message(message: RawMessage, headers: dict[str, Any] | None, state: str,
 
 
 def failed_instead(
-    settlement: Settlement, message: RawMessage | None, error: BaseException, but: Collection[str] = ()
+    settlement: Settlement, message: RawMessage | None, error: BaseException, already_sent: Collection[str] = ()
 ) -> Settlement:
     """Return the failure that replaces a success whose follow-ups can't be sent.
 
-    Errbacks come from ``message``. The tasks of the follow-ups are unreachable, ``but`` for those sent before.
+    Errbacks come from ``message``. The tasks of the follow-ups are unreachable, but not those ``already_sent``.
     """
-    lost = [task for task in unreachable_of(settlement.follow_ups) if task.task_id not in but]
+    lost = [task for task in unreachable_of(settlement.follow_ups) if task.task_id not in already_sent]
     failed = replace(
         settlement,
         state=states.FAILURE,
@@ -196,5 +196,9 @@ def unreachable_of(lost: FollowUps) -> list[Unreachable]:
 
 def _unreachable_of_message(e: Envelope) -> list[Unreachable]:
     group_id = str(e.headers["group"]) if is_member(e.headers) else ""
-    embed = decode_body(e.body, e.content_type, e.content_encoding, e.headers, e.properties)[2]
-    return [Unreachable(e.task_id, e.name, group_id), *dependents(embed)]
+    own = Unreachable(e.task_id, e.name, group_id)
+    try:
+        embed = decode_body(e.body, e.content_type, e.content_encoding, e.headers, e.properties, MOST_OUTSIDE)[2]
+    except InvalidTaskError:  # it is larger
+        return [own, LOOK_UP_IN_ROWS]
+    return [own, *dependents(embed)]

@@ -23,7 +23,6 @@ from taskq.records import Envelope, FollowUps, NewGroup, Unreachable
 
 from . import rests
 from .nodes import row_key
-from .types import plain
 
 T = TypeVar("T")
 #: Adds the row of a part: its key, and its text.
@@ -88,14 +87,9 @@ def dependents_in_parts(found: Sequence[Unreachable], name: str, keep: Keep) -> 
     after: list[Any] = []
     for number in range(len(others), 0, -1):
         key = row_key(_PART, f"{name}:{number}")
-        keep(key, dumps_json([*after, *map(_signature, reversed(others[number - 1]))]))
+        keep(key, dumps_json([*after, *map(rests.named_task, reversed(others[number - 1]))]))
         after = [rests.reference(key)]
     return [*first, Unreachable(after[0]["options"]["task_id"], rests.NAME)]
-
-
-def _signature(task: Unreachable) -> dict[str, Any]:
-    place = {"group_id": task.group_id, "group_index": 0} if task.group_id else {}
-    return plain(task.name, options={"task_id": task.task_id, **place})
 
 
 # -- messages that are sent

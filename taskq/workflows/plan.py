@@ -122,7 +122,7 @@ def plan(sig: Sig, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = 
     ``ValueError`` if it is nested too deeply.
     """
     with limit_depth():
-        return _called(sig, args, kwargs, options)
+        return _plan_call(sig, args, kwargs, options)
 
 
 def plan_frozen(
@@ -175,13 +175,13 @@ def next_after(embed: Mapping[str, Any], value: Any, *, task_id: str, root_id: s
     if rest := as_list(embed.get("chain")):
         *behind, step = rest
         if is_reference(step):
-            plans.append(_of_reference(step, behind, value, task_id, root_id))
+            plans.append(_plan_of_reference(step, behind, value, task_id, root_id))
         else:
             plans.append(plan_frozen(step, (value,), chain=behind, **lineage))
-    return _together(plans)
+    return _joined(plans)
 
 
-def _of_reference(step: Sig, behind: list[Sig], value: Any, task_id: str, root_id: str) -> Plan:
+def _plan_of_reference(step: Sig, behind: list[Sig], value: Any, task_id: str, root_id: str) -> Plan:
     text, _ = values.encode(value, "json")
     parent = running()
     trace = tracing.present({} if parent is None else parent.message)
@@ -223,7 +223,7 @@ def plan_replacement(sig: Sig, request: Context, stamp: Callable[[Sig], Sig]) ->
         "group_index": request.group_index,
         "chord": request.chord,
     }
-    made = _called(sig, (), None, options)
+    made = _plan_call(sig, (), None, options)
     made.children = []  # the result has the task's own id
     return made
 
@@ -238,7 +238,7 @@ def plan_added(sig: Sig, request: Context, stamp: Callable[[Sig], Sig]) -> Plan:
         raise ValueError("add_to_chord() is for tasks in the header of a chord, and this task is in none.")
     sig = stamp(with_accumulate(sig) if ends_in_group(sig) else sig)
     options = {"group_id": request.group, "group_index": ADDED, "chord": request.chord}
-    return _called(sig, (), None, options, with_nodes=True)
+    return _plan_call(sig, (), None, options, with_nodes=True)
 
 
 def is_member(headers: Mapping[str, Any]) -> bool:
@@ -249,7 +249,7 @@ def is_member(headers: Mapping[str, Any]) -> bool:
 # -- putting plans together ------------------------------------------------------------------------
 
 
-def _called(
+def _plan_call(
     sig: Sig, args: Sequence[Any], kwargs: Mapping[str, Any] | None, options: dict[str, Any], with_nodes: bool = False
 ) -> Plan:
     """Return the plan of one call; ``options`` is emptied. A single task gets a node only with ``with_nodes``."""
@@ -323,7 +323,7 @@ def _envelopes(calls: Iterable[Call], given: set[str] | None) -> Iterator[Envelo
         yield envelope
 
 
-def _together(plans: list[Plan]) -> Plan:
+def _joined(plans: list[Plan]) -> Plan:
     if len(plans) == 1:
         return plans[0]
     return Plan(

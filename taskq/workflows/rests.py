@@ -5,6 +5,11 @@ first part travels; each other part is the body of a ``Group`` row of size 0, wh
 it begins (the list has the next step last) with the *reference*: a signature under the name ``NAME`` whose
 ``task_id`` is the id of that row. A chain of up to ``MOST_STEPS`` ordinary steps travels whole, in Celery's form.
 
+A part of more than ``MOST_BYTES`` is a single step: no other step fits beside it. Its key says so (``is_large``), and
+the process that runs the step before reads and plans it: opened, such a step can take many times the memory of its
+text, and no task would be settled meanwhile. A worker's main process never opens it: the reference names the tasks of
+the step, or else the rows of its nodes do, and the reference to the part behind stands beside it.
+
 ``steps`` cuts, also a long chain of tasks that another producer has sent whole, behind its first step. The transaction
 that settles the last step of a part sends the first step of the next part, and one that fails a chain fails the parts
 in the rows too (``advance``).
@@ -13,6 +18,7 @@ in the rows too (``advance``).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import takewhile
 from typing import Any
 
 from taskq.calls.registry import tasks
@@ -21,6 +27,7 @@ from taskq.exceptions import EncodeError
 from taskq.messages import serializers
 from taskq.records import Unreachable
 
+from .dependents import dependents_of
 from .nodes import end_of, row_key
 from .types import TASK, Sig, kind_of, plain
 
@@ -29,17 +36,33 @@ NAME = "taskq.rest"
 #: The most steps that travel in a message behind its own task, and the most characters. A row has one step at least.
 MOST_STEPS = 20
 MOST_CHARACTERS = 32_000
-_KEY = "rest:"
+#: The most bytes of a part that a worker's main process opens.
+MOST_BYTES = 256 * 1024
+#: The most references side by side, and the most tasks that a reference names.
+_MOST_REFERENCES = _MOST_NAMED = 20
+_KEY, _LARGE = "rest:", "large-rest:"
 
 
-def reference(key: str) -> dict[str, Any]:
-    """Return the signature that stands for the steps in the Group row ``key``."""
-    return plain(NAME, options={"task_id": key})
+def reference(key: str, named: Iterable[Unreachable] = ()) -> dict[str, Any]:
+    """Return the signature that stands for the steps in the Group row ``key``; ``named`` are tasks in it."""
+    links = [named_task(task) for task in named]
+    return plain(NAME, options={"task_id": key, **({"link": links} if links else {})})
+
+
+def named_task(task: Unreachable) -> dict[str, Any]:
+    """Return a signature that only says which ``task`` depends on the steps before it."""
+    place = {"group_id": task.group_id, "group_index": 0} if task.group_id else {}
+    return plain(task.name, options={"task_id": task.task_id, **place})
 
 
 def is_reference(sig: Sig) -> bool:
     """Tell whether ``sig`` stands for the rest of a chain."""
     return bool(sig.get("task") == NAME)
+
+
+def is_large(key: str) -> bool:
+    """Tell whether the Group row ``key`` has a step that no worker's main process opens."""
+    return key.startswith(_LARGE)
 
 
 def references(unreachable: Iterable[Unreachable]) -> list[str]:
@@ -55,23 +78,23 @@ def shortened(chain: list[Sig], keep: Callable[[str, str], None]) -> list[Sig]:
     """
     if database_broker_alias() is None or not all(map(_is_json, chain)):
         return chain
-    steps = chain[::-1]
+    # The chain around this one may end with references: they need no row of their own.
+    refs = list(takewhile(is_reference, chain))
+    steps = chain[len(refs) :][::-1]
     try:
         texts = [serializers.dumps_json(step) for step in steps]
     except EncodeError:  # raised again, with the name of the argument, by the message that has the chain
         return chain
     first, *others = _parts(texts)
-    ref: Sig | None = None
     for part in reversed(others):
-        begin = steps[part.start]
-        if ref is None and len(steps) - part.start == 1 and is_reference(begin):
-            ref = begin  # to the chain around this one: it needs no row of its own
-            continue
-        key = row_key(_KEY, end_of(begin))
-        kept = [*texts[part], *([] if ref is None else [serializers.dumps_json(ref)])]
-        keep(key, f"[{', '.join(reversed(kept))}]")
-        ref = reference(key)
-    return chain if ref is None else [ref, *reversed(steps[first])]
+        large = sum(map(len, texts[part])) > MOST_BYTES
+        beside = large and len(refs) < _MOST_REFERENCES
+        inside = [] if beside else map(serializers.dumps_json, refs)
+        key = row_key(_LARGE if large else _KEY, end_of(steps[part.start]))
+        keep(key, f"[{', '.join([*inside, *reversed(texts[part])])}]")
+        named = dependents_of(steps[part.start]) if large else []
+        refs = [*(refs if beside else ()), reference(key, named if len(named) <= _MOST_NAMED else ())]
+    return [*refs, *reversed(steps[first])] if others else chain
 
 
 def cut(chain: Sequence[Sig], keep: Callable[[str, str], None]) -> Sequence[Sig]:

@@ -6,13 +6,13 @@ sent becomes a failure. Called by ``settle``, ``memory`` and ``advance``.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from taskq import states
 from taskq.exceptions import QueueNotFound, TaskqError
 from taskq.messages import values
-from taskq.records import MOST_ANCESTORS, Envelope, FollowUps, Settlement, Unreachable
+from taskq.records import MOST_ANCESTORS, Envelope, FollowUps, FrozenResult, Rest, Settlement, Unreachable
 
 from . import followups, log_lines
 from .port import WorkflowStore
@@ -20,7 +20,7 @@ from .port import WorkflowStore
 
 def sendable(store: WorkflowStore, s: Settlement) -> Settlement:
     """Return ``s`` with the queues of its follow-ups, or a failure in its place if a follow-up can't be sent."""
-    if s.follow_ups.rests:
+    if any(not rest.planned for rest in s.follow_ups.rests):
         s = _with_rests(store, s)
     if not s.follow_ups.envelopes or s.state == states.RETRY:
         return s
@@ -37,20 +37,30 @@ def sendable(store: WorkflowStore, s: Settlement) -> Settlement:
 
 def _with_rests(store: WorkflowStore, s: Settlement) -> Settlement:
     """Return ``s`` with the next steps of its chain, read from the rows; ``Advance`` clears these."""
-    found, children = s.follow_ups, s.children
-    texts = {body.group_id: body.body for body in store.bodies([rest.key for rest in found.rests])}
     try:
-        for rest in s.follow_ups.rests:
-            if not texts.get(rest.key):
-                raise TaskqError(f"The row {rest.key} has the rest of this chain no longer, or it was altered.")
-            more, results = followups.of_rest(rest, texts[rest.key])
-            found += more
-            children = values.with_children(children, [result.as_tuple(MOST_ANCESTORS) for result in results])
+        more, results = next_steps(store, [rest for rest in s.follow_ups.rests if not rest.planned])
     except Exception as error:
         if store.must_raise(error):
             raise
         return failed_instead(store, s, error)
-    return replace(s, follow_ups=found, children=children)
+    children = values.with_children(s.children, [result.as_tuple(MOST_ANCESTORS) for result in results])
+    return replace(s, follow_ups=s.follow_ups + more, children=children)
+
+
+def next_steps(store: WorkflowStore, found: Sequence[Rest]) -> tuple[FollowUps, list[FrozenResult]]:
+    """Return the messages of the first steps of rests, read from the rows, and the results that are noted as children.
+
+    Raises ``TaskqError`` if a row has its rest no longer, and other errors if a step can't be sent.
+    """
+    texts = {body.group_id: body.body for body in store.bodies([rest.key for rest in found])}
+    steps, children = FollowUps(), list[FrozenResult]()
+    for rest in found:
+        if not texts.get(rest.key):
+            raise TaskqError(f"The row {rest.key} has the rest of this chain no longer, or it was altered.")
+        step, results = followups.of_rest(rest, texts[rest.key])
+        steps += step
+        children += results
+    return steps, children
 
 
 def sent_before(task_ids: Collection[str]) -> ValueError:
@@ -61,10 +71,12 @@ def sent_before(task_ids: Collection[str]) -> ValueError:
     )
 
 
-def failed_instead(store: WorkflowStore, s: Settlement, error: Exception, but: Collection[str] = ()) -> Settlement:
+def failed_instead(
+    store: WorkflowStore, s: Settlement, error: Exception, already_sent: Collection[str] = ()
+) -> Settlement:
     """Return the failure that replaces a success, because its follow-ups can't be sent; see ``followups``."""
     log_lines.follow_ups_not_sent(s, error)
-    failed = followups.failed_instead(s, store.message(s), error, but)
+    failed = followups.failed_instead(s, store.message(s), error, already_sent)
     return replace(failed, follow_ups=sendable_errbacks(store, failed.follow_ups))
 
 

@@ -19,6 +19,8 @@ from django.contrib import admin
 from django.contrib.admin.models import CHANGE
 from django.contrib.admin.sites import all_sites
 from django.contrib.messages import SUCCESS
+from django.core.exceptions import ImproperlyConfigured
+from django.core.validators import slug_re
 from django.http import HttpRequest
 from django.utils.functional import Promise
 
@@ -170,8 +172,27 @@ ACTIONS: dict[tuple[str, str], Action] = {}
 
 
 def register(*actions: Action) -> None:
-    """Add actions; one with the model and the key of an earlier one replaces it."""
+    """Add actions; one with the model and the key of an earlier one replaces it.
+
+    Raises ``ImproperlyConfigured`` for a model or a key that no page could have.
+    """
+    for action in actions:
+        _check(action)
     ACTIONS.update({(action.of, action.key): action for action in actions})
+
+
+def _check(action: Action) -> None:
+    """Refuse here, where the mistake is, what would break the pages that list all actions."""
+    if action.of not in apps.all_models["taskq"]:
+        raise ImproperlyConfigured(
+            f"The action {action.key!r} has of={action.of!r}: that is no model of taskq. "
+            'Write its name in small letters, such as "taskrun", "node", "queue" or "worker".'
+        )
+    if not slug_re.fullmatch(action.key):
+        raise ImproperlyConfigured(
+            f"The action {action.key!r} of {action.of!r}: its key stands in addresses, and may have letters, digits, "
+            f"hyphens and underscores only."
+        )
 
 
 def define(of: str, key: str, label: Text, permission: str, act: Act, **more: Any) -> Action:

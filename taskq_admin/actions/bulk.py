@@ -123,10 +123,12 @@ def wanted_by(query: Mapping[str, str]) -> Wanted:
 def begin(action: Action, wanted: Wanted, data: Mapping[str, Any], who: Who, site: str) -> TaskRun:
     """Send the bulk task; return its row, unsaved if it has none yet.
 
-    Raises ``ValueError`` for arguments to replace that are sensitive: they would stand in its row.
+    Raises ``ValueError`` for arguments to replace that are sensitive: they would stand in its row. And for an action
+    that the task could not do, or that the task itself asks for: it would begin one after the other.
     """
     from taskq_admin.tasks import bulk
 
+    _refuse_endless(action, who)
     _refuse_sensitive(data.get("update_kwargs") or {})
     newest = TaskRun.objects.using(settings.DATABASE).order_by("-id").values_list("pk", flat=True).first()
     job = Job(
@@ -148,6 +150,15 @@ def begin(action: Action, wanted: Wanted, data: Mapping[str, Any], who: Who, sit
     result: AsyncResult[Any] = bulk.apply_async(kwargs=kwargs, task_id=task_id, **options)
     run = TaskRun.objects.using(settings.DATABASE).filter(task_id=result.id).first()
     return run or TaskRun(task_id=result.id, name=bulk.name)
+
+
+def _refuse_endless(action: Action, who: Who) -> None:
+    """Refuse what would hand ids of tasks to ``act``, which expects others, such as an override that lacks a part."""
+    if action.of != "taskrun" and action.on_tasks is None and action.in_steps is None:
+        text = _("The action %(name)s has neither on_tasks nor in_steps, so no task can do it for as many as this.")
+        raise ValueError(text % {"name": action.name})
+    if who.many:
+        raise ValueError(_("A task that acts on many begins no other one."))
 
 
 def _refuse_sensitive(values: Mapping[str, Any]) -> None:

@@ -134,9 +134,12 @@ def _tabs(request: HttpRequest, found: Workflow, selected: str) -> Iterator[dict
 def _pages(request: HttpRequest, count: int, page: int) -> Iterator[dict[str, Any]]:
     """Yield the neighbours of a page, the first and the last one."""
     last = max(1, -(-count // PAGE))
+    before = 0
     for number in sorted({1, page - 1, page, page + 1, last}):
         if 1 <= number <= last and last > 1:
-            yield {"number": number, "address": _address(request, page=number), "selected": number == page}
+            address = _address(request, page=number)
+            yield {"number": number, "address": address, "selected": number == page, "gap": number > before + 1}
+            before = number
 
 
 def _list_data(page: Page) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from taskq.calls.never_again import why_never
 from taskq.conf import settings
 from taskq.models import TaskRun
 
+from . import runs
 from .payloads import LIMIT
 
 # The notes behind the arguments, which say that some are masked: no list and no object in JSON ends so.
@@ -45,6 +46,8 @@ def _refusal(run: TaskRun) -> str:
         return reason
     rows = TaskRun.objects.using(settings.DATABASE).filter(pk=run.pk)
     end = rows.values_list(Right("arguments", _TAIL), flat=True).first()
+    if not end and runs.never_ran(run):
+        return _("It never ran: retry the task that failed before it, or the workflow, and it follows.")
     if not end:
         return _("The arguments of this task were not kept.")
     if _MASKED.search(end):

@@ -40,19 +40,36 @@ class Notice:
 
 
 def of_queues(loads: list[QueueLoad], with_readers: bool) -> list[Notice]:
-    """Return what is to be said of queues; ``with_readers`` also that nobody takes from one."""
-    found = []
-    for load in loads:
-        if load.pause is not None:
-            found.append(_paused(load.pause))
-        elif load.waiting and not load.read and with_readers:
-            text = ngettext(
-                "%(count)s message waits in the queue %(queue)s, and no living worker takes from it.",
-                "%(count)s messages wait in the queue %(queue)s, and no living worker takes from it.",
-                load.waiting.value,
-            )
-            found.append(Notice(text % {"count": load.waiting, "queue": short(load.name)}, "queue"))
+    """Return what is to be said of queues; ``with_readers`` also that nobody takes from one.
+
+    ``FEW`` of each, and how many more.
+    """
+    paused = [load.pause for load in loads if load.pause is not None]
+    unread = [load for load in loads if load.pause is None and load.waiting and not load.read and with_readers]
+    found = list(map(_paused, paused[:FEW]))
+    if (more := len(paused) - FEW) > 0:
+        text = ngettext("%(count)s more queue is paused.", "%(count)s more queues are paused.", more)
+        found.append(Notice(text % {"count": more}, "queue"))
+    found += map(_unread, unread[:FEW])
+    if (more := len(unread) - FEW) > 0:
+        text = ngettext(
+            "%(count)s more queue has messages, and no living worker takes from it.",
+            "%(count)s more queues have messages, and no living worker takes from them.",
+            more,
+        )
+        found.append(Notice(text % {"count": more}, "queue"))
     return found
+
+
+def _unread(load: QueueLoad) -> Notice:
+    text = ngettext(
+        "%(count)s message waits in the queue %(queue)s, and no living worker takes from it: "
+        "start one with -Q %(queue)s.",
+        "%(count)s messages wait in the queue %(queue)s, and no living worker takes from it: "
+        "start one with -Q %(queue)s.",
+        load.waiting.value,
+    )
+    return Notice(text % {"count": load.waiting, "queue": short(load.name)}, "queue")
 
 
 def _paused(pause: QueuePause) -> Notice:

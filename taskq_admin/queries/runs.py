@@ -75,6 +75,11 @@ class Contents:
     traceback: payloads.Payload | None
 
 
+def never_ran(run: TaskRun) -> bool:
+    """Tell whether a task failed with one that it was to follow: such a one was never put into a queue."""
+    return run.state == states.FAILURE and not run.queue and run.started_at is None
+
+
 def listed() -> QuerySet[TaskRun]:
     """Return all tasks without their large columns."""
     return TaskRun.objects.using(settings.DATABASE).defer(*LARGE)

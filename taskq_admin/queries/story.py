@@ -14,7 +14,7 @@ from taskq import states
 from taskq.models import TaskRun
 from taskq_admin.badges import elapsed, short
 
-from . import durations
+from . import durations, runs
 from .timeline import Try
 
 #: Stands for the time in a sentence that is not HTML yet: no state and no name of a worker has it.
@@ -54,6 +54,8 @@ def _finished(begun: str, run: TaskRun, starts: Sequence[Try]) -> str:
 
 def _now(run: TaskRun) -> tuple[str, datetime | None, dict[str, str]]:
     """Return what the sentence begins with, since when that is, and what else is put in."""
+    if run.finished_at is not None and runs.never_ran(run):
+        return _("Never ran: a task before it in its workflow failed %(time)s ago"), run.finished_at, {}
     if run.finished_at is not None:
         text = str(_ENDED.get(run.state) or _("Ended %(time)s ago as %(state)s"))
         return text, run.finished_at, {"state": short(run.state)}

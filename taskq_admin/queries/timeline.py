@@ -93,9 +93,12 @@ def moments(run: TaskRun, starts: Sequence[Try], events: Sequence[TaskEvent] = (
 
     ``events`` are those that were kept; the row and its attempts have most.
     """
-    known: list[tuple[str | Promise, datetime | None]] = [(_("Created"), run.created_at), (_("Due"), run.eta)]
-    for start in starts:
-        known += [(_started(start, len(starts)), start.started), (start.state.capitalize(), start.finished)]
+    earlier = [start for start in starts if start.earlier]
+    # A row that is sent again gets the time of that.
+    sent = _("Sent again") if earlier else _("Created")
+    known: list[tuple[str | Promise, datetime | None]] = [(sent, run.created_at), (_("Due"), run.eta)]
+    for start in starts[len(earlier) :]:
+        known += _of_start(start, len(starts))
     if run.finished_at and not any(start.finished == run.finished_at for start in starts):
         known.append((run.state.capitalize(), run.finished_at))
     known += [(_told(event), event.at) for event in events]
@@ -106,7 +109,13 @@ def moments(run: TaskRun, starts: Sequence[Try], events: Sequence[TaskEvent] = (
     dated = sorted(
         ((label, at) for label, at in known if at is not None), key=lambda pair: max(pair[1], run.created_at)
     )
+    before = [each for start in earlier for each in _of_start(start, len(starts))]
+    dated = [(label, at) for label, at in before if at is not None] + dated
     return [Moment(label, at, _since(dated, index)) for index, (label, at) in enumerate(dated)]
+
+
+def _of_start(start: Try, total: int) -> list[tuple[str | Promise, datetime | None]]:
+    return [(_started(start, total), start.started), (start.state.capitalize(), start.finished)]
 
 
 def _since(dated: Sequence[tuple[object, datetime]], index: int) -> float | None:
@@ -127,7 +136,7 @@ def _started(start: Try, total: int) -> str | Promise:
 
 
 def bars(run: TaskRun, starts: Sequence[Try], now: datetime) -> list[Bar]:
-    """Return the strip: waiting and running, from the task's creation to its end or to ``now``."""
+    """Return the strip: waiting and running, from when the task was sent, the last time, to its end or to ``now``."""
     end = run.finished_at or now
     total = durations.between(run.created_at, end)
     if not total or total <= 0:
@@ -135,6 +144,8 @@ def bars(run: TaskRun, starts: Sequence[Try], now: datetime) -> list[Bar]:
     found: list[Bar] = []
     position = 0.0
     for start in starts:
+        if start.earlier:
+            continue
         begin = _clamped(durations.between(run.created_at, start.started), position, total)
         stop = _clamped(durations.between(run.created_at, start.finished or end), begin, total)
         found += [_bar("wait", position, begin, total), _bar(_kind(start), begin, stop, total)]

@@ -60,6 +60,8 @@ class Facts:
     workers: Sequence[Worker] = field(default_factory=list)
     ahead: int = 0
     other_broker: bool = False
+    #: Whether the row has changed since the page read it: a worker has begun the task, or has ended it, in between.
+    has_moved: bool = False
     #: The id of the workflow of the task, empty for none; ``None`` if that was not looked up.
     root_id: str | None = None
 
@@ -71,13 +73,16 @@ def facts(run: TaskRun, now: datetime) -> Facts:
         return found
     # With the texts that a page shows, cut: to read them apart is a statement more.
     cut = {f"cut_{column}": Left(column, payloads.LIMIT + 1) for column in ("headers", "properties", "body")}
-    messages, later, nodes, pauses, found.workers = together(
+    same = TaskRun.objects.using(settings.DATABASE).filter(pk=run.pk, state=run.state, started_at=run.started_at)
+    messages, later, nodes, pauses, found.workers, still = together(
         _first(Message, run).only(*_COLUMNS).annotate(**cut)[:1],
         _first(ScheduledMessage, run).only(*_SCHEDULED).annotate(**cut)[:1],
         _first(Node, run)[:1],
         QueuePause.objects.using(settings.DATABASE).all(),
         workers.listed(),
+        same.only("id"),
     )
+    found.has_moved = not still
     found.message = next(iter(messages), None)
     found.scheduled = next(iter(later), None) if found.message is None else None
     if found.message is None and found.scheduled is None:
@@ -128,6 +133,8 @@ def reasons(run: TaskRun, found: Facts, now: datetime) -> list[Reason]:
         return _in_schedule(run, found.scheduled, found, now)
     if found.node is not None and run.started_at is None and found.node.waits_for:
         return [Reason(_("It waits for %(task)s, after which it is sent.") % {"task": short(found.node.waits_for)})]
+    if found.has_moved:
+        return []
     if found.other_broker:
         return [] if run.started_at else [Reason(_("Its message is with the broker, which alone knows its place."))]
     return [Reason(_("It has no message (any more), so no worker will run it. A retry sends it again."), "bad")]

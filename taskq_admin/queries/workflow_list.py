@@ -17,7 +17,7 @@ from taskq import states
 from taskq.conf import settings
 from taskq.models import Group, Node, TaskRun
 
-from .workflows import DONE, FAILED, NOT_SENT, RUNNING, WAITING, part_of
+from .workflows import DONE, FAILED, NOT_SENT, WAITING, part_of, state_of
 
 #: Workflows of a page.
 PAGE = 25
@@ -54,11 +54,7 @@ class Summary:
     @property
     def state(self) -> str:
         """One word for all of it."""
-        if self.counts[RUNNING]:
-            return states.STARTED
-        if self.counts[WAITING]:
-            return states.PENDING
-        return states.FAILURE if self.counts[FAILED] else states.SUCCESS
+        return state_of(self.counts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,15 @@ def part_of(state: str) -> str:
     return _PARTS.get(state, RUNNING)
 
 
+def state_of(counts: Mapping[str, int]) -> str:
+    """Return one word for all of a workflow, from how many tasks there are of each part."""
+    if counts.get(RUNNING):
+        return states.STARTED
+    if counts.get(WAITING):
+        return states.PENDING
+    return states.FAILURE if counts.get(FAILED) else states.SUCCESS
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One task of a workflow. ``pk`` is the number of its row of ``TaskRun``, ``queue`` empty if it was never sent."""
@@ -133,6 +142,11 @@ class Workflow:
         """The name of its first task."""
         first = self.by_id.get(self.root_id) or (self.steps[0] if self.steps else None)
         return first.name if first else ""
+
+    @property
+    def state(self) -> str:
+        """One word for all of it."""
+        return state_of(self.counts)
 
     @property
     def ended(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from django.contrib import messages
 from django.contrib.admin import AdminSite
 from django.contrib.admin.models import LogEntry
 from django.contrib.messages import get_messages
+from django.core.exceptions import ImproperlyConfigured
 from django.template import Context, Template
 from django.test import Client, RequestFactory
 from django.urls import path
@@ -79,6 +81,25 @@ def client(staff_client: Callable[..., Client]) -> Client:
 
 def said(response: Any) -> list[str]:
     return [str(message) for message in get_messages(response.wsgi_request)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"of": "reports"}, "'reports': that is no model of taskq"),
+        ({"of": "TaskRun"}, "'TaskRun': that is no model of taskq"),
+        ({"key": "a/b"}, "its key stands in addresses"),
+        ({"key": ""}, "its key stands in addresses"),
+    ],
+)
+def test_action_that_no_page_could_have_is_refused_where_it_is_registered(
+    admin_client: Client, calls: Calls, changes: dict[str, str], said: str
+) -> None:
+    fine = Action(key="fine", of="taskrun", label="Fine", permission="taskq.view_taskrun", act=calls.act)
+    with pytest.raises(ImproperlyConfigured, match=said):
+        register(fine, replace(fine, **changes))
+    assert ("taskrun", "fine") not in ACTIONS
+    assert admin_client.get("/admin/taskq/taskrun/audit/").status_code == 200
 
 
 @pytest.mark.parametrize("key", ["mark", "ask", "fill", "type"])

@@ -16,6 +16,9 @@ from taskq.models import Message, Node, Rerun, ScheduledMessage, TaskRun
 from taskq.store import claim, settle, workers
 from taskq.testing import runner
 from taskq_admin.actions import bulk
+from taskq_admin.actions.base import ACTIONS, Who, define, register
+from taskq_admin.actions.workflows import revoke
+from taskq_admin.queries.wanted import Wanted
 from tests.support.jobs.flows import fragile, mended, same
 from tests.unit.tasks.fixtures import registry
 
@@ -147,3 +150,23 @@ def test_who_may_not_end_running_tasks_any_more_ends_none(admin_client: Client, 
     work([])
     assert TaskRun.objects.get(name="taskq_admin.bulk").state == "FAILURE"
     assert Message.objects.filter(queue="flow").count() == 26 - 1
+
+
+@pytest.mark.parametrize("has_steps", [False, True])
+def test_an_action_of_ones_own_that_calls_taskqs_begins_no_task_after_the_other(
+    admin_client: Client, large: str, monkeypatch: pytest.MonkeyPatch, has_steps: bool
+) -> None:
+    """It replaces the action, and begins a task for a large workflow; that task would begin another one, and so on."""
+
+    def steps(wanted: Wanted, data: Any, who: Who) -> Any:
+        return 1, iter([lambda: (1, revoke([wanted.root], data, who).counts)])
+
+    monkeypatch.setitem(ACTIONS, ("node", "revoke"), ACTIONS["node", "revoke"])
+    more = {"in_steps": steps} if has_steps else {}
+    register(define("node", "revoke", "Revoke", "revoke_taskrun", revoke, question="?", **more))
+    said = revoke_whole(admin_client, large)
+    assert ("A task does it" if has_steps else "node.revoke has neither on_tasks nor in_steps") in said
+    work([])
+    begun = TaskRun.objects.filter(name="taskq_admin.bulk")
+    assert [each.state for each in begun] == (["FAILURE"] if has_steps else [])
+    assert Message.objects.filter(queue="flow").count() == 25

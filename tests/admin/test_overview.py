@@ -106,7 +106,7 @@ def test_what_needs_attention(
     count(1, 10, 5)
     page = text(admin_client)
     for sentence in (
-        "2 messages wait in the queue tpyo, and no living worker takes from it.",
+        "2 messages wait in the queue tpyo, and no living worker takes from it: start one with -Q tpyo.",
         "The queue reports is paused by ann: &lt;b&gt;moving&lt;/b&gt;",
         "Nothing was heard of the worker w@silent for 3 h",
         "The worker w@lost was lost; its tasks went back.",
@@ -117,6 +117,34 @@ def test_what_needs_attention(
     ):
         assert sentence in page, sentence
     assert "<b>moving" not in page
+
+
+def test_many_queues_alike_leave_room_for_the_rest(admin_client: Client, make_messages: Make) -> None:
+    for number in range(attention.FEW + 3):
+        make_messages(f"tpyo-{number}")
+        control.pause_queue(f"reports-{number}")
+    page = text(admin_client)
+    assert page.count("start one with -Q tpyo-") == attention.FEW
+    assert page.count("The queue reports-") == attention.FEW
+    assert "3 more queues have messages, and no living worker takes from them." in page
+    assert "3 more queues are paused." in page
+
+
+def test_all_pages_of_the_section_are_linked_above_the_overview(
+    admin_client: Client, staff_client: Callable[..., Client]
+) -> None:
+    """Django's own table is at the end of a long page, and a phone has no bar beside it."""
+    nav = re.compile(r'<nav class="taskq-tabs".*?</nav>')
+
+    def linked(client: Client) -> list[str]:
+        page = text(client)
+        found = nav.search(page)
+        assert found
+        assert found.start() < page.index("taskq-overview")
+        return re.findall(r'href="/admin/taskq/([^"]*)"', found[0])
+
+    assert linked(admin_client) == ["error/", "queue/", "taskrun/", "worker/", "node/", "taskrun/audit/"]
+    assert linked(staff_client("view_queue")) == ["queue/"]
 
 
 def test_task_that_fails_as_often_as_before_is_no_news(db: None) -> None:

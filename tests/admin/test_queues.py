@@ -147,8 +147,12 @@ def test_list_of_tasks_says_from_which_queues_nobody_takes(
     make_messages("held", token="boot-1")
     make_worker(info=json.dumps({"queues": ["mails"]}))
     page = admin_client.get(tasks).content.decode()
-    assert "Tasks wait in the queue &lt;i&gt;tpyo, and no living worker takes from it." in page
+    assert "in the queue &lt;i&gt;tpyo, and no living worker takes from it: start one with -Q &lt;i&gt;tpyo." in page
     assert page.count("no living worker") == 1
+    make_messages("other")
+    page = admin_client.get(tasks).content.decode()
+    assert "from them: <bdi>&lt;i&gt;tpyo</bdi>, <bdi>other</bdi></p>" in page
+    assert page.count("no living worker") == 1, "one sentence, however many there are"
     with override_settings(TASKQ_BROKER_URL="redis://localhost"):
         assert queues.unread() == []
 

@@ -41,6 +41,16 @@ def test_the_next_in_its_queue_waits_for_room(waits: Rows) -> None:
     assert waits() == ["It is the next in its queue: it starts when a worker has room."]
 
 
+def test_a_task_that_ends_while_its_page_is_read_is_not_said_to_be_lost(make_run: Make) -> None:
+    """The row is read before the message: a worker may settle both in between."""
+    read = make_run()
+    assert told(read) == ["It has no message (any more), so no worker will run it. A retry sends it again."]
+    TaskRun.objects.filter(pk=read.pk).update(state="SUCCESS", finished_at=START)
+    assert told(read) == []
+    TaskRun.objects.filter(pk=read.pk).delete()
+    assert told(read) == []
+
+
 def test_a_task_waits_behind_others_by_priority(waits: Rows, make_messages: Rows) -> None:
     make_messages("mails", 3)
     make_messages("mails", 1, token="boot-1")
@@ -159,6 +169,27 @@ def test_what_runs_again_is_linked(admin_client: Client, make_run: Make) -> None
     assert "/taskq/taskrun/id/later/" in page
     assert "It runs this task again" in page
     assert EVIL not in page
+
+
+def test_what_was_sent_again_has_its_earlier_run_before_that(
+    make_run: Make, make_attempt: Callable[..., Attempt]
+) -> None:
+    """Sending again gives the row the time of that: its creation is later than its first start."""
+    make_attempt(state="FAILURE", started_at=after(1), finished_at=after(2))
+    run = make_run(state="FAILURE", created_at=after(60), started_at=after(61), finished_at=after(65))
+    tries = timeline.tries(run, list(Attempt.objects.all()))
+    told = [str(moment.label) for moment in timeline.moments(run, tries)]
+    assert told == ["Attempt 1 started", "Failure", "Sent again", "Attempt 2 started", "Failure"]
+    assert [(bar.kind, bar.width) for bar in timeline.bars(run, tries, after(99))] == [("wait", 200), ("failure", 800)]
+
+
+def test_a_task_that_failed_with_one_before_it_never_ran(admin_client: Client, make_run: Make) -> None:
+    run = make_run(state="FAILURE", queue="", finished_at=after(0), arguments="")
+    page = text(admin_client, run)
+    assert "Never ran: a task before it in its workflow failed" in page
+    assert "retry the task that failed before it, or the workflow, and it follows" in page
+    TaskRun.objects.update(queue="mails")
+    assert "The arguments of this task were not kept." in text(admin_client, run)
 
 
 def test_earlier_runs_of_the_task_are_a_chart(admin_client: Client, make_run: Make) -> None:

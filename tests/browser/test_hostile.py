@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from urllib.parse import urlencode
 
 import pytest
 from django.db.models import Model
@@ -25,6 +26,11 @@ PHONE, DESK = 390, 1280
 #: The element that reaches farthest to the right, the innermost of these.
 WIDEST = """() => [...document.querySelectorAll("body *")].reduce((found, node) =>
   node.getBoundingClientRect().right >= found.getBoundingClientRect().right ? node : found).outerHTML.slice(0, 200)"""
+#: Lists that push columns away, and cells of cards that have a name and nothing to say.
+AWAY = """() => [...document.querySelectorAll(".results, .taskq-scroll")].filter((list) =>
+  list.scrollWidth > list.clientWidth + 1).map((list) => `list of ${list.scrollWidth}`)"""
+EMPTY = """() => [...document.querySelectorAll("td:empty[data-label]")].filter((cell) => cell.offsetHeight)
+  .map((cell) => `nothing as ${cell.dataset.label}`)"""
 #: How the rows of this test are known, to be removed.
 MARK = "hostile-"
 
@@ -95,6 +101,7 @@ def test_nothing_of_hostile_values_runs_and_no_page_is_wide(visitor: Visitor, ro
     addresses = ["", "taskrun/", "taskrun/?tab=failed", "queue/", "worker/", "error/", "node/"]
     addresses += [f"taskrun/{run.pk}/change/" for run in (longest, *failed[:3], rows[-1])]
     addresses += [f"worker/{MARK}{number}/change/" for number in range(2)]
+    addresses += [f"node/workflow/?{urlencode({'root': failed[1].task_id})}", "taskrun/?tab=waiting"]
     wide = []
     for address in addresses:
         visitor.open(f"{SECTION}{address}")
@@ -102,5 +109,6 @@ def test_nothing_of_hostile_values_runs_and_no_page_is_wide(visitor: Visitor, ro
             page.set_viewport_size({"width": width, "height": 844})
             if visitor.width() > width:
                 wide.append(f"{address}: {visitor.width()} of {width} {page.evaluate(WIDEST)}")
+            wide += [f"{address}: {each}" for each in page.evaluate(EMPTY if width == PHONE else AWAY)]
         visitor.shoot(f"hostile {address}")
     assert not wide, "\n".join(wide)

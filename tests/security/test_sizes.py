@@ -16,7 +16,7 @@ import pytest
 from kombu import Connection
 from pytest_django import DjangoDbBlocker
 
-from taskq import AsyncResult, ids
+from taskq import AsyncResult, chain, ids
 from taskq.exceptions import InvalidTaskError
 from taskq.models import Group, Message, TaskRun
 from taskq.workflows.rests import MOST_STEPS
@@ -283,6 +283,23 @@ def test_many_errbacks_with_the_arguments_are_never_in_the_main_process(alias: s
         Group.objects.using(alias).filter(group_id__startswith=kind).delete()
     assert sent.count() < 700
     sent.delete()
+
+
+# Its message of 3 MiB passes the main process as a text, with copies. Opened, the lists would make it 72 MiB more.
+@pytest.mark.usefixtures("unharmed")
+@pytest.mark.parametrize("growth", [60], ids=[""])
+@pytest.mark.parametrize("before", [2, "no"], ids=["sent", "fails"])
+def test_a_large_step_of_a_chain_is_never_in_the_main_process(alias: str, before: Any) -> None:
+    # Behind it are more steps, so that the database keeps it until the step before has ended.
+    large = add.si([[]] * MIB, 2).set(queue="another")
+    result = chain(add.si(before, 2), large, *(add.si(2, 2) for _ in range(30))).apply_async()
+    if before == 2:
+        sent = Message.objects.using(alias).filter(queue="another")
+        wait_until(sent.exists, what="the large step to be sent")
+        sent.delete()
+    else:
+        assert isinstance(result.get(timeout=30, propagate=False), TypeError)
+    Group.objects.using(alias).filter(size=0).delete()
 
 
 def insert_many(alias: str, count: int, body: str, headers: dict[str, Any]) -> list[str]:

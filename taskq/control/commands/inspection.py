@@ -27,7 +27,7 @@ _NOT_HERE = "the task does not run here"
 _ENDED = "the task does not run any more, or has not begun"
 _HOLDS_INTERPRETER = "the task's process does not answer in time: it may run code that holds the interpreter"
 #: The beginnings of the names of built-in tasks.
-_BUILT_IN = ("celery.", "taskq.")
+_BUILT_IN = ("celery.", "taskq.", "taskq_admin.")
 
 
 @inspect_command
@@ -57,11 +57,12 @@ def scheduled(state: WorkerState, **_: Any) -> Pending:
 
 @inspect_command(alias="dump_revoked")
 def revoked(state: WorkerState, **_: Any) -> Pending:
-    """List the ids of tasks that were revoked before they were sent, or while a worker held them."""
+    """List the ids of revoked tasks, of which the rows know: the latest ones."""
     held = [request.id for request in state.held() if request.revoked]
 
     def all_of_them() -> list[str]:
-        return sorted({*held, *rows.revoked(state.node.store.alias)})
+        alias = state.node.store.alias
+        return sorted({*held, *rows.revoked(alias), *rows.ended_by_revoking(alias)})
 
     return state.on_store(all_of_them)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 from taskq.management import arguments
@@ -27,6 +27,8 @@ class Cluster:
     command: str
     say: Say
     verbose: bool = False
+    #: What workers that have started had to say: the same of each, such as warnings of checks, is printed once.
+    _said: list[list[str]] = field(default_factory=list)
 
     # -- printing
 
@@ -89,8 +91,10 @@ class Cluster:
             self.say(title.format(started.node.name) + ("FAILED" if failed else "OK"), is_error=failed)
             if self.verbose:
                 self.say(f"\t  {self._command_line(started.node)}")
-            for text in started.lines:
-                self.say(f"\t  {text}", is_error=failed)
+            if failed or started.lines not in self._said:
+                for text in started.lines:
+                    self.say(f"\t  {text}", is_error=failed)
+                self._said.append(started.lines)
         return succeeded
 
     def _command_line(self, node: Node) -> str:

@@ -73,8 +73,13 @@ def nodes_of(line: CommandLine, range_prefix: str) -> list[Node]:
 
 def expand_for(node: str, template: str, keep: str = "iI") -> str:
     """Expand a template as the worker does, but leave those of ``keep``: only the worker knows its processes."""
-    kept = re.sub(r"%(.)", lambda match: match[0].replace("%", "%%") if match[1] in keep else match[0], template)
-    return expand(kept, node)
+
+    def kept(match: re.Match[str]) -> str:
+        if match[1] == "N":  # Celery's other word for the short name
+            return "%n"
+        return f"%{match[0]}" if match[1] in keep else match[0]
+
+    return expand(re.sub(r"%(.)", kept, template), node)
 
 
 def _names(line: CommandLine, range_prefix: str) -> list[str]:

@@ -129,10 +129,15 @@ class ChildProcesses(ABC, Generic[P, C]):
                 child.state = State.LEAVING
                 self._stop_if_done(place, child)
 
-    def renew(self) -> None:
-        """Replace all children, each when its tasks have ended; it begins no other."""
+    def renew(self, *, starting: bool) -> None:
+        """Replace all children, each when its tasks have ended; it begins no other.
+
+        ``starting``: also those that are not up yet. Where they are as new as their successors would be, throwing
+        them away only puts off the tasks that wait: for ever, if that comes again and again.
+        """
+        states = (State.STARTING, State.UP) if starting else (State.UP,)
         for place, child in self.living:
-            if place.child is child and child.state in (State.STARTING, State.UP) and not self.closing:
+            if place.child is child and child.state in states and not self.closing:
                 self._retire(place, child)
 
     def kill_all(self) -> None:

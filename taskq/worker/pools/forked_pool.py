@@ -81,7 +81,7 @@ class ForkedPool(Pool):
         Raises ``ValueError`` if the pool is being restarted already, or can't be.
         """
         if not reload:
-            self.children.renew()
+            self.children.renew(starting=False)
         elif self._server.starting is not None:
             raise ValueError("the pool is being restarted already")
         elif self.options.interpreter is None:
@@ -93,7 +93,7 @@ class ForkedPool(Pool):
     def _finish_restart(self) -> None:
         if self._server.started():
             log_lines.pool_restarted()
-            self.children.renew()
+            self.children.renew(starting=True)
         elif (status := self._server.not_started()) is not None and not self._ended:
             log_lines.pool_not_restarted(status)
 

@@ -25,7 +25,7 @@ class GreenPool(SharedPool):
 
     def restart(self, *, reload: bool = False) -> None:
         """Replace the child when its tasks have ended. Each child imports the code anew."""
-        self.children.renew()
+        self.children.renew(starting=reload)
 
 
 class GeventPool(GreenPool):

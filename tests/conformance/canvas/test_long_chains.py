@@ -69,9 +69,11 @@ CANVASES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def parts_of_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, params=[rests.MOST_BYTES, 0], ids=["small", "large"])
+def parts_of_one_step(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut chains after each step. Large rests are those that the process of the step before reads."""
     monkeypatch.setattr(rests, "MOST_STEPS", 1)
+    monkeypatch.setattr(rests, "MOST_BYTES", request.param)
 
 
 @on_every_store

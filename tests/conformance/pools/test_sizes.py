@@ -132,3 +132,21 @@ def test_restarted_pool_has_new_processes_and_loses_nothing(drive: Drive, tmp_pa
         driver.work_off(work)
         assert not {int(str(driver.outcomes[one.job].result)) for one in work} & old
         assert driver.lost == []
+
+
+@with_children
+def test_restart_leaves_alone_what_has_just_been_started(drive: Drive) -> None:
+    def children() -> set[int]:
+        return {child.number for _, child in driver.pool.children.living}  # type: ignore[attr-defined]
+
+    with drive(concurrency=2) as driver:
+        driver.until(lambda: all(slot.accepting for slot in driver.pool.slots))
+        old = children()
+        driver.pool.restart()
+        both = children()
+        assert both > old
+        # The loop has not run: the new ones can't be up.
+        driver.pool.restart()
+        assert children() == both
+        driver.until(lambda: not old & children())
+        driver.work_off(deliveries(4, "pid"))

@@ -117,6 +117,17 @@ def test_the_row_tells_what_each_slot_runs(node: str, busy: list[str], alias: st
         order("disable_events")
 
 
+def test_revoked_tasks_are_listed_after_their_end(node: str) -> None:
+    waiting = endings.square.apply_async((3,), countdown=600)
+    assert waiting.id not in ask(node).revoked()
+    order("revoke", task_id=waiting.id)
+    assert waiting.state == "REVOKED"
+    expired = endings.square.apply_async((3,), expires=-1)
+    with pytest.raises(TaskRevokedError):
+        expired.get(timeout=60)
+    assert {waiting.id, expired.id} <= set(ask(node).revoked())
+
+
 def test_sensitive_arguments_never_leave(node: str, busy: list[str]) -> None:
     result = endings.charge.apply_async(("4111", 7), countdown=600)
     assert ask(node).query_task(result.id)[result.id][1]["args"] == ["********", 7]

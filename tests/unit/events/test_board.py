@@ -43,7 +43,7 @@ def test_nothing_to_move_in() -> None:
     empty = Board()
     empty.move(1, 24)
     assert (empty.selected, empty.task, empty.info()) == ("", None, [])
-    assert "(none)" in empty.foot()[0]
+    assert "(none)" in empty.foot(80)[0]
 
 
 @pytest.mark.parametrize("width", [1, 20, 80, 200])
@@ -60,10 +60,26 @@ def test_a_screen_of_80_by_24_shows_14_tasks() -> None:
     assert len(board(30).rows(24)) == 14
 
 
+@pytest.mark.parametrize(("width", "lines"), [(80, 1), (60, 2), (40, 2)])
+def test_all_keys_are_in_sight(width: int, lines: int) -> None:
+    foot = board(1).foot(width)
+    assert all(len(line) <= width for line in foot)
+    keys = "".join(foot[-lines:])
+    assert keys.startswith("Keys: ")
+    assert keys.endswith("^C: end")
+
+
+def test_the_foot_leaves_room_for_the_tasks() -> None:
+    crowded = board(30, args="x" * 1000)
+    for number in range(50):
+        crowded.event({"type": "worker-online", "uuid": "", "hostname": f"worker-{number}@host"})
+    assert 1 + len(crowded.rows(24)) + len(crowded.foot(80)) <= 24
+
+
 def test_events_send_no_commands_to_the_terminal() -> None:
     shown = board(1, name="\x1b[2Jshop\nadd\0")
     (task,) = shown.rows(24)
-    assert all(line.isprintable() for line in [shown.line(task, 80), *shown.foot()])
+    assert all(line.isprintable() for line in [shown.line(task, 80), *shown.foot(80)])
     assert printable("\x1b[2J") == " [2J"
 
 

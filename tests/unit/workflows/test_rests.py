@@ -66,6 +66,32 @@ def test_large_step_waits_in_a_row_of_its_own() -> None:
     assert in_rows(made) == {"rest:s1": ["s1", "rest:s2"], "rest:s2": ["s2", "rest:s3"], "rest:s3": ["s3"]}
 
 
+def large_steps(count: int) -> Any:
+    """Return a chain of 30 steps, of which so many are large, behind the first one."""
+    sizes = [rests.MOST_BYTES] * count + [1] * (29 - count)
+    return chain(
+        add.s(0, 0).set(task_id="s0"), *(same.si("x" * size).set(task_id=f"s{n}") for n, size in enumerate(sizes, 1))
+    )
+
+
+def test_reference_behind_a_large_step_stands_beside_its_own() -> None:
+    made = plan(large_steps(2))
+    assert travelling(made)[0] == ["large-rest:s1", "large-rest:s2", "rest:s3"]
+    assert in_rows(made) == {
+        "large-rest:s1": ["s1"],
+        "large-rest:s2": ["s2"],
+        "rest:s3": [*ids(3, 22), "rest:s23"],
+        "rest:s23": ids(23, 29),
+    }
+
+
+def test_few_references_stand_side_by_side() -> None:
+    made = plan(large_steps(29))
+    assert travelling(made)[0] == [f"large-rest:{step}" for step in ids(1, 9)]
+    beside = [f"large-rest:{step}" for step in ids(10, 29)]
+    assert in_rows(made)["large-rest:s9"] == ["s9", *beside]
+
+
 def test_chain_behind_a_group_is_in_no_message() -> None:
     made = plan(chain(add.s(0, 0), group(add.s(1), add.s(2)), *(same.s() for _ in range(500))))
     assert travelling(made)[1] < 1_000

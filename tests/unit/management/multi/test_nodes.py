@@ -112,7 +112,8 @@ def test_names_are_expanded_in_values() -> None:
 
 
 @pytest.mark.parametrize(
-    ("template", "expected"), [("%n%I.log", "w1%I.log"), ("%%I", "%I"), ("%i%%n", "%i%n"), ("%p", "w1@a")]
+    ("template", "expected"),
+    [("%n%I.log", "w1%I.log"), ("%%I", "%I"), ("%i%%n", "%i%n"), ("%p", "w1@a"), ("%N%%N", "w1%N")],
 )
 def test_number_of_the_process_is_left_to_the_worker(template: str, expected: str) -> None:
     assert expand_for("w1@a", template) == expected

@@ -248,7 +248,7 @@ class Rest:
 #: Sentinel: the message body can't be decoded; look the dependents up in the workflow's Node rows.
 LOOK_UP_IN_ROWS = Unreachable("")
 
-_PARTS = ((Envelope, attrgetter(*Envelope.__slots__)), (NewGroup, attrgetter(*NewGroup.__slots__)),
+_WIRE_KINDS = ((Envelope, attrgetter(*Envelope.__slots__)), (NewGroup, attrgetter(*NewGroup.__slots__)),
           (NewNode, attrgetter(*NewNode.__slots__)), (Unreachable, attrgetter(*Unreachable.__slots__)),
           (Rest, attrgetter(*Rest.__slots__)))  # fmt: skip
 
@@ -295,14 +295,14 @@ class FollowUps:
         """Return the follow-ups as plain values, ``None`` for none."""
         if not self:
             return None
-        return tuple([*map(fields, those)] for those, (_, fields) in zip(self.lists, _PARTS, strict=True))
+        return tuple([*map(fields, records)] for records, (_, fields) in zip(self.lists, _WIRE_KINDS, strict=True))
 
     @classmethod
     def from_wire(cls, wire: tuple[list[tuple[Any, ...]], ...] | None) -> FollowUps:
         """Rebuild the object from the values of ``to_wire``."""
         if wire is None:
             return NO_FOLLOW_UPS
-        return cls(*([kind(*fields) for fields in those] for those, (kind, _) in zip(wire, _PARTS, strict=True)))
+        return cls(*([kind(*fields) for fields in rows] for rows, (kind, _) in zip(wire, _WIRE_KINDS, strict=True)))
 
 
 NO_FOLLOW_UPS = FollowUps()
@@ -370,7 +370,7 @@ class Settlement:
         return self.state == states.IGNORED and bool(self.follow_ups.envelopes or self.follow_ups.nodes)
 
     @property
-    def goes_on(self) -> bool:
+    def unfinished(self) -> bool:
         """Whether the task has not ended: it is tried again, or was replaced."""
         return self.state == states.RETRY or self.replaced
 
@@ -384,10 +384,10 @@ class Settlement:
     @property
     def linked(self) -> bool:
         """Whether the workflow of the task goes on with this end. A retry is no end."""
-        follow_ups = self.follow_ups
+        if self.state == states.RETRY:
+            return False
         # Most tasks have the one object that says "none".
-        goes_on = self.member or (follow_ups is not NO_FOLLOW_UPS and bool(follow_ups))
-        return goes_on and self.state != states.RETRY
+        return self.member or (self.follow_ups is not NO_FOLLOW_UPS and bool(self.follow_ups))
 
     @property
     def end(self) -> End:

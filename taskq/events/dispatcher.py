@@ -25,6 +25,8 @@ from .stamps import SOFTWARE, Stamp
 
 #: Seconds in which events are gathered into one message: most of what a message costs does not depend on its events.
 _GATHERED = 0.2
+#: The same after ``_MANY`` events at once, which nobody can follow anyway.
+_GATHERED_LONGER, _MANY = 0.5, 200
 #: Seconds between two looks at who hears events, while there are some.
 _LOOK = 1.0
 #: The same while there are none, and nobody hears events: monitors ask for a heartbeat when they begin.
@@ -40,8 +42,8 @@ _MOST_UNSENT, _KEPT = 20, 5.0
 #: Noted tasks at most: what comes while so many wait is dropped.
 _MOST_NOTED = 20_000
 
-#: Makes events of a batch that was noted at a Unix time: their texts, as in ``layout``.
-Make = Callable[[Any, float], Iterable[str]]
+#: Makes events of a batch that was noted at a time: their texts, as in ``layout``.
+Make = Callable[[Any, str], Iterable[str]]
 
 
 class Dispatcher:
@@ -59,6 +61,8 @@ class Dispatcher:
         self._noted: deque[tuple[Make, Any, int, float]] = deque()
         self._waiting = 0
         self._gathering = False
+        #: Whether many events were gathered last.
+        self._many = False
         #: The messages that are still to be sent: the one that is sent now, and those behind it.
         self._unsent: deque[tuple[Any, str]] = deque(maxlen=_MOST_UNSENT)
         #: When the connection was found to be gone; 0 while it is there.
@@ -188,7 +192,7 @@ class Dispatcher:
                 self.heard = False
                 self._forget()
         else:
-            self._link.after(_GATHERED, self._flush)
+            self._link.after(_GATHERED_LONGER if self._many else _GATHERED, self._flush)
 
     def _flush(self) -> None:
         self._gathering = False
@@ -199,11 +203,12 @@ class Dispatcher:
             make, batch, count, at = self._noted.popleft()
             self._waiting -= count
             try:
-                events += list(make(batch, at))
+                events += make(batch, layout.moment(at))
             except Exception as error:  # the others are sent all the same
                 log_lines.events_not_sent(error)
         if self.heard:
             events += self._begun()
+            self._many = len(events) >= _MANY
             for part in _parts(events):
                 self._add(self._stamp.message(part), "task.multi")
             self._send()
@@ -251,28 +256,28 @@ class Dispatcher:
 
     # -- events of batches
 
-    def _received(self, requests: Sequence[Request], at: float) -> Iterable[str]:
+    def _received(self, requests: Sequence[Request], at: str) -> Iterable[str]:
         # A message may come a second time, after its process was lost.
         self._started.difference_update([request.message.id for request in requests])
         return layout.received(requests, at)
 
-    def _ended(self, settlements: Sequence[Settlement], at: float) -> Iterable[str]:
+    def _ended(self, settlements: Sequence[Settlement], at: str) -> Iterable[str]:
         for settlement in settlements:
             if settlement.message_id in self._started:
                 self._started.discard(settlement.message_id)
             elif settlement.started:
-                yield layout.started(settlement.task_id, settlement.started)
+                yield layout.started(settlement.task_id, layout.moment(settlement.started))
             signum = self._signals.pop(settlement.message_id, None) if self._signals else None
             if (event := layout.ended(settlement, at, signum)) is not None:
                 yield event
 
-    def _revoked_unheld(self, settlements: Sequence[Settlement], at: float) -> Iterable[str]:
-        return [layout.start_of(layout.revoked_unheld(settlement) | {"timestamp": at}) for settlement in settlements]
+    def _revoked_unheld(self, settlements: Sequence[Settlement], at: str) -> Iterable[str]:
+        return [layout.start_of(layout.revoked_unheld(settlement), at) for settlement in settlements]
 
-    def _put_back(self, request: Request, at: float) -> Iterable[str]:
+    def _put_back(self, request: Request, at: str) -> Iterable[str]:
         yield layout.put_back(request, at)
 
-    def _sent_by_task(self, report: Report, at: float) -> Iterable[str]:
+    def _sent_by_task(self, report: Report, at: str) -> Iterable[str]:
         text = layout.sent_by_task(report)
         if report.event.startswith("task-"):
             yield text
@@ -286,7 +291,7 @@ class Dispatcher:
             message = running.request.message
             if message.id not in self._started:
                 self._started.add(message.id)
-                yield layout.started(message.task_id, clock.now() - (now - running.since))
+                yield layout.started(message.task_id, layout.moment(clock.now() - (now - running.since)))
 
 
 def _compressed(text: str) -> bytes:

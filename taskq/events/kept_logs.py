@@ -53,7 +53,7 @@ class KeptLogs:
 class LogWriter(Duty):
     """Writes what was added, with the next turn of the store thread."""
 
-    __slots__ = ("_alias", "_failed", "_logged", "_rests", "_size")
+    __slots__ = ("_alias", "_failed", "_logged", "_size", "_skips_turn")
 
     def __init__(self, alias: str) -> None:
         self._alias = alias
@@ -62,7 +62,7 @@ class LogWriter(Duty):
         #: Whether the database has failed with the next part, for which it may not be to blame.
         self._failed = False
         #: Whether the next turn is for the other duties alone: each failure may have cost them one.
-        self._rests = False
+        self._skips_turn = False
 
     def add(self, logged: Logged) -> None:
         """Have lines written."""
@@ -75,18 +75,18 @@ class LogWriter(Duty):
 
         A log must not hold up the ends of tasks. Errors of the database are raised.
         """
-        rests, self._rests = self._rests, False
-        while self._logged and not rests:
+        skips, self._skips_turn = self._skips_turn, False
+        while self._logged and not skips:
             part = self._next_part()
             try:
                 self._write(part)
             except Exception:
-                self._rests = True
+                self._skips_turn = True
                 raise
             del self._logged[: len(part)]
             self._size -= sum(len(each.lines) for each in part)
             self._failed = False
-            rests = self._rests
+            skips = self._skips_turn
         return bool(self._logged)
 
     def _next_part(self) -> Sequence[Logged]:
@@ -104,7 +104,7 @@ class LogWriter(Duty):
             if engine.may_pass(error) and (engine.is_transient(error) or not self._failed):
                 self._failed = self._failed or not engine.is_transient(error)
                 raise
-            self._rests = True
+            self._skips_turn = True
             log_lines.lines_not_kept(len({each.task_id for each in part}), error)
 
     @property

@@ -95,11 +95,12 @@ class Timeline(Duty):
     def _receipts(self) -> Iterable[Moment]:
         """Take what was received long enough ago; return those receipts that are written."""
         due = time.monotonic() - _GATHERED
-        found: list[tuple[int, Moment]] = []
+        found: list[tuple[float, Any]] = []
         while self._received and self._received[0][0] <= due:
             _, at, requests = self._received.popleft()
-            found += [(r.message.id, Moment(r.message.task_id, "received", at)) for r in requests]
-        return [moment for message_id, moment in found if len(found) <= _FEW or self._lease.holds(message_id)]
+            found += [(at, request.message) for request in requests]
+        few = len(found) <= _FEW
+        return [Moment(m.task_id, "received", at) for at, m in found if few or self._lease.holds(m.id)]
 
     def _write(self, batch: Sequence[Moment]) -> None:
         try:

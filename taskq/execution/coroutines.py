@@ -177,7 +177,7 @@ class CoroutineRun:
                 outcome = outcomes.returned(run) if not self._cut else None
         if outcome is None:
             return None
-        if followups.goes_on(run):
+        if followups.has_follow_ups(run):
             # It may write rows, and call receivers of the project.
             outcome = await sync_to_async(followups.after)(run, outcome)
         return await self._conclude(outcome)

@@ -28,17 +28,18 @@ _LONGEST_CHILDREN = 1_000_000
 
 def after(run: Run, outcome: Outcome) -> Outcome:
     """Complete the outcome of ``run``: a failure, if its follow-ups can't be sent."""
-    if goes_on(run):
+    if has_follow_ups(run):
         outcome = _continued(run, outcome)
         if outcome.state in (states.FAILURE, states.REVOKED, states.IGNORED) and not outcome.replaced:
             _end_dependents(run, outcome)
     return outcome
 
 
-def goes_on(run: Run) -> bool:
+def has_follow_ups(run: Run) -> bool:
     """Tell whether anything depends on the end of ``run``, or takes its place."""
     request = run.request
-    return request.replacement is not None or bool(request.added) or any(request.embed.values())
+    others = request.replacement is not None or request.ending is not None or bool(request.added)
+    return others or any(request.embed.values())
 
 
 def after_refusal(run: Run, outcome: Outcome) -> Outcome:

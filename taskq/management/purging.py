@@ -1,4 +1,4 @@
-"""Purging queues, for ``taskpurge`` and ``taskworker --purge``."""
+"""Purges the queues of a command line: ``taskpurge`` and ``taskworker --purge``. ``control.purging`` purges one."""
 
 from __future__ import annotations
 

@@ -80,7 +80,8 @@ class Unindexed(Exact):
 class OrderedId(Func):
     """The id as the indexes have it that give the order of claims and of promotion; for ``order_by``.
 
-    On PostgreSQL that is ``id + 0``: a search for plain ids can't take such an index for that of the primary key.
+    On PostgreSQL that is ``id + 0``: a search for plain ids can't take such an index for that of the primary key. Nor
+    can a search for other columns, in the order of ids, become a walk through the whole primary key.
     """
 
     def __init__(self) -> None:

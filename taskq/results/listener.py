@@ -49,18 +49,19 @@ _MOST_FAILURES = 4
 class Waiter:
     """The ids that somebody waits for, and the final rows that have come. ``wake`` is called with new rows.
 
-    ``asks`` is true until the listener has looked for a waiter that has no connection; ``unanswered`` says that the
-    listener could not. ``patient_until`` is when the listener looks, once, whether anybody reads the tasks' queues.
+    ``needs_first_look`` is true until the listener has read the rows once for a waiter that has no connection;
+    ``first_look_failed`` says that the listener could not. ``patient_until`` is when the listener looks, once, whether
+    anybody reads the tasks' queues.
     """
 
-    __slots__ = ("asks", "ids", "patient_until", "rows", "unanswered", "wake")
+    __slots__ = ("first_look_failed", "ids", "needs_first_look", "patient_until", "rows", "wake")
 
     def __init__(self, ids: Collection[str], wake: Callable[[], object]) -> None:
         self.ids = frozenset(ids)
         self.rows: dict[str, TaskRun] = {}
         self.wake = wake
-        self.asks = False
-        self.unanswered = False
+        self.needs_first_look = False
+        self.first_look_failed = False
         self.patient_until = time.monotonic() + unread.PATIENCE
 
     def take(self, rows: Mapping[str, TaskRun]) -> None:
@@ -148,7 +149,7 @@ class ResultListener:
                     self._waiting[task_id] = set()
                     self._marks[mark(task_id)] = task_id
                 self._waiting[task_id].add(waiter)
-            if waiter.asks:
+            if waiter.needs_first_look:
                 self._asking.add(waiter)
             self._wake()
             return self._listening
@@ -270,7 +271,7 @@ class ResultListener:
         with self._lock:
             self._asking.difference_update(asking)
         for waiter in asking:
-            waiter.asks, waiter.unanswered = False, failed
+            waiter.needs_first_look, waiter.first_look_failed = False, failed
             waiter.wake()
 
     def _give(self, found: Mapping[str, TaskRun]) -> None:

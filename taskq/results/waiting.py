@@ -47,8 +47,8 @@ def arrivals(
     alias = settings.DATABASE
     event = threading.Event()
     waiter = StreamingWaiter(ids, event.set)
-    waiter.asks = not _is_connected(alias)
-    first = not waiter.asks and not _is_read_later(ids, alias)
+    waiter.needs_first_look = not _is_connected(alias)
+    first = not waiter.needs_first_look and not _is_read_later(ids, alias)
     if first:
         _look(waiter)
         if rows := waiter.new_rows():
@@ -61,18 +61,19 @@ def arrivals(
         _join(waiter, alias, looked=first)
         while True:
             event.clear()
-            # Even timeout=0 is worth a look. Read first: the rows come before it changes.
-            ends = None if waiter.asks else deadline
+            # Before the first look there is no deadline: even timeout=0 is worth a look. This is read before the rows,
+            # which the listener writes before it clears the flag.
+            ends_at = None if waiter.needs_first_look else deadline
             if rows := waiter.new_rows():
                 yield rows
             if waiter.done():
                 return
-            if waiter.unanswered:
+            if waiter.first_look_failed:
                 # It has a connection from now on, or the caller gets the error.
-                waiter.unanswered = False
+                waiter.first_look_failed = False
                 _look(waiter)
                 continue
-            pause = _pause(waiter, timeout, ends, interval if tick else None)
+            pause = _pause(waiter, timeout, ends_at, interval if tick else None)
             if not event.wait(pause) and tick:
                 tick()
     finally:
@@ -87,8 +88,8 @@ async def async_arrivals(
     alias = settings.DATABASE
     event = asyncio.Event()
     waiter = StreamingWaiter(ids, partial(_set_in_loop, asyncio.get_running_loop(), event))
-    asks = waiter.asks = not await sync_to_async(_is_connected)(alias)
-    if not asks:
+    listener_looks = waiter.needs_first_look = not await sync_to_async(_is_connected)(alias)
+    if not listener_looks:
         await sync_to_async(_look)(waiter)
         if rows := waiter.new_rows():
             yield rows
@@ -96,21 +97,22 @@ async def async_arrivals(
             return
         await sync_to_async(_refuse_in_transaction)(alias)
     try:
-        if listener.join(waiter, alias) and not asks:
+        if listener.join(waiter, alias) and not listener_looks:
             await sync_to_async(_look)(waiter)
         while True:
             event.clear()
-            # Even timeout=0 is worth a look. Read first: the rows come before it changes.
-            ends = None if waiter.asks else deadline
+            # Before the first look there is no deadline: even timeout=0 is worth a look. This is read before the rows,
+            # which the listener writes before it clears the flag.
+            ends_at = None if waiter.needs_first_look else deadline
             if rows := waiter.new_rows():
                 yield rows
             if waiter.done():
                 return
-            if waiter.unanswered:
-                waiter.unanswered = False
+            if waiter.first_look_failed:
+                waiter.first_look_failed = False
                 await sync_to_async(_look)(waiter)
                 continue
-            pause = _pause(waiter, timeout, ends, None)
+            pause = _pause(waiter, timeout, ends_at, None)
             with suppress(builtins.TimeoutError):
                 await asyncio.wait_for(event.wait(), pause)
     finally:
@@ -128,10 +130,10 @@ def _is_read_later(ids: Collection[str], alias: str) -> bool:
 
 
 def _join(waiter: Waiter, alias: str, *, looked: bool) -> None:
-    asks = waiter.asks
+    listener_looks = waiter.needs_first_look
     listening = listener.join(waiter, alias)
     # A listener that is only starting looks for its waiters later; timeout=0 asks what is so now.
-    if not asks and (listening or not looked):
+    if not listener_looks and (listening or not looked):
         _look(waiter)
 
 

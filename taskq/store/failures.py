@@ -40,7 +40,7 @@ def note(engine: Engine, settlements: Sequence[Settlement]) -> None:
     for start in range(0, len(settlements), engine.chunk):
         part = {s.task_id: s for s in settlements[start : start + engine.chunk]}
         runs = TaskRun.objects.using(engine.alias).filter(task_id__in=part, state__unindexed=states.FAILURE)
-        known = runs.order_by("id").values_list("id", "task_id", "name")
+        known = runs.values_list("id", "task_id", "name")
         found += [_failure(number, name, part[task_id], seen) for number, task_id, name in known]
     if found:
         _write(engine, sorted(found, key=lambda row: row[0].run_id))

@@ -20,22 +20,23 @@ from .sealed_values import seal_values
 
 def write(engine: Engine, settlements: Sequence[Settlement]) -> set[str]:
     """Write the runs; return the ids of the tasks that had not ended before."""
-    over = _already_final(engine, [s.task_id for s in settlements if not s.keep or s.state == states.IGNORED])
+    without_run = [s.task_id for s in settlements if not s.keep or s.state == states.IGNORED]
+    ended_before = _ended_by_nodes(engine, without_run)
     by_end: dict[End, list[Settlement]] = {end: [] for end in End}
     for s in settlements:
-        if s.task_id not in over:
+        if s.task_id not in ended_before:
             by_end[s.end].append(s)
     kept = sorted(by_end[End.KEPT] + by_end[End.KEPT_FOR_BODY], key=lambda s: s.task_id)
     seal_values(kept)
-    first = engine.end_runs(kept) if kept else set()
-    first |= _delete_ignored(engine, by_end[End.DROPPED])
-    first |= _finish_without_state(engine, by_end[End.WITHOUT_STATE] + by_end[End.REPLACED])
+    newly_ended = engine.end_runs(kept) if kept else set()
+    newly_ended |= _delete_ignored(engine, by_end[End.DROPPED])
+    newly_ended |= _finish_without_state(engine, by_end[End.WITHOUT_STATE] + by_end[End.REPLACED])
     _mark_kept_for_body(engine, [s.task_id for s in by_end[End.KEPT_FOR_BODY]])
-    return first
+    return newly_ended
 
 
-def _already_final(engine: Engine, task_ids: Sequence[str]) -> set[str]:
-    """Return the ids that have already ended. These tasks keep no TaskRun, so ``Node.state`` is the only record.
+def _ended_by_nodes(engine: Engine, task_ids: Sequence[str]) -> set[str]:
+    """Return the ids that have ended by their nodes. These tasks keep no TaskRun, so ``Node.state`` is the only record.
 
     The nodes are locked: of two deliveries that end at once, the second reads the note of the first.
     """
@@ -49,11 +50,11 @@ def _finish_without_state(engine: Engine, settlements: Sequence[Settlement]) -> 
     """Note in their nodes that tasks ended without a state, except replaced tasks; return the ids that end now."""
     if not settlements:
         return set()
-    first = {s.task_id for s in settlements} - _final(engine, settlements)
-    over = [s for s in settlements if s.task_id in first and not s.replaced]
-    note_ended(engine, over)
-    finish_pending(engine, [s.task_id for s in over if s.tracked])
-    return first
+    newly_ended = {s.task_id for s in settlements} - _ended_by_runs(engine, settlements)
+    ended = [s for s in settlements if s.task_id in newly_ended and not s.replaced]
+    note_ended(engine, ended)
+    finish_pending(engine, [s.task_id for s in ended if s.tracked])
+    return newly_ended
 
 
 def finish_pending(engine: Engine, task_ids: Sequence[str]) -> None:
@@ -78,10 +79,10 @@ def _delete_ignored(engine: Engine, settlements: Sequence[Settlement]) -> set[st
     present = set(rows.select_for_update().values_list("task_id", flat=True)) if tracked else set()
     if present:
         TaskRun.objects.using(engine.alias).filter(task_id__in=sorted(present))._raw_delete(engine.alias)
-    first = present | {s.task_id for s in settlements if not s.tracked}
-    logs.forget(sorted(first), engine.alias)
-    note_ended(engine, [s for s in settlements if s.task_id in first])
-    return first
+    newly_ended = present | {s.task_id for s in settlements if not s.tracked}
+    logs.forget(sorted(newly_ended), engine.alias)
+    note_ended(engine, [s for s in settlements if s.task_id in newly_ended])
+    return newly_ended
 
 
 def note_ended(engine: Engine, settlements: Sequence[Settlement]) -> None:
@@ -97,6 +98,7 @@ def note_ended(engine: Engine, settlements: Sequence[Settlement]) -> None:
         Node.objects.using(engine.alias).filter(task_id__in=sorted(task_ids)).update(state=state)
 
 
-def _final(engine: Engine, settlements: Sequence[Settlement]) -> set[str]:
+def _ended_by_runs(engine: Engine, settlements: Sequence[Settlement]) -> set[str]:
+    """Return the ids whose TaskRuns are final."""
     rows = TaskRun.objects.using(engine.alias).filter(task_id__in=[s.task_id for s in settlements])
     return set(rows.filter(state__in=states.READY_STATES).values_list("task_id", flat=True))

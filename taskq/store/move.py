@@ -17,6 +17,7 @@ from taskq.messages.protocol import mapping_of, seal
 from taskq.messages.protocol.options import is_storable
 from taskq.messages.serializers import to_json
 from taskq.models import Message, ScheduledMessage, TaskRun
+from taskq.models.fields import OrderedId
 from taskq.records import Envelope
 
 from .authenticity import authentic
@@ -90,8 +91,8 @@ def _locked(engine: Engine, model: type[Row], task_ids: Sequence[str]) -> Any:
     rows = all_rows.filter(task_id__in=task_ids)
     if model is Message:
         rows = rows.filter(token="")
-    numbers = rows.select_for_update(skip_locked=engine.skip_locked).order_by("id").values_list("id", flat=True)
-    found = all_rows.filter(id__in=list(numbers))
+    locked = rows.select_for_update(skip_locked=engine.skip_locked).order_by(OrderedId())
+    found = all_rows.filter(id__in=list(locked.values_list("id", flat=True)))
     return found.filter(token__unindexed="") if model is Message else found
 
 

@@ -12,12 +12,12 @@ from functools import partial
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
 from taskq.models import Group
-from taskq.workflows.advance import go_on, go_on_singly
+from taskq.workflows import advance
 from taskq.workflows.parts import PENDING_RANGE, Pending
 
 from . import failures, log_lines
 from .sealed_workflows import open_body
-from .settle import refusal, wake_waiters
+from .settle import database_refusal, wake_waiters
 from .transactions import repeated
 from .workflow_rows import DatabaseWorkflows
 
@@ -44,7 +44,7 @@ def work_off(row_id: str, alias: str | None = None) -> None:
     """
     engine = for_alias(alias or settings.DATABASE)
     try:
-        _transaction(engine, row_id, go_on)
+        _transaction(engine, row_id, advance.work_off)
     except Exception as error:
         if engine.may_pass(error):
             raise
@@ -53,7 +53,7 @@ def work_off(row_id: str, alias: str | None = None) -> None:
 
 def _work_off_refused(engine: Engine, row_id: str, refused: Exception) -> None:
     try:
-        _transaction(engine, row_id, partial(go_on_singly, error=refusal(refused)))
+        _transaction(engine, row_id, partial(advance.work_off_singly, error=database_refusal(refused)))
     except Exception as error:
         if engine.may_pass(error):
             raise

@@ -17,6 +17,7 @@ from taskq.exceptions import WorkerLostError
 from taskq.messages.exception_data import encode_exception
 from taskq.messages.parking import home
 from taskq.models import Message, Worker
+from taskq.models.fields import OrderedId
 from taskq.records import Settlement
 from taskq.workflows.followups import complete
 from taskq.workflows.sendable import sendable
@@ -111,7 +112,7 @@ def requeue_free(token: str, alias: str) -> int:
         locked = Message.objects.using(alias).filter(id__in=found, token__unindexed=token)
         count = locked.update(token="", redelivered=True)
         wake(engine, set(found.values()))
-    for message in without_texts(rows.filter(acked=True).order_by("id")):
+    for message in without_texts(rows.filter(acked=True).order_by(OrderedId())):
         try:
             with engine.atomic():
                 count += _fail(engine, token, [message])
@@ -134,7 +135,7 @@ def requeue_held(token: str, alias: str) -> int:
     # Unacknowledged messages first. If the worker lives after all, a message that it acknowledges between these two
     # statements stays held by it.
     count = held.filter(acked=False).update(token="", redelivered=True)
-    count += _fail(engine, token, without_texts(held.order_by("id")))
+    count += _fail(engine, token, without_texts(held.order_by(OrderedId())))
     wake(engine, queues)
     return count
 

@@ -20,6 +20,7 @@ from taskq.engines.claim_columns import MOST
 from taskq.messages.parking import home
 from taskq.messages.protocol.options import is_storable
 from taskq.models import Group, Message, Node, ScheduledMessage, TaskRun
+from taskq.models.fields import OrderedId
 from taskq.records import Settlement
 from taskq.workflows.advance import revoked
 from taskq.workflows.cascade import NodePosition, cascade, dependents_first, whole_dependents_first
@@ -197,12 +198,12 @@ def _revoke(engine: Engine, task_ids: Sequence[str], unsent: set[str], terminate
 
 def _lock(alias: str, task_ids: Sequence[str]) -> Found:
     """Lock the messages of tasks in the same order as settling; return them with their workers' tokens."""
-    messages = Message.objects.using(alias).select_for_update().filter(task_id__in=task_ids).order_by("id")
-    scheduled = ScheduledMessage.objects.using(alias).select_for_update().filter(task_id__in=task_ids).order_by("id")
-    found: dict[tuple[type[Model], int], str] = {
-        (Message, i): token for i, token in messages.values_list("id", "token")
-    }
-    return found | {(ScheduledMessage, i): "" for i in scheduled.values_list("id", flat=True)}
+    messages = Message.objects.using(alias).filter(task_id__in=task_ids)
+    scheduled = ScheduledMessage.objects.using(alias).filter(task_id__in=task_ids)
+    locked = messages.select_for_update().order_by(OrderedId())
+    due_later = scheduled.select_for_update().order_by(OrderedId())
+    found: dict[tuple[type[Model], int], str] = {(Message, i): token for i, token in locked.values_list("id", "token")}
+    return found | {(ScheduledMessage, i): "" for i in due_later.values_list("id", flat=True)}
 
 
 def write_revoked(

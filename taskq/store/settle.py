@@ -65,7 +65,7 @@ def settle(token: str, settlements: Sequence[Settlement], alias: str | None = No
             half = len(settlements) // 2
             return settle(token, settlements[:half], alias) | settle(token, settlements[half:], alias)
         log_lines.settlement_refused(settlements[0], error)
-        return _settle_refused(engine, token, _refused(engine, settlements[0], error))
+        return _settle_refused(engine, token, _failure_instead(engine, settlements[0], error))
 
 
 def _settle_refused(engine: Engine, token: str, settlement: Settlement) -> set[int]:
@@ -76,9 +76,9 @@ def _settle_refused(engine: Engine, token: str, settlement: Settlement) -> set[i
     """
     unreachable = settlement.follow_ups.unreachable
     unwritten = replace(settlement, state=states.IGNORED, follow_ups=FollowUps(unreachable=unreachable))
-    for less in (settlement, unwritten):
+    for attempt in (settlement, unwritten):
         try:
-            return repeated(engine, partial(_settle, engine, token, [less]), locked=False)
+            return repeated(engine, partial(_settle, engine, token, [attempt]), locked=False)
         except Exception as error:
             if not engine.refuses(error):
                 raise
@@ -90,10 +90,10 @@ def _settle_refused(engine: Engine, token: str, settlement: Settlement) -> set[i
 def _settle(engine: Engine, token: str, settlements: Sequence[Settlement]) -> set[int]:
     with engine.atomic():
         sending = [s for s in settlements if s.follow_ups.envelopes or s.follow_ups.rests or s.replaced]
-        messages = _locked(engine, token, [s.message_id for s in sending if s.goes_on or s.new_tasks])
+        messages = _locked(engine, token, [s.message_id for s in sending if s.unfinished or s.new_tasks])
         rows = DatabaseWorkflows(engine, messages)
         if sending:
-            settlements = [sendable(rows, _or_revoked(s, messages.get(s.message_id))) for s in settlements]
+            settlements = [sendable(rows, _revoked_if_asked(s, messages.get(s.message_id))) for s in settlements]
         kept_messages.keep(engine, token, settlements)
         held = engine.delete_held(token, sorted(s.message_id for s in settlements))
         settled = sorted([s for s in settlements if s.message_id in held], key=attrgetter("task_id"))
@@ -108,14 +108,10 @@ def _locked(engine: Engine, token: str, message_ids: Sequence[int]) -> dict[int,
     return {message.id: message for message in without_texts(rows.order_by("id"))}
 
 
-def _or_revoked(s: Settlement, message: Message | None) -> Settlement:
-    """Return the settlement, as ``REVOKED`` if the task would run again: its next message would lack the flag."""
-    if message is None or not (message.revoked and s.goes_on):
+def _revoked_if_asked(s: Settlement, message: Message | None) -> Settlement:
+    """Return ``s``, or a ``REVOKED`` in its place if the task would run again: its next message would lack the flag."""
+    if message is None or not (message.revoked and s.unfinished):
         return s
-    return _revoked(s, message)
-
-
-def _revoked(s: Settlement, message: Message) -> Settlement:
     log_lines.retry_revoked(s)
     revoked = replace(s, state=states.REVOKED, result=REVOKED_RESULT, content_type="application/json", traceback=None)
     return complete(revoked, readable(message))
@@ -202,18 +198,18 @@ def wake_waiters(engine: Engine, task_ids: Iterable[str]) -> None:
         engine.notify(RESULT_CHANNEL, ids)
 
 
-def refusal(error: Exception) -> str:
+def database_refusal(error: Exception) -> str:
     """Return the exception as data of a task whose end or message the database refuses with ``error``."""
     text = f"{type(error).__name__}: {error}".encode("ascii", "backslashreplace").decode().replace("\x00", "")
     return encode_exception(EncodeError(text))
 
 
-def _refused(engine: Engine, settlement: Settlement, error: Exception) -> Settlement:
+def _failure_instead(engine: Engine, settlement: Settlement, error: Exception) -> Settlement:
     """Return the failure that replaces a settlement which the database refuses."""
     refused = replace(
         settlement,
         state=states.FAILURE,
-        result=refusal(error),
+        result=database_refusal(error),
         content_type="application/json",
         traceback=None,
         children=None,

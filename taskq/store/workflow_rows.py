@@ -194,7 +194,7 @@ class DatabaseWorkflows:
 
     # -- nodes
 
-    def leave(self, groups: Sequence[NewGroup]) -> None:
+    def write_pending(self, groups: Sequence[NewGroup]) -> None:
         self._write(groups, ())
 
     def insert(self, groups: Iterable[NewGroup], nodes: Iterable[NewNode], new: Collection[str] = ()) -> None:

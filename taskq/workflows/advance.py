@@ -34,33 +34,33 @@ REVOKED_RESULT = encode_exception(TaskRevokedError("revoked"))
 
 def advance(store: WorkflowStore, settlements: Sequence[Settlement]) -> list[str]:
     """Write linked ends and their follow-ups, but for tasks that had ended before; return the ids of the others."""
-    steps = Advance(store)
-    steps.take(settlements)
-    steps.finish_groups()
-    return steps.ended
+    batch = Advance(store)
+    batch.end_tasks(settlements)
+    batch.finish_groups()
+    return batch.ended
 
 
-def go_on(store: WorkflowStore, pending: Pending) -> list[str]:
-    """Work off the next part of follow-ups; return the ids of the tasks that ended."""
-    steps = Advance(store)
+def work_off(store: WorkflowStore, pending: Pending) -> list[str]:
+    """Send or fail the next part of follow-ups; return the ids of the tasks that ended."""
+    batch = Advance(store)
     if pending.error is None:
-        steps.send_part(pending)
+        batch.send_part(pending)
     else:
-        steps.fail_part(pending, pending.error)
-    steps.finish_groups()
-    return steps.ended
+        batch.fail_part(pending, pending.error)
+    batch.finish_groups()
+    return batch.ended
 
 
-def go_on_singly(store: WorkflowStore, pending: Pending, error: str) -> list[str]:
-    """Go on where the database refuses the next part: each of its messages becomes a part, and one that is alone fails.
+def work_off_singly(store: WorkflowStore, pending: Pending, error: str) -> list[str]:
+    """Work off a part that the database refuses: each of its messages becomes a part, and one that is alone fails.
 
     ``error`` is the exception as data with which it fails. Returns the ids of the tasks that ended. Raises if the part
     can't be read, or has no messages to send.
     """
-    steps = Advance(store)
-    steps.send_singly(pending, error)
-    steps.finish_groups()
-    return steps.ended
+    batch = Advance(store)
+    batch.send_singly(pending, error)
+    batch.finish_groups()
+    return batch.ended
 
 
 @dataclass(slots=True)
@@ -85,18 +85,18 @@ class Advance:
         #: For each group the queue of a task that counts in it or sends it: its workers know the tasks of the workflow.
         self._queues: dict[str, str] = {}
         self._failures: list[_MemberFailure] = []
-        #: What is too much for one transaction.
-        self._left: list[Pending] = []
+        #: The work that is too much for this transaction: a later one goes on with it.
+        self._pending: list[Pending] = []
         #: Tasks that became final.
         self.ended: list[str] = []
 
-    def take(self, settlements: Sequence[Settlement]) -> None:
+    def end_tasks(self, settlements: Sequence[Settlement]) -> None:
         """Write linked ends, send their follow-ups, and note which members count."""
         # Of two deliveries of one task the first counts.
         by_id = {s.task_id: s for s in reversed(settlements)}
         batch = [self._without_sent_tasks(by_id[task_id]) for task_id in sorted(by_id)]
-        first = self._store.finalize(batch)
-        effective = large_bodies.due(self._store, [s for s in batch if s.task_id in first])
+        newly_ended = self._store.finalize(batch)
+        effective = large_bodies.first_ends(self._store, [s for s in batch if s.task_id in newly_ended])
         self.ended += [s.task_id for s in effective if s.state in states.READY_STATES]
         self._grow(effective)
         if begun := [rest.key for s in effective for rest in s.follow_ups.rests]:
@@ -113,7 +113,7 @@ class Advance:
         if not sent:
             self._new.update(new)
             return s
-        return failed_instead(self._store, s, sent_before(sent), but=sent)
+        return failed_instead(self._store, s, sent_before(sent), already_sent=sent)
 
     def _grow(self, settlements: Sequence[Settlement]) -> None:
         sizes: Counter[str] = Counter()
@@ -124,7 +124,7 @@ class Advance:
 
     def _follow_ups_of(self, s: Settlement) -> FollowUps:
         """Return the follow-ups of an end. The nodes of a replacement go between the task and its predecessor."""
-        if s.name == large_bodies.TASK and not (large_bodies.is_sent(s) or self._begins_to_fail(s)):
+        if s.name == large_bodies.TASK and not (large_bodies.is_sent(s) or self._fail_first_task(s)):
             return FollowUps(groups=s.follow_ups.groups)  # its errbacks are not called
         if s.end is not End.REPLACED or not s.follow_ups.nodes:
             return s.follow_ups
@@ -135,13 +135,14 @@ class Advance:
     def _end_dependents(self, s: Settlement) -> None:
         error, is_body = s.result or "{}", s.name == large_bodies.TASK
         group_id = s.group_id if s.member else ""
-        failing = Pending("", error, s.root_id, s.task_id, may_run_again=is_body or s.state == states.FAILURE)
+        may_run_again = is_body or s.state == states.FAILURE
+        failing = Pending(key="", error=error, root_id=s.root_id, task_id=s.task_id, may_run_again=may_run_again)
         unreachable = self._with_rests(s.follow_ups.unreachable, failing)
         if LOOK_UP_IN_ROWS in unreachable:
             by_nodes = self._store.dependents(s.task_id)
             known = [each for each in unreachable if each != LOOK_UP_IN_ROWS]
             unreachable, group_id = [*known, *by_nodes.unreachable], by_nodes.group_id or group_id
-        self._fail(unreachable, error, s.root_id, but=s.task_id if is_body else "", queue=s.queue)
+        self._fail(unreachable, error, s.root_id, uncounted_in=s.task_id if is_body else "", queue=s.queue)
         for sent in s.follow_ups.groups:
             self._note_queue(sent.group_id, s.queue)
         if not group_id or s.replaced or is_body:
@@ -153,22 +154,23 @@ class Advance:
         else:
             self._failures.append(_MemberFailure(group_id, s.task_id, error))
 
-    def _begins_to_fail(self, s: Settlement) -> bool:
+    def _fail_first_task(self, s: Settlement) -> bool:
         """Fail the first task of a large body; tell whether it had not ended before, as by being revoked."""
         first = [each for each in s.follow_ups.unreachable[:1] if each != LOOK_UP_IN_ROWS]
-        return bool(self._fail(first, s.result or "{}", s.root_id, but=s.task_id, queue=s.queue))
+        return bool(self._fail(first, s.result or "{}", s.root_id, uncounted_in=s.task_id, queue=s.queue))
 
     def _with_rests(self, unreachable: Sequence[Unreachable], failing: Pending) -> Sequence[Unreachable]:
         """Return dependents with those in the rests of their chains.
 
-        If such a row is gone, malformed or large, the nodes tell. What is too much for one transaction is left pending.
+        If such a row is gone, malformed or large, the nodes tell. ``failing`` says how they fail: a copy of it, with
+        the key of a row, is the pending work where they are too many for one transaction.
         """
         seen: set[str] = set()
         # Of a foreign chain that has an id twice, a rest may refer to itself.
         while keys := set(rests.references(unreachable)) - seen:
             seen |= keys
             if len(unreachable) > self._store.most_dependents:
-                self._left += [replace(failing, key=key) for key in sorted(keys)]
+                self._pending += [replace(failing, key=key) for key in sorted(keys)]
                 break
             found = [each for each in unreachable if each.task_id not in keys]
             texts = [body.body for body in self._read(keys, failing) if 0 < len(body.body) <= rests.MOST_BYTES]
@@ -192,15 +194,15 @@ class Advance:
         unreachable = self._with_rests([Unreachable(pending.key, rests.NAME)], pending)
         if LOOK_UP_IN_ROWS in unreachable:
             unreachable = self._store.dependents(pending.task_id).unreachable
-        if not self._fail(unreachable, error, pending.root_id, but=pending.task_id):
-            self._left.clear()
+        if not self._fail(unreachable, error, pending.root_id, uncounted_in=pending.task_id):
+            self._pending.clear()
 
     def send_part(self, pending: Pending) -> None:
         """Send the messages in the next part."""
         for body in self._store.take_bodies([pending.key]):
             follow_ups, key = read_part(body.body)
             self.send(follow_ups)
-            self._leave(pending, key)
+            self._note_pending(pending, key)
 
     def send_singly(self, pending: Pending, error: str) -> None:
         """Make parts of the messages in the next part, or fail the only one. Nodes that are refused are left out."""
@@ -213,16 +215,17 @@ class Advance:
             elif follow_ups.envelopes:
                 rows, key = sent_singly(follow_ups, pending, key)
                 self._store.insert(rows, ())
-            self._leave(pending, key)
+            self._note_pending(pending, key)
 
-    def _leave(self, pending: Pending, key: str) -> None:
+    def _note_pending(self, pending: Pending, key: str) -> None:
+        """Note the next part of ``pending``, if there is one."""
         if key:
-            self._left.append(replace(pending, key=key))
+            self._pending.append(replace(pending, key=key))
 
     def _fail_message(self, e: Envelope, error: str, root_id: str) -> None:
         """Fail the task of a message that can't be written, and its dependents."""
         log_lines.message_not_written(e)
-        failing = Pending("", error, root_id, e.task_id)
+        failing = Pending(key="", error=error, root_id=root_id, task_id=e.task_id)
         unreachable = self._with_rests(followups.unreachable_of(FollowUps([e])), failing)
         if LOOK_UP_IN_ROWS in unreachable:
             own = [each for each in unreachable if each.task_id == e.task_id]
@@ -243,9 +246,9 @@ class Advance:
             self._store.send(follow_ups.envelopes)
 
     def _fail(
-        self, unreachable: Sequence[Unreachable], error: str, root_id: str = "", but: str = "", queue: str = ""
+        self, unreachable: Sequence[Unreachable], error: str, root_id: str = "", uncounted_in: str = "", queue: str = ""
     ) -> set[str]:
-        """Write the failures of tasks that never run; members count in their groups, except in group ``but``.
+        """Write the failures of tasks that never run; members count in their groups, but not in ``uncounted_in``.
 
         ``queue`` is that of the task which they would have followed.
         """
@@ -256,7 +259,7 @@ class Advance:
         final = self._store.fail([_failure(by_id[task_id], error, root_id) for task_id in sorted(by_id)])
         self.ended += sorted(final)
         for each in by_id.values():
-            if each.task_id in final and each.group_id and each.group_id != but:
+            if each.task_id in final and each.group_id and each.group_id != uncounted_in:
                 self._failures.append(_MemberFailure(each.group_id, each.task_id, error))
                 self._note_queue(each.group_id, queue)
         return final
@@ -277,8 +280,8 @@ class Advance:
                 counted[failure.group_id] += 1
                 first.setdefault(failure.group_id, failure)
             self._finish(self._count(counted, first), first)
-        if self._left:
-            self._store.leave([pending.row for pending in self._left])
+        if self._pending:
+            self._store.write_pending([pending.row for pending in self._pending])
 
     def _count(self, counted: Counter[str], failing: Collection[str]) -> list[str]:
         """Write the counts of groups; return the ids of the groups that are complete now, or have failed now."""
@@ -300,7 +303,7 @@ class Advance:
             error = None
             if failure is not None:
                 error = encode_exception(ChordError.by_member(failure.task_id, repr_of(failure.error)))
-            if body.large and self._handed_over(body, error):
+            if body.large and self._send_body_task(body, error):
                 continue
             if error is not None:
                 self._fail_body(body, error)
@@ -309,8 +312,11 @@ class Advance:
             else:
                 self._send_body(body)
 
-    def _handed_over(self, body: Body, error: str | None) -> bool:
-        """Send the task of a large body; one that fails in a workflow without a known queue fails by its nodes."""
+    def _send_body_task(self, body: Body, error: str | None) -> bool:
+        """Send the task that sends or fails a large body; tell whether it was sent.
+
+        If no queue of the workflow is known, a body that is to fail does so here, by its nodes.
+        """
         queue = home(self._queues.get(body.group_id, "")) or self._store.queue_of(body.group_id)
         if not queue and error is not None:
             self._store.end_bodies({body.group_id: True})
@@ -354,14 +360,14 @@ class Advance:
 
     def _fail_body(self, body: Body, error: str) -> None:
         found = followups.of_failed_body(body.body, error) if body.body else FollowUps()
-        failing = Pending("", error, body.root_id, body.group_id, may_run_again=True)
+        failing = Pending(key="", error=error, root_id=body.root_id, task_id=body.group_id, may_run_again=True)
         unreachable = self._with_rests(found.unreachable, failing)
         if not unreachable or LOOK_UP_IN_ROWS in unreachable:
             # The body can't be read: the nodes say which tasks wait for the group.
             unreachable = self._store.dependents(body.group_id).unreachable
         found = sendable_errbacks(self._store, replace(found, unreachable=unreachable))
         queue = self._queues.get(body.group_id, "")
-        final = self._fail(found.unreachable, error, body.root_id, but=body.group_id, queue=queue)
+        final = self._fail(found.unreachable, error, body.root_id, uncounted_in=body.group_id, queue=queue)
         if found.unreachable and found.unreachable[0].task_id in final:
             # The body was not revoked before: its errbacks are called.
             self.send(found)

@@ -61,8 +61,8 @@ def is_sent(s: Settlement) -> bool:
     return s.state == states.SUCCESS and s.result is None
 
 
-def due(store: WorkflowStore, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
-    """Return ``settlements`` without those ends of ``TASK`` whose body does not wait, and note that the others end.
+def first_ends(store: WorkflowStore, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
+    """Return ``settlements`` without ends of ``TASK`` that come second: their body waits no more. Note the first ends.
 
     A task that was lost, or never ran, has planned nothing: the rows say what fails.
     """
@@ -70,12 +70,12 @@ def due(store: WorkflowStore, settlements: Sequence[Settlement]) -> Sequence[Set
     if not ends:
         return settlements
     waiting = store.waiting_bodies(ends)
-    over = {group_id: failed for group_id, failed in waiting.items() if _counts(ends[group_id], failed)}
+    over = {group_id: failed for group_id, failed in waiting.items() if _fits(ends[group_id], failed)}
     store.end_bodies(over)
-    return [_by_rows(s) for s in settlements if s.name != TASK or s.task_id in over]
+    return [_with_dependents(s) for s in settlements if s.name != TASK or s.task_id in over]
 
 
-def _counts(s: Settlement, failed: bool) -> bool:
+def _fits(s: Settlement, failed: bool) -> bool:
     """Tell whether an end was planned for a group that has failed, or has not, as it is now. Whatever was lost counts.
 
     A body fails because a member has, or because it can't be sent: the latter has a traceback.
@@ -92,7 +92,8 @@ def without_runs(settlements: Sequence[Settlement]) -> Sequence[Settlement]:
     return [replace(s, keep=False) if s.name == TASK else s for s in settlements]
 
 
-def _by_rows(s: Settlement) -> Settlement:
+def _with_dependents(s: Settlement) -> Settlement:
+    """Return an end that planned nothing so that its dependents are looked up in the rows, any other as it is."""
     if s.name != TASK or Unreachable(s.task_id, rests.NAME) not in s.follow_ups.unreachable:
         return s
     return replace(s, follow_ups=FollowUps(unreachable=[LOOK_UP_IN_ROWS]))

@@ -150,7 +150,7 @@ class MemoryWorkflows:
     def _write(self, settlement: Settlement) -> None:
         task_id = settlement.task_id
         self._runs.write(settlement)
-        if task_id in self.nodes and not settlement.goes_on and not self._runs.is_final(task_id):
+        if task_id in self.nodes and not settlement.unfinished and not self._runs.is_final(task_id):
             self.ended.add(task_id)
 
     def send(self, envelopes: Sequence[Envelope]) -> None:
@@ -166,8 +166,8 @@ class MemoryWorkflows:
         for node in nodes:
             self.nodes.setdefault(node.task_id, node)
 
-    def leave(self, groups: Sequence[NewGroup]) -> None:
-        """No rest is left over here, and nobody writes parts."""
+    def write_pending(self, groups: Sequence[NewGroup]) -> None:
+        """Nothing is too much for memory, and nobody writes parts."""
         raise NotImplementedError
 
     def known_nodes(self, task_ids: Collection[str]) -> frozenset[str]:

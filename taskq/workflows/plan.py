@@ -14,6 +14,7 @@ group id without an index, as Celery's does, and is no member of it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain as joined
@@ -25,6 +26,7 @@ from kombu.utils.json import loads
 from taskq.calls.context import Context, running
 from taskq.calls.envelope import envelope_for
 from taskq.calls.registry import tasks
+from taskq.conf import settings
 from taskq.messages import tracing, values
 from taskq.messages.serializers import dumps_json
 from taskq.records import Envelope, FollowUps, FrozenResult, NewGroup, NewNode, Rest
@@ -67,6 +69,8 @@ __all__ = [
 
 #: The ``group_index`` of members that ``add_to_chord`` adds. The store gives their nodes the next positions.
 ADDED = 2**31 - 1
+#: The most of what follows from one end, in messages of the largest size.
+MOST_MESSAGES = 16
 _KEYS = frozenset({"task", "args", "kwargs", "options"})
 
 
@@ -88,8 +92,26 @@ class Plan:
     rests: list[Rest] = field(default_factory=list)
 
     def follow_ups(self) -> FollowUps:
-        """Return the plan as follow-ups of a task, with all messages encoded."""
-        return FollowUps(list(self.envelopes), self.groups, list(self.nodes), rests=self.rests)
+        """Return the plan as follow-ups of a task, with all messages encoded.
+
+        Raises ``ValueError`` if they are too large: each of many callbacks, or members of a body, gets the whole value.
+        """
+        envelopes, room = [], room_for_bodies()
+        for envelope in self.envelopes:
+            envelopes.append(envelope)
+            room -= len(envelope.body)
+            if room < 0:
+                raise ValueError(
+                    f"The messages that follow are together larger than {MOST_MESSAGES} messages may be "
+                    f"(TASKQ_MAX_MESSAGE_SIZE): store the data, and have tasks return a key."
+                )
+        return FollowUps(envelopes, self.groups, list(self.nodes), rests=self.rests)
+
+
+def room_for_bodies() -> float:
+    """Return how many bytes the bodies of messages may have together that follow from one end."""
+    most = settings.MAX_MESSAGE_SIZE
+    return math.inf if most is None else MOST_MESSAGES * most
 
 
 def plan(sig: Sig, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Plan:
@@ -100,7 +122,7 @@ def plan(sig: Sig, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = 
     ``ValueError`` if it is nested too deeply.
     """
     with limit_depth():
-        return _called(sig, args, kwargs, options)
+        return _plan_call(sig, args, kwargs, options)
 
 
 def plan_frozen(
@@ -153,13 +175,13 @@ def next_after(embed: Mapping[str, Any], value: Any, *, task_id: str, root_id: s
     if rest := as_list(embed.get("chain")):
         *behind, step = rest
         if is_reference(step):
-            plans.append(_of_reference(step, behind, value, task_id, root_id))
+            plans.append(_plan_of_reference(step, behind, value, task_id, root_id))
         else:
             plans.append(plan_frozen(step, (value,), chain=behind, **lineage))
-    return _together(plans)
+    return _joined(plans)
 
 
-def _of_reference(step: Sig, behind: list[Sig], value: Any, task_id: str, root_id: str) -> Plan:
+def _plan_of_reference(step: Sig, behind: list[Sig], value: Any, task_id: str, root_id: str) -> Plan:
     text, _ = values.encode(value, "json")
     parent = running()
     trace = tracing.present({} if parent is None else parent.message)
@@ -201,7 +223,7 @@ def plan_replacement(sig: Sig, request: Context, stamp: Callable[[Sig], Sig]) ->
         "group_index": request.group_index,
         "chord": request.chord,
     }
-    made = _called(sig, (), None, options)
+    made = _plan_call(sig, (), None, options)
     made.children = []  # the result has the task's own id
     return made
 
@@ -216,7 +238,7 @@ def plan_added(sig: Sig, request: Context, stamp: Callable[[Sig], Sig]) -> Plan:
         raise ValueError("add_to_chord() is for tasks in the header of a chord, and this task is in none.")
     sig = stamp(with_accumulate(sig) if ends_in_group(sig) else sig)
     options = {"group_id": request.group, "group_index": ADDED, "chord": request.chord}
-    return _called(sig, (), None, options, with_nodes=True)
+    return _plan_call(sig, (), None, options, with_nodes=True)
 
 
 def is_member(headers: Mapping[str, Any]) -> bool:
@@ -227,7 +249,7 @@ def is_member(headers: Mapping[str, Any]) -> bool:
 # -- putting plans together ------------------------------------------------------------------------
 
 
-def _called(
+def _plan_call(
     sig: Sig, args: Sequence[Any], kwargs: Mapping[str, Any] | None, options: dict[str, Any], with_nodes: bool = False
 ) -> Plan:
     """Return the plan of one call; ``options`` is emptied. A single task gets a node only with ``with_nodes``."""
@@ -301,7 +323,7 @@ def _envelopes(calls: Iterable[Call], given: set[str] | None) -> Iterator[Envelo
         yield envelope
 
 
-def _together(plans: list[Plan]) -> Plan:
+def _joined(plans: list[Plan]) -> Plan:
     if len(plans) == 1:
         return plans[0]
     return Plan(

@@ -79,7 +79,7 @@ class WorkflowStore(Protocol):
     def insert(self, groups: Iterable[NewGroup], nodes: Iterable[NewNode], new: Collection[str] = ()) -> None:
         """Write groups and nodes; nodes that exist stay. No other transaction may have written the nodes ``new``."""
 
-    def leave(self, groups: Sequence[NewGroup]) -> None:
+    def write_pending(self, groups: Sequence[NewGroup]) -> None:
         """Write pending rows, and have them worked off: see ``parts``."""
 
     def known_nodes(self, task_ids: Collection[str]) -> Collection[str]:

@@ -71,10 +71,12 @@ def sent_before(task_ids: Collection[str]) -> ValueError:
     )
 
 
-def failed_instead(store: WorkflowStore, s: Settlement, error: Exception, but: Collection[str] = ()) -> Settlement:
+def failed_instead(
+    store: WorkflowStore, s: Settlement, error: Exception, already_sent: Collection[str] = ()
+) -> Settlement:
     """Return the failure that replaces a success, because its follow-ups can't be sent; see ``followups``."""
     log_lines.follow_ups_not_sent(s, error)
-    failed = followups.failed_instead(s, store.message(s), error, but)
+    failed = followups.failed_instead(s, store.message(s), error, already_sent)
     return replace(failed, follow_ups=sendable_errbacks(store, failed.follow_ups))
 
 

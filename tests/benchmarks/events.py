@@ -4,7 +4,8 @@
 
 ``unheard`` has ``-E`` while nobody reads events, ``heard`` a monitor that reads all of them, in a process of its own,
 and does nothing with them, ``dump`` a ``taskevents --dump > /dev/null``; on two processors a reader takes time from the
-worker. On PostgreSQL. Rounds are paired: each mode runs once in a round, and ratios are those of one round. The
+worker. ``--modes absent,off`` compares ``off`` with a worker in which events can't be switched on: nothing subscribes
+to its hooks. On PostgreSQL. Rounds are paired: each mode runs once in a round, and ratios are those of one round. The
 processor time of the worker's main process, and of the reader, hardly depends on what else the machine does, unlike
 the rate.
 """
@@ -24,7 +25,9 @@ from .endurance import Tasks
 from .processes import cpu_seconds
 from .project import PROJECTS, REPOSITORY, Worker, ends_with_this, prepared, wait_for
 
-OPTIONS = {"off": (), "unheard": ("-E",), "heard": ("-E",), "dump": ("-E",)}
+OPTIONS = {"absent": (), "off": (), "unheard": ("-E",), "heard": ("-E",), "dump": ("-E",)}
+#: The command of the mode whose worker has no service of events; the others have ``taskworker``.
+_COMMANDS = {"absent": "eventless_worker"}
 #: Tasks before the clock runs.
 _WARM = 2_000
 
@@ -84,7 +87,8 @@ def _is_read() -> bool:
 
 def measure(tasks: Tasks, mode: str, count: int) -> Round:
     """Run tasks in a worker of its own."""
-    with reading(mode) as reader, Worker("small", 2, *OPTIONS[mode]) as worker:
+    command = _COMMANDS.get(mode, "taskworker")
+    with reading(mode) as reader, Worker("small", 2, *OPTIONS[mode], command=command) as worker:
         tasks.run(_WARM)
         main, read = _cpu(worker.pid), _cpu(reader)
         rate = tasks.run(count)

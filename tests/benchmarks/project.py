@@ -93,13 +93,18 @@ def _postgresql() -> Iterator[str]:
 
 
 class Worker:
-    """A worker of one of ``PROJECTS`` on the prepared database, until the end of the ``with`` block."""
+    """A worker of one of ``PROJECTS`` on the prepared database, until the end of the ``with`` block.
 
-    def __init__(self, project: str = "small", concurrency: int = 2, *options: str) -> None:
+    ``command`` is another command of the project that runs a worker.
+    """
+
+    def __init__(
+        self, project: str = "small", concurrency: int = 2, *options: str, command: str = "taskworker"
+    ) -> None:
         manage, settings = PROJECTS[project]
         self.started_at = time.time()
         self.popen = subprocess.Popen(
-            [sys.executable, str(manage), "taskworker", "-c", str(concurrency), "-l", "warning", *options],
+            [sys.executable, str(manage), command, "-c", str(concurrency), "-l", "warning", *options],
             cwd=REPOSITORY,
             env={**os.environ, "DJANGO_SETTINGS_MODULE": settings},
             stdin=subprocess.DEVNULL,

@@ -63,6 +63,7 @@ def test_autocommit_turned_off_by_a_task_is_on_for_the_next_task() -> None:
     assert contexts.leave_autocommit_off.delay().get(timeout=60) is False
 
 
+@pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
 def test_connection_closed_by_the_server_is_replaced_between_tasks(database: Database, clean: dict[str, Any]) -> None:
     if database.vendor == "postgresql":
         contexts.leave_broken_connection.delay().get(timeout=60)
@@ -73,7 +74,7 @@ def test_connection_closed_by_the_server_is_replaced_between_tasks(database: Dat
             )
             assert cursor.fetchone() == (1,)
         _wait_until_gone(database, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'to be closed'")
-    elif database.vendor == "mariadb":
+    else:
         number = contexts.connection_id.delay().get(timeout=60)
         with connections[database.alias].cursor() as cursor:
             cursor.execute(f"KILL {int(number)}")

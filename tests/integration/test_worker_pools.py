@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from taskq import Task
-from taskq.exceptions import SoftTimeLimitExceeded
+from taskq.exceptions import SoftTimeLimitExceeded, WorkerLostError
 from taskq.models import Message
 from testproject.arithmetic.tasks import add
 from tests.support import trees
@@ -37,7 +37,7 @@ def test_threads_pool_has_only_one_process(alias: str, start_worker: StartWorker
         endings.fail_async.delay().get(timeout=60)
     results = add.delay_many([(n, n) for n in range(100)])
     assert [result.get(timeout=60) for result in results] == [2 * n for n in range(100)]
-    with pytest.raises(Exception, match="end its worker"):
+    with pytest.raises(WorkerLostError, match="end its worker"):
         tasks.exit_process.delay(3).get(timeout=60)
     go_on.touch()
     assert [result.get(timeout=60) for result in blocked] == ["done", "done"]

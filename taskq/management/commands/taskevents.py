@@ -17,6 +17,7 @@ from taskq.conf import masked_url, settings
 from taskq.events import Receiver
 from taskq.events.camera import shoot
 from taskq.events.dump import Dump
+from taskq.events.stamps import Event
 from taskq.management import arguments
 
 #: Seconds after which a lost connection is opened again.
@@ -74,17 +75,18 @@ class Command(BaseCommand):
 
     def _dump(self) -> None:
         """Print a line for each event, those of one wait together: a write of its own costs as much as the event."""
-        lines: list[str] = []
+        events: list[Event] = []
+        dump = Dump()
         try:
-            for _ in Receiver({"*": Dump(lines.append).event}).itercapture():
-                self._say_all(lines)
+            for _ in Receiver({"*": events.append}).itercapture():
+                self._say_all(dump, events)
         finally:
-            self._say_all(lines)
+            self._say_all(dump, events)
 
-    def _say_all(self, lines: list[str]) -> None:
-        if lines:
-            self._say("\n".join(lines))
-            lines.clear()
+    def _say_all(self, dump: Dump, events: list[Event]) -> None:
+        if events:
+            self._say("\n".join(dump.lines(events)))
+            events.clear()
 
     def _say(self, line: str) -> None:
         self.stdout.write(line)

@@ -60,10 +60,11 @@ class DatabaseSource(Duty):
     ) -> None:
         self._lease = lease
         self._alias = alias
-        #: The queues that are read, and those of them that would be read if they were not paused.
+        #: The queues that are read now.
         self._queues = list(queues)
+        #: All paused queues of the cluster; and the queues of this worker that are not read because they are paused.
         self._paused: frozenset[str] = frozenset()
-        self._resting: set[str] = set()
+        self._suspended: set[str] = set()
         #: The queues by the marks that notifications have in place of their names.
         self._marks: dict[str, str] = {}
         self._schedules_mark = mark(SCHEDULED_NAME)
@@ -72,11 +73,11 @@ class DatabaseSource(Duty):
         self._poll = poll
         #: The queues that have messages, or had some when they were last looked at.
         self._pending: set[str] = set()
-        #: The queues that may have messages: nothing has named them.
+        #: The queues that may have messages: no notification has named them, and nobody has looked.
         self._unread = set(queues)
         self._fronts: dict[str, QueueFront] = {}
-        #: The queues that a claim found empty behind their front: see ``QueueFront``.
-        self._unsure: set[str] = set()
+        #: The queues that a claim found empty behind their front (see ``QueueFront``); before it there may be messages.
+        self._empty_behind_front: set[str] = set()
         #: Claimed messages that are held back, each with the token of its claim: see ``_without_deferred``.
         self._deferred: list[tuple[str, Claimed]] = []
         self._turn = 0
@@ -90,11 +91,12 @@ class DatabaseSource(Duty):
         self._next_poll = 0.0
         self._schedule = Promotion(alias)
         self._held_pace = Pace(_PAUSES)
-        #: Whether a claim was begun whose answer has not come.
-        self._claiming = False
-        #: The bytes above which no more is claimed, and how many messages a claim may take because of them.
+        #: Whether a claim began, and did not end here: the database may have written this worker's token all the same.
+        self._claim_in_doubt = False
+        #: The bytes of held messages above which no more is claimed.
         self._most_bytes = settings.MAX_PREFETCH_SIZE
-        self._most = _MOST_CLAIMED
+        #: How many messages a claim may take: fewer after large messages that found no room.
+        self._claim_size = _MOST_CLAIMED
         #: How many unfinished messages the worker should hold, and how many it can run; the loop sets them.
         self.target, self.slots = 0, 1
         #: How many of the held messages have ended and wait to be settled; the loop sets it.
@@ -106,23 +108,12 @@ class DatabaseSource(Duty):
 
     def work(self) -> bool:
         """Promote due messages, claim as many as there is room for; tell whether there may be more."""
-        if self._claiming or time.monotonic() >= self._next_poll:
-            in_doubt, self._claiming = self._claiming, False
-            self._next_poll = time.monotonic() + self._poll
-            self._unread.update(self._queues)
-            self._next_parkings = self._parkings_pace.next_look
-            # In case nothing tells of what is scheduled, as behind a proxy that pools transactions.
-            self._schedule.look_soon()
-            # Last: it may meet a locked row.
-            if in_doubt or self._held_pace.is_due:
-                self._requeue_unknown()
+        if self._claim_in_doubt or time.monotonic() >= self._next_poll:
+            self._begin_poll()
         if time.monotonic() >= self._next_parkings:
-            self._next_parkings = math.inf
-            self._parkings_read = time.monotonic()
-            self.limits.note_parked(parkings(self._queues, self._alias))
-            self._parkings_pace.note(time.monotonic() - self._parkings_read)
-        if self._unsure:
-            self._look_again()
+            self._find_parkings()
+        if self._empty_behind_front:
+            self._read_from_start_again()
         if self._deferred:
             self._deliver_deferred()
         room = self._room()
@@ -132,9 +123,28 @@ class DatabaseSource(Duty):
             self._unread.update(self._queues)
         return promoted or more
 
+    def _begin_poll(self) -> None:
+        """Look at everything of which no notification may have told, and requeue messages that nobody knows."""
+        in_doubt, self._claim_in_doubt = self._claim_in_doubt, False
+        self._next_poll = time.monotonic() + self._poll
+        self._unread.update(self._queues)
+        self._next_parkings = self._parkings_pace.next_look
+        # In case nothing tells of what is scheduled, as behind a proxy that pools transactions.
+        self._schedule.look_soon()
+        # Last: it may meet a locked row.
+        if in_doubt or self._held_pace.is_due:
+            self._requeue_unknown()
+
+    def _find_parkings(self) -> None:
+        """Find the parkings that hold messages."""
+        self._next_parkings = math.inf
+        self._parkings_read = time.monotonic()
+        self.limits.note_parked(parkings(self._queues, self._alias))
+        self._parkings_pace.note(time.monotonic() - self._parkings_read)
+
     def due(self) -> float | None:
         """Return the seconds to the next poll, or to the next scheduled message."""
-        looks = [self._fronts[queue].pace.next_look for queue in self._unsure]
+        looks = [self._fronts[queue].pace.next_look for queue in self._empty_behind_front]
         if self._room() > 0 and self._lease.is_valid:
             looks.append(self.limits.next_free)
         return min(self._next_poll, self._next_parkings, self._schedule.next_look, *looks) - time.monotonic()
@@ -158,7 +168,7 @@ class DatabaseSource(Duty):
         room = target - (self._lease.held - self.ended())
         # Few claims of many messages rather than many of few, but no slot is left without a message.
         least = min(math.ceil(target / 4), max(1, target - self.slots + 1))
-        return 0 if room < least or self._is_full() else min(room, self._most)
+        return 0 if room < least or self._is_full() else min(room, self._claim_size)
 
     def _is_full(self) -> bool:
         """Tell whether the large messages that are held take all the room."""
@@ -203,10 +213,10 @@ class DatabaseSource(Duty):
         if found < limit:
             self._pending.discard(queue)
             if at_start:
-                self._unsure.discard(queue)
+                self._empty_behind_front.discard(queue)
             else:
-                self._unsure.add(queue)
-        self._adapt(queue, len(claimed), found - len(claimed))
+                self._empty_behind_front.add(queue)
+        self._adapt_claim_size(queue, len(claimed), found - len(claimed))
         return self._take(claimed)
 
     def _claim_parked(self, name: str, limit: int) -> int:
@@ -232,12 +242,12 @@ class DatabaseSource(Duty):
         latest = newest(self._alias) if front.asks_for_newest else None
         after, began = front.after(), time.monotonic()
         take = claim if after is None else partial(claim, after=after)
-        self._claiming = True
+        self._claim_in_doubt = True
         found = take(name, limit, self._lease.token, self._alias)
         seconds = time.monotonic() - began
         room = self._most_bytes - self._lease.size
         claimed = large.keep(found, self._lease.token, room, self._alias, in_rows=True)
-        self._claiming = False
+        self._claim_in_doubt = False
         # Messages that went back wait again, before the newest.
         passed = latest if len(claimed) == len(found) else None
         front.note(claimed, seconds, after, short=len(found) < limit, newest=passed)
@@ -265,31 +275,31 @@ class DatabaseSource(Duty):
         self._deferred += [(self._lease.token, message) for message in claimed if message.id not in free]
         return [message for message in claimed if message.id in free]
 
-    def _adapt(self, queue: str, kept: int, requeued: int) -> None:
+    def _adapt_claim_size(self, queue: str, kept: int, requeued: int) -> None:
         """Claim fewer messages of a queue whose large messages found no room, and then slowly more."""
         if requeued:
             self._pending.add(queue)
-            self._most = max(1, kept)
-        elif self._most < _MOST_CLAIMED:
-            self._most *= 2
+            self._claim_size = max(1, kept)
+        elif self._claim_size < _MOST_CLAIMED:
+            self._claim_size *= 2
 
     def _new_front(self, queue: str) -> QueueFront:
         front = self._fronts[queue] = QueueFront(for_alias(self._alias).keeps_dead_entries)
         return front
 
-    def _look_again(self) -> None:
+    def _read_from_start_again(self) -> None:
         """Read the queues whose start may be looked at again."""
-        ready = {queue for queue in self._unsure if self._fronts[queue].after() is None}
-        self._unsure -= ready
+        ready = {queue for queue in self._empty_behind_front if self._fronts[queue].after() is None}
+        self._empty_behind_front -= ready
         self._pending |= ready
 
     def _hand_on(self, claimed: list[Claimed]) -> int:
         if settings.SIGNING:
             # If this fails, the messages are not known here, and are requeued as after a claim without an answer.
-            self._claiming = True
+            self._claim_in_doubt = True
             claimed = runnable(self._lease.token, claimed, self._alias)
             large.leave(claimed)
-            self._claiming = False
+            self._claim_in_doubt = False
         self._lease.take([m.id for m in claimed], {m.id: m.size for m in claimed if m.size})
         if again := [message for message in claimed if message.redelivered]:
             self._redeliver(again)
@@ -346,19 +356,19 @@ class DatabaseSource(Duty):
 
     def pause(self, queues: frozenset[str]) -> None:
         """Claim from none of ``queues`` until they are named no more."""
-        resumed, self._paused = self._resting - queues, queues
+        resumed, self._paused = self._suspended - queues, queues
         for queue in queues.intersection(self._queues):
             self.remove(queue)
-            self._resting.add(queue)
+            self._suspended.add(queue)
         for queue in sorted(resumed):
             self.add(queue)
 
     def add(self, queue: str) -> None:
         """Start to claim from ``queue``."""
         if queue in self._paused:
-            self._resting.add(queue)
+            self._suspended.add(queue)
             return
-        self._resting.discard(queue)
+        self._suspended.discard(queue)
         if queue not in self._queues:
             self._queues.append(queue)
             self._mark_all()
@@ -367,12 +377,12 @@ class DatabaseSource(Duty):
 
     def remove(self, queue: str) -> None:
         """Stop claiming from ``queue``."""
-        self._resting.discard(queue)
+        self._suspended.discard(queue)
         if queue in self._queues:
             self._queues.remove(queue)
             self.limits.forget(queue)
             self._mark_all()
         self._pending.discard(queue)
         self._unread.discard(queue)
-        self._unsure.discard(queue)
+        self._empty_behind_front.discard(queue)
         self._turn = 0

@@ -61,7 +61,7 @@ class WorkerLease(Duty):
     _holders: dict[int, str] = field(default_factory=dict)
     _sizes: dict[int, int] = field(default_factory=dict)
     #: Tokens of dead peers, or lost by this worker, whose locked messages are still to be requeued.
-    _leftover: set[str] = field(default_factory=set)
+    _leftover_tokens: set[str] = field(default_factory=set)
     #: When to try these again: each try may wait for a lock, and everything else would wait with every heartbeat.
     _leftover_pace: Pace = field(default_factory=lambda: Pace(pauses=4.0))
     patience: Patience | None = None
@@ -219,7 +219,7 @@ class WorkerLease(Duty):
         except Exception as error:
             if not self._gave_up(error):
                 raise
-            self._leftover.add(lost)
+            self._leftover_tokens.add(lost)
 
     # -- peers
 
@@ -244,16 +244,16 @@ class WorkerLease(Duty):
             return
         if count is not None:
             log_lines.peer_recovered(peer.name, peer.pid, count)
-            self._leftover.add(peer.token)
+            self._leftover_tokens.add(peer.token)
 
     def _requeue_leftover(self) -> None:
         if not self._leftover_pace.is_due:
             return
         began = time.monotonic()
-        for token in list(self._leftover):
+        for token in list(self._leftover_tokens):
             requeue_free(token, self.alias)
             if not claim.held(token, self.alias):
-                self._leftover.discard(token)
+                self._leftover_tokens.discard(token)
         self._leftover_pace.note(time.monotonic() - began)
 
     def _warn_of_namesakes(self, new: list[workers.PeerStatus]) -> None:

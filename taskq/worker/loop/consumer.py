@@ -16,7 +16,7 @@ from typing import Any
 from taskq import clock, states
 from taskq.calls.definition import TaskDefinition
 from taskq.handover import LOGGED, Outcome, Report
-from taskq.records import Claimed, Progress
+from taskq.records import Claimed
 from taskq.worker import log_lines
 from taskq.worker.pools.base import LostChild, Pool, Slot
 
@@ -58,11 +58,11 @@ class Consumer(Intake):
         self._target = 0
         self._ready: deque[Request] = deque()
         self._paused: frozenset[str] = frozenset()
-        #: Whether there may be requests that wait for others: see ``last_starts``. So many did wait.
-        self._suspects = False
+        #: Whether a suspect may be held (see ``last_starts``), and how many requests the last dispatch held back.
+        self._has_suspects = False
         self._held_back = 0
-        #: Requests that start once the ledger has committed that, by job; ``_locked`` have no slot reserved meanwhile.
-        self._awaited: dict[int, Request] = {}
+        #: By job, the requests whose start the ledger commits first: with a reserved slot, or with a locked message.
+        self._committing: dict[int, Request] = {}
         self._locked: dict[int, Request] = {}
 
     # -- from the source
@@ -70,16 +70,19 @@ class Consumer(Intake):
     def receive(self, messages: Iterable[Claimed], read_before: Iterable[Request] = ()) -> None:
         """Receive claimed messages. Redelivered ones come as requests: each was ``read_before``, alone."""
         received = [*read_before]
-        self._suspects = self._suspects or (bool(received) and self.pool.shares_process)
+        self._has_suspects = self._has_suspects or (bool(received) and self.pool.shares_process)
         received += [request for message in messages if (request := self.read(message)) is not None]
         log_lines.tasks_received(received)
         self._ready.extend(received)
+        self._requeue_unwanted()
+        self.dispatch()
+
+    def _requeue_unwanted(self) -> None:
+        """Requeue ready requests of paused queues, and all of them while the worker stops: others can take them."""
         if self._paused:
             self._requeue_paused()
         if self.stopping:
-            # Claimed while this worker began to stop: other workers can take them at once.
             self._requeue_ready()
-        self.dispatch()
 
     # -- to the pool
 
@@ -87,7 +90,7 @@ class Consumer(Intake):
         """Hand ready requests over to slots that have room."""
         self._held_back = 0
         if not self.stopping and self._ready and self._lease_valid():
-            waiting = self._hold_back() if self._suspects else ()
+            waiting = self._hold_back() if self._has_suspects else ()
             slots = [s for s in self.pool.slots if s.accepting and not self._in_flight.of(s.index).reserved]
             # A few requests are spread, so that no slot is idle beside a full one.
             share = math.ceil(len(self._ready) / len(slots)) if slots else 0
@@ -99,9 +102,9 @@ class Consumer(Intake):
 
     def _hold_back(self) -> Sequence[Request]:
         """Take the requests out of the ready ones that must not start beside what runs."""
-        self._suspects = any(map(last_starts.is_suspect, self._by_message.values()))
-        going = chain(self._in_flight, self._awaited.values(), self._locked.values())
-        waiting = last_starts.hold_back(self._ready, going)
+        self._has_suspects = any(map(last_starts.is_suspect, self._by_message.values()))
+        started = chain(self._in_flight, self._committing.values(), self._locked.values())
+        waiting = last_starts.hold_back(self._ready, started)
         self._held_back = len(waiting)
         return waiting
 
@@ -134,38 +137,41 @@ class Consumer(Intake):
         self._in_flight.of(slot.index).reserved = True
         if request.before_start:
             # The commit comes first; the slot is reserved meanwhile.
-            self._awaited[request.job] = request
+            self._committing[request.job] = request
             self._store(request.before_start, request.message.id, lambda held: self._committed(slot, request, held))
         else:
             self._hand_over(slot, [request])
 
     def _committed(self, slot: Slot, request: Request, held: bool | None) -> None:
-        """Start a request after its commit, if its message was still ``held``; ``None`` comes first if it is locked."""
-        reserved = self._awaited.pop(request.job, None) is not None
+        """Take the ledger's answer: was the message of a request still ``held`` when its start was committed?
+
+        ``None`` comes before that answer if the message is locked: the slot is not reserved from then on.
+        """
+        reserved = self._committing.pop(request.job, None) is not None
         if not reserved and self._locked.pop(request.job, None) is None:
             return  # It was requeued when the worker stopped.
         if held is None:
             self._locked[request.job] = request
-        else:
-            # If it does not start now, its start is not counted again.
-            request.before_start = ""
-            # It may have been revoked during the commit.
-            if held and not self._refused(request):
-                if reserved and slot.accepting and slot.idle and not (self.stopping or self._rests(request)):
-                    self._hand_over(slot, [request])
-                    return
-                self._ready.appendleft(request)
+        elif not held:
+            self._give_up(request)
+        elif self._start_committed(slot, request, reserved):
+            return
         if reserved:
             self._in_flight.of(slot.index).reserved = False
-        if held is False:
-            log_lines.task_taken_over(request)
-            self._forget(request)
-            self._store("drop", request.message.id)
-        if self._paused:
-            self._requeue_paused()
-        if self.stopping:
-            self._requeue_ready()
+        self._requeue_unwanted()
         self.dispatch()
+
+    def _start_committed(self, slot: Slot, request: Request, reserved: bool) -> bool:
+        """Hand over a request whose start is committed; tell whether its slot has it. Else it is refused, or ready."""
+        # If it does not start now, its start is not counted again.
+        request.before_start = ""
+        if self._refused(request):  # for example, it was revoked during the commit
+            return False
+        if reserved and slot.accepting and slot.idle and not (self.stopping or self._is_paused(request)):
+            self._hand_over(slot, [request])
+            return True
+        self._ready.appendleft(request)
+        return False
 
     def _hand_over(self, slot: Slot, batch: Sequence[Request]) -> None:
         now, measure = time.monotonic(), clock.measure()
@@ -200,11 +206,7 @@ class Consumer(Intake):
             tell = log_lines.task_logged if report.event == LOGGED else log_lines.event_sent_by_task
             tell(request, report)
         else:
-            self._tell(request, settlements.progress(request, report, self.hostname))
-
-    def _tell(self, request: Request, progress: Progress) -> None:
-        if request.message.tracked or not settlements.ignores(request):
-            self._store("report", progress)
+            self._write_progress(request, settlements.progress(request, report, self.hostname))
 
     def lost(self, lost: LostChild) -> None:
         """Settle or requeue the requests that a lost child had started; the others run elsewhere."""
@@ -242,7 +244,7 @@ class Consumer(Intake):
                 self.policy.observe_running(head.name, now - since)
                 if now - since > _SHOWN_AFTER and not head.shown:
                     head.shown = True
-                    self._tell(head, settlements.running(head, now - since, self.hostname))
+                    self._write_progress(head, settlements.running(head, now - since, self.hostname))
             if slot.in_flight > 1:
                 self.returned(self.pool.take_back(slot))
         self.dispatch()
@@ -268,13 +270,13 @@ class Consumer(Intake):
         self.dispatch()
 
     def _requeue_paused(self) -> None:
-        self._requeue([request for request in self._ready if self._rests(request)])
-        self._ready = deque(request for request in self._ready if not self._rests(request))
-        locked = {job: request for job, request in self._locked.items() if self._rests(request)}
+        self._requeue([request for request in self._ready if self._is_paused(request)])
+        self._ready = deque(request for request in self._ready if not self._is_paused(request))
+        locked = {job: request for job, request in self._locked.items() if self._is_paused(request)}
         self._locked = {job: request for job, request in self._locked.items() if job not in locked}
         self._requeue_uncommitted(locked)
 
-    def _rests(self, request: Request) -> bool:
+    def _is_paused(self, request: Request) -> bool:
         return request.message.queue in self._paused
 
     def revoke(self, asked: dict[int, str]) -> None:
@@ -324,9 +326,7 @@ class Consumer(Intake):
         taken_over = [request for request in self._ready if request.message.id in message_ids]
         self._ready = deque(request for request in self._ready if request.message.id not in message_ids)
         for request in taken_over:
-            log_lines.task_taken_over(request)
-            self._forget(request)
-            self._store("drop", request.message.id)
+            self._give_up(request)
         self.dispatch()
 
     def _take_back_all(self) -> None:
@@ -346,7 +346,7 @@ class Consumer(Intake):
         """Stop after the pool broke: the requests that it ran count as started, as with a lost child."""
         self.stop()
         self.lost(LostChild.of(self.pool.unfinished(), reason))
-        self._requeue_uncommitted(self._awaited)
+        self._requeue_uncommitted(self._committing)
 
     def abandon(self) -> None:
         """Requeue the requests that ran when the pool was killed, without counting their starts."""
@@ -358,7 +358,7 @@ class Consumer(Intake):
                 self._interrupted(request, returns.BY_STOP)
             else:
                 self._requeue([request])
-        self._requeue_uncommitted(self._awaited)
+        self._requeue_uncommitted(self._committing)
 
     def _requeue_ready(self) -> None:
         self._requeue(list(self._ready))
@@ -375,7 +375,7 @@ class Consumer(Intake):
     @property
     def busy(self) -> bool:
         """Whether a request runs, or is about to start."""
-        return bool(self._in_flight or self._awaited)
+        return bool(self._in_flight or self._committing)
 
     @property
     def running(self) -> list[Request]:
@@ -385,7 +385,7 @@ class Consumer(Intake):
     @property
     def held(self) -> int:
         """How many requests run, or wait for a slot."""
-        return len(self._ready) + len(self._in_flight) + len(self._awaited)
+        return len(self._ready) + len(self._in_flight) + len(self._committing)
 
     @property
     def capacity(self) -> int:
@@ -393,7 +393,7 @@ class Consumer(Intake):
         return self.autoscaler.most if self.autoscaler is not None else self.pool.concurrency
 
     def _set_target(self) -> None:
-        # Those that wait for others keep no room from new ones, up to as many as can run at a time.
+        # Requests that were held back take no room from new ones, up to as many as can run at a time.
         target = 0 if self.stopping else self.policy.target(self.capacity) + min(self._held_back, self.capacity)
         if target != self._target:
             self._target = target

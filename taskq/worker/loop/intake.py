@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from taskq import signals
-from taskq.records import Claimed, Settlement
+from taskq.records import Claimed, Progress, Settlement
 from taskq.worker import log_lines
 from taskq.worker.pools.base import LostChild
 
@@ -105,6 +105,11 @@ class Intake:
         self._forget(request)
         self._store("postpone", message, delay)
 
+    def _write_progress(self, request: Request, progress: Progress) -> None:
+        """Have a state of a running task written, but not for a result that leaves no row."""
+        if request.message.tracked or not settlements.ignores(request):
+            self._store("report", progress)
+
     # -- ends
 
     def _end(self, request: Request, settlement: Settlement) -> None:
@@ -151,6 +156,12 @@ class Intake:
                 self._forget(request)
                 self._give_back_start(request)
             returns.requeue(requests, self._store)
+
+    def _give_up(self, request: Request) -> None:
+        """Forget a request that another worker has taken over."""
+        log_lines.task_taken_over(request)
+        self._forget(request)
+        self._store("drop", request.message.id)
 
     def _forget(self, request: Request) -> None:
         self._by_message.pop(request.message.id, None)

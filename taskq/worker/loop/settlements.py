@@ -58,11 +58,6 @@ def ended(request: Request, outcome: Outcome, hostname: str) -> Settlement:
     return settlement
 
 
-def refusal(request: Request, hostname: str) -> Settlement | None:
-    """Return the settlement of a request that must not or can't run, ``None`` if it may."""
-    return must_not_run(request, hostname) or can_not_run(request, hostname)
-
-
 def must_not_run(request: Request, hostname: str) -> Settlement | None:
     """Return the settlement of a request that was revoked or has expired, ``None`` for any other."""
     if request.message.revoked or request.revoked:

@@ -8,7 +8,8 @@ from functools import cache
 
 from taskq.conf import settings
 
-_NODE = re.compile(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+")
+#: No commas: they stand between the names of --destination, and of the selections of taskmulti.
+_NODE = re.compile(r"[^@,\s\x00-\x1f]+@[^@,\s\x00-\x1f]+")
 
 
 @cache
@@ -40,7 +41,7 @@ def node_name(given: str | None) -> str:
     """Return the node's name for ``-n``: ``w1``, ``w1@%h`` or ``w1@host``. The default is ``<namespace>@<host>``.
 
     ``%n`` in ``-n`` is the host's name without its domain, as in Celery: ``w1@%n``. In names of files it is the node's
-    name. Raises ``ValueError`` if the result is not ``name@host``, or is longer than its column.
+    name. Raises ``ValueError`` if the result is not ``name@host``, has a comma, or is longer than its column.
     """
     template = settings.NAMESPACE if given is None else given
     if "@" not in template:

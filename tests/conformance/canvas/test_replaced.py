@@ -12,7 +12,7 @@ from taskq.models import Group, Message, Node, TaskRun
 from taskq.store.revoke import revoke
 from taskq.store.settle import settle
 from taskq.testing import override
-from tests.support.jobs.flows import add, boom, double, same
+from tests.support.jobs.flows import add, boom, brings_along, double, same
 from tests.support.worker_here import WorkerHere
 
 NAME = "tests.conformance.canvas.becomes"
@@ -164,3 +164,22 @@ def test_revoking_a_replaced_task_in_memory_revokes_its_steps(canvas: Any) -> No
         memory.drain()
         assert [AsyncResult(i).state for i in ("first", "replaced")] == ["REVOKED"] * 2
         assert result.ready()
+
+
+def test_a_running_task_that_adds_a_member_succeeds_although_it_was_revoked(alias: str) -> None:
+    result = chord([brings_along.s(1).set(task_id="brings"), add.si(2, 3)], same.s())()
+    worker = WorkerHere(alias)
+    held = worker.take()
+    assert revoke(["brings"], alias=alias) == 1
+    settle(worker.token, worker.run(held), alias)
+    assert AsyncResult("brings").state == states.SUCCESS
+    worker.work()
+    assert result.get(timeout=1) == [[1, 5, 101]]
+
+
+def test_what_takes_the_place_of_a_task_waits_for_what_that_waited_for(alias: str) -> None:
+    worker = WorkerHere(alias)
+    result = chain(same.si(0).set(task_id="before", priority=9), by_chain(), same.s(4)).delay()
+    work_until(worker, "first")
+    assert revoke(["before"]) > 0
+    assert [AsyncResult(i).state for i in ("before", "first", "replaced", result.id)] == ["SUCCESS", *["REVOKED"] * 3]

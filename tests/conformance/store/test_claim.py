@@ -11,7 +11,7 @@ import pytest
 from django.db import OperationalError, connections, transaction
 
 from taskq.engines import for_alias
-from taskq.models import Message, TaskRun
+from taskq.models import Exchange, Message, TaskRun
 from taskq.store import workers
 from taskq.store.claim import acknowledge, claim, count_start, revoke_requests
 from taskq.store.enqueue import enqueue
@@ -179,3 +179,23 @@ def test_queue_names_and_ids_differ_by_case_and_trailing_blanks(alias: str) -> N
         assert [m.task_id for m in claim(queue, 10, token)] == [task_id]
     assert TaskRun.objects.using(alias).count() == 3
     assert TaskRun.objects.using(alias).get(task_id="id ").queue == "case "
+
+
+def test_a_redelivered_message_of_an_ended_task_does_not_start(alias: str) -> None:
+    enqueue([envelope("x"), envelope("y")])
+    token = workers.register("w")
+    x, y = claim("taskq", 2, token)
+    TaskRun.objects.using(alias).filter(task_id="x").update(state="SUCCESS")
+    assert count_start(token, [x.id, y.id]) == {y.id}
+    assert list(Message.objects.using(alias).values_list("task_id", "deliveries")) == [("y", 1)]
+
+
+@pytest.mark.parametrize(("kind", "starts"), [("fanout", True), ("topic", True), ("direct", False)])
+def test_a_copy_starts_though_another_copy_has_ended(alias: str, kind: str, starts: bool) -> None:
+    Exchange.objects.using(alias).create(name="e", type=kind)
+    enqueue([envelope("x", exchange="e")])
+    token = workers.register("w")
+    (message,) = claim("taskq", 1, token)
+    TaskRun.objects.using(alias).update(state="SUCCESS")
+    assert count_start(token, [message.id]) == ({message.id} if starts else set())
+    assert Message.objects.using(alias).exists() is starts

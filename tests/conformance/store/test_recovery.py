@@ -349,3 +349,31 @@ def test_a_duty_has_one_holder_while_it_lives(alias: str) -> None:
     workers.deregister(first)
     assert leadership.lead("sweep", second)
     assert Lease.objects.using(alias).get().holder == second
+
+
+def test_worker_that_registers_during_the_search_for_orphans_keeps_its_messages(
+    alias: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enqueue([envelope()])
+    claim("taskq", 1, "late")
+    registered: list[set[str]] = [set(), {"late"}]
+    monkeypatch.setattr("taskq.store.recover._registered", lambda alias: registered.pop(0))
+    assert recover_orphans() == 0
+    assert Message.objects.using(alias).get().token == "late"
+
+
+def test_acknowledged_message_that_is_settled_meanwhile_does_not_fail(
+    alias: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enqueue([envelope("x", tracked=False), envelope("y")])
+    token = workers.register("w")
+    x, y = claim("taskq", 2, token)
+    acknowledge(token, [x.id, y.id])
+
+    def settled_first(messages: list[Message]) -> list[Message]:
+        assert settle(token, [ending(x, keep=False)]) == {x.id}
+        return messages
+
+    monkeypatch.setattr("taskq.store.recover.authentic", settled_first)
+    assert recover(token, 0) == 1
+    assert list(TaskRun.objects.using(alias).values_list("task_id", "state")) == [("y", states.FAILURE)]

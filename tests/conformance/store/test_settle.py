@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import Error, connections, transaction
+from django.db import DataError, Error, connections, transaction
 
 from taskq import states
+from taskq.engines import Engine
 from taskq.models import Attempt, Message, ScheduledMessage, TaskRun
-from taskq.records import Claimed, FollowUps, Progress
+from taskq.records import Claimed, FollowUps, Progress, Settlement, Unreachable
 from taskq.store import retention, workers
+from taskq.store import settle as settling
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
 from taskq.store.progress import write
@@ -178,3 +181,28 @@ def test_end_refused_by_a_read_only_server_is_settled_later_unchanged(alias: str
         cursor.execute("SET default_transaction_read_only = off")
     assert settle(token, ends) == {message.id for message in messages}
     assert set(TaskRun.objects.using(alias).values_list("state", flat=True)) == {"SUCCESS"}
+
+
+def test_end_that_keeps_no_run_leaves_one_that_has_ended(alias: str) -> None:
+    token, (message,) = _claimed(envelope("x"))
+    TaskRun.objects.using(alias).update(state=states.REVOKED)
+    assert settle(token, [ending(message, keep=False)]) == {message.id}
+    assert TaskRun.objects.using(alias).get().state == states.REVOKED
+
+
+def test_message_is_deleted_alone_if_nothing_of_its_end_can_be_written(
+    alias: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_ends = settling.write_ends
+
+    def refuse(engine: Engine, settled: Sequence[Settlement], rows: Any = None) -> None:
+        if any(s.linked or s.state != states.IGNORED for s in settled):
+            raise DataError("refused")
+        write_ends(engine, settled, rows)
+
+    monkeypatch.setattr(settling, "write_ends", refuse)
+    step = {"task": "shop.add", "args": [], "kwargs": {}, "options": {"task_id": "y"}}
+    token, (message,) = _claimed(envelope("x", body=json.dumps([[1, 2], {}, {"chain": [step]}])))
+    end = ending(message, states.FAILURE, unreachable=[Unreachable("y", "shop.add")])
+    assert settle(token, [end]) == {message.id}
+    assert not Message.objects.using(alias).exists()

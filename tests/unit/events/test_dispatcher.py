@@ -31,6 +31,7 @@ class Link:
         self.compressed = False
         self.connection = SimpleNamespace(channel=lambda: None, transport=SimpleNamespace(driver_type="django"))
         self.later: list[Any] = []
+        self.pauses: list[float] = []
 
     def publish(self, body: Any, exchange: Any, key: str, *, headers: Any, encoded: bool) -> None:
         if self.errors:
@@ -40,6 +41,7 @@ class Link:
 
     def after(self, seconds: float, call: Any) -> None:
         self.later.append(call)
+        self.pauses.append(seconds)
 
     def every(self, seconds: float, call: Any) -> None:
         """A timer, which never rings here."""
@@ -73,7 +75,7 @@ class Desk:
             self.dispatcher._note(make, kind, 1)
 
 
-def make(batch: str, at: float) -> Iterable[str]:
+def make(batch: str, at: str) -> Iterable[str]:
     if batch == "bad":
         raise ValueError("no event")
     return [f'{{"type": "{batch}"']
@@ -136,6 +138,15 @@ def test_many_messages_of_one_flush_are_all_sent(desk: Desk, monkeypatch: pytest
     desk.note(*kinds)
     desk.dispatcher._flush()
     assert desk.link.kinds() == kinds
+
+
+def test_many_events_are_gathered_for_longer(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MANY", 2)
+    for kinds in (["a", "b"], ["c"], ["d"]):
+        desk.note(*kinds)
+        desk.dispatcher._flush()
+    assert desk.link.pauses == [module._GATHERED, module._GATHERED_LONGER, module._GATHERED]
+    assert desk.link.kinds() == ["a", "b", "c", "d"]
 
 
 def test_what_waited_too_long_for_a_connection_is_not_sent(desk: Desk) -> None:

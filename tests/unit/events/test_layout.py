@@ -21,14 +21,14 @@ from taskq.worker.loop.request import Limits, read
 from taskq.worker.remote.lamport import lamport
 from tests.support.fake_pool import claimed
 
-AT = 7.0
+AT = "7.0"
 
 
 def read_event(text: str | None) -> dict[str, Any]:
     """Return an event without its time, of which the layout has the start of the text."""
     assert text is not None
     event: dict[str, Any] = json.loads(text + "}")
-    assert event.pop("timestamp") == AT
+    assert event.pop("timestamp") == float(AT)
     return event
 
 
@@ -60,6 +60,8 @@ def test_received_believes_no_sender_about_what_is_sensitive(monkeypatch: pytest
         ("4", "4"),
         ('"a"', "'a'"),
         ("null", "None"),
+        ("true", "True"),
+        ("false", "False"),
         ('{"a": [1, true]}', "{'a': [1, True]}"),
         (None, "None"),
         ("{", "{"),
@@ -68,6 +70,17 @@ def test_received_believes_no_sender_about_what_is_sensitive(monkeypatch: pytest
 def test_succeeded_has_the_repr_of_the_value(result: str | None, shown: str) -> None:
     event = read_event(layout.ended(settlement(states.SUCCESS, result=result, runtime=0.5), AT))
     assert event == {"type": "task-succeeded", "uuid": "t1", "result": shown, "runtime": 0.5}
+
+
+@pytest.mark.parametrize("at", [0.0, 1.000001, 7.25, 1795976471.387082, 1795976471.999999])
+def test_a_time_keeps_its_microseconds(at: float) -> None:
+    assert json.loads(layout.moment(at)) == at
+
+
+@pytest.mark.parametrize("runtime", [0.0, 1.4343e-05, 0.1, 1e-9, 86_400.000000001, None])
+def test_a_runtime_keeps_its_nanoseconds(runtime: float | None) -> None:
+    end = settlement(states.SUCCESS, result="null", runtime=runtime)
+    assert read_event(layout.ended(end, AT))["runtime"] == runtime
 
 
 def test_a_long_value_is_cut() -> None:
@@ -126,14 +139,16 @@ def test_whatever_a_sender_has_put_into_its_headers_is_an_event(strange: Any) ->
 
 
 def test_event_of_a_task_has_its_fields_and_what_the_worker_adds_last() -> None:
-    report = Report(1, "t1", "", '{"done": 3}', at=AT, event="task-progress")
+    report = Report(1, "t1", "", '{"done": 3}', at=float(AT), event="task-progress")
     assert read_event(layout.sent_by_task(report)) == {"type": "task-progress", "uuid": "t1", "done": 3}
     report.meta = "{}"
     assert read_event(layout.sent_by_task(report)) == {"type": "task-progress", "uuid": "t1"}
 
 
 def test_message_of_events_has_the_common_fields() -> None:
-    first, second = json.loads(Stamp('w1@"h').message([layout.started("a", 1.0), layout.started("b", 2.0)]))
+    first, second = json.loads(
+        Stamp('w1@"h').message([layout.started("a", layout.moment(1.0)), layout.started("b", layout.moment(2.0))])
+    )
     assert first.keys() == {"type", "uuid", "timestamp", "hostname", "pid", "clock", "utcoffset"}
     assert (first["uuid"], first["hostname"], second["timestamp"]) == ("a", 'w1@"h', 2.0)
     assert second["clock"] == first["clock"] + 1 == lamport.value

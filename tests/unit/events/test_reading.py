@@ -46,46 +46,50 @@ def test_stamped_events_have_the_common_fields() -> None:
 
 
 def test_lines_of_the_dump() -> None:
-    lines: list[str] = []
-    dump = Dump(lines.append)
     about = {"hostname": "w1@h", "timestamp": 0}
-    dump.event({**about, "type": "worker-online", "freq": 2.0, "active": 0})
-    dump.event({**about, "type": "task-received", "uuid": "t1", "name": "add", "args": "(2, 2)", "kwargs": "{}"})
-    dump.event({**about, "type": "task-succeeded", "uuid": "t1", "result": "4"})
-    dump.event({**about, "type": "worker-offline"})
-    assert lines == [
+    assert Dump().lines([
+        {**about, "type": "worker-online", "freq": 2.0, "active": 0},
+        {**about, "type": "task-received", "uuid": "t1", "name": "add", "args": "(2, 2)", "kwargs": "{}"},
+        {**about, "type": "task-succeeded", "uuid": "t1", "result": "4"},
+        {**about, "type": "worker-offline"},
+    ]) == [
         "w1@h [1970-01-01 00:00:00+00:00] started: active=0, freq=2.0",
         "w1@h [1970-01-01 00:00:00+00:00] task received add(t1) args=(2, 2) kwargs={}",
         "w1@h [1970-01-01 00:00:00+00:00] task succeeded: add(t1) args=(2, 2) kwargs={} result=4",
         "w1@h [1970-01-01 00:00:00+00:00] shutdown ",
-    ]
+    ]  # fmt: skip
+
+
+def test_the_dump_shows_each_receipt_and_time() -> None:
+    about = {"hostname": "w1@h", "type": "worker-heartbeat", "a": 1, "z": 2}
+    dump = Dump()
+    for received, at, shown in ((5.25, 0.000001, ".000001"), (6.5, 0.5, ".500000"), (7.0, 0.0, "")):
+        event = {**about, "local_received": received, "timestamp": at}
+        line = f"w1@h [1970-01-01 00:00:00{shown}+00:00] heartbeat: a=1, local_received={received}, z=2"
+        assert dump.lines([event]) == [line]
 
 
 def test_the_dump_shows_fields_as_they_are_and_nothing_acts_on_the_terminal() -> None:
-    lines: list[str] = []
-    dump = Dump(lines.append)
     about = {"hostname": "w1@h", "timestamp": 0, "uuid": "t1"}
-    dump.event({**about, "type": "task-received", "name": "\x1b]0;a\x07", "args": "", "kwargs": "", "100%s": "%d"})
-    dump.event({**about, "type": "task-failed", "traceback": "a\n\tb \x1b[31m"})
-    assert lines == [
+    assert Dump().lines([
+        {**about, "type": "task-received", "name": "\x1b]0;a\x07", "args": "", "kwargs": "", "100%s": "%d"},
+        {**about, "type": "task-failed", "traceback": "a\n\tb \x1b[31m"},
+    ]) == [
         "w1@h [1970-01-01 00:00:00+00:00] task received: \\x1b]0;a\\x07(t1) args= kwargs= 100%s=%d",
         "w1@h [1970-01-01 00:00:00+00:00] task failed: \\x1b]0;a\\x07(t1) args= kwargs= traceback=a\n  \tb \\x1b[31m",
-    ]
+    ]  # fmt: skip
 
 
 def test_no_event_forges_a_line_of_the_dump() -> None:
-    lines: list[str] = []
-    dump = Dump(lines.append)
     forged = "\nw2@h [1970-01-01 00:00:00+00:00] shutdown "
     about = {"timestamp": 0, "uuid": forged, "traceback": f"a{forged}"}
     first = {"type": "task-received", "name": forged, "args": forged, "kwargs": forged}
-    for event in (
+    lines = Dump().lines({"hostname": forged, **about, **event} for event in (
         {"type": f"task-a{forged}"},
         first,
         {"type": "task-failed", "exception": forged, f"x{forged}": 1, "y": [forged]},
         {"type": f"a{forged}"},
-    ):
-        dump.event({"hostname": forged, **about, **event})
+    ))  # fmt: skip
     assert len(lines) == 4
     for line in lines:
         assert [part for part in line.split("\n")[1:] if not part.startswith("  ")] == []

@@ -124,7 +124,7 @@ def test_exception_argument_whose_repr_raises_is_named_by_class() -> None:
 
 
 def test_exception_whose_args_raise_is_encoded() -> None:
-    assert again(NoArguments()).__class__ is not None
+    assert type(again(NoArguments())) is NoArguments
 
 
 def test_huge_exception_arguments_are_cut() -> None:

@@ -85,7 +85,7 @@ def test_looks_at_all_that_is_held_pause_where_they_are_slow(monkeypatch: pytest
     taken.source._next_poll = 0.0
     taken.source.work()
     assert len(looks) == 3
-    taken.source._claiming = True
+    taken.source._claim_in_doubt = True
     taken.source.work()
     assert len(looks) == 4, "the answer of a claim was lost"
 

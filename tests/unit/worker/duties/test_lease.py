@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import os
 import time
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from django.db import OperationalError
 
 from taskq.engines.marks import mark
 from taskq.models import Message, Worker
@@ -14,8 +18,10 @@ from taskq.processes import host_identity, process_started
 from taskq.store import revoke, workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
+from taskq.worker.duties import lease as lease_module
 from taskq.worker.duties.lease import WorkerLease
 from tests.support.envelopes import envelope
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -98,6 +104,56 @@ def test_worker_whose_row_is_gone_loses_all_and_registers_anew(heard: Heard, cap
     assert Worker.objects.get().token == lease.token != before
     assert Message.objects.get().token == ""
     assert "taken for dead" in caplog.text
+
+
+def test_second_loss_tells_of_what_was_held_since_the_first(heard: Heard) -> None:
+    lease = heard.lease
+    lease.heartbeat()
+    for held in (1, 2):
+        lease.take([held])
+        Worker.objects.all().delete()
+        lease.heartbeat()
+    assert heard.lost == [{1}, {2}]
+
+
+def test_locked_messages_of_a_lost_lease_are_requeued_later(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(token: str, alias: str) -> int:
+        raise OperationalError("locked")
+
+    lease = heard.lease
+    lease.heartbeat()
+    enqueue([envelope()])
+    claim("taskq", 1, lease.token)
+    lease.patience = Mock(met_lock=lambda error: True)
+    monkeypatch.setattr(lease_module, "requeue_held", locked)
+    Worker.objects.all().delete()
+    lease.heartbeat()
+    assert Message.objects.get().token != ""
+
+    def requeued() -> bool:
+        lease._next_beat = 0.0
+        lease.work()
+        return Message.objects.get().token == ""
+
+    with monkeypatch.context() as still:
+        still.setattr(lease_module, "requeue_free", lambda token, alias: 0)
+        assert not requeued()
+    wait_until(requeued, what="the message to be requeued")
+
+
+def test_lease_counts_from_before_its_heartbeat(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease, now = heard.lease, [100.0]
+    beat = workers.heartbeat
+
+    def slow(*args: Any, **options: Any) -> bool:
+        now[0] += lease.seconds
+        return beat(*args, **options)
+
+    lease.heartbeat()
+    monkeypatch.setattr(lease_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(workers, "heartbeat", slow)
+    lease.heartbeat()
+    assert not lease.is_valid, "a peer that saw the heartbeat at once may take this worker for dead"
 
 
 def test_local_worker_whose_process_ended_is_declared_dead(heard: Heard, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
+from taskq.handover import Report
 from taskq.worker.loop.request import Limits, read
 from taskq.worker.pools.base import LostChild
 from tests.support.fake_pool import Bench, claimed
@@ -201,8 +202,9 @@ def test_deliveries_behind_a_task_that_runs_long_are_taken_back(bench: Bench) ->
     assert bench.targets[-1] == 2
 
 
-def test_messages_are_requeued_when_all_slots_run_long(bench: Bench) -> None:
-    messages = [claimed("consumer.plain") for _ in range(12)]
+@pytest.mark.parametrize("count", [3, 12])
+def test_messages_are_requeued_when_all_slots_run_long(bench: Bench, count: int) -> None:
+    messages = [claimed("consumer.plain") for _ in range(count)]
     bench.consumer.receive(messages)
     for slot in bench.pool.slots:
         slot.busy_since = time.monotonic() - 1
@@ -218,3 +220,13 @@ def test_request_has_the_headers_of_its_message_for_receivers_of_signals() -> No
     assert (request.task_id, request.task_name) == (request.id, "consumer.plain")
     assert (request.root_id, request.replaced_task_nesting) == ("r", 2)  # type: ignore[attr-defined]
     assert not hasattr(request, "no_header")
+
+
+@pytest.mark.parametrize(("tracked", "told"), [(True, 1), (False, 0)])
+def test_progress_of_a_task_whose_result_is_ignored_goes_to_a_run_that_is_there(
+    bench: Bench, tracked: bool, told: int
+) -> None:
+    bench.consumer.receive([claimed("consumer.plain", headers={"ignore_result": True}, tracked=tracked)])
+    (delivery,) = bench.pool.slots[0].deliveries
+    bench.consumer.report(Report(delivery.job, delivery.task_id, "PROGRESS", "{}", at=2.0))
+    assert len(bench.asked("report")) == told

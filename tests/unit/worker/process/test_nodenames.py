@@ -29,6 +29,12 @@ def test_node_name_gets_default_name_host_and_expansions(given: str | None, name
     assert nodenames.node_name(given) == name
 
 
+@pytest.mark.parametrize("given", ["@h", "a@", "a@b@c", "a b", "a\nb", "a,b", "a@b,c", "l" * 300])
+def test_what_is_no_name_is_refused(given: str) -> None:
+    with pytest.raises(ValueError, match="is not the name of a node"):
+        nodenames.node_name(given)
+
+
 def test_node_name_defaults_to_the_namespace() -> None:
     with override_settings(TASKQ_NAMESPACE="celery"):
         assert nodenames.node_name(None) == "celery@box.example.com"

@@ -198,14 +198,12 @@ def _revoke(engine: Engine, task_ids: Sequence[str], unsent: set[str], terminate
 
 def _lock(alias: str, task_ids: Sequence[str]) -> Found:
     """Lock the messages of tasks in the same order as settling; return them with their workers' tokens."""
-    messages, scheduled = (
-        model._base_manager.using(alias).select_for_update().filter(task_id__in=task_ids).order_by(OrderedId())
-        for model in (Message, ScheduledMessage)
-    )
+    messages = Message._base_manager.using(alias).select_for_update().filter(task_id__in=task_ids)
+    scheduled = ScheduledMessage._base_manager.using(alias).select_for_update().filter(task_id__in=task_ids)
     found: dict[tuple[type[Model], int], str] = {
-        (Message, i): token for i, token in messages.values_list("id", "token")
+        (Message, i): token for i, token in messages.order_by(OrderedId()).values_list("id", "token")
     }
-    return found | {(ScheduledMessage, i): "" for i in scheduled.values_list("id", flat=True)}
+    return found | {(ScheduledMessage, i): "" for i in scheduled.order_by(OrderedId()).values_list("id", flat=True)}
 
 
 def write_revoked(

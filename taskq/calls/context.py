@@ -73,7 +73,7 @@ class Context:
     next_try: Envelope | None = None
     #: The plan of ``replace()`` (a ``workflows.plan.Plan``), sent when the run has ended.
     replacement: Any = None
-    #: What ``taskq.body`` has planned (an ``execution.bodies.Ending``), sent in place of what else follows.
+    #: What ``taskq.body`` or ``taskq.errbacks`` has planned (an ``execution.bodies.Ending``).
     ending: Any = None
     #: The plans of ``add_to_chord()``, sent if the run succeeds.
     added: list[Any]

@@ -28,11 +28,13 @@ class Ending:
 
     If it fails with ``error``, an exception as data, these are the tasks that fail, and the messages of errbacks. If it
     fails because it can't be sent, and not because of a member, there is a ``traceback``: see ``large_bodies``.
+    If a task failed with ``errbacks_of``, the messages are its errbacks.
     """
 
     found: FollowUps
     error: str | None = None
     traceback: str | None = None
+    errbacks_of: str | None = None
 
 
 def planned(group_id: str, parent_id: str, error: str | None) -> Ending:
@@ -78,16 +80,33 @@ def _failed(rows: DatabaseWorkflows, body: Body, error: str) -> FollowUps:
     if not found.unreachable:
         # The body can't be read: the nodes say which tasks wait for the group.
         return FollowUps(unreachable=[LOOK_UP_IN_ROWS])
+    return with_queues(rows, found)
+
+
+def with_queues(rows: DatabaseWorkflows, found: FollowUps) -> FollowUps:
+    """Return the follow-ups of a failure without the errbacks whose exchange has no queue; the others are as before."""
     sendable = sendable_errbacks(rows, found)
     going = {envelope.task_id for envelope in sendable.envelopes}
     return replace(sendable, envelopes=[envelope for envelope in found.envelopes if envelope.task_id in going])
 
 
 def follow(run: Run, outcome: Outcome, ending: Ending) -> None:
-    """Add what follows from the end of a group to the outcome of ``taskq.body``, in parts if it is large."""
+    """Add what follows from the end of a group, or from a failure, to the outcome, in parts if it is large."""
+    if ending.errbacks_of is not None:
+        _call_errbacks(run, outcome, ending.found, ending.errbacks_of)
+        return
     if ending.error is None:
         outcome.follow_ups += parts.of_success(run, ending.found)
         return
     outcome.result, outcome.traceback = ending.error, ending.traceback
     outcome.follow_ups += parts.unreachable(run, ending.found.unreachable)
     outcome.follow_ups += parts.of_failure(run, replace(ending.found, unreachable=()))
+
+
+def _call_errbacks(run: Run, outcome: Outcome, found: FollowUps, error: str) -> None:
+    if not run.in_memory:
+        found = parts.of_failure(run, with_queues(DatabaseWorkflows(for_alias(settings.DATABASE)), found))
+    if found.unreachable:
+        # The tasks of errbacks that can't be sent fail as the task did whose errbacks they are.
+        outcome.result = error
+    outcome.follow_ups += found

@@ -1,4 +1,4 @@
-"""The built-in tasks of every worker: Celery's, under Celery's names, ``taskq.errback`` and ``taskq.body``.
+"""The built-in tasks of every worker: Celery's, under Celery's names, and those of taskq.
 
 Celery's producers send maps as tasks, and the others as parts of workflows that they did not unroll.
 """
@@ -14,6 +14,7 @@ from taskq.calls.registry import tasks as registry
 from taskq.canvas.signature import Signature as CanvasSignature
 from taskq.exceptions import ChordError
 from taskq.messages import values
+from taskq.messages.serializers import serializer_of
 from taskq.results.async_result import AsyncResult
 from taskq.tasks.decorator import task
 from taskq.workflows import errbacks, large_bodies
@@ -147,6 +148,23 @@ def backend_cleanup() -> None:
 def ping() -> str:
     """Answer."""
     return "pong"
+
+
+@task(name=errbacks.MANY, bind=True, ignore_result=True, sensitive=("args", "kwargs"))
+def many_errbacks(
+    self: Any,
+    called: Sequence[Signature],
+    headers: Mapping[str, Any],
+    error: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    queue: str = "",
+) -> None:
+    """Send many errbacks of a task that failed outside its process, or call them."""
+    request: Context = self.request
+    serializer = serializer_of(request.received.content_type) if request.received else None
+    failure = errbacks.Failure(headers, error, args, kwargs, None, queue, serializer)
+    request.ending = bodies.Ending(errbacks.planned(called, failure), errbacks_of=error)
 
 
 @task(name=errbacks.TASK, bind=True, ignore_result=True, sensitive=("args", "kwargs"))

@@ -38,7 +38,8 @@ def after(run: Run, outcome: Outcome) -> Outcome:
 def has_follow_ups(run: Run) -> bool:
     """Tell whether anything depends on the end of ``run``, or takes its place."""
     request = run.request
-    return request.replacement is not None or bool(request.added) or any(request.embed.values())
+    others = request.replacement is not None or request.ending is not None or bool(request.added)
+    return others or any(request.embed.values())
 
 
 def after_refusal(run: Run, outcome: Outcome) -> Outcome:

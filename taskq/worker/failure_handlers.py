@@ -19,7 +19,7 @@ from taskq.containment import contained
 from taskq.exceptions import TaskqError
 from taskq.execution.isolation import tidy_connections
 from taskq.forks import end_if_forked, forks
-from taskq.messages.protocol import MOST_OUTSIDE, decode_message
+from taskq.messages.protocol import MOST_IN_MAIN, decode_message
 from taskq.tasks.task import Task
 
 from . import log_lines
@@ -79,7 +79,7 @@ def _calls(request: Request, error: BaseException) -> list[Callable[[], object]]
 def _arguments(request: Request) -> tuple[list[object], dict[str, object]]:
     """Return the arguments, none of a large body. It may be decoded in the main process: this task will not run."""
     try:
-        args, kwargs, _ = decode_message(request.message, request.headers.raw, MOST_OUTSIDE)
+        args, kwargs, _ = decode_message(request.message, request.headers.raw, MOST_IN_MAIN)
     except (TaskqError, ValueError, TypeError):
         return [], {}
     return args, kwargs

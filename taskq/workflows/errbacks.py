@@ -6,6 +6,9 @@ task's id before its own arguments, or with these alone if it is immutable. The 
 sends both, so the failure is certain before an errback runs, and an errback that is slow or kills its process does not
 harm the failed task. It runs once for a final failure, and again only if its own process is lost. Its exceptions are
 only logged.
+
+A message may name 80,000 errbacks, each of which gets the failed task's arguments. So outside a task's process only a
+few are planned; in place of many goes one message of the built-in task ``taskq.errbacks``, which plans them.
 """
 
 from __future__ import annotations
@@ -29,14 +32,16 @@ from . import log_lines
 from . import plan as planning
 from .dependents import dependents_of
 
-#: The built-in task that calls a new-style errback.
-TASK = "taskq.errback"
+#: The built-in task that calls a new-style errback, and the one that plans many errbacks.
+TASK, MANY = "taskq.errback", "taskq.errbacks"
 Signature = Mapping[str, Any]
 _WHERE = ("queue", "exchange", "routing_key", "priority")
 #: Celery calls errbacks at once, in the worker that handled the failure: ours don't wait behind other tasks.
 _PRIORITY = 9
 #: Characters of the traceback that are sent if the whole traceback makes the message too large.
 _SHORT = 2000
+#: The most that errbacks, and the arguments that they get together, may weigh outside a task's process.
+_FEW, _FEW_ARGUMENTS = 8_192, 262_144
 
 
 @dataclass(slots=True)
@@ -121,23 +126,73 @@ def call(errback: Signature, request: Any, error: BaseException, traceback: Any)
     return task(request, error, traceback, *(errback.get("args") or ()), **(errback.get("kwargs") or {}))
 
 
+def planned_outside(called: Any, failure: Failure) -> FollowUps:
+    """Do ``planned`` outside a task's process: many errbacks are left to the task ``taskq.errbacks``."""
+    arguments = [failure.args, failure.kwargs]
+    most = _FEW_ARGUMENTS // max(1, len(as_list(called)))
+    if _is_light(called, _FEW) and (most == _FEW_ARGUMENTS or _is_light(arguments, most)):
+        return planned(called, failure)
+    args = [as_list(called), {**failure.headers}, failure.error, list(failure.args), dict(failure.kwargs)]
+    sig = {"task": MANY, "args": [*args, failure.queue], "kwargs": {}, "options": {}, "immutable": True}
+    # The workers of that queue know the errbacks.
+    where = {"queue": failure.queue} if failure.queue else {}
+    options: dict[str, Any] = {**where, "priority": _PRIORITY, "serializer": failure.serializer}
+    task_id, root_id = _lineage(failure)
+    try:
+        found = planning.plan_frozen(sig, root_id=root_id, parent_id=task_id, **options).follow_ups()
+    except Exception:
+        return _not_planned(sig, as_list(called), failure)
+    tracing.carry(failure.headers, found.envelopes)
+    announce(found.envelopes)
+    return found
+
+
+def _is_light(value: Any, most: int) -> bool:
+    """Tell whether ``value`` weighs ``most`` at most: its characters, and 16 for each value in it."""
+    waiting, weight = [value], 0
+    while waiting:
+        each = waiting.pop()
+        weight += 16
+        if isinstance(each, str | bytes):
+            weight += len(each)
+        elif isinstance(each, Mapping):
+            waiting += each.keys()
+            waiting += each.values()
+        elif isinstance(each, list | tuple):
+            waiting += each
+        if weight + 16 * len(waiting) > most:
+            return False
+    return True
+
+
 def planned(called: Any, failure: Failure) -> FollowUps:
     """Return the messages of the errbacks in ``called``. If one can't be sent, the error is logged.
 
     If that errback has an id, it is unreachable: a task may wait for it.
     """
     made: list[FollowUps] = []
+    room = planning.room_for_bodies()
     for errback in as_list(called):
+        if room < 0:
+            log_lines.errbacks_too_large(failure.headers.get("id"))
+            made += [FollowUps(unreachable=_unreachable_of(left)) for left in as_list(called)[len(made) :]]
+            break
         try:
             messages_of = _of_new_style if is_new_style(errback) else _of_old_style
             made.append(messages_of(errback, failure))
         except Exception:
-            log_lines.errback_not_planned(errback, failure.headers.get("id"))
-            made.append(FollowUps(unreachable=_unreachable_of(errback)))
+            made.append(_not_planned(errback, [errback], failure))
+        room -= sum(len(envelope.body) for envelope in made[-1].envelopes)
     found = FollowUps.joined(made) if made else NO_FOLLOW_UPS
     tracing.carry(failure.headers, found.envelopes)
     announce(found.envelopes)
     return found
+
+
+def _not_planned(sig: Signature, called: Sequence[Signature], failure: Failure) -> FollowUps:
+    """Log that errbacks can't be sent; return the tasks that therefore never run."""
+    log_lines.errback_not_planned(sig, failure.headers.get("id"))
+    return FollowUps(unreachable=[task for errback in called for task in _unreachable_of(errback)])
 
 
 def _unreachable_of(errback: Signature) -> list[Unreachable]:

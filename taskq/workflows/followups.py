@@ -15,18 +15,19 @@ from typing import Any
 
 from kombu.utils.json import loads
 
-from taskq import states
+from taskq import ids, states
 from taskq.conf import settings
 from taskq.exceptions import ChordError, InvalidTaskError, SignatureMismatch
 from taskq.messages import tracing, values
 from taskq.messages.announcing import announce
-from taskq.messages.protocol import MOST_OUTSIDE, RawMessage, decode_body, decode_message, mapping_of
+from taskq.messages.protocol import MOST_IN_MAIN, MOST_OUTSIDE, RawMessage, decode_body, decode_message, mapping_of
 from taskq.records import (
     LOOK_UP_IN_ROWS,
     NO_FOLLOW_UPS,
     Envelope,
     FollowUps,
     FrozenResult,
+    NewGroup,
     Rest,
     Settlement,
     Unreachable,
@@ -34,6 +35,7 @@ from taskq.records import (
 
 from . import errbacks, log_lines, rests
 from .dependents import dependents, dependents_of, failing_tasks_of
+from .parts import dependents_in_parts
 from .plan import is_member, plan_body, plan_rest
 from .port import Body, Member
 
@@ -101,20 +103,24 @@ def of_failed_body(body: str, error: str) -> FollowUps:
         return FollowUps()
     found = FollowUps(unreachable=unreachable)
     for headers, called in failing:
-        found += errbacks.planned(called, errbacks.Failure(headers, error))
+        found += errbacks.planned_outside(called, errbacks.Failure(headers, error))
     return found
 
 
 def of_message(message: RawMessage, state: str, error: str) -> FollowUps:
     """Return the dependents, and after a failure the errbacks, of a task that ends in ``state`` without an Outcome."""
-    return _of_message(message, _headers_of(message), state, error)
+    return _of_message(message, _headers_of(message), state, error, MOST_OUTSIDE)
 
 
 def complete(settlement: Settlement, message: RawMessage) -> Settlement:
-    """Return the settlement of a task that ends without an Outcome, with its group and its follow-ups."""
+    """Return the settlement of a task that ends without an Outcome, with its group and its follow-ups.
+
+    A worker's main process does this, and callers that revoke.
+    """
     headers = _headers_of(message)
     group_id = str(headers["group"]) if headers is not None and is_member(headers) else ""
-    follow_ups = _of_message(message, headers, settlement.state, settlement.result or "{}")
+    found = _of_message(message, headers, settlement.state, settlement.result or "{}", MOST_IN_MAIN)
+    follow_ups = _failing_in_parts(found, settlement.root_id)
     return replace(settlement, follow_ups=follow_ups, group_id=group_id or settlement.group_id, member=bool(group_id))
 
 
@@ -125,19 +131,29 @@ def _headers_of(message: RawMessage) -> dict[str, Any] | None:
         return None
 
 
-def _of_message(message: RawMessage, headers: dict[str, Any] | None, state: str, error: str) -> FollowUps:
+def _failing_in_parts(found: FollowUps, root_id: str) -> FollowUps:
+    """Return follow-ups of which one transaction fails the first dependents at most; rows have the others."""
+    groups: list[NewGroup] = []
+    unreachable = dependents_in_parts(
+        found.unreachable, ids.new_id(), lambda key, text: groups.append(NewGroup(key, 0, text, root_id))
+    )
+    return replace(found, unreachable=unreachable, groups=[*found.groups, *groups]) if groups else found
+
+
+def _of_message(message: RawMessage, headers: dict[str, Any] | None, state: str, error: str, most: int) -> FollowUps:
     if headers is None or not message.body:
         return FollowUps(unreachable=[LOOK_UP_IN_ROWS])
     if isinstance(message.body, str) and message.body.endswith(EMPTY_EMBED):
         return NO_FOLLOW_UPS
     try:
-        args, kwargs, embed = decode_message(message, headers, MOST_OUTSIDE)
+        args, kwargs, embed = decode_message(message, headers, most)
         found = FollowUps(unreachable=dependents(embed))
     except Exception:  # the message may be malformed in any way
         log_lines.message_body_unreadable(headers.get("id"))
         return FollowUps(unreachable=[LOOK_UP_IN_ROWS])
     if state == states.FAILURE and embed["errbacks"]:
-        found += errbacks.planned(embed["errbacks"], errbacks.failure_of(message, headers, error, args, kwargs))
+        failure = errbacks.failure_of(message, headers, error, args, kwargs)
+        found += errbacks.planned_outside(embed["errbacks"], failure)
     return found
 
 
@@ -159,7 +175,8 @@ def failed_instead(
     )
     if message is None:
         return failed
-    return replace(failed, follow_ups=failed.follow_ups + of_message(message, failed.state, failed.result or "{}"))
+    of_task = _of_message(message, _headers_of(message), failed.state, failed.result or "{}", MOST_IN_MAIN)
+    return replace(failed, follow_ups=failed.follow_ups + of_task)
 
 
 def unreachable_of(lost: FollowUps) -> list[Unreachable]:

@@ -17,6 +17,11 @@ errback_not_planned = Hook[Mapping[str, Any], object](
     # Not the signature: its arguments may be sensitive.
     lambda errback, of: log.exception("The errback %r of task %s can't be sent.", errback.get("task"), of)
 )
+errbacks_too_large = Hook[object](
+    log.error,
+    "The last errbacks of task %s are not sent: with its arguments the messages would be together larger than "
+    "16 messages may be (TASKQ_MAX_MESSAGE_SIZE).",
+)
 chord_body_unreadable = Hook[()](log.exception, "The body of a chord can't be read, so its follow-ups are not known.")
 rest_unreadable = Hook[str](
     log.exception, "The rest of a chain (%s) can't be read: its tasks are looked up in the rows."

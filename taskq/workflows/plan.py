@@ -14,6 +14,7 @@ group id without an index, as Celery's does, and is no member of it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain as joined
@@ -25,6 +26,7 @@ from kombu.utils.json import loads
 from taskq.calls.context import Context, running
 from taskq.calls.envelope import envelope_for
 from taskq.calls.registry import tasks
+from taskq.conf import settings
 from taskq.messages import tracing, values
 from taskq.messages.serializers import dumps_json
 from taskq.records import Envelope, FollowUps, FrozenResult, NewGroup, NewNode, Rest
@@ -67,6 +69,8 @@ __all__ = [
 
 #: The ``group_index`` of members that ``add_to_chord`` adds. The store gives their nodes the next positions.
 ADDED = 2**31 - 1
+#: The most of what follows from one end, in messages of the largest size.
+MOST_MESSAGES = 16
 _KEYS = frozenset({"task", "args", "kwargs", "options"})
 
 
@@ -88,8 +92,26 @@ class Plan:
     rests: list[Rest] = field(default_factory=list)
 
     def follow_ups(self) -> FollowUps:
-        """Return the plan as follow-ups of a task, with all messages encoded."""
-        return FollowUps(list(self.envelopes), self.groups, list(self.nodes), rests=self.rests)
+        """Return the plan as follow-ups of a task, with all messages encoded.
+
+        Raises ``ValueError`` if they are too large: each of many callbacks, or members of a body, gets the whole value.
+        """
+        envelopes, room = [], room_for_bodies()
+        for envelope in self.envelopes:
+            envelopes.append(envelope)
+            room -= len(envelope.body)
+            if room < 0:
+                raise ValueError(
+                    f"The messages that follow are together larger than {MOST_MESSAGES} messages may be "
+                    f"(TASKQ_MAX_MESSAGE_SIZE): store the data, and have tasks return a key."
+                )
+        return FollowUps(envelopes, self.groups, list(self.nodes), rests=self.rests)
+
+
+def room_for_bodies() -> float:
+    """Return how many bytes the bodies of messages may have together that follow from one end."""
+    most = settings.MAX_MESSAGE_SIZE
+    return math.inf if most is None else MOST_MESSAGES * most
 
 
 def plan(sig: Sig, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Plan:

@@ -272,6 +272,20 @@ def test_lists_that_a_chord_hands_on_are_never_in_the_main_process(alias: str, l
     assert sorted(map(len, (value[0][0][0], value[1]))) == [2, MIB // 2]
 
 
+@pytest.mark.usefixtures("unharmed")
+def test_many_errbacks_with_the_arguments_are_never_in_the_main_process(alias: str) -> None:
+    # Each errback gets the arguments: 42 MB from a message of 130 KB.
+    called = [a_task(name=ADD, queue="another")] * 700
+    result = insert(alias, json.dumps([["x" * 60_000], {}, {"errbacks": called}]), headers={"task": "no.such.task"})
+    result.get(timeout=60, propagate=False)
+    sent = Message.objects.using(alias).filter(queue="another")
+    wait_until(sent.exists, what="the first part to be sent")
+    for kind in ("pending:", "part:"):
+        Group.objects.using(alias).filter(group_id__startswith=kind).delete()
+    assert sent.count() < 700
+    sent.delete()
+
+
 # Its message of 3 MiB passes the main process as a text, with copies. Opened, the lists would make it 72 MiB more.
 @pytest.mark.usefixtures("unharmed")
 @pytest.mark.parametrize("growth", [60], ids=[""])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .build import build, origin, reply_queue
 from .options import MessageOptions, expiration
-from .read import MOST_OUTSIDE, TaskHeaders, decode_body, decode_message, load_body, read_headers, upgrade
+from .read import MOST_IN_MAIN, MOST_OUTSIDE, TaskHeaders, decode_body, decode_message, load_body, read_headers, upgrade
 from .retry import retry_envelope
 from .sealing import StoredMessage, seal, verify
 from .wire import EMBED, HEADERS, RawMessage, ReceivedMessage, mapping_of
@@ -16,6 +16,7 @@ from .wire import EMBED, HEADERS, RawMessage, ReceivedMessage, mapping_of
 __all__ = [
     "EMBED",
     "HEADERS",
+    "MOST_IN_MAIN",
     "MOST_OUTSIDE",
     "MessageOptions",
     "RawMessage",

@@ -15,7 +15,7 @@ from taskq.conf import settings
 from taskq.exceptions import ContentDisallowed, DecodeError, InvalidTaskError
 from taskq.handover import Delivery
 from taskq.messages.parking import parking
-from taskq.messages.protocol import MOST_OUTSIDE, TaskHeaders, load_body, mapping_of, read_headers, upgrade
+from taskq.messages.protocol import MOST_IN_MAIN, TaskHeaders, load_body, mapping_of, read_headers, upgrade
 from taskq.messages.protocol.options import is_limit
 from taskq.records import Claimed
 from taskq.value_kinds import WAIT
@@ -26,7 +26,7 @@ _LONGEST_DELAY = 1000 * 365 * 86400
 _NO_LIMITS = (None,) * 6
 #: Seconds by which the clock of a sender may be ahead of the database's: the schedule goes by the database's alone.
 _CLOCKS_DIFFER = 1.0
-_TOO_LARGE_TO_UPGRADE = f"its headers name none, and a body of more than {MOST_OUTSIDE} bytes is not read for it."
+_TOO_LARGE_TO_UPGRADE = f"its headers name none, and a body of more than {MOST_IN_MAIN} bytes is not read for it."
 
 
 @dataclass(slots=True)
@@ -222,7 +222,7 @@ def _upgraded(message: Claimed, headers: dict[str, Any]) -> dict[str, Any]:
     try:
         properties = mapping_of(message.properties)
         received = (message.body, message.content_type, message.content_encoding)
-        body = load_body(*received, headers, properties, MOST_OUTSIDE)
+        body = load_body(*received, headers, properties, MOST_IN_MAIN)
         headers, parts = upgrade(headers, body)
     except (ValueError, DecodeError, ContentDisallowed) as error:
         raise InvalidTaskError(f"A message that is no task: {error}") from error

@@ -198,14 +198,12 @@ def _revoke(engine: Engine, task_ids: Sequence[str], unsent: set[str], terminate
 
 def _lock(alias: str, task_ids: Sequence[str]) -> Found:
     """Lock the messages of tasks in the same order as settling; return them with their workers' tokens."""
-    messages, scheduled = (
-        model._base_manager.using(alias).select_for_update().filter(task_id__in=task_ids).order_by(OrderedId())
-        for model in (Message, ScheduledMessage)
-    )
-    found: dict[tuple[type[Model], int], str] = {
-        (Message, i): token for i, token in messages.values_list("id", "token")
-    }
-    return found | {(ScheduledMessage, i): "" for i in scheduled.values_list("id", flat=True)}
+    messages = Message.objects.using(alias).filter(task_id__in=task_ids)
+    scheduled = ScheduledMessage.objects.using(alias).filter(task_id__in=task_ids)
+    locked = messages.select_for_update().order_by(OrderedId())
+    due_later = scheduled.select_for_update().order_by(OrderedId())
+    found: dict[tuple[type[Model], int], str] = {(Message, i): token for i, token in locked.values_list("id", "token")}
+    return found | {(ScheduledMessage, i): "" for i in due_later.values_list("id", flat=True)}
 
 
 def write_revoked(

@@ -107,6 +107,7 @@ class Action:
         act: does it. Called with the ids of rows, the cleaned data of ``form``, and who acts. An exception becomes a
             message; a ``TaskqError`` or a ``ValueError`` is shown as a refusal, in its own words.
         question: what the confirm page asks. Without it, and without a form, the button acts at once.
+        about: what it does, for an action without a question: its tooltip, and said before it acts on several.
         form: more to fill in.
         initial: what the form begins with; called with the request and the rows.
         make_form: makes the form, instead of these two, if it depends on the rows: called with the request, the rows,
@@ -130,6 +131,7 @@ class Action:
     permission: str
     act: Act
     question: Text = ""
+    about: Text = ""
     form: type[forms.Form] | None = None
     initial: Callable[[HttpRequest, Sequence[Any]], Mapping[str, Any]] = _nothing
     make_form: Callable[[HttpRequest, Sequence[Any], bool, Mapping[str, Any] | None], forms.Form] | None = None

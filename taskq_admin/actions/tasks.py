@@ -192,14 +192,36 @@ def _changes_form(
 
 
 _action = partial(define, "taskrun", bulk=True)
+_RETRY = gettext_lazy(
+    "What has ended without success waits again under its id, with the arguments it was sent with. Its outcome becomes "
+    "an attempt."
+)
+_RERUN = gettext_lazy(
+    "What has ended is sent once more as a new task, with the arguments it was sent with. It stays as it is, and links "
+    "to the new one."
+)
 _END = gettext_lazy("What waits will never start. What runs is ended by a signal to its process.")
 _REVOKE = gettext_lazy("What waits will never start, with what depends on it in its workflow. What runs goes on.")
 _DELETE = gettext_lazy("The rows of these tasks are deleted, with results, attempts and events. For good.")
 
 register(
-    _action("retry", gettext_lazy("Retry"), "retry_taskrun", retry, applies=_may_be_retried, refuses=again.refusal),
     _action(
-        "rerun", gettext_lazy("Run again as new"), "retry_taskrun", rerun, applies=_has_ended, refuses=again.refusal
+        "retry",
+        gettext_lazy("Retry"),
+        "retry_taskrun",
+        retry,
+        about=_RETRY,
+        applies=_may_be_retried,
+        refuses=again.refusal,
+    ),
+    _action(
+        "rerun",
+        gettext_lazy("Run again as new"),
+        "retry_taskrun",
+        rerun,
+        about=_RERUN,
+        applies=_has_ended,
+        refuses=again.refusal,
     ),
     _action(
         "change",

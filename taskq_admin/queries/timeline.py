@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -20,6 +20,8 @@ WIDTH = 1000
 #: The width of a run that was short beside the whole.
 _LEAST = 4.0
 _SAME = timedelta(milliseconds=1)
+#: A label, and the time of what it names, if that has happened.
+Known = tuple[str | Promise, datetime | None]
 #: The clock of a worker follows the database's, from which the time of a row's creation is, this closely.
 _CLOCKS = timedelta(milliseconds=50)
 
@@ -93,28 +95,35 @@ def moments(run: TaskRun, starts: Sequence[Try], events: Sequence[TaskEvent] = (
 
     ``events`` are those that were kept; the row and its attempts have most.
     """
-    earlier = [start for start in starts if start.earlier]
+    before = [each for start in starts if start.earlier for each in _of_start(start, len(starts))]
+    # The sort is stable: its creation stays first, also of a task that ended with the one it was to follow (its row
+    # is made after that end was noted), or that was due before it was sent.
+    since_sent = sorted(_dated(_since_sent(run, starts, events)), key=lambda pair: max(pair[1], run.created_at))
+    dated = [*_dated(before), *since_sent]
+    return [Moment(label, at, _since(dated, index)) for index, (label, at) in enumerate(dated)]
+
+
+def _since_sent(run: TaskRun, starts: Sequence[Try], events: Sequence[TaskEvent]) -> list[Known]:
+    """Return what is known of the task since it was sent, the last time if it was sent again."""
+    latest = [start for start in starts if not start.earlier]
     # A row that is sent again gets the time of that.
-    sent = _("Sent again") if earlier else _("Created")
-    known: list[tuple[str | Promise, datetime | None]] = [(sent, run.created_at), (_("Due"), run.eta)]
-    for start in starts[len(earlier) :]:
+    sent = _("Sent again") if len(latest) < len(starts) else _("Created")
+    known: list[Known] = [(sent, run.created_at), (_("Due"), run.eta)]
+    for start in latest:
         known += _of_start(start, len(starts))
     if run.finished_at and not any(start.finished == run.finished_at for start in starts):
         known.append((run.state.capitalize(), run.finished_at))
     known += [(_told(event), event.at) for event in events]
     if run.expires_at and run.finished_at is None:
         known.append((_("Expires"), run.expires_at))
-    # The sort is stable: its creation stays first, also of a task that ended with the one it was to follow (its row
-    # is made after that end was noted), or that was due before it was sent.
-    dated = sorted(
-        ((label, at) for label, at in known if at is not None), key=lambda pair: max(pair[1], run.created_at)
-    )
-    before = [each for start in earlier for each in _of_start(start, len(starts))]
-    dated = [(label, at) for label, at in before if at is not None] + dated
-    return [Moment(label, at, _since(dated, index)) for index, (label, at) in enumerate(dated)]
+    return known
 
 
-def _of_start(start: Try, total: int) -> list[tuple[str | Promise, datetime | None]]:
+def _dated(known: Iterable[Known]) -> list[tuple[str | Promise, datetime]]:
+    return [(label, at) for label, at in known if at is not None]
+
+
+def _of_start(start: Try, total: int) -> list[Known]:
     return [(_started(start, total), start.started), (start.state.capitalize(), start.finished)]
 
 

@@ -124,7 +124,7 @@ class _Asked:
 
     def _question(self, form: forms.Form) -> Any:
         """Return what is asked: by the form, if it depends on the rows, else by the action."""
-        return getattr(form, "question", self.action.question)
+        return getattr(form, "question", self.action.question) or self.action.about
 
     def _unread(self, form: forms.Form) -> str:
         """Return the queue of the tasks that act on many, if one of them is to do this and nobody reads it."""

@@ -111,6 +111,18 @@ def test_get_asks_and_never_acts(client: Client, run: TaskRun, calls: Calls, key
     assert not LogEntry.objects.exists()
 
 
+def test_action_that_asks_nothing_says_what_it_does(client: Client, run: TaskRun, calls: Calls) -> None:
+    """By the tooltip of its button, and on the page that comes before it acts on several."""
+    common: dict[str, Any] = {"of": "taskrun", "permission": f"taskq.{NEEDED}", "act": calls.act}
+    register(Action(key="mark", label="Mark", about="It <b>marks</b>.", bulk=True, **common))
+    button = 'title="It &lt;b&gt;marks&lt;/b&gt;.">Mark</button>'
+    assert button in client.get(f"{LIST}{run.pk}/change/").content.decode()
+    assert button in client.get(LIST).content.decode()
+    page = client.post(f"{DO}mark/", {"id": "run-1", "ask": "1"}).content.decode()
+    assert "<p>It &lt;b&gt;marks&lt;/b&gt;.</p>" in page
+    assert not calls
+
+
 def test_action_that_asks_nothing_acts_with_one_post(client: Client, run: TaskRun, calls: Calls) -> None:
     response = client.post(f"{DO}mark/", {"id": "run-1"})
     assert (response.status_code, response["Location"]) == (302, LIST)

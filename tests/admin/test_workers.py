@@ -385,3 +385,10 @@ def test_no_transaction_of_taskqs_database_is_around_what_waits_for_answers(
         urls = admin.site._registry[Worker].get_urls()
     view = next(url for url in urls if url.resolve(address.removeprefix("/admin/taskq/worker/")))
     assert {"default", "other"} <= view.callback._non_atomic_requests  # type: ignore[attr-defined]
+
+
+def test_empty_list_says_how_to_start_a_worker(admin_client: Client, make_worker: Callable[..., Worker]) -> None:
+    url = "/admin/taskq/worker/"
+    assert "Start one: <code>python manage.py taskworker</code>" in admin_client.get(url).content.decode()
+    make_worker()
+    assert "Start one:" not in admin_client.get(url).content.decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from taskq import states
 from taskq.engines import for_alias
@@ -25,6 +26,20 @@ def test_failed_member_fails_the_body_and_the_tasks_behind_it_once(alias: str) -
     settle(token, [counting(messages[1], "FAILURE", result=FAILED), counting(messages[2])])
     assert error_of(alias, "body")[1].startswith("Dependency a ")
     assert bodies(alias) == []
+
+
+def test_body_names_the_first_of_the_members_that_failed_together(alias: str) -> None:
+    token, messages = chord(alias, "a", "b")
+    settle(token, [counting(message, "FAILURE", result=FAILED) for message in reversed(messages)])
+    assert error_of(alias, "body") == ("ChordError", "Dependency a raised ValueError('boom')")
+
+
+def test_of_two_ends_of_one_member_the_first_counts(alias: str) -> None:
+    token, messages = chord(alias, "a", "b")
+    ended = counting(messages[0])
+    settle(token, [ended, replace(ended, state="FAILURE", result=FAILED)])
+    assert (state_of(alias, "a"), state_of(alias, "body")) == ("SUCCESS", None)
+    assert Group.objects.using(alias).get().remaining == 1
 
 
 def test_failed_member_with_ignored_result_fails_the_body(alias: str) -> None:

@@ -20,7 +20,7 @@ from taskq.store.long_rests import write_ahead
 from taskq.store.workflow_rows import DatabaseWorkflows
 from taskq.workflows.cascade import replacement_nodes
 from taskq.workflows.parts import dependents_in_parts, is_large, sent_in_parts
-from taskq.workflows.rests import is_large as is_large_rest
+from taskq.workflows.rests import is_planned_before
 from taskq.workflows.sendable import next_steps, sendable_errbacks, sent_before
 
 from . import log_lines
@@ -55,11 +55,11 @@ def _or_whole(write: Callable[[Run, FollowUps], FollowUps]) -> Callable[[Run, Fo
 
 
 def with_large_rests(run: Run, found: FollowUps) -> tuple[FollowUps, list[FrozenResult]]:
-    """Return follow-ups with the next steps that are in large rows, and the results to note as children.
+    """Return follow-ups with the next steps that are not for the main process, and the results to note as children.
 
     Raises if a step can't be sent. The worker reads them if the database is away now.
     """
-    large = [rest for rest in found.rests if is_large_rest(rest.key)]
+    large = list(filter(is_planned_before, found.rests))
     if not large:
         return found, []
     try:

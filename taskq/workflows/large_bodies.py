@@ -26,7 +26,7 @@ from .port import Body, WorkflowStore
 #: The built-in task that sends or fails a large body.
 TASK = "taskq.body"
 #: The most bytes of a body, and of the values that each of its tasks gets, and the most members, in a main process.
-MOST_BYTES, MOST_MEMBERS = 64 * 1024, 2_000
+MOST_BYTES, MOST_MEMBERS = rests.MOST_BYTES, 2_000
 #: The members have waited in the queue already.
 _PRIORITY = 9
 

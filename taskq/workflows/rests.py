@@ -6,9 +6,9 @@ it begins (the list has the next step last) with the *reference*: a signature un
 ``task_id`` is the id of that row. A chain of up to ``MOST_STEPS`` ordinary steps travels whole, in Celery's form.
 
 A part of more than ``MOST_BYTES`` is a single step: no other step fits beside it. Its key says so (``is_large``), and
-the process that runs the step before reads and plans it: opened, such a step can take many times the memory of its
-text, and no task would be settled meanwhile. A worker's main process never opens it: the reference names the tasks of
-the step, or else the rows of its nodes do, and the reference to the part behind stands beside it.
+the process that runs the step before reads and plans it (``execution.parts``): opened, such a step can take many times
+the memory of its text, and no task would be settled meanwhile. A worker's main process never opens it: the reference
+names the tasks of the step, or else the rows of its nodes do, and the reference to the part behind stands beside it.
 
 ``steps`` cuts, also a long chain of tasks that another producer has sent whole, behind its first step. The transaction
 that settles the last step of a part sends the first step of the next part, and one that fails a chain fails the parts
@@ -25,7 +25,7 @@ from taskq.calls.registry import tasks
 from taskq.conf import database_broker_alias, settings
 from taskq.exceptions import EncodeError
 from taskq.messages import serializers
-from taskq.records import Unreachable
+from taskq.records import Rest, Unreachable
 
 from .dependents import dependents_of
 from .nodes import end_of, row_key
@@ -36,8 +36,9 @@ NAME = "taskq.rest"
 #: The most steps that travel in a message behind its own task, and the most characters. A row has one step at least.
 MOST_STEPS = 20
 MOST_CHARACTERS = 32_000
-#: The most bytes of a part that a worker's main process opens.
-MOST_BYTES = 256 * 1024
+#: The most bytes of a part that a worker's main process opens, and of a value that it gives to the next step: a step
+#: may be many tasks, and each gets the value.
+MOST_BYTES = 64 * 1024
 #: The most references side by side, and the most tasks that a reference names.
 _MOST_REFERENCES = _MOST_NAMED = 20
 _KEY, _LARGE = "rest:", "large-rest:"
@@ -63,6 +64,11 @@ def is_reference(sig: Sig) -> bool:
 def is_large(key: str) -> bool:
     """Tell whether the Group row ``key`` has a step that no worker's main process opens."""
     return key.startswith(_LARGE)
+
+
+def is_planned_before(rest: Rest) -> bool:
+    """Tell whether the process that runs the step before plans the next one: it is large, or gets a large value."""
+    return is_large(rest.key) or len(rest.value) > MOST_BYTES
 
 
 def references(unreachable: Iterable[Unreachable]) -> list[str]:

@@ -61,7 +61,7 @@ def test_first_message_of_a_chain_is_bounded(size: int) -> None:
 
 
 def test_large_step_waits_in_a_row_of_its_own() -> None:
-    made = plan(steps(4, 100_000))
+    made = plan(steps(4, 40_000))
     assert travelling(made)[0] == ["rest:s1"]
     assert in_rows(made) == {"rest:s1": ["s1", "rest:s2"], "rest:s2": ["s2", "rest:s3"], "rest:s3": ["s3"]}
 

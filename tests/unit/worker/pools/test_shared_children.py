@@ -85,7 +85,7 @@ def test_deliveries_that_have_not_started_leave_a_child_that_is_replaced(main: M
     started, *waiting = main.hand_over(3)
     assert take_permit(child.connection.child_fds[1]) is not None
 
-    main.children.renew()
+    main.children.renew(starting=False)
 
     assert main.returned == waiting
     assert list(child.connection.pending) == [started.job]

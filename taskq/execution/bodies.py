@@ -15,7 +15,6 @@ from taskq.records import LOOK_UP_IN_ROWS, FollowUps
 from taskq.store.workflow_rows import DatabaseWorkflows
 from taskq.workflows import followups
 from taskq.workflows.port import Body
-from taskq.workflows.sendable import sendable_errbacks
 
 from . import parts
 from .run import Run
@@ -80,14 +79,7 @@ def _failed(rows: DatabaseWorkflows, body: Body, error: str) -> FollowUps:
     if not found.unreachable:
         # The body can't be read: the nodes say which tasks wait for the group.
         return FollowUps(unreachable=[LOOK_UP_IN_ROWS])
-    return with_queues(rows, found)
-
-
-def with_queues(rows: DatabaseWorkflows, found: FollowUps) -> FollowUps:
-    """Return the follow-ups of a failure without the errbacks whose exchange has no queue; the others are as before."""
-    sendable = sendable_errbacks(rows, found)
-    going = {envelope.task_id for envelope in sendable.envelopes}
-    return replace(sendable, envelopes=[envelope for envelope in found.envelopes if envelope.task_id in going])
+    return parts.with_queues(rows, found)
 
 
 def follow(run: Run, outcome: Outcome, ending: Ending) -> None:
@@ -105,7 +97,7 @@ def follow(run: Run, outcome: Outcome, ending: Ending) -> None:
 
 def _call_errbacks(run: Run, outcome: Outcome, found: FollowUps, error: str) -> None:
     if not run.in_memory:
-        found = parts.of_failure(run, with_queues(DatabaseWorkflows(for_alias(settings.DATABASE)), found))
+        found = parts.of_errbacks(run, found)
     if found.unreachable:
         # The tasks of errbacks that can't be sent fail as the task did whose errbacks they are.
         outcome.result = error

@@ -150,7 +150,7 @@ def ping() -> str:
     return "pong"
 
 
-@task(name=errbacks.MANY, bind=True, ignore_result=True, sensitive=("args", "kwargs"))
+@task(name=errbacks.MANY, bind=True, ignore_result=True, acks_late=True, sensitive=("args", "kwargs"))
 def many_errbacks(
     self: Any,
     called: Sequence[Signature],

@@ -7,6 +7,7 @@ the follow-ups. A task without a workflow gets none.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from taskq import states
 from taskq.handover import Outcome
@@ -44,7 +45,10 @@ def has_follow_ups(run: Run) -> bool:
 
 def after_refusal(run: Run, outcome: Outcome) -> Outcome:
     """Complete the outcome of a message that can't be run."""
-    outcome.follow_ups = followups.of_message(run.delivery, outcome.state, outcome.result or "{}")
+    found = followups.of_message(run.delivery, outcome.state, outcome.result or "{}")
+    if not run.in_memory and hasattr(run, "headers"):  # else its headers can't be read either
+        found = parts.unreachable(run, found.unreachable) + parts.of_failure(run, replace(found, unreachable=[]))
+    outcome.follow_ups = found
     return outcome
 
 

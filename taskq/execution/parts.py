@@ -64,12 +64,13 @@ def with_large_rests(run: Run, found: FollowUps) -> tuple[FollowUps, list[Frozen
         return found, []
     try:
         steps, children = next_steps(_rows(), large)
-        steps = replace(steps, envelopes=resolve(steps.envelopes, settings.DATABASE))
+        # This raises if a message has no queue. The copies for the queues are made where the messages are sent.
+        resolve(steps.envelopes, settings.DATABASE)
     except (DatabaseError, InterfaceError) as error:
         log_lines.rest_not_written(run, error)
         return found, []
     others = [rest for rest in found.rests if rest not in large]
-    planned = [replace(rest, planned=True) for rest in large]
+    planned = [replace(rest, planned=True, value="") for rest in large]
     return replace(found + steps, rests=[*others, *planned]), children
 
 
@@ -92,6 +93,19 @@ def of_failure(run: Run, found: FollowUps) -> FollowUps:
 
 
 @_or_whole
+def of_errbacks(run: Run, found: FollowUps) -> FollowUps:
+    """Do ``of_failure`` for errbacks of another task, as follow-ups of a success; see ``with_queues``."""
+    return of_failure(run, with_queues(_rows(), found))
+
+
+def with_queues(rows: DatabaseWorkflows, found: FollowUps) -> FollowUps:
+    """Return the follow-ups of a failure without the errbacks whose exchange has no queue; the others are as before."""
+    sendable = sendable_errbacks(rows, found)
+    going = {envelope.task_id for envelope in sendable.envelopes}
+    return replace(sendable, envelopes=[envelope for envelope in found.envelopes if envelope.task_id in going])
+
+
+@_or_whole
 def of_replacement(run: Run, found: FollowUps) -> FollowUps:
     """Return a replacement: of a large one what is pending, and its last task, which says that it takes the place.
 
@@ -110,9 +124,8 @@ def of_replacement(run: Run, found: FollowUps) -> FollowUps:
 
 def unreachable(run: Run, found: Sequence[Unreachable]) -> FollowUps:
     """Return dependents as the settlement fails them: of many the first, and a reference to the rows of the others."""
-    groups: list[NewGroup] = []
-    found = dependents_in_parts(found, ids.new_id(), _keep_in(groups, run.headers.root_id))
-    return written_ahead(run, FollowUps(groups=groups, unreachable=found))
+    first, groups = dependents_in_parts(found, run.headers.root_id)
+    return written_ahead(run, FollowUps(groups=groups, unreachable=first))
 
 
 def _pending(run: Run, sent: FollowUps, now: FollowUps) -> FollowUps:

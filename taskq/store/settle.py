@@ -74,8 +74,10 @@ def _settle_refused(engine: Engine, token: str, settlement: Settlement) -> set[i
     If the database refuses the failure too, the message is deleted without a TaskRun, and dependents fail. If they
     can't be written either, the message is deleted alone.
     """
-    unreachable = settlement.follow_ups.unreachable
-    unwritten = replace(settlement, state=states.IGNORED, follow_ups=FollowUps(unreachable=unreachable))
+    # Rows of size 0 may name the last of the dependents.
+    named = [group for group in settlement.follow_ups.groups if not group.size and not group.added]
+    dependents = FollowUps(groups=named, unreachable=settlement.follow_ups.unreachable)
+    unwritten = replace(settlement, state=states.IGNORED, follow_ups=dependents)
     for attempt in (settlement, unwritten):
         try:
             return repeated(engine, partial(_settle, engine, token, [attempt]), locked=False)

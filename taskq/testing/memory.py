@@ -141,10 +141,11 @@ class Memory(MemoryResults):
 
     def _call_errbacks(self) -> None:
         """Call new-style errbacks before the exception ends ``drain``."""
-        while (message := self._next(None, None, set(), errbacks.TASK)) is not None:
-            result = runner.run(message.claimed(), self._report, in_memory=True)
-            if result.settlement is not None:
-                self._settle(result.settlement, message)
+        for name in (errbacks.MANY, errbacks.TASK):
+            while (message := self._next(None, None, set(), name)) is not None:
+                result = runner.run(message.claimed(), self._report, in_memory=True)
+                if result.settlement is not None:
+                    self._settle(result.settlement, message)
 
     def _next(
         self, queue: str | None, horizon: float | None, refused: set[int], name: str | None = None

@@ -24,7 +24,7 @@ from taskq.records import LOOK_UP_IN_ROWS, End, Envelope, FollowUps, Settlement,
 
 from . import cascade, followups, large_bodies, log_lines, rests
 from .dependents import dependents
-from .parts import Pending, is_part, read_part, sent_singly
+from .parts import Pending, dependents_in_parts, is_part, read_part, sent_singly
 from .port import Body, GroupCount, WorkflowStore
 from .sendable import failed_instead, sendable_errbacks, sent_before
 
@@ -137,11 +137,9 @@ class Advance:
         group_id = s.group_id if s.member else ""
         may_run_again = is_body or s.state == states.FAILURE
         failing = Pending(key="", error=error, root_id=s.root_id, task_id=s.task_id, may_run_again=may_run_again)
-        unreachable = self._with_rests(s.follow_ups.unreachable, failing)
-        if LOOK_UP_IN_ROWS in unreachable:
-            by_nodes = self._store.dependents(s.task_id)
-            known = [each for each in unreachable if each != LOOK_UP_IN_ROWS]
-            unreachable, group_id = [*known, *by_nodes.unreachable], by_nodes.group_id or group_id
+        unreachable, of_node = self._dependents(s.follow_ups.unreachable, failing)
+        group_id = of_node or group_id
+        unreachable = self._first_part(unreachable, failing)
         self._fail(unreachable, error, s.root_id, uncounted_in=s.task_id if is_body else "", queue=s.queue)
         for sent in s.follow_ups.groups:
             self._note_queue(sent.group_id, s.queue)
@@ -159,11 +157,32 @@ class Advance:
         first = [each for each in s.follow_ups.unreachable[:1] if each != LOOK_UP_IN_ROWS]
         return bool(self._fail(first, s.result or "{}", s.root_id, uncounted_in=s.task_id, queue=s.queue))
 
+    def _dependents(self, known: Sequence[Unreachable], failing: Pending) -> tuple[Sequence[Unreachable], str]:
+        """Return dependents with those in rests, and those by the nodes where these can't tell; and the task's group.
+
+        The group is empty if the nodes were not read.
+        """
+        found = self._with_rests(known, failing)
+        if LOOK_UP_IN_ROWS not in found:
+            return found, ""
+        by_nodes = self._store.dependents(failing.task_id)
+        return [*(each for each in found if each != LOOK_UP_IN_ROWS), *by_nodes.unreachable], by_nodes.group_id
+
+    def _first_part(self, unreachable: Sequence[Unreachable], failing: Pending) -> Sequence[Unreachable]:
+        """Return as many dependents as one transaction fails; leave the others pending."""
+        if len(unreachable) <= self._store.most_dependents:
+            return unreachable
+        first, groups = dependents_in_parts(unreachable, failing.root_id)
+        if groups:
+            self._store.insert(groups, ())
+            self._note_pending(failing, first[-1].task_id)
+        return first[:-1] if groups else first
+
     def _with_rests(self, unreachable: Sequence[Unreachable], failing: Pending) -> Sequence[Unreachable]:
         """Return dependents with those in the rests of their chains.
 
-        If such a row is gone, malformed or large, the nodes tell. ``failing`` says how they fail: a copy of it, with
-        the key of a row, is the pending work where they are too many for one transaction.
+        If such a row is gone or malformed, or no reference says what a large one has, the nodes tell. ``failing`` says
+        how they fail: a copy of it, with the key of a row, is the pending work if they are too many.
         """
         seen: set[str] = set()
         # Of a foreign chain that has an id twice, a rest may refer to itself.
@@ -172,15 +191,21 @@ class Advance:
             if len(unreachable) > self._store.most_dependents:
                 self._pending += [replace(failing, key=key) for key in sorted(keys)]
                 break
-            found = [each for each in unreachable if each.task_id not in keys]
-            texts = [body.body for body in self._read(keys, failing) if 0 < len(body.body) <= rests.MOST_BYTES]
-            try:
-                found += [each for text in texts for each in dependents({"chain": loads(text)})]
-            except Exception:
-                log_lines.rest_unreadable(min(keys))
-                texts.clear()
-            unreachable = found if len(texts) == len(keys) else [*found, LOOK_UP_IN_ROWS]
+            others = [each for each in unreachable if each.task_id not in keys]
+            unreachable = [*others, *self._in_rests(keys, failing)]
         return [each for each in unreachable if each.name != rests.NAME]
+
+    def _in_rests(self, keys: Collection[str], failing: Pending) -> Sequence[Unreachable]:
+        """Return the dependents in rests; the sentinel is one of them if the nodes have to tell."""
+        bodies = self._read(keys, failing)
+        texts = [body.body for body in bodies if body.body and not rests.is_large(body.group_id)]
+        try:
+            found = [each for text in texts for each in dependents({"chain": loads(text)})]
+        except Exception:
+            log_lines.rest_unreadable(min(keys))
+            return [LOOK_UP_IN_ROWS]
+        all_read = len(texts) == len(keys) - sum(map(rests.is_large, keys))
+        return found if all_read and not any(map(rests.is_unnamed, keys)) else [*found, LOOK_UP_IN_ROWS]
 
     def _read(self, keys: Collection[str], failing: Pending) -> Sequence[Body]:
         """Return rests and parts that fail. A retry needs the rests again; parts are copies of what a message has."""
@@ -191,9 +216,7 @@ class Advance:
 
     def fail_part(self, pending: Pending, error: str) -> None:
         """Fail the tasks in the next parts. If all of them had ended, the rows refer in a circle: the work ends."""
-        unreachable = self._with_rests([Unreachable(pending.key, rests.NAME)], pending)
-        if LOOK_UP_IN_ROWS in unreachable:
-            unreachable = self._store.dependents(pending.task_id).unreachable
+        unreachable, _ = self._dependents([Unreachable(pending.key, rests.NAME)], pending)
         if not self._fail(unreachable, error, pending.root_id, uncounted_in=pending.task_id):
             self._pending.clear()
 
@@ -226,10 +249,7 @@ class Advance:
         """Fail the task of a message that can't be written, and its dependents."""
         log_lines.message_not_written(e)
         failing = Pending(key="", error=error, root_id=root_id, task_id=e.task_id)
-        unreachable = self._with_rests(followups.unreachable_of(FollowUps([e])), failing)
-        if LOOK_UP_IN_ROWS in unreachable:
-            own = [each for each in unreachable if each.task_id == e.task_id]
-            unreachable = [*own, *self._store.dependents(e.task_id).unreachable]
+        unreachable, _ = self._dependents(followups.unreachable_of(FollowUps([e])), failing)
         # The database may have refused the name.
         shown = [replace(each, name=each.name[:255].replace("\x00", "")) for each in unreachable]
         self._fail(shown, error, root_id)
@@ -359,14 +379,12 @@ class Advance:
             self._store.drop_values(kept)
 
     def _fail_body(self, body: Body, error: str) -> None:
-        found = followups.of_failed_body(body.body, error) if body.body else FollowUps()
+        queue = home(self._queues.get(body.group_id, ""))
+        found = followups.of_failed_body(body.body, error, queue) if body.body else FollowUps()
         failing = Pending(key="", error=error, root_id=body.root_id, task_id=body.group_id, may_run_again=True)
-        unreachable = self._with_rests(found.unreachable, failing)
-        if not unreachable or LOOK_UP_IN_ROWS in unreachable:
-            # The body can't be read: the nodes say which tasks wait for the group.
-            unreachable = self._store.dependents(body.group_id).unreachable
+        # If the body can't be read, the nodes say which tasks wait for the group.
+        unreachable, _ = self._dependents(found.unreachable or [LOOK_UP_IN_ROWS], failing)
         found = sendable_errbacks(self._store, replace(found, unreachable=unreachable))
-        queue = self._queues.get(body.group_id, "")
         final = self._fail(found.unreachable, error, body.root_id, uncounted_in=body.group_id, queue=queue)
         if found.unreachable and found.unreachable[0].task_id in final:
             # The body was not revoked before: its errbacks are called.
@@ -374,16 +392,8 @@ class Advance:
 
 
 def _failure(task: Unreachable, error: str, root_id: str) -> Settlement:
-    return Settlement(
-        message_id=0,
-        task_id=task.task_id,
-        state=states.FAILURE,
-        name=task.name,
-        result=error,
-        tracked=False,
-        root_id=root_id,
-        group_id=task.group_id,
-    )
+    fields: dict[str, Any] = {"result": error, "tracked": False, "root_id": root_id, "group_id": task.group_id}
+    return Settlement(0, task.task_id, states.FAILURE, task.name, **fields)
 
 
 def revoked(message_id: int, task_id: str, name: str, **fields: Any) -> Settlement:

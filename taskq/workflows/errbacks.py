@@ -137,8 +137,8 @@ def planned_outside(called: Any, failure: Failure) -> FollowUps:
     # The workers of that queue know the errbacks.
     where = {"queue": failure.queue} if failure.queue else {}
     options: dict[str, Any] = {**where, "priority": _PRIORITY, "serializer": failure.serializer}
-    task_id, root_id = _lineage(failure)
     try:
+        task_id, root_id = _lineage(failure)
         found = planning.plan_frozen(sig, root_id=root_id, parent_id=task_id, **options).follow_ups()
     except Exception:
         return _not_planned(sig, as_list(called), failure)

@@ -8,14 +8,14 @@ these tasks end in a worker's main process, and in callers; its errbacks are not
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from sys import intern
 from typing import Any
 
 from kombu.utils.json import loads
 
-from taskq import ids, states
+from taskq import states
 from taskq.conf import settings
 from taskq.exceptions import ChordError, InvalidTaskError, SignatureMismatch
 from taskq.messages import tracing, values
@@ -27,7 +27,6 @@ from taskq.records import (
     Envelope,
     FollowUps,
     FrozenResult,
-    NewGroup,
     Rest,
     Settlement,
     Unreachable,
@@ -93,8 +92,11 @@ def of_rest(rest: Rest, text: str) -> tuple[FollowUps, list[FrozenResult]]:
     return found, plan.children if rest.trail else []
 
 
-def of_failed_body(body: str, error: str) -> FollowUps:
-    """Return the tasks of a chord's ``body`` as unreachable, its first task first, and the calls of its errbacks."""
+def of_failed_body(body: str, error: str, queue: str | None = None) -> FollowUps:
+    """Return the tasks of a chord's ``body`` as unreachable, its first task first, and the calls of its errbacks.
+
+    ``queue`` is that of a member, empty if it is not known; ``None`` in the process of a task, which plans many.
+    """
     try:
         unreachable = dependents_of(body)
         failing = failing_tasks_of(body) if unreachable else []
@@ -103,13 +105,16 @@ def of_failed_body(body: str, error: str) -> FollowUps:
         return FollowUps()
     found = FollowUps(unreachable=unreachable)
     for headers, called in failing:
-        found += errbacks.planned_outside(called, errbacks.Failure(headers, error))
+        if queue is None:
+            found += errbacks.planned(called, errbacks.Failure(headers, error))
+        else:
+            found += errbacks.planned_outside(called, errbacks.Failure(headers, error, queue=queue))
     return found
 
 
 def of_message(message: RawMessage, state: str, error: str) -> FollowUps:
-    """Return the dependents, and after a failure the errbacks, of a task that ends in ``state`` without an Outcome."""
-    return _of_message(message, _headers_of(message), state, error, MOST_OUTSIDE)
+    """Return the dependents, and after a failure the errbacks, of a task that can't be run. Not in a main process."""
+    return _of_message(message, _headers_of(message), state, error, MOST_OUTSIDE, errbacks.planned)
 
 
 def complete(settlement: Settlement, message: RawMessage) -> Settlement:
@@ -119,7 +124,8 @@ def complete(settlement: Settlement, message: RawMessage) -> Settlement:
     """
     headers = _headers_of(message)
     group_id = str(headers["group"]) if headers is not None and is_member(headers) else ""
-    found = _of_message(message, headers, settlement.state, settlement.result or "{}", MOST_IN_MAIN)
+    error = settlement.result or "{}"
+    found = _of_message(message, headers, settlement.state, error, MOST_IN_MAIN, errbacks.planned_outside)
     follow_ups = _failing_in_parts(found, settlement.root_id)
     return replace(settlement, follow_ups=follow_ups, group_id=group_id or settlement.group_id, member=bool(group_id))
 
@@ -133,14 +139,18 @@ def _headers_of(message: RawMessage) -> dict[str, Any] | None:
 
 def _failing_in_parts(found: FollowUps, root_id: str) -> FollowUps:
     """Return follow-ups of which one transaction fails the first dependents at most; rows have the others."""
-    groups: list[NewGroup] = []
-    unreachable = dependents_in_parts(
-        found.unreachable, ids.new_id(), lambda key, text: groups.append(NewGroup(key, 0, text, root_id))
-    )
+    unreachable, groups = dependents_in_parts(found.unreachable, root_id)
     return replace(found, unreachable=unreachable, groups=[*found.groups, *groups]) if groups else found
 
 
-def _of_message(message: RawMessage, headers: dict[str, Any] | None, state: str, error: str, most: int) -> FollowUps:
+def _of_message(
+    message: RawMessage,
+    headers: dict[str, Any] | None,
+    state: str,
+    error: str,
+    most: int,
+    planned: Callable[[Any, errbacks.Failure], FollowUps],
+) -> FollowUps:
     if headers is None or not message.body:
         return FollowUps(unreachable=[LOOK_UP_IN_ROWS])
     if isinstance(message.body, str) and message.body.endswith(EMPTY_EMBED):
@@ -153,7 +163,7 @@ def _of_message(message: RawMessage, headers: dict[str, Any] | None, state: str,
         return FollowUps(unreachable=[LOOK_UP_IN_ROWS])
     if state == states.FAILURE and embed["errbacks"]:
         failure = errbacks.failure_of(message, headers, error, args, kwargs)
-        found += errbacks.planned_outside(embed["errbacks"], failure)
+        found += planned(embed["errbacks"], failure)
     return found
 
 
@@ -175,7 +185,8 @@ def failed_instead(
     )
     if message is None:
         return failed
-    of_task = _of_message(message, _headers_of(message), failed.state, failed.result or "{}", MOST_IN_MAIN)
+    text = failed.result or "{}"
+    of_task = _of_message(message, _headers_of(message), failed.state, text, MOST_IN_MAIN, errbacks.planned_outside)
     return replace(failed, follow_ups=failed.follow_ups + of_task)
 
 
@@ -199,6 +210,6 @@ def _unreachable_of_message(e: Envelope) -> list[Unreachable]:
     own = Unreachable(e.task_id, e.name, group_id)
     try:
         embed = decode_body(e.body, e.content_type, e.content_encoding, e.headers, e.properties, MOST_OUTSIDE)[2]
-    except InvalidTaskError:  # it is larger
+    except InvalidTaskError:  # it is larger, as a rule
         return [own, LOOK_UP_IN_ROWS]
     return [own, *dependents(embed)]

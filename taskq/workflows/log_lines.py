@@ -19,8 +19,8 @@ errback_not_planned = Hook[Mapping[str, Any], object](
 )
 errbacks_too_large = Hook[object](
     log.error,
-    "The last errbacks of task %s are not sent: with its arguments the messages would be together larger than "
-    "16 messages may be (TASKQ_MAX_MESSAGE_SIZE).",
+    "The last errbacks of task %s are not sent: with its arguments the messages would have together more than "
+    "16 times TASKQ_MAX_MESSAGE_SIZE, or 256 MiB.",
 )
 chord_body_unreadable = Hook[()](log.exception, "The body of a chord can't be read, so its follow-ups are not known.")
 rest_unreadable = Hook[str](

@@ -167,7 +167,7 @@ class MemoryWorkflows:
             self.nodes.setdefault(node.task_id, node)
 
     def write_pending(self, groups: Sequence[NewGroup]) -> None:
-        """Nothing is too much for memory, and nobody writes parts."""
+        """Nothing is too much for one transaction in memory: no work is left pending."""
         raise NotImplementedError
 
     def known_nodes(self, task_ids: Collection[str]) -> frozenset[str]:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from kombu.utils.json import loads
 
+from taskq import ids
 from taskq.messages.serializers import dumps_json
 from taskq.records import Envelope, FollowUps, NewGroup, Unreachable
 
@@ -76,20 +77,22 @@ def is_part(key: str) -> bool:
 # -- dependents that fail
 
 
-def dependents_in_parts(found: Sequence[Unreachable], name: str, keep: Keep) -> Sequence[Unreachable]:
-    """Return the first part of many dependents, with a reference to the others at its end.
+def dependents_in_parts(found: Sequence[Unreachable], root_id: str) -> tuple[Sequence[Unreachable], list[NewGroup]]:
+    """Return the first part of many dependents, with a reference to the others at its end, and the rows of these.
 
-    ``keep`` gets the others, in the form of the rest of a chain. ``name`` is of this list alone.
+    The rows are in the form of the rest of a chain.
     """
     if len(found) <= MOST_DEPENDENTS:
-        return found
+        return found, []
+    name, groups = ids.new_id(), list[NewGroup]()
     first, *others = [found[begin : begin + _DEPENDENTS] for begin in range(0, len(found), _DEPENDENTS)]
     after: list[Any] = []
     for number in range(len(others), 0, -1):
         key = row_key(_PART, f"{name}:{number}")
-        keep(key, dumps_json([*after, *map(rests.named_task, reversed(others[number - 1]))]))
+        text = dumps_json([*after, *map(rests.named_task, reversed(others[number - 1]))])
+        groups.append(NewGroup(key, 0, text, root_id))
         after = [rests.reference(key)]
-    return [*first, Unreachable(after[0]["options"]["task_id"], rests.NAME)]
+    return [*first, Unreachable(after[0]["options"]["task_id"], rests.NAME)], groups
 
 
 # -- messages that are sent

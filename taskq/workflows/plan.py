@@ -69,8 +69,8 @@ __all__ = [
 
 #: The ``group_index`` of members that ``add_to_chord`` adds. The store gives their nodes the next positions.
 ADDED = 2**31 - 1
-#: The most of what follows from one end, in messages of the largest size.
-MOST_MESSAGES = 16
+#: The most of what follows from one end, in messages of the largest size; of less than so many bytes all may follow.
+MOST_MESSAGES, _ALWAYS = 16, 256 * 1024 * 1024
 _KEYS = frozenset({"task", "args", "kwargs", "options"})
 
 
@@ -102,8 +102,8 @@ class Plan:
             room -= len(envelope.body)
             if room < 0:
                 raise ValueError(
-                    f"The messages that follow are together larger than {MOST_MESSAGES} messages may be "
-                    f"(TASKQ_MAX_MESSAGE_SIZE): store the data, and have tasks return a key."
+                    f"The messages that follow have together more than {room_for_bodies():,.0f} bytes "
+                    f"({MOST_MESSAGES} times TASKQ_MAX_MESSAGE_SIZE, or 256 MiB): store the data, and return a key."
                 )
         return FollowUps(envelopes, self.groups, list(self.nodes), rests=self.rests)
 
@@ -111,7 +111,7 @@ class Plan:
 def room_for_bodies() -> float:
     """Return how many bytes the bodies of messages may have together that follow from one end."""
     most = settings.MAX_MESSAGE_SIZE
-    return math.inf if most is None else MOST_MESSAGES * most
+    return math.inf if most is None else max(MOST_MESSAGES * most, _ALWAYS)
 
 
 def plan(sig: Sig, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Plan:

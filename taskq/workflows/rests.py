@@ -7,8 +7,9 @@ it begins (the list has the next step last) with the *reference*: a signature un
 
 A part of more than ``MOST_BYTES`` is a single step: no other step fits beside it. Its key says so (``is_large``), and
 the process that runs the step before reads and plans it (``execution.parts``): opened, such a step can take many times
-the memory of its text, and no task would be settled meanwhile. A worker's main process never opens it: the reference
-names the tasks of the step, or else the rows of its nodes do, and the reference to the part behind stands beside it.
+the memory of its text, and no task would be settled meanwhile. A worker's main process never opens it. If the chain
+fails, the reference names the tasks of the step, and the reference to the part behind stands beside it. Where that
+would be too much, the key says so (``is_unnamed``), and the rows of the nodes tell.
 
 ``steps`` cuts, also a long chain of tasks that another producer has sent whole, behind its first step. The transaction
 that settles the last step of a part sends the first step of the next part, and one that fails a chain fails the parts
@@ -40,8 +41,8 @@ MOST_CHARACTERS = 32_000
 #: may be many tasks, and each gets the value.
 MOST_BYTES = 64 * 1024
 #: The most references side by side, and the most tasks that a reference names.
-_MOST_REFERENCES = _MOST_NAMED = 20
-_KEY, _LARGE = "rest:", "large-rest:"
+_MOST_REFERENCES = _MOST_NAMED = 5
+_KEY, _LARGE, _UNNAMED = "rest:", "large-rest:", "unnamed-rest:"
 
 
 def reference(key: str, named: Iterable[Unreachable] = ()) -> dict[str, Any]:
@@ -63,7 +64,12 @@ def is_reference(sig: Sig) -> bool:
 
 def is_large(key: str) -> bool:
     """Tell whether the Group row ``key`` has a step that no worker's main process opens."""
-    return key.startswith(_LARGE)
+    return key.startswith((_LARGE, _UNNAMED))
+
+
+def is_unnamed(key: str) -> bool:
+    """Tell whether the row ``key`` is large, and its reference does not say which tasks depend on the step before."""
+    return key.startswith(_UNNAMED)
 
 
 def is_planned_before(rest: Rest) -> bool:
@@ -76,9 +82,10 @@ def references(unreachable: Iterable[Unreachable]) -> list[str]:
     return [each.task_id for each in unreachable if each.name == NAME]
 
 
-def shortened(chain: list[Sig], keep: Callable[[str, str], None]) -> list[Sig]:
+def shortened(chain: list[Sig], keep: Callable[[str, str], None], beside: int = _MOST_REFERENCES) -> list[Sig]:
     """Return the part of ``chain`` that travels, the next step last; ``keep`` gets the key and the text of each other.
 
+    ``beside`` is the most references side by side.
     A chain that another program than taskq may read travels whole, and so does a chain with arguments that JSON
     can't carry: rows are JSON.
     """
@@ -93,13 +100,14 @@ def shortened(chain: list[Sig], keep: Callable[[str, str], None]) -> list[Sig]:
         return chain
     first, *others = _parts(texts)
     for part in reversed(others):
+        step = steps[part.start]
         large = sum(map(len, texts[part])) > MOST_BYTES
-        beside = large and len(refs) < _MOST_REFERENCES
-        inside = [] if beside else map(serializers.dumps_json, refs)
-        key = row_key(_LARGE if large else _KEY, end_of(steps[part.start]))
+        named = dependents_of(step) if large else []
+        is_named = large and len(named) <= _MOST_NAMED and len(refs) < beside
+        inside = () if is_named else map(serializers.dumps_json, refs)
+        key = row_key((_LARGE if is_named else _UNNAMED) if large else _KEY, end_of(step))
         keep(key, f"[{', '.join([*inside, *reversed(texts[part])])}]")
-        named = dependents_of(steps[part.start]) if large else []
-        refs = [*(refs if beside else ()), reference(key, named if len(named) <= _MOST_NAMED else ())]
+        refs = [*refs, reference(key, named)] if is_named else [reference(key)]
     return [*refs, *reversed(steps[first])] if others else chain
 
 
@@ -107,7 +115,8 @@ def cut(chain: Sequence[Sig], keep: Callable[[str, str], None]) -> Sequence[Sig]
     """Do ``shortened`` for a chain that another producer has sent whole, if it is long and of single tasks."""
     if len(chain) <= MOST_STEPS or not all(map(_is_frozen_task, chain)):
         return chain
-    return shortened([*chain], keep)
+    # These tasks have no nodes: the references name all.
+    return shortened([*chain], keep, len(chain))
 
 
 def _is_frozen_task(step: Sig) -> bool:

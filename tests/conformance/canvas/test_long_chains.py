@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from taskq import AsyncResult, chain, chord, group, states
-from taskq.models import Group, Message, Node, TaskRun
+from taskq.models import Binding, Exchange, Group, Message, Node, TaskRun
 from taskq.records import lineage
 from taskq.store.claim import claim
 from taskq.store.retention import expire_workflows
 from taskq.store.revoke import revoke
 from taskq.store.settle import settle
+from taskq.store.workflow_rows import DatabaseWorkflows
 from taskq.workflows import rests
 from tests.support.jobs import heard
 from tests.support.jobs.flows import (
@@ -185,6 +186,23 @@ def test_foreign_chain_ends_as_if_it_travelled_whole(alias: str, monkeypatch: py
         assert AsyncResult(good[-1]).get(timeout=1) == 7
     assert found[0] == found[1]
     assert bodies(alias) == 3, "of the chain that has failed in parts, for a retry"
+
+
+def test_foreign_chain_fails_in_parts(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DatabaseWorkflows, "most_dependents", 2)
+    chain = put_foreign(alias, "bad", add.name, boom.name, *[add.name] * 10)
+    WorkerHere(alias).work()
+    runs = dict(TaskRun.objects.using(alias).values_list("task_id", "state"))
+    assert [runs.get(task_id) for task_id in chain] == [states.SUCCESS, *[states.FAILURE] * 11]
+
+
+def test_step_for_an_exchange_goes_to_each_queue_once(alias: str) -> None:
+    Exchange.objects.using(alias).create(name="both", type="fanout")
+    for queue in ("one", "other"):
+        Binding.objects.using(alias).create(exchange="both", queue=queue, routing_key="")
+    chain(two, plus.clone().set(exchange="both"), plus, plus).apply_async()
+    WorkerHere(alias).work(1)
+    assert sorted(Message.objects.using(alias).values_list("queue", flat=True)) == ["one", "other"]
 
 
 @pytest.mark.parametrize("broken", [None, "", "[", "[{}]"], ids=["gone", "empty", "cut", "malformed"])

@@ -11,7 +11,7 @@ from taskq.canvas.signature import Signature
 from taskq.exceptions import NotRegistered
 from taskq.models import Group, Message, TaskRun
 from taskq.store.workflow_rows import DatabaseWorkflows
-from taskq.workflows import errbacks, parts
+from taskq.workflows import errbacks, parts, plan
 from tests.support.jobs import heard
 from tests.support.jobs.flows import boom, same
 from tests.support.stores import on_every_store
@@ -68,6 +68,12 @@ def test_errbacks_with_the_arguments_weigh_together(alias: str, monkeypatch: pyt
     assert list(sent) == [errbacks.TASK if count == 1 else errbacks.MANY]
 
 
+def test_many_errbacks_of_a_body_go_where_its_members_went(alias: str) -> None:
+    chord([boom.s().set(queue="other")], with_errbacks(same.s())).apply_async()
+    WorkerHere(alias, "other").work(1)
+    assert Message.objects.using(alias).get(name=errbacks.MANY).queue == "other"
+
+
 def test_dependents_of_a_task_that_never_ran_fail_in_parts(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "MOST_DEPENDENTS", 10)
     monkeypatch.setattr(parts, "_DEPENDENTS", 10)
@@ -86,7 +92,10 @@ def test_dependents_of_a_task_that_never_ran_fail_in_parts(alias: str, monkeypat
 
 
 @pytest.mark.parametrize("follower", ["callbacks", "errbacks"])
-def test_the_copies_of_a_value_for_many_followers_have_a_bound(alias: str, settings: Any, follower: str) -> None:
+def test_the_copies_of_a_value_for_many_followers_have_a_bound(
+    alias: str, settings: Any, monkeypatch: pytest.MonkeyPatch, follower: str
+) -> None:
+    monkeypatch.setattr(plan, "_ALWAYS", 0)
     settings.TASKQ_MAX_MESSAGE_SIZE = 10_000
     text = "x" * 6_000
     called: Any = [{"task": heard.new.name, "args": [], "kwargs": {}, "options": {"queue": "elsewhere"}}] * 30

@@ -87,9 +87,9 @@ def test_reference_behind_a_large_step_stands_beside_its_own() -> None:
 
 def test_few_references_stand_side_by_side() -> None:
     made = plan(large_steps(29))
-    assert travelling(made)[0] == [f"large-rest:{step}" for step in ids(1, 9)]
-    beside = [f"large-rest:{step}" for step in ids(10, 29)]
-    assert in_rows(made)["large-rest:s9"] == ["s9", *beside]
+    assert travelling(made)[0] == [*(f"large-rest:{step}" for step in ids(1, 3)), "unnamed-rest:s4"]
+    behind = [f"large-rest:{step}" for step in ids(25, 29)]
+    assert in_rows(made)["unnamed-rest:s24"] == ["s24", *behind]
 
 
 def test_chain_behind_a_group_is_in_no_message() -> None:

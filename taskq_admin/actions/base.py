@@ -34,15 +34,15 @@ class Who:
     """Who acts: a user of the site, and the reason if one was given.
 
     ``request`` has the user and the site. ``since`` is when the page was shown on which it was asked for, by the clock
-    of the database: what was run again as new since then, by a second press too, is not run again as new. ``many`` says
-    that a task does it, a part of many at a time.
+    of the database: what was run again as new since then, by a second press too, is not run again as new. ``bulk`` is
+    the action that a bulk task does, a part of many at a time, such as ``node.revoke``; empty if no task acts.
     """
 
     user: Any
     reason: str = ""
     request: HttpRequest | None = None
     since: datetime | None = None
-    many: bool = False
+    bulk: str = ""
 
     def may(self, of: str, key: str) -> bool:
         """Tell whether the user may do another action too."""

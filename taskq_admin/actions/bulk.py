@@ -124,7 +124,7 @@ def begin(action: Action, wanted: Wanted, data: Mapping[str, Any], who: Who, sit
     """Send the bulk task; return its row, unsaved if it has none yet.
 
     Raises ``ValueError`` for arguments to replace that are sensitive: they would stand in its row. And for an action
-    that the task could not do, or that the task itself asks for: it would begin one after the other.
+    that the task could not do, or that a task which does the same asks for: it would begin one after the other.
     """
     from taskq_admin.tasks import bulk
 
@@ -157,8 +157,12 @@ def _refuse_endless(action: Action, who: Who) -> None:
     if action.of != "taskrun" and action.on_tasks is None and action.in_steps is None:
         text = _("The action %(name)s has neither on_tasks nor in_steps, so no task can do it for as many as this.")
         raise ValueError(text % {"name": action.name})
-    if who.many:
-        raise ValueError(_("A task that acts on many begins no other one."))
+    if who.bulk == _name_of(action):
+        raise ValueError(_("A task that acts on many begins no other one that does the same."))
+
+
+def _name_of(action: Action) -> str:
+    return f"{action.of}.{action.key}"
 
 
 def _refuse_sensitive(values: Mapping[str, Any]) -> None:
@@ -232,7 +236,7 @@ def _permitted(job: Job) -> tuple[Action, Who, Wanted]:
     allowed = user is not None and pages.admin_site.has_permission(request)
     if action is None or not allowed or not is_permitted(request, action):
         raise PermissionDenied(_("%(user)s may not do this (any more).") % {"user": job.by})
-    who = Who(user, job.reason, request, since=job.began, many=True)
+    who = Who(user, job.reason, request, since=job.began, bulk=_name_of(action))
     return action, who, pages.allowed(request, job.wanted)[0]
 
 

@@ -93,7 +93,7 @@ def _again(ids: Sequence[str], who: Who, *, new: bool = False, **changes: Any) -
     """
     options = {"new": new, "since": who.since if new else None, "by": who.name, "reason": who.reason, **changes}
     try:
-        if len(ids) == 1 and not who.many:
+        if len(ids) == 1 and not who.bulk:
             return _ran(control.retry(ids[0], **options), who)
         return counted("rerun" if new else "retried", control.retry_many(ids, **options))
     except (TypeError, KombuError) as error:  # what was typed is of a wrong kind, or can't be sent

@@ -47,7 +47,7 @@ def _refusal(run: TaskRun) -> str:
     rows = TaskRun.objects.using(settings.DATABASE).filter(pk=run.pk)
     end = rows.values_list(Right("arguments", _TAIL), flat=True).first()
     if not end and runs.never_ran(run):
-        return _("It never ran: retry the task that failed before it, or the workflow, and it follows.")
+        return _("It never ran, so its arguments are not here: if a task before it can be retried, it follows.")
     if not end:
         return _("The arguments of this task were not kept.")
     if _MASKED.search(end):

@@ -16,6 +16,7 @@ from taskq.models import QueuePause, Worker
 from taskq_admin.badges import short
 
 from . import durations, workers
+from .capped import CappedCount
 from .queues import QueueLoad, Schedule
 from .times import Failing
 
@@ -39,17 +40,17 @@ class Notice:
     query: str = ""
 
 
-def of_queues(loads: list[QueueLoad], with_readers: bool) -> list[Notice]:
+def of_queues(loads: list[QueueLoad], with_readers: bool, *, capped: bool = False) -> list[Notice]:
     """Return what is to be said of queues; ``with_readers`` also that nobody takes from one.
 
-    ``FEW`` of each, and how many more.
+    ``FEW`` of each, and how many more; ``capped`` says that there are more queues than ``loads``.
     """
     paused = [load.pause for load in loads if load.pause is not None]
     unread = [load for load in loads if load.pause is None and load.waiting and not load.read and with_readers]
     found = list(map(_paused, paused[:FEW]))
     if (more := len(paused) - FEW) > 0:
         text = ngettext("%(count)s more queue is paused.", "%(count)s more queues are paused.", more)
-        found.append(Notice(text % {"count": more}, "queue"))
+        found.append(Notice(text % {"count": CappedCount(more, capped)}, "queue"))
     found += map(_unread, unread[:FEW])
     if (more := len(unread) - FEW) > 0:
         text = ngettext(
@@ -57,7 +58,7 @@ def of_queues(loads: list[QueueLoad], with_readers: bool) -> list[Notice]:
             "%(count)s more queues have messages, and no living worker takes from them.",
             more,
         )
-        found.append(Notice(text % {"count": more}, "queue"))
+        found.append(Notice(text % {"count": CappedCount(more, capped)}, "queue"))
     return found
 
 

@@ -76,7 +76,7 @@ class Contents:
 
 
 def never_ran(run: TaskRun) -> bool:
-    """Tell whether a task failed with one that it was to follow: such a one was never put into a queue."""
+    """Tell whether a task of a workflow failed before it was sent: such a one was never put into a queue."""
     return run.state == states.FAILURE and not run.queue and run.started_at is None
 
 

@@ -55,7 +55,7 @@ def _finished(begun: str, run: TaskRun, starts: Sequence[Try]) -> str:
 def _now(run: TaskRun) -> tuple[str, datetime | None, dict[str, str]]:
     """Return what the sentence begins with, since when that is, and what else is put in."""
     if run.finished_at is not None and runs.never_ran(run):
-        return _("Never ran: a task before it in its workflow failed %(time)s ago"), run.finished_at, {}
+        return _("Never ran: it failed %(time)s ago, before it was sent"), run.finished_at, {}
     if run.finished_at is not None:
         text = str(_ENDED.get(run.state) or _("Ended %(time)s ago as %(state)s"))
         return text, run.finished_at, {"state": short(run.state)}

@@ -53,8 +53,8 @@ class Summary:
 
     @property
     def state(self) -> str:
-        """One word for all of it."""
-        return state_of(self.counts)
+        """One word for all of it, or nothing, as of ``state_of``."""
+        return state_of(self.counts, self.more)
 
 
 @dataclass(frozen=True, slots=True)

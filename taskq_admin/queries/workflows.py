@@ -54,12 +54,17 @@ def part_of(state: str) -> str:
     return _PARTS.get(state, RUNNING)
 
 
-def state_of(counts: Mapping[str, int]) -> str:
-    """Return one word for all of a workflow, from how many tasks there are of each part."""
+def state_of(counts: Mapping[str, int], more: bool) -> str:
+    """Return one word for all of a workflow, from how many tasks there are of each part.
+
+    Nothing if that can't be told: there are ``more`` tasks than were counted, and all of these have ended.
+    """
     if counts.get(RUNNING):
         return states.STARTED
     if counts.get(WAITING):
         return states.PENDING
+    if more:
+        return ""
     return states.FAILURE if counts.get(FAILED) else states.SUCCESS
 
 
@@ -145,8 +150,8 @@ class Workflow:
 
     @property
     def state(self) -> str:
-        """One word for all of it."""
-        return state_of(self.counts)
+        """One word for all of it, or nothing, as of ``state_of``."""
+        return state_of(self.counts, self.more)
 
     @property
     def ended(self) -> bool:

@@ -100,7 +100,7 @@ def _add_queues(context: dict[str, Any], found: queues.Overview, with_readers: b
     waits = [load.oldest for load in found.queues if load.oldest is not None]
     context["queues"] = found.queues
     context["tiles"].append(Tile(_("Oldest wait"), durations.words(max(waits)) if waits else "-", "queue"))
-    context["notices"] += attention.of_queues(found.queues, with_readers)
+    context["notices"] += attention.of_queues(found.queues, with_readers, capped=found.more)
 
 
 def _add_workers(context: dict[str, Any], every: Iterable[Worker]) -> None:

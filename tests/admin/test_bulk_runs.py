@@ -170,3 +170,20 @@ def test_an_action_of_ones_own_that_calls_taskqs_begins_no_task_after_the_other(
     begun = TaskRun.objects.filter(name="taskq_admin.bulk")
     assert [each.state for each in begun] == (["FAILURE"] if has_steps else [])
     assert Message.objects.filter(queue="flow").count() == 25
+
+
+def test_another_action_whose_bulk_task_revokes_a_large_workflow_begins_a_task_for_that(
+    admin_user: User, large: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def steps(wanted: Wanted, data: Any, who: Who) -> Any:
+        return 1, iter([lambda: (1, revoke([large], data, who).counts)])
+
+    monkeypatch.setitem(ACTIONS, ("taskrun", "revoke"), ACTIONS["taskrun", "revoke"])
+    own = define("taskrun", "revoke", "Revoke", "revoke_taskrun", revoke, in_steps=steps)
+    register(own)
+    bulk.begin(own, Wanted(root=large), {}, Who(admin_user), "admin")
+    work([])
+    work([])
+    begun = TaskRun.objects.filter(name="taskq_admin.bulk").order_by("id")
+    assert [each.state for each in begun] == ["SUCCESS", "SUCCESS"]
+    assert not Message.objects.filter(queue="flow").exists()

@@ -130,6 +130,15 @@ def test_many_queues_alike_leave_room_for_the_rest(admin_client: Client, make_me
     assert "3 more queues are paused." in page
 
 
+def test_queues_beyond_those_that_are_read_are_not_counted(
+    admin_client: Client, make_messages: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queues, "MANY", attention.FEW + 1 + 3)  # the default queue is read too
+    for number in range(attention.FEW + 4):
+        make_messages(f"tpyo-{number}")
+    assert "3+ more queues have messages, and no living worker takes from them." in text(admin_client)
+
+
 def test_all_pages_of_the_section_are_linked_above_the_overview(
     admin_client: Client, staff_client: Callable[..., Client]
 ) -> None:

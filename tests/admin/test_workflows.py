@@ -250,6 +250,25 @@ def test_large_workflow_in_the_list_is_counted_by_its_groups(make_nodes: Any, mo
     assert (small.root_id, small.total) == ("small", 2)
 
 
+def test_a_workflow_that_was_not_read_whole_has_no_state_if_all_that_was_read_has_ended(
+    admin_client: Client, make_nodes: Any, make_run: Callable[..., TaskRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that was not read may run."""
+    make_nodes("a", ("a", "", ""), ("b", "", "a"))
+    make_run("a", state="SUCCESS")
+    make_run("b", state="STARTED")
+    monkeypatch.setattr(workflows, "MOST", 1)
+    monkeypatch.setattr(workflow_list, "STATES", 1)
+    page, listed = admin_client.get(PAGE, {"root": "a"}), admin_client.get(LIST)
+    assert '<span id="taskq-state" data-taskq-fragment></span>' in page.content.decode()
+    assert '<td data-label="State"></td>' in listed.content.decode()
+    assert admin_client.get(LIST, {"format": "json"}).json()["rows"][0]["state"] == ""
+    TaskRun.objects.filter(task_id="a").update(state="STARTED")
+    found = workflows.find("a")
+    assert found is not None
+    assert (found.more, found.state) == (True, states.STARTED)
+
+
 def test_list_and_page_need_the_permission(staff_client: Callable[..., Client], make_nodes: Any) -> None:
     make_nodes("a", ("a", "", ""))
     client = staff_client("view_taskrun", "view_group", "change_node", "delete_node")

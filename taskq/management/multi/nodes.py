@@ -77,7 +77,7 @@ def expand_for(node: str, template: str, keep: str = "iI") -> str:
     def kept(match: re.Match[str]) -> str:
         if match[1] == "N":  # Celery's other word for the short name
             return "%n"
-        return f"%{match[0]}" if match[1] in keep else match[0]
+        return match[0].replace("%", "%%") if match[1] in keep else match[0]
 
     return expand(re.sub(r"%(.)", kept, template), node)
 

@@ -49,5 +49,9 @@ def node_name(given: str | None) -> str:
     host = hostname()
     name = expand(template, f"{host.partition('.')[0]}@{host}")
     if not _NODE.fullmatch(name) or len(name) > 255:
-        raise ValueError(f"-n: {name!r:.300} is not the name of a node, such as w1 or w1@host.")
+        where = "TASKQ_NAMESPACE" if given is None else "-n"
+        raise ValueError(
+            f"{where}: {name!r:.300} is not the name of a node, such as w1 or w1@host, "
+            "without commas, blanks or a second @."
+        )
     return name

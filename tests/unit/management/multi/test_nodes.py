@@ -119,6 +119,13 @@ def test_number_of_the_process_is_left_to_the_worker(template: str, expected: st
     assert expand_for("w1@a", template) == expected
 
 
+@pytest.mark.parametrize(
+    ("template", "kept"), [("%%n", "%%n"), ("%%N", "%%N"), ("%n%%.log", "w1%%.log"), ("%i%%I", "%i%%I")]
+)
+def test_what_the_worker_expands_once_more_is_kept_for_it(template: str, kept: str) -> None:
+    assert expand_for("w1@a", template, "iI%") == kept
+
+
 def test_files_are_found_as_the_worker_finds_them(tmp_path: Path) -> None:
     (node,) = nodes("w1@a.b")
     assert (node.pidfile, node.logfile) == (Path.cwd() / "w1.pid", Path.cwd() / "w1.log")

@@ -31,13 +31,18 @@ def test_node_name_gets_default_name_host_and_expansions(given: str | None, name
 
 @pytest.mark.parametrize("given", ["@h", "a@", "a@b@c", "a b", "a\nb", "a,b", "a@b,c", "l" * 300])
 def test_what_is_no_name_is_refused(given: str) -> None:
-    with pytest.raises(ValueError, match="is not the name of a node"):
+    with pytest.raises(ValueError, match=r"^-n: .* is not the name of a node, .* without commas"):
         nodenames.node_name(given)
 
 
 def test_node_name_defaults_to_the_namespace() -> None:
     with override_settings(TASKQ_NAMESPACE="celery"):
         assert nodenames.node_name(None) == "celery@box.example.com"
+
+
+def test_a_namespace_that_is_no_name_is_refused_by_its_own_name() -> None:
+    with override_settings(TASKQ_NAMESPACE="a,b"), pytest.raises(ValueError, match=r"^TASKQ_NAMESPACE: 'a,b@box"):
+        nodenames.node_name(None)
 
 
 @pytest.mark.parametrize(

@@ -138,8 +138,7 @@ class Advance:
         may_run_again = is_body or s.state == states.FAILURE
         failing = Pending(key="", error=error, root_id=s.root_id, task_id=s.task_id, may_run_again=may_run_again)
         unreachable, of_node = self._dependents(s.follow_ups.unreachable, failing)
-        group_id = of_node or group_id
-        unreachable = self._first_part(unreachable, failing)
+        group_id, unreachable = of_node or group_id, self._first_part(unreachable, failing)
         self._fail(unreachable, error, s.root_id, uncounted_in=s.task_id if is_body else "", queue=s.queue)
         for sent in s.follow_ups.groups:
             self._note_queue(sent.group_id, s.queue)

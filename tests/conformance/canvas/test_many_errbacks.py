@@ -68,10 +68,11 @@ def test_errbacks_with_the_arguments_weigh_together(alias: str, monkeypatch: pyt
     assert list(sent) == [errbacks.TASK if count == 1 else errbacks.MANY]
 
 
-def test_many_errbacks_of_a_body_go_where_its_members_went(alias: str) -> None:
-    chord([boom.s().set(queue="other")], with_errbacks(same.s())).apply_async()
-    WorkerHere(alias, "other").work(1)
-    assert Message.objects.using(alias).get(name=errbacks.MANY).queue == "other"
+def test_many_errbacks_of_a_body_go_where_its_members_went(alias: str, settings: Any) -> None:
+    settings.TASKQ_DEFAULT_QUEUE = "unread"
+    chord([boom.s().set(queue="taskq")], with_errbacks(same.s())).apply_async()
+    WorkerHere(alias).work(1)
+    assert Message.objects.using(alias).get(name=errbacks.MANY).queue == "taskq"
 
 
 def test_dependents_of_a_task_that_never_ran_fail_in_parts(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:

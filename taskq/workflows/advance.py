@@ -272,7 +272,7 @@ class Advance:
         ``queue`` is that of the task which they would have followed.
         """
         # A message and a chain may both lead to a task: it counts once.
-        by_id = {each.task_id: each for each in unreachable}
+        by_id = {each.task_id: each for each in unreachable if each != LOOK_UP_IN_ROWS}
         if not by_id:
             return set()
         final = self._store.fail([_failure(by_id[task_id], error, root_id) for task_id in sorted(by_id)])

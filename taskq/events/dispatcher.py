@@ -39,7 +39,7 @@ _LONG = 2_000
 _ZLIB = "application/x-gzip"
 #: Messages that are kept, at most, while they can't be sent, and for how many seconds: as in the queue of a monitor.
 _MOST_UNSENT, _KEPT = 20, 5.0
-#: Noted tasks at most: what comes while so many wait is dropped.
+#: Events at most that wait to be sent: what comes while so many wait is dropped.
 _MOST_NOTED = 20_000
 
 #: Makes events of a batch that was noted at a time: their texts, as in ``layout``.
@@ -58,7 +58,7 @@ class Dispatcher:
         #: Whether somebody hears events; read by all threads.
         self.heard = False
         self._looked = 0.0
-        self._noted: deque[tuple[Make, Any, int, float]] = deque()
+        self._noted: deque[list[str]] = deque()
         self._waiting = 0
         self._gathering = False
         #: Whether many events were gathered last.
@@ -67,7 +67,7 @@ class Dispatcher:
         self._unsent: deque[tuple[Any, str]] = deque(maxlen=_MOST_UNSENT)
         #: When the connection was found to be gone; 0 while it is there.
         self._gone = 0.0
-        #: The ids of messages whose ``task-started`` was sent.
+        #: The ids of messages whose ``task-started`` was sent. Threads that note ends change it too, an id at a time.
         self._started: set[int] = set()
         self._signals: dict[int, str] = {}
         #: Whether the worker ends. Its last tasks may take a while, and events of them are sent still.
@@ -116,8 +116,14 @@ class Dispatcher:
     def _note(self, make: Make, batch: Any, count: int) -> None:
         if self.heard:
             if count and self._waiting < _MOST_NOTED:
-                self._waiting += count
-                self._noted.append((make, batch, count, clock.now()))
+                # At once: what a busy worker keeps until the texts are sent costs it more than to make them.
+                try:
+                    events = [*make(batch, layout.moment(clock.now()))]
+                except Exception as error:  # the others are sent all the same
+                    log_lines.events_not_sent(error)
+                    return
+                self._waiting += len(events)
+                self._noted.append(events)
                 self._gather()
         elif time.monotonic() - self._looked > _LOOK:
             self._looked = time.monotonic()
@@ -200,12 +206,9 @@ class Dispatcher:
             self._look()
         events: list[str] = []
         while self._noted:
-            make, batch, count, at = self._noted.popleft()
-            self._waiting -= count
-            try:
-                events += make(batch, layout.moment(at))
-            except Exception as error:  # the others are sent all the same
-                log_lines.events_not_sent(error)
+            noted = self._noted.popleft()
+            self._waiting -= len(noted)
+            events += noted
         if self.heard:
             events += self._begun()
             self._many = len(events) >= _MANY
@@ -254,7 +257,7 @@ class Dispatcher:
             "loadavg": [round(load, 2) for load in os.getloadavg()],
         }
 
-    # -- events of batches
+    # -- the texts of events, made on the thread that notes them
 
     def _received(self, requests: Sequence[Request], at: str) -> Iterable[str]:
         # A message may come a second time, after its process was lost.

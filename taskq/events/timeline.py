@@ -44,7 +44,7 @@ class Timeline(Duty):
         self._store = store
         self._lease = lease
         #: What was received, with times of both clocks: batches, as they came.
-        self._received: deque[tuple[float, float, Sequence[Any]]] = deque(maxlen=_MOST)
+        self._received: deque[tuple[float, float, Sequence[tuple[int, str]]]] = deque(maxlen=_MOST)
         #: What is to be written.
         self._moments: deque[Moment] = deque(maxlen=_MOST)
         self._signals: dict[int, str] = {}
@@ -55,7 +55,9 @@ class Timeline(Duty):
         """Note requests that were received."""
         if requests:
             first = not self._received
-            self._received.append((time.monotonic(), clock.now(), requests))
+            # Not the requests: what a busy worker keeps for a while costs it more than what it copies.
+            ids = [(request.message.id, request.message.task_id) for request in requests]
+            self._received.append((time.monotonic(), clock.now(), ids))
             if first:
                 self._store.calls.wake()
 
@@ -95,12 +97,14 @@ class Timeline(Duty):
     def _receipts(self) -> Iterable[Moment]:
         """Take what was received long enough ago; return those receipts that are written."""
         due = time.monotonic() - _GATHERED
-        found: list[tuple[float, Any]] = []
+        found: list[tuple[float, int, str]] = []
         while self._received and self._received[0][0] <= due:
-            _, at, requests = self._received.popleft()
-            found += [(at, request.message) for request in requests]
+            _, at, ids = self._received.popleft()
+            found += [(at, message_id, task_id) for message_id, task_id in ids]
         few = len(found) <= _FEW
-        return [Moment(m.task_id, "received", at) for at, m in found if few or self._lease.holds(m.id)]
+        return [
+            Moment(task_id, "received", at) for at, message_id, task_id in found if few or self._lease.holds(message_id)
+        ]
 
     def _write(self, batch: Sequence[Moment]) -> None:
         try:

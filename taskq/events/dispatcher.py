@@ -1,7 +1,7 @@
 """The dispatcher sends the events of one worker, on the thread of remote control.
 
 Other threads only note what has happened, a batch at a time, and only while events of tasks are on and somebody hears
-them. The noted batches become messages every ``_GATHERED`` seconds, each a list of events.
+them. The texts of the events are made at once, and become messages every ``_GATHERED`` seconds, each a list of events.
 """
 
 from __future__ import annotations
@@ -285,7 +285,11 @@ class Dispatcher:
         if report.event.startswith("task-"):
             yield text
         else:
-            self._add(self._stamp.message([text])[1:-1], report.event.replace("-", "."))
+            self._node.remote.post(self._add_other, text, report.event.replace("-", "."))
+
+    def _add_other(self, text: str, key: str) -> None:
+        """Have an event sent in a message of its own: one of another type than those of tasks."""
+        self._add(self._stamp.message([text])[1:-1], key)
 
     def _begun(self) -> Iterable[str]:
         """Yield ``task-started`` of those tasks that run now and were not told of: the heads of the slots' loads."""

@@ -59,7 +59,7 @@ class Desk:
         self.now = 100.0
         monkeypatch.setattr(names, "is_heard", lambda *args: self.heard)
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
-        self.remote = SimpleNamespace(link=None, post=lambda call: call())
+        self.remote = SimpleNamespace(link=None, post=lambda call, *args: call(*args))
         node: Any = SimpleNamespace(options=SimpleNamespace(name="w@h"), remote=self.remote)
         self.dispatcher = Dispatcher(node, None)
         monkeypatch.setattr(self.dispatcher, "_begun", list)

@@ -44,7 +44,8 @@ class Pending:
 
     ``error`` is the exception as data with which the tasks in the parts fail, ``None`` if the parts have messages to
     send. ``task_id`` is the task or group that failed: if a part can't be read, its dependents are looked up.
-    ``may_run_again`` says that it failed itself, and so may be retried.
+    ``may_run_again`` says that it failed itself, and so may be retried. ``after`` is the position behind which the
+    values of members of the group ``key`` are deleted that were kept for its body only; ``None`` for parts.
     """
 
     key: str
@@ -52,6 +53,7 @@ class Pending:
     root_id: str = ""
     task_id: str = ""
     may_run_again: bool = False
+    after: int | None = None
 
     @property
     def row(self) -> NewGroup:

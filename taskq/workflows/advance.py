@@ -18,7 +18,7 @@ from kombu.utils.json import loads
 from taskq import states
 from taskq.conf import settings
 from taskq.exceptions import ChordError, SignatureMismatch, TaskRevokedError
-from taskq.messages.exception_data import encode_exception, repr_of
+from taskq.messages.exception_data import encode_exception, repr_of, shared
 from taskq.messages.parking import home
 from taskq.records import LOOK_UP_IN_ROWS, End, Envelope, FollowUps, Settlement, Unreachable
 
@@ -54,8 +54,7 @@ def work_off(store: WorkflowStore, pending: Pending) -> list[str]:
 def work_off_singly(store: WorkflowStore, pending: Pending, error: str) -> list[str]:
     """Work off a part that the database refuses: each of its messages becomes a part, and one that is alone fails.
 
-    ``error`` is the exception as data with which it fails. Returns the ids of the tasks that ended. Raises if the part
-    can't be read, or has no messages to send.
+    ``error`` is the exception as data with which it fails. Raises if the part can't be read, or has none to send.
     """
     batch = Advance(store)
     batch.send_singly(pending, error)
@@ -135,8 +134,7 @@ class Advance:
     def _end_dependents(self, s: Settlement) -> None:
         error, is_body = s.result or "{}", s.name == large_bodies.TASK
         group_id = s.group_id if s.member else ""
-        may_run_again = is_body or s.state == states.FAILURE
-        failing = Pending(key="", error=error, root_id=s.root_id, task_id=s.task_id, may_run_again=may_run_again)
+        failing = Pending("", shared(error), s.root_id, s.task_id, is_body or s.state == states.FAILURE)
         unreachable, of_node = self._dependents(s.follow_ups.unreachable, failing)
         group_id, unreachable = of_node or group_id, self._first_part(unreachable, failing)
         self._fail(unreachable, error, s.root_id, uncounted_in=s.task_id if is_body else "", queue=s.queue)
@@ -194,19 +192,20 @@ class Advance:
             unreachable = [*others, *self._in_rests(keys, failing)]
         return [each for each in unreachable if each.name != rests.NAME]
 
-    def _in_rests(self, keys: Collection[str], failing: Pending) -> Sequence[Unreachable]:
+    def _in_rests(self, keys: set[str], failing: Pending) -> Sequence[Unreachable]:
         """Return the dependents in rests; the sentinel is one of them if the nodes have to tell."""
-        bodies = self._read(keys, failing)
-        texts = [body.body for body in bodies if body.body and not rests.is_large(body.group_id)]
+        large = {key: failing.may_run_again for key in keys if rests.is_large(key)}
+        self._store.end_bodies(large)  # they are not read: their steps may be of many megabytes each
+        texts = [body.body for body in self._read(keys - large.keys(), failing) if body.body]
         try:
             found = [each for text in texts for each in dependents({"chain": loads(text)})]
         except Exception:
             log_lines.rest_unreadable(min(keys))
             return [LOOK_UP_IN_ROWS]
-        all_read = len(texts) == len(keys) - sum(map(rests.is_large, keys))
+        all_read = len(texts) == len(keys) - len(large)
         return found if all_read and not any(map(rests.is_unnamed, keys)) else [*found, LOOK_UP_IN_ROWS]
 
-    def _read(self, keys: Collection[str], failing: Pending) -> Sequence[Body]:
+    def _read(self, keys: set[str], failing: Pending) -> Sequence[Body]:
         """Return rests and parts that fail. A retry needs the rests again; parts are copies of what a message has."""
         kept = [key for key in keys if failing.may_run_again and not is_part(key)]
         others = [key for key in keys if key not in kept]
@@ -214,9 +213,9 @@ class Advance:
         return [*found, *self._store.failed_bodies(kept)] if kept else found
 
     def fail_part(self, pending: Pending, error: str) -> None:
-        """Fail the tasks in the next parts. If all of them had ended, the rows refer in a circle: the work ends."""
+        """Fail the next part. If all tasks of a rest had ended, it refers to itself, as no part does: the work ends."""
         unreachable, _ = self._dependents([Unreachable(pending.key, rests.NAME)], pending)
-        if not self._fail(unreachable, error, pending.root_id, uncounted_in=pending.task_id):
+        if not (self._fail(unreachable, error, pending.root_id, uncounted_in=pending.task_id) or is_part(pending.key)):
             self._pending.clear()
 
     def send_part(self, pending: Pending) -> None:
@@ -247,7 +246,7 @@ class Advance:
     def _fail_message(self, e: Envelope, error: str, root_id: str) -> None:
         """Fail the task of a message that can't be written, and its dependents."""
         log_lines.message_not_written(e)
-        failing = Pending(key="", error=error, root_id=root_id, task_id=e.task_id)
+        failing = Pending("", shared(error), root_id, e.task_id)
         unreachable, _ = self._dependents(followups.unreachable_of(FollowUps([e])), failing)
         # The database may have refused the name.
         shown = [replace(each, name=each.name[:255].replace("\x00", "")) for each in unreachable]
@@ -275,6 +274,7 @@ class Advance:
         by_id = {each.task_id: each for each in unreachable if each != LOOK_UP_IN_ROWS}
         if not by_id:
             return set()
+        error = shared(error, len(by_id))
         final = self._store.fail([_failure(by_id[task_id], error, root_id) for task_id in sorted(by_id)])
         self.ended += sorted(final)
         for each in by_id.values():
@@ -380,7 +380,7 @@ class Advance:
     def _fail_body(self, body: Body, error: str) -> None:
         queue = home(self._queues.get(body.group_id, ""))
         found = followups.of_failed_body(body.body, error, queue) if body.body else FollowUps()
-        failing = Pending(key="", error=error, root_id=body.root_id, task_id=body.group_id, may_run_again=True)
+        failing = Pending("", shared(error), body.root_id, body.group_id, may_run_again=True)
         # If the body can't be read, the nodes say which tasks wait for the group.
         unreachable, _ = self._dependents(found.unreachable or [LOOK_UP_IN_ROWS], failing)
         found = sendable_errbacks(self._store, replace(found, unreachable=unreachable))

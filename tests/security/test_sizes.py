@@ -211,7 +211,7 @@ def stop_parts(alias: str) -> None:
     """Delete the parts that are left to do, if there are any."""
     rows = Group.objects.using(alias)
     pending = rows.filter(group_id__startswith="pending:")
-    # Whoever sends a part has locked its pending row, and writes the next one: there is one until nobody sends any more.
+    # Whoever sends a part has locked its pending row, and writes the next one: none is left once nobody sends.
     wait_until(lambda: pending.delete() and not pending.exists(), what="no part to be sent")
     rows.filter(group_id__startswith="part:").delete()
 

@@ -67,7 +67,7 @@ def revoked(state: WorkerState, **_: Any) -> Pending:
     return state.on_store(all_of_them)
 
 
-@inspect_command(variadic="ids", signature="[id1 [id2 [... [idN]]]]")
+@inspect_command(variadic="ids", signature="<id1> [id2 [... [idN]]]")
 def query_task(state: WorkerState, ids: Any = (), **_: Any) -> Any:
     """Find tasks by id: active, reserved or scheduled. Those that no worker holds are missing."""
     given = [ids] if isinstance(ids, str) else ids or ()

@@ -22,7 +22,7 @@ from taskq.worker.loop.request import Request
 from taskq.worker.pools.registry import WITH_CHILDREN
 
 
-@control_command(variadic="task_id", signature="[id1 [id2 [... [idN]]]]")
+@control_command(variadic="task_id", signature="<id1> [id2 [... [idN]]]")
 def revoke(
     state: WorkerState,
     task_id: Any,
@@ -48,13 +48,13 @@ def revoke(
     return reply if written else _write(state, batches, name, reply)
 
 
-@control_command(args=[("signal", str)], variadic="task_id", signature="<signal> [id1 [id2 [... [idN]]]]")
+@control_command(args=[("signal", str)], variadic="task_id", signature="<signal> <id1> [id2 [... [idN]]]")
 def terminate(state: WorkerState, signal: str | int | None = None, task_id: Any = (), **more: Any) -> Any:
     """Revoke tasks by id, and end those that run by a signal."""
     return revoke(state, task_id, **more | {"terminate": True, "signal": signal})
 
 
-@control_command(variadic="headers", signature="[key1=value1 [key2=value2 [... [keyN=valueN]]]]")
+@control_command(variadic="headers", signature="<key1=value1> [key2=value2 [... [keyN=valueN]]]")
 def revoke_by_stamped_headers(
     state: WorkerState,
     headers: Any,

@@ -21,7 +21,6 @@ from tests.support.waiting import wait_until
 
 from .visitor import Visitor
 
-pytestmark = pytest.mark.timeout(180)
 EVERY_SECOND = "[data-taskq-refresh] select"
 #: The priority of tasks that pass by what the shop has sent.
 SOON = 9

@@ -11,7 +11,7 @@ from pprint import pformat
 from textwrap import indent
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, OutputWrapper
+from django.core.management.base import CommandError, OutputWrapper
 from django.db import DatabaseError
 
 from taskq import control
@@ -20,6 +20,7 @@ from taskq.control import broadcast, registry
 from taskq.control.registry import Command as RemoteCommand
 from taskq.log_escapes import escaped
 from taskq.management import arguments
+from taskq.management.short import ShortCommand
 
 #: The functions behind the commands that hold whether a worker runs or not.
 REVOKING: dict[str, Callable[..., Any]] = {
@@ -40,7 +41,7 @@ def nobody_answered() -> CommandError:
     return CommandError("No nodes replied within time constraint", returncode=UNAVAILABLE)
 
 
-class RemoteBase(BaseCommand):
+class RemoteBase(ShortCommand):
     """A management command that asks workers."""
 
     requires_system_checks = []

@@ -7,19 +7,22 @@ also while the database is away.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskq import rates
 from taskq.calls.registry import tasks
 from taskq.control import revoking, stamps
 from taskq.control.pending import Pending
 from taskq.control.registry import control_command
-from taskq.control.state import WorkerState
 from taskq.messages.protocol.options import is_limit
 from taskq.store import rates as rates_store
 from taskq.store.revoke import revoke as write_revoked
-from taskq.worker.loop.request import Request
 from taskq.worker.pools.registry import WITH_CHILDREN
+
+if TYPE_CHECKING:
+    # The management commands read the commands too, and need nothing of a worker.
+    from taskq.control.state import WorkerState
+    from taskq.worker.loop.request import Request
 
 
 @control_command(variadic="task_id", signature="<id1> [id2 [... [idN]]]")

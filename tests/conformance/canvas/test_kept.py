@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from taskq import chord, states
 from taskq.exceptions import CannotRetry
-from taskq.models import KeptMessage, Node, TaskRun
+from taskq.models import Group, KeptMessage, Message, Node, TaskRun
 from taskq.store import retry_workflow
-from tests.support.jobs.flows import fragile, same
+from tests.support.jobs.flows import fragile, mended, same
 
 from .conftest import retry_one
-from .test_retried import a, broken, plus, two, work
+from .test_retried import a, broken, plus, state_of, two, work
 
 __all__ = ["broken"]
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -46,3 +48,34 @@ def test_the_message_of_an_earlier_task_of_the_same_id_is_not_sent_again(alias: 
     assert retry_workflow.kept_among(["a"], alias) == set()
     with pytest.raises(CannotRetry, match="was not kept"):
         retry_one("a", alias=alias)
+
+
+def change_headers(alias: str, **headers: Any) -> None:
+    kept = KeptMessage.objects.using(alias).get()
+    kept.headers = json.dumps(json.loads(kept.headers) | headers)
+    kept.save(using=alias)
+
+
+def test_a_kept_message_is_sent_as_a_first_try_that_does_not_expire(alias: str) -> None:
+    (a() | plus).apply_async()
+    work(alias)
+    change_headers(alias, retries=2, expires="2020-01-01T00:00:00+00:00")
+    mended.add("a")
+    retry_one("a", alias=alias)
+    assert json.loads(Message.objects.using(alias).get().headers)["retries"] == 0
+    work(alias)
+    assert state_of(alias, "a") == states.SUCCESS
+
+
+@pytest.mark.parametrize("headers", [{}, {"root_id": None}], ids=["own", "foreign"])
+def test_a_task_waits_until_what_was_to_follow_it_has_failed(alias: str, headers: dict[str, Any]) -> None:
+    (a() | plus).apply_async()
+    work(alias)
+    change_headers(alias, **headers)
+    parts = Group.objects.using(alias)
+    parts.create(group_id="pending:x", size=0, remaining=0, root_id="a", created_at=datetime.now(UTC))
+    with pytest.raises(CannotRetry, match="still failing") as error:
+        retry_one("a", alias=alias)
+    assert error.value.reason == "unfinished"
+    parts.all().delete()
+    assert retry_one("a", alias=alias).task_id == "a"

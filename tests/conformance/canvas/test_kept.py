@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from taskq import chord, states
+from taskq import chord, control, states
+from taskq.calls import never_again
 from taskq.exceptions import CannotRetry
+from taskq.messages.parking import parking
 from taskq.models import Group, KeptMessage, Message, Node, TaskRun
 from taskq.store import retry_workflow
 from tests.support.jobs.flows import fragile, mended, same
@@ -60,9 +62,12 @@ def test_a_kept_message_is_sent_as_a_first_try_that_does_not_expire(alias: str) 
     (a() | plus).apply_async()
     work(alias)
     change_headers(alias, retries=2, expires="2020-01-01T00:00:00+00:00")
+    KeptMessage.objects.using(alias).update(tracked=False)
     mended.add("a")
     retry_one("a", alias=alias)
-    assert json.loads(Message.objects.using(alias).get().headers)["retries"] == 0
+    message, run = Message.objects.using(alias).get(), TaskRun.objects.using(alias).get(task_id="a")
+    assert json.loads(message.headers)["retries"] == 0
+    assert (message.expires_at, run.expires_at, message.tracked) == (None, None, True)
     work(alias)
     assert state_of(alias, "a") == states.SUCCESS
 
@@ -79,3 +84,26 @@ def test_a_task_waits_until_what_was_to_follow_it_has_failed(alias: str, headers
     assert error.value.reason == "unfinished"
     parts.all().delete()
     assert retry_one("a", alias=alias).task_id == "a"
+
+
+def test_tasks_of_some_names_are_never_run_again_in_a_workflow_either(
+    alias: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(never_again, "_REASONS", {})
+    (a() | plus).apply_async()
+    work(alias)
+    control.never_retry(fragile.name, "It is entered anew.")
+    with pytest.raises(CannotRetry, match="entered anew"):
+        retry_one("a", alias=alias)
+
+
+def test_a_kept_message_goes_to_its_own_queue_not_where_it_was_parked_or_to_another_one(alias: str) -> None:
+    (a() | plus).apply_async()
+    work(alias)
+    queues = Message.objects.using(alias).values_list("queue", flat=True)
+    KeptMessage.objects.using(alias).update(queue=parking("taskq", fragile.name))
+    retry_one("a", alias=alias)
+    assert queues.get() == "taskq"
+    work(alias)
+    retry_one("a", alias=alias, queue="late")
+    assert queues.get() == "late"

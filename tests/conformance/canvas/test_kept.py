@@ -17,7 +17,7 @@ from taskq.store import retry_workflow
 from tests.support.jobs.flows import fragile, mended, same
 
 from .conftest import retry_one
-from .test_retried import a, broken, plus, state_of, two, work
+from .test_retried import a, broken, mend_and_retry, plus, state_of, two, work
 
 __all__ = ["broken"]
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -63,11 +63,13 @@ def test_a_kept_message_is_sent_as_a_first_try_that_does_not_expire(alias: str) 
     work(alias)
     change_headers(alias, retries=2, expires="2020-01-01T00:00:00+00:00")
     KeptMessage.objects.using(alias).update(tracked=False)
+    before = TaskRun.objects.using(alias).get(task_id="a").arguments
     mended.add("a")
     retry_one("a", alias=alias)
     message, run = Message.objects.using(alias).get(), TaskRun.objects.using(alias).get(task_id="a")
     assert json.loads(message.headers)["retries"] == 0
     assert (message.expires_at, run.expires_at, message.tracked) == (None, None, True)
+    assert run.arguments == before != ""
     work(alias)
     assert state_of(alias, "a") == states.SUCCESS
 
@@ -107,3 +109,12 @@ def test_a_kept_message_goes_to_its_own_queue_not_where_it_was_parked_or_to_anot
     work(alias)
     retry_one("a", alias=alias, queue="late")
     assert queues.get() == "late"
+
+
+def test_what_was_revoked_before_does_not_wait_again(alias: str) -> None:
+    (a() | plus.clone().set(task_id="b") | plus).apply_async()
+    control.revoke("b")
+    work(alias)
+    assert (state_of(alias, "a"), state_of(alias, "b")) == (states.FAILURE, states.REVOKED)
+    mend_and_retry(alias, "a")
+    assert (state_of(alias, "a"), state_of(alias, "b")) == (states.SUCCESS, states.REVOKED)

@@ -272,7 +272,6 @@ def test_a_large_result_is_never_in_the_main_process(alias: str, times: int) -> 
 
 
 @pytest.mark.usefixtures("unharmed")
-@pytest.mark.parametrize("growth", [38], ids=[""])
 @pytest.mark.parametrize("large", ["values", "argument"])
 def test_lists_that_a_chord_hands_on_are_never_in_the_main_process(alias: str, large: str) -> None:
     # A list takes 3 bytes in a message, and 64 where it is opened.

@@ -162,10 +162,7 @@ class NewNode:
 
 @dataclass(slots=True)
 class Unreachable:
-    """A dependent that never runs because a predecessor did not succeed: it fails.
-
-    ``group_id`` is set for a member of a group, which fails too.
-    """
+    """A dependent that fails because a predecessor did not succeed. A member has its group ``group_id`` fail too."""
 
     task_id: str
     name: str = ""
@@ -317,6 +314,7 @@ class Settlement:
     ``state`` is a state of ``taskq.states``; ``IGNORED`` is not written. ``result`` is encoded text.
     Times are Unix times; ``runtime``, and how long the message ``waited`` until its task started, are in seconds.
     ``keep`` is false if the result is ignored. ``member`` tells whether the end counts for the group ``group_id``.
+    ``shadow`` is the name that monitors show, of a task that ends without an Outcome.
     ``stored_as`` and ``stored_size`` are those of the ``Outcome``: the Group row is deleted with any end.
     """
 
@@ -324,6 +322,7 @@ class Settlement:
     task_id: str
     state: str
     name: str = ""
+    shadow: str | None = None
     queue: str = ""
     result: str | None = None
     content_type: str = "application/json"

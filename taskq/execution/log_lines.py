@@ -44,6 +44,7 @@ def task_failed(run: Run, error: BaseException) -> None:
 
 task_retried = Hook[Run](lambda run: log.info("Task %s retry: %s", _label(run), run.exception))
 task_expired = Hook[Run](lambda run: log.info("Task %s has expired and is not run.", _label(run)))
+task_terminated = Hook[Run](lambda run: log.info("Task %s revoked: it has ended when it was asked to.", _label(run)))
 task_ignored = Hook[Run](lambda run: log.info("Task %s ignored", _label(run)))
 task_requeued = Hook[Run](
     lambda run: log.warning("Task %s goes back into its queue: %s", _label(run), short_repr(run.exception))

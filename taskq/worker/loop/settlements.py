@@ -14,6 +14,7 @@ from taskq.messages.exception_data import encode_exception
 from taskq.records import Claimed, Progress, Settlement
 from taskq.worker import log_lines
 from taskq.worker.pools.base import LostChild
+from taskq.worker.process.system import signal_number
 from taskq.workflows.followups import complete
 
 from .request import Request
@@ -108,7 +109,8 @@ def running(request: Request, seconds: float, hostname: str) -> Progress:
 
 def revoked(request: Request, reason: str, hostname: str, *, signal: str = "") -> Settlement:
     """Return the settlement of a task that was revoked, has expired, or was terminated."""
-    signum = signal.partition(":")[2]
+    name = signal.partition(":")[2]
+    signum = signal_number(name) if name else None
     log_lines.task_revoked(request, reason, signum)
     if signals.task_revoked.receivers:
         signals.send(
@@ -116,7 +118,7 @@ def revoked(request: Request, reason: str, hostname: str, *, signal: str = "") -
             request.sender,
             request=request,
             terminated=reason == "terminated",
-            signum=signum or None,
+            signum=signum,
             expired=reason == "expired",
         )
     return _without_run(request, states.REVOKED, TaskRevokedError(reason), hostname)

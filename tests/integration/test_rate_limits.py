@@ -16,9 +16,13 @@ from taskq.models import Message
 from taskq.store import rates
 from tests.support import workers
 from tests.support.databases import Database
+from tests.support.length import mainly_on
 from tests.support.processes import Process, Processes
 from tests.support.rated import tasks
 from tests.support.waiting import wait_until
+
+#: What the rows of limits and of the parking are on each database, is in tests/conformance/store.
+pytestmark = mainly_on("sqlite", "postgresql")
 
 
 @pytest.fixture(scope="module")

@@ -53,6 +53,9 @@ task_requeued = Hook[Run](
 rest_not_written = Hook[Run, Exception](
     lambda run, error: log.warning("What follows %s is written by the worker: %s", _label(run), error)
 )
+result_not_written = Hook[Run, Exception](
+    lambda run, error: log.warning("The result of %s is written by the worker: %s", _label(run), error)
+)
 
 # -- messages that are not run
 

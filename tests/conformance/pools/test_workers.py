@@ -12,7 +12,9 @@ import pytest
 from pytest_django import DjangoDbBlocker
 
 from taskq import Task, control
+from taskq.conf import settings
 from taskq.exceptions import EncodeError, Reject, SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded
+from taskq.models import Group
 from taskq.worker.pools.base import GREEN
 from testproject.arithmetic.tasks import add, fail
 from tests.support import trees, workers
@@ -88,6 +90,12 @@ def test_coroutines_or_a_word_that_there_are_none(worker: Process, kind: Kind) -
     else:
         with pytest.raises(RuntimeError, match="use asyncio"):
             endings.square.delay(3).get(timeout=60)
+
+
+def test_large_result_is_written_by_the_process_of_the_task(worker: Process, kind: Kind) -> None:
+    for job in (endings.repeat, *([endings.repeat_async] if kind.coroutines else [])):
+        assert job.delay("äx", 200_000).get(timeout=60) == "äx" * 200_000
+    assert not Group.objects.using(settings.DATABASE).exists()
 
 
 def test_soft_limit(worker: Process, kind: Kind) -> None:

@@ -9,7 +9,7 @@ from django.db import connections, transaction
 
 from taskq import clock
 from taskq.models import RateLimit
-from taskq.records import Starts
+from taskq.rates import Starts
 from taskq.store import rates
 
 

@@ -177,8 +177,7 @@ class CoroutineRun:
                 outcome = outcomes.returned(run) if not self._cut else None
         if outcome is None:
             return None
-        if followups.has_follow_ups(run):
-            # It may write rows, and call receivers of the project.
+        if followups.writes_rows(run, outcome):
             outcome = await sync_to_async(followups.after)(run, outcome)
         return await self._conclude(outcome)
 

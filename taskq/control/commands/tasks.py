@@ -6,23 +6,26 @@ also while the database is away.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from taskq import rates
 from taskq.calls.registry import tasks
 from taskq.control import revoking, stamps
 from taskq.control.pending import Pending
 from taskq.control.registry import control_command
-from taskq.control.state import WorkerState
 from taskq.messages.protocol.options import is_limit
 from taskq.store import rates as rates_store
 from taskq.store.revoke import revoke as write_revoked
-from taskq.worker.loop.request import Request
 from taskq.worker.pools.registry import WITH_CHILDREN
 
+if TYPE_CHECKING:
+    # The management commands read the commands too, and need nothing of a worker.
+    from taskq.control.state import WorkerState
+    from taskq.worker.loop.request import Request
 
-@control_command(variadic="task_id", signature="[id1 [id2 [... [idN]]]]")
+
+@control_command(variadic="task_id", signature="<id1> [id2 [... [idN]]]")
 def revoke(
     state: WorkerState,
     task_id: Any,
@@ -43,18 +46,19 @@ def revoke(
     if not terminate:
         words = f"tasks {wanted} flagged as revoked"
     else:
-        words = f"terminate: {', '.join(sorted(request.id for request in held)) or 'tasks unknown'}"
+        ended = [task_id for task_id, _ in _ended_before(state, written) if task_id in wanted]
+        words = f"terminate: {', '.join(sorted({*ended, *(r.id for r in held)})) or 'tasks unknown'}"
     reply = _revoke_here(state, held, name) or {"ok": words}
     return reply if written else _write(state, batches, name, reply)
 
 
-@control_command(args=[("signal", str)], variadic="task_id", signature="<signal> [id1 [id2 [... [idN]]]]")
+@control_command(args=[("signal", str)], variadic="task_id", signature="<signal> <id1> [id2 [... [idN]]]")
 def terminate(state: WorkerState, signal: str | int | None = None, task_id: Any = (), **more: Any) -> Any:
     """Revoke tasks by id, and end those that run by a signal."""
     return revoke(state, task_id, **more | {"terminate": True, "signal": signal})
 
 
-@control_command(variadic="headers", signature="[key1=value1 [key2=value2 [... [keyN=valueN]]]]")
+@control_command(variadic="headers", signature="<key1=value1> [key2=value2 [... [keyN=valueN]]]")
 def revoke_by_stamped_headers(
     state: WorkerState,
     headers: Any,
@@ -72,7 +76,8 @@ def revoke_by_stamped_headers(
     if not terminate:
         words = f"headers {headers} flagged as revoked, but not terminated"
     else:
-        words = f"headers {headers} {'revoked' if held else 'were not terminated'}"
+        found = held or any(stamps.match(raw, wanted) for _, raw in _ended_before(state, written))
+        words = f"headers {headers} {'revoked' if found else 'were not terminated'}"
     reply = _revoke_here(state, held, name) or {"ok": words}
     return reply if written else _write(state, revoking.by_stamps(wanted, state.node.store.alias), name, reply)
 
@@ -113,6 +118,11 @@ def _revoke_here(state: WorkerState, held: Collection[Request], signal: str) -> 
     if pool.supports_grace and "+" in signal:
         return {"ok": f"terminate: {names}, asked to end: the {pool.name} pool can't do more"}
     return {"error": f"the {pool.name} pool can't end a running task: {names} revoked, not terminated"}
+
+
+def _ended_before(state: WorkerState, written: bool) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """Return ids and headers of tasks that may have ended by this command: by the database, before it came."""
+    return state.node.consumer.holdings.lately_revoked() if written else ()
 
 
 def _write(state: WorkerState, batches: revoking.Batches, signal: str, reply: dict[str, str]) -> Pending:

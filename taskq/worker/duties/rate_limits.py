@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from taskq.messages.parking import home, parked_task, parking
-from taskq.records import Starts
+from taskq.rates import Starts
 
 #: Seconds for which starts that were free and not used are made up for, while messages are parked.
 _SLACK = 2.0

@@ -284,7 +284,7 @@ class Consumer(Intake):
         changed: set[int] = set()
         for message_id, what in asked.items():
             if (request := self._by_message.get(message_id)) is not None and request.revoked != what:
-                request.revoked = what
+                self.holdings.revoke(request, what)
                 changed.add(request.job)
         # Requests that have not started come back, and are refused with those that were not handed over.
         self._take_back_all()

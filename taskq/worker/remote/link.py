@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kombu.asynchronous import Hub
 from kombu.entity import Exchange, Queue
 from kombu.messaging import Consumer, Producer
 
 from taskq.worker import log_lines
 
 from .connection import POLL_INTERVAL, is_asynchronous
+
+if TYPE_CHECKING:
+    # Callers load this module too, and have no loop.
+    from kombu.asynchronous import Hub
 
 #: Seconds to wait for a message of a transport that can't wait.
 _SHORT = 0.001
@@ -61,14 +64,17 @@ class Link:
         ``on_old`` gets those that wait already instead, before this returns. They were sent to an earlier process.
         """
         channel = unopened(self.connection.channel())
+        declared = queue(channel)
+        declared.declare()
         if on_old is not None:
-            self._take_old(queue(channel), on_old)
-        consumer: Any = Consumer(channel, [queue], no_ack=True, on_message=on_message, on_decode_error=_skip)
+            self._take_old(declared, on_old)
+        consumer: Any = Consumer(
+            channel, [declared], no_ack=True, auto_declare=False, on_message=on_message, on_decode_error=_skip
+        )
         consumer.consume()
         self._consumers.append(consumer)
 
     def _take_old(self, queue: Queue, on_old: Callable[[Any], None]) -> None:
-        queue.declare()
         for _ in range(_MOST_OLD):
             try:
                 message = queue.get(no_ack=True)

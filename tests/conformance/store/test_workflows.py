@@ -125,6 +125,16 @@ def test_members_added_by_a_member_are_waited_for(alias: str) -> None:
     assert bodies(alias) == [[[1, 2]]]
 
 
+def test_a_member_that_was_revoked_is_not_counted_again_when_another_one_is_added(alias: str) -> None:
+    token, messages = chord(alias, "a", "b", "c")
+    settle(token, [counting(messages[1], "REVOKED")])
+    Node.objects.using(alias).filter(task_id="b").update(revoked=True)
+    added = NewNode("root", "late", "shop.add", "task", "g", 2**31 - 1)
+    grown = NewGroup("g", 1, added=["late"])
+    settle(token, [counting(messages[0], result="1", follow_ups=(member("late"),), groups=(grown,), nodes=(added,))])
+    assert Group.objects.using(alias).get().remaining == 2, "the one that was added, and c"
+
+
 def test_replaced_member_counts_when_its_replacement_ends(alias: str) -> None:
     token, messages = chord(alias, "a")
     settle(token, [counting(messages[0], states.IGNORED, follow_ups=(member("a"),))])

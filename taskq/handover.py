@@ -15,7 +15,7 @@ from taskq.clock import seconds_until
 from taskq.records import NO_FOLLOW_UPS, FollowUps
 
 #: The number of the format, raised with each new field: mixed versions then notice.
-FORMAT = 6
+FORMAT = 7
 #: The ``event`` of a report that has lines of the task's log. No task can send an event of this type.
 LOGGED = "log"
 
@@ -99,7 +99,8 @@ class Outcome:
     ``state`` is SUCCESS, FAILURE, RETRY, REVOKED, IGNORED or REJECTED; ``requeue``
     belongs to REJECTED. ``result`` is encoded text: a value, or an exception as data.
     ``follow_ups`` are sent by the transaction that settles this run. ``memory`` is the resident size
-    of the process in KiB, 0 when unknown.
+    of the process in KiB, 0 when unknown. A large value is ``stored_as`` the body of this Group row already, in
+    ``stored_size`` characters: ``result`` has its beginning, ``content_type`` the seal of the whole.
     """
 
     job: int
@@ -114,6 +115,8 @@ class Outcome:
     arguments: str | None = None
     children: str | None = None
     memory: int = 0
+    stored_as: str = ""
+    stored_size: int = 0
     follow_ups: FollowUps = NO_FOLLOW_UPS
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 #: Seconds of each unit.
@@ -13,6 +14,19 @@ _LEAST = 1 / (30 * 24 * 3600)
 #: What the names of built-in tasks begin with.
 _OWN = ("celery.", "taskq.")
 WORDS = "a number of starts per second, or text such as '10/s', '100/m' or '2/h'; 0 is no limit"
+
+
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """Starts of a task that a worker has taken from the limit of all workers.
+
+    ``count`` starts, the first in ``wait`` seconds and the others at ``rate`` a second, ``None`` for no limit. If
+    ``count`` is 0, the worker asks again after ``wait`` seconds.
+    """
+
+    count: int
+    wait: float
+    rate: float | None
 
 
 def per_second(limit: Any) -> float | None:

@@ -108,19 +108,6 @@ class Claimed:
         return None if self.expires_by is None else clock.seconds_until(self.expires_by)
 
 
-@dataclass(frozen=True, slots=True)
-class Starts:
-    """Starts of a task that a worker has taken from the limit of all workers.
-
-    ``count`` starts, the first in ``wait`` seconds and the others at ``rate`` a second, ``None`` for no limit. If
-    ``count`` is 0, the worker asks again after ``wait`` seconds.
-    """
-
-    count: int
-    wait: float
-    rate: float | None
-
-
 @dataclass(slots=True)
 class Progress:
     """A state that a running task has reached at ``at``, a Unix time; ``meta`` is encoded text.
@@ -175,10 +162,7 @@ class NewNode:
 
 @dataclass(slots=True)
 class Unreachable:
-    """A dependent that never runs because a predecessor did not succeed: it fails.
-
-    ``group_id`` is set for a member of a group, which fails too.
-    """
+    """A dependent that fails because a predecessor did not succeed. A member has its group ``group_id`` fail too."""
 
     task_id: str
     name: str = ""
@@ -330,12 +314,15 @@ class Settlement:
     ``state`` is a state of ``taskq.states``; ``IGNORED`` is not written. ``result`` is encoded text.
     Times are Unix times; ``runtime``, and how long the message ``waited`` until its task started, are in seconds.
     ``keep`` is false if the result is ignored. ``member`` tells whether the end counts for the group ``group_id``.
+    ``shadow`` is the name that monitors show, of a task that ends without an Outcome.
+    ``stored_as`` and ``stored_size`` are those of the ``Outcome``: the Group row is deleted with any end.
     """
 
     message_id: int
     task_id: str
     state: str
     name: str = ""
+    shadow: str | None = None
     queue: str = ""
     result: str | None = None
     content_type: str = "application/json"
@@ -354,15 +341,22 @@ class Settlement:
     group_id: str = ""
     children: str | None = None
     member: bool = False
+    stored_as: str = ""
+    stored_size: int = 0
     follow_ups: FollowUps = NO_FOLLOW_UPS
 
     @property
     def size(self) -> int:
         """About how many characters are written with it."""
-        size, found = len(self.result or "") + len(self.traceback or ""), self.follow_ups
+        size, found = len(self.result or "") + len(self.traceback or "") + self.stored_size, self.follow_ups
         if found is not NO_FOLLOW_UPS:
             size += sum(len(e.body) for e in found.envelopes) + sum(len(rest.value) for rest in found.rests)
         return size
+
+    @property
+    def moves_result(self) -> bool:
+        """Whether the run gets the text ``stored_as``. The failure in place of a success has a result of its own."""
+        return bool(self.stored_as) and self.state == states.SUCCESS
 
     @property
     def replaced(self) -> bool:
@@ -383,11 +377,15 @@ class Settlement:
 
     @property
     def linked(self) -> bool:
-        """Whether the workflow of the task goes on with this end. A retry is no end."""
+        """Whether the workflow of the task goes on with this end, or its result moves: it has to be the first end.
+
+        A retry is no end.
+        """
         if self.state == states.RETRY:
             return False
         # Most tasks have the one object that says "none".
-        return self.member or (self.follow_ups is not NO_FOLLOW_UPS and bool(self.follow_ups))
+        follows = self.follow_ups is not NO_FOLLOW_UPS and bool(self.follow_ups)
+        return self.member or follows or bool(self.stored_as)
 
     @property
     def end(self) -> End:

@@ -184,7 +184,7 @@ task_success = TaskqSignal()
 task_retry = TaskqSignal()
 #: task_id, exception, args, kwargs, traceback, einfo. Ended with an exception.
 task_failure = TaskqSignal()
-#: request, terminated, signum, expired. Will not run, or was stopped.
+#: request, terminated, signum, expired. Will not run, or was stopped; signum is the number of the signal, or None.
 task_revoked = TaskqSignal()
 #: task_id, args, kwargs, request, exception, traceback, einfo. taskq itself failed while it ran the task.
 task_internal_error = TaskqSignal()

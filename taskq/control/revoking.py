@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from signal import Signals
 from typing import Any
 
 from taskq.ids import MAX_NAME
@@ -32,7 +31,7 @@ def signal_text(terminate: bool, signal: str | int | None, grace: float | None =
     seconds = float(given or 0) if grace is None else float(grace)
     if not 0 <= seconds <= MOST_GRACE:
         raise ValueError(f"grace has to be at most {MOST_GRACE:g} seconds, not {seconds:g}")
-    full = Signals(signal_number(name)).name
+    full = signal_number(name).name
     return f"{full}+{seconds:.4g}" if seconds else full
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskq import clock
 from taskq.calls import masking
-from taskq.worker.loop.holdings import Running
-from taskq.worker.loop.request import Request
+
+if TYPE_CHECKING:
+    # Callers load this module with the commands, and need nothing of a worker.
+    from taskq.worker.loop.holdings import Running
+    from taskq.worker.loop.request import Request
 
 #: The largest body, in characters, that is read for a reply. The arguments of larger ones are shown as texts.
 _MOST = 16_384

@@ -296,6 +296,12 @@ class Engine:
         """Do ``upsert_runs``, and return the ids of the tasks that became final by it."""
         raise NotImplementedError
 
+    def move_result(self, group_id: str, task_id: str) -> bool:
+        """Write the body of a group into the result of a run; return whether both are there. The group keeps it."""
+        with self.cursor() as cursor:
+            cursor.execute(self.move, [group_id, task_id])
+            return bool(cursor.rowcount)
+
     def count_groups(self, rows: Sequence[tuple[int, bool, str]]) -> None:
         """Write what remains of groups, whether they failed, and their ids; their rows are locked."""
         sql = "UPDATE taskq_group SET remaining = %s, failed = %s WHERE group_id = %s"
@@ -309,7 +315,8 @@ class Engine:
         """Return id, state, result, content type, "ignored" and place of a group's next members behind ``place``."""
         with self.cursor() as cursor:
             cursor.execute(
-                "SELECT n.task_id, r.state, r.result, r.content_type, n.ignored, n.position, n.id FROM taskq_node n "
+                f"SELECT n.task_id, r.state, {self.whole.format('r.result')}, r.content_type, n.ignored, n.position, "
+                "n.id FROM taskq_node n "
                 "LEFT JOIN taskq_taskrun r ON r.task_id = n.task_id WHERE n.group_id = %s AND n.position >= %s "
                 "AND (n.position > %s OR n.id > %s) ORDER BY n.position, n.id LIMIT %s",
                 [group_id, place[0], *place, most],
@@ -355,8 +362,13 @@ class Engine:
     # -- words of the dialect
 
     false, true = "false", "true"
-    #: The bytes of a column of text.
-    octets = "octet_length({})"
+    #: Moves the body of a group into a run: PostgreSQL copies a compressed text as it is, SQLite a stand-in.
+    move = (
+        "UPDATE taskq_taskrun SET result = g.body FROM taskq_group g "
+        "WHERE g.group_id = %s AND taskq_taskrun.task_id = %s"
+    )
+    #: The text of a column, which may stand apart, and the bytes of it.
+    whole, octets = "{}", "octet_length({})"
     #: The token where it is checked on rows that are found by their ids; as ``models.fields.Unindexed``.
     token_check = "(token || '')"
     #: What stands before a SELECT with SKIP LOCKED.

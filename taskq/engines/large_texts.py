@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .base import MESSAGE_COLUMNS, RUN_COLUMNS
+from .base import GROUP_COLUMNS, MESSAGE_COLUMNS, RUN_COLUMNS
 
 #: The most characters of a text that stays in its row.
 LARGE = 65_536
@@ -19,11 +19,14 @@ _STEP = 4096
 _BODY = MESSAGE_COLUMNS.split(", ").index("body")
 _TASK_ID, _ARGUMENTS = (RUN_COLUMNS.split(", ").index(name) for name in ("task_id", "arguments"))
 _INSERT = "INSERT INTO taskq_largetext (key, content) VALUES (%s, CAST(%s AS BLOB))"
-#: The run of an id that was sent before may be there, and stay as it is.
-_INSERT_FOR_RUN = (
+_GROUP_ID, _GROUP_BODY = (GROUP_COLUMNS.split(", ").index(name) for name in ("group_id", "body"))
+#: The run or the group of an id that was sent before may be there, and stay as it is.
+_INSERT_FOR = (
     "INSERT INTO taskq_largetext (key, content) SELECT %s, CAST(%s AS BLOB) "
-    "WHERE EXISTS (SELECT 1 FROM taskq_taskrun WHERE task_id = %s AND substr(arguments, 1, 32) = %s)"
+    "WHERE EXISTS (SELECT 1 FROM {} WHERE {} = %s AND substr({}, 1, 32) = %s)"
 )
+_INSERT_FOR_RUN = _INSERT_FOR.format("taskq_taskrun", "task_id", "arguments")
+_INSERT_FOR_GROUP = _INSERT_FOR.format("taskq_group", "group_id", "body")
 Row = Sequence[Any]
 #: Statements with their parameters.
 Statements = list[tuple[str, list[Any]]]
@@ -63,8 +66,17 @@ def run_apart(row: Row) -> tuple[Row, Statements]:
     return _with(row, _ARGUMENTS, key), [(_INSERT_FOR_RUN, [key, text, row[_TASK_ID], key.encode()])]
 
 
+def group_apart(row: Row) -> tuple[Row, Statements]:
+    """The same for a group."""
+    text = row[_GROUP_BODY]
+    if not _is_large(text):
+        return row, []
+    key = _new_key()
+    return _with(row, _GROUP_BODY, key), [(_INSERT_FOR_GROUP, [key, text, row[_GROUP_ID], key.encode()])]
+
+
 def each(apart_one: Callable[[Row], tuple[Row, Statements]], rows: Sequence[Row]) -> tuple[list[Row], Statements]:
-    """The same for many rows: ``apart_one`` is ``message_apart`` or ``run_apart``."""
+    """The same for many rows: ``apart_one`` is ``message_apart``, ``run_apart`` or ``group_apart``."""
     parted = [apart_one(row) for row in rows]
     return [row for row, _ in parted], [statement for _, texts in parted for statement in texts]
 

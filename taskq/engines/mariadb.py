@@ -88,6 +88,8 @@ class MariadbEngine(Engine):
 
     false, true = "0", "1"
     token_check = "CONCAT(token, '')"
+    # A subquery would take three times as long.
+    move = "UPDATE taskq_taskrun r JOIN taskq_group g ON g.group_id = %s SET r.result = g.body WHERE r.task_id = %s"
     now_sql, unix_time = _NOW, "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {}) / 1e6"
     # Without patience, a SELECT that skips a locked row has the transaction's COMMIT fail with error 1180.
     skipping = "SET STATEMENT innodb_lock_wait_timeout = 1 FOR "

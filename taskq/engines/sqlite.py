@@ -16,7 +16,7 @@ from typing import Any
 
 from django.db import connections
 
-from taskq.models.fields import OCTETS
+from taskq.models.fields import OCTETS, WHOLE
 from taskq.records import NEVER, Claimed, DuePlace, Moment, Settlement
 
 from . import large_texts
@@ -206,7 +206,7 @@ class SqliteEngine(Engine):
     batch_bytes = 2_000_000
     own_clock = False
     false, true = "0", "1"
-    octets = OCTETS
+    whole, octets = WHOLE, OCTETS
     now_sql = "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now')"
     unix_time = _UNIX
 
@@ -313,7 +313,8 @@ class SqliteEngine(Engine):
 
     def insert_groups(self, rows: Sequence[Sequence[Any]]) -> None:
         now = _text(unix_now())
-        self._run(_INSERT_GROUP, [(*row, now) for row in rows])
+        rows, texts = large_texts.each(large_texts.group_apart, rows)
+        self._run(_INSERT_GROUP, [(*row, now) for row in rows], texts)
 
     def insert_nodes(self, rows: Sequence[Sequence[Any]], *, reset: bool) -> None:
         now = _text(unix_now())

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db import DatabaseError, transaction
+
 from taskq.models.fields import WHOLE
 
 _QUEUE = "autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000"
@@ -32,6 +34,10 @@ STORAGE_1 = {
 }
 
 
+#: The columns of large results on PostgreSQL, by table. Its own compression takes long to find that a text can't be
+#: compressed, and does so again when the settlement moves it.
+COMPRESSED_1 = {"taskq_group": "body", "taskq_taskrun": "result"}
+
 #: By vendor and index. The models have these indexes whole, with the plain id, as other databases do.
 _PARTIAL = {"taskq_run_by_age": "taskq_taskrun (state, finished_at) WHERE finished_at IS NOT NULL"}
 INDEXES_1 = {
@@ -44,8 +50,9 @@ INDEXES_1 = {
 }
 
 
-#: The columns that may have a stand-in on SQLite, by table.
+#: The columns that may have a stand-in on SQLite, by table, and those that may have one besides since ``TRIGGERS_2``.
 _TEXTS = {"taskq_message": "body", "taskq_scheduledmessage": "body", "taskq_taskrun": "arguments"}
+_MORE_TEXTS = {"taskq_group": "body", "taskq_taskrun": "result"}
 
 
 def _text_triggers() -> dict[str, str]:
@@ -81,6 +88,34 @@ def _text_triggers() -> dict[str, str]:
 TRIGGERS_1 = _text_triggers()
 
 
+def _more_text_triggers() -> dict[str, str]:
+    """Return those for the bodies of groups, and for results, to which a settlement moves such a body.
+
+    The run has the stand-in before the group is deleted. A final result is replaced only where its task is sent again,
+    which writes ``created_at``: settling writes a result into each row, and calls no trigger.
+    """
+    delete = "BEGIN DELETE FROM taskq_largetext WHERE key = CAST({0} AS TEXT){1}; END"
+    unless = " AND NOT EXISTS (SELECT 1 FROM {0} WHERE {1} AND typeof({2}) = 'blob' AND substr({2}, 1, 32) = {3})"
+    triggers = {}
+    for name, own, column, written in (
+        ("taskq_group_text", "taskq_group", "body", "body"),
+        ("taskq_result_text", "taskq_taskrun", "result", "created_at"),
+    ):
+        of_row = f"(SELECT {{}} FROM {own} WHERE id = OLD.id)"
+        is_apart, key = of_row.format(f"typeof({column})"), of_row.format(f"substr({column}, 1, 32)")
+        moved = unless.format("taskq_taskrun", "task_id = OLD.parent_id", "result", key) if column == "body" else ""
+        triggers[f"{name}_deleted"] = f"BEFORE DELETE ON {own} WHEN {is_apart} = 'blob' {delete.format(key, moved)}"
+        key = f"substr(OLD.{column}, 1, 32)"
+        same = unless.format(own, "id = OLD.id", column, key)
+        triggers[f"{name}_replaced"] = (
+            f"AFTER UPDATE OF {written} ON {own} WHEN typeof(OLD.{column}) = 'blob' {delete.format(key, same)}"
+        )
+    return triggers
+
+
+TRIGGERS_2 = _more_text_triggers()
+
+
 def create_triggers(triggers: dict[str, str], schema_editor: Any) -> None:
     """Make the triggers where the database is SQLite; for migrations."""
     if schema_editor.connection.vendor == "sqlite":
@@ -95,12 +130,23 @@ def drop_triggers(triggers: dict[str, str], schema_editor: Any) -> None:
             schema_editor.execute(f"DROP TRIGGER {name}")
 
 
-def put_texts_back(schema_editor: Any) -> None:
+def put_texts_back(schema_editor: Any, texts: dict[str, str] = _TEXTS) -> None:
     """Write large texts into their rows again where the database is SQLite; for migrations, without the triggers."""
     if schema_editor.connection.vendor == "sqlite":
-        for table, column in _TEXTS.items():
+        for table, column in texts.items():
             whole = WHOLE.format(f"{table}.{column}")
             schema_editor.execute(f"UPDATE {table} SET {column} = {whole} WHERE typeof({column}) = 'blob'")
+
+
+def put_more_texts_back(schema_editor: Any) -> None:
+    """Do so for the columns that got stand-ins with ``TRIGGERS_2``, and delete these large texts."""
+    put_texts_back(schema_editor, _MORE_TEXTS)
+    if schema_editor.connection.vendor == "sqlite":
+        keys = " UNION ALL ".join(
+            f"SELECT CAST(substr({column}, 1, 32) AS TEXT) FROM {table} WHERE typeof({column}) = 'blob'"
+            for table, column in _TEXTS.items()
+        )
+        schema_editor.execute(f"DELETE FROM taskq_largetext WHERE key NOT IN ({keys})")
 
 
 def rebuild(indexes: dict[str, dict[str, str]], schema_editor: Any) -> None:
@@ -117,6 +163,21 @@ def rebuild_plain(indexes: dict[str, dict[str, str]], schema_editor: Any) -> Non
         for vendor, own in indexes.items()
     }
     rebuild(whole, schema_editor)
+
+
+def compress(columns: dict[str, str], method: str, schema_editor: Any) -> None:
+    """Have PostgreSQL compress what is written from now on by ``method``, if it can; for migrations."""
+    connection = schema_editor.connection
+    if connection.vendor != "postgresql" or connection.pg_version < 14_00_00:
+        return
+    try:
+        with transaction.atomic(using=connection.alias):
+            for table, column in columns.items():
+                schema_editor.execute(f"ALTER TABLE {table} ALTER COLUMN {column} SET COMPRESSION {method}")
+    except DatabaseError as error:
+        # It was built without this method.
+        if getattr(error.__cause__, "sqlstate", None) != "0A000":
+            raise
 
 
 def apply(parameters: dict[str, str], schema_editor: Any) -> None:

@@ -11,6 +11,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from signal import Signals
 from typing import Any
 
 from taskq import clock
@@ -69,7 +70,7 @@ class Dispatcher:
         self._gone = 0.0
         #: The ids of messages whose ``task-started`` was sent. Threads that note ends change it too, an id at a time.
         self._started: set[int] = set()
-        self._signals: dict[int, str] = {}
+        self._signals: dict[int, Signals] = {}
         #: Whether the worker ends. Its last tasks may take a while, and events of them are sent still.
         self._ending = False
 
@@ -100,7 +101,7 @@ class Dispatcher:
         """Note an event that a running task has sent."""
         self._note(self._sent_by_task, report, 1)
 
-    def revoked(self, request: Any, reason: str, signum: str) -> None:
+    def revoked(self, request: Any, reason: str, signum: Signals | None) -> None:
         """Keep the signal for the event that comes when the end is committed."""
         if signum and self.heard:
             self._signals[request.message.id] = signum

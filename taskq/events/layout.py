@@ -71,7 +71,7 @@ def put_back(request: Request, at: str) -> str:
     return start_of({"type": "task-rejected", "uuid": request.id, "requeue": True}, at)
 
 
-def ended(settlement: Settlement, at: str, signum: str | None = None) -> str | None:
+def ended(settlement: Settlement, at: str, signum: int | None = None) -> str | None:
     """Return the event of an end, ``None`` if there is none: the task was ignored, or replaced.
 
     ``signum`` is the signal that was asked for, if the task was terminated.
@@ -117,7 +117,11 @@ def _revoked(settlement: Settlement) -> Event:
 
 def _name(settlement: Settlement) -> Event:
     """Return the name of a task that has not run to its end: it may have been refused before it was received."""
-    return {"name": settlement.name} if settlement.started is None and settlement.name else {}
+    return {"name": _shown_name(settlement)} if settlement.started is None and settlement.name else {}
+
+
+def _shown_name(settlement: Settlement) -> str:
+    return settlement.shadow or settlement.name
 
 
 def _rejected(settlement: Settlement) -> Event:
@@ -141,7 +145,7 @@ def sent_by_task(report: Report) -> str:
 
 def revoked_unheld(settlement: Settlement) -> Event:
     """Return the ``task-revoked`` of a task that no worker has received: it has the name too."""
-    return {"type": "task-revoked", "uuid": settlement.task_id, "name": settlement.name, **_NOT_RUNNING}
+    return {"type": "task-revoked", "uuid": settlement.task_id, "name": _shown_name(settlement), **_NOT_RUNNING}
 
 
 def sent(headers: Mapping[str, Any], exchange: str, routing_key: str) -> Event:
@@ -172,7 +176,7 @@ def _result(settlement: Settlement) -> str:
     text = settlement.result
     if text is None:
         return "None"
-    if settlement.content_type != JSON or len(text) > _MOST:
+    if settlement.stored_as or settlement.content_type != JSON or len(text) > _MOST:
         return text[:LIMIT]
     if usual := _USUAL.get(text):
         return usual

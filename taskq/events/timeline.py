@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
+from signal import Signals
 from typing import Any
 
 from taskq import clock, states
@@ -61,10 +62,10 @@ class Timeline(Duty):
             if first:
                 self._store.calls.wake()
 
-    def revoked(self, request: Any, reason: str, signum: str) -> None:
+    def revoked(self, request: Any, reason: str, signum: Signals | None) -> None:
         """Keep the signal until the end is committed."""
         if signum:
-            self._signals[request.message.id] = signum
+            self._signals[request.message.id] = signum.name
 
     def settled(self, settlements: Sequence[Settlement]) -> None:
         """Note retries and revocations that are committed; called on the store thread."""

@@ -179,8 +179,7 @@ class CoroutineRun:
                 if self._cut:
                     return None
                 outcome = outcomes.returned(run)
-        if followups.has_follow_ups(run):
-            # It may write rows, and call receivers of the project.
+        if followups.writes_rows(run, outcome):
             outcome = await sync_to_async(followups.after)(run, outcome)
         return await self._conclude(outcome)
 

@@ -1,7 +1,7 @@
 """Adds a run's follow-ups to its Outcome: callbacks, the next link, errbacks, and the dependents that never run.
 
 Called by ``pipeline`` between the end of the function and the handlers. The transaction that settles the run sends
-the follow-ups. A task without a workflow gets none.
+the follow-ups. A task without a workflow gets none. What is large is written before, the result too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from taskq.workflows import errbacks, followups
 from taskq.workflows.dependents import dependents
 from taskq.workflows.plan import Plan, next_after
 
-from . import bodies, log_lines, outcomes, parts
+from . import bodies, large_results, log_lines, outcomes, parts
 from .run import Run
 
 #: Children are not noted if their results have more characters than this.
@@ -33,7 +33,12 @@ def after(run: Run, outcome: Outcome) -> Outcome:
         outcome = _continued(run, outcome)
         if outcome.state in (states.FAILURE, states.REVOKED, states.IGNORED) and not outcome.replaced:
             _end_dependents(run, outcome)
-    return outcome
+    return large_results.written_ahead(run, outcome)
+
+
+def writes_rows(run: Run, outcome: Outcome) -> bool:
+    """Tell whether ``after`` may write rows, or call code of the project."""
+    return has_follow_ups(run) or large_results.is_large(run, outcome)
 
 
 def has_follow_ups(run: Run) -> bool:

@@ -117,8 +117,12 @@ def _retried(run: Run) -> None:
 
 
 def _revoked(run: Run) -> None:
-    log_lines.task_expired(run)
-    signals.send(signals.task_revoked, run.task, request=run.request, terminated=False, signum=None, expired=True)
+    # A task that was asked to end, and did so by itself, got no signal.
+    expired = str(run.exception) == "expired"
+    (log_lines.task_expired if expired else log_lines.task_terminated)(run)
+    signals.send(
+        signals.task_revoked, run.task, request=run.request, terminated=not expired, signum=None, expired=expired
+    )
 
 
 def _rejected(run: Run) -> None:

@@ -44,6 +44,7 @@ def task_failed(run: Run, error: BaseException) -> None:
 
 task_retried = Hook[Run](lambda run: log.info("Task %s retry: %s", _label(run), run.exception))
 task_expired = Hook[Run](lambda run: log.info("Task %s has expired and is not run.", _label(run)))
+task_terminated = Hook[Run](lambda run: log.info("Task %s revoked: it has ended when it was asked to.", _label(run)))
 task_ignored = Hook[Run](lambda run: log.info("Task %s ignored", _label(run)))
 task_requeued = Hook[Run](
     lambda run: log.warning("Task %s goes back into its queue: %s", _label(run), short_repr(run.exception))
@@ -51,6 +52,9 @@ task_requeued = Hook[Run](
 
 rest_not_written = Hook[Run, Exception](
     lambda run, error: log.warning("What follows %s is written by the worker: %s", _label(run), error)
+)
+result_not_written = Hook[Run, Exception](
+    lambda run, error: log.warning("The result of %s is written by the worker: %s", _label(run), error)
 )
 
 # -- messages that are not run

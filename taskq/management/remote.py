@@ -11,7 +11,7 @@ from pprint import pformat
 from textwrap import indent
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, OutputWrapper
+from django.core.management.base import CommandError, OutputWrapper
 from django.db import DatabaseError
 
 from taskq import control
@@ -20,6 +20,7 @@ from taskq.control import broadcast, registry
 from taskq.control.registry import Command as RemoteCommand
 from taskq.log_escapes import escaped
 from taskq.management import arguments
+from taskq.management.short import ShortCommand
 
 #: The functions behind the commands that hold whether a worker runs or not.
 REVOKING: dict[str, Callable[..., Any]] = {
@@ -30,12 +31,17 @@ REVOKING: dict[str, Callable[..., Any]] = {
 UNAVAILABLE = os.EX_UNAVAILABLE
 
 
+def not_understood(why: str) -> CommandError:
+    """Return the error that ends the command with the status of a command line that can't be read, as argparse's."""
+    return CommandError(why, returncode=2)
+
+
 def nobody_answered() -> CommandError:
     """Return the error that ends the command with status 69."""
     return CommandError("No nodes replied within time constraint", returncode=UNAVAILABLE)
 
 
-class RemoteBase(BaseCommand):
+class RemoteBase(ShortCommand):
     """A management command that asks workers."""
 
     requires_system_checks = []
@@ -88,11 +94,11 @@ class FamilyCommand(RemoteBase):
         if options["list"] or not options["command"]:
             self.stdout.write(listing(self.kind))
             if not options["list"]:
-                raise CommandError("Name a command of the list.")
+                raise not_understood("Name a command of the list.")
             return
         command = registry.commands.get(options["command"])
         if command is None or command.kind != self.kind:
-            raise CommandError(f"Unknown command {options['command']!r}: see --list.")
+            raise not_understood(f"Unknown command {options['command']!r}: see --list.")
         given = read_arguments(command, options["arguments"])
         if not command.replies:
             self.call(partial(broadcast, command.name, given), options, 0.0)
@@ -153,17 +159,17 @@ def read_arguments(command: RemoteCommand, texts: Sequence[str]) -> dict[str, An
     given: dict[str, Any] = {}
     usage = f"{command.name} {command.signature}".rstrip()
     if len(texts) < command.required:
-        raise CommandError(f"{usage}: an argument is missing.")
+        raise not_understood(f"{usage}: an argument is missing.")
     for (name, convert), text in zip(command.args, texts, strict=False):
         try:
             given[name] = convert(text)
         except (TypeError, ValueError):
-            raise CommandError(f"{usage}: {name} can't be {text!r}.") from None
+            raise not_understood(f"{usage}: {name} can't be {text!r}.") from None
     rest = list(texts[len(command.args) :])
     if command.variadic:
         given[command.variadic] = rest
     elif rest:
-        raise CommandError(f"{usage}: {rest[0]!r} is too much.")
+        raise not_understood(f"{usage}: {rest[0]!r} is too much.")
     return given
 
 

@@ -10,7 +10,7 @@ from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Func
 from django.db.models.expressions import Col
-from django.db.models.lookups import Exact
+from django.db.models.lookups import Exact, IsNull
 from django.utils.functional import cached_property
 
 if TYPE_CHECKING:  # Django's fields can't be subscripted at run time.
@@ -163,6 +163,17 @@ class LargeTextField(_TextApart, PayloadField):
 
 class NullableLargeTextField(_TextApart, NullablePayloadField):
     """The same where there may be nothing; give it ``null=True``."""
+
+
+@NullableLargeTextField.register_lookup
+class IsNothing(IsNull):
+    """``filter(body__isnull=True)``, which reads no text that stands apart."""
+
+    def process_lhs(self, compiler: Any, connection: BaseDatabaseWrapper, lhs: Any = None) -> Any:
+        """Return the column, without the expression that gives the whole text."""
+        if isinstance(self.lhs, WholeCol):
+            return self.lhs.as_sql(compiler, connection)
+        return super().process_lhs(compiler, connection, lhs)
 
 
 class Octets(Func):

@@ -1,9 +1,10 @@
-"""``LargeText``: where the large texts of messages and runs stand on SQLite, apart from their rows.
+"""``LargeText``: where the large texts of messages, runs and groups stand on SQLite, apart from their rows.
 
 SQLite writes a row anew, however large, whenever one of its values gets another length: to claim a message with 15 MiB
 took 60 ms of processor time, and as much to settle it. So a body, or the arguments of a run, above 64 KiB stands here.
 Its column has a stand-in: a blob of the key and the end of the text. A message and its run share one text, the
-beginning of both.
+beginning of both. So do, within the transaction that settles, the body of a group and the result of a run to which it
+is moved (``store.large_results``).
 
 Queries give the whole text: see ``fields.WholeCol``. ``engines.large_texts`` writes the rows here, and triggers
 (``engines.storage``) delete each with the last row that has its key. Other databases keep large texts apart by

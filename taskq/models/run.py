@@ -24,7 +24,7 @@ class TaskRun(models.Model):
     queue = KeyField(max_length=255, default="")
     priority = models.SmallIntegerField(default=0)
     arguments = NullableLargeTextField(null=True)
-    result = NullablePayloadField(null=True)
+    result = NullableLargeTextField(null=True)
     content_type = KeyField(max_length=64, default="application/json")
     traceback = NullablePayloadField(null=True)
     retries = models.IntegerField(default=0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from .fields import KeyField, MomentField, NullablePayloadField
+from .fields import KeyField, MomentField, NullableLargeTextField
 
 
 class Group(models.Model):
@@ -17,8 +17,9 @@ class Group(models.Model):
 
     ``body`` is sent when ``remaining`` is 0: a frozen signature in JSON. It is ``None`` if no body waits for the
     group, or no longer. ``failed`` is true if a member, and so the body, has failed. A row of ``size`` 0 counts
-    nothing: it keeps the results of a saved group, the rest of a long chain (``workflows.rests``), or follow-ups that
-    are sent in parts (``workflows.parts``).
+    nothing: it keeps the results of a saved group, the rest of a long chain (``workflows.rests``), follow-ups that
+    are sent in parts (``workflows.parts``), or the large result of a task that is not settled yet
+    (``store.large_results``).
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -26,7 +27,7 @@ class Group(models.Model):
     size = models.IntegerField()
     remaining = models.IntegerField()
     failed = models.BooleanField(default=False)
-    body = NullablePayloadField(null=True)
+    body = NullableLargeTextField(null=True)
     root_id = KeyField(max_length=255, default="")
     parent_id = KeyField(max_length=255, default="")
     created_at = MomentField()

@@ -11,7 +11,7 @@ from taskq import clock
 from taskq.conf import settings
 from taskq.engines import for_alias
 from taskq.models import RateLimit
-from taskq.records import Starts
+from taskq.rates import Starts
 
 from .enqueue import wake
 

@@ -16,10 +16,14 @@ from taskq.records import Settlement
 
 
 def seal_values(settlements: Iterable[Settlement]) -> None:
-    """Put the seals of their results into settlements that are about to be written."""
+    """Put the seals of their results into settlements that are about to be written.
+
+    A result that is stored already has its seal: the process of the task had the whole text.
+    """
     if settings.SIGNING:
         for s in settlements:
-            s.content_type = sealed_type(s.content_type, s.result, s.task_id, s.state)
+            if not s.moves_result:
+                s.content_type = sealed_type(s.content_type, s.result, s.task_id, s.state)
             s.arguments = arguments.seal(s.arguments, s.task_id, s.name)
 
 

@@ -30,7 +30,7 @@ from taskq.workflows.advance import REVOKED_RESULT, advance
 from taskq.workflows.followups import complete
 from taskq.workflows.sendable import sendable
 
-from . import failures, kept_messages, log_lines, logs
+from . import failures, kept_messages, large_results, log_lines, logs
 from .authenticity import readable
 from .enqueue import follow, names_of, wake
 from .finalize import finish_pending, note_ended
@@ -100,6 +100,7 @@ def _settle(engine: Engine, token: str, settlements: Sequence[Settlement]) -> se
         held = engine.delete_held(token, sorted(s.message_id for s in settlements))
         settled = sorted([s for s in settlements if s.message_id in held], key=attrgetter("task_id"))
         write_ends(engine, settled, rows)
+        large_results.drop(engine, settlements)
     return held
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from signal import Signals
 from typing import Protocol
 
 from taskq.exceptions import InvalidTaskError
@@ -117,8 +118,10 @@ def _without_reprs(headers: str) -> str:
         return "not readable"
 
 
-#: With the reason, and the signal that was asked for, or "".
-task_revoked = Hook[Request, str, str](lambda r, reason, _: log.info("Task %s[%s] revoked: %s", r.name, r.id, reason))
+#: With the reason, and the signal that was asked for.
+task_revoked = Hook[Request, str, Signals | None](
+    lambda r, reason, _: log.info("Task %s[%s] revoked: %s", r.name, r.id, reason)
+)
 task_lost = Hook[Request, str](lambda r, reason: log.error("Task %s[%s] lost: %s", r.name, r.id, reason))
 task_requeued = Hook[Request, str](lambda r, reason: log.warning("Task %s[%s] runs again: %s", r.name, r.id, reason))
 task_interrupted = Hook[Request, str](

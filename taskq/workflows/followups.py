@@ -118,16 +118,18 @@ def of_message(message: RawMessage, state: str, error: str) -> FollowUps:
 
 
 def complete(settlement: Settlement, message: RawMessage) -> Settlement:
-    """Return the settlement of a task that ends without an Outcome, with its group and its follow-ups.
+    """Return the settlement of a task that ends without an Outcome, with its shadow, its group and its follow-ups.
 
     A worker's main process does this, and callers that revoke.
     """
     headers = _headers_of(message)
+    shadow = str(headers["shadow"]) if headers is not None and headers.get("shadow") else None
     group_id = str(headers["group"]) if headers is not None and is_member(headers) else ""
     error = settlement.result or "{}"
     found = _of_message(message, headers, settlement.state, error, MOST_IN_MAIN, errbacks.planned_outside)
     follow_ups = _failing_in_parts(found, settlement.root_id)
-    return replace(settlement, follow_ups=follow_ups, group_id=group_id or settlement.group_id, member=bool(group_id))
+    group_id, member = group_id or settlement.group_id, bool(group_id)
+    return replace(settlement, shadow=shadow, follow_ups=follow_ups, group_id=group_id, member=member)
 
 
 def _headers_of(message: RawMessage) -> dict[str, Any] | None:

@@ -133,7 +133,7 @@ def session(chromium: Any, site: str) -> Any:
 def visitor(chromium: Any, site: str, session: Any, request: pytest.FixtureRequest) -> Iterator[Visitor]:
     """Somebody with a browser, who is logged in; at the end, the browser must not have complained."""
     context = chromium.new_context(base_url=site, storage_state=session, viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(60_000)
     visitor = Visitor(context, Path(os.environ["TASKQ_TEST_SHOTS"]) if "TASKQ_TEST_SHOTS" in os.environ else None)
     yield visitor
     context.close()

@@ -6,8 +6,6 @@ from collections import deque
 from typing import Any
 from urllib.parse import urlsplit
 
-import pytest
-
 from tests.support.crawling import pattern
 from tests.support.services import module_or_skip
 
@@ -54,7 +52,6 @@ def problems(visitor: Visitor, axe: Any, name: str, *, dark: bool) -> list[str]:
     return found
 
 
-@pytest.mark.timeout(240)
 def test_every_page_is_accessible_and_narrow(visitor: Visitor) -> None:
     axe = module_or_skip("axe_playwright_python.sync_playwright").Axe()
     waiting, seen, found = deque(BEGINNING), {pattern(SECTION)}, {}

@@ -91,7 +91,6 @@ def _root(number: int, value: str) -> str:
     return f"{MARK}{number}{value}"[:255]
 
 
-@pytest.mark.timeout(240)
 def test_nothing_of_hostile_values_runs_and_no_page_is_wide(visitor: Visitor, rows: list[TaskRun]) -> None:
     page = visitor.page
     page.on("dialog", lambda dialog: visitor.complaints.append(f"{page.url}: a dialog says {dialog.message}"))

@@ -115,7 +115,6 @@ def pages(shop: Database, shop_worker: Process) -> list[str]:
     return [f"{SECTION}{each}" for each in rest]
 
 
-@pytest.mark.timeout(180)
 def test_pages_from_the_right_are_mirrored_and_nothing_lies_upon_another(
     visitor: Visitor, chromium: Any, site: str, session: Any, pages: list[str]
 ) -> None:

@@ -28,7 +28,7 @@ from tests.support.workers import worker_rows
 
 from .conftest import StartWorker
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.faults
 servers = pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
 postgresql = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 

@@ -17,7 +17,6 @@ from .conftest import StartWorker
 
 pytestmark = [
     pytest.mark.faults,
-    pytest.mark.timeout(300),
     pytest.mark.parametrize("database", ["sqlite"], indirect=True),
 ]
 

@@ -178,7 +178,7 @@ def test_task_is_seen_as_active_with_its_own_start(worker: Process, notes: Path,
 
     results = [coroutines.run_until.delay(str(notes), str(go_on)) for _ in range(2)]
     started(notes, 2)
-    (active,) = inspect(timeout=10.0, limit=1).active().values()
+    (active,) = inspect(timeout=60, limit=1).active().values()
     assert {each["id"] for each in active} == {result.id for result in results}
     assert all(time.time() - each["time_start"] < 60 for each in active)
     go_on.touch()

@@ -21,13 +21,13 @@ UNLIMITED = {"TEST_APPS": "tests.support.jobs"}
 
 
 def order(command: str, **arguments: Any) -> Any:
-    (found,) = control.broadcast(command, arguments, reply=True, limit=1, timeout=20) or [{"": "no reply"}]
+    (found,) = control.broadcast(command, arguments, reply=True, limit=1, timeout=60) or [{"": "no reply"}]
     (reply,) = found.values()
     return reply
 
 
 def stats() -> Any:
-    (found,) = control.inspect(timeout=20, limit=1).stats().values()
+    (found,) = control.inspect(timeout=60, limit=1).stats().values()
     return found
 
 

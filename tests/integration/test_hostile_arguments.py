@@ -63,7 +63,7 @@ def arguments_of(name: str) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def ask(connection: Any, name: str, arguments: dict[str, Any]) -> Any:
-    (reply,) = control.broadcast(name, arguments, connection=connection, reply=True, timeout=30, limit=1) or [None]
+    (reply,) = control.broadcast(name, arguments, connection=connection, reply=True, timeout=60, limit=1) or [None]
     assert reply is not None, f"no reply to {name}"
     ((_, found),) = reply.items()
     return found

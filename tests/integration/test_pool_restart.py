@@ -59,7 +59,7 @@ def worker(start_worker: StartWorker, code: Path, tmp_path: Path) -> Process:
 
 
 def restart(**arguments: Any) -> Any:
-    (found,) = control.pool_restart(**arguments, reply=True, limit=1, timeout=20) or [{"": "no reply"}]
+    (found,) = control.pool_restart(**arguments, reply=True, limit=1, timeout=60) or [{"": "no reply"}]
     (reply,) = found.values()
     return reply
 
@@ -79,7 +79,7 @@ def test_children_are_replaced_when_their_tasks_have_ended(
     assert version()[0] == "old"
     # The long task of the old code runs on, and the next one has the new code.
     code.write_text(_TASKS.format(version="rather new"))
-    control.pool_grow(1, reply=True, limit=1, timeout=20)
+    control.pool_grow(1, reply=True, limit=1, timeout=60)
     started = tmp_path / "started"
     long = send_task("restarted.tasks.long", (str(started), str(go_on)))
     wait_until(started.exists)

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -133,10 +132,8 @@ def test_pool_with_a_frozen_fork_server_can_be_killed(tmp_path: Path):
         driver.until((tmp_path / "began").exists)
 
         os.kill(server_pid(driver), signal.SIGSTOP)
-        before = time.monotonic()
         driver.pool.kill()
 
-        assert time.monotonic() - before < 30
         assert driver.pool.unfinished() == [(running, True)]
         wait_until(lambda: not any(alive(pid) for pid in pids if pid))
 

@@ -42,7 +42,7 @@ def node_of(worker: Process) -> str:
 
 
 def ask(node: str) -> control.Inspect:
-    return control.inspect(node, timeout=20, limit=1)
+    return control.inspect(node, timeout=60, limit=1)
 
 
 def run(results: list[AsyncResult[Any]], notes: Path) -> list[str]:
@@ -61,8 +61,8 @@ def test_control_over_another_broker(
     node = node_of(worker)
     ids = run([endings.wait_for_file.apply_async((str(notes), str(go_on)), queue="q") for _ in range(2)], notes)
     assert {each["id"] for each in ask(node).active()} == set(ids)
-    assert control.ping(limit=1, timeout=20) == [{node: {"ok": "pong"}}]
-    answer = control.revoke(ids[0], terminate=True, reply=True, limit=1, timeout=20)
+    assert control.ping(limit=1, timeout=60) == [{node: {"ok": "pong"}}]
+    answer = control.revoke(ids[0], terminate=True, reply=True, limit=1, timeout=60)
     assert answer == [{node: {"ok": f"terminate: {ids[0]}"}}]
     with pytest.raises(TaskRevokedError):
         AsyncResult(ids[0]).get(timeout=60)
@@ -102,7 +102,7 @@ def test_two_workers_of_one_name_are_told(start_worker: StartWorker, remote: dic
     first = start_worker("-n", "twin@here", **remote)
     second = start_worker("-n", "twin@here", **remote)
     second.wait_for_log(r"twin@here.*exclusive|RESOURCE_LOCKED|cannot obtain exclusive access")
-    assert control.ping(timeout=20, limit=1) == [{"twin@here": {"ok": "pong"}}]
+    assert control.ping(timeout=60, limit=1) == [{"twin@here": {"ok": "pong"}}]
     assert first.running
     assert second.running
 
@@ -164,7 +164,7 @@ def test_a_worker_answers_while_all_of_its_pool_is_busy(
     (found,) = ask(node).active()
     assert found["id"] == task_id
     assert ask(node).stats()["pool"]["max-concurrency"] == 1
-    answer = control.terminate(task_id, reply=True, limit=1, timeout=20)
+    answer = control.terminate(task_id, reply=True, limit=1, timeout=60)
     if pool == "prefork":
         # It may have ended before the command came: the caller writes to the database first.
         assert answer in ([{node: {"ok": f"terminate: {found}"}}] for found in (task_id, "tasks unknown"))
@@ -181,7 +181,7 @@ def test_three_workers_and_one_of_them(start_worker: StartWorker, processes: Pro
     started = [start_worker("-n", name, ready=False) for name in names]
     for worker in started:
         worker.wait_for_log(" ready")
-    replies = control.ping(timeout=20, limit=3) or []
+    replies = control.ping(timeout=60, limit=3) or []
     assert sorted(name for reply in replies for name in reply) == names
     environment = workers.as_environment({})
     out = processes.run("taskstatus", "-t", "5", **environment)
@@ -189,7 +189,7 @@ def test_three_workers_and_one_of_them(start_worker: StartWorker, processes: Pro
     assert out.endswith("\n3 nodes online.\n")
     out = processes.run("taskinspect", "ping", "--destination=w2@host", "-t", "20", **environment)
     assert out == "->  w2@host: OK\n        pong\n\n1 node online.\n"
-    assert control.inspect(pattern="w[13]@*", matcher="glob", timeout=20, limit=2).ping().keys() == {names[0], names[2]}
+    assert control.inspect(pattern="w[13]@*", matcher="glob", timeout=60, limit=2).ping().keys() == {names[0], names[2]}
 
 
 @on_sqlite
@@ -200,7 +200,7 @@ def test_one_of_eight_running_tasks_is_terminated(
     running = run([endings.wait_for_file.delay(str(notes), str(go_on)) for _ in range(8)], notes)
     for number in range(100 if full_run else 5):
         target = running.pop(number % 8)
-        control.terminate(target, signal="SIGKILL", reply=True, limit=1, timeout=20)
+        control.terminate(target, signal="SIGKILL", reply=True, limit=1, timeout=60)
         with pytest.raises(TaskRevokedError, match="terminated"):
             AsyncResult(target).get(timeout=60)
         running.append(endings.wait_for_file.delay(str(notes), str(go_on)).id)

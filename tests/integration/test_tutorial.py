@@ -14,10 +14,7 @@ from tests.support.pages import Typed
 from tests.support.processes import ROOT
 from tests.support.reader import Reader, build_wheel, environment
 
-pytestmark = [
-    pytest.mark.timeout(240),
-    pytest.mark.skipif(shutil.which("curl") is None, reason="the tutorial uses curl"),
-]
+pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="the tutorial uses curl")
 
 
 @pytest.fixture(scope="module")

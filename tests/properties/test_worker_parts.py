@@ -180,7 +180,7 @@ def test_mailbox_makes_every_call_once_in_its_senders_order(values: list[int], s
     for thread in [receiver, *threads]:
         thread.start()
     for thread in [*threads, receiver]:
-        thread.join(20)
+        thread.join(60)
     assert done.is_set()
     for sender in range(senders):
         assert [(place, value) for s, place, value in made if s == sender] == list(enumerate(values))

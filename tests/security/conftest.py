@@ -92,7 +92,7 @@ def work(signed: str) -> Callable[..., list[str]]:
             # Lower than any other: it comes last.
             last = [act.apply_async(("last",), queue=queue, priority=0) for queue in queues]
             for result in last:
-                result.get(timeout=30)
+                result.get(timeout=60)
             # A follow-up may have come after the last of its queue.
             wait_until(lambda: not Message.objects.using(signed).filter(queue__in=queues).exists(), what="empty queues")
         done = [what for what in ran[before:] if what != "last"]

@@ -49,8 +49,8 @@ def test_altered_body_of_a_chord_is_not_sent(signed: str, work: Work) -> None:
     assert work() == ["join ['first', 'second']"]
     for result in (altered, bare, lineage, one):
         with pytest.raises(SignatureMismatch, match="altered"):
-            result.get(timeout=30)
-    assert whole.get(timeout=30) == "joined"
+            result.get(timeout=60)
+    assert whole.get(timeout=60) == "joined"
 
 
 def test_altered_value_of_a_member_reaches_no_body(signed: str, work: Work) -> None:
@@ -76,17 +76,17 @@ def test_altered_result_is_not_read(signed: str, work: Work, settings: Any) -> N
     rows.filter(task_id=failed.id).update(state="SUCCESS")
     rows.filter(task_id=empty.id).update(result=None)
     (theirs,) = rows.filter(task_id=other.id).values("result", "content_type")
-    assert AsyncResult(other.id).get(timeout=30) == "other"
+    assert AsyncResult(other.id).get(timeout=60) == "other"
     another = act.delay("another")
     work()
     rows.filter(task_id=another.id).update(**theirs)
     ran.clear()
     for result in (done, failed, empty, another):
         with pytest.raises(SignatureMismatch, match="altered"):
-            AsyncResult(result.id).get(timeout=30)
+            AsyncResult(result.id).get(timeout=60)
     rows.filter(task_id=other.id).update(state="FAILURE", result=json.dumps({"exc_type": "E", "exc_message": []}))
     with pytest.raises(SignatureMismatch, match="altered"):
-        AsyncResult(other.id).get(timeout=30)
+        AsyncResult(other.id).get(timeout=60)
     assert ran == []
 
 
@@ -164,7 +164,7 @@ def test_each_column_of_a_chord_altered_alone(signed: str, work: Work) -> None:
     for name, sent in zip(names, [*chords, other], strict=True):
         if sent.state == "FAILURE":
             with pytest.raises(SignatureMismatch, match="altered"):
-                sent.parent.get(timeout=30)
+                sent.parent.get(timeout=60)
             seen[name] = FAILS
     assert [seen.get(name, WAITS) for name in names] == [*(wanted for *_, wanted in cases), RUNS]
     assert untouched.values().get() == before
@@ -240,7 +240,7 @@ def test_body_waits_for_added_and_replaced_members(signed: str, work: Work) -> N
     assert nodes.filter(task_id=third.task_id).update(id=1_000_000) == 1
     work("elsewhere")
     work()
-    assert sent.get(timeout=30) == "joined"
+    assert sent.get(timeout=60) == "joined"
     assert [what for what in ran if what.startswith("join")] == ["join ['a', 'r', 'b', 'x', 'y', 'z']"]
     with pytest.raises(SignatureMismatch, match="altered"):
-        altered.get(timeout=30)
+        altered.get(timeout=60)

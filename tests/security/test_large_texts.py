@@ -8,8 +8,9 @@ import pytest
 from django.db.models import BinaryField, Value
 
 from taskq import control
-from taskq.exceptions import CannotRetry
+from taskq.exceptions import CannotRetry, SignatureMismatch
 from taskq.models import LargeText, Message, TaskRun
+from tests.support.jobs.endings import repeat
 
 from .conftest import act, fail
 
@@ -68,3 +69,13 @@ def test_the_text_of_another_task_does_not_run(signed: str, work: Callable[..., 
     assert Message.objects.using(signed).get(task_id=other.id).body.count("x") > 60_000
     assert work() == [ONE]
     assert not TaskRun.objects.using(signed).filter(task_id=other.id, state="SUCCESS").exists()
+
+
+@pytest.mark.parametrize("column", ["key", "content"])
+def test_an_altered_result_is_not_read(signed: str, work: Callable[..., list[str]], column: str) -> None:
+    results = [repeat.delay(letter, 300_000) for letter in "xy"]
+    work()
+    alter(signed, column)
+    for result in results:
+        with pytest.raises(SignatureMismatch, match="altered"):
+            result.get(timeout=30)

@@ -18,7 +18,7 @@ from tests.support.processes import Process, Processes
 from tests.support.waiting import wait_until
 from tests.support.workers import start_worker
 
-pytestmark = pytest.mark.timeout(3600 if FULL else 120)
+pytestmark = pytest.mark.timeout(3600 if FULL else 300)
 
 COUNT = 10_000 if FULL else 300
 #: How many mutants there are at a time, with an ordinary task among every so many.

@@ -69,7 +69,7 @@ def _problem(name: str) -> str | None:
 def _connect(name: str) -> None:
     if name not in DATABASES:
         with Connection(url(name), connect_timeout=20, transport_options={"socket_connect_timeout": 20}) as broker:
-            broker.ensure_connection(max_retries=1, timeout=20)
+            broker.ensure_connection(max_retries=1, timeout=60)
             broker.default_channel.close()
         return
     from .databases import server_cursor

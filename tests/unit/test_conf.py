@@ -148,14 +148,14 @@ def test_value_read_while_a_setting_changes_is_not_cached(monkeypatch: pytest.Mo
 
         def convert(self, value: float) -> float:
             reading.set()
-            go_on.wait(20)
+            go_on.wait(60)
             return value
 
     monkeypatch.setattr(row, "kind", SlowKind())
     with override_settings(TASKQ_POLL_INTERVAL=1.0):
         thread = threading.Thread(target=lambda: settings.POLL_INTERVAL)
         thread.start()
-        reading.wait(20)
+        reading.wait(60)
         clearing = threading.Thread(target=settings.clear)
         clearing.start()
         go_on.set()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from taskq.control.registry import control_command, inspect_command
-from taskq.control.state import WorkerState
+
+if TYPE_CHECKING:
+    # The management commands read the commands too, and need nothing of a worker.
+    from taskq.control.state import WorkerState
 
 _UNAVAILABLE = {"error": "event dispatcher unavailable"}
 

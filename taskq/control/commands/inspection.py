@@ -6,15 +6,18 @@ They read snapshots, and answer whatever else waits; ``scheduled`` and ``revoked
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskq.calls.registry import tasks
 from taskq.control import configuration, rows, taskinfo
 from taskq.control.pending import Pending
 from taskq.control.registry import inspect_command
-from taskq.control.state import WorkerState
 from taskq.messages.protocol.options import is_storable
 from taskq.tasks.validation import HANDLERS, OPTIONS
+
+if TYPE_CHECKING:
+    # The management commands read the commands too, and need nothing of a worker.
+    from taskq.control.state import WorkerState
 
 #: The attributes of tasks that ``registered`` shows by default. Celery's.
 _ITEMS = ("exchange", "routing_key", "rate_limit")
@@ -67,7 +70,7 @@ def revoked(state: WorkerState, **_: Any) -> Pending:
     return state.on_store(all_of_them)
 
 
-@inspect_command(variadic="ids", signature="[id1 [id2 [... [idN]]]]")
+@inspect_command(variadic="ids", signature="<id1> [id2 [... [idN]]]")
 def query_task(state: WorkerState, ids: Any = (), **_: Any) -> Any:
     """Find tasks by id: active, reserved or scheduled. Those that no worker holds are missing."""
     given = [ids] if isinstance(ids, str) else ids or ()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskq.calls.registry import tasks
 from taskq.conf import settings
 from taskq.control.pending import Pending
 from taskq.control.registry import control_command
-from taskq.control.state import WorkerState
+
+if TYPE_CHECKING:
+    # The management commands read the commands too, and need nothing of a worker.
+    from taskq.control.state import WorkerState
 
 #: The most processes or threads that a pool grows to by a command.
 MOST = 1000

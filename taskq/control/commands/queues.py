@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kombu.entity import Exchange, Queue
 
 from taskq.control.pending import Pending
 from taskq.control.registry import control_command, inspect_command
 from taskq.control.revoking import named
-from taskq.control.state import WorkerState
 from taskq.messages import routing
 from taskq.store.exchanges import EXCHANGE_TYPES
+
+if TYPE_CHECKING:
+    # The management commands read the commands too, and need nothing of a worker.
+    from taskq.control.state import WorkerState
 
 #: The longest time in seconds and the largest number that an option may have.
 _LONGEST, _MOST = 10 * 365 * 86400.0, 2**31 - 1

@@ -7,22 +7,25 @@ also while the database is away.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskq import rates
 from taskq.calls.registry import tasks
 from taskq.control import revoking, stamps
 from taskq.control.pending import Pending
 from taskq.control.registry import control_command
-from taskq.control.state import WorkerState
 from taskq.messages.protocol.options import is_limit
 from taskq.store import rates as rates_store
 from taskq.store.revoke import revoke as write_revoked
-from taskq.worker.loop.request import Request
 from taskq.worker.pools.registry import WITH_CHILDREN
 
+if TYPE_CHECKING:
+    # The management commands read the commands too, and need nothing of a worker.
+    from taskq.control.state import WorkerState
+    from taskq.worker.loop.request import Request
 
-@control_command(variadic="task_id", signature="[id1 [id2 [... [idN]]]]")
+
+@control_command(variadic="task_id", signature="<id1> [id2 [... [idN]]]")
 def revoke(
     state: WorkerState,
     task_id: Any,
@@ -48,13 +51,13 @@ def revoke(
     return reply if written else _write(state, batches, name, reply)
 
 
-@control_command(args=[("signal", str)], variadic="task_id", signature="<signal> [id1 [id2 [... [idN]]]]")
+@control_command(args=[("signal", str)], variadic="task_id", signature="<signal> <id1> [id2 [... [idN]]]")
 def terminate(state: WorkerState, signal: str | int | None = None, task_id: Any = (), **more: Any) -> Any:
     """Revoke tasks by id, and end those that run by a signal."""
     return revoke(state, task_id, **more | {"terminate": True, "signal": signal})
 
 
-@control_command(variadic="headers", signature="[key1=value1 [key2=value2 [... [keyN=valueN]]]]")
+@control_command(variadic="headers", signature="<key1=value1> [key2=value2 [... [keyN=valueN]]]")
 def revoke_by_stamped_headers(
     state: WorkerState,
     headers: Any,

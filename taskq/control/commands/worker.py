@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kombu.connection import Connection
 
@@ -13,8 +13,11 @@ from taskq.conf import masked_url, settings
 from taskq.control import configuration, rows
 from taskq.control.pending import NO_REPLY
 from taskq.control.registry import control_command, inspect_command
-from taskq.control.state import WorkerState
 from taskq.worker.process.system import resident_kib
+
+if TYPE_CHECKING:
+    # The management commands read the commands too, and need nothing of a worker.
+    from taskq.control.state import WorkerState
 
 
 @inspect_command

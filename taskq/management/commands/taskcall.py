@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import Error
 from kombu.exceptions import KombuError
 
@@ -13,12 +13,13 @@ from taskq import send_task
 from taskq.calls.registry import tasks
 from taskq.exceptions import TaskqError
 from taskq.management import arguments
+from taskq.management.short import ShortCommand
 
 #: The options of ``send_task`` that the command line can give.
 _OPTIONS = ("eta", "countdown", "expires", "serializer", "queue", "exchange", "routing_key", "priority")
 
 
-class Command(BaseCommand):
+class Command(ShortCommand):
     """Parses, calls, prints."""
 
     help = "Send a task by its name, and print its id."

@@ -5,14 +5,15 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import Error
 
+from taskq.management.short import ShortCommand
 from taskq.worker.health import look
 from taskq.worker.process.nodenames import node_name
 
 
-class Command(BaseCommand):
+class Command(ShortCommand):
     """Parses, calls, prints."""
 
     help = "Exit with 0 if a worker has renewed its lease in time, else with 1."

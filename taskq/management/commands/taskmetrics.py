@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import Error
 
+from taskq.management.short import ShortCommand
 from taskq.metrics.cluster import families
 from taskq.metrics.exposition import render
 
 
-class Command(BaseCommand):
+class Command(ShortCommand):
     """Calls, prints."""
 
     help = "Print queues, tasks and workers in Prometheus' text format, as the rows have them."

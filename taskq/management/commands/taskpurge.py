@@ -5,16 +5,17 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import Error
 
 from taskq.exceptions import QueueNotFound
 from taskq.management import arguments
 from taskq.management.purging import purge, purgeable
+from taskq.management.short import ShortCommand
 from taskq.messages.routing import select
 
 
-class Command(BaseCommand):
+class Command(ShortCommand):
     """Parses, asks, calls, prints."""
 
     help = "Delete the messages that wait in queues. Their tasks are revoked. There is no way back."

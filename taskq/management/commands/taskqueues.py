@@ -6,16 +6,17 @@ from argparse import ArgumentParser
 from getpass import getuser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import Error
 
 from taskq import control
 from taskq.log_escapes import escaped
 from taskq.management import arguments
+from taskq.management.short import ShortCommand
 from taskq.models import QueuePause
 
 
-class Command(BaseCommand):
+class Command(ShortCommand):
     """Parses, calls, prints."""
 
     help = "List the paused queues, pause a queue or resume it. Workers obey within a second; running tasks go on."

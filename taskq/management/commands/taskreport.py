@@ -7,13 +7,14 @@ from typing import Any
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import Error, connections
 
 from taskq.control.configuration import report
+from taskq.management.short import ShortCommand
 
 
-class Command(BaseCommand):
+class Command(ShortCommand):
     """Calls, prints."""
 
     help = "Print versions and settings, with secrets masked, for a report of a bug."

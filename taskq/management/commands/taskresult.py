@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import Error
 from kombu.exceptions import KombuError
 
@@ -13,9 +13,10 @@ from taskq import AsyncResult
 from taskq.exceptions import TaskqError, TimeoutError
 from taskq.log_escapes import escaped
 from taskq.management import arguments
+from taskq.management.short import ShortCommand
 
 
-class Command(BaseCommand):
+class Command(ShortCommand):
     """Parses, calls, prints."""
 
     help = "Print the value of a task, by its id. Waits until the task has ended."

@@ -18,7 +18,8 @@ from taskq.engines.base import SCHEDULED_NAME
 from taskq.engines.claim_columns import MOST
 from taskq.engines.marks import mark
 from taskq.messages.parking import home
-from taskq.records import Claimed, Starts
+from taskq.rates import Starts
+from taskq.records import Claimed
 from taskq.store import large, rates
 from taskq.store.authenticity import runnable
 from taskq.store.claim import claim, held, newest, with_messages

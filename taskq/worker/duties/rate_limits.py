@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from taskq.messages.parking import home, parked_task, parking
-from taskq.records import Starts
+from taskq.rates import Starts
 
 #: While messages are parked, the unused starts of so many last seconds may still be used.
 _SLACK = 2.0

@@ -14,6 +14,7 @@ from taskq.messages.exception_data import encode_exception
 from taskq.records import Claimed, Progress, Settlement
 from taskq.worker import log_lines
 from taskq.worker.pools.base import LostChild
+from taskq.worker.process.system import signal_number
 from taskq.workflows.followups import complete
 
 from .request import Request
@@ -48,6 +49,7 @@ def ended(request: Request, outcome: Outcome, hostname: str) -> Settlement:
         settlement.waited = max(0.0, outcome.started - request.message.created)
     settlement.arguments = outcome.arguments
     settlement.children = outcome.children
+    settlement.stored_as, settlement.stored_size = outcome.stored_as, outcome.stored_size
     settlement.follow_ups = outcome.follow_ups
     for envelope in outcome.follow_ups.envelopes:
         if envelope.task_id == request.message.task_id:
@@ -107,7 +109,8 @@ def running(request: Request, seconds: float, hostname: str) -> Progress:
 
 def revoked(request: Request, reason: str, hostname: str, *, signal: str = "") -> Settlement:
     """Return the settlement of a task that was revoked, has expired, or was terminated."""
-    signum = signal.partition(":")[2]
+    name = signal.partition(":")[2]
+    signum = signal_number(name) if name else None
     log_lines.task_revoked(request, reason, signum)
     if signals.task_revoked.receivers:
         signals.send(
@@ -115,7 +118,7 @@ def revoked(request: Request, reason: str, hostname: str, *, signal: str = "") -
             request.sender,
             request=request,
             terminated=reason == "terminated",
-            signum=signum or None,
+            signum=signum,
             expired=reason == "expired",
         )
     return _without_run(request, states.REVOKED, TaskRevokedError(reason), hostname)

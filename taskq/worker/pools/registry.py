@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from django.core.exceptions import ImproperlyConfigured
 
 from taskq.conf import settings
 from taskq.dotted import load_class
 
-from .base import Pool
+if TYPE_CHECKING:
+    from .base import Pool
 
 #: Module and class of each pool.
 POOLS = {
@@ -43,6 +45,8 @@ def pool_class(name: str) -> type[Pool]:
 
 
 def _custom_pool(path: str | None) -> type[Pool]:
+    from .base import Pool
+
     if not path:
         raise ImproperlyConfigured("The pool custom needs TASKQ_CUSTOM_POOL = 'package.module:Class'.")
     found = load_class("TASKQ_CUSTOM_POOL", path)

@@ -50,7 +50,7 @@ def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
         os._exit(1)
 
 
-def signal_number(name: str) -> int:
+def signal_number(name: str) -> signal.Signals:
     """Return the number of a signal named as ``SIGTERM``, ``TERM`` or ``15``; ``ValueError`` otherwise."""
     try:
         return signal.Signals(int(name)) if name.isdigit() else signal.Signals["SIG" + name.upper().removeprefix("SIG")]

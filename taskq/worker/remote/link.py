@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kombu.asynchronous import Hub
 from kombu.entity import Exchange, Queue
 from kombu.messaging import Consumer, Producer
 
 from taskq.worker import log_lines
 
 from .connection import POLL_INTERVAL, is_asynchronous
+
+if TYPE_CHECKING:
+    # Callers load this module too, and have no loop.
+    from kombu.asynchronous import Hub
 
 #: Seconds to wait for a message of a transport that can't wait.
 _SHORT = 0.001

@@ -12,7 +12,9 @@ import pytest
 from pytest_django import DjangoDbBlocker
 
 from taskq import Task, control
+from taskq.conf import settings
 from taskq.exceptions import EncodeError, Reject, SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded
+from taskq.models import Group
 from taskq.worker.pools.base import GREEN
 from testproject.arithmetic.tasks import add, fail
 from tests.support import trees, workers
@@ -90,6 +92,12 @@ def test_coroutines_or_a_word_that_there_are_none(worker: Process, kind: Kind) -
             endings.square.delay(3).get(timeout=60)
 
 
+def test_large_result_is_written_by_the_process_of_the_task(worker: Process, kind: Kind) -> None:
+    for job in (endings.repeat, *([endings.repeat_async] if kind.coroutines else [])):
+        assert job.delay("äx", 200_000).get(timeout=60) == "äx" * 200_000
+    assert not Group.objects.using(settings.DATABASE).exists()
+
+
 def test_soft_limit(worker: Process, kind: Kind) -> None:
     # A thread of the worker's own process is only interrupted in Python code, and its loop waits in the system.
     for limited in (
@@ -119,7 +127,7 @@ def test_terminate_or_a_word_that_there_is_none(
     go_on = tmp_path / "go"
     result = until_told.delay(str(notes), str(go_on))
     started(notes)
-    (reply,) = control.terminate(result.id, reply=True, limit=1, timeout=30) or []
+    (reply,) = control.terminate(result.id, reply=True, limit=1, timeout=60) or []
     (answer,) = reply.values()
     if kind.cls.supports_terminate:
         assert "ok" in answer
@@ -139,7 +147,7 @@ def test_grace_asks_the_task_to_end(
     started(notes, 2 if kind.name != "solo" else 1)
     # By the command alone: what the caller writes to the database may come first, and then the task has ended.
     order = {"task_id": result.id, "signal": "TERM", "grace": 60, "written": True}
-    (reply,) = control.broadcast("terminate", order, reply=True, limit=1, timeout=30) or []
+    (reply,) = control.broadcast("terminate", order, reply=True, limit=1, timeout=60) or []
     (answer,) = reply.values()
     assert answer["ok"].startswith(f"terminate: {result.id}")
     assert ("can't do more" in answer["ok"]) is not kind.cls.supports_terminate
@@ -155,12 +163,12 @@ def test_stack_of_a_running_task(worker: Process, kind: Kind, until_told: AnyTas
     # A greenlet that uses the processor lets nobody answer.
     result = (until_told if kind.name in GREEN else endings.spin).delay(str(notes), str(go_on))
     started(notes)
-    (reply,) = control.inspect(timeout=30, limit=1).stack(result.id).values()
+    (reply,) = control.inspect(timeout=60, limit=1).stack(result.id).values()
     first = reply["ok"].splitlines()[0]
     assert first.startswith("  File ")
     assert f"{Path('support', 'jobs')}" in first
     assert str(go_on) not in reply["ok"]
-    (reply,) = control.inspect(timeout=30, limit=1).stack("another").values()
+    (reply,) = control.inspect(timeout=60, limit=1).stack("another").values()
     assert reply == {"error": "the task does not run here"}
     go_on.touch()
     assert result.get(timeout=60) == "done"
@@ -174,7 +182,7 @@ def test_stack_of_a_coroutine_is_where_it_waits(worker: Process, kind: Kind, not
     started(notes)
 
     def waits() -> bool:
-        (reply,) = control.inspect(timeout=30, limit=1).stack(result.id).values()
+        (reply,) = control.inspect(timeout=60, limit=1).stack(result.id).values()
         # Just now it may look for the file.
         assert "wait_in_a_loop" in reply["ok"]
         return "await asyncio.sleep(0.02)" in reply["ok"]

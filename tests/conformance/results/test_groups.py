@@ -26,7 +26,7 @@ def _leave_at_once(alias: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     monkeypatch.setattr(mail, "outbox", [], raising=False)
     yield
     watch = listener._listeners.get(alias)
-    assert watch is None or watch.gone.wait(20)
+    assert watch is None or watch.gone.wait(60)
 
 
 def end(alias: str, *ids: str, state: str = states.SUCCESS) -> None:

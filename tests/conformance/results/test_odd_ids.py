@@ -31,11 +31,11 @@ def test_waiting_for_an_odd_id_does_not_hide_other_results(alias: str, monkeypat
     AsyncResult[int]("fine").then(lambda result: came.set())
     TaskRun.objects.using(alias).create(task_id="fine", state="SUCCESS", result="4", created_at=datetime.now(UTC))
     try:
-        assert came.wait(20)
+        assert came.wait(60)
     finally:
         watch = listener._listeners[alias]
         with watch._lock:
             watch._waiting.clear()
             watch._left_at = 0.0
             watch._wake()
-        assert watch.gone.wait(20)
+        assert watch.gone.wait(60)

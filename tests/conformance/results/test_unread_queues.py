@@ -54,7 +54,7 @@ def wait_for(looked: list[Any]) -> Wait:
                 raise InterruptedError
 
         with pytest.raises(InterruptedError):
-            AsyncResult[int](task_id).get(timeout=30, interval=0.01, on_interval=tick)
+            AsyncResult[int](task_id).get(timeout=60, interval=0.01, on_interval=tick)
 
     return wait
 
@@ -100,7 +100,7 @@ def test_coroutine_is_told_too(alias: str, looked: list[Any]) -> None:
     enqueue([envelope("a", queue="mails")])
 
     async def run() -> None:
-        waiting = asyncio.ensure_future(AsyncResult[int]("a").aget(timeout=30))
+        waiting = asyncio.ensure_future(AsyncResult[int]("a").aget(timeout=60))
         await await_until(lambda: looked or waiting.done(), what="the waiter to look for the queue")
         waiting.cancel()
 

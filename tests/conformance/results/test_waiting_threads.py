@@ -65,7 +65,7 @@ def test_coroutine_in_a_thread_without_connection_waits(alias: str) -> None:
     enqueue([envelope("a")])
 
     def run() -> int:
-        return asyncio.run(AsyncResult[int]("a").aget(timeout=30))
+        return asyncio.run(AsyncResult[int]("a").aget(timeout=60))
 
     with ThreadPoolExecutor(1) as pool:
         wait = pool.submit(run)
@@ -84,11 +84,11 @@ def test_thread_hears_that_the_database_can_not_be_read(alias: str, monkeypatch:
 
     def get() -> None:
         try:
-            AsyncResult[int]("a").get(timeout=30)
+            AsyncResult[int]("a").get(timeout=60)
         except DatabaseError as error:
             failed.append(error)
 
     thread = threading.Thread(target=get)
     thread.start()
-    thread.join(30)
+    thread.join(60)
     assert [str(error) for error in failed] == ["away"]

@@ -202,7 +202,7 @@ def test_messages_that_another_worker_moves_are_passed_over(alias: str) -> None:
     with for_alias(alias).atomic():
         list(ScheduledMessage.objects.using(alias).select_for_update().filter(task_id="a"))
         with ThreadPoolExecutor(1) as other:
-            assert other.submit(_hastened_apart, alias).result(timeout=20) == [2]
+            assert other.submit(_hastened_apart, alias).result(timeout=60) == [2]
     (held,) = ScheduledMessage.objects.using(alias).filter(headers__contains=": 1.0")
     assert held.task_id == "a"
 

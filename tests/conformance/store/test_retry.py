@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -97,6 +97,30 @@ def test_arguments_stay_as_they_were_sent_byte_for_byte(alias: str) -> None:
         control.retry_many(TaskRun.objects.using(alias).values_list("task_id", flat=True))
     again = Message.objects.using(alias).get()
     assert (again.body, again.content_type) == (first, "application/json")
+
+
+def test_times_and_the_kind_of_the_result_of_the_first_run_are_not_kept(alias: str) -> None:
+    task_id = failed(alias, expires=3600)
+    rows = TaskRun.objects.using(alias)
+    rows.update(eta=datetime.now(UTC), children="[]", content_type="application/x-yaml")
+    assert rows.get().expires_at is not None
+    control.retry(task_id)
+    run = rows.get()
+    assert (run.eta, run.expires_at, run.children, run.content_type) == (None, None, None, "application/json")
+
+
+@pytest.mark.parametrize("expires", [timedelta(hours=1), datetime(2040, 1, 1, tzinfo=UTC)], ids=["delay", "moment"])
+def test_expiry_of_the_task_itself_counts_anew(alias: str, expires: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(add, "expires", expires)
+    add.apply_async((1, 2), task_id="mine")
+    end(alias)
+    rows = TaskRun.objects.using(alias)
+    rows.update(expires_at=None)
+    before = datetime.now(UTC)
+    control.retry("mine")
+    found = rows.get().expires_at
+    assert found is not None
+    assert found == expires if isinstance(expires, datetime) else found > before + expires / 2
 
 
 def test_revoked_task_runs_when_it_is_retried_though_its_revocation_is_remembered(alias: str) -> None:
@@ -274,8 +298,14 @@ def test_pressing_twice_runs_a_task_again_as_new_once(alias: str) -> None:
     task_id = failed(alias)
     asked = datetime.now(UTC)
     new = control.retry(task_id, new=True, since=asked).task_id
-    with pytest.raises(CannotRetry, match=f"again already, as {new}"):
-        control.retry(task_id, new=True, since=asked)
+    made = Rerun.objects.using(alias).get().created_at
+    for since in (asked, made):
+        with pytest.raises(CannotRetry, match=f"again already, as {new}"):
+            control.retry(task_id, new=True, since=since)
+    other = failed(alias)
+    counts = control.retry_many([task_id, other], new=True, since=asked)
+    assert (counts.ids, counts.refused) == ([other], {"repeated": 1})
+    assert Rerun.objects.using(alias).filter(of_task_id=task_id).count() == 1
     assert control.retry(task_id, new=True).task_id != new
 
 

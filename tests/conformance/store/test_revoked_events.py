@@ -55,7 +55,7 @@ def test_process_that_revokes_sends_the_event(alias: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(events, "_thread", object())
     log_lines.tasks_revoked.subscribe(events.note_revoked)
     try:
-        result = add.delay(1, 1)
+        result = add.apply_async((1, 1), shadow="addition")
         result.revoke()
     finally:
         log_lines.tasks_revoked.unsubscribe(events.note_revoked)
@@ -64,7 +64,7 @@ def test_process_that_revokes_sends_the_event(alias: str, monkeypatch: pytest.Mo
     assert event == {
         "type": "task-revoked",
         "uuid": result.id,
-        "name": add.name,
+        "name": "addition",
         "terminated": False,
         "expired": False,
         "signum": None,

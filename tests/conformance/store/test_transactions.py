@@ -90,22 +90,22 @@ def _tables_locked(alias: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list
                 with transaction.atomic(using=alias):
                     cursor.execute("LOCK TABLE taskq_message IN EXCLUSIVE MODE")
                     locked.set()
-                    release.wait(20)
+                    release.wait(60)
             else:
                 cursor.execute("LOCK TABLES taskq_message WRITE")
                 locked.set()
-                release.wait(20)
+                release.wait(60)
                 cursor.execute("UNLOCK TABLES")
         connection.close()
 
     thread = threading.Thread(target=hold)
     thread.start()
-    assert locked.wait(20)
+    assert locked.wait(60)
 
     def pause(seconds: float) -> None:
         pauses.append(seconds)
         release.set()
-        thread.join(20)
+        thread.join(60)
 
     monkeypatch.setattr(transactions, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=pause))
     with connections[alias].cursor() as cursor:
@@ -114,7 +114,7 @@ def _tables_locked(alias: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list
         yield pauses
     finally:
         release.set()
-        thread.join(20)
+        thread.join(60)
 
 
 CALLS: dict[str, Callable[[], Any]] = {

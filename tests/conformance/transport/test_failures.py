@@ -73,9 +73,9 @@ def test_consumer_of_a_broken_connection_goes_on_with_a_new_one(alias: str, conn
     consumer.consume()
     break_connection(alias)
     with pytest.raises(connection.connection_errors):
-        connection.drain_events(timeout=20)
+        connection.drain_events(timeout=60)
     connection.ensure_connection()
-    connection.drain_events(timeout=20)
+    connection.drain_events(timeout=60)
     assert got == ["x"]
 
 

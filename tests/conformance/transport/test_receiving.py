@@ -53,7 +53,7 @@ def test_simple_queue_puts_gets_and_clears(connection: Any) -> None:
     for n in range(3):
         queue.put({"n": n})
     assert queue.qsize() == 3
-    first = queue.get(timeout=20)
+    first = queue.get(timeout=60)
     assert first.payload == {"n": 0}
     assert queue.qsize() == 2
     first.ack()
@@ -67,7 +67,7 @@ def test_simple_queue_puts_gets_and_clears(connection: Any) -> None:
 def test_simple_buffer_leaves_no_message_and_no_worker_row(alias: str, connection: Any) -> None:
     buffer = connection.SimpleBuffer("letters")
     buffer.put("x")
-    assert buffer.get(timeout=20).payload == "x"
+    assert buffer.get(timeout=60).payload == "x"
     buffer.close()
     connection.release()
     assert not Message.objects.using(alias).exists()
@@ -132,7 +132,7 @@ def test_closed_channel_requeues_its_unacked_messages(alias: str, connect: Conne
     got: list[Any] = []
     consumer = consume(channel, got)
     for _ in range(3):
-        first.drain_events(timeout=20)
+        first.drain_events(timeout=60)
     got[0].ack()
     consumer.cancel()
     channel.close()
@@ -171,7 +171,7 @@ def test_two_queues_take_turns(connection: Any, channel: Any) -> None:
     consume(channel, got, queue="a", no_ack=True)
     consume(channel, got, queue="b", no_ack=True, tag_prefix="b")
     for _ in range(2):
-        connection.drain_events(timeout=20)
+        connection.drain_events(timeout=60)
     assert sorted(payloads(got)) == ["a", "b"]
 
 
@@ -185,7 +185,7 @@ def test_concurrent_consumers_get_each_message_once(alias: str, connect: Connect
         try:
             channel = connection.channel()
             consume(channel, [], no_ack=name == "first", callbacks=[lambda body, m: (got[name].append(body), m.ack())])
-            barrier.wait(20)
+            barrier.wait(60)
             drain(connection)
             connection.release()
         finally:
@@ -195,7 +195,7 @@ def test_concurrent_consumers_get_each_message_once(alias: str, connect: Connect
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert sorted(got["first"] + got["second"]) == list(range(100))
     assert not Message.objects.using(alias).exists()
 
@@ -209,16 +209,16 @@ def test_waiting_consumer_is_woken_by_a_new_message(alias: str, connect: Connect
         try:
             consume(connection.channel(), got, no_ack=True)
             waiting.set()
-            connection.drain_events(timeout=20)
+            connection.drain_events(timeout=60)
             connection.release()
         finally:
             connections.close_all()
 
     thread = threading.Thread(target=wait)
     thread.start()
-    assert waiting.wait(20)
+    assert waiting.wait(60)
     send(connect().channel(), "news")
-    thread.join(30)
+    thread.join(60)
     assert payloads(got) == ["news"]
 
 
@@ -370,6 +370,6 @@ def test_message_with_unreadable_headers_is_a_decode_error(alias: str, channel: 
     Message.objects.using(alias).update(headers="{not json", properties="[]")
     errors: list[Any] = []
     consume(channel, [], on_decode_error=lambda message, error: (errors.append(error), message.reject()))
-    channel.connection.client.drain_events(timeout=20)
+    channel.connection.client.drain_events(timeout=60)
     assert len(errors) == 1
     assert not Message.objects.using(alias).exists()

@@ -182,8 +182,8 @@ def test_pidbox_remote_control_is_answered(connect: Connect) -> None:
     node.listen(callback=node.handle_message)
     bound = mailbox(caller)
     bound._publish("ping", {}, destination=None, reply_ticket="ticket", channel=caller.default_channel, timeout=5)
-    node_connection.drain_events(timeout=20)
-    assert bound._collect("ticket", limit=1, timeout=20, channel=caller.default_channel) == [
+    node_connection.drain_events(timeout=60)
+    assert bound._collect("ticket", limit=1, timeout=60, channel=caller.default_channel) == [
         {"one@here": {"ok": "pong"}}
     ]
 

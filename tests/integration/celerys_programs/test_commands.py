@@ -110,7 +110,7 @@ def test_celerys_own_commands(start_worker: StartWorker, shared: Shared, notes: 
 def check_inspect(celery: Celery, notes: Path, go_on: Path) -> None:
     active, reserved = (endings.wait_for_file.delay(str(notes), str(go_on)).id for _ in range(2))
     scheduled = endings.square.apply_async((3,), countdown=3600).id
-    wait_until(lambda: notes.read_text() and control.inspect(celery.node, timeout=20).reserved(), what="both tasks")
+    wait_until(lambda: notes.read_text() and control.inspect(celery.node, timeout=60).reserved(), what="both tasks")
     query = f"query_task {active} {reserved} {scheduled} unknown"
     replies = celery.ask("inspect", [*INSPECT.keys() - {"query_task"}, query])
     replies["query_task"] = replies.pop(query)

@@ -27,12 +27,12 @@ def node(worker: Process) -> str:
 
 def ask(node: str) -> control.Inspect:
     """Ask the one worker: the limit ends the waiting for others."""
-    return control.inspect(node, timeout=20, limit=1)
+    return control.inspect(node, timeout=60, limit=1)
 
 
 def order(command: str, **arguments: Any) -> Any:
     """Have the worker do something, and return its reply."""
-    (found,) = control.broadcast(command, arguments, reply=True, limit=1, timeout=20) or [{"": "no reply"}]
+    (found,) = control.broadcast(command, arguments, reply=True, limit=1, timeout=60) or [{"": "no reply"}]
     (reply,) = found.values()
     return reply
 
@@ -52,10 +52,10 @@ def busy(notes: Path, tmp_path: Path) -> Iterator[list[str]]:
 
 
 def test_ping_and_destination(node: str) -> None:
-    assert control.ping(limit=1, timeout=20) == [{node: {"ok": "pong"}}]
-    assert control.inspect([node], timeout=20).ping() == {node: {"ok": "pong"}}
-    assert control.inspect(node, timeout=20).ping() == {"ok": "pong"}
-    assert control.inspect(pattern="taskq@*", matcher="glob", timeout=20, limit=1).ping() == {node: {"ok": "pong"}}
+    assert control.ping(limit=1, timeout=60) == [{node: {"ok": "pong"}}]
+    assert control.inspect([node], timeout=60).ping() == {node: {"ok": "pong"}}
+    assert control.inspect(node, timeout=60).ping() == {"ok": "pong"}
+    assert control.inspect(pattern="taskq@*", matcher="glob", timeout=60, limit=1).ping() == {node: {"ok": "pong"}}
     assert control.inspect(["nobody@nowhere"], timeout=0.3).ping() == {}
     assert control.inspect("nobody@nowhere", timeout=0.3).ping() == {}
     assert control.inspect(pattern="nobody*", matcher="glob", timeout=0.3).ping() == {}

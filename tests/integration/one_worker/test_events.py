@@ -73,11 +73,11 @@ def node(worker: Process) -> str:
 
 @pytest.fixture
 def events(node: str) -> Iterator[None]:
-    assert control.broadcast("enable_events", reply=True, limit=1, timeout=30) == [
+    assert control.broadcast("enable_events", reply=True, limit=1, timeout=60) == [
         {node: {"ok": "task events enabled"}}
     ]
     yield
-    assert control.broadcast("disable_events", reply=True, limit=1, timeout=30) == [
+    assert control.broadcast("disable_events", reply=True, limit=1, timeout=60) == [
         {node: {"ok": "task events disabled"}}
     ]
 
@@ -155,11 +155,11 @@ def test_nothing_is_written_while_nobody_listens(events: None, alias: str) -> No
         topology.sweep(alias)
         return not Binding.objects.using(alias).filter(exchange="taskqev").exists()
 
-    wait_until(nobody, 40, what="no monitor to be bound")
+    wait_until(nobody, what="no monitor to be bound")
     last = Message.objects.using(alias).order_by("-id").values_list("id", flat=True).first() or 0
     add.delay(2, 2).get(timeout=60)
     control.broadcast("heartbeat")
-    assert control.ping(limit=1, timeout=30)
+    assert control.ping(limit=1, timeout=60)
     assert not Message.objects.using(alias).filter(id__gt=last, exchange="taskqev").exists()
 
 

@@ -90,13 +90,13 @@ def _places(terminal: Terminal, tail: str) -> tuple[int, int] | None:
 def unlimited(node: str) -> Iterator[None]:
     """The task has no rate limit, whatever happens."""
     yield
-    assert control.rate_limit(add.name, 0, reply=True, limit=1, timeout=30)
+    assert control.rate_limit(add.name, 0, reply=True, limit=1, timeout=60)
 
 
 @pytest.mark.usefixtures("unlimited")
 def test_revoke_and_rate_limit(terminal: Terminal, node: str) -> None:
     def limited() -> bool:
-        return f"{add.name} [rate_limit=100/m]" in control.inspect(node, timeout=30, limit=1).registered("rate_limit")
+        return f"{add.name} [rate_limit=100/m]" in control.inspect(node, timeout=60, limit=1).registered("rate_limit")
 
     assert not limited()
     result = add.delay(2, 2)

@@ -43,6 +43,7 @@ def _poison(point: str) -> None:
 
 
 def _arm(point: str, number: int) -> None:
+    from taskq.execution import large_results
     from taskq.store import parts, settle
     from taskq.worker.duties import ledger
     from taskq.worker.loop.consumer import Consumer
@@ -69,6 +70,8 @@ def _arm(point: str, number: int) -> None:
         after(ledger, "settle")
     elif point == "handing":
         before(Consumer, "_hand_over")
+    elif point == "stored":
+        after(large_results, "write_ahead")
     elif point == "part":
         after(parts, "work_off")
     else:

@@ -159,7 +159,7 @@ async def exit_process(in_another: bool) -> str:
 async def wait_for_another(seconds: float) -> Any:
     """Send a task and wait for it without blocking the loop."""
     result = await pause.adelay(seconds)
-    return await result.aget(timeout=30, disable_sync_subtasks=False)
+    return await result.aget(timeout=60, disable_sync_subtasks=False)
 
 
 @task(bind=True, max_retries=3)

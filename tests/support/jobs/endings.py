@@ -51,6 +51,24 @@ def tell_progress(self: Task[..., object], path: str, go_on: str) -> str:
 
 
 @task
+def repeat(text: str, times: int) -> str:
+    """Return a text of any length."""
+    return text * times
+
+
+@task
+async def repeat_async(text: str, times: int) -> str:
+    """Do the same in a coroutine."""
+    return text * times
+
+
+@task(ignore_result=True)
+def repeat_ignored(text: str, times: int) -> str:
+    """Return what only the body of a chord gets."""
+    return text * times
+
+
+@task
 def return_something_strange() -> object:
     """Return what JSON can't carry."""
     return object()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from signal import Signals
 from typing import Any
 
 import pytest
@@ -88,6 +89,13 @@ def test_a_long_value_is_cut() -> None:
     assert len(event["result"]) == 1024
 
 
+def test_the_beginning_of_a_value_that_is_stored_is_its_text() -> None:
+    end = settlement(states.SUCCESS, result="123", stored_as="result:1", stored_size=300_000)
+    assert read_event(layout.ended(end, AT))["result"] == "123"
+    end = settlement(states.SUCCESS, result='"xx', stored_as="result:1", stored_size=300_000)
+    assert read_event(layout.ended(end, AT))["result"] == '"xx'
+
+
 @pytest.mark.parametrize(("state", "kind"), [(states.FAILURE, "task-failed"), (states.RETRY, "task-retried")])
 def test_failed_and_retried_have_exception_and_traceback(state: str, kind: str) -> None:
     error = encode_exception(ZeroDivisionError("division by zero"))
@@ -101,9 +109,9 @@ def test_failed_and_retried_have_exception_and_traceback(state: str, kind: str) 
 ])  # fmt: skip
 def test_revoked_says_how(reason: str, terminated: bool, expired: bool) -> None:
     end = settlement(states.REVOKED, result=encode_exception(TaskRevokedError(reason)))
-    event = read_event(layout.ended(end, AT, "TERM"))
+    event = read_event(layout.ended(end, AT, Signals.SIGTERM))
     assert event == {
-        "type": "task-revoked", "uuid": "t1", "terminated": terminated, "expired": expired, "signum": "TERM",
+        "type": "task-revoked", "uuid": "t1", "terminated": terminated, "expired": expired, "signum": 15,
     }  # fmt: skip
 
 
@@ -114,6 +122,8 @@ def test_what_was_refused_has_its_name(state: str, error: Exception) -> None:
     # Nobody has told of the task before: monitors know no other name of it.
     refused = settlement(state, name="shop.gone", result=encode_exception(error))
     assert read_event(layout.ended(refused, AT))["name"] == "shop.gone"
+    refused.shadow = "gone"
+    assert read_event(layout.ended(refused, AT))["name"] == "gone"
     ran = settlement(state, name="shop.gone", result=encode_exception(error), started=6.0)
     assert "name" not in read_event(layout.ended(ran, AT))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from signal import Signals
 from types import SimpleNamespace
 from typing import Any
 
@@ -65,7 +66,7 @@ def test_of_many_receipts_those_of_ended_tasks_are_left_out(written: Written) ->
 def test_retries_and_revocations_are_always_written(written: Written) -> None:
     end = {"name": "add", "finished": 5.0}
     error = encode_exception(TaskRevokedError("terminated"))
-    written.timeline.revoked(requests(8)[7], "terminated", "SIGTERM")
+    written.timeline.revoked(requests(8)[7], "terminated", Signals.SIGTERM)
     written.timeline.settled([
         Settlement(6, "t6", states.RETRY, **end),  # type: ignore[arg-type]
         Settlement(7, "t7", states.REVOKED, result=error, **end),  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from taskq import Task, register, signals, states, task
-from taskq.exceptions import Ignore, Reject
+from taskq.exceptions import Ignore, Reject, TaskTerminated
 from taskq.records import Envelope
 from taskq.sending import send
 from tests.unit.tasks.fixtures import Worker, registry, sent, worker
@@ -186,6 +186,21 @@ def test_messages_not_run_send_their_signals(sent: list[Envelope], worker: Worke
     worker.run(body="{")
     assert heard.pop()[0] == "task_rejected"
     assert heard == []
+
+
+def test_task_that_ends_when_it_is_asked_to_was_terminated_and_has_not_expired(
+    sent: list[Envelope], worker: Worker, told: Any, heard: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    def end() -> None:
+        raise TaskTerminated("terminated")
+
+    told(end).delay()
+    assert worker.run().state == states.REVOKED
+    (named,) = [named for name, named in heard if name == "task_revoked"]
+    assert (named["terminated"], named["signum"], named["expired"]) == (True, None, False)
+    assert "expired" not in caplog.text
 
 
 def test_internal_error_of_taskq_sends_task_internal_error(

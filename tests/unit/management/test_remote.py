@@ -64,7 +64,6 @@ def test_json_is_all_that_is_printed() -> None:
     [
         (["revoke", "x" * 256], "task_id has to have 1 to 255 characters"),
         (["terminate", "NOTHING", "x"], "no signal"),
-        (["revoke_by_name"], "an argument is missing"),
         (["revoke_by_name", "x" * 256], "pattern has to have 1 to 255 characters"),
         (["revoke_by_stamped_headers", "nothing"], "headers have to be given as key=value"),
     ],
@@ -73,6 +72,26 @@ def test_what_can_not_be_revoked_is_said(words: list[str], error: str) -> None:
     with pytest.raises(CommandError, match=error) as caught:
         run("taskcontrol", *words)
     assert caught.value.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ([], "Name a command of the list"),
+        (["nosuch"], "Unknown command 'nosuch': see --list"),
+        (["revoke"], "revoke <id1> .*: an argument is missing"),
+        (["terminate", "TERM"], "an argument is missing"),
+        (["revoke_by_name"], "an argument is missing"),
+        (["revoke_by_stamped_headers"], "an argument is missing"),
+        (["cancel_consumer"], "an argument is missing"),
+        (["pool_grow", "x"], "n can't be 'x'"),
+        (["shutdown", "now"], "'now' is too much"),
+    ],
+)
+def test_a_command_line_that_can_not_be_read_ends_as_one_of_argparse(words: list[str], error: str) -> None:
+    with pytest.raises(CommandError, match=error) as caught:
+        run("taskcontrol", *words)
+    assert caught.value.returncode == 2
 
 
 def failing(*args: Any, **kwargs: Any) -> Any:

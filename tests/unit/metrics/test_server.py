@@ -31,11 +31,11 @@ def server() -> Iterator[Server]:
 
 
 def connect(server: Server) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.address.port), timeout=20)
+    return socket.create_connection(("127.0.0.1", server.address.port), timeout=60)
 
 
 def ask(server: Server, path: str = "/live", method: str = "GET") -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.address.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.address.port, timeout=60)
     with closing(connection):
         connection.request(method, path)
         answer = connection.getresponse()
@@ -152,4 +152,4 @@ def test_the_end_closes_the_port_and_all_connections() -> None:
         with suppress(ConnectionResetError):
             assert client.recv(100) == b""
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port), timeout=20)
+        socket.create_connection(("127.0.0.1", port), timeout=60)

@@ -29,7 +29,7 @@ def of(*ids: str) -> GroupResult[Any]:
 
 def test_iterate_yields_each_value_once_all_before_it_are_there() -> None:
     got: list[int] = []
-    thread = in_thread(lambda: got.extend(of("a", "b", "c").iterate(timeout=20)))
+    thread = in_thread(lambda: got.extend(of("a", "b", "c").iterate(timeout=60)))
     wait_until(waited_for)
     success("b", 2)
     wait_until(lambda: waited_for() == 2)
@@ -46,7 +46,7 @@ def test_failed_member_ends_the_wait_for_the_group() -> None:
 
     def wait() -> None:
         with pytest.raises(ValueError, match="boom") as caught:
-            of("a", "b").get(timeout=20)
+            of("a", "b").get(timeout=60)
         errors.append(caught.value)
 
     thread = in_thread(wait)
@@ -89,7 +89,7 @@ def test_on_interval_is_called_while_a_group_is_waited_for() -> None:
         if len(ticks) == 3:
             success("a", 1)
 
-    assert of("a").get(timeout=20, interval=0.001, on_interval=tick) == [1]
+    assert of("a").get(timeout=60, interval=0.001, on_interval=tick) == [1]
     assert len(ticks) >= 3
 
 
@@ -177,13 +177,13 @@ def test_then_calls_back_when_the_task_ends() -> None:
     wait_until(waited_for)
     assert not event.is_set()
     success("a", 1)
-    assert event.wait(20)
+    assert event.wait(60)
     assert seen == [("taskq-then_0", 1, "SUCCESS")]
 
 
 def test_then_of_an_ended_task_calls_back_at_once() -> None:
     result = success("a", 1)
-    assert called(result.then).wait(20)
+    assert called(result.then).wait(60)
     assert result.get() == 1
     event = called(result.then)
     assert event.is_set()
@@ -194,7 +194,7 @@ def test_then_of_a_group_calls_back_when_all_members_ended() -> None:
     event = called(results.then)
     success("a", 1)
     success("b", 2)
-    assert event.wait(20)
+    assert event.wait(60)
     assert called(GroupResult[int]("e").then).is_set()
 
 
@@ -202,7 +202,7 @@ def test_then_of_a_failed_task_calls_on_error() -> None:
     failure("a", ValueError("boom"))
     wrong, right = threading.Event(), threading.Event()
     AsyncResult[int]("a").then(lambda r: wrong.set(), on_error=lambda r: right.set())
-    assert right.wait(20)
+    assert right.wait(60)
     assert not wrong.is_set()
 
 
@@ -210,7 +210,7 @@ def test_then_asked_in_a_transaction_calls_back_after_commit() -> None:
     with transaction.atomic():
         event = called(AsyncResult[int]("a").then)
         success("a", 1)
-    assert event.wait(20)
+    assert event.wait(60)
 
 
 def test_exception_in_a_then_callback_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -243,7 +243,7 @@ def test_listener_pauses_for_as_long_as_its_last_query_took(monkeypatch: pytest.
 
 
 def test_watch_whose_first_look_fails_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=20))
+    thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=60))
     wait_until(lambda: any(watch._listening for watch in result_listeners()))
     finished = rows.finished
 

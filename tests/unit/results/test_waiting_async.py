@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def test_await_returns_when_the_tasks_end() -> None:
     async def main() -> list[int]:
-        waits = [AsyncResult[int](name).aget(timeout=20) for name in ("a", "b", "b")]
+        waits = [AsyncResult[int](name).aget(timeout=60) for name in ("a", "b", "b")]
         tasks = [asyncio.ensure_future(wait) for wait in waits]
         await await_until(lambda: waited_for() >= 2)
         await asyncio.to_thread(_put_and_close, "a")

@@ -16,24 +16,24 @@ from . import tasks
 
 
 def test_running_worker_returns_results_and_failures(taskq_worker: WorkerNode) -> None:
-    assert tasks.add.delay(2, 2).get(timeout=20) == 4
+    assert tasks.add.delay(2, 2).get(timeout=60) == 4
     with pytest.raises(ValueError, match="boom"):
-        tasks.fail.delay().get(timeout=20)
-    parent = tasks.parent.delay().get(timeout=20)
-    assert AsyncResult[int](parent).get(timeout=20) == 3
+        tasks.fail.delay().get(timeout=60)
+    parent = tasks.parent.delay().get(timeout=60)
+    assert AsyncResult[int](parent).get(timeout=60) == 3
 
 
 def test_tasks_see_committed_rows(taskq_worker: WorkerNode) -> None:
     with transaction.atomic():
         result = tasks.create_user.delay("ada")
-    assert result.get(timeout=20) == User.objects.get(username="ada").pk
+    assert result.get(timeout=60) == User.objects.get(username="ada").pk
 
 
 @pytest.mark.django_db(transaction=True)
 def test_running_worker_leaves_no_thread_and_reads_only_its_queues() -> None:
     before = set(threading.enumerate())
     with running_worker(["other"]):
-        assert tasks.add.apply_async((1, 1), queue="other").get(timeout=20) == 2
+        assert tasks.add.apply_async((1, 1), queue="other").get(timeout=60) == 2
         waiting = tasks.add.delay(1, 1)
     assert [thread for thread in threading.enumerate() if thread not in before] == []
     assert waiting.state == "PENDING"

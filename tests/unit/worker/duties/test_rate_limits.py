@@ -7,7 +7,7 @@ import math
 import pytest
 
 from taskq.messages.parking import home, parked_task, parking
-from taskq.records import Starts
+from taskq.rates import Starts
 from taskq.worker.duties import rate_limits
 from taskq.worker.duties.rate_limits import RateLimits
 

@@ -59,7 +59,7 @@ def thread(listeners: list[Listener]) -> Iterator[StoreThread]:
     yield thread
     thread.finish(0.0, lambda: None)
     if thread.is_alive():
-        thread.join(20)
+        thread.join(60)
 
 
 def test_posted_call_wakes_the_store_thread_and_runs_on_it(thread: StoreThread) -> None:
@@ -113,8 +113,8 @@ def test_unexpected_error_ends_the_thread_and_is_told(thread: StoreThread, caplo
     thread.on_failure = told.set
     thread.duties = [Duty(lambda: bool(1 // 0))]
     thread.start()
-    assert told.wait(20)
-    thread.join(20)
+    assert told.wait(60)
+    thread.join(60)
     assert "The store thread failed" in caplog.text
 
 
@@ -128,7 +128,7 @@ def test_finish_waits_until_duties_are_done_and_then_makes_the_last_call(thread:
     wait_until(lambda: duty.turns > 2, what="it to go on")
     assert not last
     duty.done = True
-    thread.join(20)
+    thread.join(60)
     assert last
 
 
@@ -146,7 +146,7 @@ def test_finish_ends_the_store_thread_while_there_is_no_database(
     thread.start()
     wait_until(lambda: thread.failures >= 2, what="it to try again")
     thread.finish(60.0, last)
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
     assert "The database was not there at the end" in caplog.text
 
@@ -157,7 +157,7 @@ def test_finish_gives_up_duties_that_are_not_done_in_time(thread: StoreThread) -
     thread.duties = [duty]
     thread.start()
     thread.finish(0.01, lambda: None)
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
 
 

@@ -12,7 +12,8 @@ from taskq import signals
 from taskq.records import LOOK_UP_IN_ROWS
 from taskq.worker.loop import intake
 from taskq.worker.loop.redelivered import read_alone
-from taskq.worker.loop.request import read
+from taskq.worker.loop.request import Limits, read
+from taskq.worker.loop.settlements import after_loss
 from taskq.worker.pools.base import LostChild
 from tests.support.fake_pool import Bench, claimed
 from tests.unit.worker.loop.short import limited, plain
@@ -31,6 +32,29 @@ def test_revoked_expired_unknown_and_poison_messages_end_without_a_child(bench: 
     ]  # fmt: skip
     assert bench.pool.handed == [[], []]
     assert bench.consumer.ended == 4
+
+
+@override_settings(TASKQ_UNKNOWN_TASK_GRACE=0.0)
+def test_what_ends_without_a_run_has_the_name_that_is_shown(bench: Bench) -> None:
+    shown: dict[str, Any] = {"headers": {"shadow": "shown"}}
+    bench.consumer.receive([
+        claimed("consumer.plain", revoked="revoke", **shown), claimed("consumer.nowhere", **shown),
+        claimed("consumer.plain", redelivered=True, deliveries=3, **shown), claimed("consumer.nowhere"),
+    ])  # fmt: skip
+    ends = [end for (settlements,) in bench.asked("add") for end in settlements]
+    assert [end.shadow for end in ends] == ["shown", "shown", "shown", None]
+
+
+@pytest.mark.parametrize("asked", ["SIGTERM", "15", "term"])
+def test_terminated_task_is_told_of_with_the_number_of_the_signal(asked: str) -> None:
+    heard, request = Mock(), read(claimed("consumer.plain"), Limits())
+    signals.task_revoked.connect(heard)
+    try:
+        after_loss(request, LostChild([], [], "", killed_for=f"terminate:{asked}"), "w@h")
+    finally:
+        signals.task_revoked.disconnect(heard)
+    told = heard.call_args.kwargs
+    assert (told["terminated"], told["signum"], told["expired"]) == (True, 15, False)
 
 
 def test_start_of_a_rate_limit_is_given_back_if_its_task_does_not_start(bench: Bench) -> None:

@@ -47,7 +47,7 @@ def ends() -> Iterator[tuple[ChildOutbox, Reader]]:
     yield ChildOutbox(ours), reader
     ours.close()
     reader.may.set()
-    reader.join(10)
+    reader.join(60)
     theirs.close()
 
 

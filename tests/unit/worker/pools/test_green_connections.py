@@ -40,7 +40,7 @@ def create(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
 def in_thread(function: Callable[[], object]) -> None:
     thread = threading.Thread(target=function, daemon=True)
     thread.start()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive(), "no place was free"
 
 
@@ -66,5 +66,5 @@ def test_a_place_is_left_once_by_a_connection_that_is_closed_and_then_collected(
     waiting.join(0.1)
     assert waiting.is_alive(), "a third connection was opened"
     held[0].close()
-    waiting.join(20)
+    waiting.join(60)
     assert not waiting.is_alive()

@@ -102,7 +102,7 @@ def test_thread_limit_interrupts_its_own_thread_only():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
 
     assert ended == {"limited": True, "free": True}
 

@@ -28,8 +28,8 @@ class Barking(Watchdog):
 def test_watchdog_ends_a_loop_without_progress() -> None:
     watchdog = Barking(0.05)
     watchdog.start()
-    assert watchdog.ended.wait(20)
-    watchdog.join(20)
+    assert watchdog.ended.wait(60)
+    watchdog.join(60)
     assert not watchdog.is_alive()
 
 
@@ -38,7 +38,7 @@ def test_watchdog_leaves_alone_a_loop_that_pats_it() -> None:
     watchdog.start()
     watchdog.pat()
     watchdog.stop()
-    watchdog.join(20)
+    watchdog.join(60)
     assert not watchdog.ended.is_set()
 
 
@@ -51,7 +51,7 @@ def test_watchdog_logs_what_hangs_and_exits_with_status_70(
     watchdog.start()
     wait_until(lambda: statuses, what="the watchdog to end the process")
     watchdog.stop()
-    watchdog.join(20)
+    watchdog.join(60)
     assert statuses[0] == 70
     assert "no progress" in caplog.text
 
@@ -68,7 +68,7 @@ def test_watchdog_that_must_not_end_the_process_tells_of_a_hanging_loop_until_it
     wait_until(lambda: caplog.text.count("no progress") == 2, what="the loop to hang again")
     assert watchdog.hanging
     watchdog.stop()
-    watchdog.join(20)
+    watchdog.join(60)
 
 
 def test_watchdog_ends_a_process_whose_standard_error_nobody_reads() -> None:

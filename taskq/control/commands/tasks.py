@@ -6,7 +6,7 @@ also while the database is away.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from taskq import rates
@@ -46,7 +46,8 @@ def revoke(
     if not terminate:
         words = f"tasks {wanted} flagged as revoked"
     else:
-        words = f"terminate: {', '.join(sorted(request.id for request in held)) or 'tasks unknown'}"
+        ended = [task_id for task_id, _ in _ended_before(state, written) if task_id in wanted]
+        words = f"terminate: {', '.join(sorted({*ended, *(r.id for r in held)})) or 'tasks unknown'}"
     reply = _revoke_here(state, held, name) or {"ok": words}
     return reply if written else _write(state, batches, name, reply)
 
@@ -75,7 +76,8 @@ def revoke_by_stamped_headers(
     if not terminate:
         words = f"headers {headers} flagged as revoked, but not terminated"
     else:
-        words = f"headers {headers} {'revoked' if held else 'were not terminated'}"
+        found = held or any(stamps.match(raw, wanted) for _, raw in _ended_before(state, written))
+        words = f"headers {headers} {'revoked' if found else 'were not terminated'}"
     reply = _revoke_here(state, held, name) or {"ok": words}
     return reply if written else _write(state, revoking.by_stamps(wanted, state.node.store.alias), name, reply)
 
@@ -116,6 +118,11 @@ def _revoke_here(state: WorkerState, held: Collection[Request], signal: str) -> 
     if pool.supports_grace and "+" in signal:
         return {"ok": f"terminate: {names}, asked to end: the {pool.name} pool can't do more"}
     return {"error": f"the {pool.name} pool can't end a running task: {names} revoked, not terminated"}
+
+
+def _ended_before(state: WorkerState, written: bool) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """Return ids and headers of tasks that may have ended by this command: by the database, before it came."""
+    return state.node.consumer.holdings.lately_revoked() if written else ()
 
 
 def _write(state: WorkerState, batches: revoking.Batches, signal: str, reply: dict[str, str]) -> Pending:

@@ -94,6 +94,7 @@ class DatabaseSource(Duty):
         self._held_pace = Pace(_PAUSES)
         #: Whether a claim began, and did not end here: the database may have written this worker's token all the same.
         self._claim_in_doubt = False
+        self._has_claimed = False
         #: The bytes of held messages above which no more is claimed.
         self._most_bytes = settings.MAX_PREFETCH_SIZE
         #: How many messages a claim may take: fewer after large messages that found no room.
@@ -111,15 +112,16 @@ class DatabaseSource(Duty):
         """Promote due messages, claim as many as there is room for; tell whether there may be more."""
         if self._claim_in_doubt or time.monotonic() >= self._next_poll:
             self._begin_poll()
-        if time.monotonic() >= self._next_parkings:
-            self._find_parkings()
         if self._empty_behind_front:
             self._read_from_start_again()
         if self._deferred:
             self._deliver_deferred()
         room = self._room()
         more = room > 0 and self._lease.is_valid and self._find_pending() and self._claim(room)
-        # After the claim: tasks that are due already come before tasks that become due.
+        # After the claim, which the first task of a worker waits for.
+        if time.monotonic() >= self._next_parkings:
+            self._find_parkings()
+        # Tasks that are due already come before tasks that become due.
         if promoted := self._schedule.promote():
             self._unread.update(self._queues)
         return promoted or more
@@ -132,8 +134,8 @@ class DatabaseSource(Duty):
         self._next_parkings = self._parkings_pace.next_look
         # In case nothing tells of what is scheduled, as behind a proxy that pools transactions.
         self._schedule.look_soon()
-        # Last: it may meet a locked row.
-        if in_doubt or self._held_pace.is_due:
+        # Last: it may meet a locked row. Before its first claim a worker holds nothing.
+        if in_doubt or (self._has_claimed and self._held_pace.is_due):
             self._requeue_unknown()
 
     def _find_parkings(self) -> None:
@@ -243,7 +245,7 @@ class DatabaseSource(Duty):
         latest = newest(self._alias) if front.asks_for_newest else None
         after, began = front.after(), time.monotonic()
         take = claim if after is None else partial(claim, after=after)
-        self._claim_in_doubt = True
+        self._claim_in_doubt = self._has_claimed = True
         found = take(name, limit, self._lease.token, self._alias)
         seconds = time.monotonic() - began
         room = self._most_bytes - self._lease.size

@@ -64,6 +64,8 @@ class StoreThread(threading.Thread):
         self.calls = CallQueue()
         self.duties: Sequence[Duty] = ()
         self.failures = 0
+        #: Whether each duty has worked once, or met an error.
+        self.has_begun = False
         #: The thread ended because of the database: messages that the worker held are still held.
         self.cut_off = False
         self.patience = Patience(alias)
@@ -129,6 +131,7 @@ class StoreThread(threading.Thread):
         more = False
         for duty in self.duties:
             more = self._work(duty) or more
+        self.has_begun = True
         if not more and self._deadline is None:
             self._sleep(listener)
 
@@ -198,6 +201,7 @@ class StoreThread(threading.Thread):
     def _recover_from(self, error: Exception) -> None:
         """Close the connections and pause; the duties still have everything that is not committed."""
         self.failures += 1
+        self.has_begun = True
         transient = isinstance(error, DatabaseError | InterfaceError) and for_alias(self.alias).is_transient(error)
         log_lines.database_failed(error, self.failures, transient)
         if not transient:

@@ -1,6 +1,7 @@
 """Messages that workers of another version did not know: a worker that knows their tasks has them come back.
 
-A duty of the store thread. ``loop.returns`` puts such messages back.
+A duty of the store thread, behind the source: the first tasks of a worker do not wait for its look. ``loop.returns``
+puts such messages back.
 """
 
 from __future__ import annotations

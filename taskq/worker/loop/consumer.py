@@ -284,7 +284,7 @@ class Consumer(Intake):
         changed: set[int] = set()
         for message_id, flag in flags.items():
             if (request := self._by_message.get(message_id)) is not None and request.revoked != flag:
-                request.revoked = flag
+                self.holdings.revoke(request, flag)
                 changed.add(request.job)
         # Requests that have not started come back, and are refused with those that were not handed over.
         self._take_back_all()

@@ -7,11 +7,11 @@ old.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Callable
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from taskq.worker.pools.base import Pool
 
@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 #: How often a copy is tried again that met a change of its dictionary.
 _TRIES = 100
+#: Seconds for which revoked tasks are remembered, and how many at most.
+_LATELY, _MOST_REVOKED = 5.0, 500
 
 
 @dataclass(slots=True)
@@ -42,6 +44,21 @@ class Holdings:
     in_flight: InFlight
     #: How many tasks of each name have ended here.
     totals: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    #: Requests that were revoked here: when, the task's id, and the headers.
+    _revoked: deque[tuple[float, str, Mapping[str, Any]]] = field(default_factory=lambda: deque(maxlen=_MOST_REVOKED))
+
+    def revoke(self, request: Request, how: str) -> None:
+        """Mark a request as one that is to be refused or terminated; ``how`` is as in ``Claimed.revoked``."""
+        request.revoked = how
+        self._revoked.append((time.monotonic(), request.id, request.headers.raw))
+
+    def lately_revoked(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """Return the ids and headers of tasks that were revoked here just now, and may have ended since.
+
+        The database may tell a worker of it before the command comes that asks what has become of them.
+        """
+        since = time.monotonic() - _LATELY
+        return [(task_id, headers) for at, task_id, headers in _copied(lambda: list(self._revoked)) if at >= since]
 
     def all(self) -> list[Request]:
         """Return every request that this worker holds."""

@@ -57,6 +57,15 @@ def test_messages_of_a_token_whose_parking_fails_are_parked_later(monkeypatch: p
     assert duty.done
 
 
+def test_first_claim_waits_for_no_look_for_parkings(monkeypatch: pytest.MonkeyPatch) -> None:
+    send("a", 1)
+    taken = Taken("a")
+    held: list[int] = []
+    monkeypatch.setattr(source_module, "parkings", lambda queues, alias: held.append(taken.lease.held) or set())
+    taken.source.work()
+    assert held == [1]
+
+
 def test_source_finds_what_another_worker_has_parked_though_no_notification_names_it() -> None:
     taken = Taken()
     taken.source.set_rate("shop.add", 100.0)

@@ -25,7 +25,7 @@ from taskq.models import Group, Message, Node, TaskRun
 from taskq.models.fields import Octets
 from taskq.records import Envelope, NewGroup, NewNode, Settlement
 from taskq.workflows import cascade
-from taskq.workflows.parts import is_pending
+from taskq.workflows.parts import Pending, is_pending
 from taskq.workflows.plan import ADDED
 from taskq.workflows.port import Body, Dependents, GroupCount, Member
 
@@ -319,16 +319,24 @@ class DatabaseWorkflows:
         return dict(waiting.values_list("group_id", "failed"))
 
     def end_bodies(self, group_ids: Mapping[str, bool]) -> None:
-        """Clear bodies, and delete the runs that were kept for them. Those of failed groups are left for a retry."""
+        """Clear bodies, and have the runs deleted that were kept for them. Those of failed groups stay for a retry."""
         if sent := [group_id for group_id, failed in group_ids.items() if not failed]:
             self.clear_bodies(sent)
-            kept = self._nodes.filter(group_id__in=sent, ignored=True, state="")
-            self.drop_values(list(kept.values_list("task_id", flat=True)))
+            kept = self._nodes.filter(group_id__in=sent, ignored=True, state="").values_list("group_id", "root_id")
+            self.write_pending([Pending(key, root_id=root_id, after=-1).row for key, root_id in kept.distinct()])
         for group_id in group_ids.keys() - sent:
             # The database looks for the names: the text is large, and is not read.
             named = sensitive_names("body")
             if named is not None:
                 self._groups.filter(named, group_id=group_id).update(body=None)
+
+    def drop_next_values(self, pending: Pending, after: int) -> None:
+        """Delete the next values that were kept for a body, and leave the others pending."""
+        members = self._nodes.filter(group_id=pending.key, position__gt=after).order_by("position")
+        found = list(members.values_list("position", "task_id", "ignored", "state")[: self._engine.chunk])
+        self.drop_values([task_id for _, task_id, ignored, state in found if ignored and not state])
+        if len(found) == self._engine.chunk:
+            self.write_pending([replace(pending, after=found[-1][0]).row])
 
     def queue_of(self, group_id: str) -> str:
         nodes = self._nodes.filter(group_id=group_id).order_by("-position").values_list("task_id", flat=True)

@@ -16,12 +16,12 @@ from typing import Any
 from taskq import states
 from taskq.conf import settings
 from taskq.exceptions import ChordError, SignatureMismatch, TaskRevokedError
-from taskq.messages.exception_data import encode_exception, repr_of
+from taskq.messages.exception_data import encode_exception, repr_of, shared
 from taskq.messages.parking import home
 from taskq.records import LOOK_UP_IN_ROWS, End, Envelope, FollowUps, Settlement, Unreachable
 
 from . import cascade, errbacks, followups, large_bodies, log_lines, rests
-from .parts import Cause, Pending, read_part, sent_singly
+from .parts import Cause, Pending, is_part, read_part, sent_singly
 from .port import Body, GroupCount, WorkflowStore
 from .sendable import failed_instead, sendable_errbacks, sent_before
 from .unreachable import UnreachableTasks
@@ -52,8 +52,7 @@ def work_off(store: WorkflowStore, pending: Pending) -> list[str]:
 def work_off_singly(store: WorkflowStore, pending: Pending, error: str) -> list[str]:
     """Work off a part that the database refuses: each of its messages becomes a part, and one that is alone fails.
 
-    ``error`` is the exception as data with which it fails. Returns the ids of the tasks that ended. Raises if the part
-    can't be read, or has no messages to send.
+    ``error`` is the exception as data with which it fails. Raises if the part can't be read, or has none to send.
     """
     batch = Advance(store)
     batch.send_singly(pending, error)
@@ -160,9 +159,9 @@ class Advance:
         return bool(self._fail(first, _cause_of(s), uncounted_in=s.task_id, queue=s.queue))
 
     def fail_part(self, key: str, cause: Cause) -> None:
-        """Fail the tasks in the parts from ``key`` on. If all had ended, the rows refer in a circle: the work ends."""
+        """Fail the tasks in the next part, or rest. If all of a rest had ended, it refers to itself: the work ends."""
         unreachable, _ = self._unreachable.of([Unreachable(key, rests.NAME)], cause)
-        if not self._fail(unreachable, cause, uncounted_in=cause.task_id):
+        if not (self._fail(unreachable, cause, uncounted_in=cause.task_id) or is_part(key)):
             self._pending.clear()
 
     def send_part(self, pending: Pending) -> None:
@@ -221,6 +220,7 @@ class Advance:
         by_id = {each.task_id: each for each in unreachable if each != LOOK_UP_IN_ROWS}
         if not by_id:
             return set()
+        cause = replace(cause, error=shared(cause.error, len(by_id)))
         final = self._store.fail([_failure(by_id[task_id], cause) for task_id in sorted(by_id)])
         self.ended += sorted(final)
         for each in by_id.values():

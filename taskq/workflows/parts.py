@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from kombu.utils.json import loads
 
 from taskq import ids
+from taskq.messages.exception_data import shared
 from taskq.messages.serializers import dumps_json
 from taskq.records import Envelope, FollowUps, NewGroup, Unreachable
 
@@ -56,7 +57,8 @@ class Pending:
     """Work on the parts from the row ``key`` on. The fields are those of the pending row.
 
     If the parts have tasks that fail, the other fields are those of the ``cause``. If they have messages to send,
-    ``error`` is ``None``.
+    ``error`` is ``None``. With ``after`` there are no parts: of the members of the group ``key`` behind this position,
+    the values that were kept for its body only are deleted.
     """
 
     key: str
@@ -64,11 +66,12 @@ class Pending:
     root_id: str = ""
     task_id: str = ""
     may_run_again: bool = False
+    after: int | None = None
 
     @classmethod
     def failing(cls, key: str, cause: Cause) -> Pending:
         """Return the work of failing the tasks in the parts from ``key`` on."""
-        return cls(key, **asdict(cause))
+        return cls(key, shared(cause.error), cause.root_id, cause.task_id, cause.may_run_again)
 
     @property
     def cause(self) -> Cause | None:

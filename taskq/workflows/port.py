@@ -131,7 +131,7 @@ class WorkflowStore(Protocol):
     def end_bodies(self, group_ids: Mapping[str, bool]) -> None:
         """End the waiting of large bodies: clear them, and delete the runs that were kept for them.
 
-        ``group_ids`` says of each group whether it has failed. The body of a failed group is kept for a retry.
+        ``group_ids`` says of each group, or rest, whether it has failed, and is kept for a retry.
         """
 
     def queue_of(self, group_id: str) -> str:

@@ -6,7 +6,7 @@ read, the nodes of the workflow tell.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from kombu.utils.json import loads
 
@@ -64,19 +64,20 @@ class UnreachableTasks:
             unreachable = [*others, *self._in_rests(keys, cause)]
         return [each for each in unreachable if each.name != rests.NAME]
 
-    def _in_rests(self, keys: Collection[str], cause: Cause) -> Sequence[Unreachable]:
+    def _in_rests(self, keys: set[str], cause: Cause) -> Sequence[Unreachable]:
         """Return the dependents in rests; the sentinel is one of them if the nodes have to be read."""
-        bodies = self._failed_rows(keys, cause)
-        texts = [body.body for body in bodies if body.body and not rests.is_large(body.group_id)]
+        large = {key: cause.may_run_again for key in keys if rests.is_large(key)}
+        self._store.end_bodies(large)  # they are not read: their steps may be of many megabytes each
+        texts = [body.body for body in self._failed_rows(keys - large.keys(), cause) if body.body]
         try:
             found = [each for text in texts for each in dependents({"chain": loads(text)})]
         except Exception:
             log_lines.rest_unreadable(min(keys))
             return [LOOK_UP_IN_ROWS]
-        all_read = len(texts) == len(keys) - sum(map(rests.is_large, keys))
+        all_read = len(texts) == len(keys) - len(large)
         return found if all_read and not any(map(rests.is_unnamed, keys)) else [*found, LOOK_UP_IN_ROWS]
 
-    def _failed_rows(self, keys: Collection[str], cause: Cause) -> Sequence[Body]:
+    def _failed_rows(self, keys: set[str], cause: Cause) -> Sequence[Body]:
         """Return the texts of rests and parts whose tasks fail; clear those that no retry needs.
 
         A retry needs the rests. Parts are copies: a retry finds their tasks in the kept message.

@@ -42,6 +42,8 @@ def test_members_in_one_batch_complete_their_group(alias: str) -> None:
     token, messages = chord(alias, "a", "b")
     settle(token, [counting(m) for m in messages])
     assert bodies(alias) == [[[3, 3]]]
+    body = Message.objects.using(alias).get(task_id="body")
+    assert json.loads(body.headers)["parent_id"] == "b", "the last one that was counted"
 
 
 @pytest.mark.parametrize("tracked", [True, False])

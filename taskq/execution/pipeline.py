@@ -126,12 +126,8 @@ def read(run: Run) -> None:
     run.args, run.kwargs, embed = protocol.decode_body(
         delivery.body, delivery.content_type, delivery.content_encoding, raw, properties
     )
-    if tasks.guarded or task.sensitive:
-        # Now: the function may put a sensitive value into another argument.
-        shown = masking.shown(task.name, run.args, run.kwargs)
-        run.arguments = shown and arguments.to_text(*shown, masked=True)
-    if delivery.want_arguments and run.arguments is None:
-        run.arguments = _arguments(run)
+    # Now: the function may change them, and put a sensitive value into another argument.
+    run.arguments = _arguments(run)
     run.request = Context(
         task,
         task_contexts.current(),
@@ -158,7 +154,14 @@ def read(run: Run) -> None:
 
 
 def _arguments(run: Run) -> str | None:
-    """Return the arguments for a row that the task does not have yet, before the function changes them."""
+    """Return the arguments for the row if some are sensitive, or if the task has no row yet."""
+    if tasks.guarded or run.task.sensitive:
+        shown = masking.shown(run.task.name, run.args, run.kwargs)
+        if shown is not None:
+            text = arguments.to_text(*shown, masked=True)
+            return text if text is None or len(text) <= _MOST_ARGUMENTS else arguments.ALL_MASKED
+    if not run.delivery.want_arguments:
+        return None
     serializer = serializers.serializer_of(run.delivery.content_type)
     text = arguments.to_text(run.args, run.kwargs, serializer)
     return text if text is not None and len(text) <= _MOST_ARGUMENTS else None

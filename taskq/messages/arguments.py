@@ -17,9 +17,12 @@ from taskq.containment import contained
 from taskq.exceptions import DecodeError, EncodeError, SignatureMismatch
 
 from . import serializers, signing, values
+from .reprs import MASK
 
 Args = list[Any] | tuple[Any, ...]
 _PURPOSE = "run.arguments"
+#: The text in place of arguments that are too large to be looked through for sensitive values.
+ALL_MASKED = f'[["{MASK}"], {{}}, {{"masked": true}}]'
 #: Text that ``dumps_json`` writes can't end so: the last element of ``[args, kwargs]`` is no text.
 _SEAL = re.compile(r', "seal:([0-9a-f]{64})"\]\Z')
 

@@ -7,6 +7,7 @@ modules; if it is not there, a stand-in class of the same name replaces it.
 from __future__ import annotations
 
 import json
+import math
 import reprlib
 import sys
 from contextlib import suppress
@@ -26,6 +27,8 @@ from .serializers import to_json
 LONGEST_ARGUMENT = 50_000
 #: Arguments that are kept of an exception.
 MOST_ARGUMENTS = 100
+#: The most characters that many tasks get together of an exception, and what each of them gets at least.
+_TOGETHER, _EACH = 1_000_000, 2_000
 
 
 class RemoteTraceback(Exception):
@@ -63,6 +66,23 @@ def decode_exception(text: str | None) -> BaseException:
     message = data.get("exc_message", [])
     arguments = message if isinstance(message, list) else [message]
     return _build(_find(data.get("exc_module"), data["exc_type"]), arguments)
+
+
+def shared(text: str, count: float = math.inf) -> str:
+    """Return an exception as data for each of ``count`` tasks that fail with it: if that is much, its message is cut.
+
+    >>> len(shared(encode_exception(KeyError("x" * 50_000)), 100)) < 10_000
+    True
+    """
+    if len(text) <= max(_EACH, _TOGETHER / count):
+        return text
+    try:
+        data = json.loads(text)
+        kind, module = (str(data[key])[:_EACH] for key in ("exc_type", "exc_module"))
+        said = ", ".join(each if isinstance(each, str) else to_json(each) for each in data["exc_message"])
+    except (ValueError, KeyError, TypeError):
+        return text[:_EACH]
+    return json.dumps({"exc_type": kind, "exc_message": [f"{said[:_EACH]}..."], "exc_module": module})
 
 
 def repr_of(text: str) -> str:

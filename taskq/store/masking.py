@@ -6,28 +6,55 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from django.db.models import Case, F, Q, TextField, Value, When
+from django.db.models.lookups import LessThanOrEqual
+
 from taskq.calls import masking
 from taskq.calls.registry import tasks
 from taskq.engines import Engine
 from taskq.exceptions import SignatureMismatch
 from taskq.messages import arguments
+from taskq.messages.protocol import MOST_IN_MAIN
 from taskq.models import TaskRun
+from taskq.models.fields import Octets
 from taskq.records import Settlement
+
+from .kept_messages import sensitive_names
+
+#: Rows that are read at once.
+_AT_ONCE = 50
+_SMALL = Case(
+    When(LessThanOrEqual(Octets("arguments"), MOST_IN_MAIN), then=F("arguments")),
+    default=Value(None),
+    output_field=TextField(),
+)
 
 
 def mask_arguments(engine: Engine, settled: Sequence[Settlement]) -> None:
     """Mask sensitive arguments in the rows of settled tasks, in the caller's transaction.
 
     Where the task has run, its settlement has ``arguments`` if some are sensitive. Of the others the rows are read.
+    Arguments that no main process opens are masked as a whole if some may be sensitive.
     """
-    ids = [s.task_id for s in settled if s.arguments is not None or s.started is None or s.name in tasks.guarded]
-    if not ids:
-        return
+    ids = sorted(s.task_id for s in settled if s.arguments is not None or s.started is None or s.name in tasks.guarded)
+    for start in range(0, len(ids), _AT_ONCE):
+        _mask(engine, ids[start : start + _AT_ONCE])
+
+
+def _mask(engine: Engine, ids: Sequence[str]) -> None:
     runs = TaskRun.objects.using(engine.alias)
     rows = runs.filter(task_id__in=ids, arguments__isnull=False).order_by("task_id")
-    for task_id, name, text in rows.values_list("task_id", "name", "arguments"):
-        if (masked := _masked(name, text)) != text:
-            runs.filter(task_id=task_id).update(arguments=_sealed(masked, text or "", task_id, name))
+    large: list[str] = []
+    for task_id, name, text in rows.annotate(small=_SMALL).values_list("task_id", "name", "small"):
+        if text is None:
+            large.append(task_id)
+        elif (masked := _masked(name, text)) != text:
+            runs.filter(task_id=task_id).update(arguments=_sealed(masked, text, task_id, name))
+    if large:
+        named = sensitive_names("arguments") or Q()
+        found = runs.filter(Q(name__in=tasks.guarded) | named, task_id__in=large)
+        for task_id, name in found.values_list("task_id", "name"):
+            runs.filter(task_id=task_id).update(arguments=arguments.seal(arguments.ALL_MASKED, task_id, name))
 
 
 def _sealed(masked: str | None, text: str, task_id: str, name: str) -> str | None:

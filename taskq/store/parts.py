@@ -77,6 +77,9 @@ def _work_off(engine: Engine, row_id: str, step: Step) -> None:
         pending = Pending.read(open_body(body or "", group_id, size, root_id, parent_id))
         rows._raw_delete(engine.alias)
         workflows = DatabaseWorkflows(engine)
+        if pending.after is not None:
+            workflows.drop_next_values(pending, pending.after)
+            return
         ended = step(workflows, pending)
         failures.note(engine, workflows.failed)
         wake_waiters(engine, ended)

@@ -69,8 +69,10 @@ def waiting_queues(alias: str | None = None) -> set[str]:
 def without_messages(queues: Iterable[str], alias: str | None = None) -> set[str]:
     """Return those of ``queues`` in which nothing waits. Of the scheduled messages the next ``MANY`` are looked at."""
     alias = alias or settings.DATABASE
-    scheduled = ScheduledMessage.objects.using(alias).order_by("due_at", "id").values_list("queue", flat=True)
-    left = set(queues) - set(scheduled[:MANY])
+    left = set(queues)
+    if left:
+        scheduled = ScheduledMessage.objects.using(alias).order_by("due_at", "id").values_list("queue", flat=True)
+        left -= set(scheduled[:MANY])
     return left - with_messages(sorted(left), alias) if left else left
 
 

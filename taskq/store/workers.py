@@ -51,7 +51,7 @@ def register(
     """
     alias = alias or settings.DATABASE
     if state != Worker.CONSUMER:  # connections are never lost ones
-        Worker.objects.using(alias).filter(name=name, state=Worker.LOST).delete()
+        Worker.objects.using(alias).filter(name=name, state=Worker.LOST)._raw_delete(alias)
     token = uuid.uuid4().hex
     now = for_alias(alias).present()
     Worker.objects.using(alias).create(

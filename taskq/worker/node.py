@@ -85,11 +85,11 @@ class WorkerNode:
         services: Sequence[Service] = (),
     ) -> None:
         self.options = options
-        self.remote = RemoteThread()
         self.started_at = time.monotonic()
         self.hub = Hub()
         self.calls = CallQueue()
         self.store = StoreThread(alias)
+        self.remote = RemoteThread(may_begin=lambda: self.store.has_begun)
         self.status = 0
         self._stopping_since: float | None = None
         self._cold = self._ended = self._has_room = False
@@ -158,8 +158,8 @@ class WorkerNode:
         self.statistics.start()
         # The lease first: a worker that was frozen learns that it was taken for dead before it writes anything.
         self.store.duties = (
-            self.lease, self.declarations, self.ledger, self.shared_rates, self.pauses, self.parking,
-            UnknownTasks(alias, lambda: self.source.queues), self.source, self.redeliveries, Parts(self.lease, alias),
+            self.lease, self.declarations, self.ledger, self.shared_rates, self.pauses, self.parking, self.source,
+            self.redeliveries, UnknownTasks(alias, lambda: self.source.queues), Parts(self.lease, alias),
             Maintenance(self.lease, alias), self.statistics,
         )  # fmt: skip
         self.store.on_failure = lambda: self.calls.post(self._fail, "The store thread failed.")

@@ -105,7 +105,7 @@ class _Folds:
         self._waiting = defaultdict(list)
         for step in self.workflow.steps:
             self._waiting[step.waits_for].append(step)
-        del self._waiting[""]
+        self._waiting.pop("", None)
         self._fold_groups()
         self._fold_callbacks()
         self._fold_chains()

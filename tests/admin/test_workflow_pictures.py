@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -117,6 +118,19 @@ def test_picture_of_any_workflow(sig: Any) -> None:
         for each in before or workflow.members.get(step.waits_for, ()):
             above, other = places[each.task_id]
             assert above == key or other.layer < box.layer
+
+
+@pytest.mark.parametrize("waits_for", ["other", "own", "nobody", "group"])
+def test_picture_of_rows_of_which_none_is_the_first(waits_for: str) -> None:
+    """Whoever writes rows can have each task wait for the next one, for itself, or for its own group."""
+    ids = [f"t{n}" for n in range(20)]
+    after = {"other": [*ids[1:], ids[0]], "own": ids}.get(waits_for, [waits_for] * len(ids))
+    group_id = "group" if waits_for == "group" else ""
+    steps = [
+        Step(task_id, "shop.mail", NOT_SENT, group_id, 0, before) for task_id, before in zip(ids, after, strict=True)
+    ]
+    drawn = picture(Workflow("root", steps))
+    assert sum(len(shape.steps) for shape, _ in drawn.shapes) == len(steps)
 
 
 def test_text_in_a_box_is_one_short_line() -> None:

@@ -18,13 +18,17 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from taskq import chain, chord, group, send_task, task
+from taskq.calls.again import stored_arguments
 from taskq.calls.registry import tasks
 from taskq.canvas.maps import xmap
 from taskq.canvas.signature import Signature
-from taskq.exceptions import EncodeError
+from taskq.exceptions import CannotRetry, EncodeError
+from taskq.messages.arguments import ALL_MASKED
 from taskq.models import Error, Group, Message, Node, ScheduledMessage, TaskRun
+from taskq.store.large import keep
 from taskq.store.promote import promote
 from taskq.store.revoke import revoke
+from taskq.store.settle import settle
 from taskq.testing import override
 from tests.support.databases import Database
 from tests.support.worker_here import WorkerHere
@@ -246,6 +250,22 @@ def test_rows_of_senders_that_know_no_task_are_masked_on_each_database(alias: st
     assert runs.get(task_id=ran[0].id).arguments == '[["ann", "********"], {}, {"masked": true}]'
     assert runs.get(task_id=late.id).arguments == '[["ann", "********"], {}, {"masked": true}]'
     assert runs.get(task_id=plain.id).arguments == '[["clear"], {"x": {"task": "clean", "args": [1]}}]'
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_arguments_that_are_too_large_to_be_looked_through_are_masked_as_a_whole(alias: str, known: bool) -> None:
+    with _not_known(not known):
+        sent = login.apply_async(("ann" * 500_000, SECRET))
+        inside = carry.apply_async((["ann" * 500_000], login.si("ann", SECRET)))
+    worker = WorkerHere(alias)
+    ends = [end for _ in range(2) for end in worker.run(keep(worker.take(), worker.token, 1 << 24, alias))]
+    assert [end.arguments for end in ends] == [ALL_MASKED] * 2
+    settle(worker.token, ends, alias)
+    runs = TaskRun.objects.using(alias).filter(task_id__in=[sent.id, inside.id])
+    assert list(runs.values_list("arguments", flat=True)) == [ALL_MASKED] * 2
+    for run in runs:
+        with pytest.raises(CannotRetry, match="sensitive"):
+            stored_arguments(run)
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)

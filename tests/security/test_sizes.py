@@ -17,7 +17,8 @@ from kombu import Connection
 from pytest_django import DjangoDbBlocker
 
 from taskq import AsyncResult, chain, ids
-from taskq.exceptions import InvalidTaskError
+from taskq.exceptions import InvalidTaskError, TaskRevokedError
+from taskq.messages.arguments import ALL_MASKED
 from taskq.models import Group, Message, TaskRun
 from taskq.workflows.rests import MOST_STEPS
 from testproject.arithmetic.tasks import add
@@ -290,6 +291,41 @@ def test_a_large_step_of_a_chain_is_never_in_the_main_process(alias: str, before
     else:
         assert isinstance(result.get(timeout=60, propagate=False), TypeError)
     Group.objects.using(alias).filter(size=0).delete()
+
+
+# Their rows pass the main process as texts, unless they are left where they are.
+@pytest.mark.usefixtures("unharmed")
+def test_large_steps_of_a_chain_that_fails_stay_in_their_rows(alias: str) -> None:
+    # A message has references to so many of them.
+    large = [add.si("x" * 4 * MIB, 2).set(queue="another") for _ in range(4)]
+    result = chain(add.si("no", 2), *large, *(add.si(2, 2) for _ in range(30))).apply_async()
+    assert isinstance(result.get(timeout=60, propagate=False), TypeError)
+    Group.objects.using(alias).filter(size=0).delete()
+
+
+@pytest.mark.usefixtures("unharmed")
+def test_large_arguments_in_a_row_are_never_in_the_main_process(alias: str) -> None:
+    # The task never runs, so the worker has to see to it that its row shows nothing that is sensitive.
+    secret = {"task": "testproject.shop.tasks.charge", "args": [1, "the card"], "kwargs": {}}
+    arguments = f"[[{'[],' * MIB} {json.dumps(secret)}], {{}}]"
+    task_id, now = ids.new_id(), datetime.now(UTC)
+    run = TaskRun.objects.using(alias).create(task_id=task_id, name=ADD, arguments=arguments, created_at=now)
+    headers = {"task": ADD, "id": task_id, "expires": PAST}
+    message(BODY + "]", headers, task_id=task_id, tracked=True).save(using=alias)
+    assert isinstance(AsyncResult(task_id).get(timeout=30, propagate=False), TaskRevokedError)
+    run.refresh_from_db()
+    assert run.arguments == ALL_MASKED
+
+
+# A task raises what it was given, and all that was to follow fails with it: 25 MB from a message of 100 KB.
+@pytest.mark.usefixtures("unharmed")
+def test_many_tasks_get_the_beginning_of_a_long_exception(alias: str) -> None:
+    body = json.dumps([["x" * 50_000], {}, {"callbacks": signatures("after-long", 500)}])
+    insert(alias, body, headers={"task": "testproject.shop.tasks.find_price"})
+    failed = TaskRun.objects.using(alias).filter(task_id__startswith="after-long-", state="FAILURE")
+    wait_until(lambda: failed.count() == 500, what="all to fail")
+    assert {len(text or "") < 3_000 for text in failed.values_list("result", flat=True)} == {True}
+    assert isinstance(AsyncResult("after-long-7").get(timeout=1, propagate=False), KeyError)
 
 
 def insert_many(alias: str, count: int, body: str, headers: dict[str, Any]) -> list[str]:

@@ -64,14 +64,17 @@ class Link:
         ``on_old`` gets those that wait already instead, before this returns. They were sent to an earlier process.
         """
         channel = unopened(self.connection.channel())
+        declared = queue(channel)
+        declared.declare()
         if on_old is not None:
-            self._take_old(queue(channel), on_old)
-        consumer: Any = Consumer(channel, [queue], no_ack=True, on_message=on_message, on_decode_error=_skip)
+            self._take_old(declared, on_old)
+        consumer: Any = Consumer(
+            channel, [declared], no_ack=True, auto_declare=False, on_message=on_message, on_decode_error=_skip
+        )
         consumer.consume()
         self._consumers.append(consumer)
 
     def _take_old(self, queue: Queue, on_old: Callable[[Any], None]) -> None:
-        queue.declare()
         for _ in range(_MOST_OLD):
             try:
                 message = queue.get(no_ack=True)

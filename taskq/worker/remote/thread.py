@@ -30,6 +30,9 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 15.0
 _WORKED = 10.0
 #: Seconds in which a worker that starts waits for the first connection.
 _PATIENCE = 2.0
+#: Seconds for which the first connection waits at most, until the worker has claimed its first tasks, and between two
+#: looks whether it has.
+_BEHIND_TASKS, _LOOK = 1.0, 0.005
 #: Seconds between heartbeats of the connection, where the broker has them.
 _HEARTBEAT = 30.0
 
@@ -45,13 +48,17 @@ class Part(Protocol):
 
 
 class RemoteThread(threading.Thread):
-    """Serves its parts until ``end`` is called."""
+    """Serves its parts until ``end`` is called.
 
-    def __init__(self) -> None:
+    ``may_begin`` tells whether the worker has claimed its first tasks: to connect takes the processor as long as that.
+    """
+
+    def __init__(self, may_begin: Callable[[], bool] = lambda: True) -> None:
         super().__init__(name="taskq-remote", daemon=True)
         self.calls = CallQueue()
         #: The open connection; for calls on this thread.
         self.link: Link | None = None
+        self._may_begin = may_begin
         self._parts: list[Part] = []
         #: Whether it was connected, or could not be.
         self._has_tried = False
@@ -98,6 +105,7 @@ class RemoteThread(threading.Thread):
 
     def run(self) -> None:
         """The thread's main function."""
+        self._let_tasks_begin()
         while not self._ending:
             began = time.monotonic()
             try:
@@ -109,6 +117,11 @@ class RemoteThread(threading.Thread):
                 self._wait(self._pause * random.uniform(0.5, 1))
                 self._pause = min(_LONGEST_PAUSE, 2 * self._pause)
         connections.close_all()
+
+    def _let_tasks_begin(self) -> None:
+        latest = time.monotonic() + _BEHIND_TASKS
+        while not (self._ending or self._may_begin() or time.monotonic() > latest):
+            self._wait(_LOOK)
 
     def _serve(self) -> None:
         connection = connect(heartbeat=_HEARTBEAT)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from taskq import chord, states
+from taskq import chord, control, states
+from taskq.calls import never_again
 from taskq.exceptions import CannotRetry
-from taskq.models import KeptMessage, Node, TaskRun
+from taskq.messages.parking import parking
+from taskq.models import Group, KeptMessage, Message, Node, TaskRun
 from taskq.store import retry_workflow
-from tests.support.jobs.flows import fragile, same
+from tests.support.jobs.flows import fragile, mended, same
 
 from .conftest import retry_one
-from .test_retried import a, broken, plus, two, work
+from .test_retried import a, broken, mend_and_retry, plus, state_of, two, work
 
 __all__ = ["broken"]
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -46,3 +50,71 @@ def test_the_message_of_an_earlier_task_of_the_same_id_is_not_sent_again(alias: 
     assert retry_workflow.kept_among(["a"], alias) == set()
     with pytest.raises(CannotRetry, match="was not kept"):
         retry_one("a", alias=alias)
+
+
+def change_headers(alias: str, **headers: Any) -> None:
+    kept = KeptMessage.objects.using(alias).get()
+    kept.headers = json.dumps(json.loads(kept.headers) | headers)
+    kept.save(using=alias)
+
+
+def test_a_kept_message_is_sent_as_a_first_try_that_does_not_expire(alias: str) -> None:
+    (a() | plus).apply_async()
+    work(alias)
+    change_headers(alias, retries=2, expires="2020-01-01T00:00:00+00:00")
+    KeptMessage.objects.using(alias).update(tracked=False)
+    before = TaskRun.objects.using(alias).get(task_id="a").arguments
+    mended.add("a")
+    retry_one("a", alias=alias)
+    message, run = Message.objects.using(alias).get(), TaskRun.objects.using(alias).get(task_id="a")
+    assert json.loads(message.headers)["retries"] == 0
+    assert (message.expires_at, run.expires_at, message.tracked) == (None, None, True)
+    assert run.arguments == before != ""
+    work(alias)
+    assert state_of(alias, "a") == states.SUCCESS
+
+
+@pytest.mark.parametrize("headers", [{}, {"root_id": None}], ids=["own", "foreign"])
+def test_a_task_waits_until_what_was_to_follow_it_has_failed(alias: str, headers: dict[str, Any]) -> None:
+    (a() | plus).apply_async()
+    work(alias)
+    change_headers(alias, **headers)
+    parts = Group.objects.using(alias)
+    parts.create(group_id="pending:x", size=0, remaining=0, root_id="a", created_at=datetime.now(UTC))
+    with pytest.raises(CannotRetry, match="still failing") as error:
+        retry_one("a", alias=alias)
+    assert error.value.reason == "unfinished"
+    parts.all().delete()
+    assert retry_one("a", alias=alias).task_id == "a"
+
+
+def test_tasks_of_some_names_are_never_run_again_in_a_workflow_either(
+    alias: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(never_again, "_REASONS", {})
+    (a() | plus).apply_async()
+    work(alias)
+    control.never_retry(fragile.name, "It is entered anew.")
+    with pytest.raises(CannotRetry, match="entered anew"):
+        retry_one("a", alias=alias)
+
+
+def test_a_kept_message_goes_to_its_own_queue_not_where_it_was_parked_or_to_another_one(alias: str) -> None:
+    (a() | plus).apply_async()
+    work(alias)
+    queues = Message.objects.using(alias).values_list("queue", flat=True)
+    KeptMessage.objects.using(alias).update(queue=parking("taskq", fragile.name))
+    retry_one("a", alias=alias)
+    assert queues.get() == "taskq"
+    work(alias)
+    retry_one("a", alias=alias, queue="late")
+    assert queues.get() == "late"
+
+
+def test_what_was_revoked_before_does_not_wait_again(alias: str) -> None:
+    (a() | plus.clone().set(task_id="b") | plus).apply_async()
+    control.revoke("b")
+    work(alias)
+    assert (state_of(alias, "a"), state_of(alias, "b")) == (states.FAILURE, states.REVOKED)
+    mend_and_retry(alias, "a")
+    assert (state_of(alias, "a"), state_of(alias, "b")) == (states.SUCCESS, states.REVOKED)

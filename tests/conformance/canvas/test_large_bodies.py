@@ -14,9 +14,10 @@ import pytest
 from django.db import OperationalError
 
 from taskq import AsyncResult, chord, control, group, states
+from taskq.engines import for_alias
 from taskq.exceptions import CannotRetry, ChordError, SignatureMismatch, WorkerLostError
 from taskq.models import Group, Message, Node, TaskRun
-from taskq.store import retention
+from taskq.store import parts, retention
 from taskq.store.consuming import purge
 from taskq.store.enqueue import enqueue
 from taskq.store.settle import settle
@@ -100,6 +101,33 @@ def test_body_of_ignored_members_drops_their_values(alias: str) -> None:
     assert result.get(timeout=1) == 6
     assert TaskRun.objects.using(alias).count() == 1
     assert set(Node.objects.using(alias).exclude(task_id=result.id).values_list("state", flat=True)) == {"SUCCESS"}
+
+
+def test_the_first_member_that_fails_sends_the_only_task_for_the_body(alias: str) -> None:
+    result = chord([add.s(1, "x"), add.s(2, "x"), add.s(1, 1)], total.s()).delay()
+    worker = WorkerHere(alias)
+    for held in [worker.take() for _ in range(3)]:
+        settle(worker.token, worker.run(held), alias)
+        assert sent(alias).count() == 1
+    worker.work()
+    assert result.state == states.FAILURE
+
+
+def test_many_values_that_were_kept_for_a_body_are_deleted_in_parts(
+    alias: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(for_alias(alias)), "chunk", 2)
+    header = [add_ignored.s(number, 1) for number in range(7)]
+    result, worker = ended_header(alias, chord(header, total.s()).delay(), members=7)
+    runs, counts = TaskRun.objects.using(alias), list[int]()
+    settle(worker.token, worker.run(worker.take()), alias)
+    while pending := parts.pending_rows(alias):
+        counts.append(runs.count())
+        parts.work_off(pending[0], alias)
+    assert counts == [8, 6, 4, 2]  # the last one is the body's
+    worker.work()
+    assert result.get(timeout=1) == 28
+    assert waits_for_nothing(alias)
 
 
 def test_body_whose_member_fails_fails_with_its_errbacks(alias: str) -> None:

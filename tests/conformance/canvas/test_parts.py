@@ -16,6 +16,7 @@ from taskq import AsyncResult, chain, group, states
 from taskq.exceptions import CannotRetry
 from taskq.models import Group, Message, TaskRun
 from taskq.store import parts as store
+from taskq.store.revoke import revoke
 from taskq.store.settle import settle
 from taskq.store.workflow_rows import DatabaseWorkflows
 from taskq.workflows import parts, rests
@@ -234,3 +235,11 @@ def test_altered_parts_send_nothing(alias: str, settings: Any, caplog: pytest.Lo
     assert TaskRun.objects.using(alias).count() == 1
     assert store.pending_rows(alias) == []
     assert "A part of follow-ups can't be read" in caplog.text
+
+
+def test_parts_of_a_task_that_is_revoked_with_all_that_follows_are_worked_off(alias: str) -> None:
+    result = (add.s(1, 1) | group(add.s(number) for number in range(COUNT))).apply_async()
+    revoke([result.parent.id], alias=alias)
+    runs = TaskRun.objects.using(alias)
+    worked_off(alias, runs)
+    assert list(runs.values_list("state", flat=True)) == [states.REVOKED] * (COUNT + 1)

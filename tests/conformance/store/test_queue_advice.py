@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import DatabaseError
+from django.db import DatabaseError, connections
+from django.test.utils import CaptureQueriesContext
 
 from taskq.calls.registry import tasks
 from taskq.models import Worker
@@ -34,6 +35,12 @@ def test_waiting_queues_are_those_with_messages_that_nobody_holds(alias: str) ->
     claim("held", 1, workers.register("w", alias=alias), alias)
     assert readers.waiting_queues(alias) == {"x", "y"}
     assert readers.without_messages(["held", "later", "reply", "x", "z"], alias) == {"held", "z"}
+
+
+def test_worker_whose_queues_are_named_asks_nothing(alias: str) -> None:
+    with CaptureQueriesContext(connections[alias]) as queries:
+        tell_of_unnamed(["taskq"], alias)
+    assert len(queries) == 0
 
 
 def test_check_of_the_database_names_the_queues_that_nobody_reads(alias: str) -> None:

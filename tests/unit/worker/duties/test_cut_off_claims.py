@@ -77,6 +77,8 @@ def test_looks_at_all_that_is_held_pause_where_they_are_slow(monkeypatch: pytest
     taken = Taken()
     looks: list[str] = []
     monkeypatch.setattr(source_module, "held", lambda token, alias: looks.append(token) or set())
+    taken.source.work()
+    assert not looks, "before its first claim a worker holds nothing"
     for _ in range(3):
         taken.source._next_poll = 0.0
         taken.source.work()

@@ -57,6 +57,15 @@ def test_messages_of_a_token_whose_parking_fails_are_parked_later(monkeypatch: p
     assert duty.done
 
 
+def test_first_claim_waits_for_no_look_for_parkings(monkeypatch: pytest.MonkeyPatch) -> None:
+    send("a", 1)
+    taken = Taken("a")
+    held: list[int] = []
+    monkeypatch.setattr(source_module, "parkings", lambda queues, alias: held.append(taken.lease.held) or set())
+    taken.source.work()
+    assert held == [1]
+
+
 def test_source_finds_what_another_worker_has_parked_though_no_notification_names_it() -> None:
     taken = Taken()
     taken.source.set_rate("shop.add", 100.0)
@@ -102,7 +111,7 @@ def test_parking_is_claimed_from_behind_its_front_while_looks_from_the_start_are
     taken.source.set_rate("shop.add", 1_000_000.0)
     send("a", 2)
     assert park_waiting("a", "shop.add") == 2
-    front = taken.source._fronts[name] = QueueFront(kept=True)
+    front = taken.source._fronts[name] = QueueFront(keeps_dead_entries=True)
     limits = taken.source.limits
     limits.note_parked([name])
     assert taken.source._claim_parked(name, 1) == 1

@@ -188,6 +188,25 @@ def test_on_turn_is_called_after_each_turn_even_a_failed_one(thread: StoreThread
     assert set(turns) == {"taskq-store"}
 
 
+@pytest.mark.parametrize("error", [None, OperationalError("gone")])
+def test_it_has_begun_when_each_duty_has_worked_or_met_an_error(thread: StoreThread, error: Exception | None) -> None:
+    begun: list[bool] = []
+
+    def work() -> bool:
+        begun.append(thread.has_begun)
+        if error is not None and len(begun) == 1:
+            raise error
+        return False
+
+    thread.duties = [Duty(work)]
+    assert not thread.has_begun
+    thread.start()
+    wait_until(lambda: thread.has_begun, what="the first turn")
+    thread.calls.wake()
+    wait_until(lambda: len(begun) >= 2, what="the second turn")
+    assert begun[:2] == [False, True]
+
+
 def test_query_log_of_debug_mode_does_not_grow(thread: StoreThread) -> None:
     noted: list[int] = []
 

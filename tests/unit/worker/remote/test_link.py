@@ -51,6 +51,20 @@ def received(connection: Any) -> list[Any]:
     return [message.payload for message in iter(lambda: queue.get(no_ack=True), None)]
 
 
+def test_a_queue_is_declared_once_though_its_old_messages_are_taken(link: Link, connection: Any) -> None:
+    old, declared, declare = [], [], QUEUE.__class__.queue_declare
+    Producer(connection.channel()).publish("old", exchange=EXCHANGE, routing_key="k", declare=[QUEUE])
+
+    class Spied(Queue):
+        def queue_declare(self, *args: Any, **kwargs: Any) -> Any:
+            declared.append(self.name)
+            return declare(self, *args, **kwargs)
+
+    link.consume(Spied("link-test", EXCHANGE, routing_key="k"), lambda message: None, old.append)
+    assert [message.payload for message in old] == ["old"]
+    assert declared == ["link-test"]
+
+
 def test_an_exchange_is_declared_once_a_connection(link: Link, connection: Any) -> None:
     assert received(connection) == []
     declared = spied(link, "exchange_declare")

@@ -64,6 +64,41 @@ def test_a_part_consumes_and_publishes(remote: RemoteThread, echo: Echo) -> None
     assert echo.left
 
 
+def test_it_connects_when_the_worker_has_claimed_and_makes_calls_before(
+    echo: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thread_module, "_BEHIND_TASKS", 3600.0)
+    has_claimed, made = threading.Event(), []
+    with override_settings(TASKQ_CONTROL_URL="memory://"):
+        remote = RemoteThread(has_claimed.is_set)
+        remote.add(echo)
+        remote.start()
+        remote.post(lambda: made.append(len(echo.links)))
+        wait_until(lambda: made, what="the call")
+        has_claimed.set()
+        wait_until(lambda: echo.received, what="its own message")
+        remote.end(10)
+    assert made == [0]
+
+
+def test_it_connects_if_the_first_claim_takes_long(echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thread_module, "_BEHIND_TASKS", 0.02)
+    with override_settings(TASKQ_CONTROL_URL="memory://"):
+        remote = RemoteThread(lambda: False)
+        remote.add(echo)
+        remote.start()
+        wait_until(lambda: echo.received, what="its own message")
+        remote.end(10)
+
+
+def test_it_ends_before_the_worker_has_claimed(echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thread_module, "_BEHIND_TASKS", 3600.0)
+    remote = RemoteThread(lambda: False)
+    remote.start()
+    remote.end(60)
+    assert not remote.is_alive()
+
+
 def test_it_connects_again_after_errors(remote: RemoteThread, echo: Echo) -> None:
     echo.fails = 2
     remote.start()

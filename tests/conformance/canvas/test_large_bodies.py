@@ -103,6 +103,16 @@ def test_body_of_ignored_members_drops_their_values(alias: str) -> None:
     assert set(Node.objects.using(alias).exclude(task_id=result.id).values_list("state", flat=True)) == {"SUCCESS"}
 
 
+def test_the_first_member_that_fails_sends_the_only_task_for_the_body(alias: str) -> None:
+    result = chord([add.s(1, "x"), add.s(2, "x"), add.s(1, 1)], total.s()).delay()
+    worker = WorkerHere(alias)
+    for held in [worker.take() for _ in range(3)]:
+        settle(worker.token, worker.run(held), alias)
+        assert sent(alias).count() == 1
+    worker.work()
+    assert result.state == states.FAILURE
+
+
 def test_many_values_that_were_kept_for_a_body_are_deleted_in_parts(
     alias: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
